@@ -1,0 +1,1 @@
+"""What agent, service and analytics agree on."""

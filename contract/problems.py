@@ -1,0 +1,31 @@
+"""What is wrong with an input, said so that its sender can mend it."""
+
+import re
+from dataclasses import dataclass
+
+import msgspec
+
+__all__ = ["Problem", "problem_of"]
+
+_PATH = re.compile(r"^(?P<detail>.*) - at `(?:key in )?\$(?P<path>.*)`$", re.DOTALL)
+_PART = re.compile(r"\.([^.\[]+)|\[(\d+|\.\.\.)\]")
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One wrong member of a JSON document."""
+
+    pointer: str
+    """Where: a JSON pointer (RFC 6901), empty for the whole document."""
+    detail: str
+    """What is wrong and what would be right."""
+
+
+def problem_of(error: msgspec.DecodeError) -> Problem:
+    """The problem that msgspec's error describes; its path becomes a JSON pointer."""
+    text = str(error)
+    match = _PATH.match(text)
+    if match is None:
+        return Problem("", text)
+    pointer = "".join("/" + (name or index) for name, index in _PART.findall(match["path"]))
+    return Problem(pointer, match["detail"].replace("`", ""))

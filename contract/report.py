@@ -1,0 +1,78 @@
+"""The report: what an agent says of one window of samples, and its JSON."""
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from contract.metrics import AnyMetric, Metric
+
+__all__ = ["OS_TYPES", "AgentStatus", "Report", "UserId", "decode_report", "encode"]
+
+OsType = Literal["Linux", "MacOS", "Windows"]
+OS_TYPES: tuple[OsType, ...] = ("Linux", "MacOS", "Windows")
+
+MAX_USER_ID = 128
+UserId = Annotated[str, Meta(min_length=1, max_length=MAX_USER_ID)]
+EpochMs = Annotated[int, Meta(ge=0, le=253_402_300_799_999)]
+"""Milliseconds since 1970, UTC, to the end of year 9999."""
+
+
+class AgentStatus(Struct, frozen=True, omit_defaults=True):
+    """What an agent says of itself, so that its cost and its losses can be seen."""
+
+    version: Annotated[str, Meta(max_length=64)]
+    cpu_seconds: Annotated[float, Meta(ge=0.0)]
+    """CPU time the agent's process has used since it started."""
+    resident_bytes: Annotated[int, Meta(ge=0)]
+    spooled: Annotated[int, Meta(ge=0)] = 0
+    """Reports waiting on the agent's disk, before this one."""
+    dropped: Annotated[int, Meta(ge=0)] = 0
+    """Reports the spool had to drop since it was made: too old, or no room."""
+    refused: Annotated[int, Meta(ge=0)] = 0
+    """Reports the service refused as invalid since the agent started."""
+    settings: dict[str, str | int | float | bool | list[str]] = {}
+    """The settings in force that change what is sampled: interval, samples, metrics."""
+
+
+class Report(Struct, frozen=True, omit_defaults=True):
+    """One window of samples of one machine, reduced to summaries.
+
+    The members without a default are the original system's; extra members are ignored.
+    A report is identified by its user, a metric's type and `end_timestamp`.
+    """
+
+    user_id: UserId
+    start_timestamp: EpochMs
+    """When the first sample began."""
+    end_timestamp: EpochMs
+    """When the last sample ended: the time of the report, which decides the bucket it counts in."""
+    observations_per_metric: Annotated[int, Meta(ge=1, le=2**40)]
+    os_type: OsType
+    os_version: Annotated[str, Meta(max_length=256)]
+    metrics: Annotated[list[AnyMetric], Meta(min_length=1, max_length=64)]
+    report_id: Annotated[str, Meta(max_length=128)] | UnsetType = UNSET
+    agent: AgentStatus | UnsetType = UNSET
+
+    def typed_metrics(self) -> list[Metric]:
+        """`metrics`, with the base class that a type checker knows."""
+        return self.metrics
+
+
+_decoder = msgspec.json.Decoder(Report)
+_encoder = msgspec.json.Encoder()
+
+
+def decode_report(body: bytes | memoryview | msgspec.Raw) -> Report:
+    """The report of a JSON body.
+
+    Raises msgspec.ValidationError where a member is wrong (the message ends in its path) and
+    msgspec.DecodeError where the body is not JSON. Agreement between members is checked by
+    `contract.validation`.
+    """
+    return _decoder.decode(body)
+
+
+def encode(report: Report) -> bytes:
+    """The JSON of a report, in UTF-8, on one line."""
+    return _encoder.encode(report)

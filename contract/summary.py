@@ -1,0 +1,74 @@
+"""The summary that merges exactly: what a window of samples is reduced to, and all that is kept of it."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Self
+
+from contract.histogram import Bins, count_values, quantile
+
+__all__ = ["Summary"]
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """Count, mean, population variance, extremes and histogram of some samples.
+
+    `merge` of the summaries of two sets of samples is the summary of both sets together: exact for
+    count, extremes and histogram, exact to rounding for mean and variance. It is associative and
+    commutative, and `Summary.empty()` changes nothing.
+    """
+
+    count: int
+    """How many samples; 0 only for the empty summary."""
+    mean: float
+    variance: float
+    """Population variance: the mean squared distance from the mean (divided by the count)."""
+    minimum: float
+    maximum: float
+    histogram: Mapping[int, int] = field(default_factory=dict)
+    """Samples per bin; empty where the samples were not counted."""
+
+    @classmethod
+    def empty(cls) -> Self:
+        """The summary of no samples, the neutral element of `merge`."""
+        return cls(0, 0.0, 0.0, math.inf, -math.inf)
+
+    @classmethod
+    def of(cls, samples: Sequence[float], bins: Bins) -> Self:
+        """The summary of `samples`, in two passes with exact sums; raises ValueError for none, or
+        for a sample that `bins` does not hold."""
+        if not samples:
+            raise ValueError("no samples to summarise")
+        count = len(samples)
+        mean = math.fsum(samples) / count
+        variance = math.fsum((sample - mean) ** 2 for sample in samples) / count
+        return cls(count, mean, variance, min(samples), max(samples), count_values(samples, bins))
+
+    def merge(self, other: "Summary") -> "Summary":
+        """The summary of the samples of both (Chan, Golub and LeVeque 1979, equation 2.1)."""
+        if self.count == 0:
+            return other
+        if other.count == 0:
+            return self
+        count = self.count + other.count
+        delta = other.mean - self.mean
+        share = other.count / count
+        mean = self.mean * (1.0 - share) + other.mean * share
+        between = delta * delta * share * (1.0 - share)
+        variance = self.variance * (1.0 - share) + other.variance * share + between
+        histogram = dict(self.histogram)
+        for bin_, number in other.histogram.items():
+            histogram[bin_] = histogram.get(bin_, 0) + number
+        return Summary(
+            count,
+            mean,
+            variance,
+            min(self.minimum, other.minimum),
+            max(self.maximum, other.maximum),
+            histogram,
+        )
+
+    def quantile(self, q: float, bins: Bins) -> float:
+        """The `q`-quantile (0 to 1), within the error of one bin; raises ValueError without a histogram."""
+        return min(max(quantile(self.histogram, q, bins), self.minimum), self.maximum)

@@ -1,0 +1,182 @@
+"""What a report's members must say together, beyond what each says alone."""
+
+from collections.abc import Iterator, Sequence
+from typing import TypeVar
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from contract.histogram import LINEAR, Bins
+from contract.metrics import TYPES, Distribution, Quantity, type_name
+from contract.metrics.cpu import Cpu
+from contract.problems import Problem, problem_of
+from contract.report import Report, decode_report
+
+__all__ = ["FUTURE_MS", "InvalidReport", "check", "parse"]
+
+FUTURE_MS = 5 * 60 * 1000
+"""How far a window may end ahead of the service's clock."""
+_SECONDS_UNTIL = 20_000_000_000
+"""As milliseconds this is August 1970: a smaller timestamp was meant as seconds (until year 2603)."""
+_TOLERANCE = 1e-9
+_T = TypeVar("_T")
+
+_BY_CORE = (
+    "var_utilization_by_core",
+    "min_utilization_by_core",
+    "max_utilization_by_core",
+    "histogram_by_core",
+    "cores",
+)
+
+
+class InvalidReport(ValueError):
+    """A report that cannot be accepted; `problems` names each reason found."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        super().__init__("; ".join(f"{problem.pointer}: {problem.detail}" for problem in problems))
+        self.problems = tuple(problems)
+
+
+def parse(body: bytes | memoryview | msgspec.Raw, now_ms: int) -> Report:
+    """The valid report of a JSON body, at the time `now_ms`; raises InvalidReport."""
+    try:
+        report = decode_report(body)
+    except msgspec.DecodeError as error:
+        raise InvalidReport([_explained(problem_of(error))]) from None
+    problems = tuple(check(report, now_ms))
+    if problems:
+        raise InvalidReport(problems)
+    return report
+
+
+def check(report: Report, now_ms: int) -> Iterator[Problem]:
+    """Every disagreement within a decoded report, at the time `now_ms` (epoch milliseconds)."""
+    yield from _times(report, now_ms)
+    if not report.user_id.isprintable():
+        yield Problem("/user_id", "has control or other unprintable characters; letters, digits and punctuation are right")
+    metrics = report.typed_metrics()
+    if len(metrics) > 1 and len({type(metric) for metric in metrics}) < len(metrics):
+        yield Problem("/metrics", "names a metric type twice; a report has each type at most once")
+    for place, metric in enumerate(metrics):
+        pointer = f"/metrics/{place}"
+        if type(metric) is Cpu:
+            yield from _cpu(metric, pointer, report.observations_per_metric)
+        else:
+            for quantity, distribution in metric.distributions():
+                yield from _distribution(
+                    quantity, distribution, f"{pointer}/{quantity.attribute}", report.observations_per_metric
+                )
+
+
+def _times(report: Report, now_ms: int) -> Iterator[Problem]:
+    start, end = report.start_timestamp, report.end_timestamp
+    if end < start:
+        yield Problem("/end_timestamp", f"{end} is before start_timestamp {start}")
+    if end > now_ms + FUTURE_MS:
+        yield Problem(
+            "/end_timestamp",
+            f"{end} is {(end - now_ms) // 1000} s in the future; at most {FUTURE_MS // 1000} s is right: "
+            "epoch milliseconds, and the sender's clock set",
+        )
+    for name, value in (("start", start), ("end", end)):
+        if value < _SECONDS_UNTIL:
+            yield Problem(
+                f"/{name}_timestamp", f"{value} looks like seconds; epoch milliseconds are right, such as {value * 1000}"
+            )
+
+
+def _cpu(cpu: Cpu, pointer: str, observations: int) -> Iterator[Problem]:
+    cores = len(cpu.avg_utilization_by_core)
+    for name in _BY_CORE:
+        length = len(getattr(cpu, name))
+        if length and length != cores:
+            yield Problem(
+                f"{pointer}/{name}", f"has {length} entries; {cores} is right, as in avg_utilization_by_core"
+            )
+            return
+    if cpu.cores and len(set(cpu.cores)) != cores:
+        yield Problem(f"{pointer}/cores", "names a core twice")
+    yield from _series(
+        pointer, ("avg_utilization", "min_utilization", "max_utilization", "histogram"),
+        cpu.avg_utilization, cpu.min_utilization, cpu.max_utilization, cpu.histogram, observations, LINEAR,
+    )  # fmt: skip
+    if cpu.histogram_by_core or cpu.min_utilization_by_core or cpu.max_utilization_by_core:
+        for core, mean in enumerate(cpu.avg_utilization_by_core):
+            names = (
+                f"avg_utilization_by_core/{core}", f"min_utilization_by_core/{core}",
+                f"max_utilization_by_core/{core}", f"histogram_by_core/{core}",
+            )  # fmt: skip
+            yield from _series(
+                pointer, names, mean,
+                _at(cpu.min_utilization_by_core, core), _at(cpu.max_utilization_by_core, core),
+                _at(cpu.histogram_by_core, core), observations, LINEAR,
+            )  # fmt: skip
+
+
+def _at(values: Sequence[_T], place: int) -> "_T | UnsetType":
+    return values[place] if values else UNSET
+
+
+def _distribution(
+    quantity: Quantity, distribution: Distribution, pointer: str, observations: int
+) -> Iterator[Problem]:
+    if quantity.bounded:
+        for name, value, bound in (
+            ("avg", distribution.mean, 1.0),
+            ("var", distribution.variance, 0.25 + _TOLERANCE),
+            ("max", distribution.maximum, 1.0),
+        ):
+            if value is not UNSET and value > bound:
+                yield Problem(f"{pointer}/{name}", f"{value} is above {bound:.4g}; {quantity.title} is a share in [0, 1]")
+    count = observations if distribution.observations is UNSET else distribution.observations
+    yield from _series(
+        pointer, ("avg", "min", "max", "histogram"),
+        distribution.mean, distribution.minimum, distribution.maximum, distribution.histogram, count, quantity.bins,
+    )  # fmt: skip
+
+
+def _series(
+    pointer: str,
+    names: tuple[str, str, str, str],
+    mean: float,
+    minimum: float | UnsetType,
+    maximum: float | UnsetType,
+    histogram: list[int] | UnsetType,
+    count: int,
+    bins: Bins,
+) -> Iterator[Problem]:
+    tolerance = _TOLERANCE * max(1.0, mean)
+    if minimum is not UNSET and minimum > mean + tolerance:
+        yield Problem(f"{pointer}/{names[1]}", f"{minimum} is above the mean {mean}")
+    if maximum is not UNSET and maximum < mean - tolerance:
+        yield Problem(f"{pointer}/{names[2]}", f"{maximum} is below the mean {mean}")
+    if histogram is not UNSET:
+        reason = _histogram_fault(histogram, count, bins)
+        if reason:
+            yield Problem(f"{pointer}/{names[3]}", reason)
+
+
+def _histogram_fault(flat: list[int], count: int, bins: Bins) -> str | None:
+    """Why a flat histogram is not one of `count` samples, or None where it is."""
+    indices, counts = flat[::2], flat[1::2]
+    if len(indices) != len(counts):
+        return f"has {len(flat)} numbers; pairs of bin and count are right"
+    if sum(counts) != count:
+        return f"counts {sum(counts)} samples; {count} is right, as many as there were observations"
+    if min(counts) < 1:
+        return "has a count below 1; empty bins are left out"
+    if indices[0] < bins.first or indices[-1] > bins.last:
+        return f"has a bin outside {bins.first} to {bins.last}"
+    if any(after <= before for before, after in zip(indices, indices[1:], strict=False)):
+        return "has bins that are not in ascending order"
+    return None
+
+
+def _explained(problem: Problem) -> Problem:
+    if problem.pointer.endswith("/type") or "missing required field `type`" in problem.detail:
+        known = ", ".join(type_name(kind) for kind in TYPES)
+        return Problem(problem.pointer, f"{problem.detail}; the metric types are {known}")
+    if problem.pointer == "/os_type":
+        return Problem(problem.pointer, f"{problem.detail}; Linux, MacOS or Windows is right")
+    return problem
