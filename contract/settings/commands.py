@@ -1,0 +1,59 @@
+"""Programs that do several things: `loadlens-service` runs the service, `loadlens-service demo` a demonstration."""
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from contract.settings.errors import did_you_mean, fail
+
+__all__ = ["Command", "dispatch", "listing"]
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One thing a program does when its name is the first argument."""
+
+    summary: str
+    """One line of the program's help."""
+    run: Callable[[Sequence[str]], int | None]
+    """Called with the arguments after the name; answers the exit code. Import what it needs inside it."""
+
+
+def dispatch(
+    program: str,
+    argv: Sequence[str] | None,
+    commands: Mapping[str, Command],
+    default: Callable[[Sequence[str]], int | None] | None = None,
+) -> int | None:
+    """Run the command that `argv` (the process's own where it is None) starts with, and answer its exit code.
+
+    Without one, `default` gets the arguments; it lists the commands by passing them to `load`. A program
+    that has no default lists them here.
+    """
+    argv = sys.argv[1:] if argv is None else argv
+    first = argv[0] if argv else ""
+    if first in commands:
+        return commands[first].run(argv[1:])
+    if first and not first.startswith("-"):
+        fail(program, f"unknown command {first}{did_you_mean(first, commands)}; expected {', '.join(commands)}")
+    if default is not None:
+        return default(argv)
+    return _without_default(program, first, commands)
+
+
+def listing(commands: Mapping[str, Command]) -> str:
+    """The commands with their summaries, a line each."""
+    width = max(map(len, commands))
+    return "\n".join(["commands:", *(f"  {name:<{width}}  {command.summary}" for name, command in commands.items())])
+
+
+def _without_default(program: str, first: str, commands: Mapping[str, Command]) -> int:
+    from contract import __version__
+
+    if first == "--version":
+        print(program, __version__)
+    elif first in ("", "-h", "--help"):
+        print(f"usage: {program} COMMAND [settings]\n       {program} COMMAND --help\n\n{listing(commands)}")
+    else:
+        fail(program, f"{first}: a command comes first; expected {', '.join(commands)}")
+    return 0 if first else 2

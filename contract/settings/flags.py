@@ -1,0 +1,120 @@
+"""The command line: flags made from settings, and a help that teaches them."""
+
+import argparse
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from contract import __version__
+from contract.settings.commands import Command, listing
+from contract.settings.errors import SettingsError, did_you_mean
+from contract.settings.fields import Setting
+from contract.settings.sources import Value
+
+__all__ = ["Given", "parse"]
+
+PRECEDENCE = """\
+A flag wins over the environment, the environment over the file, the file over the default.
+The file is TOML; this program reads its table [{table}]."""
+
+SELF_EVIDENT = ("text", "a path", "true or false")
+"""What is expected of most settings, not worth a word in their help."""
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What a command line says."""
+
+    values: dict[str, Value]
+    config: str | None
+    """The configuration file."""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise SettingsError(message)
+
+
+def parse(
+    settings: Sequence[Setting],
+    argv: Sequence[str],
+    *,
+    program: str,
+    description: str,
+    epilog: str,
+    commands: Mapping[str, Command],
+) -> Given:
+    """What `argv` gives for `settings`. Raises SettingsError; ends the program for `--help` and `--version`."""
+    parser = _parser(settings, program, description, epilog, commands)
+    known, unknown = parser.parse_known_args(argv)
+    if unknown:
+        raise SettingsError(_unknown(unknown[0], settings, commands))
+    given = vars(known)
+    config = given.pop("config", None)
+    return Given({s.name: Value(s, given[s.name], _place(s, given[s.name])) for s in settings if s.name in given}, config)
+
+
+def _place(setting: Setting, value: object) -> str:
+    return "--no-" + setting.flag.removeprefix("--") if value is False else setting.flag
+
+
+def _unknown(argument: str, settings: Sequence[Setting], commands: Mapping[str, Command]) -> str:
+    if argument in commands:
+        return f"{argument} is a command: write it first"
+    flag = argument.partition("=")[0]
+    flags = [setting.flag for setting in settings] + ["--config", "--help", "--version"]
+    return f"unknown argument {flag}{did_you_mean(flag, flags)}"
+
+
+def _parser(
+    settings: Sequence[Setting], program: str, description: str, epilog: str, commands: Mapping[str, Command]
+) -> _Parser:
+    places = "".join(f" {setting.flag}" if setting.required else f" [{setting.flag}]" for setting in settings if setting.positional)
+    table = ".".join(program.removeprefix("loadlens-").split())
+    parser = _Parser(
+        prog=program,
+        usage=f"{program} [settings]{places}" + (f"\n       {program} COMMAND --help" if commands else ""),
+        description="\n\n".join([description, *([listing(commands)] if commands else [])]),
+        epilog="\n\n".join([PRECEDENCE.format(table=table), *([epilog] if epilog else [])]),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        # A prefix that is clear today is ambiguous, or means something else, once a setting is added.
+        allow_abbrev=False,
+        argument_default=argparse.SUPPRESS,
+        add_help=False,
+    )
+    group = parser.add_argument_group("settings")
+    for setting in settings:
+        _add(group, setting)
+    group = parser.add_argument_group("others")
+    group.add_argument("--config", metavar="FILE", help="TOML file to read settings from. [LOADLENS_CONFIG]")
+    group.add_argument("--version", action="version", version=f"{program} {__version__}", help="Print the version.")
+    group.add_argument("-h", "--help", action="help", help="Print this help.")
+    return parser
+
+
+def _add(group: "argparse._ArgumentGroup", setting: Setting) -> None:
+    # Every value stays text here: one place converts them all, so one wording says what is wrong.
+    options: dict[str, Any] = {"help": _help(setting)}
+    if setting.positional:
+        if not setting.required:
+            options["nargs"] = "?"
+        group.add_argument(setting.name, metavar=setting.flag, **options)
+    elif setting.boolean:
+        group.add_argument(setting.flag, action=argparse.BooleanOptionalAction, **options)
+    else:
+        metavar = setting.extra.get("metavar", setting.name.rpartition("_")[2].upper())
+        group.add_argument(setting.flag, metavar=metavar, **options)
+
+
+def _help(setting: Setting) -> str:
+    facts = [setting.variable]
+    if setting.expected not in SELF_EVIDENT:
+        facts.append(setting.expected)
+    if not setting.required:
+        facts.append(f"default: {setting.extra.get('default', setting.shown(setting.default))}")
+    text = f"{setting.description} [{'; '.join(facts)}]"
+    if examples := setting.extra.get("examples"):
+        text += f" For example {', '.join(examples)}."
+    if setting.secret:
+        text += " Better not as a flag: other users of the machine can see those."
+    return text.replace("%", "%%")

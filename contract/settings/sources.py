@@ -1,0 +1,120 @@
+"""Where values come from besides the command line: the environment and a TOML file."""
+
+import math
+import os
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from contract.settings.errors import SettingsError, did_you_mean
+from contract.settings.fields import HIDDEN, Setting
+
+__all__ = ["Value", "from_environment", "from_file"]
+
+TABLES = ("agent", "service", "analytics")
+"""The tables of a configuration file, one for each program."""
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """What was given for a setting, and where."""
+
+    setting: Setting
+    raw: object
+    place: str
+    """Such as `--samples` or `LOADLENS_SAMPLES in the environment`."""
+    typed: bool = False
+    """True for a value of the file, which has a type of its own; others are text."""
+
+    def converted(self) -> object:
+        """The value as the setting's type; raises SettingsError."""
+        setting, raw = self.setting, self.raw
+        try:
+            if setting.parse is not None and isinstance(raw, str):
+                raw = setting.parse(raw)
+            elif setting.many and isinstance(raw, str) and not self.typed:
+                raw = [item.strip() for item in raw.split(",") if item.strip()]
+            value = msgspec.convert(raw, setting.hint, strict=self.typed, dec_hook=_custom)
+        except msgspec.ValidationError:
+            raise self._error(f"expected {setting.expected}") from None
+        except ValueError as error:
+            raise self._error(str(error)) from None
+        if isinstance(value, float) and not math.isfinite(value):
+            raise self._error(f"expected {setting.expected}")
+        return value
+
+    def _error(self, message: str) -> SettingsError:
+        shown = msgspec.json.encode(self.raw).decode() if self.typed else str(self.raw)
+        if not shown.isprintable() or len(shown) > 100:
+            shown = ascii(shown[:100])
+        return SettingsError(f"{self.place}: {message}, not {HIDDEN if self.setting.secret else shown or 'nothing'}")
+
+
+def _custom(kind: type, value: object) -> object:
+    if issubclass(kind, os.PathLike) and isinstance(value, str) and value:
+        # Neither the environment nor a file has a shell to expand `~`.
+        return kind(os.path.expanduser(value))
+    raise ValueError(f"expected {'a path' if issubclass(kind, os.PathLike) else kind.__name__}")
+
+
+def from_environment(settings: Sequence[Setting], environ: Mapping[str, str]) -> dict[str, Value]:
+    """What the environment sets. An empty variable counts as not set, as compose files leave them."""
+    return {
+        setting.name: Value(setting, environ[setting.variable], f"{setting.variable} in the environment")
+        for setting in settings
+        if environ.get(setting.variable)
+    }
+
+
+def from_file(
+    settings: Sequence[Setting], path: str | None, program: str, commands: Container[str]
+) -> dict[str, Value]:
+    """What the TOML file at `path` sets for `program`; nothing without a path. Raises SettingsError.
+
+    The tables named in `commands` belong to subcommands and are passed over.
+    """
+    if not path:
+        return {}
+    name, *command = program.removeprefix("loadlens-").split()
+    document = _read(path)
+    for key, value in document.items():
+        if key not in TABLES:
+            raise SettingsError(f"{path}: unknown table [{key}]{did_you_mean(key, TABLES)}; expected [{name}]")
+        if not isinstance(value, dict):
+            raise SettingsError(f"{path}: {key} = ... stands where the table [{key}] is expected")
+    table = document.get(name, {})
+    if not command:
+        return _values(settings, {key: table[key] for key in table if not _is_table_of(table, key, commands)}, path, name)
+    # The program's own table was written for the program: the subcommand takes what it knows of it.
+    declared = {setting.name for setting in settings}
+    shared = {key: value for key, value in table.items() if key in declared}
+    own = table.get(command[0], {})
+    return _values(settings, shared, path, name) | _values(settings, own, path, f"{name}.{command[0]}")
+
+
+def _is_table_of(table: Mapping[str, object], key: str, commands: Container[str]) -> bool:
+    return isinstance(table[key], dict) and key in commands
+
+
+def _read(path: str) -> dict[str, Any]:
+    import tomllib
+
+    try:
+        with open(path, "rb") as file:
+            return tomllib.load(file)
+    except OSError as error:
+        raise SettingsError(f"{path}: cannot read the configuration: {error.strerror or error}") from None
+    except ValueError as error:  # malformed TOML, or not UTF-8
+        raise SettingsError(f"{path}: not valid TOML: {error}") from None
+
+
+def _values(settings: Sequence[Setting], table: Mapping[str, object], path: str, name: str) -> dict[str, Value]:
+    declared = {setting.name: setting for setting in settings}
+    values = {}
+    for key, value in table.items():
+        if key not in declared:
+            raise SettingsError(f"{path}: unknown setting {key} in [{name}]{did_you_mean(key, declared)}")
+        values[key] = Value(declared[key], value, f"{path}: {key} in [{name}]", typed=True)
+    return values
