@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-__all__ = ["Problem", "problem_of"]
+__all__ = ["Problem", "problem_of", "shortened"]
 
 _PATH = re.compile(r"^(?P<detail>.*) - at `(?:key in )?\$(?P<path>.*)`$", re.DOTALL)
 _PART = re.compile(r"\.([^.\[]+)|\[(\d+|\.\.\.)\]")
@@ -29,3 +29,8 @@ def problem_of(error: msgspec.DecodeError) -> Problem:
         return Problem("", text)
     pointer = "".join("/" + (name or index) for name, index in _PART.findall(match["path"]))
     return Problem(pointer, match["detail"].replace("`", ""))
+
+
+def shortened(text: str, length: int = 60) -> str:
+    """The text, cut where it is longer than a message should quote."""
+    return text if len(text) <= length else text[: length - 3] + "..."

@@ -11,13 +11,12 @@ from contract.metrics import TYPES, Distribution, Quantity, type_name
 from contract.metrics.cpu import Cpu
 from contract.problems import Problem, problem_of
 from contract.report import Report, decode_report
+from contract.timestamps import SECONDS_BELOW
 
-__all__ = ["FUTURE_MS", "InvalidReport", "check", "parse"]
+__all__ = ["FUTURE_MS", "InvalidReport", "MalformedReport", "check", "parse"]
 
 FUTURE_MS = 5 * 60 * 1000
 """How far a window may end ahead of the service's clock."""
-_SECONDS_UNTIL = 20_000_000_000
-"""As milliseconds this is August 1970: a smaller timestamp was meant as seconds (until year 2603)."""
 _TOLERANCE = 1e-9
 _T = TypeVar("_T")
 
@@ -38,12 +37,18 @@ class InvalidReport(ValueError):
         self.problems = tuple(problems)
 
 
+class MalformedReport(InvalidReport):
+    """A body that is not JSON."""
+
+
 def parse(body: bytes | memoryview | msgspec.Raw, now_ms: int) -> Report:
-    """The valid report of a JSON body, at the time `now_ms`; raises InvalidReport."""
+    """The valid report of a JSON body, at the time `now_ms`; raises InvalidReport or MalformedReport."""
     try:
         report = decode_report(body)
-    except msgspec.DecodeError as error:
+    except msgspec.ValidationError as error:
         raise InvalidReport([_explained(problem_of(error))]) from None
+    except msgspec.DecodeError as error:
+        raise MalformedReport([problem_of(error)]) from None
     problems = tuple(check(report, now_ms))
     if problems:
         raise InvalidReport(problems)
@@ -80,7 +85,7 @@ def _times(report: Report, now_ms: int) -> Iterator[Problem]:
             "epoch milliseconds, and the sender's clock set",
         )
     for name, value in (("start", start), ("end", end)):
-        if value < _SECONDS_UNTIL:
+        if value < SECONDS_BELOW:
             yield Problem(
                 f"/{name}_timestamp", f"{value} looks like seconds; epoch milliseconds are right, such as {value * 1000}"
             )

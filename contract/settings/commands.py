@@ -24,7 +24,7 @@ def dispatch(
     argv: Sequence[str] | None,
     commands: Mapping[str, Command],
     default: Callable[[Sequence[str]], int | None] | None = None,
-) -> int | None:
+) -> int:
     """Run the command that `argv` (the process's own where it is None) starts with, and answer its exit code.
 
     Without one, `default` gets the arguments; it lists the commands by passing them to `load`. A program
@@ -33,11 +33,11 @@ def dispatch(
     argv = sys.argv[1:] if argv is None else argv
     first = argv[0] if argv else ""
     if first in commands:
-        return commands[first].run(argv[1:])
+        return commands[first].run(argv[1:]) or 0
     if first and not first.startswith("-"):
         fail(program, f"unknown command {first}{did_you_mean(first, commands)}; expected {', '.join(commands)}")
     if default is not None:
-        return default(argv)
+        return default(argv) or 0
     return _without_default(program, first, commands)
 
 

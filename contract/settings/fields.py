@@ -15,7 +15,7 @@ HIDDEN = "(hidden)"
 class Setting:
     """One field of a settings struct.
 
-    `Meta(extra=...)` of the field may hold `metavar` (the value's name in the help), `examples` (texts),
+    `Meta(extra=...)` of the field may hold `metavar` (the value's name in the help), `example` (a value as text),
     `default` (words for a default that is found out at run time), `secret` (True: never printed),
     `positional` (True: given without a flag), `expected` (words for what is right) and a pair
     `parse`, `format` that turn text such as `30d` into the value and back; `parse` raises ValueError.
