@@ -1,0 +1,111 @@
+"""Summaries as columns: one row a window, and the histograms of all windows in coordinate form."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["Floats", "Histograms", "Ints", "Windows", "concatenate", "take"]
+
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Histograms:
+    """The histograms of many windows: entry i says that window `row[i]` has `count[i]` samples in `bin[i]`.
+
+    The arrays are of one length k, sorted by row. Within a row the bins ascend and none occurs twice in
+    anything that `merge` returns; what goes into `merge` need not be so.
+    """
+
+    row: Ints
+    bin: npt.NDArray[np.int32]
+    count: Ints
+
+    @classmethod
+    def empty(cls) -> Self:
+        """No entries."""
+        return cls(np.empty(0, np.int64), np.empty(0, np.int32), np.empty(0, np.int64))
+
+    def __len__(self) -> int:
+        return len(self.row)
+
+
+@dataclass(frozen=True, slots=True)
+class Windows:
+    """n summaries as columns of length n, and their histograms."""
+
+    series: Ints
+    """What each belongs to; what the number means is the caller's."""
+    time: Ints
+    """Epoch milliseconds: the end of a window, or the start of a bucket after resampling."""
+    count: Ints
+    mean: Floats
+    variance: Floats
+    """Population variance."""
+    minimum: Floats
+    maximum: Floats
+    approximated: Ints
+    """How many of `count` came without minimum, maximum or histogram, and have stand-ins for them."""
+    histograms: Histograms | None
+    """None where they were not asked for."""
+
+    @classmethod
+    def empty(cls) -> Self:
+        """No windows."""
+        ints, floats = np.empty(0, np.int64), np.empty(0, np.float64)
+        return cls(ints, ints, ints, floats, floats, floats, floats, ints, Histograms.empty())
+
+    def __len__(self) -> int:
+        return len(self.time)
+
+
+_COLUMNS = ("series", "time", "count", "mean", "variance", "minimum", "maximum", "approximated")
+
+
+def concatenate(parts: Sequence[Windows]) -> Windows:
+    """The windows of all `parts`, one after the other, nothing merged; `Windows.empty()` for no parts.
+
+    Raises ValueError where some parts have histograms and others have none.
+    """
+    parts = [part for part in parts if len(part)]
+    if not parts:
+        return Windows.empty()
+    if len(parts) == 1:
+        return parts[0]
+    columns = {name: np.concatenate([getattr(part, name) for part in parts]) for name in _COLUMNS}
+    return Windows(**columns, histograms=_stacked(parts))
+
+
+def _stacked(parts: Sequence[Windows]) -> Histograms | None:
+    histograms = [part.histograms for part in parts if part.histograms is not None]
+    if not histograms:
+        return None
+    if len(histograms) < len(parts):
+        raise ValueError("windows with histograms cannot be joined with windows without")
+    first_rows = np.cumsum([0, *(len(part) for part in parts[:-1])])
+    return Histograms(
+        np.concatenate([part.row + first for part, first in zip(histograms, first_rows, strict=True)]),
+        np.concatenate([part.bin for part in histograms]),
+        np.concatenate([part.count for part in histograms]),
+    )
+
+
+def take(windows: Windows, selection: npt.NDArray[np.bool_] | npt.NDArray[np.integer]) -> Windows:
+    """The windows that a mask of length n keeps, or those at given places, in that order."""
+    places = np.arange(len(windows))[selection]
+    columns = {name: getattr(windows, name)[places] for name in _COLUMNS}
+    histograms = windows.histograms
+    return Windows(**columns, histograms=None if histograms is None else _picked(histograms, places))
+
+
+def _picked(histograms: Histograms, rows: Ints) -> Histograms:
+    first = np.searchsorted(histograms.row, rows, side="left")
+    lengths = np.searchsorted(histograms.row, rows, side="right") - first
+    # Entry j of the answer is entry j + shift of the source, with one shift for each row.
+    shift = first - (np.cumsum(lengths) - lengths)
+    entries = np.arange(lengths.sum()) + np.repeat(shift, lengths)
+    return Histograms(np.repeat(np.arange(len(rows)), lengths), histograms.bin[entries], histograms.count[entries])
