@@ -1,0 +1,62 @@
+"""The command line of `loadlens-service`."""
+
+import logging
+import sys
+from collections.abc import Sequence
+
+from contract.settings import Command, dispatch, fail, load
+from service.settings import ServiceSettings
+
+__all__ = ["main"]
+
+_PROGRAM = "loadlens-service"
+_DESCRIPTION = "Takes the reports of Loadlens agents, keeps them, and answers history and fleet queries over HTTP."
+_EPILOG = """examples:
+  loadlens-service                                    on http://127.0.0.1:8888, data in ./var/loadlens
+  loadlens-service --port 9000 --data-dir /srv/loadlens
+  LOADLENS_TOKEN=... loadlens-service --host 0.0.0.0  reachable from other machines
+  loadlens-service up                                 the service and an agent for this machine
+  loadlens-service demo                               fill a running service with a real fleet
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the program; returns its exit code: 0, 1 for a failure, 2 for a wrong setting."""
+    return dispatch(_PROGRAM, argv, _COMMANDS, _serve)
+
+
+def _serve(argv: Sequence[str]) -> int:
+    settings = load(
+        ServiceSettings, argv, program=_PROGRAM, description=_DESCRIPTION, epilog=_EPILOG, commands=_COMMANDS
+    )
+    logging.basicConfig(
+        level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr
+    )
+    # What the server is built of is imported only when it is wanted: --help answers at once.
+    from service.server import ServerError, SettingError, serve
+
+    try:
+        serve(settings)
+    except SettingError as error:
+        fail(_PROGRAM, str(error))
+    except ServerError as error:
+        print(f"{_PROGRAM}: error: {error}", file=sys.stderr)
+    return 1
+
+
+def _up(argv: Sequence[str]) -> int:
+    from service.up import main as up
+
+    return up(argv)
+
+
+def _demo(argv: Sequence[str]) -> int:
+    from service.demo import main as demo
+
+    return demo(argv)
+
+
+_COMMANDS = {
+    "up": Command("run the service and an agent for this machine, until Ctrl-C", _up),
+    "demo": Command("load a real fleet into a running service, shifted so that it ends now", _demo),
+}

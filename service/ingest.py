@@ -1,0 +1,176 @@
+"""From a valid report to its acknowledgement: duplicates told apart, one commit for all who wait."""
+
+import asyncio
+import sqlite3
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import msgspec
+
+from contract.metrics import Metric
+from contract.report import Report, encode
+from service.journal import Journal, JournalFull
+from service.stores.base import Key, Store
+
+__all__ = ["Ingest", "Receipt", "Unavailable"]
+
+
+class Unavailable(Exception):
+    """Reports cannot be put on disk now; the sender may try again."""
+
+
+class Receipt(NamedTuple):
+    """What became of the reports of one request."""
+
+    accepted: int
+    duplicates: int
+
+
+@dataclass(slots=True)
+class _Group:
+    """What one commit writes, and who waits for it."""
+
+    bodies: list[bytes] = field(default_factory=list)
+    reports: list[Report] = field(default_factory=list)
+    waiting: list[asyncio.Future[None]] = field(default_factory=list)
+
+
+class Ingest:
+    """Takes valid reports to the journal and the store. Everything here runs on the event loop."""
+
+    def __init__(self, journal: Journal, store: Store) -> None:
+        self._journal = journal
+        self._store = store
+        # The newest window of each stream: what ends later is new without a look-up.
+        self._newest: dict[tuple[str, type[Metric]], int] = store.newest()
+        self._thread = ThreadPoolExecutor(1, "journal")
+        self._next: _Group | None = None
+        self._writing: _Group | None = None
+        self._look_up = asyncio.Lock()
+        self.accepted = 0
+        self.duplicates = 0
+        self.rejected = 0
+        """Reports refused as invalid; counted by who refuses them."""
+        self.commits = 0
+
+    @property
+    def waiting(self) -> int:
+        """How many reports wait for a commit."""
+        return sum(len(group.reports) for group in (self._next, self._writing) if group)
+
+    async def take(self, bodies: Sequence[bytes], reports: Sequence[Report]) -> Receipt:
+        """Keep `reports`, whose JSON texts are `bodies`.
+
+        Returns when they are on disk and every later query sees them. Raises Unavailable where they
+        could not be put on disk; then none of them is kept.
+        """
+        if self._all_newer(reports):
+            await self._commit(bodies, reports)
+            return Receipt(len(reports), 0)
+        # One at a time: what another request brings meanwhile is either newer than all (and not ours) or
+        # waits here, so the look-up stays true until our commit.
+        async with self._look_up:
+            await self._in_flight()
+            return await self._take_unknown(bodies, reports)
+
+    def _all_newer(self, reports: Iterable[Report]) -> bool:
+        newest = self._newest
+        for report in reports:
+            end = report.end_timestamp
+            for metric in report.typed_metrics():
+                stream = (report.user_id, type(metric))
+                if newest.get(stream, -1) >= end:
+                    return False
+                newest[stream] = end
+        return True
+
+    async def _in_flight(self) -> None:
+        for group in (self._writing, self._next):
+            if group:
+                await self._join(group)
+
+    async def _take_unknown(self, bodies: Sequence[bytes], reports: Sequence[Report]) -> Receipt:
+        known = await self._store.known({key for report in reports for key in _keys(report)})
+        fresh_bodies: list[bytes] = []
+        fresh_reports: list[Report] = []
+        for body, report in zip(bodies, reports, strict=True):
+            keys = _keys(report)
+            fresh = [metric for key, metric in keys.items() if key not in known]
+            known.update(keys)
+            if len(fresh) < len(keys):
+                if not fresh:
+                    continue
+                report = msgspec.structs.replace(report, metrics=fresh)
+                body = encode(report)
+            fresh_bodies.append(body)
+            fresh_reports.append(report)
+        if fresh_reports:
+            await self._commit(fresh_bodies, fresh_reports)
+        duplicates = len(reports) - len(fresh_reports)
+        self.duplicates += duplicates
+        self._all_newer(fresh_reports)
+        return Receipt(len(fresh_reports), duplicates)
+
+    async def _commit(self, bodies: Sequence[bytes], reports: Sequence[Report]) -> None:
+        group = self._next
+        if group is None:
+            group = self._next = _Group()
+        group.bodies.extend(bodies)
+        group.reports.extend(reports)
+        if self._writing is None:
+            # Whoever else is ready in this turn of the loop goes into the same commit.
+            asyncio.get_running_loop().call_soon(self._write)
+        await self._join(group)
+
+    async def _join(self, group: _Group) -> None:
+        # A future for each, so that a client that hangs up cancels only its own.
+        done = asyncio.get_running_loop().create_future()
+        group.waiting.append(done)
+        await done
+
+    def _write(self) -> None:
+        if self._writing is not None or self._next is None:
+            return
+        group = self._writing = self._next
+        self._next = None
+        writing = asyncio.get_running_loop().run_in_executor(self._thread, self._journal.append, group.bodies)
+        writing.add_done_callback(self._written)
+
+    def _written(self, writing: "asyncio.Future[int]") -> None:
+        group = self._writing
+        assert group is not None
+        self._writing = None
+        error = writing.exception()
+        if error is None:
+            error = self._remember(writing.result(), group)
+        elif isinstance(error, JournalFull | sqlite3.Error):
+            error = Unavailable(f"reports cannot be put on disk: {error}")
+        for done in group.waiting:
+            if done.cancelled():
+                continue
+            if error is None:
+                done.set_result(None)
+            else:
+                done.set_exception(error)
+        self._write()
+
+    def _remember(self, last: int, group: _Group) -> Exception | None:
+        try:
+            self._store.add(last, group.reports)
+        except Exception as error:
+            # A fault of ours must not leave requests without an answer; the journal has the reports.
+            return error
+        self.accepted += len(group.reports)
+        self.commits += 1
+        return None
+
+    def close(self) -> None:
+        """Wait for the commit under way, if any."""
+        self._thread.shutdown()
+
+
+def _keys(report: Report) -> dict[Key, Metric]:
+    """What identifies each metric of a report."""
+    return {Key(report.user_id, type(metric), report.end_timestamp): metric for metric in report.typed_metrics()}

@@ -1,0 +1,61 @@
+"""GET /metrics: the service's own numbers, in Prometheus' exposition format."""
+
+import asyncio
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from falcon.asgi import Request, Response
+from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+
+if TYPE_CHECKING:
+    from service.app import Service
+
+__all__ = ["Prometheus"]
+
+
+class Prometheus:
+    """Shows counters and sizes, read where they are kept when somebody asks."""
+
+    def __init__(self, service: "Service") -> None:
+        self._registry = CollectorRegistry()
+        for collector in (ProcessCollector, PlatformCollector, GCCollector):
+            collector(registry=self._registry)
+        self._registry.register(_Numbers(service))
+
+    async def on_get(self, req: Request, resp: Response) -> None:
+        """200 with the exposition."""
+        resp.content_type = CONTENT_TYPE_LATEST
+        resp.data = await asyncio.to_thread(generate_latest, self._registry)
+
+
+class _Numbers:
+    """The numbers of the service's parts."""
+
+    def __init__(self, service: "Service") -> None:
+        self._service = service
+
+    def collect(self) -> Iterator[Metric]:
+        """The families, with their values now."""
+        service = self._service
+        ingest, journal, store, upkeep = service.ingest, service.journal, service.store, service.upkeep
+        for name, text, value in (
+            ("loadlens_reports_accepted", "Reports acknowledged and kept.", ingest.accepted),
+            ("loadlens_reports_duplicate", "Reports acknowledged that were known already.", ingest.duplicates),
+            ("loadlens_reports_rejected", "Reports refused as invalid.", ingest.rejected),
+            ("loadlens_journal_commits", "Commits of the journal.", ingest.commits),
+            ("loadlens_store_flushes", "Flushes of the store.", upkeep.flushes),
+            ("loadlens_store_flush_failures", "Flushes that failed and are tried again.", upkeep.failures),
+            ("loadlens_store_flush_seconds", "Time spent in flushes.", upkeep.flush_seconds),
+        ):
+            yield CounterMetricFamily(name, text, value=value)
+        for name, text, value in (
+            ("loadlens_reports_waiting", "Reports that wait for a commit.", ingest.waiting),
+            ("loadlens_journal_bytes", "Bytes of reports in the journal.", journal.bytes),
+            ("loadlens_journal_limit_bytes", "Bytes at which the journal takes no more.", journal.limit_bytes),
+            ("loadlens_journal_behind", "Reports in the journal that the store has not flushed.",
+             journal.last - store.flushed),
+            *(("loadlens_store_" + name, text, value) for name, text, value in store.sizes()),
+        ):  # fmt: skip
+            yield GaugeMetricFamily(name, text, value=value)

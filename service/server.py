@@ -1,0 +1,129 @@
+"""The server: gunicorn with one uvicorn worker, which owns the store."""
+
+import ctypes
+import gc
+import ipaddress
+import logging
+import os
+import signal
+import socket
+import sys
+from typing import Any, NoReturn
+
+import falcon.asgi
+from gunicorn.app.base import BaseApplication
+from gunicorn.arbiter import Arbiter
+from uvicorn_worker import UvicornWorker
+
+from service.app import create_app
+from service.settings import ServiceSettings
+from service.stores.embedded.catalog import StoreError
+
+__all__ = ["ServerError", "SettingError", "is_loopback", "serve"]
+
+_log = logging.getLogger("loadlens.service")
+_STARTUP_S = 600
+"""A worker may take so long to replay its journal before it counts as hung."""
+_SHUTDOWN_S = 60
+
+
+class ServerError(Exception):
+    """The server cannot start; the message says why."""
+
+
+class SettingError(ValueError):
+    """Settings that do not go together; the message says what would."""
+
+
+class Worker(UvicornWorker):
+    """uvicorn on uvloop and httptools, without a log line a request."""
+
+    CONFIG_KWARGS = {
+        "loop": "uvloop",
+        "http": "httptools",
+        "access_log": False,
+        "lifespan": "on",
+        "proxy_headers": False,
+    }  # noqa: RUF012
+
+
+class _Server(BaseApplication):
+    def __init__(self, settings: ServiceSettings, listener: socket.socket) -> None:
+        self._settings = settings
+        self._listener = listener
+        super().__init__()
+
+    def load_config(self) -> None:
+        for name, value in {
+            "bind": f"fd://{self._listener.fileno()}",
+            # One process holds the store; a second could not open it.
+            "workers": 1,
+            "worker_class": "service.server.Worker",
+            "timeout": _STARTUP_S,
+            "graceful_timeout": _SHUTDOWN_S,
+            "keepalive": 75,
+            "loglevel": "warning",
+            "proc_name": "loadlens-service",
+            "post_fork": _die_with_parent,
+            "control_socket_disable": True,
+        }.items():
+            self.cfg.set(name, value)
+
+    def load(self) -> falcon.asgi.App:
+        try:
+            app = create_app(self._settings)
+        except (StoreError, OSError) as error:
+            print(f"loadlens-service: error: {error}", file=sys.stderr, flush=True)
+            sys.exit(Arbiter.APP_LOAD_ERROR)
+        # What lives as long as the process need not be looked at again; most garbage here is freed by counting.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(50_000, 20, 100)
+        return app
+
+
+def _die_with_parent(server: Any, worker: Any) -> None:
+    """On Linux, end the worker with its parent, even one that was killed: the store must not stay locked."""
+    if sys.platform == "linux":
+        pr_set_pdeathsig = 1
+        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)
+        if os.getppid() == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach `host`."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def serve(settings: ServiceSettings) -> NoReturn:
+    """Run until SIGTERM or SIGINT; what was accepted is then on the store's disk.
+
+    Raises SettingError for an address that must not be used without a token, ServerError for one that is taken.
+    """
+    if not is_loopback(settings.host) and not settings.token:
+        raise SettingError(
+            f"--host {settings.host} lets other machines in; set a token that they must send "
+            "(--token, LOADLENS_TOKEN or the [service] table), or listen on 127.0.0.1"
+        )
+    try:
+        listener = socket.create_server(
+            (settings.host, settings.port),
+            family=socket.AF_INET6 if ":" in settings.host else socket.AF_INET,
+            backlog=2048,
+        )
+    except OSError as error:
+        raise ServerError(
+            f"cannot listen on {settings.host}:{settings.port}: {error.strerror}; choose another --port, "
+            "or stop what uses this one"
+        ) from None
+    listener.set_inheritable(True)
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    _log.info("Loadlens service on http://%s:%d", host, listener.getsockname()[1])
+    _Server(settings, listener).run()
+    raise AssertionError("gunicorn ends the process")

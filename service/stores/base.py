@@ -1,0 +1,99 @@
+"""What every store can do, and what is asked of it."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, Protocol
+
+import pandas as pd
+
+from analytics.windows import Windows
+from contract.metrics import Metric, Quantity
+from contract.report import Report
+
+__all__ = ["Answer", "Grouping", "Key", "Question", "Store"]
+
+Grouping = Literal["user", "os_type", "os_version"]
+
+
+class Key(NamedTuple):
+    """What identifies a window: sent twice, it counts once."""
+
+    user_id: str
+    type: type[Metric]
+    end_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """Which windows to merge, and how finely."""
+
+    quantity: Quantity
+    start_ms: int
+    """Windows that end at or after this"""
+    end_ms: int
+    """and before this; neither need lie on a bucket's edge."""
+    rate_ms: int
+    """The width of a bucket; buckets are aligned to the epoch."""
+    user_id: str | None = None
+    """One user, or None for the whole fleet."""
+    cores: int | Literal["whole", "each"] = "whole"
+    """The whole machine, each core by itself, or one core; for one user only."""
+    by: Grouping | None = None
+    """For the fleet: one group for each value of it, or None for one group of all."""
+    histograms: bool = False
+    """Whether quantiles will be taken of the answer."""
+
+
+class Answer(NamedTuple):
+    """Merged windows, sorted by group and time; only buckets that have data."""
+
+    windows: Windows
+    """`series` is the place in `groups`, `time` the start of the bucket."""
+    groups: list[str]
+    """The value that each group has in common; for one user the core's number, or `` for the whole."""
+
+
+class Store(Protocol):
+    """Keeps windows and merges them.
+
+    `add` is called on the event loop and only remembers: until `flushed` has reached their offset, the
+    reports are safe in the journal. Everything else may block and is called in a thread, but `known`.
+    """
+
+    @property
+    def flushed(self) -> int:
+        """The journal offset through which the store itself holds everything on disk."""
+
+    def add(self, last: int, reports: Sequence[Report]) -> None:
+        """Take reports that the journal holds, the last of them at offset `last`."""
+
+    def newest(self) -> dict[tuple[str, type[Metric]], int]:
+        """The end of the newest window of each stream (user and metric type), epoch milliseconds."""
+
+    async def known(self, keys: Collection[Key]) -> set[Key]:
+        """Those of `keys` that are stored already."""
+
+    def answer(self, question: Question) -> Answer:
+        """The merged windows that a question asks for."""
+
+    def has_user(self, user_id: str) -> bool:
+        """Whether any report of this user was ever taken."""
+
+    def users(self) -> pd.DataFrame:
+        """The users, by name: `user_id`, `os_type`, `os_version`, `cores`, `first_seen`, `last_seen` (UTC)."""
+
+    @property
+    def full(self) -> bool:
+        """Whether so much is in memory that it should be flushed now."""
+
+    def sizes(self) -> list[tuple[str, str, float]]:
+        """What to watch: names, explanations and values."""
+
+    def compact(self) -> bool:
+        """Do a step of tidying up; False where there is nothing to do."""
+
+    def flush(self) -> None:
+        """Put everything added so far on the store's own disk."""
+
+    def close(self) -> None:
+        """Flush and let go of the files."""

@@ -1,0 +1,237 @@
+"""The DuckDB file: what the store knows of its segments, its series and users, and the rollups themselves."""
+
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import astuple
+from pathlib import Path
+from typing import NamedTuple
+
+import duckdb
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from service.stores.embedded.segments import Segment
+from service.stores.embedded.series import Series, SeriesIndex, User
+
+__all__ = ["State", "StoreError", "open_catalog", "state", "tier_table"]
+
+
+class StoreError(Exception):
+    """The store cannot be used; the message says what to do."""
+
+
+def tier_table(tier_ms: int) -> str:
+    """The table of a rollup tier."""
+    return f"rollup_{tier_ms // 1000}s"
+
+
+_ROLLUP = """
+CREATE TABLE {table} (
+    run INTEGER NOT NULL,      -- rows of a run are sorted by series and time
+    series INTEGER NOT NULL,
+    time BIGINT NOT NULL,      -- start of the bucket, epoch ms
+    count BIGINT NOT NULL,
+    mean DOUBLE NOT NULL,
+    variance DOUBLE NOT NULL,
+    minimum DOUBLE NOT NULL,
+    maximum DOUBLE NOT NULL,
+    approximated BIGINT NOT NULL,
+    histogram BLOB NOT NULL
+);
+"""
+
+_FIRST = """
+CREATE TABLE state (
+    version BIGINT NOT NULL,   -- counts the changes of this file
+    flushed BIGINT NOT NULL,   -- the journal offset through which everything is in it
+    run INTEGER NOT NULL       -- the newest number of a segment or run
+);
+INSERT INTO state VALUES (0, 0, 0);
+CREATE TABLE series (id INTEGER NOT NULL, user_id VARCHAR NOT NULL, quantity VARCHAR NOT NULL, core INTEGER NOT NULL);
+CREATE TABLE stream (series INTEGER PRIMARY KEY, newest BIGINT NOT NULL);
+CREATE TABLE machine (
+    user_id VARCHAR PRIMARY KEY,
+    os_type VARCHAR NOT NULL,
+    os_version VARCHAR NOT NULL,
+    cores INTEGER NOT NULL,
+    first_seen BIGINT NOT NULL,
+    last_seen BIGINT NOT NULL
+);
+CREATE TABLE segment (
+    id INTEGER NOT NULL,
+    file VARCHAR NOT NULL,
+    rows BIGINT NOT NULL,
+    bytes BIGINT NOT NULL,
+    first_series INTEGER NOT NULL,
+    last_series INTEGER NOT NULL,
+    first_ms BIGINT NOT NULL,
+    last_ms BIGINT NOT NULL
+);
+CREATE TABLE run (tier BIGINT NOT NULL, number INTEGER NOT NULL, rows BIGINT NOT NULL);
+""" + "".join(_ROLLUP.format(table=tier_table(ms)) for ms in (300_000, 3_600_000, 86_400_000))
+
+MIGRATIONS: Sequence[str] = (_FIRST,)
+"""What takes a file from each version to the next; the newest version is their number."""
+
+
+def open_catalog(path: Path, memory: str) -> duckdb.DuckDBPyConnection:
+    """Open the file at `path`, made or brought to the newest version where needed.
+
+    `memory` is what DuckDB may use, such as `1GB`. Raises StoreError where another process has the file, or it
+    comes from a newer Loadlens, or is no database.
+    """
+    try:
+        connection = duckdb.connect(str(path), config={"memory_limit": memory, "preserve_insertion_order": "true"})
+    except duckdb.IOException as error:
+        if "lock" in str(error).lower():
+            raise StoreError(
+                f"{path} is in use by another process; one service at a time can have it. Stop the other, "
+                "or give this one another --data-dir."
+            ) from None
+        raise StoreError(f"{path} cannot be opened: {error}") from None
+    except duckdb.Error as error:
+        raise StoreError(f"{path} cannot be read: {error}") from None
+    try:
+        _migrate(connection, path)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _migrate(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
+    connection.execute("CREATE TABLE IF NOT EXISTS version (number INTEGER NOT NULL)")
+    ((version,),) = connection.execute("SELECT coalesce(max(number), 0) FROM version").fetchall()
+    newest = len(MIGRATIONS)
+    if version > newest:
+        raise StoreError(
+            f"{path} has format {version}; this Loadlens knows formats up to {newest}. Use the newer Loadlens that wrote it."
+        )
+    for number, script in enumerate(MIGRATIONS[version:], version + 1):
+        connection.execute("BEGIN")
+        connection.execute(script)
+        connection.execute("DELETE FROM version")
+        connection.execute("INSERT INTO version VALUES (?)", [number])
+        connection.execute("COMMIT")
+
+
+class State(NamedTuple):
+    """What one transaction sees."""
+
+    version: int
+    flushed: int
+
+
+def state(connection: duckdb.DuckDBPyConnection) -> State:
+    """The state of the transaction that `connection` is in, or of the last commit."""
+    ((version, flushed),) = connection.execute("SELECT version, flushed FROM state").fetchall()
+    return State(version, flushed)
+
+
+@contextlib.contextmanager
+def change(connection: duckdb.DuckDBPyConnection) -> Iterator[int]:
+    """A transaction that makes a new version, whose number it gives; undone where the block raises."""
+    connection.execute("BEGIN")
+    try:
+        connection.execute("UPDATE state SET version = version + 1")
+        yield state(connection).version
+        connection.execute("COMMIT")
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+
+
+def next_run(connection: duckdb.DuckDBPyConnection) -> int:
+    """A number for a new segment or run that none had before."""
+    ((number,),) = connection.execute("UPDATE state SET run = run + 1 RETURNING run").fetchall()
+    return int(number)
+
+
+def put_flushed(connection: duckdb.DuckDBPyConnection, offset: int) -> None:
+    """Everything through journal offset `offset` is in this file, once the transaction is committed."""
+    connection.execute("UPDATE state SET flushed = ?", [offset])
+
+
+def segments(connection: duckdb.DuckDBPyConnection) -> list[Segment]:
+    """The segments, oldest first."""
+    return [Segment(*row) for row in connection.execute("FROM segment ORDER BY id").fetchall()]
+
+
+def add_segment(connection: duckdb.DuckDBPyConnection, segment: Segment) -> None:
+    """List a segment."""
+    connection.execute("INSERT INTO segment VALUES (?, ?, ?, ?, ?, ?, ?, ?)", list(segment))
+
+
+def replace_segments(connection: duckdb.DuckDBPyConnection, old: Sequence[Segment], new: Segment) -> None:
+    """List `new` in place of `old`."""
+    connection.execute(f"DELETE FROM segment WHERE id IN ({_list(segment.id for segment in old)})")
+    add_segment(connection, new)
+
+
+def runs(connection: duckdb.DuckDBPyConnection, tier: int) -> dict[int, int]:
+    """The runs of a rollup tier, and how many rows each has."""
+    return dict(connection.execute("SELECT number, rows FROM run WHERE tier = ? ORDER BY number", [tier]).fetchall())
+
+
+def add_run(connection: duckdb.DuckDBPyConnection, tier: int, number: int, rows: int) -> None:
+    """List a run."""
+    connection.execute("INSERT INTO run VALUES (?, ?, ?)", [tier, number, rows])
+
+
+def drop_runs(connection: duckdb.DuckDBPyConnection, tier: int, numbers: Sequence[int]) -> None:
+    """Forget runs and their rows."""
+    connection.execute(f"DELETE FROM {tier_table(tier)} WHERE run IN ({_list(numbers)})")
+    connection.execute(f"DELETE FROM run WHERE tier = {tier:d} AND number IN ({_list(numbers)})")
+
+
+def load_index(connection: duckdb.DuckDBPyConnection, index: SeriesIndex) -> None:
+    """Fill `index` with the series and users on disk."""
+    for row in connection.execute("SELECT id, user_id, quantity, core FROM series ORDER BY id").fetchall():
+        index.restore(Series(*row))
+    for row in connection.execute("FROM machine").fetchall():
+        index.users[row[0]] = User(*row)
+
+
+def add_series(connection: duckdb.DuckDBPyConnection, series: Sequence[Series]) -> None:
+    """Keep new series."""
+    _insert(connection, "INSERT INTO series", [astuple(one) for one in series], ("id", "user_id", "quantity", "core"))
+
+
+def put_users(connection: duckdb.DuckDBPyConnection, users: Sequence[User]) -> None:
+    """Keep what is now known of users."""
+    names = ("user_id", "os_type", "os_version", "cores", "first_seen", "last_seen")
+    _insert(connection, "INSERT OR REPLACE INTO machine", [astuple(user) for user in users], names)
+
+
+def newest(connection: duckdb.DuckDBPyConnection) -> dict[int, int]:
+    """The end of the newest window of each stream."""
+    return dict(connection.execute("SELECT series, newest FROM stream").fetchall())
+
+
+def put_newest(connection: duckdb.DuckDBPyConnection, windows: pa.Table, is_stream: npt.NDArray[np.bool_]) -> None:
+    """Keep the newest end of each stream among `windows`, which are sorted by series and time."""
+    series, time = windows["series"].to_numpy(), windows["time"].to_numpy()
+    last = np.flatnonzero(np.diff(series, append=-1) != 0)
+    last = last[is_stream[series[last]]]
+    connection.register("ended", pa.table({"series": series[last], "newest": time[last]}))
+    connection.execute(
+        "INSERT INTO stream SELECT series, newest FROM ended"
+        " ON CONFLICT (series) DO UPDATE SET newest = greatest(newest, excluded.newest)"
+    )
+    connection.unregister("ended")
+
+
+def _list(numbers: Iterable[int]) -> str:
+    return ", ".join(f"{number:d}" for number in numbers)
+
+
+def _insert(
+    connection: duckdb.DuckDBPyConnection, statement: str, rows: Sequence[tuple[object, ...]], names: Sequence[str]
+) -> None:
+    if not rows:
+        return
+    columns = zip(*rows, strict=True)
+    connection.register("inserted", pa.table({name: list(column) for name, column in zip(names, columns, strict=True)}))
+    connection.execute(f"{statement} FROM inserted")
+    connection.unregister("inserted")

@@ -1,0 +1,126 @@
+"""Reads: the rows that a question needs, from every tier, merged."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from analytics.windows import Windows, concatenate, merge
+from service.stores.embedded.catalog import tier_table
+from service.stores.embedded.plan import RAW, Piece, plan
+from service.stores.embedded.rollups import ROLLUP_COLUMNS, windows_of, windows_of_rollup
+from service.stores.embedded.segments import Segment
+from service.stores.embedded.head import SCHEMA, Head
+
+__all__ = ["Selection", "read"]
+
+_BATCH_ROWS = 1 << 20
+_FEW = 256
+"""Up to so many series are named in the query's text; more are joined from a table."""
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which windows to read, and how to merge them."""
+
+    series: npt.NDArray[np.int64]
+    """Numbers of series, ascending."""
+    group: npt.NDArray[np.int64]
+    """The group of each."""
+    start_ms: int
+    end_ms: int
+    rate_ms: int
+    histograms: bool
+    bounded: npt.NDArray[np.bool_]
+    """By series number: whether its quantity is a share."""
+
+
+def read(
+    connection: duckdb.DuckDBPyConnection,
+    folder: Path,
+    segments: Sequence[Segment],
+    heads: Sequence[Head],
+    chosen: Selection,
+) -> Windows:
+    """The selection's windows, merged by group and bucket.
+
+    `connection` is in a transaction; `segments` are those it sees, `heads` what it does not see yet.
+    """
+    parts: list[Windows] = []
+    rows = 0
+    for part in chain(_stored(connection, folder, segments, chosen), _in_memory(heads, chosen)):
+        # Merged part by part: memory follows what is answered, not what is read.
+        parts.append(merge(part, _groups(part, chosen), chosen.rate_ms))
+        rows += len(parts[-1].time)
+        if rows > _BATCH_ROWS:
+            parts = [merge(concatenate(parts), rate_ms=chosen.rate_ms)]
+            rows = 0
+    if len(parts) == 1:
+        return parts[0]
+    return merge(concatenate(parts), rate_ms=chosen.rate_ms)
+
+
+def _groups(part: Windows, chosen: Selection) -> npt.NDArray[np.int64]:
+    return chosen.group[np.searchsorted(chosen.series, part.series)]
+
+
+def _stored(
+    connection: duckdb.DuckDBPyConnection, folder: Path, segments: Sequence[Segment], chosen: Selection
+) -> Iterator[Windows]:
+    for piece in plan(chosen.start_ms, chosen.end_ms, chosen.rate_ms):
+        if piece.tier == RAW:
+            files = [str(folder / segment.file) for segment in segments if _overlaps(segment, piece, chosen)]
+            if not files:
+                continue
+            columns, source, parameters = list(SCHEMA.names), "read_parquet(?)", [files]
+        else:
+            columns, source, parameters = list(ROLLUP_COLUMNS), tier_table(piece.tier), []
+        if not chosen.histograms and piece.tier != RAW:
+            columns.remove("histogram")
+        query = f"SELECT {', '.join(columns)} FROM {source} WHERE time >= {piece.start_ms} AND time < {piece.end_ms}"
+        for batch in _selected(connection, query, parameters, chosen):
+            if piece.tier == RAW:
+                yield windows_of(batch, chosen.bounded, histograms=chosen.histograms)
+            else:
+                yield windows_of_rollup(batch, histograms=chosen.histograms)
+
+
+def _selected(
+    connection: duckdb.DuckDBPyConnection, query: str, parameters: list[list[str]], chosen: Selection
+) -> Iterator[pa.Table]:
+    """The rows of a query that belong to the chosen series, in batches."""
+    if len(chosen.series) <= _FEW:
+        query += f" AND series IN ({', '.join(map(str, chosen.series))})"
+        table = connection.sql(query, params=parameters).to_arrow_table()
+        if len(table):
+            yield table
+        return
+    connection.register("chosen", pa.table({"series": chosen.series}))
+    query += f" AND series BETWEEN {chosen.series[0]} AND {chosen.series[-1]} AND series IN (FROM chosen)"
+    for batch in connection.sql(query, params=parameters).to_arrow_reader(_BATCH_ROWS):
+        if len(batch):
+            yield pa.Table.from_batches([batch])
+    connection.unregister("chosen")
+
+
+def _overlaps(segment: Segment, piece: Piece, chosen: Selection) -> bool:
+    if segment.last_ms < piece.start_ms or segment.first_ms >= piece.end_ms:
+        return False
+    place = np.searchsorted(chosen.series, segment.first_series)
+    return bool(place < len(chosen.series) and chosen.series[place] <= segment.last_series)
+
+
+def _in_memory(heads: Sequence[Head], chosen: Selection) -> Iterator[Windows]:
+    wanted = np.zeros(len(chosen.bounded), bool)
+    wanted[chosen.series] = True
+    for head in heads:
+        for batch in head.batches():
+            series, time = batch["series"].to_numpy(), batch["time"].to_numpy()
+            rows = np.flatnonzero(wanted[series] & (time >= chosen.start_ms) & (time < chosen.end_ms))
+            if len(rows):
+                yield windows_of(batch.take(pa.array(rows)), chosen.bounded, histograms=chosen.histograms)

@@ -1,0 +1,124 @@
+"""The series and users that a store holds, in memory, with what is not on disk yet told apart."""
+
+from array import array
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from contract.metrics import QUANTITIES, TYPES, Metric, Quantity
+from contract.metrics.cpu import Cpu
+from contract.report import Report
+
+__all__ = ["TYPE_OF", "WHOLE", "Series", "SeriesIndex", "User"]
+
+WHOLE = -1
+"""In place of a core's number: the whole machine."""
+
+TYPE_OF: dict[str, type[Metric]] = {quantity.name: kind for kind in TYPES for quantity in kind.quantities}
+_FIRST = {kind.quantities[0].name for kind in TYPES}
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """One quantity of one user, of the whole machine or of one core."""
+
+    id: int
+    user_id: str
+    quantity: str
+    core: int
+
+
+@dataclass(slots=True)
+class User:
+    """What was last said of a machine."""
+
+    user_id: str
+    os_type: str
+    os_version: str
+    cores: int
+    first_seen: int
+    last_seen: int
+
+
+class SeriesIndex:
+    """Finds the number of a series, and gives new series the next number."""
+
+    def __init__(self) -> None:
+        self.all: list[Series] = []
+        """Every series; number n at place n - 1."""
+        self._ids: dict[tuple[str, str, int], int] = {}
+        self._rows: dict[tuple[str, type[Metric], int, tuple[int, ...]], tuple[int, ...]] = {}
+        self._by_user: dict[str, dict[str, dict[int, int]]] = {}
+        self._bounded = array("b", [0])
+        self._streams = array("b", [0])
+        self.users: dict[str, User] = {}
+        self.created: list[Series] = []
+        """Series made since this list was last taken."""
+        self.touched: set[str] = set()
+        """Users heard of since this set was last taken."""
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def restore(self, series: Series) -> None:
+        """Take a series that is on disk; they come in the order of their numbers."""
+        self.all.append(series)
+        self._ids[series.user_id, series.quantity, series.core] = series.id
+        self._by_user.setdefault(series.user_id, {}).setdefault(series.quantity, {})[series.core] = series.id
+        self._bounded.append(QUANTITIES[series.quantity].bounded)
+        self._streams.append(series.core == WHOLE and series.quantity in _FIRST)
+
+    def _id(self, user_id: str, quantity: str, core: int) -> int:
+        known = self._ids.get((user_id, quantity, core))
+        if known is not None:
+            return known
+        series = Series(len(self._ids) + 1, user_id, quantity, core)
+        self.restore(series)
+        self.created.append(series)
+        return series.id
+
+    def of_cpu(self, user_id: str, cpu: Cpu) -> tuple[int, ...]:
+        """The series of a CPU metric: the whole machine, then each core of its lists."""
+        key = (user_id, Cpu, len(cpu.avg_utilization_by_core), tuple(cpu.cores))
+        rows = self._rows.get(key)
+        if rows is None:
+            name = Cpu.quantities[0].name
+            cores = cpu.cores or range(len(cpu.avg_utilization_by_core))
+            rows = self._rows[key] = tuple(self._id(user_id, name, core) for core in (WHOLE, *cores))
+        return rows
+
+    def of_whole(self, user_id: str, quantity: Quantity) -> int:
+        """The series of a quantity of the whole machine."""
+        return self._id(user_id, quantity.name, WHOLE)
+
+    def cores(self, user_id: str, quantity: str) -> dict[int, int]:
+        """The series of a user's quantity: their numbers by core (`WHOLE` for the whole machine)."""
+        return self._by_user.get(user_id, {}).get(quantity, {})
+
+    def stream(self, user_id: str, kind: type[Metric]) -> int | None:
+        """The series that stands for all of a user's metric type: every report of the type has it."""
+        return self.cores(user_id, kind.quantities[0].name).get(WHOLE)
+
+    def hear(self, report: Report) -> User:
+        """Remember who sent a report, and what it says of the machine."""
+        user = self.users.get(report.user_id)
+        end = report.end_timestamp
+        if user is None:
+            user = self.users[report.user_id] = User(report.user_id, "", "", 0, report.start_timestamp, -1)
+        elif report.start_timestamp < user.first_seen:
+            user.first_seen = report.start_timestamp
+        if end >= user.last_seen:
+            user.last_seen = end
+            user.os_type = report.os_type
+            user.os_version = report.os_version
+        self.touched.add(report.user_id)
+        return user
+
+    def bounded(self) -> npt.NDArray[np.bool_]:
+        """By series number: whether its quantity is a share."""
+        return np.frombuffer(self._bounded[:], np.int8).astype(bool)
+
+    def streams(self) -> npt.NDArray[np.bool_]:
+        """By series number: whether it stands for all of its user's metric type."""
+        return np.frombuffer(self._streams[:], np.int8).astype(bool)

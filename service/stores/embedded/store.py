@@ -1,0 +1,293 @@
+"""The embedded store: a log-structured merge tree whose merge is that of summaries (see docs/architecture.md)."""
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import duckdb
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from contract.metrics import Metric
+from contract.report import Report
+from service.stores.base import Answer, Key, Question
+from service.stores.embedded import catalog
+from service.stores.embedded.compaction import LARGEST_RUN, LARGEST_SEGMENT, alike
+from service.stores.embedded.grouping import group_series
+from service.stores.embedded.head import Head
+from service.stores.embedded.reading import Selection, read
+from service.stores.embedded.plan import TIERS
+from service.stores.embedded.rollups import append_rollup, read_runs, rollups_of
+from service.stores.embedded.segments import Segment, merged, sort_windows, write_segment
+from service.stores.embedded.series import TYPE_OF, Series, SeriesIndex, User
+
+__all__ = ["EmbeddedStore"]
+
+_FLUSH_ROWS = 1_000_000
+"""Windows of series: some 100 MB."""
+
+
+class _Version(NamedTuple):
+    """A version of the catalog and the segments it lists."""
+
+    number: int
+    segments: list[Segment]
+
+
+class _Unsaved(NamedTuple):
+    """What the frozen head adds to the index on disk."""
+
+    series: list[Series]
+    users: set[str]
+
+
+class EmbeddedStore:
+    """Windows in `folder`: a DuckDB file, and Parquet files beside it. One process at a time."""
+
+    def __init__(self, folder: Path, memory: str = "1GB") -> None:
+        self._raw = folder / "raw"
+        self._raw.mkdir(parents=True, exist_ok=True)
+        self._connection = catalog.open_catalog(folder / "loadlens.duckdb", memory)
+        self._connection.execute(f"SET temp_directory = '{folder / 'tmp'}'")
+        self._lock = threading.Lock()
+        self._flushing = threading.Lock()
+        self._index = SeriesIndex()
+        catalog.load_index(self._connection, self._index)
+        state = catalog.state(self._connection)
+        self._latest = _Version(state.version, catalog.segments(self._connection))
+        self._readers: dict[int, int] = {}
+        self._retired: list[tuple[int, Path]] = []
+        self._head = Head(self._index, state.flushed)
+        self._frozen: Head | None = None
+        self._unsaved = _Unsaved([], set())
+        self.flushed = state.flushed
+        self._remove_orphans()
+
+    # What comes in
+
+    def add(self, last: int, reports: Sequence[Report]) -> None:
+        """Take reports that the journal holds, the last of them at offset `last`."""
+        with self._lock:
+            self._head.add(last, reports)
+
+    @property
+    def full(self) -> bool:
+        """Whether so much is in memory that it should be flushed now."""
+        return self._head.rows >= _FLUSH_ROWS
+
+    def sizes(self) -> list[tuple[str, str, float]]:
+        """What to watch: names, explanations and values."""
+        segments = self._latest.segments
+        return [
+            ("head_windows", "Windows in memory, not flushed yet.", sum(head.rows for head in self._heads())),
+            ("series", "Series known.", len(self._index)),
+            ("users", "Users known.", len(self._index.users)),
+            ("segments", "Files of raw windows.", len(segments)),
+            ("segment_windows", "Raw windows in files.", sum(segment.rows for segment in segments)),
+            ("segment_bytes", "Bytes of these files.", sum(segment.bytes for segment in segments)),
+        ]
+
+    def newest(self) -> dict[tuple[str, type[Metric]], int]:
+        """The end of the newest window of each stream, epoch milliseconds."""
+        ends = catalog.newest(self._connection)
+        for head in self._heads():
+            for stream, end in head.keys:
+                ends[stream] = max(end, ends.get(stream, end))
+        series = self._index.all
+        return {(series[number - 1].user_id, TYPE_OF[series[number - 1].quantity]): end for number, end in ends.items()}
+
+    async def known(self, keys: Collection[Key]) -> set[Key]:
+        """Those of `keys` that are stored already."""
+        # In memory first: what a flush takes away meanwhile is on disk when that is looked at.
+        heads = self._heads()
+        found: set[Key] = set()
+        unsure: dict[tuple[int, int], Key] = {}
+        for key in keys:
+            stream = self._index.stream(key.user_id, key.type)
+            if stream is None:
+                continue
+            if any((stream, key.end_ms) in head.keys for head in heads):
+                found.add(key)
+            else:
+                unsure[stream, key.end_ms] = key
+        if unsure:
+            stored = await asyncio.to_thread(self._stored, list(unsure))
+            found.update(unsure[place] for place in stored)
+        return found
+
+    def _stored(self, places: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+        series, times = (np.array(column, np.int64) for column in zip(*places, strict=True))
+        with self._reading() as (cursor, segments, _):
+            files = [
+                str(self._raw / segment.file)
+                for segment in segments
+                if np.any(
+                    (times >= segment.first_ms)
+                    & (times <= segment.last_ms)
+                    & (series >= segment.first_series)
+                    & (series <= segment.last_series)
+                )
+            ]
+            if not files:
+                return []
+            cursor.register("asked", pa.table({"series": series, "time": times}))
+            return cursor.execute(
+                "SELECT DISTINCT series, time FROM read_parquet(?) SEMI JOIN asked USING (series, time)"
+                f" WHERE series BETWEEN {series.min()} AND {series.max()} AND time BETWEEN {times.min()} AND {times.max()}",
+                [files],
+            ).fetchall()
+
+    # What is asked
+
+    def answer(self, question: Question) -> Answer:
+        """The merged windows that a question asks for."""
+        series, group, names = group_series(self._index, question)
+        with self._reading() as (cursor, segments, heads):
+            selection = Selection(
+                series, group, question.start_ms, question.end_ms, question.rate_ms,
+                question.histograms, self._index.bounded(),
+            )  # fmt: skip
+            return Answer(read(cursor, self._raw, segments, heads, selection), names)
+
+    def has_user(self, user_id: str) -> bool:
+        """Whether any report of this user was ever taken."""
+        return user_id in self._index.users
+
+    def users(self) -> pd.DataFrame:
+        """The users, by name."""
+        users = [self._index.users[name] for name in sorted(self._index.users)]
+        return pd.DataFrame(
+            {
+                "user_id": [user.user_id for user in users],
+                "os_type": [user.os_type for user in users],
+                "os_version": [user.os_version for user in users],
+                "cores": [user.cores for user in users],
+                "first_seen": pd.to_datetime([user.first_seen for user in users], unit="ms", utc=True),
+                "last_seen": pd.to_datetime([user.last_seen for user in users], unit="ms", utc=True),
+            }
+        )
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[tuple[duckdb.DuckDBPyConnection, Sequence[Segment], list[Head]]]:
+        """One state of the store: a transaction, its segments, and the heads that it does not hold."""
+        reader = threading.get_ident()
+        with self._lock:
+            # The heads first: what a flush moves meanwhile is then seen twice, and told apart by its offset.
+            heads = self._unlocked_heads()
+            # Files of this version stay until the reader is done.
+            self._readers[reader] = self._latest.number
+        try:
+            with self._connection.cursor() as cursor:
+                cursor.execute("BEGIN")
+                state = catalog.state(cursor)
+                latest = self._latest
+                segments = latest.segments if latest.number == state.version else catalog.segments(cursor)
+                yield cursor, segments, [head for head in heads if head.rows and head.last > state.flushed]
+        finally:
+            with self._lock:
+                del self._readers[reader]
+        if self._retired:
+            self._remove_retired()
+
+    def _heads(self) -> list[Head]:
+        with self._lock:
+            return self._unlocked_heads()
+
+    def _unlocked_heads(self) -> list[Head]:
+        return [self._frozen, self._head] if self._frozen else [self._head]
+
+    # To disk
+
+    def flush(self) -> None:
+        """Put everything added so far on disk: a segment, its rollups and the journal offset, all or nothing."""
+        with self._flushing:
+            with self._lock:
+                if not self._frozen:
+                    if not self._head.rows:
+                        return
+                    self._frozen = self._head
+                    self._head = Head(self._index, self._frozen.last)
+                    self._unsaved = _Unsaved(self._index.created, self._index.touched)
+                    self._index.created, self._index.touched = [], set()
+            self._write(self._frozen)
+            with self._lock:
+                self.flushed = self._frozen.last
+                self._frozen = None
+
+    def _write(self, frozen: Head) -> None:
+        windows = sort_windows(frozen.batches())
+        with self._connection.cursor() as cursor:
+            number = catalog.next_run(cursor)
+            segment = write_segment(self._raw, number, windows.to_batches())
+            tiers = rollups_of(windows, self._index.bounded())
+            with catalog.change(cursor) as version:
+                catalog.add_segment(cursor, segment)
+                for tier, rollup in tiers.items():
+                    append_rollup(cursor, tier, number, rollup)
+                catalog.add_series(cursor, self._unsaved.series)
+                catalog.put_users(cursor, [self._index.users[name] for name in self._unsaved.users])
+                catalog.put_newest(cursor, windows, self._index.streams())
+                catalog.put_flushed(cursor, frozen.last)
+            self._publish(version)
+
+    def compact(self) -> bool:
+        """Merge some runs that have come to be alike in size; False where there is nothing to merge."""
+        with self._flushing, self._connection.cursor() as cursor:
+            return self._compact_segments(cursor) or any(self._compact_rollup(cursor, tier) for tier in TIERS)
+
+    def _compact_segments(self, cursor: duckdb.DuckDBPyConnection) -> bool:
+        sizes = {segment.id: segment.rows for segment in self._latest.segments}
+        chosen = alike(sizes, LARGEST_SEGMENT)
+        if not chosen:
+            return False
+        old = [segment for segment in self._latest.segments if segment.id in chosen]
+        with self._connection.cursor() as sorting:
+            new = write_segment(self._raw, catalog.next_run(cursor), merged(sorting, self._raw, old))
+        with catalog.change(cursor) as version:
+            catalog.replace_segments(cursor, old, new)
+        self._publish(version)
+        with self._lock:
+            self._retired.extend((version, self._raw / segment.file) for segment in old)
+        self._remove_retired()
+        return True
+
+    def _compact_rollup(self, cursor: duckdb.DuckDBPyConnection, tier: int) -> bool:
+        chosen = alike(catalog.runs(cursor, tier), LARGEST_RUN)
+        if not chosen:
+            return False
+        windows = read_runs(cursor, tier, chosen)
+        number = catalog.next_run(cursor)
+        with catalog.change(cursor) as version:
+            catalog.drop_runs(cursor, tier, chosen)
+            append_rollup(cursor, tier, number, windows)
+        self._publish(version)
+        return True
+
+    def _publish(self, version: int) -> None:
+        latest = _Version(version, catalog.segments(self._connection))
+        with self._lock:
+            self._latest = latest
+
+    def _remove_retired(self) -> None:
+        with self._lock:
+            oldest = min(self._readers.values(), default=self._latest.number)
+            free = [path for version, path in self._retired if version <= oldest]
+            self._retired = [(version, path) for version, path in self._retired if version > oldest]
+        for path in free:
+            path.unlink(missing_ok=True)
+
+    def _remove_orphans(self) -> None:
+        """Remove files that a crash left behind: written, but never listed; or merged, but not yet removed."""
+        listed = {segment.file for segment in self._latest.segments}
+        for path in self._raw.glob("*.parquet"):
+            if path.name not in listed:
+                path.unlink()
+
+    def close(self) -> None:
+        """Flush and let go of the files."""
+        self.flush()
+        self._connection.close()

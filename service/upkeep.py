@@ -1,0 +1,60 @@
+"""The work in the background: flushes, pruning of the journal, compaction."""
+
+import logging
+import threading
+import time
+
+from service.journal import Journal
+from service.stores.base import Store
+
+__all__ = ["Upkeep"]
+
+_log = logging.getLogger("loadlens.service")
+_LOOK_EVERY_S = 0.25
+_RETRY_S = 5.0
+
+
+class Upkeep:
+    """One thread that flushes the store when it holds much, or has held it for long."""
+
+    def __init__(self, journal: Journal, store: Store, flush_interval_s: float) -> None:
+        self._journal = journal
+        self._store = store
+        self._interval = flush_interval_s
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="upkeep", daemon=True)
+        self.flushes = 0
+        self.failures = 0
+        self.flush_seconds = 0.0
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End, after the step under way."""
+        self._stopping.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _run(self) -> None:
+        last = time.monotonic()
+        wait = _LOOK_EVERY_S
+        while not self._stopping.wait(wait):
+            wait = _LOOK_EVERY_S
+            if not self._store.full and time.monotonic() - last < self._interval:
+                continue
+            try:
+                started = time.monotonic()
+                self._store.flush()
+                self._journal.prune(self._store.flushed)
+                self.flushes += 1
+                self.flush_seconds += time.monotonic() - started
+                while self._store.compact() and not self._store.full and not self._stopping.is_set():
+                    pass
+            except Exception:
+                # What is not flushed stays in the journal; its limit turns new reports away before memory runs out.
+                self.failures += 1
+                _log.exception("the store could not be flushed; trying again in %.0f s", _RETRY_S)
+                wait = _RETRY_S
+            last = time.monotonic()
