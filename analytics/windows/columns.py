@@ -99,12 +99,14 @@ def take(windows: Windows, selection: npt.NDArray[np.bool_] | npt.NDArray[np.int
     places = np.arange(len(windows))[selection]
     columns = {name: getattr(windows, name)[places] for name in _COLUMNS}
     histograms = windows.histograms
-    return Windows(**columns, histograms=None if histograms is None else _picked(histograms, places))
+    return Windows(**columns, histograms=None if histograms is None else _picked(histograms, places, len(windows)))
 
 
-def _picked(histograms: Histograms, rows: Ints) -> Histograms:
-    first = np.searchsorted(histograms.row, rows, side="left")
-    lengths = np.searchsorted(histograms.row, rows, side="right") - first
+def _picked(histograms: Histograms, rows: Ints, of_rows: int) -> Histograms:
+    """The entries of some `rows` of histograms that have `of_rows` altogether."""
+    size = np.bincount(histograms.row, minlength=of_rows)
+    lengths = size[rows]
+    first = (np.cumsum(size) - size)[rows]
     # Entry j of the answer is entry j + shift of the source, with one shift for each row.
     shift = first - (np.cumsum(lengths) - lengths)
     entries = np.arange(lengths.sum()) + np.repeat(shift, lengths)
