@@ -50,7 +50,9 @@ def parse_duration(text: str, least_ms: int = LEAST_MS, most_ms: int = MOST_MS) 
     if not least_ms <= ms <= most_ms:
         bound = "less than" if ms < least_ms else "more than"
         limit = format_duration(least_ms if ms < least_ms else most_ms)
-        raise ValueError(f"{shown} is {bound} {limit}; {format_duration(least_ms)} to {format_duration(most_ms)} is right")
+        raise ValueError(
+            f"{shown} is {bound} {limit}; {format_duration(least_ms)} to {format_duration(most_ms)} is right"
+        )
     return ms
 
 

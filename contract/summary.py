@@ -36,8 +36,10 @@ class Summary:
 
     @classmethod
     def of(cls, samples: Sequence[float], bins: Bins) -> Self:
-        """The summary of `samples`, in two passes with exact sums; raises ValueError for none, or
-        for a sample that `bins` does not hold."""
+        """The summary of `samples`, in two passes with exact sums.
+
+        Raises ValueError for no samples, and for a sample that `bins` does not hold.
+        """
         if not samples:
             raise ValueError("no samples to summarise")
         count = len(samples)

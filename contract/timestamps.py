@@ -12,7 +12,7 @@ SECONDS_BELOW = 20_000_000_000
 _END_MS = 253_402_300_800_000
 """The first millisecond of the year 10000."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_NAIVE_EPOCH = datetime(1970, 1, 1)  # UTC too; without an offset to print
+_NAIVE_EPOCH = _EPOCH.replace(tzinfo=None)  # without an offset to print
 _NUMBER = re.compile(r"[+-]?[0-9]{1,30}")
 _LOST_PLUS = re.compile(r"(.*[T ].*) ([0-9]{2}(?::?[0-9]{2})?)")
 

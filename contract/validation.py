@@ -1,6 +1,7 @@
 """What a report's members must say together, beyond what each says alone."""
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import TypeVar
 
 import msgspec
@@ -59,7 +60,9 @@ def check(report: Report, now_ms: int) -> Iterator[Problem]:
     """Every disagreement within a decoded report, at the time `now_ms` (epoch milliseconds)."""
     yield from _times(report, now_ms)
     if not report.user_id.isprintable():
-        yield Problem("/user_id", "has control or other unprintable characters; letters, digits and punctuation are right")
+        yield Problem(
+            "/user_id", "has control or other unprintable characters; letters, digits and punctuation are right"
+        )
     metrics = report.typed_metrics()
     if len(metrics) > 1 and len({type(metric) for metric in metrics}) < len(metrics):
         yield Problem("/metrics", "names a metric type twice; a report has each type at most once")
@@ -87,7 +90,8 @@ def _times(report: Report, now_ms: int) -> Iterator[Problem]:
     for name, value in (("start", start), ("end", end)):
         if value < SECONDS_BELOW:
             yield Problem(
-                f"/{name}_timestamp", f"{value} looks like seconds; epoch milliseconds are right, such as {value * 1000}"
+                f"/{name}_timestamp",
+                f"{value} looks like seconds; epoch milliseconds are right, such as {value * 1000}",
             )
 
 
@@ -96,9 +100,7 @@ def _cpu(cpu: Cpu, pointer: str, observations: int) -> Iterator[Problem]:
     for name in _BY_CORE:
         length = len(getattr(cpu, name))
         if length and length != cores:
-            yield Problem(
-                f"{pointer}/{name}", f"has {length} entries; {cores} is right, as in avg_utilization_by_core"
-            )
+            yield Problem(f"{pointer}/{name}", f"has {length} entries; {cores} is right, as in avg_utilization_by_core")
             return
     if cpu.cores and len(set(cpu.cores)) != cores:
         yield Problem(f"{pointer}/cores", "names a core twice")
@@ -123,9 +125,7 @@ def _at(values: Sequence[_T], place: int) -> "_T | UnsetType":
     return values[place] if values else UNSET
 
 
-def _distribution(
-    quantity: Quantity, distribution: Distribution, pointer: str, observations: int
-) -> Iterator[Problem]:
+def _distribution(quantity: Quantity, distribution: Distribution, pointer: str, observations: int) -> Iterator[Problem]:
     if quantity.bounded:
         for name, value, bound in (
             ("avg", distribution.mean, 1.0),
@@ -133,7 +133,9 @@ def _distribution(
             ("max", distribution.maximum, 1.0),
         ):
             if value is not UNSET and value > bound:
-                yield Problem(f"{pointer}/{name}", f"{value} is above {bound:.4g}; {quantity.title} is a share in [0, 1]")
+                yield Problem(
+                    f"{pointer}/{name}", f"{value} is above {bound:.4g}; {quantity.title} is a share in [0, 1]"
+                )
     count = observations if distribution.observations is UNSET else distribution.observations
     yield from _series(
         pointer, ("avg", "min", "max", "histogram"),
@@ -173,7 +175,7 @@ def _histogram_fault(flat: list[int], count: int, bins: Bins) -> str | None:
         return "has a count below 1; empty bins are left out"
     if indices[0] < bins.first or indices[-1] > bins.last:
         return f"has a bin outside {bins.first} to {bins.last}"
-    if any(after <= before for before, after in zip(indices, indices[1:], strict=False)):
+    if any(after <= before for before, after in pairwise(indices)):
         return "has bins that are not in ascending order"
     return None
 

@@ -33,6 +33,4 @@ class Cpu(Metric, tag="CPU", gc=False, frozen=True, omit_defaults=True):
     cores: Annotated[list[Annotated[int, Meta(ge=0, le=65535)]], Cores] = []
     """The number of each core in the lists; 0, 1, 2, ... where it is left out, as while all are online."""
 
-    quantities = (
-        Quantity("cpu.utilization", "avg_utilization", "CPU utilization", "1", bounded=True),
-    )
+    quantities = (Quantity("cpu.utilization", "avg_utilization", "CPU utilization", "1", bounded=True),)

@@ -92,7 +92,9 @@ class Settings(Struct, frozen=True, kw_only=True):
     """The base of a program's settings: its text hides the secret ones, so that it can be logged."""
 
     def __repr__(self) -> str:
-        members = (f"{setting.name}={setting.shown(getattr(self, setting.name))}" for setting in settings_of(type(self)))
+        members = (
+            f"{setting.name}={setting.shown(getattr(self, setting.name))}" for setting in settings_of(type(self))
+        )
         return f"{type(self).__name__}({', '.join(members)})"
 
 
@@ -105,7 +107,8 @@ def settings_of(kind: type[Struct]) -> tuple[Setting, ...]:
 
 
 def _setting(field: inspect.Field, hint: object) -> Setting:
-    type_, description, extra = field.type, "", {}
+    type_, description = field.type, ""
+    extra: dict[str, Any] = {}
     while True:
         if isinstance(type_, inspect.Metadata):
             description = (type_.extra_json_schema or {}).get("description", description)
@@ -142,7 +145,9 @@ def _expected(kind: inspect.Type) -> str:
         case inspect.StrType():
             least = kind.min_length or 0
             most = f" of at most {kind.max_length} characters" if kind.max_length else ""
-            return "text" + most + (", not empty" if least == 1 else f" of at least {least} characters" if least else "")
+            return (
+                "text" + most + (", not empty" if least == 1 else f" of at least {least} characters" if least else "")
+            )
         case inspect.UnionType():
             return " or ".join(map(_expected, _not_none(kind)))
         case _:
@@ -151,7 +156,11 @@ def _expected(kind: inspect.Type) -> str:
 
 def _bounds(kind: inspect.IntType | inspect.FloatType) -> str:
     if kind.ge is not None and kind.le is not None:
-        return f" from {kind.ge:g} to {kind.le:g}" if isinstance(kind, inspect.FloatType) else f" from {kind.ge} to {kind.le}"
+        return (
+            f" from {kind.ge:g} to {kind.le:g}"
+            if isinstance(kind, inspect.FloatType)
+            else f" from {kind.ge} to {kind.le}"
+        )
     words = (("of at least", kind.ge), ("above", kind.gt), ("of at most", kind.le), ("below", kind.lt))
     parts = [f"{word} {bound}" for word, bound in words if bound is not None]
     return " " + " and ".join(parts) if parts else ""

@@ -51,7 +51,9 @@ def parse(
         raise SettingsError(_unknown(unknown[0], settings, commands))
     given = vars(known)
     config = given.pop("config", None)
-    return Given({s.name: Value(s, given[s.name], _place(s, given[s.name])) for s in settings if s.name in given}, config)
+    return Given(
+        {s.name: Value(s, given[s.name], _place(s, given[s.name])) for s in settings if s.name in given}, config
+    )
 
 
 def _place(setting: Setting, value: object) -> str:
@@ -69,7 +71,9 @@ def _unknown(argument: str, settings: Sequence[Setting], commands: Mapping[str, 
 def _parser(
     settings: Sequence[Setting], program: str, description: str, epilog: str, commands: Mapping[str, Command]
 ) -> _Parser:
-    places = "".join(f" {setting.flag}" if setting.required else f" [{setting.flag}]" for setting in settings if setting.positional)
+    places = "".join(
+        f" {setting.flag}" if setting.required else f" [{setting.flag}]" for setting in settings if setting.positional
+    )
     table = ".".join(program.removeprefix("loadlens-").split())
     parser = _Parser(
         prog=program,

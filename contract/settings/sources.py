@@ -4,6 +4,7 @@ import math
 import os
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Any
 
 import msgspec
@@ -53,10 +54,12 @@ class Value:
 
 
 def _custom(kind: type, value: object) -> object:
-    if issubclass(kind, os.PathLike) and isinstance(value, str) and value:
-        # Neither the environment nor a file has a shell to expand `~`.
-        return kind(os.path.expanduser(value))
-    raise ValueError(f"expected {'a path' if issubclass(kind, os.PathLike) else kind.__name__}")
+    if not issubclass(kind, PurePath):
+        raise TypeError(f"a setting of type {kind.__name__} needs `parse`")
+    if not isinstance(value, str) or not value:
+        raise ValueError("expected a path")
+    # Neither the environment nor a file has a shell to expand `~`.
+    return kind(os.path.expanduser(value))
 
 
 def from_environment(settings: Sequence[Setting], environ: Mapping[str, str]) -> dict[str, Value]:
@@ -86,16 +89,15 @@ def from_file(
             raise SettingsError(f"{path}: {key} = ... stands where the table [{key}] is expected")
     table = document.get(name, {})
     if not command:
-        return _values(settings, {key: table[key] for key in table if not _is_table_of(table, key, commands)}, path, name)
+        own = {key: value for key, value in table.items() if not (isinstance(value, dict) and key in commands)}
+        return _values(settings, own, path, name)
     # The program's own table was written for the program: the subcommand takes what it knows of it.
     declared = {setting.name for setting in settings}
     shared = {key: value for key, value in table.items() if key in declared}
     own = table.get(command[0], {})
+    if not isinstance(own, dict):
+        raise SettingsError(f"{path}: {command[0]} = ... stands where the table [{name}.{command[0]}] is expected")
     return _values(settings, shared, path, name) | _values(settings, own, path, f"{name}.{command[0]}")
-
-
-def _is_table_of(table: Mapping[str, object], key: str, commands: Container[str]) -> bool:
-    return isinstance(table[key], dict) and key in commands
 
 
 def _read(path: str) -> dict[str, Any]:

@@ -1,0 +1,76 @@
+# One place for every command of the project. `make help` lists them.
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+SHELL := /bin/bash
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+EXTRAS := service,analytics,dev
+
+# The first of these that runs and is new enough; `make setup PYTHON=...` overrides it.
+PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
+	"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$python" && break; done)
+
+.PHONY: help
+help: ## List what can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: setup
+setup: $(STAMP) ## Make .venv with everything in it (the other targets do it by themselves)
+	@:
+
+$(STAMP): pyproject.toml requirements.lock
+	@test -n "$(PYTHON)" || { echo "error: Python 3.11 or newer is needed; none was found (try: apt-get install python3)" >&2; exit 1; }
+	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || { \
+		echo "error: $(PYTHON) cannot make virtual environments (on Debian: apt-get install python3-venv)" >&2; exit 1; }
+	"$(PYTHON)" -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable '.[$(EXTRAS)]'
+	@touch $(STAMP)
+
+.PHONY: run
+run: setup ## Run the service on http://localhost:8888 and an agent for this machine
+	@exec $(BIN)/loadlens-service up
+
+.PHONY: demo
+demo: setup ## The same, with a fleet to look at
+	@exec $(BIN)/loadlens-service up --demo
+
+.PHONY: test
+test: setup ## Run the tests (ARGS='-k history' passes arguments to pytest)
+	$(BIN)/python -m pytest $(ARGS)
+
+.PHONY: lint
+lint: setup ## Check format, style, types and import rules
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+.PHONY: format
+format: setup ## Format the code and mend what can be mended
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+.PHONY: bench
+bench: setup ## Measure (see docs/benchmarks.md)
+	$(BIN)/python -m bench
+
+.PHONY: notebooks
+notebooks: setup ## Open the notebooks in JupyterLab
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable '.[notebooks]'
+	$(BIN)/jupyter lab notebooks
+
+# Resolves from nothing, in an environment of its own, so that the lock holds what pyproject.toml asks for and no more.
+.PHONY: lock
+lock: ## Choose the newest versions anew and write them to requirements.lock
+	rm -rf build/lock && "$(PYTHON)" -m venv build/lock
+	build/lock/bin/python -m pip install --quiet --disable-pip-version-check '.[service,analytics,notebooks,dev]'
+	{ echo "# Every version that is tested, chosen by 'make lock'. Used as constraints: what is installed, pyproject.toml says."; \
+	  build/lock/bin/python -m pip freeze --exclude loadlens; } > requirements.lock
+	rm -rf build
+
+.PHONY: clean
+clean: ## Remove what was made (not the data in var/)
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
