@@ -61,8 +61,16 @@ class _GroupEntry(msgspec.Struct, gc=False):
     group: str
 
 
+def _instants(time_ms: npt.NDArray[np.int64]) -> list[str]:
+    """Each time as `contract.timestamps.format_instant` writes it; at once where none has a fraction."""
+    if np.any(time_ms % 1000):
+        return [*map(format_instant, time_ms.tolist())]
+    texts: list[str] = np.datetime_as_string((time_ms // 1000).view("M8[s]"), timezone="UTC").tolist()
+    return texts
+
+
 def _json(series: Series) -> bytes:
-    dates = map(format_instant, series.time_ms.tolist())
+    dates = _instants(series.time_ms)
     values = series.value.tolist()
     entries: list[_Entry] | list[_GroupEntry]
     if series.group is None:
@@ -77,7 +85,7 @@ def _json(series: Series) -> bytes:
 
 def _csv(series: Series) -> bytes:
     columns: dict[str, object] = {
-        "date": [format_instant(time) for time in series.time_ms.tolist()],
+        "date": _instants(series.time_ms),
         "value": series.value,
     }
     if series.group is not None:

@@ -23,7 +23,30 @@ MAX_BUCKETS = 100_000
 DAY_MS = 24 * 60 * 60 * 1000
 _DEFAULT_RATE_MS = 15 * 60 * 1000
 _GROUPINGS: tuple[str, ...] = get_args(Grouping)
-_ROUND_RATES = "1s 2s 5s 10s 15s 30s 1m 2m 5m 10m 15m 30m 1h 2h 3h 6h 12h 1d 1w 4w 12w 52w".split()
+_ROUND_RATES = [
+    "1s",
+    "2s",
+    "5s",
+    "10s",
+    "15s",
+    "30s",
+    "1m",
+    "2m",
+    "5m",
+    "10m",
+    "15m",
+    "30m",
+    "1h",
+    "2h",
+    "3h",
+    "6h",
+    "12h",
+    "1d",
+    "1w",
+    "4w",
+    "12w",
+    "52w",
+]
 
 
 class Query(Struct, frozen=True, kw_only=True):

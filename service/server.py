@@ -44,7 +44,7 @@ class Worker(UvicornWorker):
         "access_log": False,
         "lifespan": "on",
         "proxy_headers": False,
-    }  # noqa: RUF012
+    }
 
 
 class _Server(BaseApplication):

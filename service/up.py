@@ -2,14 +2,7 @@
 
 import contextlib
 import os
-import signal
-import subprocess
 import sys
-import time
-import urllib.error
-import urllib.request
-from collections.abc import Iterator
-from pathlib import Path
 
 __all__ = ["run_up"]
 

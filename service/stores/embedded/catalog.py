@@ -1,10 +1,8 @@
 """The DuckDB file: what the store knows of its segments, its series and users, and the rollups themselves."""
 
-import contextlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import astuple
 from pathlib import Path
-from typing import NamedTuple
 
 import duckdb
 import numpy as np
@@ -14,7 +12,7 @@ import pyarrow as pa
 from service.stores.embedded.segments import Segment
 from service.stores.embedded.series import Series, SeriesIndex, User
 
-__all__ = ["State", "StoreError", "open_catalog", "state", "tier_table"]
+__all__ = ["StoreError", "open_catalog", "tier_table"]
 
 
 class StoreError(Exception):
@@ -43,11 +41,10 @@ CREATE TABLE {table} (
 
 _FIRST = """
 CREATE TABLE state (
-    version BIGINT NOT NULL,   -- counts the changes of this file
     flushed BIGINT NOT NULL,   -- the journal offset through which everything is in it
     run INTEGER NOT NULL       -- the newest number of a segment or run
 );
-INSERT INTO state VALUES (0, 0, 0);
+INSERT INTO state VALUES (0, 0);
 CREATE TABLE series (id INTEGER NOT NULL, user_id VARCHAR NOT NULL, quantity VARCHAR NOT NULL, core INTEGER NOT NULL);
 CREATE TABLE stream (series INTEGER PRIMARY KEY, newest BIGINT NOT NULL);
 CREATE TABLE machine (
@@ -116,30 +113,10 @@ def _migrate(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
         connection.execute("COMMIT")
 
 
-class State(NamedTuple):
-    """What one transaction sees."""
-
-    version: int
-    flushed: int
-
-
-def state(connection: duckdb.DuckDBPyConnection) -> State:
-    """The state of the transaction that `connection` is in, or of the last commit."""
-    ((version, flushed),) = connection.execute("SELECT version, flushed FROM state").fetchall()
-    return State(version, flushed)
-
-
-@contextlib.contextmanager
-def change(connection: duckdb.DuckDBPyConnection) -> Iterator[int]:
-    """A transaction that makes a new version, whose number it gives; undone where the block raises."""
-    connection.execute("BEGIN")
-    try:
-        connection.execute("UPDATE state SET version = version + 1")
-        yield state(connection).version
-        connection.execute("COMMIT")
-    except BaseException:
-        connection.execute("ROLLBACK")
-        raise
+def flushed(connection: duckdb.DuckDBPyConnection) -> int:
+    """The journal offset through which everything is in this file."""
+    ((offset,),) = connection.execute("SELECT flushed FROM state").fetchall()
+    return int(offset)
 
 
 def next_run(connection: duckdb.DuckDBPyConnection) -> int:

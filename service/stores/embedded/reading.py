@@ -12,10 +12,10 @@ import pyarrow as pa
 
 from analytics.windows import Windows, concatenate, merge
 from service.stores.embedded.catalog import tier_table
+from service.stores.embedded.head import SCHEMA, Head
 from service.stores.embedded.plan import RAW, Piece, plan
 from service.stores.embedded.rollups import ROLLUP_COLUMNS, windows_of, windows_of_rollup
 from service.stores.embedded.segments import Segment
-from service.stores.embedded.head import SCHEMA, Head
 
 __all__ = ["Selection", "read"]
 
@@ -72,36 +72,43 @@ def _groups(part: Windows, chosen: Selection) -> npt.NDArray[np.int64]:
 def _stored(
     connection: duckdb.DuckDBPyConnection, folder: Path, segments: Sequence[Segment], chosen: Selection
 ) -> Iterator[Windows]:
-    for piece in plan(chosen.start_ms, chosen.end_ms, chosen.rate_ms):
-        if piece.tier == RAW:
-            files = [str(folder / segment.file) for segment in segments if _overlaps(segment, piece, chosen)]
-            if not files:
-                continue
-            columns, source, parameters = list(SCHEMA.names), "read_parquet(?)", [files]
-        else:
-            columns, source, parameters = list(ROLLUP_COLUMNS), tier_table(piece.tier), []
-        if not chosen.histograms and piece.tier != RAW:
-            columns.remove("histogram")
-        query = f"SELECT {', '.join(columns)} FROM {source} WHERE time >= {piece.start_ms} AND time < {piece.end_ms}"
-        for batch in _selected(connection, query, parameters, chosen):
-            if piece.tier == RAW:
-                yield windows_of(batch, chosen.bounded, histograms=chosen.histograms)
-            else:
-                yield windows_of_rollup(batch, histograms=chosen.histograms)
+    pieces = [*plan(chosen.start_ms, chosen.end_ms, chosen.rate_ms)]
+    # A statement costs more than its rows: the pieces of all tiers are read by one.
+    columns = ROLLUP_COLUMNS if chosen.histograms else ROLLUP_COLUMNS[:-1]
+    rollups = [_between(columns, tier_table(piece.tier), piece) for piece in pieces if piece.tier != RAW]
+    for batch in _selected(connection, rollups, [], chosen):
+        yield windows_of_rollup(batch, histograms=chosen.histograms)
+    raw = []
+    files = []
+    for piece in pieces:
+        overlapping = [segment for segment in segments if piece.tier == RAW and _overlaps(segment, piece, chosen)]
+        if overlapping:
+            raw.append(_between(SCHEMA.names, "read_parquet(?)", piece))
+            files.append([str(folder / segment.file) for segment in overlapping])
+    for batch in _selected(connection, raw, files, chosen):
+        yield windows_of(batch, chosen.bounded, histograms=chosen.histograms)
+
+
+def _between(columns: Sequence[str], source: str, piece: Piece) -> str:
+    condition = f"time >= {piece.start_ms} AND time < {piece.end_ms}"
+    return f"SELECT {', '.join(columns)} FROM {source} WHERE {condition}"
 
 
 def _selected(
-    connection: duckdb.DuckDBPyConnection, query: str, parameters: list[list[str]], chosen: Selection
+    connection: duckdb.DuckDBPyConnection, parts: Sequence[str], parameters: list[list[str]], chosen: Selection
 ) -> Iterator[pa.Table]:
-    """The rows of a query that belong to the chosen series, in batches."""
+    """The rows of all parts that belong to the chosen series, in batches; each part ends in a condition."""
+    if not parts or not len(chosen.series):
+        return
     if len(chosen.series) <= _FEW:
-        query += f" AND series IN ({', '.join(map(str, chosen.series))})"
-        table = connection.sql(query, params=parameters).to_arrow_table()
+        wanted = f" AND series IN ({', '.join(map(str, chosen.series))})"
+        table = connection.sql(" UNION ALL ".join(part + wanted for part in parts), params=parameters).to_arrow_table()
         if len(table):
             yield table
         return
     connection.register("chosen", pa.table({"series": chosen.series}))
-    query += f" AND series BETWEEN {chosen.series[0]} AND {chosen.series[-1]} AND series IN (FROM chosen)"
+    wanted = f" AND series BETWEEN {chosen.series[0]} AND {chosen.series[-1]} AND series IN (FROM chosen)"
+    query = " UNION ALL ".join(part + wanted for part in parts)
     for batch in connection.sql(query, params=parameters).to_arrow_reader(_BATCH_ROWS):
         if len(batch):
             yield pa.Table.from_batches([batch])

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import duckdb
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -37,6 +38,11 @@ class Segment(NamedTuple):
     last_series: int
     first_ms: int
     last_ms: int
+
+    def may_hold(self, series: npt.NDArray[np.int64], time: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        """For each pair of a series and an end, whether the file may have that window."""
+        in_series = (series >= self.first_series) & (series <= self.last_series)
+        return in_series & (time >= self.first_ms) & (time <= self.last_ms)
 
 
 def sort_windows(batches: Sequence[pa.RecordBatch]) -> pa.Table:

@@ -1,9 +1,8 @@
 """The embedded store: a log-structured merge tree whose merge is that of summaries (see docs/architecture.md)."""
 
 import asyncio
-import contextlib
 import threading
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from analytics.windows import Windows
 from contract.metrics import Metric
 from contract.report import Report
 from service.stores.base import Answer, Key, Question
@@ -19,23 +19,17 @@ from service.stores.embedded import catalog
 from service.stores.embedded.compaction import LARGEST_RUN, LARGEST_SEGMENT, alike
 from service.stores.embedded.grouping import group_series
 from service.stores.embedded.head import Head
-from service.stores.embedded.reading import Selection, read
 from service.stores.embedded.plan import TIERS
+from service.stores.embedded.reading import Selection, read
 from service.stores.embedded.rollups import append_rollup, read_runs, rollups_of
-from service.stores.embedded.segments import Segment, merged, sort_windows, write_segment
-from service.stores.embedded.series import TYPE_OF, Series, SeriesIndex, User
+from service.stores.embedded.segments import merged, sort_windows, write_segment
+from service.stores.embedded.series import TYPE_OF, Series, SeriesIndex
+from service.stores.embedded.versions import Versions, View
 
 __all__ = ["EmbeddedStore"]
 
 _FLUSH_ROWS = 1_000_000
 """Windows of series: some 100 MB."""
-
-
-class _Version(NamedTuple):
-    """A version of the catalog and the segments it lists."""
-
-    number: int
-    segments: list[Segment]
 
 
 class _Unsaved(NamedTuple):
@@ -57,14 +51,11 @@ class EmbeddedStore:
         self._flushing = threading.Lock()
         self._index = SeriesIndex()
         catalog.load_index(self._connection, self._index)
-        state = catalog.state(self._connection)
-        self._latest = _Version(state.version, catalog.segments(self._connection))
-        self._readers: dict[int, int] = {}
-        self._retired: list[tuple[int, Path]] = []
-        self._head = Head(self._index, state.flushed)
+        self.flushed = catalog.flushed(self._connection)
+        self._head = Head(self._index, self.flushed)
         self._frozen: Head | None = None
         self._unsaved = _Unsaved([], set())
-        self.flushed = state.flushed
+        self._versions = Versions(self._connection, self._raw, self._heads)
         self._remove_orphans()
 
     # What comes in
@@ -81,7 +72,7 @@ class EmbeddedStore:
 
     def sizes(self) -> list[tuple[str, str, float]]:
         """What to watch: names, explanations and values."""
-        segments = self._latest.segments
+        segments = self._versions.segments
         return [
             ("head_windows", "Windows in memory, not flushed yet.", sum(head.rows for head in self._heads())),
             ("series", "Series known.", len(self._index)),
@@ -120,38 +111,38 @@ class EmbeddedStore:
         return found
 
     def _stored(self, places: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-        series, times = (np.array(column, np.int64) for column in zip(*places, strict=True))
-        with self._reading() as (cursor, segments, _):
-            files = [
-                str(self._raw / segment.file)
-                for segment in segments
-                if np.any(
-                    (times >= segment.first_ms)
-                    & (times <= segment.last_ms)
-                    & (series >= segment.first_series)
-                    & (series <= segment.last_series)
-                )
-            ]
+        series, time = (np.array(column, np.int64) for column in zip(*places, strict=True))
+
+        def read(view: View) -> list[tuple[int, int]]:
+            files = [str(self._raw / one.file) for one in view.segments if np.any(one.may_hold(series, time))]
             if not files:
                 return []
-            cursor.register("asked", pa.table({"series": series, "time": times}))
-            return cursor.execute(
-                "SELECT DISTINCT series, time FROM read_parquet(?) SEMI JOIN asked USING (series, time)"
-                f" WHERE series BETWEEN {series.min()} AND {series.max()} AND time BETWEEN {times.min()} AND {times.max()}",
-                [files],
-            ).fetchall()
+            with self._connection.cursor() as cursor:
+                cursor.register("asked", pa.table({"series": series, "time": time}))
+                return cursor.execute(
+                    "SELECT DISTINCT series, time FROM read_parquet(?) SEMI JOIN asked USING (series, time)"
+                    f" WHERE series BETWEEN {series.min()} AND {series.max()}"
+                    f" AND time BETWEEN {time.min()} AND {time.max()}",
+                    [files],
+                ).fetchall()
+
+        return self._versions.consistent(read)
 
     # What is asked
 
     def answer(self, question: Question) -> Answer:
         """The merged windows that a question asks for."""
         series, group, names = group_series(self._index, question)
-        with self._reading() as (cursor, segments, heads):
-            selection = Selection(
-                series, group, question.start_ms, question.end_ms, question.rate_ms,
-                question.histograms, self._index.bounded(),
-            )  # fmt: skip
-            return Answer(read(cursor, self._raw, segments, heads, selection), names)
+        selection = Selection(
+            series, group, question.start_ms, question.end_ms, question.rate_ms,
+            question.histograms, self._index.bounded(),
+        )  # fmt: skip
+
+        def read_all(view: View) -> Windows:
+            with self._connection.cursor() as cursor:
+                return read(cursor, self._raw, view.segments, view.heads, selection)
+
+        return Answer(self._versions.consistent(read_all), names)
 
     def has_user(self, user_id: str) -> bool:
         """Whether any report of this user was ever taken."""
@@ -171,34 +162,9 @@ class EmbeddedStore:
             }
         )
 
-    @contextlib.contextmanager
-    def _reading(self) -> Iterator[tuple[duckdb.DuckDBPyConnection, Sequence[Segment], list[Head]]]:
-        """One state of the store: a transaction, its segments, and the heads that it does not hold."""
-        reader = threading.get_ident()
-        with self._lock:
-            # The heads first: what a flush moves meanwhile is then seen twice, and told apart by its offset.
-            heads = self._unlocked_heads()
-            # Files of this version stay until the reader is done.
-            self._readers[reader] = self._latest.number
-        try:
-            with self._connection.cursor() as cursor:
-                cursor.execute("BEGIN")
-                state = catalog.state(cursor)
-                latest = self._latest
-                segments = latest.segments if latest.number == state.version else catalog.segments(cursor)
-                yield cursor, segments, [head for head in heads if head.rows and head.last > state.flushed]
-        finally:
-            with self._lock:
-                del self._readers[reader]
-        if self._retired:
-            self._remove_retired()
-
     def _heads(self) -> list[Head]:
         with self._lock:
-            return self._unlocked_heads()
-
-    def _unlocked_heads(self) -> list[Head]:
-        return [self._frozen, self._head] if self._frozen else [self._head]
+            return [self._frozen, self._head] if self._frozen else [self._head]
 
     # To disk
 
@@ -214,9 +180,12 @@ class EmbeddedStore:
                     self._unsaved = _Unsaved(self._index.created, self._index.touched)
                     self._index.created, self._index.touched = [], set()
             self._write(self._frozen)
-            with self._lock:
-                self.flushed = self._frozen.last
-                self._frozen = None
+
+    def _let_go(self) -> None:
+        with self._lock:
+            assert self._frozen is not None
+            self.flushed = self._frozen.last
+            self._frozen = None
 
     def _write(self, frozen: Head) -> None:
         windows = sort_windows(frozen.batches())
@@ -224,7 +193,7 @@ class EmbeddedStore:
             number = catalog.next_run(cursor)
             segment = write_segment(self._raw, number, windows.to_batches())
             tiers = rollups_of(windows, self._index.bounded())
-            with catalog.change(cursor) as version:
+            with self._versions.change(cursor, self._let_go):
                 catalog.add_segment(cursor, segment)
                 for tier, rollup in tiers.items():
                     append_rollup(cursor, tier, number, rollup)
@@ -232,7 +201,6 @@ class EmbeddedStore:
                 catalog.put_users(cursor, [self._index.users[name] for name in self._unsaved.users])
                 catalog.put_newest(cursor, windows, self._index.streams())
                 catalog.put_flushed(cursor, frozen.last)
-            self._publish(version)
 
     def compact(self) -> bool:
         """Merge some runs that have come to be alike in size; False where there is nothing to merge."""
@@ -240,19 +208,16 @@ class EmbeddedStore:
             return self._compact_segments(cursor) or any(self._compact_rollup(cursor, tier) for tier in TIERS)
 
     def _compact_segments(self, cursor: duckdb.DuckDBPyConnection) -> bool:
-        sizes = {segment.id: segment.rows for segment in self._latest.segments}
+        sizes = {segment.id: segment.rows for segment in self._versions.segments}
         chosen = alike(sizes, LARGEST_SEGMENT)
         if not chosen:
             return False
-        old = [segment for segment in self._latest.segments if segment.id in chosen]
+        old = [segment for segment in self._versions.segments if segment.id in chosen]
         with self._connection.cursor() as sorting:
             new = write_segment(self._raw, catalog.next_run(cursor), merged(sorting, self._raw, old))
-        with catalog.change(cursor) as version:
+        with self._versions.change(cursor):
             catalog.replace_segments(cursor, old, new)
-        self._publish(version)
-        with self._lock:
-            self._retired.extend((version, self._raw / segment.file) for segment in old)
-        self._remove_retired()
+        self._versions.retire(old)
         return True
 
     def _compact_rollup(self, cursor: duckdb.DuckDBPyConnection, tier: int) -> bool:
@@ -261,28 +226,14 @@ class EmbeddedStore:
             return False
         windows = read_runs(cursor, tier, chosen)
         number = catalog.next_run(cursor)
-        with catalog.change(cursor) as version:
+        with self._versions.change(cursor):
             catalog.drop_runs(cursor, tier, chosen)
             append_rollup(cursor, tier, number, windows)
-        self._publish(version)
         return True
-
-    def _publish(self, version: int) -> None:
-        latest = _Version(version, catalog.segments(self._connection))
-        with self._lock:
-            self._latest = latest
-
-    def _remove_retired(self) -> None:
-        with self._lock:
-            oldest = min(self._readers.values(), default=self._latest.number)
-            free = [path for version, path in self._retired if version <= oldest]
-            self._retired = [(version, path) for version, path in self._retired if version > oldest]
-        for path in free:
-            path.unlink(missing_ok=True)
 
     def _remove_orphans(self) -> None:
         """Remove files that a crash left behind: written, but never listed; or merged, but not yet removed."""
-        listed = {segment.file for segment in self._latest.segments}
+        listed = {segment.file for segment in self._versions.segments}
         for path in self._raw.glob("*.parquet"):
             if path.name not in listed:
                 path.unlink()

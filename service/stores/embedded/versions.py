@@ -1,0 +1,122 @@
+"""Versions of the store: what readers see as one state while flushes and compactions go on."""
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+import duckdb
+
+from service.stores.embedded import catalog
+from service.stores.embedded.head import Head
+from service.stores.embedded.segments import Segment
+
+__all__ = ["Versions", "View"]
+
+T = TypeVar("T")
+
+_TRIES = 3
+
+
+class _Version(NamedTuple):
+    number: int
+    segments: Sequence[Segment]
+
+
+class View(NamedTuple):
+    """One state of the store: its segments, and the heads that neither they nor the rollups hold."""
+
+    segments: Sequence[Segment]
+    heads: Sequence[Head]
+
+
+class Versions:
+    """Counts the committed changes of the catalog, and keeps segments while somebody reads them."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, folder: Path, heads: Callable[[], list[Head]]) -> None:
+        self._folder = folder
+        self._heads = heads
+        self._latest = _Version(0, catalog.segments(connection))
+        self._changing = False
+        # Held while a change becomes visible.
+        self._publishing = threading.Lock()
+        # Guards what follows; held for moments only.
+        self._lock = threading.Lock()
+        self._readers: dict[object, int] = {}
+        self._retired: list[tuple[int, Path]] = []
+
+    @property
+    def segments(self) -> Sequence[Segment]:
+        """The segments of the newest version."""
+        return self._latest.segments
+
+    def consistent(self, read: Callable[[View], T]) -> T:
+        """What `read` makes of one state of the store.
+
+        It reads without a transaction, which would cost as much as a small query, and again where a change
+        was committed meanwhile; the last try holds changes off.
+        """
+        for _ in range(_TRIES - 1):
+            with self._publishing:
+                version, reader = self._latest, self._begin()
+                view = View(version.segments, self._heads())
+            try:
+                result = read(view)
+            finally:
+                self._end(reader)
+            # In this order: a change is announced before it can be seen, and ends with a new version.
+            if not self._changing and self._latest is version:
+                return result
+        with self._publishing:
+            return read(View(self._latest.segments, self._heads()))
+
+    @contextlib.contextmanager
+    def change(self, cursor: duckdb.DuckDBPyConnection, then: Callable[[], None] | None = None) -> Iterator[None]:
+        """A transaction of the catalog; readers see it, and what `then` does, as one step.
+
+        Undone where the block raises.
+        """
+        cursor.execute("BEGIN")
+        try:
+            yield
+            segments = catalog.segments(cursor)
+        except BaseException:
+            cursor.execute("ROLLBACK")
+            raise
+        with self._publishing:
+            self._changing = True
+            try:
+                cursor.execute("COMMIT")
+                if then:
+                    then()
+                with self._lock:
+                    self._latest = _Version(self._latest.number + 1, segments)
+            finally:
+                self._changing = False
+
+    def retire(self, segments: Sequence[Segment]) -> None:
+        """Remove files that the newest version does not list any more, once nobody reads them."""
+        with self._lock:
+            self._retired.extend((self._latest.number, self._folder / segment.file) for segment in segments)
+        self._sweep()
+
+    def _begin(self) -> object:
+        reader = object()
+        with self._lock:
+            self._readers[reader] = self._latest.number
+        return reader
+
+    def _end(self, reader: object) -> None:
+        with self._lock:
+            del self._readers[reader]
+        if self._retired:
+            self._sweep()
+
+    def _sweep(self) -> None:
+        with self._lock:
+            oldest = min(self._readers.values(), default=self._latest.number)
+            free = [path for number, path in self._retired if number <= oldest]
+            self._retired = [(number, path) for number, path in self._retired if number > oldest]
+        for path in free:
+            path.unlink(missing_ok=True)
