@@ -1,0 +1,89 @@
+"""What a service answers, read into DataFrames, and its errors as exceptions."""
+
+from collections.abc import Sequence
+
+import msgspec
+import pandas as pd
+import pyarrow as pa
+
+from contract.metrics import NAMES
+from contract.problems import Problem
+
+__all__ = ["ProblemError", "ServiceError", "UnreachableError", "check", "read_records", "read_values"]
+
+PROBLEM = "application/problem+json"
+_RECORDS = list[dict[str, object]]
+
+
+class ServiceError(Exception):
+    """A question that was not answered; the message says why."""
+
+
+class UnreachableError(ServiceError):
+    """No answer came: nothing listens there, or it took too long."""
+
+
+class ProblemError(ServiceError):
+    """The service refused, or failed, and said why (RFC 9457)."""
+
+    def __init__(self, status: int, detail: str, problems: tuple[Problem, ...] = ()) -> None:
+        reasons = "".join(f"\n  {problem.pointer.lstrip('/')}: {problem.detail}" for problem in problems)
+        super().__init__(detail + reasons)
+        self.status = status
+        """The HTTP status, such as 404."""
+        self.detail = detail
+        """What is wrong, in the service's words."""
+        self.problems = problems
+        """The single parameters that are wrong, where there are such."""
+
+
+class _Document(msgspec.Struct):
+    title: str = ""
+    detail: str = ""
+    errors: tuple[Problem, ...] = ()
+
+
+def check(status: int, media_type: str, body: bytes, expected: str) -> bytes:
+    """The body of an answer that is one, of the media type `expected`; raises ProblemError or ServiceError."""
+    media_type = media_type.partition(";")[0].strip().lower()
+    if media_type == PROBLEM:
+        try:
+            document = msgspec.json.decode(body, type=_Document)
+        except msgspec.DecodeError:
+            document = _Document()
+        raise ProblemError(status, document.detail or document.title or f"HTTP status {status}", document.errors)
+    if status != 200 or media_type != expected:
+        given = media_type or "something without a type"
+        raise ServiceError(f"The service answered {status} with {given} instead of {expected}: is it Loadlens?")
+    return body
+
+
+def read_values(body: bytes, metric: str, stat: str | None) -> pd.DataFrame:
+    """The frame of an Arrow stream with `date`, `value` and perhaps `group`; its `attrs` say what the values are."""
+    try:
+        with pa.ipc.open_stream(body) as stream:
+            table = stream.read_all()
+        columns = {name: table.column(name).to_pandas() for name in table.column_names}
+        time = pd.DatetimeIndex(columns.pop("date"), name="time").tz_convert("UTC").as_unit("ms")
+    except (pa.ArrowException, KeyError) as error:
+        raise ServiceError(f"The service gave an answer that cannot be read: {error}") from error
+    frame = pd.DataFrame({name: column.array for name, column in columns.items()}, index=time)
+    named = NAMES.get(metric)
+    frame.attrs["metric"] = metric
+    if named is not None:
+        frame.attrs["unit"] = named.quantity.unit
+        frame.attrs["stat"] = stat or named.statistic
+    approximation = (table.schema.metadata or {}).get(b"approximation")
+    if approximation:
+        frame.attrs["approximation"] = approximation.decode()
+    return frame
+
+
+def read_records(body: bytes, member: str, columns: Sequence[str]) -> pd.DataFrame:
+    """The frame of a JSON object whose `member` is an array of objects: a row each, its `columns` first."""
+    try:
+        records = msgspec.json.decode(msgspec.json.decode(body, type=dict[str, msgspec.Raw])[member], type=_RECORDS)
+    except (msgspec.DecodeError, KeyError) as error:
+        raise ServiceError(f"The service gave an answer that cannot be read: {error}") from error
+    more = {name: None for record in records for name in record if name not in columns}
+    return pd.DataFrame.from_records(records, columns=[*columns, *more])
