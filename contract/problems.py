@@ -7,8 +7,8 @@ import msgspec
 
 __all__ = ["Problem", "problem_of", "shortened"]
 
-_PATH = re.compile(r"^(?P<detail>.*) - at `(?:key in )?\$(?P<path>.*)`$", re.DOTALL)
-_PART = re.compile(r"\.([^.\[]+)|\[(\d+|\.\.\.)\]")
+_PATH = re.compile(r"^(?P<detail>.*) - at (?:key in )?\$(?P<path>.*)$", re.DOTALL)
+_PART = re.compile(r"\.([^.\[]+)|\[(\d+)\]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,12 +23,14 @@ class Problem:
 
 def problem_of(error: msgspec.DecodeError) -> Problem:
     """The problem that msgspec's error describes; its path becomes a JSON pointer."""
-    text = str(error)
+    text = str(error).replace("`", "")
     match = _PATH.match(text)
     if match is None:
         return Problem("", text)
-    pointer = "".join("/" + (name or index) for name, index in _PART.findall(match["path"]))
-    return Problem(pointer, match["detail"].replace("`", ""))
+    # Of an entry of a map, msgspec does not say which: the pointer ends at the map.
+    path = match["path"].partition("[...]")[0]
+    pointer = "".join("/" + (name or index) for name, index in _PART.findall(path))
+    return Problem(pointer, match["detail"])
 
 
 def shortened(text: str, length: int = 60) -> str:

@@ -14,7 +14,7 @@ _END_MS = 253_402_300_800_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NAIVE_EPOCH = _EPOCH.replace(tzinfo=None)  # without an offset to print
 _NUMBER = re.compile(r"[+-]?[0-9]{1,30}")
-_LOST_PLUS = re.compile(r"(.*[T ].*) ([0-9]{2}(?::?[0-9]{2})?)")
+_LOST_PLUS = re.compile(r"^(.*[Tt ].*) ([0-9]{2}(?::?[0-9]{2})?)$")
 
 
 def parse_timestamp(value: object) -> int:
@@ -50,9 +50,9 @@ def _of_number(ms: int) -> int:
 
 def _of_text(text: str) -> int:
     # In a query string, the plus of an offset that was not escaped arrives as a space.
-    lost = _LOST_PLUS.fullmatch(text)
+    restored = _LOST_PLUS.sub(r"\1+\2", text)
     try:
-        moment = datetime.fromisoformat(f"{lost[1]}+{lost[2]}" if lost else text)
+        moment = datetime.fromisoformat(restored.upper())
     except ValueError:
         raise ValueError(f"{shortened(ascii(text))} is not a moment; {_RIGHT}") from None
     if moment.tzinfo is None:

@@ -181,7 +181,7 @@ def _histogram_fault(flat: list[int], count: int, bins: Bins) -> str | None:
 
 
 def _explained(problem: Problem) -> Problem:
-    if problem.pointer.endswith("/type") or "missing required field `type`" in problem.detail:
+    if problem.pointer.endswith("/type") or "missing required field type" in problem.detail:
         known = ", ".join(type_name(kind) for kind in TYPES)
         return Problem(problem.pointer, f"{problem.detail}; the metric types are {known}")
     if problem.pointer == "/os_type":

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from contract.problems import shortened
 from contract.settings.errors import SettingsError, did_you_mean
 from contract.settings.fields import HIDDEN, Setting
 
@@ -39,18 +40,22 @@ class Value:
                 raw = [item.strip() for item in raw.split(",") if item.strip()]
             value = msgspec.convert(raw, setting.hint, strict=self.typed, dec_hook=_custom)
         except msgspec.ValidationError:
-            raise self._error(f"expected {setting.expected}") from None
+            raise self._unexpected() from None
         except ValueError as error:
-            raise self._error(str(error)) from None
+            if setting.secret:  # its own words may quote the value
+                raise self._unexpected() from None
+            raise SettingsError(f"{self.place}: {error}") from None
         if isinstance(value, float) and not math.isfinite(value):
-            raise self._error(f"expected {setting.expected}")
+            raise self._unexpected()
         return value
 
-    def _error(self, message: str) -> SettingsError:
+    def _unexpected(self) -> SettingsError:
         shown = msgspec.json.encode(self.raw).decode() if self.typed else str(self.raw)
-        if not shown.isprintable() or len(shown) > 100:
-            shown = ascii(shown[:100])
-        return SettingsError(f"{self.place}: {message}, not {HIDDEN if self.setting.secret else shown or 'nothing'}")
+        if self.setting.secret:
+            shown = HIDDEN
+        elif not shown.isprintable():
+            shown = ascii(shown)
+        return SettingsError(f"{self.place}: expected {self.setting.expected}, not {shortened(shown) or 'nothing'}")
 
 
 def _custom(kind: type, value: object) -> object:

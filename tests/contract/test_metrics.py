@@ -1,0 +1,64 @@
+"""The catalogue: every name that can be asked for, and what it answers."""
+
+import pytest
+
+from contract.metrics import NAMES, QUANTITIES, STATISTICS, TYPES, type_name
+from contract.metrics.cpu import Cpu
+
+
+@pytest.mark.parametrize(
+    ("name", "statistic", "over_cores"),
+    [
+        ("cpuLoadAvg", "mean", None),
+        ("cpuLoadVar", "var", None),
+        ("cpuCoreLoadAvgMax", "mean", "max"),
+        ("cpuCoreLoadAvgMin", "mean", "min"),
+        ("cpuCoreLoadVarMax", "var", "max"),
+        ("cpuCoreLoadVarMin", "var", "min"),
+        ("cpuCoreLoadMinMin", "var", "min"),
+    ],
+)
+def test_the_original_systems_names_are_known(name: str, statistic: str, over_cores: str | None) -> None:
+    metric = NAMES[name]
+    assert (metric.name, metric.quantity.name) == (name, "cpu.utilization")
+    assert (metric.statistic, metric.over_cores) == (statistic, over_cores)
+
+
+def test_both_spellings_of_the_lowest_variance_answer_the_same() -> None:
+    right, misspelt = NAMES["cpuCoreLoadVarMin"], NAMES["cpuCoreLoadMinMin"]
+    assert (right.quantity, right.statistic, right.over_cores) == (
+        misspelt.quantity,
+        misspelt.statistic,
+        misspelt.over_cores,
+    )
+
+
+def test_every_quantity_can_be_asked_for() -> None:
+    assert {metric.quantity.name for metric in NAMES.values()} == set(QUANTITIES)
+    expected = {
+        "cpuUtilization", "memoryUtilization", "swapUtilization",
+        "diskReadBytes", "diskWrittenBytes", "diskReads", "diskWrites",
+        "networkReceivedBytes", "networkSentBytes", "load1m", "load5m", "load15m",
+    }  # fmt: skip
+    assert expected <= set(NAMES)
+
+
+def test_one_core_can_be_asked_for_of_cpu_alone() -> None:
+    by_core = {metric.name for metric in NAMES.values() if metric.by_core}
+    assert by_core == {"cpuLoadAvg", "cpuLoadVar", "cpuUtilization"}
+
+
+def test_types_and_stored_names_are_unique() -> None:
+    assert [type_name(kind) for kind in TYPES] == ["CPU", "MEMORY", "SWAP", "DISK", "NETWORK", "LOAD"]
+    assert len(QUANTITIES) == sum(len(kind.quantities) for kind in TYPES)
+
+
+@pytest.mark.parametrize("kind", TYPES, ids=type_name)
+def test_a_type_has_a_member_for_each_of_its_quantities(kind: type) -> None:
+    members = kind.__struct_fields__  # type: ignore[attr-defined]
+    assert all(quantity.attribute in members for quantity in kind.quantities)  # type: ignore[attr-defined]
+    assert kind is Cpu or len(members) == len(kind.quantities)  # type: ignore[attr-defined]
+
+
+def test_every_name_has_a_title_and_a_statistic() -> None:
+    assert all(metric.title and metric.statistic in STATISTICS for metric in NAMES.values())

@@ -1,0 +1,164 @@
+"""Reports that are refused: each with a pointer to the wrong member, and what would be right."""
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from contract.problems import Problem
+from contract.validation import FUTURE_MS, InvalidReport, MalformedReport, parse
+from tests.contract.reports import NOW_MS, ORIGINAL, changed, full
+
+CPU, MEMORY, NETWORK = "/metrics/0", "/metrics/1", "/metrics/2"
+
+
+def problems(body: bytes) -> tuple[Problem, ...]:
+    """Why a body is refused."""
+    with pytest.raises(InvalidReport) as error:
+        parse(body, NOW_MS)
+    return error.value.problems
+
+
+def test_the_original_systems_report_is_valid() -> None:
+    assert parse(ORIGINAL, NOW_MS).observations_per_metric == 100
+
+
+def test_the_full_report_is_valid() -> None:
+    assert len(parse(msgspec.json.encode(full()), NOW_MS).metrics) == 3
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("/user_id", "\u00e9-\u6f22 6a:d6"),
+        ("/user_id", "x" * 128),
+        ("/end_timestamp", NOW_MS + FUTURE_MS),
+        ("/start_timestamp", 1531402665626),
+        (f"{CPU}/avg_utilization_by_core", [0.25, 0.4]),
+        (f"{CPU}/var_utilization", 0.25),
+        (f"{CPU}/cores", []),
+        (f"{CPU}/var_utilization_by_core", []),
+        (f"{NETWORK}/received_bytes/var", 1e20),
+    ],
+)
+def test_the_edge_of_what_is_right_is_accepted(path: str, value: object) -> None:
+    parse(changed(path, value), NOW_MS)
+
+
+def test_a_core_may_differ_from_the_whole() -> None:
+    document = msgspec.json.decode(ORIGINAL)
+    document["metrics"][0] |= {"avg_utilization": 1, "avg_utilization_by_core": [], "var_utilization_by_core": []}
+    parse(msgspec.json.encode(document), NOW_MS)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "pointer", "right"),
+    [
+        # values outside [0, 1]
+        (f"{CPU}/avg_utilization", 1.0000001, None, "<= 1.0"),
+        (f"{CPU}/avg_utilization", -0.1, None, ">= 0.0"),
+        (f"{CPU}/max_utilization", 1.5, None, "<= 1.0"),
+        (f"{CPU}/min_utilization", -1, None, ">= 0.0"),
+        (f"{CPU}/avg_utilization_by_core/1", 2, None, "<= 1.0"),
+        (f"{MEMORY}/utilization", {"avg": 1.1}, f"{MEMORY}/utilization/avg", "share in [0, 1]"),
+        (f"{MEMORY}/utilization/max", 1.1, None, "share in [0, 1]"),
+        (f"{NETWORK}/sent_bytes/avg", -1, None, ">= 0.0"),
+        # variance above 0.25 or below 0
+        (f"{CPU}/var_utilization", 0.2501, None, "<= 0.25"),
+        (f"{CPU}/var_utilization", -1e-9, None, ">= 0.0"),
+        (f"{CPU}/var_utilization_by_core/0", 0.3, None, "<= 0.25"),
+        (f"{MEMORY}/utilization/var", 0.26, None, "share in [0, 1]"),
+        (f"{MEMORY}/utilization/var", -1, None, ">= 0.0"),
+        # not numbers
+        (f"{CPU}/avg_utilization", "0.5", None, "Expected float, got str"),
+        (f"{CPU}/avg_utilization", None, None, "Expected float, got null"),
+        # arrays of unequal length
+        (f"{CPU}/var_utilization_by_core", [0.1], None, "2 is right"),
+        (f"{CPU}/min_utilization_by_core", [0.1] * 3, None, "2 is right"),
+        (f"{CPU}/max_utilization_by_core", [0.1] * 3, None, "2 is right"),
+        (f"{CPU}/histogram_by_core", [[6, 4]], None, "2 is right"),
+        (f"{CPU}/cores", [0], None, "2 is right"),
+        (f"{CPU}/cores", [1, 1], None, "names a core twice"),
+        # times
+        ("/end_timestamp", 1531402660604, None, "is before start_timestamp"),
+        ("/end_timestamp", NOW_MS + FUTURE_MS + 1, None, "at most 300 s is right"),
+        ("/start_timestamp", 1531402660, None, "epoch milliseconds are right, such as 1531402660000"),
+        ("/start_timestamp", -1, None, ">= 0"),
+        ("/end_timestamp", "2018-07-12T13:37:45Z", None, "Expected int, got str"),
+        ("/end_timestamp", 10**15, None, "<= 253402300799999"),
+        # user ids
+        ("/user_id", "", None, "length >= 1"),
+        ("/user_id", "x" * 129, None, "length <= 128"),
+        ("/user_id", "a\nb", None, "letters, digits and punctuation are right"),
+        ("/user_id", "a\u0000b", None, "letters, digits and punctuation are right"),
+        ("/user_id", "a\u202eb", None, "letters, digits and punctuation are right"),
+        # types
+        (f"{CPU}/type", "GPU", None, "CPU, MEMORY, SWAP, DISK, NETWORK, LOAD"),
+        ("/os_type", "linux", None, "Linux, MacOS or Windows is right"),
+        ("/metrics", [], None, "length >= 1"),
+        ("/metrics", [{"avg_utilization": 0.1}], f"{CPU}", "the metric types are CPU"),
+        ("/metrics", [{"type": "CPU", "avg_utilization": 0.1}] * 2, None, "a report has each type at most once"),
+        ("/observations_per_metric", 0, None, ">= 1"),
+        ("/agent/settings", {"samples": None}, None, "Expected bool"),
+        # extremes and histograms that contradict the mean and the count
+        (f"{CPU}/min_utilization", 0.26, None, "is above the mean"),
+        (f"{CPU}/max_utilization", 0.24, None, "is below the mean"),
+        (f"{CPU}/min_utilization_by_core", [0.1, 0.3], f"{CPU}/min_utilization_by_core/1", "is above the mean"),
+        (f"{CPU}/histogram", [6, 3], None, "4 is right"),
+        (f"{CPU}/histogram", [], None, "4 is right"),
+        (f"{CPU}/histogram", [6, 4, 7], None, "pairs of bin and count are right"),
+        (f"{CPU}/histogram", [6, 5, 7, -1], None, "empty bins are left out"),
+        (f"{CPU}/histogram", [6, 4, 7, 0], None, "empty bins are left out"),
+        (f"{CPU}/histogram", [7, 2, 6, 2], None, "ascending order"),
+        (f"{CPU}/histogram", [6, 2, 6, 2], None, "ascending order"),
+        (f"{CPU}/histogram", [64, 4], None, "outside 0 to 63"),
+        (f"{CPU}/histogram", [-1, 4], None, "outside 0 to 63"),
+        (f"{CPU}/histogram_by_core", [[6, 4], [64, 4]], f"{CPU}/histogram_by_core/1", "outside 0 to 63"),
+        (f"{NETWORK}/sent_bytes/histogram", [-347, 3], None, "has a bin outside"),
+        (f"{NETWORK}/sent_bytes/histogram", [0, 4], None, "3 is right"),
+    ],
+)  # fmt: skip
+def test_a_wrong_member_is_refused_with_what_is_right(
+    path: str, value: object, pointer: str | None, right: str
+) -> None:
+    [problem] = problems(changed(path, value))
+    assert problem.pointer == (path if pointer is None else pointer)
+    assert right in problem.detail
+
+
+@pytest.mark.parametrize("number", [b"NaN", b"Infinity", b"-Infinity", b"1e999"])
+def test_what_is_not_a_finite_number_is_refused(number: bytes) -> None:
+    body = changed(f"{CPU}/avg_utilization", 0.123).replace(b"0.123", number)
+    assert problems(body)
+
+
+@pytest.mark.parametrize(
+    "member", ["user_id", "start_timestamp", "end_timestamp", "observations_per_metric", "metrics"]
+)
+def test_a_missing_member_is_named(member: str) -> None:
+    document = full()
+    del document[member]
+    [problem] = problems(msgspec.json.encode(document))
+    assert f"missing required field {member}" in problem.detail
+
+
+def test_disagreements_are_all_named() -> None:
+    document: dict[str, Any] = full()
+    document["user_id"] = "\t"
+    document["start_timestamp"] = document["end_timestamp"] + 1
+    document["metrics"][0]["max_utilization"] = 0.1
+    pointers = [problem.pointer for problem in problems(msgspec.json.encode(document))]
+    assert pointers == ["/end_timestamp", "/user_id", f"{CPU}/max_utilization"]
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"\xff", ORIGINAL[:-2]])
+def test_what_is_not_json_is_malformed(body: bytes) -> None:
+    with pytest.raises(MalformedReport):
+        parse(body, NOW_MS)
+
+
+@pytest.mark.parametrize("body", [b"[]", b"null", b"3", b'"report"'])
+def test_json_that_is_no_object_is_invalid(body: bytes) -> None:
+    [problem] = problems(body)
+    assert problem.pointer == ""
+    assert "Expected object" in problem.detail
