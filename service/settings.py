@@ -16,7 +16,7 @@ class ServiceSettings(Settings, frozen=True, kw_only=True):
         str,
         Meta(
             description="Address to listen on. Any address but a loopback one needs a token.",
-            extra={"metavar": "ADDRESS", "example": "0.0.0.0"},
+            extra={"metavar": "ADDRESS", "examples": ["0.0.0.0"]},
         ),
     ] = "127.0.0.1"
     port: Annotated[
@@ -57,7 +57,7 @@ class ServiceSettings(Settings, frozen=True, kw_only=True):
         Meta(
             pattern=r"^[0-9]+(\.[0-9]+)?(MB|GB|MiB|GiB)$",
             description="Most memory the database may use for a query or for sorting.",
-            extra={"metavar": "SIZE", "example": "4GB"},
+            extra={"metavar": "SIZE", "examples": ["4GB"]},
         ),
     ] = "1GB"
     log_level: Annotated[

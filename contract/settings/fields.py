@@ -9,13 +9,14 @@ from msgspec import NODEFAULT, Struct, inspect
 __all__ = ["Setting", "Settings", "settings_of"]
 
 HIDDEN = "(hidden)"
+EXTRAS = {"metavar", "examples", "default", "secret", "positional", "expected", "parse", "format"}
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
     """One field of a settings struct.
 
-    `Meta(extra=...)` of the field may hold `metavar` (the value's name in the help), `example` (a value as text),
+    `Meta(extra=...)` of the field may hold `metavar` (the value's name in the help), `examples` (values as text),
     `default` (words for a default that is found out at run time), `secret` (True: never printed),
     `positional` (True: given without a flag), `expected` (words for what is right) and a pair
     `parse`, `format` that turn text such as `30d` into the value and back; `parse` raises ValueError.
@@ -77,15 +78,19 @@ class Setting:
 
     def shown(self, value: object) -> str:
         """A value as a person would write it."""
-        if self.secret and value is not None:
+        if value is None or value in ("", (), []):
+            return "none"
+        if self.secret:
             return HIDDEN
-        if "format" in self.extra and value is not None:
+        if "format" in self.extra:
             return str(self.extra["format"](value))
         if isinstance(value, bool):
             return "true" if value else "false"
+        if isinstance(value, float):
+            return str(value).removesuffix(".0")
         if isinstance(value, list | tuple):
-            return ",".join(str(item) for item in value) or "none"
-        return "none" if value is None else str(value)
+            return ",".join(map(str, value))
+        return str(value)
 
 
 class Settings(Struct, frozen=True, kw_only=True):
@@ -118,6 +123,7 @@ def _setting(field: inspect.Field, hint: object) -> Setting:
             type_ = some[0]
         else:
             break
+    assert extra.keys() <= EXTRAS, f"{field.name}: {extra.keys() - EXTRAS}"
     default = field.default if field.default_factory is NODEFAULT else field.default_factory()
     return Setting(field.name, hint, type_, description, default, extra)
 
@@ -142,6 +148,8 @@ def _expected(kind: inspect.Type) -> str:
             return "a path"
         case inspect.Metadata():
             return _expected(kind.type)
+        case inspect.StrType(pattern=str(pattern)):
+            return f"text that matches {pattern}"
         case inspect.StrType():
             least = kind.min_length or 0
             most = f" of at most {kind.max_length} characters" if kind.max_length else ""

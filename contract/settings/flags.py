@@ -117,8 +117,8 @@ def _help(setting: Setting) -> str:
     if not setting.required:
         facts.append(f"default: {setting.extra.get('default', setting.shown(setting.default))}")
     text = f"{setting.description} [{'; '.join(facts)}]"
-    if example := setting.extra.get("example"):
-        text += f" For example {example}."
+    if examples := setting.extra.get("examples"):
+        text += f" For example {', '.join(examples)}."
     if setting.secret:
         text += " Better not as a flag: other users of the machine can see those."
     return text.replace("%", "%%")

@@ -20,7 +20,7 @@ class ProbeSettings(Settings, frozen=True, kw_only=True):
     """One setting of each kind."""
 
     url: Annotated[
-        str, Meta(min_length=1, description="Where to send.", extra={"example": "http://collector:8888"})
+        str, Meta(min_length=1, description="Where to send.", extra={"examples": ["http://collector:8888"]})
     ] = "http://localhost:8888"
     samples: Annotated[int, Meta(ge=1, le=10_000, description="Samples in one report.")] = 100
     share: Annotated[float, Meta(gt=0, description="At most 100% of it.")] = 0.5
