@@ -1,10 +1,12 @@
 """What a settings struct declares, read once with msgspec's inspection."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, get_type_hints
 
 from msgspec import NODEFAULT, Struct, inspect
+
+from contract.settings.expected import in_words, not_none
 
 __all__ = ["Setting", "Settings", "settings_of"]
 
@@ -74,7 +76,7 @@ class Setting:
     @property
     def expected(self) -> str:
         """What would be right, in words."""
-        return str(self.extra.get("expected") or _expected(self.type))
+        return str(self.extra.get("expected") or in_words(self.type))
 
     def shown(self, value: object) -> str:
         """A value as a person would write it."""
@@ -119,61 +121,10 @@ def _setting(field: inspect.Field, hint: object) -> Setting:
             description = (type_.extra_json_schema or {}).get("description", description)
             extra = (type_.extra or {}) | extra
             type_ = type_.type
-        elif isinstance(type_, inspect.UnionType) and len(some := _not_none(type_)) == 1:
+        elif isinstance(type_, inspect.UnionType) and len(some := not_none(type_)) == 1:
             type_ = some[0]
         else:
             break
     assert extra.keys() <= EXTRAS, f"{field.name}: {extra.keys() - EXTRAS}"
     default = field.default if field.default_factory is NODEFAULT else field.default_factory()
     return Setting(field.name, hint, type_, description, default, extra)
-
-
-def _not_none(union: inspect.UnionType) -> list[inspect.Type]:
-    return [member for member in union.types if not isinstance(member, inspect.NoneType)]
-
-
-def _expected(kind: inspect.Type) -> str:
-    match kind:
-        case inspect.IntType():
-            return "a whole number" + _bounds(kind)
-        case inspect.FloatType():
-            return "a number" + _bounds(kind)
-        case inspect.BoolType():
-            return "true or false"
-        case inspect.LiteralType():
-            return _either(str(value) for value in kind.values)
-        case inspect.ListType() | inspect.VarTupleType():
-            return "a list, each " + _expected(kind.item_type)
-        case inspect.CustomType():
-            return "a path"
-        case inspect.Metadata():
-            return _expected(kind.type)
-        case inspect.StrType(pattern=str(pattern)):
-            return f"text that matches {pattern}"
-        case inspect.StrType():
-            least = kind.min_length or 0
-            most = f" of at most {kind.max_length} characters" if kind.max_length else ""
-            return (
-                "text" + most + (", not empty" if least == 1 else f" of at least {least} characters" if least else "")
-            )
-        case inspect.UnionType():
-            return " or ".join(map(_expected, _not_none(kind)))
-        case _:
-            return "another value"
-
-
-def _bounds(kind: inspect.IntType | inspect.FloatType) -> str:
-    if kind.ge is not None and kind.le is not None:
-        return (
-            f" from {kind.ge:g} to {kind.le:g}"
-            if isinstance(kind, inspect.FloatType)
-            else f" from {kind.ge} to {kind.le}"
-        )
-    words = (("of at least", kind.ge), ("above", kind.gt), ("of at most", kind.le), ("below", kind.lt))
-    parts = [f"{word} {bound}" for word, bound in words if bound is not None]
-    return " " + " and ".join(parts) if parts else ""
-
-
-def _either(words: Iterable[str]) -> str:
-    *first, last = words
-    return f"{', '.join(first)} or {last}" if first else last
