@@ -64,7 +64,9 @@ class Head:
                 if type(metric) is Cpu:
                     ids = self._series.of_cpu(report.user_id, metric)
                     tail.add_cpu(ids, report, metric)
-                    user.cores = len(ids) - 1
+                    # A late report must not undo what a newer one said.
+                    if report.end_timestamp >= user.last_seen or not user.cores:
+                        user.cores = len(ids) - 1
                 else:
                     ids = tuple(self._series.of_whole(report.user_id, quantity) for quantity in metric.quantities)
                     tail.add_other(ids, report, metric)
