@@ -1,0 +1,72 @@
+"""The contract suite's stores: every implementation, in every state that its windows can be in."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from contract.report import Report
+from service.stores.base import Store
+from tests.service.samples import Recording
+from tests.service.stores.fleet import batches, record
+from tests.service.stores.places import STORES, Place
+
+
+class Filled(NamedTuple):
+    """A store, and what went into it."""
+
+    store: Store
+    recording: Recording
+
+
+@pytest.fixture(params=STORES)
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    """An empty place for a store."""
+    return STORES[request.param](tmp_path / "store")
+
+
+@pytest.fixture(params=STORES)
+def new_place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Place]:
+    """Makes empty places, as many as a test wants."""
+    return lambda: STORES[request.param](tmp_path_factory.mktemp("store") / "store")
+
+
+@pytest.fixture(scope="session")
+def recording() -> Recording:
+    """What the fleet sampled."""
+    return record()
+
+
+STATES = ("in memory", "on disk", "partly on disk", "compacted", "reopened", "crashed")
+FLUSHED_AFTER = {"in memory": (), "partly on disk": (3, 8), "crashed": (0, 1, 2, 5, 9)}
+"""The batches after which a store was flushed, in other states after each."""
+
+
+@pytest.fixture(scope="session", params=[(kind, state) for kind in STORES for state in STATES], ids="-".join)
+def filled(
+    request: pytest.FixtureRequest, recording: Recording, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Filled]:
+    """A store that holds the fleet's windows."""
+    kind, state = request.param
+    place = STORES[kind](tmp_path_factory.mktemp("filled") / "store")
+    store = place.open()
+    given: list[tuple[int, list[Report]]] = []
+    for number, part in enumerate(batches(recording.reports, 12)):
+        given.append(((given[-1][0] if given else 0) + len(part), part))
+        store.add(*given[-1])
+        if number in FLUSHED_AFTER.get(state, range(12)):
+            store.flush()
+    if state in ("compacted", "reopened"):
+        while store.compact():
+            pass
+    if state == "reopened":
+        store.close()
+        store = place.open()
+    if state == "crashed":
+        store = place.crash(store)
+        for last, part in given:
+            if last > store.flushed:
+                store.add(last, part)
+    yield Filled(store, recording)
+    store.close()

@@ -1,0 +1,197 @@
+"""Whatever a store has done with its windows, its answers are those of the raw samples."""
+
+from typing import Literal
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from contract.durations import parse_duration
+from contract.metrics import QUANTITIES, Quantity
+from service.stores.base import Question, Store
+from tests.service.samples import CPU, Machine, Recording, Window, assert_quantiles, assert_same_moments
+from tests.service.stores.conftest import Filled
+from tests.service.stores.fleet import END_MS, MACHINES, START_MS
+from tests.service.stores.places import Place
+
+RATES = ("1s", "7s", "1m", "5m", "15m", "1h", "90m", "1d", "1w", "52w")
+DAY_MS = 86_400_000
+
+
+def ask(
+    filled: Filled,
+    user_id: str,
+    start_ms: int,
+    end_ms: int,
+    rate: str,
+    quantity: Quantity = CPU,
+    cores: int | Literal["whole", "each"] = "whole",
+) -> None:
+    """Ask for moments and for quantiles, and compare with the samples."""
+
+    def group_of(window: Window) -> str | None:
+        if window.machine.user_id != user_id:
+            return None
+        if cores == "each":
+            return None if window.core is None else str(window.core)
+        return "" if window.core == (None if cores == "whole" else cores) else None
+
+    rate_ms = parse_duration(rate)
+    expected = filled.recording.buckets(quantity, start_ms, end_ms, rate_ms, group_of)
+    for histograms in (False, True):
+        question = Question(quantity, start_ms, end_ms, rate_ms, user_id, cores, histograms=histograms)
+        windows, groups = filled.store.answer(question)
+        assert_same_moments(windows, groups, expected)
+        if histograms:
+            assert_quantiles(windows, quantity, expected)
+
+
+@pytest.mark.parametrize("rate", RATES)
+def test_the_whole_machine_is_answered_exactly_at_every_rate(filled: Filled, rate: str) -> None:
+    for machine in MACHINES:
+        ask(filled, machine.user_id, START_MS, END_MS, rate)
+
+
+@pytest.mark.parametrize("rate", ["7s", "15m", "1d"])
+def test_each_core_is_answered_by_its_own_number(filled: Filled, rate: str) -> None:
+    for machine in MACHINES:
+        ask(filled, machine.user_id, START_MS, END_MS, rate, cores="each")
+
+
+@pytest.mark.parametrize("core", [0, 2, 5])
+def test_one_core_is_answered_by_itself(filled: Filled, core: int) -> None:
+    for rate in ("1m", "1h"):
+        ask(filled, MACHINES[1].user_id, START_MS, END_MS, rate, cores=core)
+
+
+def test_a_core_that_a_machine_does_not_have_has_no_values(filled: Filled) -> None:
+    windows, _ = filled.store.answer(Question(CPU, START_MS, END_MS, DAY_MS, MACHINES[1].user_id, cores=1))
+    assert len(windows) == 0
+
+
+@pytest.mark.parametrize("name", ["memory.utilization", "disk.read_bytes", "disk.writes"])
+@pytest.mark.parametrize("rate", ["1s", "15m", "1d"])
+def test_other_metric_types_are_answered_exactly(filled: Filled, name: str, rate: str) -> None:
+    for machine in MACHINES:
+        ask(filled, machine.user_id, START_MS, END_MS, rate, QUANTITIES[name])
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.data())
+def test_a_range_may_start_and_end_anywhere(filled: Filled, data: st.DataObject) -> None:
+    # The ends of windows are the edges at which a mistake would show.
+    ends = sorted({window.end_ms for window in filled.recording.windows})
+    edges = st.one_of(
+        st.integers(START_MS - DAY_MS, END_MS + DAY_MS),
+        st.sampled_from(ends).flatmap(lambda end: st.integers(end - 1, end + 1)),
+        st.integers(START_MS // DAY_MS, END_MS // DAY_MS).map(lambda day: day * DAY_MS),
+    )
+    start, end = data.draw(edges, "start"), data.draw(edges, "end")
+    machine = data.draw(st.sampled_from(MACHINES), "machine")
+    ask(filled, machine.user_id, start, end, data.draw(st.sampled_from(RATES), "rate"))
+
+
+def test_a_range_includes_its_start_and_excludes_its_end(filled: Filled) -> None:
+    window = next(window for window in filled.recording.windows if len(window.samples) > 1)
+    user, end = window.machine.user_id, window.end_ms
+    windows, _ = filled.store.answer(Question(CPU, end, end + 1, 1000, user))
+    assert windows.count.tolist() == [len(window.samples)]
+    windows, _ = filled.store.answer(Question(CPU, end - 1, end, 1000, user))
+    assert len(windows) == 0
+
+
+def test_an_unknown_user_has_no_values(filled: Filled) -> None:
+    windows, _ = filled.store.answer(Question(CPU, START_MS, END_MS, DAY_MS, "nobody", histograms=True))
+    assert len(windows) == 0
+
+
+# Windows as the original's client sends them: mean and variance, nothing more.
+
+MACHINE = Machine("old-client")
+MINUTE_MS = 60_000
+
+
+def take_in(store: Store, recording: Recording, *, flush: bool) -> None:
+    store.add(len(recording.reports), recording.reports)
+    if flush:
+        store.flush()
+
+
+def everything(quantity: Quantity = CPU, rate_ms: int = 5 * MINUTE_MS) -> Question:
+    return Question(quantity, START_MS, END_MS, rate_ms, MACHINE.user_id, histograms=True)
+
+
+@pytest.mark.parametrize("flush", [False, True], ids=["in memory", "on disk"])
+def test_windows_without_histogram_count_as_approximated_and_keep_exact_moments(place: Place, flush: bool) -> None:
+    random = np.random.default_rng(5)
+    recording = Recording()
+    for number in range(6):
+        samples = random.random(10 + number)
+        recording.cpu(MACHINE, START_MS + number * MINUTE_MS, samples, [samples], detailed=number % 2 == 0)
+    store = place.open()
+    take_in(store, recording, flush=flush)
+    for rate_ms in (MINUTE_MS, 60 * MINUTE_MS):
+        windows, groups = store.answer(everything(rate_ms=rate_ms))
+        whole = recording.buckets(CPU, START_MS, END_MS, rate_ms, lambda one: "" if one.core is None else None)
+        assert_same_moments(windows, groups, whole)
+        assert windows.approximated.sum() == 11 + 13 + 15
+        assert windows.histograms is not None
+        assert windows.histograms.count.sum() == windows.count.sum()
+    store.close()
+
+
+@pytest.mark.parametrize("flush", [False, True], ids=["in memory", "on disk"])
+def test_samples_all_alike_are_known_without_a_histogram(place: Place, flush: bool) -> None:
+    recording = Recording()
+    recording.cpu(MACHINE, START_MS, np.full(100, 0.3), detailed=False)
+    store = place.open()
+    take_in(store, recording, flush=flush)
+    windows, _ = store.answer(everything())
+    assert windows.minimum.tolist() == windows.maximum.tolist() == pytest.approx([0.3], abs=1e-12)
+    assert windows.approximated.tolist() == [0]
+    store.close()
+
+
+@pytest.mark.parametrize("rate_ms", [1000, 900_000, DAY_MS])
+def test_two_sizes_in_one_bucket_weigh_by_their_observations(place: Place, rate_ms: int) -> None:
+    recording = Recording()
+    recording.cpu(MACHINE, START_MS + 100, np.array([0.9]))
+    recording.cpu(MACHINE, START_MS + 200, np.array([0.1, 0.2, 0.15, 0.1]))
+    store = place.open()
+    take_in(store, recording, flush=rate_ms > 1000)
+    windows, _ = store.answer(everything(rate_ms=rate_ms))
+    raw = np.array([0.9, 0.1, 0.2, 0.15, 0.1])
+    assert windows.mean.tolist() == pytest.approx([raw.mean()], rel=1e-12)
+    assert windows.variance.tolist() == pytest.approx([raw.var()], rel=1e-12)
+    store.close()
+
+
+def test_a_late_window_joins_the_bucket_it_belongs_to(place: Place) -> None:
+    recording = Recording()
+    store = place.open()
+    for last, day in enumerate((0, 1, 2, 0, 1), 1):
+        report = recording.cpu(MACHINE, START_MS + day * DAY_MS + last, np.array([day / 4, last / 8]))
+        store.add(last, [report])
+        store.flush()
+        for rate_ms in (900_000, DAY_MS):
+            windows, groups = store.answer(everything(rate_ms=rate_ms))
+            expected = recording.buckets(CPU, START_MS, END_MS, rate_ms, lambda _: "")
+            assert_same_moments(windows, groups, expected)
+            assert_quantiles(windows, CPU, expected)
+    store.close()
+
+
+def test_different_counts_of_a_reports_members_are_kept_apart(place: Place) -> None:
+    from contract.metrics.load import Load
+
+    recording = Recording()
+    samples = {"load1": np.array([1.0, 2.0]), "load5": np.array([3.0]), "load15": np.array([1.0, 5.0, 9.0])}
+    recording.other(MACHINE, START_MS, Load, samples)
+    store = place.open()
+    take_in(store, recording, flush=True)
+    for quantity in Load.quantities:
+        windows, _ = store.answer(everything(quantity))
+        assert windows.count.tolist() == [len(samples[quantity.attribute])]
+        assert windows.mean.tolist() == [samples[quantity.attribute].mean()]
+    store.close()

@@ -1,0 +1,94 @@
+"""What a store answers of all machines together, or of groups of them."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from contract.durations import parse_duration
+from contract.metrics import QUANTITIES
+from service.stores.base import Grouping, Question
+from tests.service.samples import CPU, Machine, Recording, Window, assert_quantiles, assert_same_moments
+from tests.service.stores.conftest import Filled
+from tests.service.stores.fleet import END_MS, START_MS
+from tests.service.stores.places import Place
+
+GROUPINGS: dict[Grouping | None, Callable[[Machine], str]] = {
+    None: lambda _: "",
+    "user": lambda machine: machine.user_id,
+    "os_type": lambda machine: machine.os_type,
+    "os_version": lambda machine: machine.os_version,
+}
+
+
+@pytest.mark.parametrize("by", GROUPINGS)
+@pytest.mark.parametrize("name", ["cpu.utilization", "disk.written_bytes"])
+@pytest.mark.parametrize("rate", ["1m", "1h", "1w"])
+def test_a_group_is_all_its_machines_together(filled: Filled, by: Grouping | None, name: str, rate: str) -> None:
+    def group_of(window: Window) -> str | None:
+        return GROUPINGS[by](window.machine) if window.core is None else None
+
+    rate_ms = parse_duration(rate)
+    start, end = START_MS + 123_457, END_MS - 3 * 86_400_000 - 1
+    expected = filled.recording.buckets(QUANTITIES[name], start, end, rate_ms, group_of)
+    for histograms in (False, True):
+        question = Question(QUANTITIES[name], start, end, rate_ms, by=by, histograms=histograms)
+        windows, groups = filled.store.answer(question)
+        assert_same_moments(windows, groups, {key: expected[key] for key in sorted(expected, key=in_order_of(groups))})
+        if histograms:
+            assert_quantiles(windows, QUANTITIES[name], expected)
+
+
+def in_order_of(groups: list[str]) -> Callable[[tuple[str, int]], tuple[int, int]]:
+    """The place of a group's bucket in an answer."""
+    return lambda key: (groups.index(key[0]), key[1])
+
+
+def test_the_groups_are_named_in_order(filled: Filled) -> None:
+    _, groups = filled.store.answer(Question(CPU, START_MS, END_MS, 86_400_000, by="os_version"))
+    assert groups == ["11", "12", "13"]
+    _, groups = filled.store.answer(Question(CPU, START_MS, END_MS, 86_400_000, by="os_type"))
+    assert groups == ["Linux", "MacOS", "Windows"]
+
+
+def test_a_machine_counts_with_the_system_it_said_last(place: Place) -> None:
+    machine = Machine("upgraded", "Linux", "12")
+    recording = Recording()
+    recording.cpu(machine, START_MS, np.array([0.1]))
+    recording.cpu(replace(machine, os_version="13"), START_MS + 2000, np.array([0.2]))
+    recording.cpu(machine, START_MS + 1000, np.array([0.3]))  # late
+    store = place.open()
+    for last, report in enumerate(recording.reports, 1):
+        store.add(last, [report])
+        windows, groups = store.answer(Question(CPU, START_MS, END_MS, 86_400_000, by="os_version"))
+        assert groups == ["12" if last == 1 else "13"]
+        assert windows.count.tolist() == [last]
+    store.close()
+
+
+def test_a_fleet_of_hundreds_is_answered_exactly(place: Place) -> None:
+    """More machines than a query names one by one."""
+    random = np.random.default_rng(11)
+    recording = Recording()
+    for number in range(600):
+        for end in (START_MS + number, START_MS + 86_400_000 - 7 * number):
+            recording.cpu(Machine(f"m{number:03}", "Linux", str(number % 7)), end, random.random(3))
+    store = place.open()
+    store.add(700, recording.reports[:700])
+    store.flush()
+    store.add(1200, recording.reports[700:])
+    for by, group_of in GROUPINGS.items():
+        for rate_ms in (60_000, 3_600_000):
+            question = Question(CPU, START_MS, END_MS, rate_ms, by=by, histograms=True)
+            windows, groups = store.answer(question)
+            expected = recording.buckets(
+                CPU,
+                START_MS,
+                END_MS,
+                rate_ms,
+                lambda window, of=group_of: of(window.machine),  # type: ignore[misc]
+            )
+            assert_same_moments(windows, groups, expected)
+            assert_quantiles(windows, CPU, expected)
+    store.close()
