@@ -47,11 +47,7 @@ def _text(kind: inspect.StrType) -> str:
 
 def _bounds(kind: inspect.IntType | inspect.FloatType) -> str:
     if kind.ge is not None and kind.le is not None:
-        return (
-            f" from {kind.ge:g} to {kind.le:g}"
-            if isinstance(kind, inspect.FloatType)
-            else f" from {kind.ge} to {kind.le}"
-        )
+        return " from {} to {}".format(*(str(bound).removesuffix(".0") for bound in (kind.ge, kind.le)))
     words = (("of at least", kind.ge), ("above", kind.gt), ("of at most", kind.le), ("below", kind.lt))
     parts = [f"{word} {bound}" for word, bound in words if bound is not None]
     return " " + " and ".join(parts) if parts else ""

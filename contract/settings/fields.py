@@ -78,6 +78,11 @@ class Setting:
         """What would be right, in words."""
         return str(self.extra.get("expected") or in_words(self.type))
 
+    @property
+    def default_shown(self) -> str:
+        """Its default, in words where it is found out at run time."""
+        return str(self.extra.get("default") or self.shown(self.default))
+
     def shown(self, value: object) -> str:
         """A value as a person would write it."""
         if value is None or value in ("", (), []):

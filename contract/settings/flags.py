@@ -115,7 +115,7 @@ def _help(setting: Setting) -> str:
     if setting.expected not in SELF_EVIDENT:
         facts.append(setting.expected)
     if not setting.required:
-        facts.append(f"default: {setting.extra.get('default', setting.shown(setting.default))}")
+        facts.append(f"default: {setting.default_shown}")
     text = f"{setting.description} [{'; '.join(facts)}]"
     if examples := setting.extra.get("examples"):
         text += f" For example {', '.join(examples)}."
