@@ -57,7 +57,7 @@ class ServiceSettings(Settings, frozen=True, kw_only=True):
         Meta(
             pattern=r"^[0-9]+(\.[0-9]+)?(MB|GB|MiB|GiB)$",
             description="Most memory the database may use for a query or for sorting.",
-            extra={"metavar": "SIZE", "examples": ["4GB"]},
+            extra={"metavar": "SIZE", "examples": ["4GB"], "expected": "a size such as 512MB or 4GB"},
         ),
     ] = "1GB"
     log_level: Annotated[
