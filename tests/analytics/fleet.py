@@ -54,3 +54,14 @@ def _report(user: str, minute: int, samples: Samples) -> dict[str, Any]:
 
 
 REPORTS = [_report(user, minute, samples) for user in USERS for minute, samples in enumerate(SAMPLES[user])]
+OLD = "old"
+OLD_REPORT = {
+    "user_id": OLD,
+    "start_timestamp": 1531402660605,
+    "end_timestamp": 1531402665626,
+    "observations_per_metric": 100,
+    "os_type": "Linux",
+    "os_version": "\x1b[31mred",
+    "metrics": [{"type": "CPU", "avg_utilization": 0.2, "var_utilization": 0.01}],
+}
+"""A report as the original system sends it, half an hour after the others; its machine is up to no good."""

@@ -12,7 +12,7 @@ import pytest
 from analytics.answers import ProblemError, ServiceError, UnreachableError
 from analytics.client import Client, Moment, connect
 from contract.metrics import NAMES
-from tests.analytics.fleet import HOUR, SAMPLES, START_MS, USERS
+from tests.analytics.fleet import HOUR, OLD, SAMPLES, START_MS, USERS
 
 USER = next(iter(USERS))
 
@@ -97,7 +97,7 @@ def test_the_highest_groups_can_be_asked_for(service: Client) -> None:
 def test_users_are_listed(service: Client) -> None:
     frame = service.users()
     assert frame.index.name == "user"
-    assert set(frame.index) == set(USERS)
+    assert set(frame.index) == {*USERS, OLD}
     row = frame.loc[USER]
     assert (row["os_type"], row["cores"]) == ("Linux", 2)
     assert row["first_seen"] == pd.Timestamp("2018-07-12T11:59Z")

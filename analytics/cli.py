@@ -1,0 +1,58 @@
+"""The command line `loadlens-analytics`: one module in `analytics.commands` for each command."""
+
+import contextlib
+import importlib
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+from analytics.settings import PROGRAM
+from contract.settings import Command, Settings, dispatch, fail, load
+
+__all__ = ["main"]
+
+_DESCRIPTION = "Shows what a Loadlens service knows: on a terminal as tables and charts, elsewhere as data."
+_EPILOG = f"""examples:
+  {PROGRAM} users                                         who reports
+  {PROGRAM} history 6a:d6:96:d3:45:35                     one machine's last day
+  {PROGRAM} history 6a:d6:96:d3:45:35 --stat p95 --last 30d --rate 1h
+  {PROGRAM} fleet --by user --top 10 --last 7d            the ten busiest machines of the week
+  {PROGRAM} fleet --last 30d --rate 1h --out fleet.parquet
+  {PROGRAM} history web-1 --start 2018-07-12T12:15:00Z --end 2018-07-12T16:15:00Z | cut -d, -f2"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit code: 0, 1 for a failure, 2 for a wrong setting."""
+    try:
+        return dispatch(PROGRAM, argv, _COMMANDS, _without_command)
+    except BrokenPipeError:
+        # The reader (such as `head`) has seen enough; nothing more may be flushed into the closed pipe.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        return 130
+
+
+def _without_command(argv: Sequence[str]) -> int:
+    given = argv or ["--help"]
+    with contextlib.suppress(SystemExit) if not argv else contextlib.nullcontext():
+        load(Settings, given, program=PROGRAM, description=_DESCRIPTION, epilog=_EPILOG, commands=_COMMANDS)
+        fail(PROGRAM, f"a command is missing; expected {', '.join(_COMMANDS)}")
+    return 2
+
+
+def _command(name: str, summary: str) -> Command:
+    def run(argv: Sequence[str]) -> int:
+        # Imported only when it is wanted, so that help and wrong settings are answered at once.
+        command: Callable[[Sequence[str]], int] = importlib.import_module(f"analytics.commands.{name}").run
+        return command(argv)
+
+    return Command(summary, run)
+
+
+_COMMANDS = {
+    "history": _command("history", "one machine's values over time"),
+    "fleet": _command("fleet", "the values of all machines together, or of groups of them"),
+    "users": _command("users", "the machines that report"),
+    "metrics": _command("metrics", "the metrics that can be asked for"),
+}

@@ -1,0 +1,50 @@
+"""How every command asks the service and hands over the answer."""
+
+import io
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from analytics.settings import PROGRAM, AskSettings
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from rich.console import Console
+
+    from analytics.client import Client
+
+__all__ = ["answer"]
+
+
+def answer(
+    settings: AskSettings,
+    question: "Callable[[Client], pd.DataFrame]",
+    show: "Callable[[Console, pd.DataFrame], None]",
+) -> int:
+    """Ask, then `show` the frame on the terminal or write it as data; returns the exit code."""
+    from rich.console import Console
+
+    from analytics.answers import ServiceError
+    from analytics.client import connect
+    from analytics.output import form_of, write
+
+    form = form_of(settings.format, settings.out, terminal=sys.stdout.isatty())
+    try:
+        with connect(settings.url, settings.token) as service:
+            frame = question(service)
+        if form == "table":
+            if isinstance(sys.stdout, io.TextIOWrapper):
+                # A name that the terminal has no characters for is no reason to show nothing.
+                sys.stdout.reconfigure(errors="replace")
+            show(Console(highlight=False), frame)
+        else:
+            write(frame, form, settings.out)
+    except BrokenPipeError:
+        raise
+    except (ServiceError, OSError) as error:
+        reason = f"{settings.out}: {error.strerror}" if isinstance(error, OSError) else error
+        print(f"{PROGRAM}: error: {reason}", file=sys.stderr)
+        return 1
+    if approximation := frame.attrs.get("approximation"):
+        print(f"Approximate: {approximation}", file=sys.stderr)
+    return 0

@@ -1,0 +1,118 @@
+"""What the commands of `loadlens-analytics` share: where to ask, what range, and where the answer goes."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from msgspec import Meta
+
+from contract.durations import format_duration, parse_duration
+from contract.metrics import STATISTICS, Statistic
+from contract.settings import Settings
+from contract.timestamps import format_instant, parse_timestamp
+
+__all__ = ["PROGRAM", "AskSettings", "Form", "RangeSettings"]
+
+PROGRAM = "loadlens-analytics"
+
+Form = Literal["table", "csv", "json", "parquet"]
+_LEAST_MS = 1000
+_MOST_MS = 3650 * 86_400_000
+
+
+def _duration(most_ms: int) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        return format_duration(parse_duration(text, _LEAST_MS, most_ms))
+
+    return parse
+
+
+_MOMENT = {
+    "metavar": "TIME",
+    "parse": parse_timestamp,
+    "format": format_instant,
+    "expected": "ISO 8601 or epoch milliseconds",
+}
+
+
+class AskSettings(Settings, frozen=True, kw_only=True):
+    """Where to ask, and where the answer goes."""
+
+    url: Annotated[str, Meta(description="The service to ask.")] = "http://localhost:8888"
+    token: Annotated[
+        str | None, Meta(description="Sent to the service, where it asks for one.", extra={"secret": True})
+    ] = None
+    format: Annotated[
+        Form | None,
+        Meta(
+            description="How to print the answer.",
+            extra={"default": "as the suffix of --out says, else table on a terminal and csv elsewhere"},
+        ),
+    ] = None
+    out: Annotated[
+        Path | None, Meta(description="The file to write.", extra={"metavar": "FILE", "default": "standard output"})
+    ] = None
+
+    def __post_init__(self) -> None:
+        parts = urlsplit(self.url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError(f"--url: expected an address such as http://localhost:8888, not {self.url}")
+        if self.token is not None and not re.fullmatch(r"[!-~]+", self.token):
+            raise ValueError("--token: expected printable ASCII characters without a space")
+        if self.format == "table" and self.out is not None:
+            raise ValueError("--format table is for terminals; csv, json or parquet go into a file")
+
+
+class RangeSettings(AskSettings, frozen=True, kw_only=True):
+    """Of which time, how finely, and which statistic."""
+
+    metric: Annotated[
+        str, Meta(description=f"What to show; `{PROGRAM} metrics` lists the names.", extra={"metavar": "NAME"})
+    ] = "cpuLoadAvg"
+    stat: Annotated[
+        Statistic | None,
+        Meta(
+            description="The statistic of each bucket's samples.",
+            extra={"default": "the metric's own, the mean for most", "expected": ", ".join(STATISTICS)},
+        ),
+    ] = None
+    last: Annotated[
+        str | None,
+        Meta(
+            description="Show the time this long before the end, such as 6h or 30d.",
+            extra={"metavar": "DURATION", "parse": _duration(_MOST_MS), "default": "1d"},
+        ),
+    ] = None
+    start: Annotated[
+        int | None,
+        Meta(
+            description="Show windows that end at this moment or later.",
+            extra={**_MOMENT, "default": "a day before the end"},
+        ),
+    ] = None
+    end: Annotated[
+        int | None, Meta(description="Show windows that end before this moment.", extra={**_MOMENT, "default": "now"})
+    ] = None
+    rate: Annotated[
+        str,
+        Meta(
+            description="The width of a bucket, 1s to 52w.",
+            extra={"metavar": "DURATION", "parse": _duration(52 * 7 * 86_400_000)},
+        ),
+    ] = "15m"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.last is not None and self.start is not None:
+            raise ValueError("--last and --start both say where the range begins; one of them is right")
+        if self.start is not None and self.end is not None and self.end < self.start:
+            raise ValueError(f"--end {format_instant(self.end)} is before --start {format_instant(self.start)}")
+
+    def range_ms(self, now_ms: int) -> tuple[int, int]:
+        """The half-open range asked for, epoch milliseconds, at the time `now_ms`."""
+        end_ms = now_ms if self.end is None else self.end
+        if self.start is not None:
+            return self.start, end_ms
+        return max(0, end_ms - parse_duration(self.last or "1d", _LEAST_MS, _MOST_MS)), end_ms

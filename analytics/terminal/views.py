@@ -1,0 +1,130 @@
+"""Frames as a person wants to see them: charts and tables."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from analytics.output import textual
+from analytics.terminal.plot import chart, condensed, sparkline
+from analytics.terminal.units import formatter
+from contract.durations import parse_duration
+from contract.timestamps import format_instant
+
+__all__ = ["show_groups", "show_rows", "show_series"]
+
+_CHART_LINES = 8
+_SPARKLINE_WIDTH = 44
+_MOST_ROWS = 24
+"""Rows of a table on a terminal; of more, the first and the last."""
+
+
+def show_series(console: Console, frame: pd.DataFrame, name: str, rate: str) -> None:
+    """A chart and a table of the values of `name`."""
+    if frame.empty:
+        _say_nothing(console, name)
+        return
+    written = formatter(frame.attrs.get("unit", ""), frame.attrs.get("stat", ""))
+    time_ms, value = _columns(frame)
+    console.print(_heading(frame, name, rate))
+    if not console.options.ascii_only:
+        _draw(console, time_ms, value, rate, written(float(np.nanmax(value))))
+    table = Table("time (UTC)", box=None, pad_edge=False)
+    table.add_column(str(frame.attrs.get("stat", "value")), justify="right")
+    rows = [(format_instant(time), written(number)) for time, number in zip(time_ms.tolist(), value, strict=True)]
+    _fill(table, rows)
+    console.print(table)
+
+
+def show_groups(console: Console, frame: pd.DataFrame, name: str, rate: str) -> None:
+    """A line for each group: its course, lowest, highest and last value; the group with the highest first."""
+    if frame.empty:
+        _say_nothing(console, "the fleet")
+        return
+    written = formatter(frame.attrs.get("unit", ""), frame.attrs.get("stat", ""))
+    time_ms, _ = _columns(frame)
+    ends_ms = np.array([time_ms.min(), time_ms.max()])
+    course = " to ".join(map(format_instant, ends_ms.tolist()))
+    table = Table(name, course, box=None, pad_edge=False)
+    for heading in ("lowest", "highest", "last"):
+        table.add_column(heading, justify="right")
+    groups = sorted(frame.groupby("group"), key=lambda item: -item[1]["value"].max())
+    top = float(frame["value"].max())
+    rows = []
+    for group, part in groups:
+        value = part["value"].to_numpy(np.float64)
+        line = "" if console.options.ascii_only else _course(part, ends_ms, rate, top)
+        rows.append((str(group), line, *(written(number) for number in (value.min(), value.max(), value[-1]))))
+    _fill(table, rows)
+    console.print(_heading(frame, f"by {name}", rate))
+    console.print(table)
+
+
+def _course(part: pd.DataFrame, ends_ms: npt.NDArray[np.int64], rate: str, top: float) -> str:
+    """One group's sparkline, to the scale of time and value that all groups share."""
+    time_ms, value = _columns(part)
+    time_ms, value = np.concatenate([time_ms, ends_ms]), np.concatenate([value, [np.nan, np.nan]])
+    return sparkline(condensed(time_ms, value, parse_duration(rate), _SPARKLINE_WIDTH), top)
+
+
+def show_rows(console: Console, frame: pd.DataFrame) -> None:
+    """A table of all rows."""
+    if frame.empty:
+        console.print("Nothing has been reported yet.")
+        return
+    table = Table(box=None, pad_edge=False)
+    plain = textual(frame)
+    for column in plain:
+        right = pd.api.types.is_integer_dtype(plain[column])
+        table.add_column(str(column), justify="right" if right else "left", no_wrap=column == frame.index.name)
+    for row in plain.itertuples(index=False):
+        table.add_row(*(_text(str(value)) for value in row))
+    console.print(table)
+
+
+def _columns(frame: pd.DataFrame) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    return pd.DatetimeIndex(frame.index).as_unit("ms").asi8, frame["value"].to_numpy(np.float64)
+
+
+def _heading(frame: pd.DataFrame, name: str, rate: str) -> Text:
+    stat = frame.attrs.get("stat")
+    heading = _text(f"{frame.attrs.get('metric', 'value')}{f' ({stat})' if stat else ''} of {name}, every {rate}")
+    heading.stylize("bold")
+    return heading
+
+
+def _text(text: str) -> Text:
+    """Text as it is: no markup, and nothing that a reporting machine could tell the terminal to do."""
+    return Text("".join(character if character.isprintable() else "\ufffd" for character in text))
+
+
+def _draw(
+    console: Console, time_ms: npt.NDArray[np.int64], value: npt.NDArray[np.float64], rate: str, highest: str
+) -> None:
+    margin = len(highest) + 1
+    columns = condensed(time_ms, value, parse_duration(rate), max(8, console.width - margin - 1))
+    lines = chart(columns, float(np.nanmax(value)), _CHART_LINES)
+    for number, line in enumerate(lines):
+        label = highest if number == 0 else "0" if number == len(lines) - 1 else ""
+        console.print(Text(f"{label:>{margin - 1}} ", "dim").append(line, "cyan"))
+    first, last = format_instant(int(time_ms[0])), format_instant(int(time_ms[-1]))
+    gap = max(2, len(columns) - len(first) - len(last))
+    console.print(Text(" " * margin + first + " " * gap + last + "\n", "dim"))
+
+
+def _fill(table: Table, rows: Sequence[tuple[str, ...]]) -> None:
+    half = _MOST_ROWS // 2
+    hidden = len(rows) - _MOST_ROWS
+    shown = rows if hidden <= 0 else [*rows[:half], *rows[-half:]]
+    for number, row in enumerate(shown):
+        if hidden > 0 and number == half:
+            table.add_row(Text(f"... {hidden:,} more", "dim"))
+        table.add_row(*map(_text, row))
+
+
+def _say_nothing(console: Console, name: str) -> None:
+    console.print(_text(f"There is no data of {name} in this range."))

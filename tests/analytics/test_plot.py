@@ -1,0 +1,59 @@
+"""Charts keep peaks, show gaps, and fit their width."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from analytics.terminal.plot import chart, condensed, sparkline
+from analytics.terminal.units import formatter
+
+
+def test_a_sparkline_shows_zero_the_highest_and_a_gap() -> None:
+    assert sparkline(np.array([0.0, 0.5, np.nan, 1.0]), 1.0) == "▁▄ █"
+
+
+def test_a_chart_of_several_lines_stacks_its_blocks() -> None:
+    assert chart(np.array([0.25, 0.5, 0.75, 1.0]), 1.0, 2) == ["  ▄█", "▄███"]
+
+
+def test_nothing_but_zeros_is_a_flat_line() -> None:
+    assert sparkline(np.zeros(3), 0.0) == "▁▁▁"
+
+
+@given(
+    st.dictionaries(st.integers(0, 5000), st.floats(0, 1e12), min_size=1).map(lambda items: sorted(items.items())),
+    st.integers(8, 200),
+)
+def test_no_peak_is_lost_however_narrow_the_chart(entries: list[tuple[int, float]], width: int) -> None:
+    bucket, value = (np.array(column) for column in zip(*entries, strict=True))
+    columns = condensed(bucket.astype(np.int64) * 60_000, value, 60_000, width)
+    assert len(columns) <= width
+    assert np.nanmax(columns) == value.max()
+    assert columns[0] >= value[0]
+    assert not np.isnan(columns[-1])
+
+
+def test_few_values_are_drawn_wide() -> None:
+    assert condensed(np.array([0, 2000]), np.array([1.0, 2.0]), 1000, 80).tolist()[::8][1:] == [
+        pytest.approx(np.nan, nan_ok=True),
+        2.0,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("unit", "stat", "value", "text"),
+    [
+        ("1", "mean", 0.2148, "21.5%"),
+        ("1", "var", 0.005718669350831782, "0.005719"),
+        ("By/s", "p99", 999.4, "999 B/s"),
+        ("By/s", "p99", 999.6, "1 kB/s"),
+        ("By/s", "mean", 123_456_789.0, "123 MB/s"),
+        ("By/s", "mean", 5e18, "5e+03 PB/s"),
+        ("{operation}/s", "max", 12.5, "12.5 operation/s"),
+        ("{process}", "mean", 0.25, "0.25 process"),
+        ("1", "count", 12345.0, "12,345"),
+    ],
+)
+def test_numbers_are_written_as_people_read_them(unit: str, stat: str, value: float, text: str) -> None:
+    assert formatter(unit, stat)(value) == text
