@@ -1,0 +1,98 @@
+"""The documentation is complete: it has every setting, endpoint, command and metric, and its links lead somewhere."""
+
+import importlib
+import json
+import pkgutil
+import re
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from contract.metrics import NAMES, STATISTICS, TYPES, type_name
+from contract.settings import Settings
+from contract.settings.fields import Setting, settings_of
+from contract.validation import parse
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+API = (ROOT / "docs" / "api.md").read_text()
+SETTINGS = (ROOT / "docs" / "settings.md").read_text()
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+
+
+def settings_structs() -> Iterator[type[Settings]]:
+    """What each program and each of its commands can be set."""
+    for program in ("agent", "service", "analytics"):
+        package = importlib.import_module(program)
+        for module in pkgutil.walk_packages(package.__path__, f"{program}."):
+            if not module.name.endswith("__main__"):
+                importlib.import_module(module.name)
+    kinds: list[type[Settings]] = [Settings]
+    while kinds:
+        kind = kinds.pop()
+        kinds += kind.__subclasses__()
+        if kind.__module__.partition(".")[0] in ("agent", "service", "analytics"):
+            yield kind
+
+
+def row(setting: Setting) -> str:
+    """How docs/settings.md shows a setting."""
+    default = "required" if setting.required else setting.default_shown
+    cells = (f"`{setting.flag}`", setting.description, setting.expected, default)
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def test_every_setting_is_documented() -> None:
+    rows = {row(setting) for kind in settings_structs() for setting in settings_of(kind)}
+    missing = rows - set(SETTINGS.splitlines())
+    assert not missing, "docs/settings.md misses these rows:\n" + "\n".join(sorted(missing))
+
+
+def test_no_setting_is_documented_that_is_gone() -> None:
+    flags = {setting.flag for kind in settings_structs() for setting in settings_of(kind)}
+    documented = set(re.findall(r"^\| `([^`]+)` \|", SETTINGS, re.MULTILINE))
+    assert documented <= flags
+
+
+def test_every_endpoint_is_documented() -> None:
+    routes = re.findall(r'add_route\("([^"]+)"', (ROOT / "service" / "app.py").read_text())
+    assert len(routes) >= 7
+    assert [route for route in routes if f"`{route}`" not in API and f" {route}`" not in API] == []
+
+
+def test_every_program_and_command_is_documented() -> None:
+    programs = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
+    commands = list(programs)
+    for program, target in programs.items():
+        module = importlib.import_module(target.partition(":")[0])
+        commands += [f"{program} {command}" for command in getattr(module, "_COMMANDS", {})]
+    assert [command for command in commands if f"`{command}`" not in README] == []
+
+
+@pytest.mark.parametrize("word", [*NAMES, *STATISTICS, *map(type_name, TYPES)])
+def test_every_metric_and_statistic_is_documented(word: str) -> None:
+    assert f"`{word}`" in API
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_links_inside_the_project_lead_somewhere(page: Path) -> None:
+    targets = re.findall(r"\]\((?!https?://)([^)#]+)", page.read_text())
+    assert [target for target in targets if not (page.parent / target).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_make_targets_that_are_named_exist(page: Path) -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert set(re.findall(r"(?:`| {4})make ([a-z-]+)", page.read_text())) <= targets
+
+
+def test_the_readmes_report_is_valid() -> None:
+    bodies = re.findall(r"--request POST --data '(\{.*?\})' http", README, re.DOTALL)
+    assert [parse(body.encode(), 2**43).user_id for body in bodies] == ["6a:d6:96:d3:45:35"]
+
+
+def test_the_readmes_question_is_json() -> None:
+    [question] = re.findall(r"--request GET --data '(\{.*?\})' http", README, re.DOTALL)
+    assert set(json.loads(question)) == {"start", "end", "resample_rate"}
