@@ -1,6 +1,5 @@
 """The command line `loadlens-analytics`: one module in `analytics.commands` for each command."""
 
-import contextlib
 import importlib
 import os
 import sys
@@ -34,11 +33,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _without_command(argv: Sequence[str]) -> int:
-    given = argv or ["--help"]
-    with contextlib.suppress(SystemExit) if not argv else contextlib.nullcontext():
-        load(Settings, given, program=PROGRAM, description=_DESCRIPTION, epilog=_EPILOG, commands=_COMMANDS)
-        fail(PROGRAM, f"a command is missing; expected {', '.join(_COMMANDS)}")
-    return 2
+    try:
+        load(
+            Settings, argv or ["--help"], program=PROGRAM, description=_DESCRIPTION, epilog=_EPILOG, commands=_COMMANDS
+        )
+    except SystemExit as end:
+        # Called with nothing at all, it explains itself, but has not done what was wanted.
+        raise SystemExit(end.code if argv else 2) from None
+    fail(PROGRAM, f"a command is missing; expected {', '.join(_COMMANDS)}")
 
 
 def _command(name: str, summary: str) -> Command:
