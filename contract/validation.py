@@ -1,7 +1,7 @@
 """What a report's members must say together, beyond what each says alone."""
 
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
+from operator import ge
 from typing import TypeVar
 
 import msgspec
@@ -21,6 +21,7 @@ FUTURE_MS = 5 * 60 * 1000
 _TOLERANCE = 1e-9
 _T = TypeVar("_T")
 
+_CPU_MEMBERS = {"min": "min_utilization", "max": "max_utilization", "histogram": "histogram"}
 _BY_CORE = (
     "var_utilization_by_core",
     "min_utilization_by_core",
@@ -99,26 +100,26 @@ def _cpu(cpu: Cpu, pointer: str, observations: int) -> Iterator[Problem]:
     cores = len(cpu.avg_utilization_by_core)
     for name in _BY_CORE:
         length = len(getattr(cpu, name))
-        if length and length != cores:
+        if length != cores and length:
             yield Problem(f"{pointer}/{name}", f"has {length} entries; {cores} is right, as in avg_utilization_by_core")
             return
     if cpu.cores and len(set(cpu.cores)) != cores:
         yield Problem(f"{pointer}/cores", "names a core twice")
-    yield from _series(
-        pointer, ("avg_utilization", "min_utilization", "max_utilization", "histogram"),
-        cpu.avg_utilization, cpu.min_utilization, cpu.max_utilization, cpu.histogram, observations, LINEAR,
-    )  # fmt: skip
+    for name, detail in _disagreements(
+        cpu.avg_utilization, cpu.min_utilization, cpu.max_utilization, cpu.histogram, observations, LINEAR
+    ):
+        yield Problem(f"{pointer}/{_CPU_MEMBERS[name]}", detail)
     if cpu.histogram_by_core or cpu.min_utilization_by_core or cpu.max_utilization_by_core:
         for core, mean in enumerate(cpu.avg_utilization_by_core):
-            names = (
-                f"avg_utilization_by_core/{core}", f"min_utilization_by_core/{core}",
-                f"max_utilization_by_core/{core}", f"histogram_by_core/{core}",
-            )  # fmt: skip
-            yield from _series(
-                pointer, names, mean,
-                _at(cpu.min_utilization_by_core, core), _at(cpu.max_utilization_by_core, core),
-                _at(cpu.histogram_by_core, core), observations, LINEAR,
-            )  # fmt: skip
+            for name, detail in _disagreements(
+                mean,
+                _at(cpu.min_utilization_by_core, core),
+                _at(cpu.max_utilization_by_core, core),
+                _at(cpu.histogram_by_core, core),
+                observations,
+                LINEAR,
+            ):
+                yield Problem(f"{pointer}/{_CPU_MEMBERS[name]}_by_core/{core}", detail)
 
 
 def _at(values: Sequence[_T], place: int) -> "_T | UnsetType":
@@ -137,31 +138,32 @@ def _distribution(quantity: Quantity, distribution: Distribution, pointer: str, 
                     f"{pointer}/{name}", f"{value} is above {bound:.4g}; {quantity.title} is a share in [0, 1]"
                 )
     count = observations if distribution.observations is UNSET else distribution.observations
-    yield from _series(
-        pointer, ("avg", "min", "max", "histogram"),
-        distribution.mean, distribution.minimum, distribution.maximum, distribution.histogram, count, quantity.bins,
-    )  # fmt: skip
+    for name, detail in _disagreements(
+        distribution.mean, distribution.minimum, distribution.maximum, distribution.histogram, count, quantity.bins
+    ):
+        yield Problem(f"{pointer}/{name}", detail)
 
 
-def _series(
-    pointer: str,
-    names: tuple[str, str, str, str],
+def _disagreements(
     mean: float,
     minimum: float | UnsetType,
     maximum: float | UnsetType,
     histogram: list[int] | UnsetType,
     count: int,
     bins: Bins,
-) -> Iterator[Problem]:
+) -> Sequence[tuple[str, str]]:
+    """What of `min`, `max` and `histogram` cannot be of the same `count` samples as the rest, and why."""
+    if minimum is UNSET and maximum is UNSET and histogram is UNSET:
+        return ()
+    found = []
     tolerance = _TOLERANCE * max(1.0, mean)
     if minimum is not UNSET and minimum > mean + tolerance:
-        yield Problem(f"{pointer}/{names[1]}", f"{minimum} is above the mean {mean}")
+        found.append(("min", f"{minimum} is above the mean {mean}"))
     if maximum is not UNSET and maximum < mean - tolerance:
-        yield Problem(f"{pointer}/{names[2]}", f"{maximum} is below the mean {mean}")
-    if histogram is not UNSET:
-        reason = _histogram_fault(histogram, count, bins)
-        if reason:
-            yield Problem(f"{pointer}/{names[3]}", reason)
+        found.append(("max", f"{maximum} is below the mean {mean}"))
+    if histogram is not UNSET and (reason := _histogram_fault(histogram, count, bins)):
+        found.append(("histogram", reason))
+    return found
 
 
 def _histogram_fault(flat: list[int], count: int, bins: Bins) -> str | None:
@@ -175,7 +177,7 @@ def _histogram_fault(flat: list[int], count: int, bins: Bins) -> str | None:
         return "has a count below 1; empty bins are left out"
     if indices[0] < bins.first or indices[-1] > bins.last:
         return f"has a bin outside {bins.first} to {bins.last}"
-    if any(after <= before for before, after in pairwise(indices)):
+    if any(map(ge, indices, indices[1:])):
         return "has bins that are not in ascending order"
     return None
 

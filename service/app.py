@@ -38,7 +38,7 @@ class Service:
         folder = Path(settings.data_dir)
         folder.mkdir(parents=True, exist_ok=True)
         self.store: Store = EmbeddedStore(folder, settings.store_memory)
-        self.journal = Journal(folder / "journal.sqlite", settings.journal_bytes)
+        self.journal = Journal(folder / "journal", settings.journal_bytes)
         self.journal.advance_to(self.store.flushed)
         replayed = replay(self.journal, self.store)
         if replayed:

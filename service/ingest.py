@@ -1,10 +1,11 @@
 """From a valid report to its acknowledgement: duplicates told apart, one commit for all who wait."""
 
 import asyncio
-import sqlite3
-from collections.abc import Iterable, Sequence
+import contextlib
+from collections.abc import Awaitable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import NamedTuple
 
 import msgspec
@@ -28,13 +29,17 @@ class Receipt(NamedTuple):
     duplicates: int
 
 
+_NOTHING = Receipt(0, 0)
+_ONE = Receipt(1, 0)
+
+
 @dataclass(slots=True)
 class _Group:
     """What one commit writes, and who waits for it."""
 
     bodies: list[bytes] = field(default_factory=list)
     reports: list[Report] = field(default_factory=list)
-    waiting: list[asyncio.Future[None]] = field(default_factory=list)
+    waiting: list[tuple[asyncio.Future[Receipt], Receipt]] = field(default_factory=list)
 
 
 class Ingest:
@@ -55,25 +60,22 @@ class Ingest:
         """Reports refused as invalid; counted by who refuses them."""
         self.commits = 0
 
+    @cached_property
+    def _loop(self) -> asyncio.AbstractEventLoop:
+        return asyncio.get_running_loop()
+
     @property
     def waiting(self) -> int:
         """How many reports wait for a commit."""
         return sum(len(group.reports) for group in (self._next, self._writing) if group)
 
-    async def take(self, bodies: Sequence[bytes], reports: Sequence[Report]) -> Receipt:
+    def take(self, bodies: Sequence[bytes], reports: Sequence[Report]) -> Awaitable[Receipt]:
         """Keep `reports`, whose JSON texts are `bodies`.
 
-        Returns when they are on disk and every later query sees them. Raises Unavailable where they
-        could not be put on disk; then none of them is kept.
+        The receipt comes when they are on disk and every later query sees them. Raises Unavailable, when it is
+        awaited, where they could not be put on disk; then none of them is kept.
         """
-        if self._all_newer(reports):
-            await self._commit(bodies, reports)
-            return Receipt(len(reports), 0)
-        # One at a time: what another request brings meanwhile is either newer than all (and not ours) or
-        # waits here, so the look-up stays true until our commit.
-        async with self._look_up:
-            await self._in_flight()
-            return await self._take_unknown(bodies, reports)
+        return self._commit(bodies, reports) if self._all_newer(reports) else self._take_known(bodies, reports)
 
     def _all_newer(self, reports: Iterable[Report]) -> bool:
         newest = self._newest
@@ -86,10 +88,16 @@ class Ingest:
                 newest[stream] = end
         return True
 
-    async def _in_flight(self) -> None:
-        for group in (self._writing, self._next):
-            if group:
-                await self._join(group)
+    async def _take_known(self, bodies: Sequence[bytes], reports: Sequence[Report]) -> Receipt:
+        """As `take`, for reports some of which may be known."""
+        # One at a time: what another request brings meanwhile is either newer than all (and not ours) or
+        # waits here, so the look-up stays true until our commit.
+        async with self._look_up:
+            for group in (self._writing, self._next):
+                if group:
+                    with contextlib.suppress(Unavailable):
+                        await self._join(group, _NOTHING)
+            return await self._take_unknown(bodies, reports)
 
     async def _take_unknown(self, bodies: Sequence[bytes], reports: Sequence[Report]) -> Receipt:
         known = await self._store.known({key for report in reports for key in _keys(report)})
@@ -97,15 +105,15 @@ class Ingest:
         fresh_reports: list[Report] = []
         for body, report in zip(bodies, reports, strict=True):
             keys = _keys(report)
-            fresh = [metric for key, metric in keys.items() if key not in known]
+            metrics = [metric for key, metric in keys.items() if key not in known]
             known.update(keys)
-            if len(fresh) < len(keys):
-                if not fresh:
-                    continue
-                report = msgspec.structs.replace(report, metrics=fresh)
-                body = encode(report)
-            fresh_bodies.append(body)
-            fresh_reports.append(report)
+            if len(metrics) == len(keys):
+                fresh_bodies.append(body)
+                fresh_reports.append(report)
+            elif metrics:
+                rest = msgspec.structs.replace(report, metrics=metrics)
+                fresh_bodies.append(encode(rest))
+                fresh_reports.append(rest)
         if fresh_reports:
             await self._commit(fresh_bodies, fresh_reports)
         duplicates = len(reports) - len(fresh_reports)
@@ -113,48 +121,49 @@ class Ingest:
         self._all_newer(fresh_reports)
         return Receipt(len(fresh_reports), duplicates)
 
-    async def _commit(self, bodies: Sequence[bytes], reports: Sequence[Report]) -> None:
+    def _commit(self, bodies: Sequence[bytes], reports: Sequence[Report]) -> asyncio.Future[Receipt]:
         group = self._next
         if group is None:
             group = self._next = _Group()
+            if self._writing is None:
+                # Whoever else is ready in this turn of the loop goes into the same commit.
+                self._loop.call_soon(self._write)
         group.bodies.extend(bodies)
         group.reports.extend(reports)
-        if self._writing is None:
-            # Whoever else is ready in this turn of the loop goes into the same commit.
-            asyncio.get_running_loop().call_soon(self._write)
-        await self._join(group)
+        return self._join(group, _ONE if len(reports) == 1 else Receipt(len(reports), 0))
 
-    async def _join(self, group: _Group) -> None:
+    def _join(self, group: _Group, receipt: Receipt) -> asyncio.Future[Receipt]:
         # A future for each, so that a client that hangs up cancels only its own.
-        done = asyncio.get_running_loop().create_future()
-        group.waiting.append(done)
-        await done
+        done: asyncio.Future[Receipt] = self._loop.create_future()
+        group.waiting.append((done, receipt))
+        return done
 
     def _write(self) -> None:
         if self._writing is not None or self._next is None:
             return
         group = self._writing = self._next
         self._next = None
-        writing = asyncio.get_running_loop().run_in_executor(self._thread, self._journal.append, group.bodies)
+        writing = self._loop.run_in_executor(self._thread, self._journal.append, group.bodies)
         writing.add_done_callback(self._written)
 
-    def _written(self, writing: "asyncio.Future[int]") -> None:
+    def _written(self, writing: asyncio.Future[int]) -> None:
         group = self._writing
         assert group is not None
         self._writing = None
+        # The next group first: it is written while those of this one are answered.
+        self._write()
         error = writing.exception()
         if error is None:
             error = self._remember(writing.result(), group)
-        elif isinstance(error, JournalFull | sqlite3.Error):
+        elif isinstance(error, JournalFull | OSError):
             error = Unavailable(f"reports cannot be put on disk: {error}")
-        for done in group.waiting:
+        for done, receipt in group.waiting:
             if done.cancelled():
                 continue
             if error is None:
-                done.set_result(None)
+                done.set_result(receipt)
             else:
                 done.set_exception(error)
-        self._write()
 
     def _remember(self, last: int, group: _Group) -> Exception | None:
         try:

@@ -79,7 +79,17 @@ def open_catalog(path: Path, memory: str) -> duckdb.DuckDBPyConnection:
     comes from a newer Loadlens, or is no database.
     """
     try:
-        connection = duckdb.connect(str(path), config={"memory_limit": memory, "preserve_insertion_order": "true"})
+        connection = duckdb.connect(
+            str(path),
+            config={
+                "memory_limit": memory,
+                "preserve_insertion_order": "true",
+                "temp_directory": str(path.with_name("tmp")),
+                # All that is needed is built in; nothing is to be fetched from the network.
+                "autoinstall_known_extensions": "false",
+                "autoload_known_extensions": "false",
+            },
+        )
     except duckdb.IOException as error:
         if "lock" in str(error).lower():
             raise StoreError(
@@ -178,7 +188,8 @@ def add_series(connection: duckdb.DuckDBPyConnection, series: Sequence[Series]) 
 def put_users(connection: duckdb.DuckDBPyConnection, users: Sequence[User]) -> None:
     """Keep what is now known of users."""
     names = ("user_id", "os_type", "os_version", "cores", "first_seen", "last_seen")
-    _insert(connection, "INSERT OR REPLACE INTO machine", [astuple(user) for user in users], names)
+    rows = [tuple(getattr(user, name) for name in names) for user in users]
+    _insert(connection, "INSERT OR REPLACE INTO machine", rows, names)
 
 
 def newest(connection: duckdb.DuckDBPyConnection) -> dict[int, int]:

@@ -1,13 +1,14 @@
 """The head: the newest windows, in memory, until a flush puts them on disk."""
 
 import math
-from array import array
-from collections.abc import Sequence
-from itertools import repeat
+from collections.abc import Iterator, Sequence
+from itertools import chain
+from typing import TypeVar, cast
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
 from contract.metrics import Metric
 from contract.metrics.cpu import Cpu
@@ -33,119 +34,150 @@ SCHEMA = pa.schema(
 """A window of a series, as it came: `time` is its end in epoch ms, `duration` its length in ms. Minimum and maximum
 are NaN, and the histogram is empty, where the report did not say them."""
 
-_CHUNK_ROWS = 16384
+_CHUNK = 2048
+"""Reports that are turned into columns together: some 3 ms of work."""
 _LONGEST = 2**31 - 1
+
+T = TypeVar("T", float, bytes)
+
+_Entry = tuple[tuple[int, ...], Report, Metric]
+"""The series of a metric, the report it came in, the metric."""
 
 
 class Head:
-    """Windows in the order they came, as Arrow record batches that do not change, and a tail that grows.
+    """Windows in the order they came: Arrow record batches that do not change, and a tail that grows.
 
     `add` runs on one thread; `batches` may be called from any, and has every window whose `add` returned.
     """
 
     def __init__(self, series: SeriesIndex, after: int) -> None:
         self._series = series
-        self.after = after
-        """The journal offset in front of its first report."""
         self.last = after
         """The journal offset of its last report."""
         self.rows = 0
-        self.keys: set[tuple[int, int]] = set()
-        """Stream and end of every window held."""
-        self._content: tuple[list[pa.RecordBatch], _Tail] = ([], _Tail())
+        # Replaced as one, so that a reader never sees a chunk twice or not at all.
+        self._content: tuple[list[pa.RecordBatch], list[_Entry]] = ([], [])
 
     def add(self, last: int, reports: Sequence[Report]) -> None:
         """Take reports, the last of them at journal offset `last`."""
         chunks, tail = self._content
-        before = len(tail.series)
+        index = self._series
+        rows = 0
         for report in reports:
-            user = self._series.hear(report)
+            user = index.hear(report)
             for metric in report.typed_metrics():
-                if type(metric) is Cpu:
-                    ids = self._series.of_cpu(report.user_id, metric)
-                    tail.add_cpu(ids, report, metric)
-                    # A late report must not undo what a newer one said.
-                    if report.end_timestamp >= user.last_seen or not user.cores:
-                        user.cores = len(ids) - 1
-                else:
-                    ids = tuple(self._series.of_whole(report.user_id, quantity) for quantity in metric.quantities)
-                    tail.add_other(ids, report, metric)
-                self.keys.add((ids[0], report.end_timestamp))
-        tail.rows = len(tail.series)
+                ids = index.of_cpu(user, metric) if type(metric) is Cpu else index.of_metric(user.user_id, metric)
+                tail.append((ids, report, metric))
+                rows += len(ids)
         self.last = last
-        self.rows += tail.rows - before
-        if tail.rows >= _CHUNK_ROWS:
-            self._content = ([*chunks, tail.batch()], _Tail())
+        self.rows += rows
+        if len(tail) >= _CHUNK:
+            self._content = ([*chunks, columns(tail)], [])
 
     def batches(self) -> list[pa.RecordBatch]:
         """All windows, oldest first."""
         chunks, tail = self._content
-        return [*chunks, tail.batch()] if tail.rows else chunks
+        return [*chunks, columns(tail[:])] if tail else chunks
+
+    def ends(self, streams: npt.NDArray[np.bool_]) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
+        """The series and ends of all windows of the series that `streams` marks, a part at a time."""
+        for batch in self.batches():
+            series, time = batch["series"].to_numpy(), batch["time"].to_numpy()
+            chosen = streams[series]
+            yield series[chosen], time[chosen]
 
 
-class _Tail:
-    """The columns of `SCHEMA` while they grow; the first `rows` of each are whole."""
+def columns(entries: Sequence[_Entry]) -> pa.RecordBatch:
+    """The windows of `entries` as columns of `SCHEMA`."""
+    cpus = [entry for entry in entries if type(entry[2]) is Cpu]
+    batches = [_cpu_columns(cpus)] if cpus else []
+    if len(cpus) < len(entries):
+        batches.append(_other_columns([entry for entry in entries if type(entry[2]) is not Cpu]))
+    return batches[0] if len(batches) == 1 else pa.concat_batches(batches)
 
-    def __init__(self) -> None:
-        self.rows = 0
-        self.series = array("i")
-        self.time = array("q")
-        self.duration = array("i")
-        self.count = array("q")
-        self.mean = array("d")
-        self.variance = array("d")
-        self.minimum = array("d")
-        self.maximum = array("d")
-        self.histogram: list[bytes] = []
 
-    def add_cpu(self, ids: tuple[int, ...], report: Report, cpu: Cpu) -> None:
-        """A row for the whole machine and one for each core. This is the path of nearly every report."""
-        width = len(ids)
-        cores = width - 1
-        self._add_window(ids, report)
-        self.count.extend(repeat(report.observations_per_metric, width))
-        self.mean.append(cpu.avg_utilization)
-        self.mean.extend(cpu.avg_utilization_by_core)
-        self.variance.append(cpu.var_utilization)
-        self.variance.extend(cpu.var_utilization_by_core or repeat(0.0, cores))
-        self.minimum.append(math.nan if cpu.min_utilization is UNSET else cpu.min_utilization)
-        self.minimum.extend(cpu.min_utilization_by_core or repeat(math.nan, cores))
-        self.maximum.append(math.nan if cpu.max_utilization is UNSET else cpu.max_utilization)
-        self.maximum.extend(cpu.max_utilization_by_core or repeat(math.nan, cores))
-        self.histogram.append(b"" if cpu.histogram is UNSET else pack_one(cpu.histogram))
-        self.histogram.extend(map(pack_one, cpu.histogram_by_core) if cpu.histogram_by_core else repeat(b"", cores))
+def _cpu_columns(entries: Sequence[_Entry]) -> pa.RecordBatch:
+    """A row for the whole machine and one for each core. This is the path of nearly every report."""
+    cpus = cast("list[Cpu]", [metric for _, _, metric in entries])
+    cores = [len(cpu.avg_utilization_by_core) for cpu in cpus]
+    widths = np.array(cores) + 1
+    counts = np.array([report.observations_per_metric for _, report, _ in entries], np.int64)
+    zeros = [(0.0,) * number for number in range(max(cores) + 1)]
+    return _batch(
+        entries,
+        widths,
+        np.repeat(counts, widths),
+        [(cpu.avg_utilization, *cpu.avg_utilization_by_core) for cpu in cpus],
+        [
+            (cpu.var_utilization, *(cpu.var_utilization_by_core or zeros[number]))
+            for cpu, number in zip(cpus, cores, strict=True)
+        ],
+        _where_said([(cpu.min_utilization, cpu.min_utilization_by_core) for cpu in cpus], cores, math.nan),
+        _where_said([(cpu.max_utilization, cpu.max_utilization_by_core) for cpu in cpus], cores, math.nan),
+        _where_said(
+            [
+                (UNSET if cpu.histogram is UNSET else pack_one(cpu.histogram), [*map(pack_one, cpu.histogram_by_core)])
+                for cpu in cpus
+            ],
+            cores,
+            b"",
+        ),
+    )
 
-    def add_other(self, ids: tuple[int, ...], report: Report, metric: Metric) -> None:
-        """A row for each quantity."""
-        self._add_window(ids, report)
-        for _, distribution in metric.distributions():
-            self.count.append(
-                report.observations_per_metric if distribution.observations is UNSET else distribution.observations
-            )
-            self.mean.append(distribution.mean)
-            self.variance.append(distribution.variance)
-            self.minimum.append(math.nan if distribution.minimum is UNSET else distribution.minimum)
-            self.maximum.append(math.nan if distribution.maximum is UNSET else distribution.maximum)
-            self.histogram.append(b"" if distribution.histogram is UNSET else pack_one(distribution.histogram))
 
-    def _add_window(self, ids: tuple[int, ...], report: Report) -> None:
-        width = len(ids)
-        end = report.end_timestamp
-        self.series.extend(ids)
-        self.time.extend(repeat(end, width))
-        self.duration.extend(repeat(min(end - report.start_timestamp, _LONGEST), width))
+def _where_said(
+    values: Sequence[tuple[T | UnsetType, Sequence[T]]], cores: Sequence[int], missing: T
+) -> Sequence[Sequence[T]]:
+    """For each report the value of the whole machine and those of its cores, `missing` where it did not say them."""
+    if all(whole is UNSET and not by_core for whole, by_core in values):
+        return [(missing,) * (sum(cores) + len(cores))]
+    return [
+        (missing if whole is UNSET else whole, *(by_core or (missing,) * number))
+        for (whole, by_core), number in zip(values, cores, strict=True)
+    ]
 
-    def batch(self) -> pa.RecordBatch:
-        """The whole rows, copied."""
-        rows = self.rows
-        # A slice of an array copies it in one step; a view of it would forbid the other thread to append.
-        numbers = [
-            np.frombuffer(column[:rows], column.typecode)
-            for column in (
-                self.series, self.time, self.duration, self.count,
-                self.mean, self.variance, self.minimum, self.maximum,
-            )
-        ]  # fmt: skip
-        return pa.RecordBatch.from_arrays(
-            [*map(pa.array, numbers), pa.array(self.histogram[:rows], pa.binary())], schema=SCHEMA
-        )
+
+def _other_columns(entries: Sequence[_Entry]) -> pa.RecordBatch:
+    """A row for each quantity."""
+    distributions = [[one for _, one in metric.distributions()] for _, _, metric in entries]
+    return _batch(
+        entries,
+        np.array([len(some) for some in distributions]),
+        np.array(
+            [
+                report.observations_per_metric if one.observations is UNSET else one.observations
+                for (_, report, _), some in zip(entries, distributions, strict=True)
+                for one in some
+            ],
+            np.int64,
+        ),
+        [[one.mean for one in some] for some in distributions],
+        [[one.variance for one in some] for some in distributions],
+        [[math.nan if one.minimum is UNSET else one.minimum for one in some] for some in distributions],
+        [[math.nan if one.maximum is UNSET else one.maximum for one in some] for some in distributions],
+        [[b"" if one.histogram is UNSET else pack_one(one.histogram) for one in some] for some in distributions],
+    )
+
+
+def _batch(
+    entries: Sequence[_Entry],
+    widths: npt.NDArray[np.int64],
+    count: npt.NDArray[np.int64],
+    *rest: Sequence[Sequence[float]] | Sequence[Sequence[bytes]],
+) -> pa.RecordBatch:
+    """The rows of `entries`, `widths` of them each; `rest` are their values from `mean` on."""
+    end = np.array([report.end_timestamp for _, report, _ in entries], np.int64)
+    start = np.array([report.start_timestamp for _, report, _ in entries], np.int64)
+    series = np.fromiter(chain.from_iterable(ids for ids, _, _ in entries), np.int32)
+    *numbers, histograms = rest
+    return pa.RecordBatch.from_arrays(
+        [
+            pa.array(series),
+            pa.array(np.repeat(end, widths)),
+            pa.array(np.repeat(np.minimum(end - start, _LONGEST).astype(np.int32), widths)),
+            pa.array(count),
+            *(pa.array(np.fromiter(chain.from_iterable(column), np.float64, len(series))) for column in numbers),
+            pa.array(list(chain.from_iterable(histograms)), pa.binary()),
+        ],
+        schema=SCHEMA,
+    )

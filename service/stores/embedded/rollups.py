@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from analytics.windows import Histograms, Windows, merge, standins
+from contract.histogram import LINEAR, LOGARITHMIC
 from service.stores.embedded.catalog import add_run, tier_table
 from service.stores.embedded.histograms import pack, unpack
 from service.stores.embedded.plan import TIERS
@@ -25,7 +26,7 @@ def windows_of(batch: pa.RecordBatch | pa.Table, bounded: Numbers, *, histograms
     """The windows of a batch of `SCHEMA`, as they came.
 
     `bounded` has by series number whether its quantity is a share. Windows without extremes or histogram
-    get the stand-ins of `analytics.windows.standins`, and count as approximated.
+    get stand-ins (`analytics.windows.standins`; for extremes alone, the outer bins), and count as approximated.
     """
     series, time, count = (_numbers(batch, name) for name in ("series", "time", "count"))
     mean, variance = _numbers(batch, "mean"), _numbers(batch, "variance")
@@ -37,6 +38,9 @@ def windows_of(batch: pa.RecordBatch | pa.Table, bounded: Numbers, *, histograms
     approximated = np.zeros(len(series), np.int64)
     if len(unknown):
         low, high, halves = standins(mean[unknown], variance[unknown], count[unknown], bounded[series[unknown]])
+        counted = np.flatnonzero(~uncounted[unknown])
+        if len(counted):
+            low[counted], high[counted] = _span(packed.take(pa.array(unknown[counted])), bounded[series[unknown[counted]]])
         minimum, maximum = minimum.copy(), maximum.copy()
         minimum[unknown] = np.where(np.isnan(minimum[unknown]), low, minimum[unknown])
         maximum[unknown] = np.where(np.isnan(maximum[unknown]), high, maximum[unknown])
@@ -94,6 +98,20 @@ def lengths(column: pa.BinaryArray) -> npt.NDArray[np.int32]:
     """The length in bytes of each value of a column."""
     offsets = np.frombuffer(column.buffers()[1], np.int32)[column.offset : column.offset + len(column) + 1]
     return np.diff(offsets)
+
+
+def _span(packed: pa.BinaryArray, bounded: Numbers) -> tuple[Numbers, Numbers]:
+    """The values of the lowest and the highest bin of each histogram, none of them empty."""
+    found = unpack(packed)
+    order = np.lexsort((found.bin, found.row))
+    row, bins = found.row[order], found.bin[order]
+    first = np.flatnonzero(np.diff(row, prepend=-1))
+    last = np.append(first[1:], len(row)) - 1
+    ends = []
+    for places in (first, last):
+        scales = (LINEAR if one else LOGARITHMIC for one in bounded.tolist())
+        ends.append(np.array([scale.value(bin_) for scale, bin_ in zip(scales, bins[places].tolist(), strict=True)]))
+    return ends[0], ends[1]
 
 
 def _combined(first: Histograms, second: Histograms) -> Histograms:

@@ -11,9 +11,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from service.files import sync_folder
 from service.stores.embedded.head import SCHEMA
 
-__all__ = ["Segment", "merged", "sort_windows", "sync_folder", "write_segment"]
+__all__ = ["Segment", "merged", "sort_windows", "write_segment"]
 
 _ROW_GROUP = 1024 * 1024
 _FORMAT: dict[str, Any] = {
@@ -84,14 +85,3 @@ def merged(
     ).to_arrow_reader(_ROW_GROUP)
     for batch in reader:
         yield pa.RecordBatch.from_arrays(batch.columns, schema=SCHEMA)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names in a folder durable, where the system has a notion of it."""
-    if os.name == "nt":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -39,6 +39,10 @@ class User:
     cores: int
     first_seen: int
     last_seen: int
+    cpu: tuple[int, ...] = ()
+    """The series of its last CPU metric."""
+    numbers: list[int] | None = None
+    """The numbers of the cores in that, as it named them."""
 
 
 class SeriesIndex:
@@ -48,15 +52,12 @@ class SeriesIndex:
         self.all: list[Series] = []
         """Every series; number n at place n - 1."""
         self._ids: dict[tuple[str, str, int], int] = {}
-        self._rows: dict[tuple[str, type[Metric], int, tuple[int, ...]], tuple[int, ...]] = {}
         self._by_user: dict[str, dict[str, dict[int, int]]] = {}
         self._bounded = array("b", [0])
         self._streams = array("b", [0])
         self.users: dict[str, User] = {}
         self.created: list[Series] = []
         """Series made since this list was last taken."""
-        self.touched: set[str] = set()
-        """Users heard of since this set was last taken."""
 
     def __len__(self) -> int:
         return len(self._ids)
@@ -78,19 +79,20 @@ class SeriesIndex:
         self.created.append(series)
         return series.id
 
-    def of_cpu(self, user_id: str, cpu: Cpu) -> tuple[int, ...]:
+    def of_cpu(self, user: User, cpu: Cpu) -> tuple[int, ...]:
         """The series of a CPU metric: the whole machine, then each core of its lists."""
-        key = (user_id, Cpu, len(cpu.avg_utilization_by_core), tuple(cpu.cores))
-        rows = self._rows.get(key)
-        if rows is None:
-            name = Cpu.quantities[0].name
-            cores = cpu.cores or range(len(cpu.avg_utilization_by_core))
-            rows = self._rows[key] = tuple(self._id(user_id, name, core) for core in (WHOLE, *cores))
-        return rows
+        cores = len(cpu.avg_utilization_by_core)
+        if len(user.cpu) == cores + 1 and cpu.cores == user.numbers:
+            return user.cpu
+        name = Cpu.quantities[0].name
+        user.cores = cores
+        user.numbers = cpu.cores
+        user.cpu = tuple(self._id(user.user_id, name, core) for core in (WHOLE, *(cpu.cores or range(cores))))
+        return user.cpu
 
-    def of_whole(self, user_id: str, quantity: Quantity) -> int:
-        """The series of a quantity of the whole machine."""
-        return self._id(user_id, quantity.name, WHOLE)
+    def of_metric(self, user_id: str, metric: Metric) -> tuple[int, ...]:
+        """The series of any other metric, in the order of its quantities."""
+        return tuple(self._id(user_id, quantity.name, WHOLE) for quantity in metric.quantities)
 
     def cores(self, user_id: str, quantity: str) -> dict[int, int]:
         """The series of a user's quantity: their numbers by core (`WHOLE` for the whole machine)."""
@@ -103,16 +105,15 @@ class SeriesIndex:
     def hear(self, report: Report) -> User:
         """Remember who sent a report, and what it says of the machine."""
         user = self.users.get(report.user_id)
-        end = report.end_timestamp
         if user is None:
             user = self.users[report.user_id] = User(report.user_id, "", "", 0, report.start_timestamp, -1)
-        elif report.start_timestamp < user.first_seen:
-            user.first_seen = report.start_timestamp
+        end = report.end_timestamp
         if end >= user.last_seen:
             user.last_seen = end
             user.os_type = report.os_type
             user.os_version = report.os_version
-        self.touched.add(report.user_id)
+        if report.start_timestamp < user.first_seen:
+            user.first_seen = report.start_timestamp
         return user
 
     def bounded(self) -> npt.NDArray[np.bool_]:

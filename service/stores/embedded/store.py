@@ -4,7 +4,6 @@ import asyncio
 import threading
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import duckdb
 import numpy as np
@@ -23,20 +22,13 @@ from service.stores.embedded.plan import TIERS
 from service.stores.embedded.reading import Selection, read
 from service.stores.embedded.rollups import append_rollup, read_runs, rollups_of
 from service.stores.embedded.segments import merged, sort_windows, write_segment
-from service.stores.embedded.series import TYPE_OF, Series, SeriesIndex
+from service.stores.embedded.series import TYPE_OF, Series, SeriesIndex, User
 from service.stores.embedded.versions import Versions, View
 
 __all__ = ["EmbeddedStore"]
 
 _FLUSH_ROWS = 1_000_000
 """Windows of series: some 100 MB."""
-
-
-class _Unsaved(NamedTuple):
-    """What the frozen head adds to the index on disk."""
-
-    series: list[Series]
-    users: set[str]
 
 
 class EmbeddedStore:
@@ -46,7 +38,6 @@ class EmbeddedStore:
         self._raw = folder / "raw"
         self._raw.mkdir(parents=True, exist_ok=True)
         self._connection = catalog.open_catalog(folder / "loadlens.duckdb", memory)
-        self._connection.execute(f"SET temp_directory = '{folder / 'tmp'}'")
         self._lock = threading.Lock()
         self._flushing = threading.Lock()
         self._index = SeriesIndex()
@@ -54,7 +45,7 @@ class EmbeddedStore:
         self.flushed = catalog.flushed(self._connection)
         self._head = Head(self._index, self.flushed)
         self._frozen: Head | None = None
-        self._unsaved = _Unsaved([], set())
+        self._unsaved: list[Series] = []
         self._versions = Versions(self._connection, self._raw, self._heads)
         self._remove_orphans()
 
@@ -86,40 +77,43 @@ class EmbeddedStore:
         """The end of the newest window of each stream, epoch milliseconds."""
         ends = catalog.newest(self._connection)
         for head in self._heads():
-            for stream, end in head.keys:
-                ends[stream] = max(end, ends.get(stream, end))
+            for streams, times in head.ends(self._index.streams()):
+                for stream, end in zip(streams.tolist(), times.tolist(), strict=True):
+                    ends[stream] = max(end, ends.get(stream, end))
         series = self._index.all
         return {(series[number - 1].user_id, TYPE_OF[series[number - 1].quantity]): end for number, end in ends.items()}
 
     async def known(self, keys: Collection[Key]) -> set[Key]:
         """Those of `keys` that are stored already."""
-        # In memory first: what a flush takes away meanwhile is on disk when that is looked at.
-        heads = self._heads()
-        found: set[Key] = set()
-        unsure: dict[tuple[int, int], Key] = {}
+        places = {}
         for key in keys:
             stream = self._index.stream(key.user_id, key.type)
-            if stream is None:
-                continue
-            if any((stream, key.end_ms) in head.keys for head in heads):
-                found.add(key)
-            else:
-                unsure[stream, key.end_ms] = key
-        if unsure:
-            stored = await asyncio.to_thread(self._stored, list(unsure))
-            found.update(unsure[place] for place in stored)
-        return found
+            if stream is not None:
+                places[stream, key.end_ms] = key
+        if not places:
+            return set()
+        stored = await asyncio.to_thread(self._stored, list(places))
+        return {places[place] for place in stored}
 
     def _stored(self, places: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
         series, time = (np.array(column, np.int64) for column in zip(*places, strict=True))
 
         def read(view: View) -> list[tuple[int, int]]:
+            wanted = np.zeros(len(self._index) + 1, bool)
+            wanted[series] = True
+            asked = set(places)
+            in_memory = [
+                place
+                for head in view.heads
+                for some_series, some_time in head.ends(wanted)
+                for place in asked.intersection(zip(some_series.tolist(), some_time.tolist(), strict=True))
+            ]
             files = [str(self._raw / one.file) for one in view.segments if np.any(one.may_hold(series, time))]
             if not files:
-                return []
+                return in_memory
             with self._connection.cursor() as cursor:
                 cursor.register("asked", pa.table({"series": series, "time": time}))
-                return cursor.execute(
+                return in_memory + cursor.execute(
                     "SELECT DISTINCT series, time FROM read_parquet(?) SEMI JOIN asked USING (series, time)"
                     f" WHERE series BETWEEN {series.min()} AND {series.max()}"
                     f" AND time BETWEEN {time.min()} AND {time.max()}",
@@ -177,8 +171,7 @@ class EmbeddedStore:
                         return
                     self._frozen = self._head
                     self._head = Head(self._index, self._frozen.last)
-                    self._unsaved = _Unsaved(self._index.created, self._index.touched)
-                    self._index.created, self._index.touched = [], set()
+                    self._unsaved, self._index.created = self._index.created, []
             self._write(self._frozen)
 
     def _let_go(self) -> None:
@@ -197,10 +190,14 @@ class EmbeddedStore:
                 catalog.add_segment(cursor, segment)
                 for tier, rollup in tiers.items():
                     append_rollup(cursor, tier, number, rollup)
-                catalog.add_series(cursor, self._unsaved.series)
-                catalog.put_users(cursor, [self._index.users[name] for name in self._unsaved.users])
+                catalog.add_series(cursor, self._unsaved)
+                catalog.put_users(cursor, self._users_in(windows))
                 catalog.put_newest(cursor, windows, self._index.streams())
                 catalog.put_flushed(cursor, frozen.last)
+
+    def _users_in(self, windows: pa.Table) -> list[User]:
+        names = {self._index.all[series - 1].user_id for series in np.unique(windows["series"].to_numpy()).tolist()}
+        return [self._index.users[name] for name in names]
 
     def compact(self) -> bool:
         """Merge some runs that have come to be alike in size; False where there is nothing to merge."""
