@@ -1,0 +1,58 @@
+"""Time as the sampler sees it: one clock that never stops, one that stands still while the machine sleeps, the wall."""
+
+import sys
+import time
+from threading import Event
+from typing import Protocol
+
+__all__ = ["Clock", "SystemClock"]
+
+
+class Clock(Protocol):
+    """What the sampler asks of time."""
+
+    def now(self) -> float:
+        """Seconds since some fixed moment, sleep of the machine included; never goes back."""
+
+    def asleep(self) -> float:
+        """Seconds that the machine has slept since some fixed moment; 0 where the system does not tell."""
+
+    def wall_ms(self) -> int:
+        """The wall clock, in epoch milliseconds; may jump."""
+
+    def wait(self, until: float) -> bool:
+        """Wait until `now()` is `until`; True as soon as the agent is to stop."""
+
+
+# Linux: CLOCK_MONOTONIC stands still during sleep, CLOCK_BOOTTIME goes on. macOS: CLOCK_MONOTONIC goes on,
+# CLOCK_UPTIME_RAW stands still. Windows: time.monotonic() goes on, and the other has no name in Python; there a
+# sample that is far too late tells that the machine slept.
+_GOES_ON: int | None = None
+_STANDS_STILL: int | None = None
+if sys.platform == "linux":
+    _GOES_ON, _STANDS_STILL = time.CLOCK_BOOTTIME, time.CLOCK_MONOTONIC
+elif sys.platform == "darwin":
+    _GOES_ON, _STANDS_STILL = time.CLOCK_MONOTONIC, time.CLOCK_UPTIME_RAW
+
+
+class SystemClock:
+    """The machine's clocks. `stop` ends a wait."""
+
+    def __init__(self, stop: Event) -> None:
+        self._stop = stop
+
+    def now(self) -> float:
+        """As `Clock.now`."""
+        return time.clock_gettime(_GOES_ON) if _GOES_ON is not None else time.monotonic()
+
+    def asleep(self) -> float:
+        """As `Clock.asleep`."""
+        return self.now() - time.clock_gettime(_STANDS_STILL) if _STANDS_STILL is not None else 0.0
+
+    def wall_ms(self) -> int:
+        """As `Clock.wall_ms`."""
+        return time.time_ns() // 1_000_000
+
+    def wait(self, until: float) -> bool:
+        """As `Clock.wait`."""
+        return self._stop.wait(max(0.0, until - self.now()))

@@ -1,0 +1,124 @@
+"""One HTTP connection to the service, kept open between requests."""
+
+import http.client
+import time
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from urllib.parse import urlsplit
+
+from contract import __version__
+
+__all__ = ["Answer", "Connection", "Unreachable", "reports_url"]
+
+PATH = "/api/v1/metrics"
+_ANSWER_BYTES = 1024 * 1024
+_GZIP = 16 + zlib.MAX_WBITS
+_STALE = (ConnectionResetError, ConnectionAbortedError, BrokenPipeError, http.client.RemoteDisconnected)
+
+
+class Unreachable(Exception):
+    """No answer came; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the service said."""
+
+    status: int
+    body: bytes
+    retry_after_s: float
+    """How long it asks to wait; 0 where it does not."""
+
+
+def reports_url(url: str) -> str:
+    """Where reports are posted: `url` itself where it names that place already, as the original system's did."""
+    url = url.rstrip("/")
+    return url if url.endswith(PATH) else url + PATH
+
+
+class Connection:
+    """Posts reports. Not for use by several threads."""
+
+    def __init__(self, url: str, token: str | None) -> None:
+        self.url = reports_url(url)
+        parts = urlsplit(self.url)
+        kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+        self._http = kind(parts.hostname or "", parts.port)
+        self._target = parts.path + (f"?{parts.query}" if parts.query else "")
+        self._headers = {"Content-Type": "application/json", "User-Agent": f"loadlens-agent/{__version__}"}
+        if token is not None:
+            self._headers["Authorization"] = f"Bearer {token}"
+
+    def post(self, bodies: Sequence[bytes], timeout_s: float) -> Answer:
+        """Send reports: one as it is, several as a JSON array, compressed.
+
+        `timeout_s` bounds each step: connecting, sending, waiting for the answer. Raises Unreachable.
+        """
+        headers, body = self._headers, bodies[0]
+        if len(bodies) > 1:
+            headers, body = headers | {"Content-Encoding": "gzip"}, _array(bodies)
+        try:
+            return self._post(body, headers, timeout_s)
+        except (OSError, http.client.HTTPException) as error:
+            self.close()
+            raise Unreachable(_reason(error)) from None
+
+    def _post(self, body: bytes, headers: dict[str, str], timeout_s: float) -> Answer:
+        reused = self._http.sock is not None
+        try:
+            return self._exchange(body, headers, timeout_s)
+        except _STALE:
+            # The service closes connections that are idle for long, and may do so just now.
+            if not reused:
+                raise
+            self.close()
+            return self._exchange(body, headers, timeout_s)
+
+    def _exchange(self, body: bytes, headers: dict[str, str], timeout_s: float) -> Answer:
+        self._http.timeout = timeout_s
+        if self._http.sock is not None:
+            self._http.sock.settimeout(timeout_s)
+        self._http.request("POST", self._target, body, headers)
+        response = self._http.getresponse()
+        answer = Answer(response.status, response.read(_ANSWER_BYTES), _seconds(response.getheader("Retry-After")))
+        if not response.isclosed():
+            self.close()
+        return answer
+
+    def close(self) -> None:
+        """Close the connection; the next post opens it again."""
+        self._http.close()
+
+
+def _array(bodies: Sequence[bytes]) -> bytes:
+    """The gzip-compressed JSON array of JSON texts, without ever holding it uncompressed."""
+    gzip = zlib.compressobj(level=3, wbits=_GZIP)
+    parts = [gzip.compress(b"["), gzip.compress(bodies[0])]
+    for body in bodies[1:]:
+        parts += [gzip.compress(b","), gzip.compress(body)]
+    parts += [gzip.compress(b"]"), gzip.flush()]
+    return b"".join(parts)
+
+
+def _seconds(retry_after: str | None) -> float:
+    """The wait that a Retry-After header asks for (RFC 9110, 10.2.3): seconds or a date."""
+    if retry_after is None:
+        return 0.0
+    try:
+        return max(0.0, float(retry_after))
+    except ValueError:
+        pass
+    try:
+        return max(0.0, parsedate_to_datetime(retry_after).timestamp() - time.time())
+    except ValueError:
+        return 0.0
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(error) or type(error).__name__

@@ -1,0 +1,104 @@
+"""Who this machine is: the user id and the operating system that its reports name."""
+
+import platform
+import re
+import socket
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from contract.report import OsType
+
+__all__ = ["Identity", "Interface", "first_real_address", "identity"]
+
+_MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
+_VIRTUAL = re.compile(
+    # Linux
+    r"(lo\d*|docker|br-|veth|virbr|vnet|tun|tap|wg|ifb|dummy|cni|flannel|cali|zt|tailscale)"
+    # macOS: link-local peers, hot spots, tunnels, bridges
+    r"|(awdl|llw|anpi|ap\d|utun|gif|stf|bridge|vmnet|vmenet)"
+    # Windows, and hypervisors anywhere
+    r"|(loopback|vethernet|isatap|teredo|vbox|.*(virtual|vmware|hyper-v|bluetooth|wi-fi direct))",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What stays the same in all reports of a machine."""
+
+    user_id: str
+    os_type: OsType
+    os_version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Interface:
+    """A network interface."""
+
+    name: str
+    index: int
+    """Its number in the system, given in the order of appearance."""
+    address: str
+    """Its MAC address, in any notation."""
+    physical: bool | None = None
+    """Whether hardware lies behind it; None where the system does not tell."""
+
+
+def first_real_address(interfaces: Iterable[Interface]) -> str | None:
+    """The MAC address of the first real interface, such as `6a:d6:96:d3:45:35`; None where there is none.
+
+    Real is hardware, and else (in a container, on macOS and Windows) what has no name of a tunnel, a bridge
+    and the like. First is the lowest index.
+    """
+    real = []
+    for interface in interfaces:
+        address = interface.address.lower().replace("-", ":")
+        usable = _MAC.fullmatch(address) and address not in ("00:00:00:00:00:00", "ff:ff:ff:ff:ff:ff")
+        if usable and (interface.physical or not _VIRTUAL.match(interface.name)):
+            real.append((not interface.physical, interface.index, address))
+    return min(real)[2] if real else None
+
+
+def identity(user_id: str | None) -> Identity:
+    """The identity of this machine, under `user_id` or the MAC address of its first real interface.
+
+    Raises LookupError where no interface has one.
+    """
+    user_id = user_id or first_real_address(_interfaces())
+    if user_id is None:
+        raise LookupError("no network interface has a MAC address to serve as the user id; set --user-id")
+    return Identity(user_id, *_system())
+
+
+def _interfaces() -> Iterable[Interface]:
+    indices = {name: index for index, name in socket.if_nameindex()}
+    for name, addresses in psutil.net_if_addrs().items():
+        for address in addresses:
+            if address.family == psutil.AF_LINK:
+                yield Interface(name, indices.get(name, len(indices)), address.address, _is_physical(name))
+
+
+def _is_physical(name: str) -> bool | None:
+    return Path("/sys/class/net", name, "device").exists() if sys.platform == "linux" else None
+
+
+def _system() -> tuple[OsType, str]:
+    """The system's type and its version, without what changes with each update, so that a fleet can be grouped."""
+    if sys.platform == "win32":
+        return "Windows", platform.version()
+    if sys.platform == "darwin":
+        return "MacOS", platform.mac_ver()[0]
+    return "Linux", _distribution()
+
+
+def _distribution() -> str:
+    """Such as `Debian GNU/Linux 12` or `Ubuntu 22.04` (os-release(5)); the kernel's release without one."""
+    try:
+        release = platform.freedesktop_os_release()
+    except OSError:
+        return platform.release()
+    return f"{release['NAME']} {release.get('VERSION_ID', '')}".strip()[:256]

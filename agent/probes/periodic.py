@@ -1,0 +1,86 @@
+"""Probes that ask the system about once a second, however often the CPU is sampled."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+from agent.probes.base import QuantitySamples
+from contract.metrics import Metric
+
+__all__ = ["PERIOD_S", "Gauges", "Rates"]
+
+PERIOD_S = 1.0
+
+
+class _Periodic:
+    def __init__(self, kind: type[Metric]) -> None:
+        self._kind = kind
+        self._due = 0.0
+        self._series: list[list[float]] = [[] for _ in kind.quantities]
+
+    def _is_due(self, now: float) -> bool:
+        if now < self._due:
+            return False
+        # Along the schedule, so that ticks a little late do not stretch the period; anew where one was missed.
+        self._due = self._due + PERIOD_S if now < self._due + PERIOD_S else now + PERIOD_S
+        return True
+
+    def _append(self, values: Sequence[float]) -> None:
+        for samples, value in zip(self._series, values, strict=True):
+            samples.append(value)
+
+    def collect(self) -> QuantitySamples | None:
+        """The samples since the last call."""
+        series, self._series = self._series, [[] for _ in self._series]
+        return QuantitySamples(self._kind, series) if series[0] else None
+
+
+class Gauges(_Periodic):
+    """Samples numbers as they are. `read` gives one for each of the kind's quantities."""
+
+    def __init__(self, kind: type[Metric], read: Callable[[], Sequence[float]]) -> None:
+        super().__init__(kind)
+        self._read = read
+
+    def restart(self, now: float) -> None:
+        """Be due at the next sample."""
+        self._due = now
+
+    def sample(self, now: float) -> bool:
+        """Take a sample if one is due."""
+        if self._is_due(now):
+            self._append(self._read())
+        return True
+
+
+Counters = Mapping[str, Sequence[int]]
+"""For each device, a count for each of the kind's quantities."""
+
+
+class Rates(_Periodic):
+    """Samples the growth per second of counters, added up over the devices that `read` gives.
+
+    A device that comes or goes adds nothing for that sample, and a counter that goes back counts as unmoved.
+    """
+
+    def __init__(self, kind: type[Metric], read: Callable[[], Counters]) -> None:
+        super().__init__(kind)
+        self._read = read
+        self._counters: Counters = {}
+        self._read_at = 0.0
+
+    def restart(self, now: float) -> None:
+        """Read the counters, to be due a period later."""
+        self._counters = self._read()
+        self._read_at = now
+        self._due = now + PERIOD_S
+
+    def sample(self, now: float) -> bool:
+        """Take a sample if one is due."""
+        if self._is_due(now):
+            before, elapsed = self._counters, now - self._read_at
+            after = self._counters = self._read()
+            self._read_at = now
+            self._append([self._growth(before, after, place) / elapsed for place in range(len(self._series))])
+        return True
+
+    def _growth(self, before: Counters, after: Counters, place: int) -> int:
+        return sum(max(0, after[device][place] - before[device][place]) for device in after.keys() & before.keys())

@@ -1,0 +1,123 @@
+"""The sampling thread: a sample at each deadline, a window after so many samples."""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from agent.clock import Clock
+from agent.probes import MetricName, Probe, Samples
+
+__all__ = ["Plan", "Sampler", "Window"]
+
+GAP_S = 10.0
+"""A sample later than this (and than two intervals) is a gap: the process was stopped, or the machine slept."""
+SLEEP_S = 0.5
+"""Sleep of the machine shorter than this between two samples is no gap."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is sampled, and how often: the same for a whole window."""
+
+    interval_s: float
+    samples: int
+    """In one window."""
+    probes: Mapping[MetricName, Probe]
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """The raw samples of one window."""
+
+    plan: Plan
+    start_ms: int
+    """The wall clock when the window began."""
+    duration_s: float
+    """From the beginning to the last sample, by a clock that does not jump."""
+    observations: int
+    samples: Sequence[Samples]
+
+
+class Sampler:
+    """Takes samples on a schedule of deadlines that does not drift, and delivers each window as it ends.
+
+    A window ends early, with the samples it has, before anything that must not be mixed into it: a core gone or
+    come, sleep of the machine, a gap in the schedule. The time across such a break belongs to no window.
+    """
+
+    def __init__(self, plan: Plan, clock: Clock, deliver: Callable[[Window], None]) -> None:
+        self._plan = plan
+        self._clock = clock
+        self._deliver = deliver
+        self._failing: set[MetricName] = set()
+        self._tick = self._observations = self._start_ms = 0
+        self._origin = self._opened_at = self._sampled_at = self._asleep = 0.0
+
+    def run(self) -> None:
+        """Sample until the clock says stop. Raises what the CPU's probe raises."""
+        self._restart()
+        while not self._clock.wait(self._origin + self._tick * self._plan.interval_s):
+            now = self._clock.now()
+            if self._is_gap(now) or not self._sample(now):
+                self._close()
+                self._restart()
+                continue
+            self._sampled_at = now
+            self._observations += 1
+            # Deadlines that have passed already are left out, not made up for in a burst.
+            self._tick = max(self._tick, int((now - self._origin) / self._plan.interval_s)) + 1
+            if self._observations == self._plan.samples:
+                self._close()
+                self._open(now)
+        self._close()
+
+    def _restart(self) -> None:
+        """Begin a window, a schedule and every probe anew."""
+        now = self._clock.now()
+        self._origin = now
+        self._tick = 1
+        self._asleep = self._clock.asleep()
+        for name, probe in self._plan.probes.items():
+            self._try(name, probe.restart, now)
+        self._open(now)
+
+    def _open(self, now: float) -> None:
+        self._opened_at = self._sampled_at = now
+        self._start_ms = self._clock.wall_ms()
+        self._observations = 0
+
+    def _is_gap(self, now: float) -> bool:
+        asleep, self._asleep = self._asleep, self._clock.asleep()
+        late = now - self._sampled_at > max(GAP_S, 2 * self._plan.interval_s) + self._plan.interval_s
+        return late or self._asleep - asleep > SLEEP_S
+
+    def _sample(self, now: float) -> bool:
+        """Sample everything that is due; False where a probe cannot go on with this window."""
+        whole = True
+        for name, probe in self._plan.probes.items():
+            whole &= self._try(name, probe.sample, now) is not False
+        return whole
+
+    def _try(self, name: MetricName, ask: Callable[[float], bool | None], now: float) -> bool | None:
+        """Ask a probe. One that fails leaves its metric out of the report, and is asked again."""
+        try:
+            answer = ask(now)
+        except Exception as error:  # whatever ails one probe must not end the others
+            if name == "cpu":
+                raise
+            if name not in self._failing:
+                self._failing.add(name)
+                _log.warning("%s cannot be sampled: %s", name, error)
+            return None
+        if name in self._failing:
+            self._failing.discard(name)
+            _log.info("%s can be sampled again", name)
+        return answer
+
+    def _close(self) -> None:
+        samples = [collected for probe in self._plan.probes.values() if (collected := probe.collect()) is not None]
+        if samples and self._observations:
+            duration = self._sampled_at - self._opened_at
+            self._deliver(Window(self._plan, self._start_ms, duration, self._observations, samples))

@@ -1,0 +1,172 @@
+"""The sending thread: takes reports off the spool, oldest first, as the service accepts them."""
+
+import logging
+import time
+from collections.abc import Sequence
+from threading import Event
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from agent.backoff import Backoff
+from agent.connection import Answer, Connection, Unreachable
+from agent.refused import RefusedFile
+from agent.spool import Entry, Spool
+
+__all__ = ["Sender"]
+
+MOST_REPORTS = 1000
+"""In one request."""
+MOST_BYTES = 1024 * 1024
+"""In one request, before compression: an eighth of what the service takes, and little of the agent's memory."""
+TIMEOUT_S = 20.0
+MISCONFIGURED_WAIT_S = 30.0
+"""The least wait where only a person can help."""
+
+_ACCEPTED = 202
+_REFUSED = (400, 413, 415, 422)
+_MISCONFIGURED = {
+    301: "set --url to where the service has moved",
+    302: "set --url to where the service has moved",
+    307: "set --url to where the service has moved",
+    308: "set --url to where the service has moved",
+    401: "it asks for another token: set --token",
+    403: "it does not take reports with this token: set --token",
+}
+_HINTS = _MISCONFIGURED | {404: "is --url right?"}
+
+_log = logging.getLogger(__name__)
+
+
+class _Rejected(Struct):
+    index: int
+    problems: Any = None
+
+
+class _Receipt(Struct):
+    """The service's answer to several reports."""
+
+    rejected: list[_Rejected] = []
+
+
+class Sender:
+    """Sends what waits in the spool: one report as it comes, many in a request when behind.
+
+    A report leaves the spool when the service has accepted it, or refused it as invalid: then it is put aside,
+    and the others go on. Any other answer, or none, is tried again later, with the same report first.
+    """
+
+    def __init__(self, spool: Spool, connection: Connection, refused: RefusedFile) -> None:
+        self.refused = 0
+        """How many reports the service has refused since the agent started."""
+        self._spool = spool
+        self._connection = connection
+        self._refused_file = refused
+        self._backoff = Backoff()
+        self._limit = MOST_REPORTS
+        self._trouble: str | None = None
+        self._wake = Event()
+        self._closing = Event()
+        self._deadline = float("inf")
+
+    def wake(self) -> None:
+        """Say that there is something to send."""
+        self._wake.set()
+
+    def close(self, within_s: float) -> None:
+        """Say that the agent ends: send what there is, without a second attempt and for `within_s` at most."""
+        self._deadline = time.monotonic() + within_s
+        self._closing.set()
+        self._wake.set()
+
+    def run(self) -> None:
+        """Send until `close` is called."""
+        while time.monotonic() < self._deadline:
+            # In this order: what is said after it was cleared is seen below, or ends the wait.
+            self._wake.clear()
+            closing = self._closing.is_set()
+            batch = self._spool.peek(self._limit, MOST_BYTES)
+            wait_s = self._send(batch) if batch else 0.0
+            if closing and (wait_s or not batch):
+                break
+            if wait_s:
+                self._closing.wait(wait_s)
+            elif not batch:
+                self._wake.wait()
+        self._connection.close()
+
+    def _send(self, batch: Sequence[Entry]) -> float:
+        """One attempt; how long to wait before the next."""
+        timeout_s = min(TIMEOUT_S, max(0.1, self._deadline - time.monotonic()))
+        try:
+            answer = self._connection.post([entry.body for entry in batch], timeout_s)
+        except Unreachable as error:
+            return self._later(str(error), 0.0)
+        rejected = _rejected(answer, len(batch))
+        if answer.status == _ACCEPTED or rejected:
+            return self._settled(batch, answer.status, rejected)
+        if answer.status not in _REFUSED:
+            return self._unsettled(answer)
+        if len(batch) == 1:
+            return self._settled(batch, answer.status, [_Rejected(0, _problems(answer))])
+        # Refused as a whole, without a word on which: smaller batches find out.
+        self._limit = len(batch) // 2
+        return 0.0
+
+    def _settled(self, batch: Sequence[Entry], status: int, rejected: Sequence[_Rejected]) -> float:
+        for one in rejected:
+            self.refused += 1
+            self._refused_file.add(batch[one.index].body, status, one.problems)
+            _log.warning("the service refused a report, which is put aside: %s", _text(one.problems))
+        self._spool.done(batch)
+        self._backoff.reset()
+        self._limit = min(MOST_REPORTS, self._limit * 2)
+        if self._trouble is not None:
+            self._trouble = None
+            _log.info("the service takes reports again; %d wait", self._spool.waiting)
+        return 0.0
+
+    def _unsettled(self, answer: Answer) -> float:
+        reason = f"it answered {answer.status}"
+        if hint := _HINTS.get(answer.status):
+            reason += f" ({hint})"
+        return self._later(
+            reason, MISCONFIGURED_WAIT_S if answer.status in _MISCONFIGURED else 0.0, answer.retry_after_s
+        )
+
+    def _later(self, reason: str, least_s: float, retry_after_s: float = 0.0) -> float:
+        wait_s = self._backoff.next_s(max(least_s, retry_after_s))
+        # Once for each trouble: an outage of a night would fill the log otherwise.
+        level = logging.DEBUG if reason == self._trouble else logging.WARNING
+        self._trouble = reason
+        _log.log(
+            level, "%s takes no reports: %s; %d wait, next attempt in %.1f s",
+            self._connection.url, reason, self._spool.waiting, wait_s,
+        )  # fmt: skip
+        return wait_s
+
+
+def _rejected(answer: Answer, count: int) -> list[_Rejected]:
+    """Which of `count` reports the service names as bad."""
+    try:
+        receipt = msgspec.json.decode(answer.body, type=_Receipt)
+    except msgspec.DecodeError:
+        return []
+    return [one for one in receipt.rejected if 0 <= one.index < count]
+
+
+def _problems(answer: Answer) -> Any:
+    """What a problem document (RFC 9457) says is wrong, or whatever else was answered."""
+    try:
+        document = msgspec.json.decode(answer.body, type=dict[str, Any])
+    except msgspec.DecodeError:
+        return answer.body[:1000].decode(errors="replace") or f"answered {answer.status}"
+    return document.get("errors") or document.get("detail") or document.get("title") or document
+
+
+def _text(problems: Any) -> str:
+    """Problems on one line of a log."""
+    if isinstance(problems, str):
+        return " ".join(problems.split())[:500]
+    return msgspec.json.encode(problems).decode()[:500]

@@ -1,0 +1,129 @@
+"""The agent's settings: each is a flag, a `LOADLENS_` variable, and a member of the table `[agent]` of a file."""
+
+import re
+from pathlib import Path
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from msgspec import Meta
+
+from agent.probes import MetricName
+from contract.durations import format_duration, parse_duration
+from contract.report import MAX_USER_ID
+from contract.settings import Settings
+
+__all__ = ["AgentSettings"]
+
+MIB = 1024 * 1024
+DAY_S = 86_400.0
+_SIZES = {"": 1, "B": 1, "K": 1024, "M": MIB, "G": 1024 * MIB}
+
+
+def _seconds(text: str) -> float:
+    """The seconds of `50ms`, `7d` or, without a unit, `0.05`; raises ValueError."""
+    try:
+        return float(text)
+    except ValueError:
+        return parse_duration(text, least_ms=1, most_ms=int(3650 * DAY_S * 1000)) / 1000
+
+
+def _duration(seconds: float) -> str:
+    return format_duration(round(seconds * 1000))
+
+
+def _bytes(text: str) -> int:
+    """The bytes of `256M`, `256MB`, `256MiB` (all the same) or a plain number; raises ValueError."""
+    match = re.fullmatch(r"(\d{1,15})\s*([KMG]?)(i?B)?", text, re.IGNORECASE)
+    if match is None:
+        raise ValueError("expected a number of bytes such as 256M or 1G")
+    return int(match[1]) * _SIZES[match[2].upper()]
+
+
+class AgentSettings(Settings, frozen=True, kw_only=True):
+    """What can be set."""
+
+    url: Annotated[
+        str,
+        Meta(
+            description="The service; reports are posted to its /api/v1/metrics.",
+            extra={"examples": ["https://loadlens.example.org"]},
+        ),
+    ] = "http://localhost:8888"
+    token: Annotated[str | None, Meta(description="Sent to the service as a bearer token.", extra={"secret": True})] = (
+        None
+    )
+    user_id: Annotated[
+        Annotated[str, Meta(min_length=1, max_length=MAX_USER_ID)] | None,
+        Meta(
+            description="The name under which this machine reports.",
+            extra={"metavar": "ID", "default": "the MAC address of the first real network interface"},
+        ),
+    ] = None
+    metrics: Annotated[
+        Annotated[tuple[MetricName, ...], Meta(min_length=1)],
+        Meta(
+            description="What to sample; all but cpu about once a second.",
+            extra={"examples": ["cpu,memory,disk"], "expected": "a list of cpu, memory, swap, disk, network and load"},
+        ),
+    ] = ("cpu",)
+    interval: Annotated[
+        Annotated[float, Meta(ge=0.01, le=60.0)],
+        Meta(
+            description="Time between two samples, in seconds or with a unit.",
+            extra={
+                "metavar": "TIME",
+                "parse": _seconds,
+                "format": _duration,
+                "expected": "10ms to 60s",
+                "examples": ["50ms", "1s", "0.05"],
+            },
+        ),
+    ] = 0.05
+    samples: Annotated[
+        Annotated[int, Meta(ge=1, le=10_000)], Meta(description="Samples in one report.", extra={"metavar": "N"})
+    ] = 100
+    spool_dir: Annotated[
+        Path | None,
+        Meta(
+            description="Where reports wait until the service has them.",
+            extra={"metavar": "DIR", "default": "the system's place for such data"},
+        ),
+    ] = None
+    spool_bytes: Annotated[
+        Annotated[int, Meta(ge=MIB)],
+        Meta(
+            description="Most bytes of reports that wait; then the oldest are dropped.",
+            extra={
+                "metavar": "SIZE",
+                "parse": _bytes,
+                "format": lambda size: f"{size // MIB}M" if size % MIB == 0 else str(size),
+                "expected": "at least 1M",
+            },
+        ),
+    ] = 256 * MIB
+    spool_age: Annotated[
+        Annotated[float, Meta(ge=60.0, le=3650 * DAY_S)],
+        Meta(
+            description="How long a report waits at most; then it is dropped.",
+            extra={"metavar": "TIME", "parse": _seconds, "format": _duration, "expected": "1m to 3650d"},
+        ),
+    ] = 14 * DAY_S
+    once: Annotated[bool, Meta(description="Sample one window, print its report as JSON and end.")] = False
+    dry_run: Annotated[bool, Meta(description="Print each report instead of sending it; the spool is not touched.")] = (
+        False
+    )
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"],
+        Meta(description="The least serious messages to write to standard error."),
+    ] = "info"
+
+    def __post_init__(self) -> None:
+        parts = urlsplit(self.url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError(f"--url: expected an address such as http://localhost:8888, not {self.url}")
+        if self.token is not None and not re.fullmatch(r"[!-~]+", self.token):
+            raise ValueError("--token: expected printable ASCII characters without a space")
+        if self.user_id is not None and not self.user_id.isprintable():
+            raise ValueError("--user-id: expected printable characters")
+        if len(set(self.metrics)) < len(self.metrics):
+            raise ValueError("--metrics: names a metric twice")

@@ -1,0 +1,131 @@
+"""What the agent costs: CPU time and memory at 20 samples a second, beside collectd and glances.
+
+    python bench/agent_footprint.py [--seconds 60]
+
+Each runs by itself for the given time, after a time to settle. The agent samples every core, spools with a sync
+to disk and sends to a sink that answers 202. collectd samples every core with its cpu plugin, once without a
+write plugin and once writing CSV; glances, where it is installed, runs at its own pace of once a second, its
+screen switched off. CPU time is what the kernel's scheduler has given to all threads of the process
+(/proc/<pid>/task/*/schedstat), in nanoseconds. Linux only.
+"""
+
+import argparse
+import contextlib
+import importlib.util
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+
+SETTLE_S = 12.0
+COLLECTD = """
+Interval 0.05
+BaseDir "{directory}"
+PIDFile "{directory}/pid"
+LoadPlugin cpu
+<Plugin cpu>
+  ReportByCpu true
+  ReportByState false
+  ValuesPercentage true
+</Plugin>
+"""
+COLLECTD_CSV = """
+LoadPlugin csv
+<Plugin csv>
+  DataDir "{directory}/csv"
+</Plugin>
+"""
+
+
+class Sink(BaseHTTPRequestHandler):
+    """Takes everything."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        """Read the body and accept it."""
+        self.rfile.read(int(self.headers["Content-Length"]))
+        body = b'{"accepted":1,"duplicates":0}'
+        self.send_response(202)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@contextlib.contextmanager
+def sink() -> Iterator[str]:
+    """A service that accepts every report; its URL."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Sink)
+    server.daemon_threads = True
+    Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def cpu_ns(pid: int) -> int:
+    """CPU time of all threads of a process."""
+    return sum(int(file.read_text().split()[0]) for file in Path(f"/proc/{pid}/task").glob("*/schedstat"))
+
+
+def memory_mb(pid: int, name: str) -> float:
+    """A line of /proc/<pid>/status, in units of a million bytes."""
+    line = next(line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith(name))
+    return int(line.split()[1]) * 1024 / 1e6
+
+
+def measure(command: list[str], seconds: float) -> tuple[float, float, float]:
+    """CPU in percent of one core, resident MB at the end, and at the highest."""
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        time.sleep(SETTLE_S)
+        before, began = cpu_ns(process.pid), time.monotonic()
+        time.sleep(seconds)
+        used, elapsed = cpu_ns(process.pid) - before, time.monotonic() - began
+        return used / elapsed / 1e7, memory_mb(process.pid, "VmRSS"), memory_mb(process.pid, "VmHWM")
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def collectd(directory: Path, *, csv: bool) -> list[str]:
+    """The command that runs collectd in the foreground."""
+    config = directory / f"collectd-{csv}.conf"
+    config.write_text((COLLECTD + (COLLECTD_CSV if csv else "")).format(directory=directory))
+    return [shutil.which("collectd") or "collectd", "-f", "-C", str(config)]
+
+
+def main() -> None:
+    """Measure and print a table."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--seconds", type=float, default=60.0, help="how long each is measured (default: 60)")
+    seconds = parser.parse_args().seconds
+    with tempfile.TemporaryDirectory() as name, sink() as url:
+        directory = Path(name)
+        agent = [sys.executable, "-m", "agent", "--url", url, "--spool-dir", str(directory), "--user-id", "bench"]
+        everything = ["--metrics", "cpu,memory,swap,disk,network,load"]
+        contestants = {"loadlens-agent, 20 Hz": agent, "loadlens-agent, 20 Hz, all metrics": agent + everything}
+        if shutil.which("collectd"):
+            contestants["collectd, 20 Hz, no output"] = collectd(directory, csv=False)
+            contestants["collectd, 20 Hz, to CSV"] = collectd(directory, csv=True)
+        if importlib.util.find_spec("glances"):
+            contestants["glances, 1 Hz"] = [sys.executable, "-m", "glances", "--quiet", "--time", "1"]
+        print(f"| {'':<36} | % of a core | MB resident | MB highest |")
+        print(f"| {'-' * 36} | ----------: | ----------: | ---------: |")
+        for label, command in contestants.items():
+            cpu, resident, highest = measure(command, seconds)
+            print(f"| {label:<36} | {cpu:11.2f} | {resident:11.1f} | {highest:10.1f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
