@@ -23,12 +23,10 @@ class Plan:
 
     fleet: Fleet
     """Where its windows belong in time."""
-    here_until_ms: int | None = None
-    """The end of what was loaded before; None where nothing was."""
     complete: bool = False
     """Whether all of it is there already."""
-    continues: bool = False
-    """Whether it goes on where an older load, which ended long ago, left off."""
+    continues_after_ms: int | None = None
+    """The end of an older load, where this one goes on; None where it does not."""
 
 
 def plan(fleet: Fleet, last_seen: Mapping[str, int], now_ms: int) -> Plan:
@@ -45,8 +43,8 @@ def plan(fleet: Fleet, last_seen: Mapping[str, int], now_ms: int) -> Plan:
         return Plan(fleet.ending(now_ms))
     if here.last_ms >= now_ms - _RECENT_MS:
         complete = all(last_seen.get(user, 0) >= end for user, end in here.last_of_each().items())
-        return Plan(here, here.last_ms, complete=complete)
-    return Plan(fleet.ending(now_ms).after(here.last_ms), here.last_ms, continues=True)
+        return Plan(here, complete=complete)
+    return Plan(fleet.ending(now_ms).after(here.last_ms), continues_after_ms=here.last_ms)
 
 
 @dataclass(slots=True)

@@ -1,0 +1,29 @@
+"""`python -m service.tether PARENT MODULE [arguments]`: become `python -m MODULE`, and end when PARENT does.
+
+A parent that is killed cannot stop its children. On Linux the kernel then sends them SIGTERM; the wish for
+it survives exec, so the program itself need not know.
+"""
+
+import os
+import sys
+
+__all__ = ["main"]
+
+_PR_SET_PDEATHSIG = 1
+_SIGTERM = 15
+
+
+def main(parent: int, arguments: list[str]) -> None:
+    """Never returns."""
+    if sys.platform == "linux":
+        import ctypes
+
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, _SIGTERM)
+        if os.getppid() != parent:
+            # It ended before we asked to be told.
+            sys.exit(1)
+    os.execv(sys.executable, [sys.executable, "-m", *arguments])  # noqa: S606 - there is nothing for a shell to do
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), sys.argv[2:])
