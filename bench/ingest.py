@@ -1,0 +1,243 @@
+"""Durable single reports: how many a second one core takes from 64 connections, and how long each waits.
+
+    .venv/bin/python bench/ingest.py [--seconds 30]
+
+The server has core 0, wrk (one thread) core 1. Each request is one report, for the next of 1,000 users, 5 s after
+that user's last: four cores, simulated (bench/machines.py). Measured are
+
+- our service, with reports as in the original's example and as our own agent sends them; acknowledged means synced
+  to disk and visible to queries. It runs long enough that windows are flushed to the store meanwhile. Afterwards what
+  it says it accepted, and what its answers count, is compared with what wrk counted;
+- InfluxDB, one point a request with the original's six fields and three tags, each write synced (its default);
+- the HTTP layer alone: the same worker, decoding the report and answering 202.
+
+wrk waits for an answer before it sends the next request on a connection, so the latencies are those of 64 senders.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from machines import FLEET, Fleet, samples
+from output import machine, number, ratio, table
+from reports import Shape, bodies, lines, summarised
+from servers import Server, http_layer, influxd, installed, loadlens
+
+USERS = 1000
+_TEMPLATES = 1999
+"""A prime, so that each user gets each of them."""
+_USER, _START, _END = "@USER___________@", "@START______@", "@END________@"
+_SENTINEL = 9_999_999_999_999
+_SERVER_CORE, _CLIENT_CORE = 0, 1
+_LUA = Path(__file__).with_name("reports.lua")
+
+
+@dataclass(frozen=True, slots=True)
+class Contestant:
+    """What is measured."""
+
+    name: str
+    start: Callable[[Path], AbstractContextManager[Server]]
+    path: str
+    content_type: str
+    templates: Path
+    is_ours: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What wrk counted."""
+
+    requests: int
+    seconds: float
+    refused: int
+    broken: int
+    p50_us: int
+    p99_us: int
+    max_us: int
+    server_cpu_us: float
+    """CPU time of the server for each request."""
+
+    @property
+    def rate(self) -> float:
+        """Requests a second."""
+        return self.requests / self.seconds
+
+
+def main() -> None:
+    """Measure and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=int, default=30, help="how long each is measured (default: %(default)s)")
+    parser.add_argument("--connections", type=int, default=64, help="(default: %(default)s)")
+    parser.add_argument("--only", metavar="TEXT", default="", help="measure only those whose name contains this")
+    parser.add_argument(
+        "--folder", type=Path, help="where the servers keep data (default: the system's temporary folder)"
+    )
+    parser.add_argument("--fleet", type=Path, default=FLEET, metavar="FILE", help="load of real machines (Parquet)")
+    options = parser.parse_args()
+    if not installed("wrk"):
+        sys.exit(1)
+    print(machine(), "\n")
+    with tempfile.TemporaryDirectory(dir=options.folder, prefix="loadlens-bench-") as name:
+        folder = Path(name)
+        outcomes, notes = {}, []
+        for contestant in contestants(folder, options.fleet):
+            if options.only in contestant.name:
+                outcomes[contestant.name], said = run(contestant, folder, options.seconds, options.connections)
+                notes += said
+    peer = next((outcome.rate for name, outcome in outcomes.items() if name.startswith("InfluxDB")), None)
+    rows = [
+        (
+            name, number(one.rate), ratio(one.rate, peer), f"{one.p50_us / 1000:.1f}", f"{one.p99_us / 1000:.1f}",
+            f"{one.max_us / 1000:.0f}", number(one.server_cpu_us),
+        )
+        for name, one in outcomes.items()
+    ]  # fmt: skip
+    headers = (
+        "One core, one report a request",
+        "requests/s",
+        "beside InfluxDB",
+        "p50 ms",
+        "p99 ms",
+        "max ms",
+        "CPU us each",
+    )
+    print(table(headers, rows), "", *notes, sep="\n")
+
+
+def contestants(folder: Path, fleet: Path) -> Iterator[Contestant]:
+    """What is measured, with its requests written to files."""
+    windows = summarised(
+        np.concatenate(
+            [
+                samples(load, 4, np.random.default_rng(place))[:20]
+                for place, load in enumerate(loads(fleet, _TEMPLATES // 20 + 1))
+            ]
+        )[:_TEMPLATES]
+    )
+    ends = [_SENTINEL] * _TEMPLATES
+    shapes: dict[Shape, Path] = {}
+    for shape in ("original", "agent"):
+        shapes[shape] = _written(folder / f"{shape}.templates", bodies(windows, _USER, ends, shape))
+    points = _written(folder / "points.templates", (line.encode() for line in lines(windows, _USER, ends)))
+
+    def ours(folder: Path) -> AbstractContextManager[Server]:
+        return loadlens(folder, core=_SERVER_CORE)
+
+    path, json_type = "/api/v1/metrics", "application/json"
+    yield Contestant(
+        f"Loadlens, the original's report ({_size(shapes['original'])} bytes)",
+        ours, path, json_type, shapes["original"], is_ours=True,
+    )  # fmt: skip
+    yield Contestant(
+        f"Loadlens, our agent's report ({_size(shapes['agent'])} bytes)",
+        ours, path, json_type, shapes["agent"], is_ours=True,
+    )  # fmt: skip
+    if installed("influxd"):
+        yield Contestant(
+            f"InfluxDB, the original's point ({_size(points)} bytes)",
+            lambda folder: influxd(folder, core=_SERVER_CORE), "/write?db=METRICS&precision=ms", "text/plain", points,
+        )  # fmt: skip
+    yield Contestant(
+        "HTTP layer alone, the original's report, nothing kept",
+        lambda folder: http_layer(folder, core=_SERVER_CORE), path, json_type, shapes["original"],
+    )  # fmt: skip
+
+
+def loads(fleet: Path, machines: int) -> Iterator[np.ndarray]:
+    """A stretch of each machine's load."""
+    read = Fleet.read(fleet, machines, seed=1)
+    for place in range(machines):
+        yield read.at(place, 3600, 20)
+
+
+def _written(path: Path, contents: Iterator[bytes]) -> Path:
+    """Templates for reports.lua."""
+    marks = ((str(_SENTINEL), _END), (str(_SENTINEL - 5000), _START))
+    texts = []
+    for content in contents:
+        text = content.decode()
+        for sentinel, mark in marks:
+            text = text.replace(sentinel, mark)
+        texts.append(text)
+    path.write_text("\1".join(texts))
+    return path
+
+
+def _size(templates: Path) -> int:
+    return round(templates.stat().st_size / _TEMPLATES) - 1
+
+
+def run(contestant: Contestant, folder: Path, seconds: int, connections: int) -> tuple[Outcome, list[str]]:
+    """Measure one; what it says of itself afterwards, as notes."""
+    print(contestant.name, "...", file=sys.stderr, flush=True)
+    name = contestant.name.split(",")[0].replace(" ", "-") + contestant.templates.stem
+    with contestant.start(folder / name) as server:
+        if contestant.path.startswith("/write"):
+            server.ask("POST", "/query?q=CREATE+DATABASE+METRICS")
+        day_ago = int(time.time() * 1000) - 86_400_000
+        _wrk(contestant, server, connections, 3, day_ago)
+        before = server.metrics() if contestant.is_ours else {}
+        outcome = _wrk(contestant, server, connections, seconds, day_ago + 6 * 3_600_000)
+        if outcome.refused or outcome.broken:
+            raise RuntimeError(f"{contestant.name}: {outcome.refused} refused, {outcome.broken} connections broken")
+        if not contestant.is_ours:
+            return outcome, []
+        return outcome, [_checked(contestant, server, before, outcome, connections)]
+
+
+def _wrk(contestant: Contestant, server: Server, connections: int, seconds: int, first_end: int) -> Outcome:
+    command = [
+        "taskset", "--cpu-list", str(_CLIENT_CORE), "wrk", "--threads", "1", "--connections", str(connections),
+        "--duration", f"{seconds}s", "--timeout", "30s", "--script", str(_LUA), server.url, "--",
+        contestant.path, contestant.content_type, str(contestant.templates), str(USERS), str(first_end),
+    ]  # fmt: skip
+    used = server.cpu_seconds()
+    text = subprocess.run(command, capture_output=True, check=True, text=True).stdout
+    used = server.cpu_seconds() - used
+    counted = json.loads(text.splitlines()[-1])
+    return Outcome(**counted, server_cpu_us=used / max(counted["requests"], 1) * 1e6)
+
+
+def _checked(
+    contestant: Contestant, server: Server, before: dict[str, float], outcome: Outcome, connections: int
+) -> str:
+    """What the service counted beside what wrk counted. Raises RuntimeError where they do not agree."""
+    after = server.metrics()
+    since = {name: round(value - before.get(name, 0.0)) for name, value in after.items()}
+    accepted = since["loadlens_reports_accepted_total"]
+    # wrk hangs up with a request under way on each connection, and does not count these.
+    under_way = accepted - outcome.requests
+    total = round(after["loadlens_reports_accepted_total"])
+    answered = _answered(server)
+    if not 0 <= under_way <= connections or since["loadlens_reports_duplicate_total"] or answered != total:
+        raise RuntimeError(
+            f"{contestant.name}: wrk counted {outcome.requests}, accepted {accepted} "
+            f"({since['loadlens_reports_duplicate_total']} duplicates), of {total} in all {answered} are answered"
+        )
+    return (
+        f"- {contestant.name}: accepted {accepted:,} = {outcome.requests:,} answered to wrk + {under_way} under way when "
+        f"it hung up; all {total:,} since the start are in the answers. {since['loadlens_journal_commits_total']:,} "
+        f"commits; {since['loadlens_store_flushes_total']} flushes put {since['loadlens_store_segment_windows']:,} windows "
+        f"of the machine and its cores into the store meanwhile, in {since['loadlens_store_flush_seconds_total']} s."
+    )
+
+
+def _answered(server: Server) -> int:
+    """How many reports of 100 samples the service's answers count."""
+    now = int(time.time() * 1000)
+    query = f"start={now - 2 * 86_400_000}&end={now}&resample_rate=1d&stat=count"
+    entries = json.loads(server.ask("GET", f"/api/v1/metrics/cpuLoadAvg/fleet?{query}"))["entries"]
+    return round(sum(entry["value"] for entry in entries) / 100)
+
+
+if __name__ == "__main__":
+    main()

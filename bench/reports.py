@@ -1,0 +1,148 @@
+"""Reports of simulated machines, as our agent and as the original's client would send them, and as InfluxDB points."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+from machines import SAMPLES, WINDOW_MS
+
+from contract import __version__
+from contract.metrics.cpu import Cpu
+from contract.report import AgentStatus, Report, encode
+
+__all__ = ["Shape", "Windows", "bodies", "lines", "summarised", "user_name"]
+
+Shape = Literal["original", "agent"]
+"""`original`: mean and variance; `agent`: also minimum, maximum and histogram, and the agent's own telemetry."""
+
+_OS_VERSION = "18.04 LTS"
+_BINS = 64
+_SETTINGS: dict[str, str | int | float | bool | list[str]] = {
+    "interval": 0.05, "samples": SAMPLES, "metrics": ["cpu"],
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Windows:
+    """Summaries by window and series (the whole machine, then each core)."""
+
+    count: int
+    """Samples of each."""
+    mean: list[list[float]]
+    variance: list[list[float]]
+    minimum: list[list[float]]
+    maximum: list[list[float]]
+    histogram: list[list[list[int]]]
+
+    def __len__(self) -> int:
+        return len(self.mean)
+
+
+def user_name(number: int) -> str:
+    """A MAC address, as the original identifies machines."""
+    return f"02:00:00:00:{number >> 8:02x}:{number & 255:02x}"
+
+
+def summarised(samples: npt.NDArray[np.float64]) -> Windows:
+    """What an agent makes of samples (by window, series and sample): sums are as good as exact, as the agent's are."""
+    count = samples.shape[-1]
+    mean = _total(samples) / count
+    variance = _total((samples - mean[..., None]) ** 2) / count
+    return Windows(
+        count,
+        mean.tolist(),
+        variance.tolist(),
+        samples.min(axis=-1).tolist(),
+        samples.max(axis=-1).tolist(),
+        _histograms(samples),
+    )
+
+
+def _total(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    return values.sum(axis=-1, dtype=np.longdouble).astype(float)
+
+
+def _histograms(samples: npt.NDArray[np.float64]) -> list[list[list[int]]]:
+    """`[bin, count, ...]` by window and series."""
+    windows, series, count = samples.shape
+    rows = windows * series
+    bins = np.minimum((samples * _BINS).astype(np.int64), _BINS - 1).reshape(rows, count)
+    counts = np.bincount((bins + np.arange(rows)[:, None] * _BINS).ravel(), minlength=rows * _BINS).reshape(rows, _BINS)
+    row, bin_ = np.nonzero(counts)
+    flat = np.column_stack([bin_, counts[row, bin_]]).ravel().tolist()
+    ends = (2 * np.count_nonzero(counts, axis=1).cumsum()).tolist()
+    lists = [flat[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+    return [lists[place : place + series] for place in range(0, rows, series)]
+
+
+def bodies(windows: Windows, user: str, ends: Iterable[int], shape: Shape) -> Iterator[bytes]:
+    """The JSON of a report for each window and its end in epoch ms."""
+    make = _agent_body if shape == "agent" else _original_body
+    for place, end in enumerate(ends):
+        yield make(windows, place, user, end)
+
+
+def _agent_body(windows: Windows, place: int, user: str, end: int) -> bytes:
+    """A window as our agent reports it."""
+    cpu = Cpu(
+        avg_utilization=windows.mean[place][0],
+        var_utilization=windows.variance[place][0],
+        min_utilization=windows.minimum[place][0],
+        max_utilization=windows.maximum[place][0],
+        histogram=windows.histogram[place][0],
+        avg_utilization_by_core=windows.mean[place][1:],
+        var_utilization_by_core=windows.variance[place][1:],
+        min_utilization_by_core=windows.minimum[place][1:],
+        max_utilization_by_core=windows.maximum[place][1:],
+        histogram_by_core=windows.histogram[place][1:],
+    )
+    status = AgentStatus(version=__version__, cpu_seconds=31.415, resident_bytes=21_495_808, settings=_SETTINGS)
+    return encode(
+        Report(
+            user, end - WINDOW_MS, end, windows.count, "Linux", _OS_VERSION, [cpu],
+            report_id=f"{user}@{end}", agent=status,
+        )
+    )  # fmt: skip
+
+
+def _original_body(windows: Windows, place: int, user: str, end: int) -> bytes:
+    """A window as the original's client reports it, laid out as in its documented example."""
+    mean, variance = windows.mean[place], windows.variance[place]
+    return f"""{{
+  "user_id": "{user}",
+  "start_timestamp": {end - WINDOW_MS},
+  "end_timestamp": {end},
+  "observations_per_metric": {windows.count},
+  "os_type": "Linux",
+  "os_version": "{_OS_VERSION}",
+  "metrics": [{{
+    "type": "CPU",
+    "avg_utilization": {mean[0]},
+    "var_utilization": {variance[0]},
+    "avg_utilization_by_core": {mean[1:]},
+    "var_utilization_by_core": {variance[1:]},
+    "name": "CpuUtilization"
+  }}]
+}}""".encode()
+
+
+def lines(windows: Windows, user: str, ends: Iterable[int], *, count: bool = False) -> Iterator[str]:
+    """The points that the original writes for the same windows: InfluxDB's line protocol, times in ms.
+
+    With `count` there is one more field, the number of samples, without which no exact mean can be had.
+    """
+    tags = f"measurements,userId={user},osVersion={_OS_VERSION.replace(' ', chr(92) + ' ')},osType=Linux"
+    counted = f",observations={windows.count}i" if count else ""
+    for mean, variance, end in zip(windows.mean, windows.variance, ends, strict=True):
+        means, variances = _cores(mean), _cores(variance)
+        yield (
+            f"{tags} cpuLoadAvg={mean[0]!r},cpuLoadVar={variance[0]!r},cpuCoreLoadAvgMax={max(means)!r},"
+            f"cpuCoreLoadAvgMin={min(means)!r},cpuCoreLoadVarMax={max(variances)!r},cpuCoreLoadMinMin={min(variances)!r}"
+            f"{counted} {end}"
+        )
+
+
+def _cores(values: Sequence[float]) -> Sequence[float]:
+    return values[1:] or values

@@ -1,0 +1,189 @@
+"""The servers that are measured, each started on a free port of 127.0.0.1 and stopped by its process id."""
+
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+
+import psutil
+
+__all__ = ["ROOT", "Server", "http_layer", "influxd", "installed", "loadlens", "victoria_metrics", "wait_until"]
+
+ROOT = Path(__file__).parents[1]
+_START_S, _STOP_S = 300.0, 300.0
+_INFLUXD = """
+reporting-disabled = true
+bind-address = "127.0.0.1:{rpc_port}"
+[meta]
+  dir = "{folder}/meta"
+  logging-enabled = false
+[data]
+  dir = "{folder}/data"
+  wal-dir = "{folder}/wal"
+  wal-fsync-delay = "0s"
+  query-log-enabled = false
+  {data}
+[monitor]
+  store-enabled = false
+[http]
+  bind-address = "127.0.0.1:{port}"
+  log-enabled = false
+[logging]
+  level = "error"
+"""
+_COLD = 'cache-snapshot-write-cold-duration = "5s"\n  compact-full-write-cold-duration = "5s"'
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A running server."""
+
+    port: int
+    process: psutil.Process
+    folder: Path
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def connect(self) -> HTTPConnection:
+        """A connection that is kept alive."""
+        return HTTPConnection("127.0.0.1", self.port, timeout=600)
+
+    def ask(self, method: str, path: str, body: bytes | str | None = None, **headers: str) -> bytes:
+        """The body of an answer. Raises RuntimeError for any status but a 2xx."""
+        with contextlib.closing(self.connect()) as connection:
+            return answer(connection, method, path, body, headers)
+
+    def metrics(self) -> dict[str, float]:
+        """The values of `GET /metrics` that have no labels, by name."""
+        rows = (line.rpartition(" ") for line in self.ask("GET", "/metrics").decode().splitlines())
+        return {name: float(value) for name, _, value in rows if name and name[0] != "#" and "{" not in name}
+
+    def cpu_seconds(self) -> float:
+        """CPU time used so far, by the process and its children."""
+        times = [process.cpu_times() for process in (self.process, *self.process.children(recursive=True))]
+        return sum(time.user + time.system for time in times)
+
+
+def answer(
+    connection: HTTPConnection, method: str, path: str, body: bytes | str | None, headers: Mapping[str, str]
+) -> bytes:
+    """The body of an answer on a connection that is kept alive. Raises RuntimeError for any status but a 2xx."""
+    connection.request(method, path, body, dict(headers))
+    response = connection.getresponse()
+    content = response.read()
+    if response.status // 100 != 2:
+        raise RuntimeError(f"{method} {path}: {response.status} {content[:300].decode(errors='replace')}")
+    return content
+
+
+def installed(program: str) -> bool:
+    """Whether a peer can be started; says where to get it otherwise."""
+    if shutil.which(program):
+        return True
+    package = {"influxd": "influxdb"}.get(program, program)
+    print(f"{program} is not installed and left out (on Debian: apt-get install {package})", file=sys.stderr)
+    return False
+
+
+def loadlens(folder: Path, *options: str, core: int | None = None) -> contextlib.AbstractContextManager[Server]:
+    """Our service, with its own settings but for `options`."""
+    port = _free_port()
+    command = [
+        sys.executable,
+        "-m",
+        "service",
+        "--port",
+        str(port),
+        "--data-dir",
+        str(folder),
+        "--log-level",
+        "warning",
+    ]
+    return _running([*command, *options], port, "/healthz", folder, core)
+
+
+def http_layer(folder: Path, *, core: int | None = None) -> contextlib.AbstractContextManager[Server]:
+    """Nothing but HTTP and decoding, under the worker of our service (bench/http_layer.py)."""
+    port = _free_port()
+    command = [sys.executable, str(ROOT / "bench" / "http_layer.py"), str(port)]
+    return _running(command, port, "/healthz", folder, core)
+
+
+def influxd(folder: Path, *, core: int | None = None, eager: bool = False) -> contextlib.AbstractContextManager[Server]:
+    """InfluxDB 1.x as it is configured by default, but without its logs, telemetry and metrics of itself.
+
+    With `eager` it compacts what was written as soon as writes pause, instead of hours later.
+    """
+    port = _free_port()
+    folder.mkdir(parents=True, exist_ok=True)
+    config = folder / "influxdb.conf"
+    config.write_text(
+        _INFLUXD.format(folder=folder, port=port, rpc_port=_free_port(), data=_COLD if eager else "").lstrip()
+    )
+    return _running(["influxd", "-config", str(config)], port, "/ping", folder, core)
+
+
+def victoria_metrics(folder: Path, *, core: int | None = None) -> contextlib.AbstractContextManager[Server]:
+    """VictoriaMetrics as it is configured by default, but for a retention that keeps old samples."""
+    port = _free_port()
+    command = [
+        "victoria-metrics", f"-httpListenAddr=127.0.0.1:{port}", f"-storageDataPath={folder}",
+        "-retentionPeriod=100y", "-loggerLevel=ERROR",
+    ]  # fmt: skip
+    return _running(command, port, "/health", folder, core)
+
+
+def wait_until(condition: Callable[[], bool], seconds: float, what: str) -> None:
+    """Wait until `condition` holds; raises TimeoutError after `seconds`."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{what} took more than {seconds:.0f} s")
+        time.sleep(0.1)
+
+
+@contextlib.contextmanager
+def _running(command: Sequence[str], port: int, ready: str, folder: Path, core: int | None) -> Iterator[Server]:
+    folder.mkdir(parents=True, exist_ok=True)
+    pinned = [] if core is None else ["taskset", "--cpu-list", str(core)]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("LOADLENS_")}
+    log_path = folder / "bench.log"
+    with log_path.open("wb") as log:
+        process = subprocess.Popen([*pinned, *command], cwd=ROOT, env=environment, stdout=log, stderr=log)
+    server = Server(port, psutil.Process(process.pid), folder)
+
+    def is_ready() -> bool:
+        if process.poll() is not None:
+            raise RuntimeError(f"{command[0]} ended with {process.returncode}:\n{log_path.read_text()[-2000:]}")
+        try:
+            server.ask("GET", ready)
+        except (OSError, HTTPException, RuntimeError):
+            return False
+        return True
+
+    try:
+        wait_until(is_ready, _START_S, f"starting {command[0]}")
+        yield server
+    finally:
+        process.terminate()
+        try:
+            process.wait(_STOP_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port
