@@ -43,15 +43,20 @@ class MalformedReport(InvalidReport):
     """A body that is not JSON."""
 
 
-def parse(body: bytes | memoryview | msgspec.Raw, now_ms: int) -> Report:
-    """The valid report of a JSON body, at the time `now_ms`; raises InvalidReport or MalformedReport."""
+def parse(body: bytes | memoryview | msgspec.Raw, now_ms: int, oldest_ms: int = 0) -> Report:
+    """The valid report of a JSON body, at the time `now_ms`; raises InvalidReport or MalformedReport.
+
+    A report that ends before `oldest_ms` is refused as older than what is kept.
+    """
     try:
         report = decode_report(body)
     except msgspec.ValidationError as error:
         raise InvalidReport([_explained(problem_of(error))]) from None
     except msgspec.DecodeError as error:
         raise MalformedReport([problem_of(error)]) from None
-    problems = tuple(check(report, now_ms))
+    problems = [*check(report, now_ms)]
+    if report.end_timestamp < oldest_ms:
+        problems.append(Problem("/end_timestamp", f"{report.end_timestamp} is older than windows are kept here"))
     if problems:
         raise InvalidReport(problems)
     return report
@@ -60,10 +65,11 @@ def parse(body: bytes | memoryview | msgspec.Raw, now_ms: int) -> Report:
 def check(report: Report, now_ms: int) -> Iterator[Problem]:
     """Every disagreement within a decoded report, at the time `now_ms` (epoch milliseconds)."""
     yield from _times(report, now_ms)
-    if not report.user_id.isprintable():
-        yield Problem(
-            "/user_id", "has control or other unprintable characters; letters, digits and punctuation are right"
-        )
+    for name, text in (("user_id", report.user_id), ("os_version", report.os_version)):
+        if not text.isprintable():
+            yield Problem(
+                f"/{name}", "has control or other unprintable characters; letters, digits and punctuation are right"
+            )
     metrics = report.typed_metrics()
     if len(metrics) > 1 and len({type(metric) for metric in metrics}) < len(metrics):
         yield Problem("/metrics", "names a metric type twice; a report has each type at most once")

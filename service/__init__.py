@@ -1,0 +1,1 @@
+"""The service: takes reports, keeps them, answers queries."""

@@ -8,6 +8,7 @@ from typing import Any
 import falcon
 import falcon.asgi
 import msgspec
+from falcon.asgi import Request, Response
 
 from contract.report import Report
 from service.access import RequireToken
@@ -37,7 +38,7 @@ class Service:
     def __init__(self, settings: ServiceSettings) -> None:
         folder = Path(settings.data_dir)
         folder.mkdir(parents=True, exist_ok=True)
-        self.store: Store = EmbeddedStore(folder, settings.store_memory)
+        self.store: Store = EmbeddedStore(folder, settings.store_memory, settings.retention())
         self.journal = Journal(folder / "journal", settings.journal_bytes)
         self.journal.advance_to(self.store.flushed)
         replayed = replay(self.journal, self.store)
@@ -82,7 +83,7 @@ class _Lifespan:
         await asyncio.to_thread(self._service.close)
 
 
-def create_app(settings: ServiceSettings) -> falcon.asgi.App:
+def create_app(settings: ServiceSettings) -> falcon.asgi.App[Request, Response]:
     """The application, with its store open.
 
     Raises StoreError where the store cannot be used.
@@ -95,8 +96,8 @@ def create_app(settings: ServiceSettings) -> falcon.asgi.App:
     app.set_error_serializer(serialize)
     app.add_error_handler(Exception, unexpected)
     store = service.store
-    app.add_route("/api/v1/metrics", Metrics(service.ingest))
-    app.add_route("/api/v1/metrics/{metric}/byUser/{user_id}", History(store))
+    app.add_route("/api/v1/metrics", Metrics(service.ingest, store))
+    app.add_route("/api/v1/metrics/{metric}/byUser/{user_id:path}", History(store))
     app.add_route("/api/v1/metrics/{metric}/fleet", Fleet(store))
     app.add_route("/api/v1/users", Users(store))
     app.add_route("/healthz", Health())

@@ -168,7 +168,7 @@ class Ingest:
     def _remember(self, last: int, group: _Group) -> Exception | None:
         try:
             self._store.add(last, group.reports)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001
             # A fault of ours must not leave requests without an answer; the journal has the reports.
             return error
         self.accepted += len(group.reports)

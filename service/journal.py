@@ -80,14 +80,15 @@ class Journal:
         self._files = [_found(path) for path in sorted(folder.glob("*.journal"))]
         self._warn_of_gaps()
         self._descriptor: int | None = None
-        self._size = 0
+        self._capacity = 0
+        self._pruned = 0
         self.limit_bytes = limit_bytes
         self.last = self._files[-1].last if self._files else 0
         """The offset of the newest report."""
 
     @property
-    def bytes(self) -> int:
-        """The bytes of records that are not pruned."""
+    def size(self) -> int:
+        """The bytes of the records that are not pruned."""
         return sum(file.end for file in self._files)
 
     def advance_to(self, offset: int) -> None:
@@ -103,9 +104,13 @@ class Journal:
         last = self.last + len(reports)
         checked = _CHECKED.pack(len(body), last)
         record = struct.pack("<I", zlib.crc32(body, zlib.crc32(checked))) + checked + body
-        if self.bytes + len(record) > self.limit_bytes:
-            raise JournalFull(f"the journal holds {self.bytes} bytes; its limit is {self.limit_bytes}")
-        if self._descriptor is None or self._files[-1].end + len(record) > self._size:
+        if self.size + len(record) > self.limit_bytes and self._files and self._files[-1].last <= self._pruned:
+            # Nothing in the file that is written to is needed any more; others are pruned as soon as they are.
+            self.close()
+            self.prune(self._pruned)
+        if self.size + len(record) > self.limit_bytes:
+            raise JournalFull(f"the journal holds {self.size} bytes; its limit is {self.limit_bytes}")
+        if self._descriptor is None or self._files[-1].end + len(record) > self._capacity:
             self._begin_file(len(record))
         assert self._descriptor is not None
         file = self._files[-1]
@@ -123,6 +128,7 @@ class Journal:
     def prune(self, through: int) -> None:
         """Forget the reports up to offset `through`: their files are kept for use again, or removed."""
         with self._lock:
+            self._pruned = max(self._pruned, through)
             done = [file for file in self._files[:-1] if file.last <= through]
             if self._files and self._descriptor is None and self._files[-1].last <= through:
                 done = self._files
@@ -154,7 +160,7 @@ class Journal:
             spare.replace(path)
             sync_folder(self._folder)
             self._descriptor = os.open(path, os.O_WRONLY | _DSYNC)
-            self._size = size
+            self._capacity = size
             self._files = [file for file in self._files if file.path != path]
             self._files.append(_File(path, self.last, 0, self.last))
 

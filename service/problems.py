@@ -42,8 +42,8 @@ def serialize(req: falcon.asgi.Request, resp: falcon.asgi.Response, error: falco
     """Write any HTTP error as problem details."""
     document: dict[str, Any] = {
         "type": "about:blank",
-        "title": error.title or error.status[4:],
-        "status": int(error.status[:3]),
+        "title": error.title or falcon.code_to_http_status(error.status_code).partition(" ")[2],
+        "status": error.status_code,
     }
     if error.description:
         document["detail"] = error.description

@@ -15,7 +15,7 @@ from contract.problems import Problem
 from contract.timestamps import parse_timestamp
 from service.bodies import read_body
 from service.problems import ProblemError, invalid
-from service.stores.base import Grouping
+from service.stores.base import Grouping, Store
 
 __all__ = ["Query", "named_metric", "read_query"]
 
@@ -61,8 +61,8 @@ class Query(Struct, frozen=True, kw_only=True):
     top: int | None
 
 
-async def read_query(req: Request, metric: NamedMetric, *, fleet: bool) -> Query:
-    """The query of a request for `metric`.
+async def read_query(req: Request, metric: NamedMetric, store: Store, *, fleet: bool) -> Query:
+    """The query of a request for `metric` to `store`.
 
     Missing members get their defaults: the day before now, 15 minutes, the metric's own statistic. Raises
     ProblemError (422, or 400 for a body that is not a JSON object) that names the wrong member.
@@ -95,6 +95,10 @@ async def read_query(req: Request, metric: NamedMetric, *, fleet: bool) -> Query
     )
     if not problems:
         problems.extend(_range_problems(query, prefix))
+        finest_ms = store.finest_ms(query.start_ms, now_ms)
+        if query.rate_ms % finest_ms:
+            detail = f"so far back only rollups are kept: a multiple of {format_duration(finest_ms)} is right"
+            problems.append(Problem(prefix + "resample_rate", detail))
     if problems:
         raise ProblemError(falcon.HTTP_422, "The query is invalid.", problems)
     return query

@@ -11,6 +11,7 @@ import sys
 from typing import Any, NoReturn
 
 import falcon.asgi
+from falcon.asgi import Request, Response
 from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
 from uvicorn_worker import UvicornWorker
@@ -69,7 +70,7 @@ class _Server(BaseApplication):
         }.items():
             self.cfg.set(name, value)
 
-    def load(self) -> falcon.asgi.App:
+    def load(self) -> falcon.asgi.App[Request, Response]:
         try:
             app = create_app(self._settings)
         except (StoreError, OSError) as error:

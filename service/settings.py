@@ -1,12 +1,19 @@
 """The service's settings: they come in once, here, and nothing below reads the environment."""
 
+import itertools
 from typing import Annotated, Literal
 
 from msgspec import Meta
 
+from contract.durations import parse_duration
 from contract.settings import Settings
 
 __all__ = ["ServiceSettings"]
+
+
+_TIMES = "forever, or a duration such as 90d"
+_FOREVER = "forever"
+_LONGEST_MS = 100 * 366 * 24 * 60 * 60 * 1000
 
 
 class ServiceSettings(Settings, frozen=True, kw_only=True):
@@ -60,7 +67,47 @@ class ServiceSettings(Settings, frozen=True, kw_only=True):
             extra={"metavar": "SIZE", "examples": ["4GB"], "expected": "a size such as 512MB or 4GB"},
         ),
     ] = "1GB"
+    keep_windows: Annotated[
+        str,
+        Meta(
+            description="How long windows are kept as they came; rollups answer for older times.",
+            extra={"metavar": "TIME", "examples": ["90d"], "expected": _TIMES},
+        ),
+    ] = "forever"
+    keep_5m: Annotated[
+        str,
+        Meta(description="How long rollups of 5 minutes are kept.", extra={"metavar": "TIME", "expected": _TIMES}),
+    ] = "forever"
+    keep_1h: Annotated[
+        str, Meta(description="How long rollups of 1 hour are kept.", extra={"metavar": "TIME", "expected": _TIMES})
+    ] = "forever"
+    keep_1d: Annotated[
+        str, Meta(description="How long rollups of 1 day are kept.", extra={"metavar": "TIME", "expected": _TIMES})
+    ] = "forever"
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"],
         Meta(description="The least that is logged.", extra={"metavar": "LEVEL"}),
     ] = "info"
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for times to keep that are no durations, or shorter for coarser rollups."""
+        times = self.retention()
+        for (finer, one), (coarser, other) in itertools.pairwise(zip(_KEPT, times, strict=True)):
+            if other is not None and (one is None or one > other):
+                raise ValueError(f"{finer} must not be longer than {coarser}: coarser rollups stand in for finer data")
+
+    def retention(self) -> tuple[int | None, ...]:
+        """How long windows and the rollups of 5 min, 1 h and 1 day are kept, ms; None for ever."""
+        return tuple(_kept(name, getattr(self, name)) for name in _KEPT)
+
+
+_KEPT = ("keep_windows", "keep_5m", "keep_1h", "keep_1d")
+
+
+def _kept(name: str, text: str) -> int | None:
+    if text == _FOREVER:
+        return None
+    try:
+        return parse_duration(text, least_ms=60 * 60 * 1000, most_ms=_LONGEST_MS)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}, or {_FOREVER}") from None

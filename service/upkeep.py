@@ -50,9 +50,10 @@ class Upkeep:
                 self._journal.prune(self._store.flushed)
                 self.flushes += 1
                 self.flush_seconds += time.monotonic() - started
+                self._store.expire(time.time_ns() // 1_000_000)
                 while self._store.compact() and not self._store.full and not self._stopping.is_set():
                     pass
-            except Exception:
+            except Exception:  # noqa: BLE001
                 # What is not flushed stays in the journal; its limit turns new reports away before memory runs out.
                 self.failures += 1
                 _log.exception("the store could not be flushed; trying again in %.0f s", _RETRY_S)

@@ -27,5 +27,5 @@ class Fleet:
             raise invalid(
                 "metric", f"{metric} is about one machine's cores; for the fleet ask for cpuLoadAvg or cpuLoadVar"
             )
-        query = await read_query(req, named, fleet=True)
+        query = await read_query(req, named, self._store, fleet=True)
         send(resp, form, await asyncio.to_thread(fleet, self._store, named, query))

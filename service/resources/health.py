@@ -28,7 +28,7 @@ class Ready:
     async def on_get(self, req: Request, resp: Response) -> None:
         """200, or 503 with the reason."""
         journal = self._service.journal
-        if journal.bytes >= journal.limit_bytes:
+        if journal.size >= journal.limit_bytes:
             resp.status = falcon.HTTP_503
             resp.media = {"status": "full", "detail": "The journal is at its limit; the store is behind."}
         else:

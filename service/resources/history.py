@@ -24,7 +24,7 @@ class History:
         """200 with entries; 404 for a metric or user that is not known."""
         named = named_metric(metric)
         form = form_of(req)
-        query = await read_query(req, named, fleet=False)
+        query = await read_query(req, named, self._store, fleet=False)
         if not self._store.has_user(user_id):
             raise ProblemError(
                 falcon.HTTP_404, f"No report of user {user_id!r} has come in. GET /api/v1/users lists those that have."

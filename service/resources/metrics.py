@@ -15,6 +15,7 @@ from contract.validation import InvalidReport, MalformedReport, parse
 from service.bodies import read_body
 from service.ingest import Ingest, Receipt, Unavailable
 from service.problems import ProblemError
+from service.stores.base import Store
 
 __all__ = ["Metrics"]
 
@@ -55,8 +56,9 @@ class Rejected(msgspec.Struct, frozen=True):
 class Metrics:
     """Takes one report, a JSON array of reports, or one report a line (NDJSON)."""
 
-    def __init__(self, ingest: Ingest) -> None:
+    def __init__(self, ingest: Ingest, store: Store) -> None:
         self._ingest = ingest
+        self._store = store
 
     async def on_get(self, req: Request, resp: Response) -> None:
         """200 with the catalogue: what can be asked for."""
@@ -75,7 +77,8 @@ class Metrics:
 
     async def _take_one(self, body: bytes, resp: Response) -> None:
         try:
-            report = parse(body, _now_ms())
+            now_ms = _now_ms()
+            report = parse(body, now_ms, self._store.oldest_ms(now_ms))
         except MalformedReport as error:
             if b"\n" in body and "trailing characters" in str(error):
                 await self._take_batch(_lines(body), resp)
@@ -96,9 +99,10 @@ class Metrics:
         reports: list[Report] = []
         rejected: list[Rejected] = []
         now_ms = _now_ms()
+        oldest_ms = self._store.oldest_ms(now_ms)
         for index, body in enumerate(bodies):
             try:
-                reports.append(parse(body, now_ms))
+                reports.append(parse(body, now_ms, oldest_ms))
                 kept.append(body)
             except InvalidReport as error:
                 rejected.append(Rejected(index, error.problems))

@@ -52,7 +52,7 @@ class _Numbers:
             yield CounterMetricFamily(name, text, value=value)
         for name, text, value in (
             ("loadlens_reports_waiting", "Reports that wait for a commit.", ingest.waiting),
-            ("loadlens_journal_bytes", "Bytes of reports in the journal.", journal.bytes),
+            ("loadlens_journal_bytes", "Bytes of reports in the journal.", journal.size),
             ("loadlens_journal_limit_bytes", "Bytes at which the journal takes no more.", journal.limit_bytes),
             ("loadlens_journal_behind", "Reports in the journal that the store has not flushed.",
              journal.last - store.flushed),

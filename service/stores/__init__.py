@@ -1,0 +1,1 @@
+"""Where windows are kept: one protocol, one folder a store."""

@@ -92,6 +92,15 @@ class Store(Protocol):
     def compact(self) -> bool:
         """Do a step of tidying up; False where there is nothing to do."""
 
+    def expire(self, now_ms: int) -> None:
+        """Forget what has been kept long enough at the time `now_ms`."""
+
+    def oldest_ms(self, now_ms: int) -> int:
+        """Windows that end before this are not taken: whether they are known could not be told any more."""
+
+    def finest_ms(self, start_ms: int, now_ms: int) -> int:
+        """A rate for a range from `start_ms` must be a multiple of this, because finer data is not kept so long."""
+
     def flush(self) -> None:
         """Put everything added so far on the store's own disk."""
 

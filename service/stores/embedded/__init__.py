@@ -1,0 +1,1 @@
+"""The embedded store: DuckDB and Parquet files in a folder of the service's own."""

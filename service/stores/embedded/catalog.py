@@ -1,5 +1,6 @@
 """The DuckDB file: what the store knows of its segments, its series and users, and the rollups themselves."""
 
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import astuple
 from pathlib import Path
@@ -17,6 +18,11 @@ __all__ = ["StoreError", "open_catalog", "tier_table"]
 
 class StoreError(Exception):
     """The store cannot be used; the message says what to do."""
+
+
+_LOCK_S = 5.0
+"""How long to wait for another process that is ending: one that was killed lets go a moment later."""
+_LOCK_RETRY_S = 0.05
 
 
 def tier_table(tier_ms: int) -> str:
@@ -78,27 +84,14 @@ def open_catalog(path: Path, memory: str) -> duckdb.DuckDBPyConnection:
     `memory` is what DuckDB may use, such as `1GB`. Raises StoreError where another process has the file, or it
     comes from a newer Loadlens, or is no database.
     """
-    try:
-        connection = duckdb.connect(
-            str(path),
-            config={
-                "memory_limit": memory,
-                "preserve_insertion_order": "true",
-                "temp_directory": str(path.with_name("tmp")),
-                # All that is needed is built in; nothing is to be fetched from the network.
-                "autoinstall_known_extensions": "false",
-                "autoload_known_extensions": "false",
-            },
-        )
-    except duckdb.IOException as error:
-        if "lock" in str(error).lower():
+    deadline = time.monotonic() + _LOCK_S
+    while (connection := _connected(path, memory)) is None:
+        if time.monotonic() > deadline:
             raise StoreError(
                 f"{path} is in use by another process; one service at a time can have it. Stop the other, "
                 "or give this one another --data-dir."
-            ) from None
-        raise StoreError(f"{path} cannot be opened: {error}") from None
-    except duckdb.Error as error:
-        raise StoreError(f"{path} cannot be read: {error}") from None
+            )
+        time.sleep(_LOCK_RETRY_S)
     try:
         _migrate(connection, path)
     except BaseException:
@@ -107,13 +100,34 @@ def open_catalog(path: Path, memory: str) -> duckdb.DuckDBPyConnection:
     return connection
 
 
+def _connected(path: Path, memory: str) -> duckdb.DuckDBPyConnection | None:
+    """The file, opened; None while another process has it."""
+    config: dict[str, str | bool | int | float | list[str]] = {
+        "memory_limit": memory,
+        "preserve_insertion_order": "true",
+        "temp_directory": str(path.with_name("tmp")),
+        # All that is needed is built in; nothing is to be fetched from the network.
+        "autoinstall_known_extensions": "false",
+        "autoload_known_extensions": "false",
+    }
+    try:
+        return duckdb.connect(str(path), config=config)
+    except duckdb.IOException as error:
+        if "lock" in str(error).lower():
+            return None
+        raise StoreError(f"{path} cannot be opened: {error}") from None
+    except duckdb.Error as error:
+        raise StoreError(f"{path} cannot be read: {error}") from None
+
+
 def _migrate(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
     connection.execute("CREATE TABLE IF NOT EXISTS version (number INTEGER NOT NULL)")
     ((version,),) = connection.execute("SELECT coalesce(max(number), 0) FROM version").fetchall()
     newest = len(MIGRATIONS)
     if version > newest:
         raise StoreError(
-            f"{path} has format {version}; this Loadlens knows formats up to {newest}. Use the newer Loadlens that wrote it."
+            f"{path} has format {version}; this Loadlens knows formats up to {newest}. "
+            "Use the newer Loadlens that wrote it."
         )
     for number, script in enumerate(MIGRATIONS[version:], version + 1):
         connection.execute("BEGIN")
@@ -150,10 +164,27 @@ def add_segment(connection: duckdb.DuckDBPyConnection, segment: Segment) -> None
     connection.execute("INSERT INTO segment VALUES (?, ?, ?, ?, ?, ?, ?, ?)", list(segment))
 
 
+def drop_segments(connection: duckdb.DuckDBPyConnection, old: Sequence[Segment]) -> None:
+    """List segments no more."""
+    connection.execute(f"DELETE FROM segment WHERE id IN ({_list(segment.id for segment in old)})")
+
+
 def replace_segments(connection: duckdb.DuckDBPyConnection, old: Sequence[Segment], new: Segment) -> None:
     """List `new` in place of `old`."""
-    connection.execute(f"DELETE FROM segment WHERE id IN ({_list(segment.id for segment in old)})")
+    drop_segments(connection, old)
     add_segment(connection, new)
+
+
+def has_rollups_before(connection: duckdb.DuckDBPyConnection, tier: int, time_ms: int) -> bool:
+    """Whether a tier has buckets that end before a time."""
+    return bool(
+        connection.execute(f"SELECT 1 FROM {tier_table(tier)} WHERE time < {time_ms - tier} LIMIT 1").fetchall()
+    )
+
+
+def drop_rollups_before(connection: duckdb.DuckDBPyConnection, tier: int, time_ms: int) -> None:
+    """Forget a tier's buckets that end before a time."""
+    connection.execute(f"DELETE FROM {tier_table(tier)} WHERE time < {time_ms - tier}")
 
 
 def runs(connection: duckdb.DuckDBPyConnection, tier: int) -> dict[int, int]:

@@ -13,10 +13,8 @@ Numbers = npt.NDArray[np.int64]
 
 def group_series(index: SeriesIndex, question: Question) -> tuple[Numbers, Numbers, list[str]]:
     """The series of a question in ascending order, the group of each, and the groups' names in order."""
-    if question.user_id is not None:
-        named = _of_user(index, question.user_id, question)
-    else:
-        named = _of_fleet(index, question)
+    user_id = question.user_id
+    named = _of_fleet(index, question) if user_id is None else _of_user(index, user_id, question)
     names = sorted({name for _, name in named}, key=_by_number)
     places = {name: place for place, name in enumerate(names)}
     named.sort()

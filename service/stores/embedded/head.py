@@ -38,7 +38,7 @@ _CHUNK = 2048
 """Reports that are turned into columns together: some 3 ms of work."""
 _LONGEST = 2**31 - 1
 
-T = TypeVar("T", float, bytes)
+T = TypeVar("T")
 
 _Entry = tuple[tuple[int, ...], Report, Metric]
 """The series of a metric, the report it came in, the metric."""
@@ -66,7 +66,12 @@ class Head:
         for report in reports:
             user = index.hear(report)
             for metric in report.typed_metrics():
-                ids = index.of_cpu(user, metric) if type(metric) is Cpu else index.of_metric(user.user_id, metric)
+                if type(metric) is Cpu:
+                    ids = index.of_cpu(user, metric)
+                    if report.end_timestamp == user.last_seen:
+                        user.cores = len(ids) - 1
+                else:
+                    ids = index.of_metric(user.user_id, metric)
                 tail.append((ids, report, metric))
                 rows += len(ids)
         self.last = last
@@ -114,15 +119,13 @@ def _cpu_columns(entries: Sequence[_Entry]) -> pa.RecordBatch:
         ],
         _where_said([(cpu.min_utilization, cpu.min_utilization_by_core) for cpu in cpus], cores, math.nan),
         _where_said([(cpu.max_utilization, cpu.max_utilization_by_core) for cpu in cpus], cores, math.nan),
-        _where_said(
-            [
-                (UNSET if cpu.histogram is UNSET else pack_one(cpu.histogram), [*map(pack_one, cpu.histogram_by_core)])
-                for cpu in cpus
-            ],
-            cores,
-            b"",
-        ),
+        _where_said([_packed(cpu) for cpu in cpus], cores, b""),
     )
+
+
+def _packed(cpu: Cpu) -> tuple[bytes | UnsetType, list[bytes]]:
+    whole = UNSET if cpu.histogram is UNSET else pack_one(cpu.histogram)
+    return whole, [*map(pack_one, cpu.histogram_by_core)]
 
 
 def _where_said(

@@ -106,4 +106,5 @@ def pack(histograms: Histograms, rows: int) -> pa.BinaryArray:
 def _places(starts: npt.NDArray[np.integer], lengths: npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:
     """The places start, start + 1, ... of each run, one run behind the other."""
     ends = np.cumsum(lengths)
-    return np.arange(ends[-1]) + np.repeat(starts - (ends - lengths), lengths)
+    places: npt.NDArray[np.int64] = np.arange(ends[-1]) + np.repeat(starts - (ends - lengths), lengths)
+    return places

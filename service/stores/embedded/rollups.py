@@ -40,7 +40,9 @@ def windows_of(batch: pa.RecordBatch | pa.Table, bounded: Numbers, *, histograms
         low, high, halves = standins(mean[unknown], variance[unknown], count[unknown], bounded[series[unknown]])
         counted = np.flatnonzero(~uncounted[unknown])
         if len(counted):
-            low[counted], high[counted] = _span(packed.take(pa.array(unknown[counted])), bounded[series[unknown[counted]]])
+            low[counted], high[counted] = _span(
+                packed.take(pa.array(unknown[counted])), bounded[series[unknown[counted]]]
+            )
         minimum, maximum = minimum.copy(), maximum.copy()
         minimum[unknown] = np.where(np.isnan(minimum[unknown]), low, minimum[unknown])
         maximum[unknown] = np.where(np.isnan(maximum[unknown]), high, maximum[unknown])
@@ -54,9 +56,9 @@ def windows_of(batch: pa.RecordBatch | pa.Table, bounded: Numbers, *, histograms
 
 def windows_of_rollup(batch: pa.Table, *, histograms: bool) -> Windows:
     """The partial summaries of rows of a rollup table."""
-    columns = [_numbers(batch, name) for name in _NUMBERS]
-    found = unpack(_binary(batch)) if histograms else None
-    return Windows(columns[0].astype(np.int64), *columns[1:], found)
+    columns = {name: _numbers(batch, name) for name in _NUMBERS}
+    columns["series"] = columns["series"].astype(np.int64)
+    return Windows(**columns, histograms=unpack(_binary(batch)) if histograms else None)
 
 
 def rollups_of(batch: pa.Table, bounded: Numbers) -> dict[int, Windows]:
@@ -125,7 +127,8 @@ def _combined(first: Histograms, second: Histograms) -> Histograms:
 
 
 def _numbers(batch: pa.RecordBatch | pa.Table, name: str) -> Numbers:
-    return batch[name].to_numpy()
+    numbers: Numbers = batch[name].to_numpy()
+    return numbers
 
 
 def _binary(batch: pa.RecordBatch | pa.Table) -> pa.BinaryArray:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from contract.metrics import QUANTITIES, TYPES, Metric, Quantity
+from contract.metrics import QUANTITIES, TYPES, Metric
 from contract.metrics.cpu import Cpu
 from contract.report import Report
 
@@ -85,7 +85,6 @@ class SeriesIndex:
         if len(user.cpu) == cores + 1 and cpu.cores == user.numbers:
             return user.cpu
         name = Cpu.quantities[0].name
-        user.cores = cores
         user.numbers = cpu.cores
         user.cpu = tuple(self._id(user.user_id, name, core) for core in (WHOLE, *(cpu.cores or range(cores))))
         return user.cpu

@@ -18,7 +18,7 @@ from service.stores.embedded import catalog
 from service.stores.embedded.compaction import LARGEST_RUN, LARGEST_SEGMENT, alike
 from service.stores.embedded.grouping import group_series
 from service.stores.embedded.head import Head
-from service.stores.embedded.plan import TIERS
+from service.stores.embedded.plan import RAW, TIERS
 from service.stores.embedded.reading import Selection, read
 from service.stores.embedded.rollups import append_rollup, read_runs, rollups_of
 from service.stores.embedded.segments import merged, sort_windows, write_segment
@@ -32,9 +32,16 @@ _FLUSH_ROWS = 1_000_000
 
 
 class EmbeddedStore:
-    """Windows in `folder`: a DuckDB file, and Parquet files beside it. One process at a time."""
+    """Windows in `folder`: a DuckDB file, and Parquet files beside it. One process at a time.
 
-    def __init__(self, folder: Path, memory: str = "1GB") -> None:
+    `memory` is what DuckDB may use, such as `1GB`; `retention` how long windows and each tier of rollups are
+    kept, in ms, None for ever.
+    """
+
+    def __init__(
+        self, folder: Path, memory: str = "1GB", retention: Sequence[int | None] = (None,) * (len(TIERS) + 1)
+    ) -> None:
+        self._retention = dict(zip((RAW, *TIERS), retention, strict=True))
         self._raw = folder / "raw"
         self._raw.mkdir(parents=True, exist_ok=True)
         self._connection = catalog.open_catalog(folder / "loadlens.duckdb", memory)
@@ -113,12 +120,15 @@ class EmbeddedStore:
                 return in_memory
             with self._connection.cursor() as cursor:
                 cursor.register("asked", pa.table({"series": series, "time": time}))
-                return in_memory + cursor.execute(
-                    "SELECT DISTINCT series, time FROM read_parquet(?) SEMI JOIN asked USING (series, time)"
-                    f" WHERE series BETWEEN {series.min()} AND {series.max()}"
-                    f" AND time BETWEEN {time.min()} AND {time.max()}",
-                    [files],
-                ).fetchall()
+                return (
+                    in_memory
+                    + cursor.execute(
+                        "SELECT DISTINCT series, time FROM read_parquet(?) SEMI JOIN asked USING (series, time)"
+                        f" WHERE series BETWEEN {series.min()} AND {series.max()}"
+                        f" AND time BETWEEN {time.min()} AND {time.max()}",
+                        [files],
+                    ).fetchall()
+                )
 
         return self._versions.consistent(read)
 
@@ -194,6 +204,34 @@ class EmbeddedStore:
                 catalog.put_users(cursor, self._users_in(windows))
                 catalog.put_newest(cursor, windows, self._index.streams())
                 catalog.put_flushed(cursor, frozen.last)
+
+    def oldest_ms(self, now_ms: int) -> int:
+        """Windows that end before this are not taken: whether they are known could not be told any more."""
+        return self._kept_since(RAW, now_ms)
+
+    def finest_ms(self, start_ms: int, now_ms: int) -> int:
+        """A rate for a range from `start_ms` must be a multiple of this, because finer data is not kept so long."""
+        kept = [tier for tier in (RAW, *TIERS) if self._kept_since(tier, now_ms) <= start_ms]
+        return max(kept[0], 1) if kept else TIERS[-1]
+
+    def _kept_since(self, tier: int, now_ms: int) -> int:
+        kept = self._retention[tier]
+        return 0 if kept is None else now_ms - kept
+
+    def expire(self, now_ms: int) -> None:
+        """Forget what has been kept long enough: whole files of windows, and rows of rollups."""
+        with self._flushing, self._connection.cursor() as cursor:
+            since = self._kept_since(RAW, now_ms)
+            old = [segment for segment in self._versions.segments if segment.last_ms < since]
+            if old:
+                with self._versions.change(cursor):
+                    catalog.drop_segments(cursor, old)
+                self._versions.retire(old)
+            for tier in TIERS:
+                since = self._kept_since(tier, now_ms)
+                if catalog.has_rollups_before(cursor, tier, since):
+                    with self._versions.change(cursor):
+                        catalog.drop_rollups_before(cursor, tier, since)
 
     def _users_in(self, windows: pa.Table) -> list[User]:
         names = {self._index.all[series - 1].user_id for series in np.unique(windows["series"].to_numpy()).tolist()}
