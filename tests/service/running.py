@@ -1,0 +1,108 @@
+"""Services as processes of their own, on a free port, stopped by who started them."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Self
+
+import httpx
+import psutil
+
+__all__ = ["ROOT", "RunningService", "clean_environment", "wait_until"]
+
+ROOT = Path(__file__).parents[2]
+_ADDRESS = re.compile(r"Loadlens service on (http://\S+)")
+_DEADLINE_S = 60.0
+_LOOK_EVERY_S = 0.01
+
+
+def wait_until(condition: Callable[[], bool], what: str, deadline_s: float = _DEADLINE_S) -> None:
+    """Return as soon as the condition holds; fails with `what` where it does not in time."""
+    end = time.monotonic() + deadline_s
+    while not condition():
+        assert time.monotonic() < end, f"waited {deadline_s} s for {what}"
+        time.sleep(_LOOK_EVERY_S)
+
+
+def clean_environment(**variables: str) -> dict[str, str]:
+    """The environment without settings of ours, but for `variables`."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("LOADLENS_")} | variables
+
+
+class RunningService:
+    """`python -m service` with its data in a folder, ready for requests."""
+
+    def __init__(
+        self,
+        data_dir: Path,
+        *arguments: str,
+        environment: dict[str, str] | None = None,
+        prefix: Sequence[str] = (),
+    ) -> None:
+        self.data_dir = data_dir
+        self._log = data_dir.with_name(data_dir.name + ".log")
+        with self._log.open("ab") as log:
+            before = log.tell()
+            self.process = subprocess.Popen(
+                [*prefix, sys.executable, "-m", "service", "--port", "0", "--data-dir", str(data_dir), *arguments],
+                cwd=ROOT,
+                env=environment or clean_environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        try:
+            # The address is logged once the socket listens: what connects from then on waits until it is answered.
+            wait_until(lambda: bool(self._address(before)) or self.process.poll() is not None, "the address")
+            assert self._address(before), self.log
+        except BaseException:
+            self.kill()
+            raise
+        self.url = self._address(before)
+
+    def _address(self, before: int) -> str:
+        match = _ADDRESS.search(self._log.read_bytes()[before:].decode())
+        return match[1] if match else ""
+
+    @property
+    def log(self) -> str:
+        """What it has said on stdout and stderr."""
+        return self._log.read_text()
+
+    @property
+    def port(self) -> int:
+        """Its port."""
+        return httpx.URL(self.url).port or 80
+
+    def client(self, **options: object) -> httpx.Client:
+        """A client for it."""
+        return httpx.Client(base_url=self.url, timeout=_DEADLINE_S, trust_env=False, **options)  # type: ignore[arg-type]
+
+    def worker(self) -> psutil.Process:
+        """The process that answers."""
+        (child,) = psutil.Process(self.process.pid).children()
+        return child
+
+    def stop(self) -> int:
+        """SIGTERM, as a supervisor stops it; returns the exit code."""
+        if self.process.poll() is None:
+            self.process.terminate()
+        return self.process.wait(_DEADLINE_S)
+
+    def kill(self) -> None:
+        """SIGKILL to it and to all that it started."""
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait(_DEADLINE_S)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
