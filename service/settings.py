@@ -90,7 +90,9 @@ class ServiceSettings(Settings, frozen=True, kw_only=True):
     ] = "info"
 
     def __post_init__(self) -> None:
-        """Raise ValueError for times to keep that are no durations, or shorter for coarser rollups."""
+        """Raise ValueError for an unknown store, and for times to keep that are no durations or do not fit."""
+        if self.store != "embedded":
+            raise ValueError(f"store: {self.store!r} is not known; embedded is right")
         times = self.retention()
         for (finer, one), (coarser, other) in itertools.pairwise(zip(_KEPT, times, strict=True)):
             if other is not None and (one is None or one > other):

@@ -57,7 +57,7 @@ def test_no_setting_is_documented_that_is_gone() -> None:
 
 
 def test_every_endpoint_is_documented() -> None:
-    routes = re.findall(r'add_route\("([^"]+)"', (ROOT / "service" / "app.py").read_text())
+    routes = re.findall(r'add_route\("([^"]+)"', (ROOT / "service" / "app.py").read_text().replace(":path}", "}"))
     assert len(routes) >= 7
     assert [route for route in routes if f"`{route}`" not in API and f" {route}`" not in API] == []
 
