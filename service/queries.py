@@ -134,7 +134,7 @@ async def _values(req: Request, names: tuple[str, ...]) -> tuple[dict[str, Any],
     if body.strip():
         try:
             return msgspec.json.decode(body, type=dict[str, Any]), "/"
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, RecursionError) as error:
             raise ProblemError(
                 falcon.HTTP_400, f'The body is not a JSON object such as {{"start": "2018-07-12T12:15:00Z"}}: {error}'
             ) from None

@@ -135,7 +135,7 @@ def _lines(body: bytes) -> list[bytes]:
 def _elements(body: bytes) -> list[bytes]:
     try:
         return [bytes(raw) for raw in _ARRAY.decode(body)]
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise ProblemError(falcon.HTTP_400, f"The body is not a JSON array: {error}") from None
 
 
