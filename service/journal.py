@@ -34,7 +34,7 @@ __all__ = ["Entry", "Journal", "JournalFull"]
 _log = logging.getLogger("loadlens.service")
 
 FILE_BYTES = 16 * 1024 * 1024
-_SPARES = 4
+_SPARES = 8
 _CHECKED = struct.Struct("<IQ")
 _HEADER = struct.Struct("<IIQ")
 _DSYNC: int = getattr(os, "O_DSYNC", 0)

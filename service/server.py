@@ -45,6 +45,7 @@ class Worker(UvicornWorker):
         "access_log": False,
         "lifespan": "on",
         "proxy_headers": False,
+        "server_header": False,
     }
 
 
