@@ -79,14 +79,18 @@ class Ingest:
 
     def _all_newer(self, reports: Iterable[Report]) -> bool:
         newest = self._newest
+        all_newer = True
         for report in reports:
             end = report.end_timestamp
             for metric in report.typed_metrics():
                 stream = (report.user_id, type(metric))
-                if newest.get(stream, -1) >= end:
-                    return False
-                newest[stream] = end
-        return True
+                if newest.get(stream, -1) < end:
+                    # Noted even where another report is to be looked up first: whoever brings this one
+                    # meanwhile must look it up too, and so waits for us.
+                    newest[stream] = end
+                else:
+                    all_newer = False
+        return all_newer
 
     async def _take_known(self, bodies: Sequence[bytes], reports: Sequence[Report]) -> Receipt:
         """As `take`, for reports some of which may be known."""
@@ -118,7 +122,6 @@ class Ingest:
             await self._commit(fresh_bodies, fresh_reports)
         duplicates = len(reports) - len(fresh_reports)
         self.duplicates += duplicates
-        self._all_newer(fresh_reports)
         return Receipt(len(fresh_reports), duplicates)
 
     def _commit(self, bodies: Sequence[bytes], reports: Sequence[Report]) -> asyncio.Future[Receipt]:
