@@ -46,7 +46,7 @@ class Connection:
         parts = urlsplit(self.url)
         kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
         self._http = kind(parts.hostname or "", parts.port)
-        self._target = parts.path + (f"?{parts.query}" if parts.query else "")
+        self._target = parts.path
         self._headers = {"Content-Type": "application/json", "User-Agent": f"loadlens-agent/{__version__}"}
         if token is not None:
             self._headers["Authorization"] = f"Bearer {token}"

@@ -85,7 +85,8 @@ class Sampler:
 
     def _open(self, now: float) -> None:
         self._opened_at = self._sampled_at = now
-        self._start_ms = self._clock.wall_ms()
+        # The wall clock as it was at `now`: this thread may have been held up since.
+        self._start_ms = self._clock.wall_ms() - round((self._clock.now() - now) * 1000)
         self._observations = 0
 
     def _is_gap(self, now: float) -> bool:
@@ -97,7 +98,8 @@ class Sampler:
         """Sample everything that is due; False where a probe cannot go on with this window."""
         whole = True
         for name, probe in self._plan.probes.items():
-            whole &= self._try(name, probe.sample, now) is not False
+            if now >= probe.due:
+                whole &= self._try(name, probe.sample, now) is not False
         return whole
 
     def _try(self, name: MetricName, ask: Callable[[float], bool | None], now: float) -> bool | None:

@@ -118,8 +118,7 @@ class AgentSettings(Settings, frozen=True, kw_only=True):
     ] = "info"
 
     def __post_init__(self) -> None:
-        parts = urlsplit(self.url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        if not _is_service_url(self.url):
             raise ValueError(f"--url: expected an address such as http://localhost:8888, not {self.url}")
         if self.token is not None and not re.fullmatch(r"[!-~]+", self.token):
             raise ValueError("--token: expected printable ASCII characters without a space")
@@ -127,3 +126,12 @@ class AgentSettings(Settings, frozen=True, kw_only=True):
             raise ValueError("--user-id: expected printable characters")
         if len(set(self.metrics)) < len(self.metrics):
             raise ValueError("--metrics: names a metric twice")
+
+
+def _is_service_url(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        known = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        return False
+    return bool(known and not parts.query and not parts.fragment and re.fullmatch("[!-~]+", url))

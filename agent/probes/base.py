@@ -21,11 +21,14 @@ class Samples(Protocol):
 class Probe(Protocol):
     """Samples one metric type. May raise anything: its metric is then missing from the report."""
 
+    due: float
+    """When the next sample is to be taken; in the past for a probe that samples at every tick."""
+
     def restart(self, now: float) -> None:
         """Read the counters anew, so that no sample covers any time before `now`."""
 
     def sample(self, now: float) -> bool:
-        """Take a sample if one is due; False where what is measured changed its make-up.
+        """Take a sample; False where what is measured changed its make-up.
 
         After False the samples so far must be collected, and `restart` called, before the next sample.
         """

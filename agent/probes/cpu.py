@@ -33,6 +33,8 @@ class CpuProbe:
     weighs time rightly.
     """
 
+    due = 0.0
+
     def __init__(self, read: Reader) -> None:
         self._read = read
         self._last = CpuTimes((), [])

@@ -12,20 +12,17 @@ PERIOD_S = 1.0
 
 class _Periodic:
     def __init__(self, kind: type[Metric]) -> None:
+        self.due = 0.0
         self._kind = kind
-        self._due = 0.0
         self._series: list[list[float]] = [[] for _ in kind.quantities]
-
-    def _is_due(self, now: float) -> bool:
-        if now < self._due:
-            return False
-        # Along the schedule, so that ticks a little late do not stretch the period; anew where one was missed.
-        self._due = self._due + PERIOD_S if now < self._due + PERIOD_S else now + PERIOD_S
-        return True
 
     def _append(self, values: Sequence[float]) -> None:
         for samples, value in zip(self._series, values, strict=True):
             samples.append(value)
+
+    def _schedule_next(self, now: float) -> None:
+        # Along the schedule, so that samples a little late do not stretch the period; anew where one was missed.
+        self.due = self.due + PERIOD_S if now < self.due + PERIOD_S else now + PERIOD_S
 
     def collect(self) -> QuantitySamples | None:
         """The samples since the last call."""
@@ -41,13 +38,13 @@ class Gauges(_Periodic):
         self._read = read
 
     def restart(self, now: float) -> None:
-        """Be due at the next sample."""
-        self._due = now
+        """Be due a period later."""
+        self.due = now + PERIOD_S
 
     def sample(self, now: float) -> bool:
-        """Take a sample if one is due."""
-        if self._is_due(now):
-            self._append(self._read())
+        """Take a sample."""
+        self._schedule_next(now)
+        self._append(self._read())
         return True
 
 
@@ -68,19 +65,21 @@ class Rates(_Periodic):
         self._read_at = 0.0
 
     def restart(self, now: float) -> None:
-        """Read the counters, to be due a period later."""
+        """Read the counters, and be due a period later."""
+        self.due = now + PERIOD_S
+        self._counters, self._read_at = {}, now
         self._counters = self._read()
-        self._read_at = now
-        self._due = now + PERIOD_S
 
     def sample(self, now: float) -> bool:
-        """Take a sample if one is due."""
-        if self._is_due(now):
-            before, elapsed = self._counters, now - self._read_at
-            after = self._counters = self._read()
-            self._read_at = now
-            self._append([self._growth(before, after, place) / elapsed for place in range(len(self._series))])
+        """Take a sample; none where there were no devices before."""
+        self._schedule_next(now)
+        after = self._read()
+        if before := self._counters:
+            elapsed = now - self._read_at
+            self._append([_growth(before, after, place) / elapsed for place in range(len(self._series))])
+        self._counters, self._read_at = after, now
         return True
 
-    def _growth(self, before: Counters, after: Counters, place: int) -> int:
-        return sum(max(0, after[device][place] - before[device][place]) for device in after.keys() & before.keys())
+
+def _growth(before: Counters, after: Counters, place: int) -> int:
+    return sum(max(0, after[device][place] - before[device][place]) for device in after.keys() & before.keys())

@@ -1,0 +1,58 @@
+"""Readings of the CPU counters."""
+
+import os
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from agent.cpu_times import ProcStat, cpu_times_reader, parse, psutil_times
+
+TICKS = os.sysconf("SC_CLK_TCK") if sys.platform == "linux" else 1
+ROUNDING = 0.06
+
+
+def test_a_line_is_work_steal_idle_and_iowait() -> None:
+    reading = parse(b"cpu  1 2 4 8 16 32 64 128 256 512\ncpu7 1 2 4 8 16 32 64 128 256 512\nintr 5 1\n")
+    assert reading.cores == (7,)
+    assert reading.times == [(1 + 2 + 4 + 32 + 64, 128, 8, 16)] * 2
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_the_reading_of_this_machine_agrees_with_psutil() -> None:
+    before = psutil.cpu_times(percpu=True)
+    reading = cpu_times_reader()()
+    after = psutil.cpu_times(percpu=True)
+    assert len(reading.cores) == len(before) == len(after)
+    for low, times, high in zip(before, reading.times[1:], after, strict=True):
+        for place, fields in enumerate(("user nice system irq softirq", "steal", "idle", "iowait")):
+            least, most = (sum(getattr(core, field) for field in fields.split()) for core in (low, high))
+            assert least - ROUNDING <= times[place] / TICKS <= most + ROUNDING
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_an_open_file_gives_new_counters_each_time() -> None:
+    read = ProcStat()
+    first = read().times[0]
+    while read().times[0] == first:
+        pass
+    read.close()
+
+
+def test_any_number_of_cores_is_read_whole(tmp_path: Path) -> None:
+    cores = 300
+    lines = [f"cpu{core} 1000000 0 1000000 100000000 0 0 0 0 0 0" for core in range(cores)]
+    file = tmp_path / "stat"
+    file.write_text("\n".join(["cpu  1 2 3 4 5 6 7 8 9 10", *lines, "intr " + "0 " * 5000, "ctxt 1\n"]))
+    read = ProcStat(str(file))
+    assert read().cores == tuple(range(cores))
+    assert len(read().times) == cores + 1
+    read.close()
+
+
+def test_the_way_of_macos_and_windows_gives_the_same_cores_here() -> None:
+    reading = psutil_times()
+    assert reading.cores == tuple(range(psutil.cpu_count() or 0))
+    assert len(reading.times) == len(reading.cores) + 1
+    assert reading.times[0][2] == pytest.approx(sum(core[2] for core in reading.times[1:]))

@@ -1,0 +1,60 @@
+"""Who a machine says it is."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from agent.identity import Identity, Interface, first_real_address, identity
+
+MAC = "6a:d6:96:d3:45:35"
+OTHER = "02:42:ac:11:00:02"
+
+
+@pytest.mark.parametrize(
+    ("interfaces", "address"),
+    [
+        pytest.param([Interface("eth0", 2, MAC, True)], MAC, id="the only one"),
+        pytest.param([Interface("eth1", 3, OTHER, True), Interface("eth0", 2, MAC, True)], MAC, id="lowest index"),
+        pytest.param([Interface("lo", 1, "00:00:00:00:00:00", False), Interface("eth0", 2, MAC, True)], MAC, id="loopback"),
+        pytest.param([Interface("docker0", 2, OTHER, False), Interface("wlan0", 5, MAC, True)], MAC, id="docker"),
+        pytest.param([Interface("bond0", 2, OTHER, False), Interface("eno1", 5, MAC, True)], MAC, id="hardware first"),
+        pytest.param([Interface("eth0", 7, MAC, False)], MAC, id="in a container"),
+        pytest.param([Interface("tun0", 2, "", False), Interface("eth0", 7, MAC, False)], MAC, id="no address"),
+        pytest.param([Interface("veth12", 2, OTHER, False)], None, id="virtual only"),
+        pytest.param([], None, id="none"),
+        pytest.param([Interface("lo0", 1, ""), Interface("awdl0", 3, OTHER), Interface("en0", 6, MAC)], MAC, id="macOS"),
+        pytest.param(
+            [Interface("vEthernet (WSL)", 2, OTHER), Interface("Ethernet", 6, MAC.upper().replace(":", "-"))],
+            MAC,
+            id="Windows",
+        ),
+    ],
+)
+def test_the_user_id_is_the_address_of_the_first_real_interface(
+    interfaces: list[Interface], address: str | None
+) -> None:
+    assert first_real_address(interfaces) == address
+
+
+def test_a_given_user_id_is_taken_as_it_is() -> None:
+    assert identity("build-server 7").user_id == "build-server 7"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /sys")
+def test_this_machine_has_the_address_of_one_of_its_interfaces() -> None:
+    addresses = {file.read_text().strip() for file in Path("/sys/class/net").glob("*/address")}
+    try:
+        me = identity(None)
+    except LookupError:
+        pytest.skip("this machine has no real interface")
+    assert me.user_id in addresses
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads os-release")
+def test_the_system_is_named_without_what_changes_with_each_update() -> None:
+    me = identity("u")
+    assert isinstance(me, Identity)
+    assert me.os_type == "Linux"
+    assert me.os_version
+    assert "(" not in me.os_version

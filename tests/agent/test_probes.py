@@ -1,0 +1,88 @@
+"""The probes besides the CPU's, on this machine and with counters that do what a test says."""
+
+import time
+from collections.abc import Mapping, Sequence
+
+import pytest
+
+from agent.probes import PROBES, MetricName, Probe
+from agent.probes.base import QuantitySamples
+from agent.probes.periodic import Gauges, Rates
+from contract.metrics import TYPES, Distribution
+from contract.metrics.load import Load
+from contract.metrics.network import Network
+from contract.report import Report
+from contract.validation import check
+
+
+def collected(probe: Probe) -> Sequence[Sequence[float]]:
+    samples = probe.collect()
+    assert isinstance(samples, QuantitySamples)
+    return samples.series
+
+
+def test_every_metric_of_the_catalogue_has_a_probe() -> None:
+    assert set(PROBES) == {kind.__name__.lower() for kind in TYPES}
+
+
+@pytest.mark.parametrize("name", PROBES)
+def test_this_machine_gives_a_metric_that_the_service_takes(name: MetricName) -> None:
+    probe = PROBES[name]()
+    probe.restart(100.0)
+    deadline = time.monotonic() + 10.0
+    while (samples := probe.collect()) is None and time.monotonic() < deadline:
+        probe.sample(101.0)
+    if samples is None:
+        pytest.skip(f"this machine has no {name} to sample")
+    report = Report("u", 1_700_000_000_000, 1_700_000_005_000, 1, "Linux", "12", [samples.metric()])
+    assert list(check(report, now_ms=1_700_000_005_000)) == []
+
+
+def test_gauges_are_summarised_as_they_are() -> None:
+    values = iter([(1.0, 2.0, 3.0), (3.0, 2.0, 0.0)])
+    probe = Gauges(Load, lambda: next(values))
+    probe.restart(0.0)
+    probe.sample(1.0)
+    probe.sample(2.0)
+    samples = probe.collect()
+    assert samples is not None
+    load = samples.metric()
+    assert isinstance(load, Load)
+    assert load.load1 == Distribution(2.0, 1.0, 1.0, 3.0, [0, 1, 55, 1], 2)
+    assert load.load5.maximum == 2.0
+    assert probe.collect() is None
+
+
+def rates(*readings: Mapping[str, Sequence[int]]) -> Sequence[Sequence[float]]:
+    """The samples from readings two seconds apart."""
+    given = iter(readings)
+    probe = Rates(Network, lambda: next(given))
+    probe.restart(0.0)
+    for place in range(1, len(readings)):
+        probe.sample(2.0 * place)
+    return collected(probe)
+
+
+def test_counters_become_rates_added_up_over_the_devices() -> None:
+    assert rates({"a": (0, 10), "b": (5, 0)}, {"a": (20, 10), "b": (25, 6)}) == [[20.0], [3.0]]
+
+
+def test_a_device_that_comes_or_goes_adds_nothing_for_that_sample() -> None:
+    assert rates({"a": (0, 0), "gone": (9, 9)}, {"a": (2, 2), "new": (7000, 7000)}, {"a": (2, 2), "new": (7004, 7000)}) == [
+        [1.0, 2.0],
+        [1.0, 0.0],
+    ]
+
+
+def test_a_counter_that_goes_back_counts_as_unmoved() -> None:
+    assert rates({"a": (100, 100)}, {"a": (4, 102)}, {"a": (6, 102)}) == [[0.0, 1.0], [1.0, 0.0]]
+
+
+def test_a_period_is_kept_although_samples_are_late_and_skipped_where_one_was_missed() -> None:
+    probe = Gauges(Load, lambda: (0.0, 0.0, 0.0))
+    probe.restart(10.0)
+    assert probe.due == 11.0
+    probe.sample(11.04)
+    assert probe.due == 12.0
+    probe.sample(15.0)
+    assert probe.due == 16.0

@@ -1,0 +1,211 @@
+"""The schedule of samples and the edges of windows, with a clock that does what a test says."""
+
+import logging
+from collections.abc import Callable
+
+import pytest
+
+from agent.cpu_times import CpuTimes
+from agent.probes.base import QuantitySamples
+from agent.probes.cpu import CpuProbe, CpuSamples
+from agent.probes.periodic import Gauges
+from agent.sampler import Plan, Sampler, Window
+from contract.metrics.memory import Memory
+
+WALL_MS = 1_800_000_000_000
+
+
+class ScriptedClock:
+    """A clock that moves as the sampler waits; `events` happen as it passes their time."""
+
+    def __init__(self, until: float, late: float = 0.0) -> None:
+        self.time = 1000.0
+        self.slept = 0.0
+        self.wall = 0.0
+        self.waits: list[float] = []
+        self.events: list[tuple[float, Callable[[], None]]] = []
+        self._late = late
+        self._end = self.time + until
+
+    def now(self) -> float:
+        return self.time
+
+    def asleep(self) -> float:
+        return self.slept
+
+    def wall_ms(self) -> int:
+        return WALL_MS + round((self.time - 1000.0 + self.wall) * 1000)
+
+    def wait(self, until: float) -> bool:
+        self.waits.append(until - 1000.0)
+        self.time = max(self.time, until) + self._late
+        while self.events and self.events[0][0] <= self.time - 1000.0:
+            self.events.pop(0)[1]()
+        return self.time > self._end
+
+    def at(self, time: float, event: Callable[[], None]) -> None:
+        self.events.append((time, event))
+
+    def sleep(self, seconds: float) -> None:
+        self.time += seconds
+        self.slept += seconds
+
+    def stop_process(self, seconds: float) -> None:
+        self.time += seconds
+
+
+class Machine:
+    """CPU counters of a machine that is busy a quarter of the time."""
+
+    def __init__(self, clock: ScriptedClock, cores: tuple[int, ...] = (0, 1)) -> None:
+        self.clock = clock
+        self.cores = cores
+
+    def read(self) -> CpuTimes:
+        time = self.clock.time - self.clock.slept
+        return CpuTimes(self.cores, [(time, 0.0, 3 * time, 0.0)] * (len(self.cores) + 1))
+
+
+def sampled(clock: ScriptedClock, machine: Machine, *, interval: float = 0.05, samples: int = 100) -> list[Window]:
+    windows: list[Window] = []
+    Sampler(Plan(interval, samples, {"cpu": CpuProbe(machine.read)}), clock, windows.append).run()
+    return windows
+
+
+def cpu_of(window: Window) -> CpuSamples:
+    [samples] = window.samples
+    assert isinstance(samples, CpuSamples)
+    return samples
+
+
+def test_every_window_has_its_samples_and_the_next_begins_where_it_ended() -> None:
+    clock = ScriptedClock(until=15.01)
+    windows = sampled(clock, Machine(clock))
+    assert [window.observations for window in windows] == [100, 100, 100]
+    assert [window.start_ms - WALL_MS for window in windows] == [0, 5000, 10_000]
+    assert [window.duration_s for window in windows] == [pytest.approx(5.0)] * 3
+    for window in windows:
+        assert cpu_of(window).series == [[pytest.approx(0.25)] * 100] * 3
+
+
+def test_the_schedule_does_not_drift_although_every_sample_is_late() -> None:
+    clock = ScriptedClock(until=500.0, late=0.013)
+    sampled(clock, Machine(clock))
+    assert clock.waits[9998] == pytest.approx(9999 * 0.05, abs=1e-9)
+
+
+def test_deadlines_that_have_passed_are_not_made_up_for() -> None:
+    clock = ScriptedClock(until=1.0)
+    clock.at(0.5, lambda: clock.stop_process(0.22))
+    windows = sampled(clock, Machine(clock))
+    assert [round(wait, 6) for wait in clock.waits[9:12]] == [0.5, 0.75, 0.8]
+    assert [window.observations for window in windows] == [16]
+
+
+def test_the_unfinished_window_is_delivered_at_the_end() -> None:
+    clock = ScriptedClock(until=1.01)
+    [window] = sampled(clock, Machine(clock))
+    assert window.observations == 20
+    assert window.duration_s == pytest.approx(1.0)
+
+
+def test_nothing_is_delivered_when_stopped_before_the_first_sample() -> None:
+    clock = ScriptedClock(until=0.0)
+    assert sampled(clock, Machine(clock)) == []
+
+
+def test_a_core_that_goes_and_comes_cuts_the_window() -> None:
+    clock = ScriptedClock(until=3.01)
+    machine = Machine(clock, (0, 1, 2))
+    clock.at(1.02, lambda: setattr(machine, "cores", (0, 2)))
+    clock.at(2.02, lambda: setattr(machine, "cores", (0, 1, 2)))
+    windows = sampled(clock, machine)
+    assert [cpu_of(window).cores for window in windows] == [(0, 1, 2), (0, 2), (0, 1, 2)]
+    assert [window.observations for window in windows] == [20, 19, 19]
+    assert [window.start_ms - WALL_MS for window in windows] == [0, 1050, 2050]
+
+
+@pytest.mark.parametrize("slept", [0.6, 3.0, 86_400.0])
+def test_no_window_spans_sleep_of_the_machine(slept: float) -> None:
+    clock = ScriptedClock(until=slept + 4.01)
+    clock.at(2.0, lambda: clock.sleep(slept))
+    first, second = sampled(clock, Machine(clock))
+    assert first.start_ms + first.duration_s * 1000 == pytest.approx(WALL_MS + 1950)
+    assert second.start_ms == pytest.approx(WALL_MS + 2000 + slept * 1000)
+    assert first.observations == 39
+
+
+def test_no_window_spans_a_stop_of_the_process_beyond_the_bound() -> None:
+    clock = ScriptedClock(until=34.01)
+    clock.at(2.0, lambda: clock.stop_process(30.0))
+    first, second = sampled(clock, Machine(clock))
+    assert (first.observations, second.observations) == (39, 40)
+    assert second.start_ms == WALL_MS + 32_000
+
+
+def test_a_busy_machine_that_makes_a_sample_late_does_not_lose_it() -> None:
+    clock = ScriptedClock(until=8.01)
+    clock.at(2.0, lambda: clock.stop_process(4.0))
+    windows = sampled(clock, Machine(clock))
+    assert windows[0].observations == 40 + 40
+    assert windows[0].duration_s == pytest.approx(8.0)
+
+
+def test_a_wall_clock_that_jumps_within_a_window_moves_only_the_next() -> None:
+    clock = ScriptedClock(until=10.01)
+    clock.at(2.0, lambda: setattr(clock, "wall", -3600.0))
+    first, second = sampled(clock, Machine(clock))
+    assert (first.start_ms, first.duration_s) == (WALL_MS, pytest.approx(5.0))
+    assert second.start_ms == WALL_MS + 5000 - 3_600_000
+
+
+def test_slow_intervals_keep_their_schedule() -> None:
+    clock = ScriptedClock(until=601.0)
+    windows = sampled(clock, Machine(clock), interval=60.0, samples=5)
+    assert [window.observations for window in windows] == [5, 5]
+
+
+def test_other_metrics_are_sampled_about_once_a_second() -> None:
+    clock = ScriptedClock(until=10.01)
+    windows: list[Window] = []
+    probes = {"cpu": CpuProbe(Machine(clock).read), "memory": Gauges(Memory, lambda: (0.5,))}
+    Sampler(Plan(0.05, 100, probes), clock, windows.append).run()
+    for window in windows:
+        _, memory = window.samples
+        assert isinstance(memory, QuantitySamples)
+        assert memory.series == [[0.5] * 5]
+
+
+def test_a_failing_probe_is_left_out_and_logged_once_until_it_works_again(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    clock = ScriptedClock(until=15.01)
+    broken = True
+
+    def read() -> tuple[float]:
+        if broken:
+            raise PermissionError("no")
+        return (0.5,)
+
+    def mend() -> None:
+        nonlocal broken
+        broken = False
+
+    clock.at(7.0, mend)
+    windows: list[Window] = []
+    probes = {"cpu": CpuProbe(Machine(clock).read), "memory": Gauges(Memory, read)}
+    Sampler(Plan(0.05, 100, probes), clock, windows.append).run()
+    assert [len(window.samples) for window in windows] == [1, 2, 2]
+    assert [record.getMessage() for record in caplog.records] == [
+        "memory cannot be sampled: no",
+        "memory can be sampled again",
+    ]
+
+
+def test_a_cpu_that_cannot_be_sampled_ends_the_sampling() -> None:
+    clock = ScriptedClock(until=1.0)
+
+    def read() -> CpuTimes:
+        raise OSError("no /proc")
+
+    with pytest.raises(OSError, match="no /proc"):
+        Sampler(Plan(0.05, 100, {"cpu": CpuProbe(read)}), clock, lambda _: None).run()
