@@ -16,7 +16,7 @@ from contract.report import Report
 from service.stores.embedded.histograms import pack_one
 from service.stores.embedded.series import SeriesIndex
 
-__all__ = ["SCHEMA", "Head"]
+__all__ = ["SCHEMA", "Head", "marked"]
 
 SCHEMA = pa.schema(
     [
@@ -88,8 +88,13 @@ class Head:
         """The series and ends of all windows of the series that `streams` marks, a part at a time."""
         for batch in self.batches():
             series, time = batch["series"].to_numpy(), batch["time"].to_numpy()
-            chosen = streams[series]
+            chosen = marked(series, streams)
             yield series[chosen], time[chosen]
+
+
+def marked(series: npt.NDArray[np.integer], flags: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """Which of `series` are marked in `flags`, by number; series that are newer than `flags` are not."""
+    return flags.take(series, mode="clip") & (series < len(flags))
 
 
 def columns(entries: Sequence[_Entry]) -> pa.RecordBatch:

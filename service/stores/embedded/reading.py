@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from analytics.windows import Windows, concatenate, merge
 from service.stores.embedded.catalog import tier_table
-from service.stores.embedded.head import SCHEMA, Head
+from service.stores.embedded.head import SCHEMA, Head, marked
 from service.stores.embedded.plan import RAW, Piece, plan
 from service.stores.embedded.rollups import ROLLUP_COLUMNS, windows_of, windows_of_rollup
 from service.stores.embedded.segments import Segment
@@ -128,6 +128,6 @@ def _in_memory(heads: Sequence[Head], chosen: Selection) -> Iterator[Windows]:
     for head in heads:
         for batch in head.batches():
             series, time = batch["series"].to_numpy(), batch["time"].to_numpy()
-            rows = np.flatnonzero(wanted[series] & (time >= chosen.start_ms) & (time < chosen.end_ms))
+            rows = np.flatnonzero(marked(series, wanted) & (time >= chosen.start_ms) & (time < chosen.end_ms))
             if len(rows):
                 yield windows_of(batch.take(pa.array(rows)), chosen.bounded, histograms=chosen.histograms)
