@@ -1,0 +1,56 @@
+"""A service that all plain tests share, and services of a test's own."""
+
+from collections.abc import Callable, Iterator
+from itertools import count
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.service.running import RunningService
+
+StartService = Callable[..., RunningService]
+
+_numbers = count(1)
+
+
+@pytest.fixture(scope="session")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
+    """A service that flushes all the time, so that answers come from memory and from disk."""
+    with RunningService(tmp_path_factory.mktemp("shared") / "data", "--flush-interval", "0.3") as service:
+        yield service
+        assert service.stop() == 0, service.log
+        assert "Traceback" not in service.log
+
+
+@pytest.fixture(scope="session")
+def client(service: RunningService) -> Iterator[httpx.Client]:
+    """A client of the shared service."""
+    with service.client() as client:
+        yield client
+
+
+@pytest.fixture
+def user() -> str:
+    """A user that no other test has."""
+    return f"user-{next(_numbers)}"
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path) -> Path:
+    """A folder for a service's data, not made yet."""
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def start(data_dir: Path) -> Iterator[StartService]:
+    """Starts services on `data_dir`, and makes sure that none is left."""
+    started: list[RunningService] = []
+
+    def start(*arguments: str, **options: object) -> RunningService:
+        started.append(RunningService(data_dir, *arguments, **options))  # type: ignore[arg-type]
+        return started[-1]
+
+    yield start
+    for service in started:
+        service.kill()
