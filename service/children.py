@@ -35,18 +35,24 @@ class Child:
             start_new_session=True,
         )
 
+    @property
+    def ended(self) -> bool:
+        """Whether it does not run any more."""
+        return self._process.poll() is not None
+
     def check(self) -> None:
         """Raises ChildEnded where it does not run any more."""
         code = self._process.poll()
         if code is not None:
-            raise ChildEnded(f"the {self.name} ended ({_how(code)}); if it said why, that stands above")
+            seen = "" if code < 0 else "; see above"
+            raise ChildEnded(f"the {self.name} ended ({_how(code)}){seen}")
 
     def stop(self, patience_s: float) -> str:
         """Ask it to end, and kill it where it has not after `patience_s`.
 
         Returns what went wrong, or nothing.
         """
-        if self._process.poll() is not None:
+        if self.ended:
             return ""
         self._process.terminate()
         try:

@@ -10,7 +10,7 @@ def machine(url: str, user: str | None, *, token: bool = False) -> list[str]:
     if user is None:
         return []
     address = f"{url}/api/v1/metrics/cpuLoadAvg/byUser/{quote(user, safe=':')}"
-    return _command(f"This machine, {user}, every 5 s (a first value comes soon)", f"{address}?resample_rate=5s", token)
+    return _command(f"This machine, {user}, in steps of 5 s", f"{address}?resample_rate=5s", token)
 
 
 def fleet(url: str, user: str | None, *, token: bool = False) -> list[str]:

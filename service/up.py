@@ -87,7 +87,7 @@ class _Up:
         self._port = settings.port or _free_port(settings.host)
         self._config = {"LOADLENS_CONFIG": config} if config else {}
         self._children: list[Child] = []
-        self._console = Console(highlight=False, soft_wrap=True)
+        self._console = Console(highlight=False, markup=False, soft_wrap=True)
         self.url = f"http://{_reachable(settings.host)}:{self._port}"
         self.failed = False
 
@@ -111,6 +111,8 @@ class _Up:
         """End the children, the newest first: the agent's last window still finds the service."""
         _on_end(self._kill)
         for child in reversed(self._children):
+            if child.ended:
+                continue
             self.say(f"Stopping the {child.name} ...")
             problem = child.stop(_AGENT_STOP_S if child.name == "agent" else _SERVICE_STOP_S)
             if problem:
@@ -162,12 +164,12 @@ class _Up:
     def _demonstrate(self) -> str:
         """Load the fleet where it is not there yet; returns the name of one of its machines."""
         from service.demo.client import Client, ClientError
-        from service.demo.command import default_data
+        from service.demo.command import planetlab
         from service.demo.demonstration import demonstrate
-        from service.demo.fleet import FleetError, read_fleet
+        from service.demo.fleet import FleetError
 
         try:
-            fleet = read_fleet(default_data())
+            fleet = planetlab()
             demonstrate(fleet, Client(self.url, self._settings.token), self._console, again=False)
         except (ClientError, FleetError) as error:
             raise UpError(f"the fleet could not be loaded: {error}") from None
@@ -175,12 +177,11 @@ class _Up:
 
     def _service_environ(self) -> dict[str, str]:
         """The service's settings as the environment gives them, whatever they came from here."""
-        values = {setting: getattr(self._settings, setting.name) for setting in settings_of(ServiceSettings)}
-        texts = {
-            setting.variable: str(value) if setting.secret else setting.shown(value)
-            for setting, value in values.items()
-            if value is not None
-        }
+        texts = {}
+        for setting in settings_of(ServiceSettings):
+            value = getattr(self._settings, setting.name)
+            if value is not None:
+                texts[setting.variable] = str(value) if setting.secret else setting.shown(value)
         return texts | {"LOADLENS_PORT": str(self._port)}
 
     def _agent_environ(self) -> dict[str, str]:
@@ -231,7 +232,8 @@ def _check_free(host: str, port: int) -> None:
         socket.create_server((host, port), family=_family(host)).close()
     except OSError as error:
         raise UpError(
-            f"cannot listen on {host}:{port}: {error.strerror}; choose another --port, or stop what uses this one"
+            f"cannot listen on {host}:{port}: {os.strerror(error.errno or 0)}; "
+            "choose another --port, or stop what uses this one"
         ) from None
 
 

@@ -13,9 +13,9 @@ from contract.settings import Settings, fail, load
 from service import hints
 from service.demo.client import Client, ClientError
 from service.demo.demonstration import demonstrate
-from service.demo.fleet import FleetError, read_fleet
+from service.demo.fleet import Fleet, FleetError, read_fleet
 
-__all__ = ["DemoSettings", "default_data", "main"]
+__all__ = ["DemoSettings", "main", "planetlab"]
 
 _PROGRAM = "loadlens-service demo"
 _DESCRIPTION = """\
@@ -63,9 +63,9 @@ class DemoSettings(Settings, frozen=True, kw_only=True):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code: 0, 1 for a failure, 2 for a wrong setting."""
     settings = load(DemoSettings, argv, program=_PROGRAM, description=_DESCRIPTION, epilog=_EPILOG)
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, markup=False, soft_wrap=True)
     try:
-        fleet = read_fleet(settings.data or default_data())
+        fleet = read_fleet(settings.data) if settings.data else planetlab()
     except FleetError as error:
         fail(_PROGRAM, str(error))
     if settings.users is not None:
@@ -82,6 +82,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0 if done else 1
 
 
-def default_data() -> Path:
+def planetlab() -> Fleet:
     """The whole fleet where it lies beside the checkout of the project, otherwise the sample that comes with it."""
-    return _FULL if _FULL.exists() else _SAMPLE
+    return read_fleet(_FULL if _FULL.exists() else _SAMPLE, "PlanetLab node")

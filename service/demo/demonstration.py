@@ -35,13 +35,10 @@ def demonstrate(fleet: Fleet, client: Client, console: Console, *, again: bool) 
 
 def _description(todo: Plan) -> str:
     fleet = todo.fleet
-    size = f"{len(fleet.users):,} machines, {len(fleet):,} windows of five minutes"
-    until = f"up to {_moment(fleet.last_ms)}"
+    size = f"{len(fleet.users):,} machines, {len(fleet):,} windows of five minutes, until {_moment(fleet.last_ms)}"
     if todo.continues_after_ms is not None:
-        return f"The fleet, which ended {_moment(todo.continues_after_ms)}, goes on: {size}, {until}."
-    return (
-        f"A fleet of {size}, {until}.\nEach window is a recorded mean: one observation, no variance, no single cores."
-    )
+        return f"The fleet, which ended {_moment(todo.continues_after_ms)}, goes on:\n{size}."
+    return f"{size}.\nEach window is a recorded mean: one observation, no variance, no single cores."
 
 
 def _summary(loaded: Loaded) -> str:

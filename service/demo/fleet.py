@@ -34,6 +34,8 @@ class Fleet:
     """When each window ends, epoch milliseconds."""
     percent: npt.NDArray[np.number]
     """The utilization of each window, 0 to 100."""
+    system: str
+    """What the machines run, as far as is known."""
 
     def __len__(self) -> int:
         return len(self.end_ms)
@@ -70,10 +72,10 @@ class Fleet:
         counts = np.add.reduceat(kept, self.bounds[:-1], dtype=np.int64) if len(self) else np.zeros(0, np.int64)
         users = [user for user, count in zip(self.users, counts, strict=True) if count]
         bounds = np.concatenate([[0], np.cumsum(counts[counts > 0])])
-        return Fleet(users, bounds, self.end_ms[kept], self.percent[kept])
+        return replace(self, users=users, bounds=bounds, end_ms=self.end_ms[kept], percent=self.percent[kept])
 
 
-def read_fleet(path: Path) -> Fleet:
+def read_fleet(path: Path, system: str = "recorded") -> Fleet:
     """The fleet of a Parquet file with the columns `time`, `user_id` and `utilization_percent`.
 
     Days without any window are left out: the days of the file follow each other. Raises FleetError.
@@ -100,6 +102,7 @@ def read_fleet(path: Path) -> Fleet:
         bounds=np.append(starts, len(machine)),
         end_ms=ends[order],
         percent=percent[order],
+        system=system,
     )
 
 

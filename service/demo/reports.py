@@ -14,9 +14,8 @@ import numpy as np
 from contract.histogram import LINEAR, flatten
 from service.demo.fleet import WINDOW_MS, Fleet
 
-__all__ = ["OS_VERSION", "Batch", "batches"]
+__all__ = ["Batch", "batches"]
 
-OS_VERSION = "PlanetLab node"
 _BATCH_REPORTS = 4000
 """About 1.2 MB, a seventh of what the service takes at once."""
 
@@ -37,7 +36,7 @@ def batches(fleet: Fleet) -> Iterator[Batch]:
     """
     # Reports differ in user, time and value only, so the texts around these are made once for each.
     values, which = np.unique(fleet.percent, return_inverse=True)
-    tails = [_tail(value / 100) for value in values.tolist()]
+    tails = [_tail(value / 100, fleet.system) for value in values.tolist()]
     lines: list[str] = []
     for user, (first, last) in zip(fleet.users, pairwise(fleet.bounds.tolist()), strict=True):
         head = f'{{"user_id":{json.dumps(user)},"start_timestamp":'
@@ -59,7 +58,7 @@ def _cut(lines: list[str]) -> Iterator[Batch]:
         yield Batch("".join(some).encode(), len(some))
 
 
-def _tail(share: float) -> str:
+def _tail(share: float, system: str) -> str:
     """What follows a report's times, for one value."""
     cpu = {
         "type": "CPU",
@@ -70,5 +69,5 @@ def _tail(share: float) -> str:
         "max_utilization": share,
         "histogram": flatten({LINEAR.index(share): 1}),
     }
-    members = {"observations_per_metric": 1, "os_type": "Linux", "os_version": OS_VERSION, "metrics": [cpu]}
+    members = {"observations_per_metric": 1, "os_type": "Linux", "os_version": system, "metrics": [cpu]}
     return "," + json.dumps(members, separators=(",", ":"))[1:] + "\n"
