@@ -82,10 +82,12 @@ class Connection:
             self._http.sock.settimeout(timeout_s)
         self._http.request("POST", self._target, body, headers)
         response = self._http.getresponse()
-        answer = Answer(response.status, response.read(_ANSWER_BYTES), _seconds(response.getheader("Retry-After")))
+        content = response.read(_ANSWER_BYTES)
         if not response.isclosed():
+            if response.length and len(content) < _ANSWER_BYTES:
+                raise http.client.IncompleteRead(content, response.length)
             self.close()
-        return answer
+        return Answer(response.status, content, _seconds(response.getheader("Retry-After")))
 
     def close(self) -> None:
         """Close the connection; the next post opens it again."""

@@ -10,6 +10,7 @@ from queue import Empty, SimpleQueue
 from threading import Event, Thread
 from types import FrameType
 
+from agent.backoff import Backoff
 from agent.clock import SystemClock
 from agent.connection import Connection
 from agent.identity import identity
@@ -70,7 +71,7 @@ def _outbox(settings: AgentSettings, inbox: Inbox) -> tuple[Outbox, list[int]]:
     directory = settings.spool_dir or default_spool_dir(os.environ)
     spool = Spool(directory, settings.spool_bytes, settings.spool_age)
     connection = Connection(settings.url, settings.token)
-    sender = Sender(spool, connection, RefusedFile(directory))
+    sender = Sender(spool, connection, RefusedFile(directory), Backoff())
     _log.info("reports go to %s; %d wait in %s", connection.url, spool.waiting, directory)
     return Service(spool, sender, _start("sender", sender.run, inbox, says_end=False)), spool.given_out
 

@@ -57,13 +57,13 @@ class Sender:
     and the others go on. Any other answer, or none, is tried again later, with the same report first.
     """
 
-    def __init__(self, spool: Spool, connection: Connection, refused: RefusedFile) -> None:
+    def __init__(self, spool: Spool, connection: Connection, refused: RefusedFile, backoff: Backoff) -> None:
         self.refused = 0
         """How many reports the service has refused since the agent started."""
         self._spool = spool
         self._connection = connection
         self._refused_file = refused
-        self._backoff = Backoff()
+        self._backoff = backoff
         self._limit = MOST_REPORTS
         self._trouble: str | None = None
         self._wake = Event()

@@ -115,7 +115,7 @@ class Spool:
         if self._file is not None:
             try:
                 self._file.write(self._unwritten, self._done, self._uncounted)
-                if not self.waiting:
+                if self.waiting <= 1:
                     self._file.shrink()
             except sqlite3.Error as error:
                 self._failed(error)

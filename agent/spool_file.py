@@ -120,7 +120,8 @@ class SpoolFile:
         """Give disk space back that a long backlog has taken."""
         (free,) = self._db.execute("PRAGMA freelist_count").fetchone()
         if free > _VACUUM_PAGES:
-            self._db.execute("PRAGMA incremental_vacuum").fetchall()
+            # As a script: a mere execute() stops after the first page.
+            self._db.executescript("PRAGMA incremental_vacuum")
 
     def close(self) -> None:
         """Close the file, which lets go of the lock."""

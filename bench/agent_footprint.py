@@ -46,6 +46,7 @@ class Sink(BaseHTTPRequestHandler):
     """Takes everything."""
 
     protocol_version = "HTTP/1.1"
+    wbufsize = -1
 
     def do_POST(self) -> None:
         """Read the body and accept it."""

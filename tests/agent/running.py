@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Event, Lock, Thread
-from typing import Any
+from typing import Any, Self
 
 from contract.report import Report, decode_report
 
@@ -118,6 +118,8 @@ def serving(service: FakeService, port: int = 0) -> Iterator[FakeService]:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        # Head and body in one segment, as real services send them.
+        wbufsize = -1
 
         def do_POST(self) -> None:
             assert self.path == "/api/v1/metrics", self.path
@@ -186,8 +188,9 @@ class RunningAgent:
 
     @staticmethod
     def _read(stream: Any, lines: list[str]) -> None:
+        # Line by line: a test looks on while the process runs.
         for line in stream:
-            lines.append(line.rstrip("\n"))
+            lines.append(line.rstrip("\n"))  # noqa: PERF401
         stream.close()
 
     def says(self, words: str) -> bool:
@@ -206,7 +209,7 @@ class RunningAgent:
         self.process.send_signal(number)
         return self.ended()
 
-    def __enter__(self) -> "RunningAgent":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -1,5 +1,6 @@
 """The agent as a process: what it reports, what it survives, how it ends."""
 
+import itertools
 import os
 import re
 import signal
@@ -37,7 +38,7 @@ def spooled(directory: Path) -> list[int]:
 
 
 def assert_no_window_is_missing(reports: list[Report]) -> None:
-    for before, after in zip(reports, reports[1:], strict=False):
+    for before, after in itertools.pairwise(reports):
         assert abs(after.start_timestamp - before.end_timestamp) < 10, "windows follow each other"
     assert all(report.observations_per_metric == 10 for report in reports[:-1])
 
@@ -84,8 +85,9 @@ def test_dry_run_prints_reports_and_leaves_the_spool_alone(tmp_path: Path) -> No
 
 
 def test_a_reader_of_printed_reports_that_has_enough_ends_the_agent_quietly() -> None:
-    command = f"set -o pipefail; {sys.executable} -m agent --dry-run --interval 10ms --samples 3 --log-level error | head -n 2"
-    done = subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, timeout=30, check=False)
+    agent = f"{sys.executable} -m agent --dry-run --interval 10ms --samples 3 --log-level error"
+    command = ["bash", "-c", f"set -o pipefail; {agent} | head -n 2"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, timeout=30, check=False)
     assert (done.returncode, done.stdout.count(b"\n"), done.stderr) == (0, 2, b"")
 
 

@@ -16,14 +16,18 @@ OTHER = "02:42:ac:11:00:02"
     [
         pytest.param([Interface("eth0", 2, MAC, True)], MAC, id="the only one"),
         pytest.param([Interface("eth1", 3, OTHER, True), Interface("eth0", 2, MAC, True)], MAC, id="lowest index"),
-        pytest.param([Interface("lo", 1, "00:00:00:00:00:00", False), Interface("eth0", 2, MAC, True)], MAC, id="loopback"),
+        pytest.param(
+            [Interface("lo", 1, "00:00:00:00:00:00", False), Interface("eth0", 2, MAC, True)], MAC, id="loopback"
+        ),
         pytest.param([Interface("docker0", 2, OTHER, False), Interface("wlan0", 5, MAC, True)], MAC, id="docker"),
         pytest.param([Interface("bond0", 2, OTHER, False), Interface("eno1", 5, MAC, True)], MAC, id="hardware first"),
         pytest.param([Interface("eth0", 7, MAC, False)], MAC, id="in a container"),
         pytest.param([Interface("tun0", 2, "", False), Interface("eth0", 7, MAC, False)], MAC, id="no address"),
         pytest.param([Interface("veth12", 2, OTHER, False)], None, id="virtual only"),
         pytest.param([], None, id="none"),
-        pytest.param([Interface("lo0", 1, ""), Interface("awdl0", 3, OTHER), Interface("en0", 6, MAC)], MAC, id="macOS"),
+        pytest.param(
+            [Interface("lo0", 1, ""), Interface("awdl0", 3, OTHER), Interface("en0", 6, MAC)], MAC, id="macOS"
+        ),
         pytest.param(
             [Interface("vEthernet (WSL)", 2, OTHER), Interface("Ethernet", 6, MAC.upper().replace(":", "-"))],
             MAC,

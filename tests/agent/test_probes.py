@@ -68,7 +68,9 @@ def test_counters_become_rates_added_up_over_the_devices() -> None:
 
 
 def test_a_device_that_comes_or_goes_adds_nothing_for_that_sample() -> None:
-    assert rates({"a": (0, 0), "gone": (9, 9)}, {"a": (2, 2), "new": (7000, 7000)}, {"a": (2, 2), "new": (7004, 7000)}) == [
+    assert rates(
+        {"a": (0, 0), "gone": (9, 9)}, {"a": (2, 2), "new": (7000, 7000)}, {"a": (2, 2), "new": (7004, 7000)}
+    ) == [
         [1.0, 2.0],
         [1.0, 0.0],
     ]

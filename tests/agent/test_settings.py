@@ -88,5 +88,7 @@ def test_a_token_is_never_shown(capsys: pytest.CaptureFixture[str]) -> None:
         ({"HOME": "/c/ann", "LOCALAPPDATA": "/c/ann/local"}, "win32", False, "/c/ann/local/loadlens-agent"),
     ],
 )
-def test_the_spool_is_where_the_system_keeps_such_data(environ: dict[str, str], system: Any, root: bool, place: str) -> None:
+def test_the_spool_is_where_the_system_keeps_such_data(
+    environ: dict[str, str], system: Any, root: bool, place: str
+) -> None:
     assert default_spool_dir(environ, system, root=root) == Path(place)

@@ -1,0 +1,198 @@
+"""The spool: what waits is on disk, bounded, in order, and survives what happens to the file."""
+
+import logging
+import sqlite3
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.spool import IN_MEMORY, Spool, SpoolInUse
+
+MIB = 1024 * 1024
+DAY_S = 86_400.0
+T = 1_800_000_000_000
+
+
+def opened(directory: Path, max_bytes: int = 64 * MIB, max_age_s: float = DAY_S) -> Spool:
+    return Spool(directory, max_bytes, max_age_s)
+
+
+def bodies(spool: Spool, max_count: int = 10_000, max_bytes: int = 10**9) -> list[bytes]:
+    return [entry.body for entry in spool.peek(max_count, max_bytes)]
+
+
+def test_reports_come_back_in_order_after_a_restart(tmp_path: Path) -> None:
+    spool = opened(tmp_path / "new" / "directory")
+    for number in range(5):
+        spool.put(b"%d" % number, T + number)
+    spool.close()
+    again = opened(tmp_path / "new" / "directory")
+    assert bodies(again) == [b"0", b"1", b"2", b"3", b"4"]
+    assert again.waiting == 5
+    assert again.given_out == [T, T + 1, T + 2, T + 3, T + 4]
+    again.close()
+
+
+def test_what_is_done_does_not_come_back_but_its_end_is_remembered(tmp_path: Path) -> None:
+    spool = opened(tmp_path)
+    for number in range(5):
+        spool.put(b"%d" % number, T + number)
+    spool.done(spool.peek(3, MIB))
+    assert (spool.waiting, bodies(spool)) == (2, [b"3", b"4"])
+    spool.close()
+    again = opened(tmp_path)
+    assert (again.waiting, bodies(again)) == (2, [b"3", b"4"])
+    assert len(again.given_out) == 5
+    again.close()
+
+
+def test_a_look_is_bounded_by_count_and_bytes_but_never_empty(tmp_path: Path) -> None:
+    spool = opened(tmp_path)
+    for _ in range(5):
+        spool.put(b"x" * 100, T)
+    assert len(spool.peek(2, MIB)) == 2
+    assert len(spool.peek(10, 350)) == 3
+    assert len(spool.peek(10, 1)) == 1
+    spool.close()
+
+
+def test_the_oldest_are_dropped_for_room_and_the_count_survives(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    spool = opened(tmp_path, max_bytes=1000)
+    for number in range(14):
+        spool.put(b"%03d" % number + b"x" * 97, T + number)
+    assert (spool.waiting, spool.dropped) == (10, 4)
+    assert bodies(spool)[0].startswith(b"004")
+    assert "1 reports dropped" in caplog.text
+    spool.close()
+    again = opened(tmp_path, max_bytes=1000)
+    assert (again.waiting, again.dropped) == (10, 4)
+    again.close()
+
+
+def test_reports_that_are_too_old_are_dropped(tmp_path: Path) -> None:
+    spool = opened(tmp_path, max_age_s=60.0)
+    for number in range(10):
+        spool.put(b"x", T + number * 10_000)
+    assert (spool.waiting, spool.dropped) == (7, 3)
+    spool.put(b"y", T + 86_400_000)
+    assert (bodies(spool), spool.dropped) == ([b"y"], 10)
+    spool.close()
+
+
+def test_a_report_dropped_while_it_is_sent_is_counted_once(tmp_path: Path) -> None:
+    spool = opened(tmp_path, max_bytes=300)
+    for number in range(3):
+        spool.put(b"%d" % number + b"x" * 99, T)
+    under_way = spool.peek(2, MIB)
+    spool.put(b"3" + b"x" * 99, T)
+    spool.done(under_way)
+    assert [body[:1] for body in bodies(spool)] == [b"2", b"3"]
+    assert spool.waiting == 2
+    spool.close()
+
+
+def test_a_second_user_is_refused_as_long_as_the_first_is_there(tmp_path: Path) -> None:
+    spool = opened(tmp_path)
+    with pytest.raises(SpoolInUse, match="--spool-dir"):
+        opened(tmp_path)
+    spool.close()
+    opened(tmp_path).close()
+
+
+@pytest.mark.parametrize("content", [b"\0" * 8192, b"SQLite format 3\0" + b"\xff" * 8176, b"no database " * 1000])
+def test_a_file_that_is_no_spool_is_put_aside(content: bytes, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "spool.db").write_bytes(content)
+    spool = opened(tmp_path)
+    spool.put(b"x", T)
+    spool.close()
+    again = opened(tmp_path)
+    assert bodies(again) == [b"x"]
+    again.close()
+    assert (tmp_path / "spool.db.damaged").read_bytes() == content
+    assert "is damaged" in caplog.text
+
+
+def test_the_spool_of_a_newer_agent_is_put_aside(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    opened(tmp_path).close()
+    db = sqlite3.connect(tmp_path / "spool.db")
+    db.execute("PRAGMA user_version = 99")
+    db.close()
+    opened(tmp_path).close()
+    assert "its format is version 99; this agent knows version 1" in caplog.text
+    assert (tmp_path / "spool.db.damaged").exists()
+
+
+def test_a_spool_that_is_damaged_while_in_use_is_put_aside_and_what_is_lost_is_counted(tmp_path: Path) -> None:
+    spool = opened(tmp_path)
+    for number in range(1000):
+        spool.put(b"x" * 2000, T + number)
+    with (tmp_path / "spool.db").open("r+b") as file:
+        file.seek(4096)
+        file.write(b"\xff" * 1_500_000)
+    spool.peek(10_000, 10**9)
+    assert (spool.waiting, spool.dropped) == (0, 1000)
+    spool.put(b"y", T + 2000)
+    assert bodies(spool) == [b"y"]
+    spool.close()
+    again = opened(tmp_path)
+    assert (again.waiting, again.dropped) == (1, 1000)
+    again.close()
+
+
+def test_without_a_disk_a_bounded_number_waits_in_memory(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "file").touch()
+    spool = opened(tmp_path / "file")
+    for number in range(IN_MEMORY + 5):
+        spool.put(b"%d" % number, T + number)
+    assert (spool.waiting, spool.dropped) == (IN_MEMORY, 5)
+    assert bodies(spool)[0] == b"5"
+    spool.done(spool.peek(10, MIB))
+    assert bodies(spool)[0] == b"15"
+    spool.put(b"last", T)
+    assert (spool.waiting, spool.dropped) == (IN_MEMORY - 9, 5)
+    assert caplog.records[0].levelno == logging.WARNING
+    spool.close()
+
+
+def test_a_backlog_gives_its_disk_space_back(tmp_path: Path) -> None:
+    spool = opened(tmp_path)
+    for number in range(500):
+        spool.put(b"x" * 10_000, T + number)
+    spool.done(spool.peek(500, 10**9))
+    spool.put(b"y", T + 500)
+    spool.done(spool.peek(1, MIB))
+    spool.put(b"z", T + 501)
+    spool.done(spool.peek(1, MIB))
+    spool.close()
+    assert (tmp_path / "spool.db").stat().st_size < 1_500_000
+
+
+STEPS = st.one_of(st.just(("put", 0)), st.tuples(st.just("done"), st.integers(1, 4)), st.just(("reopen", 0)))
+
+
+@given(steps=st.lists(STEPS, max_size=40))
+def test_it_is_a_queue_whatever_the_order_of_puts_takes_and_restarts(
+    steps: list[tuple[str, int]], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    directory = tmp_path_factory.mktemp("spool")
+    spool = opened(directory)
+    model: list[bytes] = []
+    number = 0
+    for step, count in steps:
+        if step == "put":
+            number += 1
+            spool.put(b"%d" % number, T + number)
+            model.append(b"%d" % number)
+        elif step == "done":
+            spool.done(spool.peek(count, MIB))
+            del model[:count]
+        else:
+            spool.close()
+            spool = opened(directory)
+            assert spool.given_out == [T + place for place in range(1, number + 1)]
+        assert (bodies(spool), spool.waiting) == (model, len(model))
+    spool.close()
