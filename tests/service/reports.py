@@ -62,8 +62,9 @@ def post(client: httpx.Client, *reports: JsonObject | Report, **headers: str) ->
 
 
 def history(client: httpx.Client, user_id: str, metric: str = "cpuLoadAvg", **query: Any) -> httpx.Response:
-    """Ask for a user's history, by default for all time in buckets of 52 weeks."""
-    query = {"start": 20_000_000_000, "end": "2040-01-01T00:00:00Z", "resample_rate": "52w"} | query
+    """Ask for a user's history; without a start for all time, in buckets of 52 weeks."""
+    if "start" not in query:
+        query = {"start": 20_000_000_000, "end": "2040-01-01T00:00:00Z", "resample_rate": "52w"} | query
     return client.get(f"{METRICS}/{metric}/byUser/{quote(user_id, safe='')}", params=query)
 
 

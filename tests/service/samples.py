@@ -59,6 +59,7 @@ class Recording:
     ) -> Report:
         """A report of CPU samples; without `detailed` it says what the original's client says and no more."""
         numbered = dict(cores) if isinstance(cores, Mapping) else dict(enumerate(cores))
+        assert {len(samples) for samples in numbered.values()} <= {len(whole)}
         self.windows.append(Window(machine, CPU, None, end_ms, whole))
         self.windows += [Window(machine, CPU, core, end_ms, samples) for core, samples in numbered.items()]
         total = Summary.of(whole.tolist(), LINEAR)
