@@ -56,7 +56,7 @@ def parse(body: bytes | memoryview | msgspec.Raw, now_ms: int, oldest_ms: int = 
         raise MalformedReport([problem_of(error)]) from None
     except RecursionError:
         raise MalformedReport([Problem("", "The JSON is nested too deeply; a report needs a few levels")]) from None
-    problems = [*check(report, now_ms)]
+    problems = check(report, now_ms)
     if report.end_timestamp < oldest_ms:
         problems.append(Problem("/end_timestamp", f"{report.end_timestamp} is older than windows are kept here"))
     if problems:
@@ -64,30 +64,36 @@ def parse(body: bytes | memoryview | msgspec.Raw, now_ms: int, oldest_ms: int = 
     return report
 
 
-def check(report: Report, now_ms: int) -> Iterator[Problem]:
+def check(report: Report, now_ms: int) -> list[Problem]:
     """Every disagreement within a decoded report, at the time `now_ms` (epoch milliseconds)."""
-    yield from _times(report, now_ms)
+    problems: list[Problem] = []
+    start_ms, end_ms = report.start_timestamp, report.end_timestamp
+    if not SECONDS_BELOW <= start_ms <= end_ms <= now_ms + FUTURE_MS:
+        problems += _times(start_ms, end_ms, now_ms)
+    if not (report.user_id.isprintable() and report.os_version.isprintable()):
+        problems += _unprintable(report)
+    metrics = report.typed_metrics()
+    if len(metrics) > 1 and len({type(metric) for metric in metrics}) < len(metrics):
+        problems.append(Problem("/metrics", "names a metric type twice; a report has each type at most once"))
+    for place, metric in enumerate(metrics):
+        if type(metric) is Cpu:
+            problems += _cpu(metric, f"/metrics/{place}", report.observations_per_metric)
+        else:
+            for quantity, distribution in metric.distributions():
+                pointer = f"/metrics/{place}/{quantity.attribute}"
+                problems += _distribution(quantity, distribution, pointer, report.observations_per_metric)
+    return problems
+
+
+def _unprintable(report: Report) -> Iterator[Problem]:
     for name, text in (("user_id", report.user_id), ("os_version", report.os_version)):
         if not text.isprintable():
             yield Problem(
                 f"/{name}", "has control or other unprintable characters; letters, digits and punctuation are right"
             )
-    metrics = report.typed_metrics()
-    if len(metrics) > 1 and len({type(metric) for metric in metrics}) < len(metrics):
-        yield Problem("/metrics", "names a metric type twice; a report has each type at most once")
-    for place, metric in enumerate(metrics):
-        pointer = f"/metrics/{place}"
-        if type(metric) is Cpu:
-            yield from _cpu(metric, pointer, report.observations_per_metric)
-        else:
-            for quantity, distribution in metric.distributions():
-                yield from _distribution(
-                    quantity, distribution, f"{pointer}/{quantity.attribute}", report.observations_per_metric
-                )
 
 
-def _times(report: Report, now_ms: int) -> Iterator[Problem]:
-    start, end = report.start_timestamp, report.end_timestamp
+def _times(start: int, end: int, now_ms: int) -> Iterator[Problem]:
     if end < start:
         yield Problem("/end_timestamp", f"{end} is before start_timestamp {start}")
     if end > now_ms + FUTURE_MS:
@@ -104,15 +110,24 @@ def _times(report: Report, now_ms: int) -> Iterator[Problem]:
             )
 
 
-def _cpu(cpu: Cpu, pointer: str, observations: int) -> Iterator[Problem]:
+def _cpu(cpu: Cpu, pointer: str, observations: int) -> Sequence[Problem]:
     cores = len(cpu.avg_utilization_by_core)
-    for name in _BY_CORE:
-        length = len(getattr(cpu, name))
-        if length != cores and length:
-            yield Problem(f"{pointer}/{name}", f"has {length} entries; {cores} is right, as in avg_utilization_by_core")
-            return
+    lists: tuple[Sequence[object], ...] = (
+        cpu.var_utilization_by_core, cpu.min_utilization_by_core, cpu.max_utilization_by_core,
+        cpu.histogram_by_core, cpu.cores,
+    )  # fmt: skip
+    for place, values in enumerate(lists):
+        if values and len(values) != cores:
+            detail = f"has {len(values)} entries; {cores} is right, as in avg_utilization_by_core"
+            return [Problem(f"{pointer}/{_BY_CORE[place]}", detail)]
     if cpu.cores and len(set(cpu.cores)) != cores:
-        yield Problem(f"{pointer}/cores", "names a core twice")
+        return [Problem(f"{pointer}/cores", "names a core twice")]
+    if cpu.min_utilization is UNSET and cpu.max_utilization is UNSET and cpu.histogram is UNSET and not any(lists[1:4]):
+        return ()
+    return [*_cpu_extras(cpu, pointer, observations)]
+
+
+def _cpu_extras(cpu: Cpu, pointer: str, observations: int) -> Iterator[Problem]:
     for name, detail in _disagreements(
         cpu.avg_utilization, cpu.min_utilization, cpu.max_utilization, cpu.histogram, observations, LINEAR
     ):

@@ -2,8 +2,8 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from itertools import chain
-from typing import TypeVar, cast
+from itertools import chain, repeat
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -37,8 +37,6 @@ are NaN, and the histogram is empty, where the report did not say them."""
 _CHUNK = 2048
 """Reports that are turned into columns together: some 3 ms of work."""
 _LONGEST = 2**31 - 1
-
-T = TypeVar("T")
 
 _Entry = tuple[tuple[int, ...], Report, Metric]
 """The series of a metric, the report it came in, the metric."""
@@ -110,60 +108,74 @@ def _cpu_columns(entries: Sequence[_Entry]) -> pa.RecordBatch:
     """A row for the whole machine and one for each core. This is the path of nearly every report."""
     cpus = cast("list[Cpu]", [metric for _, _, metric in entries])
     cores = [len(cpu.avg_utilization_by_core) for cpu in cpus]
-    widths = np.array(cores) + 1
+    places = _Places(cores)
     counts = np.array([report.observations_per_metric for _, report, _ in entries], np.int64)
-    zeros = [(0.0,) * number for number in range(max(cores) + 1)]
     return _batch(
         entries,
-        widths,
-        np.repeat(counts, widths),
-        [(cpu.avg_utilization, *cpu.avg_utilization_by_core) for cpu in cpus],
-        [
-            (cpu.var_utilization, *(cpu.var_utilization_by_core or zeros[number]))
-            for cpu, number in zip(cpus, cores, strict=True)
-        ],
-        _where_said([(cpu.min_utilization, cpu.min_utilization_by_core) for cpu in cpus], cores, math.nan),
-        _where_said([(cpu.max_utilization, cpu.max_utilization_by_core) for cpu in cpus], cores, math.nan),
-        _where_said([_packed(cpu) for cpu in cpus], cores, b""),
+        places.widths,
+        np.repeat(counts, places.widths),
+        places.numbers([cpu.avg_utilization for cpu in cpus], [cpu.avg_utilization_by_core for cpu in cpus], math.nan),
+        places.numbers([cpu.var_utilization for cpu in cpus], [cpu.var_utilization_by_core for cpu in cpus], 0.0),
+        places.numbers([cpu.min_utilization for cpu in cpus], [cpu.min_utilization_by_core for cpu in cpus], math.nan),
+        places.numbers([cpu.max_utilization for cpu in cpus], [cpu.max_utilization_by_core for cpu in cpus], math.nan),
+        places.histograms([cpu.histogram for cpu in cpus], [cpu.histogram_by_core for cpu in cpus]),
     )
 
 
-def _packed(cpu: Cpu) -> tuple[bytes | UnsetType, list[bytes]]:
-    whole = UNSET if cpu.histogram is UNSET else pack_one(cpu.histogram)
-    return whole, [*map(pack_one, cpu.histogram_by_core)]
+class _Places:
+    """Where the values of reports go that have one for the whole machine and one for each of `cores` cores."""
 
+    def __init__(self, cores: Sequence[int]) -> None:
+        self._cores = cores
+        self.widths = np.array(cores, np.int64) + 1
+        self._rows = int(self.widths.sum())
+        self._whole = np.cumsum(self.widths) - self.widths
+        self._is_core = np.ones(self._rows, np.bool_)
+        self._is_core[self._whole] = False
 
-def _where_said(
-    values: Sequence[tuple[T | UnsetType, Sequence[T]]], cores: Sequence[int], missing: T
-) -> Sequence[Sequence[T]]:
-    """For each report the value of the whole machine and those of its cores, `missing` where it did not say them."""
-    if all(whole is UNSET and not by_core for whole, by_core in values):
-        return [(missing,) * (sum(cores) + len(cores))]
-    return [
-        (missing if whole is UNSET else whole, *(by_core or (missing,) * number))
-        for (whole, by_core), number in zip(values, cores, strict=True)
-    ]
+    def numbers(
+        self, whole: Sequence[float | UnsetType], by_core: Sequence[Sequence[float]], missing: float
+    ) -> npt.NDArray[np.float64]:
+        """A column of numbers, `missing` where a report did not say them."""
+        values = np.full(self._rows, missing)
+        unsaid = whole.count(UNSET)
+        if unsaid < len(whole):
+            values[self._whole] = [missing if value is UNSET else value for value in whole] if unsaid else whole
+        if any(by_core):
+            if not all(by_core):
+                by_core = [said or (missing,) * cores for said, cores in zip(by_core, self._cores, strict=True)]
+            values[self._is_core] = np.fromiter(chain.from_iterable(by_core), np.float64)
+        return values
+
+    def histograms(
+        self, whole: Sequence[list[int] | UnsetType], by_core: Sequence[Sequence[list[int]]]
+    ) -> Sequence[bytes]:
+        """A column of packed histograms, empty where a report did not say them."""
+        if whole.count(UNSET) == len(whole) and not any(by_core):
+            return [b""] * self._rows
+        packed: list[bytes] = []
+        for one, some, cores in zip(whole, by_core, self._cores, strict=True):
+            packed.append(b"" if one is UNSET else pack_one(one))
+            packed.extend(map(pack_one, some) if some else repeat(b"", cores))
+        return packed
 
 
 def _other_columns(entries: Sequence[_Entry]) -> pa.RecordBatch:
     """A row for each quantity."""
-    distributions = [[one for _, one in metric.distributions()] for _, _, metric in entries]
+    found = [[one for _, one in metric.distributions()] for _, _, metric in entries]
+    ones = [*chain.from_iterable(found)]
+    widths = np.array([len(some) for some in found])
+    common = np.array([report.observations_per_metric for _, report, _ in entries], np.int64)
+    own = [-1 if one.observations is UNSET else one.observations for one in ones]
     return _batch(
         entries,
-        np.array([len(some) for some in distributions]),
-        np.array(
-            [
-                report.observations_per_metric if one.observations is UNSET else one.observations
-                for (_, report, _), some in zip(entries, distributions, strict=True)
-                for one in some
-            ],
-            np.int64,
-        ),
-        [[one.mean for one in some] for some in distributions],
-        [[one.variance for one in some] for some in distributions],
-        [[math.nan if one.minimum is UNSET else one.minimum for one in some] for some in distributions],
-        [[math.nan if one.maximum is UNSET else one.maximum for one in some] for some in distributions],
-        [[b"" if one.histogram is UNSET else pack_one(one.histogram) for one in some] for some in distributions],
+        widths,
+        np.where(np.array(own) < 0, np.repeat(common, widths), own),
+        np.array([one.mean for one in ones]),
+        np.array([one.variance for one in ones]),
+        np.array([math.nan if one.minimum is UNSET else one.minimum for one in ones]),
+        np.array([math.nan if one.maximum is UNSET else one.maximum for one in ones]),
+        [b"" if one.histogram is UNSET else pack_one(one.histogram) for one in ones],
     )
 
 
@@ -171,21 +183,16 @@ def _batch(
     entries: Sequence[_Entry],
     widths: npt.NDArray[np.int64],
     count: npt.NDArray[np.int64],
-    *rest: Sequence[Sequence[float]] | Sequence[Sequence[bytes]],
+    mean: npt.NDArray[np.float64],
+    variance: npt.NDArray[np.float64],
+    minimum: npt.NDArray[np.float64],
+    maximum: npt.NDArray[np.float64],
+    histograms: Sequence[bytes],
 ) -> pa.RecordBatch:
-    """The rows of `entries`, `widths` of them each; `rest` are their values from `mean` on."""
+    """The rows of `entries`, `widths` of them each."""
     end = np.array([report.end_timestamp for _, report, _ in entries], np.int64)
     start = np.array([report.start_timestamp for _, report, _ in entries], np.int64)
-    series = np.fromiter(chain.from_iterable(ids for ids, _, _ in entries), np.int32)
-    *numbers, histograms = rest
-    return pa.RecordBatch.from_arrays(
-        [
-            pa.array(series),
-            pa.array(np.repeat(end, widths)),
-            pa.array(np.repeat(np.minimum(end - start, _LONGEST).astype(np.int32), widths)),
-            pa.array(count),
-            *(pa.array(np.fromiter(chain.from_iterable(column), np.float64, len(series))) for column in numbers),
-            pa.array(list(chain.from_iterable(histograms)), pa.binary()),
-        ],
-        schema=SCHEMA,
-    )
+    series = np.fromiter(chain.from_iterable([ids for ids, _, _ in entries]), np.int32)
+    duration = np.minimum(end - start, _LONGEST).astype(np.int32)
+    numbers = (series, np.repeat(end, widths), np.repeat(duration, widths), count, mean, variance, minimum, maximum)
+    return pa.RecordBatch.from_arrays([*map(pa.array, numbers), pa.array(histograms, pa.binary())], schema=SCHEMA)
