@@ -8,6 +8,8 @@ from contract.settings.errors import did_you_mean, fail
 
 __all__ = ["Command", "dispatch", "listing"]
 
+_OURS = ("agent", "analytics", "contract", "service")
+
 
 @dataclass(frozen=True, slots=True)
 class Command:
@@ -33,12 +35,24 @@ def dispatch(
     argv = sys.argv[1:] if argv is None else argv
     first = argv[0] if argv else ""
     if first in commands:
-        return commands[first].run(argv[1:]) or 0
+        return _run(program, commands[first].run, argv[1:])
     if first and not first.startswith("-"):
         fail(program, f"unknown command {first}{did_you_mean(first, commands)}; expected {', '.join(commands)}")
     if default is not None:
-        return default(argv) or 0
+        return _run(program, default, argv)
     return _without_default(program, first, commands)
+
+
+def _run(program: str, run: Callable[[Sequence[str]], int | None], argv: Sequence[str]) -> int:
+    try:
+        return run(argv) or 0
+    except ModuleNotFoundError as error:
+        # The base install is the agent alone, yet it has the commands of all programs.
+        if error.name is None or error.name.partition(".")[0] in _OURS:
+            raise
+        extra = program.removeprefix("loadlens-")
+        print(f"{program}: error: {error.name} is missing; pip install 'loadlens[{extra}]' brings it", file=sys.stderr)
+        return 1
 
 
 def listing(commands: Mapping[str, Command]) -> str:

@@ -309,6 +309,15 @@ def test_a_program_of_commands_alone_lists_them(capsys: pytest.CaptureFixture[st
         dispatch("loadlens-analytics", ["--days", "3"], commands)
 
 
+def test_a_program_without_its_extra_says_what_brings_it(capsys: pytest.CaptureFixture[str]) -> None:
+    def serve(argv: Sequence[str]) -> int:
+        raise ModuleNotFoundError(name="falcon.asgi")
+
+    assert dispatch("loadlens-service", [], {}, serve) == 1
+    message = "loadlens-service: error: falcon.asgi is missing; pip install 'loadlens[service]' brings it\n"
+    assert capsys.readouterr().err == message
+
+
 def test_importing_it_is_cheap() -> None:
     code = "import sys, contract.settings; print([m for m in ('argparse', 'tomllib', 'difflib') if m in sys.modules])"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
