@@ -21,6 +21,7 @@ import logging
 import os
 import struct
 import threading
+import time
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -33,8 +34,9 @@ __all__ = ["Entry", "Journal", "JournalFull"]
 
 _log = logging.getLogger("loadlens.service")
 
-FILE_BYTES = 16 * 1024 * 1024
-_SPARES = 8
+FILE_BYTES = 8 * 1024 * 1024
+_SPARES = 16
+"""So many files are kept for use again; more are removed."""
 _CHECKED = struct.Struct("<IQ")
 _HEADER = struct.Struct("<IIQ")
 _DSYNC: int = getattr(os, "O_DSYNC", 0)
@@ -140,6 +142,16 @@ class Journal:
                     self._spares.append(spare)
                 else:
                     file.path.unlink()
+
+    def prepare(self) -> None:
+        """Have a file ready before the present one is full, so that no append waits for one to be made."""
+        with self._lock:
+            if self._spares or not self._files or self._files[-1].end < FILE_BYTES // 4:
+                return
+        spare = self._folder / f"{time.time_ns()}.spare"
+        _fill(spare, FILE_BYTES)
+        with self._lock:
+            self._spares.append(spare)
 
     def close(self) -> None:
         """Close the file that is written to."""

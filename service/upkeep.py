@@ -1,5 +1,6 @@
 """The work in the background: flushes, pruning of the journal, compaction."""
 
+import contextlib
 import logging
 import threading
 import time
@@ -37,11 +38,17 @@ class Upkeep:
         if self._thread.is_alive():
             self._thread.join()
 
+    def _prepare(self) -> None:
+        # Where it fails, the append that needs the file fails too, and says so to who waits for it.
+        with contextlib.suppress(OSError):
+            self._journal.prepare()
+
     def _run(self) -> None:
         last = time.monotonic()
         wait = _LOOK_EVERY_S
         while not self._stopping.wait(wait):
             wait = _LOOK_EVERY_S
+            self._prepare()
             if not self._store.full and time.monotonic() - last < self._interval:
                 continue
             try:

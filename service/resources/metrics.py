@@ -89,7 +89,10 @@ class Metrics:
             raise ProblemError(
                 falcon.HTTP_422, "The report is invalid; nothing of it was stored.", error.problems
             ) from None
-        receipt = await self._take([body], [report])
+        try:
+            receipt = await self._ingest.take([body], [report])
+        except Unavailable as error:
+            raise _unavailable(error) from None
         resp.status = falcon.HTTP_202
         resp.content_type = falcon.MEDIA_JSON
         resp.data = _ACCEPTED if receipt.accepted else msgspec.json.encode(receipt._asdict())
@@ -109,7 +112,10 @@ class Metrics:
             if index % _SLICE == _SLICE - 1:
                 await asyncio.sleep(0)
         self._ingest.rejected += len(rejected)
-        receipt = await self._take(kept, reports) if reports else Receipt(0, 0)
+        try:
+            receipt = await self._ingest.take(kept, reports) if reports else Receipt(0, 0)
+        except Unavailable as error:
+            raise _unavailable(error) from None
         if rejected and not reports:
             raise ProblemError(
                 falcon.HTTP_422, "Each report of the batch is invalid; nothing was stored.",
@@ -119,13 +125,9 @@ class Metrics:
         resp.content_type = falcon.MEDIA_JSON
         resp.data = msgspec.json.encode(receipt._asdict() | ({"rejected": rejected} if rejected else {}))
 
-    async def _take(self, bodies: Sequence[bytes], reports: Sequence[Report]) -> Receipt:
-        try:
-            return await self._ingest.take(bodies, reports)
-        except Unavailable as error:
-            raise ProblemError(
-                falcon.HTTP_503, f"{error}; nothing of this request was kept.", headers={"Retry-After": "5"}
-            ) from None
+
+def _unavailable(error: Unavailable) -> ProblemError:
+    return ProblemError(falcon.HTTP_503, f"{error}; nothing of this request was kept.", headers={"Retry-After": "5"})
 
 
 def _lines(body: bytes) -> list[bytes]:
