@@ -223,11 +223,13 @@ def _checked(
             f"{contestant.name}: wrk counted {outcome.requests}, accepted {accepted} "
             f"({since['loadlens_reports_duplicate_total']} duplicates), of {total} in all {answered} are answered"
         )
+    commits, flushes = since["loadlens_journal_commits_total"], since["loadlens_store_flushes_total"]
+    flush_s = after["loadlens_store_flush_seconds_total"] - before["loadlens_store_flush_seconds_total"]
     return (
-        f"- {contestant.name}: accepted {accepted:,} = {outcome.requests:,} answered to wrk + {under_way} under way when "
-        f"it hung up; all {total:,} since the start are in the answers. {since['loadlens_journal_commits_total']:,} "
-        f"commits; {since['loadlens_store_flushes_total']} flushes put {since['loadlens_store_segment_windows']:,} windows "
-        f"of the machine and its cores into the store meanwhile, in {since['loadlens_store_flush_seconds_total']} s."
+        f"- {contestant.name}: accepted {accepted:,} = {outcome.requests:,} answered to wrk + {under_way} under way "
+        f"when it hung up; all {total:,} since the start are in the answers. {commits:,} commits; {flushes} flushes "
+        f"put {since['loadlens_store_segment_windows']:,} windows (of machines and cores) into the store, "
+        f"in {flush_s:.1f} s."
     )
 
 

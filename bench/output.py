@@ -15,8 +15,9 @@ def machine() -> str:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     load = os.getloadavg()[0]
     return (
-        f"{os.cpu_count()} cores ({model or platform.machine()}), {memory:.0f} GiB of memory, {platform.system()} "
-        f"{platform.release().partition('-')[0]}, Python {platform.python_version()}; load average {load:.1f} at the start."
+        f"{os.cpu_count()} cores ({model or platform.machine()}), {memory:.0f} GiB of memory, "
+        f"{platform.system()} {platform.release().partition('-')[0]}, Python {platform.python_version()}; "
+        f"load average {load:.1f} at the start."
     )
 
 

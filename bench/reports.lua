@@ -41,7 +41,9 @@ function request()
   local stop = first_end + window * math.floor(requests / users)
   local template = templates[requests % #templates + 1]
   requests = requests + 1
-  local texts = { USER = name_of_user[user], START = string.format("%.0f", stop - window), END = string.format("%.0f", stop) }
+  local texts = {
+    USER = name_of_user[user], START = string.format("%.0f", stop - window), END = string.format("%.0f", stop)
+  }
   local filled = {}
   for place = 1, #template, 2 do
     filled[place] = template[place]

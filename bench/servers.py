@@ -14,10 +14,24 @@ from pathlib import Path
 
 import psutil
 
-__all__ = ["ROOT", "Server", "http_layer", "influxd", "installed", "loadlens", "victoria_metrics", "wait_until"]
+__all__ = [
+    "ROOT",
+    "AnswerError",
+    "Server",
+    "answer",
+    "folder_bytes",
+    "http_layer",
+    "influxd",
+    "installed",
+    "loadlens",
+    "settle_influxd",
+    "settle_loadlens",
+    "victoria_metrics",
+]
 
 ROOT = Path(__file__).parents[1]
-_START_S, _STOP_S = 300.0, 300.0
+_START_S, _STOP_S, _SETTLE_S = 300.0, 300.0, 900.0
+_STEADY_S, _LOG_BYTES = 20.0, 200_000
 _INFLUXD = """
 reporting-disabled = true
 bind-address = "127.0.0.1:{rpc_port}"
@@ -41,6 +55,14 @@ bind-address = "127.0.0.1:{rpc_port}"
 _COLD = 'cache-snapshot-write-cold-duration = "5s"\n  compact-full-write-cold-duration = "5s"'
 
 
+class AnswerError(RuntimeError):
+    """An answer that is no 2xx."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
 @dataclass(frozen=True, slots=True)
 class Server:
     """A running server."""
@@ -59,7 +81,7 @@ class Server:
         return HTTPConnection("127.0.0.1", self.port, timeout=600)
 
     def ask(self, method: str, path: str, body: bytes | str | None = None, **headers: str) -> bytes:
-        """The body of an answer. Raises RuntimeError for any status but a 2xx."""
+        """The body of an answer. Raises AnswerError for any status but a 2xx."""
         with contextlib.closing(self.connect()) as connection:
             return answer(connection, method, path, body, headers)
 
@@ -77,12 +99,13 @@ class Server:
 def answer(
     connection: HTTPConnection, method: str, path: str, body: bytes | str | None, headers: Mapping[str, str]
 ) -> bytes:
-    """The body of an answer on a connection that is kept alive. Raises RuntimeError for any status but a 2xx."""
+    """The body of an answer on a connection that is kept alive. Raises AnswerError for any status but a 2xx."""
     connection.request(method, path, body, dict(headers))
     response = connection.getresponse()
     content = response.read()
     if response.status // 100 != 2:
-        raise RuntimeError(f"{method} {path}: {response.status} {content[:300].decode(errors='replace')}")
+        message = f"{method} {path}: {response.status} {content[:300].decode(errors='replace')}"
+        raise AnswerError(response.status, message)
     return content
 
 
@@ -143,7 +166,42 @@ def victoria_metrics(folder: Path, *, core: int | None = None) -> contextlib.Abs
     return _running(command, port, "/health", folder, core)
 
 
-def wait_until(condition: Callable[[], bool], seconds: float, what: str) -> None:
+def settle_loadlens(folder: Path) -> None:
+    """Start the service on a folder, wait until everything is flushed and nothing is left to compact, and stop it."""
+    with loadlens(folder, "--flush-interval", "0.2") as server:
+        ahead = server.metrics()["loadlens_store_flushes_total"]
+
+        def is_settled() -> bool:
+            numbers = server.metrics()
+            # The next turn begins when there was nothing left to compact.
+            return numbers["loadlens_journal_behind"] == 0 and numbers["loadlens_store_flushes_total"] >= ahead + 3
+
+        _wait_until(is_settled, _SETTLE_S, "flushing and compacting")
+
+
+def settle_influxd(server: Server) -> None:
+    """Wait until InfluxDB, started with `eager`, has nothing left in its log and compacts no more."""
+    seen: list[tuple[int, float]] = []
+
+    def is_settled() -> bool:
+        size, now = folder_bytes(server.folder / "data"), time.monotonic()
+        if not seen or seen[-1][0] != size or folder_bytes(server.folder / "wal") > _LOG_BYTES:
+            seen.append((size, now))
+        return now - seen[-1][1] > _STEADY_S
+
+    _wait_until(is_settled, _SETTLE_S, "compacting InfluxDB")
+
+
+def folder_bytes(folder: Path) -> int:
+    """The bytes that all files in a folder take on disk; holes in files take none."""
+    sizes = []
+    for path in folder.rglob("*"):
+        with contextlib.suppress(FileNotFoundError):
+            sizes.append(path.stat().st_blocks * 512)
+    return sum(sizes)
+
+
+def _wait_until(condition: Callable[[], bool], seconds: float, what: str) -> None:
     """Wait until `condition` holds; raises TimeoutError after `seconds`."""
     deadline = time.monotonic() + seconds
     while not condition():
@@ -167,12 +225,12 @@ def _running(command: Sequence[str], port: int, ready: str, folder: Path, core: 
             raise RuntimeError(f"{command[0]} ended with {process.returncode}:\n{log_path.read_text()[-2000:]}")
         try:
             server.ask("GET", ready)
-        except (OSError, HTTPException, RuntimeError):
+        except (OSError, HTTPException, AnswerError):
             return False
         return True
 
     try:
-        wait_until(is_ready, _START_S, f"starting {command[0]}")
+        _wait_until(is_ready, _START_S, f"starting {command[0]}")
         yield server
     finally:
         process.terminate()
