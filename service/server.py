@@ -48,6 +48,10 @@ class Worker(UvicornWorker):
         "server_header": False,
     }
 
+    def handle_exit(self, sig: int, frame: Any) -> None:
+        """End as after SIGTERM. gunicorn turns a SIGINT into SIGQUIT for its worker, which uvicorn does not know."""
+        os.kill(os.getpid(), signal.SIGTERM)
+
 
 class _Server(BaseApplication):
     def __init__(self, settings: ServiceSettings, listener: socket.socket) -> None:
