@@ -1,12 +1,14 @@
 """What the agent costs: CPU time and memory at 20 samples a second, beside collectd and glances.
 
-    python bench/agent_footprint.py [--seconds 60]
+    .venv/bin/python bench/agent_footprint.py [--seconds 60]
 
 Each runs by itself for the given time, after a time to settle. The agent samples every core, spools with a sync
-to disk and sends to a sink that answers 202. collectd samples every core with its cpu plugin, once without a
-write plugin and once writing CSV; glances, where it is installed, runs at its own pace of once a second, its
-screen switched off. CPU time is what the kernel's scheduler has given to all threads of the process
-(/proc/<pid>/task/*/schedstat), in nanoseconds. Linux only.
+to disk and sends to a sink that answers 202. collectd (Debian: collectd-core) samples every core with its cpu plugin,
+once without a write plugin and once writing CSV; glances, where it is installed, runs at its own pace of once a
+second, its screen switched off. The first row is what 20 wake-ups a second alone cost.
+
+CPU time is what the kernel's scheduler has given to all threads of the process (/proc/<pid>/task/*/schedstat), in
+nanoseconds; memory is in millions of bytes. Linux only.
 """
 
 import argparse
@@ -22,7 +24,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 
+from output import machine, number, table
+
+ROOT = Path(__file__).parents[1]
 SETTLE_S = 12.0
+WAKE_UPS = "import time\nwhile True: time.sleep(0.05)"
 COLLECTD = """
 Interval 0.05
 BaseDir "{directory}"
@@ -85,15 +91,16 @@ def memory_mb(pid: int, name: str) -> float:
     return int(line.split()[1]) * 1024 / 1e6
 
 
-def measure(command: list[str], seconds: float) -> tuple[float, float, float]:
-    """CPU in percent of one core, resident MB at the end, and at the highest."""
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+def measure(command: list[str], seconds: float) -> list[str]:
+    """CPU in percent of one core, resident memory at the end, and at its highest."""
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         time.sleep(SETTLE_S)
         before, began = cpu_ns(process.pid), time.monotonic()
         time.sleep(seconds)
         used, elapsed = cpu_ns(process.pid) - before, time.monotonic() - began
-        return used / elapsed / 1e7, memory_mb(process.pid, "VmRSS"), memory_mb(process.pid, "VmHWM")
+        resident, highest = memory_mb(process.pid, "VmRSS"), memory_mb(process.pid, "VmHWM")
+        return [f"{used / elapsed / 1e7:.2f}", number(resident), number(highest)]
     finally:
         process.terminate()
         process.wait()
@@ -111,21 +118,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--seconds", type=float, default=60.0, help="how long each is measured (default: 60)")
     seconds = parser.parse_args().seconds
+    print(machine() + "\n")
     with tempfile.TemporaryDirectory() as name, sink() as url:
         directory = Path(name)
         agent = [sys.executable, "-m", "agent", "--url", url, "--spool-dir", str(directory), "--user-id", "bench"]
-        everything = ["--metrics", "cpu,memory,swap,disk,network,load"]
-        contestants = {"loadlens-agent, 20 Hz": agent, "loadlens-agent, 20 Hz, all metrics": agent + everything}
+        contestants = {
+            "20 wake-ups a second in Python, nothing else": [sys.executable, "-c", WAKE_UPS],
+            "loadlens-agent, 20 Hz": agent,
+            "loadlens-agent, 20 Hz, all metrics": [*agent, "--metrics", "cpu,memory,swap,disk,network,load"],
+        }
         if shutil.which("collectd"):
             contestants["collectd, 20 Hz, no output"] = collectd(directory, csv=False)
             contestants["collectd, 20 Hz, to CSV"] = collectd(directory, csv=True)
         if importlib.util.find_spec("glances"):
             contestants["glances, 1 Hz"] = [sys.executable, "-m", "glances", "--quiet", "--time", "1"]
-        print(f"| {'':<36} | % of a core | MB resident | MB highest |")
-        print(f"| {'-' * 36} | ----------: | ----------: | ---------: |")
-        for label, command in contestants.items():
-            cpu, resident, highest = measure(command, seconds)
-            print(f"| {label:<36} | {cpu:11.2f} | {resident:11.1f} | {highest:10.1f} |", flush=True)
+        rows = [[label, *measure(command, seconds)] for label, command in contestants.items()]
+    print(table(["", "% of a core", "MB resident", "MB highest"], rows))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,8 @@ from agent.connection import Connection
 from agent.refused import RefusedFile
 from agent.sender import MOST_BYTES, MOST_REPORTS, Sender
 from agent.spool import Spool
-from contract.metrics.memory import Distribution, Memory
+from contract.metrics import Distribution
+from contract.metrics.memory import Memory
 from contract.report import Report, encode
 from tests.agent.running import Answering, FakeService, serving, wait_until
 
