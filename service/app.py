@@ -56,8 +56,9 @@ class Service:
         self.ingest.close()
         self.upkeep.stop()
         self.store.close()
-        self.journal.prune(self.store.flushed)
+        # In this order: the file that is written to is pruned only once it is closed.
         self.journal.close()
+        self.journal.prune(self.store.flushed)
 
 
 def replay(journal: Journal, store: Store) -> int:
