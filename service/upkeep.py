@@ -43,13 +43,18 @@ class Upkeep:
         with contextlib.suppress(OSError):
             self._journal.prepare()
 
+    def _filled(self) -> bool:
+        """Whether to flush now: much is in memory, or the journal would soon have to turn reports away."""
+        journal = self._journal
+        return self._store.full or (journal.size > journal.limit_bytes // 2 and journal.last > self._store.flushed)
+
     def _run(self) -> None:
         last = time.monotonic()
         wait = _LOOK_EVERY_S
         while not self._stopping.wait(wait):
             wait = _LOOK_EVERY_S
             self._prepare()
-            if not self._store.full and time.monotonic() - last < self._interval:
+            if not self._filled() and time.monotonic() - last < self._interval:
                 continue
             try:
                 started = time.monotonic()
@@ -58,7 +63,7 @@ class Upkeep:
                 self.flushes += 1
                 self.flush_seconds += time.monotonic() - started
                 self._store.expire(time.time_ns() // 1_000_000)
-                while self._store.compact() and not self._store.full and not self._stopping.is_set():
+                while self._store.compact() and not self._filled() and not self._stopping.is_set():
                     pass
             except Exception:  # noqa: BLE001
                 # What is not flushed stays in the journal; its limit turns new reports away before memory runs out.
