@@ -92,6 +92,8 @@ def test_a_core_may_differ_from_the_whole() -> None:
         ("/user_id", "a\nb", None, "letters, digits and punctuation are right"),
         ("/user_id", "a\u0000b", None, "letters, digits and punctuation are right"),
         ("/user_id", "a\u202eb", None, "letters, digits and punctuation are right"),
+        ("/os_version", "\u001b[31mred", None, "letters, digits and punctuation are right"),
+        ("/os_version", "x" * 257, None, "length <= 256"),
         # types
         (f"{CPU}/type", "GPU", None, "CPU, MEMORY, SWAP, DISK, NETWORK, LOAD"),
         ("/os_type", "linux", None, "Linux, MacOS or Windows is right"),
