@@ -78,6 +78,8 @@ class Journal:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         self._lock = threading.Lock()
+        for unfinished in folder.glob("*.new"):
+            unfinished.unlink()
         self._spares = sorted(folder.glob("*.spare"))
         self._files = [_found(path) for path in sorted(folder.glob("*.journal"))]
         self._warn_of_gaps()
@@ -148,10 +150,9 @@ class Journal:
         with self._lock:
             if self._spares or not self._files or self._files[-1].end < FILE_BYTES // 4:
                 return
-        spare = self._folder / f"{time.time_ns()}.spare"
-        _fill(spare, FILE_BYTES)
+        spare = _fill(self._folder / f"{time.time_ns()}.new", FILE_BYTES)
         with self._lock:
-            self._spares.append(spare)
+            self._spares.append(spare.replace(spare.with_suffix(".spare")))
 
     def close(self) -> None:
         """Close the file that is written to."""
@@ -167,8 +168,7 @@ class Journal:
             spare = self._spares.pop() if self._spares and least <= FILE_BYTES else None
             size = max(least, FILE_BYTES)
             if spare is None:
-                spare = path.with_suffix(".new")
-                _fill(spare, size)
+                spare = _fill(path.with_suffix(".new"), size)
             spare.replace(path)
             sync_folder(self._folder)
             self._descriptor = os.open(path, os.O_WRONLY | _DSYNC)
@@ -209,13 +209,18 @@ def _records(file: _File) -> Iterator[Entry]:
             yield Entry(offset, body)
 
 
-def _fill(path: Path, size: int) -> None:
-    """Make a file of zeros that is on disk."""
-    with path.open("wb") as file:
-        for start in range(0, size, 1 << 20):
-            file.write(bytes(min(1 << 20, size - start)))
-        file.flush()
-        os.fsync(file.fileno())
+def _fill(path: Path, size: int) -> Path:
+    """Make a file of zeros that is on disk; nothing is left of one that could not be made."""
+    try:
+        with path.open("wb") as file:
+            for start in range(0, size, 1 << 20):
+                file.write(bytes(min(1 << 20, size - start)))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError:
+        path.unlink(missing_ok=True)
+        raise
+    return path
 
 
 def _write(descriptor: int, record: bytes, place: int) -> None:

@@ -1,5 +1,6 @@
 """The journal keeps what it was given, in order, whatever happens to the process."""
 
+import resource
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
+from service import journal as journal_module
 from service.journal import Journal, JournalFull
 from tests.service.journal_writer import report
 from tests.service.running import ROOT
@@ -134,6 +136,60 @@ def test_a_report_larger_than_the_limit_is_refused_and_others_are_taken(path: Pa
         journal.append([b'"%s"' % (b"x" * 10_000)])
     assert journal.append([b"1"]) == 1
     assert content(journal) == [1]
+    journal.close()
+
+
+@pytest.fixture
+def no_room() -> Iterator[Callable[[bool], None]]:
+    """Lets the kernel refuse writes of this process beyond a quarter of a megabyte, as on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def set_limit(on: bool) -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 18, before[1]) if on else before)
+
+    yield set_limit
+    set_limit(False)
+
+
+def test_without_room_on_the_disk_it_takes_nothing_and_leaves_nothing_behind(
+    path: Path, no_room: Callable[[bool], None]
+) -> None:
+    journal = Journal(path, LIMIT)
+    no_room(True)
+    for _ in range(3):
+        with pytest.raises(OSError, match="too large"):
+            journal.append([b"1"])
+    assert journal.last == 0
+    assert files_of(path) == {}
+    no_room(False)
+    assert journal.append([b"1"]) == 1
+    # The file in use is past its first quarter, so that the next should be made ready.
+    journal.append([b'"%s"' % (b"x" * (journal_module.FILE_BYTES // 2))])
+    before = {*files_of(path)}
+    no_room(True)
+    for _ in range(3):
+        with pytest.raises(OSError, match="too large"):
+            journal.prepare()
+    with pytest.raises(OSError, match="too large"):
+        journal.append([b"3"])
+    assert {*files_of(path)} == before
+    no_room(False)
+    assert journal.append([b"3"]) == 3
+    assert [entry.last for entry in journal.read(0)] == [1, 2, 3]
+    journal.close()
+
+
+def test_a_file_made_ready_is_used_next(path: Path) -> None:
+    journal = Journal(path, LIMIT)
+    body = b'"%s"' % (b"x" * (journal_module.FILE_BYTES * 2 // 3))
+    journal.append([body])
+    for _ in range(3):
+        journal.prepare()
+    ready = {*files_of(path)}
+    assert len(ready) == 2
+    journal.append([body])
+    assert len(files_of(path)) == 2
+    assert [entry.last for entry in journal.read(0)] == [1, 2]
     journal.close()
 
 
