@@ -15,6 +15,7 @@ def service_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with running(tmp_path_factory.mktemp("service")) as url:
         answer = httpx.post(f"{url}/api/v1/metrics", json=[*REPORTS, OLD_REPORT])
         assert answer.status_code == 202, answer.text
+        assert "rejected" not in answer.json(), answer.text
         yield url
 
 

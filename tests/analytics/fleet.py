@@ -61,7 +61,7 @@ OLD_REPORT = {
     "end_timestamp": 1531402665626,
     "observations_per_metric": 100,
     "os_type": "Linux",
-    "os_version": "\x1b[31mred",
+    "os_version": "[red]9[/red]",
     "metrics": [{"type": "CPU", "avg_utilization": 0.2, "var_utilization": 0.01}],
 }
 """A report as the original system sends it, half an hour after the others; its machine is up to no good."""

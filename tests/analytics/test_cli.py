@@ -112,7 +112,7 @@ def test_a_terminal_shows_the_course_of_each_group(service_url: str) -> None:
 
 
 def test_no_machine_can_tell_the_terminal_what_to_do(service_url: str) -> None:
-    assert "\ufffd[31mred" in run_on_terminal(service_url, "users")
+    assert "[red]9[/red]" in run_on_terminal(service_url, "users")
 
 
 @pytest.mark.parametrize("command", [("users",), ("metrics",), ("fleet", "--by", "user", *RANGE), ("history", USER)])
