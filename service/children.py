@@ -1,6 +1,5 @@
 """Programs run beside each other as children, and ended in order."""
 
-import contextlib
 import os
 import signal
 import subprocess
@@ -59,14 +58,13 @@ class Child:
             code = self._process.wait(patience_s)
         except subprocess.TimeoutExpired:
             self.kill()
+            self._process.wait()
             return f"the {self.name} did not end within {patience_s:.0f} s and was killed"
         return f"the {self.name} did not end well ({_how(code)})" if code not in (0, -signal.SIGTERM) else ""
 
     def kill(self) -> None:
-        """End it at once."""
-        with contextlib.suppress(ProcessLookupError):
-            self._process.kill()
-        self._process.wait()
+        """End it at once, without waiting; may be called by a signal's handler."""
+        self._process.kill()
 
 
 def wait_for_end(children: Sequence[Child]) -> None:

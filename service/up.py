@@ -170,7 +170,8 @@ class _Up:
 
         try:
             fleet = planetlab()
-            demonstrate(fleet, Client(self.url, self._settings.token), self._console, again=False)
+            with Client(self.url, self._settings.token) as client:
+                demonstrate(fleet, client, self._console, again=False)
         except (ClientError, FleetError) as error:
             raise UpError(f"the fleet could not be loaded: {error}") from None
         return fleet.users[0]

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 from urllib.parse import urlsplit
 
 from contract.timestamps import parse_timestamp
@@ -46,7 +46,7 @@ class _Answer(NamedTuple):
 
 
 class Client:
-    """A service at `url`; may be used by many threads."""
+    """A service at `url`; may be used by many threads. A context manager, which closes the connections."""
 
     def __init__(self, url: str, token: str = "") -> None:
         self.url = url.rstrip("/")
@@ -55,7 +55,15 @@ class Client:
         self._host, self._port, self._path = parts.hostname or "", parts.port, parts.path
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._local = threading.local()
+        self._connections: list[http.client.HTTPConnection] = []
         self._cancelled = threading.Event()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for connection in self._connections:
+            connection.close()
 
     def cancel(self) -> None:
         """Try nothing again from now on."""
@@ -104,6 +112,7 @@ class Client:
         connection = getattr(self._local, "connection", None)
         if connection is None:
             connection = self._local.connection = self._kind(self._host, self._port, timeout=_TIMEOUT_S)
+            self._connections.append(connection)
         try:
             connection.request(method, self._path + path, body, headers)
             response = connection.getresponse()

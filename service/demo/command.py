@@ -71,7 +71,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if settings.users is not None:
         fleet = fleet.longest(settings.users)
     try:
-        done = demonstrate(fleet, Client(settings.url, settings.token), console, again=True)
+        with Client(settings.url, settings.token) as client:
+            done = demonstrate(fleet, client, console, again=True)
     except ClientError as error:
         print(f"{_PROGRAM}: error: {error}", file=sys.stderr)
         return 1

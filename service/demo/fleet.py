@@ -85,7 +85,7 @@ def read_fleet(path: Path, system: str = "recorded") -> Fleet:
         ends = table["time"].cast(pa.timestamp("ms")).combine_chunks().cast(pa.int64()).to_numpy()
         names = _dictionary(table["user_id"])
         percent = table["utilization_percent"].to_numpy()
-        machine = names.indices.to_numpy()
+        machine = names.indices.to_numpy(zero_copy_only=False)
     except OSError as error:
         raise FleetError(f"{path}: cannot be read: {error.strerror or error}") from None
     except (pa.ArrowException, KeyError, ValueError) as error:
