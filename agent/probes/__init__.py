@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Literal
 
-from agent.cpu_times import cpu_times_reader
+from agent.cpu_times import cpu_source
 from agent.probes.base import Probe, QuantitySamples, Samples
 from agent.probes.cpu import CpuProbe
 from agent.probes.disk import disk_probe
@@ -17,7 +17,7 @@ __all__ = ["PROBES", "MetricName", "Probe", "QuantitySamples", "Samples"]
 MetricName = Literal["cpu", "memory", "swap", "disk", "network", "load"]
 
 PROBES: dict[MetricName, Callable[[], Probe]] = {
-    "cpu": lambda: CpuProbe(cpu_times_reader()),
+    "cpu": lambda: CpuProbe(cpu_source()),
     "memory": memory_probe,
     "swap": swap_probe,
     "disk": disk_probe,

@@ -2,13 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from agent.cpu_times import CpuTimes, Reader, Times
+from agent.cpu_times import CpuSource, Times
 from contract.histogram import LINEAR, flatten
 from contract.metrics.cpu import Cpu
 from contract.summary import Summary
 
 __all__ = ["CpuProbe", "CpuSamples", "utilization"]
+
+AT_ONCE = 20
+"""How many readings wait until they are understood: a second's at 20 Hz, so that none takes much memory or time."""
 
 
 def utilization(before: Times, after: Times) -> float | None:
@@ -25,7 +29,7 @@ def utilization(before: Times, after: Times) -> float | None:
 
 
 class CpuProbe:
-    """Samples utilization. `read` gives the counters.
+    """Samples utilization from the counters of `source`.
 
     The system counts in ticks of 10 ms or so, so over a short interval, or on a core whose tick is switched off
     (nohz_full), a counter may not move at all. Such a sample says nothing by itself: it gets the utilization of
@@ -35,39 +39,37 @@ class CpuProbe:
 
     due = 0.0
 
-    def __init__(self, read: Reader) -> None:
-        self._read = read
-        self._last = CpuTimes((), [])
+    def __init__(self, source: CpuSource) -> None:
+        self._source = source
+        self._cores: Sequence[Any] = ()
+        self._times: Sequence[Times] = ()
+        self._readings: list[Any] = []
         self._series: list[list[float]] = []
         self._unmoved: list[int] = []
         self._known: list[float] = []
 
     def restart(self, now: float) -> None:
         """Forget the samples, and begin with the cores that are online."""
-        self._last = self._read()
-        self._series = [[] for _ in self._last.times]
-        self._unmoved = [0] * len(self._series)
-        self._known = [0.0] * len(self._series)
+        self._cores, counters = self._source.read()
+        self._times = self._source.times(counters)
+        self._readings = []
+        self._series = [[] for _ in self._times]
+        self._unmoved = [0] * len(self._times)
+        self._known = [0.0] * len(self._times)
 
     def sample(self, now: float) -> bool:
         """Take a sample; False, and no sample, where a core has gone or come."""
-        reading = self._read()
-        if reading.cores != self._last.cores:
+        cores, counters = self._source.read()
+        if cores != self._cores:
             return False
-        for place, (before, after) in enumerate(zip(self._last.times, reading.times, strict=True)):
-            value = utilization(before, after)
-            if value is None:
-                self._unmoved[place] += 1
-            elif self._unmoved[place]:
-                self._series[place].extend([value] * (self._unmoved[place] + 1))
-                self._unmoved[place] = 0
-            else:
-                self._series[place].append(value)
-        self._last = reading
+        self._readings.append(counters)
+        if len(self._readings) == AT_ONCE:
+            self._understand()
         return True
 
     def collect(self) -> "CpuSamples | None":
         """The samples so far; one that still has no value gets the last one known."""
+        self._understand()
         series = self._series
         for place, samples in enumerate(series):
             if samples:
@@ -75,7 +77,22 @@ class CpuProbe:
             samples.extend([self._known[place]] * self._unmoved[place])
         self._series = [[] for _ in series]
         self._unmoved = [0] * len(series)
-        return CpuSamples(self._last.cores, series) if series and series[0] else None
+        return CpuSamples(tuple(map(int, self._cores)), series) if series and series[0] else None
+
+    def _understand(self) -> None:
+        for counters in self._readings:
+            times = self._source.times(counters)
+            for place, (before, after) in enumerate(zip(self._times, times, strict=True)):
+                value = utilization(before, after)
+                if value is None:
+                    self._unmoved[place] += 1
+                elif self._unmoved[place]:
+                    self._series[place].extend([value] * (self._unmoved[place] + 1))
+                    self._unmoved[place] = 0
+                else:
+                    self._series[place].append(value)
+            self._times = times
+        self._readings.clear()
 
 
 @dataclass(frozen=True, slots=True)

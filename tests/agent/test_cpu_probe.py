@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.cpu_times import CpuTimes, ProcStat, Times
-from agent.probes.cpu import CpuProbe, CpuSamples, utilization
+from agent.cpu_times import ProcStat, Reading, Times
+from agent.probes.cpu import AT_ONCE, CpuProbe, CpuSamples, utilization
 from contract.report import Report
 from contract.validation import check
 
@@ -26,8 +26,8 @@ def test_a_sequence_of_proc_stat_files_gives_the_expected_samples(case: Path, tm
     file = tmp_path / "stat"
     first, *others = stat_files(case)
     file.write_bytes(first.read_bytes())
-    read = ProcStat(str(file))
-    probe = CpuProbe(read)
+    source = ProcStat(str(file))
+    probe = CpuProbe(source)
     probe.restart(0.0)
     windows = []
     for other in others:
@@ -36,7 +36,7 @@ def test_a_sequence_of_proc_stat_files_gives_the_expected_samples(case: Path, tm
             windows.append(probe.collect())
             probe.restart(0.0)
     windows.append(probe.collect())
-    read.close()
+    source.close()
     for window, expected in zip(windows, json.loads((case / "expected.json").read_text()), strict=True):
         assert window is not None
         assert list(window.cores) == expected["cores"]
@@ -53,14 +53,22 @@ def test_without_any_counted_time_there_is_no_utilization() -> None:
     assert utilization((5, 0, 7, 0), (5, 0, 7, 0)) is None
 
 
+class Written:
+    """A source that reads what a test wrote: work and idle time of a machine of one core."""
+
+    def __init__(self, *times: tuple[int, int]) -> None:
+        self._times = iter(times)
+
+    def read(self) -> Reading:
+        return Reading([0], next(self._times))
+
+    def times(self, counters: tuple[int, int]) -> list[Times]:
+        work, idle = counters
+        return [(work, 0, idle, 0)] * 2
+
+
 def test_a_core_that_stands_still_for_a_window_keeps_its_last_value() -> None:
-    readings = iter([(0, 0), (4, 1), (4, 1), (4, 1)])
-
-    def read() -> CpuTimes:
-        work, idle = next(readings)
-        return CpuTimes((0,), [(work, 0, idle, 0)] * 2)
-
-    probe = CpuProbe(read)
+    probe = CpuProbe(Written((0, 0), (4, 1), (4, 1), (4, 1)))
     probe.restart(0.0)
     probe.sample(0.0)
     assert probe.collect() == CpuSamples((0,), [[0.8], [0.8]])
@@ -69,8 +77,17 @@ def test_a_core_that_stands_still_for_a_window_keeps_its_last_value() -> None:
     assert probe.collect() == CpuSamples((0,), [[0.8, 0.8], [0.8, 0.8]])
 
 
+@given(windows=st.lists(st.integers(0, 2 * AT_ONCE + 5), min_size=1, max_size=5))
+def test_a_window_has_one_value_a_sample_however_long_it_is(windows: list[int]) -> None:
+    probe = CpuProbe(Written(*((3 * moment, moment) for moment in range(sum(windows) + 1))))
+    probe.restart(0.0)
+    for count in windows:
+        assert all(probe.sample(0.0) for _ in range(count))
+        assert probe.collect() == (CpuSamples((0,), [[0.75] * count] * 2) if count else None)
+
+
 def test_nothing_is_collected_before_the_first_sample() -> None:
-    probe = CpuProbe(lambda: CpuTimes((0,), [(1, 0, 1, 0)] * 2))
+    probe = CpuProbe(Written((1, 1)))
     assert probe.collect() is None
     probe.restart(0.0)
     assert probe.collect() is None

@@ -7,25 +7,30 @@ from pathlib import Path
 import psutil
 import pytest
 
-from agent.cpu_times import ProcStat, cpu_times_reader, parse, psutil_times
+from agent.cpu_times import ProcStat, PsutilTimes, cpu_source
 
 TICKS = os.sysconf("SC_CLK_TCK") if sys.platform == "linux" else 1
 ROUNDING = 0.06
 
 
-def test_a_line_is_work_steal_idle_and_iowait() -> None:
-    reading = parse(b"cpu  1 2 4 8 16 32 64 128 256 512\ncpu7 1 2 4 8 16 32 64 128 256 512\nintr 5 1\n")
-    assert reading.cores == (7,)
-    assert reading.times == [(1 + 2 + 4 + 32 + 64, 128, 8, 16)] * 2
+def test_a_line_is_work_steal_idle_and_iowait(tmp_path: Path) -> None:
+    file = tmp_path / "stat"
+    file.write_bytes(b"cpu  1 2 4 8 16 32 64 128 256 512\ncpu7 1 2 4 8 16 32 64 128 256 512\nintr 5 1\n")
+    source = ProcStat(str(file))
+    cores, counters = source.read()
+    assert [int(core) for core in cores] == [7]
+    assert source.times(counters) == [(1 + 2 + 4 + 32 + 64, 128, 8, 16)] * 2
+    source.close()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_the_reading_of_this_machine_agrees_with_psutil() -> None:
+    source = cpu_source()
     before = psutil.cpu_times(percpu=True)
-    reading = cpu_times_reader()()
+    cores, counters = source.read()
     after = psutil.cpu_times(percpu=True)
-    assert len(reading.cores) == len(before) == len(after)
-    for low, times, high in zip(before, reading.times[1:], after, strict=True):
+    assert len(cores) == len(before) == len(after)
+    for low, times, high in zip(before, source.times(counters)[1:], after, strict=True):
         for place, fields in enumerate(("user nice system irq softirq", "steal", "idle", "iowait")):
             least, most = (sum(getattr(core, field) for field in fields.split()) for core in (low, high))
             assert least - ROUNDING <= times[place] / TICKS <= most + ROUNDING
@@ -33,11 +38,11 @@ def test_the_reading_of_this_machine_agrees_with_psutil() -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_an_open_file_gives_new_counters_each_time() -> None:
-    read = ProcStat()
-    first = read().times[0]
-    while read().times[0] == first:
+    source = ProcStat()
+    first = source.read()
+    while source.read() == first:
         pass
-    read.close()
+    source.close()
 
 
 def test_any_number_of_cores_is_read_whole(tmp_path: Path) -> None:
@@ -45,14 +50,17 @@ def test_any_number_of_cores_is_read_whole(tmp_path: Path) -> None:
     lines = [f"cpu{core} 1000000 0 1000000 100000000 0 0 0 0 0 0" for core in range(cores)]
     file = tmp_path / "stat"
     file.write_text("\n".join(["cpu  1 2 3 4 5 6 7 8 9 10", *lines, "intr " + "0 " * 5000, "ctxt 1\n"]))
-    read = ProcStat(str(file))
-    assert read().cores == tuple(range(cores))
-    assert len(read().times) == cores + 1
-    read.close()
+    source = ProcStat(str(file))
+    reading = source.read()
+    assert [int(core) for core in reading.cores] == list(range(cores))
+    assert len(source.times(reading.counters)) == cores + 1
+    source.close()
 
 
 def test_the_way_of_macos_and_windows_gives_the_same_cores_here() -> None:
-    reading = psutil_times()
-    assert reading.cores == tuple(range(psutil.cpu_count() or 0))
-    assert len(reading.times) == len(reading.cores) + 1
-    assert reading.times[0][2] == pytest.approx(sum(core[2] for core in reading.times[1:]))
+    source = PsutilTimes()
+    cores, counters = source.read()
+    times = source.times(counters)
+    assert list(cores) == list(range(psutil.cpu_count() or 0))
+    assert len(times) == len(cores) + 1
+    assert times[0][2] == pytest.approx(sum(core[2] for core in times[1:]))

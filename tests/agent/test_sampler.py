@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from agent.cpu_times import CpuTimes
+from agent.cpu_times import Reading, Times
 from agent.probes.base import QuantitySamples
 from agent.probes.cpu import CpuProbe, CpuSamples
 from agent.probes.periodic import Gauges
@@ -61,14 +61,17 @@ class Machine:
         self.clock = clock
         self.cores = cores
 
-    def read(self) -> CpuTimes:
+    def read(self) -> Reading:
         time = self.clock.time - self.clock.slept
-        return CpuTimes(self.cores, [(time, 0.0, 3 * time, 0.0)] * (len(self.cores) + 1))
+        return Reading(self.cores, [(time, 0.0, 3 * time, 0.0)] * (len(self.cores) + 1))
+
+    def times(self, counters: list[Times]) -> list[Times]:
+        return counters
 
 
 def sampled(clock: ScriptedClock, machine: Machine, *, interval: float = 0.05, samples: int = 100) -> list[Window]:
     windows: list[Window] = []
-    Sampler(Plan(interval, samples, {"cpu": CpuProbe(machine.read)}), clock, windows.append).run()
+    Sampler(Plan(interval, samples, {"cpu": CpuProbe(machine)}), clock, windows.append).run()
     return windows
 
 
@@ -168,7 +171,7 @@ def test_slow_intervals_keep_their_schedule() -> None:
 def test_other_metrics_are_sampled_about_once_a_second() -> None:
     clock = ScriptedClock(until=10.01)
     windows: list[Window] = []
-    probes = {"cpu": CpuProbe(Machine(clock).read), "memory": Gauges(Memory, lambda: (0.5,))}
+    probes = {"cpu": CpuProbe(Machine(clock)), "memory": Gauges(Memory, lambda: (0.5,))}
     Sampler(Plan(0.05, 100, probes), clock, windows.append).run()
     for window in windows:
         _, memory = window.samples
@@ -192,7 +195,7 @@ def test_a_failing_probe_is_left_out_and_logged_once_until_it_works_again(caplog
 
     clock.at(7.0, mend)
     windows: list[Window] = []
-    probes = {"cpu": CpuProbe(Machine(clock).read), "memory": Gauges(Memory, read)}
+    probes = {"cpu": CpuProbe(Machine(clock)), "memory": Gauges(Memory, read)}
     Sampler(Plan(0.05, 100, probes), clock, windows.append).run()
     assert [len(window.samples) for window in windows] == [1, 2, 2]
     assert [record.getMessage() for record in caplog.records] == [
@@ -204,8 +207,9 @@ def test_a_failing_probe_is_left_out_and_logged_once_until_it_works_again(caplog
 def test_a_cpu_that_cannot_be_sampled_ends_the_sampling() -> None:
     clock = ScriptedClock(until=1.0)
 
-    def read() -> CpuTimes:
-        raise OSError("no /proc")
+    class Broken(Machine):
+        def read(self) -> Reading:
+            raise OSError("no /proc")
 
     with pytest.raises(OSError, match="no /proc"):
-        Sampler(Plan(0.05, 100, {"cpu": CpuProbe(read)}), clock, lambda _: None).run()
+        sampled(clock, Broken(clock))
