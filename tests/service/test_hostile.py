@@ -194,7 +194,7 @@ def test_reports_that_are_nearly_right_are_answered(client: httpx.Client, docume
 )
 def test_any_query_is_answered(client: httpx.Client, path: list[str], query: dict[str, str]) -> None:
     for prefix in (f"{METRICS}/cpuLoadAvg/byUser", f"{METRICS}/cpuLoadAvg", METRICS, ""):
-        url = "/".join([prefix, *(quote(part, safe="") for part in path)]) or "/"
+        url = f"{client.base_url}".rstrip("/") + "/".join([prefix, *(quote(part, safe="") for part in path)])
         assert client.get(url, params=query).status_code in (200, 400, 404, 405, 422)
 
 
@@ -227,7 +227,7 @@ def test_all_that_is_accepted_can_be_replayed_however_deep_it_is_nested(start: S
             body = as_json(small("deep", END_MS + depth))[:-1] + b',"x":' + b"[" * depth + b"]" * depth + b"}"
             for sent in (body, b"[" + body.replace(b"deep", b"deep-array") + b"]"):
                 status = client.post(METRICS, content=sent).status_code
-                assert status in (202, 400)
+                assert status in (202, 400, 422)
                 accepted += status == 202
     os.killpg(service.process.pid, signal.SIGKILL)
     service.process.wait()
