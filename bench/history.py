@@ -27,7 +27,7 @@ from urllib.parse import quote, urlencode
 import msgspec
 import numpy as np
 from machines import FLEET, Fleet
-from month import DAY_MS, Month, Truth, load
+from month import DAY_MS, Month, Target, Truth, load
 from output import machine, number, ratio, table
 from reports import user_name
 from servers import (
@@ -37,6 +37,7 @@ from servers import (
     influxd,
     installed,
     loadlens,
+    loadlens_bytes,
     settle_influxd,
     settle_loadlens,
     victoria_metrics,
@@ -95,7 +96,8 @@ def main() -> None:
             for name in starters()
             for question, outcome in measured(name, folder.resolve(), month, options.requests)
         }
-        sizes = {name: folder_bytes(folder / name) / month.reports for name in starters()}
+        sizes = {name: folder_bytes(folder / name) for name in starters()}
+        sizes["Loadlens"] -= loadlens_bytes(folder / "Loadlens")["journal"]
     show(month, outcomes, sizes)
 
 
@@ -129,7 +131,10 @@ def prepared(folder: Path, options: argparse.Namespace) -> Month:
         servers = {name: stack.enter_context(start(folder / name)) for name, start in starting.items()}
         if "InfluxDB" in servers:
             servers["InfluxDB"].ask("POST", "/query?q=CREATE+DATABASE+METRICS")
-        load(month, fleet, folder, servers, options.processes)
+        targets = [
+            Target(server.port, "agent" if name == "Loadlens" else "counted points") for name, server in servers.items()
+        ]
+        load(month, fleet, folder, targets, options.processes)
         print("letting the stores compact ...", file=sys.stderr)
         if "InfluxDB" in servers:
             settle_influxd(servers["InfluxDB"])
@@ -253,7 +258,7 @@ def _difference(values: Values, buckets: np.ndarray, means: np.ndarray) -> float
     return float(np.abs(np.array([values[bucket] for bucket in buckets.tolist()]) - means).max())
 
 
-def show(month: Month, outcomes: dict[Question, Outcome], sizes: dict[str, float]) -> None:
+def show(month: Month, outcomes: dict[Question, Outcome], sizes: dict[str, int]) -> None:
     """Print a table."""
     ours = float(np.median(next(iter(outcomes.values())).times_ms))
     rows = [
@@ -269,8 +274,11 @@ def show(month: Month, outcomes: dict[Question, Outcome], sizes: dict[str, float
         f"One user's {month.days} days at 15m", "median ms", "p95 ms", "beside the first", "requests", "kB", "error",
     )  # fmt: skip
     print(table(headers, rows))
-    said = ", ".join(f"{name} {size:.1f}" for name, size in sizes.items())
-    print(f"\n{month.reports:,} reports of {month.users} users are stored. Bytes a report, all files: {said}.")
+    said = ", ".join(f"{name} {size / month.reports:.1f}" for name, size in sizes.items())
+    print(
+        f"\n{month.reports:,} reports of {month.users} users are stored. Bytes a report: {said} "
+        "(Loadlens without its journal, which does not grow; it alone keeps cores and histograms)."
+    )
 
 
 if __name__ == "__main__":

@@ -1,30 +1,45 @@
-"""The data of bench/history.py: a month of reports of some machines, the same in every server.
+"""The data of bench/history.py and bench/disk.py: reports of some machines, the same in every server.
 
 Each user reports every 5 s, as our agent does: 518,400 reports in 30 days, simulated sample by sample
-(bench/machines.py). In every seventh hour a window has 60 samples instead of 100, so that a mean of means is wrong.
+(bench/machines.py). In every seventh stretch of 80 minutes a window has 60 samples instead of 100; where it begins or
+ends within a bucket of 15 minutes, a mean of means is wrong.
 No window ends on the edge of a bucket, so that it does not matter on which side of it a server counts.
 """
 
 import multiprocessing
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from http.client import HTTPConnection
 from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from machines import WINDOW_MS, Fleet, samples
-from reports import Windows, bodies, lines, summarised, user_name
+from reports import Windows, bodies, lines, ndjson, summarised, user_name
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from servers import AnswerError, Server, answer
+from servers import AnswerError, answer
 
-__all__ = ["DAY_MS", "Month", "Truth", "load"]
+__all__ = ["DAY_MS", "Form", "Month", "Target", "Truth", "load"]
 
-HOUR_MS = 3_600_000
-DAY_MS = 24 * HOUR_MS
-_PER_HOUR = HOUR_MS // WINDOW_MS
+DAY_MS = 24 * 3_600_000
+_STRETCH_MS = 80 * 60_000
+_PER_STRETCH = _STRETCH_MS // WINDOW_MS
+_PER_DAY = DAY_MS // _STRETCH_MS
+
+
+Form = Literal["agent", "original", "points", "counted points"]
+"""Our agent's reports, the original's, the points that it writes to InfluxDB, and these with the number of samples."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A server and what it is given."""
+
+    port: int
+    form: Form
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,15 +71,16 @@ class Month:
         """Of all users."""
         return self.users * self.days * DAY_MS // WINDOW_MS
 
-    def hour(self, fleet: Fleet, user: int, hour: int) -> tuple[Windows, range]:
-        """The windows of an hour and their ends."""
-        rng = np.random.default_rng((self.seed, user, hour))
-        machine = (user + self.users * (hour // 24)) % len(fleet.load)
-        sampled = samples(fleet.at(machine, hour % 24 * 3600, _PER_HOUR), self.cores, rng)
-        if hour % 7 == 3:
+    def stretch(self, fleet: Fleet, user: int, number: int) -> tuple[Windows, range]:
+        """The windows of 80 minutes and their ends."""
+        rng = np.random.default_rng((self.seed, user, number))
+        day, place = divmod(number, _PER_DAY)
+        machine = (user + self.users * day) % len(fleet.load)
+        sampled = samples(fleet.at(machine, place * _STRETCH_MS // 1000, _PER_STRETCH), self.cores, rng)
+        if number % 7 == 3:
             sampled = sampled[:, :, :60]
-        first = self.start_ms + hour * HOUR_MS + 1234 + user % 1000
-        return summarised(sampled), range(first, first + HOUR_MS, WINDOW_MS)
+        first = self.start_ms + number * _STRETCH_MS + 1234 + user % 1000
+        return summarised(sampled), range(first, first + _STRETCH_MS, WINDOW_MS)
 
     def truth(self, folder: Path, user: int) -> Truth:
         """What was loaded of a user."""
@@ -72,13 +88,12 @@ class Month:
             return Truth(content["end"], content["count"], content["mean"])
 
 
-def load(month: Month, fleet: Fleet, folder: Path, servers: Mapping[str, Server], processes: int) -> None:
-    """Give the month to every server, hour by hour of all users, and keep the truth in `folder`."""
+def load(month: Month, fleet: Fleet, folder: Path, targets: Sequence[Target], processes: int) -> None:
+    """Give the month to every server, stretch by stretch of all users, and keep the truth in `folder`."""
     context = multiprocessing.get_context("spawn")
     done = context.Value("q", 0)
-    ports = {name: server.port for name, server in servers.items()}
     workers = [
-        context.Process(target=_work, args=(month, fleet, folder, ports, range(place, month.users, processes), done))
+        context.Process(target=_work, args=(month, fleet, folder, targets, range(place, month.users, processes), done))
         for place in range(min(processes, month.users))
     ]
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
@@ -101,61 +116,46 @@ def load(month: Month, fleet: Fleet, folder: Path, servers: Mapping[str, Server]
 
 
 def _work(
-    month: Month, fleet: Fleet, folder: Path, ports: Mapping[str, int], users: Sequence[int], done: "Synchronized[int]"
+    month: Month,
+    fleet: Fleet,
+    folder: Path,
+    targets: Sequence[Target],
+    users: Sequence[int],
+    done: "Synchronized[int]",
 ) -> None:
     """Load the windows of some users, in order of time."""
-    senders = [_SENDERS[name](port) for name, port in ports.items()]
+    connections = [HTTPConnection("127.0.0.1", target.port, timeout=600) for target in targets]
     truths: dict[int, list[tuple[range, int, list[float]]]] = {user: [] for user in users}
-    for hour in range(month.days * 24):
+    for number in range(month.days * _PER_DAY):
         for user in users:
-            windows, ends = month.hour(fleet, user, hour)
-            for send in senders:
-                send(windows, user_name(user), ends)
+            windows, ends = month.stretch(fleet, user, number)
+            for target, connection in zip(targets, connections, strict=True):
+                _send(connection, target.form, windows, user_name(user), ends)
             truths[user].append((ends, windows.count, [means[0] for means in windows.mean]))
             with done.get_lock():
                 done.value += len(windows)
-    for user, hours in truths.items():
+    for user, stretches in truths.items():
         np.savez(
             folder / f"truth-{user}.npz",
-            end=np.concatenate([ends for ends, _, _ in hours]),
-            count=np.repeat([count for _, count, _ in hours], _PER_HOUR),
-            mean=np.concatenate([mean for _, _, mean in hours]),
+            end=np.concatenate([ends for ends, _, _ in stretches]),
+            count=np.repeat([count for _, count, _ in stretches], _PER_STRETCH),
+            mean=np.concatenate([mean for _, _, mean in stretches]),
         )
 
 
-Sender = Callable[[Windows, str, range], None]
-
-
-def _to_loadlens(port: int) -> Sender:
-    connection = HTTPConnection("127.0.0.1", port, timeout=600)
-
-    def send(windows: Windows, user: str, ends: range) -> None:
-        body = b"\n".join(bodies(windows, user, ends, "agent"))
-        while True:
-            try:
-                answer(connection, "POST", "/api/v1/metrics", body, {"Content-Type": "application/x-ndjson"})
-            except AnswerError as error:
-                if error.status != 503:
-                    raise
-                time.sleep(1.0)
-            else:
-                return
-
-    return send
-
-
-def _to_influxdb(port: int) -> Sender:
-    connection = HTTPConnection("127.0.0.1", port, timeout=600)
-
-    def send(windows: Windows, user: str, ends: range) -> None:
-        body = "\n".join(lines(windows, user, ends, count=True)).encode()
-        answer(connection, "POST", "/write?db=METRICS&precision=ms", body, {})
-
-    return send
-
-
-_SENDERS: Mapping[str, Callable[[int], Sender]] = {
-    "Loadlens": _to_loadlens,
-    "InfluxDB": _to_influxdb,
-    "VictoriaMetrics": _to_influxdb,
-}
+def _send(connection: HTTPConnection, form: Form, windows: Windows, user: str, ends: range) -> None:
+    if form in ("points", "counted points"):
+        text = "\n".join(lines(windows, user, ends, count=form == "counted points"))
+        answer(connection, "POST", "/write?db=METRICS&precision=ms", text, {})
+        return
+    body = ndjson(bodies(windows, user, ends, form))
+    while True:
+        try:
+            answer(connection, "POST", "/api/v1/metrics", body, {"Content-Type": "application/x-ndjson"})
+        except AnswerError as error:
+            # Its journal is full: it takes more when the store has caught up.
+            if error.status != 503:
+                raise
+            time.sleep(1.0)
+        else:
+            return

@@ -12,7 +12,7 @@ from contract import __version__
 from contract.metrics.cpu import Cpu
 from contract.report import AgentStatus, Report, encode
 
-__all__ = ["Shape", "Windows", "bodies", "lines", "summarised", "user_name"]
+__all__ = ["Shape", "Windows", "bodies", "lines", "ndjson", "summarised", "user_name"]
 
 Shape = Literal["original", "agent"]
 """`original`: mean and variance; `agent`: also minimum, maximum and histogram, and the agent's own telemetry."""
@@ -126,6 +126,11 @@ def _original_body(windows: Windows, place: int, user: str, end: int) -> bytes:
     "name": "CpuUtilization"
   }}]
 }}""".encode()
+
+
+def ndjson(reports: Iterable[bytes]) -> bytes:
+    """Reports as a body with one a line."""
+    return b"\n".join(report.replace(b"\n", b"") for report in reports)
 
 
 def lines(windows: Windows, user: str, ends: Iterable[int], *, count: bool = False) -> Iterator[str]:

@@ -24,6 +24,7 @@ __all__ = [
     "influxd",
     "installed",
     "loadlens",
+    "loadlens_bytes",
     "settle_influxd",
     "settle_loadlens",
     "victoria_metrics",
@@ -190,6 +191,14 @@ def settle_influxd(server: Server) -> None:
         return now - seen[-1][1] > _STEADY_S
 
     _wait_until(is_settled, _SETTLE_S, "compacting InfluxDB")
+
+
+def loadlens_bytes(folder: Path) -> dict[str, int]:
+    """The bytes on disk of the raw windows, the rollups with the catalogue, and the journal's files."""
+    rollups = (path.stat().st_blocks * 512 for path in folder.glob("loadlens.duckdb*"))
+    return {
+        "raw": folder_bytes(folder / "raw"), "rollups": sum(rollups), "journal": folder_bytes(folder / "journal")
+    }  # fmt: skip
 
 
 def folder_bytes(folder: Path) -> int:

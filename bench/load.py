@@ -1,0 +1,211 @@
+"""Reports in bulk: how many a second are taken in batches, one report a line (NDJSON).
+
+    .venv/bin/python bench/load.py [--reports 200000]
+
+The server has core 0. A client on core 1 sends batches that it made beforehand on two connections, each report for the
+next of 1,000 users, in order of time. `make demo` loads 2,035,584 windows in this way; each has the mean of the whole
+machine alone. InfluxDB and VictoriaMetrics get the points that the original writes, in batches as large. InfluxDB and
+our service sync each batch to disk before they answer, VictoriaMetrics does not.
+"""
+
+import argparse
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import numpy as np
+from machines import FLEET, WINDOW_MS, Fleet, samples
+from output import machine, number, ratio, table
+from reports import Windows, bodies, lines, ndjson, summarised, user_name
+from servers import Server, answer, influxd, installed, loadlens, victoria_metrics
+
+USERS = 1000
+_DEMO_WINDOWS = 2_035_584
+_VARIETY = 2000
+_SERVER_CORE, _CLIENT_CORE = 0, 1
+_NDJSON = "application/x-ndjson"
+
+
+Reports = Iterator[tuple[Windows, str, list[int]]]
+"""Window, user and end of each."""
+
+
+@dataclass(frozen=True, slots=True)
+class Contestant:
+    """What is measured."""
+
+    name: str
+    start: Callable[[Path], AbstractContextManager[Server]]
+    path: str
+    content_type: str
+    batch: Callable[[Reports], bytes]
+    """The body of a batch."""
+    is_ours: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of it."""
+
+    reports: int
+    seconds: float
+    cpu_seconds: float
+    bytes: int
+    flushes: int | None
+
+    @property
+    def rate(self) -> float:
+        """Reports a second."""
+        return self.reports / self.seconds
+
+
+def main() -> None:
+    """Measure and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--reports", type=int, default=300_000, help="for each (default: %(default)s)")
+    parser.add_argument("--batch", type=int, default=1000, help="reports in one (default: %(default)s)")
+    parser.add_argument("--connections", type=int, default=2, help="(default: %(default)s)")
+    parser.add_argument("--only", metavar="TEXT", default="", help="measure only those whose name contains this")
+    parser.add_argument("--folder", type=Path, help="where data is kept meanwhile (default: the temporary folder)")
+    parser.add_argument("--fleet", type=Path, default=FLEET, metavar="FILE", help="load of real machines (Parquet)")
+    options = parser.parse_args()
+    print(machine(), "\n")
+    windows = varied(options.fleet)
+    outcomes = {}
+    with tempfile.TemporaryDirectory(dir=options.folder, prefix="loadlens-bench-") as temporary:
+        for place, contestant in enumerate(contestants()):
+            if options.only in contestant.name:
+                print(contestant.name, "...", file=sys.stderr)
+                outcomes[contestant.name] = run(contestant, Path(temporary) / str(place), windows, options)
+    peer = next((one.rate for name, one in outcomes.items() if name.startswith("InfluxDB")), None)
+    rows = [
+        (
+            name, number(one.rate), ratio(one.rate, peer), number(one.cpu_seconds / one.reports * 1e6),
+            str(one.bytes // one.reports), "-" if one.flushes is None else str(one.flushes),
+        )
+        for name, one in outcomes.items()
+    ]  # fmt: skip
+    headers = (f"Batches of {options.batch}", "reports/s", "beside InfluxDB", "CPU us each", "bytes each", "flushes")
+    print(table(headers, rows))
+    demo = next((one for name, one in outcomes.items() if "demo" in name), None)
+    if demo:
+        print(f"\nAt this rate {_DEMO_WINDOWS:,} windows, as of `make demo`, take {_DEMO_WINDOWS / demo.rate:.0f} s.")
+
+
+def contestants() -> Iterator[Contestant]:
+    """What is measured."""
+    path = "/api/v1/metrics"
+    yield Contestant("Loadlens, mean alone, as in the demo", _loadlens, path, _NDJSON, _demo_batch, is_ours=True)
+    yield Contestant("Loadlens, the original's report", _loadlens, path, _NDJSON, _original_batch, is_ours=True)
+    yield Contestant("Loadlens, our agent's report", _loadlens, path, _NDJSON, _agent_batch, is_ours=True)
+    points = "/write?db=METRICS&precision=ms"
+    if installed("influxd"):
+        yield Contestant("InfluxDB, the original's points", _influxdb, points, "text/plain", _points)
+    if installed("victoria-metrics"):
+        yield Contestant("VictoriaMetrics, the original's points", _victoria, points, "text/plain", _points)
+
+
+def _loadlens(folder: Path) -> AbstractContextManager[Server]:
+    return loadlens(folder, core=_SERVER_CORE)
+
+
+def _influxdb(folder: Path) -> AbstractContextManager[Server]:
+    return influxd(folder, core=_SERVER_CORE)
+
+
+def _victoria(folder: Path) -> AbstractContextManager[Server]:
+    return victoria_metrics(folder, core=_SERVER_CORE)
+
+
+def varied(fleet: Path) -> list[Windows]:
+    """So many windows of machines with four cores, each by itself."""
+    read = Fleet.read(fleet, _VARIETY // 20, seed=1)
+    made = []
+    for place in range(_VARIETY // 20):
+        sampled = samples(read.at(place, 3600, 20), 4, np.random.default_rng(place))
+        made += [summarised(sampled[number : number + 1]) for number in range(20)]
+    return made
+
+
+def _reports(windows: list[Windows], first: int, last: int, start_ms: int) -> Reports:
+    """The reports from number `first` up to `last`, where the first window ends at `start_ms`."""
+    for report in range(first, last):
+        yield windows[report % 1999], user_name(report % USERS), [start_ms + report // USERS * WINDOW_MS]
+
+
+def _agent_batch(reports: Reports) -> bytes:
+    return ndjson(next(bodies(*one, "agent")) for one in reports)
+
+
+def _original_batch(reports: Reports) -> bytes:
+    return ndjson(next(bodies(*one, "original")) for one in reports)
+
+
+def _points(reports: Reports) -> bytes:
+    return "\n".join(next(lines(*one)) for one in reports).encode()
+
+
+def _demo_batch(reports: Reports) -> bytes:
+    return b"\n".join(
+        msgspec.json.encode(
+            {
+                "user_id": user,
+                "start_timestamp": end - WINDOW_MS,
+                "end_timestamp": end,
+                "observations_per_metric": windows.count,
+                "os_type": "Linux",
+                "os_version": "PlanetLab",
+                "metrics": [{"type": "CPU", "avg_utilization": windows.mean[0][0]}],
+            }
+        )
+        for windows, user, (end,) in reports
+    )
+
+
+def run(contestant: Contestant, folder: Path, windows: list[Windows], options: argparse.Namespace) -> Outcome:
+    """Measure one."""
+    start_ms = int(time.time() * 1000) - 86_400_000
+    places = range(0, options.reports, options.batch)
+    batches = [contestant.batch(_reports(windows, place, place + options.batch, start_ms)) for place in places]
+    with contestant.start(folder) as server:
+        if not contestant.is_ours:
+            server.ask("POST", "/query?q=CREATE+DATABASE+METRICS")
+        before = server.metrics() if contestant.is_ours else {}
+        used, seconds = server.cpu_seconds(), _sent(contestant, server, batches, options.connections)
+        used = server.cpu_seconds() - used
+        flushes = None
+        if contestant.is_ours:
+            after = server.metrics()
+            accepted = after["loadlens_reports_accepted_total"]
+            if accepted != len(places) * options.batch:
+                raise RuntimeError(f"{contestant.name}: {accepted:.0f} of {options.reports} reports were accepted")
+            flushes = round(after["loadlens_store_flushes_total"] - before["loadlens_store_flushes_total"])
+    return Outcome(len(places) * options.batch, seconds, used, sum(map(len, batches)), flushes)
+
+
+def _sent(contestant: Contestant, server: Server, batches: list[bytes], connections: int) -> float:
+    """Send batches on so many connections, in turn; the seconds until the last is answered."""
+    todo = iter(batches)
+
+    def work() -> None:
+        os.sched_setaffinity(0, {_CLIENT_CORE})
+        with closing(server.connect()) as connection:
+            while batch := next(todo, None):
+                answer(connection, "POST", contestant.path, batch, {"Content-Type": contestant.content_type})
+
+    began = time.perf_counter()
+    with ThreadPoolExecutor(connections) as pool:
+        for done in [pool.submit(work) for _ in range(connections)]:
+            done.result()
+    return time.perf_counter() - began
+
+
+if __name__ == "__main__":
+    main()
