@@ -60,7 +60,8 @@ class Sampler:
         self._restart()
         while not self._clock.wait(self._origin + self._tick * self._plan.interval_s):
             now = self._clock.now()
-            if self._is_gap(now) or not self._sample(now):
+            late = now - self._sampled_at - self._plan.interval_s
+            if (late > SLEEP_S and self._is_gap(late)) or not self._sample(now):
                 self._close()
                 self._restart()
                 continue
@@ -89,10 +90,10 @@ class Sampler:
         self._start_ms = self._clock.wall_ms() - round((self._clock.now() - now) * 1000)
         self._observations = 0
 
-    def _is_gap(self, now: float) -> bool:
+    def _is_gap(self, late: float) -> bool:
+        """Whether a sample so late must stay out of the window. Not asked otherwise: a sleep makes any sample late."""
         asleep, self._asleep = self._asleep, self._clock.asleep()
-        late = now - self._sampled_at > max(GAP_S, 2 * self._plan.interval_s) + self._plan.interval_s
-        return late or self._asleep - asleep > SLEEP_S
+        return late > max(GAP_S, 2 * self._plan.interval_s) or self._asleep - asleep > SLEEP_S
 
     def _sample(self, now: float) -> bool:
         """Sample everything that is due; False where a probe cannot go on with this window."""

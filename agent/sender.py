@@ -18,8 +18,8 @@ __all__ = ["Sender"]
 
 MOST_REPORTS = 1000
 """In one request."""
-MOST_BYTES = 1024 * 1024
-"""In one request, before compression: an eighth of what the service takes, and little of the agent's memory."""
+MOST_BYTES = 256 * 1024
+"""In one request, before compression: far below what the service takes, and little of the agent's memory."""
 TIMEOUT_S = 20.0
 MISCONFIGURED_WAIT_S = 30.0
 """The least wait where only a person can help."""

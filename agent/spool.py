@@ -161,10 +161,10 @@ class Spool:
                 )
             return
         self._file = file
-        self._number, self._done = file.newest, file.cleared
+        self._number = file.newest
         self.waiting, self._size = file.waiting()
         self.dropped = file.dropped()
-        self.given_out = file.ends()
+        self.given_out = file.given_out()
 
     def _start_anew(self, error: Exception, lost: int) -> None:
         aside = self._path.with_name(_NAME + ".damaged")

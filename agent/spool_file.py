@@ -11,7 +11,8 @@ __all__ = ["Entry", "SpoolFile", "SpoolInUse"]
 
 _VERSION = 1
 _SCHEMA = f"""
-CREATE TABLE report (number INTEGER PRIMARY KEY, end_ms INTEGER NOT NULL, body BLOB);
+CREATE TABLE report (number INTEGER PRIMARY KEY, end_ms INTEGER NOT NULL, body BLOB NOT NULL);
+CREATE TABLE given_out (number INTEGER PRIMARY KEY, end_ms INTEGER NOT NULL);
 CREATE TABLE tally (name TEXT PRIMARY KEY, count INTEGER NOT NULL);
 INSERT INTO tally VALUES ('dropped', 0);
 PRAGMA user_version = {_VERSION};
@@ -37,8 +38,7 @@ class Entry(NamedTuple):
 class SpoolFile:
     """Reports on disk, each committed with a sync (write-ahead log, synchronous=FULL).
 
-    A report that was sent or dropped leaves its number and its end behind, without its body: so a later run
-    knows which ends were given out. Of these the last `REMEMBERED` stay.
+    The ends of the last `REMEMBERED` windows stay when their reports are gone, so that a later run knows them.
 
     Raises sqlite3.Error from every method.
     """
@@ -73,13 +73,13 @@ class SpoolFile:
         # Takes the lock also where there was nothing to make.
         self._db.executescript("BEGIN IMMEDIATE; COMMIT;")
 
-        rows = self._db.execute("SELECT max(number), max(CASE WHEN body IS NULL THEN number END) FROM report")
-        self.newest, self.cleared = (number or 0 for number in rows.fetchone())
+        (newest,) = self._db.execute("SELECT max(number) FROM given_out").fetchone()
+        self.newest: int = newest or 0
+        """The number of the last report that was ever added."""
 
     def waiting(self) -> tuple[int, int]:
         """How many reports wait, and the bytes of their bodies."""
-        rows = self._db.execute("SELECT count(*), coalesce(sum(length(body)), 0) FROM report WHERE body IS NOT NULL")
-        count, size = rows.fetchone()
+        count, size = self._db.execute("SELECT count(*), coalesce(sum(length(body)), 0) FROM report").fetchone()
         return count, size
 
     def dropped(self) -> int:
@@ -87,26 +87,26 @@ class SpoolFile:
         (count,) = self._db.execute("SELECT count FROM tally WHERE name = 'dropped'").fetchone()
         return int(count)
 
-    def ends(self) -> list[int]:
+    def given_out(self) -> list[int]:
         """The ends of the windows that are remembered, in the order of the reports."""
-        return [end_ms for (end_ms,) in self._db.execute("SELECT end_ms FROM report ORDER BY number")]
+        return [end_ms for (end_ms,) in self._db.execute("SELECT end_ms FROM given_out ORDER BY number")]
 
     def after(self, number: int) -> Iterator[Entry]:
         """The reports behind `number`, oldest first, each read as it is asked for."""
-        for row in self._db.execute(
-            "SELECT number, end_ms, body FROM report WHERE number > ? AND body IS NOT NULL ORDER BY number", (number,)
-        ):
+        query = "SELECT number, end_ms, body FROM report WHERE number > ? ORDER BY number"
+        for row in self._db.execute(query, (number,)):
             yield Entry(*row)
 
     def write(self, entries: Sequence[Entry], done: int, newly_dropped: int) -> None:
-        """Add `entries`, forget the bodies up to number `done` and count drops, in one commit."""
+        """Add `entries`, take off all up to number `done` and count drops, in one commit."""
         db = self._db
+        newest = entries[-1].number if entries else self.newest
         db.execute("BEGIN IMMEDIATE")
         try:
-            db.executemany("INSERT INTO report VALUES (?, ?, ?)", entries)
-            db.execute("UPDATE report SET body = NULL WHERE number > ? AND number <= ?", (self.cleared, done))
-            newest = entries[-1].number if entries else self.newest
-            db.execute("DELETE FROM report WHERE number <= ?", (min(done, newest - REMEMBERED),))
+            db.executemany("INSERT INTO report VALUES (?, ?, ?)", [entry for entry in entries if entry.number > done])
+            db.executemany("INSERT INTO given_out VALUES (?, ?)", [entry[:2] for entry in entries])
+            db.execute("DELETE FROM report WHERE number <= ?", (done,))
+            db.execute("DELETE FROM given_out WHERE number <= ?", (newest - REMEMBERED,))
             if newly_dropped:
                 db.execute("UPDATE tally SET count = count + ? WHERE name = 'dropped'", (newly_dropped,))
             db.execute("COMMIT")
@@ -114,7 +114,7 @@ class SpoolFile:
             if db.in_transaction:
                 db.execute("ROLLBACK")
             raise
-        self.newest, self.cleared = newest, max(self.cleared, done)
+        self.newest = newest
 
     def shrink(self) -> None:
         """Give disk space back that a long backlog has taken."""
