@@ -216,6 +216,24 @@ def test_pruned_space_is_used_again(path: Path) -> None:
     assert largest < 90 << 20
 
 
+def test_what_a_file_held_in_an_earlier_use_is_not_read_again(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journal_module, "FILE_BYTES", 300)
+    journal = Journal(path, LIMIT)
+    for last in range(101, 191):
+        # All of one size: what is left of earlier ones lies where the next would be looked for.
+        journal.advance_to(last - 1)
+        journal.append([b"%d" % last])
+        if last % 7 == 0:
+            journal.prune(last)
+    journal.close()
+    again = Journal(path, LIMIT)
+    assert content(again, after=189) == [190]
+    assert again.last == 190
+    entries = [entry.last for entry in again.read(0)]
+    assert entries == [*range(entries[0], 191)]
+    again.close()
+
+
 def test_what_is_pruned_while_another_thread_appends_is_only_what_was_asked(
     journal: Journal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
