@@ -28,13 +28,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     settings = load(AgentSettings, argv, program=PROGRAM, description=DESCRIPTION, epilog=EPILOG)
     if not settings.url.startswith("https:"):
         _leave_out_ssl()
+    from agent.identity import NoIdentity
     from agent.run import run
     from agent.spool import SpoolInUse
 
     logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(message)s")
     try:
         run(settings)
-    except LookupError as error:
+    except NoIdentity as error:
         fail(PROGRAM, str(error))
     except SpoolInUse as error:
         _log.error("%s", error)

@@ -12,7 +12,7 @@ import psutil
 
 from contract.report import OsType
 
-__all__ = ["Identity", "Interface", "first_real_address", "identity"]
+__all__ = ["Identity", "Interface", "NoIdentity", "first_real_address", "identity"]
 
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 _VIRTUAL = re.compile(
@@ -24,6 +24,10 @@ _VIRTUAL = re.compile(
     r"|(loopback|vethernet|isatap|teredo|vbox|.*(virtual|vmware|hyper-v|bluetooth|wi-fi direct))",
     re.IGNORECASE,
 )
+
+
+class NoIdentity(Exception):
+    """Nothing tells this machine apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +70,11 @@ def first_real_address(interfaces: Iterable[Interface]) -> str | None:
 def identity(user_id: str | None) -> Identity:
     """The identity of this machine, under `user_id` or the MAC address of its first real interface.
 
-    Raises LookupError where no interface has one.
+    Raises NoIdentity where no interface has one.
     """
     user_id = user_id or first_real_address(_interfaces())
     if user_id is None:
-        raise LookupError("no network interface has a MAC address to serve as the user id; set --user-id")
+        raise NoIdentity("no network interface has a MAC address to serve as the user id; set --user-id")
     return Identity(user_id, *_system())
 
 

@@ -39,14 +39,14 @@ def run(settings: AgentSettings) -> None:
     The sampling thread does nothing but sample, so that no slow disk or network makes it late. This thread
     summarises and spools; the sending thread sends.
 
-    Raises SpoolInUse, LookupError where the machine has no identity, and whatever ended a thread.
+    Raises SpoolInUse, NoIdentity, and whatever ended a thread.
     """
     me = identity(settings.user_id)
     inbox: Inbox = SimpleQueue()
     stop = Event()
     _stop_on_signals(stop)
-    outbox, given_out = _outbox(settings, inbox)
-    reporter = Reporter(me, Timeline(given_out))
+    outbox, timeline = _outbox(settings, inbox)
+    reporter = Reporter(me, timeline)
     plan = Plan(settings.interval, settings.samples, {name: PROBES[name]() for name in settings.metrics})
     sampler = Sampler(plan, SystemClock(stop), inbox.put)
     _log.info("sampling %s as %s", ", ".join(settings.metrics), me.user_id)
@@ -64,16 +64,17 @@ def run(settings: AgentSettings) -> None:
         outbox.close()
 
 
-def _outbox(settings: AgentSettings, inbox: Inbox) -> tuple[Outbox, list[int]]:
-    """Where reports go, and the ends of the windows that earlier runs have reported."""
+def _outbox(settings: AgentSettings, inbox: Inbox) -> tuple[Outbox, Timeline]:
+    """Where reports go, and the timeline, which knows the windows of earlier runs where reports are kept."""
     if settings.once or settings.dry_run:
-        return Printer(), []
+        return Printer(), Timeline()
     directory = settings.spool_dir or default_spool_dir(os.environ)
     spool = Spool(directory, settings.spool_bytes, settings.spool_age)
     connection = Connection(settings.url, settings.token)
     sender = Sender(spool, connection, RefusedFile(directory), Backoff())
     _log.info("reports go to %s; %d wait in %s", connection.url, spool.waiting, directory)
-    return Service(spool, sender, _start("sender", sender.run, inbox, says_end=False)), spool.given_out
+    thread = _start("sender", sender.run, inbox, says_end=False)
+    return Service(spool, sender, thread), Timeline(spool.given_out())
 
 
 def _start(name: str, target: Callable[[], None], inbox: Inbox, *, says_end: bool = True) -> Thread:

@@ -38,8 +38,6 @@ class Spool:
         self._failing = False
         self._uncounted = 0
         self._number = self._done = self.waiting = self._size = self.dropped = 0
-        self.given_out: list[int] = []
-        """The ends of windows of earlier runs, oldest first."""
         self._open()
 
     def put(self, body: bytes, end_ms: int) -> None:
@@ -70,6 +68,15 @@ class Spool:
         with self._lock:
             for entry in entries:
                 self._take_off(entry)
+
+    def given_out(self) -> list[int]:
+        """The ends of the windows that are remembered, of earlier runs too, oldest first."""
+        with self._lock:
+            try:
+                return self._file.given_out() if self._file is not None else []
+            except sqlite3.Error as error:
+                self._failed(error)
+                return []
 
     def close(self) -> None:
         """Write what is not written, and let go of the file."""
@@ -164,7 +171,6 @@ class Spool:
         self._number = file.newest
         self.waiting, self._size = file.waiting()
         self.dropped = file.dropped()
-        self.given_out = file.given_out()
 
     def _start_anew(self, error: Exception, lost: int) -> None:
         aside = self._path.with_name(_NAME + ".damaged")

@@ -31,7 +31,7 @@ def test_reports_come_back_in_order_after_a_restart(tmp_path: Path) -> None:
     again = opened(tmp_path / "new" / "directory")
     assert bodies(again) == [b"0", b"1", b"2", b"3", b"4"]
     assert again.waiting == 5
-    assert again.given_out == [T, T + 1, T + 2, T + 3, T + 4]
+    assert again.given_out() == [T, T + 1, T + 2, T + 3, T + 4]
     again.close()
 
 
@@ -44,7 +44,7 @@ def test_what_is_done_does_not_come_back_but_its_end_is_remembered(tmp_path: Pat
     spool.close()
     again = opened(tmp_path)
     assert (again.waiting, bodies(again)) == (2, [b"3", b"4"])
-    assert len(again.given_out) == 5
+    assert len(again.given_out()) == 5
     again.close()
 
 
@@ -193,6 +193,6 @@ def test_it_is_a_queue_whatever_the_order_of_puts_takes_and_restarts(
         else:
             spool.close()
             spool = opened(directory)
-            assert spool.given_out == [T + place for place in range(1, number + 1)]
+            assert spool.given_out() == [T + place for place in range(1, number + 1)]
         assert (bodies(spool), spool.waiting) == (model, len(model))
     spool.close()
