@@ -24,7 +24,7 @@ ARROW = "application/vnd.apache.arrow.stream"
 PARQUET = "application/vnd.apache.parquet"
 
 APPROXIMATION = (
-    "{share:.3g} of the observations came without minimum, maximum and histogram; each such window stands for two "
+    "{share:.3g} % of the observations came without minimum, maximum and histogram; each such window stands for two "
     "equal halves, at its mean plus and minus its standard deviation."
 )
 

@@ -28,7 +28,8 @@ class Child:
         self.name = name
         tether = ("service.tether", str(os.getpid())) if os.name == "posix" else ()
         self._process = subprocess.Popen(
-            [sys.executable, "-m", *tether, module, *arguments],
+            # -P: a file of the same name in the folder where this was started is none of ours.
+            [sys.executable, "-P", "-m", *tether, module, *arguments],
             env=dict(environ),
             stdin=subprocess.DEVNULL,
             start_new_session=True,

@@ -86,4 +86,4 @@ def _approximation(windows: Windows, name: Statistic) -> str | None:
     approximated = int(windows.approximated.sum())
     if name not in _FROM_STANDINS or not approximated:
         return None
-    return APPROXIMATION.format(share=approximated / int(windows.count.sum()))
+    return APPROXIMATION.format(share=100 * approximated / int(windows.count.sum()))

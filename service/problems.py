@@ -38,15 +38,22 @@ def invalid(pointer: str, detail: str) -> ProblemError:
     return ProblemError(falcon.HTTP_422, detail, [Problem(pointer, detail)])
 
 
+_DETAILS = {
+    404: "Nothing is at this path. GET /api/v1/metrics and GET /api/v1/users are where to begin.",
+    405: "This method is not for this path; the header Allow names those that are.",
+}
+
+
 def serialize(req: falcon.asgi.Request, resp: falcon.asgi.Response, error: falcon.HTTPError) -> None:
     """Write any HTTP error as problem details."""
     document: dict[str, Any] = {
         "type": "about:blank",
-        "title": error.title or falcon.code_to_http_status(error.status_code).partition(" ")[2],
+        "title": falcon.code_to_http_status(error.status_code).partition(" ")[2],
         "status": error.status_code,
     }
-    if error.description:
-        document["detail"] = error.description
+    detail = error.description or _DETAILS.get(error.status_code)
+    if detail:
+        document["detail"] = detail
     if isinstance(error, ProblemError):
         if error.problems:
             document["errors"] = error.problems

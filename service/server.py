@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import sys
+from pathlib import Path
 from typing import Any, NoReturn
 
 import falcon.asgi
@@ -118,6 +119,10 @@ def serve(settings: ServiceSettings) -> NoReturn:
             "(--token, LOADLENS_TOKEN or the [service] table), or listen on 127.0.0.1"
         )
     try:
+        Path(settings.data_dir).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ServerError(f"--data-dir {settings.data_dir} cannot be made: {os.strerror(error.errno or 0)}") from None
+    try:
         listener = socket.create_server(
             (settings.host, settings.port),
             family=socket.AF_INET6 if ":" in settings.host else socket.AF_INET,
@@ -125,8 +130,8 @@ def serve(settings: ServiceSettings) -> NoReturn:
         )
     except OSError as error:
         raise ServerError(
-            f"cannot listen on {settings.host}:{settings.port}: {error.strerror}; choose another --port, "
-            "or stop what uses this one"
+            f"cannot listen on {settings.host}:{settings.port}: {os.strerror(error.errno or 0)}; "
+            "choose another --port, or stop what uses this one"
         ) from None
     listener.set_inheritable(True)
     host = f"[{settings.host}]" if ":" in settings.host else settings.host

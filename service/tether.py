@@ -22,7 +22,7 @@ def main(parent: int, arguments: list[str]) -> None:
         if os.getppid() != parent:
             # It ended before we asked to be told.
             sys.exit(1)
-    os.execv(sys.executable, [sys.executable, "-m", *arguments])  # noqa: S606 - there is nothing for a shell to do
+    os.execv(sys.executable, [sys.executable, "-P", "-m", *arguments])  # noqa: S606 - there is nothing for a shell to do
 
 
 if __name__ == "__main__":

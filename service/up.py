@@ -150,7 +150,7 @@ class _Up:
         """The name under which the agent will report; only the agent knows how it comes by it."""
         try:
             once = subprocess.run(
-                [sys.executable, "-m", "agent", "--once", "--samples", "1", "--interval", "10ms"],
+                [sys.executable, "-P", "-m", "agent", "--once", "--samples", "1", "--interval", "10ms"],
                 env=self._agent_environ(), stdin=subprocess.DEVNULL, capture_output=True,
                 timeout=_IDENTITY_S, check=True, start_new_session=True,
             )  # fmt: skip

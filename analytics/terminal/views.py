@@ -30,7 +30,7 @@ def show_series(console: Console, frame: pd.DataFrame, name: str, rate: str) -> 
         return
     written = formatter(frame.attrs.get("unit", ""), frame.attrs.get("stat", ""))
     time_ms, value = _columns(frame)
-    console.print(_heading(frame, name, rate))
+    console.print(_heading(frame, f"of {name}", rate))
     if not console.options.ascii_only:
         _draw(console, time_ms, value, rate, written(float(np.nanmax(value))))
     table = Table("time (UTC)", box=None, pad_edge=False)
@@ -92,7 +92,7 @@ def _columns(frame: pd.DataFrame) -> tuple[npt.NDArray[np.int64], npt.NDArray[np
 
 def _heading(frame: pd.DataFrame, name: str, rate: str) -> Text:
     stat = frame.attrs.get("stat")
-    heading = _text(f"{frame.attrs.get('metric', 'value')}{f' ({stat})' if stat else ''} of {name}, every {rate}")
+    heading = _text(f"{frame.attrs.get('metric', 'value')}{f' ({stat})' if stat else ''} {name}, every {rate}")
     heading.stylize("bold")
     return heading
 

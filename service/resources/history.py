@@ -29,4 +29,7 @@ class History:
             raise ProblemError(
                 falcon.HTTP_404, f"No report of user {user_id!r} has come in. GET /api/v1/users lists those that have."
             )
+        if query.core is not None and query.core not in (cores := self._store.cores(user_id, named.quantity)):
+            known = ", ".join(map(str, cores)) or "none"
+            raise ProblemError(falcon.HTTP_404, f"User {user_id!r} has no core {query.core}; its cores are {known}.")
         send(resp, form, await asyncio.to_thread(history, self._store, named, user_id, query))

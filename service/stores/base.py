@@ -79,6 +79,9 @@ class Store(Protocol):
     def has_user(self, user_id: str) -> bool:
         """Whether any report of this user was ever taken."""
 
+    def cores(self, user_id: str, quantity: Quantity) -> list[int]:
+        """The numbers of the cores that a user ever reported a quantity of, ascending."""
+
     def users(self) -> pd.DataFrame:
         """The users, by name: `user_id`, `os_type`, `os_version`, `cores`, `first_seen`, `last_seen` (UTC)."""
 

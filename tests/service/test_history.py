@@ -271,7 +271,9 @@ def test_a_core_goes_with_metrics_of_one_core_only(client: httpx.Client, user: s
         assert answer.status_code == 422
         assert answer.json()["errors"][0]["pointer"] == "core"
     assert history(client, user, "cpuUtilization", core=0).status_code == 200
-    assert entries(history(client, user, core=17)) == []
+    missing = history(client, user, core=17)
+    assert missing.status_code == 404
+    assert "its cores are 0, 1, 2" in missing.json()["detail"]
 
 
 def test_a_known_user_without_the_metric_has_no_entries(client: httpx.Client) -> None:
@@ -302,4 +304,4 @@ def test_the_share_that_is_approximated_is_told(client: httpx.Client, user: str)
     recording.cpu(Machine(user), T0, samples)
     recording.cpu(Machine(user), T0 + 1, samples[:100], detailed=False)
     post(client, *recording.reports)
-    assert "0.25 of the observations" in history(client, user, stat="p95").json()["approximation"]
+    assert "25 % of the observations" in history(client, user, stat="p95").json()["approximation"]

@@ -192,7 +192,7 @@ def test_a_service_that_cannot_start_ends_it(up: Callable[..., Up]) -> None:
     running = up("--data-dir", "/dev/null/data")
     assert running.end() == 1
     assert (
-        running.complaints.splitlines()[-1] == "loadlens-service up: error: the service ended (exit code 4); see above"
+        running.complaints.splitlines()[-1] == "loadlens-service up: error: the service ended (exit code 1); see above"
     )
     assert "Traceback" not in running.complaints
 

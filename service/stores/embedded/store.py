@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 
 from analytics.windows import Windows
-from contract.metrics import Metric
+from contract.metrics import Metric, Quantity
 from contract.report import Report
 from service.stores.base import Answer, Key, Question
 from service.stores.embedded import catalog
@@ -22,7 +22,7 @@ from service.stores.embedded.plan import RAW, TIERS
 from service.stores.embedded.reading import Selection, read
 from service.stores.embedded.rollups import append_rollup, read_runs, rollups_of
 from service.stores.embedded.segments import merged, sort_windows, write_segment
-from service.stores.embedded.series import TYPE_OF, Series, SeriesIndex, User
+from service.stores.embedded.series import TYPE_OF, WHOLE, Series, SeriesIndex, User
 from service.stores.embedded.versions import Versions, View
 
 __all__ = ["EmbeddedStore"]
@@ -151,6 +151,10 @@ class EmbeddedStore:
     def has_user(self, user_id: str) -> bool:
         """Whether any report of this user was ever taken."""
         return user_id in self._index.users
+
+    def cores(self, user_id: str, quantity: Quantity) -> list[int]:
+        """The numbers of the cores that a user ever reported a quantity of, ascending."""
+        return sorted(core for core in self._index.cores(user_id, quantity.name) if core != WHOLE)
 
     def users(self) -> pd.DataFrame:
         """The users, by name."""
