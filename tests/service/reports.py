@@ -61,10 +61,10 @@ def post(client: httpx.Client, *reports: JsonObject | Report, **headers: str) ->
     return client.post(METRICS, content=body, headers={"Content-Type": "application/json"} | headers)
 
 
-def history(client: httpx.Client, user_id: str, metric: str = "cpuLoadAvg", **query: Any) -> httpx.Response:
+def history(client: httpx.Client, user_id: str, metric: str = "cpuLoadAvg", /, **query: Any) -> httpx.Response:
     """Ask for a user's history; without a start for all time, in buckets of 52 weeks."""
-    if "start" not in query:
-        query = {"start": 20_000_000_000, "end": "2040-01-01T00:00:00Z", "resample_rate": "52w"} | query
+    always: JsonObject = {"start": 20_000_000_000, "end": "2040-01-01T00:00:00Z", "resample_rate": "52w"}
+    query = query if "start" in query else always | query
     # Dots too: clients take `..` out of a path.
     name = quote(user_id, safe="").replace(".", "%2E")
     return client.get(f"{METRICS}/{metric}/byUser/{name}", params=query)

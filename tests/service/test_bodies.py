@@ -84,7 +84,7 @@ def test_an_unknown_encoding_is_refused_with_those_that_are_known(
     client: httpx.Client, user: str, encoding: str
 ) -> None:
     body = zlib.compress(as_json(original(user)))
-    answer = client.post(METRICS, content=body, headers={"Content-Encoding": encoding.encode()})
+    answer = client.post(METRICS, content=body, headers={b"Content-Encoding": encoding.encode()})
     assert answer.status_code == 415
     assert answer.headers["Content-Type"] == "application/problem+json"
     assert "gzip, zstd" in answer.headers["Accept-Encoding"]

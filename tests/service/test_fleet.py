@@ -1,6 +1,6 @@
 """GET .../fleet: all machines together, or in groups."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ MACHINES = [
     Machine("c", "Windows", "11"),
     Machine("d", "MacOS", "13"),
 ]
-RANGE = {"start": T0, "end": T0 + 4 * HOUR_MS}
+RANGE: dict[str, Any] = {"start": T0, "end": T0 + 4 * HOUR_MS}
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +89,12 @@ def test_groups_are_all_samples_of_their_machines(
 def test_top_keeps_the_groups_with_the_highest_values_over_the_range(
     fleet: httpx.Client, recording: Recording, stat: str
 ) -> None:
-    value = {"mean": np.mean, "p95": lambda part: np.quantile(part, 0.95), "count": len}[stat]
+    values: dict[str, Callable[[Samples], Any]] = {
+        "mean": np.mean,
+        "p95": lambda part: np.quantile(part, 0.95),
+        "count": len,
+    }
+    value = values[stat]
     whole = {group: float(value(part)) for (group, _), part in samples_of(recording, "user_id", 1 << 60).items()}
     highest = sorted(whole, key=lambda group: -whole[group])
     for top in (1, 2, 4, 100):

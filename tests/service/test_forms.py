@@ -136,7 +136,7 @@ def test_the_preferred_form_of_several_is_answered(client: httpx.Client) -> None
 )
 def test_an_accept_header_of_nonsense_is_no_failure(client: httpx.Client, accept: str) -> None:
     url = httpx.URL(PATHS["history"]).copy_merge_params(QUERY)
-    answer = client.get(url, headers={"Accept": accept.encode()})
+    answer = client.get(url, headers={b"Accept": accept.encode()})
     assert answer.status_code in (200, 400, 406)
 
 

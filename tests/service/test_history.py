@@ -1,5 +1,6 @@
 """GET .../byUser/{user}: what a query may say, and what its answer says."""
 
+from collections.abc import Callable
 from typing import Any
 
 import httpx
@@ -8,18 +9,17 @@ import pytest
 
 from contract.metrics import NAMES, STATISTICS
 from tests.service.reports import METRICS, entries, history, original, post, small
-from tests.service.samples import Machine, Recording
+from tests.service.samples import Machine, Recording, Samples
 
 T0 = 1_531_396_800_000  # 2018-07-12T12:00:00Z
 HOUR_MS = 3_600_000
 USER = "history of-one/user"
 RANGE = {"start": "2018-07-12T12:00:00Z", "end": "2018-07-12T16:00:00Z"}
-VALUES = {
+VALUES: dict[str, Callable[[Samples], Any]] = {
     "mean": np.mean, "var": np.var, "std": np.std, "min": np.min, "max": np.max, "count": len,
-    **{
-        name: lambda samples, share=share: np.quantile(samples, share, method="inverted_cdf")
-        for name, share in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))
-    },
+    "p50": lambda samples: np.quantile(samples, 0.50, method="inverted_cdf"),
+    "p95": lambda samples: np.quantile(samples, 0.95, method="inverted_cdf"),
+    "p99": lambda samples: np.quantile(samples, 0.99, method="inverted_cdf"),
 }  # fmt: skip
 
 
@@ -61,7 +61,7 @@ def test_every_statistic_equals_numpy_for_the_whole_and_for_a_core(
     client: httpx.Client, recording: Recording, stat: str, core: int | None
 ) -> None:
     for rate, rate_ms in (("7m", 420_000), ("1h", HOUR_MS)):
-        query = RANGE | {"resample_rate": rate, "stat": stat} | ({} if core is None else {"core": core})
+        query: dict[str, Any] = RANGE | {"resample_rate": rate, "stat": stat} | ({} if core is None else {"core": core})
         found = entries(history(client, USER, **query))
         wanted = expected(recording, rate_ms, stat, core)
         assert [date for date, _ in found] == dates(wanted)

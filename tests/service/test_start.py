@@ -8,6 +8,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from service.cli import main
+from service.server import is_loopback
 from tests.service.conftest import StartService
 from tests.service.reports import METRICS, original, post
 from tests.service.running import ROOT, clean_environment, wait_until
@@ -21,7 +23,7 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.org"])
+@pytest.mark.parametrize("host", ["0.0.0.0", "example.org"])
 def test_an_address_that_others_can_reach_needs_a_token(data_dir: Path, host: str) -> None:
     ended = run("--host", host, "--port", "0", "--data-dir", str(data_dir))
     assert ended.returncode == 2
@@ -49,12 +51,25 @@ def test_an_address_that_others_can_reach_needs_a_token(data_dir: Path, host: st
         (["--data-dir", ""], "data-dir"),
     ],
 )
-def test_a_wrong_setting_is_one_line_that_says_what_is_right(arguments: list[str], word: str) -> None:
-    ended = run(*arguments)
-    assert ended.returncode == 2
-    (line,) = ended.stderr.splitlines()
+def test_a_wrong_setting_is_one_line_that_says_what_is_right(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], word: str
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("loadlens-service: error: ")
     assert word in line
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "::1", "localhost"])
+def test_loopback_addresses_need_no_token(host: str) -> None:
+    assert is_loopback(host)
+
+
+@pytest.mark.parametrize("host", ["", "0.0.0.0", "::", "192.168.0.1", "127.0.0.1.example.org", "localhost.example.org"])
+def test_others_can_reach_any_other_address(host: str) -> None:
+    assert not is_loopback(host)
 
 
 def test_a_token_is_asked_of_every_request_but_the_health_checks(start: StartService) -> None:
@@ -80,7 +95,7 @@ def test_a_token_is_asked_of_every_request_but_the_health_checks(start: StartSer
             "",
             "Bearer \u00fc",
         ):
-            answer = client.get(METRICS, headers={"Authorization": wrong.encode()})
+            answer = client.get(METRICS, headers={b"Authorization": wrong.encode()})
             assert answer.status_code == 401
         right = {"Authorization": "Bearer s3cret"}
         assert client.get(f"{METRICS}/cpuLoadAvg/byUser/a", headers=right).status_code == 404
