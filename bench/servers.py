@@ -224,6 +224,8 @@ def _running(command: Sequence[str], port: int, ready: str, folder: Path, core: 
     folder.mkdir(parents=True, exist_ok=True)
     pinned = [] if core is None else ["taskset", "--cpu-list", str(core)]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("LOADLENS_")}
+    # Go takes the cores it may use for the number of its threads; with one it would stand still at every sync.
+    environment["GOMAXPROCS"] = str(max(2, os.cpu_count() or 2))
     log_path = folder / "bench.log"
     with log_path.open("wb") as log:
         process = subprocess.Popen([*pinned, *command], cwd=ROOT, env=environment, stdout=log, stderr=log)
