@@ -124,6 +124,6 @@ def test_no_order_of_steps_changes_an_answer(new_place: Callable[[], Place]) -> 
     run_state_machine_as_test(
         lambda: AnyOrder(new_place()),  # type: ignore[arg-type]  # anything that makes one will do
         settings=settings(
-            max_examples=20, stateful_step_count=15, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+            max_examples=15, stateful_step_count=15, deadline=None, suppress_health_check=[HealthCheck.too_slow]
         ),
     )

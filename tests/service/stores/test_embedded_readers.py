@@ -12,7 +12,7 @@ from service.stores.embedded.store import EmbeddedStore
 from tests.service.samples import CPU
 
 START_MS = 1_706_572_800_000
-ROUNDS = 40
+ROUNDS = 30
 BATCH = 20
 STEP_MS = 7_000
 """A window's distance from the next: many fall into a bucket of every tier."""
