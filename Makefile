@@ -67,7 +67,7 @@ notebooks: setup ## Open the notebooks in JupyterLab
 .PHONY: lock
 lock: ## Choose the newest versions anew and write them to requirements.lock
 	rm -rf build/lock && "$(PYTHON)" -m venv build/lock
-	build/lock/bin/python -m pip install --quiet --disable-pip-version-check '.[service,analytics,notebooks,dev]'
+	build/lock/bin/python -m pip install --quiet --disable-pip-version-check '.[service,analytics,dask,notebooks,dev]'
 	{ echo "# Every version that is tested, chosen by 'make lock'. Used as constraints: what is installed, pyproject.toml says."; \
 	  build/lock/bin/python -m pip freeze --exclude loadlens; } > requirements.lock
 	rm -rf build
