@@ -44,6 +44,11 @@ class Setting:
         return "LOADLENS_" + self.name.upper()
 
     @property
+    def file_variable(self) -> str:
+        """In the environment, the name of what says in which file a secret stands."""
+        return self.variable + "_FILE"
+
+    @property
     def required(self) -> bool:
         """True where there is no default."""
         return self.default is NODEFAULT

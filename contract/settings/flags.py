@@ -120,5 +120,5 @@ def _help(setting: Setting) -> str:
     if examples := setting.extra.get("examples"):
         text += f" For example {', '.join(examples)}."
     if setting.secret:
-        text += " Better not as a flag: other users of the machine can see those."
+        text += f" Better not as a flag, which other users can see: {setting.file_variable} names a file with it."
     return text.replace("%", "%%")

@@ -17,6 +17,7 @@ __all__ = ["Value", "from_environment", "from_file"]
 
 TABLES = ("agent", "service", "analytics")
 """The tables of a configuration file, one for each program."""
+_LONGEST_SECRET = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +69,37 @@ def _custom(kind: type, value: object) -> object:
 
 
 def from_environment(settings: Sequence[Setting], environ: Mapping[str, str]) -> dict[str, Value]:
-    """What the environment sets. An empty variable counts as not set, as compose files leave them."""
-    return {
+    """What the environment sets. An empty variable counts as not set, as compose files leave them.
+
+    A secret may stand in a file that `LOADLENS_..._FILE` names, as containers get it. Raises SettingsError.
+    """
+    values = {
         setting.name: Value(setting, environ[setting.variable], f"{setting.variable} in the environment")
         for setting in settings
         if environ.get(setting.variable)
     }
+    for setting in settings:
+        path = environ.get(setting.file_variable) if setting.secret else None
+        if path:
+            if setting.name in values:
+                raise SettingsError(f"{setting.variable} and {setting.file_variable} are both set; one is right")
+            values[setting.name] = Value(setting, _secret(path, setting), f"{path} ({setting.file_variable})")
+    return values
+
+
+def _secret(path: str, setting: Setting) -> str:
+    """The secret in a file, without the blanks around it: a newline at the end is an editor's. Raises SettingsError."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            text = file.read(_LONGEST_SECRET).strip()
+    except OSError as error:
+        raise SettingsError(f"{setting.file_variable}: cannot read {path}: {error.strerror or error}") from None
+    except UnicodeDecodeError:
+        raise SettingsError(f"{setting.file_variable}: {path} is not UTF-8 text") from None
+    if not text or not text.isprintable():
+        wrong = "is empty" if not text else "is not one line of text"
+        raise SettingsError(f"{setting.file_variable}: {path} {wrong}; the secret and nothing else is right")
+    return text
 
 
 def from_file(

@@ -229,6 +229,38 @@ def test_a_secret_is_never_printed(capsys: pytest.CaptureFixture[str], config: P
     assert settings.token == SECRET
 
 
+def test_a_secret_may_stand_in_a_file_of_its_own(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    secret = tmp_path / "token"
+    secret.write_text(SECRET + "\n")
+    assert probe(LOADLENS_TOKEN_FILE=str(secret)).token == SECRET
+    assert probe("--token", "another-one", LOADLENS_TOKEN_FILE=str(secret)).token == "another-one"
+    both = refusal(capsys, LOADLENS_TOKEN=SECRET, LOADLENS_TOKEN_FILE=str(secret))
+    assert both == "LOADLENS_TOKEN and LOADLENS_TOKEN_FILE are both set; one is right"
+    # Only of what is secret: a file that is named for anything else is not read.
+    assert probe(LOADLENS_SAMPLES_FILE=str(secret)).samples == 100
+
+
+@pytest.mark.parametrize(
+    ("content", "wrong"),
+    [
+        (b" \n", "is empty"),
+        (b"two\nlines", "is not one line of text"),
+        (b"\xff\xfe", "is not UTF-8 text"),
+        (None, "No such"),
+    ],
+)
+def test_a_file_that_holds_no_secret_is_named(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, content: bytes | None, wrong: str
+) -> None:
+    secret = tmp_path / "token"
+    if content is not None:
+        secret.write_bytes(content)
+    said = refusal(capsys, LOADLENS_TOKEN_FILE=str(secret))
+    assert said.startswith("LOADLENS_TOKEN_FILE: ")
+    assert str(secret) in said
+    assert wrong in said
+
+
 def test_the_help_teaches_every_setting(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as exit_:
         probe("--help", LOADLENS_TOKEN=SECRET)
@@ -244,6 +276,7 @@ def test_the_help_teaches_every_setting(capsys: pytest.CaptureFixture[str]) -> N
         "default: 1w",
         "For example http://collector:8888.",
         "LOADLENS_CONFIG",
+        "LOADLENS_TOKEN_FILE",
         "table [agent]",
     ):
         assert expected in words
