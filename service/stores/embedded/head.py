@@ -10,10 +10,10 @@ import numpy.typing as npt
 import pyarrow as pa
 from msgspec import UNSET, UnsetType
 
+from analytics.windows.packing import pack_one
 from contract.metrics import Metric
 from contract.metrics.cpu import Cpu
 from contract.report import Report
-from service.stores.embedded.histograms import pack_one
 from service.stores.embedded.series import SeriesIndex
 
 __all__ = ["SCHEMA", "Head", "marked"]

@@ -9,9 +9,9 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from analytics.windows import Histograms, Windows, merge, standins
+from analytics.windows.packing import pack, unpack
 from contract.histogram import LINEAR, LOGARITHMIC
 from service.stores.embedded.catalog import add_run, tier_table
-from service.stores.embedded.histograms import pack, unpack
 from service.stores.embedded.plan import TIERS
 
 __all__ = ["ROLLUP_COLUMNS", "append_rollup", "read_runs", "rollups_of", "windows_of", "windows_of_rollup"]

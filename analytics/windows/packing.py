@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from analytics.windows import Histograms
+from analytics.windows.columns import Histograms
 
 __all__ = ["pack", "pack_one", "unpack"]
 
@@ -50,9 +50,12 @@ def pack_one(flat: Sequence[int]) -> bytes:
         return b"\0\0\0" + b"".join(struct.pack("<iq", *pair) for pair in zip(flat[::2], flat[1::2], strict=True))
 
 
-def unpack(column: pa.BinaryArray) -> Histograms:
+def unpack(column: pa.BinaryArray | pa.LargeBinaryArray) -> Histograms:
     """The histograms of a column, `row` counted from 0; sorted by row, and by bin where they were packed so."""
-    offsets = np.frombuffer(column.buffers()[1], np.int32)[column.offset : column.offset + len(column) + 1]
+    width = np.int64 if pa.types.is_large_binary(column.type) else np.int32
+    offsets = np.frombuffer(column.buffers()[1], width)[column.offset : column.offset + len(column) + 1]
+    if not len(offsets):
+        return Histograms.empty()
     lengths = np.diff(offsets)
     data = np.frombuffer(column.buffers()[2] or b"", np.uint8)[offsets[0] : offsets[-1]]
     form_of = np.where(lengths % 2 == 0, 0, np.where(lengths % 4 == 1, 1, 2))
@@ -69,7 +72,7 @@ def unpack(column: pa.BinaryArray) -> Histograms:
         row = np.repeat(rows, (lengths[rows] - form.padding) // form.pair.itemsize)
         parts.append((row, pairs["bin"].astype(np.int32), pairs["count"].astype(np.int64)))
     if not parts:
-        return Histograms(np.empty(0, np.int64), np.empty(0, np.int32), np.empty(0, np.int64))
+        return Histograms.empty()
     row, bins, counts = (np.concatenate(column) for column in zip(*parts, strict=True))
     if len(parts) > 1:
         order = np.argsort(row, kind="stable")
@@ -77,8 +80,8 @@ def unpack(column: pa.BinaryArray) -> Histograms:
     return Histograms(row, bins, counts)
 
 
-def pack(histograms: Histograms, rows: int) -> pa.BinaryArray:
-    """The column of `rows` values for histograms that are sorted by row."""
+def pack(histograms: Histograms, rows: int, *, large: bool = False) -> pa.BinaryArray | pa.LargeBinaryArray:
+    """The column of `rows` values for histograms that are sorted by row; `large` may exceed 2 GiB."""
     row, bins, counts = histograms.row, histograms.bin, histograms.count
     needs = np.zeros(len(row), np.int8)
     needs[(bins > 0xFF) | (counts > 0xFF)] = 1
@@ -89,7 +92,7 @@ def pack(histograms: Histograms, rows: int) -> pa.BinaryArray:
     padding = np.array([form.padding for form in _FORMS])[form_of]
     width = np.array([form.pair.itemsize for form in _FORMS])[form_of]
     lengths = np.where(pairs_in > 0, padding + pairs_in * width, 0)
-    offsets = np.zeros(rows + 1, np.int32)
+    offsets: npt.NDArray[np.integer] = np.zeros(rows + 1, np.int64 if large else np.int32)
     np.cumsum(lengths, out=offsets[1:])
     data = np.zeros(offsets[-1], np.uint8)
     for number, form in enumerate(_FORMS):
@@ -100,7 +103,8 @@ def pack(histograms: Histograms, rows: int) -> pa.BinaryArray:
         pairs = np.empty(int(entries.sum()), form.pair)
         pairs["bin"], pairs["count"] = bins[entries], counts[entries]
         data[_places(offsets[chosen] + form.padding, lengths[chosen] - form.padding)] = pairs.view(np.uint8)
-    return pa.Array.from_buffers(pa.binary(), rows, [None, pa.py_buffer(offsets), pa.py_buffer(data)])
+    kind = pa.large_binary() if large else pa.binary()
+    return pa.Array.from_buffers(kind, rows, [None, pa.py_buffer(offsets), pa.py_buffer(data)])
 
 
 def _places(starts: npt.NDArray[np.integer], lengths: npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:

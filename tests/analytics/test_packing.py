@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analytics.windows import Histograms
+from analytics.windows.packing import pack, pack_one, unpack
 from contract.histogram import LINEAR, LOGARITHMIC
-from service.stores.embedded.histograms import pack, pack_one, unpack
 
 Flat = list[int]
 """A histogram as it is sent: `[bin, count, ...]`, bins ascending."""
