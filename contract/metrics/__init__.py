@@ -60,11 +60,6 @@ class NamedMetric:
     """True where one core can be asked for."""
 
 
-def _camel(quantity: Quantity) -> str:
-    first, *rest = quantity.name.replace(".", "_").split("_")
-    return first + "".join(word.capitalize() for word in rest)
-
-
 _CPU = Cpu.quantities[0]
 
 _ORIGINAL = (
@@ -79,7 +74,7 @@ _ORIGINAL = (
 )
 
 _DERIVED = tuple(
-    NamedMetric(_camel(quantity), quantity, "mean", quantity.title, by_core=kind is Cpu)
+    NamedMetric(quantity.camel, quantity, "mean", quantity.title, by_core=kind is Cpu)
     for kind in TYPES
     for quantity in kind.quantities
 )

@@ -60,6 +60,12 @@ class Quantity:
         """How its samples are counted."""
         return LINEAR if self.bounded else LOGARITHMIC
 
+    @property
+    def camel(self) -> str:
+        """Its name as queries and InfluxDB's fields write it, such as `diskReadBytes`."""
+        first, *rest = self.name.replace(".", "_").split("_")
+        return first + "".join(word.capitalize() for word in rest)
+
 
 class Metric(Struct, gc=False, frozen=True, tag_field="type", omit_defaults=True):
     """The base of every metric type: a member for each of its quantities."""
