@@ -1,0 +1,102 @@
+"""deploy/Dockerfile: what the images are made of is there, and both are closed."""
+
+import fnmatch
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from agent.settings import AgentSettings
+from contract.settings.fields import settings_of
+from service.settings import ServiceSettings
+from tests.service.running import RunningService, clean_environment
+
+ROOT = Path(__file__).parents[2]
+DOCKERFILE = (ROOT / "deploy" / "Dockerfile").read_text()
+IGNORE = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line and not line.startswith("#")]
+
+
+def stages() -> dict[str, str]:
+    """The text of each stage, by name."""
+    parts = re.split(r"^FROM .* AS (\w+)$", DOCKERFILE, flags=re.MULTILINE)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+def copied() -> list[str]:
+    """What is copied out of the project."""
+    lines = re.findall(r"^COPY (.*)$", DOCKERFILE, re.MULTILINE)
+    return [name for line in lines for name in line.split()[:-1]]
+
+
+def ignored(path: str) -> bool:
+    """Whether .dockerignore keeps a file from the build; the last line that matches it or a folder of it decides."""
+    parents = ["/".join(path.split("/")[:length]) for length in range(1, path.count("/") + 2)]
+    verdict = False
+    for line in IGNORE:
+        pattern = line.lstrip("!").removeprefix("**/")
+        names = [parent.rpartition("/")[2] for parent in parents] if line.startswith("**/") else parents
+        if any(fnmatch.fnmatchcase(name, pattern) for name in names):
+            verdict = not line.startswith("!")
+    return verdict
+
+
+def test_the_build_gets_what_the_wheel_is_made_of_and_nothing_else() -> None:
+    packages = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
+    assert set(copied()) == {*packages["packages"], "pyproject.toml", "requirements.lock", "README.md", "LICENSE"}
+    assert [name for name in copied() if not (ROOT / name).exists()] == []
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False).stdout
+    for path in tracked.splitlines():
+        assert ignored(path) == (path.split("/")[0] not in copied()), path
+    assert ignored("deploy/secrets/service_token")
+    assert ignored("service/__pycache__/app.pyc")
+    assert ignored(".venv/bin/python")
+
+
+@pytest.mark.parametrize("name", ["service", "agent"])
+def test_the_images_run_without_root_and_are_watched(name: str) -> None:
+    stage = stages()[name]
+    [user] = re.findall(r"^USER (\d+)$", stage, re.MULTILINE)
+    assert int(user) > 0
+    assert "--uid " + user in stages()["base"]
+    assert "HEALTHCHECK" in stage
+    assert f'ENTRYPOINT ["loadlens-{name}"]' in stage
+    # Only wheels, built before from the lock: nothing is fetched.
+    assert "--no-index" in stage
+
+
+def test_what_the_images_set_are_settings() -> None:
+    known = {one.variable for kind in (ServiceSettings, AgentSettings) for one in settings_of(kind)}
+    assert set(re.findall(r"(LOADLENS_\w+)=", DOCKERFILE)) <= known
+
+
+def health(name: str, **environ: str) -> int:
+    """The exit code of an image's health check, run here."""
+    [command] = re.findall(r"^HEALTHCHECK.*\n\s+CMD (\[.*\])$", stages()[name], re.MULTILINE)
+    python, *arguments = json.loads(command)
+    assert python == "python"
+    done = subprocess.run(
+        [sys.executable, *arguments], env=clean_environment(**environ), capture_output=True, check=False, timeout=30
+    )
+    return done.returncode
+
+
+def test_the_service_is_healthy_while_it_takes_reports(tmp_path: Path) -> None:
+    with RunningService(tmp_path / "data") as service:
+        port = str(service.port)
+        assert health("service", LOADLENS_PORT=port) == 0
+        assert service.stop() == 0
+    assert health("service", LOADLENS_PORT=port) == 1
+
+
+def test_the_agent_is_healthy_while_its_spool_is_written(tmp_path: Path) -> None:
+    spool = tmp_path / "spool.db"
+    spool.touch()
+    assert health("agent", LOADLENS_SPOOL_DIR=str(tmp_path)) == 0
+    os.utime(spool, (time.time() - 600,) * 2)
+    assert health("agent", LOADLENS_SPOOL_DIR=str(tmp_path)) == 1
