@@ -21,6 +21,7 @@ from service.resources.history import History
 from service.resources.metrics import Metrics
 from service.resources.prometheus import Prometheus
 from service.resources.users import Users
+from service.resources.windows import FleetWindows, Sending, UserWindows
 from service.settings import ServiceSettings
 from service.stores.base import Store
 from service.stores.embedded.store import EmbeddedStore
@@ -100,6 +101,9 @@ def create_app(settings: ServiceSettings) -> falcon.asgi.App[Request, Response]:
     app.add_route("/api/v1/metrics", Metrics(service.ingest, store))
     app.add_route("/api/v1/metrics/{metric}/byUser/{user_id:path}", History(store))
     app.add_route("/api/v1/metrics/{metric}/fleet", Fleet(store))
+    sending = Sending(store)
+    app.add_route("/api/v1/windows/byUser/{user_id:path}", UserWindows(store, sending))
+    app.add_route("/api/v1/windows/fleet", FleetWindows(store, sending))
     app.add_route("/api/v1/users", Users(store))
     app.add_route("/healthz", Health())
     app.add_route("/readyz", Ready(service))
