@@ -20,16 +20,20 @@ from service.resources.health import Health, Ready
 from service.resources.history import History
 from service.resources.metrics import Metrics
 from service.resources.prometheus import Prometheus
+from service.resources.stream import Stream
 from service.resources.users import Users
 from service.resources.windows import FleetWindows, Sending, UserWindows
 from service.settings import ServiceSettings
 from service.stores.base import Store
 from service.stores.embedded.store import EmbeddedStore
+from service.stream.hub import Hub
 from service.upkeep import Upkeep
 
-__all__ = ["Service", "create_app"]
+__all__ = ["Application", "Service", "create_app"]
 
 _log = logging.getLogger("loadlens.service")
+_LEAST_LIVE_BYTES, _MOST_LIVE_BYTES = 1 << 20, 64 << 20
+"""Bounds of what the live stream holds for consumers in memory."""
 _REPORTS = msgspec.json.Decoder(list[Report])
 
 
@@ -40,20 +44,28 @@ class Service:
         folder = Path(settings.data_dir)
         folder.mkdir(parents=True, exist_ok=True)
         self.store: Store = EmbeddedStore(folder, settings.store_memory, settings.retention())
-        self.journal = Journal(folder / "journal", settings.journal_bytes)
+        self.journal = Journal(folder / "journal", settings.journal_bytes, settings.stream_keep)
         self.journal.advance_to(self.store.flushed)
+        self.journal.prune(self.store.flushed)
         replayed = replay(self.journal, self.store)
         if replayed:
             _log.info("%d reports replayed from the journal", replayed)
-        self.ingest = Ingest(self.journal, self.store)
+        live_bytes = min(max(settings.stream_keep, _LEAST_LIVE_BYTES), _MOST_LIVE_BYTES)
+        self.hub = Hub(self.journal, settings.stream_consumers, live_bytes)
+        self.ingest = Ingest(self.journal, self.store, self.hub.publish)
         self.upkeep = Upkeep(self.journal, self.store, settings.flush_interval)
 
     def open(self) -> None:
         """Start the work in the background."""
         self.upkeep.start()
 
+    def end_streams(self) -> None:
+        """Let answers end that would go on for ever: the server waits for them before it closes the service."""
+        self.hub.close()
+
     def close(self) -> None:
         """Put everything on the store's disk and let go of the files."""
+        self.hub.end()
         self.ingest.close()
         self.upkeep.stop()
         self.store.close()
@@ -85,7 +97,13 @@ class _Lifespan:
         await asyncio.to_thread(self._service.close)
 
 
-def create_app(settings: ServiceSettings) -> falcon.asgi.App[Request, Response]:
+class Application(falcon.asgi.App[Request, Response]):
+    """The application, and the service behind it."""
+
+    service: Service
+
+
+def create_app(settings: ServiceSettings) -> Application:
     """The application, with its store open.
 
     Raises StoreError where the store cannot be used.
@@ -94,7 +112,8 @@ def create_app(settings: ServiceSettings) -> falcon.asgi.App[Request, Response]:
     middleware: list[Any] = [_Lifespan(service)]
     if settings.token:
         middleware.append(RequireToken(settings.token))
-    app = falcon.asgi.App(middleware=middleware)
+    app = Application(middleware=middleware)
+    app.service = service
     app.set_error_serializer(serialize)
     app.add_error_handler(Exception, unexpected)
     store = service.store
@@ -105,6 +124,7 @@ def create_app(settings: ServiceSettings) -> falcon.asgi.App[Request, Response]:
     app.add_route("/api/v1/windows/byUser/{user_id:path}", UserWindows(store, sending))
     app.add_route("/api/v1/windows/fleet", FleetWindows(store, sending))
     app.add_route("/api/v1/users", Users(store))
+    app.add_route("/api/v1/stream", Stream(service.hub))
     app.add_route("/healthz", Health())
     app.add_route("/readyz", Ready(service))
     app.add_route("/metrics", Prometheus(service))
