@@ -34,13 +34,13 @@ from analytics.windows.packing import pack, unpack
 from contract.histogram import LINEAR, Bins
 from contract.metrics import NAMES
 
-__all__ = ["HISTOGRAM", "FrameError", "bins_of", "frame_of_values", "from_frame", "packed", "to_frame"]
+__all__ = ["HISTOGRAM", "NUMBERS", "FrameError", "bins_of", "frame_of_values", "from_frame", "packed", "to_frame"]
 
 HISTOGRAM: Final = pd.ArrowDtype(pa.large_binary())
 """The dtype of the column `histogram`; `large` so that a column may exceed 2 GiB."""
 
 _LABELS: Final = ("user", "core")
-_NUMBERS: Final = {
+NUMBERS: Final = {
     "count": "count",
     "mean": "mean",
     "var": "variance",
@@ -48,6 +48,7 @@ _NUMBERS: Final = {
     "max": "maximum",
     "approximated": "approximated",
 }
+"""The columns of numbers, and the attribute of `Windows` that each holds."""
 _WHOLE: Final = ("count", "approximated")
 
 
@@ -68,7 +69,7 @@ def to_frame(windows: Windows, labels: pd.DataFrame | None = None) -> pd.DataFra
             columns["user"] = pd.Categorical.from_codes(codes, dtype=users.dtype)
         if "core" in labels:
             columns["core"] = labels["core"].astype("Int64").array.take(windows.series)
-    columns |= {column: getattr(windows, name) for column, name in _NUMBERS.items()}
+    columns |= {column: getattr(windows, name) for column, name in NUMBERS.items()}
     if windows.histograms is not None:
         columns["histogram"] = packed(windows.histograms, len(windows))
     index = pd.DatetimeIndex(windows.time.astype("datetime64[ms]"), name="time").tz_localize("UTC")
@@ -90,7 +91,7 @@ def from_frame(frame: pd.DataFrame, *, histograms: bool | None = None) -> tuple[
     if count.dtype != np.int64 or (count.to_numpy() <= 0).any():
         frame = frame[count.fillna(0) > 0]
     series, labels = _series(frame)
-    columns = {name: _column(frame[column], whole=column in _WHOLE) for column, name in _NUMBERS.items()}
+    columns = {name: _column(frame[column], whole=column in _WHOLE) for column, name in NUMBERS.items()}
     time = pd.DatetimeIndex(frame.index).tz_convert("UTC").as_unit("ms").asi8
     wanted = "histogram" in frame if histograms is None else histograms
     if not wanted:
@@ -147,10 +148,10 @@ def _check_index(frame: pd.DataFrame) -> None:
 
 def _check(frame: pd.DataFrame) -> None:
     _check_index(frame)
-    missing = [column for column in _NUMBERS if column not in frame]
+    missing = [column for column in NUMBERS if column not in frame]
     if missing:
-        raise FrameError(f"a frame of windows has the columns {', '.join(_NUMBERS)}; {', '.join(missing)} missing")
-    wrong = [column for column in _NUMBERS if not pd.api.types.is_numeric_dtype(frame[column])]
+        raise FrameError(f"a frame of windows has the columns {', '.join(NUMBERS)}; {', '.join(missing)} missing")
+    wrong = [column for column in NUMBERS if not pd.api.types.is_numeric_dtype(frame[column])]
     if wrong:
         raise FrameError(f"{', '.join(wrong)}: numbers are right")
 

@@ -3,7 +3,7 @@
 import hmac
 
 import falcon
-from falcon.asgi import Request, Response
+from falcon.asgi import Request, Response, WebSocket
 
 from service.problems import ProblemError
 
@@ -27,6 +27,13 @@ class RequireToken:
 
     async def process_request(self, req: Request, resp: Response) -> None:
         """401 for a request without a token, 403 for one that the agents' token is not good for."""
+        self._check(req)
+
+    async def process_request_ws(self, req: Request, ws: WebSocket) -> None:
+        """403 for a WebSocket without a token, or with the agents'."""
+        self._check(req)
+
+    def _check(self, req: Request) -> None:
         if req.path in _OPEN:
             return
         given = (req.get_header("Authorization") or "").encode()

@@ -16,7 +16,7 @@ from falcon.asgi import Request, Response
 from contract.timestamps import format_instant
 from service.problems import ProblemError
 
-__all__ = ["APPROXIMATION", "Series", "form_of", "send"]
+__all__ = ["APPROXIMATION", "ARROW", "CSV", "JSON", "PARQUET", "Series", "form_of", "instants", "send"]
 
 JSON = "application/json"
 CSV = "text/csv"
@@ -61,7 +61,7 @@ class _GroupEntry(msgspec.Struct, gc=False):
     group: str
 
 
-def _instants(time_ms: npt.NDArray[np.int64]) -> list[str]:
+def instants(time_ms: npt.NDArray[np.int64]) -> list[str]:
     """Each time as `contract.timestamps.format_instant` writes it; at once where none has a fraction."""
     if np.any(time_ms % 1000):
         return [*map(format_instant, time_ms.tolist())]
@@ -70,7 +70,7 @@ def _instants(time_ms: npt.NDArray[np.int64]) -> list[str]:
 
 
 def _json(series: Series) -> bytes:
-    dates = _instants(series.time_ms)
+    dates = instants(series.time_ms)
     values = series.value.tolist()
     entries: list[_Entry] | list[_GroupEntry]
     if series.group is None:
@@ -85,7 +85,7 @@ def _json(series: Series) -> bytes:
 
 def _csv(series: Series) -> bytes:
     columns: dict[str, object] = {
-        "date": _instants(series.time_ms),
+        "date": instants(series.time_ms),
         "value": series.value,
     }
     if series.group is not None:

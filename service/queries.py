@@ -5,19 +5,17 @@ import time
 from typing import Any, get_args
 
 import falcon
-import msgspec
 from falcon.asgi import Request
 from msgspec import Struct
 
 from contract.durations import format_duration, parse_duration
-from contract.metrics import NAMES, STATISTICS, NamedMetric, Statistic
-from contract.problems import Problem
+from contract.metrics import NAMES, STATISTICS, NamedMetric, Quantity, Statistic
 from contract.timestamps import parse_timestamp
-from service.bodies import read_body
-from service.problems import ProblemError, invalid
+from service.parameters import Parameters, duration
+from service.problems import ProblemError
 from service.stores.base import Grouping, Store
 
-__all__ = ["Query", "named_metric", "read_query"]
+__all__ = ["DAY_MS", "Query", "check_kept", "check_user", "core_number", "fitting_rate", "named_metric", "read_query"]
 
 MAX_BUCKETS = 100_000
 DAY_MS = 24 * 60 * 60 * 1000
@@ -67,85 +65,57 @@ async def read_query(req: Request, metric: NamedMetric, store: Store, *, fleet: 
     Missing members get their defaults: the day before now, 15 minutes, the metric's own statistic. Raises
     ProblemError (422, or 400 for a body that is not a JSON object) that names the wrong member.
     """
-    values, prefix = await _values(req, _FLEET if fleet else _HISTORY)
-    problems: list[Problem] = []
-
-    def take(name: str, convert: Any, default: Any) -> Any:
-        value = values.get(name)
-        if value is None:
-            return default
-        try:
-            return convert(value)
-        except ValueError as error:
-            problems.append(Problem(prefix + name, str(error)))
-            return default
-
+    asked = await Parameters.read(req, _FLEET if fleet else _HISTORY)
     now_ms = time.time_ns() // 1_000_000
-    end_ms = take("end", parse_timestamp, now_ms)
-    start_ms = take("start", parse_timestamp, end_ms - DAY_MS)
-    rate_ms = take("resample_rate", _duration, _DEFAULT_RATE_MS)
+    end_ms = asked.take("end", parse_timestamp, now_ms)
     query = Query(
-        start_ms=start_ms,
+        start_ms=asked.take("start", parse_timestamp, end_ms - DAY_MS),
         end_ms=end_ms,
-        rate_ms=rate_ms,
-        statistic=take("stat", _statistic, metric.statistic),
-        core=take("core", lambda value: _core(value, metric), None),
-        by=take("by", _grouping, None),
-        top=take("top", _top, None),
+        rate_ms=asked.take("resample_rate", duration, _DEFAULT_RATE_MS),
+        statistic=asked.take("stat", _statistic, metric.statistic),
+        core=asked.take("core", lambda value: core_number(value, metric), None),
+        by=asked.take("by", _grouping, None),
+        top=asked.take("top", _top, None),
     )
-    if not problems:
-        problems.extend(_range_problems(query, prefix))
-        finest_ms = store.finest_ms(query.start_ms, now_ms)
-        if query.rate_ms % finest_ms:
-            detail = f"so far back only rollups are kept: a multiple of {format_duration(finest_ms)} is right"
-            problems.append(Problem(prefix + "resample_rate", detail))
-    if problems:
-        raise ProblemError(falcon.HTTP_422, "The query is invalid.", problems)
+    if not asked.refused:
+        _check_range(asked, query)
+        check_kept(asked, store, query.start_ms, query.rate_ms, now_ms)
+    asked.check()
     return query
+
+
+def check_kept(asked: Parameters, store: Store, start_ms: int, rate_ms: int, now_ms: int) -> None:
+    """Refuse a rate that is finer than what is still kept."""
+    finest_ms = store.finest_ms(start_ms, now_ms)
+    if rate_ms % finest_ms:
+        right = format_duration(finest_ms)
+        asked.refuse("resample_rate", f"so far back only rollups are kept: a multiple of {right} is right")
+
+
+def fitting_rate(range_ms: int, buckets: int) -> str:
+    """Advice on a rate that cuts a range into at most so many buckets."""
+    least_ms = -(-range_ms // max(buckets, 1))
+    fitting = next((rate for rate in _ROUND_RATES if parse_duration(rate) >= least_ms), None)
+    return f"a rate of {fitting} would do" if fitting else "ask for a shorter range"
 
 
 _HISTORY = ("start", "end", "resample_rate", "stat", "core")
 _FLEET = ("start", "end", "resample_rate", "stat", "by", "top")
 
 
-def _range_problems(query: Query, prefix: str) -> list[Problem]:
+def _check_range(asked: Parameters, query: Query) -> None:
     if query.end_ms < query.start_ms:
-        return [Problem(prefix + "end", "is before start; the range is [start, end)")]
+        asked.refuse("end", "is before start; the range is [start, end)")
+        return
     buckets = -(-(query.end_ms - query.start_ms) // query.rate_ms)
     if buckets > MAX_BUCKETS:
-        least = -(-(query.end_ms - query.start_ms) // MAX_BUCKETS)
-        fitting = next((rate for rate in _ROUND_RATES if parse_duration(rate) >= least), None)
-        advice = f"a rate of {fitting} would do" if fitting else "ask for a shorter range"
-        return [
-            Problem(
-                prefix + "resample_rate",
-                f"{format_duration(query.rate_ms)} makes {buckets} buckets of this range; "
-                f"at most {MAX_BUCKETS} are answered: {advice}",
-            )
-        ]
-    if query.top is not None and query.by is None:
-        return [Problem(prefix + "top", "goes with by: it keeps the groups with the highest values")]
-    return []
-
-
-async def _values(req: Request, names: tuple[str, ...]) -> tuple[dict[str, Any], str]:
-    """The members of the query, and what stands in front of their names in a pointer."""
-    body = await read_body(req) if req.content_length or req.get_header("Transfer-Encoding") else b""
-    if body.strip():
-        try:
-            return msgspec.json.decode(body, type=dict[str, Any]), "/"
-        except (msgspec.DecodeError, RecursionError) as error:
-            raise ProblemError(
-                falcon.HTTP_400, f'The body is not a JSON object such as {{"start": "2018-07-12T12:15:00Z"}}: {error}'
-            ) from None
-    for name, value in req.params.items():
-        if name not in names:
-            close = difflib.get_close_matches(name, names, 1)
-            hint = f"did you mean {close[0]}?" if close else f"the parameters are {', '.join(names)}"
-            raise invalid(name, f"is not a parameter here; {hint}")
-        if not isinstance(value, str):
-            raise invalid(name, "is given more than once")
-    return {name: value for name, value in req.params.items() if value}, ""
+        asked.refuse(
+            "resample_rate",
+            f"{format_duration(query.rate_ms)} makes {buckets} buckets of this range; at most {MAX_BUCKETS} are "
+            f"answered: {fitting_rate(query.end_ms - query.start_ms, MAX_BUCKETS)}",
+        )
+    elif query.top is not None and query.by is None:
+        asked.refuse("top", "goes with by: it keeps the groups with the highest values")
 
 
 def named_metric(name: str) -> NamedMetric:
@@ -160,12 +130,6 @@ def named_metric(name: str) -> NamedMetric:
     return metric
 
 
-def _duration(value: Any) -> int:
-    if not isinstance(value, str):
-        raise ValueError(f"{value!r} is not a duration; a text such as 15m is right")
-    return parse_duration(value)
-
-
 def _statistic(value: Any) -> Statistic:
     for statistic in STATISTICS:
         if statistic == value:
@@ -173,7 +137,19 @@ def _statistic(value: Any) -> Statistic:
     raise ValueError(f"{value!r} is not a statistic; one of {', '.join(STATISTICS)} is right")
 
 
-def _core(value: Any, metric: NamedMetric) -> int:
+def check_user(store: Store, user_id: str, quantity: Quantity, core: int | None) -> None:
+    """Raise ProblemError 404 where a user, or a core of it, has never reported."""
+    if not store.has_user(user_id):
+        raise ProblemError(
+            falcon.HTTP_404, f"No report of user {user_id!r} has come in. GET /api/v1/users lists those that have."
+        )
+    if core is not None and core not in (cores := store.cores(user_id, quantity)):
+        known = ", ".join(map(str, cores)) or "none"
+        raise ProblemError(falcon.HTTP_404, f"User {user_id!r} has no core {core}; its cores are {known}.")
+
+
+def core_number(value: Any, metric: NamedMetric) -> int:
+    """The number of a core of a metric that has cores; raises ValueError otherwise."""
     if not metric.by_core:
         raise ValueError(f"does not go with {metric.name}; it goes with cpuLoadAvg, cpuLoadVar and cpuUtilization")
     text = str(value)

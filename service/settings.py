@@ -70,6 +70,20 @@ class ServiceSettings(Settings, frozen=True, kw_only=True):
             extra={"metavar": "BYTES"},
         ),
     ] = 1024 * 1024 * 1024
+    stream_keep: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=1 << 40,
+            description="About so many bytes of the newest reports stay readable for consumers that come back.",
+            extra={"metavar": "BYTES"},
+        ),
+    ] = 64 * 1024 * 1024
+    stream_consumers: Annotated[
+        int,
+        Meta(ge=0, le=10_000, description="Most consumers of the live stream; others get 503.",
+             extra={"metavar": "NUMBER"}),
+    ] = 1200  # fmt: skip
     flush_interval: Annotated[
         float,
         Meta(ge=0.1, le=3600, description="Most seconds that reports stay in memory and journal only.",

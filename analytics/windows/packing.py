@@ -83,28 +83,39 @@ def unpack(column: pa.BinaryArray | pa.LargeBinaryArray) -> Histograms:
 def pack(histograms: Histograms, rows: int, *, large: bool = False) -> pa.BinaryArray | pa.LargeBinaryArray:
     """The column of `rows` values for histograms that are sorted by row; `large` may exceed 2 GiB."""
     row, bins, counts = histograms.row, histograms.bin, histograms.count
+    kind = pa.large_binary() if large else pa.binary()
     needs = np.zeros(len(row), np.int8)
     needs[(bins > 0xFF) | (counts > 0xFF)] = 1
     needs[(bins < 0) | (bins > 0xFFFF) | (counts > 0xFFFF)] = 2
     form_of = np.zeros(rows, np.int8)
-    np.maximum.at(form_of, row, needs)
+    for number in (1, 2):
+        form_of[row[needs == number]] = number
     pairs_in = np.bincount(row, minlength=rows)
     padding = np.array([form.padding for form in _FORMS])[form_of]
     width = np.array([form.pair.itemsize for form in _FORMS])[form_of]
     lengths = np.where(pairs_in > 0, padding + pairs_in * width, 0)
     offsets: npt.NDArray[np.integer] = np.zeros(rows + 1, np.int64 if large else np.int32)
     np.cumsum(lengths, out=offsets[1:])
+    if not needs.any():
+        # Pairs of bytes and nothing else, as of windows that an agent sends: they lie there in order already.
+        return pa.Array.from_buffers(
+            kind, rows, [None, pa.py_buffer(offsets), pa.py_buffer(_pairs(_FORMS[0], bins, counts))]
+        )
     data = np.zeros(offsets[-1], np.uint8)
     for number, form in enumerate(_FORMS):
         entries = form_of[row] == number
         chosen = np.flatnonzero((form_of == number) & (pairs_in > 0))
         if not len(chosen):
             continue
-        pairs = np.empty(int(entries.sum()), form.pair)
-        pairs["bin"], pairs["count"] = bins[entries], counts[entries]
-        data[_places(offsets[chosen] + form.padding, lengths[chosen] - form.padding)] = pairs.view(np.uint8)
-    kind = pa.large_binary() if large else pa.binary()
+        content = _pairs(form, bins[entries], counts[entries]).view(np.uint8)
+        data[_places(offsets[chosen] + form.padding, lengths[chosen] - form.padding)] = content
     return pa.Array.from_buffers(kind, rows, [None, pa.py_buffer(offsets), pa.py_buffer(data)])
+
+
+def _pairs(form: _Form, bins: npt.NDArray[np.integer], counts: npt.NDArray[np.integer]) -> npt.NDArray[np.void]:
+    pairs = np.empty(len(bins), form.pair)
+    pairs["bin"], pairs["count"] = bins, counts
+    return pairs
 
 
 def _places(starts: npt.NDArray[np.integer], lengths: npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:

@@ -1,0 +1,95 @@
+"""GET /api/v1/windows/byUser/{user_id} and /api/v1/windows/fleet: the windows themselves, for analysis elsewhere."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import TypeVar
+
+import pyarrow as pa
+from falcon.asgi import Request, Response
+
+from service.answers import form_of
+from service.queries import check_user
+from service.stores.base import Store
+from service.windows.forms import FORMS, Form
+from service.windows.pieces import Plan
+from service.windows.query import RAW_MS, check_size, read_windows_query
+
+__all__ = ["FleetWindows", "Sending", "UserWindows"]
+
+T = TypeVar("T")
+_AT_ONCE = 2
+"""Pieces that are worked on at once, of all requests together: so much memory, and so many threads."""
+
+
+class Sending:
+    """Sends windows piece by piece, the work done in threads beside the event loop."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._turn = asyncio.Semaphore(_AT_ONCE)
+
+    def send(self, resp: Response, media_type: str, plan: Plan) -> None:
+        """Answer with what is planned."""
+        resp.content_type = media_type
+        resp.stream = self._bytes(plan, FORMS[media_type](plan.schema))
+
+    async def _bytes(self, plan: Plan, form: Form) -> AsyncIterator[bytes]:
+        async for table in self._tables(plan):
+            steps = form.write(table)
+            while (part := await self._beside(next, steps, None)) is not None:
+                yield part
+        yield form.end()
+
+    async def _tables(self, plan: Plan) -> AsyncIterator[pa.Table]:
+        """The pieces in order; while one is sent, the next is read."""
+        ahead: asyncio.Task[pa.Table] | None = None
+        try:
+            for start_ms, end_ms in plan.ranges():
+                before, ahead = ahead, asyncio.create_task(self._beside(plan.answer, self._store, start_ms, end_ms))
+                if before:
+                    yield await before
+            if ahead:
+                yield await ahead
+        finally:
+            if ahead:
+                ahead.cancel()
+
+    async def _beside(self, work: Callable[..., T], *arguments: object) -> T:
+        async with self._turn:
+            return await asyncio.to_thread(work, *arguments)
+
+
+class UserWindows:
+    """Answers the windows of one machine."""
+
+    def __init__(self, store: Store, sending: Sending) -> None:
+        self._store = store
+        self._sending = sending
+
+    async def on_get(self, req: Request, resp: Response, user_id: str) -> None:
+        """200 with windows; 404 for a user, a metric or a core that is not known."""
+        media_type = form_of(req)
+        query = await read_windows_query(req, self._store, fleet=False)
+        quantity = query.metric.quantity
+        check_user(self._store, user_id, quantity, None if query.core == "each" else query.core)
+        series = 1 + len(self._store.cores(user_id, quantity)) if query.core == "each" else 1
+        check_size(query, series)
+        self._sending.send(resp, media_type, Plan(query, user_id, series))
+
+
+class FleetWindows:
+    """Answers the windows of all machines, together or by user."""
+
+    def __init__(self, store: Store, sending: Sending) -> None:
+        self._store = store
+        self._sending = sending
+
+    async def on_get(self, req: Request, resp: Response) -> None:
+        """200 with windows."""
+        media_type = form_of(req)
+        query = await read_windows_query(req, self._store, fleet=True)
+        series = 1
+        if query.by_user or query.rate_ms == RAW_MS:
+            series = max(1, len(await asyncio.to_thread(self._store.users)))
+        check_size(query, series)
+        self._sending.send(resp, media_type, Plan(query, None, series))
