@@ -4,12 +4,10 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from analytics.figures.style import BLUE, GREEN, GREY, ORANGE, blank, labels
+from analytics.figures.style import BLUE, GREEN, GREY, ORANGE, blank, labels, rows_of_machines
 from analytics.figures.trends import UTILIZATION
 
 __all__ = ["core_imbalance", "right_sizing"]
-
-_ROW_PX = 24
 
 
 def core_imbalance(cores: pd.DataFrame, title: str, *, user: str | None = None) -> go.Figure:
@@ -25,9 +23,12 @@ def core_imbalance(cores: pd.DataFrame, title: str, *, user: str | None = None) 
             "arrayminus": (cores["mean"] - cores["low"]).round(5).to_numpy(), "color": GREY, "thickness": 1.5,
         }}  # fmt: skip
     names = [str(core) for core in cores["core"]]
-    figure.add_bar(x=names, y=cores["mean"].round(5).to_numpy(), marker={"color": BLUE}, name="mean", **spread)
-    figure.add_hline(y=float(cores["mean"].mean()), line={"color": ORANGE, "width": 2, "dash": "dash"},
-                     annotation={"text": "mean of all cores", "font": {"color": ORANGE}})  # fmt: skip
+    figure.add_bar(
+        x=names, y=cores["mean"].round(5).to_numpy(), marker={"color": BLUE}, name="mean of the core", **spread
+    )
+    mean = round(float(cores["mean"].mean()), 5)
+    figure.add_scatter(x=names, y=[mean] * len(names), mode="lines", name="mean of all cores",
+                       line={"color": ORANGE, "width": 2, "dash": "dash"})  # fmt: skip
     figure.update_xaxes(type="category")
     figure.update_yaxes(tickformat=".0%", rangemode="tozero", hoverformat=".1%")
     return figure
@@ -38,8 +39,8 @@ def right_sizing(sizes: pd.DataFrame, title: str, *, unit: str = "cores") -> go.
 
     `sizes`: a row a machine, those to be shown, in order; columns `user`, `now`, `needed`, `lower`, `upper`, in `unit`.
     """
-    figure = blank(title, x=f"size ({unit})", y="machine", height=130 + _ROW_PX * max(4, len(sizes)))
     names = labels([str(user) for user in sizes["user"]])
+    figure = rows_of_machines(title, names, x=f"size ({unit})")
     needed, now = sizes["needed"].to_numpy(float), sizes["now"].to_numpy(float)
     ways_x = np.column_stack([now, needed, np.full(len(sizes), np.nan)]).ravel()
     ways_y = [way for name in names for way in (name, name, None)]
@@ -54,7 +55,6 @@ def right_sizing(sizes: pd.DataFrame, title: str, *, unit: str = "cores") -> go.
             "arrayminus": needed - sizes["lower"].to_numpy(float), "color": GREEN, "thickness": 1.5,
         },
     )  # fmt: skip
-    figure.update_layout(hovermode="y unified")
-    figure.update_xaxes(rangemode="tozero", hoverformat=".3~g")
-    figure.update_yaxes(autorange="reversed", type="category", tickmode="linear", dtick=1)
+    highest = float(np.nanmax([now, needed, sizes["upper"].to_numpy(float)], initial=1e-9))
+    figure.update_xaxes(range=[0, 1.05 * highest], hoverformat=".3~g")
     return figure

@@ -4,12 +4,10 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from analytics.figures.style import BLUE, GREY, ORANGE, blank, labels
+from analytics.figures.style import BLUE, GREY, ORANGE, blank, labels, rows_of_machines
 from analytics.figures.trends import UTILIZATION, as_shares
 
 __all__ = ["hours_of_day", "movers"]
-
-_ROW_PX = 24
 
 
 def hours_of_day(hours: pd.DataFrame, title: str, *, before: str = "before", after: str = "after") -> go.Figure:
@@ -24,7 +22,7 @@ def hours_of_day(hours: pd.DataFrame, title: str, *, before: str = "before", aft
             line={"color": colour, "width": 2, "dash": dash},
         )  # fmt: skip
     as_shares(figure, hours, ["before", "after"])
-    figure.update_xaxes(type="linear", range=[-0.5, 23.5], tickvals=list(range(0, 24, 3)), hoverformat="d",
+    figure.update_xaxes(range=[-0.5, 23.5], tickvals=list(range(0, 24, 3)), hoverformat="d",
                         ticktext=[f"{hour:02}:00" for hour in range(0, 24, 3)])  # fmt: skip
     return figure
 
@@ -34,18 +32,21 @@ def movers(users: pd.DataFrame, title: str, *, before: str = "before", after: st
 
     `users`: a row a machine, those to be shown, in order; columns `user`, `before` and `after`, shares.
     """
-    figure = blank(title, x=UTILIZATION, y="machine", height=130 + _ROW_PX * max(4, len(users)))
     names = labels([str(user) for user in users["user"]])
+    figure = rows_of_machines(title, names, x=UTILIZATION)
     was, now = users["before"].to_numpy(float), users["after"].to_numpy(float)
     ways = np.column_stack([was, now, np.full(len(users), np.nan)]).ravel()
     figure.add_scatter(x=ways, y=[way for name in names for way in (name, name, None)], mode="lines",
                        line={"color": GREY, "width": 2}, hoverinfo="skip", showlegend=False)  # fmt: skip
     figure.add_scatter(x=was, y=names, mode="markers", name=before,
                        marker={"color": GREY, "size": 10, "symbol": "circle-open", "line": {"width": 2}})  # fmt: skip
-    figure.add_scatter(x=now, y=names, mode="markers", name=after, marker={
-        "color": np.where(now > was, ORANGE, BLUE), "size": 11,
-    })  # fmt: skip
-    figure.update_layout(hovermode="y unified")
-    figure.update_xaxes(tickformat=".0%", rangemode="tozero", hoverformat=".1%")
-    figure.update_yaxes(autorange="reversed", type="category", tickmode="linear", dtick=1)
+    for way, chosen, colour in (("up", now > was, ORANGE), ("down", now <= was, BLUE)):
+        if chosen.any():
+            figure.add_scatter(
+                x=now[chosen], y=[name for name, kept in zip(names, chosen, strict=True) if kept], mode="markers",
+                name=f"{after}, {way}", marker={"color": colour, "size": 11},
+            )  # fmt: skip
+    figure.update_xaxes(
+        tickformat=".0%", range=[0, 1.05 * float(np.nanmax([was, now], initial=0.01))], hoverformat=".1%"
+    )
     return figure

@@ -28,7 +28,8 @@ def anomalies(frame: pd.DataFrame, title: str) -> go.Figure:
         mode="markers", name="anomaly",
         marker={"color": RED, "size": 10, "symbol": "x-thin", "line": {"color": RED, "width": 3}},
     )  # fmt: skip
-    return as_shares(figure, frame, ["value"])
+    shown = frame.assign(upper=expected["upper"].clip(upper=2 * frame["value"].max()))
+    return as_shares(figure, shown, ["value", "upper"])
 
 
 def levels(frame: pd.DataFrame, changes: pd.DataFrame, title: str, *, column: str = "mean") -> go.Figure:

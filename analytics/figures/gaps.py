@@ -1,15 +1,21 @@
 """Gaps in time, shown as gaps."""
 
 import itertools
+import math
 from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
+import plotly.graph_objects as go
 
-__all__ = ["lone", "naive", "segments", "step_of", "with_gaps"]
+__all__ = ["lone", "naive", "segments", "shorten", "step_of", "with_gaps"]
 
 _WIDE = 1.5
 """Neighbours further apart than so many steps have a gap between them."""
+
+_MARGIN = 0.02
+"""How much of a long gap stays on each side, as a share of the time with data; whole steps."""
+_MOST_TICKS = 8
 
 
 def naive(index: pd.DatetimeIndex) -> pd.DatetimeIndex:
@@ -59,3 +65,41 @@ def lone(values: "pd.Series[float]") -> "np.ndarray[tuple[int], np.dtype[np.bool
     after = np.concatenate([there[1:], [False]])
     alone: np.ndarray[tuple[int], np.dtype[np.bool_]] = there & ~before & ~after
     return alone
+
+
+def shorten(figure: go.Figure, index: pd.DatetimeIndex) -> None:
+    """Cut the middle out of long gaps on the axis of time, where gaps take more room than the data; say so on it.
+
+    `index` is that of what the figure shows, in any order.
+    """
+    moments = index.unique().sort_values()
+    step = step_of(moments)
+    places = _breaks(moments, step)
+    covered = step * len(moments)
+    margin = step * math.ceil(_MARGIN * len(moments))
+    ends, starts = moments[places - 1] + step, moments[places]
+    gaps = [gap for gap in zip(ends, starts, strict=True) if gap[1] - gap[0] > 4 * margin]
+    if sum((last - first for first, last in gaps), pd.Timedelta(0)) < covered / 2:
+        return
+    cuts = [[_text(first + margin), _text(last - margin)] for first, last in gaps]
+    ticks = [moments[0], *(last for _, last in gaps)][:: 1 + len(gaps) // _MOST_TICKS]
+    figure.update_xaxes(
+        rangebreaks=[{"bounds": cut} for cut in cuts],
+        tickvals=[*map(_text, ticks)],
+        ticktext=[*_days(ticks)],
+        title_text="time (UTC); gaps without data are shortened",
+    )
+
+
+def _days(moments: list[pd.Timestamp]) -> Iterator[str]:
+    """Such as `3 Mar` and, below it, the time of day unless it is midnight, and the year where it is another one."""
+    year = 0
+    for moment in moments:
+        below = [] if moment == moment.normalize() else [f"{moment:%H:%M}"]
+        below += [f"{moment:%Y}"] if moment.year != year else []
+        year = moment.year
+        yield "<br>".join([f"{moment.day} {moment:%b}", *below])
+
+
+def _text(moment: pd.Timestamp) -> str:
+    return f"{moment.tz_convert('UTC') if moment.tz else moment:%Y-%m-%dT%H:%M:%S}"

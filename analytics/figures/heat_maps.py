@@ -5,13 +5,15 @@ import numpy.typing as npt
 import pandas as pd
 import plotly.graph_objects as go
 
-from analytics.figures.gaps import naive
+from analytics.figures.gaps import naive, shorten
 from analytics.figures.style import blank, labels
+from analytics.figures.trends import UTILIZATION
 
 __all__ = ["hour_of_week", "users_over_time"]
 
 _MOST_ROWS = 150
 _MOST_COLUMNS = 320
+_BAR_PX = 62
 _NO_DATA = "#b4bac1"
 _DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 
@@ -23,13 +25,13 @@ def users_over_time(frame: pd.DataFrame, title: str, *, column: str = "mean") ->
     together, neighbours in the order of load, and so are moments; a cell is the mean of what it holds, grey where
     nothing is known.
     """
-    cells, order, starts = _matrix(frame, column)
+    cells, order, edges = _matrix(frame, column)
     users = len(order)
     per_row = -(-users // len(cells))
-    figure = blank(title, x="time (UTC)", y=_rows_title(per_row), height=min(620, 200 + 14 * len(cells)))
+    figure = blank(title, x="time (UTC)", y=_rows_title(per_row), height=min(640, 220 + 14 * len(cells)), head=_BAR_PX)
     figure.add_heatmap(
         z=cells.astype(np.float32),
-        x=naive(starts).strftime("%Y-%m-%dT%H:%M:%S"),
+        x=naive(edges).strftime("%Y-%m-%dT%H:%M:%S"),
         y=labels(order) if per_row == 1 else _ranks(len(cells), per_row, users),
         hovertemplate="%{x|%a %Y-%m-%d %H:%M} UTC<br>" + ("%{y}" if per_row == 1 else "rank %{y}")
         + "<br>%{z:.1%}<extra></extra>",
@@ -38,6 +40,7 @@ def users_over_time(frame: pd.DataFrame, title: str, *, column: str = "mean") ->
     )  # fmt: skip
     figure.update_yaxes(autorange="reversed", showgrid=False, type="category", nticks=min(30, len(cells)))
     figure.update_xaxes(showgrid=False, type="date")
+    shorten(figure, edges[:-1][~np.isnan(cells).all(axis=0)])
     return _as_map(figure)
 
 
@@ -50,7 +53,7 @@ def hour_of_week(profile: pd.DataFrame, title: str, *, column: str = "mean") -> 
         profile = profile.reset_index()
     cells = profile.pivot_table(index="weekday", columns="hour", values=column, observed=True)
     cells = cells.reindex(index=range(7), columns=range(24))
-    figure = blank(title, x="hour of the day (UTC)", y="day of the week (UTC)", height=340)
+    figure = blank(title, x="hour of the day (UTC)", y="day of the week (UTC)", height=370, head=_BAR_PX)
     values = cells.to_numpy(float)
     figure.add_heatmap(
         z=values.astype(np.float32),
@@ -89,12 +92,15 @@ def _colours(cells: npt.NDArray[np.floating]) -> dict[str, object]:
     known = cells[~np.isnan(cells)]
     high = float(np.quantile(known, 0.995)) if len(known) else 1.0
     top = min(1.0, max(0.02, np.ceil(high * 20) / 20 if high > 0.1 else np.ceil(high * 100) / 100))
-    bar = {"title": {"text": "utilization<br>(% of CPU)"}, "tickformat": ".0%", "thickness": 14, "outlinewidth": 0}
+    bar = {
+        "title": {"text": UTILIZATION, "side": "top"}, "tickformat": ".0%", "orientation": "h", "len": 0.7, "x": 0,
+        "xanchor": "left", "y": 1.0, "yanchor": "bottom", "thickness": 12, "outlinewidth": 0,
+    }  # fmt: skip
     return {"zmin": 0, "zmax": top, "colorscale": "Viridis", "colorbar": bar}
 
 
 def _matrix(frame: pd.DataFrame, column: str) -> tuple[npt.NDArray[np.floating], list[str], pd.DatetimeIndex]:
-    """Cells, the users in order of load, and when each column begins."""
+    """Cells, the users in order of load, and when each column begins, the end of the last one after it."""
     users = pd.Categorical(frame["user"])
     index = pd.DatetimeIndex(frame.index).tz_convert("UTC").as_unit("ms")
     values = frame[column].to_numpy(float)
@@ -109,8 +115,8 @@ def _matrix(frame: pd.DataFrame, column: str) -> tuple[npt.NDArray[np.floating],
     per_row = -(-len(order) // _MOST_ROWS)
     shape = (-(-len(order) // per_row), (last - start) // width + 1)
     flat = _mean(rank[users.codes] // per_row * shape[1] + columns, values, shape[0] * shape[1])
-    starts = pd.DatetimeIndex((start + np.arange(shape[1]) * width).astype("datetime64[ms]")).tz_localize("UTC")
-    return flat.reshape(shape), [str(users.categories[place]) for place in order.tolist()], starts
+    edges = pd.DatetimeIndex((start + np.arange(shape[1] + 1) * width).astype("datetime64[ms]")).tz_localize("UTC")
+    return flat.reshape(shape), [str(users.categories[place]) for place in order.tolist()], edges
 
 
 def _width_ms(index: pd.DatetimeIndex, first: int, last: int) -> int:

@@ -22,10 +22,10 @@ def forecast(history: pd.DataFrame, coming: pd.DataFrame, title: str, *, thresho
     bounds = [f"{side}_{level}" for level in pairs for side in ("lower", "upper")]
     coming[bounds] = coming[bounds].clip(0, 1)
     figure = blank(title, x=TIME, y=UTILIZATION)
-    for level in pairs:
+    for place, level in enumerate(pairs):
         add_band(
             figure, coming, f"lower_{level}", f"upper_{level}", name=f"{level} of 100 times within", colour=ORANGE,
-            opacity=0.2,
+            opacity=0.16 + 0.2 * place,
         )  # fmt: skip
     add_line(figure, history["mean"], name="measured", colour=BLUE)
     add_line(figure, coming["mean"], name="forecast", colour=ORANGE, dash="dash")

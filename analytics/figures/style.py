@@ -21,6 +21,7 @@ __all__ = [
     "blank",
     "label",
     "labels",
+    "rows_of_machines",
     "see_through",
 ]
 
@@ -32,6 +33,7 @@ SEQUENCE = (BLUE, ORANGE, GREEN, RED, PURPLE, SKY)
 _TITLE_COLUMNS = 88
 _LABEL_CHARACTERS = 34
 _TITLE_LINE_PX = 20
+_ROW_PX = 24
 
 
 def _template(ink: str, faint: str, grid: str, paper: str) -> go.layout.Template:
@@ -58,19 +60,35 @@ LIGHT = _template("#1c2126", "#8b939c", "#e4e7ea", "#ffffff")
 DARK = _template("#e6e9ec", "#767e87", "#2e353c", "#1b2026")
 
 
-def blank(title: str, *, x: str, y: str, height: int = 380) -> go.Figure:
-    """A figure without data: `title` says what there is to see, `x` and `y` what the axes show, with the unit."""
+def blank(title: str, *, x: str, y: str, height: int = 380, head: int = 34) -> go.Figure:
+    """A figure without data: `title` says what there is to see, `x` and `y` what the axes show, with the unit.
+
+    `head` is the height in pixels of what stands between title and plot, a legend mostly. It is in the layout's `meta`
+    too, for who shows the title elsewhere.
+    """
     lines = textwrap.wrap(display(title), _TITLE_COLUMNS)
     figure = go.Figure()
     figure.update_layout(
         template=LIGHT,
         title={"text": "<br>".join(html.escape(line, quote=False) for line in lines)},
         height=height,
-        margin={"l": 10, "r": 16, "t": 52 + _TITLE_LINE_PX * len(lines), "b": 10},
+        margin={"l": 10, "r": 28, "t": 18 + head + _TITLE_LINE_PX * len(lines), "b": 10},
+        meta={"head": head},
         hovermode="x unified",
     )
     figure.update_xaxes(title_text=x)
     figure.update_yaxes(title_text=y)
+    return figure
+
+
+def rows_of_machines(title: str, names: Sequence[str], *, x: str) -> go.Figure:
+    """A figure without data that has a row for each of `names`, the first on top."""
+    figure = blank(title, x=x, y="machine", height=130 + _ROW_PX * max(4, len(names)))
+    figure.update_layout(hovermode="y unified", meta=figure.layout.meta | {"rows": True})
+    figure.update_yaxes(
+        type="category", categoryorder="array", categoryarray=list(names), autorange="reversed", tickmode="linear",
+        dtick=1,
+    )  # fmt: skip
     return figure
 
 

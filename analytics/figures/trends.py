@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from analytics.figures.gaps import lone, naive, segments, step_of, with_gaps
+from analytics.figures.gaps import lone, naive, segments, shorten, step_of, with_gaps
 from analytics.figures.style import BLUE, SEQUENCE, blank, label, see_through
 
 __all__ = ["UTILIZATION", "add_band", "add_line", "load_duration", "trend"]
@@ -30,8 +30,8 @@ def trend(
     what it holds), the widest first; all are shares in [0, 1].
     """
     figure = blank(title, x=TIME, y=y)
-    for lower, upper, name in bands:
-        add_band(figure, frame, lower, upper, name=name)
+    for place, (lower, upper, name) in enumerate(bands):
+        add_band(figure, frame, lower, upper, name=name, opacity=0.16 + 0.2 * place)
     add_line(figure, frame[line], name=line_name)
     return as_shares(figure, frame, [line, *(upper for _, upper, _ in bands)])
 
@@ -41,7 +41,9 @@ def as_shares(figure: go.Figure, frame: pd.DataFrame, columns: Sequence[str]) ->
     highest = float(np.nanmax(frame[list(columns)].to_numpy(float), initial=0.01))
     top = min(1.02, highest * 1.08) if highest <= 1 else highest * 1.08
     figure.update_yaxes(tickformat=".0%" if top > 0.08 else ".1%", range=[0, top], hoverformat=".1%")
-    figure.update_xaxes(type="date", hoverformat="%a %Y-%m-%d %H:%M UTC")
+    if isinstance(frame.index, pd.DatetimeIndex):
+        figure.update_xaxes(type="date", hoverformat="%a %Y-%m-%d %H:%M UTC")
+        shorten(figure, frame.index)
     return figure
 
 
@@ -104,5 +106,5 @@ def load_duration(curves: pd.DataFrame, title: str) -> go.Figure:
             line={"color": colour, "width": 2},
         )  # fmt: skip
     as_shares(figure, curves, [*map(str, curves)])
-    figure.update_xaxes(type="linear", tickformat=".0%", range=[0, 1], hoverformat=".1%")
+    figure.update_xaxes(tickformat=".0%", range=[0, 1], hoverformat=".1%")
     return figure

@@ -77,7 +77,7 @@ def _figure(picture: Picture) -> Any:
     layout = document["layout"]
     layout.pop("template", None)
     layout.pop("title", None)
-    layout["margin"] = {**layout.get("margin", {}), "t": 34}
+    layout["margin"] = {**layout.get("margin", {}), "t": layout.get("meta", {}).get("head", 34)}
     return {"data": document["data"], "layout": layout}
 
 
@@ -138,4 +138,4 @@ def _severity(finding: Finding) -> str:
 
 def _sort_key(value: Cell) -> str:
     """What a browser sorts by: the number itself; nothing where there is none."""
-    return repr(value) if isinstance(value, int | float) and value == value else ""  # noqa: PLR0124 - not for NaN
+    return repr(value) if isinstance(value, int | float) and value == value else ""

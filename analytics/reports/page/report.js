@@ -1,8 +1,8 @@
 "use strict";
 (() => {
   const root = document.documentElement;
-  const figures = JSON.parse(document.getElementById("figures").textContent);
-  const templates = JSON.parse(document.getElementById("templates").textContent);
+  const figures = JSON.parse(document.getElementById("report-figures").textContent);
+  const templates = JSON.parse(document.getElementById("report-templates").textContent);
   const plots = [...document.querySelectorAll("[data-figure]")];
   const system = matchMedia("(prefers-color-scheme: dark)");
   const narrow = matchMedia("(max-width: 40rem)");
@@ -18,8 +18,20 @@
 
   const layoutOf = (figure) => {
     const layout = { ...figure.layout, template: templates[shown()] };
-    if (narrow.matches) layout.font = { size: 11 };
-    return layout;
+    return narrow.matches ? narrowed(layout) : layout;
+  };
+
+  // Names of machines stand above their row instead of beside it, where they would leave no room.
+  const narrowed = (layout) => {
+    const small = { ...layout, font: { size: 11 } };
+    if (layout.meta?.rows) {
+      small.yaxis = { ...layout.yaxis, showticklabels: false, ticks: "", title: { text: "" } };
+      small.annotations = layout.yaxis.categoryarray.map((name) => ({
+        text: name, x: 0, xref: "paper", xanchor: "left", y: name, yshift: 13, showarrow: false, font: { size: 10 },
+      }));
+      small.height = layout.height * 1.6;
+    }
+    return small;
   };
 
   // One after the other, each in a task of its own: the page can be read and scrolled meanwhile.
