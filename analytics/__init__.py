@@ -16,13 +16,13 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from analytics.client import connect
+    from analytics.connecting import connect
     from analytics.resampling import resample
 
 __all__ = ["connect", "resample"]
 
 _HOMES = {
-    "connect": "analytics.client",
+    "connect": "analytics.connecting",
     "resample": "analytics.resampling",
 }
 """The module of each public function."""
