@@ -17,12 +17,14 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from analytics.connecting import connect
+    from analytics.forecasting import forecast
     from analytics.resampling import resample
 
-__all__ = ["connect", "resample"]
+__all__ = ["connect", "forecast", "resample"]
 
 _HOMES = {
     "connect": "analytics.connecting",
+    "forecast": "analytics.forecasting",
     "resample": "analytics.resampling",
 }
 """The module of each public function."""

@@ -10,6 +10,7 @@ Granger 1969; Wang, Hyndman, Li and Kang 2023), while one that is clearly better
 has little past, its errors are shrunk towards those of its fleet.
 """
 
+import itertools
 from dataclasses import dataclass
 from typing import Final
 
@@ -58,7 +59,7 @@ def plan_of(steps: int, day: int, horizon: int, start: int = 0) -> Plan:
             break
     origins = origins[-_MOST_ORIGINS:]
     edges = sorted({0, min(max(day // 8, 1), horizon), min(day, horizon), horizon})
-    spans = tuple(slice(low, high) for low, high in zip(edges[:-1], edges[1:], strict=True))
+    spans = tuple(slice(low, high) for low, high in itertools.pairwise(edges))
     return Plan(day, horizon, origins, spans, tuple(names(steps, day)))
 
 

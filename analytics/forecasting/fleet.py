@@ -16,7 +16,7 @@ from analytics.forecasting.leads import Ints, seen_of
 __all__ = ["Result", "forecast_grid"]
 
 _SAMPLE: Final = 256
-"""Series from which the fleet's errors and scores come: evenly spread over it, so that the answer is always the same."""
+"""Series from which the fleet's errors and scores come: evenly spread over it, so that the answer is always one."""
 _MOST_ROWS: Final = 512
 _CELLS: Final = 2_000_000
 """Numbers that a chunk may hold at once in one of its arrays: 16 MB."""

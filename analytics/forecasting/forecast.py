@@ -57,13 +57,13 @@ def forecast(
 
     Args:
         frame: Index `time` (UTC), any order; `column`; optionally `user`, and `count`, which then weighs the rows of a
-            step. Gaps stay gaps. Rows of single cores are refused.
+            step. Gaps stay gaps. Rows of single cores are left out.
         horizon: How far to look ahead, a duration such as `24h` or `7d`: at least one step, at most 52 weeks.
         levels: The shares of what will come that intervals are to hold, each in (0, 1).
         column: What to forecast.
         rate: The step, a duration that divides a day; by default that of the frame (see `analytics.forecasting.grid`).
-        start: The first step to forecast; what the frame has from there on is not looked at. By default the step after
-            the last one of the whole frame.
+        start: The first step to forecast, in UTC where it names no zone; what the frame has from there on is not looked
+            at. By default the step after the last one of the whole frame.
         bounds: What the quantity can be, such as (0, inf). "auto" is (0, 1) where all values lie in it, else (0, inf)
             where none is negative, else no bounds.
         progress: Whether to show a bar on stderr where it takes longer.
@@ -103,10 +103,11 @@ def _until(grid: Grid, start: str | pd.Timestamp | None) -> Grid:
     values = grid.values
     if start is not None:
         moment = pd.Timestamp(start)
-        moment = moment.tz_localize("UTC") if moment.tz is None else moment
-        steps = -((grid.start_ms - moment.as_unit("ms").value) // grid.step_ms)
+        steps = int(-((grid.start_ms - moment.timestamp() * 1000) // grid.step_ms))
         if steps < _LEAST_STEPS:
             raise ValueError(f"the frame begins at {grid.times(0, 1)[0]}: start has to be later than {moment}")
+        if steps > values.shape[1] + 366 * grid.day:
+            raise ValueError(f"the frame ends at {grid.times(values.shape[1], 1)[0]}: {moment} is too far from that")
         values = values[:, :steps]
         values = np.pad(values, ((0, 0), (0, steps - values.shape[1])), constant_values=np.nan)
     enough = np.isfinite(values).sum(axis=1) >= _LEAST_STEPS
@@ -134,7 +135,8 @@ def _frame(grid: Grid, result: Result, named: list[str], limits: tuple[float, fl
     index = pd.DatetimeIndex(np.tile(times.asi8, n).astype("datetime64[ms]"), name="time").tz_localize("UTC")
     frame = pd.DataFrame(data, index=index)
     if grid.users is not None:
-        frame.insert(0, "user", np.repeat(pd.array(grid.users), horizon))
+        users = pd.Categorical.from_codes(np.repeat(np.arange(n), horizon), pd.Index(grid.users))
+        frame = pd.concat([pd.Series(users, index, name="user"), frame], axis=1)
     return frame
 
 

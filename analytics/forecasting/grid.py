@@ -48,10 +48,12 @@ def grid_of(frame: pd.DataFrame, column: str, step_ms: int | None) -> Grid:
     """The `column` of a frame with a UTC index on a regular grid of `step_ms`, aligned to the epoch.
 
     Several rows in one step count as their mean, weighted by `count` where the frame has it, which makes the mean of
-    windows exact. Steps without rows, and rows without samples or value, are gaps. Without `step_ms` the step is that
-    of the frame; where that does not divide a day or is below 5 minutes, it is an hour, or 5 minutes for less than two
-    days. Raises FrameError for a frame that cannot be read so, or that has no value at all.
+    windows exact. Rows of single cores are left out. Steps without rows, and rows without samples or value, are gaps.
+    Without `step_ms` the step is that of the frame; where that does not divide a day or is below 5 minutes, it is an
+    hour, or 5 minutes for less than two days. Raises FrameError for a frame that cannot be read so, or that has no
+    value at all.
     """
+    frame = _machines(frame)
     values, weights = _columns(frame, column)
     seen = np.isfinite(values) & (weights > 0)
     if not seen.any():
@@ -75,6 +77,16 @@ def grid_of(frame: pd.DataFrame, column: str, step_ms: int | None) -> Grid:
     return Grid(grid.reshape(n, steps), users, first * step_ms, step_ms)
 
 
+def _machines(frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows of whole machines."""
+    if "core" not in frame or frame["core"].isna().all():
+        return frame
+    whole = frame[frame["core"].isna()]
+    if whole.empty:
+        raise FrameError("all rows are of single cores; those of whole machines, without a core, are right")
+    return whole
+
+
 def _columns(frame: pd.DataFrame, column: str) -> tuple[Floats, Floats]:
     if not isinstance(frame.index, pd.DatetimeIndex) or frame.index.tz is None:
         raise FrameError("the index is to be a DatetimeIndex with a time zone, such as UTC")
@@ -92,9 +104,7 @@ def _columns(frame: pd.DataFrame, column: str) -> tuple[Floats, Floats]:
 
 
 def _series(frame: pd.DataFrame) -> tuple[npt.NDArray[np.int64], list[Any] | None]:
-    """The number of each row's series, in the order of the users; rows of single cores are refused."""
-    if "core" in frame and frame["core"].notna().any():
-        raise FrameError("rows of single cores are in the frame; one series a user is right: frame[frame.core.isna()]")
+    """The number of each row's series, in the order of the users."""
     if "user" not in frame:
         return np.zeros(len(frame), np.int64), None
     if frame["user"].isna().any():

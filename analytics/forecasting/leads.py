@@ -28,7 +28,7 @@ class Seen:
     fresh: Bools
     """Whether at least half of the last day was seen."""
     spread: Floats
-    """Mean absolute distance from the mean over the last week, or over all where that is empty; NaN before any value."""
+    """Mean absolute distance from the mean over the last week, or over all where that is empty; NaN before a value."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import numpy.typing as npt
 
 from analytics.forecasting.grid import Floats
 
@@ -87,8 +88,8 @@ class Past:
 
     def level(self, profile: Floats) -> Floats:
         """Shape (n, 1): how far the last day that was seen lay from the profile, on average."""
-        distance: Floats = self.last_seen - profile[:, -self.day :]
-        return distance.mean(axis=1, keepdims=True)
+        level: Floats = (self.last_seen - profile[:, -self.day :]).mean(axis=1, keepdims=True)
+        return level
 
     def deviation(self, profile: Floats, half_life_h: float) -> Floats:
         """Shape (n, 1): how far the last hours lay from the profile; 0 where they were not seen."""
@@ -188,7 +189,7 @@ def forecasts(past: Past, methods: Sequence[str], horizon: int) -> Floats:
     Every series that was seen at all gets numbers, whatever the gaps: a time of day that was never seen counts as
     the mean of those that were.
     """
-    hours = np.arange(1, horizon + 1) * (24.0 / past.day)
+    hours: Floats = np.arange(1, horizon + 1, dtype=np.float64) * (24.0 / past.day)
     both = _METHODS | _WEEKLY
     return np.stack([both[name](past, hours) for name in methods])
 
@@ -238,6 +239,6 @@ def _tiled(profile: Floats, steps: int) -> Floats:
     return np.tile(profile, (1, repeats))[:, :steps] if repeats > 1 else profile[:, :steps]
 
 
-def _ratio(above: Floats, below: Floats, otherwise: float) -> Floats:
-    below = np.asarray(below, np.float64)
-    return np.divide(above, below, out=np.full(np.shape(above), otherwise), where=below > 0)
+def _ratio(above: Floats, below: Floats | npt.NDArray[np.int64], otherwise: float) -> Floats:
+    ratio: Floats = np.divide(above, below, out=np.full(np.shape(above), otherwise), where=below > 0)
+    return ratio
