@@ -16,15 +16,13 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from analytics.connecting import connect
-    from analytics.forecasting import forecast
+    from analytics.client import connect
     from analytics.resampling import resample
 
-__all__ = ["connect", "forecast", "resample"]
+__all__ = ["connect", "resample"]
 
 _HOMES = {
-    "connect": "analytics.connecting",
-    "forecast": "analytics.forecasting",
+    "connect": "analytics.client",
     "resample": "analytics.resampling",
 }
 """The module of each public function."""

@@ -17,6 +17,7 @@ _EPILOG = """examples:
   LOADLENS_TOKEN=... loadlens-service --host 0.0.0.0  reachable from other machines
   loadlens-service up                                 the service and an agent for this machine
   loadlens-service demo                               fill a running service with a real fleet
+  loadlens-service copy --from embedded:var/loadlens --to embedded:/srv/loadlens
 """
 
 
@@ -56,7 +57,14 @@ def _demo(argv: Sequence[str]) -> int:
     return demo(argv)
 
 
+def _copy(argv: Sequence[str]) -> int:
+    from service.copying import main as copy
+
+    return copy(argv)
+
+
 _COMMANDS = {
     "up": Command("run the service and an agent for this machine, until Ctrl-C", _up),
     "demo": Command("load a real fleet into a running service, shifted so that it ends now", _demo),
+    "copy": Command("copy a store into another, and compare them", _copy),
 }

@@ -5,33 +5,30 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from analytics.settings import PROGRAM, AskSettings, RangeSettings
-from contract.settings import fail
+from analytics.settings import PROGRAM, AskSettings
 
 if TYPE_CHECKING:
     import pandas as pd
     from rich.console import Console
 
-    from analytics.sources import Source
+    from analytics.client import Client
 
 __all__ = ["answer"]
 
 
 def answer(
     settings: AskSettings,
-    question: "Callable[[Source], pd.DataFrame]",
+    question: "Callable[[Client], pd.DataFrame]",
     show: "Callable[[Console, pd.DataFrame], None]",
 ) -> int:
     """Ask, then `show` the frame on the terminal or write it as data; returns the exit code."""
     from rich.console import Console
 
     from analytics.answers import ServiceError
-    from analytics.connecting import connect
+    from analytics.client import connect
     from analytics.output import form_of, write
 
     form = form_of(settings.format, settings.out, terminal=sys.stdout.isatty())
-    if form == "table" and isinstance(settings, RangeSettings) and settings.windows:
-        fail(PROGRAM, "--windows is for files: --out fleet.parquet, or --format csv, is right")
     try:
         with connect(settings.url, settings.token) as service:
             frame = question(service)

@@ -34,14 +34,19 @@ class Setting:
     extra: dict[str, Any]
 
     @property
+    def key(self) -> str:
+        """Its name in a file: that of the field, where `from_` stands for a word that Python keeps for itself."""
+        return self.name.rstrip("_")
+
+    @property
     def flag(self) -> str:
         """Its name on the command line."""
-        return self.name.upper() if self.positional else "--" + self.name.replace("_", "-")
+        return self.key.upper() if self.positional else "--" + self.key.replace("_", "-")
 
     @property
     def variable(self) -> str:
         """Its name in the environment."""
-        return "LOADLENS_" + self.name.upper()
+        return "LOADLENS_" + self.key.upper()
 
     @property
     def file_variable(self) -> str:

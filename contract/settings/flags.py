@@ -106,8 +106,8 @@ def _add(group: "argparse._ArgumentGroup", setting: Setting) -> None:
     elif setting.boolean:
         group.add_argument(setting.flag, action=argparse.BooleanOptionalAction, **options)
     else:
-        metavar = setting.extra.get("metavar", setting.name.rpartition("_")[2].upper())
-        group.add_argument(setting.flag, metavar=metavar, **options)
+        metavar = setting.extra.get("metavar", setting.key.rpartition("_")[2].upper())
+        group.add_argument(setting.flag, dest=setting.name, metavar=metavar, **options)
 
 
 def _help(setting: Setting) -> str:

@@ -123,7 +123,7 @@ def from_file(
         own = {key: value for key, value in table.items() if not (isinstance(value, dict) and key in commands)}
         return _values(settings, own, path, name)
     # The program's own table was written for the program: the subcommand takes what it knows of it.
-    declared = {setting.name for setting in settings}
+    declared = {setting.key for setting in settings}
     shared = {key: value for key, value in table.items() if key in declared}
     own = table.get(command[0], {})
     if not isinstance(own, dict):
@@ -144,10 +144,10 @@ def _read(path: str) -> dict[str, Any]:
 
 
 def _values(settings: Sequence[Setting], table: Mapping[str, object], path: str, name: str) -> dict[str, Value]:
-    declared = {setting.name: setting for setting in settings}
+    declared = {setting.key: setting for setting in settings}
     values = {}
     for key, value in table.items():
         if key not in declared:
             raise SettingsError(f"{path}: unknown setting {key} in [{name}]{did_you_mean(key, declared)}")
-        values[key] = Value(declared[key], value, f"{path}: {key} in [{name}]", typed=True)
+        values[declared[key].name] = Value(declared[key], value, f"{path}: {key} in [{name}]", typed=True)
     return values

@@ -11,9 +11,7 @@ from falcon.asgi import Request, Response
 from contract.metrics import NAMES, STATISTICS, TYPES, type_name
 from contract.problems import Problem
 from contract.report import Report
-from contract.steering import Instructions
 from contract.validation import InvalidReport, MalformedReport, parse
-from service.agents.steering import Steering
 from service.bodies import read_body
 from service.ingest import Ingest, Receipt, Unavailable
 from service.problems import ProblemError
@@ -58,10 +56,9 @@ class Rejected(msgspec.Struct, frozen=True):
 class Metrics:
     """Takes one report, a JSON array of reports, or one report a line (NDJSON)."""
 
-    def __init__(self, ingest: Ingest, store: Store, steering: Steering) -> None:
+    def __init__(self, ingest: Ingest, store: Store) -> None:
         self._ingest = ingest
         self._store = store
-        self._steering = steering
 
     async def on_get(self, req: Request, resp: Response) -> None:
         """200 with the catalogue: what can be asked for."""
@@ -96,10 +93,9 @@ class Metrics:
             receipt = await self._ingest.take([body], [report])
         except Unavailable as error:
             raise _unavailable(error) from None
-        told = self._steering.heard(report, now_ms)
         resp.status = falcon.HTTP_202
         resp.content_type = falcon.MEDIA_JSON
-        resp.data = _ACCEPTED if receipt.accepted and told is None else _answer(receipt, told)
+        resp.data = _ACCEPTED if receipt.accepted else msgspec.json.encode(receipt._asdict())
 
     async def _take_batch(self, bodies: Sequence[bytes], resp: Response) -> None:
         kept: list[bytes] = []
@@ -127,18 +123,7 @@ class Metrics:
             )  # fmt: skip
         resp.status = falcon.HTTP_202
         resp.content_type = falcon.MEDIA_JSON
-        told = self._steering.heard_all(reports, now_ms)
-        resp.data = _answer(receipt, told, rejected)
-
-
-def _answer(receipt: Receipt, told: Instructions | None, rejected: Sequence[Rejected] = ()) -> bytes:
-    """The counts, what was refused, and what is asked of the agent."""
-    document: dict[str, object] = dict(receipt._asdict())
-    if rejected:
-        document["rejected"] = rejected
-    if told is not None:
-        document["instructions"] = told
-    return msgspec.json.encode(document)
+        resp.data = msgspec.json.encode(receipt._asdict() | ({"rejected": rejected} if rejected else {}))
 
 
 def _unavailable(error: Unavailable) -> ProblemError:

@@ -13,11 +13,15 @@ import pyarrow as pa
 from service.stores.embedded.segments import Segment
 from service.stores.embedded.series import Series, SeriesIndex, User
 
-__all__ = ["StoreError", "open_catalog", "tier_table"]
+__all__ = ["StoreError", "StoreInUse", "open_catalog", "tier_table"]
 
 
 class StoreError(Exception):
     """The store cannot be used; the message says what to do."""
+
+
+class StoreInUse(StoreError):
+    """Another process has it."""
 
 
 _LOCK_S = 5.0
@@ -87,7 +91,7 @@ def open_catalog(path: Path, memory: str) -> duckdb.DuckDBPyConnection:
     deadline = time.monotonic() + _LOCK_S
     while (connection := _connected(path, memory)) is None:
         if time.monotonic() > deadline:
-            raise StoreError(
+            raise StoreInUse(
                 f"{path} is in use by another process; one service at a time can have it. Stop the other, "
                 "or give this one another --data-dir."
             )

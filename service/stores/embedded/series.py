@@ -10,12 +10,11 @@ from contract.metrics import QUANTITIES, TYPES, Metric
 from contract.metrics.cpu import Cpu
 from contract.report import Report
 
-__all__ = ["TYPE_OF", "WHOLE", "Series", "SeriesIndex", "User"]
+__all__ = ["WHOLE", "Series", "SeriesIndex", "User"]
 
 WHOLE = -1
 """In place of a core's number: the whole machine."""
 
-TYPE_OF: dict[str, type[Metric]] = {quantity.name: kind for kind in TYPES for quantity in kind.quantities}
 _FIRST = {kind.quantities[0].name for kind in TYPES}
 
 
@@ -79,6 +78,10 @@ class SeriesIndex:
         self.created.append(series)
         return series.id
 
+    def of_name(self, user_id: str, quantity: str, core: int | None) -> int:
+        """The series of a quantity of a machine (core None) or of one core."""
+        return self._id(user_id, quantity, WHOLE if core is None else core)
+
     def of_cpu(self, user: User, cpu: Cpu) -> tuple[int, ...]:
         """The series of a CPU metric: the whole machine, then each core of its lists."""
         cores = len(cpu.avg_utilization_by_core)
@@ -96,6 +99,10 @@ class SeriesIndex:
     def cores(self, user_id: str, quantity: str) -> dict[int, int]:
         """The series of a user's quantity: their numbers by core (`WHOLE` for the whole machine)."""
         return self._by_user.get(user_id, {}).get(quantity, {})
+
+    def quantities(self, user_id: str) -> dict[str, dict[int, int]]:
+        """All series of a user: their numbers by quantity and core."""
+        return self._by_user.get(user_id, {})
 
     def stream(self, user_id: str, kind: type[Metric]) -> int | None:
         """The series that stands for all of a user's metric type: every report of the type has it."""

@@ -13,6 +13,7 @@ import pyarrow as pa
 from analytics.windows import Windows
 from contract.metrics import Metric, Quantity
 from contract.report import Report
+from service.stores.assembly import TYPE_OF
 from service.stores.base import Answer, Key, Question
 from service.stores.embedded import catalog
 from service.stores.embedded.compaction import LARGEST_RUN, LARGEST_SEGMENT, alike
@@ -22,7 +23,7 @@ from service.stores.embedded.plan import RAW, TIERS
 from service.stores.embedded.reading import Selection, read
 from service.stores.embedded.rollups import append_rollup, read_runs, rollups_of
 from service.stores.embedded.segments import merged, sort_windows, write_segment
-from service.stores.embedded.series import TYPE_OF, WHOLE, Series, SeriesIndex, User
+from service.stores.embedded.series import WHOLE, Series, SeriesIndex, User
 from service.stores.embedded.versions import Versions, View
 
 __all__ = ["EmbeddedStore"]

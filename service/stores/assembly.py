@@ -1,0 +1,140 @@
+"""Windows of series put together again into the reports that brought them."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from msgspec import UNSET, UnsetType
+
+from analytics.windows import Histograms
+from contract.metrics import TYPES, Distribution, Metric
+from contract.metrics.cpu import Cpu
+from contract.report import Report
+from service.stores.portable import Machine, SeriesName
+
+__all__ = ["TYPE_OF", "Rows", "name_order", "reports_of"]
+
+TYPE_OF: dict[str, type[Metric]] = {quantity.name: kind for kind in TYPES for quantity in kind.quantities}
+_PLACE = {name: place for place, name in enumerate(TYPE_OF)}
+
+
+def name_order(name: SeriesName) -> tuple[str, int, int]:
+    """What to sort names by for `reports_of`: users, then quantities by type, the whole machine before its cores."""
+    return name.user_id, _PLACE[name.quantity.name], -1 if name.core is None else name.core
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Windows as they came, one a row; sorted by user, time and place of the series' name (see `name_order`)."""
+
+    series: npt.NDArray[np.int64]
+    """The place of the name."""
+    time: npt.NDArray[np.int64]
+    duration: npt.NDArray[np.int64]
+    count: npt.NDArray[np.int64]
+    mean: npt.NDArray[np.float64]
+    variance: npt.NDArray[np.float64]
+    minimum: npt.NDArray[np.float64]
+    """NaN, like `maximum`, where the report did not say it."""
+    maximum: npt.NDArray[np.float64]
+    histograms: Histograms
+    """A row without entries came without."""
+
+
+def reports_of(rows: Rows, names: Sequence[SeriesName], machines: Mapping[str, Machine]) -> list[Report]:
+    """The reports, in the order of the rows. All rows of a report must be there.
+
+    What was said of the operating system at the time is not kept: it is that of `machines`.
+    """
+    if not len(rows.time):
+        return []
+    users = np.array([name.user_id for name in names])[rows.series]
+    is_first = np.ones(len(rows.time), np.bool_)
+    is_first[1:] = (users[1:] != users[:-1]) | (rows.time[1:] != rows.time[:-1])
+    # Metric types may have come in reports of their own, which end together but began at other times.
+    is_first[1:] |= rows.duration[1:] != rows.duration[:-1]
+    first = np.flatnonzero(is_first)
+    assembly = _Assembly(rows, names)
+    return [
+        assembly.report(begin, end, machines[names[rows.series[begin]].user_id])
+        for begin, end in zip(first.tolist(), [*first[1:].tolist(), len(rows.time)], strict=True)
+    ]
+
+
+class _Assembly:
+    def __init__(self, rows: Rows, names: Sequence[SeriesName]) -> None:
+        self._names = [names[place] for place in rows.series.tolist()]
+        self._time, self._duration, self._count = rows.time.tolist(), rows.duration.tolist(), rows.count.tolist()
+        self._mean, self._variance = rows.mean.tolist(), rows.variance.tolist()
+        self._minimum, self._maximum = rows.minimum.tolist(), rows.maximum.tolist()
+        found = rows.histograms
+        self._flat = np.column_stack([found.bin, found.count]).ravel().tolist()
+        self._ends = (2 * np.searchsorted(found.row, np.arange(len(rows.time) + 1))).tolist()
+
+    def report(self, begin: int, end: int, machine: Machine) -> Report:
+        """The report of the rows from `begin` up to `end`."""
+        metrics: list[Metric] = []
+        row = begin
+        while row < end:
+            kind = TYPE_OF[self._names[row].quantity.name]
+            if kind is Cpu:
+                cores_end = row + 1
+                while cores_end < end and self._names[cores_end].core is not None:
+                    cores_end += 1
+                metrics.append(self._cpu(row, cores_end))
+                row = cores_end
+            else:
+                members = {quantity.attribute: row + place for place, quantity in enumerate(kind.quantities)}
+                metrics.append(kind(**{name: self._distribution(place) for name, place in members.items()}))
+                row += len(members)
+        end_ms = self._time[begin]
+        return Report(
+            user_id=machine.user_id,
+            start_timestamp=end_ms - self._duration[begin],
+            end_timestamp=end_ms,
+            observations_per_metric=self._count[begin],
+            os_type=machine.os_type,
+            os_version=machine.os_version,
+            metrics=metrics,
+        )
+
+    def _histogram(self, row: int) -> list[int]:
+        flat: list[int] = self._flat[self._ends[row] : self._ends[row + 1]]
+        return flat
+
+    def _distribution(self, row: int) -> Distribution:
+        return Distribution(
+            mean=self._mean[row],
+            variance=self._variance[row],
+            minimum=_said(self._minimum[row]),
+            maximum=_said(self._maximum[row]),
+            histogram=self._histogram(row) or UNSET,
+            observations=self._count[row],
+        )
+
+    def _cpu(self, whole: int, end: int) -> Cpu:
+        """The CPU metric of the row `whole` and of its cores, which follow it."""
+        first = whole + 1
+        numbers = [name.core for name in self._names[first:end] if name.core is not None]
+        minimum, maximum = self._minimum[first:end], self._maximum[first:end]
+        histograms = [self._histogram(row) for row in range(first, end)]
+        return Cpu(
+            avg_utilization=self._mean[whole],
+            var_utilization=self._variance[whole],
+            avg_utilization_by_core=self._mean[first:end],
+            var_utilization_by_core=self._variance[first:end],
+            min_utilization=_said(self._minimum[whole]),
+            max_utilization=_said(self._maximum[whole]),
+            histogram=self._histogram(whole) or UNSET,
+            # A report has these for all cores or for none.
+            min_utilization_by_core=[] if any(map(math.isnan, minimum)) else minimum,
+            max_utilization_by_core=[] if any(map(math.isnan, maximum)) else maximum,
+            histogram_by_core=histograms if all(histograms) else [],
+            cores=[] if numbers == list(range(len(numbers))) else numbers,
+        )
+
+
+def _said(value: float) -> float | UnsetType:
+    return UNSET if math.isnan(value) else value

@@ -1,1 +1,0 @@
-"""The live stream: every acknowledged report, in order, to whoever follows."""

@@ -1,0 +1,11 @@
+"""`loadlens-service copy` in steps so small that it can be killed between any two."""
+
+import sys
+
+from service.copying import main, transfer
+
+transfer._FLUSH_REPORTS = 10
+transfer._USERS_AT_ONCE = 2
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
