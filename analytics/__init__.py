@@ -16,12 +16,14 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from analytics.anomalies import anomalies
     from analytics.client import connect
     from analytics.resampling import resample
 
-__all__ = ["connect", "resample"]
+__all__ = ["anomalies", "connect", "resample"]
 
 _HOMES = {
+    "anomalies": "analytics.anomalies",
     "connect": "analytics.client",
     "resample": "analytics.resampling",
 }

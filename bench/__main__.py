@@ -21,6 +21,7 @@ QUICK: dict[str, Sequence[str]] = {
     "history": ["--users", "2", "--days", "2", "--requests", "30"],
     "disk": ["--users", "2"],
     "agent_footprint": ["--seconds", "5"],
+    "nab": ["--quick"],
 }
 """What is measured, in this order, and how to see quickly that it works."""
 

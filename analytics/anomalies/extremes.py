@@ -1,0 +1,167 @@
+"""What a quantity's extremes were, and how surprising a new value is beside them.
+
+Time is cut into blocks, and of each block only the highest and the lowest value stay (declustering: neighbours in time
+are not independent, the extremes of blocks nearly are). Extremes beyond a high level have exponential gaps (Pickands
+1975; the peaks over threshold that SPOT uses, Siffer et al., KDD 2017). With the m nearest extremes below a value
+exceeding their level by `excess` together, the chance that the next one lies a further `gap` away is
+
+    (1 + gap / excess) ** -m
+
+exactly, the unknown scale integrated out. Where a value lies between two groups of extremes the same is asked of the
+nearer one, so that a value that is new but not high is found too.
+"""
+
+import math
+from bisect import bisect_left, insort
+from collections import deque
+from collections.abc import Sequence
+from typing import Any, Final
+
+from analytics.anomalies.tuning import Tuning
+
+__all__ = ["LIMIT", "Extremes"]
+
+LIMIT: Final = 15.0
+"""The highest surprise: beyond it 1 - 10 ** -surprise is 1."""
+
+_SAMPLES_A_BLOCK: Final = 4
+_IQR: Final = 1.349
+"""The interquartile range of a normal distribution in standard deviations."""
+_INNER_90: Final = 3.290
+"""The same from the 5th to the 95th percentile."""
+
+
+class _Window:
+    """The newest `size` numbers, in order of arrival and sorted."""
+
+    __slots__ = ("arrived", "ordered", "size")
+
+    def __init__(self, size: int, values: Sequence[float] = ()) -> None:
+        self.size = size
+        self.arrived = deque(values)
+        self.ordered = sorted(values)
+
+    def add(self, value: float) -> None:
+        if len(self.arrived) == self.size:
+            del self.ordered[bisect_left(self.ordered, self.arrived.popleft())]
+        self.arrived.append(value)
+        insort(self.ordered, value)
+
+
+class Extremes:
+    """The extremes of one quantity over the last `memory` blocks; bounded, about 500 numbers."""
+
+    __slots__ = ("_high", "_low", "_nearest", "_samples", "_scarcity", "_seen", "_tuning", "iqr", "scale")
+
+    def __init__(self, tuning: Tuning) -> None:
+        self._tuning = tuning
+        self._high = _Window(tuning.memory)
+        self._low = _Window(tuning.memory)
+        """Lowest values with their sign changed, so that both sides are treated alike."""
+        self._samples = _Window(tuning.memory * _SAMPLES_A_BLOCK)
+        self._seen = 0
+        self._nearest = (-math.inf, -math.inf)
+        self._measure()
+
+    @property
+    def ready(self) -> bool:
+        """Whether enough blocks are known for a verdict."""
+        return len(self._high.ordered) >= self._tuning.learning
+
+    def surprise(self, value: float, resolution: float) -> float:
+        """How surprising `value` is: -log10 of how many as surprising are expected in a memory's time; 0 to `LIMIT`.
+
+        `resolution` is the smallest difference that means anything, for quantities that never varied.
+        """
+        grain = self._grain(resolution)
+        outer = max(
+            _log_odds(self._high.ordered, value, self._tuning.neighbours, grain),
+            _log_odds(self._low.ordered, -value, self._tuning.neighbours, grain),
+        )
+        return min(max(outer - self._scarcity, 0.0), LIMIT)
+
+    def bounds(self, surprise: float, resolution: float) -> tuple[float, float]:
+        """The values below and above all that is known from which `surprise` is reached."""
+        grain = self._grain(resolution)
+        odds = surprise + self._scarcity
+        neighbours = self._tuning.neighbours
+        return -_reach(self._low.ordered, odds, neighbours, grain), _reach(self._high.ordered, odds, neighbours, grain)
+
+    def learn(self, value: float) -> None:
+        """Take a value into the memory."""
+        every = self._tuning.window // _SAMPLES_A_BLOCK
+        if self._seen % every == 0:
+            self._samples.add(value)
+            self._measure()
+        high, low = self._nearest
+        self._nearest = (max(high, value), max(low, -value))
+        self._seen += 1
+        if self._seen == self._tuning.window:
+            self._high.add(self._nearest[0])
+            self._low.add(self._nearest[1])
+            self._seen, self._nearest = 0, (-math.inf, -math.inf)
+            self._measure()
+
+    def state(self) -> dict[str, Any]:
+        """Everything it knows, as data for JSON."""
+        return {
+            "high": list(self._high.arrived),
+            "low": list(self._low.arrived),
+            "samples": list(self._samples.arrived),
+            "seen": self._seen,
+            "nearest": list(self._nearest) if self._seen else None,
+        }
+
+    @classmethod
+    def from_state(cls, tuning: Tuning, state: dict[str, Any]) -> "Extremes":
+        """What `state` described."""
+        made = cls(tuning)
+        made._high = _Window(tuning.memory, state["high"])
+        made._low = _Window(tuning.memory, state["low"])
+        made._samples = _Window(tuning.memory * _SAMPLES_A_BLOCK, state["samples"])
+        made._seen = state["seen"]
+        if state["nearest"] is not None:
+            made._nearest = (state["nearest"][0], state["nearest"][1])
+        made._measure()
+        return made
+
+    def _grain(self, resolution: float) -> float:
+        return max(self._tuning.grain * self.scale, resolution) * self._tuning.neighbours
+
+    def _measure(self) -> None:
+        """What changes with the memory only: the quantity's robust scale, and how far the memory is from full."""
+        ordered = self._samples.ordered
+        self.iqr = _range(ordered, 0.25)
+        self.scale = max(self.iqr / _IQR, _range(ordered, 0.05) / _INNER_90)
+        self._scarcity = math.log10(self._tuning.memory / max(len(self._high.ordered), 1))
+
+
+def _range(ordered: list[float], share: float) -> float:
+    """From the quantile `share` to that of `1 - share`."""
+    if not ordered:
+        return 0.0
+    last = len(ordered) - 1
+    low = int(share * last + 0.5)
+    return ordered[last - low] - ordered[low]
+
+
+def _log_odds(extremes: list[float], value: float, neighbours: int, grain: float) -> float:
+    """-log10 of the chance that a new extreme lies as far from the known ones as `value` does."""
+    place = bisect_left(extremes, value)
+    if place <= neighbours:
+        return 0.0
+    gap = value - extremes[place - 1]
+    if place < len(extremes):
+        gap = min(gap, extremes[place] - value)
+    if gap <= 0:
+        return 0.0
+    level = extremes[place - neighbours - 1]
+    excess = sum(extremes[place - neighbours : place]) - neighbours * level + grain
+    return neighbours * math.log10(1 + gap / excess) if excess > 0 else LIMIT
+
+
+def _reach(extremes: list[float], odds: float, neighbours: int, grain: float) -> float:
+    """The value above all extremes that has these log odds."""
+    level = extremes[-neighbours - 1]
+    excess = sum(extremes[-neighbours:]) - neighbours * level + grain
+    return float(extremes[-1] + (10 ** (odds / neighbours) - 1) * excess)

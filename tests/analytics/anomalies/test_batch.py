@@ -1,0 +1,110 @@
+"""A DataFrame is judged as a stream is."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import analytics
+from analytics.anomalies import Detector, Tuning, anomalies, batch
+
+SMALL = Tuning(window=4, memory=12, learning=4, neighbours=3, quiet=12)
+POINTS = st.lists(
+    st.tuples(st.sampled_from("abc"), st.integers(0, 300), st.one_of(st.floats(0, 1), st.just(np.nan))),
+    min_size=1,
+    max_size=150,
+)
+
+
+def frame_of(points: list[tuple[str, int, float]]) -> pd.DataFrame:
+    users, minutes, values = zip(*points, strict=True)
+    index = pd.DatetimeIndex(pd.to_datetime(np.array(minutes) * 60, unit="s", utc=True), name="time")
+    return pd.DataFrame({"user": users, "mean": np.array(values, float)}, index=index)
+
+
+def fleet(users: int, rows: int = 600) -> pd.DataFrame:
+    index = pd.date_range("2024-01-01", periods=rows, freq="5min", tz="UTC", name="time")
+    parts = [
+        pd.DataFrame({"user": f"user-{number:03}", "mean": np.random.default_rng(number).beta(2, 5, rows)}, index=index)
+        for number in range(users)
+    ]
+    return pd.concat(parts)
+
+
+@settings(max_examples=50, deadline=None)
+@given(POINTS)
+def test_a_batch_gives_the_verdicts_of_the_stream(points: list[tuple[str, int, float]]) -> None:
+    frame = frame_of(points)
+    judged = anomalies(frame, tuning=SMALL)
+    expected = []
+    for user, rows in frame.groupby("user"):
+        detector = Detector(SMALL)
+        for time, value in rows["mean"].sort_index(kind="stable").items():
+            verdict = detector.update(int(pd.Timestamp(time).value // 1_000_000), value)
+            expected.append(
+                (
+                    user,
+                    verdict.value,
+                    verdict.expected,
+                    verdict.lower,
+                    verdict.upper,
+                    verdict.score,
+                    verdict.anomaly,
+                    verdict.kind,
+                )
+            )
+    columns = ["user", "value", "expected", "lower", "upper", "score", "anomaly", "kind"]
+    assert list(judged) == columns
+    pd.testing.assert_frame_equal(
+        judged.reset_index(drop=True), pd.DataFrame(expected, columns=columns), check_exact=True, check_dtype=False
+    )
+
+
+def test_a_frame_of_one_user_has_no_user_column() -> None:
+    frame = fleet(1).drop(columns="user")
+    judged = anomalies(frame)
+    assert list(judged) == ["value", "expected", "lower", "upper", "score", "anomaly", "kind"]
+    assert judged.index.equals(frame.index)
+    assert judged.index.name == "time"
+
+
+def test_the_package_has_it_too() -> None:
+    assert analytics.anomalies is anomalies
+
+
+def test_processes_give_what_one_alone_gives(monkeypatch: pytest.MonkeyPatch) -> None:
+    frame = fleet(9)
+    alone = anomalies(frame)
+    monkeypatch.setattr(batch, "_ALONE", 1000)
+    monkeypatch.setattr(batch, "_CHUNK", 1000)
+    pd.testing.assert_frame_equal(anomalies(frame), alone)
+
+
+def test_another_column_can_be_judged() -> None:
+    frame = fleet(1).rename(columns={"mean": "max"})
+    assert anomalies(frame, column="max")["value"].tolist() == frame["max"].tolist()
+
+
+def test_an_empty_frame_gives_an_empty_frame() -> None:
+    judged = anomalies(fleet(2).iloc[:0])
+    assert judged.empty
+    assert list(judged) == ["user", "value", "expected", "lower", "upper", "score", "anomaly", "kind"]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda frame: frame.reset_index(drop=True), "DatetimeIndex with a time zone"),
+        (lambda frame: frame.tz_localize(None), "DatetimeIndex with a time zone"),
+        (lambda frame: frame.set_index(pd.DatetimeIndex([pd.NaT, *frame.index[1:]])), "NaT"),
+        (lambda frame: frame.drop(columns="mean"), "no column 'mean'; there are user"),
+        (lambda frame: frame.assign(mean="high"), "has no numbers"),
+        (lambda frame: frame.assign(user=None), "no user"),
+        (lambda frame: frame.assign(core=range(len(frame))), "several cores"),
+    ],
+)
+def test_what_is_not_right_is_refused(change: object, said: str) -> None:
+    assert callable(change)
+    with pytest.raises(ValueError, match=said):
+        anomalies(change(fleet(1)))
