@@ -17,14 +17,16 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from analytics.anomalies import anomalies
-    from analytics.client import connect
+    from analytics.connecting import connect
+    from analytics.forecasting import forecast
     from analytics.resampling import resample
 
-__all__ = ["anomalies", "connect", "resample"]
+__all__ = ["anomalies", "connect", "forecast", "resample"]
 
 _HOMES = {
     "anomalies": "analytics.anomalies",
-    "connect": "analytics.client",
+    "connect": "analytics.connecting",
+    "forecast": "analytics.forecasting",
     "resample": "analytics.resampling",
 }
 """The module of each public function."""

@@ -1,17 +1,26 @@
 """What a service answers, read into DataFrames, and its errors as exceptions."""
 
-from collections.abc import Sequence
+import io
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import msgspec
 import pandas as pd
 import pyarrow as pa
 
+from analytics.frames import FrameError
+from analytics.progress import progress
+from analytics.wire import frame_of
 from contract.metrics import NAMES
 from contract.problems import Problem
 
-__all__ = ["ProblemError", "ServiceError", "UnreachableError", "check", "read_records", "read_values"]
+if TYPE_CHECKING:
+    from typing_extensions import Buffer as WriteableBuffer
+
+__all__ = ["ProblemError", "ServiceError", "UnreachableError", "check", "read_records", "read_values", "read_windows"]
 
 PROBLEM = "application/problem+json"
+_BUFFER = 1 << 20
 _RECORDS = list[dict[str, object]]
 
 
@@ -77,6 +86,43 @@ def read_values(body: bytes, metric: str, stat: str | None) -> pd.DataFrame:
     if approximation:
         frame.attrs["approximation"] = approximation.decode()
     return frame
+
+
+def read_windows(parts: Iterator[bytes], what: str) -> pd.DataFrame:
+    """The frame of windows of an Arrow stream that comes in parts; `what` names it beside a progress bar."""
+    try:
+        with pa.ipc.open_stream(io.BufferedReader(_Stream(parts), _BUFFER)) as stream:
+            metadata = {name.decode(): value.decode() for name, value in (stream.schema.metadata or {}).items()}
+            with progress(what, int(metadata.get("pieces", 1))) as step:
+                batches = []
+                for batch in stream:
+                    batches.append(batch)
+                    step()
+            frame = frame_of(pa.Table.from_batches(batches, stream.schema))
+    except (pa.ArrowException, FrameError) as error:
+        raise ServiceError(f"The service gave an answer that cannot be read: {error}") from error
+    frame.attrs = {name: metadata[name] for name in ("metric", "unit") if name in metadata}
+    return frame
+
+
+class _Stream(io.RawIOBase):
+    """Parts of bytes as a file."""
+
+    def __init__(self, parts: Iterator[bytes]) -> None:
+        self._parts = parts
+        self._rest = memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: "WriteableBuffer") -> int:
+        if not self._rest:
+            self._rest = memoryview(next(self._parts, b""))
+        target = memoryview(buffer)
+        size = min(len(target), len(self._rest))
+        target[:size] = self._rest[:size]
+        self._rest = self._rest[size:]
+        return size
 
 
 def read_records(body: bytes, member: str, columns: Sequence[str]) -> pd.DataFrame:

@@ -17,6 +17,7 @@ _EPILOG = f"""examples:
   {PROGRAM} history 6a:d6:96:d3:45:35 --stat p95 --last 30d --rate 1h
   {PROGRAM} fleet --by user --top 10 --last 7d            the ten busiest machines of the week
   {PROGRAM} fleet --last 30d --rate 1h --out fleet.parquet
+  {PROGRAM} fleet --windows --by user --last 30d --rate 1h --out fleet.parquet    all statistics of each machine
   {PROGRAM} history web-1 --start 2018-07-12T12:15:00Z --end 2018-07-12T16:15:00Z | cut -d, -f2"""
 
 

@@ -58,8 +58,8 @@ def _encoded(frame: pd.DataFrame, form: Form) -> bytes:
 
 
 def textual(frame: pd.DataFrame) -> pd.DataFrame:
-    """The frame with its index as a column and moments as text."""
-    frame = frame.reset_index()
+    """The frame with its index as a column and moments as text; histograms, which are bytes, are left out."""
+    frame = frame.reset_index().drop(columns="histogram", errors="ignore")
     for name in frame.select_dtypes("datetimetz"):
         frame[name] = [format_instant(ms) for ms in pd.DatetimeIndex(frame[name]).as_unit("ms").asi8.tolist()]
     return frame

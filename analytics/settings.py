@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from msgspec import Meta
 
 from contract.durations import format_duration, parse_duration
-from contract.metrics import STATISTICS, Statistic
+from contract.metrics import NAMES, STATISTICS, Statistic
 from contract.settings import Settings
 from contract.timestamps import format_instant, parse_timestamp
 
@@ -78,6 +78,10 @@ class RangeSettings(AskSettings, frozen=True, kw_only=True):
             extra={"default": "the metric's own, the mean for most", "expected": ", ".join(STATISTICS)},
         ),
     ] = None
+    windows: Annotated[
+        bool,
+        Meta(description="Write every column of the windows instead of one value; Parquet has their histograms too."),
+    ] = False
     last: Annotated[
         str | None,
         Meta(
@@ -105,10 +109,20 @@ class RangeSettings(AskSettings, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.windows and self.stat is not None:
+            raise ValueError("--windows writes all statistics, --stat one; one of them is right")
         if self.last is not None and self.start is not None:
             raise ValueError("--last and --start both say where the range begins; one of them is right")
         if self.start is not None and self.end is not None and self.end < self.start:
             raise ValueError(f"--end {format_instant(self.end)} is before --start {format_instant(self.start)}")
+
+    @property
+    def statistic(self) -> Statistic | None:
+        """What to ask for: None for windows, else the metric's own statistic where none is chosen."""
+        if self.windows:
+            return None
+        named = NAMES.get(self.metric)
+        return self.stat or (named.statistic if named else "mean")
 
     def range_ms(self, now_ms: int) -> tuple[int, int]:
         """The half-open range asked for, epoch milliseconds, at the time `now_ms`."""

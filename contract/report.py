@@ -33,6 +33,12 @@ class AgentStatus(Struct, frozen=True, omit_defaults=True):
     """Reports the service refused as invalid since the agent started."""
     settings: dict[str, str | int | float | bool | list[str]] = {}
     """The settings in force that change what is sampled: interval, samples, metrics."""
+    remote: bool | UnsetType = UNSET
+    """Whether the agent takes settings and commands from the service; not said by agents that know of none."""
+    settings_version: Annotated[str, Meta(max_length=64)] = ""
+    """The version of what the service asked for that is in force; empty where it asked for nothing."""
+    settings_refused: Annotated[str, Meta(max_length=64)] = ""
+    """The version that the agent refused to apply; its reasons are in `contract.steering.AgentState`."""
 
 
 class Report(Struct, frozen=True, omit_defaults=True):

@@ -16,17 +16,12 @@ from falcon.asgi import Request, Response
 from contract.timestamps import format_instant
 from service.problems import ProblemError
 
-__all__ = ["APPROXIMATION", "ARROW", "CSV", "JSON", "PARQUET", "Series", "form_of", "instants", "send"]
+__all__ = ["ARROW", "CSV", "JSON", "PARQUET", "Series", "form_of", "instants", "send"]
 
 JSON = "application/json"
 CSV = "text/csv"
 ARROW = "application/vnd.apache.arrow.stream"
 PARQUET = "application/vnd.apache.parquet"
-
-APPROXIMATION = (
-    "{share:.3g} % of the observations came without minimum, maximum and histogram; each such window stands for two "
-    "equal halves, at its mean plus and minus its standard deviation."
-)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,27 +9,42 @@ import falcon
 import falcon.asgi
 import msgspec
 from falcon.asgi import Request, Response
+from falcon.routing import CompiledRouter
 
 from contract.report import Report
 from service.access import RequireToken
+from service.agents.steering import Steering
+from service.audit import Audit
+from service.control import Control
 from service.ingest import Ingest
 from service.journal import Journal
 from service.problems import serialize, unexpected
+from service.resources.agent_commands import OneAgentsCommands, OneCommand
+from service.resources.agent_settings import OneAgentsSettings
+from service.resources.agent_state import OneAgentsState
+from service.resources.agents import AgentList, OneAgent
+from service.resources.audit import AuditTrail
 from service.resources.fleet import Fleet
 from service.resources.health import Health, Ready
 from service.resources.history import History
 from service.resources.metrics import Metrics
 from service.resources.prometheus import Prometheus
+from service.resources.settings import FleetSettings
+from service.resources.stream import Stream
 from service.resources.users import Users
 from service.resources.windows import FleetWindows, Sending, UserWindows
 from service.settings import ServiceSettings
+from service.slashes import Slashes
 from service.stores.base import Store
 from service.stores.embedded.store import EmbeddedStore
+from service.stream.hub import Hub
 from service.upkeep import Upkeep
 
-__all__ = ["Service", "create_app"]
+__all__ = ["Application", "Service", "create_app"]
 
 _log = logging.getLogger("loadlens.service")
+_LEAST_LIVE_BYTES, _MOST_LIVE_BYTES = 1 << 20, 64 << 20
+"""Bounds of what the live stream holds for consumers in memory."""
 _REPORTS = msgspec.json.Decoder(list[Report])
 
 
@@ -40,26 +55,40 @@ class Service:
         folder = Path(settings.data_dir)
         folder.mkdir(parents=True, exist_ok=True)
         self.store: Store = EmbeddedStore(folder, settings.store_memory, settings.retention())
-        self.journal = Journal(folder / "journal", settings.journal_bytes)
+        self.journal = Journal(folder / "journal", settings.journal_bytes, settings.stream_keep)
         self.journal.advance_to(self.store.flushed)
+        self.journal.prune(self.store.flushed)
         replayed = replay(self.journal, self.store)
         if replayed:
             _log.info("%d reports replayed from the journal", replayed)
-        self.ingest = Ingest(self.journal, self.store)
+        live_bytes = min(max(settings.stream_keep, _LEAST_LIVE_BYTES), _MOST_LIVE_BYTES)
+        self.hub = Hub(self.journal, settings.stream_consumers, live_bytes)
+        self.ingest = Ingest(self.journal, self.store, self.hub.publish)
+        self.control = Control(folder / "control.db")
+        self.audit = Audit(self.control)
+        self.steering = Steering(self.control, self.audit, settings.agent_streams)
         self.upkeep = Upkeep(self.journal, self.store, settings.flush_interval)
 
     def open(self) -> None:
-        """Start the work in the background."""
+        """Start the work in the background; called on the event loop."""
         self.upkeep.start()
+        self.steering.start()
+
+    def end_streams(self) -> None:
+        """Let answers end that would go on for ever: the server waits for them before it closes the service."""
+        self.hub.close()
+        self.steering.streams.close()
 
     def close(self) -> None:
         """Put everything on the store's disk and let go of the files."""
+        self.hub.end()
         self.ingest.close()
         self.upkeep.stop()
         self.store.close()
         # In this order: the file that is written to is pruned only once it is closed.
         self.journal.close()
         self.journal.prune(self.store.flushed)
+        self.control.close()
 
 
 def replay(journal: Journal, store: Store) -> int:
@@ -82,10 +111,18 @@ class _Lifespan:
         self._service.open()
 
     async def process_shutdown(self, scope: dict[str, Any], event: dict[str, Any]) -> None:
+        self._service.end_streams()
+        await self._service.steering.stop()
         await asyncio.to_thread(self._service.close)
 
 
-def create_app(settings: ServiceSettings) -> falcon.asgi.App[Request, Response]:
+class Application(falcon.asgi.App[Request, Response]):
+    """The application, and the service behind it."""
+
+    service: Service
+
+
+def create_app(settings: ServiceSettings) -> Application:
     """The application, with its store open.
 
     Raises StoreError where the store cannot be used.
@@ -93,18 +130,30 @@ def create_app(settings: ServiceSettings) -> falcon.asgi.App[Request, Response]:
     service = Service(settings)
     middleware: list[Any] = [_Lifespan(service)]
     if settings.token:
-        middleware.append(RequireToken(settings.token))
-    app = falcon.asgi.App(middleware=middleware)
+        middleware.append(RequireToken(settings.token, settings.operator_token))
+    router = CompiledRouter()
+    app = Application(middleware=middleware, router=router)
+    app.service = service
     app.set_error_serializer(serialize)
     app.add_error_handler(Exception, unexpected)
-    store = service.store
-    app.add_route("/api/v1/metrics", Metrics(service.ingest, store))
+    store, steering = service.store, service.steering
+    app.add_route("/api/v1/metrics", Metrics(service.ingest, store, steering))
     app.add_route("/api/v1/metrics/{metric}/byUser/{user_id:path}", History(store))
     app.add_route("/api/v1/metrics/{metric}/fleet", Fleet(store))
     sending = Sending(store)
     app.add_route("/api/v1/windows/byUser/{user_id:path}", UserWindows(store, sending))
     app.add_route("/api/v1/windows/fleet", FleetWindows(store, sending))
     app.add_route("/api/v1/users", Users(store))
+    app.add_route("/api/v1/stream", Stream(service.hub))
+    app.add_route("/api/v1/agents", AgentList(steering))
+    app.add_route("/api/v1/agents/{user_id}", OneAgent(steering))
+    app.add_route("/api/v1/agents/{user_id}/settings", OneAgentsSettings(steering))
+    app.add_route("/api/v1/agents/{user_id}/state", OneAgentsState(steering))
+    app.add_route("/api/v1/agents/{user_id}/commands", OneAgentsCommands(steering))
+    app.add_sink(Slashes(router), "/api/v1/agents/")
+    app.add_route("/api/v1/commands/{command_id}", OneCommand(steering))
+    app.add_route("/api/v1/settings", FleetSettings(steering))
+    app.add_route("/api/v1/audit", AuditTrail(service.audit))
     app.add_route("/healthz", Health())
     app.add_route("/readyz", Ready(service))
     app.add_route("/metrics", Prometheus(service))

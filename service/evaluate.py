@@ -5,9 +5,10 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from analytics.values import approximation_of
 from analytics.windows import Windows, merge, statistic, take
-from contract.metrics import NamedMetric, Statistic
-from service.answers import APPROXIMATION, Series
+from contract.metrics import NamedMetric
+from service.answers import Series
 from service.queries import Query
 from service.stores.base import Grouping, Question, Store
 
@@ -15,7 +16,6 @@ __all__ = ["fleet", "history"]
 
 _FROM_HISTOGRAM = ("p50", "p95", "p99")
 _FOREVER_MS = 1 << 60
-_FROM_STANDINS = (*_FROM_HISTOGRAM, "min", "max")
 
 
 def history(store: Store, metric: NamedMetric, user_id: str, query: Query) -> Series:
@@ -30,7 +30,7 @@ def history(store: Store, metric: NamedMetric, user_id: str, query: Query) -> Se
     time = answer.windows.time
     if metric.over_cores:
         time, values = _over_groups(time, values, metric.over_cores)
-    return Series(time, values, approximation=_approximation(answer.windows, query.statistic))
+    return Series(time, values, approximation=approximation_of(answer.windows, query.statistic))
 
 
 def fleet(store: Store, metric: NamedMetric, query: Query) -> Series:
@@ -41,7 +41,7 @@ def fleet(store: Store, metric: NamedMetric, query: Query) -> Series:
         windows = take(windows, np.isin(windows.series, _highest(windows, metric, query)))
     values = statistic(windows, query.statistic, metric.quantity.bins)
     group = None if query.by is None else [answer.groups[place] for place in windows.series.tolist()]
-    return Series(windows.time, values, group, _approximation(windows, query.statistic))
+    return Series(windows.time, values, group, approximation_of(windows, query.statistic))
 
 
 def _question(
@@ -80,10 +80,3 @@ def _highest(windows: Windows, metric: NamedMetric, query: Query) -> npt.NDArray
     whole = merge(windows, rate_ms=_FOREVER_MS)
     values = statistic(whole, query.statistic, metric.quantity.bins)
     return whole.series[np.argsort(-values, kind="stable")[: query.top]]
-
-
-def _approximation(windows: Windows, name: Statistic) -> str | None:
-    approximated = int(windows.approximated.sum())
-    if name not in _FROM_STANDINS or not approximated:
-        return None
-    return APPROXIMATION.format(share=100 * approximated / int(windows.count.sum()))

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -29,6 +29,9 @@ class Receipt(NamedTuple):
     duplicates: int
 
 
+Publish = Callable[[int, Sequence[bytes], Sequence[Report]], None]
+"""Is told the offset of the last report of a commit, and the reports as text and decoded."""
+
 _NOTHING = Receipt(0, 0)
 _ONE = Receipt(1, 0)
 
@@ -45,9 +48,10 @@ class _Group:
 class Ingest:
     """Takes valid reports to the journal and the store. Everything here runs on the event loop."""
 
-    def __init__(self, journal: Journal, store: Store) -> None:
+    def __init__(self, journal: Journal, store: Store, publish: Publish) -> None:
         self._journal = journal
         self._store = store
+        self._publish = publish
         # The newest window of each stream: what ends later is new without a look-up.
         self._newest: dict[tuple[str, type[Metric]], int] = store.newest()
         self._thread = ThreadPoolExecutor(1, "journal")
@@ -158,6 +162,7 @@ class Ingest:
         error = writing.exception()
         if error is None:
             error = self._remember(writing.result(), group)
+            self._publish(writing.result(), group.bodies, group.reports)
         elif isinstance(error, JournalFull | OSError):
             error = Unavailable(f"reports cannot be put on disk: {error}")
         for done, receipt in group.waiting:

@@ -11,13 +11,12 @@ import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
-import falcon.asgi
-from falcon.asgi import Request, Response
 from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
+from uvicorn.server import Server
 from uvicorn_worker import UvicornWorker
 
-from service.app import create_app
+from service.app import Application, create_app
 from service.settings import ServiceSettings
 from service.stores.embedded.catalog import StoreError
 
@@ -37,6 +36,14 @@ class SettingError(ValueError):
     """Settings that do not go together; the message says what would."""
 
 
+class _Uvicorn(Server):
+    """Ends the answers that would go on for ever before it waits for those under way."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self.config.app.service.end_streams()  # type: ignore[union-attr]  # it is our Application
+        await super().shutdown(sockets)
+
+
 class Worker(UvicornWorker):
     """uvicorn on uvloop and httptools, without a log line a request."""
 
@@ -47,7 +54,19 @@ class Worker(UvicornWorker):
         "lifespan": "on",
         "proxy_headers": False,
         "server_header": False,
+        "ws": "websockets-sansio",
+        # Reports that many consumers get would be compressed for each of them anew.
+        "ws_per_message_deflate": False,
+        "ws_max_size": 64 * 1024,
     }
+
+    async def _serve(self) -> None:
+        self.config.app = self.wsgi
+        server = _Uvicorn(self.config)
+        self._install_sigquit_handler()
+        await server.serve(sockets=self.sockets)
+        if not server.started:
+            sys.exit(Arbiter.WORKER_BOOT_ERROR)
 
     def handle_exit(self, sig: int, frame: Any) -> None:
         """End as after SIGTERM. gunicorn turns a SIGINT into SIGQUIT for its worker, which uvicorn does not know."""
@@ -76,7 +95,7 @@ class _Server(BaseApplication):
         }.items():
             self.cfg.set(name, value)
 
-    def load(self) -> falcon.asgi.App[Request, Response]:
+    def load(self) -> Application:
         try:
             app = create_app(self._settings)
         except (StoreError, OSError) as error:

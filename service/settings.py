@@ -46,6 +46,22 @@ class ServiceSettings(Settings, frozen=True, kw_only=True):
             extra={"metavar": "TOKEN", "secret": True},
         ),
     ] = ""
+    operator_token: Annotated[
+        str,
+        Meta(
+            description="Bearer token for everything; the other one is then good for what agents do, and no more.",
+            extra={"metavar": "TOKEN", "secret": True},
+        ),
+    ] = ""
+    agent_streams: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=1_000_000,
+            description="Most agents that may keep a stream open; others hear with the answers to their reports.",
+            extra={"metavar": "N"},
+        ),
+    ] = 10_000
     journal_bytes: Annotated[
         int,
         Meta(
@@ -54,6 +70,20 @@ class ServiceSettings(Settings, frozen=True, kw_only=True):
             extra={"metavar": "BYTES"},
         ),
     ] = 1024 * 1024 * 1024
+    stream_keep: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=1 << 40,
+            description="About so many bytes of the newest reports stay readable for consumers that come back.",
+            extra={"metavar": "BYTES"},
+        ),
+    ] = 64 * 1024 * 1024
+    stream_consumers: Annotated[
+        int,
+        Meta(ge=0, le=10_000, description="Most consumers of the live stream; others get 503.",
+             extra={"metavar": "NUMBER"}),
+    ] = 1200  # fmt: skip
     flush_interval: Annotated[
         float,
         Meta(ge=0.1, le=3600, description="Most seconds that reports stay in memory and journal only.",
@@ -93,6 +123,10 @@ class ServiceSettings(Settings, frozen=True, kw_only=True):
         """Raise ValueError for an unknown store, and for times to keep that are no durations or do not fit."""
         if self.store != "embedded":
             raise ValueError(f"store: {self.store!r} is not known; embedded is right")
+        if self.operator_token and self.operator_token == self.token:
+            raise ValueError("operator_token: must differ from token, or it would keep nobody out")
+        if self.operator_token and not self.token:
+            raise ValueError("operator_token: needs a token beside it, for agents")
         times = self.retention()
         for (finer, one), (coarser, other) in itertools.pairwise(zip(_KEPT, times, strict=True)):
             if other is not None and (one is None or one > other):

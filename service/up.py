@@ -170,7 +170,7 @@ class _Up:
 
         try:
             fleet = planetlab()
-            with Client(self.url, self._settings.token) as client:
+            with Client(self.url, self._settings.operator_token or self._settings.token) as client:
                 demonstrate(fleet, client, self._console, again=False)
         except (ClientError, FleetError) as error:
             raise UpError(f"the fleet could not be loaded: {error}") from None

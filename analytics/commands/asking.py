@@ -5,30 +5,33 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from analytics.settings import PROGRAM, AskSettings
+from analytics.settings import PROGRAM, AskSettings, RangeSettings
+from contract.settings import fail
 
 if TYPE_CHECKING:
     import pandas as pd
     from rich.console import Console
 
-    from analytics.client import Client
+    from analytics.sources import Source
 
 __all__ = ["answer"]
 
 
 def answer(
     settings: AskSettings,
-    question: "Callable[[Client], pd.DataFrame]",
+    question: "Callable[[Source], pd.DataFrame]",
     show: "Callable[[Console, pd.DataFrame], None]",
 ) -> int:
     """Ask, then `show` the frame on the terminal or write it as data; returns the exit code."""
     from rich.console import Console
 
     from analytics.answers import ServiceError
-    from analytics.client import connect
+    from analytics.connecting import connect
     from analytics.output import form_of, write
 
     form = form_of(settings.format, settings.out, terminal=sys.stdout.isatty())
+    if form == "table" and isinstance(settings, RangeSettings) and settings.windows:
+        fail(PROGRAM, "--windows is for files: --out fleet.parquet, or --format csv, is right")
     try:
         with connect(settings.url, settings.token) as service:
             frame = question(service)

@@ -49,7 +49,7 @@ def run(argv: Sequence[str]) -> int:
         settings,
         lambda service: service.fleet(
             settings.metric, start=start_ms, end=end_ms, rate=settings.rate, by=settings.by, top=settings.top,
-            stat=settings.stat,
+            stat=settings.statistic,
         ),
         lambda console, frame: show(console, frame, name, settings.rate),
     )  # fmt: skip

@@ -48,7 +48,7 @@ def run(argv: Sequence[str]) -> int:
     return answer(
         settings,
         lambda service: service.history(
-            settings.user_id, settings.metric, start=start_ms, end=end_ms, rate=settings.rate, stat=settings.stat,
+            settings.user_id, settings.metric, start=start_ms, end=end_ms, rate=settings.rate, stat=settings.statistic,
             core=settings.core,
         ),
         lambda console, frame: show_series(console, frame, name, settings.rate),

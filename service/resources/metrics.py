@@ -11,7 +11,9 @@ from falcon.asgi import Request, Response
 from contract.metrics import NAMES, STATISTICS, TYPES, type_name
 from contract.problems import Problem
 from contract.report import Report
+from contract.steering import Instructions
 from contract.validation import InvalidReport, MalformedReport, parse
+from service.agents.steering import Steering
 from service.bodies import read_body
 from service.ingest import Ingest, Receipt, Unavailable
 from service.problems import ProblemError
@@ -56,9 +58,10 @@ class Rejected(msgspec.Struct, frozen=True):
 class Metrics:
     """Takes one report, a JSON array of reports, or one report a line (NDJSON)."""
 
-    def __init__(self, ingest: Ingest, store: Store) -> None:
+    def __init__(self, ingest: Ingest, store: Store, steering: Steering) -> None:
         self._ingest = ingest
         self._store = store
+        self._steering = steering
 
     async def on_get(self, req: Request, resp: Response) -> None:
         """200 with the catalogue: what can be asked for."""
@@ -93,9 +96,10 @@ class Metrics:
             receipt = await self._ingest.take([body], [report])
         except Unavailable as error:
             raise _unavailable(error) from None
+        told = self._steering.heard(report, now_ms)
         resp.status = falcon.HTTP_202
         resp.content_type = falcon.MEDIA_JSON
-        resp.data = _ACCEPTED if receipt.accepted else msgspec.json.encode(receipt._asdict())
+        resp.data = _ACCEPTED if receipt.accepted and told is None else _answer(receipt, told)
 
     async def _take_batch(self, bodies: Sequence[bytes], resp: Response) -> None:
         kept: list[bytes] = []
@@ -123,7 +127,18 @@ class Metrics:
             )  # fmt: skip
         resp.status = falcon.HTTP_202
         resp.content_type = falcon.MEDIA_JSON
-        resp.data = msgspec.json.encode(receipt._asdict() | ({"rejected": rejected} if rejected else {}))
+        told = self._steering.heard_all(reports, now_ms)
+        resp.data = _answer(receipt, told, rejected)
+
+
+def _answer(receipt: Receipt, told: Instructions | None, rejected: Sequence[Rejected] = ()) -> bytes:
+    """The counts, what was refused, and what is asked of the agent."""
+    document: dict[str, object] = dict(receipt._asdict())
+    if rejected:
+        document["rejected"] = rejected
+    if told is not None:
+        document["instructions"] = told
+    return msgspec.json.encode(document)
 
 
 def _unavailable(error: Unavailable) -> ProblemError:

@@ -40,6 +40,7 @@ class _Numbers:
         """The families, with their values now."""
         service = self._service
         ingest, journal, store, upkeep = service.ingest, service.journal, service.store, service.upkeep
+        hub = service.hub
         for name, text, value in (
             ("loadlens_reports_accepted", "Reports acknowledged and kept.", ingest.accepted),
             ("loadlens_reports_duplicate", "Reports acknowledged that were known already.", ingest.duplicates),
@@ -48,11 +49,18 @@ class _Numbers:
             ("loadlens_store_flushes", "Flushes of the store.", upkeep.flushes),
             ("loadlens_store_flush_failures", "Flushes that failed and are tried again.", upkeep.failures),
             ("loadlens_store_flush_seconds", "Time spent in flushes.", upkeep.flush_seconds),
+            ("loadlens_stream_encoded", "Events encoded for the live stream.", hub.encoded),
+            ("loadlens_stream_delivered", "Events handed to consumers.", hub.delivered),
+            ("loadlens_stream_missed", "Reports that consumers came too late for.", hub.missed),
+            ("loadlens_stream_refused", "Consumers refused because there were too many.", hub.refused),
         ):
             yield CounterMetricFamily(name, text, value=value)
         for name, text, value in (
             ("loadlens_reports_waiting", "Reports that wait for a commit.", ingest.waiting),
-            ("loadlens_journal_bytes", "Bytes of reports in the journal.", journal.size),
+            ("loadlens_journal_bytes", "Bytes of reports in the journal that wait for the store.", journal.size),
+            ("loadlens_journal_kept_bytes", "Bytes of flushed reports kept for the live stream.", journal.kept),
+            ("loadlens_stream_consumers", "Consumers that follow the live stream.", hub.consumers),
+            ("loadlens_stream_waiting_bytes", "Encoded events held for consumers.", hub.live_bytes),
             ("loadlens_journal_limit_bytes", "Bytes at which the journal takes no more.", journal.limit_bytes),
             ("loadlens_journal_behind", "Reports in the journal that the store has not flushed.",
              journal.last - store.flushed),

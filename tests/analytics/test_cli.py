@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from analytics import cli
+from analytics import cli, connect
 from contract import __version__
 from contract.metrics import NAMES
 from tests.analytics.fleet import HOUR, OLD, SAMPLES, USERS
@@ -88,6 +88,16 @@ def test_every_form_holds_the_same_numbers(service_url: str, tmp_path: Path) -> 
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.csv", "a.json", "a.parquet"]
 
 
+def test_windows_go_into_a_file_that_the_library_reads(service_url: str, tmp_path: Path) -> None:
+    out = tmp_path / "fleet.parquet"
+    assert run("fleet", "--windows", "--by", "user", *RANGE, "--url", service_url, "--out", str(out)).returncode == 0
+    frame = connect(out).fleet(rate="1h", by="user")
+    assert frame["user"].tolist() == sorted(USERS)
+    assert frame["count"].sum() == sum(len(part) for parts in SAMPLES.values() for part in parts)
+    [row] = rows(run("fleet", "--windows", "--rate", "1h", *RANGE, "--url", service_url).stdout)
+    assert [*row] == ["time", "count", "mean", "var", "min", "max", "approximated"]
+
+
 def test_users_and_metrics_are_listed(service_url: str) -> None:
     users = json.loads(run("users", "--format", "json", "--url", service_url).stdout)
     assert {user["user"]: user["os_type"] for user in users} == {**USERS, OLD: "Linux"}
@@ -138,6 +148,8 @@ def test_approximate_answers_say_so_beside_the_data(service_url: str) -> None:
         (("history", USER, "--stat", "p42"), "p50"),
         (("history", USER, "--start", "yesterday"), "ISO 8601"),
         (("history", USER, "--last", "1d", "--start", "0"), "--start"),
+        (("history", USER, "--windows", "--stat", "p95"), "--windows"),
+        (("history", USER, "--windows", "--format", "table"), "--out"),
         (("history", USER, "--start", "2018-07-13", "--end", "2018-07-12"), "before"),
         (("fleet", "--top", "3"), "--by"),
         (("fleet", "--by", "colour"), "os_type"),

@@ -10,7 +10,10 @@ import pandas as pd
 import pytest
 
 from analytics.answers import ProblemError, ServiceError, UnreachableError
-from analytics.client import Client, Moment, connect
+from analytics.client import Client
+from analytics.connecting import connect
+from analytics.frames import from_frame
+from analytics.sources import Moment
 from contract.metrics import NAMES
 from tests.analytics.fleet import HOUR, OLD, SAMPLES, START_MS, USERS
 
@@ -19,13 +22,13 @@ USER = next(iter(USERS))
 
 @pytest.fixture
 def service(service_url: str) -> Iterator[Client]:
-    with connect(service_url) as client:
+    with Client(service_url) as client:
         yield client
 
 
 @pytest.mark.parametrize("user", [user for user in USERS if "/" not in user])
 def test_a_history_is_that_of_the_raw_samples(service: Client, user: str) -> None:
-    frame = service.history(user, **HOUR)
+    frame = service.history(user, **HOUR, stat="mean")
     expected = [np.concatenate(SAMPLES[user][first : first + 15]).mean() for first in range(0, 60, 15)]
     assert frame.index.equals(pd.date_range("2018-07-12T12:00Z", periods=4, freq="15min", unit="ms", name="time"))
     np.testing.assert_allclose(frame["value"], expected, rtol=1e-12)
@@ -66,21 +69,21 @@ def test_a_moment_may_be_said_in_any_way(service: Client, start: Moment) -> None
 
 
 def test_a_range_without_data_is_an_empty_frame(service: Client) -> None:
-    frame = service.history(USER)
+    frame = service.history(USER, stat="mean")
     assert len(frame) == 0
     assert frame.index.name == "time"
     assert str(frame.dtypes["value"]) == "float64"
 
 
 def test_the_fleet_is_one_set_of_samples(service: Client) -> None:
-    frame = service.fleet(**HOUR, rate="1h")
+    frame = service.fleet(**HOUR, rate="1h", stat="mean")
     assert list(frame) == ["value"]
     everything = np.concatenate([part for parts in SAMPLES.values() for part in parts])
     np.testing.assert_allclose(frame["value"], [everything.mean()], rtol=1e-12)
 
 
 def test_groups_of_the_fleet_are_named(service: Client) -> None:
-    frame = service.fleet("cpuLoadVar", **HOUR, rate="1h", by="os_type")
+    frame = service.fleet("cpuLoadVar", **HOUR, rate="1h", by="os_type", stat="var")
     by_os = {
         os_type: np.concatenate([part for user in USERS if USERS[user] == os_type for part in SAMPLES[user]])
         for os_type in ("Linux", "Windows")
@@ -90,8 +93,45 @@ def test_groups_of_the_fleet_are_named(service: Client) -> None:
 
 
 def test_the_highest_groups_can_be_asked_for(service: Client) -> None:
-    frame = service.fleet(**HOUR, by="user", top=1)
+    frame = service.fleet(**HOUR, by="user", top=1, stat="mean")
     assert set(frame["group"]) == {".."}
+
+
+@pytest.mark.parametrize("user", USERS)
+def test_windows_are_those_that_were_reported(service: Client, user: str) -> None:
+    frame = service.history(user, **HOUR, rate="raw")
+    parts = SAMPLES[user]
+    assert frame.index.asi8.tolist() == [START_MS + minute * 60_000 for minute in range(60)]
+    assert frame.attrs == {"metric": "cpuLoadAvg", "unit": "1"}
+    assert frame["count"].tolist() == [len(part) for part in parts]
+    np.testing.assert_allclose(frame["mean"], [part.mean() for part in parts], rtol=1e-12)
+    np.testing.assert_allclose(frame["var"], [part.var() for part in parts], rtol=1e-12)
+    windows, _ = from_frame(frame)
+    assert windows.histograms is not None
+    assert windows.histograms.count.sum() == sum(map(len, parts))
+    assert "histogram" not in service.history(user, **HOUR, histograms=False)
+
+
+def test_windows_of_the_fleet_and_of_cores_are_named(service: Client) -> None:
+    by_user = service.fleet(**HOUR, rate="1h", by="user")
+    assert by_user["user"].dtype == "category"
+    assert by_user["user"].tolist() == sorted(USERS)
+    assert service.fleet(**HOUR, rate="1h")["count"].tolist() == [by_user["count"].sum()]
+    cores = service.history(USER, **HOUR, rate="1h", core="each")
+    assert cores["core"].tolist() == [pd.NA, 0, 1]
+    assert service.history(USER, **HOUR, rate="1h", core=1)["mean"].tolist() == [cores["mean"].iloc[2]]
+    assert service.fleet(start="2001-01-01", end="2001-01-02", by="user").empty
+
+
+def test_what_has_no_windows_is_answered_as_values_or_refused(service: Client) -> None:
+    assert list(service.history(USER, "cpuCoreLoadAvgMax", **HOUR)) == ["value"]
+    for question in (
+        lambda: service.fleet(**HOUR, by="os_type"),
+        lambda: service.fleet(**HOUR, by="user", top=3),
+        lambda: service.history(USER, **HOUR, rate="raw", stat="mean"),
+    ):
+        with pytest.raises(ValueError, match="stat"):
+            question()
 
 
 def test_users_are_listed(service: Client) -> None:

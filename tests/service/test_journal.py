@@ -280,13 +280,73 @@ def test_a_killed_process_loses_nothing_it_had_acknowledged(tmp_path: Path) -> N
         journal.close()
 
 
+def test_what_is_pruned_last_can_still_be_read(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.journal.FILE_BYTES", 300)
+    journal = Journal(path, LIMIT, keep_bytes=1000)
+    for number in range(101, 201):
+        journal.advance_to(number - 1)
+        journal.append([b"%d" % number])
+    journal.prune(200)
+    kept = content(journal, after=100)
+    assert kept == [*range(kept[0], 201)]
+    assert kept[0] == journal.first
+    assert 1000 // 21 <= len(kept) < 1300 // 21 + 1
+    assert content(journal, after=195) == [*range(196, 201)]
+    journal.close()
+    again = Journal(path, LIMIT, keep_bytes=1000)
+    again.prune(200)
+    assert content(again, after=195) == [*range(196, 201)]
+    assert again.size == 0
+    assert again.append([b"201"]) == 201
+    again.close()
+
+
+def test_what_is_kept_for_readers_does_not_count_for_the_limit(path: Path) -> None:
+    journal = Journal(path, 10_000, keep_bytes=1 << 30)
+    half = b'"%s"' % (b"x" * 4900)
+    for last in range(2, 20, 2):
+        journal.append([half])
+        journal.append([half])
+        with pytest.raises(JournalFull):
+            journal.append([half])
+        journal.prune(last)
+        assert journal.size == 0
+        assert journal.kept > 4900 * last
+        assert [entry.last for entry in journal.read(0)] == [*range(1, last + 1)]
+    journal.close()
+
+
+def test_restarts_do_not_fill_the_disk_with_kept_files(path: Path) -> None:
+    for number in range(1, 30):
+        journal = Journal(path, LIMIT, keep_bytes=1 << 20)
+        journal.prune(number - 1)
+        assert journal.append([b"%d" % number]) == number
+        journal.close()
+    assert len(files_of(path)) < 30
+    assert content(Journal(path, LIMIT), after=25) == [26, 27, 28, 29]
+
+
+def test_reading_begins_near_what_is_asked_for(journal: Journal, path: Path) -> None:
+    """Damage in front of the place does not matter to who reads behind it."""
+    for number in range(1, 101):
+        journal.append([b'%d, "%s"' % (number, b"x" * 50_000)])
+    journal.prune(0)
+    (file,) = [file for file in path.iterdir() if file.suffix == ".journal"]
+    with file.open("r+b") as damaged:
+        damaged.seek(20)
+        damaged.write(b"!")
+    assert [entry.last for entry in journal.read(0)] == []
+    assert [entry.last for entry in journal.read(50)] == [*range(51, 101)]
+
+
 class AnyOrder(RuleBasedStateMachine):
     """A journal beside a list of what it was given."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, keep_bytes: int) -> None:
         super().__init__()
         self.folder = folder
-        self.journal = Journal(folder / "journal", LIMIT)
+        self.keep_bytes = keep_bytes
+        self.journal = Journal(folder / "journal", LIMIT, keep_bytes)
         self.given = 0
         self.pruned = 0
 
@@ -308,8 +368,9 @@ class AnyOrder(RuleBasedStateMachine):
     @rule()
     def reopen(self) -> None:
         self.journal.close()
-        self.journal = Journal(self.folder / "journal", LIMIT)
+        self.journal = Journal(self.folder / "journal", LIMIT, self.keep_bytes)
         self.journal.advance_to(self.pruned)
+        self.journal.prune(self.pruned)
 
     @rule(reports=st.integers(1, 4), length=st.sampled_from([0, 10, 150, 300]), cut=st.floats(0, 1))
     def power_fails_during_a_write(self, reports: int, length: int, cut: float) -> None:
@@ -338,6 +399,9 @@ class AnyOrder(RuleBasedStateMachine):
         least = self.given - self.pruned
         assert numbers[len(numbers) - least :] == [*range(self.pruned + 1, self.given + 1)]
         assert bool(numbers) == bool(least)
+        if self.keep_bytes:
+            kept = [number for entry in self.journal.read(0) for number in msgspec.json.decode(entry.body)]
+            assert kept == [*range(self.journal.first, self.given + 1)]
         assert all(before.last < after.last for before, after in pairwise(entries))
 
     def teardown(self) -> None:
@@ -348,13 +412,14 @@ def files_of(folder: Path) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+@pytest.mark.parametrize("keep_bytes", [0, 700])
 @pytest.mark.parametrize("file_bytes", [200, 1000])
 def test_no_order_of_steps_loses_or_doubles_a_report(
-    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch, file_bytes: int
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch, file_bytes: int, keep_bytes: int
 ) -> None:
     # Small files, so that they fill up, and are used again with old content in them.
     monkeypatch.setattr("service.journal.FILE_BYTES", file_bytes)
-    make: Callable[[], AnyOrder] = lambda: AnyOrder(tmp_path_factory.mktemp("journal"))  # noqa: E731
+    make: Callable[[], AnyOrder] = lambda: AnyOrder(tmp_path_factory.mktemp("journal"), keep_bytes)  # noqa: E731
     run_state_machine_as_test(
         make,  # type: ignore[arg-type]  # anything that makes one will do
         settings=settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow]),

@@ -1,0 +1,30 @@
+"""Plotly figures of what the analysis functions answer.
+
+Each takes plain DataFrames, says in its title what there is to see, states the unit on each axis and UTC on each axis
+of time, shows gaps as gaps, keeps to colours that the colour-blind can tell apart, and reads on a dark page as on a
+light one. Names of machines are shown as they are: no name is taken for markup.
+"""
+
+from analytics.figures.capacity import core_imbalance, right_sizing
+from analytics.figures.comparisons import hours_of_day, movers
+from analytics.figures.events import anomalies, levels
+from analytics.figures.heat_maps import hour_of_week, users_over_time
+from analytics.figures.outlook import forecast
+from analytics.figures.style import DARK, LIGHT
+from analytics.figures.trends import load_duration, trend
+
+__all__ = [
+    "DARK",
+    "LIGHT",
+    "anomalies",
+    "core_imbalance",
+    "forecast",
+    "hour_of_week",
+    "hours_of_day",
+    "levels",
+    "load_duration",
+    "movers",
+    "right_sizing",
+    "trend",
+    "users_over_time",
+]

@@ -1,0 +1,136 @@
+"""Load as colour: many machines over time, and the hours of the week."""
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import plotly.graph_objects as go
+
+from analytics.figures.gaps import naive, shorten
+from analytics.figures.style import blank, labels
+from analytics.figures.trends import UTILIZATION
+
+__all__ = ["hour_of_week", "users_over_time"]
+
+_MOST_ROWS = 150
+_MOST_COLUMNS = 320
+_BAR_PX = 62
+_NO_DATA = "#b4bac1"
+_DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+
+
+def users_over_time(frame: pd.DataFrame, title: str, *, column: str = "mean") -> go.Figure:
+    """Machines from the busiest, on top, to the idlest; time to the right; the brighter the busier.
+
+    `frame`: index `time` (UTC), the columns `user` and `column` (a share). More machines than can be seen are put
+    together, neighbours in the order of load, and so are moments; a cell is the mean of what it holds, grey where
+    nothing is known.
+    """
+    cells, order, edges = _matrix(frame, column)
+    users = len(order)
+    per_row = -(-users // len(cells))
+    figure = blank(title, x="time (UTC)", y=_rows_title(per_row), height=min(640, 220 + 14 * len(cells)), head=_BAR_PX)
+    figure.add_heatmap(
+        z=cells.astype(np.float32),
+        x=naive(edges).strftime("%Y-%m-%dT%H:%M:%S"),
+        y=labels(order) if per_row == 1 else _ranks(len(cells), per_row, users),
+        hovertemplate="%{x|%a %Y-%m-%d %H:%M} UTC<br>" + ("%{y}" if per_row == 1 else "rank %{y}")
+        + "<br>%{z:.1%}<extra></extra>",
+        hoverongaps=False,
+        **_colours(cells),
+    )  # fmt: skip
+    figure.update_yaxes(autorange="reversed", showgrid=False, type="category", nticks=min(30, len(cells)))
+    figure.update_xaxes(showgrid=False, type="date")
+    shorten(figure, edges[:-1][~np.isnan(cells).all(axis=0)])
+    return _as_map(figure)
+
+
+def hour_of_week(profile: pd.DataFrame, title: str, *, column: str = "mean") -> go.Figure:
+    """A row a day, a column an hour, both in UTC; the brighter the busier.
+
+    `profile`: an index of (`weekday`, `hour`), Monday 0, or the columns of these names; `column` a share.
+    """
+    if "weekday" not in profile:
+        profile = profile.reset_index()
+    cells = profile.pivot_table(index="weekday", columns="hour", values=column, observed=True)
+    cells = cells.reindex(index=range(7), columns=range(24))
+    figure = blank(title, x="hour of the day (UTC)", y="day of the week (UTC)", height=370, head=_BAR_PX)
+    values = cells.to_numpy(float)
+    figure.add_heatmap(
+        z=values.astype(np.float32),
+        x=list(range(24)),
+        y=list(_DAYS),
+        hovertemplate="%{y} %{x}:00 UTC<br>%{z:.1%}<extra></extra>",
+        hoverongaps=False,
+        xgap=1,
+        ygap=1,
+        **_colours(values),
+    )
+    figure.update_xaxes(tickvals=list(range(0, 24, 3)), ticktext=[f"{hour:02}:00" for hour in range(0, 24, 3)],
+                        showgrid=False)  # fmt: skip
+    figure.update_yaxes(autorange="reversed", showgrid=False)
+    return _as_map(figure)
+
+
+def _as_map(figure: go.Figure) -> go.Figure:
+    figure.update_layout(plot_bgcolor=_NO_DATA, hovermode="closest")
+    return figure
+
+
+def _ranks(rows: int, per_row: int, users: int) -> list[str]:
+    first = range(1, rows * per_row + 1, per_row)
+    return [f"{place:,} to {min(place + per_row - 1, users):,}" for place in first]
+
+
+def _rows_title(per_row: int) -> str:
+    if per_row == 1:
+        return "machines, the busiest on top"
+    return f"rank by load, the busiest on top ({per_row} machines a row)"
+
+
+def _colours(cells: npt.NDArray[np.floating]) -> dict[str, object]:
+    """The scale from 0 to what all but the brightest cells need."""
+    known = cells[~np.isnan(cells)]
+    high = float(np.quantile(known, 0.995)) if len(known) else 1.0
+    top = min(1.0, max(0.02, np.ceil(high * 20) / 20 if high > 0.1 else np.ceil(high * 100) / 100))
+    bar = {
+        "title": {"text": UTILIZATION, "side": "top"}, "tickformat": ".0%", "orientation": "h", "len": 0.7, "x": 0,
+        "xanchor": "left", "y": 1.0, "yanchor": "bottom", "thickness": 12, "outlinewidth": 0,
+    }  # fmt: skip
+    return {"zmin": 0, "zmax": top, "colorscale": "Viridis", "colorbar": bar}
+
+
+def _matrix(frame: pd.DataFrame, column: str) -> tuple[npt.NDArray[np.floating], list[str], pd.DatetimeIndex]:
+    """Cells, the users in order of load, and when each column begins, the end of the last one after it."""
+    users = pd.Categorical(frame["user"])
+    index = pd.DatetimeIndex(frame.index).tz_convert("UTC").as_unit("ms")
+    values = frame[column].to_numpy(float)
+    first, last = int(index.asi8.min()), int(index.asi8.max())
+    width = _width_ms(index, first, last)
+    start = first // width * width
+    columns = (index.asi8 - start) // width
+    load = _mean(users.codes.astype(np.int64), values, len(users.categories))
+    order = np.argsort(-load, kind="stable")
+    rank = np.empty(len(order), np.int64)
+    rank[order] = np.arange(len(order))
+    per_row = -(-len(order) // _MOST_ROWS)
+    shape = (-(-len(order) // per_row), (last - start) // width + 1)
+    flat = _mean(rank[users.codes] // per_row * shape[1] + columns, values, shape[0] * shape[1])
+    edges = pd.DatetimeIndex((start + np.arange(shape[1] + 1) * width).astype("datetime64[ms]")).tz_localize("UTC")
+    return flat.reshape(shape), [str(users.categories[place]) for place in order.tolist()], edges
+
+
+def _width_ms(index: pd.DatetimeIndex, first: int, last: int) -> int:
+    """The least width of a column, a multiple of the distance of moments, with which not too many are needed."""
+    moments = np.unique(index.asi8)
+    step = int(np.diff(moments).min()) if len(moments) > 1 else 3_600_000
+    return step * max(1, -(-((last - first) // step + 1) // _MOST_COLUMNS))
+
+
+def _mean(place: npt.NDArray[np.int64], values: npt.NDArray[np.floating], size: int) -> npt.NDArray[np.floating]:
+    """The mean of the values at each place; NaN where there are none."""
+    known = ~np.isnan(values)
+    count = np.bincount(place[known], minlength=size)
+    total = np.bincount(place[known], values[known], minlength=size)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        means: npt.NDArray[np.floating] = total / count
+    return means

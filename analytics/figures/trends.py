@@ -1,0 +1,110 @@
+"""How load goes over time, and how much of the time it is how high."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from analytics.figures.gaps import lone, naive, segments, shorten, step_of, with_gaps
+from analytics.figures.style import BLUE, SEQUENCE, blank, label, see_through
+
+__all__ = ["UTILIZATION", "add_band", "add_line", "load_duration", "trend"]
+
+UTILIZATION = "CPU utilization (% of the machine)"
+TIME = "time (UTC)"
+
+
+def trend(
+    frame: pd.DataFrame,
+    title: str,
+    *,
+    line: str = "mean",
+    bands: Sequence[tuple[str, str, str]] = (),
+    y: str = UTILIZATION,
+    line_name: str = "mean",
+) -> go.Figure:
+    """A line with bands around it.
+
+    `frame` has a DatetimeIndex (UTC), sorted, the column `line` and those of `bands`, each (lower column, upper column,
+    what it holds), the widest first; all are shares in [0, 1].
+    """
+    figure = blank(title, x=TIME, y=y)
+    for place, (lower, upper, name) in enumerate(bands):
+        add_band(figure, frame, lower, upper, name=name, opacity=0.16 + 0.2 * place)
+    add_line(figure, frame[line], name=line_name)
+    return as_shares(figure, frame, [line, *(upper for _, upper, _ in bands)])
+
+
+def as_shares(figure: go.Figure, frame: pd.DataFrame, columns: Sequence[str]) -> go.Figure:
+    """Label the vertical axis in percent, from 0 to what the columns need."""
+    highest = float(np.nanmax(frame[list(columns)].to_numpy(float), initial=0.01))
+    top = min(1.02, highest * 1.08) if highest <= 1 else highest * 1.08
+    figure.update_yaxes(tickformat=".0%" if top > 0.08 else ".1%", range=[0, top], hoverformat=".1%")
+    if isinstance(frame.index, pd.DatetimeIndex):
+        figure.update_xaxes(type="date", hoverformat="%a %Y-%m-%d %H:%M UTC")
+        shorten(figure, frame.index)
+    return figure
+
+
+def add_band(
+    figure: go.Figure,
+    frame: pd.DataFrame,
+    lower: str,
+    upper: str,
+    *,
+    name: str,
+    colour: str = BLUE,
+    opacity: float = 0.18,
+) -> None:
+    """Fill between two columns; nothing is filled over a gap."""
+    times: list[object] = []
+    values: list[float | None] = []
+    step = step_of(pd.DatetimeIndex(frame.index))
+    for part in segments(frame[[lower, upper]].dropna(), step):
+        index = naive(pd.DatetimeIndex(part.index)).strftime("%Y-%m-%dT%H:%M:%S").tolist()
+        times += [*index, *reversed(index), None]
+        values += [*part[upper].round(5).tolist(), *reversed(part[lower].round(5).tolist()), None]
+    figure.add_scatter(
+        x=times, y=values, fill="toself", fillcolor=see_through(colour, opacity), mode="lines",
+        line={"width": 0}, hoverinfo="skip", name=name,
+    )  # fmt: skip
+
+
+def add_line(
+    figure: go.Figure,
+    values: "pd.Series[float]",
+    *,
+    name: str,
+    colour: str = BLUE,
+    dash: str = "solid",
+    width: float = 2,
+) -> None:
+    """A line that is broken at gaps; a value between two gaps is a dot."""
+    gapped = with_gaps(values.to_frame("value"))["value"]
+    alone = lone(gapped)
+    figure.add_scatter(
+        x=naive(pd.DatetimeIndex(gapped.index)).strftime("%Y-%m-%dT%H:%M:%S"),
+        y=gapped.round(5).to_numpy(),
+        mode="lines+markers" if alone.any() else "lines",
+        line={"color": colour, "width": width, "dash": dash},
+        marker={"color": colour, "size": np.where(alone, 6, 0)} if alone.any() else None,
+        connectgaps=False,
+        name=name,
+    )  # fmt: skip
+
+
+def load_duration(curves: pd.DataFrame, title: str) -> go.Figure:
+    """Load-duration curves: for how much of the time load was at least so high.
+
+    `curves`: index the share of time in [0, 1], ascending; a column of utilizations for each curve, descending.
+    """
+    figure = blank(title, x="share of the time (%)", y=UTILIZATION)
+    for colour, column in zip(SEQUENCE * 4, curves, strict=False):
+        figure.add_scatter(
+            x=curves.index.to_numpy(float), y=curves[column].round(5).to_numpy(), mode="lines", name=label(str(column)),
+            line={"color": colour, "width": 2},
+        )  # fmt: skip
+    as_shares(figure, curves, [*map(str, curves)])
+    figure.update_xaxes(tickformat=".0%", range=[0, 1], hoverformat=".1%")
+    return figure

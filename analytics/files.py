@@ -1,0 +1,283 @@
+"""Parquet files as a source of windows.
+
+A file is of windows, or of plain measurements, told by its columns:
+
+windows
+    The columns of `analytics.frames`, as the service answers them (`Accept: application/vnd.apache.parquet`), as
+    `DataFrame.to_parquet` writes a frame, and as `loadlens-analytics --format parquet` does. The schema's metadata may
+    name the `metric`; without it they are of the CPU.
+measurements
+    A moment in `time`, `timestamp` or `date`; a number in `utilization` or `value` (a share in [0, 1]), or in
+    `utilization_percent`, `cpu_util_percent` or `percent`; and, where there are several machines, their names in
+    `user`, `user_id` or `group`. Each is taken as a window of one sample of CPU utilization.
+
+Moments without an offset are UTC. All files of a folder, and of the folders in it, are one source.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Literal, NamedTuple, Self
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from analytics.frames import NUMBERS, FrameError, frame_of_values
+from analytics.progress import progress
+from analytics.resampling import resample
+from analytics.sources import Grouping, Moment, check_windows_by, epoch_ms
+from analytics.values import highest, values_of
+from analytics.wire import frame_of
+from contract.metrics import NAMES, TYPES, Statistic, type_name
+
+__all__ = ["Files"]
+
+_TIMES: Final = ("time", "timestamp", "date")
+_SHARES: Final = ("utilization", "value")
+_PERCENTS: Final = ("utilization_percent", "cpu_util_percent", "percent")
+_USERS: Final = ("user", "user_id", "group")
+
+
+class _File(NamedTuple):
+    path: Path
+    schema: pa.Schema
+    metric: str
+
+    @property
+    def has_windows(self) -> bool:
+        return all(name in self.schema.names for name in NUMBERS)
+
+    def column(self, names: Sequence[str]) -> str | None:
+        return next((name for name in names if name in self.schema.names), None)
+
+
+class Files:
+    """A Parquet file, or all those in a folder; a source as `analytics.sources` describes it.
+
+    Without `start` and `end` everything is answered. Raises FileNotFoundError for a folder without any, FrameError for
+    a file that holds neither windows nor measurements.
+    """
+
+    def __init__(self, path: Path) -> None:
+        paths = sorted(path.rglob("*.parquet")) if path.is_dir() else [path]
+        if not paths:
+            raise FileNotFoundError(f"{path} has no file that ends in .parquet")
+        self._files = [_opened(one) for one in paths]
+
+    def history(
+        self,
+        user: str,
+        metric: str = "cpuLoadAvg",
+        *,
+        start: Moment | None = None,
+        end: Moment | None = None,
+        rate: str = "15m",
+        stat: Statistic | None = None,
+        core: int | Literal["each"] | None = None,
+        histograms: bool = True,
+    ) -> pd.DataFrame:
+        """The windows of one user, or with `stat` its values (`analytics.sources`)."""
+        frame = self._read(metric, start, end, user, histograms=histograms or stat is not None)
+        if "user" in frame:
+            if frame.empty and user not in self.users().index:
+                raise LookupError(f"{user!r} is not in these files; users() lists those that are")
+            frame = frame.drop(columns="user")
+        frame = _of_core(frame, core)
+        frame = _at(frame, rate)
+        return frame if stat is None else values_of(frame, stat)
+
+    def fleet(
+        self,
+        metric: str = "cpuLoadAvg",
+        *,
+        start: Moment | None = None,
+        end: Moment | None = None,
+        rate: str = "15m",
+        by: Grouping | None = None,
+        top: int | None = None,
+        stat: Statistic | None = None,
+        histograms: bool = True,
+    ) -> pd.DataFrame:
+        """The windows of all users together or of each, or with `stat` their values (`analytics.sources`)."""
+        check_windows_by(by, top if stat is None else None)
+        if top is not None and by is None:
+            raise ValueError("top goes with by: it keeps the groups with the highest values")
+        frame = _of_core(self._read(metric, start, end, None, histograms=histograms or stat is not None), None)
+        if by is None:
+            frame = frame.drop(columns="user", errors="ignore")
+        elif "user" not in frame:
+            raise FrameError("these files name no users; a column user or user_id would be right")
+        frame = _at(frame, rate)
+        if stat is None:
+            return frame
+        return values_of(frame if top is None else highest(frame, top, stat), stat)
+
+    def users(self) -> pd.DataFrame:
+        """The users in the files; files do not say what runs on them (`analytics.sources`)."""
+        parts = [_seen(file) for file in self._files if file.column(_USERS)]
+        if not parts:
+            parts = [pd.DataFrame({"user": pd.Series(dtype="str"), "time_min": pd.NaT, "time_max": pd.NaT})]
+        seen = pd.concat(parts).groupby("user").agg({"time_min": "min", "time_max": "max"})
+        time = {name: pd.to_datetime(seen[column], utc=True).dt.as_unit("ms") for name, column in _SEEN.items()}
+        unknown = {"os_type": None, "os_version": None, "cores": pd.array([pd.NA] * len(seen), "Int64")}
+        return pd.DataFrame(unknown | time, index=seen.index)
+
+    def metrics(self) -> pd.DataFrame:
+        """The metrics that the files hold (`analytics.sources`)."""
+        held = {NAMES[file.metric].quantity for file in self._files}
+        rows = [
+            {
+                "name": one.name, "title": one.title, "unit": one.quantity.unit, "statistic": one.statistic,
+                "by_core": one.by_core, "type": type_name(kind), "stored": one.quantity.name,
+            }
+            for one in NAMES.values() for kind in TYPES
+            if one.quantity in kind.quantities and one.quantity in held and one.over_cores is None
+        ]  # fmt: skip
+        return pd.DataFrame(rows).set_index("name")
+
+    def close(self) -> None:
+        """Nothing is open between questions."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _read(
+        self, metric: str, start: Moment | None, end: Moment | None, user: str | None, *, histograms: bool
+    ) -> pd.DataFrame:
+        """The rows of the files of a metric, as a frame of windows."""
+        files = self._of_metric(metric)
+        parts = []
+        with progress(f"reading {metric}", len(files)) as step:
+            for file in files:
+                parts.append(_frame(file, start, end, user, histograms=histograms))
+                step()
+        frame = parts[0] if len(parts) == 1 else pd.concat(parts)
+        frame.attrs = {"metric": metric, "unit": NAMES[metric].quantity.unit}
+        return frame
+
+    def _of_metric(self, metric: str) -> list[_File]:
+        if metric not in NAMES or NAMES[metric].over_cores is not None:
+            raise ValueError(f"{metric!r} is not a metric of windows; metrics() lists those there are")
+        files = [file for file in self._files if NAMES[file.metric].quantity == NAMES[metric].quantity]
+        if not files:
+            held = ", ".join(sorted({file.metric for file in self._files}))
+            raise LookupError(f"these files hold {held}, and nothing of {metric}")
+        return files
+
+
+_SEEN: Final = {"first_seen": "time_min", "last_seen": "time_max"}
+
+
+def _opened(path: Path) -> _File:
+    try:
+        schema = pq.read_schema(path)
+    except pa.ArrowInvalid as error:
+        raise FrameError(f"{path} is not a Parquet file: {error}") from None
+    file = _File(path, schema, _metric_of(schema))
+    value = file.column((*_SHARES, *_PERCENTS))
+    if not file.column(_TIMES) or not (file.has_windows or value):
+        raise FrameError(
+            f"{path} has the columns {', '.join(schema.names)}; windows have time, {', '.join(NUMBERS)}, and "
+            f"measurements one of {', '.join(_TIMES)} and one of {', '.join((*_SHARES, *_PERCENTS))}"
+        )
+    return file
+
+
+def _metric_of(schema: pa.Schema) -> str:
+    """The metric that the metadata name: as the service writes it, or as pandas keeps `attrs`."""
+    metadata = schema.metadata or {}
+    named = metadata.get(b"metric", b"").decode()
+    if not named and b"pandas" in metadata:
+        named = str(json.loads(metadata[b"pandas"]).get("attributes", {}).get("metric", ""))
+    return named if named in NAMES else "cpuUtilization"
+
+
+def _frame(
+    file: _File, start: Moment | None, end: Moment | None, user: str | None, *, histograms: bool
+) -> pd.DataFrame:
+    table = pq.read_table(file.path, columns=_columns(file, histograms=histograms), use_threads=True)
+    time = _times(table[str(file.column(_TIMES))])
+    named = file.column(_USERS)
+    kept = None
+    if start is not None:
+        kept = pc.greater_equal(time, pa.scalar(epoch_ms(start), pa.int64()).cast(time.type))
+    if end is not None:
+        before = pc.less(time, pa.scalar(epoch_ms(end), pa.int64()).cast(time.type))
+        kept = before if kept is None else pc.and_(kept, before)
+    if user is not None and named:
+        own = pc.equal(table[named].cast(pa.string()), user)
+        kept = own if kept is None else pc.and_(kept, own)
+    table = table.set_column(table.column_names.index(str(file.column(_TIMES))), "time", time)
+    if named:
+        table = table.rename_columns(["user" if name == named else name for name in table.column_names])
+    if kept is not None:
+        table = table.filter(kept)
+    return frame_of(table) if file.has_windows else _measured(table, file)
+
+
+def _columns(file: _File, *, histograms: bool) -> list[str]:
+    wanted = [file.column(_TIMES), file.column(_USERS)]
+    if file.has_windows:
+        wanted += ["core", *NUMBERS, *(["histogram"] if histograms else [])]
+    else:
+        wanted.append(file.column((*_SHARES, *_PERCENTS)))
+    return [name for name in wanted if name in file.schema.names and name is not None]
+
+
+def _times(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    if pa.types.is_integer(column.type):
+        return column.cast(pa.int64()).cast(pa.timestamp("ms", "UTC"))
+    if not pa.types.is_timestamp(column.type):
+        raise FrameError(f"moments are timestamps or epoch milliseconds, not {column.type}")
+    return column.cast(pa.timestamp("ms", "UTC"), safe=False)
+
+
+def _measured(table: pa.Table, file: _File) -> pd.DataFrame:
+    value = str(file.column((*_SHARES, *_PERCENTS)))
+    numbers = table[value].cast(pa.float64()).to_numpy()
+    values = pd.DataFrame({value: numbers / 100 if value in _PERCENTS else numbers})
+    if "user" in table.column_names:
+        user = table["user"]
+        if not pa.types.is_dictionary(user.type):
+            user = user.cast(pa.string()).dictionary_encode()
+        values["user"] = user.unify_dictionaries().to_pandas().astype("category").array
+    values.index = pd.DatetimeIndex(table["time"].to_pandas(), name="time")
+    try:
+        return frame_of_values(values, value=value, metric=file.metric)
+    except FrameError as error:
+        raise FrameError(f"{file.path}: {error}") from None
+
+
+def _seen(file: _File) -> pd.DataFrame:
+    """The users of a file, with their first and last moment."""
+    user, time = str(file.column(_USERS)), str(file.column(_TIMES))
+    table = pq.read_table(file.path, columns=[user, time])
+    plain = pa.table({"user": table[user].cast(pa.string()), "time": _times(table[time])})
+    seen: pd.DataFrame = plain.group_by("user").aggregate([("time", "min"), ("time", "max")]).to_pandas()
+    return seen
+
+
+def _of_core(frame: pd.DataFrame, core: int | Literal["each"] | None) -> pd.DataFrame:
+    if core == "each":
+        if "core" not in frame:
+            raise LookupError("these files name no cores")
+        return frame
+    if "core" not in frame:
+        if core is not None:
+            raise LookupError(f"core {core} is not in these files: they name no cores")
+        return frame
+    if core is None:
+        return frame[frame["core"].isna()].drop(columns="core")
+    return frame[(frame["core"] == core).fillna(False)]
+
+
+def _at(frame: pd.DataFrame, rate: str) -> pd.DataFrame:
+    return frame if rate == "raw" else resample(frame, rate)

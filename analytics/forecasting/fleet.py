@@ -1,0 +1,117 @@
+"""Forecasts of a grid: the fleet's experience from a sample of it, then all series in chunks on all cores."""
+
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from analytics.forecasting.backtest import FleetErrors, Plan, backtest, plan_of
+from analytics.forecasting.grid import Floats, Grid
+from analytics.forecasting.intervals import Scores, bounds_of, scores_of
+from analytics.forecasting.leads import Ints, seen_of
+
+__all__ = ["Result", "forecast_grid"]
+
+_SAMPLE: Final = 256
+"""Series from which the fleet's errors and scores come: evenly spread over it, so that the answer is always one."""
+_MOST_ROWS: Final = 512
+_CELLS: Final = 2_000_000
+"""Numbers that a chunk may hold at once in one of its arrays: 16 MB."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """The forecast of n series over `horizon` steps."""
+
+    plan: Plan
+    mean: Floats
+    """Shape (n, horizon)."""
+    bounds: list[tuple[Floats, Floats]]
+    """For each level the lower and the upper end, each of shape (n, horizon)."""
+    error: Floats
+    """Mean absolute error in the backtest, shape (n,); NaN where there was none."""
+    baseline_error: Floats
+    """The seasonal naive's on the same points."""
+    weights: Floats
+    """Of each method, shape (methods, n)."""
+    tried: bool
+    """Whether intervals come from errors that were made; otherwise from the spread of the values alone."""
+
+
+def forecast_grid(
+    grid: Grid, horizon: int, levels: tuple[float, ...], advance: Callable[[int], None] = lambda _: None
+) -> Result:
+    """Forecast `horizon` steps behind the end of the grid; `levels` ascend, each in (0, 1).
+
+    `advance` is told how many series are done, from the thread that called.
+    """
+    values = grid.values
+    n, steps = values.shape
+    plan = plan_of(steps, grid.day, horizon, grid.start_ms // grid.step_ms)
+    sample = values if n <= _SAMPLE else values[np.linspace(0, n - 1, _SAMPLE).astype(np.int64)]
+    errors, scores = _experience(sample, plan)
+
+    def one(part: Floats) -> _Part:
+        return _forecast(part, plan, errors, scores, levels)
+
+    parts = []
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for part in pool.map(one, _chunks(values, plan)):
+            parts.append(part)
+            advance(len(part.mean))
+    return Result(
+        plan,
+        np.concatenate([part.mean for part in parts]),
+        [
+            (
+                np.concatenate([part.bounds[place][0] for part in parts]),
+                np.concatenate([part.bounds[place][1] for part in parts]),
+            )
+            for place in range(len(levels))
+        ],
+        np.concatenate([part.error for part in parts]),
+        np.concatenate([part.baseline_error for part in parts]),
+        np.concatenate([part.weights for part in parts], axis=1),
+        tried=scores.pool(fresh=True) is not None,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    mean: Floats
+    bounds: list[tuple[Floats, Floats]]
+    error: Floats
+    baseline_error: Floats
+    weights: Floats
+
+
+def _experience(sample: Floats, plan: Plan) -> tuple[FleetErrors, Scores]:
+    """How the methods did over the fleet, and the scores of its mix."""
+    tried = backtest(sample, plan)
+    seen = seen_of(sample, _moments(sample, plan), plan.day)
+    return tried.fleet, scores_of(tried.residuals, seen, plan)
+
+
+def _forecast(values: Floats, plan: Plan, errors: FleetErrors, scores: Scores, levels: tuple[float, ...]) -> _Part:
+    tried = backtest(values, plan, errors)
+    seen = seen_of(values, _moments(values, plan), plan.day)
+    reach = bounds_of(tried.residuals, seen, plan, scores, levels)
+    bounds = [
+        (np.minimum(tried.mean + low, tried.mean), np.maximum(tried.mean + high, tried.mean)) for low, high in reach
+    ]
+    return _Part(tried.mean, bounds, tried.error, tried.baseline_error, tried.weights)
+
+
+def _moments(values: Floats, plan: Plan) -> Ints:
+    return np.append(plan.origins, values.shape[1])
+
+
+def _chunks(values: Floats, plan: Plan) -> Iterator[Floats]:
+    """Rows that are worked on at once."""
+    width = max(len(plan.methods) * plan.horizon, min(values.shape[1], 28 * plan.day), len(plan.origins) * plan.horizon)
+    rows = min(max(_CELLS // width, 1), _MOST_ROWS)
+    for first in range(0, len(values), rows):
+        yield values[first : first + rows]

@@ -1,0 +1,159 @@
+"""What an agent can be told to do differently while it runs: the members, their bounds, and how layers of them merge.
+
+The same checks run where an operator sets them and where an agent applies them.
+"""
+
+import difflib
+import hashlib
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, Literal, get_type_hints
+
+import msgspec
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from contract.problems import Problem, problem_of, shortened
+
+__all__ = [
+    "DesiredSettings",
+    "InvalidSettings",
+    "LogLevel",
+    "MetricName",
+    "SettingsInForce",
+    "merged",
+    "overlaid",
+    "parse_settings",
+    "version_of",
+]
+
+MetricName = Literal["cpu", "memory", "swap", "disk", "network", "load"]
+LogLevel = Literal["debug", "info", "warning", "error"]
+IntervalS = Annotated[float, Meta(ge=0.01, le=60.0)]
+SamplesPerReport = Annotated[int, Meta(ge=1, le=10_000)]
+
+SHORTEST_WINDOW_S = 0.1
+LONGEST_WINDOW_S = 3600.0
+"""The bounds of interval times samples that can be set from afar: ten reports a second, one an hour."""
+
+
+class DesiredSettings(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True, kw_only=True):
+    """What is asked of an agent. A member that is not set leaves the agent's own setting in force."""
+
+    interval: IntervalS | UnsetType = UNSET
+    """Seconds between two samples."""
+    samples: SamplesPerReport | UnsetType = UNSET
+    """Samples in one report."""
+    metrics: Annotated[list[MetricName], Meta(min_length=1)] | UnsetType = UNSET
+    """What is sampled."""
+    paused: bool | UnsetType = UNSET
+    """Whether it samples nothing for now."""
+    log_level: LogLevel | UnsetType = UNSET
+    """The least serious messages that the agent logs."""
+
+
+class SettingsInForce(Struct, frozen=True, kw_only=True):
+    """What an agent does now; the members are those of `DesiredSettings`."""
+
+    interval: IntervalS
+    samples: SamplesPerReport
+    metrics: list[MetricName]
+    paused: bool = False
+    log_level: LogLevel = "info"
+
+
+class InvalidSettings(ValueError):
+    """Settings that cannot be used; `problems` names each wrong member."""
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("; ".join(f"{one.pointer.lstrip('/')}: {one.detail}".lstrip(": ") for one in self.problems))
+
+
+_KINDS: dict[str, Any] = get_type_hints(DesiredSettings, include_extras=True)
+_RIGHT = {
+    "interval": "seconds from 0.01 to 60, such as 0.05,",
+    "samples": "a whole number from 1 to 10000",
+    "metrics": "a list of cpu, memory, swap, disk, network and load",
+    "paused": "true or false",
+    "log_level": "debug, info, warning or error",
+}
+
+
+def parse_settings(document: object) -> DesiredSettings:
+    """The settings of a decoded JSON document; raises InvalidSettings, which names every wrong member."""
+    if not isinstance(document, Mapping):
+        raise InvalidSettings([Problem("", 'An object is right, such as {"interval": 0.1, "samples": 50}')])
+    values, problems = {}, []
+    for name, value in document.items():
+        if name not in _KINDS:
+            problems.append(Problem(f"/{_escaped(name)}", _unknown(name)))
+            continue
+        try:
+            values[name] = msgspec.convert(value, _KINDS[name])
+        except msgspec.ValidationError as error:
+            inner = problem_of(error)
+            problems.append(Problem(f"/{name}{inner.pointer}", f"{inner.detail}; {_RIGHT[name]} is right"))
+    metrics = values.get("metrics", ())
+    if len(set(metrics)) < len(metrics):
+        problems.append(Problem("/metrics", "names a metric twice"))
+    if problems:
+        raise InvalidSettings(problems)
+    desired = DesiredSettings(**values)
+    if desired.interval is not UNSET and desired.samples is not UNSET:
+        _check_window(desired.interval, desired.samples)
+    return desired
+
+
+def merged(layers: Iterable[DesiredSettings]) -> DesiredSettings:
+    """All layers in one: of each member, the last layer that sets it."""
+    values: dict[str, Any] = {}
+    for layer in layers:
+        values |= _given(layer)
+    return DesiredSettings(**values)
+
+
+def overlaid(own: SettingsInForce, desired: DesiredSettings) -> SettingsInForce:
+    """What is in force where `desired` is asked of an agent with settings of its `own`.
+
+    Raises InvalidSettings where a member of one does not go with a member of the other.
+    """
+    given = _given(desired)
+    result = msgspec.structs.replace(own, **given)
+    if "interval" in given or "samples" in given:
+        _check_window(result.interval, result.samples)
+    return result
+
+
+def version_of(desired: DesiredSettings) -> str:
+    """A short name for exactly these settings; empty where nothing is asked."""
+    if not _given(desired):
+        return ""
+    return hashlib.blake2b(msgspec.json.encode(desired), digest_size=8).hexdigest()
+
+
+def _given(layer: DesiredSettings) -> dict[str, Any]:
+    return {name: value for name, value in msgspec.structs.asdict(layer).items() if value is not UNSET}
+
+
+def _check_window(interval_s: float, samples: int) -> None:
+    window_s = round(interval_s * samples, 6)
+    if not SHORTEST_WINDOW_S <= window_s <= LONGEST_WINDOW_S:
+        raise InvalidSettings(
+            [
+                Problem(
+                    "/samples",
+                    f"{samples} samples at {interval_s:g} s make a report each {window_s:g} s; "
+                    f"{SHORTEST_WINDOW_S:g} s to {LONGEST_WINDOW_S:g} s is right",
+                )
+            ]
+        )
+
+
+def _unknown(name: str) -> str:
+    close = difflib.get_close_matches(name, _KINDS, n=1)
+    hint = f"did you mean {close[0]}?" if close else f"{', '.join(_KINDS)} are known"
+    return f"{shortened(ascii(name))} is not a setting; {hint}"
+
+
+def _escaped(name: str) -> str:
+    """A member's name as a part of a JSON pointer (RFC 6901)."""
+    return shortened(name).replace("~", "~0").replace("/", "~1")

@@ -1,0 +1,147 @@
+"""Desired settings in layers: the fleet's, those of selections in the order of their ranks, one agent's own."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+import msgspec
+
+from contract.agent_settings import DesiredSettings, merged
+from service.agents.selectors import ALL, Selector, parse_selector
+from service.audit import Actor, Audit
+from service.control import Control
+
+__all__ = ["AGENT", "Layer", "Layers", "TooManyLayers"]
+
+AGENT = "agent:"
+"""What stands before the user id in the target of an agent's own settings."""
+MOST_SELECTIONS = 200
+MOST_AGENTS = 100_000
+_AGENT_RANK = 1_000_000
+_STEPS = [
+    """
+    CREATE TABLE agents_layer (
+        target TEXT PRIMARY KEY,
+        rank INTEGER NOT NULL,
+        settings BLOB NOT NULL,
+        revision INTEGER NOT NULL,
+        changed_ms INTEGER NOT NULL
+    ) STRICT;
+    """
+]
+_NOTHING = DesiredSettings()
+
+
+class TooManyLayers(Exception):
+    """No more layers are kept; the message says how many are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """What is asked of some agents."""
+
+    target: str
+    """A selector, or `agent:` and a user id."""
+    rank: int
+    """Where several layers set a member, the one of the highest rank holds; equal ones go by the target's text."""
+    settings: DesiredSettings = _NOTHING
+    revision: int = 0
+    """The number of the audit entry of its last change; 0 where nobody has set it."""
+    changed_ms: int = 0
+
+
+class Layers:
+    """All layers, in memory and in the control database. `change` blocks; the rest is quick and reads memory."""
+
+    def __init__(self, control: Control, audit: Audit) -> None:
+        self._control = control
+        self._audit = audit
+        control.migrate("agents.layers", _STEPS)
+        self._layers = {row[0]: _layer(row) for row in control.read("SELECT * FROM agents_layer")}
+        self._selections: list[tuple[Selector, Layer]] = []
+        self._changing = threading.Lock()
+        self._sort()
+
+    def get(self, target: str) -> Layer:
+        """The layer of a target; one without settings where nobody has set it."""
+        layer = self._layers.get(target)
+        return layer or Layer(target, _AGENT_RANK if target.startswith(AGENT) else parse_selector(target).rank)
+
+    def selections(self) -> Iterator[tuple[Selector, Layer]]:
+        """The layers of the fleet and of selections, in the order in which they are laid over each other."""
+        return iter(self._selections)
+
+    def of(self, user_id: str, os_type: str) -> list[Layer]:
+        """The layers that an agent stands under, the strongest last."""
+        found = [layer for selector, layer in self._selections if selector.matches(user_id, os_type)]
+        own = self._layers.get(AGENT + user_id)
+        return [*found, own] if own else found
+
+    def desired(self, user_id: str, os_type: str) -> DesiredSettings:
+        """What is asked of an agent: its layers merged."""
+        layers = self.of(user_id, os_type)
+        return merged(layer.settings for layer in layers) if layers else _NOTHING
+
+    def change(self, target: str, actor: Actor, edit: Callable[[Layer], Layer | None]) -> Layer:
+        """Put what `edit` makes of a layer in its place, on disk and noted in the audit trail; None removes it.
+
+        `edit` sees the layer as it is at that moment, and may raise. Raises TooManyLayers, and ControlError where it
+        cannot be kept. Called in a thread; several take turns.
+        """
+        with self._changing:
+            before = self.get(target)
+            after = edit(before)
+            if after is not None:
+                self._check_room(target)
+            with self._control.transaction() as db:
+                number = self._audit.note(
+                    db, actor, "settings", target,
+                    before=_document(before) if before.revision else None,
+                    after=None if after is None else _document(after),
+                )  # fmt: skip
+                if after is None:
+                    db.execute("DELETE FROM agents_layer WHERE target = ?", (target,))
+                else:
+                    after = replace(after, revision=number, changed_ms=time.time_ns() // 1_000_000)
+                    db.execute(
+                        "INSERT OR REPLACE INTO agents_layer VALUES (?, ?, ?, ?, ?)",
+                        (target, after.rank, msgspec.json.encode(after.settings), after.revision, after.changed_ms),
+                    )
+            self._remember(target, after)
+            return self.get(target)
+
+    def _remember(self, target: str, layer: Layer | None) -> None:
+        # One step each for whoever reads on another thread.
+        if layer is None:
+            self._layers.pop(target, None)
+        else:
+            self._layers[target] = layer
+        if not target.startswith(AGENT):
+            self._sort()
+
+    def _sort(self) -> None:
+        chosen = [layer for layer in list(self._layers.values()) if not layer.target.startswith(AGENT)]
+        chosen.sort(key=lambda layer: (layer.target != ALL.text, layer.rank, layer.target))
+        self._selections = [(parse_selector(layer.target), layer) for layer in chosen]
+
+    def _check_room(self, target: str) -> None:
+        if target in self._layers:
+            return
+        own = target.startswith(AGENT)
+        count = len(self._layers) - len(self._selections) if own else len(self._selections)
+        limit = MOST_AGENTS if own else MOST_SELECTIONS
+        if count >= limit:
+            raise TooManyLayers(f"{limit} {'agents' if own else 'selections'} have settings of their own; no more fit")
+
+
+def _layer(row: tuple[str, int, bytes, int, int]) -> Layer:
+    target, rank, settings, revision, changed_ms = row
+    return Layer(target, rank, msgspec.json.decode(settings, type=DesiredSettings), revision, changed_ms)
+
+
+def _document(layer: Layer) -> bytes:
+    """A layer as the audit trail shows it."""
+    if layer.target.startswith(AGENT) or layer.target == ALL.text:
+        return msgspec.json.encode(layer.settings)
+    return msgspec.json.encode({"rank": layer.rank, "settings": layer.settings})

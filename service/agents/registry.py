@@ -1,0 +1,145 @@
+"""The agents that have been heard of: what each was asked, what it says is in force, and when it was heard last."""
+
+import time
+from collections.abc import Iterator
+
+import msgspec
+from msgspec import UNSET
+
+from contract.agent_settings import DesiredSettings, version_of
+from contract.report import AgentStatus, OsType, Report
+from contract.steering import AgentState, Command, Instructions
+from service.agents.layers import Layers
+
+__all__ = ["MOST_AGENTS", "Agent", "Registry"]
+
+MOST_AGENTS = 200_000
+"""Agents beyond these are not steered, and not listed; their reports are taken as ever."""
+
+
+class Agent:
+    """One agent. Read and changed on the event loop only."""
+
+    __slots__ = (
+        "at_ms", "commands", "connected", "desired", "earlier_at_ms", "earlier_cpu_s", "os_type", "os_version",
+        "refused", "remote", "seen_ms", "state", "status", "status_ms", "user_id", "version", "version_in_force",
+    )  # fmt: skip
+
+    def __init__(self, user_id: str, os_type: OsType, os_version: str) -> None:
+        self.user_id = user_id
+        self.os_type: OsType = os_type
+        self.os_version = os_version
+        self.desired = DesiredSettings()
+        self.version = ""
+        """Of the settings that are asked of it."""
+        self.version_in_force = ""
+        self.refused = ""
+        """The version that it refused."""
+        self.remote: bool | None = None
+        """Whether it takes settings; None where it never said."""
+        self.seen_ms = 0
+        """When it was heard, by the service's clock."""
+        self.at_ms = 0
+        """The agent's own time of what it said last."""
+        self.status: AgentStatus | None = None
+        """What its last report said of it."""
+        self.status_ms = 0
+        """The end of that report's window."""
+        self.earlier_cpu_s = 0.0
+        self.earlier_at_ms = 0
+        self.state: AgentState | None = None
+        self.commands: dict[str, Command] = {}
+        """What it has not said to have done."""
+        self.connected = False
+        """Whether it has a stream open."""
+
+    @property
+    def settings_due(self) -> bool:
+        """Whether it is to be told its settings: it has others, and has not refused these."""
+        return self.version != self.version_in_force and not (self.version and self.version == self.refused)
+
+    def instructions(self) -> Instructions:
+        """Everything that is asked of it."""
+        settings = msgspec.Raw(msgspec.json.encode(self.desired))
+        return Instructions(self.version, settings, list(self.commands.values()))
+
+
+class Registry:
+    """The agents by user id, each with what its layers ask of it."""
+
+    def __init__(self, layers: Layers) -> None:
+        self._layers = layers
+        self._agents: dict[str, Agent] = {}
+        self.turned_away = 0
+        """Times that an agent was not taken up because there are too many."""
+
+    def __len__(self) -> int:
+        return len(self._agents)
+
+    def __iter__(self) -> Iterator[Agent]:
+        return iter(self._agents.values())
+
+    def get(self, user_id: str) -> Agent | None:
+        """The agent of a user id, if it was heard of."""
+        return self._agents.get(user_id)
+
+    def add(self, user_id: str, os_type: OsType, os_version: str) -> Agent | None:
+        """The agent of a user id, made where there is none; None where there are too many."""
+        agent = self._agents.get(user_id)
+        if agent is None:
+            if len(self._agents) >= MOST_AGENTS:
+                self.turned_away += 1
+                return None
+            agent = self._agents[user_id] = Agent(user_id, os_type, os_version)
+            self.refresh(agent)
+        return agent
+
+    def heard(self, report: Report, status: AgentStatus, now_ms: int) -> Agent | None:
+        """Note what a report's `status` says of its agent; the agent, where the answer is to tell it something.
+
+        This is on the way of every report of ours, so it does the least that can be done.
+        """
+        agent = self._agents.get(report.user_id) or self.add(report.user_id, report.os_type, report.os_version)
+        if agent is None:
+            return None
+        agent.seen_ms = now_ms
+        # A report that waited in a spool says nothing new.
+        if report.end_timestamp >= agent.at_ms:
+            before = agent.status
+            if before is not None:
+                agent.earlier_cpu_s, agent.earlier_at_ms = before.cpu_seconds, agent.status_ms
+            agent.at_ms = agent.status_ms = report.end_timestamp
+            agent.status = status
+            if status.settings_version != agent.version_in_force or status.remote is not agent.remote:
+                self._reported(agent, status)
+            if status.settings_refused:
+                agent.refused = status.settings_refused
+        if agent.version == agent.version_in_force and not agent.commands:
+            return None
+        return agent if agent.remote and (agent.settings_due or agent.commands) else None
+
+    def _reported(self, agent: Agent, status: AgentStatus) -> None:
+        agent.version_in_force = status.settings_version
+        agent.remote = None if status.remote is UNSET else status.remote
+
+    def heard_state(self, agent: Agent, state: AgentState) -> None:
+        """Note what an agent says of its state: newer than any report that came before."""
+        agent.seen_ms = time.time_ns() // 1_000_000
+        agent.at_ms = state.at
+        self.restore(agent, state)
+
+    def restore(self, agent: Agent, state: AgentState) -> None:
+        """Take a state for what is in force."""
+        agent.os_type, agent.os_version = state.os_type, state.os_version
+        agent.remote = True
+        agent.state = msgspec.structs.replace(state, outcomes=[])
+        agent.version_in_force = state.settings_version
+        agent.refused = "" if state.refused is UNSET else state.refused.version
+
+    def refresh(self, agent: Agent) -> bool:
+        """Work out anew what is asked of an agent; whether that is another thing than before."""
+        desired = self._layers.desired(agent.user_id, agent.os_type)
+        version = version_of(desired)
+        changed = version != agent.version
+        agent.desired, agent.version = desired, version
+        return changed

@@ -1,0 +1,128 @@
+"""The streams that agents keep open, over which they hear at once what is asked of them."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+
+import msgspec
+from falcon.asgi import SSEvent
+
+from service.agents.registry import Agent
+
+__all__ = ["HEARTBEAT_S", "Stream", "Streams"]
+
+HEARTBEAT_S = 15.0
+"""The longest silence on a stream: an agent that hears nothing for much longer connects anew."""
+_RETRY_MS = 2000
+
+
+class Stream:
+    """What one agent listens to. It holds no queue: what is asked of the agent now is all there is to tell."""
+
+    __slots__ = ("_awake", "agent", "ended", "said_at", "told", "version")
+
+    def __init__(self, agent: Agent, version: str | None) -> None:
+        self.agent = agent
+        self.version = version
+        """Of the settings that were told last; None where it is not known which."""
+        self.told: set[str] = set()
+        """The commands that were told."""
+        self.ended = ""
+        """Why it is over."""
+        self.said_at = 0.0
+        self._awake = asyncio.Event()
+
+    def wake(self) -> None:
+        """Have it look whether there is something to tell."""
+        self._awake.set()
+
+    def end(self, why: str) -> None:
+        """Have it end."""
+        self.ended = why
+        self._awake.set()
+
+    async def events(self) -> AsyncIterator[SSEvent]:
+        """What to send: at once what is asked of the agent, then each change, and a comment in every silence."""
+        yield self._say(SSEvent(comment="Loadlens", retry=_RETRY_MS))
+        while not self.ended:
+            if self._due():
+                yield self._say(self._instructions())
+            elif time.monotonic() - self.said_at >= HEARTBEAT_S:
+                yield self._say(SSEvent(comment="still here"))
+            else:
+                self._awake.clear()
+                await self._awake.wait()
+        yield SSEvent(event="end", text=self.ended)
+
+    def _due(self) -> bool:
+        agent = self.agent
+        if agent.commands.keys() - self.told:
+            return True
+        return agent.version != self.version if self.version is not None else agent.settings_due
+
+    def _instructions(self) -> SSEvent:
+        agent = self.agent
+        self.version = agent.version
+        self.told = set(agent.commands)
+        return SSEvent(
+            event="instructions", event_id=agent.version or "none", data=msgspec.json.encode(agent.instructions())
+        )
+
+    def _say(self, event: SSEvent) -> SSEvent:
+        self.said_at = time.monotonic()
+        return event
+
+
+class Streams:
+    """All open streams, at most `limit`, one an agent: an agent that connects anew takes the place of its old one."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.refused = 0
+        self._streams: dict[str, Stream] = {}
+        self._closing = False
+
+    def __len__(self) -> int:
+        return len(self._streams)
+
+    def open(self, agent: Agent, last_event_id: str | None) -> Stream | None:
+        """A stream for an agent, which has heard up to `last_event_id`; None where there are too many."""
+        older = self._streams.get(agent.user_id)
+        if self._closing or (older is None and len(self._streams) >= self.limit):
+            self.refused += 1
+            return None
+        if older is not None:
+            older.end("replaced")
+        version = "" if last_event_id == "none" else last_event_id
+        stream = self._streams[agent.user_id] = Stream(agent, version)
+        agent.connected = True
+        return stream
+
+    async def serve(self, stream: Stream) -> AsyncIterator[SSEvent]:
+        """The events of an open stream, until its end or the client's."""
+        try:
+            async for event in stream.events():
+                yield event
+        finally:
+            if self._streams.get(stream.agent.user_id) is stream:
+                del self._streams[stream.agent.user_id]
+                stream.agent.connected = False
+
+    def wake(self, agent: Agent) -> None:
+        """Have an agent's stream look whether there is something to tell."""
+        stream = self._streams.get(agent.user_id)
+        if stream is not None:
+            stream.wake()
+
+    def beat(self) -> None:
+        """Wake those that have been silent for long; called about once a second."""
+        limit = time.monotonic() - HEARTBEAT_S
+        for stream in self._streams.values():
+            if stream.said_at < limit:
+                stream.wake()
+
+    def close(self) -> None:
+        """End all of them, so that the server can end."""
+        self._closing = True
+        for stream in self._streams.values():
+            stream.end("the service ends")

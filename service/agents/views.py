@@ -1,0 +1,84 @@
+"""An agent as JSON: what is asked of it, what is in force, and why the two differ."""
+
+from typing import Any
+
+from msgspec import UNSET
+
+from contract.timestamps import format_instant
+from service.agents.layers import Layers
+from service.agents.registry import Agent
+
+__all__ = ["detail", "in_step", "overview"]
+
+
+def in_step(agent: Agent) -> bool:
+    """Whether exactly what is asked of an agent is in force there."""
+    return agent.version == agent.version_in_force
+
+
+def overview(agent: Agent) -> dict[str, Any]:
+    """An entry of the list of agents."""
+    status, why = agent.status, _why(agent)
+    return {
+        "user_id": agent.user_id,
+        "os_type": agent.os_type,
+        "os_version": agent.os_version,
+        "version": agent.state.agent_version if agent.state else status.version if status else None,
+        "last_seen": format_instant(agent.seen_ms),
+        "connected": agent.connected,
+        "desired": agent.desired,
+        "reported": agent.state.settings if agent.state else status.settings if status else None,
+        "in_step": why is None,
+        "why": why,
+        "overhead": {
+            "cpu_share": _cpu_share(agent),
+            "resident_bytes": status.resident_bytes if status else None,
+        },
+        "spool": None
+        if status is None
+        else {"waiting": status.spooled, "dropped": status.dropped, "refused": status.refused},
+        "commands_waiting": len(agent.commands),
+    }
+
+
+def detail(agent: Agent, layers: Layers) -> dict[str, Any]:
+    """One agent, with the layers that make up what is asked of it, the strongest last."""
+    found = layers.of(agent.user_id, agent.os_type)
+    return overview(agent) | {
+        "desired_version": agent.version,
+        "reported_version": agent.version_in_force,
+        "refused": _refused(agent),
+        "layers": [{"target": layer.target, "rank": layer.rank, "settings": layer.settings} for layer in found],
+    }
+
+
+def _why(agent: Agent) -> str | None:
+    """Why an agent is not in step; None where it is."""
+    if in_step(agent):
+        return None
+    if agent.remote is None:
+        return "it takes no settings: its version knows of none"
+    if agent.remote is False:
+        return "it takes no settings: it was started with --no-remote"
+    if agent.version and agent.version == agent.refused:
+        problems = _refused(agent)
+        reasons = "; ".join(f"{problem['pointer'].lstrip('/')}: {problem['detail']}" for problem in problems)
+        return f"it refused: {reasons}" if reasons else "it refused; why, it has not said yet"
+    if agent.connected:
+        return "it was told, and has not answered yet"
+    return "it will be told with the answer to its next report"
+
+
+def _refused(agent: Agent) -> list[dict[str, str]]:
+    refusal = agent.state.refused if agent.state else UNSET
+    if refusal is UNSET or refusal.version != agent.version:
+        return []
+    return [{"pointer": problem.pointer, "detail": problem.detail} for problem in refusal.problems]
+
+
+def _cpu_share(agent: Agent) -> float | None:
+    """CPU time over time between its last two reports; None where there are no two of one run."""
+    if agent.status is None or not agent.earlier_at_ms or agent.status_ms <= agent.earlier_at_ms:
+        return None
+    used_s = agent.status.cpu_seconds - agent.earlier_cpu_s
+    return round(used_s * 1000 / (agent.status_ms - agent.earlier_at_ms), 6) if used_s >= 0.0 else None

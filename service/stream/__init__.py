@@ -1,0 +1,1 @@
+"""The live stream: every acknowledged report, in order, to whoever follows."""

@@ -1,0 +1,114 @@
+"""A channel: all consumers with the same selection and form. What they get is encoded once."""
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+from contract.report import Report
+from service.stream.selection import Selection
+
+__all__ = ["Channel", "Form", "Piece"]
+
+Form = Literal["events", "lines"]
+"""`events`: server-sent events; `lines`: JSON lines, for WebSockets."""
+_PIECE_BYTES = 32 * 1024
+"""A piece is about so large at most: what lies in a socket's buffer is bounded with it."""
+
+
+class Piece(NamedTuple):
+    """Some events, encoded."""
+
+    last: int
+    """The offset of the last report that was looked at for it."""
+    data: bytes
+    events: int
+
+
+class Channel:
+    """Selects and encodes, and holds what was encoded last until the hub takes it away."""
+
+    def __init__(self, selection: Selection, form: Form) -> None:
+        self.selection = selection
+        self.form = form
+        self.waiting: set[asyncio.Event] = set()
+        """The consumers of it, to be woken."""
+        self.pieces: deque[Piece] = deque()
+        self.first = 0
+        """The number of the first of `pieces`, counted from the channel's beginning."""
+        self.woken = 0
+        """The number that the next piece had when the consumers were woken."""
+        self._frame = b"id: %d\ndata: %b\n\n" if form == "events" else b'{"id":%d,"report":%b}\n'
+        self._static = selection.is_static
+        self._plain = not selection.fields
+        self._events: list[bytes] = []
+        self._size = 0
+
+    def put(self, offset: int, text: bytes, report: Report | None) -> None:
+        """Encode a report whose stream the selection takes, if its content is wanted too."""
+        selection = self.selection
+        if not self._static and not selection.takes(report):  # type: ignore[arg-type]  # it is there where it is needed
+            return
+        body = text if self._plain and b"\n" not in text and b"\r" not in text else selection.body(report, text)
+        event = self._frame % (offset, body)
+        self._events.append(event)
+        self._size += len(event)
+
+    def cut(self, last: int, *, least: int = 1) -> Piece | None:
+        """What was put since the last cut, if that is at least `least` bytes; None otherwise."""
+        if self._size < least:
+            return None
+        piece = Piece(last, b"".join(self._events), len(self._events))
+        self._events, self._size = [], 0
+        return piece
+
+    def is_large(self) -> bool:
+        """Whether it is time to cut."""
+        return self._size >= _PIECE_BYTES
+
+    def add(self, piece: Piece) -> None:
+        """Hold a piece for the consumers."""
+        self.pieces.append(piece)
+
+    def drop_oldest(self) -> int:
+        """Let go of the oldest piece; returns its bytes."""
+        self.first += 1
+        return len(self.pieces.popleft().data)
+
+    @property
+    def next(self) -> int:
+        """The number that the next piece will have."""
+        return self.first + len(self.pieces)
+
+    def wake(self) -> None:
+        """Let all consumers look."""
+        self.woken = self.next
+        for event in self.waiting:
+            event.set()
+
+    def encode(self, first: int, texts: Sequence[bytes], reports: Sequence[Report] | None) -> list[Piece]:
+        """The pieces of reports that lie at offsets `first` and following: for those who read the journal."""
+        other = Channel(self.selection, self.form)
+        pieces = []
+        for place, text in enumerate(texts):
+            report = reports[place] if reports is not None else None
+            if report is None or self.selection.takes_stream(report.user_id, report.os_type):
+                other.put(first + place, text, report)
+                if other.is_large() and (piece := other.cut(first + place)):
+                    pieces.append(piece)
+        if piece := other.cut(first + len(texts) - 1):
+            pieces.append(piece)
+        return pieces
+
+    def notice(self, name: str, offset: int, start: int, end: int) -> bytes:
+        """An event that says of reports `start` to `end` that they will not come; it goes on behind `offset`."""
+        if self.form == "events":
+            return b'id: %d\nevent: %b\ndata: {"from":%d,"to":%d}\n\n' % (offset, name.encode(), start, end)
+        return b'{"id":%d,"event":"%b","from":%d,"to":%d}\n' % (offset, name.encode(), start, end)
+
+    def heartbeat(self, offset: int) -> bytes:
+        """Says that all is well, and up to where: nothing for a consumer of it to look at."""
+        if self.form == "events":
+            # An id without data sets the browser's last id and shows it no event (WHATWG HTML, 9.2.6).
+            return b"id: %d\n\n" % offset
+        return b'{"id":%d,"event":"heartbeat"}\n' % offset

@@ -1,0 +1,157 @@
+"""Figures: they say what there is to see, in which units, and draw no line where nothing was measured."""
+
+import html
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+import pytest
+
+from analytics import figures
+from analytics.figures.style import DARK, LIGHT, label, labels
+from tests.analytics.reports.hostile import NAMES
+
+TITLE = "The fleet is busy at noon, as always & ever"
+HOURS = pd.date_range("2026-03-02", periods=72, freq="1h", tz="UTC")
+KEPT = np.r_[0:20, 50:72]
+COURSE = pd.DataFrame(
+    {"mean": np.linspace(0.1, 0.5, 72), "p10": np.linspace(0.05, 0.2, 72), "p90": np.linspace(0.3, 0.9, 72)},
+    index=HOURS,
+)
+GAPPED = COURSE.iloc[KEPT]
+
+
+def fleet(users: list[str]) -> pd.DataFrame:
+    return pd.concat([GAPPED[["mean"]].assign(user=user) for user in users])
+
+
+def anomalous() -> pd.DataFrame:
+    values = GAPPED["mean"]
+    return pd.DataFrame({"value": values, "lower": values - 0.1, "upper": values + 0.1, "anomaly": values > 0.45})
+
+
+def coming() -> pd.DataFrame:
+    index = pd.date_range(HOURS[-1] + pd.Timedelta("1h"), periods=24, freq="1h")
+    return pd.DataFrame({"mean": 0.5, "lower_80": 0.4, "upper_80": 0.6, "lower_95": -0.1, "upper_95": 1.2}, index=index)
+
+
+MACHINES = pd.DataFrame(
+    {"user": NAMES, "before": 0.1, "after": 0.2, "now": 8.0, "needed": 2.0, "lower": 1.0, "upper": 3.0}
+)
+PROFILE = pd.DataFrame(
+    {"mean": np.linspace(0, 1, 168)}, index=pd.MultiIndex.from_product([range(7), range(24)], names=["weekday", "hour"])
+)
+CORES = pd.DataFrame({"core": [0, 1], "mean": [0.2, 0.6], "low": [0.0, 0.1], "high": [0.4, 0.9]})
+CHANGES = pd.DataFrame({"time": [HOURS[60]], "before": [0.2], "after": [0.4]})
+ALL: dict[str, Callable[[], go.Figure]] = {
+    "trend": lambda: figures.trend(GAPPED, TITLE, bands=[("p10", "p90", "80 of 100 machines")]),
+    "load_duration": lambda: figures.load_duration(
+        pd.DataFrame({"fleet": [0.9, 0.5, 0.1]}, index=[0.0, 0.5, 1.0]), TITLE
+    ),
+    "users_over_time": lambda: figures.users_over_time(fleet(["a", "b"]), TITLE),
+    "hour_of_week": lambda: figures.hour_of_week(PROFILE, TITLE),
+    "anomalies": lambda: figures.anomalies(anomalous(), TITLE),
+    "levels": lambda: figures.levels(GAPPED, CHANGES, TITLE),
+    "forecast": lambda: figures.forecast(GAPPED, coming(), TITLE, threshold=0.8),
+    "core_imbalance": lambda: figures.core_imbalance(CORES, TITLE),
+    "right_sizing": lambda: figures.right_sizing(MACHINES, TITLE),
+    "hours_of_day": lambda: figures.hours_of_day(MACHINES[["before", "after"]].head(3), TITLE),
+    "movers": lambda: figures.movers(MACHINES, TITLE),
+}
+
+
+def test_every_figure_is_looked_at() -> None:
+    assert set(ALL) == {name for name in figures.__all__ if name.islower()}
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_figure_says_what_to_see_and_names_both_axes(name: str) -> None:
+    layout = ALL[name]().layout
+    assert html.unescape(layout.title.text).replace("<br>", " ") == TITLE
+    assert layout.xaxis.title.text
+    assert layout.yaxis.title.text
+    assert ("UTC" in layout.xaxis.title.text) == (name in {
+        "trend", "users_over_time", "hour_of_week", "anomalies", "levels", "forecast", "hours_of_day",
+    })  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_an_axis_of_utilization_states_percent(name: str) -> None:
+    figure = ALL[name]()
+    texts = [figure.layout.xaxis.title.text, figure.layout.yaxis.title.text]
+    texts += [trace.colorbar.title.text for trace in figure.data if trace.type == "heatmap"]
+    assert any("%" in text for text in texts) or name == "right_sizing"
+
+
+def test_no_line_is_drawn_over_a_gap() -> None:
+    line = figures.trend(GAPPED, TITLE).data[-1]
+    inside = [
+        value for moment, value in zip(line.x, line.y, strict=True) if "2026-03-02T20" <= moment < "2026-03-04T02"
+    ]
+    assert inside and np.isnan(inside).all()
+    assert line.connectgaps is False
+
+
+def test_nothing_is_filled_over_a_gap() -> None:
+    band = figures.trend(GAPPED, TITLE, bands=[("p10", "p90", "most")]).data[0]
+    assert list(band.x).count(None) == 2  # a polygon for each side of the gap
+
+
+def test_a_value_between_gaps_is_a_dot() -> None:
+    alone = COURSE.iloc[np.r_[0:10, 30, 50:60]]
+    line = figures.trend(alone, TITLE).data[-1]
+    assert "markers" in line.mode
+    assert sum(size > 0 for size in line.marker.size) == 1
+
+
+def test_long_gaps_are_shortened_and_the_axis_says_so() -> None:
+    sparse = COURSE.iloc[np.r_[0:3, 69:72]]
+    axis = figures.trend(sparse, TITLE).layout.xaxis
+    assert "shortened" in axis.title.text
+    [cut] = axis.rangebreaks
+    assert sparse.index[2].isoformat() < cut.bounds[0] < cut.bounds[1] < sparse.index[3].isoformat()
+    assert not figures.trend(COURSE, TITLE).layout.xaxis.rangebreaks
+
+
+def test_a_heat_map_of_a_large_fleet_has_no_more_cells_than_can_be_seen_and_keeps_the_mean() -> None:
+    users = pd.Categorical([f"m{number:04}" for number in range(1000)])
+    moments = pd.date_range("2026-01-01", periods=400, freq="1h", tz="UTC")
+    load = np.linspace(0, 0.9, 1000)
+    index = pd.DatetimeIndex(np.tile(moments.asi8, 1000).astype(f"datetime64[{moments.unit}]"), tz="UTC")
+    frame = pd.DataFrame({"user": users.repeat(400), "mean": load.repeat(400)}, index=index)
+    cells = np.asarray(figures.users_over_time(frame, TITLE).data[0].z)
+    assert cells.shape[0] <= 150 and cells.shape[1] <= 320
+    assert np.nanmean(cells) == pytest.approx(load.mean(), abs=0.005)
+    assert (np.diff(cells[:, 0]) < 0).all()  # the busiest on top
+
+
+def test_a_heat_map_leaves_what_is_not_known_empty() -> None:
+    cells = np.asarray(figures.users_over_time(fleet(["a", "b"]), TITLE).data[0].z)
+    assert np.isnan(cells[:, 20:50]).all()
+    assert not np.isnan(cells[:, :20]).any()
+
+
+def test_intervals_of_shares_stay_shares() -> None:
+    figure = figures.forecast(GAPPED, coming(), TITLE)
+    shown = [value for trace in figure.data for value in trace.y if value is not None and not np.isnan(value)]
+    assert min(shown) >= 0 and max(shown) <= 1
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_name_is_shown_as_it_is_and_never_as_markup(name: str) -> None:
+    shown = label(name, 1000)
+    assert not set("<>") & set(shown)
+    assert html.unescape(shown).isprintable()
+    if name.isprintable():
+        assert html.unescape(shown) == name
+
+
+def test_shortened_names_stay_apart() -> None:
+    long = ["x" * 40 + str(number) + "y" * 40 for number in range(3)]
+    assert len(set(labels(long))) == 3
+
+
+@pytest.mark.parametrize("template", [LIGHT, DARK])
+def test_figures_stand_on_the_pages_own_background(template: go.layout.Template) -> None:
+    assert template.layout.paper_bgcolor == template.layout.plot_bgcolor == "rgba(0,0,0,0)"
