@@ -17,13 +17,14 @@ class Backoff:
     (Brooker, "Exponential Backoff and Jitter", 2015).
     """
 
-    def __init__(self, uniform: Callable[[float, float], float] = random.uniform) -> None:
+    def __init__(self, uniform: Callable[[float, float], float] = random.uniform, cap_s: float = CAP_S) -> None:
         self._uniform = uniform
+        self._cap_s = cap_s
         self._failures = 0
 
     def next_s(self, retry_after_s: float = 0.0) -> float:
         """The wait after one more failure, on top of what the service asks for (at most 10 minutes)."""
-        bound = min(CAP_S, FIRST_S * 2 ** min(self._failures, 16))
+        bound = min(self._cap_s, FIRST_S * 2 ** min(self._failures, 16))
         self._failures += 1
         return min(retry_after_s, RETRY_AFTER_CAP_S) + self._uniform(0.0, bound)
 

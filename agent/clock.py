@@ -2,8 +2,9 @@
 
 import sys
 import time
-from threading import Event
 from typing import Protocol
+
+from agent.orders import Orders
 
 __all__ = ["Clock", "SystemClock"]
 
@@ -21,11 +22,11 @@ class Clock(Protocol):
         """The wall clock, in epoch milliseconds; may jump."""
 
     def wait(self, until: float) -> bool:
-        """Wait until `now()` is `until`; True as soon as the agent is to stop."""
+        """Wait until `now()` is `until`, or there is an order; True as soon as the agent is to stop."""
 
 
 NAP_S = 0.25
-"""The longest wait that is not cut short when the agent is to stop."""
+"""The longest wait that is not cut short by an order or when the agent is to stop."""
 
 # Linux: CLOCK_MONOTONIC stands still during sleep, CLOCK_BOOTTIME goes on. macOS: CLOCK_MONOTONIC goes on,
 # CLOCK_UPTIME_RAW stands still. Windows: time.monotonic() goes on, and the other has no name in Python; there a
@@ -39,10 +40,10 @@ elif sys.platform == "darwin":
 
 
 class SystemClock:
-    """The machine's clocks. `stop` ends a wait."""
+    """The machine's clocks. `orders` end a wait."""
 
-    def __init__(self, stop: Event) -> None:
-        self._stop = stop
+    def __init__(self, orders: Orders) -> None:
+        self._orders = orders
 
     def now(self) -> float:
         """As `Clock.now`."""
@@ -60,8 +61,8 @@ class SystemClock:
         """As `Clock.wait`."""
         left = until - self.now()
         if left > NAP_S:
-            return self._stop.wait(left)
+            self._orders.sleep(left)
         # An Event makes a lock for each wait: at 20 Hz that is a fifth of all that the agent costs.
-        if left > 0.0:
+        elif left > 0.0:
             time.sleep(left)
-        return self._stop.is_set()
+        return self._orders.stopping

@@ -6,11 +6,11 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from contract import __version__
 
-__all__ = ["Answer", "Connection", "Unreachable", "reports_url"]
+__all__ = ["Answer", "Connection", "Unreachable", "reason_of", "reports_url", "seconds_of"]
 
 PATH = "/api/v1/metrics"
 _ANSWER_BYTES = 1024 * 1024
@@ -39,7 +39,7 @@ def reports_url(url: str) -> str:
 
 
 class Connection:
-    """Posts reports. Not for use by several threads."""
+    """Posts reports and states, and opens streams. Not for use by several threads."""
 
     def __init__(self, url: str, token: str | None) -> None:
         self.url = reports_url(url)
@@ -47,6 +47,7 @@ class Connection:
         kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
         self._http = kind(parts.hostname or "", parts.port)
         self._target = parts.path
+        self._agents = parts.path.removesuffix(PATH) + "/api/v1/agents/"
         self._headers = {"Content-Type": "application/json", "User-Agent": f"loadlens-agent/{__version__}"}
         if token is not None:
             self._headers["Authorization"] = f"Bearer {token}"
@@ -59,35 +60,56 @@ class Connection:
         headers, body = self._headers, bodies[0]
         if len(bodies) > 1:
             headers, body = headers | {"Content-Encoding": "gzip"}, _array(bodies)
+        return self._post(self._target, body, headers, timeout_s)
+
+    def post_state(self, user_id: str, body: bytes, timeout_s: float) -> Answer:
+        """Send an agent's state; as `post`."""
+        return self._post(f"{self._agents}{quote(user_id, safe='')}/state", body, self._headers, timeout_s)
+
+    def listen(self, user_id: str, last_event_id: str | None, timeout_s: float) -> http.client.HTTPResponse:
+        """Ask for an agent's stream. `timeout_s` bounds this, and each read of the answer. Raises Unreachable."""
+        headers = self._headers | {"Accept": "text/event-stream"}
+        if last_event_id is not None:
+            headers["Last-Event-ID"] = last_event_id
+        self.close()
+        self._http.timeout = timeout_s
         try:
-            return self._post(body, headers, timeout_s)
+            self._http.request("GET", f"{self._agents}{quote(user_id, safe='')}/commands", headers=headers)
+            return self._http.getresponse()
         except (OSError, http.client.HTTPException) as error:
             self.close()
-            raise Unreachable(_reason(error)) from None
+            raise Unreachable(reason_of(error)) from None
 
-    def _post(self, body: bytes, headers: dict[str, str], timeout_s: float) -> Answer:
+    def _post(self, target: str, body: bytes, headers: dict[str, str], timeout_s: float) -> Answer:
+        try:
+            return self._exchange_again(target, body, headers, timeout_s)
+        except (OSError, http.client.HTTPException) as error:
+            self.close()
+            raise Unreachable(reason_of(error)) from None
+
+    def _exchange_again(self, target: str, body: bytes, headers: dict[str, str], timeout_s: float) -> Answer:
         reused = self._http.sock is not None
         try:
-            return self._exchange(body, headers, timeout_s)
+            return self._exchange(target, body, headers, timeout_s)
         except _STALE:
             # The service closes connections that are idle for long, and may do so just now.
             if not reused:
                 raise
             self.close()
-            return self._exchange(body, headers, timeout_s)
+            return self._exchange(target, body, headers, timeout_s)
 
-    def _exchange(self, body: bytes, headers: dict[str, str], timeout_s: float) -> Answer:
+    def _exchange(self, target: str, body: bytes, headers: dict[str, str], timeout_s: float) -> Answer:
         self._http.timeout = timeout_s
         if self._http.sock is not None:
             self._http.sock.settimeout(timeout_s)
-        self._http.request("POST", self._target, body, headers)
+        self._http.request("POST", target, body, headers)
         response = self._http.getresponse()
         content = response.read(_ANSWER_BYTES)
         if not response.isclosed():
             if response.length and len(content) < _ANSWER_BYTES:
                 raise http.client.IncompleteRead(content, response.length)
             self.close()
-        return Answer(response.status, content, _seconds(response.getheader("Retry-After")))
+        return Answer(response.status, content, seconds_of(response.getheader("Retry-After")))
 
     def close(self) -> None:
         """Close the connection; the next post opens it again."""
@@ -104,7 +126,7 @@ def _array(bodies: Sequence[bytes]) -> bytes:
     return b"".join(parts)
 
 
-def _seconds(retry_after: str | None) -> float:
+def seconds_of(retry_after: str | None) -> float:
     """The wait that a Retry-After header asks for (RFC 9110, 10.2.3): seconds or a date."""
     if retry_after is None:
         return 0.0
@@ -118,7 +140,8 @@ def _seconds(retry_after: str | None) -> float:
         return 0.0
 
 
-def _reason(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
+    """What went wrong on the way, in words."""
     if isinstance(error, TimeoutError):
         return "no answer in time"
     if isinstance(error, OSError) and error.strerror:

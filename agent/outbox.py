@@ -35,6 +35,11 @@ class Service:
         self._sender = sender
         self._thread = thread
 
+    @property
+    def trouble(self) -> str | None:
+        """Why reports are not taken now; None where they are."""
+        return self._sender.trouble
+
     def counts(self) -> dict[str, int]:
         """The spool's and the sender's counts."""
         return {"spooled": self._spool.waiting, "dropped": self._spool.dropped, "refused": self._sender.refused}

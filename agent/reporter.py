@@ -1,6 +1,7 @@
 """Windows of samples become reports."""
 
 import time
+from collections.abc import Callable
 
 import psutil
 
@@ -16,9 +17,13 @@ __all__ = ["Reporter"]
 class Reporter:
     """Summarises windows, and says who they are of and what the agent costs."""
 
-    def __init__(self, identity: Identity, timeline: Timeline) -> None:
+    def __init__(
+        self, identity: Identity, timeline: Timeline, refused_version: Callable[[], str] | None = None
+    ) -> None:
+        """`refused_version` says which settings of the service were refused; None where it may set none."""
         self._identity = identity
         self._timeline = timeline
+        self._refused_version = refused_version
         self._process = psutil.Process()
 
     def report(self, window: Window, *, spooled: int = 0, dropped: int = 0, refused: int = 0) -> Report:
@@ -42,6 +47,9 @@ class Reporter:
                 dropped=dropped,
                 refused=refused,
                 settings=_settings(window.plan),
+                remote=self._refused_version is not None,
+                settings_version=window.plan.version,
+                settings_refused=self._refused_version() if self._refused_version else "",
             ),
         )
 

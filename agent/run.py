@@ -5,25 +5,34 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from queue import Empty, SimpleQueue
 from threading import Event, Thread
 from types import FrameType
+from typing import NamedTuple
+from urllib.parse import urlsplit
 
 from agent.backoff import Backoff
 from agent.clock import SystemClock
 from agent.connection import Connection
-from agent.identity import identity
+from agent.diagnostics import diagnostics
+from agent.identity import Identity, identity
+from agent.listener import Listener
+from agent.orders import Orders
 from agent.outbox import Outbox, Printer, Service
 from agent.places import default_spool_dir
-from agent.probes import PROBES
+from agent.plans import plan_of
 from agent.refused import RefusedFile
+from agent.remote import Remote
+from agent.remote_file import RemoteFile
 from agent.reporter import Reporter
 from agent.sampler import Plan, Sampler, Window
 from agent.sender import Sender
 from agent.settings import AgentSettings
 from agent.spool import Spool
 from agent.timeline import Timeline
+from agent.troubles import Troubles
 
 __all__ = ["run"]
 
@@ -43,38 +52,68 @@ def run(settings: AgentSettings) -> None:
     """
     me = identity(settings.user_id)
     inbox: Inbox = SimpleQueue()
-    stop = Event()
-    _stop_on_signals(stop)
-    outbox, timeline = _outbox(settings, inbox)
-    reporter = Reporter(me, timeline)
-    plan = Plan(settings.interval, settings.samples, {name: PROBES[name]() for name in settings.metrics})
-    sampler = Sampler(plan, SystemClock(stop), inbox.put)
-    _log.info("sampling %s as %s", ", ".join(settings.metrics), me.user_id)
+    orders = Orders()
+    closing = Event()
+    _stop_on_signals(orders)
+    deliver = _delivery(settings, me, orders, inbox, closing)
+    sampler = Sampler(deliver.plan, SystemClock(orders), inbox.put, orders)
+    _log.info("sampling %s as %s", ", ".join(deliver.plan.probes), me.user_id)
     # What is there now stays: the collector need not look at it again.
     gc.collect()
     gc.freeze()
     _start("sampler", sampler.run, inbox)
+    for name, work in deliver.threads.items():
+        _start(name, work, inbox, says_end=False)
     try:
         while (window := _next(inbox)) is not None:
-            outbox.put(reporter.report(window, **outbox.counts()))
+            deliver.outbox.put(deliver.reporter.report(window, **deliver.outbox.counts()))
             if settings.once:
                 break
     finally:
-        stop.set()
-        outbox.close()
+        orders.stop()
+        closing.set()
+        deliver.outbox.close()
 
 
-def _outbox(settings: AgentSettings, inbox: Inbox) -> tuple[Outbox, Timeline]:
-    """Where reports go, and the timeline, which knows the windows of earlier runs where reports are kept."""
+class _Delivery(NamedTuple):
+    """What becomes of windows, and what to sample at first."""
+
+    outbox: Outbox
+    reporter: Reporter
+    plan: Plan
+    threads: Mapping[str, Callable[[], None]]
+    """What else runs beside."""
+
+
+def _delivery(settings: AgentSettings, me: Identity, orders: Orders, inbox: Inbox, closing: Event) -> _Delivery:
+    """Reports printed, or sent by way of a spool, which also remembers the windows of earlier runs."""
+    own = settings.in_force()
     if settings.once or settings.dry_run:
-        return Printer(), Timeline()
+        return _Delivery(Printer(), Reporter(me, Timeline()), plan_of(own), {})
     directory = settings.spool_dir or default_spool_dir(os.environ)
     spool = Spool(directory, settings.spool_bytes, settings.spool_age)
     connection = Connection(settings.url, settings.token)
     sender = Sender(spool, connection, RefusedFile(directory), Backoff())
     _log.info("reports go to %s; %d wait in %s", connection.url, spool.waiting, directory)
-    thread = _start("sender", sender.run, inbox, says_end=False)
-    return Service(spool, sender, thread), Timeline(spool.given_out())
+    timeline = Timeline(spool.given_out())
+    if not settings.remote:
+        outbox = Service(spool, sender, _start("sender", sender.run, inbox, says_end=False))
+        return _Delivery(outbox, Reporter(me, timeline), plan_of(own), {})
+    remote = Remote(own, me, RemoteFile(directory, connection.url), Connection(settings.url, settings.token), orders)
+    sender.told = remote.tell
+    outbox = Service(spool, sender, _start("sender", sender.run, inbox, says_end=False))
+    troubles = Troubles([settings.token or "", *_credentials(settings.url)])
+    logging.getLogger().addHandler(troubles)
+    remote.diagnose = partial(diagnostics, me, remote, outbox.counts, lambda: outbox.trouble, troubles)
+    listener = Listener(me.user_id, Connection(settings.url, settings.token), remote, closing)
+    reporter = Reporter(me, timeline, lambda: remote.refused_version)
+    return _Delivery(outbox, reporter, remote.first_plan(), {"remote": remote.run, "listener": listener.run})
+
+
+def _credentials(url: str) -> list[str]:
+    """What of an address is secret."""
+    parts = urlsplit(url)
+    return [parts.password or "", parts.netloc.rpartition("@")[0]]
 
 
 def _start(name: str, target: Callable[[], None], inbox: Inbox, *, says_end: bool = True) -> Thread:
@@ -108,13 +147,13 @@ def _next(inbox: Inbox) -> Window | None:
         return item
 
 
-def _stop_on_signals(stop: Event) -> None:
+def _stop_on_signals(orders: Orders) -> None:
     """The first SIGTERM or SIGINT ends the agent in order; further ones do not cut that short."""
 
     def on_signal(_number: int, _frame: FrameType | None) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, signal.SIG_IGN)
-        stop.set()
+        orders.stop()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, on_signal)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from agent.clock import Clock
+from agent.orders import Orders
 from agent.probes import MetricName, Probe, Samples
 
 __all__ = ["Plan", "Sampler", "Window"]
@@ -13,6 +14,8 @@ GAP_S = 10.0
 """A sample later than this (and than two intervals) is a gap: the process was stopped, or the machine slept."""
 SLEEP_S = 0.5
 """Sleep of the machine shorter than this between two samples is no gap."""
+REST_S = 3600.0
+"""How long a paused sampler waits for orders before it waits again."""
 
 _log = logging.getLogger(__name__)
 
@@ -25,6 +28,10 @@ class Plan:
     samples: int
     """In one window."""
     probes: Mapping[MetricName, Probe]
+    paused: bool = False
+    """Nothing is sampled for now."""
+    version: str = ""
+    """Names what the service asked for, where that made this plan."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +51,16 @@ class Sampler:
     """Takes samples on a schedule of deadlines that does not drift, and delivers each window as it ends.
 
     A window ends early, with the samples it has, before anything that must not be mixed into it: a core gone or
-    come, sleep of the machine, a gap in the schedule. The time across such a break belongs to no window.
+    come, sleep of the machine, a gap in the schedule, another plan. The time across such a break belongs to no window.
     """
 
-    def __init__(self, plan: Plan, clock: Clock, deliver: Callable[[Window], None]) -> None:
+    def __init__(
+        self, plan: Plan, clock: Clock, deliver: Callable[[Window], None], orders: Orders | None = None
+    ) -> None:
         self._plan = plan
         self._clock = clock
         self._deliver = deliver
+        self._orders = orders or Orders()
         self._failing: set[MetricName] = set()
         self._tick = self._observations = self._start_ms = 0
         self._origin = self._opened_at = self._sampled_at = self._asleep = 0.0
@@ -58,7 +68,12 @@ class Sampler:
     def run(self) -> None:
         """Sample until the clock says stop. Raises what the CPU's probe raises."""
         self._restart()
-        while not self._clock.wait(self._origin + self._tick * self._plan.interval_s):
+        while not self._clock.wait(self._due()):
+            if self._orders.waiting:
+                self._obey()
+                continue
+            if self._plan.paused:
+                continue
             now = self._clock.now()
             late = now - self._sampled_at - self._plan.interval_s
             if (late > SLEEP_S and self._is_gap(late)) or not self._sample(now):
@@ -74,12 +89,31 @@ class Sampler:
                 self._open(now)
         self._close()
 
+    def _due(self) -> float:
+        """When to look up next."""
+        if self._plan.paused:
+            return self._clock.now() + REST_S
+        return self._origin + self._tick * self._plan.interval_s
+
+    def _obey(self) -> None:
+        for order in self._orders.take():
+            self._close()
+            if order.plan is not None:
+                self._plan = order.plan
+                self._restart()
+            else:
+                self._open(self._sampled_at)
+            order.obey()
+
     def _restart(self) -> None:
         """Begin a window, a schedule and every probe anew."""
         now = self._clock.now()
         self._origin = now
         self._tick = 1
         self._asleep = self._clock.asleep()
+        if self._plan.paused:
+            self._open(now)
+            return
         for name, probe in self._plan.probes.items():
             self._try(name, probe.restart, now)
         self._open(now)

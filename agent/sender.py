@@ -2,12 +2,12 @@
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from threading import Event
 from typing import Any
 
 import msgspec
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
 from agent.backoff import Backoff
 from agent.connection import Answer, Connection, Unreachable
@@ -45,9 +45,11 @@ class _Rejected(Struct):
 
 
 class _Receipt(Struct):
-    """The service's answer to several reports."""
+    """The service's answer to reports."""
 
     rejected: list[_Rejected] = []
+    instructions: msgspec.Raw | UnsetType = UNSET
+    """What it asks of the agent."""
 
 
 class Sender:
@@ -60,6 +62,8 @@ class Sender:
     def __init__(self, spool: Spool, connection: Connection, refused: RefusedFile, backoff: Backoff) -> None:
         self.refused = 0
         """How many reports the service has refused since the agent started."""
+        self.told: Callable[[msgspec.Raw], None] = _nobody
+        """Gets what the service asks of the agent, with its answers."""
         self._spool = spool
         self._connection = connection
         self._refused_file = refused
@@ -69,6 +73,11 @@ class Sender:
         self._wake = Event()
         self._closing = Event()
         self._deadline = float("inf")
+
+    @property
+    def trouble(self) -> str | None:
+        """Why reports are not taken now; None where they are."""
+        return self._trouble
 
     def wake(self) -> None:
         """Say that there is something to send."""
@@ -103,8 +112,11 @@ class Sender:
             answer = self._connection.post([entry.body for entry in batch], timeout_s)
         except Unreachable as error:
             return self._later(str(error), 0.0)
-        rejected = _rejected(answer, len(batch))
+        receipt = _receipt(answer)
+        rejected = [one for one in receipt.rejected if 0 <= one.index < len(batch)]
         if answer.status == _ACCEPTED or rejected:
+            if receipt.instructions is not UNSET:
+                self.told(receipt.instructions)
             return self._settled(batch, answer.status, rejected)
         if answer.status not in _REFUSED:
             return self._unsettled(answer)
@@ -147,13 +159,16 @@ class Sender:
         return wait_s
 
 
-def _rejected(answer: Answer, count: int) -> list[_Rejected]:
-    """Which of `count` reports the service names as bad."""
+def _nobody(instructions: msgspec.Raw) -> None:
+    """Whoever takes no instructions passes them over."""
+
+
+def _receipt(answer: Answer) -> _Receipt:
+    """What the service says of reports; nothing where it is no receipt."""
     try:
-        receipt = msgspec.json.decode(answer.body, type=_Receipt)
+        return msgspec.json.decode(answer.body, type=_Receipt)
     except msgspec.DecodeError:
-        return []
-    return [one for one in receipt.rejected if 0 <= one.index < count]
+        return _Receipt()
 
 
 def _problems(answer: Answer) -> Any:

@@ -2,12 +2,12 @@
 
 import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 from urllib.parse import urlsplit
 
 from msgspec import Meta
 
-from agent.probes import MetricName
+from contract.agent_settings import IntervalS, LogLevel, MetricName, SamplesPerReport, SettingsInForce
 from contract.durations import format_duration, parse_duration
 from contract.report import MAX_USER_ID
 from contract.settings import Settings
@@ -67,7 +67,7 @@ class AgentSettings(Settings, frozen=True, kw_only=True):
         ),
     ] = ("cpu",)
     interval: Annotated[
-        Annotated[float, Meta(ge=0.01, le=60.0)],
+        IntervalS,
         Meta(
             description="Time between two samples, in seconds or with a unit.",
             extra={
@@ -79,9 +79,7 @@ class AgentSettings(Settings, frozen=True, kw_only=True):
             },
         ),
     ] = 0.05
-    samples: Annotated[
-        Annotated[int, Meta(ge=1, le=10_000)], Meta(description="Samples in one report.", extra={"metavar": "N"})
-    ] = 100
+    samples: Annotated[SamplesPerReport, Meta(description="Samples in one report.", extra={"metavar": "N"})] = 100
     spool_dir: Annotated[
         Path | None,
         Meta(
@@ -108,12 +106,16 @@ class AgentSettings(Settings, frozen=True, kw_only=True):
             extra={"metavar": "TIME", "parse": _seconds, "format": _duration, "expected": "1m to 3650d"},
         ),
     ] = 14 * DAY_S
+    remote: Annotated[
+        bool,
+        Meta(description="Let the service change how this agent samples; it can do nothing else."),
+    ] = True
     once: Annotated[bool, Meta(description="Sample one window, print its report as JSON and end.")] = False
     dry_run: Annotated[bool, Meta(description="Print each report instead of sending it; the spool is not touched.")] = (
         False
     )
     log_level: Annotated[
-        Literal["debug", "info", "warning", "error"],
+        LogLevel,
         Meta(description="The least serious messages to write to standard error."),
     ] = "info"
 
@@ -126,6 +128,12 @@ class AgentSettings(Settings, frozen=True, kw_only=True):
             raise ValueError("--user-id: expected printable characters")
         if len(set(self.metrics)) < len(self.metrics):
             raise ValueError("--metrics: names a metric twice")
+
+    def in_force(self) -> SettingsInForce:
+        """Those of the settings that the service may change."""
+        return SettingsInForce(
+            interval=self.interval, samples=self.samples, metrics=list(self.metrics), log_level=self.log_level
+        )
 
 
 def _is_service_url(url: str) -> bool:

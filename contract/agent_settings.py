@@ -3,8 +3,6 @@
 The same checks run where an operator sets them and where an agent applies them.
 """
 
-import difflib
-import hashlib
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal, get_type_hints
 
@@ -127,6 +125,8 @@ def version_of(desired: DesiredSettings) -> str:
     """A short name for exactly these settings; empty where nothing is asked."""
     if not _given(desired):
         return ""
+    import hashlib
+
     return hashlib.blake2b(msgspec.json.encode(desired), digest_size=8).hexdigest()
 
 
@@ -149,6 +149,8 @@ def _check_window(interval_s: float, samples: int) -> None:
 
 
 def _unknown(name: str) -> str:
+    import difflib
+
     close = difflib.get_close_matches(name, _KINDS, n=1)
     hint = f"did you mean {close[0]}?" if close else f"{', '.join(_KINDS)} are known"
     return f"{shortened(ascii(name))} is not a setting; {hint}"

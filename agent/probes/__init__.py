@@ -1,7 +1,6 @@
 """What can be sampled: a probe a file. A new one is a file beside these and an entry in `PROBES`."""
 
 from collections.abc import Callable
-from typing import Literal
 
 from agent.cpu_times import cpu_source
 from agent.probes.base import Probe, QuantitySamples, Samples
@@ -11,10 +10,9 @@ from agent.probes.load import load_probe
 from agent.probes.memory import memory_probe
 from agent.probes.network import network_probe
 from agent.probes.swap import swap_probe
+from contract.agent_settings import MetricName
 
 __all__ = ["PROBES", "MetricName", "Probe", "QuantitySamples", "Samples"]
-
-MetricName = Literal["cpu", "memory", "swap", "disk", "network", "load"]
 
 PROBES: dict[MetricName, Callable[[], Probe]] = {
     "cpu": lambda: CpuProbe(cpu_source()),

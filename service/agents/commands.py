@@ -140,7 +140,7 @@ class Commands:
                     document, detail = b"", f"its result of {len(document)} bytes is too large to be kept"
                 db.execute(
                     "UPDATE agents_command SET status = ?, finished_ms = ?, detail = ?, document = ?"
-                    " WHERE id = ? AND user_id = ?",
+                    " WHERE id = ? AND user_id = ? AND status = 'waiting'",
                     (outcome.status, _now_ms(), detail, document or None, outcome.id, user_id),
                 )
 
