@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from service.stores.embedded.segments import Segment
-from service.stores.embedded.series import Series, SeriesIndex, User
+from service.stores.series import Series, SeriesIndex, User
 
 __all__ = ["StoreError", "StoreInUse", "open_catalog", "tier_table"]
 

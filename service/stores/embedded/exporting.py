@@ -14,10 +14,10 @@ from contract.metrics import QUANTITIES
 from contract.report import OsType, Report
 from service.stores.assembly import Rows, name_order, reports_of
 from service.stores.embedded.catalog import tier_table
-from service.stores.embedded.plan import TIERS
 from service.stores.embedded.rollups import ROLLUP_COLUMNS, windows_of_rollup
-from service.stores.embedded.series import WHOLE, SeriesIndex, User
+from service.stores.plan import TIERS
 from service.stores.portable import Machine, Rollups, SeriesName
+from service.stores.series import WHOLE, SeriesIndex, User
 
 __all__ = ["Chosen", "coarser", "heard", "kept", "machine_of", "read_reports", "read_rollups"]
 

@@ -7,9 +7,9 @@ import numpy as np
 from contract.report import Report
 from service.stores.embedded import catalog, exporting
 from service.stores.embedded.exporting import Chosen
-from service.stores.embedded.plan import TIERS
 from service.stores.embedded.rollups import append_rollup
 from service.stores.embedded.store import EmbeddedStore
+from service.stores.plan import TIERS
 from service.stores.portable import RAW, Machine, Rollups
 
 __all__ = ["PortableEmbeddedStore"]

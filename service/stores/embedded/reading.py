@@ -1,72 +1,40 @@
 """Reads: the rows that a question needs, from every tier, merged."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
 import duckdb
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
-from analytics.windows import Windows, concatenate, merge
+from analytics.windows import Windows
 from service.stores.embedded.catalog import tier_table
-from service.stores.embedded.head import SCHEMA, Head, marked
-from service.stores.embedded.plan import RAW, Piece, plan
-from service.stores.embedded.rollups import ROLLUP_COLUMNS, windows_of, windows_of_rollup
+from service.stores.embedded.rollups import ROLLUP_COLUMNS, windows_of_rollup
 from service.stores.embedded.segments import Segment
+from service.stores.head import Memory
+from service.stores.plan import RAW, Piece, plan
+from service.stores.selection import BATCH_ROWS, Selection, in_memory
+from service.stores.windows import SCHEMA, windows_of
 
-__all__ = ["Selection", "read"]
+__all__ = ["read"]
 
-_BATCH_ROWS = 1 << 20
 _FEW = 256
 """Up to so many series are named in the query's text; more are joined from a table."""
-
-
-@dataclass(frozen=True, slots=True)
-class Selection:
-    """Which windows to read, and how to merge them."""
-
-    series: npt.NDArray[np.int64]
-    """Numbers of series, ascending."""
-    group: npt.NDArray[np.int64]
-    """The group of each."""
-    start_ms: int
-    end_ms: int
-    rate_ms: int
-    histograms: bool
-    bounded: npt.NDArray[np.bool_]
-    """By series number: whether its quantity is a share."""
 
 
 def read(
     connection: duckdb.DuckDBPyConnection,
     folder: Path,
     segments: Sequence[Segment],
-    heads: Sequence[Head],
+    heads: Sequence[Memory],
     chosen: Selection,
 ) -> Windows:
     """The selection's windows, merged by group and bucket.
 
     `connection` is in a transaction; `segments` are those it sees, `heads` what it does not see yet.
     """
-    parts: list[Windows] = []
-    rows = 0
-    for part in chain(_stored(connection, folder, segments, chosen), _in_memory(heads, chosen)):
-        # Merged part by part: memory follows what is answered, not what is read.
-        parts.append(merge(part, _groups(part, chosen), chosen.rate_ms))
-        rows += len(parts[-1].time)
-        if rows > _BATCH_ROWS:
-            parts = [merge(concatenate(parts), rate_ms=chosen.rate_ms)]
-            rows = 0
-    if len(parts) == 1:
-        return parts[0]
-    return merge(concatenate(parts), rate_ms=chosen.rate_ms)
-
-
-def _groups(part: Windows, chosen: Selection) -> npt.NDArray[np.int64]:
-    return chosen.group[np.searchsorted(chosen.series, part.series)]
+    return chosen.merged(chain(_stored(connection, folder, segments, chosen), in_memory(heads, chosen)))
 
 
 def _stored(
@@ -109,7 +77,7 @@ def _selected(
     connection.register("chosen", pa.table({"series": chosen.series}))
     wanted = f" AND series BETWEEN {chosen.series[0]} AND {chosen.series[-1]} AND series IN (FROM chosen)"
     query = " UNION ALL ".join(part + wanted for part in parts)
-    for batch in connection.sql(query, params=parameters).to_arrow_reader(_BATCH_ROWS):
+    for batch in connection.sql(query, params=parameters).to_arrow_reader(BATCH_ROWS):
         if len(batch):
             yield pa.Table.from_batches([batch])
     connection.unregister("chosen")
@@ -120,14 +88,3 @@ def _overlaps(segment: Segment, piece: Piece, chosen: Selection) -> bool:
         return False
     place = np.searchsorted(chosen.series, segment.first_series)
     return bool(place < len(chosen.series) and chosen.series[place] <= segment.last_series)
-
-
-def _in_memory(heads: Sequence[Head], chosen: Selection) -> Iterator[Windows]:
-    wanted = np.zeros(len(chosen.bounded), bool)
-    wanted[chosen.series] = True
-    for head in heads:
-        for batch in head.batches():
-            series, time = batch["series"].to_numpy(), batch["time"].to_numpy()
-            rows = np.flatnonzero(marked(series, wanted) & (time >= chosen.start_ms) & (time < chosen.end_ms))
-            if len(rows):
-                yield windows_of(batch.take(pa.array(rows)), chosen.bounded, histograms=chosen.histograms)

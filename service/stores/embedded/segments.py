@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from service.files import sync_folder
-from service.stores.embedded.head import SCHEMA
+from service.stores.windows import SCHEMA
 
 __all__ = ["Segment", "merged", "sort_windows", "write_segment"]
 
@@ -48,7 +48,7 @@ class Segment(NamedTuple):
 
 def sort_windows(batches: Sequence[pa.RecordBatch]) -> pa.Table:
     """The windows of `batches`, sorted by series and time."""
-    table = pa.Table.from_batches(batches, SCHEMA).combine_chunks()
+    table = pa.Table.from_batches([batch.select(SCHEMA.names) for batch in batches], SCHEMA).combine_chunks()
     order = np.lexsort((table["time"].to_numpy(), table["series"].to_numpy()))
     return table.take(pa.array(order))
 

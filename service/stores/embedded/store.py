@@ -17,14 +17,15 @@ from service.stores.assembly import TYPE_OF
 from service.stores.base import Answer, Key, Question
 from service.stores.embedded import catalog
 from service.stores.embedded.compaction import LARGEST_RUN, LARGEST_SEGMENT, alike
-from service.stores.embedded.grouping import group_series
-from service.stores.embedded.head import Head
-from service.stores.embedded.plan import RAW, TIERS
-from service.stores.embedded.reading import Selection, read
+from service.stores.embedded.reading import read
 from service.stores.embedded.rollups import append_rollup, read_runs, rollups_of
 from service.stores.embedded.segments import merged, sort_windows, write_segment
-from service.stores.embedded.series import WHOLE, Series, SeriesIndex, User
 from service.stores.embedded.versions import Versions, View
+from service.stores.grouping import group_series
+from service.stores.head import Head
+from service.stores.plan import RAW, TIERS
+from service.stores.selection import Selection
+from service.stores.series import WHOLE, Series, SeriesIndex, User
 
 __all__ = ["EmbeddedStore"]
 

@@ -9,8 +9,8 @@ from typing import NamedTuple, TypeVar
 import duckdb
 
 from service.stores.embedded import catalog
-from service.stores.embedded.head import Head
 from service.stores.embedded.segments import Segment
+from service.stores.head import Head
 
 __all__ = ["Versions", "View"]
 

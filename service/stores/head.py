@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator, Sequence
 from itertools import chain, repeat
-from typing import cast
+from typing import Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -14,32 +14,27 @@ from analytics.windows.packing import pack_one
 from contract.metrics import Metric
 from contract.metrics.cpu import Cpu
 from contract.report import Report
-from service.stores.embedded.series import SeriesIndex
+from service.stores.series import SeriesIndex
+from service.stores.windows import SCHEMA
 
-__all__ = ["SCHEMA", "Head", "marked"]
+__all__ = ["HEAD", "Head", "Memory", "marked"]
 
-SCHEMA = pa.schema(
-    [
-        pa.field("series", pa.int32(), nullable=False),
-        pa.field("time", pa.int64(), nullable=False),
-        pa.field("duration", pa.int32(), nullable=False),
-        pa.field("count", pa.int64(), nullable=False),
-        pa.field("mean", pa.float64(), nullable=False),
-        pa.field("variance", pa.float64(), nullable=False),
-        pa.field("minimum", pa.float64(), nullable=False),
-        pa.field("maximum", pa.float64(), nullable=False),
-        pa.field("histogram", pa.binary(), nullable=False),
-    ]
-)
-"""A window of a series, as it came: `time` is its end in epoch ms, `duration` its length in ms. Minimum and maximum
-are NaN, and the histogram is empty, where the report did not say them."""
+HEAD = SCHEMA.append(pa.field("system", pa.int32(), nullable=False))
+"""What a head has of each window: `system` is the place of the operating system in `SeriesIndex.systems`."""
 
 _CHUNK = 2048
 """Reports that are turned into columns together: some 3 ms of work."""
 _LONGEST = 2**31 - 1
 
-_Entry = tuple[tuple[int, ...], Report, Metric]
-"""The series of a metric, the report it came in, the metric."""
+_Entry = tuple[tuple[int, ...], Report, Metric, int]
+"""The series of a metric, the report it came in, the metric, the system of the machine."""
+
+
+class Memory(Protocol):
+    """Windows in memory."""
+
+    def batches(self) -> list[pa.RecordBatch]:
+        """All of them, with the columns of `SCHEMA` at least."""
 
 
 class Head:
@@ -63,6 +58,7 @@ class Head:
         rows = 0
         for report in reports:
             user = index.hear(report)
+            system = index.system(report.os_type, report.os_version)
             for metric in report.typed_metrics():
                 if type(metric) is Cpu:
                     ids = index.of_cpu(user, metric)
@@ -70,7 +66,7 @@ class Head:
                         user.cores = len(ids) - 1
                 else:
                     ids = index.of_metric(user.user_id, metric)
-                tail.append((ids, report, metric))
+                tail.append((ids, report, metric, system))
                 rows += len(ids)
         self.last = last
         self.rows += rows
@@ -96,7 +92,7 @@ def marked(series: npt.NDArray[np.integer], flags: npt.NDArray[np.bool_]) -> npt
 
 
 def columns(entries: Sequence[_Entry]) -> pa.RecordBatch:
-    """The windows of `entries` as columns of `SCHEMA`."""
+    """The windows of `entries` as columns of `HEAD`."""
     cpus = [entry for entry in entries if type(entry[2]) is Cpu]
     batches = [_cpu_columns(cpus)] if cpus else []
     if len(cpus) < len(entries):
@@ -106,10 +102,10 @@ def columns(entries: Sequence[_Entry]) -> pa.RecordBatch:
 
 def _cpu_columns(entries: Sequence[_Entry]) -> pa.RecordBatch:
     """A row for the whole machine and one for each core. This is the path of nearly every report."""
-    cpus = cast("list[Cpu]", [metric for _, _, metric in entries])
+    cpus = cast("list[Cpu]", [metric for _, _, metric, _ in entries])
     cores = [len(cpu.avg_utilization_by_core) for cpu in cpus]
     places = _Places(cores)
-    counts = np.array([report.observations_per_metric for _, report, _ in entries], np.int64)
+    counts = np.array([report.observations_per_metric for _, report, _, _ in entries], np.int64)
     return _batch(
         entries,
         places.widths,
@@ -162,10 +158,10 @@ class _Places:
 
 def _other_columns(entries: Sequence[_Entry]) -> pa.RecordBatch:
     """A row for each quantity."""
-    found = [[one for _, one in metric.distributions()] for _, _, metric in entries]
+    found = [[one for _, one in metric.distributions()] for _, _, metric, _ in entries]
     ones = [*chain.from_iterable(found)]
     widths = np.array([len(some) for some in found])
-    common = np.array([report.observations_per_metric for _, report, _ in entries], np.int64)
+    common = np.array([report.observations_per_metric for _, report, _, _ in entries], np.int64)
     own = [-1 if one.observations is UNSET else one.observations for one in ones]
     return _batch(
         entries,
@@ -190,9 +186,12 @@ def _batch(
     histograms: Sequence[bytes],
 ) -> pa.RecordBatch:
     """The rows of `entries`, `widths` of them each."""
-    end = np.array([report.end_timestamp for _, report, _ in entries], np.int64)
-    start = np.array([report.start_timestamp for _, report, _ in entries], np.int64)
-    series = np.fromiter(chain.from_iterable([ids for ids, _, _ in entries]), np.int32)
+    end = np.array([report.end_timestamp for _, report, _, _ in entries], np.int64)
+    start = np.array([report.start_timestamp for _, report, _, _ in entries], np.int64)
+    series = np.fromiter(chain.from_iterable([ids for ids, _, _, _ in entries]), np.int32)
     duration = np.minimum(end - start, _LONGEST).astype(np.int32)
+    system = np.array([system for _, _, _, system in entries], np.int32)
     numbers = (series, np.repeat(end, widths), np.repeat(duration, widths), count, mean, variance, minimum, maximum)
-    return pa.RecordBatch.from_arrays([*map(pa.array, numbers), pa.array(histograms, pa.binary())], schema=SCHEMA)
+    return pa.RecordBatch.from_arrays(
+        [*map(pa.array, numbers), pa.array(histograms, pa.binary()), pa.array(np.repeat(system, widths))], schema=HEAD
+    )

@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 
 from service.stores.base import Question
-from service.stores.embedded.series import WHOLE, SeriesIndex
+from service.stores.series import WHOLE, SeriesIndex
 
 __all__ = ["group_series"]
 

@@ -55,6 +55,9 @@ class SeriesIndex:
         self._bounded = array("b", [0])
         self._streams = array("b", [0])
         self.users: dict[str, User] = {}
+        self.systems: list[tuple[str, str]] = []
+        """Operating systems that were named: type and version."""
+        self._systems: dict[tuple[str, str], int] = {}
         self.created: list[Series] = []
         """Series made since this list was last taken."""
 
@@ -121,6 +124,15 @@ class SeriesIndex:
         if report.start_timestamp < user.first_seen:
             user.first_seen = report.start_timestamp
         return user
+
+    def system(self, os_type: str, os_version: str) -> int:
+        """The place of an operating system in `systems`."""
+        named = (os_type, os_version)
+        place = self._systems.get(named)
+        if place is None:
+            place = self._systems[named] = len(self.systems)
+            self.systems.append(named)
+        return place
 
     def bounded(self) -> npt.NDArray[np.bool_]:
         """By series number: whether its quantity is a share."""
