@@ -18,7 +18,7 @@ from uvicorn_worker import UvicornWorker
 
 from service.app import Application, create_app
 from service.settings import ServiceSettings
-from service.stores.embedded.catalog import StoreError
+from service.stores.base import StoreError
 
 __all__ = ["ServerError", "SettingError", "is_loopback", "serve"]
 

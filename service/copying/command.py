@@ -55,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     from service.copying.opening import AddressError, check, open_store
     from service.copying.showing import show_copy
-    from service.stores.embedded.catalog import StoreError
+    from service.stores.base import StoreError
 
     console = Console(highlight=False, markup=False, soft_wrap=True)
     try:

@@ -6,7 +6,8 @@ from typing import Self
 
 from service.app import replay
 from service.journal import Journal
-from service.stores.embedded.catalog import StoreError, StoreInUse
+from service.stores.base import StoreError
+from service.stores.embedded.catalog import StoreInUse
 from service.stores.embedded.portable import PortableEmbeddedStore
 from service.stores.portable import PortableStore
 

@@ -10,7 +10,20 @@ from analytics.windows import Windows
 from contract.metrics import Metric, Quantity
 from contract.report import Report
 
-__all__ = ["Answer", "Grouping", "Key", "Question", "Store"]
+__all__ = ["Answer", "Grouping", "Key", "Question", "Store", "StoreError", "StoreUnavailable"]
+
+
+class StoreError(Exception):
+    """The store cannot be used; the message says what to do."""
+
+
+class StoreUnavailable(Exception):
+    """The store cannot be asked or written to now, and may be later; `retry_after_s` where it says when."""
+
+    def __init__(self, message: str, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
 
 Grouping = Literal["user", "os_type", "os_version"]
 
@@ -58,6 +71,7 @@ class Store(Protocol):
 
     `add` is called on the event loop and only remembers: until `flushed` has reached their offset, the
     reports are safe in the journal. Everything else may block and is called in a thread, but `known`.
+    `known`, `answer`, `flush`, `expire` and `compact` raise StoreUnavailable where a server is needed and away.
     """
 
     @property
@@ -88,6 +102,14 @@ class Store(Protocol):
     @property
     def full(self) -> bool:
         """Whether so much is in memory that it should be flushed now."""
+
+    @property
+    def description(self) -> str:
+        """What it is, for people."""
+
+    @property
+    def problem(self) -> str | None:
+        """Why it could not be used when it was last tried; None where it could."""
 
     def sizes(self) -> list[tuple[str, str, float]]:
         """What to watch: names, explanations and values."""

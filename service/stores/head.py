@@ -17,7 +17,7 @@ from contract.report import Report
 from service.stores.series import SeriesIndex
 from service.stores.windows import SCHEMA
 
-__all__ = ["HEAD", "Head", "Memory", "marked"]
+__all__ = ["HEAD", "Head", "Memory", "ends_of", "marked"]
 
 HEAD = SCHEMA.append(pa.field("system", pa.int32(), nullable=False))
 """What a head has of each window: `system` is the place of the operating system in `SeriesIndex.systems`."""
@@ -78,12 +78,15 @@ class Head:
         chunks, tail = self._content
         return [*chunks, columns(tail[:])] if tail else chunks
 
-    def ends(self, streams: npt.NDArray[np.bool_]) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
-        """The series and ends of all windows of the series that `streams` marks, a part at a time."""
-        for batch in self.batches():
-            series, time = batch["series"].to_numpy(), batch["time"].to_numpy()
-            chosen = marked(series, streams)
-            yield series[chosen], time[chosen]
+
+def ends_of(
+    memory: Memory, streams: npt.NDArray[np.bool_]
+) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
+    """The series and ends of all windows in memory of the series that `streams` marks, a part at a time."""
+    for batch in memory.batches():
+        series, time = batch["series"].to_numpy(), batch["time"].to_numpy()
+        chosen = marked(series, streams)
+        yield series[chosen], time[chosen]
 
 
 def marked(series: npt.NDArray[np.integer], flags: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:

@@ -1,16 +1,18 @@
 """The series and users that a store holds, in memory, with what is not on disk yet told apart."""
 
 from array import array
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from contract.metrics import QUANTITIES, TYPES, Metric
 from contract.metrics.cpu import Cpu
 from contract.report import Report
 
-__all__ = ["WHOLE", "Series", "SeriesIndex", "User"]
+__all__ = ["WHOLE", "Series", "SeriesIndex", "User", "users_frame"]
 
 WHOLE = -1
 """In place of a core's number: the whole machine."""
@@ -72,6 +74,14 @@ class SeriesIndex:
         self._bounded.append(QUANTITIES[series.quantity].bounded)
         self._streams.append(series.core == WHOLE and series.quantity in _FIRST)
 
+    def restore_user(self, user: User, kinds: Iterable[type[Metric]], cores: Iterable[int]) -> None:
+        """Take a user that is known, with the metric types it reports and the numbers of its cores."""
+        self.users[user.user_id] = user
+        for kind in kinds:
+            self.of_metric(user.user_id, kind)
+        for core in cores:
+            self._id(user.user_id, Cpu.quantities[0].name, core)
+
     def _id(self, user_id: str, quantity: str, core: int) -> int:
         known = self._ids.get((user_id, quantity, core))
         if known is not None:
@@ -95,7 +105,7 @@ class SeriesIndex:
         user.cpu = tuple(self._id(user.user_id, name, core) for core in (WHOLE, *(cpu.cores or range(cores))))
         return user.cpu
 
-    def of_metric(self, user_id: str, metric: Metric) -> tuple[int, ...]:
+    def of_metric(self, user_id: str, metric: Metric | type[Metric]) -> tuple[int, ...]:
         """The series of any other metric, in the order of its quantities."""
         return tuple(self._id(user_id, quantity.name, WHOLE) for quantity in metric.quantities)
 
@@ -141,3 +151,18 @@ class SeriesIndex:
     def streams(self) -> npt.NDArray[np.bool_]:
         """By series number: whether it stands for all of its user's metric type."""
         return np.frombuffer(self._streams[:], np.int8).astype(bool)
+
+
+def users_frame(known: Mapping[str, User]) -> pd.DataFrame:
+    """The users as a store answers them."""
+    users = [known[name] for name in sorted(known)]
+    return pd.DataFrame(
+        {
+            "user_id": [user.user_id for user in users],
+            "os_type": [user.os_type for user in users],
+            "os_version": [user.os_version for user in users],
+            "cores": [user.cores for user in users],
+            "first_seen": pd.to_datetime([user.first_seen for user in users], unit="ms", utc=True),
+            "last_seen": pd.to_datetime([user.last_seen for user in users], unit="ms", utc=True),
+        }
+    )

@@ -7,6 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.service.influxd import RunningInflux, need
 from tests.service.running import RunningService
 
 StartService = Callable[..., RunningService]
@@ -28,6 +29,14 @@ def client(service: RunningService) -> Iterator[httpx.Client]:
     """A client of the shared service."""
     with service.client() as client:
         yield client
+
+
+@pytest.fixture(scope="session")
+def influx(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningInflux]:
+    """An InfluxDB that all tests share; each takes a database of its own. Left out where none is installed."""
+    need()
+    with RunningInflux(tmp_path_factory.mktemp("influxd")) as influx:
+        yield influx
 
 
 @pytest.fixture

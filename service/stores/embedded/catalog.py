@@ -10,14 +10,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from service.stores.base import StoreError
 from service.stores.embedded.segments import Segment
 from service.stores.series import Series, SeriesIndex, User
 
-__all__ = ["StoreError", "StoreInUse", "open_catalog", "tier_table"]
-
-
-class StoreError(Exception):
-    """The store cannot be used; the message says what to do."""
+__all__ = ["StoreInUse", "open_catalog", "tier_table"]
 
 
 class StoreInUse(StoreError):

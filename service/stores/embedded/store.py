@@ -22,10 +22,11 @@ from service.stores.embedded.rollups import append_rollup, read_runs, rollups_of
 from service.stores.embedded.segments import merged, sort_windows, write_segment
 from service.stores.embedded.versions import Versions, View
 from service.stores.grouping import group_series
-from service.stores.head import Head
+from service.stores.head import Head, ends_of
 from service.stores.plan import RAW, TIERS
+from service.stores.retention import Retention
 from service.stores.selection import Selection
-from service.stores.series import WHOLE, Series, SeriesIndex, User
+from service.stores.series import WHOLE, Series, SeriesIndex, User, users_frame
 
 __all__ = ["EmbeddedStore"]
 
@@ -43,7 +44,7 @@ class EmbeddedStore:
     def __init__(
         self, folder: Path, memory: str = "1GB", retention: Sequence[int | None] = (None,) * (len(TIERS) + 1)
     ) -> None:
-        self._retention = dict(zip((RAW, *TIERS), retention, strict=True))
+        self._retention = Retention(TIERS, retention)
         self._raw = folder / "raw"
         self._raw.mkdir(parents=True, exist_ok=True)
         self._connection = catalog.open_catalog(folder / "loadlens.duckdb", memory)
@@ -66,6 +67,15 @@ class EmbeddedStore:
             self._head.add(last, reports)
 
     @property
+    def description(self) -> str:
+        """What it is, for people."""
+        return f"embedded, DuckDB {duckdb.__version__}"
+
+    @property
+    def problem(self) -> None:
+        """Nothing stands between it and its files."""
+
+    @property
     def full(self) -> bool:
         """Whether so much is in memory that it should be flushed now."""
         return self._head.rows >= _FLUSH_ROWS
@@ -86,7 +96,7 @@ class EmbeddedStore:
         """The end of the newest window of each stream, epoch milliseconds."""
         ends = catalog.newest(self._connection)
         for head in self._heads():
-            for streams, times in head.ends(self._index.streams()):
+            for streams, times in ends_of(head, self._index.streams()):
                 for stream, end in zip(streams.tolist(), times.tolist(), strict=True):
                     ends[stream] = max(end, ends.get(stream, end))
         series = self._index.all
@@ -114,7 +124,7 @@ class EmbeddedStore:
             in_memory = [
                 place
                 for head in view.heads
-                for some_series, some_time in head.ends(wanted)
+                for some_series, some_time in ends_of(head, wanted)
                 for place in asked.intersection(zip(some_series.tolist(), some_time.tolist(), strict=True))
             ]
             files = [str(self._raw / one.file) for one in view.segments if np.any(one.may_hold(series, time))]
@@ -160,17 +170,7 @@ class EmbeddedStore:
 
     def users(self) -> pd.DataFrame:
         """The users, by name."""
-        users = [self._index.users[name] for name in sorted(self._index.users)]
-        return pd.DataFrame(
-            {
-                "user_id": [user.user_id for user in users],
-                "os_type": [user.os_type for user in users],
-                "os_version": [user.os_version for user in users],
-                "cores": [user.cores for user in users],
-                "first_seen": pd.to_datetime([user.first_seen for user in users], unit="ms", utc=True),
-                "last_seen": pd.to_datetime([user.last_seen for user in users], unit="ms", utc=True),
-            }
-        )
+        return users_frame(self._index.users)
 
     def _heads(self) -> list[Head]:
         with self._lock:
@@ -213,28 +213,23 @@ class EmbeddedStore:
 
     def oldest_ms(self, now_ms: int) -> int:
         """Windows that end before this are not taken: whether they are known could not be told any more."""
-        return self._kept_since(RAW, now_ms)
+        return self._retention.since(RAW, now_ms)
 
     def finest_ms(self, start_ms: int, now_ms: int) -> int:
         """A rate for a range from `start_ms` must be a multiple of this, because finer data is not kept so long."""
-        kept = [tier for tier in (RAW, *TIERS) if self._kept_since(tier, now_ms) <= start_ms]
-        return max(kept[0], 1) if kept else TIERS[-1]
-
-    def _kept_since(self, tier: int, now_ms: int) -> int:
-        kept = self._retention[tier]
-        return 0 if kept is None else now_ms - kept
+        return self._retention.finest_ms(start_ms, now_ms)
 
     def expire(self, now_ms: int) -> None:
         """Forget what has been kept long enough: whole files of windows, and rows of rollups."""
         with self._flushing, self._connection.cursor() as cursor:
-            since = self._kept_since(RAW, now_ms)
+            since = self._retention.since(RAW, now_ms)
             old = [segment for segment in self._versions.segments if segment.last_ms < since]
             if old:
                 with self._versions.change(cursor):
                     catalog.drop_segments(cursor, old)
                 self._versions.retire(old)
             for tier in TIERS:
-                since = self._kept_since(tier, now_ms)
+                since = self._retention.since(tier, now_ms)
                 if catalog.has_rollups_before(cursor, tier, since):
                     with self._versions.change(cursor):
                         catalog.drop_rollups_before(cursor, tier, since)

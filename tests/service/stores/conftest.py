@@ -10,7 +10,7 @@ from contract.report import Report
 from service.stores.base import Store
 from tests.service.samples import Recording
 from tests.service.stores.fleet import batches, record
-from tests.service.stores.places import STORES, Place
+from tests.service.stores.places import STORES, Place, place_of
 
 
 class Filled(NamedTuple):
@@ -23,13 +23,13 @@ class Filled(NamedTuple):
 @pytest.fixture(params=STORES)
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
     """An empty place for a store."""
-    return STORES[request.param](tmp_path / "store")
+    return place_of(request.param, tmp_path / "store", request)
 
 
 @pytest.fixture(params=STORES)
 def new_place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Place]:
     """Makes empty places, as many as a test wants."""
-    return lambda: STORES[request.param](tmp_path_factory.mktemp("store") / "store")
+    return lambda: place_of(request.param, tmp_path_factory.mktemp("store") / "store", request)
 
 
 @pytest.fixture(scope="session")
@@ -49,7 +49,7 @@ def filled(
 ) -> Iterator[Filled]:
     """A store that holds the fleet's windows."""
     kind, state = request.param
-    place = STORES[kind](tmp_path_factory.mktemp("filled") / "store")
+    place = place_of(kind, tmp_path_factory.mktemp("filled") / "store", request)
     store = place.open()
     given: list[tuple[int, list[Report]]] = []
     for number, part in enumerate(batches(recording.reports, 12)):

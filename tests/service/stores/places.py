@@ -2,14 +2,18 @@
 
 import itertools
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
+import pytest
+
+from analytics.influx.address import Address, Credentials
 from service.stores.base import Store
 from service.stores.embedded.store import EmbeddedStore
+from service.stores.influx.store import InfluxStore
+from tests.service.influxd import RunningInflux
 
-__all__ = ["STORES", "EmbeddedPlace", "Place"]
+__all__ = ["STORES", "EmbeddedPlace", "InfluxPlace", "Place", "place_of"]
 
 
 class Place(Protocol):
@@ -43,5 +47,37 @@ class EmbeddedPlace:
         return self.open()
 
 
-STORES: dict[str, Callable[[Path], Place]] = {"embedded": EmbeddedPlace}
+class InfluxPlace:
+    """A database of its own, and a folder for what this machine knows of it."""
+
+    _databases = itertools.count(1)
+
+    def __init__(self, folder: Path, influx: RunningInflux) -> None:
+        self.folder = folder
+        self.influx = influx
+        self.database = f"METRICS {next(self._databases)}"
+        self._images = itertools.count(1)
+
+    def open(self) -> InfluxStore:
+        """The store of this database."""
+        return InfluxStore(Address(self.influx.url, self.database), Credentials(), self.folder)
+
+    def crash(self, store: Store) -> InfluxStore:
+        """InfluxDB has what it has; the files are those that a killed process leaves."""
+        assert isinstance(store, InfluxStore)
+        image = self.folder.with_name(f"{self.folder.name.partition('-')[0]}-{next(self._images)}")
+        shutil.copytree(self.folder, image)
+        store._remembered.close()
+        self.folder = image
+        return self.open()
+
+
+STORES = ("embedded", "influx")
 """Every store, by name; the contract suite runs against each."""
+
+
+def place_of(kind: str, folder: Path, request: pytest.FixtureRequest) -> Place:
+    """An empty place for a store of a kind."""
+    if kind == "influx":
+        return InfluxPlace(folder, request.getfixturevalue("influx"))
+    return EmbeddedPlace(folder)

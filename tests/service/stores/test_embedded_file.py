@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from service.stores.base import Question
+from service.stores.base import Question, StoreError
 from service.stores.embedded import catalog
-from service.stores.embedded.catalog import MIGRATIONS, StoreError
+from service.stores.embedded.catalog import MIGRATIONS
 from service.stores.embedded.store import EmbeddedStore
 from tests.service.running import ROOT
 from tests.service.samples import CPU, Machine, Recording
@@ -95,7 +95,7 @@ def test_a_second_process_is_refused_while_the_first_goes_on(folder: Path) -> No
     store = EmbeddedStore(folder)
     script = (
         "import sys; from pathlib import Path\n"
-        "from service.stores.embedded.catalog import StoreError\n"
+        "from service.stores.base import StoreError\n"
         "from service.stores.embedded.store import EmbeddedStore\n"
         "try: EmbeddedStore(Path(sys.argv[1]))\n"
         "except StoreError as error: sys.exit(str(error))"

@@ -1,0 +1,208 @@
+"""Asking InfluxDB: InfluxQL over `/query`, the one query language of 1.x, 2.x and 3.x, answered as CSV."""
+
+import io
+import json
+import logging
+import re
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlencode
+
+import pyarrow as pa
+import pyarrow.csv
+import urllib3
+
+from analytics.influx.address import Address, Credentials
+
+__all__ = ["Client", "InfluxError", "Refused", "Server", "Unreachable"]
+
+_log = logging.getLogger("loadlens.influxdb")
+_CONNECT_S = 5.0
+_LONGEST_URL = 4000
+_SHOWN = 300
+
+
+class InfluxError(Exception):
+    """InfluxDB did not do what it was asked for; the message has no secret in it."""
+
+
+class Unreachable(InfluxError):
+    """It is not there, or cannot now: it may be asked again later."""
+
+    def __init__(self, message: str, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class Refused(InfluxError):
+    """It will not, however often it is asked."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """Which InfluxDB answers."""
+
+    version: str
+    """As it calls itself, such as `1.6.7` or `2.7.12`."""
+    number: tuple[int, int]
+
+    @property
+    def generation(self) -> int:
+        """1, 2 or 3."""
+        return self.number[0]
+
+    @property
+    def has_write_api(self) -> bool:
+        """Whether it has `/api/v2/write`."""
+        return self.number >= (1, 8)
+
+
+class Client:
+    """Asks one database; may be used by many threads.
+
+    Every call raises Unreachable or Refused where there is no answer.
+    """
+
+    def __init__(self, address: Address, credentials: Credentials | None = None, timeout_s: float = 60.0) -> None:
+        self.address = address
+        self.credentials = credentials or Credentials()
+        self._pool = urllib3.PoolManager(
+            maxsize=16, retries=False, timeout=urllib3.Timeout(connect=_CONNECT_S, read=timeout_s)
+        )
+        self._server: Server | None = None
+        self._lock = threading.Lock()
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What identifies who asks."""
+        who = self.credentials
+        if who.token:
+            return {"Authorization": f"Token {who.token}"}
+        if who.user:
+            return dict(urllib3.make_headers(basic_auth=f"{who.user}:{who.password}"))
+        return {}
+
+    @property
+    def known_server(self) -> Server | None:
+        """Which InfluxDB answered last; None where none has yet."""
+        return self._server
+
+    def server(self) -> Server:
+        """Which InfluxDB answers; asked once, and again after `forget_server`."""
+        with self._lock:
+            if self._server is None:
+                self._server = self._ask_version()
+                _log.info("%s is InfluxDB %s", self.address, self._server.version)
+            return self._server
+
+    def forget_server(self) -> None:
+        """It may be another when it is back."""
+        self._server = None
+
+    def _ask_version(self) -> Server:
+        answer = self.request("GET", "/ping")
+        version = answer.headers.get("X-Influxdb-Version", "")
+        if not _number(version):
+            answer = self.request("GET", "/health")
+            version = str(_json(answer.data).get("version", ""))
+        number = _number(version)
+        if number is None:
+            raise Refused(answer.status, f"{self.address} does not say which InfluxDB it is; is it one?")
+        return Server(version.removeprefix("v"), number)
+
+    def select(self, text: str, types: Mapping[str, pa.DataType]) -> pa.Table:
+        """The columns `types` of what a SELECT finds, all null where a column does not exist; `time` is epoch ms."""
+        parameters = {"db": self.address.database, "epoch": "ms", "q": text}
+        answer = self.request("GET", "/query", parameters, headers={"Accept": "application/csv"})
+        if not answer.data.strip():
+            # InfluxDB leaves a statement's error out of CSV: nothing may mean none, or that it failed.
+            self.execute(text)
+            return pa.schema(list(types.items())).empty_table()
+        if answer.data.startswith(b"error\n"):
+            raise Refused(answer.status, answer.data[6 : 6 + _SHOWN].decode(errors="replace").strip())
+        return pa.csv.read_csv(
+            io.BytesIO(answer.data),
+            parse_options=pa.csv.ParseOptions(newlines_in_values=False),
+            convert_options=pa.csv.ConvertOptions(
+                column_types=dict(types), include_columns=list(types), include_missing_columns=True,
+                null_values=[""], quoted_strings_can_be_null=True, strings_can_be_null=True,
+            ),
+        )  # fmt: skip
+
+    def execute(self, text: str, *, change: bool = False) -> list[dict[str, Any]]:
+        """The series of a statement's answer, each with `columns` and `values`."""
+        parameters = {"db": self.address.database, "epoch": "ms", "q": text}
+        answer = self.request("POST" if change else "GET", "/query", parameters)
+        results = _json(answer.data).get("results", [])
+        for result in results:
+            if "error" in result:
+                raise Refused(answer.status, str(result["error"])[:_SHOWN])
+        return [series for result in results for series in result.get("series", [])]
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        parameters: Mapping[str, str] | None = None,
+        body: bytes | memoryview | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> urllib3.BaseHTTPResponse:
+        """An answer of status 2xx."""
+        headers = self.headers | dict(headers or {})
+        if body is None and parameters and sum(map(len, parameters.values())) > _LONGEST_URL:
+            answer = self._sent("POST", path, {"fields": dict(parameters), "encode_multipart": False}, headers)
+        else:
+            query = "?" + urlencode(parameters) if parameters else ""
+            answer = self._sent(method, path + query, {"body": body}, headers)
+        raise_for_status(answer.status, answer.data, answer.headers)
+        return answer
+
+    def _sent(
+        self, method: str, path: str, content: dict[str, Any], headers: dict[str, str]
+    ) -> urllib3.BaseHTTPResponse:
+        try:
+            return self._pool.request(method, self.address.url + path, headers=headers, redirect=False, **content)
+        except urllib3.exceptions.HTTPError as error:
+            raise Unreachable(f"{self.address} cannot be reached: {_plain(error)}") from None
+
+
+def raise_for_status(status: int, body: bytes, headers: Mapping[str, str]) -> None:
+    """Nothing for 2xx; Unreachable for what may pass by, Refused for what stays wrong."""
+    if 200 <= status < 300:
+        return
+    message = f"InfluxDB answers {status}: {message_of(body)}"
+    if status in (408, 429) or status >= 500:
+        after = headers.get("Retry-After", "")
+        raise Unreachable(message, float(after) if after.isdecimal() else None)
+    raise Refused(status, message)
+
+
+def message_of(body: bytes) -> str:
+    """What an error's body says: `error` in 1.x and 3.x, `message` in 2.x."""
+    content = _json(body)
+    text = content.get("error") or content.get("message") or body.decode(errors="replace")
+    return " ".join(str(text).split())[:_SHOWN] or "nothing"
+
+
+def _json(body: bytes) -> dict[str, Any]:
+    try:
+        content = json.loads(body)
+    except ValueError:
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _number(version: str) -> tuple[int, int] | None:
+    found = re.match(r"v?(\d+)\.(\d+)", version)
+    return (int(found[1]), int(found[2])) if found else None
+
+
+def _plain(error: Exception) -> str:
+    """An error of the connection without the objects that urllib3 shows in it."""
+    return re.sub(r"<[^>]*>:? ?", "", str(error)).strip() or type(error).__name__

@@ -1,0 +1,1 @@
+"""InfluxDB of every generation as a store."""

@@ -1,0 +1,194 @@
+"""Reads: the rows of windows and buckets that InfluxDB holds, as columns with our numbers of series."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from analytics.influx.client import Client
+from analytics.influx.quoting import identifier, literal, tag_literal, tag_value
+from analytics.influx.schema import CORE, ORIGINAL_OBSERVATIONS, USER_ID, fields_of, measurement_of
+from analytics.windows import Windows, take
+from analytics.windows.packing import unpack
+from contract.metrics import Quantity
+from service.stores.influx.keys import Keys
+from service.stores.plan import RAW
+from service.stores.series import WHOLE, SeriesIndex
+from service.stores.windows import windows_of
+
+__all__ = ["Reader", "Wanted"]
+
+_ROWS = 500_000
+"""About so many rows are asked for at once."""
+_WINDOW_MS = 5000
+_FEW = 100
+"""Up to so many users are named in a statement; of more, everybody's rows are read."""
+
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which rows are wanted."""
+
+    quantity: Quantity
+    tier: int
+    """Of which rollup, or RAW for windows."""
+    start_ms: int
+    end_ms: int
+    users: Sequence[str]
+    cores: int | Literal["whole", "each"] = "whole"
+
+
+class Reader:
+    """Reads one database. Calls raise Unreachable or Refused."""
+
+    def __init__(self, client: Client, index: SeriesIndex) -> None:
+        self._client = client
+        self._index = index
+
+    def windows(self, wanted: Wanted, *, histograms: bool) -> Iterator[Windows]:
+        """The rows as windows, a part at a time; only those of series that the index knows."""
+        step = max(_ROWS * (wanted.tier or _WINDOW_MS) // max(len(wanted.users), 1), wanted.tier, 60_000)
+        for start in range(wanted.start_ms, wanted.end_ms, step):
+            rows = self._rows(wanted, start, min(start + step, wanted.end_ms), histograms=histograms)
+            if len(rows):
+                found = self._raw(rows, wanted) if wanted.tier == RAW else self._buckets(rows, wanted)
+                if len(found):
+                    yield found
+
+    def ends(self, quantity: Quantity, start_ms: int, end_ms: int, users: Sequence[str]) -> tuple[list[str], Ints]:
+        """User and end of each window of machines in [start, end)."""
+        mean = fields_of(quantity).mean
+        rows = self._client.select(
+            f"SELECT {identifier(mean)}, {identifier(USER_ID)} FROM {identifier(measurement_of())}"
+            f" WHERE {_between(start_ms, end_ms)}{_of_users(users)}",
+            {"time": pa.int64(), mean: pa.float64(), USER_ID: pa.string()},
+        )
+        rows = rows.filter(pc.is_valid(rows[mean]))
+        return [tag_value(user) for user in rows[USER_ID].to_pylist()], rows["time"].to_numpy()
+
+    def _rows(self, wanted: Wanted, start_ms: int, end_ms: int, *, histograms: bool) -> pa.Table:
+        names = fields_of(wanted.quantity)
+        types = {"time": pa.int64(), names.count: pa.int64()}
+        types |= {name: pa.float64() for name in (names.mean, names.variance, names.minimum, names.maximum)}
+        if wanted.tier != RAW:
+            types[names.approximated] = pa.int64()
+        if histograms or wanted.tier == RAW:  # whether a window has one says whether it is approximated
+            types[names.histogram] = pa.string()
+        labels = pa.dictionary(pa.int32(), pa.string())
+        if len(wanted.users) != 1:
+            types[USER_ID] = labels
+        if wanted.cores == "each":
+            types[CORE] = labels
+        condition = _between(start_ms, end_ms) + _of_users(wanted.users)
+        if isinstance(wanted.cores, int):
+            condition += f" AND {identifier(CORE)} = {literal(str(wanted.cores))}"
+        columns = ", ".join(identifier(name) for name in types if name != "time")
+        measurement = identifier(measurement_of(wanted.tier, cores=wanted.cores != "whole"))
+        rows = self._client.select(f"SELECT {columns} FROM {measurement} WHERE {condition}", types)
+        return rows.filter(pc.is_valid(rows[names.mean])) if rows[names.mean].null_count else rows
+
+    def _raw(self, rows: pa.Table, wanted: Wanted) -> Windows:
+        names = fields_of(wanted.quantity)
+        uncounted = rows[names.count].is_null().to_numpy()
+        table = pa.table(
+            {
+                "series": self._series(rows, wanted),
+                "time": rows["time"],
+                "count": rows[names.count].fill_null(ORIGINAL_OBSERVATIONS),
+                "mean": rows[names.mean],
+                "variance": rows[names.variance].fill_null(0.0),
+                "minimum": _or_nan(rows[names.minimum]),
+                "maximum": _or_nan(rows[names.maximum]),
+                "histogram": _packed(rows[names.histogram]),
+            }
+        )
+        kept = np.flatnonzero((table["series"].to_numpy() > 0) & _first_of_each(table))
+        if len(kept) < len(table):
+            table, uncounted = table.take(pa.array(kept)), uncounted[kept]
+        windows = windows_of(table, self._index.bounded(), histograms=True)
+        windows.approximated[uncounted] = windows.count[uncounted]
+        return windows
+
+    def _buckets(self, rows: pa.Table, wanted: Wanted) -> Windows:
+        names = fields_of(wanted.quantity)
+        columns = {
+            name: rows[getattr(names, name)].to_numpy() for name in ("count", "mean", "variance", "minimum", "maximum")
+        }
+        histograms = unpack(_packed(rows[names.histogram])) if names.histogram in rows.column_names else None
+        series = self._series(rows, wanted)
+        windows = Windows(
+            series=series, time=rows["time"].to_numpy(), **columns,
+            approximated=rows[names.approximated].fill_null(0).to_numpy(), histograms=histograms,
+        )  # fmt: skip
+        return windows if np.all(series > 0) else take(windows, series > 0)
+
+    def _series(self, rows: pa.Table, wanted: Wanted) -> Ints:
+        """Our number of each row's series, 0 where we have none."""
+        users, user_of = _labels(rows, USER_ID) if len(wanted.users) != 1 else ([wanted.users[0]], 0)
+        core = wanted.cores if isinstance(wanted.cores, int) else WHOLE
+        cores, core_of = _labels(rows, CORE) if wanted.cores == "each" else ([str(core)], 0)
+        numbers = np.zeros((len(users), len(cores)), np.int64)
+        for place, user in enumerate(users):
+            known = self._index.cores(user, wanted.quantity.name)
+            numbers[place] = [known.get(int(name), 0) if name.lstrip("-").isdecimal() else 0 for name in cores]
+        found: Ints = np.broadcast_to(numbers[user_of, core_of], len(rows))
+        return found
+
+
+def without(windows: Windows, keys: Keys | None) -> Windows:
+    """The windows that are not among `keys`."""
+    if keys is None:
+        return windows
+    held = keys.hold(windows.series, windows.time)
+    return take(windows, ~held) if held.any() else windows
+
+
+def _between(start_ms: int, end_ms: int) -> str:
+    return f"time >= {start_ms}ms AND time < {end_ms}ms"
+
+
+def _of_users(users: Sequence[str]) -> str:
+    if not 0 < len(users) <= _FEW:
+        return ""
+    return f" AND ({' OR '.join(f'{identifier(USER_ID)} = {tag_literal(user)}' for user in users)})"
+
+
+def _labels(rows: pa.Table, name: str) -> tuple[list[str], npt.NDArray[Any]]:
+    """The values of a tag, and the place of each row's among them."""
+    column = rows[name].unify_dictionaries().combine_chunks()
+    column = column.chunk(0) if isinstance(column, pa.ChunkedArray) else column
+    if column.null_count:
+        column = column.fill_null("")
+    return [tag_value(value) for value in column.dictionary.to_pylist()], column.indices.to_numpy()
+
+
+def _first_of_each(table: pa.Table) -> npt.NDArray[np.bool_]:
+    """Which rows are the first of their series and time: a user that changes its system has two series there."""
+    series, time = table["series"].to_numpy(), table["time"].to_numpy()
+    if np.all((series[1:] > series[:-1]) | ((series[1:] == series[:-1]) & (time[1:] > time[:-1]))):
+        return np.ones(len(series), np.bool_)
+    order = np.lexsort((time, series))
+    first = np.ones(len(series), np.bool_)
+    first[order[1:]] = (np.diff(series[order]) != 0) | (np.diff(time[order]) != 0)
+    return first
+
+
+def _or_nan(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    return column.fill_null(float("nan")) if column.null_count else column
+
+
+def _packed(column: pa.ChunkedArray) -> pa.BinaryArray:
+    """Histograms in bytes, of their hexadecimal; nothing for null."""
+    text = pa.concat_arrays(column.chunks) if column.num_chunks != 1 else column.chunk(0)
+    if text.null_count:
+        text = text.fill_null("")
+    offsets = np.frombuffer(text.buffers()[1], np.int32)[text.offset : text.offset + len(text) + 1]
+    data = bytes.fromhex(bytes(memoryview(text.buffers()[2] or b"")[offsets[0] : offsets[-1]]).decode())
+    halved = ((offsets - offsets[0]) // 2).astype(np.int32)
+    return pa.Array.from_buffers(pa.binary(), len(text), [None, pa.py_buffer(halved), pa.py_buffer(data)])

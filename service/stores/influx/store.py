@@ -1,0 +1,316 @@
+"""InfluxDB as a store: a head in memory, windows and rollups in the database (see docs/architecture.md)."""
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from analytics.influx.address import Address, Credentials
+from analytics.influx.client import Client, InfluxError, Unreachable
+from analytics.influx.schema import TIERS
+from analytics.windows import Windows
+from contract.metrics import TYPES, Metric, Quantity, type_name
+from contract.metrics.cpu import Cpu
+from contract.report import Report
+from service.stores.assembly import TYPE_OF
+from service.stores.base import Answer, Key, Question, StoreError, StoreUnavailable
+from service.stores.grouping import group_series
+from service.stores.head import ends_of
+from service.stores.influx import database
+from service.stores.influx.lines import bucket_lines, window_lines
+from service.stores.influx.reading import Reader
+from service.stores.influx.remembered import KnownUser, Remembered
+from service.stores.influx.rollups import Rollups
+from service.stores.influx.stored import Stored
+from service.stores.influx.views import Frozen, Publication, View, Views
+from service.stores.influx.writing import Writer
+from service.stores.plan import RAW
+from service.stores.retention import Retention
+from service.stores.selection import Selection
+from service.stores.series import WHOLE, SeriesIndex, User, users_frame
+from service.stores.windows import windows_of
+
+__all__ = ["InfluxStore"]
+
+_log = logging.getLogger("loadlens.service")
+T = TypeVar("T")
+_DAY_MS = 86_400_000
+_FLUSH_ROWS = 200_000
+_TYPES = {type_name(kind): kind for kind in TYPES}
+
+
+class InfluxStore:
+    """Windows in an InfluxDB; `folder` keeps what this machine knows of it. One service at a time for a database.
+
+    `retention` is how long windows and the rollups of 5 min (and 15), 1 h and 1 d are kept, in ms, None for ever.
+    Raises StoreError where it can neither ask InfluxDB nor knows anything of it.
+    """
+
+    def __init__(
+        self,
+        address: Address,
+        credentials: Credentials,
+        folder: Path,
+        retention: Sequence[int | None] = (None,) * 4,
+        timeout_s: float = 60.0,
+    ) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        windows, minutes, *rest = retention
+        self._retention = Retention(tuple(TIERS), (windows, minutes, minutes, *rest))
+        self._client = Client(address, credentials, timeout_s)
+        self._writer = Writer(self._client, folder / "refused.lines", timeout_s)
+        self._remembered = Remembered(folder / "known.sqlite")
+        self._index = SeriesIndex()
+        self._reader = Reader(self._client, self._index)
+        self._rollups = Rollups(self._reader, self._index)
+        self._stored = Stored(self._reader, self._index)
+        self._newest: dict[tuple[str, str], int] = {}
+        self._flushing = threading.Lock()
+        self.flushed = self._remembered.value("flushed") or 0
+        self._views = Views(self._index, self.flushed)
+        self._expired_day = -1
+        self._problem: str | None = None
+        try:
+            self._since = self._open()
+        except BaseException:
+            self._remembered.close()
+            raise
+
+    def _open(self) -> int:
+        """Take up what is known of the users; returns since when the rollups are whole."""
+        users = {user.user_id: user for user in self._remembered.users()}
+        since = self._remembered.value("since")
+        try:
+            database.ensure_database(self._client, self._retention.longest_ms)
+            found_since = database.since(self._client)
+            found = database.known_users(self._client)
+            if found_since is None:
+                found = database.original_users(self._client)
+                found_since = _now_ms() if found else 0
+                self._writer.write(database.since_lines(found_since, _now_ms()))
+            since = found_since
+            for user in found:
+                users[user.user_id] = users[user.user_id].merged(user) if user.user_id in users else user
+            self._remembered.put({"since": since})
+        except InfluxError as error:
+            if since is None:
+                raise StoreError(f"{error}") from None
+            self._problem = str(error)
+            _log.warning("%s; reports are taken, queries wait until it is back", error)
+        for user in users.values():
+            self._restore(user)
+        assert since is not None
+        return since
+
+    def _restore(self, known: KnownUser) -> None:
+        user = User(known.user_id, known.os_type, known.os_version, known.cores, known.first_seen, known.last_seen)
+        self._index.restore_user(user, [_TYPES[name] for name in known.newest if name in _TYPES], known.core_numbers)
+        self._newest |= {(known.user_id, name): end for name, end in known.newest.items()}
+
+    # What comes in
+
+    def add(self, last: int, reports: Sequence[Report]) -> None:
+        """Take reports that the journal holds, the last of them at offset `last`."""
+        self._views.add(last, reports)
+
+    @property
+    def full(self) -> bool:
+        """Whether so much is in memory that it should be flushed now."""
+        return self._views.rows >= _FLUSH_ROWS
+
+    @property
+    def problem(self) -> str | None:
+        """Why InfluxDB could not be used when it was last asked; None where it could."""
+        return self._problem
+
+    @property
+    def description(self) -> str:
+        """Which InfluxDB this is."""
+        server = self._client.known_server
+        return f"InfluxDB {server.version}, {self._client.address}" if server else f"{self._client.address}"
+
+    def sizes(self) -> list[tuple[str, str, float]]:
+        """What to watch: names, explanations and values."""
+        server = self._client.known_server
+        return [
+            ("head_windows", "Windows in memory, not flushed yet.", self._views.all_rows),
+            ("series", "Series known.", len(self._index)),
+            ("users", "Users known.", len(self._index.users)),
+            ("up", "1 where InfluxDB answered when it was last asked.", float(self._problem is None)),
+            ("generation", "Generation of InfluxDB: 1, 2 or 3; 0 where none answered yet.",
+             float(server.generation if server else 0)),
+            ("lines_written", "Lines written since the start.", self._writer.written_lines),
+            ("lines_refused", "Lines that InfluxDB refused since the start, put aside.", self._writer.set_aside),
+        ]  # fmt: skip
+
+    def newest(self) -> dict[tuple[str, type[Metric]], int]:
+        """The end of the newest window of each stream, epoch milliseconds."""
+        ends = {(user, _TYPES[name]): end for (user, name), end in self._newest.items() if name in _TYPES}
+        series = self._index.all
+        for memory in self._views.now().memories:
+            for streams, times in ends_of(memory, self._index.streams()):
+                for number, end in zip(streams.tolist(), times.tolist(), strict=True):
+                    stream = (series[number - 1].user_id, TYPE_OF[series[number - 1].quantity])
+                    ends[stream] = max(end, ends.get(stream, end))
+        return ends
+
+    async def known(self, keys: Collection[Key]) -> set[Key]:
+        """Those of `keys` that are stored already. Raises StoreUnavailable where InfluxDB cannot be asked."""
+        mine = [key for key in keys if self._index.stream(key.user_id, key.type) is not None]
+        if not mine:
+            return set()
+
+        def look() -> set[Key]:
+            return self._views.consistent(lambda view: self._stored.known(view, mine))
+
+        return await asyncio.to_thread(self._asked, look)
+
+    # What is asked
+
+    def answer(self, question: Question) -> Answer:
+        """The merged windows that a question asks for. Raises StoreUnavailable where InfluxDB cannot be asked."""
+        series, group, names = group_series(self._index, question)
+        chosen = Selection(
+            series, group, question.start_ms, question.end_ms, question.rate_ms,
+            question.histograms, self._index.bounded(),
+        )  # fmt: skip
+
+        def read(view: View) -> Windows:
+            return chosen.merged(self._stored.windows(view, question, chosen, self._since))
+
+        return Answer(self._asked(lambda: self._views.consistent(read)), names)
+
+    def has_user(self, user_id: str) -> bool:
+        """Whether any report of this user was ever taken."""
+        return user_id in self._index.users
+
+    def cores(self, user_id: str, quantity: Quantity) -> list[int]:
+        """The numbers of the cores that a user ever reported a quantity of, ascending."""
+        return sorted(core for core in self._index.cores(user_id, quantity.name) if core != WHOLE)
+
+    def users(self) -> pd.DataFrame:
+        """The users, by name."""
+        return users_frame(self._index.users)
+
+    def oldest_ms(self, now_ms: int) -> int:
+        """Windows that end before this are not taken: whether they are known could not be told any more."""
+        return self._retention.since(RAW, now_ms)
+
+    def finest_ms(self, start_ms: int, now_ms: int) -> int:
+        """A rate for a range from `start_ms` must be a multiple of this, because finer data is not kept so long."""
+        return self._retention.finest_ms(start_ms, now_ms)
+
+    def _asked(self, ask: Callable[[], T]) -> T:
+        """The outcome of asking InfluxDB. Raises StoreUnavailable where it fails."""
+        try:
+            answer = ask()
+        except InfluxError as error:
+            self._fail(error)
+            raise StoreUnavailable(f"InfluxDB cannot be asked now: {error}") from None
+        self._problem = None
+        return answer
+
+    def _fail(self, error: InfluxError) -> None:
+        self._problem = str(error)
+        self._client.forget_server()
+
+    # To InfluxDB
+
+    def flush(self) -> None:
+        """Put everything added so far into InfluxDB. Raises StoreUnavailable where it cannot take it now."""
+        with self._flushing:
+            frozen = self._views.freeze()
+            if frozen is None:
+                return
+            try:
+                if self._problem:
+                    database.ensure_database(self._client, self._retention.longest_ms)
+                self._write(frozen)
+            except InfluxError as error:
+                self._fail(error)
+                after = error.retry_after_s if isinstance(error, Unreachable) else None
+                raise StoreUnavailable(str(error), after) from None
+            self._problem = None
+
+    def _write(self, frozen: Frozen) -> None:
+        refused = None
+        while refused is None or len(refused):
+            buckets = self._rollups.upon(
+                windows_of(frozen.windows, self._index.bounded(), histograms=True), self._newest_before(frozen)
+            )
+            self._views.publish(Publication(frozen.windows, buckets))
+            users = self._users_of(frozen)
+            # Users first: where the windows of a user are, it is known that there may be some.
+            self._writer.write(database.user_lines(users))
+            refused = self._writer.write(window_lines(frozen.windows, self._index))
+            if len(refused):
+                frozen.leave_out(refused)
+        for tier, rows in buckets.items():
+            self._writer.write(bucket_lines(tier, rows, self._index))
+        self._remembered.put({"flushed": frozen.last}, users)
+        self._rollups.keep(buckets)
+        for user in users:
+            self._newest |= {(user.user_id, name): end for name, end in user.newest.items()}
+        self.flushed = frozen.last
+        self._views.let_go()
+        self._index.created.clear()
+
+    def _newest_before(self, frozen: Frozen) -> npt.NDArray[np.int64]:
+        """By series: the end of its stream's newest window before these, -1 where there is none."""
+        newest = np.full(len(self._index) + 1, -1, np.int64)
+        for number in np.unique(frozen.windows["series"].to_numpy()).tolist():
+            one = self._index.all[number - 1]
+            newest[number] = self._newest.get((one.user_id, type_name(TYPE_OF[one.quantity])), -1)
+        return newest
+
+    def _users_of(self, frozen: Frozen) -> list[KnownUser]:
+        """What is known of the users of some windows, these among it."""
+        series, time_ = frozen.windows["series"].to_numpy(), frozen.windows["time"].to_numpy()
+        last = np.flatnonzero(np.diff(series, append=-1))
+        newest: dict[str, dict[str, int]] = {}
+        for number, end in zip(series[last].tolist(), time_[last].tolist(), strict=True):
+            one = self._index.all[number - 1]
+            name = type_name(TYPE_OF[one.quantity])
+            ends = newest.setdefault(one.user_id, {})
+            ends[name] = max(end, ends.get(name, -1), self._newest.get((one.user_id, name), -1))
+        return [self._known(self._index.users[user_id], ends) for user_id, ends in sorted(newest.items())]
+
+    def _known(self, user: User, newest: dict[str, int]) -> KnownUser:
+        others = {name: self._newest[user.user_id, name] for name in _TYPES if (user.user_id, name) in self._newest}
+        return KnownUser(
+            user.user_id, user.os_type, user.os_version, user.cores,
+            sorted(core for core in self._index.cores(user.user_id, Cpu.quantities[0].name) if core != WHOLE),
+            user.first_seen, user.last_seen, others | newest,
+        )  # fmt: skip
+
+    def compact(self) -> bool:
+        """Nothing is to be tidied up: InfluxDB compacts by itself."""
+        return False
+
+    def expire(self, now_ms: int) -> None:
+        """Forget what has been kept long enough, once a day."""
+        with self._flushing:
+            day = now_ms // _DAY_MS
+            if day == self._expired_day:
+                return
+            self._asked(lambda: database.expire(self._client, self._retention, now_ms))
+            self._expired_day = day
+
+    def close(self) -> None:
+        """Flush where InfluxDB is there; what it has not is in the journal."""
+        try:
+            self.flush()
+        except StoreUnavailable as error:
+            _log.warning("%s; what is not in it stays in the journal", error)
+        self._remembered.close()
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

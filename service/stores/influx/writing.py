@@ -1,0 +1,128 @@
+"""Writing lines: in batches, by the API that the server has; lines that it refuses are put aside, one by one."""
+
+import logging
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import urllib3
+
+from analytics.influx.client import Client, Refused, Unreachable, message_of, raise_for_status
+from service.stores.influx.lines import Lines
+
+__all__ = ["Writer"]
+
+_log = logging.getLogger("loadlens.service")
+_BATCH_BYTES = 2_000_000
+_WRONG_LINES = (400, 413, 422)
+"""Answers that are about the lines; 401, 403 and 404 are about who asks, or for what."""
+_LONGEST_FILE = 100_000_000
+_NAMED = 200
+
+
+class Writer:
+    """Writes to one database; `aside` is the file for lines that it refuses. One thread at a time."""
+
+    def __init__(self, client: Client, aside: Path, timeout_s: float) -> None:
+        self._client = client
+        self._aside = aside
+        self._timeout_s = timeout_s
+        self._api: Any = None
+        self.written_lines = 0
+        self.set_aside = 0
+        """Lines that were refused."""
+
+    def write(self, parts: Iterator[Lines]) -> npt.NDArray[np.int64]:
+        """Write all lines; returns the rows of those that were refused and put aside.
+
+        Raises Unreachable where InfluxDB cannot take them now, or lets nobody write; writing again does no harm.
+        """
+        refused: list[int] = []
+        for part in parts:
+            for start, end in _batches(part.text):
+                refused += part.rows[self._batch(part.text, start, end)].tolist()
+        return np.array(refused, np.int64)
+
+    def _batch(self, text: pa.StringArray, start: int, end: int) -> list[int]:
+        """Write lines `start` to `end`; the places of those that were refused."""
+        body = _body(text, start, end)
+        try:
+            self._post(body)
+        except Refused as error:
+            if error.status not in _WRONG_LINES:
+                raise Unreachable(f"{self._client.address} lets nobody write: {error}") from None
+            if end - start > 1:
+                # Halves are sent again whole: the same point overwrites itself.
+                middle = (start + end) // 2
+                return self._batch(text, start, middle) + self._batch(text, middle, end)
+            self._put_aside(body, error)
+            return [start]
+        self.written_lines += end - start
+        return []
+
+    def _put_aside(self, line: bytes, error: Refused) -> None:
+        if self._aside.exists() and self._aside.stat().st_size + len(line) > _LONGEST_FILE:
+            raise Unreachable(f"{error}; {self._aside} has no room for more refused lines: see to them, and remove it")
+        self.set_aside += 1
+        with self._aside.open("ab") as file:
+            file.write(f"# {error}\n".encode() + line)
+            file.flush()
+            os.fsync(file.fileno())
+        _log.error("%s; put aside in %s: %s", error, self._aside, line[:_NAMED].decode(errors="replace").rstrip())
+
+    def _post(self, body: bytes) -> None:
+        client = self._client
+        if client.server().has_write_api:
+            self._post_by_api(body)
+        else:
+            parameters = {"db": client.address.database, "precision": "ms"}
+            client.request("POST", "/write", parameters, body)
+
+    def _post_by_api(self, body: bytes) -> None:
+        from influxdb_client.rest import ApiException
+
+        try:
+            self._write_api().write(bucket=self._client.address.database, record=body, write_precision="ms")
+        except ApiException as error:
+            content = error.body or b""
+            raise_for_status(error.status or 500, content, error.headers or {})
+            raise Unreachable(f"InfluxDB answers {message_of(content)}") from None
+        except urllib3.exceptions.HTTPError as error:
+            raise Unreachable(f"{self._client.address} cannot be reached: {type(error).__name__}") from None
+
+    def _write_api(self) -> Any:
+        if self._api is None:
+            from influxdb_client.client.influxdb_client import InfluxDBClient
+            from influxdb_client.client.write_api import SYNCHRONOUS
+
+            who = self._client.credentials
+            token = who.token or (f"{who.user}:{who.password}" if who.user else "")
+            client = InfluxDBClient(
+                url=self._client.address.url, token=token, org=who.organization or "-",
+                timeout=int(self._timeout_s * 1000), retries=False, debug=False,
+            )  # fmt: skip
+            self._api = client.write_api(write_options=SYNCHRONOUS)
+        return self._api
+
+
+def _batches(text: pa.StringArray) -> Iterator[tuple[int, int]]:
+    """The first and the behind-last line of each batch."""
+    offsets = _offsets(text)
+    start = 0
+    while start < len(text):
+        end = max(int(np.searchsorted(offsets, offsets[start] + _BATCH_BYTES)) - 1, start + 1)
+        yield start, min(end, len(text))
+        start = end
+
+
+def _body(text: pa.StringArray, start: int, end: int) -> bytes:
+    offsets = _offsets(text)
+    return bytes(memoryview(text.buffers()[2])[offsets[start] : offsets[end]])
+
+
+def _offsets(text: pa.StringArray) -> npt.NDArray[np.int32]:
+    return np.frombuffer(text.buffers()[1], np.int32)[text.offset : text.offset + len(text) + 1]
