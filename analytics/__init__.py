@@ -20,14 +20,16 @@ if TYPE_CHECKING:
     from analytics.connecting import connect
     from analytics.forecasting import forecast
     from analytics.resampling import resample
+    from analytics.right_sizing import right_size
 
-__all__ = ["anomalies", "connect", "forecast", "resample"]
+__all__ = ["anomalies", "connect", "forecast", "resample", "right_size"]
 
 _HOMES = {
     "anomalies": "analytics.anomalies",
     "connect": "analytics.connecting",
     "forecast": "analytics.forecasting",
     "resample": "analytics.resampling",
+    "right_size": "analytics.right_sizing",
 }
 """The module of each public function."""
 
