@@ -17,19 +17,46 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from analytics.anomalies import anomalies
+    from analytics.clusters import cluster_profiles
+    from analytics.comparison import compare
     from analytics.connecting import connect
+    from analytics.core_balance import core_imbalance
     from analytics.forecasting import forecast
+    from analytics.load_duration import load_duration_curve
     from analytics.resampling import resample
     from analytics.right_sizing import right_size
+    from analytics.thresholds import saturation
+    from analytics.trends import fleet_trend
+    from analytics.week_profiles import hour_of_week_profile
 
-__all__ = ["anomalies", "connect", "forecast", "resample", "right_size"]
+__all__ = [
+    "anomalies",
+    "cluster_profiles",
+    "compare",
+    "connect",
+    "core_imbalance",
+    "fleet_trend",
+    "forecast",
+    "hour_of_week_profile",
+    "load_duration_curve",
+    "resample",
+    "right_size",
+    "saturation",
+]
 
 _HOMES = {
     "anomalies": "analytics.anomalies",
+    "cluster_profiles": "analytics.clusters",
+    "compare": "analytics.comparison",
     "connect": "analytics.connecting",
+    "core_imbalance": "analytics.core_balance",
+    "fleet_trend": "analytics.trends",
     "forecast": "analytics.forecasting",
+    "hour_of_week_profile": "analytics.week_profiles",
+    "load_duration_curve": "analytics.load_duration",
     "resample": "analytics.resampling",
     "right_size": "analytics.right_sizing",
+    "saturation": "analytics.thresholds",
 }
 """The module of each public function."""
 

@@ -34,12 +34,22 @@ from analytics.windows.packing import pack, unpack
 from contract.histogram import LINEAR, Bins
 from contract.metrics import NAMES
 
-__all__ = ["HISTOGRAM", "NUMBERS", "FrameError", "bins_of", "frame_of_values", "from_frame", "packed", "to_frame"]
+__all__ = [
+    "HISTOGRAM",
+    "LABELS",
+    "NUMBERS",
+    "FrameError",
+    "bins_of",
+    "frame_of_values",
+    "from_frame",
+    "packed",
+    "to_frame",
+]
 
 HISTOGRAM: Final = pd.ArrowDtype(pa.large_binary())
 """The dtype of the column `histogram`; `large` so that a column may exceed 2 GiB."""
 
-_LABELS: Final = ("user", "core")
+LABELS: Final = ("user", "core")
 NUMBERS: Final = {
     "count": "count",
     "mean": "mean",
@@ -160,7 +170,7 @@ def _series(frame: pd.DataFrame) -> tuple[npt.NDArray[np.int64], pd.DataFrame]:
     """The number of each row's series, and the labels of each series."""
     number = np.zeros(len(frame), np.int64)
     labels: dict[str, Any] = {}
-    for name in _LABELS:
+    for name in LABELS:
         if name in frame:
             codes, labels[name] = _ranked(frame[name])
             number = number * (len(labels[name]) + 1) + codes
