@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,21 +19,29 @@ from service.audit import Audit
 from service.control import Control
 from service.ingest import Ingest
 from service.journal import Journal
+from service.notifications.queue import Queue
+from service.notifications.sender import Sender
 from service.problems import serialize, unexpected
 from service.resources.agent_commands import OneAgentsCommands, OneCommand
 from service.resources.agent_settings import OneAgentsSettings
 from service.resources.agent_state import OneAgentsState
 from service.resources.agents import AgentList, OneAgent
+from service.resources.alerts import Alerts
 from service.resources.audit import AuditTrail
 from service.resources.fleet import Fleet
 from service.resources.health import Health, Ready
 from service.resources.history import History
 from service.resources.metrics import Metrics
+from service.resources.notifications import Notifications, Redelivery
 from service.resources.prometheus import Prometheus
+from service.resources.rules import OneRule, Rules
 from service.resources.settings import FleetSettings
+from service.resources.silences import OneSilence, Silences
 from service.resources.stream import Stream
 from service.resources.users import Users
 from service.resources.windows import FleetWindows, Sending, UserWindows
+from service.rules.runner import Runner
+from service.rules.shelf import Shelf
 from service.settings import ServiceSettings
 from service.slashes import Slashes
 from service.stores.base import Store
@@ -63,14 +72,25 @@ class Service:
             _log.info("%d reports replayed from the journal", replayed)
         live_bytes = min(max(settings.stream_keep, _LEAST_LIVE_BYTES), _MOST_LIVE_BYTES)
         self.hub = Hub(self.journal, settings.stream_consumers, live_bytes)
-        self.ingest = Ingest(self.journal, self.store, self.hub.publish)
+        self.ingest = Ingest(self.journal, self.store, self._publish)
         self.control = Control(folder / "control.db")
         self.audit = Audit(self.control)
+        self.shelf = Shelf(self.control, self.audit)
+        self.queue = Queue(self.control)
+        self.rules = Runner(self.journal, self.shelf, self.queue, settings.rules)
+        self.sender = Sender(self.queue, lambda: self.rules.targets, private=settings.notify_private)
         self.steering = Steering(self.control, self.audit, settings.agent_streams)
         self.upkeep = Upkeep(self.journal, self.store, settings.flush_interval)
 
+    def _publish(self, last: int, texts: Sequence[bytes], reports: Sequence[Report]) -> None:
+        """Hand on the reports of one commit."""
+        self.rules.publish(last, reports)
+        self.hub.publish(last, texts, reports)
+
     def open(self) -> None:
         """Start the work in the background; called on the event loop."""
+        self.rules.start()
+        self.sender.start()
         self.upkeep.start()
         self.steering.start()
 
@@ -83,6 +103,8 @@ class Service:
         """Put everything on the store's disk and let go of the files."""
         self.hub.end()
         self.ingest.close()
+        self.rules.stop()
+        self.sender.stop()
         self.upkeep.stop()
         self.store.close()
         # In this order: the file that is written to is pruned only once it is closed.
@@ -153,6 +175,13 @@ def create_app(settings: ServiceSettings) -> Application:
     app.add_sink(Slashes(router), "/api/v1/agents/")
     app.add_route("/api/v1/commands/{command_id}", OneCommand(steering))
     app.add_route("/api/v1/settings", FleetSettings(steering))
+    app.add_route("/api/v1/rules", Rules(service.shelf, service.rules))
+    app.add_route("/api/v1/rules/{name}", OneRule(service.shelf, service.rules))
+    app.add_route("/api/v1/alerts", Alerts(service.shelf, service.rules))
+    app.add_route("/api/v1/silences", Silences(service.shelf))
+    app.add_route("/api/v1/silences/{silence_id}", OneSilence(service.shelf))
+    app.add_route("/api/v1/notifications", Notifications(service.queue))
+    app.add_route("/api/v1/notifications/{message_id}/redeliver", Redelivery(service.queue))
     app.add_route("/api/v1/audit", AuditTrail(service.audit))
     app.add_route("/healthz", Health())
     app.add_route("/readyz", Ready(service))

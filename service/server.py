@@ -1,5 +1,6 @@
 """The server: gunicorn with one uvicorn worker, which owns the store."""
 
+import asyncio
 import ctypes
 import gc
 import ipaddress
@@ -17,6 +18,7 @@ from uvicorn.server import Server
 from uvicorn_worker import UvicornWorker
 
 from service.app import Application, create_app
+from service.rules.files import RuleFileError
 from service.settings import ServiceSettings
 from service.stores.base import StoreError
 
@@ -44,6 +46,14 @@ class _Uvicorn(Server):
         await super().shutdown(sockets)
 
 
+class _Arbiter(Arbiter):
+    """SIGHUP makes the worker read its rules again, instead of starting a second worker beside it."""
+
+    def handle_hup(self) -> None:
+        """Hand it on."""
+        self.kill_workers(signal.SIGHUP)
+
+
 class Worker(UvicornWorker):
     """uvicorn on uvloop and httptools, without a log line a request."""
 
@@ -64,6 +74,7 @@ class Worker(UvicornWorker):
         self.config.app = self.wsgi
         server = _Uvicorn(self.config)
         self._install_sigquit_handler()
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self.wsgi.service.rules.reload)
         await server.serve(sockets=self.sockets)
         if not server.started:
             sys.exit(Arbiter.WORKER_BOOT_ERROR)
@@ -95,10 +106,14 @@ class _Server(BaseApplication):
         }.items():
             self.cfg.set(name, value)
 
+    def run(self) -> None:
+        """Run until a signal ends it."""
+        _Arbiter(self).run()
+
     def load(self) -> Application:
         try:
             app = create_app(self._settings)
-        except (StoreError, OSError) as error:
+        except (StoreError, RuleFileError, OSError) as error:
             print(f"loadlens-service: error: {error}", file=sys.stderr, flush=True)
             sys.exit(Arbiter.APP_LOAD_ERROR)
         # What lives as long as the process need not be looked at again; most garbage here is freed by counting.

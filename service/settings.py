@@ -1,6 +1,7 @@
 """The service's settings: they come in once, here, and nothing below reads the environment."""
 
 import itertools
+from pathlib import Path
 from typing import Annotated, Literal
 
 from msgspec import Meta
@@ -84,6 +85,14 @@ class ServiceSettings(Settings, frozen=True, kw_only=True):
         Meta(ge=0, le=10_000, description="Most consumers of the live stream; others get 503.",
              extra={"metavar": "NUMBER"}),
     ] = 1200  # fmt: skip
+    rules: Annotated[
+        Path | None,
+        Meta(
+            description="Rules and targets: a TOML or YAML file, or a folder of them; read again when it changes.",
+            extra={"metavar": "PATH"},
+        ),
+    ] = None
+    notify_private: Annotated[bool, Meta(description="Let notifications go to private and loopback addresses.")] = False
     flush_interval: Annotated[
         float,
         Meta(ge=0.1, le=3600, description="Most seconds that reports stay in memory and journal only.",

@@ -40,7 +40,7 @@ class _Numbers:
         """The families, with their values now."""
         service = self._service
         ingest, journal, store, upkeep = service.ingest, service.journal, service.store, service.upkeep
-        hub = service.hub
+        hub, rules, sender = service.hub, service.rules, service.sender
         for name, text, value in (
             ("loadlens_reports_accepted", "Reports acknowledged and kept.", ingest.accepted),
             ("loadlens_reports_duplicate", "Reports acknowledged that were known already.", ingest.duplicates),
@@ -49,6 +49,15 @@ class _Numbers:
             ("loadlens_store_flushes", "Flushes of the store.", upkeep.flushes),
             ("loadlens_store_flush_failures", "Flushes that failed and are tried again.", upkeep.failures),
             ("loadlens_store_flush_seconds", "Time spent in flushes.", upkeep.flush_seconds),
+            ("loadlens_rules_evaluated", "Reports that rules have looked at.", rules.evaluated),
+            ("loadlens_rules_seconds", "Time spent in looking.", rules.seconds),
+            ("loadlens_rules_skipped", "Reports that rules came too late for.", rules.skipped),
+            ("loadlens_rules_transitions", "Alarms that began to fire, or were resolved.", rules.transitions),
+            ("loadlens_rules_late", "Windows that came too late to matter.", rules.count("late")),
+            ("loadlens_rules_refused", "Reports of users that are too many for a rule.", rules.count("refused")),
+            ("loadlens_notifications_delivered", "Notifications delivered.", sender.delivered),
+            ("loadlens_notifications_failures", "Attempts that failed.", sender.failures),
+            ("loadlens_notifications_given_up", "Notifications given up.", sender.given_up),
             ("loadlens_stream_encoded", "Events encoded for the live stream.", hub.encoded),
             ("loadlens_stream_delivered", "Events handed to consumers.", hub.delivered),
             ("loadlens_stream_missed", "Reports that consumers came too late for.", hub.missed),
@@ -59,6 +68,10 @@ class _Numbers:
             ("loadlens_reports_waiting", "Reports that wait for a commit.", ingest.waiting),
             ("loadlens_journal_bytes", "Bytes of reports in the journal that wait for the store.", journal.size),
             ("loadlens_journal_kept_bytes", "Bytes of flushed reports kept for the live stream.", journal.kept),
+            ("loadlens_rules", "Rules in force.", len(rules.engine.evaluations)),
+            ("loadlens_rules_alarms", "Alarms that rules keep.", rules.alarms),
+            ("loadlens_rules_behind", "Reports acknowledged that rules have not looked at.", rules.behind),
+            ("loadlens_notifications_waiting", "Notifications that gather or wait.", service.queue.waiting),
             ("loadlens_stream_consumers", "Consumers that follow the live stream.", hub.consumers),
             ("loadlens_stream_waiting_bytes", "Encoded events held for consumers.", hub.live_bytes),
             ("loadlens_journal_limit_bytes", "Bytes at which the journal takes no more.", journal.limit_bytes),

@@ -31,7 +31,10 @@ class Sender:
 
     def run(self) -> None:
         share = REPORTS // SENDERS
-        client = httpx.Client(trust_env=False, timeout=30)
+        with httpx.Client(trust_env=False, timeout=30) as client:
+            self.send(client, share)
+
+    def send(self, client: httpx.Client, share: int) -> None:
         while self.acknowledged < share:
             bodies = [
                 msgspec.json.encode(small(f"user-{self.number}", END_MS + number))

@@ -1,0 +1,1 @@
+"""Notifications: what rules have found, said to those who want to know, until they have it."""

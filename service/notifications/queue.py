@@ -1,0 +1,203 @@
+"""The queue of notifications: tables of the control database, so that none is lost and each keeps its id."""
+
+import secrets
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import msgspec
+
+from contract.timestamps import format_instant
+from service.control import Control
+from service.rules.model import Rule
+
+__all__ = ["STATES", "Message", "Queue"]
+
+_STEPS = [
+    """
+    CREATE TABLE notify_message (
+        id TEXT PRIMARY KEY, rule TEXT NOT NULL, target TEXT NOT NULL, state TEXT NOT NULL, created_ms INTEGER NOT NULL,
+        due_ms INTEGER NOT NULL, attempts INTEGER NOT NULL, alerts TEXT NOT NULL, about TEXT NOT NULL,
+        error TEXT NOT NULL
+    ) STRICT;
+    CREATE INDEX notify_message_by_state ON notify_message (state, due_ms);
+    """,
+]
+STATES = ("gathering", "waiting", "delivered", "dead")
+_MOST_WAITING = 10_000
+_MOST_KEPT = 1000
+"""Delivered ones, and dead ones, that can be looked at."""
+_MOST_ALERTS = 1000
+"""In one message; further ones begin another."""
+_COLUMNS = "id, rule, target, state, created_ms, due_ms, attempts, alerts, about, error"
+
+
+class Message(NamedTuple):
+    """One notification to one target."""
+
+    id: str
+    rule: str
+    target: str
+    state: str
+    created_ms: int
+    due_ms: int
+    attempts: int
+    alerts: str
+    """JSON: what happened; of each user, when its alarm last began to fire, and when it was last resolved."""
+    about: str
+    """JSON: the rule's description and severity."""
+    error: str
+
+    @property
+    def changes(self) -> list[dict[str, Any]]:
+        """What happened, in order."""
+        content: dict[str, dict[str, Any]] = msgspec.json.decode(self.alerts)
+        return list(content.values())
+
+    def body(self) -> str:
+        """The JSON that a webhook gets; the same each time it is tried."""
+        document = {
+            "type": "loadlens.alerts",
+            "timestamp": format_instant(self.created_ms),
+            "data": {"rule": self.rule, **msgspec.json.decode(self.about), "alerts": self.changes},
+        }
+        return msgspec.json.encode(document).decode()
+
+    def text(self) -> tuple[str, str]:
+        """Title and text, for people."""
+        changes = self.changes
+        firing = sum(change["state"] == "firing" for change in changes)
+        about = msgspec.json.decode(self.about)
+        title = f"[{about['severity']}] {self.rule}: {firing} firing, {len(changes) - firing} resolved"
+        lines = [f"{change['user'] or 'the fleet'}: {change['state']} at {change['at']}" for change in changes]
+        return title, "\n".join(([about["description"]] if about["description"] else []) + lines)
+
+
+class Queue:
+    """Messages that gather, wait, were delivered or are given up."""
+
+    def __init__(self, control: Control) -> None:
+        self._control = control
+        control.migrate("notify", _STEPS)
+
+    def add(self, rule: Rule, change: Mapping[str, Any], now_ms: int) -> None:
+        """Tell a rule's targets of a change, with others of the next `group` together."""
+        with self._control.transaction() as db:
+            for target in rule.targets:
+                row = db.execute(
+                    "SELECT id, alerts FROM notify_message WHERE state = 'gathering' AND rule = ? AND target = ?",
+                    (rule.name, target),
+                ).fetchone()
+                gathered: dict[str, Any] = msgspec.json.decode(row[1]) if row else {}
+                if row and len(gathered) < _MOST_ALERTS:
+                    # What a user's alarm did last comes last.
+                    gathered.pop(_key(change), None)
+                    gathered[_key(change)] = change
+                    text = msgspec.json.encode(gathered).decode()
+                    db.execute("UPDATE notify_message SET alerts = ? WHERE id = ?", (text, row[0]))
+                else:
+                    if row:
+                        db.execute("UPDATE notify_message SET state = 'waiting' WHERE id = ?", (row[0],))
+                    self._begin(db, rule, target, change, now_ms)
+
+    def _begin(self, db: Any, rule: Rule, target: str, change: Mapping[str, Any], now_ms: int) -> None:
+        (waiting,) = db.execute(
+            "SELECT count(*) FROM notify_message WHERE state IN ('gathering', 'waiting')"
+        ).fetchone()
+        is_full = waiting >= _MOST_WAITING
+        about = {"severity": rule.severity, "description": rule.description}
+        message = Message(
+            id=f"msg_{secrets.token_hex(16)}",
+            rule=rule.name,
+            target=target,
+            state="dead" if is_full else "gathering",
+            created_ms=now_ms,
+            due_ms=now_ms + rule.group_ms,
+            attempts=0,
+            alerts=msgspec.json.encode({_key(change): change}).decode(),
+            about=msgspec.json.encode(about).decode(),
+            error=f"{waiting} others waited already" if is_full else "",
+        )
+        db.execute("INSERT INTO notify_message VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", message)
+        if is_full:
+            self._trim(db, "dead")
+
+    def due(self, now_ms: int, busy: set[str]) -> list[Message]:
+        """The oldest message that is due of each target that is not busy; it gathers no more."""
+        with self._control.transaction() as db:
+            db.execute(
+                "UPDATE notify_message SET state = 'waiting' WHERE state = 'gathering' AND due_ms <= ?", (now_ms,)
+            )
+            rows = db.execute(
+                f"SELECT {_COLUMNS}, min(due_ms) FROM notify_message"
+                " WHERE state = 'waiting' AND due_ms <= ? GROUP BY target",
+                (now_ms,),
+            ).fetchall()
+        return [message for row in rows if (message := Message(*row[:-1])).target not in busy]
+
+    def has_due(self, now_ms: int) -> bool:
+        """Whether something is due."""
+        return bool(
+            self._control.read(
+                "SELECT 1 FROM notify_message WHERE state IN ('gathering', 'waiting') AND due_ms <= ? LIMIT 1",
+                (now_ms,),
+            )
+        )
+
+    def finish(self, message: Message, state: str, error: str = "") -> None:
+        """Note that a message was delivered, or is given up."""
+        with self._control.transaction() as db:
+            db.execute(
+                "UPDATE notify_message SET state = ?, attempts = attempts + 1, error = ? WHERE id = ?",
+                (state, error, message.id),
+            )
+            self._trim(db, state)
+
+    def postpone(self, message: Message, due_ms: int, error: str) -> None:
+        """Note that a message is to be tried again."""
+        with self._control.transaction() as db:
+            db.execute(
+                "UPDATE notify_message SET attempts = attempts + 1, due_ms = ?, error = ? WHERE id = ?",
+                (due_ms, error, message.id),
+            )
+
+    def redeliver(self, identity: str, now_ms: int) -> bool:
+        """Try a message again that was given up or delivered; False where there is none. Its id stays."""
+        with self._control.transaction() as db:
+            return (
+                db.execute(
+                    "UPDATE notify_message SET state = 'waiting', attempts = 0, due_ms = ?"
+                    " WHERE id = ? AND state IN ('dead', 'delivered')",
+                    (now_ms, identity),
+                ).rowcount
+                > 0
+            )
+
+    def messages(self, state: str | None, limit: int) -> list[Message]:
+        """Messages, newest first."""
+        rows = self._control.read(
+            f"SELECT {_COLUMNS} FROM notify_message WHERE ? IS NULL OR state = ? ORDER BY created_ms DESC, id LIMIT ?",
+            (state, state, limit),
+        )
+        return [Message(*row) for row in rows]
+
+    @property
+    def waiting(self) -> int:
+        """How many messages gather or wait."""
+        counts = self.counts()
+        return counts["gathering"] + counts["waiting"]
+
+    def counts(self) -> dict[str, int]:
+        """How many messages are in each state."""
+        rows = self._control.read("SELECT state, count(*) FROM notify_message GROUP BY state")
+        return dict.fromkeys(STATES, 0) | {str(state): int(count) for state, count in rows}
+
+    def _trim(self, db: Any, state: str) -> None:
+        db.execute(
+            "DELETE FROM notify_message WHERE state = ? AND id NOT IN"
+            " (SELECT id FROM notify_message WHERE state = ? ORDER BY created_ms DESC LIMIT ?)",
+            (state, state, _MOST_KEPT),
+        )
+
+
+def _key(change: Mapping[str, Any]) -> str:
+    return f"{change['state']} {change['user']}"

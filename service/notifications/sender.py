@@ -1,0 +1,113 @@
+"""Delivers what the queue has: each target in its order, tried again for a day, then given up."""
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+
+from service.notifications.channels import tell
+from service.notifications.queue import Message, Queue
+from service.notifications.targets import Target
+from service.notifications.webhooks import Refused, post
+
+__all__ = ["Sender"]
+
+_log = logging.getLogger("loadlens.service")
+_LOOK_EVERY_S = 0.2
+_FIRST_MS, _LONGEST_MS = 1000, 3_600_000
+_MOST_ATTEMPTS = 34
+"""With pauses that double up to an hour: about a day."""
+_WORKERS = 4
+
+
+class Sender:
+    """A thread that looks what is due, and some that deliver: one message of a target at a time."""
+
+    def __init__(self, queue: Queue, targets: Callable[[], Mapping[str, Target]], *, private: bool) -> None:
+        self._queue = queue
+        self._targets = targets
+        self._private = private
+        self._busy: set[str] = set()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="notify", daemon=True)
+        self._pool = ThreadPoolExecutor(_WORKERS, "notify")
+        for name in ("httpx", "httpcore"):
+            # They log whole addresses, and these are secrets.
+            logging.getLogger(name).setLevel(logging.WARNING)
+        # A connection is never used again: it was made for one host, whatever address others share with it.
+        self._client = httpx.Client(trust_env=False, limits=httpx.Limits(max_keepalive_connections=0))
+        self.delivered = 0
+        self.failures = 0
+        self.given_up = 0
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End; what is under way is waited for."""
+        self._stopping.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        self._pool.shutdown()
+        self._client.close()
+
+    def _run(self) -> None:
+        while not self._stopping.wait(_LOOK_EVERY_S):
+            try:
+                now_ms = _now_ms()
+                if not self._queue.has_due(now_ms):
+                    continue
+                for message in self._queue.due(now_ms, self._busy):
+                    self._busy.add(message.target)
+                    self._pool.submit(self._deliver, message)
+            except Exception:  # noqa: BLE001 - it must go on
+                _log.exception("notifications cannot be read; trying again")
+                self._stopping.wait(5.0)
+
+    def _deliver(self, message: Message) -> None:
+        try:
+            self._try(message)
+        except Exception:  # noqa: BLE001 - it must go on
+            _log.exception("notification %s failed; trying again", message.id)
+        finally:
+            self._busy.discard(message.target)
+
+    def _try(self, message: Message) -> None:
+        target = self._targets().get(message.target)
+        try:
+            if target is None:
+                raise Refused(f"target {message.target} is not known any more", for_good=True)
+            if target.is_webhook:
+                post(self._client, target, message.id, message.body(), private=self._private)
+            else:
+                tell(target, *message.text(), private=self._private)
+        except Refused as error:
+            self._fail(message, error)
+        else:
+            self.delivered += 1
+            self._queue.finish(message, "delivered")
+
+    def _fail(self, message: Message, error: Refused) -> None:
+        self.failures += 1
+        now_ms = _now_ms()
+        if error.for_good or message.attempts + 1 >= _MOST_ATTEMPTS:
+            self.given_up += 1
+            _log.error("notification %s to %s is given up: %s", message.id, message.target, error)
+            self._queue.finish(message, "dead", str(error))
+            return
+        pause_ms = min(_FIRST_MS << min(message.attempts, 20), _LONGEST_MS) * random.uniform(0.5, 1.0)  # noqa: S311
+        due_ms = now_ms + round(max(pause_ms, error.wait_s * 1000))
+        _log.warning(
+            "notification %s to %s failed: %s; trying again in %.0f s",
+            message.id, message.target, error, (due_ms - now_ms) / 1000,
+        )  # fmt: skip
+        self._queue.postpone(message, due_ms, str(error))
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

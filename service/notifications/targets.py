@@ -1,0 +1,126 @@
+"""Where notifications go: webhooks, and everything that apprise knows. Addresses and keys are secrets."""
+
+import base64
+import binascii
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+import msgspec
+from msgspec import Meta, Struct
+
+from contract.problems import Problem, problem_of
+
+__all__ = ["InvalidTarget", "Target", "parse_target"]
+
+_LONGEST_SECRET = 4096
+
+
+class InvalidTarget(ValueError):
+    """A target that cannot be used, with what is wrong; the message holds no secret."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(f"{problem.pointer}: {problem.detail}")
+        self.problem = problem
+
+
+class Target(Struct, frozen=True, kw_only=True):
+    """A place that is told. What `repr` shows of it is no secret."""
+
+    name: str
+    url: str
+    """Of a webhook, or an apprise URL."""
+    is_webhook: bool
+    key: bytes = b""
+    """What webhooks are signed with."""
+    timeout_s: float = 10.0
+
+    def __repr__(self) -> str:
+        return f"Target({self.name!r}, {self.shown!r})"
+
+    @property
+    def shown(self) -> str:
+        """What may be printed of its address: for a webhook the host, for others the kind."""
+        parts = urlsplit(self.url)
+        return f"{parts.scheme}://{parts.hostname}/..." if self.is_webhook else f"{parts.scheme}://..."
+
+
+class _Written(Struct, frozen=True, forbid_unknown_fields=True):
+    webhook: str | None = None
+    secret: str | None = None
+    apprise: str | None = None
+    timeout: Annotated[float, Meta(ge=0.1, le=60.0)] = 10.0
+
+
+def parse_target(name: str, document: Any, folder: Path) -> Target:
+    """The target of a table in a rules file; texts `env:NAME` and `file:PATH` stand for what is there.
+
+    A relative path is looked for in `folder`. Raises InvalidTarget.
+    """
+    try:
+        written = msgspec.convert(document, _Written)
+    except msgspec.ValidationError as error:
+        raise InvalidTarget(problem_of(error)) from None
+    if (written.webhook is None) == (written.apprise is None):
+        raise InvalidTarget(Problem("/webhook", "one of webhook and apprise is right"))
+    if written.webhook is not None:
+        return _webhook(name, written, folder)
+    url = _looked_up("/apprise", written.apprise or "", folder)
+    if "://" not in url:
+        raise InvalidTarget(Problem("/apprise", "is no URL such as mailto://user:password@example.org"))
+    if written.secret is not None:
+        raise InvalidTarget(Problem("/secret", "is for webhooks; apprise has its secrets in the URL"))
+    return Target(name=name, url=url, is_webhook=False, timeout_s=written.timeout)
+
+
+def _webhook(name: str, written: _Written, folder: Path) -> Target:
+    url = _looked_up("/webhook", written.webhook or "", folder)
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username is not None:
+        raise InvalidTarget(Problem("/webhook", "is no address such as https://example.org/hook, without a password"))
+    if written.secret is None:
+        raise InvalidTarget(Problem("/secret", "is missing; the receiver checks with it who has sent: env:NAME"))
+    return Target(
+        name=name,
+        url=url,
+        is_webhook=True,
+        key=_key(_looked_up("/secret", written.secret, folder)),
+        timeout_s=written.timeout,
+    )
+
+
+def _key(text: str) -> bytes:
+    """The key of a Standard Webhooks secret, `whsec_` and 24 to 64 bytes in base64."""
+    try:
+        key = base64.b64decode(text.removeprefix("whsec_"), validate=True)
+    except binascii.Error:
+        key = b""
+    if not 24 <= len(key) <= 64:
+        raise InvalidTarget(Problem("/secret", "is not whsec_ and 24 to 64 random bytes in base64"))
+    return key
+
+
+def _looked_up(pointer: str, text: str, folder: Path) -> str:
+    looks: dict[str, Callable[[str], str | None]] = {
+        "env:": os.environ.get,
+        "file:": lambda path: _content(folder / path),
+    }
+    for prefix, look in looks.items():
+        if text.startswith(prefix):
+            found = look(text.removeprefix(prefix))
+            if not found:
+                raise InvalidTarget(Problem(pointer, f"{text} is not there, or empty"))
+            return found
+    if pointer == "/secret":
+        raise InvalidTarget(Problem(pointer, "stands in the file itself; env:NAME or file:PATH is right"))
+    return text
+
+
+def _content(path: Path) -> str | None:
+    try:
+        with path.open("rb") as file:
+            return file.read(_LONGEST_SECRET).decode().strip()
+    except (OSError, UnicodeDecodeError):
+        return None
