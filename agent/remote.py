@@ -34,6 +34,9 @@ REMIND_S = 300.0
 FEW_S = 60.0
 """Reports further apart than this are few."""
 
+_PASSING = (429, 500, 502, 503, 504)
+"""Answers that will soon be others."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -202,7 +205,8 @@ class Remote:
             self._connection.close()
         if answer.status != 200:
             _log.debug("the service does not take the agent's state: it answered %d", answer.status)
-            return self._backoff.next_s(max(answer.retry_after_s, ASK_S))
+            least_s = 0.0 if answer.status in _PASSING else ASK_S
+            return self._backoff.next_s(max(answer.retry_after_s, least_s))
         self._backoff.reset()
         del self._outcomes[: len(outcomes)]
         self._owes_state = False

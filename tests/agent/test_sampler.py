@@ -6,6 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from agent.cpu_times import Reading, Times
+from agent.orders import Order, Orders
 from agent.probes.base import QuantitySamples
 from agent.probes.cpu import CpuProbe, CpuSamples
 from agent.probes.periodic import Gauges
@@ -213,3 +214,47 @@ def test_a_cpu_that_cannot_be_sampled_ends_the_sampling() -> None:
 
     with pytest.raises(OSError, match="no /proc"):
         sampled(clock, Broken(clock))
+
+
+def test_another_plan_ends_the_window_at_its_last_sample_and_begins_one_of_its_own() -> None:
+    clock, orders = ScriptedClock(until=10.0), Orders()
+    machine = Machine(clock)
+    windows: list[Window] = []
+    second = Plan(0.2, 10, {"cpu": CpuProbe(machine)}, version="v")
+    given: list[Order] = []
+    clock.at(1.51, lambda: given.append(orders.put(second)))
+    Sampler(Plan(0.05, 100, {"cpu": CpuProbe(machine)}), clock, windows.append, orders).run()
+    first, *rest = windows
+    assert (first.plan.version, first.observations) == ("", 30)
+    assert first.duration_s == pytest.approx(1.5)
+    assert [window.plan.version for window in rest] == ["v"] * len(rest)
+    assert [window.observations for window in rest[:-1]] == [10] * (len(rest) - 1)
+    assert rest[0].duration_s == pytest.approx(2.0)
+    # What lies between the last sample of the one and the begin of the other belongs to neither.
+    assert 0.0 <= rest[0].start_ms - (first.start_ms + first.duration_s * 1000) <= 51.0
+    assert given[0].wait(0.0)
+
+
+def test_a_window_ends_when_it_is_asked_for_and_the_next_goes_on_without_a_gap() -> None:
+    clock, orders = ScriptedClock(until=5.0), Orders()
+    windows: list[Window] = []
+    clock.at(1.01, lambda: orders.put(None) and None)
+    Sampler(Plan(0.05, 1000, {"cpu": CpuProbe(Machine(clock))}), clock, windows.append, orders).run()
+    first, second = windows
+    assert first.observations == 20
+    assert second.start_ms == pytest.approx(first.start_ms + first.duration_s * 1000, abs=1)
+    assert second.observations == pytest.approx(80, abs=1)
+
+
+def test_while_paused_nothing_is_sampled_and_afterwards_a_new_window_begins() -> None:
+    clock, orders = ScriptedClock(until=3 * 3600.0 + 10.0), Orders()
+    windows: list[Window] = []
+    machine = Machine(clock)
+    plan = Plan(0.05, 100, {"cpu": CpuProbe(machine)})
+    clock.at(1.0, lambda: orders.put(Plan(0.05, 100, {"cpu": CpuProbe(machine)}, paused=True)) and None)
+    clock.at(3 * 3600.0, lambda: orders.put(plan) and None)
+    Sampler(plan, clock, windows.append, orders).run()
+    before, *after = windows
+    assert before.observations == 19
+    assert min(window.start_ms for window in after) >= WALL_MS + 3 * 3600 * 1000
+    assert max(window.duration_s for window in windows) <= 5.01
