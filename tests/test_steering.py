@@ -226,16 +226,17 @@ def test_an_agent_is_paused_and_resumed(between: Proxy, client: httpx.Client, tm
 
 
 def test_a_paused_agent_stays_so_over_a_restart(service: RunningService, client: httpx.Client, tmp_path: Path) -> None:
-    seen = ""
-    for _ in range(2):
+    for run in (1, 2):
         with SteeredAgent(service.url, "asleep", tmp_path, client, "--interval", "20ms", "--samples", "10") as agent:
-            agent.wait(lambda shown, seen=seen: shown["last_seen"] > seen, "word from the agent")
-            if not seen:
+            wait_until(lambda run=run: agent.log.count("sampling cpu") == run, "the agent to begin")
+            if run == 1:
+                agent.wait_connected()
                 agent.set(paused=True)
-            shown = agent.wait(lambda shown: shown["in_step"] and shown["reported"]["paused"], "the pause")
-            seen = shown["last_seen"]
+            agent.wait(lambda shown: shown["in_step"] and shown["reported"]["paused"], "the pause")
+            id_ = agent.command("diagnostics")
+            wait_until(lambda id_=id_: agent.outcome(id_)["status"] == "done", "the agent's own word")
+            assert agent.outcome(id_)["document"]["settings"]["in_force"]["paused"] is True
             assert agent.stop() == 0
-    assert shown["reported"]["paused"] is True
 
 
 def test_report_now_ends_the_window_and_loses_no_sample(between: Proxy, client: httpx.Client, tmp_path: Path) -> None:
