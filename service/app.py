@@ -21,7 +21,7 @@ from service.ingest import Ingest
 from service.journal import Journal
 from service.notifications.queue import Queue
 from service.notifications.sender import Sender
-from service.problems import serialize, unexpected
+from service.problems import serialize, unavailable, unexpected
 from service.resources.agent_commands import OneAgentsCommands, OneCommand
 from service.resources.agent_settings import OneAgentsSettings
 from service.resources.agent_state import OneAgentsState
@@ -44,8 +44,8 @@ from service.rules.runner import Runner
 from service.rules.shelf import Shelf
 from service.settings import ServiceSettings
 from service.slashes import Slashes
-from service.stores.base import Store
-from service.stores.embedded.store import EmbeddedStore
+from service.stores.base import Store, StoreUnavailable
+from service.stores.opening import open_store
 from service.stream.hub import Hub
 from service.upkeep import Upkeep
 
@@ -63,8 +63,9 @@ class Service:
     def __init__(self, settings: ServiceSettings) -> None:
         folder = Path(settings.data_dir)
         folder.mkdir(parents=True, exist_ok=True)
-        self.store: Store = EmbeddedStore(folder, settings.store_memory, settings.retention())
-        self.journal = Journal(folder / "journal", settings.journal_bytes, settings.stream_keep)
+        self.store, home = open_store(settings)
+        _log.info("windows are kept in %s", self.store.description)
+        self.journal = Journal(home / "journal", settings.journal_bytes, settings.stream_keep)
         self.journal.advance_to(self.store.flushed)
         self.journal.prune(self.store.flushed)
         replayed = replay(self.journal, self.store)
@@ -80,7 +81,7 @@ class Service:
         self.rules = Runner(self.journal, self.shelf, self.queue, settings.rules)
         self.sender = Sender(self.queue, lambda: self.rules.targets, private=settings.notify_private)
         self.steering = Steering(self.control, self.audit, settings.agent_streams)
-        self.upkeep = Upkeep(self.journal, self.store, settings.flush_interval)
+        self.upkeep = Upkeep(self.journal, self.store, settings.flush_seconds)
 
     def _publish(self, last: int, texts: Sequence[bytes], reports: Sequence[Report]) -> None:
         """Hand on the reports of one commit."""
@@ -158,6 +159,7 @@ def create_app(settings: ServiceSettings) -> Application:
     app.service = service
     app.set_error_serializer(serialize)
     app.add_error_handler(Exception, unexpected)
+    app.add_error_handler(StoreUnavailable, unavailable)
     store, steering = service.store, service.steering
     app.add_route("/api/v1/metrics", Metrics(service.ingest, store, steering))
     app.add_route("/api/v1/metrics/{metric}/byUser/{user_id:path}", History(store))

@@ -13,7 +13,7 @@ import msgspec
 from contract.metrics import Metric
 from contract.report import Report, encode
 from service.journal import Journal, JournalFull
-from service.stores.base import Key, Store
+from service.stores.base import Key, Store, StoreUnavailable
 
 __all__ = ["Ingest", "Receipt", "Unavailable"]
 
@@ -108,7 +108,10 @@ class Ingest:
             return await self._take_unknown(bodies, reports)
 
     async def _take_unknown(self, bodies: Sequence[bytes], reports: Sequence[Report]) -> Receipt:
-        known = await self._store.known({key for report in reports for key in _keys(report)})
+        try:
+            known = await self._store.known({key for report in reports for key in _keys(report)})
+        except StoreUnavailable as error:
+            raise Unavailable(f"whether late reports are known cannot be told now: {error}") from None
         fresh_bodies: list[bytes] = []
         fresh_reports: list[Report] = []
         for body, report in zip(bodies, reports, strict=True):

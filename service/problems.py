@@ -1,5 +1,6 @@
 """Errors as answers: `application/problem+json` (RFC 9457), made in one place."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,8 +9,12 @@ import falcon.asgi
 import msgspec
 
 from contract.problems import Problem
+from service.stores.base import StoreUnavailable
 
-__all__ = ["ProblemError", "invalid", "serialize", "unexpected"]
+__all__ = ["ProblemError", "invalid", "serialize", "unavailable", "unexpected"]
+
+
+_RETRY_S = 5
 
 
 class ProblemError(falcon.HTTPError):
@@ -68,3 +73,11 @@ async def unexpected(req: falcon.asgi.Request, resp: falcon.asgi.Response, error
 
     logging.getLogger("loadlens.service").error("%s %s failed", req.method, req.path, exc_info=error)
     raise falcon.HTTPInternalServerError(description="The service failed here; its log says why.")
+
+
+async def unavailable(
+    req: falcon.asgi.Request, resp: falcon.asgi.Response, error: StoreUnavailable, params: Any
+) -> None:
+    """503 for a store that is away: what was asked may be asked again."""
+    headers = {"Retry-After": str(max(math.ceil(error.retry_after_s or 0), _RETRY_S))}
+    raise ProblemError(falcon.HTTP_503, str(error), headers=headers)

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
+from analytics.influx.address import Address, is_influx
 from contract.durations import parse_duration
 from contract.settings import Settings
 
@@ -33,10 +34,24 @@ class ServiceSettings(Settings, frozen=True, kw_only=True):
     store: Annotated[
         str,
         Meta(
-            description="Where windows are kept: `embedded` (DuckDB and Parquet in the data directory).",
-            extra={"metavar": "STORE"},
+            description="Where windows are kept: `embedded` (DuckDB and Parquet in the data directory), or InfluxDB.",
+            extra={
+                "metavar": "STORE",
+                "examples": ["influx://localhost:8086/METRICS"],
+                "expected": "embedded, influx://HOST:PORT/DATABASE, or influxs:// for TLS",
+            },
         ),
     ] = "embedded"
+    store_token: Annotated[
+        str, Meta(description="API token of InfluxDB 2 or 3.", extra={"metavar": "TOKEN", "secret": True})
+    ] = ""
+    store_user: Annotated[str, Meta(description="User of InfluxDB 1.", extra={"metavar": "NAME"})] = ""
+    store_password: Annotated[
+        str, Meta(description="Password of that user.", extra={"metavar": "PASSWORD", "secret": True})
+    ] = ""
+    store_org: Annotated[
+        str, Meta(description="Organization of InfluxDB 2, its name or id.", extra={"metavar": "NAME"})
+    ] = ""
     data_dir: Annotated[
         str, Meta(min_length=1, description="Folder for the journal and the embedded store.", extra={"metavar": "DIR"})
     ] = "var/loadlens"
@@ -94,10 +109,10 @@ class ServiceSettings(Settings, frozen=True, kw_only=True):
     ] = None
     notify_private: Annotated[bool, Meta(description="Let notifications go to private and loopback addresses.")] = False
     flush_interval: Annotated[
-        float,
-        Meta(ge=0.1, le=3600, description="Most seconds that reports stay in memory and journal only.",
-             extra={"metavar": "SECONDS"}),
-    ] = 300.0  # fmt: skip
+        Annotated[float, Meta(ge=0.1, le=3600)] | None,
+        Meta(description="Most seconds that reports stay in memory and journal only.",
+             extra={"metavar": "SECONDS", "default": "300, with InfluxDB 10"}),
+    ] = None  # fmt: skip
     store_memory: Annotated[
         str,
         Meta(
@@ -130,8 +145,7 @@ class ServiceSettings(Settings, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         """Raise ValueError for an unknown store, and for times to keep that are no durations or do not fit."""
-        if self.store != "embedded":
-            raise ValueError(f"store: {self.store!r} is not known; embedded is right")
+        self._check_store()
         if self.operator_token and self.operator_token == self.token:
             raise ValueError("operator_token: must differ from token, or it would keep nobody out")
         if self.operator_token and not self.token:
@@ -141,11 +155,34 @@ class ServiceSettings(Settings, frozen=True, kw_only=True):
             if other is not None and (one is None or one > other):
                 raise ValueError(f"{finer} must not be longer than {coarser}: coarser rollups stand in for finer data")
 
+    def _check_store(self) -> None:
+        if self.store == "embedded":
+            given = [name for name in _OF_INFLUX if getattr(self, name)]
+            if given:
+                raise ValueError(f"{given[0]}: goes with an InfluxDB, such as --store influx://localhost:8086/METRICS")
+            return
+        if not is_influx(self.store):
+            raise ValueError("store: not known; embedded or influx://HOST:PORT/DATABASE is right")
+        try:
+            Address.parse(self.store)
+        except ValueError as error:
+            raise ValueError(f"store: {error}") from None
+        if self.store_token and self.store_user:
+            raise ValueError("store_token: does not go with store_user; InfluxDB 1 has users, 2 and 3 have tokens")
+        if bool(self.store_user) != bool(self.store_password):
+            raise ValueError("store_user: goes with store_password")
+
+    @property
+    def flush_seconds(self) -> float:
+        """`flush_interval`, or what is right for the store: dashboards read InfluxDB itself."""
+        return self.flush_interval or (300.0 if self.store == "embedded" else 10.0)
+
     def retention(self) -> tuple[int | None, ...]:
         """How long windows and the rollups of 5 min, 1 h and 1 day are kept, ms; None for ever."""
         return tuple(_kept(name, getattr(self, name)) for name in _KEPT)
 
 
+_OF_INFLUX = ("store_token", "store_user", "store_password", "store_org")
 _KEPT = ("keep_windows", "keep_5m", "keep_1h", "keep_1d")
 
 

@@ -2,21 +2,26 @@
 
 import contextlib
 import logging
+import random
 import threading
 import time
 
 from service.journal import Journal
-from service.stores.base import Store
+from service.stores.base import Store, StoreUnavailable
 
 __all__ = ["Upkeep"]
 
 _log = logging.getLogger("loadlens.service")
 _LOOK_EVERY_S = 0.25
-_RETRY_S = 5.0
+_FIRST_RETRY_S, _LONGEST_RETRY_S = 1.0, 30.0
 
 
 class Upkeep:
-    """One thread that flushes the store when it holds much, or has held it for long."""
+    """One thread that flushes the store when it holds much, or has held it for long.
+
+    Where the store cannot take anything, it is tried again ever more seldom, up to twice a minute. What is not flushed
+    stays in the journal; its limit turns new reports away before memory runs out.
+    """
 
     def __init__(self, journal: Journal, store: Store, flush_interval_s: float) -> None:
         self._journal = journal
@@ -24,6 +29,7 @@ class Upkeep:
         self._interval = flush_interval_s
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="upkeep", daemon=True)
+        self._failed_in_a_row = 0
         self.flushes = 0
         self.failures = 0
         self.flush_seconds = 0.0
@@ -49,25 +55,48 @@ class Upkeep:
         return self._store.full or (journal.size > journal.limit_bytes // 2 and journal.last > self._store.flushed)
 
     def _run(self) -> None:
-        last = time.monotonic()
-        wait = _LOOK_EVERY_S
-        while not self._stopping.wait(wait):
-            wait = _LOOK_EVERY_S
+        last = not_before = time.monotonic()
+        while not self._stopping.wait(_LOOK_EVERY_S):
             self._prepare()
-            if not self._filled() and time.monotonic() - last < self._interval:
+            now = time.monotonic()
+            if now < not_before or (not self._failed_in_a_row and not self._filled() and now - last < self._interval):
                 continue
-            try:
-                started = time.monotonic()
-                self._store.flush()
-                self._journal.prune(self._store.flushed)
-                self.flushes += 1
-                self.flush_seconds += time.monotonic() - started
-                self._store.expire(time.time_ns() // 1_000_000)
-                while self._store.compact() and not self._filled() and not self._stopping.is_set():
-                    pass
-            except Exception:  # noqa: BLE001
-                # What is not flushed stays in the journal; its limit turns new reports away before memory runs out.
-                self.failures += 1
-                _log.exception("the store could not be flushed; trying again in %.0f s", _RETRY_S)
-                wait = _RETRY_S
+            retry_s = self._step()
             last = time.monotonic()
+            not_before = last + retry_s
+
+    def _step(self) -> float:
+        """Flush and tidy up; returns after how many seconds to try again where it failed, else 0."""
+        try:
+            self._flush()
+            self._store.expire(time.time_ns() // 1_000_000)
+            while self._store.compact() and not self._filled() and not self._stopping.is_set():
+                pass
+        except Exception as error:  # noqa: BLE001
+            return self._failed(error)
+        if self._failed_in_a_row:
+            _log.info("the store takes reports again, after %d failures", self._failed_in_a_row)
+        self._failed_in_a_row = 0
+        return 0.0
+
+    def _flush(self) -> None:
+        started = time.monotonic()
+        try:
+            self._store.flush()
+            self.flushes += 1
+        finally:
+            # Also what a flush put on the store's disk before it failed need not be kept.
+            self._journal.prune(self._store.flushed)
+            self.flush_seconds += time.monotonic() - started
+
+    def _failed(self, error: Exception) -> float:
+        self.failures += 1
+        longest = min(_FIRST_RETRY_S * 2**self._failed_in_a_row, _LONGEST_RETRY_S)
+        self._failed_in_a_row += 1
+        retry_s: float = longest * random.uniform(0.5, 1.0)  # noqa: S311 - so that not all services come back at once
+        if isinstance(error, StoreUnavailable):
+            retry_s = max(retry_s, error.retry_after_s or 0.0)
+            _log.warning("the store cannot be used: %s; trying again in %.0f s", error, retry_s)
+        else:
+            _log.error("the store could not be flushed; trying again in %.0f s", retry_s, exc_info=error)
+        return retry_s

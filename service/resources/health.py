@@ -26,10 +26,11 @@ class Ready:
         self._service = service
 
     async def on_get(self, req: Request, resp: Response) -> None:
-        """200, or 503 with the reason."""
-        journal = self._service.journal
+        """200, or 503 with the reason. A store that is away is said, and no reason: the journal takes reports."""
+        journal, store = self._service.journal, self._service.store
+        about = {"store": store.description} | ({"problem": store.problem} if store.problem else {})
         if journal.size >= journal.limit_bytes:
             resp.status = falcon.HTTP_503
-            resp.media = {"status": "full", "detail": "The journal is at its limit; the store is behind."}
+            resp.media = {"status": "full", "detail": "The journal is at its limit; the store is behind."} | about
         else:
-            resp.media = {"status": "ready"}
+            resp.media = {"status": "ready"} | about

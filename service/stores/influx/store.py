@@ -42,7 +42,6 @@ __all__ = ["InfluxStore"]
 _log = logging.getLogger("loadlens.service")
 T = TypeVar("T")
 _DAY_MS = 86_400_000
-_FLUSH_ROWS = 200_000
 _TYPES = {type_name(kind): kind for kind in TYPES}
 
 
@@ -123,7 +122,7 @@ class InfluxStore:
     @property
     def full(self) -> bool:
         """Whether so much is in memory that it should be flushed now."""
-        return self._views.rows >= _FLUSH_ROWS
+        return self._views.full
 
     @property
     def problem(self) -> str | None:
@@ -140,7 +139,7 @@ class InfluxStore:
         """What to watch: names, explanations and values."""
         server = self._client.known_server
         return [
-            ("head_windows", "Windows in memory, not flushed yet.", self._views.all_rows),
+            ("head_windows", "Windows in memory, not flushed yet.", self._views.rows),
             ("series", "Series known.", len(self._index)),
             ("users", "Users known.", len(self._index.users)),
             ("up", "1 where InfluxDB answered when it was last asked.", float(self._problem is None)),
@@ -226,18 +225,17 @@ class InfluxStore:
     def flush(self) -> None:
         """Put everything added so far into InfluxDB. Raises StoreUnavailable where it cannot take it now."""
         with self._flushing:
-            frozen = self._views.freeze()
-            if frozen is None:
-                return
+            through = self._views.last
             try:
                 if self._problem:
                     database.ensure_database(self._client, self._retention.longest_ms)
-                self._write(frozen)
+                    self._problem = None
+                while self.flushed < through and (frozen := self._views.freeze()):
+                    self._write(frozen)
             except InfluxError as error:
                 self._fail(error)
                 after = error.retry_after_s if isinstance(error, Unreachable) else None
                 raise StoreUnavailable(str(error), after) from None
-            self._problem = None
 
     def _write(self, frozen: Frozen) -> None:
         refused = None

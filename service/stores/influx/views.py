@@ -23,6 +23,8 @@ __all__ = ["Frozen", "Publication", "View", "Views"]
 
 T = TypeVar("T")
 _TRIES = 3
+HEAD_ROWS = 200_000
+"""Windows that are flushed together: some 60 MB as text."""
 
 
 class Frozen:
@@ -85,7 +87,8 @@ class Views:
 
     def __init__(self, index: SeriesIndex, after: int) -> None:
         self._index = index
-        self._head = Head(index, after)
+        # Oldest first; the last one grows.
+        self._heads = [Head(index, after)]
         self._frozen: Frozen | None = None
         self._publication: Publication | None = None
         self._version = 0
@@ -97,25 +100,34 @@ class Views:
     def add(self, last: int, reports: Sequence[Report]) -> None:
         """Take reports, the last of them at journal offset `last`."""
         with self._lock:
-            self._head.add(last, reports)
+            if self.full:
+                # However long InfluxDB is away, what is written at once stays small.
+                self._heads.append(Head(self._index, self._heads[-1].last))
+            self._heads[-1].add(last, reports)
+
+    @property
+    def full(self) -> bool:
+        """Whether a flush is worth while."""
+        return self._heads[-1].rows >= HEAD_ROWS
+
+    @property
+    def last(self) -> int:
+        """The journal offset of the newest report."""
+        return self._heads[-1].last
 
     @property
     def rows(self) -> int:
-        """How many windows wait for a flush."""
-        return self._head.rows
-
-    @property
-    def all_rows(self) -> int:
         """How many windows are in memory."""
         with self._lock:
-            return self._head.rows + (self._frozen.rows if self._frozen else 0)
+            return sum(head.rows for head in self._heads) + (self._frozen.rows if self._frozen else 0)
 
     def freeze(self) -> Frozen | None:
-        """What is to be flushed: what was frozen before, else the head; None where there is nothing."""
+        """What is to be flushed: what was frozen before, else the oldest head; None where there is nothing."""
         with self._lock:
-            if self._frozen is None and self._head.rows:
-                self._frozen = Frozen(self._head)
-                self._head = Head(self._index, self._frozen.last)
+            if self._frozen is None and self._heads[0].rows:
+                self._frozen = Frozen(self._heads.pop(0))
+                if not self._heads:
+                    self._heads = [Head(self._index, self._frozen.last)]
             return self._frozen
 
     def publish(self, publication: Publication) -> None:
@@ -133,8 +145,8 @@ class Views:
         """The state now."""
         with self._lock:
             if self._frozen is None or self._publication is not None:
-                return View([self._head], self._publication)
-            return View([self._frozen, self._head], None)
+                return View([*self._heads], self._publication)
+            return View([self._frozen, *self._heads], None)
 
     def consistent(self, read: Callable[[View], T]) -> T:
         """What `read` makes of one state; again where a flush began to write meanwhile, the last try holds it off."""

@@ -1,0 +1,35 @@
+"""Which store the settings name, opened, and where its journal is."""
+
+import hashlib
+import re
+from pathlib import Path
+
+from analytics.influx.address import Address, Credentials
+from service.settings import ServiceSettings
+from service.stores.base import Store
+
+__all__ = ["influx_folder", "open_store"]
+
+
+def open_store(settings: ServiceSettings) -> tuple[Store, Path]:
+    """The store, and the folder of its journal. Raises StoreError where it cannot be used.
+
+    Each store has a journal of its own: offsets of one say nothing of another.
+    """
+    folder = Path(settings.data_dir)
+    if settings.store == "embedded":
+        from service.stores.embedded.store import EmbeddedStore
+
+        return EmbeddedStore(folder, settings.store_memory, settings.retention()), folder
+    from service.stores.influx.store import InfluxStore
+
+    address = Address.parse(settings.store)
+    credentials = Credentials(settings.store_token, settings.store_user, settings.store_password, settings.store_org)
+    home = influx_folder(folder, address)
+    return InfluxStore(address, credentials, home, settings.retention()), home
+
+
+def influx_folder(data_dir: Path, address: Address) -> Path:
+    """Where this machine keeps the journal of an InfluxDB, and what it knows of it."""
+    name = re.sub(r"[^A-Za-z0-9_.-]+", "-", address.database).strip(".-") or "database"
+    return data_dir / "influxdb" / f"{name}-{hashlib.sha256(str(address).encode()).hexdigest()[:12]}"
