@@ -135,7 +135,7 @@ def test_what_was_acknowledged_under_load_is_answered_exactly_once_after_a_stop(
 def test_a_service_that_is_told_to_end_puts_everything_on_the_stores_disk(
     start: StartService, data_dir: Path, end: signal.Signals
 ) -> None:
-    service = start("--flush-interval", "3600")
+    service = start("--flush-interval", "3600", "--stream-keep", "0")
     with service.client() as client:
         post(client, *(small("one", T0 + number * 60_000, number / 100) for number in range(100)))
         answers = {stat: entries(history(client, "one", stat=stat)) for stat in ("mean", "var", "p95", "count")}
