@@ -1,5 +1,6 @@
 """Health checks, the catalogue and the service's own numbers."""
 
+import duckdb
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -23,7 +24,9 @@ def numbers(client: httpx.Client) -> dict[str, float]:
 
 def test_health_and_readiness_are_told(client: httpx.Client) -> None:
     assert (client.get("/healthz").status_code, client.get("/healthz").json()) == (200, {"status": "ok"})
-    assert (client.get("/readyz").status_code, client.get("/readyz").json()) == (200, {"status": "ready"})
+    ready = client.get("/readyz")
+    assert ready.status_code == 200
+    assert ready.json() == {"status": "ready", "store": f"embedded, DuckDB {duckdb.__version__}"}
 
 
 def test_the_catalogue_names_all_that_can_be_asked_for(client: httpx.Client) -> None:
