@@ -1,9 +1,9 @@
 """The streaming detector.
 
-Four quantities of the stream are watched, each against its own extremes (`analytics.anomalies.extremes`):
+Five quantities of the stream are watched, each against its own extremes (`analytics.anomalies.extremes`):
 
 - `value`: how far a point is from the median of the points before it;
-- `level`: the mean of the last window, which a lasting shift moves although no point of it is extreme;
+- `level`: the mean of the last window, and of the last two, which a lasting shift moves although no point is extreme;
 - `spread`: the standard deviation of the last window, which falls when a value sticks and rises when it flutters;
 - `season`: how far the level is from what it was at this time on the days before, where the day explains most of it.
 
@@ -26,6 +26,7 @@ __all__ = ["Detector", "Kind", "Verdict"]
 Kind = Literal["", "value", "level", "spread", "season"]
 
 _VERSION: Final = 1
+_WATCHED: Final = ("value", "level", "trend", "spread", "seasonal")
 _HUGE: Final = 1e300
 """Beyond it a difference of two values is not a number any more; such values count as missing."""
 _RESOLUTION: Final = 1e-3
@@ -57,7 +58,7 @@ class Verdict:
 
 
 class Detector:
-    """Judges a stream point by point. Bounded memory: about 2,500 numbers, whatever the length of the stream.
+    """Judges a stream point by point. Bounded memory: about 3,000 numbers, whatever the length of the stream.
 
     Points come in order of time, at any interval; a gap longer than the last window ends what counts as recent. Raises
     ValueError for a time before the last one. Values that are not finite, or beyond 1e300, count as missing: they get
@@ -68,7 +69,7 @@ class Detector:
         self.tuning = tuning or Tuning()
         self._recent = Recent(self.tuning.window)
         self._season = Season()
-        self._value, self._level, self._spread, self._seasonal = (Extremes(self.tuning) for _ in range(4))
+        self._value, self._level, self._trend, self._spread, self._seasonal = (Extremes(self.tuning) for _ in _WATCHED)
         self._count = 0
         self._records: deque[tuple[int, float]] = deque()
         """Points of the quiet time (number, surprise) that no later one surpasses, strongest first."""
@@ -101,7 +102,7 @@ class Detector:
             "points": list(self._recent.points),
             "times": list(self._recent.times),
             "season": self._season.state(),
-            "extremes": {name: getattr(self, f"_{name}").state() for name in ("value", "level", "spread", "seasonal")},
+            "extremes": {name: getattr(self, f"_{name}").state() for name in _WATCHED},
             "count": self._count,
             "records": [list(record) for record in self._records],
             "last_ms": self._last_ms,
@@ -142,6 +143,8 @@ class Detector:
         if self._recent.full:
             level, spread = self._recent.level_and_spread()
             surprises.append((_met(self._level, level, resolution), "level"))
+            if self._recent.complete:
+                surprises.append((_met(self._trend, self._recent.mean(), resolution), "level"))
             surprises.append((_met(self._spread, spread, resolution), "spread"))
             surprises.append((self._met_season(time_ms, level, resolution), "season"))
         return max(surprises, key=lambda met: met[0])

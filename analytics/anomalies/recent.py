@@ -29,6 +29,11 @@ class Recent:
         """From the first to the last point of the window."""
         return self.times[-1] - self.times[0]
 
+    @property
+    def complete(self) -> bool:
+        """Whether there are two windows."""
+        return len(self.points) == self.points.maxlen
+
     def median(self) -> float:
         """Of all points; NaN without any."""
         count = len(self._ordered)
@@ -39,17 +44,22 @@ class Recent:
 
     def add(self, time_ms: int, value: float) -> None:
         """Take a point; the oldest one goes."""
-        if len(self.points) == self.points.maxlen:
+        if self.complete:
             del self._ordered[bisect_left(self._ordered, self.points[0])]
         self.points.append(value)
         self.times.append(time_ms)
         insort(self._ordered, value)
 
+    def mean(self) -> float:
+        """Of all points."""
+        count = len(self.points)
+        return math.fsum([value / count for value in self.points])
+
     def level_and_spread(self) -> tuple[float, float]:
         """Mean and standard deviation (of the sample) of the window."""
         window = list(self.points)[-self._window :]
         count = len(window)
-        level = math.fsum(value / count for value in window)
+        level = math.fsum([value / count for value in window])
         deviations = [value - level for value in window]
         widest = max(map(abs, deviations))
         if widest == 0:
