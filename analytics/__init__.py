@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from analytics.anomalies import anomalies
+    from analytics.change_points import change_points
     from analytics.clusters import cluster_profiles
     from analytics.comparison import compare
     from analytics.connecting import connect
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "anomalies",
+    "change_points",
     "cluster_profiles",
     "compare",
     "connect",
@@ -46,6 +48,7 @@ __all__ = [
 
 _HOMES = {
     "anomalies": "analytics.anomalies",
+    "change_points": "analytics.change_points",
     "cluster_profiles": "analytics.clusters",
     "compare": "analytics.comparison",
     "connect": "analytics.connecting",
