@@ -17,6 +17,7 @@ _EPILOG = f"""examples:
   {PROGRAM} history 6a:d6:96:d3:45:35 --stat p95 --last 30d --rate 1h
   {PROGRAM} fleet --by user --top 10 --last 7d            the ten busiest machines of the week
   {PROGRAM} fleet --last 30d --rate 1h --out fleet.parquet
+  {PROGRAM} report fleet --out fleet.html                 what changed, who is hot, who is idle, what to do
   {PROGRAM} fleet --windows --by user --last 30d --rate 1h --out fleet.parquet    all statistics of each machine
   {PROGRAM} history web-1 --start 2018-07-12T12:15:00Z --end 2018-07-12T16:15:00Z | cut -d, -f2"""
 
@@ -56,6 +57,7 @@ def _command(name: str, summary: str) -> Command:
 _COMMANDS = {
     "history": _command("history", "one machine's values over time"),
     "fleet": _command("fleet", "the values of all machines together, or of groups of them"),
+    "report": _command("report", "findings, figures and tables in one file"),
     "users": _command("users", "the machines that report"),
     "metrics": _command("metrics", "the metrics that can be asked for"),
 }

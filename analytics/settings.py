@@ -13,7 +13,7 @@ from contract.metrics import NAMES, STATISTICS, Statistic
 from contract.settings import Settings
 from contract.timestamps import format_instant, parse_timestamp
 
-__all__ = ["PROGRAM", "AskSettings", "Form", "RangeSettings"]
+__all__ = ["DURATION", "MOMENT", "PROGRAM", "AskSettings", "Form", "RangeSettings"]
 
 PROGRAM = "loadlens-analytics"
 
@@ -29,12 +29,15 @@ def _duration(most_ms: int) -> Callable[[str], str]:
     return parse
 
 
-_MOMENT = {
+DURATION = {"metavar": "DURATION", "parse": _duration(_MOST_MS)}
+"""How a setting that is a length of time is read."""
+MOMENT = {
     "metavar": "TIME",
     "parse": parse_timestamp,
     "format": format_instant,
     "expected": "ISO 8601 or epoch milliseconds",
 }
+"""How a setting that is a moment is read."""
 
 
 class AskSettings(Settings, frozen=True, kw_only=True):
@@ -86,18 +89,18 @@ class RangeSettings(AskSettings, frozen=True, kw_only=True):
         str | None,
         Meta(
             description="Show the time this long before the end, such as 6h or 30d.",
-            extra={"metavar": "DURATION", "parse": _duration(_MOST_MS), "default": "1d"},
+            extra={**DURATION, "default": "1d"},
         ),
     ] = None
     start: Annotated[
         int | None,
         Meta(
             description="Show windows that end at this moment or later.",
-            extra={**_MOMENT, "default": "a day before the end"},
+            extra={**MOMENT, "default": "a day before the end"},
         ),
     ] = None
     end: Annotated[
-        int | None, Meta(description="Show windows that end before this moment.", extra={**_MOMENT, "default": "now"})
+        int | None, Meta(description="Show windows that end before this moment.", extra={**MOMENT, "default": "now"})
     ] = None
     rate: Annotated[
         str,

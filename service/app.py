@@ -22,6 +22,7 @@ from service.journal import Journal
 from service.notifications.queue import Queue
 from service.notifications.sender import Sender
 from service.problems import serialize, unavailable, unexpected
+from service.reporting.reporter import Reporter
 from service.resources.agent_commands import OneAgentsCommands, OneCommand
 from service.resources.agent_settings import OneAgentsSettings
 from service.resources.agent_state import OneAgentsState
@@ -31,9 +32,11 @@ from service.resources.audit import AuditTrail
 from service.resources.fleet import Fleet
 from service.resources.health import Health, Ready
 from service.resources.history import History
+from service.resources.index import Index
 from service.resources.metrics import Metrics
 from service.resources.notifications import Notifications, Redelivery
 from service.resources.prometheus import Prometheus
+from service.resources.reports import FleetReport, UserReport
 from service.resources.rules import OneRule, Rules
 from service.resources.settings import FleetSettings
 from service.resources.silences import OneSilence, Silences
@@ -81,6 +84,7 @@ class Service:
         self.rules = Runner(self.journal, self.shelf, self.queue, settings.rules)
         self.sender = Sender(self.queue, lambda: self.rules.targets, private=settings.notify_private)
         self.steering = Steering(self.control, self.audit, settings.agent_streams)
+        self.reporter = Reporter()
         self.upkeep = Upkeep(self.journal, self.store, settings.flush_seconds)
 
     def _publish(self, last: int, texts: Sequence[bytes], reports: Sequence[Report]) -> None:
@@ -161,6 +165,9 @@ def create_app(settings: ServiceSettings) -> Application:
     app.add_error_handler(Exception, unexpected)
     app.add_error_handler(StoreUnavailable, unavailable)
     store, steering = service.store, service.steering
+    app.add_route("/", Index(store))
+    app.add_route("/reports/fleet", FleetReport(service.reporter, store))
+    app.add_route("/reports/users/{user_id:path}", UserReport(service.reporter, store))
     app.add_route("/api/v1/metrics", Metrics(service.ingest, store, steering))
     app.add_route("/api/v1/metrics/{metric}/byUser/{user_id:path}", History(store))
     app.add_route("/api/v1/metrics/{metric}/fleet", Fleet(store))

@@ -2,7 +2,12 @@
 
 from urllib.parse import quote
 
-__all__ = ["fleet", "machine", "service"]
+__all__ = ["browser", "fleet", "machine", "service"]
+
+
+def browser(url: str) -> list[str]:
+    """What to open first."""
+    return ["", "  Reports and machines, in a browser", f"    {url}/"]
 
 
 def machine(url: str, user: str | None, *, token: bool = False) -> list[str]:

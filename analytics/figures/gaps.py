@@ -82,13 +82,24 @@ def shorten(figure: go.Figure, index: pd.DatetimeIndex) -> None:
     if sum((last - first for first, last in gaps), pd.Timedelta(0)) < covered / 2:
         return
     cuts = [[_text(first + margin), _text(last - margin)] for first, last in gaps]
-    ticks = [moments[0], *(last for _, last in gaps)][:: 1 + len(gaps) // _MOST_TICKS]
+    ticks = _ticks([moments[0], *(last for _, last in gaps)], [*(first for first, _ in gaps), moments[-1]])
     figure.update_xaxes(
         rangebreaks=[{"bounds": cut} for cut in cuts],
         tickvals=[*map(_text, ticks)],
         ticktext=[*_days(ticks)],
         title_text="time (UTC); gaps without data are shortened",
     )
+
+
+def _ticks(starts: list[pd.Timestamp], ends: list[pd.Timestamp]) -> list[pd.Timestamp]:
+    """Where the data begin behind each gap, and days between as long as there is room."""
+    ticks = starts[:: 1 + len(starts) // _MOST_TICKS]
+    days = sum((end - start for start, end in zip(starts, ends, strict=True)), pd.Timedelta(0)) / pd.Timedelta("1D")
+    stride = pd.Timedelta(days=max(1, math.ceil(days / _MOST_TICKS)))
+    for start, end in zip(starts, ends, strict=True):
+        if len(ticks) < _MOST_TICKS and end - start > 1.5 * stride:
+            ticks += pd.date_range(start, end - stride / 2, freq=stride)[1:].tolist()
+    return sorted(ticks)
 
 
 def _days(moments: list[pd.Timestamp]) -> Iterator[str]:

@@ -1,6 +1,6 @@
 """How load goes over time, and how much of the time it is how high."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -94,17 +94,19 @@ def add_line(
     )  # fmt: skip
 
 
-def load_duration(curves: pd.DataFrame, title: str) -> go.Figure:
+def load_duration(curves: Mapping[str, pd.DataFrame], title: str) -> go.Figure:
     """Load-duration curves: for how much of the time load was at least so high.
 
-    `curves`: index the share of time in [0, 1], ascending; a column of utilizations for each curve, descending.
+    `curves`: by name, each with the columns `load` (utilizations, ascending) and `share` (of the time at or above it),
+    both shares, as `analytics.load_duration_curve` answers them.
     """
     figure = blank(title, x="share of the time (%)", y=UTILIZATION)
-    for colour, column in zip(SEQUENCE * 4, curves, strict=False):
+    for colour, (name, curve) in zip(SEQUENCE * 4, curves.items(), strict=False):
         figure.add_scatter(
-            x=curves.index.to_numpy(float), y=curves[column].round(5).to_numpy(), mode="lines", name=label(str(column)),
+            x=curve["share"].round(5).to_numpy(), y=curve["load"].round(5).to_numpy(), mode="lines", name=label(name),
             line={"color": colour, "width": 2},
         )  # fmt: skip
-    as_shares(figure, curves, [*map(str, curves)])
+    reached = pd.concat([curve[curve["share"] > 0] for curve in curves.values()])
+    as_shares(figure, reached, ["load"])
     figure.update_xaxes(tickformat=".0%", range=[0, 1], hoverformat=".1%")
     return figure

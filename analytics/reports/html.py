@@ -22,7 +22,7 @@ from analytics.reports.words import cell, moment
 if TYPE_CHECKING:
     import jinja2
 
-__all__ = ["Theme", "policy", "render", "title_of"]
+__all__ = ["Theme", "policy", "render", "style", "title_of"]
 
 Theme = Literal["auto", "light", "dark"]
 _PAGE = Path(__file__).with_name("page")
@@ -44,7 +44,7 @@ def render(report: Report, *, theme: Theme = "auto", user_path: str | None = Non
             theme=theme,
             user_path=user_path,
             policy=policy(),
-            style=_text("report.css"),
+            style=style(),
             scripts=[*_scripts()],
             figures=_data_block({picture.name: _figure(picture) for picture in report.pictures()}),
             templates=_data_block(_templates()),
@@ -62,6 +62,11 @@ def policy() -> str:
         f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data: blob:; "
         "base-uri 'none'; form-action 'none'"
     )
+
+
+def style() -> str:
+    """The style sheet of the page, for other pages that look alike."""
+    return _text("report.css")
 
 
 def title_of(picture: Picture) -> str:

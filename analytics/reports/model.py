@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-__all__ = ["Cell", "Column", "Finding", "Kind", "Picture", "Report", "Section", "Severity", "Table"]
+__all__ = ["Cell", "Column", "Finding", "Kind", "Numbers", "Picture", "Report", "Section", "Severity", "Table"]
 
 Severity = Literal["act", "watch", "note"]
 """Something to do now; something to keep an eye on; something to know."""
@@ -15,6 +15,10 @@ Kind = Literal["text", "user", "share", "number", "time", "change"]
 """How a cell reads: as it is, as the name of a machine, a share in percent, a number, a moment in UTC (epoch
 milliseconds), a difference of shares in percentage points."""
 Cell = str | float | int | None
+
+
+Numbers = Mapping[str, Cell | Sequence[str]]
+"""What a sentence rests on. Shares in [0, 1], moments as ISO 8601."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +31,7 @@ class Finding:
     sentence: str
     action: str = ""
     """What to do about it; nothing where there is nothing to do."""
-    numbers: Mapping[str, Cell | Sequence[str]] = field(default_factory=dict)
-    """What the sentence rests on. Shares in [0, 1], moments as ISO 8601."""
+    numbers: Numbers = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from analytics.figures.names import display
 from analytics.reports.model import Cell, Kind
 from contract.timestamps import format_instant
 
-__all__ = ["cell", "count", "listed", "moment", "named", "percent", "plural", "points", "span"]
+__all__ = ["cell", "count", "each", "level", "listed", "moment", "named", "percent", "plural", "points", "span"]
 
 _NAME_CHARACTERS = 64
 _UNITS = ((86_400_000, "day"), (3_600_000, "hour"), (60_000, "minute"), (1000, "second"))
@@ -38,6 +38,11 @@ def percent(share: float) -> str:
     return f"{value:.2f} %" if 0 < abs(value) < 0.1 else f"{value:.1f} %"
 
 
+def level(share: float) -> str:
+    """A share that was chosen, such as `80 %`."""
+    return f"{share * 100:.4g} %"
+
+
 def points(difference: float) -> str:
     """A difference of two shares, such as `+1.2 points`."""
     return "unknown" if math.isnan(difference) else f"{difference * 100:+.1f} points"
@@ -64,9 +69,14 @@ def span(ms: float) -> str:
     for size, name in _UNITS:
         if ms >= size:
             value = ms / size
-            number = f"{value:.0f}" if value == round(value) else f"{value:.1f}"
+            number = f"{value:.1f}".removesuffix(".0")
             return f"{number} {name}" + ("" if number == "1" else "s")
     return f"{ms:.0f} ms"
+
+
+def each(ms: int) -> str:
+    """A length of time that follows `each` or `the`, such as `hour` or `15 minutes`."""
+    return span(ms).removeprefix("1 ")
 
 
 def cell(value: Cell, kind: Kind) -> str:

@@ -47,7 +47,7 @@ CHANGES = pd.DataFrame({"time": [HOURS[60]], "before": [0.2], "after": [0.4]})
 ALL: dict[str, Callable[[], go.Figure]] = {
     "trend": lambda: figures.trend(GAPPED, TITLE, bands=[("p10", "p90", "80 of 100 machines")]),
     "load_duration": lambda: figures.load_duration(
-        pd.DataFrame({"fleet": [0.9, 0.5, 0.1]}, index=[0.0, 0.5, 1.0]), TITLE
+        {NAMES[0]: pd.DataFrame({"load": [0.0, 0.5, 0.9], "share": [1.0, 0.5, 0.0]})}, TITLE
     ),
     "users_over_time": lambda: figures.users_over_time(fleet(["a", "b"]), TITLE),
     "hour_of_week": lambda: figures.hour_of_week(PROFILE, TITLE),

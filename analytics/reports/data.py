@@ -1,0 +1,194 @@
+"""What a report is made of: the windows of a range of time, fetched once, as fine as can be worked with."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from analytics.figures.gaps import step_of
+from analytics.resampling import resample
+from contract.durations import format_duration
+
+if TYPE_CHECKING:
+    from analytics.sources import Source
+
+__all__ = ["Data", "NothingThere", "Question", "of_fleet", "of_user"]
+
+_RATES_S = (10, 30, 60, 300, 900, 1800, 3600, 7200, 10_800, 21_600, 43_200, 86_400, 604_800)
+_MOST_BUCKETS = 900
+_MOST_ROWS = 400_000
+_MOST_TOTAL_BUCKETS = 10_080
+"""The course of the whole fleet is looked at more finely: five weeks in steps of five minutes."""
+_FEW = 3
+_TOTAL_MS = 3_600_000
+"""Not coarser than this, whatever the range: hours of the week need it."""
+_DEFAULT_MS = 35 * 86_400_000
+"""Five weeks: every hour of the week comes five times."""
+
+
+class NothingThere(Exception):
+    """There is nothing to report on; the message says what would be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What a person asks of a report. Moments are epoch milliseconds; what is None follows from the data."""
+
+    start_ms: int | None = None
+    end_ms: int | None = None
+    last_ms: int | None = None
+    compare_ms: int | None = None
+    """Compare so much time at the end with as much before it; the two halves where it is None."""
+    target: float = 0.8
+    """The utilization that a machine should rarely exceed, a share."""
+
+
+@dataclass(frozen=True, slots=True)
+class Data:
+    """Windows in a range of time, as `analytics.frames` describes them, with histograms."""
+
+    windows: pd.DataFrame
+    """Of each machine, with the column `user`, in buckets of `rate_ms`."""
+    total: pd.DataFrame
+    """Of all machines together, in buckets of `total_rate_ms`; of the machine where the report is on one. Of a fleet it
+    may lack histograms."""
+    cores: pd.DataFrame | None
+    """Of each core of the one machine, with the column `core`; None for a fleet, and where cores were not reported."""
+    users: pd.DataFrame
+    """What is known of the machines; index `user`."""
+    rate_ms: int
+    total_rate_ms: int
+    start_ms: int
+    """The first moment of the range that is reported on; the data may begin later."""
+    end_ms: int
+    split_ms: int
+    """Where the second of the periods that are compared begins; the first is as long."""
+    target: float
+    is_fleet: bool
+
+    @property
+    def before_ms(self) -> int:
+        """Where the first of the periods that are compared begins."""
+        return 2 * self.split_ms - self.end_ms
+
+    @property
+    def rate(self) -> str:
+        """The width of a machine's bucket."""
+        return format_duration(self.rate_ms)
+
+
+def of_fleet(source: "Source", question: Question) -> Data:
+    """The data of a fleet's report. Raises NothingThere, and what the source raises."""
+    users = source.users()
+    start_ms, end_ms = _range(users, question, "the source holds no machines yet; start an agent, or load the demo")
+    seen = users[(_ms(users["last_seen"]) > start_ms) & (_ms(users["first_seen"]) < end_ms)]
+    spans = (_ms(seen["last_seen"]).clip(upper=end_ms) - _ms(seen["first_seen"]).clip(lower=start_ms)).clip(lower=1)
+    rate_ms = _rate(end_ms - start_ms, float(spans.sum()))
+    windows = source.fleet(by="user", start=start_ms, end=end_ms, rate=format_duration(rate_ms))
+    if windows.empty:
+        raise NothingThere("no machine reported in this time; ask for another --start and --end, or a longer --last")
+    total_ms = min(rate_ms, _TOTAL_MS, _rate(end_ms - start_ms, 0.0, _MOST_TOTAL_BUCKETS))
+    if total_ms == rate_ms:
+        total = resample(windows.drop(columns="user"), format_duration(rate_ms))
+    else:
+        total = source.fleet(start=start_ms, end=end_ms, rate=format_duration(total_ms), histograms=False)
+    total, total_ms = _as_reported(total, total_ms)
+    if rate_ms < total_ms:
+        windows, rate_ms = resample(windows, format_duration(total_ms)), total_ms
+    present = windows["user"].cat.remove_unused_categories()
+    known = users.loc[users.index.intersection(present.cat.categories)]
+    return _data(
+        windows.assign(user=present),
+        total,
+        None,
+        known,
+        (rate_ms, total_ms),
+        (start_ms, end_ms),
+        question,
+        is_fleet=True,
+    )
+
+
+def of_user(source: "Source", user: str, question: Question) -> Data:
+    """The data of one machine's report. Raises NothingThere, and what the source raises."""
+    users = source.users()
+    if user not in users.index:
+        raise NothingThere(f"no machine is named {user!r}; `loadlens-analytics users` lists those there are")
+    users = users.loc[[user]]
+    start_ms, end_ms = _range(users, question, "this machine has not reported yet")
+    rate_ms = min(_rate(end_ms - start_ms, end_ms - start_ms), _TOTAL_MS)
+    total_ms = min(rate_ms, _rate(end_ms - start_ms, 0.0, _MOST_TOTAL_BUCKETS))
+    total = source.history(user, start=start_ms, end=end_ms, rate=format_duration(total_ms))
+    if total.empty:
+        raise NothingThere("the machine reported nothing in this time; ask for another --start and --end")
+    total, total_ms = _as_reported(total.drop(columns=["user", "core"], errors="ignore"), total_ms)
+    rate_ms = max(rate_ms, total_ms)
+    cores = _cores(source, user, (start_ms, end_ms), format_duration(rate_ms))
+    windows = resample(total, format_duration(rate_ms))
+    windows = windows.assign(user=pd.Categorical([user] * len(windows)))
+    return _data(windows, total, cores, users, (rate_ms, total_ms), (start_ms, end_ms), question, is_fleet=False)
+
+
+def _data(
+    windows: pd.DataFrame, total: pd.DataFrame, cores: pd.DataFrame | None, users: pd.DataFrame,
+    rates_ms: tuple[int, int], range_ms: tuple[int, int], question: Question, *, is_fleet: bool,
+) -> Data:  # fmt: skip
+    start_ms, end_ms = range_ms
+    if question.end_ms is None:
+        end_ms = -(-end_ms // rates_ms[0]) * rates_ms[0]
+    half_ms = (end_ms - start_ms) // 2 if question.compare_ms is None else question.compare_ms
+    # Whole buckets, so that none is counted in both periods.
+    split_ms = -(-(end_ms - half_ms) // rates_ms[0]) * rates_ms[0]
+    return Data(
+        windows=windows, total=total, cores=cores, users=users, rate_ms=rates_ms[0], total_rate_ms=rates_ms[1],
+        start_ms=start_ms, end_ms=end_ms, split_ms=split_ms, target=question.target,
+        is_fleet=is_fleet,
+    )  # fmt: skip
+
+
+def _as_reported(total: pd.DataFrame, rate_ms: int) -> tuple[pd.DataFrame, int]:
+    """The frame in buckets that are not shorter than what was reported: between them would be nothing but gaps."""
+    step_ms = int(step_of(pd.DatetimeIndex(total.index)).total_seconds() * 1000)
+    wanted_ms = next((rate * 1000 for rate in _RATES_S if rate * 1000 >= step_ms), _RATES_S[-1] * 1000)
+    if wanted_ms <= rate_ms or len(total) < _FEW:
+        return total, rate_ms
+    return resample(total, format_duration(wanted_ms)), wanted_ms
+
+
+def _cores(source: "Source", user: str, range_ms: tuple[int, int], rate: str) -> pd.DataFrame | None:
+    try:
+        frame = source.history(user, start=range_ms[0], end=range_ms[1], rate=rate, core="each")
+    except LookupError:
+        return None
+    frame = frame[frame["core"].notna()] if "core" in frame else frame.iloc[:0]
+    return None if frame.empty else frame
+
+
+def _range(users: pd.DataFrame, question: Question, nothing: str) -> tuple[int, int]:
+    """The range in epoch milliseconds, half-open: what was asked for, else the last five weeks with data."""
+    if users.empty:
+        raise NothingThere(nothing)
+    # The last window ends at `last_seen`, and belongs to the range.
+    end_ms = int(_ms(users["last_seen"]).max()) + 1 if question.end_ms is None else question.end_ms
+    if question.start_ms is not None:
+        start_ms = question.start_ms
+    else:
+        start_ms = max(end_ms - (question.last_ms or _DEFAULT_MS), 0)
+        if question.last_ms is None:
+            start_ms = max(start_ms, int(_ms(users["first_seen"]).min()))
+    if start_ms >= end_ms:
+        raise NothingThere("the range is empty: its end is not after its start")
+    return start_ms, end_ms
+
+
+def _rate(span_ms: int, machine_ms: float, buckets: int = _MOST_BUCKETS) -> int:
+    """The finest width of a bucket with which neither the buckets nor the machines' windows are too many."""
+    rates = (rate * 1000 for rate in _RATES_S)
+    return next(
+        (rate for rate in rates if span_ms / rate <= buckets and machine_ms / rate <= _MOST_ROWS),
+        _RATES_S[-1] * 1000,
+    )
+
+
+def _ms(moments: "pd.Series[pd.Timestamp]") -> "pd.Series[int]":
+    return moments.astype("datetime64[ms, UTC]").astype("int64")

@@ -1,0 +1,1 @@
+"""The parts of a report, a module each: from the data to a section with its findings."""

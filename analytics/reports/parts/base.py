@@ -1,0 +1,38 @@
+"""What every part of a report gives, and words that several use."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from analytics.reports.data import Data
+from analytics.reports.model import Finding, Section
+
+__all__ = ["Part", "in_ms", "one_or_nothing", "subject"]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A section, unless there is nothing to show, with what was found and what limits it."""
+
+    section: Section | None = None
+    findings: Sequence[Finding] = ()
+    caveats: Sequence[str] = ()
+
+
+def one_or_nothing(what: str, make: Callable[[], Part]) -> Part:
+    """The part that `make` makes; where the data are too few for it (ValueError), a caveat that says so."""
+    try:
+        return make()
+    except ValueError as error:
+        return Part(caveats=[f"There is nothing on {what}: {error}."])
+
+
+def subject(data: Data) -> str:
+    """What the report is on, at the beginning of a sentence."""
+    return "The fleet" if data.is_fleet else "The machine"
+
+
+def in_ms(moment: object) -> int:
+    """Epoch milliseconds of a moment of an index."""
+    return pd.Timestamp(moment).value // 1_000_000  # type: ignore[arg-type]

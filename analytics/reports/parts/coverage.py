@@ -1,0 +1,95 @@
+"""What the data are, and what is missing of them."""
+
+import numpy as np
+import pandas as pd
+
+from analytics.reports.data import Data
+from analytics.reports.model import Finding
+from analytics.reports.words import each, listed, moment, percent, plural, span
+
+__all__ = ["caveats", "facts", "findings", "gaps"]
+
+_MOST_GAPS = 6
+_SILENT_BUCKETS = 3
+
+
+def facts(data: Data, machines: pd.DataFrame) -> list[tuple[str, str]]:
+    """Of what, how much and how fine the data are."""
+    first, last = _ends(data.total)
+    buckets = (data.end_ms - data.start_ms) / data.rate_ms
+    told = [
+        ("Range", f"{moment(data.start_ms)} to {moment(data.end_ms)} ({span(data.end_ms - data.start_ms)})"),
+        ("First and last data", f"{moment(first)}, {moment(last + data.total_rate_ms)}"),
+        ("Machines", f"{len(machines):,}"),
+        ("Samples", f"{int(data.windows['count'].sum()):,}, in {len(data.windows):,} buckets of {span(data.rate_ms)}"),
+        (
+            "Coverage",
+            f"{percent(len(data.windows) / max(1.0, len(machines) * buckets))} of all machines' time in range",
+        ),
+    ]
+    missing = [f"{moment(start)} to {moment(end)}" for start, end in gaps(data)]
+    if missing:
+        more = f" and {len(missing) - _MOST_GAPS} more" if len(missing) > _MOST_GAPS else ""
+        told.append(("Gaps without any data", "; ".join(missing[:_MOST_GAPS]) + more))
+    else:
+        told.append(("Gaps without any data", "none"))
+    return told
+
+
+def caveats(data: Data) -> list[str]:
+    """How far the numbers are approximate."""
+    told = [
+        "Quantiles, and shares of time above a height, come from histograms of 64 equal bins: within 0.8 points.",
+        "Means weigh each sample alike; machines that were seen for longer count for more in the fleet's mean.",
+    ]
+    approximated = float(data.windows["approximated"].sum() / max(1, data.windows["count"].sum()))
+    if approximated > 0:
+        told.append(
+            f"{percent(approximated)} of the samples came without extremes and histogram: their quantiles are guessed "
+            "from mean and variance."
+        )
+    return told
+
+
+def findings(data: Data, machines: pd.DataFrame) -> list[Finding]:
+    """Who has fallen silent, and how much is missing."""
+    told = []
+    late = data.end_ms - _SILENT_BUCKETS * data.rate_ms - data.rate_ms
+    silent = machines[machines["last"] < late].sort_values("last")
+    if len(silent):
+        verb = "is" if len(silent) == 1 else "are"
+        told.append(
+            Finding(
+                "watch" if len(silent) < len(machines) else "act",
+                "coverage",
+                f"{plural(len(silent), 'machine')} of {len(machines):,} {verb} silent: nothing in the last "
+                f"{each(data.end_ms - int(silent['last'].max()) - data.rate_ms)} or longer "
+                f"({listed(list(silent.index))}).",
+                "Look whether they are gone or their agents are stopped.",
+                {"machines": len(silent), "names": [*silent.index[:25]]},
+            )
+        )
+    lost = sum(end - start for start, end in gaps(data))
+    share = lost / max(1, data.end_ms - data.start_ms)
+    if lost:
+        told.append(
+            Finding(
+                "watch" if share > 0.05 else "note",
+                "coverage",
+                f"For {percent(share)} of the range there are no data at all; gaps are listed under “The data”.",
+                numbers={"share_missing": share, "gaps": len(gaps(data))},
+            )
+        )
+    return told
+
+
+def gaps(data: Data) -> list[tuple[int, int]]:
+    """The times without any data inside the range, epoch milliseconds."""
+    index = pd.DatetimeIndex(data.total.index).as_unit("ms").asi8
+    after = np.flatnonzero(np.diff(index) > data.total_rate_ms)
+    return [(int(index[place]) + data.total_rate_ms, int(index[place + 1])) for place in after.tolist()]
+
+
+def _ends(frame: pd.DataFrame) -> tuple[int, int]:
+    index = pd.DatetimeIndex(frame.index).as_unit("ms").asi8
+    return int(index.min()), int(index.max())

@@ -1,0 +1,115 @@
+"""Who is hot and who is idle."""
+
+import pandas as pd
+
+from analytics import figures
+from analytics.reports.data import Data
+from analytics.reports.model import Column, Finding, Numbers, Picture, Section, Table
+from analytics.reports.parts.base import Part
+from analytics.reports.words import level, listed, percent, plural
+
+__all__ = ["IDLE", "of_fleet", "of_machine"]
+
+IDLE = 0.1
+"""A machine is idle where 95 of 100 of its samples are below this."""
+_ROWS = 25
+
+
+def of_fleet(data: Data, machines: pd.DataFrame) -> Part:
+    """Load-duration curves, the hottest and the idlest machines."""
+    import analytics
+
+    hot = machines[machines["p95"] >= data.target].sort_values("above", ascending=False)
+    idle = machines[machines["p95"] < IDLE].sort_values("p95")
+    above = float((machines["above"] * machines["samples"]).sum() / machines["samples"].sum())
+    curves = {
+        "all machines": analytics.load_duration_curve(data.windows),
+        "the busiest machine": analytics.load_duration_curve(data.windows[data.windows["user"] == machines.index[0]]),
+    }
+    parts: list[Picture | Table] = [
+        Picture(
+            "load-duration",
+            figures.load_duration(curves, f"Machines were above {level(data.target)} for {percent(above)} of the time"),
+            "Read it from the left: the curve is above a height for so much of the time, over all machines. Steep on "
+            "the left means short peaks; a high plateau means machines that are always busy.",
+        )
+    ]
+    if len(hot):
+        parts.append(_table("hottest", f"The hottest of {plural(len(hot), 'hot machine')}", hot, data))
+    if len(idle):
+        parts.append(_table("idlest", f"The idlest of {plural(len(idle), 'idle machine')}", idle, data))
+    intro = f"Hot: at least 5 of 100 samples above {level(data.target)}. Idle: 95 of 100 samples below {level(IDLE)}."
+    return Part(Section("load", "Who is hot, who is idle", intro, parts), [*_hot(data, hot), *_idle(idle)])
+
+
+def of_machine(data: Data, machines: pd.DataFrame) -> Part:
+    """The machine's load-duration curve, and whether it is hot or idle."""
+    import analytics
+
+    [machine] = machines.to_dict("records")
+    high, above = float(machine["p95"]), float(machine["above"])
+    curves = {"the machine": analytics.load_duration_curve(data.windows)}
+    title = f"The machine was above {level(data.target)} for {percent(above)} of the time"
+    note = "Read it from the left: the curve is above a height for so much of the time."
+    section = Section("load", "How much of the time", parts=[
+        Picture("load-duration", figures.load_duration(curves, title), note)
+    ])  # fmt: skip
+    numbers: Numbers = {"p95": high, "above_target": above, "target": data.target}
+    if high >= data.target:
+        finding = Finding(
+            "act", "hot", f"The machine is hot: {percent(above)} of its time above {level(data.target)}.",
+            "Move work away from it, or give it more CPU.", numbers,
+        )  # fmt: skip
+    elif high < IDLE:
+        finding = Finding(
+            "watch", "idle", f"The machine is idle: 95 of 100 samples are below {percent(high)}.",
+            "Switch it off, or put its work on another.", numbers,
+        )  # fmt: skip
+    else:
+        finding = Finding("note", "load", f"95 of 100 samples are at most {percent(machine['p95'])}.", numbers=numbers)
+    return Part(section, [finding])
+
+
+def _hot(data: Data, hot: pd.DataFrame) -> list[Finding]:
+    if hot.empty:
+        return [Finding("note", "hot", f"No machine is hot: none has 5 of 100 samples above {level(data.target)}.")]
+    numbers: Numbers = {"machines": len(hot), "target": data.target, "names": [*hot.index[:_ROWS]]}
+    verb = "is" if len(hot) == 1 else "are"
+    return [
+        Finding(
+            "act",
+            "hot",
+            f"{plural(len(hot), 'machine')} {verb} hot, above {level(data.target)} for 5 % of the time or more: "
+            f"{listed(list(hot.index))}.",
+            "Move work away from them, or give them more CPU; “What it needs” says how much.",
+            numbers,
+        )
+    ]
+
+
+def _idle(idle: pd.DataFrame) -> list[Finding]:
+    if idle.empty:
+        return []
+    work = float(idle["mean"].sum())
+    numbers: Numbers = {"machines": len(idle), "work": work, "names": [*idle.index[:_ROWS]]}
+    verb = "is" if len(idle) == 1 else "are"
+    return [
+        Finding(
+            "watch",
+            "idle",
+            f"{plural(len(idle), 'machine')} {verb} idle, below {level(IDLE)} for 95 % of the time; together they do "
+            f"the work of {work:,.1f} busy ones.",
+            "Switch them off, or put their work together on fewer.",
+            numbers,
+        )
+    ]
+
+
+def _table(name: str, title: str, chosen: pd.DataFrame, data: Data) -> Table:
+    columns = [
+        Column("machine", "user"), Column("mean", "share"), Column("95th percentile", "share"),
+        Column("highest", "share"), Column(f"time above {level(data.target)}", "share"),
+    ]  # fmt: skip
+    picked = chosen[["mean", "p95", "max", "above"]].head(_ROWS)
+    rows = [[user, *map(float, row)] for user, *row in picked.itertuples(name=None)]
+    return Table(name, title, columns, rows)

@@ -1,0 +1,40 @@
+"""When in the week there is load."""
+
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+from analytics import figures
+from analytics.reports.data import Data
+from analytics.reports.model import Finding, Picture, Section
+from analytics.reports.parts.base import Part
+from analytics.reports.words import percent
+
+__all__ = ["of_week"]
+
+_DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+_LEAST_HOURS = 24
+_HOUR_MS = 3_600_000
+
+
+def of_week(data: Data) -> Part:
+    """The hours of the week; nothing below a day of data, or where buckets are longer than an hour."""
+    import analytics
+
+    if data.total_rate_ms > _HOUR_MS or data.end_ms - data.start_ms < _LEAST_HOURS * _HOUR_MS:
+        return Part(caveats=["Hours of the week are left out: there is less than a day of data."])
+    profile = analytics.hour_of_week_profile(data.total)
+    low, *_, high = profile.dropna(subset="mean").sort_values("mean").to_dict("records")
+    title = (
+        f"{_hour(high)} is the busiest hour of the week ({percent(high['mean'])}), {_hour(low)} the quietest "
+        f"({percent(low['mean'])})"
+    )
+    weeks = data.end_ms - data.start_ms >= 2 * 7 * 24 * _HOUR_MS
+    caveats = [] if weeks else ["Hours of the week are of less than two weeks: one unusual day looks like a habit."]
+    picture = Picture("hours-of-week", figures.hour_of_week(profile, title), "Grey: nothing was reported at this hour.")
+    finding = Finding("note", "week", f"{title}.", "Plan maintenance and batch work for the quiet hours.",
+                      {"busiest": _hour(high), "quietest": _hour(low)})  # fmt: skip
+    return Part(Section("week", "When in the week", parts=[picture]), [finding] if weeks else [], caveats)
+
+
+def _hour(row: Mapping[Hashable, Any]) -> str:
+    return f"{_DAYS[int(row['weekday'])]} {int(row['hour']):02}:00 UTC"
