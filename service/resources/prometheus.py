@@ -41,6 +41,7 @@ class _Numbers:
         service = self._service
         ingest, journal, store, upkeep = service.ingest, service.journal, service.store, service.upkeep
         hub, rules, sender = service.hub, service.rules, service.sender
+        reporter = service.reporter
         for name, text, value in (
             ("loadlens_reports_accepted", "Reports acknowledged and kept.", ingest.accepted),
             ("loadlens_reports_duplicate", "Reports acknowledged that were known already.", ingest.duplicates),
@@ -49,7 +50,6 @@ class _Numbers:
             ("loadlens_store_flushes", "Flushes of the store.", upkeep.flushes),
             ("loadlens_store_flush_failures", "Flushes that failed and are tried again.", upkeep.failures),
             ("loadlens_store_flush_seconds", "Time spent in flushes.", upkeep.flush_seconds),
-<<<<<<< HEAD
             ("loadlens_rules_evaluated", "Reports that rules have looked at.", rules.evaluated),
             ("loadlens_rules_seconds", "Time spent in looking.", rules.seconds),
             ("loadlens_rules_skipped", "Reports that rules came too late for.", rules.skipped),
@@ -59,15 +59,9 @@ class _Numbers:
             ("loadlens_notifications_delivered", "Notifications delivered.", sender.delivered),
             ("loadlens_notifications_failures", "Attempts that failed.", sender.failures),
             ("loadlens_notifications_given_up", "Notifications given up.", sender.given_up),
-=======
-            ("loadlens_reports_made", "Reports to read that were made.", service.reporter.made),
-            ("loadlens_reports_failed", "Reports to read that could not be made.", service.reporter.failures),
-            (
-                "loadlens_reports_turned_away",
-                "Requests for reports to read while too many were made.",
-                service.reporter.refused,
-            ),
->>>>>>> 6d70495 (wip6)
+            ("loadlens_reporting_made", "Reports to read that were made.", reporter.made),
+            ("loadlens_reporting_failures", "Reports to read that could not be made.", reporter.failures),
+            ("loadlens_reporting_refused", "Requests turned away while many reports were made.", reporter.refused),
             ("loadlens_stream_encoded", "Events encoded for the live stream.", hub.encoded),
             ("loadlens_stream_delivered", "Events handed to consumers.", hub.delivered),
             ("loadlens_stream_missed", "Reports that consumers came too late for.", hub.missed),
@@ -75,7 +69,7 @@ class _Numbers:
         ):
             yield CounterMetricFamily(name, text, value=value)
         for name, text, value in (
-            ("loadlens_reports_in_making", "Reports to read that are being made or wait.", service.reporter.waiting),
+            ("loadlens_reporting_waiting", "Reports to read that are being made or wait.", reporter.waiting),
             ("loadlens_reports_waiting", "Reports that wait for a commit.", ingest.waiting),
             ("loadlens_journal_bytes", "Bytes of reports in the journal that wait for the store.", journal.size),
             ("loadlens_journal_kept_bytes", "Bytes of flushed reports kept for the live stream.", journal.kept),
