@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from msgspec import Meta
 
 from contract.agent_settings import IntervalS, LogLevel, MetricName, SamplesPerReport, SettingsInForce
-from contract.durations import format_duration, parse_duration
+from contract.durations import format_seconds, parse_seconds
 from contract.report import MAX_USER_ID
 from contract.settings import Settings
 
@@ -17,18 +17,6 @@ __all__ = ["AgentSettings"]
 MIB = 1024 * 1024
 DAY_S = 86_400.0
 _SIZES = {"": 1, "B": 1, "K": 1024, "M": MIB, "G": 1024 * MIB}
-
-
-def _seconds(text: str) -> float:
-    """The seconds of `50ms`, `7d` or, without a unit, `0.05`; raises ValueError."""
-    try:
-        return float(text)
-    except ValueError:
-        return parse_duration(text, least_ms=1, most_ms=int(3650 * DAY_S * 1000)) / 1000
-
-
-def _duration(seconds: float) -> str:
-    return format_duration(round(seconds * 1000))
 
 
 def _bytes(text: str) -> int:
@@ -72,8 +60,8 @@ class AgentSettings(Settings, frozen=True, kw_only=True):
             description="Time between two samples, in seconds or with a unit.",
             extra={
                 "metavar": "TIME",
-                "parse": _seconds,
-                "format": _duration,
+                "parse": parse_seconds,
+                "format": format_seconds,
                 "expected": "10ms to 60s",
                 "examples": ["50ms", "1s", "0.05"],
             },
@@ -103,7 +91,7 @@ class AgentSettings(Settings, frozen=True, kw_only=True):
         Annotated[float, Meta(ge=60.0, le=3650 * DAY_S)],
         Meta(
             description="How long a report waits at most; then it is dropped.",
-            extra={"metavar": "TIME", "parse": _seconds, "format": _duration, "expected": "1m to 3650d"},
+            extra={"metavar": "TIME", "parse": parse_seconds, "format": format_seconds, "expected": "1m to 3650d"},
         ),
     ] = 14 * DAY_S
     remote: Annotated[

@@ -7,7 +7,7 @@ import re
 
 from contract.problems import shortened
 
-__all__ = ["LEAST_MS", "MOST_MS", "format_duration", "parse_duration"]
+__all__ = ["LEAST_MS", "MOST_MS", "format_duration", "format_seconds", "parse_duration", "parse_seconds"]
 
 _NS = {
     "ns": 1,
@@ -60,6 +60,19 @@ def format_duration(ms: int) -> str:
     """The duration in the largest unit that divides it, as InfluxDB writes it: 90 minutes are `90m`."""
     unit = next(unit for unit, size in _MS.items() if ms % size == 0 and (ms or unit == "s"))
     return f"{ms // _MS[unit]}{unit}"
+
+
+def parse_seconds(text: str) -> float:
+    """The seconds of `50ms`, `7d` or, without a unit, `0.05`; raises ValueError."""
+    try:
+        return float(text)
+    except ValueError:
+        return parse_duration(text, least_ms=1, most_ms=3650 * _MS["d"]) / 1000
+
+
+def format_seconds(seconds: float) -> str:
+    """The seconds as a duration, to the millisecond."""
+    return format_duration(round(seconds * 1000))
 
 
 def _hint(text: str) -> str:

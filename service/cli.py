@@ -16,6 +16,7 @@ _EPILOG = """examples:
   loadlens-service --port 9000 --data-dir /srv/loadlens
   LOADLENS_TOKEN=... loadlens-service --host 0.0.0.0  reachable from other machines
   loadlens-service up                                 the service and an agent for this machine
+  loadlens-service agents                             what agents do, and whether that is what was asked
   loadlens-service demo                               fill a running service with a real fleet
   loadlens-service copy --from embedded:var/loadlens --to embedded:/srv/loadlens
 """
@@ -51,6 +52,12 @@ def _up(argv: Sequence[str]) -> int:
     return up(argv)
 
 
+def _agents(argv: Sequence[str]) -> int:
+    from service.agents.console.program import main as agents
+
+    return agents(argv)
+
+
 def _demo(argv: Sequence[str]) -> int:
     from service.demo import main as demo
 
@@ -65,6 +72,7 @@ def _copy(argv: Sequence[str]) -> int:
 
 _COMMANDS = {
     "up": Command("run the service and an agent for this machine, until Ctrl-C", _up),
+    "agents": Command("show agents, and say how they are to sample", _agents),
     "demo": Command("load a real fleet into a running service, shifted so that it ends now", _demo),
     "copy": Command("copy a store into another, and compare them", _copy),
 }

@@ -72,7 +72,9 @@ def _parser(
     settings: Sequence[Setting], program: str, description: str, epilog: str, commands: Mapping[str, Command]
 ) -> _Parser:
     places = "".join(
-        f" {setting.flag}" if setting.required else f" [{setting.flag}]" for setting in settings if setting.positional
+        f" {setting.flag}{' ...' if setting.many else ''}" if setting.required else f" [{setting.flag}]"
+        for setting in settings
+        if setting.positional
     )
     table = ".".join(program.removeprefix("loadlens-").split())
     parser = _Parser(
@@ -100,7 +102,9 @@ def _add(group: "argparse._ArgumentGroup", setting: Setting) -> None:
     # Every value stays text here: one place converts them all, so one wording says what is wrong.
     options: dict[str, Any] = {"help": _help(setting)}
     if setting.positional:
-        if not setting.required:
+        if setting.many:
+            options["nargs"] = "+" if setting.required else "*"
+        elif not setting.required:
             options["nargs"] = "?"
         group.add_argument(setting.name, metavar=setting.flag, **options)
     elif setting.boolean:

@@ -94,6 +94,8 @@ class Layers:
             after = edit(before)
             if after is not None:
                 self._check_room(target)
+            elif not before.revision:
+                return before
             with self._control.transaction() as db:
                 number = self._audit.note(
                     db, actor, "settings", target,

@@ -30,6 +30,7 @@ def overview(agent: Agent) -> dict[str, Any]:
         "reported": agent.state.settings if agent.state else status.settings if status else None,
         "in_step": why is None,
         "why": why,
+        "settled": why is None or not _may_change(agent),
         "overhead": {
             "cpu_share": _cpu_share(agent),
             "resident_bytes": status.resident_bytes if status else None,
@@ -67,6 +68,11 @@ def _why(agent: Agent) -> str | None:
     if agent.connected:
         return "it was told, and has not answered yet"
     return "it will be told with the answer to its next report"
+
+
+def _may_change(agent: Agent) -> bool:
+    """Whether time alone may bring an agent that is not in step into it."""
+    return bool(agent.remote) and not (agent.version and agent.version == agent.refused)
 
 
 def _refused(agent: Agent) -> list[dict[str, str]]:
