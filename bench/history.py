@@ -17,7 +17,7 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import dataclass
 from functools import partial
@@ -38,15 +38,19 @@ from servers import (
     installed,
     loadlens,
     loadlens_bytes,
+    loadlens_on_influx,
     settle_influxd,
     settle_loadlens,
+    settle_loadlens_on_influx,
     victoria_metrics,
 )
 
 RATE_MS = 900_000
 _CUT_MS = 187_654
+ON_INFLUX = "Loadlens on InfluxDB"
 _WARM_UP, _FEWEST, _LONGEST_S = 10, 20, 30.0
 Values = dict[int, float]
+Starter = Callable[[Path], AbstractContextManager[Server]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,38 +84,46 @@ def main() -> None:
     parser.add_argument("--users", type=int, default=10, help="machines that report (default: %(default)s)")
     parser.add_argument("--days", type=int, default=30, help="how long they report (default: %(default)s)")
     parser.add_argument("--requests", type=int, default=200, help="for each question (default: %(default)s)")
+    parser.add_argument("--only", metavar="TEXT", default="", help="measure only the servers whose name contains this")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="keep what is loaded, and use it if it is there")
     parser.add_argument("--processes", type=int, default=2, help="that load reports (default: %(default)s)")
     parser.add_argument("--folder", type=Path, help="where data is kept meanwhile (default: the temporary folder)")
     parser.add_argument("--fleet", type=Path, default=FLEET, metavar="FILE", help="load of real machines (Parquet)")
     options = parser.parse_args()
+    chosen = {name: start for name, start in starters().items() if options.only in name}
+    if not chosen:
+        parser.error(f"--only {options.only}: the servers are {', '.join(starters())}")
     print(machine(), "\n")
     with ExitStack() as stack:
         folder = options.keep or Path(
             stack.enter_context(tempfile.TemporaryDirectory(dir=options.folder, prefix="loadlens-bench-"))
         )
-        month = prepared(folder.resolve(), options)
+        month = prepared(folder.resolve(), options, chosen)
         outcomes = {
             question: outcome
-            for name in starters()
+            for name in chosen
             for question, outcome in measured(name, folder.resolve(), month, options.requests)
         }
-        sizes = {name: folder_bytes(folder / name) for name in starters()}
-        sizes["Loadlens"] -= loadlens_bytes(folder / "Loadlens")["journal"]
+        sizes = {name: folder_bytes(folder / name) for name in chosen}
+        if "Loadlens" in chosen:
+            sizes["Loadlens"] -= loadlens_bytes(folder / "Loadlens")["journal"]
+        if ON_INFLUX in chosen:
+            sizes[ON_INFLUX] = folder_bytes(folder / ON_INFLUX / "influxd")
     show(month, outcomes, sizes)
 
 
-def starters() -> dict[str, Callable[[Path], AbstractContextManager[Server]]]:
+def starters() -> dict[str, Starter]:
     """How to start each server that there is."""
-    servers: dict[str, Callable[[Path], AbstractContextManager[Server]]] = {"Loadlens": loadlens}
+    servers: dict[str, Starter] = {"Loadlens": loadlens}
     if installed("influxd"):
+        servers[ON_INFLUX] = loadlens_on_influx
         servers["InfluxDB"] = influxd
     if installed("victoria-metrics"):
         servers["VictoriaMetrics"] = victoria_metrics
     return servers
 
 
-def prepared(folder: Path, options: argparse.Namespace) -> Month:
+def prepared(folder: Path, options: argparse.Namespace, chosen: Mapping[str, Starter]) -> Month:
     """The month in `folder`, loaded where it is not there yet."""
     listed = folder / "month.json"
     wanted = {"users": options.users, "days": options.days, "cores": 4, "seed": 1}
@@ -127,18 +139,22 @@ def prepared(folder: Path, options: argparse.Namespace) -> Month:
     month = Month(**wanted, start_ms=midnight - options.days * DAY_MS)
     fleet = Fleet.read(options.fleet, 40 * options.users, seed=1)
     with ExitStack() as stack:
-        starting = starters() | ({"InfluxDB": partial(influxd, eager=True)} if "InfluxDB" in starters() else {})
-        servers = {name: stack.enter_context(start(folder / name)) for name, start in starting.items()}
+        eager = {"InfluxDB": partial(influxd, eager=True), ON_INFLUX: partial(loadlens_on_influx, eager=True)}
+        servers = {name: stack.enter_context(eager.get(name, start)(folder / name)) for name, start in chosen.items()}
         if "InfluxDB" in servers:
             servers["InfluxDB"].ask("POST", "/query?q=CREATE+DATABASE+METRICS")
         targets = [
-            Target(server.port, "agent" if name == "Loadlens" else "counted points") for name, server in servers.items()
+            Target(server.port, "agent" if name in ("Loadlens", ON_INFLUX) else "counted points")
+            for name, server in servers.items()
         ]
         load(month, fleet, folder, targets, options.processes)
         print("letting the stores compact ...", file=sys.stderr)
         if "InfluxDB" in servers:
             settle_influxd(servers["InfluxDB"])
-    settle_loadlens(folder / "Loadlens")
+        if ON_INFLUX in servers:
+            settle_loadlens_on_influx(folder / ON_INFLUX, servers[ON_INFLUX])
+    if "Loadlens" in chosen:
+        settle_loadlens(folder / "Loadlens")
     listed.write_bytes(msgspec.json.encode(month))
     return month
 
@@ -151,10 +167,11 @@ def questions() -> Iterator[Question]:
             f"/api/v1/metrics/{metric}/byUser/{user}?start={start}&end={end}&resample_rate=15m{extra}"
         )
 
-    yield Question("mean, exact", "Loadlens", ours(), _entries, lambda truth: truth.count)
-    yield Question("mean, exact, to the millisecond", "Loadlens", ours(), _entries, lambda truth: truth.count, _CUT_MS)
-    yield Question("95th percentile", "Loadlens", ours(extra="&stat=p95"), _entries, None)
-    yield Question("highest core", "Loadlens", ours("cpuCoreLoadAvgMax"), _entries, None)
+    for name in ("Loadlens", ON_INFLUX):
+        yield Question("mean, exact", name, ours(), _entries, lambda truth: truth.count)
+        yield Question("mean, exact, to the millisecond", name, ours(), _entries, lambda truth: truth.count, _CUT_MS)
+        yield Question("95th percentile", name, ours(extra="&stat=p95"), _entries, None)
+        yield Question("highest core", name, ours("cpuCoreLoadAvgMax"), _entries, None)
     mean = 'SELECT mean(cpuLoadAvg) FROM "measurements" WHERE {where} GROUP BY time(15m)'
     exact = (
         "SELECT sum(total) / sum(n) FROM (SELECT cpuLoadAvg * observations AS total, observations AS n"

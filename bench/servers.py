@@ -25,8 +25,10 @@ __all__ = [
     "installed",
     "loadlens",
     "loadlens_bytes",
+    "loadlens_on_influx",
     "settle_influxd",
     "settle_loadlens",
+    "settle_loadlens_on_influx",
     "victoria_metrics",
 ]
 
@@ -157,6 +159,17 @@ def influxd(folder: Path, *, core: int | None = None, eager: bool = False) -> co
     return _running(["influxd", "-config", str(config)], port, "/ping", folder, core)
 
 
+@contextlib.contextmanager
+def loadlens_on_influx(
+    folder: Path, *options: str, core: int | None = None, influx_core: int | None = None, eager: bool = False
+) -> Iterator[Server]:
+    """Our service with an InfluxDB of its own behind it, each on the core that is named, if any."""
+    with influxd(folder / "influxd", core=influx_core, eager=eager) as database:
+        store = f"influx://127.0.0.1:{database.port}/METRICS"
+        with loadlens(folder / "service", "--store", store, *options, core=core) as server:
+            yield server
+
+
 def victoria_metrics(folder: Path, *, core: int | None = None) -> contextlib.AbstractContextManager[Server]:
     """VictoriaMetrics as it is configured by default, but for a retention that keeps old samples."""
     port = _free_port()
@@ -180,13 +193,23 @@ def settle_loadlens(folder: Path) -> None:
         _wait_until(is_settled, _SETTLE_S, "flushing and compacting")
 
 
+def settle_loadlens_on_influx(folder: Path, server: Server) -> None:
+    """Wait until InfluxDB has everything that the service took; it was started with `eager` and compacts no more."""
+    _wait_until(lambda: server.metrics()["loadlens_journal_behind"] == 0, _SETTLE_S, "writing to InfluxDB")
+    _settle(folder / "influxd")
+
+
 def settle_influxd(server: Server) -> None:
     """Wait until InfluxDB, started with `eager`, has nothing left in its log and compacts no more."""
+    _settle(server.folder)
+
+
+def _settle(folder: Path) -> None:
     seen: list[tuple[int, float]] = []
 
     def is_settled() -> bool:
-        size, now = folder_bytes(server.folder / "data"), time.monotonic()
-        if not seen or seen[-1][0] != size or folder_bytes(server.folder / "wal") > _LOG_BYTES:
+        size, now = folder_bytes(folder / "data"), time.monotonic()
+        if not seen or seen[-1][0] != size or folder_bytes(folder / "wal") > _LOG_BYTES:
             seen.append((size, now))
         return now - seen[-1][1] > _STEADY_S
 
