@@ -8,7 +8,8 @@ import subprocess
 import time
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
+from urllib.parse import urlencode
 
 import pytest
 import urllib3
@@ -115,17 +116,17 @@ class RunningInflux:
         """It goes on."""
         self.process.send_signal(signal.SIGCONT)
 
-    def query(self, text: str, database: str = "METRICS") -> list[dict[str, object]]:
+    def query(self, text: str, database: str = "METRICS") -> list[dict[str, Any]]:
         """The series of an InfluxQL statement."""
-        fields = {"db": database, "epoch": "ms", "q": text}
-        answer = urllib3.request("POST", f"{self.url}/query", fields=fields, encode_multipart=False).json()
+        parameters = urlencode({"db": database, "epoch": "ms", "q": text})
+        answer = urllib3.request("POST", f"{self.url}/query?{parameters}").json()
         assert "error" not in answer, answer
         assert not [result for result in answer["results"] if "error" in result], answer
         return [series for result in answer["results"] for series in result.get("series", [])]
 
     def write(self, lines: str, database: str = "METRICS") -> None:
         """Write points, times in ms."""
-        path = f"{self.url}/write?db={database}&precision=ms"
+        path = f"{self.url}/write?{urlencode({'db': database, 'precision': 'ms'})}"
         answer = urllib3.request("POST", path, body=lines.encode())
         assert answer.status == 204, answer.data
 

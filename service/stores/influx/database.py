@@ -28,7 +28,7 @@ from service.stores.influx.remembered import KnownUser
 from service.stores.plan import RAW
 from service.stores.retention import Retention
 
-__all__ = ["ensure_database", "expire", "known_users", "original_users", "since", "since_lines", "user_lines"]
+__all__ = ["ensure_database", "expire", "since_lines", "taken_up", "user_lines"]
 
 _log = logging.getLogger("loadlens.service")
 _DAY_MS = 86_400_000
@@ -96,13 +96,20 @@ def _ensure_table_space(client: Client) -> None:
             raise
 
 
-def since(client: Client) -> int | None:
-    """The time from which the rollups are whole, epoch ms; None where no Loadlens has written to the database yet."""
-    rows = client.select(
-        f"SELECT last({identifier('since')}) AS {identifier('since')} FROM {identifier(STATE)}",
-        {"since": pa.int64()},
-    )
-    return None if not len(rows) else rows["since"][0].as_py()
+def taken_up(client: Client) -> tuple[int | None, list[KnownUser]]:
+    """The time from which the rollups are whole, epoch ms, and the users that are known.
+
+    The time is None where no Loadlens has written to the database yet; its users are then those of the original.
+    """
+    since = identifier("since")
+    try:
+        rows = client.select(f"SELECT last({since}) AS {since} FROM {identifier(STATE)}", {"since": pa.int64()})
+        return (rows["since"][0].as_py(), _known_users(client)) if len(rows) else (None, _original_users(client))
+    except Refused as error:
+        # In 3.x the first write makes the database.
+        if client.server().generation < 3 or "not found" not in str(error):
+            raise
+        return None, []
 
 
 def since_lines(since_ms: int, now_ms: int) -> Iterator[Lines]:
@@ -110,7 +117,7 @@ def since_lines(since_ms: int, now_ms: int) -> Iterator[Lines]:
     yield lines_of([f"{STATE} schema=1i,since={since_ms}i {now_ms // _DAY_MS * _DAY_MS}\n"])
 
 
-def known_users(client: Client) -> list[KnownUser]:
+def _known_users(client: Client) -> list[KnownUser]:
     """What the database says of each user: its newest point."""
     kinds = {newest_field(kind): type_name(kind) for kind in TYPES}
     types = {name: pa.string() for name in ("user", OS_TYPE, OS_VERSION, "coreNumbers")}
@@ -148,7 +155,7 @@ def _user_line(user: KnownUser) -> str:
     return f"{USERS}{tag(USER_ID, user.user_id)} {','.join(fields)} {max(user.last_seen, 0) // _DAY_MS * _DAY_MS}\n"
 
 
-def original_users(client: Client) -> list[KnownUser]:
+def _original_users(client: Client) -> list[KnownUser]:
     """The users of points that the original wrote: whoever has a CPU mean."""
     mean = identifier(fields_of(Cpu.quantities[0]).mean)
     labels = ", ".join(map(identifier, (USER_ID, OS_TYPE, OS_VERSION)))

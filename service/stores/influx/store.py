@@ -88,13 +88,10 @@ class InfluxStore:
         since = self._remembered.value("since")
         try:
             database.ensure_database(self._client, self._retention.longest_ms)
-            found_since = database.since(self._client)
-            found = database.known_users(self._client)
-            if found_since is None:
-                found = database.original_users(self._client)
-                found_since = _now_ms() if found else 0
-                self._writer.write(database.since_lines(found_since, _now_ms()))
-            since = found_since
+            written, found = database.taken_up(self._client)
+            # Before now there are points without rollups only where the original wrote some.
+            since = written if written is not None else _now_ms() if found else 0
+            self._writer.write(database.since_lines(since, _now_ms()))
             for user in found:
                 users[user.user_id] = users[user.user_id].merged(user) if user.user_id in users else user
             self._remembered.put({"since": since})
@@ -298,7 +295,12 @@ class InfluxStore:
             day = now_ms // _DAY_MS
             if day == self._expired_day:
                 return
-            self._asked(lambda: database.expire(self._client, self._retention, now_ms))
+
+            def step() -> None:
+                self._writer.write(database.since_lines(self._since, now_ms))
+                database.expire(self._client, self._retention, now_ms)
+
+            self._asked(step)
             self._expired_day = day
 
     def close(self) -> None:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import urllib3
 
-from analytics.influx.client import Client, Refused, Unreachable, message_of, raise_for_status
+from analytics.influx.client import Client, Refused, Unreachable, raise_for_status
 from service.stores.influx.lines import Lines
 
 __all__ = ["Writer"]
@@ -88,9 +88,8 @@ class Writer:
         try:
             self._write_api().write(bucket=self._client.address.database, record=body, write_precision="ms")
         except ApiException as error:
-            content = error.body or b""
-            raise_for_status(error.status or 500, content, error.headers or {})
-            raise Unreachable(f"InfluxDB answers {message_of(content)}") from None
+            content = error.body or error.reason or ""
+            raise_for_status(error.status or 500, str(content).encode(), error.headers or {})
         except urllib3.exceptions.HTTPError as error:
             raise Unreachable(f"{self._client.address} cannot be reached: {type(error).__name__}") from None
 
