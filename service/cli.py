@@ -70,9 +70,16 @@ def _copy(argv: Sequence[str]) -> int:
     return copy(argv)
 
 
+def _rules(argv: Sequence[str]) -> int:
+    from service.rules.commands import main as rules
+
+    return rules(argv)
+
+
 _COMMANDS = {
     "up": Command("run the service and an agent for this machine, until Ctrl-C", _up),
     "agents": Command("show agents, and say how they are to sample", _agents),
     "demo": Command("load a real fleet into a running service, shifted so that it ends now", _demo),
+    "rules": Command("list, test and backtest rules; silence alerts", _rules),
     "copy": Command("copy a store into another, and compare them", _copy),
 }

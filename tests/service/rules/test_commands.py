@@ -1,0 +1,127 @@
+"""`loadlens-service rules`: what it shows is what a running service does, or would have done."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from analytics.client import Client
+from contract.timestamps import format_instant
+from service.rules.backtest import backtest
+from service.rules.files import read_book
+from tests.service.conftest import StartService
+from tests.service.reports import END_MS, JsonObject, original, post, small
+from tests.service.running import ROOT, clean_environment, wait_until
+
+RULES = """
+rules:
+  - {name: busy, kind: threshold, metric: cpuLoadAvg, above: 0.8, clear: 0.6, for: 20s}
+  - {name: tail, kind: threshold, metric: cpuLoadAvg, stat: p95, over: 30s, above: 0.9, users: ["a*"]}
+  - {name: core, kind: threshold, metric: cpuCoreLoadAvgMax, above: 0.9, users: [cores]}
+  - {name: jump, kind: change, metric: cpuLoadAvg, over: 10s, above: 0.3}
+  - {name: many, kind: fleet, metric: cpuLoadAvg, above: 0.8, share: 0.5, within: 10s, least: 2}
+  - {name: memory, kind: threshold, metric: memoryUtilization, above: 0.5}
+"""
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "service", "rules", *arguments]
+    environment = clean_environment(COLUMNS="160")
+    return subprocess.run(command, cwd=ROOT, env=environment, check=False, capture_output=True, text=True, timeout=60)
+
+
+@pytest.fixture
+def rules(tmp_path: Path) -> Path:
+    path = tmp_path / "rules.yaml"
+    path.write_text(RULES)
+    return path
+
+
+def windows() -> list[JsonObject]:
+    """Two minutes of some users, in order of time."""
+    reports = []
+    for place in range(24):
+        end_ms = END_MS + place * 5000
+        reports += [
+            small("a1", end_ms, 0.95 if 6 <= place < 15 else 0.3, 100),
+            small("a2", end_ms, 0.85 if place % 2 else 0.7, 100),
+            small("b1", end_ms, 0.99 if 10 <= place < 12 else 0.2, 100),
+        ]
+        busiest = 0.95 if place in (3, 4) else 0.5
+        cpu = {"type": "CPU", "avg_utilization": 0.4, "avg_utilization_by_core": [0.3, busiest]}
+        memory = {"type": "MEMORY", "utilization": {"avg": 0.6 if place > 20 else 0.4}}
+        reports.append(original("cores", start_timestamp=end_ms - 1000, end_timestamp=end_ms, metrics=[cpu, memory]))
+    return reports
+
+
+def test_a_backtest_says_what_the_same_rules_said_when_the_windows_arrived(start: StartService, rules: Path) -> None:
+    service = start("--rules", str(rules), "--flush-interval", "0.3")
+    with service.client() as client:
+        post(client, *windows())
+
+        def found() -> list[tuple[object, ...]]:
+            alerts = []
+            for state in ("firing", "resolved"):
+                alerts += client.get("/api/v1/alerts", params={"state": state}).json()["alerts"]
+            return sorted((one["rule"], one["user"], one["fired"], one["resolved"] or "") for one in alerts)
+
+        wait_until(lambda: "loadlens_rules_behind 0.0" in client.get("/metrics").text, "the rules")
+        wait_until(lambda: any(alert[0] == "memory" for alert in found()), "the last alert")
+        said = found()
+    with Client(service.url) as source:
+        book = read_book(rules)
+        calls: list[None] = []
+        spans = backtest(
+            [*book.rules.values()], source, END_MS - 1, END_MS + 3_600_000, "raw", lambda: calls.append(None)
+        )
+
+    from contract.timestamps import format_instant
+
+    def shown(ms: int | None) -> str:
+        return "" if ms is None else format_instant(ms)
+
+    assert sorted((span.rule, span.user, shown(span.fired_ms), shown(span.resolved_ms)) for span in spans) == said
+    assert {alert[0] for alert in said} == set(book.rules)
+    assert calls
+
+
+def test_the_commands_show_rules_alerts_and_silences(start: StartService, rules: Path) -> None:
+    service = start("--rules", str(rules))
+    with service.client() as client:
+        post(client, *windows())
+        wait_until(lambda: "memory" in client.get("/api/v1/alerts").text, "an alert")
+    url = ("--url", service.url)
+    listed = run("list", *url)
+    assert listed.returncode == 0, listed.stderr
+    assert "cpuLoadAvg.p95 over 30s > 0.9" in listed.stdout
+    moments = ("--start", str(END_MS - 1), "--end", str(END_MS + 120_000))
+    tested = run("backtest", str(rules), *url, *moments, "--rule", "busy")
+    assert tested.returncode == 0, tested.stderr
+    assert "busy would have fired 1 time, for 1 user," in tested.stdout
+    assert "█" in tested.stdout
+    assert "would not have fired" in run("backtest", str(rules), *url, "--last", "1h").stdout
+    silenced = run("silence", *url, "--rule", "busy", "--duration", "1h", "--comment", "[bold]why")
+    assert "[bold]why" in silenced.stdout
+    with service.client() as client:
+        (silence,) = client.get("/api/v1/silences").json()["silences"]
+    assert "Nothing is silenced" in run("silence", *url, "--end", silence["id"]).stdout
+
+
+def test_test_reads_files_without_a_service(rules: Path) -> None:
+    good = run("test", str(rules))
+    assert good.returncode == 0, good.stderr
+    assert "50% of users: cpuLoadAvg > 0.8" in good.stdout
+    rules.write_text(RULES.replace("0.8", "much"))
+    bad = run("test", str(rules))
+    assert bad.returncode == 1
+    assert "rules.yaml:3: rules[0].above" in bad.stderr
+
+
+def test_wrong_calls_are_told() -> None:
+    assert run("lst").returncode == 2
+    nowhere = run("list", "--url", "http://127.0.0.1:9")
+    assert nowhere.returncode == 1
+    assert "cannot be reached" in nowhere.stderr
+    assert run("backtest", "--help").returncode == 0
+    assert run("backtest", "rules.toml", "--rate", "soon").returncode == 2
