@@ -181,10 +181,11 @@ def _of_cores(cores: Sequence[tuple[_Numbers, list[int] | UnsetType]]) -> Cpu:
 
 def _histograms(frame: pd.DataFrame) -> Iterator[list[int] | UnsetType]:
     """The histogram of each row, in its wire form."""
-    if "histogram" not in frame:
+    if frame.empty or "histogram" not in frame:
         yield from [UNSET] * len(frame)
         return
-    found = unpack(pa.array(frame["histogram"], pa.large_binary()))
+    column = pa.array(frame["histogram"], pa.large_binary())
+    found = unpack(pa.concat_arrays(column.chunks) if isinstance(column, pa.ChunkedArray) else column)
     pairs = np.column_stack([found.bin, found.count]).ravel().tolist()
     ends = (2 * np.searchsorted(found.row, np.arange(1, len(frame) + 1))).tolist()
     for begin, end in pairwise([0, *ends]):

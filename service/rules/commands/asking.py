@@ -31,7 +31,7 @@ class AskError(Exception):
 
 
 def ask(settings: AskSettings, method: str, path: str, document: Any = None) -> Any:
-    """The JSON that the service answers; raises AskError."""
+    """The JSON that the service answers, None for nothing; raises AskError."""
     import httpx
 
     headers = {"Authorization": f"Bearer {settings.token}"} if settings.token else {}
@@ -40,6 +40,8 @@ def ask(settings: AskSettings, method: str, path: str, document: Any = None) -> 
             answer = client.request(method, f"/api/v1/{path}", json=document)
     except httpx.HTTPError as error:
         raise AskError(f"{settings.url} cannot be reached: {error}") from None
+    if answer.status_code == 204:
+        return None
     try:
         content = msgspec.json.decode(answer.content)
     except msgspec.DecodeError:

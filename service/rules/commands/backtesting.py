@@ -124,9 +124,8 @@ def _show(console: "Console", name: str, spans: "Sequence[Span]", start_ms: int,
         console.print(f"[bold]{escape(name)}[/] would not have fired, {range_}\n")
         return
     users = sorted({span.user for span in spans})
-    console.print(
-        f"[bold]{escape(name)}[/] would have fired {_many(len(spans), 'time')}, for {_many(len(users), 'user')}, {range_}"
-    )
+    often, many = _many(len(spans), "time"), _many(len(users), "user")
+    console.print(f"[bold]{escape(name)}[/] would have fired {often}, for {many}, {range_}")
     table = Table("user", "fired", "resolved", "for", "value")
     for span in spans[:_LINES]:
         until = "-" if span.resolved_ms is None else format_instant(span.resolved_ms)

@@ -76,8 +76,6 @@ def test_a_backtest_says_what_the_same_rules_said_when_the_windows_arrived(start
             [*book.rules.values()], source, END_MS - 1, END_MS + 3_600_000, "raw", lambda: calls.append(None)
         )
 
-    from contract.timestamps import format_instant
-
     def shown(ms: int | None) -> str:
         return "" if ms is None else format_instant(ms)
 
