@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from analytics.load_duration import load_duration_curve
     from analytics.resampling import resample
     from analytics.right_sizing import right_size
+    from analytics.stream import stream
     from analytics.thresholds import saturation
     from analytics.trends import fleet_trend
     from analytics.week_profiles import hour_of_week_profile
@@ -44,6 +45,7 @@ __all__ = [
     "resample",
     "right_size",
     "saturation",
+    "stream",
 ]
 
 _HOMES = {
@@ -60,6 +62,7 @@ _HOMES = {
     "resample": "analytics.resampling",
     "right_size": "analytics.right_sizing",
     "saturation": "analytics.thresholds",
+    "stream": "analytics.stream",
 }
 """The module of each public function."""
 

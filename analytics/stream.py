@@ -1,0 +1,137 @@
+"""Following a service: each report as it is acknowledged, in a loop.
+
+for event in analytics.stream(metric="cpuLoadAvg", above=0.9, fields=["user_id", "cpuLoadAvg"]):
+print(event.values)
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator, Iterator, Sequence
+from typing import Any
+
+import httpx
+
+from analytics.answers import UnreachableError, check
+from analytics.stream_events import Event, Heartbeat, LostEvent, Parser, ReportEvent, ValuesEvent
+from contract.metrics import Statistic
+
+__all__ = ["LostEvent", "ReportEvent", "Stream", "ValuesEvent", "stream"]
+
+_TIMEOUT = httpx.Timeout(20.0, connect=5.0)
+"""Four heartbeats that did not come."""
+_LONGEST_S = 30.0
+_TRY_AGAIN = (502, 503, 504)
+
+
+class Stream:
+    """Events of a service, for `for` and `async for`; made by `stream`.
+
+    When the connection ends it comes back by itself and goes on behind the last event, so each report comes once. Leave
+    the loop to stop it; a new loop over the same object goes on behind the last event. Raises, when it is iterated,
+    UnreachableError if the service cannot be reached the first time, and ProblemError where it refuses.
+    """
+
+    def __init__(self, url: str, token: str | None, parameters: dict[str, Any], after: int | None) -> None:
+        self._url = url
+        self._headers = {"Accept": "text/event-stream"} | ({"Authorization": f"Bearer {token}"} if token else {})
+        self._parameters = parameters
+        self._failures = 0
+        self._was_there = False
+        self.after = after
+        """The id of the last event; None before the first."""
+
+    def __iter__(self) -> Iterator[Event]:
+        with httpx.Client(base_url=self._url, timeout=_TIMEOUT) as client:
+            while True:
+                try:
+                    with client.stream("GET", "/api/v1/stream", **self._request()) as response:
+                        if self._is_fine(response) or self._refused(response, response.read()):
+                            parser = self._parser()
+                            for data in response.iter_raw():
+                                yield from self._new(parser.feed(data))
+                except httpx.TransportError as error:
+                    self._failed(error)
+                time.sleep(self._pause_s())
+
+    async def __aiter__(self) -> AsyncIterator[Event]:
+        async with httpx.AsyncClient(base_url=self._url, timeout=_TIMEOUT) as client:
+            while True:
+                try:
+                    async with client.stream("GET", "/api/v1/stream", **self._request()) as response:
+                        if self._is_fine(response) or self._refused(response, await response.aread()):
+                            parser = self._parser()
+                            async for data in response.aiter_raw():
+                                for event in self._new(parser.feed(data)):
+                                    yield event
+                except httpx.TransportError as error:
+                    self._failed(error)
+                await asyncio.sleep(self._pause_s())
+
+    def _request(self) -> dict[str, Any]:
+        resume = {} if self.after is None else {"Last-Event-ID": str(self.after)}
+        return {"params": self._parameters, "headers": self._headers | resume}
+
+    def _parser(self) -> Parser:
+        self._was_there = True
+        return Parser(typed="fields" not in self._parameters)
+
+    def _is_fine(self, response: httpx.Response) -> bool:
+        is_stream = response.headers.get("Content-Type", "").startswith("text/event-stream")
+        return response.status_code == 200 and is_stream
+
+    def _refused(self, response: httpx.Response, body: bytes) -> bool:
+        """False where it is worth trying again; raises otherwise."""
+        if response.status_code not in _TRY_AGAIN:
+            check(response.status_code, response.headers.get("Content-Type", ""), body, "text/event-stream")
+        return False
+
+    def _failed(self, error: httpx.TransportError) -> None:
+        if not self._was_there:
+            raise UnreachableError(f"{self._url} cannot be reached: {error}") from error
+
+    def _pause_s(self) -> float:
+        """Twice as long after each failure, and not for all consumers at once."""
+        self._failures += 1
+        return min(0.25 * 2.0**self._failures, _LONGEST_S) * random.uniform(0.5, 1.0)  # noqa: S311
+
+    def _new(self, events: Sequence[Event]) -> Iterator[Event]:
+        for event in events:
+            self._failures = 0
+            is_new = self.after is None or event.id > self.after or isinstance(event, LostEvent)
+            self.after = event.id
+            if is_new and not isinstance(event, Heartbeat):
+                yield event
+
+
+def stream(
+    url: str = "http://localhost:8888",
+    *,
+    token: str | None = None,
+    user: str | Sequence[str] | None = None,
+    os: str | Sequence[str] | None = None,
+    type: str | Sequence[str] | None = None,  # noqa: A002 - as the service names it
+    metric: str | None = None,
+    stat: Statistic | None = None,
+    above: float | None = None,
+    below: float | None = None,
+    fields: Sequence[str] | None = None,
+    after: int | None = None,
+) -> Stream:
+    """Follow a service: an iterator, and an async iterator, of events.
+
+    `user` takes names and patterns such as `web-*`, `os` operating systems, `type` metric types such as `CPU`. `metric`
+    takes reports that have it, with `above` and `below` those whose value (statistic `stat`, its own by default) lies
+    beyond a level. With `fields`, members of a report and metrics such as `cpuLoadAvg.p95`, the events are
+    `ValuesEvent`s, otherwise `ReportEvent`s. `after` is the id of an event behind which to begin; by default it begins
+    with what is acknowledged next. A `LostEvent` says which reports will not come.
+
+    Raises ValueError for what is not an http(s) address.
+    """
+    if not url.startswith(("http://", "https://")):
+        raise ValueError(f"{url!r} is not the address of a service; http://localhost:8888 would be one")
+    asked = {
+        "user": user, "os": os, "type": type, "metric": metric, "stat": stat, "above": above, "below": below,
+        "fields": None if fields is None else ",".join(fields),
+    }  # fmt: skip
+    return Stream(url, token, {name: value for name, value in asked.items() if value is not None}, after)

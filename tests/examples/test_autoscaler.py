@@ -1,0 +1,39 @@
+"""The example of an autoscaler adds a machine when the fleet is busy, and takes one away when it is idle."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from tests.service.reports import post, small
+from tests.service.running import ROOT, RunningService, clean_environment, wait_until
+
+EXAMPLE = ROOT / "examples" / "autoscaler.py"
+
+
+def test_it_reacts_to_what_machines_report_within_a_second(tmp_path: Path) -> None:
+    assert len(EXAMPLE.read_text().splitlines()) < 50
+    now_ms = time.time_ns() // 1_000_000
+    said = tmp_path / "said"
+    with RunningService(tmp_path / "data") as service, service.client() as client, said.open("w") as output:
+        process = subprocess.Popen(
+            [sys.executable, str(EXAMPLE), service.url, "web-*"],
+            cwd=tmp_path,
+            env=clean_environment(PYTHONPATH=str(ROOT)),
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+        try:
+            wait_until(lambda: "loadlens_stream_consumers 1.0" in client.get("/metrics").text, "the autoscaler")
+            post(client, small("db-1", now_ms, 1.0), small("web-1", now_ms, 0.5))
+            sent = time.monotonic()
+            post(client, small("web-1", now_ms + 1000, 1.0), small("web-2", now_ms, 1.0), small("web-3", now_ms, 1.0))
+            wait_until(lambda: "+1 machine" in said.read_text(), "a decision")
+            assert time.monotonic() - sent < 2.0
+            assert process.poll() is None
+        finally:
+            process.kill()
+            process.wait()
+    assert "Traceback" not in said.read_text()
+    assert os.path.getsize(said) < 1000
