@@ -1,15 +1,17 @@
 """Lasting changes of level or spread, seen from afterwards. The method is that of `analytics.segmentation`."""
 
-import os
 from collections.abc import Sequence
+from functools import partial
 from itertools import pairwise
 from typing import Final, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
+from analytics.gathering import AnyFrame, is_dask
 from analytics.segmentation import SHORTEST, cuts, standard_deviation, without_season
+from analytics.series import Series, by_user_on_dask, on_all_cores, series_of
+from analytics.windows.columns import Floats, Ints
 from contract.durations import parse_duration
 
 __all__ = ["change_points"]
@@ -17,11 +19,6 @@ __all__ = ["change_points"]
 _COLUMNS: Final = ("user", "time", "kind", "before", "after", "effect")
 _FEWEST: Final = 4 * SHORTEST
 _POINTS_FOR_A_SPREAD: Final = 4
-_ALONE: Final = 20_000
-"""Rows up to which starting other processes takes longer than it saves."""
-
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
 
 
 class _Change(NamedTuple):
@@ -32,7 +29,7 @@ class _Change(NamedTuple):
     effect: float
 
 
-def change_points(frame: pd.DataFrame, *, column: str = "mean", rate: str = "1h") -> pd.DataFrame:
+def change_points(frame: AnyFrame, *, column: str = "mean", rate: str = "1h") -> AnyFrame:
     """When the level or the spread of each user's `column` changed for at least twelve buckets of `rate`.
 
     `frame` has an index of times with a time zone, in any order, a numeric `column`, and a column `user` where it is of
@@ -52,53 +49,35 @@ def change_points(frame: pd.DataFrame, *, column: str = "mean", rate: str = "1h"
 
     Needs 48 buckets; users with fewer have no changes. The season is that of the day from four days on, and that of
     the week (in UTC) from three weeks on; with less than three weeks, weekends may look like changes. In two weeks of
-    noise without a change, also noise that lasts for some ten hours, fewer than 5 % of series get one. Raises
-    ValueError for an index, column or rate that is not right.
+    noise without a change, also noise that lasts for some ten hours, fewer than 5 % of series get one. Of a
+    Dask DataFrame the result is one too, computed later. Raises FrameError for an index or column that is not right,
+    ValueError for such a rate.
     """
-    _check(frame, column)
-    rate_ms = parse_duration(rate)
-    many = "user" in frame
-    known = frame[np.isfinite(frame[column].to_numpy(np.float64, na_value=np.nan))]
-    times = pd.DatetimeIndex(known.index).tz_convert("UTC").as_unit("ms").asi8
-    values = known[column].to_numpy(np.float64)
-    codes, users = pd.factorize(known["user"], sort=True) if many else (np.zeros(len(known), np.intp), ["all"])
-    order = np.lexsort((times, codes))
-    ends = np.searchsorted(codes[order], np.arange(len(users)), side="right")
-    parts = [(times[rows], values[rows]) for rows in np.split(order, ends[:-1])] if len(users) else []
-    found = _find_all(parts, rate_ms, len(known))
-    rows = [(user, *change) for user, changes in zip(users, found, strict=True) for change in changes]
+    work = partial(_changes, column=column, rate_ms=parse_duration(rate))
+    return by_user_on_dask(frame, partial(work, alone=True)) if is_dask(frame) else work(frame, alone=False)
+
+
+def _changes(frame: pd.DataFrame, *, column: str, rate_ms: int, alone: bool) -> pd.DataFrame:
+    users, series = series_of(frame, column)
+    find = partial(_find_all, rate_ms=rate_ms)
+    parts = [find(series)] if alone else on_all_cores(find, series, "looking for changes")
+    found = [changes for part in parts for changes in part]
+    names = ["all"] * len(series) if users is None else users
+    rows = [(user, *change) for user, changes in zip(names, found, strict=True) for change in changes]
     table = pd.DataFrame(rows, columns=list(_COLUMNS))
     table["time"] = pd.to_datetime(table["time"].astype("int64"), unit="ms", utc=True).astype("datetime64[ms, UTC]")
-    table = table.astype({"before": float, "after": float, "effect": float, "kind": "str"})
-    return table if many else table.drop(columns="user")
+    table = table.astype({"user": "str", "before": float, "after": float, "effect": float, "kind": "str"})
+    return table.drop(columns="user") if users is None else table
 
 
-def _check(frame: pd.DataFrame, column: str) -> None:
-    if not isinstance(frame.index, pd.DatetimeIndex) or frame.index.tz is None:
-        raise ValueError("the index is a DatetimeIndex with a time zone, such as UTC")
-    if column not in frame:
-        raise ValueError(f"no column {column!r}; there are {', '.join(map(str, frame.columns))}")
-    if not pd.api.types.is_numeric_dtype(frame[column]):
-        raise ValueError(f"the column {column!r} has no numbers")
-    if "core" in frame and frame["core"].nunique(dropna=False) > 1:
-        raise ValueError("several cores are several series; give one of them at a time, or name each as a user")
+def _find_all(series: Sequence[Series], rate_ms: int) -> list[list[_Change]]:
+    return [_find(one, rate_ms) for one in series]
 
 
-def _find_all(parts: list[tuple[Ints, Floats]], rate_ms: int, rows: int) -> list[list[_Change]]:
-    cores = os.cpu_count() or 1
-    if rows <= _ALONE or len(parts) == 1 or cores == 1:
-        return [_find(times, values, rate_ms) for times, values in parts]
-    from joblib import Parallel, delayed
-
-    found: list[list[_Change]] = Parallel(n_jobs=cores, batch_size=32)(
-        delayed(_find)(times, values, rate_ms) for times, values in parts
-    )
-    return found
-
-
-def _find(times: Ints, values: Floats, rate_ms: int) -> list[_Change]:
+def _find(series: Series, rate_ms: int) -> list[_Change]:
     """The changes of one series, in order of time."""
-    starts, level, spread = _buckets(times, values, rate_ms)
+    known = np.isfinite(series.value)
+    starts, level, spread = _buckets(series.time[known], series.value[known], rate_ms)
     if len(starts) < _FEWEST:
         return []
     changes: list[_Change] = []

@@ -22,6 +22,7 @@ QUICK: dict[str, Sequence[str]] = {
     "disk": ["--users", "2"],
     "agent_footprint": ["--seconds", "5"],
     "nab": ["--quick"],
+    "injected": ["--quick"],
 }
 """What is measured, in this order, and how to see quickly that it works."""
 

@@ -1,36 +1,42 @@
 """The detector over a DataFrame, each user by itself, on all cores."""
 
-import os
-from collections.abc import Iterator
-from itertools import pairwise
-from typing import Any, Final
+from collections.abc import Sequence
+from functools import partial
+from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from analytics.anomalies.detector import Detector
+from analytics.anomalies.detector import Detector, Kind
 from analytics.anomalies.tuning import Tuning
+from analytics.gathering import AnyFrame, is_dask
+from analytics.series import Series, by_user_on_dask, on_all_cores, series_of
+from analytics.windows.columns import Floats, Ints
 
 __all__ = ["anomalies"]
 
 _NUMBERS: Final = ("value", "expected", "lower", "upper", "score")
-_ALONE: Final = 50_000
-"""Rows up to which starting other processes takes longer than it saves."""
-_CHUNK: Final = 100_000
-"""Rows that a process gets at a time."""
-
-Floats = npt.NDArray[np.float64]
-Judged = tuple[Floats, npt.NDArray[np.bool_], npt.NDArray[np.str_]]
+_KINDS: Final[tuple[Kind, ...]] = ("", "value", "level", "spread", "season")
 
 
-def anomalies(frame: pd.DataFrame, *, column: str = "mean", tuning: Tuning | None = None) -> pd.DataFrame:
+class _Verdicts(NamedTuple):
+    """The verdicts on points that lie behind each other."""
+
+    time: Ints
+    numbers: Floats
+    anomaly: npt.NDArray[np.bool_]
+    kind: npt.NDArray[np.int8]
+    """The place in `_KINDS`."""
+
+
+def anomalies(frame: AnyFrame, *, column: str = "mean", tuning: Tuning | None = None) -> AnyFrame:
     """Each row's verdict, from its past alone: the same that a `Detector` gives point by point.
 
     `frame` has an index of times with a time zone, in any order, a numeric `column`, and a column `user` where it is of
-    many; rows of one user are one series. Points a few minutes apart are what the defaults of `tuning` are meant for:
-    resample shorter windows first. Returns one row for each row of `frame`, sorted by user and time, with the index
-    `time` and the columns
+    many; rows of one user are one series, that of the whole machine where cores are told apart. Points a few minutes
+    apart are what the defaults of `tuning` are meant for: resample shorter windows first. Returns one row for each row,
+    sorted by user and time, with the index `time` and the columns
 
     ==========  ======================================================================================
     `user`      where `frame` has it
@@ -43,89 +49,42 @@ def anomalies(frame: pd.DataFrame, *, column: str = "mean", tuning: Tuning | Non
     `kind`      what made the score: value, level, spread or season
     ==========  ======================================================================================
 
-    Missing values are given back with the score 0. Raises ValueError for an index or column that is not there or not
-    right. Method and sources: `analytics.anomalies.detector` and `docs/anomalies.md`.
+    Missing values are given back with the score 0. Of a Dask DataFrame the result is one too, computed later, sorted
+    within its partitions. Raises FrameError for an index or column that is not there or not right. Method and sources:
+    `analytics.anomalies.detector` and `docs/anomalies.md`.
     """
-    _check(frame, column)
-    many = "user" in frame
-    order = _order(frame)
-    sorted_frame = frame.iloc[order]
-    times = pd.DatetimeIndex(sorted_frame.index).tz_convert("UTC").as_unit("ms")
-    values = sorted_frame[column].to_numpy(np.float64, na_value=np.nan)
-    starts = _starts(sorted_frame["user"]) if many else np.zeros(min(len(values), 1), np.int64)
-    numbers, news, kinds = _judge_all(times.asi8, values, starts, tuning or Tuning())
-    verdicts = pd.DataFrame(dict(zip(_NUMBERS, numbers, strict=True)), index=times.rename("time"))
-    verdicts["anomaly"], verdicts["kind"] = news, kinds.astype(object)
-    if many:
-        verdicts.insert(0, "user", sorted_frame["user"].to_numpy())
-    return verdicts.astype({"kind": "str"})
+    tuning = tuning or Tuning()
+    if is_dask(frame):
+        return by_user_on_dask(frame, partial(_judged, column=column, tuning=tuning, alone=True))
+    return _judged(frame, column=column, tuning=tuning, alone=False)
 
 
-def _check(frame: pd.DataFrame, column: str) -> None:
-    if not isinstance(frame.index, pd.DatetimeIndex) or frame.index.tz is None:
-        raise ValueError("the index is a DatetimeIndex with a time zone, such as UTC")
-    if frame.index.hasnans:
-        raise ValueError("the index has a moment that is missing (NaT)")
-    if column not in frame:
-        raise ValueError(f"no column {column!r}; there are {', '.join(map(str, frame.columns))}")
-    if not pd.api.types.is_numeric_dtype(frame[column]):
-        raise ValueError(f"the column {column!r} has no numbers")
-    if "user" in frame and frame["user"].isna().any():
-        raise ValueError("a row has no user")
-    if "core" in frame and frame["core"].nunique(dropna=False) > 1:
-        raise ValueError("several cores are several series; give one of them at a time, or name each as a user")
+def _judged(frame: pd.DataFrame, *, column: str, tuning: Tuning, alone: bool) -> pd.DataFrame:
+    users, series = series_of(frame, column)
+    work = partial(_judge, tuning=tuning)
+    parts = [work(series)] if alone else on_all_cores(work, series, "looking for anomalies")
+    times, numbers, anomaly, kind = zip(*parts, strict=True)
+    index = pd.DatetimeIndex(np.concatenate(times).astype("datetime64[ms]"), name="time").tz_localize("UTC")
+    verdicts = pd.DataFrame(dict(zip(_NUMBERS, np.concatenate(numbers, axis=1), strict=True)), index=index)
+    verdicts["anomaly"] = np.concatenate(anomaly)
+    verdicts["kind"] = pd.Categorical.from_codes(np.concatenate(kind), pd.Index(_KINDS))
+    if users is not None:
+        codes = np.repeat(np.arange(len(users)), [len(one.time) for one in series])
+        verdicts.insert(0, "user", pd.Series(pd.Categorical.from_codes(codes, users), index))
+    return verdicts
 
 
-def _order(frame: pd.DataFrame) -> npt.NDArray[np.intp]:
-    """By user and time; rows of the same user and time stay as they were."""
-    times = pd.DatetimeIndex(frame.index).asi8
-    if "user" not in frame:
-        return np.argsort(times, kind="stable")
-    users, _ = pd.factorize(frame["user"], sort=True)
-    return np.lexsort((times, users))
-
-
-def _starts(users: "pd.Series[Any]") -> npt.NDArray[np.int64]:
-    """Where each user's rows begin."""
-    codes, _ = pd.factorize(users)
-    return np.flatnonzero(np.diff(codes, prepend=-1)).astype(np.int64)
-
-
-def _judge_all(times: npt.NDArray[np.int64], values: Floats, starts: npt.NDArray[np.int64], tuning: Tuning) -> Judged:
-    cores = os.cpu_count() or 1
-    if len(values) <= _ALONE or len(starts) == 1 or cores == 1:
-        return _judge(times, values, starts, tuning)
-    from joblib import Parallel, delayed
-
-    parts = list(_chunks(starts, len(values)))
-    judged = Parallel(n_jobs=min(cores, len(parts)))(
-        delayed(_judge)(times[part], values[part], begins, tuning) for part, begins in parts
-    )
-    numbers, news, kinds = zip(*judged, strict=True)
-    return np.concatenate(numbers, axis=1), np.concatenate(news), np.concatenate(kinds)
-
-
-def _chunks(starts: npt.NDArray[np.int64], rows: int) -> Iterator[tuple[slice, npt.NDArray[np.int64]]]:
-    """Rows of whole users, and where each of these begins among them."""
-    first = 0
-    while first < len(starts):
-        after = max(int(np.searchsorted(starts, starts[first] + _CHUNK)), first + 1)
-        end = int(starts[after]) if after < len(starts) else rows
-        yield slice(int(starts[first]), end), starts[first:after] - starts[first]
-        first = after
-
-
-def _judge(times: npt.NDArray[np.int64], values: Floats, starts: npt.NDArray[np.int64], tuning: Tuning) -> Judged:
-    """The verdicts on series that lie behind each other, a new one at each of `starts`."""
-    numbers = np.empty((len(_NUMBERS), len(values)))
-    news = np.empty(len(values), np.bool_)
-    kinds = np.empty(len(values), "U6")
-    for start, end in pairwise([*starts.tolist(), len(values)]):
+def _judge(series: Sequence[Series], tuning: Tuning) -> _Verdicts:
+    times = np.concatenate([np.empty(0, np.int64), *(one.time for one in series)])
+    numbers = np.empty((len(_NUMBERS), len(times)))
+    anomaly = np.empty(len(times), np.bool_)
+    kind = np.empty(len(times), np.int8)
+    row = 0
+    for one in series:
         detector = Detector(tuning)
-        for row, (time, value) in enumerate(
-            zip(times[start:end].tolist(), values[start:end].tolist(), strict=True), start
-        ):
-            verdict = detector.update(time, value)
+        for time_ms, value in zip(one.time.tolist(), one.value.tolist(), strict=True):
+            verdict = detector.update(time_ms, value)
             numbers[:, row] = verdict.value, verdict.expected, verdict.lower, verdict.upper, verdict.score
-            news[row], kinds[row] = verdict.anomaly, verdict.kind
-    return numbers, news, kinds
+            anomaly[row], kind[row] = verdict.anomaly, _KINDS.index(verdict.kind)
+            row += 1
+    return _Verdicts(times, numbers, anomaly, kind)

@@ -1,13 +1,11 @@
 """Lasting changes are found where they are, and noise, seasons and spikes are none."""
 
-import sys
-
 import numpy as np
 import pandas as pd
 import pytest
 
 import analytics
-from analytics import change_points
+from analytics import change_points, series
 
 HOURS_A_DAY = 24
 SEEDS = 100
@@ -148,7 +146,8 @@ def test_processes_give_what_one_alone_gives(monkeypatch: pytest.MonkeyPatch) ->
     frame = pd.concat(parts)
     alone = change_points(frame)
     assert alone["user"].tolist() == [f"user-{user}" for user in range(6)]
-    monkeypatch.setattr(sys.modules["analytics.change_points"], "_ALONE", 100)
+    monkeypatch.setattr(series, "_ALONE", 100)
+    monkeypatch.setattr(series, "_CHUNK", 700)
     pd.testing.assert_frame_equal(change_points(frame), alone)
 
 

@@ -1,5 +1,6 @@
 """A DataFrame is judged as a stream is."""
 
+import dask.dataframe as dask_dataframe
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import analytics
-from analytics.anomalies import Detector, Tuning, anomalies, batch
+from analytics import series
+from analytics.anomalies import Detector, Tuning, anomalies
 
 SMALL = Tuning(window=4, memory=12, learning=4, neighbours=3, quiet=12)
 POINTS = st.lists(
@@ -57,7 +59,10 @@ def test_a_batch_gives_the_verdicts_of_the_stream(points: list[tuple[str, int, f
     columns = ["user", "value", "expected", "lower", "upper", "score", "anomaly", "kind"]
     assert list(judged) == columns
     pd.testing.assert_frame_equal(
-        judged.reset_index(drop=True), pd.DataFrame(expected, columns=columns), check_exact=True, check_dtype=False
+        judged.reset_index(drop=True).astype({"user": "str", "kind": "str"}),
+        pd.DataFrame(expected, columns=columns),
+        check_exact=True,
+        check_dtype=False,
     )
 
 
@@ -76,14 +81,28 @@ def test_the_package_has_it_too() -> None:
 def test_processes_give_what_one_alone_gives(monkeypatch: pytest.MonkeyPatch) -> None:
     frame = fleet(9)
     alone = anomalies(frame)
-    monkeypatch.setattr(batch, "_ALONE", 1000)
-    monkeypatch.setattr(batch, "_CHUNK", 1000)
+    monkeypatch.setattr(series, "_ALONE", 1000)
+    monkeypatch.setattr(series, "_CHUNK", 1000)
     pd.testing.assert_frame_equal(anomalies(frame), alone)
 
 
 def test_another_column_can_be_judged() -> None:
     frame = fleet(1).rename(columns={"mean": "max"})
     assert anomalies(frame, column="max")["value"].tolist() == frame["max"].tolist()
+
+
+def test_a_dask_frame_gives_the_same_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    frame = fleet(5)
+    later = anomalies(dask_dataframe.from_pandas(frame.sort_index(), npartitions=4))
+    judged = later.compute(scheduler="sync").astype({"user": "str"})
+    expected = anomalies(frame).astype({"user": "str"})
+    pd.testing.assert_frame_equal(judged.sort_values(["user", "time"]), expected)
+
+
+def test_of_a_machine_with_cores_the_whole_is_judged() -> None:
+    frame = fleet(1).assign(core=pd.array([pd.NA] * 600, "Int64"))
+    cores = frame.assign(core=pd.array([0] * 600, "Int64"), mean=0.5)
+    pd.testing.assert_frame_equal(anomalies(pd.concat([cores, frame])), anomalies(frame))
 
 
 def test_an_empty_frame_gives_an_empty_frame() -> None:
