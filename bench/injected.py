@@ -1,6 +1,6 @@
 """Anomalies of known kinds, put into series that are not NAB's: how many are found, and how many alarms are false.
 
-    .venv/bin/python bench/injected.py [--series N] [--quick]
+    .venv/bin/python bench/injected.py [--series N] [--alibaba FILE] [--quick]
 
 Three sources, each with one anomaly a series, at a random place in the second half, all drawn with fixed seeds:
 
@@ -101,10 +101,15 @@ def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--series", type=int, default=120, help="how many are made up (default: %(default)s)")
+    parser.add_argument("--alibaba", type=Path, default=ALIBABA, help="the file (default: %(default)s)")
     parser.add_argument("--quick", action="store_true", help="a few series only; the figures mean nothing")
     options = parser.parse_args()
     print(machine(), flush=True)
-    cases = [*made_up(12 if options.quick else options.series), *planetlab(12 if options.quick else 60), *alibaba()]
+    cases = [
+        *made_up(12 if options.quick else options.series),
+        *planetlab(12 if options.quick else 60),
+        *alibaba(options.alibaba),
+    ]
     with ProcessPoolExecutor(2) as pool:
         found = list(pool.map(detect, cases, chunksize=4))
     budget = sum(false_alarms(case, *one.ours) for case, one in zip(cases, found, strict=True))
@@ -215,10 +220,10 @@ def planetlab(count: int) -> Iterator[Case]:
         yield case("PlanetLab", kind, rows["utilization_percent"].to_numpy(float), np.random.default_rng(seed))
 
 
-def alibaba() -> Iterator[Case]:
+def alibaba(path: Path) -> Iterator[Case]:
     """The data centre, once for each kind."""
-    if ALIBABA.exists():
-        values = pd.read_csv(ALIBABA)["cpu_util_percent"].to_numpy(float)
+    if path.exists():
+        values = pd.read_csv(path)["cpu_util_percent"].to_numpy(float)
         for seed, kind in enumerate(KINDS):
             yield case("Alibaba", kind, values, np.random.default_rng(seed))
 
