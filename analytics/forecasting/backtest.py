@@ -24,6 +24,9 @@ __all__ = ["Backtest", "FleetErrors", "Plan", "backtest", "plan_of"]
 
 _POWER: Final = 10.0
 _MOST_ORIGINS: Final = 48
+_MOST_ORIGINS_OF_A_FLEET: Final = 24
+"""Series that share their experience need less of their own."""
+_FLEET: Final = 256
 _PRIOR_DAYS: Final = 1.0
 """The fleet's errors count as much as so many days of forecasts of the series itself."""
 _EIGHTHS: Final = (1, 3, 5, 9, 17, 33, 65, 129, 257)
@@ -44,20 +47,24 @@ class Plan:
     methods: tuple[str, ...]
 
 
-def plan_of(steps: int, day: int, horizon: int, start: int = 0) -> Plan:
-    """The plan for a history of `steps` steps that began at step `start` since the epoch.
+def plan_of(values: Floats, day: int, horizon: int, start: int = 0) -> Plan:
+    """The plan for the histories `values`, shape (n, T), that began at step `start` since the epoch.
 
-    Origins lie on multiples of their distance since the epoch, so a longer history has the same ones and more.
-    The first comes after a day, or after a quarter of a history of less than four days.
+    Origins lie on multiples of their distance since the epoch, so a longer history has the same ones and more, and only
+    where something came within a day. The first comes after a day, or after a quarter of a history of less than four.
     """
+    n, steps = values.shape
+    most = _MOST_ORIGINS_OF_A_FLEET if n > _FLEET else _MOST_ORIGINS
     least = max(min(day, steps // 4), 2)
+    came = np.append(0, np.cumsum(np.isfinite(values).any(axis=0)))
     for eighths in _EIGHTHS:
         stride = max(eighths * day // 8, 1)
         first = least + (-(start + least)) % stride
         origins = np.arange(first, steps, stride)
-        if len(origins) <= _MOST_ORIGINS:
+        origins = origins[came[np.minimum(origins + min(day, horizon), steps)] > came[origins]]
+        if len(origins) <= most:
             break
-    origins = origins[-_MOST_ORIGINS:]
+    origins = origins[-most:]
     edges = sorted({0, min(max(day // 8, 1), horizon), min(day, horizon), horizon})
     spans = tuple(slice(low, high) for low, high in itertools.pairwise(edges))
     return Plan(day, horizon, origins, spans, tuple(names(steps, day)))

@@ -49,8 +49,8 @@ def forecast_grid(
     `advance` is told how many series are done, from the thread that called.
     """
     values = grid.values
-    n, steps = values.shape
-    plan = plan_of(steps, grid.day, horizon, grid.start_ms // grid.step_ms)
+    n = len(values)
+    plan = plan_of(values, grid.day, horizon, grid.start_ms // grid.step_ms)
     sample = values if n <= _SAMPLE else values[np.linspace(0, n - 1, _SAMPLE).astype(np.int64)]
     errors, scores = _experience(sample, plan)
 

@@ -26,10 +26,11 @@ _PRIOR_H: Final = 6.0
 """The spread of a series counts as much as so many hours of its residuals."""
 _ENOUGH: Final = 30
 """Scores that a lead needs; with fewer it takes those of the nearest lead that has them, wider for a longer lead."""
-_WIDER: Final = 1.15
+_WIDER: Final = 1.05
 _EXPERIENCED: Final = 0.5
 """Scores count from when a series had this share of the residuals that it has now: earlier its scale, and the mix of
 methods, were less certain than they are now."""
+_MANY: Final = 500
 _MOST_SCORES: Final = 20_000
 _GAUSSIAN: Final = 0.8
 """Mean absolute deviation of a normal distribution with standard deviation 1."""
@@ -106,10 +107,10 @@ def scores_of(residuals: Floats, seen: Seen, plan: Plan) -> Scores:
         for lead in range(LEADS):
             here = kind[:, :-1, None] & (leads == lead)
             chosen = score[experienced & here]
-            parts.append(_thinned(np.sort(chosen if len(chosen) >= _ENOUGH else score[given & here])))
+            parts.append(_thinned(np.sort(chosen if len(chosen) >= _MANY else score[given & here])))
         return Pool(tuple(parts))
 
-    stride = plan.origins[1] - plan.origins[0] if len(plan.origins) > 1 else plan.day
+    stride = np.diff(plan.origins).min() if len(plan.origins) > 1 else plan.day
     days = float(given.any(axis=2).sum() * stride) / plan.day
     return Scores(pool(seen.fresh), pool(~seen.fresh), ratio, least, days)
 
@@ -141,7 +142,7 @@ def _reach(scale: Floats, fleet: Scores, pool: Pool | None, tail: float) -> tupl
         reach = 2.0 * statistics.NormalDist().inv_cdf(1.0 - tail) / _GAUSSIAN * scale
         return -reach, reach
     low, high = pool.quantiles(tail)
-    few = scale[:, pool.nearest] * (1.0 + 1.0 / max(fleet.days, 1.0))
+    few = scale[:, pool.nearest] * (1.0 + 1.0 / (1.0 + fleet.days))
     return few * low, few * high
 
 
@@ -153,14 +154,19 @@ def _ratio(known: Known, seen: Seen) -> Floats:
         ratio[:, lead] = np.where(np.isnan(ratio[:, lead]), ratio[:, lead - 1], ratio[:, lead])
     for lead in range(LEADS - 2, -1, -1):
         ratio[:, lead] = np.where(np.isnan(ratio[:, lead]), ratio[:, lead + 1], ratio[:, lead])
-    return np.where(np.isnan(ratio), _GAUSSIAN, ratio)
+    return np.where(ratio > 0, ratio, _GAUSSIAN)
 
 
 def _scale(known: Known, seen: Seen, ratio: Floats, least: Floats) -> Floats:
-    """The mean absolute residual to expect, shape (n, moments, LEADS); NaN before any value."""
-    expected = ratio * seen.spread[:, :, None]
-    scale: Floats = (known.total + _PRIOR_H * expected) / (known.hours + _PRIOR_H)
-    return np.maximum(scale, least[:, None])
+    """The mean absolute residual to expect, shape (n, moments, LEADS); NaN before any value.
+
+    What a series shows at one lead counts for all, in proportion to what they are over the fleet.
+    """
+    hours = known.hours.sum(axis=2)
+    shown = (known.total / ratio).sum(axis=2)
+    own = np.maximum((shown + _PRIOR_H * seen.spread) / (hours + _PRIOR_H), least)
+    scale: Floats = own[:, :, None] * ratio
+    return scale
 
 
 def _thinned(ordered: Floats) -> Floats:

@@ -1,6 +1,6 @@
 """The ways to forecast that compete in the backtest, each for many series at once.
 
-All are built from three parts, the components of exponential smoothing in the additive, drift-free form (Hyndman and
+All are built from a few parts, the components of exponential smoothing in their additive form (Hyndman and
 Athanasopoulos, *Forecasting: Principles and Practice*, 3rd edition, chapters 5 and 8):
 
 - a *profile* of the day, or of the week where there are two weeks: for each time of day the mean of past days, whose
@@ -8,8 +8,7 @@ Athanasopoulos, *Forecasting: Principles and Practice*, 3rd edition, chapters 5 
   A smoothed profile is a dynamic harmonic regression that leaves the fast harmonics out.
 - a *level*: how far the last hours, or the last day, lay from that profile.
 - how long the level lasts: it fades with a half-life (damped), or is held (local level).
-
-Nothing here has a trend: over a few days of CPU load, trends that were fitted cost more than they bring.
+- a *rise* from day to day, in one method only, and damped: over a few days of load, most trends do not go on.
 """
 
 from collections.abc import Callable, Sequence
@@ -26,6 +25,8 @@ __all__ = ["BASELINE", "Past", "forecasts", "names"]
 BASELINE = "seasonal naive"
 _MOST_DAYS = 28
 _MOST_WEEKS = 8
+_RISING_DAYS = 3
+_DAMPING = 0.7
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,17 @@ class Past:
         level: Floats = (self.last_seen - profile[:, -self.day :]).mean(axis=1, keepdims=True)
         return level
 
+    @cached_property
+    def rise(self) -> Floats:
+        """Shape (n, 1): how much a day lay above the one before it, on average over the last three; 0 if unseen."""
+        total, count = np.zeros(len(self.values)), np.zeros(len(self.values))
+        for older in range(1, min(self.days.shape[1], _RISING_DAYS + 1)):
+            rise = (self.days[:, 0] - self.days[:, older]) / older
+            seen = np.isfinite(rise)
+            total += np.where(seen, rise, 0.0).sum(axis=1)
+            count += seen.sum(axis=1)
+        return _ratio(total, count, 0.0)[:, None]
+
     def deviation(self, profile: Floats, half_life_h: float) -> Floats:
         """Shape (n, 1): how far the last hours lay from the profile; 0 where they were not seen."""
         newest = self.days[:, 0]
@@ -133,6 +145,18 @@ def _fading(profile: Callable[[Past], Floats], half_life_h: float, seen_h: float
     return method
 
 
+def _rising(profile: Callable[[Past], Floats]) -> Method:
+    """The last day's level, and a trend that is damped by a factor a day (Gardner and McKenzie 1985)."""
+
+    def method(past: Past, hours: Floats) -> Floats:
+        days = np.ceil(hours / 24.0)
+        rises = (1.0 - _DAMPING**days) / (1.0 - _DAMPING)
+        shape = profile(past)
+        return _tiled(shape + past.level(shape), len(hours)) + past.rise * rises
+
+    return method
+
+
 def _flat(level: Callable[[Past], Floats]) -> Method:
     return lambda past, hours: np.broadcast_to(level(past), (len(past.values), len(hours)))
 
@@ -166,6 +190,7 @@ _METHODS: dict[str, Method] = {
     "recent days at the last day's level": _held(lambda past: past.recent),
     "many days at the last day's level": _held(lambda past: past.long),
     "many days, smoothed, at the last day's level": _held(lambda past: past.smooth(past.long)),
+    "last day and its rise": _rising(lambda past: past.last_seen),
     "mean of the last day": _flat(_day_mean),
     "mean of the last hours": _flat(_now),
     "mean of many days": _flat(_long_mean),
