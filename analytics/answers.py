@@ -1,7 +1,7 @@
 """What a service answers, read into DataFrames, and its errors as exceptions."""
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -94,15 +94,17 @@ def read_windows(parts: Iterator[bytes], what: str) -> pd.DataFrame:
         with pa.ipc.open_stream(io.BufferedReader(_Stream(parts), _BUFFER)) as stream:
             metadata = {name.decode(): value.decode() for name, value in (stream.schema.metadata or {}).items()}
             with progress(what, int(metadata.get("pieces", 1))) as step:
-                batches = []
-                for batch in stream:
-                    batches.append(batch)
-                    step()
-            frame = frame_of(pa.Table.from_batches(batches, stream.schema))
+                frame = frame_of(pa.Table.from_batches(_each(stream, step), stream.schema))
     except (pa.ArrowException, FrameError) as error:
         raise ServiceError(f"The service gave an answer that cannot be read: {error}") from error
     frame.attrs = {name: metadata[name] for name in ("metric", "unit") if name in metadata}
     return frame
+
+
+def _each(stream: pa.RecordBatchReader, step: Callable[[], None]) -> Iterator[pa.RecordBatch]:
+    for batch in stream:
+        yield batch
+        step()
 
 
 class _Stream(io.RawIOBase):

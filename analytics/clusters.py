@@ -8,7 +8,7 @@ import pandas as pd
 
 from analytics.frames import FrameError
 from analytics.gathering import AnyFrame
-from analytics.week_profiles import HOURS, hour_of_week_profile
+from analytics.week_profiles import HOURS, merged_weeks
 from analytics.windows.columns import Floats, Ints
 
 __all__ = ["ProfileClusters", "cluster_profiles"]
@@ -79,9 +79,10 @@ def _shapes(frame: AnyFrame, tz: str) -> tuple[list[str], Floats, list[str]]:
     """The users, the shape of each one's week, and the users that have too little of one."""
     if "user" not in frame.columns:
         raise FrameError("there are no users to put into clusters: fleet(by='user') has them")
-    profile = hour_of_week_profile(frame, tz, by="user")
-    users = profile["user"].astype("str").to_numpy()[::HOURS]
-    means = profile["mean"].to_numpy().reshape(-1, HOURS)
+    windows, labels = merged_weeks(frame, tz, by="user", histograms=False)
+    users = labels["user"].astype("str").to_numpy()
+    means = np.full((len(users), HOURS), np.nan)
+    means[windows.series, windows.time] = windows.mean
     enough = np.isfinite(means).sum(axis=1) >= _LEAST_HOURS
     filled = np.array([_filled(week) for week in means[enough]]).reshape(-1, HOURS)
     deviation = filled.std(axis=1, keepdims=True)

@@ -16,6 +16,7 @@ Moments without an offset are UTC. All files of a folder, and of the folders in 
 
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Literal, NamedTuple, Self
@@ -26,6 +27,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from analytics.frames import NUMBERS, FrameError, frame_of_values
+from analytics.gathering import AnyFrame
 from analytics.progress import progress
 from analytics.resampling import resample
 from analytics.sources import Grouping, Moment, check_windows_by, epoch_ms
@@ -115,6 +117,19 @@ class Files:
             return frame
         return values_of(frame if top is None else highest(frame, top, stat), stat)
 
+    def dask_frame(self, metric: str = "cpuLoadAvg", *, histograms: bool = True) -> AnyFrame:
+        """The windows of all users as a Dask DataFrame, a partition for each file, read when it is wanted.
+
+        The functions of `analytics` take it where all of it does not fit into memory, or to use a cluster.
+        """
+        import dask.dataframe as dd
+        from dask.dataframe.utils import clear_known_categories
+
+        paths = [file.path for file in self._of_metric(metric)]
+        read = partial(_partition, metric=metric, histograms=histograms)
+        example = clear_known_categories(read(paths[0]).iloc[:0])  # type: ignore[no-untyped-call]
+        return dd.from_map(read, paths, meta=example)  # type: ignore[no-untyped-call]
+
     def users(self) -> pd.DataFrame:
         """The users in the files; files do not say what runs on them (`analytics.sources`)."""
         parts = [_seen(file) for file in self._files if file.column(_USERS)]
@@ -154,11 +169,20 @@ class Files:
     ) -> pd.DataFrame:
         """The rows of the files of a metric, as a frame of windows."""
         files = self._of_metric(metric)
-        parts = []
+        windows: list[pa.Table] = []
+        parts: list[pd.DataFrame] = []
         with progress(f"reading {metric}", len(files)) as step:
             for file in files:
-                parts.append(_frame(file, start, end, user, histograms=histograms))
+                table = _rows(file, start, end, user, histograms=histograms)
+                if file.has_windows:
+                    windows.append(table)
+                else:
+                    parts.append(_measured(table, file))
                 step()
+        if windows:
+            # Nothing else may hold the tables, so that each column is let go of when it was copied.
+            del table
+            parts.append(frame_of(_joined(windows)))
         frame = parts[0] if len(parts) == 1 else pd.concat(parts)
         frame.attrs = {"metric": metric, "unit": NAMES[metric].quantity.unit}
         return frame
@@ -174,6 +198,10 @@ class Files:
 
 
 _SEEN: Final = {"first_seen": "time_min", "last_seen": "time_max"}
+
+
+def _partition(path: Path, *, metric: str, histograms: bool) -> pd.DataFrame:
+    return Files(path).fleet(metric, rate="raw", by="user", histograms=histograms)
 
 
 def _opened(path: Path) -> _File:
@@ -200,9 +228,14 @@ def _metric_of(schema: pa.Schema) -> str:
     return named if named in NAMES else "cpuUtilization"
 
 
-def _frame(
-    file: _File, start: Moment | None, end: Moment | None, user: str | None, *, histograms: bool
-) -> pd.DataFrame:
+def _joined(tables: list[pa.Table]) -> pa.Table:
+    """The rows of all tables, which are taken out of the list; names are texts where some files have them so."""
+    joined = pa.concat_tables(tables, promote_options="permissive")
+    tables.clear()
+    return joined
+
+
+def _rows(file: _File, start: Moment | None, end: Moment | None, user: str | None, *, histograms: bool) -> pa.Table:
     table = pq.read_table(file.path, columns=_columns(file, histograms=histograms), use_threads=True)
     time = _times(table[str(file.column(_TIMES))])
     named = file.column(_USERS)
@@ -212,15 +245,18 @@ def _frame(
     if end is not None:
         before = pc.less(time, pa.scalar(epoch_ms(end), pa.int64()).cast(time.type))
         kept = before if kept is None else pc.and_(kept, before)
-    if user is not None and named:
-        own = pc.equal(table[named].cast(pa.string()), user)
-        kept = own if kept is None else pc.and_(kept, own)
     table = table.set_column(table.column_names.index(str(file.column(_TIMES))), "time", time)
     if named:
-        table = table.rename_columns(["user" if name == named else name for name in table.column_names])
+        users = table[named]
+        if not pa.types.is_dictionary(users.type):
+            users = users.cast(pa.string()).dictionary_encode()
+        table = table.set_column(table.column_names.index(named), "user", users)
+    if user is not None and named:
+        own = pc.equal(table["user"].cast(pa.string()), user)
+        kept = own if kept is None else pc.and_(kept, own)
     if kept is not None:
         table = table.filter(kept)
-    return frame_of(table) if file.has_windows else _measured(table, file)
+    return table
 
 
 def _columns(file: _File, *, histograms: bool) -> list[str]:
@@ -245,10 +281,7 @@ def _measured(table: pa.Table, file: _File) -> pd.DataFrame:
     numbers = table[value].cast(pa.float64()).to_numpy()
     values = pd.DataFrame({value: numbers / 100 if value in _PERCENTS else numbers})
     if "user" in table.column_names:
-        user = table["user"]
-        if not pa.types.is_dictionary(user.type):
-            user = user.cast(pa.string()).dictionary_encode()
-        values["user"] = user.unify_dictionaries().to_pandas().astype("category").array
+        values["user"] = table["user"].unify_dictionaries().to_pandas().astype("category").array
     values.index = pd.DatetimeIndex(table["time"].to_pandas(), name="time")
     try:
         return frame_of_values(values, value=value, metric=file.metric)

@@ -31,8 +31,8 @@ Key = Callable[[Ints], Ints]
 Merged = tuple[Windows, pd.DataFrame]
 """Windows, and the labels of their series."""
 
-_ROWS: Final = 1 << 18
-"""Rows of a slice: with histograms some 150 MB while they are merged."""
+_ROWS: Final = 1 << 17
+"""Rows of a slice: with histograms some 80 MB while they are merged."""
 _FAN_IN: Final = 8
 
 
@@ -154,7 +154,7 @@ def _in_threads(work: Callable[[pd.DataFrame], T], pieces: Iterator[pd.DataFrame
         begun: deque[Future[T]] = deque()
         for piece in pieces:
             begun.append(pool.submit(work, piece))
-            if len(begun) > cores:
+            if len(begun) == cores:
                 yield begun.popleft().result()
         while begun:
             yield begun.popleft().result()

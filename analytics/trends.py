@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from analytics.frames import FrameError, bins_of, to_frame
-from analytics.gathering import AnyFrame, bucket, example_of, gather, is_dask, of_machines, reduced
+from analytics.gathering import AnyFrame, bucket, example_of, gather, is_dask, of_machines
 from analytics.slopes import Slope, slope
 from analytics.windows import quantiles as quantiles_of
 from contract.durations import parse_duration
@@ -18,6 +18,10 @@ __all__ = ["FleetTrend", "fleet_trend"]
 _DAY_MS = 86_400_000
 _DAYS = 8
 """From so many days on, the slope is that of daily means, which have no daily season."""
+
+
+_DENSE, _SMALL = 4, 1 << 20
+"""Users times buckets are a table while it has at most so many cells a window, or so few altogether."""
 
 
 @dataclass(frozen=True)
@@ -77,41 +81,57 @@ def _band(frame: AnyFrame, rate_ms: int, quantiles: Sequence[float]) -> pd.DataF
     """By bucket the number of users, and quantiles of their means."""
     if "user" not in frame.columns:
         frame = frame.assign(user="")
-    work = partial(_user_means, rate_ms=rate_ms)
     frame = frame[["user", "count", "mean"]]
     over_users = partial(_over_users, quantiles=tuple(quantiles))
     if not is_dask(frame):
-        band = over_users(reduced(frame, work, _added, "trend of the users"))
+        band = over_users(_totals(frame, rate_ms=rate_ms))
     else:
+        work = partial(_user_totals, rate_ms=rate_ms)
         example = work(example_of(frame))
-        means = frame.map_partitions(work, meta=example).shuffle("bucket")
-        band = means.map_partitions(over_users, meta=over_users(example)).compute()
-    band = band.sort_index()
+        met = frame.map_partitions(work, meta=example).shuffle("bucket")
+        band = met.map_partitions(over_users, meta=over_users(example)).compute().sort_index()
     band.index = pd.DatetimeIndex(band.index.to_numpy().astype("datetime64[ms]"), name="time").tz_localize("UTC")
     return band
 
 
-def _user_means(part: pd.DataFrame, *, rate_ms: int) -> pd.DataFrame:
-    """One row for each user and bucket: `bucket` (epoch ms), `user`, `count`, and `total`, the sum of the samples."""
+def _totals(part: pd.DataFrame, *, rate_ms: int) -> pd.DataFrame:
+    """A row for each window: `bucket` (epoch ms), `user`, `count`, and `total`, the sum of its samples."""
     if not isinstance(part.index, pd.DatetimeIndex) or part.index.tz is None:
         raise FrameError("the index of a frame of windows is a DatetimeIndex with a time zone, such as UTC")
-    bucket = part.index.as_unit("ms").asi8 // rate_ms * rate_ms
     count = part["count"].fillna(0).to_numpy(np.int64)
     total = part["mean"].fillna(0.0).to_numpy(np.float64) * count
-    means = pd.DataFrame({"bucket": bucket, "user": part["user"].array, "count": count, "total": total})
-    return _summed(means[means["count"] > 0])
+    start = bucket(part.index.as_unit("ms").asi8, rate_ms=rate_ms)
+    return pd.DataFrame({"bucket": start, "user": part["user"].array, "count": count, "total": total}, copy=False)
 
 
-def _added(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    return _summed(pd.concat(parts, ignore_index=True))
+def _user_totals(part: pd.DataFrame, *, rate_ms: int) -> pd.DataFrame:
+    """A row for each user and bucket."""
+    # Between partitions names are texts: each has categories of its own, which do not fit together.
+    totals = _totals(part.assign(user=part["user"].astype("str")), rate_ms=rate_ms)
+    return totals.groupby(["bucket", "user"], observed=True, sort=False)[["count", "total"]].sum().reset_index()
 
 
-def _summed(means: pd.DataFrame) -> pd.DataFrame:
-    return means.groupby(["bucket", "user"], observed=True, sort=False)[["count", "total"]].sum().reset_index()
-
-
-def _over_users(means: pd.DataFrame, *, quantiles: Sequence[float]) -> pd.DataFrame:
-    means = _summed(means)
-    values = (means["total"] / means["count"]).groupby(means["bucket"])
-    columns = {"users": values.size()} | {f"users_{100 * q:g}": values.quantile(q) for q in quantiles}
-    return pd.DataFrame(columns)
+def _over_users(totals: pd.DataFrame, *, quantiles: Sequence[float]) -> pd.DataFrame:
+    starts, place = np.unique(totals["bucket"].to_numpy(), return_inverse=True)
+    codes = pd.Categorical(totals["user"])
+    users = len(codes.categories) + 1
+    cell = place * users + codes.codes.astype(np.int64) % users
+    if len(starts) * users <= _DENSE * len(totals) + _SMALL:
+        counts = np.bincount(cell, totals["count"], len(starts) * users)
+        sums = np.bincount(cell, totals["total"], len(starts) * users)
+        cells = np.flatnonzero(counts)
+        counts, sums = counts[cells], sums[cells]
+    else:
+        cells, place = np.unique(cell, return_inverse=True)
+        counts, sums = np.bincount(place, totals["count"]), np.bincount(place, totals["total"])
+        cells, counts, sums = cells[counts > 0], counts[counts > 0], sums[counts > 0]
+    ends = np.searchsorted(cells, np.arange(1, len(starts) + 1) * users)
+    rows = [np.quantile(means, quantiles) for means in np.split(sums / counts, ends[:-1]) if len(means)]
+    present = np.diff(ends, prepend=0)
+    band = pd.DataFrame(
+        np.reshape(rows, (-1, len(quantiles))),
+        columns=[f"users_{100 * q:g}" for q in quantiles],
+        index=pd.Index(starts[present > 0], name="bucket"),
+    )
+    band.insert(0, "users", present[present > 0])
+    return band

@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 
 from analytics.frames import FrameError, bins_of
-from analytics.gathering import AnyFrame, example_of, gather, is_dask, of_machines
+from analytics.gathering import AnyFrame, Merged, example_of, gather, is_dask, of_machines
 from analytics.windows import Windows, quantiles
 from analytics.windows.columns import Floats, Ints
 
-__all__ = ["HOURS", "hour_of_week_profile"]
+__all__ = ["HOURS", "hour_of_week_profile", "merged_weeks"]
 
 HOURS: Final = 168
 _HOUR_MS: Final = 3_600_000
@@ -30,11 +30,7 @@ def hour_of_week_profile(frame: AnyFrame, tz: str = "UTC", *, by: Literal["user"
     Takes a frame of windows of an hour at most, of any size, pandas' or Dask's; raises FrameError for another, and
     ZoneInfoNotFoundError for an unknown time zone.
     """
-    ZoneInfo(tz)
-    frame = of_machines(frame)
-    _fine_enough(frame)
-    key = partial(_hour_of_week, tz=tz)
-    windows, labels = gather(frame, key, labels=("user",) if by else (), what="profile of the week")
+    windows, labels = merged_weeks(frame, tz, by=by, histograms=True)
     users = max(len(labels), 1)
     place = windows.series * HOURS + windows.time
     hour = np.tile(np.arange(HOURS), users)
@@ -45,6 +41,15 @@ def hour_of_week_profile(frame: AnyFrame, tz: str = "UTC", *, by: Literal["user"
         columns[name] = np.full(users * HOURS, np.nan)
         columns[name][place] = values
     return pd.DataFrame(columns)
+
+
+def merged_weeks(frame: AnyFrame, tz: str, *, by: Literal["user"] | None, histograms: bool) -> Merged:
+    """The windows of a frame merged by hour of the week, their `time` being 0 to 167; errors as above."""
+    ZoneInfo(tz)
+    frame = of_machines(frame)
+    _fine_enough(frame)
+    key = partial(_hour_of_week, tz=tz)
+    return gather(frame, key, labels=("user",) if by else (), histograms=histograms, what="profile of the week")
 
 
 def _statistics(windows: Windows, frame: AnyFrame) -> dict[str, Floats]:

@@ -57,32 +57,37 @@ def table_of(windows: Windows, schema: pa.Schema, users: list[str], cores: list[
 def frame_of(table: pa.Table) -> pd.DataFrame:
     """The frame of a table of windows, as `analytics.frames` describes it; columns of other names are left out.
 
+    The table lets go of each column that was copied, so that a caller who keeps no other hold of it needs little more
+    memory than the frame.
+
     Raises FrameError where a column is missing, or is not what a frame of windows has.
     """
     missing = [name for name in ("time", *NUMBERS) if name not in table.column_names]
     if missing:
         raise FrameError(f"windows have the columns time, {', '.join(NUMBERS)}; {', '.join(missing)} missing")
+    arrays = {name: table[name] for name in table.column_names}
+    del table
     try:
-        columns = _columns(table)
-        index = pd.DatetimeIndex(table["time"].cast(_TIME, safe=False).to_pandas(), name="time")
+        index = pd.DatetimeIndex(arrays.pop("time").cast(_TIME, safe=False).to_pandas(), name="time")
+        columns = _columns(arrays)
     except pa.ArrowException as error:
         raise FrameError(f"these are no windows: {error}") from None
     return pd.DataFrame(columns, index=index, copy=False)
 
 
-def _columns(table: pa.Table) -> dict[str, Any]:
+def _columns(arrays: dict[str, pa.ChunkedArray]) -> dict[str, Any]:
     columns: dict[str, Any] = {}
-    if "user" in table.column_names:
-        user = table["user"]
+    if "user" in arrays:
+        user = arrays.pop("user")
         if not pa.types.is_dictionary(user.type):
             user = user.cast(pa.string()).dictionary_encode()
         columns["user"] = user.unify_dictionaries().to_pandas().astype("category").array
-    if "core" in table.column_names:
-        columns["core"] = table["core"].to_pandas(types_mapper=_nullable).astype("Int64").array
+    if "core" in arrays:
+        columns["core"] = arrays.pop("core").to_pandas(types_mapper=_nullable).astype("Int64").array
     for name in NUMBERS:
-        columns[name] = table[name].cast(pa.int64() if name in _WHOLE else pa.float64()).to_numpy()
-    if "histogram" in table.column_names:
-        columns["histogram"] = pd.array(table["histogram"].cast(pa.large_binary()), dtype=HISTOGRAM)
+        columns[name] = arrays.pop(name).cast(pa.int64() if name in _WHOLE else pa.float64()).to_numpy()
+    if "histogram" in arrays:
+        columns["histogram"] = pd.array(arrays.pop("histogram").cast(pa.large_binary()), dtype=HISTOGRAM)
     return columns
 
 

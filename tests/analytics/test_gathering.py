@@ -1,6 +1,7 @@
 """What is merged piece by piece, in threads or on a Dask cluster of several processes, is the same as at once."""
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import dask
@@ -64,6 +65,19 @@ def test_a_dask_cluster_gives_what_pandas_gives(name: str, cluster: Client) -> N
     if isinstance(answer, dd.DataFrame):
         answer = answer.compute().sort_values(["user", "time"])
     pd.testing.assert_frame_equal(plain(answer), plain(FUNCTIONS[name](FLEET)), rtol=1e-10, check_categorical=False)
+
+
+def test_files_are_read_by_the_cluster_itself(cluster: Client, tmp_path: Path) -> None:
+    for user, part in FLEET.groupby("user", observed=True):
+        part.to_parquet(tmp_path / f"{user}.parquet")
+    with analytics.connect(tmp_path) as files:
+        parts = files.dask_frame()
+    assert parts.npartitions == 3
+    for name in ("resample", "fleet_trend", "saturation"):
+        answer = FUNCTIONS[name](parts)
+        if isinstance(answer, dd.DataFrame):
+            answer = answer.compute().sort_values(["user", "time"])
+        pd.testing.assert_frame_equal(plain(answer), plain(FUNCTIONS[name](FLEET)), rtol=1e-10)
 
 
 def test_cores_are_compared_on_dask_too(cluster: Client) -> None:
