@@ -8,7 +8,7 @@ import base64
 import json
 import os
 import shutil
-import subprocess
+import signal
 import sys
 import tempfile
 import threading
@@ -86,6 +86,7 @@ def _opened(page: str, width: int) -> Iterator["_Tab"]:
 
 @contextmanager
 def _running(folder: str) -> Iterator["_Tab"]:
+    program = _chromium()
     theirs_in, ours_out = os.pipe()
     ours_in, theirs_out = os.pipe()
     arguments = [
@@ -96,34 +97,31 @@ def _running(folder: str) -> Iterator["_Tab"]:
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         # Chromium does not run as root with its sandbox; as anybody else it keeps it.
         arguments.append("--no-sandbox")
-    # The protocol wants its pipes as 3 and 4; a shell puts them there from numbers that are neither.
-    theirs_in, theirs_out = _moved_up(theirs_in), _moved_up(theirs_out)
-    shell = f'exec "$@" 3<&{theirs_in} 4>&{theirs_out}'
     environment = {**os.environ, "HOME": folder, "XDG_CONFIG_HOME": folder, "XDG_CACHE_HOME": folder}
-    process = subprocess.Popen(
-        ["/bin/sh", "-c", shell, "sh", _chromium(), *arguments],
-        pass_fds=(theirs_in, theirs_out), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL, env=environment,
-    )  # fmt: skip
+    # The protocol wants its pipes as 3 and 4.
+    theirs_in, theirs_out = _moved_up(theirs_in), _moved_up(theirs_out)
+    actions: list[tuple[Any, ...]] = [(os.POSIX_SPAWN_DUP2, theirs_in, 3), (os.POSIX_SPAWN_DUP2, theirs_out, 4)]
+    actions += [(os.POSIX_SPAWN_OPEN, number, os.devnull, os.O_RDWR, 0) for number in range(3)]
+    process = os.posix_spawn(program, [program, *arguments], environment, file_actions=actions)
     os.close(theirs_in)
     os.close(theirs_out)
     # Whoever waits on the pipe is freed by the end of the process.
-    alarm = threading.Timer(_PATIENCE_S, process.kill)
+    alarm = threading.Timer(_PATIENCE_S, os.kill, (process, signal.SIGKILL))
     alarm.start()
     try:
-        with open(ours_in, "rb") as answers, open(ours_out, "wb") as questions:
+        with open(ours_in, "rb") as answers, open(ours_out, "wb", buffering=0) as questions:
             yield _Tab(questions, answers)
     finally:
         alarm.cancel()
-        process.kill()
-        process.wait()
+        os.kill(process, signal.SIGKILL)
+        os.waitpid(process, 0)
 
 
 def _moved_up(descriptor: int) -> int:
     """The same file under a number of at least 10."""
     import fcntl
 
-    moved = fcntl.fcntl(descriptor, fcntl.F_DUPFD, 10)
+    moved = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 10)
     os.close(descriptor)
     return moved
 
@@ -152,8 +150,7 @@ class _Tab:
         if self._session:
             question["sessionId"] = self._session
         try:
-            self._questions.write(json.dumps(question).encode() + b"\0")
-            self._questions.flush()
+            self._write(json.dumps(question).encode() + b"\0")
         except OSError as error:
             raise BrowserError(f"Chromium ended before it was done ({error.strerror})") from None
         while (message := self._message()).get("id") != self._number:
@@ -161,6 +158,10 @@ class _Tab:
         if "error" in message:
             raise BrowserError(f"Chromium refused {method}: {message['error'].get('message')}")
         return message["result"]
+
+    def _write(self, data: bytes) -> None:
+        while data:
+            data = data[self._questions.write(data) :]
 
     def wait_for(self, event: str) -> None:
         """Return when the event has come, if it has not yet."""
