@@ -18,6 +18,7 @@ from uvicorn.server import Server
 from uvicorn_worker import UvicornWorker
 
 from service.app import Application, create_app
+from service.control import ControlError
 from service.rules.files import RuleFileError
 from service.settings import ServiceSettings
 from service.stores.base import StoreError
@@ -28,6 +29,8 @@ _log = logging.getLogger("loadlens.service")
 _STARTUP_S = 600
 """A worker may take so long to replay its journal before it counts as hung."""
 _SHUTDOWN_S = 60
+_OTHER_FILES = 2048
+"""Open files besides streams: connections of those who report and ask, and the store's own."""
 
 
 class ServerError(Exception):
@@ -113,7 +116,7 @@ class _Server(BaseApplication):
     def load(self) -> Application:
         try:
             app = create_app(self._settings)
-        except (StoreError, RuleFileError, OSError) as error:
+        except (StoreError, RuleFileError, ControlError, OSError) as error:
             print(f"loadlens-service: error: {error}", file=sys.stderr, flush=True)
             sys.exit(Arbiter.APP_LOAD_ERROR)
         # What lives as long as the process need not be looked at again; most garbage here is freed by counting.
@@ -130,6 +133,20 @@ def _die_with_parent(server: Any, worker: Any) -> None:
         ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)
         if os.getppid() != worker.ppid:  # it ended before we asked to be told; in a container it is process 1
             os._exit(1)
+
+
+def _allow_connections(files: int) -> None:
+    """Have the system allow so many open files; each stream is one."""
+    if os.name == "nt":
+        return
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    allowed = files if hard == resource.RLIM_INFINITY else min(files, hard)
+    if resource.RLIM_INFINITY != soft < allowed:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    if allowed < files:
+        _log.warning("the system allows %d open files; %d streams may need %d", allowed, files - _OTHER_FILES, files)
 
 
 def is_loopback(host: str) -> bool:
@@ -168,6 +185,7 @@ def serve(settings: ServiceSettings) -> NoReturn:
             "choose another --port, or stop what uses this one"
         ) from None
     listener.set_inheritable(True)
+    _allow_connections(settings.agent_streams + settings.stream_consumers + _OTHER_FILES)
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     _log.info("Loadlens service on http://%s:%d", host, listener.getsockname()[1])
     _Server(settings, listener).run()

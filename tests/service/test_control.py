@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from service.control import Control, ControlError, ControlFull
-from tests.service.running import ROOT
+from tests.service.running import ROOT, clean_environment
 
 STEPS = [
     "CREATE TABLE room_thing (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT;",
@@ -169,3 +169,14 @@ with control.transaction() as db:
     again = Control(path)
     assert again.read("SELECT count(*), max(value) FROM room_thing") == [(20, 19)]
     again.close()
+
+
+def test_a_service_whose_control_database_is_damaged_says_what_to_do(path: Path) -> None:
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"not a database, by far" * 500)
+    ended = subprocess.run(
+        [sys.executable, "-m", "service", "--port", "0", "--data-dir", str(path.parent)],
+        cwd=ROOT, env=clean_environment(), capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert ended.returncode != 0
+    assert "put it aside" in ended.stderr and "Traceback" not in ended.stderr
