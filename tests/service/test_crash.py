@@ -64,10 +64,13 @@ class Sender:
             end_timestamp=T0 + number * 1000 + 999,
             observations_per_metric=OBSERVATIONS,
         )
-        status, answer = await connection.post(METRICS, as_json(report))
-        assert status == 202, answer
+        await self._posted(connection, as_json(report))
         self.acknowledged.add(number)
         self._waiting.clear()
+
+    async def _posted(self, connection: Connection, body: bytes) -> None:
+        status, answer = await connection.post(METRICS, body)
+        assert status == 202, answer
 
 
 async def load_until(service: RunningService, senders: list[Sender], end: signal.Signals) -> None:

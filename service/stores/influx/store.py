@@ -73,7 +73,9 @@ class InfluxStore:
         self._newest: dict[tuple[str, str], int] = {}
         self._flushing = threading.Lock()
         self.flushed = self._remembered.value("flushed") or 0
-        self._views = Views(self._index, self.flushed)
+        # A flush up to here was begun: where it was cut short, some of it may be in InfluxDB.
+        self._begun = self._remembered.value("begun") or 0
+        self._views = Views(self._index, self.flushed, self._begun)
         self._expired_day = -1
         self._problem: str | None = None
         try:
@@ -181,6 +183,9 @@ class InfluxStore:
         def read(view: View) -> Windows:
             return chosen.merged(self._stored.windows(view, question, chosen, self._since))
 
+        if self.flushed < self._begun:
+            # What a crash left half written would count in InfluxDB and in memory.
+            self._flush_through(self._begun)
         return Answer(self._asked(lambda: self._views.consistent(read)), names)
 
     def has_user(self, user_id: str) -> bool:
@@ -221,13 +226,16 @@ class InfluxStore:
 
     def flush(self) -> None:
         """Put everything added so far into InfluxDB. Raises StoreUnavailable where it cannot take it now."""
+        self._flush_through(self._views.last)
+
+    def _flush_through(self, offset: int) -> None:
+        """Put what was added up to a journal offset into InfluxDB."""
         with self._flushing:
-            through = self._views.last
             try:
                 if self._problem:
                     database.ensure_database(self._client, self._retention.longest_ms)
                     self._problem = None
-                while self.flushed < through and (frozen := self._views.freeze()):
+                while self.flushed < offset and (frozen := self._views.freeze()):
                     self._write(frozen)
             except InfluxError as error:
                 self._fail(error)
@@ -241,6 +249,7 @@ class InfluxStore:
                 windows_of(frozen.windows, self._index.bounded(), histograms=True), self._newest_before(frozen)
             )
             self._views.publish(Publication(frozen.windows, buckets))
+            self._remembered.put({"begun": frozen.last})
             users = self._users_of(frozen)
             # Users first: where the windows of a user are, it is known that there may be some.
             self._writer.write(database.user_lines(users))

@@ -85,8 +85,10 @@ class View(NamedTuple):
 class Views:
     """The head, what is frozen, and what is published. Any thread may call."""
 
-    def __init__(self, index: SeriesIndex, after: int) -> None:
+    def __init__(self, index: SeriesIndex, after: int, cut: int) -> None:
         self._index = index
+        # A flush that a crash cut short ended at this journal offset: what it had is flushed by itself.
+        self._cut = cut
         # Oldest first; the last one grows.
         self._heads = [Head(index, after)]
         self._frozen: Frozen | None = None
@@ -100,7 +102,7 @@ class Views:
     def add(self, last: int, reports: Sequence[Report]) -> None:
         """Take reports, the last of them at journal offset `last`."""
         with self._lock:
-            if self.full:
+            if self.full or (self._heads[-1].rows and self._heads[-1].last == self._cut):
                 # However long InfluxDB is away, what is written at once stays small.
                 self._heads.append(Head(self._index, self._heads[-1].last))
             self._heads[-1].add(last, reports)

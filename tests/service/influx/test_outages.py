@@ -1,0 +1,249 @@
+"""InfluxDB goes, comes, stands still or has no room; the service dies: what was acknowledged is answered once."""
+
+import asyncio
+import contextlib
+import os
+import resource
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.service.influxd import RunningInflux, need
+from tests.service.load import Connection
+from tests.service.reports import METRICS, entries, history, post, small
+from tests.service.running import RunningService, clean_environment, wait_until
+from tests.service.test_crash import T0, Sender, assert_exactly_once, bulky
+
+Start = Callable[..., RunningService]
+SENDERS = 16
+
+
+@pytest.fixture
+def own_influx(tmp_path: Path) -> Iterator[RunningInflux]:
+    """An InfluxDB of the test's own, to be killed."""
+    need()
+    with RunningInflux(tmp_path / "influxd") as influx:
+        yield influx
+
+
+@pytest.fixture
+def start(own_influx: RunningInflux, tmp_path: Path) -> Iterator[Start]:
+    """Starts services on it."""
+    started: list[RunningService] = []
+
+    def start(*arguments: str, folder: str = "data", **options: object) -> RunningService:
+        store = ("--store", own_influx.address(), "--flush-interval", "0.3")
+        started.append(RunningService(tmp_path / folder, *store, *arguments, **options))  # type: ignore[arg-type]
+        with started[-1].client() as client, contextlib.suppress(httpx.TransportError):
+            client.get("/readyz")  # it has asked InfluxDB then, or ended
+        return started[-1]
+
+    yield start
+    own_influx.resume()
+    for service in started:
+        service.kill()
+
+
+class PatientSender(Sender):
+    """One that tries again where it is told to."""
+
+    async def _posted(self, connection: Connection, body: bytes) -> None:
+        status, answer = await connection.post(METRICS, body)
+        while status == 503:
+            await asyncio.sleep(0.05)
+            status, answer = await connection.post(METRICS, body)
+        assert status == 202, answer
+
+
+def metric(client: httpx.Client, name: str) -> float:
+    """One of the service's own numbers."""
+    lines = client.get("/metrics").text.splitlines()
+    return next(float(line.rpartition(" ")[2]) for line in lines if line.startswith(f"loadlens_{name} "))
+
+
+def counted(client: httpx.Client, user: str = "one") -> float:
+    """How many samples are answered."""
+    return sum(value for _, value in entries(history(client, user, stat="count")))
+
+
+async def send_meanwhile(service: RunningService, senders: list[Sender], step: Callable[[], None]) -> None:
+    """All senders at once, while something happens."""
+
+    async def happen() -> None:
+        before = sum(len(sender.acknowledged) for sender in senders)
+        await asyncio.to_thread(step)
+        deadline = time.monotonic() + 60
+        while service.process.poll() is None and sum(len(one.acknowledged) for one in senders) < before + 200:
+            assert time.monotonic() < deadline, "the service takes no load"
+            await asyncio.sleep(0.01)
+        if service.process.poll() is None:
+            os.killpg(service.process.pid, signal.SIGKILL)
+
+    await asyncio.gather(happen(), *(sender.run(service.port) for sender in senders))
+    service.process.wait()
+
+
+def test_kills_of_influxdb_and_of_the_service_under_load_lose_nothing_and_double_nothing(
+    own_influx: RunningInflux, start: Start
+) -> None:
+    senders = [PatientSender(number) for number in range(SENDERS)]
+    for number in range(2):
+        service = start()
+
+        def kill_and_start(service: RunningService = service, number: int = number) -> None:
+            with service.client() as client:
+                wait_until(lambda: metric(client, "store_lines_written") > 100, "InfluxDB to be written to")
+                own_influx.kill()
+                if number % 2:  # the service is killed while InfluxDB is away, or soon after it is back
+                    wait_until(lambda: metric(client, "store_flush_failures_total") > 0, "a flush to fail")
+                else:
+                    own_influx.start()
+
+        asyncio.run(send_meanwhile(service, senders, kill_and_start))
+        if number % 2:
+            own_influx.start()
+    service = start()
+    for sender in senders:
+        asyncio.run(sender.catch_up(service.port))
+    with service.client() as client:
+        for rate in ("1s", "5m"):
+            assert_exactly_once(client, senders, rate)
+        wait_until(lambda: metric(client, "journal_behind") == 0, "everything to be in InfluxDB")
+        for rate in ("1s", "5m"):
+            assert_exactly_once(client, senders, rate)
+    assert service.stop() == 0
+    # Another machine finds all of it in InfluxDB alone.
+    with start(folder="elsewhere").client() as client:
+        for rate in ("1s", "5m"):
+            assert_exactly_once(client, senders, rate)
+    assert sum(len(sender.acknowledged) for sender in senders) > 400
+
+
+def test_while_influxdb_is_away_reports_are_taken_and_queries_are_told_to_wait(
+    own_influx: RunningInflux, start: Start
+) -> None:
+    service = start()
+    with service.client() as client:
+        assert post(client, small("one", T0)).status_code == 202
+        wait_until(lambda: metric(client, "journal_behind") == 0, "a flush")
+        own_influx.kill()
+        assert post(client, *(small("one", T0 + number * 1000) for number in range(1, 10))).status_code == 202
+        answer = history(client, "one")
+        assert answer.status_code == 503
+        assert int(answer.headers["Retry-After"]) > 0
+        assert answer.headers["Content-Type"] == "application/problem+json"
+        assert "InfluxDB cannot be asked now" in answer.json()["detail"]
+        # Whether a late report is known is not known either.
+        assert post(client, small("one", T0 - 1000)).status_code == 503
+        ready = client.get("/readyz")
+        assert ready.status_code == 200
+        assert "cannot be reached" in ready.json()["problem"]
+        assert metric(client, "store_up") == 0
+        own_influx.start()
+        wait_until(lambda: history(client, "one").status_code == 200, "InfluxDB")
+        assert counted(client) == 10
+        wait_until(lambda: metric(client, "journal_behind") == 0, "a flush")
+        assert counted(client) == 10
+        assert "problem" not in client.get("/readyz").json()
+    assert "Traceback" not in service.log
+
+
+def test_a_service_starts_without_influxdb_if_it_knows_it_and_says_so_if_it_does_not(
+    own_influx: RunningInflux, start: Start, tmp_path: Path
+) -> None:
+    service = start()
+    with service.client() as client:
+        post(client, *(small("one", T0 + number * 1000) for number in range(5)))
+        wait_until(lambda: metric(client, "journal_behind") == 0, "a flush")
+    service.stop()
+    own_influx.kill()
+    service = start()
+    with service.client() as client:
+        assert post(client, small("one", T0 + 5000)).json() == {"accepted": 1, "duplicates": 0}
+        assert history(client, "one").status_code == 503
+        assert client.get("/api/v1/users").json()["users"][0]["user_id"] == "one"
+        own_influx.start()
+        wait_until(lambda: history(client, "one").status_code == 200, "InfluxDB")
+        assert counted(client) == 6
+    service.stop()
+    own_influx.kill()
+    stranger = start(folder="elsewhere")
+    assert stranger.process.wait(60) == 4
+    assert "loadlens-service: error: influx://127.0.0.1" in stranger.log
+    assert "Traceback" not in stranger.log
+
+
+def test_an_influxdb_that_stands_still_holds_up_no_report(own_influx: RunningInflux, start: Start) -> None:
+    service = start()
+    with service.client() as client:
+        own_influx.pause()
+        began = time.monotonic()
+        for number in range(50):
+            assert post(client, small("one", T0 + number * 1000)).status_code == 202
+        assert time.monotonic() - began < 10
+        own_influx.resume()
+        assert counted(client) == 50
+        wait_until(lambda: metric(client, "journal_behind") == 0, "a flush")
+        assert counted(client) == 50
+
+
+def test_an_influxdb_without_room_gets_everything_when_there_is_room(own_influx: RunningInflux, start: Start) -> None:
+    service = start()
+    with service.client() as client:
+        assert post(client, small("one", T0)).status_code == 202
+        wait_until(lambda: metric(client, "journal_behind") == 0, "a flush")
+        # The kernel refuses longer files, as it does on a full disk.
+        resource.prlimit(own_influx.process.pid, resource.RLIMIT_FSIZE, (1, resource.RLIM_INFINITY))
+        for number in range(1, 200):
+            assert post(client, small("one", T0 + number * 1000)).status_code == 202
+        wait_until(lambda: metric(client, "store_flush_failures_total") > 0, "a flush to fail")
+        assert metric(client, "store_lines_refused") == 0
+        # There is room again. InfluxDB 1.6 goes on to refuse writes, as long as it is not started anew.
+        own_influx.kill()
+        own_influx.start()
+        wait_until(lambda: metric(client, "journal_behind") == 0, "a flush")
+        assert counted(client) == 200
+
+
+def test_at_the_journals_limit_reports_are_turned_away_until_influxdb_is_back(
+    own_influx: RunningInflux, start: Start
+) -> None:
+    service = start("--journal-bytes", str(16 << 20))
+    own_influx.kill()
+    with service.client() as client:
+        accepted = 0
+        while (answer := client.post(METRICS, content=bulky("one", accepted))).status_code == 202:
+            accepted += 1
+        assert answer.status_code == 503
+        assert int(answer.headers["Retry-After"]) > 0
+        assert 8 < accepted < 20
+        own_influx.start()
+        wait_until(lambda: client.post(METRICS, content=bulky("one", accepted)).status_code == 202, "room")
+        wait_until(lambda: history(client, "one").status_code == 200, "InfluxDB")
+        assert counted(client) == accepted + 1
+
+
+def test_a_user_and_its_password_are_sent_and_never_shown(tmp_path: Path) -> None:
+    need()
+    secret = "s3cret-passw0rd"
+    with RunningInflux(tmp_path / "influxd", auth=True) as influx:
+        influx.query(f"CREATE USER me WITH PASSWORD '{secret}' WITH ALL PRIVILEGES")
+        environment = clean_environment(LOADLENS_STORE_USER="me", LOADLENS_STORE_PASSWORD=secret)
+        arguments = ("--store", influx.address(), "--flush-interval", "0.3", "--log-level", "debug")
+        with RunningService(tmp_path / "data", *arguments, environment=environment) as service:
+            with service.client() as client:
+                assert post(client, small("one", T0)).status_code == 202
+                wait_until(lambda: metric(client, "journal_behind") == 0, "a flush")
+                assert counted(client) == 1
+                shown = client.get("/metrics").text + client.get("/readyz").text
+            assert service.stop() == 0
+            assert secret not in service.log + shown
+        environment |= {"LOADLENS_STORE_PASSWORD": "wr0ng-passw0rd"}
+        with RunningService(tmp_path / "other", *arguments, environment=environment) as service:
+            assert service.process.wait(60) == 4
+            assert "authorization failed" in service.log
+            assert "wr0ng-passw0rd" not in service.log
