@@ -2,10 +2,12 @@
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated
 
 from msgspec import Meta
 
+from analytics.influx.address import Credentials
 from contract.settings import Settings, fail, load
 
 __all__ = ["CopySettings", "main"]
@@ -19,8 +21,10 @@ Stop the service whose embedded store is copied first: it alone can use it.
 A copy that was cut short goes on when the command is given again."""
 _EPILOG = """examples:
   loadlens-service copy --from embedded:var/loadlens --to embedded:/srv/loadlens
+  loadlens-service copy --from embedded:var/loadlens --to influx://localhost:8086/METRICS
+  LOADLENS_STORE_TOKEN_FILE=token loadlens-service copy --from influx://old:8086 --to influxs://new:8086/METRICS
 """
-_ADDRESS = "embedded:FOLDER"
+_ADDRESS = "embedded:FOLDER or influx://HOST:PORT/DATABASE"
 
 
 class CopySettings(Settings, frozen=True, kw_only=True):
@@ -37,6 +41,13 @@ class CopySettings(Settings, frozen=True, kw_only=True):
             extra={"metavar": "STORE", "expected": _ADDRESS},
         ),
     ]
+    data_dir: Annotated[
+        Path,
+        Meta(
+            description="Folder of the service whose InfluxDB is copied; what its journal still has is copied too.",
+            extra={"metavar": "DIR"},
+        ),
+    ] = Path("var/loadlens")
     store_memory: Annotated[
         str,
         Meta(
@@ -45,6 +56,39 @@ class CopySettings(Settings, frozen=True, kw_only=True):
             extra={"metavar": "SIZE", "examples": ["4GB"], "expected": "a size such as 512MB or 4GB"},
         ),
     ] = "1GB"
+    store_token: Annotated[
+        str, Meta(description="Token of the InfluxDB (2 and 3).", extra={"metavar": "TOKEN", "secret": True})
+    ] = ""
+    store_user: Annotated[str, Meta(description="User of the InfluxDB (1).", extra={"metavar": "NAME"})] = ""
+    store_password: Annotated[
+        str, Meta(description="Password of that user.", extra={"metavar": "PASSWORD", "secret": True})
+    ] = ""
+    store_org: Annotated[
+        str, Meta(description="Organization of the bucket (InfluxDB 2).", extra={"metavar": "NAME"})
+    ] = ""
+    from_token: Annotated[
+        str, Meta(description="Token of the InfluxDB to copy, where it is another.",
+                  extra={"metavar": "TOKEN", "secret": True}),
+    ] = ""  # fmt: skip
+    from_user: Annotated[
+        str, Meta(description="User of the InfluxDB to copy, where it is another.", extra={"metavar": "NAME"})
+    ] = ""
+    from_password: Annotated[
+        str, Meta(description="Password of that user.", extra={"metavar": "PASSWORD", "secret": True})
+    ] = ""
+    from_org: Annotated[
+        str, Meta(description="Organization of the bucket to copy, where it is another.", extra={"metavar": "NAME"})
+    ] = ""
+
+    def target(self) -> Credentials:
+        """Who writes."""
+        return Credentials(self.store_token, self.store_user, self.store_password, self.store_org)
+
+    def source(self) -> Credentials:
+        """Who reads: the same, unless another was named."""
+        if self.from_token or self.from_user:
+            return Credentials(self.from_token, self.from_user, self.from_password, self.from_org or self.store_org)
+        return self.target()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -53,22 +97,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     # What copies is imported only when it is wanted: --help answers at once.
     from rich.console import Console
 
-    from service.copying.opening import AddressError, check, open_store
+    from service.copying.opening import AddressError, open_store, place_of
     from service.copying.showing import show_copy
-    from service.stores.base import StoreError
+    from service.stores.base import StoreError, StoreUnavailable
 
     console = Console(highlight=False, markup=False, soft_wrap=True)
     try:
-        check(settings.from_, settings.to)
+        places = place_of(settings.from_, new=False), place_of(settings.to, new=True)
+        if places[0] == places[1]:
+            raise AddressError(f"{settings.from_} and {settings.to} are the same store")
         with (
-            open_store(settings.from_, settings.store_memory) as source,
-            open_store(settings.to, settings.store_memory) as target,
+            open_store(places[0], settings.source(), settings.store_memory, settings.data_dir) as source,
+            open_store(places[1], settings.target(), settings.store_memory) as target,
         ):
             return 0 if show_copy(source, target, console) else 1
     except AddressError as error:
         fail(_PROGRAM, str(error))
     except (StoreError, OSError) as error:
         print(f"{_PROGRAM}: error: {error}", file=sys.stderr)
+        return 1
+    except StoreUnavailable as error:
+        print(f"{_PROGRAM}: error: {error}\nWhat was copied stays; the same command copies the rest.", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("\nStopped. What was copied stays; the same command copies the rest.", file=sys.stderr)

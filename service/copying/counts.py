@@ -8,9 +8,10 @@ import numpy as np
 import pandas as pd
 
 from contract.metrics import QUANTITIES
+from contract.metrics.cpu import Cpu
 from service.stores.base import Question, Store
 
-__all__ = ["DAY_MS", "Span", "counts", "day_name", "spans"]
+__all__ = ["DAY_MS", "Span", "core_counts", "counts", "day_name", "spans"]
 
 DAY_MS = 24 * 60 * 60 * 1000
 _DAYS_AT_ONCE = 30
@@ -65,3 +66,11 @@ def counts(store: Store, span: Span) -> pd.DataFrame:
         index = pd.MultiIndex.from_arrays([windows.time, names], names=["day", "user"])
         columns.append(pd.Series(windows.count, index, name=quantity.name))
     return pd.concat(columns, axis=1).fillna(0).astype("int64").sort_index()
+
+
+def core_counts(store: Store, user_id: str, span: Span) -> pd.DataFrame:
+    """The samples of each core of a user: a row for each `day`, a column for each core."""
+    question = Question(Cpu.quantities[0], span.start_ms, span.end_ms, DAY_MS, user_id=user_id, cores="each")
+    windows, groups = store.answer(question)
+    index = pd.MultiIndex.from_arrays([windows.time, np.array(groups, object)[windows.series]], names=["day", "core"])
+    return pd.Series(windows.count, index).unstack("core", fill_value=0)

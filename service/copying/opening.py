@@ -1,22 +1,29 @@
 """Which stores are copied, from their addresses, opened as the service opens them."""
 
+import contextlib
+import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
 
+from analytics.influx.address import Address, Credentials, is_influx
 from service.app import replay
 from service.journal import Journal
 from service.stores.base import StoreError
 from service.stores.embedded.catalog import StoreInUse
 from service.stores.embedded.portable import PortableEmbeddedStore
+from service.stores.opening import influx_folder
 from service.stores.portable import PortableStore
 
-__all__ = ["AddressError", "Opened", "check", "open_store"]
+__all__ = ["AddressError", "Opened", "Place", "open_store", "place_of"]
 
 _EMBEDDED = "embedded:"
 _FILE = "loadlens.duckdb"
 _JOURNAL_BYTES = 1 << 40
 """What is in a journal is taken, however much it is; nothing is put into it."""
+
+Place = Path | Address
+"""The folder of an embedded store, or the address of an InfluxDB."""
 
 
 class AddressError(ValueError):
@@ -28,56 +35,81 @@ class Opened:
     """A store with the reports of its journal, all on its own disk."""
 
     store: PortableStore
-    journal: Journal
-    replayed: int
+    offset: int
+    """The journal offset through which it holds everything."""
+    replayed: int = 0
     """Reports that were in the journal only."""
 
-    def __enter__(self) -> Self:
-        return self
 
-    def __exit__(self, *_: object) -> None:
-        self.store.close()
-        self.journal.close()
-        self.journal.prune(self.store.flushed)
+def place_of(address: str, *, new: bool) -> Place:
+    """The place that an address such as `embedded:var/loadlens` names; a folder alone will do.
 
-
-def folder_of(address: str) -> Path:
-    """The folder of an embedded store; raises AddressError for an address of another kind."""
+    Raises AddressError where it is wrong, and where there is no store that need not be `new`.
+    """
+    if is_influx(address):
+        try:
+            return Address.parse(address)
+        except ValueError as error:
+            # The address may have a password in it.
+            raise AddressError(f"the address of an InfluxDB: {error}") from None
     if "://" in address:
-        raise AddressError(f"{address}: no such kind of store; embedded:FOLDER is right")
+        raise AddressError(f"{address}: no such kind of store; embedded:FOLDER or influx://HOST:PORT/DATABASE is right")
     text = address.removeprefix(_EMBEDDED)
     if not text:
         raise AddressError(f"{address}: the folder is missing; embedded:var/loadlens is right")
-    return Path(text).expanduser()
+    folder = Path(text).expanduser().resolve()
+    if not new and not (folder / _FILE).exists():
+        raise AddressError(f"{address}: holds no store; the --data-dir of a service, with {_FILE} in it, is right")
+    return folder
 
 
-def check(source: str, target: str) -> None:
-    """Raise AddressError where one of two addresses is wrong, or both are of the same store."""
-    folder, other = folder_of(source), folder_of(target)
-    if folder.resolve() == other.resolve():
-        raise AddressError(f"{source} and {target} are the same store")
-    if not (folder / _FILE).exists():
-        raise AddressError(f"{source}: holds no store; the --data-dir of a service, with {_FILE} in it, is right")
+@contextlib.contextmanager
+def open_store(place: Place, credentials: Credentials, memory: str, data_dir: Path | None = None) -> Iterator[Opened]:
+    """The store of a place, made where there is none, with what its service's journal still has.
 
-
-def open_store(address: str, memory: str) -> Opened:
-    """The store at an address such as `embedded:var/loadlens`, made where there is none; a folder alone will do.
-
-    Raises AddressError, and StoreError where it cannot be used.
+    The journal of an embedded store lies in its folder, that of an InfluxDB in `data_dir`, if anywhere. Raises
+    StoreError where the store cannot be used.
     """
-    folder = folder_of(address)
+    with contextlib.ExitStack() as stack:
+        store: PortableStore
+        if isinstance(place, Address):
+            # What a service remembers of a database on its own machine is its own, unless it is asked for.
+            home = influx_folder(data_dir, place) if data_dir else Path()
+            if not data_dir or not home.exists():
+                home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="loadlens-copy-")))
+            store = _influx(place, credentials, home)
+        else:
+            home, store = place, _embedded(place, memory)
+        journal = Journal(home / "journal", _JOURNAL_BYTES)
+        try:
+            journal.advance_to(store.flushed)
+            replayed = replay(journal, store)
+            store.flush()
+            yield Opened(store, journal.last, replayed)
+        finally:
+            store.close()
+            journal.close()
+            journal.prune(store.flushed)
+
+
+def _embedded(folder: Path, memory: str) -> PortableStore:
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        store = PortableEmbeddedStore(folder, memory)
+        return PortableEmbeddedStore(folder, memory)
     except StoreInUse:
         raise StoreError(
-            f"{address} is in use by a running service, which alone can read it. "
+            f"{folder} is in use by a running service, which alone can read it. "
             "Stop the service, give this command again, and start the service when it is done."
         ) from None
     except OSError as error:
-        raise StoreError(f"{address} cannot be used: {error.strerror or error}") from None
-    journal = Journal(folder / "journal", _JOURNAL_BYTES)
-    journal.advance_to(store.flushed)
-    replayed = replay(journal, store)
-    store.flush()
-    return Opened(store, journal, replayed)
+        raise StoreError(f"{folder} cannot be used: {error.strerror or error}") from None
+
+
+def _influx(address: Address, credentials: Credentials, home: Path) -> PortableStore:
+    from service.stores.influx.portable import PortableInfluxStore
+
+    store = PortableInfluxStore(address, credentials, home)
+    if store.problem:
+        store.close()
+        raise StoreError(store.problem)
+    return store

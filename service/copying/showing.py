@@ -37,7 +37,7 @@ def _transfer(source: Opened, target: Opened, todo: list[Span], total: int, cons
         def advance(samples: int, windows: int) -> None:
             progress.update(task, advance=samples, windows=progress.tasks[task].fields["windows"] + windows)
 
-        transfer = Transfer(source.store, target.store, target.journal.last, advance)
+        transfer = Transfer(source.store, target.store, target.offset, advance)
         for span in todo:
             transfer.run(span)
     return transfer.copied

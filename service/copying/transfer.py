@@ -13,9 +13,10 @@ import pandas as pd
 
 from contract.metrics import Metric
 from contract.report import Report
-from service.copying.counts import DAY_MS, Span, counts
-from service.stores.base import Key
-from service.stores.portable import RAW, Machine, PortableStore
+from service.copying.counts import DAY_MS, Span, core_counts, counts
+from service.stores.base import Key, Store
+from service.stores.plan import RAW
+from service.stores.portable import Machine, PortableStore
 
 __all__ = ["Copied", "Transfer"]
 
@@ -43,8 +44,8 @@ class Copied:
 class Transfer:
     """Copies what `target` lacks of `source`.
 
-    `offset` is the journal offset that the target holds already; `advance` is told of samples that are done and
-    reports that were written.
+    `offset` is the journal offset that the target holds already, and is counted on from; `advance` is told of samples
+    that are done and reports that were written.
     """
 
     def __init__(
@@ -63,6 +64,9 @@ class Transfer:
         wanted = counts(self._source, span)
         present = counts(self._target, span).reindex(wanted.index, fill_value=0)
         same = (wanted == present).all(axis=1)
+        if self._target.overwrites:
+            # Of a report that was being written its cores may be missing.
+            same &= ~_lack_cores(self._source, self._target, span, same)
         done = int(wanted[same].to_numpy().sum())
         self.copied.there += done
         self._advance(done, 0)
@@ -95,12 +99,15 @@ class Transfer:
             left -= told
             new = page if self._target.overwrites else unknown(self._target, page, partial)
             if new:
+                self._offset += len(new)
                 self._target.add(self._offset, new)
             self.copied.windows += len(new)
             self._unflushed += len(new)
             if self._target.full or self._unflushed >= _FLUSH_REPORTS:
                 self._flush()
             self._advance(told, len(new))
+        if partial and self._target.overwrites:
+            self._target.rebuild(sorted(partial), day, day + DAY_MS)
         self._advance(left, 0)
 
     def _copy_rollups(self, tier: int, day: int, users: list[str], partial: set[str]) -> None:
@@ -117,6 +124,18 @@ class Transfer:
         self._unflushed = 0
         while self._target.compact():
             pass
+
+
+def _lack_cores(source: Store, target: Store, span: Span, same: "pd.Series[bool]") -> "pd.Series[bool]":
+    """Which of the days of users that are the `same` have other samples of some core."""
+    users = source.users()
+    with_cores = users.loc[users["cores"] > 0, "user_id"]
+    lacking = pd.Series(False, index=same.index)
+    for user in with_cores[with_cores.isin(same.index[same].get_level_values("user"))]:
+        wanted, present = (core_counts(store, user, span) for store in (source, target))
+        for day in wanted.index[~(wanted == present.reindex_like(wanted)).all(axis=1)]:
+            lacking.loc[(day, user)] = True
+    return lacking
 
 
 def machines(store: PortableStore) -> dict[str, Machine]:

@@ -13,7 +13,8 @@ from contract.metrics.cpu import Cpu
 from service.copying.counts import DAY_MS, Span, day_name
 from service.copying.transfer import keys_of, unknown
 from service.stores.base import Question, Store
-from service.stores.portable import RAW, PortableStore
+from service.stores.plan import RAW
+from service.stores.portable import PortableStore
 
 __all__ = ["Verdict", "verify"]
 

@@ -1,7 +1,7 @@
 """Windows of series put together again into the reports that brought them."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,12 +9,13 @@ import numpy.typing as npt
 from msgspec import UNSET, UnsetType
 
 from analytics.windows import Histograms
-from contract.metrics import TYPES, Distribution, Metric
+from contract.metrics import QUANTITIES, TYPES, Distribution, Metric, Quantity
 from contract.metrics.cpu import Cpu
 from contract.report import Report
 from service.stores.portable import Machine, SeriesName
+from service.stores.series import WHOLE, SeriesIndex
 
-__all__ = ["TYPE_OF", "Rows", "name_order", "reports_of"]
+__all__ = ["TYPE_OF", "Chosen", "Rows", "name_order", "reports_of"]
 
 TYPE_OF: dict[str, type[Metric]] = {quantity.name: kind for kind in TYPES for quantity in kind.quantities}
 _PLACE = {name: place for place, name in enumerate(TYPE_OF)}
@@ -23,6 +24,37 @@ _PLACE = {name: place for place, name in enumerate(TYPE_OF)}
 def name_order(name: SeriesName) -> tuple[str, int, int]:
     """What to sort names by for `reports_of`: users, then quantities by type, the whole machine before its cores."""
     return name.user_id, _PLACE[name.quantity.name], -1 if name.core is None else name.core
+
+
+class Chosen:
+    """All series of some users, in the order in which reports are put together."""
+
+    def __init__(self, index: SeriesIndex, user_ids: Iterable[str]) -> None:
+        named = [
+            (SeriesName(user_id, QUANTITIES[quantity], None if core == WHOLE else core), number)
+            for user_id in user_ids
+            for quantity, cores in index.quantities(user_id).items()
+            for core, number in cores.items()
+        ]
+        named.sort(key=lambda one: name_order(one[0]))
+        self.names = [name for name, _ in named]
+        self.numbers = np.array([number for _, number in named], np.int64)
+        """The stores' own numbers of them."""
+        _, self.user_places = np.unique([name.user_id for name in self.names], return_inverse=True)
+        self.is_whole = np.array([name.core is None for name in self.names], np.bool_)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def has_cores(self, quantity: Quantity) -> bool:
+        """Whether there are single cores of a quantity."""
+        return any(name.quantity == quantity and name.core is not None for name in self.names)
+
+    def places(self, numbers: npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:
+        """The places in `names` of series, given by the store's own numbers."""
+        order = np.argsort(self.numbers)
+        found: npt.NDArray[np.int64] = order[np.searchsorted(self.numbers, numbers, sorter=order)]
+        return found
 
 
 @dataclass(frozen=True, slots=True)

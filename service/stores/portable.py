@@ -5,17 +5,18 @@ and only rollups remain, those travel as they are. While a store is read so, not
 """
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, cast
 
-from analytics.windows import Windows
+import numpy as np
+import numpy.typing as npt
+
+from analytics.windows import Windows, merge
 from contract.metrics import Quantity
 from contract.report import OsType, Report
 from service.stores.base import Store
+from service.stores.series import SeriesIndex, User
 
-__all__ = ["RAW", "Machine", "PortableStore", "Rollups", "SeriesName"]
-
-RAW = 0
-"""In place of a tier's width: the windows themselves."""
+__all__ = ["Machine", "PortableStore", "Rollups", "SeriesName", "coarser", "heard", "machine_of"]
 
 
 class SeriesName(NamedTuple):
@@ -60,7 +61,7 @@ class PortableStore(Store, Protocol):
         """Whether a window that is added again takes its own place; where not, it would count twice."""
 
     def kept(self, tier_ms: int, user_ids: Sequence[str], start_ms: int, end_ms: int) -> int:
-        """How many samples of whole machines, of all quantities, are kept at a tier (or `RAW`) in a range.
+        """How many samples of whole machines, of all quantities, are kept at a tier (or `plan.RAW`) in a range.
 
         The range is half-open; for a tier its edges are those of buckets. What is in memory only is not counted.
         """
@@ -80,3 +81,37 @@ class PortableStore(Store, Protocol):
         `machines` are those they belong to. A range of theirs begins and ends with a day, so that no bucket of
         any tier holds windows from elsewhere; it must not have been added before. All or nothing.
         """
+
+    def rebuild(self, user_ids: Sequence[str], start_ms: int, end_ms: int) -> None:
+        """Make the rollups of some users' days anew from their windows, where those were added again."""
+
+
+def coarser(rollups: Rollups, numbers: npt.NDArray[np.int64], tiers: Sequence[int]) -> dict[int, Windows]:
+    """The buckets of every tier that can be made of some; `numbers` are those of the series of their names."""
+    windows = rollups.windows
+    series = numbers[windows.series]
+    made: dict[int, Windows] = {}
+    for tier in tiers:
+        if tier % rollups.tier_ms == 0:
+            windows = made[tier] = merge(windows, series, tier)
+            series = windows.series
+    return made
+
+
+def machine_of(user: User) -> Machine:
+    """What an index knows of a user."""
+    return Machine(
+        user.user_id, cast("OsType", user.os_type), user.os_version, user.cores, user.first_seen, user.last_seen
+    )
+
+
+def heard(index: SeriesIndex, machine: Machine) -> User:
+    """The user of a machine, which an index may know already."""
+    user = index.users.get(machine.user_id)
+    if user is None:
+        user = index.users[machine.user_id] = User(*machine)
+    elif machine.last_seen_ms > user.last_seen:
+        user.last_seen, user.cores = machine.last_seen_ms, machine.cores
+        user.os_type, user.os_version = machine.os_type, machine.os_version
+    user.first_seen = min(user.first_seen, machine.first_seen_ms)
+    return user

@@ -5,12 +5,12 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from contract.report import Report
+from service.stores.assembly import Chosen
 from service.stores.embedded import catalog, exporting
-from service.stores.embedded.exporting import Chosen
 from service.stores.embedded.rollups import append_rollup
 from service.stores.embedded.store import EmbeddedStore
-from service.stores.plan import TIERS
-from service.stores.portable import RAW, Machine, Rollups
+from service.stores.plan import RAW, TIERS
+from service.stores.portable import Machine, Rollups, coarser, heard, machine_of
 
 __all__ = ["PortableEmbeddedStore"]
 
@@ -29,7 +29,7 @@ class PortableEmbeddedStore(EmbeddedStore):
 
     def reports(self, user_ids: Sequence[str], start_ms: int, end_ms: int) -> Iterator[list[Report]]:
         """The windows on disk of some users that end in a range, as reports, a page at a time."""
-        machines = {user_id: exporting.machine_of(self._index.users[user_id]) for user_id in user_ids}
+        machines = {user_id: machine_of(self._index.users[user_id]) for user_id in user_ids}
         chosen = Chosen(self._index, user_ids)
         with self._connection.cursor() as cursor:
             yield from exporting.read_reports(cursor, self._files(start_ms, end_ms), chosen, start_ms, end_ms, machines)
@@ -51,10 +51,13 @@ class PortableEmbeddedStore(EmbeddedStore):
         with self._flushing, self._connection.cursor() as cursor:
             numbers = [self._index.of_name(name.user_id, name.quantity.name, name.core) for name in rollups.names]
             created, self._index.created = self._index.created, []
-            users = [exporting.heard(self._index, machine) for machine in machines]
+            users = [heard(self._index, machine) for machine in machines]
             number = catalog.next_run(cursor)
             with self._versions.change(cursor):
-                for tier, windows in exporting.coarser(rollups, np.array(numbers, np.int64)).items():
+                for tier, windows in coarser(rollups, np.array(numbers, np.int64), TIERS).items():
                     append_rollup(cursor, tier, number, windows)
                 catalog.add_series(cursor, created)
                 catalog.put_users(cursor, users)
+
+    def rebuild(self, user_ids: Sequence[str], start_ms: int, end_ms: int) -> None:
+        """Nothing: windows and rollups go on disk together."""

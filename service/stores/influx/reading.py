@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from analytics.influx.client import Client
 from analytics.influx.quoting import identifier, literal, tag_literal, tag_value
-from analytics.influx.schema import CORE, ORIGINAL_OBSERVATIONS, USER_ID, fields_of, measurement_of
+from analytics.influx.schema import CORE, DURATION, ORIGINAL_OBSERVATIONS, USER_ID, fields_of, measurement_of
 from analytics.windows import Windows, take
 from analytics.windows.packing import unpack
 from contract.metrics import Quantity
@@ -20,7 +20,7 @@ from service.stores.plan import RAW
 from service.stores.series import WHOLE, SeriesIndex
 from service.stores.windows import windows_of
 
-__all__ = ["Reader", "Wanted"]
+__all__ = ["Reader", "Wanted", "condition"]
 
 _ROWS = 500_000
 """About so many rows are asked for at once."""
@@ -72,7 +72,9 @@ class Reader:
         rows = rows.filter(pc.is_valid(rows[mean]))
         return [tag_value(user) for user in rows[USER_ID].to_pylist()], rows["time"].to_numpy()
 
-    def _rows(self, wanted: Wanted, start_ms: int, end_ms: int, *, histograms: bool) -> pa.Table:
+    def _rows(
+        self, wanted: Wanted, start_ms: int, end_ms: int, *, histograms: bool, duration: bool = False
+    ) -> pa.Table:
         names = fields_of(wanted.quantity)
         types = {"time": pa.int64(), names.count: pa.int64()}
         types |= {name: pa.float64() for name in (names.mean, names.variance, names.minimum, names.maximum)}
@@ -80,6 +82,8 @@ class Reader:
             types[names.approximated] = pa.int64()
         if histograms or wanted.tier == RAW:  # whether a window has one says whether it is approximated
             types[names.histogram] = pa.string()
+        if duration:
+            types[DURATION] = pa.int64()
         labels = pa.dictionary(pa.int32(), pa.string())
         if len(wanted.users) != 1:
             types[USER_ID] = labels
@@ -93,13 +97,20 @@ class Reader:
         rows = self._client.select(f"SELECT {columns} FROM {measurement} WHERE {condition}", types)
         return rows.filter(pc.is_valid(rows[names.mean])) if rows[names.mean].null_count else rows
 
-    def _raw(self, rows: pa.Table, wanted: Wanted) -> Windows:
+    def as_came(self, wanted: Wanted) -> pa.Table:
+        """Windows with the columns of `SCHEMA`; of a core's, `duration` is 0."""
+        rows = self._rows(wanted, wanted.start_ms, wanted.end_ms, histograms=True, duration=wanted.cores == "whole")
+        table = self._table(rows, wanted)
+        return table.take(pa.array(np.flatnonzero((table["series"].to_numpy() > 0) & _first_of_each(table))))
+
+    def _table(self, rows: pa.Table, wanted: Wanted) -> pa.Table:
         names = fields_of(wanted.quantity)
-        uncounted = rows[names.count].is_null().to_numpy()
-        table = pa.table(
+        nothing = pa.array(np.zeros(len(rows), np.int64))
+        return pa.table(
             {
                 "series": self._series(rows, wanted),
                 "time": rows["time"],
+                "duration": rows[DURATION].fill_null(0) if DURATION in rows.column_names else nothing,
                 "count": rows[names.count].fill_null(ORIGINAL_OBSERVATIONS),
                 "mean": rows[names.mean],
                 "variance": rows[names.variance].fill_null(0.0),
@@ -108,6 +119,10 @@ class Reader:
                 "histogram": _packed(rows[names.histogram]),
             }
         )
+
+    def _raw(self, rows: pa.Table, wanted: Wanted) -> Windows:
+        uncounted = rows[fields_of(wanted.quantity).count].is_null().to_numpy()
+        table = self._table(rows, wanted)
         kept = np.flatnonzero((table["series"].to_numpy() > 0) & _first_of_each(table))
         if len(kept) < len(table):
             table, uncounted = table.take(pa.array(kept)), uncounted[kept]
@@ -147,6 +162,11 @@ def without(windows: Windows, keys: Keys | None) -> Windows:
         return windows
     held = keys.hold(windows.series, windows.time)
     return take(windows, ~held) if held.any() else windows
+
+
+def condition(users: Sequence[str], start_ms: int, end_ms: int) -> str:
+    """What points of some users in a range fulfil; of many users, everybody's."""
+    return _between(start_ms, end_ms) + _of_users(users)
 
 
 def _between(start_ms: int, end_ms: int) -> str:

@@ -19,9 +19,9 @@ from tests.service.running import ROOT, wait_until
 from tests.service.samples import CPU, Machine, Recording, assert_quantiles, assert_same_moments
 from tests.service.stores.fleet import END_MS, MACHINES, START_MS, batches, record
 
-DAY_MS = 86_400_000
 HOUR_MS = 3_600_000
-FOREVER_MS = 1 << 50
+DAY_MS = 86_400_000
+BEGIN_MS, UNTIL_MS = START_MS - DAY_MS, END_MS + 10 * DAY_MS
 
 
 def fill(folder: Path, recording: Recording, *, flushes: int = 6) -> None:
@@ -46,18 +46,18 @@ def assert_holds(store: Store, recording: Recording) -> None:
         if not any(one.quantity == quantity for one in recording.windows):
             continue
         for rate_ms in (1000, 300_000, HOUR_MS, DAY_MS):
-            windows, groups = store.answer(Question(quantity, 0, FOREVER_MS, rate_ms, by="user", histograms=True))
+            windows, groups = store.answer(Question(quantity, BEGIN_MS, UNTIL_MS, rate_ms, by="user", histograms=True))
             expected = recording.buckets(
-                quantity, 0, FOREVER_MS, rate_ms, lambda one: one.machine.user_id if one.core is None else None
+                quantity, BEGIN_MS, UNTIL_MS, rate_ms, lambda one: one.machine.user_id if one.core is None else None
             )
             assert_same_moments(windows, groups, expected)
             assert_quantiles(windows, quantity, expected)
     for machine in {one.machine for one in recording.windows}:
         windows, groups = store.answer(
-            Question(CPU, 0, FOREVER_MS, HOUR_MS, machine.user_id, cores="each", histograms=True)
+            Question(CPU, BEGIN_MS, UNTIL_MS, HOUR_MS, machine.user_id, cores="each", histograms=True)
         )
         expected = recording.buckets(
-            CPU, 0, FOREVER_MS, HOUR_MS, lambda one, machine=machine: _core(one.machine == machine, one.core)
+            CPU, BEGIN_MS, UNTIL_MS, HOUR_MS, lambda one, machine=machine: _core(one.machine == machine, one.core)
         )
         assert_same_moments(windows, groups, expected)
         assert_quantiles(windows, CPU, expected)
@@ -116,7 +116,7 @@ def test_a_copy_that_is_killed_goes_on_where_it_was(
         process.kill()
     assert process.returncode == -signal.SIGKILL, "it was killed in the middle"
     half = EmbeddedStore(target, "256MB")
-    already = int(half.answer(Question(CPU, 0, FOREVER_MS, DAY_MS)).windows.count.sum())
+    already = int(half.answer(Question(CPU, BEGIN_MS, UNTIL_MS, DAY_MS)).windows.count.sum())
     half.close()
     assert already > 0
     assert copy(source, target) == 0
@@ -146,7 +146,7 @@ def test_a_day_that_is_there_in_part_is_made_whole_and_other_windows_stay(
     copied = EmbeddedStore(target, "256MB")
     both = Recording(recording.windows + own.windows)
     assert_holds(copied, both)
-    assert copied.flushed == 40, "the journal of the target goes on from where it was"
+    assert copied.flushed > 40, "the journal of the target goes on behind what was copied"
     copied.close()
 
 
@@ -158,7 +158,7 @@ def test_windows_of_the_original_client_stay_approximations(tmp_path: Path) -> N
     fill(tmp_path / "source", recording, flushes=1)
     assert copy(tmp_path / "source", tmp_path / "target") == 0
     copied = EmbeddedStore(tmp_path / "target", "256MB")
-    windows = copied.answer(Question(CPU, 0, FOREVER_MS, DAY_MS, "original", histograms=True)).windows
+    windows = copied.answer(Question(CPU, BEGIN_MS, UNTIL_MS, DAY_MS, "original", histograms=True)).windows
     assert windows.approximated.tolist() == windows.count.tolist() == [10]
     copied.close()
 
@@ -190,7 +190,7 @@ def answers(store: Store, rate_ms: int) -> list[np.ndarray]:
     found = []
     for user in ("one", "two"):
         for cores in ("whole", 0, 1):
-            windows = store.answer(Question(CPU, 0, FOREVER_MS, rate_ms, user, cores, histograms=True)).windows
+            windows = store.answer(Question(CPU, BEGIN_MS, UNTIL_MS, rate_ms, user, cores, histograms=True)).windows
             histograms = windows.histograms
             assert histograms is not None
             found += [windows.time, windows.count, windows.mean, windows.variance, windows.minimum, windows.maximum]
@@ -274,7 +274,7 @@ def test_the_store_of_a_running_service_is_refused_with_what_to_do(
         assert copy(source, tmp_path / "target") == 1
         holder.communicate("")
     error = capsys.readouterr().err
-    assert f"embedded:{source} is in use by a running service" in error
+    assert f"{source} is in use by a running service" in error
     assert "Stop the service" in error
     assert copy(source, tmp_path / "target") == 0
 
@@ -284,11 +284,10 @@ def test_the_store_of_a_running_service_is_refused_with_what_to_do(
     [
         ([], "--from is missing: give it, or LOADLENS_FROM in the environment"),
         (["--from", "a"], "--to is missing"),
-        (["--from", "a", "--to", "a"], "a and a are the same store"),
         (["--from", "nothing-here", "--to", "b"], "nothing-here: holds no store; "),
         (["--from", "embedded:", "--to", "b"], "embedded:: the folder is missing; embedded:var/loadlens is right"),
         (["--from", "ftp://host/x", "--to", "b"], "ftp://host/x: no such kind of store; "),
-        (["--from", "a", "--to", "ftp://host/x"], "ftp://host/x: no such kind of store; "),
+        (["--from", "influx://localhost", "--to", "ftp://host/x"], "ftp://host/x: no such kind of store; "),
     ],
 )
 def test_a_wrong_address_is_refused_before_anything_is_made(

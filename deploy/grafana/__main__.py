@@ -1,0 +1,27 @@
+"""`python -m deploy.grafana` writes the dashboards, which Grafana reads, anew."""
+
+import json
+from pathlib import Path
+
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.models.dashboard import Dashboard
+
+from deploy.grafana.fleet import fleet
+from deploy.grafana.hive import hive
+from deploy.grafana.user import machine
+
+__all__ = ["DASHBOARDS", "FOLDER", "as_json"]
+
+FOLDER = Path(__file__).with_name("dashboards")
+DASHBOARDS = {"hive": hive, "fleet": fleet, "user": machine}
+"""By the name of the file."""
+
+
+def as_json(dashboard: Dashboard) -> str:
+    """The text of the file."""
+    return json.dumps(dashboard, cls=JSONEncoder, indent=2, sort_keys=True) + "\n"
+
+
+if __name__ == "__main__":
+    for name, make in DASHBOARDS.items():
+        (FOLDER / f"{name}.json").write_text(as_json(make()))

@@ -1,0 +1,129 @@
+"""The whole fleet at a glance, however many machines it has."""
+
+from grafana_foundation_sdk.cog.builder import Builder
+from grafana_foundation_sdk.models.common import HeatmapCellLayout
+from grafana_foundation_sdk.models.dashboard import Dashboard, Panel
+
+from deploy.grafana.parts import (
+    PERCENT,
+    InfluxQuery,
+    board,
+    colours,
+    finish,
+    graph,
+    number,
+    sorted_table,
+    system,
+    tier,
+    user,
+)
+from deploy.grafana.queries import (
+    COUNT_OF_MACHINES,
+    CPU,
+    EACH_BUCKET,
+    EACH_USER,
+    POINT_MEAN,
+    SATURATED,
+    SILENT_MACHINES,
+    mean,
+    quoted,
+    select,
+    share_between,
+)
+
+__all__ = ["fleet"]
+
+_MOST_ROWS = 100
+"""Machines that a heat map has rows for."""
+_PERCENT_SATURATED = f"{SATURATED:.0%}"
+_IS_SATURATED = f"{POINT_MEAN} >= {SATURATED:g}"
+_EACH_TENTH = [(place / 10, (place + 1) / 10 if place < 9 else None) for place in range(10)]
+_QUANTILES = {"the fleet": mean()} | {
+    f"{share} % of machines are below": f"PERCENTILE({POINT_MEAN}, {share})" for share in (50, 95)
+}
+
+
+def fleet() -> Dashboard:
+    """The dashboard "Fleet"."""
+    made = board("loadlens-fleet", "Fleet", "All machines, or those that are chosen.", "now-24h")
+    made = made.with_variable(system()).with_variable(user()).with_variable(tier("15m"))
+    for panel in (*_numbers(), *_over_time(), *_tables()):
+        made = made.with_panel(panel)
+    return finish(made)
+
+
+def _numbers() -> list[Builder[Panel]]:
+    saturated = select({"buckets": f"COUNT({POINT_MEAN})"}, where=_IS_SATURATED, by=(EACH_USER,))
+    busy = f'SELECT COUNT("buckets") AS "machines" FROM ({saturated}) WHERE $timeFilter'
+    return [
+        number("Machines", "How many have reported in this time.", COUNT_OF_MACHINES),
+        number("Utilization", "The mean of all samples.", select({"mean": mean()}), unit=PERCENT, decimals=1),
+        number(
+            "Highest sample",
+            "Of any machine as a whole.",
+            select({"maximum": f"MAX({quoted(CPU.maximum)})"}),
+            unit=PERCENT,
+        ),
+        number("Saturated at some time", f"Machines with a bucket whose mean was {_PERCENT_SATURATED} or more.", busy),
+    ]
+
+
+def _over_time() -> list[Builder[Panel]]:
+    tenths = [InfluxQuery(share_between(low, high), f"{low + 0.1:.1f}") for low, high in _EACH_TENTH]
+    each = select({"mean": f"MEAN({POINT_MEAN})"}, by=(EACH_BUCKET, EACH_USER), fill="null")
+    return [
+        graph(
+            "Utilization",
+            "The mean of all samples, and what half of the machines, and 95 % of them, stay below.",
+            [InfluxQuery(select(_QUANTILES, by=(EACH_BUCKET,), fill="null"))],
+            width=12,
+        ),
+        graph(
+            "Saturation",
+            f"How many machines have a mean of {_PERCENT_SATURATED} or more.",
+            [InfluxQuery(share_between(SATURATED, None), "saturated machines")],
+            width=12,
+            unit="short",
+        ),
+        colours(
+            "Machines by utilization",
+            "How many machines have a mean in each tenth; a name is the upper bound.",
+            tenths,
+            unit="short",
+            rows=PERCENT,
+            layout=HeatmapCellLayout.LE,
+            height=8,
+        ),
+        colours(
+            "Users over time",
+            f"The mean of each machine; {_MOST_ROWS} of those that are chosen have a row.",
+            [InfluxQuery(f"{each} SLIMIT {_MOST_ROWS}", "$tag_userId")],
+            unit=PERCENT,
+            most=1,
+            height=16,
+        ),
+    ]
+
+
+def _tables() -> list[Builder[Panel]]:
+    top = select({"mean": mean(), "highest": f"MAX({quoted(CPU.maximum)})"}, by=(EACH_USER,))
+    return [
+        sorted_table(
+            "Top users",
+            "The twenty machines with the highest mean of all samples.",
+            top,
+            "mean",
+            units={"mean": PERCENT, "highest": PERCENT},
+            hidden=("Time",),
+            most=20,
+        ),
+        sorted_table(
+            "Silent agents",
+            "Machines whose newest window ended more than 15 minutes before the end of the time that is looked at.",
+            SILENT_MACHINES,
+            "lastSeen",
+            units={"lastSeen": "dateTimeFromNow"},
+            descending=False,
+            hidden=("Time",),
+        ),
+    ]
