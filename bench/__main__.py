@@ -20,6 +20,7 @@ QUICK: dict[str, Sequence[str]] = {
     "load": ["--reports", "20000"],
     "history": ["--users", "2", "--days", "2", "--requests", "30"],
     "disk": ["--users", "2"],
+    "stream": ["--seconds", "2", "--consumers", "100"],
     "agent_footprint": ["--seconds", "5"],
     "nab": ["--quick"],
     "injected": ["--quick"],

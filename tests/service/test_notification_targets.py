@@ -1,0 +1,184 @@
+"""Notifications reach whom they should, and nobody else."""
+
+import logging
+import socket
+import socketserver
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from service.notifications import addresses, webhooks
+from service.notifications.addresses import ForbiddenAddress, check_host
+from service.notifications.channels import tell
+from service.notifications.targets import InvalidTarget, Target, parse_target
+from service.notifications.webhooks import Refused, post
+from tests.service.receiver import KEY, Receiver
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "127.0.0.1", "localhost", "10.1.2.3", "192.168.0.1", "172.16.5.4", "169.254.169.254", "100.64.0.1", "0.0.0.0",
+        "224.0.0.1", "::1", "fe80::1", "fd00::1", "::ffff:127.0.0.1", "64:ff9b::7f00:1", "2002:7f00:1::", "ff02::1",
+        "2130706433", "0x7f.1",
+    ],
+)  # fmt: skip
+def test_addresses_that_are_not_public_are_refused(host: str) -> None:
+    with pytest.raises(ForbiddenAddress):
+        check_host(host, 443, private=False)
+
+
+@pytest.mark.parametrize("host", ["1.1.1.1", "2606:4700:4700::1111"])
+def test_public_addresses_are_called(host: str) -> None:
+    assert check_host(host, 443, private=False) == host
+
+
+def test_what_is_allowed_is_called() -> None:
+    assert check_host("localhost", 80, private=True) in ("127.0.0.1", "::1")
+    with pytest.raises(ForbiddenAddress, match="has no address"):
+        check_host("no-such-host.invalid", 80, private=True)
+
+
+def webhook(url: str, timeout: float = 5.0) -> Target:
+    import base64
+
+    return Target(
+        name="it", url=url, is_webhook=True, key=base64.b64decode(KEY.removeprefix("whsec_")), timeout_s=timeout
+    )
+
+
+@pytest.fixture
+def client() -> Iterator[httpx.Client]:
+    with httpx.Client(trust_env=False, limits=httpx.Limits(max_keepalive_connections=0)) as client:
+        yield client
+
+
+def test_the_address_that_was_checked_is_the_one_that_is_called(
+    client: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A name that means another address the next time it is looked up (DNS rebinding) gains nothing by it."""
+    look_ups = []
+    real = socket.getaddrinfo
+
+    def rebinding(host: str, port: int, *options: int, **named: int) -> list[object]:
+        look_ups.append(host)
+        if host == "rebinding.example":
+            address = "127.0.0.1" if len(look_ups) == 1 else "192.0.2.1"
+            return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port))]
+        return list(real(host, port, *options, **named))
+
+    monkeypatch.setattr(addresses.socket, "getaddrinfo", rebinding)
+    with Receiver() as receiver:
+        url = receiver.url.replace("127.0.0.1", "rebinding.example")
+        post(client, webhook(url), "msg_1", "{}", private=True)
+        assert len(receiver.accepted) == 1
+        assert receiver.accepted[0].headers["host"].startswith("rebinding.example:")
+    assert look_ups.count("rebinding.example") == 1
+
+
+def test_redirects_are_not_followed(client: httpx.Client) -> None:
+    with Receiver(lambda place: 307 if place == 0 else 204) as receiver:
+        with pytest.raises(Refused, match="redirects are not followed"):
+            post(client, webhook(receiver.url), "msg_1", "{}", private=True)
+        assert len(receiver.requests) == 1
+
+
+def test_what_goes_wrong_is_told_without_the_address(client: httpx.Client) -> None:
+    with Receiver(lambda _: None) as receiver:
+        with pytest.raises(Refused, match="did not answer within") as refused:
+            post(client, webhook(receiver.url, timeout=0.2), "msg_1", "{}", private=True)
+        assert "secret-path" not in str(refused.value)
+    with pytest.raises(Refused, match="cannot be reached") as refused:
+        post(client, webhook("http://127.0.0.1:9/secret-path"), "msg_1", "{}", private=True)
+    assert "secret-path" not in str(refused.value)
+
+
+@pytest.mark.parametrize(("wait", "expected"), [("7", 7.0), ("999999", 3600.0), ("soon", 0.0), ("", 0.0)])
+def test_a_receiver_can_ask_for_time(wait: str, expected: float) -> None:
+    with pytest.raises(Refused) as refused:
+        webhooks._check(httpx.Response(503, headers={"Retry-After": wait}))
+    assert refused.value.wait_s == expected
+
+
+class Mailbox(socketserver.StreamRequestHandler):
+    """An SMTP server that keeps what it is given."""
+
+    letters: list[str] = []
+
+    def handle(self) -> None:
+        self.wfile.write(b"220 here\r\n")
+        letter: list[str] | None = None
+        for raw in self.rfile:
+            line = raw.decode().rstrip("\r\n")
+            if letter is not None:
+                if line == ".":
+                    self.letters.append("\n".join(letter))
+                    letter = None
+                    self.wfile.write(b"250 kept\r\n")
+                else:
+                    letter.append(line)
+            elif line.upper().startswith("DATA"):
+                letter = []
+                self.wfile.write(b"354 go on\r\n")
+            elif line.upper().startswith("QUIT"):
+                self.wfile.write(b"221 bye\r\n")
+                return
+            else:
+                self.wfile.write(b"250 fine\r\n")
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of a module that apprise imports
+def test_mail_is_delivered_by_apprise(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Mailbox) as server:
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        url = f"mailto://127.0.0.1:{server.server_address[1]}/?from=loadlens@example.org&to=ops@example.org&name=hush"
+        target = parse_target("mail", {"apprise": url}, Path())
+        with pytest.raises(Refused, match="not public"):
+            tell(target, "busy", "web-1: firing", private=False)
+        tell(target, "busy", "web-1: firing", private=True)
+        server.shutdown()
+    (letter,) = Mailbox.letters
+    assert "Subject: busy" in letter
+    assert "web-1: firing" in letter
+    assert "hush" not in caplog.text
+
+
+@pytest.mark.parametrize("url", ["json://example.org/hook", "syslog://", "form://example.org"])
+def test_schemes_that_call_anything_are_not_for_everybody(url: str) -> None:
+    with pytest.raises(Refused, match="--notify-private only"):
+        tell(parse_target("it", {"apprise": url}, Path()), "title", "text", private=False)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_an_address_that_apprise_does_not_know_is_given_up() -> None:
+    with pytest.raises(Refused, match="no address that apprise knows") as refused:
+        tell(parse_target("it", {"apprise": "nonsense://secret"}, Path()), "title", "text", private=True)
+    assert refused.value.for_good
+    assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("document", "wrong"),
+    [
+        ({}, "/webhook"),
+        ({"webhook": "https://a.example", "apprise": "slack://"}, "/webhook"),
+        ({"webhook": "https://user:password@a.example", "secret": "env:KEY"}, "/webhook"),
+        ({"webhook": "https://a.example"}, "/secret"),
+        ({"webhook": "https://a.example", "secret": "env:SHORT"}, "/secret"),
+        ({"webhook": "https://a.example", "secret": "env:KEY", "timeout": 0}, "/timeout"),
+        ({"apprise": "slack://a/b/c", "secret": "env:KEY"}, "/secret"),
+    ],
+)
+def test_wrong_targets_are_told_without_secrets(
+    document: dict[str, object], wrong: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KEY", KEY)
+    monkeypatch.setenv("SHORT", "whsec_c2hvcnQ=")
+    with pytest.raises(InvalidTarget) as invalid:
+        parse_target("it", document, Path())
+    assert invalid.value.problem.pointer == wrong
+    assert "password" not in str(invalid.value).replace("without a password", "")
