@@ -29,6 +29,7 @@ _log = logging.getLogger("loadlens.service")
 _STARTUP_S = 600
 """A worker may take so long to replay its journal before it counts as hung."""
 _SHUTDOWN_S = 60
+_STALLED_MS = 300_000
 _OTHER_FILES = 2048
 """Open files besides streams: connections of those who report and ask, and the store's own."""
 
@@ -185,6 +186,9 @@ def serve(settings: ServiceSettings) -> NoReturn:
             "choose another --port, or stop what uses this one"
         ) from None
     listener.set_inheritable(True)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        # Connections inherit it: whoever takes nothing for so long is cut off, so that it holds no place on a stream.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _STALLED_MS)
     _allow_connections(settings.agent_streams + settings.stream_consumers + _OTHER_FILES)
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     _log.info("Loadlens service on http://%s:%d", host, listener.getsockname()[1])
