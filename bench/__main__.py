@@ -22,6 +22,7 @@ QUICK: dict[str, Sequence[str]] = {
     "disk": ["--users", "2"],
     "stream": ["--seconds", "2", "--consumers", "100"],
     "agent_footprint": ["--seconds", "5"],
+    "forecasts": ["--quick"],
     "nab": ["--quick"],
     "injected": ["--quick"],
 }

@@ -39,7 +39,7 @@ class Forecast:
 
 
 def forecast(
-    frame: pd.DataFrame,
+    frame: "pd.DataFrame | pd.Series[float]",
     horizon: str = "7d",
     levels: Sequence[float] = (0.8, 0.95),
     *,
@@ -56,8 +56,8 @@ def forecast(
     the errors that the mix would have made. See docs/forecasting.md. The same frame gives the same answer.
 
     Args:
-        frame: Index `time` (UTC), any order; `column`; optionally `user`, and `count`, which then weighs the rows of a
-            step. Gaps stay gaps. Rows of single cores are left out.
+        frame: A series, or a frame: index `time` (UTC), any order; `column`; optionally `user`, and `count`, which then
+            weighs the rows of a step. Gaps stay gaps. Rows of single cores are left out.
         horizon: How far to look ahead, a duration such as `24h` or `7d`: at least one step, at most 52 weeks.
         levels: The shares of what will come that intervals are to hold, each in (0, 1).
         column: What to forecast.
@@ -74,6 +74,7 @@ def forecast(
     """
     named = _levels(levels)
     step_ms = None if rate is None else _rate_ms(rate)
+    frame = frame.to_frame(column) if isinstance(frame, pd.Series) else frame
     grid = _until(grid_of(frame, column, step_ms), start)
     horizon_ms = parse_duration(horizon, least_ms=grid.step_ms)
     limits = _limits(grid.values) if bounds == "auto" else bounds

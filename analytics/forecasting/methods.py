@@ -183,6 +183,7 @@ _METHODS: dict[str, Method] = {
     "many days": _constant(lambda past: past.long),
     "many days, smoothed": _constant(lambda past: past.smooth(past.long)),
     "median of a week's days": _constant(lambda past: past.middle),
+    "median of a week's days at the last hours' level": _fading(lambda past: past.middle, np.inf, 2.0),
     "recent days, fading level": _fading(lambda past: past.recent, 3.0, 2.0),
     "many days, fading level": _fading(lambda past: past.long, 3.0, 2.0),
     "recent days, slowly fading level": _fading(lambda past: past.recent, 12.0, 6.0),

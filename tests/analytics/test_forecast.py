@@ -91,6 +91,11 @@ def test_the_frame_has_the_documented_shape() -> None:
     assert "user" not in forecast(frame_of(simulated(1, 4)[0]), "36h").frame
 
 
+def test_a_series_is_forecast_like_a_frame() -> None:
+    frame = frame_of(simulated(1, 4)[0])
+    pd.testing.assert_frame_equal(forecast(frame["mean"], "24h").frame, forecast(frame, "24h").frame)
+
+
 def test_what_comes_later_changes_neither_the_forecast_nor_the_tries_before() -> None:
     values = simulated(5, 8)
     changed = values.copy()
@@ -153,6 +158,13 @@ def test_a_level_that_wanders_is_followed() -> None:
     made = forecast(frame_of(wandering), "24h")
     assert made.frame["mean"].iloc[0] == pytest.approx(wandering[-1], abs=0.5)
     assert made.models["skill"].iloc[0] > 0.2
+
+
+def test_a_rise_from_day_to_day_is_followed_for_a_while() -> None:
+    rising = np.linspace(1.0, 2.0, 12 * DAY)
+    made = forecast(frame_of(rising), "24h")
+    assert made.frame["mean"].iloc[-1] == pytest.approx(2.0 + DAY / len(rising), abs=0.03)
+    assert made.models["skill"].iloc[0] > 0.7
 
 
 def test_five_minutes_are_forecast_in_their_own_step() -> None:
