@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections import deque
 from collections.abc import Callable
 from threading import Event, Lock
 from typing import Any
@@ -15,7 +16,7 @@ from agent.connection import Connection, Unreachable
 from agent.identity import Identity
 from agent.orders import Orders
 from agent.plans import plan_of, tried
-from agent.remote_file import RemoteFile
+from agent.remote_file import MOST_COMMANDS, RemoteFile
 from agent.sampler import Plan
 from contract import __version__
 from contract.agent_settings import DesiredSettings, InvalidSettings, SettingsInForce, overlaid, parse_settings
@@ -36,6 +37,8 @@ FEW_S = 60.0
 
 _PASSING = (429, 500, 502, 503, 504)
 """Answers that will soon be others."""
+
+_REFUSED = (400, 413, 422)
 
 _log = logging.getLogger(__name__)
 
@@ -66,6 +69,8 @@ class Remote:
         self._lock = Lock()
         self._told: Instructions | None = None
         self._outcomes: list[Outcome] = []
+        self._answered: deque[str] = deque(maxlen=MOST_COMMANDS)
+        """Commands of which the outcome was found in this run."""
         self._owes_state = True
 
     @property
@@ -137,12 +142,14 @@ class Remote:
         elif told.version != self.refused_version or not told.version:
             self._apply(told)
         for command in told.commands:
-            if not self._file.begun(command.id):
+            if command.id in self._answered:
+                continue
+            self._answered.append(command.id)
+            if self._file.begun(command.id):
+                lost = "it was begun before; what came of it is not known"
+                self._outcomes.append(Outcome(command.id, "interrupted", lost))
+            else:
                 self._outcomes.append(self._execute(command))
-            elif all(outcome.id != command.id for outcome in self._outcomes):
-                self._outcomes.append(
-                    Outcome(command.id, "interrupted", "it was begun before; what came of it is not known")
-                )
 
     def _apply(self, told: Instructions) -> None:
         self._owes_state = True
@@ -203,6 +210,9 @@ class Remote:
         finally:
             # Said seldom: no connection is kept for it.
             self._connection.close()
+        if answer.status in _REFUSED:
+            # Said again it would be refused again.
+            del self._outcomes[: len(outcomes)]
         if answer.status != 200:
             _log.debug("the service does not take the agent's state: it answered %d", answer.status)
             least_s = 0.0 if answer.status in _PASSING else ASK_S

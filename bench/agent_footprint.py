@@ -3,7 +3,8 @@
     .venv/bin/python bench/agent_footprint.py [--seconds 60]
 
 Each runs by itself for the given time, after a time to settle. The agent samples every core, spools with a sync
-to disk and sends to a sink that answers 202. collectd (Debian: collectd-core) samples every core with its cpu plugin,
+to disk and sends to a sink that answers 202 and keeps the agent's stream open; once more without remote control.
+collectd (Debian: collectd-core) samples every core with its cpu plugin,
 once without a write plugin and once writing CSV; glances, where it is installed, runs at its own pace of once a
 second, its screen switched off. The first row is what 20 wake-ups a second alone cost.
 
@@ -28,6 +29,7 @@ from output import machine, number, table
 
 ROOT = Path(__file__).parents[1]
 SETTLE_S = 12.0
+HEARTBEAT_S = 15.0
 WAKE_UPS = "import time\nwhile True: time.sleep(0.05)"
 COLLECTD = """
 Interval 0.05
@@ -49,7 +51,7 @@ LoadPlugin csv
 
 
 class Sink(BaseHTTPRequestHandler):
-    """Takes everything."""
+    """Takes everything, asks nothing, and keeps streams open as the service does."""
 
     protocol_version = "HTTP/1.1"
     wbufsize = -1
@@ -57,11 +59,23 @@ class Sink(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         """Read the body and accept it."""
         self.rfile.read(int(self.headers["Content-Length"]))
-        body = b'{"accepted":1,"duplicates":0}'
-        self.send_response(202)
+        state = self.path.endswith("/state")
+        body = b'{"settings":{}}' if state else b'{"accepted":1,"duplicates":0}'
+        self.send_response(200 if state else 202)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
+
+    def do_GET(self) -> None:
+        """A stream with nothing but heartbeats."""
+        self.close_connection = True
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.end_headers()
+        with contextlib.suppress(OSError):
+            while True:
+                self.wfile.write(b": still here\n\n")
+                time.sleep(HEARTBEAT_S)
 
     def log_message(self, *_: object) -> None:
         """Say nothing."""
@@ -125,6 +139,7 @@ def main() -> None:
         contestants = {
             "20 wake-ups a second in Python, nothing else": [sys.executable, "-c", WAKE_UPS],
             "loadlens-agent, 20 Hz": agent,
+            "loadlens-agent, 20 Hz, without remote control": [*agent, "--no-remote"],
             "loadlens-agent, 20 Hz, all metrics": [*agent, "--metrics", "cpu,memory,swap,disk,network,load"],
         }
         if shutil.which("collectd"):
