@@ -1,0 +1,215 @@
+"""The dashboards: what is committed is what the code makes, and every query of them finds data in a real InfluxDB."""
+
+import json
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+import yaml
+
+from contract.report import encode
+from deploy.grafana.__main__ import DASHBOARDS, FOLDER, as_json
+from service.demo import main as demo
+from tests.deploy.test_compose import SERVICES
+from tests.service.influxd import RunningInflux, need
+from tests.service.running import RunningService
+from tests.service.samples import Machine, Recording
+
+PROVISIONING = FOLDER.parent / "provisioning"
+HOUR_MS = 3_600_000
+MINUTE_MS = 60_000
+# A name that means something to a regular expression, to InfluxQL and to JSON.
+HOSTILE = "build/7 'quoted' (x|y)"
+
+
+def panels() -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every panel, with the name of its dashboard."""
+    for name in DASHBOARDS:
+        for panel in json.loads((FOLDER / f"{name}.json").read_text())["panels"]:
+            yield name, panel
+
+
+def queries() -> list[Any]:
+    """Every query of every panel."""
+    return [
+        pytest.param(target, id=f"{name}-{panel['title']}-{target['refId']}")
+        for name, panel in panels()
+        for target in panel["targets"]
+    ]
+
+
+def variables() -> list[Any]:
+    """Every variable that asks InfluxDB."""
+    return [
+        pytest.param(variable, id=f"{name}-{variable['name']}")
+        for name in DASHBOARDS
+        for variable in json.loads((FOLDER / f"{name}.json").read_text())["templating"]["list"]
+        if variable["type"] == "query"
+    ]
+
+
+@pytest.mark.parametrize("name", DASHBOARDS)
+def test_what_is_committed_is_what_the_code_makes(name: str) -> None:
+    assert (FOLDER / f"{name}.json").read_text() == as_json(DASHBOARDS[name]()), "run python -m deploy.grafana"
+
+
+def test_the_original_dashboard_has_its_two_panels() -> None:
+    found = [(panel["title"], panel["type"]) for name, panel in panels() if name == "hive"]
+    assert found == [("CPU Loads", "timeseries"), ("95 Percentile Load per User", "table")]
+
+
+def test_everything_asks_the_data_source_that_is_provisioned() -> None:
+    [source] = yaml.safe_load((PROVISIONING / "datasources" / "influxdb.yml").read_text())["datasources"]
+    wanted = {"type": source["type"], "uid": source["uid"]}
+    asked = [variable.values[0]["datasource"] for variable in variables()]
+    asked += [query.values[0]["datasource"] for query in queries()] + [panel["datasource"] for _, panel in panels()]
+    assert [found for found in asked if found != wanted] == []
+    environment, secrets = SERVICES["grafana"]["environment"], SERVICES["grafana"]["secrets"]
+    assert source["url"].removeprefix("$") in environment
+    assert re.findall(r"\$__file\{/run/secrets/(\w+)\}", json.dumps(source))[0] in secrets
+
+
+def test_grafana_finds_the_dashboards_where_compose_puts_them() -> None:
+    [provider] = yaml.safe_load((PROVISIONING / "dashboards" / "loadlens.yml").read_text())["providers"]
+    mounts = dict(volume.split(":")[:2] for volume in SERVICES["grafana"]["volumes"])
+    assert mounts["./grafana/dashboards"] == provider["options"]["path"]
+    home = Path(SERVICES["grafana"]["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"])
+    assert home.parent == Path(provider["options"]["path"])
+    assert (FOLDER / home.name).exists()
+    boards = [json.loads((FOLDER / f"{name}.json").read_text()) for name in DASHBOARDS]
+    assert len({board["uid"] for board in boards}) == len(boards)
+
+
+class Filled:
+    """An InfluxDB with demo data and machines with cores, and what is looked at."""
+
+    def __init__(self, influx: RunningInflux, now_ms: int) -> None:
+        self._influx = influx
+        self.now_ms = now_ms
+
+    def ask(self, text: str, **chosen: list[str]) -> list[dict[str, Any]]:
+        """The series of a statement, with Grafana's macros filled in: the last 24 hours, buckets of 5 minutes."""
+        filled = text.replace("$timeFilter", f"time >= {self.now_ms - 24 * HOUR_MS}ms and time <= {self.now_ms}ms")
+        filled = filled.replace("$__to", str(self.now_ms)).replace("$tier", "5m")
+        for name, values in chosen.items():
+            escaped = [re.sub(r"[\\^$*+?.()|\[\]{}/]", r"\\\g<0>", value) for value in values]
+            filled = filled.replace(f"${{{name}:regex}}", f"({'|'.join(escaped)})" if len(escaped) > 1 else escaped[0])
+        assert "$" not in filled.replace("$/", ""), f"not filled in: {filled}"
+        with httpx.Client(trust_env=False, timeout=30) as client:
+            answer = client.post(
+                f"{self._influx.url}/query", data={"db": "METRICS", "epoch": "ms", "q": filled}
+            ).raise_for_status()
+        [result] = answer.json()["results"]
+        assert "error" not in result, f"{filled}: {result}"
+        series: list[dict[str, Any]] = result.get("series", [])
+        return series
+
+    def users(self) -> list[str]:
+        """What the variable `user` offers."""
+        return [row[1] for series in self.ask(USERS, os=["Linux", "Windows"]) for row in series["values"]]
+
+
+[USERS] = {variable.values[0]["query"] for variable in variables() if variable.values[0]["name"] == "user"}
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Filled]:
+    """Demo data and machines with cores, through the real service."""
+    need()
+    folder = tmp_path_factory.mktemp("grafana")
+    now_ms = time.time_ns() // 1_000_000
+    recording = record(now_ms)
+    with RunningInflux(folder / "influx") as influx:
+        with RunningService(folder / "data", "--store", influx.address(), "--flush-interval", "0.3") as service:
+            with service.client() as client:
+                body = b"[" + b",".join(encode(report) for report in recording.reports) + b"]"
+                assert client.post("/api/v1/metrics", content=body).status_code == 202
+            assert demo(["--url", service.url, "--users", "5"]) == 0
+            assert service.stop() == 0
+        yield Filled(influx, now_ms)
+
+
+def record(now_ms: int) -> Recording:
+    """Two machines with cores over three hours, one of them saturated, one silent since an hour."""
+    random = np.random.default_rng(7)
+    recording = Recording()
+    for end in range(now_ms - 3 * HOUR_MS, now_ms, MINUTE_MS):
+        for machine, low in ((Machine(HOSTILE), 0.2), (Machine("saturated", "Windows", "11"), 0.93)):
+            if machine.user_id == HOSTILE and end > now_ms - HOUR_MS:
+                continue
+            recording.cpu(machine, end, random.uniform(low, 1, 20), [random.uniform(low, 1, 20) for _ in range(2)])
+    return recording
+
+
+@pytest.mark.parametrize("target", queries())
+def test_every_query_finds_data(filled: Filled, target: dict[str, Any]) -> None:
+    users = filled.users()
+    series = filled.ask(target["query"], user=users, os=["Linux", "Windows"])
+    assert series, target["query"]
+    values = [value for one in series for row in one["values"] for value in row[1:]]
+    assert any(value not in (None, 0) for value in values), target["query"]
+    assert set(re.findall(r"\$tag_(\w+)", target["alias"])) <= set(series[0].get("tags", {}))
+
+
+@pytest.mark.parametrize("variable", variables())
+def test_every_variable_finds_values(filled: Filled, variable: dict[str, Any]) -> None:
+    values = [row[1] for series in filled.ask(variable["query"], os=["Linux", "Windows"]) for row in series["values"]]
+    assert values
+    if variable["name"] == "user":
+        assert {HOSTILE, "saturated"} < set(values)
+        of_windows = filled.ask(variable["query"], os=["Windows"])
+        assert [row[1] for series in of_windows for row in series["values"]] == ["saturated"]
+
+
+def query_of(title: str) -> str:
+    [found] = [panel["targets"][0]["query"] for _, panel in panels() if panel["title"] == title]
+    return str(found)
+
+
+def test_one_machine_can_be_chosen_whatever_its_name(filled: Filled) -> None:
+    windows = record(filled.now_ms).windows
+    samples = sum(len(one.samples) for one in windows if one.machine.user_id == HOSTILE and one.core is None)
+    [series] = filled.ask(query_of("Samples"), user=[HOSTILE])
+    assert series["values"][0][1] == samples
+
+
+def test_the_numbers_are_those_of_the_samples(filled: Filled) -> None:
+    recording = record(filled.now_ms)
+    whole = [one for one in recording.windows if one.core is None and one.machine.user_id == "saturated"]
+    samples = np.concatenate([one.samples for one in whole])
+    [mean] = filled.ask(
+        next(
+            panel["targets"][0]["query"]
+            for name, panel in panels()
+            if name == "user" and panel["title"] == "Utilization"
+        ),
+        user=["saturated"],
+    )
+    [deviation] = filled.ask(query_of("Standard deviation"), user=["saturated"])
+    np.testing.assert_allclose([mean["values"][0][1], deviation["values"][0][1]], [samples.mean(), samples.std()])
+
+
+def test_who_is_silent_is_named_and_who_reports_is_not(filled: Filled) -> None:
+    series = filled.ask(query_of("Silent agents"), user=filled.users())
+    silent = {one["tags"]["userId"]: dict(zip(one["columns"], one["values"][0], strict=True)) for one in series}
+    assert HOSTILE in silent
+    assert "saturated" not in silent
+    assert filled.now_ms - silent[HOSTILE]["lastSeen"] >= HOUR_MS
+
+
+def test_the_tenths_of_the_heat_map_hold_every_machine_once(filled: Filled) -> None:
+    [tenths] = [panel["targets"] for _, panel in panels() if panel["title"] == "Machines by utilization"]
+    users = filled.users()
+    machines: dict[int, int] = {}
+    for target in tenths:
+        for series in filled.ask(target["query"], user=users):
+            for moment, count in series["values"]:
+                machines[moment] = machines.get(moment, 0) + count
+    [counted] = filled.ask(query_of("Saturation").replace('"cpuLoadAvg" >= 0.9', '"cpuLoadAvg" >= 0'), user=users)
+    assert machines == dict(counted["values"])
+    assert max(machines.values()) > 1
