@@ -33,7 +33,7 @@ class FleetTrend:
     """Of the mean, a week."""
 
     def __str__(self) -> str:
-        return f"The fleet's mean is {self.slope}."
+        return f"The fleet's mean: {self.slope}."
 
 
 def fleet_trend(

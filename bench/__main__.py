@@ -23,6 +23,8 @@ QUICK: dict[str, Sequence[str]] = {
     "stream": ["--seconds", "2", "--consumers", "100"],
     "agent_footprint": ["--seconds", "5"],
     "forecasts": ["--quick"],
+    "windows": ["--days", "1"],
+    "library": ["--users", "50"],
     "nab": ["--quick"],
     "injected": ["--quick"],
 }

@@ -92,10 +92,11 @@ def merge_histograms(histograms: Histograms, group: Ints, groups: int) -> Histog
         return Histograms.empty()
     lowest = int(histograms.bin.min())
     width = int(histograms.bin.max()) - lowest + 1
-    key = group[histograms.row] * width + (histograms.bin - lowest)
+    row = group[histograms.row]
+    key = row * width + (histograms.bin - lowest)
     if np.all(key[1:] > key[:-1]):
-        count = histograms.count
-    elif groups * width <= max(_DENSE_CELLS * len(key), _SMALL_TABLE):
+        return Histograms(row, histograms.bin, histograms.count)
+    if groups * width <= max(_DENSE_CELLS * len(key), _SMALL_TABLE):
         table = np.zeros(groups * width, np.int64)
         np.add.at(table, key, histograms.count)
         key = np.flatnonzero(table)

@@ -49,7 +49,7 @@ def test_a_rise_is_found_though_days_differ_from_nights() -> None:
     trend = fleet_trend(loads(load), "1h")
     assert trend.slope.lower < 0.0002 * 168 < trend.slope.upper
     assert trend.slope.p_value < 1e-6
-    assert str(trend).startswith("The fleet's mean is rising by 0.033")
+    assert str(trend).startswith("The fleet's mean: rising by 0.033")
 
 
 def test_an_outlier_does_not_bend_the_slope() -> None:
@@ -68,7 +68,7 @@ def test_noise_is_no_trend_however_it_lingers(correlation: float, most: float) -
 
 def test_too_little_is_no_trend_and_says_so() -> None:
     trend = fleet_trend(loads(np.full(30, 0.5)), "1d")
-    assert str(trend) == "The fleet's mean is too few values to tell a trend."
+    assert str(trend) == "The fleet's mean: too few values to tell a trend."
     flat = slope(pd.Series(0.5, pd.date_range("2024", periods=10, tz="UTC")))
     assert (flat.per_week, flat.p_value) == (0.0, 1.0)
     with pytest.raises(ValueError, match="shares from 0 to 1"):
