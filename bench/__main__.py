@@ -21,6 +21,7 @@ QUICK: dict[str, Sequence[str]] = {
     "history": ["--users", "2", "--days", "2", "--requests", "30"],
     "disk": ["--users", "2"],
     "stream": ["--seconds", "2", "--consumers", "100"],
+    "steering": ["--streams", "200", "--quiet", "2"],
     "agent_footprint": ["--seconds", "5"],
     "forecasts": ["--quick"],
     "windows": ["--days", "1"],
