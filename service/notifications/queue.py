@@ -1,7 +1,7 @@
 """The queue of notifications: tables of the control database, so that none is lost and each keeps its id."""
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -79,8 +79,8 @@ class Queue:
         self._control = control
         control.migrate("notify", _STEPS)
 
-    def add(self, rule: Rule, change: Mapping[str, Any], now_ms: int) -> None:
-        """Tell a rule's targets of a change, with others of the next `group` together."""
+    def add(self, rule: Rule, changes: Sequence[Mapping[str, Any]], now_ms: int) -> None:
+        """Tell a rule's targets of changes, with others of the next `group` together."""
         with self._control.transaction() as db:
             for target in rule.targets:
                 row = db.execute(
@@ -88,18 +88,23 @@ class Queue:
                     (rule.name, target),
                 ).fetchone()
                 gathered: dict[str, Any] = msgspec.json.decode(row[1]) if row else {}
-                if row and len(gathered) < _MOST_ALERTS:
+                for change in changes:
                     # What a user's alarm did last comes last.
                     gathered.pop(_key(change), None)
                     gathered[_key(change)] = change
-                    text = msgspec.json.encode(gathered).decode()
-                    db.execute("UPDATE notify_message SET alerts = ? WHERE id = ?", (text, row[0]))
-                else:
-                    if row:
-                        db.execute("UPDATE notify_message SET state = 'waiting' WHERE id = ?", (row[0],))
-                    self._begin(db, rule, target, change, now_ms)
+                parts = _parts(gathered)
+                if row:
+                    db.execute("UPDATE notify_message SET alerts = ? WHERE id = ?", (parts.pop(0), row[0]))
+                for part in parts:
+                    # What does not fit into one message goes into others, of which the last gathers on.
+                    db.execute(
+                        "UPDATE notify_message SET state = 'waiting'"
+                        " WHERE state = 'gathering' AND rule = ? AND target = ?",
+                        (rule.name, target),
+                    )
+                    self._begin(db, rule, target, part, now_ms)
 
-    def _begin(self, db: Any, rule: Rule, target: str, change: Mapping[str, Any], now_ms: int) -> None:
+    def _begin(self, db: Any, rule: Rule, target: str, alerts: str, now_ms: int) -> None:
         (waiting,) = db.execute(
             "SELECT count(*) FROM notify_message WHERE state IN ('gathering', 'waiting')"
         ).fetchone()
@@ -113,7 +118,7 @@ class Queue:
             created_ms=now_ms,
             due_ms=now_ms + rule.group_ms,
             attempts=0,
-            alerts=msgspec.json.encode({_key(change): change}).decode(),
+            alerts=alerts,
             about=msgspec.json.encode(about).decode(),
             error=f"{waiting} others waited already" if is_full else "",
         )
@@ -201,3 +206,10 @@ class Queue:
 
 def _key(change: Mapping[str, Any]) -> str:
     return f"{change['state']} {change['user']}"
+
+
+def _parts(gathered: Mapping[str, Any]) -> list[str]:
+    """The JSON of as many messages as are needed."""
+    entries = list(gathered.items())
+    pieces = [dict(entries[start : start + _MOST_ALERTS]) for start in range(0, len(entries), _MOST_ALERTS)]
+    return [msgspec.json.encode(piece).decode() for piece in pieces]

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Literal
 
 from contract.report import Report
-from contract.timestamps import format_instant
 from service.journal import Journal
 from service.notifications.queue import Queue
 from service.notifications.targets import Target
@@ -21,7 +20,8 @@ from service.rules.alarm import State, Transition
 from service.rules.engine import Engine
 from service.rules.files import Book, RuleFileError, read_book, stamp
 from service.rules.model import Rule
-from service.rules.shelf import Alert, Shelf
+from service.rules.shelf import Shelf
+from service.rules.telling import Teller
 from service.stream.history import History
 
 __all__ = ["Runner"]
@@ -46,7 +46,7 @@ class Runner:
         """Read the rules of `path`, a file or folder; raises RuleFileError."""
         self._journal = journal
         self._shelf = shelf
-        self._notifications = queue
+        self._teller = Teller(shelf, queue)
         self._path = path
         self._stamp = stamp(path) if path else ()
         self.book = read_book(path) if path else Book()
@@ -164,8 +164,11 @@ class Runner:
         meant = {name: one.rule.fingerprint for name, one in evaluations.items()}
         stale = {name for name, fingerprint in self._shelf.seen().items() if meant.get(name) != fingerprint}
         with self._shelf.control.transaction():
-            for alert in self._shelf.firing_of(stale):
-                self._say(Transition(alert.rule, alert.user, "resolved", _now_ms(), alert.since_ms, alert.value))
+            ended = [
+                Transition(alert.rule, alert.user, "resolved", _now_ms(), alert.since_ms, alert.value)
+                for alert in self._shelf.firing_of(stale)
+            ]
+            self._teller.tell(ended, self._rules)
             self._shelf.drop_alarms(stale)
             for rule in new:
                 self._shelf.put_alarms(rule, {})
@@ -183,7 +186,7 @@ class Runner:
             self._ticked_at = now
             with self.lock:
                 self._pending += self.engine.tick(_now_ms())
-            self._say_unsaid()
+            self._teller.tell_unsaid(self._rules)
         if self._pending or time.monotonic() - self._kept_at >= _KEEP_EVERY_S:
             self._keep()
 
@@ -237,8 +240,7 @@ class Runner:
         if not self.engine.evaluations:
             return
         with self._shelf.control.transaction():
-            for transition in self._pending:
-                self._say(transition)
+            self._teller.tell(self._pending, self._rules)
             for evaluation in self.engine.evaluations.values():
                 saved = {user: evaluation.saved(user) for user in evaluation.changed}
                 self._shelf.put_alarms(evaluation.rule, saved)
@@ -247,28 +249,6 @@ class Runner:
         self._pending = []
         for evaluation in self.engine.evaluations.values():
             evaluation.changed.clear()
-
-    def _say(self, transition: Transition) -> None:
-        rule = self._rules.get(transition.rule)
-        if transition.state == "firing" and rule is not None:
-            is_silent = self._is_silenced(transition.rule, transition.user)
-            self._shelf.fire(transition, rule.severity, notified=not is_silent)
-            if not is_silent:
-                self._notifications.add(rule, _change(transition), _now_ms())
-        elif transition.state == "resolved" and self._shelf.resolve(transition) and rule is not None:
-            self._notifications.add(rule, _change(transition), _now_ms())
-
-    def _is_silenced(self, rule: str, user: str) -> bool:
-        return any(silence.covers(rule, user) for silence in self._shelf.silences(_now_ms()))
-
-    def _say_unsaid(self) -> None:
-        """Say what fires and was silenced, when the silence is over."""
-        for alert in self._shelf.unsaid():
-            rule = self._rules.get(alert.rule)
-            if rule is not None and not self._is_silenced(alert.rule, alert.user):
-                with self._shelf.control.transaction():
-                    self._shelf.mark_said(alert)
-                    self._notifications.add(rule, _change_of(alert), _now_ms())
 
     def _look_for_changes(self) -> None:
         is_asked = self._reload.is_set()
@@ -296,26 +276,6 @@ class Runner:
                 for user, alarm in evaluation.alarms.items()
                 if alarm.state is State.PENDING
             ]
-
-
-def _change(transition: Transition) -> dict[str, object]:
-    return {
-        "user": transition.user,
-        "state": transition.state,
-        "since": format_instant(transition.since_ms),
-        "at": format_instant(transition.at_ms),
-        "value": transition.value,
-    }
-
-
-def _change_of(alert: Alert) -> dict[str, object]:
-    return {
-        "user": alert.user,
-        "state": alert.state,
-        "since": format_instant(alert.since_ms),
-        "at": format_instant(alert.fired_ms),
-        "value": alert.value,
-    }
 
 
 def _now_ms() -> int:

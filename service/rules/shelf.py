@@ -10,7 +10,6 @@ import msgspec
 
 from service.audit import Actor, Audit
 from service.control import Control
-from service.globs import matcher
 from service.rules.alarm import Saved, Transition
 from service.rules.model import InvalidRule, Rule, parse_rule
 
@@ -72,10 +71,6 @@ class Silence(NamedTuple):
     until_ms: int
     comment: str
     created_ms: int
-
-    def covers(self, rule: str, user: str) -> bool:
-        """Whether it is meant for this rule and user."""
-        return matcher([self.rule])(rule) and (self.user == "*" or matcher([self.user])(user))
 
 
 class Shelf:
@@ -188,12 +183,16 @@ class Shelf:
             db.execute(
                 "UPDATE rules_alert SET state = 'resolved', resolved_ms = ? WHERE id = ?", (transition.at_ms, row[0])
             )
+            return bool(row[1])
+
+    def trim_alerts(self) -> None:
+        """Forget the oldest alerts that are resolved, where there are too many."""
+        with self.control.transaction() as db:
             db.execute(
                 "DELETE FROM rules_alert WHERE state = 'resolved' AND id <= "
                 "(SELECT id FROM rules_alert WHERE state = 'resolved' ORDER BY id DESC LIMIT 1 OFFSET ?)",
                 (_MOST_RESOLVED,),
             )
-            return bool(row[1])
 
     def alerts(self, state: str | None = None, limit: int = 1000) -> list[Alert]:
         """Alerts, newest first."""

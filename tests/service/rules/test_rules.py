@@ -119,10 +119,10 @@ def test_one_notification_tells_of_many_users(start: StartService, rules: Path) 
     with Receiver() as receiver:
         service = Kit(start, rules, receiver).start()
         with service.client() as client:
-            post(client, *(small(f"user-{number}", END_MS, 0.9) for number in range(50)))
-            wait_until(lambda: bool(receiver.accepted), "the webhook")
-            (received,) = receiver.accepted
-            assert len(received.body["data"]["alerts"]) == 50
+            post(client, *(small(f"user-{number}", END_MS, 0.9) for number in range(1500)))
+            wait_for_alerts(client, 1500, limit=2000)
+            wait_until(lambda: not notifications(client, "waiting") + notifications(client, "gathering"), "delivery")
+            assert [len(received.body["data"]["alerts"]) for received in receiver.accepted] == [1000, 500]
 
 
 def test_what_a_receiver_wants_no_more_is_dead_and_can_be_sent_again(start: StartService, rules: Path) -> None:
