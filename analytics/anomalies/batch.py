@@ -42,8 +42,8 @@ def anomalies(frame: AnyFrame, *, column: str = "mean", tuning: Tuning | None = 
     `user`      where `frame` has it
     `value`     what was judged, in the unit of `column`
     `expected`  the median of the points just before; NaN where there are none
-    `lower`     below it, or above `upper`, a value is an anomaly by itself; NaN while the detector learns
-    `upper`
+    `lower`     between it and `upper` a value is no anomaly by itself; outside it is one, unless such values
+    `upper`     have come before. Both are NaN while the detector learns
     `score`     how unusual, in [0, 1]; 0 where a stronger one was said a little before
     `anomaly`   whether an event begins here: the score is at least `tuning.threshold`, and it is news
     `kind`      what made the score: value, level, spread or season

@@ -46,7 +46,8 @@ class Verdict:
     expected: float
     """The median of the points just before; NaN where there are none."""
     lower: float
-    """A value below `lower` or above `upper` is an anomaly by itself; both are NaN while the detector learns."""
+    """Between `lower` and `upper` a value is no anomaly by itself. Outside it is one, unless such values have come
+    before. Both are NaN while the detector learns."""
     upper: float
     score: float
     """How unusual, in [0, 1]: 1 minus how many as unusual are expected in a week of 5-minute points. 0 where it is
@@ -131,7 +132,7 @@ class Detector:
     def _bounds(self, expected: float, resolution: float) -> tuple[float, float]:
         if not (self._recent.full and self._value.ready):
             return math.nan, math.nan
-        low, high = self._value.bounds(self.tuning.alarm, resolution)
+        low, high = self._value.bounds(resolution)
         return expected + low, expected + high
 
     def _learn(self, time_ms: int, value: float, expected: float, resolution: float) -> tuple[float, Kind]:

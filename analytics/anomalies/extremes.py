@@ -51,7 +51,7 @@ class _Window:
 class Extremes:
     """The extremes of one quantity over the last `memory` blocks; bounded, about 500 numbers."""
 
-    __slots__ = ("_high", "_low", "_nearest", "_samples", "_scarcity", "_seen", "_tuning", "iqr", "scale")
+    __slots__ = ("_bounds", "_high", "_low", "_nearest", "_samples", "_scarcity", "_seen", "_tuning", "iqr", "scale")
 
     def __init__(self, tuning: Tuning) -> None:
         self._tuning = tuning
@@ -61,6 +61,7 @@ class Extremes:
         self._samples = _Window(tuning.memory * _SAMPLES_A_BLOCK)
         self._seen = 0
         self._nearest = (-math.inf, -math.inf)
+        self._bounds: tuple[float, float, float] | None = None
         self._measure()
 
     @property
@@ -80,12 +81,15 @@ class Extremes:
         )
         return min(max(outer - self._scarcity, 0.0), LIMIT)
 
-    def bounds(self, surprise: float, resolution: float) -> tuple[float, float]:
-        """The values below and above all that is known from which `surprise` is reached."""
+    def bounds(self, resolution: float) -> tuple[float, float]:
+        """Between which values no surprise raises an alarm: up to the first gap that is wide enough, on both sides."""
         grain = self._grain(resolution)
-        odds = surprise + self._scarcity
-        neighbours = self._tuning.neighbours
-        return -_reach(self._low.ordered, odds, neighbours, grain), _reach(self._high.ordered, odds, neighbours, grain)
+        if self._bounds is None or self._bounds[0] != grain:
+            neighbours = self._tuning.neighbours
+            factor = 10 ** ((self._tuning.alarm + self._scarcity) / neighbours) - 1
+            low = -_first_gap(self._low.ordered, factor, neighbours, grain)
+            self._bounds = grain, low, _first_gap(self._high.ordered, factor, neighbours, grain)
+        return self._bounds[1:]
 
     def learn(self, value: float) -> None:
         """Take a value into the memory."""
@@ -133,6 +137,7 @@ class Extremes:
         ordered = self._samples.ordered
         self.iqr = _range(ordered, 0.25)
         self.scale = max(self.iqr / _IQR, _range(ordered, 0.05) / _INNER_90)
+        self._bounds = None
         self._scarcity = math.log10(self._tuning.memory / max(len(self._high.ordered), 1))
 
 
@@ -155,13 +160,21 @@ def _log_odds(extremes: list[float], value: float, neighbours: int, grain: float
         gap = min(gap, extremes[place] - value)
     if gap <= 0:
         return 0.0
-    level = extremes[place - neighbours - 1]
-    excess = sum(extremes[place - neighbours : place]) - neighbours * level + grain
+    excess = _excess(extremes, place, neighbours, grain)
     return neighbours * math.log10(1 + gap / excess) if excess > 0 else LIMIT
 
 
-def _reach(extremes: list[float], odds: float, neighbours: int, grain: float) -> float:
-    """The value above all extremes that has these log odds."""
-    level = extremes[-neighbours - 1]
-    excess = sum(extremes[-neighbours:]) - neighbours * level + grain
-    return float(extremes[-1] + (10 ** (odds / neighbours) - 1) * excess)
+def _first_gap(extremes: list[float], factor: float, neighbours: int, grain: float) -> float:
+    """The lowest value above the median extreme that lies `factor` times the excess of its neighbours from any."""
+    for place in range(max(len(extremes) // 2, neighbours + 1), len(extremes)):
+        gap = extremes[place] - extremes[place - 1]
+        if gap > 2 * factor * grain and gap > 2 * factor * _excess(extremes, place, neighbours, grain):
+            break
+    else:
+        place = len(extremes)
+    return extremes[place - 1] + factor * _excess(extremes, place, neighbours, grain)
+
+
+def _excess(extremes: list[float], place: int, neighbours: int, grain: float) -> float:
+    """By how much the extremes before `place` exceed their level, together; at least `grain`."""
+    return sum(extremes[place - neighbours : place]) - neighbours * extremes[place - neighbours - 1] + grain
