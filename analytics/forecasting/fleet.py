@@ -17,6 +17,7 @@ __all__ = ["Result", "forecast_grid"]
 
 _SAMPLE: Final = 256
 """Series from which the fleet's errors and scores come: evenly spread over it, so that the answer is always one."""
+_SAMPLE_CELLS: Final = 20_000_000
 _MOST_ROWS: Final = 512
 _CELLS: Final = 2_000_000
 """Numbers that a chunk may hold at once in one of its arrays: 16 MB."""
@@ -51,7 +52,8 @@ def forecast_grid(
     values = grid.values
     n = len(values)
     plan = plan_of(values, grid.day, horizon, grid.start_ms // grid.step_ms)
-    sample = values if n <= _SAMPLE else values[np.linspace(0, n - 1, _SAMPLE).astype(np.int64)]
+    most = min(_SAMPLE, max(_SAMPLE_CELLS // _width(values, plan), 1))
+    sample = values if n <= most else values[np.linspace(0, n - 1, most).astype(np.int64)]
     errors, scores = _experience(sample, plan)
 
     def one(part: Floats) -> _Part:
@@ -111,7 +113,12 @@ def _moments(values: Floats, plan: Plan) -> Ints:
 
 def _chunks(values: Floats, plan: Plan) -> Iterator[Floats]:
     """Rows that are worked on at once."""
-    width = max(len(plan.methods) * plan.horizon, min(values.shape[1], 28 * plan.day), len(plan.origins) * plan.horizon)
-    rows = min(max(_CELLS // width, 1), _MOST_ROWS)
+    rows = min(max(_CELLS // _width(values, plan), 1), _MOST_ROWS)
     for first in range(0, len(values), rows):
         yield values[first : first + rows]
+
+
+def _width(values: Floats, plan: Plan) -> int:
+    """The numbers that a series takes in the largest array."""
+    steps: int = values.shape[1]
+    return max(max(len(plan.methods), len(plan.origins)) * plan.horizon, min(steps, 28 * plan.day))

@@ -16,8 +16,10 @@ from contract.durations import format_duration, parse_duration
 __all__ = ["Forecast", "forecast"]
 
 _LEAST_STEPS: Final = 3
-_PROGRESS_CELLS: Final = 20_000_000
-"""Forecasts that are made and tried out; fewer take less than a second or two."""
+_MOST_STEPS: Final = 20_000_000
+"""Steps to forecast, over all series: 1 GB of answer."""
+_PROGRESS_STEPS: Final = 30_000
+"""Fewer take less than a second or two."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +79,15 @@ def forecast(
     frame = frame.to_frame(column) if isinstance(frame, pd.Series) else frame
     grid = _until(grid_of(frame, column, step_ms), start)
     horizon_ms = parse_duration(horizon, least_ms=grid.step_ms)
+    steps = horizon_ms // grid.step_ms
+    if len(grid.values) * steps > _MOST_STEPS:
+        raise ValueError(
+            f"horizon: {len(grid.values):,} series of {steps:,} steps are too much; "
+            "a shorter one, or a coarser rate, is right"
+        )
     limits = _limits(grid.values) if bounds == "auto" else bounds
-    work = grid.values.shape[0] * (horizon_ms // grid.step_ms) * 50
-    with _advance(len(grid.values), shown=progress and work > _PROGRESS_CELLS) as advance:
-        result = forecast_grid(grid, horizon_ms // grid.step_ms, tuple(named.values()), advance)
+    with _advance(len(grid.values), shown=progress and len(grid.values) * steps > _PROGRESS_STEPS) as advance:
+        result = forecast_grid(grid, steps, tuple(named.values()), advance)
     models = _models(grid, result)
     return Forecast(_frame(grid, result, list(named), limits), models, summary_of(models, grid, result, horizon))
 

@@ -203,6 +203,8 @@ def test_what_cannot_be_forecast_is_refused_with_what_would_be_right() -> None:
         forecast(frame, "24")
     with pytest.raises(ValueError, match="less than 1h"):
         forecast(frame, "5m")
+    with pytest.raises(ValueError, match="a shorter one, or a coarser rate, is right"):
+        forecast(frame_of(simulated(250, 2)), "52w", rate="5m")
     with pytest.raises(ValueError, match=r"levels are shares between 0 and 1 such as 0\.8, not 80"):
         forecast(frame, "24h", levels=[80])
     with pytest.raises(ValueError, match="7h does not divide a day"):
