@@ -59,9 +59,8 @@ bench: setup ## Measure beside peers, one after the other (BENCH=ingest for one 
 	@for name in $(BENCH); do echo "== $$name"; $(BIN)/python "bench/$$name.py" || exit; done
 
 .PHONY: notebooks
-notebooks: setup ## Open the notebooks in JupyterLab
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable '.[notebooks]'
-	$(BIN)/jupyter lab notebooks
+notebooks: setup ## Open the notebooks in JupyterLab, on the service that runs or on demo data
+	@exec $(BIN)/python notebooks/lab.py $(ARGS)
 
 # Resolves from nothing, in an environment of its own, so that the lock holds what pyproject.toml asks for and no more.
 .PHONY: lock

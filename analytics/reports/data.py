@@ -16,11 +16,14 @@ __all__ = ["Data", "NothingThere", "Question", "of_fleet", "of_user"]
 
 _RATES_S = (10, 30, 60, 300, 900, 1800, 3600, 7200, 10_800, 21_600, 43_200, 86_400, 604_800)
 _MOST_BUCKETS = 900
-_MOST_ROWS = 400_000
+_MOST_ROWS = 1_000_000
+_MOST_FINE_ROWS = 200_000
+"""An hour is fine enough for many machines; shorter buckets are for fewer."""
+_HOUR_MS = 3_600_000
 _MOST_TOTAL_BUCKETS = 10_080
 """The course of the whole fleet is looked at more finely: five weeks in steps of five minutes."""
 _FEW = 3
-_TOTAL_MS = 3_600_000
+_TOTAL_MS = _HOUR_MS
 """Not coarser than this, whatever the range: hours of the week need it."""
 _DEFAULT_MS = 35 * 86_400_000
 """Five weeks: every hour of the week comes five times."""
@@ -185,9 +188,13 @@ def _rate(span_ms: int, machine_ms: float, buckets: int = _MOST_BUCKETS) -> int:
     """The finest width of a bucket with which neither the buckets nor the machines' windows are too many."""
     rates = (rate * 1000 for rate in _RATES_S)
     return next(
-        (rate for rate in rates if span_ms / rate <= buckets and machine_ms / rate <= _MOST_ROWS),
+        (rate for rate in rates if span_ms / rate <= buckets and machine_ms / rate <= _rows(rate)),
         _RATES_S[-1] * 1000,
     )
+
+
+def _rows(rate_ms: int) -> int:
+    return _MOST_FINE_ROWS if rate_ms < _HOUR_MS else _MOST_ROWS
 
 
 def _ms(moments: "pd.Series[pd.Timestamp]") -> "pd.Series[int]":

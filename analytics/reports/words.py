@@ -7,7 +7,20 @@ from analytics.figures.names import display
 from analytics.reports.model import Cell, Kind
 from contract.timestamps import format_instant
 
-__all__ = ["cell", "count", "each", "level", "listed", "moment", "named", "percent", "plural", "points", "span"]
+__all__ = [
+    "cell",
+    "count",
+    "each",
+    "level",
+    "listed",
+    "moment",
+    "named",
+    "percent",
+    "plural",
+    "points",
+    "span",
+    "times",
+]
 
 _NAME_CHARACTERS = 64
 _UNITS = ((86_400_000, "day"), (3_600_000, "hour"), (60_000, "minute"), (1000, "second"))
@@ -56,6 +69,11 @@ def count(value: float) -> str:
 def plural(number: int, thing: str, things: str = "") -> str:
     """Such as `1 machine`, `3,079 machines`."""
     return f"{number:,} {thing if number == 1 else things or thing + 's'}"
+
+
+def times(number: int) -> str:
+    """How often."""
+    return {1: "once", 2: "twice"}.get(number, f"{number:,} times")
 
 
 def moment(ms: int) -> str:

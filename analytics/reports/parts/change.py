@@ -10,8 +10,9 @@ from analytics import figures
 from analytics.figures.gaps import naive
 from analytics.reports.data import Data
 from analytics.reports.model import Column, Finding, Picture, Section, Table
-from analytics.reports.parts.base import Part, subject
-from analytics.reports.words import listed, moment, percent, plural, points
+from analytics.reports.parts.base import Part, in_ms, subject
+from analytics.reports.words import listed, moment, percent, plural, points, times
+from analytics.resampling import resample
 
 __all__ = ["of_periods"]
 
@@ -19,6 +20,7 @@ _MOVERS = 12
 _ROWS = 25
 _NOTEWORTHY = 0.02
 """A mean that moved by less is not worth a look, whatever a test says."""
+_HOUR_MS = 3_600_000
 _CHANCE = 0.05
 _LEAP = 0.2
 
@@ -37,6 +39,11 @@ def of_periods(data: Data, machines: pd.DataFrame) -> Part:
     names = (f"{moment(data.before_ms)} to {moment(data.split_ms)}", f"from then to {moment(data.end_ms)}")
     parts: list[Picture | Table] = [_hours(before, after, was, now, names)]
     findings = [_moved(data, compared)]
+    changes = analytics.change_points(data.total)
+    changes = changes[changes["kind"] == "level"]
+    if len(changes):
+        parts.append(_levels(data, changes))
+        findings.append(_level_finding(data, changes))
     both = machines.dropna(subset=["before", "after"]).assign(change=lambda table: table["after"] - table["before"])
     if data.is_fleet and len(both) > 1:
         order = both["change"].abs().sort_values(ascending=False).index
@@ -55,6 +62,29 @@ def _hours(before: pd.DataFrame, after: pd.DataFrame, was: float, now: float, na
 def _by_hour(part: pd.DataFrame) -> "pd.Series[float]":
     hour = naive(pd.DatetimeIndex(part.index)).hour
     return (part["mean"] * part["count"]).groupby(hour).sum() / part["count"].groupby(hour).sum()
+
+
+def _levels(data: Data, changes: pd.DataFrame) -> Picture:
+    title = f"The level changed {times(len(changes))}, for half a day or longer"
+    hourly = data.total if data.total_rate_ms >= _HOUR_MS else resample(data.total, "1h")
+    return Picture(
+        "levels",
+        figures.levels(hourly, changes, title),
+        "Orange: the level between changes, without the pattern of the day; dotted: when it changed.",
+    )
+
+
+def _level_finding(data: Data, changes: pd.DataFrame) -> Finding:
+    [*_, last] = changes.to_dict("records")
+    before, after = float(last["before"]), float(last["after"])
+    when = moment(in_ms(last["time"]))
+    return Finding(
+        "watch" if abs(after - before) >= _NOTEWORTHY else "note",
+        "change",
+        f"{subject(data)}'s level changed lastingly {when}: from {percent(before)} to {percent(after)}.",
+        "Ask what was done then.",
+        {"changes": len(changes), "time": when, "before": before, "after": after},
+    )
 
 
 def _movers(both: pd.DataFrame, names: tuple[str, str]) -> list[Picture | Table]:
@@ -92,7 +122,13 @@ def _moved(data: Data, compared: Mapping[Hashable, Any]) -> Finding:
     sentence = f"{subject(data)}'s load {way} from {percent(was)} to {percent(now)} ({points(now - was)})."
     if p_value > _CHANCE:
         return Finding("note", "change", f"{sentence} Its usual ups and downs would explain that.", numbers=numbers)
-    return Finding("watch", "change", sentence, "See “What changed” for who moved.", numbers)
+    return Finding(
+        "watch",
+        "change",
+        sentence,
+        "See “What changed” for who moved." if data.is_fleet else "Ask what was done meanwhile.",
+        numbers,
+    )
 
 
 def _leaps(both: pd.DataFrame) -> list[Finding]:

@@ -53,7 +53,7 @@ def of_machines(data: Data, machines: pd.DataFrame) -> Part:
                 title,
                 unit="cores" if in_cores else "times the present size",
             ),
-            f"The {_SHOWN} machines with most to change. Needed: what keeps 95 of 100 samples below "
+            f"The machines with most to change. Needed: what keeps 95 of 100 samples below "
             f"{level(data.target)}; its line is where it lies with 90 % confidence.",
         ),
         _table(most, "in cores" if in_cores else "in times the present size"),
@@ -77,7 +77,7 @@ def _findings(judged: pd.DataFrame, unit: str, data: Data) -> list[Finding]:
             Finding(
                 "act",
                 "size",
-                f"{_machines(len(small))} too small to stay below {level(data.target)}: {listed(list(small.index))}.",
+                f"{_who(data, small)} too small to stay below {level(data.target)}{_named(data, small)}.",
                 f"Give {'it' if len(small) == 1 else 'them'} {missing:,.1f} {unit} more.",
                 {"machines": len(small), "missing": missing, "names": [*small.index[:_ROWS]]},
             )
@@ -88,17 +88,23 @@ def _findings(judged: pd.DataFrame, unit: str, data: Data) -> list[Finding]:
             Finding(
                 "watch",
                 "size",
-                f"{_machines(len(big))} larger than needed, by {saved:,.1f} {unit} together "
+                f"{_who(data, big)} larger than needed, by {saved:,.1f} {unit} "
                 f"({percent(saved / float(judged['now'].sum()))}).",
-                "Make them smaller, beginning with those of the table.",
+                "Make them smaller, beginning with those of the table." if data.is_fleet else "Make it smaller.",
                 {"machines": len(big), "saved": saved, "names": [*big.index[:_ROWS]]},
             )
         )
     return told
 
 
-def _machines(number: int) -> str:
-    return f"{plural(number, 'machine')} {'is' if number == 1 else 'are'}"
+def _who(data: Data, machines: pd.DataFrame) -> str:
+    if not data.is_fleet:
+        return "The machine is"
+    return f"{plural(len(machines), 'machine')} {'is' if len(machines) == 1 else 'are'}"
+
+
+def _named(data: Data, machines: pd.DataFrame) -> str:
+    return f": {listed(list(machines.index))}" if data.is_fleet else ""
 
 
 def _table(most: pd.DataFrame, unit: str) -> Table:

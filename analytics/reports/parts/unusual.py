@@ -6,7 +6,7 @@ from analytics import figures
 from analytics.reports.data import Data
 from analytics.reports.model import Cell, Column, Finding, Picture, Section, Table
 from analytics.reports.parts.base import Part, in_ms, subject
-from analytics.reports.words import moment, percent, plural
+from analytics.reports.words import moment, percent, plural, times
 
 __all__ = ["of_fleet", "of_machine"]
 
@@ -52,7 +52,7 @@ def of_machine(data: Data) -> Part:
         finding = Finding(
             "watch",
             "anomaly",
-            f"{subject(data)} was unlike itself {plural(len(odd), 'time')}, most of all {moment(in_ms(strongest))}: "
+            f"{subject(data)} was unlike itself {times(len(odd))}, most of all {moment(in_ms(strongest))}: "
             f"{percent(float(worst['value']))} where {percent(float(worst['expected']))} was usual.",
             "Ask what happened then.",
             {"anomalies": len(odd), "times": [moment(in_ms(time)) for time in odd.index[:_ROWS]]},

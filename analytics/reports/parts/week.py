@@ -3,6 +3,8 @@
 from collections.abc import Hashable, Mapping
 from typing import Any
 
+import pandas as pd
+
 from analytics import figures
 from analytics.reports.data import Data
 from analytics.reports.model import Finding, Picture, Section
@@ -13,6 +15,7 @@ __all__ = ["of_week"]
 
 _DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 _LEAST_HOURS = 24
+_LEAST_HOURS_TO_TELL = 2 * 7 * 24
 _HOUR_MS = 3_600_000
 
 
@@ -28,8 +31,11 @@ def of_week(data: Data) -> Part:
         f"{_hour(high)} is the busiest hour of the week ({percent(high['mean'])}), {_hour(low)} the quietest "
         f"({percent(low['mean'])})"
     )
-    weeks = data.end_ms - data.start_ms >= 2 * 7 * 24 * _HOUR_MS
-    caveats = [] if weeks else ["Hours of the week are of less than two weeks: one unusual day looks like a habit."]
+    hours = pd.DatetimeIndex(data.total.index).floor("1h").nunique()
+    weeks = hours >= _LEAST_HOURS_TO_TELL
+    caveats = (
+        [] if weeks else ["Hours of the week are from less than two weeks of data: one unusual day looks like a habit."]
+    )
     picture = Picture("hours-of-week", figures.hour_of_week(profile, title), "Grey: nothing was reported at this hour.")
     finding = Finding("note", "week", f"{title}.", "Plan maintenance and batch work for the quiet hours.",
                       {"busiest": _hour(high), "quietest": _hour(low)})  # fmt: skip
