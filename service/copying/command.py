@@ -107,8 +107,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         if places[0] == places[1]:
             raise AddressError(f"{settings.from_} and {settings.to} are the same store")
         with (
-            open_store(places[0], settings.source(), settings.store_memory, settings.data_dir) as source,
-            open_store(places[1], settings.target(), settings.store_memory) as target,
+            open_store(
+                places[0], settings.source(), settings.store_memory, new=False, data_dir=settings.data_dir
+            ) as source,
+            open_store(places[1], settings.target(), settings.store_memory, new=True) as target,
         ):
             return 0 if show_copy(source, target, console) else 1
     except AddressError as error:

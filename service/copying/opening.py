@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from analytics.influx.address import Address, Credentials, is_influx
+from analytics.influx.client import Client, InfluxError
 from service.app import replay
 from service.journal import Journal
 from service.stores.base import StoreError
@@ -64,8 +65,10 @@ def place_of(address: str, *, new: bool) -> Place:
 
 
 @contextlib.contextmanager
-def open_store(place: Place, credentials: Credentials, memory: str, data_dir: Path | None = None) -> Iterator[Opened]:
-    """The store of a place, made where there is none, with what its service's journal still has.
+def open_store(
+    place: Place, credentials: Credentials, memory: str, *, new: bool, data_dir: Path | None = None
+) -> Iterator[Opened]:
+    """The store of a place, made where there is none and it may be `new`, with what its service's journal still has.
 
     The journal of an embedded store lies in its folder, that of an InfluxDB in `data_dir`, if anywhere. Raises
     StoreError where the store cannot be used.
@@ -77,7 +80,7 @@ def open_store(place: Place, credentials: Credentials, memory: str, data_dir: Pa
             home = influx_folder(data_dir, place) if data_dir else Path()
             if not data_dir or not home.exists():
                 home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="loadlens-copy-")))
-            store = _influx(place, credentials, home)
+            store = _influx(place, credentials, home, new=new)
         else:
             home, store = place, _embedded(place, memory)
         journal = Journal(home / "journal", _JOURNAL_BYTES)
@@ -105,9 +108,18 @@ def _embedded(folder: Path, memory: str) -> PortableStore:
         raise StoreError(f"{folder} cannot be used: {error.strerror or error}") from None
 
 
-def _influx(address: Address, credentials: Credentials, home: Path) -> PortableStore:
+def _influx(address: Address, credentials: Credentials, home: Path, *, new: bool) -> PortableStore:
     from service.stores.influx.portable import PortableInfluxStore
 
+    if not new:
+        try:
+            found = Client(address, credentials).execute("SHOW DATABASES")
+        except InfluxError as error:
+            raise StoreError(str(error)) from None
+        if address.database not in {row[0] for series in found for row in series.get("values", [])}:
+            raise StoreError(
+                f"{address}: there is no database {address.database}, or it is not to be seen by this user"
+            )
     store = PortableInfluxStore(address, credentials, home)
     if store.problem:
         store.close()

@@ -21,8 +21,8 @@ def show_copy(source: Opened, target: Opened, console: Console) -> bool:
         console.print(f"{source.replayed:,} windows were in the source's journal only; they are copied too.")
     todo = spans(source.store)
     total = sum(span.samples for span in todo)
-    users = len(source.store.users())
-    console.print(f"{users:,} machines, {total:,} samples on {sum(span.days for span in todo):,} days.")
+    users, days = len(source.store.users()), sum(span.days for span in todo)
+    console.print(f"Machines: {users:,}. Days with data: {days:,}. Samples: {total:,}.")
     copied = _transfer(source, target, todo, total, console)
     console.print(_done(copied))
     verdict = _verify(source, target, todo, total, console)
@@ -53,7 +53,7 @@ def _verify(source: Opened, target: Opened, todo: list[Span], total: int, consol
 
 
 def _done(copied: Copied) -> str:
-    lines = [f"Copied {copied.windows:,} windows."]
+    lines = [f"Windows copied: {copied.windows:,}."]
     if copied.there:
         lines.append(f"{copied.there:,} samples were there already; they count once.")
     for tier, buckets in sorted(copied.rollups.items()):

@@ -100,7 +100,7 @@ def test_copying_again_adds_nothing(source: Path, tmp_path: Path, capsys: pytest
     files = {path.name for path in (tmp_path / "target" / "raw").iterdir()}
     capsys.readouterr()
     assert copy(source, tmp_path / "target") == 0
-    assert "Copied 0 windows." in capsys.readouterr().out
+    assert "Windows copied: 0." in capsys.readouterr().out
     assert {path.name for path in (tmp_path / "target" / "raw").iterdir()} == files
 
 
@@ -215,7 +215,7 @@ def test_what_is_left_as_rollups_only_is_copied_as_rollups_and_said(
     original.close()
     copied.close()
     assert copy(source, tmp_path / "target") == 0
-    assert "Copied 0 windows." in capsys.readouterr().out
+    assert "Windows copied: 0." in capsys.readouterr().out
 
 
 def test_a_difference_is_named_and_is_a_failure(

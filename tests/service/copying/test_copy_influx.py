@@ -184,6 +184,14 @@ def test_an_influxdb_that_is_away_is_named_and_the_copy_goes_on_later(
         assert copy(tmp_path / "source", influx.address()) == 0
 
 
+def test_a_database_that_is_not_there_is_not_copied_and_not_made(
+    influx: RunningInflux, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert copy(influx.address("NOWHERE"), tmp_path / "target") == 1
+    assert "there is no database NOWHERE" in capsys.readouterr().err
+    assert "NOWHERE" not in str(influx.query("SHOW DATABASES"))
+
+
 @pytest.mark.parametrize(
     ("address", "said"),
     [
