@@ -1,4 +1,4 @@
-"""What helps to find out what ails an agent: a small document without secrets, environment or names of files."""
+"""What helps to find out what ails an agent: a small document, without secrets and environment."""
 
 import platform
 import sys

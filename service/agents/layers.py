@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import msgspec
 
-from contract.agent_settings import DesiredSettings, merged
+from contract.agent_settings import DesiredSettings, merged, version_of
 from service.agents.selectors import ALL, Selector, parse_selector
 from service.audit import Actor, Audit
 from service.control import Control
@@ -61,6 +61,7 @@ class Layers:
         self._layers = {row[0]: _layer(row) for row in control.read("SELECT * FROM agents_layer")}
         self._selections: list[tuple[Selector, Layer]] = []
         self._changing = threading.Lock()
+        self._merged: dict[tuple[int, ...], tuple[DesiredSettings, str]] = {}
         self._sort()
 
     def get(self, target: str) -> Layer:
@@ -78,10 +79,18 @@ class Layers:
         own = self._layers.get(AGENT + user_id)
         return [*found, own] if own else found
 
-    def desired(self, user_id: str, os_type: str) -> DesiredSettings:
-        """What is asked of an agent: its layers merged."""
+    def desired(self, user_id: str, os_type: str) -> tuple[DesiredSettings, str]:
+        """What is asked of an agent, its layers merged, and the version of that."""
         layers = self.of(user_id, os_type)
-        return merged(layer.settings for layer in layers) if layers else _NOTHING
+        key = tuple(layer.revision for layer in layers)
+        found = self._merged.get(key)
+        if found is None:
+            settings = merged(layer.settings for layer in layers)
+            # Most agents stand under the same layers. Those with settings of their own would fill the memory.
+            found = settings, version_of(settings)
+            if not (layers and layers[-1].target.startswith(AGENT)):
+                self._merged[key] = found
+        return found
 
     def change(self, target: str, actor: Actor, edit: Callable[[Layer], Layer | None]) -> Layer:
         """Put what `edit` makes of a layer in its place, on disk and noted in the audit trail; None removes it.
@@ -121,6 +130,7 @@ class Layers:
             self._layers[target] = layer
         if not target.startswith(AGENT):
             self._sort()
+            self._merged = {}
 
     def _sort(self) -> None:
         chosen = [layer for layer in list(self._layers.values()) if not layer.target.startswith(AGENT)]

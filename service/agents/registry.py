@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import msgspec
 from msgspec import UNSET
 
-from contract.agent_settings import DesiredSettings, version_of
+from contract.agent_settings import DesiredSettings
 from contract.report import AgentStatus, OsType, Report
 from contract.steering import AgentState, Command, Instructions
 from service.agents.layers import Layers
@@ -138,8 +138,7 @@ class Registry:
 
     def refresh(self, agent: Agent) -> bool:
         """Work out anew what is asked of an agent; whether that is another thing than before."""
-        desired = self._layers.desired(agent.user_id, agent.os_type)
-        version = version_of(desired)
+        desired, version = self._layers.desired(agent.user_id, agent.os_type)
         changed = version != agent.version
         agent.desired, agent.version = desired, version
         return changed

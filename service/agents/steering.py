@@ -106,13 +106,13 @@ class Steering:
         stream = self.streams.open(agent, last_event_id)
         return None if stream is None else self.streams.serve(stream)
 
-    def selected(self, selector: str) -> list[Agent]:
-        """The agents that a selector means, or those whose user id it is."""
+    def chosen(self, selector: str) -> tuple[list[Agent], Callable[[Agent], bool]]:
+        """Agents, and which of them are meant by a selector or by `agent:` and a user id; raises ValueError."""
         if selector.startswith(AGENT):
             agent = self.registry.get(selector.removeprefix(AGENT))
-            return [agent] if agent else []
+            return [agent] if agent else [], lambda agent: True
         chosen = parse_selector(selector)
-        return [agent for agent in self.registry if chosen.matches(agent.user_id, agent.os_type)]
+        return list(self.registry), lambda agent: chosen.matches(agent.user_id, agent.os_type)
 
     def _refresh(self, agent: Agent) -> None:
         if self.registry.refresh(agent):

@@ -32,11 +32,11 @@ class AgentList:
         after = req.get_param("after", default="")
         keep = _condition(req)
         try:
-            chosen = self._steering.selected(req.get_param("selector", default="all"))
+            agents, meant = self._steering.chosen(req.get_param("selector", default="all"))
         except ValueError as error:
             raise invalid("selector", str(error)) from None
         resp.content_type = falcon.MEDIA_JSON
-        resp.data = await asyncio.to_thread(_page, chosen, keep, after, limit)
+        resp.data = await asyncio.to_thread(_page, agents, (meant, keep), after, limit)
 
 
 class OneAgent:
@@ -74,8 +74,10 @@ def _condition(req: Request) -> Callable[[Agent], bool]:
     return lambda agent: step in (None, in_step(agent)) and connected in (None, agent.connected)
 
 
-def _page(agents: list[Agent], keep: Callable[[Agent], bool], after: str, limit: int) -> bytes:
-    kept = sorted((agent for agent in agents if keep(agent)), key=lambda agent: agent.user_id)
+def _page(agents: list[Agent], conditions: tuple[Callable[[Agent], bool], ...], after: str, limit: int) -> bytes:
+    """A page of the agents for which all conditions hold. Called in a thread: there may be very many."""
+    kept = [agent for agent in agents if all(holds(agent) for holds in conditions)]
+    kept.sort(key=lambda agent: agent.user_id)
     behind = [agent for agent in kept if agent.user_id > after] if after else kept
     page = behind[:limit]
     document: dict[str, Any] = {
