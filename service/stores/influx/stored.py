@@ -21,6 +21,7 @@ from service.stores.series import SeriesIndex
 
 __all__ = ["Stored"]
 
+_DAY_MS = 86_400_000
 _GAP_MS = 600_000
 _SPAN_MS = 3_600_000
 """Ends are looked up together while they are so close."""
@@ -38,7 +39,7 @@ class Stored:
         if not len(chosen.series):
             return
         users = [question.user_id] if question.user_id is not None else self._users(chosen.series)
-        for piece in _pieces(question, since_ms):
+        for piece in _pieces(self._narrowed(question, users), since_ms):
             wanted = Wanted(
                 question.quantity, piece.tier, piece.start_ms, piece.end_ms, users,
                 question.cores if question.user_id is not None else "whole",
@@ -49,6 +50,13 @@ class Stored:
                 for part in _published(view.publication, piece, chosen):
                     yield _with(part, question.histograms)
         yield from in_memory(view.memories, chosen)
+
+    def _narrowed(self, question: Question, users: Sequence[str]) -> Question:
+        """The question without the days before and behind all that these users have reported."""
+        known = [self._index.users[user_id] for user_id in users]
+        first_ms = min(user.first_seen for user in known) // _DAY_MS * _DAY_MS
+        end_ms = max(user.last_seen for user in known) // _DAY_MS * _DAY_MS + _DAY_MS
+        return replace(question, start_ms=max(question.start_ms, first_ms), end_ms=min(question.end_ms, end_ms))
 
     def _users(self, series: npt.NDArray[np.int64]) -> list[str]:
         return sorted({self._index.all[number - 1].user_id for number in series.tolist()})

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from contract.metrics.cpu import Cpu
 from contract.report import Report
-from service.stores.base import Key, Question
+from service.stores.base import Key, Question, Store
 from service.stores.embedded.store import EmbeddedStore
 from tests.service.samples import CPU
 
@@ -27,7 +27,7 @@ def window(number: int) -> Report:
 class Readers:
     """Asks all the time, and compares with what was added before the question and before the answer."""
 
-    def __init__(self, store: EmbeddedStore) -> None:
+    def __init__(self, store: Store) -> None:
         self.store = store
         self.announced = 0
         self.added = 0
