@@ -8,6 +8,8 @@ that user's last: four cores, simulated (bench/machines.py). Measured are
 - our service, with reports as in the original's example and as our own agent sends them; acknowledged means synced
   to disk and visible to queries. It runs long enough that windows are flushed to the store meanwhile. Afterwards what
   it says it accepted, and what its answers count, is compared with what wrk counted;
+- the same with InfluxDB behind it, which has core 1 beside wrk: reports are acknowledged when the journal has them,
+  and go into InfluxDB in batches meanwhile and afterwards;
 - InfluxDB, one point a request with the original's six fields and three tags, each write synced (its default). Go's
   runtime is given as many threads as the machine has cores (GOMAXPROCS), though it has only one of these: with a single
   thread InfluxDB takes a quarter as many, because nothing else runs while it waits for the disk;
@@ -31,7 +33,7 @@ import numpy as np
 from machines import FLEET, Fleet, samples
 from output import machine, number, ratio, table
 from reports import Shape, bodies, lines, summarised
-from servers import Server, http_layer, influxd, installed, loadlens
+from servers import Server, http_layer, influxd, installed, loadlens, loadlens_on_influx
 
 USERS = 1000
 _TEMPLATES = 1999
@@ -145,6 +147,12 @@ def contestants(folder: Path, fleet: Path) -> Iterator[Contestant]:
         ours, path, json_type, shapes["agent"], is_ours=True,
     )  # fmt: skip
     if installed("influxd"):
+        for shape, sender in (("original", "the original's"), ("agent", "our agent's")):
+            yield Contestant(
+                f"Loadlens on InfluxDB, {sender} report ({_size(shapes[shape])} bytes)",
+                lambda folder: loadlens_on_influx(folder, core=_SERVER_CORE, influx_core=_CLIENT_CORE),
+                path, json_type, shapes[shape], is_ours=True,
+            )  # fmt: skip
         yield Contestant(
             f"InfluxDB, the original's point ({_size(points)} bytes)",
             lambda folder: influxd(folder, core=_SERVER_CORE), "/write?db=METRICS&precision=ms", "text/plain", points,
@@ -228,11 +236,15 @@ def _checked(
         )
     commits, flushes = since["loadlens_journal_commits_total"], since["loadlens_store_flushes_total"]
     flush_s = after["loadlens_store_flush_seconds_total"] - before["loadlens_store_flush_seconds_total"]
+    if "loadlens_store_lines_written" in since:
+        put = f"wrote {since['loadlens_store_lines_written']:,} lines to InfluxDB"
+    else:
+        put = f"put {since['loadlens_store_segment_windows']:,} windows (of machines and cores) into the store"
+    behind = after["loadlens_journal_behind"]
     return (
         f"- {contestant.name}: accepted {accepted:,} = {outcome.requests:,} answered to wrk + {under_way} under way "
         f"when it hung up; all {total:,} since the start are in the answers. {commits:,} commits; {flushes} flushes "
-        f"put {since['loadlens_store_segment_windows']:,} windows (of machines and cores) into the store, "
-        f"in {flush_s:.1f} s."
+        f"{put}, in {flush_s:.1f} s; {behind:,.0f} reports waited in the journal at the end."
     )
 
 

@@ -42,6 +42,8 @@ __all__ = ["InfluxStore"]
 _log = logging.getLogger("loadlens.service")
 T = TypeVar("T")
 _DAY_MS = 86_400_000
+_CLOSING_ROWS = 400_000
+"""Windows that are still written before the end: some ten seconds."""
 _TYPES = {type_name(kind): kind for kind in TYPES}
 
 
@@ -313,9 +315,10 @@ class InfluxStore:
             self._expired_day = day
 
     def close(self) -> None:
-        """Flush where InfluxDB is there; what it has not is in the journal."""
+        """Flush where that is quickly done; what InfluxDB has not is in the journal."""
         try:
-            self.flush()
+            if self._views.rows <= _CLOSING_ROWS:
+                self.flush()
         except StoreUnavailable as error:
             _log.warning("%s; what is not in it stays in the journal", error)
         self._remembered.close()
