@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import partial
+from operator import attrgetter
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -18,6 +19,7 @@ __all__ = ["anomalies"]
 
 _NUMBERS: Final = ("value", "expected", "lower", "upper", "score")
 _KINDS: Final[tuple[Kind, ...]] = ("", "value", "level", "spread", "season")
+_PLACES: Final = {kind: place for place, kind in enumerate(_KINDS)}
 
 
 class _Verdicts(NamedTuple):
@@ -79,12 +81,13 @@ def _judge(series: Sequence[Series], tuning: Tuning) -> _Verdicts:
     numbers = np.empty((len(_NUMBERS), len(times)))
     anomaly = np.empty(len(times), np.bool_)
     kind = np.empty(len(times), np.int8)
-    row = 0
+    end = 0
     for one in series:
-        detector = Detector(tuning)
-        for time_ms, value in zip(one.time.tolist(), one.value.tolist(), strict=True):
-            verdict = detector.update(time_ms, value)
-            numbers[:, row] = verdict.value, verdict.expected, verdict.lower, verdict.upper, verdict.score
-            anomaly[row], kind[row] = verdict.anomaly, _KINDS.index(verdict.kind)
-            row += 1
+        start, end = end, end + len(one.time)
+        update = Detector(tuning).update
+        verdicts = [update(time, value) for time, value in zip(one.time.tolist(), one.value.tolist(), strict=True)]
+        for place, name in enumerate(_NUMBERS):
+            numbers[place, start:end] = list(map(attrgetter(name), verdicts))
+        anomaly[start:end] = [verdict.anomaly for verdict in verdicts]
+        kind[start:end] = [_PLACES[verdict.kind] for verdict in verdicts]
     return _Verdicts(times, numbers, anomaly, kind)

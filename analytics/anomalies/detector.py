@@ -13,8 +13,8 @@ learned within a few blocks.
 
 import math
 from collections import deque
-from dataclasses import asdict, dataclass
-from typing import Any, Final, Literal
+from dataclasses import asdict
+from typing import Any, Final, Literal, NamedTuple
 
 from analytics.anomalies.extremes import Extremes
 from analytics.anomalies.recent import Recent
@@ -37,8 +37,7 @@ _STRONGER: Final = 1.0
 """A verdict is repeated within the quiet time if it is ten times less likely than the one before."""
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """What a point is, judged by its past alone."""
 
     time_ms: int

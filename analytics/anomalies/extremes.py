@@ -51,7 +51,20 @@ class _Window:
 class Extremes:
     """The extremes of one quantity over the last `memory` blocks; bounded, about 500 numbers."""
 
-    __slots__ = ("_bounds", "_high", "_low", "_nearest", "_samples", "_scarcity", "_seen", "_tuning", "iqr", "scale")
+    __slots__ = (
+        "_bounds",
+        "_every",
+        "_high",
+        "_highest",
+        "_low",
+        "_lowest",
+        "_samples",
+        "_scarcity",
+        "_seen",
+        "_tuning",
+        "iqr",
+        "scale",
+    )
 
     def __init__(self, tuning: Tuning) -> None:
         self._tuning = tuning
@@ -60,7 +73,9 @@ class Extremes:
         """Lowest values with their sign changed, so that both sides are treated alike."""
         self._samples = _Window(tuning.memory * _SAMPLES_A_BLOCK)
         self._seen = 0
-        self._nearest = (-math.inf, -math.inf)
+        self._every = tuning.window // _SAMPLES_A_BLOCK
+        self._highest = self._lowest = -math.inf
+        """Of the block that has begun; the lowest value with its sign changed."""
         self._bounds: tuple[float, float, float] | None = None
         self._measure()
 
@@ -75,11 +90,11 @@ class Extremes:
         `resolution` is the smallest difference that means anything, for quantities that never varied.
         """
         grain = self._grain(resolution)
-        outer = max(
-            _log_odds(self._high.ordered, value, self._tuning.neighbours, grain),
-            _log_odds(self._low.ordered, -value, self._tuning.neighbours, grain),
-        )
-        return min(max(outer - self._scarcity, 0.0), LIMIT)
+        neighbours = self._tuning.neighbours
+        above = _log_odds(self._high.ordered, value, neighbours, grain)
+        below = _log_odds(self._low.ordered, -value, neighbours, grain)
+        surprise = max(above, below) - self._scarcity
+        return min(surprise, LIMIT) if surprise > 0 else 0.0
 
     def bounds(self, resolution: float) -> tuple[float, float]:
         """Between which values no surprise raises an alarm: up to the first gap that is wide enough, on both sides."""
@@ -93,17 +108,18 @@ class Extremes:
 
     def learn(self, value: float) -> None:
         """Take a value into the memory."""
-        every = self._tuning.window // _SAMPLES_A_BLOCK
-        if self._seen % every == 0:
+        if self._seen % self._every == 0:
             self._samples.add(value)
             self._measure()
-        high, low = self._nearest
-        self._nearest = (max(high, value), max(low, -value))
+        if value > self._highest:
+            self._highest = value
+        if -value > self._lowest:
+            self._lowest = -value
         self._seen += 1
         if self._seen == self._tuning.window:
-            self._high.add(self._nearest[0])
-            self._low.add(self._nearest[1])
-            self._seen, self._nearest = 0, (-math.inf, -math.inf)
+            self._high.add(self._highest)
+            self._low.add(self._lowest)
+            self._seen, self._highest, self._lowest = 0, -math.inf, -math.inf
             self._measure()
 
     def state(self) -> dict[str, Any]:
@@ -113,7 +129,7 @@ class Extremes:
             "low": list(self._low.arrived),
             "samples": list(self._samples.arrived),
             "seen": self._seen,
-            "nearest": list(self._nearest) if self._seen else None,
+            "begun": [self._highest, self._lowest] if self._seen else None,
         }
 
     @classmethod
@@ -124,8 +140,8 @@ class Extremes:
         made._low = _Window(tuning.memory, state["low"])
         made._samples = _Window(tuning.memory * _SAMPLES_A_BLOCK, state["samples"])
         made._seen = state["seen"]
-        if state["nearest"] is not None:
-            made._nearest = (state["nearest"][0], state["nearest"][1])
+        if state["begun"] is not None:
+            made._highest, made._lowest = state["begun"]
         made._measure()
         return made
 
@@ -156,8 +172,8 @@ def _log_odds(extremes: list[float], value: float, neighbours: int, grain: float
     if place <= neighbours:
         return 0.0
     gap = value - extremes[place - 1]
-    if place < len(extremes):
-        gap = min(gap, extremes[place] - value)
+    if place < len(extremes) and extremes[place] - value < gap:
+        gap = extremes[place] - value
     if gap <= 0:
         return 0.0
     excess = _excess(extremes, place, neighbours, grain)

@@ -4,8 +4,12 @@ import math
 from bisect import bisect_left, insort
 from collections import deque
 from collections.abc import Sequence
+from typing import Final
 
 __all__ = ["Recent"]
+
+_SAFE: Final = 1e-280
+"""A sum of squares above has lost nothing, and one below the inverse has not overflowed."""
 
 
 class Recent:
@@ -52,15 +56,17 @@ class Recent:
 
     def mean(self) -> float:
         """Of all points."""
-        count = len(self.points)
-        return math.fsum([value / count for value in self.points])
+        return math.fsum(self.points) / len(self.points)
 
     def level_and_spread(self) -> tuple[float, float]:
         """Mean and standard deviation (of the sample) of the window."""
         window = list(self.points)[-self._window :]
         count = len(window)
-        level = math.fsum([value / count for value in window])
+        level = math.fsum(window) / count
         deviations = [value - level for value in window]
+        squares = sum([deviation * deviation for deviation in deviations])
+        if _SAFE < squares < 1 / _SAFE:
+            return level, math.sqrt(squares / (count - 1))
         widest = max(map(abs, deviations))
         if widest == 0:
             return level, 0.0

@@ -15,17 +15,23 @@ _FEWEST: Final = 2
 class Season:
     """The last value in each quarter of an hour of the last seven days; bounded, at most 672 numbers."""
 
-    __slots__ = ("_last", "_slots")
+    __slots__ = ("_answer", "_asked", "_last", "_slots")
 
     def __init__(self) -> None:
         self._slots: list[list[tuple[int, float]]] = [[] for _ in range(_SLOTS)]
         self._last: tuple[int, float] | None = None
+        self._asked: int | None = None
+        self._answer: float | None = None
+        """What was answered last; it holds until something is learned."""
 
     def expected(self, time_ms: int) -> float | None:
         """The median of the same time on the last seven days, None where fewer than two of them are known."""
-        day, slot = divmod(time_ms // _SLOT_MS, _SLOTS)
-        known = [value for past, value in self._slots[slot] if day - _DAYS <= past < day]
-        return median(known) if len(known) >= _FEWEST else None
+        number = time_ms // _SLOT_MS
+        if self._asked != number:
+            day, slot = divmod(number, _SLOTS)
+            known = [value for past, value in self._slots[slot] if day - _DAYS <= past < day]
+            self._asked, self._answer = number, median(known) if len(known) >= _FEWEST else None
+        return self._answer
 
     def learn(self, time_ms: int, value: float) -> None:
         """Take a value into the memory."""
@@ -33,6 +39,7 @@ class Season:
         if self._last is not None and self._last[0] != number:
             day, slot = divmod(self._last[0], _SLOTS)
             self._slots[slot] = [*self._slots[slot][1 - _DAYS :], (day, self._last[1])]
+            self._asked = None
         self._last = (number, value)
 
     def state(self) -> dict[str, Any]:
