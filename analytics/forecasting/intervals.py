@@ -18,7 +18,7 @@ import numpy as np
 
 from analytics.forecasting.backtest import Plan
 from analytics.forecasting.grid import Floats
-from analytics.forecasting.leads import LEADS, Bools, Known, Seen, known_of, leads_of
+from analytics.forecasting.leads import LEADS, Bools, Known, Seen, known_of, leads_of, places_of
 
 __all__ = ["Scores", "bounds_of", "scores_of"]
 
@@ -123,7 +123,7 @@ def bounds_of(
     The intervals of levels that rise hold each other. Where nothing could be tried out, they are those of a normal
     distribution with twice the spread of the values.
     """
-    leads = leads_of(seen.age[:, -1:], plan)[:, 0]
+    places = places_of(seen.age[:, -1], plan)
     known = known_of(residuals, leads_of(seen.age[:, :-1], plan), plan)
     scale = _scale(known, seen, fleet.ratio, fleet.least)[:, -1]
     bounds = []
@@ -131,9 +131,19 @@ def bounds_of(
         tail = 0.5 * (1.0 - level)
         fresh, stale = (_reach(scale, fleet, fleet.pool(fresh=fresh), tail) for fresh in (True, False))
         ends = (np.where(seen.fresh[:, -1:], *both) for both in zip(fresh, stale, strict=True))
-        low, high = (np.take_along_axis(end, leads, axis=1) for end in ends)
+        low, high = (_between(end, places) for end in ends)
         bounds.append((low, high))
     return bounds
+
+
+def _between(ends: Floats, places: Floats) -> Floats:
+    """Values between those of the leads, shape (n, LEADS), at places of shape (n, horizon)."""
+    before = np.minimum(places.astype(np.int64), LEADS - 2)
+    share = places - before
+    between: Floats = (
+        np.take_along_axis(ends, before, 1) * (1 - share) + np.take_along_axis(ends, before + 1, 1) * share
+    )
+    return between
 
 
 def _reach(scale: Floats, fleet: Scores, pool: Pool | None, tail: float) -> tuple[Floats, Floats]:

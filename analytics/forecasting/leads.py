@@ -9,12 +9,13 @@ import numpy.typing as npt
 from analytics.forecasting.backtest import Plan
 from analytics.forecasting.grid import Floats
 
-__all__ = ["LEADS", "Bools", "Ints", "Known", "Seen", "known_of", "leads_of", "seen_of"]
+__all__ = ["LEADS", "Bools", "Ints", "Known", "Seen", "known_of", "leads_of", "places_of", "seen_of"]
 
 Bools = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.int64]
 
 _EDGES_DAYS: Final = (1 / 24, 1 / 8, 1 / 4, 1 / 2, 1, 2, 4, 8, 16)
+_MIDDLES_DAYS: Final = 0.5 * (np.array((1 / 48, *_EDGES_DAYS)) + np.array((*_EDGES_DAYS, 32)))
 LEADS: Final = len(_EDGES_DAYS) + 1
 """Leads are told apart up to one hour, three hours, ..., sixteen days, and beyond."""
 
@@ -64,6 +65,16 @@ def leads_of(age: Ints, plan: Plan) -> Ints:
     lead = age[:, :, None] + np.arange(1, plan.horizon + 1)
     found: Ints = np.searchsorted(np.array(_EDGES_DAYS) * plan.day, lead)
     return found
+
+
+def places_of(age: Ints, plan: Plan) -> Floats:
+    """Where each step ahead lies between the middles of the leads, so that nothing jumps: (n, horizon) from 0 on.
+
+    `age` has the shape (n,).
+    """
+    days = (age[:, None] + np.arange(1, plan.horizon + 1)) / plan.day
+    places: Floats = np.interp(np.log(days), np.log(_MIDDLES_DAYS), np.arange(LEADS))
+    return places
 
 
 def known_of(residuals: Floats, leads: Ints, plan: Plan) -> Known:
