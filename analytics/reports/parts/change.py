@@ -55,7 +55,7 @@ def of_periods(data: Data, machines: pd.DataFrame) -> Part:
 
 def _hours(before: pd.DataFrame, after: pd.DataFrame, was: float, now: float, names: tuple[str, str]) -> Picture:
     hours = pd.DataFrame({"before": _by_hour(before), "after": _by_hour(after)}).reindex(range(24))
-    title = f"The mean went from {percent(was)} to {percent(now)} ({points(now - was)})"
+    title = f"The mean of the two periods: {percent(was)}, then {percent(now)} ({points(now - was)})"
     return Picture("hours", figures.hours_of_day(hours, title), "The mean of each hour of the day in both periods.")
 
 

@@ -78,10 +78,11 @@ def _level(data: Data, mean: float, machines: int) -> Finding:
     peak = total["mean"].idxmax()
     height = float(total["mean"].max())
     who = plural(machines, "machine") if data.is_fleet else "The machine"
+    whose = "their" if data.is_fleet and machines > 1 else "its"
     return Finding(
         "note",
         "level",
-        f"{who} used {percent(mean)} of the CPU on average; the busiest {each(data.total_rate_ms)} began "
+        f"{who} used {percent(mean)} of {whose} CPU on average; the busiest {each(data.total_rate_ms)} began "
         f"{moment(in_ms(peak))}, with {percent(height)}.",
         numbers={"mean": mean, "peak": height, "peak_time": moment(in_ms(peak)), "machines": machines},
     )

@@ -17,14 +17,15 @@ def facts(data: Data, machines: pd.DataFrame) -> list[tuple[str, str]]:
     """Of what, how much and how fine the data are."""
     first, last = _ends(data.total)
     buckets = (data.end_ms - data.start_ms) / data.rate_ms
+    whose = "all machines'" if data.is_fleet else "its"
     told = [
         ("Range", f"{moment(data.start_ms)} to {moment(data.end_ms)} ({span(data.end_ms - data.start_ms)})"),
         ("First and last data", f"{moment(first)}, {moment(last + data.total_rate_ms)}"),
-        ("Machines", f"{len(machines):,}"),
+        *([("Machines", f"{len(machines):,}")] if data.is_fleet else []),
         ("Samples", f"{int(data.windows['count'].sum()):,}, in {len(data.windows):,} buckets of {span(data.rate_ms)}"),
         (
             "Coverage",
-            f"{percent(len(data.windows) / max(1.0, len(machines) * buckets))} of all machines' time in range",
+            f"{percent(len(data.windows) / max(1.0, len(machines) * buckets))} of {whose} time in the range",
         ),
     ]
     missing = [f"{moment(start)} to {moment(end)}" for start, end in gaps(data)]
@@ -40,8 +41,9 @@ def caveats(data: Data) -> list[str]:
     """How far the numbers are approximate."""
     told = [
         "Quantiles, and shares of time above a height, come from histograms of 64 equal bins: within 0.8 points.",
-        "Means weigh each sample alike; machines that were seen for longer count for more in the fleet's mean.",
     ]
+    if data.is_fleet:
+        told.append("Means weigh each sample alike: machines that were seen for longer count for more.")
     approximated = float(data.windows["approximated"].sum() / max(1, data.windows["count"].sum()))
     if approximated > 0:
         told.append(

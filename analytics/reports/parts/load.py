@@ -49,7 +49,8 @@ def of_machine(data: Data, machines: pd.DataFrame) -> Part:
     [machine] = machines.to_dict("records")
     high, above = float(machine["p95"]), float(machine["above"])
     curves = {"the machine": analytics.load_duration_curve(data.windows)}
-    title = f"The machine was above {level(data.target)} for {percent(above)} of the time"
+    often = f"for {percent(above)} of the time" if above > 0 else "at no time"
+    title = f"The machine was above {level(data.target)} {often}"
     note = "Read it from the left: the curve is above a height for so much of the time."
     section = Section("load", "How much of the time", parts=[
         Picture("load-duration", figures.load_duration(curves, title), note)

@@ -38,12 +38,7 @@ def of_machines(data: Data, machines: pd.DataFrame) -> Part:
     if judged.empty:
         raise ValueError(f"no machine was seen on {least_days} days or more")
     unit = "cores" if in_cores else "machines' worth of CPU"
-    saved, missing = judged["saved"].clip(lower=0).sum(), -judged["saved"].clip(upper=0).sum()
-    smaller, larger = int((judged["saved"] > 0).sum()), int((judged["saved"] < 0).sum())
-    title = (
-        f"{plural(smaller, 'machine')} could be smaller, by {saved:,.1f} {unit} in all; "
-        f"{larger:,} should be larger, by {missing:,.1f}"
-    )
+    title = _title(data, judged, unit)
     most = judged.loc[judged["saved"].abs().sort_values(ascending=False).index]
     parts: list[Picture | Table] = [
         Picture(
@@ -65,6 +60,17 @@ def of_machines(data: Data, machines: pd.DataFrame) -> Part:
         )
     section = Section("sizes", "What it needs", parts=parts)
     return Part(section, _findings(judged, unit, data), caveats)
+
+
+def _title(data: Data, judged: pd.DataFrame, unit: str) -> str:
+    if not data.is_fleet:
+        [machine] = judged.to_dict("records")
+        return f"The machine has {machine['now']:g} and needs {machine['needed']:g} {unit}"
+    smaller, larger = judged[judged["saved"] > 0]["saved"], judged[judged["saved"] < 0]["saved"]
+    parts = [f"{plural(len(smaller), 'machine')} could be smaller, by {smaller.sum():,.1f} {unit} in all"]
+    if len(larger):
+        parts.append(f"{len(larger):,} should be larger, by {-larger.sum():,.1f}")
+    return "; ".join(parts)
 
 
 def _findings(judged: pd.DataFrame, unit: str, data: Data) -> list[Finding]:

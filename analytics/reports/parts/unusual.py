@@ -39,7 +39,7 @@ def of_machine(data: Data) -> Part:
 
     verdicts = analytics.anomalies(data.total)
     if verdicts["upper"].isna().all():
-        raise ValueError(f"{plural(len(verdicts), 'point')} are too few to learn what is usual")
+        raise ValueError(f"too few points ({len(verdicts):,}) to learn what is usual")
     odd = verdicts[verdicts["anomaly"]]
     what = "the fleet's mean" if data.is_fleet else "the machine"
     if odd.empty:
@@ -60,8 +60,8 @@ def of_machine(data: Data) -> Part:
     picture = Picture(
         "anomalies",
         figures.anomalies(verdicts, title),
-        "Grey: what was likely, judged from what came before; a cross marks where something unusual began. A change of "
-        "pattern or of level can be unusual inside the grey.",
+        "Grey: what was likely, judged from what came before, as soon as enough had been seen; a cross marks where "
+        "something unusual began. A change of pattern or of level can be unusual inside the grey.",
     )
     return Part(Section("unusual", "What was unusual", parts=[picture]), [finding])
 
