@@ -26,6 +26,7 @@ QUICK: dict[str, Sequence[str]] = {
     "forecasts": ["--quick"],
     "windows": ["--days", "1"],
     "library": ["--users", "50"],
+    "report": ["--times", "1"],
     "nab": ["--quick"],
     "injected": ["--quick"],
 }

@@ -130,11 +130,16 @@ def _environment() -> "jinja2.Environment":
     )
     environment.filters |= {
         "cell": cell, "moment": moment, "path": lambda name: quote(str(name), safe=""), "title_of": title_of,
-        "sort_key": _sort_key,
+        "sort_key": _sort_key, "kept": _kept_together,
     }  # fmt: skip
     environment.tests |= {"right": lambda kind: kind in _RIGHT, "picture": lambda part: isinstance(part, Picture)}
     environment.globals |= {"severity": _severity}
     return environment
+
+
+def _kept_together(text: str) -> str:
+    """The text, in which no line ends between a number and its percent sign."""
+    return re.sub(r"(?<=\d) %", "\N{NO-BREAK SPACE}%", text)
 
 
 def _severity(finding: Finding) -> str:
