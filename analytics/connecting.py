@@ -8,18 +8,23 @@ if TYPE_CHECKING:
 
 __all__ = ["connect"]
 
-_RIGHT = "an address such as http://localhost:8888, or a Parquet file or a folder of such files, is right"
+_RIGHT = (
+    "an address such as http://localhost:8888 or influx://localhost:8086/METRICS, or a Parquet file, or a folder of "
+    "such files, is right"
+)
 
 
 def connect(source: str | Path = "http://localhost:8888", token: str | None = None) -> "Source":
-    """A source of windows: a running service, or Parquet files.
+    """A source of windows: a running service, an InfluxDB, or Parquet files.
 
-    ========================== ==========================================================================
-    `source`                   what answers
-    ========================== ==========================================================================
-    `http://localhost:8888`    a service; `token` where it asks for one
-    `fleet.parquet`, `folder`  Parquet files of windows or of plain measurements (`analytics.files`)
-    ========================== ==========================================================================
+    ============================ ==========================================================================
+    `source`                     what answers
+    ============================ ==========================================================================
+    `http://localhost:8888`      a service; `token` where it asks for one
+    `influx://host:8086/METRICS` an InfluxDB that a service, or the original system, writes to; `token` for 2.x
+                                 and 3.x, for 1.x `user:password` (`analytics.influx.source`)
+    `fleet.parquet`, `folder`    Parquet files of windows or of plain measurements (`analytics.files`)
+    ============================ ==========================================================================
 
     All answer `history`, `fleet`, `users` and `metrics` alike, as `analytics.sources.Source` says. Nothing is asked
     before the first question. Raises ValueError for anything else, FileNotFoundError where there are no files.
@@ -31,10 +36,9 @@ def connect(source: str | Path = "http://localhost:8888", token: str | None = No
 
         return Client(text, token)
     if scheme.startswith("influx"):
-        raise ValueError(
-            f"{scheme}:// is the address of a store: ask the service that keeps its windows there, such as "
-            "http://localhost:8888"
-        )
+        from analytics.influx.source import Influx
+
+        return Influx(text, token)
     if scheme:
         raise ValueError(f"{text!r} is not the address of a service; {_RIGHT}")
     path = Path(source)
@@ -42,6 +46,8 @@ def connect(source: str | Path = "http://localhost:8888", token: str | None = No
         if path.suffix or "/" in text:
             raise FileNotFoundError(f"{text} is not there; {_RIGHT}")
         raise ValueError(f"{text!r} is not the address of a service; {_RIGHT}")
+    if (path / "loadlens.duckdb").exists():
+        raise ValueError(f"{text} is the data folder of a service, which alone reads it: ask http://localhost:8888")
     from analytics.files import Files
 
     return Files(path)

@@ -18,22 +18,19 @@ import json
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Literal, NamedTuple, Self
+from typing import Final, Literal, NamedTuple
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from analytics.frames import NUMBERS, FrameError, frame_of_values
+from analytics.frames import NUMBERS, FrameError, frame_of_values, in_order
 from analytics.gathering import AnyFrame
 from analytics.progress import progress
-from analytics.resampling import resample
-from analytics.sources import Grouping, Moment, check_windows_by, epoch_ms
-from analytics.values import highest, values_of
+from analytics.windowed import Asked, WindowedSource
 from analytics.wire import frame_of
-from contract.metrics import NAMES, TYPES, Statistic, type_name
+from contract.metrics import NAMES, TYPES, Quantity, type_name
 
 __all__ = ["Files"]
 
@@ -56,7 +53,7 @@ class _File(NamedTuple):
         return next((name for name in names if name in self.schema.names), None)
 
 
-class Files:
+class Files(WindowedSource):
     """A Parquet file, or all those in a folder; a source as `analytics.sources` describes it.
 
     Without `start` and `end` everything is answered. Raises FileNotFoundError for a folder without any, FrameError for
@@ -69,54 +66,6 @@ class Files:
             raise FileNotFoundError(f"{path} has no file that ends in .parquet")
         self._files = [_opened(one) for one in paths]
 
-    def history(
-        self,
-        user: str,
-        metric: str = "cpuLoadAvg",
-        *,
-        start: Moment | None = None,
-        end: Moment | None = None,
-        rate: str = "15m",
-        stat: Statistic | None = None,
-        core: int | Literal["each"] | None = None,
-        histograms: bool = True,
-    ) -> pd.DataFrame:
-        """The windows of one user, or with `stat` its values (`analytics.sources`)."""
-        frame = self._read(metric, start, end, user, histograms=histograms or stat is not None)
-        if "user" in frame:
-            if frame.empty and user not in self.users().index:
-                raise LookupError(f"{user!r} is not in these files; users() lists those that are")
-            frame = frame.drop(columns="user")
-        frame = _of_core(frame, core)
-        frame = _at(frame, rate)
-        return frame if stat is None else values_of(frame, stat)
-
-    def fleet(
-        self,
-        metric: str = "cpuLoadAvg",
-        *,
-        start: Moment | None = None,
-        end: Moment | None = None,
-        rate: str = "15m",
-        by: Grouping | None = None,
-        top: int | None = None,
-        stat: Statistic | None = None,
-        histograms: bool = True,
-    ) -> pd.DataFrame:
-        """The windows of all users together or of each, or with `stat` their values (`analytics.sources`)."""
-        check_windows_by(by, top if stat is None else None)
-        if top is not None and by is None:
-            raise ValueError("top goes with by: it keeps the groups with the highest values")
-        frame = _of_core(self._read(metric, start, end, None, histograms=histograms or stat is not None), None)
-        if by is None:
-            frame = frame.drop(columns="user", errors="ignore")
-        elif "user" not in frame:
-            raise FrameError("these files name no users; a column user or user_id would be right")
-        frame = _at(frame, rate)
-        if stat is None:
-            return frame
-        return values_of(frame if top is None else highest(frame, top, stat), stat)
-
     def dask_frame(self, metric: str = "cpuLoadAvg", *, histograms: bool = True) -> AnyFrame:
         """The windows of all users as a Dask DataFrame, a partition for each file, read when it is wanted.
 
@@ -125,7 +74,7 @@ class Files:
         import dask.dataframe as dd
         from dask.dataframe.utils import clear_known_categories
 
-        paths = [file.path for file in self._of_metric(metric)]
+        paths = [file.path for file in self._of(NAMES[metric].quantity)]
         read = partial(_partition, metric=metric, histograms=histograms)
         example = clear_known_categories(read(paths[0]).iloc[:0])  # type: ignore[no-untyped-call]
         return dd.from_map(read, paths, meta=example)  # type: ignore[no-untyped-call]
@@ -156,24 +105,13 @@ class Files:
     def close(self) -> None:
         """Nothing is open between questions."""
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def _read(
-        self, metric: str, start: Moment | None, end: Moment | None, user: str | None, *, histograms: bool
-    ) -> pd.DataFrame:
-        """The rows of the files of a metric, as a frame of windows."""
-        files = self._of_metric(metric)
+    def _windows(self, asked: Asked) -> pd.DataFrame:
+        files = self._of(asked.quantity)
         windows: list[pa.Table] = []
         parts: list[pd.DataFrame] = []
-        with progress(f"reading {metric}", len(files)) as step:
+        with progress(f"reading {asked.quantity.title}", len(files)) as step:
             for file in files:
-                table = _rows(file, start, end, user, histograms=histograms)
+                table = _rows(file, asked)
                 if file.has_windows:
                     windows.append(table)
                 else:
@@ -184,16 +122,13 @@ class Files:
             del table
             parts.append(frame_of(_joined(windows)))
         frame = parts[0] if len(parts) == 1 else pd.concat(parts)
-        frame.attrs = {"metric": metric, "unit": NAMES[metric].quantity.unit}
-        return frame
+        return _of_core(frame, asked.core)
 
-    def _of_metric(self, metric: str) -> list[_File]:
-        if metric not in NAMES or NAMES[metric].over_cores is not None:
-            raise ValueError(f"{metric!r} is not a metric of windows; metrics() lists those there are")
-        files = [file for file in self._files if NAMES[file.metric].quantity == NAMES[metric].quantity]
+    def _of(self, quantity: Quantity) -> list[_File]:
+        files = [file for file in self._files if NAMES[file.metric].quantity == quantity]
         if not files:
             held = ", ".join(sorted({file.metric for file in self._files}))
-            raise LookupError(f"these files hold {held}, and nothing of {metric}")
+            raise LookupError(f"these files hold {held}, and nothing of {quantity.title}")
         return files
 
 
@@ -235,15 +170,15 @@ def _joined(tables: list[pa.Table]) -> pa.Table:
     return joined
 
 
-def _rows(file: _File, start: Moment | None, end: Moment | None, user: str | None, *, histograms: bool) -> pa.Table:
-    table = pq.read_table(file.path, columns=_columns(file, histograms=histograms), use_threads=True)
+def _rows(file: _File, asked: Asked) -> pa.Table:
+    table = pq.read_table(file.path, columns=_columns(file, histograms=asked.histograms), use_threads=True)
     time = _times(table[str(file.column(_TIMES))])
     named = file.column(_USERS)
     kept = None
-    if start is not None:
-        kept = pc.greater_equal(time, pa.scalar(epoch_ms(start), pa.int64()).cast(time.type))
-    if end is not None:
-        before = pc.less(time, pa.scalar(epoch_ms(end), pa.int64()).cast(time.type))
+    if asked.start_ms is not None:
+        kept = pc.greater_equal(time, pa.scalar(asked.start_ms, pa.int64()).cast(time.type))
+    if asked.end_ms is not None:
+        before = pc.less(time, pa.scalar(asked.end_ms, pa.int64()).cast(time.type))
         kept = before if kept is None else pc.and_(kept, before)
     table = table.set_column(table.column_names.index(str(file.column(_TIMES))), "time", time)
     if named:
@@ -251,8 +186,8 @@ def _rows(file: _File, start: Moment | None, end: Moment | None, user: str | Non
         if not pa.types.is_dictionary(users.type):
             users = users.cast(pa.string()).dictionary_encode()
         table = table.set_column(table.column_names.index(named), "user", users)
-    if user is not None and named:
-        own = pc.equal(table["user"].cast(pa.string()), user)
+    if asked.user is not None and named:
+        own = pc.equal(table["user"].cast(pa.string()), asked.user)
         kept = own if kept is None else pc.and_(kept, own)
     if kept is not None:
         table = table.filter(kept)
@@ -281,7 +216,7 @@ def _measured(table: pa.Table, file: _File) -> pd.DataFrame:
     numbers = table[value].cast(pa.float64()).to_numpy()
     values = pd.DataFrame({value: numbers / 100 if value in _PERCENTS else numbers})
     if "user" in table.column_names:
-        values["user"] = table["user"].unify_dictionaries().to_pandas().astype("category").array
+        values["user"] = in_order(table["user"].unify_dictionaries().to_pandas().astype("category").array)
     values.index = pd.DatetimeIndex(table["time"].to_pandas(), name="time")
     try:
         return frame_of_values(values, value=value, metric=file.metric)
@@ -310,7 +245,3 @@ def _of_core(frame: pd.DataFrame, core: int | Literal["each"] | None) -> pd.Data
     if core is None:
         return frame[frame["core"].isna()].drop(columns="core")
     return frame[(frame["core"] == core).fillna(False)]
-
-
-def _at(frame: pd.DataFrame, rate: str) -> pd.DataFrame:
-    return frame if rate == "raw" else resample(frame, rate)

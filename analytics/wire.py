@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from analytics.frames import HISTOGRAM, NUMBERS, FrameError
+from analytics.frames import HISTOGRAM, NUMBERS, FrameError, in_order
 from analytics.windows import Windows
 from analytics.windows.packing import pack
 
@@ -81,7 +81,7 @@ def _columns(arrays: dict[str, pa.ChunkedArray]) -> dict[str, Any]:
         user = arrays.pop("user")
         if not pa.types.is_dictionary(user.type):
             user = user.cast(pa.string()).dictionary_encode()
-        columns["user"] = user.unify_dictionaries().to_pandas().astype("category").array
+        columns["user"] = in_order(user.unify_dictionaries().to_pandas().astype("category").array)
     if "core" in arrays:
         columns["core"] = arrays.pop("core").to_pandas(types_mapper=_nullable).astype("Int64").array
     for name in NUMBERS:

@@ -98,7 +98,7 @@ def test_a_file_of_one_machine_needs_no_users(tmp_path: Path) -> None:
     with connect(tmp_path / "one.parquet") as files:
         assert files.history("anyone", rate="15m")["count"].tolist() == [3, 3]
         assert files.users().empty
-        with pytest.raises(FrameError, match="name no users"):
+        with pytest.raises(FrameError, match="no users are named"):
             files.fleet(by="user")
         with pytest.raises(LookupError, match="name no cores"):
             files.history("anyone", core=1)
@@ -121,9 +121,10 @@ def test_files_that_hold_something_else_are_refused_with_what_would_be_right(tmp
         files.fleet()
 
 
-def test_a_stores_address_says_whom_to_ask() -> None:
-    with pytest.raises(ValueError, match="ask the service"):
-        connect("influx://localhost:8086/METRICS")
+def test_the_folder_of_a_service_says_whom_to_ask(tmp_path: Path) -> None:
+    (tmp_path / "loadlens.duckdb").touch()
+    with pytest.raises(ValueError, match="ask http"):
+        connect(tmp_path)
 
 
 def test_the_samples_of_the_fleet_are_what_files_count(folder: Path) -> None:

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from analytics.influx.client import Client
+from analytics.influx.histograms import packed_of
 from analytics.influx.quoting import identifier, literal, tag_literal, tag_value
 from analytics.influx.schema import CORE, DURATION, ORIGINAL_OBSERVATIONS, USER_ID, fields_of, measurement_of
 from analytics.windows import Windows, take
@@ -116,7 +117,7 @@ class Reader:
                 "variance": rows[names.variance].fill_null(0.0),
                 "minimum": _or_nan(rows[names.minimum]),
                 "maximum": _or_nan(rows[names.maximum]),
-                "histogram": _packed(rows[names.histogram]),
+                "histogram": packed_of(rows[names.histogram]),
             }
         )
 
@@ -135,7 +136,7 @@ class Reader:
         columns = {
             name: rows[getattr(names, name)].to_numpy() for name in ("count", "mean", "variance", "minimum", "maximum")
         }
-        histograms = unpack(_packed(rows[names.histogram])) if names.histogram in rows.column_names else None
+        histograms = unpack(packed_of(rows[names.histogram])) if names.histogram in rows.column_names else None
         series = self._series(rows, wanted)
         windows = Windows(
             series=series, time=rows["time"].to_numpy(), **columns,
@@ -201,14 +202,3 @@ def _first_of_each(table: pa.Table) -> npt.NDArray[np.bool_]:
 
 def _or_nan(column: pa.ChunkedArray) -> pa.ChunkedArray:
     return column.fill_null(float("nan")) if column.null_count else column
-
-
-def _packed(column: pa.ChunkedArray) -> pa.BinaryArray:
-    """Histograms in bytes, of their hexadecimal; nothing for null."""
-    text = pa.concat_arrays(column.chunks) if column.num_chunks != 1 else column.chunk(0)
-    if text.null_count:
-        text = text.fill_null("")
-    offsets = np.frombuffer(text.buffers()[1], np.int32)[text.offset : text.offset + len(text) + 1]
-    data = bytes.fromhex(bytes(memoryview(text.buffers()[2] or b"")[offsets[0] : offsets[-1]]).decode())
-    halved = ((offsets - offsets[0]) // 2).astype(np.int32)
-    return pa.Array.from_buffers(pa.binary(), len(text), [None, pa.py_buffer(halved), pa.py_buffer(data)])

@@ -1,0 +1,146 @@
+"""What sources that read windows themselves have in common: windows are resampled here, and values taken of them."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Hashable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Literal, Self
+
+import pandas as pd
+
+from analytics.frames import FrameError
+from analytics.resampling import resample
+from analytics.sources import Grouping, Moment, check_windows_by, epoch_ms
+from analytics.values import highest, values_of
+from contract.durations import parse_duration
+from contract.metrics import NAMES, Quantity, Statistic
+
+__all__ = ["Asked", "WindowedSource"]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Which windows are wanted."""
+
+    quantity: Quantity
+    start_ms: int | None
+    end_ms: int | None
+    user: str | None
+    """None for all of them."""
+    core: int | Literal["each"] | None
+    """None for the machine; `each` for the machine and its cores."""
+    rate_ms: int | None
+    """How finely they must come at least; None as they were reported."""
+    histograms: bool
+
+
+class WindowedSource(ABC):
+    """A source as `analytics.sources` describes it, made of one that gives windows.
+
+    Without `start` and `end` everything is answered.
+    """
+
+    @abstractmethod
+    def _windows(self, asked: Asked) -> pd.DataFrame:
+        """The windows in any order, with the columns `user` and `core` where the source names them.
+
+        Raises LookupError where nothing is known of the metric or the core.
+        """
+
+    @abstractmethod
+    def users(self) -> pd.DataFrame:
+        """The users, by name (`analytics.sources`)."""
+
+    def history(
+        self,
+        user: str,
+        metric: str = "cpuLoadAvg",
+        *,
+        start: Moment | None = None,
+        end: Moment | None = None,
+        rate: str = "15m",
+        stat: Statistic | None = None,
+        core: int | Literal["each"] | None = None,
+        histograms: bool = True,
+    ) -> pd.DataFrame:
+        """The windows of one user, or with `stat` its values (`analytics.sources`)."""
+        asked = _asked(metric, start, end, rate, user=user, core=core, histograms=histograms or stat is not None)
+        frame = self._windows(asked)
+        if "user" in frame:
+            if frame.empty and user not in self.users().index:
+                raise LookupError(f"{user!r} is not known here; users() lists those that are")
+            frame = frame.drop(columns="user")
+        return _answer(frame, metric, rate, stat)
+
+    def fleet(
+        self,
+        metric: str = "cpuLoadAvg",
+        *,
+        start: Moment | None = None,
+        end: Moment | None = None,
+        rate: str = "15m",
+        by: Grouping | None = None,
+        top: int | None = None,
+        stat: Statistic | None = None,
+        histograms: bool = True,
+    ) -> pd.DataFrame:
+        """The windows of all users together or of each, or with `stat` their values (`analytics.sources`)."""
+        check_windows_by(by, top if stat is None else None)
+        if top is not None and by is None:
+            raise ValueError("top goes with by: it keeps the groups with the highest values")
+        frame = self._windows(_asked(metric, start, end, rate, histograms=histograms or stat is not None))
+        if by is None:
+            frame = frame.drop(columns="user", errors="ignore")
+        elif "user" not in frame:
+            raise FrameError("no users are named here; a column user or user_id would be right")
+        if top is not None and stat is not None:
+            frame.attrs = _attrs(metric)
+            frame = highest(frame, top, stat)
+        return _answer(frame, metric, rate, stat)
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of what is open."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _asked(
+    metric: str,
+    start: Moment | None,
+    end: Moment | None,
+    rate: str,
+    *,
+    user: str | None = None,
+    core: int | Literal["each"] | None = None,
+    histograms: bool,
+) -> Asked:
+    named = NAMES.get(metric)
+    if named is None or named.over_cores is not None:
+        raise ValueError(f"{metric!r} is not a metric of windows; metrics() lists those there are")
+    return Asked(
+        quantity=named.quantity,
+        start_ms=None if start is None else epoch_ms(start),
+        end_ms=None if end is None else epoch_ms(end),
+        user=user,
+        core=core,
+        rate_ms=None if rate == "raw" else parse_duration(rate),
+        histograms=histograms,
+    )
+
+
+def _answer(frame: pd.DataFrame, metric: str, rate: str, stat: Statistic | None) -> pd.DataFrame:
+    frame.attrs = _attrs(metric)
+    if rate != "raw":
+        frame = resample(frame, rate)
+    return frame if stat is None else values_of(frame, stat)
+
+
+def _attrs(metric: str) -> dict[Hashable | None, Any]:
+    return {"metric": metric, "unit": NAMES[metric].quantity.unit}
