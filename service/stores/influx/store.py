@@ -24,6 +24,7 @@ from service.stores.base import Answer, Key, Question, StoreError, StoreUnavaila
 from service.stores.grouping import group_series
 from service.stores.head import ends_of
 from service.stores.influx import database
+from service.stores.influx.backfill import DAY_MS, day_lines, oldest_ms
 from service.stores.influx.lines import bucket_lines, window_lines
 from service.stores.influx.reading import Reader
 from service.stores.influx.remembered import KnownUser, Remembered
@@ -41,7 +42,6 @@ __all__ = ["InfluxStore"]
 
 _log = logging.getLogger("loadlens.service")
 T = TypeVar("T")
-_DAY_MS = 86_400_000
 _CLOSING_ROWS = 400_000
 """Windows that are still written before the end: some ten seconds."""
 _TYPES = {type_name(kind): kind for kind in TYPES}
@@ -79,7 +79,8 @@ class InfluxStore:
         self._begun = self._remembered.value("begun") or 0
         self._views = Views(self._index, self.flushed, self._begun)
         self._expired_day = -1
-        self._problem: str | None = None
+        self._problems: dict[str, str] = {}
+        """Why InfluxDB could not be asked, and why it could not be written to, when it was last tried."""
         try:
             self._since = self._open()
         except BaseException:
@@ -95,14 +96,16 @@ class InfluxStore:
             written, found = database.taken_up(self._client)
             # Before now there are points without rollups only where the original wrote some.
             since = written if written is not None else _now_ms() if found else 0
+            if written is None and found:
+                self._writer.write(database.user_lines(found))
             self._writer.write(database.since_lines(since, _now_ms()))
             for user in found:
                 users[user.user_id] = users[user.user_id].merged(user) if user.user_id in users else user
-            self._remembered.put({"since": since})
+            self._remembered.put({"since": since}, users.values())
         except InfluxError as error:
             if since is None:
                 raise StoreError(f"{error}") from None
-            self._problem = str(error)
+            self._problems["asking"] = str(error)
             _log.warning("%s; reports are taken, queries wait until it is back", error)
         for user in users.values():
             self._restore(user)
@@ -128,7 +131,7 @@ class InfluxStore:
     @property
     def problem(self) -> str | None:
         """Why InfluxDB could not be used when it was last asked; None where it could."""
-        return self._problem
+        return next(iter(list(self._problems.values())), None)
 
     @property
     def description(self) -> str:
@@ -143,7 +146,7 @@ class InfluxStore:
             ("head_windows", "Windows in memory, not flushed yet.", self._views.rows),
             ("series", "Series known.", len(self._index)),
             ("users", "Users known.", len(self._index.users)),
-            ("up", "1 where InfluxDB answered when it was last asked.", float(self._problem is None)),
+            ("up", "1 where InfluxDB answered when it was last asked.", float(not self._problems)),
             ("generation", "Generation of InfluxDB: 1, 2 or 3; 0 where none answered yet.",
              float(server.generation if server else 0)),
             ("lines_written", "Lines written since the start.", self._writer.written_lines),
@@ -215,13 +218,13 @@ class InfluxStore:
         try:
             answer = ask()
         except InfluxError as error:
-            self._fail(error)
+            self._fail("asking", error)
             raise StoreUnavailable(f"InfluxDB cannot be asked now: {error}") from None
-        self._problem = None
+        self._problems.pop("asking", None)
         return answer
 
-    def _fail(self, error: InfluxError) -> None:
-        self._problem = str(error)
+    def _fail(self, at: str, error: InfluxError) -> None:
+        self._problems[at] = str(error)
         self._client.forget_server()
 
     # To InfluxDB
@@ -234,15 +237,15 @@ class InfluxStore:
         """Put what was added up to a journal offset into InfluxDB."""
         with self._flushing:
             try:
-                if self._problem:
+                if self._problems:
                     database.ensure_database(self._client, self._retention.longest_ms)
-                    self._problem = None
                 while self.flushed < offset and (frozen := self._views.freeze()):
                     self._write(frozen)
             except InfluxError as error:
-                self._fail(error)
+                self._fail("writing", error)
                 after = error.retry_after_s if isinstance(error, Unreachable) else None
                 raise StoreUnavailable(str(error), after) from None
+            self._problems.clear()
 
     def _write(self, frozen: Frozen) -> None:
         refused = None
@@ -297,13 +300,27 @@ class InfluxStore:
         )  # fmt: skip
 
     def compact(self) -> bool:
-        """Nothing is to be tidied up: InfluxDB compacts by itself."""
-        return False
+        """Make the rollups of one more day before those that are whole; False where all are."""
+        with self._flushing:
+            if not self._since or self._views.is_flushing:
+                return False
+            day = (self._since - 1) // DAY_MS * DAY_MS
+            oldest = oldest_ms(self._index)
+
+            def step() -> int:
+                self._writer.write(day_lines(self._reader, self._index, day))
+                whole = day if day > oldest else 0
+                self._writer.write(database.since_lines(whole, _now_ms()))
+                return whole
+
+            self._since = self._asked(step)
+            self._remembered.put({"since": self._since})
+            return bool(self._since)
 
     def expire(self, now_ms: int) -> None:
         """Forget what has been kept long enough, once a day."""
         with self._flushing:
-            day = now_ms // _DAY_MS
+            day = now_ms // DAY_MS
             if day == self._expired_day:
                 return
 

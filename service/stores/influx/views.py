@@ -123,6 +123,11 @@ class Views:
         with self._lock:
             return sum(head.rows for head in self._heads) + (self._frozen.rows if self._frozen else 0)
 
+    @property
+    def is_flushing(self) -> bool:
+        """Whether a flush is under way, or was begun and failed."""
+        return self._frozen is not None
+
     def freeze(self) -> Frozen | None:
         """What is to be flushed: what was frozen before, else the oldest head; None where there is nothing."""
         with self._lock:

@@ -190,6 +190,40 @@ def test_new_reports_of_an_old_user_join_its_old_points(original: str, open_stor
         windows, _ = store.answer(Question(CPU, *RANGE, rate, "6a:d6", histograms=True))
         assert windows.count.tolist() == [600]
         assert windows.mean.tolist() == pytest.approx([(0.4 + 0.9) / 2])
+        # Who has not reported since is there, too.
+        assert store.answer(Question(CPU, *RANGE, rate, "7b:e7")).windows.count.tolist() == [300]
+
+
+def test_rollups_of_old_points_are_made_day_by_day_and_change_no_answer(
+    original: str, open_store: OpenStore, influx: RunningInflux
+) -> None:
+    line = ORIGINAL.format(user="6a:d6", mean=0.5, var=0.02, time=T0 - 3 * DAY)
+    influx.write(line, original)
+    recording = Recording()
+    recording.cpu(Machine("6a:d6"), T0 + 15 * MINUTE, np.full(300, 0.9))
+    store = open_store()
+    fill(store, recording)
+    questions = [Question(CPU, T0 - 9 * DAY, T0 + 9 * DAY, rate, user, histograms=True)
+                 for rate in (1000, 15 * MINUTE, DAY) for user in ("6a:d6", "7b:e7")]  # fmt: skip
+    before = [store.answer(question).windows for question in questions]
+    # The database is far older than now: as if the original had ended five days after its last point.
+    store._since = T0 + 5 * DAY + 1234
+    steps = 0
+    while store.compact():
+        steps += 1
+    assert steps == 8
+    assert not influx.query(f'SELECT * FROM "measurements_1d" WHERE time >= {T0 + DAY}ms', original)
+    (series,) = influx.query('SELECT "cpuLoadCount" FROM "measurements_1d"', original)
+    assert sorted(count for _, count in series["values"]) == [100, 300, 600]
+    for again in (store, open_store("another")):
+        assert again._since == 0
+        for question, windows in zip(questions, before, strict=True):
+            found = again.answer(question).windows
+            assert found.time.tolist() == windows.time.tolist()
+            assert found.count.tolist() == windows.count.tolist()
+            assert found.approximated.tolist() == windows.approximated.tolist()
+            assert found.mean.tolist() == pytest.approx(windows.mean.tolist(), rel=1e-12)
+            assert found.variance.tolist() == pytest.approx(windows.variance.tolist(), rel=1e-12)
 
 
 TYPE = type(Recording().cpu(Machine("any"), T0, np.array([0.5])).typed_metrics()[0])

@@ -1,5 +1,6 @@
 """One code path for InfluxDB 1.8, 2 and 3, against a server that answers as their documentation says."""
 
+import contextlib
 import logging
 
 import numpy as np
@@ -193,3 +194,32 @@ def test_a_statement_that_fails_is_an_error_though_csv_says_nothing(
     influx.query(f'DROP DATABASE "{database}"')
     with pytest.raises(StoreUnavailable, match="database not found"):
         store.answer(Question(CPU, T0, T0 + DAY, DAY, "user 0"))
+
+
+@pytest.mark.parametrize("writes_before", range(9))
+def test_a_crash_between_any_two_writes_of_a_flush_leaves_nothing_doubled(
+    proxy: InfluxProxy, open_store: OpenStore, writes_before: int
+) -> None:
+    recording = recorded()
+    store = open_store(url=proxy.url)
+    store.add(10, recording.reports[:10])
+    store.flush()
+    store.add(20, recording.reports[10:20])
+    left = [writes_before]
+
+    def die(asked: Request) -> Fault | None:
+        left[0] -= "write" in asked.path
+        return Fault(503) if left[0] < 0 else None
+
+    proxy.fault = die
+    with contextlib.suppress(StoreUnavailable):
+        store.flush()
+    proxy.fault = lambda _: None
+    # What the next process finds: InfluxDB as it is, and the journal behind what was flushed.
+    again = open_store(url=proxy.url)
+    for last in range(again.flushed + 1, 31):
+        again.add(last, recording.reports[last - 1 : last])
+    assert_right(again, recording)
+    again.flush()
+    assert_right(again, recording)
+    assert_right(open_store("another", url=proxy.url), recording)
