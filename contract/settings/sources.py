@@ -125,10 +125,14 @@ def from_file(
     # The program's own table was written for the program: the subcommand takes what it knows of it.
     declared = {setting.key for setting in settings}
     shared = {key: value for key, value in table.items() if key in declared}
-    own = table.get(command[0], {})
-    if not isinstance(own, dict):
-        raise SettingsError(f"{path}: {command[0]} = ... stands where the table [{name}.{command[0]}] is expected")
-    return _values(settings, shared, path, name) | _values(settings, own, path, f"{name}.{command[0]}")
+    place = ".".join([name, *command])
+    found: Any = table
+    for word in command:
+        # A setting of the program may have the name of its command, such as `rules`.
+        found = found.get(word, {}) if isinstance(found, dict) else {}
+    if not isinstance(found, dict):
+        raise SettingsError(f"{path}: {command[-1]} = ... stands where the table [{place}] is expected")
+    return _values(settings, shared, path, name) | _values(settings, found, path, place)
 
 
 def _read(path: str) -> dict[str, Any]:

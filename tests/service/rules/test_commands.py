@@ -116,6 +116,15 @@ def test_test_reads_files_without_a_service(rules: Path) -> None:
     assert "rules.yaml:3: rules[0].above" in bad.stderr
 
 
+def test_one_file_has_the_services_settings_and_the_commands(start: StartService, rules: Path, tmp_path: Path) -> None:
+    config = tmp_path / "loadlens.toml"
+    config.write_text(f'[service]\nrules = "{rules}"\ntoken = "hush"\n')
+    service = start("--config", str(config))
+    listed = run("list", "--config", str(config), "--url", service.url)
+    assert listed.returncode == 0, listed.stderr
+    assert "memoryUtilization > 0.5" in listed.stdout
+
+
 def test_wrong_calls_are_told() -> None:
     assert run("lst").returncode == 2
     nowhere = run("list", "--url", "http://127.0.0.1:9")
