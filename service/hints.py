@@ -5,9 +5,11 @@ from urllib.parse import quote
 __all__ = ["browser", "fleet", "machine", "service"]
 
 
-def browser(url: str) -> list[str]:
-    """What to open first."""
-    return ["", "  Reports and machines, in a browser", f"    {url}/"]
+def browser(url: str, *, token: bool = False) -> list[str]:
+    """What to open first: a page, or where a browser could not show a token, a report as a file."""
+    if not token:
+        return ["", "  Reports and machines, in a browser", f"    {url}/"]
+    return ["", "  A report on the fleet (with LOADLENS_TOKEN)", f"    loadlens-analytics report fleet --url {url}"]
 
 
 def machine(url: str, user: str | None, *, token: bool = False) -> list[str]:

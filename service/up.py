@@ -195,7 +195,7 @@ class _Up:
         lines = [
             "",
             f"Loadlens runs on {self.url}.",
-            *hints.browser(self.url),
+            *hints.browser(self.url, token=token),
             *hints.machine(self.url, user, token=token),
             *hints.fleet(self.url, shown, token=token),
             *hints.service(self.url, token=token),

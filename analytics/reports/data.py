@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from analytics.figures.gaps import step_of
+from analytics.reports.fineness import HOUR_MS, MACHINES, TOTAL, not_finer
 from analytics.resampling import resample
 from contract.durations import format_duration
 
@@ -14,17 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Data", "NothingThere", "Question", "of_fleet", "of_user"]
 
-_RATES_S = (10, 30, 60, 300, 900, 1800, 3600, 7200, 10_800, 21_600, 43_200, 86_400, 604_800)
-_MOST_BUCKETS = 900
-_MOST_ROWS = 1_000_000
-_MOST_FINE_ROWS = 200_000
-"""An hour is fine enough for many machines; shorter buckets are for fewer."""
-_HOUR_MS = 3_600_000
-_MOST_TOTAL_BUCKETS = 10_080
-"""The course of the whole fleet is looked at more finely: five weeks in steps of five minutes."""
 _FEW = 3
-_TOTAL_MS = _HOUR_MS
-"""Not coarser than this, whatever the range: hours of the week need it."""
 _DEFAULT_MS = 35 * 86_400_000
 """Five weeks: every hour of the week comes five times."""
 
@@ -86,11 +77,11 @@ def of_fleet(source: "Source", question: Question) -> Data:
     start_ms, end_ms = _range(users, question, "the source holds no machines yet; start an agent, or load the demo")
     seen = users[(_ms(users["last_seen"]) > start_ms) & (_ms(users["first_seen"]) < end_ms)]
     spans = (_ms(seen["last_seen"]).clip(upper=end_ms) - _ms(seen["first_seen"]).clip(lower=start_ms)).clip(lower=1)
-    rate_ms = _rate(end_ms - start_ms, float(spans.sum()))
+    rate_ms = MACHINES.rate_ms(end_ms - start_ms, float(spans.sum()))
     windows = source.fleet(by="user", start=start_ms, end=end_ms, rate=format_duration(rate_ms))
     if windows.empty:
         raise NothingThere("no machine reported in this time; ask for another --start and --end, or a longer --last")
-    total_ms = min(rate_ms, _TOTAL_MS, _rate(end_ms - start_ms, 0.0, _MOST_TOTAL_BUCKETS))
+    total_ms = min(rate_ms, HOUR_MS, TOTAL.rate_ms(end_ms - start_ms, float(spans.sum())))
     if total_ms == rate_ms:
         total = resample(windows.drop(columns="user"), format_duration(rate_ms))
     else:
@@ -119,8 +110,8 @@ def of_user(source: "Source", user: str, question: Question) -> Data:
         raise NothingThere(f"no machine is named {user!r}; `loadlens-analytics users` lists those there are")
     users = users.loc[[user]]
     start_ms, end_ms = _range(users, question, "this machine has not reported yet")
-    rate_ms = min(_rate(end_ms - start_ms, end_ms - start_ms), _TOTAL_MS)
-    total_ms = min(rate_ms, _rate(end_ms - start_ms, 0.0, _MOST_TOTAL_BUCKETS))
+    rate_ms = min(HOUR_MS, MACHINES.rate_ms(end_ms - start_ms, end_ms - start_ms))
+    total_ms = min(rate_ms, TOTAL.rate_ms(end_ms - start_ms, end_ms - start_ms))
     total = source.history(user, start=start_ms, end=end_ms, rate=format_duration(total_ms))
     if total.empty:
         raise NothingThere("the machine reported nothing in this time; ask for another --start and --end")
@@ -152,7 +143,7 @@ def _data(
 def _as_reported(total: pd.DataFrame, rate_ms: int) -> tuple[pd.DataFrame, int]:
     """The frame in buckets that are not shorter than what was reported: between them would be nothing but gaps."""
     step_ms = int(step_of(pd.DatetimeIndex(total.index)).total_seconds() * 1000)
-    wanted_ms = next((rate * 1000 for rate in _RATES_S if rate * 1000 >= step_ms), _RATES_S[-1] * 1000)
+    wanted_ms = not_finer(step_ms)
     if wanted_ms <= rate_ms or len(total) < _FEW:
         return total, rate_ms
     return resample(total, format_duration(wanted_ms)), wanted_ms
@@ -182,19 +173,6 @@ def _range(users: pd.DataFrame, question: Question, nothing: str) -> tuple[int, 
     if start_ms >= end_ms:
         raise NothingThere("the range is empty: its end is not after its start")
     return start_ms, end_ms
-
-
-def _rate(span_ms: int, machine_ms: float, buckets: int = _MOST_BUCKETS) -> int:
-    """The finest width of a bucket with which neither the buckets nor the machines' windows are too many."""
-    rates = (rate * 1000 for rate in _RATES_S)
-    return next(
-        (rate for rate in rates if span_ms / rate <= buckets and machine_ms / rate <= _rows(rate)),
-        _RATES_S[-1] * 1000,
-    )
-
-
-def _rows(rate_ms: int) -> int:
-    return _MOST_FINE_ROWS if rate_ms < _HOUR_MS else _MOST_ROWS
 
 
 def _ms(moments: "pd.Series[pd.Timestamp]") -> "pd.Series[int]":
