@@ -29,6 +29,8 @@ _MOST_ORIGINS_OF_A_FLEET: Final = 24
 _FLEET: Final = 256
 _PRIOR_DAYS: Final = 1.0
 """The fleet's errors count as much as so many days of forecasts of the series itself."""
+_HALF_LIFE_DAYS: Final = 7.0
+"""Errors count half as much after so long: what a machine did before it changed tells little."""
 _EIGHTHS: Final = (1, 3, 5, 9, 17, 33, 65, 129, 257)
 """Distances of origins in eighths of a day: odd, so that they fall on each eighth of the day in turn."""
 
@@ -145,6 +147,7 @@ class _Scores:
 
     def weights(self, number: int, now: int | None) -> Floats:
         """The weights at origin `number`, by what is known at step `now` (None: everything); (methods, n, spans)."""
+        self._forget(number)
         for place, waiting in enumerate(self._waiting):
             while waiting and (now is None or waiting[0][0] <= now):
                 _, total, count = waiting.pop(0)
@@ -160,6 +163,14 @@ class _Scores:
         weights = (trust * relative + (1.0 - trust) * prior + 1e-3) ** -_POWER
         normal: Floats = weights / weights.sum(axis=0)
         return normal
+
+    def _forget(self, number: int) -> None:
+        """Let what is known fade by the time between the origin before and origin `number`."""
+        ends = np.append(self._plan.origins, self._plan.origins[-1:])
+        if number:
+            kept = 0.5 ** (float(ends[number] - ends[number - 1]) / (_HALF_LIFE_DAYS * self._plan.day))
+            self._total *= kept
+            self._count *= kept
 
     def mix(self, said: Floats, weights: Floats) -> Floats:
         """The weighted mean of what the methods said: shape (n, steps)."""
