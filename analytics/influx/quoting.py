@@ -4,8 +4,9 @@ Line protocol has no way to write a tag that ends in a backslash: it would escap
 with a zero-width space behind it, which no valid name of ours has (names are printable), so no two names meet.
 """
 
-__all__ = ["identifier", "literal", "string_field", "tag", "tag_literal", "tag_value"]
+__all__ = ["between", "identifier", "literal", "string_field", "tag", "tag_literal", "tag_value"]
 
+_LAST_MS = (2**63 - 1) // 1_000_000
 _BEHIND_BACKSLASH = "\u200b"
 _QUERY = str.maketrans({"\\": "\\\\", "\n": "\\n"})
 _TAG = str.maketrans({",": "\\,", "=": "\\=", " ": "\\ "})
@@ -49,3 +50,9 @@ def string_field(text: str) -> str:
 
 def _stored(value: str) -> str:
     return value + _BEHIND_BACKSLASH if value.endswith("\\") else value
+
+
+def between(start_ms: int, end_ms: int) -> str:
+    """The condition of times in [start, end), cut to the years 1677 to 2262, which are all that InfluxDB has."""
+    start_ms, end_ms = (min(max(time, -_LAST_MS), _LAST_MS) for time in (start_ms, end_ms))
+    return f"time >= {start_ms}ms AND time < {end_ms}ms"

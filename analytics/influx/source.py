@@ -15,7 +15,7 @@ from analytics.frames import HISTOGRAM, LABELS, from_frame, in_order, to_frame
 from analytics.influx.address import Address, Credentials
 from analytics.influx.client import Client
 from analytics.influx.histograms import packed_of
-from analytics.influx.quoting import identifier, literal, tag_literal, tag_value
+from analytics.influx.quoting import between, identifier, literal, tag_literal, tag_value
 from analytics.influx.schema import (
     CORE,
     ORIGINAL_OBSERVATIONS,
@@ -149,7 +149,7 @@ class Influx(WindowedSource):
             types[names.histogram] = pa.string()
         if cores:
             types[CORE] = pa.string()
-        condition = f"time >= {piece.start_ms}ms AND time < {piece.end_ms}ms"
+        condition = between(piece.start_ms, piece.end_ms)
         if asked.user is not None:
             condition += f" AND {identifier(USER_ID)} = {tag_literal(asked.user)}"
         if cores and isinstance(asked.core, int):

@@ -23,6 +23,9 @@ def show_copy(source: Opened, target: Opened, console: Console) -> bool:
     total = sum(span.samples for span in todo)
     users, days = len(source.store.users()), sum(span.days for span in todo)
     console.print(f"Machines: {users:,}. Days with data: {days:,}. Samples: {total:,}.")
+    if not todo:
+        console.print("There is nothing to copy.")
+        return True
     copied = _transfer(source, target, todo, total, console)
     console.print(_done(copied))
     verdict = _verify(source, target, todo, total, console)

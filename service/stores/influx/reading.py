@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from analytics.influx.client import Client
 from analytics.influx.histograms import packed_of
-from analytics.influx.quoting import identifier, literal, tag_literal, tag_value
+from analytics.influx.quoting import between, identifier, literal, tag_literal, tag_value
 from analytics.influx.schema import CORE, DURATION, ORIGINAL_OBSERVATIONS, USER_ID, fields_of, measurement_of
 from analytics.windows import Windows, take
 from analytics.windows.packing import unpack
@@ -67,7 +67,7 @@ class Reader:
         mean = fields_of(quantity).mean
         rows = self._client.select(
             f"SELECT {identifier(mean)}, {identifier(USER_ID)} FROM {identifier(measurement_of())}"
-            f" WHERE {_between(start_ms, end_ms)}{_of_users(users)}",
+            f" WHERE {between(start_ms, end_ms)}{_of_users(users)}",
             {"time": pa.int64(), mean: pa.float64(), USER_ID: pa.string()},
         )
         rows = rows.filter(pc.is_valid(rows[mean]))
@@ -90,7 +90,7 @@ class Reader:
             types[USER_ID] = labels
         if wanted.cores == "each":
             types[CORE] = labels
-        condition = _between(start_ms, end_ms) + _of_users(wanted.users)
+        condition = between(start_ms, end_ms) + _of_users(wanted.users)
         if isinstance(wanted.cores, int):
             condition += f" AND {identifier(CORE)} = {literal(str(wanted.cores))}"
         columns = ", ".join(identifier(name) for name in types if name != "time")
@@ -167,11 +167,7 @@ def without(windows: Windows, keys: Keys | None) -> Windows:
 
 def condition(users: Sequence[str], start_ms: int, end_ms: int) -> str:
     """What points of some users in a range fulfil; of many users, everybody's."""
-    return _between(start_ms, end_ms) + _of_users(users)
-
-
-def _between(start_ms: int, end_ms: int) -> str:
-    return f"time >= {start_ms}ms AND time < {end_ms}ms"
+    return between(start_ms, end_ms) + _of_users(users)
 
 
 def _of_users(users: Sequence[str]) -> str:

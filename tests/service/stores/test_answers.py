@@ -53,6 +53,11 @@ def test_the_whole_machine_is_answered_exactly_at_every_rate(filled: Filled, rat
         ask(filled, machine.user_id, START_MS, END_MS, rate)
 
 
+def test_a_range_may_be_as_long_as_there_are_years(filled: Filled) -> None:
+    for rate in ("52w", "12w"):
+        ask(filled, MACHINES[0].user_id, 0, 253_402_300_799_999, rate)
+
+
 @pytest.mark.parametrize("rate", ["7s", "15m", "1d"])
 def test_each_core_is_answered_by_its_own_number(filled: Filled, rate: str) -> None:
     for machine in MACHINES:
