@@ -4,7 +4,8 @@
 
 The service has core 0; agents are simulated on core 1, each with a state said once and a stream open. Measured are the
 service's memory before and after the streams are opened, its CPU time while nothing happens but heartbeats, and the
-time from the request that changes the fleet's sampling rate until each agent has heard of it, three times over.
+time from the request that changes the fleet's sampling rate until each agent has heard of it, three times over. Then
+a real agent, alone: the time from the request until the agent has the new rate in force and has said so.
 """
 
 import argparse
@@ -12,14 +13,17 @@ import asyncio
 import json
 import os
 import resource
+import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from output import machine, number, table
-from servers import Server, loadlens
+from servers import ROOT, AnswerError, Server, loadlens
 
 _AT_ONCE = 64
 _CHANGES = (0.1, 0.2, 0.3)
@@ -122,7 +126,10 @@ def main() -> None:
         sys.exit(f"{options.streams} streams need as many open files; the limit is {most}")
     print(machine(), "\n")
     os.sched_setaffinity(0, {1})
-    with tempfile.TemporaryDirectory(prefix="loadlens-bench-") as folder, loadlens(Path(folder), core=0) as server:
+    with (
+        tempfile.TemporaryDirectory(prefix="loadlens-bench-") as folder,
+        loadlens(Path(folder), "--agent-streams", str(options.streams + 1), core=0) as server,
+    ):
         rows = asyncio.run(measure(server, options.streams, options.quiet))
     print(table((f"{options.streams:,} streams of agents", ""), rows))
 
@@ -152,7 +159,48 @@ async def measure(server: Server, streams: int, quiet_s: float) -> list[tuple[st
             ("fleet's rate changed: half, 99 %, all have heard after, s", f"{half:.2f}, {most:.2f}, {took[-1]:.2f}")
         )
     await fleet.close()
+    took = await asyncio.to_thread(applied, server)
+    rows.append(
+        ("a real agent has it in force after: half, all of 40, s", f"{took[len(took) // 2]:.3f}, {took[-1]:.3f}")
+    )
     return rows
+
+
+def applied(server: Server) -> list[float]:
+    """How long a real agent took to have a new rate in force and say so, seconds, ascending."""
+    path = "/api/v1/agents/real"
+    command = [sys.executable, "-m", "agent", "--url", server.url, "--user-id", "real", "--spool-dir"]
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        subprocess.Popen([*command, folder], cwd=ROOT, stderr=subprocess.DEVNULL) as process,
+    ):
+        until(lambda: shown(server, path).get("connected", False))
+        took = [timed(server, path, (place % 2 + 2) / 100) for place in range(40)]
+        process.terminate()
+    return sorted(took)
+
+
+def timed(server: Server, path: str, interval: float) -> float:
+    """Change the agent's interval; how long that took."""
+    started = time.perf_counter()
+    headers = {"If-Match": "*", "Content-Type": "application/json"}
+    server.ask("PUT", f"{path}/settings", json.dumps({"interval": interval}), **headers)
+    until(lambda: shown(server, path)["reported"]["interval"] == interval)
+    return time.perf_counter() - started
+
+
+def shown(server: Server, path: str) -> dict[str, Any]:
+    """What the service says of an agent; nothing while it does not know it."""
+    try:
+        return dict(json.loads(server.ask("GET", path)))
+    except AnswerError:
+        return {}
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Look until it holds."""
+    while not condition():
+        time.sleep(0.002)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ __all__ = ["RequireToken"]
 
 _OPEN = ("/healthz", "/readyz")
 _AGENTS = "/api/v1/agents/"
-_PARTS_OF_AGENTS = (("GET", "/commands"), ("POST", "/state"))
 
 
 class RequireToken:
@@ -58,4 +57,6 @@ def _is_for_agents(req: Request) -> bool:
         return bool(req.method == "POST")
     if not req.path.startswith(_AGENTS):
         return False
-    return any(req.method == method and req.path.endswith(part) for method, part in _PARTS_OF_AGENTS)
+    if req.method == "POST":
+        return bool(req.path.endswith("/state"))
+    return bool(req.method == "GET" and req.path.endswith("/commands") and "text/event-stream" in req.accept)

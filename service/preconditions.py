@@ -5,13 +5,22 @@ from falcon.asgi import Request, Response
 
 from service.problems import ProblemError
 
-__all__ = ["check", "required", "tag"]
+__all__ = ["check", "is_known", "required", "tag"]
 
 
 def tag(resp: Response, revision: int) -> None:
     """Name the version that is answered."""
     resp.etag = str(revision)
     resp.cache_control = ["no-cache"]
+
+
+def is_known(req: Request, resp: Response, revision: int) -> bool:
+    """Whether the asker has this version already, and gets 304 (RFC 9110, 13.1.2) instead of it."""
+    known = req.if_none_match
+    if known is None or not (known == ["*"] or str(revision) in known):
+        return False
+    resp.status = falcon.HTTP_304
+    return True
 
 
 def required(req: Request) -> None:

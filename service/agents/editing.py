@@ -23,9 +23,12 @@ _JSON = "application/json"
 _MERGE_PATCH = "application/merge-patch+json"
 
 
-def get(steering: Steering, resp: Response, target: str) -> None:
-    """200 with the settings and their ETag; `{}` where nobody has set any."""
-    _answer(resp, steering.layers.get(target))
+def get(steering: Steering, req: Request, resp: Response, target: str) -> None:
+    """200 with the settings and their ETag, `{}` where nobody has set any; 304 where the asker has them."""
+    layer = steering.layers.get(target)
+    _answer(resp, layer)
+    if preconditions.is_known(req, resp, layer.revision):
+        resp.data = None
 
 
 async def put(steering: Steering, req: Request, resp: Response, target: str, rank: int | None = None) -> None:

@@ -18,7 +18,7 @@ class OneAgentsSettings:
 
     async def on_get(self, req: Request, resp: Response, user_id: str) -> None:
         """200 with this layer; GET /api/v1/agents/{user_id} shows what all layers make together."""
-        editing.get(self._steering, resp, AGENT + user_id_of(user_id))
+        editing.get(self._steering, req, resp, AGENT + user_id_of(user_id))
 
     async def on_put(self, req: Request, resp: Response, user_id: str) -> None:
         """200 with the layer as it is now."""

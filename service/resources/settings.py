@@ -23,7 +23,7 @@ class FleetSettings:
     async def on_get(self, req: Request, resp: Response) -> None:
         """200 with the layer of `selector`; without one, with all layers in the order in which they are laid."""
         if req.get_param("selector") is not None:
-            editing.get(self._steering, resp, _target(req))
+            editing.get(self._steering, req, resp, _target(req))
             return
         layers = [layer for _, layer in self._steering.layers.selections()]
         resp.content_type = falcon.MEDIA_JSON

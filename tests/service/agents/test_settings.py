@@ -31,6 +31,9 @@ def test_an_agents_settings_are_put_patched_and_deleted(client: httpx.Client, us
     put = client.put(path, json={"interval": 0.1, "samples": 50}, headers={"If-None-Match": "*"})
     assert (put.status_code, put.json()) == (200, {"interval": 0.1, "samples": 50})
     assert settings_of(client, path) == (put.json(), put.headers["ETag"])
+    known = client.get(path, headers={"If-None-Match": put.headers["ETag"]})
+    assert (known.status_code, known.content, known.headers["ETag"]) == (304, b"", put.headers["ETag"])
+    assert client.get(path, headers={"If-None-Match": '"0"'}).status_code == 200
     patched = client.patch(
         path,
         content=b'{"samples": null, "paused": true}',
@@ -264,7 +267,8 @@ def test_the_agents_token_is_good_for_what_agents_do_and_no_more(guarded: Runnin
         forbidden = [
             ("GET", "/api/v1/metrics"), ("GET", "/api/v1/users"), ("GET", "/api/v1/agents"), ("GET", agent("one")),
             ("GET", f"{agent('one')}/settings"), ("PUT", f"{agent('one')}/settings"), ("PUT", "/api/v1/settings"),
-            ("POST", f"{agent('one')}/commands"), ("GET", "/api/v1/audit"), ("GET", "/metrics"),
+            ("POST", f"{agent('one')}/commands"), ("GET", f"{agent('one')}/commands"),
+            ("GET", "/api/v1/audit"), ("GET", "/metrics"),
             ("GET", "/api/v1/metrics/cpuLoadAvg/byUser/one"), ("GET", "/api/v1/commands/1"),
         ]  # fmt: skip
         assert {client.request(method, path).status_code for method, path in forbidden} == {403}
