@@ -31,7 +31,10 @@ def tried(settings: SettingsInForce, known: SettingsInForce, version: str) -> Pl
             problems.append(Problem(f"/metrics/{place}", f"{name} cannot be sampled here: {error}"))
     if problems:
         raise InvalidSettings(problems)
-    return plan_of(settings, version)
+    try:
+        return plan_of(settings, version)
+    except Exception as error:  # noqa: BLE001 - as above
+        raise InvalidSettings([Problem("/metrics", f"they cannot be sampled now: {error}")]) from None
 
 
 def _try(name: MetricName) -> None:

@@ -97,14 +97,17 @@ class Remote:
         return plan
 
     def tell(self, instructions: msgspec.Raw | bytes) -> None:
-        """Take what the service asks; the newest counts. Called from any thread."""
+        """Take what the service asks; of settings the newest count. Called from any thread."""
         try:
             told = msgspec.json.decode(instructions, type=Instructions)
         except msgspec.DecodeError as error:
             _log.warning("what the service asks cannot be understood: %s", error)
             return
         with self._lock:
-            self._told = told
+            # An answer may have been on its way when a command was given: it takes none back.
+            waiting = self._told.commands if self._told is not None else []
+            commands = [*waiting, *told.commands][-MOST_COMMANDS:]
+            self._told = msgspec.structs.replace(told, commands=commands)
         self._wake.set()
 
     def introduce(self) -> None:

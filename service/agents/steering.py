@@ -65,10 +65,11 @@ class Steering:
     def heard_all(self, reports: list[Report], now_ms: int) -> Instructions | None:
         """As `heard`, of a batch: what to tell the agent where all of them are of one."""
         told = None
-        for report in reports:
+        last = {report.user_id: report for report in reports}
+        for report in last.values():
             told = self.heard(report, now_ms)
         # An agent sends its own reports; whoever sends those of many is not one that could obey.
-        return told if told is not None and len({report.user_id for report in reports}) == 1 else None
+        return told if len(last) == 1 else None
 
     async def exchange(self, user_id: str, state: AgentState) -> Instructions | None:
         """Take what an agent says of its state; what is asked of it. None where there are too many agents."""

@@ -172,6 +172,15 @@ def test_a_command_told_again_and_again_is_done_once(controlled: Controlled, ser
     assert controlled.plans == [None]
 
 
+def test_word_that_comes_after_a_command_does_not_take_it_back(controlled: Controlled, service: Service) -> None:
+    service.asked = {"version": "v", "settings": {"samples": 7}}
+    controlled.remote.tell(b'{"commands":[{"id":"c1","command":"report_now"}]}')
+    for _ in range(3):
+        controlled.remote.tell(b'{"version":"v","settings":{"samples":7}}')
+    wait_until(lambda: outcomes(service) and service.states[-1].settings_version == "v", "both")
+    assert outcomes(service) == [("c1", "done")]
+
+
 def test_a_command_that_a_restart_interrupted_is_not_begun_again(tmp_path: Path, service: Service) -> None:
     RemoteFile(tmp_path, URL).begun("c1")
     service.asked = {"commands": [{"id": "c1", "command": "report_now"}]}
