@@ -49,7 +49,8 @@ class Channel:
         selection = self.selection
         if not self._static and not selection.takes(report):  # type: ignore[arg-type]  # it is there where it is needed
             return
-        body = text if self._plain and b"\n" not in text and b"\r" not in text else selection.body(report, text)
+        is_ready = self._plain and text.isascii() and b"\n" not in text and b"\r" not in text
+        body = text if is_ready else selection.body(report, text)
         event = self._frame % (offset, body)
         self._events.append(event)
         self._size += len(event)

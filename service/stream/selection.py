@@ -82,6 +82,9 @@ class Selection:
     def body(self, report: Report | None, text: bytes) -> bytes:
         """What is sent of a report: one line of JSON."""
         if not self.fields:
+            if not text.isascii():
+                # Members that nobody knows are not looked into when a report is taken; here they must be UTF-8.
+                text = text.decode(errors="replace").encode()
             # A line break can only stand between the tokens of a JSON text, never within a string.
             return text.translate(_ONE_LINE) if b"\n" in text or b"\r" in text else text
         return msgspec.json.encode({name: value(cast(Report, report)) for name, value in self._projected})

@@ -22,6 +22,14 @@ class Event(NamedTuple):
     data: Any
 
 
+def lines_of(parts: Iterator[bytes]) -> Iterator[str]:
+    """The lines of a stream. httpx's own `iter_lines` ends lines at characters that are none here, such as U+2028."""
+    rest = b""
+    for part in parts:
+        *lines, rest = (rest + part).split(b"\n")
+        yield from (line.decode() for line in lines)
+
+
 def events_of(lines: Iterator[str]) -> Iterator[Event]:
     """The events of a stream; one without data, a heartbeat, has the name `heartbeat`."""
     fields: dict[str, str] = {}
@@ -67,7 +75,7 @@ class Follower:
                     if response.status_code != 200:
                         response.read()
                         response.raise_for_status()
-                    for event in events_of(response.iter_lines()):
+                    for event in events_of(lines_of(response.iter_raw())):
                         self.last_id = event.id
                         if event.name != "heartbeat":
                             self.events.append(event)

@@ -53,6 +53,23 @@ def test_a_report_in_many_lines_is_one_event(service: RunningService, client: ht
         assert follower.reports[0].data == report
 
 
+@pytest.mark.parametrize(
+    "odd", [b"\xff\xfe", "\u2028\u2029\u0085".encode(), b"\\n\\ndata: {}\\n\\n", "\U0001f525".encode()]
+)
+def test_what_nobody_knows_in_a_report_harms_nobody(
+    service: RunningService, client: httpx.Client, user: str, odd: bytes
+) -> None:
+    body = msgspec.json.encode(small(user, END_MS, note="@")).replace(b"@", odd)
+    with Follower(service.url, user=user) as follower:
+        assert client.post(METRICS, content=body).status_code == 202
+        post(client, small(user, END_MS + 1))
+        follower.wait_for(2)
+        assert [event.data["end_timestamp"] for event in follower.reports] == [END_MS, END_MS + 1]
+    address = f"{service.url}{STREAM}?after={follower.reports[0].id - 1}&user={user}"
+    events = [event for event in websocket_messages(address, 2) if "report" in event]
+    assert [event["report"] for event in events] == [event.data for event in follower.reports]
+
+
 MEMORY = {"type": "MEMORY", "utilization": {"avg": 0.25}}
 
 
@@ -256,7 +273,7 @@ def websocket_messages(url: str, count: int, **options: Any) -> list[dict[str, A
         async with websockets.connect(url.replace("http://", "ws://", 1), **options) as socket:
             while len(events) < count:
                 message = await asyncio.wait_for(socket.recv(), 30)
-                events += [msgspec.json.decode(line) for line in message.splitlines()]
+                events += [msgspec.json.decode(line) for line in message.split("\n") if line]
         return events
 
     return asyncio.run(follow())
