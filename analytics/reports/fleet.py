@@ -23,7 +23,7 @@ def fleet_report(data: Data, *, made_ms: int, source: str) -> Report:
     table = machines(data)
     parts = [
         course.of_fleet(data, table),
-        one_or_nothing("what changed", lambda: change.of_periods(data, table)),
+        one_or_nothing("what changed", lambda: change.of_periods(data)),
         load.of_fleet(data, table),
         one_or_nothing("the hours of the week", lambda: week.of_week(data)),
         one_or_nothing("anomalies", lambda: unusual.of_fleet(data, table)),

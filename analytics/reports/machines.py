@@ -17,7 +17,6 @@ def machines(data: Data) -> pd.DataFrame:
     Of all samples in the range: `mean`, the quantiles `p50`, `p95` and `p99`, `max`, and `above`, the share of samples
     above the target; all shares. `samples`, and `buckets` with data, `first` and `last` (epoch milliseconds of their
     starts).
-    `before` and `after`: the means in the two periods, NaN where a machine was not seen in one.
     """
     import analytics
 
@@ -35,12 +34,6 @@ def machines(data: Data) -> pd.DataFrame:
     table["buckets"] = np.bincount(series, minlength=size)
     table["first"] = pd.Series(windows.time).groupby(series).min().to_numpy()
     table["last"] = pd.Series(windows.time).groupby(series).max().to_numpy()
-    for name, start_ms, end_ms in (("before", data.before_ms, data.split_ms), ("after", data.split_ms, data.end_ms)):
-        within = (windows.time >= start_ms) & (windows.time < end_ms)
-        weight = np.bincount(series[within], windows.count[within], minlength=size)
-        load = np.bincount(series[within], windows.count[within] * windows.mean[within], minlength=size)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            table[name] = load / weight
     above = analytics.saturation(data.windows, data.target).set_index("user")["share"]
     table["above"] = above.rename(index=str).reindex(table.index)
     return table.sort_values("mean", ascending=False, kind="stable")

@@ -27,7 +27,8 @@ class Finding:
 
     severity: Severity
     kind: str
-    """What it is about, for programs: `change`, `hot`, `idle`, `anomaly`, `forecast`, `size`, `cores`, `coverage`."""
+    """What it is about, for programs: `level`, `trend`, `change`, `hot`, `idle`, `load`, `cores`, `week`, `anomaly`,
+    `forecast`, `size` or `coverage`."""
     sentence: str
     action: str = ""
     """What to do about it; nothing where there is nothing to do."""

@@ -19,7 +19,7 @@ def user_report(data: Data, *, made_ms: int, source: str) -> Report:
     [user] = table.index
     parts = [
         course.of_machine(data),
-        one_or_nothing("what changed", lambda: change.of_periods(data, table)),
+        one_or_nothing("what changed", lambda: change.of_periods(data)),
         load.of_machine(data, table),
         one_or_nothing("cores", lambda: cores.of_machine(data)),
         one_or_nothing("the hours of the week", lambda: week.of_week(data)),

@@ -8,7 +8,7 @@ import pandas as pd
 from analytics.reports.data import Data
 from analytics.reports.model import Finding, Section
 
-__all__ = ["Part", "in_ms", "one_or_nothing", "subject"]
+__all__ = ["Part", "in_ms", "one_or_nothing", "period", "subject"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,3 +36,9 @@ def subject(data: Data) -> str:
 def in_ms(moment: object) -> int:
     """Epoch milliseconds of a moment of an index."""
     return pd.Timestamp(moment).value // 1_000_000  # type: ignore[arg-type]
+
+
+def period(frame: pd.DataFrame, start_ms: int, end_ms: int) -> pd.DataFrame:
+    """The windows of a range, half-open."""
+    index = pd.DatetimeIndex(frame.index).as_unit("ms").asi8
+    return frame[(index >= start_ms) & (index < end_ms)]

@@ -19,11 +19,14 @@ def of_machine(data: Data) -> Part:
     """A bar a core; nothing where cores were not reported. Raises ValueError for a machine of one core."""
     if data.cores is None:
         return Part(caveats=["Single cores are left out: this machine reports none."])
+    import analytics
+
     cores = _summary(data.cores)
     if len(cores) < 2:
         raise ValueError("the machine has one core")
     mean = float(cores["mean"].mean())
     busiest = cores.sort_values("mean").to_dict("records")[-1]
+    alone = float(analytics.core_imbalance(data.cores)["one_saturated"].mean())
     factor = float(busiest["mean"]) / max(mean, 1e-9)
     number = int(busiest["core"])
     if factor >= _UNEVEN:
@@ -31,12 +34,17 @@ def of_machine(data: Data) -> Part:
         finding = Finding(
             "watch", "cores", f"{title}: {percent(float(busiest['mean']))} beside {percent(mean)}.",
             "A single thread, or interrupts, may hold the machine up; more cores would not help.",
-            {"core": number, "factor": factor},
+            {"core": number, "factor": factor, "one_saturated": alone},
         )  # fmt: skip
     else:
         title = f"The cores share the work evenly: the busiest, core {number}, has {factor:.1f} times the average"
-        finding = Finding("note", "cores", f"{title}.", numbers={"core": number, "factor": factor})
-    note = "Bars are means; the lines go from the lowest to the highest bucket of each core."
+        finding = Finding(
+            "note", "cores", f"{title}.", numbers={"core": number, "factor": factor, "one_saturated": alone}
+        )
+    note = (
+        "Bars are means; the lines go from the lowest to the highest bucket of each core. A core was at 90 % or more "
+        f"while the machine was below for {percent(alone)} of the time."
+    )
     return Part(
         Section("cores", "Cores", parts=[Picture("cores", figures.core_imbalance(cores, title), note)]), [finding]
     )

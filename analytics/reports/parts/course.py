@@ -1,5 +1,7 @@
 """How the load went: the trend, and who carried it when."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pandas as pd
 
@@ -7,12 +9,16 @@ from analytics import figures
 from analytics.reports.data import Data
 from analytics.reports.model import Finding, Picture, Section
 from analytics.reports.parts.base import Part, in_ms
-from analytics.reports.words import each, moment, percent, plural
+from analytics.reports.words import each, level, moment, percent, plural
+
+if TYPE_CHECKING:
+    from analytics.slopes import Slope
 
 __all__ = ["of_fleet", "of_machine"]
 
 _QUANTILES = (0.05, 0.25, 0.75, 0.95)
 _BANDS = [("users_5", "users_95", "90 of 100 machines"), ("users_25", "users_75", "50 of 100 machines")]
+_CHANCE, _SLOW = 0.05, 0.01
 _BUSY = 0.1
 """The busiest of the machines whose share of the work is told."""
 
@@ -37,7 +43,9 @@ def of_fleet(data: Data, machines: pd.DataFrame) -> Part:
     ]
     if len(machines) > 1:
         parts.append(_map(data, machines))
-    return Part(Section("course", "How the load went", parts=parts), [_level(data, mean, len(machines))])
+    return Part(
+        Section("course", "How the load went", parts=parts), [_level(data, mean, len(machines)), *_slope(trend.slope)]
+    )
 
 
 def of_machine(data: Data) -> Part:
@@ -58,6 +66,24 @@ def of_machine(data: Data) -> Part:
         f"A point is the mean of each {each(data.rate_ms)}; the bands are of the samples within.",
     )  # fmt: skip
     return Part(Section("course", "How the load went", parts=[picture]), [_level(data, mean, 1)])
+
+
+def _slope(slope: "Slope") -> list[Finding]:
+    """Where the fleet goes; nothing where that cannot be told from chance, or is too slow to matter."""
+    if slope.p_value > _CHANCE or abs(slope.per_week) < _SLOW:
+        return []
+    way = "rises" if slope.per_week > 0 else "falls"
+    low, high = sorted([abs(slope.lower), abs(slope.upper)])
+    return [
+        Finding(
+            "watch",
+            "trend",
+            f"The fleet's mean {way} by {abs(slope.per_week) * 100:.1f} points a week "
+            f"({level(slope.confidence)} interval: {low * 100:.1f} to {high * 100:.1f}).",
+            "“What is to come” says whether that goes on." if slope.per_week > 0 else "",
+            {"per_week": slope.per_week, "lower": slope.lower, "upper": slope.upper, "p_value": slope.p_value},
+        )
+    ]
 
 
 def _map(data: Data, machines: pd.DataFrame) -> Picture:

@@ -1,0 +1,123 @@
+"""Findings: they name who it is about, and nobody else."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analytics import connect
+from analytics.reports import making
+from analytics.reports.data import NothingThere, Question
+from analytics.reports.model import Finding, Report
+
+START = pd.Timestamp("2026-03-02")
+STEPS = 10 * 24 * 4
+GAP = slice(300, 420)
+SILENT_FROM = STEPS - 3 * 24 * 4
+STEP_AT = START + pd.Timedelta(days=5)
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Ten days in steps of 15 minutes, with a gap of 30 hours, of machines that each are something of their own."""
+    random = np.random.default_rng(3)
+    times = pd.date_range(START, periods=STEPS, freq="15min")
+    day = 0.05 * np.sin(np.arange(STEPS) / 96 * 2 * np.pi)
+    kept = np.ones(STEPS, bool)
+    kept[GAP] = False
+    levels = {
+        "hot": np.full(STEPS, 0.9),
+        "idle": np.full(STEPS, 0.03),
+        "steps": np.where(times < STEP_AT, 0.2, 0.55),
+        "silent": np.full(STEPS, 0.3),
+        "plain-1": np.full(STEPS, 0.3),
+        "plain-2": np.full(STEPS, 0.4),
+    }
+    parts = []
+    for name, level in levels.items():
+        value = (level + (day if name.startswith("plain") else 0) + random.normal(0, 0.01, STEPS)).clip(0, 1)
+        chosen = kept & (np.arange(STEPS) < SILENT_FROM) if name == "silent" else kept
+        parts.append(pd.DataFrame({"time": times, "user": name, "value": value})[chosen])
+    path = tmp_path_factory.mktemp("findings") / "fleet.parquet"
+    pd.concat(parts).to_parquet(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def fleet(path: Path) -> Report:
+    """The report on all of them."""
+    with connect(path) as source:
+        return making.fleet(source, Question(), made_ms=0, named="a test")
+
+
+def of_machine(path: Path, name: str) -> Report:
+    with connect(path) as source:
+        return making.user(source, name, Question(), made_ms=0, named="a test")
+
+
+def found(report: Report, kind: str) -> list[Finding]:
+    return [finding for finding in report.findings if finding.kind == kind]
+
+
+def named(report: Report, kind: str) -> list[object]:
+    return [finding.numbers["names"] for finding in found(report, kind) if "names" in finding.numbers]
+
+
+def test_the_hot_and_the_idle_are_named(fleet: Report) -> None:
+    assert named(fleet, "hot") == [["hot"]]
+    assert named(fleet, "idle") == [["idle"]]
+    assert found(fleet, "hot")[0].severity == "act"
+
+
+def test_who_rose_is_named(fleet: Report) -> None:
+    assert named(fleet, "change") == [["steps"]]
+    [table] = [table for table in fleet.tables() if table.name == "movers-table"]
+    assert table.rows[0][0] == "steps"
+    assert table.rows[0][3] == pytest.approx(0.35, abs=0.03)
+    assert table.rows[0][4] == "yes"
+
+
+def test_who_fell_silent_is_named_and_gaps_are_stated(fleet: Report) -> None:
+    assert named(fleet, "coverage") == [["silent"]]
+    assert dict(fleet.facts)["Gaps without any data"] == "2026-03-05 03:00 UTC to 2026-03-06 09:00 UTC"
+    shares = [finding.numbers["share_missing"] for finding in found(fleet, "coverage") if "gaps" in finding.numbers]
+    assert shares == [pytest.approx(120 / STEPS, rel=0.01)]
+
+
+def test_findings_come_in_order_of_weight(fleet: Report) -> None:
+    order = [["act", "watch", "note"].index(finding.severity) for finding in fleet.findings]
+    assert order == sorted(order)
+
+
+def test_a_machines_lasting_change_is_dated(path: Path) -> None:
+    report = of_machine(path, "steps")
+    [change] = [finding for finding in found(report, "change") if "time" in finding.numbers]
+    assert change.numbers["time"] == "2026-03-07 00:00 UTC"
+    assert change.numbers["before"] == pytest.approx(0.2, abs=0.02)
+    assert change.numbers["after"] == pytest.approx(0.55, abs=0.02)
+
+
+def test_a_machine_that_does_nothing_new_has_nothing_to_act_on(path: Path) -> None:
+    report = of_machine(path, "plain-1")
+    assert [finding.sentence for finding in report.findings if finding.severity == "act"] == []
+    assert found(report, "load")
+
+
+def test_periods_are_those_asked_for(path: Path) -> None:
+    with connect(path) as source:
+        question = Question(compare_ms=86_400_000, start_ms=int(START.value // 1_000_000))
+        report = making.fleet(source, question, made_ms=0, named="a test")
+    [section] = [section for section in report.sections if section.name == "change"]
+    assert section.intro.startswith("Before: 2026-03-10 00:00 UTC to 2026-03-11 00:00 UTC.")
+
+
+def test_a_lower_target_makes_more_machines_hot(path: Path) -> None:
+    with connect(path) as source:
+        report = making.fleet(source, Question(target=0.5), made_ms=0, named="a test")
+    assert set(named(report, "hot")[0]) == {"hot", "steps"}  # type: ignore[call-overload]
+
+
+def test_nothing_is_reported_on_nothing(path: Path) -> None:
+    with connect(path) as source, pytest.raises(NothingThere, match="no machine reported in this time"):
+        making.fleet(source, Question(start_ms=0, end_ms=300_000_000_000), made_ms=0, named="a test")
