@@ -14,7 +14,7 @@ random() {
     od -A n -t x1 -N 32 /dev/urandom | tr -d ' \n'
 }
 
-for name in service_token influxdb_token influxdb_password influxdb_reader_password grafana_password; do
+for name in agents_token operator_token influxdb_token influxdb_password influxdb_reader_password grafana_password; do
     if [ ! -s "$folder/$name" ]; then
         random > "$folder/.new"
         # Containers read a secret as users of their own, so the file is open to all. Its folder is not.

@@ -10,7 +10,7 @@ import pandas as pd
 from analytics.windows import Histograms, Windows
 from contract.metrics import QUANTITIES, Quantity
 from contract.metrics.cpu import Cpu
-from service.copying.counts import DAY_MS, Span, day_name
+from service.copying.counts import DAY_MS, Span, counts, day_name
 from service.copying.transfer import keys_of, unknown
 from service.stores.base import Question, Store
 from service.stores.plan import RAW
@@ -55,6 +55,23 @@ def verify(
             samples = int(wanted["count"].sum())
             verdict.samples += samples
             advance(samples)
+    _compare_windows(source, target, span, verdict)
+
+
+def _compare_windows(source: PortableStore, target: PortableStore, span: Span, verdict: Verdict) -> None:
+    """Whether the target has the windows too of which the source has all; sums are answered from rollups."""
+    users = source.users()["user_id"].tolist()
+    if source.kept(RAW, users, span.start_ms, span.end_ms) == span.samples:
+        parts = [(span.start_ms, span.end_ms, span.samples)]
+    else:
+        daily = counts(source, span).sum(axis=1).groupby(level="day").sum()
+        parts = [(day, day + DAY_MS, count) for day, count in zip(daily.index.tolist(), daily.tolist(), strict=True)]
+    for start, end, samples in parts:
+        wanted = source.kept(RAW, users, start, end)
+        found = target.kept(RAW, users, start, end) if wanted == samples else wanted
+        if found < wanted:
+            days = day_name(start) + (f" to {day_name(end - DAY_MS)}" if end - start > DAY_MS else "")
+            verdict.differ(f"{days}: windows of {wanted} samples in the source, of {found} in the target")
 
 
 def _questions(source: Store, span: Span) -> Iterator[tuple[Question, str]]:

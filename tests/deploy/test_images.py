@@ -53,7 +53,7 @@ def test_the_build_gets_what_the_wheel_is_made_of_and_nothing_else() -> None:
     tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False).stdout
     for path in tracked.splitlines():
         assert ignored(path) == (path.split("/")[0] not in copied()), path
-    assert ignored("deploy/secrets/service_token")
+    assert ignored("deploy/secrets/agents_token")
     assert ignored("service/__pycache__/app.pyc")
     assert ignored(".venv/bin/python")
 

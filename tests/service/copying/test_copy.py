@@ -1,11 +1,13 @@
 """Copies of a store hold what the source held: each window once, exactly, wherever the copy was cut short."""
 
+import re
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import duckdb
 import numpy as np
 import pytest
 
@@ -234,6 +236,20 @@ def test_a_difference_is_named_and_is_a_failure(
     assert "DIFFERENT: 3 of " in said
     assert "one, cpu.utilization, 2024-02-02: 18 samples in the source, 1 in the target" in said
     assert "one, cpu.utilization of core 1, 2024-02-02: 18 samples are missing" in said
+
+
+def test_windows_that_are_missing_behind_right_rollups_are_named(
+    source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target = tmp_path / "target"
+    assert copy(source, target) == 0
+    with duckdb.connect(str(target / "loadlens.duckdb")) as catalog:
+        catalog.execute("DELETE FROM segment WHERE id = (SELECT max(id) FROM segment)")
+    capsys.readouterr()
+    assert copy(source, target) == 1
+    assert re.search(
+        r"2024-\d\d-\d\d.*: windows of \d+ samples in the source, of \d+ in the target", capsys.readouterr().out
+    )
 
 
 def test_reports_that_only_the_journal_has_are_copied(
