@@ -157,7 +157,7 @@ class PortableInfluxStore(InfluxStore):
         user = heard(self._index, machine)
         types = {type_name(TYPE_OF[name]) for name in self._index.quantities(machine.user_id)}
         # At least as late as any window that is gone: what ends later is new.
-        return self._known(user, dict.fromkeys(types, machine.last_seen_ms))
+        return self._known.user(user, dict.fromkeys(types, machine.last_seen_ms))
 
     def _put(self, users: list[KnownUser], buckets: dict[int, Windows]) -> None:
         def write() -> None:

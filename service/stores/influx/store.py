@@ -8,16 +8,13 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from analytics.influx.address import Address, Credentials
 from analytics.influx.client import Client, InfluxError, Unreachable
 from analytics.influx.schema import TIERS
 from analytics.windows import Windows
-from contract.metrics import TYPES, Metric, Quantity, type_name
-from contract.metrics.cpu import Cpu
+from contract.metrics import Metric, Quantity
 from contract.report import Report
 from service.stores.assembly import TYPE_OF
 from service.stores.base import Answer, Key, Question, StoreError, StoreUnavailable
@@ -25,9 +22,10 @@ from service.stores.grouping import group_series
 from service.stores.head import ends_of
 from service.stores.influx import database
 from service.stores.influx.backfill import DAY_MS, day_lines, oldest_ms
+from service.stores.influx.known import Known
 from service.stores.influx.lines import bucket_lines, window_lines
 from service.stores.influx.reading import Reader
-from service.stores.influx.remembered import KnownUser, Remembered
+from service.stores.influx.remembered import Remembered
 from service.stores.influx.rollups import Rollups
 from service.stores.influx.stored import Stored
 from service.stores.influx.views import Frozen, Publication, View, Views
@@ -35,7 +33,7 @@ from service.stores.influx.writing import Writer
 from service.stores.plan import RAW
 from service.stores.retention import Retention
 from service.stores.selection import Selection
-from service.stores.series import WHOLE, SeriesIndex, User, users_frame
+from service.stores.series import WHOLE, SeriesIndex, users_frame
 from service.stores.windows import windows_of
 
 __all__ = ["InfluxStore"]
@@ -44,7 +42,6 @@ _log = logging.getLogger("loadlens.service")
 T = TypeVar("T")
 _CLOSING_ROWS = 400_000
 """Windows that are still written before the end: some ten seconds."""
-_TYPES = {type_name(kind): kind for kind in TYPES}
 
 
 class InfluxStore:
@@ -71,8 +68,8 @@ class InfluxStore:
         self._index = SeriesIndex()
         self._reader = Reader(self._client, self._index)
         self._rollups = Rollups(self._reader, self._index)
+        self._known = Known(self._index)
         self._stored = Stored(self._reader, self._index)
-        self._newest: dict[tuple[str, str], int] = {}
         self._flushing = threading.Lock()
         self.flushed = self._remembered.value("flushed") or 0
         # A flush up to here was begun: where it was cut short, some of it may be in InfluxDB.
@@ -107,15 +104,9 @@ class InfluxStore:
                 raise StoreError(f"{error}") from None
             self._problems["asking"] = str(error)
             _log.warning("%s; reports are taken, queries wait until it is back", error)
-        for user in users.values():
-            self._restore(user)
+        self._known.restore(list(users.values()))
         assert since is not None
         return since
-
-    def _restore(self, known: KnownUser) -> None:
-        user = User(known.user_id, known.os_type, known.os_version, known.cores, known.first_seen, known.last_seen)
-        self._index.restore_user(user, [_TYPES[name] for name in known.newest if name in _TYPES], known.core_numbers)
-        self._newest |= {(known.user_id, name): end for name, end in known.newest.items()}
 
     # What comes in
 
@@ -155,7 +146,7 @@ class InfluxStore:
 
     def newest(self) -> dict[tuple[str, type[Metric]], int]:
         """The end of the newest window of each stream, epoch milliseconds."""
-        ends = {(user, _TYPES[name]): end for (user, name), end in self._newest.items() if name in _TYPES}
+        ends = self._known.newest()
         series = self._index.all
         for memory in self._views.now().memories:
             for streams, times in ends_of(memory, self._index.streams()):
@@ -251,11 +242,12 @@ class InfluxStore:
         refused = None
         while refused is None or len(refused):
             buckets = self._rollups.upon(
-                windows_of(frozen.windows, self._index.bounded(), histograms=True), self._newest_before(frozen)
+                windows_of(frozen.windows, self._index.bounded(), histograms=True),
+                self._known.newest_of(frozen.windows),
             )
             self._views.publish(Publication(frozen.windows, buckets))
             self._remembered.put({"begun": frozen.last})
-            users = self._users_of(frozen)
+            users = self._known.users_of(frozen.windows)
             # Users first: where the windows of a user are, it is known that there may be some.
             self._writer.write(database.user_lines(users))
             refused = self._writer.write(window_lines(frozen.windows, self._index))
@@ -265,39 +257,10 @@ class InfluxStore:
             self._writer.write(bucket_lines(tier, rows, self._index))
         self._remembered.put({"flushed": frozen.last}, users)
         self._rollups.keep(buckets)
-        for user in users:
-            self._newest |= {(user.user_id, name): end for name, end in user.newest.items()}
+        self._known.note(users)
         self.flushed = frozen.last
         self._views.let_go()
         self._index.created.clear()
-
-    def _newest_before(self, frozen: Frozen) -> npt.NDArray[np.int64]:
-        """By series: the end of its stream's newest window before these, -1 where there is none."""
-        newest = np.full(len(self._index) + 1, -1, np.int64)
-        for number in np.unique(frozen.windows["series"].to_numpy()).tolist():
-            one = self._index.all[number - 1]
-            newest[number] = self._newest.get((one.user_id, type_name(TYPE_OF[one.quantity])), -1)
-        return newest
-
-    def _users_of(self, frozen: Frozen) -> list[KnownUser]:
-        """What is known of the users of some windows, these among it."""
-        series, time_ = frozen.windows["series"].to_numpy(), frozen.windows["time"].to_numpy()
-        last = np.flatnonzero(np.diff(series, append=-1))
-        newest: dict[str, dict[str, int]] = {}
-        for number, end in zip(series[last].tolist(), time_[last].tolist(), strict=True):
-            one = self._index.all[number - 1]
-            name = type_name(TYPE_OF[one.quantity])
-            ends = newest.setdefault(one.user_id, {})
-            ends[name] = max(end, ends.get(name, -1), self._newest.get((one.user_id, name), -1))
-        return [self._known(self._index.users[user_id], ends) for user_id, ends in sorted(newest.items())]
-
-    def _known(self, user: User, newest: dict[str, int]) -> KnownUser:
-        others = {name: self._newest[user.user_id, name] for name in _TYPES if (user.user_id, name) in self._newest}
-        return KnownUser(
-            user.user_id, user.os_type, user.os_version, user.cores,
-            sorted(core for core in self._index.cores(user.user_id, Cpu.quantities[0].name) if core != WHOLE),
-            user.first_seen, user.last_seen, others | newest,
-        )  # fmt: skip
 
     def compact(self) -> bool:
         """Make the rollups of one more day before those that are whole; False where all are."""

@@ -4,11 +4,14 @@ import asyncio
 import re
 from dataclasses import replace
 
+import msgspec
 import numpy as np
 import pytest
 
+from contract.metrics.cpu import Cpu
 from contract.metrics.disk import Disk
 from contract.metrics.memory import Memory
+from contract.report import Report
 from service.stores.base import Key, Question
 from service.stores.influx.store import InfluxStore
 from tests.analytics.test_influx_quoting import HOSTILE
@@ -230,6 +233,29 @@ TYPE = type(Recording().cpu(Machine("any"), T0, np.array([0.5])).typed_metrics()
 
 
 # Lines that InfluxDB refuses
+
+
+def test_where_all_is_refused_all_is_put_aside_and_the_journal_is_free(
+    open_store: OpenStore, influx: RunningInflux
+) -> None:
+    store = open_store()
+    influx.write(f'measurements,userId=strange cpuLoadAvg="text" {T0}', store._client.address.database)
+    recording = random_recording([Machine("one")])
+    for number, report in enumerate(recording.reports, 1):
+        whole = replace_cores(report)
+        store.add(number, [whole])
+    store.flush()
+    assert store.flushed == len(recording.reports)
+    windows, _ = store.answer(Question(CPU, *RANGE, DAY, "one"))
+    assert len(windows) == 0
+    assert {name: value for name, _, value in store.sizes()}["lines_refused"] == len(recording.reports)
+
+
+def replace_cores(report: Report) -> Report:
+    """The report without its cores."""
+    (cpu,) = report.typed_metrics()
+    whole = Cpu(cpu.avg_utilization, cpu.var_utilization)  # type: ignore[attr-defined]
+    return msgspec.structs.replace(report, metrics=[whole])
 
 
 def test_a_line_that_influxdb_refuses_is_put_aside_and_named_and_the_others_are_kept(
