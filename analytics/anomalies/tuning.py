@@ -2,8 +2,12 @@
 
 import math
 from dataclasses import dataclass
+from typing import Final
 
 __all__ = ["Tuning"]
+
+_WINDOW_MS: Final = 7_200_000
+_FEWEST_POINTS, _MOST_POINTS = 6, 120
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +47,19 @@ class Tuning:
             raise ValueError(f"the grain is above 0, not {self.grain}")
         if self.quiet < 1:
             raise ValueError(f"quiet lasts at least 1 point, not {self.quiet}")
+
+    @classmethod
+    def for_step(cls, step_ms: int) -> "Tuning":
+        """The constants for points that are `step_ms` apart, from a minute to an hour: a window of two hours.
+
+        It has 6 to 120 points, and the rest follows: with an hour between points it is six hours, the first three days
+        are learned, and three weeks are remembered. Every 5 minutes are the defaults. Raises ValueError for a step
+        below 1 ms.
+        """
+        if step_ms < 1:
+            raise ValueError(f"points are at least 1 ms apart, not {step_ms}")
+        window = min(max(round(_WINDOW_MS / step_ms), _FEWEST_POINTS), _MOST_POINTS)
+        return cls(window=window, quiet=3 * window)
 
     @property
     def alarm(self) -> float:

@@ -233,6 +233,26 @@ def test_what_comes_later_changes_no_verdict(past: list[float], future: list[flo
     assert_same(alone, verdicts([*past, *future], Detector(SMALL))[: len(past)])
 
 
+def test_other_steps_keep_the_window_of_two_hours() -> None:
+    assert Tuning.for_step(STEP_MS) == Tuning()
+    assert Tuning.for_step(60_000).window == 120
+    assert Tuning.for_step(1).window == 120
+    assert Tuning.for_step(3_600_000).window == 6
+    with pytest.raises(ValueError, match="at least 1 ms"):
+        Tuning.for_step(0)
+
+
+def test_hours_have_a_season_too() -> None:
+    count = 60 * 24
+    values = 0.5 + 0.3 * np.sin(np.arange(count) * 2 * np.pi / 24)
+    values += np.random.default_rng(0).normal(0, 0.02, count)
+    values[1000:1024] = values[988:1012]
+    detector = Detector(Tuning.for_step(3_600_000))
+    judged = [detector.update(place * 3_600_000, value) for place, value in enumerate(values.tolist())]
+    events = [place for place, verdict in enumerate(judged) if verdict.anomaly]
+    assert 1000 <= events[0] < 1012
+
+
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
