@@ -1,5 +1,6 @@
 """What a quantity usually is at this time of day."""
 
+from array import array
 from statistics import median
 from typing import Any, Final
 
@@ -10,15 +11,18 @@ _SLOT_MS: Final = 900_000
 _SLOTS: Final = DAY_MS // _SLOT_MS
 _DAYS: Final = 7
 _FEWEST: Final = 2
+_NEVER: Final = -(1 << 62)
 
 
 class Season:
-    """The last value in each quarter of an hour of the last seven days; bounded, at most 672 numbers."""
+    """The last value in each quarter of an hour of the last seven days; bounded, 672 numbers and their days."""
 
-    __slots__ = ("_answer", "_asked", "_last", "_slots")
+    __slots__ = ("_answer", "_asked", "_days", "_last", "_values")
 
     def __init__(self) -> None:
-        self._slots: list[list[tuple[int, float]]] = [[] for _ in range(_SLOTS)]
+        self._days = array("q", [_NEVER]) * (_SLOTS * _DAYS)
+        self._values = array("d", [0.0]) * (_SLOTS * _DAYS)
+        """Slot by slot, in each the weekdays; `_days` says of which day since the epoch a value is."""
         self._last: tuple[int, float] | None = None
         self._asked: int | None = None
         self._answer: float | None = None
@@ -29,7 +33,9 @@ class Season:
         number = time_ms // _SLOT_MS
         if self._asked != number:
             day, slot = divmod(number, _SLOTS)
-            known = [value for past, value in self._slots[slot] if day - _DAYS <= past < day]
+            first = slot * _DAYS
+            days, values = self._days[first : first + _DAYS], self._values[first : first + _DAYS]
+            known = [value for past, value in zip(days, values, strict=True) if day - _DAYS <= past < day]
             self._asked, self._answer = number, median(known) if len(known) >= _FEWEST else None
         return self._answer
 
@@ -38,14 +44,16 @@ class Season:
         number = time_ms // _SLOT_MS
         if self._last is not None and self._last[0] != number:
             day, slot = divmod(self._last[0], _SLOTS)
-            self._slots[slot] = [*self._slots[slot][1 - _DAYS :], (day, self._last[1])]
+            place = slot * _DAYS + day % _DAYS
+            self._days[place], self._values[place] = day, self._last[1]
             self._asked = None
         self._last = (number, value)
 
     def state(self) -> dict[str, Any]:
         """Everything it knows, as data for JSON."""
+        known = [place for place, day in enumerate(self._days) if day != _NEVER]
         return {
-            "slots": [[list(known) for known in slot] for slot in self._slots],
+            "known": [[place, self._days[place], self._values[place]] for place in known],
             "last": None if self._last is None else list(self._last),
         }
 
@@ -53,7 +61,8 @@ class Season:
     def from_state(cls, state: dict[str, Any]) -> "Season":
         """What `state` described."""
         made = cls()
-        made._slots = [[(day, value) for day, value in slot] for slot in state["slots"]]
+        for place, day, value in state["known"]:
+            made._days[place], made._values[place] = day, value
         if state["last"] is not None:
             made._last = (state["last"][0], state["last"][1])
         return made
