@@ -18,11 +18,12 @@ _ROWS = 25
 def of_fleet(data: Data, machines: pd.DataFrame) -> Part:
     """Anomalies of the fleet's mean, and of its busiest machines."""
     import analytics
+    from analytics.anomalies import Tuning
 
     part = of_machine(data)
     busiest = machines.index[:_MACHINES]
     chosen = data.windows[data.windows["user"].isin(busiest)]
-    odd = analytics.anomalies(chosen.assign(user=chosen["user"].astype(str)))
+    odd = analytics.anomalies(chosen.assign(user=chosen["user"].astype(str)), tuning=Tuning.for_step(data.rate_ms))
     odd = odd[odd["anomaly"]].sort_values("score", ascending=False)
     if part.section is None or odd.empty:
         return part
@@ -36,8 +37,9 @@ def of_fleet(data: Data, machines: pd.DataFrame) -> Part:
 def of_machine(data: Data) -> Part:
     """Anomalies of the fleet's mean, or of the machine: each judged by what came before it, and nothing else."""
     import analytics
+    from analytics.anomalies import Tuning
 
-    verdicts = analytics.anomalies(data.total)
+    verdicts = analytics.anomalies(data.total, tuning=Tuning.for_step(data.total_rate_ms))
     if verdicts["upper"].isna().all():
         raise ValueError(f"too few points ({len(verdicts):,}) to learn what is usual")
     odd = verdicts[verdicts["anomaly"]]

@@ -52,9 +52,9 @@ class AnomalyEvaluation(Evaluation):
 
     def _judge(self, alarm: Alarm, user: str, end_ms: int, value: float) -> Transition | None:
         if alarm.memory is None:
-            from analytics.anomalies import Detector
+            from analytics.anomalies import Detector, Tuning
 
-            alarm.memory = Detector()
+            alarm.memory = Detector(Tuning.for_step(self.rule.every_ms))
         alarm.value = value
         verdict = alarm.memory.update(end_ms, value)
         transition = alarm.step(self.rule, user, end_ms, verdict.anomaly, not verdict.anomaly)
