@@ -17,7 +17,7 @@ from service.agents.selectors import parse_selector
 from service.agents.states import States
 from service.agents.streams import Streams
 from service.audit import Actor, Audit
-from service.control import Control, ControlError
+from service.control import Control
 
 __all__ = ["Steering"]
 
@@ -124,10 +124,13 @@ class Steering:
         while True:
             await self._changed.wait()
             self._changed.clear()
-            for place, agent in enumerate(list(self.registry)):
-                self._refresh(agent)
-                if place % _SLICE == _SLICE - 1:
-                    await asyncio.sleep(0)
+            try:
+                for place, agent in enumerate(list(self.registry)):
+                    self._refresh(agent)
+                    if place % _SLICE == _SLICE - 1:
+                        await asyncio.sleep(0)
+            except Exception:  # noqa: BLE001 - the next change must not find nobody at work
+                _log.exception("not all agents were told of a change; the next one tells them")
 
     async def _look_after(self) -> None:
         while True:
@@ -137,6 +140,5 @@ class Steering:
                 await self.commands.expire()
                 if self._states.waiting:
                     await asyncio.to_thread(self._states.write)
-            except ControlError:
-                # What is not written stays to be written, and what is not marked as expired stays so in memory only.
+            except Exception:  # noqa: BLE001 - heartbeats go on, and what could not be written stays to be written
                 _log.exception("the state of agents could not be written")

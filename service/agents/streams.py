@@ -87,26 +87,28 @@ class Streams:
 
     def open(self, agent: Agent, last_event_id: str | None) -> Stream | None:
         """A stream for an agent, which has heard up to `last_event_id`; None where there are too many."""
-        older = self._streams.get(agent.user_id)
-        if self._closing or (older is None and len(self._streams) >= self.limit):
+        if self._closing or (agent.user_id not in self._streams and len(self._streams) >= self.limit):
             self.refused += 1
             return None
-        if older is not None:
-            older.end("replaced")
-        version = "" if last_event_id == "none" else last_event_id
-        stream = self._streams[agent.user_id] = Stream(agent, version)
-        agent.connected = True
-        return stream
+        return Stream(agent, "" if last_event_id == "none" else last_event_id)
 
     async def serve(self, stream: Stream) -> AsyncIterator[SSEvent]:
-        """The events of an open stream, until its end or the client's."""
+        """The events of a stream, until its end or the client's; only while they are read does it count."""
+        agent = stream.agent
+        older = self._streams.get(agent.user_id)
+        if older is not None:
+            older.end("replaced")
+        self._streams[agent.user_id] = stream
+        agent.connected = True
+        if self._closing:
+            stream.end("the service ends")
         try:
             async for event in stream.events():
                 yield event
         finally:
-            if self._streams.get(stream.agent.user_id) is stream:
-                del self._streams[stream.agent.user_id]
-                stream.agent.connected = False
+            if self._streams.get(agent.user_id) is stream:
+                del self._streams[agent.user_id]
+                agent.connected = False
 
     def wake(self, agent: Agent) -> None:
         """Have an agent's stream look whether there is something to tell."""
