@@ -1,7 +1,7 @@
 """Forecasts of a grid: the fleet's experience from a sample of it, then all series in chunks on all cores."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
@@ -12,6 +12,7 @@ from analytics.forecasting.backtest import FleetErrors, Plan, backtest, plan_of
 from analytics.forecasting.grid import Floats, Grid
 from analytics.forecasting.intervals import Scores, bounds_of, scores_of
 from analytics.forecasting.leads import Ints, seen_of
+from analytics.progress import progress
 
 __all__ = ["Result", "forecast_grid"]
 
@@ -42,13 +43,8 @@ class Result:
     """Whether intervals come from errors that were made; otherwise from the spread of the values alone."""
 
 
-def forecast_grid(
-    grid: Grid, horizon: int, levels: tuple[float, ...], advance: Callable[[int], None] = lambda _: None
-) -> Result:
-    """Forecast `horizon` steps behind the end of the grid; `levels` ascend, each in (0, 1).
-
-    `advance` is told how many series are done, from the thread that called.
-    """
+def forecast_grid(grid: Grid, horizon: int, levels: tuple[float, ...]) -> Result:
+    """Forecast `horizon` steps behind the end of the grid; `levels` ascend, each in (0, 1)."""
     values = grid.values
     n = len(values)
     plan = plan_of(values, grid.day, horizon, grid.start_ms // grid.step_ms)
@@ -59,11 +55,11 @@ def forecast_grid(
     def one(part: Floats) -> _Part:
         return _forecast(part, plan, errors, scores, levels)
 
-    parts = []
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for part in pool.map(one, _chunks(values, plan)):
+    parts, chunks = [], list(_chunks(values, plan))
+    with ThreadPoolExecutor(os.cpu_count()) as pool, progress("forecasting", len(chunks)) as step:
+        for part in pool.map(one, chunks):
             parts.append(part)
-            advance(len(part.mean))
+            step()
     return Result(
         plan,
         np.concatenate([part.mean for part in parts]),

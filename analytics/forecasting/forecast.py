@@ -1,7 +1,6 @@
 """The public function: from a frame to its forecast, the model of each series, and how good it has been."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -11,15 +10,16 @@ import pandas as pd
 from analytics.forecasting.fleet import Result, forecast_grid
 from analytics.forecasting.grid import Floats, Grid, grid_of
 from analytics.forecasting.words import model_of, summary_of
+from analytics.gathering import AnyFrame, is_dask, of_machines
+from analytics.resampling import resample
 from contract.durations import format_duration, parse_duration
 
 __all__ = ["Forecast", "forecast"]
 
 _LEAST_STEPS: Final = 3
+_DASK_RATE: Final = "1h"
 _MOST_STEPS: Final = 20_000_000
 """Steps to forecast, over all series: 1 GB of answer."""
-_PROGRESS_STEPS: Final = 30_000
-"""Fewer take less than a second or two."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class Forecast:
 
 
 def forecast(
-    frame: "pd.DataFrame | pd.Series[float]",
+    frame: AnyFrame,
     horizon: str = "7d",
     levels: Sequence[float] = (0.8, 0.95),
     *,
@@ -49,7 +49,6 @@ def forecast(
     rate: str | None = None,
     start: str | pd.Timestamp | None = None,
     bounds: tuple[float, float] | Literal["auto"] = "auto",
-    progress: bool = False,
 ) -> Forecast:
     """Forecast a column of each user of a frame, with prediction intervals.
 
@@ -58,8 +57,9 @@ def forecast(
     the errors that the mix would have made. See docs/forecasting.md. The same frame gives the same answer.
 
     Args:
-        frame: A series, or a frame: index `time` (UTC), any order; `column`; optionally `user`, and `count`, which then
-            weighs the rows of a step. Gaps stay gaps. Rows of single cores are left out.
+        frame: A series or a frame: index `time` (UTC), any order; `column`; optionally `user`, and `count`, which then
+            weighs the rows of a step. Gaps stay gaps. Rows of single cores are left out. A Dask DataFrame of
+            windows is merged to `rate` (by default 1h) on its cluster first.
         horizon: How far to look ahead, a duration such as `24h` or `7d`: at least one step, at most 52 weeks.
         levels: The shares of what will come that intervals are to hold, each in (0, 1).
         column: What to forecast.
@@ -68,7 +68,6 @@ def forecast(
             at. By default the step after the last one of the whole frame.
         bounds: What the quantity can be, such as (0, inf). "auto" is (0, 1) where all values lie in it, else (0, inf)
             where none is negative, else no bounds.
-        progress: Whether to show a bar on stderr where it takes longer.
 
     Raises:
         FrameError: The frame is not as described.
@@ -76,8 +75,7 @@ def forecast(
     """
     named = _levels(levels)
     step_ms = None if rate is None else _rate_ms(rate)
-    frame = frame.to_frame(column) if isinstance(frame, pd.Series) else frame
-    grid = _until(grid_of(frame, column, step_ms), start)
+    grid = _until(grid_of(_at_hand(frame, column, rate), column, step_ms), start)
     horizon_ms = parse_duration(horizon, least_ms=grid.step_ms)
     steps = horizon_ms // grid.step_ms
     if len(grid.values) * steps > _MOST_STEPS:
@@ -86,10 +84,19 @@ def forecast(
             "a shorter one, or a coarser rate, is right"
         )
     limits = _limits(grid.values) if bounds == "auto" else bounds
-    with _advance(len(grid.values), shown=progress and len(grid.values) * steps > _PROGRESS_STEPS) as advance:
-        result = forecast_grid(grid, steps, tuple(named.values()), advance)
+    result = forecast_grid(grid, steps, tuple(named.values()))
     models = _models(grid, result)
     return Forecast(_frame(grid, result, list(named), limits), models, summary_of(models, grid, result, horizon))
+
+
+def _at_hand(frame: AnyFrame, column: str, rate: str | None) -> pd.DataFrame:
+    """A frame of pandas."""
+    if isinstance(frame, pd.Series):
+        return frame.to_frame(column)
+    if is_dask(frame):
+        merged: pd.DataFrame = resample(of_machines(frame), rate or _DASK_RATE).compute()
+        return merged
+    return frame  # type: ignore[no-any-return]
 
 
 def _levels(levels: Sequence[float]) -> dict[str, float]:
@@ -161,17 +168,3 @@ def _models(grid: Grid, result: Result) -> pd.DataFrame:
         },
         index=None if grid.users is None else pd.Index(grid.users, name="user"),
     )
-
-
-@contextmanager
-def _advance(series: int, *, shown: bool) -> Iterator[Callable[[int], None]]:
-    """What to tell how many series are done."""
-    if not shown:
-        yield lambda _: None
-        return
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("Forecasting", total=series)
-        yield lambda done: bar.advance(task, done)

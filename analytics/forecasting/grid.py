@@ -8,6 +8,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from analytics.frames import FrameError
+from analytics.numbering import numbered_users
 from contract.durations import format_duration
 
 __all__ = ["DAY_MS", "Floats", "Grid", "grid_of"]
@@ -60,7 +61,7 @@ def grid_of(frame: pd.DataFrame, column: str, step_ms: int | None) -> Grid:
         raise FrameError(f"no row of {column} has a value: at least one is needed")
     time_ms = pd.DatetimeIndex(frame.index).as_unit("ms").asi8[seen]
     values, weights = values[seen], weights[seen]
-    series, users = _series(frame[seen])
+    series, users = numbered_users(frame[seen])
     step_ms = step_ms or _step_ms(time_ms, series)
     place = time_ms // step_ms
     first = int(place.min())
@@ -101,16 +102,6 @@ def _columns(frame: pd.DataFrame, column: str) -> tuple[Floats, Floats]:
     if "count" not in frame:
         return values, np.ones(len(frame))
     return values, frame["count"].fillna(0).to_numpy(np.float64)
-
-
-def _series(frame: pd.DataFrame) -> tuple[npt.NDArray[np.int64], list[Any] | None]:
-    """The number of each row's series, in the order of the users."""
-    if "user" not in frame:
-        return np.zeros(len(frame), np.int64), None
-    if frame["user"].isna().any():
-        raise FrameError("user is missing in a row that has a value")
-    codes, users = pd.factorize(frame["user"], sort=True)
-    return codes.astype(np.int64), list(users)
 
 
 def _step_ms(time_ms: npt.NDArray[np.int64], series: npt.NDArray[np.int64]) -> int:

@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from analytics.frames import FrameError, from_frame
+from analytics.numbering import numbered_users
 from analytics.windows import merge
 from contract.histogram import LINEAR
 
@@ -62,7 +63,8 @@ def machines(frame: pd.DataFrame) -> pd.DataFrame:
 
 def days_of(frame: pd.DataFrame) -> Iterator[Days]:
     """The days of all users, some users at a time, in the order of users; `frame` is of whole machines."""
-    codes, users = _users(frame)
+    codes, named = numbered_users(frame)
+    users = [None] if named is None else named
     order = np.argsort(codes, kind="stable") if (np.diff(codes) < 0).any() else None
     if order is not None:
         frame, codes = frame.iloc[order], codes[order]
@@ -75,15 +77,6 @@ def days_of(frame: pd.DataFrame) -> Iterator[Days]:
         read = _from_histograms if "histogram" in frame else _from_means
         yield read(part, user, users[first_user:last_user])
         first_user, first_row = last_user, rows.stop
-
-
-def _users(frame: pd.DataFrame) -> tuple[Ints, list[Any]]:
-    if "user" not in frame:
-        return np.zeros(len(frame), np.int64), [None]
-    if frame["user"].isna().any():
-        raise FrameError("user is missing in a row that has a value")
-    codes, users = pd.factorize(frame["user"], sort=True)
-    return codes.astype(np.int64), list(users)
 
 
 def _from_histograms(frame: pd.DataFrame, user: Ints, users: list[Any]) -> Days:

@@ -8,6 +8,8 @@ import numpy as np
 import pandas as pd
 
 from analytics.frames import FrameError
+from analytics.gathering import AnyFrame, is_dask
+from analytics.resampling import resample
 from analytics.right_sizing.days import Days, Float32s, Floats, Ints, days_of, machines
 from analytics.right_sizing.quantiles import drawn_quantiles, growth_a_day, quantile_of
 from analytics.right_sizing.words import sentence
@@ -42,7 +44,7 @@ class _Aim:
 
 
 def right_size(
-    frame: pd.DataFrame,
+    frame: AnyFrame,
     cores: float | Mapping[Any, float] | pd.Series | None = None,
     target: float = 0.8,
     quantile: float = 0.95,
@@ -63,7 +65,8 @@ def right_size(
     Args:
         frame: Windows of machines: index `time` (UTC), `mean` in [0, 1], optionally `user`, `count`, and `histogram`.
             With histograms the quantile is that of all samples; without, that of the means of windows, in which short
-            peaks do not show. Rows of single cores are left out.
+            peaks do not show. Rows of single cores are left out. A Dask DataFrame of windows is merged to days on its
+            cluster first, to hours where it has no histograms.
         cores: What each machine has now: one number for all, or by user; users without one are left out. By default
             the number of cores that have rows of their own.
         target: The utilization to stay under at the quantile, in (0, 1].
@@ -88,6 +91,7 @@ def right_size(
         ValueError: Another argument is wrong.
     """
     aim = _aim(target, quantile, sizes, headroom, ahead, least_days)
+    frame = _at_hand(frame)
     has = _cores(frame, cores)
     parts = [_sized(days, has, aim) for days in days_of(machines(frame))]
     table = pd.concat(parts)
@@ -99,6 +103,14 @@ def right_size(
         for row in table.to_dict("records")
     ]
     return table if "user" in frame else table.reset_index(drop=True)
+
+
+def _at_hand(frame: AnyFrame) -> pd.DataFrame:
+    """A frame of pandas, as small as the answer allows."""
+    if is_dask(frame):
+        merged: pd.DataFrame = resample(frame, "1d" if "histogram" in frame.columns else "1h").compute()
+        return merged
+    return frame  # type: ignore[no-any-return]
 
 
 def _aim(

@@ -1,12 +1,14 @@
 """Forecasts: what a caller of `forecast` may rely on."""
 
+import dask
+import dask.dataframe as dd
 import numpy as np
 import pandas as pd
 import pytest
 
 from analytics import forecast
 from analytics.forecasting import Forecast
-from analytics.frames import FrameError
+from analytics.frames import FrameError, frame_of_values
 
 DAY = 24
 START = pd.Timestamp("2024-03-04", tz="UTC")
@@ -94,6 +96,18 @@ def test_the_frame_has_the_documented_shape() -> None:
 def test_a_series_is_forecast_like_a_frame() -> None:
     frame = frame_of(simulated(1, 4)[0])
     pd.testing.assert_frame_equal(forecast(frame["mean"], "24h").frame, forecast(frame, "24h").frame)
+
+
+def test_a_dask_frame_gives_what_pandas_gives() -> None:
+    values = simulated(5, 4)
+    frame = frame_of_values(frame_of(values), value="mean")
+    parts = dd.from_pandas(frame.sort_index(), npartitions=3)
+    with dask.config.set(scheduler="synchronous"):
+        made = forecast(parts, "24h")
+    expected = forecast(frame, "24h")
+    numbers = ["mean", "lower_80", "upper_80"]
+    pd.testing.assert_frame_equal(made.frame[numbers], expected.frame[numbers])
+    assert list(made.models.index) == list(expected.models.index)
 
 
 def test_what_comes_later_changes_neither_the_forecast_nor_the_tries_before() -> None:

@@ -1,11 +1,13 @@
 """Right-sizing: what a capacity planner may rely on."""
 
+import dask
+import dask.dataframe as dd
 import numpy as np
 import pandas as pd
 import pytest
 
 from analytics import right_size
-from analytics.frames import FrameError, to_frame
+from analytics.frames import FrameError, frame_of_values, to_frame
 from analytics.right_sizing import VERDICTS
 from contract.histogram import LINEAR
 from tests.analytics.samples import windows_of
@@ -128,6 +130,13 @@ def test_one_user_needs_no_name_and_order_does_not_matter() -> None:
     pd.testing.assert_frame_equal(right_size(shuffled, 8), right_size(frame, 8))
     alone = right_size(frame[frame["user"] == "a"].drop(columns="user"), 8)
     assert alone["needed"].tolist() == right_size(frame, 8).loc[["a"], "needed"].tolist()
+
+
+def test_a_dask_frame_gives_what_pandas_gives() -> None:
+    frame = frame_of_values(frame_of({"b": noisy(0.2, 10), "a": noisy(0.4, 8)}), value="mean")
+    parts = dd.from_pandas(frame.sort_index(), npartitions=3)
+    with dask.config.set(scheduler="synchronous"):
+        pd.testing.assert_frame_equal(right_size(parts, 8), right_size(frame, 8), check_index_type=False)
 
 
 def test_gaps_and_empty_windows_do_not_count() -> None:
