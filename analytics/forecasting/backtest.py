@@ -52,7 +52,7 @@ class Plan:
 def plan_of(values: Floats, day: int, horizon: int, start: int = 0) -> Plan:
     """The plan for the histories `values`, shape (n, T), that began at step `start` since the epoch.
 
-    Origins lie on multiples of their distance since the epoch, so a longer history has the same ones and more, and only
+    Origins lie on multiples of their distance since the epoch, so that a longer history shares them, and only
     where something came within a day. The first comes after a day, or after a quarter of a history of less than four.
     """
     n, steps = values.shape
