@@ -51,7 +51,7 @@ class _Written(Struct, frozen=True, forbid_unknown_fields=True):
     webhook: str | None = None
     secret: str | None = None
     apprise: str | None = None
-    timeout: Annotated[float, Meta(ge=0.1, le=60.0)] = 10.0
+    timeout: Annotated[float, Meta(ge=0.1, le=30.0)] = 10.0
 
 
 def parse_target(name: str, document: Any, folder: Path) -> Target:

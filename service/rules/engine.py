@@ -45,6 +45,7 @@ class Engine:
         for report in reports:
             stream = (report.user_id, report.os_type)
             for evaluation in routes.get(stream) or self._route(stream):
+                evaluation.heard.add(report.user_id)
                 transition = evaluation.observe(report, now_ms)
                 if transition is not None:
                     yield transition

@@ -84,7 +84,7 @@ class Rule(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_fi
         """What is wrong beyond the members' types."""
         return [
             Problem(f"/{name.rstrip('_')}", problem)
-            for name in ("for_", "clear_for", "group", "over", "after", "within", "every")
+            for name in ("for_", "clear_for", "group", "over", "after", "within", "every", "forget")
             if isinstance(text := getattr(self, name, None), str)
             if (problem := _duration_fault(text))
         ]
@@ -175,6 +175,13 @@ class Absence(Rule, frozen=True, kw_only=True, tag="absence"):
     """No report of a user has come for the time `after`."""
 
     after: str
+    forget: str = "7d"
+    """After this long it is resolved, and the user forgotten."""
+
+    @cached_property
+    def forget_ms(self) -> int:
+        """`forget` in ms."""
+        return _ms(self.forget)
 
     @cached_property
     def after_ms(self) -> int:
@@ -186,6 +193,8 @@ class Absence(Rule, frozen=True, kw_only=True, tag="absence"):
         problems = super().check()
         if not problems and self.after_ms < 1000:
             problems.append(Problem("/after", "at least 1s is right"))
+        if not problems and self.forget_ms <= self.after_ms:
+            problems.append(Problem("/forget", f"{self.forget} is not longer than after"))
         if not problems and (self.for_ms or self.clear_for_ms):
             problems.append(Problem("/for", "after says how long; for and clear_for are not for this kind"))
         return problems

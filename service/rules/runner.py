@@ -244,11 +244,13 @@ class Runner:
             for evaluation in self.engine.evaluations.values():
                 saved = {user: evaluation.saved(user) for user in evaluation.changed}
                 self._shelf.put_alarms(evaluation.rule, saved)
+                self._shelf.forget_alarms(evaluation.rule, evaluation.forgotten)
             self._shelf.put_progress(self._offset)
         self.transitions += len(self._pending)
         self._pending = []
         for evaluation in self.engine.evaluations.values():
             evaluation.changed.clear()
+            evaluation.forgotten.clear()
 
     def _look_for_changes(self) -> None:
         is_asked = self._reload.is_set()

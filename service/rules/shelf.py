@@ -146,6 +146,11 @@ class Shelf:
                 ((rule.name, user, _pack(saved)) for user, saved in alarms.items()),
             )
 
+    def forget_alarms(self, rule: Rule, users: Collection[str]) -> None:
+        """Forget the alarms of some users of a rule."""
+        with self.control.transaction() as db:
+            db.executemany("DELETE FROM rules_alarm WHERE rule = ? AND user = ?", ((rule.name, user) for user in users))
+
     def drop_alarms(self, rules: Iterable[str]) -> None:
         """Forget the alarms of rules that are gone, or mean something else."""
         with self.control.transaction() as db:

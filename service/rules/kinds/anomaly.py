@@ -48,6 +48,7 @@ class AnomalyEvaluation(Evaluation):
             transition = self._judge(alarm, user, end_ms, self.rule.reading.value(filled))
             self._buckets[user] = (bucket_ms, parts)
         self.changed.add(user + _BUCKET)
+        self.forgotten.discard(user + _BUCKET)
         return transition
 
     def _judge(self, alarm: Alarm, user: str, end_ms: int, value: float) -> Transition | None:
@@ -61,6 +62,13 @@ class AnomalyEvaluation(Evaluation):
         alarm.last_ms = end_ms
         self.changed.add(user)
         return transition
+
+    def forget(self, user: str) -> None:
+        """Let go of a user."""
+        super().forget(user)
+        if self._buckets.pop(user, None):
+            self.changed.discard(user + _BUCKET)
+            self.forgotten.add(user + _BUCKET)
 
     def restore(self, user: str, saved: Saved) -> None:
         """Take an alarm as it was kept."""

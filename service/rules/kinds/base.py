@@ -4,14 +4,21 @@ from collections.abc import Iterator
 from typing import Any
 
 from contract.report import Report
-from service.rules.alarm import Alarm, Saved, Transition
+from service.rules.alarm import Alarm, Saved, State, Transition
 from service.rules.model import Rule
 from service.rules.window import Parts, Sliding
 
-__all__ = ["MOST_ALARMS", "Evaluation", "slid"]
+__all__ = ["FLEET_USER", "FORGET_MS", "MOST_ALARMS", "Evaluation", "slid"]
+
+FLEET_USER = ""
+"""The user under which a rule of the fleet keeps its own alarm; no user has this name."""
 
 MOST_ALARMS = 100_000
-"""Of one rule; more users are not looked at, and counted."""
+"""Of one rule. With more users, those who have been silent longest are forgotten."""
+_AT_ONCE = 10
+"""So large a part, one in ten, is forgotten when there are too many."""
+FORGET_MS = 7 * 86_400_000
+"""Users who are silent for this long, or up to twice as long, are forgotten; what fires of them is resolved."""
 
 
 class Evaluation:
@@ -22,6 +29,11 @@ class Evaluation:
         self.alarms: dict[str, Alarm] = {}
         self.changed: set[str] = set()
         """The users whose alarms differ from what was kept."""
+        self.forgotten: set[str] = set()
+        """The users whose alarms were kept and are gone."""
+        self.heard: set[str] = set()
+        """Who has reported since `forget_silent` last looked; whoever feeds it notes that."""
+        self._looked_ms: int | None = None
         self.late = 0
         """Windows that came after a newer one and were too old to matter."""
         self.refused = 0
@@ -33,7 +45,27 @@ class Evaluation:
 
     def tick(self, now_ms: int) -> Iterator[Transition]:
         """What follows from time passing alone."""
-        return iter(())
+        return self.forget_silent(now_ms)
+
+    def forget_silent(self, now_ms: int) -> Iterator[Transition]:
+        """Forget those who have been silent for long."""
+        if self._looked_ms is None:
+            self._looked_ms = now_ms
+        if now_ms - self._looked_ms < FORGET_MS:
+            return
+        for user in self.alarms.keys() - self.heard - {FLEET_USER}:
+            alarm = self.alarms[user]
+            if alarm.state is State.FIRING:
+                yield Transition(self.rule.name, user, "resolved", now_ms, alarm.since_ms, alarm.value)
+            self.forget(user)
+        self.heard, self._looked_ms = set(), now_ms
+
+    def forget(self, user: str) -> None:
+        """Let go of a user."""
+        del self.alarms[user]
+        self.changed.discard(user)
+        self.heard.discard(user)
+        self.forgotten.add(user)
 
     def restore(self, user: str, saved: Saved) -> None:
         """Take an alarm as it was kept."""
@@ -56,11 +88,20 @@ class Evaluation:
         """A user's alarm, a new one if need be; None where there are too many."""
         alarm = self.alarms.get(user)
         if alarm is None:
-            if len(self.alarms) >= MOST_ALARMS:
+            if len(self.alarms) >= MOST_ALARMS and not self._make_room():
                 self.refused += 1
                 return None
             alarm = self.alarms[user] = Alarm()
+            self.forgotten.discard(user)
         return alarm
+
+    def _make_room(self) -> bool:
+        """Forget those of whom nothing is to be said and who have been silent longest; False where there are none."""
+        idle = [user for user, alarm in self.alarms.items() if alarm.state is State.OK and user != FLEET_USER]
+        idle.sort(key=lambda user: self.alarms[user].last_ms)
+        for user in idle[: max(1, MOST_ALARMS // _AT_ONCE)]:
+            self.forget(user)
+        return bool(idle)
 
 
 def slid(evaluation: Evaluation, alarm: Alarm, end_ms: int, parts: Parts, over_ms: int) -> int | None:

@@ -5,14 +5,11 @@ from typing import Any
 
 from contract.report import Report
 from service.rules.alarm import Alarm, Saved, Transition
-from service.rules.kinds.base import Evaluation, slid
+from service.rules.kinds.base import FLEET_USER, Evaluation, slid
 from service.rules.model import Fleet
 from service.rules.window import Sliding
 
-__all__ = ["FLEET_USER", "FleetEvaluation"]
-
-FLEET_USER = ""
-"""The user under which a rule of the fleet keeps its own alarm; no user has this name."""
+__all__ = ["FleetEvaluation"]
 
 
 class FleetEvaluation(Evaluation):
@@ -76,6 +73,11 @@ class FleetEvaluation(Evaluation):
         alarm.last_ms = at_ms
         self.changed.add(FLEET_USER)
         return transition
+
+    def forget(self, user: str) -> None:
+        """Let go of a user."""
+        super().forget(user)
+        self._beyond -= self._present.pop(user, False)
 
     def restore(self, user: str, saved: Saved) -> None:
         """Take an alarm as it was kept."""

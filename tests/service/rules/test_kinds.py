@@ -175,6 +175,46 @@ def test_absence_fires_when_nothing_comes_and_resolves_with_the_next_report() ->
     assert fired(windows, **rule) == [("a", "firing", 41), ("a", "resolved", 50)]
 
 
+def test_who_is_absent_for_long_is_taken_to_be_gone() -> None:
+    rule = {"kind": "absence", "after": "30s", "forget": "10m", "users": ["a"]}
+    windows = [("a", 0.0, 0.5), ("b", 60.0, 0.5), ("b", 590.0, 0.5), ("b", 601.0, 0.5), ("b", 700.0, 0.5)]
+    assert fired(windows, **rule) == [("a", "firing", 60), ("a", "resolved", 601)]
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        BUSY,
+        BUSY | {"over": "1m"},
+        {"kind": "fleet", "metric": "cpuLoadAvg", "above": 0.8, "share": 0.9},
+        {"kind": "anomaly", "metric": "cpuLoadAvg"},
+        {"kind": "absence", "after": "300d"},
+    ],
+)
+def test_memory_is_bounded_by_forgetting_who_is_silent_longest(
+    monkeypatch: pytest.MonkeyPatch, kind: dict[str, object]
+) -> None:
+    monkeypatch.setattr("service.rules.kinds.base.MOST_ALARMS", 50)
+    engine = Engine()
+    engine.use([parse_rule({"name": "it"} | kind | ({"forget": "366d"} if "after" in kind else {}))])
+    (evaluation,) = engine.evaluations.values()
+    for place in range(500):
+        assert not [*engine.observe([report(f"user-{place}", place, 0.1)], place)]
+        assert len(evaluation.alarms) <= 51
+    assert "user-499" in evaluation.alarms
+    assert evaluation.refused == 0
+    assert "user-0" in evaluation.forgotten
+    assert not evaluation.forgotten & evaluation.alarms.keys()
+
+
+def test_what_fires_of_who_has_gone_is_resolved_some_day() -> None:
+    day = 86_400.0
+    windows = [("a", 0.0, 0.9), *(("b", place * day, 0.1) for place in range(1, 20))]
+    found = fired(windows, **BUSY)
+    assert [(user, state) for user, state, _ in found] == [("a", "firing"), ("a", "resolved")]
+    assert 7 * day <= found[1][2] <= 15 * day
+
+
 def test_a_fleet_fires_when_a_share_of_those_that_report_is_beyond() -> None:
     rule = {"kind": "fleet", "metric": "cpuLoadAvg", "above": 0.8, "share": 0.5, "clear_share": 0.25, "least": 3}
     users = "abcd"
