@@ -7,7 +7,9 @@ from pathlib import Path
 
 import httpx
 import pytest
+from playwright.sync_api import Browser
 
+from tests.analytics.reports.looking import opened
 from tests.service.conftest import StartService
 from tests.service.reports import END_MS, post, small
 from tests.service.running import RunningService
@@ -50,6 +52,17 @@ def test_a_browser_gets_a_page_that_runs_its_own_scripts_only(client: httpx.Clie
     assert "<h1>Fleet report</h1>" in answer.text
     assert "<script>document.title" not in answer.text
     assert '<a href="/reports/users/busy">' in answer.text
+
+
+def test_the_page_works_as_the_service_sends_it_and_leads_to_each_machine(
+    browser: Browser, service: RunningService
+) -> None:
+    with opened(browser, f"{service.url}/reports/fleet") as seen:
+        assert seen.drawn == seen.page.locator(".plot").count() >= 6
+        seen.page.locator("#hottest td a").first.click()
+        seen.page.wait_for_selector("html[data-drawn]")
+        assert seen.page.title() == "Report on “busy” · Loadlens"
+        assert seen.complaints == []
 
 
 def test_a_report_is_kept_for_a_moment_and_known_by_its_etag(client: httpx.Client) -> None:

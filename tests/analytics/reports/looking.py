@@ -33,14 +33,18 @@ class Seen:
 
 
 @contextlib.contextmanager
-def opened(browser: Browser, path: Path, *, width: int = 1200, scheme: str = "light") -> Iterator[Seen]:
-    """The file in a window of its own, which has no network."""
+def opened(browser: Browser, page: Path | str, *, width: int = 1200, scheme: str = "light") -> Iterator[Seen]:
+    """A file in a window of its own, which has no network; or the page at an address."""
+    address = page.as_uri() if isinstance(page, Path) else page
     context = browser.new_context(
-        viewport={"width": width, "height": 900}, color_scheme=scheme, offline=True, reduced_motion="reduce"
+        viewport={"width": width, "height": 900},
+        color_scheme=scheme,
+        offline=isinstance(page, Path),
+        reduced_motion="reduce",
     )  # type: ignore[call-overload]
     try:
         seen = Seen(context.new_page())
-        seen.page.goto(path.as_uri())
+        seen.page.goto(address)
         seen.page.wait_for_selector("html[data-drawn]", timeout=30_000)
         yield seen
     finally:
