@@ -28,17 +28,24 @@ class Sending:
         self._store = store
         self._turn = asyncio.Semaphore(_AT_ONCE)
 
-    def send(self, resp: Response, media_type: str, plan: Plan) -> None:
+    def send(self, req: Request, resp: Response, media_type: str, plan: Plan) -> None:
         """Answer with what is planned."""
         resp.content_type = media_type
-        resp.stream = self._bytes(plan, FORMS[media_type](plan.schema))
+        resp.stream = self._bytes(plan, FORMS[media_type](plan.schema), req)
 
-    async def _bytes(self, plan: Plan, form: Form) -> AsyncIterator[bytes]:
-        async for table in self._tables(plan):
-            steps = form.write(table)
-            while (part := await self._beside(next, steps, None)) is not None:
-                yield part
-        yield form.end()
+    async def _bytes(self, plan: Plan, form: Form, req: Request) -> AsyncIterator[bytes]:
+        gone = asyncio.create_task(_gone(req))
+        try:
+            async for table in self._tables(plan):
+                steps = form.write(table)
+                while (part := await self._beside(next, steps, None)) is not None:
+                    if gone.done():
+                        return
+                    if part:
+                        yield part
+            yield form.end()
+        finally:
+            gone.cancel()
 
     async def _tables(self, plan: Plan) -> AsyncIterator[pa.Table]:
         """The pieces in order; while one is sent, the next is read."""
@@ -59,6 +66,12 @@ class Sending:
             return await asyncio.to_thread(work, *arguments)
 
 
+async def _gone(req: Request) -> None:
+    """Returns when the client has gone: servers take what is sent to it then, and say nothing."""
+    while (await req._receive())["type"] != "http.disconnect":
+        pass
+
+
 class UserWindows:
     """Answers the windows of one machine."""
 
@@ -74,7 +87,7 @@ class UserWindows:
         check_user(self._store, user_id, quantity, None if query.core == "each" else query.core)
         series = 1 + len(self._store.cores(user_id, quantity)) if query.core == "each" else 1
         check_size(query, series)
-        self._sending.send(resp, media_type, Plan(query, user_id, series))
+        self._sending.send(req, resp, media_type, Plan(query, user_id, series))
 
 
 class FleetWindows:
@@ -92,4 +105,4 @@ class FleetWindows:
         if query.by_user or query.rate_ms == RAW_MS:
             series = max(1, len(await asyncio.to_thread(self._store.users)))
         check_size(query, series)
-        self._sending.send(resp, media_type, Plan(query, None, series))
+        self._sending.send(req, resp, media_type, Plan(query, None, series))

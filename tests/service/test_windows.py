@@ -1,11 +1,14 @@
 """Windows themselves, over HTTP: every summary column equals numpy's on the raw samples, in every form."""
 
+import asyncio
 import csv
 import io
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import falcon.asgi
 import httpx
 import numpy as np
 import pandas as pd
@@ -18,6 +21,9 @@ from analytics.wire import frame_of
 from contract.histogram import LINEAR
 from contract.metrics import NAMES
 from contract.summary import Summary
+from service.resources.windows import FleetWindows, Sending
+from service.stores.base import Answer, Question
+from service.stores.embedded.store import EmbeddedStore
 from service.windows.pieces import Plan
 from service.windows.query import RAW_MS, WindowsQuery
 from tests.service.reports import post
@@ -175,6 +181,50 @@ def test_pieces_cover_the_range_and_cut_no_bucket(rate_ms: int, series: int) -> 
     assert all(first[1] == second[0] for first, second in pairwise(ranges))
     assert all(end % rate_ms == 0 for _, end in ranges[:-1])
     assert max(end - start for start, end in ranges) * series <= 2 * (1 << 17) * query.window_ms
+
+
+class Counting(EmbeddedStore):
+    """Counts how often it is asked."""
+
+    asked = 0
+
+    def answer(self, question: Question) -> Answer:
+        self.asked += 1
+        return super().answer(question)
+
+
+def test_nothing_more_is_read_for_a_client_that_has_gone(tmp_path: Path) -> None:
+    store = Counting(tmp_path)
+    app = falcon.asgi.App()
+    app.add_route("/windows", FleetWindows(store, Sending(store)))
+    query = f"start={T0 - 100 * 86_400_000}&end={T0}&resample_rate=1s".encode()
+
+    async def ask(*, leaves: bool) -> int:
+        """How often the store was asked, by a client that leaves when it sees the answer begin, or stays."""
+        left = asyncio.Event()
+        events = [{"type": "http.request", "body": b"", "more_body": False}]
+
+        async def receive() -> dict[str, Any]:
+            if events:
+                return events.pop()
+            await left.wait()
+            return {"type": "http.disconnect"}
+
+        async def send(event: dict[str, Any]) -> None:
+            if leaves and event["type"] == "http.response.start":
+                left.set()
+
+        scope = {
+            "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "GET", "scheme": "http",
+            "path": "/windows", "query_string": query, "headers": [(b"accept", ARROW.encode())],
+        }  # fmt: skip
+        before = store.asked
+        await app(scope, receive, send)
+        return store.asked - before
+
+    assert asyncio.run(ask(leaves=False)) > 50
+    assert asyncio.run(ask(leaves=True)) < 5
+    store.close()
 
 
 def test_an_answer_of_many_pieces_is_the_same_as_one(client: httpx.Client, recording: Recording) -> None:
