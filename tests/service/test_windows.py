@@ -128,14 +128,16 @@ def test_every_form_holds_the_same_windows(client: httpx.Client, recording: Reco
     query = {"start": start, "by": "user", "resample_rate": "15m", "histograms": "true"}
     table = pa.ipc.open_stream(ask(client, None, **query).content).read_all()
     stored = pq.read_table(io.BytesIO(ask(client, None, PARQUET, **query).content))
-    assert stored.equals(table)
+    # A flush between two questions may change the last bits of a mean, as it is merged in another order.
+    pd.testing.assert_frame_equal(frame_of(stored), frame_of(table), rtol=1e-12)
     assert stored.schema.metadata[b"metric"] == b"cpuUtilization"
     rows = ask(client, None, "application/json", **query).json()["windows"]
     lines = list(csv.DictReader(io.StringIO(ask(client, None, "text/csv", **query).text)))
     assert len(rows) == len(lines) == len(table)
     for row, line, one in zip(rows, lines, table.to_pylist(), strict=True):
         assert pd.Timestamp(row["time"]) == pd.Timestamp(line["time"]) == one["time"]
-        assert row["mean"] == float(line["mean"]) == one["mean"]
+        assert row["mean"] == pytest.approx(one["mean"], rel=1e-12)
+        assert float(line["mean"]) == pytest.approx(one["mean"], rel=1e-12)
         assert row["user"] == line["user"] == one["user"]
         pairs = [int(number) for pair in line["histogram"].split() for number in pair.split(":")]
         assert row["histogram"] == pairs
