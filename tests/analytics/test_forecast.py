@@ -42,6 +42,8 @@ def test_a_known_daily_pattern_is_found_and_beats_the_day_before() -> None:
     assert np.abs(made.frame["mean"] - came).mean() < 0.8 * np.abs(values[-2 * DAY : -DAY] - came).mean()
     assert made.models["skill"].iloc[0] > 0.15
     assert made.models["error"].iloc[0] < made.models["naive_error"].iloc[0]
+    share = 100 * made.models["skill"].iloc[0]
+    assert f"of the seasonal naive (the same time of the day before): {share:.0f} % less." in str(made)
 
 
 def test_the_weekend_is_known_after_three_weeks() -> None:
