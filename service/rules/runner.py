@@ -48,7 +48,7 @@ class Runner:
         self._shelf = shelf
         self._teller = Teller(shelf, queue)
         self._path = path
-        self._stamp = stamp(path) if path else ()
+        self._stamp = self._seen = stamp(path) if path else ()
         self.book = read_book(path) if path else Book()
         self.engine = Engine()
         self.lock = threading.Lock()
@@ -256,7 +256,9 @@ class Runner:
         is_asked = self._reload.is_set()
         self._reload.clear()
         seen = stamp(self._path) if self._path else ()
-        if self._path and (is_asked or seen != self._stamp):
+        # A file that is being written is half a file: only one that has stood still for a while is read.
+        is_still, self._seen = seen == self._seen, seen
+        if self._path and (is_asked or (seen != self._stamp and is_still)):
             self._stamp = seen
             try:
                 self.book = read_book(self._path)

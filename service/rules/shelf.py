@@ -1,6 +1,7 @@
 """What rules leave in the control database: definitions made through the API, alarms, alerts, silences."""
 
 import json
+import logging
 import secrets
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -35,6 +36,7 @@ _STEPS = [
     ) STRICT;
     """,
 ]
+_log = logging.getLogger("loadlens.service")
 _MOST_RESOLVED = 10_000
 _MOST_SILENCES = 1000
 _MOST_RULES = 1000
@@ -92,7 +94,8 @@ class Shelf:
             try:
                 found[name] = (parse_rule(json.loads(document)), version)
             except InvalidRule as error:
-                raise ValueError(f"rule {name} of the control database: {error}") from error
+                # Of another version of this service; the others are good.
+                _log.error("rule %s of the control database is left out: %s", name, error)
         return found
 
     def change_rule(self, name: str, rule: Rule | None, actor: Actor, check: Callable[[int], None]) -> int:
