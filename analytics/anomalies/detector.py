@@ -14,6 +14,7 @@ learned within a few blocks.
 import math
 from collections import deque
 from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal, NamedTuple
 
 from analytics.anomalies.extremes import Extremes
@@ -25,6 +26,7 @@ __all__ = ["Detector", "Kind", "Verdict"]
 
 Kind = Literal["", "value", "level", "spread", "season"]
 
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _VERSION: Final = 1
 _WATCHED: Final = ("value", "level", "trend", "spread", "seasonal")
 _HUGE: Final = 1e300
@@ -60,9 +62,8 @@ class Verdict(NamedTuple):
 class Detector:
     """Judges a stream point by point. Bounded memory: about 3,000 numbers, whatever the length of the stream.
 
-    Points come in order of time, at any interval; a gap longer than the last window ends what counts as recent. Raises
-    ValueError for a time before the last one. Values that are not finite, or beyond 1e300, count as missing: they get
-    the score 0 and teach nothing.
+    Points come in order of time, at any interval; a gap longer than the last window ends what counts as recent. Values
+    that are not finite, or beyond 1e300, count as missing: they get the score 0 and teach nothing.
     """
 
     def __init__(self, tuning: Tuning | None = None) -> None:
@@ -75,8 +76,14 @@ class Detector:
         """Points of the quiet time (number, surprise) that no later one surpasses, strongest first."""
         self._last_ms: int | None = None
 
-    def update(self, time_ms: int, value: float) -> Verdict:
-        """The verdict on the next point, at `time_ms` (epoch), which is then learned."""
+    def update(self, time: int | datetime, value: float) -> Verdict:
+        """The verdict on the next point, which is then learned.
+
+        `time` is in epoch milliseconds, or has a time zone. Raises ValueError for a time without one, or before the
+        last.
+        """
+        time_ms = time if type(time) is int else _epoch_ms(time)
+        value = float(value)
         if self._last_ms is not None and time_ms < self._last_ms:
             raise ValueError(f"points come in order of time; {time_ms} comes after {self._last_ms}")
         self._end_recent_after_gap(time_ms)
@@ -173,6 +180,14 @@ class Detector:
             records.append((self._count, surprise))
         self._count += 1
         return strongest
+
+
+def _epoch_ms(time: int | datetime) -> int:
+    if not isinstance(time, datetime):
+        return int(time)
+    if time.tzinfo is None:
+        raise ValueError(f"{time} has no time zone; UTC is right")
+    return (time - _EPOCH) // timedelta(milliseconds=1)
 
 
 def _met(extremes: Extremes, value: float, resolution: float) -> float:

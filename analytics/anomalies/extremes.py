@@ -7,8 +7,8 @@ exceeding their level by `excess` together, the chance that the next one lies a 
 
     (1 + gap / excess) ** -m
 
-exactly, the unknown scale integrated out. Where a value lies between two groups of extremes the same is asked of the
-nearer one, so that a value that is new but not high is found too.
+exactly, the unknown scale integrated out. Where a value lies between two groups of extremes the distance to the nearer
+one is the gap, so that a value that is new but not high is found too.
 """
 
 import math

@@ -2,9 +2,11 @@
 
 import json
 import math
+from datetime import UTC, datetime
 from itertools import pairwise
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -151,6 +153,18 @@ def test_after_a_gap_the_past_is_not_what_is_expected() -> None:
     assert math.isnan(later.expected)
     assert not later.anomaly
     assert detector.update(30 * DAY * STEP_MS + STEP_MS, 0.9).expected == 0.9
+
+
+def test_a_moment_with_a_time_zone_is_as_good_as_milliseconds() -> None:
+    detector = Detector()
+    for moment in (
+        datetime(2024, 1, 1, tzinfo=UTC), pd.Timestamp("2024-01-01", tz="Europe/Berlin") + pd.Timedelta("1h"),
+        np.int64(1_704_067_200_000), 1_704_067_200_000,
+    ):  # fmt: skip
+        assert detector.update(moment, np.float32(0.5)).time_ms == 1_704_067_200_000
+    json.dumps(detector.state())
+    with pytest.raises(ValueError, match="no time zone"):
+        detector.update(datetime(2024, 1, 2), 0.5)  # noqa: DTZ001
 
 
 def test_a_time_before_the_last_one_is_refused() -> None:
