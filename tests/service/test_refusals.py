@@ -223,7 +223,7 @@ def test_other_methods_and_paths_are_problems_too(client: httpx.Client) -> None:
         (client.put(METRICS, content=b"{}"), 405),
         (client.delete(f"{METRICS}/cpuLoadAvg/byUser/a"), 405),
         (client.get("/api/v2/metrics"), 404),
-        (client.get("/"), 404),
+        (client.get("/nothing/here"), 404),
     ):
         assert answer.status_code == status
         assert answer.headers["Content-Type"] == "application/problem+json"
