@@ -18,8 +18,6 @@ __all__ = ["FleetTrend", "fleet_trend"]
 _DAY_MS = 86_400_000
 _DAYS = 8
 """From so many days on, the slope is that of daily means, which have no daily season."""
-
-
 _DENSE, _SMALL = 4, 1 << 20
 """Users times buckets are a table while it has at most so many cells a window, or so few altogether."""
 
