@@ -90,9 +90,9 @@ def open_store(
             store.flush()
             yield Opened(store, journal.last, replayed)
         finally:
+            # What the journal has is left to the service, whose rules and streams may still read it.
             store.close()
             journal.close()
-            journal.prune(store.flushed)
 
 
 def _embedded(folder: Path, memory: str) -> PortableStore:

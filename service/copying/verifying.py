@@ -8,7 +8,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from analytics.windows import Histograms, Windows
-from contract.metrics import QUANTITIES, Quantity
+from contract.metrics import QUANTITIES
 from contract.metrics.cpu import Cpu
 from service.copying.counts import DAY_MS, Span, counts, day_name
 from service.copying.transfer import keys_of, unknown
@@ -119,10 +119,6 @@ class _Place:
     target: PortableStore
     question: Question
     what: str
-
-    @property
-    def quantity(self) -> Quantity:
-        return self.question.quantity
 
     def user_of(self, group: str) -> str:
         return group if self.question.user_id is None else self.question.user_id

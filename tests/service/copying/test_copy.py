@@ -266,6 +266,9 @@ def test_reports_that_only_the_journal_has_are_copied(
     journal.close()
     assert copy(folder, tmp_path / "target") == 0
     assert f"{len(rest)} windows were in the source's journal only" in capsys.readouterr().out
+    journal = Journal(folder / "journal", 1 << 30)
+    assert len(list(journal.read(after=300))) == 1, "rules and streams may still read it"
+    journal.close()
     copied = EmbeddedStore(tmp_path / "target", "256MB")
     assert_holds(copied, recording)
     copied.close()
