@@ -49,6 +49,9 @@ def ensure_database(client: Client, kept_ms: int | None) -> None:
         else:
             _ensure_table_space(client)
     except Refused as error:
+        if error.status == 401:
+            asked = "a token (--store-token), or a user and password (--store-user, --store-password), that it knows"
+            raise Unreachable(f"{client.address} asks for {asked}: {error}") from None
         raise Unreachable(
             f"{client.address}: the database {client.address.database} is not there and cannot be made: {error}"
         ) from None

@@ -184,6 +184,20 @@ def test_an_influxdb_that_is_away_is_named_and_the_copy_goes_on_later(
         assert copy(tmp_path / "source", influx.address()) == 0
 
 
+def test_who_is_not_let_in_is_told_what_is_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    need()
+    with RunningInflux(tmp_path / "influx", auth=True) as influx:
+        influx.query("CREATE USER admin WITH PASSWORD 'a long one' WITH ALL PRIVILEGES")
+        recording = Recording()
+        recording.cpu(Machine("one"), START_MS, np.array([0.5]))
+        fill(tmp_path / "source", recording, flushes=1)
+        address = influx.address()
+        assert copy(tmp_path / "source", address) == 1
+        assert "asks for a token (--store-token), or a user and password" in capsys.readouterr().err
+        known = ["--store-user", "admin", "--store-password", "a long one"]
+        assert main(["--from", str(tmp_path / "source"), "--to", address, *known]) == 0
+
+
 def test_a_database_that_is_not_there_is_not_copied_and_not_made(
     influx: RunningInflux, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
