@@ -28,9 +28,9 @@ import pyarrow.parquet as pq
 from analytics.frames import NUMBERS, FrameError, frame_of_values, in_order
 from analytics.gathering import AnyFrame
 from analytics.progress import progress
-from analytics.windowed import Asked, WindowedSource
+from analytics.windowed import Asked, WindowedSource, metrics_of
 from analytics.wire import frame_of
-from contract.metrics import NAMES, TYPES, Quantity, type_name
+from contract.metrics import NAMES, Quantity
 
 __all__ = ["Files"]
 
@@ -91,16 +91,7 @@ class Files(WindowedSource):
 
     def metrics(self) -> pd.DataFrame:
         """The metrics that the files hold (`analytics.sources`)."""
-        held = {NAMES[file.metric].quantity for file in self._files}
-        rows = [
-            {
-                "name": one.name, "title": one.title, "unit": one.quantity.unit, "statistic": one.statistic,
-                "by_core": one.by_core, "type": type_name(kind), "stored": one.quantity.name,
-            }
-            for one in NAMES.values() for kind in TYPES
-            if one.quantity in kind.quantities and one.quantity in held and one.over_cores is None
-        ]  # fmt: skip
-        return pd.DataFrame(rows).set_index("name")
+        return metrics_of({NAMES[file.metric].quantity for file in self._files})
 
     def close(self) -> None:
         """Nothing is open between questions."""
@@ -164,7 +155,7 @@ def _metric_of(schema: pa.Schema) -> str:
 
 
 def _joined(tables: list[pa.Table]) -> pa.Table:
-    """The rows of all tables, which are taken out of the list; names are texts where some files have them so."""
+    """The rows of all tables, which are taken out of the list; null in columns that a table does not have."""
     joined = pa.concat_tables(tables, promote_options="permissive")
     tables.clear()
     return joined

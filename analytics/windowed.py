@@ -1,7 +1,7 @@
 """What sources that read windows themselves have in common: windows are resampled here, and values taken of them."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -13,9 +13,9 @@ from analytics.resampling import resample
 from analytics.sources import Grouping, Moment, check_windows_by, epoch_ms
 from analytics.values import highest, values_of
 from contract.durations import parse_duration
-from contract.metrics import NAMES, Quantity, Statistic
+from contract.metrics import NAMES, TYPES, Quantity, Statistic, type_name
 
-__all__ = ["Asked", "WindowedSource"]
+__all__ = ["Asked", "WindowedSource", "metrics_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +109,20 @@ class WindowedSource(ABC):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def metrics_of(quantities: Iterable[Quantity]) -> pd.DataFrame:
+    """The metrics of windows that can be asked of some quantities, as `Source.metrics` answers them."""
+    held = set(quantities)
+    rows = [
+        {
+            "name": one.name, "title": one.title, "unit": one.quantity.unit, "statistic": one.statistic,
+            "by_core": one.by_core, "type": type_name(kind), "stored": one.quantity.name,
+        }
+        for one in NAMES.values() for kind in TYPES
+        if one.quantity in kind.quantities and one.quantity in held and one.over_cores is None
+    ]  # fmt: skip
+    return pd.DataFrame(rows).set_index("name")
 
 
 def _asked(

@@ -27,9 +27,9 @@ from analytics.influx.schema import (
     measurement_of,
 )
 from analytics.progress import progress
-from analytics.windowed import Asked, WindowedSource
+from analytics.windowed import Asked, WindowedSource, metrics_of
 from analytics.windows import standins
-from contract.metrics import NAMES, TYPES, type_name
+from contract.metrics import QUANTITIES
 from contract.metrics.cpu import Cpu
 
 __all__ = ["Influx"]
@@ -80,15 +80,7 @@ class Influx(WindowedSource):
 
     def metrics(self) -> pd.DataFrame:
         """The metrics that can be asked for (`analytics.sources`)."""
-        rows = [
-            {
-                "name": one.name, "title": one.title, "unit": one.quantity.unit, "statistic": one.statistic,
-                "by_core": one.by_core, "type": type_name(kind), "stored": one.quantity.name,
-            }
-            for one in NAMES.values() for kind in TYPES
-            if one.quantity in kind.quantities and one.over_cores is None
-        ]  # fmt: skip
-        return pd.DataFrame(rows).set_index("name")
+        return metrics_of(QUANTITIES.values())
 
     def close(self) -> None:
         """Connections are let go of when they are not used."""
