@@ -73,7 +73,7 @@ class Client:
         self.address = address
         self.credentials = credentials or Credentials()
         self._pool = urllib3.PoolManager(
-            maxsize=16, retries=False, timeout=urllib3.Timeout(connect=_CONNECT_S, read=timeout_s)
+            maxsize=64, retries=False, timeout=urllib3.Timeout(connect=_CONNECT_S, read=timeout_s)
         )
         self._server: Server | None = None
         self._lock = threading.Lock()

@@ -30,6 +30,10 @@ _KEPT_ROWS = 200_000
 _KEPT_ENTRIES = 4_000_000
 """Most entries of their histograms: some 80 MB."""
 
+_WINDOW_MS = 5000
+_NEAR_ROWS = 1000
+"""Over a gap of so many rows it is quicker to read on than to ask again."""
+
 Ints = npt.NDArray[np.int64]
 Tiers = Mapping[int, Windows]
 
@@ -89,7 +93,8 @@ class Rollups:
         return merge(concatenate(parts), rate_ms=tier)
 
     def _questions(self, tier: int, buckets: Windows, finer_tier: int) -> Iterator[Wanted]:
-        """What to ask for: for each quantity, machines and cores apart, stretches of neighbouring buckets."""
+        """What to ask for: for each quantity, machines and cores apart, stretches of buckets near each other."""
+        near = max(tier, _NEAR_ROWS * (finer_tier or _WINDOW_MS))
         groups: dict[tuple[str, bool], list[int]] = {}
         for number in np.unique(buckets.series).tolist():
             one = self._index.all[number - 1]
@@ -97,7 +102,7 @@ class Rollups:
         for (quantity, is_core), numbers in groups.items():
             rows = np.isin(buckets.series, numbers)
             times = np.unique(buckets.time[rows])
-            ends = np.flatnonzero(np.diff(times, append=times[-1] + 2 * tier) > tier)
+            ends = np.flatnonzero(np.diff(times, append=times[-1] + 2 * near) > near)
             begin = 0
             for end in ends.tolist():
                 start_ms, last_ms = int(times[begin]), int(times[end])
