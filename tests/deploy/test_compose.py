@@ -4,7 +4,7 @@ import os
 import re
 import shutil
 import subprocess
-import sys
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +19,9 @@ ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
 COMPOSE: dict[str, Any] = yaml.safe_load((DEPLOY / "compose.yml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+COMPOSE_PROGRAM = Path(str(resources.files("compose"))) / "docker-compose"
+"""Docker Compose itself; the script of this name in the environment does not hand on its exit code."""
 OURS = {"service": ServiceSettings, "agent": AgentSettings}
-
-
-def compose_command() -> str:
-    """Docker Compose, the program: a package that only the tests need brings it."""
-    beside = Path(sys.executable).with_name("docker-compose")
-    found = str(beside) if beside.exists() else shutil.which("docker-compose")
-    assert found, "Docker Compose 2 is not installed; `make setup` brings it"
-    return found
 
 
 @pytest.fixture
@@ -52,7 +46,7 @@ def config(deploy: Path) -> subprocess.CompletedProcess[str]:
     """`docker compose config`, which reads the file as `up` does."""
     environ = {name: value for name, value in os.environ.items() if not name.startswith("LOADLENS_")}
     return subprocess.run(
-        [compose_command(), "--file", str(deploy / "compose.yml"), "config"],
+        [str(COMPOSE_PROGRAM), "--file", str(deploy / "compose.yml"), "config"],
         capture_output=True, text=True, check=False, timeout=60, env=environ,
     )  # fmt: skip
 
