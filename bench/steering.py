@@ -80,7 +80,7 @@ class Fleet:
         async with self._turns:
             reader, writer = await asyncio.open_connection("127.0.0.1", self._server.port)
             writer.write(
-                f"POST /api/v1/agents/agent-{place}/state HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+                f"POST /api/v1/agents/agent-{place}/state HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
                 f"Content-Length: {len(body)}\r\n\r\n{body}".encode()
             )
             answer = await reader.read()
@@ -92,7 +92,7 @@ class Fleet:
         async with self._turns:
             reader, writer = await asyncio.open_connection("127.0.0.1", self._server.port, limit=4096)
             writer.write(
-                f"GET /api/v1/agents/agent-{place}/commands HTTP/1.1\r\nHost: x\r\n"
+                f"GET /api/v1/agents/agent-{place}/commands HTTP/1.1\r\nHost: localhost\r\n"
                 "Accept: text/event-stream\r\n\r\n".encode()
             )
             status = await reader.readline()

@@ -21,6 +21,7 @@ from service.ingest import Ingest
 from service.journal import Journal
 from service.notifications.queue import Queue
 from service.notifications.sender import Sender
+from service.origins import RefuseForeignPages, RequireOwnHost
 from service.problems import serialize, unavailable, unexpected
 from service.reporting.reporter import Reporter
 from service.resources.agent_commands import OneAgentsCommands, OneCommand
@@ -155,9 +156,8 @@ def create_app(settings: ServiceSettings) -> Application:
     Raises StoreError where the store cannot be used.
     """
     service = Service(settings)
-    middleware: list[Any] = [_Lifespan(service)]
-    if settings.token:
-        middleware.append(RequireToken(settings.token, settings.operator_token))
+    access = RequireToken(settings.token, settings.operator_token) if settings.token else RequireOwnHost(settings.host)
+    middleware: list[Any] = [_Lifespan(service), access, RefuseForeignPages()]
     router = CompiledRouter()
     app = Application(middleware=middleware, router=router)
     app.service = service

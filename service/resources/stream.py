@@ -4,13 +4,13 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator
 from typing import Any
-from urllib.parse import urlsplit
 
 import falcon
 from falcon.asgi import Request, Response, WebSocket
 from falcon.errors import WebSocketDisconnected
 
 from contract.problems import Problem
+from service.origins import is_foreign
 from service.problems import ProblemError
 from service.stream.channel import Form
 from service.stream.consumer import Consumer
@@ -69,7 +69,8 @@ class Stream:
         """Each message has one or more events, a JSON object on a line each."""
         await ws.accept()
         try:
-            if _is_foreign(req):
+            # Unlike other requests, WebSockets may cross sites.
+            if is_foreign(req):
                 await ws.close(_FOREIGN, "a page of another site must not follow the stream")
                 return
             selection, after = _asked(req)
@@ -105,9 +106,3 @@ def _asked(req: Request) -> tuple[Selection, int | None]:
     if problems:
         raise ProblemError(falcon.HTTP_422, "The stream cannot be followed like this.", problems)
     return selection, after
-
-
-def _is_foreign(req: Request) -> bool:
-    """Whether a browser asks for a page of another site: unlike other requests, WebSockets may cross sites."""
-    origin = req.get_header("Origin")
-    return origin is not None and urlsplit(origin).netloc.lower() != req.netloc.lower()

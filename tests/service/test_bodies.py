@@ -139,7 +139,7 @@ def test_a_client_that_hangs_up_in_the_middle_of_a_body_leaves_no_trace(
     body = as_json(original(user))
     for sent in (b"", body[:100], body[:-1]):
         with socket.create_connection(("127.0.0.1", service.port)) as connection:
-            head = f"POST {METRICS} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+            head = f"POST {METRICS} HTTP/1.1\r\nHost: [::]\r\nContent-Length: {len(body)}\r\n\r\n"
             connection.sendall(head.encode() + sent)
     assert client.get("/healthz").status_code == 200
     assert history(client, user).status_code == 404
@@ -149,7 +149,7 @@ def test_requests_may_be_sent_one_behind_the_other_without_waiting(service: Runn
     requests = []
     for number in range(20):
         body = as_json(small(user, END_MS + number))
-        requests.append(f"POST {METRICS} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
+        requests.append(f"POST {METRICS} HTTP/1.1\r\nHost: [::]\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
     with socket.create_connection(("127.0.0.1", service.port), timeout=30) as connection:
         connection.sendall(b"".join(requests))
         answers = b""

@@ -1,0 +1,81 @@
+"""Pages in a browser: those of other sites may not change anything here, nor pretend to be ours (DNS rebinding)."""
+
+import functools
+import ipaddress
+
+import falcon
+from falcon.asgi import Request, Response, WebSocket
+
+from service.problems import ProblemError
+
+__all__ = ["RefuseForeignPages", "RequireOwnHost", "is_foreign"]
+
+_SAFE = frozenset(("GET", "HEAD", "OPTIONS"))
+_OWN_SITES = ("same-origin", "none")
+_HOSTS_KNOWN = 256
+
+
+class RequireOwnHost:
+    """Answers only who asks for an address, for `localhost` or for the name that the service listens on.
+
+    A page can have its own name lead to this machine, and then is of the same origin for the browser; what it asks
+    still names the page's host. Needed where no token is asked for, which such a page could not know.
+    """
+
+    def __init__(self, own: str) -> None:
+        """`own` is the host that the service listens on."""
+        self._is_own = functools.lru_cache(_HOSTS_KNOWN)(functools.partial(_is_own, own.lower()))
+
+    async def process_request(self, req: Request, resp: Response) -> None:
+        """421 for a request to another host."""
+        self._check(req)
+
+    async def process_request_ws(self, req: Request, ws: WebSocket) -> None:
+        """403 for a WebSocket to another host."""
+        self._check(req)
+
+    def _check(self, req: Request) -> None:
+        host = req.get_header("Host")
+        if host and not self._is_own(host):
+            raise ProblemError(
+                falcon.HTTP_421,
+                "Without a token this service answers only for localhost and for addresses such as 127.0.0.1 in the"
+                " header Host. Ask it by one of these, or set a token (--token) to use other names.",
+            )
+
+
+class RefuseForeignPages:
+    """Refuses what would change something and comes from a page of another site; programs are not concerned."""
+
+    async def process_request(self, req: Request, resp: Response) -> None:
+        """403 for such a request."""
+        if req.method not in _SAFE and is_foreign(req):
+            raise ProblemError(
+                falcon.HTTP_403,
+                "A page of another site must not change anything here; requests of programs carry neither Origin nor"
+                " Sec-Fetch-Site.",
+            )
+
+
+def is_foreign(req: Request) -> bool:
+    """Whether a browser asks for a page of another origin.
+
+    Sec-Fetch-Site says so where the browser sends it (W3C Fetch Metadata); otherwise Origin is compared with Host.
+    """
+    site = req.get_header("Sec-Fetch-Site")
+    if site is not None:
+        return site not in _OWN_SITES
+    origin = req.get_header("Origin")
+    return origin is not None and origin.partition("://")[2].lower() != req.netloc.lower()
+
+
+def _is_own(own: str, host: str) -> bool:
+    name = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
+    name = name.lower().removesuffix(".")
+    if name in ("localhost", own) or name.endswith(".localhost"):
+        return True
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
