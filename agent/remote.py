@@ -20,7 +20,8 @@ from agent.remote_file import MOST_COMMANDS, RemoteFile
 from agent.sampler import Plan
 from contract import __version__
 from contract.agent_settings import DesiredSettings, InvalidSettings, SettingsInForce, overlaid, parse_settings
-from contract.problems import Problem
+from contract.decoding import decode_json
+from contract.problems import Problem, problem_of
 from contract.steering import COMMANDS, MAX_DOCUMENT, AgentState, Command, Instructions, Outcome, Refusal
 
 __all__ = ["Remote"]
@@ -99,7 +100,7 @@ class Remote:
     def tell(self, instructions: msgspec.Raw | bytes) -> None:
         """Take what the service asks; of settings the newest count. Called from any thread."""
         try:
-            told = msgspec.json.decode(instructions, type=Instructions)
+            told = decode_json(instructions, Instructions)
         except msgspec.DecodeError as error:
             _log.warning("what the service asks cannot be understood: %s", error)
             return
@@ -157,11 +158,14 @@ class Remote:
     def _apply(self, told: Instructions) -> None:
         self._owes_state = True
         try:
-            desired = parse_settings(msgspec.json.decode(told.settings))
+            desired = parse_settings(decode_json(told.settings))
             in_force = overlaid(self._own, desired)
             plan = tried(in_force, self.in_force, told.version)
         except InvalidSettings as error:
             self._refuse(told.version, error)
+            return
+        except msgspec.DecodeError as error:
+            self._refuse(told.version, InvalidSettings([problem_of(error)]))
             return
         self._file.keep(told.version, desired)
         order = self._orders.put(plan)

@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Struct
 
 from contract.agent_settings import DesiredSettings, InvalidSettings, parse_settings
+from contract.decoding import decode_json
 
 __all__ = ["RemoteFile"]
 
@@ -44,8 +45,8 @@ class RemoteFile:
     def settings(self) -> DesiredSettings:
         """The settings; none where they cannot be read."""
         try:
-            return parse_settings(msgspec.json.decode(self._content.settings))
-        except InvalidSettings as error:
+            return parse_settings(decode_json(self._content.settings))
+        except (InvalidSettings, msgspec.DecodeError) as error:
             _log.warning("%s is passed over: %s", self._path, error)
             return DesiredSettings()
 
@@ -65,7 +66,7 @@ class RemoteFile:
     def _read(self, url: str) -> None:
         try:
             with self._path.open("rb") as file:
-                content = msgspec.json.decode(file.read(_MOST_BYTES), type=_Content)
+                content = decode_json(file.read(_MOST_BYTES), _Content)
         except FileNotFoundError:
             return
         except (OSError, msgspec.DecodeError) as error:

@@ -13,6 +13,7 @@ from agent.backoff import Backoff
 from agent.connection import Answer, Connection, Unreachable
 from agent.refused import RefusedFile
 from agent.spool import Entry, Spool
+from contract.decoding import decode_json
 
 __all__ = ["Sender"]
 
@@ -166,7 +167,7 @@ def _nobody(instructions: msgspec.Raw) -> None:
 def _receipt(answer: Answer) -> _Receipt:
     """What the service says of reports; nothing where it is no receipt."""
     try:
-        return msgspec.json.decode(answer.body, type=_Receipt)
+        return decode_json(answer.body, _Receipt)
     except msgspec.DecodeError:
         return _Receipt()
 
@@ -174,7 +175,7 @@ def _receipt(answer: Answer) -> _Receipt:
 def _problems(answer: Answer) -> Any:
     """What a problem document (RFC 9457) says is wrong, or whatever else was answered."""
     try:
-        document = msgspec.json.decode(answer.body, type=dict[str, Any])
+        document = decode_json(answer.body, dict[str, Any])
     except msgspec.DecodeError:
         return answer.body[:1000].decode(errors="replace") or f"answered {answer.status}"
     return document.get("errors") or document.get("detail") or document.get("title") or document

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from contract.decoding import undecodable
 from contract.metrics import AnyMetric, Metric
 
 __all__ = ["OS_TYPES", "AgentStatus", "Report", "UserId", "decode_report", "encode"]
@@ -73,10 +74,13 @@ def decode_report(body: bytes | memoryview | msgspec.Raw) -> Report:
     """The report of a JSON body.
 
     Raises msgspec.ValidationError where a member is wrong (the message ends in its path) and
-    msgspec.DecodeError where the body is not JSON. Agreement between members is checked by
+    msgspec.DecodeError where the body is not JSON in UTF-8. Agreement between members is checked by
     `contract.validation`.
     """
-    return _decoder.decode(body)
+    try:
+        return _decoder.decode(body)
+    except (UnicodeDecodeError, RecursionError) as error:
+        raise undecodable(error) from None
 
 
 def encode(report: Report) -> bytes:

@@ -54,8 +54,6 @@ def parse(body: bytes | memoryview | msgspec.Raw, now_ms: int, oldest_ms: int = 
         raise InvalidReport([_explained(problem_of(error))]) from None
     except msgspec.DecodeError as error:
         raise MalformedReport([problem_of(error)]) from None
-    except RecursionError:
-        raise MalformedReport([Problem("", "The JSON is nested too deeply; a report needs a few levels")]) from None
     problems = check(report, now_ms)
     if report.end_timestamp < oldest_ms:
         problems.append(Problem("/end_timestamp", f"{report.end_timestamp} is older than windows are kept here"))

@@ -8,6 +8,7 @@ import msgspec
 import zstandard
 from falcon.asgi import Request
 
+from contract.decoding import decode_json
 from service.problems import ProblemError
 
 __all__ = ["MAX_BODY", "read_body", "read_json"]
@@ -42,8 +43,8 @@ async def read_json(req: Request, *types: str) -> Any:
     if given not in types:
         raise ProblemError(falcon.HTTP_415, f"Content-Type {given!r} is not right here; {' or '.join(types)} is.")
     try:
-        return msgspec.json.decode(await read_body(req))
-    except (msgspec.DecodeError, RecursionError) as error:
+        return decode_json(await read_body(req))
+    except msgspec.DecodeError as error:
         raise ProblemError(falcon.HTTP_400, f"The body is not JSON: {error}") from None
 
 

@@ -8,6 +8,7 @@ import falcon
 import msgspec
 from falcon.asgi import Request
 
+from contract.decoding import decode_json
 from contract.durations import parse_duration
 from contract.problems import Problem
 from service.bodies import read_body
@@ -30,8 +31,8 @@ class Parameters:
         body = await read_body(req) if req.content_length or req.get_header("Transfer-Encoding") else b""
         if body.strip():
             try:
-                return cls(msgspec.json.decode(body, type=dict[str, Any]), "/")
-            except (msgspec.DecodeError, RecursionError) as error:
+                return cls(decode_json(body, dict[str, Any]), "/")
+            except msgspec.DecodeError as error:
                 raise ProblemError(
                     falcon.HTTP_400,
                     f'The body is not a JSON object such as {{"start": "2018-07-12T12:15:00Z"}}: {error}',

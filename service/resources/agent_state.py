@@ -4,6 +4,7 @@ import falcon
 import msgspec
 from falcon.asgi import Request, Response
 
+from contract.decoding import decode_json
 from contract.problems import problem_of
 from contract.steering import MAX_DOCUMENT, AgentState
 from service.agents.steering import Steering
@@ -15,7 +16,6 @@ from service.resources.agents import user_id_of
 __all__ = ["OneAgentsState"]
 
 _MOST_BYTES = 2 * MAX_DOCUMENT
-_STATE = msgspec.json.Decoder(AgentState)
 
 
 class OneAgentsState:
@@ -30,10 +30,10 @@ class OneAgentsState:
         if len(body) > _MOST_BYTES:
             raise ProblemError(falcon.HTTP_413, f"A state has at most {_MOST_BYTES} bytes.")
         try:
-            state = _STATE.decode(body)
+            state = decode_json(body, AgentState)
         except msgspec.ValidationError as error:
             raise ProblemError(falcon.HTTP_422, "The state is wrong.", [problem_of(error)]) from None
-        except (msgspec.DecodeError, RecursionError) as error:
+        except msgspec.DecodeError as error:
             raise ProblemError(falcon.HTTP_400, f"The body is not JSON: {error}") from None
         try:
             instructions = await self._steering.exchange(user_id_of(user_id), state)

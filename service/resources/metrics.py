@@ -8,6 +8,7 @@ import falcon
 import msgspec
 from falcon.asgi import Request, Response
 
+from contract.decoding import decode_json
 from contract.metrics import NAMES, STATISTICS, TYPES, type_name
 from contract.problems import Problem
 from contract.report import Report
@@ -23,7 +24,6 @@ __all__ = ["Metrics"]
 
 _LINES = ("application/x-ndjson", "application/ndjson", "application/jsonl", "application/jsonlines")
 _ACCEPTED = msgspec.json.encode(Receipt(1, 0)._asdict())
-_ARRAY = msgspec.json.Decoder(list[msgspec.Raw])
 _CATALOGUE = msgspec.json.encode(
     {
         "metrics": [
@@ -151,8 +151,8 @@ def _lines(body: bytes) -> list[bytes]:
 
 def _elements(body: bytes) -> list[bytes]:
     try:
-        return [bytes(raw) for raw in _ARRAY.decode(body)]
-    except (msgspec.DecodeError, RecursionError) as error:
+        return [bytes(raw) for raw in decode_json(body, list[msgspec.Raw])]
+    except msgspec.DecodeError as error:
         raise ProblemError(falcon.HTTP_400, f"The body is not a JSON array: {error}") from None
 
 

@@ -135,7 +135,16 @@ def test_what_is_refused_is_refused_whole_and_once(
 
 
 @pytest.mark.parametrize(
-    "garbage", [b"", b"[]", b'{"version":1}', b'{"commands":[{"id":"../x","command":"a"}]}', b"\xff"]
+    "garbage",
+    [
+        b"",
+        b"[]",
+        b'{"version":1}',
+        b'{"commands":[{"id":"../x","command":"a"}]}',
+        b"\xff",
+        b'{"version":"\xff"}',
+        b'{"x":' + b"[" * 20_000 + b"]" * 20_000 + b"}",
+    ],
 )
 def test_what_makes_no_sense_is_passed_over(controlled: Controlled, service: Service, garbage: bytes) -> None:
     wait_until(lambda: service.states, "the first state")
@@ -143,6 +152,16 @@ def test_what_makes_no_sense_is_passed_over(controlled: Controlled, service: Ser
     controlled.remote.tell(b'{"version":"v","settings":{"samples":7}}')
     service.asked = {"version": "v", "settings": {"samples": 7}}
     wait_until(lambda: service.states[-1].settings_version == "v", "what makes sense")
+
+
+def test_settings_that_are_no_utf8_are_refused(controlled: Controlled, service: Service) -> None:
+    wait_until(lambda: service.states, "the first state")
+    controlled.remote.tell(b'{"version":"bad","settings":{"log_level":"\xff"}}')
+    wait_until(lambda: [state for state in service.states if state.refused], "the refusal")
+    [state] = [state for state in service.states if state.refused]
+    assert state.refused
+    assert (state.refused.version, "UTF-8" in state.refused.problems[0].detail) == ("bad", True)
+    assert state.settings == OWN
 
 
 @pytest.mark.parametrize("command", ["shell", "rm -rf /", "REPORT_NOW", ""])

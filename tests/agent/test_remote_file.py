@@ -40,7 +40,17 @@ def test_only_the_last_commands_are_remembered(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"{", b"[]", b'{"url":1}', os.urandom(1000), b'{"url":"' + URL.encode() + b'","settings":{"interval":-1}}'],
+    [
+        b"",
+        b"{",
+        b"[]",
+        b'{"url":1}',
+        os.urandom(1000),
+        b'{"url":"\xff"}',
+        b'{"url":"' + URL.encode() + b'","settings":{"interval":-1}}',
+        b'{"url":"' + URL.encode() + b'","settings":{"interval":"\xff"}}',
+        b'{"url":"' + URL.encode() + b'","settings":' + b"[" * 20_000 + b"]" * 20_000 + b"}",
+    ],
 )
 def test_a_file_that_makes_no_sense_is_passed_over(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "remote.json").write_bytes(content)

@@ -159,6 +159,22 @@ def test_a_single_bad_report_is_put_aside_with_the_services_reasons(
     assert "is above 1" in caplog.text
 
 
+@pytest.mark.parametrize(
+    "body", ['{"detail":"zu groß"}'.encode("latin-1"), b'{"rejected":' + b"[" * 20_000 + b"]" * 20_000 + b"}"]
+)
+@pytest.mark.parametrize("status", [413, 202])
+def test_an_answer_that_cannot_be_decoded_is_no_reason_to_end(tmp_path: Path, status: int, body: bytes) -> None:
+    service = FakeService()
+    service.answers = [Answering(status, body)]
+    with delivering(tmp_path, service, 1) as delivery:
+        delivery.wait_until_empty()
+        delivery.put(report(1))
+        delivery.sender.wake()
+        delivery.wait_until_empty()
+    assert numbers(service) == [1]
+    assert delivery.sender.refused == (status == 413)
+
+
 class SinglesOnly(FakeService):
     """A service, as the original, that knows no arrays."""
 

@@ -1,5 +1,6 @@
 """What is refused: each with the wrong member and what would be right, and nothing of it stored."""
 
+import json
 import time
 from collections.abc import Callable
 from typing import Any
@@ -170,6 +171,32 @@ def test_user_ids_have_up_to_128_characters_of_any_script(client: httpx.Client) 
 
 
 # Batches
+
+
+def test_bytes_that_are_no_utf8_are_refused_wherever_json_is_taken(client: httpx.Client, user: str) -> None:
+    body = as_json(small(user, END_MS)).replace(user.encode(), b"\xff")
+    state = json.dumps({"os_version": "\xff", "os_type": "Linux"}, ensure_ascii=False).encode("latin-1")
+    answers = [
+        client.post(METRICS, content=body),
+        client.post(f"/api/v1/agents/{user}/state", content=state),
+        client.post("/api/v1/silences", content=state, headers={"Content-Type": "application/json"}),
+        client.put("/api/v1/rules/x", content=state, headers={"Content-Type": "application/json", "If-Match": "*"}),
+        client.request("GET", "/api/v1/metrics/cpuLoadAvg/fleet", content=b'{"start": "\xff"}'),
+    ]
+    for answer in answers:
+        assert (answer.status_code, "UTF-8" in answer.json()["detail"]) == (400, True), answer.text
+
+
+@pytest.mark.parametrize(("lead", "between", "end"), [(b"[", b",", b"]"), (b"", b"\n", b"")])
+def test_a_report_that_is_no_utf8_takes_none_of_its_batch_with_it(
+    client: httpx.Client, user: str, lead: bytes, between: bytes, end: bytes
+) -> None:
+    bodies = [as_json(small(user, END_MS + number)) for number in range(3)]
+    bodies[1] = bodies[1].replace(user.encode(), b"\xff")
+    answer = client.post(METRICS, content=lead + between.join(bodies) + end)
+    assert answer.status_code == 202
+    assert answer.json()["accepted"] == 2
+    assert [rejected["index"] for rejected in answer.json()["rejected"]] == [1]
 
 
 def test_a_batch_keeps_the_good_reports_and_names_the_bad_ones_by_index(client: httpx.Client, user: str) -> None:

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Meta
 
+from contract.decoding import decode_json
 from contract.settings import Settings
 
 __all__ = ["AskError", "AskSettings", "ask", "failed"]
@@ -43,7 +44,7 @@ def ask(settings: AskSettings, method: str, path: str, document: Any = None) -> 
     if answer.status_code == 204:
         return None
     try:
-        content = msgspec.json.decode(answer.content)
+        content = decode_json(answer.content)
     except msgspec.DecodeError:
         raise AskError(f"{settings.url} answered {answer.status_code} without JSON: is it Loadlens?") from None
     if answer.status_code // 100 != 2:

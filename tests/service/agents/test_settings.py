@@ -73,6 +73,7 @@ def test_of_two_who_change_the_same_at_once_one_is_told(client: httpx.Client, us
         (b"[]", "application/json", 422, "object"),
         (b"{", "application/json", 400, "JSON"),
         (b"[" * 100_000, "application/json", 400, "JSON"),
+        (b'{"log_level": "\xff"}', "application/json", 400, "UTF-8"),
         (b"{}", "text/plain", 415, "application/json"),
         (b"{}", "application/x-www-form-urlencoded", 415, "application/json"),
     ],
