@@ -26,8 +26,9 @@ setup: $(STAMP) ## Make .venv with everything in it (the other targets do it by 
 $(STAMP): pyproject.toml requirements.lock
 	@test -n "$(PYTHON)" || { \
 		echo "error: Python 3.11 or newer with venv is needed (on Debian: apt-get install python3 python3-venv)" >&2; exit 1; }
-	"$(PYTHON)" -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable '.[$(EXTRAS)]'
+	@echo "Setting up $(VENV); the first time this takes a minute or two ..."
+	@"$(PYTHON)" -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable '.[$(EXTRAS)]'
 	@touch $(STAMP)
 
 .PHONY: run
