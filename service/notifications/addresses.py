@@ -6,6 +6,8 @@ import socket
 __all__ = ["ForbiddenAddress", "check_host"]
 
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
+_NOT_PUBLIC = [ipaddress.IPv6Network(text) for text in ("64:ff9b:1::/48", "::/96", "::ffff:0:0:0/96", "fec0::/10")]
+"""Local NAT64, IPv4 in IPv6 as it was once written, site-local: ipaddress takes some of these for global."""
 
 
 class ForbiddenAddress(Exception):
@@ -32,6 +34,8 @@ def check_host(host: str, port: int, *, private: bool) -> str:
 def _is_public(text: str) -> bool:
     address = ipaddress.ip_address(text.partition("%")[0])
     if isinstance(address, ipaddress.IPv6Address):
+        if any(address in network for network in _NOT_PUBLIC):
+            return False
         if address in _NAT64:
             address = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
         else:

@@ -127,17 +127,23 @@ class Queue:
             self._trim(db, "dead")
 
     def due(self, now_ms: int, busy: set[str]) -> list[Message]:
-        """The oldest message that is due of each target that is not busy; it gathers no more."""
+        """The oldest waiting message of each target that is not busy, where that one is due; it gathers no more.
+
+        Younger ones of the target wait for it, so that none overtakes another; one that is to be delivered again has
+        its old place.
+        """
+        # As it is now: a target that is done a moment later has done what is read here.
+        busy = set(busy)
         with self._control.transaction() as db:
             db.execute(
                 "UPDATE notify_message SET state = 'waiting' WHERE state = 'gathering' AND due_ms <= ?", (now_ms,)
             )
             rows = db.execute(
-                f"SELECT {_COLUMNS}, min(due_ms) FROM notify_message"
-                " WHERE state = 'waiting' AND due_ms <= ? GROUP BY target",
+                f"SELECT {_COLUMNS} FROM notify_message WHERE due_ms <= ? AND rowid IN"
+                " (SELECT min(rowid) FROM notify_message WHERE state = 'waiting' GROUP BY target)",
                 (now_ms,),
             ).fetchall()
-        return [message for row in rows if (message := Message(*row[:-1])).target not in busy]
+        return [message for row in rows if (message := Message(*row)).target not in busy]
 
     def has_due(self, now_ms: int) -> bool:
         """Whether something is due."""

@@ -4,10 +4,9 @@ import logging
 import random
 import threading
 import time
+import traceback
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
-
-import httpx
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 from service.notifications.channels import tell
 from service.notifications.queue import Message, Queue
@@ -22,6 +21,10 @@ _FIRST_MS, _LONGEST_MS = 1000, 3_600_000
 _MOST_ATTEMPTS = 34
 """With pauses that double up to an hour: about a day."""
 _WORKERS = 4
+_PAUSE_S = 5.0
+"""After the queue could not be read or written."""
+_GRACE_S = 5.0
+"""For what is under way at the end."""
 
 
 class Sender:
@@ -38,8 +41,7 @@ class Sender:
         for name in ("httpx", "httpcore"):
             # They log whole addresses, and these are secrets.
             logging.getLogger(name).setLevel(logging.WARNING)
-        # A connection is never used again: it was made for one host, whatever address others share with it.
-        self._client = httpx.Client(trust_env=False, limits=httpx.Limits(max_keepalive_connections=0))
+        self._under_way: dict[str, Future[None]] = {}
         self.delivered = 0
         self.failures = 0
         self.given_up = 0
@@ -49,12 +51,12 @@ class Sender:
         self._thread.start()
 
     def stop(self) -> None:
-        """End; what is under way is waited for."""
+        """End; what is under way is waited for a few seconds, and sent again by the next start if it takes longer."""
         self._stopping.set()
         if self._thread.is_alive():
             self._thread.join()
-        self._pool.shutdown()
-        self._client.close()
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        wait(self._under_way.values(), _GRACE_S)
 
     def _run(self) -> None:
         while not self._stopping.wait(_LOOK_EVERY_S):
@@ -64,33 +66,45 @@ class Sender:
                     continue
                 for message in self._queue.due(now_ms, self._busy):
                     self._busy.add(message.target)
-                    self._pool.submit(self._deliver, message)
+                    self._under_way[message.target] = self._pool.submit(self._deliver, message)
             except Exception:  # noqa: BLE001 - it must go on
                 _log.exception("notifications cannot be read; trying again")
-                self._stopping.wait(5.0)
+                self._stopping.wait(_PAUSE_S)
 
     def _deliver(self, message: Message) -> None:
         try:
             self._try(message)
         except Exception:  # noqa: BLE001 - it must go on
-            _log.exception("notification %s failed; trying again", message.id)
+            # What became of it cannot be noted: it comes again, and not at once. At the end the queue may be closed.
+            if not self._stopping.is_set():
+                _log.exception("what became of notification %s cannot be noted; trying again", message.id)
+            self._stopping.wait(_PAUSE_S)
         finally:
             self._busy.discard(message.target)
 
     def _try(self, message: Message) -> None:
-        target = self._targets().get(message.target)
         try:
-            if target is None:
-                raise Refused(f"target {message.target} is not known any more", for_good=True)
-            if target.is_webhook:
-                post(self._client, target, message.id, message.body(), private=self._private)
-            else:
-                tell(target, *message.text(), private=self._private)
+            self._hand_over(message)
         except Refused as error:
             self._fail(message, error)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is tried again as late as all else
+            if message.attempts == 0:
+                # Without its text, which may hold the address.
+                places = "".join(traceback.format_tb(error.__traceback__))
+                _log.error("notification %s raised %s\n%s", message.id, type(error).__name__, places)
+            self._fail(message, Refused(f"{type(error).__name__} in this service; its log says where"))
         else:
             self.delivered += 1
             self._queue.finish(message, "delivered")
+
+    def _hand_over(self, message: Message) -> None:
+        target = self._targets().get(message.target)
+        if target is None:
+            raise Refused(f"target {message.target} is not known any more", for_good=True)
+        if target.is_webhook:
+            post(target, message.id, message.body(), private=self._private)
+        else:
+            tell(target, *message.text(), private=self._private)
 
     def _fail(self, message: Message, error: Refused) -> None:
         self.failures += 1

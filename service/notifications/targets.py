@@ -1,13 +1,13 @@
 """Where notifications go: webhooks, and everything that apprise knows. Addresses and keys are secrets."""
 
 import base64
-import binascii
 import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
+import httpx
 import msgspec
 from msgspec import Meta, Struct
 
@@ -77,8 +77,7 @@ def parse_target(name: str, document: Any, folder: Path) -> Target:
 
 def _webhook(name: str, written: _Written, folder: Path) -> Target:
     url = _looked_up("/webhook", written.webhook or "", folder)
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username is not None:
+    if not _is_address(url):
         raise InvalidTarget(Problem("/webhook", "is no address such as https://example.org/hook, without a password"))
     if written.secret is None:
         raise InvalidTarget(Problem("/secret", "is missing; the receiver checks with it who has sent: env:NAME"))
@@ -91,11 +90,21 @@ def _webhook(name: str, written: _Written, folder: Path) -> Target:
     )
 
 
+def _is_address(text: str) -> bool:
+    """Whether this can be called: what is seen here need not fail with each notification."""
+    try:
+        url = httpx.URL(text)
+        port = urlsplit(text).port
+    except (httpx.InvalidURL, ValueError):
+        return False
+    return url.scheme in ("http", "https") and bool(url.host) and "@" not in urlsplit(text).netloc and port != 0
+
+
 def _key(text: str) -> bytes:
     """The key of a Standard Webhooks secret, `whsec_` and 24 to 64 bytes in base64."""
     try:
         key = base64.b64decode(text.removeprefix("whsec_"), validate=True)
-    except binascii.Error:
+    except ValueError:
         key = b""
     if not 24 <= len(key) <= 64:
         raise InvalidTarget(Problem("/secret", "is not whsec_ and 24 to 64 random bytes in base64"))
@@ -122,5 +131,5 @@ def _content(path: Path) -> str | None:
     try:
         with path.open("rb") as file:
             return file.read(_LONGEST_SECRET).decode().strip()
-    except (OSError, UnicodeDecodeError):
+    except (OSError, ValueError):
         return None

@@ -1,7 +1,9 @@
 """Webhooks as https://www.standardwebhooks.com describes them: an id, a time, a signature."""
 
+import asyncio
+import functools
+import ssl
 from datetime import UTC, datetime
-from urllib.parse import urlsplit
 
 import httpx
 from standardwebhooks.webhooks import Webhook
@@ -26,37 +28,58 @@ class Refused(Exception):
         """The receiver asks for so much time."""
 
 
-def post(client: httpx.Client, target: Target, message_id: str, body: str, *, private: bool) -> None:
+def post(target: Target, message_id: str, body: str, *, private: bool) -> None:
     """Send a message; raises Refused.
 
-    The host's address is looked up here, checked and connected to; redirects are not followed.
+    The host's address is looked up here, checked and connected to; redirects are not followed. The target's timeout is
+    that of the whole attempt, whatever the receiver does meanwhile.
     """
-    parts = urlsplit(target.url)
-    host = parts.hostname or ""
-    port = parts.port or (443 if parts.scheme == "https" else 80)
+    url = httpx.URL(target.url)
+    host = url.raw_host.decode()
+    port = url.port or (443 if url.scheme == "https" else 80)
     try:
         address = check_host(host, port, private=private)
     except ForbiddenAddress as error:
         raise Refused(str(error)) from None
     sent_at = datetime.now(UTC)
     headers = {
-        "Host": parts.netloc,
+        "Host": url.netloc.decode(),
         "Content-Type": "application/json",
         "User-Agent": "loadlens-service",
         "webhook-id": message_id,
         "webhook-timestamp": str(int(sent_at.timestamp())),
         "webhook-signature": Webhook(target.key).sign(message_id, sent_at, body),
     }
-    pinned = httpx.URL(target.url).copy_with(host=address)
+    request = httpx.Request(
+        "POST", url.copy_with(host=address), content=body, headers=headers, extensions={"sni_hostname": host}
+    )
     try:
-        with client.stream(
-            "POST", pinned, content=body, headers=headers, timeout=target.timeout_s, extensions={"sni_hostname": host}
-        ) as response:
-            _check(response)
-    except httpx.TimeoutException:
+        asyncio.run(_send(request, target.timeout_s))
+    except (TimeoutError, httpx.TimeoutException):
         raise Refused(f"{host} did not answer within {target.timeout_s:g} s") from None
     except httpx.HTTPError as error:
         raise Refused(f"{host} cannot be reached: {type(error).__name__}") from None
+
+
+async def _send(request: httpx.Request, timeout_s: float) -> None:
+    """Send a request over a connection of its own.
+
+    None is used twice: it was made for one host, whatever address others share with it. httpx limits single waits only.
+    """
+    async with (
+        asyncio.timeout(timeout_s),
+        httpx.AsyncClient(verify=_tls(), trust_env=False, timeout=timeout_s) as client,
+    ):
+        response = await client.send(request, stream=True)
+        try:
+            _check(response)
+        finally:
+            await response.aclose()
+
+
+@functools.cache
+def _tls() -> ssl.SSLContext:
+    return httpx.create_ssl_context(trust_env=False)
 
 
 def _check(response: httpx.Response) -> None:

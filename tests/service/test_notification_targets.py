@@ -1,10 +1,11 @@
 """Notifications reach whom they should, and nobody else."""
 
+import contextlib
 import logging
 import socket
 import socketserver
 import threading
-from collections.abc import Iterator
+import time
 from pathlib import Path
 
 import httpx
@@ -23,7 +24,7 @@ from tests.service.receiver import KEY, Receiver
     [
         "127.0.0.1", "localhost", "10.1.2.3", "192.168.0.1", "172.16.5.4", "169.254.169.254", "100.64.0.1", "0.0.0.0",
         "224.0.0.1", "::1", "fe80::1", "fd00::1", "::ffff:127.0.0.1", "64:ff9b::7f00:1", "2002:7f00:1::", "ff02::1",
-        "2130706433", "0x7f.1",
+        "2130706433", "0x7f.1", "64:ff9b:1::a00:1", "::127.0.0.1", "::ffff:0:127.0.0.1", "fec0::1",
     ],
 )  # fmt: skip
 def test_addresses_that_are_not_public_are_refused(host: str) -> None:
@@ -50,15 +51,7 @@ def webhook(url: str, timeout: float = 5.0) -> Target:
     )
 
 
-@pytest.fixture
-def client() -> Iterator[httpx.Client]:
-    with httpx.Client(trust_env=False, limits=httpx.Limits(max_keepalive_connections=0)) as client:
-        yield client
-
-
-def test_the_address_that_was_checked_is_the_one_that_is_called(
-    client: httpx.Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_address_that_was_checked_is_the_one_that_is_called(monkeypatch: pytest.MonkeyPatch) -> None:
     """A name that means another address the next time it is looked up (DNS rebinding) gains nothing by it."""
     look_ups = []
     real = socket.getaddrinfo
@@ -73,27 +66,57 @@ def test_the_address_that_was_checked_is_the_one_that_is_called(
     monkeypatch.setattr(addresses.socket, "getaddrinfo", rebinding)
     with Receiver() as receiver:
         url = receiver.url.replace("127.0.0.1", "rebinding.example")
-        post(client, webhook(url), "msg_1", "{}", private=True)
+        post(webhook(url), "msg_1", "{}", private=True)
         assert len(receiver.accepted) == 1
         assert receiver.accepted[0].headers["host"].startswith("rebinding.example:")
     assert look_ups.count("rebinding.example") == 1
 
 
-def test_redirects_are_not_followed(client: httpx.Client) -> None:
+def test_redirects_are_not_followed() -> None:
     with Receiver(lambda place: 307 if place == 0 else 204) as receiver:
         with pytest.raises(Refused, match="redirects are not followed"):
-            post(client, webhook(receiver.url), "msg_1", "{}", private=True)
+            post(webhook(receiver.url), "msg_1", "{}", private=True)
         assert len(receiver.requests) == 1
 
 
-def test_what_goes_wrong_is_told_without_the_address(client: httpx.Client) -> None:
+def test_what_goes_wrong_is_told_without_the_address() -> None:
     with Receiver(lambda _: None) as receiver:
         with pytest.raises(Refused, match="did not answer within") as refused:
-            post(client, webhook(receiver.url, timeout=0.2), "msg_1", "{}", private=True)
+            post(webhook(receiver.url, timeout=0.2), "msg_1", "{}", private=True)
         assert "secret-path" not in str(refused.value)
     with pytest.raises(Refused, match="cannot be reached") as refused:
-        post(client, webhook("http://127.0.0.1:9/secret-path"), "msg_1", "{}", private=True)
+        post(webhook("http://127.0.0.1:9/secret-path"), "msg_1", "{}", private=True)
     assert "secret-path" not in str(refused.value)
+
+
+class Trickle(socketserver.BaseRequestHandler):
+    """It never stops to answer, and never has answered."""
+
+    def handle(self) -> None:
+        with contextlib.suppress(OSError):
+            self.request.sendall(b"HTTP/1.1 200 OK\r\n")
+            for _ in range(100):
+                self.request.sendall(b"X: y\r\n")
+                threading.Event().wait(0.05)
+
+
+def test_a_receiver_that_answers_bit_by_bit_gains_no_time() -> None:
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Trickle) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        begun = time.monotonic()
+        with pytest.raises(Refused, match=r"did not answer within 0\.3 s"):
+            post(webhook(f"http://127.0.0.1:{server.server_address[1]}/", 0.3), "msg_1", "{}", private=True)
+        assert time.monotonic() - begun < 3.0
+        server.shutdown()
+
+
+def test_a_name_in_any_script_can_be_called(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Receiver() as receiver:
+        port = httpx.URL(receiver.url).port
+        monkeypatch.setattr(webhooks, "check_host", lambda host, *_, **__: {"xn--bcher-kva.example": "127.0.0.1"}[host])
+        post(webhook(f"http://bücher.example:{port}/hook"), "msg_1", "{}", private=False)
+        assert receiver.accepted[0].headers["host"] == f"xn--bcher-kva.example:{port}"
 
 
 @pytest.mark.parametrize(("wait", "expected"), [("7", 7.0), ("999999", 3600.0), ("soon", 0.0), ("", 0.0)])
@@ -167,6 +190,12 @@ def test_an_address_that_apprise_does_not_know_is_given_up() -> None:
         ({}, "/webhook"),
         ({"webhook": "https://a.example", "apprise": "slack://"}, "/webhook"),
         ({"webhook": "https://user:password@a.example", "secret": "env:KEY"}, "/webhook"),
+        ({"webhook": "https://a.example:99999/hook", "secret": "env:KEY"}, "/webhook"),
+        ({"webhook": "https://a.example:x/hook", "secret": "env:KEY"}, "/webhook"),
+        ({"webhook": "https://a.exa\x01mple/hook", "secret": "env:KEY"}, "/webhook"),
+        ({"webhook": "https://a.example/ho\nok", "secret": "env:KEY"}, "/webhook"),
+        ({"webhook": "https://\udcff.example/hook", "secret": "env:KEY"}, "/webhook"),
+        ({"webhook": "https://[::1/hook", "secret": "env:KEY"}, "/webhook"),
         ({"webhook": "https://a.example"}, "/secret"),
         ({"webhook": "https://a.example", "secret": "env:SHORT"}, "/secret"),
         ({"webhook": "https://a.example", "secret": "env:KEY", "timeout": 0}, "/timeout"),

@@ -1,0 +1,137 @@
+"""Notifications are delivered in order, once where that can be, and none takes the others' time."""
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from service.control import Control
+from service.notifications import sender as sending
+from service.notifications.queue import Queue
+from service.notifications.sender import Sender
+from service.notifications.targets import Target, parse_target
+from service.rules.model import Rule, parse_rule
+from tests.service.receiver import KEY, Receiver
+from tests.service.running import wait_until
+
+
+@pytest.fixture
+def control(tmp_path: Path) -> Iterator[Control]:
+    control = Control(tmp_path / "control.db")
+    yield control
+    control.close()
+
+
+@pytest.fixture
+def queue(control: Control) -> Queue:
+    return Queue(control)
+
+
+def rule(name: str = "busy", target: str = "ops") -> Rule:
+    document = {"name": name, "kind": "threshold", "metric": "cpuLoadAvg", "above": 0.8, "targets": [target]}
+    return parse_rule({**document, "group": "0s"})
+
+
+def change(state: str) -> list[dict[str, Any]]:
+    return [{"user": "web-1", "state": state, "since": "x", "at": "y", "value": 0.9}]
+
+
+def target(url: str, monkeypatch: pytest.MonkeyPatch, timeout: float = 5.0) -> Target:
+    monkeypatch.setenv("KEY", KEY)
+    return parse_target("ops", {"webhook": url, "secret": "env:KEY", "timeout": timeout}, Path())
+
+
+def test_a_message_waits_for_the_older_ones_of_its_target(queue: Queue) -> None:
+    queue.add(rule(), change("firing"), 1000)
+    (first,) = queue.due(1000, set())
+    queue.postpone(first, 60_000, "503")
+    queue.add(rule(), change("resolved"), 2000)
+    queue.add(rule(target="others"), change("firing"), 2000)
+    assert [message.target for message in queue.due(3000, set())] == ["others"]
+    assert [message.id for message in queue.due(60_000, {"others"})] == [first.id]
+    queue.finish(first, "delivered")
+    (second,) = queue.due(60_000, {"others"})
+    assert second.changes[0]["state"] == "resolved"
+
+
+def test_what_is_delivered_while_the_queue_is_read_is_not_handed_out_again(queue: Queue) -> None:
+    queue.add(rule(), change("firing"), 1000)
+    (message,) = queue.due(1000, set())
+
+    class Ending(set[str]):
+        """Targets that are busy, of which one is done as soon as somebody asks for it."""
+
+        def __contains__(self, name: object) -> bool:
+            queue.finish(message, "delivered")
+            return False
+
+    assert queue.due(1000, Ending({"ops"})) == []
+
+
+@pytest.fixture
+def deliver(queue: Queue) -> Iterator[Callable[[Target], Sender]]:
+    """Starts senders to one target, and ends them."""
+    started: list[Sender] = []
+
+    def deliver(target: Target) -> Sender:
+        started.append(Sender(queue, lambda: {"ops": target}, private=True))
+        started[-1].start()
+        return started[-1]
+
+    yield deliver
+    for sender in started:
+        sender.stop()
+
+
+def test_a_receiver_gets_what_happened_in_order_over_its_failures(
+    queue: Queue, deliver: Callable[[Target], Sender], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Receiver(lambda place: 503 if place == 0 else 204) as receiver:
+        queue.add(rule(), change("firing"), 1000)
+        deliver(target(receiver.url, monkeypatch))
+        wait_until(lambda: bool(receiver.requests), "an attempt")
+        queue.add(rule(), change("resolved"), 2000)
+        wait_until(lambda: queue.counts()["delivered"] == 2, "delivery")
+        states = [received.body["data"]["alerts"][0]["state"] for received in receiver.accepted]
+        assert states == ["firing", "resolved"]
+
+
+def test_whatever_goes_wrong_is_tried_again_later_and_told_once_without_the_address(
+    queue: Queue,
+    deliver: Callable[[Target], Sender],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    tried = []
+
+    def post(target: Target, *_: object, **__: object) -> None:
+        tried.append(target)
+        raise RuntimeError(target.url)
+
+    monkeypatch.setattr(sending, "post", post)
+    queue.add(rule(), change("firing"), 1000)
+    deliver(target("https://example.org/secret-path", monkeypatch))
+    wait_until(lambda: len(tried) == 2, "two attempts")
+    wait_until(lambda: queue.messages("waiting", 1)[0].attempts == 2, "the second one's note")
+    (message,) = queue.messages("waiting", 1)
+    assert "RuntimeError" in message.error
+    assert caplog.text.count("in post") == 1
+    assert "secret-path" not in caplog.text + message.error
+
+
+def test_the_end_does_not_wait_for_a_receiver_that_hangs(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(sending, "_GRACE_S", 0.1)
+    with Receiver(lambda _: None) as receiver:
+        sender = Sender(queue, lambda: {"ops": target(receiver.url, monkeypatch, 10.0)}, private=True)
+        queue.add(rule(), change("firing"), 1000)
+        sender.start()
+        wait_until(lambda: bool(receiver.requests), "an attempt")
+        ending = threading.Thread(target=sender.stop)
+        ending.start()
+        ending.join(5.0)
+        assert not ending.is_alive()
+        assert queue.counts()["waiting"] == 1
