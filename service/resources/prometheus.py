@@ -67,6 +67,7 @@ class _Numbers:
             ("loadlens_stream_encoded", "Events encoded for the live stream.", hub.encoded),
             ("loadlens_stream_delivered", "Events handed to consumers.", hub.delivered),
             ("loadlens_stream_missed", "Reports that consumers came too late for.", hub.missed),
+            ("loadlens_stream_left", "Reports that consumers read from the journal for want of time.", hub.left),
             ("loadlens_stream_refused", "Consumers refused because there were too many.", hub.refused),
         ):
             yield CounterMetricFamily(name, text, value=value)
@@ -83,6 +84,7 @@ class _Numbers:
             ("loadlens_agent_streams", "Streams that agents keep open.", len(steering.streams)),
             ("loadlens_control_bytes", "Bytes of the control database in use.", service.control.size),
             ("loadlens_stream_consumers", "Consumers that follow the live stream.", hub.consumers),
+            ("loadlens_stream_pending", "Reports that wait to be encoded for consumers.", hub.pending),
             ("loadlens_stream_waiting_bytes", "Encoded events held for consumers.", hub.live_bytes),
             ("loadlens_journal_limit_bytes", "Bytes at which the journal takes no more.", journal.limit_bytes),
             ("loadlens_journal_behind", "Reports in the journal that the store has not flushed.",

@@ -76,6 +76,10 @@ class Channel:
         self.first += 1
         return len(self.pieces.popleft().data)
 
+    def skip(self) -> None:
+        """Go on as if a piece had been there and were gone; there are no others."""
+        self.first += 1
+
     @property
     def next(self) -> int:
         """The number that the next piece will have."""

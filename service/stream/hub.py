@@ -1,11 +1,13 @@
 """The hub: takes what was acknowledged from ingest, and hands it to all who follow.
 
 Once in a while (20 ms, up to a quarter of a second for many consumers) what came since is encoded, once for all
-consumers that want the same, and the consumers are woken. A consumer that does not keep up reads from the journal; one
-that is slower than the journal keeps is told what it missed. So nobody can hold up ingest.
+consumers that want the same, and the consumers are woken. A round works for a bounded time; where more comes than it
+can encode, consumers read from the journal. So does a consumer that does not keep up; one that is slower than the
+journal keeps is told what it missed. So nobody can hold up ingest.
 """
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +23,10 @@ __all__ = ["HEARTBEAT_S", "Hub", "TooManyConsumers"]
 HEARTBEAT_S = 5.0
 _LEAST_S, _MOST_S, _EACH_S = 0.02, 0.25, 0.00025
 """Time between two rounds: grows with the consumers, each of whom has to be woken."""
+_ROUND_S = 0.05
+"""A round goes on in the next after so long: the event loop has others to answer."""
+_MOST_PENDING = 20_000
+"""Reports that wait for a round; where there are more, all of them are left to the journal."""
 _MOST_ROUTES = 100_000
 
 _Group = tuple[int, Sequence[bytes], Sequence[Report]]
@@ -41,7 +47,9 @@ class Hub:
         self._most_consumers = most_consumers
         self._channels: dict[tuple[Selection, Form], Channel] = {}
         self._routes: dict[tuple[str, str], list[Channel]] = {}
-        self._pending: list[_Group] = []
+        self._pending: deque[_Group] = deque()
+        self._is_late = False
+        """Whether the last round left something for the next."""
         self._held: deque[Channel] = deque()
         self._round: asyncio.TimerHandle | None = None
         self._beat: asyncio.TimerHandle | None = None
@@ -56,37 +64,77 @@ class Hub:
         self.encoded = 0
         self.delivered = 0
         self.missed = 0
+        self.pending = 0
+        """Reports that wait for a round."""
+        self.left = 0
+        """Reports that were left to the journal, because there was no time to encode them."""
 
     def publish(self, last: int, texts: Sequence[bytes], reports: Sequence[Report]) -> None:
         """Take the reports of one commit, the last of them at offset `last`."""
         if not self._channels and not self._pending:
             self.routed = last
             return
+        if self.pending > _MOST_PENDING:
+            self._leave_to_journal()
         self._pending.append((last, texts, reports))
+        self.pending += len(texts)
+        self._plan()
+
+    def _plan(self) -> None:
         if self._round is None:
             pause = min(_LEAST_S + self.consumers * _EACH_S, _MOST_S)
             self._round = asyncio.get_running_loop().call_later(pause, self._route)
 
     def _route(self) -> None:
-        self._round = None
-        pending, self._pending = self._pending, []
-        routes, route_of = self._routes, self._route_of
-        for last, texts, reports in pending:
-            offset = last - len(texts)
-            for text, report in zip(texts, reports, strict=True):
-                offset += 1
-                stream = (report.user_id, report.os_type)
-                for channel in routes.get(stream) or route_of(stream):
-                    channel.put(offset, text, report)
-                    if channel.is_large():
-                        self._hold(channel, offset)
-            self.routed = last
+        if self._round is not None:
+            self._round.cancel()
+            self._round = None
+        end = time.monotonic() + _ROUND_S
+        while self._pending and self._encode(self._pending.popleft(), end):
+            pass
+        # Whoever looks from now on finds everything up to `routed` in pieces, and nothing behind it.
         for channel in self._channels.values():
             self._hold(channel, self.routed)
             if channel.next > channel.woken:
                 channel.wake()
         while self.live_bytes > self._most_live_bytes:
             self.live_bytes -= self._held.popleft().drop_oldest()
+        self._is_late = bool(self._pending)
+        if self._is_late:
+            self._plan()
+
+    def _encode(self, group: _Group, end: float) -> bool:
+        """Encode a group; False where it was time to end before all of it was, and the rest waits."""
+        last, texts, reports = group
+        routes, route_of = self._routes, self._route_of
+        offset = last - len(texts)
+        for text, report in zip(texts, reports, strict=True):
+            offset += 1
+            stream = (report.user_id, report.os_type)
+            for channel in routes.get(stream) or route_of(stream):
+                channel.put(offset, text, report)
+                if channel.is_large():
+                    self._hold(channel, offset)
+            if time.monotonic() >= end:
+                break
+        self.routed = offset
+        rest = last - offset
+        self.pending -= len(texts) - rest
+        if rest:
+            self._pending.appendleft((last, texts[-rest:], reports[-rest:]))
+        return offset == last and time.monotonic() < end
+
+    def _leave_to_journal(self) -> None:
+        """Have all consumers read from the journal what is pending."""
+        self.routed = self._pending[-1][0]
+        self.left += self.pending
+        self._pending.clear()
+        self.pending = 0
+        while self._held:
+            self.live_bytes -= self._held.popleft().drop_oldest()
+        for channel in self._channels.values():
+            channel.skip()
+            channel.wake()
 
     def _hold(self, channel: Channel, last: int) -> None:
         piece = channel.cut(last)
@@ -111,8 +159,8 @@ class Hub:
         self.consumers += 1
         channel = self._channels.get((selection, form))
         if channel is None:
-            # What is pending is none of the new channel's business: it begins behind it.
-            if self._pending:
+            # What is pending is none of the new channel's business: it begins behind it, unless that is too much.
+            if self._pending and not self._is_late:
                 self._route()
             channel = self._channels[selection, form] = Channel(selection, form)
             for stream, channels in self._routes.items():

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import time
 from collections.abc import AsyncGenerator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 from contract.report import Report, decode_report
 from service.journal import Journal
+from service.readings import reading
 from service.stream.consumer import Consumer
 from service.stream.hub import Hub, TooManyConsumers
 from service.stream.selection import Selection
@@ -27,9 +29,9 @@ SELECTIONS = (
 class World:
     """A journal with a hub, fed with reports of changing users."""
 
-    def __init__(self, folder: Path, keep_bytes: int, live_bytes: int) -> None:
+    def __init__(self, folder: Path, keep_bytes: int, live_bytes: int, consumers: int = 20) -> None:
         self.journal = Journal(folder, 1 << 30, keep_bytes)
-        self.hub = Hub(self.journal, 20, live_bytes)
+        self.hub = Hub(self.journal, consumers, live_bytes)
         self.users: list[str] = []
 
     def report(self, rng: random.Random, count: int) -> None:
@@ -102,6 +104,8 @@ def test_no_order_of_steps_leaves_out_or_doubles_a_report(
     monkeypatch.setattr("service.stream.history._PAGE_BYTES", rng.choice([500, 3000]))
     monkeypatch.setattr("service.stream.channel._PIECE_BYTES", 700)
     monkeypatch.setattr("service.stream.hub._LEAST_S", rng.choice([0.0002, 0.003]))
+    monkeypatch.setattr("service.stream.hub._ROUND_S", rng.choice([0, 0.0001, 0.05]))
+    monkeypatch.setattr("service.stream.hub._MOST_PENDING", rng.choice([10, 100, 20_000]))
     monkeypatch.setattr("service.stream.hub.HEARTBEAT_S", 0.005)
 
     async def run() -> None:
@@ -127,6 +131,60 @@ def test_no_order_of_steps_leaves_out_or_doubles_a_report(
             await follower.leave()
         assert world.hub.consumers == 0
         assert sum(follower.got for follower in followers) > 0
+        world.hub.close()
+        world.hub.end()
+        world.journal.close()
+
+    asyncio.run(run())
+
+
+def test_many_different_selections_do_not_hold_up_the_event_loop(tmp_path: Path) -> None:
+    async def run() -> float:
+        world = World(tmp_path / "journal", 1 << 24, 1 << 24, consumers=400)
+        load = reading("cpuLoadAvg", "p95")
+        selections = [
+            Selection(metric=reading("cpuLoadAvg", None), above=place * 1e-6, fields=("user_id", load))
+            for place in range(400)
+        ]
+        followers = [Follower(world, selection) for selection in selections]
+        for follower in followers:
+            await follower.read()
+        world.report(random.Random(1), 200)
+        longest, looked = 0.0, time.monotonic()
+        while world.hub.pending:
+            await asyncio.sleep(0.001)
+            longest, looked = max(longest, time.monotonic() - looked), time.monotonic()
+        for follower in followers[::40]:
+            while follower.next <= 200:
+                await follower.read()
+            assert follower.got == 200
+        for follower in followers:
+            await follower.leave()
+        world.hub.close()
+        world.hub.end()
+        world.journal.close()
+        return longest
+
+    # Encoded at once, the 80,000 events take more than a second.
+    assert asyncio.run(run()) < 0.4
+
+
+def test_what_there_is_no_time_for_comes_from_the_journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.stream.hub._ROUND_S", 0)
+    monkeypatch.setattr("service.stream.hub._MOST_PENDING", 50)
+
+    async def run() -> None:
+        world = World(tmp_path / "journal", 1 << 20, 1 << 20)
+        follower = Follower(world, Selection())
+        await follower.read()
+        for _ in range(10):
+            world.report(random.Random(1), 20)
+        while follower.next <= 200:
+            await follower.read()
+        assert follower.got == 200
+        assert 0 < world.hub.left < 200
+        assert world.hub.pending == 0
+        await follower.leave()
         world.hub.close()
         world.hub.end()
         world.journal.close()
