@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from analytics.thresholds import saturation
     from analytics.trends import fleet_trend
     from analytics.week_profiles import hour_of_week_profile
+    from analytics.weights import equal_weights
 
 __all__ = [
     "anomalies",
@@ -38,6 +39,7 @@ __all__ = [
     "compare",
     "connect",
     "core_imbalance",
+    "equal_weights",
     "fleet_trend",
     "forecast",
     "hour_of_week_profile",
@@ -55,6 +57,7 @@ _HOMES = {
     "compare": "analytics.comparison",
     "connect": "analytics.connecting",
     "core_imbalance": "analytics.core_balance",
+    "equal_weights": "analytics.weights",
     "fleet_trend": "analytics.trends",
     "forecast": "analytics.forecasting",
     "hour_of_week_profile": "analytics.week_profiles",

@@ -8,6 +8,7 @@ import pandas as pd
 from analytics.figures.gaps import step_of
 from analytics.reports.fineness import HOUR_MS, MACHINES, TOTAL, not_finer
 from analytics.resampling import resample
+from analytics.weights import equal_weights
 from contract.durations import format_duration
 
 if TYPE_CHECKING:
@@ -42,10 +43,12 @@ class Data:
     """Windows in a range of time, as `analytics.frames` describes them, with histograms."""
 
     windows: pd.DataFrame
-    """Of each machine, with the column `user`, in buckets of `rate_ms`."""
+    """Of each machine, with the column `user`, in buckets of `rate_ms`; in a fleet `analytics.equal_weights`."""
     total: pd.DataFrame
     """Of all machines together, in buckets of `total_rate_ms`; of the machine where the report is on one. Of a fleet it
     may lack histograms."""
+    samples: pd.DataFrame
+    """How many samples of each machine there are, and how many of them are `approximated`; index `user`."""
     cores: pd.DataFrame | None
     """Of each core of the one machine, with the column `core`; None for a fleet, and where cores were not reported."""
     users: pd.DataFrame
@@ -81,7 +84,11 @@ def of_fleet(source: "Source", question: Question) -> Data:
     windows = source.fleet(by="user", start=start_ms, end=end_ms, rate=format_duration(rate_ms))
     if windows.empty:
         raise NothingThere("no machine reported in this time; ask for another --start and --end, or a longer --last")
+    samples, weighted = _samples(windows), equal_weights(windows)
     total_ms = min(rate_ms, HOUR_MS, TOTAL.rate_ms(end_ms - start_ms, float(spans.sum())))
+    if weighted is not windows:
+        # What the source puts together weighs each sample alike.
+        windows, total_ms = weighted, rate_ms
     if total_ms == rate_ms:
         total = resample(windows.drop(columns="user"), format_duration(rate_ms))
     else:
@@ -94,6 +101,7 @@ def of_fleet(source: "Source", question: Question) -> Data:
     return _data(
         windows.assign(user=present),
         total,
+        samples,
         None,
         known,
         (rate_ms, total_ms),
@@ -120,11 +128,21 @@ def of_user(source: "Source", user: str, question: Question) -> Data:
     cores = _cores(source, user, (start_ms, end_ms), format_duration(rate_ms))
     windows = resample(total, format_duration(rate_ms))
     windows = windows.assign(user=pd.Categorical([user] * len(windows)))
-    return _data(windows, total, cores, users, (rate_ms, total_ms), (start_ms, end_ms), question, is_fleet=False)
+    return _data(
+        windows,
+        total,
+        _samples(windows),
+        cores,
+        users,
+        (rate_ms, total_ms),
+        (start_ms, end_ms),
+        question,
+        is_fleet=False,
+    )
 
 
 def _data(
-    windows: pd.DataFrame, total: pd.DataFrame, cores: pd.DataFrame | None, users: pd.DataFrame,
+    windows: pd.DataFrame, total: pd.DataFrame, samples: pd.DataFrame, cores: pd.DataFrame | None, users: pd.DataFrame,
     rates_ms: tuple[int, int], range_ms: tuple[int, int], question: Question, *, is_fleet: bool,
 ) -> Data:  # fmt: skip
     start_ms, end_ms = range_ms
@@ -134,10 +152,15 @@ def _data(
     # Whole buckets, so that none is counted in both periods.
     split_ms = -(-(end_ms - half_ms) // rates_ms[0]) * rates_ms[0]
     return Data(
-        windows=windows, total=total, cores=cores, users=users, rate_ms=rates_ms[0], total_rate_ms=rates_ms[1],
-        start_ms=start_ms, end_ms=end_ms, split_ms=split_ms, target=question.target,
-        is_fleet=is_fleet,
+        windows=windows, total=total, samples=samples, cores=cores, users=users, rate_ms=rates_ms[0],
+        total_rate_ms=rates_ms[1], start_ms=start_ms, end_ms=end_ms, split_ms=split_ms,
+        target=question.target, is_fleet=is_fleet,
     )  # fmt: skip
+
+
+def _samples(windows: pd.DataFrame) -> pd.DataFrame:
+    found: pd.DataFrame = windows.groupby("user", observed=True)[["count", "approximated"]].sum().rename(index=str)
+    return found
 
 
 def _as_reported(total: pd.DataFrame, rate_ms: int) -> tuple[pd.DataFrame, int]:

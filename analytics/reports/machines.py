@@ -15,8 +15,8 @@ def machines(data: Data) -> pd.DataFrame:
     """A row a machine, index `user`, the busiest first.
 
     Of all samples in the range: `mean`, the quantiles `p50`, `p95` and `p99`, `max`, and `above`, the share of samples
-    above the target; all shares. `samples`, and `buckets` with data, `first` and `last` (epoch milliseconds of their
-    starts).
+    above the target; all shares. `samples`, what they count for (`weight`), and `buckets` with data, `first` and `last`
+    (epoch milliseconds of their starts).
     """
     import analytics
 
@@ -30,7 +30,8 @@ def machines(data: Data) -> pd.DataFrame:
     table["max"] = everything.maximum
     series = windows.series
     size = len(table)
-    table["samples"] = everything.count
+    table["samples"] = data.samples["count"].reindex(table.index)
+    table["weight"] = everything.count
     table["buckets"] = np.bincount(series, minlength=size)
     table["first"] = pd.Series(windows.time).groupby(series).min().to_numpy()
     table["last"] = pd.Series(windows.time).groupby(series).max().to_numpy()

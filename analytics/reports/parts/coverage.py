@@ -22,7 +22,10 @@ def facts(data: Data, machines: pd.DataFrame) -> list[tuple[str, str]]:
         ("Range", f"{moment(data.start_ms)} to {moment(data.end_ms)} ({span(data.end_ms - data.start_ms)})"),
         ("First and last data", f"{moment(first)}, {moment(last + data.total_rate_ms)}"),
         *([("Machines", f"{len(machines):,}")] if data.is_fleet else []),
-        ("Samples", f"{int(data.windows['count'].sum()):,}, in {len(data.windows):,} buckets of {span(data.rate_ms)}"),
+        (
+            "Samples",
+            f"{int(data.samples['count'].sum()):,}, in {plural(len(data.windows), 'bucket')} of {span(data.rate_ms)}",
+        ),
         (
             "Coverage",
             f"{percent(len(data.windows) / max(1.0, len(machines) * buckets))} of {whose} time in the range",
@@ -43,8 +46,8 @@ def caveats(data: Data) -> list[str]:
         "Quantiles, and shares of time above a height, come from histograms of 64 equal bins: within 0.8 points.",
     ]
     if data.is_fleet:
-        told.append("Means weigh each sample alike: machines that were seen for longer count for more.")
-    approximated = float(data.windows["approximated"].sum() / max(1, data.windows["count"].sum()))
+        told.append("Each machine counts by the time it was seen, however often it samples.")
+    approximated = float(data.samples["approximated"].sum() / max(1, data.samples["count"].sum()))
     if approximated > 0:
         told.append(
             f"{percent(approximated)} of the samples came without extremes and histogram: their quantiles are guessed "

@@ -21,7 +21,7 @@ def of_fleet(data: Data, machines: pd.DataFrame) -> Part:
 
     hot = machines[machines["p95"] >= data.target].sort_values("above", ascending=False)
     idle = machines[machines["p95"] < IDLE].sort_values("p95")
-    above = float((machines["above"] * machines["samples"]).sum() / machines["samples"].sum())
+    above = float((machines["above"] * machines["weight"]).sum() / machines["weight"].sum())
     curves = {
         "all machines": analytics.load_duration_curve(data.windows),
         "the busiest machine": analytics.load_duration_curve(data.windows[data.windows["user"] == machines.index[0]]),

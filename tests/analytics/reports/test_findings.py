@@ -121,3 +121,25 @@ def test_a_lower_target_makes_more_machines_hot(path: Path) -> None:
 def test_nothing_is_reported_on_nothing(path: Path) -> None:
     with connect(path) as source, pytest.raises(NothingThere, match="no machine reported in this time"):
         making.fleet(source, Question(start_ms=0, end_ms=300_000_000_000), made_ms=0, named="a test")
+
+
+def test_a_machine_counts_by_the_time_it_was_seen_however_often_it_samples(tmp_path: Path) -> None:
+    seldom = pd.date_range(START, periods=4 * 24 * 12, freq="5min")
+    often = pd.date_range(START + pd.Timedelta(days=2), periods=2 * 24 * 120, freq="30s")
+    quiet = pd.concat([pd.DataFrame({"time": seldom, "user": f"quiet-{n}", "value": 0.1}) for n in range(4)])
+    busy = pd.DataFrame({"time": often, "user": "busy", "value": 0.6})
+    file = tmp_path / "mixed.parquet"
+    pd.concat([quiet, busy]).to_parquet(file)
+    with connect(file) as source:
+        report = making.fleet(source, Question(), made_ms=0, named="a test")
+    [level] = found(report, "level")
+    assert level.numbers["mean"] == pytest.approx((4 * 4 * 0.1 + 2 * 0.6) / (4 * 4 + 2), abs=0.01)
+    [moved] = [finding for finding in found(report, "change") if "hedges_g" in finding.numbers]
+    assert moved.numbers["after"] == pytest.approx(0.2, abs=0.01)
+    [table] = [table for table in report.tables() if table.name == "all-machines"]
+    samples = [column.name for column in table.columns].index("samples")
+    assert {row[0]: row[samples] for row in table.rows} == {
+        "busy": len(often), **{f"quiet-{n}": len(seldom) for n in range(4)}
+    }  # fmt: skip
+    assert dict(report.facts)["Samples"].startswith(f"{len(quiet) + len(busy):,}, in ")
+    assert any("counts by the time it was seen, however often it samples" in caveat for caveat in report.caveats)
