@@ -11,12 +11,14 @@ import socket
 import sys
 from pathlib import Path
 from typing import Any, NoReturn
+from urllib.parse import urlsplit
 
 from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
 from uvicorn.server import Server
 from uvicorn_worker import UvicornWorker
 
+from analytics.influx.address import Address, is_influx
 from service.app import Application, create_app
 from service.control import ControlError
 from service.rules.files import RuleFileError
@@ -51,11 +53,30 @@ class _Uvicorn(Server):
 
 
 class _Arbiter(Arbiter):
-    """SIGHUP makes the worker read its rules again, instead of starting a second worker beside it."""
+    """SIGHUP makes the worker read its rules again, instead of starting a second worker beside it.
+
+    A worker that cannot open its application has said why: nothing is added, and the exit code is 1.
+    """
+
+    def setup(self, app: BaseApplication) -> None:
+        """Take up the settings."""
+        super().setup(app)
+        self.log.error_log.addFilter(_is_news)
+
+    def halt(self, reason: str | None = None, exit_status: int = 0) -> None:
+        """End."""
+        if exit_status == self.APP_LOAD_ERROR:
+            self.log.error_log.setLevel(logging.CRITICAL)
+            exit_status = 1
+        super().halt(reason, exit_status)
 
     def handle_hup(self) -> None:
         """Hand it on."""
         self.kill_workers(signal.SIGHUP)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    return not (isinstance(record.args, tuple) and record.args[1:] == (Arbiter.APP_LOAD_ERROR,))
 
 
 class Worker(UvicornWorker):
@@ -160,6 +181,19 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+def _warn_of_open_secrets(settings: ServiceSettings) -> None:
+    """Say it where whoever listens on the way to InfluxDB learns the token or the password."""
+    if not is_influx(settings.store) or not (settings.store_token or settings.store_password):
+        return
+    url = urlsplit(Address.parse(settings.store).url)
+    if url.scheme == "http" and not is_loopback(url.hostname or ""):
+        secret = "token" if settings.store_token else "password"
+        _log.warning(
+            "--store %s sends the %s unencrypted to another machine: use influxs:// wherever others could listen",
+            settings.store, secret,
+        )  # fmt: skip
+
+
 def serve(settings: ServiceSettings) -> NoReturn:
     """Run until SIGTERM or SIGINT; what was accepted is then on the store's disk.
 
@@ -192,5 +226,6 @@ def serve(settings: ServiceSettings) -> NoReturn:
     _allow_connections(settings.agent_streams + settings.stream_consumers + _OTHER_FILES)
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     _log.info("Loadlens service on http://%s:%d", host, listener.getsockname()[1])
+    _warn_of_open_secrets(settings)
     _Server(settings, listener).run()
     raise AssertionError("gunicorn ends the process")

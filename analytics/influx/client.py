@@ -16,12 +16,15 @@ import urllib3
 
 from analytics.influx.address import Address, Credentials
 
-__all__ = ["Client", "InfluxError", "Refused", "Server", "Unreachable"]
+__all__ = ["BadStatement", "Client", "InfluxError", "Refused", "Server", "Unreachable"]
 
 _log = logging.getLogger("loadlens.influxdb")
 _CONNECT_S = 5.0
 _LONGEST_URL = 4000
 _SHOWN = 300
+_LONGEST_RETRY_S = 600.0
+_WRONG_STATEMENT = (400, 422)
+"""Answers about a statement; 401, 403 and 404 are about who asks, or for what."""
 
 
 class InfluxError(Exception):
@@ -42,6 +45,10 @@ class Refused(InfluxError):
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
         self.status = status
+
+
+class BadStatement(Refused):
+    """It says that a statement is wrong, which is a defect of whoever made it; the message has its beginning."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,8 +125,7 @@ class Client:
 
     def select(self, text: str, types: Mapping[str, pa.DataType]) -> pa.Table:
         """The columns `types` of what a SELECT finds, all null where a column does not exist; `time` is epoch ms."""
-        parameters = {"db": self.address.database, "epoch": "ms", "q": text}
-        answer = self.request("GET", "/query", parameters, headers={"Accept": "application/csv"})
+        answer = self._query("GET", text, {"Accept": "application/csv"})
         if not answer.data.strip():
             # InfluxDB leaves a statement's error out of CSV: nothing may mean none, or that it failed.
             self.execute(text)
@@ -137,13 +143,22 @@ class Client:
 
     def execute(self, text: str, *, change: bool = False) -> list[dict[str, Any]]:
         """The series of a statement's answer, each with `columns` and `values`."""
-        parameters = {"db": self.address.database, "epoch": "ms", "q": text}
-        answer = self.request("POST" if change else "GET", "/query", parameters)
+        answer = self._query("POST" if change else "GET", text)
         results = _json(answer.data).get("results", [])
         for result in results:
             if "error" in result:
                 raise Refused(answer.status, str(result["error"])[:_SHOWN])
         return [series for result in results for series in result.get("series", [])]
+
+    def _query(self, method: str, text: str, headers: Mapping[str, str] | None = None) -> urllib3.BaseHTTPResponse:
+        parameters = {"db": self.address.database, "epoch": "ms", "q": text}
+        try:
+            return self.request(method, "/query", parameters, headers=headers)
+        except Refused as error:
+            if error.status not in _WRONG_STATEMENT:
+                raise
+            # What follows WHERE may be long; what is asked for, and of which measurement, tells which statement it is.
+            raise BadStatement(error.status, f"{text.partition(' WHERE ')[0][:_SHOWN]}: {error}") from None
 
     def request(
         self,
@@ -179,7 +194,7 @@ def raise_for_status(status: int, body: bytes, headers: Mapping[str, str]) -> No
     message = f"InfluxDB answers {status}: {message_of(body)}"
     if status in (408, 429) or status >= 500:
         after = headers.get("Retry-After", "")
-        raise Unreachable(message, float(after) if after.isdecimal() else None)
+        raise Unreachable(message, min(float(after), _LONGEST_RETRY_S) if after.isdecimal() else None)
     raise Refused(status, message)
 
 

@@ -97,6 +97,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     # What copies is imported only when it is wanted: --help answers at once.
     from rich.console import Console
 
+    from analytics.influx.client import BadStatement
     from service.copying.opening import AddressError, open_store, place_of
     from service.copying.showing import show_copy
     from service.stores.base import StoreError, StoreUnavailable
@@ -115,7 +116,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0 if show_copy(source, target, console) else 1
     except AddressError as error:
         fail(_PROGRAM, str(error))
-    except (StoreError, OSError) as error:
+    except (StoreError, OSError, BadStatement) as error:
         print(f"{_PROGRAM}: error: {error}", file=sys.stderr)
         return 1
     except StoreUnavailable as error:

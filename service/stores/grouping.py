@@ -25,7 +25,8 @@ def group_series(index: SeriesIndex, question: Question) -> tuple[Numbers, Numbe
 def _of_user(index: SeriesIndex, user_id: str, question: Question) -> list[tuple[int, str]]:
     cores = index.cores(user_id, question.quantity.name)
     if question.cores == "each":
-        return [(series, str(core)) for core, series in cores.items() if core != WHOLE]
+        # A copy, because cores may join meanwhile.
+        return [(series, str(core)) for core, series in list(cores.items()) if core != WHOLE]
     core = WHOLE if question.cores == "whole" else question.cores
     return [(cores[core], "")] if core in cores else []
 

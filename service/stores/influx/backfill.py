@@ -19,7 +19,8 @@ _USERS = 20
 
 def oldest_ms(index: SeriesIndex) -> int:
     """The start of the day of the oldest window of any user, epoch ms."""
-    return min((user.first_seen for user in index.users.values()), default=0) // DAY_MS * DAY_MS
+    # A copy, here and below, because users and cores may join meanwhile.
+    return min((user.first_seen for user in list(index.users.values())), default=0) // DAY_MS * DAY_MS
 
 
 def day_lines(reader: Reader, index: SeriesIndex, day_ms: int) -> Iterator[Lines]:
@@ -31,7 +32,7 @@ def day_lines(reader: Reader, index: SeriesIndex, day_ms: int) -> Iterator[Lines
     for name, quantity in QUANTITIES.items():
         for start in range(0, len(users), _USERS):
             some = users[start : start + _USERS]
-            cores = [core for user in some for core in index.cores(user, name)]
+            cores = [core for user in some for core in list(index.cores(user, name))]
             if not cores:
                 continue
             for kind in ("whole", "each") if set(cores) != {WHOLE} else ("whole",):

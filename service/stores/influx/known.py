@@ -66,6 +66,6 @@ class Known:
         others = {name: self._newest[user.user_id, name] for name in _TYPES if (user.user_id, name) in self._newest}
         return KnownUser(
             user.user_id, user.os_type, user.os_version, user.cores,
-            sorted(core for core in self._index.cores(user.user_id, Cpu.quantities[0].name) if core != WHOLE),
+            sorted(core for core in list(self._index.cores(user.user_id, Cpu.quantities[0].name)) if core != WHOLE),
             user.first_seen, user.last_seen, others | newest,
         )  # fmt: skip

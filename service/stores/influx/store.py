@@ -11,7 +11,7 @@ from typing import TypeVar
 import pandas as pd
 
 from analytics.influx.address import Address, Credentials
-from analytics.influx.client import Client, InfluxError, Unreachable
+from analytics.influx.client import BadStatement, Client, InfluxError, Unreachable
 from analytics.influx.schema import TIERS
 from analytics.windows import Windows
 from contract.metrics import Metric, Quantity
@@ -205,9 +205,11 @@ class InfluxStore:
         return self._retention.finest_ms(start_ms, now_ms)
 
     def _asked(self, ask: Callable[[], T]) -> T:
-        """The outcome of asking InfluxDB. Raises StoreUnavailable where it fails."""
+        """The outcome of asking InfluxDB. Raises StoreUnavailable where it fails, BadStatement for a defect of ours."""
         try:
             answer = ask()
+        except BadStatement:
+            raise
         except InfluxError as error:
             self._fail("asking", error)
             raise StoreUnavailable(f"InfluxDB cannot be asked now: {error}") from None
@@ -232,6 +234,8 @@ class InfluxStore:
                     database.ensure_database(self._client, self._retention.longest_ms)
                 while self.flushed < offset and (frozen := self._views.freeze()):
                     self._write(frozen)
+            except BadStatement:
+                raise
             except InfluxError as error:
                 self._fail("writing", error)
                 after = error.retry_after_s if isinstance(error, Unreachable) else None
@@ -299,7 +303,7 @@ class InfluxStore:
         try:
             if self._views.rows <= _CLOSING_ROWS:
                 self.flush()
-        except StoreUnavailable as error:
+        except (StoreUnavailable, BadStatement) as error:
             _log.warning("%s; what is not in it stays in the journal", error)
         self._remembered.close()
 

@@ -6,6 +6,7 @@ import logging
 import numpy as np
 import pytest
 
+from analytics.influx.client import BadStatement
 from service.stores.base import Question, StoreError, StoreUnavailable
 from service.stores.influx.store import InfluxStore
 from tests.service.influx.conftest import OpenStore
@@ -193,6 +194,43 @@ def test_a_statement_that_fails_is_an_error_though_csv_says_nothing(
     influx.query(f'DROP DATABASE "{database}"')
     with pytest.raises(StoreUnavailable, match="database not found"):
         store.answer(Question(CPU, T0, T0 + DAY, DAY, "user 0"))
+
+
+@pytest.mark.parametrize("status", [400, 422])
+def test_a_statement_that_influxdb_finds_wrong_is_our_defect_and_not_its_problem(
+    proxy: InfluxProxy, open_store: OpenStore, status: int
+) -> None:
+    store = open_store(url=proxy.url, who={"token": TOKEN})
+    fill(store, recorded())
+    proxy.fault = lambda asked: Fault(status, b'{"error": "error parsing query"}') if asked.path == "/query" else None
+    with pytest.raises(BadStatement, match=rf'SELECT .* FROM "measurements.*": .*{status}: error parsing') as error:
+        store.answer(Question(CPU, T0, T0 + DAY, DAY, "user 0"))
+    assert "user 0" not in str(error.value)
+    assert TOKEN not in str(error.value)
+    assert store.problem is None
+
+
+@pytest.mark.parametrize("status", [401, 403, 429, 500, 503])
+def test_an_influxdb_that_answers_nobody_now_is_away(proxy: InfluxProxy, open_store: OpenStore, status: int) -> None:
+    store = open_store(url=proxy.url)
+    fill(store, recorded())
+    proxy.fault = lambda asked: Fault(status, b'{"error": "not now"}') if asked.path == "/query" else None
+    with pytest.raises(StoreUnavailable, match=f"{status}: not now"):
+        store.answer(Question(CPU, T0, T0 + DAY, DAY, "user 0"))
+    assert store.problem
+
+
+@pytest.mark.parametrize("asked_s", ["86400", "9" * 400])
+def test_influxdb_is_tried_again_within_ten_minutes_whatever_it_says(
+    proxy: InfluxProxy, open_store: OpenStore, asked_s: str
+) -> None:
+    store = open_store(url=proxy.url)
+    proxy.fault = lambda asked: Fault(503, b"{}", {"Retry-After": asked_s}) if "write" in asked.path else None
+    store.add(30, recorded().reports)
+    with pytest.raises(StoreUnavailable) as error:
+        store.flush()
+    assert error.value.retry_after_s == 600
+    proxy.fault = lambda _: None
 
 
 @pytest.mark.parametrize("writes_before", range(9))

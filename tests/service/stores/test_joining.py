@@ -1,0 +1,58 @@
+"""Users and cores join, on the event loop, while threads go through those that are known."""
+
+from contract.metrics.cpu import Cpu
+from service.stores.base import Question
+from service.stores.grouping import group_series
+from service.stores.influx.backfill import DAY_MS, oldest_ms
+from service.stores.influx.known import Known
+from service.stores.series import SeriesIndex, User
+
+CPU = Cpu.quantities[0]
+
+
+class Joining(int):
+    """A number; whoever compares it lets a user and a core join, as another thread may at any moment."""
+
+    index: SeriesIndex
+
+    def _join(self) -> None:
+        number = len(self.index.users)
+        self.index.users[f"new {number}"] = User(f"new {number}", "Linux", "12", 1, DAY_MS, DAY_MS)
+        self.index.of_name("one", CPU.name, 100 + number)
+
+    def __lt__(self, other: object) -> bool:
+        self._join()
+        return int(self) < other  # type: ignore[operator]
+
+    def __ne__(self, other: object) -> bool:
+        self._join()
+        return int(self) != other
+
+    def __eq__(self, other: object) -> bool:
+        return int(self) == other
+
+    __hash__ = int.__hash__
+
+
+def joining() -> SeriesIndex:
+    index = SeriesIndex()
+    numbers = type("Number", (Joining,), {"index": index})
+    for name in ("one", "two", "three"):
+        index.users[name] = User(name, "Linux", "12", 1, numbers(2 * DAY_MS), 2 * DAY_MS)
+        for core in range(3):
+            index.of_name(name, CPU.name, numbers(core))
+    return index
+
+
+def test_a_question_of_each_core_has_those_that_were_known_when_it_was_asked() -> None:
+    _, _, names = group_series(joining(), Question(CPU, 0, DAY_MS, DAY_MS, "one", cores="each"))
+    assert names == ["0", "1", "2"]
+
+
+def test_the_oldest_day_is_found() -> None:
+    assert oldest_ms(joining()) == 2 * DAY_MS
+
+
+def test_what_is_known_of_a_user_is_written() -> None:
+    index = joining()
+    assert Known(index).user(index.users["one"], {}).core_numbers == [0, 1, 2]
