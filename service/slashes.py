@@ -5,7 +5,7 @@ from typing import Any
 from urllib.parse import unquote
 
 import falcon
-from falcon.asgi import Request, Response
+from falcon.asgi import Request, Response, WebSocket
 from falcon.routing import CompiledRouter
 
 __all__ = ["SLASH", "Slashes"]
@@ -23,8 +23,13 @@ class Slashes:
     def __init__(self, router: CompiledRouter) -> None:
         self._router = router
 
-    async def __call__(self, req: Request, resp: Response | None, **_: Any) -> None:
-        """Answer as the route that is found; raises 404 without one, 405 where it lacks the method."""
+    async def __call__(self, req: Request, resp: Response | None, ws: WebSocket | None = None, **_: Any) -> None:
+        """Answer as the route that is found; raises 404 without one, 405 where it lacks the method.
+
+        No route here takes a WebSocket, which falcon hands over as `ws`.
+        """
+        if ws is not None:
+            raise falcon.HTTPNotFound
         raw = bytes(req.scope.get("raw_path") or b"").partition(b"?")[0].decode("latin-1")
         path = unquote(re.sub("%2f", SLASH, raw, flags=re.IGNORECASE))
         found = self._router.find(path, req=req) if SLASH in path else None

@@ -125,12 +125,13 @@ class Registry:
     def heard_state(self, agent: Agent, state: AgentState) -> None:
         """Note what an agent says of its state: newer than any report that came before."""
         agent.seen_ms = time.time_ns() // 1_000_000
-        agent.at_ms = state.at
         self.restore(agent, state)
 
     def restore(self, agent: Agent, state: AgentState) -> None:
-        """Take a state for what is in force."""
+        """Take a state for what is in force, as of when it was heard at the latest."""
         agent.os_type, agent.os_version = state.os_type, state.os_version
+        # A clock that is ahead would keep all that the agent says later from counting.
+        agent.at_ms = min(state.at, agent.seen_ms)
         agent.remote = True
         agent.state = msgspec.structs.replace(state, outcomes=[])
         agent.version_in_force = state.settings_version

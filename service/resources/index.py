@@ -12,6 +12,7 @@ from falcon.asgi import Request, Response
 from analytics.figures.names import display
 from analytics.reports.words import moment
 from service.parameters import Parameters
+from service.problems import ProblemError
 from service.stores.base import Store
 
 if TYPE_CHECKING:
@@ -38,7 +39,18 @@ class Index:
         resp.set_header("Content-Security-Policy", _POLICY)
         resp.set_header("X-Content-Type-Options", "nosniff")
         resp.set_header("Cache-Control", "no-store")
-        resp.text = await asyncio.to_thread(_page, self._store, wanted, f"{req.scheme}://{req.host}:{req.port}")
+        resp.text = await asyncio.to_thread(_page, self._store, wanted, _address(req))
+
+
+def _address(req: Request) -> str:
+    """Where the browser has reached us."""
+    try:
+        host, port = req.host, req.port
+    except ValueError:
+        raise ProblemError(
+            falcon.HTTP_400, "The header Host is wrong; a name and a port are right, such as localhost:8888."
+        ) from None
+    return f"{req.scheme}://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def _page(store: Store, wanted: str, url: str) -> str:

@@ -112,10 +112,11 @@ def _accepted(req: Request) -> Form:
 
 
 def _target(value: Any) -> float:
-    target = float(value)
-    if not 0 < target <= 1:
+    target = float(value) if isinstance(value, str) else value
+    # A JSON body may hold anything; true would be 1.
+    if type(target) not in (int, float) or not 0 < target <= 1:
         raise ValueError(f"{value} is not a share above 0 and of at most 1, such as 0.8")
-    return target
+    return float(target)
 
 
 def _own_address(req: Request) -> str:

@@ -70,6 +70,7 @@ class _Csv:
     """A line a window; moments as ISO 8601, a histogram as `bin:count` pairs."""
 
     def __init__(self, schema: pa.Schema) -> None:
+        self._names = schema.names
         self._header = True
 
     def write(self, table: pa.Table) -> Iterator[bytes]:
@@ -81,7 +82,10 @@ class _Csv:
             yield sink.getvalue()
 
     def end(self) -> bytes:
-        return b""
+        sink = io.BytesIO()
+        if self._header:
+            pa_csv.write_csv(pa.table({name: pa.array([], pa.string()) for name in self._names}), sink)
+        return sink.getvalue()
 
 
 class _Json:

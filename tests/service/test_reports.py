@@ -110,6 +110,18 @@ def test_what_cannot_be_reported_is_said(client: httpx.Client, path: str, status
     assert words in answer.text
 
 
+@pytest.mark.parametrize("target", ["[1]", "true", '{"a": 1}', "1" * 400, "80", '"much"'])
+def test_a_target_in_a_body_is_a_share(client: httpx.Client, target: str) -> None:
+    answer = client.request("GET", "/reports/fleet", content=f'{{"target": {target}}}')
+    assert answer.status_code == 422, answer.text
+    assert [error["pointer"] for error in answer.json()["errors"]] == ["/target"]
+
+
+def test_a_wrong_host_is_said_to_be_wrong(client: httpx.Client) -> None:
+    answer = client.get("/", headers={"Host": "localhost:b"})
+    assert (answer.status_code, "Host" in answer.json()["detail"]) == (400, True)
+
+
 def test_the_first_page_leads_on_and_finds_machines(client: httpx.Client) -> None:
     page = client.get("/")
     assert page.headers["Content-Type"].startswith("text/html")
@@ -161,6 +173,7 @@ def test_a_service_without_reports_says_how_to_begin(start: StartService) -> Non
     service = start()
     with service.client() as client:
         assert f"loadlens-agent --url {service.url}" in client.get("/").text
+        assert "--url http://[::1]:80<" in client.get("/", headers={"Host": "[::1]"}).text
         answer = client.get("/reports/fleet")
         assert answer.status_code == 404
         assert "demo" in answer.text

@@ -144,6 +144,15 @@ def test_every_form_holds_the_same_windows(client: httpx.Client, recording: Reco
         assert sum(pairs[1::2]) == row["count"]
 
 
+def test_csv_without_windows_has_its_header_all_the_same(client: httpx.Client, recording: Recording) -> None:
+    for query in ({"by": "user", "histograms": "true"}, {}):
+        some, none = (
+            ask(client, None, "text/csv", resample_rate="15m", start=start, end=start + 3_600_000, **query).text
+            for start in (T0, T0 - 86_400_000)
+        )
+        assert none.splitlines() == some.splitlines()[:1] != []
+
+
 @pytest.mark.parametrize(
     ("user", "query", "status", "said"),
     [

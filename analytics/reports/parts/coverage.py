@@ -89,10 +89,15 @@ def findings(data: Data, machines: pd.DataFrame) -> list[Finding]:
 
 
 def gaps(data: Data) -> list[tuple[int, int]]:
-    """The times without any data inside the range, epoch milliseconds."""
+    """The times without any data in the range, epoch milliseconds."""
     index = pd.DatetimeIndex(data.total.index).as_unit("ms").asi8
     after = np.flatnonzero(np.diff(index) > data.total_rate_ms)
-    return [(int(index[place]) + data.total_rate_ms, int(index[place + 1])) for place in after.tolist()]
+    first, last = _ends(data.total)
+    edges = [(data.start_ms, first), (last + data.total_rate_ms, data.end_ms)]
+    # The range may be rounded to whole buckets of the machines: less than one says nothing.
+    lead, trail = ([edge] if edge[1] - edge[0] >= data.rate_ms else [] for edge in edges)
+    inside = [(int(index[place]) + data.total_rate_ms, int(index[place + 1])) for place in after.tolist()]
+    return [*lead, *inside, *trail]
 
 
 def _ends(frame: pd.DataFrame) -> tuple[int, int]:

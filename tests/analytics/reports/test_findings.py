@@ -85,6 +85,18 @@ def test_who_fell_silent_is_named_and_gaps_are_stated(fleet: Report) -> None:
     assert shares == [pytest.approx(120 / STEPS, rel=0.01)]
 
 
+def test_what_is_missing_at_the_ends_of_the_range_is_a_gap_too(path: Path) -> None:
+    start, end = (int((START + pd.Timedelta(days=days)).timestamp() * 1000) for days in (-30, 30))
+    with connect(path) as source:
+        report = making.fleet(source, Question(start_ms=start, end_ms=end), made_ms=0, named="a test")
+    stated = dict(report.facts)["Gaps without any data"].split("; ")
+    assert [stated[0], stated[-1]] == [
+        "2026-01-31 00:00 UTC to 2026-03-02 00:00 UTC", "2026-03-12 00:00 UTC to 2026-04-01 00:00 UTC",
+    ]  # fmt: skip
+    [share] = [finding.numbers["share_missing"] for finding in found(report, "coverage") if "gaps" in finding.numbers]
+    assert share == pytest.approx(1 - (STEPS - 120) / 96 / 60, rel=0.01)
+
+
 def test_findings_come_in_order_of_weight(fleet: Report) -> None:
     order = [["act", "watch", "note"].index(finding.severity) for finding in fleet.findings]
     assert order == sorted(order)

@@ -4,6 +4,8 @@ from typing import Any
 
 import httpx
 import pytest
+import websockets
+from websockets.sync.client import connect
 
 from tests.service.agents.states import agent, settings_of, state
 from tests.service.conftest import StartService
@@ -243,6 +245,17 @@ def test_a_state_that_is_wrong_is_refused(client: httpx.Client, user: str, body:
 def test_a_user_id_that_cannot_be_one_is_not_taken(client: httpx.Client, bad: str) -> None:
     assert client.post(f"{agent(bad)}/state", json=state()).status_code == 404
     assert client.put(f"{agent(bad)}/settings", json={}, headers=FORCE).status_code == 404
+
+
+def test_a_websocket_to_an_agent_is_refused_without_a_fault(start: StartService) -> None:
+    service = start()
+    for path in ("a%2Fb/settings", "a%2Fb", "a/b/c"):
+        with (
+            pytest.raises(websockets.WebSocketException),
+            connect(f"ws://127.0.0.1:{service.port}/api/v1/agents/{path}"),
+        ):
+            pass
+    assert "Traceback" not in service.log and "Closing with code 3404" in service.log
 
 
 def test_paths_that_lead_nowhere_say_so(client: httpx.Client) -> None:

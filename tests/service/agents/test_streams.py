@@ -18,10 +18,11 @@ from service.agents.registry import Agent
 from service.agents.streams import Streams
 from tests.service.agents.states import agent, state
 from tests.service.conftest import StartService
-from tests.service.reports import original
+from tests.service.reports import original, post, small
 from tests.service.running import RunningService, wait_until
 
 FORCE = {"If-Match": "*"}
+YEAR_9999_MS = 253_402_300_799_999
 
 
 @contextmanager
@@ -201,6 +202,28 @@ def test_reports_that_waited_in_a_spool_do_not_undo_what_was_said_since(client: 
     answer = client.post("/api/v1/metrics", json=old)
     assert answer.json() == {"accepted": 2, "duplicates": 0}
     assert client.get(agent(user)).json()["in_step"] is True
+
+
+def test_an_agents_clock_that_was_far_ahead_does_not_keep_what_it_says_later_from_counting(
+    start: StartService, user: str
+) -> None:
+    service = start()
+    with service.client() as client:
+        put(client, user, samples=5)
+        version = introduce(client, user, at=YEAR_9999_MS)
+        assert said_in_a_report(client, user, settings_version=version) == version
+        assert introduce(client, user, at=YEAR_9999_MS) == version
+    service.stop()
+    with start().client() as client:
+        assert said_in_a_report(client, user, settings_version=version) == version
+
+
+def said_in_a_report(client: httpx.Client, user: str, **status: Any) -> str:
+    """The version that is in force for the service after a report says so."""
+    now_ms = time.time_ns() // 1_000_000
+    said = {"version": "0.1.0", "cpu_seconds": 1.0, "resident_bytes": 1, "remote": True} | status
+    assert post(client, small(user, now_ms, agent=said)).status_code == 202
+    return str(client.get(agent(user)).json()["reported_version"])
 
 
 def test_many_reports_of_one_agent_are_answered_like_one(client: httpx.Client, user: str) -> None:
