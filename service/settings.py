@@ -107,7 +107,7 @@ class ServiceSettings(Settings, frozen=True, kw_only=True):
             extra={"metavar": "PATH"},
         ),
     ] = None
-    notify_private: Annotated[bool, Meta(description="Let notifications go to private and loopback addresses.")] = False
+    notify_private: Annotated[bool, Meta(description="Let notifications go to any address, private ones too.")] = False
     flush_interval: Annotated[
         Annotated[float, Meta(ge=0.1, le=3600)] | None,
         Meta(description="Most seconds that reports stay in memory and journal only.",

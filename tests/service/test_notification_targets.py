@@ -170,10 +170,81 @@ def test_mail_is_delivered_by_apprise(caplog: pytest.LogCaptureFixture) -> None:
     assert "hush" not in caplog.text
 
 
-@pytest.mark.parametrize("url", ["json://example.org/hook", "syslog://", "form://example.org"])
-def test_schemes_that_call_anything_are_not_for_everybody(url: str) -> None:
-    with pytest.raises(Refused, match="--notify-private only"):
+KNOWN = {
+    "discord://123456789012345678/abcdefghijklmnopqrstuvwxyz": "discord.com",
+    "https://discord.com/api/webhooks/123456789012345678/abcdefghijklmnopqrstuvwxyz": "discord.com",
+    "mailgun://user@example.org/0123456789abcdef0123456789abcdef-01234567-89abcdef/": "api.mailgun.net",
+    "opsgenie://01234567-89ab-cdef-0123-456789abcdef": "api.opsgenie.com",
+    "pagerduty://integration@apikey": "events.pagerduty.com",
+    "pbul://abcdefghijklmnopqrstuvwxyz": "api.pushbullet.com",
+    "pover://abcdefghijklmnopqrstuvwxyz1234@abcdefghijklmnopqrstuvwxyz1234": "api.pushover.net",
+    "sendgrid://abcdefghijkl:from@example.org/to@example.org": "api.sendgrid.com",
+    "slack://T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7FQ/": "hooks.slack.com",
+    "slack://xoxb-1234-1234-4ddbc191d40ee098cbaae6f3523ada2d/general": "slack.com",
+    "tgram://123456789:abcdefg_hijklmnop/12315544/": "api.telegram.org",
+    "workflows://prod-1.westeurope.logic.azure.com:443/0123456789abcdef/signature": "prod-1.westeurope.logic.azure.com",
+}
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("url", KNOWN)
+def test_services_that_are_allowed_call_their_own_host_only(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    called = set()
+
+    def look_up(host: str | bytes, *_: object, **__: object) -> list[object]:
+        called.add(host.decode() if isinstance(host, bytes) else host)
+        raise socket.gaierror("no network in tests")
+
+    for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    with pytest.raises(Refused, match="did not take it"):
         tell(parse_target("it", {"apprise": url}, Path()), "title", "text", private=False)
+    assert called == {KNOWN[url]}
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize(
+    "url",
+    [
+        "json://example.org/hook",
+        "syslog://",
+        "form://example.org",
+        "gotify://2130706433:{port}/token",
+        "gotify://localhost:{port}/token",
+        "ntfy://example.org/topic",
+        "workflows://127.0.0.1:{port}/0123456789abcdef/signature",
+        "workflows://127.0.0.1%2Fx.logic.azure.com/0123456789abcdef/signature",
+        "slack://T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7FQ/?template=http://127.0.0.1:{port}/",
+        "mailtos://user:password@example.org?wkd=yes",
+        "mailtos://user:password@example.org?pgppub=http://127.0.0.1:{port}/",
+    ],
+)
+def test_what_could_call_anything_is_not_for_everybody(url: str) -> None:
+    with Receiver() as receiver:
+        url = url.format(port=httpx.URL(receiver.url).port)
+        with pytest.raises(Refused, match=r"--notify-private only|no address that apprise knows") as refused:
+            tell(parse_target("it", {"apprise": url}, Path()), "title", "text", private=False)
+        assert refused.value.for_good
+        assert receiver.requests == []
+        assert receiver.invalid == 0
+
+
+@pytest.mark.parametrize("host", ["2130706433", "localhost", "127.0.0.1"])
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_mail_server_inside_is_not_for_everybody(host: str) -> None:
+    for url in (f"mailto://{host}/?from=a@example.org", f"mailtos://user:password@example.org?smtp={host}"):
+        with pytest.raises(Refused, match="not public; --notify-private allows it"):
+            tell(parse_target("it", {"apprise": url}, Path()), "title", "text", private=False)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_apprise_follows_no_redirects() -> None:
+    with Receiver(lambda _: 307) as receiver:
+        url = f"json://127.0.0.1:{httpx.URL(receiver.url).port}/hook?redirect=yes"
+        with pytest.raises(Refused, match="did not take it"):
+            tell(parse_target("it", {"apprise": url}, Path()), "title", "text", private=True)
+        assert len(receiver.requests) + receiver.invalid == 1
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
