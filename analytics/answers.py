@@ -17,7 +17,10 @@ from contract.problems import Problem
 if TYPE_CHECKING:
     from typing_extensions import Buffer as WriteableBuffer
 
-__all__ = ["ProblemError", "ServiceError", "UnreachableError", "check", "read_records", "read_values", "read_windows"]
+__all__ = [
+    "CutShortError", "ProblemError", "ServiceError", "UnreachableError", "check", "read_records", "read_values",
+    "read_windows",
+]  # fmt: skip
 
 PROBLEM = "application/problem+json"
 _BUFFER = 1 << 20
@@ -30,6 +33,10 @@ class ServiceError(Exception):
 
 class UnreachableError(ServiceError):
     """No answer came: nothing listens there, or it took too long."""
+
+
+class CutShortError(ServiceError):
+    """An answer began, and ended before it was whole; the service's log says why."""
 
 
 class ProblemError(ServiceError):

@@ -13,7 +13,15 @@ from urllib.parse import quote, urlsplit
 import httpx
 import pandas as pd
 
-from analytics.answers import ServiceError, UnreachableError, check, read_records, read_values, read_windows
+from analytics.answers import (
+    CutShortError,
+    ServiceError,
+    UnreachableError,
+    check,
+    read_records,
+    read_values,
+    read_windows,
+)
 from analytics.sources import Grouping, Moment, check_windows_by, epoch_ms
 from contract.metrics import NAMES, Statistic
 
@@ -29,10 +37,11 @@ _TIMEOUT = httpx.Timeout(120.0, connect=5.0)
 class Client:
     """Asks the service at `url`, with `token` where it asks for one; a source as `analytics.sources` describes it.
 
-    By default it answers the last day. Nothing is sent before the first question. Raises ValueError for what is
-    not an http(s) address. Every question raises UnreachableError where the service does not answer, and
-    ProblemError, with the service's own words, where it refuses: an unknown metric or user, a wrong range, rate or
-    token. Metrics that compare cores, such as `cpuCoreLoadAvgMax`, have no windows: they are answered as values.
+    By default it answers the last day. Nothing is sent before the first question. Raises ValueError for what is not an
+    http(s) address. Every question raises UnreachableError where the service does not answer, and ProblemError, with
+    the service's own words, where it refuses: an unknown metric or user, a wrong range, rate or token; CutShortError
+    where an answer ends before it is whole. Metrics that compare cores, such as `cpuCoreLoadAvgMax`, have no windows:
+    they are answered as values.
     """
 
     def __init__(self, url: str, token: str | None = None) -> None:
@@ -123,8 +132,10 @@ class Client:
         """The answer to a question, which is one of the media type `accept`, before its body is read."""
         moments = {name: epoch_ms(query[name]) for name in ("start", "end") if query.get(name) is not None}
         parameters = {name: _parameter(value) for name, value in {**query, **moments}.items() if value is not None}
+        begun = False
         try:
             with self._http.stream("GET", f"api/v1/{path}", params=parameters, headers={"Accept": accept}) as response:
+                begun = True
                 media_type = response.headers.get("Content-Type", "")
                 if response.status_code != 200 or media_type.partition(";")[0] != accept:
                     check(response.status_code, media_type, response.read(), accept)
@@ -132,6 +143,8 @@ class Client:
         except httpx.TimeoutException as error:
             raise UnreachableError(f"{self._http.base_url} did not answer in time") from error
         except httpx.TransportError as error:
+            if begun:
+                raise CutShortError(f"{self._http.base_url}: the answer ended early; ask again") from error
             raise UnreachableError(f"{self._http.base_url} cannot be reached: {error}") from error
         except httpx.HTTPError as error:
             raise ServiceError(f"{self._http.base_url} gave an answer that cannot be read: {error}") from error

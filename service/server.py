@@ -23,7 +23,7 @@ from service.app import Application, create_app
 from service.control import ControlError
 from service.rules.files import RuleFileError
 from service.settings import ServiceSettings
-from service.stores.base import StoreError
+from service.stores.base import StoreError, StoreUnavailable
 
 __all__ = ["ServerError", "SettingError", "is_loopback", "serve"]
 
@@ -42,6 +42,14 @@ class ServerError(Exception):
 
 class SettingError(ValueError):
     """Settings that do not go together; the message says what would."""
+
+
+def _say_cut(record: logging.LogRecord) -> bool:
+    """A filter: an answer that is cut short because the store went away is one line, as that is no fault of ours."""
+    error = record.exc_info[1] if isinstance(record.exc_info, tuple) else None
+    if isinstance(error, StoreUnavailable):
+        record.msg, record.args, record.exc_info = "an answer was cut short: %s", (error,), None
+    return True
 
 
 class _Uvicorn(Server):
@@ -98,6 +106,7 @@ class Worker(UvicornWorker):
     async def _serve(self) -> None:
         self.config.app = self.wsgi
         server = _Uvicorn(self.config)
+        logging.getLogger("uvicorn.error").addFilter(_say_cut)
         self._install_sigquit_handler()
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self.wsgi.service.rules.reload)
         await server.serve(sockets=self.sockets)

@@ -35,7 +35,7 @@ def main() -> None:
 
 
 def _done(task: Task) -> Made | Refused:
-    from analytics.answers import ProblemError
+    from analytics.answers import CutShortError, ProblemError
     from analytics.reports.data import NothingThere
 
     try:
@@ -43,7 +43,9 @@ def _done(task: Task) -> Made | Refused:
     except NothingThere as error:
         return Refused(404, f"{str(error)[:1].upper()}{str(error)[1:]}.")
     except ProblemError as error:
-        return Refused(422, str(error))
+        return Refused(503 if error.status == 503 else 422, str(error))
+    except CutShortError:
+        return Refused(503, "The store went away while the report was made.")
 
 
 def _made(task: Task) -> Made:

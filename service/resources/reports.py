@@ -42,7 +42,8 @@ class _Reports:
                 description="The report could not be made; the log says why."
             ) from None
         if isinstance(made, Refused):
-            raise ProblemError(falcon.code_to_http_status(made.status), made.detail)
+            headers = {"Retry-After": str(_RETRY_S)} if made.status == 503 else None
+            raise ProblemError(falcon.code_to_http_status(made.status), made.detail, headers=headers)
         resp.etag = made.etag
         resp.set_header("Cache-Control", f"private, max-age={int(made.fresh_s)}")
         resp.set_header("Vary", "Accept, Authorization")
@@ -60,7 +61,7 @@ class FleetReport(_Reports):
     """The report on all machines."""
 
     async def on_get(self, req: Request, resp: Response) -> None:
-        """200 with the report; 404 where nothing was reported in the range, 503 where too many are being made."""
+        """200 with the report; 404 where nothing was reported then, 503 if too many are made or the store is away."""
         await self._answer(req, resp, None)
 
 
@@ -68,7 +69,7 @@ class UserReport(_Reports):
     """The report on one machine."""
 
     async def on_get(self, req: Request, resp: Response, user_id: str) -> None:
-        """200 with the report; 404 for a machine that is not known."""
+        """200 with the report; 404 for a machine that is not known, 503 as for the fleet."""
         if not self._store.has_user(user_id):
             raise ProblemError(
                 falcon.HTTP_404, f"No report of user {user_id!r} has come in. GET /api/v1/users lists those that have."

@@ -28,15 +28,23 @@ class Sending:
         self._store = store
         self._turn = asyncio.Semaphore(_AT_ONCE)
 
-    def send(self, req: Request, resp: Response, media_type: str, plan: Plan) -> None:
-        """Answer with what is planned."""
-        resp.content_type = media_type
-        resp.stream = self._bytes(plan, FORMS[media_type](plan.schema), req)
+    async def send(self, req: Request, resp: Response, media_type: str, plan: Plan) -> None:
+        """Answer with what is planned. Raises StoreUnavailable where the store is away before the answer begins.
 
-    async def _bytes(self, plan: Plan, form: Form, req: Request) -> AsyncIterator[bytes]:
+        Where it goes away later, the stream raises it: the server then closes the connection, so that nobody takes
+        what is there for the whole.
+        """
+        tables = self._tables(plan)
+        first = await anext(tables)  # there is at least one piece; before it nothing is sent, the status neither
+        resp.content_type = media_type
+        resp.stream = self._bytes(first, tables, FORMS[media_type](plan.schema), req)
+
+    async def _bytes(
+        self, first: pa.Table, rest: AsyncIterator[pa.Table], form: Form, req: Request
+    ) -> AsyncIterator[bytes]:
         gone = asyncio.create_task(_gone(req))
         try:
-            async for table in self._tables(plan):
+            async for table in _chained(first, rest):
                 steps = form.write(table)
                 while (part := await self._beside(next, steps, None)) is not None:
                     if gone.done():
@@ -53,6 +61,7 @@ class Sending:
         try:
             for start_ms, end_ms in plan.ranges():
                 before, ahead = ahead, asyncio.create_task(self._beside(plan.answer, self._store, start_ms, end_ms))
+                ahead.add_done_callback(_note_failure)
                 if before:
                     yield await before
             if ahead:
@@ -64,6 +73,18 @@ class Sending:
     async def _beside(self, work: Callable[..., T], *arguments: object) -> T:
         async with self._turn:
             return await asyncio.to_thread(work, *arguments)
+
+
+async def _chained(first: T, rest: AsyncIterator[T]) -> AsyncIterator[T]:
+    yield first
+    async for one in rest:
+        yield one
+
+
+def _note_failure(task: "asyncio.Task[pa.Table]") -> None:
+    """Its failure is known, even if nobody waits for the piece any more; asyncio would log it otherwise."""
+    if not task.cancelled():
+        task.exception()
 
 
 async def _gone(req: Request) -> None:
@@ -80,14 +101,14 @@ class UserWindows:
         self._sending = sending
 
     async def on_get(self, req: Request, resp: Response, user_id: str) -> None:
-        """200 with windows; 404 for a user, a metric or a core that is not known."""
+        """200 with windows; 404 for a user, a metric or a core that is not known, 503 where the store is away."""
         media_type = form_of(req)
         query = await read_windows_query(req, self._store, fleet=False)
         quantity = query.metric.quantity
         check_user(self._store, user_id, quantity, None if query.core == "each" else query.core)
         series = 1 + len(self._store.cores(user_id, quantity)) if query.core == "each" else 1
         check_size(query, series)
-        self._sending.send(req, resp, media_type, Plan(query, user_id, series))
+        await self._sending.send(req, resp, media_type, Plan(query, user_id, series))
 
 
 class FleetWindows:
@@ -98,11 +119,11 @@ class FleetWindows:
         self._sending = sending
 
     async def on_get(self, req: Request, resp: Response) -> None:
-        """200 with windows."""
+        """200 with windows; 503 where the store is away."""
         media_type = form_of(req)
         query = await read_windows_query(req, self._store, fleet=True)
         series = 1
         if query.by_user or query.rate_ms == RAW_MS:
             series = max(1, len(await asyncio.to_thread(self._store.users)))
         check_size(query, series)
-        self._sending.send(req, resp, media_type, Plan(query, None, series))
+        await self._sending.send(req, resp, media_type, Plan(query, None, series))

@@ -1,5 +1,6 @@
 """The client asks a running service and gets frames, or an exception that says what is wrong."""
 
+import socket
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
@@ -9,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analytics.answers import ProblemError, ServiceError, UnreachableError
+from analytics.answers import CutShortError, ProblemError, ServiceError, UnreachableError
 from analytics.client import Client
 from analytics.connecting import connect
 from analytics.frames import from_frame
@@ -209,3 +210,24 @@ def test_what_is_not_a_moment_is_refused_before_it_is_sent() -> None:
             client.history(USER, start=1531396800)
         with pytest.raises(ValueError, match="NaT"):
             client.history(USER, start=pd.NaT)  # type: ignore[arg-type]
+
+
+def test_an_answer_that_is_cut_is_not_taken_for_a_service_that_cannot_be_reached() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def answer_half() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(65536)
+                connection.sendall(
+                    b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n" + b'{"users"'
+                )
+
+        server = threading.Thread(target=answer_half)
+        server.start()
+        with (
+            connect(f"http://127.0.0.1:{listener.getsockname()[1]}") as client,
+            pytest.raises(CutShortError, match="the answer ended early"),
+        ):
+            client.users()
+        server.join()

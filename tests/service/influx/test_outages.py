@@ -12,6 +12,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from analytics import connect
+from analytics.answers import CutShortError
+from tests.service.influx_proxy import Fault, InfluxProxy, Request
 from tests.service.influxd import RunningInflux, need
 from tests.service.load import Connection
 from tests.service.reports import METRICS, entries, history, post, small
@@ -176,6 +179,62 @@ def test_a_service_starts_without_influxdb_if_it_knows_it_and_says_so_if_it_does
     began, said = stranger.log.splitlines()
     assert "Loadlens service on http://" in began
     assert said.startswith("loadlens-service: error: influx://127.0.0.1")
+
+
+@pytest.mark.parametrize("path", ["windows/byUser/one", "windows/fleet"])
+def test_windows_are_refused_with_the_reason_while_influxdb_is_away(
+    own_influx: RunningInflux, start: Start, path: str
+) -> None:
+    service = start()
+    with service.client() as client:
+        assert post(client, small("one", T0)).status_code == 202
+        wait_until(lambda: metric(client, "journal_behind") == 0, "a flush")
+        own_influx.kill()
+        answer = client.get(f"/api/v1/{path}", params={"start": T0 - 3_600_000, "end": T0 + 3_600_000})
+        assert answer.status_code == 503, answer.text
+        assert int(answer.headers["Retry-After"]) > 0
+        assert "InfluxDB cannot be asked now" in answer.json()["detail"]
+    assert "Traceback" not in service.log
+
+
+def test_reports_are_refused_with_the_reason_while_influxdb_is_away(own_influx: RunningInflux, start: Start) -> None:
+    service = start()
+    with service.client() as client:
+        assert post(client, small("one", T0)).status_code == 202
+        wait_until(lambda: metric(client, "journal_behind") == 0, "a flush")
+        own_influx.kill()
+        answer = client.get("/reports/users/one")
+        assert answer.status_code == 503, answer.text
+        assert int(answer.headers["Retry-After"]) > 0
+        assert "InfluxDB cannot be asked now" in answer.json()["detail"]
+    assert "Traceback" not in service.log
+
+
+def test_windows_that_are_cut_when_influxdb_goes_away_are_not_taken_for_the_whole(
+    own_influx: RunningInflux, tmp_path: Path
+) -> None:
+    days = 3 * 86_400_000  # in windows of 1 s more than one piece
+    with (
+        InfluxProxy(own_influx, 2) as proxy,
+        RunningService(tmp_path / "data", "--store", proxy.address("METRICS"), "--flush-interval", "0.3") as service,
+        service.client() as client,
+        connect(service.url) as source,
+    ):
+        assert post(client, small("one", T0), small("one", T0 + days)).status_code == 202
+        wait_until(lambda: metric(client, "journal_behind") == 0, "a flush")
+        asked = {"start": T0 - 1000, "end": T0 + days + 1000, "rate": "1s"}
+        assert len(source.history("one", **asked)) == 2
+
+        def away_for_the_second_piece(request: Request) -> Fault | None:
+            query = request.parameters.get("q", "")
+            return Fault(503, b"busy") if "SELECT" in query and f"time >= {T0 - 1000}ms" not in query else None
+
+        proxy.fault = away_for_the_second_piece
+        with pytest.raises(CutShortError, match="the answer ended early"):
+            source.history("one", **asked)
+        wait_until(lambda: "an answer was cut short" in service.log, "the log")
+        assert service.log.count("cut short") == 1
+        assert "Traceback" not in service.log
 
 
 def test_an_influxdb_that_stands_still_holds_up_no_report(own_influx: RunningInflux, start: Start) -> None:
