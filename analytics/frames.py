@@ -39,6 +39,7 @@ __all__ = [
     "LABELS",
     "NUMBERS",
     "FrameError",
+    "TooFewData",
     "bins_of",
     "frame_of_values",
     "from_frame",
@@ -65,6 +66,10 @@ _WHOLE: Final = ("count", "approximated")
 
 class FrameError(ValueError):
     """A DataFrame that is not what a function takes; the message says what would be right."""
+
+
+class TooFewData(ValueError):
+    """There are too few data for what was asked; the message, part of a sentence, says of what."""
 
 
 def to_frame(windows: Windows, labels: pd.DataFrame | None = None) -> pd.DataFrame:

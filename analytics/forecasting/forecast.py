@@ -10,6 +10,7 @@ import pandas as pd
 from analytics.forecasting.fleet import Result, forecast_grid
 from analytics.forecasting.grid import Floats, Grid, grid_of
 from analytics.forecasting.words import model_of, summary_of
+from analytics.frames import TooFewData
 from analytics.gathering import AnyFrame, is_dask, of_machines
 from analytics.resampling import resample
 from contract.durations import format_duration, parse_duration
@@ -71,7 +72,8 @@ def forecast(
 
     Raises:
         FrameError: The frame is not as described.
-        ValueError: Another argument is wrong, or no series has at least three steps with a value before `start`.
+        TooFewData: No series has at least three steps with a value before `start`.
+        ValueError: Another argument is wrong.
     """
     named = _levels(levels)
     step_ms = None if rate is None else _rate_ms(rate)
@@ -127,7 +129,7 @@ def _until(grid: Grid, start: str | pd.Timestamp | None) -> Grid:
         values = np.pad(values, ((0, 0), (0, steps - values.shape[1])), constant_values=np.nan)
     enough = np.isfinite(values).sum(axis=1) >= _LEAST_STEPS
     if not enough.any():
-        raise ValueError(
+        raise TooFewData(
             f"no series has {_LEAST_STEPS} steps of {format_duration(grid.step_ms)} with a value: "
             "a longer history, or a smaller rate, is right"
         )

@@ -1,6 +1,8 @@
 """What a report is made of: the windows of a range of time, fetched once, as fine as can be worked with."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -77,7 +79,10 @@ class Data:
 def of_fleet(source: "Source", question: Question) -> Data:
     """The data of a fleet's report. Raises NothingThere, and what the source raises."""
     users = source.users()
-    start_ms, end_ms = _range(users, question, "the source holds no machines yet; start an agent, or load the demo")
+    start_ms, end_ms = _range(
+        users, question, partial(source.fleet, histograms=False),
+        "the source holds no machines yet; start an agent, or load the demo",
+    )  # fmt: skip
     seen = users[(_ms(users["last_seen"]) > start_ms) & (_ms(users["first_seen"]) < end_ms)]
     spans = (_ms(seen["last_seen"]).clip(upper=end_ms) - _ms(seen["first_seen"]).clip(lower=start_ms)).clip(lower=1)
     rate_ms = MACHINES.rate_ms(end_ms - start_ms, float(spans.sum()))
@@ -117,7 +122,8 @@ def of_user(source: "Source", user: str, question: Question) -> Data:
     if user not in users.index:
         raise NothingThere(f"no machine is named {user!r}; `loadlens-analytics users` lists those there are")
     users = users.loc[[user]]
-    start_ms, end_ms = _range(users, question, "this machine has not reported yet")
+    seen = partial(source.history, user, histograms=False)
+    start_ms, end_ms = _range(users, question, seen, "this machine has not reported yet")
     rate_ms = min(HOUR_MS, MACHINES.rate_ms(end_ms - start_ms, end_ms - start_ms))
     total_ms = min(rate_ms, TOTAL.rate_ms(end_ms - start_ms, end_ms - start_ms))
     total = source.history(user, start=start_ms, end=end_ms, rate=format_duration(total_ms))
@@ -181,8 +187,12 @@ def _cores(source: "Source", user: str, range_ms: tuple[int, int], rate: str) ->
     return None if frame.empty else frame
 
 
-def _range(users: pd.DataFrame, question: Question, nothing: str) -> tuple[int, int]:
-    """The range in epoch milliseconds, half-open: what was asked for, else the last five weeks with data."""
+def _range(
+    users: pd.DataFrame, question: Question, windows: Callable[..., pd.DataFrame], nothing: str
+) -> tuple[int, int]:
+    """The range in epoch milliseconds, half-open: what was asked for, else the last five weeks, or since the first
+    data in them. `windows` answers those between a `start` and an `end` at a `rate`.
+    """
     if users.empty:
         raise NothingThere(nothing)
     # The last window ends at `last_seen`, and belongs to the range.
@@ -192,10 +202,23 @@ def _range(users: pd.DataFrame, question: Question, nothing: str) -> tuple[int, 
     else:
         start_ms = max(end_ms - (question.last_ms or _DEFAULT_MS), 0)
         if question.last_ms is None:
-            start_ms = max(start_ms, int(_ms(users["first_seen"]).min()))
+            first_ms = int(_ms(users["first_seen"]).min())
+            # What is older says nothing of where the data within the range begin.
+            start_ms = first_ms if first_ms >= start_ms else _first_ms(windows, start_ms, end_ms)
     if start_ms >= end_ms:
         raise NothingThere("the range is empty: its end is not after its start")
     return start_ms, end_ms
+
+
+def _first_ms(windows: Callable[..., pd.DataFrame], start_ms: int, end_ms: int) -> int:
+    """Where data begin in a range, to a bucket of five minutes; its start where there are none."""
+    for width_ms in (86_400_000, 300_000):
+        found = windows(start=start_ms, end=end_ms, rate=format_duration(width_ms))
+        if found.empty:
+            break
+        first_ms = int(pd.DatetimeIndex(found.index).as_unit("ms").asi8.min())
+        start_ms, end_ms = max(start_ms, first_ms), min(end_ms, first_ms + width_ms)
+    return start_ms
 
 
 def _ms(moments: "pd.Series[pd.Timestamp]") -> "pd.Series[int]":

@@ -21,14 +21,15 @@ _ORDER = ("act", "watch", "note")
 def fleet_report(data: Data, *, made_ms: int, source: str) -> Report:
     """What there is to say of a fleet; `source` names where the data come from."""
     table = machines(data)
+    needs = one_or_nothing("sizes", lambda: sizes.of_machines(data, table))
     parts = [
         course.of_fleet(data, table),
         one_or_nothing("what changed", lambda: change.of_periods(data)),
-        load.of_fleet(data, table),
+        load.of_fleet(data, table, sized=needs.section is not None),
         one_or_nothing("the hours of the week", lambda: week.of_week(data)),
         one_or_nothing("anomalies", lambda: unusual.of_fleet(data, table)),
         one_or_nothing("what is to come", lambda: outlook.of_total(data)),
-        one_or_nothing("sizes", lambda: sizes.of_machines(data, table)),
+        needs,
         Part(Section("machines", "All machines", parts=[_all(table, data)])),
     ]
     return assembled(
@@ -71,4 +72,5 @@ def _all(table: "pd.DataFrame", data: Data) -> Table:
     shown = shown.assign(last=shown["last"] + data.rate_ms)
     rows = [[user, *(value if isinstance(value, int) else float(value) for value in row)]
             for user, *row in shown.itertuples(name=None)]  # fmt: skip
-    return Table("all-machines", f"All {len(table):,} machines", columns, rows, folded=len(table) > 1)
+    title = f"All {len(table):,} machines" if len(table) > 1 else "The machine"
+    return Table("all-machines", title, columns, rows, folded=len(table) > 1)

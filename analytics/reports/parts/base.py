@@ -5,10 +5,13 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from analytics.frames import TooFewData
 from analytics.reports.data import Data
 from analytics.reports.model import Finding, Section
 
-__all__ = ["Part", "in_ms", "one_or_nothing", "period", "subject"]
+__all__ = ["Part", "check_day", "has_day", "in_ms", "one_or_nothing", "period", "subject"]
+
+_DAY_MS = 86_400_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,11 +24,23 @@ class Part:
 
 
 def one_or_nothing(what: str, make: Callable[[], Part]) -> Part:
-    """The part that `make` makes; where the data are too few for it (ValueError), a caveat that says so."""
+    """The part that `make` makes; where the data are too few for it (TooFewData), a caveat that says so."""
     try:
         return make()
-    except ValueError as error:
+    except TooFewData as error:
         return Part(caveats=[f"There is nothing on {what}: {error}."])
+
+
+def has_day(data: Data) -> bool:
+    """Whether the data, from the first to the last, take a day or longer."""
+    index = pd.DatetimeIndex(data.total.index).as_unit("ms").asi8
+    return int(index.max() - index.min()) + data.total_rate_ms >= _DAY_MS
+
+
+def check_day(data: Data) -> None:
+    """Raise TooFewData where the data take less than a day: what a day does is not known then."""
+    if not has_day(data):
+        raise TooFewData("there is less than a day of data")
 
 
 def subject(data: Data) -> str:

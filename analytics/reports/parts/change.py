@@ -8,23 +8,28 @@ import pandas as pd
 
 from analytics import figures
 from analytics.figures.gaps import naive
+from analytics.frames import TooFewData
 from analytics.reports.data import Data
 from analytics.reports.model import Finding, Picture, Section
 from analytics.reports.parts import levels, movers
-from analytics.reports.parts.base import Part, period, subject
+from analytics.reports.parts.base import Part, check_day, period, subject
 from analytics.reports.words import moment, percent, points
 
 __all__ = ["of_periods"]
 
 
 def of_periods(data: Data) -> Part:
-    """The two periods: hour by hour, and the machines that moved most. Raises ValueError where one has no data."""
+    """The two periods: hour by hour, and the machines that moved most.
+
+    Raises TooFewData where one has no data, or both together are less than a day.
+    """
     import analytics
 
+    check_day(data)
     before = period(data.total, data.before_ms, data.split_ms)
     after = period(data.total, data.split_ms, data.end_ms)
     if before.empty or after.empty:
-        raise ValueError("only one of the two periods has data")
+        raise TooFewData("only one of the two periods has data")
     was, now = (float(np.average(part["mean"], weights=part["count"])) for part in (before, after))
     [compared] = analytics.compare(before, after).to_dict("records")
     names = (f"{moment(data.before_ms)} to {moment(data.split_ms)}", f"from then to {moment(data.end_ms)}")

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 
 from analytics import figures
+from analytics.frames import TooFewData
 from analytics.reports.data import Data
 from analytics.reports.model import Finding, Picture, Section
 from analytics.reports.parts.base import Part
@@ -16,14 +17,14 @@ _UNEVEN = 1.5
 
 
 def of_machine(data: Data) -> Part:
-    """A bar a core; nothing where cores were not reported. Raises ValueError for a machine of one core."""
+    """A bar a core; nothing where cores were not reported. Raises TooFewData for a machine of one core."""
     if data.cores is None:
         return Part(caveats=["Single cores are left out: this machine reports none."])
     import analytics
 
     cores = _summary(data.cores)
     if len(cores) < 2:
-        raise ValueError("the machine has one core")
+        raise TooFewData("the machine has one core")
     mean = float(cores["mean"].mean())
     busiest = cores.sort_values("mean").to_dict("records")[-1]
     alone = float(analytics.core_imbalance(data.cores)["one_saturated"].mean())

@@ -8,7 +8,7 @@ import pandas as pd
 from analytics import figures
 from analytics.reports.data import Data
 from analytics.reports.model import Finding, Picture, Section
-from analytics.reports.parts.base import Part, in_ms
+from analytics.reports.parts.base import Part, has_day, in_ms
 from analytics.reports.words import each, level, moment, percent, plural
 
 if TYPE_CHECKING:
@@ -30,10 +30,9 @@ def of_fleet(data: Data, machines: pd.DataFrame) -> Part:
     trend = analytics.fleet_trend(data.windows, data.rate, quantiles=_QUANTILES)
     first, last = machines["p50"].quantile([0.25, 0.75])
     mean = float(np.average(data.total["mean"], weights=data.total["count"]))
-    title = (
-        f"The fleet used {percent(mean)} of its CPU on average; half of its machines are mostly between "
-        f"{percent(first)} and {percent(last)}"
-    )
+    title = f"The fleet used {percent(mean)} of its CPU on average"
+    if len(machines) > 1:
+        title += f"; half of its machines are mostly between {percent(first)} and {percent(last)}"
     parts = [
         Picture(
             "trend",
@@ -43,9 +42,8 @@ def of_fleet(data: Data, machines: pd.DataFrame) -> Part:
     ]
     if len(machines) > 1:
         parts.append(_map(data, machines))
-    return Part(
-        Section("course", "How the load went", parts=parts), [_level(data, mean, len(machines)), *_slope(trend.slope)]
-    )
+    slope = _slope(trend.slope) if has_day(data) else []
+    return Part(Section("course", "How the load went", parts=parts), [_level(data, mean, len(machines)), *slope])
 
 
 def of_machine(data: Data) -> Part:

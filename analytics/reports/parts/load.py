@@ -15,8 +15,8 @@ IDLE = 0.1
 _ROWS = 25
 
 
-def of_fleet(data: Data, machines: pd.DataFrame) -> Part:
-    """Load-duration curves, the hottest and the idlest machines."""
+def of_fleet(data: Data, machines: pd.DataFrame, *, sized: bool) -> Part:
+    """Load-duration curves, the hottest and the idlest machines. `sized`: the report says what they need."""
     import analytics
 
     hot = machines[machines["p95"] >= data.target].sort_values("above", ascending=False)
@@ -39,7 +39,7 @@ def of_fleet(data: Data, machines: pd.DataFrame) -> Part:
     if len(idle):
         parts.append(_table("idlest", f"The idlest of {plural(len(idle), 'idle machine')}", idle, data))
     intro = f"Hot: at least 5 of 100 samples above {level(data.target)}. Idle: 95 of 100 samples below {level(IDLE)}."
-    return Part(Section("load", "Who is hot, who is idle", intro, parts), [*_hot(data, hot), *_idle(idle)])
+    return Part(Section("load", "Who is hot, who is idle", intro, parts), [*_hot(data, hot, sized=sized), *_idle(idle)])
 
 
 def of_machine(data: Data, machines: pd.DataFrame) -> Part:
@@ -71,18 +71,19 @@ def of_machine(data: Data, machines: pd.DataFrame) -> Part:
     return Part(section, [finding])
 
 
-def _hot(data: Data, hot: pd.DataFrame) -> list[Finding]:
+def _hot(data: Data, hot: pd.DataFrame, *, sized: bool) -> list[Finding]:
     if hot.empty:
         return [Finding("note", "hot", f"No machine is hot: none has 5 of 100 samples above {level(data.target)}.")]
     numbers: Numbers = {"machines": len(hot), "target": data.target, "names": [*hot.index[:_ROWS]]}
-    verb = "is" if len(hot) == 1 else "are"
+    verb, them = ("is", "it") if len(hot) == 1 else ("are", "them")
+    where = "; “What it needs” says how much" if sized else ""
     return [
         Finding(
             "act",
             "hot",
             f"{plural(len(hot), 'machine')} {verb} hot, above {level(data.target)} for 5 % of the time or more: "
             f"{listed(list(hot.index))}.",
-            "Move work away from them, or give them more CPU; “What it needs” says how much.",
+            f"Move work away from {them}, or give {them} more CPU{where}.",
             numbers,
         )
     ]

@@ -5,7 +5,7 @@ import pandas as pd
 from analytics import figures
 from analytics.reports.data import Data
 from analytics.reports.model import Finding, Picture, Section
-from analytics.reports.parts.base import Part, in_ms, subject
+from analytics.reports.parts.base import Part, check_day, in_ms, subject
 from analytics.reports.words import each, level, moment, percent
 from contract.durations import format_duration
 
@@ -18,9 +18,10 @@ _SHOWN = 3
 
 
 def of_total(data: Data) -> Part:
-    """The forecast of the fleet's mean, or of the machine's. Raises ValueError where the history is too short."""
+    """The forecast of the fleet's mean, or of the machine's. Raises TooFewData where the history is too short."""
     import analytics
 
+    check_day(data)
     horizon_ms = _horizon(data)
     total = analytics.resample(data.total, format_duration(_step(data)))
     made = analytics.forecast(total, horizon=format_duration(horizon_ms))

@@ -3,6 +3,7 @@
 import pandas as pd
 
 from analytics import figures
+from analytics.frames import TooFewData
 from analytics.reports.data import Data
 from analytics.reports.model import Column, Finding, Picture, Section, Table
 from analytics.reports.parts.base import Part
@@ -20,7 +21,7 @@ _HALF_UNKNOWN = 0.5
 
 
 def of_machines(data: Data, machines: pd.DataFrame) -> Part:
-    """How large each machine should be. Raises ValueError where none was seen for long enough."""
+    """How large each machine should be. Raises TooFewData where none was seen for long enough."""
     import analytics
 
     known = data.users["cores"].dropna().astype(float)
@@ -36,7 +37,7 @@ def of_machines(data: Data, machines: pd.DataFrame) -> Part:
     )
     judged = sized[sized["needed"].notna()]
     if judged.empty:
-        raise ValueError(f"no machine was seen on {least_days} days or more")
+        raise TooFewData(f"no machine was seen on {least_days} days or more")
     unit = "cores" if in_cores else "machines' worth of CPU"
     title = _title(data, judged, unit)
     most = judged.loc[judged["saved"].abs().sort_values(ascending=False).index]

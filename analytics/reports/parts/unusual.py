@@ -3,6 +3,7 @@
 import pandas as pd
 
 from analytics import figures
+from analytics.frames import TooFewData
 from analytics.reports.data import Data
 from analytics.reports.model import Cell, Column, Finding, Picture, Section, Table
 from analytics.reports.parts.base import Part, in_ms, subject
@@ -41,7 +42,7 @@ def of_machine(data: Data) -> Part:
 
     verdicts = analytics.anomalies(data.total, tuning=Tuning.for_step(data.total_rate_ms))
     if verdicts["upper"].isna().all():
-        raise ValueError(f"too few points ({len(verdicts):,}) to learn what is usual")
+        raise TooFewData(f"too few points ({len(verdicts):,}) to learn what is usual")
     odd = verdicts[verdicts["anomaly"]]
     what = "the fleet's mean" if data.is_fleet else "the machine"
     if odd.empty:

@@ -6,27 +6,31 @@ from typing import Any
 import pandas as pd
 
 from analytics import figures
+from analytics.frames import TooFewData
 from analytics.reports.data import Data
 from analytics.reports.model import Finding, Picture, Section
-from analytics.reports.parts.base import Part
+from analytics.reports.parts.base import Part, check_day
 from analytics.reports.words import percent
 
 __all__ = ["of_week"]
 
 _DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
-_LEAST_HOURS = 24
 _LEAST_HOURS_TO_TELL = 2 * 7 * 24
 _HOUR_MS = 3_600_000
 
 
 def of_week(data: Data) -> Part:
-    """The hours of the week; nothing below a day of data, or where buckets are longer than an hour."""
+    """The hours of the week. Raises TooFewData below a day of data, or where buckets are longer than an hour."""
     import analytics
 
-    if data.total_rate_ms > _HOUR_MS or data.end_ms - data.start_ms < _LEAST_HOURS * _HOUR_MS:
-        return Part(caveats=["Hours of the week are left out: there is less than a day of data."])
+    check_day(data)
+    if data.total_rate_ms > _HOUR_MS:
+        raise TooFewData("what was reported is coarser than an hour")
     profile = analytics.hour_of_week_profile(data.total)
-    low, *_, high = profile.dropna(subset="mean").sort_values("mean").to_dict("records")
+    known = profile.dropna(subset="mean").sort_values("mean").to_dict("records")
+    if len(known) < 2:
+        raise TooFewData("only one hour of the week has data")
+    low, *_, high = known
     title = (
         f"{_hour(high)} is the busiest hour of the week ({percent(high['mean'])}), {_hour(low)} the quietest "
         f"({percent(low['mean'])})"

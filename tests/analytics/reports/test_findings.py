@@ -155,3 +155,45 @@ def test_a_machine_counts_by_the_time_it_was_seen_however_often_it_samples(tmp_p
     }  # fmt: skip
     assert dict(report.facts)["Samples"].startswith(f"{len(quiet) + len(busy):,}, in ")
     assert any("counts by the time it was seen, however often it samples" in caveat for caveat in report.caveats)
+
+
+def short(folder: Path, *parts: pd.DataFrame) -> Report:
+    file = folder / "short.parquet"
+    pd.concat(parts).to_parquet(file)
+    with connect(file) as source:
+        return making.fleet(source, Question(), made_ms=0, named="a test")
+
+
+def steady(periods: int, freq: str, start: pd.Timestamp = START) -> pd.DataFrame:
+    times = pd.date_range(start, periods=periods, freq=freq)
+    return pd.DataFrame({"time": times, "user": "one", "value": np.linspace(0.9, 0.99, periods)})
+
+
+@pytest.mark.parametrize(
+    ("periods", "freq"), [(1, "5s"), (9, "5s"), (12, "5min"), (100, "10min"), (2, "7D"), (9, "1D")]
+)
+def test_what_needs_more_data_is_left_out_in_words_of_ours(tmp_path: Path, periods: int, freq: str) -> None:
+    report = short(tmp_path, steady(periods, freq))
+    told = " ".join([*report.caveats, *(finding.sentence + finding.action for finding in report.findings)])
+    assert "unpack" not in told
+    assert "There is nothing on the hours of the week: " in told
+    if freq in ("5s", "5min", "10min"):
+        assert "There is nothing on what changed: there is less than a day of data." in told
+        assert not {finding.kind for finding in report.findings} & {"change", "trend", "forecast"}
+        assert "What it needs" not in told
+    shown = " ".join(str(figure.figure.layout.title.text) for figure in report.pictures())
+    assert "half of its machines" not in shown
+    assert all("1 machines" not in table.title for table in report.tables())
+    assert not dict(report.facts)["Samples"].endswith("in 1 buckets of 10 seconds")
+
+
+def test_the_range_begins_with_the_data_whatever_is_far_older(tmp_path: Path) -> None:
+    old = steady(1, "1h", pd.Timestamp("2018-07-12"))
+    report = short(tmp_path, old, steady(6 * 24, "1h"))
+    assert pd.Timestamp(report.start_ms, unit="ms") == START
+    [section] = [section for section in report.sections if section.name == "change"]
+    assert section.intro.startswith("Before: 2026-03-02 00:00 UTC to 2026-03-05 00:00 UTC.")
+    file = tmp_path / "short.parquet"
+    with connect(file) as source:
+        alone = making.user(source, "one", Question(), made_ms=0, named="a test")
+    assert pd.Timestamp(alone.start_ms, unit="ms") == START
