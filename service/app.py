@@ -80,7 +80,7 @@ class Service:
         self.ingest = Ingest(self.journal, self.store, self._publish)
         self.control = Control(folder / "control.db")
         self.audit = Audit(self.control)
-        self.shelf = Shelf(self.control, self.audit)
+        self.shelf = Shelf(self.control, self.audit, str(home.relative_to(folder)))
         self.queue = Queue(self.control)
         self.rules = Runner(self.journal, self.shelf, self.queue, settings.rules)
         self.sender = Sender(self.queue, lambda: self.rules.targets, private=settings.notify_private)

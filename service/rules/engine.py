@@ -1,5 +1,6 @@
 """All rules, fed with the reports in the order of the journal: who looks at whose, and what follows."""
 
+import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from contract.report import Report
@@ -9,6 +10,7 @@ from service.rules.model import Rule
 
 __all__ = ["Engine"]
 
+_log = logging.getLogger("loadlens.service")
 _MOST_ROUTES = 100_000
 
 
@@ -34,10 +36,17 @@ class Engine:
         self._routes = {}
 
     def restore(self, rule: str, alarms: Mapping[str, Saved]) -> None:
-        """Take a rule's alarms as they were kept, oldest first, so that the order of silence is known again."""
+        """Take a rule's alarms as they were kept, oldest first, so that the order of silence is known again.
+
+        Those that cannot be read are left out.
+        """
         evaluation = self.evaluations[rule]
         for user, saved in sorted(alarms.items(), key=lambda item: item[1].last_ms):
-            evaluation.restore(user, saved)
+            try:
+                evaluation.restore(user, saved)
+            except Exception as error:  # noqa: BLE001 - whatever it is, the other alarms are good
+                _log.error("an alarm of rule %s, of %r, is left out: %s", rule, user, error)
+                evaluation.forgotten.add(user)
 
     def observe(self, reports: Sequence[Report], now_ms: int) -> Iterator[Transition]:
         """What follows from reports that arrived at `now_ms`."""

@@ -168,7 +168,8 @@ class Runner:
                 Transition(alert.rule, alert.user, "resolved", _now_ms(), alert.since_ms, alert.value)
                 for alert in self._shelf.firing_of(stale)
             ]
-            self._teller.tell(ended, self._rules)
+            # Of what changed while the service was down, only the new definition says who is to hear.
+            self._teller.tell(ended, rules | self._rules)
             self._shelf.drop_alarms(stale)
             for rule in new:
                 self._shelf.put_alarms(rule, {})

@@ -35,6 +35,10 @@ _STEPS = [
         comment TEXT NOT NULL, created_ms INTEGER NOT NULL
     ) STRICT;
     """,
+    """
+    DROP TABLE rules_progress;
+    CREATE TABLE rules_progress (journal TEXT PRIMARY KEY, offset INTEGER NOT NULL) STRICT;
+    """,
 ]
 _log = logging.getLogger("loadlens.service")
 _MOST_RESOLVED = 10_000
@@ -78,9 +82,11 @@ class Silence(NamedTuple):
 class Shelf:
     """Reads and writes. What belongs together is written in one transaction of `control`."""
 
-    def __init__(self, control: Control, audit: Audit) -> None:
+    def __init__(self, control: Control, audit: Audit, journal: str) -> None:
+        """`journal` names the journal whose offsets are kept: each store has its own."""
         self.control = control
         self._audit = audit
+        self._journal = journal
         control.migrate("rules", _STEPS)
 
     # Definitions
@@ -122,23 +128,29 @@ class Shelf:
 
     def progress(self) -> int | None:
         """The journal offset up to which alarms are kept."""
-        rows = self.control.read("SELECT offset FROM rules_progress")
+        rows = self.control.read("SELECT offset FROM rules_progress WHERE journal = ?", (self._journal,))
         return rows[0][0] if rows else None
 
     def put_progress(self, offset: int | None) -> None:
         """Note how far the rules have come; None where there are none."""
         with self.control.transaction() as db:
             if offset is None:
-                db.execute("DELETE FROM rules_progress")
+                db.execute("DELETE FROM rules_progress WHERE journal = ?", (self._journal,))
             else:
-                db.execute("INSERT OR REPLACE INTO rules_progress VALUES (1, ?)", (offset,))
+                db.execute("INSERT OR REPLACE INTO rules_progress VALUES (?, ?)", (self._journal, offset))
 
     def alarms(self, rule: Rule) -> dict[str, Saved]:
         """The alarms of a rule, by user; none where the rule meant something else when they were kept."""
         if self.seen().get(rule.name) != rule.fingerprint:
             return {}
         rows = self.control.read("SELECT user, saved FROM rules_alarm WHERE rule = ?", (rule.name,))
-        return {user: _unpack(saved) for user, saved in rows}
+        alarms = {}
+        for user, saved in rows:
+            try:
+                alarms[user] = _unpack(saved)
+            except msgspec.MsgspecError as error:
+                _log.error("an alarm of rule %s, of %r, is left out: %s", rule.name, user, error)
+        return alarms
 
     def put_alarms(self, rule: Rule, alarms: Mapping[str, Saved]) -> None:
         """Keep a rule's alarms."""

@@ -1,5 +1,6 @@
 """What the evaluations of all kinds have."""
 
+import logging
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,6 +13,8 @@ __all__ = ["FLEET_USER", "FORGET_MS", "MOST_ALARMS", "Evaluation", "slid"]
 
 FLEET_USER = ""
 """The user under which a rule of the fleet keeps its own alarm; no user has this name."""
+
+_log = logging.getLogger("loadlens.service")
 
 MOST_ALARMS = 100_000
 """Of one rule. With more users, those who have been silent longest are forgotten."""
@@ -68,8 +71,13 @@ class Evaluation:
         self.forgotten.add(user)
 
     def restore(self, user: str, saved: Saved) -> None:
-        """Take an alarm as it was kept."""
-        self.alarms[user] = Alarm(saved, self.load(saved.memory))
+        """Take an alarm as it was kept; where its memory is of another version, that begins anew."""
+        try:
+            memory = self.load(saved.memory)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the other alarms are good
+            _log.error("what rule %s remembers of %r begins anew: %s", self.rule.name, user, error)
+            memory = None
+        self.alarms[user] = Alarm(saved, memory)
 
     def saved(self, user: str) -> Saved:
         """An alarm as it is kept."""
