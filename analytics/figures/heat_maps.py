@@ -14,6 +14,8 @@ __all__ = ["hour_of_week", "users_over_time"]
 _MOST_ROWS = 150
 _MOST_COLUMNS = 320
 _BAR_PX = 62
+_ALMOST_ALL = 0.995
+"""The share of the cells that the colours tell apart: a few very bright ones would leave the others dark."""
 _NO_DATA = "#b4bac1"
 _DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 
@@ -36,12 +38,12 @@ def users_over_time(frame: pd.DataFrame, title: str, *, column: str = "mean") ->
         hovertemplate="%{x|%a %Y-%m-%d %H:%M} UTC<br>" + ("%{y}" if per_row == 1 else "rank %{y}")
         + "<br>%{z:.1%}<extra></extra>",
         hoverongaps=False,
-        **_colours(cells),
+        **_colours(cells, _ALMOST_ALL),
     )  # fmt: skip
     figure.update_yaxes(autorange="reversed", showgrid=False, type="category", nticks=min(30, len(cells)))
     figure.update_xaxes(showgrid=False, type="date")
     shorten(figure, edges[:-1][~np.isnan(cells).all(axis=0)])
-    return _as_map(figure)
+    return _as_map(figure, {"showticklabels": False, "ticks": ""})
 
 
 def hour_of_week(profile: pd.DataFrame, title: str, *, column: str = "mean") -> go.Figure:
@@ -63,16 +65,19 @@ def hour_of_week(profile: pd.DataFrame, title: str, *, column: str = "mean") -> 
         hoverongaps=False,
         xgap=1,
         ygap=1,
-        **_colours(values),
+        **_colours(values, 1.0),
     )
     figure.update_xaxes(tickvals=list(range(0, 24, 3)), ticktext=[f"{hour:02}:00" for hour in range(0, 24, 3)],
                         showgrid=False)  # fmt: skip
     figure.update_yaxes(autorange="reversed", showgrid=False)
-    return _as_map(figure)
+    return _as_map(figure, {"tickvals": list(_DAYS), "ticktext": [day[:3] for day in _DAYS], "title": {"text": ""}})
 
 
-def _as_map(figure: go.Figure) -> go.Figure:
-    figure.update_layout(plot_bgcolor=_NO_DATA, hovermode="closest")
+def _as_map(figure: go.Figure, narrow: dict[str, object]) -> go.Figure:
+    """`narrow` is how the vertical axis differs where there is little room, for who shows the figure there."""
+    figure.update_layout(
+        plot_bgcolor=_NO_DATA, hovermode="closest", meta=figure.layout.meta | {"narrow": {"yaxis": narrow}}
+    )
     return figure
 
 
@@ -87,14 +92,19 @@ def _rows_title(per_row: int) -> str:
     return f"rank by load, the busiest on top ({per_row} machines a row)"
 
 
-def _colours(cells: npt.NDArray[np.floating]) -> dict[str, object]:
-    """The scale from 0 to what all but the brightest cells need."""
+def _colours(cells: npt.NDArray[np.floating], share: float) -> dict[str, object]:
+    """The scale from 0 to what the given share of the cells needs; it says so where some are above."""
     known = cells[~np.isnan(cells)]
-    high = float(np.quantile(known, 0.995)) if len(known) else 1.0
+    high = float(np.quantile(known, share)) if len(known) else 1.0
     top = min(1.0, max(0.02, np.ceil(high * 20) / 20 if high > 0.1 else np.ceil(high * 100) / 100))
+    ticks = [0.0, float(top) / 2, float(top)]
+    texts = [f"{tick * 100:.3g}%" for tick in ticks]
+    if len(known) and known.max() > top:
+        texts[-1] += " and more"
     bar = {
-        "title": {"text": UTILIZATION, "side": "top"}, "tickformat": ".0%", "orientation": "h", "len": 0.7, "x": 0,
-        "xanchor": "left", "y": 1.0, "yanchor": "bottom", "thickness": 12, "outlinewidth": 0,
+        "title": {"text": UTILIZATION, "side": "top"}, "tickvals": ticks, "ticktext": texts,
+        "orientation": "h", "len": 0.7, "x": 0, "xanchor": "left", "y": 1.0, "yanchor": "bottom", "thickness": 12,
+        "outlinewidth": 0,
     }  # fmt: skip
     return {"zmin": 0, "zmax": top, "colorscale": "Viridis", "colorbar": bar}
 

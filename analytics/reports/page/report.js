@@ -5,8 +5,12 @@
   const templates = JSON.parse(document.getElementById("report-templates").textContent);
   const plots = [...document.querySelectorAll("[data-figure]")];
   const system = matchMedia("(prefers-color-scheme: dark)");
-  const narrow = matchMedia("(max-width: 40rem)");
-  const CONFIG = { responsive: true, displaylogo: false, modeBarButtonsToRemove: ["lasso2d", "select2d"] };
+  const narrow = matchMedia("(max-width: 700px)");
+  const touch = matchMedia("(hover: none)");
+  const CONFIG = {
+    responsive: true, displaylogo: false, modeBarButtonsToRemove: ["lasso2d", "select2d"],
+    displayModeBar: narrow.matches || touch.matches ? false : "hover", // it would lie over legends
+  };
   const PAPER_PX = 690; // what fits between the margins of A4
   const THEMES = { auto: "Theme: as the system", light: "Theme: light", dark: "Theme: dark" };
   const KEY = "loadlens-theme";
@@ -29,6 +33,7 @@
       const every = (_, place) => place % 2 === 0;
       small.xaxis = { ...layout.xaxis, tickvals: tickvals.filter(every), ticktext: ticktext.filter(every), tickangle: 0 };
     }
+    for (const [axis, change] of Object.entries(layout.meta?.narrow ?? {})) small[axis] = { ...layout[axis], ...change };
     if (layout.meta?.rows) {
       small.yaxis = { ...layout.yaxis, showticklabels: false, ticks: "", title: { text: "" } };
       small.annotations = layout.yaxis.categoryarray.map((name) => ({

@@ -126,6 +126,19 @@ def test_a_heat_map_of_a_large_fleet_has_no_more_cells_than_can_be_seen_and_keep
     assert (np.diff(cells[:, 0]) < 0).all()  # the busiest on top
 
 
+def test_a_scale_of_colours_ends_at_the_data_or_says_that_there_is_more() -> None:
+    load = fleet([f"m{number}" for number in range(20)])
+    load["mean"] = np.where(np.arange(len(load)) == 5, 0.91, 0.3)
+    cut = figures.users_over_time(load, TITLE).data[0]
+    assert cut.zmax < 0.91
+    assert cut.colorbar.ticktext[-1] == f"{cut.zmax * 100:.3g}% and more"
+    hours = pd.MultiIndex.from_product([range(7), range(24)], names=["weekday", "hour"])
+    profile = pd.DataFrame({"mean": np.where(np.arange(len(hours)) == 5, 0.91, 0.3)}, index=hours)
+    whole = figures.hour_of_week(profile, TITLE).data[0]
+    assert whole.zmax >= 0.91
+    assert whole.colorbar.ticktext[-1] == "95%"
+
+
 def test_a_heat_map_leaves_what_is_not_known_empty() -> None:
     cells = np.asarray(figures.users_over_time(fleet(["a", "b"]), TITLE).data[0].z)
     assert np.isnan(cells[:, 20:50]).all()

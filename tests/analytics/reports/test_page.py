@@ -126,6 +126,24 @@ def test_a_narrow_screen_shows_everything_without_scrolling_sideways(browser: Br
         assert seen.complaints == []
 
 
+def test_a_narrow_screen_leaves_figures_their_room(browser: Browser, path: Path) -> None:
+    """Neither the names of machines nor Plotly's buttons take it."""
+    with opened(browser, path, width=390) as seen:
+        assert seen.page.locator(".modebar").count() == 0
+        for name in ("users_over_time", "hour_of_week"):
+            plot = seen.page.locator(f'[data-figure="figure-{name}"]')
+            width = plot.evaluate("plot => plot._fullLayout._size.w")
+            assert width > 0.7 * plot.evaluate("plot => plot.clientWidth"), name
+    with opened(browser, path) as seen:
+        assert seen.page.locator(".modebar").count() > 0
+
+
+def test_a_table_that_goes_on_at_the_side_shows_it(browser: Browser, path: Path) -> None:
+    with opened(browser, path, width=390) as seen:
+        shadows = "getComputedStyle(document.querySelector('.scroll')).backgroundAttachment"
+        assert seen.page.evaluate(shadows) == "local, local, scroll, scroll"
+
+
 def test_it_prints_on_white_paper_within_the_margins(browser: Browser, path: Path) -> None:
     with opened(browser, path, scheme="dark") as seen:
         seen.page.emulate_media(media="print")
