@@ -24,7 +24,7 @@ HEARTBEAT_S = 5.0
 _LEAST_S, _MOST_S, _EACH_S = 0.02, 0.25, 0.00025
 """Time between two rounds: grows with the consumers, each of whom has to be woken."""
 _ROUND_S = 0.05
-"""A round goes on in the next after so long: the event loop has others to answer."""
+"""Processor time after which a round goes on in the next: the event loop has others to answer."""
 _MOST_PENDING = 20_000
 """Reports that wait for a round; where there are more, all of them are left to the journal."""
 _MOST_ROUTES = 100_000
@@ -89,7 +89,7 @@ class Hub:
         if self._round is not None:
             self._round.cancel()
             self._round = None
-        end = time.monotonic() + _ROUND_S
+        end = time.thread_time() + _ROUND_S
         while self._pending and self._encode(self._pending.popleft(), end):
             pass
         # Whoever looks from now on finds everything up to `routed` in pieces, and nothing behind it.
@@ -115,14 +115,14 @@ class Hub:
                 channel.put(offset, text, report)
                 if channel.is_large():
                     self._hold(channel, offset)
-            if time.monotonic() >= end:
+            if time.thread_time() >= end:
                 break
         self.routed = offset
         rest = last - offset
         self.pending -= len(texts) - rest
         if rest:
             self._pending.appendleft((last, texts[-rest:], reports[-rest:]))
-        return offset == last and time.monotonic() < end
+        return offset == last and time.thread_time() < end
 
     def _leave_to_journal(self) -> None:
         """Have all consumers read from the journal what is pending."""
