@@ -59,9 +59,9 @@ class History:
         self._pages: deque[Page] = deque(maxlen=_PAGES)
 
     def page(self, after: int, through: int) -> Page | None:
-        """The page with the oldest report behind `after` that is still there, at most up to offset `through`."""
+        """The page with the oldest report behind `after` that is still there, at most up to the record of `through`."""
         for page in self._pages:
-            if page.first <= after + 1 <= page.last <= through:
+            if page.first <= after + 1 <= page.last:
                 return page
         found = None
         for _ in range(_TRIES):
@@ -81,9 +81,11 @@ class History:
         texts: list[bytes] = []
         size = 0
         for entry in self._journal.read(after):
-            if entry.last > through or size > _PAGE_BYTES:
+            if size > _PAGE_BYTES:
                 break
             some = [bytes(raw) for raw in _TEXTS.decode(entry.body)]
+            if entry.last - len(some) >= through:
+                break
             if entries and entry.last - len(some) != entries[-1].last:
                 # The file was used again while it was read.
                 break
@@ -107,6 +109,9 @@ class History:
         if page is None:
             return Stretch(through + 1, through, [])
         skipped = max(0, after + 1 - page.first)
-        reports = page.reports[skipped:] if channel.selection.needs_report else None
+        # A round may end within a record.
+        last = min(page.last, through)
+        end = last - page.first + 1
+        reports = page.reports[skipped:end] if channel.selection.needs_report else None
         first = page.first + skipped
-        return Stretch(first, page.last, channel.encode(first, page.texts[skipped:], reports))
+        return Stretch(first, last, channel.encode(first, page.texts[skipped:end], reports))
