@@ -43,7 +43,9 @@ class ProblemError(ServiceError):
     """The service refused, or failed, and said why (RFC 9457)."""
 
     def __init__(self, status: int, detail: str, problems: tuple[Problem, ...] = ()) -> None:
-        reasons = "".join(f"\n  {problem.pointer.lstrip('/')}: {problem.detail}" for problem in problems)
+        reasons = "".join(
+            f"\n  {problem.pointer.lstrip('/')}: {problem.detail}" for problem in problems if problem.detail != detail
+        )
         super().__init__(detail + reasons)
         self.status = status
         """The HTTP status, such as 404."""

@@ -95,7 +95,7 @@ class _Up:
         """Start everything, say where to look, and wait; ends by an exception only."""
         settings = self._settings
         _check_free(settings.host, self._port)
-        self.say(f"Starting the service on {self.url}, data in {settings.data_dir} ...")
+        self.say(f"Starting the service on {self.url}, data in {_places(settings)} ...")
         service = Child("service", "service", environ=os.environ | self._config | self._service_environ())
         self._children.append(service)
         user = self._user_id() if settings.agent else None
@@ -118,7 +118,7 @@ class _Up:
             if problem:
                 self.complain(problem)
         if self._children and not self.failed:
-            self.say(f"Stopped. Everything is in {self._settings.data_dir}.")
+            self.say(f"Stopped. Everything is in {_places(self._settings)}.")
 
     def _kill(self, *_: object) -> None:
         # Who presses Ctrl-C once more does not want to wait; what was acknowledged is in the journal.
@@ -203,6 +203,13 @@ class _Up:
             "Ctrl-C stops both." if user else "Ctrl-C stops it.",
         ]
         self.say("\n".join(lines))
+
+
+def _places(settings: UpSettings) -> str:
+    """Where the data are."""
+    if "://" not in settings.store:
+        return settings.data_dir
+    return f"{settings.store} (windows) and {settings.data_dir} (the rest)"
 
 
 def _config(argv: Sequence[str]) -> str | None:

@@ -45,7 +45,8 @@ def answer(
     except BrokenPipeError:
         raise
     except (ServiceError, OSError) as error:
-        reason = f"{settings.out}: {error.strerror}" if isinstance(error, OSError) else error
+        reason = f"{settings.out}: {error.strerror}" if isinstance(error, OSError) else str(error)
+        reason = reason.replace("GET /api/v1/users lists", f"`{PROGRAM} users` lists")
         print(f"{PROGRAM}: error: {reason}", file=sys.stderr)
         return 1
     if approximation := frame.attrs.get("approximation"):

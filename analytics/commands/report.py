@@ -110,6 +110,10 @@ class ReportSettings(AskSettings, frozen=True, kw_only=True):
             raise ValueError(right)
         if self.last is not None and self.start is not None:
             raise ValueError("--last and --start both say where the range begins; one of them is right")
+        if self.out is not None and self.format is None and self.out.suffix.lower() not in ("", *_SUFFIXES):
+            raise ValueError(
+                f"--out {self.out}: a name with {', '.join(_SUFFIXES)} is right, or --format says the form"
+            )
         if self.start is not None and self.end is not None and self.end <= self.start:
             raise ValueError("--end has to be after --start")
 

@@ -79,7 +79,9 @@ def _parser(
     table = ".".join(program.removeprefix("loadlens-").split())
     parser = _Parser(
         prog=program,
-        usage=f"{program} [settings]{places}" + (f"\n       {program} COMMAND --help" if commands else ""),
+        # A program without settings does nothing of its own: a command is what it wants.
+        usage=f"{program}{' COMMAND' if commands and not settings else ''} [settings]{places}"
+        + (f"\n       {program} COMMAND --help" if commands else ""),
         description="\n\n".join([description, *([listing(commands)] if commands else [])]),
         epilog="\n\n".join([PRECEDENCE.format(table=table), *([epilog] if epilog else [])]),
         formatter_class=argparse.RawDescriptionHelpFormatter,

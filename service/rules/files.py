@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from contract.problems import Problem
+from contract.problems import Problem, shortened
 from service.notifications.targets import InvalidTarget, Target, parse_target
 from service.rules.model import InvalidRule, Rule, parse_rule
 
@@ -42,6 +42,8 @@ class Book:
     targets: dict[str, Target] = field(default_factory=dict)
     files: dict[str, Path] = field(default_factory=dict)
     """Where each rule stands."""
+    unusable: set[str] = field(default_factory=set)
+    """Targets that are there and cannot be used."""
 
 
 def stamp(path: Path) -> tuple[tuple[str, int, int], ...]:
@@ -72,7 +74,7 @@ def read_book(path: Path) -> Book:
         faults += [
             f"{book.files[rule.name]}: rule {rule.name}: targets: {target} is not known; {known} are"
             for target in rule.targets
-            if target not in book.targets
+            if target not in book.targets and target not in book.unusable
         ]
     if len(book.rules) > _MOST_RULES:
         faults.append(f"{path}: {len(book.rules)} rules; at most {_MOST_RULES} are right")
@@ -131,25 +133,30 @@ def _add(book: Book, file: Path, text: str, document: dict[str, Any]) -> list[st
         try:
             rule = parse_rule(one)
         except InvalidRule as error:
-            faults += [_fault(file, text, ("rules", place), problem) for problem in error.problems]
+            name = one.get("name") if isinstance(one, dict) else None
+            faults += [_fault(file, text, ("rules", place), problem, name) for problem in error.problems]
             continue
         if rule.name in book.rules:
             other = Problem("/name", f"{rule.name} stands in {book.files[rule.name]} already")
-            faults.append(_fault(file, text, ("rules", place), other))
+            faults.append(_fault(file, text, ("rules", place), other, rule.name))
         book.rules[rule.name], book.files[rule.name] = rule, file
     for name, one in targets.items():
         try:
             book.targets[str(name)] = parse_target(str(name), one, file.parent)
         except InvalidTarget as error:
+            book.unusable.add(str(name))
             faults.append(_fault(file, text, ("targets", str(name)), error.problem))
     return faults
 
 
-def _fault(file: Path, text: str, where: tuple[str, int | str], problem: Problem) -> str:
+def _fault(file: Path, text: str, where: tuple[str, int | str], problem: Problem, name: object = None) -> str:
+    """What is wrong with a rule, called by its `name` where it has one, or with a target."""
     table, key = where
     shown = f"{table}[{key}]" if isinstance(key, int) else f"{table}.{key}"
     member = problem.pointer.strip("/").replace("/", ".")
     line = _line(file, text, where, member)
+    if isinstance(name, str) and name:
+        return f"{file}:{line}: rule {shortened(name)}: {member + ': ' if member else ''}{problem.detail}"
     return f"{file}:{line}: {shown}{'.' + member if member else ''}: {problem.detail}"
 
 

@@ -9,8 +9,9 @@ import msgspec
 from msgspec import Meta, Struct
 
 from contract.durations import parse_duration
-from contract.problems import Problem, problem_of
+from contract.problems import Problem, problem_of, shortened
 from contract.report import OsType
+from contract.settings.errors import did_you_mean
 from service.globs import MAX_PATTERN, matcher
 from service.readings import Reading, reading
 
@@ -250,6 +251,7 @@ class Fleet(_Bounded, frozen=True, kw_only=True, tag="fleet"):
 
 
 KINDS = (Threshold, Change, Absence, Anomaly, Fleet)
+_TAGS = tuple(str(kind.__struct_config__.tag) for kind in KINDS)
 AnyRule = Union[KINDS]  # type: ignore[valid-type]  # noqa: UP007
 
 
@@ -265,6 +267,12 @@ def _duration_fault(text: str) -> str | None:
     return None
 
 
+def _unknown_kind(kind: Any) -> str:
+    if kind is None:
+        return f"is missing; {', '.join(_TAGS)} are the kinds"
+    return f"{shortened(ascii(kind))} is none of {', '.join(_TAGS)}{did_you_mean(str(kind), _TAGS)}"
+
+
 def parse_rule(document: Any) -> Rule:
     """The rule of a document: what JSON, TOML or YAML hold. Raises InvalidRule."""
     try:
@@ -273,6 +281,8 @@ def parse_rule(document: Any) -> Rule:
         problem = problem_of(error)
         if problem.pointer == "/name":
             problem = Problem("/name", "1 to 64 of a-z, 0-9, '.', '_' and '-' are right, a letter or digit first")
+        if isinstance(document, dict) and document.get("kind") not in _TAGS:
+            problem = Problem("/kind", _unknown_kind(document.get("kind")))
         raise InvalidRule([problem]) from None
     problems = rule.check()
     if problems:

@@ -171,7 +171,7 @@ def test_a_wrong_setting_gives_one_line_and_exit_code_2(arguments: tuple[str, ..
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (("history", "nobody"), "nobody"),
+        (("history", "nobody"), "'nobody' has come in. `loadlens-analytics users` lists"),
         (("history", USER, "--metric", "cpuLoadAvgg"), "Did you mean cpuLoadAvg"),
         (("users", "--out", "/no/such/folder/x.csv"), "/no/such/folder/x.csv: No such file"),
         (("history", USER, "--last", "3650d", "--rate", "1s"), "would do"),
@@ -184,6 +184,12 @@ def test_a_failure_is_told_and_gives_exit_code_1(service_url: str, arguments: tu
     assert finished.stdout == ""
     assert reason in finished.stderr
     assert "Traceback" not in finished.stderr
+
+
+def test_a_refusal_is_said_once(service_url: str) -> None:
+    finished = run("fleet", "--metric", "cpuCoreLoadAvgMax", LOADLENS_URL=service_url)
+    assert finished.returncode == 1
+    assert len(finished.stderr.splitlines()) == 1, finished.stderr
 
 
 def test_a_reader_that_has_seen_enough_is_no_failure(service_url: str) -> None:
@@ -217,6 +223,7 @@ def test_help_lists_the_commands_and_teaches_by_examples(capsys: pytest.CaptureF
     for command in COMMANDS:
         assert f"\n  {command} " in shown
     assert "examples:" in shown
+    assert "usage: loadlens-analytics COMMAND [settings]" in shown
     with pytest.raises(SystemExit, match="0"):
         cli.main(["--version"])
     assert capsys.readouterr().out == f"loadlens-analytics {__version__}\n"

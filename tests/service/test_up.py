@@ -16,6 +16,7 @@ import httpx
 import psutil
 import pytest
 
+from service.up import UpSettings, _places
 from tests.service.running import ROOT, RunningService, clean_environment, wait_until
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="the server runs on POSIX systems")
@@ -255,3 +256,9 @@ def test_ctrl_c_during_the_loading_ends_it_too(up: Callable[..., Up]) -> None:
     assert running.end() == 0
     running.assert_no_child_left()
     assert running.complaints == ""
+
+
+def test_with_influxdb_it_says_where_the_windows_are() -> None:
+    assert _places(UpSettings(data_dir="here")) == "here"
+    elsewhere = _places(UpSettings(data_dir="here", store="influx://localhost:8086/METRICS"))
+    assert elsewhere == "influx://localhost:8086/METRICS (windows) and here (the rest)"

@@ -9,6 +9,7 @@ from msgspec import Meta
 
 from contract.agent_settings import InvalidSettings, parse_settings
 from contract.durations import parse_seconds
+from contract.problems import shortened
 from contract.settings import fail, load
 from service.agents.console.calling import Caller, guarded
 from service.agents.console.settings import PROGRAM, TARGETS, CallSettings
@@ -89,8 +90,14 @@ def assignments(changes: Sequence[str]) -> dict[str, Any]:
             values[name] = _CONVERT.get(name, str)(text)
         except ValueError:
             values[name] = text
+        if name == "interval" and not _is_interval(values[name]):
+            raise ValueError(f"interval: 10ms to 60s, not {shortened(text)}")
     parse_settings(values)
     return values
+
+
+def _is_interval(value: Any) -> bool:
+    return isinstance(value, float | int) and 0.01 <= value <= 60
 
 
 def set_main(argv: Sequence[str]) -> int:
@@ -109,6 +116,8 @@ def set_main(argv: Sequence[str]) -> int:
     with guarded(_SET), Caller(settings) as caller:
         answer = caller.change(settings.target, send)
         _say(settings, answer.json())
+        if not settings.json and next(caller.agents(settings.target), None) is None:
+            print(f"No agent that {settings.target} means has reported yet; one that does is told then.")
         if settings.watch:
             from service.agents.console.watching import DEADLINE_S, SEEN_S, follow
 
@@ -139,6 +148,9 @@ def _say(settings: SetSettings | UnsetSettings, layer: dict[str, Any]) -> None:
     from service.agents.console import showing
 
     console = showing.console()
+    if not layer:
+        console.print(f"Nothing is set for {settings.target} now.")
+        return
     console.print(f"Set for {settings.target} now: {showing.settings_in_words(layer)}.")
     if not getattr(settings, "watch", False):
         console.print(f"`{PROGRAM} watch '{settings.target}'` shows which have it in force.")

@@ -1,10 +1,13 @@
 """`loadlens-service rules backtest`: when rules would have fired, by a running service's history."""
 
+import csv
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+import msgspec
 from msgspec import Meta
 
 from contract.durations import parse_duration
@@ -26,7 +29,8 @@ if they arrived now, and shows when each would have fired. Nobody is told."""
 _EPILOG = """examples:
   loadlens-service rules backtest rules.toml --last 7d
   loadlens-service rules backtest rules.toml --start 2018-07-12 --end 2018-07-14 --rate 1m
-  loadlens-service rules backtest rules.toml --rule busy --last 30d --rate 5m"""
+  loadlens-service rules backtest rules.toml --rule busy --last 30d --rate 5m
+  loadlens-service rules backtest rules.toml --last 7d | cut -d, -f1,2    in a pipe it is CSV"""
 _MOST_MS = 3650 * 86_400_000
 _LINES = 40
 """Users whose time is drawn for each rule."""
@@ -58,6 +62,7 @@ class BacktestSettings(AskSettings, frozen=True, kw_only=True):
             extra={"metavar": "DURATION"},
         ),
     ] = "raw"
+    json: Annotated[bool, Meta(description="Print JSON instead of words and tables.")] = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -109,15 +114,37 @@ def run(argv: Sequence[str]) -> int:
             spans = backtest(rules, source, start_ms, end_ms, settings.rate, lambda: next(progress, None))
     except ServiceError as error:
         return failed(_PROGRAM, error)
+    if settings.json or not console.is_terminal:
+        _write(spans, as_json=settings.json)
+        return 0
     for rule in rules:
         _show(console, rule.name, [span for span in spans if span.rule == rule.name], start_ms, end_ms)
     return 0
 
 
+def _write(spans: "Sequence[Span]", *, as_json: bool) -> None:
+    """Every time that a rule would have fired, for programs: an array of objects, or CSV."""
+    rows = [
+        {
+            "rule": span.rule,
+            "user": span.user,
+            "fired": format_instant(span.fired_ms),
+            "resolved": None if span.resolved_ms is None else format_instant(span.resolved_ms),
+            "value": span.value,
+        }
+        for span in spans
+    ]
+    if as_json:
+        print(msgspec.json.encode(rows).decode())
+        return
+    lines = csv.DictWriter(sys.stdout, ("rule", "user", "fired", "resolved", "value"), lineterminator="\n")
+    lines.writeheader()
+    lines.writerows(rows)
+
+
 def _show(console: "Console", name: str, spans: "Sequence[Span]", start_ms: int, end_ms: int) -> None:
-    """A table and a timeline of a rule."""
+    """Each time and a timeline of a rule; the terminal wraps what is too long, nothing is cut."""
     from rich.markup import escape
-    from rich.table import Table
 
     range_ = f"{format_instant(start_ms)} to {format_instant(end_ms)}"
     if not spans:
@@ -126,22 +153,16 @@ def _show(console: "Console", name: str, spans: "Sequence[Span]", start_ms: int,
     users = sorted({span.user for span in spans})
     often, many = _many(len(spans), "time"), _many(len(users), "user")
     console.print(f"[bold]{escape(name)}[/] would have fired {often}, for {many}, {range_}")
-    table = Table("user", "fired", "resolved", "for", "value")
+    console.print(f"  {'fired':<24}  {'resolved':<24}  for, value, user", soft_wrap=True)
     for span in spans[:_LINES]:
         until = "-" if span.resolved_ms is None else format_instant(span.resolved_ms)
         minutes = ((end_ms if span.resolved_ms is None else span.resolved_ms) - span.fired_ms) / 60_000
-        table.add_row(
-            escape(span.user or "the fleet"),
-            format_instant(span.fired_ms),
-            until,
-            f"{minutes:.1f} min",
-            f"{span.value:.4g}",
-        )
-    console.print(table)
+        line = f"  {format_instant(span.fired_ms):<24}  {until:<24}  {minutes:.1f} min, {span.value:.4g}, "
+        console.print(line + escape(span.user or "the fleet"), soft_wrap=True)
     width = max(20, min(console.width, 120) - 30)
     for user in users[:_LINES]:
         bar = _bar([span for span in spans if span.user == user], start_ms, end_ms, width)
-        console.print(f"{escape((user or 'the fleet')[:26]):<27} [red]{bar}[/]")
+        console.print(f"{escape(user or 'the fleet'):<27} [red]{bar}[/]")
     if len(spans) > _LINES or len(users) > _LINES:
         console.print(f"... of {len(spans)} times and {len(users)} users, the first {_LINES} are shown")
     console.print()

@@ -1,14 +1,19 @@
 """`loadlens-service rules test`: read rules from files, and say what is wrong."""
 
+import ipaddress
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
+from urllib.parse import urlsplit
 
 from msgspec import Meta
 
 from contract.settings import Settings, load
 from service.rules.commands.asking import failed
 from service.rules.commands.words import condition, whose
+
+if TYPE_CHECKING:
+    from service.notifications.targets import Target
 
 __all__ = ["RulesFileSettings", "run"]
 
@@ -49,5 +54,15 @@ def run(argv: Sequence[str]) -> int:
     console = Console(highlight=False)
     console.print(table)
     for name, target in book.targets.items():
-        console.print(f"target {name}: {target.shown}", markup=False)
+        hint = " (a private address: the service needs --notify-private)" if _is_private(target) else ""
+        console.print(f"target {name}: {target.shown}{hint}", markup=False, soft_wrap=True)
     return 0
+
+
+def _is_private(target: "Target") -> bool:
+    """Whether a webhook's host is an address that is not public; names are looked up by the service alone."""
+    host = urlsplit(target.url).hostname or ""
+    try:
+        return target.is_webhook and not ipaddress.ip_address(host).is_global
+    except ValueError:
+        return target.is_webhook and host == "localhost"

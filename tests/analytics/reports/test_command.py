@@ -126,6 +126,7 @@ def test_without_a_browser_it_says_how_to_get_one(folder: Path) -> None:
         (("fleet", "web-1"), 2, "names no machine"),
         (("fleet", "--last", "1d", "--start", "2026-03-02"), 2, "one of them is right"),
         (("fleet", "--target", "80"), 2, "at most 1"),
+        (("fleet", "--out", "x.foo"), 2, "--out x.foo: a name with .html, .htm, .pdf, .png, .md, .json is right"),
         (("user", "nobody", "--data", "hostile.parquet"), 1, "no machine is named 'nobody'"),
         (
             ("fleet", "--data", "hostile.parquet", "--start", "2027-01-01", "--end", "2027-02-01"),

@@ -53,7 +53,7 @@ def test_a_roll_out_is_set_followed_listed_and_taken_back(service: RunningServic
     listed = run(service)
     assert "40ms x 50 cpu,memory" in listed.stdout and "1 agent, 0 not in step." in listed.stdout
     assert run(service, "unset", "user:web-*", "metrics").stdout.startswith("Set for user:web-* now: interval=40ms.")
-    assert run(service, "unset", "user:web-*").returncode == 0
+    assert run(service, "unset", "user:web-*").stdout.startswith("Nothing is set for user:web-* now.")
     watched = run(service, "watch", "--json")
     assert (watched.returncode, json.loads(watched.stdout)) == (0, {"agents": 1, "behind": []})
     [entry] = json.loads(run(service, "list", "--json").stdout)
@@ -89,6 +89,12 @@ def test_commands_are_given_and_their_outcomes_shown(service: RunningService, re
     assert run(service, "diagnostics", "nobody").returncode == 1
 
 
+def test_what_is_set_for_an_agent_that_never_reported_says_so(service: RunningService) -> None:
+    done = run(service, "set", "nobody", "interval=50ms")
+    assert done.returncode == 0, done.stderr
+    assert "No agent that nobody means has reported yet" in done.stdout
+
+
 def test_the_audit_trail_names_whoever_called(service: RunningService) -> None:
     run(service, "set", "agent:os:odd", "samples=7")
     [entry] = json.loads(run(service, "audit", "agent:os:odd", "--json").stdout)
@@ -101,7 +107,7 @@ def test_the_audit_trail_names_whoever_called(service: RunningService) -> None:
     [
         (["set", "all"], 2, "CHANGES"),
         (["set", "all", "interval"], 2, "name=value is right"),
-        (["set", "all", "interval=1ms"], 2, "0.01 to 60"),
+        (["set", "all", "interval=1ms"], 2, "interval: 10ms to 60s, not 1ms"),
         (["set", "all", "metrics=cpu,gpu"], 2, "gpu"),
         (["set", "all", "colour=red"], 2, "not a setting"),
         (["set", "os:Plan9", "samples=1"], 2, "os:Linux"),

@@ -1,14 +1,18 @@
 """`loadlens-service rules`: what it shows is what a running service does, or would have done."""
 
+import io
+import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from analytics.client import Client
 from contract.timestamps import format_instant
-from service.rules.backtest import backtest
+from service.rules.backtest import Span, backtest
+from service.rules.commands import backtesting
 from service.rules.files import read_book
 from tests.service.conftest import StartService
 from tests.service.reports import END_MS, JsonObject, original, post, small
@@ -96,14 +100,30 @@ def test_the_commands_show_rules_alerts_and_silences(start: StartService, rules:
     moments = ("--start", str(END_MS - 1), "--end", str(END_MS + 120_000))
     tested = run("backtest", str(rules), *url, *moments, "--rule", "busy")
     assert tested.returncode == 0, tested.stderr
-    assert "busy would have fired 1 time, for 1 user," in tested.stdout
-    assert "█" in tested.stdout
-    assert "would not have fired" in run("backtest", str(rules), *url, "--last", "1h").stdout
+    header, line = tested.stdout.splitlines()
+    assert header == "rule,user,fired,resolved,value"
+    assert line.startswith("busy,a1,20")
+    as_json = run("backtest", str(rules), *url, *moments, "--rule", "busy", "--json")
+    (span,) = json.loads(as_json.stdout)
+    assert line.split(",")[:4] == [span[name] for name in ("rule", "user", "fired", "resolved")]
+    assert run("backtest", str(rules), *url, "--last", "1h").stdout.splitlines() == [header]
     silenced = run("silence", *url, "--rule", "busy", "--duration", "1h", "--comment", "[bold]why")
     assert "[bold]why" in silenced.stdout
     with service.client() as client:
         (silence,) = client.get("/api/v1/silences").json()["silences"]
     assert "Nothing is silenced" in run("silence", *url, "--end", silence["id"]).stdout
+
+
+def test_a_narrow_terminal_cuts_neither_moments_nor_names() -> None:
+    shown = io.StringIO()
+    user = "a-machine-with-a-rather-long-name.example.org"
+    span = Span("busy", user, END_MS, END_MS + 60_001, 0.9)
+    backtesting._show(Console(file=shown, width=80), "busy", [span], END_MS - 1000, END_MS + 100_000)
+    text = shown.getvalue()
+    assert "busy would have fired 1 time, for 1 user," in text
+    assert "█" in text and "…" not in text
+    assert format_instant(END_MS) in text and format_instant(END_MS + 60_001) in text
+    assert user in text.replace("\n", "")
 
 
 def test_test_reads_files_without_a_service(rules: Path) -> None:
@@ -113,7 +133,24 @@ def test_test_reads_files_without_a_service(rules: Path) -> None:
     rules.write_text(RULES.replace("0.8", "much"))
     bad = run("test", str(rules))
     assert bad.returncode == 1
-    assert "rules.yaml:3: rules[0].above" in bad.stderr
+    assert "rules.yaml:3: rule busy: above" in bad.stderr
+
+
+def test_test_names_the_kinds_and_says_what_is_wrong_once(tmp_path: Path) -> None:
+    path = tmp_path / "rules.toml"
+    rule = '[[rules]]\nname = "busy"\nkind = "threshold"\nmetric = "cpuLoadAvg"\nabove = 0.8\ntargets = ["ops"]\n'
+    target = '[targets.ops]\nwebhook = "http://10.0.0.1/hook"\nsecret = "env:OPS_SECRET"\n'
+    path.write_text(rule.replace("threshold", "treshold") + target)
+    refused = run("test", str(path)).stderr
+    assert "rule busy: kind: 'treshold' is none of threshold, change, absence, anomaly, fleet" in refused
+    assert "(did you mean threshold?)" in refused
+    path.write_text(rule + target)
+    refused = run("test", str(path)).stderr
+    assert "targets.ops.secret: env:OPS_SECRET is not there" in refused
+    assert "is not known" not in refused
+    (tmp_path / "secret").write_text("whsec_" + "A" * 32)
+    path.write_text(rule + target.replace("env:OPS_SECRET", "file:secret"))
+    assert "--notify-private" in run("test", str(path)).stdout
 
 
 def test_one_file_has_the_services_settings_and_the_commands(start: StartService, rules: Path, tmp_path: Path) -> None:

@@ -56,10 +56,10 @@ def test_toml_and_yaml_say_the_same(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("a.toml", TOML.replace("0.8", "'x'"), "a.toml:6: rules[0].above: Expected float | null, got str"),
-        ("a.yaml", YAML.replace("0.8", "x"), "a.yaml:6: rules[0].above: Expected float | null, got str"),
-        ("a.toml", TOML.replace("above", "abov"), "a.toml:2: rules[0]: Object contains unknown field abov"),
-        ("a.toml", TOML.replace('"5m"', '"soon"'), "a.toml:7: rules[0].for"),
+        ("a.toml", TOML.replace("0.8", "'x'"), "a.toml:6: rule busy: above: Expected float | null, got str"),
+        ("a.yaml", YAML.replace("0.8", "x"), "a.yaml:6: rule busy: above: Expected float | null, got str"),
+        ("a.toml", TOML.replace("above", "abov"), "a.toml:2: rule busy: Object contains unknown field abov"),
+        ("a.toml", TOML.replace('"5m"', '"soon"'), "a.toml:7: rule busy: for"),
         ("a.toml", TOML.replace("[[rules]]", "[rules]"), "rules is a list"),
         ("a.toml", TOML.replace("=", "", 1), "line 3"),
         ("a.yaml", YAML.replace("name:", "name"), "line 4"),

@@ -191,7 +191,7 @@ def test_files_are_read_again_when_they_change_and_stay_in_force_when_they_are_w
             assert alert["rule"] == "busier"
             rules.write_text(BUSY.replace("0.8", '"much"'))
             wait_until(lambda: "rules stay as they were" in service.log, "the complaint")
-            assert f"{rules}:6: rules[0].above" in service.log
+            assert f"{rules}:6: rule busy: above" in service.log
             assert len(alerts(client)) == 1
             os.kill(service.process.pid, signal.SIGHUP)
             wait_until(lambda: service.log.count("rules stay as they were") == 2, "the second complaint")
@@ -207,8 +207,8 @@ def test_wrong_files_keep_the_service_from_starting(start: StartService, tmp_pat
     (folder / "b.yaml").write_text("rules:\n  - name: b\n    kind: threshold\n    metric: cpu\n    above: 1\n")
     service = start("--rules", str(folder))
     assert service.process.wait(30) != 0
-    assert "a.toml:4: rules[0].kind" in service.log
-    assert "b.yaml:4: rules[0].metric: 'cpu' is no metric" in service.log
+    assert "a.toml:4: rule busy: kind" in service.log
+    assert "b.yaml:4: rule b: metric: 'cpu' is no metric" in service.log
     assert "Traceback" not in service.log
 
 
