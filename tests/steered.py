@@ -38,9 +38,9 @@ class Proxy:
         self._lock = Lock()
 
     def reports(self) -> list[Report]:
-        """Those that were acknowledged, in order."""
+        """Those that were acknowledged, in order; one that an agent had to send again stands there once."""
         with self._lock:
-            return list(self._reports)
+            return list({(report.user_id, report.end_timestamp): report for report in self._reports}.values())
 
     def newest_ms(self) -> int:
         """When the newest window began; 0 without any."""
