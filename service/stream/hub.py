@@ -16,6 +16,7 @@ from contract.report import Report
 from service.journal import Journal
 from service.stream.channel import Channel, Form
 from service.stream.history import History, Stretch
+from service.stream.routes import Routes
 from service.stream.selection import Selection
 
 __all__ = ["HEARTBEAT_S", "Hub", "TooManyConsumers"]
@@ -27,7 +28,6 @@ _ROUND_S = 0.05
 """Processor time after which a round goes on in the next: the event loop has others to answer."""
 _MOST_PENDING = 20_000
 """Reports that wait for a round; where there are more, all of them are left to the journal."""
-_MOST_ROUTES = 100_000
 
 _Group = tuple[int, Sequence[bytes], Sequence[Report]]
 
@@ -46,7 +46,7 @@ class Hub:
         self._thread = ThreadPoolExecutor(1, "stream")
         self._most_consumers = most_consumers
         self._channels: dict[tuple[Selection, Form], Channel] = {}
-        self._routes: dict[tuple[str, str], list[Channel]] = {}
+        self._routes = Routes()
         self._pending: deque[_Group] = deque()
         self._is_late = False
         """Whether the last round left something for the next."""
@@ -106,12 +106,12 @@ class Hub:
     def _encode(self, group: _Group, end: float) -> bool:
         """Encode a group; False where it was time to end before all of it was, and the rest waits."""
         last, texts, reports = group
-        routes, route_of = self._routes, self._route_of
+        routes, find = self._routes.known, self._routes.find
         offset = last - len(texts)
         for text, report in zip(texts, reports, strict=True):
             offset += 1
             stream = (report.user_id, report.os_type)
-            for channel in routes.get(stream) or route_of(stream):
+            for channel in routes.get(stream) or find(stream):
                 channel.put(offset, text, report)
                 if channel.is_large():
                     self._hold(channel, offset)
@@ -144,13 +144,6 @@ class Hub:
             self.live_bytes += len(piece.data)
             self.encoded += piece.events
 
-    def _route_of(self, stream: tuple[str, str]) -> list[Channel]:
-        if stream not in self._routes:
-            if len(self._routes) >= _MOST_ROUTES:
-                self._routes.clear()
-            self._routes[stream] = [one for one in self._channels.values() if one.selection.takes_stream(*stream)]
-        return self._routes[stream]
-
     def join(self, selection: Selection, form: Form, wake: asyncio.Event) -> Channel:
         """The channel of a selection, for one more consumer. Raises TooManyConsumers."""
         if self.consumers >= self._most_consumers:
@@ -163,9 +156,7 @@ class Hub:
             if self._pending and not self._is_late:
                 self._route()
             channel = self._channels[selection, form] = Channel(selection, form)
-            for stream, channels in self._routes.items():
-                if selection.takes_stream(*stream):
-                    channels.append(channel)
+            self._routes.add(channel)
         channel.waiting.add(wake)
         if self._beat is None:
             self._beat = asyncio.get_running_loop().call_later(HEARTBEAT_S, self._heartbeat)
@@ -177,9 +168,7 @@ class Hub:
         channel.waiting.discard(wake)
         if not channel.waiting:
             del self._channels[channel.selection, channel.form]
-            for channels in self._routes.values():
-                if channel in channels:
-                    channels.remove(channel)
+            self._routes.remove(channel)
 
     async def read(self, channel: Channel, after: int) -> Stretch:
         """What a channel selects of the reports behind `after`, from the journal."""

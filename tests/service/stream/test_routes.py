@@ -1,0 +1,37 @@
+"""Every report goes to those channels, and only those, whose selection takes its user and operating system."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.stream.channel import Channel
+from service.stream.routes import Routes
+from service.stream.selection import Selection
+
+STREAMS = [(user, system) for user in ("a", "b", "ab", "[a]") for system in ("Linux", "MacOS", "Windows")]
+SELECTIONS = st.builds(
+    Selection,
+    users=st.lists(st.sampled_from(["a", "b", "ab", "[a]", "nobody", "a*", "?b", "*"]), min_size=1, unique=True).map(
+        tuple
+    ),
+    systems=st.lists(st.sampled_from(["Linux", "MacOS"]), unique=True).map(tuple),
+)
+
+
+@given(st.lists(st.tuples(SELECTIONS, st.booleans(), st.sampled_from(STREAMS)), max_size=12))
+def test_a_stream_goes_to_the_channels_that_take_it_whoever_comes_and_goes(
+    steps: list[tuple[Selection, bool, tuple[str, str]]],
+) -> None:
+    routes = Routes()
+    channels: list[Channel] = []
+    for selection, goes, asked in steps:
+        channels.append(Channel(selection, "events"))
+        routes.add(channels[-1])
+        # What was asked for before somebody came or went must be right afterwards too.
+        routes.find(asked)
+        if goes:
+            routes.remove(channels.pop(0))
+        for stream in STREAMS:
+            wanted = [one for one in channels if one.selection.takes_stream(*stream)]
+            found = routes.find(stream)
+            assert len(found) == len(wanted)
+            assert all(one in found for one in wanted)
