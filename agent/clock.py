@@ -5,6 +5,7 @@ import time
 from typing import Protocol
 
 from agent.orders import Orders
+from contract import times
 
 __all__ = ["Clock", "SystemClock"]
 
@@ -55,7 +56,7 @@ class SystemClock:
 
     def wall_ms(self) -> int:
         """As `Clock.wall_ms`."""
-        return time.time_ns() // 1_000_000
+        return times.now_ms()
 
     def wait(self, until: float) -> bool:
         """As `Clock.wait`."""

@@ -13,7 +13,7 @@ from msgspec import UNSET
 from agent.identity import Identity
 from agent.remote import Remote
 from agent.troubles import Troubles
-from contract import __version__
+from contract import __version__, times
 
 __all__ = ["diagnostics"]
 
@@ -46,7 +46,7 @@ def diagnostics(
             "cores": psutil.cpu_count(),
             "memory_bytes": psutil.virtual_memory().total,
             "booted_s_ago": round(time.time() - psutil.boot_time()),
-            "clock": time.time_ns() // 1_000_000,
+            "clock": times.now_ms(),
         },
         "settings": {
             "in_force": remote.in_force,

@@ -1,12 +1,13 @@
 """Where reports go that the service refused as invalid: a file beside the spool, for a person to look at."""
 
 import logging
-import time
 from pathlib import Path
 from typing import Any
 
 import msgspec
 from msgspec import Struct
+
+from contract import times
 
 __all__ = ["RefusedFile"]
 
@@ -32,7 +33,7 @@ class RefusedFile:
 
     def add(self, body: bytes, status: int, problems: object) -> None:
         """Put a report aside. Where that fails the log has the reasons; it is not kept then."""
-        line = msgspec.json.encode(_Refused(time.time_ns() // 1_000_000, status, problems, msgspec.Raw(body)))
+        line = msgspec.json.encode(_Refused(times.now_ms(), status, problems, msgspec.Raw(body)))
         try:
             if self._path.exists() and self._path.stat().st_size + len(line) > MAX_BYTES:
                 self._path.replace(self._path.with_name(self._path.name + ".1"))

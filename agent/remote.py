@@ -1,7 +1,6 @@
 """Remote control: what the service asks for is checked, applied or refused, and said to be so."""
 
 import logging
-import time
 from collections import deque
 from collections.abc import Callable
 from threading import Event, Lock
@@ -18,7 +17,7 @@ from agent.orders import Orders
 from agent.plans import plan_of, tried
 from agent.remote_file import MOST_COMMANDS, RemoteFile
 from agent.sampler import Plan
-from contract import __version__
+from contract import __version__, times
 from contract.agent_settings import DesiredSettings, InvalidSettings, SettingsInForce, overlaid, parse_settings
 from contract.decoding import decode_json
 from contract.problems import Problem, problem_of
@@ -200,7 +199,7 @@ class Remote:
         """Say what is in force and what has become of one command; how long to wait then."""
         outcomes = self._outcomes[:1]
         state = AgentState(
-            at=time.time_ns() // 1_000_000,
+            at=times.now_ms(),
             os_type=self._identity.os_type,
             os_version=self._identity.os_version,
             agent_version=__version__,

@@ -8,14 +8,13 @@ from urllib.parse import urlsplit
 from msgspec import Meta
 
 from contract.agent_settings import IntervalS, LogLevel, MetricName, SamplesPerReport, SettingsInForce
-from contract.durations import format_seconds, parse_seconds
 from contract.report import MAX_USER_ID
 from contract.settings import Settings
+from contract.times import DAY_S, format_seconds, parse_seconds
 
 __all__ = ["AgentSettings"]
 
 MIB = 1024 * 1024
-DAY_S = 86_400.0
 _SIZES = {"": 1, "B": 1, "K": 1024, "M": MIB, "G": 1024 * MIB}
 
 

@@ -4,7 +4,7 @@ import logging
 from collections import deque
 from collections.abc import Iterable
 
-from contract.timestamps import format_instant
+from contract.times import format_instant
 
 __all__ = ["Troubles"]
 

@@ -12,7 +12,7 @@ from analytics.gathering import AnyFrame, is_dask
 from analytics.segmentation import SHORTEST, cuts, standard_deviation, without_season
 from analytics.series import Series, by_user_on_dask, on_all_cores, series_of
 from analytics.windows.columns import Floats, Ints
-from contract.durations import parse_duration
+from contract.times import parse_duration
 
 __all__ = ["change_points"]
 

@@ -13,15 +13,13 @@ from analytics.frames import FrameError
 from analytics.gathering import AnyFrame, bucket, gather, of_machines
 from analytics.windows import Windows, merge, take
 from analytics.windows.columns import Floats
-from contract.durations import parse_duration
+from contract.times import DAY_MS, HOUR_MS, parse_duration
 
 __all__ = ["compare"]
 
 _FEWEST: Final = 4
 """Blocks on each side."""
 _FEWEST_DAYS: Final = 5
-_HOUR_MS: Final = 3_600_000
-_DAY_MS: Final = 24 * _HOUR_MS
 _FOREVER_MS: Final = 1 << 60
 _SMALL, _MEDIUM, _LARGE = 0.2, 0.5, 0.8
 """Effects as Cohen (1988) calls them."""
@@ -110,9 +108,9 @@ class _Side:
 
 def _block_ms(*frames: AnyFrame) -> int:
     """A day where all frames have enough of them, otherwise an hour."""
-    key = partial(bucket, rate_ms=_DAY_MS)
+    key = partial(bucket, rate_ms=DAY_MS)
     days = [len(gather(of_machines(frame), key, labels=(), histograms=False, what="days")[0]) for frame in frames]
-    return _DAY_MS if min(days) >= _FEWEST_DAYS else _HOUR_MS
+    return DAY_MS if min(days) >= _FEWEST_DAYS else HOUR_MS
 
 
 def _tested(before: Floats, after: Floats, confidence: float) -> tuple[float, float]:

@@ -9,7 +9,7 @@ import msgspec
 import pandas as pd
 
 from analytics.settings import Form
-from contract.timestamps import format_instant
+from contract.times import format_instant
 
 __all__ = ["form_of", "textual", "write"]
 

@@ -7,7 +7,7 @@ import pandas as pd
 from analytics.frames import LABELS, from_frame, to_frame
 from analytics.gathering import AnyFrame, bucket, example_of, gather, is_dask
 from analytics.windows import merge
-from contract.durations import parse_duration
+from contract.times import parse_duration
 
 __all__ = ["resample"]
 

@@ -16,6 +16,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from contract.times import DAY_MS, WEEK_MS
+
 __all__ = ["SHORTEST", "Freed", "cuts", "standard_deviation", "without_season"]
 
 SHORTEST: Final = 12
@@ -26,7 +28,6 @@ _CLIP: Final = 3.0
 _LONGEST_LAG: Final = 48
 _NORMAL: Final = 0.6745
 """The median of the absolute value of a standard normal variable."""
-_DAY_MS: Final = 86_400_000
 _DAYS_FOR_A_DAY, _DAYS_FOR_A_WEEK = 4, 21
 _WEEK_LEAVES: Final = 0.5
 """The share of the variance that the week may leave. Few weeks fit by chance; this is far more."""
@@ -50,8 +51,8 @@ def without_season(starts: Ints, values: Floats) -> Freed:
     """
     span = int(starts[-1] - starts[0])
     lost = 1.0
-    for period_ms, days, may_leave in ((_DAY_MS, _DAYS_FOR_A_DAY, 1.0), (7 * _DAY_MS, _DAYS_FOR_A_WEEK, _WEEK_LEAVES)):
-        if span < days * _DAY_MS:
+    for period_ms, days, may_leave in ((DAY_MS, _DAYS_FOR_A_DAY, 1.0), (WEEK_MS, _DAYS_FOR_A_WEEK, _WEEK_LEAVES)):
+        if span < days * DAY_MS:
             break
         freed, left = _without_period(starts, values, period_ms)
         if left <= may_leave:

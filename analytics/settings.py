@@ -8,10 +8,9 @@ from urllib.parse import urlsplit
 
 from msgspec import Meta
 
-from contract.durations import format_duration, parse_duration
 from contract.metrics import NAMES, STATISTICS, Statistic
 from contract.settings import Settings
-from contract.timestamps import format_instant, parse_timestamp
+from contract.times import DAY_MS, WEEK_MS, format_duration, format_instant, parse_duration, parse_timestamp
 
 __all__ = ["DURATION", "MOMENT", "PROGRAM", "AskSettings", "Form", "RangeSettings"]
 
@@ -19,7 +18,7 @@ PROGRAM = "loadlens-analytics"
 
 Form = Literal["table", "csv", "json", "parquet"]
 _LEAST_MS = 1000
-_MOST_MS = 3650 * 86_400_000
+_MOST_MS = 3650 * DAY_MS
 
 
 def _duration(most_ms: int) -> Callable[[str], str]:
@@ -106,7 +105,7 @@ class RangeSettings(AskSettings, frozen=True, kw_only=True):
         str,
         Meta(
             description="The width of a bucket, 1s to 52w.",
-            extra={"metavar": "DURATION", "parse": _duration(52 * 7 * 86_400_000)},
+            extra={"metavar": "DURATION", "parse": _duration(52 * WEEK_MS)},
         ),
     ] = "15m"
 

@@ -8,9 +8,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from contract.times import WEEK_MS
+
 __all__ = ["Slope", "slope"]
 
-_WEEK_MS = 7 * 86_400_000
 _MOST = 1000
 """Values whose pairs are compared; more are averaged in stretches first."""
 _FEWEST = 5
@@ -53,7 +54,7 @@ def slope(values: "pd.Series[float]", *, confidence: float = 0.95) -> Slope:
     should be averaged out before: take daily or weekly values.
     """
     values = values.dropna().sort_index()
-    time = (values.index.to_numpy("datetime64[ms]").astype(np.int64) / _WEEK_MS).astype(np.float64)
+    time = (values.index.to_numpy("datetime64[ms]").astype(np.int64) / WEEK_MS).astype(np.float64)
     y = values.to_numpy(np.float64)
     if len(y) > _MOST:
         time, y = (np.array([part.mean() for part in np.array_split(one, _MOST)]) for one in (time, y))

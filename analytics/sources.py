@@ -7,7 +7,7 @@ from typing import Literal, Protocol, Self
 import pandas as pd
 
 from contract.metrics import Statistic
-from contract.timestamps import parse_timestamp
+from contract.times import parse_timestamp
 
 __all__ = ["Grouping", "Moment", "Source", "check_windows_by", "epoch_ms"]
 

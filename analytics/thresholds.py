@@ -9,7 +9,7 @@ import pandas as pd
 from analytics.frames import to_frame
 from analytics.gathering import AnyFrame, bucket, gather, of_machines
 from analytics.load_duration import BINS, counts_of, shares_only
-from contract.durations import parse_duration
+from contract.times import parse_duration
 
 __all__ = ["saturation"]
 

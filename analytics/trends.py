@@ -11,11 +11,10 @@ from analytics.frames import FrameError, bins_of, to_frame
 from analytics.gathering import AnyFrame, bucket, example_of, gather, is_dask, of_machines
 from analytics.slopes import Slope, slope
 from analytics.windows import quantiles as quantiles_of
-from contract.durations import parse_duration
+from contract.times import DAY_MS, parse_duration
 
 __all__ = ["FleetTrend", "fleet_trend"]
 
-_DAY_MS = 86_400_000
 _DAYS = 8
 """From so many days on, the slope is that of daily means, which have no daily season."""
 _DENSE, _SMALL = 4, 1 << 20
@@ -69,7 +68,7 @@ def fleet_trend(
 
 def _for_slope(answer: pd.DataFrame, rate_ms: int) -> "pd.Series[float]":
     days = pd.DatetimeIndex(answer.index).floor("D")
-    if rate_ms >= _DAY_MS or days.nunique() < _DAYS:
+    if rate_ms >= DAY_MS or days.nunique() < _DAYS:
         return answer["mean"]
     weight = answer["count"].groupby(days).sum()
     return (answer["mean"] * answer["count"]).groupby(days).sum() / weight

@@ -11,11 +11,11 @@ from analytics.frames import FrameError, bins_of
 from analytics.gathering import AnyFrame, Merged, example_of, gather, is_dask, of_machines
 from analytics.windows import Windows, quantiles
 from analytics.windows.columns import Floats, Ints
+from contract.times import HOUR_MS
 
 __all__ = ["HOURS", "hour_of_week_profile", "merged_weeks"]
 
 HOURS: Final = 168
-_HOUR_MS: Final = 3_600_000
 
 
 def hour_of_week_profile(frame: AnyFrame, tz: str = "UTC", *, by: Literal["user"] | None = None) -> pd.DataFrame:
@@ -62,8 +62,8 @@ def _statistics(windows: Windows, frame: AnyFrame) -> dict[str, Floats]:
 
 def _hour_of_week(time: Ints, *, tz: str) -> Ints:
     # Offsets change on the quarter hour at the finest, so one look-up serves all windows in it.
-    quarter, place = np.unique(time // (_HOUR_MS // 4), return_inverse=True)
-    moments = pd.DatetimeIndex((quarter * (_HOUR_MS // 4)).astype("datetime64[ms]")).tz_localize("UTC").tz_convert(tz)
+    quarter, place = np.unique(time // (HOUR_MS // 4), return_inverse=True)
+    moments = pd.DatetimeIndex((quarter * (HOUR_MS // 4)).astype("datetime64[ms]")).tz_localize("UTC").tz_convert(tz)
     hours: Ints = (moments.day_of_week * 24 + moments.hour).to_numpy(np.int64)[place]
     return hours
 
@@ -74,5 +74,5 @@ def _fine_enough(frame: AnyFrame) -> None:
         return
     first = frame[frame["user"] == frame["user"].iloc[0]] if "user" in frame.columns else frame
     apart = np.diff(np.unique(pd.DatetimeIndex(first.index[: 1 << 12]).as_unit("ms").asi8))
-    if len(apart) and np.median(apart) > _HOUR_MS:
+    if len(apart) and np.median(apart) > HOUR_MS:
         raise FrameError("a profile of the week needs windows of an hour at most; ask for rate='1h' or finer")

@@ -12,8 +12,8 @@ from analytics.frames import FrameError
 from analytics.resampling import resample
 from analytics.sources import Grouping, Moment, check_windows_by, epoch_ms
 from analytics.values import highest, values_of
-from contract.durations import parse_duration
 from contract.metrics import NAMES, TYPES, Quantity, Statistic, type_name
+from contract.times import parse_duration
 
 __all__ = ["Asked", "WindowedSource", "metrics_of"]
 

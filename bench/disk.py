@@ -14,7 +14,6 @@ import json
 import subprocess
 import sys
 import tempfile
-import time
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +34,8 @@ from servers import (
     settle_loadlens,
     victoria_metrics,
 )
+
+from contract import times
 
 _OURS: dict[str, Form] = {
     "Loadlens, the original's report": "original",
@@ -67,7 +68,7 @@ def main() -> None:
     parser.add_argument("--fleet", type=Path, default=FLEET, metavar="FILE", help="load of real machines (Parquet)")
     options = parser.parse_args()
     print(machine(), "\n")
-    midnight = int(time.time() * 1000) // DAY_MS * DAY_MS
+    midnight = times.now_ms() // DAY_MS * DAY_MS
     month = Month(options.users, options.days, cores=4, seed=2, start_ms=midnight - options.days * DAY_MS)
     fleet = Fleet.read(options.fleet, options.users * options.days, seed=2)
     with tempfile.TemporaryDirectory(dir=options.folder, prefix="loadlens-bench-") as temporary:

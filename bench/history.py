@@ -45,6 +45,8 @@ from servers import (
     victoria_metrics,
 )
 
+from contract import times
+
 RATE_MS = 900_000
 _CUT_MS = 187_654
 ON_INFLUX = "Loadlens on InfluxDB"
@@ -135,7 +137,7 @@ def prepared(folder: Path, options: argparse.Namespace, chosen: Mapping[str, Sta
     if folder.exists() and any(folder.iterdir()):
         sys.exit(f"{folder} is not empty, but not a folder of this program that was loaded whole; remove it")
     folder.mkdir(parents=True, exist_ok=True)
-    midnight = int(time.time() * 1000) // DAY_MS * DAY_MS
+    midnight = times.now_ms() // DAY_MS * DAY_MS
     month = Month(**wanted, start_ms=midnight - options.days * DAY_MS)
     fleet = Fleet.read(options.fleet, 40 * options.users, seed=1)
     with ExitStack() as stack:

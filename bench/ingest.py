@@ -35,6 +35,9 @@ from output import machine, number, ratio, table
 from reports import Shape, bodies, lines, summarised
 from servers import Server, http_layer, influxd, installed, loadlens, loadlens_on_influx
 
+from contract import times
+from contract.times import DAY_MS
+
 USERS = 1000
 _TEMPLATES = 1999
 """A prime, so that each user gets each of them."""
@@ -194,7 +197,7 @@ def run(contestant: Contestant, folder: Path, seconds: int, connections: int) ->
     with contestant.start(folder / name) as server:
         if contestant.path.startswith("/write"):
             server.ask("POST", "/query?q=CREATE+DATABASE+METRICS")
-        day_ago = int(time.time() * 1000) - 86_400_000
+        day_ago = times.now_ms() - DAY_MS
         _wrk(contestant, server, connections, 3, day_ago)
         before = server.metrics() if contestant.is_ours else {}
         outcome = _wrk(contestant, server, connections, seconds, day_ago + 6 * 3_600_000)
@@ -260,8 +263,8 @@ def _settled(server: Server) -> dict[str, float]:
 
 def _answered(server: Server) -> int:
     """How many reports of 100 samples the service's answers count."""
-    now = int(time.time() * 1000)
-    query = f"start={now - 2 * 86_400_000}&end={now}&resample_rate=1d&stat=count"
+    now = times.now_ms()
+    query = f"start={now - 2 * DAY_MS}&end={now}&resample_rate=1d&stat=count"
     entries = json.loads(server.ask("GET", f"/api/v1/metrics/cpuLoadAvg/fleet?{query}"))["entries"]
     return round(sum(entry["value"] for entry in entries) / 100)
 

@@ -27,6 +27,9 @@ from output import machine, number, ratio, table
 from reports import Windows, bodies, lines, ndjson, summarised, user_name
 from servers import Server, answer, influxd, installed, loadlens, victoria_metrics
 
+from contract import times
+from contract.times import DAY_MS
+
 USERS = 1000
 _DEMO_WINDOWS = 2_035_584
 _VARIETY = 2000
@@ -176,7 +179,7 @@ def _demo_batch(reports: Reports) -> bytes:
 
 def run(contestant: Contestant, folder: Path, windows: list[Windows], options: argparse.Namespace) -> Outcome:
     """Measure one."""
-    start_ms = int(time.time() * 1000) - 86_400_000
+    start_ms = times.now_ms() - DAY_MS
     places = range(0, options.reports * contestant.times, options.batch)
     batches = [contestant.batch(_reports(windows, place, place + options.batch, start_ms)) for place in places]
     with contestant.start(folder) as server:

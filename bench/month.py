@@ -22,9 +22,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from servers import AnswerError, answer
 
+from contract.times import DAY_MS
+
 __all__ = ["DAY_MS", "Form", "Month", "Target", "Truth", "load"]
 
-DAY_MS = 24 * 3_600_000
 _STRETCH_MS = 80 * 60_000
 _PER_STRETCH = _STRETCH_MS // WINDOW_MS
 _PER_DAY = DAY_MS // _STRETCH_MS

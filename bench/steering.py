@@ -25,6 +25,8 @@ from typing import Any
 from output import machine, number, table
 from servers import ROOT, AnswerError, Server, loadlens
 
+from contract import times
+
 _AT_ONCE = 64
 _CHANGES = (0.1, 0.2, 0.3)
 
@@ -73,7 +75,7 @@ class Fleet:
 
     async def _say_state(self, place: int) -> None:
         state = {
-            "at": time.time_ns() // 1_000_000, "os_type": "Linux", "os_version": "Debian GNU/Linux 12",
+            "at": times.now_ms(), "os_type": "Linux", "os_version": "Debian GNU/Linux 12",
             "agent_version": "0.1.0", "settings": {"interval": 0.05, "samples": 100, "metrics": ["cpu"]},
         }  # fmt: skip
         body = json.dumps(state)

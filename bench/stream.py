@@ -33,7 +33,9 @@ from output import machine, number, ratio, table
 from reports import Windows, bodies, summarised, user_name
 from servers import Server, answer, loadlens
 
+from contract import times
 from contract.report import decode_report
+from contract.times import DAY_MS
 from service.rules.engine import Engine
 from service.rules.model import parse_rule
 
@@ -169,7 +171,7 @@ class Sender:
             .replace(b"9999999999999", b"@END@")
             for body in templates
         ]
-        self._end_ms = int(time.time() * 1000) - 86_400_000
+        self._end_ms = times.now_ms() - DAY_MS
         self.sent = 0
         self._lock = threading.Lock()
 

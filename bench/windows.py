@@ -26,6 +26,7 @@ from reports import bodies, summarised, user_name
 from servers import Server, answer, loadlens, settle_loadlens
 
 import analytics
+from contract import times
 
 _TIMES = 15
 _SECONDS = 8.0
@@ -66,7 +67,7 @@ def _prepared(folder: Path, days: int, fleet: Fleet) -> Month:
     if listed.exists():
         return msgspec.json.decode(listed.read_bytes(), type=Month)
     folder.mkdir(parents=True, exist_ok=True)
-    start_ms = int(time.time() * 1000) // DAY_MS * DAY_MS - days * DAY_MS
+    start_ms = times.now_ms() // DAY_MS * DAY_MS - days * DAY_MS
     month = Month(users=1, days=days, cores=4, seed=1, start_ms=start_ms)
     with loadlens(folder / "Loadlens") as server:
         load(month, fleet, folder, [Target(server.port, "agent")], 1)

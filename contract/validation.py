@@ -12,7 +12,7 @@ from contract.metrics import TYPES, Distribution, Quantity, type_name
 from contract.metrics.cpu import Cpu
 from contract.problems import Problem, problem_of
 from contract.report import Report, decode_report
-from contract.timestamps import SECONDS_BELOW
+from contract.times import SECONDS_BELOW
 
 __all__ = ["FUTURE_MS", "InvalidReport", "MalformedReport", "check", "parse"]
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from falcon.asgi import Request, Response
 
-from contract.timestamps import format_instant
+from contract.times import format_instant
 from service.problems import ProblemError
 
 __all__ = ["ARROW", "CSV", "JSON", "PARQUET", "Series", "form_of", "instants", "send"]
@@ -57,7 +57,7 @@ class _GroupEntry(msgspec.Struct, gc=False):
 
 
 def instants(time_ms: npt.NDArray[np.int64]) -> list[str]:
-    """Each time as `contract.timestamps.format_instant` writes it; at once where none has a fraction."""
+    """Each time as `contract.times.format_instant` writes it; at once where none has a fraction."""
     if np.any(time_ms % 1000):
         return [*map(format_instant, time_ms.tolist())]
     texts: list[str] = np.datetime_as_string((time_ms // 1000).view("M8[s]"), timezone="UTC").tolist()

@@ -1,13 +1,13 @@
 """The audit trail: who changed what, when, from what to what."""
 
 import sqlite3
-import time
 from typing import Any, NamedTuple
 
 import msgspec
 from falcon.asgi import Request
 
-from contract.timestamps import format_instant
+from contract import times
+from contract.times import format_instant
 from service.control import Control
 
 __all__ = ["KEPT", "Actor", "Audit", "actor_of"]
@@ -72,7 +72,7 @@ class Audit:
         cursor = db.execute(
             "INSERT INTO audit_entry (at_ms, token, address, actor, action, target, before, after)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            (time.time_ns() // 1_000_000, *actor, action, target, before, after),
+            (times.now_ms(), *actor, action, target, before, after),
         )
         number = cursor.lastrowid
         assert number is not None

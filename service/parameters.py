@@ -9,8 +9,8 @@ import msgspec
 from falcon.asgi import Request
 
 from contract.decoding import decode_json
-from contract.durations import parse_duration
 from contract.problems import Problem
+from contract.times import parse_duration
 from service.bodies import read_body
 from service.problems import ProblemError, invalid
 

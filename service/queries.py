@@ -1,24 +1,22 @@
 """What a history or fleet query asks, from the query string or from a JSON body on GET."""
 
 import difflib
-import time
 from typing import Any, get_args
 
 import falcon
 from falcon.asgi import Request
 from msgspec import Struct
 
-from contract.durations import format_duration, parse_duration
+from contract import times
 from contract.metrics import NAMES, STATISTICS, NamedMetric, Quantity, Statistic
-from contract.timestamps import parse_timestamp
+from contract.times import DAY_MS, format_duration, parse_duration, parse_timestamp
 from service.parameters import Parameters, duration
 from service.problems import ProblemError
 from service.stores.base import Grouping, Store
 
-__all__ = ["DAY_MS", "Query", "check_kept", "check_user", "core_number", "fitting_rate", "named_metric", "read_query"]
+__all__ = ["Query", "check_kept", "check_user", "core_number", "fitting_rate", "named_metric", "read_query"]
 
 MAX_BUCKETS = 100_000
-DAY_MS = 24 * 60 * 60 * 1000
 _DEFAULT_RATE_MS = 15 * 60 * 1000
 _GROUPINGS: tuple[str, ...] = get_args(Grouping)
 _ROUND_RATES = [
@@ -66,7 +64,7 @@ async def read_query(req: Request, metric: NamedMetric, store: Store, *, fleet: 
     ProblemError (422, or 400 for a body that is not a JSON object) that names the wrong member.
     """
     asked = await Parameters.read(req, _FLEET if fleet else _HISTORY)
-    now_ms = time.time_ns() // 1_000_000
+    now_ms = times.now_ms()
     end_ms = asked.take("end", parse_timestamp, now_ms)
     query = Query(
         start_ms=asked.take("start", parse_timestamp, end_ms - DAY_MS),

@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from analytics.influx.address import Address, is_influx
-from contract.durations import parse_duration
 from contract.settings import Settings
+from contract.times import parse_duration
 
 __all__ = ["ServiceSettings"]
 

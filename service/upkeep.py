@@ -6,6 +6,7 @@ import random
 import threading
 import time
 
+from contract import times
 from service.journal import Journal
 from service.stores.base import Store, StoreUnavailable
 
@@ -69,7 +70,7 @@ class Upkeep:
         """Flush and tidy up; returns after how many seconds to try again where it failed, else 0."""
         try:
             self._flush()
-            self._store.expire(time.time_ns() // 1_000_000)
+            self._store.expire(times.now_ms())
             while self._store.compact() and not self._filled() and not self._stopping.is_set():
                 pass
         except Exception as error:  # noqa: BLE001

@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
+from contract import times
 from contract.report import Report
 from tests.service.reports import original
 from tests.service.running import RunningService, wait_until
@@ -162,7 +163,7 @@ def test_settings_outlive_restarts_of_both_sides(tmp_path: Path) -> None:
             agent.process.send_signal(signal.SIGKILL)
             agent.process.wait()
         service.kill()
-        restarted_ms = time.time_ns() // 1_000_000
+        restarted_ms = times.now_ms()
         # The agent begins while there is no service: what was asked before is in force all the same.
         with SteeredAgent(between.url, "kept", tmp_path / "agent", client, *arguments) as agent:
             wait_until(lambda: "takes no reports" in agent.log, "the outage to be noticed")
@@ -322,7 +323,7 @@ def test_an_agent_that_takes_no_orders_gets_none(between: Proxy, client: httpx.C
 def test_an_agent_of_an_earlier_version_keeps_reporting_and_is_shown_to_take_no_settings(client: httpx.Client) -> None:
     status = {"version": "0.0.9", "cpu_seconds": 1.5, "resident_bytes": 20_000_000, "settings": {"interval": 0.05}}
     client.put("/api/v1/settings", params={"selector": "user:old"}, json={"samples": 10}, headers=FORCE)
-    now = time.time_ns() // 1_000_000
+    now = times.now_ms()
     for number in range(2):
         report = original(
             "old", start_timestamp=now - 5000, end_timestamp=now + number,

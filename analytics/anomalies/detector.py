@@ -19,8 +19,9 @@ from typing import Any, Final, Literal, NamedTuple
 
 from analytics.anomalies.extremes import Extremes
 from analytics.anomalies.recent import Recent
-from analytics.anomalies.season import DAY_MS, Season
+from analytics.anomalies.season import Season
 from analytics.anomalies.tuning import Tuning
+from contract.times import DAY_MS
 
 __all__ = ["Detector", "Kind", "Verdict"]
 

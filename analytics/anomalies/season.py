@@ -4,9 +4,10 @@ from array import array
 from statistics import median
 from typing import Any, Final
 
-__all__ = ["DAY_MS", "Season"]
+from contract.times import DAY_MS
 
-DAY_MS: Final = 86_400_000
+__all__ = ["Season"]
+
 _SLOT_MS: Final = 900_000
 _SLOTS: Final = DAY_MS // _SLOT_MS
 _DAYS: Final = 7

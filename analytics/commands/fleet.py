@@ -1,6 +1,5 @@
 """`loadlens-analytics fleet`: the values of all machines together, or of groups of them."""
 
-import time
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
@@ -8,6 +7,7 @@ from msgspec import Meta
 
 from analytics.commands.asking import answer
 from analytics.settings import PROGRAM, RangeSettings
+from contract import times
 from contract.settings import load
 
 __all__ = ["FleetSettings", "run"]
@@ -42,7 +42,7 @@ def run(argv: Sequence[str]) -> int:
     settings = load(FleetSettings, argv, program=f"{PROGRAM} fleet", description=_DESCRIPTION, epilog=_EPILOG)
     from analytics.terminal.views import show_groups, show_series
 
-    start_ms, end_ms = settings.range_ms(time.time_ns() // 1_000_000)
+    start_ms, end_ms = settings.range_ms(times.now_ms())
     show = show_series if settings.by is None else show_groups
     name = "the fleet" if settings.by is None else settings.by
     return answer(

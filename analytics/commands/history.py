@@ -1,6 +1,5 @@
 """`loadlens-analytics history`: one machine's values over time."""
 
-import time
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -8,6 +7,7 @@ from msgspec import Meta
 
 from analytics.commands.asking import answer
 from analytics.settings import PROGRAM, RangeSettings
+from contract import times
 from contract.report import MAX_USER_ID
 from contract.settings import load
 
@@ -43,7 +43,7 @@ def run(argv: Sequence[str]) -> int:
     settings = load(HistorySettings, argv, program=f"{PROGRAM} history", description=_DESCRIPTION, epilog=_EPILOG)
     from analytics.terminal.views import show_series
 
-    start_ms, end_ms = settings.range_ms(time.time_ns() // 1_000_000)
+    start_ms, end_ms = settings.range_ms(times.now_ms())
     name = settings.user_id if settings.core is None else f"{settings.user_id}, core {settings.core}"
     return answer(
         settings,

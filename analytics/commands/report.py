@@ -2,7 +2,6 @@
 
 import re
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -10,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from msgspec import Meta
 
 from analytics.settings import DURATION, MOMENT, PROGRAM, AskSettings
-from contract.durations import parse_duration
+from contract import times
 from contract.report import MAX_USER_ID
 from contract.settings import load
+from contract.times import parse_duration
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -161,7 +161,7 @@ def _made(settings: ReportSettings) -> "Report":
     from analytics.connecting import connect
     from analytics.reports import making
 
-    now_ms = time.time_ns() // 1_000_000
+    now_ms = times.now_ms()
     named = settings.url if settings.data is None else settings.data.name
     with connect(settings.data or settings.url, settings.token) as source:
         if settings.user_id is None:

@@ -8,6 +8,7 @@ import plotly.graph_objects as go
 from analytics.figures.gaps import naive, shorten
 from analytics.figures.style import blank, labels
 from analytics.figures.trends import UTILIZATION
+from contract.times import HOUR_MS
 
 __all__ = ["hour_of_week", "users_over_time"]
 
@@ -132,7 +133,7 @@ def _matrix(frame: pd.DataFrame, column: str) -> tuple[npt.NDArray[np.floating],
 def _width_ms(index: pd.DatetimeIndex, first: int, last: int) -> int:
     """The least width of a column, a multiple of the distance of moments, with which not too many are needed."""
     moments = np.unique(index.asi8)
-    step = int(np.diff(moments).min()) if len(moments) > 1 else 3_600_000
+    step = int(np.diff(moments).min()) if len(moments) > 1 else HOUR_MS
     return step * max(1, -(-((last - first) // step + 1) // _MOST_COLUMNS))
 
 

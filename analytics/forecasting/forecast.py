@@ -13,7 +13,7 @@ from analytics.forecasting.words import model_of, summary_of
 from analytics.frames import TooFewData
 from analytics.gathering import AnyFrame, is_dask, of_machines
 from analytics.resampling import resample
-from contract.durations import format_duration, parse_duration
+from contract.times import DAY_MS, format_duration, parse_duration
 
 __all__ = ["Forecast", "forecast"]
 
@@ -109,8 +109,8 @@ def _levels(levels: Sequence[float]) -> dict[str, float]:
 
 
 def _rate_ms(rate: str) -> int:
-    step_ms = parse_duration(rate, most_ms=86_400_000)
-    if 86_400_000 % step_ms:
+    step_ms = parse_duration(rate, most_ms=DAY_MS)
+    if DAY_MS % step_ms:
         raise ValueError(f"rate: {rate} does not divide a day; 5m, 15m or 1h do")
     return step_ms
 

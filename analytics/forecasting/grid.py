@@ -9,14 +9,12 @@ import pandas as pd
 
 from analytics.frames import FrameError
 from analytics.numbering import numbered_users
-from contract.durations import format_duration
+from contract.times import DAY_MS, HOUR_MS, format_duration
 
-__all__ = ["DAY_MS", "Floats", "Grid", "grid_of"]
+__all__ = ["Floats", "Grid", "grid_of"]
 
 Floats = npt.NDArray[np.float64]
 
-DAY_MS: Final = 86_400_000
-_HOUR_MS: Final = 3_600_000
 _LEAST_STEP_MS: Final = 300_000
 _MOST_CELLS: Final = 200_000_000
 """1.6 GB. More is a mistake in the step more often than it is a fleet."""
@@ -114,4 +112,4 @@ def _step_ms(time_ms: npt.NDArray[np.int64], series: npt.NDArray[np.int64]) -> i
         usual = int(found[times.argmax()])
         if _LEAST_STEP_MS <= usual <= DAY_MS and DAY_MS % usual == 0:
             return usual
-    return _HOUR_MS if np.ptp(time_ms) >= 2 * DAY_MS else _LEAST_STEP_MS
+    return HOUR_MS if np.ptp(time_ms) >= 2 * DAY_MS else _LEAST_STEP_MS

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from analytics.figures.gaps import step_of
-from analytics.reports.fineness import HOUR_MS, MACHINES, TOTAL, not_finer
+from analytics.reports.fineness import MACHINES, TOTAL, not_finer
 from analytics.resampling import resample
 from analytics.weights import equal_weights
-from contract.durations import format_duration
+from contract.times import DAY_MS, HOUR_MS, format_duration
 
 if TYPE_CHECKING:
     from analytics.sources import Source
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["Data", "NothingThere", "Question", "of_fleet", "of_user"]
 
 _FEW = 3
-_DEFAULT_MS = 35 * 86_400_000
+_DEFAULT_MS = 35 * DAY_MS
 """Five weeks: every hour of the week comes five times."""
 
 
@@ -212,7 +212,7 @@ def _range(
 
 def _first_ms(windows: Callable[..., pd.DataFrame], start_ms: int, end_ms: int) -> int:
     """Where data begin in a range, to a bucket of five minutes; its start where there are none."""
-    for width_ms in (86_400_000, 300_000):
+    for width_ms in (DAY_MS, 300_000):
         found = windows(start=start_ms, end=end_ms, rate=format_duration(width_ms))
         if found.empty:
             break

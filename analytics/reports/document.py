@@ -6,7 +6,7 @@ import msgspec
 
 from analytics.reports.html import title_of
 from analytics.reports.model import Cell, Column, Kind, Report, Table
-from contract.timestamps import format_instant
+from contract.times import format_instant
 
 __all__ = ["render"]
 

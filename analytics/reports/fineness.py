@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 
-__all__ = ["HOUR_MS", "MACHINES", "TOTAL", "Fineness", "not_finer"]
+from contract.times import HOUR_MS
 
-HOUR_MS = 3_600_000
+__all__ = ["MACHINES", "TOTAL", "Fineness", "not_finer"]
+
 _RATES_MS = [
     1000 * rate for rate in (10, 30, 60, 300, 900, 1800, 3600, 7200, 10_800, 21_600, 43_200, 86_400, 604_800)
 ]  # fmt: skip

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from analytics.figures.names import display
 from analytics.reports.model import Cell, Kind
-from contract.timestamps import format_instant
+from contract.times import DAY_MS, HOUR_MS, format_instant
 
 __all__ = [
     "cell",
@@ -23,7 +23,7 @@ __all__ = [
 ]
 
 _NAME_CHARACTERS = 64
-_UNITS = ((86_400_000, "day"), (3_600_000, "hour"), (60_000, "minute"), (1000, "second"))
+_UNITS = ((DAY_MS, "day"), (HOUR_MS, "hour"), (60_000, "minute"), (1000, "second"))
 
 
 def named(user: str) -> str:

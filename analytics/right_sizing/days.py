@@ -12,6 +12,7 @@ from analytics.frames import FrameError, from_frame
 from analytics.numbering import numbered_users
 from analytics.windows import merge
 from contract.histogram import LINEAR
+from contract.times import DAY_MS
 
 __all__ = ["Days", "Float32s", "Floats", "Ints", "days_of", "machines"]
 
@@ -19,7 +20,6 @@ Floats = npt.NDArray[np.float64]
 Float32s = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
 
-_DAY_MS: Final = 86_400_000
 _MEAN_BINS: Final = 200
 """Means are counted in steps of half a percent."""
 _ROWS_AT_ONCE: Final = 400_000
@@ -81,18 +81,18 @@ def days_of(frame: pd.DataFrame) -> Iterator[Days]:
 
 def _from_histograms(frame: pd.DataFrame, user: Ints, users: list[Any]) -> Days:
     windows, _ = from_frame(frame.drop(columns=["user", "core"], errors="ignore"), histograms=True)
-    merged = merge(windows, series=user, rate_ms=_DAY_MS)
+    merged = merge(windows, series=user, rate_ms=DAY_MS)
     histograms = merged.histograms
     assert histograms is not None
     bins = LINEAR.last + 1
     place = histograms.row * bins + histograms.bin
     counts = np.bincount(place, histograms.count, len(merged) * bins).reshape(-1, bins)
     values = np.array([LINEAR.value(index) for index in range(bins)])
-    return Days(users, merged.series, merged.time // _DAY_MS, counts.astype(np.float32), values)
+    return Days(users, merged.series, merged.time // DAY_MS, counts.astype(np.float32), values)
 
 
 def _from_means(frame: pd.DataFrame, user: Ints, users: list[Any]) -> Days:
-    day = pd.DatetimeIndex(frame.index).as_unit("ms").asi8 // _DAY_MS
+    day = pd.DatetimeIndex(frame.index).as_unit("ms").asi8 // DAY_MS
     first, last = int(day.min()), int(day.max())
     key, row = np.unique(user * (last - first + 1) + (day - first), return_inverse=True)
     bin_ = np.minimum((frame["mean"].to_numpy(np.float64) * _MEAN_BINS).astype(np.int64), _MEAN_BINS - 1)

@@ -13,13 +13,12 @@ from analytics.resampling import resample
 from analytics.right_sizing.days import Days, Float32s, Floats, Ints, days_of, machines
 from analytics.right_sizing.quantiles import drawn_quantiles, growth_a_day, quantile_of
 from analytics.right_sizing.words import sentence
-from contract.durations import MOST_MS, parse_duration
+from contract.times import DAY_MS, MAX_RATE_MS, parse_duration
 
 __all__ = ["VERDICTS", "right_size"]
 
 VERDICTS: Final = ("too big", "right", "too small", "not enough data")
 _HOURS_A_MONTH: Final = 730
-_DAY_MS: Final = 86_400_000
 _DRAWS: Final = 200
 _CONFIDENCE: Final = 0.9
 
@@ -126,7 +125,7 @@ def _aim(
         raise ValueError(f"least_days is at least 2, not {least_days}")
     if sizes is not None and (not len(sizes) or min(sizes) <= 0):
         raise ValueError("sizes are numbers of cores above 0, at least one of them")
-    ahead_days = 0.0 if ahead is None else parse_duration(ahead, most_ms=MOST_MS) / _DAY_MS
+    ahead_days = 0.0 if ahead is None else parse_duration(ahead, most_ms=MAX_RATE_MS) / DAY_MS
     return _Aim(
         target, share, headroom, ahead_days, least_days, None if sizes is None else np.array(sorted(sizes), float)
     )

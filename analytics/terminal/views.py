@@ -12,8 +12,7 @@ from rich.text import Text
 from analytics.output import textual
 from analytics.terminal.plot import chart, condensed, sparkline
 from analytics.terminal.units import formatter
-from contract.durations import parse_duration
-from contract.timestamps import format_instant
+from contract.times import format_instant, parse_duration
 
 __all__ = ["show_groups", "show_rows", "show_series"]
 

@@ -3,14 +3,14 @@
 import asyncio
 import heapq
 import secrets
-import time
 from typing import Any
 
 import msgspec
 from msgspec import UNSET
 
+from contract import times
 from contract.steering import MAX_DOCUMENT, MAX_OUTCOMES, Command, Outcome
-from contract.timestamps import format_instant
+from contract.times import format_instant
 from service.agents.layers import AGENT
 from service.agents.registry import Agent, Registry
 from service.audit import Actor, Audit
@@ -75,7 +75,7 @@ class Commands:
         if len(agent.commands) >= MAX_OUTCOMES:
             raise TooManyCommands(f"{len(agent.commands)} commands wait for {agent.user_id!r} already; no more fit")
         id_ = secrets.token_hex(8)
-        now_ms = _now_ms()
+        now_ms = times.now_ms()
         expires_ms = now_ms + round(expires_s * 1000)
         await asyncio.to_thread(self._insert, id_, agent.user_id, command, now_ms, expires_ms, actor)
         agent.commands[id_] = Command(id_, command)
@@ -92,7 +92,7 @@ class Commands:
 
     async def expire(self) -> None:
         """Give up what was not done in time."""
-        now_ms = _now_ms()
+        now_ms = times.now_ms()
         expired = []
         while self._expiring and self._expiring[0][0] <= now_ms:
             _, id_, user_id = heapq.heappop(self._expiring)
@@ -141,7 +141,7 @@ class Commands:
                 db.execute(
                     "UPDATE agents_command SET status = ?, finished_ms = ?, detail = ?, document = ?"
                     " WHERE id = ? AND user_id = ? AND status = 'waiting'",
-                    (outcome.status, _now_ms(), detail, document or None, outcome.id, user_id),
+                    (outcome.status, times.now_ms(), detail, document or None, outcome.id, user_id),
                 )
 
     def _expire(self, expired: list[tuple[int, str]]) -> None:
@@ -165,7 +165,3 @@ def _shown(row: Any) -> dict[str, Any]:
         "finished": None if finished_ms is None else format_instant(finished_ms),
         "detail": detail,
     }
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000

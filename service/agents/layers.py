@@ -1,12 +1,12 @@
 """Desired settings in layers: the fleet's, those of selections in the order of their ranks, one agent's own."""
 
 import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import msgspec
 
+from contract import times
 from contract.agent_settings import DesiredSettings, merged, version_of
 from service.agents.selectors import ALL, Selector, parse_selector
 from service.audit import Actor, Audit
@@ -114,7 +114,7 @@ class Layers:
                 if after is None:
                     db.execute("DELETE FROM agents_layer WHERE target = ?", (target,))
                 else:
-                    after = replace(after, revision=number, changed_ms=time.time_ns() // 1_000_000)
+                    after = replace(after, revision=number, changed_ms=times.now_ms())
                     db.execute(
                         "INSERT OR REPLACE INTO agents_layer VALUES (?, ?, ?, ?, ?)",
                         (target, after.rank, msgspec.json.encode(after.settings), after.revision, after.changed_ms),

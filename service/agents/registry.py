@@ -1,11 +1,11 @@
 """The agents that have been heard of: what each was asked, what it says is in force, and when it was heard last."""
 
-import time
 from collections.abc import Iterator
 
 import msgspec
 from msgspec import UNSET
 
+from contract import times
 from contract.agent_settings import DesiredSettings
 from contract.report import AgentStatus, OsType, Report
 from contract.steering import AgentState, Command, Instructions
@@ -124,7 +124,7 @@ class Registry:
 
     def heard_state(self, agent: Agent, state: AgentState) -> None:
         """Note what an agent says of its state: newer than any report that came before."""
-        agent.seen_ms = time.time_ns() // 1_000_000
+        agent.seen_ms = times.now_ms()
         self.restore(agent, state)
 
     def restore(self, agent: Agent, state: AgentState) -> None:

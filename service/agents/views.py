@@ -4,7 +4,7 @@ from typing import Any
 
 from msgspec import UNSET
 
-from contract.timestamps import format_instant
+from contract.times import format_instant
 from service.agents.layers import Layers
 from service.agents.registry import Agent
 

@@ -9,11 +9,11 @@ import pandas as pd
 
 from contract.metrics import QUANTITIES
 from contract.metrics.cpu import Cpu
+from contract.times import DAY_MS
 from service.stores.base import Question, Store
 
-__all__ = ["DAY_MS", "Span", "core_counts", "counts", "day_name", "spans"]
+__all__ = ["Span", "core_counts", "counts", "day_name", "spans"]
 
-DAY_MS = 24 * 60 * 60 * 1000
 _DAYS_AT_ONCE = 30
 
 

@@ -4,7 +4,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from contract.durations import format_duration
+from contract.times import format_duration
 from service.copying.counts import Span, day_name, spans
 from service.copying.opening import Opened
 from service.copying.transfer import Copied, Transfer

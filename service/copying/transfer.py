@@ -13,7 +13,8 @@ import pandas as pd
 
 from contract.metrics import Metric
 from contract.report import Report
-from service.copying.counts import DAY_MS, Span, core_counts, counts
+from contract.times import DAY_MS
+from service.copying.counts import Span, core_counts, counts
 from service.stores.base import Key, Store
 from service.stores.plan import RAW
 from service.stores.portable import Machine, PortableStore

@@ -10,7 +10,8 @@ import pandas as pd
 from analytics.windows import Histograms, Windows
 from contract.metrics import QUANTITIES
 from contract.metrics.cpu import Cpu
-from service.copying.counts import DAY_MS, Span, counts, day_name
+from contract.times import DAY_MS
+from service.copying.counts import Span, counts, day_name
 from service.copying.transfer import keys_of, unknown
 from service.stores.base import Question, Store
 from service.stores.plan import RAW

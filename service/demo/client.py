@@ -9,7 +9,7 @@ from http import HTTPStatus
 from typing import Any, NamedTuple, Self
 from urllib.parse import urlsplit
 
-from contract.timestamps import parse_timestamp
+from contract.times import parse_timestamp
 from service.demo.reports import Batch
 
 __all__ = ["Cancelled", "Client", "ClientError", "Receipt"]

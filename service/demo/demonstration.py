@@ -1,12 +1,12 @@
 """Loading a fleet while a person looks on."""
 
-import time
 from datetime import UTC, datetime
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from contract import times
 from service.demo.client import Client
 from service.demo.fleet import Fleet
 from service.demo.loading import Loaded, Plan, load, plan
@@ -19,7 +19,7 @@ def demonstrate(fleet: Fleet, client: Client, console: Console, *, again: bool) 
 
     A fleet that is there already is sent `again` only where asked. Raises ClientError.
     """
-    todo = plan(fleet, client.last_seen(), time.time_ns() // 1_000_000)
+    todo = plan(fleet, client.last_seen(), times.now_ms())
     if todo.complete and not again:
         console.print(
             f"The fleet of {len(fleet.users):,} machines is there already, up to {_moment(todo.fleet.last_ms)}."

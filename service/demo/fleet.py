@@ -9,13 +9,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from contract.report import MAX_USER_ID
+from contract.times import DAY_MS
 
 __all__ = ["COLUMNS", "WINDOW_MS", "Fleet", "FleetError", "read_fleet"]
 
 WINDOW_MS = 5 * 60 * 1000
 """The length of every window."""
 COLUMNS = ("time", "user_id", "utilization_percent")
-_DAY_MS = 24 * 60 * 60 * 1000
 
 
 class FleetError(ValueError):
@@ -126,7 +126,7 @@ def _check(path: Path, users: list[str | None], *columns: npt.NDArray[np.number]
 
 
 def _without_empty_days(times_ms: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    day, within = np.divmod(times_ms, _DAY_MS)
+    day, within = np.divmod(times_ms, DAY_MS)
     _, place = np.unique(day, return_inverse=True)
-    closed: npt.NDArray[np.int64] = place * _DAY_MS + within
+    closed: npt.NDArray[np.int64] = place * DAY_MS + within
     return closed

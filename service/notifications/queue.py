@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from contract.timestamps import format_instant
+from contract.times import format_instant
 from service.control import Control
 from service.rules.model import Rule
 

@@ -3,11 +3,12 @@
 import logging
 import random
 import threading
-import time
 import traceback
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 
+from contract import times
+from contract.times import HOUR_MS
 from service.notifications.channels import tell
 from service.notifications.queue import Message, Queue
 from service.notifications.targets import Target
@@ -17,7 +18,7 @@ __all__ = ["Sender"]
 
 _log = logging.getLogger("loadlens.service")
 _LOOK_EVERY_S = 0.2
-_FIRST_MS, _LONGEST_MS = 1000, 3_600_000
+_FIRST_MS, _LONGEST_MS = 1000, HOUR_MS
 _MOST_ATTEMPTS = 34
 """With pauses that double up to an hour: about a day."""
 _WORKERS = 4
@@ -61,7 +62,7 @@ class Sender:
     def _run(self) -> None:
         while not self._stopping.wait(_LOOK_EVERY_S):
             try:
-                now_ms = _now_ms()
+                now_ms = times.now_ms()
                 if not self._queue.has_due(now_ms):
                     continue
                 for message in self._queue.due(now_ms, self._busy):
@@ -108,7 +109,7 @@ class Sender:
 
     def _fail(self, message: Message, error: Refused) -> None:
         self.failures += 1
-        now_ms = _now_ms()
+        now_ms = times.now_ms()
         if error.for_good or message.attempts + 1 >= _MOST_ATTEMPTS:
             self.given_up += 1
             _log.error("notification %s to %s is given up: %s", message.id, message.target, error)
@@ -121,7 +122,3 @@ class Sender:
             message.id, message.target, error, (due_ms - now_ms) / 1000,
         )  # fmt: skip
         self._queue.postpone(message, due_ms, str(error))
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000

@@ -6,10 +6,10 @@ output. It gives way to the service: it runs at a lower priority, and holds none
 
 import os
 import sys
-import time
 
 import msgspec
 
+from contract import times
 from service.reporting.order import Made, Order, Refused
 
 __all__ = ["Task", "main"]
@@ -58,7 +58,7 @@ def _made(task: Task) -> Made:
         start_ms=order.start_ms, end_ms=order.end_ms, last_ms=order.last_ms, compare_ms=order.compare_ms,
         target=order.target,
     )  # fmt: skip
-    now_ms = time.time_ns() // 1_000_000
+    now_ms = times.now_ms()
     with connect(task.url, task.token) as source:
         if order.user_id is None:
             report = making.fleet(source, question, made_ms=now_ms, named="this service")

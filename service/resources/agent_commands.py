@@ -10,6 +10,7 @@ from msgspec import Meta, Struct
 
 from contract.problems import problem_of
 from contract.steering import CommandName
+from contract.times import DAY_S
 from service.agents.commands import TooManyCommands
 from service.agents.steering import Steering
 from service.audit import actor_of
@@ -27,7 +28,7 @@ _MOST = 100
 
 class _Asked(Struct, forbid_unknown_fields=True):
     command: CommandName
-    expires_s: Annotated[float, Meta(ge=1.0, le=7 * 86_400.0)] = 60.0
+    expires_s: Annotated[float, Meta(ge=1.0, le=7 * DAY_S)] = 60.0
     """After so long it is given up."""
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 from falcon.asgi import Request, Response
 
-from contract.timestamps import format_instant
+from contract.times import format_instant
 from service.globs import matcher
 from service.problems import invalid
 from service.rules.runner import Runner

@@ -1,13 +1,13 @@
 """/api/v1/metrics: reports come in by POST; GET tells which metrics there are."""
 
 import asyncio
-import time
 from collections.abc import Sequence
 
 import falcon
 import msgspec
 from falcon.asgi import Request, Response
 
+from contract import times
 from contract.decoding import decode_json
 from contract.metrics import NAMES, STATISTICS, TYPES, type_name
 from contract.problems import Problem
@@ -80,7 +80,7 @@ class Metrics:
 
     async def _take_one(self, body: bytes, resp: Response) -> None:
         try:
-            now_ms = _now_ms()
+            now_ms = times.now_ms()
             report = parse(body, now_ms, self._store.oldest_ms(now_ms))
         except MalformedReport as error:
             if b"\n" in body and "trailing characters" in str(error):
@@ -105,7 +105,7 @@ class Metrics:
         kept: list[bytes] = []
         reports: list[Report] = []
         rejected: list[Rejected] = []
-        now_ms = _now_ms()
+        now_ms = times.now_ms()
         oldest_ms = self._store.oldest_ms(now_ms)
         for index, body in enumerate(bodies):
             try:
@@ -154,7 +154,3 @@ def _elements(body: bytes) -> list[bytes]:
         return [bytes(raw) for raw in decode_json(body, list[msgspec.Raw])]
     except msgspec.DecodeError as error:
         raise ProblemError(falcon.HTTP_400, f"The body is not a JSON array: {error}") from None
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000

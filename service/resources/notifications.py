@@ -1,14 +1,14 @@
 """/api/v1/notifications: what is said to whom; those that were given up can be sent again."""
 
 import asyncio
-import time
 from typing import Any
 
 import falcon
 import msgspec
 from falcon.asgi import Request, Response
 
-from contract.timestamps import format_instant
+from contract import times
+from contract.times import format_instant
 from service.notifications.queue import STATES, Message, Queue
 from service.problems import ProblemError, invalid
 
@@ -41,7 +41,7 @@ class Redelivery:
 
     async def on_post(self, req: Request, resp: Response, message_id: str) -> None:
         """202; its id stays the same."""
-        if not await asyncio.to_thread(self._queue.redeliver, message_id, time.time_ns() // 1_000_000):
+        if not await asyncio.to_thread(self._queue.redeliver, message_id, times.now_ms()):
             raise ProblemError(falcon.HTTP_404, "No such notification that is dead or delivered.")
         resp.status = falcon.HTTP_202
 

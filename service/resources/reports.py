@@ -6,7 +6,7 @@ from typing import Any
 import falcon
 from falcon.asgi import Request, Response
 
-from contract.timestamps import parse_timestamp
+from contract.times import parse_timestamp
 from service.parameters import Parameters, duration
 from service.problems import ProblemError
 from service.reporting.order import Form, Order, Refused

@@ -1,7 +1,6 @@
 """/api/v1/silences: for whom nothing is said, and how long."""
 
 import asyncio
-import time
 from typing import Annotated, Any
 
 import falcon
@@ -9,9 +8,9 @@ import msgspec
 from falcon.asgi import Request, Response
 from msgspec import Meta, Struct
 
-from contract.durations import parse_duration
+from contract import times
 from contract.problems import problem_of
-from contract.timestamps import format_instant, parse_timestamp
+from contract.times import DAY_MS, format_instant, parse_duration, parse_timestamp
 from service.audit import actor_of
 from service.bodies import read_json
 from service.control import ControlError
@@ -21,7 +20,7 @@ from service.rules.shelf import Shelf, Silence, TooMany
 
 __all__ = ["OneSilence", "Silences"]
 
-_LONGEST_MS = 366 * 86_400_000
+_LONGEST_MS = 366 * DAY_MS
 _Pattern = Annotated[str, Meta(min_length=1, max_length=MAX_PATTERN)]
 
 
@@ -41,7 +40,7 @@ class Silences:
 
     async def on_get(self, req: Request, resp: Response) -> None:
         """200 with the silences, the next to end first."""
-        silences = await asyncio.to_thread(self._shelf.silences, _now_ms())
+        silences = await asyncio.to_thread(self._shelf.silences, times.now_ms())
         resp.content_type = "application/json"
         resp.data = msgspec.json.encode({"silences": [_shown(silence) for silence in silences]})
 
@@ -82,7 +81,7 @@ class OneSilence:
 def _until_ms(asked: _Asked) -> int:
     if (asked.until is None) == (asked.duration is None):
         raise invalid("/until", "one of until, a moment, and duration, such as 2h, is right")
-    now_ms = _now_ms()
+    now_ms = times.now_ms()
     try:
         if asked.duration is not None:
             return now_ms + parse_duration(asked.duration, 1000, _LONGEST_MS)
@@ -103,7 +102,3 @@ def _shown(silence: Silence) -> dict[str, Any]:
         "comment": silence.comment,
         "created": format_instant(silence.created_ms),
     }
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000

@@ -3,7 +3,7 @@
 import msgspec
 from falcon.asgi import Request, Response
 
-from contract.timestamps import format_instant
+from contract.times import format_instant
 from service.stores.base import Store
 
 __all__ = ["Users"]

@@ -12,10 +12,10 @@ from msgspec import UNSET, UnsetType
 
 from analytics.sources import Source
 from analytics.windows.packing import unpack
-from contract.durations import parse_duration
 from contract.metrics import NAMES, TYPES, Distribution, Metric, NamedMetric
 from contract.metrics.cpu import Cpu
 from contract.report import Report
+from contract.times import DAY_MS, parse_duration
 from service.rules.alarm import Transition
 from service.rules.engine import Engine
 from service.rules.model import Absence, Rule
@@ -24,7 +24,7 @@ __all__ = ["Span", "backtest", "slices", "steps"]
 
 _KINDS: dict[str, type[Metric]] = {quantity.name: kind for kind in TYPES for quantity in kind.quantities}
 _CPU = Cpu.quantities[0]
-_AT_ONCE_MS = 86_400_000
+_AT_ONCE_MS = DAY_MS
 """Windows are asked for in stretches of this length."""
 
 

@@ -8,10 +8,10 @@ from typing import Annotated, Any, Literal, Union
 import msgspec
 from msgspec import Meta, Struct
 
-from contract.durations import parse_duration
 from contract.problems import Problem, problem_of, shortened
 from contract.report import OsType
 from contract.settings.errors import did_you_mean
+from contract.times import DAY_MS, parse_duration
 from service.globs import MAX_PATTERN, matcher
 from service.readings import Reading, reading
 
@@ -20,7 +20,7 @@ __all__ = ["Absence", "Anomaly", "AnyRule", "Change", "Fleet", "InvalidRule", "R
 Name = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
 Pattern = Annotated[str, Meta(min_length=1, max_length=MAX_PATTERN)]
 Severity = Literal["info", "warning", "critical"]
-_LONGEST_MS = 366 * 86_400_000
+_LONGEST_MS = 366 * DAY_MS
 _NOT_MEANT = ("description", "severity", "targets", "group")
 """Members that say nothing of when a rule fires."""
 

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
+from contract import times
 from contract.report import Report
 from service.journal import Journal
 from service.notifications.queue import Queue
@@ -165,7 +166,7 @@ class Runner:
         stale = {name for name, fingerprint in self._shelf.seen().items() if meant.get(name) != fingerprint}
         with self._shelf.control.transaction():
             ended = [
-                Transition(alert.rule, alert.user, "resolved", _now_ms(), alert.since_ms, alert.value)
+                Transition(alert.rule, alert.user, "resolved", times.now_ms(), alert.since_ms, alert.value)
                 for alert in self._shelf.firing_of(stale)
             ]
             # Of what changed while the service was down, only the new definition says who is to hear.
@@ -186,7 +187,7 @@ class Runner:
         if is_tick:
             self._ticked_at = now
             with self.lock:
-                self._pending += self.engine.tick(_now_ms())
+                self._pending += self.engine.tick(times.now_ms())
             self._teller.tell_unsaid(self._rules)
         if self._pending or time.monotonic() - self._kept_at >= _KEEP_EVERY_S:
             self._keep()
@@ -226,7 +227,7 @@ class Runner:
 
     def _observe(self, reports: Sequence[Report], last: int) -> None:
         began = time.perf_counter()
-        now_ms = _now_ms()
+        now_ms = times.now_ms()
         for start in range(0, len(reports), _SLICE):
             with self.lock:
                 self._pending += self.engine.observe(reports[start : start + _SLICE], now_ms)
@@ -281,7 +282,3 @@ class Runner:
                 for user, alarm in evaluation.alarms.items()
                 if alarm.state is State.PENDING
             ]
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000

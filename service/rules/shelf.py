@@ -3,12 +3,12 @@
 import json
 import logging
 import secrets
-import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import NamedTuple
 
 import msgspec
 
+from contract import times
 from service.audit import Actor, Audit
 from service.control import Control
 from service.rules.alarm import Saved, Transition
@@ -249,7 +249,7 @@ class Shelf:
 
     def add_silence(self, rule: str, user: str, until_ms: int, comment: str, actor: Actor) -> Silence:
         """Be silent about some rules and users until a moment. Raises TooMany."""
-        now_ms = time.time_ns() // 1_000_000
+        now_ms = times.now_ms()
         silence = Silence(secrets.token_hex(8), rule, user, until_ms, comment, now_ms)
         with self.control.transaction() as db:
             db.execute("DELETE FROM rules_silence WHERE until_ms <= ?", (now_ms,))

@@ -1,9 +1,9 @@
 """From what alarms do to alerts and notifications: noted, and said to whom it concerns unless it is silenced."""
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 
-from contract.timestamps import format_instant
+from contract import times
+from contract.times import format_instant
 from service.globs import matcher
 from service.notifications.queue import Queue
 from service.rules.alarm import Transition
@@ -60,11 +60,11 @@ class Teller:
 
     def _add(self, said: Mapping[str, Sequence[Change]], rules: Mapping[str, Rule]) -> None:
         for name, changes in said.items():
-            self._queue.add(rules[name], changes, _now_ms())
+            self._queue.add(rules[name], changes, times.now_ms())
 
     def _silencer(self) -> Callable[[str, str], bool]:
         """Whether a rule and user are silenced now."""
-        silences = [(matcher([one.rule]), matcher([one.user])) for one in self._shelf.silences(_now_ms())]
+        silences = [(matcher([one.rule]), matcher([one.user])) for one in self._shelf.silences(times.now_ms())]
         return lambda rule, user: any(takes_rule(rule) and takes_user(user) for takes_rule, takes_user in silences)
 
 
@@ -76,7 +76,3 @@ def _change(user: str, state: str, since_ms: int, at_ms: int, value: float) -> C
         "at": format_instant(at_ms),
         "value": value,
     }
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000

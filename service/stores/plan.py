@@ -3,9 +3,10 @@
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from contract.times import MINUTE_MS
+
 __all__ = ["RAW", "TIERS", "Piece", "plan"]
 
-MINUTE_MS = 60_000
 
 RAW = 0
 """In place of a tier's width: the windows themselves."""

@@ -1,16 +1,15 @@
 """What a question for windows asks."""
 
-import time
 from typing import Any, Literal
 
 from falcon.asgi import Request
 from msgspec import Struct
 
-from contract.durations import format_duration
+from contract import times
 from contract.metrics import NamedMetric
-from contract.timestamps import parse_timestamp
+from contract.times import DAY_MS, format_duration, parse_timestamp
 from service.parameters import Parameters, duration
-from service.queries import DAY_MS, check_kept, core_number, fitting_rate, named_metric
+from service.queries import check_kept, core_number, fitting_rate, named_metric
 from service.stores.base import Store
 
 __all__ = ["MAX_WINDOWS", "RAW_MS", "WindowsQuery", "check_size", "read_windows_query"]
@@ -52,7 +51,7 @@ async def read_windows_query(req: Request, store: Store, *, fleet: bool) -> Wind
     object) that names the wrong member.
     """
     asked = await Parameters.read(req, _FLEET if fleet else _USER)
-    now_ms = time.time_ns() // 1_000_000
+    now_ms = times.now_ms()
     metric = named_metric(asked.take("metric", _text, "cpuUtilization"))
     if metric.over_cores:
         asked.refuse("metric", f"{metric.name} compares cores: core=each with cpuUtilization has their windows")

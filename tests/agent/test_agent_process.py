@@ -13,6 +13,7 @@ from threading import Event
 
 import pytest
 
+from contract import times
 from contract.metrics.cpu import Cpu
 from contract.report import Report, decode_report
 from contract.validation import check
@@ -48,7 +49,7 @@ def test_reports_of_this_machine_reach_the_service(tmp_path: Path) -> None:
         wait_until(lambda: len(service.stored) >= 5, "five reports")
         assert agent.stop() == 0
     report = service.reports()[0]
-    assert list(check(report, now_ms=time.time_ns() // 1_000_000)) == []
+    assert list(check(report, now_ms=times.now_ms())) == []
     [cpu] = report.typed_metrics()
     assert isinstance(cpu, Cpu)
     assert len(cpu.avg_utilization_by_core) == len(cpu.histogram_by_core) >= 1

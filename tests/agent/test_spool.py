@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.spool import IN_MEMORY, Spool, SpoolInUse
+from contract.times import DAY_MS, DAY_S
 
 MIB = 1024 * 1024
-DAY_S = 86_400.0
 T = 1_800_000_000_000
 
 
@@ -78,7 +78,7 @@ def test_reports_that_are_too_old_are_dropped(tmp_path: Path) -> None:
     for number in range(10):
         spool.put(b"x", T + number * 10_000)
     assert (spool.waiting, spool.dropped) == (7, 3)
-    spool.put(b"y", T + 86_400_000)
+    spool.put(b"y", T + DAY_MS)
     assert (bodies(spool), spool.dropped) == ([b"y"], 10)
     spool.close()
 

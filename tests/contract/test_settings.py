@@ -10,8 +10,8 @@ import pytest
 from msgspec import Meta
 
 from contract import __version__
-from contract.durations import format_duration, parse_duration
 from contract.settings import Command, Settings, dispatch, load
+from contract.times import format_duration, parse_duration
 
 SECRET = "correct-horse-battery"
 

@@ -2,7 +2,6 @@
 
 import json
 import re
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,9 @@ import numpy as np
 import pytest
 import yaml
 
+from contract import times
 from contract.report import encode
+from contract.times import HOUR_MS, MINUTE_MS
 from deploy.grafana.__main__ import DASHBOARDS, FOLDER, as_json
 from service.demo import main as demo
 from tests.deploy.test_compose import SERVICES
@@ -21,8 +22,6 @@ from tests.service.running import RunningService
 from tests.service.samples import Machine, Recording
 
 PROVISIONING = FOLDER.parent / "provisioning"
-HOUR_MS = 3_600_000
-MINUTE_MS = 60_000
 # A name that means something to a regular expression, to InfluxQL and to JSON.
 HOSTILE = "build/7 'quoted' (x|y)"
 
@@ -122,7 +121,7 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Filled]:
     """Demo data and machines with cores, through the real service."""
     need()
     folder = tmp_path_factory.mktemp("grafana")
-    now_ms = time.time_ns() // 1_000_000
+    now_ms = times.now_ms()
     recording = record(now_ms)
     with RunningInflux(folder / "influx") as influx:
         with RunningService(folder / "data", "--store", influx.address(), "--flush-interval", "0.3") as service:

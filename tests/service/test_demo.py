@@ -18,6 +18,7 @@ import pytest
 
 from contract.metrics.cpu import Cpu
 from contract.report import Report
+from contract.times import DAY_MS
 from contract.validation import parse
 from service.bodies import MAX_BODY
 from service.demo import client as client_module
@@ -28,7 +29,6 @@ from service.demo.reports import batches
 from tests.service.running import ROOT, RunningService, clean_environment
 
 SAMPLE = ROOT / "service" / "demo" / "data" / "planetlab-sample.parquet"
-DAY_MS = 24 * 60 * 60 * 1000
 NOW_MS = 1_800_000_123_456
 DAYS = pd.to_datetime(["2011-03-03", "2011-03-06", "2011-04-03"]).as_unit("ms")
 

@@ -6,13 +6,12 @@ import httpx
 import numpy as np
 import pytest
 
-from contract.durations import parse_duration
+from contract.times import DAY_MS, parse_duration
 from tests.service.conftest import StartService
 from tests.service.reports import METRICS, JsonObject, entries, history, post
 from tests.service.samples import CPU, Machine, Recording, Samples
 
 T0 = 1_704_067_200_000  # 2024-01-01, a Monday
-DAY_MS = 86_400_000
 RATES = ("1s", "7s", "5m", "15m", "1h", "1d", "52w")
 
 

@@ -8,12 +8,12 @@ import httpx
 import numpy as np
 import pytest
 
+from contract.times import HOUR_MS
 from tests.service.reports import METRICS, JsonObject, post
 from tests.service.running import RunningService
 from tests.service.samples import Machine, Recording, Samples
 
 T0 = 1_531_396_800_000
-HOUR_MS = 3_600_000
 MACHINES = [
     Machine("a", "Linux", "12"),
     Machine("b", "Linux", "13"),

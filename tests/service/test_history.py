@@ -7,12 +7,13 @@ import httpx
 import numpy as np
 import pytest
 
+from contract import times
 from contract.metrics import NAMES, STATISTICS
+from contract.times import HOUR_MS
 from tests.service.reports import METRICS, entries, history, original, post, small
 from tests.service.samples import Machine, Recording, Samples
 
 T0 = 1_531_396_800_000  # 2018-07-12T12:00:00Z
-HOUR_MS = 3_600_000
 USER = "history of-one/user"
 RANGE = {"start": "2018-07-12T12:00:00Z", "end": "2018-07-12T16:00:00Z"}
 VALUES: dict[str, Callable[[Samples], Any]] = {
@@ -152,9 +153,8 @@ def test_only_buckets_with_data_are_answered_in_order(client: httpx.Client, user
 
 
 def test_without_a_range_the_last_day_is_answered(client: httpx.Client, user: str) -> None:
-    import time
 
-    now = time.time_ns() // 1_000_000
+    now = times.now_ms()
     post(client, small(user, now - 25 * HOUR_MS), small(user, now - 23 * HOUR_MS), small(user, now - 1000))
     found = entries(client.get(path(user), params={"stat": "count"}))
     assert sum(value for _, value in found) == 2

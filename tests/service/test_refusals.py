@@ -1,13 +1,13 @@
 """What is refused: each with the wrong member and what would be right, and nothing of it stored."""
 
 import json
-import time
 from collections.abc import Callable
 from typing import Any
 
 import httpx
 import pytest
 
+from contract import times
 from tests.service.reports import END_MS, METRICS, JsonObject, as_json, entries, history, original, post, small
 
 CPU = "/metrics/0"
@@ -28,7 +28,7 @@ def without(name: str) -> Callable[[JsonObject], None]:
 
 
 def in_future(ms: int) -> Callable[[JsonObject], None]:
-    return lambda report: report.update(end_timestamp=time.time_ns() // 1_000_000 + ms)
+    return lambda report: report.update(end_timestamp=times.now_ms() + ms)
 
 
 REFUSED: dict[str, tuple[Callable[[JsonObject], None], str, str]] = {

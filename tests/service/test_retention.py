@@ -1,7 +1,6 @@
 """A service that is told how long to keep things says so to those who ask or send too late."""
 
-import time
-
+from contract import times
 from tests.service.conftest import StartService
 from tests.service.reports import entries, history, post, small
 from tests.service.running import wait_until
@@ -11,7 +10,7 @@ MINUTE_MS, HOUR_MS = 60_000, 3_600_000
 
 def test_what_is_older_than_what_is_kept_is_refused_with_what_would_do(start: StartService, user: str) -> None:
     service = start("--keep-windows", "1h", "--keep-5m", "2h", "--keep-1h", "3h", "--flush-interval", "0.2")
-    now_ms = time.time_ns() // 1_000_000
+    now_ms = times.now_ms()
     with service.client() as client:
         fresh, late = small(user, now_ms - 30 * MINUTE_MS), small(user, now_ms - 61 * MINUTE_MS)
         answer = post(client, late)
@@ -34,7 +33,7 @@ def test_what_is_older_than_what_is_kept_is_refused_with_what_would_do(start: St
 
 
 def test_what_was_kept_longer_before_is_forgotten_after_a_restart_with_less(start: StartService, user: str) -> None:
-    now_ms = time.time_ns() // 1_000_000
+    now_ms = times.now_ms()
     query = {"start": now_ms - 100 * HOUR_MS, "end": now_ms, "stat": "count", "resample_rate": "1d"}
     service = start()
     with service.client() as client:

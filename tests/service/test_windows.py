@@ -21,6 +21,7 @@ from analytics.wire import frame_of
 from contract.histogram import LINEAR
 from contract.metrics import NAMES
 from contract.summary import Summary
+from contract.times import DAY_MS
 from service.resources.windows import FleetWindows, Sending
 from service.stores.base import Answer, Question
 from service.stores.embedded.store import EmbeddedStore
@@ -148,7 +149,7 @@ def test_csv_without_windows_has_its_header_all_the_same(client: httpx.Client, r
     for query in ({"by": "user", "histograms": "true"}, {}):
         some, none = (
             ask(client, None, "text/csv", resample_rate="15m", start=start, end=start + 3_600_000, **query).text
-            for start in (T0, T0 - 86_400_000)
+            for start in (T0, T0 - DAY_MS)
         )
         assert none.splitlines() == some.splitlines()[:1] != []
 
@@ -208,7 +209,7 @@ def test_nothing_more_is_read_for_a_client_that_has_gone(tmp_path: Path) -> None
     store = Counting(tmp_path)
     app = falcon.asgi.App()
     app.add_route("/windows", FleetWindows(store, Sending(store)))
-    query = f"start={T0 - 100 * 86_400_000}&end={T0}&resample_rate=1s".encode()
+    query = f"start={T0 - 100 * DAY_MS}&end={T0}&resample_rate=1s".encode()
 
     async def ask(*, leaves: bool) -> int:
         """How often the store was asked, by a client that leaves when it sees the answer begin, or stays."""
@@ -240,6 +241,6 @@ def test_nothing_more_is_read_for_a_client_that_has_gone(tmp_path: Path) -> None
 
 def test_an_answer_of_many_pieces_is_the_same_as_one(client: httpx.Client, recording: Recording) -> None:
     # At 1 s a hundred days are some sixty pieces, nearly all of them empty.
-    query = {"start": T0 - 50 * 86_400_000, "end": T0 + 50 * 86_400_000, "resample_rate": "1s", "histograms": "true"}
+    query = {"start": T0 - 50 * DAY_MS, "end": T0 + 50 * DAY_MS, "resample_rate": "1s", "histograms": "true"}
     whole = frame(client, USERS[0], **query)
     pd.testing.assert_frame_equal(whole, frame(client, USERS[0], resample_rate="1s", histograms="true"))

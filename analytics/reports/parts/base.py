@@ -8,10 +8,9 @@ import pandas as pd
 from analytics.frames import TooFewData
 from analytics.reports.data import Data
 from analytics.reports.model import Finding, Section
+from contract.times import DAY_MS
 
 __all__ = ["Part", "check_day", "has_day", "in_ms", "one_or_nothing", "period", "subject"]
-
-_DAY_MS = 86_400_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +33,7 @@ def one_or_nothing(what: str, make: Callable[[], Part]) -> Part:
 def has_day(data: Data) -> bool:
     """Whether the data, from the first to the last, take a day or longer."""
     index = pd.DatetimeIndex(data.total.index).as_unit("ms").asi8
-    return int(index.max() - index.min()) + data.total_rate_ms >= _DAY_MS
+    return int(index.max() - index.min()) + data.total_rate_ms >= DAY_MS
 
 
 def check_day(data: Data) -> None:

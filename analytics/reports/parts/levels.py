@@ -4,11 +4,11 @@ import pandas as pd
 
 from analytics import figures
 from analytics.reports.data import Data
-from analytics.reports.fineness import HOUR_MS
 from analytics.reports.model import Finding, Picture
 from analytics.reports.parts.base import in_ms, subject
 from analytics.reports.words import moment, percent, times
 from analytics.resampling import resample
+from contract.times import HOUR_MS
 
 __all__ = ["NOTEWORTHY", "of_total"]
 

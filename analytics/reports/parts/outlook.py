@@ -7,12 +7,11 @@ from analytics.reports.data import Data
 from analytics.reports.model import Finding, Picture, Section
 from analytics.reports.parts.base import Part, check_day, in_ms, subject
 from analytics.reports.words import each, level, moment, percent
-from contract.durations import format_duration
+from contract.times import DAY_MS, HOUR_MS, WEEK_MS, format_duration
 
 __all__ = ["of_total"]
 
-_HOUR_MS, _DAY_MS = 3_600_000, 86_400_000
-_MOST_MS = 7 * _DAY_MS
+_MOST_MS = WEEK_MS
 _SHOWN = 3
 """So many times the horizon of the past is shown beside it."""
 
@@ -44,7 +43,7 @@ def of_total(data: Data) -> Part:
 
 
 def _finding(data: Data, horizon_ms: int, low: float, high: float, height: float) -> Finding:
-    numbers = {"horizon_days": horizon_ms / _DAY_MS, "lower_80": low, "upper_80": high, "highest_mean": height}
+    numbers = {"horizon_days": horizon_ms / DAY_MS, "lower_80": low, "upper_80": high, "highest_mean": height}
     within = f"in the {each(horizon_ms)} to come"
     if height >= data.target:
         sentence = f"{subject(data)} is expected to reach {percent(height)} {within}: more than {level(data.target)}."
@@ -60,7 +59,7 @@ def _finding(data: Data, horizon_ms: int, low: float, high: float, height: float
 
 def _step(data: Data) -> int:
     """An hour, or less where the machines' buckets are shorter."""
-    return min(_HOUR_MS, data.rate_ms)
+    return min(HOUR_MS, data.rate_ms)
 
 
 def _horizon(data: Data) -> int:
@@ -68,7 +67,7 @@ def _horizon(data: Data) -> int:
     index = pd.DatetimeIndex(data.total.index)
     history_ms = in_ms(index[-1]) - in_ms(index[0])
     wanted = min(_MOST_MS, max(history_ms // 4, 4 * _step(data)))
-    unit = _DAY_MS if wanted >= _DAY_MS else _step(data)
+    unit = DAY_MS if wanted >= DAY_MS else _step(data)
     return wanted // unit * unit
 
 

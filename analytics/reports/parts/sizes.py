@@ -8,6 +8,7 @@ from analytics.reports.data import Data
 from analytics.reports.model import Column, Finding, Picture, Section, Table
 from analytics.reports.parts.base import Part
 from analytics.reports.words import level, listed, percent, plural
+from contract.times import DAY_MS
 
 __all__ = ["of_machines"]
 
@@ -15,7 +16,7 @@ _SHOWN = 15
 _ROWS = 25
 _STEPS = (0.1, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 3.0, 4.0)
 """Sizes to choose from where cores are not known, in times the present size."""
-_SHORT_MS = 14 * 86_400_000
+_SHORT_MS = 14 * DAY_MS
 _LEAST_DAYS, _LEAST_DAYS_SHORT = 5, 3
 _HALF_UNKNOWN = 0.5
 

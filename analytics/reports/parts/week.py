@@ -11,12 +11,12 @@ from analytics.reports.data import Data
 from analytics.reports.model import Finding, Picture, Section
 from analytics.reports.parts.base import Part, check_day
 from analytics.reports.words import percent
+from contract.times import HOUR_MS
 
 __all__ = ["of_week"]
 
 _DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 _LEAST_HOURS_TO_TELL = 2 * 7 * 24
-_HOUR_MS = 3_600_000
 
 
 def of_week(data: Data) -> Part:
@@ -24,7 +24,7 @@ def of_week(data: Data) -> Part:
     import analytics
 
     check_day(data)
-    if data.total_rate_ms > _HOUR_MS:
+    if data.total_rate_ms > HOUR_MS:
         raise TooFewData("what was reported is coarser than an hour")
     profile = analytics.hour_of_week_profile(data.total)
     known = profile.dropna(subset="mean").sort_values("mean").to_dict("records")

@@ -8,9 +8,9 @@ import msgspec
 from msgspec import Meta
 
 from contract.agent_settings import InvalidSettings, parse_settings
-from contract.durations import parse_seconds
 from contract.problems import shortened
 from contract.settings import fail, load
+from contract.times import parse_seconds
 from service.agents.console.calling import Caller, guarded
 from service.agents.console.settings import PROGRAM, TARGETS, CallSettings
 

@@ -10,6 +10,7 @@ from msgspec import Meta
 
 from contract.settings import load
 from contract.steering import CommandName
+from contract.times import DAY_S
 from service.agents.console.calling import Caller, CallError, agent_path, guarded
 from service.agents.console.settings import PROGRAM, TARGETS, WAIT, CallSettings
 
@@ -45,7 +46,7 @@ class DoSettings(CallSettings, frozen=True, kw_only=True):
 
     target: Annotated[str, Meta(description="Which agents.", extra={"positional": True})]
     wait: Annotated[
-        Annotated[float, Meta(ge=1.0, le=86_400.0)],
+        Annotated[float, Meta(ge=1.0, le=DAY_S)],
         Meta(description="How long to wait for the agents; then it is given up.", extra=WAIT),
     ] = 30.0
 

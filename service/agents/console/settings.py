@@ -5,8 +5,8 @@ from urllib.parse import urlsplit
 
 from msgspec import Meta
 
-from contract.durations import format_seconds, parse_seconds
 from contract.settings import Settings
+from contract.times import format_seconds, parse_seconds
 
 __all__ = ["PROGRAM", "TARGETS", "WAIT", "CallSettings"]
 

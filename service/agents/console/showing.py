@@ -10,8 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from contract.durations import format_seconds
-from contract.timestamps import parse_timestamp
+from contract.times import format_seconds, parse_timestamp
 
 __all__ = ["agents_in_words", "ago", "console", "listing", "settings_in_words", "short_settings"]
 

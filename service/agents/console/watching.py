@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Meta
 
 from contract.settings import load
-from contract.timestamps import parse_timestamp
+from contract.times import DAY_S, parse_timestamp
 from service.agents.console.calling import Caller, guarded
 from service.agents.console.settings import PROGRAM, TARGETS, WAIT, CallSettings
 
@@ -37,10 +37,10 @@ class WatchSettings(CallSettings, frozen=True, kw_only=True):
 
     target: Annotated[str, Meta(description="Which agents.", extra={"positional": True})] = "all"
     deadline: Annotated[
-        Annotated[float, Meta(ge=1.0, le=86_400.0)], Meta(description="How long to follow at most.", extra=WAIT)
+        Annotated[float, Meta(ge=1.0, le=DAY_S)], Meta(description="How long to follow at most.", extra=WAIT)
     ] = DEADLINE_S
     seen: Annotated[
-        Annotated[float, Meta(ge=1.0, le=86_400.0)],
+        Annotated[float, Meta(ge=1.0, le=DAY_S)],
         Meta(description="Agents that were silent for longer are not waited for.", extra=WAIT),
     ] = SEEN_S
 

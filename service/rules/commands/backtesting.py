@@ -2,7 +2,6 @@
 
 import csv
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 from msgspec import Meta
 
-from contract.durations import parse_duration
+from contract import times
 from contract.settings import fail, load
-from contract.timestamps import format_instant, parse_timestamp
+from contract.times import DAY_MS, format_instant, parse_duration, parse_timestamp
 from service.rules.commands.asking import AskSettings, failed
 
 if TYPE_CHECKING:
@@ -31,7 +30,7 @@ _EPILOG = """examples:
   loadlens-service rules backtest rules.toml --start 2018-07-12 --end 2018-07-14 --rate 1m
   loadlens-service rules backtest rules.toml --rule busy --last 30d --rate 5m
   loadlens-service rules backtest rules.toml --last 7d | cut -d, -f1,2    in a pipe it is CSV"""
-_MOST_MS = 3650 * 86_400_000
+_MOST_MS = 3650 * DAY_MS
 _LINES = 40
 """Users whose time is drawn for each rule."""
 _MOMENT = {"metavar": "TIME", "parse": parse_timestamp, "format": format_instant,
@@ -96,7 +95,7 @@ def run(argv: Sequence[str]) -> int:
         rules = [rule for rule in rules if rule.name == settings.rule] or fail(
             _PROGRAM, f"--rule: {settings.rule} is none of {', '.join(rule.name for rule in rules)}"
         )
-    start_ms, end_ms = settings.range_ms(time.time_ns() // 1_000_000)
+    start_ms, end_ms = settings.range_ms(times.now_ms())
     if start_ms >= end_ms:
         fail(_PROGRAM, f"--end {format_instant(end_ms)} is not after the start {format_instant(start_ms)}")
     console = Console(highlight=False)

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from contract.report import Report
+from contract.times import WEEK_MS
 from service.rules.alarm import Alarm, Saved, State, Transition
 from service.rules.model import Rule
 from service.rules.window import Parts, Sliding
@@ -20,7 +21,7 @@ MOST_ALARMS = 100_000
 """Of one rule. With more users, those who have been silent longest are forgotten."""
 _AT_ONCE = 10
 """So large a part, one in ten, is forgotten when there are too many."""
-FORGET_MS = 7 * 86_400_000
+FORGET_MS = WEEK_MS
 """Users who are silent for this long, or up to twice as long, are forgotten; what fires of them is resolved."""
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from contract.times import DAY_MS, HOUR_MS
 from service.stores.base import StoreError
 from service.stores.embedded.segments import Segment
 from service.stores.series import Series, SeriesIndex, User
@@ -73,7 +74,7 @@ CREATE TABLE segment (
     last_ms BIGINT NOT NULL
 );
 CREATE TABLE run (tier BIGINT NOT NULL, number INTEGER NOT NULL, rows BIGINT NOT NULL);
-""" + "".join(_ROLLUP.format(table=tier_table(ms)) for ms in (300_000, 3_600_000, 86_400_000))
+""" + "".join(_ROLLUP.format(table=tier_table(ms)) for ms in (300_000, HOUR_MS, DAY_MS))
 
 MIGRATIONS: Sequence[str] = (_FIRST,)
 """What takes a file from each version to the next; the newest version is their number."""

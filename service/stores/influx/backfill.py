@@ -5,14 +5,14 @@ from collections.abc import Iterator
 from analytics.influx.schema import TIERS
 from analytics.windows import Windows, concatenate, merge
 from contract.metrics import QUANTITIES
+from contract.times import DAY_MS
 from service.stores.influx.lines import Lines, bucket_lines
 from service.stores.influx.reading import Reader, Wanted
 from service.stores.plan import RAW
 from service.stores.series import WHOLE, SeriesIndex
 
-__all__ = ["DAY_MS", "day_lines", "oldest_ms"]
+__all__ = ["day_lines", "oldest_ms"]
 
-DAY_MS = 86_400_000
 _USERS = 20
 """So many users' windows of a day are merged at once: some 350,000."""
 

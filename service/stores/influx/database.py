@@ -20,9 +20,9 @@ from analytics.influx.schema import (
     measurement_of,
     newest_field,
 )
-from contract.durations import format_duration
 from contract.metrics import TYPES, type_name
 from contract.metrics.cpu import Cpu
+from contract.times import DAY_MS, format_duration
 from service.stores.influx.lines import Lines, lines_of
 from service.stores.influx.remembered import KnownUser
 from service.stores.plan import RAW
@@ -31,7 +31,6 @@ from service.stores.retention import Retention
 __all__ = ["ensure_database", "expire", "since_lines", "taken_up", "user_lines"]
 
 _log = logging.getLogger("loadlens.service")
-_DAY_MS = 86_400_000
 _NUMBERS = ("cores", "firstSeen", "lastSeen")
 
 
@@ -117,7 +116,7 @@ def taken_up(client: Client) -> tuple[int | None, list[KnownUser]]:
 
 def since_lines(since_ms: int, now_ms: int) -> Iterator[Lines]:
     """The point that says so; one a day, so that it is not lost where points expire."""
-    yield lines_of([f"{STATE} schema=1i,since={since_ms}i {now_ms // _DAY_MS * _DAY_MS}\n"])
+    yield lines_of([f"{STATE} schema=1i,since={since_ms}i {now_ms // DAY_MS * DAY_MS}\n"])
 
 
 def _known_users(client: Client) -> list[KnownUser]:
@@ -155,7 +154,7 @@ def _user_line(user: KnownUser) -> str:
         f"cores={user.cores}i,firstSeen={user.first_seen}i,lastSeen={user.last_seen}i",
         *(f"{newest_field(kind)}={user.newest[type_name(kind)]}i" for kind in TYPES if type_name(kind) in user.newest),
     ]
-    return f"{USERS}{tag(USER_ID, user.user_id)} {','.join(fields)} {max(user.last_seen, 0) // _DAY_MS * _DAY_MS}\n"
+    return f"{USERS}{tag(USER_ID, user.user_id)} {','.join(fields)} {max(user.last_seen, 0) // DAY_MS * DAY_MS}\n"
 
 
 def _original_users(client: Client) -> list[KnownUser]:
@@ -181,7 +180,7 @@ def _original_users(client: Client) -> list[KnownUser]:
 def expire(client: Client, retention: Retention, now_ms: int) -> None:
     """Delete the points of each tier that have been kept long enough, whole days of them."""
     for tier in (RAW, *TIERS):
-        before = retention.since(tier, now_ms) // _DAY_MS * _DAY_MS
+        before = retention.since(tier, now_ms) // DAY_MS * DAY_MS
         if before <= 0:
             continue
         if client.server().generation > 2:

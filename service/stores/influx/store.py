@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import threading
-import time
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -14,14 +13,16 @@ from analytics.influx.address import Address, Credentials
 from analytics.influx.client import BadStatement, Client, InfluxError, Unreachable
 from analytics.influx.schema import TIERS
 from analytics.windows import Windows
+from contract import times
 from contract.metrics import Metric, Quantity
 from contract.report import Report
+from contract.times import DAY_MS
 from service.stores.assembly import TYPE_OF
 from service.stores.base import Answer, Key, Question, StoreError, StoreUnavailable
 from service.stores.grouping import group_series
 from service.stores.head import ends_of
 from service.stores.influx import database
-from service.stores.influx.backfill import DAY_MS, day_lines, oldest_ms
+from service.stores.influx.backfill import day_lines, oldest_ms
 from service.stores.influx.known import Known
 from service.stores.influx.lines import bucket_lines, window_lines
 from service.stores.influx.reading import Reader
@@ -92,10 +93,10 @@ class InfluxStore:
             database.ensure_database(self._client, self._retention.longest_ms)
             written, found = database.taken_up(self._client)
             # Before now there are points without rollups only where the original wrote some.
-            since = written if written is not None else _now_ms() if found else 0
+            since = written if written is not None else times.now_ms() if found else 0
             if written is None and found:
                 self._writer.write(database.user_lines(found))
-            self._writer.write(database.since_lines(since, _now_ms()))
+            self._writer.write(database.since_lines(since, times.now_ms()))
             for user in found:
                 users[user.user_id] = users[user.user_id].merged(user) if user.user_id in users else user
             self._remembered.put({"since": since}, users.values())
@@ -149,8 +150,8 @@ class InfluxStore:
         ends = self._known.newest()
         series = self._index.all
         for memory in self._views.now().memories:
-            for streams, times in ends_of(memory, self._index.streams()):
-                for number, end in zip(streams.tolist(), times.tolist(), strict=True):
+            for streams, newest in ends_of(memory, self._index.streams()):
+                for number, end in zip(streams.tolist(), newest.tolist(), strict=True):
                     stream = (series[number - 1].user_id, TYPE_OF[series[number - 1].quantity])
                     ends[stream] = max(end, ends.get(stream, end))
         return ends
@@ -277,7 +278,7 @@ class InfluxStore:
             def step() -> int:
                 self._writer.write(day_lines(self._reader, self._index, day))
                 whole = day if day > oldest else 0
-                self._writer.write(database.since_lines(whole, _now_ms()))
+                self._writer.write(database.since_lines(whole, times.now_ms()))
                 return whole
 
             self._since = self._asked(step)
@@ -306,7 +307,3 @@ class InfluxStore:
         except (StoreUnavailable, BadStatement) as error:
             _log.warning("%s; what is not in it stays in the journal", error)
         self._remembered.close()
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000

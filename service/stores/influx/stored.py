@@ -10,6 +10,7 @@ import numpy.typing as npt
 from analytics.influx.schema import TIERS
 from analytics.windows import Windows, take
 from contract.metrics import Metric
+from contract.times import DAY_MS, HOUR_MS
 from service.stores.base import Key, Question
 from service.stores.head import Memory
 from service.stores.influx.keys import Keys
@@ -21,9 +22,8 @@ from service.stores.series import SeriesIndex
 
 __all__ = ["Stored"]
 
-_DAY_MS = 86_400_000
 _GAP_MS = 600_000
-_SPAN_MS = 3_600_000
+_SPAN_MS = HOUR_MS
 """Ends are looked up together while they are so close."""
 
 
@@ -54,8 +54,8 @@ class Stored:
     def _narrowed(self, question: Question, users: Sequence[str]) -> Question:
         """The question without the days before and behind all that these users have reported."""
         known = [self._index.users[user_id] for user_id in users]
-        first_ms = min(user.first_seen for user in known) // _DAY_MS * _DAY_MS
-        end_ms = max(user.last_seen for user in known) // _DAY_MS * _DAY_MS + _DAY_MS
+        first_ms = min(user.first_seen for user in known) // DAY_MS * DAY_MS
+        end_ms = max(user.last_seen for user in known) // DAY_MS * DAY_MS + DAY_MS
         return replace(question, start_ms=max(question.start_ms, first_ms), end_ms=min(question.end_ms, end_ms))
 
     def _users(self, series: npt.NDArray[np.int64]) -> list[str]:

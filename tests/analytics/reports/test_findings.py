@@ -10,6 +10,7 @@ from analytics import connect
 from analytics.reports import making
 from analytics.reports.data import NothingThere, Question
 from analytics.reports.model import Finding, Report
+from contract.times import DAY_MS
 
 START = pd.Timestamp("2026-03-02")
 STEPS = 10 * 24 * 4
@@ -118,7 +119,7 @@ def test_a_machine_that_does_nothing_new_has_nothing_to_act_on(path: Path) -> No
 
 def test_periods_are_those_asked_for(path: Path) -> None:
     with connect(path) as source:
-        question = Question(compare_ms=86_400_000, start_ms=int(START.value // 1_000_000))
+        question = Question(compare_ms=DAY_MS, start_ms=int(START.value // 1_000_000))
         report = making.fleet(source, question, made_ms=0, named="a test")
     [section] = [section for section in report.sections if section.name == "change"]
     assert section.intro.startswith("Before: 2026-03-10 00:00 UTC to 2026-03-11 00:00 UTC.")

@@ -2,9 +2,8 @@
 
 import pytest
 
-from analytics.reports.fineness import HOUR_MS, MACHINES, TOTAL, not_finer
-
-DAY_MS = 24 * HOUR_MS
+from analytics.reports.fineness import MACHINES, TOTAL, not_finer
+from contract.times import DAY_MS, HOUR_MS
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,11 @@
 """What agents say, as JSON."""
 
-import time
 from typing import Any
 from urllib.parse import quote
 
 import httpx
+
+from contract import times
 
 __all__ = ["agent", "settings_of", "state"]
 
@@ -14,7 +15,7 @@ SETTINGS = {"interval": 0.05, "samples": 100, "metrics": ["cpu"], "paused": Fals
 def state(**members: Any) -> dict[str, Any]:
     """An agent's state; `members` replace its own or are added."""
     return {
-        "at": time.time_ns() // 1_000_000,
+        "at": times.now_ms(),
         "os_type": "Linux",
         "os_version": "Debian GNU/Linux 12",
         "agent_version": "0.1.0",

@@ -12,6 +12,7 @@ import msgspec
 import pytest
 
 from agent.events import Event, EventParser
+from contract import times
 from contract.report import AgentStatus
 from service.agents import streams
 from service.agents.registry import Agent
@@ -166,7 +167,7 @@ def test_a_silent_stream_is_kept_alive_and_one_that_hung_up_is_noticed(
 
 def test_the_answer_to_a_report_tells_what_is_asked_until_it_is_in_force(client: httpx.Client, user: str) -> None:
     status = {"version": "0.1.0", "cpu_seconds": 1.0, "resident_bytes": 1, "remote": True}
-    ends = iter(range(time.time_ns() // 1_000_000 - 60_000, 10**15, 1000))
+    ends = iter(range(times.now_ms() - 60_000, 10**15, 1000))
 
     def post(**said: str) -> dict[str, Any]:
         end = next(ends)
@@ -195,7 +196,7 @@ def test_reports_that_waited_in_a_spool_do_not_undo_what_was_said_since(client: 
     version = introduce(client, user)
     introduce(client, user, settings_version=version)
     status = {"version": "0.1.0", "cpu_seconds": 1.0, "resident_bytes": 1, "remote": True}
-    now = time.time_ns() // 1_000_000
+    now = times.now_ms()
     old = [
         original(user, start_timestamp=end - 1000, end_timestamp=end, agent=status) for end in (now - 9000, now - 8000)
     ]
@@ -220,7 +221,7 @@ def test_an_agents_clock_that_was_far_ahead_does_not_keep_what_it_says_later_fro
 
 def said_in_a_report(client: httpx.Client, user: str, **status: Any) -> str:
     """The version that is in force for the service after a report says so."""
-    now_ms = time.time_ns() // 1_000_000
+    now_ms = times.now_ms()
     said = {"version": "0.1.0", "cpu_seconds": 1.0, "resident_bytes": 1, "remote": True} | status
     assert post(client, small(user, now_ms, agent=said)).status_code == 202
     return str(client.get(agent(user)).json()["reported_version"])
@@ -229,7 +230,7 @@ def said_in_a_report(client: httpx.Client, user: str, **status: Any) -> str:
 def test_many_reports_of_one_agent_are_answered_like_one(client: httpx.Client, user: str) -> None:
     status = {"version": "0.1.0", "cpu_seconds": 1.0, "resident_bytes": 1, "remote": True}
     put(client, user, samples=12)
-    now = time.time_ns() // 1_000_000
+    now = times.now_ms()
     mine, other = (
         [
             original(name, start_timestamp=end - 1000, end_timestamp=end, agent=status)

@@ -13,6 +13,7 @@ import pytest
 
 from contract.metrics import QUANTITIES
 from contract.report import encode
+from contract.times import DAY_MS, HOUR_MS
 from service.copying import main
 from service.journal import Journal
 from service.stores.base import Question, Store
@@ -21,8 +22,6 @@ from tests.service.running import ROOT, wait_until
 from tests.service.samples import CPU, Machine, Recording, assert_quantiles, assert_same_moments
 from tests.service.stores.fleet import END_MS, MACHINES, START_MS, batches, record
 
-HOUR_MS = 3_600_000
-DAY_MS = 86_400_000
 BEGIN_MS, UNTIL_MS = START_MS - DAY_MS, END_MS + 10 * DAY_MS
 
 

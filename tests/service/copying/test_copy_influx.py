@@ -11,6 +11,7 @@ import pytest
 
 from analytics.influx.address import Address, Credentials
 from contract.report import encode
+from contract.times import HOUR_MS
 from service.copying import main
 from service.journal import Journal
 from service.stores.base import Question
@@ -34,8 +35,6 @@ from tests.service.samples import CPU, Machine, Recording
 from tests.service.stores.fleet import START_MS
 
 __all__ = ["KEPT", "expired", "recording"]
-
-HOUR_MS = 3_600_000
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,7 @@ import pytest
 
 from analytics import connect
 from analytics.answers import CutShortError
+from contract.times import DAY_MS
 from tests.service.influx_proxy import Fault, InfluxProxy, Request
 from tests.service.influxd import RunningInflux, need
 from tests.service.load import Connection
@@ -213,7 +214,7 @@ def test_reports_are_refused_with_the_reason_while_influxdb_is_away(own_influx: 
 def test_windows_that_are_cut_when_influxdb_goes_away_are_not_taken_for_the_whole(
     own_influx: RunningInflux, tmp_path: Path
 ) -> None:
-    days = 3 * 86_400_000  # in windows of 1 s more than one piece
+    days = 3 * DAY_MS  # in windows of 1 s more than one piece
     with (
         InfluxProxy(own_influx, 2) as proxy,
         RunningService(tmp_path / "data", "--store", proxy.address("METRICS"), "--flush-interval", "0.3") as service,

@@ -3,12 +3,13 @@
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
+from contract.times import DAY_MS
 from tests.service.influx.conftest import OpenStore
 from tests.service.influx_proxy import Fault, InfluxProxy, Request
 from tests.service.stores.test_embedded_readers import BATCH, Readers, window
 
 ROUNDS = 12
-QUESTIONS = [(1000, True), (300_000, True), (900_000, False), (86_400_000, True)]
+QUESTIONS = [(1000, True), (300_000, True), (900_000, False), (DAY_MS, True)]
 
 
 def test_answers_are_right_at_every_moment_of_flushes(open_store: OpenStore) -> None:

@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from analytics.client import Client
-from contract.timestamps import format_instant
+from contract.times import format_instant
 from service.rules.backtest import Span, backtest
 from service.rules.commands import backtesting
 from service.rules.files import read_book

@@ -5,12 +5,13 @@ import numpy as np
 from contract.metrics.disk import Disk
 from contract.metrics.memory import Memory
 from contract.report import Report
+from contract.times import DAY_MS
 from tests.service.samples import Machine, Recording, Samples
 
 __all__ = ["END_MS", "MACHINES", "START_MS", "batches", "record"]
 
 START_MS = 1_706_573_000_000  # a Tuesday, 2024-01-30T00:03:20Z: on no edge but that of a second
-END_MS = START_MS + 35 * 86_400_000
+END_MS = START_MS + 35 * DAY_MS
 MACHINES = (
     Machine("6a:d6:96:d3:45:35", "Linux", "12"),
     Machine("build/7 'quoted'", "Linux", "13"),

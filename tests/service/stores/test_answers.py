@@ -7,8 +7,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from contract.durations import parse_duration
 from contract.metrics import QUANTITIES, Quantity
+from contract.times import DAY_MS, MINUTE_MS, parse_duration
 from service.stores.base import Question, Store
 from tests.service.samples import CPU, Machine, Recording, Window, assert_quantiles, assert_same_moments
 from tests.service.stores.conftest import Filled
@@ -16,7 +16,6 @@ from tests.service.stores.fleet import END_MS, MACHINES, START_MS
 from tests.service.stores.places import Place
 
 RATES = ("1s", "7s", "1m", "5m", "15m", "1h", "90m", "1d", "1w", "52w")
-DAY_MS = 86_400_000
 
 
 def ask(
@@ -114,7 +113,6 @@ def test_an_unknown_user_has_no_values(filled: Filled) -> None:
 # Windows as the original's client sends them: mean and variance, nothing more.
 
 MACHINE = Machine("old-client")
-MINUTE_MS = 60_000
 
 
 def take_in(store: Store, recording: Recording, *, flush: bool) -> None:

@@ -11,12 +11,12 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from contract.metrics.cpu import Cpu
 from contract.metrics.memory import Memory
 from contract.report import Report
+from contract.times import DAY_MS, HOUR_MS
 from service.stores.base import Key, Question
 from tests.service.samples import CPU, Machine, Recording, Window, assert_quantiles, assert_same_moments
 from tests.service.stores.places import Place
 
-T0_MS = 1_717_200_000_000 // 86_400_000 * 86_400_000
-HOUR_MS = 3_600_000
+T0_MS = 1_717_200_000_000 // DAY_MS * DAY_MS
 MACHINES = (Machine("a", "Linux", "12"), Machine("b", "Windows", "11"))
 # Few values, so that windows meet in buckets, and edges of buckets meet the edges of ranges.
 MOMENTS = st.builds(

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from contract.report import Report
+from contract.times import DAY_MS
 from service.stores.base import Question
 from service.stores.embedded import catalog
 from service.stores.embedded import store as store_module
@@ -76,7 +77,7 @@ def fill(store: EmbeddedStore, recording: Recording, flushes: int) -> None:
     random = np.random.default_rng(len(recording.reports))
     for _ in range(flushes):
         for _ in range(3):
-            end = flusher.START_MS + int(random.integers(0, 3 * 86_400_000))
+            end = flusher.START_MS + int(random.integers(0, 3 * DAY_MS))
             recording.cpu(Machine("one"), end, random.random(3), [random.random(3)])
         store.add(len(recording.reports), recording.reports[-3:])
         store.flush()

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from contract.times import DAY_MS
 from service.stores.base import Question, StoreError
 from service.stores.embedded import catalog
 from service.stores.embedded.catalog import MIGRATIONS
@@ -30,7 +31,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def mean(store: EmbeddedStore, rate_ms: int = 86_400_000) -> list[float]:
+def mean(store: EmbeddedStore, rate_ms: int = DAY_MS) -> list[float]:
     windows, _ = store.answer(Question(CPU, START_MS, END_MS, rate_ms, "one"))
     values: list[float] = windows.mean.tolist()
     return values

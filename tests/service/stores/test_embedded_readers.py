@@ -7,6 +7,7 @@ from pathlib import Path
 
 from contract.metrics.cpu import Cpu
 from contract.report import Report
+from contract.times import DAY_MS
 from service.stores.base import Key, Question, Store
 from service.stores.embedded.store import EmbeddedStore
 from tests.service.samples import CPU
@@ -65,7 +66,7 @@ def test_answers_are_right_at_every_moment_of_flushes_and_compactions(tmp_path: 
     store = EmbeddedStore(tmp_path, "256MB")
     readers = Readers(store)
     with ThreadPoolExecutor() as pool:
-        questions = [(1000, True), (300_000, True), (3_600_000, False), (86_400_000, True)]
+        questions = [(1000, True), (300_000, True), (3_600_000, False), (DAY_MS, True)]
         asking = [*(pool.submit(readers.ask, *question) for question in questions), pool.submit(readers.look_up)]
         merged = 0
         try:
@@ -97,5 +98,5 @@ def test_many_flushes_leave_few_files(tmp_path: Path) -> None:
         while store.compact():
             pass
     assert len([*(tmp_path / "raw").iterdir()]) <= 3 * 3
-    assert store.answer(Question(CPU, 0, 1 << 50, 86_400_000, "one")).windows.count.tolist() == [50]
+    assert store.answer(Question(CPU, 0, 1 << 50, DAY_MS, "one")).windows.count.tolist() == [50]
     store.close()

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
+from contract.times import DAY_MS, HOUR_MS, MINUTE_MS
 from service.stores.base import Question
 from service.stores.embedded.store import EmbeddedStore
 from tests.service.samples import CPU, Machine, Recording, assert_quantiles, assert_same_moments
 
-MINUTE_MS, HOUR_MS, DAY_MS = 60_000, 3_600_000, 86_400_000
 T0 = 1_704_067_200_000  # 2024-01-01, the start of a bucket of every tier
 DAYS = 10
 NOW_MS = T0 + DAYS * DAY_MS

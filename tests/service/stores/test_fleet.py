@@ -6,8 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from contract.durations import parse_duration
 from contract.metrics import QUANTITIES
+from contract.times import DAY_MS, parse_duration
 from service.stores.base import Grouping, Question
 from tests.service.samples import CPU, Machine, Recording, Window, assert_quantiles, assert_same_moments
 from tests.service.stores.conftest import Filled
@@ -30,7 +30,7 @@ def test_a_group_is_all_its_machines_together(filled: Filled, by: Grouping | Non
         return GROUPINGS[by](window.machine) if window.core is None else None
 
     rate_ms = parse_duration(rate)
-    start, end = START_MS + 123_457, END_MS - 3 * 86_400_000 - 1
+    start, end = START_MS + 123_457, END_MS - 3 * DAY_MS - 1
     expected = filled.recording.buckets(QUANTITIES[name], start, end, rate_ms, group_of)
     for histograms in (False, True):
         question = Question(QUANTITIES[name], start, end, rate_ms, by=by, histograms=histograms)
@@ -46,9 +46,9 @@ def in_order_of(groups: list[str]) -> Callable[[tuple[str, int]], tuple[int, int
 
 
 def test_the_groups_are_named_in_order(filled: Filled) -> None:
-    _, groups = filled.store.answer(Question(CPU, START_MS, END_MS, 86_400_000, by="os_version"))
+    _, groups = filled.store.answer(Question(CPU, START_MS, END_MS, DAY_MS, by="os_version"))
     assert groups == ["11", "12", "13"]
-    _, groups = filled.store.answer(Question(CPU, START_MS, END_MS, 86_400_000, by="os_type"))
+    _, groups = filled.store.answer(Question(CPU, START_MS, END_MS, DAY_MS, by="os_type"))
     assert groups == ["Linux", "MacOS", "Windows"]
 
 
@@ -61,7 +61,7 @@ def test_a_machine_counts_with_the_system_it_said_last(place: Place) -> None:
     store = place.open()
     for last, report in enumerate(recording.reports, 1):
         store.add(last, [report])
-        windows, groups = store.answer(Question(CPU, START_MS, END_MS, 86_400_000, by="os_version"))
+        windows, groups = store.answer(Question(CPU, START_MS, END_MS, DAY_MS, by="os_version"))
         assert groups == ["12" if last == 1 else "13"]
         assert windows.count.tolist() == [last]
     store.close()
@@ -72,7 +72,7 @@ def test_a_fleet_of_hundreds_is_answered_exactly(place: Place) -> None:
     random = np.random.default_rng(11)
     recording = Recording()
     for number in range(600):
-        for end in (START_MS + number, START_MS + 86_400_000 - 7 * number):
+        for end in (START_MS + number, START_MS + DAY_MS - 7 * number):
             recording.cpu(Machine(f"m{number:03}", "Linux", str(number % 7)), end, random.random(3))
     store = place.open()
     store.add(700, recording.reports[:700])

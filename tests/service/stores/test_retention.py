@@ -5,12 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from contract.times import DAY_MS, HOUR_MS
 from service.stores.base import Question
 from service.stores.embedded.store import EmbeddedStore
 from tests.service.samples import CPU, Machine, Recording
 
-HOUR_MS = 3_600_000
-DAY_MS = 24 * HOUR_MS
 NOW_MS = 1_760_000_000_000 // DAY_MS * DAY_MS
 OLD_MS, NEW_MS = NOW_MS - 10 * DAY_MS, NOW_MS - HOUR_MS
 RETENTION = (2 * DAY_MS, 5 * DAY_MS, None, None)
