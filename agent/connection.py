@@ -1,16 +1,15 @@
 """One HTTP connection to the service, kept open between requests."""
 
 import http.client
-import time
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from urllib.parse import quote, urlsplit
 
 from contract import __version__
+from contract.retry import retry_after_s
 
-__all__ = ["Answer", "Connection", "Unreachable", "reason_of", "reports_url", "seconds_of"]
+__all__ = ["Answer", "Connection", "Unreachable", "reason_of", "reports_url"]
 
 PATH = "/api/v1/metrics"
 _ANSWER_BYTES = 1024 * 1024
@@ -109,7 +108,7 @@ class Connection:
             if response.length and len(content) < _ANSWER_BYTES:
                 raise http.client.IncompleteRead(content, response.length)
             self.close()
-        return Answer(response.status, content, seconds_of(response.getheader("Retry-After")))
+        return Answer(response.status, content, retry_after_s(response.getheader("Retry-After")) or 0.0)
 
     def close(self) -> None:
         """Close the connection; the next post opens it again."""
@@ -124,20 +123,6 @@ def _array(bodies: Sequence[bytes]) -> bytes:
         parts += [gzip.compress(b","), gzip.compress(body)]
     parts += [gzip.compress(b"]"), gzip.flush()]
     return b"".join(parts)
-
-
-def seconds_of(retry_after: str | None) -> float:
-    """The wait that a Retry-After header asks for (RFC 9110, 10.2.3): seconds or a date."""
-    if retry_after is None:
-        return 0.0
-    try:
-        return max(0.0, float(retry_after))
-    except ValueError:
-        pass
-    try:
-        return max(0.0, parsedate_to_datetime(retry_after).timestamp() - time.time())
-    except ValueError:
-        return 0.0
 
 
 def reason_of(error: Exception) -> str:

@@ -5,10 +5,10 @@ import logging
 import time
 from threading import Event
 
-from agent.backoff import Backoff
-from agent.connection import Connection, Unreachable, reason_of, seconds_of
+from agent.connection import Connection, Unreachable, reason_of
 from agent.events import EventParser, EventTooLarge
 from agent.remote import Remote
+from contract.retry import Backoff, retry_after_s
 
 __all__ = ["Listener"]
 
@@ -87,7 +87,7 @@ class Listener:
         """Raise _Broken for any answer but a stream."""
         if response.status == 200 and response.headers.get_content_type() == "text/event-stream":
             return
-        wait_s = seconds_of(response.getheader("Retry-After"))
+        wait_s = retry_after_s(response.getheader("Retry-After")) or 0.0
         if response.status == 404:
             self._remote.introduce()
         elif response.status not in (429, 502, 503, 504):

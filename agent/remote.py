@@ -10,7 +10,6 @@ import msgspec
 import psutil
 from msgspec import UNSET, UnsetType
 
-from agent.backoff import Backoff
 from agent.connection import Connection, Unreachable
 from agent.identity import Identity
 from agent.orders import Orders
@@ -21,6 +20,7 @@ from contract import __version__, times
 from contract.agent_settings import DesiredSettings, InvalidSettings, SettingsInForce, overlaid, parse_settings
 from contract.decoding import decode_json
 from contract.problems import Problem, problem_of
+from contract.retry import Backoff
 from contract.steering import COMMANDS, MAX_DOCUMENT, AgentState, Command, Instructions, Outcome, Refusal
 
 __all__ = ["Remote"]

@@ -13,7 +13,6 @@ from types import FrameType
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from agent.backoff import Backoff
 from agent.clock import SystemClock
 from agent.connection import Connection
 from agent.diagnostics import diagnostics
@@ -33,6 +32,7 @@ from agent.settings import AgentSettings
 from agent.spool import Spool
 from agent.timeline import Timeline
 from agent.troubles import Troubles
+from contract.retry import Backoff
 
 __all__ = ["run"]
 

@@ -9,11 +9,11 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
-from agent.backoff import Backoff
 from agent.connection import Answer, Connection, Unreachable
 from agent.refused import RefusedFile
 from agent.spool import Entry, Spool
 from contract.decoding import decode_json
+from contract.retry import Backoff
 
 __all__ = ["Sender"]
 

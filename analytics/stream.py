@@ -5,7 +5,6 @@ print(event.values)
 """
 
 import asyncio
-import random
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any
@@ -15,12 +14,13 @@ import httpx
 from analytics.answers import UnreachableError, check
 from analytics.stream_events import Event, Heartbeat, LostEvent, Parser, ReportEvent, ValuesEvent
 from contract.metrics import Statistic
+from contract.retry import Backoff
 
 __all__ = ["LostEvent", "ReportEvent", "Stream", "ValuesEvent", "stream"]
 
 _TIMEOUT = httpx.Timeout(20.0, connect=5.0)
 """Four heartbeats that did not come."""
-_LONGEST_S = 30.0
+_FIRST_S, _LONGEST_S = 0.5, 30.0
 _TRY_AGAIN = (502, 503, 504)
 
 
@@ -36,7 +36,7 @@ class Stream:
         self._url = url
         self._headers = {"Accept": "text/event-stream"} | ({"Authorization": f"Bearer {token}"} if token else {})
         self._parameters = parameters
-        self._failures = 0
+        self._backoff = Backoff(first_s=_FIRST_S, cap_s=_LONGEST_S, least=0.5)
         self._was_there = False
         self.after = after
         """The id of the last event; None before the first."""
@@ -52,7 +52,7 @@ class Stream:
                                 yield from self._new(parser.feed(data))
                 except httpx.TransportError as error:
                     self._failed(error)
-                time.sleep(self._pause_s())
+                time.sleep(self._backoff.next_s())
 
     async def __aiter__(self) -> AsyncIterator[Event]:
         async with httpx.AsyncClient(base_url=self._url, timeout=_TIMEOUT) as client:
@@ -66,7 +66,7 @@ class Stream:
                                     yield event
                 except httpx.TransportError as error:
                     self._failed(error)
-                await asyncio.sleep(self._pause_s())
+                await asyncio.sleep(self._backoff.next_s())
 
     def _request(self) -> dict[str, Any]:
         resume = {} if self.after is None else {"Last-Event-ID": str(self.after)}
@@ -90,14 +90,9 @@ class Stream:
         if not self._was_there:
             raise UnreachableError(f"{self._url} cannot be reached: {error}") from error
 
-    def _pause_s(self) -> float:
-        """Twice as long after each failure, and not for all consumers at once."""
-        self._failures += 1
-        return min(0.25 * 2.0**self._failures, _LONGEST_S) * random.uniform(0.5, 1.0)  # noqa: S311
-
     def _new(self, events: Sequence[Event]) -> Iterator[Event]:
         for event in events:
-            self._failures = 0
+            self._backoff.reset()
             is_new = self.after is None or event.id > self.after or isinstance(event, LostEvent)
             self.after = event.id
             if is_new and not isinstance(event, Heartbeat):

@@ -2,11 +2,11 @@
 
 import contextlib
 import logging
-import random
 import threading
 import time
 
 from contract import times
+from contract.retry import Backoff
 from service.journal import Journal
 from service.stores.base import Store, StoreUnavailable
 
@@ -30,7 +30,7 @@ class Upkeep:
         self._interval = flush_interval_s
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="upkeep", daemon=True)
-        self._failed_in_a_row = 0
+        self._backoff = Backoff(first_s=_FIRST_RETRY_S, cap_s=_LONGEST_RETRY_S, least=0.5)
         self.flushes = 0
         self.failures = 0
         self.flush_seconds = 0.0
@@ -60,7 +60,7 @@ class Upkeep:
         while not self._stopping.wait(_LOOK_EVERY_S):
             self._prepare()
             now = time.monotonic()
-            if now < not_before or (not self._failed_in_a_row and not self._filled() and now - last < self._interval):
+            if now < not_before or (not self._backoff.failures and not self._filled() and now - last < self._interval):
                 continue
             retry_s = self._step()
             last = time.monotonic()
@@ -75,9 +75,9 @@ class Upkeep:
                 pass
         except Exception as error:  # noqa: BLE001
             return self._failed(error)
-        if self._failed_in_a_row:
-            _log.info("the store takes reports again, after %d failures", self._failed_in_a_row)
-        self._failed_in_a_row = 0
+        if self._backoff.failures:
+            _log.info("the store takes reports again, after %d failures", self._backoff.failures)
+        self._backoff.reset()
         return 0.0
 
     def _flush(self) -> None:
@@ -92,12 +92,10 @@ class Upkeep:
 
     def _failed(self, error: Exception) -> float:
         self.failures += 1
-        longest = min(_FIRST_RETRY_S * 2**self._failed_in_a_row, _LONGEST_RETRY_S)
-        self._failed_in_a_row += 1
-        retry_s: float = longest * random.uniform(0.5, 1.0)  # noqa: S311 - so that not all services come back at once
         if isinstance(error, StoreUnavailable):
-            retry_s = max(retry_s, error.retry_after_s or 0.0)
+            retry_s = self._backoff.next_s(error.retry_after_s or 0.0)
             _log.warning("the store cannot be used: %s; trying again in %.0f s", error, retry_s)
         else:
+            retry_s = self._backoff.next_s()
             _log.error("the store could not be flushed; trying again in %.0f s", retry_s, exc_info=error)
         return retry_s

@@ -15,6 +15,7 @@ import pyarrow.csv
 import urllib3
 
 from analytics.influx.address import Address, Credentials
+from contract.retry import retry_after_s
 
 __all__ = ["BadStatement", "Client", "InfluxError", "Refused", "Server", "Unreachable"]
 
@@ -193,8 +194,8 @@ def raise_for_status(status: int, body: bytes, headers: Mapping[str, str]) -> No
         return
     message = f"InfluxDB answers {status}: {message_of(body)}"
     if status in (408, 429) or status >= 500:
-        after = headers.get("Retry-After", "")
-        raise Unreachable(message, min(float(after), _LONGEST_RETRY_S) if after.isdecimal() else None)
+        wait_s = retry_after_s(headers.get("Retry-After"))
+        raise Unreachable(message, None if wait_s is None else min(wait_s, _LONGEST_RETRY_S))
     raise Refused(status, message)
 
 

@@ -9,6 +9,7 @@ from http import HTTPStatus
 from typing import Any, NamedTuple, Self
 from urllib.parse import urlsplit
 
+from contract.retry import Backoff, retry_after_s
 from contract.times import parse_timestamp
 from service.demo.reports import Batch
 
@@ -17,7 +18,8 @@ __all__ = ["Cancelled", "Client", "ClientError", "Receipt"]
 _TIMEOUT_S = 60.0
 _PATIENCE_S = 120.0
 """How long a batch is tried again while the service has no room, or does not answer."""
-_RETRY_S = 0.5
+_FIRST_RETRY_S, _LONGEST_RETRY_S = 0.5, 5.0
+_LONGEST_RETRY_AFTER_S = 30.0
 _BUSY = (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS)
 
 
@@ -93,6 +95,9 @@ class Client:
     ) -> _Answer:
         headers = self._headers | ({"Content-Type": media_type} if media_type else {})
         started = time.monotonic()
+        backoff = Backoff(
+            first_s=_FIRST_RETRY_S, cap_s=_LONGEST_RETRY_S, retry_after_cap_s=_LONGEST_RETRY_AFTER_S, least=0.5
+        )
         while True:
             patient = time.monotonic() - started < patience_s
             try:
@@ -100,11 +105,11 @@ class Client:
             except (OSError, http.client.HTTPException) as error:
                 if not patient:
                     raise ClientError(f"{self.url} does not answer: {_reason(error)}") from None
-                delay_s = _RETRY_S
+                delay_s = backoff.next_s()
             else:
                 if answer.status not in _BUSY or not patient:
                     return self._checked(answer)
-                delay_s = _retry_after(answer.headers)
+                delay_s = backoff.next_s(retry_after_s(answer.headers.get("Retry-After")) or 0.0)
             if self._cancelled.wait(delay_s):
                 raise Cancelled
 
@@ -139,8 +144,3 @@ def _json(answer: _Answer) -> Any:
 
 def _reason(error: Exception) -> str:
     return (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
-
-
-def _retry_after(headers: Mapping[str, str]) -> float:
-    text = headers.get("Retry-After", "")
-    return min(float(text), 30.0) if text.isascii() and text.isdecimal() else 1.0

@@ -1,14 +1,14 @@
 """Delivers what the queue has: each target in its order, tried again for a day, then given up."""
 
 import logging
-import random
 import threading
 import traceback
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 from contract import times
-from contract.times import HOUR_MS
+from contract.retry import Backoff
+from contract.times import HOUR_S
 from service.notifications.channels import tell
 from service.notifications.queue import Message, Queue
 from service.notifications.targets import Target
@@ -18,7 +18,7 @@ __all__ = ["Sender"]
 
 _log = logging.getLogger("loadlens.service")
 _LOOK_EVERY_S = 0.2
-_FIRST_MS, _LONGEST_MS = 1000, HOUR_MS
+_BACKOFF = Backoff(cap_s=HOUR_S, retry_after_cap_s=HOUR_S, least=0.5)
 _MOST_ATTEMPTS = 34
 """With pauses that double up to an hour: about a day."""
 _WORKERS = 4
@@ -115,10 +115,9 @@ class Sender:
             _log.error("notification %s to %s is given up: %s", message.id, message.target, error)
             self._queue.finish(message, "dead", str(error))
             return
-        pause_ms = min(_FIRST_MS << min(message.attempts, 20), _LONGEST_MS) * random.uniform(0.5, 1.0)  # noqa: S311
-        due_ms = now_ms + round(max(pause_ms, error.wait_s * 1000))
+        pause_s = _BACKOFF.after_s(message.attempts + 1, error.wait_s)
         _log.warning(
             "notification %s to %s failed: %s; trying again in %.0f s",
-            message.id, message.target, error, (due_ms - now_ms) / 1000,
+            message.id, message.target, error, pause_s,
         )  # fmt: skip
-        self._queue.postpone(message, due_ms, str(error))
+        self._queue.postpone(message, now_ms + round(1000 * pause_s), str(error))

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 import httpx
 from standardwebhooks.webhooks import Webhook
 
+from contract.retry import retry_after_s
 from service.notifications.addresses import ForbiddenAddress, check_host
 from service.notifications.targets import Target
 
@@ -90,8 +91,5 @@ def _check(response: httpx.Response) -> None:
         raise Refused(f"the receiver answered {status}; redirects are not followed")
     if status == _GONE:
         raise Refused("the receiver answered 410: it wants no more", for_good=True)
-    wait = response.headers.get("Retry-After", "")
-    raise Refused(
-        f"the receiver answered {status}",
-        wait_s=min(float(wait), _LONGEST_WAIT_S) if wait.isascii() and wait.isdigit() and len(wait) < 9 else 0.0,
-    )
+    wait_s = retry_after_s(response.headers.get("Retry-After")) or 0.0
+    raise Refused(f"the receiver answered {status}", wait_s=min(wait_s, _LONGEST_WAIT_S))

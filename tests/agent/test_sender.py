@@ -8,7 +8,6 @@ from threading import Thread
 
 import pytest
 
-from agent.backoff import Backoff
 from agent.connection import Connection
 from agent.refused import RefusedFile
 from agent.sender import MOST_BYTES, MOST_REPORTS, Sender
@@ -16,6 +15,7 @@ from agent.spool import Spool
 from contract.metrics import Distribution
 from contract.metrics.memory import Memory
 from contract.report import Report, encode
+from contract.retry import Backoff
 from tests.agent.running import Answering, FakeService, serving, wait_until
 
 T = 1_800_000_000_000

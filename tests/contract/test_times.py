@@ -120,9 +120,7 @@ def test_a_duration_that_is_written_is_read_back(ms: int) -> None:
     assert parse_duration(format_duration(ms)) == ms
 
 
-@given(
-    st.lists(st.tuples(st.integers(0, 500), st.sampled_from(["ms", "s", "m", "h", "d"])), min_size=1, max_size=6)
-)
+@given(st.lists(st.tuples(st.integers(0, 500), st.sampled_from(["ms", "s", "m", "h", "d"])), min_size=1, max_size=6))
 def test_parts_add_up(parts: list[tuple[int, str]]) -> None:
     text = "".join(f"{number}{unit}" for number, unit in parts)
     total = sum(parse_duration(f"{number}{unit}", least_ms=0, most_ms=10 * MAX_RATE_MS) for number, unit in parts)
