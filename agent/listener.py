@@ -6,9 +6,9 @@ import time
 from threading import Event
 
 from agent.connection import Connection, Unreachable, reason_of
-from agent.events import EventParser, EventTooLarge
 from agent.remote import Remote
 from contract.retry import Backoff, retry_after_s
+from contract.server_sent_events import EventStreamParser, EventTooLarge
 
 __all__ = ["Listener"]
 
@@ -22,6 +22,7 @@ CAP_S = 300.0
 """The longest bound of the wait between attempts; instructions come with answers to reports meanwhile."""
 HOPELESS_S = 600.0
 """The least wait where only a person, or a newer service, can help."""
+MAX_EVENT_BYTES = 256 * 1024
 _READ_BYTES = 16 * 1024
 
 _log = logging.getLogger(__name__)
@@ -65,15 +66,15 @@ class Listener:
         """Hand on what comes; raises _Broken at the end of the stream, Unreachable without one."""
         response = self._connection.listen(self._user_id, self._remote.heard_version or "none", SILENCE_S)
         self._check(response)
-        parser = EventParser()
+        parser = EventStreamParser(MAX_EVENT_BYTES)
         begun_at: float | None = None
         while True:
             content = _read(response)
             try:
                 for event in parser.feed(content):
-                    if event.kind == "instructions":
+                    if event.type == "instructions":
                         self._remote.tell(event.data.encode())
-                    elif event.kind == "end":
+                    elif event.type == "end":
                         raise _Broken(event.data)
             except EventTooLarge as error:
                 raise _Broken(str(error)) from None

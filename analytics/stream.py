@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 
 from analytics.answers import UnreachableError, check
-from analytics.stream_events import Event, Heartbeat, LostEvent, Parser, ReportEvent, ValuesEvent
+from analytics.stream_events import Event, LostEvent, Parser, ReportEvent, ValuesEvent
 from contract.metrics import Statistic
 from contract.retry import Backoff
 
@@ -49,7 +49,7 @@ class Stream:
                         if self._is_fine(response) or self._refused(response, response.read()):
                             parser = self._parser()
                             for data in response.iter_raw():
-                                yield from self._new(parser.feed(data))
+                                yield from self._new(parser, data)
                 except httpx.TransportError as error:
                     self._failed(error)
                 time.sleep(self._backoff.next_s())
@@ -62,7 +62,7 @@ class Stream:
                         if self._is_fine(response) or self._refused(response, await response.aread()):
                             parser = self._parser()
                             async for data in response.aiter_raw():
-                                for event in self._new(parser.feed(data)):
+                                for event in self._new(parser, data):
                                     yield event
                 except httpx.TransportError as error:
                     self._failed(error)
@@ -90,13 +90,16 @@ class Stream:
         if not self._was_there:
             raise UnreachableError(f"{self._url} cannot be reached: {error}") from error
 
-    def _new(self, events: Sequence[Event]) -> Iterator[Event]:
-        for event in events:
-            self._backoff.reset()
+    def _new(self, parser: Parser, data: bytes) -> Iterator[Event]:
+        for event in parser.feed(data):
             is_new = self.after is None or event.id > self.after or isinstance(event, LostEvent)
             self.after = event.id
-            if is_new and not isinstance(event, Heartbeat):
+            if is_new:
                 yield event
+        if parser.last_id is not None:
+            # Heartbeats count: they are ids without an event.
+            self._backoff.reset()
+            self.after = parser.last_id
 
 
 def stream(

@@ -1,4 +1,4 @@
-"""The events of a service's live stream, typed, and how they are read from server-sent events."""
+"""The events of a service's live stream, typed, made of server-sent events."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -7,8 +7,9 @@ import msgspec
 
 from analytics.answers import ServiceError
 from contract.report import Report
+from contract.server_sent_events import EventStreamParser, EventTooLarge, ServerSentEvent
 
-__all__ = ["Event", "Heartbeat", "LostEvent", "Parser", "ReportEvent", "ValuesEvent"]
+__all__ = ["Event", "LostEvent", "Parser", "ReportEvent", "ValuesEvent"]
 
 _MOST_BYTES = 16 * 1024 * 1024
 """Of one event: twice what the service takes as a report."""
@@ -48,42 +49,46 @@ class LostEvent(Event):
     """True where this consumer was too slow, False where it was away for too long."""
 
 
-@dataclass(frozen=True, slots=True)
-class Heartbeat(Event):
-    """All is well up to here; `analytics.stream` does not hand it on."""
-
-
 class Parser:
-    """Reads server-sent events (WHATWG HTML, section 9.2), as far as the service writes them, piece by piece."""
+    """The events of a service's stream, from its bytes as they arrive."""
 
     def __init__(self, *, typed: bool) -> None:
         """`typed` makes reports of the data, otherwise it is values."""
         self._typed = typed
-        self._rest = b""
+        self._parser = EventStreamParser(_MOST_BYTES)
 
     def feed(self, data: bytes) -> list[Event]:
         """The events that are complete with more data; raises ServiceError for what is no such stream."""
-        *texts, self._rest = (self._rest + data).split(b"\n\n")
-        if len(self._rest) > _MOST_BYTES:
-            raise ServiceError("The service sent an event without an end: is it Loadlens?")
-        return [event for text in texts if (event := self._event(text)) is not None]
-
-    def _event(self, text: bytes) -> Event | None:
-        fields = dict(line.split(b": ", 1) for line in text.split(b"\n") if b": " in line)
-        if b"id" not in fields:
-            return None
         try:
-            id_, data = int(fields[b"id"]), fields.get(b"data")
-            name = fields.get(b"event", b"message")
-            if data is None:
-                return Heartbeat(id_)
-            if name == b"message":
-                return ReportEvent(id_, _REPORT.decode(data)) if self._typed else ValuesEvent(id_, _decoded(data))
-            lost = _decoded(data)
-            return LostEvent(id_, lost["from"], lost["to"], name == b"missed")
-        except (ValueError, KeyError, msgspec.DecodeError) as error:
+            return [self._event(event) for event in self._parser.feed(data)]
+        except EventTooLarge:
+            raise ServiceError("The service sent an event without an end: is it Loadlens?") from None
+
+    @property
+    def last_id(self) -> int | None:
+        """Behind which id the stream goes on, by events and heartbeats; None before the first. Raises ServiceError."""
+        text = self._parser.last_event_id
+        return _number(text) if text else None
+
+    def _event(self, event: ServerSentEvent) -> Event:
+        id_ = _number(event.id)
+        try:
+            if event.type == "message":
+                if self._typed:
+                    return ReportEvent(id_, _REPORT.decode(event.data))
+                return ValuesEvent(id_, _decoded(event.data))
+            lost = _decoded(event.data)
+            return LostEvent(id_, lost["from"], lost["to"], event.type == "missed")
+        except (KeyError, msgspec.DecodeError) as error:
             raise ServiceError(f"The service sent an event that cannot be read: {error}") from error
 
 
-def _decoded(data: bytes) -> dict[str, Any]:
+def _number(event_id: str) -> int:
+    try:
+        return int(event_id)
+    except ValueError as error:
+        raise ServiceError(f"The service sent an event that cannot be read: {error}") from error
+
+
+def _decoded(data: str) -> dict[str, Any]:
     return msgspec.json.decode(data, type=dict[str, Any])

@@ -129,16 +129,24 @@ def test_a_service_that_is_not_there_is_told() -> None:
         analytics.stream("localhost:8888")
 
 
+@pytest.mark.parametrize("line_end", ["\n", "\r\n", "\r"])
 @pytest.mark.parametrize("size", [1, 3, 7, 1000])
-def test_events_are_read_however_they_are_cut(size: int) -> None:
-    text = b'retry: 1000\n\nid: 1\n\nid: 2\ndata: {"a":1}\n\nid: 9\nevent: missed\ndata: {"from":3,"to":9}\n\nid: 10'
+def test_events_are_read_however_they_are_cut_and_lines_end(size: int, line_end: str) -> None:
+    text = (
+        'retry: 1000\n\nid: 1\n\nid: 2\ndata: {"a":1}\n\n'
+        'id: 9\nevent: missed\ndata: {"from":3,"to":9}\n\nid: 10\n\nid: 11'
+    )
+    content = text.replace("\n", line_end).encode()
     parser = Parser(typed=False)
-    events = [event for start in range(0, len(text), size) for event in parser.feed(text[start : start + size])]
-    assert [event.id for event in events] == [1, 2, 9]
-    assert events[1:] == [ValuesEvent(2, {"a": 1}), LostEvent(9, 3, 9, was_slow=True)]
+    events = [event for start in range(0, len(content), size) for event in parser.feed(content[start : start + size])]
+    assert [event.id for event in events] == [2, 9]
+    assert events == [ValuesEvent(2, {"a": 1}), LostEvent(9, 3, 9, was_slow=True)]
+    assert parser.last_id == 10
 
 
-@pytest.mark.parametrize("text", [b"id: x\n\n", b"id: 1\ndata: {\n\n", b"id: 1\nevent: gap\ndata: {}\n\n"])
+@pytest.mark.parametrize(
+    "text", [b"id: x\ndata: {}\n\n", b"data: {}\n\n", b"id: 1\ndata: {\n\n", b"id: 1\nevent: gap\ndata: {}\n\n"]
+)
 def test_what_is_no_event_is_told(text: bytes) -> None:
     with pytest.raises(ServiceError, match="cannot be read"):
         Parser(typed=False).feed(text)

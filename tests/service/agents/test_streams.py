@@ -11,9 +11,9 @@ import httpx
 import msgspec
 import pytest
 
-from agent.events import Event, EventParser
 from contract import times
 from contract.report import AgentStatus
+from contract.server_sent_events import EventStreamParser, ServerSentEvent
 from service.agents import streams
 from service.agents.registry import Agent
 from service.agents.streams import Streams
@@ -27,9 +27,9 @@ YEAR_9999_MS = 253_402_300_799_999
 
 
 @contextmanager
-def listening(service: RunningService, user: str, **headers: str) -> Iterator[Iterator[Event]]:
+def listening(service: RunningService, user: str, **headers: str) -> Iterator[Iterator[ServerSentEvent]]:
     """The events of an agent's stream, as they come."""
-    parser = EventParser()
+    parser = EventStreamParser(256 * 1024)
     accept = {"Accept": "text/event-stream"}
     with service.client(headers=accept | headers) as client, client.stream("GET", f"{agent(user)}/commands") as answer:
         assert answer.status_code == 200, answer.read()
@@ -56,7 +56,7 @@ def test_each_change_comes_once_with_its_version_as_id(
             put(client, user, samples=samples)
             event = next(events)
             told = json.loads(event.data)
-            assert (event.kind, event.id, told["settings"]) == ("instructions", told["version"], {"samples": samples})
+            assert (event.type, event.id, told["settings"]) == ("instructions", told["version"], {"samples": samples})
         client.delete(f"{agent(user)}/settings", headers=FORCE)
         event = next(events)
         assert (event.id, json.loads(event.data)) == ("none", {"settings": {}})
@@ -107,7 +107,7 @@ def test_a_selections_change_reaches_those_it_means_and_no_others(
 def test_a_new_stream_takes_the_place_of_the_old_one(service: RunningService, client: httpx.Client, user: str) -> None:
     introduce(client, user)
     with listening(service, user) as old, listening(service, user) as new:
-        assert next(old) == Event("end", "replaced", "")
+        assert next(old) == ServerSentEvent("end", "replaced", "")
         put(client, user, samples=5)
         assert json.loads(next(new).data)["settings"] == {"samples": 5}
         assert client.get(agent(user)).json()["connected"] is True
@@ -138,7 +138,7 @@ def test_open_streams_do_not_keep_the_service_from_ending(start: StartService, u
     with listening(service, user) as events:
         started = time.monotonic()
         service.process.terminate()
-        assert next(events) == Event("end", "the service ends", "")
+        assert next(events) == ServerSentEvent("end", "the service ends", "")
         assert service.process.wait(30.0) == 0
     assert time.monotonic() - started < 15.0
     assert "Traceback" not in service.log
