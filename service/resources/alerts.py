@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 from falcon.asgi import Request, Response
 
+from contract.patterns import matcher
 from contract.times import format_instant
-from service.globs import matcher
 from service.problems import invalid
 from service.rules.runner import Runner
 from service.rules.shelf import Alert, Shelf
@@ -55,9 +55,15 @@ class Alerts:
 
 
 def _wanted(req: Request) -> Callable[[dict[str, Any]], bool]:
-    rule = matcher([req.get_param("rule") or "*"])
-    user = matcher([req.get_param("user") or "*"])
+    rule, user = _matcher(req, "rule"), _matcher(req, "user")
     return lambda alert: rule(alert["rule"]) and user(alert["user"])
+
+
+def _matcher(req: Request, name: str) -> Callable[[str], bool]:
+    try:
+        return matcher([req.get_param(name) or "*"])
+    except ValueError as error:
+        raise invalid(name, str(error)) from None
 
 
 def _shown(alert: Alert) -> dict[str, Any]:

@@ -9,12 +9,12 @@ from falcon.asgi import Request, Response
 from msgspec import Meta, Struct
 
 from contract import times
+from contract.patterns import MAX_PATTERN
 from contract.problems import problem_of
 from contract.times import DAY_MS, format_instant, parse_duration, parse_timestamp
 from service.audit import actor_of
 from service.bodies import read_json
 from service.control import ControlError
-from service.globs import MAX_PATTERN
 from service.problems import ProblemError, invalid
 from service.rules.shelf import Shelf, Silence, TooMany
 

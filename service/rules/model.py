@@ -8,11 +8,11 @@ from typing import Annotated, Any, Literal, Union
 import msgspec
 from msgspec import Meta, Struct
 
+from contract.patterns import MAX_PATTERN, matcher
 from contract.problems import Problem, problem_of, shortened
 from contract.report import OsType
 from contract.settings.errors import did_you_mean
 from contract.times import DAY_MS, parse_duration
-from service.globs import MAX_PATTERN, matcher
 from service.readings import Reading, reading
 
 __all__ = ["Absence", "Anomaly", "AnyRule", "Change", "Fleet", "InvalidRule", "Rule", "Threshold", "parse_rule"]

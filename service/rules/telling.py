@@ -3,8 +3,8 @@
 from collections.abc import Callable, Mapping, Sequence
 
 from contract import times
+from contract.patterns import matcher
 from contract.times import format_instant
-from service.globs import matcher
 from service.notifications.queue import Queue
 from service.rules.alarm import Transition
 from service.rules.model import Rule

@@ -2,8 +2,8 @@
 
 from collections import defaultdict
 
+from contract.patterns import exact_names
 from contract.report import OS_TYPES
-from service.globs import exact_names
 from service.stream.channel import Channel
 
 __all__ = ["Routes", "Stream"]

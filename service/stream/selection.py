@@ -8,9 +8,9 @@ from typing import Any, cast
 import msgspec
 
 from contract.metrics import TYPES, Metric, type_name
+from contract.patterns import EVERYBODY, checked_pattern, matcher
 from contract.problems import Problem
 from contract.report import OS_TYPES, Report
-from service.globs import MAX_PATTERN, matcher
 from service.readings import Reading, reading
 
 __all__ = ["MEMBERS", "Selection", "parse_selection"]
@@ -29,7 +29,7 @@ _MOST = 64
 class Selection:
     """A filter and a projection. Equal selections share their encoded events."""
 
-    users: tuple[str, ...] = ("*",)
+    users: tuple[str, ...] = EVERYBODY
     systems: tuple[str, ...] = ()
     types: tuple[type[Metric], ...] = ()
     metric: Reading | None = None
@@ -55,7 +55,7 @@ class Selection:
     @property
     def needs_report(self) -> bool:
         """Whether more than the report's text is needed."""
-        return not self.is_static or bool(self.fields) or self.users != ("*",) or bool(self.systems)
+        return not self.is_static or bool(self.fields) or self.users != EVERYBODY or bool(self.systems)
 
     @cached_property
     def _value(self) -> Callable[[Report], float | None] | None:
@@ -140,7 +140,7 @@ def parse_selection(parameters: Mapping[str, Sequence[str]]) -> tuple[Selection,
     reader.problems += [Problem(name, f"is not known; {', '.join(PARAMETERS)} are") for name in unknown]
     fields = [field for text in parameters.get("fields", ()) for field in text.split(",") if field]
     selection = Selection(
-        users=reader.each("user", _pattern) or ("*",),
+        users=reader.each("user", checked_pattern) or EVERYBODY,
         systems=reader.each("os", _system),
         types=reader.each("type", _type),
         metric=metric,
@@ -162,12 +162,6 @@ def _fields(names: Sequence[str], problems: list[Problem]) -> tuple[str | Readin
         except ValueError as error:
             problems.append(Problem("fields", f"{error}; {', '.join(MEMBERS)} can be named too"))
     return tuple(chosen)
-
-
-def _pattern(text: str) -> str:
-    if not 0 < len(text) <= MAX_PATTERN:
-        raise ValueError(f"a pattern has 1 to {MAX_PATTERN} characters, such as web-*")
-    return text
 
 
 def _system(text: str) -> str:

@@ -79,6 +79,7 @@ MEMORY = {"type": "MEMORY", "utilization": {"avg": 0.25}}
         ({}, ["a-low", "b-high", "c-memory", "a-windows"]),
         ({"user": "{}a-*"}, ["a-low", "a-windows"]),
         ({"user": "{}?-low"}, ["a-low"]),
+        ({"user": "{}[ac]-*"}, ["a-low", "c-memory", "a-windows"]),
         ({"user": "{}a-low"}, ["a-low"]),
         ({"user": ["{}a-low", "{}b-*"]}, ["a-low", "b-high"]),
         ({"os": "Windows"}, ["a-windows"]),
