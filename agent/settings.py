@@ -108,13 +108,13 @@ class AgentSettings(Settings, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         if not _is_service_url(self.url):
-            raise ValueError(f"--url: expected an address such as http://localhost:8888, not {self.url}")
+            raise ValueError(f"--url: expected an address such as http://localhost:8888, got {self.url}")
         if self.token is not None and not re.fullmatch(r"[!-~]+", self.token):
             raise ValueError("--token: expected printable ASCII characters without a space")
         if self.user_id is not None and not self.user_id.isprintable():
             raise ValueError("--user-id: expected printable characters")
         if len(set(self.metrics)) < len(self.metrics):
-            raise ValueError("--metrics: names a metric twice")
+            raise ValueError("--metrics: expected each metric once, got one twice")
 
     def in_force(self) -> SettingsInForce:
         """Those of the settings that the service may change."""

@@ -60,7 +60,7 @@ class AskSettings(Settings, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         parts = urlsplit(self.url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError(f"--url: expected an address such as http://localhost:8888, not {self.url}")
+            raise ValueError(f"--url: expected an address such as http://localhost:8888, got {self.url}")
         if self.token is not None and not re.fullmatch(r"[!-~]+", self.token):
             raise ValueError("--token: expected printable ASCII characters without a space")
         if self.format == "table" and self.out is not None:

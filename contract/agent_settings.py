@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, get_type_hints
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from contract.problems import Problem, problem_of, shortened
+from contract.problems import Problem, did_you_mean, problem_of, shortened
 
 __all__ = [
     "DesiredSettings",
@@ -67,8 +67,8 @@ class InvalidSettings(ValueError):
 
 
 _KINDS: dict[str, Any] = get_type_hints(DesiredSettings, include_extras=True)
-_RIGHT = {
-    "interval": "seconds from 0.01 to 60, such as 0.05,",
+_EXPECTED = {
+    "interval": "seconds from 0.01 to 60, such as 0.05",
     "samples": "a whole number from 1 to 10000",
     "metrics": "a list of cpu, memory, swap, disk, network and load",
     "paused": "true or false",
@@ -79,7 +79,7 @@ _RIGHT = {
 def parse_settings(document: object) -> DesiredSettings:
     """The settings of a decoded JSON document; raises InvalidSettings, which names every wrong member."""
     if not isinstance(document, Mapping):
-        raise InvalidSettings([Problem("", 'An object is right, such as {"interval": 0.1, "samples": 50}')])
+        raise InvalidSettings([Problem("", 'expected an object such as {"interval": 0.1, "samples": 50}')])
     values, problems = {}, []
     for name, value in document.items():
         if name not in _KINDS:
@@ -89,10 +89,10 @@ def parse_settings(document: object) -> DesiredSettings:
             values[name] = msgspec.convert(value, _KINDS[name])
         except msgspec.ValidationError as error:
             inner = problem_of(error)
-            problems.append(Problem(f"/{name}{inner.pointer}", f"{inner.detail}; {_RIGHT[name]} is right"))
+            problems.append(Problem(f"/{name}{inner.pointer}", f"{inner.detail}; expected {_EXPECTED[name]}"))
     metrics = values.get("metrics", ())
     if len(set(metrics)) < len(metrics):
-        problems.append(Problem("/metrics", "names a metric twice"))
+        problems.append(Problem("/metrics", "expected each metric once, got one twice"))
     if problems:
         raise InvalidSettings(problems)
     desired = DesiredSettings(**values)
@@ -141,19 +141,15 @@ def _check_window(interval_s: float, samples: int) -> None:
             [
                 Problem(
                     "/samples",
-                    f"{samples} samples at {interval_s:g} s make a report each {window_s:g} s; "
-                    f"{SHORTEST_WINDOW_S:g} s to {LONGEST_WINDOW_S:g} s is right",
+                    f"expected a report each {SHORTEST_WINDOW_S:g} s to {LONGEST_WINDOW_S:g} s, got one each "
+                    f"{window_s:g} s from {samples} samples at {interval_s:g} s",
                 )
             ]
         )
 
 
 def _unknown(name: str) -> str:
-    import difflib
-
-    close = difflib.get_close_matches(name, _KINDS, n=1)
-    hint = f"did you mean {close[0]}?" if close else f"{', '.join(_KINDS)} are known"
-    return f"{shortened(ascii(name))} is not a setting; {hint}"
+    return f"expected one of {', '.join(_KINDS)}, got {shortened(ascii(name))}{did_you_mean(name, _KINDS)}"
 
 
 def _escaped(name: str) -> str:

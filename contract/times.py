@@ -68,7 +68,7 @@ MAX_RATE_MS = 52 * WEEK_MS
 def parse_duration(text: str, least_ms: int = MIN_RATE_MS, most_ms: int = MAX_RATE_MS) -> int:
     """The milliseconds of a duration: whole numbers, each with a unit, added up.
 
-    Raises ValueError, saying what would be right, for any other text, for a duration that is not a whole
+    Raises ValueError, saying what is expected, for any other text, for a duration that is not a whole
     number of milliseconds, and for one outside [`least_ms`, `most_ms`].
     """
     total = end = 0
@@ -79,16 +79,12 @@ def parse_duration(text: str, least_ms: int = MIN_RATE_MS, most_ms: int = MAX_RA
         total += int(part[1]) * _NS[part[2]]
     shown = shortened(ascii(text))
     if not text or end != len(text):
-        raise ValueError(f"{shown} is not a duration; {_duration_hint(text)}")
+        raise ValueError(f"expected {_expected_duration(text)}, got {shown}")
     ms, rest = divmod(total, _NS["ms"])
     if rest:
-        raise ValueError(f"{shown} is not a whole number of milliseconds")
+        raise ValueError(f"expected a whole number of milliseconds, got {shown}")
     if not least_ms <= ms <= most_ms:
-        bound = "less than" if ms < least_ms else "more than"
-        limit = format_duration(least_ms if ms < least_ms else most_ms)
-        raise ValueError(
-            f"{shown} is {bound} {limit}; {format_duration(least_ms)} to {format_duration(most_ms)} is right"
-        )
+        raise ValueError(f"expected {format_duration(least_ms)} to {format_duration(most_ms)}, got {shown}")
     return ms
 
 
@@ -111,12 +107,12 @@ def format_seconds(seconds: float) -> str:
     return format_duration(round(seconds * 1000))
 
 
-def _duration_hint(text: str) -> str:
+def _expected_duration(text: str) -> str:
     if text.isascii() and text.isdigit():
-        return f"a unit is missing, as in {shortened(text)}s"
+        return f"a duration with a unit such as {shortened(text)}s"
     if re.search("[0-9](M|mo|y|Y)", text):
-        return "months and years differ in length: 30d, 4w or 52w is right"
-    return "numbers with units (ms, s, m, h, d, w) such as 15m or 1h30m are right"
+        return "a duration without months and years, which differ in length, such as 30d, 4w or 52w"
+    return "a duration of numbers with units (ms, s, m, h, d, w) such as 15m or 1h30m"
 
 
 SECONDS_BELOW = 20_000_000_000
@@ -134,8 +130,8 @@ def parse_timestamp(value: object) -> int:
 
     A text may have any offset (`Z`, `+02:00`) and a fraction of a second; without an offset it is UTC, and
     a date alone is its first moment. Less than a millisecond is rounded up, so that a half-open range
-    [start, end) holds the same whole milliseconds as the exact one. Raises ValueError, saying what would be
-    right, for anything else, for moments before 1970 or after 9999, and for numbers that look like seconds.
+    [start, end) holds the same whole milliseconds as the exact one. Raises ValueError, saying what is
+    expected, for anything else, for moments before 1970 or after 9999, and for numbers that look like seconds.
     """
     if isinstance(value, str):
         text = value.strip()
@@ -144,19 +140,19 @@ def parse_timestamp(value: object) -> int:
         return _checked_ms(value)
     if isinstance(value, float) and value.is_integer():
         return _checked_ms(int(value))
-    raise ValueError(f"{shortened(repr(value))} is not a moment; {_MOMENT_HINT}")
+    raise ValueError(f"{_EXPECTED_MOMENT}, got {shortened(repr(value))}")
 
 
-_MOMENT_HINT = "ISO 8601 such as 2018-07-12T12:15:00Z, or epoch milliseconds such as 1531397700000, is right"
+_EXPECTED_MOMENT = "expected ISO 8601 such as 2018-07-12T12:15:00Z or epoch milliseconds such as 1531397700000"
 
 
 def _checked_ms(ms: int) -> int:
     if 0 < ms < SECONDS_BELOW:
-        raise ValueError(f"{ms} looks like seconds; epoch milliseconds are right, such as {ms * 1000}")
+        raise ValueError(f"expected epoch milliseconds such as {ms * 1000}, got {ms}, which looks like seconds")
     if ms >= _END_MS:
-        raise ValueError(f"{ms} is after the year 9999; epoch milliseconds are right, not micro- or nanoseconds")
+        raise ValueError(f"expected epoch milliseconds, got {ms}, which is after the year 9999: micro- or nanoseconds?")
     if ms < 0:
-        raise ValueError(f"{ms} is before 1970; {_MOMENT_HINT}")
+        raise ValueError(f"expected a moment of 1970 or later, got {ms}")
     return ms
 
 
@@ -166,14 +162,14 @@ def _ms_of_text(text: str) -> int:
     try:
         moment = datetime.fromisoformat(restored.upper())
     except ValueError:
-        raise ValueError(f"{shortened(ascii(text))} is not a moment; {_MOMENT_HINT}") from None
+        raise ValueError(f"{_EXPECTED_MOMENT}, got {shortened(ascii(text))}") from None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
     ms = -((_EPOCH - moment) // timedelta(milliseconds=1))
     if ms < 0:
-        raise ValueError(f"{text} is before 1970; {_MOMENT_HINT}")
+        raise ValueError(f"expected a moment of 1970 or later, got {text}")
     if ms >= _END_MS:
-        raise ValueError(f"{text} is after the year 9999 in UTC; {_MOMENT_HINT}")
+        raise ValueError(f"expected a moment up to the year 9999 in UTC, got {text}")
     return ms
 
 

@@ -56,7 +56,12 @@ def parse(body: bytes | memoryview | msgspec.Raw, now_ms: int, oldest_ms: int = 
         raise MalformedReport([problem_of(error)]) from None
     problems = check(report, now_ms)
     if report.end_timestamp < oldest_ms:
-        problems.append(Problem("/end_timestamp", f"{report.end_timestamp} is older than windows are kept here"))
+        problems.append(
+            Problem(
+                "/end_timestamp",
+                f"expected {oldest_ms} or later, as long as windows are kept here, got {report.end_timestamp}",
+            )
+        )
     if problems:
         raise InvalidReport(problems)
     return report
@@ -72,7 +77,7 @@ def check(report: Report, now_ms: int) -> list[Problem]:
         problems += _unprintable(report)
     metrics = report.typed_metrics()
     if len(metrics) > 1 and len({type(metric) for metric in metrics}) < len(metrics):
-        problems.append(Problem("/metrics", "names a metric type twice; a report has each type at most once"))
+        problems.append(Problem("/metrics", "expected each metric type at most once, got one twice"))
     for place, metric in enumerate(metrics):
         if type(metric) is Cpu:
             problems += _cpu(metric, f"/metrics/{place}", report.observations_per_metric)
@@ -86,25 +91,23 @@ def check(report: Report, now_ms: int) -> list[Problem]:
 def _unprintable(report: Report) -> Iterator[Problem]:
     for name, text in (("user_id", report.user_id), ("os_version", report.os_version)):
         if not text.isprintable():
-            yield Problem(
-                f"/{name}", "has control or other unprintable characters; letters, digits and punctuation are right"
-            )
+            yield Problem(f"/{name}", "expected printable characters, got control or other unprintable ones")
 
 
 def _times(start: int, end: int, now_ms: int) -> Iterator[Problem]:
     if end < start:
-        yield Problem("/end_timestamp", f"{end} is before start_timestamp {start}")
+        yield Problem("/end_timestamp", f"expected a moment from start_timestamp {start} on, got {end}")
     if end > now_ms + FUTURE_MS:
         yield Problem(
             "/end_timestamp",
-            f"{end} is {(end - now_ms) // 1000} s in the future; at most {FUTURE_MS // 1000} s is right: "
-            "epoch milliseconds, and the sender's clock set",
+            f"expected epoch milliseconds at most {FUTURE_MS // 1000} s in the future, got {end}, which is "
+            f"{(end - now_ms) // 1000} s ahead: is the sender's clock set?",
         )
     for name, value in (("start", start), ("end", end)):
         if value < SECONDS_BELOW:
             yield Problem(
                 f"/{name}_timestamp",
-                f"{value} looks like seconds; epoch milliseconds are right, such as {value * 1000}",
+                f"expected epoch milliseconds such as {value * 1000}, got {value}, which looks like seconds",
             )
 
 
@@ -116,10 +119,10 @@ def _cpu(cpu: Cpu, pointer: str, observations: int) -> Sequence[Problem]:
     )  # fmt: skip
     for place, values in enumerate(lists):
         if values and len(values) != cores:
-            detail = f"has {len(values)} entries; {cores} is right, as in avg_utilization_by_core"
+            detail = f"expected {cores} entries as in avg_utilization_by_core, got {len(values)}"
             return [Problem(f"{pointer}/{_BY_CORE[place]}", detail)]
     if cpu.cores and len(set(cpu.cores)) != cores:
-        return [Problem(f"{pointer}/cores", "names a core twice")]
+        return [Problem(f"{pointer}/cores", "expected each core once, got one twice")]
     if cpu.min_utilization is UNSET and cpu.max_utilization is UNSET and cpu.histogram is UNSET and not any(lists[1:4]):
         return ()
     return [*_cpu_extras(cpu, pointer, observations)]
@@ -156,7 +159,8 @@ def _distribution(quantity: Quantity, distribution: Distribution, pointer: str, 
         ):
             if value is not UNSET and value > bound:
                 yield Problem(
-                    f"{pointer}/{name}", f"{value} is above {bound:.4g}; {quantity.title} is a share in [0, 1]"
+                    f"{pointer}/{name}",
+                    f"expected at most {bound:.4g}, got {value}: {quantity.title} is a share in [0, 1]",
                 )
     count = observations if distribution.observations is UNSET else distribution.observations
     for name, detail in _disagreements(
@@ -179,9 +183,9 @@ def _disagreements(
     found = []
     tolerance = _TOLERANCE * max(1.0, mean)
     if minimum is not UNSET and minimum > mean + tolerance:
-        found.append(("min", f"{minimum} is above the mean {mean}"))
+        found.append(("min", f"expected at most the mean {mean}, got {minimum}"))
     if maximum is not UNSET and maximum < mean - tolerance:
-        found.append(("max", f"{maximum} is below the mean {mean}"))
+        found.append(("max", f"expected at least the mean {mean}, got {maximum}"))
     if histogram is not UNSET and (reason := _histogram_fault(histogram, count, bins)):
         found.append(("histogram", reason))
     return found
@@ -191,22 +195,22 @@ def _histogram_fault(flat: list[int], count: int, bins: Bins) -> str | None:
     """Why a flat histogram is not one of `count` samples, or None where it is."""
     indices, counts = flat[::2], flat[1::2]
     if len(indices) != len(counts):
-        return f"has {len(flat)} numbers; pairs of bin and count are right"
+        return f"expected pairs of bin and count, got {len(flat)} numbers"
     if sum(counts) != count:
-        return f"counts {sum(counts)} samples; {count} is right, as many as there were observations"
+        return f"expected counts of {count} samples, as many as there were observations, got {sum(counts)}"
     if min(counts) < 1:
-        return "has a count below 1; empty bins are left out"
+        return f"expected counts of at least 1 without empty bins, got {min(counts)}"
     if indices[0] < bins.first or indices[-1] > bins.last:
-        return f"has a bin outside {bins.first} to {bins.last}"
+        return f"expected bins from {bins.first} to {bins.last}, got {indices[0]} to {indices[-1]}"
     if any(map(ge, indices, indices[1:])):
-        return "has bins that are not in ascending order"
+        return "expected bins in ascending order, got others"
     return None
 
 
 def _explained(problem: Problem) -> Problem:
     if problem.pointer.endswith("/type") or "missing required field type" in problem.detail:
         known = ", ".join(type_name(kind) for kind in TYPES)
-        return Problem(problem.pointer, f"{problem.detail}; the metric types are {known}")
+        return Problem(problem.pointer, f"{problem.detail}; expected one of {known}")
     if problem.pointer == "/os_type":
-        return Problem(problem.pointer, f"{problem.detail}; Linux, MacOS or Windows is right")
+        return Problem(problem.pointer, f"{problem.detail}; expected Linux, MacOS or Windows")
     return problem

@@ -1,6 +1,5 @@
 """The parameters of a question: members of the query string, or of a JSON body on GET."""
 
-import difflib
 from collections.abc import Callable, Mapping
 from typing import Any, Self
 
@@ -9,7 +8,7 @@ import msgspec
 from falcon.asgi import Request
 
 from contract.decoding import decode_json
-from contract.problems import Problem
+from contract.problems import Problem, did_you_mean
 from contract.times import parse_duration
 from service.bodies import read_body
 from service.problems import ProblemError, invalid
@@ -39,9 +38,7 @@ class Parameters:
                 ) from None
         for name, value in req.params.items():
             if name not in names:
-                close = difflib.get_close_matches(name, names, 1)
-                hint = f"did you mean {close[0]}?" if close else f"the parameters are {', '.join(names)}"
-                raise invalid(name, f"is not a parameter here; {hint}")
+                raise invalid(name, f"expected one of {', '.join(names)}, got {name}{did_you_mean(name, names)}")
             if not isinstance(value, str):
                 raise invalid(name, "is given more than once")
         return cls({name: value for name, value in req.params.items() if value}, "")

@@ -1,6 +1,5 @@
 """What a history or fleet query asks, from the query string or from a JSON body on GET."""
 
-import difflib
 from typing import Any, get_args
 
 import falcon
@@ -9,6 +8,7 @@ from msgspec import Struct
 
 from contract import times
 from contract.metrics import NAMES, STATISTICS, NamedMetric, Quantity, Statistic
+from contract.problems import did_you_mean
 from contract.times import DAY_MS, format_duration, parse_duration, parse_timestamp
 from service.parameters import Parameters, duration
 from service.problems import ProblemError
@@ -120,10 +120,10 @@ def named_metric(name: str) -> NamedMetric:
     """The metric of a name; raises ProblemError 404 with the names there are."""
     metric = NAMES.get(name)
     if metric is None:
-        close = difflib.get_close_matches(name, NAMES, 1)
-        hint = f"Did you mean {close[0]}? " if close else ""
         raise ProblemError(
-            falcon.HTTP_404, f"There is no metric {name!r}. {hint}GET /api/v1/metrics lists them: {', '.join(NAMES)}."
+            falcon.HTTP_404,
+            f"There is no metric {name!r}{did_you_mean(name, NAMES)}. "
+            f"GET /api/v1/metrics lists them: {', '.join(NAMES)}.",
         )
     return metric
 

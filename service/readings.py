@@ -9,8 +9,8 @@ from msgspec import UNSET, UnsetType
 from contract.histogram import Bins, unflatten
 from contract.metrics import NAMES, STATISTICS, TYPES, Distribution, Metric, NamedMetric, Quantity, Statistic
 from contract.metrics.cpu import Cpu
+from contract.problems import did_you_mean
 from contract.report import Report
-from contract.settings.errors import did_you_mean
 from contract.summary import Summary
 
 __all__ = ["Reading", "reading"]

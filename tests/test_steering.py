@@ -195,7 +195,7 @@ def test_what_an_agent_refuses_is_shown_with_the_reason_and_nothing_of_it_is_in_
         shown = agent.wait(lambda shown: shown["refused"], "the refusal")
         assert shown["in_step"] is False
         assert shown["why"] == (
-            "it refused: samples: 100 samples at 60 s make a report each 6000 s; 0.1 s to 3600 s is right"
+            "it refused: samples: expected a report each 0.1 s to 3600 s, got one each 6000 s from 100 samples at 60 s"
         )
         assert (shown["reported"]["interval"], shown["reported"]["log_level"]) == (0.05, "info")
         agent.set(interval=30)

@@ -4,7 +4,8 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from contract.settings.errors import did_you_mean, fail
+from contract.problems import did_you_mean
+from contract.settings.errors import fail
 
 __all__ = ["Command", "dispatch", "listing"]
 

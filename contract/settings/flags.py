@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from contract import __version__
+from contract.problems import did_you_mean
 from contract.settings.commands import Command, listing
-from contract.settings.errors import SettingsError, did_you_mean
+from contract.settings.errors import SettingsError
 from contract.settings.fields import Setting
 from contract.settings.sources import Value
 

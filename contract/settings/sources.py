@@ -9,8 +9,8 @@ from typing import Any
 
 import msgspec
 
-from contract.problems import shortened
-from contract.settings.errors import SettingsError, did_you_mean
+from contract.problems import did_you_mean, shortened
+from contract.settings.errors import SettingsError
 from contract.settings.fields import HIDDEN, Setting
 
 __all__ = ["Value", "from_environment", "from_file"]
@@ -56,7 +56,7 @@ class Value:
             shown = HIDDEN
         elif not shown.isprintable():
             shown = ascii(shown)
-        return SettingsError(f"{self.place}: expected {self.setting.expected}, not {shortened(shown) or 'nothing'}")
+        return SettingsError(f"{self.place}: expected {self.setting.expected}, got {shortened(shown) or 'nothing'}")
 
 
 def _custom(kind: type, value: object) -> object:
@@ -82,7 +82,7 @@ def from_environment(settings: Sequence[Setting], environ: Mapping[str, str]) ->
         path = environ.get(setting.file_variable) if setting.secret else None
         if path:
             if setting.name in values:
-                raise SettingsError(f"{setting.variable} and {setting.file_variable} are both set; one is right")
+                raise SettingsError(f"expected one of {setting.variable} and {setting.file_variable}, got both")
             values[setting.name] = Value(setting, _secret(path, setting), f"{path} ({setting.file_variable})")
     return values
 
@@ -97,8 +97,8 @@ def _secret(path: str, setting: Setting) -> str:
     except UnicodeDecodeError:
         raise SettingsError(f"{setting.file_variable}: {path} is not UTF-8 text") from None
     if not text or not text.isprintable():
-        wrong = "is empty" if not text else "is not one line of text"
-        raise SettingsError(f"{setting.file_variable}: {path} {wrong}; the secret and nothing else is right")
+        got = "nothing" if not text else "text that is not one line"
+        raise SettingsError(f"{setting.file_variable}: expected the secret and nothing else in {path}, got {got}")
     return text
 
 

@@ -9,9 +9,8 @@ import msgspec
 from msgspec import Meta, Struct
 
 from contract.patterns import MAX_PATTERN, matcher
-from contract.problems import Problem, problem_of, shortened
+from contract.problems import Problem, did_you_mean, problem_of, shortened
 from contract.report import OsType
-from contract.settings.errors import did_you_mean
 from contract.times import DAY_MS, parse_duration
 from service.readings import Reading, reading
 

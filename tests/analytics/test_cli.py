@@ -172,7 +172,7 @@ def test_a_wrong_setting_gives_one_line_and_exit_code_2(arguments: tuple[str, ..
     ("arguments", "reason"),
     [
         (("history", "nobody"), "'nobody' has come in. `loadlens-analytics users` lists"),
-        (("history", USER, "--metric", "cpuLoadAvgg"), "Did you mean cpuLoadAvg"),
+        (("history", USER, "--metric", "cpuLoadAvgg"), "did you mean cpuLoadAvg"),
         (("users", "--out", "/no/such/folder/x.csv"), "/no/such/folder/x.csv: No such file"),
         (("history", USER, "--last", "3650d", "--rate", "1s"), "would do"),
         (("users", "--url", "http://127.0.0.1:9"), "cannot be reached"),

@@ -139,15 +139,15 @@ def test_a_path_begins_at_home_without_a_shell(config: Path, monkeypatch: pytest
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (("--samples", "0"), "--samples: expected a whole number from 1 to 10000, not 0"),
-        (("--samples", "many"), "--samples: expected a whole number from 1 to 10000, not many"),
-        (("--samples", "1.5"), "--samples: expected a whole number from 1 to 10000, not 1.5"),
-        (("--samples", ""), "--samples: expected a whole number from 1 to 10000, not nothing"),
-        (("--share", "-1"), "--share: expected a number above 0, not -1"),
-        (("--share", "inf"), "--share: expected a number above 0, not inf"),
-        (("--metrics", "CPU,GPU"), "--metrics: expected a list, each CPU or DISK, not CPU,GPU"),
-        (("--url", ""), "--url: expected text, not empty, not nothing"),
-        (("--keep", "15"), "--keep: '15' is not a duration; a unit is missing, as in 15s"),
+        (("--samples", "0"), "--samples: expected a whole number from 1 to 10000, got 0"),
+        (("--samples", "many"), "--samples: expected a whole number from 1 to 10000, got many"),
+        (("--samples", "1.5"), "--samples: expected a whole number from 1 to 10000, got 1.5"),
+        (("--samples", ""), "--samples: expected a whole number from 1 to 10000, got nothing"),
+        (("--share", "-1"), "--share: expected a number above 0, got -1"),
+        (("--share", "inf"), "--share: expected a number above 0, got inf"),
+        (("--metrics", "CPU,GPU"), "--metrics: expected a list, each CPU or DISK, got CPU,GPU"),
+        (("--url", ""), "--url: expected text, not empty, got nothing"),
+        (("--keep", "15"), "--keep: expected a duration with a unit such as 15s, got '15'"),
         (("--samples",), "argument --samples: expected one argument"),
         (("--sampels", "3"), "unknown argument --sampels (did you mean --samples?)"),
         (("--sample", "3"), "unknown argument --sample (did you mean --samples?)"),
@@ -164,10 +164,10 @@ def test_a_wrong_flag_says_what_would_be_right(
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("SAMPLES", "ten", "expected a whole number from 1 to 10000, not ten"),
-        ("ONCE", "yes", "expected true or false, not yes"),
-        ("METRICS", "cpu", "expected a list, each CPU or DISK, not cpu"),
-        ("SAMPLES", "7\n8", "expected a whole number from 1 to 10000, not '7\\n8'"),
+        ("SAMPLES", "ten", "expected a whole number from 1 to 10000, got ten"),
+        ("ONCE", "yes", "expected true or false, got yes"),
+        ("METRICS", "cpu", "expected a list, each CPU or DISK, got cpu"),
+        ("SAMPLES", "7\n8", "expected a whole number from 1 to 10000, got '7\\n8'"),
     ],
 )
 def test_a_wrong_variable_is_named(capsys: pytest.CaptureFixture[str], name: str, value: str, message: str) -> None:
@@ -177,12 +177,12 @@ def test_a_wrong_variable_is_named(capsys: pytest.CaptureFixture[str], name: str
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[agent]\nsamples = '7'", 'samples in [agent]: expected a whole number from 1 to 10000, not "7"'),
-        ("[agent]\nsamples = true", "samples in [agent]: expected a whole number from 1 to 10000, not true"),
-        ("[agent]\nonce = 1", "once in [agent]: expected true or false, not 1"),
-        ("[agent]\nshare = nan", "share in [agent]: expected a number above 0, not null"),
-        ("[agent]\nmetrics = 'CPU'", 'metrics in [agent]: expected a list, each CPU or DISK, not "CPU"'),
-        ("[agent]\nspool_dir = 3", "spool_dir in [agent]: expected a path, not 3"),
+        ("[agent]\nsamples = '7'", 'samples in [agent]: expected a whole number from 1 to 10000, got "7"'),
+        ("[agent]\nsamples = true", "samples in [agent]: expected a whole number from 1 to 10000, got true"),
+        ("[agent]\nonce = 1", "once in [agent]: expected true or false, got 1"),
+        ("[agent]\nshare = nan", "share in [agent]: expected a number above 0, got null"),
+        ("[agent]\nmetrics = 'CPU'", 'metrics in [agent]: expected a list, each CPU or DISK, got "CPU"'),
+        ("[agent]\nspool_dir = 3", "spool_dir in [agent]: expected a path, got 3"),
         ("[agent]\nsampels = 7", "unknown setting sampels in [agent] (did you mean samples?)"),
         ("[agent]\nspool-dir = 'd'", "unknown setting spool-dir in [agent] (did you mean spool_dir?)"),
         ("[agnet]\nsamples = 7", "unknown table [agnet] (did you mean agent?); expected [agent]"),
@@ -235,7 +235,7 @@ def test_a_secret_may_stand_in_a_file_of_its_own(capsys: pytest.CaptureFixture[s
     assert probe(LOADLENS_TOKEN_FILE=str(secret)).token == SECRET
     assert probe("--token", "another-one", LOADLENS_TOKEN_FILE=str(secret)).token == "another-one"
     both = refusal(capsys, LOADLENS_TOKEN=SECRET, LOADLENS_TOKEN_FILE=str(secret))
-    assert both == "LOADLENS_TOKEN and LOADLENS_TOKEN_FILE are both set; one is right"
+    assert both == "expected one of LOADLENS_TOKEN and LOADLENS_TOKEN_FILE, got both"
     # Only of what is secret: a file that is named for anything else is not read.
     assert probe(LOADLENS_SAMPLES_FILE=str(secret)).samples == 100
 
@@ -243,8 +243,8 @@ def test_a_secret_may_stand_in_a_file_of_its_own(capsys: pytest.CaptureFixture[s
 @pytest.mark.parametrize(
     ("content", "wrong"),
     [
-        (b" \n", "is empty"),
-        (b"two\nlines", "is not one line of text"),
+        (b" \n", "got nothing"),
+        (b"two\nlines", "got text that is not one line"),
         (b"\xff\xfe", "is not UTF-8 text"),
         (None, "No such"),
     ],
