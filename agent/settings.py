@@ -3,13 +3,12 @@
 import re
 from pathlib import Path
 from typing import Annotated
-from urllib.parse import urlsplit
 
 from msgspec import Meta
 
 from contract.agent_settings import IntervalS, LogLevel, MetricName, SamplesPerReport, SettingsInForce
 from contract.report import MAX_USER_ID
-from contract.settings import Settings
+from contract.service_address import SERVICE_URL, ServiceAddress
 from contract.times import DAY_S, format_seconds, parse_seconds
 
 __all__ = ["AgentSettings"]
@@ -26,7 +25,7 @@ def _bytes(text: str) -> int:
     return int(match[1]) * _SIZES[match[2].upper()]
 
 
-class AgentSettings(Settings, frozen=True, kw_only=True):
+class AgentSettings(ServiceAddress, frozen=True, kw_only=True):
     """What can be set."""
 
     url: Annotated[
@@ -35,7 +34,7 @@ class AgentSettings(Settings, frozen=True, kw_only=True):
             description="The service; reports are posted to its /api/v1/metrics.",
             extra={"examples": ["https://loadlens.example.org"]},
         ),
-    ] = "http://localhost:8888"
+    ] = SERVICE_URL
     token: Annotated[str | None, Meta(description="Sent to the service as a bearer token.", extra={"secret": True})] = (
         None
     )
@@ -107,10 +106,7 @@ class AgentSettings(Settings, frozen=True, kw_only=True):
     ] = "info"
 
     def __post_init__(self) -> None:
-        if not _is_service_url(self.url):
-            raise ValueError(f"--url: expected an address such as http://localhost:8888, got {self.url}")
-        if self.token is not None and not re.fullmatch(r"[!-~]+", self.token):
-            raise ValueError("--token: expected printable ASCII characters without a space")
+        super().__post_init__()
         if self.user_id is not None and not self.user_id.isprintable():
             raise ValueError("--user-id: expected printable characters")
         if len(set(self.metrics)) < len(self.metrics):
@@ -121,12 +117,3 @@ class AgentSettings(Settings, frozen=True, kw_only=True):
         return SettingsInForce(
             interval=self.interval, samples=self.samples, metrics=list(self.metrics), log_level=self.log_level
         )
-
-
-def _is_service_url(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-        known = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-    except ValueError:
-        return False
-    return bool(known and not parts.query and not parts.fragment and re.fullmatch("[!-~]+", url))

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Literal, Self
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import httpx
 import pandas as pd
@@ -24,6 +24,7 @@ from analytics.answers import (
 )
 from analytics.sources import Grouping, Moment, check_windows_by, epoch_ms
 from contract.metrics import NAMES, Statistic
+from contract.service_address import check_service_url
 
 __all__ = ["Client"]
 
@@ -45,9 +46,7 @@ class Client:
     """
 
     def __init__(self, url: str, token: str | None = None) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError(f"{url!r} is not the address of a service; http://localhost:8888 would be one")
+        check_service_url(url)
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         transport = httpx.HTTPTransport(retries=1)  # a second try to connect, as the first may meet a closing socket
         self._http = httpx.Client(base_url=url, headers=headers, timeout=_TIMEOUT, transport=transport)

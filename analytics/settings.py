@@ -1,15 +1,13 @@
 """What the commands of `loadlens-analytics` share: where to ask, what range, and where the answer goes."""
 
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
 
 from msgspec import Meta
 
 from contract.metrics import NAMES, STATISTICS, Statistic
-from contract.settings import Settings
+from contract.service_address import ServiceAddress
 from contract.times import DAY_MS, WEEK_MS, format_duration, format_instant, parse_duration, parse_timestamp
 
 __all__ = ["DURATION", "MOMENT", "PROGRAM", "AskSettings", "Form", "RangeSettings"]
@@ -39,13 +37,9 @@ MOMENT = {
 """How a setting that is a moment is read."""
 
 
-class AskSettings(Settings, frozen=True, kw_only=True):
+class AskSettings(ServiceAddress, frozen=True, kw_only=True):
     """Where to ask, and where the answer goes."""
 
-    url: Annotated[str, Meta(description="The service to ask.")] = "http://localhost:8888"
-    token: Annotated[
-        str | None, Meta(description="Sent to the service, where it asks for one.", extra={"secret": True})
-    ] = None
     format: Annotated[
         Form | None,
         Meta(
@@ -58,11 +52,7 @@ class AskSettings(Settings, frozen=True, kw_only=True):
     ] = None
 
     def __post_init__(self) -> None:
-        parts = urlsplit(self.url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError(f"--url: expected an address such as http://localhost:8888, got {self.url}")
-        if self.token is not None and not re.fullmatch(r"[!-~]+", self.token):
-            raise ValueError("--token: expected printable ASCII characters without a space")
+        super().__post_init__()
         if self.format == "table" and self.out is not None:
             raise ValueError("--format table is for terminals; csv, json or parquet go into a file")
 

@@ -15,6 +15,7 @@ from analytics.answers import UnreachableError, check
 from analytics.stream_events import Event, LostEvent, Parser, ReportEvent, ValuesEvent
 from contract.metrics import Statistic
 from contract.retry import Backoff
+from contract.service_address import check_service_url
 
 __all__ = ["LostEvent", "ReportEvent", "Stream", "ValuesEvent", "stream"]
 
@@ -126,8 +127,7 @@ def stream(
 
     Raises ValueError for what is not an http(s) address.
     """
-    if not url.startswith(("http://", "https://")):
-        raise ValueError(f"{url!r} is not the address of a service; http://localhost:8888 would be one")
+    check_service_url(url)
     asked = {
         "user": user, "os": os, "type": type, "metric": metric, "stat": stat, "above": above, "below": below,
         "fields": None if fields is None else ",".join(fields),

@@ -59,7 +59,7 @@ def parse(body: bytes | memoryview | msgspec.Raw, now_ms: int, oldest_ms: int = 
         problems.append(
             Problem(
                 "/end_timestamp",
-                f"expected {oldest_ms} or later, as long as windows are kept here, got {report.end_timestamp}",
+                f"expected {oldest_ms} or later, got {report.end_timestamp}, which is older than windows are kept here",
             )
         )
     if problems:

@@ -4,12 +4,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
-from urllib.parse import urlsplit
 
 from msgspec import Meta
 from rich.console import Console
 
-from contract.settings import Settings, fail, load
+from contract.service_address import SERVICE_URL, ServiceAddress
+from contract.settings import fail, load
 from service import hints
 from service.demo.client import Client, ClientError
 from service.demo.demonstration import demonstrate
@@ -32,12 +32,10 @@ _FULL = _PROJECT.parent / "shared" / "data" / "planetlab-fleet.parquet"
 _SAMPLE = Path(__file__).with_name("data") / "planetlab-sample.parquet"
 
 
-class DemoSettings(Settings, frozen=True, kw_only=True):
+class DemoSettings(ServiceAddress, frozen=True, kw_only=True):
     """What can be set."""
 
-    url: Annotated[str, Meta(description="The service to load into.", extra={"metavar": "URL"})] = (
-        "http://localhost:8888"
-    )
+    url: Annotated[str, Meta(description="The service to load into.")] = SERVICE_URL
     data: Annotated[
         Path | None,
         Meta(
@@ -45,7 +43,7 @@ class DemoSettings(Settings, frozen=True, kw_only=True):
             extra={"metavar": "FILE", "default": "the whole fleet where it lies beside the project, else a sample"},
         ),
     ] = None
-    token: Annotated[str, Meta(description="Sent to the service.", extra={"metavar": "TOKEN", "secret": True})] = ""
+    token: Annotated[str | None, Meta(description="Sent to the service.", extra={"secret": True})] = None
     users: Annotated[
         Annotated[int, Meta(ge=1)] | None,
         Meta(
@@ -53,11 +51,6 @@ class DemoSettings(Settings, frozen=True, kw_only=True):
             extra={"metavar": "N", "default": "all"},
         ),
     ] = None
-
-    def __post_init__(self) -> None:
-        parts = urlsplit(self.url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError(f"--url: expected an address such as http://localhost:8888, got {self.url}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -71,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if settings.users is not None:
         fleet = fleet.longest(settings.users)
     try:
-        with Client(settings.url, settings.token) as client:
+        with Client(settings.url, settings.token or "") as client:
             done = demonstrate(fleet, client, console, again=True)
     except ClientError as error:
         print(f"{_PROGRAM}: error: {error}", file=sys.stderr)

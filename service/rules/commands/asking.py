@@ -1,37 +1,21 @@
 """What the commands that ask a running service share."""
 
 import sys
-from typing import Annotated, Any
-from urllib.parse import urlsplit
+from typing import Any
 
 import msgspec
-from msgspec import Meta
 
 from contract.decoding import decode_json
-from contract.settings import Settings
+from contract.service_address import ServiceAddress
 
-__all__ = ["AskError", "AskSettings", "ask", "failed"]
-
-
-class AskSettings(Settings, frozen=True, kw_only=True):
-    """Where to ask."""
-
-    url: Annotated[str, Meta(description="The service to ask.", extra={"metavar": "URL"})] = "http://localhost:8888"
-    token: Annotated[
-        str | None, Meta(description="Sent to the service, where it asks for one.", extra={"secret": True})
-    ] = None
-
-    def __post_init__(self) -> None:
-        parts = urlsplit(self.url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError(f"--url: expected an address such as http://localhost:8888, got {self.url}")
+__all__ = ["AskError", "ask", "failed"]
 
 
 class AskError(Exception):
     """The service does not answer, or refuses; the message says why."""
 
 
-def ask(settings: AskSettings, method: str, path: str, document: Any = None) -> Any:
+def ask(settings: ServiceAddress, method: str, path: str, document: Any = None) -> Any:
     """The JSON that the service answers, None for nothing; raises AskError."""
     import httpx
 

@@ -10,9 +10,10 @@ import msgspec
 from msgspec import Meta
 
 from contract import times
+from contract.service_address import ServiceAddress
 from contract.settings import fail, load
 from contract.times import DAY_MS, format_instant, parse_duration, parse_timestamp
-from service.rules.commands.asking import AskSettings, failed
+from service.rules.commands.asking import failed
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -37,7 +38,7 @@ _MOMENT = {"metavar": "TIME", "parse": parse_timestamp, "format": format_instant
            "expected": "ISO 8601 or epoch milliseconds"}  # fmt: skip
 
 
-class BacktestSettings(AskSettings, frozen=True, kw_only=True):
+class BacktestSettings(ServiceAddress, frozen=True, kw_only=True):
     """Which rules, and of which time."""
 
     path: Annotated[

@@ -3,8 +3,9 @@
 from collections import Counter
 from collections.abc import Sequence
 
+from contract.service_address import ServiceAddress
 from contract.settings import load
-from service.rules.commands.asking import AskError, AskSettings, ask, failed
+from service.rules.commands.asking import AskError, ask, failed
 from service.rules.commands.words import condition, whose
 from service.rules.model import InvalidRule, parse_rule
 
@@ -19,7 +20,7 @@ _EPILOG = """examples:
 
 def run(argv: Sequence[str]) -> int:
     """Run the command with `argv`; returns the exit code."""
-    settings = load(AskSettings, argv, program=_PROGRAM, description=_DESCRIPTION, epilog=_EPILOG)
+    settings = load(ServiceAddress, argv, program=_PROGRAM, description=_DESCRIPTION, epilog=_EPILOG)
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table

@@ -5,8 +5,9 @@ from typing import Annotated
 
 from msgspec import Meta
 
+from contract.service_address import ServiceAddress
 from contract.settings import load
-from service.rules.commands.asking import AskError, AskSettings, ask, failed
+from service.rules.commands.asking import AskError, ask, failed
 
 __all__ = ["SilenceSettings", "run"]
 
@@ -21,7 +22,7 @@ _EPILOG = """examples:
   loadlens-service rules silence --end 1f0c2a7be4d0a6c3"""
 
 
-class SilenceSettings(AskSettings, frozen=True, kw_only=True):
+class SilenceSettings(ServiceAddress, frozen=True, kw_only=True):
     """What is not to be told."""
 
     rule: Annotated[str, Meta(description="Of which rules: a name or a pattern.", extra={"metavar": "PATTERN"})] = "*"

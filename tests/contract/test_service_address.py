@@ -1,0 +1,44 @@
+"""Addresses of services: what can be called is taken, anything else is refused before it is tried."""
+
+import pytest
+
+from contract.service_address import SERVICE_URL, ServiceAddress, check_service_url
+from contract.settings import load
+
+
+@pytest.mark.parametrize(
+    "url",
+    [SERVICE_URL, "https://loadlens.example.org", "http://[::1]:8888/", "http://user:secret@host/behind/a/proxy"],
+)
+def test_http_addresses_are_taken(url: str) -> None:
+    check_service_url(url)
+    assert ServiceAddress(url=url).url == url
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["", "localhost:8888", "http://", "ftp://host", "http://host:port", "http://host:0", "http://host:70000",
+     "http://host/?a=b", "http://host/#a", "http://a host", "http://host/\n", "http://höst", "http://[::1"],
+)  # fmt: skip
+def test_anything_else_is_refused(url: str) -> None:
+    with pytest.raises(ValueError, match="expected an address such as http://localhost:8888, got "):
+        check_service_url(url)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--url", "localhost:8888"), "--url: expected an address such as http://localhost:8888, got localhost:8888"),
+        (("--token", "two words"), "--token: expected printable ASCII characters without a space"),
+    ],
+)
+def test_a_program_says_which_setting_is_wrong(
+    capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], message: str
+) -> None:
+    with pytest.raises(SystemExit):
+        load(ServiceAddress, arguments, program="loadlens-analytics users", description="", environ={})
+    assert capsys.readouterr().err == f"loadlens-analytics users: error: {message}\n"
+
+
+def test_the_token_is_not_shown() -> None:
+    assert "s3cret" not in repr(ServiceAddress(token="s3cret"))
