@@ -8,8 +8,6 @@ from collections.abc import Sequence
 from agent.settings import AgentSettings
 from contract.settings import fail, load
 
-__all__ = ["main"]
-
 PROGRAM = "loadlens-agent"
 DESCRIPTION = """\
 Samples this machine's CPU, every core of it, and reports a summary of each window of samples to the service.
@@ -30,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _leave_out_ssl()
     from agent.identity import NoIdentity
     from agent.run import run
-    from agent.spool import SpoolInUse
+    from agent.spool_file import SpoolInUse
 
     logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(message)s")
     try:

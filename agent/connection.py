@@ -9,8 +9,6 @@ from urllib.parse import quote, urlsplit
 from contract import __version__
 from contract.retry import retry_after_s
 
-__all__ = ["Answer", "Connection", "Unreachable", "reason_of", "reports_url"]
-
 PATH = "/api/v1/metrics"
 _ANSWER_BYTES = 1024 * 1024
 _GZIP = 16 + zlib.MAX_WBITS

@@ -1,21 +1,51 @@
-"""What helps to find out what ails an agent: a small document, without secrets and environment."""
+"""What helps to find out what ails an agent: its last warnings, and a small document without secrets."""
 
+import logging
 import platform
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import psutil
 from msgspec import UNSET
 
 from agent.identity import Identity
-from agent.remote import Remote
-from agent.troubles import Troubles
+from agent.remote_configuration import Remote
 from contract import __version__, times
+from contract.times import format_instant
 
-__all__ = ["diagnostics"]
+KEPT = 50
+_MAX_CHARACTERS = 300
+
+
+class Troubles(logging.Handler):
+    """Takes what is logged as a warning or worse; `secrets` are left out of it."""
+
+    def __init__(self, secrets: Iterable[str]) -> None:
+        super().__init__(logging.WARNING)
+        self._secrets = [secret for secret in secrets if secret]
+        self._kept: deque[dict[str, str]] = deque(maxlen=KEPT)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep a record."""
+        text = record.getMessage()
+        for secret in self._secrets:
+            text = text.replace(secret, "(hidden)")
+        self._kept.append(
+            {
+                "at": format_instant(round(record.created * 1000)),
+                "level": record.levelname.lower(),
+                "message": text[:_MAX_CHARACTERS],
+            }
+        )
+
+    def last(self) -> list[dict[str, str]]:
+        """The last of them, oldest first."""
+        return list(self._kept)
+
 
 _STARTED = time.monotonic()
 

@@ -12,8 +12,6 @@ import psutil
 
 from contract.report import OsType
 
-__all__ = ["Identity", "Interface", "NoIdentity", "first_real_address", "identity"]
-
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 _VIRTUAL = re.compile(
     # Linux

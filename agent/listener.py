@@ -6,11 +6,9 @@ import time
 from threading import Event
 
 from agent.connection import Connection, Unreachable, reason_of
-from agent.remote import Remote
+from agent.remote_configuration import Remote
 from contract.retry import Backoff, retry_after_s
 from contract.server_sent_events import EventStreamParser, EventTooLarge
-
-__all__ = ["Listener"]
 
 SILENCE_S = 40.0
 """A stream that is silent for longer is dead: the service says something every 15 s."""

@@ -13,28 +13,19 @@ from types import FrameType
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from agent.clock import SystemClock
+from agent.clock import SystemClock, Timeline
 from agent.connection import Connection
-from agent.diagnostics import diagnostics
+from agent.diagnostics import Troubles, diagnostics
 from agent.identity import Identity, identity
 from agent.listener import Listener
-from agent.orders import Orders
-from agent.outbox import Outbox, Printer, Service
-from agent.places import default_spool_dir
-from agent.plans import plan_of
-from agent.refused import RefusedFile
-from agent.remote import Remote
-from agent.remote_file import RemoteFile
-from agent.reporter import Reporter
-from agent.sampler import Plan, Sampler, Window
-from agent.sender import Sender
-from agent.settings import AgentSettings
+from agent.plan import Orders, Plan, plan_of
+from agent.remote_configuration import Remote, RemoteFile
+from agent.reports import Outbox, Printer, Reporter, Service
+from agent.sampler import Sampler, Window
+from agent.sender import RefusedFile, Sender
+from agent.settings import AgentSettings, default_spool_dir
 from agent.spool import Spool
-from agent.timeline import Timeline
-from agent.troubles import Troubles
 from contract.retry import Backoff
-
-__all__ = ["run"]
 
 _log = logging.getLogger(__name__)
 

@@ -1,14 +1,12 @@
 """The sampling thread: a sample at each deadline, a window after so many samples."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from agent.clock import Clock
-from agent.orders import Orders
-from agent.probes import MetricName, Probe, Samples
-
-__all__ = ["Plan", "Sampler", "Window"]
+from agent.plan import Orders, Plan
+from agent.probes import MetricName, Samples
 
 GAP_S = 10.0
 """A sample later than this (and than two intervals) is a gap: the process was stopped, or the machine slept."""
@@ -18,20 +16,6 @@ REST_S = 3600.0
 """How long a paused sampler waits for orders before it waits again."""
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What is sampled, and how often: the same for a whole window."""
-
-    interval_s: float
-    samples: int
-    """In one window."""
-    probes: Mapping[MetricName, Probe]
-    paused: bool = False
-    """Nothing is sampled for now."""
-    version: str = ""
-    """Names what the service asked for, where that made this plan."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,12 @@
-"""The sending thread: takes reports off the spool, oldest first, as the service accepts them."""
+"""The sending thread: takes reports off the spool, oldest first, as the service accepts them.
+
+A report that the service refuses as invalid goes to the dead-letter file beside the spool, for a person to look at.
+"""
 
 import logging
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from threading import Event
 from typing import Any
 
@@ -10,16 +14,47 @@ import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
 from agent.connection import Answer, Connection, Unreachable
-from agent.refused import RefusedFile
-from agent.spool import Entry, Spool
-from contract.decoding import decode_json
+from agent.spool import Spool
+from agent.spool_file import Entry
+from contract import times
+from contract.problems import decode_json
 from contract.retry import Backoff
 
-__all__ = ["Sender"]
+MAX_DEAD_LETTER_BYTES = 4 * 1024 * 1024
+"""At this size the file becomes `refused.ndjson.1`, in the place of the one before."""
 
-MOST_REPORTS = 1000
+_log = logging.getLogger(__name__)
+
+
+class _Refused(Struct):
+    refused_at: int
+    """Epoch milliseconds."""
+    status: int
+    problems: Any
+    report: msgspec.Raw
+
+
+class RefusedFile:
+    """Lines of JSON: when, with which status and for what problems a report was refused, and the report."""
+
+    def __init__(self, directory: Path) -> None:
+        self._path = directory / "refused.ndjson"
+
+    def add(self, body: bytes, status: int, problems: object) -> None:
+        """Put a report aside. Where that fails the log has the reasons; it is not kept then."""
+        line = msgspec.json.encode(_Refused(times.now_ms(), status, problems, msgspec.Raw(body)))
+        try:
+            if self._path.exists() and self._path.stat().st_size + len(line) > MAX_DEAD_LETTER_BYTES:
+                self._path.replace(self._path.with_name(self._path.name + ".1"))
+            with self._path.open("ab") as file:
+                file.write(line + b"\n")
+        except OSError as error:
+            _log.warning("a refused report cannot be kept in %s: %s", self._path, error)
+
+
+MAX_REPORTS = 1000
 """In one request."""
-MOST_BYTES = 256 * 1024
+MAX_BYTES = 256 * 1024
 """In one request, before compression: far below what the service takes, and little of the agent's memory."""
 TIMEOUT_S = 20.0
 MISCONFIGURED_WAIT_S = 30.0
@@ -36,8 +71,6 @@ _MISCONFIGURED = {
     403: "it does not take reports with this token: set --token",
 }
 _HINTS = _MISCONFIGURED | {404: "is --url right?"}
-
-_log = logging.getLogger(__name__)
 
 
 class _Rejected(Struct):
@@ -69,7 +102,7 @@ class Sender:
         self._connection = connection
         self._refused_file = refused
         self._backoff = backoff
-        self._limit = MOST_REPORTS
+        self._limit = MAX_REPORTS
         self._trouble: str | None = None
         self._wake = Event()
         self._closing = Event()
@@ -96,7 +129,7 @@ class Sender:
             # In this order: what is said after it was cleared is seen below, or ends the wait.
             self._wake.clear()
             closing = self._closing.is_set()
-            batch = self._spool.peek(self._limit, MOST_BYTES)
+            batch = self._spool.peek(self._limit, MAX_BYTES)
             wait_s = self._send(batch) if batch else 0.0
             if closing and (wait_s or not batch):
                 break
@@ -134,7 +167,7 @@ class Sender:
             _log.warning("the service refused a report, which is put aside: %s", _text(one.problems))
         self._spool.done(batch)
         self._backoff.reset()
-        self._limit = min(MOST_REPORTS, self._limit * 2)
+        self._limit = min(MAX_REPORTS, self._limit * 2)
         if self._trouble is not None:
             self._trouble = None
             _log.info("the service takes reports again; %d wait", self._spool.waiting)

@@ -8,8 +8,6 @@ from threading import Lock
 
 from agent.spool_file import Entry, SpoolFile, SpoolInUse
 
-__all__ = ["IN_MEMORY", "Entry", "Spool", "SpoolInUse"]
-
 IN_MEMORY = 1000
 """How many reports are kept in memory while the disk takes none."""
 _NAME = "spool.db"

@@ -5,9 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from agent.timeline import REMEMBERED
-
-__all__ = ["Entry", "SpoolFile", "SpoolInUse"]
+from agent.clock import REMEMBERED
 
 _VERSION = 1
 _SCHEMA = f"""

@@ -6,8 +6,8 @@
         month = service.fleet(rate="1h", start="2018-07-01", by="user")
     trend = analytics.fleet_trend(month)
 
-Every function takes and gives frames of windows, the shape that `analytics.frames` describes. What is listed here is
-public; it is loaded when it is first used, so that a command line starts quickly.
+Every function takes and gives frames of windows, the shape that `analytics.frames.frame` describes. What is listed
+here is public; it is loaded when it is first used, so that a command line starts quickly.
 """
 
 import importlib
@@ -16,21 +16,21 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from analytics.anomalies import anomalies
-    from analytics.change_points import change_points
-    from analytics.clusters import cluster_profiles
-    from analytics.comparison import compare
-    from analytics.connecting import connect
-    from analytics.core_balance import core_imbalance
-    from analytics.forecasting import forecast
-    from analytics.load_duration import load_duration_curve
-    from analytics.resampling import resample
-    from analytics.right_sizing import right_size
-    from analytics.stream import stream
-    from analytics.thresholds import saturation
-    from analytics.trends import fleet_trend
-    from analytics.week_profiles import hour_of_week_profile
-    from analytics.weights import equal_weights
+    from analytics.frames.aggregation import equal_weights
+    from analytics.frames.resampling import resample
+    from analytics.methods.anomalies import anomalies
+    from analytics.methods.change_points import change_points
+    from analytics.methods.clusters import cluster_profiles
+    from analytics.methods.comparison import compare
+    from analytics.methods.core_balance import core_imbalance
+    from analytics.methods.forecasting import forecast
+    from analytics.methods.load_duration import load_duration_curve
+    from analytics.methods.right_sizing import right_size
+    from analytics.methods.thresholds import saturation
+    from analytics.methods.trends import fleet_trend
+    from analytics.methods.week_profiles import hour_of_week_profile
+    from analytics.sources.connecting import connect
+    from analytics.sources.live import stream
 
 __all__ = [
     "anomalies",
@@ -51,21 +51,21 @@ __all__ = [
 ]
 
 _HOMES = {
-    "anomalies": "analytics.anomalies",
-    "change_points": "analytics.change_points",
-    "cluster_profiles": "analytics.clusters",
-    "compare": "analytics.comparison",
-    "connect": "analytics.connecting",
-    "core_imbalance": "analytics.core_balance",
-    "equal_weights": "analytics.weights",
-    "fleet_trend": "analytics.trends",
-    "forecast": "analytics.forecasting",
-    "hour_of_week_profile": "analytics.week_profiles",
-    "load_duration_curve": "analytics.load_duration",
-    "resample": "analytics.resampling",
-    "right_size": "analytics.right_sizing",
-    "saturation": "analytics.thresholds",
-    "stream": "analytics.stream",
+    "anomalies": "analytics.methods.anomalies",
+    "change_points": "analytics.methods.change_points",
+    "cluster_profiles": "analytics.methods.clusters",
+    "compare": "analytics.methods.comparison",
+    "connect": "analytics.sources.connecting",
+    "core_imbalance": "analytics.methods.core_balance",
+    "equal_weights": "analytics.frames.aggregation",
+    "fleet_trend": "analytics.methods.trends",
+    "forecast": "analytics.methods.forecasting",
+    "hour_of_week_profile": "analytics.methods.week_profiles",
+    "load_duration_curve": "analytics.methods.load_duration",
+    "resample": "analytics.frames.resampling",
+    "right_size": "analytics.methods.right_sizing",
+    "saturation": "analytics.methods.thresholds",
+    "stream": "analytics.sources.live",
 }
 """The module of each public function."""
 

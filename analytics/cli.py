@@ -5,10 +5,8 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
-from analytics.settings import PROGRAM
+from analytics.commands.settings import PROGRAM
 from contract.settings import Command, Settings, dispatch, fail, load
-
-__all__ = ["main"]
 
 _DESCRIPTION = "Shows what a Loadlens service knows: on a terminal as tables and charts, elsewhere as data."
 _EPILOG = f"""examples:

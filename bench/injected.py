@@ -30,7 +30,7 @@ from nab import windowed_gaussian
 from nab_scoring import Floats
 from output import machine, table
 
-from analytics.anomalies import Detector, Tuning
+from analytics.methods.anomalies import Detector, Tuning
 
 ROOT = Path(__file__).parents[1]
 PLANETLAB = ROOT / "service" / "demo" / "data" / "planetlab-sample.parquet"

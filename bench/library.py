@@ -23,9 +23,9 @@ import pyarrow.parquet as pq
 from output import machine, number, table
 
 import analytics
-from analytics.files import Files
-from analytics.windows import Histograms, Windows
-from analytics.wire import schema_of, table_of
+from analytics.frames.arrow import schema_of, table_of
+from analytics.frames.columns import Histograms, Windows
+from analytics.sources.parquet import Files
 
 _PER_FILE = 1000
 _SAMPLES = 720

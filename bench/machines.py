@@ -16,8 +16,6 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-__all__ = ["FLEET", "SAMPLES", "WINDOW_MS", "Fleet", "samples"]
-
 FLEET = Path(__file__).parents[2] / "shared" / "data" / "planetlab-fleet.parquet"
 SAMPLES = 100
 """In one window."""

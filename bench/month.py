@@ -24,8 +24,6 @@ from servers import AnswerError, answer
 
 from contract.times import DAY_MS
 
-__all__ = ["DAY_MS", "Form", "Month", "Target", "Truth", "load"]
-
 _STRETCH_MS = 80 * 60_000
 _PER_STRETCH = _STRETCH_MS // WINDOW_MS
 _PER_DAY = DAY_MS // _STRETCH_MS

@@ -22,7 +22,7 @@ from nab_scoring import Floats, Labelled, at_threshold, labelled_files, normalis
 from output import machine, table
 from scipy.special import ndtr
 
-from analytics.anomalies import Detector, Tuning
+from analytics.methods.anomalies import Detector, Tuning
 
 PUBLISHED = {"CAD OSE": 88.3, "ARTime": 84.1, "HTM": 78.7, "random cut forest": 76.4, "windowed Gaussian": 53.0}
 """NAB's own results for the same five files, threshold optimised over the five."""

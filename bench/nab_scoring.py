@@ -22,8 +22,6 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-__all__ = ["DATA", "Labelled", "Optimum", "at_threshold", "labelled_files", "normalised", "optimum", "perfect_scores"]
-
 DATA = Path(__file__).parents[1] / "tests" / "data" / "nab"
 _FALSE_POSITIVE = 0.11
 _PROBATION, _LONGEST_PROBATION = 0.15, 750

@@ -5,8 +5,6 @@ import platform
 from collections.abc import Sequence
 from pathlib import Path
 
-__all__ = ["machine", "number", "ratio", "table"]
-
 
 def machine() -> str:
     """A line on the machine that measures."""

@@ -9,10 +9,8 @@ import numpy.typing as npt
 from machines import SAMPLES, WINDOW_MS
 
 from contract import __version__
-from contract.metrics.cpu import Cpu
+from contract.metrics import Cpu
 from contract.report import AgentStatus, Report, encode
-
-__all__ = ["Shape", "Windows", "bodies", "lines", "ndjson", "summarised", "user_name"]
 
 Shape = Literal["original", "agent"]
 """`original`: mean and variance; `agent`: also minimum, maximum and histogram, and the agent's own telemetry."""

@@ -14,24 +14,6 @@ from pathlib import Path
 
 import psutil
 
-__all__ = [
-    "ROOT",
-    "AnswerError",
-    "Server",
-    "answer",
-    "folder_bytes",
-    "http_layer",
-    "influxd",
-    "installed",
-    "loadlens",
-    "loadlens_bytes",
-    "loadlens_on_influx",
-    "settle_influxd",
-    "settle_loadlens",
-    "settle_loadlens_on_influx",
-    "victoria_metrics",
-]
-
 ROOT = Path(__file__).parents[1]
 _START_S, _STOP_S, _SETTLE_S = 300.0, 300.0, 900.0
 _STEADY_S, _LOG_BYTES = 20.0, 200_000

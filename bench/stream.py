@@ -36,8 +36,8 @@ from servers import Server, answer, loadlens
 from contract import times
 from contract.report import decode_report
 from contract.times import DAY_MS
-from service.rules.engine import Engine
-from service.rules.model import parse_rule
+from service.alerts.engine import Engine
+from service.alerts.rules import parse_rule
 
 USERS = 1000
 _BATCH, _CONNECTIONS = 100, 2

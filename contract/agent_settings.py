@@ -11,18 +11,6 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from contract.problems import Problem, did_you_mean, problem_of, shortened
 
-__all__ = [
-    "DesiredSettings",
-    "InvalidSettings",
-    "LogLevel",
-    "MetricName",
-    "SettingsInForce",
-    "merged",
-    "overlaid",
-    "parse_settings",
-    "version_of",
-]
-
 MetricName = Literal["cpu", "memory", "swap", "disk", "network", "load"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 IntervalS = Annotated[float, Meta(ge=0.01, le=60.0)]

@@ -16,8 +16,6 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
-__all__ = ["LINEAR", "LOGARITHMIC", "Bins", "LinearBins", "LogarithmicBins", "flatten", "quantile", "unflatten"]
-
 
 class Bins(Protocol):
     """How values are placed into bins."""

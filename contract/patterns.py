@@ -10,8 +10,6 @@ from collections.abc import Callable, Sequence
 
 from contract.report import MAX_USER_ID
 
-__all__ = ["EVERYBODY", "MAX_PATTERN", "checked_pattern", "exact_names", "matcher"]
-
 MAX_PATTERN = MAX_USER_ID
 """The most characters of a pattern: every user id can be one."""
 EVERYBODY = ("*",)

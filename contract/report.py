@@ -5,10 +5,8 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from contract.decoding import undecodable
 from contract.metrics import AnyMetric, Metric
-
-__all__ = ["OS_TYPES", "AgentStatus", "Report", "UserId", "decode_report", "encode"]
+from contract.problems import undecodable
 
 OsType = Literal["Linux", "MacOS", "Windows"]
 OS_TYPES: tuple[OsType, ...] = ("Linux", "MacOS", "Windows")
@@ -39,7 +37,7 @@ class AgentStatus(Struct, frozen=True, omit_defaults=True):
     settings_version: Annotated[str, Meta(max_length=64)] = ""
     """The version of what the service asked for that is in force; empty where it asked for nothing."""
     settings_refused: Annotated[str, Meta(max_length=64)] = ""
-    """The version that the agent refused to apply; its reasons are in `contract.steering.AgentState`."""
+    """The version that the agent refused to apply; its reasons are in `contract.agent_protocol.AgentState`."""
 
 
 class Report(Struct, frozen=True, omit_defaults=True):

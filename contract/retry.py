@@ -6,8 +6,6 @@ from collections.abc import Callable
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 
-__all__ = ["CAP_S", "FIRST_S", "RETRY_AFTER_CAP_S", "Backoff", "retry_after_s"]
-
 FIRST_S = 1.0
 CAP_S = 60.0
 RETRY_AFTER_CAP_S = 600.0

@@ -8,8 +8,6 @@ from msgspec import Meta
 
 from contract.settings import Settings
 
-__all__ = ["SERVICE_URL", "ServiceAddress", "check_service_url"]
-
 SERVICE_URL = "http://localhost:8888"
 _VISIBLE = re.compile("[!-~]+")
 

@@ -7,8 +7,6 @@ from typing import Self
 
 from contract.histogram import Bins, count_values, quantile
 
-__all__ = ["Summary"]
-
 
 @dataclass(frozen=True, slots=True)
 class Summary:

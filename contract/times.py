@@ -11,26 +11,6 @@ from datetime import UTC, datetime, timedelta
 
 from contract.problems import shortened
 
-__all__ = [
-    "DAY_MS",
-    "DAY_S",
-    "HOUR_MS",
-    "HOUR_S",
-    "MAX_RATE_MS",
-    "MINUTE_MS",
-    "MIN_RATE_MS",
-    "SECONDS_BELOW",
-    "SECOND_MS",
-    "WEEK_MS",
-    "format_duration",
-    "format_instant",
-    "format_seconds",
-    "now_ms",
-    "parse_duration",
-    "parse_seconds",
-    "parse_timestamp",
-]
-
 SECOND_MS = 1000
 MINUTE_MS = 60 * SECOND_MS
 HOUR_MS = 60 * MINUTE_MS

@@ -8,13 +8,10 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from contract.histogram import LINEAR, Bins
-from contract.metrics import TYPES, Distribution, Quantity, type_name
-from contract.metrics.cpu import Cpu
+from contract.metrics import TYPES, Cpu, Distribution, Quantity, type_name
 from contract.problems import Problem, problem_of
 from contract.report import Report, decode_report
 from contract.times import SECONDS_BELOW
-
-__all__ = ["FUTURE_MS", "InvalidReport", "MalformedReport", "check", "parse"]
 
 FUTURE_MS = 5 * 60 * 1000
 """How far a window may end ahead of the service's clock."""

@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass, field
 
 import analytics
-from analytics.stream import ValuesEvent
+from analytics.sources.live import ValuesEvent
 
 SMOOTHING, HIGH, LOW, FORGET_S, PAUSE_S = 0.3, 0.75, 0.35, 60.0, 10.0
 

@@ -13,50 +13,36 @@ from falcon.asgi import Request, Response
 from falcon.routing import CompiledRouter
 
 from contract.report import Report
-from service.access import RequireToken
-from service.agents.steering import Steering
-from service.audit import Audit
-from service.control import Control
-from service.ingest import Ingest
-from service.journal import Journal
+from service.agents.remote_configuration import Steering
+from service.alerts.repository import Shelf
+from service.alerts.runner import Runner
+from service.control.audit import Audit
+from service.control.database import Control
+from service.http.access import RefuseForeignPages, RequireOwnHost, RequireToken
+from service.http.problems import serialize, unavailable, unexpected
+from service.http.resources.agent_settings import FleetSettings, OneAgentsSettings
+from service.http.resources.agents import AgentList, OneAgent, OneAgentsCommands, OneAgentsState, OneCommand
+from service.http.resources.alerts import Alerts, Notifications, OneSilence, Redelivery, Silences
+from service.http.resources.ingest import Metrics
+from service.http.resources.operations import AuditTrail, Health, Prometheus, Ready
+from service.http.resources.pages import FleetReport, Index, UserReport
+from service.http.resources.query import Fleet, FleetWindows, History, Sending, Users, UserWindows
+from service.http.resources.rules import OneRule, Rules
+from service.http.resources.stream import Stream
+from service.http.routing import Slashes
+from service.ingest.acknowledgement import Ingest
+from service.ingest.maintenance import Upkeep
+from service.journal.journal import Journal
 from service.notifications.queue import Queue
 from service.notifications.sender import Sender
-from service.origins import RefuseForeignPages, RequireOwnHost
-from service.problems import serialize, unavailable, unexpected
 from service.reporting.reporter import Reporter
-from service.resources.agent_commands import OneAgentsCommands, OneCommand
-from service.resources.agent_settings import OneAgentsSettings
-from service.resources.agent_state import OneAgentsState
-from service.resources.agents import AgentList, OneAgent
-from service.resources.alerts import Alerts
-from service.resources.audit import AuditTrail
-from service.resources.fleet import Fleet
-from service.resources.health import Health, Ready
-from service.resources.history import History
-from service.resources.index import Index
-from service.resources.metrics import Metrics
-from service.resources.notifications import Notifications, Redelivery
-from service.resources.prometheus import Prometheus
-from service.resources.reports import FleetReport, UserReport
-from service.resources.rules import OneRule, Rules
-from service.resources.settings import FleetSettings
-from service.resources.silences import OneSilence, Silences
-from service.resources.stream import Stream
-from service.resources.users import Users
-from service.resources.windows import FleetWindows, Sending, UserWindows
-from service.rules.runner import Runner
-from service.rules.shelf import Shelf
 from service.settings import ServiceSettings
-from service.slashes import Slashes
 from service.stores.base import Store, StoreUnavailable
 from service.stores.opening import open_store
-from service.stream.hub import Hub
-from service.upkeep import Upkeep
-
-__all__ = ["Application", "Service", "create_app"]
+from service.stream.broker import Hub
 
 _log = logging.getLogger("loadlens.service")
-_LEAST_LIVE_BYTES, _MOST_LIVE_BYTES = 1 << 20, 64 << 20
+_MIN_LIVE_BYTES, _MAX_LIVE_BYTES = 1 << 20, 64 << 20
 """Bounds of what the live stream holds for consumers in memory."""
 _REPORTS = msgspec.json.Decoder(list[Report])
 
@@ -75,7 +61,7 @@ class Service:
         replayed = replay(self.journal, self.store)
         if replayed:
             _log.info("%d reports replayed from the journal", replayed)
-        live_bytes = min(max(settings.stream_keep, _LEAST_LIVE_BYTES), _MOST_LIVE_BYTES)
+        live_bytes = min(max(settings.stream_keep, _MIN_LIVE_BYTES), _MAX_LIVE_BYTES)
         self.hub = Hub(self.journal, settings.stream_consumers, live_bytes)
         self.ingest = Ingest(self.journal, self.store, self._publish)
         self.control = Control(folder / "control.db")

@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from contract.settings import Command, dispatch, fail, load
 from service.settings import ServiceSettings
 
-__all__ = ["main"]
-
 _PROGRAM = "loadlens-service"
 _DESCRIPTION = "Takes the reports of Loadlens agents, keeps them, and answers history and fleet queries over HTTP."
 _EPILOG = """examples:
@@ -47,31 +45,31 @@ def _serve(argv: Sequence[str]) -> int:
 
 
 def _up(argv: Sequence[str]) -> int:
-    from service.up import main as up
+    from service.commands.up import main as up
 
     return up(argv)
 
 
 def _agents(argv: Sequence[str]) -> int:
-    from service.agents.console.program import main as agents
+    from service.commands.agents.program import main as agents
 
     return agents(argv)
 
 
 def _demo(argv: Sequence[str]) -> int:
-    from service.demo import main as demo
+    from service.commands.demo import main as demo
 
     return demo(argv)
 
 
 def _copy(argv: Sequence[str]) -> int:
-    from service.copying import main as copy
+    from service.commands.copy import main as copy
 
     return copy(argv)
 
 
 def _rules(argv: Sequence[str]) -> int:
-    from service.rules.commands import main as rules
+    from service.commands.rules import main as rules
 
     return rules(argv)
 

@@ -18,14 +18,12 @@ from gunicorn.arbiter import Arbiter
 from uvicorn.server import Server
 from uvicorn_worker import UvicornWorker
 
-from analytics.influx.address import Address, is_influx
+from analytics.sources.influx_client import Address, is_influx
+from service.alerts.rule_set import RuleFileError
 from service.app import Application, create_app
-from service.control import ControlError
-from service.rules.files import RuleFileError
+from service.control.database import ControlError
 from service.settings import ServiceSettings
 from service.stores.base import StoreError, StoreUnavailable
-
-__all__ = ["ServerError", "SettingError", "is_loopback", "serve"]
 
 _log = logging.getLogger("loadlens.service")
 _STARTUP_S = 600

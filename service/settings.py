@@ -6,12 +6,9 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from analytics.influx.address import Address, is_influx
+from analytics.sources.influx_client import Address, is_influx
 from contract.settings import Settings
 from contract.times import parse_duration
-
-__all__ = ["ServiceSettings"]
-
 
 _TIMES = "forever, or a duration such as 90d"
 _FOREVER = "forever"

@@ -2,14 +2,9 @@
 
 from collections.abc import Callable
 
-from agent.cpu_times import cpu_source
 from agent.probes.base import Probe, QuantitySamples, Samples
-from agent.probes.cpu import CpuProbe
-from agent.probes.disk import disk_probe
-from agent.probes.load import load_probe
-from agent.probes.memory import memory_probe
-from agent.probes.network import network_probe
-from agent.probes.swap import swap_probe
+from agent.probes.cpu import CpuProbe, cpu_source
+from agent.probes.system import disk_probe, load_probe, memory_probe, network_probe, swap_probe
 from contract.agent_settings import MetricName
 
 __all__ = ["PROBES", "MetricName", "Probe", "QuantitySamples", "Samples"]

@@ -8,8 +8,6 @@ from contract.histogram import flatten
 from contract.metrics import Distribution, Metric
 from contract.summary import Summary
 
-__all__ = ["Probe", "QuantitySamples", "Samples"]
-
 
 class Samples(Protocol):
     """The raw samples of one metric type over one window."""

@@ -5,16 +5,14 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from analytics.settings import PROGRAM, AskSettings, RangeSettings
+from analytics.commands.settings import PROGRAM, AskSettings, RangeSettings
 from contract.settings import fail
 
 if TYPE_CHECKING:
     import pandas as pd
     from rich.console import Console
 
-    from analytics.sources import Source
-
-__all__ = ["answer"]
+    from analytics.sources.base import Source
 
 
 def answer(
@@ -25,9 +23,9 @@ def answer(
     """Ask, then `show` the frame on the terminal or write it as data; returns the exit code."""
     from rich.console import Console
 
-    from analytics.answers import ServiceError
-    from analytics.connecting import connect
-    from analytics.output import form_of, write
+    from analytics.commands.output import form_of, write
+    from analytics.sources.connecting import connect
+    from analytics.sources.service import ServiceError
 
     form = form_of(settings.format, settings.out, terminal=sys.stdout.isatty())
     if form == "table" and isinstance(settings, RangeSettings) and settings.windows:

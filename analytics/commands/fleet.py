@@ -6,11 +6,9 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from analytics.commands.asking import answer
-from analytics.settings import PROGRAM, RangeSettings
+from analytics.commands.settings import PROGRAM, RangeSettings
 from contract import times
 from contract.settings import load
-
-__all__ = ["FleetSettings", "run"]
 
 _DESCRIPTION = "Shows the values of all machines together, or of each group of them."
 _EPILOG = f"""examples:
@@ -40,7 +38,7 @@ class FleetSettings(RangeSettings, frozen=True, kw_only=True):
 def run(argv: Sequence[str]) -> int:
     """Run the command with `argv`; returns the exit code."""
     settings = load(FleetSettings, argv, program=f"{PROGRAM} fleet", description=_DESCRIPTION, epilog=_EPILOG)
-    from analytics.terminal.views import show_groups, show_series
+    from analytics.commands.terminal import show_groups, show_series
 
     start_ms, end_ms = settings.range_ms(times.now_ms())
     show = show_series if settings.by is None else show_groups

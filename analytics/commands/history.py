@@ -6,12 +6,10 @@ from typing import Annotated
 from msgspec import Meta
 
 from analytics.commands.asking import answer
-from analytics.settings import PROGRAM, RangeSettings
+from analytics.commands.settings import PROGRAM, RangeSettings
 from contract import times
 from contract.report import MAX_USER_ID
 from contract.settings import load
-
-__all__ = ["HistorySettings", "run"]
 
 _DESCRIPTION = "Shows one machine's values over time: a chart and a table on a terminal, otherwise data."
 _EPILOG = f"""examples:
@@ -41,7 +39,7 @@ class HistorySettings(RangeSettings, frozen=True, kw_only=True):
 def run(argv: Sequence[str]) -> int:
     """Run the command with `argv`; returns the exit code."""
     settings = load(HistorySettings, argv, program=f"{PROGRAM} history", description=_DESCRIPTION, epilog=_EPILOG)
-    from analytics.terminal.views import show_series
+    from analytics.commands.terminal import show_series
 
     start_ms, end_ms = settings.range_ms(times.now_ms())
     name = settings.user_id if settings.core is None else f"{settings.user_id}, core {settings.core}"

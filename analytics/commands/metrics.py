@@ -3,10 +3,8 @@
 from collections.abc import Sequence
 
 from analytics.commands.asking import answer
-from analytics.settings import PROGRAM, AskSettings
+from analytics.commands.settings import PROGRAM, AskSettings
 from contract.settings import load
-
-__all__ = ["run"]
 
 _DESCRIPTION = "Lists the metrics that can be asked for, with unit and usual statistic."
 
@@ -14,7 +12,7 @@ _DESCRIPTION = "Lists the metrics that can be asked for, with unit and usual sta
 def run(argv: Sequence[str]) -> int:
     """Run the command with `argv`; returns the exit code."""
     settings = load(AskSettings, argv, program=f"{PROGRAM} metrics", description=_DESCRIPTION)
-    from analytics.terminal.views import show_rows
+    from analytics.commands.terminal import show_rows
 
     return answer(
         settings,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from msgspec import Meta
 
-from analytics.settings import DURATION, MOMENT, PROGRAM, AskSettings
+from analytics.commands.settings import DURATION, MOMENT, PROGRAM, AskSettings
 from contract import times
 from contract.report import MAX_USER_ID
 from contract.settings import load
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from analytics.reports.data import Question
     from analytics.reports.model import Report
 
-__all__ = ["ReportSettings", "file_name", "run"]
 
 _DESCRIPTION = """\
 Writes a report: findings in plain sentences, figures, and tables that sort, in
@@ -132,11 +131,11 @@ def run(argv: Sequence[str]) -> int:
     settings = load(ReportSettings, argv, program=f"{PROGRAM} report", description=_DESCRIPTION, epilog=_EPILOG)
     from rich.console import Console
 
-    from analytics.answers import ServiceError
-    from analytics.frames import FrameError
+    from analytics.frames.frame import FrameError
     from analytics.reports.browser import BrowserError
     from analytics.reports.data import NothingThere
     from analytics.reports.making import encoded
+    from analytics.sources.service import ServiceError
 
     console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
     form = settings.format or (_SUFFIXES.get(settings.out.suffix.lower(), "html") if settings.out else "html")
@@ -158,8 +157,8 @@ def run(argv: Sequence[str]) -> int:
 
 
 def _made(settings: ReportSettings) -> "Report":
-    from analytics.connecting import connect
     from analytics.reports import making
+    from analytics.sources.connecting import connect
 
     now_ms = times.now_ms()
     named = settings.url if settings.data is None else settings.data.name

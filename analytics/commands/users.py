@@ -3,10 +3,8 @@
 from collections.abc import Sequence
 
 from analytics.commands.asking import answer
-from analytics.settings import PROGRAM, AskSettings
+from analytics.commands.settings import PROGRAM, AskSettings
 from contract.settings import load
-
-__all__ = ["run"]
 
 _DESCRIPTION = "Lists the machines that have reported, and what each last said of itself."
 
@@ -14,6 +12,6 @@ _DESCRIPTION = "Lists the machines that have reported, and what each last said o
 def run(argv: Sequence[str]) -> int:
     """Run the command with `argv`; returns the exit code."""
     settings = load(AskSettings, argv, program=f"{PROGRAM} users", description=_DESCRIPTION)
-    from analytics.terminal.views import show_rows
+    from analytics.commands.terminal import show_rows
 
     return answer(settings, lambda service: service.users(), show_rows)

@@ -5,13 +5,10 @@ of time, shows gaps as gaps, keeps to colours that the colour-blind can tell apa
 light one. Names of machines are shown as they are: no name is taken for markup.
 """
 
-from analytics.figures.capacity import core_imbalance, right_sizing
-from analytics.figures.comparisons import hours_of_day, movers
-from analytics.figures.events import anomalies, levels
+from analytics.figures.comparisons import core_imbalance, hours_of_day, movers, right_sizing
 from analytics.figures.heat_maps import hour_of_week, users_over_time
-from analytics.figures.outlook import forecast
 from analytics.figures.style import DARK, LIGHT
-from analytics.figures.trends import load_duration, trend
+from analytics.figures.trends import anomalies, forecast, levels, load_duration, trend
 
 __all__ = [
     "DARK",

@@ -5,15 +5,13 @@ import numpy.typing as npt
 import pandas as pd
 import plotly.graph_objects as go
 
-from analytics.figures.gaps import naive, shorten
 from analytics.figures.style import blank, labels
 from analytics.figures.trends import UTILIZATION
+from analytics.frames.gaps import naive, shorten
 from contract.times import HOUR_MS
 
-__all__ = ["hour_of_week", "users_over_time"]
-
-_MOST_ROWS = 150
-_MOST_COLUMNS = 320
+_MAX_ROWS = 150
+_MAX_COLUMNS = 320
 _BAR_PX = 62
 _ALMOST_ALL = 0.995
 """The share of the cells that the colours tell apart: a few very bright ones would leave the others dark."""
@@ -123,7 +121,7 @@ def _matrix(frame: pd.DataFrame, column: str) -> tuple[npt.NDArray[np.floating],
     order = np.argsort(-load, kind="stable")
     rank = np.empty(len(order), np.int64)
     rank[order] = np.arange(len(order))
-    per_row = -(-len(order) // _MOST_ROWS)
+    per_row = -(-len(order) // _MAX_ROWS)
     shape = (-(-len(order) // per_row), (last - start) // width + 1)
     flat = _mean(rank[users.codes] // per_row * shape[1] + columns, values, shape[0] * shape[1])
     edges = pd.DatetimeIndex((start + np.arange(shape[1] + 1) * width).astype("datetime64[ms]")).tz_localize("UTC")
@@ -134,7 +132,7 @@ def _width_ms(index: pd.DatetimeIndex, first: int, last: int) -> int:
     """The least width of a column, a multiple of the distance of moments, with which not too many are needed."""
     moments = np.unique(index.asi8)
     step = int(np.diff(moments).min()) if len(moments) > 1 else HOUR_MS
-    return step * max(1, -(-((last - first) // step + 1) // _MOST_COLUMNS))
+    return step * max(1, -(-((last - first) // step + 1) // _MAX_COLUMNS))
 
 
 def _mean(place: npt.NDArray[np.int64], values: npt.NDArray[np.floating], size: int) -> npt.NDArray[np.floating]:

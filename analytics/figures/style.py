@@ -6,24 +6,7 @@ from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
-from analytics.figures.names import display
-
-__all__ = [
-    "BLUE",
-    "DARK",
-    "GREEN",
-    "GREY",
-    "LIGHT",
-    "ORANGE",
-    "PURPLE",
-    "RED",
-    "SEQUENCE",
-    "blank",
-    "label",
-    "labels",
-    "rows_of_machines",
-    "see_through",
-]
+from contract.texts import display
 
 BLUE, ORANGE, GREEN, RED, PURPLE, SKY, GREY = (
     "#2a86c8", "#d98a00", "#0a9b76", "#d9581c", "#b8609a", "#4aa8dd", "#8b939c",

@@ -1,15 +1,14 @@
-"""How load goes over time, and how much of the time it is how high."""
+"""How load goes over time, how much of the time it is how high, what is to come, and what broke the pattern."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from analytics.figures.gaps import lone, naive, segments, shorten, step_of, with_gaps
-from analytics.figures.style import BLUE, SEQUENCE, blank, label, see_through
-
-__all__ = ["UTILIZATION", "add_band", "add_line", "load_duration", "trend"]
+from analytics.figures.style import BLUE, GREY, ORANGE, RED, SEQUENCE, blank, label, see_through
+from analytics.frames.gaps import lone, naive, segments, shorten, step_of, with_gaps
 
 UTILIZATION = "CPU utilization (% of the machine)"
 TIME = "time (UTC)"
@@ -110,3 +109,73 @@ def load_duration(curves: Mapping[str, pd.DataFrame], title: str) -> go.Figure:
     as_shares(figure, reached, ["load"])
     figure.update_xaxes(tickformat=".0%", range=[0, 1], hoverformat=".1%")
     return figure
+
+
+def forecast(history: pd.DataFrame, coming: pd.DataFrame, title: str, *, threshold: float | None = None) -> go.Figure:
+    """The past, and the forecast with its intervals.
+
+    `history`: index time (UTC), sorted, column `mean`. `coming`: index or column `time`, columns `mean` and pairs
+    `lower_80`, `upper_80` and the like for any levels (percent). All shares; `threshold` is drawn as a line.
+    """
+    coming = (coming.set_index("time") if "time" in coming else coming).copy()
+    pairs = sorted(
+        (int(name.removeprefix("lower_")) for name in map(str, coming) if name.startswith("lower_")), reverse=True
+    )
+    bounds = [f"{side}_{level}" for level in pairs for side in ("lower", "upper")]
+    coming[bounds] = coming[bounds].clip(0, 1)
+    figure = blank(title, x=TIME, y=UTILIZATION)
+    for place, level in enumerate(pairs):
+        add_band(
+            figure, coming, f"lower_{level}", f"upper_{level}", name=f"{level} of 100 times within", colour=ORANGE,
+            opacity=0.16 + 0.2 * place,
+        )  # fmt: skip
+    add_line(figure, history["mean"], name="measured", colour=BLUE)
+    add_line(figure, coming["mean"], name="forecast", colour=ORANGE, dash="dash")
+    if threshold is not None:
+        figure.add_hline(y=threshold, line={"color": RED, "width": 1.5, "dash": "dot"},
+                         annotation={"text": f"{threshold:.0%}", "font": {"color": RED}})  # fmt: skip
+    shown = pd.concat([history[["mean"]], coming[["mean", *bounds]]])
+    return as_shares(figure, shown, ["mean", *bounds])
+
+
+def anomalies(frame: pd.DataFrame, title: str) -> go.Figure:
+    """Values, what was expected, and a mark on each value that is an anomaly.
+
+    `frame`: index time (UTC), sorted; columns `value`, `lower`, `upper` (shares) and `anomaly` (bool), as
+    `analytics.anomalies` answers for one user.
+    """
+    figure = blank(title, x=TIME, y=UTILIZATION)
+    expected = frame[["lower", "upper"]].clip(0, 1)
+    add_band(figure, expected, "lower", "upper", name="expected range", colour=GREY, opacity=0.28)
+    add_line(figure, frame["value"], name="utilization", width=1.5)
+    odd = frame[frame["anomaly"].astype(bool)]
+    figure.add_scatter(
+        x=naive(pd.DatetimeIndex(odd.index)).strftime("%Y-%m-%dT%H:%M:%S"), y=odd["value"].round(5).to_numpy(),
+        mode="markers", name="anomaly",
+        marker={"color": RED, "size": 10, "symbol": "x-thin", "line": {"color": RED, "width": 3}},
+    )  # fmt: skip
+    shown = frame.assign(upper=expected["upper"].clip(upper=2 * frame["value"].max()))
+    return as_shares(figure, shown, ["value", "upper"])
+
+
+def levels(frame: pd.DataFrame, changes: pd.DataFrame, title: str, *, column: str = "mean") -> go.Figure:
+    """Values, and the level between lasting changes.
+
+    `frame`: index time (UTC), sorted, and `column` (a share). `changes`: columns `time` (UTC), `before` and `after`,
+    the mean levels around each change, in order of time.
+    """
+    figure = blank(title, x=TIME, y=UTILIZATION)
+    add_line(figure, frame[column], name="utilization", width=1.2)
+    index = pd.DatetimeIndex(frame.index)
+    times = pd.DatetimeIndex(changes["time"])
+    bounds = [index[0], *times, index[-1] + step_of(index)]
+    heights = [*changes["before"].head(1), *changes["after"]]
+    steps = naive(pd.DatetimeIndex(bounds)).strftime("%Y-%m-%dT%H:%M:%S").tolist()
+    figure.add_scatter(
+        x=[moment for first, last in itertools.pairwise(steps) for moment in (first, last)],
+        y=[round(float(height), 5) for height in heights for _ in range(2)],
+        mode="lines", name="level", line={"color": ORANGE, "width": 3},
+    )  # fmt: skip
+    for moment in steps[1:-1]:
+        figure.add_vline(x=moment, line={"color": BLUE, "width": 1, "dash": "dot"})
+    return as_shares(figure, frame, [column])

@@ -7,16 +7,51 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from analytics.figures.gaps import step_of
-from analytics.reports.fineness import MACHINES, TOTAL, not_finer
-from analytics.resampling import resample
-from analytics.weights import equal_weights
+from analytics.frames.aggregation import equal_weights
+from analytics.frames.gaps import step_of
+from analytics.frames.resampling import resample
 from contract.times import DAY_MS, HOUR_MS, format_duration
 
 if TYPE_CHECKING:
-    from analytics.sources import Source
+    from analytics.sources.base import Source
 
-__all__ = ["Data", "NothingThere", "Question", "of_fleet", "of_user"]
+_RATES_MS = [
+    1000 * rate for rate in (10, 30, 60, 300, 900, 1800, 3600, 7200, 10_800, 21_600, 43_200, 86_400, 604_800)
+]  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Fineness:
+    """Limits of what is asked for."""
+
+    buckets: int
+    """Of one machine."""
+    windows: int
+    """Of all machines together, in buckets of an hour or longer."""
+    fine_windows: int
+    """The same, in shorter buckets."""
+
+    def rate_ms(self, span_ms: int, machines_ms: float) -> int:
+        """The width of the shortest buckets within the limits, for a range of `span_ms` in which all machines together
+        were there for `machines_ms`.
+        """
+        return next((rate for rate in _RATES_MS if self._allows(rate, span_ms, machines_ms)), _RATES_MS[-1])
+
+    def _allows(self, rate_ms: int, span_ms: int, machines_ms: float) -> bool:
+        windows = self.fine_windows if rate_ms < HOUR_MS else self.windows
+        return span_ms / rate_ms <= self.buckets and machines_ms / rate_ms <= windows
+
+
+MACHINES = Fineness(buckets=900, windows=1_000_000, fine_windows=200_000)
+"""Of each machine: an hour is fine enough where there are many."""
+TOTAL = Fineness(buckets=10_080, windows=12_000_000, fine_windows=12_000_000)
+"""Of all together: five weeks in steps of five minutes; so many windows does the source merge for that."""
+
+
+def not_finer(step_ms: int) -> int:
+    """The shortest width of a bucket that is not below `step_ms`."""
+    return next((rate for rate in _RATES_MS if rate >= step_ms), _RATES_MS[-1])
+
 
 _FEW = 3
 _DEFAULT_MS = 35 * DAY_MS
@@ -42,7 +77,7 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Data:
-    """Windows in a range of time, as `analytics.frames` describes them, with histograms."""
+    """Windows in a range of time, as `analytics.frames.frame` describes them, with histograms."""
 
     windows: pd.DataFrame
     """Of each machine, with the column `user`, in buckets of `rate_ms`; in a fleet `analytics.equal_weights`."""

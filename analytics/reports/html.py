@@ -22,7 +22,6 @@ from analytics.reports.words import cell, moment
 if TYPE_CHECKING:
     import jinja2
 
-__all__ = ["Theme", "policy", "render", "style", "title_of"]
 
 Theme = Literal["auto", "light", "dark"]
 _PAGE = Path(__file__).with_name("page")

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-__all__ = ["Cell", "Column", "Finding", "Kind", "Numbers", "Picture", "Report", "Section", "Severity", "Table"]
 
 Severity = Literal["act", "watch", "note"]
 """Something to do now; something to keep an eye on; something to know."""

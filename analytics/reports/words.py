@@ -3,24 +3,9 @@
 import math
 from collections.abc import Sequence
 
-from analytics.figures.names import display
 from analytics.reports.model import Cell, Kind
+from contract.texts import display
 from contract.times import DAY_MS, HOUR_MS, format_instant
-
-__all__ = [
-    "cell",
-    "count",
-    "each",
-    "level",
-    "listed",
-    "moment",
-    "named",
-    "percent",
-    "plural",
-    "points",
-    "span",
-    "times",
-]
 
 _NAME_CHARACTERS = 64
 _UNITS = ((DAY_MS, "day"), (HOUR_MS, "hour"), (60_000, "minute"), (1000, "second"))

@@ -22,8 +22,7 @@ from typing import TypeVar
 from msgspec import Struct
 
 from contract.settings import sources
-from contract.settings.commands import Command, dispatch
-from contract.settings.errors import SettingsError, fail
+from contract.settings.commands import Command, SettingsError, dispatch, fail
 from contract.settings.fields import Settings, settings_of
 
 __all__ = ["Command", "Settings", "SettingsError", "dispatch", "fail", "load"]

@@ -1,13 +1,22 @@
-"""Programs that do several things: `loadlens-service` runs the service, `loadlens-service demo` a demonstration."""
+"""Programs with commands, such as `loadlens-service demo`, and how a program says that it was called wrongly."""
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NoReturn
 
 from contract.problems import did_you_mean
-from contract.settings.errors import fail
 
-__all__ = ["Command", "dispatch", "listing"]
+
+class SettingsError(ValueError):
+    """A setting that cannot be used; the message names where it came from and what is expected."""
+
+
+def fail(program: str, message: str) -> NoReturn:
+    """End the program with one line on standard error and exit code 2."""
+    print(f"{program}: error: {' '.join(message.split())}", file=sys.stderr)
+    raise SystemExit(2)
+
 
 _OURS = ("agent", "analytics", "contract", "service")
 

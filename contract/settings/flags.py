@@ -7,12 +7,9 @@ from typing import Any, NoReturn
 
 from contract import __version__
 from contract.problems import did_you_mean
-from contract.settings.commands import Command, listing
-from contract.settings.errors import SettingsError
+from contract.settings.commands import Command, SettingsError, listing
 from contract.settings.fields import Setting
 from contract.settings.sources import Value
-
-__all__ = ["Given", "parse"]
 
 PRECEDENCE = """\
 A flag wins over the environment, the environment over the file, the file over the default.

@@ -10,10 +10,8 @@ from typing import Any
 import msgspec
 
 from contract.problems import did_you_mean, shortened
-from contract.settings.errors import SettingsError
+from contract.settings.commands import SettingsError
 from contract.settings.fields import HIDDEN, Setting
-
-__all__ = ["Value", "from_environment", "from_file"]
 
 TABLES = ("agent", "service", "analytics")
 """The tables of a configuration file, one for each program."""

@@ -10,8 +10,6 @@ from deploy.grafana.fleet import fleet
 from deploy.grafana.hive import hive
 from deploy.grafana.user import machine
 
-__all__ = ["DASHBOARDS", "FOLDER", "as_json"]
-
 FOLDER = Path(__file__).with_name("dashboards")
 DASHBOARDS = {"hive": hive, "fleet": fleet, "user": machine}
 """By the name of the file."""

@@ -31,9 +31,7 @@ from deploy.grafana.queries import (
     share_between,
 )
 
-__all__ = ["fleet"]
-
-_MOST_ROWS = 100
+_MAX_ROWS = 100
 """Machines that a heat map has rows for."""
 _PERCENT_SATURATED = f"{SATURATED:.0%}"
 _IS_SATURATED = f"{POINT_MEAN} >= {SATURATED:g}"
@@ -96,8 +94,8 @@ def _over_time() -> list[Builder[Panel]]:
         ),
         colours(
             "Users over time",
-            f"The mean of each machine; {_MOST_ROWS} of those that are chosen have a row.",
-            [InfluxQuery(f"{each} SLIMIT {_MOST_ROWS}", "$tag_userId")],
+            f"The mean of each machine; {_MAX_ROWS} of those that are chosen have a row.",
+            [InfluxQuery(f"{each} SLIMIT {_MAX_ROWS}", "$tag_userId")],
             unit=PERCENT,
             most=1,
             height=16,

@@ -5,8 +5,6 @@ from grafana_foundation_sdk.models.dashboard import Dashboard
 from deploy.grafana.parts import PERCENT, InfluxQuery, board, finish, graph, sorted_table, system, tier, user
 from deploy.grafana.queries import CORES, EACH_BUCKET, EACH_USER, POINT_MEAN, mean, select, variance
 
-__all__ = ["hive"]
-
 _LOADS = select({"load average": mean(), "load variance": variance()}, by=(EACH_BUCKET,), fill="null")
 _OF_CORES = select(
     {"core maximum": f"MAX({POINT_MEAN})", "core minimum": f"MIN({POINT_MEAN})"}, CORES, by=(EACH_BUCKET,), fill="null"

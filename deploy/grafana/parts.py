@@ -22,22 +22,8 @@ from grafana_foundation_sdk.models.dashboard import (
 )
 from grafana_foundation_sdk.models.heatmap import HeatmapColorMode
 
-from analytics.influx.schema import TIERS
+from contract.influx import TIERS
 from deploy.grafana.queries import SYSTEMS, USERS_OF_SYSTEMS
-
-__all__ = [
-    "PERCENT",
-    "InfluxQuery",
-    "board",
-    "colours",
-    "finish",
-    "graph",
-    "number",
-    "sorted_table",
-    "system",
-    "tier",
-    "user",
-]
 
 SOURCE = DataSourceRef(type_val="influxdb", uid="loadlens-influxdb")
 PERCENT = "percentunit"

@@ -6,22 +6,8 @@ read, `${user:regex}` stands for the machines that are chosen, escaped for a reg
 Every bucket of a rollup is one point, so a point's mean is that of all its samples, and SUM merges buckets exactly.
 """
 
-from analytics.influx.schema import CORE, OS_TYPE, USER_ID, USERS, Fields, fields_of, measurement_of
-from contract.metrics.cpu import Cpu
-
-__all__ = [
-    "COUNT_OF_MACHINES",
-    "CPU",
-    "SATURATED",
-    "SILENT_MACHINES",
-    "SYSTEMS",
-    "USERS_OF_SYSTEMS",
-    "by_core",
-    "mean",
-    "select",
-    "share_between",
-    "variance",
-]
+from contract.influx import CORE, OS_TYPE, USER_ID, USERS, Fields, fields_of, measurement_of
+from contract.metrics import Cpu
 
 CPU: Fields = fields_of(Cpu.quantities[0])
 SATURATED = 0.9

@@ -6,8 +6,6 @@ from grafana_foundation_sdk.models.dashboard import Dashboard, Panel
 from deploy.grafana.parts import PERCENT, InfluxQuery, board, colours, finish, graph, number, system, tier, user
 from deploy.grafana.queries import CORES, CPU, EACH_BUCKET, POINT_MEAN, by_core, mean, quoted, select, variance
 
-__all__ = ["machine"]
-
 _EXTREMES = {"highest sample": f"MAX({quoted(CPU.maximum)})", "lowest sample": f"MIN({quoted(CPU.minimum)})"}
 _CORE = "core $tag_core"
 

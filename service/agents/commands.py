@@ -9,14 +9,12 @@ import msgspec
 from msgspec import UNSET
 
 from contract import times
-from contract.steering import MAX_DOCUMENT, MAX_OUTCOMES, Command, Outcome
+from contract.agent_protocol import MAX_DOCUMENT, MAX_OUTCOMES, Command, Outcome
 from contract.times import format_instant
 from service.agents.layers import AGENT
 from service.agents.registry import Agent, Registry
-from service.audit import Actor, Audit
-from service.control import Control
-
-__all__ = ["KEPT", "Commands", "TooManyCommands"]
+from service.control.audit import Actor, Audit
+from service.control.database import Control
 
 KEPT = 10_000
 """Commands that are remembered; the oldest go first."""

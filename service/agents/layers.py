@@ -2,22 +2,62 @@
 
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import msgspec
 
 from contract import times
 from contract.agent_settings import DesiredSettings, merged, version_of
-from service.agents.selectors import ALL, Selector, parse_selector
-from service.audit import Actor, Audit
-from service.control import Control
+from contract.patterns import MAX_PATTERN, matcher
+from contract.problems import shortened
+from contract.report import OS_TYPES
+from service.control.audit import Actor, Audit
+from service.control.database import Control
 
-__all__ = ["AGENT", "Layer", "Layers", "TooManyLayers"]
+_RIGHT = "all, os:Linux, os:MacOS, os:Windows or a pattern such as user:web-* is right"
+
+
+@dataclass(frozen=True, slots=True)
+class Selector:
+    """A condition on agents, written `all`, `os:Linux` or `user:web-*`."""
+
+    text: str
+    os_type: str | None = None
+    takes_user: Callable[[str], bool] | None = field(default=None, compare=False)
+    rank: int = 0
+    """Where its settings stand unless they are given another place: the higher wins."""
+
+    def matches(self, user_id: str, os_type: str) -> bool:
+        """Whether it means this agent."""
+        if self.takes_user is not None:
+            return self.takes_user(user_id)
+        return self.os_type in (None, os_type)
+
+
+ALL = Selector("all")
+
+
+def parse_selector(text: str) -> Selector:
+    """The selector of a text; raises ValueError, which says what is right.
+
+    Patterns are those of `contract.patterns`.
+    """
+    kind, colon, rest = text.partition(":")
+    if text == ALL.text:
+        return ALL
+    if kind == "os" and colon:
+        for known in OS_TYPES:
+            if known.lower() == rest.lower():
+                return Selector(f"os:{known}", os_type=known, rank=100)
+    if kind == "user" and rest and len(rest) <= MAX_PATTERN and rest.isprintable():
+        return Selector(text, takes_user=matcher([rest]), rank=200)
+    raise ValueError(f"{shortened(ascii(text))} selects no agents; {_RIGHT}")
+
 
 AGENT = "agent:"
 """What stands before the user id in the target of an agent's own settings."""
-MOST_SELECTIONS = 200
-MOST_AGENTS = 100_000
+MAX_SELECTIONS = 200
+MAX_AGENTS = 100_000
 _AGENT_RANK = 1_000_000
 _STEPS = [
     """
@@ -142,7 +182,7 @@ class Layers:
             return
         own = target.startswith(AGENT)
         count = len(self._layers) - len(self._selections) if own else len(self._selections)
-        limit = MOST_AGENTS if own else MOST_SELECTIONS
+        limit = MAX_AGENTS if own else MAX_SELECTIONS
         if count >= limit:
             raise TooManyLayers(f"{limit} {'agents' if own else 'selections'} have settings of their own; no more fit")
 

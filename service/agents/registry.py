@@ -1,4 +1,4 @@
-"""The agents that have been heard of: what each was asked, what it says is in force, and when it was heard last."""
+"""The agents that have been heard of: what each was asked, what it says is in force, and when; kept over restarts."""
 
 from collections.abc import Iterator
 
@@ -6,14 +6,13 @@ import msgspec
 from msgspec import UNSET
 
 from contract import times
+from contract.agent_protocol import AgentState, Command, Instructions
 from contract.agent_settings import DesiredSettings
 from contract.report import AgentStatus, OsType, Report
-from contract.steering import AgentState, Command, Instructions
 from service.agents.layers import Layers
+from service.control.database import Control
 
-__all__ = ["MOST_AGENTS", "Agent", "Registry"]
-
-MOST_AGENTS = 200_000
+MAX_AGENTS = 200_000
 """Agents beyond these are not steered, and not listed; their reports are taken as ever."""
 
 
@@ -87,7 +86,7 @@ class Registry:
         """The agent of a user id, made where there is none; None where there are too many."""
         agent = self._agents.get(user_id)
         if agent is None:
-            if len(self._agents) >= MOST_AGENTS:
+            if len(self._agents) >= MAX_AGENTS:
                 self.turned_away += 1
                 return None
             agent = self._agents[user_id] = Agent(user_id, os_type, os_version)
@@ -143,3 +142,62 @@ class Registry:
         changed = version != agent.version
         agent.desired, agent.version = desired, version
         return changed
+
+
+_STEPS = [
+    """
+    CREATE TABLE agents_state (
+        user_id TEXT PRIMARY KEY,
+        seen_ms INTEGER NOT NULL,
+        state BLOB NOT NULL
+    ) STRICT;
+    CREATE INDEX agents_state_by_seen ON agents_state (seen_ms);
+    """
+]
+
+
+class States:
+    """States in the control database, written together once a second: an agent that connects anew says its own again.
+
+    `note` is called on the event loop, `write` in a thread.
+    """
+
+    def __init__(self, control: Control) -> None:
+        self._control = control
+        self._unwritten: dict[str, tuple[int, AgentState]] = {}
+        control.migrate("agents.states", _STEPS)
+
+    def load(self, registry: Registry) -> None:
+        """Make the agents known that are remembered."""
+        query = "SELECT user_id, seen_ms, state FROM agents_state ORDER BY seen_ms DESC LIMIT ?"
+        for user_id, seen_ms, body in self._control.read(query, (MAX_AGENTS,)):
+            state = msgspec.json.decode(body, type=AgentState)
+            agent = registry.add(user_id, state.os_type, state.os_version)
+            if agent is not None:
+                agent.seen_ms = seen_ms
+                registry.restore(agent, state)
+
+    def note(self, agent: Agent) -> None:
+        """Have an agent's state written soon."""
+        if agent.state is not None:
+            self._unwritten[agent.user_id] = (agent.seen_ms, agent.state)
+
+    @property
+    def waiting(self) -> bool:
+        """Whether there is something to write."""
+        return bool(self._unwritten)
+
+    def write(self) -> None:
+        """Put what was noted on disk."""
+        noted = dict(self._unwritten)
+        rows = [(user_id, seen_ms, msgspec.json.encode(state)) for user_id, (seen_ms, state) in noted.items()]
+        with self._control.transaction() as db:
+            db.executemany("INSERT OR REPLACE INTO agents_state VALUES (?, ?, ?)", rows)
+            db.execute(
+                "DELETE FROM agents_state WHERE user_id IN"
+                " (SELECT user_id FROM agents_state ORDER BY seen_ms DESC LIMIT -1 OFFSET ?)",
+                (MAX_AGENTS,),
+            )
+        for user_id, entry in noted.items():
+            if self._unwritten.get(user_id) is entry:
+                del self._unwritten[user_id]

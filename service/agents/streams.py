@@ -9,8 +9,6 @@ from falcon.asgi import SSEvent
 
 from service.agents.registry import Agent
 
-__all__ = ["HEARTBEAT_S", "Stream", "Streams"]
-
 HEARTBEAT_S = 15.0
 """The longest silence on a stream: an agent that hears nothing for much longer connects anew."""
 _RETRY_MS = 2000

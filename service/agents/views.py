@@ -8,8 +8,6 @@ from contract.times import format_instant
 from service.agents.layers import Layers
 from service.agents.registry import Agent
 
-__all__ = ["detail", "in_step", "overview"]
-
 
 def in_step(agent: Agent) -> bool:
     """Whether exactly what is asked of an agent is in force there."""

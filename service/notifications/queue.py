@@ -7,10 +7,8 @@ from typing import Any, NamedTuple
 import msgspec
 
 from contract.times import format_instant
-from service.control import Control
-from service.rules.model import Rule
-
-__all__ = ["STATES", "Message", "Queue"]
+from service.alerts.rules import Rule
+from service.control.database import Control
 
 _STEPS = [
     """
@@ -23,10 +21,10 @@ _STEPS = [
     """,
 ]
 STATES = ("gathering", "waiting", "delivered", "dead")
-_MOST_WAITING = 10_000
-_MOST_KEPT = 1000
+_MAX_WAITING = 10_000
+_MAX_KEPT = 1000
 """Delivered ones, and dead ones, that can be looked at."""
-_MOST_ALERTS = 1000
+_MAX_ALERTS = 1000
 """In one message; further ones begin another."""
 _COLUMNS = "id, rule, target, state, created_ms, due_ms, attempts, alerts, about, error"
 
@@ -108,7 +106,7 @@ class Queue:
         (waiting,) = db.execute(
             "SELECT count(*) FROM notify_message WHERE state IN ('gathering', 'waiting')"
         ).fetchone()
-        is_full = waiting >= _MOST_WAITING
+        is_full = waiting >= _MAX_WAITING
         about = {"severity": rule.severity, "description": rule.description}
         message = Message(
             id=f"msg_{secrets.token_hex(16)}",
@@ -206,7 +204,7 @@ class Queue:
         db.execute(
             "DELETE FROM notify_message WHERE state = ? AND id NOT IN"
             " (SELECT id FROM notify_message WHERE state = ? ORDER BY created_ms DESC LIMIT ?)",
-            (state, state, _MOST_KEPT),
+            (state, state, _MAX_KEPT),
         )
 
 
@@ -217,5 +215,5 @@ def _key(change: Mapping[str, Any]) -> str:
 def _parts(gathered: Mapping[str, Any]) -> list[str]:
     """The JSON of as many messages as are needed."""
     entries = list(gathered.items())
-    pieces = [dict(entries[start : start + _MOST_ALERTS]) for start in range(0, len(entries), _MOST_ALERTS)]
+    pieces = [dict(entries[start : start + _MAX_ALERTS]) for start in range(0, len(entries), _MAX_ALERTS)]
     return [msgspec.json.encode(piece).decode() for piece in pieces]

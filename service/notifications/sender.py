@@ -9,17 +9,14 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contract import times
 from contract.retry import Backoff
 from contract.times import HOUR_S
-from service.notifications.channels import tell
+from service.notifications.delivery import Refused, post, tell
 from service.notifications.queue import Message, Queue
 from service.notifications.targets import Target
-from service.notifications.webhooks import Refused, post
-
-__all__ = ["Sender"]
 
 _log = logging.getLogger("loadlens.service")
 _LOOK_EVERY_S = 0.2
 _BACKOFF = Backoff(cap_s=HOUR_S, retry_after_cap_s=HOUR_S, least=0.5)
-_MOST_ATTEMPTS = 34
+_MAX_ATTEMPTS = 34
 """With pauses that double up to an hour: about a day."""
 _WORKERS = 4
 _PAUSE_S = 5.0
@@ -110,7 +107,7 @@ class Sender:
     def _fail(self, message: Message, error: Refused) -> None:
         self.failures += 1
         now_ms = times.now_ms()
-        if error.for_good or message.attempts + 1 >= _MOST_ATTEMPTS:
+        if error.for_good or message.attempts + 1 >= _MAX_ATTEMPTS:
             self.given_up += 1
             _log.error("notification %s to %s is given up: %s", message.id, message.target, error)
             self._queue.finish(message, "dead", str(error))

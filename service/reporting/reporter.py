@@ -11,10 +11,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from service.reporting.order import Made, Order, Refused
-from service.reporting.worker import Task
-
-__all__ = ["Busy", "Failed", "Finished", "Reporter"]
+from service.reporting.worker import Made, Order, Refused, Task
 
 _AT_ONCE = 1
 """Processes at a time; each may use all cores for some seconds, and some 500 MB."""
@@ -114,7 +111,7 @@ def _run(task: bytes) -> bytes:
     """What the process answers. Raises Failed."""
     # Other settings are none of its business; its token comes with the task.
     environ = {name: value for name, value in os.environ.items() if not name.startswith("LOADLENS_")}
-    tether = ("service.tether", str(os.getpid())) if os.name == "posix" else ()
+    tether = ("service.commands.parent_watch", str(os.getpid())) if os.name == "posix" else ()
     try:
         done = subprocess.run(
             [sys.executable, "-P", "-m", *tether, "service.reporting.worker"],

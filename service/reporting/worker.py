@@ -1,18 +1,44 @@
-"""`python -m service.reporting.worker`: makes one report, asking the service over HTTP as anybody would.
-
-An order comes in on standard input, as JSON with the service's address and token; what was made goes out on standard
-output. It gives way to the service: it runs at a lower priority, and holds none of its locks.
-"""
+"""`python -m service.reporting.worker`: makes one report, asking the service over HTTP as anybody would."""
 
 import os
 import sys
+from typing import Literal
 
 import msgspec
+from msgspec import Struct
 
 from contract import times
-from service.reporting.order import Made, Order, Refused
 
-__all__ = ["Task", "main"]
+Form = Literal["html", "md", "json"]
+
+
+class Order(Struct, frozen=True, kw_only=True):
+    """A report to make. Moments and durations are milliseconds; None leaves the choice to the report."""
+
+    user_id: str | None
+    """None for the fleet."""
+    form: Form
+    start_ms: int | None = None
+    end_ms: int | None = None
+    last_ms: int | None = None
+    compare_ms: int | None = None
+    target: float = 0.8
+
+
+class Refused(Struct, frozen=True, tag=True):
+    """There is no such report."""
+
+    status: int
+    detail: str
+
+
+class Made(Struct, frozen=True, tag=True):
+    """A finished report."""
+
+    content: bytes
+    policy: str = ""
+    """The Content-Security-Policy of a page."""
+
 
 _NICE = 10
 
@@ -35,8 +61,8 @@ def main() -> None:
 
 
 def _done(task: Task) -> Made | Refused:
-    from analytics.answers import CutShortError, ProblemError
     from analytics.reports.data import NothingThere
+    from analytics.sources.service import CutShortError, ProblemError
 
     try:
         return _made(task)
@@ -49,9 +75,9 @@ def _done(task: Task) -> Made | Refused:
 
 
 def _made(task: Task) -> Made:
-    from analytics.connecting import connect
     from analytics.reports import html, making
     from analytics.reports.data import Question
+    from analytics.sources.connecting import connect
 
     order = task.order
     question = Question(

@@ -6,11 +6,9 @@ from typing import Literal, NamedTuple, Protocol
 
 import pandas as pd
 
-from analytics.windows import Windows
+from analytics.frames.columns import Windows
 from contract.metrics import Metric, Quantity
 from contract.report import Report
-
-__all__ = ["Answer", "Grouping", "Key", "Question", "Store", "StoreError", "StoreUnavailable"]
 
 
 class StoreError(Exception):

@@ -4,11 +4,9 @@ import hashlib
 import re
 from pathlib import Path
 
-from analytics.influx.address import Address, Credentials
+from analytics.sources.influx_client import Address, Credentials
 from service.settings import ServiceSettings
 from service.stores.base import Store
-
-__all__ = ["influx_folder", "open_store"]
 
 
 def open_store(settings: ServiceSettings) -> tuple[Store, Path]:

@@ -8,11 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from contract.metrics import QUANTITIES, TYPES, Metric
-from contract.metrics.cpu import Cpu
+from contract.metrics import QUANTITIES, TYPES, Cpu, Metric
 from contract.report import Report
-
-__all__ = ["WHOLE", "Series", "SeriesIndex", "User", "users_frame"]
 
 WHOLE = -1
 """In place of a core's number: the whole machine."""

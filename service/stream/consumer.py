@@ -3,11 +3,9 @@
 import asyncio
 from collections.abc import AsyncGenerator
 
-from service.stream.channel import Channel, Form
-from service.stream.hub import Hub
+from service.stream.broker import Hub
+from service.stream.channels import Channel, Form
 from service.stream.selection import Selection
-
-__all__ = ["Consumer"]
 
 
 class Consumer:

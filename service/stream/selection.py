@@ -11,9 +11,7 @@ from contract.metrics import TYPES, Metric, type_name
 from contract.patterns import EVERYBODY, checked_pattern, matcher
 from contract.problems import Problem
 from contract.report import OS_TYPES, Report
-from service.readings import Reading, reading
-
-__all__ = ["MEMBERS", "Selection", "parse_selection"]
+from service.journal.extractors import Reading, reading
 
 MEMBERS = (
     "user_id", "start_timestamp", "end_timestamp", "observations_per_metric", "os_type", "os_version", "report_id",
@@ -21,7 +19,7 @@ MEMBERS = (
 """Members of a report that `fields` may name, beside metrics."""
 PARAMETERS = ("user", "os", "type", "metric", "stat", "above", "below", "fields", "after")
 _TYPE_NAMES = {type_name(kind): kind for kind in TYPES}
-_MOST = 64
+_MAX = 64
 """Values of one parameter."""
 
 
@@ -110,8 +108,8 @@ class _Reader:
 
     def each(self, name: str, convert: Callable[[str], Any]) -> tuple[Any, ...]:
         texts = self._parameters.get(name, ())
-        if len(texts) > _MOST:
-            self.problems.append(Problem(name, f"is given {len(texts)} times; at most {_MOST} is right"))
+        if len(texts) > _MAX:
+            self.problems.append(Problem(name, f"is given {len(texts)} times; at most {_MAX} is right"))
             return ()
         values = []
         for text in texts:
@@ -152,8 +150,8 @@ def parse_selection(parameters: Mapping[str, Sequence[str]]) -> tuple[Selection,
 
 
 def _fields(names: Sequence[str], problems: list[Problem]) -> tuple[str | Reading, ...]:
-    if len(names) > _MOST:
-        problems.append(Problem("fields", f"names {len(names)} members; at most {_MOST} is right"))
+    if len(names) > _MAX:
+        problems.append(Problem("fields", f"names {len(names)} members; at most {_MAX} is right"))
         return ()
     chosen: dict[str | Reading, None] = {}
     for name in names:

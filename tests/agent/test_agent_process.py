@@ -14,7 +14,7 @@ from threading import Event
 import pytest
 
 from contract import times
-from contract.metrics.cpu import Cpu
+from contract.metrics import Cpu
 from contract.report import Report, decode_report
 from contract.validation import check
 from tests.agent.running import ROOT, Answering, FakeService, RunningAgent, serving, wait_until

@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.cpu_times import ProcStat, Reading, Times
-from agent.probes.cpu import AT_ONCE, CpuProbe, CpuSamples, utilization
+from agent.probes.cpu import AT_ONCE, CpuProbe, CpuSamples, ProcStat, Reading, Times, utilization
 from contract.report import Report
 from contract.validation import check
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from agent.cpu_times import ProcStat, PsutilTimes, cpu_source
+from agent.probes.cpu import ProcStat, PsutilTimes, cpu_source
 
 TICKS = os.sysconf("SC_CLK_TCK") if sys.platform == "linux" else 1
 ROUNDING = 0.06

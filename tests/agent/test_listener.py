@@ -12,9 +12,8 @@ from agent import listener as listening
 from agent.connection import Connection
 from agent.identity import Identity
 from agent.listener import Listener
-from agent.orders import Orders
-from agent.remote import Remote
-from agent.remote_file import RemoteFile
+from agent.plan import Orders
+from agent.remote_configuration import Remote, RemoteFile
 from contract.agent_settings import SettingsInForce
 from tests.agent.running import wait_until
 

@@ -7,10 +7,8 @@ import pytest
 
 from agent.probes import PROBES, MetricName, Probe
 from agent.probes.base import QuantitySamples
-from agent.probes.periodic import Gauges, Rates
-from contract.metrics import TYPES, Distribution
-from contract.metrics.load import Load
-from contract.metrics.network import Network
+from agent.probes.system import Gauges, Rates
+from contract.metrics import TYPES, Distribution, Load, Network
 from contract.report import Report
 from contract.validation import check
 

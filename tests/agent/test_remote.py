@@ -11,14 +11,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from agent import remote as remote_module
+from agent import remote_configuration as remote_module
 from agent.connection import Answer, Connection, Unreachable
 from agent.identity import Identity
-from agent.orders import Orders
-from agent.remote import Remote
-from agent.remote_file import RemoteFile
+from agent.plan import Orders
+from agent.remote_configuration import Remote, RemoteFile
+from contract.agent_protocol import AgentState
 from contract.agent_settings import SettingsInForce
-from contract.steering import AgentState
 from tests.agent.running import wait_until
 
 OWN = SettingsInForce(interval=0.05, samples=100, metrics=["cpu"])

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.remote_file import MOST_COMMANDS, RemoteFile
+from agent.remote_configuration import MAX_COMMANDS, RemoteFile
 from contract.agent_settings import DesiredSettings
 
 URL = "http://localhost:8888/api/v1/metrics"
@@ -31,7 +31,7 @@ def test_another_service_has_asked_for_nothing(tmp_path: Path) -> None:
 
 def test_only_the_last_commands_are_remembered(tmp_path: Path) -> None:
     file = RemoteFile(tmp_path, URL)
-    for number in range(MOST_COMMANDS + 1):
+    for number in range(MAX_COMMANDS + 1):
         file.begun(str(number))
     again = RemoteFile(tmp_path, URL)
     assert again.begun("1") is True

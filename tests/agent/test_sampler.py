@@ -5,13 +5,12 @@ from collections.abc import Callable
 
 import pytest
 
-from agent.cpu_times import Reading, Times
-from agent.orders import Order, Orders
+from agent.plan import Order, Orders, Plan
 from agent.probes.base import QuantitySamples
-from agent.probes.cpu import CpuProbe, CpuSamples
-from agent.probes.periodic import Gauges
-from agent.sampler import Plan, Sampler, Window
-from contract.metrics.memory import Memory
+from agent.probes.cpu import CpuProbe, CpuSamples, Reading, Times
+from agent.probes.system import Gauges
+from agent.sampler import Sampler, Window
+from contract.metrics import Memory
 
 WALL_MS = 1_800_000_000_000
 

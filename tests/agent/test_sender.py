@@ -9,11 +9,9 @@ from threading import Thread
 import pytest
 
 from agent.connection import Connection
-from agent.refused import RefusedFile
-from agent.sender import MOST_BYTES, MOST_REPORTS, Sender
+from agent.sender import MAX_BYTES, MAX_REPORTS, RefusedFile, Sender
 from agent.spool import Spool
-from contract.metrics import Distribution
-from contract.metrics.memory import Memory
+from contract.metrics import Distribution, Memory
 from contract.report import Report, encode
 from contract.retry import Backoff
 from tests.agent.running import Answering, FakeService, serving, wait_until
@@ -80,16 +78,16 @@ def test_one_report_goes_as_it_is(tmp_path: Path) -> None:
 
 def test_many_go_in_order_compressed_and_in_few_requests(tmp_path: Path) -> None:
     service = FakeService()
-    with delivering(tmp_path, service, MOST_REPORTS + 100) as delivery:
+    with delivering(tmp_path, service, MAX_REPORTS + 100) as delivery:
         delivery.wait_until_empty()
-    assert numbers(service) == list(range(MOST_REPORTS + 100))
-    assert [len(request.reports) for request in service.requests] == [MOST_REPORTS, 100]
+    assert numbers(service) == list(range(MAX_REPORTS + 100))
+    assert [len(request.reports) for request in service.requests] == [MAX_REPORTS, 100]
     assert service.requests[0].headers["Content-Encoding"] == "gzip"
 
 
 def test_a_request_is_bounded_in_bytes(tmp_path: Path) -> None:
     service = FakeService()
-    large = {"note": "x" * (MOST_BYTES // 3)}
+    large = {"note": "x" * (MAX_BYTES // 3)}
     with delivering(tmp_path, service, 0) as delivery:
         delivery.put(*(report(number)[:-1] + b"," + json.dumps(large).encode()[1:] for number in range(7)))
         delivery.sender.wake()
@@ -250,7 +248,7 @@ def test_closing_gives_up_after_a_failure(tmp_path: Path) -> None:
 
 
 def test_the_file_of_refused_reports_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("agent.refused.MAX_BYTES", 2000)
+    monkeypatch.setattr("agent.sender.MAX_DEAD_LETTER_BYTES", 2000)
     refused = RefusedFile(tmp_path)
     for number in range(50):
         refused.add(report(number), 422, "bad")

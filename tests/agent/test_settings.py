@@ -5,8 +5,7 @@ from typing import Any
 
 import pytest
 
-from agent.places import default_spool_dir
-from agent.settings import AgentSettings
+from agent.settings import AgentSettings, default_spool_dir
 from contract.settings import load
 
 

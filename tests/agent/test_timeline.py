@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.timeline import REMEMBERED, Timeline
+from agent.clock import REMEMBERED, Timeline
 
 T = 1_800_000_000_000
 

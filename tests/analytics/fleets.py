@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from analytics.frames import to_frame
+from analytics.frames.frame import to_frame
 from contract.histogram import LINEAR
 from tests.analytics.samples import Samples, windows_of
 

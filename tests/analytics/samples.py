@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from analytics.windows import Histograms, Windows
+from analytics.frames.columns import Histograms, Windows
 from contract.histogram import Bins
 from contract.summary import Summary
 

@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 
 import analytics
-from analytics import change_points, series
+from analytics import change_points
+from analytics.methods import series
 
 HOURS_A_DAY = 24
 SEEDS = 100

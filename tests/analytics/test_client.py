@@ -10,11 +10,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analytics.answers import CutShortError, ProblemError, ServiceError, UnreachableError
-from analytics.client import Client
-from analytics.connecting import connect
-from analytics.frames import from_frame
-from analytics.sources import Moment
+from analytics.frames.frame import from_frame
+from analytics.sources.base import Moment
+from analytics.sources.connecting import connect
+from analytics.sources.service import Client, CutShortError, ProblemError, ServiceError, UnreachableError
 from contract.metrics import NAMES
 from tests.analytics.fleet import HOUR, OLD, SAMPLES, START_MS, USERS
 

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from analytics import cluster_profiles
-from analytics.frames import FrameError
+from analytics.frames.frame import FrameError
 from tests.analytics.fleets import loads
 
 HOURS = np.arange(14 * 24)

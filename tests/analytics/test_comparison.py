@@ -6,8 +6,8 @@ import pytest
 from scipy.signal import lfilter
 
 from analytics import compare
-from analytics.comparison import _tested
-from analytics.frames import FrameError
+from analytics.frames.frame import FrameError
+from analytics.methods.comparison import _tested
 from tests.analytics.fleets import loads, sampled
 from tests.analytics.samples import Samples
 

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from analytics import core_imbalance
-from analytics.frames import FrameError
+from analytics.frames.frame import FrameError
 from tests.analytics.fleets import loads
 
 

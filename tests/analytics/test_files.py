@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from analytics import connect
-from analytics.frames import FrameError
+from analytics.frames.frame import FrameError
 from contract.metrics import STATISTICS, Statistic
 from tests.analytics.fleet import HOUR, SAMPLES, USERS
 

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from analytics import forecast
-from analytics.forecasting import Forecast
-from analytics.frames import FrameError, frame_of_values
+from analytics.frames.frame import FrameError, frame_of_values
+from analytics.methods.forecasting import Forecast
 
 DAY = 24
 START = pd.Timestamp("2024-03-04", tz="UTC")

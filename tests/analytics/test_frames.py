@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analytics.frames import FrameError, frame_of_values, from_frame, to_frame
-from analytics.resampling import resample
+from analytics.frames.frame import FrameError, frame_of_values, from_frame, to_frame
+from analytics.frames.resampling import resample
 from contract.histogram import LINEAR
 from tests.analytics.samples import Samples, windows_of
 

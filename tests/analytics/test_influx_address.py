@@ -2,7 +2,7 @@
 
 import pytest
 
-from analytics.influx.address import Address, Credentials, is_influx
+from analytics.sources.influx_client import Address, Credentials, is_influx
 
 
 @pytest.mark.parametrize(

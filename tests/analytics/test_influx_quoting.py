@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analytics.influx.quoting import identifier, literal, string_field, tag, tag_literal, tag_value
+from contract.influx import identifier, literal, string_field, tag, tag_literal, tag_value
 
 HOSTILE = [
     "plain", "6a:d6:96:d3:45:35", "a b", "a,b", "a=b", "'", '"', "\\", "a\\", "a\\\\", "\\'", '\\"', "a\\ b", "a\\,b",

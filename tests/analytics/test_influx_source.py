@@ -9,7 +9,7 @@ import pytest
 import urllib3
 
 from analytics import connect
-from analytics.influx.client import InfluxError
+from analytics.sources.influx_client import InfluxError
 from contract.metrics import Statistic
 from tests.analytics.fleet import HOUR, OLD, OLD_REPORT, REPORTS, USERS
 from tests.analytics.serving import running

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analytics import load_duration_curve, saturation
-from analytics.frames import FrameError, frame_of_values
+from analytics.frames.frame import FrameError, frame_of_values
 from tests.analytics.fleets import loads, sampled
 
 FLEET = sampled()

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analytics.windows import Windows, concatenate, merge, take
+from analytics.frames.columns import Windows, concatenate, merge, take
 from contract.histogram import LINEAR, LOGARITHMIC
 from contract.summary import Summary
 from tests.analytics.samples import Samples, of_summaries, windows_of

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analytics.windows import Histograms
-from analytics.windows.packing import pack, pack_one, unpack
+from analytics.frames.columns import Histograms
+from analytics.frames.packing import pack, pack_one, unpack
 from contract.histogram import LINEAR, LOGARITHMIC
 
 Flat = list[int]

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from analytics.progress import progress
+from analytics.frames.progress import progress
 
 
 class _Terminal(io.StringIO):
@@ -15,7 +15,7 @@ class _Terminal(io.StringIO):
 
 def shown(monkeypatch: pytest.MonkeyPatch, patience_s: float, stream: io.StringIO) -> str:
     """What three steps write to standard error, where a bar is shown to those who waited so long."""
-    monkeypatch.setattr("analytics.progress._PATIENCE_S", patience_s)
+    monkeypatch.setattr("analytics.frames.progress._PATIENCE_S", patience_s)
     monkeypatch.setattr(sys, "stderr", stream)
     monkeypatch.setenv("TERM", "xterm-256color")
     with progress("trend of [red] users", 3) as step:

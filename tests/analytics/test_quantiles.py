@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analytics.windows import Histograms, quantiles, statistic
+from analytics.frames.columns import Histograms
+from analytics.frames.statistics import quantiles, statistic
 from contract.histogram import LINEAR, LOGARITHMIC, Bins
 from contract.metrics import STATISTICS, Statistic
 from contract.summary import Summary

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from analytics import right_size
-from analytics.frames import FrameError, frame_of_values, to_frame
-from analytics.right_sizing import VERDICTS
+from analytics.frames.frame import FrameError, frame_of_values, to_frame
+from analytics.methods.right_sizing import VERDICTS
 from contract.histogram import LINEAR
 from tests.analytics.samples import windows_of
 

@@ -5,8 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analytics.windows import standins
-from analytics.windows.standins import bin_indices
+from analytics.frames.standins import bin_indices, standins
 from contract.histogram import LINEAR, LOGARITHMIC
 
 

@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 
 import analytics
-from analytics.answers import ProblemError, ServiceError, UnreachableError
-from analytics.stream import LostEvent, ReportEvent, Stream, ValuesEvent
-from analytics.stream_events import Event, Parser
+from analytics.sources.live import Event, LostEvent, Parser, ReportEvent, Stream, ValuesEvent
+from analytics.sources.service import ProblemError, ServiceError, UnreachableError
 from tests.service.reports import END_MS, post, small
 from tests.service.running import RunningService, wait_until
 

@@ -6,7 +6,7 @@ import pytest
 from scipy.signal import lfilter
 
 from analytics import fleet_trend
-from analytics.slopes import slope
+from analytics.methods.trends import slope
 from tests.analytics.fleets import loads, sampled
 
 FLEET = sampled()
@@ -38,8 +38,8 @@ def test_users_come_and_go() -> None:
 
 def test_few_users_of_many_buckets_are_not_made_a_table(monkeypatch: pytest.MonkeyPatch) -> None:
     expected = fleet_trend(FLEET.frame, "1h").frame
-    monkeypatch.setattr("analytics.trends._DENSE", 0)
-    monkeypatch.setattr("analytics.trends._SMALL", 0)
+    monkeypatch.setattr("analytics.methods.trends._DENSE", 0)
+    monkeypatch.setattr("analytics.methods.trends._SMALL", 0)
     pd.testing.assert_frame_equal(fleet_trend(FLEET.frame, "1h").frame, expected, rtol=1e-12)
 
 

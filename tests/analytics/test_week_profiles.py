@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from analytics import hour_of_week_profile, resample
-from analytics.frames import FrameError
+from analytics.frames.frame import FrameError
 from tests.analytics.fleets import loads, sampled
 
 ZONES = ["UTC", "Europe/Berlin", "Asia/Kolkata", "America/St_Johns", "Australia/Lord_Howe"]

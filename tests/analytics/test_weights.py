@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from analytics import equal_weights, load_duration_curve, resample
-from analytics.frames import frame_of_values, from_frame
+from analytics.frames.frame import frame_of_values, from_frame
 
 HOURS = 48
 

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from contract.decoding import decode_json
+from contract.problems import decode_json
 from contract.report import decode_report
 from contract.validation import MalformedReport, parse
 from tests.contract.reports import NOW_MS, ORIGINAL

@@ -2,8 +2,7 @@
 
 import pytest
 
-from contract.metrics import NAMES, QUANTITIES, STATISTICS, TYPES, type_name
-from contract.metrics.cpu import Cpu
+from contract.metrics import NAMES, QUANTITIES, STATISTICS, TYPES, Cpu, type_name
 
 
 @pytest.mark.parametrize(

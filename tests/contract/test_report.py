@@ -4,9 +4,7 @@ import msgspec
 import pytest
 from msgspec import UNSET
 
-from contract.metrics import TYPES, type_name
-from contract.metrics.cpu import Cpu
-from contract.metrics.memory import Memory
+from contract.metrics import TYPES, Cpu, Memory, type_name
 from contract.report import decode_report, encode
 from tests.contract.reports import ORIGINAL, full
 

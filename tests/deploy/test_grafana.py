@@ -15,7 +15,7 @@ from contract import times
 from contract.report import encode
 from contract.times import HOUR_MS, MINUTE_MS
 from deploy.grafana.__main__ import DASHBOARDS, FOLDER, as_json
-from service.demo import main as demo
+from service.commands.demo import main as demo
 from tests.deploy.test_compose import SERVICES
 from tests.service.influxd import RunningInflux, need
 from tests.service.running import RunningService

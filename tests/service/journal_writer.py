@@ -6,7 +6,7 @@
 import sys
 from pathlib import Path
 
-from service.journal import Journal
+from service.journal.journal import Journal
 
 
 def report(number: int) -> bytes:

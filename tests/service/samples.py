@@ -8,10 +8,10 @@ import numpy as np
 import numpy.typing as npt
 from msgspec import UNSET
 
-from analytics.windows import Windows, statistic
+from analytics.frames.columns import Windows
+from analytics.frames.statistics import statistic
 from contract.histogram import LINEAR, flatten
-from contract.metrics import Distribution, Metric, Quantity, Statistic
-from contract.metrics.cpu import Cpu
+from contract.metrics import Cpu, Distribution, Metric, Quantity, Statistic
 from contract.report import OsType, Report
 from contract.summary import Summary
 

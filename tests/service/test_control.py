@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from service.control import Control, ControlError, ControlFull
+from service.control.database import Control, ControlError, ControlFull
 from tests.service.running import ROOT, clean_environment
 
 STEPS = [
@@ -156,7 +156,7 @@ def test_a_process_that_is_killed_loses_nothing_that_was_committed(control: Cont
     control.close()
     script = f"""
 import os, pathlib
-from service.control import Control
+from service.control.database import Control
 control = Control(pathlib.Path({str(path)!r}))
 for value in range(20):
     with control.transaction() as db:

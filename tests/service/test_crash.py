@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from service.journal import Journal
+from service.journal.journal import Journal
 from tests.service.conftest import StartService
 from tests.service.load import Connection
 from tests.service.reports import METRICS, as_json, entries, history, original, post, small

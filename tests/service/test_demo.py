@@ -16,16 +16,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from contract.metrics.cpu import Cpu
+from contract.metrics import Cpu
 from contract.report import Report
 from contract.times import DAY_MS
 from contract.validation import parse
-from service.bodies import MAX_BODY
-from service.demo import client as client_module
-from service.demo.client import Client, ClientError
-from service.demo.fleet import WINDOW_MS, Fleet, FleetError, read_fleet
-from service.demo.loading import plan
-from service.demo.reports import batches
+from service.commands.demo import client as client_module
+from service.commands.demo.client import Client, ClientError
+from service.commands.demo.fleet import WINDOW_MS, Fleet, FleetError, read_fleet
+from service.commands.demo.loading import plan
+from service.commands.demo.reports import batches
+from service.http.requests import MAX_BODY
 from tests.service.running import ROOT, RunningService, clean_environment
 
 SAMPLE = ROOT / "service" / "demo" / "data" / "planetlab-sample.parquet"

@@ -14,8 +14,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
-from service import journal as journal_module
-from service.journal import Journal, JournalFull
+from service.journal import journal as journal_module
+from service.journal.journal import Journal, JournalFull
 from tests.service.journal_writer import report
 from tests.service.running import ROOT
 
@@ -237,7 +237,7 @@ def test_what_a_file_held_in_an_earlier_use_is_not_read_again(path: Path, monkey
 def test_what_is_pruned_while_another_thread_appends_is_only_what_was_asked(
     journal: Journal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("service.journal.FILE_BYTES", 1000)
+    monkeypatch.setattr("service.journal.journal.FILE_BYTES", 1000)
 
     def prune() -> int:
         pruned = 0
@@ -281,7 +281,7 @@ def test_a_killed_process_loses_nothing_it_had_acknowledged(tmp_path: Path) -> N
 
 
 def test_what_is_pruned_last_can_still_be_read(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("service.journal.FILE_BYTES", 300)
+    monkeypatch.setattr("service.journal.journal.FILE_BYTES", 300)
     journal = Journal(path, LIMIT, keep_bytes=1000)
     for number in range(101, 201):
         journal.advance_to(number - 1)
@@ -418,7 +418,7 @@ def test_no_order_of_steps_loses_or_doubles_a_report(
     tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch, file_bytes: int, keep_bytes: int
 ) -> None:
     # Small files, so that they fill up, and are used again with old content in them.
-    monkeypatch.setattr("service.journal.FILE_BYTES", file_bytes)
+    monkeypatch.setattr("service.journal.journal.FILE_BYTES", file_bytes)
     make: Callable[[], AnyOrder] = lambda: AnyOrder(tmp_path_factory.mktemp("journal"), keep_bytes)  # noqa: E731
     run_state_machine_as_test(
         make,  # type: ignore[arg-type]  # anything that makes one will do

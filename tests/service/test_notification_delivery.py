@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from service.control import Control
+from service.alerts.rules import Rule, parse_rule
+from service.control.database import Control
 from service.notifications import sender as sending
 from service.notifications.queue import Queue
 from service.notifications.sender import Sender
 from service.notifications.targets import Target, parse_target
-from service.rules.model import Rule, parse_rule
 from tests.service.receiver import KEY, Receiver
 from tests.service.running import wait_until
 

@@ -11,11 +11,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from service.notifications import addresses, webhooks
-from service.notifications.addresses import ForbiddenAddress, check_host
-from service.notifications.channels import tell
-from service.notifications.targets import InvalidTarget, Target, parse_target
-from service.notifications.webhooks import Refused, post
+from service.notifications import delivery, targets
+from service.notifications.delivery import Refused, post, tell
+from service.notifications.targets import ForbiddenAddress, InvalidTarget, Target, check_host, parse_target
 from tests.service.receiver import KEY, Receiver
 
 
@@ -63,7 +61,7 @@ def test_the_address_that_was_checked_is_the_one_that_is_called(monkeypatch: pyt
             return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port))]
         return list(real(host, port, *options, **named))
 
-    monkeypatch.setattr(addresses.socket, "getaddrinfo", rebinding)
+    monkeypatch.setattr(targets.socket, "getaddrinfo", rebinding)
     with Receiver() as receiver:
         url = receiver.url.replace("127.0.0.1", "rebinding.example")
         post(webhook(url), "msg_1", "{}", private=True)
@@ -114,7 +112,7 @@ def test_a_receiver_that_answers_bit_by_bit_gains_no_time() -> None:
 def test_a_name_in_any_script_can_be_called(monkeypatch: pytest.MonkeyPatch) -> None:
     with Receiver() as receiver:
         port = httpx.URL(receiver.url).port
-        monkeypatch.setattr(webhooks, "check_host", lambda host, *_, **__: {"xn--bcher-kva.example": "127.0.0.1"}[host])
+        monkeypatch.setattr(delivery, "check_host", lambda host, *_, **__: {"xn--bcher-kva.example": "127.0.0.1"}[host])
         post(webhook(f"http://bücher.example:{port}/hook"), "msg_1", "{}", private=False)
         assert receiver.accepted[0].headers["host"] == f"xn--bcher-kva.example:{port}"
 
@@ -122,7 +120,7 @@ def test_a_name_in_any_script_can_be_called(monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.mark.parametrize(("wait", "expected"), [("7", 7.0), ("999999", 3600.0), ("soon", 0.0), ("", 0.0)])
 def test_a_receiver_can_ask_for_time(wait: str, expected: float) -> None:
     with pytest.raises(Refused) as refused:
-        webhooks._check(httpx.Response(503, headers={"Retry-After": wait}))
+        delivery._check(httpx.Response(503, headers={"Retry-After": wait}))
     assert refused.value.wait_s == expected
 
 

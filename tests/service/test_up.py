@@ -16,7 +16,7 @@ import httpx
 import psutil
 import pytest
 
-from service.up import UpSettings, _places
+from service.commands.up import UpSettings, _places
 from tests.service.running import ROOT, RunningService, clean_environment, wait_until
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="the server runs on POSIX systems")
@@ -26,7 +26,7 @@ WITHOUT_THE_FULL_FLEET = """\
 import sys
 from pathlib import Path
 from service import cli
-from service.demo import command
+from service.commands.demo import command
 
 command._FULL = Path("/nowhere")
 sys.exit(cli.main(sys.argv[1:]))

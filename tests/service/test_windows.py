@@ -16,17 +16,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from analytics.frames import from_frame
-from analytics.wire import frame_of
+from analytics.frames.arrow import frame_of
+from analytics.frames.frame import from_frame
 from contract.histogram import LINEAR
 from contract.metrics import NAMES
 from contract.summary import Summary
 from contract.times import DAY_MS
-from service.resources.windows import FleetWindows, Sending
+from service.http.resources.query import FleetWindows, Sending
+from service.http.window_queries import RAW_MS, Plan, WindowsQuery
 from service.stores.base import Answer, Question
 from service.stores.embedded.store import EmbeddedStore
-from service.windows.pieces import Plan
-from service.windows.query import RAW_MS, WindowsQuery
 from tests.service.reports import post
 from tests.service.samples import CPU, Machine, Recording, Samples
 

@@ -5,12 +5,10 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from analytics.frames import TooFewData
+from analytics.frames.frame import TooFewData
 from analytics.reports.data import Data
 from analytics.reports.model import Finding, Section
 from contract.times import DAY_MS
-
-__all__ = ["Part", "check_day", "has_day", "in_ms", "one_or_nothing", "period", "subject"]
 
 
 @dataclass(frozen=True, slots=True)

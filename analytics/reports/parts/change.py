@@ -7,15 +7,13 @@ import numpy as np
 import pandas as pd
 
 from analytics import figures
-from analytics.figures.gaps import naive
-from analytics.frames import TooFewData
+from analytics.frames.frame import TooFewData
+from analytics.frames.gaps import naive
 from analytics.reports.data import Data
 from analytics.reports.model import Finding, Picture, Section
 from analytics.reports.parts import levels, movers
 from analytics.reports.parts.base import Part, check_day, period, subject
 from analytics.reports.words import moment, percent, points
-
-__all__ = ["of_periods"]
 
 
 def of_periods(data: Data) -> Part:

@@ -4,13 +4,11 @@ import numpy as np
 import pandas as pd
 
 from analytics import figures
-from analytics.frames import TooFewData
+from analytics.frames.frame import TooFewData
 from analytics.reports.data import Data
 from analytics.reports.model import Finding, Picture, Section
 from analytics.reports.parts.base import Part
 from analytics.reports.words import percent
-
-__all__ = ["of_machine"]
 
 _UNEVEN = 1.5
 """A core with so many times the work of the average one stands out."""

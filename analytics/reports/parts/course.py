@@ -12,9 +12,8 @@ from analytics.reports.parts.base import Part, has_day, in_ms
 from analytics.reports.words import each, level, moment, percent, plural
 
 if TYPE_CHECKING:
-    from analytics.slopes import Slope
+    from analytics.methods.trends import Slope
 
-__all__ = ["of_fleet", "of_machine"]
 
 _QUANTILES = (0.05, 0.25, 0.75, 0.95)
 _BANDS = [("users_5", "users_95", "90 of 100 machines"), ("users_25", "users_75", "50 of 100 machines")]

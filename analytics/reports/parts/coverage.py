@@ -7,9 +7,7 @@ from analytics.reports.data import Data
 from analytics.reports.model import Finding
 from analytics.reports.words import each, listed, moment, percent, plural, span
 
-__all__ = ["caveats", "facts", "findings", "gaps"]
-
-_MOST_GAPS = 6
+_MAX_GAPS = 6
 _SILENT_BUCKETS = 3
 
 
@@ -33,8 +31,8 @@ def facts(data: Data, machines: pd.DataFrame) -> list[tuple[str, str]]:
     ]
     missing = [f"{moment(start)} to {moment(end)}" for start, end in gaps(data)]
     if missing:
-        more = f" and {len(missing) - _MOST_GAPS} more" if len(missing) > _MOST_GAPS else ""
-        told.append(("Gaps without any data", "; ".join(missing[:_MOST_GAPS]) + more))
+        more = f" and {len(missing) - _MAX_GAPS} more" if len(missing) > _MAX_GAPS else ""
+        told.append(("Gaps without any data", "; ".join(missing[:_MAX_GAPS]) + more))
     else:
         told.append(("Gaps without any data", "none"))
     return told

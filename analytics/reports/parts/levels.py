@@ -3,14 +3,12 @@
 import pandas as pd
 
 from analytics import figures
+from analytics.frames.resampling import resample
 from analytics.reports.data import Data
 from analytics.reports.model import Finding, Picture
 from analytics.reports.parts.base import in_ms, subject
 from analytics.reports.words import moment, percent, times
-from analytics.resampling import resample
 from contract.times import HOUR_MS
-
-__all__ = ["NOTEWORTHY", "of_total"]
 
 NOTEWORTHY = 0.02
 """A mean that moved by less is not worth a look, whatever a test says."""

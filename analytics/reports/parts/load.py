@@ -8,8 +8,6 @@ from analytics.reports.model import Column, Finding, Numbers, Picture, Section, 
 from analytics.reports.parts.base import Part
 from analytics.reports.words import level, listed, percent, plural
 
-__all__ = ["IDLE", "of_fleet", "of_machine"]
-
 IDLE = 0.1
 """A machine is idle where 95 of 100 of its samples are below this."""
 _ROWS = 25

@@ -8,14 +8,12 @@ from analytics.reports.model import Column, Finding, Picture, Table
 from analytics.reports.parts.base import period
 from analytics.reports.words import listed, plural
 
-__all__ = ["CHANCE", "of_machines"]
-
 CHANCE = 0.05
 """Below this a p-value counts as more than chance."""
 _SHOWN = 12
 _ROWS = 25
 _LEAP = 0.2
-_MOST = 5000
+_MAX = 5000
 """Machines that are compared; each takes a millisecond."""
 
 
@@ -25,7 +23,7 @@ def of_machines(data: Data) -> tuple[list[Picture | Table], list[Finding]]:
 
     before = period(data.windows, data.before_ms, data.split_ms)
     after = period(data.windows, data.split_ms, data.end_ms)
-    both = sorted(set(before["user"]) & set(after["user"]))[:_MOST]
+    both = sorted(set(before["user"]) & set(after["user"]))[:_MAX]
     if len(both) < 2:
         return [], []
     moved = analytics.compare(before[before["user"].isin(both)], after[after["user"].isin(both)], by="user")

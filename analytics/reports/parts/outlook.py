@@ -9,9 +9,7 @@ from analytics.reports.parts.base import Part, check_day, in_ms, subject
 from analytics.reports.words import each, level, moment, percent
 from contract.times import DAY_MS, HOUR_MS, WEEK_MS, format_duration
 
-__all__ = ["of_total"]
-
-_MOST_MS = WEEK_MS
+_MAX_MS = WEEK_MS
 _SHOWN = 3
 """So many times the horizon of the past is shown beside it."""
 
@@ -66,7 +64,7 @@ def _horizon(data: Data) -> int:
     """A week, or less where the history is short: a quarter of it, in whole steps, four at least."""
     index = pd.DatetimeIndex(data.total.index)
     history_ms = in_ms(index[-1]) - in_ms(index[0])
-    wanted = min(_MOST_MS, max(history_ms // 4, 4 * _step(data)))
+    wanted = min(_MAX_MS, max(history_ms // 4, 4 * _step(data)))
     unit = DAY_MS if wanted >= DAY_MS else _step(data)
     return wanted // unit * unit
 

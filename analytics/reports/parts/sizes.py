@@ -3,21 +3,19 @@
 import pandas as pd
 
 from analytics import figures
-from analytics.frames import TooFewData
+from analytics.frames.frame import TooFewData
 from analytics.reports.data import Data
 from analytics.reports.model import Column, Finding, Picture, Section, Table
 from analytics.reports.parts.base import Part
 from analytics.reports.words import level, listed, percent, plural
 from contract.times import DAY_MS
 
-__all__ = ["of_machines"]
-
 _SHOWN = 15
 _ROWS = 25
 _STEPS = (0.1, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 3.0, 4.0)
 """Sizes to choose from where cores are not known, in times the present size."""
 _SHORT_MS = 14 * DAY_MS
-_LEAST_DAYS, _LEAST_DAYS_SHORT = 5, 3
+_MIN_DAYS, _MIN_DAYS_SHORT = 5, 3
 _HALF_UNKNOWN = 0.5
 
 
@@ -28,7 +26,7 @@ def of_machines(data: Data, machines: pd.DataFrame) -> Part:
     known = data.users["cores"].dropna().astype(float)
     known = known[known > 0]
     in_cores = len(known) > _HALF_UNKNOWN * len(machines)
-    least_days = _LEAST_DAYS_SHORT if data.end_ms - data.start_ms < _SHORT_MS else _LEAST_DAYS
+    least_days = _MIN_DAYS_SHORT if data.end_ms - data.start_ms < _SHORT_MS else _MIN_DAYS
     sized = analytics.right_size(
         data.windows.assign(user=data.windows["user"].astype(str)),
         known.rename(index=str) if in_cores else 1.0,

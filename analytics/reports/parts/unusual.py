@@ -3,13 +3,11 @@
 import pandas as pd
 
 from analytics import figures
-from analytics.frames import TooFewData
+from analytics.frames.frame import TooFewData
 from analytics.reports.data import Data
 from analytics.reports.model import Cell, Column, Finding, Picture, Section, Table
 from analytics.reports.parts.base import Part, in_ms, subject
 from analytics.reports.words import moment, percent, plural, times
-
-__all__ = ["of_fleet", "of_machine"]
 
 _MACHINES = 50
 """So many of the busiest machines are looked at one by one; each takes its time."""
@@ -19,7 +17,7 @@ _ROWS = 25
 def of_fleet(data: Data, machines: pd.DataFrame) -> Part:
     """Anomalies of the fleet's mean, and of its busiest machines."""
     import analytics
-    from analytics.anomalies import Tuning
+    from analytics.methods.anomalies import Tuning
 
     part = of_machine(data)
     busiest = machines.index[:_MACHINES]
@@ -38,7 +36,7 @@ def of_fleet(data: Data, machines: pd.DataFrame) -> Part:
 def of_machine(data: Data) -> Part:
     """Anomalies of the fleet's mean, or of the machine: each judged by what came before it, and nothing else."""
     import analytics
-    from analytics.anomalies import Tuning
+    from analytics.methods.anomalies import Tuning
 
     verdicts = analytics.anomalies(data.total, tuning=Tuning.for_step(data.total_rate_ms))
     if verdicts["upper"].isna().all():

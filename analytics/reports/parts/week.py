@@ -6,17 +6,15 @@ from typing import Any
 import pandas as pd
 
 from analytics import figures
-from analytics.frames import TooFewData
+from analytics.frames.frame import TooFewData
 from analytics.reports.data import Data
 from analytics.reports.model import Finding, Picture, Section
 from analytics.reports.parts.base import Part, check_day
 from analytics.reports.words import percent
 from contract.times import HOUR_MS
 
-__all__ = ["of_week"]
-
 _DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
-_LEAST_HOURS_TO_TELL = 2 * 7 * 24
+_MIN_HOURS_TO_TELL = 2 * 7 * 24
 
 
 def of_week(data: Data) -> Part:
@@ -36,7 +34,7 @@ def of_week(data: Data) -> Part:
         f"({percent(low['mean'])})"
     )
     hours = pd.DatetimeIndex(data.total.index).floor("1h").nunique()
-    weeks = hours >= _LEAST_HOURS_TO_TELL
+    weeks = hours >= _MIN_HOURS_TO_TELL
     caveats = (
         [] if weeks else ["Hours of the week are from less than two weeks of data: one unusual day looks like a habit."]
     )

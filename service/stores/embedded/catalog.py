@@ -15,8 +15,6 @@ from service.stores.base import StoreError
 from service.stores.embedded.segments import Segment
 from service.stores.series import Series, SeriesIndex, User
 
-__all__ = ["StoreInUse", "open_catalog", "tier_table"]
-
 
 class StoreInUse(StoreError):
     """Another process has it."""

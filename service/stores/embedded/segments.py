@@ -1,7 +1,9 @@
-"""Raw windows on disk: Parquet files, sorted by series and time, written once and never changed."""
+"""Raw windows on disk: Parquet files, sorted by series and time, written once; which of them to merge."""
 
+import math
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,10 +13,37 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from service.files import sync_folder
-from service.stores.windows import SCHEMA
+from service.journal.journal import sync_folder
+from service.stores.memtable import SCHEMA
 
-__all__ = ["Segment", "merged", "sort_windows", "write_segment"]
+_FAN_IN = 4
+LARGEST_SEGMENT = 64_000_000
+"""Rows; sorting spills to disk, so this bounds how much is rewritten at once."""
+LARGEST_RUN = 4_000_000
+"""Rows; a run is merged in memory."""
+
+
+def alike(rows: Mapping[int, int], largest: int) -> list[int]:
+    """The runs to merge next, of `rows` by run: four or more of about the same size, none larger than allowed.
+
+    Sizes are alike within a power of four, as in size-tiered compaction (O'Neil et al. 1996; Cassandra), so the
+    number of runs, and how often a row is rewritten, grow with the logarithm of the rows.
+    """
+    levels: dict[int, list[int]] = defaultdict(list)
+    for run, number in rows.items():
+        if number * _FAN_IN <= largest:
+            levels[int(math.log(max(number, 1), _FAN_IN))].append(run)
+    for level in sorted(levels):
+        if len(levels[level]) >= _FAN_IN:
+            chosen, total = [], 0
+            for run in levels[level]:
+                total += rows[run]
+                if total > largest:
+                    break
+                chosen.append(run)
+            return chosen
+    return []
+
 
 _ROW_GROUP = 1024 * 1024
 _FORMAT: dict[str, Any] = {

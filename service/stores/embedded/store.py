@@ -10,25 +10,18 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from analytics.windows import Windows
+from analytics.frames.columns import Windows
 from contract.metrics import Metric, Quantity
 from contract.report import Report
-from service.stores.assembly import TYPE_OF
 from service.stores.base import Answer, Key, Question
+from service.stores.dump import TYPE_OF
 from service.stores.embedded import catalog
-from service.stores.embedded.compaction import LARGEST_RUN, LARGEST_SEGMENT, alike
-from service.stores.embedded.reading import read
-from service.stores.embedded.rollups import append_rollup, read_runs, rollups_of
-from service.stores.embedded.segments import merged, sort_windows, write_segment
+from service.stores.embedded.reading import append_rollup, read, read_runs, rollups_of
+from service.stores.embedded.segments import LARGEST_RUN, LARGEST_SEGMENT, alike, merged, sort_windows, write_segment
 from service.stores.embedded.versions import Versions, View
-from service.stores.grouping import group_series
-from service.stores.head import Head, ends_of
-from service.stores.plan import RAW, TIERS
-from service.stores.retention import Retention
-from service.stores.selection import Selection
+from service.stores.engine import RAW, TIERS, Retention, Selection, group_series
+from service.stores.memtable import Head, ends_of
 from service.stores.series import WHOLE, Series, SeriesIndex, User, users_frame
-
-__all__ = ["EmbeddedStore"]
 
 _FLUSH_ROWS = 1_000_000
 """Windows of series: some 100 MB."""

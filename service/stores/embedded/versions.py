@@ -10,9 +10,7 @@ import duckdb
 
 from service.stores.embedded import catalog
 from service.stores.embedded.segments import Segment
-from service.stores.head import Head
-
-__all__ = ["Versions", "View"]
+from service.stores.memtable import Head
 
 T = TypeVar("T")
 

@@ -1,4 +1,4 @@
-"""The database itself: made where it is missing, and what it knows of users and of its own rollups."""
+"""The database itself: made where it is missing, what it knows of users and rollups, and rollups of older points."""
 
 import logging
 from collections.abc import Iterator
@@ -6,9 +6,9 @@ from collections.abc import Iterator
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from analytics.influx.client import Client, Refused, Unreachable
-from analytics.influx.quoting import identifier, string_field, tag, tag_value
-from analytics.influx.schema import (
+from analytics.frames.columns import Windows, concatenate, merge
+from analytics.sources.influx_client import Client, Refused, Unreachable
+from contract.influx import (
     MEASUREMENTS,
     OS_TYPE,
     OS_VERSION,
@@ -17,18 +17,20 @@ from analytics.influx.schema import (
     USER_ID,
     USERS,
     fields_of,
+    identifier,
     measurement_of,
     newest_field,
+    string_field,
+    tag,
+    tag_value,
 )
-from contract.metrics import TYPES, type_name
-from contract.metrics.cpu import Cpu
+from contract.metrics import QUANTITIES, TYPES, Cpu, type_name
 from contract.times import DAY_MS, format_duration
-from service.stores.influx.lines import Lines, lines_of
-from service.stores.influx.remembered import KnownUser
-from service.stores.plan import RAW
-from service.stores.retention import Retention
-
-__all__ = ["ensure_database", "expire", "since_lines", "taken_up", "user_lines"]
+from service.stores.engine import RAW, Retention
+from service.stores.influx.lines import Lines, bucket_lines, lines_of
+from service.stores.influx.reading import Reader, Wanted
+from service.stores.influx.users import KnownUser
+from service.stores.series import WHOLE, SeriesIndex
 
 _log = logging.getLogger("loadlens.service")
 _NUMBERS = ("cores", "firstSeen", "lastSeen")
@@ -189,3 +191,39 @@ def expire(client: Client, retention: Retention, now_ms: int) -> None:
         for cores in (False, True):
             measurement = identifier(measurement_of(tier, cores=cores))
             client.execute(f"DELETE FROM {measurement} WHERE time < {before}ms", change=True)
+
+
+_USERS = 20
+"""So many users' windows of a day are merged at once: some 350,000."""
+
+
+def oldest_ms(index: SeriesIndex) -> int:
+    """The start of the day of the oldest window of any user, epoch ms."""
+    # A copy, here and below, because users and cores may join meanwhile.
+    return min((user.first_seen for user in list(index.users.values())), default=0) // DAY_MS * DAY_MS
+
+
+def day_lines(reader: Reader, index: SeriesIndex, day_ms: int) -> Iterator[Lines]:
+    """The buckets of every tier in the day from `day_ms`, made of all windows that InfluxDB has of it.
+
+    Raises Unreachable where they cannot be read.
+    """
+    users = sorted(index.users)
+    for name, quantity in QUANTITIES.items():
+        for start in range(0, len(users), _USERS):
+            some = users[start : start + _USERS]
+            cores = [core for user in some for core in list(index.cores(user, name))]
+            if not cores:
+                continue
+            for kind in ("whole", "each") if set(cores) != {WHOLE} else ("whole",):
+                wanted = Wanted(quantity, RAW, day_ms, day_ms + DAY_MS, some, kind)
+                yield from _tiers(reader, index, wanted)
+
+
+def _tiers(reader: Reader, index: SeriesIndex, wanted: Wanted) -> Iterator[Lines]:
+    finest = next(iter(TIERS))
+    parts = [merge(part, rate_ms=finest) for part in reader.windows(wanted, histograms=True)]
+    buckets: Windows = concatenate(parts)
+    for tier in TIERS if len(buckets) else ():
+        buckets = merge(buckets, rate_ms=tier)
+        yield from bucket_lines(tier, buckets, index)

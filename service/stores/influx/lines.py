@@ -9,8 +9,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from analytics.influx.quoting import tag
-from analytics.influx.schema import (
+from analytics.frames.columns import Windows
+from analytics.frames.packing import pack
+from contract.influx import (
     CORE,
     CORES,
     DURATION,
@@ -21,15 +22,11 @@ from analytics.influx.schema import (
     USER_ID,
     fields_of,
     measurement_of,
+    tag,
 )
-from analytics.windows import Windows
-from analytics.windows.packing import pack
-from contract.metrics import QUANTITIES, Quantity
-from contract.metrics.cpu import Cpu
+from contract.metrics import QUANTITIES, Cpu, Quantity
+from service.stores.memtable import binary, numbers
 from service.stores.series import WHOLE, SeriesIndex
-from service.stores.windows import binary, numbers
-
-__all__ = ["Lines", "bucket_lines", "lines_of", "window_lines"]
 
 _CPU = Cpu.quantities[0]
 _SLICE = 100_000

@@ -9,27 +9,64 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from analytics.influx.client import Client
-from analytics.influx.histograms import packed_of
-from analytics.influx.quoting import between, identifier, literal, tag_literal, tag_value
-from analytics.influx.schema import CORE, DURATION, ORIGINAL_OBSERVATIONS, USER_ID, fields_of, measurement_of
-from analytics.windows import Windows, take
-from analytics.windows.packing import unpack
+from analytics.frames.columns import Windows, take
+from analytics.frames.packing import unpack
+from analytics.sources.influx import packed_of
+from analytics.sources.influx_client import Client
+from contract.influx import (
+    CORE,
+    DURATION,
+    ORIGINAL_OBSERVATIONS,
+    USER_ID,
+    between,
+    fields_of,
+    identifier,
+    literal,
+    measurement_of,
+    tag_literal,
+    tag_value,
+)
 from contract.metrics import Quantity
-from service.stores.influx.keys import Keys
-from service.stores.plan import RAW
+from service.stores.engine import RAW
+from service.stores.memtable import windows_of
 from service.stores.series import WHOLE, SeriesIndex
-from service.stores.windows import windows_of
 
-__all__ = ["Reader", "Wanted", "condition"]
+Ints = npt.NDArray[np.int64]
+
+
+class Keys:
+    """The pairs of a series and a time, for fast membership; some may occur twice."""
+
+    def __init__(self, series: Ints, time: Ints) -> None:
+        self._series = (int(series.min()), int(series.max())) if len(series) else (0, -1)
+        self._time = (int(time.min()), int(time.max())) if len(time) else (0, -1)
+        self._sorted = np.unique(self._combined(series.astype(np.int64), time))
+
+    def _combined(self, series: Ints, time: Ints) -> Ints:
+        combined: Ints = (series - self._series[0]) * (self._time[1] - self._time[0] + 1) + (time - self._time[0])
+        return combined
+
+    def hold(self, series: Ints, time: Ints) -> npt.NDArray[np.bool_]:
+        """Which of the pairs are among them."""
+        inside: npt.NDArray[np.bool_] = (
+            (series >= self._series[0])
+            & (series <= self._series[1])
+            & (time >= self._time[0])
+            & (time <= self._time[1])
+        )
+        rows = np.flatnonzero(inside)
+        if len(rows):
+            wanted = self._combined(series[rows].astype(np.int64), time[rows])
+            place = np.minimum(np.searchsorted(self._sorted, wanted), len(self._sorted) - 1)
+            inside[rows] = self._sorted[place] == wanted
+        return inside
+
 
 _ROWS = 500_000
 """About so many rows are asked for at once."""
 _WINDOW_MS = 5000
 _FEW = 100
 """Up to so many users are named in a statement; of more, everybody's rows are read."""
-
-Ints = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,15 +15,12 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 import numpy.typing as npt
 
-from analytics.influx.schema import TIERS
-from analytics.windows import Windows, concatenate, merge, take
+from analytics.frames.columns import Windows, concatenate, merge, take
+from contract.influx import TIERS
 from contract.metrics import QUANTITIES
-from service.stores.influx.keys import Keys
-from service.stores.influx.reading import Reader, Wanted, without
-from service.stores.plan import RAW
+from service.stores.engine import RAW
+from service.stores.influx.reading import Keys, Reader, Wanted, without
 from service.stores.series import WHOLE, SeriesIndex
-
-__all__ = ["Rollups"]
 
 _KEPT_ROWS = 200_000
 """Most buckets of a tier that are kept; of larger fleets they are read each time."""

@@ -9,35 +9,27 @@ from typing import TypeVar
 
 import pandas as pd
 
-from analytics.influx.address import Address, Credentials
-from analytics.influx.client import BadStatement, Client, InfluxError, Unreachable
-from analytics.influx.schema import TIERS
-from analytics.windows import Windows
+from analytics.frames.columns import Windows
+from analytics.sources.influx_client import Address, BadStatement, Client, Credentials, InfluxError, Unreachable
 from contract import times
+from contract.influx import TIERS
 from contract.metrics import Metric, Quantity
 from contract.report import Report
 from contract.times import DAY_MS
-from service.stores.assembly import TYPE_OF
 from service.stores.base import Answer, Key, Question, StoreError, StoreUnavailable
-from service.stores.grouping import group_series
-from service.stores.head import ends_of
+from service.stores.dump import TYPE_OF
+from service.stores.engine import RAW, Retention, Selection, group_series
 from service.stores.influx import database
-from service.stores.influx.backfill import day_lines, oldest_ms
-from service.stores.influx.known import Known
+from service.stores.influx.answers import Stored
+from service.stores.influx.database import day_lines, oldest_ms
 from service.stores.influx.lines import bucket_lines, window_lines
+from service.stores.influx.publication import Frozen, Publication, View, Views
 from service.stores.influx.reading import Reader
-from service.stores.influx.remembered import Remembered
 from service.stores.influx.rollups import Rollups
-from service.stores.influx.stored import Stored
-from service.stores.influx.views import Frozen, Publication, View, Views
+from service.stores.influx.users import Known, Remembered
 from service.stores.influx.writing import Writer
-from service.stores.plan import RAW
-from service.stores.retention import Retention
-from service.stores.selection import Selection
+from service.stores.memtable import ends_of, windows_of
 from service.stores.series import WHOLE, SeriesIndex, users_frame
-from service.stores.windows import windows_of
-
-__all__ = ["InfluxStore"]
 
 _log = logging.getLogger("loadlens.service")
 T = TypeVar("T")

@@ -11,10 +11,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import urllib3
 
-from analytics.influx.client import Client, Refused, Unreachable, raise_for_status
+from analytics.sources.influx_client import Client, Refused, Unreachable, raise_for_status
 from service.stores.influx.lines import Lines
-
-__all__ = ["Writer"]
 
 _log = logging.getLogger("loadlens.service")
 _BATCH_BYTES = 2_000_000

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import analytics
-from analytics import series
-from analytics.anomalies import Detector, Tuning, anomalies
+from analytics.methods import series
+from analytics.methods.anomalies import Detector, Tuning, anomalies
 
 SMALL = Tuning(window=4, memory=12, learning=4, neighbours=3, quiet=12)
 POINTS = st.lists(

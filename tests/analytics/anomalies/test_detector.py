@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analytics.anomalies import Detector, Tuning, Verdict
+from analytics.methods.anomalies import Detector, Tuning, Verdict
 
 STEP_MS = 300_000
 DAY = 288

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analytics.anomalies import anomalies
+from analytics.methods.anomalies import anomalies
 from bench.nab_scoring import Labelled, at_threshold, labelled_files, normalised, optimum, perfect_scores
 
 FILES = labelled_files()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from analytics.reports.fineness import MACHINES, TOTAL, not_finer
+from analytics.reports.data import MACHINES, TOTAL, not_finer
 from contract.times import DAY_MS, HOUR_MS
 
 

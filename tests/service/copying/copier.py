@@ -2,7 +2,7 @@
 
 import sys
 
-from service.copying import main, transfer
+from service.commands.copy import main, transfer
 
 transfer._FLUSH_REPORTS = 10
 transfer._USERS_AT_ONCE = 2

@@ -14,8 +14,8 @@ import pytest
 from contract.metrics import QUANTITIES
 from contract.report import encode
 from contract.times import DAY_MS, HOUR_MS
-from service.copying import main
-from service.journal import Journal
+from service.commands.copy import main
+from service.journal.journal import Journal
 from service.stores.base import Question, Store
 from service.stores.embedded.store import EmbeddedStore
 from tests.service.running import ROOT, wait_until
@@ -330,16 +330,16 @@ def test_the_same_folder_under_two_names_is_refused(source: Path, capsys: pytest
 
 
 def test_memory_is_bounded_by_the_page(monkeypatch: pytest.MonkeyPatch, source: Path, tmp_path: Path) -> None:
-    from service.stores.embedded import exporting
+    from service.stores.embedded import dump
 
     pages: list[int] = []
-    assemble: Callable[..., object] = exporting.reports_of
+    assemble: Callable[..., object] = dump.reports_of
 
     def watched(rows, *rest):  # type: ignore[no-untyped-def]
         pages.append(len(rows.time))
         return assemble(rows, *rest)
 
-    monkeypatch.setattr(exporting, "_PAGE_ROWS", 64)
-    monkeypatch.setattr(exporting, "reports_of", watched)
+    monkeypatch.setattr(dump, "_PAGE_ROWS", 64)
+    monkeypatch.setattr(dump, "reports_of", watched)
     assert copy(source, tmp_path / "target") == 0
     assert max(pages) <= 2 * 64

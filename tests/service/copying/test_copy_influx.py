@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from analytics.influx.address import Address, Credentials
+from analytics.sources.influx_client import Address, Credentials
 from contract.report import encode
 from contract.times import HOUR_MS
-from service.copying import main
-from service.journal import Journal
+from service.commands.copy import main
+from service.journal.journal import Journal
 from service.stores.base import Question
 from service.stores.embedded.store import EmbeddedStore
 from service.stores.influx.store import InfluxStore

@@ -8,9 +8,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from contract.metrics.cpu import Cpu
-from contract.metrics.disk import Disk
-from contract.metrics.memory import Memory
+from contract.metrics import Cpu, Disk, Memory
 from contract.report import Report
 from service.stores.base import Key, Question
 from service.stores.influx.store import InfluxStore

@@ -6,7 +6,7 @@ import logging
 import numpy as np
 import pytest
 
-from analytics.influx.client import BadStatement
+from analytics.sources.influx_client import BadStatement
 from service.stores.base import Question, StoreError, StoreUnavailable
 from service.stores.influx.store import InfluxStore
 from tests.service.influx.conftest import OpenStore

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from analytics.client import Client
+from analytics.sources.service import Client
 from contract.times import format_instant
-from service.rules.backtest import Span, backtest
-from service.rules.commands import backtesting
-from service.rules.files import read_book
+from service.alerts.backtest import Span, backtest
+from service.alerts.rule_set import read_book
+from service.commands.rules import backtesting
 from tests.service.conftest import StartService
 from tests.service.reports import END_MS, JsonObject, original, post, small
 from tests.service.running import ROOT, clean_environment, wait_until

@@ -9,10 +9,10 @@ import pytest
 from contract.histogram import LINEAR
 from contract.report import Report, decode_report
 from contract.summary import Summary
-from service.rules.alarm import Transition
-from service.rules.engine import Engine
-from service.rules.model import InvalidRule, parse_rule
-from service.rules.window import Sliding, merge
+from service.alerts.alarms import Transition
+from service.alerts.engine import Engine
+from service.alerts.evaluations.base import Sliding, merge
+from service.alerts.rules import InvalidRule, parse_rule
 from tests.service.reports import as_json, original, small
 
 START_MS = 1_700_000_000_000
@@ -194,7 +194,7 @@ def test_who_is_absent_for_long_is_taken_to_be_gone() -> None:
 def test_memory_is_bounded_by_forgetting_who_is_silent_longest(
     monkeypatch: pytest.MonkeyPatch, kind: dict[str, object]
 ) -> None:
-    monkeypatch.setattr("service.rules.kinds.base.MOST_ALARMS", 50)
+    monkeypatch.setattr("service.alerts.evaluations.base.MAX_ALARMS", 50)
     engine = Engine()
     engine.use([parse_rule({"name": "it"} | kind | ({"forget": "366d"} if "after" in kind else {}))])
     (evaluation,) = engine.evaluations.values()

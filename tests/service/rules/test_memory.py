@@ -4,15 +4,15 @@ from pathlib import Path
 
 import pytest
 
-from service.audit import Audit
-from service.control import Control
-from service.journal import Journal
+from service.alerts.alarms import Saved, State
+from service.alerts.engine import Engine
+from service.alerts.repository import Shelf
+from service.alerts.rules import parse_rule
+from service.alerts.runner import Runner
+from service.control.audit import Audit
+from service.control.database import Control
+from service.journal.journal import Journal
 from service.notifications.queue import Queue
-from service.rules.alarm import Saved, State
-from service.rules.engine import Engine
-from service.rules.model import parse_rule
-from service.rules.runner import Runner
-from service.rules.shelf import Shelf
 from tests.service.conftest import StartService
 from tests.service.receiver import Receiver
 from tests.service.reports import END_MS, as_json, post, small

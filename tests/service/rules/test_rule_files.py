@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from service.rules.files import RuleFileError, read_book, stamp
-from service.rules.model import KINDS
+from service.alerts.rule_set import RuleFileError, read_book, stamp
+from service.alerts.rules import KINDS
 from tests.service.receiver import KEY
 from tests.service.running import ROOT
 

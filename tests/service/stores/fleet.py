@@ -2,8 +2,7 @@
 
 import numpy as np
 
-from contract.metrics.disk import Disk
-from contract.metrics.memory import Memory
+from contract.metrics import Disk, Memory
 from contract.report import Report
 from contract.times import DAY_MS
 from tests.service.samples import Machine, Recording, Samples

@@ -7,7 +7,7 @@ the first.
 import sys
 from pathlib import Path
 
-from contract.metrics.cpu import Cpu
+from contract.metrics import Cpu
 from contract.report import Report
 from service.stores.embedded.store import EmbeddedStore
 

@@ -186,7 +186,7 @@ def test_a_late_window_joins_the_bucket_it_belongs_to(place: Place) -> None:
 
 
 def test_different_counts_of_a_reports_members_are_kept_apart(place: Place) -> None:
-    from contract.metrics.load import Load
+    from contract.metrics import Load
 
     recording = Recording()
     samples = {"load1": np.array([1.0, 2.0]), "load5": np.array([3.0]), "load15": np.array([1.0, 5.0, 9.0])}

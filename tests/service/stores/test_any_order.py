@@ -8,8 +8,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
-from contract.metrics.cpu import Cpu
-from contract.metrics.memory import Memory
+from contract.metrics import Cpu, Memory
 from contract.report import Report
 from contract.times import DAY_MS, HOUR_MS
 from service.stores.base import Key, Question

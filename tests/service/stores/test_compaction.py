@@ -5,7 +5,7 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.stores.embedded.compaction import alike
+from service.stores.embedded.segments import alike
 
 SIZES = st.dictionaries(st.integers(1, 1000), st.integers(0, 5000), max_size=40)
 

@@ -19,7 +19,7 @@ from service.stores.base import Question
 from service.stores.embedded import catalog
 from service.stores.embedded import store as store_module
 from service.stores.embedded.store import EmbeddedStore
-from service.stores.plan import TIERS
+from service.stores.engine import TIERS
 from tests.service.running import ROOT
 from tests.service.samples import CPU, Machine, Recording, assert_quantiles, assert_same_moments
 from tests.service.stores import flusher

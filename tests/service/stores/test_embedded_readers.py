@@ -5,7 +5,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from contract.metrics.cpu import Cpu
+from contract.metrics import Cpu
 from contract.report import Report
 from contract.times import DAY_MS
 from service.stores.base import Key, Question, Store

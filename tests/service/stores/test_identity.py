@@ -5,9 +5,7 @@ import asyncio
 import numpy as np
 import pandas as pd
 
-from contract.metrics import TYPES, Metric
-from contract.metrics.cpu import Cpu
-from contract.metrics.memory import Memory
+from contract.metrics import TYPES, Cpu, Memory, Metric
 from contract.report import Report
 from service.stores.base import Key, Store
 from tests.service.samples import Machine, Recording

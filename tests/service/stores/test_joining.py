@@ -1,11 +1,11 @@
 """Users and cores join, on the event loop, while threads go through those that are known."""
 
-from contract.metrics.cpu import Cpu
+from contract.metrics import Cpu
 from contract.times import DAY_MS
 from service.stores.base import Question
-from service.stores.grouping import group_series
-from service.stores.influx.backfill import oldest_ms
-from service.stores.influx.known import Known
+from service.stores.engine import group_series
+from service.stores.influx.database import oldest_ms
+from service.stores.influx.users import Known
 from service.stores.series import SeriesIndex, User
 
 CPU = Cpu.quantities[0]

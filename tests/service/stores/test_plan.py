@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.stores.plan import RAW, TIERS, Piece, plan
+from service.stores.engine import RAW, TIERS, Piece, plan
 
 MINUTE, HOUR, DAY = 60_000, 3_600_000, 86_400_000
 RATES = st.one_of(

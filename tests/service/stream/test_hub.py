@@ -10,10 +10,10 @@ import msgspec
 import pytest
 
 from contract.report import Report, decode_report
-from service.journal import Journal
-from service.readings import reading
+from service.journal.extractors import reading
+from service.journal.journal import Journal
+from service.stream.broker import Hub, TooManyConsumers
 from service.stream.consumer import Consumer
-from service.stream.hub import Hub, TooManyConsumers
 from service.stream.selection import Selection
 from tests.service.reports import END_MS, small
 
@@ -99,14 +99,14 @@ def test_no_order_of_steps_leaves_out_or_doubles_a_report(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
     rng = random.Random(seed)
-    monkeypatch.setattr("service.journal.FILE_BYTES", rng.choice([1000, 5000]))
-    monkeypatch.setattr("service.journal._MARK_BYTES", 300)
-    monkeypatch.setattr("service.stream.history._PAGE_BYTES", rng.choice([500, 3000]))
-    monkeypatch.setattr("service.stream.channel._PIECE_BYTES", 700)
-    monkeypatch.setattr("service.stream.hub._LEAST_S", rng.choice([0.0002, 0.003]))
-    monkeypatch.setattr("service.stream.hub._ROUND_S", rng.choice([0, 0.0001, 0.05]))
-    monkeypatch.setattr("service.stream.hub._MOST_PENDING", rng.choice([10, 100, 20_000]))
-    monkeypatch.setattr("service.stream.hub.HEARTBEAT_S", 0.005)
+    monkeypatch.setattr("service.journal.journal.FILE_BYTES", rng.choice([1000, 5000]))
+    monkeypatch.setattr("service.journal.journal._MARK_BYTES", 300)
+    monkeypatch.setattr("service.journal.reader._PAGE_BYTES", rng.choice([500, 3000]))
+    monkeypatch.setattr("service.stream.channels._PIECE_BYTES", 700)
+    monkeypatch.setattr("service.stream.broker._MIN_S", rng.choice([0.0002, 0.003]))
+    monkeypatch.setattr("service.stream.broker._ROUND_S", rng.choice([0, 0.0001, 0.05]))
+    monkeypatch.setattr("service.stream.broker._MAX_PENDING", rng.choice([10, 100, 20_000]))
+    monkeypatch.setattr("service.stream.broker.HEARTBEAT_S", 0.005)
 
     async def run() -> None:
         world = World(tmp_path / "journal", rng.choice([0, 3000, 20_000]), rng.choice([1000, 4000, 1 << 20]))
@@ -170,8 +170,8 @@ def test_many_different_selections_do_not_hold_up_the_event_loop(tmp_path: Path)
 
 
 def test_what_there_is_no_time_for_comes_from_the_journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("service.stream.hub._ROUND_S", 0)
-    monkeypatch.setattr("service.stream.hub._MOST_PENDING", 50)
+    monkeypatch.setattr("service.stream.broker._ROUND_S", 0)
+    monkeypatch.setattr("service.stream.broker._MAX_PENDING", 50)
 
     async def run() -> None:
         world = World(tmp_path / "journal", 1 << 20, 1 << 20)

@@ -3,8 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.stream.channel import Channel
-from service.stream.routes import Routes
+from service.stream.channels import Channel, Routes
 from service.stream.selection import Selection
 
 STREAMS = [(user, system) for user in ("a", "b", "ab", "[a]") for system in ("Linux", "MacOS", "Windows")]

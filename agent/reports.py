@@ -1,0 +1,124 @@
+"""Windows of samples become reports, and go to the service by way of the spool, or to standard output."""
+
+import sys
+import time
+from collections.abc import Callable
+from threading import Thread
+from typing import Protocol
+
+import psutil
+
+from agent.clock import Timeline
+from agent.identity import Identity
+from agent.plan import Plan
+from agent.sampler import Window
+from agent.sender import Sender
+from agent.spool import Spool
+from contract import __version__
+from contract.report import AgentStatus, Report, encode
+
+
+class Reporter:
+    """Summarises windows, and says who they are of and what the agent costs."""
+
+    def __init__(
+        self, identity: Identity, timeline: Timeline, refused_version: Callable[[], str] | None = None
+    ) -> None:
+        """`refused_version` says which settings of the service were refused; None where it may set none."""
+        self._identity = identity
+        self._timeline = timeline
+        self._refused_version = refused_version
+        self._process = psutil.Process()
+
+    def report(self, window: Window, *, spooled: int = 0, dropped: int = 0, refused: int = 0) -> Report:
+        """The report of a window. `spooled`, `dropped` and `refused` are the counts of `AgentStatus`."""
+        start_ms, end_ms = self._timeline.place(window.start_ms, window.duration_s)
+        user_id = self._identity.user_id
+        return Report(
+            user_id=user_id,
+            start_timestamp=start_ms,
+            end_timestamp=end_ms,
+            observations_per_metric=window.observations,
+            os_type=self._identity.os_type,
+            os_version=self._identity.os_version,
+            metrics=[samples.metric() for samples in window.samples],
+            report_id=f"{user_id[:100]}@{end_ms}",
+            agent=AgentStatus(
+                version=__version__,
+                cpu_seconds=round(time.process_time(), 3),
+                resident_bytes=self._process.memory_info().rss,
+                spooled=spooled,
+                dropped=dropped,
+                refused=refused,
+                settings=_settings(window.plan),
+                remote=self._refused_version is not None,
+                settings_version=window.plan.version,
+                settings_refused=self._refused_version() if self._refused_version else "",
+            ),
+        )
+
+
+def _settings(plan: Plan) -> dict[str, str | int | float | bool | list[str]]:
+    return {"interval": plan.interval_s, "samples": plan.samples, "metrics": list(plan.probes)}
+
+
+CLOSE_S = 3.0
+"""How long the last reports may take when the agent ends; then they stay in the spool."""
+
+
+class Outbox(Protocol):
+    """Takes reports."""
+
+    def counts(self) -> dict[str, int]:
+        """What `AgentStatus` says of reports: `spooled`, `dropped`, `refused`."""
+
+    def put(self, report: Report) -> None:
+        """Take a report; it is safe when this returns."""
+
+    def close(self) -> None:
+        """Deliver what can be delivered quickly."""
+
+
+class Service:
+    """Spools reports; `thread` runs the sender."""
+
+    def __init__(self, spool: Spool, sender: Sender, thread: Thread) -> None:
+        self._spool = spool
+        self._sender = sender
+        self._thread = thread
+
+    @property
+    def trouble(self) -> str | None:
+        """Why reports are not taken now; None where they are."""
+        return self._sender.trouble
+
+    def counts(self) -> dict[str, int]:
+        """The spool's and the sender's counts."""
+        return {"spooled": self._spool.waiting, "dropped": self._spool.dropped, "refused": self._sender.refused}
+
+    def put(self, report: Report) -> None:
+        """Write the report to the spool."""
+        self._spool.put(encode(report), report.end_timestamp)
+        self._sender.wake()
+
+    def close(self) -> None:
+        """Send for a few seconds; what is left then is sent at the next start."""
+        self._sender.close(CLOSE_S)
+        self._thread.join(CLOSE_S + 0.5)
+        self._spool.close()
+
+
+class Printer:
+    """Prints each report on a line of standard output."""
+
+    def counts(self) -> dict[str, int]:
+        """None: nothing waits."""
+        return {}
+
+    def put(self, report: Report) -> None:
+        """Print the report. Raises BrokenPipeError where nobody reads any more."""
+        sys.stdout.write(encode(report).decode() + "\n")
+        sys.stdout.flush()
+
+    def close(self) -> None:
+        """Nothing is kept."""

@@ -1,0 +1,122 @@
+"""What the commands of `loadlens-analytics` share: where to ask, what range, and where the answer goes."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from contract.metrics import NAMES, STATISTICS, Statistic
+from contract.service_address import ServiceAddress
+from contract.times import DAY_MS, WEEK_MS, format_duration, format_instant, parse_duration, parse_timestamp
+
+PROGRAM = "loadlens-analytics"
+
+Form = Literal["table", "csv", "json", "parquet"]
+_MIN_MS = 1000
+_MAX_MS = 3650 * DAY_MS
+
+
+def _duration(most_ms: int) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        return format_duration(parse_duration(text, _MIN_MS, most_ms))
+
+    return parse
+
+
+DURATION = {"metavar": "DURATION", "parse": _duration(_MAX_MS)}
+"""How a setting that is a length of time is read."""
+MOMENT = {
+    "metavar": "TIME",
+    "parse": parse_timestamp,
+    "format": format_instant,
+    "expected": "ISO 8601 or epoch milliseconds",
+}
+"""How a setting that is a moment is read."""
+
+
+class AskSettings(ServiceAddress, frozen=True, kw_only=True):
+    """Where to ask, and where the answer goes."""
+
+    format: Annotated[
+        Form | None,
+        Meta(
+            description="How to print the answer.",
+            extra={"default": "as the suffix of --out says, else table on a terminal and csv elsewhere"},
+        ),
+    ] = None
+    out: Annotated[
+        Path | None, Meta(description="The file to write.", extra={"metavar": "FILE", "default": "standard output"})
+    ] = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.format == "table" and self.out is not None:
+            raise ValueError("--format table is for terminals; csv, json or parquet go into a file")
+
+
+class RangeSettings(AskSettings, frozen=True, kw_only=True):
+    """Of which time, how finely, and which statistic."""
+
+    metric: Annotated[
+        str, Meta(description=f"What to show; `{PROGRAM} metrics` lists the names.", extra={"metavar": "NAME"})
+    ] = "cpuLoadAvg"
+    stat: Annotated[
+        Statistic | None,
+        Meta(
+            description="The statistic of each bucket's samples.",
+            extra={"default": "the metric's own, the mean for most", "expected": ", ".join(STATISTICS)},
+        ),
+    ] = None
+    windows: Annotated[
+        bool,
+        Meta(description="Write every column of the windows instead of one value; Parquet has their histograms too."),
+    ] = False
+    last: Annotated[
+        str | None,
+        Meta(
+            description="Show the time this long before the end, such as 6h or 30d.",
+            extra={**DURATION, "default": "1d"},
+        ),
+    ] = None
+    start: Annotated[
+        int | None,
+        Meta(
+            description="Show windows that end at this moment or later.",
+            extra={**MOMENT, "default": "a day before the end"},
+        ),
+    ] = None
+    end: Annotated[
+        int | None, Meta(description="Show windows that end before this moment.", extra={**MOMENT, "default": "now"})
+    ] = None
+    rate: Annotated[
+        str,
+        Meta(
+            description="The width of a bucket, 1s to 52w.",
+            extra={"metavar": "DURATION", "parse": _duration(52 * WEEK_MS)},
+        ),
+    ] = "15m"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.windows and self.stat is not None:
+            raise ValueError("--windows writes all statistics, --stat one; one of them is right")
+        if self.last is not None and self.start is not None:
+            raise ValueError("--last and --start both say where the range begins; one of them is right")
+        if self.start is not None and self.end is not None and self.end < self.start:
+            raise ValueError(f"--end {format_instant(self.end)} is before --start {format_instant(self.start)}")
+
+    @property
+    def statistic(self) -> Statistic | None:
+        """What to ask for: None for windows, else the metric's own statistic where none is chosen."""
+        if self.windows:
+            return None
+        named = NAMES.get(self.metric)
+        return self.stat or (named.statistic if named else "mean")
+
+    def range_ms(self, now_ms: int) -> tuple[int, int]:
+        """The half-open range asked for, epoch milliseconds, at the time `now_ms`."""
+        end_ms = now_ms if self.end is None else self.end
+        if self.start is not None:
+            return self.start, end_ms
+        return max(0, end_ms - parse_duration(self.last or "1d", _MIN_MS, _MAX_MS)), end_ms

@@ -1,5 +1,0 @@
-"""Forecasts with intervals: several seasons, chosen by backtest, calibrated on the errors that were made."""
-
-from analytics.forecasting.forecast import Forecast, forecast
-
-__all__ = ["Forecast", "forecast"]

@@ -1,0 +1,94 @@
+"""Frames of windows as Arrow tables, the form in which a service sends them and Parquet files keep them.
+
+The columns are those of `analytics.frames.frame`: `time` (ms, UTC), where they are named `user` (dictionary of texts)
+and
+`core` (int32, null for the whole machine), `count`, `mean`, `var`, `min`, `max`, `approximated`, and where they are
+asked for `histogram` (large_binary, `analytics.frames.packing`). Nothing is copied value by value in either direction.
+"""
+
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from analytics.frames.columns import Windows
+from analytics.frames.frame import HISTOGRAM, NUMBERS, FrameError, in_order
+from analytics.frames.packing import pack
+
+_TIME: Final = pa.timestamp("ms", "UTC")
+_USER: Final = pa.dictionary(pa.int32(), pa.string())
+_WHOLE: Final = ("count", "approximated")
+
+
+def schema_of(*, users: bool, cores: bool, histograms: bool) -> pa.Schema:
+    """The columns of a table of windows that names what is asked for."""
+    fields = [pa.field("time", _TIME, nullable=False)]
+    if users:
+        fields.append(pa.field("user", _USER, nullable=False))
+    if cores:
+        fields.append(pa.field("core", pa.int32()))
+    fields += [pa.field(name, pa.int64() if name in _WHOLE else pa.float64(), nullable=False) for name in NUMBERS]
+    if histograms:
+        fields.append(pa.field("histogram", pa.large_binary(), nullable=False))
+    return pa.schema(fields)
+
+
+def table_of(windows: Windows, schema: pa.Schema, users: list[str], cores: list[int | None]) -> pa.Table:
+    """The table of `windows`; series i is of user `users[i]` and core `cores[i]`, as far as `schema` names them.
+
+    Raises ValueError where `schema` has histograms and `windows` have none.
+    """
+    columns: dict[str, pa.Array] = {"time": pa.array(windows.time, pa.int64()).view(_TIME)}
+    if "user" in schema.names:
+        codes = pa.array(windows.series.astype(np.int32))
+        columns["user"] = pa.DictionaryArray.from_arrays(codes, pa.array(users, pa.string()))
+    if "core" in schema.names:
+        columns["core"] = pa.array(cores, pa.int32()).take(pa.array(windows.series))
+    columns |= {column: pa.array(getattr(windows, name)) for column, name in NUMBERS.items()}
+    if "histogram" in schema.names:
+        if windows.histograms is None:
+            raise ValueError("windows without histograms have no column of them")
+        columns["histogram"] = pack(windows.histograms, len(windows), large=True)
+    return pa.table(columns, schema=schema)
+
+
+def frame_of(table: pa.Table) -> pd.DataFrame:
+    """The frame of a table of windows, as `analytics.frames.frame` describes it; columns of other names are left out.
+
+    The table lets go of each column that was copied, so that a caller who keeps no other hold of it needs little more
+    memory than the frame.
+
+    Raises FrameError where a column is missing, or is not what a frame of windows has.
+    """
+    missing = [name for name in ("time", *NUMBERS) if name not in table.column_names]
+    if missing:
+        raise FrameError(f"windows have the columns time, {', '.join(NUMBERS)}; {', '.join(missing)} missing")
+    arrays = {name: table[name] for name in table.column_names}
+    del table
+    try:
+        index = pd.DatetimeIndex(arrays.pop("time").cast(_TIME, safe=False).to_pandas(), name="time")
+        columns = _columns(arrays)
+    except pa.ArrowException as error:
+        raise FrameError(f"these are no windows: {error}") from None
+    return pd.DataFrame(columns, index=index, copy=False)
+
+
+def _columns(arrays: dict[str, pa.ChunkedArray]) -> dict[str, Any]:
+    columns: dict[str, Any] = {}
+    if "user" in arrays:
+        user = arrays.pop("user")
+        if not pa.types.is_dictionary(user.type):
+            user = user.cast(pa.string()).dictionary_encode()
+        columns["user"] = in_order(user.unify_dictionaries().to_pandas().astype("category").array)
+    if "core" in arrays:
+        columns["core"] = arrays.pop("core").to_pandas(types_mapper=_nullable).astype("Int64").array
+    for name in NUMBERS:
+        columns[name] = arrays.pop(name).cast(pa.int64() if name in _WHOLE else pa.float64()).to_numpy()
+    if "histogram" in arrays:
+        columns["histogram"] = pd.array(arrays.pop("histogram").cast(pa.large_binary()), dtype=HISTOGRAM)
+    return columns
+
+
+def _nullable(kind: pa.DataType) -> Any:
+    return pd.Int64Dtype() if pa.types.is_integer(kind) else None

@@ -1,1 +1,0 @@
-"""InfluxDB of every generation: the schema of Loadlens in it, quoting, asking and reading."""

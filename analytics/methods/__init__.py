@@ -1,0 +1,1 @@
+"""The analyses: from frames of windows to answers."""

@@ -1,0 +1,171 @@
+"""The public function: from a frame to its forecast, the model of each series, and how good it has been."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import numpy as np
+import pandas as pd
+
+from analytics.frames.aggregation import AnyFrame, is_dask, of_machines
+from analytics.frames.frame import TooFewData
+from analytics.frames.resampling import resample
+from analytics.methods.forecasting.fleet import Result, forecast_grid
+from analytics.methods.forecasting.grid import Floats, Grid, grid_of
+from analytics.methods.forecasting.words import model_of, summary_of
+from contract.times import DAY_MS, format_duration, parse_duration
+
+_MIN_STEPS: Final = 3
+_DASK_RATE: Final = "1h"
+_MAX_STEPS: Final = 20_000_000
+"""Steps to forecast, over all series: 1 GB of answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """What is to be expected, and how far to trust it. Printed, it says so in a few sentences."""
+
+    frame: pd.DataFrame
+    """Index `time` (UTC, the start of each step); columns `user` (where the history had it), `mean`, and for each level
+    `lower_80`, `upper_80` and so on, in the unit of the history. Sorted by user and time."""
+    models: pd.DataFrame
+    """One row a user (index `user`, or a single row): `model` in words, `error` and `naive_error` (mean absolute errors
+    in the backtest, the latter of the seasonal naive on the same points, in the unit of the history; NaN where nothing
+    could be tried out), `skill` (1 - error / naive_error), `observed` (steps with a value)."""
+    summary: str
+    """The same in plain sentences."""
+
+    def __str__(self) -> str:
+        return self.summary
+
+
+def forecast(
+    frame: AnyFrame,
+    horizon: str = "7d",
+    levels: Sequence[float] = (0.8, 0.95),
+    *,
+    column: str = "mean",
+    rate: str | None = None,
+    start: str | pd.Timestamp | None = None,
+    bounds: tuple[float, float] | Literal["auto"] = "auto",
+) -> Forecast:
+    """Forecast a column of each user of a frame, with prediction intervals.
+
+    Some twenty methods (seasonal naive, means of past days and weeks with a level that holds or fades, ...) are tried
+    out on each series' own past from rolling origins, and mixed by the errors they made; intervals are conformal, from
+    the errors that the mix would have made. See docs/forecasting.md. The same frame gives the same answer.
+
+    Args:
+        frame: A series or a frame: index `time` (UTC), any order; `column`; optionally `user`, and `count`, which then
+            weighs the rows of a step. Gaps stay gaps. Rows of single cores are left out. A Dask DataFrame of
+            windows is merged to `rate` (by default 1h) on its cluster first.
+        horizon: How far to look ahead, a duration such as `24h` or `7d`: at least one step, at most 52 weeks.
+        levels: The shares of what will come that intervals are to hold, each in (0, 1).
+        column: What to forecast.
+        rate: The step, a duration that divides a day; by default that of the frame
+            (see `analytics.methods.forecasting.grid`).
+        start: The first step to forecast, in UTC where it names no zone; what the frame has from there on is not looked
+            at. By default the step after the last one of the whole frame.
+        bounds: What the quantity can be, such as (0, inf). "auto" is (0, 1) where all values lie in it, else (0, inf)
+            where none is negative, else no bounds.
+
+    Raises:
+        FrameError: The frame is not as described.
+        TooFewData: No series has at least three steps with a value before `start`.
+        ValueError: Another argument is wrong.
+    """
+    named = _levels(levels)
+    step_ms = None if rate is None else _rate_ms(rate)
+    grid = _until(grid_of(_at_hand(frame, column, rate), column, step_ms), start)
+    horizon_ms = parse_duration(horizon, least_ms=grid.step_ms)
+    steps = horizon_ms // grid.step_ms
+    if len(grid.values) * steps > _MAX_STEPS:
+        raise ValueError(
+            f"horizon: {len(grid.values):,} series of {steps:,} steps are too much; "
+            "a shorter one, or a coarser rate, is right"
+        )
+    limits = _limits(grid.values) if bounds == "auto" else bounds
+    result = forecast_grid(grid, steps, tuple(named.values()))
+    models = _models(grid, result)
+    return Forecast(_frame(grid, result, list(named), limits), models, summary_of(models, grid, result, horizon))
+
+
+def _at_hand(frame: AnyFrame, column: str, rate: str | None) -> pd.DataFrame:
+    """A frame of pandas."""
+    if isinstance(frame, pd.Series):
+        return frame.to_frame(column)
+    if is_dask(frame):
+        merged: pd.DataFrame = resample(of_machines(frame), rate or _DASK_RATE).compute()
+        return merged
+    return frame  # type: ignore[no-any-return]
+
+
+def _levels(levels: Sequence[float]) -> dict[str, float]:
+    """The levels by the ending of their columns, ascending."""
+    if not all(0.0 < level < 1.0 for level in levels):
+        raise ValueError(f"levels are shares between 0 and 1 such as 0.8, not {', '.join(map(str, levels))}")
+    return {f"{100 * level:.10g}": level for level in sorted(set(levels))}
+
+
+def _rate_ms(rate: str) -> int:
+    step_ms = parse_duration(rate, most_ms=DAY_MS)
+    if DAY_MS % step_ms:
+        raise ValueError(f"rate: {rate} does not divide a day; 5m, 15m or 1h do")
+    return step_ms
+
+
+def _until(grid: Grid, start: str | pd.Timestamp | None) -> Grid:
+    """The grid up to `start`, without the series that have too little before it."""
+    values = grid.values
+    if start is not None:
+        moment = pd.Timestamp(start)
+        steps = int(-((grid.start_ms - moment.timestamp() * 1000) // grid.step_ms))
+        if steps < _MIN_STEPS:
+            raise ValueError(f"the frame begins at {grid.times(0, 1)[0]}: start has to be later than {moment}")
+        if steps > values.shape[1] + 366 * grid.day:
+            raise ValueError(f"the frame ends at {grid.times(values.shape[1], 1)[0]}: {moment} is too far from that")
+        values = values[:, :steps]
+        values = np.pad(values, ((0, 0), (0, steps - values.shape[1])), constant_values=np.nan)
+    enough = np.isfinite(values).sum(axis=1) >= _MIN_STEPS
+    if not enough.any():
+        raise TooFewData(
+            f"no series has {_MIN_STEPS} steps of {format_duration(grid.step_ms)} with a value: "
+            "a longer history, or a smaller rate, is right"
+        )
+    users = None if grid.users is None else [user for user, kept in zip(grid.users, enough, strict=True) if kept]
+    return Grid(values[enough], users, grid.start_ms, grid.step_ms)
+
+
+def _limits(values: Floats) -> tuple[float, float]:
+    low, high = float(np.nanmin(values)), float(np.nanmax(values))
+    return (0.0 if low >= 0.0 else -np.inf, 1.0 if low >= 0.0 and high <= 1.0 else np.inf)
+
+
+def _frame(grid: Grid, result: Result, named: list[str], limits: tuple[float, float]) -> pd.DataFrame:
+    n, horizon = result.mean.shape
+    times = grid.times(grid.values.shape[1], horizon)
+    columns = {"mean": result.mean}
+    for name, (low, high) in zip(named, result.bounds, strict=True):
+        columns |= {f"lower_{name}": low, f"upper_{name}": high}
+    data = {name: np.clip(values, *limits).ravel() for name, values in columns.items()}
+    index = pd.DatetimeIndex(np.tile(times.asi8, n).astype("datetime64[ms]"), name="time").tz_localize("UTC")
+    frame = pd.DataFrame(data, index=index)
+    if grid.users is not None:
+        users = pd.Categorical.from_codes(np.repeat(np.arange(n), horizon), pd.Index(grid.users))
+        frame = pd.concat([pd.Series(users, index, name="user"), frame], axis=1)
+    return frame
+
+
+def _models(grid: Grid, result: Result) -> pd.DataFrame:
+    with np.errstate(invalid="ignore", divide="ignore"):
+        skill = np.where(result.baseline_error > 0, 1.0 - result.error / result.baseline_error, np.nan)
+    return pd.DataFrame(
+        {
+            "model": [model_of(result.plan.methods, weights) for weights in result.weights.T],
+            "error": result.error,
+            "naive_error": result.baseline_error,
+            "skill": skill,
+            "observed": np.isfinite(grid.values).sum(axis=1),
+        },
+        index=None if grid.users is None else pd.Index(grid.users, name="user"),
+    )

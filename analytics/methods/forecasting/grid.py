@@ -1,0 +1,113 @@
+"""Frames as regular grids: one row a series, one column a step of time, gaps as NaN."""
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from analytics.frames.aggregation import numbered_users
+from analytics.frames.frame import FrameError
+from contract.times import DAY_MS, HOUR_MS, format_duration
+
+Floats = npt.NDArray[np.float64]
+
+_MIN_STEP_MS: Final = 300_000
+_MAX_CELLS: Final = 200_000_000
+"""1.6 GB. More is a mistake in the step more often than it is a fleet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """n series on T steps of time."""
+
+    values: Floats
+    """Shape (n, T); NaN where nothing was seen."""
+    users: list[Any] | None
+    """Whose each series is; None where the frame names nobody (then n is 1)."""
+    start_ms: int
+    """The epoch milliseconds of the first step, a multiple of `step_ms`."""
+    step_ms: int
+
+    @property
+    def day(self) -> int:
+        """Steps a day."""
+        return DAY_MS // self.step_ms
+
+    def times(self, first: int, count: int) -> pd.DatetimeIndex:
+        """The starts of `count` steps from step `first` on, which may lie behind the grid."""
+        times = self.start_ms + self.step_ms * np.arange(first, first + count, dtype=np.int64)
+        return pd.DatetimeIndex(times.astype("datetime64[ms]"), name="time").tz_localize("UTC")
+
+
+def grid_of(frame: pd.DataFrame, column: str, step_ms: int | None) -> Grid:
+    """The `column` of a frame with a UTC index on a regular grid of `step_ms`, aligned to the epoch.
+
+    Several rows in one step count as their mean, weighted by `count` where the frame has it, which makes the mean of
+    windows exact. Rows of single cores are left out. Steps without rows, and rows without samples or value, are gaps.
+    Without `step_ms` the step is that of the frame; where that does not divide a day or is below 5 minutes, it is an
+    hour, or 5 minutes for less than two days. Raises FrameError for a frame that cannot be read so, or that has no
+    value at all.
+    """
+    frame = _machines(frame)
+    values, weights = _columns(frame, column)
+    seen = np.isfinite(values) & (weights > 0)
+    if not seen.any():
+        raise FrameError(f"no row of {column} has a value: at least one is needed")
+    time_ms = pd.DatetimeIndex(frame.index).as_unit("ms").asi8[seen]
+    values, weights = values[seen], weights[seen]
+    series, users = numbered_users(frame[seen])
+    step_ms = step_ms or _step_ms(time_ms, series)
+    place = time_ms // step_ms
+    first = int(place.min())
+    steps = int(place.max()) - first + 1
+    n = 1 if users is None else len(users)
+    if n * steps > _MAX_CELLS:
+        raise FrameError(
+            f"{n:,} series of {steps:,} steps of {format_duration(step_ms)} are too much; a coarser rate is right"
+        )
+    cell = series * steps + (place - first)
+    total = np.bincount(cell, weights, n * steps)
+    summed = np.bincount(cell, weights * values, n * steps)
+    grid = np.divide(summed, total, out=np.full(n * steps, np.nan), where=total > 0)
+    return Grid(grid.reshape(n, steps), users, first * step_ms, step_ms)
+
+
+def _machines(frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows of whole machines."""
+    if "core" not in frame or frame["core"].isna().all():
+        return frame
+    whole = frame[frame["core"].isna()]
+    if whole.empty:
+        raise FrameError("all rows are of single cores; those of whole machines, without a core, are right")
+    return whole
+
+
+def _columns(frame: pd.DataFrame, column: str) -> tuple[Floats, Floats]:
+    if not isinstance(frame.index, pd.DatetimeIndex) or frame.index.tz is None:
+        raise FrameError("the index is to be a DatetimeIndex with a time zone, such as UTC")
+    if frame.index.hasnans:
+        raise FrameError("the index has a moment that is missing (NaT)")
+    if column not in frame:
+        raise FrameError(f"there is no column {column}; the frame has {', '.join(map(str, frame.columns)) or 'none'}")
+    for name in {column, "count"} & set(frame):
+        if not pd.api.types.is_numeric_dtype(frame[name]):
+            raise FrameError(f"{name}: numbers are right")
+    values = frame[column].to_numpy(np.float64, na_value=np.nan)
+    if "count" not in frame:
+        return values, np.ones(len(frame))
+    return values, frame["count"].fillna(0).to_numpy(np.float64)
+
+
+def _step_ms(time_ms: npt.NDArray[np.int64], series: npt.NDArray[np.int64]) -> int:
+    """The most frequent distance of two rows of a series, if it is a step to forecast in."""
+    order = np.lexsort((time_ms, series))
+    distance = np.diff(time_ms[order])[np.diff(series[order]) == 0]
+    distance = distance[distance > 0]
+    if len(distance):
+        found, times = np.unique(distance, return_counts=True)
+        usual = int(found[times.argmax()])
+        if _MIN_STEP_MS <= usual <= DAY_MS and DAY_MS % usual == 0:
+            return usual
+    return HOUR_MS if np.ptp(time_ms) >= 2 * DAY_MS else _MIN_STEP_MS

@@ -1,0 +1,99 @@
+"""A frame as series, one for each user, worked on by all cores or by a Dask cluster."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final, NamedTuple, TypeVar
+
+import numpy as np
+import pandas as pd
+
+from analytics.frames.aggregation import AnyFrame, example_of, of_machines
+from analytics.frames.columns import Floats, Ints
+from analytics.frames.frame import FrameError
+from analytics.frames.progress import progress
+
+T = TypeVar("T")
+
+_ALONE: Final = 50_000
+"""Points up to which starting other processes takes longer than it saves."""
+_CHUNK: Final = 20_000
+"""Points that a process gets at a time, at least."""
+
+
+class Series(NamedTuple):
+    """One series: epoch milliseconds in order, and what was measured (NaN where it is missing)."""
+
+    time: Ints
+    value: Floats
+
+
+class SeriesOfUsers(NamedTuple):
+    """Series in the order of their users, of which there are none where the frame names none."""
+
+    users: "pd.Index[str] | None"
+    series: list[Series]
+
+
+def series_of(frame: pd.DataFrame, column: str) -> SeriesOfUsers:
+    """The series of `column` of each user, of the whole machine where cores are told apart.
+
+    Raises FrameError for an index without a time zone, a column that is not there or has no numbers, or rows without a
+    user.
+    """
+    if not isinstance(frame.index, pd.DatetimeIndex) or frame.index.tz is None:
+        raise FrameError("the index is a DatetimeIndex with a time zone, such as UTC")
+    if frame.index.hasnans:
+        raise FrameError("the index has a moment that is missing (NaT)")
+    if column not in frame:
+        raise FrameError(f"no column {column!r}; there are {', '.join(map(str, frame.columns))}")
+    if not pd.api.types.is_numeric_dtype(frame[column]):
+        raise FrameError(f"the column {column!r} has no numbers")
+    frame = of_machines(frame)
+    times = pd.DatetimeIndex(frame.index).tz_convert("UTC").as_unit("ms").asi8
+    values = frame[column].to_numpy(np.float64, na_value=np.nan)
+    if "user" not in frame:
+        order = np.argsort(times, kind="stable")
+        return SeriesOfUsers(None, [Series(times[order], values[order])])
+    if frame["user"].isna().any():
+        raise FrameError("a row has no user")
+    codes, users = pd.factorize(frame["user"].astype("str"), sort=True)
+    order = np.lexsort((times, codes))
+    ends = np.searchsorted(codes[order], np.arange(len(users)), side="right")
+    return SeriesOfUsers(pd.Index(users), [Series(times[rows], values[rows]) for rows in np.split(order, ends)[:-1]])
+
+
+def on_all_cores(work: Callable[[Sequence[Series]], T], series: Sequence[Series], what: str) -> list[T]:
+    """What `work` makes of parts of `series`, in their order; a progress bar says `what` it does.
+
+    `work` runs in other processes where that is worth it, so it is importable, or a partial of what is.
+    """
+    from joblib import Parallel, cpu_count, delayed
+
+    cores = cpu_count()
+    if sum(len(one.time) for one in series) <= _ALONE or len(series) < 2 or cores == 1:
+        return [work(series)]
+    parts = list(_parts(series))
+    done = []
+    with progress(what, len(parts)) as step:
+        for result in Parallel(n_jobs=min(cores, len(parts)), return_as="generator")(
+            delayed(work)(part) for part in parts
+        ):
+            done.append(result)
+            step()
+    return done
+
+
+def by_user_on_dask(frame: AnyFrame, work: Callable[[pd.DataFrame], pd.DataFrame]) -> AnyFrame:
+    """`work` on each partition of a Dask DataFrame, lazily, after all rows of a user have come into one."""
+    together = frame.shuffle(on="user") if "user" in frame.columns else frame.repartition(npartitions=1)
+    return together.map_partitions(work, meta=work(example_of(frame)))
+
+
+def _parts(series: Sequence[Series]) -> Iterator[Sequence[Series]]:
+    first, points = 0, 0
+    for place, one in enumerate(series):
+        points += len(one.time)
+        if points >= _CHUNK:
+            yield series[first : place + 1]
+            first, points = place + 1, 0
+    if first < len(series):
+        yield series[first:]

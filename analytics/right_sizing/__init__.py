@@ -1,5 +1,0 @@
-"""Right-sizing: how many cores keep a percentile of utilization under a target, and how sure that is."""
-
-from analytics.right_sizing.sizing import VERDICTS, right_size
-
-__all__ = ["VERDICTS", "right_size"]

@@ -1,0 +1,1 @@
+"""Where windows come from: a service, its live stream, InfluxDB, Parquet files."""

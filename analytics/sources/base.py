@@ -1,0 +1,247 @@
+"""What every source of windows answers alike, and what those share that read windows themselves."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Hashable, Iterable
+from dataclasses import dataclass
+from datetime import date
+from types import TracebackType
+from typing import Any, Literal, Protocol, Self
+
+import pandas as pd
+
+from analytics.frames.frame import FrameError
+from analytics.frames.resampling import resample
+from analytics.frames.statistics import highest, values_of
+from contract.metrics import NAMES, TYPES, Quantity, Statistic, type_name
+from contract.times import parse_duration, parse_timestamp
+
+Moment = str | int | date | pd.Timestamp
+"""ISO 8601 text, epoch milliseconds, or a datetime; UTC where there is no offset."""
+
+Grouping = Literal["user", "os_type", "os_version"]
+
+
+class Source(Protocol):
+    """Answers frames; made by `analytics.connect`. Close it, or use it in a `with`."""
+
+    def history(
+        self,
+        user: str,
+        metric: str = "cpuLoadAvg",
+        *,
+        start: Moment | None = None,
+        end: Moment | None = None,
+        rate: str = "15m",
+        stat: Statistic | None = None,
+        core: int | Literal["each"] | None = None,
+        histograms: bool = True,
+    ) -> pd.DataFrame:
+        """The windows of one user as a frame (`analytics.frames.frame`), or with `stat` single values.
+
+        One row for each bucket of `rate` (InfluxQL duration, 1s to 52w) in [`start`, `end`) that has data, in order
+        of time; `raw` gives the windows as they were reported. `core` takes one core instead of the machine, `each`
+        the machine and each of its cores, in a column `core`. Without `histograms` the answer is smaller, but no
+        quantile can be taken of it.
+
+        With `stat` the frame has the index `time` and the column `value` (float64) of that statistic instead.
+        `attrs` hold `metric` and `unit`, with `stat` also that, and `approximation`, a sentence, where values are
+        approximate. Raises ValueError for what cannot be asked, LookupError or ServiceError for what is not there.
+        """
+
+    def fleet(
+        self,
+        metric: str = "cpuLoadAvg",
+        *,
+        start: Moment | None = None,
+        end: Moment | None = None,
+        rate: str = "15m",
+        by: Grouping | None = None,
+        top: int | None = None,
+        stat: Statistic | None = None,
+        histograms: bool = True,
+    ) -> pd.DataFrame:
+        """The windows of all users together; with `by="user"` of each, named by the column `user`.
+
+        With `stat` single values, as of `history`; the column `group` then names the groups that `by` makes, and
+        `top` keeps those that are highest over the whole range.
+        """
+
+    def users(self) -> pd.DataFrame:
+        """The users, by name: index `user`; `os_type`, `os_version` and `cores`, missing where that is not known, and
+        when the first window began and the last one ended, `first_seen` and `last_seen` (UTC).
+        """
+
+    def metrics(self) -> pd.DataFrame:
+        """The metrics that can be asked for: index `name`; `title`, `unit`, the default `statistic`, `by_core`
+        (whether single cores can be asked for), `type` and the name of the `stored` quantity.
+        """
+
+    def close(self) -> None:
+        """Let go of connections and files."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+def epoch_ms(moment: Moment) -> int:
+    """Epoch milliseconds; less than a millisecond is rounded up, as the service does. Raises ValueError."""
+    if isinstance(moment, str | int | float):
+        return parse_timestamp(moment)
+    stamp = pd.Timestamp(moment)
+    if pd.isna(stamp):
+        raise ValueError("NaT is not a moment")
+    stamp = stamp.tz_localize("UTC") if stamp.tz is None else stamp.tz_convert("UTC")
+    return parse_timestamp(stamp.isoformat())
+
+
+def check_windows_by(by: str | None, top: int | None) -> None:
+    """Raise ValueError for groups that windows do not come in."""
+    if top is not None:
+        raise ValueError("top goes with stat: it keeps the groups whose value is highest")
+    if by not in (None, "user"):
+        raise ValueError(f"windows come by='user', not by={by!r}; with stat there are values of each {by}")
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Which windows are wanted."""
+
+    quantity: Quantity
+    start_ms: int | None
+    end_ms: int | None
+    user: str | None
+    """None for all of them."""
+    core: int | Literal["each"] | None
+    """None for the machine; `each` for the machine and its cores."""
+    rate_ms: int | None
+    """How finely they must come at least; None as they were reported."""
+    histograms: bool
+
+
+class WindowedSource(ABC):
+    """A source as `analytics.sources.base` describes it, made of one that gives windows.
+
+    Without `start` and `end` everything is answered.
+    """
+
+    @abstractmethod
+    def _windows(self, asked: Asked) -> pd.DataFrame:
+        """The windows in any order, with the columns `user` and `core` where the source names them.
+
+        Raises LookupError where nothing is known of the metric or the core.
+        """
+
+    @abstractmethod
+    def users(self) -> pd.DataFrame:
+        """The users, by name (`analytics.sources.base`)."""
+
+    def history(
+        self,
+        user: str,
+        metric: str = "cpuLoadAvg",
+        *,
+        start: Moment | None = None,
+        end: Moment | None = None,
+        rate: str = "15m",
+        stat: Statistic | None = None,
+        core: int | Literal["each"] | None = None,
+        histograms: bool = True,
+    ) -> pd.DataFrame:
+        """The windows of one user, or with `stat` its values (`analytics.sources.base`)."""
+        asked = _asked(metric, start, end, rate, user=user, core=core, histograms=histograms or stat is not None)
+        frame = self._windows(asked)
+        if "user" in frame:
+            if frame.empty and user not in self.users().index:
+                raise LookupError(f"{user!r} is not known here; users() lists those that are")
+            frame = frame.drop(columns="user")
+        return _answer(frame, metric, rate, stat)
+
+    def fleet(
+        self,
+        metric: str = "cpuLoadAvg",
+        *,
+        start: Moment | None = None,
+        end: Moment | None = None,
+        rate: str = "15m",
+        by: Grouping | None = None,
+        top: int | None = None,
+        stat: Statistic | None = None,
+        histograms: bool = True,
+    ) -> pd.DataFrame:
+        """The windows of all users together or of each, or with `stat` their values (`analytics.sources.base`)."""
+        check_windows_by(by, top if stat is None else None)
+        if top is not None and by is None:
+            raise ValueError("top goes with by: it keeps the groups with the highest values")
+        frame = self._windows(_asked(metric, start, end, rate, histograms=histograms or stat is not None))
+        if by is None:
+            frame = frame.drop(columns="user", errors="ignore")
+        elif "user" not in frame:
+            raise FrameError("no users are named here; a column user or user_id would be right")
+        if top is not None and stat is not None:
+            frame.attrs = _attrs(metric)
+            frame = highest(frame, top, stat)
+        return _answer(frame, metric, rate, stat)
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of what is open."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def metrics_of(quantities: Iterable[Quantity]) -> pd.DataFrame:
+    """The metrics of windows that can be asked of some quantities, as `Source.metrics` answers them."""
+    held = set(quantities)
+    rows = [
+        {
+            "name": one.name, "title": one.title, "unit": one.quantity.unit, "statistic": one.statistic,
+            "by_core": one.by_core, "type": type_name(kind), "stored": one.quantity.name,
+        }
+        for one in NAMES.values() for kind in TYPES
+        if one.quantity in kind.quantities and one.quantity in held and one.over_cores is None
+    ]  # fmt: skip
+    return pd.DataFrame(rows).set_index("name")
+
+
+def _asked(
+    metric: str,
+    start: Moment | None,
+    end: Moment | None,
+    rate: str,
+    *,
+    user: str | None = None,
+    core: int | Literal["each"] | None = None,
+    histograms: bool,
+) -> Asked:
+    named = NAMES.get(metric)
+    if named is None or named.over_cores is not None:
+        raise ValueError(f"{metric!r} is not a metric of windows; metrics() lists those there are")
+    return Asked(
+        quantity=named.quantity,
+        start_ms=None if start is None else epoch_ms(start),
+        end_ms=None if end is None else epoch_ms(end),
+        user=user,
+        core=core,
+        rate_ms=None if rate == "raw" else parse_duration(rate),
+        histograms=histograms,
+    )
+
+
+def _answer(frame: pd.DataFrame, metric: str, rate: str, stat: Statistic | None) -> pd.DataFrame:
+    frame.attrs = _attrs(metric)
+    if rate != "raw":
+        frame = resample(frame, rate)
+    return frame if stat is None else values_of(frame, stat)
+
+
+def _attrs(metric: str) -> dict[Hashable | None, Any]:
+    return {"metric": metric, "unit": NAMES[metric].quantity.unit}

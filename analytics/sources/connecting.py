@@ -1,0 +1,52 @@
+"""Where windows come from, told by one text."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from analytics.sources.base import Source
+
+
+_RIGHT = (
+    "an address such as http://localhost:8888 or influx://localhost:8086/METRICS, or a Parquet file, or a folder of "
+    "such files, is right"
+)
+
+
+def connect(source: str | Path = "http://localhost:8888", token: str | None = None) -> "Source":
+    """A source of windows: a running service, an InfluxDB, or Parquet files.
+
+    ============================ ==========================================================================
+    `source`                     what answers
+    ============================ ==========================================================================
+    `http://localhost:8888`      a service; `token` where it asks for one
+    `influx://host:8086/METRICS` an InfluxDB that a service, or the original system, writes to; `token` for 2.x
+                                 and 3.x, for 1.x `user:password` (`analytics.sources.influx`)
+    `fleet.parquet`, `folder`    Parquet files of windows or of plain measurements (`analytics.sources.parquet`)
+    ============================ ==========================================================================
+
+    All answer `history`, `fleet`, `users` and `metrics` alike, as `analytics.sources.base.Source` says. Nothing is
+    asked before the first question. Raises ValueError for anything else, FileNotFoundError where there are no files.
+    """
+    text = str(source)
+    scheme = text.partition("://")[0].lower() if "://" in text else ""
+    if scheme in ("http", "https"):
+        from analytics.sources.service import Client
+
+        return Client(text, token)
+    if scheme.startswith("influx"):
+        from analytics.sources.influx import Influx
+
+        return Influx(text, token)
+    if scheme:
+        raise ValueError(f"{text!r} is not the address of a service; {_RIGHT}")
+    path = Path(source)
+    if not text or not path.exists():
+        if path.suffix or "/" in text:
+            raise FileNotFoundError(f"{text} is not there; {_RIGHT}")
+        raise ValueError(f"{text!r} is not the address of a service; {_RIGHT}")
+    if (path / "loadlens.duckdb").exists():
+        raise ValueError(f"{text} is the data folder of a service, which alone reads it: ask http://localhost:8888")
+    from analytics.sources.parquet import Files
+
+    return Files(path)

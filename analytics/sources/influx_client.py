@@ -1,0 +1,283 @@
+"""Asking InfluxDB: InfluxQL over `/query`, the one query language of 1.x, 2.x and 3.x, answered as CSV."""
+
+import io
+import json
+import logging
+import re
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import quote, unquote, urlencode, urlsplit
+
+import pyarrow as pa
+import pyarrow.csv
+import urllib3
+
+from contract.influx import DATABASE
+from contract.retry import retry_after_s
+
+_SCHEMES = {"influx": "http", "influx+http": "http", "influxs": "https", "influx+https": "https"}
+_PORT = 8086
+
+
+def is_influx(text: str) -> bool:
+    """Whether a text looks like the address of an InfluxDB."""
+    return text.partition("://")[0].lower() in _SCHEMES and "://" in text
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A database (in 2.x: a bucket) of a server."""
+
+    url: str
+    """Of the server, such as `http://localhost:8086`."""
+    database: str
+
+    @classmethod
+    def parse(cls, text: str) -> "Address":
+        """The address in `influx://HOST[:PORT][/DATABASE]`; `influxs` is encrypted.
+
+        The port is 8086 and the database METRICS where they are left out. Raises ValueError where something else is
+        in it; its words never repeat a password.
+        """
+        parts = urlsplit(text)
+        if not is_influx(text):
+            raise ValueError("an address such as influx://localhost:8086/METRICS is right")
+        if parts.username is not None or parts.password is not None:
+            raise ValueError("user and password do not belong into the address: there are settings for them")
+        if parts.query or parts.fragment:
+            raise ValueError("nothing may follow the database, as in influx://localhost:8086/METRICS")
+        try:
+            port = parts.port or _PORT
+        except ValueError:
+            raise ValueError("the port is a number up to 65535, as in influx://localhost:8086/METRICS") from None
+        host = parts.hostname
+        if not host:
+            raise ValueError("a host is missing, as in influx://localhost:8086/METRICS")
+        database = unquote(parts.path.removeprefix("/")) or DATABASE
+        if not database.isprintable():
+            raise ValueError("the database has unprintable characters in its name")
+        shown = f"[{host}]" if ":" in host else host
+        return cls(f"{_SCHEMES[parts.scheme.lower()]}://{shown}:{port}", database)
+
+    def __str__(self) -> str:
+        scheme, _, rest = self.url.partition("://")
+        return f"{'influxs' if scheme == 'https' else 'influx'}://{rest}/{quote(self.database)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """Who asks; its text shows no secret."""
+
+    token: str = field(default="", repr=False)
+    """Of 2.x and 3.x."""
+    user: str = ""
+    password: str = field(default="", repr=False)
+    organization: str = ""
+    """Of 2.x: its name or id."""
+
+
+_log = logging.getLogger("loadlens.influxdb")
+_CONNECT_S = 5.0
+_LONGEST_URL = 4000
+_SHOWN = 300
+_LONGEST_RETRY_S = 600.0
+_WRONG_STATEMENT = (400, 422)
+"""Answers about a statement; 401, 403 and 404 are about who asks, or for what."""
+
+
+class InfluxError(Exception):
+    """InfluxDB did not do what it was asked for; the message has no secret in it."""
+
+
+class Unreachable(InfluxError):
+    """It is not there, or cannot now: it may be asked again later."""
+
+    def __init__(self, message: str, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class Refused(InfluxError):
+    """It will not, however often it is asked."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class BadStatement(Refused):
+    """It says that a statement is wrong, which is a defect of whoever made it; the message has its beginning."""
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """Which InfluxDB answers."""
+
+    version: str
+    """As it calls itself, such as `1.6.7` or `2.7.12`."""
+    number: tuple[int, int]
+
+    @property
+    def generation(self) -> int:
+        """1, 2 or 3."""
+        return self.number[0]
+
+    @property
+    def has_write_api(self) -> bool:
+        """Whether it has `/api/v2/write`."""
+        return self.number >= (1, 8)
+
+
+class Client:
+    """Asks one database; may be used by many threads.
+
+    Every call raises Unreachable or Refused where there is no answer.
+    """
+
+    def __init__(self, address: Address, credentials: Credentials | None = None, timeout_s: float = 60.0) -> None:
+        self.address = address
+        self.credentials = credentials or Credentials()
+        self._pool = urllib3.PoolManager(
+            maxsize=64, retries=False, timeout=urllib3.Timeout(connect=_CONNECT_S, read=timeout_s)
+        )
+        self._server: Server | None = None
+        self._lock = threading.Lock()
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What identifies who asks."""
+        who = self.credentials
+        if who.token:
+            return {"Authorization": f"Token {who.token}"}
+        if who.user:
+            return dict(urllib3.make_headers(basic_auth=f"{who.user}:{who.password}"))
+        return {}
+
+    @property
+    def known_server(self) -> Server | None:
+        """Which InfluxDB answered last; None where none has yet."""
+        return self._server
+
+    def server(self) -> Server:
+        """Which InfluxDB answers; asked once, and again after `forget_server`."""
+        with self._lock:
+            if self._server is None:
+                self._server = self._ask_version()
+                _log.info("%s is InfluxDB %s", self.address, self._server.version)
+            return self._server
+
+    def forget_server(self) -> None:
+        """It may be another when it is back."""
+        self._server = None
+
+    def _ask_version(self) -> Server:
+        answer = self.request("GET", "/ping")
+        version = answer.headers.get("X-Influxdb-Version", "")
+        if not _number(version):
+            answer = self.request("GET", "/health")
+            version = str(_json(answer.data).get("version", ""))
+        number = _number(version)
+        if number is None:
+            raise Refused(answer.status, f"{self.address} does not say which InfluxDB it is; is it one?")
+        return Server(version.removeprefix("v"), number)
+
+    def select(self, text: str, types: Mapping[str, pa.DataType]) -> pa.Table:
+        """The columns `types` of what a SELECT finds, all null where a column does not exist; `time` is epoch ms."""
+        answer = self._query("GET", text, {"Accept": "application/csv"})
+        if not answer.data.strip():
+            # InfluxDB leaves a statement's error out of CSV: nothing may mean none, or that it failed.
+            self.execute(text)
+            return pa.schema(list(types.items())).empty_table()
+        if answer.data.startswith(b"error\n"):
+            raise Refused(answer.status, answer.data[6 : 6 + _SHOWN].decode(errors="replace").strip())
+        return pa.csv.read_csv(
+            io.BytesIO(answer.data),
+            parse_options=pa.csv.ParseOptions(newlines_in_values=False),
+            convert_options=pa.csv.ConvertOptions(
+                column_types=dict(types), include_columns=list(types), include_missing_columns=True,
+                null_values=[""], quoted_strings_can_be_null=True, strings_can_be_null=True,
+            ),
+        )  # fmt: skip
+
+    def execute(self, text: str, *, change: bool = False) -> list[dict[str, Any]]:
+        """The series of a statement's answer, each with `columns` and `values`."""
+        answer = self._query("POST" if change else "GET", text)
+        results = _json(answer.data).get("results", [])
+        for result in results:
+            if "error" in result:
+                raise Refused(answer.status, str(result["error"])[:_SHOWN])
+        return [series for result in results for series in result.get("series", [])]
+
+    def _query(self, method: str, text: str, headers: Mapping[str, str] | None = None) -> urllib3.BaseHTTPResponse:
+        parameters = {"db": self.address.database, "epoch": "ms", "q": text}
+        try:
+            return self.request(method, "/query", parameters, headers=headers)
+        except Refused as error:
+            if error.status not in _WRONG_STATEMENT:
+                raise
+            # What follows WHERE may be long; what is asked for, and of which measurement, tells which statement it is.
+            raise BadStatement(error.status, f"{text.partition(' WHERE ')[0][:_SHOWN]}: {error}") from None
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        parameters: Mapping[str, str] | None = None,
+        body: bytes | memoryview | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> urllib3.BaseHTTPResponse:
+        """An answer of status 2xx."""
+        headers = self.headers | dict(headers or {})
+        if body is None and parameters and sum(map(len, parameters.values())) > _LONGEST_URL:
+            answer = self._sent("POST", path, {"fields": dict(parameters), "encode_multipart": False}, headers)
+        else:
+            query = "?" + urlencode(parameters) if parameters else ""
+            answer = self._sent(method, path + query, {"body": body}, headers)
+        raise_for_status(answer.status, answer.data, answer.headers)
+        return answer
+
+    def _sent(
+        self, method: str, path: str, content: dict[str, Any], headers: dict[str, str]
+    ) -> urllib3.BaseHTTPResponse:
+        try:
+            return self._pool.request(method, self.address.url + path, headers=headers, redirect=False, **content)
+        except urllib3.exceptions.HTTPError as error:
+            raise Unreachable(f"{self.address} cannot be reached: {_plain(error)}") from None
+
+
+def raise_for_status(status: int, body: bytes, headers: Mapping[str, str]) -> None:
+    """Nothing for 2xx; Unreachable for what may pass by, Refused for what stays wrong."""
+    if 200 <= status < 300:
+        return
+    message = f"InfluxDB answers {status}: {message_of(body)}"
+    if status in (408, 429) or status >= 500:
+        wait_s = retry_after_s(headers.get("Retry-After"))
+        raise Unreachable(message, None if wait_s is None else min(wait_s, _LONGEST_RETRY_S))
+    raise Refused(status, message)
+
+
+def message_of(body: bytes) -> str:
+    """What an error's body says: `error` in 1.x and 3.x, `message` in 2.x."""
+    content = _json(body)
+    text = content.get("error") or content.get("message") or body.decode(errors="replace")
+    return " ".join(str(text).split())[:_SHOWN] or "nothing"
+
+
+def _json(body: bytes) -> dict[str, Any]:
+    try:
+        content = json.loads(body)
+    except ValueError:
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _number(version: str) -> tuple[int, int] | None:
+    found = re.match(r"v?(\d+)\.(\d+)", version)
+    return (int(found[1]), int(found[2])) if found else None
+
+
+def _plain(error: Exception) -> str:
+    """An error of the connection without the objects that urllib3 shows in it."""
+    return re.sub(r"<[^>]*>:? ?", "", str(error)).strip() or type(error).__name__

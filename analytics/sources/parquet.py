@@ -1,0 +1,236 @@
+"""Parquet files as a source of windows.
+
+A file is of windows, or of plain measurements, told by its columns:
+
+windows
+    The columns of `analytics.frames.frame`, as the service answers them (`Accept: application/vnd.apache.parquet`), as
+    `DataFrame.to_parquet` writes a frame, and as `loadlens-analytics --format parquet` does. The schema's metadata may
+    name the `metric`; without it they are of the CPU.
+measurements
+    A moment in `time`, `timestamp` or `date`; a number in `utilization` or `value` (a share in [0, 1]), or in
+    `utilization_percent`, `cpu_util_percent` or `percent`; and, where there are several machines, their names in
+    `user`, `user_id` or `group`. Each is taken as a window of one sample of CPU utilization.
+
+Moments without an offset are UTC. All files of a folder, and of the folders in it, are one source.
+"""
+
+import json
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Final, Literal, NamedTuple
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from analytics.frames.aggregation import AnyFrame
+from analytics.frames.arrow import frame_of
+from analytics.frames.frame import NUMBERS, FrameError, frame_of_values, in_order
+from analytics.frames.progress import progress
+from analytics.sources.base import Asked, WindowedSource, metrics_of
+from contract.metrics import NAMES, Quantity
+
+_TIMES: Final = ("time", "timestamp", "date")
+_SHARES: Final = ("utilization", "value")
+_PERCENTS: Final = ("utilization_percent", "cpu_util_percent", "percent")
+_USERS: Final = ("user", "user_id", "group")
+
+
+class _File(NamedTuple):
+    path: Path
+    schema: pa.Schema
+    metric: str
+
+    @property
+    def has_windows(self) -> bool:
+        return all(name in self.schema.names for name in NUMBERS)
+
+    def column(self, names: Sequence[str]) -> str | None:
+        return next((name for name in names if name in self.schema.names), None)
+
+
+class Files(WindowedSource):
+    """A Parquet file, or all those in a folder; a source as `analytics.sources.base` describes it.
+
+    Without `start` and `end` everything is answered. Raises FileNotFoundError for a folder without any, FrameError for
+    a file that holds neither windows nor measurements.
+    """
+
+    def __init__(self, path: Path) -> None:
+        paths = sorted(path.rglob("*.parquet")) if path.is_dir() else [path]
+        if not paths:
+            raise FileNotFoundError(f"{path} has no file that ends in .parquet")
+        self._files = [_opened(one) for one in paths]
+
+    def dask_frame(self, metric: str = "cpuLoadAvg", *, histograms: bool = True) -> AnyFrame:
+        """The windows of all users as a Dask DataFrame, a partition for each file, read when it is wanted.
+
+        The functions of `analytics` take it where all of it does not fit into memory, or to use a cluster.
+        """
+        import dask.dataframe as dd
+        from dask.dataframe.utils import clear_known_categories
+
+        paths = [file.path for file in self._of(NAMES[metric].quantity)]
+        read = partial(_partition, metric=metric, histograms=histograms)
+        example = clear_known_categories(read(paths[0]).iloc[:0])  # type: ignore[no-untyped-call]
+        return dd.from_map(read, paths, meta=example)  # type: ignore[no-untyped-call]
+
+    def users(self) -> pd.DataFrame:
+        """The users in the files; files do not say what runs on them (`analytics.sources.base`)."""
+        parts = [_seen(file) for file in self._files if file.column(_USERS)]
+        if not parts:
+            parts = [pd.DataFrame({"user": pd.Series(dtype="str"), "time_min": pd.NaT, "time_max": pd.NaT})]
+        seen = pd.concat(parts).groupby("user").agg({"time_min": "min", "time_max": "max"})
+        time = {name: pd.to_datetime(seen[column], utc=True).dt.as_unit("ms") for name, column in _SEEN.items()}
+        unknown = {"os_type": None, "os_version": None, "cores": pd.array([pd.NA] * len(seen), "Int64")}
+        return pd.DataFrame(unknown | time, index=seen.index)
+
+    def metrics(self) -> pd.DataFrame:
+        """The metrics that the files hold (`analytics.sources.base`)."""
+        return metrics_of({NAMES[file.metric].quantity for file in self._files})
+
+    def close(self) -> None:
+        """Nothing is open between questions."""
+
+    def _windows(self, asked: Asked) -> pd.DataFrame:
+        files = self._of(asked.quantity)
+        windows: list[pa.Table] = []
+        parts: list[pd.DataFrame] = []
+        with progress(f"reading {asked.quantity.title}", len(files)) as step:
+            for file in files:
+                table = _rows(file, asked)
+                if file.has_windows:
+                    windows.append(table)
+                else:
+                    parts.append(_measured(table, file))
+                step()
+        if windows:
+            # Nothing else may hold the tables, so that each column is let go of when it was copied.
+            del table
+            parts.append(frame_of(_joined(windows)))
+        frame = parts[0] if len(parts) == 1 else pd.concat(parts)
+        return _of_core(frame, asked.core)
+
+    def _of(self, quantity: Quantity) -> list[_File]:
+        files = [file for file in self._files if NAMES[file.metric].quantity == quantity]
+        if not files:
+            held = ", ".join(sorted({file.metric for file in self._files}))
+            raise LookupError(f"these files hold {held}, and nothing of {quantity.title}")
+        return files
+
+
+_SEEN: Final = {"first_seen": "time_min", "last_seen": "time_max"}
+
+
+def _partition(path: Path, *, metric: str, histograms: bool) -> pd.DataFrame:
+    return Files(path).fleet(metric, rate="raw", by="user", histograms=histograms)
+
+
+def _opened(path: Path) -> _File:
+    try:
+        schema = pq.read_schema(path)
+    except pa.ArrowInvalid as error:
+        raise FrameError(f"{path} is not a Parquet file: {error}") from None
+    file = _File(path, schema, _metric_of(schema))
+    value = file.column((*_SHARES, *_PERCENTS))
+    if not file.column(_TIMES) or not (file.has_windows or value):
+        raise FrameError(
+            f"{path} has the columns {', '.join(schema.names)}; windows have time, {', '.join(NUMBERS)}, and "
+            f"measurements one of {', '.join(_TIMES)} and one of {', '.join((*_SHARES, *_PERCENTS))}"
+        )
+    return file
+
+
+def _metric_of(schema: pa.Schema) -> str:
+    """The metric that the metadata name: as the service writes it, or as pandas keeps `attrs`."""
+    metadata = schema.metadata or {}
+    named = metadata.get(b"metric", b"").decode()
+    if not named and b"pandas" in metadata:
+        named = str(json.loads(metadata[b"pandas"]).get("attributes", {}).get("metric", ""))
+    return named if named in NAMES else "cpuUtilization"
+
+
+def _joined(tables: list[pa.Table]) -> pa.Table:
+    """The rows of all tables, which are taken out of the list; null in columns that a table does not have."""
+    joined = pa.concat_tables(tables, promote_options="permissive")
+    tables.clear()
+    return joined
+
+
+def _rows(file: _File, asked: Asked) -> pa.Table:
+    table = pq.read_table(file.path, columns=_columns(file, histograms=asked.histograms), use_threads=True)
+    time = _times(table[str(file.column(_TIMES))])
+    named = file.column(_USERS)
+    kept = None
+    if asked.start_ms is not None:
+        kept = pc.greater_equal(time, pa.scalar(asked.start_ms, pa.int64()).cast(time.type))
+    if asked.end_ms is not None:
+        before = pc.less(time, pa.scalar(asked.end_ms, pa.int64()).cast(time.type))
+        kept = before if kept is None else pc.and_(kept, before)
+    table = table.set_column(table.column_names.index(str(file.column(_TIMES))), "time", time)
+    if named:
+        users = table[named]
+        if not pa.types.is_dictionary(users.type):
+            users = users.cast(pa.string()).dictionary_encode()
+        table = table.set_column(table.column_names.index(named), "user", users)
+    if asked.user is not None and named:
+        own = pc.equal(table["user"].cast(pa.string()), asked.user)
+        kept = own if kept is None else pc.and_(kept, own)
+    if kept is not None:
+        table = table.filter(kept)
+    return table
+
+
+def _columns(file: _File, *, histograms: bool) -> list[str]:
+    wanted = [file.column(_TIMES), file.column(_USERS)]
+    if file.has_windows:
+        wanted += ["core", *NUMBERS, *(["histogram"] if histograms else [])]
+    else:
+        wanted.append(file.column((*_SHARES, *_PERCENTS)))
+    return [name for name in wanted if name in file.schema.names and name is not None]
+
+
+def _times(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    if pa.types.is_integer(column.type):
+        return column.cast(pa.int64()).cast(pa.timestamp("ms", "UTC"))
+    if not pa.types.is_timestamp(column.type):
+        raise FrameError(f"moments are timestamps or epoch milliseconds, not {column.type}")
+    return column.cast(pa.timestamp("ms", "UTC"), safe=False)
+
+
+def _measured(table: pa.Table, file: _File) -> pd.DataFrame:
+    value = str(file.column((*_SHARES, *_PERCENTS)))
+    numbers = table[value].cast(pa.float64()).to_numpy()
+    values = pd.DataFrame({value: numbers / 100 if value in _PERCENTS else numbers})
+    if "user" in table.column_names:
+        values["user"] = in_order(table["user"].unify_dictionaries().to_pandas().astype("category").array)
+    values.index = pd.DatetimeIndex(table["time"].to_pandas(), name="time")
+    try:
+        return frame_of_values(values, value=value, metric=file.metric)
+    except FrameError as error:
+        raise FrameError(f"{file.path}: {error}") from None
+
+
+def _seen(file: _File) -> pd.DataFrame:
+    """The users of a file, with their first and last moment."""
+    user, time = str(file.column(_USERS)), str(file.column(_TIMES))
+    table = pq.read_table(file.path, columns=[user, time])
+    plain = pa.table({"user": table[user].cast(pa.string()), "time": _times(table[time])})
+    seen: pd.DataFrame = plain.group_by("user").aggregate([("time", "min"), ("time", "max")]).to_pandas()
+    return seen
+
+
+def _of_core(frame: pd.DataFrame, core: int | Literal["each"] | None) -> pd.DataFrame:
+    if core == "each":
+        if "core" not in frame:
+            raise LookupError("these files name no cores")
+        return frame
+    if "core" not in frame:
+        if core is not None:
+            raise LookupError(f"core {core} is not in these files: they name no cores")
+        return frame
+    if core is None:
+        return frame[frame["core"].isna()].drop(columns="core")
+    return frame[(frame["core"] == core).fillna(False)]

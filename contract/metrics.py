@@ -1,0 +1,219 @@
+"""The catalogue: every metric type, its quantities, and every name under which its numbers are asked for.
+
+A new type is a struct beside the others and an entry in `TYPES`; its names for queries follow from its quantities.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal, Union
+
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from contract.histogram import LINEAR, LOGARITHMIC, Bins
+
+MAX_VALUE = 1e300
+ROUNDING = 1e-9
+"""How far a variance computed in floating point may lie above its true bound."""
+
+Share = Annotated[float, Meta(ge=0.0, le=1.0)]
+SquaredShare = Annotated[float, Meta(ge=0.0, le=0.25 + ROUNDING)]
+"""The variance of values in [0, 1], which is at most 1/4 (Popoviciu 1935)."""
+NonNegative = Annotated[float, Meta(ge=0.0, le=MAX_VALUE)]
+Count = Annotated[int, Meta(ge=1, le=2**40)]
+
+
+class Distribution(
+    Struct,
+    gc=False,
+    frozen=True,
+    omit_defaults=True,
+    rename={"mean": "avg", "variance": "var", "minimum": "min", "maximum": "max"},
+):
+    """The samples of one quantity over a window, summarised."""
+
+    mean: NonNegative
+    variance: NonNegative = 0.0
+    """Population variance."""
+    minimum: NonNegative | UnsetType = UNSET
+    maximum: NonNegative | UnsetType = UNSET
+    histogram: list[int] | UnsetType = UNSET
+    """`[bin, count, ...]`, see `contract.histogram`."""
+    observations: Count | UnsetType = UNSET
+    """How many samples; the report's `observations_per_metric` where it is left out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Quantity:
+    """One number that is sampled, as it is stored and shown."""
+
+    name: str
+    """The stored name, unique over all types."""
+    attribute: str
+    """The member of the report's metric that holds it."""
+    title: str
+    unit: str
+    """`1` for a share of a whole, otherwise a UCUM unit such as `By/s`."""
+    bounded: bool
+    """True for values in [0, 1] with a linear histogram, False for values >= 0 with a logarithmic one."""
+
+    @property
+    def bins(self) -> Bins:
+        """How its samples are counted."""
+        return LINEAR if self.bounded else LOGARITHMIC
+
+    @property
+    def camel(self) -> str:
+        """Its name as queries and InfluxDB's fields write it, such as `diskReadBytes`."""
+        first, *rest = self.name.replace(".", "_").split("_")
+        return first + "".join(word.capitalize() for word in rest)
+
+
+class Metric(Struct, gc=False, frozen=True, tag_field="type", omit_defaults=True):
+    """The base of every metric type: a member for each of its quantities."""
+
+    quantities: ClassVar[tuple[Quantity, ...]]
+
+    def distributions(self) -> Iterator[tuple[Quantity, Distribution]]:
+        """Each quantity with its samples of the whole machine."""
+        for quantity in self.quantities:
+            yield quantity, getattr(self, quantity.attribute)
+
+
+MAX_CORES = 4096
+Cores = Meta(max_length=MAX_CORES)
+Histogram = Annotated[list[int], Meta(max_length=128)]
+
+
+class Cpu(Metric, tag="CPU", gc=False, frozen=True, omit_defaults=True):
+    """Utilization in [0, 1]. Members `..._by_core` have one entry for each logical core.
+
+    Mean and variance are the original's, minimum, maximum, histograms and `cores` are additions;
+    a variance or a list `var_utilization_by_core` left out (or empty) says the samples were not aggregated.
+    """
+
+    avg_utilization: Share
+    var_utilization: SquaredShare = 0.0
+    avg_utilization_by_core: Annotated[list[Share], Cores] = []
+    var_utilization_by_core: Annotated[list[SquaredShare], Cores] = []
+    min_utilization: Share | UnsetType = UNSET
+    max_utilization: Share | UnsetType = UNSET
+    histogram: Histogram | UnsetType = UNSET
+    min_utilization_by_core: Annotated[list[Share], Cores] = []
+    max_utilization_by_core: Annotated[list[Share], Cores] = []
+    histogram_by_core: Annotated[list[Histogram], Cores] = []
+    cores: Annotated[list[Annotated[int, Meta(ge=0, le=65535)]], Cores] = []
+    """The number of each core in the lists; 0, 1, 2, ... where it is left out, as while all are online."""
+
+    quantities = (Quantity("cpu.utilization", "avg_utilization", "CPU utilization", "1", bounded=True),)
+
+
+class Memory(Metric, tag="MEMORY", gc=False, frozen=True, omit_defaults=True):
+    """Share of the memory that is not available to programs, in [0, 1]."""
+
+    utilization: Distribution
+
+    quantities = (Quantity("memory.utilization", "utilization", "Memory in use", "1", bounded=True),)
+
+
+class Swap(Metric, tag="SWAP", gc=False, frozen=True, omit_defaults=True):
+    """Share of the swap space in use, in [0, 1]; 0 on a machine without any."""
+
+    utilization: Distribution
+
+    quantities = (Quantity("swap.utilization", "utilization", "Swap in use", "1", bounded=True),)
+
+
+class Disk(Metric, tag="DISK", gc=False, frozen=True, omit_defaults=True):
+    """Rates between two samples, each at least 0."""
+
+    read_bytes: Distribution
+    written_bytes: Distribution
+    reads: Distribution
+    writes: Distribution
+
+    quantities = (
+        Quantity("disk.read_bytes", "read_bytes", "Disk bytes read", "By/s", bounded=False),
+        Quantity("disk.written_bytes", "written_bytes", "Disk bytes written", "By/s", bounded=False),
+        Quantity("disk.reads", "reads", "Disk read operations", "{operation}/s", bounded=False),
+        Quantity("disk.writes", "writes", "Disk write operations", "{operation}/s", bounded=False),
+    )
+
+
+class Network(Metric, tag="NETWORK", gc=False, frozen=True, omit_defaults=True):
+    """Rates between two samples, each at least 0."""
+
+    received_bytes: Distribution
+    sent_bytes: Distribution
+
+    quantities = (
+        Quantity("network.received_bytes", "received_bytes", "Network bytes received", "By/s", bounded=False),
+        Quantity("network.sent_bytes", "sent_bytes", "Network bytes sent", "By/s", bounded=False),
+    )
+
+
+class Load(Metric, tag="LOAD", gc=False, frozen=True, omit_defaults=True):
+    """Load averages over one, five and fifteen minutes, each at least 0."""
+
+    load1: Distribution
+    load5: Distribution
+    load15: Distribution
+
+    quantities = (
+        Quantity("load.1m", "load1", "Load average, 1 min", "{process}", bounded=False),
+        Quantity("load.5m", "load5", "Load average, 5 min", "{process}", bounded=False),
+        Quantity("load.15m", "load15", "Load average, 15 min", "{process}", bounded=False),
+    )
+
+
+TYPES: tuple[type[Metric], ...] = (Cpu, Memory, Swap, Disk, Network, Load)
+
+# A Union built at run time is what msgspec decodes; a type checker sees the base class.
+AnyMetric = Union[TYPES]  # type: ignore[valid-type]  # noqa: UP007
+
+QUANTITIES: dict[str, Quantity] = {quantity.name: quantity for kind in TYPES for quantity in kind.quantities}
+
+Statistic = Literal["mean", "var", "std", "min", "max", "p50", "p95", "p99", "count"]
+STATISTICS: tuple[Statistic, ...] = ("mean", "var", "std", "min", "max", "p50", "p95", "p99", "count")
+
+
+def type_name(kind: type[Metric]) -> str:
+    """The `type` member of a metric type's JSON, such as `CPU`."""
+    return str(kind.__struct_config__.tag)
+
+
+@dataclass(frozen=True, slots=True)
+class NamedMetric:
+    """A name that can be asked for: a statistic of a quantity, of the whole or over the cores."""
+
+    name: str
+    quantity: Quantity
+    statistic: Statistic
+    """What is answered unless the question names another."""
+    title: str
+    over_cores: Literal["max", "min"] | None = None
+    """Set where the answer is the highest or lowest of all cores' values."""
+    by_core: bool = False
+    """True where one core can be asked for."""
+
+
+_CPU = Cpu.quantities[0]
+
+_ORIGINAL = (
+    NamedMetric("cpuLoadAvg", _CPU, "mean", "CPU utilization, mean", by_core=True),
+    NamedMetric("cpuLoadVar", _CPU, "var", "CPU utilization, variance", by_core=True),
+    NamedMetric("cpuCoreLoadAvgMax", _CPU, "mean", "Mean utilization of the busiest core", "max"),
+    NamedMetric("cpuCoreLoadAvgMin", _CPU, "mean", "Mean utilization of the idlest core", "min"),
+    NamedMetric("cpuCoreLoadVarMax", _CPU, "var", "Highest variance of a core", "max"),
+    NamedMetric("cpuCoreLoadVarMin", _CPU, "var", "Lowest variance of a core", "min"),
+    # The original's misspelling of cpuCoreLoadVarMin, which its callers use.
+    NamedMetric("cpuCoreLoadMinMin", _CPU, "var", "Lowest variance of a core", "min"),
+)
+
+_DERIVED = tuple(
+    NamedMetric(quantity.camel, quantity, "mean", quantity.title, by_core=kind is Cpu)
+    for kind in TYPES
+    for quantity in kind.quantities
+)
+
+NAMES: dict[str, NamedMetric] = {metric.name: metric for metric in _ORIGINAL + _DERIVED}
+"""Every metric name that a query may ask for."""

@@ -1,0 +1,140 @@
+"""Everything about agents in one place: what the resources ask, and what is done in the background."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Callable
+
+from falcon.asgi import SSEvent
+from msgspec import UNSET
+
+from contract.agent_protocol import AgentState, Instructions
+from contract.report import Report
+from service.agents.commands import Commands
+from service.agents.layers import AGENT, Layer, Layers, parse_selector
+from service.agents.registry import Agent, Registry, States
+from service.agents.streams import Streams
+from service.control.audit import Actor, Audit
+from service.control.database import Control
+
+_log = logging.getLogger("loadlens.service")
+_LOOK_EVERY_S = 1.0
+_SLICE = 500
+"""Agents that are looked at before requests get their turn: a few milliseconds."""
+
+
+class Steering:
+    """Desired and reported state of agents. Everything here runs on the event loop, but what says otherwise."""
+
+    def __init__(self, control: Control, audit: Audit, stream_limit: int) -> None:
+        self.layers = Layers(control, audit)
+        self.registry = Registry(self.layers)
+        self.commands = Commands(control, audit, self.registry)
+        self.streams = Streams(stream_limit)
+        self._states = States(control)
+        self._states.load(self.registry)
+        self.commands.load()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._changed = asyncio.Event()
+
+    def start(self) -> None:
+        """Begin the work in the background."""
+        self._tasks = [asyncio.create_task(self._look_after()), asyncio.create_task(self._roll_out())]
+
+    async def stop(self) -> None:
+        """End it, and write what is not written."""
+        for task in self._tasks:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+        if self._states.waiting:
+            await asyncio.to_thread(self._states.write)
+
+    def heard(self, report: Report, now_ms: int) -> Instructions | None:
+        """Note a report that was taken; what its answer is to tell the agent, if anything."""
+        status = report.agent
+        if status is UNSET:
+            return None
+        agent = self.registry.heard(report, status, now_ms)
+        return None if agent is None else agent.instructions()
+
+    def heard_all(self, reports: list[Report], now_ms: int) -> Instructions | None:
+        """As `heard`, of a batch: what to tell the agent where all of them are of one."""
+        told = None
+        last = {report.user_id: report for report in reports}
+        for report in last.values():
+            told = self.heard(report, now_ms)
+        # An agent sends its own reports; whoever sends those of many is not one that could obey.
+        return told if len(last) == 1 else None
+
+    async def exchange(self, user_id: str, state: AgentState) -> Instructions | None:
+        """Take what an agent says of its state; what is asked of it. None where there are too many agents."""
+        agent = self.registry.add(user_id, state.os_type, state.os_version)
+        if agent is None:
+            return None
+        os_changed = agent.os_type != state.os_type
+        self.registry.heard_state(agent, state)
+        if os_changed:
+            self.registry.refresh(agent)
+        self._states.note(agent)
+        if state.outcomes:
+            await self.commands.finish(agent, state.outcomes)
+        return agent.instructions()
+
+    async def change(self, target: str, actor: Actor, edit: Callable[[Layer], Layer | None]) -> Layer:
+        """Change the settings of a target, as `Layers.change`; agents that listen hear of it at once."""
+        layer = await asyncio.to_thread(self.layers.change, target, actor, edit)
+        if target.startswith(AGENT):
+            agent = self.registry.get(target.removeprefix(AGENT))
+            if agent is not None:
+                self._refresh(agent)
+        else:
+            self._changed.set()
+        return layer
+
+    async def command(self, agent: Agent, command: str, expires_s: float, actor: Actor) -> str:
+        """Have an agent do something once, as `Commands.add`; it hears of it at once where it listens."""
+        id_ = await self.commands.add(agent, command, expires_s, actor)
+        self.streams.wake(agent)
+        return id_
+
+    def listen(self, agent: Agent, last_event_id: str | None) -> AsyncIterator[SSEvent] | None:
+        """The events for an agent that has heard up to `last_event_id`; None where too many listen."""
+        stream = self.streams.open(agent, last_event_id)
+        return None if stream is None else self.streams.serve(stream)
+
+    def chosen(self, selector: str) -> tuple[list[Agent], Callable[[Agent], bool]]:
+        """Agents, and which of them are meant by a selector or by `agent:` and a user id; raises ValueError."""
+        if selector.startswith(AGENT):
+            agent = self.registry.get(selector.removeprefix(AGENT))
+            return [agent] if agent else [], lambda agent: True
+        chosen = parse_selector(selector)
+        return list(self.registry), lambda agent: chosen.matches(agent.user_id, agent.os_type)
+
+    def _refresh(self, agent: Agent) -> None:
+        if self.registry.refresh(agent):
+            self.streams.wake(agent)
+
+    async def _roll_out(self) -> None:
+        """Work out anew what is asked of all agents, whenever the fleet's or a selection's settings change."""
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            try:
+                for place, agent in enumerate(list(self.registry)):
+                    self._refresh(agent)
+                    if place % _SLICE == _SLICE - 1:
+                        await asyncio.sleep(0)
+            except Exception:  # noqa: BLE001 - the next change must not find nobody at work
+                _log.exception("not all agents were told of a change; the next one tells them")
+
+    async def _look_after(self) -> None:
+        while True:
+            await asyncio.sleep(_LOOK_EVERY_S)
+            self.streams.beat()
+            try:
+                await self.commands.expire()
+                if self._states.waiting:
+                    await asyncio.to_thread(self._states.write)
+            except Exception:  # noqa: BLE001 - heartbeats go on, and what could not be written stays to be written
+                _log.exception("the state of agents could not be written")

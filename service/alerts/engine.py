@@ -1,0 +1,87 @@
+"""All rules, fed with the reports in the order of the journal: who looks at whose, and what follows."""
+
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from contract.report import Report
+from service.alerts.alarms import Saved, Transition
+from service.alerts.evaluations.anomaly import AnomalyEvaluation
+from service.alerts.evaluations.base import Evaluation
+from service.alerts.evaluations.levels import AbsenceEvaluation, ChangeEvaluation, FleetEvaluation, ThresholdEvaluation
+from service.alerts.rules import Absence, Anomaly, Change, Fleet, Rule, Threshold
+
+_KINDS: dict[type[Rule], Callable[[Any], Evaluation]] = {
+    Threshold: ThresholdEvaluation,
+    Change: ChangeEvaluation,
+    Absence: AbsenceEvaluation,
+    Fleet: FleetEvaluation,
+    Anomaly: AnomalyEvaluation,
+}
+
+
+def evaluation_of(rule: Rule) -> Evaluation:
+    """The evaluation of a rule's kind, without any alarm yet."""
+    return _KINDS[type(rule)](rule)
+
+
+_log = logging.getLogger("loadlens.service")
+_MAX_ROUTES = 100_000
+
+
+class Engine:
+    """The evaluations of all rules that are enabled. For one thread at a time."""
+
+    def __init__(self) -> None:
+        self.evaluations: dict[str, Evaluation] = {}
+        self._routes: dict[tuple[str, str], tuple[Evaluation, ...]] = {}
+
+    def use(self, rules: Iterable[Rule]) -> None:
+        """Evaluate these rules from now on. What a rule has seen is kept as long as it means the same."""
+        before = self.evaluations
+        self.evaluations = {}
+        for rule in rules:
+            if rule.enabled:
+                known = before.get(rule.name)
+                if known is not None and known.rule.fingerprint == rule.fingerprint:
+                    known.rule = rule
+                    self.evaluations[rule.name] = known
+                else:
+                    self.evaluations[rule.name] = evaluation_of(rule)
+        self._routes = {}
+
+    def restore(self, rule: str, alarms: Mapping[str, Saved]) -> None:
+        """Take a rule's alarms as they were kept, oldest first, so that the order of silence is known again.
+
+        Those that cannot be read are left out.
+        """
+        evaluation = self.evaluations[rule]
+        for user, saved in sorted(alarms.items(), key=lambda item: item[1].last_ms):
+            try:
+                evaluation.restore(user, saved)
+            except Exception as error:  # noqa: BLE001 - whatever it is, the other alarms are good
+                _log.error("an alarm of rule %s, of %r, is left out: %s", rule, user, error)
+                evaluation.forgotten.add(user)
+
+    def observe(self, reports: Sequence[Report], now_ms: int) -> Iterator[Transition]:
+        """What follows from reports that arrived at `now_ms`."""
+        routes = self._routes
+        for report in reports:
+            stream = (report.user_id, report.os_type)
+            for evaluation in routes.get(stream) or self._route(stream):
+                evaluation.heard.add(report.user_id)
+                transition = evaluation.observe(report, now_ms)
+                if transition is not None:
+                    yield transition
+
+    def _route(self, stream: tuple[str, str]) -> tuple[Evaluation, ...]:
+        if stream not in self._routes:
+            if len(self._routes) >= _MAX_ROUTES:
+                self._routes.clear()
+            self._routes[stream] = tuple(one for one in self.evaluations.values() if one.rule.takes(*stream))
+        return self._routes[stream]
+
+    def tick(self, now_ms: int) -> Iterator[Transition]:
+        """What follows from the time being `now_ms`."""
+        for evaluation in self.evaluations.values():
+            yield from evaluation.tick(now_ms)

@@ -1,0 +1,1 @@
+"""How each kind of rule is evaluated: one class for each, fed with windows in the order of the journal."""

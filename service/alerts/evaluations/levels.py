@@ -1,0 +1,269 @@
+"""Levels: of the last window or a time, beside a while ago, over the fleet; and time without a report."""
+
+from collections import OrderedDict, deque
+from collections.abc import Iterator
+from typing import Any
+
+from contract.report import Report
+from service.alerts.alarms import Alarm, Saved, State, Transition
+from service.alerts.evaluations.base import FLEET_USER, MAX_ENTRIES, Evaluation, Sliding, slid
+from service.alerts.rules import Absence, Change, Fleet, Threshold
+
+
+class ThresholdEvaluation(Evaluation):
+    """The last window alone, or all windows of a time, beside a level."""
+
+    rule: Threshold
+
+    def __init__(self, rule: Threshold) -> None:
+        super().__init__(rule)
+        self._value = rule.reading.direct()
+        self.observe = self._observe_one if rule.over_ms == 0 else self._observe_many  # type: ignore[method-assign]
+
+    def _observe_one(self, report: Report, now_ms: int) -> Transition | None:
+        value = self._value(report)
+        if value is None:
+            return None
+        alarm = self.alarms.get(report.user_id) or self._alarm(report.user_id)
+        end_ms = report.end_timestamp
+        if alarm is None:
+            return None
+        if end_ms <= alarm.last_ms:
+            self.late += 1
+            return None
+        return self._step(alarm, report.user_id, end_ms, value)
+
+    def _step(self, alarm: Alarm, user: str, end_ms: int, value: float) -> Transition | None:
+        rule = self.rule
+        alarm.value = value
+        self.changed.add(user)
+        transition = None
+        is_beyond = rule.is_beyond(value)
+        if is_beyond or alarm.state is not State.OK:
+            transition = alarm.step(rule, user, end_ms, is_beyond, rule.is_clear(value))
+        alarm.last_ms = end_ms
+        return transition
+
+    def _observe_many(self, report: Report, now_ms: int) -> Transition | None:
+        parts = self.rule.reading.summaries(report)
+        if parts is None:
+            return None
+        alarm = self._alarm(report.user_id)
+        if alarm is None:
+            return None
+        end_ms = slid(self, alarm, report.end_timestamp, parts, self.rule.over_ms)
+        if end_ms is None:
+            return None
+        return self._step(alarm, report.user_id, end_ms, self.rule.reading.value(alarm.memory.total))
+
+    def load(self, memory: Any) -> Any:
+        """What it remembers of a user, from plain data."""
+        return None if memory is None else Sliding.load(self.rule.over_ms, memory)
+
+    def dump(self, memory: Any) -> Any:
+        """What it remembers of a user, as plain data."""
+        return None if memory is None else memory.dump()
+
+
+class ChangeEvaluation(Evaluation):
+    """The last window beside the one a while ago."""
+
+    rule: Change
+
+    def __init__(self, rule: Change) -> None:
+        super().__init__(rule)
+        self._value = rule.reading.direct()
+        self._slot_ms = max(1, rule.over_ms // MAX_ENTRIES)
+
+    def observe(self, report: Report, now_ms: int) -> Transition | None:
+        """Take a report."""
+        value = self._value(report)
+        alarm = None if value is None else self._alarm(report.user_id)
+        if value is None or alarm is None:
+            return None
+        end_ms = report.end_timestamp
+        if end_ms <= alarm.last_ms:
+            self.late += 1
+            return None
+        self.changed.add(report.user_id)
+        before = self._before(alarm, end_ms, value)
+        transition = None
+        if before is not None:
+            alarm.value = value - before
+            transition = alarm.step(
+                self.rule, report.user_id, end_ms, self.rule.is_beyond(alarm.value), self.rule.is_clear(alarm.value)
+            )
+        alarm.last_ms = end_ms
+        return transition
+
+    def _before(self, alarm: Alarm, end_ms: int, value: float) -> float | None:
+        """The value a while ago; None where there is none, or none of that time."""
+        if alarm.memory is None:
+            alarm.memory = deque()
+        points: deque[tuple[int, float]] = alarm.memory
+        while len(points) > 1 and points[1][0] <= end_ms - self.rule.over_ms:
+            points.popleft()
+        if not points or end_ms // self._slot_ms != points[-1][0] // self._slot_ms:
+            points.append((end_ms, value))
+        oldest_ms, before = points[0]
+        return before if self.rule.over_ms <= end_ms - oldest_ms <= 2 * self.rule.over_ms else None
+
+    def load(self, memory: Any) -> Any:
+        """What it remembers of a user, from plain data."""
+        return None if memory is None else deque((end_ms, value) for end_ms, value in memory)
+
+    def dump(self, memory: Any) -> Any:
+        """What it remembers of a user, as plain data."""
+        return None if memory is None else list(memory)
+
+
+class FleetEvaluation(Evaluation):
+    """The share of those who are beyond a level, of all that report."""
+
+    rule: Fleet
+
+    def __init__(self, rule: Fleet) -> None:
+        super().__init__(rule)
+        self._value = rule.reading.direct()
+        self._present: OrderedDict[str, bool] = OrderedDict()
+        """Who counts, and whether beyond the level; the longest silent first."""
+        self._beyond = 0
+        self._newest_ms = -1
+
+    def observe(self, report: Report, now_ms: int) -> Transition | None:
+        """Take a report."""
+        user, end_ms = report.user_id, report.end_timestamp
+        alarm = self._alarm(user)
+        if alarm is None:
+            return None
+        value = self._read(alarm, report)
+        if value is None:
+            return None
+        self.changed.add(user)
+        alarm.last_ms, alarm.value = max(end_ms, alarm.last_ms), value
+        self._count(user, alarm)
+        self._newest_ms = max(self._newest_ms, end_ms)
+        self._forget()
+        return self._step(self._newest_ms)
+
+    def _read(self, alarm: Alarm, report: Report) -> float | None:
+        if self.rule.over_ms == 0:
+            return self._value(report) if report.end_timestamp > alarm.last_ms else None
+        parts = self.rule.reading.summaries(report)
+        if parts is None or slid(self, alarm, report.end_timestamp, parts, self.rule.over_ms) is None:
+            return None
+        return self.rule.reading.value(alarm.memory.total)
+
+    def _count(self, user: str, alarm: Alarm) -> None:
+        is_beyond = self.rule.is_beyond(alarm.value)
+        self._beyond += is_beyond - self._present.pop(user, False)
+        self._present[user] = is_beyond
+
+    def _forget(self) -> None:
+        while self._present:
+            user, is_beyond = next(iter(self._present.items()))
+            if self.alarms[user].last_ms >= self._newest_ms - self.rule.within_ms:
+                return
+            del self._present[user]
+            self._beyond -= is_beyond
+
+    def _step(self, at_ms: int) -> Transition | None:
+        if len(self._present) < self.rule.least:
+            return None
+        share = self._beyond / len(self._present)
+        alarm = self.alarms.setdefault(FLEET_USER, Alarm())
+        alarm.value = share
+        level = self.rule.share if self.rule.clear_share is None else self.rule.clear_share
+        transition = alarm.step(self.rule, FLEET_USER, at_ms, share > self.rule.share, share <= level)
+        alarm.last_ms = at_ms
+        self.changed.add(FLEET_USER)
+        return transition
+
+    def forget(self, user: str) -> None:
+        """Let go of a user."""
+        super().forget(user)
+        self._beyond -= self._present.pop(user, False)
+
+    def restore(self, user: str, saved: Saved) -> None:
+        """Take an alarm as it was kept."""
+        super().restore(user, saved)
+        if user == FLEET_USER:
+            self._newest_ms = saved.last_ms
+        else:
+            self._count(user, self.alarms[user])
+
+    def load(self, memory: Any) -> Any:
+        """What it remembers of a user, from plain data."""
+        return None if memory is None else Sliding.load(self.rule.over_ms, memory)
+
+    def dump(self, memory: Any) -> Any:
+        """What it remembers of a user, as plain data."""
+        return None if memory is None else memory.dump()
+
+
+class AbsenceEvaluation(Evaluation):
+    """Time that passes without a report. `last_ms` is when one came, not when its window ended."""
+
+    rule: Absence
+
+    def __init__(self, rule: Absence) -> None:
+        super().__init__(rule)
+        self._waiting: OrderedDict[str, None] = OrderedDict()
+        """Those who are not absent, the longest silent first."""
+        self._absent: OrderedDict[str, None] = OrderedDict()
+        """Those who are, the longest silent first."""
+        self._begun_ms: int | None = None
+
+    def observe(self, report: Report, now_ms: int) -> Transition | None:
+        """Take a report."""
+        user = report.user_id
+        alarm = self._alarm(user)
+        if alarm is None:
+            return None
+        silent_ms = now_ms - alarm.last_ms
+        alarm.last_ms = now_ms
+        self._waiting[user] = None
+        self._waiting.move_to_end(user)
+        self.changed.add(user)
+        if alarm.state is not State.FIRING:
+            return None
+        self._absent.pop(user, None)
+        alarm.state, alarm.value = State.OK, silent_ms / 1000
+        return Transition(self.rule.name, user, "resolved", now_ms, alarm.since_ms, alarm.value)
+
+    def tick(self, now_ms: int) -> Iterator[Transition]:
+        """What follows from time passing alone."""
+        if self._begun_ms is None:
+            # While the service was away nobody could report.
+            self._begun_ms = now_ms
+        for user in self._silent_for(self._waiting, now_ms, self.rule.after_ms):
+            alarm = self.alarms[user]
+            self._absent[user] = None
+            alarm.state, alarm.since_ms, alarm.value = State.FIRING, alarm.last_ms, (now_ms - alarm.last_ms) / 1000
+            self.changed.add(user)
+            yield Transition(self.rule.name, user, "firing", now_ms, alarm.since_ms, alarm.value)
+
+        for user in self._silent_for(self._absent, now_ms, self.rule.forget_ms):
+            alarm = self.alarms[user]
+            yield Transition(self.rule.name, user, "resolved", now_ms, alarm.since_ms, (now_ms - alarm.last_ms) / 1000)
+            self.forget(user)
+
+    def _silent_for(self, users: OrderedDict[str, None], now_ms: int, silence_ms: int) -> Iterator[str]:
+        """Those who have been silent so long, taken out of `users`."""
+        while users:
+            user = next(iter(users))
+            if now_ms - max(self.alarms[user].last_ms, self._begun_ms or 0) <= silence_ms:
+                return
+            del users[user]
+            yield user
+
+    def forget(self, user: str) -> None:
+        """Let go of a user."""
+        super().forget(user)
+        self._waiting.pop(user, None)
+        self._absent.pop(user, None)
+
+    def restore(self, user: str, saved: Saved) -> None:
+        """Take an alarm as it was kept."""
+        super().restore(user, saved)
+        (self._absent if self.alarms[user].state is State.FIRING else self._waiting)[user] = None

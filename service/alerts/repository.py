@@ -1,0 +1,269 @@
+"""What rules leave in the control database: definitions made through the API, alarms, alerts, silences."""
+
+import json
+import logging
+import secrets
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import NamedTuple
+
+import msgspec
+
+from contract import times
+from service.alerts.alarms import Saved, Transition
+from service.alerts.rules import InvalidRule, Rule, parse_rule
+from service.control.audit import Actor, Audit
+from service.control.database import Control
+
+_STEPS = [
+    """
+    CREATE TABLE rules_rule (name TEXT PRIMARY KEY, document TEXT NOT NULL, version INTEGER NOT NULL) STRICT;
+    CREATE TABLE rules_seen (rule TEXT PRIMARY KEY, fingerprint TEXT NOT NULL) STRICT;
+    CREATE TABLE rules_alarm (
+        rule TEXT NOT NULL, user TEXT NOT NULL, saved BLOB NOT NULL, PRIMARY KEY (rule, user)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE rules_progress (one INTEGER PRIMARY KEY CHECK (one = 1), offset INTEGER NOT NULL) STRICT;
+    CREATE TABLE rules_alert (
+        id INTEGER PRIMARY KEY, rule TEXT NOT NULL, user TEXT NOT NULL, severity TEXT NOT NULL, state TEXT NOT NULL,
+        since_ms INTEGER NOT NULL, fired_ms INTEGER NOT NULL, resolved_ms INTEGER, value REAL NOT NULL,
+        notified INTEGER NOT NULL
+    ) STRICT;
+    CREATE INDEX rules_alert_by_state ON rules_alert (state, rule, user);
+    CREATE TABLE rules_silence (
+        id TEXT PRIMARY KEY, rule TEXT NOT NULL, user TEXT NOT NULL, until_ms INTEGER NOT NULL,
+        comment TEXT NOT NULL, created_ms INTEGER NOT NULL
+    ) STRICT;
+    """,
+    """
+    DROP TABLE rules_progress;
+    CREATE TABLE rules_progress (journal TEXT PRIMARY KEY, offset INTEGER NOT NULL) STRICT;
+    """,
+]
+_log = logging.getLogger("loadlens.service")
+_MAX_RESOLVED = 10_000
+_MAX_SILENCES = 1000
+_MAX_RULES = 1000
+_pack = msgspec.msgpack.Encoder().encode
+_unpack = msgspec.msgpack.Decoder(Saved, strict=False).decode
+
+
+class TooMany(Exception):
+    """No more are kept; the message says of what."""
+
+
+class Alert(NamedTuple):
+    """An alarm that fired."""
+
+    id: int
+    rule: str
+    user: str
+    severity: str
+    state: str
+    since_ms: int
+    fired_ms: int
+    resolved_ms: int | None
+    value: float
+    notified: int
+    """1 where somebody was told, or would have been."""
+
+
+class Silence(NamedTuple):
+    """For whom nothing is said, and how long."""
+
+    id: str
+    rule: str
+    user: str
+    until_ms: int
+    comment: str
+    created_ms: int
+
+
+class Shelf:
+    """Reads and writes. What belongs together is written in one transaction of `control`."""
+
+    def __init__(self, control: Control, audit: Audit, journal: str) -> None:
+        """`journal` names the journal whose offsets are kept: each store has its own."""
+        self.control = control
+        self._audit = audit
+        self._journal = journal
+        control.migrate("rules", _STEPS)
+
+    # Definitions
+
+    def rules(self) -> dict[str, tuple[Rule, int]]:
+        """The rules made through the API, with their versions."""
+        found = {}
+        for name, document, version in self.control.read(
+            "SELECT name, document, version FROM rules_rule ORDER BY name"
+        ):
+            try:
+                found[name] = (parse_rule(json.loads(document)), version)
+            except InvalidRule as error:
+                # Of another version of this service; the others are good.
+                _log.error("rule %s of the control database is left out: %s", name, error)
+        return found
+
+    def change_rule(self, name: str, rule: Rule | None, actor: Actor, check: Callable[[int], None]) -> int:
+        """Keep a definition instead of the one of this name, or forget it; returns the new version.
+
+        `check` is called with the version that is there, 0 for none, and raises where that is not the right one. Raises
+        TooMany where there are too many.
+        """
+        with self.control.transaction() as db:
+            row = db.execute("SELECT document, version FROM rules_rule WHERE name = ?", (name,)).fetchone()
+            check(row[1] if row else 0)
+            (count,) = db.execute("SELECT count(*) FROM rules_rule").fetchone()
+            if rule is not None and row is None and count >= _MAX_RULES:
+                raise TooMany(f"There are {count} rules; no more are kept.")
+            before = row[0].encode() if row else None
+            after = None if rule is None else msgspec.json.encode(rule)
+            version = self._audit.note(db, actor, "rule", f"rule:{name}", before=before, after=after)
+            db.execute("DELETE FROM rules_rule WHERE name = ?", (name,))
+            if after is not None:
+                db.execute("INSERT INTO rules_rule VALUES (?, ?, ?)", (name, after.decode(), version))
+            return version
+
+    # Progress
+
+    def progress(self) -> int | None:
+        """The journal offset up to which alarms are kept."""
+        rows = self.control.read("SELECT offset FROM rules_progress WHERE journal = ?", (self._journal,))
+        return rows[0][0] if rows else None
+
+    def put_progress(self, offset: int | None) -> None:
+        """Note how far the rules have come; None where there are none."""
+        with self.control.transaction() as db:
+            if offset is None:
+                db.execute("DELETE FROM rules_progress WHERE journal = ?", (self._journal,))
+            else:
+                db.execute("INSERT OR REPLACE INTO rules_progress VALUES (?, ?)", (self._journal, offset))
+
+    def alarms(self, rule: Rule) -> dict[str, Saved]:
+        """The alarms of a rule, by user; none where the rule meant something else when they were kept."""
+        if self.seen().get(rule.name) != rule.fingerprint:
+            return {}
+        rows = self.control.read("SELECT user, saved FROM rules_alarm WHERE rule = ?", (rule.name,))
+        alarms = {}
+        for user, saved in rows:
+            try:
+                alarms[user] = _unpack(saved)
+            except msgspec.MsgspecError as error:
+                _log.error("an alarm of rule %s, of %r, is left out: %s", rule.name, user, error)
+        return alarms
+
+    def put_alarms(self, rule: Rule, alarms: Mapping[str, Saved]) -> None:
+        """Keep a rule's alarms."""
+        with self.control.transaction() as db:
+            db.execute("INSERT OR REPLACE INTO rules_seen VALUES (?, ?)", (rule.name, rule.fingerprint))
+            db.executemany(
+                "INSERT OR REPLACE INTO rules_alarm VALUES (?, ?, ?)",
+                ((rule.name, user, _pack(saved)) for user, saved in alarms.items()),
+            )
+
+    def forget_alarms(self, rule: Rule, users: Collection[str]) -> None:
+        """Forget the alarms of some users of a rule."""
+        with self.control.transaction() as db:
+            db.executemany("DELETE FROM rules_alarm WHERE rule = ? AND user = ?", ((rule.name, user) for user in users))
+
+    def drop_alarms(self, rules: Iterable[str]) -> None:
+        """Forget the alarms of rules that are gone, or mean something else."""
+        with self.control.transaction() as db:
+            for name in rules:
+                db.execute("DELETE FROM rules_alarm WHERE rule = ?", (name,))
+                db.execute("DELETE FROM rules_seen WHERE rule = ?", (name,))
+
+    def seen(self) -> dict[str, str]:
+        """The rules whose alarms are kept, with their fingerprints."""
+        return dict(self.control.read("SELECT rule, fingerprint FROM rules_seen"))
+
+    # Alerts
+
+    def fire(self, transition: Transition, severity: str, *, notified: bool) -> None:
+        """Note that an alarm fires."""
+        with self.control.transaction() as db:
+            db.execute(
+                "INSERT INTO rules_alert (rule, user, severity, state, since_ms, fired_ms, value, notified)"
+                " VALUES (?, ?, ?, 'firing', ?, ?, ?, ?)",
+                (
+                    transition.rule, transition.user, severity, transition.since_ms, transition.at_ms,
+                    transition.value, notified,
+                ),
+            )  # fmt: skip
+
+    def resolve(self, transition: Transition) -> bool:
+        """Note that an alarm does not fire any more; whether somebody was told that it did."""
+        with self.control.transaction() as db:
+            row = db.execute(
+                "SELECT id, notified FROM rules_alert WHERE state = 'firing' AND rule = ? AND user = ?",
+                (transition.rule, transition.user),
+            ).fetchone()
+            if row is None:
+                return False
+            db.execute(
+                "UPDATE rules_alert SET state = 'resolved', resolved_ms = ? WHERE id = ?", (transition.at_ms, row[0])
+            )
+            return bool(row[1])
+
+    def trim_alerts(self) -> None:
+        """Forget the oldest alerts that are resolved, where there are too many."""
+        with self.control.transaction() as db:
+            db.execute(
+                "DELETE FROM rules_alert WHERE state = 'resolved' AND id <= "
+                "(SELECT id FROM rules_alert WHERE state = 'resolved' ORDER BY id DESC LIMIT 1 OFFSET ?)",
+                (_MAX_RESOLVED,),
+            )
+
+    def alerts(self, state: str | None = None, limit: int = 1000) -> list[Alert]:
+        """Alerts, newest first."""
+        rows = self.control.read(
+            "SELECT id, rule, user, severity, state, since_ms, fired_ms, resolved_ms, value, notified FROM rules_alert"
+            " WHERE ? IS NULL OR state = ? ORDER BY id DESC LIMIT ?",
+            (state, state, limit),
+        )
+        return [Alert._make(row) for row in rows]
+
+    def firing_of(self, rules: Collection[str]) -> list[Alert]:
+        """The alerts of some rules that fire."""
+        return [alert for alert in self.alerts("firing", -1) if alert.rule in rules]
+
+    def unsaid(self) -> list[Alert]:
+        """Alerts that fire and that nobody was told of."""
+        rows = self.control.read(
+            "SELECT id, rule, user, severity, state, since_ms, fired_ms, resolved_ms, value, notified FROM rules_alert"
+            " WHERE state = 'firing' AND notified = 0"
+        )
+        return [Alert._make(row) for row in rows]
+
+    def mark_said(self, alert: Alert) -> None:
+        """Note that somebody is told of an alert."""
+        with self.control.transaction() as db:
+            db.execute("UPDATE rules_alert SET notified = 1 WHERE id = ?", (alert.id,))
+
+    # Silences
+
+    def silences(self, now_ms: int) -> list[Silence]:
+        """Those that are in force."""
+        rows = self.control.read("SELECT * FROM rules_silence WHERE until_ms > ? ORDER BY until_ms", (now_ms,))
+        return [Silence(*row) for row in rows]
+
+    def add_silence(self, rule: str, user: str, until_ms: int, comment: str, actor: Actor) -> Silence:
+        """Be silent about some rules and users until a moment. Raises TooMany."""
+        now_ms = times.now_ms()
+        silence = Silence(secrets.token_hex(8), rule, user, until_ms, comment, now_ms)
+        with self.control.transaction() as db:
+            db.execute("DELETE FROM rules_silence WHERE until_ms <= ?", (now_ms,))
+            (count,) = db.execute("SELECT count(*) FROM rules_silence").fetchone()
+            if count >= _MAX_SILENCES:
+                raise TooMany(f"There are {count} silences; no more are kept.")
+            after = msgspec.json.encode(silence._asdict())
+            self._audit.note(db, actor, "silence", f"silence:{silence.id}", after=after)
+            db.execute("INSERT INTO rules_silence VALUES (?, ?, ?, ?, ?, ?)", silence)
+        return silence
+
+    def end_silence(self, identity: str, actor: Actor) -> bool:
+        """End a silence; False where there is none."""
+        with self.control.transaction() as db:
+            row = db.execute("DELETE FROM rules_silence WHERE id = ? RETURNING *", (identity,)).fetchone()
+            if row is not None:
+                before = msgspec.json.encode(Silence(*row)._asdict())
+                self._audit.note(db, actor, "silence", f"silence:{identity}", before=before)
+            return row is not None

@@ -1,0 +1,287 @@
+"""A rule as it is written, and what is made of it to be evaluated."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import Annotated, Any, Literal, Union
+
+import msgspec
+from msgspec import Meta, Struct
+
+from contract.patterns import MAX_PATTERN, matcher
+from contract.problems import Problem, did_you_mean, problem_of, shortened
+from contract.report import OsType
+from contract.times import DAY_MS, parse_duration
+from service.journal.extractors import Reading, reading
+
+Name = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
+Pattern = Annotated[str, Meta(min_length=1, max_length=MAX_PATTERN)]
+Severity = Literal["info", "warning", "critical"]
+_LONGEST_MS = 366 * DAY_MS
+_NOT_MEANT = ("description", "severity", "targets", "group")
+"""Members that say nothing of when a rule fires."""
+
+
+class InvalidRule(ValueError):
+    """A rule that cannot be used, with what is wrong."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        super().__init__("; ".join(f"{one.pointer or 'the rule'}: {one.detail}" for one in problems))
+        self.problems = problems
+
+
+class Rule(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", dict=True,
+           rename={"for_": "for"}):  # fmt: skip
+    """What all kinds of rules have. Durations are texts such as `5m`; made by `parse_rule`, which checks them."""
+
+    name: Name
+    description: Annotated[str, Meta(max_length=1000)] = ""
+    severity: Severity = "warning"
+    enabled: bool = True
+    users: Annotated[list[Pattern], Meta(min_length=1, max_length=64)] = msgspec.field(default_factory=lambda: ["*"])
+    os: Annotated[list[OsType], Meta(max_length=3)] = []
+    for_: str = "0s"
+    """It fires when its condition has held so long."""
+    clear_for: str = "0s"
+    """It is resolved when the condition has been cleared so long."""
+    targets: Annotated[list[Name], Meta(max_length=16)] = []
+    group: str = "10s"
+    """So long it gathers what fires, to say it at once."""
+
+    @cached_property
+    def for_ms(self) -> int:
+        """`for` in ms."""
+        return _ms(self.for_)
+
+    @cached_property
+    def clear_for_ms(self) -> int:
+        """`clear_for` in ms."""
+        return _ms(self.clear_for)
+
+    @cached_property
+    def group_ms(self) -> int:
+        """`group` in ms."""
+        return _ms(self.group)
+
+    @cached_property
+    def takes_user(self) -> Callable[[str], bool]:
+        """Whether a user is among those it looks at."""
+        return matcher(self.users)
+
+    def takes(self, user_id: str, os_type: str) -> bool:
+        """Whether it looks at reports of this user and operating system."""
+        return (not self.os or os_type in self.os) and self.takes_user(user_id)
+
+    @property
+    def fingerprint(self) -> str:
+        """The same for rules that fire at the same times."""
+        meaning = {name: value for name, value in msgspec.to_builtins(self).items() if name not in _NOT_MEANT}
+        return hashlib.sha256(msgspec.json.encode(meaning, order="sorted")).hexdigest()[:32]
+
+    def check(self) -> list[Problem]:
+        """What is wrong beyond the members' types."""
+        return [
+            Problem(f"/{name.rstrip('_')}", problem)
+            for name in ("for_", "clear_for", "group", "over", "after", "within", "every", "forget")
+            if isinstance(text := getattr(self, name, None), str)
+            if (problem := _duration_fault(text))
+        ]
+
+
+class _Measured(Rule, frozen=True, kw_only=True):
+    """A rule that looks at a number of each window."""
+
+    metric: str
+    stat: str | None = None
+
+    @cached_property
+    def reading(self) -> Reading:
+        """What it reads of a report."""
+        return reading(self.metric, self.stat)
+
+    def check(self) -> list[Problem]:
+        """What is wrong beyond the members' types."""
+        problems = super().check()
+        try:
+            reading(self.metric, self.stat)
+        except ValueError as error:
+            problems.append(Problem("/metric", str(error)))
+        return problems
+
+
+class _Bounded(_Measured, frozen=True, kw_only=True):
+    """A rule that compares its number with a level."""
+
+    above: float | None = None
+    below: float | None = None
+    clear: float | None = None
+    """The level at which the condition is cleared: `above` or `below` itself unless it is set."""
+
+    def is_beyond(self, value: float) -> bool:
+        """Whether the condition holds."""
+        return value > self.above if self.above is not None else value < self.below  # type: ignore[operator]
+
+    def is_clear(self, value: float) -> bool:
+        """Whether the condition is cleared."""
+        if self.above is not None:
+            return value <= (self.above if self.clear is None else self.clear)
+        return value >= (self.below if self.clear is None else self.clear)  # type: ignore[operator]
+
+    def check(self) -> list[Problem]:
+        """What is wrong beyond the members' types."""
+        problems = super().check()
+        if (self.above is None) == (self.below is None):
+            problems.append(Problem("/above", "one of above and below is right"))
+        elif self.clear is not None:
+            if self.above is not None and self.clear > self.above:
+                problems.append(Problem("/clear", f"{self.clear} is above {self.above}; at most that is right"))
+            if self.below is not None and self.clear < self.below:
+                problems.append(Problem("/clear", f"{self.clear} is below {self.below}; at least that is right"))
+        return problems
+
+
+class Threshold(_Bounded, frozen=True, kw_only=True, tag="threshold"):
+    """A user's statistic, over the last window or all windows of the time `over`, is beyond a level."""
+
+    over: str = "0s"
+
+    @cached_property
+    def over_ms(self) -> int:
+        """`over` in ms."""
+        return _ms(self.over)
+
+
+class Change(_Bounded, frozen=True, kw_only=True, tag="change"):
+    """A user's statistic has changed by more than a level since the time `over` ago."""
+
+    over: str
+
+    @cached_property
+    def over_ms(self) -> int:
+        """`over` in ms."""
+        return _ms(self.over)
+
+    def check(self) -> list[Problem]:
+        """What is wrong beyond the members' types."""
+        problems = super().check()
+        if not problems and self.over_ms < 1000:
+            problems.append(Problem("/over", "a change needs a time of at least 1s"))
+        return problems
+
+
+class Absence(Rule, frozen=True, kw_only=True, tag="absence"):
+    """No report of a user has come for the time `after`."""
+
+    after: str
+    forget: str = "7d"
+    """After this long it is resolved, and the user forgotten."""
+
+    @cached_property
+    def forget_ms(self) -> int:
+        """`forget` in ms."""
+        return _ms(self.forget)
+
+    @cached_property
+    def after_ms(self) -> int:
+        """`after` in ms."""
+        return _ms(self.after)
+
+    def check(self) -> list[Problem]:
+        """What is wrong beyond the members' types."""
+        problems = super().check()
+        if not problems and self.after_ms < 1000:
+            problems.append(Problem("/after", "at least 1s is right"))
+        if not problems and self.forget_ms <= self.after_ms:
+            problems.append(Problem("/forget", f"{self.forget} is not longer than after"))
+        if not problems and (self.for_ms or self.clear_for_ms):
+            problems.append(Problem("/for", "after says how long; for and clear_for are not for this kind"))
+        return problems
+
+
+class Anomaly(_Measured, frozen=True, kw_only=True, tag="anomaly"):
+    """A user's statistic is not what its own past lets expect (see docs/anomalies.md)."""
+
+    every: str = "5m"
+    """Windows are merged into buckets of this width, and each bucket is judged."""
+    clear_for: str = "15m"
+
+    @cached_property
+    def every_ms(self) -> int:
+        """`every` in ms."""
+        return _ms(self.every)
+
+    def check(self) -> list[Problem]:
+        """What is wrong beyond the members' types."""
+        problems = super().check()
+        if not problems and self.every_ms < 1000:
+            problems.append(Problem("/every", "at least 1s is right"))
+        return problems
+
+
+class Fleet(_Bounded, frozen=True, kw_only=True, tag="fleet"):
+    """More than a share of the users that report are beyond a level."""
+
+    share: Annotated[float, Meta(ge=0.0, lt=1.0)]
+    clear_share: Annotated[float, Meta(ge=0.0, lt=1.0)] | None = None
+    over: str = "0s"
+    within: str = "5m"
+    """A user counts while its newest window is not older than this, beside the newest of all."""
+    least: Annotated[int, Meta(ge=1)] = 1
+    """With fewer users that count there is no answer."""
+
+    @cached_property
+    def over_ms(self) -> int:
+        """`over` in ms."""
+        return _ms(self.over)
+
+    @cached_property
+    def within_ms(self) -> int:
+        """`within` in ms."""
+        return _ms(self.within)
+
+    def check(self) -> list[Problem]:
+        """What is wrong beyond the members' types."""
+        problems = super().check()
+        if self.clear_share is not None and self.clear_share > self.share:
+            problems.append(Problem("/clear_share", f"{self.clear_share} is above the share {self.share}"))
+        return problems
+
+
+KINDS = (Threshold, Change, Absence, Anomaly, Fleet)
+_TAGS = tuple(str(kind.__struct_config__.tag) for kind in KINDS)
+AnyRule = Union[KINDS]  # type: ignore[valid-type]  # noqa: UP007
+
+
+def _ms(text: str) -> int:
+    return parse_duration(text, least_ms=0, most_ms=_LONGEST_MS)
+
+
+def _duration_fault(text: str) -> str | None:
+    try:
+        _ms(text)
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+def _unknown_kind(kind: Any) -> str:
+    if kind is None:
+        return f"is missing; {', '.join(_TAGS)} are the kinds"
+    return f"{shortened(ascii(kind))} is none of {', '.join(_TAGS)}{did_you_mean(str(kind), _TAGS)}"
+
+
+def parse_rule(document: Any) -> Rule:
+    """The rule of a document: what JSON, TOML or YAML hold. Raises InvalidRule."""
+    try:
+        rule: Rule = msgspec.convert(document, AnyRule)
+    except msgspec.ValidationError as error:
+        problem = problem_of(error)
+        if problem.pointer == "/name":
+            problem = Problem("/name", "1 to 64 of a-z, 0-9, '.', '_' and '-' are right, a letter or digit first")
+        if isinstance(document, dict) and document.get("kind") not in _TAGS:
+            problem = Problem("/kind", _unknown_kind(document.get("kind")))
+        raise InvalidRule([problem]) from None
+    problems = rule.check()
+    if problems:
+        raise InvalidRule(problems)
+    return rule

@@ -1,0 +1,282 @@
+"""Evaluates the rules beside ingest, in a thread: reads the journal's log, and keeps how far it has come.
+
+What has followed from the reports up to an offset, the alarms at this offset, and the offset itself are written in one
+transaction. After a crash it goes on behind that offset, so that nothing is evaluated twice or left out.
+"""
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+from contract import times
+from contract.report import Report
+from service.alerts.alarms import State, Transition
+from service.alerts.engine import Engine
+from service.alerts.notifier import Teller
+from service.alerts.repository import Shelf
+from service.alerts.rule_set import Book, RuleFileError, read_book, stamp
+from service.alerts.rules import Rule
+from service.journal.journal import Journal
+from service.journal.reader import History
+from service.notifications.queue import Queue
+from service.notifications.targets import Target
+
+_log = logging.getLogger("loadlens.service")
+_POLL_S = 0.1
+_TICK_S = 1.0
+_KEEP_EVERY_S = 5.0
+_RETRY_S = 5.0
+_MAX_QUEUED = 20_000
+"""Reports in memory; what is more is read from the journal."""
+_SLICE = 64
+"""Reports that are looked at before other threads get their turn."""
+
+_Group = tuple[int, Sequence[Report]]
+
+
+class Runner:
+    """The thread, and the rules that are in force."""
+
+    def __init__(self, journal: Journal, shelf: Shelf, queue: Queue, path: Path | None) -> None:
+        """Read the rules of `path`, a file or folder; raises RuleFileError."""
+        self._journal = journal
+        self._shelf = shelf
+        self._teller = Teller(shelf, queue)
+        self._path = path
+        self._stamp = self._seen = stamp(path) if path else ()
+        self.book = read_book(path) if path else Book()
+        self.engine = Engine()
+        self.lock = threading.Lock()
+        """Held while the engine works."""
+        self._history = History(journal)
+        self._queue: deque[_Group] = deque()
+        self._queue_lock = threading.Lock()
+        self.queued = 0
+        self._reload = threading.Event()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="rules", daemon=True)
+        self._rules: dict[str, Rule] = {}
+        self._offset = journal.last
+        self._pending: list[Transition] = []
+        self._kept_at = self._ticked_at = 0.0
+        self.evaluated = 0
+        self.transitions = 0
+        self.skipped = 0
+        self.seconds = 0.0
+
+    # For the event loop
+
+    def publish(self, last: int, reports: Sequence[Report]) -> None:
+        """Take the reports of one commit, the last of them at offset `last`."""
+        with self._queue_lock:
+            if self.queued > _MAX_QUEUED:
+                self._queue.clear()
+                self.queued = 0
+            self._queue.append((last, reports))
+            self.queued += len(reports)
+
+    # For any thread
+
+    @property
+    def rules(self) -> Mapping[str, Rule]:
+        """The rules in force, by name."""
+        return self._rules
+
+    @property
+    def targets(self) -> Mapping[str, Target]:
+        """Where notifications can go, by name."""
+        return self.book.targets
+
+    @property
+    def behind(self) -> int:
+        """How many reports are acknowledged and not evaluated."""
+        return max(0, self._journal.last - self._offset)
+
+    @property
+    def alarms(self) -> int:
+        """How many alarms the rules keep."""
+        return sum(len(one.alarms) for one in self.engine.evaluations.values())
+
+    def count(self, what: Literal["late", "refused"]) -> int:
+        """What the rules in force have counted."""
+        return sum(getattr(one, what) for one in self.engine.evaluations.values())
+
+    def reload(self) -> None:
+        """Look at files and definitions anew."""
+        self._reload.set()
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End, after what is acknowledged by now."""
+        self._stopping.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    # The thread
+
+    def _run(self) -> None:
+        begun = False
+        pause = 0.0
+        while not self._stopping.wait(pause):
+            pause = _POLL_S
+            try:
+                if not begun:
+                    self._begin()
+                    begun = True
+                self._turn()
+            except Exception:  # noqa: BLE001 - it must go on
+                _log.exception("rules could not be evaluated; going on from what was kept last in %.0f s", _RETRY_S)
+                begun, pause = False, _RETRY_S
+        if begun:
+            self._turn()
+            self._keep()
+
+    def _begin(self) -> None:
+        """Take up what was kept, and look at what has come since."""
+        with self.lock:
+            self.engine = Engine()
+            self._pending = []
+            progress = self._shelf.progress()
+            self._offset = self._journal.last if progress is None else min(progress, self._journal.last)
+            self._use_rules()
+        self._kept_at = time.monotonic()
+        if self.engine.evaluations:
+            self._read_journal(self._journal.last)
+
+    def _use_rules(self) -> None:
+        """Evaluate what files and definitions say now; alerts of what they do not say any more are resolved."""
+        defined = {name: rule for name, (rule, _) in self._shelf.rules().items() if name not in self.book.rules}
+        rules = defined | self.book.rules
+        before = dict(self.engine.evaluations)
+        self.engine.use(rules.values())
+        evaluations = self.engine.evaluations
+        new = [one.rule for name, one in evaluations.items() if before.get(name) is not one]
+        for rule in new:
+            self.engine.restore(rule.name, self._shelf.alarms(rule))
+        meant = {name: one.rule.fingerprint for name, one in evaluations.items()}
+        stale = {name for name, fingerprint in self._shelf.seen().items() if meant.get(name) != fingerprint}
+        with self._shelf.control.transaction():
+            ended = [
+                Transition(alert.rule, alert.user, "resolved", times.now_ms(), alert.since_ms, alert.value)
+                for alert in self._shelf.firing_of(stale)
+            ]
+            # Of what changed while the service was down, only the new definition says who is to hear.
+            self._teller.tell(ended, rules | self._rules)
+            self._shelf.drop_alarms(stale)
+            for rule in new:
+                self._shelf.put_alarms(rule, {})
+            self._shelf.put_progress(self._offset if evaluations else None)
+        self._rules = rules
+
+    def _turn(self) -> None:
+        """Look at what has come, and at the clock."""
+        now = time.monotonic()
+        is_tick = now - self._ticked_at >= _TICK_S
+        if is_tick or self._reload.is_set():
+            self._look_for_changes()
+        self._evaluate(self._taken())
+        if is_tick:
+            self._ticked_at = now
+            with self.lock:
+                self._pending += self.engine.tick(times.now_ms())
+            self._teller.tell_unsaid(self._rules)
+        if self._pending or time.monotonic() - self._kept_at >= _KEEP_EVERY_S:
+            self._keep()
+
+    def _taken(self) -> list[_Group]:
+        with self._queue_lock:
+            groups = list(self._queue)
+            self._queue.clear()
+            self.queued = 0
+        return groups
+
+    def _evaluate(self, groups: Sequence[_Group]) -> None:
+        if not self.engine.evaluations:
+            self._offset = groups[-1][0] if groups else self._offset
+            return
+        for last, reports in groups:
+            first = last - len(reports) + 1
+            if first > self._offset + 1:
+                self._read_journal(first - 1)
+            if first <= self._offset + 1 and last > self._offset:
+                self._observe(reports[max(0, self._offset + 1 - first) :], last)
+
+    def _read_journal(self, through: int) -> None:
+        while self._offset < through and not self._stopping.is_set():
+            page = self._history.page(self._offset, through)
+            if page is None:
+                self._skip(through)
+                return
+            if page.first > self._offset + 1:
+                self._skip(page.first - 1)
+            self._observe(page.reports[max(0, self._offset + 1 - page.first) :], page.last)
+
+    def _skip(self, through: int) -> None:
+        _log.error("rules skip reports %d to %d: the journal has them no more", self._offset + 1, through)
+        self.skipped += through - self._offset
+        self._offset = through
+
+    def _observe(self, reports: Sequence[Report], last: int) -> None:
+        began = time.perf_counter()
+        now_ms = times.now_ms()
+        for start in range(0, len(reports), _SLICE):
+            with self.lock:
+                self._pending += self.engine.observe(reports[start : start + _SLICE], now_ms)
+            time.sleep(0)
+        self._offset = last
+        self.evaluated += len(reports)
+        self.seconds += time.perf_counter() - began
+
+    def _keep(self) -> None:
+        """Write down what has followed, the alarms, and how far it is."""
+        self._kept_at = time.monotonic()
+        if not self.engine.evaluations:
+            return
+        with self._shelf.control.transaction():
+            self._teller.tell(self._pending, self._rules)
+            for evaluation in self.engine.evaluations.values():
+                saved = {user: evaluation.saved(user) for user in evaluation.changed}
+                self._shelf.put_alarms(evaluation.rule, saved)
+                self._shelf.forget_alarms(evaluation.rule, evaluation.forgotten)
+            self._shelf.put_progress(self._offset)
+        self.transitions += len(self._pending)
+        self._pending = []
+        for evaluation in self.engine.evaluations.values():
+            evaluation.changed.clear()
+            evaluation.forgotten.clear()
+
+    def _look_for_changes(self) -> None:
+        is_asked = self._reload.is_set()
+        self._reload.clear()
+        seen = stamp(self._path) if self._path else ()
+        # A file that is being written is half a file: only one that has stood still for a while is read.
+        is_still, self._seen = seen == self._seen, seen
+        if self._path and (is_asked or (seen != self._stamp and is_still)):
+            self._stamp = seen
+            try:
+                self.book = read_book(self._path)
+                _log.info("%d rules read from %s", len(self.book.rules), self._path)
+            except RuleFileError as error:
+                _log.error("rules stay as they were: %s", error)
+            is_asked = True
+        if is_asked:
+            self._keep()
+            with self.lock:
+                self._use_rules()
+
+    def pending(self) -> list[tuple[str, str, int, int, float]]:
+        """Alarms whose condition holds, but not long enough yet: rule, user, since, newest window, value."""
+        with self.lock:
+            return [
+                (name, user, alarm.since_ms, alarm.last_ms, alarm.value)
+                for name, evaluation in self.engine.evaluations.items()
+                for user, alarm in evaluation.alarms.items()
+                if alarm.state is State.PENDING
+            ]

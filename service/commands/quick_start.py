@@ -1,0 +1,48 @@
+"""Where to look: addresses and commands to copy, as a person is shown them."""
+
+from urllib.parse import quote
+
+
+def browser(url: str, *, token: bool = False) -> list[str]:
+    """What to open first: a page, or where a browser could not show a token, a report as a file."""
+    if not token:
+        return ["", "  Reports and machines, in a browser", f"    {url}/"]
+    return ["", "  A report on the fleet (with LOADLENS_TOKEN)", f"    loadlens-analytics report fleet --url {url}"]
+
+
+def machine(url: str, user: str | None, *, token: bool = False) -> list[str]:
+    """What to ask of the machine that reports as `user`; nothing without one."""
+    if user is None:
+        return []
+    address = f"{url}/api/v1/metrics/cpuLoadAvg/byUser/{quote(user, safe=':')}"
+    return _command(f"This machine, {user}, in steps of 5 s", f"{address}?resample_rate=5s", token)
+
+
+def fleet(url: str, user: str | None, *, token: bool = False) -> list[str]:
+    """What to ask of a fleet, and of `user`, one of it; nothing without one."""
+    if user is None:
+        return []
+    api = f"{url}/api/v1/metrics/cpuLoadAvg"
+    return [
+        *_command("The whole fleet, hour by hour", f"{api}/fleet?resample_rate=1h", token, csv=True),
+        *_command("Its ten busiest machines", f"{api}/fleet?by=user&top=10&resample_rate=1d", token, csv=True),
+        *_command(
+            "The 95th percentile of one", f"{api}/byUser/{quote(user)}?stat=p95&resample_rate=1h", token, csv=True
+        ),
+    ]
+
+
+def service(url: str, *, token: bool = False) -> list[str]:
+    """What to ask of the service itself."""
+    return [
+        *_command("Users, and what can be asked for", f"{url}/api/v1/users", token),
+        *_command("", f"{url}/api/v1/metrics", token),
+        *_command("The service's own numbers, for Prometheus", f"{url}/metrics", token),
+    ]
+
+
+def _command(words: str, address: str, token: bool, *, csv: bool = False) -> list[str]:
+    headers = ['-H "Authorization: Bearer $LOADLENS_TOKEN"'] if token else []
+    headers += ["-H 'Accept: text/csv'"] if csv else []
+    quoted = f"'{address}'" if "?" in address else address
+    return [*(["", f"  {words}"] if words else []), "    " + " ".join(["curl", *headers, quoted])]

@@ -1,0 +1,97 @@
+"""The audit trail: who changed what, when, from what to what."""
+
+import sqlite3
+from typing import Any, NamedTuple
+
+import msgspec
+from falcon.asgi import Request
+
+from contract import times
+from contract.times import format_instant
+from service.control.database import Control
+
+KEPT = 100_000
+"""Entries that are kept; the oldest go first."""
+_MAX_NAME = 100
+_STEPS = [
+    """
+    CREATE TABLE audit_entry (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        at_ms INTEGER NOT NULL,
+        token TEXT NOT NULL,
+        address TEXT NOT NULL,
+        actor TEXT NOT NULL,
+        action TEXT NOT NULL,
+        target TEXT NOT NULL,
+        before BLOB,
+        after BLOB
+    ) STRICT;
+    CREATE INDEX audit_by_target ON audit_entry (target, id);
+    """
+]
+
+
+class Actor(NamedTuple):
+    """Who asked for a change."""
+
+    token: str
+    """The token that was shown: `operator`, `token` where there is only one, or `none`."""
+    address: str
+    """Where the request came from: the nearest proxy's address where there is one."""
+    name: str = ""
+    """Who it says it is (the header X-Loadlens-Actor); nobody checks that."""
+
+
+def actor_of(req: Request) -> Actor:
+    """Who makes this request."""
+    name = (req.get_header("X-Loadlens-Actor") or "")[:_MAX_NAME]
+    token = str(getattr(req.context, "token", "none"))
+    return Actor(token, str(req.remote_addr), name if name.isprintable() else ascii(name))
+
+
+class Audit:
+    """Entries in the control database, numbered for good. Called in transactions of those who change something."""
+
+    def __init__(self, control: Control) -> None:
+        self._control = control
+        control.migrate("audit", _STEPS)
+
+    def note(
+        self,
+        db: sqlite3.Connection,
+        actor: Actor,
+        action: str,
+        target: str,
+        *,
+        before: bytes | None = None,
+        after: bytes | None = None,
+    ) -> int:
+        """Add an entry to the transaction under way; its number, which no other entry ever has."""
+        cursor = db.execute(
+            "INSERT INTO audit_entry (at_ms, token, address, actor, action, target, before, after)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (times.now_ms(), *actor, action, target, before, after),
+        )
+        number = cursor.lastrowid
+        assert number is not None
+        db.execute("DELETE FROM audit_entry WHERE id <= ?", (number - KEPT,))
+        return number
+
+    def entries(self, *, target: str | None, before: int | None, limit: int) -> list[dict[str, Any]]:
+        """Entries, newest first: of one `target`, and older than number `before`, where they are given."""
+        rows = self._control.read(
+            "SELECT id, at_ms, token, address, actor, action, target, before, after FROM audit_entry"
+            " WHERE (:target IS NULL OR target = :target) AND (:before IS NULL OR id < :before)"
+            " ORDER BY id DESC LIMIT :limit",
+            {"target": target, "before": before, "limit": limit},
+        )
+        return [_entry(row) for row in rows]
+
+
+def _entry(row: tuple[Any, ...]) -> dict[str, Any]:
+    names = ("id", "at", "token", "address", "actor", "action", "target", "before", "after")
+    entry = dict(zip(names, row, strict=True))
+    entry["at"] = format_instant(entry["at"])
+    for side in ("before", "after"):
+        entry[side] = None if entry[side] is None else msgspec.Raw(entry[side])
+    return entry

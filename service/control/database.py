@@ -1,0 +1,153 @@
+"""The control database: what operators have decided, and what is owed to them; one SQLite file."""
+
+import contextlib
+import re
+import sqlite3
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+LIMIT_BYTES = 1024 * 1024 * 1024
+"""The most the file may grow to. What is kept in it is bounded by who keeps it; this is for what they overlook."""
+_APPLICATION_ID = 0x4C4F4144
+_FORMAT = 1
+_PREPARE = """
+PRAGMA journal_mode = WAL;
+PRAGMA synchronous = FULL;
+PRAGMA foreign_keys = ON;
+PRAGMA wal_autocheckpoint = 1000;
+PRAGMA journal_size_limit = 16777216;
+"""
+_SCHEMA = f"""
+BEGIN IMMEDIATE;
+CREATE TABLE IF NOT EXISTS control_schema (room TEXT PRIMARY KEY, version INTEGER NOT NULL) STRICT;
+PRAGMA application_id = {_APPLICATION_ID};
+PRAGMA user_version = {_FORMAT};
+COMMIT;
+"""
+
+
+class ControlError(Exception):
+    """The file cannot be used; the message says why and what to do."""
+
+
+class ControlFull(ControlError):
+    """Nothing more can be kept: the file is at its limit, or its disk is."""
+
+
+class Control:
+    """The open file. Any thread may use it: one writes at a time, and reading does not wait for it."""
+
+    def __init__(self, path: Path, limit_bytes: int = LIMIT_BYTES) -> None:
+        """Open the file, make it where there is none; raises ControlError."""
+        self._path = path
+        self._write_lock = threading.RLock()
+        self._read_lock = threading.Lock()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self._writer = _connect(path)
+            self._prepare(limit_bytes)
+            self._reader = _connect(path)
+            self._reader.execute("PRAGMA query_only = ON")
+        except sqlite3.Error as error:
+            raise ControlError(
+                f"{path} cannot be used: {error}; put it aside to begin without settings, rules and audit trail"
+            ) from None
+
+    def migrate(self, room: str, steps: Sequence[str]) -> None:
+        """Bring the tables of `room` up to date: each step, an SQL script, runs once, in order, all or nothing.
+
+        Steps are only ever added at the end. Raises ControlError where the file is of a newer version.
+        """
+        with self.transaction() as db:
+            row = db.execute("SELECT version FROM control_schema WHERE room = ?", (room,)).fetchone()
+            version = row[0] if row else 0
+            if version > len(steps):
+                raise ControlError(f"{self._path} is of a newer version of this service ({room} {version})")
+            for step in steps[version:]:
+                for statement in _statements(step):
+                    db.execute(statement)
+            db.execute(
+                "INSERT INTO control_schema VALUES (?, ?) ON CONFLICT (room) DO UPDATE SET version = excluded.version",
+                (room, len(steps)),
+            )
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """A transaction to read and write in: on disk when the block ends, undone where it raises.
+
+        Within another of the same thread it is part of that one. Raises ControlFull where there is no room, and
+        ControlError where the disk fails.
+        """
+        with self._write_lock:
+            db = self._writer
+            if db.in_transaction:
+                yield db
+                return
+            try:
+                db.execute("BEGIN IMMEDIATE")
+                yield db
+                db.execute("COMMIT")
+            except sqlite3.OperationalError as error:
+                raise _explained(self._path, error) from error
+            finally:
+                if db.in_transaction:
+                    db.execute("ROLLBACK")
+
+    def read(self, query: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> list[tuple[Any, ...]]:
+        """The rows of a query, as last committed."""
+        with self._read_lock:
+            return self._reader.execute(query, parameters).fetchall()
+
+    @property
+    def size(self) -> int:
+        """The bytes of the file's pages in use."""
+        (pages, free, page_size) = self.read(
+            "SELECT page_count, freelist_count, page_size"
+            " FROM pragma_page_count(), pragma_freelist_count(), pragma_page_size()"
+        )[0]
+        return int((pages - free) * page_size)
+
+    def close(self) -> None:
+        """Let go of the file, after whoever uses it now."""
+        with self._read_lock:
+            self._reader.close()
+        with self._write_lock:
+            self._writer.close()
+
+    def _prepare(self, limit_bytes: int) -> None:
+        db = self._writer
+        (version,) = db.execute("PRAGMA user_version").fetchone()
+        (application,) = db.execute("PRAGMA application_id").fetchone()
+        if version > _FORMAT:
+            raise sqlite3.DatabaseError(f"its format {version} is of a newer version of this service")
+        if application not in (0, _APPLICATION_ID):
+            raise sqlite3.DatabaseError("it is a database of another program")
+        db.executescript(_PREPARE)
+        (page_size,) = db.execute("PRAGMA page_size").fetchone()
+        db.execute(f"PRAGMA max_page_count = {max(limit_bytes // page_size, 1)}").fetchone()
+        if version < _FORMAT:
+            db.executescript(_SCHEMA)
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(path, timeout=10.0, isolation_level=None, check_same_thread=False)
+
+
+def _statements(script: str) -> Iterator[str]:
+    """The statements of a script; sqlite3's own executescript would commit what is under way."""
+    statement = ""
+    for part in re.split("(?<=;)", script):
+        statement += part
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""
+    if statement.strip():
+        yield statement
+
+
+def _explained(path: Path, error: sqlite3.OperationalError) -> ControlError:
+    if error.sqlite_errorname == "SQLITE_FULL":
+        return ControlFull(f"{path} takes no more: it is at its limit, or its disk has no room")
+    return ControlError(f"{path} cannot be written: {error}")

@@ -1,5 +1,0 @@
-"""Copies of all that a store holds into another store, of whatever kind."""
-
-from service.copying.command import main
-
-__all__ = ["main"]

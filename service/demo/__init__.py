@@ -1,5 +1,0 @@
-"""`loadlens-service demo`: a real fleet, loaded over HTTP into a running service."""
-
-from service.demo.command import main
-
-__all__ = ["main"]

@@ -1,0 +1,123 @@
+"""Errors as answers (`application/problem+json`, RFC 9457), and changes that go only where nobody else has changed."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import falcon
+import falcon.asgi
+import msgspec
+from falcon.asgi import Request, Response
+
+from contract.problems import Problem
+from service.stores.base import StoreUnavailable
+
+_RETRY_S = 5
+
+
+class ProblemError(falcon.HTTPError):
+    """An error with the members that are wrong.
+
+    `problems` become the member `errors`, each with a JSON pointer into the body, or the name of a query parameter, and
+    what would be right. `extra` members are added as they are.
+    """
+
+    def __init__(
+        self,
+        status: str,
+        detail: str,
+        problems: Sequence[Problem] = (),
+        *,
+        headers: dict[str, str] | None = None,
+        **extra: Any,
+    ) -> None:
+        super().__init__(status, description=detail, headers=headers)
+        self.problems = problems
+        self.extra = extra
+
+
+def invalid(pointer: str, detail: str) -> ProblemError:
+    """422 for one wrong member or parameter."""
+    return ProblemError(falcon.HTTP_422, detail, [Problem(pointer, detail)])
+
+
+_DETAILS = {
+    404: "Nothing is at this path. GET /api/v1/metrics and GET /api/v1/users are where to begin.",
+    405: "This method is not for this path; the header Allow names those that are.",
+}
+
+
+def serialize(req: falcon.asgi.Request, resp: falcon.asgi.Response, error: falcon.HTTPError) -> None:
+    """Write any HTTP error as problem details."""
+    document: dict[str, Any] = {
+        "type": "about:blank",
+        "title": falcon.code_to_http_status(error.status_code).partition(" ")[2],
+        "status": error.status_code,
+    }
+    detail = error.description or _DETAILS.get(error.status_code)
+    if detail:
+        document["detail"] = detail
+    if isinstance(error, ProblemError):
+        if error.problems:
+            document["errors"] = error.problems
+        document |= error.extra
+    resp.content_type = "application/problem+json"
+    resp.data = msgspec.json.encode(document)
+
+
+async def unexpected(req: falcon.asgi.Request, resp: falcon.asgi.Response, error: Exception, params: Any) -> None:
+    """500 for a fault of ours: logged in full, told without its inside."""
+    import logging
+
+    logging.getLogger("loadlens.service").error("%s %s failed", req.method, req.path, exc_info=error)
+    raise falcon.HTTPInternalServerError(description="The service failed here; its log says why.")
+
+
+async def unavailable(
+    req: falcon.asgi.Request, resp: falcon.asgi.Response, error: StoreUnavailable, params: Any
+) -> None:
+    """503 for a store that is away: what was asked may be asked again."""
+    headers = {"Retry-After": str(max(math.ceil(error.retry_after_s or 0), _RETRY_S))}
+    raise ProblemError(falcon.HTTP_503, str(error), headers=headers)
+
+
+def tag(resp: Response, revision: int) -> None:
+    """Name the version that is answered."""
+    resp.etag = str(revision)
+    resp.cache_control = ["no-cache"]
+
+
+def is_known(req: Request, resp: Response, revision: int) -> bool:
+    """Whether the asker has this version already, and gets 304 (RFC 9110, 13.1.2) instead of it."""
+    known = req.if_none_match
+    if known is None or not (known == ["*"] or str(revision) in known):
+        return False
+    resp.status = falcon.HTTP_304
+    return True
+
+
+def required(req: Request) -> None:
+    """Raise 428 (RFC 6585) for a change that does not say which version it changes."""
+    if req.if_match is None and req.if_none_match is None:
+        raise ProblemError(
+            falcon.HTTP_428,
+            'Say which version you change: If-Match with the ETag of a GET, If-None-Match: * for settings that are not '
+            "there yet, or If-Match: * to overwrite whatever there is.",
+        )  # fmt: skip
+
+
+def check(req: Request, revision: int) -> None:
+    """Raise 412 (RFC 9110, 13.1) where the version is not the one that the request is meant for; 0 is no version."""
+    if not _matches(req, revision):
+        raise ProblemError(
+            falcon.HTTP_412, f'It has been changed meanwhile: its ETag is "{revision}" now. GET it again, and decide.'
+        )
+
+
+def _matches(req: Request, revision: int) -> bool:
+    wanted, unwanted = req.if_match, req.if_none_match
+    if wanted is not None:
+        return wanted == ["*"] or any(
+            isinstance(one, falcon.ETag) and one == str(revision) and not one.is_weak for one in wanted
+        )
+    return unwanted is None or not (revision if unwanted == ["*"] else str(revision) in unwanted)

@@ -1,0 +1,1 @@
+"""The HTTP resources by subject."""

@@ -1,0 +1,205 @@
+"""/api/v1/agents: agents and what is asked of them, what they say of themselves, and commands to them."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import falcon
+import msgspec
+from falcon.asgi import Request, Response
+from msgspec import Meta, Struct
+
+from contract.agent_protocol import MAX_DOCUMENT, AgentState, CommandName
+from contract.problems import decode_json, problem_of
+from contract.report import MAX_USER_ID
+from contract.times import DAY_S
+from service.agents.commands import TooManyCommands
+from service.agents.registry import Agent
+from service.agents.remote_configuration import Steering
+from service.agents.views import detail, in_step, overview
+from service.control.audit import actor_of
+from service.control.database import ControlError
+from service.http.problems import ProblemError, invalid
+from service.http.requests import read_body, read_json
+from service.http.routing import SLASH
+
+_MAX_AGENTS = 1000
+
+
+class AgentList:
+    """Lists agents by user id, in pages."""
+
+    def __init__(self, steering: Steering) -> None:
+        self._steering = steering
+
+    async def on_get(self, req: Request, resp: Response) -> None:
+        """200 with a page, how many agents there are of the kind asked for, and how many of them are in step."""
+        limit = req.get_param_as_int("limit", min_value=1, max_value=_MAX_AGENTS, default=100)
+        after = req.get_param("after", default="")
+        keep = _condition(req)
+        try:
+            agents, meant = self._steering.chosen(req.get_param("selector", default="all"))
+        except ValueError as error:
+            raise invalid("selector", str(error)) from None
+        resp.content_type = falcon.MEDIA_JSON
+        resp.data = await asyncio.to_thread(_page, agents, (meant, keep), after, limit)
+
+
+class OneAgent:
+    """Shows one agent, with the layers of settings that it stands under."""
+
+    def __init__(self, steering: Steering) -> None:
+        self._steering = steering
+
+    async def on_get(self, req: Request, resp: Response, user_id: str) -> None:
+        """200, or 404 for an agent that was never heard of."""
+        agent = known_agent(self._steering, user_id_of(user_id))
+        resp.content_type = falcon.MEDIA_JSON
+        resp.data = msgspec.json.encode(detail(agent, self._steering.layers))
+
+
+def user_id_of(segment: str) -> str:
+    """The user id of a path's segment, in which a slash may stand for itself; raises 404 for what cannot be one."""
+    user_id = segment.replace(SLASH, "/")
+    if not (0 < len(user_id) <= MAX_USER_ID and user_id.isprintable()):
+        raise ProblemError(falcon.HTTP_404, f"A user id has 1 to {MAX_USER_ID} printable characters.")
+    return user_id
+
+
+def known_agent(steering: Steering, user_id: str) -> Agent:
+    """The agent of a user id; raises 404 where it was never heard of."""
+    agent = steering.registry.get(user_id)
+    if agent is None:
+        raise ProblemError(falcon.HTTP_404, f"No agent reports as {user_id!r}. GET /api/v1/agents lists those that do.")
+    return agent
+
+
+def _condition(req: Request) -> Callable[[Agent], bool]:
+    step = req.get_param_as_bool("in_step")
+    connected = req.get_param_as_bool("connected")
+    return lambda agent: step in (None, in_step(agent)) and connected in (None, agent.connected)
+
+
+def _page(agents: list[Agent], conditions: tuple[Callable[[Agent], bool], ...], after: str, limit: int) -> bytes:
+    """A page of the agents for which all conditions hold. Called in a thread: there may be very many."""
+    kept = [agent for agent in agents if all(holds(agent) for holds in conditions)]
+    kept.sort(key=lambda agent: agent.user_id)
+    behind = [agent for agent in kept if agent.user_id > after] if after else kept
+    page = behind[:limit]
+    document: dict[str, Any] = {
+        "agents": [overview(agent) for agent in page],
+        "total": len(kept),
+        "in_step": sum(map(in_step, kept)),
+        "next": page[-1].user_id if len(behind) > limit else None,
+    }
+    return msgspec.json.encode(document)
+
+
+_MAX_BYTES = 2 * MAX_DOCUMENT
+
+
+class OneAgentsState:
+    """Takes what an agent says of itself besides reports."""
+
+    def __init__(self, steering: Steering) -> None:
+        self._steering = steering
+
+    async def on_post(self, req: Request, resp: Response, user_id: str) -> None:
+        """200 with everything that is asked of the agent."""
+        body = await read_body(req)
+        if len(body) > _MAX_BYTES:
+            raise ProblemError(falcon.HTTP_413, f"A state has at most {_MAX_BYTES} bytes.")
+        try:
+            state = decode_json(body, AgentState)
+        except msgspec.ValidationError as error:
+            raise ProblemError(falcon.HTTP_422, "The state is wrong.", [problem_of(error)]) from None
+        except msgspec.DecodeError as error:
+            raise ProblemError(falcon.HTTP_400, f"The body is not JSON: {error}") from None
+        try:
+            instructions = await self._steering.exchange(user_id_of(user_id), state)
+        except ControlError as error:
+            raise ProblemError(falcon.HTTP_503, str(error), headers={"Retry-After": "5"}) from None
+        if instructions is None:
+            raise ProblemError(falcon.HTTP_503, "There are too many agents.", headers={"Retry-After": "600"})
+        resp.content_type = falcon.MEDIA_JSON
+        resp.data = msgspec.json.encode(instructions)
+
+
+_EVENTS = "text/event-stream"
+_RETRY_STREAM_S = "300"
+_MAX_OPEN = 100
+
+
+class _Asked(Struct, forbid_unknown_fields=True):
+    command: CommandName
+    expires_s: Annotated[float, Meta(ge=1.0, le=7 * DAY_S)] = 60.0
+    """After so long it is given up."""
+
+
+class OneAgentsCommands:
+    """What one agent is to do once."""
+
+    def __init__(self, steering: Steering) -> None:
+        self._steering = steering
+
+    async def on_get(self, req: Request, resp: Response, user_id: str) -> None:
+        """For `Accept: text/event-stream` the agent's stream; otherwise 200 with its last commands."""
+        user = user_id_of(user_id)
+        if _EVENTS in req.accept:
+            self._listen(req, resp, user)
+            return
+        agent = known_agent(self._steering, user)
+        found = await asyncio.to_thread(self._steering.commands.of, agent.user_id, _MAX_OPEN)
+        resp.content_type = falcon.MEDIA_JSON
+        resp.data = msgspec.json.encode({"commands": found})
+
+    def _listen(self, req: Request, resp: Response, user_id: str) -> None:
+        agent = known_agent(self._steering, user_id)
+        events = self._steering.listen(agent, req.get_header("Last-Event-ID"))
+        if events is None:
+            raise ProblemError(
+                falcon.HTTP_503,
+                "No more streams are kept open; what is asked of an agent comes with the answers to its reports too.",
+                headers={"Retry-After": _RETRY_STREAM_S},
+            )
+        resp.cache_control = ["no-store"]
+        # nginx and its like would hold events back.
+        resp.set_header("X-Accel-Buffering", "no")
+        resp.sse = events
+
+    async def on_post(self, req: Request, resp: Response, user_id: str) -> None:
+        """202 with the command's id, and its place in Location."""
+        agent = known_agent(self._steering, user_id_of(user_id))
+        try:
+            asked = msgspec.convert(await read_json(req, "application/json"), _Asked)
+        except msgspec.ValidationError as error:
+            problem = problem_of(error)
+            raise ProblemError(
+                falcon.HTTP_422, 'The command is wrong; {"command": "report_now"} or "diagnostics" is right.', [problem]
+            ) from None
+        if not agent.remote:
+            raise ProblemError(falcon.HTTP_409, f"The agent {agent.user_id!r} takes no commands.")
+        try:
+            id_ = await self._steering.command(agent, asked.command, asked.expires_s, actor_of(req))
+        except TooManyCommands as error:
+            raise ProblemError(falcon.HTTP_429, str(error), headers={"Retry-After": "60"}) from None
+        except ControlError as error:
+            raise ProblemError(falcon.HTTP_503, str(error), headers={"Retry-After": "5"}) from None
+        resp.status = falcon.HTTP_202
+        resp.location = f"/api/v1/commands/{id_}"
+        resp.media = {"id": id_}
+
+
+class OneCommand:
+    """GET /api/v1/commands/{command_id}: what has become of a command."""
+
+    def __init__(self, steering: Steering) -> None:
+        self._steering = steering
+
+    async def on_get(self, req: Request, resp: Response, command_id: str) -> None:
+        """200 with its status and its result."""
+        command = await asyncio.to_thread(self._steering.commands.get, command_id)
+        if command is None:
+            raise ProblemError(falcon.HTTP_404, "No such command is known, or not any more.")
+        resp.content_type = falcon.MEDIA_JSON
+        resp.data = msgspec.json.encode(command)

@@ -1,0 +1,199 @@
+"""Pages for people: where a browser begins, and reports made on demand."""
+
+import asyncio
+import functools
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import falcon
+from falcon.asgi import Request, Response
+
+from analytics.reports.words import moment
+from contract.texts import display
+from contract.times import parse_timestamp
+from service.http.problems import ProblemError
+from service.http.requests import Parameters, duration
+from service.reporting.reporter import Busy, Failed, Reporter
+from service.reporting.worker import Form, Order, Refused
+from service.stores.base import Store
+
+if TYPE_CHECKING:
+    import jinja2
+
+_MAX = 100
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+_PAGES = Path(__file__).parents[1] / "pages"
+
+
+class Index:
+    """Links to the reports, the machines and the interface for programs."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def on_get(self, req: Request, resp: Response) -> None:
+        """200 with the page; `q` keeps the machines whose names hold it."""
+        asked = await Parameters.read(req, ("q",))
+        wanted = str(asked.take("q", str, ""))
+        resp.content_type = falcon.MEDIA_HTML
+        resp.set_header("Content-Security-Policy", _POLICY)
+        resp.set_header("X-Content-Type-Options", "nosniff")
+        resp.set_header("Cache-Control", "no-store")
+        resp.text = await asyncio.to_thread(_page, self._store, wanted, _address(req))
+
+
+def _address(req: Request) -> str:
+    """Where the browser has reached us."""
+    try:
+        host, port = req.host, req.port
+    except ValueError:
+        raise ProblemError(
+            falcon.HTTP_400, "The header Host is wrong; a name and a port are right, such as localhost:8888."
+        ) from None
+    return f"{req.scheme}://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def _page(store: Store, wanted: str, url: str) -> str:
+    users = store.users().to_dict("records")
+    found = [user for user in users if wanted.lower() in str(user["user_id"]).lower()]
+    return _template().render(
+        known=len(users), found=len(found), shown=[_machine(user) for user in found[:_MAX]], wanted=wanted, url=url
+    )
+
+
+def _machine(user: dict[Any, Any]) -> dict[str, str]:
+    cores = user.get("cores")
+    return {
+        "name": display(str(user["user_id"])),
+        "path": quote(str(user["user_id"]), safe=""),
+        "system": display(f"{user['os_type']} {user['os_version']}"),
+        "cores": "" if cores is None or cores != cores or not cores else f"{cores:.0f}",
+        "last_seen": moment(user["last_seen"].value // 1_000_000),
+    }
+
+
+@functools.cache
+def _template() -> "jinja2.Template":
+    import jinja2
+
+    import analytics.reports.html
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_PAGES), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True,
+    )  # fmt: skip
+    environment.globals["style"] = analytics.reports.html.style()
+    return environment.get_template("index.html.j2")
+
+
+_log = logging.getLogger("loadlens.service")
+_TYPES: dict[str, Form] = {"text/html": "html", "text/markdown": "md", "application/json": "json"}
+_NAMES = ("start", "end", "last", "compare", "target", "format")
+_RETRY_S = 10
+
+
+class _Reports:
+    def __init__(self, reporter: Reporter, store: Store) -> None:
+        self._reporter = reporter
+        self._store = store
+
+    async def _answer(self, req: Request, resp: Response, user_id: str | None) -> None:
+        order = await _order(req, user_id)
+        scheme, _, token = (req.get_header("Authorization") or "").partition(" ")
+        try:
+            made = await self._reporter.report(order, _own_address(req), token if scheme == "Bearer" else None)
+        except Busy:
+            raise ProblemError(
+                falcon.HTTP_503, "Several reports are being made; ask again in a few seconds.",
+                headers={"Retry-After": str(_RETRY_S)},
+            ) from None  # fmt: skip
+        except Failed as error:
+            _log.error("A report could not be made: %s", error)
+            raise falcon.HTTPInternalServerError(
+                description="The report could not be made; the log says why."
+            ) from None
+        if isinstance(made, Refused):
+            headers = {"Retry-After": str(_RETRY_S)} if made.status == 503 else None
+            raise ProblemError(falcon.code_to_http_status(made.status), made.detail, headers=headers)
+        resp.etag = made.etag
+        resp.set_header("Cache-Control", f"private, max-age={int(made.fresh_s)}")
+        resp.set_header("Vary", "Accept, Authorization")
+        if req.if_none_match and any(tag in ("*", made.etag) for tag in req.if_none_match):
+            resp.status = falcon.HTTP_304
+            return
+        resp.content_type = next(name for name, form in _TYPES.items() if form == order.form) + "; charset=utf-8"
+        if made.policy:
+            resp.set_header("Content-Security-Policy", f"{made.policy}; frame-ancestors 'none'")
+        resp.set_header("X-Content-Type-Options", "nosniff")
+        resp.data = made.content
+
+
+class FleetReport(_Reports):
+    """The report on all machines."""
+
+    async def on_get(self, req: Request, resp: Response) -> None:
+        """200 with the report; 404 where nothing was reported then, 503 if too many are made or the store is away."""
+        await self._answer(req, resp, None)
+
+
+class UserReport(_Reports):
+    """The report on one machine."""
+
+    async def on_get(self, req: Request, resp: Response, user_id: str) -> None:
+        """200 with the report; 404 for a machine that is not known, 503 as for the fleet."""
+        if not self._store.has_user(user_id):
+            raise ProblemError(
+                falcon.HTTP_404, f"No report of user {user_id!r} has come in. GET /api/v1/users lists those that have."
+            )
+        await self._answer(req, resp, user_id)
+
+
+async def _order(req: Request, user_id: str | None) -> Order:
+    asked = await Parameters.read(req, _NAMES)
+    start_ms, end_ms = asked.take("start", parse_timestamp, None), asked.take("end", parse_timestamp, None)
+    last_ms = asked.take("last", duration, None)
+    order = Order(
+        user_id=user_id,
+        form=asked.take("format", _form, None) or _accepted(req),
+        start_ms=start_ms,
+        end_ms=end_ms,
+        last_ms=last_ms,
+        compare_ms=asked.take("compare", duration, None),
+        target=asked.take("target", _target, 0.8),
+    )
+    if start_ms is not None and last_ms is not None:
+        asked.refuse("last", "start and last both say where the range begins; one of them is right")
+    if start_ms is not None and end_ms is not None and end_ms <= start_ms:
+        asked.refuse("end", "has to be after start")
+    asked.check()
+    return order
+
+
+def _form(value: Any) -> Form:
+    for form in _TYPES.values():
+        if value == form:
+            return form
+    raise ValueError(f"{value!r} is not a form; {', '.join(_TYPES.values())} are; pdf and png makes loadlens-analytics")
+
+
+def _accepted(req: Request) -> Form:
+    chosen = req.client_prefers(_TYPES)
+    if chosen is None:
+        raise ProblemError(falcon.HTTP_406, f"Accept: {req.accept} asks for none of {', '.join(_TYPES)}.")
+    return _TYPES[chosen]
+
+
+def _target(value: Any) -> float:
+    target = float(value) if isinstance(value, str) else value
+    # A JSON body may hold anything; true would be 1.
+    if type(target) not in (int, float) or not 0 < target <= 1:
+        raise ValueError(f"{value} is not a share above 0 and of at most 1, such as 0.8")
+    return float(target)
+
+
+def _own_address(req: Request) -> str:
+    """Where this request has reached us: the process that makes the report asks there."""
+    host, port = req.scope["server"]
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"

@@ -1,0 +1,178 @@
+"""History, fleet, users and windows."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import TypeVar
+
+import msgspec
+import pyarrow as pa
+from falcon.asgi import Request, Response
+
+from contract.times import format_instant
+from service.http.answers import form_of, send
+from service.http.problems import invalid
+from service.http.queries import check_user, fleet, history, named_metric, read_query
+from service.http.window_forms import FORMS, Form
+from service.http.window_queries import RAW_MS, Plan, check_size, read_windows_query
+from service.stores.base import Store
+
+
+class History:
+    """Answers the values of one user's metric, one for each bucket that has data."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def on_get(self, req: Request, resp: Response, metric: str, user_id: str) -> None:
+        """200 with entries; 404 for a metric or user that is not known."""
+        named = named_metric(metric)
+        form = form_of(req)
+        query = await read_query(req, named, self._store, fleet=False)
+        check_user(self._store, user_id, named.quantity, query.core)
+        send(resp, form, await asyncio.to_thread(history, self._store, named, user_id, query))
+
+
+class Fleet:
+    """Answers the values of a metric over the fleet."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def on_get(self, req: Request, resp: Response, metric: str) -> None:
+        """200 with entries, which name their group where `by` asks for groups."""
+        named = named_metric(metric)
+        form = form_of(req)
+        if named.over_cores:
+            raise invalid(
+                "metric", f"{metric} is about one machine's cores; for the fleet ask for cpuLoadAvg or cpuLoadVar"
+            )
+        query = await read_query(req, named, self._store, fleet=True)
+        send(resp, form, await asyncio.to_thread(fleet, self._store, named, query))
+
+
+class Users:
+    """Lists the users, by name."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def on_get(self, req: Request, resp: Response) -> None:
+        """200 with what each last said of itself."""
+        frame = self._store.users()
+        for name in ("first_seen", "last_seen"):
+            frame[name] = [format_instant(time.value // 1_000_000) for time in frame[name]]
+        resp.content_type = "application/json"
+        resp.data = msgspec.json.encode({"users": frame.to_dict("records")})
+
+
+T = TypeVar("T")
+_AT_ONCE = 1
+"""Pieces that are worked on at once, of all requests together; with two, reports that come in wait twice as long."""
+
+
+class Sending:
+    """Sends windows piece by piece, the work done in threads beside the event loop."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._turn = asyncio.Semaphore(_AT_ONCE)
+
+    async def send(self, req: Request, resp: Response, media_type: str, plan: Plan) -> None:
+        """Answer with what is planned. Raises StoreUnavailable where the store is away before the answer begins.
+
+        Where it goes away later, the stream raises it: the server then closes the connection, so that nobody takes
+        what is there for the whole.
+        """
+        tables = self._tables(plan)
+        first = await anext(tables)  # there is at least one piece; before it nothing is sent, the status neither
+        resp.content_type = media_type
+        resp.stream = self._bytes(first, tables, FORMS[media_type](plan.schema), req)
+
+    async def _bytes(
+        self, first: pa.Table, rest: AsyncIterator[pa.Table], form: Form, req: Request
+    ) -> AsyncIterator[bytes]:
+        gone = asyncio.create_task(_gone(req))
+        try:
+            async for table in _chained(first, rest):
+                steps = form.write(table)
+                while (part := await self._beside(next, steps, None)) is not None:
+                    if gone.done():
+                        return
+                    if part:
+                        yield part
+            yield form.end()
+        finally:
+            gone.cancel()
+
+    async def _tables(self, plan: Plan) -> AsyncIterator[pa.Table]:
+        """The pieces in order; while one is sent, the next is read."""
+        ahead: asyncio.Task[pa.Table] | None = None
+        try:
+            for start_ms, end_ms in plan.ranges():
+                before, ahead = ahead, asyncio.create_task(self._beside(plan.answer, self._store, start_ms, end_ms))
+                ahead.add_done_callback(_note_failure)
+                if before:
+                    yield await before
+            if ahead:
+                yield await ahead
+        finally:
+            if ahead:
+                ahead.cancel()
+
+    async def _beside(self, work: Callable[..., T], *arguments: object) -> T:
+        async with self._turn:
+            return await asyncio.to_thread(work, *arguments)
+
+
+async def _chained(first: T, rest: AsyncIterator[T]) -> AsyncIterator[T]:
+    yield first
+    async for one in rest:
+        yield one
+
+
+def _note_failure(task: "asyncio.Task[pa.Table]") -> None:
+    """Its failure is known, even if nobody waits for the piece any more; asyncio would log it otherwise."""
+    if not task.cancelled():
+        task.exception()
+
+
+async def _gone(req: Request) -> None:
+    """Returns when the client has gone: servers take what is sent to it then, and say nothing."""
+    while (await req._receive())["type"] != "http.disconnect":
+        pass
+
+
+class UserWindows:
+    """Answers the windows of one machine."""
+
+    def __init__(self, store: Store, sending: Sending) -> None:
+        self._store = store
+        self._sending = sending
+
+    async def on_get(self, req: Request, resp: Response, user_id: str) -> None:
+        """200 with windows; 404 for a user, a metric or a core that is not known, 503 where the store is away."""
+        media_type = form_of(req)
+        query = await read_windows_query(req, self._store, fleet=False)
+        quantity = query.metric.quantity
+        check_user(self._store, user_id, quantity, None if query.core == "each" else query.core)
+        series = 1 + len(self._store.cores(user_id, quantity)) if query.core == "each" else 1
+        check_size(query, series)
+        await self._sending.send(req, resp, media_type, Plan(query, user_id, series))
+
+
+class FleetWindows:
+    """Answers the windows of all machines, together or by user."""
+
+    def __init__(self, store: Store, sending: Sending) -> None:
+        self._store = store
+        self._sending = sending
+
+    async def on_get(self, req: Request, resp: Response) -> None:
+        """200 with windows; 503 where the store is away."""
+        media_type = form_of(req)
+        query = await read_windows_query(req, self._store, fleet=True)
+        series = 1
+        if query.by_user or query.rate_ms == RAW_MS:
+            series = max(1, len(await asyncio.to_thread(self._store.users)))
+        check_size(query, series)
+        await self._sending.send(req, resp, media_type, Plan(query, None, series))

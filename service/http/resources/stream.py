@@ -1,0 +1,106 @@
+"""/api/v1/stream: the reports as they are acknowledged, as server-sent events or over a WebSocket."""
+
+import contextlib
+import logging
+from collections.abc import AsyncIterator
+from typing import Any
+
+import falcon
+from falcon.asgi import Request, Response, WebSocket
+from falcon.errors import WebSocketDisconnected
+
+from contract.problems import Problem
+from service.http.access import is_foreign
+from service.http.problems import ProblemError
+from service.stream.broker import Hub, TooManyConsumers
+from service.stream.channels import Form
+from service.stream.consumer import Consumer
+from service.stream.selection import Selection, parse_selection
+
+_log = logging.getLogger("loadlens.service")
+_RETRY_MS = 1000
+_BEGIN = b"retry: %d\n\n" % _RETRY_MS
+_MAX_REASON = 120
+_UNACCEPTABLE, _TRY_AGAIN, _FOREIGN = 3422, 1013, 3403
+"""Codes that a WebSocket is closed with."""
+
+
+class _Events:
+    """Server-sent events that are encoded already."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def serialize(self, handler: Any = None) -> bytes:
+        """The bytes to send."""
+        return self._data
+
+
+class Stream:
+    """Follows the reports."""
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+
+    async def on_get(self, req: Request, resp: Response) -> None:
+        """200 with events until the client hangs up or the service stops."""
+        selection, after = _asked(req)
+        resp.set_header("Cache-Control", "no-store")
+        resp.set_header("X-Accel-Buffering", "no")
+        resp.sse = self._events(self._join(selection, "events", after))  # type: ignore[assignment]  # they serialize
+
+    async def _events(self, consumer: Consumer) -> AsyncIterator[_Events]:
+        try:
+            yield _Events(_BEGIN)
+            async for chunk in consumer.chunks():
+                yield _Events(chunk)
+        finally:
+            consumer.leave()
+
+    def _join(self, selection: Selection, form: Form, after: int | None) -> Consumer:
+        try:
+            return Consumer(self._hub, selection, form, after)
+        except TooManyConsumers as error:
+            raise ProblemError(falcon.HTTP_503, f"{error}.", headers={"Retry-After": "10"}) from None
+
+    async def on_websocket(self, req: Request, ws: WebSocket) -> None:
+        """Each message has one or more events, a JSON object on a line each."""
+        await ws.accept()
+        try:
+            # Unlike other requests, WebSockets may cross sites.
+            if is_foreign(req):
+                await ws.close(_FOREIGN, "a page of another site must not follow the stream")
+                return
+            selection, after = _asked(req)
+            await self._follow(ws, self._join(selection, "lines", after))
+        except ProblemError as error:
+            code = _TRY_AGAIN if error.status_code == 503 else _UNACCEPTABLE
+            reasons = "; ".join(f"{problem.pointer}: {problem.detail}" for problem in error.problems)
+            await ws.close(code, (reasons or error.description or "")[:_MAX_REASON])
+        except WebSocketDisconnected:
+            return
+
+    async def _follow(self, ws: WebSocket, consumer: Consumer) -> None:
+        async with contextlib.aclosing(consumer.chunks()) as chunks:
+            try:
+                async for chunk in chunks:
+                    await ws.send_text(chunk.decode())
+            finally:
+                consumer.leave()
+        await ws.close(1012, "the service stops")
+
+
+def _asked(req: Request) -> tuple[Selection, int | None]:
+    """What a request wants, and from where. Raises ProblemError 422."""
+    parameters = {name: req.get_param_as_list(name) or [] for name in req.params}
+    selection, problems = parse_selection(parameters)
+    text = next(iter(parameters.get("after", [])), None) or req.get_header("Last-Event-ID")
+    after = None
+    if text:
+        if text.isascii() and text.isdigit() and len(text) < 19:
+            after = int(text)
+        else:
+            problems.append(Problem("after", f"{text[:32]!r} is not the id of an event; a whole number is right"))
+    if problems:
+        raise ProblemError(falcon.HTTP_422, "The stream cannot be followed like this.", problems)
+    return selection, after

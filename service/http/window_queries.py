@@ -1,0 +1,186 @@
+"""Windows themselves: what is asked, and the answer in pieces small enough for memory."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, Literal
+
+import pyarrow as pa
+from falcon.asgi import Request
+from msgspec import Struct
+
+from analytics.frames.arrow import schema_of, table_of
+from analytics.frames.columns import Windows, concatenate
+from contract import times
+from contract.metrics import NamedMetric
+from contract.times import DAY_MS, format_duration, parse_timestamp
+from service.http.queries import check_kept, core_number, fitting_rate, named_metric
+from service.http.requests import Parameters, duration
+from service.stores.base import Answer, Question, Store
+
+MAX_WINDOWS = 20_000_000
+"""What one answer may hold: a fleet of 10,000 for a month at 30 minutes, or a machine's windows of three years."""
+RAW_MS = 1
+"""The rate at which windows are answered as they came: only those that end in the same millisecond merge."""
+_SHORTEST_MS = 5000
+"""Between two windows of one machine, as agents report them."""
+_DEFAULT_RATE_MS = 15 * 60 * 1000
+_USER = ("metric", "start", "end", "resample_rate", "core", "histograms")
+_FLEET = ("metric", "start", "end", "resample_rate", "by", "histograms")
+
+
+class WindowsQuery(Struct, frozen=True, kw_only=True):
+    """A checked query. Times are epoch milliseconds, the range is half-open."""
+
+    metric: NamedMetric
+    start_ms: int
+    end_ms: int
+    rate_ms: int
+    core: int | Literal["each"] | None
+    """One core, the machine and each of its cores, or the machine alone."""
+    by_user: bool
+    histograms: bool
+
+    @property
+    def window_ms(self) -> int:
+        """How far apart the windows of a series are expected."""
+        return _SHORTEST_MS if self.rate_ms == RAW_MS else self.rate_ms
+
+
+async def read_windows_query(req: Request, store: Store, *, fleet: bool) -> WindowsQuery:
+    """The query of a request to `store`.
+
+    Missing members get their defaults: CPU utilization, the day before now, 15 minutes, the whole machine or all
+    together, without histograms. Raises ProblemError (422, 404 for an unknown metric, 400 for a body that is no
+    object) that names the wrong member.
+    """
+    asked = await Parameters.read(req, _FLEET if fleet else _USER)
+    now_ms = times.now_ms()
+    metric = named_metric(asked.take("metric", _text, "cpuUtilization"))
+    if metric.over_cores:
+        asked.refuse("metric", f"{metric.name} compares cores: core=each with cpuUtilization has their windows")
+    end_ms = asked.take("end", parse_timestamp, now_ms)
+    query = WindowsQuery(
+        metric=metric,
+        start_ms=asked.take("start", parse_timestamp, end_ms - DAY_MS),
+        end_ms=end_ms,
+        rate_ms=asked.take("resample_rate", _rate, _DEFAULT_RATE_MS),
+        core=asked.take("core", lambda value: _core(value, metric), None),
+        by_user=asked.take("by", _by, False),
+        histograms=asked.take("histograms", _flag, False),
+    )
+    if query.end_ms < query.start_ms:
+        asked.refuse("end", "is before start; the range is [start, end)")
+    if not asked.refused:
+        check_kept(asked, store, query.start_ms, query.rate_ms, now_ms)
+    asked.check()
+    return query
+
+
+def check_size(asked: WindowsQuery, series: int) -> None:
+    """Raise ProblemError 422 where `series` series would have more than `MAX_WINDOWS` windows."""
+    range_ms = asked.end_ms - asked.start_ms
+    expected = series * -(-range_ms // asked.window_ms)
+    if expected > MAX_WINDOWS:
+        shown = "raw" if asked.rate_ms == RAW_MS else format_duration(asked.rate_ms)
+        problems = Parameters({}, "")
+        problems.refuse(
+            "resample_rate",
+            f"{shown} makes up to {expected} windows of this range; at most {MAX_WINDOWS} are answered: "
+            f"{fitting_rate(range_ms, MAX_WINDOWS // series)}",
+        )
+        problems.check()
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"{value!r} is not the name of a metric; a text such as cpuUtilization is right")
+    return value
+
+
+def _rate(value: Any) -> int:
+    return RAW_MS if value == "raw" else duration(value)
+
+
+def _core(value: Any, metric: NamedMetric) -> int | Literal["each"]:
+    if value == "each" and metric.by_core:
+        return "each"
+    return core_number(value, metric)
+
+
+def _by(value: Any) -> bool:
+    if value != "user":
+        raise ValueError(f"{value!r} is not a grouping of windows; user is right, or nothing for all together")
+    return True
+
+
+def _flag(value: Any) -> bool:
+    if value in (True, "true", "1"):
+        return True
+    if value in (False, "false", "0"):
+        return False
+    raise ValueError(f"{value!r} is neither true nor false")
+
+
+_PIECE_WINDOWS = 1 << 17
+"""Windows in a piece: some 10 MB, with histograms up to 50 MB while they are merged."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How a question is answered: ranges one after the other, each at once."""
+
+    query: WindowsQuery
+    user_id: str | None
+    series: int
+    """How many series are asked for."""
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The columns of the answer; its metadata say the metric, its unit and how many pieces come."""
+        query = self.query
+        schema = schema_of(users=query.by_user, cores=query.core is not None, histograms=query.histograms)
+        pieces = str(len(self.ranges()))
+        metric = query.metric
+        return schema.with_metadata({"metric": metric.name, "unit": metric.quantity.unit, "pieces": pieces})
+
+    def ranges(self) -> Sequence[tuple[int, int]]:
+        """The pieces of [start, end), cut at edges of buckets."""
+        query = self.query
+        width_ms = max(1, _PIECE_WINDOWS // self.series) * query.window_ms
+        first_edge = query.start_ms // query.rate_ms * query.rate_ms + width_ms
+        edges = [query.start_ms, *range(first_edge, query.end_ms, width_ms), query.end_ms]
+        return [*pairwise(edges)]
+
+    def answer(self, store: Store, start_ms: int, end_ms: int) -> pa.Table:
+        """The windows of one piece, sorted by user, core (the whole machine first) and time."""
+        answers = [store.answer(question) for question in self._questions(start_ms, end_ms)]
+        query = self.query
+        if query.by_user:
+            [(windows, users)] = answers
+            return table_of(windows, self.schema, users, [])
+        if query.core is None or query.core != "each":
+            [(windows, _)] = answers
+            return table_of(windows, self.schema, [], [query.core])
+        return table_of(_stacked(answers), self.schema, [], [None, *map(int, answers[1].groups)])
+
+    def _questions(self, start_ms: int, end_ms: int) -> Iterator[Question]:
+        query = self.query
+        for cores in ("whole", "each") if query.core == "each" else ("whole" if query.core is None else query.core,):
+            yield Question(
+                quantity=query.metric.quantity,
+                start_ms=start_ms,
+                end_ms=end_ms,
+                rate_ms=query.rate_ms,
+                user_id=self.user_id,
+                cores=cores,
+                by="user" if query.by_user else None,
+                histograms=query.histograms,
+            )
+
+
+def _stacked(answers: Sequence[Answer]) -> Windows:
+    """The whole machine as series 0, its cores behind it."""
+    whole, cores = (answer.windows for answer in answers)
+    columns = {name: getattr(cores, name) for name in Windows.__dataclass_fields__}
+    return concatenate([whole, Windows(**columns | {"series": cores.series + 1})])

@@ -1,0 +1,99 @@
+"""The work in the background: flushes, pruning of the journal, compaction."""
+
+import contextlib
+import logging
+import threading
+import time
+
+from contract import times
+from contract.retry import Backoff
+from service.journal.journal import Journal
+from service.stores.base import Store, StoreUnavailable
+
+_log = logging.getLogger("loadlens.service")
+_LOOK_EVERY_S = 0.25
+_FIRST_RETRY_S, _LONGEST_RETRY_S = 1.0, 30.0
+
+
+class Upkeep:
+    """One thread that flushes the store when it holds much, or has held it for long.
+
+    Where the store cannot take anything, it is tried again ever more seldom, up to twice a minute. What is not flushed
+    stays in the journal; its limit turns new reports away before memory runs out.
+    """
+
+    def __init__(self, journal: Journal, store: Store, flush_interval_s: float) -> None:
+        self._journal = journal
+        self._store = store
+        self._interval = flush_interval_s
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="upkeep", daemon=True)
+        self._backoff = Backoff(first_s=_FIRST_RETRY_S, cap_s=_LONGEST_RETRY_S, least=0.5)
+        self.flushes = 0
+        self.failures = 0
+        self.flush_seconds = 0.0
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End, after the step under way."""
+        self._stopping.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _prepare(self) -> None:
+        # Where it fails, the append that needs the file fails too, and says so to who waits for it.
+        with contextlib.suppress(OSError):
+            self._journal.prepare()
+
+    def _filled(self) -> bool:
+        """Whether to flush now: much is in memory, or the journal would soon have to turn reports away."""
+        journal = self._journal
+        return self._store.full or (journal.size > journal.limit_bytes // 2 and journal.last > self._store.flushed)
+
+    def _run(self) -> None:
+        last = not_before = time.monotonic()
+        while not self._stopping.wait(_LOOK_EVERY_S):
+            self._prepare()
+            now = time.monotonic()
+            if now < not_before or (not self._backoff.failures and not self._filled() and now - last < self._interval):
+                continue
+            retry_s = self._step()
+            last = time.monotonic()
+            not_before = last + retry_s
+
+    def _step(self) -> float:
+        """Flush and tidy up; returns after how many seconds to try again where it failed, else 0."""
+        try:
+            self._flush()
+            self._store.expire(times.now_ms())
+            while self._store.compact() and not self._filled() and not self._stopping.is_set():
+                pass
+        except Exception as error:  # noqa: BLE001
+            return self._failed(error)
+        if self._backoff.failures:
+            _log.info("the store takes reports again, after %d failures", self._backoff.failures)
+        self._backoff.reset()
+        return 0.0
+
+    def _flush(self) -> None:
+        started = time.monotonic()
+        try:
+            self._store.flush()
+            self.flushes += 1
+        finally:
+            # Also what a flush put on the store's disk before it failed need not be kept.
+            self._journal.prune(self._store.flushed)
+            self.flush_seconds += time.monotonic() - started
+
+    def _failed(self, error: Exception) -> float:
+        self.failures += 1
+        if isinstance(error, StoreUnavailable):
+            retry_s = self._backoff.next_s(error.retry_after_s or 0.0)
+            _log.warning("the store cannot be used: %s; trying again in %.0f s", error, retry_s)
+        else:
+            retry_s = self._backoff.next_s()
+            _log.error("the store could not be flushed; trying again in %.0f s", retry_s, exc_info=error)
+        return retry_s

@@ -1,0 +1,1 @@
+"""The journal: a write-ahead log of accepted reports, and what reads it."""

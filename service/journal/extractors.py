@@ -1,0 +1,181 @@
+"""What one name, such as `cpuLoadAvg` with `p95`, takes of a report: the number in the window, and its summary."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from msgspec import UNSET, UnsetType
+
+from contract.histogram import Bins, unflatten
+from contract.metrics import NAMES, STATISTICS, TYPES, Cpu, Distribution, Metric, NamedMetric, Quantity, Statistic
+from contract.problems import did_you_mean
+from contract.report import Report
+from contract.summary import Summary
+
+_QUANTILES: dict[Statistic, float] = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
+_TYPE_OF: dict[str, type[Metric]] = {quantity.name: kind for kind in TYPES for quantity in kind.quantities}
+_SIMPLE: dict[Statistic, Callable[[Summary], float]] = {
+    "mean": lambda summary: summary.mean,
+    "var": lambda summary: summary.variance,
+    "std": lambda summary: math.sqrt(summary.variance),
+    "min": lambda summary: summary.minimum,
+    "max": lambda summary: summary.maximum,
+    "count": lambda summary: summary.count,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A statistic of a quantity, of the whole machine or over its cores; made by `reading`."""
+
+    metric: NamedMetric
+    statistic: Statistic
+
+    @property
+    def label(self) -> str:
+        """How it is named in answers: `cpuLoadAvg`, or `cpuLoadAvg.p95` where the statistic is not its own."""
+        own = self.statistic == self.metric.statistic
+        return self.metric.name if own else f"{self.metric.name}.{self.statistic}"
+
+    @property
+    def needs_histogram(self) -> bool:
+        """Whether its summaries must have histograms."""
+        return self.statistic in _QUANTILES
+
+    def direct(self) -> Callable[[Report], float | None]:
+        """The fastest way from a report to its number; None for a report without this metric."""
+        name = self.metric.quantity.attribute
+        kind = _TYPE_OF[self.metric.quantity.name]
+        if self.metric.over_cores or self.statistic not in ("mean", "var"):
+            return self._of_report
+        if kind is Cpu:
+            if self.statistic == "var":
+                name = "var_utilization"
+
+            def of_cpu(report: Report) -> float | None:
+                for metric in report.metrics:
+                    if type(metric) is Cpu:
+                        value: float = getattr(metric, name)
+                        return value
+                return None
+
+            return of_cpu
+        member = "mean" if self.statistic == "mean" else "variance"
+
+        def of_other(report: Report) -> float | None:
+            for metric in report.metrics:
+                if type(metric) is kind:
+                    value: float = getattr(getattr(metric, name), member)
+                    return value
+            return None
+
+        return of_other
+
+    def _of_report(self, report: Report) -> float | None:
+        found = self.summaries(report)
+        return None if found is None else self.value(found)
+
+    def summaries(self, report: Report) -> tuple[Summary, ...] | None:
+        """The window's summary, or one for each core where the reading compares cores; None without this metric."""
+        kind = _TYPE_OF[self.metric.quantity.name]
+        for metric in report.typed_metrics():
+            if type(metric) is kind:
+                break
+        else:
+            return None
+        quantity = self.metric.quantity
+        if not isinstance(metric, Cpu):
+            one: Distribution = getattr(metric, quantity.attribute)
+            count = report.observations_per_metric if one.observations is UNSET else one.observations
+            return (self._summary(count, one.mean, one.variance, one.minimum, one.maximum, one.histogram),)
+        if self.metric.over_cores:
+            return self._of_cores(metric, report.observations_per_metric) or None
+        return (
+            self._summary(
+                report.observations_per_metric, metric.avg_utilization, metric.var_utilization,
+                metric.min_utilization, metric.max_utilization, metric.histogram,
+            ),
+        )  # fmt: skip
+
+    def _of_cores(self, cpu: Cpu, count: int) -> tuple[Summary, ...]:
+        variances, least, most, counted = (
+            cpu.var_utilization_by_core, cpu.min_utilization_by_core,
+            cpu.max_utilization_by_core, cpu.histogram_by_core,
+        )  # fmt: skip
+        return tuple(
+            self._summary(
+                count,
+                mean,
+                variances[core] if variances else 0.0,
+                least[core] if least else UNSET,
+                most[core] if most else UNSET,
+                counted[core] if counted else UNSET,
+            )
+            for core, mean in enumerate(cpu.avg_utilization_by_core)
+        )
+
+    def _summary(
+        self,
+        count: int,
+        mean: float,
+        variance: float,
+        minimum: float | UnsetType,
+        maximum: float | UnsetType,
+        histogram: list[int] | UnsetType,
+    ) -> Summary:
+        """A window's summary; what it does not say is that of two equal halves at mean - sd and mean + sd."""
+        quantity = self.metric.quantity
+        least, most = _standins(mean, variance if count > 1 else 0.0, quantity)
+        counts: dict[int, int] = {}
+        if self.needs_histogram:
+            counts = _halves(count, least, most, quantity.bins) if histogram is UNSET else unflatten(histogram)
+        return Summary(
+            count,
+            mean,
+            variance,
+            least if minimum is UNSET else minimum,
+            most if maximum is UNSET else maximum,
+            counts,
+        )
+
+    def value(self, summaries: tuple[Summary, ...]) -> float:
+        """The number of merged summaries: of the whole, or the highest or lowest of the cores'."""
+        if self.metric.over_cores:
+            pick = max if self.metric.over_cores == "max" else min
+            return pick(map(self._statistic, summaries))
+        return self._statistic(summaries[0])
+
+    def _statistic(self, summary: Summary) -> float:
+        share = _QUANTILES.get(self.statistic)
+        if share is not None:
+            return summary.quantile(share, self.metric.quantity.bins)
+        return _SIMPLE[self.statistic](summary)
+
+
+def _standins(mean: float, variance: float, quantity: Quantity) -> tuple[float, float]:
+    deviation = math.sqrt(variance)
+    most = mean + deviation
+    return max(0.0, mean - deviation), min(1.0, most) if quantity.bounded else most
+
+
+def _halves(count: int, least: float, most: float, bins: Bins) -> dict[int, int]:
+    below, above = bins.index(least), bins.index(most)
+    half = count // 2
+    if below == above or not half:
+        return {above: count}
+    return {below: half, above: count - half}
+
+
+def reading(name: str, statistic: str | None = None) -> Reading:
+    """The reading of a metric's name, with its own statistic unless another is named.
+
+    Raises ValueError, saying what would be right.
+    """
+    metric = NAMES.get(name)
+    if metric is None:
+        raise ValueError(f"{name!r} is no metric{did_you_mean(name, NAMES)}; GET /api/v1/metrics lists them")
+    if statistic is None:
+        return Reading(metric, metric.statistic)
+    if statistic not in STATISTICS:
+        raise ValueError(f"{statistic!r} is no statistic; {', '.join(STATISTICS)} are")
+    return Reading(metric, statistic)

@@ -1,0 +1,145 @@
+"""One attempt: a signed webhook (https://www.standardwebhooks.com), or e-mail, Slack and the rest by apprise."""
+
+import asyncio
+import functools
+import logging
+import re
+import ssl
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx
+from standardwebhooks.webhooks import Webhook
+
+from contract.retry import retry_after_s
+from service.notifications.targets import ForbiddenAddress, Target, check_host
+
+_GONE = 410
+_LONGEST_WAIT_S = 3600.0
+
+
+class Refused(Exception):
+    """A message was not taken. The text holds no secret."""
+
+    def __init__(self, message: str, *, for_good: bool = False, wait_s: float = 0.0) -> None:
+        super().__init__(message)
+        self.for_good = for_good
+        """Whether trying again would be wrong."""
+        self.wait_s = wait_s
+        """The receiver asks for so much time."""
+
+
+def post(target: Target, message_id: str, body: str, *, private: bool) -> None:
+    """Send a message; raises Refused.
+
+    The host's address is looked up here, checked and connected to; redirects are not followed. The target's timeout is
+    that of the whole attempt, whatever the receiver does meanwhile.
+    """
+    url = httpx.URL(target.url)
+    host = url.raw_host.decode()
+    port = url.port or (443 if url.scheme == "https" else 80)
+    try:
+        address = check_host(host, port, private=private)
+    except ForbiddenAddress as error:
+        raise Refused(str(error)) from None
+    sent_at = datetime.now(UTC)
+    headers = {
+        "Host": url.netloc.decode(),
+        "Content-Type": "application/json",
+        "User-Agent": "loadlens-service",
+        "webhook-id": message_id,
+        "webhook-timestamp": str(int(sent_at.timestamp())),
+        "webhook-signature": Webhook(target.key).sign(message_id, sent_at, body),
+    }
+    request = httpx.Request(
+        "POST", url.copy_with(host=address), content=body, headers=headers, extensions={"sni_hostname": host}
+    )
+    try:
+        asyncio.run(_send(request, target.timeout_s))
+    except (TimeoutError, httpx.TimeoutException):
+        raise Refused(f"{host} did not answer within {target.timeout_s:g} s") from None
+    except httpx.HTTPError as error:
+        raise Refused(f"{host} cannot be reached: {type(error).__name__}") from None
+
+
+async def _send(request: httpx.Request, timeout_s: float) -> None:
+    """Send a request over a connection of its own.
+
+    None is used twice: it was made for one host, whatever address others share with it. httpx limits single waits only.
+    """
+    async with (
+        asyncio.timeout(timeout_s),
+        httpx.AsyncClient(verify=_tls(), trust_env=False, timeout=timeout_s) as client,
+    ):
+        response = await client.send(request, stream=True)
+        try:
+            _check(response)
+        finally:
+            await response.aclose()
+
+
+@functools.cache
+def _tls() -> ssl.SSLContext:
+    return httpx.create_ssl_context(trust_env=False)
+
+
+def _check(response: httpx.Response) -> None:
+    status = response.status_code
+    if status // 100 == 2:
+        return
+    if status // 100 == 3:
+        raise Refused(f"the receiver answered {status}; redirects are not followed")
+    if status == _GONE:
+        raise Refused("the receiver answered 410: it wants no more", for_good=True)
+    wait_s = retry_after_s(response.headers.get("Retry-After")) or 0.0
+    raise Refused(f"the receiver answered {status}", wait_s=min(wait_s, _LONGEST_WAIT_S))
+
+
+_FIXED = ("discord", "mailgun", "opsgenie", "pagerduty", "pbul", "pover", "sendgrid", "slack", "tgram")
+"""Services whose hosts stand in apprise's own code, and which heed `redirects`; a test looks whom they call."""
+_TEAMS = ("workflow", "workflows")
+_TEAMS_HOST = re.compile(r"[a-z0-9-]+(\.[a-z0-9-]+)*\.(logic\.azure\.com|api\.powerplatform\.com)", re.IGNORECASE)
+_MAIL = "mailtos"
+_FETCHING = ("template", "pgp_key", "pgp_privkey", "use_wkd")
+"""Options that name files or addresses, which apprise would open."""
+
+
+def tell(target: Target, title: str, text: str, *, private: bool) -> None:
+    """Send a text; raises Refused."""
+    import apprise
+
+    # It logs what it calls, with the secrets that are in the address.
+    logging.getLogger("apprise").setLevel(logging.CRITICAL + 1)
+    service: Any = apprise.Apprise.instantiate(target.url, suppress_exceptions=True)
+    if service is None:
+        raise Refused(f"{target.name} is no address that apprise knows", for_good=True)
+    if not private:
+        _check_addresses(service, target)
+    service.redirects = False
+    service.socket_connect_timeout = service.socket_read_timeout = target.timeout_s
+    # As a warning: of an information apprise makes a mere note on Opsgenie's alerts, and nothing where there are none.
+    if not service.notify(title=title, body=text, notify_type=apprise.NotifyType.WARNING):
+        raise Refused(f"{target.shown} did not take it")
+
+
+def _check_addresses(service: Any, target: Target) -> None:
+    """Let pass what calls public addresses only; apprise looks names up by itself, so few services do for certain."""
+    options = [name for name in _FETCHING if getattr(service, name, None)]
+    if options:
+        raise Refused(f"the option {options[0]} is for --notify-private only: it opens what it names", for_good=True)
+    # Of the class that was made, not of the URL: apprise reads these in its own way.
+    kind = service.secure_protocol
+    if kind == _MAIL:
+        try:
+            check_host(service.smtp_host, service.port or 0, private=False)
+        except ForbiddenAddress as error:
+            raise Refused(str(error)) from None
+    elif kind == _TEAMS:
+        if not _TEAMS_HOST.fullmatch(service.host):
+            raise Refused("workflows:// to other hosts than Microsoft's is for --notify-private only", for_good=True)
+    elif kind not in _FIXED:
+        raise Refused(
+            f"{target.shown} is for --notify-private only: whom it calls is not certain; a webhook, mailtos, "
+            f"workflows, {', '.join(_FIXED)} are right without",
+            for_good=True,
+        )

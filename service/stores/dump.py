@@ -1,0 +1,269 @@
+"""What every store can hand out and take in: its windows as the reports that brought them, its rollups, its counts."""
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol, cast
+
+import numpy as np
+import numpy.typing as npt
+from msgspec import UNSET, UnsetType
+
+from analytics.frames.columns import Histograms, Windows, merge
+from contract.metrics import QUANTITIES, TYPES, Cpu, Distribution, Metric, Quantity
+from contract.report import OsType, Report
+from service.stores.base import Store
+from service.stores.series import WHOLE, SeriesIndex, User
+
+
+class SeriesName(NamedTuple):
+    """One quantity of one machine or core."""
+
+    user_id: str
+    quantity: Quantity
+    core: int | None
+    """None for the whole machine."""
+
+
+class Machine(NamedTuple):
+    """What is known of a user."""
+
+    user_id: str
+    os_type: OsType
+    os_version: str
+    cores: int
+    first_seen_ms: int
+    last_seen_ms: int
+
+
+class Rollups(NamedTuple):
+    """Buckets of one tier."""
+
+    tier_ms: int
+    """The width of a bucket."""
+    windows: Windows
+    """`series` is the place in `names`, `time` the start of the bucket; one row for each, with histograms."""
+    names: list[SeriesName]
+
+
+class PortableStore(Store, Protocol):
+    """A store that can be copied from and to."""
+
+    @property
+    def tiers(self) -> Sequence[int]:
+        """The widths of its rollups in ms, finest first; each divides the next."""
+
+    @property
+    def overwrites(self) -> bool:
+        """Whether a window that is added again takes its own place; where not, it would count twice."""
+
+    def kept(self, tier_ms: int, user_ids: Sequence[str], start_ms: int, end_ms: int) -> int:
+        """How many samples of whole machines, of all quantities, are kept at a tier (or `plan.RAW`) in a range.
+
+        The range is half-open; for a tier its edges are those of buckets. What is in memory only is not counted.
+        """
+
+    def reports(self, user_ids: Sequence[str], start_ms: int, end_ms: int) -> Iterator[list[Report]]:
+        """The windows of some users that end in a range, as reports, user by user in order of time, a page at a time.
+
+        What is in memory only is left out.
+        """
+
+    def rollups(self, tier_ms: int, user_ids: Sequence[str], start_ms: int, end_ms: int) -> Rollups:
+        """The buckets of some users that start in a range."""
+
+    def add_rollups(self, rollups: Rollups, machines: Sequence[Machine]) -> None:
+        """Put buckets whose windows are gone on the store's own disk, into their tier and every coarser one.
+
+        `machines` are those they belong to. A range of theirs begins and ends with a day, so that no bucket of
+        any tier holds windows from elsewhere; it must not have been added before. All or nothing.
+        """
+
+    def rebuild(self, user_ids: Sequence[str], start_ms: int, end_ms: int) -> None:
+        """Make the rollups of some users' days anew from their windows, where those were added again."""
+
+
+def coarser(rollups: Rollups, numbers: npt.NDArray[np.int64], tiers: Sequence[int]) -> dict[int, Windows]:
+    """The buckets of every tier that can be made of some; `numbers` are those of the series of their names."""
+    windows = rollups.windows
+    series = numbers[windows.series]
+    made: dict[int, Windows] = {}
+    for tier in tiers:
+        if tier % rollups.tier_ms == 0:
+            windows = made[tier] = merge(windows, series, tier)
+            series = windows.series
+    return made
+
+
+def machine_of(user: User) -> Machine:
+    """What an index knows of a user."""
+    return Machine(
+        user.user_id, cast("OsType", user.os_type), user.os_version, user.cores, user.first_seen, user.last_seen
+    )
+
+
+def heard(index: SeriesIndex, machine: Machine) -> User:
+    """The user of a machine, which an index may know already."""
+    user = index.users.get(machine.user_id)
+    if user is None:
+        user = index.users[machine.user_id] = User(*machine)
+    elif machine.last_seen_ms > user.last_seen:
+        user.last_seen, user.cores = machine.last_seen_ms, machine.cores
+        user.os_type, user.os_version = machine.os_type, machine.os_version
+    user.first_seen = min(user.first_seen, machine.first_seen_ms)
+    return user
+
+
+TYPE_OF: dict[str, type[Metric]] = {quantity.name: kind for kind in TYPES for quantity in kind.quantities}
+_PLACE = {name: place for place, name in enumerate(TYPE_OF)}
+
+
+def name_order(name: SeriesName) -> tuple[str, int, int]:
+    """What to sort names by for `reports_of`: users, then quantities by type, the whole machine before its cores."""
+    return name.user_id, _PLACE[name.quantity.name], -1 if name.core is None else name.core
+
+
+class Chosen:
+    """All series of some users, in the order in which reports are put together."""
+
+    def __init__(self, index: SeriesIndex, user_ids: Iterable[str]) -> None:
+        named = [
+            (SeriesName(user_id, QUANTITIES[quantity], None if core == WHOLE else core), number)
+            for user_id in user_ids
+            for quantity, cores in index.quantities(user_id).items()
+            for core, number in cores.items()
+        ]
+        named.sort(key=lambda one: name_order(one[0]))
+        self.names = [name for name, _ in named]
+        self.numbers = np.array([number for _, number in named], np.int64)
+        """The stores' own numbers of them."""
+        _, self.user_places = np.unique([name.user_id for name in self.names], return_inverse=True)
+        self.is_whole = np.array([name.core is None for name in self.names], np.bool_)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def has_cores(self, quantity: Quantity) -> bool:
+        """Whether there are single cores of a quantity."""
+        return any(name.quantity == quantity and name.core is not None for name in self.names)
+
+    def places(self, numbers: npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:
+        """The places in `names` of series, given by the store's own numbers."""
+        order = np.argsort(self.numbers)
+        found: npt.NDArray[np.int64] = order[np.searchsorted(self.numbers, numbers, sorter=order)]
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Windows as they came, one a row; sorted by user, time and place of the series' name (see `name_order`)."""
+
+    series: npt.NDArray[np.int64]
+    """The place of the name."""
+    time: npt.NDArray[np.int64]
+    duration: npt.NDArray[np.int64]
+    count: npt.NDArray[np.int64]
+    mean: npt.NDArray[np.float64]
+    variance: npt.NDArray[np.float64]
+    minimum: npt.NDArray[np.float64]
+    """NaN, like `maximum`, where the report did not say it."""
+    maximum: npt.NDArray[np.float64]
+    histograms: Histograms
+    """A row without entries came without."""
+
+
+def reports_of(rows: Rows, names: Sequence[SeriesName], machines: Mapping[str, Machine]) -> list[Report]:
+    """The reports, in the order of the rows. All rows of a report must be there.
+
+    What was said of the operating system at the time is not kept: it is that of `machines`.
+    """
+    if not len(rows.time):
+        return []
+    users = np.array([name.user_id for name in names])[rows.series]
+    is_first = np.ones(len(rows.time), np.bool_)
+    is_first[1:] = (users[1:] != users[:-1]) | (rows.time[1:] != rows.time[:-1])
+    # Metric types may have come in reports of their own, which end together but began at other times.
+    is_first[1:] |= rows.duration[1:] != rows.duration[:-1]
+    first = np.flatnonzero(is_first)
+    assembly = _Assembly(rows, names)
+    return [
+        assembly.report(begin, end, machines[names[rows.series[begin]].user_id])
+        for begin, end in zip(first.tolist(), [*first[1:].tolist(), len(rows.time)], strict=True)
+    ]
+
+
+class _Assembly:
+    def __init__(self, rows: Rows, names: Sequence[SeriesName]) -> None:
+        self._names = [names[place] for place in rows.series.tolist()]
+        self._time, self._duration, self._count = rows.time.tolist(), rows.duration.tolist(), rows.count.tolist()
+        self._mean, self._variance = rows.mean.tolist(), rows.variance.tolist()
+        self._minimum, self._maximum = rows.minimum.tolist(), rows.maximum.tolist()
+        found = rows.histograms
+        self._flat = np.column_stack([found.bin, found.count]).ravel().tolist()
+        self._ends = (2 * np.searchsorted(found.row, np.arange(len(rows.time) + 1))).tolist()
+
+    def report(self, begin: int, end: int, machine: Machine) -> Report:
+        """The report of the rows from `begin` up to `end`."""
+        metrics: list[Metric] = []
+        row = begin
+        while row < end:
+            kind = TYPE_OF[self._names[row].quantity.name]
+            if kind is Cpu:
+                cores_end = row + 1
+                while cores_end < end and self._names[cores_end].core is not None:
+                    cores_end += 1
+                metrics.append(self._cpu(row, cores_end))
+                row = cores_end
+            else:
+                members = {quantity.attribute: row + place for place, quantity in enumerate(kind.quantities)}
+                metrics.append(kind(**{name: self._distribution(place) for name, place in members.items()}))
+                row += len(members)
+        end_ms = self._time[begin]
+        return Report(
+            user_id=machine.user_id,
+            start_timestamp=end_ms - self._duration[begin],
+            end_timestamp=end_ms,
+            observations_per_metric=self._count[begin],
+            os_type=machine.os_type,
+            os_version=machine.os_version,
+            metrics=metrics,
+        )
+
+    def _histogram(self, row: int) -> list[int]:
+        flat: list[int] = self._flat[self._ends[row] : self._ends[row + 1]]
+        return flat
+
+    def _distribution(self, row: int) -> Distribution:
+        return Distribution(
+            mean=self._mean[row],
+            variance=self._variance[row],
+            minimum=_said(self._minimum[row]),
+            maximum=_said(self._maximum[row]),
+            histogram=self._histogram(row) or UNSET,
+            observations=self._count[row],
+        )
+
+    def _cpu(self, whole: int, end: int) -> Cpu:
+        """The CPU metric of the row `whole` and of its cores, which follow it."""
+        first = whole + 1
+        numbers = [name.core for name in self._names[first:end] if name.core is not None]
+        minimum, maximum = self._minimum[first:end], self._maximum[first:end]
+        histograms = [self._histogram(row) for row in range(first, end)]
+        return Cpu(
+            avg_utilization=self._mean[whole],
+            var_utilization=self._variance[whole],
+            avg_utilization_by_core=self._mean[first:end],
+            var_utilization_by_core=self._variance[first:end],
+            min_utilization=_said(self._minimum[whole]),
+            max_utilization=_said(self._maximum[whole]),
+            histogram=self._histogram(whole) or UNSET,
+            # A report has these for all cores or for none.
+            min_utilization_by_core=[] if any(map(math.isnan, minimum)) else minimum,
+            max_utilization_by_core=[] if any(map(math.isnan, maximum)) else maximum,
+            histogram_by_core=histograms if all(histograms) else [],
+            cores=[] if numbers == list(range(len(numbers))) else numbers,
+        )
+
+
+def _said(value: float) -> float | UnsetType:
+    return UNSET if math.isnan(value) else value

@@ -1,0 +1,165 @@
+"""What is in memory, and what readers see as one state while it goes into InfluxDB.
+
+InfluxDB has no transactions: while a flush writes, some of its points are there and some are not. So a flush first
+computes everything that it will write, and publishes it here: from then on readers take what it writes from memory,
+whether InfluxDB has it yet or not. A reader that began before asks again.
+"""
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from analytics.frames.columns import Windows
+from contract.report import Report
+from service.stores.influx.reading import Keys
+from service.stores.memtable import HEAD, Head, Memory
+from service.stores.series import SeriesIndex
+
+T = TypeVar("T")
+_TRIES = 3
+HEAD_ROWS = 200_000
+"""Windows that are flushed together: some 60 MB as text."""
+
+
+class Frozen:
+    """Windows that are to be flushed, and do not change but for those that InfluxDB refuses."""
+
+    def __init__(self, head: Head) -> None:
+        self._head = head
+        self._sorted: pa.Table | None = None
+        self.last = head.last
+        """The journal offset of the last report."""
+
+    def batches(self) -> list[pa.RecordBatch]:
+        """All windows, with the columns of `HEAD`."""
+        return self._head.batches() if self._sorted is None else self._sorted.to_batches()
+
+    @property
+    def windows(self) -> pa.Table:
+        """All windows, sorted by series and time."""
+        if self._sorted is None:
+            table = pa.Table.from_batches(self._head.batches(), HEAD).combine_chunks()
+            order = np.lexsort((table["time"].to_numpy(), table["series"].to_numpy()))
+            self._sorted = table.take(pa.array(order)).combine_chunks()
+        return self._sorted
+
+    @property
+    def rows(self) -> int:
+        """How many windows."""
+        return self._head.rows
+
+    def leave_out(self, rows: npt.NDArray[np.int64]) -> None:
+        """Forget the windows at some places of `windows`."""
+        kept = np.setdiff1d(np.arange(len(self.windows)), rows)
+        self._sorted = self.windows.take(pa.array(kept)).combine_chunks()
+
+
+class Publication:
+    """What a flush writes."""
+
+    def __init__(self, windows: pa.Table, buckets: Mapping[int, Windows]) -> None:
+        self.windows = windows
+        self.window_keys = Keys(windows["series"].to_numpy(), windows["time"].to_numpy())
+        self.buckets = buckets
+        self.bucket_keys = {tier: Keys(rows.series, rows.time) for tier, rows in buckets.items()}
+
+    def batches(self) -> list[pa.RecordBatch]:
+        """Its windows."""
+        batches: list[pa.RecordBatch] = self.windows.to_batches()
+        return batches
+
+
+class View(NamedTuple):
+    """One state: what InfluxDB has nothing of, and what it has all, some or nothing of."""
+
+    memories: Sequence[Memory]
+    publication: Publication | None
+
+
+class Views:
+    """The head, what is frozen, and what is published. Any thread may call."""
+
+    def __init__(self, index: SeriesIndex, after: int, cut: int) -> None:
+        self._index = index
+        # A flush that a crash cut short ended at this journal offset: what it had is flushed by itself.
+        self._cut = cut
+        # Oldest first; the last one grows.
+        self._heads = [Head(index, after)]
+        self._frozen: Frozen | None = None
+        self._publication: Publication | None = None
+        self._version = 0
+        # Guards all of these; held for moments.
+        self._lock = threading.Lock()
+        # Held while something is published, and by the last try of a reader.
+        self._publishing = threading.Lock()
+
+    def add(self, last: int, reports: Sequence[Report]) -> None:
+        """Take reports, the last of them at journal offset `last`."""
+        with self._lock:
+            if self.full or (self._heads[-1].rows and self._heads[-1].last == self._cut):
+                # However long InfluxDB is away, what is written at once stays small.
+                self._heads.append(Head(self._index, self._heads[-1].last))
+            self._heads[-1].add(last, reports)
+
+    @property
+    def full(self) -> bool:
+        """Whether a flush is worth while."""
+        return self._heads[-1].rows >= HEAD_ROWS
+
+    @property
+    def last(self) -> int:
+        """The journal offset of the newest report."""
+        return self._heads[-1].last
+
+    @property
+    def rows(self) -> int:
+        """How many windows are in memory."""
+        with self._lock:
+            return sum(head.rows for head in self._heads) + (self._frozen.rows if self._frozen else 0)
+
+    @property
+    def is_flushing(self) -> bool:
+        """Whether a flush is under way, or was begun and failed."""
+        return self._frozen is not None
+
+    def freeze(self) -> Frozen | None:
+        """What is to be flushed: what was frozen before, else the oldest head; None where there is nothing."""
+        with self._lock:
+            if self._frozen is None and self._heads[0].rows:
+                self._frozen = Frozen(self._heads.pop(0))
+                if not self._heads:
+                    self._heads = [Head(self._index, self._frozen.last)]
+            return self._frozen
+
+    def publish(self, publication: Publication) -> None:
+        """From now on InfluxDB may have any part of this."""
+        with self._publishing, self._lock:
+            self._publication = publication
+            self._version += 1
+
+    def let_go(self) -> None:
+        """InfluxDB has all of what was frozen."""
+        with self._lock:
+            self._frozen = self._publication = None
+
+    def now(self) -> View:
+        """The state now."""
+        with self._lock:
+            if self._frozen is None or self._publication is not None:
+                return View([*self._heads], self._publication)
+            return View([self._frozen, *self._heads], None)
+
+    def consistent(self, read: Callable[[View], T]) -> T:
+        """What `read` makes of one state; again where a flush began to write meanwhile, the last try holds it off."""
+        for _ in range(_TRIES - 1):
+            with self._publishing:
+                version, view = self._version, self.now()
+            result = read(view)
+            if version == self._version:
+                return result
+        with self._publishing:
+            return read(self.now())

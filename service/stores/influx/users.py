@@ -1,0 +1,138 @@
+"""The catalog of users that InfluxDB has windows of, and its checkpoint on this machine: one SQLite file."""
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from msgspec import Struct
+
+from contract.metrics import TYPES, Cpu, Metric, type_name
+from service.stores.dump import TYPE_OF
+from service.stores.series import WHOLE, SeriesIndex, User
+
+
+class KnownUser(Struct):
+    """What is known of a machine."""
+
+    user_id: str
+    os_type: str
+    os_version: str
+    cores: int
+    core_numbers: list[int]
+    """Every core that was ever reported."""
+    first_seen: int
+    last_seen: int
+    newest: dict[str, int]
+    """The end of the newest window of each metric type, by its name in JSON, epoch ms."""
+
+    def merged(self, other: "KnownUser") -> "KnownUser":
+        """What both know."""
+        later = self if self.last_seen >= other.last_seen else other
+        types = self.newest.keys() | other.newest.keys()
+        return KnownUser(
+            self.user_id, later.os_type, later.os_version, later.cores,
+            sorted({*self.core_numbers, *other.core_numbers}),
+            min(self.first_seen, other.first_seen),
+            max(self.last_seen, other.last_seen),
+            {kind: max(self.newest.get(kind, -1), other.newest.get(kind, -1)) for kind in types},
+        )  # fmt: skip
+
+
+_DECODER = msgspec.json.Decoder(KnownUser)
+_TABLES = """
+CREATE TABLE IF NOT EXISTS state (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS user (id TEXT PRIMARY KEY, known BLOB NOT NULL) WITHOUT ROWID;
+"""
+
+
+class Remembered:
+    """The file at `path`. Raises sqlite3.Error where it cannot be used."""
+
+    def __init__(self, path: Path) -> None:
+        self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+        self._connection.execute("PRAGMA journal_mode = WAL")
+        self._connection.execute("PRAGMA synchronous = FULL")
+        self._connection.executescript(_TABLES)
+
+    def value(self, name: str) -> int | None:
+        """A number of the state: `flushed`, the journal offset through which InfluxDB has everything, or `since`."""
+        row = self._connection.execute("SELECT value FROM state WHERE name = ?", [name]).fetchone()
+        return None if row is None else int(row[0])
+
+    def users(self) -> list[KnownUser]:
+        """The users that were known when it was last put."""
+        return [_DECODER.decode(known) for (known,) in self._connection.execute("SELECT known FROM user")]
+
+    def put(self, values: dict[str, int], users: Iterable[KnownUser] = ()) -> None:
+        """Keep numbers and users, all or nothing; they are on disk when it returns."""
+        with self._connection:
+            self._connection.execute("BEGIN")
+            self._connection.executemany("REPLACE INTO state VALUES (?, ?)", values.items())
+            self._connection.executemany(
+                "REPLACE INTO user VALUES (?, ?)", ((user.user_id, msgspec.json.encode(user)) for user in users)
+            )
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._connection.close()
+
+
+_TYPES = {type_name(kind): kind for kind in TYPES}
+
+
+class Known:
+    """The newest window of each stream that may be in InfluxDB; the rest is in the index, which it fills."""
+
+    def __init__(self, index: SeriesIndex) -> None:
+        self._index = index
+        self._newest: dict[tuple[str, str], int] = {}
+
+    def restore(self, users: Sequence[KnownUser]) -> None:
+        """Take up users that are known from InfluxDB or from this machine's disk."""
+        for known in users:
+            user = User(known.user_id, known.os_type, known.os_version, known.cores, known.first_seen, known.last_seen)
+            kinds = [_TYPES[name] for name in known.newest if name in _TYPES]
+            self._index.restore_user(user, kinds, known.core_numbers)
+        self.note(users)
+
+    def note(self, users: Sequence[KnownUser]) -> None:
+        """InfluxDB has their newest windows now."""
+        for user in users:
+            self._newest |= {(user.user_id, name): end for name, end in user.newest.items()}
+
+    def newest(self) -> dict[tuple[str, type[Metric]], int]:
+        """The end of the newest window of each stream, epoch ms."""
+        return {(user, _TYPES[name]): end for (user, name), end in self._newest.items() if name in _TYPES}
+
+    def newest_of(self, windows: pa.Table) -> npt.NDArray[np.int64]:
+        """By series: the end of the newest window of its stream, -1 where there is none; of the series of `windows`."""
+        newest = np.full(len(self._index) + 1, -1, np.int64)
+        for number in np.unique(windows["series"].to_numpy()).tolist():
+            one = self._index.all[number - 1]
+            newest[number] = self._newest.get((one.user_id, type_name(TYPE_OF[one.quantity])), -1)
+        return newest
+
+    def users_of(self, windows: pa.Table) -> list[KnownUser]:
+        """What is known of the users of `windows`, which are sorted by series and time, these among it."""
+        series, time = windows["series"].to_numpy(), windows["time"].to_numpy()
+        last = np.flatnonzero(np.diff(series, append=-1))
+        newest: dict[str, dict[str, int]] = {}
+        for number, end in zip(series[last].tolist(), time[last].tolist(), strict=True):
+            one = self._index.all[number - 1]
+            name = type_name(TYPE_OF[one.quantity])
+            ends = newest.setdefault(one.user_id, {})
+            ends[name] = max(end, ends.get(name, -1), self._newest.get((one.user_id, name), -1))
+        return [self.user(self._index.users[user_id], ends) for user_id, ends in sorted(newest.items())]
+
+    def user(self, user: User, newest: dict[str, int]) -> KnownUser:
+        """A user, with the ends of some newest windows by the metric type's name."""
+        others = {name: self._newest[user.user_id, name] for name in _TYPES if (user.user_id, name) in self._newest}
+        return KnownUser(
+            user.user_id, user.os_type, user.os_version, user.cores,
+            sorted(core for core in list(self._index.cores(user.user_id, Cpu.quantities[0].name)) if core != WHOLE),
+            user.first_seen, user.last_seen, others | newest,
+        )  # fmt: skip

@@ -1,0 +1,292 @@
+"""The memtable: the newest windows, in memory, until a flush puts them on disk."""
+
+import math
+from collections.abc import Iterator, Sequence
+from itertools import chain, repeat
+from typing import Any, Protocol, cast
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from msgspec import UNSET, UnsetType
+
+from analytics.frames.columns import Histograms, Windows
+from analytics.frames.packing import pack_one, unpack
+from analytics.frames.standins import standins
+from contract.histogram import LINEAR, LOGARITHMIC
+from contract.metrics import Cpu, Metric
+from contract.report import Report
+from service.stores.series import SeriesIndex
+
+Numbers = npt.NDArray[Any]
+
+SCHEMA = pa.schema(
+    [
+        pa.field("series", pa.int32(), nullable=False),
+        pa.field("time", pa.int64(), nullable=False),
+        pa.field("duration", pa.int32(), nullable=False),
+        pa.field("count", pa.int64(), nullable=False),
+        pa.field("mean", pa.float64(), nullable=False),
+        pa.field("variance", pa.float64(), nullable=False),
+        pa.field("minimum", pa.float64(), nullable=False),
+        pa.field("maximum", pa.float64(), nullable=False),
+        pa.field("histogram", pa.binary(), nullable=False),
+    ]
+)
+"""A window of a series, as it came: `time` is its end in epoch ms, `duration` its length in ms. Minimum and maximum
+are NaN, and the histogram is empty, where the report did not say them."""
+
+
+def windows_of(batch: pa.RecordBatch | pa.Table, bounded: Numbers, *, histograms: bool) -> Windows:
+    """The windows of a batch of `SCHEMA`, as they came.
+
+    `bounded` has by series number whether its quantity is a share. Windows without extremes or histogram
+    get stand-ins (`analytics.frames.standins`; for extremes alone, the outer bins), and count as approximated.
+    """
+    series, time, count = (numbers(batch, name) for name in ("series", "time", "count"))
+    mean, variance = numbers(batch, "mean"), numbers(batch, "variance")
+    minimum, maximum = numbers(batch, "minimum"), numbers(batch, "maximum")
+    packed = binary(batch)
+    found = unpack(packed) if histograms else None
+    uncounted = _lengths(packed) == 0
+    unknown = np.flatnonzero(uncounted | np.isnan(minimum) | np.isnan(maximum))
+    approximated = np.zeros(len(series), np.int64)
+    if len(unknown):
+        low, high, halves = standins(mean[unknown], variance[unknown], count[unknown], bounded[series[unknown]])
+        counted = np.flatnonzero(~uncounted[unknown])
+        if len(counted):
+            low[counted], high[counted] = _span(
+                packed.take(pa.array(unknown[counted])), bounded[series[unknown[counted]]]
+            )
+        minimum, maximum = minimum.copy(), maximum.copy()
+        minimum[unknown] = np.where(np.isnan(minimum[unknown]), low, minimum[unknown])
+        maximum[unknown] = np.where(np.isnan(maximum[unknown]), high, maximum[unknown])
+        # A single sample, or samples all alike, are known though nothing more was said of them.
+        approximated[unknown] = np.where((variance[unknown] > 0) & (count[unknown] > 1), count[unknown], 0)
+        if found is not None:
+            wanted = uncounted[unknown][halves.row]
+            found = _combined(found, Histograms(unknown[halves.row[wanted]], halves.bin[wanted], halves.count[wanted]))
+    return Windows(series.astype(np.int64), time, count, mean, variance, minimum, maximum, approximated, found)
+
+
+def _lengths(column: pa.BinaryArray) -> npt.NDArray[np.int32]:
+    """The length in bytes of each value of a column."""
+    offsets = np.frombuffer(column.buffers()[1], np.int32)[column.offset : column.offset + len(column) + 1]
+    return np.diff(offsets)
+
+
+def _span(packed: pa.BinaryArray, bounded: Numbers) -> tuple[Numbers, Numbers]:
+    """The values of the lowest and the highest bin of each histogram, none of them empty."""
+    found = unpack(packed)
+    order = np.lexsort((found.bin, found.row))
+    row, bins = found.row[order], found.bin[order]
+    first = np.flatnonzero(np.diff(row, prepend=-1))
+    last = np.append(first[1:], len(row)) - 1
+    ends = []
+    for places in (first, last):
+        scales = (LINEAR if one else LOGARITHMIC for one in bounded.tolist())
+        ends.append(np.array([scale.value(bin_) for scale, bin_ in zip(scales, bins[places].tolist(), strict=True)]))
+    return ends[0], ends[1]
+
+
+def _combined(first: Histograms, second: Histograms) -> Histograms:
+    row = np.concatenate([first.row, second.row])
+    order = np.argsort(row, kind="stable")
+    return Histograms(
+        row[order],
+        np.concatenate([first.bin, second.bin])[order],
+        np.concatenate([first.count, second.count])[order],
+    )
+
+
+def numbers(batch: pa.RecordBatch | pa.Table, name: str) -> Numbers:
+    """A column of numbers as an array."""
+    column: Numbers = batch[name].to_numpy()
+    return column
+
+
+def binary(batch: pa.RecordBatch | pa.Table) -> pa.BinaryArray:
+    """The packed histograms, in one piece."""
+    column = batch["histogram"]
+    return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+
+
+HEAD = SCHEMA.append(pa.field("system", pa.int32(), nullable=False))
+"""What a head has of each window: `system` is the place of the operating system in `SeriesIndex.systems`."""
+
+_CHUNK = 2048
+"""Reports that are turned into columns together: some 3 ms of work."""
+_LONGEST = 2**31 - 1
+
+_Entry = tuple[tuple[int, ...], Report, Metric, int]
+"""The series of a metric, the report it came in, the metric, the system of the machine."""
+
+
+class Memory(Protocol):
+    """Windows in memory."""
+
+    def batches(self) -> list[pa.RecordBatch]:
+        """All of them, with the columns of `SCHEMA` at least."""
+
+
+class Head:
+    """Windows in the order they came: Arrow record batches that do not change, and a tail that grows.
+
+    `add` runs on one thread; `batches` may be called from any, and has every window whose `add` returned.
+    """
+
+    def __init__(self, series: SeriesIndex, after: int) -> None:
+        self._series = series
+        self.last = after
+        """The journal offset of its last report."""
+        self.rows = 0
+        # Replaced as one, so that a reader never sees a chunk twice or not at all.
+        self._content: tuple[list[pa.RecordBatch], list[_Entry]] = ([], [])
+
+    def add(self, last: int, reports: Sequence[Report]) -> None:
+        """Take reports, the last of them at journal offset `last`."""
+        chunks, tail = self._content
+        index = self._series
+        rows = 0
+        for report in reports:
+            user = index.hear(report)
+            system = index.system(report.os_type, report.os_version)
+            for metric in report.typed_metrics():
+                if type(metric) is Cpu:
+                    ids = index.of_cpu(user, metric)
+                    if report.end_timestamp == user.last_seen:
+                        user.cores = len(ids) - 1
+                else:
+                    ids = index.of_metric(user.user_id, metric)
+                tail.append((ids, report, metric, system))
+                rows += len(ids)
+        self.last = last
+        self.rows += rows
+        if len(tail) >= _CHUNK:
+            self._content = ([*chunks, columns(tail)], [])
+
+    def batches(self) -> list[pa.RecordBatch]:
+        """All windows, oldest first."""
+        chunks, tail = self._content
+        return [*chunks, columns(tail[:])] if tail else chunks
+
+
+def ends_of(
+    memory: Memory, streams: npt.NDArray[np.bool_]
+) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
+    """The series and ends of all windows in memory of the series that `streams` marks, a part at a time."""
+    for batch in memory.batches():
+        series, time = batch["series"].to_numpy(), batch["time"].to_numpy()
+        chosen = marked(series, streams)
+        yield series[chosen], time[chosen]
+
+
+def marked(series: npt.NDArray[np.integer], flags: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """Which of `series` are marked in `flags`, by number; series that are newer than `flags` are not."""
+    return flags.take(series, mode="clip") & (series < len(flags))
+
+
+def columns(entries: Sequence[_Entry]) -> pa.RecordBatch:
+    """The windows of `entries` as columns of `HEAD`."""
+    cpus = [entry for entry in entries if type(entry[2]) is Cpu]
+    batches = [_cpu_columns(cpus)] if cpus else []
+    if len(cpus) < len(entries):
+        batches.append(_other_columns([entry for entry in entries if type(entry[2]) is not Cpu]))
+    return batches[0] if len(batches) == 1 else pa.concat_batches(batches)
+
+
+def _cpu_columns(entries: Sequence[_Entry]) -> pa.RecordBatch:
+    """A row for the whole machine and one for each core. This is the path of nearly every report."""
+    cpus = cast("list[Cpu]", [metric for _, _, metric, _ in entries])
+    cores = [len(cpu.avg_utilization_by_core) for cpu in cpus]
+    places = _Places(cores)
+    counts = np.array([report.observations_per_metric for _, report, _, _ in entries], np.int64)
+    return _batch(
+        entries,
+        places.widths,
+        np.repeat(counts, places.widths),
+        places.numbers([cpu.avg_utilization for cpu in cpus], [cpu.avg_utilization_by_core for cpu in cpus], math.nan),
+        places.numbers([cpu.var_utilization for cpu in cpus], [cpu.var_utilization_by_core for cpu in cpus], 0.0),
+        places.numbers([cpu.min_utilization for cpu in cpus], [cpu.min_utilization_by_core for cpu in cpus], math.nan),
+        places.numbers([cpu.max_utilization for cpu in cpus], [cpu.max_utilization_by_core for cpu in cpus], math.nan),
+        places.histograms([cpu.histogram for cpu in cpus], [cpu.histogram_by_core for cpu in cpus]),
+    )
+
+
+class _Places:
+    """Where the values of reports go that have one for the whole machine and one for each of `cores` cores."""
+
+    def __init__(self, cores: Sequence[int]) -> None:
+        self._cores = cores
+        self.widths = np.array(cores, np.int64) + 1
+        self._rows = int(self.widths.sum())
+        self._whole = np.cumsum(self.widths) - self.widths
+        self._is_core = np.ones(self._rows, np.bool_)
+        self._is_core[self._whole] = False
+
+    def numbers(
+        self, whole: Sequence[float | UnsetType], by_core: Sequence[Sequence[float]], missing: float
+    ) -> npt.NDArray[np.float64]:
+        """A column of numbers, `missing` where a report did not say them."""
+        values = np.full(self._rows, missing)
+        unsaid = whole.count(UNSET)
+        if unsaid < len(whole):
+            values[self._whole] = [missing if value is UNSET else value for value in whole] if unsaid else whole
+        if any(by_core):
+            if not all(by_core):
+                by_core = [said or (missing,) * cores for said, cores in zip(by_core, self._cores, strict=True)]
+            values[self._is_core] = np.fromiter(chain.from_iterable(by_core), np.float64)
+        return values
+
+    def histograms(
+        self, whole: Sequence[list[int] | UnsetType], by_core: Sequence[Sequence[list[int]]]
+    ) -> Sequence[bytes]:
+        """A column of packed histograms, empty where a report did not say them."""
+        if whole.count(UNSET) == len(whole) and not any(by_core):
+            return [b""] * self._rows
+        packed: list[bytes] = []
+        for one, some, cores in zip(whole, by_core, self._cores, strict=True):
+            packed.append(b"" if one is UNSET else pack_one(one))
+            packed.extend(map(pack_one, some) if some else repeat(b"", cores))
+        return packed
+
+
+def _other_columns(entries: Sequence[_Entry]) -> pa.RecordBatch:
+    """A row for each quantity."""
+    found = [[one for _, one in metric.distributions()] for _, _, metric, _ in entries]
+    ones = [*chain.from_iterable(found)]
+    widths = np.array([len(some) for some in found])
+    common = np.array([report.observations_per_metric for _, report, _, _ in entries], np.int64)
+    own = [-1 if one.observations is UNSET else one.observations for one in ones]
+    return _batch(
+        entries,
+        widths,
+        np.where(np.array(own) < 0, np.repeat(common, widths), own),
+        np.array([one.mean for one in ones]),
+        np.array([one.variance for one in ones]),
+        np.array([math.nan if one.minimum is UNSET else one.minimum for one in ones]),
+        np.array([math.nan if one.maximum is UNSET else one.maximum for one in ones]),
+        [b"" if one.histogram is UNSET else pack_one(one.histogram) for one in ones],
+    )
+
+
+def _batch(
+    entries: Sequence[_Entry],
+    widths: npt.NDArray[np.int64],
+    count: npt.NDArray[np.int64],
+    mean: npt.NDArray[np.float64],
+    variance: npt.NDArray[np.float64],
+    minimum: npt.NDArray[np.float64],
+    maximum: npt.NDArray[np.float64],
+    histograms: Sequence[bytes],
+) -> pa.RecordBatch:
+    """The rows of `entries`, `widths` of them each."""
+    end = np.array([report.end_timestamp for _, report, _, _ in entries], np.int64)
+    start = np.array([report.start_timestamp for _, report, _, _ in entries], np.int64)
+    series = np.fromiter(chain.from_iterable([ids for ids, _, _, _ in entries]), np.int32)
+    duration = np.minimum(end - start, _LONGEST).astype(np.int32)
+    system = np.array([system for _, _, _, system in entries], np.int32)
+    numbers = (series, np.repeat(end, widths), np.repeat(duration, widths), count, mean, variance, minimum, maximum)
+    return pa.RecordBatch.from_arrays(
+        [*map(pa.array, numbers), pa.array(histograms, pa.binary()), pa.array(np.repeat(system, widths))], schema=HEAD
+    )

@@ -1,1 +1,0 @@
-"""Windows themselves as an answer: every summary column, histograms if asked for, piece by piece."""
