@@ -18,8 +18,8 @@ _NUMBER = re.compile(r"-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 def shown_differences(exchanges: Sequence[JsonObject], answers: Sequence[JsonObject]) -> str:
     """What differs from the recorded answers, the first of it in detail; empty where nothing does.
 
-    Answers that differ in the values of numbers alone are counted, with the largest relative distance of two numbers:
-    a sum in another order moves the last digits, and nothing else should.
+    Answers that differ in the values of numbers alone are counted, with the largest relative distance of two numbers,
+    and come last: a sum in another order moves the last digits.
     """
     pairs = [
         (one["request"], _text(one["answer"]), _text(answer))
@@ -29,6 +29,7 @@ def shown_differences(exchanges: Sequence[JsonObject], answers: Sequence[JsonObj
     if not pairs:
         return ""
     distances = [distance for _, before, after in pairs if (distance := _distance(before, after)) is not None]
+    pairs.sort(key=lambda pair: _distance(*pair[1:]) is not None)
     lines = [f"{len(pairs)} of {len(exchanges)} answers differ from the recorded ones"]
     if distances:
         lines.append(f"{len(distances)} of them in numbers alone, by at most {max(distances):.3g} relatively")

@@ -105,7 +105,7 @@ def all_types(
             "avg_utilization_by_core": [_mean(one) for one in cores],
             "cores": [0, 2, 5],
         }
-        metrics = [
+        metrics: list[JsonObject] = [
             cpu,
             {"type": "MEMORY", "utilization": _summary(_shares(chance, count, 0.6), detailed, bounded=True)},
             {"type": "SWAP", "utilization": _summary([0.0] * count, detailed, bounded=True)},

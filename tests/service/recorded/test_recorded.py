@@ -37,13 +37,9 @@ def test_every_endpoint_of_the_documentation_is_asked() -> None:
 
 
 def _endpoints(row: str) -> list[tuple[str, str]]:
-    """Methods and paths of a row such as "`GET`, `PUT` and `DELETE /api/v1/rules/{name}` one of them"."""
-    methods: list[str] = []
-    found = []
-    for text in re.findall("`([^`]+)`", row):
-        method, _, path = text.partition(" ")
-        methods.append(method)
-        if path:
-            found += [(one, path) for one in methods]
-            methods = []
-    return found
+    """Methods and paths of a row such as "| `GET`, `PUT /a` | reads or writes it; `POST /b` makes one |"."""
+    first, _, rest = row.removeprefix("| ").partition(" |")
+    *methods, last = re.findall("`([^`]+)`", first)
+    method, _, path = last.partition(" ")
+    others = re.findall("`([A-Z]+) (/[^`]*)`", rest)
+    return [*((one, path) for one in (*methods, method)), *others]
