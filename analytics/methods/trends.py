@@ -134,7 +134,8 @@ def fleet_trend(
       (definition 7 of Hyndman and Fan 1996, numpy's default)
     - `samples_10`, `samples_50`, `samples_90`: quantiles over all samples, from merged histograms, within half a bin
 
-    in the unit of the metric. The slope is that of the mean a week, of daily means where there are at least eight days. Takes a frame of windows of any size, pandas' or Dask's; raises FrameError for another,
+    in the unit of the metric. The slope is that of the mean a week, of daily means where there are at least eight
+    days. Takes a frame of windows of any size, pandas' or Dask's; raises FrameError for another,
     ValueError for a wrong rate or quantiles outside [0, 1].
     """
     rate_ms = parse_duration(rate)
