@@ -6,8 +6,8 @@ Three sources, each with one anomaly a series, at a random place in the second h
 
 - made up: two weeks of 5-minute points; a level, noise that lasts for minutes to hours, in a third of the series each a
   daily season, a daily spike, and values in coarse steps;
-- PlanetLab: the machines that come with the demo (service/demo/data), five to six days behind each other, in whole
-  percent;
+- PlanetLab: the machines that come with the demo (service/commands/demo/data), five to six days behind each other, in
+  whole percent;
 - Alibaba: the average of a data centre, eight days (../shared/data; left out where it is missing), once for each kind.
 
 "Found" is an alarm within 50 points of where the anomaly begins. "False a week" counts the alarms before it, and all
@@ -33,7 +33,7 @@ from output import machine, table
 from analytics.methods.anomalies import Detector, Tuning
 
 ROOT = Path(__file__).parents[1]
-PLANETLAB = ROOT / "service" / "demo" / "data" / "planetlab-sample.parquet"
+PLANETLAB = ROOT / "service" / "commands" / "demo" / "data" / "planetlab-sample.parquet"
 ALIBABA = ROOT.parent / "shared" / "data" / "alibaba-2018-fleet-300s.csv"
 STEP_MS, DAY, WEEK = 300_000, 288, 2016
 LEARNED = 2 * DAY

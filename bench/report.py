@@ -20,7 +20,7 @@ from output import machine, number, table
 from servers import ROOT, Server, loadlens
 
 FULL = ROOT.parent / "shared" / "data" / "planetlab-fleet.parquet"
-SAMPLE = ROOT / "service" / "demo" / "data" / "planetlab-sample.parquet"
+SAMPLE = ROOT / "service" / "commands" / "demo" / "data" / "planetlab-sample.parquet"
 Row = tuple[str, str, str]
 
 

@@ -25,8 +25,6 @@ _EPILOG = """examples:
   loadlens-service demo --users 100                   fewer machines, those with the most windows
   loadlens-service demo --data fleet.parquet          a fleet of your own: time, user_id, utilization_percent
 """
-_PROJECT = Path(__file__).parents[2]
-_FULL = _PROJECT.parent / "shared" / "data" / "planetlab-fleet.parquet"
 _SAMPLE = Path(__file__).with_name("data") / "planetlab-sample.parquet"
 
 
@@ -38,7 +36,7 @@ class DemoSettings(ServiceAddress, frozen=True, kw_only=True):
         Path | None,
         Meta(
             description="Parquet file with the columns time, user_id and utilization_percent.",
-            extra={"metavar": "FILE", "default": "the whole fleet where it lies beside the project, else a sample"},
+            extra={"metavar": "FILE", "default": "the sample that comes with it"},
         ),
     ] = None
     token: Annotated[str | None, Meta(description="Sent to the service.", extra={"secret": True})] = None
@@ -75,5 +73,5 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def planetlab() -> Fleet:
-    """The whole fleet where it lies beside the checkout of the project, otherwise the sample that comes with it."""
-    return read_fleet(_FULL if _FULL.exists() else _SAMPLE, "PlanetLab node")
+    """The sample of the fleet that comes with the project."""
+    return read_fleet(_SAMPLE, "PlanetLab node")
