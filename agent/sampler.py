@@ -5,15 +5,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from agent.clock import Clock
-from agent.plan import Orders, Plan
+from agent.plan import CommandBox, SamplingPlan
 from agent.probes import MetricName, Samples
 
 GAP_S = 10.0
-"""A sample later than this (and than two intervals) is a gap: the process was stopped, or the machine slept."""
+"""A sample later than this (and than two intervals) is a gap: the process was stopped, or the host slept."""
 SLEEP_S = 0.5
-"""Sleep of the machine shorter than this between two samples is no gap."""
+"""Sleep of the host shorter than this between two samples is no gap."""
 REST_S = 3600.0
-"""How long a paused sampler waits for orders before it waits again."""
+"""How long a paused sampler waits for commands before it waits again."""
 
 _log = logging.getLogger(__name__)
 
@@ -22,7 +22,7 @@ _log = logging.getLogger(__name__)
 class Window:
     """The raw samples of one window."""
 
-    plan: Plan
+    plan: SamplingPlan
     start_ms: int
     """The wall clock when the window began."""
     duration_s: float
@@ -35,16 +35,16 @@ class Sampler:
     """Takes samples on a schedule of deadlines that does not drift, and delivers each window as it ends.
 
     A window ends early, with the samples it has, before anything that must not be mixed into it: a core gone or
-    come, sleep of the machine, a gap in the schedule, another plan. The time across such a break belongs to no window.
+    come, sleep of the host, a gap in the schedule, another plan. The time across such a break belongs to no window.
     """
 
     def __init__(
-        self, plan: Plan, clock: Clock, deliver: Callable[[Window], None], orders: Orders | None = None
+        self, plan: SamplingPlan, clock: Clock, deliver: Callable[[Window], None], commands: CommandBox | None = None
     ) -> None:
         self._plan = plan
         self._clock = clock
         self._deliver = deliver
-        self._orders = orders or Orders()
+        self._commands = commands or CommandBox()
         self._failing: set[MetricName] = set()
         self._tick = self._observations = self._start_ms = 0
         self._origin = self._opened_at = self._sampled_at = self._asleep = 0.0
@@ -53,7 +53,7 @@ class Sampler:
         """Sample until the clock says stop. Raises what the CPU's probe raises."""
         self._restart()
         while not self._clock.wait(self._due()):
-            if self._orders.waiting:
+            if self._commands.waiting:
                 self._obey()
                 continue
             if self._plan.paused:
@@ -80,14 +80,14 @@ class Sampler:
         return self._origin + self._tick * self._plan.interval_s
 
     def _obey(self) -> None:
-        for order in self._orders.take():
+        for command in self._commands.take():
             self._close()
-            if order.plan is not None:
-                self._plan = order.plan
+            if command.plan is not None:
+                self._plan = command.plan
                 self._restart()
             else:
                 self._open(self._sampled_at)
-            order.obey()
+            command.set_done()
 
     def _restart(self) -> None:
         """Begin a window, a schedule and every probe anew."""

@@ -43,7 +43,7 @@ class LinearBins:
     def index(self, value: float) -> int:
         """The bin of `value` in [0, 1]; raises ValueError outside."""
         if not 0.0 <= value <= 1.0:
-            raise ValueError(f"{value} is outside [0, 1]")
+            raise ValueError(f"expected a share in [0, 1], got {value}")
         return min(int(value * self._bins), self.last)
 
     def value(self, index: int) -> float:
@@ -69,7 +69,7 @@ class LogarithmicBins:
     def index(self, value: float) -> int:
         """The bin of `value` >= 0; raises ValueError for a negative value or NaN."""
         if not value >= 0.0:
-            raise ValueError(f"{value} is negative or not a number")
+            raise ValueError(f"expected a number of at least 0, got {value}")
         if value < self._smallest:
             return self.first
         if value >= self._largest:
@@ -114,10 +114,10 @@ def quantile(counts: Mapping[int, int], q: float, bins: Bins) -> float:
     Raises ValueError for an empty histogram or a `q` outside [0, 1].
     """
     if not 0.0 <= q <= 1.0:
-        raise ValueError(f"a quantile is asked for as a share from 0 to 1, not {q}")
+        raise ValueError(f"expected a quantile from 0 to 1, got {q}")
     total = sum(counts.values())
     if total == 0:
-        raise ValueError("an empty histogram has no quantile")
+        raise ValueError("expected a histogram with samples, got an empty one")
     rank = max(1, math.ceil(q * total))
     seen = 0
     for bin_ in sorted(counts):

@@ -39,7 +39,7 @@ class Summary:
         Raises ValueError for no samples, and for a sample that `bins` does not hold.
         """
         if not samples:
-            raise ValueError("no samples to summarise")
+            raise ValueError("expected at least one sample, got none")
         count = len(samples)
         mean = math.fsum(samples) / count
         variance = math.fsum((sample - mean) ** 2 for sample in samples) / count

@@ -1,4 +1,4 @@
-"""CPU: the share of time that the machine and each logical core were not idle, from cumulative times of the system."""
+"""CPU: the share of time that the host and each logical core were not idle, from cumulative times of the system."""
 
 import os
 import re
@@ -17,7 +17,7 @@ Times = tuple[float, float, float, float]
 """Work, steal, idle and iowait since boot, in any unit (ticks on Linux, seconds elsewhere)."""
 
 
-class Reading(NamedTuple):
+class CpuReading(NamedTuple):
     """The counters at one moment, not yet understood: that is cheaper for many readings at a time."""
 
     cores: Sequence[Any]
@@ -29,11 +29,11 @@ class Reading(NamedTuple):
 class CpuSource(Protocol):
     """A way to read the counters."""
 
-    def read(self) -> Reading:
+    def read(self) -> CpuReading:
         """Take a reading, in as little time as possible."""
 
     def times(self, counters: Any) -> Sequence[Times]:
-        """What a reading says: the whole machine first, then each of its cores."""
+        """What a reading says: the whole host first, then each of its cores."""
 
 
 class ProcStat:
@@ -50,7 +50,7 @@ class ProcStat:
         self._file = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
         self._size = 4096
 
-    def read(self) -> Reading:
+    def read(self) -> CpuReading:
         """Copy the `cpu` lines; the line of interrupt counts behind them may be far longer."""
         stat = os.pread(self._file, self._size, 0)
         while (end := stat.find(b"\nintr")) < 0 and len(stat) == self._size:
@@ -58,7 +58,7 @@ class ProcStat:
             stat = os.pread(self._file, self._size, 0)
         if end >= 0:
             stat = stat[:end]
-        return Reading(self._CORES.findall(stat), stat)
+        return CpuReading(self._CORES.findall(stat), stat)
 
     def times(self, counters: bytes) -> list[Times]:
         """The counters of each line. Guest time is left out: the kernel counts it as user time already."""
@@ -77,10 +77,10 @@ class ProcStat:
 class PsutilTimes:
     """What psutil says on macOS and Windows, where there is neither iowait nor steal."""
 
-    def read(self) -> Reading:
+    def read(self) -> CpuReading:
         """Ask psutil."""
         counters = psutil.cpu_times(percpu=True)
-        return Reading(range(len(counters)), counters)
+        return CpuReading(range(len(counters)), counters)
 
     def times(self, counters: Any) -> list[Times]:
         """The times of each core, and their sum. On Windows system time holds the time of interrupts already."""
@@ -102,7 +102,7 @@ AT_ONCE = 20
 def utilization(before: Times, after: Times) -> float | None:
     """Busy time over total time between two readings, in [0, 1]; None where no time was counted.
 
-    Waiting for input and output is idle time, stolen time is busy: the machine wanted it and did not get it.
+    Waiting for input and output is idle time, stolen time is busy: the host wanted it and did not get it.
     A counter that goes back (iowait by design, steal after a migration of a virtual machine) counts as unmoved.
     """
     work, steal, idle, iowait = after
@@ -185,7 +185,7 @@ class CpuSamples:
 
     cores: tuple[int, ...]
     series: Sequence[Sequence[float]]
-    """The whole machine first, then each of `cores`."""
+    """The whole host first, then each of `cores`."""
 
     def metric(self) -> Cpu:
         """The report's CPU metric, names of the cores only where they are not 0, 1, 2, ..."""

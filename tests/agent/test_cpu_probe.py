@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.probes.cpu import AT_ONCE, CpuProbe, CpuSamples, ProcStat, Reading, Times, utilization
+from agent.probes.cpu import AT_ONCE, CpuProbe, CpuReading, CpuSamples, ProcStat, Times, utilization
 from contract.report import Report
 from contract.validation import check
 
@@ -58,8 +58,8 @@ class Written:
     def __init__(self, *times: tuple[int, int]) -> None:
         self._times = iter(times)
 
-    def read(self) -> Reading:
-        return Reading([0], next(self._times))
+    def read(self) -> CpuReading:
+        return CpuReading([0], next(self._times))
 
     def times(self, counters: tuple[int, int]) -> list[Times]:
         work, idle = counters

@@ -5,9 +5,9 @@ from collections.abc import Callable
 
 import pytest
 
-from agent.plan import Order, Orders, Plan
+from agent.plan import CommandBox, SamplerCommand, SamplingPlan
 from agent.probes.base import QuantitySamples
-from agent.probes.cpu import CpuProbe, CpuSamples, Reading, Times
+from agent.probes.cpu import CpuProbe, CpuReading, CpuSamples, Times
 from agent.probes.system import Gauges
 from agent.sampler import Sampler, Window
 from contract.metrics import Memory
@@ -61,9 +61,9 @@ class Machine:
         self.clock = clock
         self.cores = cores
 
-    def read(self) -> Reading:
+    def read(self) -> CpuReading:
         time = self.clock.time - self.clock.slept
-        return Reading(self.cores, [(time, 0.0, 3 * time, 0.0)] * (len(self.cores) + 1))
+        return CpuReading(self.cores, [(time, 0.0, 3 * time, 0.0)] * (len(self.cores) + 1))
 
     def times(self, counters: list[Times]) -> list[Times]:
         return counters
@@ -71,7 +71,7 @@ class Machine:
 
 def sampled(clock: ScriptedClock, machine: Machine, *, interval: float = 0.05, samples: int = 100) -> list[Window]:
     windows: list[Window] = []
-    Sampler(Plan(interval, samples, {"cpu": CpuProbe(machine)}), clock, windows.append).run()
+    Sampler(SamplingPlan(interval, samples, {"cpu": CpuProbe(machine)}), clock, windows.append).run()
     return windows
 
 
@@ -172,7 +172,7 @@ def test_other_metrics_are_sampled_about_once_a_second() -> None:
     clock = ScriptedClock(until=10.01)
     windows: list[Window] = []
     probes = {"cpu": CpuProbe(Machine(clock)), "memory": Gauges(Memory, lambda: (0.5,))}
-    Sampler(Plan(0.05, 100, probes), clock, windows.append).run()
+    Sampler(SamplingPlan(0.05, 100, probes), clock, windows.append).run()
     for window in windows:
         _, memory = window.samples
         assert isinstance(memory, QuantitySamples)
@@ -196,7 +196,7 @@ def test_a_failing_probe_is_left_out_and_logged_once_until_it_works_again(caplog
     clock.at(7.0, mend)
     windows: list[Window] = []
     probes = {"cpu": CpuProbe(Machine(clock)), "memory": Gauges(Memory, read)}
-    Sampler(Plan(0.05, 100, probes), clock, windows.append).run()
+    Sampler(SamplingPlan(0.05, 100, probes), clock, windows.append).run()
     assert [len(window.samples) for window in windows] == [1, 2, 2]
     assert [record.getMessage() for record in caplog.records] == [
         "memory cannot be sampled: no",
@@ -208,7 +208,7 @@ def test_a_cpu_that_cannot_be_sampled_ends_the_sampling() -> None:
     clock = ScriptedClock(until=1.0)
 
     class Broken(Machine):
-        def read(self) -> Reading:
+        def read(self) -> CpuReading:
             raise OSError("no /proc")
 
     with pytest.raises(OSError, match="no /proc"):
@@ -216,13 +216,13 @@ def test_a_cpu_that_cannot_be_sampled_ends_the_sampling() -> None:
 
 
 def test_another_plan_ends_the_window_at_its_last_sample_and_begins_one_of_its_own() -> None:
-    clock, orders = ScriptedClock(until=10.0), Orders()
+    clock, commands = ScriptedClock(until=10.0), CommandBox()
     machine = Machine(clock)
     windows: list[Window] = []
-    second = Plan(0.2, 10, {"cpu": CpuProbe(machine)}, version="v")
-    given: list[Order] = []
-    clock.at(1.51, lambda: given.append(orders.put(second)))
-    Sampler(Plan(0.05, 100, {"cpu": CpuProbe(machine)}), clock, windows.append, orders).run()
+    second = SamplingPlan(0.2, 10, {"cpu": CpuProbe(machine)}, version="v")
+    given: list[SamplerCommand] = []
+    clock.at(1.51, lambda: given.append(commands.put(second)))
+    Sampler(SamplingPlan(0.05, 100, {"cpu": CpuProbe(machine)}), clock, windows.append, commands).run()
     first, *rest = windows
     assert (first.plan.version, first.observations) == ("", 30)
     assert first.duration_s == pytest.approx(1.5)
@@ -235,10 +235,10 @@ def test_another_plan_ends_the_window_at_its_last_sample_and_begins_one_of_its_o
 
 
 def test_a_window_ends_when_it_is_asked_for_and_the_next_goes_on_without_a_gap() -> None:
-    clock, orders = ScriptedClock(until=5.0), Orders()
+    clock, commands = ScriptedClock(until=5.0), CommandBox()
     windows: list[Window] = []
-    clock.at(1.01, lambda: orders.put(None) and None)
-    Sampler(Plan(0.05, 1000, {"cpu": CpuProbe(Machine(clock))}), clock, windows.append, orders).run()
+    clock.at(1.01, lambda: commands.put(None) and None)
+    Sampler(SamplingPlan(0.05, 1000, {"cpu": CpuProbe(Machine(clock))}), clock, windows.append, commands).run()
     first, second = windows
     assert first.observations == 20
     assert second.start_ms == pytest.approx(first.start_ms + first.duration_s * 1000, abs=1)
@@ -246,13 +246,13 @@ def test_a_window_ends_when_it_is_asked_for_and_the_next_goes_on_without_a_gap()
 
 
 def test_while_paused_nothing_is_sampled_and_afterwards_a_new_window_begins() -> None:
-    clock, orders = ScriptedClock(until=3 * 3600.0 + 10.0), Orders()
+    clock, commands = ScriptedClock(until=3 * 3600.0 + 10.0), CommandBox()
     windows: list[Window] = []
     machine = Machine(clock)
-    plan = Plan(0.05, 100, {"cpu": CpuProbe(machine)})
-    clock.at(1.0, lambda: orders.put(Plan(0.05, 100, {"cpu": CpuProbe(machine)}, paused=True)) and None)
-    clock.at(3 * 3600.0, lambda: orders.put(plan) and None)
-    Sampler(plan, clock, windows.append, orders).run()
+    plan = SamplingPlan(0.05, 100, {"cpu": CpuProbe(machine)})
+    clock.at(1.0, lambda: commands.put(SamplingPlan(0.05, 100, {"cpu": CpuProbe(machine)}, paused=True)) and None)
+    clock.at(3 * 3600.0, lambda: commands.put(plan) and None)
+    Sampler(plan, clock, windows.append, commands).run()
     before, *after = windows
     assert before.observations == 19
     assert min(window.start_ms for window in after) >= WALL_MS + 3 * 3600 * 1000
