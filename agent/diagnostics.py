@@ -13,6 +13,7 @@ import psutil
 from msgspec import UNSET
 
 from agent.identity import Identity
+from agent.probes import MetricName
 from agent.remote_configuration import RemoteConfiguration
 from contract import __version__, times
 from contract.times import format_instant
@@ -56,10 +57,12 @@ def diagnostics(
     counts: Callable[[], Mapping[str, int]],
     problem: Callable[[], str | None],
     recent_problems: RecentProblems,
+    failing: Mapping[MetricName, str],
 ) -> dict[str, Any]:
     """The document as JSON has it.
 
-    `counts` gives the numbers of spool and sender, `problem` says why reports are not taken now, None where they are.
+    `counts` gives the numbers of spool and sender, `problem` says why reports are not taken now, None where they are,
+    `failing` why metrics are left out of reports.
     Raises OSError and psutil.Error where the system does not answer.
     """
     process = psutil.Process()
@@ -91,6 +94,7 @@ def diagnostics(
             "refused": None if remote.refusal is UNSET else remote.refusal,
             "listening": remote.listening,
         },
+        "not_sampled": dict(failing),
         "spool": dict(counts()) | {"trouble": problem()},
         "troubles": recent_problems.last(),
     }

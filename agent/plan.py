@@ -24,13 +24,13 @@ class SamplingPlan:
     """The version of the desired settings that made this plan; empty where the service asked for nothing."""
 
 
-Probes = Mapping[MetricName, Callable[[], Probe]]
-"""For each metric, what makes its probe; may raise anything where the metric cannot be sampled here."""
+Probes = Mapping[MetricName, Callable[[float], Probe]]
+"""For each metric, what makes its probe for samples so many seconds apart; may raise anything where there is none."""
 
 
 def sampling_plan(settings: SettingsInForce, version: str = "", probes: Probes = PROBES) -> SamplingPlan:
     """The plan of settings, with probes of its own."""
-    chosen = {name: probes[name]() for name in settings.metrics}
+    chosen = {name: probes[name](settings.interval) for name in settings.metrics}
     return SamplingPlan(settings.interval, settings.samples, chosen, settings.paused, version)
 
 
@@ -46,7 +46,7 @@ def checked_plan(
         if name in known.metrics:
             continue
         try:
-            _try(probes[name]())
+            _try(probes[name](settings.interval))
         except Exception as error:  # noqa: BLE001 - whatever ails it, it is not to be in the plan
             problems.append(Problem(f"/metrics/{index}", f"{name} cannot be sampled here: {error}"))
     if problems:

@@ -41,7 +41,7 @@ class ReportBuilder:
             observations_per_metric=window.observations,
             os_type=self._identity.os_type,
             os_version=self._identity.os_version,
-            metrics=[samples.metric() for samples in window.samples],
+            metrics=[samples.metric(window.observations) for samples in window.samples],
             report_id=f"{user_id[:100]}@{end_ms}",
             agent=AgentStatus(
                 version=__version__,

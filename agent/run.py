@@ -19,6 +19,7 @@ from agent.diagnostics import RecentProblems, diagnostics
 from agent.identity import Identity, identity
 from agent.listener import Listener
 from agent.plan import CommandBox, SamplingPlan, sampling_plan
+from agent.probes import MetricName
 from agent.remote_configuration import RemoteConfiguration, RemoteStateFile
 from agent.reports import Outbox, PrintingOutbox, ReportBuilder, SpoolingOutbox
 from agent.sampler import Sampler, Window
@@ -46,8 +47,9 @@ def run(settings: AgentSettings) -> None:
     commands = CommandBox()
     closing = Event()
     _stop_on_signals(commands)
-    deliver = _delivery(settings, me, commands, inbox, closing)
-    sampler = Sampler(deliver.plan, SystemClock(commands), inbox.put, commands)
+    failing: dict[MetricName, str] = {}
+    deliver = _delivery(settings, me, commands, inbox, closing, failing)
+    sampler = Sampler(deliver.plan, SystemClock(commands), inbox.put, commands, failing)
     _log.info("sampling %s as %s", ", ".join(deliver.plan.probes), me.user_id)
     # What is there now stays: the collector need not look at it again.
     gc.collect()
@@ -76,7 +78,14 @@ class _Delivery(NamedTuple):
     """The functions of further threads, by the threads' names."""
 
 
-def _delivery(settings: AgentSettings, me: Identity, commands: CommandBox, inbox: Inbox, closing: Event) -> _Delivery:
+def _delivery(
+    settings: AgentSettings,
+    me: Identity,
+    commands: CommandBox,
+    inbox: Inbox,
+    closing: Event,
+    failing: Mapping[MetricName, str],
+) -> _Delivery:
     """Reports printed, or sent by way of a spool, which also remembers the windows of earlier runs."""
     own = settings.in_force()
     if settings.once or settings.dry_run:
@@ -97,7 +106,7 @@ def _delivery(settings: AgentSettings, me: Identity, commands: CommandBox, inbox
     outbox = SpoolingOutbox(spool, sender, _start("sender", sender.run, inbox, says_end=False))
     recent_problems = RecentProblems([settings.token or "", *_credentials(settings.url)])
     logging.getLogger().addHandler(recent_problems)
-    remote.diagnose = partial(diagnostics, me, remote, outbox.counts, lambda: outbox.problem, recent_problems)
+    remote.diagnose = partial(diagnostics, me, remote, outbox.counts, lambda: outbox.problem, recent_problems, failing)
     listener = Listener(me.user_id, Connection(settings.url, settings.token), remote, closing)
     report_builder = ReportBuilder(me, timeline, lambda: remote.refused_version)
     return _Delivery(outbox, report_builder, remote.first_plan(), {"remote": remote.run, "listener": listener.run})

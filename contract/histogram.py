@@ -106,6 +106,26 @@ def count_values(values: Iterable[float], bins: Bins) -> dict[int, int]:
     return counts
 
 
+def deal_out(weights: Mapping[int, float], count: int) -> dict[int, int]:
+    """The histogram of `count` observations dealt out to bins in proportion to their weights, each above 0.
+
+    From the lowest bin to the highest, each gets what brings the observations so far nearest to their share: up to any
+    bin, the number is right within half an observation.
+    """
+    total = math.fsum(weights.values())
+    counts: dict[int, int] = {}
+    weight = 0.0
+    dealt = 0
+    for bin_ in sorted(weights):
+        weight += weights[bin_]
+        # The sum of all may differ from `total` in its last bits, by which nothing must be lost.
+        due = min(count, round(count * (weight / total)))
+        if due > dealt:
+            counts[bin_] = due - dealt
+            dealt = due
+    return counts
+
+
 def quantile(counts: Mapping[int, int], q: float, bins: Bins) -> float:
     """The `q`-quantile (0 to 1) of the values counted: the value of the bin that holds it.
 
