@@ -1,4 +1,4 @@
-"""Who this machine is: the user id and the operating system that its reports name."""
+"""Who this host is: the user id and the operating system that its reports name."""
 
 import platform
 import re
@@ -25,12 +25,12 @@ _VIRTUAL = re.compile(
 
 
 class NoIdentity(Exception):
-    """Nothing tells this machine apart."""
+    """Nothing tells this host apart."""
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """What stays the same in all reports of a machine."""
+    """What stays the same in all reports of a host."""
 
     user_id: str
     os_type: OsType
@@ -66,7 +66,7 @@ def first_real_address(interfaces: Iterable[Interface]) -> str | None:
 
 
 def identity(user_id: str | None) -> Identity:
-    """The identity of this machine, under `user_id` or the MAC address of its first real interface.
+    """The identity of this host, under `user_id` or the MAC address of its first real interface.
 
     Raises NoIdentity where no interface has one.
     """

@@ -43,7 +43,7 @@ class LinearBins:
     def index(self, value: float) -> int:
         """The bin of `value` in [0, 1]; raises ValueError outside."""
         if not 0.0 <= value <= 1.0:
-            raise ValueError(f"{value} is outside [0, 1]")
+            raise ValueError(f"expected a share in [0, 1], got {value}")
         return min(int(value * self._bins), self.last)
 
     def value(self, index: int) -> float:
@@ -69,7 +69,7 @@ class LogarithmicBins:
     def index(self, value: float) -> int:
         """The bin of `value` >= 0; raises ValueError for a negative value or NaN."""
         if not value >= 0.0:
-            raise ValueError(f"{value} is negative or not a number")
+            raise ValueError(f"expected a number of at least 0, got {value}")
         if value < self._smallest:
             return self.first
         if value >= self._largest:
@@ -106,6 +106,26 @@ def count_values(values: Iterable[float], bins: Bins) -> dict[int, int]:
     return counts
 
 
+def deal_out(weights: Mapping[int, float], count: int) -> dict[int, int]:
+    """The histogram of `count` observations dealt out to bins in proportion to their weights, each above 0.
+
+    From the lowest bin to the highest, each gets what brings the observations so far nearest to their share: up to any
+    bin, the number is right within half an observation.
+    """
+    total = math.fsum(weights.values())
+    counts: dict[int, int] = {}
+    weight = 0.0
+    dealt = 0
+    for bin_ in sorted(weights):
+        weight += weights[bin_]
+        # The sum of all may differ from `total` in its last bits, by which nothing must be lost.
+        due = min(count, round(count * (weight / total)))
+        if due > dealt:
+            counts[bin_] = due - dealt
+            dealt = due
+    return counts
+
+
 def quantile(counts: Mapping[int, int], q: float, bins: Bins) -> float:
     """The `q`-quantile (0 to 1) of the values counted: the value of the bin that holds it.
 
@@ -114,10 +134,10 @@ def quantile(counts: Mapping[int, int], q: float, bins: Bins) -> float:
     Raises ValueError for an empty histogram or a `q` outside [0, 1].
     """
     if not 0.0 <= q <= 1.0:
-        raise ValueError(f"a quantile is asked for as a share from 0 to 1, not {q}")
+        raise ValueError(f"expected a quantile from 0 to 1, got {q}")
     total = sum(counts.values())
     if total == 0:
-        raise ValueError("an empty histogram has no quantile")
+        raise ValueError("expected a histogram with samples, got an empty one")
     rank = max(1, math.ceil(q * total))
     seen = 0
     for bin_ in sorted(counts):

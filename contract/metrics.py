@@ -74,7 +74,7 @@ class Metric(Struct, gc=False, frozen=True, tag_field="type", omit_defaults=True
     quantities: ClassVar[tuple[Quantity, ...]]
 
     def distributions(self) -> Iterator[tuple[Quantity, Distribution]]:
-        """Each quantity with its samples of the whole machine."""
+        """Each quantity with its samples of the whole host."""
         for quantity in self.quantities:
             yield quantity, getattr(self, quantity.attribute)
 
@@ -116,7 +116,7 @@ class Memory(Metric, tag="MEMORY", gc=False, frozen=True, omit_defaults=True):
 
 
 class Swap(Metric, tag="SWAP", gc=False, frozen=True, omit_defaults=True):
-    """Share of the swap space in use, in [0, 1]; 0 on a machine without any."""
+    """Share of the swap space in use, in [0, 1]; 0 on a host without any."""
 
     utilization: Distribution
 

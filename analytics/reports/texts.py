@@ -9,7 +9,7 @@ import msgspec
 from analytics.reports.html import title_of
 from analytics.reports.model import Cell, Column, Kind, Picture, Report, Table
 from analytics.reports.words import cell, moment
-from contract.texts import display
+from contract.problems import display
 from contract.times import format_instant
 
 _UNITS: dict[Kind, str | None] = {

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 
 from analytics.reports.model import Cell, Kind
-from contract.texts import display
+from contract.problems import display
 from contract.times import DAY_MS, HOUR_MS, format_instant
 
 _NAME_CHARACTERS = 64

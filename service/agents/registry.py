@@ -6,7 +6,7 @@ import msgspec
 from msgspec import UNSET
 
 from contract import times
-from contract.agent_protocol import AgentState, Command, Instructions
+from contract.agent_protocol import AgentCommand, AgentState, Instructions
 from contract.agent_settings import DesiredSettings
 from contract.report import AgentStatus, OsType, Report
 from service.agents.layers import Layers
@@ -47,7 +47,7 @@ class Agent:
         self.earlier_cpu_s = 0.0
         self.earlier_at_ms = 0
         self.state: AgentState | None = None
-        self.commands: dict[str, Command] = {}
+        self.commands: dict[str, AgentCommand] = {}
         """What it has not said to have done."""
         self.connected = False
         """Whether it has a stream open."""

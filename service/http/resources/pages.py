@@ -11,7 +11,7 @@ import falcon
 from falcon.asgi import Request, Response
 
 from analytics.reports.words import moment
-from contract.texts import display
+from contract.problems import display
 from contract.times import parse_timestamp
 from service.http.problems import ProblemError
 from service.http.requests import Parameters, duration
