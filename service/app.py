@@ -8,7 +8,6 @@ from typing import Any
 
 import falcon
 import falcon.asgi
-import msgspec
 from falcon.asgi import Request, Response
 from falcon.routing import CompiledRouter
 
@@ -24,27 +23,26 @@ from service.http.resources.agent_settings import FleetSettings, OneAgentsSettin
 from service.http.resources.agents import AgentList, OneAgent, OneAgentsCommands, OneAgentsState, OneCommand
 from service.http.resources.alerts import Alerts, Notifications, OneSilence, Redelivery, Silences
 from service.http.resources.ingest import Metrics
-from service.http.resources.operations import AuditTrail, Health, Prometheus, Ready
+from service.http.resources.operations import AuditTrail, Health, Numbers, Prometheus, Ready
 from service.http.resources.pages import FleetReport, Index, UserReport
 from service.http.resources.query import Fleet, FleetWindows, History, Sending, Users, UserWindows
 from service.http.resources.rules import OneRule, Rules
 from service.http.resources.stream import Stream
 from service.http.routing import Slashes
 from service.ingest.acknowledgement import Ingest
-from service.ingest.maintenance import Upkeep
+from service.ingest.maintenance import Upkeep, replay
 from service.journal.journal import Journal
 from service.notifications.queue import Queue
 from service.notifications.sender import Sender
 from service.reporting.reporter import Reporter
 from service.settings import ServiceSettings
-from service.stores.base import Store, StoreUnavailable
+from service.stores.base import StoreUnavailable
 from service.stores.opening import open_store
 from service.stream.broker import Hub
 
 _log = logging.getLogger("loadlens.service")
 _MIN_LIVE_BYTES, _MAX_LIVE_BYTES = 1 << 20, 64 << 20
 """Bounds of what the live stream holds for consumers in memory."""
-_REPORTS = msgspec.json.Decoder(list[Report])
 
 
 class Service:
@@ -105,16 +103,6 @@ class Service:
         self.control.close()
 
 
-def replay(journal: Journal, store: Store) -> int:
-    """Give the store what it had not put on its own disk; returns how many reports that were."""
-    count = 0
-    for entry in journal.read(after=store.flushed):
-        reports = _REPORTS.decode(entry.body)
-        store.add(entry.last, reports)
-        count += len(reports)
-    return count
-
-
 class _Lifespan:
     """Opens and closes the service with the server."""
 
@@ -150,35 +138,48 @@ def create_app(settings: ServiceSettings) -> Application:
     app.set_error_serializer(serialize)
     app.add_error_handler(Exception, unexpected)
     app.add_error_handler(StoreUnavailable, unavailable)
-    store, steering = service.store, service.steering
-    app.add_route("/", Index(store))
-    app.add_route("/reports/fleet", FleetReport(service.reporter, store))
-    app.add_route("/reports/users/{user_id:path}", UserReport(service.reporter, store))
-    app.add_route("/api/v1/metrics", Metrics(service.ingest, store, steering))
-    app.add_route("/api/v1/metrics/{metric}/byUser/{user_id:path}", History(store))
-    app.add_route("/api/v1/metrics/{metric}/fleet", Fleet(store))
-    sending = Sending(store)
-    app.add_route("/api/v1/windows/byUser/{user_id:path}", UserWindows(store, sending))
-    app.add_route("/api/v1/windows/fleet", FleetWindows(store, sending))
-    app.add_route("/api/v1/users", Users(store))
-    app.add_route("/api/v1/stream", Stream(service.hub))
-    app.add_route("/api/v1/agents", AgentList(steering))
-    app.add_route("/api/v1/agents/{user_id}", OneAgent(steering))
-    app.add_route("/api/v1/agents/{user_id}/settings", OneAgentsSettings(steering))
-    app.add_route("/api/v1/agents/{user_id}/state", OneAgentsState(steering))
-    app.add_route("/api/v1/agents/{user_id}/commands", OneAgentsCommands(steering))
+    for path, resource in _routes(service).items():
+        app.add_route(path, resource)
     app.add_sink(Slashes(router), "/api/v1/agents/")
-    app.add_route("/api/v1/commands/{command_id}", OneCommand(steering))
-    app.add_route("/api/v1/settings", FleetSettings(steering))
-    app.add_route("/api/v1/rules", Rules(service.shelf, service.rules))
-    app.add_route("/api/v1/rules/{name}", OneRule(service.shelf, service.rules))
-    app.add_route("/api/v1/alerts", Alerts(service.shelf, service.rules))
-    app.add_route("/api/v1/silences", Silences(service.shelf))
-    app.add_route("/api/v1/silences/{silence_id}", OneSilence(service.shelf))
-    app.add_route("/api/v1/notifications", Notifications(service.queue))
-    app.add_route("/api/v1/notifications/{message_id}/redeliver", Redelivery(service.queue))
-    app.add_route("/api/v1/audit", AuditTrail(service.audit))
-    app.add_route("/healthz", Health())
-    app.add_route("/readyz", Ready(service))
-    app.add_route("/metrics", Prometheus(service))
     return app
+
+
+def _routes(service: Service) -> dict[str, object]:
+    """The resource at each path."""
+    store, steering, shelf, rules, queue = service.store, service.steering, service.shelf, service.rules, service.queue
+    sending = Sending(store)
+    numbers = Numbers(
+        ingest=service.ingest, journal=service.journal, store=store, upkeep=service.upkeep, hub=service.hub,
+        rules=rules, queue=queue, sender=service.sender, reporter=service.reporter, steering=steering,
+        control=service.control,
+    )  # fmt: skip
+    return {
+        "/": Index(store),
+        "/reports/fleet": FleetReport(service.reporter, store),
+        "/reports/users/{user_id:path}": UserReport(service.reporter, store),
+        "/api/v1/metrics": Metrics(service.ingest, store, steering),
+        "/api/v1/metrics/{metric}/byUser/{user_id:path}": History(store),
+        "/api/v1/metrics/{metric}/fleet": Fleet(store),
+        "/api/v1/windows/byUser/{user_id:path}": UserWindows(store, sending),
+        "/api/v1/windows/fleet": FleetWindows(store, sending),
+        "/api/v1/users": Users(store),
+        "/api/v1/stream": Stream(service.hub),
+        "/api/v1/agents": AgentList(steering),
+        "/api/v1/agents/{user_id}": OneAgent(steering),
+        "/api/v1/agents/{user_id}/settings": OneAgentsSettings(steering),
+        "/api/v1/agents/{user_id}/state": OneAgentsState(steering),
+        "/api/v1/agents/{user_id}/commands": OneAgentsCommands(steering),
+        "/api/v1/commands/{command_id}": OneCommand(steering),
+        "/api/v1/settings": FleetSettings(steering),
+        "/api/v1/rules": Rules(shelf, rules),
+        "/api/v1/rules/{name}": OneRule(shelf, rules),
+        "/api/v1/alerts": Alerts(shelf, rules),
+        "/api/v1/silences": Silences(shelf),
+        "/api/v1/silences/{silence_id}": OneSilence(shelf),
+        "/api/v1/notifications": Notifications(queue),
+        "/api/v1/notifications/{message_id}/redeliver": Redelivery(queue),
+        "/api/v1/audit": AuditTrail(service.audit),
+        "/healthz": Health(),
+        "/readyz": Ready(service.journal, store),
+        "/metrics": Prometheus(numbers),
+    }

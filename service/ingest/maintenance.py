@@ -1,11 +1,14 @@
-"""The work in the background: flushes, pruning of the journal, compaction."""
+"""From the journal to the store's own disk: replay at the start, then flushes, pruning and compaction."""
 
 import contextlib
 import logging
 import threading
 import time
 
+import msgspec
+
 from contract import times
+from contract.report import Report
 from contract.retry import Backoff
 from service.journal.journal import Journal
 from service.stores.base import Store, StoreUnavailable
@@ -13,6 +16,18 @@ from service.stores.base import Store, StoreUnavailable
 _log = logging.getLogger("loadlens.service")
 _LOOK_EVERY_S = 0.25
 _FIRST_RETRY_S, _LONGEST_RETRY_S = 1.0, 30.0
+
+_REPORTS = msgspec.json.Decoder(list[Report])
+
+
+def replay(journal: Journal, store: Store) -> int:
+    """Give the store what it had not put on its own disk; returns how many reports that were."""
+    count = 0
+    for entry in journal.read(after=store.flushed):
+        reports = _REPORTS.decode(entry.body)
+        store.add(entry.last, reports)
+        count += len(reports)
+    return count
 
 
 class Upkeep:

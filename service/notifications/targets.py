@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
-import httpx
 import msgspec
 from msgspec import Meta, Struct
 
@@ -130,6 +129,8 @@ def _webhook(name: str, written: _Written, folder: Path) -> Target:
 
 def _is_address(text: str) -> bool:
     """Whether this can be called: what is seen here need not fail with each notification."""
+    import httpx  # only where there are targets: it takes a tenth of the service's start
+
     try:
         url = httpx.URL(text)
         port = urlsplit(text).port

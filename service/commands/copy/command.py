@@ -7,7 +7,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from analytics.sources.influx_client import Credentials
+from analytics.sources.influx_address import Credentials
 from contract.settings import Settings, fail, load
 
 _PROGRAM = "loadlens-service copy"

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from analytics.sources.influx_client import Address, Client, Credentials, InfluxError, is_influx
-from service.app import replay
+from analytics.sources.influx_address import Address, Credentials, is_influx
+from analytics.sources.influx_client import Client, InfluxError
+from service.ingest.maintenance import replay
 from service.journal.journal import Journal
 from service.stores.base import StoreError
 from service.stores.dump import PortableStore

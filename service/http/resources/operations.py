@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
 import falcon
 import msgspec
@@ -11,10 +11,20 @@ from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector,
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
+from service.agents.remote_configuration import Steering
+from service.alerts.runner import Runner
 from service.control.audit import Audit
+from service.control.database import Control
+from service.ingest.acknowledgement import Ingest
+from service.ingest.maintenance import Upkeep
+from service.journal.journal import Journal
+from service.notifications.queue import Queue
+from service.notifications.sender import Sender
+from service.reporting.reporter import Reporter
+from service.stores.base import Store
+from service.stream.broker import Hub
 
-if TYPE_CHECKING:
-    from service.app import Service
+_MAX_ENTRIES = 1000
 
 
 class Health:
@@ -28,12 +38,13 @@ class Health:
 class Ready:
     """Says whether reports are taken now."""
 
-    def __init__(self, service: "Service") -> None:
-        self._service = service
+    def __init__(self, journal: Journal, store: Store) -> None:
+        self._journal = journal
+        self._store = store
 
     async def on_get(self, req: Request, resp: Response) -> None:
         """200, or 503 with the reason. A store that is away is said, and no reason: the journal takes reports."""
-        journal, store = self._service.journal, self._service.store
+        journal, store = self._journal, self._store
         about = {"store": store.description} | ({"problem": store.problem} if store.problem else {})
         if journal.size >= journal.limit_bytes:
             resp.status = falcon.HTTP_503
@@ -42,33 +53,27 @@ class Ready:
             resp.media = {"status": "ready"} | about
 
 
-class Prometheus:
-    """Shows counters and sizes, read where they are kept when somebody asks."""
+@dataclass(frozen=True, kw_only=True)
+class Numbers:
+    """The service's own counters and sizes, read where they are kept: a collector of prometheus-client."""
 
-    def __init__(self, service: "Service") -> None:
-        self._registry = CollectorRegistry()
-        for collector in (ProcessCollector, PlatformCollector, GCCollector):
-            collector(registry=self._registry)
-        self._registry.register(_Numbers(service))
-
-    async def on_get(self, req: Request, resp: Response) -> None:
-        """200 with the exposition."""
-        resp.content_type = CONTENT_TYPE_LATEST
-        resp.data = await asyncio.to_thread(generate_latest, self._registry)
-
-
-class _Numbers:
-    """The numbers of the service's parts."""
-
-    def __init__(self, service: "Service") -> None:
-        self._service = service
+    ingest: Ingest
+    journal: Journal
+    store: Store
+    upkeep: Upkeep
+    hub: Hub
+    rules: Runner
+    queue: Queue
+    sender: Sender
+    reporter: Reporter
+    steering: Steering
+    control: Control
 
     def collect(self) -> Iterator[Metric]:
         """The families, with their values now."""
-        service = self._service
-        ingest, journal, store, upkeep = service.ingest, service.journal, service.store, service.upkeep
-        hub, rules, sender = service.hub, service.rules, service.sender
-        reporter, steering = service.reporter, service.steering
+        ingest, journal, store, upkeep = self.ingest, self.journal, self.store, self.upkeep
+        hub, rules, sender = self.hub, self.rules, self.sender
+        reporter, steering = self.reporter, self.steering
         for name, text, value in (
             ("loadlens_reports_accepted", "Reports acknowledged and kept.", ingest.accepted),
             ("loadlens_reports_duplicate", "Reports acknowledged that were known already.", ingest.duplicates),
@@ -106,10 +111,10 @@ class _Numbers:
             ("loadlens_rules", "Rules in force.", len(rules.engine.evaluations)),
             ("loadlens_rules_alarms", "Alarms that rules keep.", rules.alarms),
             ("loadlens_rules_behind", "Reports acknowledged that rules have not looked at.", rules.behind),
-            ("loadlens_notifications_waiting", "Notifications that gather or wait.", service.queue.waiting),
+            ("loadlens_notifications_waiting", "Notifications that gather or wait.", self.queue.waiting),
             ("loadlens_agents", "Agents that were heard of.", len(steering.registry)),
             ("loadlens_agent_streams", "Streams that agents keep open.", len(steering.streams)),
-            ("loadlens_control_bytes", "Bytes of the control database in use.", service.control.size),
+            ("loadlens_control_bytes", "Bytes of the control database in use.", self.control.size),
             ("loadlens_stream_consumers", "Consumers that follow the live stream.", hub.consumers),
             ("loadlens_stream_pending", "Reports that wait to be encoded for consumers.", hub.pending),
             ("loadlens_stream_waiting_bytes", "Encoded events held for consumers.", hub.live_bytes),
@@ -121,7 +126,19 @@ class _Numbers:
             yield GaugeMetricFamily(name, text, value=value)
 
 
-_MAX = 1000
+class Prometheus:
+    """Shows the service's own numbers as Prometheus reads them, with those of the process and of Python."""
+
+    def __init__(self, numbers: Numbers) -> None:
+        self._registry = CollectorRegistry()
+        for collector in (ProcessCollector, PlatformCollector, GCCollector):
+            collector(registry=self._registry)
+        self._registry.register(numbers)
+
+    async def on_get(self, req: Request, resp: Response) -> None:
+        """200 with the exposition."""
+        resp.content_type = CONTENT_TYPE_LATEST
+        resp.data = await asyncio.to_thread(generate_latest, self._registry)
 
 
 class AuditTrail:
@@ -132,7 +149,7 @@ class AuditTrail:
 
     async def on_get(self, req: Request, resp: Response) -> None:
         """200 with a page of entries; `next` is the `before` of the page after it."""
-        limit = req.get_param_as_int("limit", min_value=1, max_value=_MAX, default=100)
+        limit = req.get_param_as_int("limit", min_value=1, max_value=_MAX_ENTRIES, default=100)
         before = req.get_param_as_int("before", min_value=1)
         target = req.get_param("target")
         entries = await asyncio.to_thread(self._audit.entries, target=target, before=before, limit=limit)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from analytics.sources.influx_client import Address, Credentials
+from analytics.sources.influx_address import Address, Credentials
 from contract.report import encode
 from contract.times import HOUR_MS
 from service.commands.copy import main

@@ -7,7 +7,7 @@ from typing import Protocol
 
 import pytest
 
-from analytics.sources.influx_client import Address, Credentials
+from analytics.sources.influx_address import Address, Credentials
 from service.stores.base import Store
 from service.stores.embedded.store import EmbeddedStore
 from service.stores.influx.store import InfluxStore
