@@ -39,9 +39,20 @@ run: setup ## Run the service on http://localhost:8888 and an agent for this mac
 demo: setup ## The same, with a fleet to look at
 	@exec $(BIN)/loadlens-service up --demo
 
+# A test that leans on a fixture of its module stays with it, so that each server is started once a worker.
+PYTEST := $(BIN)/python -m pytest --numprocesses logical --dist loadfile
+
 .PHONY: test
-test: setup ## Run the tests (ARGS='-k history' passes arguments to pytest)
-	$(BIN)/python -m pytest $(ARGS)
+test: setup ## Run the tests that need no server and no browser (ARGS='-k history' passes arguments to pytest)
+	$(PYTEST) -m "not server" $(ARGS)
+
+.PHONY: test-all
+test-all: setup ## Run all tests: also those with real services, InfluxDB and Chromium
+	$(PYTEST) $(ARGS)
+
+.PHONY: coverage
+coverage: setup ## Run all tests and show which branches of contract, agent and the stores they miss
+	$(PYTEST) --cov=contract --cov=agent --cov=service.stores --cov-branch --cov-report=term:skip-covered $(ARGS)
 
 .PHONY: lint
 lint: setup ## Check format, style, types and import rules

@@ -18,6 +18,8 @@ from analytics.sources.service_api import CutShortError, ProblemError, ServiceEr
 from contract.metrics import NAMES
 from tests.analytics.fleet import HOUR, OLD, SAMPLES, START_MS, USERS
 
+pytestmark = pytest.mark.server
+
 USER = next(iter(USERS))
 
 

@@ -25,6 +25,8 @@ from analytics.sources.service_api import (
 )
 from tests.analytics.fleet import USERS
 
+pytestmark = pytest.mark.server
+
 
 @pytest.fixture
 def api(service_url: str) -> Iterator[ServiceApi]:

@@ -14,6 +14,8 @@ from analytics.sources.service_api import ProblemError, ServiceError, Unreachabl
 from tests.service.reports import END_MS, post, small
 from tests.service.running import RunningService, wait_until
 
+pytestmark = pytest.mark.server
+
 
 @pytest.fixture
 def service(tmp_path: Path) -> Iterator[RunningService]:

@@ -11,6 +11,8 @@ import pytest
 
 from tests.service.running import ROOT, RunningService, clean_environment
 
+pytestmark = pytest.mark.server
+
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 SAMPLE = ROOT / "service" / "commands" / "demo" / "data" / "planetlab-sample.parquet"
 MACHINES = "12"

@@ -171,6 +171,7 @@ with control.transaction() as db:
     again.close()
 
 
+@pytest.mark.server
 def test_a_service_whose_control_database_is_damaged_says_what_to_do(path: Path) -> None:
     path.parent.mkdir(parents=True)
     path.write_bytes(b"not a database, by far" * 500)

@@ -28,6 +28,8 @@ from service.commands.demo.reports import batches
 from service.http.requests import MAX_BODY
 from tests.service.running import ROOT, RunningService, clean_environment
 
+pytestmark = pytest.mark.server
+
 SAMPLE = ROOT / "service" / "commands" / "demo" / "data" / "planetlab-sample.parquet"
 NOW_MS = 1_800_000_123_456
 DAYS = pd.to_datetime(["2011-03-03", "2011-03-06", "2011-04-03"]).as_unit("ms")

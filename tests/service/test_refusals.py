@@ -10,6 +10,8 @@ import pytest
 from contract import times
 from tests.service.reports import END_MS, METRICS, JsonObject, as_json, entries, history, original, post, small
 
+pytestmark = pytest.mark.server
+
 CPU = "/metrics/0"
 
 

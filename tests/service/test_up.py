@@ -19,7 +19,7 @@ import pytest
 from service.commands.up import UpSettings, _places
 from tests.service.running import ROOT, RunningService, clean_environment, wait_until
 
-pytestmark = pytest.mark.skipif(os.name != "posix", reason="the server runs on POSIX systems")
+pytestmark = [pytest.mark.server, pytest.mark.skipif(os.name != "posix", reason="the server runs on POSIX systems")]
 
 END_S = 30.0
 WITHOUT_THE_FULL_FLEET = """\

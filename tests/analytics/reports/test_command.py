@@ -16,6 +16,8 @@ from tests.analytics.reports.hostile import NAMES
 from tests.analytics.reports.looking import opened
 from tests.analytics.reports.sources import SAMPLE, hostile_file
 
+pytestmark = pytest.mark.server
+
 ROOT = Path(__file__).parents[3]
 LARGEST = 6_000_000
 SECTIONS = ["course", "change", "load", "week", "unusual", "outlook", "sizes", "machines", "data"]

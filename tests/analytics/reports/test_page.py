@@ -14,6 +14,8 @@ from tests.analytics.figures.test_figures import ALL, GAPPED
 from tests.analytics.reports.hostile import NAMES
 from tests.analytics.reports.looking import opened
 
+pytestmark = pytest.mark.server
+
 TITLE = "Report"
 ROWS = [[name, place / 10 if place else None, place * 1000] for place, name in enumerate(NAMES)]
 COLUMNS = [Column("machine", "user"), Column("mean", "share"), Column("last seen", "time")]

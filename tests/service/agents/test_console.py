@@ -15,6 +15,8 @@ from tests.service.agents.states import state
 from tests.service.running import ROOT, RunningService, clean_environment, wait_until
 from tests.steered import SteeredAgent
 
+pytestmark = pytest.mark.server
+
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:

@@ -22,6 +22,8 @@ from tests.service.conftest import StartService
 from tests.service.reports import original, post, small
 from tests.service.running import RunningService, wait_until
 
+pytestmark = pytest.mark.server
+
 FORCE = {"If-Match": "*"}
 YEAR_9999_MS = 253_402_300_799_999
 

@@ -34,6 +34,8 @@ from tests.service.running import ROOT, wait_until
 from tests.service.samples import CPU, Machine, Recording
 from tests.service.stores.fleet import START_MS
 
+pytestmark = pytest.mark.server
+
 __all__ = ["KEPT", "expired", "recording"]
 
 

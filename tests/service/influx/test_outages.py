@@ -22,6 +22,8 @@ from tests.service.reports import METRICS, entries, history, post, small
 from tests.service.running import RunningService, clean_environment, wait_until
 from tests.service.test_crash import T0, Sender, assert_exactly_once, bulky
 
+pytestmark = pytest.mark.server
+
 Start = Callable[..., RunningService]
 SENDERS = 16
 

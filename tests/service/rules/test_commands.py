@@ -18,6 +18,8 @@ from tests.service.conftest import StartService
 from tests.service.reports import END_MS, JsonObject, original, post, small
 from tests.service.running import ROOT, clean_environment, wait_until
 
+pytestmark = pytest.mark.server
+
 RULES = """
 rules:
   - {name: busy, kind: threshold, metric: cpuLoadAvg, above: 0.8, clear: 0.6, for: 20s}

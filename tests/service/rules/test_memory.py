@@ -19,6 +19,8 @@ from tests.service.reports import END_MS, as_json, post, small
 from tests.service.rules.test_rules import BUSY, Kit, wait_for_alerts
 from tests.service.running import wait_until
 
+pytestmark = pytest.mark.server
+
 ANOMALY = parse_rule({"name": "odd", "kind": "anomaly", "metric": "cpuLoadAvg", "every": "1m"})
 SAVED = Saved(END_MS, int(State.FIRING), END_MS, -1, 0.9, None)
 

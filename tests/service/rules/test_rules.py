@@ -13,6 +13,8 @@ from tests.service.receiver import KEY, Receiver
 from tests.service.reports import END_MS, post, small
 from tests.service.running import RunningService, clean_environment, wait_until
 
+pytestmark = pytest.mark.server
+
 BUSY = """
 [[rules]]
 name = "busy"

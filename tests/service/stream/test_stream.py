@@ -17,6 +17,8 @@ from tests.service.following import STREAM, Follower
 from tests.service.reports import END_MS, METRICS, original, post, small
 from tests.service.running import RunningService, wait_until
 
+pytestmark = pytest.mark.server
+
 TOKEN = "a-token"
 
 
