@@ -25,7 +25,7 @@ def answer(
 
     from analytics.commands.output import form_of, write
     from analytics.sources.connecting import connect
-    from analytics.sources.service import ServiceError
+    from analytics.sources.service_api import ServiceError
 
     form = form_of(settings.format, settings.out, terminal=sys.stdout.isatty())
     if form == "table" and isinstance(settings, RangeSettings) and settings.windows:

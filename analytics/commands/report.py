@@ -135,7 +135,7 @@ def run(argv: Sequence[str]) -> int:
     from analytics.reports.browser import BrowserError
     from analytics.reports.data import NothingThere
     from analytics.reports.making import encoded
-    from analytics.sources.service import ServiceError
+    from analytics.sources.service_api import ServiceError
 
     console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
     form = settings.format or (_SUFFIXES.get(settings.out.suffix.lower(), "html") if settings.out else "html")

@@ -62,7 +62,7 @@ def main() -> None:
 
 def _done(task: Task) -> Made | Refused:
     from analytics.reports.data import NothingThere
-    from analytics.sources.service import CutShortError, ProblemError
+    from analytics.sources.service_api import CutShortError, ProblemError
 
     try:
         return _made(task)

@@ -82,7 +82,8 @@ def run(argv: Sequence[str]) -> int:
     from rich.console import Console
     from rich.progress import track
 
-    from analytics.sources.service import Client, ServiceError
+    from analytics.sources.service import Client
+    from analytics.sources.service_api import ServiceError
     from service.alerts.backtest import backtest, steps
     from service.alerts.rule_set import RuleFileError, read_book
 

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from analytics import connect
-from analytics.sources.service import CutShortError
+from analytics.sources.service_api import CutShortError
 from contract.times import DAY_MS
 from tests.service.influx_proxy import Fault, InfluxProxy, Request
 from tests.service.influxd import RunningInflux, need
