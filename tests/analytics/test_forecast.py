@@ -215,7 +215,7 @@ def test_a_series_that_is_too_short_alone_is_left_out_or_refused() -> None:
 
 def test_what_cannot_be_forecast_is_refused_with_what_would_be_right() -> None:
     frame = frame_of(simulated(1, 4)[0])
-    with pytest.raises(ValueError, match="unit is missing"):
+    with pytest.raises(ValueError, match="with a unit"):
         forecast(frame, "24")
     with pytest.raises(ValueError, match="less than 1h"):
         forecast(frame, "5m")
