@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from analytics.reports.data import Question
-    from analytics.reports.model import Report
+    from analytics.reports.model import ReportDocument
 
 
 _DESCRIPTION = """\
@@ -126,7 +126,7 @@ class ReportSettings(AskSettings, frozen=True, kw_only=True):
         )  # fmt: skip
 
 
-def run(argv: Sequence[str]) -> int:
+def run_report(argv: Sequence[str]) -> int:
     """Run the command with `argv`; returns the exit code."""
     settings = load(ReportSettings, argv, program=f"{PROGRAM} report", description=_DESCRIPTION, epilog=_EPILOG)
     from rich.console import Console
@@ -134,7 +134,7 @@ def run(argv: Sequence[str]) -> int:
     from analytics.frames.frame import FrameError
     from analytics.reports.browser import BrowserError
     from analytics.reports.data import NothingThere
-    from analytics.reports.making import encoded
+    from analytics.reports.export import encoded
     from analytics.sources.service_api import ServiceError
 
     console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
@@ -156,7 +156,7 @@ def run(argv: Sequence[str]) -> int:
     return 0
 
 
-def _made(settings: ReportSettings) -> "Report":
+def _made(settings: ReportSettings) -> "ReportDocument":
     from analytics.reports import making
     from analytics.sources.connecting import connect
 
@@ -188,7 +188,7 @@ def file_name(user_id: str | None, form: str) -> str:
     return f"loadlens-{subject.rstrip('-')}.{form}"
 
 
-def _tell(console: "Console", report: "Report", out: Path, size: int) -> None:
+def _tell(console: "Console", report: "ReportDocument", out: Path, size: int) -> None:
     console.print(f"{out} ({size / 1e6:.1f} MB)")
     for finding in report.findings:
         if finding.severity == "act":

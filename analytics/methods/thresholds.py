@@ -8,7 +8,7 @@ import pandas as pd
 
 from analytics.frames.aggregation import AnyFrame, bucket, gather, of_machines
 from analytics.frames.frame import to_frame
-from analytics.methods.load_duration import BINS, counts_of, shares_only
+from analytics.methods.load_distribution import BINS, counts_of, shares_only
 from contract.times import parse_duration
 
 

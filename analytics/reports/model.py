@@ -76,7 +76,7 @@ class Section:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class ReportDocument:
     """A whole report."""
 
     title: str

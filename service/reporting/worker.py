@@ -75,7 +75,7 @@ def _done(task: Task) -> Made | Refused:
 
 
 def _made(task: Task) -> Made:
-    from analytics.reports import html, making
+    from analytics.reports import export, html, making
     from analytics.reports.data import Question
     from analytics.sources.connecting import connect
 
@@ -90,7 +90,7 @@ def _made(task: Task) -> Made:
             report = making.fleet(source, question, made_ms=now_ms, named="this service")
         else:
             report = making.user(source, order.user_id, question, made_ms=now_ms, named="this service")
-    content = making.encoded(report, order.form, user_path="/reports/users/")
+    content = export.encoded(report, order.form, user_path="/reports/users/")
     return Made(content, html.policy() if order.form == "html" else "")
 
 

@@ -5,7 +5,7 @@ import pandas as pd
 
 from analytics.reports.data import Data
 from analytics.reports.model import Finding
-from analytics.reports.words import each, listed, moment, percent, plural, span
+from analytics.reports.text import each, listed, moment, percent, plural, span
 
 _MAX_GAPS = 6
 _SILENT_BUCKETS = 3

@@ -10,7 +10,7 @@ from urllib.parse import quote
 import falcon
 from falcon.asgi import Request, Response
 
-from analytics.reports.words import moment
+from analytics.reports.text import moment
 from contract.problems import display
 from contract.times import parse_timestamp
 from service.http.problems import ProblemError

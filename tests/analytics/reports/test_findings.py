@@ -9,7 +9,7 @@ import pytest
 from analytics import connect
 from analytics.reports import making
 from analytics.reports.data import NothingThere, Question
-from analytics.reports.model import Finding, Report
+from analytics.reports.model import Finding, ReportDocument
 from contract.times import DAY_MS
 
 START = pd.Timestamp("2026-03-02")
@@ -46,32 +46,32 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def fleet(path: Path) -> Report:
+def fleet(path: Path) -> ReportDocument:
     """The report on all of them."""
     with connect(path) as source:
         return making.fleet(source, Question(), made_ms=0, named="a test")
 
 
-def of_machine(path: Path, name: str) -> Report:
+def of_machine(path: Path, name: str) -> ReportDocument:
     with connect(path) as source:
         return making.user(source, name, Question(), made_ms=0, named="a test")
 
 
-def found(report: Report, kind: str) -> list[Finding]:
+def found(report: ReportDocument, kind: str) -> list[Finding]:
     return [finding for finding in report.findings if finding.kind == kind]
 
 
-def named(report: Report, kind: str) -> list[object]:
+def named(report: ReportDocument, kind: str) -> list[object]:
     return [finding.numbers["names"] for finding in found(report, kind) if "names" in finding.numbers]
 
 
-def test_the_hot_and_the_idle_are_named(fleet: Report) -> None:
+def test_the_hot_and_the_idle_are_named(fleet: ReportDocument) -> None:
     assert named(fleet, "hot") == [["hot"]]
     assert named(fleet, "idle") == [["idle"]]
     assert found(fleet, "hot")[0].severity == "act"
 
 
-def test_who_rose_is_named(fleet: Report) -> None:
+def test_who_rose_is_named(fleet: ReportDocument) -> None:
     assert named(fleet, "change") == [["steps"]]
     [table] = [table for table in fleet.tables() if table.name == "movers-table"]
     assert table.rows[0][0] == "steps"
@@ -79,7 +79,7 @@ def test_who_rose_is_named(fleet: Report) -> None:
     assert table.rows[0][4] == "yes"
 
 
-def test_who_fell_silent_is_named_and_gaps_are_stated(fleet: Report) -> None:
+def test_who_fell_silent_is_named_and_gaps_are_stated(fleet: ReportDocument) -> None:
     assert named(fleet, "coverage") == [["silent"]]
     assert dict(fleet.facts)["Gaps without any data"] == "2026-03-05 03:00 UTC to 2026-03-06 09:00 UTC"
     shares = [finding.numbers["share_missing"] for finding in found(fleet, "coverage") if "gaps" in finding.numbers]
@@ -98,7 +98,7 @@ def test_what_is_missing_at_the_ends_of_the_range_is_a_gap_too(path: Path) -> No
     assert share == pytest.approx(1 - (STEPS - 120) / 96 / 60, rel=0.01)
 
 
-def test_findings_come_in_order_of_weight(fleet: Report) -> None:
+def test_findings_come_in_order_of_weight(fleet: ReportDocument) -> None:
     order = [["act", "watch", "note"].index(finding.severity) for finding in fleet.findings]
     assert order == sorted(order)
 
@@ -158,7 +158,7 @@ def test_a_machine_counts_by_the_time_it_was_seen_however_often_it_samples(tmp_p
     assert any("counts by the time it was seen, however often it samples" in caveat for caveat in report.caveats)
 
 
-def short(folder: Path, *parts: pd.DataFrame) -> Report:
+def short(folder: Path, *parts: pd.DataFrame) -> ReportDocument:
     file = folder / "short.parquet"
     pd.concat(parts).to_parquet(file)
     with connect(file) as source:

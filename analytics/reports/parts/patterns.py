@@ -1,44 +1,77 @@
-"""What was unusual."""
+"""What is usual, hour by hour of the week, and what was not."""
+
+from collections.abc import Hashable, Mapping
+from typing import Any
 
 import pandas as pd
 
 from analytics import figures
 from analytics.frames.frame import TooFewData
+from analytics.methods.anomalies import Tuning, anomalies
+from analytics.methods.week_profiles import hour_of_week_profile
 from analytics.reports.data import Data
 from analytics.reports.model import Cell, Column, Finding, Picture, Section, Table
-from analytics.reports.parts.base import Part, in_ms, subject
-from analytics.reports.words import moment, percent, plural, times
+from analytics.reports.parts.base import Part, check_day, in_ms, subject
+from analytics.reports.text import moment, percent, plural, times
+from contract.times import HOUR_MS
 
-_MACHINES = 50
+_DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+_MIN_HOURS_TO_TELL = 2 * 7 * 24
+
+
+def hours_of_week(data: Data) -> Part:
+    """The hours of the week. Raises TooFewData below a day of data, or where buckets are longer than an hour."""
+    check_day(data)
+    if data.total_rate_ms > HOUR_MS:
+        raise TooFewData("what was reported is coarser than an hour")
+    profile = hour_of_week_profile(data.total)
+    known = profile.dropna(subset="mean").sort_values("mean").to_dict("records")
+    if len(known) < 2:
+        raise TooFewData("only one hour of the week has data")
+    low, *_, high = known
+    title = (
+        f"{_hour_named(high)} is the busiest hour of the week ({percent(high['mean'])}), {_hour_named(low)} the "
+        f"quietest ({percent(low['mean'])})"
+    )
+    hours = pd.DatetimeIndex(data.total.index).floor("1h").nunique()
+    weeks = hours >= _MIN_HOURS_TO_TELL
+    caveats = (
+        [] if weeks else ["Hours of the week are from less than two weeks of data: one unusual day looks like a habit."]
+    )
+    picture = Picture("hours-of-week", figures.hour_of_week(profile, title), "Grey: nothing was reported at this hour.")
+    finding = Finding("note", "week", f"{title}.", "Plan maintenance and batch work for the quiet hours.",
+                      {"busiest": _hour_named(high), "quietest": _hour_named(low)})  # fmt: skip
+    return Part(Section("week", "When in the week", parts=[picture]), [finding] if weeks else [], caveats)
+
+
+def _hour_named(row: Mapping[Hashable, Any]) -> str:
+    return f"{_DAYS[int(row['weekday'])]} {int(row['hour']):02}:00 UTC"
+
+
+_MAX_MACHINES = 50
 """So many of the busiest machines are looked at one by one; each takes its time."""
 _ROWS = 25
 
 
-def of_fleet(data: Data, machines: pd.DataFrame) -> Part:
+def fleet_anomalies(data: Data, machines: pd.DataFrame) -> Part:
     """Anomalies of the fleet's mean, and of its busiest machines."""
-    import analytics
-    from analytics.methods.anomalies import Tuning
-
-    part = of_machine(data)
-    busiest = machines.index[:_MACHINES]
+    part = total_anomalies(data)
+    busiest = machines.index[:_MAX_MACHINES]
     chosen = data.windows[data.windows["user"].isin(busiest)]
-    odd = analytics.anomalies(chosen.assign(user=chosen["user"].astype(str)), tuning=Tuning.for_step(data.rate_ms))
+    odd = anomalies(chosen.assign(user=chosen["user"].astype(str)), tuning=Tuning.for_step(data.rate_ms))
     odd = odd[odd["anomaly"]].sort_values("score", ascending=False)
     if part.section is None or odd.empty:
         return part
     title = f"The {min(_ROWS, len(odd)):,} strongest anomalies of the {plural(len(busiest), 'busiest machine')}"
     section = Section(
-        part.section.name, part.section.title, part.section.intro, [*part.section.parts, _table(odd, title)]
+        part.section.name, part.section.title, part.section.intro, [*part.section.parts, _anomalies_table(odd, title)]
     )
     return Part(section, part.findings, part.caveats)
 
 
-def of_machine(data: Data) -> Part:
+def total_anomalies(data: Data) -> Part:
     """Anomalies of the fleet's mean, or of the machine: each judged by what came before it, and nothing else."""
-    import analytics
-    from analytics.methods.anomalies import Tuning
-
-    verdicts = analytics.anomalies(data.total, tuning=Tuning.for_step(data.total_rate_ms))
+    verdicts = anomalies(data.total, tuning=Tuning.for_step(data.total_rate_ms))
     if verdicts["upper"].isna().all():
         raise TooFewData(f"too few points ({len(verdicts):,}) to learn what is usual")
     odd = verdicts[verdicts["anomaly"]]
@@ -67,7 +100,7 @@ def of_machine(data: Data) -> Part:
     return Part(Section("unusual", "What was unusual", parts=[picture]), [finding])
 
 
-def _table(odd: pd.DataFrame, title: str) -> Table:
+def _anomalies_table(odd: pd.DataFrame, title: str) -> Table:
     columns = [
         Column("machine", "user"), Column("when", "time"), Column("value", "share"), Column("usual", "share"),
         Column("score, 0 to 1", "number"),

@@ -1,23 +1,50 @@
-"""A report as JSON, for programs, and as Markdown. Figures are named by what they show."""
+"""A report in any of its forms: HTML, PDF, PNG, Markdown, or JSON for programs.
+
+Markdown and JSON name figures by what they show.
+"""
 
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
+from analytics.reports import browser
+from analytics.reports.html import render as render_html
 from analytics.reports.html import title_of
-from analytics.reports.model import Cell, Column, Kind, Picture, Report, Table
-from analytics.reports.words import cell, moment
+from analytics.reports.model import Cell, Column, Kind, Picture, ReportDocument, Table
+from analytics.reports.text import cell, moment
 from contract.problems import display
 from contract.times import format_instant
+
+Form = Literal["html", "pdf", "png", "md", "json"]
+FORMS: tuple[Form, ...] = ("html", "pdf", "png", "md", "json")
+
+
+def encoded(report: ReportDocument, form: Form, *, user_path: str | None = None) -> bytes:
+    """The report in a form; on a page names of machines link to `user_path` and the name.
+
+    Raises analytics.reports.browser.BrowserError where a PDF or PNG cannot be made.
+    """
+    match form:
+        case "html":
+            return render_html(report, user_path=user_path).encode()
+        case "pdf":
+            return browser.print_pdf(render_html(report, theme="light"))
+        case "png":
+            return browser.photograph(render_html(report, theme="light"))
+        case "md":
+            return render_markdown(report).encode()
+        case "json":
+            return render_json(report)
+
 
 _UNITS: dict[Kind, str | None] = {
     "text": None, "user": None, "share": "1", "change": "1", "number": None, "time": "ISO 8601",
 }  # fmt: skip
 
 
-def render_json(report: Report) -> bytes:
+def render_json(report: ReportDocument) -> bytes:
     """The document; see docs/reports.md for its members."""
     document = {
         "title": report.title,
@@ -60,7 +87,7 @@ _ROWS = 50
 _RIGHT = ("share", "number", "change", "time")
 
 
-def render_markdown(report: Report) -> str:
+def render_markdown(report: ReportDocument) -> str:
     """The whole report; of a table that is folded on the page, the first rows."""
     lines = [f"# {escaped(report.title)}", "", escaped(report.subject), "", "## Findings", ""]
     for finding in report.findings:
