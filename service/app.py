@@ -39,7 +39,7 @@ from service.reporting.reporter import Reporter
 from service.settings import ServiceSettings
 from service.stores.base import Store, StoreUnavailable
 from service.stores.opening import open_store
-from service.stream.broker import Hub
+from service.stream.broker import Broker, BrokerLimits
 
 _log = logging.getLogger("loadlens.service")
 _MIN_LIVE_BYTES, _MAX_LIVE_BYTES = 1 << 20, 64 << 20
@@ -62,7 +62,8 @@ class Service:
         if replayed:
             _log.info("%d reports replayed from the journal", replayed)
         live_bytes = min(max(settings.stream_keep, _MIN_LIVE_BYTES), _MAX_LIVE_BYTES)
-        self.hub = Hub(self.journal, settings.stream_consumers, live_bytes)
+        limits = BrokerLimits(consumers=settings.stream_consumers, live_bytes=live_bytes)
+        self.broker = Broker(self.journal, limits)
         self.ingest = Ingest(self.journal, self.store, self._publish)
         self.control = Control(folder / "control.db")
         self.audit = Audit(self.control)
@@ -77,7 +78,7 @@ class Service:
     def _publish(self, last: int, texts: Sequence[bytes], reports: Sequence[Report]) -> None:
         """Hand on the reports of one commit."""
         self.rules.publish(last, reports)
-        self.hub.publish(last, texts, reports)
+        self.broker.publish(last, texts, reports)
 
     def open(self) -> None:
         """Start the work in the background; called on the event loop."""
@@ -88,12 +89,12 @@ class Service:
 
     def end_streams(self) -> None:
         """Let answers end that would go on for ever: the server waits for them before it closes the service."""
-        self.hub.close()
+        self.broker.close()
         self.steering.streams.close()
 
     def close(self) -> None:
         """Put everything on the store's disk and let go of the files."""
-        self.hub.end()
+        self.broker.end()
         self.ingest.close()
         self.rules.stop()
         self.sender.stop()
@@ -108,9 +109,9 @@ class Service:
 def replay(journal: Journal, store: Store) -> int:
     """Give the store what it had not put on its own disk; returns how many reports that were."""
     count = 0
-    for entry in journal.read(after=store.flushed):
-        reports = _REPORTS.decode(entry.body)
-        store.add(entry.last, reports)
+    for record in journal.read(after=store.flushed):
+        reports = _REPORTS.decode(record.body)
+        store.add(record.last, reports)
         count += len(reports)
     return count
 
@@ -161,7 +162,7 @@ def create_app(settings: ServiceSettings) -> Application:
     app.add_route("/api/v1/windows/byUser/{user_id:path}", UserWindows(store, sending))
     app.add_route("/api/v1/windows/fleet", FleetWindows(store, sending))
     app.add_route("/api/v1/users", Users(store))
-    app.add_route("/api/v1/stream", Stream(service.hub))
+    app.add_route("/api/v1/stream", Stream(service.broker))
     app.add_route("/api/v1/agents", AgentList(steering))
     app.add_route("/api/v1/agents/{user_id}", OneAgent(steering))
     app.add_route("/api/v1/agents/{user_id}/settings", OneAgentsSettings(steering))

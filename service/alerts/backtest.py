@@ -76,14 +76,14 @@ def _by_metric(rules: Sequence[Rule]) -> dict[tuple[NamedMetric, bool], list[Rul
     """The rules by the metric whose windows they need, and whether they need those of cores."""
     groups: dict[tuple[NamedMetric, bool], list[Rule]] = {}
     for rule in rules:
-        metric = NAMES["cpuUtilization"] if isinstance(rule, Absence) else rule.reading.metric  # type: ignore[attr-defined]
+        metric = NAMES["cpuUtilization"] if isinstance(rule, Absence) else rule.extractor.metric  # type: ignore[attr-defined]
         whole = next(one for one in NAMES.values() if one.quantity == metric.quantity and not one.over_cores)
         groups.setdefault((whole, metric.over_cores is not None), []).append(rule)
     return groups
 
 
 def _needs_histograms(rule: Rule) -> bool:
-    return not isinstance(rule, Absence) and bool(rule.reading.needs_histogram)  # type: ignore[attr-defined]
+    return not isinstance(rule, Absence) and bool(rule.extractor.needs_histogram)  # type: ignore[attr-defined]
 
 
 def _note(spans: list[Span], transitions: Iterable[Transition]) -> None:

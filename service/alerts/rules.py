@@ -12,7 +12,7 @@ from contract.patterns import MAX_PATTERN, matcher
 from contract.problems import Problem, did_you_mean, problem_of, shortened
 from contract.report import OsType
 from contract.times import DAY_MS, parse_duration
-from service.journal.extractors import Reading, reading
+from service.journal.extractors import Extractor, extractor
 
 Name = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
 Pattern = Annotated[str, Meta(min_length=1, max_length=MAX_PATTERN)]
@@ -95,15 +95,15 @@ class _Measured(Rule, frozen=True, kw_only=True):
     stat: str | None = None
 
     @cached_property
-    def reading(self) -> Reading:
+    def extractor(self) -> Extractor:
         """What it reads of a report."""
-        return reading(self.metric, self.stat)
+        return extractor(self.metric, self.stat)
 
     def check(self) -> list[Problem]:
         """What is wrong beyond the members' types."""
         problems = super().check()
         try:
-            reading(self.metric, self.stat)
+            extractor(self.metric, self.stat)
         except ValueError as error:
             problems.append(Problem("/metric", str(error)))
         return problems

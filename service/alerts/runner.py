@@ -21,7 +21,7 @@ from service.alerts.repository import Shelf
 from service.alerts.rule_set import Book, RuleFileError, read_book, stamp
 from service.alerts.rules import Rule
 from service.journal.journal import Journal
-from service.journal.reader import History
+from service.journal.reader import JournalReader
 from service.notifications.queue import Queue
 from service.notifications.targets import Target
 
@@ -52,7 +52,7 @@ class Runner:
         self.engine = Engine()
         self.lock = threading.Lock()
         """Held while the engine works."""
-        self._history = History(journal)
+        self._reader = JournalReader(journal)
         self._queue: deque[_Group] = deque()
         self._queue_lock = threading.Lock()
         self.queued = 0
@@ -210,7 +210,7 @@ class Runner:
 
     def _read_journal(self, through: int) -> None:
         while self._offset < through and not self._stopping.is_set():
-            page = self._history.page(self._offset, through)
+            page = self._reader.page(self._offset, through)
             if page is None:
                 self._skip(through)
                 return

@@ -27,7 +27,7 @@ class AnomalyEvaluation(Evaluation):
 
     def observe(self, report: Report, now_ms: int) -> Transition | None:
         """Take a report."""
-        parts = self.rule.reading.summaries(report)
+        parts = self.rule.extractor.summaries(report)
         alarm = None if parts is None else self._alarm(report.user_id)
         if parts is None or alarm is None:
             return None
@@ -42,7 +42,7 @@ class AnomalyEvaluation(Evaluation):
             self._buckets[user] = (bucket_ms, parts if filled is None else merge(filled, parts))
         else:
             assert filled is not None
-            transition = self._judge(alarm, user, end_ms, self.rule.reading.value(filled))
+            transition = self._judge(alarm, user, end_ms, self.rule.extractor.value(filled))
             self._buckets[user] = (bucket_ms, parts)
         self.changed.add(user + _BUCKET)
         self.forgotten.discard(user + _BUCKET)

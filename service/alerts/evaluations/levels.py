@@ -17,7 +17,7 @@ class ThresholdEvaluation(Evaluation):
 
     def __init__(self, rule: Threshold) -> None:
         super().__init__(rule)
-        self._value = rule.reading.direct()
+        self._value = rule.extractor.direct()
         self.observe = self._observe_one if rule.over_ms == 0 else self._observe_many  # type: ignore[method-assign]
 
     def _observe_one(self, report: Report, now_ms: int) -> Transition | None:
@@ -45,7 +45,7 @@ class ThresholdEvaluation(Evaluation):
         return transition
 
     def _observe_many(self, report: Report, now_ms: int) -> Transition | None:
-        parts = self.rule.reading.summaries(report)
+        parts = self.rule.extractor.summaries(report)
         if parts is None:
             return None
         alarm = self._alarm(report.user_id)
@@ -54,7 +54,7 @@ class ThresholdEvaluation(Evaluation):
         end_ms = slid(self, alarm, report.end_timestamp, parts, self.rule.over_ms)
         if end_ms is None:
             return None
-        return self._step(alarm, report.user_id, end_ms, self.rule.reading.value(alarm.memory.total))
+        return self._step(alarm, report.user_id, end_ms, self.rule.extractor.value(alarm.memory.total))
 
     def load(self, memory: Any) -> Any:
         """What it remembers of a user, from plain data."""
@@ -72,7 +72,7 @@ class ChangeEvaluation(Evaluation):
 
     def __init__(self, rule: Change) -> None:
         super().__init__(rule)
-        self._value = rule.reading.direct()
+        self._value = rule.extractor.direct()
         self._slot_ms = max(1, rule.over_ms // MAX_ENTRIES)
 
     def observe(self, report: Report, now_ms: int) -> Transition | None:
@@ -124,7 +124,7 @@ class FleetEvaluation(Evaluation):
 
     def __init__(self, rule: Fleet) -> None:
         super().__init__(rule)
-        self._value = rule.reading.direct()
+        self._value = rule.extractor.direct()
         self._present: OrderedDict[str, bool] = OrderedDict()
         """Who counts, and whether beyond the level; the longest silent first."""
         self._beyond = 0
@@ -149,10 +149,10 @@ class FleetEvaluation(Evaluation):
     def _read(self, alarm: Alarm, report: Report) -> float | None:
         if self.rule.over_ms == 0:
             return self._value(report) if report.end_timestamp > alarm.last_ms else None
-        parts = self.rule.reading.summaries(report)
+        parts = self.rule.extractor.summaries(report)
         if parts is None or slid(self, alarm, report.end_timestamp, parts, self.rule.over_ms) is None:
             return None
-        return self.rule.reading.value(alarm.memory.total)
+        return self.rule.extractor.value(alarm.memory.total)
 
     def _count(self, user: str, alarm: Alarm) -> None:
         is_beyond = self.rule.is_beyond(alarm.value)

@@ -9,14 +9,14 @@ def condition(rule: Rule) -> str:
     if isinstance(rule, Absence):
         return f"no report for {rule.after}"
     if isinstance(rule, Anomaly):
-        return f"{rule.reading.label} is unusual, every {rule.every}{held}"
+        return f"{rule.extractor.label} is unusual, every {rule.every}{held}"
     assert isinstance(rule, Threshold | Change | Fleet)
     level = f"> {rule.above:g}" if rule.above is not None else f"< {rule.below:g}"
     clear = "" if rule.clear is None else f", clear {rule.clear:g}"
     over = f" over {rule.over}" if rule.over_ms else ""
-    text = f"{rule.reading.label}{over} {level}{clear}"
+    text = f"{rule.extractor.label}{over} {level}{clear}"
     if isinstance(rule, Change):
-        text = f"{rule.reading.label} changed {level}{clear} in {rule.over}"
+        text = f"{rule.extractor.label} changed {level}{clear} in {rule.over}"
     if isinstance(rule, Fleet):
         text = f"{rule.share:.0%} of users: {text}"
     return text + held

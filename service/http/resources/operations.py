@@ -67,7 +67,7 @@ class _Numbers:
         """The families, with their values now."""
         service = self._service
         ingest, journal, store, upkeep = service.ingest, service.journal, service.store, service.upkeep
-        hub, rules, sender = service.hub, service.rules, service.sender
+        broker, rules, sender = service.broker, service.rules, service.sender
         reporter, steering = service.reporter, service.steering
         for name, text, value in (
             ("loadlens_reports_accepted", "Reports acknowledged and kept.", ingest.accepted),
@@ -91,11 +91,11 @@ class _Numbers:
             ("loadlens_reporting_refused", "Requests turned away while many reports were made.", reporter.refused),
             ("loadlens_agents_turned_away", "Times that an agent was one too many.", steering.registry.turned_away),
             ("loadlens_agent_streams_refused", "Streams of agents that were one too many.", steering.streams.refused),
-            ("loadlens_stream_encoded", "Events encoded for the live stream.", hub.encoded),
-            ("loadlens_stream_delivered", "Events handed to consumers.", hub.delivered),
-            ("loadlens_stream_missed", "Reports that consumers came too late for.", hub.missed),
-            ("loadlens_stream_left", "Reports that consumers read from the journal for want of time.", hub.left),
-            ("loadlens_stream_refused", "Consumers refused because there were too many.", hub.refused),
+            ("loadlens_stream_encoded", "Events encoded for the live stream.", broker.encoded),
+            ("loadlens_stream_delivered", "Events handed to consumers.", broker.delivered),
+            ("loadlens_stream_missed", "Reports that consumers came too late for.", broker.missed),
+            ("loadlens_stream_left", "Reports that consumers read from the journal for want of time.", broker.left),
+            ("loadlens_stream_refused", "Consumers refused because there were too many.", broker.refused),
         ):
             yield CounterMetricFamily(name, text, value=value)
         for name, text, value in (
@@ -110,9 +110,9 @@ class _Numbers:
             ("loadlens_agents", "Agents that were heard of.", len(steering.registry)),
             ("loadlens_agent_streams", "Streams that agents keep open.", len(steering.streams)),
             ("loadlens_control_bytes", "Bytes of the control database in use.", service.control.size),
-            ("loadlens_stream_consumers", "Consumers that follow the live stream.", hub.consumers),
-            ("loadlens_stream_pending", "Reports that wait to be encoded for consumers.", hub.pending),
-            ("loadlens_stream_waiting_bytes", "Encoded events held for consumers.", hub.live_bytes),
+            ("loadlens_stream_consumers", "Consumers that follow the live stream.", broker.consumers),
+            ("loadlens_stream_pending", "Reports that wait to be encoded for consumers.", broker.pending),
+            ("loadlens_stream_waiting_bytes", "Encoded events held for consumers.", broker.live_bytes),
             ("loadlens_journal_limit_bytes", "Bytes at which the journal takes no more.", journal.limit_bytes),
             ("loadlens_journal_behind", "Reports in the journal that the store has not flushed.",
              journal.last - store.flushed),
