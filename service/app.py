@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from falcon.routing import CompiledRouter
 
 from contract.report import Report
 from service.agents.remote_configuration import Steering
-from service.alerts.repository import Shelf
+from service.alerts.repository import RuleRepository
 from service.alerts.runner import Runner
 from service.control.audit import Audit
 from service.control.database import Control
@@ -33,8 +34,9 @@ from service.http.routing import Slashes
 from service.ingest.acknowledgement import Ingest
 from service.ingest.maintenance import Upkeep
 from service.journal.journal import Journal
-from service.notifications.queue import Queue
-from service.notifications.sender import Sender
+from service.notifications.delivery import deliver
+from service.notifications.queue import NotificationQueue
+from service.notifications.sender import NotificationSender
 from service.reporting.reporter import Reporter
 from service.settings import ServiceSettings
 from service.stores.base import Store, StoreUnavailable
@@ -67,10 +69,12 @@ class Service:
         self.ingest = Ingest(self.journal, self.store, self._publish)
         self.control = Control(folder / "control.db")
         self.audit = Audit(self.control)
-        self.shelf = Shelf(self.control, self.audit, str(home.relative_to(folder)))
-        self.queue = Queue(self.control)
-        self.rules = Runner(self.journal, self.shelf, self.queue, settings.rules)
-        self.sender = Sender(self.queue, lambda: self.rules.targets, private=settings.notify_private)
+        self.rule_repository = RuleRepository(self.control, self.audit, str(home.relative_to(folder)))
+        self.queue = NotificationQueue(self.control)
+        self.rules = Runner(self.journal, self.rule_repository, self.queue, settings.rules)
+        self.sender = NotificationSender(
+            self.queue, lambda: self.rules.targets, partial(deliver, private=settings.notify_private)
+        )
         self.steering = Steering(self.control, self.audit, settings.agent_streams)
         self.reporter = Reporter()
         self.upkeep = Upkeep(self.journal, self.store, settings.flush_seconds)
@@ -171,11 +175,11 @@ def create_app(settings: ServiceSettings) -> Application:
     app.add_sink(Slashes(router), "/api/v1/agents/")
     app.add_route("/api/v1/commands/{command_id}", OneCommand(steering))
     app.add_route("/api/v1/settings", FleetSettings(steering))
-    app.add_route("/api/v1/rules", Rules(service.shelf, service.rules))
-    app.add_route("/api/v1/rules/{name}", OneRule(service.shelf, service.rules))
-    app.add_route("/api/v1/alerts", Alerts(service.shelf, service.rules))
-    app.add_route("/api/v1/silences", Silences(service.shelf))
-    app.add_route("/api/v1/silences/{silence_id}", OneSilence(service.shelf))
+    app.add_route("/api/v1/rules", Rules(service.rule_repository, service.rules))
+    app.add_route("/api/v1/rules/{name}", OneRule(service.rule_repository, service.rules))
+    app.add_route("/api/v1/alerts", Alerts(service.rule_repository, service.rules))
+    app.add_route("/api/v1/silences", Silences(service.rule_repository))
+    app.add_route("/api/v1/silences/{silence_id}", OneSilence(service.rule_repository))
     app.add_route("/api/v1/notifications", Notifications(service.queue))
     app.add_route("/api/v1/notifications/{message_id}/redeliver", Redelivery(service.queue))
     app.add_route("/api/v1/audit", AuditTrail(service.audit))

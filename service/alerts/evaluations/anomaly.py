@@ -3,9 +3,10 @@
 from typing import Any
 
 from contract.report import Report
-from service.alerts.alarms import Alarm, Saved, Transition
-from service.alerts.evaluations.base import Evaluation, Parts, dump_parts, load_parts, merge
-from service.alerts.rules import Anomaly
+from service.alerts.alarms import Alarm, SavedAlarm, Transition
+from service.alerts.evaluations.base import MAX_ALARMS, Evaluation
+from service.alerts.evaluations.sliding import Parts, dump_parts, load_parts, merge
+from service.alerts.rules import AnomalyRule
 
 _BUCKET = "\0"
 """Behind a user's name in the name under which its bucket is kept; no user has it in its name."""
@@ -18,10 +19,10 @@ class AnomalyEvaluation(Evaluation):
     that not everything is written each time.
     """
 
-    rule: Anomaly
+    rule: AnomalyRule
 
-    def __init__(self, rule: Anomaly) -> None:
-        super().__init__(rule)
+    def __init__(self, rule: AnomalyRule, *, max_alarms: int = MAX_ALARMS) -> None:
+        super().__init__(rule, max_alarms=max_alarms)
         self._buckets: dict[str, tuple[int, Parts]] = {}
         """The bucket that is being filled, of each user: when it ends, and what is in it."""
 
@@ -67,14 +68,14 @@ class AnomalyEvaluation(Evaluation):
             self.changed.discard(user + _BUCKET)
             self.forgotten.add(user + _BUCKET)
 
-    def restore(self, user: str, saved: Saved) -> None:
+    def restore(self, user: str, saved: SavedAlarm) -> None:
         """Take an alarm as it was kept."""
         if user.endswith(_BUCKET):
             self._buckets[user.removesuffix(_BUCKET)] = (saved.last_ms, load_parts(saved.memory))
         else:
             super().restore(user, saved)
 
-    def saved(self, user: str) -> Saved:
+    def saved(self, user: str) -> SavedAlarm:
         """An alarm as it is kept."""
         if user.endswith(_BUCKET):
             end_ms, parts = self._buckets[user.removesuffix(_BUCKET)]
