@@ -23,9 +23,9 @@ _REPORTS = msgspec.json.Decoder(list[Report])
 def replay(journal: Journal, store: Store) -> int:
     """Give the store what it had not put on its own disk; returns how many reports that were."""
     count = 0
-    for entry in journal.read(after=store.flushed):
-        reports = _REPORTS.decode(entry.body)
-        store.add(entry.last, reports)
+    for record in journal.read(after=store.flushed):
+        reports = _REPORTS.decode(record.body)
+        store.add(record.last, reports)
         count += len(reports)
     return count
 

@@ -39,20 +39,20 @@ def run(argv: Sequence[str]) -> int:
     from rich.markup import escape
     from rich.table import Table
 
-    from service.alerts.rule_set import RuleFileError, read_book
+    from service.alerts.rule_set import RuleFileError, read_rule_set
 
     try:
-        book = read_book(settings.path)
+        rule_set = read_rule_set(settings.path)
     except RuleFileError as error:
         return failed(_PROGRAM, error)
     table = Table("rule", "kind", "when", "whose", "targets", "file")
-    for name, rule in book.rules.items():
+    for name, rule in rule_set.rules.items():
         kind = type(rule).__name__.lower()
-        cells = (name, kind, condition(rule), whose(rule), ", ".join(rule.targets) or "-", book.files[name].name)
+        cells = (name, kind, condition(rule), whose(rule), ", ".join(rule.targets) or "-", rule_set.files[name].name)
         table.add_row(*map(escape, cells))
     console = Console(highlight=False)
     console.print(table)
-    for name, target in book.targets.items():
+    for name, target in rule_set.targets.items():
         hint = " (a private address: the service needs --notify-private)" if _is_private(target) else ""
         console.print(f"target {name}: {target.shown}{hint}", markup=False, soft_wrap=True)
     return 0

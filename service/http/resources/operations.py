@@ -18,11 +18,11 @@ from service.control.database import Control
 from service.ingest.acknowledgement import Ingest
 from service.ingest.maintenance import Upkeep
 from service.journal.journal import Journal
-from service.notifications.queue import Queue
-from service.notifications.sender import Sender
+from service.notifications.queue import NotificationQueue
+from service.notifications.sender import NotificationSender
 from service.reporting.reporter import Reporter
 from service.stores.base import Store
-from service.stream.broker import Hub
+from service.stream.broker import Broker
 
 _MAX_ENTRIES = 1000
 
@@ -61,10 +61,10 @@ class Numbers:
     journal: Journal
     store: Store
     upkeep: Upkeep
-    hub: Hub
+    broker: Broker
     rules: Runner
-    queue: Queue
-    sender: Sender
+    queue: NotificationQueue
+    sender: NotificationSender
     reporter: Reporter
     steering: Steering
     control: Control
@@ -72,7 +72,7 @@ class Numbers:
     def collect(self) -> Iterator[Metric]:
         """The families, with their values now."""
         ingest, journal, store, upkeep = self.ingest, self.journal, self.store, self.upkeep
-        hub, rules, sender = self.hub, self.rules, self.sender
+        broker, rules, sender = self.broker, self.rules, self.sender
         reporter, steering = self.reporter, self.steering
         for name, text, value in (
             ("loadlens_reports_accepted", "Reports acknowledged and kept.", ingest.accepted),
@@ -96,11 +96,11 @@ class Numbers:
             ("loadlens_reporting_refused", "Requests turned away while many reports were made.", reporter.refused),
             ("loadlens_agents_turned_away", "Times that an agent was one too many.", steering.registry.turned_away),
             ("loadlens_agent_streams_refused", "Streams of agents that were one too many.", steering.streams.refused),
-            ("loadlens_stream_encoded", "Events encoded for the live stream.", hub.encoded),
-            ("loadlens_stream_delivered", "Events handed to consumers.", hub.delivered),
-            ("loadlens_stream_missed", "Reports that consumers came too late for.", hub.missed),
-            ("loadlens_stream_left", "Reports that consumers read from the journal for want of time.", hub.left),
-            ("loadlens_stream_refused", "Consumers refused because there were too many.", hub.refused),
+            ("loadlens_stream_encoded", "Events encoded for the live stream.", broker.encoded),
+            ("loadlens_stream_delivered", "Events handed to consumers.", broker.delivered),
+            ("loadlens_stream_missed", "Reports that consumers came too late for.", broker.missed),
+            ("loadlens_stream_left", "Reports that consumers read from the journal for want of time.", broker.left),
+            ("loadlens_stream_refused", "Consumers refused because there were too many.", broker.refused),
         ):
             yield CounterMetricFamily(name, text, value=value)
         for name, text, value in (
@@ -115,9 +115,9 @@ class Numbers:
             ("loadlens_agents", "Agents that were heard of.", len(steering.registry)),
             ("loadlens_agent_streams", "Streams that agents keep open.", len(steering.streams)),
             ("loadlens_control_bytes", "Bytes of the control database in use.", self.control.size),
-            ("loadlens_stream_consumers", "Consumers that follow the live stream.", hub.consumers),
-            ("loadlens_stream_pending", "Reports that wait to be encoded for consumers.", hub.pending),
-            ("loadlens_stream_waiting_bytes", "Encoded events held for consumers.", hub.live_bytes),
+            ("loadlens_stream_consumers", "Consumers that follow the live stream.", broker.consumers),
+            ("loadlens_stream_pending", "Reports that wait to be encoded for consumers.", broker.pending),
+            ("loadlens_stream_waiting_bytes", "Encoded events held for consumers.", broker.live_bytes),
             ("loadlens_journal_limit_bytes", "Bytes at which the journal takes no more.", journal.limit_bytes),
             ("loadlens_journal_behind", "Reports in the journal that the store has not flushed.",
              journal.last - store.flushed),

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -138,11 +137,9 @@ def test_open_streams_do_not_keep_the_service_from_ending(start: StartService, u
     with service.client() as client:
         introduce(client, user)
     with listening(service, user) as events:
-        started = time.monotonic()
         service.process.terminate()
         assert next(events) == ServerSentEvent("end", "the service ends", "")
         assert service.process.wait(30.0) == 0
-    assert time.monotonic() - started < 15.0
     assert "Traceback" not in service.log
 
 

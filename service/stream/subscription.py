@@ -1,4 +1,4 @@
-"""Which reports a consumer wants, and what of them; from the query string of `GET /api/v1/stream`."""
+"""Subscriptions: which reports a consumer wants, and what of them; from the query of `GET /api/v1/stream`."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,9 +9,9 @@ import msgspec
 
 from contract.metrics import TYPES, Metric, type_name
 from contract.patterns import EVERYBODY, checked_pattern, matcher
-from contract.problems import Problem
+from contract.problems import Problem, shortened
 from contract.report import OS_TYPES, Report
-from service.journal.extractors import Reading, reading
+from service.journal.extractors import Extractor, extractor
 
 MEMBERS = (
     "user_id", "start_timestamp", "end_timestamp", "observations_per_metric", "os_type", "os_version", "report_id",
@@ -19,21 +19,21 @@ MEMBERS = (
 """Members of a report that `fields` may name, beside metrics."""
 PARAMETERS = ("user", "os", "type", "metric", "stat", "above", "below", "fields", "after")
 _TYPE_NAMES = {type_name(kind): kind for kind in TYPES}
-_MAX = 64
-"""Values of one parameter."""
+MAX_VALUES = 64
+"""Of one parameter."""
 
 
 @dataclass(frozen=True)
-class Selection:
-    """A filter and a projection. Equal selections share their encoded events."""
+class Subscription:
+    """A filter and a projection of reports. Equal subscriptions share their encoded events."""
 
     users: tuple[str, ...] = EVERYBODY
     systems: tuple[str, ...] = ()
     types: tuple[type[Metric], ...] = ()
-    metric: Reading | None = None
+    metric: Extractor | None = None
     above: float | None = None
     below: float | None = None
-    fields: tuple[str | Reading, ...] = ()
+    fields: tuple[str | Extractor, ...] = ()
     """Members and metrics to send; none for the report as it came."""
 
     @cached_property
@@ -41,7 +41,7 @@ class Selection:
         """Whether a user's reports can be among those wanted."""
         return matcher(self.users)
 
-    def takes_stream(self, user_id: str, os_type: str) -> bool:
+    def takes_origin(self, user_id: str, os_type: str) -> bool:
         """Whether reports of this user and operating system can be among those wanted."""
         return (not self.systems or os_type in self.systems) and self.takes_user(user_id)
 
@@ -99,8 +99,8 @@ def _member(name: str) -> Callable[[Report], Any]:
     return read
 
 
-class _Reader:
-    """Takes parameters apart and collects what is wrong with them."""
+class _Parameters:
+    """The parameters of a query, converted one by one; collects what is wrong with them."""
 
     def __init__(self, parameters: Mapping[str, Sequence[str]]) -> None:
         self._parameters = parameters
@@ -108,8 +108,8 @@ class _Reader:
 
     def each(self, name: str, convert: Callable[[str], Any]) -> tuple[Any, ...]:
         texts = self._parameters.get(name, ())
-        if len(texts) > _MAX:
-            self.problems.append(Problem(name, f"is given {len(texts)} times; at most {_MAX} is right"))
+        if len(texts) > MAX_VALUES:
+            self.problems.append(Problem(name, f"expected at most {MAX_VALUES} values, got {len(texts)}"))
             return ()
         values = []
         for text in texts:
@@ -122,55 +122,57 @@ class _Reader:
     def one(self, name: str, convert: Callable[[str], Any]) -> Any:
         values = self.each(name, convert)
         if len(values) > 1:
-            self.problems.append(Problem(name, "is given more than once"))
+            self.problems.append(Problem(name, f"expected one value, got {len(values)}"))
         return values[0] if values else None
 
 
-def parse_selection(parameters: Mapping[str, Sequence[str]]) -> tuple[Selection, list[Problem]]:
-    """The selection of a query string's parameters, and what is wrong with them."""
-    reader = _Reader(parameters)
-    statistic = reader.one("stat", str)
-    metric = reader.one("metric", lambda name: reading(name, statistic))
-    above, below = reader.one("above", _number), reader.one("below", _number)
-    if metric is None and not reader.problems and (statistic or above is not None or below is not None):
-        reader.problems.append(Problem("metric", "is missing; stat, above and below say something of a metric"))
+def parse_subscription(parameters: Mapping[str, Sequence[str]]) -> tuple[Subscription, list[Problem]]:
+    """The subscription of a query string's parameters, and what is wrong with them."""
+    given = _Parameters(parameters)
+    statistic = given.one("stat", str)
+    metric = given.one("metric", lambda name: extractor(name, statistic))
+    above, below = given.one("above", _number), given.one("below", _number)
+    if metric is None and not given.problems and (statistic or above is not None or below is not None):
+        given.problems.append(Problem("metric", "expected a metric for stat, above and below, got none"))
     unknown = [name for name in parameters if name not in PARAMETERS]
-    reader.problems += [Problem(name, f"is not known; {', '.join(PARAMETERS)} are") for name in unknown]
+    given.problems += [
+        Problem(name, f"expected one of {', '.join(PARAMETERS)}, got {shortened(ascii(name))}") for name in unknown
+    ]
     fields = [field for text in parameters.get("fields", ()) for field in text.split(",") if field]
-    selection = Selection(
-        users=reader.each("user", checked_pattern) or EVERYBODY,
-        systems=reader.each("os", _system),
-        types=reader.each("type", _type),
+    subscription = Subscription(
+        users=given.each("user", checked_pattern) or EVERYBODY,
+        systems=given.each("os", _system),
+        types=given.each("type", _type),
         metric=metric,
         above=above,
         below=below,
-        fields=_fields(fields, reader.problems),
+        fields=_fields(fields, given.problems),
     )
-    return selection, reader.problems
+    return subscription, given.problems
 
 
-def _fields(names: Sequence[str], problems: list[Problem]) -> tuple[str | Reading, ...]:
-    if len(names) > _MAX:
-        problems.append(Problem("fields", f"names {len(names)} members; at most {_MAX} is right"))
+def _fields(names: Sequence[str], problems: list[Problem]) -> tuple[str | Extractor, ...]:
+    if len(names) > MAX_VALUES:
+        problems.append(Problem("fields", f"expected at most {MAX_VALUES} members, got {len(names)}"))
         return ()
-    chosen: dict[str | Reading, None] = {}
+    chosen: dict[str | Extractor, None] = {}
     for name in names:
         try:
-            chosen[name if name in MEMBERS else reading(*name.split(".", 1))] = None
+            chosen[name if name in MEMBERS else extractor(*name.split(".", 1))] = None
         except ValueError as error:
-            problems.append(Problem("fields", f"{error}; {', '.join(MEMBERS)} can be named too"))
+            problems.append(Problem("fields", f"{error}; members of a report are {', '.join(MEMBERS)}"))
     return tuple(chosen)
 
 
 def _system(text: str) -> str:
     if text not in OS_TYPES:
-        raise ValueError(f"{text[:32]!r} is not known; {', '.join(OS_TYPES)} are")
+        raise ValueError(f"expected one of {', '.join(OS_TYPES)}, got {text[:32]!r}")
     return text
 
 
 def _type(text: str) -> type[Metric]:
     if text not in _TYPE_NAMES:
-        raise ValueError(f"{text[:32]!r} is no metric type; {', '.join(_TYPE_NAMES)} are")
+        raise ValueError(f"expected a metric type, one of {', '.join(_TYPE_NAMES)}, got {text[:32]!r}")
     return _TYPE_NAMES[text]
 
 
@@ -178,7 +180,7 @@ def _number(text: str) -> float:
     try:
         value = float(text)
     except ValueError:
-        raise ValueError(f"{text[:32]!r} is not a number") from None
+        raise ValueError(f"expected a number, got {text[:32]!r}") from None
     if not abs(value) < float("inf"):
-        raise ValueError("a finite number is right")
+        raise ValueError(f"expected a finite number, got {text[:32]!r}")
     return value
