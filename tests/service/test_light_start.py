@@ -4,7 +4,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.service.running import ROOT, RunningService, clean_environment
+
+pytestmark = pytest.mark.server
 
 HEAVY = ("plotly", "choreographer", "sklearn", "ruptures", "scipy")
 

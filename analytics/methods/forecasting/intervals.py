@@ -3,8 +3,8 @@
 A residual is divided by the scale that its series had *then*, for the same horizon (Lei, G'Sell, Rinaldo, Tibshirani
 and Wasserman 2018, section 5.2); the quantiles of these scores, over all series and origins, times the scale now are
 the interval. So a machine that suddenly wakes up is in the scores, as large as it was beside what was known of it, and
-what is pooled over a fleet is free of unit and size. Both ends have quantiles of their own (as Romano, Patterson and Candes
-2019 propose), because load is skewed.
+what is pooled over a fleet is free of unit and size. Both ends have quantiles of their own (as Romano, Patterson and
+Candes 2019 propose), because load is skewed.
 
 The horizon is counted from the last time the series was seen, not from the origin, and the scores of series that were
 just seen again after a gap are kept apart: after a gap everything is less certain.
