@@ -10,6 +10,7 @@ from functools import cache
 
 import psutil
 
+from agent.interfaces import counted_interfaces
 from agent.probes.base import QuantitySamples, Series
 from contract.metrics import Disk, Load, Memory, Metric, Network, Swap
 
@@ -147,22 +148,24 @@ def _is_physical_disk(name: str) -> bool:
 
 def network_probe(interval_s: float) -> Rates:
     """The probe of network traffic."""
-    return Rates(Network, interval_s, _read_interfaces)
+    return Rates(Network, interval_s, _Interfaces().read)
 
 
-def _read_interfaces() -> Counters:
-    # psutil's own guard against wrapped counters is off: Rates has one, which keeps no copies.
-    counters = psutil.net_io_counters(pernic=True, nowrap=False)
-    return {
-        name: (interface.bytes_recv, interface.bytes_sent)
-        for name, interface in counters.items()
-        if not _is_loopback(name)
-    }
+class _Interfaces:
+    """The counters of the interfaces that count, which are chosen anew as interfaces come and go."""
 
+    def __init__(self) -> None:
+        self._seen: frozenset[str] = frozenset()
+        self._counted: frozenset[str] = frozenset()
 
-def _is_loopback(name: str) -> bool:
-    """By its name on Linux, macOS and Windows."""
-    return name in ("lo", "lo0") or name.startswith("Loopback")
+    def read(self) -> Counters:
+        """Bytes received and sent by each."""
+        # psutil's own guard against wrapped counters is off: Rates has one, which keeps no copies.
+        counters = psutil.net_io_counters(pernic=True, nowrap=False)
+        if counters.keys() != self._seen:
+            self._seen = frozenset(counters)
+            self._counted = counted_interfaces(self._seen)
+        return {name: (counters[name].bytes_recv, counters[name].bytes_sent) for name in self._counted}
 
 
 def load_probe(interval_s: float) -> Gauges:
