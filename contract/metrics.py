@@ -13,11 +13,13 @@ from contract.histogram import LINEAR, LOGARITHMIC, Bins
 
 MAX_VALUE = 1e300
 ROUNDING = 1e-9
-"""How far a variance computed in floating point may lie above its true bound."""
+"""How far floating point may carry a number out of its range; what is out by less is clipped (`contract.rounding`)."""
+MAX_SHARE_VARIANCE = 0.25
+"""The highest variance of values in [0, 1] (Popoviciu 1935)."""
 
 Share = Annotated[float, Meta(ge=0.0, le=1.0)]
-SquaredShare = Annotated[float, Meta(ge=0.0, le=0.25 + ROUNDING)]
-"""The variance of values in [0, 1], which is at most 1/4 (Popoviciu 1935)."""
+SquaredShare = Annotated[float, Meta(ge=0.0, le=MAX_SHARE_VARIANCE)]
+"""The variance of values in [0, 1]."""
 NonNegative = Annotated[float, Meta(ge=0.0, le=MAX_VALUE)]
 Count = Annotated[int, Meta(ge=1, le=2**40)]
 

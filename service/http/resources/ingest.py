@@ -12,7 +12,7 @@ from contract.agent_protocol import Instructions
 from contract.metrics import NAMES, STATISTICS, TYPES, type_name
 from contract.problems import Problem, decode_json
 from contract.report import Report
-from contract.validation import InvalidReport, MalformedReport, parse
+from contract.validation import InvalidReport, MalformedReport, accepted
 from service.agents.remote_configuration import Steering
 from service.http.problems import ProblemError
 from service.http.requests import read_body
@@ -78,7 +78,7 @@ class Metrics:
     async def _take_one(self, body: bytes, resp: Response) -> None:
         try:
             now_ms = times.now_ms()
-            report = parse(body, now_ms, self._store.oldest_ms(now_ms))
+            report, text = accepted(body, now_ms, self._store.oldest_ms(now_ms))
         except MalformedReport as error:
             if b"\n" in body and "trailing characters" in str(error):
                 await self._take_batch(_lines(body), resp)
@@ -90,7 +90,7 @@ class Metrics:
                 falcon.HTTP_422, "The report is invalid; nothing of it was stored.", error.problems
             ) from None
         try:
-            receipt = await self._ingest.take([body], [report])
+            receipt = await self._ingest.take([text], [report])
         except Unavailable as error:
             raise _unavailable(error) from None
         told = self._steering.heard(report, now_ms)
@@ -106,8 +106,9 @@ class Metrics:
         oldest_ms = self._store.oldest_ms(now_ms)
         for index, body in enumerate(bodies):
             try:
-                reports.append(parse(body, now_ms, oldest_ms))
-                kept.append(body)
+                report, text = accepted(body, now_ms, oldest_ms)
+                reports.append(report)
+                kept.append(text)
             except InvalidReport as error:
                 rejected.append(Rejected(index, error.problems))
             if index % _SLICE == _SLICE - 1:
