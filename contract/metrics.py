@@ -83,7 +83,7 @@ class Metric(Struct, gc=False, frozen=True, tag_field="type", omit_defaults=True
 
 MAX_CORES = 4096
 Cores = Meta(max_length=MAX_CORES)
-Histogram = Annotated[list[int], Meta(max_length=128)]
+Histogram = Annotated[list[int], Meta(max_length=2 * (LINEAR.last - LINEAR.first + 1))]
 
 
 class Cpu(Metric, tag="CPU", gc=False, frozen=True, omit_defaults=True):

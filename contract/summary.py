@@ -97,5 +97,5 @@ class Summary:
         )
 
     def quantile(self, q: float, bins: Bins) -> float:
-        """The `q`-quantile (0 to 1), within the error of one bin; raises ValueError without a histogram."""
-        return min(max(quantile(self.histogram, q, bins), self.minimum), self.maximum)
+        """The `q`-quantile (0 to 1) as `contract.histogram.quantile`; raises ValueError without a histogram."""
+        return quantile(self.histogram, q, bins, self.minimum, self.maximum)

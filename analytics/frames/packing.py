@@ -10,7 +10,8 @@ even                  one byte each
 3 more than 12 k      three of padding, then 32 and 64 bits
 ====================  ===========================================
 
-Nothing at all stands for a window without a histogram. Numbers are little-endian, bins signed in the widest form.
+Nothing at all stands for a window without a histogram. Numbers are little-endian, bins signed except in the narrowest
+form.
 """
 
 import struct
@@ -31,7 +32,7 @@ class _Form(NamedTuple):
 
 _FORMS = (
     _Form(0, np.dtype([("bin", "u1"), ("count", "u1")])),
-    _Form(1, np.dtype([("bin", "<u2"), ("count", "<u2")])),
+    _Form(1, np.dtype([("bin", "<i2"), ("count", "<u2")])),
     _Form(3, np.dtype([("bin", "<i4"), ("count", "<i8")])),
 )
 
@@ -43,7 +44,7 @@ def pack_one(flat: Sequence[int]) -> bytes:
     except ValueError:
         pass
     try:
-        return struct.pack(f"<x{len(flat)}H", *flat)
+        return struct.pack(f"<x{'hH' * (len(flat) // 2)}", *flat)
     except struct.error:
         return b"\0\0\0" + b"".join(struct.pack("<iq", *pair) for pair in zip(flat[::2], flat[1::2], strict=True))
 
@@ -83,8 +84,8 @@ def pack(histograms: Histograms, rows: int, *, large: bool = False) -> pa.Binary
     row, bins, counts = histograms.row, histograms.bin, histograms.count
     kind = pa.large_binary() if large else pa.binary()
     needs = np.zeros(len(row), np.int8)
-    needs[(bins > 0xFF) | (counts > 0xFF)] = 1
-    needs[(bins < 0) | (bins > 0xFFFF) | (counts > 0xFFFF)] = 2
+    needs[(bins < 0) | (bins > 0xFF) | (counts > 0xFF)] = 1
+    needs[(bins < -0x8000) | (bins > 0x7FFF) | (counts > 0xFFFF)] = 2
     form_of = np.zeros(rows, np.int8)
     for number in (1, 2):
         form_of[row[needs == number]] = number

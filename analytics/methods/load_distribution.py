@@ -11,7 +11,7 @@ from analytics.frames.columns import Windows
 from analytics.frames.frame import FrameError, bins_of
 from contract.histogram import LINEAR
 
-BINS: Final = LINEAR.last + 1
+BINS: Final = LINEAR.bins
 """Equal bins over [0, 1]."""
 
 
@@ -40,12 +40,12 @@ def load_duration_curve(frame: AnyFrame, *, by: Literal["user"] | None = None) -
 
 
 def counts_of(windows: Windows) -> npt.NDArray[np.int64]:
-    """The samples of each of n windows of shares in each bin, shape (n, 64)."""
+    """The samples of each of n windows of shares in each of the equal bins, 0 and 1 among them, shape (n, 64)."""
     histograms = windows.histograms
     if histograms is None:
         raise ValueError("windows without histograms have no bins")
     counts = np.zeros((len(windows), BINS), np.int64)
-    np.add.at(counts, (histograms.row, histograms.bin), histograms.count)
+    np.add.at(counts, (histograms.row, np.clip(histograms.bin, 0, BINS - 1)), histograms.count)
     return counts
 
 

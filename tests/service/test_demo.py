@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from contract.histogram import LINEAR
 from contract.metrics import Cpu
 from contract.report import Report
 from contract.times import DAY_MS
@@ -131,7 +132,7 @@ def test_a_window_becomes_a_report_of_one_observation(small: Fleet) -> None:
                     avg_utilization=share,
                     min_utilization=share,
                     max_utilization=share,
-                    histogram=[min(int(share * 64), 63), 1],
+                    histogram=[LINEAR.index(share), 1],
                 )
             ],
         )

@@ -82,10 +82,10 @@ def _from_histograms(frame: pd.DataFrame, user: Ints, users: list[Any]) -> Days:
     merged = merge(windows, series=user, rate_ms=DAY_MS)
     histograms = merged.histograms
     assert histograms is not None
-    bins = LINEAR.last + 1
-    place = histograms.row * bins + histograms.bin
+    bins = LINEAR.last - LINEAR.first + 1
+    place = histograms.row * bins + (histograms.bin - LINEAR.first)
     counts = np.bincount(place, histograms.count, len(merged) * bins).reshape(-1, bins)
-    values = np.array([LINEAR.value(index) for index in range(bins)])
+    values = np.array([LINEAR.value(index) for index in range(LINEAR.first, LINEAR.last + 1)])
     return Days(users, merged.series, merged.time // DAY_MS, counts.astype(np.float32), values)
 
 
