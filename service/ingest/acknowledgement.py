@@ -107,13 +107,13 @@ class Ingest:
 
     async def _take_unknown(self, bodies: Sequence[bytes], reports: Sequence[Report]) -> Receipt:
         try:
-            known = await self._store.known({key for report in reports for key in _keys(report)})
+            known = await self._store.known({key for report in reports for key in keys_of(report)})
         except StoreUnavailable as error:
             raise Unavailable(f"whether late reports are known cannot be told now: {error}") from None
         fresh_bodies: list[bytes] = []
         fresh_reports: list[Report] = []
         for body, report in zip(bodies, reports, strict=True):
-            keys = _keys(report)
+            keys = keys_of(report)
             metrics = [metric for key, metric in keys.items() if key not in known]
             known.update(keys)
             if len(metrics) == len(keys):
@@ -189,6 +189,6 @@ class Ingest:
         self._thread.shutdown()
 
 
-def _keys(report: Report) -> dict[Key, Metric]:
+def keys_of(report: Report) -> dict[Key, Metric]:
     """What identifies each metric of a report."""
     return {Key(report.user_id, type(metric), report.end_timestamp): metric for metric in report.typed_metrics()}

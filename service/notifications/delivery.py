@@ -6,14 +6,16 @@ import logging
 import re
 import ssl
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import httpx
 from standardwebhooks.webhooks import Webhook
 
 from contract.retry import retry_after_s
 from service.notifications.queue import Message
 from service.notifications.targets import ForbiddenAddress, Target, check_host
+
+if TYPE_CHECKING:
+    import httpx
 
 _GONE = 410
 _LONGEST_WAIT_S = 3600.0
@@ -47,6 +49,8 @@ def post_webhook(target: Target, message_id: str, body: str, *, private: bool) -
     The host's address is looked up here, checked and connected to; redirects are not followed. The target's timeout is
     that of the whole attempt, whatever the receiver does meanwhile.
     """
+    import httpx  # as in `targets`: only where there is somebody to tell
+
     url = httpx.URL(target.url)
     host = url.raw_host.decode()
     port = url.port or (443 if url.scheme == "https" else 80)
@@ -74,11 +78,13 @@ def post_webhook(target: Target, message_id: str, body: str, *, private: bool) -
         raise DeliveryFailed(f"{host} cannot be reached: {type(error).__name__}") from None
 
 
-async def _send(request: httpx.Request, timeout_s: float) -> None:
+async def _send(request: "httpx.Request", timeout_s: float) -> None:
     """Send a request over a connection of its own.
 
     None is used twice: it was made for one host, whatever address others share with it. httpx limits single waits only.
     """
+    import httpx
+
     async with (
         asyncio.timeout(timeout_s),
         httpx.AsyncClient(verify=_tls(), trust_env=False, timeout=timeout_s) as client,
@@ -92,10 +98,12 @@ async def _send(request: httpx.Request, timeout_s: float) -> None:
 
 @functools.cache
 def _tls() -> ssl.SSLContext:
+    import httpx
+
     return httpx.create_ssl_context(trust_env=False)
 
 
-def check_answer(response: httpx.Response) -> None:
+def check_answer(response: "httpx.Response") -> None:
     """Raise DeliveryFailed unless a receiver has taken the message."""
     status = response.status_code
     if status // 100 == 2:

@@ -13,7 +13,7 @@ from contract import times
 from contract.service_address import ServiceAddress
 from contract.settings import fail, load
 from contract.times import DAY_MS, format_instant, parse_duration, parse_timestamp
-from service.commands.rules.asking import failed
+from service.commands import failed
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -76,8 +76,8 @@ class BacktestSettings(ServiceAddress, frozen=True, kw_only=True):
         return max(0, start_ms), end_ms
 
 
-def run(argv: Sequence[str]) -> int:
-    """Run the command with `argv`; returns the exit code."""
+def backtest_rules(argv: Sequence[str]) -> int:
+    """Run `backtest`; returns the exit code."""
     settings = load(BacktestSettings, argv, program=_PROGRAM, description=_DESCRIPTION, epilog=_EPILOG)
     from rich.console import Console
     from rich.progress import track

@@ -1,4 +1,4 @@
-"""`loadlens-service agents report-now` and `diagnostics`."""
+"""`loadlens-service agents report-now` and `diagnostics`: commands to agents, and what became of them."""
 
 import sys
 import time
@@ -8,11 +8,20 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
+from analytics.sources.service_api import ServiceError
 from contract.agent_protocol import CommandName
 from contract.settings import load
 from contract.times import DAY_S
-from service.commands.agents.calling import Caller, CallError, agent_path, guarded
-from service.commands.agents.settings import PROGRAM, TARGETS, WAIT, CallSettings
+from service.commands.agents.calling import (
+    PROGRAM,
+    TARGETS,
+    WAIT,
+    AgentsApi,
+    CallSettings,
+    agent_path,
+    one_line,
+    one_line_errors,
+)
 
 _DESCRIPTIONS: dict[CommandName, str] = {
     "report_now": f"""\
@@ -39,7 +48,7 @@ _EPILOGS: dict[CommandName, str] = {
 _LOOK_EVERY_S = 0.1
 
 
-class DoSettings(CallSettings, frozen=True, kw_only=True):
+class CommandSettings(CallSettings, frozen=True, kw_only=True):
     """Who is to do it, and how long to wait."""
 
     target: Annotated[str, Meta(description="Which agents.", extra={"positional": True})]
@@ -49,50 +58,52 @@ class DoSettings(CallSettings, frozen=True, kw_only=True):
     ] = 30.0
 
 
-def report_now_main(argv: Sequence[str]) -> int:
-    """Run `report-now`; the exit code."""
-    return _main(argv, "report_now")
+def report_now(argv: Sequence[str]) -> int:
+    """Run `report-now`; returns the exit code."""
+    return _command(argv, "report_now")
 
 
-def diagnostics_main(argv: Sequence[str]) -> int:
-    """Run `diagnostics`; the exit code."""
-    return _main(argv, "diagnostics")
+def diagnostics(argv: Sequence[str]) -> int:
+    """Run `diagnostics`; returns the exit code."""
+    return _command(argv, "diagnostics")
 
 
-def _main(argv: Sequence[str], command: CommandName) -> int:
+def _command(argv: Sequence[str], command: CommandName) -> int:
     program = f"{PROGRAM} {command.replace('_', '-')}"
-    settings = load(DoSettings, argv, program=program, description=_DESCRIPTIONS[command], epilog=_EPILOGS[command])
-    with guarded(program), Caller(settings) as caller:
-        users = [agent["user_id"] for agent in caller.agents(settings.target)]
+    settings = load(
+        CommandSettings, argv, program=program, description=_DESCRIPTIONS[command], epilog=_EPILOGS[command]
+    )
+    with one_line_errors(program), AgentsApi(settings) as api:
+        users = [agent["user_id"] for agent in api.agents(settings.target)]
         if not users:
-            raise CallError(f"no agent is meant by {settings.target}")
-        waiting = _order(caller, users, command, settings.wait)
-        done = _wait(caller, waiting, settings.wait)
+            raise ServiceError(f"no agent is meant by {settings.target}")
+        waiting = _send(api, users, command, settings.wait)
+        done = _wait(api, waiting, settings.wait)
         for outcome in done:
             _show(outcome, as_json=settings.json, indented=len(users) == 1)
     return 0 if len(done) == len(users) and all(outcome["status"] == "done" for outcome in done) else 1
 
 
-def _order(caller: Caller, users: Sequence[str], command: CommandName, wait_s: float) -> list[str]:
-    """Tell them; the ids of the commands that were taken."""
+def _send(api: AgentsApi, users: Sequence[str], command: CommandName, wait_s: float) -> list[str]:
+    """Send a command to each user; returns the ids of the commands that were taken, and says which were not."""
     ids = []
     for user in users:
         try:
-            answer = caller.ask("POST", f"{agent_path(user)}/commands", json={"command": command, "expires_s": wait_s})
-            ids.append(answer.json()["id"])
-        except CallError as error:
-            print(f"{user}: {error}", file=sys.stderr)
+            asked = {"command": command, "expires_s": wait_s}
+            ids.append(api.call("POST", f"{agent_path(user)}/commands", asked).document()["id"])
+        except ServiceError as error:
+            print(f"{user}: {one_line(error)}", file=sys.stderr)
     return ids
 
 
-def _wait(caller: Caller, ids: list[str], wait_s: float) -> list[dict[str, Any]]:
+def _wait(api: AgentsApi, ids: list[str], wait_s: float) -> list[dict[str, Any]]:
     """What became of commands, in their order, as far as it is known in time."""
     end = time.monotonic() + wait_s + 2.0
     done: dict[str, dict[str, Any]] = {}
     while True:
         for id_ in ids:
             if id_ not in done:
-                outcome = caller.ask("GET", f"/commands/{id_}").json()
+                outcome = api.call("GET", f"commands/{id_}").document()
                 if outcome["status"] != "waiting":
                     done[id_] = outcome
         if len(done) == len(ids) or time.monotonic() > end:
