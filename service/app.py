@@ -14,7 +14,7 @@ from falcon.asgi import Request, Response
 from falcon.routing import CompiledRouter
 
 from contract.report import Report
-from service.agents.remote_configuration import Steering
+from service.agents.remote_configuration import RemoteConfiguration
 from service.alerts.repository import RuleRepository
 from service.alerts.runner import Runner
 from service.control.audit import Audit
@@ -75,7 +75,7 @@ class Service:
         self.sender = NotificationSender(
             self.queue, lambda: self.rules.targets, partial(deliver, private=settings.notify_private)
         )
-        self.steering = Steering(self.control, self.audit, settings.agent_streams)
+        self.remote_configuration = RemoteConfiguration(self.control, self.audit, settings.agent_streams)
         self.reporter = Reporter()
         self.upkeep = Upkeep(self.journal, self.store, settings.flush_seconds)
 
@@ -89,12 +89,12 @@ class Service:
         self.rules.start()
         self.sender.start()
         self.upkeep.start()
-        self.steering.start()
+        self.remote_configuration.start()
 
     def end_streams(self) -> None:
         """Let answers end that would go on for ever: the server waits for them before it closes the service."""
         self.broker.close()
-        self.steering.streams.close()
+        self.remote_configuration.streams.close()
 
     def close(self) -> None:
         """Put everything on the store's disk and let go of the files."""
@@ -131,7 +131,7 @@ class _Lifespan:
 
     async def process_shutdown(self, scope: dict[str, Any], event: dict[str, Any]) -> None:
         self._service.end_streams()
-        await self._service.steering.stop()
+        await self._service.remote_configuration.stop()
         await asyncio.to_thread(self._service.close)
 
 
@@ -155,11 +155,11 @@ def create_app(settings: ServiceSettings) -> Application:
     app.set_error_serializer(serialize)
     app.add_error_handler(Exception, unexpected)
     app.add_error_handler(StoreUnavailable, unavailable)
-    store, steering = service.store, service.steering
+    store, remote_configuration = service.store, service.remote_configuration
     app.add_route("/", Index(store))
     app.add_route("/reports/fleet", FleetReport(service.reporter, store))
     app.add_route("/reports/users/{user_id:path}", UserReport(service.reporter, store))
-    app.add_route("/api/v1/metrics", Metrics(service.ingest, store, steering))
+    app.add_route("/api/v1/metrics", Metrics(service.ingest, store, remote_configuration))
     app.add_route("/api/v1/metrics/{metric}/byUser/{user_id:path}", History(store))
     app.add_route("/api/v1/metrics/{metric}/fleet", Fleet(store))
     sending = Sending(store)
@@ -167,14 +167,14 @@ def create_app(settings: ServiceSettings) -> Application:
     app.add_route("/api/v1/windows/fleet", FleetWindows(store, sending))
     app.add_route("/api/v1/users", Users(store))
     app.add_route("/api/v1/stream", Stream(service.broker))
-    app.add_route("/api/v1/agents", AgentList(steering))
-    app.add_route("/api/v1/agents/{user_id}", OneAgent(steering))
-    app.add_route("/api/v1/agents/{user_id}/settings", OneAgentsSettings(steering))
-    app.add_route("/api/v1/agents/{user_id}/state", OneAgentsState(steering))
-    app.add_route("/api/v1/agents/{user_id}/commands", OneAgentsCommands(steering))
+    app.add_route("/api/v1/agents", AgentList(remote_configuration))
+    app.add_route("/api/v1/agents/{user_id}", OneAgent(remote_configuration))
+    app.add_route("/api/v1/agents/{user_id}/settings", OneAgentsSettings(remote_configuration))
+    app.add_route("/api/v1/agents/{user_id}/state", OneAgentsState(remote_configuration))
+    app.add_route("/api/v1/agents/{user_id}/commands", OneAgentsCommands(remote_configuration))
     app.add_sink(Slashes(router), "/api/v1/agents/")
-    app.add_route("/api/v1/commands/{command_id}", OneCommand(steering))
-    app.add_route("/api/v1/settings", FleetSettings(steering))
+    app.add_route("/api/v1/commands/{command_id}", OneCommand(remote_configuration))
+    app.add_route("/api/v1/settings", FleetSettings(remote_configuration))
     app.add_route("/api/v1/rules", Rules(service.rule_repository, service.rules))
     app.add_route("/api/v1/rules/{name}", OneRule(service.rule_repository, service.rules))
     app.add_route("/api/v1/alerts", Alerts(service.rule_repository, service.rules))

@@ -13,7 +13,7 @@ from service.agents.layers import Layers
 from service.control.database import Control
 
 MAX_AGENTS = 200_000
-"""Agents beyond these are not steered, and not listed; their reports are taken as ever."""
+"""Agents beyond these are not configured, and not listed; their reports are taken as ever."""
 
 
 class Agent:
@@ -156,8 +156,8 @@ _STEPS = [
 ]
 
 
-class States:
-    """States in the control database, written together once a second: an agent that connects anew says its own again.
+class AgentStateRepository:
+    """The states of agents in the control database, written once a second: an agent that connects anew repeats its own.
 
     `note` is called on the event loop, `write` in a thread.
     """

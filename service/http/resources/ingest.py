@@ -13,7 +13,7 @@ from contract.metrics import NAMES, STATISTICS, TYPES, type_name
 from contract.problems import Problem, decode_json
 from contract.report import Report
 from contract.validation import InvalidReport, MalformedReport, parse
-from service.agents.remote_configuration import Steering
+from service.agents.remote_configuration import RemoteConfiguration
 from service.http.problems import ProblemError
 from service.http.requests import read_body
 from service.ingest.acknowledgement import Ingest, Receipt, Unavailable
@@ -55,10 +55,10 @@ class Rejected(msgspec.Struct, frozen=True):
 class Metrics:
     """Takes one report, a JSON array of reports, or one report a line (NDJSON)."""
 
-    def __init__(self, ingest: Ingest, store: Store, steering: Steering) -> None:
+    def __init__(self, ingest: Ingest, store: Store, remote_configuration: RemoteConfiguration) -> None:
         self._ingest = ingest
         self._store = store
-        self._steering = steering
+        self._remote_configuration = remote_configuration
 
     async def on_get(self, req: Request, resp: Response) -> None:
         """200 with the catalogue: what can be asked for."""
@@ -93,7 +93,7 @@ class Metrics:
             receipt = await self._ingest.take([body], [report])
         except Unavailable as error:
             raise _unavailable(error) from None
-        told = self._steering.heard(report, now_ms)
+        told = self._remote_configuration.heard(report, now_ms)
         resp.status = falcon.HTTP_202
         resp.content_type = falcon.MEDIA_JSON
         resp.data = _ACCEPTED if receipt.accepted and told is None else _answer(receipt, told)
@@ -124,7 +124,7 @@ class Metrics:
             )  # fmt: skip
         resp.status = falcon.HTTP_202
         resp.content_type = falcon.MEDIA_JSON
-        told = self._steering.heard_all(reports, now_ms)
+        told = self._remote_configuration.heard_all(reports, now_ms)
         resp.data = _answer(receipt, told, rejected)
 
 

@@ -68,7 +68,7 @@ class _Numbers:
         service = self._service
         ingest, journal, store, upkeep = service.ingest, service.journal, service.store, service.upkeep
         broker, rules, sender = service.broker, service.rules, service.sender
-        reporter, steering = service.reporter, service.steering
+        reporter, remote_configuration = service.reporter, service.remote_configuration
         for name, text, value in (
             ("loadlens_reports_accepted", "Reports acknowledged and kept.", ingest.accepted),
             ("loadlens_reports_duplicate", "Reports acknowledged that were known already.", ingest.duplicates),
@@ -89,8 +89,16 @@ class _Numbers:
             ("loadlens_reporting_made", "Reports to read that were made.", reporter.made),
             ("loadlens_reporting_failures", "Reports to read that could not be made.", reporter.failures),
             ("loadlens_reporting_refused", "Requests turned away while many reports were made.", reporter.refused),
-            ("loadlens_agents_turned_away", "Times that an agent was one too many.", steering.registry.turned_away),
-            ("loadlens_agent_streams_refused", "Streams of agents that were one too many.", steering.streams.refused),
+            (
+                "loadlens_agents_turned_away",
+                "Times that an agent was one too many.",
+                remote_configuration.registry.turned_away,
+            ),
+            (
+                "loadlens_agent_streams_refused",
+                "Streams of agents that were one too many.",
+                remote_configuration.streams.refused,
+            ),
             ("loadlens_stream_encoded", "Events encoded for the live stream.", broker.encoded),
             ("loadlens_stream_delivered", "Events handed to consumers.", broker.delivered),
             ("loadlens_stream_missed", "Reports that consumers came too late for.", broker.missed),
@@ -107,8 +115,8 @@ class _Numbers:
             ("loadlens_rules_alarms", "Alarms that rules keep.", rules.alarms),
             ("loadlens_rules_behind", "Reports acknowledged that rules have not looked at.", rules.behind),
             ("loadlens_notifications_waiting", "Notifications that gather or wait.", service.queue.waiting),
-            ("loadlens_agents", "Agents that were heard of.", len(steering.registry)),
-            ("loadlens_agent_streams", "Streams that agents keep open.", len(steering.streams)),
+            ("loadlens_agents", "Agents that were heard of.", len(remote_configuration.registry)),
+            ("loadlens_agent_streams", "Streams that agents keep open.", len(remote_configuration.streams)),
             ("loadlens_control_bytes", "Bytes of the control database in use.", service.control.size),
             ("loadlens_stream_consumers", "Consumers that follow the live stream.", broker.consumers),
             ("loadlens_stream_pending", "Reports that wait to be encoded for consumers.", broker.pending),
