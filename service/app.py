@@ -18,7 +18,7 @@ from service.agents.remote_configuration import RemoteConfiguration
 from service.alerts.repository import RuleRepository
 from service.alerts.runner import Runner
 from service.control.audit import Audit
-from service.control.database import Control
+from service.control.database import ControlDatabase
 from service.http.access import RefuseForeignPages, RequireOwnHost, RequireToken
 from service.http.problems import serialize, unavailable, unexpected
 from service.http.resources.agent_settings import FleetSettings, OneAgentsSettings
@@ -32,12 +32,12 @@ from service.http.resources.rules import OneRule, Rules
 from service.http.resources.stream import Stream
 from service.http.routing import Slashes
 from service.ingest.acknowledgement import Ingest
-from service.ingest.maintenance import Upkeep
+from service.ingest.maintenance import Maintenance
 from service.journal.journal import Journal
 from service.notifications.delivery import deliver
 from service.notifications.queue import NotificationQueue
 from service.notifications.sender import NotificationSender
-from service.reporting.reporter import Reporter
+from service.reporting.maker import ReportMaker
 from service.settings import ServiceSettings
 from service.stores.base import Store, StoreUnavailable
 from service.stores.opening import open_store
@@ -67,7 +67,7 @@ class Service:
         limits = BrokerLimits(consumers=settings.stream_consumers, live_bytes=live_bytes)
         self.broker = Broker(self.journal, limits)
         self.ingest = Ingest(self.journal, self.store, self._publish)
-        self.control = Control(folder / "control.db")
+        self.control = ControlDatabase(folder / "control.db")
         self.audit = Audit(self.control)
         self.rule_repository = RuleRepository(self.control, self.audit, str(home.relative_to(folder)))
         self.queue = NotificationQueue(self.control)
@@ -76,8 +76,8 @@ class Service:
             self.queue, lambda: self.rules.targets, partial(deliver, private=settings.notify_private)
         )
         self.remote_configuration = RemoteConfiguration(self.control, self.audit, settings.agent_streams)
-        self.reporter = Reporter()
-        self.upkeep = Upkeep(self.journal, self.store, settings.flush_seconds)
+        self.report_maker = ReportMaker()
+        self.maintenance = Maintenance(self.journal, self.store, settings.flush_seconds)
 
     def _publish(self, last: int, texts: Sequence[bytes], reports: Sequence[Report]) -> None:
         """Hand on the reports of one commit."""
@@ -88,7 +88,7 @@ class Service:
         """Start the work in the background; called on the event loop."""
         self.rules.start()
         self.sender.start()
-        self.upkeep.start()
+        self.maintenance.start()
         self.remote_configuration.start()
 
     def end_streams(self) -> None:
@@ -102,7 +102,7 @@ class Service:
         self.ingest.close()
         self.rules.stop()
         self.sender.stop()
-        self.upkeep.stop()
+        self.maintenance.stop()
         self.store.close()
         # In this order: the file that is written to is pruned only once it is closed.
         self.journal.close()
@@ -157,8 +157,8 @@ def create_app(settings: ServiceSettings) -> Application:
     app.add_error_handler(StoreUnavailable, unavailable)
     store, remote_configuration = service.store, service.remote_configuration
     app.add_route("/", Index(store))
-    app.add_route("/reports/fleet", FleetReport(service.reporter, store))
-    app.add_route("/reports/users/{user_id:path}", UserReport(service.reporter, store))
+    app.add_route("/reports/fleet", FleetReport(service.report_maker, store))
+    app.add_route("/reports/users/{user_id:path}", UserReport(service.report_maker, store))
     app.add_route("/api/v1/metrics", Metrics(service.ingest, store, remote_configuration))
     app.add_route("/api/v1/metrics/{metric}/byUser/{user_id:path}", History(store))
     app.add_route("/api/v1/metrics/{metric}/fleet", Fleet(store))

@@ -12,7 +12,7 @@ from contract.patterns import MAX_PATTERN, matcher
 from contract.problems import shortened
 from contract.report import OS_TYPES
 from service.control.audit import Actor, Audit
-from service.control.database import Control
+from service.control.database import ControlDatabase
 
 _EXPECTED = "expected all, os:Linux, os:MacOS, os:Windows or a pattern such as user:web-*"
 
@@ -95,7 +95,7 @@ class Layer:
 class Layers:
     """All layers, in memory and in the control database. `change` blocks; the rest is quick and reads memory."""
 
-    def __init__(self, control: Control, audit: Audit) -> None:
+    def __init__(self, control: ControlDatabase, audit: Audit) -> None:
         self._control = control
         self._audit = audit
         control.migrate("agents.layers", _STEPS)

@@ -10,7 +10,7 @@ from contract.agent_protocol import AgentState, Command, Instructions
 from contract.agent_settings import DesiredSettings
 from contract.report import AgentStatus, OsType, Report
 from service.agents.layers import Layers
-from service.control.database import Control
+from service.control.database import ControlDatabase
 
 MAX_AGENTS = 200_000
 """Agents beyond these are not configured, and not listed; their reports are taken as ever."""
@@ -162,7 +162,7 @@ class AgentStateRepository:
     `note` is called on the event loop, `write` in a thread.
     """
 
-    def __init__(self, control: Control) -> None:
+    def __init__(self, control: ControlDatabase) -> None:
         self._control = control
         self._unwritten: dict[str, tuple[int, AgentState]] = {}
         control.migrate("agents.states", _STEPS)

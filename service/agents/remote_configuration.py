@@ -15,7 +15,7 @@ from service.agents.layers import AGENT, Layer, Layers, parse_selector
 from service.agents.registry import Agent, AgentStateRepository, Registry
 from service.agents.streams import InstructionStreams
 from service.control.audit import Actor, Audit
-from service.control.database import Control
+from service.control.database import ControlDatabase
 
 _log = logging.getLogger("loadlens.service")
 _LOOK_EVERY_S = 1.0
@@ -26,7 +26,7 @@ _SLICE = 500
 class RemoteConfiguration:
     """Desired and reported state of agents. Everything here runs on the event loop, but what says otherwise."""
 
-    def __init__(self, control: Control, audit: Audit, stream_limit: int) -> None:
+    def __init__(self, control: ControlDatabase, audit: Audit, stream_limit: int) -> None:
         self.layers = Layers(control, audit)
         self.registry = Registry(self.layers)
         self.commands = Commands(control, audit, self.registry)

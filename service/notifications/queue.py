@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Protocol
 import msgspec
 
 from contract.times import format_instant
-from service.control.database import Control
+from service.control.database import ControlDatabase
 
 _STEPS = [
     """
@@ -96,7 +96,7 @@ class Message(NamedTuple):
 class NotificationQueue:
     """Messages that collect changes (state `gathering`), wait, were delivered, or are given up (`dead`)."""
 
-    def __init__(self, control: Control) -> None:
+    def __init__(self, control: ControlDatabase) -> None:
         self._control = control
         control.migrate("notify", _STEPS)
 

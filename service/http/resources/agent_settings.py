@@ -11,9 +11,9 @@ from falcon.asgi import Request, Response
 from contract.agent_settings import InvalidSettings, parse_settings
 from service.agents.layers import AGENT, ALL, Layer, TooManyLayers, parse_selector
 from service.agents.remote_configuration import RemoteConfiguration
-from service.control.audit import actor_of
 from service.control.database import ControlError
 from service.http import problems
+from service.http.access import actor_of
 from service.http.problems import ProblemError, invalid
 from service.http.requests import read_json
 from service.http.resources.agents import user_id_of

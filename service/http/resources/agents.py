@@ -17,8 +17,8 @@ from service.agents.commands import TooManyCommands
 from service.agents.registry import Agent
 from service.agents.remote_configuration import RemoteConfiguration
 from service.agents.views import detail, in_sync, overview
-from service.control.audit import actor_of
 from service.control.database import ControlError
+from service.http.access import actor_of
 from service.http.problems import ProblemError, invalid
 from service.http.requests import read_body, read_json
 from service.http.routing import SLASH

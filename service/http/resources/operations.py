@@ -66,17 +66,17 @@ class _Numbers:
     def collect(self) -> Iterator[Metric]:
         """The families, with their values now."""
         service = self._service
-        ingest, journal, store, upkeep = service.ingest, service.journal, service.store, service.upkeep
+        ingest, journal, store, maintenance = service.ingest, service.journal, service.store, service.maintenance
         broker, rules, sender = service.broker, service.rules, service.sender
-        reporter, remote_configuration = service.reporter, service.remote_configuration
+        report_maker, remote_configuration = service.report_maker, service.remote_configuration
         for name, text, value in (
             ("loadlens_reports_accepted", "Reports acknowledged and kept.", ingest.accepted),
             ("loadlens_reports_duplicate", "Reports acknowledged that were known already.", ingest.duplicates),
             ("loadlens_reports_rejected", "Reports refused as invalid.", ingest.rejected),
             ("loadlens_journal_commits", "Commits of the journal.", ingest.commits),
-            ("loadlens_store_flushes", "Flushes of the store.", upkeep.flushes),
-            ("loadlens_store_flush_failures", "Flushes that failed and are tried again.", upkeep.failures),
-            ("loadlens_store_flush_seconds", "Time spent in flushes.", upkeep.flush_seconds),
+            ("loadlens_store_flushes", "Flushes of the store.", maintenance.flushes),
+            ("loadlens_store_flush_failures", "Flushes that failed and are tried again.", maintenance.failures),
+            ("loadlens_store_flush_seconds", "Time spent in flushes.", maintenance.flush_seconds),
             ("loadlens_rules_evaluated", "Reports that rules have looked at.", rules.evaluated),
             ("loadlens_rules_seconds", "Time spent in looking.", rules.seconds),
             ("loadlens_rules_skipped", "Reports that rules came too late for.", rules.skipped),
@@ -86,9 +86,9 @@ class _Numbers:
             ("loadlens_notifications_delivered", "Notifications delivered.", sender.delivered),
             ("loadlens_notifications_failures", "Attempts that failed.", sender.failures),
             ("loadlens_notifications_given_up", "Notifications given up.", sender.given_up),
-            ("loadlens_reporting_made", "Reports to read that were made.", reporter.made),
-            ("loadlens_reporting_failures", "Reports to read that could not be made.", reporter.failures),
-            ("loadlens_reporting_refused", "Requests turned away while many reports were made.", reporter.refused),
+            ("loadlens_reporting_made", "Reports to read that were made.", report_maker.made),
+            ("loadlens_reporting_failures", "Reports to read that could not be made.", report_maker.failures),
+            ("loadlens_reporting_refused", "Requests turned away while many reports were made.", report_maker.refused),
             (
                 "loadlens_agents_turned_away",
                 "Times that an agent was one too many.",
@@ -107,7 +107,7 @@ class _Numbers:
         ):
             yield CounterMetricFamily(name, text, value=value)
         for name, text, value in (
-            ("loadlens_reporting_waiting", "Reports to read that are being made or wait.", reporter.waiting),
+            ("loadlens_reporting_waiting", "Reports to read that are being made or wait.", report_maker.waiting),
             ("loadlens_reports_waiting", "Reports that wait for a commit.", ingest.waiting),
             ("loadlens_journal_bytes", "Bytes of reports in the journal that wait for the store.", journal.size),
             ("loadlens_journal_kept_bytes", "Bytes of flushed reports kept for the live stream.", journal.kept),
