@@ -188,7 +188,7 @@ class AgentStateRepository:
         return bool(self._unwritten)
 
     def write(self) -> None:
-        """Put what was noted on disk."""
+        """Put the states that were noted on disk."""
         noted = dict(self._unwritten)
         rows = [(user_id, seen_ms, msgspec.json.encode(state)) for user_id, (seen_ms, state) in noted.items()]
         with self._control.transaction() as db:

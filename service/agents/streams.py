@@ -24,9 +24,9 @@ class InstructionStream:
         self.version = version
         """Of the settings that were told last; None where it is not known which."""
         self.told: set[str] = set()
-        """The commands that were told."""
+        """The ids of the commands that were told."""
         self.ended = ""
-        """Why it is over."""
+        """Why it was ended; empty while it is open."""
         self.said_at = 0.0
         self._awake = asyncio.Event()
 

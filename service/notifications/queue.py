@@ -84,7 +84,7 @@ class Message(NamedTuple):
         return msgspec.json.encode(document).decode()
 
     def text(self) -> tuple[str, str]:
-        """Title and text, for people."""
+        """Title and text, for e-mail and chats."""
         changes = self.changes
         firing = sum(change["state"] == "firing" for change in changes)
         about = msgspec.json.decode(self.about)
@@ -170,7 +170,7 @@ class NotificationQueue:
         return [message for row in rows if (message := Message(*row)).target not in busy]
 
     def has_due(self, now_ms: int) -> bool:
-        """Whether something is due."""
+        """Whether a message is due at `now_ms`."""
         return bool(
             self._control.read(
                 "SELECT 1 FROM notify_message WHERE state IN ('gathering', 'waiting') AND due_ms <= ? LIMIT 1",

@@ -26,7 +26,7 @@ class ReportRequest(Struct, frozen=True, kw_only=True):
 
 
 class ReportRefused(Struct, frozen=True, tag=True):
-    """There is no such report."""
+    """Why there is no such report, and the HTTP status that says so."""
 
     status: int
     detail: str
