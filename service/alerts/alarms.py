@@ -43,7 +43,7 @@ class SavedAlarm(NamedTuple):
 
 
 class Alarm:
-    """The state machine of one rule and one user: ok, pending once its condition holds, firing once it has held long."""
+    """The state machine of a rule and a user: pending once the condition holds, firing once it has held long enough."""
 
     __slots__ = ("clear_since_ms", "last_ms", "memory", "since_ms", "state", "value")
 
