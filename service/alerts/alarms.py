@@ -43,7 +43,7 @@ class SavedAlarm(NamedTuple):
 
 
 class Alarm:
-    """One rule's view of one user."""
+    """The state machine of a rule and a user: pending once the condition holds, firing once it has held long enough."""
 
     __slots__ = ("clear_since_ms", "last_ms", "memory", "since_ms", "state", "value")
 
@@ -58,7 +58,7 @@ class Alarm:
         """What the rule's kind remembers of earlier windows."""
 
     def saved(self, memory: Any) -> SavedAlarm:
-        """As it is kept."""
+        """The alarm as it is kept over restarts, with its memory as plain data."""
         return SavedAlarm(self.last_ms, int(self.state), self.since_ms, self.clear_since_ms, self.value, memory)
 
     def step(self, rule: Rule, user: str, at_ms: int, is_beyond: bool, is_clear: bool) -> Transition | None:

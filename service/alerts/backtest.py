@@ -36,7 +36,7 @@ class FiringPeriod:
     resolved_ms: int | None
     """None where it still fires at the end."""
     value: float
-    """What made it fire."""
+    """The number that made it fire."""
 
 
 def slices(start_ms: int, end_ms: int) -> list[tuple[int, int]]:

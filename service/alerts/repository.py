@@ -12,7 +12,7 @@ from contract import times
 from service.alerts.alarms import SavedAlarm, Transition
 from service.alerts.rules import InvalidRule, Rule, parse_rule
 from service.control.audit import Actor, Audit
-from service.control.database import Control
+from service.control.database import ControlDatabase
 
 _STEPS = [
     """
@@ -80,7 +80,7 @@ class Silence(NamedTuple):
 class RuleRepository:
     """Reads and writes. What belongs together is written in one transaction of `control`."""
 
-    def __init__(self, control: Control, audit: Audit, journal: str) -> None:
+    def __init__(self, control: ControlDatabase, audit: Audit, journal: str) -> None:
         """`journal` names the journal whose offsets are kept: each store has its own."""
         self.control = control
         self._audit = audit

@@ -39,7 +39,7 @@ class RuleSet:
     rules: dict[str, Rule] = field(default_factory=dict)
     targets: dict[str, Target] = field(default_factory=dict)
     files: dict[str, Path] = field(default_factory=dict)
-    """Where each rule stands."""
+    """The file that each rule is from."""
     unusable: set[str] = field(default_factory=set)
     """Targets that are there and cannot be used."""
 

@@ -96,7 +96,7 @@ class MeasuredRule(Rule, frozen=True, kw_only=True):
 
     @cached_property
     def extractor(self) -> Extractor:
-        """What it reads of a report."""
+        """What takes the rule's number from a report."""
         return extractor(self.metric, self.stat)
 
     def check(self) -> list[Problem]:

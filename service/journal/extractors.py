@@ -173,9 +173,9 @@ def extractor(name: str, statistic: str | None = None) -> Extractor:
     """
     metric = NAMES.get(name)
     if metric is None:
-        raise ValueError(f"{name!r} is no metric{did_you_mean(name, NAMES)}; GET /api/v1/metrics lists them")
+        raise ValueError(f"expected a metric of GET /api/v1/metrics, got {name!r}{did_you_mean(name, NAMES)}")
     if statistic is None:
         return Extractor(metric, metric.statistic)
     if statistic not in STATISTICS:
-        raise ValueError(f"{statistic!r} is no statistic; {', '.join(STATISTICS)} are")
+        raise ValueError(f"expected a statistic, one of {', '.join(STATISTICS)}, got {statistic!r}")
     return Extractor(metric, statistic)

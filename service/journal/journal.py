@@ -47,7 +47,7 @@ class Record(NamedTuple):
     last: int
     """The offset of the last of them."""
     body: bytes
-    """A JSON array."""
+    """A JSON array of the reports."""
 
 
 @dataclass(slots=True)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Protocol
 import msgspec
 
 from contract.times import format_instant
-from service.control.database import Control
+from service.control.database import ControlDatabase
 
 _STEPS = [
     """
@@ -84,7 +84,7 @@ class Message(NamedTuple):
         return msgspec.json.encode(document).decode()
 
     def text(self) -> tuple[str, str]:
-        """Title and text, for people."""
+        """Title and text, for e-mail and chats."""
         changes = self.changes
         firing = sum(change["state"] == "firing" for change in changes)
         about = msgspec.json.decode(self.about)
@@ -96,7 +96,7 @@ class Message(NamedTuple):
 class NotificationQueue:
     """Messages that collect changes (state `gathering`), wait, were delivered, or are given up (`dead`)."""
 
-    def __init__(self, control: Control) -> None:
+    def __init__(self, control: ControlDatabase) -> None:
         self._control = control
         control.migrate("notify", _STEPS)
 
@@ -170,7 +170,7 @@ class NotificationQueue:
         return [message for row in rows if (message := Message(*row)).target not in busy]
 
     def has_due(self, now_ms: int) -> bool:
-        """Whether something is due."""
+        """Whether a message is due at `now_ms`."""
         return bool(
             self._control.read(
                 "SELECT 1 FROM notify_message WHERE state IN ('gathering', 'waiting') AND due_ms <= ? LIMIT 1",

@@ -67,7 +67,7 @@ class Channel:
         return batch
 
     def is_large(self) -> bool:
-        """Whether it is time to cut."""
+        """Whether what was put is enough for a batch."""
         return self._size >= self._batch_bytes
 
     def add(self, batch: EventBatch) -> None:
@@ -89,7 +89,7 @@ class Channel:
         return self.first + len(self.batches)
 
     def wake(self) -> None:
-        """Let all consumers look."""
+        """Have all consumers look for new batches."""
         self.woken = self.next
         for event in self.waiting:
             event.set()
@@ -136,7 +136,7 @@ class Routes:
         self._named: defaultdict[str, list[Channel]] = defaultdict(list)
         """Channels that name their users, by user."""
         self._wide: list[Channel] = []
-        """Channels with patterns."""
+        """Channels whose subscription has patterns."""
 
     def find(self, origin: UserAndSystem) -> list[Channel]:
         """The channels that take reports of a user and system; remembered in `known`."""

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from service.alerts.rules import Rule, parse_rule
-from service.control.database import Control
+from service.control.database import ControlDatabase
 from service.notifications.delivery import deliver
 from service.notifications.queue import Message, NotificationQueue
 from service.notifications.sender import NotificationSender
@@ -18,14 +18,14 @@ from tests.service.running import wait_until
 
 
 @pytest.fixture
-def control(tmp_path: Path) -> Iterator[Control]:
-    control = Control(tmp_path / "control.db")
+def control(tmp_path: Path) -> Iterator[ControlDatabase]:
+    control = ControlDatabase(tmp_path / "control.db")
     yield control
     control.close()
 
 
 @pytest.fixture
-def queue(control: Control) -> NotificationQueue:
+def queue(control: ControlDatabase) -> NotificationQueue:
     return NotificationQueue(control)
 
 

@@ -27,7 +27,7 @@ class AnomalyEvaluation(Evaluation):
         """The bucket that is being filled, of each user: when it ends, and what is in it."""
 
     def observe(self, report: Report, now_ms: int) -> Transition | None:
-        """Take a report."""
+        """Evaluate the rule with a report; the transition that follows, if any."""
         parts = self.rule.extractor.summaries(report)
         alarm = None if parts is None else self._alarm(report.user_id)
         if parts is None or alarm is None:
@@ -62,7 +62,7 @@ class AnomalyEvaluation(Evaluation):
         return transition
 
     def forget(self, user: str) -> None:
-        """Let go of a user."""
+        """Forget a user and its alarm."""
         super().forget(user)
         if self._buckets.pop(user, None):
             self.changed.discard(user + _BUCKET)
@@ -76,7 +76,7 @@ class AnomalyEvaluation(Evaluation):
             super().restore(user, saved)
 
     def saved(self, user: str) -> SavedAlarm:
-        """An alarm as it is kept."""
+        """A user's alarm as it is kept over restarts."""
         if user.endswith(_BUCKET):
             end_ms, parts = self._buckets[user.removesuffix(_BUCKET)]
             return Alarm(memory=None).saved(dump_parts(parts))._replace(last_ms=end_ms)

@@ -43,7 +43,7 @@ class Evaluation:
         """Reports of users that were too many."""
 
     def observe(self, report: Report, now_ms: int) -> Transition | None:
-        """Take a report; `now_ms` is when it arrived."""
+        """Evaluate the rule with a report that arrived at `now_ms`; the transition that follows, if any."""
         raise NotImplementedError
 
     def tick(self, now_ms: int) -> Iterator[Transition]:
@@ -64,7 +64,7 @@ class Evaluation:
         self.heard, self._looked_ms = set(), now_ms
 
     def forget(self, user: str) -> None:
-        """Let go of a user."""
+        """Forget a user and its alarm."""
         del self.alarms[user]
         self.changed.discard(user)
         self.heard.discard(user)
@@ -80,7 +80,7 @@ class Evaluation:
         self.alarms[user] = Alarm(saved, memory)
 
     def saved(self, user: str) -> SavedAlarm:
-        """An alarm as it is kept."""
+        """A user's alarm as it is kept over restarts."""
         alarm = self.alarms[user]
         return alarm.saved(self.dump(alarm.memory))
 

@@ -77,7 +77,7 @@ class ChangeEvaluation(Evaluation):
         self._slot_ms = max(1, rule.over_ms // MAX_ENTRIES)
 
     def observe(self, report: Report, now_ms: int) -> Transition | None:
-        """Take a report."""
+        """Evaluate the rule with a report; the transition that follows, if any."""
         value = self._value(report)
         alarm = None if value is None else self._alarm(report.user_id)
         if value is None or alarm is None:
@@ -132,7 +132,7 @@ class FleetEvaluation(Evaluation):
         self._newest_ms = -1
 
     def observe(self, report: Report, now_ms: int) -> Transition | None:
-        """Take a report."""
+        """Evaluate the rule with a report; the transition that follows, if any."""
         user, end_ms = report.user_id, report.end_timestamp
         alarm = self._alarm(user)
         if alarm is None:
@@ -181,7 +181,7 @@ class FleetEvaluation(Evaluation):
         return transition
 
     def forget(self, user: str) -> None:
-        """Let go of a user."""
+        """Forget a user and its alarm."""
         super().forget(user)
         self._beyond -= self._present.pop(user, False)
 
@@ -216,7 +216,7 @@ class AbsenceEvaluation(Evaluation):
         self._begun_ms: int | None = None
 
     def observe(self, report: Report, now_ms: int) -> Transition | None:
-        """Take a report."""
+        """Evaluate the rule with a report; the transition that follows, if any."""
         user = report.user_id
         alarm = self._alarm(user)
         if alarm is None:
@@ -259,7 +259,7 @@ class AbsenceEvaluation(Evaluation):
             yield user
 
     def forget(self, user: str) -> None:
-        """Let go of a user."""
+        """Forget a user and its alarm."""
         super().forget(user)
         self._waiting.pop(user, None)
         self._absent.pop(user, None)

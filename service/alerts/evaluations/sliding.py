@@ -80,7 +80,7 @@ class SlidingWindows:
 
     @property
     def total(self) -> Parts:
-        """All windows, merged."""
+        """All windows of the time, merged."""
         if not self._front:
             assert self._back is not None
             return self._back
@@ -92,7 +92,7 @@ class SlidingWindows:
 
     @classmethod
     def load(cls, over_ms: int, data: Iterable[Any]) -> "SlidingWindows":
-        """As `dump` gave it."""
+        """The windows that `dump` gave."""
         return cls(over_ms, ((end_ms, load_parts(parts)) for end_ms, parts in data))
 
 
@@ -102,5 +102,5 @@ def dump_parts(parts: Parts) -> list[Any]:
 
 
 def load_parts(data: Iterable[Any]) -> Parts:
-    """As `dump_parts` gave it."""
+    """The parts that `dump_parts` gave."""
     return tuple(Summary(*part) for part in data)

@@ -15,8 +15,8 @@ from contract.problems import problem_of
 from contract.times import DAY_MS, format_instant, parse_duration, parse_timestamp
 from service.alerts.repository import Alert, RuleRepository, Silence, TooMany
 from service.alerts.runner import Runner
-from service.control.audit import actor_of
 from service.control.database import ControlError
+from service.http.access import actor_of
 from service.http.problems import ProblemError, invalid
 from service.http.requests import read_json
 from service.notifications.queue import STATES, Message, NotificationQueue

@@ -12,9 +12,9 @@ from contract.problems import Problem
 from service.alerts.repository import RuleRepository, TooMany
 from service.alerts.rules import InvalidRule, Rule, parse_rule
 from service.alerts.runner import Runner
-from service.control.audit import actor_of
 from service.control.database import ControlError
 from service.http import problems
+from service.http.access import actor_of
 from service.http.problems import ProblemError
 from service.http.requests import read_json
 

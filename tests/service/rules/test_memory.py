@@ -10,7 +10,7 @@ from service.alerts.repository import RuleRepository
 from service.alerts.rules import parse_rule
 from service.alerts.runner import Runner
 from service.control.audit import Audit
-from service.control.database import Control
+from service.control.database import ControlDatabase
 from service.journal.journal import Journal
 from service.notifications.queue import NotificationQueue
 from tests.service.conftest import StartService
@@ -44,7 +44,7 @@ def test_an_alarm_that_cannot_be_read_is_left_out_and_the_others_are_taken(caplo
 
 
 def test_an_alarm_that_is_no_alarm_does_not_stop_the_rules(tmp_path: Path) -> None:
-    control = Control(tmp_path / "control.db")
+    control = ControlDatabase(tmp_path / "control.db")
     repository = RuleRepository(control, Audit(control), ".")
     repository.put_alarms(ANOMALY, {"a": SAVED, "b": SAVED})
     with control.transaction() as db:
@@ -56,7 +56,7 @@ def test_an_alarm_that_is_no_alarm_does_not_stop_the_rules(tmp_path: Path) -> No
 def test_each_store_has_its_own_progress(tmp_path: Path) -> None:
     path = tmp_path / "rules.toml"
     path.write_text('[[rules]]\nname = "busy"\nkind = "threshold"\nmetric = "cpuLoadAvg"\nabove = 0.8\n')
-    control = Control(tmp_path / "control.db")
+    control = ControlDatabase(tmp_path / "control.db")
 
     def evaluated(name: str, count: int) -> int:
         """How many reports rules look at, at the start of a service, where `count` came while they were not at work."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from service.reporting.worker import Made, Order, Refused, Task
+from service.reporting.worker import ReportMade, ReportRefused, ReportRequest, Task
 
 _AT_ONCE = 1
 """Processes at a time; each may use all cores for some seconds, and some 500 MB."""
@@ -22,16 +22,16 @@ _KEPT = 32
 _PATIENCE_S = 300.0
 
 
-class Busy(Exception):
+class TooManyReports(Exception):
     """As many reports as are allowed are being made, or wait for their turn."""
 
 
-class Failed(Exception):
+class ReportFailed(Exception):
     """A report could not be made; the message is for the log."""
 
 
 @dataclass(frozen=True, slots=True)
-class Finished:
+class FinishedReport:
     """A report, and how old it is."""
 
     content: bytes
@@ -42,16 +42,16 @@ class Finished:
 
     @property
     def fresh_s(self) -> float:
-        """For how much longer it is answered."""
+        """For how much longer it may be answered, in seconds."""
         return max(0.0, _FRESH_S - (time.monotonic() - self.made_s))
 
 
-class Reporter:
+class ReportMaker:
     """Everything here runs on the event loop; processes are waited for in threads."""
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[Order, Finished] = OrderedDict()
-        self._running: dict[Order, asyncio.Task[Finished | Refused]] = {}
+        self._kept: OrderedDict[ReportRequest, FinishedReport] = OrderedDict()
+        self._running: dict[ReportRequest, asyncio.Task[FinishedReport | ReportRefused]] = {}
         self._turn = asyncio.Semaphore(_AT_ONCE)
         self.made = 0
         """Reports made so far."""
@@ -65,24 +65,24 @@ class Reporter:
         """Reports that are being made or wait for their turn."""
         return len(self._running)
 
-    async def report(self, order: Order, url: str, token: str | None) -> Finished | Refused:
-        """The report, one that is less than a minute old where there is one. Raises Busy, and Failed."""
-        kept = self._kept.get(order)
+    async def report(self, request: ReportRequest, url: str, token: str | None) -> FinishedReport | ReportRefused:
+        """The report, a kept one of the last minute where there is one. Raises TooManyReports and ReportFailed."""
+        kept = self._kept.get(request)
         if kept is not None and kept.fresh_s > 0:
             return kept
-        task = self._running.get(order)
+        task = self._running.get(request)
         if task is None:
             if len(self._running) >= _AT_ONCE + _WAITING:
                 self.refused += 1
-                raise Busy
+                raise TooManyReports
             # Whoever asks for the same meanwhile waits for this one; it goes on if the first of them leaves.
-            task = asyncio.create_task(self._make(order, url, token))
-            self._running[order] = task
-            task.add_done_callback(lambda done: self._ended(order, done))
+            task = asyncio.create_task(self._make(request, url, token))
+            self._running[request] = task
+            task.add_done_callback(lambda done: self._ended(request, done))
         return await asyncio.shield(task)
 
-    def _ended(self, order: Order, task: "asyncio.Task[Finished | Refused]") -> None:
-        self._running.pop(order, None)
+    def _ended(self, request: ReportRequest, task: "asyncio.Task[FinishedReport | ReportRefused]") -> None:
+        self._running.pop(request, None)
         if task.cancelled():
             return
         if task.exception() is not None:
@@ -90,35 +90,35 @@ class Reporter:
             return
         self.made += 1
         result = task.result()
-        if isinstance(result, Finished):
-            self._kept[order] = result
-            self._kept.move_to_end(order)
+        if isinstance(result, FinishedReport):
+            self._kept[request] = result
+            self._kept.move_to_end(request)
         while len(self._kept) > _KEPT or sum(len(kept.content) for kept in self._kept.values()) > _KEPT_BYTES:
             self._kept.popitem(last=False)
 
-    async def _make(self, order: Order, url: str, token: str | None) -> Finished | Refused:
-        task = msgspec.msgpack.encode(Task(order=order, url=url, token=token))
+    async def _make(self, request: ReportRequest, url: str, token: str | None) -> FinishedReport | ReportRefused:
+        task = msgspec.msgpack.encode(Task(request=request, url=url, token=token))
         async with self._turn:
             output = await asyncio.to_thread(_run, task)
-        result = msgspec.msgpack.decode(output, type=Made | Refused)
-        if isinstance(result, Refused):
+        result = msgspec.msgpack.decode(output, type=ReportMade | ReportRefused)
+        if isinstance(result, ReportRefused):
             return result
         etag = hashlib.sha256(result.content).hexdigest()[:32]
-        return Finished(result.content, result.policy, etag, time.monotonic())
+        return FinishedReport(result.content, result.policy, etag, time.monotonic())
 
 
 def _run(task: bytes) -> bytes:
-    """What the process answers. Raises Failed."""
+    """Run the worker with a task; what it answers. Raises ReportFailed."""
     # Other settings are none of its business; its token comes with the task.
     environ = {name: value for name, value in os.environ.items() if not name.startswith("LOADLENS_")}
-    tether = ("service.commands.parent_watch", str(os.getpid())) if os.name == "posix" else ()
+    parent_watch = ("service.commands.parent_watch", str(os.getpid())) if os.name == "posix" else ()
     try:
         done = subprocess.run(
-            [sys.executable, "-P", "-m", *tether, "service.reporting.worker"],
+            [sys.executable, "-P", "-m", *parent_watch, "service.reporting.worker"],
             input=task, env=environ, capture_output=True, timeout=_PATIENCE_S, check=False,
         )  # fmt: skip
     except subprocess.TimeoutExpired:
-        raise Failed(f"it took more than {_PATIENCE_S:.0f} s and was stopped") from None
+        raise ReportFailed(f"it took more than {_PATIENCE_S:.0f} s and was stopped") from None
     if done.returncode:
-        raise Failed(f"exit code {done.returncode}: {done.stderr.decode(errors='replace')[-4000:]}")
+        raise ReportFailed(f"exit code {done.returncode}: {done.stderr.decode(errors='replace')[-4000:]}")
     return done.stdout
