@@ -14,13 +14,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from analytics.commands.settings import Form
+from analytics.commands.settings import OutputForm
 from contract.times import format_instant, parse_duration
 
-_SUFFIXES: dict[str, Form] = {".csv": "csv", ".json": "json", ".parquet": "parquet", ".pq": "parquet"}
+_SUFFIXES: dict[str, OutputForm] = {".csv": "csv", ".json": "json", ".parquet": "parquet", ".pq": "parquet"}
 
 
-def form_of(chosen: Form | None, out: Path | None, *, terminal: bool) -> Form:
+def form_of(chosen: OutputForm | None, out: Path | None, *, terminal: bool) -> OutputForm:
     """The form of an answer: the one chosen, else the file's, else a table for people and CSV for programs."""
     if chosen is not None:
         return chosen
@@ -29,7 +29,7 @@ def form_of(chosen: Form | None, out: Path | None, *, terminal: bool) -> Form:
     return "table" if terminal else "csv"
 
 
-def write(frame: pd.DataFrame, form: Form, out: Path | None) -> None:
+def write(frame: pd.DataFrame, form: OutputForm, out: Path | None) -> None:
     """Write `frame`, its index as the first column and moments as ISO 8601 in UTC, to `out` or standard output.
 
     JSON is an array of objects, a row each. Parquet keeps the types. Raises OSError where the file cannot be
@@ -45,7 +45,7 @@ def write(frame: pd.DataFrame, form: Form, out: Path | None) -> None:
     partial.replace(out)
 
 
-def _encoded(frame: pd.DataFrame, form: Form) -> bytes:
+def _encoded(frame: pd.DataFrame, form: OutputForm) -> bytes:
     match form:
         case "csv":
             return textual(frame).to_csv(index=False, lineterminator="\n").encode()

@@ -43,7 +43,7 @@ def counts_of(windows: Windows) -> npt.NDArray[np.int64]:
     """The samples of each of n windows of shares in each of the equal bins, 0 and 1 among them, shape (n, 64)."""
     histograms = windows.histograms
     if histograms is None:
-        raise ValueError("windows without histograms have no bins")
+        raise ValueError("expected windows with histograms, got none")
     counts = np.zeros((len(windows), BINS), np.int64)
     np.add.at(counts, (histograms.row, np.clip(histograms.bin, 0, BINS - 1)), histograms.count)
     return counts
@@ -53,7 +53,7 @@ def shares_only(frame: AnyFrame) -> None:
     """Raise FrameError where a frame says that its metric is no share in [0, 1]."""
     if bins_of(example_of(frame)) is not LINEAR:
         metric = example_of(frame).attrs["metric"]
-        raise FrameError(f"{metric} is not a share in [0, 1]; cpuUtilization or memoryUtilization would be right")
+        raise FrameError(f"expected a share in [0, 1], such as cpuUtilization or memoryUtilization, got {metric}")
 
 
 def core_imbalance(frame: AnyFrame, *, saturated: float = 0.9) -> AnyFrame:
@@ -75,7 +75,9 @@ def core_imbalance(frame: AnyFrame, *, saturated: float = 0.9) -> AnyFrame:
     cores.
     """
     if "core" not in frame.columns:
-        raise FrameError("there are no cores: history(user, core='each') has them")
+        raise FrameError(
+            f"expected a column core, as of history(user, core='each'), got {', '.join(map(str, frame.columns))}"
+        )
     if not is_dask(frame):
         return _of_cores(frame, saturated)
     example = _of_cores(example_of(frame), saturated)

@@ -39,14 +39,7 @@ def series_of(frame: pd.DataFrame, column: str) -> SeriesOfUsers:
     Raises FrameError for an index without a time zone, a column that is not there or has no numbers, or rows without a
     user.
     """
-    if not isinstance(frame.index, pd.DatetimeIndex) or frame.index.tz is None:
-        raise FrameError("the index is a DatetimeIndex with a time zone, such as UTC")
-    if frame.index.hasnans:
-        raise FrameError("the index has a moment that is missing (NaT)")
-    if column not in frame:
-        raise FrameError(f"no column {column!r}; there are {', '.join(map(str, frame.columns))}")
-    if not pd.api.types.is_numeric_dtype(frame[column]):
-        raise FrameError(f"the column {column!r} has no numbers")
+    check_columns(frame, column)
     frame = of_machines(frame)
     times = pd.DatetimeIndex(frame.index).tz_convert("UTC").as_unit("ms").asi8
     values = frame[column].to_numpy(np.float64, na_value=np.nan)
@@ -54,13 +47,26 @@ def series_of(frame: pd.DataFrame, column: str) -> SeriesOfUsers:
         order = np.argsort(times, kind="stable")
         return SeriesOfUsers(None, [TimeSeries(times[order], values[order])])
     if frame["user"].isna().any():
-        raise FrameError("a row has no user")
+        raise FrameError("expected a user in each row, got rows that have no user")
     codes, users = pd.factorize(frame["user"].astype("str"), sort=True)
     order = np.lexsort((times, codes))
     ends = np.searchsorted(codes[order], np.arange(len(users)), side="right")
     return SeriesOfUsers(
         pd.Index(users), [TimeSeries(times[rows], values[rows]) for rows in np.split(order, ends)[:-1]]
     )
+
+
+def check_columns(frame: pd.DataFrame, *columns: str) -> None:
+    """Raise FrameError for an index without a time zone or with missing moments, and for columns without numbers."""
+    if not isinstance(frame.index, pd.DatetimeIndex) or frame.index.tz is None:
+        raise FrameError(f"expected as index a DatetimeIndex with a time zone, such as UTC, got {frame.index.dtype}")
+    if frame.index.hasnans:
+        raise FrameError("expected a moment in each row of the index, got a moment that is missing (NaT)")
+    for column in columns:
+        if column not in frame:
+            raise FrameError(f"expected a column {column!r}, got {', '.join(map(str, frame.columns)) or 'none'}")
+        if not pd.api.types.is_numeric_dtype(frame[column]):
+            raise FrameError(f"column {column!r}: expected numbers, got {frame[column].dtype}")
 
 
 def on_all_cores(work: Callable[[Sequence[TimeSeries]], T], series: Sequence[TimeSeries], what: str) -> list[T]:

@@ -19,6 +19,10 @@ from contract.times import DAY_MS, WEEK_MS, parse_duration
 _MAX = 1000
 """Values whose pairs are compared; more are averaged in stretches first."""
 _FEWEST = 5
+_DAYS = 8
+"""From so many days on, the slope is that of daily means, which have no daily season."""
+_DENSE, _SMALL = 4, 1 << 20
+"""Users times buckets are a table while it has at most so many cells a window, or so few altogether."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,12 +113,6 @@ def _correction(rest: npt.NDArray[np.floating[Any]]) -> float:
     return max(1.0, 1 + 2 / (n * (n - 1) * (n - 2)) * float(weight @ first**lags))
 
 
-_DAYS = 8
-"""From so many days on, the slope is that of daily means, which have no daily season."""
-_DENSE, _SMALL = 4, 1 << 20
-"""Users times buckets are a table while it has at most so many cells a window, or so few altogether."""
-
-
 @dataclass(frozen=True)
 class FleetTrend:
     """A fleet over time; printed, it says where it goes."""
@@ -147,7 +145,7 @@ def fleet_trend(
     """
     rate_ms = parse_duration(rate)
     if not all(0 <= q <= 1 for q in quantiles):
-        raise ValueError(f"quantiles are shares from 0 to 1, not {', '.join(map(str, quantiles))}")
+        raise ValueError(f"quantiles: expected shares from 0 to 1, got {', '.join(map(str, quantiles))}")
     frame = of_machines(frame)
     key = partial(bucket, rate_ms=rate_ms)
     windows, _ = gather(frame, key, labels=(), what="trend of the samples")
@@ -188,7 +186,7 @@ def _band(frame: AnyFrame, rate_ms: int, quantiles: Sequence[float]) -> pd.DataF
 def _totals(part: pd.DataFrame, *, rate_ms: int) -> pd.DataFrame:
     """A row for each window: `bucket` (epoch ms), `user`, `count`, and `total`, the sum of its samples."""
     if not isinstance(part.index, pd.DatetimeIndex) or part.index.tz is None:
-        raise FrameError("the index of a frame of windows is a DatetimeIndex with a time zone, such as UTC")
+        raise FrameError(f"expected as index a DatetimeIndex with a time zone, such as UTC, got {part.index.dtype}")
     count = part["count"].fillna(0).to_numpy(np.int64)
     total = part["mean"].fillna(0.0).to_numpy(np.float64) * count
     start = bucket(part.index.as_unit("ms").asi8, rate_ms=rate_ms)

@@ -5,23 +5,20 @@ Markdown and JSON name figures by what they show.
 
 import re
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
 from analytics.reports import browser
 from analytics.reports.html import render as render_html
 from analytics.reports.html import title_of
-from analytics.reports.model import Cell, Column, Kind, Picture, ReportDocument, Table
+from analytics.reports.model import Cell, Column, Kind, Picture, ReportDocument, ReportForm, Table
 from analytics.reports.text import cell, moment
 from contract.problems import display
 from contract.times import format_instant
 
-Form = Literal["html", "pdf", "png", "md", "json"]
-FORMS: tuple[Form, ...] = ("html", "pdf", "png", "md", "json")
 
-
-def encoded(report: ReportDocument, form: Form, *, user_path: str | None = None) -> bytes:
+def encoded(report: ReportDocument, form: ReportForm, *, user_path: str | None = None) -> bytes:
     """The report in a form; on a page names of machines link to `user_path` and the name.
 
     Raises analytics.reports.browser.BrowserError where a PDF or PNG cannot be made.

@@ -22,7 +22,7 @@ _MAX_STEPS: Final = 20_000_000
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """What is to be expected, and how far to trust it. Printed, it says so in a few sentences."""
+    """A forecast, and how far to trust it. Printed, it says so in a few sentences."""
 
     frame: pd.DataFrame
     """Index `time` (UTC, the start of each step); columns `user` (where the history had it), `mean`, and for each level
@@ -80,8 +80,8 @@ def forecast(
     steps = horizon_ms // grid.step_ms
     if len(grid.values) * steps > _MAX_STEPS:
         raise ValueError(
-            f"horizon: {len(grid.values):,} series of {steps:,} steps are too much; "
-            "a shorter one, or a coarser rate, is right"
+            f"horizon: expected at most {_MAX_STEPS:,} steps over all series, got {len(grid.values):,} series of "
+            f"{steps:,} steps: take a shorter one, or a coarser rate"
         )
     limits = _limits(grid.values) if bounds == "auto" else bounds
     result = forecast_grid(grid, steps, tuple(named.values()))
@@ -102,14 +102,14 @@ def _at_hand(frame: AnyFrame, column: str, rate: str | None) -> pd.DataFrame:
 def _levels(levels: Sequence[float]) -> dict[str, float]:
     """The levels by the ending of their columns, ascending."""
     if not all(0.0 < level < 1.0 for level in levels):
-        raise ValueError(f"levels are shares between 0 and 1 such as 0.8, not {', '.join(map(str, levels))}")
+        raise ValueError(f"levels: expected shares between 0 and 1 such as 0.8, got {', '.join(map(str, levels))}")
     return {f"{100 * level:.10g}": level for level in sorted(set(levels))}
 
 
 def _rate_ms(rate: str) -> int:
     step_ms = parse_duration(rate, most_ms=DAY_MS)
     if DAY_MS % step_ms:
-        raise ValueError(f"rate: {rate} does not divide a day; 5m, 15m or 1h do")
+        raise ValueError(f"rate: expected what divides a day, such as 5m, 15m or 1h, got {rate}")
     return step_ms
 
 
@@ -118,18 +118,19 @@ def _until(grid: Grid, start: str | pd.Timestamp | None) -> Grid:
     values = grid.values
     if start is not None:
         moment = pd.Timestamp(start)
+        begin, end = grid.times(0, 1)[0], grid.times(values.shape[1], 1)[0]
         steps = int(-((grid.start_ms - moment.timestamp() * 1000) // grid.step_ms))
         if steps < _MIN_STEPS:
-            raise ValueError(f"the frame begins at {grid.times(0, 1)[0]}: start has to be later than {moment}")
+            raise ValueError(f"start: expected a moment later than that of the frame's begin, {begin}, got {moment}")
         if steps > values.shape[1] + 366 * grid.day:
-            raise ValueError(f"the frame ends at {grid.times(values.shape[1], 1)[0]}: {moment} is too far from that")
+            raise ValueError(f"start: expected at most a year behind the end of the frame, {end}, got {moment}")
         values = values[:, :steps]
         values = np.pad(values, ((0, 0), (0, steps - values.shape[1])), constant_values=np.nan)
     enough = np.isfinite(values).sum(axis=1) >= _MIN_STEPS
     if not enough.any():
         raise TooFewData(
             f"no series has {_MIN_STEPS} steps of {format_duration(grid.step_ms)} with a value: "
-            "a longer history, or a smaller rate, is right"
+            "take a longer history, or a smaller rate"
         )
     users = None if grid.users is None else [user for user, kept in zip(grid.users, enough, strict=True) if kept]
     return Grid(values[enough], users, grid.start_ms, grid.step_ms)

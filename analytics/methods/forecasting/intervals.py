@@ -26,7 +26,21 @@ Ints = npt.NDArray[np.int64]
 _EDGES_DAYS: Final = (1 / 24, 1 / 8, 1 / 4, 1 / 2, 1, 2, 4, 8, 16)
 _MIDDLES_DAYS: Final = 0.5 * (np.array((1 / 48, *_EDGES_DAYS)) + np.array((*_EDGES_DAYS, 32)))
 HORIZON_BINS: Final = len(_EDGES_DAYS) + 1
-"""Leads are told apart up to one hour, three hours, ..., sixteen days, and beyond."""
+"""Horizons are told apart up to one hour, three hours, ..., sixteen days, and beyond."""
+_PRIOR_H: Final = 6.0
+"""The spread of a series counts as much as so many hours of its residuals."""
+_ENOUGH: Final = 30
+"""Scores that a horizon needs; with fewer it takes those of the nearest one that has them, wider for a longer one."""
+_WIDER: Final = 1.05
+_EXPERIENCED: Final = 0.5
+"""Scores count from when a series had this share of the residuals that it has now: earlier its scale, and the mix of
+methods, were less certain than they are now."""
+_MANY: Final = 500
+_MAX_SCORES: Final = 20_000
+_GAUSSIAN: Final = 0.8
+"""Mean absolute deviation of a normal distribution with standard deviation 1."""
+_MIN_SHARE: Final = 0.02
+"""No scale is below this share of the fleet's mean spread: an idle machine may wake up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,22 +120,6 @@ def _spread(filled: Floats, finite: Bools) -> Floats:
     distance = np.abs(filled - (filled.sum(axis=1) / count)[:, None])
     spread: Floats = np.where(finite, distance, 0.0).sum(axis=1) / count
     return spread
-
-
-_PRIOR_H: Final = 6.0
-"""The spread of a series counts as much as so many hours of its residuals."""
-_ENOUGH: Final = 30
-"""Scores that a horizon needs; with fewer it takes those of the nearest one that has them, wider for a longer one."""
-_WIDER: Final = 1.05
-_EXPERIENCED: Final = 0.5
-"""Scores count from when a series had this share of the residuals that it has now: earlier its scale, and the mix of
-methods, were less certain than they are now."""
-_MANY: Final = 500
-_MAX_SCORES: Final = 20_000
-_GAUSSIAN: Final = 0.8
-"""Mean absolute deviation of a normal distribution with standard deviation 1."""
-_MIN_SHARE: Final = 0.02
-"""No scale is below this share of the fleet's mean spread: an idle machine may wake up."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,11 @@ _STEPS = (0.1, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 3.0, 4.0)
 _SHORT_MS = 14 * DAY_MS
 _MIN_DAYS, _MIN_DAYS_SHORT = 5, 3
 _HALF_UNKNOWN = 0.5
+_UNEVEN = 1.5
+"""A core with so many times the work of the average one stands out."""
+_MAX_HORIZON_MS = WEEK_MS
+_SHOWN_HORIZONS = 3
+"""So many times the horizon of the past is shown beside it."""
 
 
 def sizes(data: Data, machines: pd.DataFrame) -> Part:
@@ -130,10 +135,6 @@ def _sizes_table(most: pd.DataFrame, unit: str) -> Table:
     return Table("sizes-table", f"The machines with most to change, {unit}", columns, rows)
 
 
-_UNEVEN = 1.5
-"""A core with so many times the work of the average one stands out."""
-
-
 def core_balance(data: Data) -> Part:
     """A bar a core; nothing where cores were not reported. Raises TooFewData for a machine of one core."""
     if data.cores is None:
@@ -177,11 +178,6 @@ def _cores_summary(frame: pd.DataFrame) -> pd.DataFrame:
         }
     )
     return cores.astype(np.float64).rename_axis("core").reset_index()
-
-
-_MAX_HORIZON_MS = WEEK_MS
-_SHOWN_HORIZONS = 3
-"""So many times the horizon of the past is shown beside it."""
 
 
 def expected_load(data: Data) -> Part:

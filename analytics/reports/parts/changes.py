@@ -18,6 +18,16 @@ from analytics.reports.parts.base import Part, check_day, in_ms, period, subject
 from analytics.reports.text import listed, moment, percent, plural, points, times
 from contract.times import HOUR_MS
 
+_NOTEWORTHY = 0.02
+"""A mean that moved by less is not worth a look, whatever a test says."""
+_CHANCE = 0.05
+"""Below this a p-value counts as more than chance."""
+_SHOWN = 12
+_ROWS = 25
+_LEAP = 0.2
+_MAX_MACHINES = 5000
+"""Machines that are compared; each takes a millisecond."""
+
 
 def what_changed(data: Data) -> Part:
     """The two periods: hour by hour, and the machines that moved most.
@@ -71,10 +81,6 @@ def _change_of_mean(data: Data, compared: Mapping[Hashable, Any]) -> Finding:
     )
 
 
-_NOTEWORTHY = 0.02
-"""A mean that moved by less is not worth a look, whatever a test says."""
-
-
 def _level_changes(data: Data) -> tuple[list[Picture], list[Finding]]:
     """The lasting changes of the fleet's level, or of the machine's; nothing where there are none."""
     changes = change_points(data.total)
@@ -101,15 +107,6 @@ def _last_level_change(data: Data, changes: pd.DataFrame) -> Finding:
         "Ask what was done then.",
         {"changes": len(changes), "time": when, "before": before, "after": after},
     )
-
-
-_CHANCE = 0.05
-"""Below this a p-value counts as more than chance."""
-_SHOWN = 12
-_ROWS = 25
-_LEAP = 0.2
-_MAX_MACHINES = 5000
-"""Machines that are compared; each takes a millisecond."""
 
 
 def _top_changes(data: Data) -> tuple[list[Picture | Table], list[Finding]]:

@@ -17,6 +17,9 @@ from contract.times import HOUR_MS
 
 _DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 _MIN_HOURS_TO_TELL = 2 * 7 * 24
+_MAX_MACHINES = 50
+"""So many of the busiest machines are looked at one by one; each takes its time."""
+_ROWS = 25
 
 
 def hours_of_week(data: Data) -> Part:
@@ -46,11 +49,6 @@ def hours_of_week(data: Data) -> Part:
 
 def _hour_named(row: Mapping[Hashable, Any]) -> str:
     return f"{_DAYS[int(row['weekday'])]} {int(row['hour']):02}:00 UTC"
-
-
-_MAX_MACHINES = 50
-"""So many of the busiest machines are looked at one by one; each takes its time."""
-_ROWS = 25
 
 
 def fleet_anomalies(data: Data, machines: pd.DataFrame) -> Part:

@@ -22,6 +22,9 @@ _BANDS = [("users_5", "users_95", "90 of 100 machines"), ("users_25", "users_75"
 _CHANCE, _SLOW = 0.05, 0.01
 _BUSIEST = 0.1
 """The busiest of the machines whose share of the work is told."""
+IDLE = 0.1
+"""A machine is idle where 95 of 100 of its samples are below this."""
+_ROWS = 25
 
 
 def fleet_timeline(data: Data, machines: pd.DataFrame) -> Part:
@@ -111,11 +114,6 @@ def _level_finding(data: Data, mean: float, machines: int) -> Finding:
         f"{moment(in_ms(peak))}, with {percent(height)}.",
         numbers={"mean": mean, "peak": height, "peak_time": moment(in_ms(peak)), "machines": machines},
     )
-
-
-IDLE = 0.1
-"""A machine is idle where 95 of 100 of its samples are below this."""
-_ROWS = 25
 
 
 def fleet_load(data: Data, machines: pd.DataFrame, *, sized: bool) -> Part:
