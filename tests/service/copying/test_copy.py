@@ -304,16 +304,16 @@ def test_the_store_of_a_running_service_is_refused_with_what_to_do(
         (["--from", "a"], "--to is missing"),
         (
             ["--from", "nothing-here", "--to", "b"],
-            "with loadlens.duckdb in it, got nothing-here",
+            "expected the --data-dir of a service, with loadlens.duckdb in it, got nothing-here",
         ),
         (["--from", "embedded:", "--to", "b"], "expected a folder as in embedded:var/loadlens, got embedded:"),
         (
             ["--from", "ftp://host/x", "--to", "b"],
-            "HOST:PORT/DATABASE, got ftp://host/x",
+            "expected embedded:FOLDER or influx://HOST:PORT/DATABASE, got ftp://host/x",
         ),
         (
             ["--from", "influx://localhost", "--to", "ftp://host/x"],
-            "HOST:PORT/DATABASE, got ftp://host/x",
+            "expected embedded:FOLDER or influx://HOST:PORT/DATABASE, got ftp://host/x",
         ),
     ],
 )
