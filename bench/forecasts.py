@@ -41,7 +41,7 @@ def main() -> None:
     parser = Options(__doc__)
     parser.data("--alibaba", ALIBABA, tiny=None, type=Path, help="the data centre's file")
     parser.data("--fleet", FLEET if FLEET.exists() else SAMPLE, tiny=SAMPLE, type=Path, help="PlanetLab's file")
-    parser.size("--every", 6, tiny=240, help="hours between the moments that are forecast from")
+    parser.size("--every", 6, tiny=1000, help="hours between the moments that are forecast from")
     parser.size("--part", 1, tiny=100, help="measure durations with this part of the machines")
     options = parser.parse()
     print(machine() + "\n")

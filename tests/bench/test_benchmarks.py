@@ -15,6 +15,8 @@ import pytest
 
 from bench.__main__ import DOCUMENT, FOLDER, benchmarks
 
+pytestmark = pytest.mark.server
+
 ROOT = FOLDER.parent
 DEADLINE_S = 240
 """Behind the deadline of a benchmark itself: it says what it waited for."""
