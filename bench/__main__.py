@@ -24,6 +24,7 @@ QUICK: dict[str, Sequence[str]] = {
     "steering": ["--streams", "200", "--quiet", "2"],
     "agent_footprint": ["--seconds", "5"],
     "forecasts": ["--quick"],
+    "right_size": ["--quick"],
     "windows": ["--days", "1"],
     "library": ["--users", "50"],
     "report": ["--times", "1"],

@@ -70,6 +70,15 @@ def test_the_hot_and_the_idle_are_named(fleet: Report) -> None:
     assert found(fleet, "hot")[0].severity == "act"
 
 
+@pytest.mark.parametrize("last_ms", [1000, 900_000, 4 * 3_600_000])
+def test_nobody_is_called_hot_or_idle_who_was_hardly_seen(path: Path, last_ms: int) -> None:
+    with connect(path) as source:
+        report = making.fleet(source, Question(last_ms=last_ms), made_ms=0, named="a test")
+        alone = making.user(source, "idle", Question(last_ms=last_ms), made_ms=0, named="a test")
+    assert not [finding for kind in ("hot", "idle", "size") for finding in found(report, kind) + found(alone, kind)]
+    assert any("got no advice" in caveat for caveat in report.caveats)
+
+
 def test_who_rose_is_named(fleet: Report) -> None:
     assert named(fleet, "change") == [["steps"]]
     [table] = [table for table in fleet.tables() if table.name == "movers-table"]
