@@ -25,6 +25,7 @@ QUICK: dict[str, Sequence[str]] = {
     "agent_footprint": ["--seconds", "5"],
     "forecasts": ["--quick"],
     "right_size": ["--quick"],
+    "compare": ["--quick"],
     "windows": ["--days", "1"],
     "library": ["--users", "50"],
     "report": ["--times", "1"],
