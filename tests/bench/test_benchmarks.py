@@ -21,6 +21,16 @@ ROOT = FOLDER.parent
 DEADLINE_S = 240
 """Behind the deadline of a benchmark itself: it says what it waited for."""
 TABLES: dict[str, list[list[str]]] = {
+    "compare": [[*["* machines beside *", "* with 5 points more"] * 6, "ten machines, two weeks later (made up)"]],
+    "right_size": [
+        [
+            *(
+                f"{rule}, {cores} cores" for cores in ("16", "1,000") for rule in (
+                    "Loadlens", "highest daily p95", "VPA", "VPA, divided by the target", "Loadlens, its interval",
+                )
+            )
+        ]
+    ] * 3,
     "agent_footprint": [
         [
             "20 wake-ups a second in Python, nothing else", "loadlens-agent, 20 Hz",

@@ -57,7 +57,7 @@ def sizes(data: Data, machines: pd.DataFrame) -> Part:
                 unit="cores" if in_cores else "times the present size",
             ),
             f"The machines with most to change. Needed: what keeps 95 of 100 samples below "
-            f"{level(data.target)}; its line is where it lies with 90 % confidence.",
+            f"{level(data.target)}; its line is what a day within the next two weeks needs, with 90 % confidence.",
         ),
         _sizes_table(most, "in cores" if in_cores else "in times the present size"),
     ]

@@ -25,6 +25,10 @@ _BUSIEST = 0.1
 IDLE = 0.1
 """A machine is idle where 95 of 100 of its samples are below this."""
 _ROWS = 25
+_MIN_SAMPLES = 20
+"""With fewer, a 95th percentile is the highest sample."""
+_MIN_MS = 600_000
+"""How long a machine is seen at least before anything is advised: a few seconds say nothing of what it is for."""
 
 
 def fleet_timeline(data: Data, machines: pd.DataFrame) -> Part:
@@ -118,8 +122,9 @@ def _level_finding(data: Data, mean: float, machines: int) -> Finding:
 
 def fleet_load(data: Data, machines: pd.DataFrame, *, sized: bool) -> Part:
     """Load-duration curves, the hottest and the idlest machines. `sized`: the report says what they need."""
-    hot = machines[machines["p95"] >= data.target].sort_values("above", ascending=False)
-    idle = machines[machines["p95"] < IDLE].sort_values("p95")
+    judged = machines[_long_enough(machines, data)]
+    hot = judged[judged["p95"] >= data.target].sort_values("above", ascending=False)
+    idle = judged[judged["p95"] < IDLE].sort_values("p95")
     above = float((machines["above"] * machines["weight"]).sum() / machines["weight"].sum())
     curves = {
         "all machines": load_duration_curve(data.windows),
@@ -138,10 +143,11 @@ def fleet_load(data: Data, machines: pd.DataFrame, *, sized: bool) -> Part:
     if len(idle):
         parts.append(_load_table("idlest", f"The idlest of {plural(len(idle), 'idle machine')}", idle, data))
     intro = f"Hot: at least 5 of 100 samples above {level(data.target)}. Idle: 95 of 100 samples below {level(IDLE)}."
-    return Part(
-        Section("load", "Who is hot, who is idle", intro, parts),
-        [*_hot_findings(data, hot, sized=sized), *_idle_findings(idle)],
-    )
+    findings = [*_hot_findings(data, hot, sized=sized), *_idle_findings(idle)] if len(judged) else []
+    few = len(machines) - len(judged)
+    seen = f"seen for less than ten minutes, or in fewer than {_MIN_SAMPLES} samples, got no advice."
+    caveats = [f"{plural(few, 'machine')} {seen}"] if few else []
+    return Part(Section("load", "Who is hot, who is idle", intro, parts), findings, caveats)
 
 
 def machine_load(data: Data, machines: pd.DataFrame) -> Part:
@@ -156,7 +162,9 @@ def machine_load(data: Data, machines: pd.DataFrame) -> Part:
         Picture("load-duration", figures.load_duration(curves, title), note)
     ])  # fmt: skip
     numbers: Numbers = {"p95": high, "above_target": above, "target": data.target}
-    if high >= data.target:
+    if not _long_enough(machines, data).all():
+        finding = Finding("note", "load", "The machine was seen too briefly to call it hot or idle.", numbers=numbers)
+    elif high >= data.target:
         finding = Finding(
             "act", "hot", f"The machine is hot: {percent(above)} of its time above {level(data.target)}.",
             "Move work away from it, or give it more CPU.", numbers,
@@ -169,6 +177,10 @@ def machine_load(data: Data, machines: pd.DataFrame) -> Part:
     else:
         finding = Finding("note", "load", f"95 of 100 samples are at most {percent(machine['p95'])}.", numbers=numbers)
     return Part(section, [finding])
+
+
+def _long_enough(machines: pd.DataFrame, data: Data) -> "pd.Series[bool]":
+    return (machines["samples"] >= _MIN_SAMPLES) & (machines["buckets"] * data.rate_ms >= _MIN_MS)
 
 
 def _hot_findings(data: Data, hot: pd.DataFrame, *, sized: bool) -> list[Finding]:

@@ -1,5 +1,6 @@
 """Findings: they name who it is about, and nobody else."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -7,11 +8,15 @@ import pandas as pd
 import pytest
 
 from analytics import connect
+from analytics.frames.frame import to_frame
 from analytics.reports import making
 from analytics.reports.data import NothingThere, Question
 from analytics.reports.model import Finding, ReportDocument
+from contract.histogram import LINEAR
 from contract.times import DAY_MS
+from tests.analytics.samples import windows_of
 
+SAMPLE = Path(__file__).parents[3] / "service" / "commands" / "demo" / "data" / "planetlab-sample.parquet"
 START = pd.Timestamp("2026-03-02")
 STEPS = 10 * 24 * 4
 GAP = slice(300, 420)
@@ -69,6 +74,36 @@ def test_the_hot_and_the_idle_are_named(fleet: ReportDocument) -> None:
     assert named(fleet, "hot") == [["hot"]]
     assert named(fleet, "idle") == [["idle"]]
     assert found(fleet, "hot")[0].severity == "act"
+
+
+@pytest.mark.parametrize("last_ms", [1000, 900_000, 4 * 3_600_000])
+def test_nobody_is_called_hot_or_idle_who_was_hardly_seen(path: Path, last_ms: int) -> None:
+    with connect(path) as source:
+        report = making.fleet(source, Question(last_ms=last_ms), made_ms=0, named="a test")
+        alone = making.user(source, "idle", Question(last_ms=last_ms), made_ms=0, named="a test")
+    assert not [finding for kind in ("hot", "idle", "size") for finding in found(report, kind) + found(alone, kind)]
+    assert any("got no advice" in caveat for caveat in report.caveats)
+
+
+def test_how_far_off_shares_of_time_may_be_is_said_and_holds(tmp_path: Path) -> None:
+    random = np.random.default_rng(4)
+    times = pd.date_range(START, periods=200, freq="5min", tz="UTC", unit="ms").asi8.tolist()
+    samples = {name: [random.uniform(low, high, 50) for _ in times]
+               for name, low, high in (("at", 0.798, 0.801), ("around", 0.3, 0.9), ("below", 0.1, 0.3))}  # fmt: skip
+    labels = [(user, time) for user in range(len(samples)) for time in times]
+    windows = windows_of(labels, [part for parts in samples.values() for part in parts], LINEAR)
+    to_frame(windows, pd.DataFrame({"user": [*samples]})).to_parquet(tmp_path / "fleet.parquet")
+    with connect(tmp_path / "fleet.parquet") as source:
+        report = making.fleet(source, Question(), made_ms=0, named="a test")
+    [said] = [caveat for caveat in report.caveats if "share of time above 80 %" in caveat]
+    one, everyone = (float(number) for number in re.findall(r"within ([\d.]+) points", said))
+    [table] = [table for table in report.tables() if table.name == "all-machines"]
+    off = [100 * abs(float(row[6]) - (np.concatenate(samples[str(row[0])]) >= 0.8).mean()) for row in table.rows]
+    assert max(off) <= one and np.mean(off) <= everyone <= one
+    with connect(SAMPLE) as source:
+        plain = making.fleet(source, Question(), made_ms=0, named="a test")
+    assert "The share of time above 80 % is exact." not in said
+    assert any("share of time above 80 %" in caveat for caveat in plain.caveats)
 
 
 def test_who_rose_is_named(fleet: ReportDocument) -> None:
