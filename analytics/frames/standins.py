@@ -5,7 +5,8 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 
-from analytics.frames.columns import Floats, Histograms, Ints
+from analytics.frames.histograms import Histograms
+from analytics.frames.merging import Floats, Ints
 from contract.histogram import LINEAR, LOGARITHMIC, Bins
 
 

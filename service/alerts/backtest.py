@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 from msgspec import UNSET, UnsetType
 
-from analytics.frames.packing import unpack
+from analytics.frames.histograms import unpack
 from analytics.sources.base import Source
 from contract.metrics import NAMES, TYPES, Cpu, Distribution, Metric, NamedMetric
 from contract.report import Report

@@ -2,16 +2,19 @@
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import chain, repeat
 from typing import Any, Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import pyarrow as pa
 from msgspec import UNSET, UnsetType
 
-from analytics.frames.columns import Histograms, Windows
-from analytics.frames.packing import pack_one, unpack
+from analytics.frames.columns import Windows
+from analytics.frames.frame import packed_column, to_frame
+from analytics.frames.histograms import Histograms, pack, pack_one, unpack
 from analytics.frames.standins import standins
 from contract.histogram import LINEAR, LOGARITHMIC
 from contract.metrics import Cpu, Metric
@@ -65,8 +68,37 @@ def windows_of(batch: pa.RecordBatch | pa.Table, bounded: Numbers, *, histograms
         approximated[unknown] = np.where((variance[unknown] > 0) & (count[unknown] > 1), count[unknown], 0)
         if found is not None:
             wanted = uncounted[unknown][halves.row]
-            found = _combined(found, Histograms(unknown[halves.row[wanted]], halves.bin[wanted], halves.count[wanted]))
+            found = found.joined(Histograms(unknown[halves.row[wanted]], halves.bin[wanted], halves.count[wanted]))
     return Windows(series.astype(np.int64), time, count, mean, variance, minimum, maximum, approximated, found)
+
+
+def frame_of(batch: pa.RecordBatch | pa.Table, bounded: Numbers, *, histograms: bool) -> pd.DataFrame:
+    """The frame of the windows of a batch, as `windows_of` has them; the column `series` tells whose they are."""
+    frame = series_frame(windows_of(batch, bounded, histograms=False))
+    if histograms:
+        packed = binary(batch)
+        without = np.flatnonzero(_lengths(packed) == 0)
+        if len(without):
+            stand_ins = windows_of(batch.take(pa.array(without)), bounded, histograms=True).histograms
+            assert stand_ins is not None
+            place = np.arange(len(packed))
+            place[without] = len(packed) + np.arange(len(without))
+            packed = pa.concat_arrays([packed, pack(stand_ins, len(without))]).take(pa.array(place))
+        frame["histogram"] = packed_column(packed)
+    return frame
+
+
+def series_frame(windows: Windows) -> pd.DataFrame:
+    """The frame of some windows, with the number of each one's series in the column `series`."""
+    frame = to_frame(windows)
+    frame.insert(0, "series", windows.series)
+    return frame
+
+
+def no_windows(*, histograms: bool) -> pd.DataFrame:
+    """An empty frame with the column `series`."""
+    empty = Windows.empty()
+    return series_frame(empty if histograms else replace(empty, histograms=None))
 
 
 def _lengths(column: pa.BinaryArray) -> npt.NDArray[np.int32]:
@@ -87,16 +119,6 @@ def _span(packed: pa.BinaryArray, bounded: Numbers) -> tuple[Numbers, Numbers]:
         scales = (LINEAR if one else LOGARITHMIC for one in bounded.tolist())
         ends.append(np.array([scale.value(bin_) for scale, bin_ in zip(scales, bins[places].tolist(), strict=True)]))
     return ends[0], ends[1]
-
-
-def _combined(first: Histograms, second: Histograms) -> Histograms:
-    row = np.concatenate([first.row, second.row])
-    order = np.argsort(row, kind="stable")
-    return Histograms(
-        row[order],
-        np.concatenate([first.bin, second.bin])[order],
-        np.concatenate([first.count, second.count])[order],
-    )
 
 
 def numbers(batch: pa.RecordBatch | pa.Table, name: str) -> Numbers:

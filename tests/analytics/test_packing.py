@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analytics.frames.columns import Histograms
-from analytics.frames.packing import pack, pack_one, unpack
+from analytics.frames.histograms import Histograms, pack, pack_one, unpack
 from contract.histogram import LINEAR, LOGARITHMIC
 
 Flat = list[int]

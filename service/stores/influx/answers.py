@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from analytics.frames.columns import Windows, take
 from contract.influx import TIERS
@@ -15,7 +16,7 @@ from service.stores.base import Key, Question
 from service.stores.engine import RAW, Piece, Selection, in_memory, plan
 from service.stores.influx.publication import Publication, View
 from service.stores.influx.reading import Keys, Reader, Wanted, without
-from service.stores.memtable import Memory
+from service.stores.memtable import Memory, series_frame
 from service.stores.series import SeriesIndex
 
 _GAP_MS = 600_000
@@ -30,10 +31,11 @@ class Stored:
         self._reader = reader
         self._index = index
 
-    def windows(self, view: View, question: Question, chosen: Selection, since_ms: int) -> Iterator[Windows]:
+    def windows(self, view: View, chosen: Selection, since_ms: int) -> Iterator[pd.DataFrame]:
         """The windows of a question, some of them merged already; before `since_ms` there are no rollups."""
         if not len(chosen.series):
             return
+        question = chosen.question
         users = [question.user_id] if question.user_id is not None else self._users(chosen.series)
         for piece in _pieces(self._narrowed(question, users), since_ms):
             wanted = Wanted(
@@ -41,10 +43,10 @@ class Stored:
                 question.cores if question.user_id is not None else "whole",
             )  # fmt: skip
             for part in self._reader.windows(wanted, histograms=question.histograms):
-                yield _with(_only(without(part, _keys(view.publication, piece)), chosen), question.histograms)
+                mine = _only(without(part, _keys(view.publication, piece)), chosen)
+                yield series_frame(_with(mine, question.histograms))
             if view.publication:
-                for part in _published(view.publication, piece, chosen):
-                    yield _with(part, question.histograms)
+                yield from _published(view.publication, piece, chosen)
         yield from in_memory(view.memories, chosen)
 
     def _narrowed(self, question: Question, users: Sequence[str]) -> Question:
@@ -101,15 +103,17 @@ def _keys(publication: Publication | None, piece: Piece) -> Keys | None:
     return publication.window_keys if piece.tier == RAW else publication.bucket_keys[piece.tier]
 
 
-def _published(publication: Publication, piece: Piece, chosen: Selection) -> Iterator[Windows]:
-    within = replace(chosen, start_ms=max(chosen.start_ms, piece.start_ms), end_ms=min(chosen.end_ms, piece.end_ms))
+def _published(publication: Publication, piece: Piece, chosen: Selection) -> Iterator[pd.DataFrame]:
+    question = chosen.question
+    start_ms, end_ms = max(question.start_ms, piece.start_ms), min(question.end_ms, piece.end_ms)
+    within = replace(chosen, question=replace(question, start_ms=start_ms, end_ms=end_ms))
     if piece.tier == RAW:
         yield from in_memory([publication], within)
         return
     buckets = publication.buckets[piece.tier]
-    inside = (buckets.time >= within.start_ms) & (buckets.time < within.end_ms)
-    if inside.any():
-        yield _only(take(buckets, inside), chosen)
+    rows = within.rows_of(buckets.series, buckets.time)
+    if len(rows):
+        yield series_frame(_with(take(buckets, rows), question.histograms))
 
 
 def _only(windows: Windows, chosen: Selection) -> Windows:
