@@ -6,10 +6,10 @@ from typing import Final, Self
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
-from analytics.frames.histograms import Histograms, merge_histograms
-from analytics.frames.merging import Floats, Ints, merge_moments
+from analytics.frames import kernel
+from analytics.frames.histograms import Histograms, Ints
+from analytics.frames.kernel import Floats
 
 NUMBERS: Final = {
     "count": "count",
@@ -112,12 +112,8 @@ def merge(windows: Windows, series: Ints | None = None, rate_ms: int | None = No
         raise ValueError(f"a bucket is at least 1 ms wide, not {rate_ms}")
     series = windows.series if series is None else series
     time = windows.time if rate_ms is None else windows.time // rate_ms * rate_ms
-    rows = pd.DataFrame({column: getattr(windows, name) for column, name in NUMBERS.items()}, copy=False)
-    merged, place = merge_moments(rows, [series, time])
-    histograms = windows.histograms
-    return Windows(
-        series=merged.index.get_level_values(0).to_numpy(np.int64),
-        time=merged.index.get_level_values(1).to_numpy(np.int64),
-        **{name: merged[column].to_numpy() for column, name in NUMBERS.items()},
-        histograms=None if histograms is None else merge_histograms(histograms, place, len(merged)),
-    )
+    numbers = {column: getattr(windows, name) for column, name in NUMBERS.items()}
+    merged = kernel.merge(numbers, [series, time], windows.histograms)
+    series, time = merged.keys
+    columns = {name: merged.numbers[column] for column, name in NUMBERS.items()}
+    return Windows(series=series, time=time, **columns, histograms=merged.histograms)

@@ -24,16 +24,17 @@ there, names the metric of the catalogue, which says how values are placed into 
 [0, 1]. `from_frame` gives the plain arrays of a frame, `to_frame` the frame of such.
 """
 
+from functools import cache
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from analytics.frames.columns import NUMBERS, Windows
-from analytics.frames.histograms import Histograms, pack, unpack
-from analytics.frames.merging import Ints
+from analytics.frames.histograms import Histograms, Ints, pack, unpack
 from analytics.frames.standins import standins
 from contract.histogram import LINEAR, Bins
 from contract.metrics import NAMES
@@ -47,6 +48,7 @@ LABELS: Final = (*GROUPS, "core")
 """The columns that tell series apart."""
 UTC_MS: Final = pd.DatetimeTZDtype("ms", "UTC")
 _WHOLE: Final = ("count", "approximated")
+_NO_LABELS: Final = pd.DataFrame(index=[0])
 
 
 class FrameError(ValueError):
@@ -62,6 +64,19 @@ def utc(time_ms: Ints) -> pd.DatetimeIndex:
     return pd.DatetimeIndex(time_ms.view("datetime64[ms]"), name="time", copy=False).tz_localize("UTC")
 
 
+def frame_of_columns(columns: dict[str, Any], time_ms: Ints) -> pd.DataFrame:
+    """The frame of some columns, which are not copied."""
+    frame = pd.DataFrame(columns, index=utc(time_ms), copy=False)
+    # One index for all frames of a shape: pandas looks its names up in one table, instead of making one each time.
+    frame.columns = _names(tuple(columns))
+    return frame
+
+
+@cache
+def _names(columns: tuple[str, ...]) -> "pd.Index[str]":
+    return pd.Index(columns, dtype="str")
+
+
 def to_frame(windows: Windows, labels: pd.DataFrame | None = None) -> pd.DataFrame:
     """The frame of `windows`, with their histograms if they have any.
 
@@ -71,7 +86,7 @@ def to_frame(windows: Windows, labels: pd.DataFrame | None = None) -> pd.DataFra
     columns |= {column: getattr(windows, name) for column, name in NUMBERS.items()}
     if windows.histograms is not None:
         columns["histogram"] = packed(windows.histograms, len(windows))
-    return pd.DataFrame(columns, index=utc(windows.time), copy=False)
+    return frame_of_columns(columns, windows.time)
 
 
 def from_frame(frame: pd.DataFrame, *, histograms: bool | None = None) -> tuple[Windows, pd.DataFrame]:
@@ -83,46 +98,52 @@ def from_frame(frame: pd.DataFrame, *, histograms: bool | None = None) -> tuple[
     one stand for two equal halves of their samples (`analytics.frames.standins`) and count as approximated. Raises
     FrameError where the index or a column is not what a frame of windows has.
     """
-    frame = checked(frame)
+    frame = with_samples(frame)
+    numbers = numbers_of(frame)
     series, labels = factorize_labels(frame)
-    columns = {name: frame[column].to_numpy() for column, name in NUMBERS.items()}
-    time = pd.DatetimeIndex(frame.index).asi8
-    wanted = "histogram" in frame if histograms is None else histograms
-    if not wanted:
-        return Windows(series=series, time=time, **columns, histograms=None), labels
-    stored, columns["approximated"] = unpacked(frame)
-    return Windows(series=series, time=time, **columns, histograms=stored), labels
+    stored = None
+    if "histogram" in frame if histograms is None else histograms:
+        stored, numbers["approximated"] = unpacked(frame)
+    columns = {name: numbers[column] for column, name in NUMBERS.items()}
+    return Windows(series=series, time=pd.DatetimeIndex(frame.index).asi8, **columns, histograms=stored), labels
 
 
-def checked(frame: pd.DataFrame) -> pd.DataFrame:
-    """The rows of a frame that have samples, with an index in UTC and numbers of the documented dtypes.
+def with_samples(frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows of a frame that have samples, its index in UTC and milliseconds.
 
-    Rows whose `count` is 0 or missing, as a regular grid has them, are left out. Raises FrameError where the index or a
-    column is not what a frame of windows has.
+    Rows whose `count` is 0 or missing, as a regular grid has them, are left out. Raises FrameError where the frame has
+    another index, or lacks a column of numbers.
     """
     _check_index(frame)
-    missing = [column for column in NUMBERS if column not in frame]
+    there = {*frame.columns}
+    missing = [name for name in NUMBERS if name not in there]
     if missing:
         raise FrameError(f"a frame of windows has the columns {', '.join(NUMBERS)}; {', '.join(missing)} missing")
-    wrong = [column for column in NUMBERS if not pd.api.types.is_numeric_dtype(frame[column].dtype)]
-    if wrong:
-        raise FrameError(f"expected numbers in {', '.join(wrong)}, got {frame[wrong[0]].dtype}")
     count = frame["count"]
     if count.dtype != np.int64 or (len(count) and count.to_numpy().min() <= 0):
         frame = frame[count.fillna(0) > 0]
-    converted = {}
-    for column in NUMBERS:
-        values, dtype = frame[column], np.dtype(np.int64 if column in _WHOLE else np.float64)
-        if values.dtype != dtype or dtype == np.float64:
-            if values.isna().any():
-                raise FrameError(f"{column} is missing in a row that has samples")
-            if values.dtype != dtype:
-                converted[column] = values.to_numpy(dtype)
-    if converted:
-        frame = frame.assign(**converted)
     if frame.index.dtype != UTC_MS:
         frame = frame.set_axis(pd.DatetimeIndex(frame.index, name="time").tz_convert("UTC").as_unit("ms"))
     return frame
+
+
+def numbers_of(frame: pd.DataFrame) -> dict[str, npt.NDArray[Any]]:
+    """The columns of numbers of a frame whose rows have samples, in the documented dtypes.
+
+    Raises FrameError for a column that has something else, or misses a value.
+    """
+    numbers = {}
+    for name in NUMBERS:
+        values = frame[name]
+        if not pd.api.types.is_numeric_dtype(values.dtype):
+            raise FrameError(f"expected numbers in {name}, got {values.dtype}")
+        dtype = np.dtype(np.int64 if name in _WHOLE else np.float64)
+        if values.dtype != dtype and values.isna().any():
+            raise FrameError(f"{name} is missing in a row that has samples")
+        numbers[name] = values.to_numpy(dtype)
+        if dtype == np.float64 and np.isnan(numbers[name]).any():
+            raise FrameError(f"{name} is missing in a row that has samples")
+    return numbers
 
 
 def factorize_labels(frame: pd.DataFrame) -> tuple[Ints, pd.DataFrame]:
@@ -130,20 +151,47 @@ def factorize_labels(frame: pd.DataFrame) -> tuple[Ints, pd.DataFrame]:
 
     Without labels all rows are of series 0.
     """
-    number = np.zeros(len(frame), np.int64)
-    labels: dict[str, Any] = {}
-    for name in LABELS:
-        if name in frame:
-            codes, labels[name] = _ranked(frame[name])
-            number = number * (len(labels[name]) + 1) + codes
+    there = {*frame.columns}
+    labels = {name: _ranked(frame[name]) for name in LABELS if name in there}
     if not labels:
-        return number, pd.DataFrame(index=[0])
-    found, number = np.unique(number, return_inverse=True) if len(frame) else (number, number)
+        return np.zeros(len(frame), np.int64), _NO_LABELS
+    number = np.zeros(len(frame), np.int64)
+    for codes, ordered in labels.values():
+        number = number * (len(ordered) + 1) + codes
+    number, found = pd.factorize(number, sort=True)
     named = {}
-    for name in reversed(labels):
-        found, codes = np.divmod(found, len(labels[name]) + 1)
-        named[name] = labels[name].take(np.where(codes < len(labels[name]), codes, -1), allow_fill=True)
+    for name, (_, ordered) in reversed(labels.items()):
+        found, codes = np.divmod(found, len(ordered) + 1)
+        named[name] = _named(name, ordered, codes)
     return number, pd.DataFrame({name: named[name] for name in labels})
+
+
+def _ranked(column: "pd.Series[Any]") -> tuple[Ints, "pd.Index[Any]"]:
+    """The place of each label in an ordered index of them; what is missing is behind all."""
+    if column.name == "core":
+        codes, ordered = pd.factorize(column.array, sort=True)
+        ordered = pd.Index(ordered)
+    else:
+        coded = pd.Categorical(column)
+        codes, ordered = np.asarray(coded.codes, np.int64), coded.categories
+        if not ordered.is_monotonic_increasing:
+            rank = np.empty(len(ordered) + 1, np.int64)
+            order = np.argsort(ordered, kind="stable")
+            rank[order] = np.arange(len(ordered))
+            rank[-1] = -1
+            codes, ordered = rank[codes], ordered[order]
+    return np.where(codes < 0, len(ordered), codes), ordered
+
+
+def _named(name: str, ordered: "pd.Index[Any]", codes: Ints) -> Any:
+    """The labels at some places of an ordered index, as a frame has them."""
+    if name == "core":
+        there = codes < len(ordered)
+        cores = np.where(there, ordered.to_numpy(np.int64).take(codes, mode="clip") if len(ordered) else 0, 0)
+        return pd.arrays.IntegerArray(cores, ~there)
+    used, codes = np.unique(codes, return_inverse=True)
+    used = used[used < len(ordered)]
+    return pd.Categorical.from_codes(np.where(codes < len(used), codes, -1), ordered[used].astype("str"))
 
 
 def taken(labels: pd.DataFrame, series: Ints) -> dict[str, Any]:
@@ -151,7 +199,7 @@ def taken(labels: pd.DataFrame, series: Ints) -> dict[str, Any]:
     columns: dict[str, Any] = {}
     for name in LABELS:
         if name in labels and name == "core":
-            columns[name] = labels[name].astype("Int64").array.take(series)
+            columns[name] = pd.array(labels[name], "Int64").take(series)
         elif name in labels:
             names = pd.Categorical(labels[name])
             columns[name] = pd.Categorical.from_codes(np.asarray(names.codes)[series], dtype=names.dtype)
@@ -214,21 +262,8 @@ def _check_index(frame: pd.DataFrame) -> None:
         raise FrameError("the index has a moment that is missing (NaT)")
 
 
-def _ranked(column: "pd.Series[Any]") -> tuple[Ints, Any]:
-    """The rank of each label among the different ones, and these in order; what is missing ranks last."""
-    coded = pd.Categorical(column).remove_unused_categories()
-    order = np.argsort(coded.categories, kind="stable")
-    rank = np.empty(len(order) + 1, np.int64)
-    rank[order] = np.arange(len(order))
-    rank[-1] = len(order)
-    if column.name == "core":
-        return rank[np.asarray(coded.codes)], coded.categories[order].astype("Int64").array
-    categories = coded.categories[order].astype("str")
-    return rank[np.asarray(coded.codes)], pd.Categorical(categories, categories=categories)
-
-
 def unpacked(frame: pd.DataFrame) -> tuple[Histograms, Ints]:
-    """The histograms of the rows of a checked frame, stand-ins among them, and how many samples of each have these."""
+    """The histograms of rows that have samples, stand-ins among them, and how many samples of each have these."""
     found = _stored(frame)
     size = np.bincount(found.row, minlength=len(frame))
     without = np.flatnonzero(size == 0)
@@ -244,7 +279,7 @@ def unpacked(frame: pd.DataFrame) -> tuple[Histograms, Ints]:
 
 
 def with_histograms(frame: pd.DataFrame) -> pd.DataFrame:
-    """A checked frame in which all rows have a histogram, stand-ins where they had none."""
+    """A frame, whose rows have samples, in which all have a histogram, stand-ins where they had none."""
     if "histogram" in frame:
         lengths = pc.binary_length(pa.array(frame["histogram"], pa.large_binary()))
         if lengths.null_count == 0 and (pc.min(lengths).as_py() or 0) > 0:

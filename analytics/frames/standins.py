@@ -5,8 +5,8 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 
-from analytics.frames.histograms import Histograms
-from analytics.frames.merging import Floats, Ints
+from analytics.frames.histograms import Histograms, Ints
+from analytics.frames.kernel import Floats
 from contract.histogram import LINEAR, LOGARITHMIC, Bins
 
 

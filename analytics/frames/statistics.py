@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 
 from analytics.frames.columns import Windows
-from analytics.frames.frame import GROUPS, bins_of, checked, unpacked, with_histograms
-from analytics.frames.histograms import Histograms, merge_histograms
-from analytics.frames.merging import Floats
+from analytics.frames.frame import GROUPS, bins_of, unpacked, with_histograms, with_samples
+from analytics.frames.histograms import Histograms
+from analytics.frames.kernel import Floats, merge_histograms
 from analytics.frames.resampling import over_all_time
 from contract.histogram import Bins
 from contract.metrics import Statistic
@@ -94,7 +94,7 @@ def values_of(frame: pd.DataFrame, stat: Statistic) -> pd.DataFrame:
     Rows without samples are left out. `attrs["approximation"]` is there where values are approximate.
     Raises FrameError for what is no frame of windows, ValueError for an unknown statistic.
     """
-    frame = checked(frame)
+    frame = with_samples(frame)
     if stat in SHARES:
         frame = with_histograms(frame)
     values = pd.DataFrame({"value": statistic(frame, stat)}, index=frame.index)
@@ -113,7 +113,7 @@ def highest(frame: pd.DataFrame, top: int, stat: Statistic) -> pd.DataFrame:
     group = group_of(frame)
     if group is None:
         return frame
-    whole = over_all_time(with_histograms(checked(frame)) if stat in SHARES else frame)
+    whole = over_all_time(with_histograms(with_samples(frame)) if stat in SHARES else frame)
     order = np.argsort(-statistic(whole, stat), kind="stable")
     return frame[frame[group].isin(whole[group].iloc[order[:top]])]
 
@@ -125,7 +125,7 @@ def group_of(frame: pd.DataFrame) -> str | None:
 
 def approximation_of(frame: pd.DataFrame, stat: Statistic) -> str | None:
     """How a statistic of windows is approximate, None where it is not."""
-    approximated = int(frame["approximated"].sum())
-    if stat not in _FROM_STANDINS or not approximated:
+    approximated = int(frame["approximated"].sum()) if stat in _FROM_STANDINS else 0
+    if not approximated:
         return None
     return APPROXIMATION.format(share=100 * approximated / int(frame["count"].sum()))

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from falcon.asgi import Request, Response
 
-from contract.times import format_instant
+from contract.times import DAY_MS, format_instant
 from service.http.problems import ProblemError
 
 JSON = "application/json"
@@ -51,8 +51,12 @@ def instants(time_ms: npt.NDArray[np.int64]) -> list[str]:
     """Each time as `contract.times.format_instant` writes it; at once where none has a fraction."""
     if np.any(time_ms % 1000):
         return [*map(format_instant, time_ms.tolist())]
-    texts: list[str] = np.datetime_as_string((time_ms // 1000).view("M8[s]"), timezone="UTC").tolist()
-    return texts
+    # Days and times of day repeat themselves: each is written once.
+    days, day = np.unique(time_ms // DAY_MS, return_inverse=True)
+    times, time = np.unique(time_ms % DAY_MS // 1000, return_inverse=True)
+    dates = np.datetime_as_string(days.view("M8[D]")).tolist()
+    texts = [f"T{second // 3600:02}:{second // 60 % 60:02}:{second % 60:02}Z" for second in times.tolist()]
+    return [dates[place] + texts[of_day] for place, of_day in zip(day.tolist(), time.tolist(), strict=True)]
 
 
 def _json(values: pd.DataFrame) -> bytes:

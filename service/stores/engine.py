@@ -14,11 +14,11 @@ import pandas as pd
 import pyarrow as pa
 
 from analytics.frames.frame import taken
-from analytics.frames.merging import Ints
+from analytics.frames.histograms import Ints
 from analytics.frames.resampling import resample
 from contract.times import MINUTE_MS
 from service.stores.base import Question
-from service.stores.memtable import Memory, frame_of, marked, no_windows
+from service.stores.memtable import Memory, Rows, marked, rows_of
 from service.stores.series import WHOLE, SeriesIndex, User
 
 RAW = 0
@@ -93,45 +93,46 @@ class Selection:
     bounded: npt.NDArray[np.bool_]
     """By series number: whether its quantity is a share."""
 
-    def rows_of(self, series: npt.NDArray[np.integer], time: Ints) -> Ints:
+    def places_in(self, series: npt.NDArray[np.integer], time: Ints) -> Ints:
         """The places of the rows that are asked for."""
         wanted = np.zeros(len(self.bounded), bool)
         wanted[self.series] = True
         question = self.question
         return np.flatnonzero(marked(series, wanted) & (time >= question.start_ms) & (time < question.end_ms))
 
-    def resampled(self, parts: Iterable[pd.DataFrame]) -> pd.DataFrame:
-        """All windows of `parts`, frames with the column `series` in place of labels, resampled.
+    def resampled(self, parts: Iterable[Rows]) -> pd.DataFrame:
+        """All windows of `parts`, named and resampled.
 
         They are resampled together, so that they are added up in the same order wherever they come from; very many of
         them a part at a time, so that memory follows what is answered, not what is read.
         """
-        width = pd.Timedelta(self.question.rate_ms, "ms")
+        rate_ms = self.question.rate_ms
         done: list[pd.DataFrame] = []
-        waiting: list[pd.DataFrame] = []
+        waiting: list[Rows] = []
         rows = 0
         for part in parts:
             waiting.append(part)
-            rows += len(part)
+            rows += len(part.series)
             if rows > BATCH_ROWS:
-                done, waiting = [resample(self._labelled([*done], waiting), width)], []
+                done, waiting = [resample(self._labelled(done, waiting), rate_ms)], []
                 rows = len(done[0])
-        frame = resample(self._labelled(done, waiting), width)
+        frame = resample(self._labelled(done, waiting), rate_ms)
         quantity = self.question.quantity
         frame.attrs = {"metric": quantity.camel, "unit": quantity.unit}
         return frame
 
-    def _labelled(self, done: list[pd.DataFrame], parts: list[pd.DataFrame]) -> pd.DataFrame:
+    def _labelled(self, done: list[pd.DataFrame], parts: list[Rows]) -> pd.DataFrame:
         """Rows that were resampled before, and behind them those of `parts`, in order and with their labels."""
-        if not parts:
-            parts = [no_windows(histograms=self.question.histograms)]
-        rows = parts[0] if len(parts) == 1 else pd.concat(parts)
-        place = np.searchsorted(self.series, rows["series"].to_numpy())
-        order = _order(self.rank[place], pd.DatetimeIndex(rows.index).asi8)
+        parts = parts or [Rows.empty(histograms=self.question.histograms)]
+        frames = [part.frame for part in parts]
+        frame = frames[0] if len(parts) == 1 else pd.concat(frames)
+        place = np.searchsorted(self.series, np.concatenate([part.series for part in parts]))
+        order = _order(self.rank[place], pd.DatetimeIndex(frame.index).asi8)
         if order is not None:
-            rows, place = rows.take(order), place[order]
-        rows = rows.drop(columns="series").assign(**taken(self.labels, place))
-        return pd.concat([*done, rows]) if done else rows
+            frame, place = frame.take(order), place[order]
+        if len(self.labels.columns):
+            frame = frame.assign(**taken(self.labels, place))
+        return pd.concat([*done, frame]) if done else frame
 
 
 BATCH_ROWS = 1 << 20
@@ -184,10 +185,10 @@ def _of_fleet(index: SeriesIndex, question: Question) -> _Found:
     return [(series, user, WHOLE) for series, user in of_users if series is not None]
 
 
-def in_memory(memtables: Sequence[Memory], chosen: Selection) -> Iterator[pd.DataFrame]:
+def in_memory(memtables: Sequence[Memory], chosen: Selection) -> Iterator[Rows]:
     """The chosen windows of some memtables, a part at a time."""
     for memtable in memtables:
         for batch in memtable.batches():
-            rows = chosen.rows_of(batch["series"].to_numpy(), batch["time"].to_numpy())
-            if len(rows):
-                yield frame_of(batch.take(pa.array(rows)), chosen.bounded, histograms=chosen.question.histograms)
+            places = chosen.places_in(batch["series"].to_numpy(), batch["time"].to_numpy())
+            if len(places):
+                yield rows_of(batch.take(pa.array(places)), chosen.bounded, histograms=chosen.question.histograms)

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import chain, repeat
-from typing import Any, Protocol, cast
+from typing import Any, NamedTuple, Protocol, Self, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -72,9 +72,29 @@ def windows_of(batch: pa.RecordBatch | pa.Table, bounded: Numbers, *, histograms
     return Windows(series.astype(np.int64), time, count, mean, variance, minimum, maximum, approximated, found)
 
 
-def frame_of(batch: pa.RecordBatch | pa.Table, bounded: Numbers, *, histograms: bool) -> pd.DataFrame:
-    """The frame of the windows of a batch, as `windows_of` has them; the column `series` tells whose they are."""
-    frame = series_frame(windows_of(batch, bounded, histograms=False))
+class Rows(NamedTuple):
+    """Windows that were loaded, before they are named."""
+
+    series: npt.NDArray[np.integer]
+    """The number of each row's series."""
+    frame: pd.DataFrame
+    """A frame of windows without labels (`analytics.frames.frame`)."""
+
+    @classmethod
+    def of(cls, windows: Windows) -> Self:
+        """The rows of some windows."""
+        return cls(windows.series, to_frame(windows))
+
+    @classmethod
+    def empty(cls, *, histograms: bool) -> Self:
+        """No rows, with a column of histograms or without."""
+        empty = Windows.empty()
+        return cls.of(empty if histograms else replace(empty, histograms=None))
+
+
+def rows_of(batch: pa.RecordBatch | pa.Table, bounded: Numbers, *, histograms: bool) -> Rows:
+    """The windows of a batch of `SCHEMA`, as `windows_of` has them, as a frame."""
+    rows = Rows.of(windows_of(batch, bounded, histograms=False))
     if histograms:
         packed = binary(batch)
         without = np.flatnonzero(_lengths(packed) == 0)
@@ -84,21 +104,8 @@ def frame_of(batch: pa.RecordBatch | pa.Table, bounded: Numbers, *, histograms: 
             place = np.arange(len(packed))
             place[without] = len(packed) + np.arange(len(without))
             packed = pa.concat_arrays([packed, pack(stand_ins, len(without))]).take(pa.array(place))
-        frame["histogram"] = packed_column(packed)
-    return frame
-
-
-def series_frame(windows: Windows) -> pd.DataFrame:
-    """The frame of some windows, with the number of each one's series in the column `series`."""
-    frame = to_frame(windows)
-    frame.insert(0, "series", windows.series)
-    return frame
-
-
-def no_windows(*, histograms: bool) -> pd.DataFrame:
-    """An empty frame with the column `series`."""
-    empty = Windows.empty()
-    return series_frame(empty if histograms else replace(empty, histograms=None))
+        rows.frame["histogram"] = packed_column(packed)
+    return rows
 
 
 def _lengths(column: pa.BinaryArray) -> npt.NDArray[np.int32]:

@@ -12,12 +12,12 @@ import pandas as pd
 import pyarrow as pa
 
 from analytics.frames.columns import NUMBERS, Windows, merge
-from analytics.frames.frame import packed_column, utc
+from analytics.frames.frame import frame_of_columns, packed_column
 from analytics.frames.histograms import pack, unpack
 from service.stores.embedded.catalog import add_run, tier_table
 from service.stores.embedded.segments import Segment
 from service.stores.engine import BATCH_ROWS, RAW, TIERS, Piece, Selection, in_memory, plan
-from service.stores.memtable import SCHEMA, Memory, binary, frame_of, numbers, windows_of
+from service.stores.memtable import SCHEMA, Memory, Rows, binary, numbers, rows_of, windows_of
 
 _NUMBERS = ("series", "time", "count", "mean", "variance", "minimum", "maximum", "approximated")
 ROLLUP_COLUMNS = (*_NUMBERS, "histogram")
@@ -87,14 +87,14 @@ def read(
 
 def _stored(
     connection: duckdb.DuckDBPyConnection, folder: Path, segments: Sequence[Segment], chosen: Selection
-) -> Iterator[pd.DataFrame]:
+) -> Iterator[Rows]:
     question = chosen.question
     pieces = [*plan(question.start_ms, question.end_ms, question.rate_ms)]
     # A statement costs more than its rows: the pieces of all tiers are read by one.
     columns = ROLLUP_COLUMNS if question.histograms else ROLLUP_COLUMNS[:-1]
     rollups = [_between(columns, tier_table(piece.tier), piece) for piece in pieces if piece.tier != RAW]
     for batch in _selected(connection, rollups, [], chosen):
-        yield _frame_of_rollup(batch)
+        yield _rows_of_rollup(batch)
     raw = []
     files = []
     for piece in pieces:
@@ -103,16 +103,15 @@ def _stored(
             raw.append(_between(SCHEMA.names, "read_parquet(?)", piece))
             files.append([str(folder / segment.file) for segment in overlapping])
     for batch in _selected(connection, raw, files, chosen):
-        yield frame_of(batch, chosen.bounded, histograms=question.histograms)
+        yield rows_of(batch, chosen.bounded, histograms=question.histograms)
 
 
-def _frame_of_rollup(batch: pa.Table) -> pd.DataFrame:
+def _rows_of_rollup(batch: pa.Table) -> Rows:
     """The partial summaries of rows of a rollup table, with their histograms where these were read."""
-    columns: dict[str, Any] = {"series": numbers(batch, "series")}
-    columns |= {column: numbers(batch, name) for column, name in NUMBERS.items()}
+    columns: dict[str, Any] = {column: numbers(batch, name) for column, name in NUMBERS.items()}
     if "histogram" in batch.column_names:
         columns["histogram"] = packed_column(batch["histogram"])
-    return pd.DataFrame(columns, index=utc(numbers(batch, "time")), copy=False)
+    return Rows(numbers(batch, "series"), frame_of_columns(columns, numbers(batch, "time")))
 
 
 def _between(columns: Sequence[str], source: str, piece: Piece) -> str:

@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from analytics.frames.columns import Windows, take
 from contract.influx import TIERS
@@ -16,7 +15,7 @@ from service.stores.base import Key, Question
 from service.stores.engine import RAW, Piece, Selection, in_memory, plan
 from service.stores.influx.publication import Publication, View
 from service.stores.influx.reading import Keys, Reader, Wanted, without
-from service.stores.memtable import Memory, series_frame
+from service.stores.memtable import Memory, Rows
 from service.stores.series import SeriesIndex
 
 _GAP_MS = 600_000
@@ -31,7 +30,7 @@ class Stored:
         self._reader = reader
         self._index = index
 
-    def windows(self, view: View, chosen: Selection, since_ms: int) -> Iterator[pd.DataFrame]:
+    def windows(self, view: View, chosen: Selection, since_ms: int) -> Iterator[Rows]:
         """The windows of a question, some of them merged already; before `since_ms` there are no rollups."""
         if not len(chosen.series):
             return
@@ -44,7 +43,7 @@ class Stored:
             )  # fmt: skip
             for part in self._reader.windows(wanted, histograms=question.histograms):
                 mine = _only(without(part, _keys(view.publication, piece)), chosen)
-                yield series_frame(_with(mine, question.histograms))
+                yield Rows.of(_with(mine, question.histograms))
             if view.publication:
                 yield from _published(view.publication, piece, chosen)
         yield from in_memory(view.memories, chosen)
@@ -103,7 +102,7 @@ def _keys(publication: Publication | None, piece: Piece) -> Keys | None:
     return publication.window_keys if piece.tier == RAW else publication.bucket_keys[piece.tier]
 
 
-def _published(publication: Publication, piece: Piece, chosen: Selection) -> Iterator[pd.DataFrame]:
+def _published(publication: Publication, piece: Piece, chosen: Selection) -> Iterator[Rows]:
     question = chosen.question
     start_ms, end_ms = max(question.start_ms, piece.start_ms), min(question.end_ms, piece.end_ms)
     within = replace(chosen, question=replace(question, start_ms=start_ms, end_ms=end_ms))
@@ -111,9 +110,9 @@ def _published(publication: Publication, piece: Piece, chosen: Selection) -> Ite
         yield from in_memory([publication], within)
         return
     buckets = publication.buckets[piece.tier]
-    rows = within.rows_of(buckets.series, buckets.time)
+    rows = within.places_in(buckets.series, buckets.time)
     if len(rows):
-        yield series_frame(_with(take(buckets, rows), question.histograms))
+        yield Rows.of(_with(take(buckets, rows), question.histograms))
 
 
 def _only(windows: Windows, chosen: Selection) -> Windows:
