@@ -8,7 +8,6 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 EXTRAS := service,analytics,dev
-BENCH ?= $(basename $(notdir $(shell grep -l __main__ bench/*.py)))
 
 # The first of these that is new enough and can make environments; `make setup PYTHON=...` overrides it.
 PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
@@ -39,9 +38,20 @@ run: setup ## Run the service on http://localhost:8888 and an agent for this mac
 demo: setup ## The same, with a fleet to look at
 	@exec $(BIN)/loadlens-service up --demo
 
+# A test that leans on a fixture of its module stays with it, so that each server is started once a worker.
+PYTEST := $(BIN)/python -m pytest --numprocesses logical --dist loadfile
+
 .PHONY: test
-test: setup ## Run the tests (ARGS='-k history' passes arguments to pytest)
-	$(BIN)/python -m pytest $(ARGS)
+test: setup ## Run the tests that need no server and no browser (ARGS='-k history' passes arguments to pytest)
+	$(PYTEST) -m "not server" $(ARGS)
+
+.PHONY: test-all
+test-all: setup ## Run all tests: also those with real services, InfluxDB and Chromium
+	$(PYTEST) $(ARGS)
+
+.PHONY: coverage
+coverage: setup ## Run all tests and show which branches of contract, agent and the stores they miss
+	$(PYTEST) --cov=contract --cov=agent --cov=service.stores --cov-branch --cov-report=term:skip-covered $(ARGS)
 
 .PHONY: lint
 lint: setup ## Check format, style, types and import rules
@@ -56,8 +66,8 @@ format: setup ## Format the code and mend what can be mended
 	$(BIN)/ruff format .
 
 .PHONY: bench
-bench: setup ## Measure beside peers, one after the other (BENCH=ingest for one alone)
-	@for name in $(BENCH); do echo "== $$name"; $(BIN)/python "bench/$$name.py" || exit; done
+bench: setup ## Measure beside peers, one after the other (BENCH='ingest load' for some)
+	@$(BIN)/python -m bench $(BENCH)
 
 .PHONY: notebooks
 notebooks: setup ## Open the notebooks in JupyterLab, on the service that runs or on demo data

@@ -1,1 +1,1 @@
-"""The agent: samples a machine, summarises windows of samples, spools them on disk and sends them in order."""
+"""The agent: samples a host, summarises windows of samples, spools them on disk and sends them in order."""

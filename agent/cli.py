@@ -10,7 +10,7 @@ from contract.settings import fail, load
 
 PROGRAM = "loadlens-agent"
 DESCRIPTION = """\
-Samples this machine's CPU, every core of it, and reports a summary of each window of samples to the service.
+Samples this host's CPU, every core of it, and reports a summary of each window of samples to the service.
 What cannot be sent waits on disk."""
 EPILOG = """\
 examples:
@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _leave_out_ssl()
     from agent.identity import NoIdentity
     from agent.run import run
-    from agent.spool_file import SpoolInUse
+    from agent.spool import SpoolInUse
 
     logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(message)s")
     try:

@@ -1,4 +1,4 @@
-"""Time as the sampler sees it: clocks that never stop, or sleep with the machine, and steady times of windows."""
+"""Time as the sampler sees it: clocks that never stop, or sleep with the host, and steady times of windows."""
 
 import sys
 import time
@@ -6,7 +6,7 @@ from array import array
 from collections.abc import Iterable
 from typing import Protocol
 
-from agent.plan import Orders
+from agent.plan import CommandBox
 from contract import times
 
 REMEMBERED = 16_384
@@ -49,10 +49,10 @@ class Clock(Protocol):
     """What the sampler asks of time."""
 
     def now(self) -> float:
-        """Seconds since some fixed moment, sleep of the machine included; never goes back."""
+        """Seconds since some fixed moment, sleep of the host included; never goes back."""
 
     def asleep(self) -> float:
-        """Seconds that the machine has slept since some fixed moment; 0 where the system does not tell."""
+        """Seconds that the host has slept since some fixed moment; 0 where the system does not tell."""
 
     def wall_ms(self) -> int:
         """The wall clock, in epoch milliseconds; may jump."""
@@ -66,7 +66,7 @@ NAP_S = 0.25
 
 # Linux: CLOCK_MONOTONIC stands still during sleep, CLOCK_BOOTTIME goes on. macOS: CLOCK_MONOTONIC goes on,
 # CLOCK_UPTIME_RAW stands still. Windows: time.monotonic() goes on, and the other has no name in Python; there a
-# sample that is far too late tells that the machine slept.
+# sample that is far too late tells that the host slept.
 _GOES_ON: int | None = None
 _STANDS_STILL: int | None = None
 if sys.platform == "linux":
@@ -76,10 +76,10 @@ elif sys.platform == "darwin":
 
 
 class SystemClock:
-    """The machine's clocks. `orders` end a wait."""
+    """The host's clocks. `commands` end a wait."""
 
-    def __init__(self, orders: Orders) -> None:
-        self._orders = orders
+    def __init__(self, commands: CommandBox) -> None:
+        self._commands = commands
 
     def now(self) -> float:
         """As `Clock.now`."""
@@ -97,8 +97,8 @@ class SystemClock:
         """As `Clock.wait`."""
         left = until - self.now()
         if left > NAP_S:
-            self._orders.sleep(left)
+            self._commands.sleep(left)
         # An Event makes a lock for each wait: at 20 Hz that is a fifth of all that the agent costs.
         elif left > 0.0:
             time.sleep(left)
-        return self._orders.stopping
+        return self._commands.stopping

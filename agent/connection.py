@@ -15,12 +15,12 @@ _GZIP = 16 + zlib.MAX_WBITS
 _STALE = (ConnectionResetError, ConnectionAbortedError, BrokenPipeError, http.client.RemoteDisconnected)
 
 
-class Unreachable(Exception):
+class ServiceUnreachable(Exception):
     """No answer came; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ServiceAnswer:
     """What the service said."""
 
     status: int
@@ -49,22 +49,22 @@ class Connection:
         if token is not None:
             self._headers["Authorization"] = f"Bearer {token}"
 
-    def post(self, bodies: Sequence[bytes], timeout_s: float) -> Answer:
+    def post(self, bodies: Sequence[bytes], timeout_s: float) -> ServiceAnswer:
         """Send reports: one as it is, several as a JSON array, compressed.
 
-        `timeout_s` bounds each step: connecting, sending, waiting for the answer. Raises Unreachable.
+        `timeout_s` bounds each step: connecting, sending, waiting for the answer. Raises ServiceUnreachable.
         """
         headers, body = self._headers, bodies[0]
         if len(bodies) > 1:
             headers, body = headers | {"Content-Encoding": "gzip"}, _array(bodies)
         return self._post(self._target, body, headers, timeout_s)
 
-    def post_state(self, user_id: str, body: bytes, timeout_s: float) -> Answer:
+    def post_state(self, user_id: str, body: bytes, timeout_s: float) -> ServiceAnswer:
         """Send an agent's state; as `post`."""
         return self._post(f"{self._agents}{quote(user_id, safe='')}/state", body, self._headers, timeout_s)
 
     def listen(self, user_id: str, last_event_id: str | None, timeout_s: float) -> http.client.HTTPResponse:
-        """Ask for an agent's stream. `timeout_s` bounds this, and each read of the answer. Raises Unreachable."""
+        """Open an agent's stream; `timeout_s` bounds this and each read. Raises ServiceUnreachable."""
         headers = self._headers | {"Accept": "text/event-stream"}
         if last_event_id is not None:
             headers["Last-Event-ID"] = last_event_id
@@ -75,16 +75,16 @@ class Connection:
             return self._http.getresponse()
         except (OSError, http.client.HTTPException) as error:
             self.close()
-            raise Unreachable(reason_of(error)) from None
+            raise ServiceUnreachable(reason_of(error)) from None
 
-    def _post(self, target: str, body: bytes, headers: dict[str, str], timeout_s: float) -> Answer:
+    def _post(self, target: str, body: bytes, headers: dict[str, str], timeout_s: float) -> ServiceAnswer:
         try:
             return self._exchange_again(target, body, headers, timeout_s)
         except (OSError, http.client.HTTPException) as error:
             self.close()
-            raise Unreachable(reason_of(error)) from None
+            raise ServiceUnreachable(reason_of(error)) from None
 
-    def _exchange_again(self, target: str, body: bytes, headers: dict[str, str], timeout_s: float) -> Answer:
+    def _exchange_again(self, target: str, body: bytes, headers: dict[str, str], timeout_s: float) -> ServiceAnswer:
         reused = self._http.sock is not None
         try:
             return self._exchange(target, body, headers, timeout_s)
@@ -95,7 +95,7 @@ class Connection:
             self.close()
             return self._exchange(target, body, headers, timeout_s)
 
-    def _exchange(self, target: str, body: bytes, headers: dict[str, str], timeout_s: float) -> Answer:
+    def _exchange(self, target: str, body: bytes, headers: dict[str, str], timeout_s: float) -> ServiceAnswer:
         self._http.timeout = timeout_s
         if self._http.sock is not None:
             self._http.sock.settimeout(timeout_s)
@@ -106,7 +106,7 @@ class Connection:
             if response.length and len(content) < _ANSWER_BYTES:
                 raise http.client.IncompleteRead(content, response.length)
             self.close()
-        return Answer(response.status, content, retry_after_s(response.getheader("Retry-After")) or 0.0)
+        return ServiceAnswer(response.status, content, retry_after_s(response.getheader("Retry-After")) or 0.0)
 
     def close(self) -> None:
         """Close the connection; the next post opens it again."""

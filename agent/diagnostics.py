@@ -1,4 +1,4 @@
-"""What helps to find out what ails an agent: its last warnings, and a small document without secrets."""
+"""The document that the command `diagnostics` answers: versions, host, settings, spool, recent problems; no secrets."""
 
 import logging
 import platform
@@ -13,7 +13,8 @@ import psutil
 from msgspec import UNSET
 
 from agent.identity import Identity
-from agent.remote_configuration import Remote
+from agent.probes import MetricName
+from agent.remote_configuration import RemoteConfiguration
 from contract import __version__, times
 from contract.times import format_instant
 
@@ -21,8 +22,8 @@ KEPT = 50
 _MAX_CHARACTERS = 300
 
 
-class Troubles(logging.Handler):
-    """Takes what is logged as a warning or worse; `secrets` are left out of it."""
+class RecentProblems(logging.Handler):
+    """Keeps the last messages logged as a warning or worse; each of `secrets` is blotted out."""
 
     def __init__(self, secrets: Iterable[str]) -> None:
         super().__init__(logging.WARNING)
@@ -30,7 +31,7 @@ class Troubles(logging.Handler):
         self._kept: deque[dict[str, str]] = deque(maxlen=KEPT)
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Keep a record."""
+        """Keep what a log record says."""
         text = record.getMessage()
         for secret in self._secrets:
             text = text.replace(secret, "(hidden)")
@@ -43,7 +44,7 @@ class Troubles(logging.Handler):
         )
 
     def last(self) -> list[dict[str, str]]:
-        """The last of them, oldest first."""
+        """At most `KEPT` messages, oldest first, each with `at`, `level` and `message`."""
         return list(self._kept)
 
 
@@ -51,10 +52,19 @@ _STARTED = time.monotonic()
 
 
 def diagnostics(
-    identity: Identity, remote: Remote, counts: Callable[[], Mapping[str, int]], trouble: Callable[[], str | None],
-    troubles: Troubles,
-) -> dict[str, Any]:  # fmt: skip
-    """The document. `counts` are those of spool and sender, `trouble` is why reports are not taken now."""
+    identity: Identity,
+    remote: RemoteConfiguration,
+    counts: Callable[[], Mapping[str, int]],
+    problem: Callable[[], str | None],
+    recent_problems: RecentProblems,
+    failing: Mapping[MetricName, str],
+) -> dict[str, Any]:
+    """The document as JSON has it.
+
+    `counts` gives the numbers of spool and sender, `problem` says why reports are not taken now, None where they are,
+    `failing` why metrics are left out of reports.
+    Raises OSError and psutil.Error where the system does not answer.
+    """
     process = psutil.Process()
     return {
         "agent": {
@@ -84,8 +94,9 @@ def diagnostics(
             "refused": None if remote.refusal is UNSET else remote.refusal,
             "listening": remote.listening,
         },
-        "spool": dict(counts()) | {"trouble": trouble()},
-        "troubles": troubles.last(),
+        "not_sampled": dict(failing),
+        "spool": dict(counts()) | {"trouble": problem()},
+        "troubles": recent_problems.last(),
     }
 
 

@@ -1,4 +1,4 @@
-"""Who this machine is: the user id and the operating system that its reports name."""
+"""Who this host is: the user id and the operating system that its reports name."""
 
 import platform
 import re
@@ -6,31 +6,22 @@ import socket
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 import psutil
 
+from agent.interfaces import is_physical, is_virtual_by_name
 from contract.report import OsType
 
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
-_VIRTUAL = re.compile(
-    # Linux
-    r"(lo\d*|docker|br-|veth|virbr|vnet|tun|tap|wg|ifb|dummy|cni|flannel|cali|zt|tailscale)"
-    # macOS: link-local peers, hot spots, tunnels, bridges
-    r"|(awdl|llw|anpi|ap\d|utun|gif|stf|bridge|vmnet|vmenet)"
-    # Windows, and hypervisors anywhere
-    r"|(loopback|vethernet|isatap|teredo|vbox|.*(virtual|vmware|hyper-v|bluetooth|wi-fi direct))",
-    re.IGNORECASE,
-)
 
 
 class NoIdentity(Exception):
-    """Nothing tells this machine apart."""
+    """Nothing tells this host apart."""
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """What stays the same in all reports of a machine."""
+    """What stays the same in all reports of a host."""
 
     user_id: str
     os_type: OsType
@@ -60,13 +51,13 @@ def first_real_address(interfaces: Iterable[Interface]) -> str | None:
     for interface in interfaces:
         address = interface.address.lower().replace("-", ":")
         usable = _MAC.fullmatch(address) and address not in ("00:00:00:00:00:00", "ff:ff:ff:ff:ff:ff")
-        if usable and (interface.physical or not _VIRTUAL.match(interface.name)):
+        if usable and (interface.physical or not is_virtual_by_name(interface.name)):
             real.append((not interface.physical, interface.index, address))
     return min(real)[2] if real else None
 
 
 def identity(user_id: str | None) -> Identity:
-    """The identity of this machine, under `user_id` or the MAC address of its first real interface.
+    """The identity of this host, under `user_id` or the MAC address of its first real interface.
 
     Raises NoIdentity where no interface has one.
     """
@@ -81,11 +72,7 @@ def _interfaces() -> Iterable[Interface]:
     for name, addresses in psutil.net_if_addrs().items():
         for address in addresses:
             if address.family == psutil.AF_LINK:
-                yield Interface(name, indices.get(name, len(indices)), address.address, _is_physical(name))
-
-
-def _is_physical(name: str) -> bool | None:
-    return Path("/sys/class/net", name, "device").exists() if sys.platform == "linux" else None
+                yield Interface(name, indices.get(name, len(indices)), address.address, is_physical(name))
 
 
 def _system() -> tuple[OsType, str]:

@@ -5,8 +5,8 @@ import logging
 import time
 from threading import Event
 
-from agent.connection import Connection, Unreachable, reason_of
-from agent.remote_configuration import Remote
+from agent.connection import Connection, ServiceUnreachable, reason_of
+from agent.remote_configuration import RemoteConfiguration
 from contract.retry import Backoff, retry_after_s
 from contract.server_sent_events import EventStreamParser, EventTooLarge
 
@@ -37,22 +37,35 @@ class _Broken(Exception):
 class Listener:
     """Opens the stream again and again, ever more slowly while that fails. Its failure harms nothing."""
 
-    def __init__(self, user_id: str, connection: Connection, remote: Remote, closing: Event) -> None:
+    def __init__(
+        self,
+        user_id: str,
+        connection: Connection,
+        remote: RemoteConfiguration,
+        closing: Event,
+        *,
+        backoff: Backoff | None = None,
+        silence_s: float = SILENCE_S,
+        unfinished_s: float = UNFINISHED_S,
+    ) -> None:
+        """Events go to `remote`; `closing` ends the waits between attempts."""
         self._user_id = user_id
         self._connection = connection
         self._remote = remote
         self._closing = closing
-        self._backoff = Backoff(cap_s=CAP_S)
-        self._trouble = ""
+        self._backoff = backoff or Backoff(cap_s=CAP_S)
+        self._silence_s = silence_s
+        self._unfinished_s = unfinished_s
+        self._problem = ""
 
     def run(self) -> None:
         """Listen until the agent ends."""
         while not self._closing.is_set():
-            self._remote.introduced.wait()
+            self._remote.registered.wait()
             started = time.monotonic()
             try:
                 self._listen()
-            except (_Broken, Unreachable) as error:
+            except (_Broken, ServiceUnreachable) as error:
                 if time.monotonic() - started > STEADY_S:
                     self._backoff.reset()
                 self._closing.wait(self._later(str(error), getattr(error, "retry_after_s", 0.0)))
@@ -61,8 +74,8 @@ class Listener:
                 self._connection.close()
 
     def _listen(self) -> None:
-        """Hand on what comes; raises _Broken at the end of the stream, Unreachable without one."""
-        response = self._connection.listen(self._user_id, self._remote.heard_version or "none", SILENCE_S)
+        """Hand on what comes; raises _Broken at the end of the stream, ServiceUnreachable without one."""
+        response = self._connection.listen(self._user_id, self._remote.newest_version or "none", self._silence_s)
         self._check(response)
         parser = EventStreamParser(MAX_EVENT_BYTES)
         begun_at: float | None = None
@@ -71,7 +84,7 @@ class Listener:
             try:
                 for event in parser.feed(content):
                     if event.type == "instructions":
-                        self._remote.tell(event.data.encode())
+                        self._remote.receive(event.data.encode())
                     elif event.type == "end":
                         raise _Broken(event.data)
             except EventTooLarge as error:
@@ -79,7 +92,7 @@ class Listener:
             self._heard()
             now = time.monotonic()
             begun_at = (begun_at or now) if parser.amid else None
-            if begun_at is not None and now - begun_at > UNFINISHED_S:
+            if begun_at is not None and now - begun_at > self._unfinished_s:
                 raise _Broken("an event does not come to its end")
 
     def _check(self, response: http.client.HTTPResponse) -> None:
@@ -88,7 +101,7 @@ class Listener:
             return
         wait_s = retry_after_s(response.getheader("Retry-After")) or 0.0
         if response.status == 404:
-            self._remote.introduce()
+            self._remote.register_again()
         elif response.status not in (429, 502, 503, 504):
             wait_s = max(wait_s, HOPELESS_S)
         raise _Broken(f"it answered {response.status}", wait_s)
@@ -96,13 +109,13 @@ class Listener:
     def _heard(self) -> None:
         if not self._remote.listening:
             self._remote.listening = True
-            _log.log(logging.INFO if self._trouble else logging.DEBUG, "listening to the service")
-            self._trouble = ""
+            _log.log(logging.INFO if self._problem else logging.DEBUG, "listening to the service")
+            self._problem = ""
 
     def _later(self, reason: str, least_s: float) -> float:
         wait_s = self._backoff.next_s(least_s)
-        level = logging.DEBUG if reason == self._trouble else logging.INFO
-        self._trouble = reason
+        level = logging.DEBUG if reason == self._problem else logging.INFO
+        self._problem = reason
         _log.log(level, "no stream from the service: %s; next attempt in %.1f s", reason, wait_s)
         return wait_s
 

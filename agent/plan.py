@@ -1,7 +1,7 @@
-"""What the sampler does: a plan made from settings, and the orders by which other threads change or end it."""
+"""What the sampler does: a plan made from settings, and the commands by which other threads change or end it."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from threading import Event, Lock
 
@@ -11,95 +11,100 @@ from contract.problems import Problem
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class SamplingPlan:
     """What is sampled, and how often: the same for a whole window."""
 
     interval_s: float
     samples: int
-    """In one window."""
+    """How many samples make a window."""
     probes: Mapping[MetricName, Probe]
     paused: bool = False
-    """Nothing is sampled for now."""
+    """Whether nothing is sampled for now."""
     version: str = ""
-    """Names what the service asked for, where that made this plan."""
+    """The version of the desired settings that made this plan; empty where the service asked for nothing."""
 
 
-def plan_of(settings: SettingsInForce, version: str = "") -> Plan:
+Probes = Mapping[MetricName, Callable[[float], Probe]]
+"""For each metric, what makes its probe for samples so many seconds apart; may raise anything where there is none."""
+
+
+def sampling_plan(settings: SettingsInForce, version: str = "", probes: Probes = PROBES) -> SamplingPlan:
     """The plan of settings, with probes of its own."""
-    probes = {name: PROBES[name]() for name in settings.metrics}
-    return Plan(settings.interval, settings.samples, probes, settings.paused, version)
+    chosen = {name: probes[name](settings.interval) for name in settings.metrics}
+    return SamplingPlan(settings.interval, settings.samples, chosen, settings.paused, version)
 
 
-def tried(settings: SettingsInForce, known: SettingsInForce, version: str) -> Plan:
-    """As `plan_of`, where each metric that is not among the `known` ones can be sampled here.
+def checked_plan(
+    settings: SettingsInForce, known: SettingsInForce, version: str, probes: Probes = PROBES
+) -> SamplingPlan:
+    """As `sampling_plan`, after a trial of each metric that is not among the `known` ones.
 
-    Raises InvalidSettings, which names those that cannot.
+    Raises InvalidSettings, which names the metrics that cannot be sampled here.
     """
     problems = []
-    for place, name in enumerate(settings.metrics):
+    for index, name in enumerate(settings.metrics):
         if name in known.metrics:
             continue
         try:
-            _try(name)
+            _try(probes[name](settings.interval))
         except Exception as error:  # noqa: BLE001 - whatever ails it, it is not to be in the plan
-            problems.append(Problem(f"/metrics/{place}", f"{name} cannot be sampled here: {error}"))
+            problems.append(Problem(f"/metrics/{index}", f"{name} cannot be sampled here: {error}"))
     if problems:
         raise InvalidSettings(problems)
     try:
-        return plan_of(settings, version)
+        return sampling_plan(settings, version, probes)
     except Exception as error:  # noqa: BLE001 - as above
         raise InvalidSettings([Problem("/metrics", f"they cannot be sampled now: {error}")]) from None
 
 
-def _try(name: MetricName) -> None:
+def _try(probe: Probe) -> None:
     """Take two samples with a probe that is thrown away."""
-    probe: Probe = PROBES[name]()
     now = time.monotonic()
     probe.restart(now)
     probe.sample(now + 1.0)
 
 
-class Order:
-    """To end the running window at its last sample, and go on under `plan`; under the same one where it is None."""
+class SamplerCommand:
+    """Ends the running window at its last sample, and has the sampler go on under `plan`, or as before where None."""
 
-    def __init__(self, plan: Plan | None) -> None:
+    def __init__(self, plan: SamplingPlan | None) -> None:
         self.plan = plan
-        self._obeyed = Event()
+        self._done = Event()
 
-    def obey(self) -> None:
-        """Say that it was done."""
-        self._obeyed.set()
+    def set_done(self) -> None:
+        """Note that the sampler has carried it out."""
+        self._done.set()
 
     def wait(self, timeout_s: float) -> bool:
-        """Wait until it was done; False where it was not in time."""
-        return self._obeyed.wait(timeout_s)
+        """Wait until it is carried out; False where that takes longer than `timeout_s`."""
+        return self._done.wait(timeout_s)
 
 
-class Orders:
-    """A box of orders that ends a sleep."""
+class CommandBox:
+    """Where other threads leave commands for the sampler, and tell it to stop; either ends its sleep."""
 
     def __init__(self) -> None:
-        self.waiting: list[Order] = []
+        self.waiting: list[SamplerCommand] = []
         """Looked at by the sampler at each sample, which costs nothing."""
         self.stopping = False
         self._lock = Lock()
         self._ring = Event()
 
-    def put(self, plan: Plan | None) -> Order:
-        """Give an order."""
-        order = Order(plan)
+    def put(self, plan: SamplingPlan | None) -> SamplerCommand:
+        """Leave a command."""
+        command = SamplerCommand(plan)
         with self._lock:
-            self.waiting.append(order)
+            self.waiting.append(command)
             self._ring.set()
-        return order
+        return command
 
     def stop(self) -> None:
         """Have the agent end. May be called by a signal's handler."""
         self.stopping = True
         self._ring.set()
 
-    def take(self) -> Sequence[Order]:
-        """All orders, oldest first."""
+    def take(self) -> Sequence[SamplerCommand]:
+        """Take all commands out, oldest first."""
         with self._lock:
             taken, self.waiting = self.waiting, []
             if not self.stopping:
@@ -107,5 +112,5 @@ class Orders:
         return taken
 
     def sleep(self, seconds: float) -> None:
-        """Sleep, until there is an order or the end."""
+        """Sleep until there is a command, the agent is to end, or `seconds` have passed."""
         self._ring.wait(seconds)

@@ -10,16 +10,16 @@ import psutil
 
 from agent.clock import Timeline
 from agent.identity import Identity
-from agent.plan import Plan
+from agent.plan import SamplingPlan
 from agent.sampler import Window
-from agent.sender import Sender
+from agent.sender import ReportSender
 from agent.spool import Spool
 from contract import __version__
 from contract.report import AgentStatus, Report, encode
 
 
-class Reporter:
-    """Summarises windows, and says who they are of and what the agent costs."""
+class ReportBuilder:
+    """Makes a report of each window: its summaries, whose they are, and what the agent costs."""
 
     def __init__(
         self, identity: Identity, timeline: Timeline, refused_version: Callable[[], str] | None = None
@@ -41,7 +41,7 @@ class Reporter:
             observations_per_metric=window.observations,
             os_type=self._identity.os_type,
             os_version=self._identity.os_version,
-            metrics=[samples.metric() for samples in window.samples],
+            metrics=[samples.metric(window.observations) for samples in window.samples],
             report_id=f"{user_id[:100]}@{end_ms}",
             agent=AgentStatus(
                 version=__version__,
@@ -58,7 +58,7 @@ class Reporter:
         )
 
 
-def _settings(plan: Plan) -> dict[str, str | int | float | bool | list[str]]:
+def _settings(plan: SamplingPlan) -> dict[str, str | int | float | bool | list[str]]:
     return {"interval": plan.interval_s, "samples": plan.samples, "metrics": list(plan.probes)}
 
 
@@ -67,30 +67,30 @@ CLOSE_S = 3.0
 
 
 class Outbox(Protocol):
-    """Takes reports."""
+    """Where reports go."""
 
     def counts(self) -> dict[str, int]:
-        """What `AgentStatus` says of reports: `spooled`, `dropped`, `refused`."""
+        """The members `spooled`, `dropped` and `refused` of `AgentStatus`, as far as they are known."""
 
     def put(self, report: Report) -> None:
-        """Take a report; it is safe when this returns."""
+        """Take a report, which is safe when this returns."""
 
     def close(self) -> None:
         """Deliver what can be delivered quickly."""
 
 
-class Service:
-    """Spools reports; `thread` runs the sender."""
+class SpoolingOutbox:
+    """Puts reports into the spool, from which `thread` sends them."""
 
-    def __init__(self, spool: Spool, sender: Sender, thread: Thread) -> None:
+    def __init__(self, spool: Spool, sender: ReportSender, thread: Thread) -> None:
         self._spool = spool
         self._sender = sender
         self._thread = thread
 
     @property
-    def trouble(self) -> str | None:
+    def problem(self) -> str | None:
         """Why reports are not taken now; None where they are."""
-        return self._sender.trouble
+        return self._sender.problem
 
     def counts(self) -> dict[str, int]:
         """The spool's and the sender's counts."""
@@ -108,11 +108,11 @@ class Service:
         self._spool.close()
 
 
-class Printer:
+class PrintingOutbox:
     """Prints each report on a line of standard output."""
 
     def counts(self) -> dict[str, int]:
-        """None: nothing waits."""
+        """Nothing waits, is dropped or refused, so there are no counts."""
         return {}
 
     def put(self, report: Report) -> None:
@@ -121,4 +121,4 @@ class Printer:
         sys.stdout.flush()
 
     def close(self) -> None:
-        """Nothing is kept."""
+        """Do nothing: all is printed."""

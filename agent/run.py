@@ -15,14 +15,15 @@ from urllib.parse import urlsplit
 
 from agent.clock import SystemClock, Timeline
 from agent.connection import Connection
-from agent.diagnostics import Troubles, diagnostics
+from agent.diagnostics import RecentProblems, diagnostics
 from agent.identity import Identity, identity
 from agent.listener import Listener
-from agent.plan import Orders, Plan, plan_of
-from agent.remote_configuration import Remote, RemoteFile
-from agent.reports import Outbox, Printer, Reporter, Service
+from agent.plan import CommandBox, SamplingPlan, sampling_plan
+from agent.probes import MetricName
+from agent.remote_configuration import RemoteConfiguration, RemoteStateFile
+from agent.reports import Outbox, PrintingOutbox, ReportBuilder, SpoolingOutbox
 from agent.sampler import Sampler, Window
-from agent.sender import RefusedFile, Sender
+from agent.sender import DeadLetters, ReportSender
 from agent.settings import AgentSettings, default_spool_dir
 from agent.spool import Spool
 from contract.retry import Backoff
@@ -30,7 +31,7 @@ from contract.retry import Backoff
 _log = logging.getLogger(__name__)
 
 Inbox = SimpleQueue[Window | Exception | None]
-"""What the threads tell the main one: a window, what ended a thread, or None at the end of the sampling."""
+"""What the threads hand to the main one: a window, what ended a thread, or None at the end of the sampling."""
 
 
 def run(settings: AgentSettings) -> None:
@@ -43,11 +44,12 @@ def run(settings: AgentSettings) -> None:
     """
     me = identity(settings.user_id)
     inbox: Inbox = SimpleQueue()
-    orders = Orders()
+    commands = CommandBox()
     closing = Event()
-    _stop_on_signals(orders)
-    deliver = _delivery(settings, me, orders, inbox, closing)
-    sampler = Sampler(deliver.plan, SystemClock(orders), inbox.put, orders)
+    _stop_on_signals(commands)
+    failing: dict[MetricName, str] = {}
+    deliver = _delivery(settings, me, commands, inbox, closing, failing)
+    sampler = Sampler(deliver.plan, SystemClock(commands), inbox.put, commands, failing)
     _log.info("sampling %s as %s", ", ".join(deliver.plan.probes), me.user_id)
     # What is there now stays: the collector need not look at it again.
     gc.collect()
@@ -57,11 +59,11 @@ def run(settings: AgentSettings) -> None:
         _start(name, work, inbox, says_end=False)
     try:
         while (window := _next(inbox)) is not None:
-            deliver.outbox.put(deliver.reporter.report(window, **deliver.outbox.counts()))
+            deliver.outbox.put(deliver.report_builder.report(window, **deliver.outbox.counts()))
             if settings.once:
                 break
     finally:
-        orders.stop()
+        commands.stop()
         closing.set()
         deliver.outbox.close()
 
@@ -70,39 +72,48 @@ class _Delivery(NamedTuple):
     """What becomes of windows, and what to sample at first."""
 
     outbox: Outbox
-    reporter: Reporter
-    plan: Plan
+    report_builder: ReportBuilder
+    plan: SamplingPlan
     threads: Mapping[str, Callable[[], None]]
-    """What else runs beside."""
+    """The functions of further threads, by the threads' names."""
 
 
-def _delivery(settings: AgentSettings, me: Identity, orders: Orders, inbox: Inbox, closing: Event) -> _Delivery:
+def _delivery(
+    settings: AgentSettings,
+    me: Identity,
+    commands: CommandBox,
+    inbox: Inbox,
+    closing: Event,
+    failing: Mapping[MetricName, str],
+) -> _Delivery:
     """Reports printed, or sent by way of a spool, which also remembers the windows of earlier runs."""
     own = settings.in_force()
     if settings.once or settings.dry_run:
-        return _Delivery(Printer(), Reporter(me, Timeline()), plan_of(own), {})
+        return _Delivery(PrintingOutbox(), ReportBuilder(me, Timeline()), sampling_plan(own), {})
     directory = settings.spool_dir or default_spool_dir(os.environ)
     spool = Spool(directory, settings.spool_bytes, settings.spool_age)
     connection = Connection(settings.url, settings.token)
-    sender = Sender(spool, connection, RefusedFile(directory), Backoff())
+    sender = ReportSender(spool, connection, DeadLetters(directory), Backoff())
     _log.info("reports go to %s; %d wait in %s", connection.url, spool.waiting, directory)
     timeline = Timeline(spool.given_out())
     if not settings.remote:
-        outbox = Service(spool, sender, _start("sender", sender.run, inbox, says_end=False))
-        return _Delivery(outbox, Reporter(me, timeline), plan_of(own), {})
-    remote = Remote(own, me, RemoteFile(directory, connection.url), Connection(settings.url, settings.token), orders)
-    sender.told = remote.tell
-    outbox = Service(spool, sender, _start("sender", sender.run, inbox, says_end=False))
-    troubles = Troubles([settings.token or "", *_credentials(settings.url)])
-    logging.getLogger().addHandler(troubles)
-    remote.diagnose = partial(diagnostics, me, remote, outbox.counts, lambda: outbox.trouble, troubles)
+        outbox = SpoolingOutbox(spool, sender, _start("sender", sender.run, inbox, says_end=False))
+        return _Delivery(outbox, ReportBuilder(me, timeline), sampling_plan(own), {})
+    remote = RemoteConfiguration(
+        own, me, RemoteStateFile(directory, connection.url), Connection(settings.url, settings.token), commands
+    )
+    sender.on_instructions = remote.receive
+    outbox = SpoolingOutbox(spool, sender, _start("sender", sender.run, inbox, says_end=False))
+    recent_problems = RecentProblems([settings.token or "", *_credentials(settings.url)])
+    logging.getLogger().addHandler(recent_problems)
+    remote.diagnose = partial(diagnostics, me, remote, outbox.counts, lambda: outbox.problem, recent_problems, failing)
     listener = Listener(me.user_id, Connection(settings.url, settings.token), remote, closing)
-    reporter = Reporter(me, timeline, lambda: remote.refused_version)
-    return _Delivery(outbox, reporter, remote.first_plan(), {"remote": remote.run, "listener": listener.run})
+    report_builder = ReportBuilder(me, timeline, lambda: remote.refused_version)
+    return _Delivery(outbox, report_builder, remote.first_plan(), {"remote": remote.run, "listener": listener.run})
 
 
 def _credentials(url: str) -> list[str]:
-    """What of an address is secret."""
+    """The parts of an address that are secret."""
     parts = urlsplit(url)
     return [parts.password or "", parts.netloc.rpartition("@")[0]]
 
@@ -138,13 +149,13 @@ def _next(inbox: Inbox) -> Window | None:
         return item
 
 
-def _stop_on_signals(orders: Orders) -> None:
+def _stop_on_signals(commands: CommandBox) -> None:
     """The first SIGTERM or SIGINT ends the agent in order; further ones do not cut that short."""
 
     def on_signal(_number: int, _frame: FrameType | None) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, signal.SIG_IGN)
-        orders.stop()
+        commands.stop()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, on_signal)

@@ -3,49 +3,62 @@
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from agent.clock import Clock
-from agent.plan import Orders, Plan
-from agent.probes import MetricName, Samples
+from agent.plan import CommandBox, SamplingPlan
+from agent.probes import MetricName, NotMeasured, Samples
 
 GAP_S = 10.0
-"""A sample later than this (and than two intervals) is a gap: the process was stopped, or the machine slept."""
+"""A sample later than this (and than two intervals) is a gap: the process was stopped, or the host slept."""
 SLEEP_S = 0.5
-"""Sleep of the machine shorter than this between two samples is no gap."""
+"""Sleep of the host shorter than this between two samples is no gap."""
 REST_S = 3600.0
-"""How long a paused sampler waits for orders before it waits again."""
+"""How long a paused sampler waits for commands before it waits again."""
 
 _log = logging.getLogger(__name__)
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
     """The raw samples of one window."""
 
-    plan: Plan
+    plan: SamplingPlan
     start_ms: int
     """The wall clock when the window began."""
     duration_s: float
     """From the beginning to the last sample, by a clock that does not jump."""
     observations: int
+    """How many intervals of the plan it covers: a sample that comes late stands for all that it covers."""
     samples: Sequence[Samples]
 
 
 class Sampler:
     """Takes samples on a schedule of deadlines that does not drift, and delivers each window as it ends.
 
+    A window covers as many intervals as its plan has samples. A sample that comes late covers several, and counts as
+    that many observations.
+
     A window ends early, with the samples it has, before anything that must not be mixed into it: a core gone or
-    come, sleep of the machine, a gap in the schedule, another plan. The time across such a break belongs to no window.
+    come, sleep of the host, a gap in the schedule, another plan. The time across such a break belongs to no window.
     """
 
     def __init__(
-        self, plan: Plan, clock: Clock, deliver: Callable[[Window], None], orders: Orders | None = None
+        self,
+        plan: SamplingPlan,
+        clock: Clock,
+        deliver: Callable[[Window], None],
+        commands: CommandBox | None = None,
+        failing: dict[MetricName, str] | None = None,
     ) -> None:
+        """`failing` is kept up to date: why metrics of the plan are left out of reports, for as long as they are."""
         self._plan = plan
         self._clock = clock
         self._deliver = deliver
-        self._orders = orders or Orders()
-        self._failing: set[MetricName] = set()
+        self._commands = commands or CommandBox()
+        self._failing = {} if failing is None else failing
+        self._failed: set[MetricName] = set()
         self._tick = self._observations = self._start_ms = 0
         self._origin = self._opened_at = self._sampled_at = self._asleep = 0.0
 
@@ -53,7 +66,7 @@ class Sampler:
         """Sample until the clock says stop. Raises what the CPU's probe raises."""
         self._restart()
         while not self._clock.wait(self._due()):
-            if self._orders.waiting:
+            if self._commands.waiting:
                 self._obey()
                 continue
             if self._plan.paused:
@@ -65,10 +78,11 @@ class Sampler:
                 self._restart()
                 continue
             self._sampled_at = now
-            self._observations += 1
-            # Deadlines that have passed already are left out, not made up for in a burst.
-            self._tick = max(self._tick, int((now - self._origin) / self._plan.interval_s)) + 1
-            if self._observations == self._plan.samples:
+            # Deadlines that have passed already are left out, not made up for in a burst: this sample covers them.
+            reached = max(self._tick, int((now - self._origin) / self._plan.interval_s))
+            self._observations += reached + 1 - self._tick
+            self._tick = reached + 1
+            if self._observations >= self._plan.samples:
                 self._close()
                 self._open(now)
         self._close()
@@ -80,14 +94,15 @@ class Sampler:
         return self._origin + self._tick * self._plan.interval_s
 
     def _obey(self) -> None:
-        for order in self._orders.take():
+        for command in self._commands.take():
             self._close()
-            if order.plan is not None:
-                self._plan = order.plan
+            if command.plan is not None:
+                self._plan = command.plan
+                self._failing.clear()
                 self._restart()
             else:
                 self._open(self._sampled_at)
-            order.obey()
+            command.set_done()
 
     def _restart(self) -> None:
         """Begin a window, a schedule and every probe anew."""
@@ -107,6 +122,7 @@ class Sampler:
         # The wall clock as it was at `now`: this thread may have been held up since.
         self._start_ms = self._clock.wall_ms() - round((self._clock.now() - now) * 1000)
         self._observations = 0
+        self._failed.clear()
 
     def _is_gap(self, late: float) -> bool:
         """Whether a sample so late must stay out of the window. Not asked otherwise: a sleep makes any sample late."""
@@ -121,24 +137,29 @@ class Sampler:
                 whole &= self._try(name, probe.sample, now) is not False
         return whole
 
-    def _try(self, name: MetricName, ask: Callable[[float], bool | None], now: float) -> bool | None:
+    def _try(self, name: MetricName, ask: Callable[..., _T], *args: float) -> _T | None:
         """Ask a probe. One that fails leaves its metric out of the report, and is asked again."""
         try:
-            answer = ask(now)
+            return ask(*args)
         except Exception as error:  # whatever ails one probe must not end the others
-            if name == "cpu":
+            if name == "cpu" and not isinstance(error, NotMeasured):
                 raise
+            self._failed.add(name)
             if name not in self._failing:
-                self._failing.add(name)
                 _log.warning("%s cannot be sampled: %s", name, error)
+            self._failing[name] = str(error)
             return None
-        if name in self._failing:
-            self._failing.discard(name)
-            _log.info("%s can be sampled again", name)
-        return answer
 
     def _close(self) -> None:
-        samples = [collected for probe in self._plan.probes.values() if (collected := probe.collect()) is not None]
+        samples = []
+        for name, probe in self._plan.probes.items():
+            collected = self._try(name, probe.collect)
+            if collected is None:
+                continue
+            samples.append(collected)
+            if name in self._failing and name not in self._failed:
+                del self._failing[name]
+                _log.info("%s can be sampled again", name)
         if samples and self._observations:
             duration = self._sampled_at - self._opened_at
             self._deliver(Window(self._plan, self._start_ms, duration, self._observations, samples))

@@ -13,20 +13,19 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
-from agent.connection import Answer, Connection, Unreachable
-from agent.spool import Spool
-from agent.spool_file import Entry
+from agent.connection import Connection, ServiceAnswer, ServiceUnreachable
+from agent.spool import Spool, SpooledReport
 from contract import times
 from contract.problems import decode_json
 from contract.retry import Backoff
 
 MAX_DEAD_LETTER_BYTES = 4 * 1024 * 1024
-"""At this size the file becomes `refused.ndjson.1`, in the place of the one before."""
+"""A file of dead letters that would grow larger becomes `refused.ndjson.1`, in the place of the one before."""
 
 _log = logging.getLogger(__name__)
 
 
-class _Refused(Struct):
+class _DeadLetter(Struct):
     refused_at: int
     """Epoch milliseconds."""
     status: int
@@ -34,17 +33,18 @@ class _Refused(Struct):
     report: msgspec.Raw
 
 
-class RefusedFile:
+class DeadLetters:
     """Lines of JSON: when, with which status and for what problems a report was refused, and the report."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, max_bytes: int = MAX_DEAD_LETTER_BYTES) -> None:
         self._path = directory / "refused.ndjson"
+        self._max_bytes = max_bytes
 
     def add(self, body: bytes, status: int, problems: object) -> None:
         """Put a report aside. Where that fails the log has the reasons; it is not kept then."""
-        line = msgspec.json.encode(_Refused(times.now_ms(), status, problems, msgspec.Raw(body)))
+        line = msgspec.json.encode(_DeadLetter(times.now_ms(), status, problems, msgspec.Raw(body)))
         try:
-            if self._path.exists() and self._path.stat().st_size + len(line) > MAX_DEAD_LETTER_BYTES:
+            if self._path.exists() and self._path.stat().st_size + len(line) > self._max_bytes:
                 self._path.replace(self._path.with_name(self._path.name + ".1"))
             with self._path.open("ab") as file:
                 file.write(line + b"\n")
@@ -70,7 +70,7 @@ _MISCONFIGURED = {
     401: "it asks for another token: set --token",
     403: "it does not take reports with this token: set --token",
 }
-_HINTS = _MISCONFIGURED | {404: "is --url right?"}
+_HINTS = _MISCONFIGURED | {404: "check --url"}
 
 
 class _Rejected(Struct):
@@ -86,39 +86,48 @@ class _Receipt(Struct):
     """What it asks of the agent."""
 
 
-class Sender:
+class ReportSender:
     """Sends what waits in the spool: one report as it comes, many in a request when behind.
 
     A report leaves the spool when the service has accepted it, or refused it as invalid: then it is put aside,
     and the others go on. Any other answer, or none, is tried again later, with the same report first.
     """
 
-    def __init__(self, spool: Spool, connection: Connection, refused: RefusedFile, backoff: Backoff) -> None:
+    def __init__(
+        self,
+        spool: Spool,
+        connection: Connection,
+        dead_letters: DeadLetters,
+        backoff: Backoff,
+        *,
+        misconfigured_wait_s: float = MISCONFIGURED_WAIT_S,
+    ) -> None:
         self.refused = 0
         """How many reports the service has refused since the agent started."""
-        self.told: Callable[[msgspec.Raw], None] = _nobody
-        """Gets what the service asks of the agent, with its answers."""
+        self.on_instructions: Callable[[msgspec.Raw], None] | None = None
+        """Gets the instructions that come with the service's answers."""
         self._spool = spool
         self._connection = connection
-        self._refused_file = refused
+        self._dead_letters = dead_letters
         self._backoff = backoff
+        self._misconfigured_wait_s = misconfigured_wait_s
         self._limit = MAX_REPORTS
-        self._trouble: str | None = None
+        self._problem: str | None = None
         self._wake = Event()
         self._closing = Event()
         self._deadline = float("inf")
 
     @property
-    def trouble(self) -> str | None:
+    def problem(self) -> str | None:
         """Why reports are not taken now; None where they are."""
-        return self._trouble
+        return self._problem
 
     def wake(self) -> None:
-        """Say that there is something to send."""
+        """Note that there is something to send."""
         self._wake.set()
 
     def close(self, within_s: float) -> None:
-        """Say that the agent ends: send what there is, without a second attempt and for `within_s` at most."""
+        """Have `run` end: it sends what there is, without a second attempt and for `within_s` seconds at most."""
         self._deadline = time.monotonic() + within_s
         self._closing.set()
         self._wake.set()
@@ -139,18 +148,18 @@ class Sender:
                 self._wake.wait()
         self._connection.close()
 
-    def _send(self, batch: Sequence[Entry]) -> float:
-        """One attempt; how long to wait before the next."""
+    def _send(self, batch: Sequence[SpooledReport]) -> float:
+        """Make one attempt; returns how long to wait before the next."""
         timeout_s = min(TIMEOUT_S, max(0.1, self._deadline - time.monotonic()))
         try:
             answer = self._connection.post([entry.body for entry in batch], timeout_s)
-        except Unreachable as error:
+        except ServiceUnreachable as error:
             return self._later(str(error), 0.0)
         receipt = _receipt(answer)
         rejected = [one for one in receipt.rejected if 0 <= one.index < len(batch)]
         if answer.status == _ACCEPTED or rejected:
-            if receipt.instructions is not UNSET:
-                self.told(receipt.instructions)
+            if receipt.instructions is not UNSET and self.on_instructions is not None:
+                self.on_instructions(receipt.instructions)
             return self._settled(batch, answer.status, rejected)
         if answer.status not in _REFUSED:
             return self._unsettled(answer)
@@ -160,32 +169,32 @@ class Sender:
         self._limit = len(batch) // 2
         return 0.0
 
-    def _settled(self, batch: Sequence[Entry], status: int, rejected: Sequence[_Rejected]) -> float:
+    def _settled(self, batch: Sequence[SpooledReport], status: int, rejected: Sequence[_Rejected]) -> float:
         for one in rejected:
             self.refused += 1
-            self._refused_file.add(batch[one.index].body, status, one.problems)
+            self._dead_letters.add(batch[one.index].body, status, one.problems)
             _log.warning("the service refused a report, which is put aside: %s", _text(one.problems))
         self._spool.done(batch)
         self._backoff.reset()
         self._limit = min(MAX_REPORTS, self._limit * 2)
-        if self._trouble is not None:
-            self._trouble = None
+        if self._problem is not None:
+            self._problem = None
             _log.info("the service takes reports again; %d wait", self._spool.waiting)
         return 0.0
 
-    def _unsettled(self, answer: Answer) -> float:
+    def _unsettled(self, answer: ServiceAnswer) -> float:
         reason = f"it answered {answer.status}"
         if hint := _HINTS.get(answer.status):
             reason += f" ({hint})"
         return self._later(
-            reason, MISCONFIGURED_WAIT_S if answer.status in _MISCONFIGURED else 0.0, answer.retry_after_s
+            reason, self._misconfigured_wait_s if answer.status in _MISCONFIGURED else 0.0, answer.retry_after_s
         )
 
     def _later(self, reason: str, least_s: float, retry_after_s: float = 0.0) -> float:
         wait_s = self._backoff.next_s(max(least_s, retry_after_s))
-        # Once for each trouble: an outage of a night would fill the log otherwise.
-        level = logging.DEBUG if reason == self._trouble else logging.WARNING
-        self._trouble = reason
+        # Once for each problem: an outage of a night would fill the log otherwise.
+        level = logging.DEBUG if reason == self._problem else logging.WARNING
+        self._problem = reason
         _log.log(
             level, "%s takes no reports: %s; %d wait, next attempt in %.1f s",
             self._connection.url, reason, self._spool.waiting, wait_s,
@@ -193,11 +202,7 @@ class Sender:
         return wait_s
 
 
-def _nobody(instructions: msgspec.Raw) -> None:
-    """Whoever takes no instructions passes them over."""
-
-
-def _receipt(answer: Answer) -> _Receipt:
+def _receipt(answer: ServiceAnswer) -> _Receipt:
     """What the service says of reports; nothing where it is no receipt."""
     try:
         return decode_json(answer.body, _Receipt)
@@ -205,7 +210,7 @@ def _receipt(answer: Answer) -> _Receipt:
         return _Receipt()
 
 
-def _problems(answer: Answer) -> Any:
+def _problems(answer: ServiceAnswer) -> Any:
     """What a problem document (RFC 9457) says is wrong, or whatever else was answered."""
     try:
         document = decode_json(answer.body, dict[str, Any])

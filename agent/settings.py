@@ -19,7 +19,7 @@ _VAR_LIB = Path("/var/lib")
 
 
 def default_spool_dir(environ: Mapping[str, str], system: str = sys.platform, *, root: bool | None = None) -> Path:
-    """The directory for data of the machine where the agent runs as root, otherwise that for state of its user.
+    """The directory for data of the host where the agent runs as root, otherwise that for state of its user.
 
     `root` is found out where it is None.
     """
@@ -61,7 +61,7 @@ class AgentSettings(ServiceAddress, frozen=True, kw_only=True):
     user_id: Annotated[
         Annotated[str, Meta(min_length=1, max_length=MAX_USER_ID)] | None,
         Meta(
-            description="The name under which this machine reports.",
+            description="The name under which this host reports.",
             extra={"metavar": "ID", "default": "the MAC address of the first real network interface"},
         ),
     ] = None

@@ -22,7 +22,7 @@ Version = Annotated[str, Meta(max_length=64)]
 CommandId = Annotated[str, Meta(min_length=1, max_length=64, pattern="^[0-9a-zA-Z_-]+$")]
 
 
-class Command(Struct, frozen=True):
+class AgentCommand(Struct, frozen=True):
     """Something to do once, known by its id however often it is told."""
 
     id: CommandId
@@ -37,7 +37,7 @@ class Instructions(Struct, frozen=True, omit_defaults=True):
     """Names `settings`; empty where nothing is asked."""
     settings: msgspec.Raw = msgspec.Raw(b"{}")
     """A document for `contract.agent_settings`, checked by who applies it: it may have members of a newer version."""
-    commands: list[Command] = []
+    commands: list[AgentCommand] = []
 
 
 class Refusal(Struct, frozen=True):

@@ -110,7 +110,7 @@ class Fields:
     """Left out, like `maximum` and `histogram`, in windows that came without."""
     maximum: str
     histogram: str
-    """Hexadecimal of what `analytics.frames.histograms` makes of a histogram."""
+    """Hexadecimal of what `analytics.frames.packing` makes of a histogram."""
     approximated: str
     """In rollups: how many of the samples came without extremes; left out where none did."""
 

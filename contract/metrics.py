@@ -13,11 +13,13 @@ from contract.histogram import LINEAR, LOGARITHMIC, Bins
 
 MAX_VALUE = 1e300
 ROUNDING = 1e-9
-"""How far a variance computed in floating point may lie above its true bound."""
+"""How far floating point may carry a number out of its range; what is out by less is clipped (`contract.rounding`)."""
+MAX_SHARE_VARIANCE = 0.25
+"""The highest variance of values in [0, 1] (Popoviciu 1935)."""
 
 Share = Annotated[float, Meta(ge=0.0, le=1.0)]
-SquaredShare = Annotated[float, Meta(ge=0.0, le=0.25 + ROUNDING)]
-"""The variance of values in [0, 1], which is at most 1/4 (Popoviciu 1935)."""
+SquaredShare = Annotated[float, Meta(ge=0.0, le=MAX_SHARE_VARIANCE)]
+"""The variance of values in [0, 1]."""
 NonNegative = Annotated[float, Meta(ge=0.0, le=MAX_VALUE)]
 Count = Annotated[int, Meta(ge=1, le=2**40)]
 
@@ -74,14 +76,14 @@ class Metric(Struct, gc=False, frozen=True, tag_field="type", omit_defaults=True
     quantities: ClassVar[tuple[Quantity, ...]]
 
     def distributions(self) -> Iterator[tuple[Quantity, Distribution]]:
-        """Each quantity with its samples of the whole machine."""
+        """Each quantity with its samples of the whole host."""
         for quantity in self.quantities:
             yield quantity, getattr(self, quantity.attribute)
 
 
 MAX_CORES = 4096
 Cores = Meta(max_length=MAX_CORES)
-Histogram = Annotated[list[int], Meta(max_length=128)]
+Histogram = Annotated[list[int], Meta(max_length=2 * (LINEAR.last - LINEAR.first + 1))]
 
 
 class Cpu(Metric, tag="CPU", gc=False, frozen=True, omit_defaults=True):
@@ -116,7 +118,7 @@ class Memory(Metric, tag="MEMORY", gc=False, frozen=True, omit_defaults=True):
 
 
 class Swap(Metric, tag="SWAP", gc=False, frozen=True, omit_defaults=True):
-    """Share of the swap space in use, in [0, 1]; 0 on a machine without any."""
+    """Share of the swap space in use, in [0, 1]; 0 on a host without any."""
 
     utilization: Distribution
 

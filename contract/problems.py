@@ -1,4 +1,4 @@
-"""What is wrong with an input, said so that its sender can mend it; JSON from elsewhere fails in this one way."""
+"""What is wrong with an input, said so that its sender can mend it, and text from outside, made safe to show."""
 
 import re
 from collections.abc import Iterable
@@ -44,6 +44,22 @@ def did_you_mean(wrong: str, known: Iterable[str]) -> str:
 
     close = get_close_matches(wrong, list(known), n=1)
     return f" (did you mean {close[0]}?)" if close else ""
+
+
+def display(name: str) -> str:
+    r"""The name as it may be shown anywhere that escapes markup: what cannot be seen is written out.
+
+    Control characters, marks of direction (which would turn the text around them), unassigned and surrogate code points
+    become `\u202e` and the like; so does white space other than the plain space.
+    """
+    if name.isprintable():
+        return name
+    return "".join(char if char.isprintable() else _written_out(char) for char in name)
+
+
+def _written_out(char: str) -> str:
+    code = ord(char)
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 _T = TypeVar("_T")

@@ -41,7 +41,7 @@ class AgentStatus(Struct, frozen=True, omit_defaults=True):
 
 
 class Report(Struct, frozen=True, omit_defaults=True):
-    """One window of samples of one machine, reduced to summaries.
+    """One window of samples of one host, reduced to summaries.
 
     The members without a default are the original system's; extra members are ignored.
     A report is identified by its user, a metric's type and `end_timestamp`.

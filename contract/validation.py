@@ -1,21 +1,22 @@
 """What a report's members must say together, beyond what each says alone."""
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from operator import ge
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
 from contract.histogram import LINEAR, Bins
-from contract.metrics import TYPES, Cpu, Distribution, Quantity, type_name
-from contract.problems import Problem, problem_of
+from contract.metrics import MAX_SHARE_VARIANCE, ROUNDING, TYPES, Cpu, Distribution, Quantity, type_name
+from contract.problems import Problem, decode_json, problem_of
 from contract.report import Report, decode_report
+from contract.rounding import clip_rounding
 from contract.times import SECONDS_BELOW
 
 FUTURE_MS = 5 * 60 * 1000
 """How far a window may end ahead of the service's clock."""
-_TOLERANCE = 1e-9
 _T = TypeVar("_T")
 
 _CPU_MEMBERS = {"min": "min_utilization", "max": "max_utilization", "histogram": "histogram"}
@@ -40,15 +41,44 @@ class MalformedReport(InvalidReport):
     """A body that is not JSON."""
 
 
-def parse(body: bytes | memoryview | msgspec.Raw, now_ms: int, oldest_ms: int = 0) -> Report:
+class Accepted(NamedTuple):
+    """A valid report."""
+
+    report: Report
+    text: bytes
+    """The JSON to keep: the body as it came, or with what rounding had carried out of its range clipped."""
+
+
+def accepted(body: bytes, now_ms: int, oldest_ms: int = 0) -> Accepted:
     """The valid report of a JSON body, at the time `now_ms`; raises InvalidReport or MalformedReport.
 
-    A report that ends before `oldest_ms` is refused as older than what is kept.
+    A report that ends before `oldest_ms` is refused as older than what is kept. Numbers that are out of their range by
+    rounding alone are clipped (`contract.rounding`).
     """
+    report, problems = _checked(body, now_ms, oldest_ms)
+    if problems:
+        # Tried only now: a body that is right at once is decoded and checked once.
+        with contextlib.suppress(msgspec.DecodeError):
+            document = decode_json(body)
+            if clip_rounding(document):
+                body = msgspec.json.encode(document)
+                report, problems = _checked(body, now_ms, oldest_ms)
+    if report is None or problems:
+        raise InvalidReport(problems)
+    return Accepted(report, body)
+
+
+def parse(body: bytes, now_ms: int, oldest_ms: int = 0) -> Report:
+    """The report of `accepted`, for who does not keep its text."""
+    return accepted(body, now_ms, oldest_ms).report
+
+
+def _checked(body: bytes, now_ms: int, oldest_ms: int) -> tuple[Report | None, list[Problem]]:
+    """The report, where it can be decoded, and what is wrong; raises MalformedReport."""
     try:
         report = decode_report(body)
     except msgspec.ValidationError as error:
-        raise InvalidReport([_explained(problem_of(error))]) from None
+        return None, [_explained(problem_of(error))]
     except msgspec.DecodeError as error:
         raise MalformedReport([problem_of(error)]) from None
     problems = check(report, now_ms)
@@ -59,9 +89,7 @@ def parse(body: bytes | memoryview | msgspec.Raw, now_ms: int, oldest_ms: int = 
                 f"expected {oldest_ms} or later, got {report.end_timestamp}, which is older than windows are kept here",
             )
         )
-    if problems:
-        raise InvalidReport(problems)
-    return report
+    return report, problems
 
 
 def check(report: Report, now_ms: int) -> list[Problem]:
@@ -151,7 +179,7 @@ def _distribution(quantity: Quantity, distribution: Distribution, pointer: str, 
     if quantity.bounded:
         for name, value, bound in (
             ("avg", distribution.mean, 1.0),
-            ("var", distribution.variance, 0.25 + _TOLERANCE),
+            ("var", distribution.variance, MAX_SHARE_VARIANCE),
             ("max", distribution.maximum, 1.0),
         ):
             if value is not UNSET and value > bound:
@@ -178,7 +206,7 @@ def _disagreements(
     if minimum is UNSET and maximum is UNSET and histogram is UNSET:
         return ()
     found = []
-    tolerance = _TOLERANCE * max(1.0, mean)
+    tolerance = ROUNDING * max(1.0, mean)
     if minimum is not UNSET and minimum > mean + tolerance:
         found.append(("min", f"expected at most the mean {mean}, got {minimum}"))
     if maximum is not UNSET and maximum < mean - tolerance:

@@ -3,48 +3,48 @@
 import asyncio
 import logging
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import falcon
 import falcon.asgi
-import msgspec
 from falcon.asgi import Request, Response
 from falcon.routing import CompiledRouter
 
 from contract.report import Report
-from service.agents.remote_configuration import Steering
-from service.alerts.repository import Shelf
+from service.agents.remote_configuration import RemoteConfiguration
+from service.alerts.repository import RuleRepository
 from service.alerts.runner import Runner
 from service.control.audit import Audit
-from service.control.database import Control
+from service.control.database import ControlDatabase
 from service.http.access import RefuseForeignPages, RequireOwnHost, RequireToken
 from service.http.problems import serialize, unavailable, unexpected
 from service.http.resources.agent_settings import FleetSettings, OneAgentsSettings
 from service.http.resources.agents import AgentList, OneAgent, OneAgentsCommands, OneAgentsState, OneCommand
 from service.http.resources.alerts import Alerts, Notifications, OneSilence, Redelivery, Silences
 from service.http.resources.ingest import Metrics
-from service.http.resources.operations import AuditTrail, Health, Prometheus, Ready
+from service.http.resources.operations import AuditTrail, Health, Numbers, Prometheus, Ready
 from service.http.resources.pages import FleetReport, Index, UserReport
 from service.http.resources.query import Fleet, FleetWindows, History, Sending, Users, UserWindows
 from service.http.resources.rules import OneRule, Rules
 from service.http.resources.stream import Stream
 from service.http.routing import Slashes
 from service.ingest.acknowledgement import Ingest
-from service.ingest.maintenance import Upkeep
+from service.ingest.maintenance import Maintenance, replay
 from service.journal.journal import Journal
-from service.notifications.queue import Queue
-from service.notifications.sender import Sender
-from service.reporting.reporter import Reporter
+from service.notifications.delivery import deliver
+from service.notifications.queue import NotificationQueue
+from service.notifications.sender import NotificationSender
+from service.reporting.maker import ReportMaker
 from service.settings import ServiceSettings
-from service.stores.base import Store, StoreUnavailable
+from service.stores.base import StoreUnavailable
 from service.stores.opening import open_store
-from service.stream.broker import Hub
+from service.stream.broker import Broker, BrokerLimits
 
 _log = logging.getLogger("loadlens.service")
 _MIN_LIVE_BYTES, _MAX_LIVE_BYTES = 1 << 20, 64 << 20
 """Bounds of what the live stream holds for consumers in memory."""
-_REPORTS = msgspec.json.Decoder(list[Report])
 
 
 class Service:
@@ -62,57 +62,50 @@ class Service:
         if replayed:
             _log.info("%d reports replayed from the journal", replayed)
         live_bytes = min(max(settings.stream_keep, _MIN_LIVE_BYTES), _MAX_LIVE_BYTES)
-        self.hub = Hub(self.journal, settings.stream_consumers, live_bytes)
+        limits = BrokerLimits(consumers=settings.stream_consumers, live_bytes=live_bytes)
+        self.broker = Broker(self.journal, limits)
         self.ingest = Ingest(self.journal, self.store, self._publish)
-        self.control = Control(folder / "control.db")
+        self.control = ControlDatabase(folder / "control.db")
         self.audit = Audit(self.control)
-        self.shelf = Shelf(self.control, self.audit, str(home.relative_to(folder)))
-        self.queue = Queue(self.control)
-        self.rules = Runner(self.journal, self.shelf, self.queue, settings.rules)
-        self.sender = Sender(self.queue, lambda: self.rules.targets, private=settings.notify_private)
-        self.steering = Steering(self.control, self.audit, settings.agent_streams)
-        self.reporter = Reporter()
-        self.upkeep = Upkeep(self.journal, self.store, settings.flush_seconds)
+        self.rule_repository = RuleRepository(self.control, self.audit, str(home.relative_to(folder)))
+        self.queue = NotificationQueue(self.control)
+        self.rules = Runner(self.journal, self.rule_repository, self.queue, settings.rules)
+        self.sender = NotificationSender(
+            self.queue, lambda: self.rules.targets, partial(deliver, private=settings.notify_private)
+        )
+        self.remote_configuration = RemoteConfiguration(self.control, self.audit, settings.agent_streams)
+        self.report_maker = ReportMaker()
+        self.maintenance = Maintenance(self.journal, self.store, settings.flush_seconds)
 
     def _publish(self, last: int, texts: Sequence[bytes], reports: Sequence[Report]) -> None:
         """Hand on the reports of one commit."""
         self.rules.publish(last, reports)
-        self.hub.publish(last, texts, reports)
+        self.broker.publish(last, texts, reports)
 
     def open(self) -> None:
         """Start the work in the background; called on the event loop."""
         self.rules.start()
         self.sender.start()
-        self.upkeep.start()
-        self.steering.start()
+        self.maintenance.start()
+        self.remote_configuration.start()
 
     def end_streams(self) -> None:
         """Let answers end that would go on for ever: the server waits for them before it closes the service."""
-        self.hub.close()
-        self.steering.streams.close()
+        self.broker.close()
+        self.remote_configuration.streams.close()
 
     def close(self) -> None:
         """Put everything on the store's disk and let go of the files."""
-        self.hub.end()
+        self.broker.end()
         self.ingest.close()
         self.rules.stop()
         self.sender.stop()
-        self.upkeep.stop()
+        self.maintenance.stop()
         self.store.close()
         # In this order: the file that is written to is pruned only once it is closed.
         self.journal.close()
         self.journal.prune(self.store.flushed)
         self.control.close()
-
-
-def replay(journal: Journal, store: Store) -> int:
-    """Give the store what it had not put on its own disk; returns how many reports that were."""
-    count = 0
-    for entry in journal.read(after=store.flushed):
-        reports = _REPORTS.decode(entry.body)
-        store.add(entry.last, reports)
-        count += len(reports)
-    return count
 
 
 class _Lifespan:
@@ -126,7 +119,7 @@ class _Lifespan:
 
     async def process_shutdown(self, scope: dict[str, Any], event: dict[str, Any]) -> None:
         self._service.end_streams()
-        await self._service.steering.stop()
+        await self._service.remote_configuration.stop()
         await asyncio.to_thread(self._service.close)
 
 
@@ -150,35 +143,49 @@ def create_app(settings: ServiceSettings) -> Application:
     app.set_error_serializer(serialize)
     app.add_error_handler(Exception, unexpected)
     app.add_error_handler(StoreUnavailable, unavailable)
-    store, steering = service.store, service.steering
-    app.add_route("/", Index(store))
-    app.add_route("/reports/fleet", FleetReport(service.reporter, store))
-    app.add_route("/reports/users/{user_id:path}", UserReport(service.reporter, store))
-    app.add_route("/api/v1/metrics", Metrics(service.ingest, store, steering))
-    app.add_route("/api/v1/metrics/{metric}/byUser/{user_id:path}", History(store))
-    app.add_route("/api/v1/metrics/{metric}/fleet", Fleet(store))
-    sending = Sending(store)
-    app.add_route("/api/v1/windows/byUser/{user_id:path}", UserWindows(store, sending))
-    app.add_route("/api/v1/windows/fleet", FleetWindows(store, sending))
-    app.add_route("/api/v1/users", Users(store))
-    app.add_route("/api/v1/stream", Stream(service.hub))
-    app.add_route("/api/v1/agents", AgentList(steering))
-    app.add_route("/api/v1/agents/{user_id}", OneAgent(steering))
-    app.add_route("/api/v1/agents/{user_id}/settings", OneAgentsSettings(steering))
-    app.add_route("/api/v1/agents/{user_id}/state", OneAgentsState(steering))
-    app.add_route("/api/v1/agents/{user_id}/commands", OneAgentsCommands(steering))
+    for path, resource in _routes(service).items():
+        app.add_route(path, resource)
     app.add_sink(Slashes(router), "/api/v1/agents/")
-    app.add_route("/api/v1/commands/{command_id}", OneCommand(steering))
-    app.add_route("/api/v1/settings", FleetSettings(steering))
-    app.add_route("/api/v1/rules", Rules(service.shelf, service.rules))
-    app.add_route("/api/v1/rules/{name}", OneRule(service.shelf, service.rules))
-    app.add_route("/api/v1/alerts", Alerts(service.shelf, service.rules))
-    app.add_route("/api/v1/silences", Silences(service.shelf))
-    app.add_route("/api/v1/silences/{silence_id}", OneSilence(service.shelf))
-    app.add_route("/api/v1/notifications", Notifications(service.queue))
-    app.add_route("/api/v1/notifications/{message_id}/redeliver", Redelivery(service.queue))
-    app.add_route("/api/v1/audit", AuditTrail(service.audit))
-    app.add_route("/healthz", Health())
-    app.add_route("/readyz", Ready(service))
-    app.add_route("/metrics", Prometheus(service))
     return app
+
+
+def _routes(service: Service) -> dict[str, object]:
+    """The resource at each path."""
+    store, remote, queue = service.store, service.remote_configuration, service.queue
+    repository, rules = service.rule_repository, service.rules
+    sending = Sending(store)
+    numbers = Numbers(
+        ingest=service.ingest, journal=service.journal, store=store, maintenance=service.maintenance,
+        broker=service.broker, rules=rules, queue=queue, sender=service.sender, report_maker=service.report_maker,
+        remote_configuration=remote, control=service.control,
+    )  # fmt: skip
+    return {
+        "/": Index(store),
+        "/reports/fleet": FleetReport(service.report_maker, store),
+        "/reports/users/{user_id:path}": UserReport(service.report_maker, store),
+        "/api/v1/metrics": Metrics(service.ingest, store, remote),
+        "/api/v1/metrics/{metric}/byUser/{user_id:path}": History(store),
+        "/api/v1/metrics/{metric}/fleet": Fleet(store),
+        "/api/v1/windows/byUser/{user_id:path}": UserWindows(store, sending),
+        "/api/v1/windows/fleet": FleetWindows(store, sending),
+        "/api/v1/users": Users(store),
+        "/api/v1/stream": Stream(service.broker),
+        "/api/v1/agents": AgentList(remote),
+        "/api/v1/agents/{user_id}": OneAgent(remote),
+        "/api/v1/agents/{user_id}/settings": OneAgentsSettings(remote),
+        "/api/v1/agents/{user_id}/state": OneAgentsState(remote),
+        "/api/v1/agents/{user_id}/commands": OneAgentsCommands(remote),
+        "/api/v1/commands/{command_id}": OneCommand(remote),
+        "/api/v1/settings": FleetSettings(remote),
+        "/api/v1/rules": Rules(repository, rules),
+        "/api/v1/rules/{name}": OneRule(repository, rules),
+        "/api/v1/alerts": Alerts(repository, rules),
+        "/api/v1/silences": Silences(repository),
+        "/api/v1/silences/{silence_id}": OneSilence(repository),
+        "/api/v1/notifications": Notifications(queue),
+        "/api/v1/notifications/{message_id}/redeliver": Redelivery(queue),
+        "/api/v1/audit": AuditTrail(service.audit),
+        "/healthz": Health(),
+        "/readyz": Ready(service.journal, store),
+        "/metrics": Prometheus(numbers),
+    }

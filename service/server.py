@@ -18,7 +18,7 @@ from gunicorn.arbiter import Arbiter
 from uvicorn.server import Server
 from uvicorn_worker import UvicornWorker
 
-from analytics.sources.influx_client import Address, is_influx
+from analytics.sources.influx_address import Address, is_influx
 from service.alerts.rule_set import RuleFileError
 from service.app import Application, create_app
 from service.control.database import ControlError

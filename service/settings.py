@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from analytics.sources.influx_client import Address, is_influx
+from analytics.sources.influx_address import Address, is_influx
 from contract.settings import Settings
 from contract.times import parse_duration
 

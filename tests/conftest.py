@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,27 @@ if TYPE_CHECKING:
 # Machines that share their cores miss deadlines that say nothing about the code. A failure in CI repeats itself.
 settings.register_profile("loadlens", deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("loadlens")
+
+_PROGRAMS = ("influxd", "nats-server", "victoria-metrics", "chromium")
+_running: list[pytest.Item] = []
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Remember which test runs."""
+    _running[:] = [item]
+
+
+def _refuse_unmarked_servers(event: str, arguments: tuple[object, ...]) -> None:
+    """Keep `make test` free of servers: a test that starts one says so by its mark."""
+    if event != "subprocess.Popen" or not _running or _running[0].get_closest_marker("server"):
+        return
+    command = [os.fsdecode(part) for part in arguments[1] if isinstance(part, str | bytes | os.PathLike)]  # type: ignore[attr-defined]
+    named = {os.path.basename(part) for part in command}
+    if named & set(_PROGRAMS) or ("-m" in command and command[command.index("-m") + 1] in ("service", "agent")):
+        raise AssertionError(f"expected pytest.mark.server on {_running[0].nodeid}, which starts {command}")
+
+
+sys.addaudithook(_refuse_unmarked_servers)
 
 
 # No longer than a module: while it is there, its event loop keeps tests from running one of their own.

@@ -15,6 +15,8 @@ import pytest
 
 from tests.service.running import ROOT, RunningService, clean_environment, wait_until
 
+pytestmark = pytest.mark.server
+
 AWAY_S = float(os.environ.get("LOADLENS_TEST_OUTAGE_S", "4"))
 """How long the service is away; two minutes are worth a run by hand."""
 WINDOW_S = 0.5

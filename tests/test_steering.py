@@ -16,6 +16,8 @@ from tests.service.reports import original
 from tests.service.running import RunningService, wait_until
 from tests.steered import FORCE, Proxy, SteeredAgent, merged_cpu, proxy
 
+pytestmark = pytest.mark.server
+
 STEP_S = 0.6
 """Windows of this length, where a test waits for some."""
 

@@ -2,18 +2,25 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from contract.histogram import flatten
 from contract.metrics import Distribution, Metric
 from contract.summary import Summary
 
 
+class NotMeasured(Exception):
+    """The host does not tell what a probe asks for; the message says why. The metric is left out of the report."""
+
+
 class Samples(Protocol):
     """The raw samples of one metric type over one window."""
 
-    def metric(self) -> Metric:
-        """Their summaries. Costs far more than a sample, so it is not asked for in the sampling thread."""
+    def metric(self, observations: int) -> Metric:
+        """Their summaries. `observations` is how many intervals of the plan the window covers.
+
+        Costs far more than a sample, so it is not asked for in the sampling thread.
+        """
 
 
 class Probe(Protocol):
@@ -35,19 +42,35 @@ class Probe(Protocol):
         """The samples since `collect` was called last, None where there are none."""
 
 
+class Series(NamedTuple):
+    """The samples of one quantity, each with the time that it covers."""
+
+    values: list[float]
+    weights: list[float]
+    """How much of the window each sample stands for: seconds, or the time that the counters counted; above 0."""
+
+    @classmethod
+    def empty(cls) -> "Series":
+        """A series to add samples to."""
+        return cls([], [])
+
+
 @dataclass(frozen=True, slots=True)
 class QuantitySamples:
     """Samples of a metric type that is a `Distribution` for each of its quantities."""
 
     kind: type[Metric]
-    series: Sequence[Sequence[float]]
-    """For each of the kind's quantities, its samples."""
+    period_s: float
+    """The time that an observation stands for."""
+    series: Sequence[Series]
+    """For each of the kind's quantities its samples, weighed by the seconds since the sample before."""
 
-    def metric(self) -> Metric:
+    def metric(self, observations: int) -> Metric:
         """The summary of each quantity, with its own count: it is sampled less often than the CPU."""
         members: dict[str, Any] = {}
-        for quantity, samples in zip(self.kind.quantities, self.series, strict=True):
-            summary = Summary.of(samples, quantity.bins)
+        for quantity, series in zip(self.kind.quantities, self.series, strict=True):
+            count = max(1, round(sum(series.weights) / self.period_s))
+            summary = Summary.weighted(series.values, series.weights, count, quantity.bins)
             members[quantity.attribute] = Distribution(
                 mean=summary.mean,
                 variance=summary.variance,

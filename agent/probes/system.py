@@ -10,47 +10,61 @@ from functools import cache
 
 import psutil
 
-from agent.probes.base import QuantitySamples
+from agent.interfaces import counted_interfaces
+from agent.probes.base import QuantitySamples, Series
 from contract.metrics import Disk, Load, Memory, Metric, Network, Swap
 
 PERIOD_S = 1.0
 
 
 class _Periodic:
-    def __init__(self, kind: type[Metric]) -> None:
+    def __init__(self, kind: type[Metric], interval_s: float) -> None:
         self.due = 0.0
         self._kind = kind
-        self._series: list[list[float]] = [[] for _ in kind.quantities]
+        # With long intervals a sample stands for the interval.
+        self._period_s = max(PERIOD_S, interval_s)
+        self._sampled_at = 0.0
+        self._series = [Series.empty() for _ in kind.quantities]
 
-    def _append(self, values: Sequence[float]) -> None:
-        for samples, value in zip(self._series, values, strict=True):
-            samples.append(value)
+    def _begin(self, now: float) -> None:
+        self.due = now + PERIOD_S
+        self._sampled_at = now
+
+    def _append(self, values: Sequence[float], seconds: float) -> None:
+        for series, value in zip(self._series, values, strict=True):
+            series.values.append(value)
+            series.weights.append(seconds)
 
     def _schedule_next(self, now: float) -> None:
         # Along the schedule, so that samples a little late do not stretch the period; anew where one was missed.
         self.due = self.due + PERIOD_S if now < self.due + PERIOD_S else now + PERIOD_S
 
     def collect(self) -> QuantitySamples | None:
-        """The samples since the last call."""
-        series, self._series = self._series, [[] for _ in self._series]
-        return QuantitySamples(self._kind, series) if series[0] else None
+        """The samples since the last call, each weighed by the time since the one before."""
+        series, self._series = self._series, [Series.empty() for _ in self._series]
+        return QuantitySamples(self._kind, self._period_s, series) if series[0].values else None
 
 
 class Gauges(_Periodic):
-    """Samples numbers as they are. `read` gives one for each of the kind's quantities."""
+    """Samples numbers as they are. `read` gives one for each of the kind's quantities.
 
-    def __init__(self, kind: type[Metric], read: Callable[[], Sequence[float]]) -> None:
-        super().__init__(kind)
+    A sample stands for the time since the one before.
+    """
+
+    def __init__(self, kind: type[Metric], interval_s: float, read: Callable[[], Sequence[float]]) -> None:
+        super().__init__(kind, interval_s)
         self._read = read
 
     def restart(self, now: float) -> None:
         """Be due a period later."""
-        self.due = now + PERIOD_S
+        self._begin(now)
 
     def sample(self, now: float) -> bool:
         """Take a sample."""
         self._schedule_next(now)
-        self._append(self._read())
+        if now > self._sampled_at:
+            self._append(self._read(), now - self._sampled_at)
+            self._sampled_at = now
         return True
 
 
@@ -64,36 +78,37 @@ class Rates(_Periodic):
     A device that comes or goes adds nothing for that sample, and a counter that goes back counts as unmoved.
     """
 
-    def __init__(self, kind: type[Metric], read: Callable[[], Counters]) -> None:
-        super().__init__(kind)
+    def __init__(self, kind: type[Metric], interval_s: float, read: Callable[[], Counters]) -> None:
+        super().__init__(kind, interval_s)
         self._read = read
         self._counters: Counters = {}
-        self._read_at = 0.0
 
     def restart(self, now: float) -> None:
         """Read the counters, and be due a period later."""
-        self.due = now + PERIOD_S
-        self._counters, self._read_at = {}, now
+        self._begin(now)
+        self._counters = {}
         self._counters = self._read()
 
     def sample(self, now: float) -> bool:
         """Take a sample; none where there were no devices before."""
         self._schedule_next(now)
+        seconds = now - self._sampled_at
+        if seconds <= 0.0:
+            return True
         after = self._read()
         if before := self._counters:
-            elapsed = now - self._read_at
-            self._append([_growth(before, after, place) / elapsed for place in range(len(self._series))])
-        self._counters, self._read_at = after, now
+            self._append([_growth(before, after, number) / seconds for number in range(len(self._series))], seconds)
+        self._counters, self._sampled_at = after, now
         return True
 
 
-def _growth(before: Counters, after: Counters, place: int) -> int:
-    return sum(max(0, after[device][place] - before[device][place]) for device in after.keys() & before.keys())
+def _growth(before: Counters, after: Counters, number: int) -> int:
+    return sum(max(0, after[device][number] - before[device][number]) for device in after.keys() & before.keys())
 
 
-def memory_probe() -> Gauges:
+def memory_probe(interval_s: float) -> Gauges:
     """The probe of memory in use."""
-    return Gauges(Memory, _read_memory)
+    return Gauges(Memory, interval_s, _read_memory)
 
 
 def _read_memory() -> tuple[float]:
@@ -101,9 +116,9 @@ def _read_memory() -> tuple[float]:
     return (min(1.0, max(0.0, 1.0 - memory.available / memory.total)),)
 
 
-def swap_probe() -> Gauges:
+def swap_probe(interval_s: float) -> Gauges:
     """The probe of swap in use."""
-    return Gauges(Swap, _read_swap)
+    return Gauges(Swap, interval_s, _read_swap)
 
 
 def _read_swap() -> tuple[float]:
@@ -111,9 +126,9 @@ def _read_swap() -> tuple[float]:
     return (min(1.0, max(0.0, swap.used / swap.total)) if swap.total else 0.0,)
 
 
-def disk_probe() -> Rates:
+def disk_probe(interval_s: float) -> Rates:
     """The probe of disk traffic."""
-    return Rates(Disk, _read_disks)
+    return Rates(Disk, interval_s, _read_disks)
 
 
 def _read_disks() -> Counters:
@@ -131,26 +146,28 @@ def _is_physical_disk(name: str) -> bool:
     return sys.platform != "linux" or os.path.exists(f"/sys/block/{name.replace('/', '!')}/device")
 
 
-def network_probe() -> Rates:
+def network_probe(interval_s: float) -> Rates:
     """The probe of network traffic."""
-    return Rates(Network, _read_interfaces)
+    return Rates(Network, interval_s, _Interfaces().read)
 
 
-def _read_interfaces() -> Counters:
-    # psutil's own guard against wrapped counters is off: Rates has one, which keeps no copies.
-    counters = psutil.net_io_counters(pernic=True, nowrap=False)
-    return {
-        name: (interface.bytes_recv, interface.bytes_sent)
-        for name, interface in counters.items()
-        if not _is_loopback(name)
-    }
+class _Interfaces:
+    """The counters of the interfaces that count, which are chosen anew as interfaces come and go."""
+
+    def __init__(self) -> None:
+        self._seen: frozenset[str] = frozenset()
+        self._counted: frozenset[str] = frozenset()
+
+    def read(self) -> Counters:
+        """Bytes received and sent by each."""
+        # psutil's own guard against wrapped counters is off: Rates has one, which keeps no copies.
+        counters = psutil.net_io_counters(pernic=True, nowrap=False)
+        if counters.keys() != self._seen:
+            self._seen = frozenset(counters)
+            self._counted = counted_interfaces(self._seen)
+        return {name: (counters[name].bytes_recv, counters[name].bytes_sent) for name in self._counted}
 
 
-def _is_loopback(name: str) -> bool:
-    """By its name on Linux, macOS and Windows."""
-    return name in ("lo", "lo0") or name.startswith("Loopback")
-
-
-def load_probe() -> Gauges:
+def load_probe(interval_s: float) -> Gauges:
     """The probe of load averages; psutil computes them on Windows, where the first minute shows 0."""
-    return Gauges(Load, psutil.getloadavg)
+    return Gauges(Load, interval_s, psutil.getloadavg)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
-from contract.texts import display
+from contract.problems import display
 
 BLUE, ORANGE, GREEN, RED, PURPLE, SKY, GREY = (
     "#2a86c8", "#d98a00", "#0a9b76", "#d9581c", "#b8609a", "#4aa8dd", "#8b939c",

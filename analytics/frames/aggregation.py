@@ -15,7 +15,7 @@ import pandas as pd
 
 from analytics.frames.columns import NUMBERS, Windows, concatenate, merge
 from analytics.frames.frame import LABELS, FrameError, from_frame, to_frame
-from analytics.frames.histograms import Histograms, Ints
+from analytics.frames.kernel import Histograms, Ints
 from analytics.frames.progress import progress
 
 

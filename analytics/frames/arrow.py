@@ -2,7 +2,7 @@
 
 The columns are those of `analytics.frames.frame`: `time` (ms, UTC), where they are named `user` (dictionary of
 texts) and `core` (int32, null for the whole machine), `count`, `mean`, `var`, `min`, `max`, `approximated`, and where
-they are asked for `histogram` (large_binary, `analytics.frames.histograms`). Nothing is copied value by value in either
+they are asked for `histogram` (large_binary, `analytics.frames.packing`). Nothing is copied value by value in either
 direction.
 """
 

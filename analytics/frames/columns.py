@@ -8,8 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from analytics.frames import kernel
-from analytics.frames.histograms import Histograms, Ints
-from analytics.frames.kernel import Floats
+from analytics.frames.kernel import Floats, Histograms, Ints
 
 NUMBERS: Final = {
     "count": "count",

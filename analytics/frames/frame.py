@@ -15,7 +15,7 @@ column          dtype         what
 `var`           float64       population variance, in the square of that unit
 `min`, `max`    float64       extremes
 `approximated`  int64         how many of `count` came without extremes, which are then approximate
-`histogram`     large_binary  optional: samples per bin, packed (`analytics.frames.histograms`)
+`histogram`     large_binary  optional: samples per bin, packed (`analytics.frames.packing`)
 ==============  ============  =====================================================================
 
 A packed histogram is a few bytes a bin in use, in one Arrow buffer for the whole column
@@ -34,7 +34,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from analytics.frames.columns import NUMBERS, Windows
-from analytics.frames.histograms import Histograms, Ints, pack, unpack
+from analytics.frames.kernel import Histograms, Ints
+from analytics.frames.packing import pack, unpack
 from analytics.frames.standins import standins
 from contract.histogram import LINEAR, Bins
 from contract.metrics import NAMES

@@ -10,15 +10,43 @@ sums and extremes by `groupby` they take 1.7 ms, half of what a month over HTTP 
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from analytics.frames.histograms import Histograms, Ints
-
+Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Histograms:
+    """The histograms of many windows: entry i says that window `row[i]` has `count[i]` samples in `bin[i]`.
+
+    The arrays are of one length k, sorted by row. Within a row the bins ascend and none occurs twice in
+    anything that `merge` returns; what goes into `merge` need not be so.
+    """
+
+    row: Ints
+    bin: npt.NDArray[np.int32]
+    count: Ints
+
+    @classmethod
+    def empty(cls) -> Self:
+        """No entries."""
+        return cls(np.empty(0, np.int64), np.empty(0, np.int32), np.empty(0, np.int64))
+
+    def __len__(self) -> int:
+        return len(self.row)
+
+    def joined(self, other: Self) -> Self:
+        """The entries of both, sorted by row, in each row those of `self` first."""
+        row = np.concatenate([self.row, other.row])
+        order = np.argsort(row, kind="stable")
+        bins, counts = np.concatenate([self.bin, other.bin]), np.concatenate([self.count, other.count])
+        return type(self)(row[order], bins[order], counts[order])
 
 
 class Merged(NamedTuple):

@@ -5,8 +5,7 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 
-from analytics.frames.histograms import Histograms, Ints
-from analytics.frames.kernel import Floats
+from analytics.frames.kernel import Floats, Histograms, Ints
 from contract.histogram import LINEAR, LOGARITHMIC, Bins
 
 
@@ -40,8 +39,7 @@ def standins(
 def bin_indices(values: Floats, bins: Bins) -> npt.NDArray[np.int32]:
     """The bin of each value, each as `bins.index` gives it; the values must lie in the range of `bins`."""
     if bins is LINEAR:
-        size = bins.last - bins.first + 1
-        return np.minimum((values * size).astype(np.int32), bins.last)
+        return np.where(values > 0.0, (values * LINEAR.bins).astype(np.int32), LINEAR.first).astype(np.int32)
     ends = _ends(bins)  # type: ignore[arg-type]  # bins do hash; a protocol cannot say so
     return (np.searchsorted(ends, values, side="left") + bins.first).astype(np.int32)
 

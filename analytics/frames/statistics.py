@@ -8,8 +8,7 @@ import pandas as pd
 
 from analytics.frames.columns import Windows
 from analytics.frames.frame import GROUPS, bins_of, unpacked, with_histograms, with_samples
-from analytics.frames.histograms import Histograms
-from analytics.frames.kernel import Floats, merge_histograms
+from analytics.frames.kernel import Floats, Histograms, merge_histograms
 from analytics.frames.resampling import over_all_time
 from contract.histogram import Bins
 from contract.metrics import Statistic

@@ -7,9 +7,9 @@ if TYPE_CHECKING:
     from analytics.sources.base import Source
 
 
-_RIGHT = (
-    "an address such as http://localhost:8888 or influx://localhost:8086/METRICS, or a Parquet file, or a folder of "
-    "such files, is right"
+_EXPECTED = (
+    "expected an address such as http://localhost:8888 or influx://localhost:8086/METRICS, or a Parquet file, or a "
+    "folder of such files"
 )
 
 
@@ -39,12 +39,12 @@ def connect(source: str | Path = "http://localhost:8888", token: str | None = No
 
         return Influx(text, token)
     if scheme:
-        raise ValueError(f"{text!r} is not the address of a service; {_RIGHT}")
+        raise ValueError(f"{_EXPECTED}, got {text!r}")
     path = Path(source)
     if not text or not path.exists():
         if path.suffix or "/" in text:
-            raise FileNotFoundError(f"{text} is not there; {_RIGHT}")
-        raise ValueError(f"{text!r} is not the address of a service; {_RIGHT}")
+            raise FileNotFoundError(f"{_EXPECTED}, got {text}, which is not there")
+        raise ValueError(f"{_EXPECTED}, got {text!r}")
     if (path / "loadlens.duckdb").exists():
         raise ValueError(f"{text} is the data folder of a service, which alone reads it: ask http://localhost:8888")
     from analytics.sources.parquet import Files

@@ -12,7 +12,8 @@ from analytics.frames.frame import HISTOGRAM, LABELS, from_frame, in_order, to_f
 from analytics.frames.progress import progress
 from analytics.frames.standins import standins
 from analytics.sources.base import Asked, WindowedSource, metrics_of
-from analytics.sources.influx_client import Address, Client, Credentials
+from analytics.sources.influx_address import Address, Credentials
+from analytics.sources.influx_client import Client
 from contract.influx import (
     CORE,
     ORIGINAL_OBSERVATIONS,

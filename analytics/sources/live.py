@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import msgspec
 
-from analytics.sources.service import ServiceError, UnreachableError, check
+from analytics.sources.service_api import ServiceError, UnreachableError, refusal
 from contract.metrics import Statistic
 from contract.report import Report
 from contract.retry import Backoff
@@ -164,7 +164,7 @@ class Stream:
     def _refused(self, response: httpx.Response, body: bytes) -> bool:
         """False where it is worth trying again; raises otherwise."""
         if response.status_code not in _TRY_AGAIN:
-            check(response.status_code, response.headers.get("Content-Type", ""), body, "text/event-stream")
+            raise refusal(response.status_code, response.headers.get("Content-Type", ""), body, "text/event-stream")
         return False
 
     def _failed(self, error: httpx.TransportError) -> None:

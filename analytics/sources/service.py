@@ -3,9 +3,7 @@
 import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self
-from urllib.parse import quote
+from typing import TYPE_CHECKING, Any, Literal
 
 import httpx
 import msgspec
@@ -16,65 +14,14 @@ from analytics.frames.arrow import frame_of
 from analytics.frames.frame import FrameError
 from analytics.frames.progress import progress
 from analytics.sources.base import Grouping, Moment, check_windows_by, epoch_ms
+from analytics.sources.service_api import JSON_TYPE, ServiceApi, ServiceError, path_segment, refusal
 from contract.metrics import NAMES, Statistic
-from contract.problems import Problem
-from contract.service_address import check_service_url
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer as WriteableBuffer
 
-PROBLEM = "application/problem+json"
 _BUFFER = 1 << 20
 _RECORDS = list[dict[str, object]]
-
-
-class ServiceError(Exception):
-    """A question that was not answered; the message says why."""
-
-
-class UnreachableError(ServiceError):
-    """No answer came: nothing listens there, or it took too long."""
-
-
-class CutShortError(ServiceError):
-    """An answer began, and ended before it was whole; the service's log says why."""
-
-
-class ProblemError(ServiceError):
-    """The service refused, or failed, and said why (RFC 9457)."""
-
-    def __init__(self, status: int, detail: str, problems: tuple[Problem, ...] = ()) -> None:
-        reasons = "".join(
-            f"\n  {problem.pointer.lstrip('/')}: {problem.detail}" for problem in problems if problem.detail != detail
-        )
-        super().__init__(detail + reasons)
-        self.status = status
-        """The HTTP status, such as 404."""
-        self.detail = detail
-        """What is wrong, in the service's words."""
-        self.problems = problems
-        """The single parameters that are wrong, where there are such."""
-
-
-class _Document(msgspec.Struct):
-    title: str = ""
-    detail: str = ""
-    errors: tuple[Problem, ...] = ()
-
-
-def check(status: int, media_type: str, body: bytes, expected: str) -> bytes:
-    """The body of an answer that is one, of the media type `expected`; raises ProblemError or ServiceError."""
-    media_type = media_type.partition(";")[0].strip().lower()
-    if media_type == PROBLEM:
-        try:
-            document = msgspec.json.decode(body, type=_Document)
-        except msgspec.DecodeError:
-            document = _Document()
-        raise ProblemError(status, document.detail or document.title or f"HTTP status {status}", document.errors)
-    if status != 200 or media_type != expected:
-        given = media_type or "something without a type"
-        raise ServiceError(f"The service answered {status} with {given} instead of {expected}: is it Loadlens?")
-    return body
 
 
 def read_values(body: bytes, metric: str, stat: str | None) -> pd.DataFrame:
@@ -148,27 +95,19 @@ def read_records(body: bytes, member: str, columns: Sequence[str]) -> pd.DataFra
 
 
 _ARROW = "application/vnd.apache.arrow.stream"
-_JSON = "application/json"
 _USERS = ("user_id", "os_type", "os_version", "cores", "first_seen", "last_seen")
 _METRICS = ("name", "title", "unit", "statistic", "by_core", "type", "stored")
-_TIMEOUT = httpx.Timeout(120.0, connect=5.0)
 
 
-class Client:
+class Client(ServiceApi):
     """Asks the service at `url`, with `token` where it asks for one; a source as `analytics.sources.base` describes it.
 
     By default it answers the last day. Nothing is sent before the first question. Raises ValueError for what is not an
     http(s) address. Every question raises UnreachableError where the service does not answer, and ProblemError, with
     the service's own words, where it refuses: an unknown metric or user, a wrong range, rate or token; CutShortError
     where an answer ends before it is whole. Metrics that compare cores, such as `cpuCoreLoadAvgMax`, have no windows:
-    they are answered as values.
+    they are answered as values. What has no method of its own, such as rules and agents, `call` asks for.
     """
-
-    def __init__(self, url: str, token: str | None = None) -> None:
-        check_service_url(url)
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
-        transport = httpx.HTTPTransport(retries=1)  # a second try to connect, as the first may meet a closing socket
-        self._http = httpx.Client(base_url=url, headers=headers, timeout=_TIMEOUT, transport=transport)
 
     def history(
         self,
@@ -186,10 +125,12 @@ class Client:
         query = {"start": start, "end": end, "resample_rate": rate, "core": core}
         if stat is None and not _compares_cores(metric):
             query |= {"metric": metric, "histograms": histograms}
-            return self._windows(f"windows/byUser/{_escaped(user)}", f"{metric} of {user}", query)
+            return self._windows(f"windows/byUser/{path_segment(user)}", f"{metric} of {user}", query)
         if rate == "raw" or core == "each":
-            raise ValueError("rate='raw' and core='each' are for windows, without stat")
-        return self._values(f"metrics/{_escaped(metric)}/byUser/{_escaped(user)}", metric, query | {"stat": stat})
+            raise ValueError("expected rate='raw' and core='each' without stat, as they are for windows, got both")
+        return self._values(
+            f"metrics/{path_segment(metric)}/byUser/{path_segment(user)}", metric, query | {"stat": stat}
+        )
 
     def fleet(
         self,
@@ -209,7 +150,7 @@ class Client:
             check_windows_by(by, top)
             query |= {"metric": metric, "histograms": histograms}
             return self._windows("windows/fleet", f"{metric} of the fleet", query)
-        return self._values(f"metrics/{_escaped(metric)}/fleet", metric, query | {"top": top, "stat": stat})
+        return self._values(f"metrics/{path_segment(metric)}/fleet", metric, query | {"top": top, "stat": stat})
 
     def users(self) -> pd.DataFrame:
         """The users that have reported, and what each last said of itself (`analytics.sources.base`)."""
@@ -222,18 +163,6 @@ class Client:
         """The metrics that can be asked for (`analytics.sources.base`)."""
         return read_records(self._get("metrics"), "metrics", _METRICS).set_index("name")
 
-    def close(self) -> None:
-        """Close the connections."""
-        self._http.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
     def _values(self, path: str, metric: str, query: Mapping[str, Any]) -> pd.DataFrame:
         return read_values(self._get(path, query, accept=_ARROW), metric, query["stat"])
 
@@ -241,7 +170,7 @@ class Client:
         with self._asked(path, query, _ARROW) as response:
             return read_windows(response.iter_raw(), what)
 
-    def _get(self, path: str, query: Mapping[str, Any] | None = None, accept: str = _JSON) -> bytes:
+    def _get(self, path: str, query: Mapping[str, Any] | None = None, accept: str = JSON_TYPE) -> bytes:
         with self._asked(path, query or {}, accept) as response:
             return response.read()
 
@@ -249,23 +178,12 @@ class Client:
     def _asked(self, path: str, query: Mapping[str, Any], accept: str) -> Iterator[httpx.Response]:
         """The answer to a question, which is one of the media type `accept`, before its body is read."""
         moments = {name: epoch_ms(query[name]) for name in ("start", "end") if query.get(name) is not None}
-        parameters = {name: _parameter(value) for name, value in {**query, **moments}.items() if value is not None}
-        begun = False
-        try:
-            with self._http.stream("GET", f"api/v1/{path}", params=parameters, headers={"Accept": accept}) as response:
-                begun = True
-                media_type = response.headers.get("Content-Type", "")
-                if response.status_code != 200 or media_type.partition(";")[0] != accept:
-                    check(response.status_code, media_type, response.read(), accept)
-                yield response
-        except httpx.TimeoutException as error:
-            raise UnreachableError(f"{self._http.base_url} did not answer in time") from error
-        except httpx.TransportError as error:
-            if begun:
-                raise CutShortError(f"{self._http.base_url}: the answer ended early; ask again") from error
-            raise UnreachableError(f"{self._http.base_url} cannot be reached: {error}") from error
-        except httpx.HTTPError as error:
-            raise ServiceError(f"{self._http.base_url} gave an answer that cannot be read: {error}") from error
+        params = {name: _parameter(value) for name, value in {**query, **moments}.items()}
+        with self._answering("GET", path, params=params, headers={"Accept": accept}) as response:
+            media_type = response.headers.get("Content-Type", "")
+            if response.status_code != 200 or media_type.partition(";")[0] != accept:
+                raise refusal(response.status_code, media_type, response.read(), accept)
+            yield response
 
 
 def _parameter(value: Any) -> Any:
@@ -275,8 +193,3 @@ def _parameter(value: Any) -> Any:
 def _compares_cores(metric: str) -> bool:
     named = NAMES.get(metric)
     return named is not None and named.over_cores is not None
-
-
-def _escaped(segment: str) -> str:
-    """A segment of a path, whatever characters it has; `..` would otherwise be another path."""
-    return segment.replace(".", "%2E") if segment in (".", "..") else quote(segment, safe="")

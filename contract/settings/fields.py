@@ -1,4 +1,4 @@
-"""What a settings struct declares, read once with msgspec's inspection, and what would be a right value, in words."""
+"""What a settings struct declares, read once with msgspec's inspection, and what values it may have, in words."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -68,7 +68,7 @@ class Setting:
 
     `Meta(extra=...)` of the field may hold `metavar` (the value's name in the help), `examples` (values as text),
     `default` (words for a default that is found out at run time), `secret` (True: never printed),
-    `positional` (True: given without a flag), `expected` (words for what is right) and a pair
+    `positional` (True: given without a flag), `expected` (words for what it may be) and a pair
     `parse`, `format` that turn text such as `30d` into the value and back; `parse` raises ValueError.
     """
 
@@ -133,7 +133,7 @@ class Setting:
 
     @property
     def expected(self) -> str:
-        """What would be right, in words."""
+        """What it may be, in words, for `expected X, got Y`."""
         return str(self.extra.get("expected") or in_words(self.type))
 
     @property

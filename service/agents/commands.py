@@ -9,12 +9,12 @@ import msgspec
 from msgspec import UNSET
 
 from contract import times
-from contract.agent_protocol import MAX_DOCUMENT, MAX_OUTCOMES, Command, Outcome
+from contract.agent_protocol import MAX_DOCUMENT, MAX_OUTCOMES, AgentCommand, Outcome
 from contract.times import format_instant
 from service.agents.layers import AGENT
 from service.agents.registry import Agent, Registry
 from service.control.audit import Actor, Audit
-from service.control.database import Control
+from service.control.database import ControlDatabase
 
 KEPT = 10_000
 """Commands that are remembered; the oldest go first."""
@@ -47,7 +47,7 @@ class TooManyCommands(Exception):
 class Commands:
     """Commands in the control database, and those that wait with their agents. Used on the event loop."""
 
-    def __init__(self, control: Control, audit: Audit, registry: Registry) -> None:
+    def __init__(self, control: ControlDatabase, audit: Audit, registry: Registry) -> None:
         self._control = control
         self._audit = audit
         self._registry = registry
@@ -62,7 +62,7 @@ class Commands:
         for id_, user_id, command, expires_ms in rows:
             agent = self._registry.get(user_id)
             if agent is not None:
-                agent.commands[id_] = Command(id_, command)
+                agent.commands[id_] = AgentCommand(id_, command)
             heapq.heappush(self._expiring, (expires_ms, id_, user_id))
 
     async def add(self, agent: Agent, command: str, expires_s: float, actor: Actor) -> str:
@@ -76,7 +76,7 @@ class Commands:
         now_ms = times.now_ms()
         expires_ms = now_ms + round(expires_s * 1000)
         await asyncio.to_thread(self._insert, id_, agent.user_id, command, now_ms, expires_ms, actor)
-        agent.commands[id_] = Command(id_, command)
+        agent.commands[id_] = AgentCommand(id_, command)
         heapq.heappush(self._expiring, (expires_ms, id_, agent.user_id))
         return id_
 

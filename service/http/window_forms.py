@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
-from analytics.frames.histograms import unpack
+from analytics.frames.packing import unpack
 from service.http.answers import ARROW, CSV, JSON, PARQUET, instants
 
 _TEXT_ROWS = 10_000

@@ -14,7 +14,7 @@ import pandas as pd
 import pyarrow as pa
 
 from analytics.frames.frame import taken
-from analytics.frames.histograms import Ints
+from analytics.frames.kernel import Ints
 from analytics.frames.resampling import resample
 from contract.times import MINUTE_MS
 from service.stores.base import Question

@@ -14,7 +14,8 @@ from msgspec import UNSET, UnsetType
 
 from analytics.frames.columns import Windows
 from analytics.frames.frame import packed_column, to_frame
-from analytics.frames.histograms import Histograms, pack, pack_one, unpack
+from analytics.frames.kernel import Histograms
+from analytics.frames.packing import pack, pack_one, unpack
 from analytics.frames.standins import standins
 from contract.histogram import LINEAR, LOGARITHMIC
 from contract.metrics import Cpu, Metric

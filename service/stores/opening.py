@@ -4,7 +4,7 @@ import hashlib
 import re
 from pathlib import Path
 
-from analytics.sources.influx_client import Address, Credentials
+from analytics.sources.influx_address import Address, Credentials
 from service.settings import ServiceSettings
 from service.stores.base import Store
 

@@ -83,7 +83,7 @@ class FakeService:
         """The answer to one POST."""
         self.arrived += 1
         if self.hang is not None:
-            self.hang.wait(DEADLINE_S)
+            self.hang.wait(10 * DEADLINE_S)
         if headers.get("Content-Encoding") == "gzip":
             body = gzip.decompress(body)
         document = json.loads(body)

@@ -19,7 +19,7 @@ from contract.report import Report, decode_report
 from contract.validation import check
 from tests.agent.running import ROOT, Answering, FakeService, RunningAgent, serving, wait_until
 
-pytestmark = pytest.mark.skipif(os.name == "nt", reason="sends signals")
+pytestmark = [pytest.mark.server, pytest.mark.skipif(os.name == "nt", reason="sends signals")]
 NOBODY = "http://127.0.0.1:9"
 DOWN = Answering(503, {"title": "Starting"})
 
@@ -41,7 +41,8 @@ def spooled(directory: Path) -> list[int]:
 def assert_no_window_is_missing(reports: list[Report]) -> None:
     for before, after in itertools.pairwise(reports):
         assert abs(after.start_timestamp - before.end_timestamp) < 10, "windows follow each other"
-    assert all(report.observations_per_metric == 10 for report in reports[:-1])
+    # A sample that came late covers the intervals before it too.
+    assert all(report.observations_per_metric >= 10 for report in reports[:-1])
 
 
 def test_reports_of_this_machine_reach_the_service(tmp_path: Path) -> None:
@@ -53,7 +54,7 @@ def test_reports_of_this_machine_reach_the_service(tmp_path: Path) -> None:
     [cpu] = report.typed_metrics()
     assert isinstance(cpu, Cpu)
     assert len(cpu.avg_utilization_by_core) == len(cpu.histogram_by_core) >= 1
-    assert report.observations_per_metric == 10
+    assert report.observations_per_metric >= 10
     assert report.report_id == f"test@{report.end_timestamp}"
     assert_no_window_is_missing(service.reports())
 
@@ -109,9 +110,8 @@ def test_the_end_is_quick_and_loses_nothing_while_the_service_hangs(tmp_path: Pa
     with serving(service):
         with RunningAgent("--url", service.url, "--spool-dir", str(tmp_path)) as agent:
             wait_until(lambda: service.arrived, "a request that hangs")
-            began = time.monotonic()
+            # `stop` waits for the end, and fails at its deadline: the service gives no answer before that.
             assert agent.stop() == 0
-            assert time.monotonic() - began < 8.0
         left = spooled(tmp_path)
         assert left
         service.hang.set()

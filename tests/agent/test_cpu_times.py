@@ -7,7 +7,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from agent.probes.cpu import ProcStat, PsutilTimes, cpu_source
+from agent.probes.cpu import ProcStat, PsutilTimes, UnreadableCounters, cpu_source
 
 TICKS = os.sysconf("SC_CLK_TCK") if sys.platform == "linux" else 1
 ROUNDING = 0.06
@@ -19,7 +19,26 @@ def test_a_line_is_work_steal_idle_and_iowait(tmp_path: Path) -> None:
     source = ProcStat(str(file))
     cores, counters = source.read()
     assert [int(core) for core in cores] == [7]
-    assert source.times(counters) == [(1 + 2 + 4 + 32 + 64, 128, 8, 16)] * 2
+    assert source.times(counters) == [(1 + 2 + 4 + 32 + 64, 128, 8 + 16)] * 2
+    source.close()
+
+
+@pytest.mark.parametrize(
+    ("content", "got"),
+    [
+        (b"", "got none"),
+        (b"intr 5 1\n", "got none"),
+        (b"cpu  1 2 3\n", "got `cpu  1 2 3`"),
+        (b"cpu  1 2 3 x\n", "got `cpu  1 2 3 x`"),
+        (b"cpu  1 2 3 4\ncpu0 ?\n", "got `cpu0 \\?`"),
+    ],
+)
+def test_what_is_no_line_of_counters_is_said(tmp_path: Path, content: bytes, got: str) -> None:
+    file = tmp_path / "stat"
+    file.write_bytes(content)
+    source = ProcStat(str(file))
+    with pytest.raises(UnreadableCounters, match=f"expected .*`cpu 10 0 5 90` in {file}, {got}"):
+        source.times(source.read().counters)
     source.close()
 
 
@@ -31,7 +50,7 @@ def test_the_reading_of_this_machine_agrees_with_psutil() -> None:
     after = psutil.cpu_times(percpu=True)
     assert len(cores) == len(before) == len(after)
     for low, times, high in zip(before, source.times(counters)[1:], after, strict=True):
-        for place, fields in enumerate(("user nice system irq softirq", "steal", "idle", "iowait")):
+        for place, fields in enumerate(("user nice system irq softirq", "steal", "idle iowait")):
             least, most = (sum(getattr(core, field) for field in fields.split()) for core in (low, high))
             assert least - ROUNDING <= times[place] / TICKS <= most + ROUNDING
 

@@ -8,13 +8,13 @@ from threading import Event, Thread
 
 import pytest
 
-from agent import listener as listening
 from agent.connection import Connection
 from agent.identity import Identity
 from agent.listener import Listener
-from agent.plan import Orders
-from agent.remote_configuration import Remote, RemoteFile
+from agent.plan import CommandBox
+from agent.remote_configuration import RemoteConfiguration, RemoteStateFile
 from contract.agent_settings import SettingsInForce
+from contract.retry import Backoff
 from tests.agent.running import wait_until
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -61,15 +61,17 @@ class Server:
 
 
 @contextlib.contextmanager
-def listened(tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Remote]:
-    """A listener to a server, that tries again soon."""
-    monkeypatch.setattr(listening.Backoff, "next_s", lambda self, least_s=0.0: 0.02)
+def listened(tmp_path: Path, server: Server, **bounds: float) -> Iterator[RemoteConfiguration]:
+    """A listener to a server, that tries again soon whatever the server asks for."""
+    soon = Backoff(uniform=lambda _least, _most: 0.02, retry_after_cap_s=0.0)
     url = f"http://127.0.0.1:{server.port}"
     own = SettingsInForce(interval=0.05, samples=100, metrics=["cpu"])
-    remote = Remote(own, Identity("a/b c", "Linux", "x"), RemoteFile(tmp_path, url), Connection(url, None), Orders())
-    remote.introduced.set()
+    remote = RemoteConfiguration(
+        own, Identity("a/b c", "Linux", "x"), RemoteStateFile(tmp_path, url), Connection(url, None), CommandBox()
+    )
+    remote.registered.set()
     closing = Event()
-    thread = Thread(target=Listener("a/b c", Connection(url, "secret"), remote, closing).run)
+    thread = Thread(target=Listener("a/b c", Connection(url, "secret"), remote, closing, backoff=soon, **bounds).run)
     thread.start()
     try:
         yield remote
@@ -79,8 +81,8 @@ def listened(tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch) ->
         thread.join()
 
 
-def told(remote: Remote) -> bool:
-    return remote._told is not None and remote._told.version == "v"
+def told(remote: RemoteConfiguration) -> bool:
+    return remote._received is not None and remote._received.version == "v"
 
 
 @pytest.mark.parametrize(
@@ -97,11 +99,9 @@ def told(remote: Remote) -> bool:
     ],
     ids=["at once", "in two", "byte by byte", "CRLF", "two lines of data", "unknown event", "no JSON", "not chunked"],
 )
-def test_what_the_service_says_is_heard_however_it_comes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pieces: list[bytes]
-) -> None:
+def test_what_the_service_says_is_heard_however_it_comes(tmp_path: Path, pieces: list[bytes]) -> None:
     server = Server(pieces)
-    with listened(tmp_path, server, monkeypatch) as remote:
+    with listened(tmp_path, server) as remote:
         wait_until(lambda: told(remote), "the instructions")
     assert server.requests[0].startswith("GET /api/v1/agents/a%2Fb%20c/commands HTTP/1.1\r\n")
     assert "Last-Event-ID: none\r\n" in server.requests[0]
@@ -124,36 +124,30 @@ def test_what_the_service_says_is_heard_however_it_comes(
     ],
     ids=["hangs up", "no HTTP", "a page", "redirect", "503", "cut", "bad chunk", "huge line", "end", "empty"],
 )
-def test_after_a_stream_that_fails_the_next_is_tried(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pieces: list[bytes]
-) -> None:
+def test_after_a_stream_that_fails_the_next_is_tried(tmp_path: Path, pieces: list[bytes]) -> None:
     server = Server(pieces, [HEAD, chunk(TOLD)])
-    with listened(tmp_path, server, monkeypatch) as remote:
+    with listened(tmp_path, server) as remote:
         wait_until(lambda: told(remote), "the instructions")
         assert remote.listening
     assert len(server.requests) == 2
 
 
-def test_a_silent_stream_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(listening, "SILENCE_S", 0.2)
+def test_a_silent_stream_is_given_up(tmp_path: Path) -> None:
     server = Server()
-    with listened(tmp_path, server, monkeypatch):
+    with listened(tmp_path, server, silence_s=0.2):
         wait_until(lambda: len(server.requests) >= 3, "further attempts")
 
 
-def test_an_event_that_dribbles_in_for_ever_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(listening, "UNFINISHED_S", 0.0)
+def test_an_event_that_dribbles_in_for_ever_is_given_up(tmp_path: Path) -> None:
     server = Server([HEAD, *(chunk(b"data: x\n") for _ in range(100))], [HEAD, chunk(TOLD)])
-    with listened(tmp_path, server, monkeypatch) as remote:
+    with listened(tmp_path, server, unfinished_s=0.0) as remote:
         wait_until(lambda: told(remote), "the next stream's instructions")
 
 
-def test_a_service_that_does_not_know_the_agent_hears_its_state_first(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_service_that_does_not_know_the_agent_hears_its_state_first(tmp_path: Path) -> None:
     server = Server([b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"], [HEAD, chunk(TOLD)])
-    with listened(tmp_path, server, monkeypatch) as remote:
-        wait_until(lambda: not remote.introduced.is_set(), "the wish to be introduced")
+    with listened(tmp_path, server) as remote:
+        wait_until(lambda: not remote.registered.is_set(), "the wish to be registered")
         assert len(server.requests) == 1
-        remote.introduced.set()
+        remote.registered.set()
         wait_until(lambda: told(remote), "the instructions")

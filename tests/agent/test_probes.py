@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 import pytest
 
 from agent.probes import PROBES, MetricName, Probe
-from agent.probes.base import QuantitySamples
+from agent.probes.base import QuantitySamples, Series
 from agent.probes.system import Gauges, Rates
 from contract.metrics import TYPES, Distribution, Load, Network
 from contract.report import Report
 from contract.validation import check
 
 
-def collected(probe: Probe) -> Sequence[Sequence[float]]:
+def collected(probe: Probe) -> Sequence[Series]:
     samples = probe.collect()
     assert isinstance(samples, QuantitySamples)
     return samples.series
@@ -25,40 +25,40 @@ def test_every_metric_of_the_catalogue_has_a_probe() -> None:
 
 @pytest.mark.parametrize("name", PROBES)
 def test_this_machine_gives_a_metric_that_the_service_takes(name: MetricName) -> None:
-    probe = PROBES[name]()
-    probe.restart(100.0)
+    probe = PROBES[name](0.05)
+    probe.restart(time.monotonic())
     deadline = time.monotonic() + 10.0
     while (samples := probe.collect()) is None and time.monotonic() < deadline:
-        probe.sample(101.0)
+        probe.sample(time.monotonic())
     if samples is None:
         pytest.skip(f"this machine has no {name} to sample")
-    report = Report("u", 1_700_000_000_000, 1_700_000_005_000, 1, "Linux", "12", [samples.metric()])
+    report = Report("u", 1_700_000_000_000, 1_700_000_005_000, 1, "Linux", "12", [samples.metric(1)])
     assert list(check(report, now_ms=1_700_000_005_000)) == []
 
 
 def test_gauges_are_summarised_as_they_are() -> None:
     values = iter([(1.0, 2.0, 3.0), (3.0, 2.0, 0.0)])
-    probe = Gauges(Load, lambda: next(values))
+    probe = Gauges(Load, 0.05, lambda: next(values))
     probe.restart(0.0)
     probe.sample(1.0)
     probe.sample(2.0)
     samples = probe.collect()
     assert samples is not None
-    load = samples.metric()
+    load = samples.metric(40)
     assert isinstance(load, Load)
     assert load.load1 == Distribution(2.0, 1.0, 1.0, 3.0, [0, 1, 55, 1], 2)
     assert load.load5.maximum == 2.0
     assert probe.collect() is None
 
 
-def rates(*readings: Mapping[str, Sequence[int]]) -> Sequence[Sequence[float]]:
+def rates(*readings: Mapping[str, Sequence[int]]) -> list[list[float]]:
     """The samples from readings two seconds apart."""
     given = iter(readings)
-    probe = Rates(Network, lambda: next(given))
+    probe = Rates(Network, 0.05, lambda: next(given))
     probe.restart(0.0)
     for place in range(1, len(readings)):
         probe.sample(2.0 * place)
-    return collected(probe)
+    return [series.values for series in collected(probe)]
 
 
 def test_counters_become_rates_added_up_over_the_devices() -> None:
@@ -79,7 +79,7 @@ def test_a_counter_that_goes_back_counts_as_unmoved() -> None:
 
 
 def test_a_period_is_kept_although_samples_are_late_and_skipped_where_one_was_missed() -> None:
-    probe = Gauges(Load, lambda: (0.0, 0.0, 0.0))
+    probe = Gauges(Load, 0.05, lambda: (0.0, 0.0, 0.0))
     probe.restart(10.0)
     assert probe.due == 11.0
     probe.sample(11.04)

@@ -1,4 +1,4 @@
-"""Remote control by itself: what is applied, what is refused, what is done once, and when an agent asks."""
+"""Remote configuration by itself: what is applied, what is refused, what is done once, and when an agent asks."""
 
 import json
 import logging
@@ -11,13 +11,14 @@ from typing import Any
 import msgspec
 import pytest
 
-from agent import remote_configuration as remote_module
-from agent.connection import Answer, Connection, Unreachable
+from agent.connection import Connection, ServiceAnswer, ServiceUnreachable
 from agent.identity import Identity
-from agent.plan import Orders
-from agent.remote_configuration import Remote, RemoteFile
+from agent.plan import CommandBox
+from agent.probes import PROBES
+from agent.remote_configuration import RemoteConfiguration, RemoteStateFile
 from contract.agent_protocol import AgentState
 from contract.agent_settings import SettingsInForce
+from contract.retry import Backoff
 from tests.agent.running import wait_until
 
 OWN = SettingsInForce(interval=0.05, samples=100, metrics=["cpu"])
@@ -33,25 +34,39 @@ class Service:
     status: int = 200
     away: bool = False
 
-    def post_state(self, user_id: str, body: bytes, timeout_s: float) -> Answer:
+    def post_state(self, user_id: str, body: bytes, timeout_s: float) -> ServiceAnswer:
         if self.away:
-            raise Unreachable("nobody there")
+            raise ServiceUnreachable("nobody there")
         self.states.append(msgspec.json.decode(body, type=AgentState))
-        return Answer(self.status, json.dumps(self.asked).encode(), 0.0)
+        return ServiceAnswer(self.status, json.dumps(self.asked).encode(), 0.0)
 
     def close(self) -> None:
         pass
 
 
+def unable() -> Any:
+    raise OSError("not on this host")
+
+
 class Controlled:
-    """A remote control with a sampler that obeys at once."""
+    """Remote configuration with a sampler that obeys at once, on a host that cannot sample its load averages."""
 
     def __init__(self, directory: Path, service: Service) -> None:
         self.service = service
-        self.orders = Orders()
+        self.commands = CommandBox()
         self.plans: list[Any] = []
         connection: Any = service
-        self.remote = Remote(OWN, Identity("me", "Linux", "x"), RemoteFile(directory, URL), connection, self.orders)
+        soon = Backoff(uniform=lambda _least, _most: 0.02, retry_after_cap_s=0.0)
+        self.remote = RemoteConfiguration(
+            OWN,
+            Identity("me", "Linux", "x"),
+            RemoteStateFile(directory, URL),
+            connection,
+            self.commands,
+            backoff=soon,
+            poll_s=0.05,
+            probes=PROBES | {"load": unable},
+        )
         self.remote.diagnose = lambda: {"fine": True}
         self.plan = self.remote.first_plan()
         self._threads = [Thread(target=self.remote.run), Thread(target=self._obey)]
@@ -59,22 +74,21 @@ class Controlled:
             thread.start()
 
     def _obey(self) -> None:
-        while not self.orders.stopping:
-            self.orders.sleep(5.0)
-            for order in self.orders.take():
-                self.plans.append(order.plan)
-                order.obey()
+        while not self.commands.stopping:
+            self.commands.sleep(5.0)
+            for command in self.commands.take():
+                self.plans.append(command.plan)
+                command.set_done()
 
     def close(self) -> None:
-        self.orders.stop()
+        self.commands.stop()
         self.remote._wake.set()
         for thread in self._threads:
             thread.join()
 
 
 @pytest.fixture
-def service(monkeypatch: pytest.MonkeyPatch) -> Service:
-    monkeypatch.setattr(remote_module.Backoff, "next_s", lambda self, least_s=0.0: 0.02)
+def service() -> Service:
     return Service()
 
 
@@ -94,7 +108,7 @@ def test_a_real_connection_has_what_is_used_here() -> None:
 def test_the_state_is_said_at_the_start_and_after_each_change(controlled: Controlled, service: Service) -> None:
     wait_until(lambda: service.states, "the first state")
     service.asked = {"version": "v", "settings": {"samples": 7}}
-    controlled.remote.tell(json.dumps(service.asked).encode())
+    controlled.remote.receive(json.dumps(service.asked).encode())
     wait_until(lambda: service.states[-1].settings_version == "v", "the new state")
     assert service.states[-1].settings.samples == 7
     [plan] = controlled.plans
@@ -112,15 +126,11 @@ def test_the_state_is_said_at_the_start_and_after_each_change(controlled: Contro
     ],
 )
 def test_what_is_refused_is_refused_whole_and_once(
-    controlled: Controlled, service: Service, monkeypatch: pytest.MonkeyPatch, settings: object, pointer: str
+    controlled: Controlled, service: Service, settings: object, pointer: str
 ) -> None:
-    def unable() -> Any:
-        raise OSError("not on this machine")
-
-    monkeypatch.setitem(remote_module.tried.__globals__["PROBES"], "load", unable)
     service.asked = {"version": "bad", "settings": settings}
     for _ in range(3):
-        controlled.remote.tell(json.dumps(service.asked).encode())
+        controlled.remote.receive(json.dumps(service.asked).encode())
     wait_until(lambda: service.states and service.states[-1].refused, "the refusal")
     refused = service.states[-1].refused
     assert refused
@@ -129,7 +139,7 @@ def test_what_is_refused_is_refused_whole_and_once(
     assert controlled.plans == []
     # Taken back, nothing is refused any more.
     service.asked = {}
-    controlled.remote.tell(b"{}")
+    controlled.remote.receive(b"{}")
     wait_until(lambda: not service.states[-1].refused, "the end of the refusal")
 
 
@@ -147,15 +157,15 @@ def test_what_is_refused_is_refused_whole_and_once(
 )
 def test_what_makes_no_sense_is_passed_over(controlled: Controlled, service: Service, garbage: bytes) -> None:
     wait_until(lambda: service.states, "the first state")
-    controlled.remote.tell(garbage)
-    controlled.remote.tell(b'{"version":"v","settings":{"samples":7}}')
+    controlled.remote.receive(garbage)
+    controlled.remote.receive(b'{"version":"v","settings":{"samples":7}}')
     service.asked = {"version": "v", "settings": {"samples": 7}}
     wait_until(lambda: service.states[-1].settings_version == "v", "what makes sense")
 
 
 def test_settings_that_are_no_utf8_are_refused(controlled: Controlled, service: Service) -> None:
     wait_until(lambda: service.states, "the first state")
-    controlled.remote.tell(b'{"version":"bad","settings":{"log_level":"\xff"}}')
+    controlled.remote.receive(b'{"version":"bad","settings":{"log_level":"\xff"}}')
     wait_until(lambda: [state for state in service.states if state.refused], "the refusal")
     [state] = [state for state in service.states if state.refused]
     assert state.refused
@@ -166,7 +176,7 @@ def test_settings_that_are_no_utf8_are_refused(controlled: Controlled, service: 
 @pytest.mark.parametrize("command", ["shell", "rm -rf /", "REPORT_NOW", ""])
 def test_an_agent_does_nothing_but_what_it_knows(controlled: Controlled, service: Service, command: str) -> None:
     service.asked = {"commands": [{"id": "c1", "command": command}]}
-    controlled.remote.tell(json.dumps(service.asked).encode())
+    controlled.remote.receive(json.dumps(service.asked).encode())
     wait_until(lambda: [one for state in service.states for one in state.outcomes], "the outcome")
     [outcome] = service.states[-1].outcomes
     assert (outcome.id, outcome.status) == ("c1", "refused")
@@ -182,7 +192,7 @@ def test_a_command_told_again_and_again_is_done_once(controlled: Controlled, ser
     body = b'{"commands":[{"id":"c1","command":"report_now"},{"id":"c2","command":"diagnostics"}]}'
     service.away = True
     for _ in range(5):
-        controlled.remote.tell(body)
+        controlled.remote.receive(body)
     wait_until(lambda: controlled.plans, "the report")
     service.away = False
     wait_until(lambda: len(outcomes(service)) >= 2, "the outcomes")
@@ -192,15 +202,15 @@ def test_a_command_told_again_and_again_is_done_once(controlled: Controlled, ser
 
 def test_word_that_comes_after_a_command_does_not_take_it_back(controlled: Controlled, service: Service) -> None:
     service.asked = {"version": "v", "settings": {"samples": 7}}
-    controlled.remote.tell(b'{"commands":[{"id":"c1","command":"report_now"}]}')
+    controlled.remote.receive(b'{"commands":[{"id":"c1","command":"report_now"}]}')
     for _ in range(3):
-        controlled.remote.tell(b'{"version":"v","settings":{"samples":7}}')
+        controlled.remote.receive(b'{"version":"v","settings":{"samples":7}}')
     wait_until(lambda: outcomes(service) and service.states[-1].settings_version == "v", "both")
     assert outcomes(service) == [("c1", "done")]
 
 
 def test_a_command_that_a_restart_interrupted_is_not_begun_again(tmp_path: Path, service: Service) -> None:
-    RemoteFile(tmp_path, URL).begun("c1")
+    RemoteStateFile(tmp_path, URL).begin("c1")
     service.asked = {"commands": [{"id": "c1", "command": "report_now"}]}
     controlled = Controlled(tmp_path, service)
     try:
@@ -212,13 +222,10 @@ def test_a_command_that_a_restart_interrupted_is_not_begun_again(tmp_path: Path,
         controlled.close()
 
 
-def test_a_paused_agent_that_hears_no_stream_asks_what_it_is_to_do(
-    controlled: Controlled, service: Service, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(remote_module, "ASK_S", 0.05)
+def test_a_paused_agent_that_hears_no_stream_asks_what_it_is_to_do(controlled: Controlled, service: Service) -> None:
     wait_until(lambda: service.states, "the first state")
     service.asked = {"version": "p", "settings": {"paused": True}}
-    controlled.remote.tell(json.dumps(service.asked).encode())
+    controlled.remote.receive(json.dumps(service.asked).encode())
     wait_until(lambda: service.states[-1].settings.paused, "the pause")
     said = len(service.states)
     wait_until(lambda: len(service.states) > said + 3, "more questions")
@@ -232,9 +239,9 @@ def test_a_service_that_does_not_hear_the_state_is_told_again(tmp_path: Path, se
     controlled = Controlled(tmp_path, service)
     try:
         wait_until(lambda: len(service.states) > 2, "further attempts")
-        assert not controlled.remote.introduced.is_set()
+        assert not controlled.remote.registered.is_set()
         service.status = 200
-        wait_until(controlled.remote.introduced.is_set, "the introduction")
+        wait_until(controlled.remote.registered.is_set, "the registration")
         assert controlled.plans == []
     finally:
         controlled.close()
@@ -243,10 +250,10 @@ def test_a_service_that_does_not_hear_the_state_is_told_again(tmp_path: Path, se
 def test_an_outcome_that_the_service_refuses_is_not_said_for_ever(controlled: Controlled, service: Service) -> None:
     wait_until(lambda: service.states, "the first state")
     service.status = 413
-    controlled.remote.tell(b'{"commands":[{"id":"c1","command":"diagnostics"}]}')
+    controlled.remote.receive(b'{"commands":[{"id":"c1","command":"diagnostics"}]}')
     wait_until(lambda: outcomes(service), "the outcome")
     service.status = 200
-    controlled.remote.introduce()
+    controlled.remote.register_again()
     wait_until(lambda: service.states[-1].outcomes == [], "a state without it")
 
 

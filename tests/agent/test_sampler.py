@@ -1,77 +1,22 @@
 """The schedule of samples and the edges of windows, with a clock that does what a test says."""
 
 import logging
-from collections.abc import Callable
 
 import pytest
 
-from agent.plan import Order, Orders, Plan
-from agent.probes.base import QuantitySamples
-from agent.probes.cpu import CpuProbe, CpuSamples, Reading, Times
+from agent.plan import CommandBox, SamplerCommand, SamplingPlan
+from agent.probes import MetricName, Probe
+from agent.probes.base import QuantitySamples, Series
+from agent.probes.cpu import CpuProbe, CpuReading, CpuSamples
 from agent.probes.system import Gauges
 from agent.sampler import Sampler, Window
 from contract.metrics import Memory
-
-WALL_MS = 1_800_000_000_000
-
-
-class ScriptedClock:
-    """A clock that moves as the sampler waits; `events` happen as it passes their time."""
-
-    def __init__(self, until: float, late: float = 0.0) -> None:
-        self.time = 1000.0
-        self.slept = 0.0
-        self.wall = 0.0
-        self.waits: list[float] = []
-        self.events: list[tuple[float, Callable[[], None]]] = []
-        self._late = late
-        self._end = self.time + until
-
-    def now(self) -> float:
-        return self.time
-
-    def asleep(self) -> float:
-        return self.slept
-
-    def wall_ms(self) -> int:
-        return WALL_MS + round((self.time - 1000.0 + self.wall) * 1000)
-
-    def wait(self, until: float) -> bool:
-        self.waits.append(until - 1000.0)
-        self.time = max(self.time, until) + self._late
-        while self.events and self.events[0][0] <= self.time - 1000.0:
-            self.events.pop(0)[1]()
-        return self.time > self._end
-
-    def at(self, time: float, event: Callable[[], None]) -> None:
-        self.events.append((time, event))
-
-    def sleep(self, seconds: float) -> None:
-        self.time += seconds
-        self.slept += seconds
-
-    def stop_process(self, seconds: float) -> None:
-        self.time += seconds
+from tests.agent.scripted import WALL_MS, Host, ScriptedClock
 
 
-class Machine:
-    """CPU counters of a machine that is busy a quarter of the time."""
-
-    def __init__(self, clock: ScriptedClock, cores: tuple[int, ...] = (0, 1)) -> None:
-        self.clock = clock
-        self.cores = cores
-
-    def read(self) -> Reading:
-        time = self.clock.time - self.clock.slept
-        return Reading(self.cores, [(time, 0.0, 3 * time, 0.0)] * (len(self.cores) + 1))
-
-    def times(self, counters: list[Times]) -> list[Times]:
-        return counters
-
-
-def sampled(clock: ScriptedClock, machine: Machine, *, interval: float = 0.05, samples: int = 100) -> list[Window]:
+def sampled(clock: ScriptedClock, host: Host, *, interval: float = 0.05, samples: int = 100) -> list[Window]:
     windows: list[Window] = []
-    Sampler(Plan(interval, samples, {"cpu": CpuProbe(machine)}), clock, windows.append).run()
+    Sampler(SamplingPlan(interval, samples, {"cpu": CpuProbe(host)}), clock, windows.append).run()
     return windows
 
 
@@ -83,46 +28,48 @@ def cpu_of(window: Window) -> CpuSamples:
 
 def test_every_window_has_its_samples_and_the_next_begins_where_it_ended() -> None:
     clock = ScriptedClock(until=15.01)
-    windows = sampled(clock, Machine(clock))
+    windows = sampled(clock, Host(clock))
     assert [window.observations for window in windows] == [100, 100, 100]
     assert [window.start_ms - WALL_MS for window in windows] == [0, 5000, 10_000]
     assert [window.duration_s for window in windows] == [pytest.approx(5.0)] * 3
     for window in windows:
-        assert cpu_of(window).series == [[pytest.approx(0.25)] * 100] * 3
+        cpu = cpu_of(window)
+        assert [series.values for series in (cpu.host, *cpu.by_core)] == [[pytest.approx(0.25)] * 100] * 3
 
 
 def test_the_schedule_does_not_drift_although_every_sample_is_late() -> None:
     clock = ScriptedClock(until=500.0, late=0.013)
-    sampled(clock, Machine(clock))
+    sampled(clock, Host(clock))
     assert clock.waits[9998] == pytest.approx(9999 * 0.05, abs=1e-9)
 
 
 def test_deadlines_that_have_passed_are_not_made_up_for() -> None:
     clock = ScriptedClock(until=1.0)
     clock.at(0.5, lambda: clock.stop_process(0.22))
-    windows = sampled(clock, Machine(clock))
+    windows = sampled(clock, Host(clock))
     assert [round(wait, 6) for wait in clock.waits[9:12]] == [0.5, 0.75, 0.8]
-    assert [window.observations for window in windows] == [16]
+    [window] = windows
+    assert (len(cpu_of(window).host.values), window.observations) == (16, 20)
 
 
 def test_the_unfinished_window_is_delivered_at_the_end() -> None:
     clock = ScriptedClock(until=1.01)
-    [window] = sampled(clock, Machine(clock))
+    [window] = sampled(clock, Host(clock))
     assert window.observations == 20
     assert window.duration_s == pytest.approx(1.0)
 
 
 def test_nothing_is_delivered_when_stopped_before_the_first_sample() -> None:
     clock = ScriptedClock(until=0.0)
-    assert sampled(clock, Machine(clock)) == []
+    assert sampled(clock, Host(clock)) == []
 
 
 def test_a_core_that_goes_and_comes_cuts_the_window() -> None:
     clock = ScriptedClock(until=3.01)
-    machine = Machine(clock, (0, 1, 2))
-    clock.at(1.02, lambda: setattr(machine, "cores", (0, 2)))
-    clock.at(2.02, lambda: setattr(machine, "cores", (0, 1, 2)))
-    windows = sampled(clock, machine)
+    host = Host(clock, (0, 1, 2))
+    clock.at(1.02, lambda: setattr(host, "cores", (0, 2)))
+    clock.at(2.02, lambda: setattr(host, "cores", (0, 1, 2)))
+    windows = sampled(clock, host)
     assert [cpu_of(window).cores for window in windows] == [(0, 1, 2), (0, 2), (0, 1, 2)]
     assert [window.observations for window in windows] == [20, 19, 19]
     assert [window.start_ms - WALL_MS for window in windows] == [0, 1050, 2050]
@@ -132,7 +79,7 @@ def test_a_core_that_goes_and_comes_cuts_the_window() -> None:
 def test_no_window_spans_sleep_of_the_machine(slept: float) -> None:
     clock = ScriptedClock(until=slept + 4.01)
     clock.at(2.0, lambda: clock.sleep(slept))
-    first, second = sampled(clock, Machine(clock))
+    first, second = sampled(clock, Host(clock))
     assert first.start_ms + first.duration_s * 1000 == pytest.approx(WALL_MS + 1950)
     assert second.start_ms == pytest.approx(WALL_MS + 2000 + slept * 1000)
     assert first.observations == 39
@@ -141,7 +88,7 @@ def test_no_window_spans_sleep_of_the_machine(slept: float) -> None:
 def test_no_window_spans_a_stop_of_the_process_beyond_the_bound() -> None:
     clock = ScriptedClock(until=34.01)
     clock.at(2.0, lambda: clock.stop_process(30.0))
-    first, second = sampled(clock, Machine(clock))
+    first, second = sampled(clock, Host(clock))
     assert (first.observations, second.observations) == (39, 40)
     assert second.start_ms == WALL_MS + 32_000
 
@@ -149,34 +96,34 @@ def test_no_window_spans_a_stop_of_the_process_beyond_the_bound() -> None:
 def test_a_busy_machine_that_makes_a_sample_late_does_not_lose_it() -> None:
     clock = ScriptedClock(until=8.01)
     clock.at(2.0, lambda: clock.stop_process(4.0))
-    windows = sampled(clock, Machine(clock))
-    assert windows[0].observations == 40 + 40
-    assert windows[0].duration_s == pytest.approx(8.0)
+    windows = sampled(clock, Host(clock))
+    assert [window.observations for window in windows] == [120, 40]
+    assert [window.duration_s for window in windows] == [pytest.approx(6.0), pytest.approx(2.0)]
 
 
 def test_a_wall_clock_that_jumps_within_a_window_moves_only_the_next() -> None:
     clock = ScriptedClock(until=10.01)
     clock.at(2.0, lambda: setattr(clock, "wall", -3600.0))
-    first, second = sampled(clock, Machine(clock))
+    first, second = sampled(clock, Host(clock))
     assert (first.start_ms, first.duration_s) == (WALL_MS, pytest.approx(5.0))
     assert second.start_ms == WALL_MS + 5000 - 3_600_000
 
 
 def test_slow_intervals_keep_their_schedule() -> None:
     clock = ScriptedClock(until=601.0)
-    windows = sampled(clock, Machine(clock), interval=60.0, samples=5)
+    windows = sampled(clock, Host(clock), interval=60.0, samples=5)
     assert [window.observations for window in windows] == [5, 5]
 
 
 def test_other_metrics_are_sampled_about_once_a_second() -> None:
     clock = ScriptedClock(until=10.01)
     windows: list[Window] = []
-    probes = {"cpu": CpuProbe(Machine(clock)), "memory": Gauges(Memory, lambda: (0.5,))}
-    Sampler(Plan(0.05, 100, probes), clock, windows.append).run()
+    probes = {"cpu": CpuProbe(Host(clock)), "memory": Gauges(Memory, 0.05, lambda: (0.5,))}
+    Sampler(SamplingPlan(0.05, 100, probes), clock, windows.append).run()
     for window in windows:
         _, memory = window.samples
         assert isinstance(memory, QuantitySamples)
-        assert memory.series == [[0.5] * 5]
+        assert memory.series == [Series([0.5] * 5, [pytest.approx(1.0)] * 5)]
 
 
 def test_a_failing_probe_is_left_out_and_logged_once_until_it_works_again(caplog: pytest.LogCaptureFixture) -> None:
@@ -195,8 +142,8 @@ def test_a_failing_probe_is_left_out_and_logged_once_until_it_works_again(caplog
 
     clock.at(7.0, mend)
     windows: list[Window] = []
-    probes = {"cpu": CpuProbe(Machine(clock)), "memory": Gauges(Memory, read)}
-    Sampler(Plan(0.05, 100, probes), clock, windows.append).run()
+    probes = {"cpu": CpuProbe(Host(clock)), "memory": Gauges(Memory, 0.05, read)}
+    Sampler(SamplingPlan(0.05, 100, probes), clock, windows.append).run()
     assert [len(window.samples) for window in windows] == [1, 2, 2]
     assert [record.getMessage() for record in caplog.records] == [
         "memory cannot be sampled: no",
@@ -207,8 +154,8 @@ def test_a_failing_probe_is_left_out_and_logged_once_until_it_works_again(caplog
 def test_a_cpu_that_cannot_be_sampled_ends_the_sampling() -> None:
     clock = ScriptedClock(until=1.0)
 
-    class Broken(Machine):
-        def read(self) -> Reading:
+    class Broken(Host):
+        def read(self) -> CpuReading:
             raise OSError("no /proc")
 
     with pytest.raises(OSError, match="no /proc"):
@@ -216,13 +163,13 @@ def test_a_cpu_that_cannot_be_sampled_ends_the_sampling() -> None:
 
 
 def test_another_plan_ends_the_window_at_its_last_sample_and_begins_one_of_its_own() -> None:
-    clock, orders = ScriptedClock(until=10.0), Orders()
-    machine = Machine(clock)
+    clock, commands = ScriptedClock(until=10.0), CommandBox()
+    host = Host(clock)
     windows: list[Window] = []
-    second = Plan(0.2, 10, {"cpu": CpuProbe(machine)}, version="v")
-    given: list[Order] = []
-    clock.at(1.51, lambda: given.append(orders.put(second)))
-    Sampler(Plan(0.05, 100, {"cpu": CpuProbe(machine)}), clock, windows.append, orders).run()
+    second = SamplingPlan(0.2, 10, {"cpu": CpuProbe(host)}, version="v")
+    given: list[SamplerCommand] = []
+    clock.at(1.51, lambda: given.append(commands.put(second)))
+    Sampler(SamplingPlan(0.05, 100, {"cpu": CpuProbe(host)}), clock, windows.append, commands).run()
     first, *rest = windows
     assert (first.plan.version, first.observations) == ("", 30)
     assert first.duration_s == pytest.approx(1.5)
@@ -235,10 +182,10 @@ def test_another_plan_ends_the_window_at_its_last_sample_and_begins_one_of_its_o
 
 
 def test_a_window_ends_when_it_is_asked_for_and_the_next_goes_on_without_a_gap() -> None:
-    clock, orders = ScriptedClock(until=5.0), Orders()
+    clock, commands = ScriptedClock(until=5.0), CommandBox()
     windows: list[Window] = []
-    clock.at(1.01, lambda: orders.put(None) and None)
-    Sampler(Plan(0.05, 1000, {"cpu": CpuProbe(Machine(clock))}), clock, windows.append, orders).run()
+    clock.at(1.01, lambda: commands.put(None) and None)
+    Sampler(SamplingPlan(0.05, 1000, {"cpu": CpuProbe(Host(clock))}), clock, windows.append, commands).run()
     first, second = windows
     assert first.observations == 20
     assert second.start_ms == pytest.approx(first.start_ms + first.duration_s * 1000, abs=1)
@@ -246,14 +193,37 @@ def test_a_window_ends_when_it_is_asked_for_and_the_next_goes_on_without_a_gap()
 
 
 def test_while_paused_nothing_is_sampled_and_afterwards_a_new_window_begins() -> None:
-    clock, orders = ScriptedClock(until=3 * 3600.0 + 10.0), Orders()
+    clock, commands = ScriptedClock(until=3 * 3600.0 + 10.0), CommandBox()
     windows: list[Window] = []
-    machine = Machine(clock)
-    plan = Plan(0.05, 100, {"cpu": CpuProbe(machine)})
-    clock.at(1.0, lambda: orders.put(Plan(0.05, 100, {"cpu": CpuProbe(machine)}, paused=True)) and None)
-    clock.at(3 * 3600.0, lambda: orders.put(plan) and None)
-    Sampler(plan, clock, windows.append, orders).run()
+    host = Host(clock)
+    plan = SamplingPlan(0.05, 100, {"cpu": CpuProbe(host)})
+    clock.at(1.0, lambda: commands.put(SamplingPlan(0.05, 100, {"cpu": CpuProbe(host)}, paused=True)) and None)
+    clock.at(3 * 3600.0, lambda: commands.put(plan) and None)
+    Sampler(plan, clock, windows.append, commands).run()
     before, *after = windows
     assert before.observations == 19
     assert min(window.start_ms for window in after) >= WALL_MS + 3 * 3600 * 1000
     assert max(window.duration_s for window in windows) <= 5.01
+
+
+def test_counters_of_the_cpu_that_never_move_are_said_once_and_the_other_metrics_go_on(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    clock = ScriptedClock(until=30.01)
+
+    class Sandbox(Host):
+        def read(self) -> CpuReading:
+            return CpuReading(self.cores, [(0.0, 0.0, 0.0)] * (len(self.cores) + 1))
+
+    windows: list[Window] = []
+    failing: dict[MetricName, str] = {}
+    probes: dict[MetricName, Probe] = {
+        "cpu": CpuProbe(Sandbox(clock)),
+        "memory": Gauges(Memory, 0.05, lambda: (0.5,)),
+    }
+    Sampler(SamplingPlan(0.05, 100, probes), clock, windows.append, failing=failing).run()
+    assert [[type(samples) for samples in window.samples] for window in windows] == [[QuantitySamples]] * 6
+    assert [record.getMessage() for record in caplog.records] == [
+        "cpu cannot be sampled: the system's counters of CPU time do not move"
+    ]
+    assert failing == {"cpu": "the system's counters of CPU time do not move"}

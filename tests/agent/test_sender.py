@@ -9,7 +9,7 @@ from threading import Thread
 import pytest
 
 from agent.connection import Connection
-from agent.sender import MAX_BYTES, MAX_REPORTS, RefusedFile, Sender
+from agent.sender import MAX_BYTES, MAX_REPORTS, DeadLetters, ReportSender
 from agent.spool import Spool
 from contract.metrics import Distribution, Memory
 from contract.report import Report, encode
@@ -32,7 +32,9 @@ class Delivery:
         self.directory = directory
         # Quick attempts: what is tested is what happens, not how long it takes.
         backoff = Backoff(uniform=lambda _least, _most: 0.001)
-        self.sender = Sender(self.spool, Connection(service.url, None), RefusedFile(directory), backoff)
+        self.sender = ReportSender(
+            self.spool, Connection(service.url, None), DeadLetters(directory), backoff, misconfigured_wait_s=0.0
+        )
         self.put(*(report(number) for number in range(reports)))
         self._thread = Thread(target=self.sender.run)
         self._thread.start()
@@ -107,10 +109,7 @@ def test_reports_that_come_later_are_sent_when_the_sender_is_woken(tmp_path: Pat
 
 
 @pytest.mark.parametrize("status", [302, 401, 403, 404, 408, 429, 500, 502, 503, 200])
-def test_an_answer_that_is_no_acceptance_costs_nothing(
-    status: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("agent.sender.MISCONFIGURED_WAIT_S", 0.0)
+def test_an_answer_that_is_no_acceptance_costs_nothing(status: int, tmp_path: Path) -> None:
     service = FakeService()
     service.answers = [Answering(status, b"<html>not the service</html>")] * 3
     with delivering(tmp_path, service, 5) as delivery:
@@ -247,9 +246,8 @@ def test_closing_gives_up_after_a_failure(tmp_path: Path) -> None:
     again.close()
 
 
-def test_the_file_of_refused_reports_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("agent.sender.MAX_DEAD_LETTER_BYTES", 2000)
-    refused = RefusedFile(tmp_path)
+def test_the_file_of_dead_letters_is_bounded(tmp_path: Path) -> None:
+    refused = DeadLetters(tmp_path, max_bytes=2000)
     for number in range(50):
         refused.add(report(number), 422, "bad")
     files = sorted(tmp_path.iterdir())

@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.spool import IN_MEMORY, Spool
-from agent.spool_file import SpoolInUse
+from agent.spool import IN_MEMORY, Spool, SpoolInUse
 from contract.times import DAY_MS, DAY_S
 
 MIB = 1024 * 1024

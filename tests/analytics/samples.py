@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from analytics.frames.columns import Windows
-from analytics.frames.histograms import Histograms
+from analytics.frames.kernel import Histograms
 from contract.histogram import Bins
 from contract.summary import Summary
 

@@ -18,6 +18,8 @@ from contract import __version__
 from contract.metrics import NAMES
 from tests.analytics.fleet import HOUR, OLD, SAMPLES, USERS
 
+pytestmark = pytest.mark.server
+
 ROOT = Path(__file__).parents[2]
 USER = next(iter(USERS))
 RANGE = ("--start", HOUR["start"], "--end", HOUR["end"])

@@ -12,6 +12,8 @@ from analytics.frames.frame import FrameError
 from contract.metrics import STATISTICS, Statistic
 from tests.analytics.fleet import HOUR, SAMPLES, USERS
 
+pytestmark = pytest.mark.server
+
 USER = next(iter(USERS))
 PARQUET = {"Accept": "application/vnd.apache.parquet"}
 

@@ -116,7 +116,7 @@ def test_plain_measurements_are_windows_of_one_sample() -> None:
     assert frame["max"].tolist() == [0.25, 1.0]
     windows, _ = from_frame(frame)
     assert windows.histograms is not None
-    assert windows.histograms.bin.tolist() == [16, 63]
+    assert windows.histograms.bin.tolist() == [16, 64]
     with pytest.raises(FrameError, match="divide percent by 100"):
         frame_of_values(values.assign(value=[25.0, 1.0, 3.0]))
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from analytics.sources.influx_client import Address, Credentials, is_influx
+from analytics.sources.influx_address import Address, Credentials, is_influx
 
 
 @pytest.mark.parametrize(
@@ -32,8 +32,8 @@ def test_an_address_names_a_server_and_a_database(text: str, url: str, database:
         ("influx://host:port/METRICS", "port is a number"),
         ("influx://host/METRICS?token=s3cret", "nothing may follow"),
         ("influx://host/a%0Ab", "unprintable"),
-        ("http://host/METRICS", "influx://localhost:8086/METRICS is right"),
-        ("embedded", "influx://localhost:8086/METRICS is right"),
+        ("http://host/METRICS", "expected an address such as influx://localhost:8086/METRICS"),
+        ("embedded", "expected an address such as influx://localhost:8086/METRICS"),
     ],
 )
 def test_a_wrong_address_is_told_what_is_right_without_its_secrets(text: str, said: str) -> None:

@@ -15,6 +15,8 @@ from tests.analytics.fleet import HOUR, OLD, OLD_REPORT, REPORTS, USERS
 from tests.analytics.serving import running
 from tests.service.influxd import RunningInflux, need
 
+pytestmark = pytest.mark.server
+
 USER = next(iter(USERS))
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analytics.frames.frame import to_frame
-from analytics.frames.histograms import Histograms
+from analytics.frames.kernel import Histograms
 from analytics.frames.statistics import quantiles, statistic, values_of
 from contract.histogram import LINEAR, LOGARITHMIC, Bins
 from contract.metrics import STATISTICS, Statistic

@@ -10,9 +10,11 @@ import pytest
 
 import analytics
 from analytics.sources.live import Event, LostEvent, Parser, ReportEvent, Stream, ValuesEvent
-from analytics.sources.service import ProblemError, ServiceError, UnreachableError
+from analytics.sources.service_api import ProblemError, ServiceError, UnreachableError
 from tests.service.reports import END_MS, post, small
 from tests.service.running import RunningService, wait_until
+
+pytestmark = pytest.mark.server
 
 
 @pytest.fixture

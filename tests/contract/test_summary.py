@@ -98,12 +98,15 @@ def test_variance_survives_a_large_mean() -> None:
     assert merged([values, values], LOGARITHMIC).variance == pytest.approx(2 / 3, rel=1e-12)
 
 
-@pytest.mark.parametrize(("samples", "message"), [([], "no samples"), ([0.5, 1.5], "outside"), ([math.nan], "outside")])
+@pytest.mark.parametrize(
+    ("samples", "message"),
+    [([], "at least one sample"), ([0.5, 1.5], "expected a share"), ([math.nan], "expected a share")],
+)
 def test_what_cannot_be_summarised_is_refused(samples: list[float], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Summary.of(samples, LINEAR)
 
 
 def test_without_a_histogram_there_is_no_quantile() -> None:
-    with pytest.raises(ValueError, match="empty histogram"):
+    with pytest.raises(ValueError, match="got an empty one"):
         Summary(2, 0.5, 0.0, 0.5, 0.5).quantile(0.5, LINEAR)

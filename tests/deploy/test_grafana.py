@@ -21,6 +21,8 @@ from tests.service.influxd import RunningInflux, need
 from tests.service.running import RunningService
 from tests.service.samples import Machine, Recording
 
+pytestmark = pytest.mark.server
+
 PROVISIONING = FOLDER.parent / "provisioning"
 # A name that means something to a regular expression, to InfluxQL and to JSON.
 HOSTILE = "build/7 'quoted' (x|y)"

@@ -86,6 +86,7 @@ def health(name: str, **environ: str) -> int:
     return done.returncode
 
 
+@pytest.mark.server
 def test_the_service_is_healthy_while_it_takes_reports(tmp_path: Path) -> None:
     with RunningService(tmp_path / "data") as service:
         port = str(service.port)

@@ -6,9 +6,13 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from contract import times
 from tests.service.reports import post, small
 from tests.service.running import ROOT, RunningService, clean_environment, wait_until
+
+pytestmark = pytest.mark.server
 
 EXAMPLE = ROOT / "examples" / "autoscaler.py"
 

@@ -11,8 +11,10 @@ import pytest
 
 from tests.service.running import ROOT, RunningService, clean_environment
 
+pytestmark = pytest.mark.server
+
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-SAMPLE = ROOT / "service" / "demo" / "data" / "planetlab-sample.parquet"
+SAMPLE = ROOT / "service" / "commands" / "demo" / "data" / "planetlab-sample.parquet"
 MACHINES = "12"
 
 

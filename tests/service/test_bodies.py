@@ -12,6 +12,8 @@ import zstandard
 from tests.service.reports import END_MS, METRICS, as_json, entries, history, original, small
 from tests.service.running import RunningService
 
+pytestmark = pytest.mark.server
+
 LIMIT = 8 * 1024 * 1024
 ENCODINGS = {"gzip": gzip.compress, "x-gzip": gzip.compress, "zstd": zstandard.ZstdCompressor().compress}
 

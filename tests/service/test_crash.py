@@ -17,6 +17,8 @@ from tests.service.load import Connection
 from tests.service.reports import METRICS, as_json, entries, history, original, post, small
 from tests.service.running import RunningService, wait_until
 
+pytestmark = pytest.mark.server
+
 CONNECTIONS = 64
 ROUNDS = 10
 LOAD_S = 0.8

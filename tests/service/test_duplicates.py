@@ -11,6 +11,8 @@ from tests.service.load import Connection
 from tests.service.reports import END_MS, METRICS, JsonObject, as_json, entries, history, original, post, small
 from tests.service.running import RunningService, wait_until
 
+pytestmark = pytest.mark.server
+
 MEMORY = {"type": "MEMORY", "utilization": {"avg": 0.25}}
 
 

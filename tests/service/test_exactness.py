@@ -11,6 +11,8 @@ from tests.service.conftest import StartService
 from tests.service.reports import METRICS, JsonObject, entries, history, post
 from tests.service.samples import CPU, Machine, Recording, Samples
 
+pytestmark = pytest.mark.server
+
 T0 = 1_704_067_200_000  # 2024-01-01, a Monday
 RATES = ("1s", "7s", "5m", "15m", "1h", "1d", "52w")
 

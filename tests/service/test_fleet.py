@@ -13,6 +13,8 @@ from tests.service.reports import METRICS, JsonObject, post
 from tests.service.running import RunningService
 from tests.service.samples import Machine, Recording, Samples
 
+pytestmark = pytest.mark.server
+
 T0 = 1_531_396_800_000
 MACHINES = [
     Machine("a", "Linux", "12"),

@@ -11,6 +11,8 @@ import pytest
 
 from tests.service.reports import METRICS, original, post, small
 
+pytestmark = pytest.mark.server
+
 ARROW = "application/vnd.apache.arrow.stream"
 PARQUET = "application/vnd.apache.parquet"
 T0 = 1_531_396_800_000

@@ -13,6 +13,8 @@ from contract.times import HOUR_MS
 from tests.service.reports import METRICS, entries, history, original, post, small
 from tests.service.samples import Machine, Recording, Samples
 
+pytestmark = pytest.mark.server
+
 T0 = 1_531_396_800_000  # 2018-07-12T12:00:00Z
 USER = "history of-one/user"
 RANGE = {"start": "2018-07-12T12:00:00Z", "end": "2018-07-12T16:00:00Z"}

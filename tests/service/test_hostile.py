@@ -16,6 +16,8 @@ from contract.metrics import NAMES
 from tests.service.conftest import StartService
 from tests.service.reports import END_MS, METRICS, as_json, entries, history, original, post, small
 
+pytestmark = pytest.mark.server
+
 HOSTILE = [
     "'; DROP TABLE series; --",
     "' OR '1'='1",

@@ -9,6 +9,8 @@ import pytest
 from tests.service.reports import entries, original, post
 from tests.service.running import RunningService
 
+pytestmark = pytest.mark.server
+
 POST = """
 curl --header "Content-Type: application/json" --request POST --data '{
   "user_id": "6a:d6:96:d3:45:35",

@@ -13,6 +13,8 @@ from tests.service.conftest import StartService
 from tests.service.reports import METRICS, original
 from tests.service.running import RunningService
 
+pytestmark = pytest.mark.server
+
 SETTINGS = "/api/v1/settings"
 STREAM = "/api/v1/stream"
 TOKEN = "not-to-be-guessed"

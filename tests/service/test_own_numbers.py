@@ -9,6 +9,8 @@ from contract.metrics import NAMES, STATISTICS
 from tests.service.conftest import StartService
 from tests.service.reports import END_MS, METRICS, original, post, small
 
+pytestmark = pytest.mark.server
+
 
 def numbers(client: httpx.Client) -> dict[str, float]:
     answer = client.get("/metrics")

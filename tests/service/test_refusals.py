@@ -10,6 +10,8 @@ import pytest
 from contract import times
 from tests.service.reports import END_MS, METRICS, JsonObject, as_json, entries, history, original, post, small
 
+pytestmark = pytest.mark.server
+
 CPU = "/metrics/0"
 
 
@@ -49,7 +51,7 @@ REFUSED: dict[str, tuple[Callable[[JsonObject], None], str, str]] = {
     "numbers of fewer cores": (cpu(cores=[0, 1]), f"{CPU}/cores", "expected 3 entries"),
     "a core twice": (cpu(cores=[0, 1, 1]), f"{CPU}/cores", "twice"),
     "histogram of too many samples": (cpu(histogram=[3, 101]), f"{CPU}/histogram", "expected counts of 100 samples"),
-    "histogram with a bin too high": (cpu(histogram=[64, 100]), f"{CPU}/histogram", "0 to 63"),
+    "histogram with a bin too high": (cpu(histogram=[65, 100]), f"{CPU}/histogram", "-1 to 64"),
     "histogram out of order": (cpu(histogram=[5, 50, 3, 50]), f"{CPU}/histogram", "ascending"),
     "histogram without a count": (cpu(histogram=[3]), f"{CPU}/histogram", "pairs"),
     "empty histogram": (cpu(histogram=[]), f"{CPU}/histogram", "expected counts of 100 samples"),

@@ -14,6 +14,8 @@ from tests.service.conftest import StartService
 from tests.service.reports import END_MS, post, small
 from tests.service.running import RunningService
 
+pytestmark = pytest.mark.server
+
 HOSTILE = "<script>document.title='x'</script>/../\"'&amp;"
 HOURS = 72
 

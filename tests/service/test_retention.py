@@ -1,9 +1,13 @@
 """A service that is told how long to keep things says so to those who ask or send too late."""
 
+import pytest
+
 from contract import times
 from tests.service.conftest import StartService
 from tests.service.reports import entries, history, post, small
 from tests.service.running import wait_until
+
+pytestmark = pytest.mark.server
 
 MINUTE_MS, HOUR_MS = 60_000, 3_600_000
 

@@ -14,6 +14,8 @@ from tests.service.conftest import StartService
 from tests.service.reports import METRICS, original, post
 from tests.service.running import ROOT, clean_environment, wait_until
 
+pytestmark = pytest.mark.server
+
 
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """A service that is expected to end by itself."""

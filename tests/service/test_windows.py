@@ -29,6 +29,8 @@ from service.stores.embedded.store import EmbeddedStore
 from tests.service.reports import post
 from tests.service.samples import CPU, Machine, Recording, Samples
 
+pytestmark = pytest.mark.server
+
 ARROW, PARQUET = "application/vnd.apache.arrow.stream", "application/vnd.apache.parquet"
 T0 = 1_609_718_400_000  # 2021-01-04, days that no other test uses
 RANGE = {"start": T0, "end": T0 + 3_600_000}

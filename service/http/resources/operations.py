@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
 import falcon
 import msgspec
@@ -11,10 +11,20 @@ from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector,
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
+from service.agents.remote_configuration import RemoteConfiguration
+from service.alerts.runner import Runner
 from service.control.audit import Audit
+from service.control.database import ControlDatabase
+from service.ingest.acknowledgement import Ingest
+from service.ingest.maintenance import Maintenance
+from service.journal.journal import Journal
+from service.notifications.queue import NotificationQueue
+from service.notifications.sender import NotificationSender
+from service.reporting.maker import ReportMaker
+from service.stores.base import Store
+from service.stream.broker import Broker
 
-if TYPE_CHECKING:
-    from service.app import Service
+_MAX_ENTRIES = 1000
 
 
 class Health:
@@ -28,12 +38,13 @@ class Health:
 class Ready:
     """Says whether reports are taken now."""
 
-    def __init__(self, service: "Service") -> None:
-        self._service = service
+    def __init__(self, journal: Journal, store: Store) -> None:
+        self._journal = journal
+        self._store = store
 
     async def on_get(self, req: Request, resp: Response) -> None:
         """200, or 503 with the reason. A store that is away is said, and no reason: the journal takes reports."""
-        journal, store = self._service.journal, self._service.store
+        journal, store = self._journal, self._store
         about = {"store": store.description} | ({"problem": store.problem} if store.problem else {})
         if journal.size >= journal.limit_bytes:
             resp.status = falcon.HTTP_503
@@ -42,41 +53,35 @@ class Ready:
             resp.media = {"status": "ready"} | about
 
 
-class Prometheus:
-    """Shows counters and sizes, read where they are kept when somebody asks."""
+@dataclass(frozen=True, kw_only=True)
+class Numbers:
+    """The service's own counters and sizes, read where they are kept: a collector of prometheus-client."""
 
-    def __init__(self, service: "Service") -> None:
-        self._registry = CollectorRegistry()
-        for collector in (ProcessCollector, PlatformCollector, GCCollector):
-            collector(registry=self._registry)
-        self._registry.register(_Numbers(service))
-
-    async def on_get(self, req: Request, resp: Response) -> None:
-        """200 with the exposition."""
-        resp.content_type = CONTENT_TYPE_LATEST
-        resp.data = await asyncio.to_thread(generate_latest, self._registry)
-
-
-class _Numbers:
-    """The numbers of the service's parts."""
-
-    def __init__(self, service: "Service") -> None:
-        self._service = service
+    ingest: Ingest
+    journal: Journal
+    store: Store
+    maintenance: Maintenance
+    broker: Broker
+    rules: Runner
+    queue: NotificationQueue
+    sender: NotificationSender
+    report_maker: ReportMaker
+    remote_configuration: RemoteConfiguration
+    control: ControlDatabase
 
     def collect(self) -> Iterator[Metric]:
         """The families, with their values now."""
-        service = self._service
-        ingest, journal, store, upkeep = service.ingest, service.journal, service.store, service.upkeep
-        hub, rules, sender = service.hub, service.rules, service.sender
-        reporter, steering = service.reporter, service.steering
+        ingest, journal, store, maintenance = self.ingest, self.journal, self.store, self.maintenance
+        broker, rules, sender = self.broker, self.rules, self.sender
+        report_maker, remote_configuration = self.report_maker, self.remote_configuration
         for name, text, value in (
             ("loadlens_reports_accepted", "Reports acknowledged and kept.", ingest.accepted),
             ("loadlens_reports_duplicate", "Reports acknowledged that were known already.", ingest.duplicates),
             ("loadlens_reports_rejected", "Reports refused as invalid.", ingest.rejected),
             ("loadlens_journal_commits", "Commits of the journal.", ingest.commits),
-            ("loadlens_store_flushes", "Flushes of the store.", upkeep.flushes),
-            ("loadlens_store_flush_failures", "Flushes that failed and are tried again.", upkeep.failures),
-            ("loadlens_store_flush_seconds", "Time spent in flushes.", upkeep.flush_seconds),
+            ("loadlens_store_flushes", "Flushes of the store.", maintenance.flushes),
+            ("loadlens_store_flush_failures", "Flushes that failed and are tried again.", maintenance.failures),
+            ("loadlens_store_flush_seconds", "Time spent in flushes.", maintenance.flush_seconds),
             ("loadlens_rules_evaluated", "Reports that rules have looked at.", rules.evaluated),
             ("loadlens_rules_seconds", "Time spent in looking.", rules.seconds),
             ("loadlens_rules_skipped", "Reports that rules came too late for.", rules.skipped),
@@ -86,33 +91,41 @@ class _Numbers:
             ("loadlens_notifications_delivered", "Notifications delivered.", sender.delivered),
             ("loadlens_notifications_failures", "Attempts that failed.", sender.failures),
             ("loadlens_notifications_given_up", "Notifications given up.", sender.given_up),
-            ("loadlens_reporting_made", "Reports to read that were made.", reporter.made),
-            ("loadlens_reporting_failures", "Reports to read that could not be made.", reporter.failures),
-            ("loadlens_reporting_refused", "Requests turned away while many reports were made.", reporter.refused),
-            ("loadlens_agents_turned_away", "Times that an agent was one too many.", steering.registry.turned_away),
-            ("loadlens_agent_streams_refused", "Streams of agents that were one too many.", steering.streams.refused),
-            ("loadlens_stream_encoded", "Events encoded for the live stream.", hub.encoded),
-            ("loadlens_stream_delivered", "Events handed to consumers.", hub.delivered),
-            ("loadlens_stream_missed", "Reports that consumers came too late for.", hub.missed),
-            ("loadlens_stream_left", "Reports that consumers read from the journal for want of time.", hub.left),
-            ("loadlens_stream_refused", "Consumers refused because there were too many.", hub.refused),
+            ("loadlens_reporting_made", "Reports to read that were made.", report_maker.made),
+            ("loadlens_reporting_failures", "Reports to read that could not be made.", report_maker.failures),
+            ("loadlens_reporting_refused", "Requests turned away while many reports were made.", report_maker.refused),
+            (
+                "loadlens_agents_turned_away",
+                "Times that an agent was one too many.",
+                remote_configuration.registry.turned_away,
+            ),
+            (
+                "loadlens_agent_streams_refused",
+                "Streams of agents that were one too many.",
+                remote_configuration.streams.refused,
+            ),
+            ("loadlens_stream_encoded", "Events encoded for the live stream.", broker.encoded),
+            ("loadlens_stream_delivered", "Events handed to consumers.", broker.delivered),
+            ("loadlens_stream_missed", "Reports that consumers came too late for.", broker.missed),
+            ("loadlens_stream_left", "Reports that consumers read from the journal for want of time.", broker.left),
+            ("loadlens_stream_refused", "Consumers refused because there were too many.", broker.refused),
         ):
             yield CounterMetricFamily(name, text, value=value)
         for name, text, value in (
-            ("loadlens_reporting_waiting", "Reports to read that are being made or wait.", reporter.waiting),
+            ("loadlens_reporting_waiting", "Reports to read that are being made or wait.", report_maker.waiting),
             ("loadlens_reports_waiting", "Reports that wait for a commit.", ingest.waiting),
             ("loadlens_journal_bytes", "Bytes of reports in the journal that wait for the store.", journal.size),
             ("loadlens_journal_kept_bytes", "Bytes of flushed reports kept for the live stream.", journal.kept),
             ("loadlens_rules", "Rules in force.", len(rules.engine.evaluations)),
             ("loadlens_rules_alarms", "Alarms that rules keep.", rules.alarms),
             ("loadlens_rules_behind", "Reports acknowledged that rules have not looked at.", rules.behind),
-            ("loadlens_notifications_waiting", "Notifications that gather or wait.", service.queue.waiting),
-            ("loadlens_agents", "Agents that were heard of.", len(steering.registry)),
-            ("loadlens_agent_streams", "Streams that agents keep open.", len(steering.streams)),
-            ("loadlens_control_bytes", "Bytes of the control database in use.", service.control.size),
-            ("loadlens_stream_consumers", "Consumers that follow the live stream.", hub.consumers),
-            ("loadlens_stream_pending", "Reports that wait to be encoded for consumers.", hub.pending),
-            ("loadlens_stream_waiting_bytes", "Encoded events held for consumers.", hub.live_bytes),
+            ("loadlens_notifications_waiting", "Notifications that gather or wait.", self.queue.waiting),
+            ("loadlens_agents", "Agents that were heard of.", len(remote_configuration.registry)),
+            ("loadlens_agent_streams", "Streams that agents keep open.", len(remote_configuration.streams)),
+            ("loadlens_control_bytes", "Bytes of the control database in use.", self.control.size),
+            ("loadlens_stream_consumers", "Consumers that follow the live stream.", broker.consumers),
+            ("loadlens_stream_pending", "Reports that wait to be encoded for consumers.", broker.pending),
+            ("loadlens_stream_waiting_bytes", "Encoded events held for consumers.", broker.live_bytes),
             ("loadlens_journal_limit_bytes", "Bytes at which the journal takes no more.", journal.limit_bytes),
             ("loadlens_journal_behind", "Reports in the journal that the store has not flushed.",
              journal.last - store.flushed),
@@ -121,7 +134,19 @@ class _Numbers:
             yield GaugeMetricFamily(name, text, value=value)
 
 
-_MAX = 1000
+class Prometheus:
+    """Shows the service's own numbers as Prometheus reads them, with those of the process and of Python."""
+
+    def __init__(self, numbers: Numbers) -> None:
+        self._registry = CollectorRegistry()
+        for collector in (ProcessCollector, PlatformCollector, GCCollector):
+            collector(registry=self._registry)
+        self._registry.register(numbers)
+
+    async def on_get(self, req: Request, resp: Response) -> None:
+        """200 with the exposition."""
+        resp.content_type = CONTENT_TYPE_LATEST
+        resp.data = await asyncio.to_thread(generate_latest, self._registry)
 
 
 class AuditTrail:
@@ -132,7 +157,7 @@ class AuditTrail:
 
     async def on_get(self, req: Request, resp: Response) -> None:
         """200 with a page of entries; `next` is the `before` of the page after it."""
-        limit = req.get_param_as_int("limit", min_value=1, max_value=_MAX, default=100)
+        limit = req.get_param_as_int("limit", min_value=1, max_value=_MAX_ENTRIES, default=100)
         before = req.get_param_as_int("before", min_value=1)
         target = req.get_param("target")
         entries = await asyncio.to_thread(self._audit.entries, target=target, before=before, limit=limit)

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from analytics.frames.columns import Windows, merge
-from analytics.frames.histograms import unpack
+from analytics.frames.packing import unpack
 from contract.report import Report
 from service.stores.dump import Chosen, Machine, Rollups, Rows, coarser, heard, machine_of, reports_of
 from service.stores.embedded import catalog

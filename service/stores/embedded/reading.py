@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from analytics.frames.columns import NUMBERS, Windows, merge
 from analytics.frames.frame import frame_of_columns, packed_column
-from analytics.frames.histograms import pack, unpack
+from analytics.frames.packing import pack, unpack
 from service.stores.embedded.catalog import add_run, tier_table
 from service.stores.embedded.segments import Segment
 from service.stores.engine import BATCH_ROWS, RAW, TIERS, Piece, Selection, in_memory, plan

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from analytics.frames.columns import Windows, concatenate, merge
-from analytics.frames.histograms import unpack
+from analytics.frames.packing import unpack
 from contract.influx import DURATION, ORIGINAL_OBSERVATIONS, TIERS, fields_of, identifier, measurement_of
 from contract.metrics import QUANTITIES, Cpu, Quantity, type_name
 from contract.report import Report

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from analytics.frames.columns import Windows
-from analytics.frames.histograms import pack
+from analytics.frames.packing import pack
 from contract.influx import (
     CORE,
     CORES,

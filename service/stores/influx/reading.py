@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from analytics.frames.columns import Windows, take
-from analytics.frames.histograms import unpack
+from analytics.frames.packing import unpack
 from analytics.sources.influx import packed_of
 from analytics.sources.influx_client import Client
 from contract.influx import (

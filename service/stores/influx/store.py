@@ -9,7 +9,8 @@ from typing import TypeVar
 
 import pandas as pd
 
-from analytics.sources.influx_client import Address, BadStatement, Client, Credentials, InfluxError, Unreachable
+from analytics.sources.influx_address import Address, Credentials
+from analytics.sources.influx_client import BadStatement, Client, InfluxError, Unreachable
 from contract import times
 from contract.influx import TIERS
 from contract.metrics import Metric, Quantity

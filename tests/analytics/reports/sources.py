@@ -9,7 +9,7 @@ from tests.analytics.reports.hostile import NAMES
 
 __all__ = ["SAMPLE", "hostile_file"]
 
-SAMPLE = Path(__file__).parents[3] / "service" / "demo" / "data" / "planetlab-sample.parquet"
+SAMPLE = Path(__file__).parents[3] / "service" / "commands" / "demo" / "data" / "planetlab-sample.parquet"
 
 
 def hostile_file(folder: Path) -> Path:

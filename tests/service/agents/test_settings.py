@@ -11,6 +11,8 @@ from tests.service.agents.states import agent, settings_of, state
 from tests.service.conftest import StartService
 from tests.service.running import RunningService
 
+pytestmark = pytest.mark.server
+
 FLEET = "/api/v1/settings"
 FORCE = {"If-Match": "*"}
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from analytics.sources.influx_client import Address, Credentials
+from analytics.sources.influx_address import Address, Credentials
 from contract.report import encode
 from contract.times import HOUR_MS
 from service.commands.copy import main
@@ -33,6 +33,8 @@ from tests.service.influxd import RunningInflux, need
 from tests.service.running import ROOT, wait_until
 from tests.service.samples import CPU, Machine, Recording
 from tests.service.stores.fleet import START_MS
+
+pytestmark = pytest.mark.server
 
 __all__ = ["KEPT", "expired", "recording"]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from analytics.sources.influx_client import Address, Credentials
+from analytics.sources.influx_address import Address, Credentials
 from service.stores.influx.store import InfluxStore
 from tests.service.influx_proxy import InfluxProxy
 from tests.service.influxd import RunningInflux

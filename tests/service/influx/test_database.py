@@ -17,6 +17,8 @@ from tests.service.influx.conftest import OpenStore
 from tests.service.influxd import RunningInflux
 from tests.service.samples import CPU, Machine, Recording, assert_quantiles, assert_same_moments, times_of
 
+pytestmark = pytest.mark.server
+
 T0 = 1_706_572_800_000
 MINUTE, HOUR, DAY = 60_000, 3_600_000, 86_400_000
 RANGE = T0 - DAY, T0 + 30 * DAY

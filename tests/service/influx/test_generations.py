@@ -14,6 +14,8 @@ from tests.service.influx_proxy import Fault, InfluxProxy, Request
 from tests.service.influxd import RunningInflux
 from tests.service.samples import CPU, Machine, Recording, assert_quantiles, assert_same_moments
 
+pytestmark = pytest.mark.server
+
 T0 = 1_706_572_800_000
 DAY = 86_400_000
 TOKEN = "s3cret-t0ken"

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from analytics import connect
-from analytics.sources.service import CutShortError
+from analytics.sources.service_api import CutShortError
 from contract.times import DAY_MS
 from tests.service.influx_proxy import Fault, InfluxProxy, Request
 from tests.service.influxd import RunningInflux, need
@@ -21,6 +21,8 @@ from tests.service.load import Connection
 from tests.service.reports import METRICS, entries, history, post, small
 from tests.service.running import RunningService, clean_environment, wait_until
 from tests.service.test_crash import T0, Sender, assert_exactly_once, bulky
+
+pytestmark = pytest.mark.server
 
 Start = Callable[..., RunningService]
 SENDERS = 16

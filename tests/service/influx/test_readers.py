@@ -3,10 +3,14 @@
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
+
 from contract.times import DAY_MS
 from tests.service.influx.conftest import OpenStore
 from tests.service.influx_proxy import Fault, InfluxProxy, Request
 from tests.service.stores.test_embedded_readers import BATCH, Readers, window
+
+pytestmark = pytest.mark.server
 
 ROUNDS = 12
 QUESTIONS = [(1000, True), (300_000, True), (900_000, False), (DAY_MS, True)]

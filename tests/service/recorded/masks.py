@@ -24,7 +24,8 @@ _REPORTS = r"/reports/.*"
 
 MASKS = (
     # The service's clock.
-    Mask(r"/api/v1/metrics", r"is [0-9]+ s in the future", "is <so many> s in the future"),
+    Mask(r"/api/v1/metrics", r"is [0-9]+ s ahead", "is <so many> s ahead"),
+    Mask(r"/api/v1/metrics", r"expected 1[789][0-9]{11} or later", "expected <what is kept> or later"),
     Mask(_AGENTS, rf'"last_seen":"{_INSTANT}"', '"last_seen":"<now>"'),
     Mask(_COMMANDS, rf'"(created|expires|finished)":"{_INSTANT}"', r'"\1":"<now>"'),
     Mask(r"/api/v1/audit", rf'"at":"{_INSTANT}"', '"at":"<now>"'),

@@ -7,10 +7,14 @@ import json
 import re
 from pathlib import Path
 
+import pytest
+
 from tests.service.recorded.differences import shown_differences
 from tests.service.recorded.replay import read_exchanges, replay
 from tests.service.recorded.requests import REQUESTS
 from tests.service.running import ROOT
+
+pytestmark = pytest.mark.server
 
 _ROW = re.compile(r"^\| `[A-Z].*$", re.MULTILINE)
 

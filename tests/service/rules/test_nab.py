@@ -12,6 +12,8 @@ from tests.service.conftest import StartService
 from tests.service.reports import METRICS, small
 from tests.service.running import ROOT, wait_until
 
+pytestmark = pytest.mark.server
+
 NAB = ROOT / "tests" / "data" / "nab"
 RULES = """
 rules:

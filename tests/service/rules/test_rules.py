@@ -13,6 +13,8 @@ from tests.service.receiver import KEY, Receiver
 from tests.service.reports import END_MS, post, small
 from tests.service.running import RunningService, clean_environment, wait_until
 
+pytestmark = pytest.mark.server
+
 BUSY = """
 [[rules]]
 name = "busy"
@@ -208,7 +210,7 @@ def test_wrong_files_keep_the_service_from_starting(start: StartService, tmp_pat
     service = start("--rules", str(folder))
     assert service.process.wait(30) != 0
     assert "a.toml:4: rule busy: kind" in service.log
-    assert "b.yaml:4: rule b: metric: 'cpu' is no metric" in service.log
+    assert "b.yaml:4: rule b: metric: expected a metric of GET /api/v1/metrics, got 'cpu'" in service.log
     assert "Traceback" not in service.log
 
 

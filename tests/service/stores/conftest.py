@@ -10,7 +10,7 @@ from contract.report import Report
 from service.stores.base import Store
 from tests.service.samples import Recording
 from tests.service.stores.fleet import batches, record
-from tests.service.stores.places import STORES, Place, place_of
+from tests.service.stores.places import STORES, Place, marked, place_of
 
 
 class Filled(NamedTuple):
@@ -20,13 +20,13 @@ class Filled(NamedTuple):
     recording: Recording
 
 
-@pytest.fixture(params=STORES)
+@pytest.fixture(params=[marked(kind) for kind in STORES])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
     """An empty place for a store."""
     return place_of(request.param, tmp_path / "store", request)
 
 
-@pytest.fixture(params=STORES)
+@pytest.fixture(params=[marked(kind) for kind in STORES])
 def new_place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Place]:
     """Makes empty places, as many as a test wants."""
     return lambda: place_of(request.param, tmp_path_factory.mktemp("store") / "store", request)
@@ -43,7 +43,7 @@ FLUSHED_AFTER = {"in memory": (), "partly on disk": (3, 8), "crashed": (0, 1, 2,
 """The batches after which a store was flushed, in other states after each."""
 
 
-@pytest.fixture(scope="session", params=[(kind, state) for kind in STORES for state in STATES], ids="-".join)
+@pytest.fixture(scope="session", params=[marked(kind, state) for kind in STORES for state in STATES])
 def filled(
     request: pytest.FixtureRequest, recording: Recording, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Filled]:

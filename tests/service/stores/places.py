@@ -3,17 +3,17 @@
 import itertools
 import shutil
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import pytest
 
-from analytics.sources.influx_client import Address, Credentials
+from analytics.sources.influx_address import Address, Credentials
 from service.stores.base import Store
 from service.stores.embedded.store import EmbeddedStore
 from service.stores.influx.store import InfluxStore
 from tests.service.influxd import RunningInflux
 
-__all__ = ["STORES", "EmbeddedPlace", "InfluxPlace", "Place", "place_of"]
+__all__ = ["STORES", "EmbeddedPlace", "InfluxPlace", "Place", "marked", "place_of"]
 
 
 class Place(Protocol):
@@ -73,6 +73,17 @@ class InfluxPlace:
 
 
 STORES = ("embedded", "influx")
+
+
+def marked(kind: str, *more: str) -> Any:
+    """A parameter of a kind of store and whatever goes with it; those that need a server are marked so."""
+    return pytest.param(
+        (kind, *more) if more else kind,
+        id="-".join((kind, *more)),
+        marks=[pytest.mark.server] if kind == "influx" else [],
+    )
+
+
 """Every store, by name; the contract suite runs against each."""
 
 

@@ -13,6 +13,8 @@ from tests.service.following import Follower
 from tests.service.reports import END_MS, METRICS, small
 from tests.service.running import RunningService, wait_until
 
+pytestmark = pytest.mark.server
+
 REPORTS = 10_000
 SENDERS = 4
 BATCH = 10
