@@ -200,7 +200,7 @@ def taken(labels: pd.DataFrame, series: Ints) -> dict[str, Any]:
     columns: dict[str, Any] = {}
     for name in LABELS:
         if name in labels and name == "core":
-            columns[name] = pd.array(labels[name], "Int64").take(series)
+            columns[name] = labels[name].astype("Int64").array.take(series)
         elif name in labels:
             names = pd.Categorical(labels[name])
             columns[name] = pd.Categorical.from_codes(np.asarray(names.codes)[series], dtype=names.dtype)

@@ -66,7 +66,8 @@ def merge(numbers: Mapping[str, npt.NDArray[Any]], keys: Sequence[Ints], histogr
     values, `histograms` theirs, None where there are none; each of `keys` has length n. The windows of one group are
     added up in the order in which they are given. One that is alone keeps its numbers to the bit.
     """
-    group = pd.Series(keys[0], copy=False).groupby([*keys], sort=True).ngroup().to_numpy()
+    groups = pd.Series(keys[0], copy=False).groupby([*keys], sort=True)
+    group: Ints = np.asarray(groups.ngroup(), np.int64)
     columns = dict(numbers)
     place, keys = group, [*keys]
     if not np.all(place[1:] >= place[:-1]):

@@ -41,7 +41,9 @@ def over_all_time(frame: pd.DataFrame) -> pd.DataFrame:
 
 def _in_slices(frame: pd.DataFrame, width: pd.Timedelta | None) -> pd.DataFrame:
     attrs = dict(frame.attrs)
-    buckets = reduced(frame, partial(_resampled, width=width), partial(_joined, width=width), "resampling")
+    buckets: pd.DataFrame = reduced(
+        frame, partial(_resampled, width=width), partial(_joined, width=width), "resampling"
+    )
     buckets.attrs = attrs
     return buckets
 
@@ -50,7 +52,7 @@ def _resampled(part: pd.DataFrame, width: pd.Timedelta | None) -> pd.DataFrame:
     frame = with_samples(part)
     numbers = numbers_of(frame)
     series, labels = factorize_labels(frame)
-    bucket = np.zeros(len(frame), np.int64) if width is None else frame.index.floor(width).asi8
+    bucket = np.zeros(len(frame), np.int64) if width is None else pd.DatetimeIndex(frame.index).floor(width).asi8
     histograms = None
     if "histogram" in frame:
         histograms, numbers["approximated"] = unpacked(frame)

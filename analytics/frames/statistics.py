@@ -28,7 +28,8 @@ def statistic(frame: pd.DataFrame, name: Statistic) -> Floats:
         histograms, _ = unpacked(frame)
         return _quantiles(histograms, frame["min"].to_numpy(), frame["max"].to_numpy(), SHARES[name], bins_of(frame))
     if name == "std":
-        return np.sqrt(frame["var"].to_numpy())
+        variance: Floats = frame["var"].to_numpy(np.float64)
+        return np.sqrt(variance)
     if name not in ("count", "mean", "var", "min", "max"):
         raise ValueError(f"there is no statistic {name!r}")
     return frame[name].to_numpy(np.float64)

@@ -116,7 +116,7 @@ class Selection:
             if rows > BATCH_ROWS:
                 done, waiting = [resample(self._labelled(done, waiting), rate_ms)], []
                 rows = len(done[0])
-        frame = resample(self._labelled(done, waiting), rate_ms)
+        frame: pd.DataFrame = resample(self._labelled(done, waiting), rate_ms)
         quantity = self.question.quantity
         frame.attrs = {"metric": quantity.camel, "unit": quantity.unit}
         return frame
