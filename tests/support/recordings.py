@@ -6,16 +6,17 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 from msgspec import UNSET
 
-from analytics.frames.columns import Windows
+from analytics.frames.frame import LABELS, unpacked
 from analytics.frames.statistics import statistic
 from contract.histogram import LINEAR, flatten
 from contract.metrics import Cpu, Distribution, Metric, Quantity, Statistic
 from contract.report import OsType, Report
 from contract.summary import Summary
 
-__all__ = ["CPU", "Machine", "Recording", "Samples", "Window", "assert_quantiles", "assert_same_moments"]
+__all__ = ["CPU", "Machine", "Recording", "Samples", "Window", "assert_quantiles", "assert_same_moments", "times_of"]
 
 Samples = npt.NDArray[np.float64]
 CPU = Cpu.quantities[0]
@@ -137,23 +138,22 @@ class Recording:
         return (one for one in self.windows if one.quantity == quantity and start_ms <= one.end_ms < end_ms)
 
 
-def assert_same_moments(windows: Windows, groups: Sequence[str], expected: Mapping[tuple[str, int], Samples]) -> None:
+def assert_same_moments(windows: pd.DataFrame, expected: Mapping[tuple[str, int], Samples]) -> None:
     """Groups, buckets and counts are equal; means and variances equal numpy's to 1e-12."""
-    assert keys_of(windows, groups) == list(expected)
+    assert keys_of(windows) == list(expected)
     samples = list(expected.values())
-    assert windows.count.tolist() == [len(part) for part in samples]
-    np.testing.assert_allclose(windows.mean, [part.mean() for part in samples], rtol=1e-12, atol=1e-15)
-    np.testing.assert_allclose(windows.variance, [part.var() for part in samples], rtol=1e-12, atol=1e-15)
+    assert windows["count"].tolist() == [len(part) for part in samples]
+    np.testing.assert_allclose(windows["mean"], [part.mean() for part in samples], rtol=1e-12, atol=1e-15)
+    np.testing.assert_allclose(windows["var"], [part.var() for part in samples], rtol=1e-12, atol=1e-15)
 
 
-def assert_quantiles(windows: Windows, quantity: Quantity, expected: Mapping[tuple[str, int], Samples]) -> None:
+def assert_quantiles(windows: pd.DataFrame, quantity: Quantity, expected: Mapping[tuple[str, int], Samples]) -> None:
     """Extremes and histograms are exact, quantiles within half a bin of numpy's."""
     samples = list(expected.values())
-    assert windows.minimum.tolist() == [part.min() for part in samples]
-    assert windows.maximum.tolist() == [part.max() for part in samples]
-    assert not windows.approximated.any()
-    histograms = windows.histograms
-    assert histograms is not None
+    assert windows["min"].tolist() == [part.min() for part in samples]
+    assert windows["max"].tolist() == [part.max() for part in samples]
+    assert not windows["approximated"].any()
+    histograms, _ = unpacked(windows)
     counted = [Summary.of(part.tolist(), quantity.bins).histogram for part in samples]
     entries = [(row, *entry) for row, part in enumerate(counted) for entry in sorted(part.items())]
     found = [histograms.row.tolist(), histograms.bin.tolist(), histograms.count.tolist()]
@@ -162,10 +162,17 @@ def assert_quantiles(windows: Windows, quantity: Quantity, expected: Mapping[tup
     shares: dict[Statistic, float] = {"p50": 0.50, "p95": 0.95, "p99": 0.99}
     for name, share in shares.items():
         exact = [np.quantile(part, share, method="inverted_cdf") for part in samples]
-        values = statistic(windows, name, quantity.bins)
-        np.testing.assert_allclose(values, exact, rtol=relative, atol=absolute, err_msg=name)
+        np.testing.assert_allclose(statistic(windows, name), exact, rtol=relative, atol=absolute, err_msg=name)
 
 
-def keys_of(windows: Windows, groups: Sequence[str]) -> list[tuple[str, int]]:
-    """The group and the bucket of each window."""
-    return [(groups[place], time) for place, time in zip(windows.series.tolist(), windows.time.tolist(), strict=True)]
+def keys_of(windows: pd.DataFrame) -> list[tuple[str, int]]:
+    """The group, or core, and the bucket of each window."""
+    named = next((windows[name].astype("str") for name in LABELS if name in windows), None)
+    groups = [""] * len(windows) if named is None else named.tolist()
+    return [*zip(groups, times_of(windows), strict=True)]
+
+
+def times_of(windows: pd.DataFrame) -> list[int]:
+    """The start of each bucket, epoch ms."""
+    times: list[int] = pd.DatetimeIndex(windows.index).asi8.tolist()
+    return times

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from analytics.frames.columns import Histograms, Windows
+from analytics.frames.columns import Windows
+from analytics.frames.kernel import Histograms
 from contract.histogram import Bins
 from contract.summary import Summary
 

@@ -144,7 +144,7 @@ def test_what_is_not_a_frame_of_windows_is_refused(fleet: pd.DataFrame) -> None:
         resample(fleet.tz_localize(None), "1m")
     with pytest.raises(FrameError, match="DatetimeIndex"):
         resample(fleet.reset_index(), "1m")
-    with pytest.raises(FrameError, match="mean: numbers"):
+    with pytest.raises(FrameError, match="expected numbers in mean"):
         resample(fleet.assign(mean="a lot"), "1m")
     with pytest.raises(FrameError, match="mean is missing"):
         resample(fleet.assign(mean=np.nan), "1m")

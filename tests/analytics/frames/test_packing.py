@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analytics.frames.columns import Histograms
+from analytics.frames.kernel import Histograms
 from analytics.frames.packing import pack, pack_one, unpack
 from contract.histogram import LINEAR, LOGARITHMIC
 

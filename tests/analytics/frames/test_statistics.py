@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analytics.frames.columns import Histograms
-from analytics.frames.statistics import quantiles, statistic
+from analytics.frames.frame import to_frame
+from analytics.frames.kernel import Histograms
+from analytics.frames.statistics import quantiles, statistic, values_of
 from contract.histogram import LINEAR, LOGARITHMIC, Bins
 from contract.metrics import STATISTICS, Statistic
 from contract.summary import Summary
@@ -53,11 +54,10 @@ def test_entries_in_any_order_give_the_same_quantiles() -> None:
     np.testing.assert_array_equal(quantiles(shuffled, 0.5, LINEAR), quantiles(windows, 0.5, LINEAR))
 
 
-def test_a_window_of_no_samples_has_no_quantile_and_no_mean() -> None:
+def test_a_window_of_no_samples_has_no_values_and_no_quantile() -> None:
     windows = of_summaries([(0, 0), (0, 1), (0, 2)], [Summary.empty(), Summary.of([0.3], LINEAR), Summary.empty()])
     for name in STATISTICS:
-        values = statistic(windows, name, LINEAR)
-        assert np.isnan(values).tolist() == ([False] * 3 if name == "count" else [True, False, True])
+        assert values_of(to_frame(windows), name)["value"].notna().tolist() == [True]
     assert np.isnan(quantiles(of_summaries([(0, 0)], [Summary.empty()]), 0.5, LINEAR)).all()
 
 
@@ -65,7 +65,9 @@ def test_a_window_of_no_samples_has_no_quantile_and_no_mean() -> None:
 def test_every_statistic_of_the_catalogue_is_that_of_the_samples(bins: Bins) -> None:
     samples = np.random.default_rng(1).beta(2, 5, 1000)
     windows = windows_of([(0, 0)], [samples], bins)
-    values = {name: float(statistic(windows, name, bins)[0]) for name in STATISTICS}
+    frame = to_frame(windows)
+    frame.attrs = {"metric": "cpuUtilization" if bins is LINEAR else "diskReadBytes"}
+    values = {name: float(statistic(frame, name)[0]) for name in STATISTICS}
     assert values["count"] == 1000
     assert values["mean"] == pytest.approx(samples.mean(), rel=1e-12)
     assert values["var"] == pytest.approx(samples.var(), rel=1e-12)
@@ -85,4 +87,4 @@ def test_a_wrong_question_is_refused() -> None:
     with pytest.raises(ValueError, match="from 0 to 1"):
         quantiles(windows, 1.5, LINEAR)
     with pytest.raises(ValueError, match="no statistic"):
-        statistic(windows, "p42", LINEAR)  # type: ignore[arg-type]
+        statistic(to_frame(windows), "p42")  # type: ignore[arg-type]

@@ -24,7 +24,7 @@ from contract.summary import Summary
 from contract.times import DAY_MS
 from service.http.resources.query import FleetWindows, Sending
 from service.http.window_queries import RAW_MS, Plan, WindowsQuery
-from service.stores.base import Answer, Question
+from service.stores.base import Question
 from service.stores.embedded.store import EmbeddedStore
 from tests.support.recordings import CPU, Machine, Recording, Samples
 from tests.support.reports import post
@@ -201,7 +201,7 @@ class Counting(EmbeddedStore):
 
     asked = 0
 
-    def answer(self, question: Question) -> Answer:
+    def answer(self, question: Question) -> pd.DataFrame:
         self.asked += 1
         return super().answer(question)
 

@@ -11,6 +11,8 @@ import duckdb
 import numpy as np
 import pytest
 
+from analytics.frames.columns import NUMBERS
+from analytics.frames.frame import unpacked
 from contract.metrics import QUANTITIES
 from contract.report import encode
 from contract.times import DAY_MS, HOUR_MS
@@ -19,7 +21,7 @@ from service.journal.journal import Journal
 from service.stores.base import Question, Store
 from service.stores.embedded.store import EmbeddedStore
 from tests.support.five_weeks import END_MS, MACHINES, START_MS, batches, record
-from tests.support.recordings import CPU, Machine, Recording, assert_quantiles, assert_same_moments
+from tests.support.recordings import CPU, Machine, Recording, assert_quantiles, assert_same_moments, times_of
 from tests.support.running import ROOT, wait_until
 
 BEGIN_MS, UNTIL_MS = START_MS - DAY_MS, END_MS + 10 * DAY_MS
@@ -47,20 +49,20 @@ def assert_holds(store: Store, recording: Recording) -> None:
         if not any(one.quantity == quantity for one in recording.windows):
             continue
         for rate_ms in (1000, 300_000, HOUR_MS, DAY_MS):
-            windows, groups = store.answer(Question(quantity, BEGIN_MS, UNTIL_MS, rate_ms, by="user", histograms=True))
+            windows = store.answer(Question(quantity, BEGIN_MS, UNTIL_MS, rate_ms, by="user", histograms=True))
             expected = recording.buckets(
                 quantity, BEGIN_MS, UNTIL_MS, rate_ms, lambda one: one.machine.user_id if one.core is None else None
             )
-            assert_same_moments(windows, groups, expected)
+            assert_same_moments(windows, expected)
             assert_quantiles(windows, quantity, expected)
     for machine in {one.machine for one in recording.windows}:
-        windows, groups = store.answer(
+        windows = store.answer(
             Question(CPU, BEGIN_MS, UNTIL_MS, HOUR_MS, machine.user_id, cores="each", histograms=True)
         )
         expected = recording.buckets(
             CPU, BEGIN_MS, UNTIL_MS, HOUR_MS, lambda one, machine=machine: _core(one.machine == machine, one.core)
         )
-        assert_same_moments(windows, groups, expected)
+        assert_same_moments(windows, expected)
         assert_quantiles(windows, CPU, expected)
 
 
@@ -117,7 +119,7 @@ def test_a_copy_that_is_killed_goes_on_where_it_was(
         process.kill()
     assert process.returncode == -signal.SIGKILL, "it was killed in the middle"
     half = EmbeddedStore(target, "256MB")
-    already = int(half.answer(Question(CPU, BEGIN_MS, UNTIL_MS, DAY_MS)).windows.count.sum())
+    already = int(half.answer(Question(CPU, BEGIN_MS, UNTIL_MS, DAY_MS))["count"].sum())
     half.close()
     assert already > 0
     assert copy(source, target) == 0
@@ -159,8 +161,8 @@ def test_windows_of_the_original_client_stay_approximations(tmp_path: Path) -> N
     fill(tmp_path / "source", recording, flushes=1)
     assert copy(tmp_path / "source", tmp_path / "target") == 0
     copied = EmbeddedStore(tmp_path / "target", "256MB")
-    windows = copied.answer(Question(CPU, BEGIN_MS, UNTIL_MS, DAY_MS, "original", histograms=True)).windows
-    assert windows.approximated.tolist() == windows.count.tolist() == [10]
+    windows = copied.answer(Question(CPU, BEGIN_MS, UNTIL_MS, DAY_MS, "original", histograms=True))
+    assert windows["approximated"].tolist() == windows["count"].tolist() == [10]
     copied.close()
 
 
@@ -191,10 +193,9 @@ def answers(store: Store, rate_ms: int) -> list[np.ndarray]:
     found = []
     for user in ("one", "two"):
         for cores in ("whole", 0, 1):
-            windows = store.answer(Question(CPU, BEGIN_MS, UNTIL_MS, rate_ms, user, cores, histograms=True)).windows
-            histograms = windows.histograms
-            assert histograms is not None
-            found += [windows.time, windows.count, windows.mean, windows.variance, windows.minimum, windows.maximum]
+            windows = store.answer(Question(CPU, BEGIN_MS, UNTIL_MS, rate_ms, user, cores, histograms=True))
+            histograms, _ = unpacked(windows)
+            found += [np.array(times_of(windows)), *(windows[name].to_numpy() for name in NUMBERS)]
             found += [histograms.row, histograms.bin, histograms.count]
     return found
 

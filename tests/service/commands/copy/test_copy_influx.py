@@ -143,9 +143,9 @@ def test_points_of_the_original_are_copied_as_the_hundred_samples_they_stand_for
     influx.write("\n".join(lines), "OLD")
     assert copy(influx.address("OLD"), tmp_path / "target") == 0
     store = EmbeddedStore(tmp_path / "target", "256MB")
-    windows = store.answer(Question(CPU, BEGIN_MS, UNTIL_MS, DAY_MS, "6a:d6:96:d3:45:35")).windows
-    assert windows.count.tolist() == windows.approximated.tolist() == [5000]
-    np.testing.assert_allclose(windows.mean, [np.arange(50).mean() / 100])
+    windows = store.answer(Question(CPU, BEGIN_MS, UNTIL_MS, DAY_MS, "6a:d6:96:d3:45:35"))
+    assert windows["count"].tolist() == windows["approximated"].tolist() == [5000]
+    np.testing.assert_allclose(windows["mean"], [np.arange(50).mean() / 100])
     assert store.users()[["os_type", "os_version"]].to_numpy().tolist() == [["Linux", "18.04 LTS"]]
     store.close()
 

@@ -32,8 +32,8 @@ def folder(tmp_path: Path) -> Path:
 
 
 def mean(store: EmbeddedStore, rate_ms: int = DAY_MS) -> list[float]:
-    windows, _ = store.answer(Question(CPU, START_MS, END_MS, rate_ms, "one"))
-    values: list[float] = windows.mean.tolist()
+    windows = store.answer(Question(CPU, START_MS, END_MS, rate_ms, "one"))
+    values: list[float] = windows["mean"].tolist()
     return values
 
 

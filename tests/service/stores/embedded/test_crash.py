@@ -21,7 +21,7 @@ from service.stores.embedded import store as store_module
 from service.stores.embedded.store import EmbeddedStore
 from service.stores.engine import TIERS
 from tests.support import flusher
-from tests.support.recordings import CPU, Machine, Recording, assert_quantiles, assert_same_moments
+from tests.support.recordings import CPU, Machine, Recording, assert_quantiles, assert_same_moments, times_of
 from tests.support.running import ROOT
 
 FOREVER_MS = 1 << 50
@@ -96,9 +96,9 @@ def assert_whole(image: Path, recording: Recording) -> int:
     if recording.reports[flushed:]:
         store.add(len(recording.reports), recording.reports[flushed:])
     for rate_ms in (1000, *TIERS):
-        windows, groups = store.answer(Question(CPU, 0, FOREVER_MS, rate_ms, "one", histograms=True))
+        windows = store.answer(Question(CPU, 0, FOREVER_MS, rate_ms, "one", histograms=True))
         expected = recording.buckets(CPU, 0, FOREVER_MS, rate_ms, lambda one: "" if one.core is None else None)
-        assert_same_moments(windows, groups, expected)
+        assert_same_moments(windows, expected)
         assert_quantiles(windows, CPU, expected)
     store.close()
     return flushed
@@ -168,9 +168,9 @@ def test_a_killed_process_leaves_exactly_what_it_had_flushed(tmp_path: Path, off
     assert store.flushed % 10 == 0
     reports = [flusher.window(number) for number in range(1, store.flushed + 1)]
     for rate_ms in (flusher.STEP_MS, *TIERS):
-        windows, _ = store.answer(Question(CPU, 0, FOREVER_MS, rate_ms, "flusher", cores=1))
+        windows = store.answer(Question(CPU, 0, FOREVER_MS, rate_ms, "flusher", cores=1))
         counts = counted(reports, rate_ms)
-        assert dict(zip(windows.time.tolist(), windows.count.tolist(), strict=True)) == counts
+        assert dict(zip(times_of(windows), windows["count"].tolist(), strict=True)) == counts
     store.close()
 
 

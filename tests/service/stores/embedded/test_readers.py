@@ -10,7 +10,7 @@ from contract.report import Report
 from contract.times import DAY_MS
 from service.stores.base import Key, Question, Store
 from service.stores.embedded.store import EmbeddedStore
-from tests.support.recordings import CPU
+from tests.support.recordings import CPU, times_of
 
 START_MS = 1_706_572_800_000
 ROUNDS = 30
@@ -41,10 +41,10 @@ class Readers:
         while not self.done.is_set():
             least = self.added
             user = "one" if by_user else None
-            windows, _ = self.store.answer(Question(CPU, 0, 1 << 50, rate_ms, user, histograms=asked % 2 == 0))
-            total, most = int(windows.count.sum()), self.announced
+            windows = self.store.answer(Question(CPU, 0, 1 << 50, rate_ms, user, histograms=asked % 2 == 0))
+            total, most = int(windows["count"].sum()), self.announced
             assert least <= total <= most
-            assert len(set(windows.time.tolist())) == len(windows)
+            assert len(set(times_of(windows))) == len(windows)
             asked += 1
         return asked
 
@@ -98,5 +98,5 @@ def test_many_flushes_leave_few_files(tmp_path: Path) -> None:
         while store.compact():
             pass
     assert len([*(tmp_path / "raw").iterdir()]) <= 3 * 3
-    assert store.answer(Question(CPU, 0, 1 << 50, DAY_MS, "one")).windows.count.tolist() == [50]
+    assert store.answer(Question(CPU, 0, 1 << 50, DAY_MS, "one"))["count"].tolist() == [50]
     store.close()

@@ -34,14 +34,14 @@ def filled(folder: Path, retention: Sequence[int | None]) -> tuple[EmbeddedStore
 
 def assert_exact(store: EmbeddedStore, recording: Recording, start_ms: int, rate_ms: int) -> None:
     expected = recording.buckets(CPU, start_ms, NOW_MS, rate_ms, lambda _: "")
-    windows, groups = store.answer(Question(CPU, start_ms, NOW_MS, rate_ms, "one", histograms=True))
-    assert_same_moments(windows, groups, expected)
+    windows = store.answer(Question(CPU, start_ms, NOW_MS, rate_ms, "one", histograms=True))
+    assert_same_moments(windows, expected)
     assert_quantiles(windows, CPU, expected)
 
 
 def counted(store: EmbeddedStore, rate_ms: int) -> int:
     """The samples that are still answered at a rate that only tiers from `rate_ms` on can serve."""
-    return int(store.answer(Question(CPU, T0, NOW_MS, rate_ms, "one")).windows.count.sum())
+    return int(store.answer(Question(CPU, T0, NOW_MS, rate_ms, "one"))["count"].sum())
 
 
 def test_what_is_kept_forever_is_never_forgotten(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from service.stores.influx.store import InfluxStore
 from tests.contract.test_influx import HOSTILE
 from tests.service.stores.influx.conftest import OpenStore
 from tests.support.influxd import RunningInflux
-from tests.support.recordings import CPU, Machine, Recording, assert_quantiles, assert_same_moments
+from tests.support.recordings import CPU, Machine, Recording, assert_quantiles, assert_same_moments, times_of
 
 pytestmark = pytest.mark.server
 
@@ -44,8 +44,8 @@ def assert_right(store: InfluxStore, recording: Recording, machine: Machine) -> 
         expected = recording.buckets(
             CPU, *RANGE, rate, lambda one: "" if one.core is None and one.machine.user_id == machine.user_id else None
         )
-        windows, groups = store.answer(Question(CPU, *RANGE, rate, machine.user_id, histograms=True))
-        assert_same_moments(windows, groups, expected)
+        windows = store.answer(Question(CPU, *RANGE, rate, machine.user_id, histograms=True))
+        assert_same_moments(windows, expected)
         assert_quantiles(windows, CPU, expected)
 
 
@@ -146,9 +146,9 @@ def test_numbers_of_any_size_are_kept(open_store: OpenStore) -> None:
         recording.other(Machine("wide"), T0 + number * DAY, Disk, rows)
     store = open_store()
     fill(store, recording)
-    windows, _ = store.answer(Question(Disk.quantities[0], *RANGE, DAY, "wide"))
-    assert windows.mean.tolist() == [0.0, 5e-324, 1e-300, 1e12, 1e300]
-    assert windows.count.tolist() == [2] * 5
+    windows = store.answer(Question(Disk.quantities[0], *RANGE, DAY, "wide"))
+    assert windows["mean"].tolist() == [0.0, 5e-324, 1e-300, 1e12, 1e300]
+    assert windows["count"].tolist() == [2] * 5
 
 
 # Points that the original wrote
@@ -177,10 +177,10 @@ def test_points_of_the_original_are_answered_as_a_hundred_samples_each(original:
     assert store.users()["user_id"].tolist() == ["6a:d6", "7b:e7"]
     assert store.users()["os_version"].tolist() == ["18.04 LTS"] * 2
     for rate in (1000, HOUR, DAY):
-        windows, _ = store.answer(Question(CPU, *RANGE, rate, "6a:d6", histograms=True))
-        assert windows.count.sum() == windows.approximated.sum() == 300
-    assert windows.mean.tolist() == pytest.approx([0.4])
-    assert windows.variance.tolist() == pytest.approx([0.01 + 0.08 / 3])
+        windows = store.answer(Question(CPU, *RANGE, rate, "6a:d6", histograms=True))
+        assert windows["count"].sum() == windows["approximated"].sum() == 300
+    assert windows["mean"].tolist() == pytest.approx([0.4])
+    assert windows["var"].tolist() == pytest.approx([0.01 + 0.08 / 3])
     assert asyncio.run(store.known({Key("6a:d6", TYPE, T0), Key("6a:d6", TYPE, T0 + 1)})) == {Key("6a:d6", TYPE, T0)}
 
 
@@ -190,11 +190,11 @@ def test_new_reports_of_an_old_user_join_its_old_points(original: str, open_stor
     fill(open_store(), recording)
     store = open_store("another")
     for rate in (HOUR, DAY):
-        windows, _ = store.answer(Question(CPU, *RANGE, rate, "6a:d6", histograms=True))
-        assert windows.count.tolist() == [600]
-        assert windows.mean.tolist() == pytest.approx([(0.4 + 0.9) / 2])
+        windows = store.answer(Question(CPU, *RANGE, rate, "6a:d6", histograms=True))
+        assert windows["count"].tolist() == [600]
+        assert windows["mean"].tolist() == pytest.approx([(0.4 + 0.9) / 2])
         # Who has not reported since is there, too.
-        assert store.answer(Question(CPU, *RANGE, rate, "7b:e7")).windows.count.tolist() == [300]
+        assert store.answer(Question(CPU, *RANGE, rate, "7b:e7"))["count"].tolist() == [300]
 
 
 def test_rollups_of_old_points_are_made_day_by_day_and_change_no_answer(
@@ -208,7 +208,7 @@ def test_rollups_of_old_points_are_made_day_by_day_and_change_no_answer(
     fill(store, recording)
     questions = [Question(CPU, T0 - 9 * DAY, T0 + 9 * DAY, rate, user, histograms=True)
                  for rate in (1000, 15 * MINUTE, DAY) for user in ("6a:d6", "7b:e7")]  # fmt: skip
-    before = [store.answer(question).windows for question in questions]
+    before = [store.answer(question) for question in questions]
     # The database is far older than now: as if the original had ended five days after its last point.
     store._since = T0 + 5 * DAY + 1234
     steps = 0
@@ -221,12 +221,12 @@ def test_rollups_of_old_points_are_made_day_by_day_and_change_no_answer(
     for again in (store, open_store("another")):
         assert again._since == 0
         for question, windows in zip(questions, before, strict=True):
-            found = again.answer(question).windows
-            assert found.time.tolist() == windows.time.tolist()
-            assert found.count.tolist() == windows.count.tolist()
-            assert found.approximated.tolist() == windows.approximated.tolist()
-            assert found.mean.tolist() == pytest.approx(windows.mean.tolist(), rel=1e-12)
-            assert found.variance.tolist() == pytest.approx(windows.variance.tolist(), rel=1e-12)
+            found = again.answer(question)
+            assert times_of(found) == times_of(windows)
+            assert found["count"].tolist() == windows["count"].tolist()
+            assert found["approximated"].tolist() == windows["approximated"].tolist()
+            assert found["mean"].tolist() == pytest.approx(windows["mean"].tolist(), rel=1e-12)
+            assert found["var"].tolist() == pytest.approx(windows["var"].tolist(), rel=1e-12)
 
 
 TYPE = type(Recording().cpu(Machine("any"), T0, np.array([0.5])).typed_metrics()[0])
@@ -246,7 +246,7 @@ def test_where_all_is_refused_all_is_put_aside_and_the_journal_is_free(
         store.add(number, [whole])
     store.flush()
     assert store.flushed == len(recording.reports)
-    windows, _ = store.answer(Question(CPU, *RANGE, DAY, "one"))
+    windows = store.answer(Question(CPU, *RANGE, DAY, "one"))
     assert len(windows) == 0
     assert {name: value for name, _, value in store.sizes()}["lines_refused"] == len(recording.reports)
 
@@ -276,7 +276,7 @@ def test_a_line_that_influxdb_refuses_is_put_aside_and_named_and_the_others_are_
     ]
     assert {name: value for name, _, value in store.sizes()}["lines_refused"] >= 1
     assert "field type conflict" in caplog.text
-    windows, _ = store.answer(Question(CPU, *RANGE, DAY, by=None))
-    assert windows.count.tolist() == [100]
-    windows, _ = store.answer(Question(CPU, *RANGE, 1000, "user-2", cores=0))
-    assert windows.count.tolist() == [15 * 2 + 2 * 0]
+    windows = store.answer(Question(CPU, *RANGE, DAY, by=None))
+    assert windows["count"].tolist() == [100]
+    windows = store.answer(Question(CPU, *RANGE, 1000, "user-2", cores=0))
+    assert windows["count"].tolist() == [15 * 2 + 2 * 0]

@@ -37,11 +37,11 @@ def fill(store: InfluxStore, recording: Recording) -> None:
 
 def assert_right(store: InfluxStore, recording: Recording) -> None:
     for rate in (1000, 300_000, 900_000, DAY):
-        windows, groups = store.answer(Question(CPU, T0, T0 + DAY, rate, by="user", histograms=True))
+        windows = store.answer(Question(CPU, T0, T0 + DAY, rate, by="user", histograms=True))
         expected = recording.buckets(
             CPU, T0, T0 + DAY, rate, lambda one: one.machine.user_id if one.core is None else None
         )
-        assert_same_moments(windows, groups, expected)
+        assert_same_moments(windows, expected)
         assert_quantiles(windows, CPU, expected)
 
 
@@ -164,8 +164,8 @@ def test_an_influxdb_that_cannot_take_a_batch_gets_it_again_and_counts_it_once(
             assert error.retry_after_s == (17 if "Retry-After" in fault.headers else None)  # noqa: PT017
         proxy.fault = lambda _: None
         # Whatever was written of it, the answers are right now,
-        windows, _ = store.answer(Question(CPU, T0, T0 + DAY, DAY))
-        assert windows.count.tolist() == [9 * min(number * 4, 30)]
+        windows = store.answer(Question(CPU, T0, T0 + DAY, DAY))
+        assert windows["count"].tolist() == [9 * min(number * 4, 30)]
     store.flush()
     # and when all of it is.
     assert_right(store, recording)
