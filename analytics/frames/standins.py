@@ -5,6 +5,7 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 
+from analytics.frames.beta import beta_samples, least_extremes
 from analytics.frames.columns import Floats, Histograms, Ints
 from contract.histogram import LINEAR, LOGARITHMIC, Bins
 
@@ -14,11 +15,49 @@ def standins(
 ) -> tuple[Floats, Floats, Histograms]:
     """Minimum, maximum and histogram of n windows that came without.
 
-    A window stands for two halves of its samples, the smaller at mean - sd and the larger at mean + sd,
-    the only two equally likely values with this mean and variance; where they lie outside the range of
-    the quantity ([0, 1] where `bounded`, otherwise from 0) they are cut to it. Without variance, or with a
-    single sample, the mean is the exact value of all samples.
+    Exactly the samples themselves where count, mean and variance leave no choice: without variance, with one sample or
+    two, and for shares with the variance of zeros and ones alone. Otherwise, for shares, samples of the beta
+    distribution with this mean and variance (`analytics.frames.beta`), with extremes at least as far apart as the
+    variance demands. For other quantities two halves of the samples, the smaller at mean - sd and the larger at
+    mean + sd, cut at 0.
     """
+    shaped = np.flatnonzero(np.broadcast_to(bounded, mean.shape) & (count > 2) & (variance > 0.0))
+    low, high, halves = _halves(mean, variance, count, bounded)
+    if not len(shaped):
+        return low, high, halves
+    values, numbers = beta_samples(mean[shaped], variance[shaped], count[shaped])
+    filled = numbers > 0
+    first, last = filled.argmax(axis=1), filled.shape[1] - 1 - filled[:, ::-1].argmax(axis=1)
+    every = np.arange(len(shaped))
+    least, most = least_extremes(mean[shaped], variance[shaped])
+    low[shaped], high[shaped] = np.minimum(values[every, first], least), np.maximum(values[every, last], most)
+    row, sample = np.nonzero(filled)
+    return low, high, _without(halves, shaped, _counted(shaped[row], values[row, sample], numbers[row, sample]))
+
+
+def _counted(row: Ints, values: Floats, numbers: Ints) -> Histograms:
+    """The histograms of so many samples at some shares, which ascend in each row."""
+    bins = bin_indices(values, LINEAR)
+    first = np.flatnonzero((np.diff(row, prepend=-1) != 0) | (np.diff(bins, prepend=LINEAR.first - 1) != 0))
+    return Histograms(row[first], bins[first], np.add.reduceat(numbers, first))
+
+
+def _without(histograms: Histograms, rows: Ints, others: Histograms) -> Histograms:
+    """Histograms with those of some rows replaced by others, in order of rows."""
+    kept = ~np.isin(histograms.row, rows)
+    row = np.concatenate([histograms.row[kept], others.row])
+    order = np.argsort(row, kind="stable")
+    return Histograms(
+        row[order],
+        np.concatenate([histograms.bin[kept], others.bin])[order],
+        np.concatenate([histograms.count[kept], others.count])[order],
+    )
+
+
+def _halves(
+    mean: Floats, variance: Floats, count: Ints, bounded: npt.NDArray[np.bool_] | bool
+) -> tuple[Floats, Floats, Histograms]:
+    """Two halves of the samples, one standard deviation from the mean."""
     deviation = np.where(count > 1, np.sqrt(variance), 0.0)
     low = np.maximum(mean - deviation, 0.0)
     high = np.where(bounded, np.minimum(mean + deviation, 1.0), mean + deviation)
