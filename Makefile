@@ -8,7 +8,6 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 EXTRAS := service,analytics,dev
-BENCH ?= $(basename $(notdir $(shell grep -l __main__ bench/*.py)))
 
 # The first of these that is new enough and can make environments; `make setup PYTHON=...` overrides it.
 PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
@@ -67,8 +66,8 @@ format: setup ## Format the code and mend what can be mended
 	$(BIN)/ruff format .
 
 .PHONY: bench
-bench: setup ## Measure beside peers, one after the other (BENCH=ingest for one alone)
-	@for name in $(BENCH); do echo "== $$name"; $(BIN)/python "bench/$$name.py" || exit; done
+bench: setup ## Measure beside peers, one after the other (BENCH='ingest load' for some)
+	@$(BIN)/python -m bench $(BENCH)
 
 .PHONY: notebooks
 notebooks: setup ## Open the notebooks in JupyterLab, on the service that runs or on demo data

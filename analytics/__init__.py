@@ -11,28 +11,41 @@ here is public; it is loaded when it is first used, so that a command line start
 """
 
 import importlib
-import sys
-from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from analytics.frames.aggregation import equal_weights
+    from analytics.frames.frame import FrameError, TooFewData, frame_of_values, from_frame, to_frame
     from analytics.frames.resampling import resample
-    from analytics.methods.anomalies import anomalies
+    from analytics.methods.anomalies import Detector, Tuning, Verdict, anomalies
     from analytics.methods.change_points import change_points
     from analytics.methods.clusters import cluster_profiles
     from analytics.methods.comparison import compare
-    from analytics.methods.core_balance import core_imbalance
-    from analytics.methods.forecasting import forecast
-    from analytics.methods.load_duration import load_duration_curve
+    from analytics.methods.forecasting import Forecast, forecast
+    from analytics.methods.load_distribution import core_imbalance, load_duration_curve
     from analytics.methods.right_sizing import right_size
     from analytics.methods.thresholds import saturation
     from analytics.methods.trends import fleet_trend
     from analytics.methods.week_profiles import hour_of_week_profile
     from analytics.sources.connecting import connect
-    from analytics.sources.live import stream
+    from analytics.sources.live import LostEvent, ReportEvent, ValuesEvent, stream
+    from analytics.sources.service_api import CutShortError, Patience, ProblemError, ServiceError, UnreachableError
 
 __all__ = [
+    "CutShortError",
+    "Detector",
+    "Forecast",
+    "FrameError",
+    "LostEvent",
+    "Patience",
+    "ProblemError",
+    "ReportEvent",
+    "ServiceError",
+    "TooFewData",
+    "Tuning",
+    "UnreachableError",
+    "ValuesEvent",
+    "Verdict",
     "anomalies",
     "change_points",
     "cluster_profiles",
@@ -42,50 +55,47 @@ __all__ = [
     "equal_weights",
     "fleet_trend",
     "forecast",
+    "frame_of_values",
+    "from_frame",
     "hour_of_week_profile",
     "load_duration_curve",
     "resample",
     "right_size",
     "saturation",
     "stream",
+    "to_frame",
 ]
 
-_HOMES = {
-    "anomalies": "analytics.methods.anomalies",
-    "change_points": "analytics.methods.change_points",
-    "cluster_profiles": "analytics.methods.clusters",
-    "compare": "analytics.methods.comparison",
-    "connect": "analytics.sources.connecting",
-    "core_imbalance": "analytics.methods.core_balance",
-    "equal_weights": "analytics.frames.aggregation",
-    "fleet_trend": "analytics.methods.trends",
-    "forecast": "analytics.methods.forecasting",
-    "hour_of_week_profile": "analytics.methods.week_profiles",
-    "load_duration_curve": "analytics.methods.load_duration",
-    "resample": "analytics.frames.resampling",
-    "right_size": "analytics.methods.right_sizing",
-    "saturation": "analytics.methods.thresholds",
-    "stream": "analytics.sources.live",
+_MODULES = {
+    "analytics.frames.aggregation": ("equal_weights",),
+    "analytics.frames.frame": ("FrameError", "TooFewData", "frame_of_values", "from_frame", "to_frame"),
+    "analytics.frames.resampling": ("resample",),
+    "analytics.methods.anomalies": ("Detector", "Tuning", "Verdict", "anomalies"),
+    "analytics.methods.change_points": ("change_points",),
+    "analytics.methods.clusters": ("cluster_profiles",),
+    "analytics.methods.comparison": ("compare",),
+    "analytics.methods.forecasting": ("Forecast", "forecast"),
+    "analytics.methods.load_distribution": ("core_imbalance", "load_duration_curve"),
+    "analytics.methods.right_sizing": ("right_size",),
+    "analytics.methods.thresholds": ("saturation",),
+    "analytics.methods.trends": ("fleet_trend",),
+    "analytics.methods.week_profiles": ("hour_of_week_profile",),
+    "analytics.sources.connecting": ("connect",),
+    "analytics.sources.live": ("LostEvent", "ReportEvent", "ValuesEvent", "stream"),
+    "analytics.sources.service_api": ("CutShortError", "Patience", "ProblemError", "ServiceError", "UnreachableError"),
 }
-"""The module of each public function."""
+"""What each module has of the public names."""
+_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 
 
-class _Package(ModuleType):
-    """Keeps `analytics.name` the function where a module has the same name, which importing it would put there."""
-
-    def __getattr__(self, name: str) -> object:
-        if name not in _HOMES:
-            raise AttributeError(f"module 'analytics' has no attribute {name!r}")
-        value: object = getattr(importlib.import_module(_HOMES[name]), name)
-        setattr(self, name, value)
-        return value
-
-    def __setattr__(self, name: str, value: object) -> None:
-        if not (name in _HOMES and isinstance(value, ModuleType)):
-            super().__setattr__(name, value)
-
-    def __dir__(self) -> list[str]:
-        return sorted({*super().__dir__(), *_HOMES})
+def __getattr__(name: str) -> object:
+    """A public name, whose module is imported now (PEP 562)."""
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module 'analytics' has no attribute {name!r}")
+    value: object = getattr(importlib.import_module(_MODULE_OF[name]), name)
+    globals()[name] = value
+    return value
 
 
-sys.modules[__name__].__class__ = _Package
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,4 +1,4 @@
-"""The command line `loadlens-analytics`: one module in `analytics.commands` for each command."""
+"""The command line `loadlens-analytics`: which function of `analytics.commands` each command is."""
 
 import importlib
 import os
@@ -43,19 +43,21 @@ def _without_command(argv: Sequence[str]) -> int:
     fail(PROGRAM, f"a command is missing; expected {', '.join(_COMMANDS)}")
 
 
-def _command(name: str, summary: str) -> Command:
+def _command(module: str, function: str, summary: str) -> Command:
     def run(argv: Sequence[str]) -> int:
         # Imported only when it is wanted, so that help and wrong settings are answered at once.
-        command: Callable[[Sequence[str]], int] = importlib.import_module(f"analytics.commands.{name}").run
+        command: Callable[[Sequence[str]], int] = getattr(
+            importlib.import_module(f"analytics.commands.{module}"), function
+        )
         return command(argv)
 
     return Command(summary, run)
 
 
 _COMMANDS = {
-    "history": _command("history", "one machine's values over time"),
-    "fleet": _command("fleet", "the values of all machines together, or of groups of them"),
-    "report": _command("report", "findings, figures and tables in one file"),
-    "users": _command("users", "the machines that report"),
-    "metrics": _command("metrics", "the metrics that can be asked for"),
+    "history": _command("queries", "run_history", "one machine's values over time"),
+    "fleet": _command("queries", "run_fleet", "the values of all machines together, or of groups of them"),
+    "report": _command("report", "run_report", "findings, figures and tables in one file"),
+    "users": _command("queries", "run_users", "the machines that report"),
+    "metrics": _command("queries", "run_metrics", "the metrics that can be asked for"),
 }

@@ -1,6 +1,6 @@
-"""All measurements, one after the other: `python -m bench`, or `make bench`.
+"""All benchmarks, one after the other: `python -m bench`, or `make bench`.
 
-    .venv/bin/python -m bench [--quick] [--write] [NAME ...]
+    .venv/bin/python -m bench [--tiny] [--write] [NAME ...]
 
 Takes about half an hour on two cores that do nothing else. With --write the figures in docs/benchmarks.md are
 replaced by what is measured.
@@ -15,38 +15,33 @@ from pathlib import Path
 
 FOLDER = Path(__file__).parent
 DOCUMENT = FOLDER.parent / "docs" / "benchmarks.md"
-QUICK: dict[str, Sequence[str]] = {
-    "ingest": ["--seconds", "3"],
-    "load": ["--reports", "20000"],
-    "history": ["--users", "2", "--days", "2", "--requests", "30"],
-    "disk": ["--users", "2"],
-    "stream": ["--seconds", "2", "--consumers", "100"],
-    "steering": ["--streams", "200", "--quiet", "2"],
-    "agent_footprint": ["--seconds", "5"],
-    "forecasts": ["--quick"],
-    "windows": ["--days", "1"],
-    "library": ["--users", "50"],
-    "report": ["--times", "1"],
-    "nab": ["--quick"],
-    "injected": ["--quick"],
-}
-"""What is measured, in this order, and how to see quickly that it works."""
+PARTS = {"__main__", "followers", "http_layer"}
+"""Programs that are no benchmarks: this one, and those that benchmarks start."""
+
+
+def benchmarks() -> list[str]:
+    """The names of all benchmarks: each program in this folder is one, but for PARTS."""
+    programs = {path.stem for path in FOLDER.glob("*.py") if '__name__ == "__main__"' in path.read_text()}
+    return sorted(programs - PARTS)
 
 
 def main() -> int:
     """Run what is asked for; 1 where something of it failed."""
+    names = benchmarks()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"what to measure: {', '.join(QUICK)} (default: all)")
-    parser.add_argument("--quick", action="store_true", help="see that everything runs; the figures mean nothing")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"what to measure: {', '.join(names)} (default: all)")
+    parser.add_argument("--tiny", action="store_true", help="see that everything runs; the figures mean nothing")
     parser.add_argument("--write", action="store_true", help=f"put the figures into docs/{DOCUMENT.name}")
     options = parser.parse_args()
-    unknown = [name for name in options.names if name not in QUICK]
+    unknown = [name for name in options.names if name not in names]
     if unknown:
-        parser.error(f"{unknown[0]} is none of {', '.join(QUICK)}")
+        parser.error(f"expected one of {', '.join(names)}, got {unknown[0]}")
+    if options.tiny and options.write:
+        parser.error("--tiny measures nothing that could be written with --write")
     failed = []
-    for name in options.names or QUICK:
+    for name in options.names or names:
         print(f"## {name}\n", flush=True)
-        text = _measured([sys.executable, "-u", str(FOLDER / f"{name}.py"), *(QUICK[name] if options.quick else [])])
+        text = _measured([sys.executable, "-u", str(FOLDER / f"{name}.py"), *(["--tiny"] if options.tiny else [])])
         if text is None:
             failed.append(name)
         elif options.write:
@@ -58,7 +53,7 @@ def main() -> int:
 
 
 def _measured(command: Sequence[str]) -> str | None:
-    """What a program prints, shown meanwhile; None where it fails."""
+    """What a program prints, shown meanwhile; None where it fails. Each ends by a deadline of its own."""
     lines = []
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None

@@ -12,23 +12,20 @@ CPU time is what the kernel's scheduler has given to all threads of the process 
 nanoseconds; memory is in millions of bytes. Linux only.
 """
 
-import argparse
 import contextlib
 import importlib.util
-import shutil
-import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 
-from output import machine, number, table
+from options import Options, scratch
+from output import left_out, machine, number, table
+from processes import running
+from servers import installed
 
-ROOT = Path(__file__).parents[1]
-SETTLE_S = 12.0
 HEARTBEAT_S = 15.0
 WAKE_UPS = "import time\nwhile True: time.sleep(0.05)"
 COLLECTD = """
@@ -105,50 +102,62 @@ def memory_mb(pid: int, name: str) -> float:
     return int(line.split()[1]) * 1024 / 1e6
 
 
-def measure(command: list[str], seconds: float) -> list[str]:
-    """CPU in percent of one core, resident memory at the end, and at its highest."""
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        time.sleep(SETTLE_S)
-        before, began = cpu_ns(process.pid), time.monotonic()
+def measure(command: list[str], log: Path, settle_s: float, seconds: float) -> list[str]:
+    """CPU in percent of one core, resident memory at the end, and at its highest, in MB."""
+    with running(command, log) as program:
+        time.sleep(settle_s)
+        program.check()
+        before, began = cpu_ns(program.pid), time.monotonic()
         time.sleep(seconds)
-        used, elapsed = cpu_ns(process.pid) - before, time.monotonic() - began
-        resident, highest = memory_mb(process.pid, "VmRSS"), memory_mb(process.pid, "VmHWM")
-        return [f"{used / elapsed / 1e7:.2f}", number(resident), number(highest)]
-    finally:
-        process.terminate()
-        process.wait()
+        program.check()
+        used, elapsed = cpu_ns(program.pid) - before, time.monotonic() - began
+        resident, highest = memory_mb(program.pid, "VmRSS"), memory_mb(program.pid, "VmHWM")
+    return [f"{used / elapsed / 1e7:.2f}", number(resident), number(highest)]
 
 
 def collectd(directory: Path, *, csv: bool) -> list[str]:
     """The command that runs collectd in the foreground."""
     config = directory / f"collectd-{csv}.conf"
     config.write_text((COLLECTD + (COLLECTD_CSV if csv else "")).format(directory=directory))
-    return [shutil.which("collectd") or "collectd", "-f", "-C", str(config)]
+    return ["collectd", "-f", "-C", str(config)]
 
 
 def main() -> None:
     """Measure and print a table."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--seconds", type=float, default=60.0, help="how long each is measured (default: 60)")
-    seconds = parser.parse_args().seconds
+    parser = Options(__doc__)
+    parser.size("--seconds", 60.0, tiny=0.3, help="how long each is measured")
+    parser.size("--settle", 12.0, tiny=0.7, help="seconds each runs before")
+    parser.shared("--folder")
+    options = parser.parse()
     print(machine() + "\n")
-    with tempfile.TemporaryDirectory() as name, sink() as url:
-        directory = Path(name)
-        agent = [sys.executable, "-m", "agent", "--url", url, "--spool-dir", str(directory), "--user-id", "bench"]
-        contestants = {
-            "20 wake-ups a second in Python, nothing else": [sys.executable, "-c", WAKE_UPS],
-            "loadlens-agent, 20 Hz": agent,
-            "loadlens-agent, 20 Hz, without remote control": [*agent, "--no-remote"],
-            "loadlens-agent, 20 Hz, all metrics": [*agent, "--metrics", "cpu,memory,swap,disk,network,load"],
-        }
-        if shutil.which("collectd"):
-            contestants["collectd, 20 Hz, no output"] = collectd(directory, csv=False)
-            contestants["collectd, 20 Hz, to CSV"] = collectd(directory, csv=True)
-        if importlib.util.find_spec("glances"):
-            contestants["glances, 1 Hz"] = [sys.executable, "-m", "glances", "--quiet", "--time", "1"]
-        rows = [[label, *measure(command, seconds)] for label, command in contestants.items()]
-    print(table(["", "% of a core", "MB resident", "MB highest"], rows))
+    headers = ["", "% of a core", "MB resident", "MB highest"]
+    with scratch(options) as scratched, sink() as url:
+        folder = Path(scratched)
+        rows = []
+        for name, command in contestants(folder, url).items():
+            print(f"{name} ...", file=sys.stderr)
+            log = folder / f"{len(rows)}.log"
+            rows.append(
+                [name, *measure(command, log, options.settle, options.seconds)]
+                if command
+                else left_out(name, len(headers))
+            )
+    print(table(headers, rows))
+
+
+def contestants(folder: Path, url: str) -> dict[str, list[str] | None]:
+    """The command of each; None where it is not installed."""
+    agent = [sys.executable, "-m", "agent", "--url", url, "--spool-dir", str(folder), "--user-id", "bench"]
+    has_collectd, has_glances = installed("collectd"), importlib.util.find_spec("glances")
+    return {
+        "20 wake-ups a second in Python, nothing else": [sys.executable, "-c", WAKE_UPS],
+        "loadlens-agent, 20 Hz": agent,
+        "loadlens-agent, 20 Hz, without remote control": [*agent, "--no-remote"],
+        "loadlens-agent, 20 Hz, all metrics": [*agent, "--metrics", "cpu,memory,swap,disk,network,load"],
+        "collectd, 20 Hz, no output": collectd(folder, csv=False) if has_collectd else None,
+        "collectd, 20 Hz, to CSV": collectd(folder, csv=True) if has_collectd else None,
+        "glances, 1 Hz": [sys.executable, "-m", "glances", "--quiet", "--time", "1"] if has_glances else None,
+    }
 
 
 if __name__ == "__main__":

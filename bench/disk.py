@@ -9,22 +9,25 @@ nor histograms. Counted are the blocks of the disk that files take, without logs
 journal, which is used again, and InfluxDB's, which is emptied first.
 """
 
-import argparse
 import json
+import math
 import subprocess
 import sys
-import tempfile
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import duckdb
 import pyarrow.parquet as pq
-from machines import FLEET, Fleet
-from month import DAY_MS, Form, Month, Target, load
-from output import machine, number, ratio, table
+from data import ROOT
+from machines import Fleet
+from month import Form, Month, Target, load
+from options import Options, scratch
+from output import left_out, machine, number, ratio, table
 from servers import (
-    ROOT,
+    STEADY_S,
     folder_bytes,
     influxd,
     installed,
@@ -34,8 +37,6 @@ from servers import (
     settle_loadlens,
     victoria_metrics,
 )
-
-from contract import times
 
 _OURS: dict[str, Form] = {
     "Loadlens, the original's report": "original",
@@ -55,25 +56,24 @@ class Size:
 
 def main() -> None:
     """Load, settle, measure and print a table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--users", type=int, default=20, help="machines that report (default: %(default)s)")
-    parser.add_argument("--days", type=int, default=1, help="how long they report (default: %(default)s)")
-    parser.add_argument("--columns", action="store_true", help="also print what each column of the windows takes")
-    parser.add_argument(
-        "--agent", type=float, metavar="SECONDS", default=0.0,
-        help="also run our agent on this machine for so long, and print how its histograms compare",
+    parser = Options(__doc__)
+    parser.size("--users", 20, tiny=1, help="machines that report")
+    parser.size("--days", 1.0, tiny=0.1, help="how long they report")
+    parser.size("--processes", 2, tiny=1, help="that load reports")
+    parser.size("--steady", STEADY_S, tiny=0.5, help="seconds without a change that say that InfluxDB has compacted")
+    parser.size(
+        "--agent", 0.0, tiny=0.0,
+        help="seconds to run our agent on this machine, to print how its histograms compare",
     )  # fmt: skip
-    parser.add_argument("--processes", type=int, default=2, help="that load reports (default: %(default)s)")
-    parser.add_argument("--folder", type=Path, help="where data is kept meanwhile (default: the temporary folder)")
-    parser.add_argument("--fleet", type=Path, default=FLEET, metavar="FILE", help="load of real machines (Parquet)")
-    options = parser.parse_args()
-    print(machine(), "\n")
-    midnight = times.now_ms() // DAY_MS * DAY_MS
-    month = Month(options.users, options.days, cores=4, seed=2, start_ms=midnight - options.days * DAY_MS)
-    fleet = Fleet.read(options.fleet, options.users * options.days, seed=2)
-    with tempfile.TemporaryDirectory(dir=options.folder, prefix="loadlens-bench-") as temporary:
-        folder = Path(temporary)
-        sizes = filled(folder, month, fleet, options.processes)
+    parser.add_argument("--columns", action="store_true", help="also print what each column of the windows takes")
+    parser.shared("--folder", "--fleet")
+    options = parser.parse()
+    print(f"{machine()}\n")
+    month = Month.until_today(options.users, options.days, seed=2)
+    fleet = Fleet.read(options.fleet, options.users * math.ceil(options.days), seed=2)
+    with scratch(options) as scratched:
+        folder = Path(scratched)
+        sizes = filled(folder, month, fleet, options.processes, options.steady)
         show(month, sizes)
         print(f"\nThe machines have the {fleet.source}.")
         for name in _OURS:
@@ -84,47 +84,53 @@ def main() -> None:
         print(_real_agent(month, fleet, options.agent))
 
 
-def filled(folder: Path, month: Month, fleet: Fleet, processes: int) -> dict[str, Size]:
-    """Load every server; what each takes in the end."""
+def filled(folder: Path, month: Month, fleet: Fleet, processes: int, steady_s: float) -> dict[str, Size | None]:
+    """Load every server; what each takes in the end, None where it is not installed."""
+    sizes: dict[str, Size | None] = {}
+    peers = {
+        name: start
+        for name, start, program in (
+            (_INFLUXDB, partial(influxd, eager=True), "influxd"),
+            (_VICTORIA, victoria_metrics, "victoria-metrics"),
+        )
+        if installed(program)
+    }
     with ExitStack() as stack:
         targets = [Target(stack.enter_context(loadlens(folder / name)).port, form) for name, form in _OURS.items()]
-        influx = victoria = None
-        if installed("influxd"):
-            influx = stack.enter_context(influxd(folder / _INFLUXDB, eager=True))
-            influx.ask("POST", "/query?q=CREATE+DATABASE+METRICS")
-            targets.append(Target(influx.port, "points"))
-        if installed("victoria-metrics"):
-            victoria = stack.enter_context(victoria_metrics(folder / _VICTORIA))
-            targets.append(Target(victoria.port, "points"))
+        targets += [Target(stack.enter_context(start(folder / name)).port, "points") for name, start in peers.items()]
         load(month, fleet, folder, targets, processes)
         print("letting the stores compact ...", file=sys.stderr)
-        if influx:
-            settle_influxd(influx)
-    sizes = {}
+        if _INFLUXDB in peers:
+            settle_influxd(folder / _INFLUXDB, steady_s)
     for name in _OURS:
         settle_loadlens(folder / name)
         parts = loadlens_bytes(folder / name)
         sizes[name] = Size(parts["raw"], parts["rollups"], parts["raw"] + parts["rollups"])
-    if influx:
-        sizes[_INFLUXDB] = Size(None, None, folder_bytes(influx.folder / "data"))
-    if victoria:
-        sizes[_VICTORIA] = Size(None, None, folder_bytes(victoria.folder))
+    for name, kept in ((_INFLUXDB, "data"), (_VICTORIA, ".")):
+        sizes[name] = Size(None, None, folder_bytes(folder / name / kept)) if name in peers else None
     return sizes
 
 
-def show(month: Month, sizes: dict[str, Size]) -> None:
+def show(month: Month, sizes: Mapping[str, Size | None]) -> None:
     """Print a table."""
 
     def each(size: int | None) -> str:
         return "-" if size is None else number(size / month.reports)
 
-    peer = sizes[_INFLUXDB].all if _INFLUXDB in sizes else None
-    rows = [
-        (name, each(size.windows), each(size.rollups), each(size.all), ratio(size.all, peer), f"{size.all / 1e6:.1f}")
-        for name, size in sizes.items()
-    ]
     headers = ("Bytes a report", "windows", "rollups", "all", "beside InfluxDB", "MB")
-    print(f"{month.reports:,} reports of {month.users} machines with {month.cores} cores, {month.days} days at 5 s.\n")
+    peer = sizes[_INFLUXDB]
+    rows = [
+        [
+            name, each(size.windows), each(size.rollups), each(size.all), ratio(size.all, peer.all if peer else None),
+            f"{size.all / 1e6:.1f}",
+        ]
+        if size
+        else left_out(name, len(headers))
+        for name, size in sizes.items()
+    ]  # fmt: skip
+    print(
+        f"{month.reports:,} reports of {month.users} machines with {month.cores} cores, {month.days:g} days at 5 s.\n"
+    )
     print(table(headers, rows))
 
 

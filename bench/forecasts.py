@@ -1,59 +1,72 @@
 """How good forecasts are, beside the seasonal naive and known methods, and how long they take.
 
-    .venv/bin/python bench/forecasts.py [--quick]
+    .venv/bin/python bench/forecasts.py
 
 Alibaba's data centre is forecast hourly, a day ahead, and so is every other series at hand, from many moments of its
 past; the intervals are checked over the PlanetLab fleet. STL with exponential smoothing (statsmodels) is always beside;
-so is MSTL of statsforecast where that is installed. Needs ../shared/data (--data for another folder).
+so is MSTL of statsforecast where that is installed.
 """
 
-import argparse
 import importlib.util
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from output import machine, number, table
+from data import ALIBABA, FLEET, SAMPLE
+from nab_scoring import labelled_files
+from options import Options
+from output import left_out, machine, number, table
 
 from analytics import forecast, right_size
 
 Floats = npt.NDArray[np.float64]
 Peer = Callable[[Floats], Floats]
-DATA = Path(__file__).parents[2] / "shared" / "data"
 DAY = 24
+MSTL_NAME = "MSTL (statsforecast)"
+QUANTITIES = {
+    "cpu_util_percent": "cpu",
+    "mem_util_percent": "mem",
+    "net_in": "net_in",
+    "net_out": "net_out",
+    "disk_io_percent": "disk_io",
+}
 
 
 def main() -> None:
     """Measure and print tables."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--data", type=Path, default=DATA, help="the folder with the data (default: %(default)s)")
-    parser.add_argument("--quick", action="store_true", help="fewer moments and machines: see that it runs")
-    options = parser.parse_args()
+    parser = Options(__doc__)
+    parser.data("--alibaba", ALIBABA, tiny=None, type=Path, help="the data centre's file")
+    parser.data("--fleet", FLEET if FLEET.exists() else SAMPLE, tiny=SAMPLE, type=Path, help="PlanetLab's file")
+    parser.size("--every", 6, tiny=1000, help="hours between the moments that are forecast from")
+    parser.size("--part", 1, tiny=100, help="measure durations with this part of the machines")
+    options = parser.parse()
     print(machine() + "\n")
-    series = hourly(options.data)
-    print(last_days(series["Alibaba, cpu"]) + "\n")
-    print(many_days(series, every=48 if options.quick else 6) + "\n")
-    print(fleet_intervals(planetlab(options.data), quick=options.quick) + "\n")
-    print(durations(100 if options.quick else 1))
+    series = hourly(options.alibaba)
+    print(last_days(series) + "\n")
+    print(many_days(series, options.every) + "\n")
+    print(fleet_intervals(planetlab(options.fleet)) + "\n")
+    print(durations(options.part))
 
 
-def hourly(data: Path) -> dict[str, "pd.Series[float]"]:
-    """Alibaba's five quantities and NAB's CPU series, hourly means."""
-    trace = pd.read_csv(data / "alibaba-2018-fleet-300s.csv")
-    trace.index = pd.date_range("2018-01-01", periods=len(trace), freq="300s", tz="UTC", name="time")
-    found = {f"Alibaba, {name.split('_util')[0].split('_percent')[0]}": values for name, values in trace.items()}
-    for path in sorted((data / "nab-cpu").glob("*.csv")):
-        values = pd.read_csv(path, parse_dates=["timestamp"], index_col="timestamp")["value"]
-        found[f"NAB, {path.stem.rpartition('_')[2]}"] = values.tz_localize("UTC")
-    return {name: values.resample("1h").mean() for name, values in found.items()}
+def hourly(alibaba: Path | None) -> dict[str, "pd.Series[float] | None"]:
+    """Alibaba's five quantities, None where the file is missing, and NAB's five CPU series; hourly means."""
+    found: dict[str, pd.Series[float] | None] = {f"Alibaba, {name}": None for name in QUANTITIES.values()}
+    if alibaba and alibaba.exists():
+        trace = pd.read_csv(alibaba)
+        trace.index = pd.date_range("2018-01-01", periods=len(trace), freq="300s", tz="UTC", name="time")
+        found |= {f"Alibaba, {name}": trace[column].resample("1h").mean() for column, name in QUANTITIES.items()}
+    for name, file in labelled_files().items():
+        values = pd.Series(file.value, index=file.time)
+        found[f"NAB, {name.rpartition('_')[2]}"] = values.resample("1h").mean()
+    return found
 
 
 def peers() -> dict[str, Peer]:
-    """Known methods: from a history to its next day."""
+    """Known methods that are installed: from a history to its next day."""
     from statsmodels.tsa.exponential_smoothing.ets import ETSModel
     from statsmodels.tsa.forecasting.stl import STLForecast
 
@@ -68,7 +81,7 @@ def peers() -> dict[str, Peer]:
     if importlib.util.find_spec("statsforecast"):
         from statsforecast.models import MSTL
 
-        found["MSTL (statsforecast)"] = lambda past: MSTL(season_length=[DAY]).forecast(past, DAY)["mean"]
+        found[MSTL_NAME] = lambda past: MSTL(season_length=[DAY]).forecast(past, DAY)["mean"]
     return found
 
 
@@ -77,106 +90,102 @@ def filled(values: "pd.Series[float]") -> Floats:
     return values.interpolate().to_numpy()
 
 
-def off(said: Floats, came: "pd.Series[float]") -> float:
-    """Mean absolute error."""
-    return float(np.nanmean(np.abs(said - came.to_numpy())))
+def absolute_error(predicted: Floats, actual: "pd.Series[float]") -> float:
+    """The mean of it."""
+    return float(np.nanmean(np.abs(predicted - actual.to_numpy())))
 
 
-def last_days(values: "pd.Series[float]") -> str:
-    """A day ahead from the start of each of the last two days: of the last 48 hours, and of the whole days."""
+def last_days(series: Mapping[str, "pd.Series[float] | None"]) -> str:
+    """The first series there is, a day ahead from the start of each of its last two days.
+
+    Once its last 48 hours, and once its last two whole days.
+    """
+    title, values = next((name, values) for name, values in series.items() if values is not None)
     whole = len(values) // DAY * DAY
     ends = {"the last 48 hours": len(values), "the last two whole days": whole}
     errors: dict[str, list[float]] = {}
     for end in ends.values():
-        for name, said in _days(values, [end - 2 * DAY, end - DAY]).items():
-            errors.setdefault(name, []).append(float(np.mean(said)))
+        for name, each in _errors(values, [end - 2 * DAY, end - DAY]).items():
+            errors.setdefault(name, []).append(float(np.mean(each)))
     naive = errors["seasonal naive"]
-    rows = [[name, *map(number, each), *map(beside, each, naive)] for name, each in errors.items()]
-    if len(rows) == 3:
-        rows.append(["MSTL (statsforecast): not installed", *["-"] * 4])
     kinds = [f"{kind}, {name}" for kind in ("error", "beside naive") for name in ends]
-    headers = ["Alibaba, CPU in percent, hourly, a day ahead", *kinds]
+    headers = [f"{title} in percent, hourly, a day ahead", *kinds]
+    rows = [[name, *map(number, each), *map(share, each, naive)] for name, each in errors.items()]
+    if MSTL_NAME not in errors:
+        rows.append(left_out(MSTL_NAME, len(headers)))
     return table(headers, rows)
 
 
-def beside(error: float, naive: float) -> str:
-    """An error as a share of the seasonal naive's."""
+def share(error: float, naive: float) -> str:
+    """An error beside the seasonal naive's."""
     return f"{error / naive:.2f}"
 
 
-def _days(values: "pd.Series[float]", origins: list[int]) -> dict[str, list[float]]:
+def _errors(values: "pd.Series[float]", origins: Sequence[int]) -> dict[str, list[float]]:
     """The errors of all methods from some origins."""
     found: dict[str, list[float]] = {}
     for origin in origins:
-        past, came = values.iloc[:origin], values.iloc[origin : origin + DAY]
-        said = {"Loadlens": forecast(past.to_frame("mean"), "24h").frame["mean"].to_numpy()}
-        said |= {name: peer(filled(past)) for name, peer in peers().items()}
-        said["seasonal naive"] = filled(past)[-DAY:]
-        for name, each in said.items():
-            found.setdefault(name, []).append(off(each, came))
+        past, actual = values.iloc[:origin], values.iloc[origin : origin + DAY]
+        predicted = {"Loadlens": forecast(past.to_frame("mean"), "24h").frame["mean"].to_numpy()}
+        predicted |= {name: peer(filled(past)) for name, peer in peers().items()}
+        predicted["seasonal naive"] = filled(past)[-DAY:]
+        for name, each in predicted.items():
+            found.setdefault(name, []).append(absolute_error(each, actual))
     return found
 
 
-def many_days(series: dict[str, "pd.Series[float]"], every: int) -> str:
+def many_days(series: Mapping[str, "pd.Series[float] | None"], every: int) -> str:
     """A day ahead from every few hours, once there are three days."""
     others = [*peers()]
-    rows = []
+    headers = ["Error beside the seasonal naive's", "origins", "Loadlens", *others, "better days", "in 80 %", "in 95 %"]
+    rows, ratios = [], []
     for name, values in series.items():
-        origins = list(range(3 * DAY, len(values) - DAY + 1, every))
-        errors = _days(values, origins)
-        naive = np.array(errors["seasonal naive"])
-        ours = np.array(errors["Loadlens"])
-        held = np.mean([_held(values, origin) for origin in origins], axis=0)
-        beside = [f"{np.sum(errors[other]) / naive.sum():.2f}" for other in others]
+        if values is None:
+            rows.append(left_out(name, len(headers), "no data"))
+            continue
+        origins = range(3 * DAY, len(values) - DAY + 1, every)
+        errors = {method: np.array(each) for method, each in _errors(values, origins).items()}
+        naive, ours = errors["seasonal naive"], errors["Loadlens"]
+        covered = np.mean([_covered(values, origin) for origin in origins], axis=0)
+        ratios.append([errors[method].sum() / naive.sum() for method in ("Loadlens", *others)])
         days = f"{(ours < naive).mean():.0%}"
         rows.append(
-            [
-                name,
-                str(len(origins)),
-                f"{ours.sum() / naive.sum():.2f}",
-                *beside,
-                days,
-                *(f"{share:.0%}" for share in held),
-            ]
+            [name, str(len(origins)), *(f"{one:.2f}" for one in ratios[-1]), days, *(f"{one:.0%}" for one in covered)]
         )
-    ratios = np.array([[float(cell) for cell in row[2 : 3 + len(others)]] for row in rows])
-    rows.append(["**median**", "", *(f"{middle:.2f}" for middle in np.median(ratios, axis=0)), "", "", ""])
-    rows.append(["**worst**", "", *(f"{worst:.2f}" for worst in ratios.max(axis=0)), "", "", ""])
-    headers = ["Error beside the seasonal naive's", "origins", "Loadlens", *others, "better days", "in 80 %", "in 95 %"]
+    for name, each in (("median", np.median(ratios, axis=0)), ("worst", np.max(ratios, axis=0))):
+        rows.append([f"**{name}**", "-", *(f"{one:.2f}" for one in each), "-", "-", "-"])
     return table(headers, rows)
 
 
-def _held(values: "pd.Series[float]", origin: int) -> tuple[float, float]:
-    """The shares of the next day that the intervals hold."""
-    made = forecast(values.iloc[:origin].to_frame("mean"), "24h").frame
-    came = values.iloc[origin : origin + DAY].dropna()
-    made = made.loc[came.index]
-    inside = [(came >= made[f"lower_{level}"]) & (came <= made[f"upper_{level}"]) for level in (80, 95)]
+def _covered(values: "pd.Series[float]", origin: int) -> tuple[float, float]:
+    """The shares of the next day that lie in the intervals of 80 and 95 %."""
+    predicted = forecast(values.iloc[:origin].to_frame("mean"), "24h").frame
+    actual = values.iloc[origin : origin + DAY].dropna()
+    predicted = predicted.loc[actual.index]
+    inside = [(actual >= predicted[f"lower_{level}"]) & (actual <= predicted[f"upper_{level}"]) for level in (80, 95)]
     return float(inside[0].mean()), float(inside[1].mean())
 
 
-def planetlab(data: Path) -> pd.DataFrame:
+def planetlab(path: Path) -> pd.DataFrame:
     """The fleet as a frame of windows of 5 minutes."""
-    fleet = pd.read_parquet(data / "planetlab-fleet.parquet")
+    fleet = pd.read_parquet(path)
     index = pd.DatetimeIndex(fleet["time"], name="time").tz_localize("UTC")
     return pd.DataFrame(
         {"user": fleet["user_id"].array, "mean": fleet["utilization_percent"].to_numpy() / 100}, index=index
     )
 
 
-def fleet_intervals(fleet: pd.DataFrame, *, quick: bool) -> str:
-    """What intervals hold of the PlanetLab fleet, in several ways to split it."""
-    if quick:
-        fleet = fleet[fleet["user"].isin(fleet["user"].unique()[::20])]
+def fleet_intervals(fleet: pd.DataFrame) -> str:
+    """How much of the PlanetLab fleet lies in its intervals, in several ways to split it."""
     rows = []
     for name, parts in splits(fleet).items():
         began = time.perf_counter()
-        held, machines = [], 0
-        for past, came, start, horizon in parts:
-            made = forecast(past, horizon, rate="1h" if "hourly" in name else "5m", start=start).frame
-            machines += made["user"].nunique()
-            held.append(compared(made, came))
-        all_ = pd.concat(held)
+        covered, machines = [], 0
+        for past, actual, start, horizon in parts:
+            predicted = forecast(past, horizon, rate="1h" if "hourly" in name else "5m", start=start).frame
+            machines += predicted["user"].nunique()
+            covered.append(compared(predicted, actual))
+        all_ = pd.concat(covered)
         seconds = time.perf_counter() - began
         rows.append(
             [name, f"{machines:,}", f"{all_['in_80'].mean():.1%}", f"{all_['in_95'].mean():.1%}",
@@ -190,7 +199,7 @@ Part = tuple[pd.DataFrame, pd.DataFrame, pd.Timestamp, str]
 
 
 def splits(fleet: pd.DataFrame) -> dict[str, Iterator[Part]]:
-    """Past and what came, in several ways; the days of the fleet have gaps between them."""
+    """Past and actual values, in several ways; the days of the fleet have gaps between them."""
     days = sorted(fleet.index.normalize().unique())
     day, evening = pd.Timedelta(days=1), pd.Timedelta(hours=18)
 
@@ -222,21 +231,17 @@ def back_to_back(fleet: pd.DataFrame, days: int) -> pd.DataFrame:
     return kept.set_axis(pd.DatetimeIndex(index, name="time"))
 
 
-def compared(made: pd.DataFrame, came: pd.DataFrame) -> pd.DataFrame:
-    """Whether each value that came lies in its intervals, and how wide they are."""
-    step = made.index[1] - made.index[0]
-    actual = came.groupby(["user", came.index.floor(step)], observed=True)["mean"].mean().rename("came")
-    joined = made.set_index("user", append=True).swaplevel().join(actual, how="inner")
-    return pd.DataFrame(
-        {
-            f"{kind}_{level}": (joined["came"] >= joined[f"lower_{level}"])
-            & (joined["came"] <= joined[f"upper_{level}"])
-            if kind == "in"
-            else joined[f"upper_{level}"] - joined[f"lower_{level}"]
-            for level in (80, 95)
-            for kind in ("in", "width")
-        }
-    )
+def compared(predicted: pd.DataFrame, actual: pd.DataFrame) -> pd.DataFrame:
+    """Whether each actual value lies in its intervals, and how wide they are."""
+    step = predicted.index[1] - predicted.index[0]
+    means = actual.groupby(["user", actual.index.floor(step)], observed=True)["mean"].mean().rename("actual")
+    joined = predicted.set_index("user", append=True).swaplevel().join(means, how="inner")
+    columns = {}
+    for level in (80, 95):
+        lower, upper = joined[f"lower_{level}"], joined[f"upper_{level}"]
+        columns[f"in_{level}"] = (joined["actual"] >= lower) & (joined["actual"] <= upper)
+        columns[f"width_{level}"] = upper - lower
+    return pd.DataFrame(columns)
 
 
 def durations(part: int) -> str:
@@ -245,10 +250,10 @@ def durations(part: int) -> str:
     for name, users, work in (
         ("forecast of a day, 3,000 machines, 30 days hourly", 3000, lambda frame: forecast(frame, "24h")),
         ("forecast of a week, 3,000 machines, 30 days hourly", 3000, lambda frame: forecast(frame, "7d")),
-        ("forecast of a week, one machine, 30 days hourly", part, lambda frame: forecast(frame, "7d")),
+        ("forecast of a week, one machine, 30 days hourly", 1, lambda frame: forecast(frame, "7d")),
         ("right_size, 10,000 machines, 30 days hourly", 10_000, lambda frame: right_size(frame, 8)),
     ):
-        frame = simulated(users // part, 30)
+        frame = simulated(max(users // part, 1), 30)
         began = time.perf_counter()
         work(frame)
         rows.append([name, number(time.perf_counter() - began)])

@@ -15,22 +15,23 @@ within buckets, as the last 30 days do at any time of day.
 import argparse
 import json
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from urllib.parse import quote, urlencode
 
 import msgspec
 import numpy as np
-from machines import FLEET, Fleet
-from month import DAY_MS, Month, Target, Truth, load
-from output import machine, number, ratio, table
+from machines import Fleet
+from month import Month, Target, Truth, load
+from options import Options, scratch
+from output import left_out, machine, number, ratio, table
 from reports import user_name
 from servers import (
+    STEADY_S,
     Server,
     answer,
     folder_bytes,
@@ -45,14 +46,23 @@ from servers import (
     victoria_metrics,
 )
 
-from contract import times
-
 RATE_MS = 900_000
 _CUT_MS = 187_654
 ON_INFLUX = "Loadlens on InfluxDB"
 _WARM_UP, _FEWEST, _LONGEST_S = 10, 20, 30.0
+NEEDS = {ON_INFLUX: "influxd", "InfluxDB": "influxd", "VictoriaMetrics": "victoria-metrics"}
+"""The program of a server that must be installed."""
 Values = dict[int, float]
 Starter = Callable[[Path], AbstractContextManager[Server]]
+
+
+STARTERS: dict[str, Starter] = {
+    "Loadlens": loadlens,
+    ON_INFLUX: loadlens_on_influx,
+    "InfluxDB": influxd,
+    "VictoriaMetrics": victoria_metrics,
+}
+"""How to start each server."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,69 +92,51 @@ class Outcome:
 
 def main() -> None:
     """Load, measure and print a table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--users", type=int, default=10, help="machines that report (default: %(default)s)")
-    parser.add_argument("--days", type=int, default=30, help="how long they report (default: %(default)s)")
-    parser.add_argument("--requests", type=int, default=200, help="for each question (default: %(default)s)")
-    parser.add_argument("--only", metavar="TEXT", default="", help="measure only the servers whose name contains this")
-    parser.add_argument("--keep", type=Path, metavar="DIR", help="keep what is loaded, and use it if it is there")
-    parser.add_argument("--processes", type=int, default=2, help="that load reports (default: %(default)s)")
-    parser.add_argument("--folder", type=Path, help="where data is kept meanwhile (default: the temporary folder)")
-    parser.add_argument("--fleet", type=Path, default=FLEET, metavar="FILE", help="load of real machines (Parquet)")
-    options = parser.parse_args()
-    chosen = {name: start for name, start in starters().items() if options.only in name}
+    parser = Options(__doc__)
+    parser.size("--users", 10, tiny=1, help="machines that report")
+    parser.size("--days", 30.0, tiny=0.16, help="how long they report")
+    parser.size("--requests", 200, tiny=2, help="for each question")
+    parser.size("--processes", 2, tiny=1, help="that load reports")
+    parser.size("--steady", STEADY_S, tiny=0.5, help="seconds without a change that say that InfluxDB has compacted")
+    parser.shared("--only", "--keep", "--folder", "--fleet")
+    options = parser.parse()
+    chosen = {name: start for name, start in STARTERS.items() if options.only in name}
     if not chosen:
-        parser.error(f"--only {options.only}: the servers are {', '.join(starters())}")
-    print(machine(), "\n")
-    with ExitStack() as stack:
-        folder = options.keep or Path(
-            stack.enter_context(tempfile.TemporaryDirectory(dir=options.folder, prefix="loadlens-bench-"))
-        )
-        month = prepared(folder.resolve(), options, chosen)
-        outcomes = {
-            question: outcome
-            for name in chosen
-            for question, outcome in measured(name, folder.resolve(), month, options.requests)
-        }
-        sizes = {name: folder_bytes(folder / name) for name in chosen}
-        if "Loadlens" in chosen:
+        parser.error(f"--only {options.only}: the servers are {', '.join(STARTERS)}")
+    servers = {name: start for name, start in chosen.items() if installed(*filter(None, [NEEDS.get(name)]))}
+    print(f"{machine()}\n")
+    with scratch(options) as scratched:
+        folder = Path(scratched)
+        month = prepared(folder, options, servers)
+        asked = [question for question in questions() if question.server in chosen]
+        outcomes: dict[Question, Outcome | None] = dict.fromkeys(asked)
+        for server in servers:
+            outcomes |= measured(server, folder, month, asked, options.requests)
+        sizes = {name: folder_bytes(folder / name) for name in servers}
+        if "Loadlens" in servers:
             sizes["Loadlens"] -= loadlens_bytes(folder / "Loadlens")["journal"]
-        if ON_INFLUX in chosen:
+        if ON_INFLUX in servers:
             sizes[ON_INFLUX] = folder_bytes(folder / ON_INFLUX / "influxd")
     show(month, outcomes, sizes)
-
-
-def starters() -> dict[str, Starter]:
-    """How to start each server that there is."""
-    servers: dict[str, Starter] = {"Loadlens": loadlens}
-    if installed("influxd"):
-        servers[ON_INFLUX] = loadlens_on_influx
-        servers["InfluxDB"] = influxd
-    if installed("victoria-metrics"):
-        servers["VictoriaMetrics"] = victoria_metrics
-    return servers
 
 
 def prepared(folder: Path, options: argparse.Namespace, chosen: Mapping[str, Starter]) -> Month:
     """The month in `folder`, loaded where it is not there yet."""
     listed = folder / "month.json"
-    wanted = {"users": options.users, "days": options.days, "cores": 4, "seed": 1}
+    wanted = Month.until_today(options.users, options.days, seed=1)
     if listed.exists():
         month = msgspec.json.decode(listed.read_bytes(), type=Month)
-        if any(getattr(month, name) != value for name, value in wanted.items()):
+        if month != replace(wanted, start_ms=month.start_ms):
             sys.exit(f"{folder} holds {month}; use --users and --days to match, or another folder")
         return month
     if folder.exists() and any(folder.iterdir()):
         sys.exit(f"{folder} is not empty, but not a folder of this program that was loaded whole; remove it")
     folder.mkdir(parents=True, exist_ok=True)
-    midnight = times.now_ms() // DAY_MS * DAY_MS
-    month = Month(**wanted, start_ms=midnight - options.days * DAY_MS)
+    month = wanted
     fleet = Fleet.read(options.fleet, 40 * options.users, seed=1)
     with ExitStack() as stack:
         eager = {"InfluxDB": partial(influxd, eager=True), ON_INFLUX: partial(loadlens_on_influx, eager=True)}
         servers = {name: stack.enter_context(eager.get(name, start)(folder / name)) for name, start in chosen.items()}
-        if "InfluxDB" in servers:
-            servers["InfluxDB"].ask("POST", "/query?q=CREATE+DATABASE+METRICS")
         targets = [
             Target(server.port, "agent" if name in ("Loadlens", ON_INFLUX) else "counted points")
             for name, server in servers.items()
@@ -152,9 +144,9 @@ def prepared(folder: Path, options: argparse.Namespace, chosen: Mapping[str, Sta
         load(month, fleet, folder, targets, options.processes)
         print("letting the stores compact ...", file=sys.stderr)
         if "InfluxDB" in servers:
-            settle_influxd(servers["InfluxDB"])
+            settle_influxd(folder / "InfluxDB", options.steady)
         if ON_INFLUX in servers:
-            settle_loadlens_on_influx(folder / ON_INFLUX, servers[ON_INFLUX])
+            settle_loadlens_on_influx(folder / ON_INFLUX, servers[ON_INFLUX], options.steady)
     if "Loadlens" in chosen:
         settle_loadlens(folder / "Loadlens")
     listed.write_bytes(msgspec.json.encode(month))
@@ -229,13 +221,17 @@ def _victoria_values(content: bytes) -> Values:
     return {time_s * 1000 - RATE_MS: float(value) for time_s, value in series["values"]}
 
 
-def measured(name: str, folder: Path, month: Month, requests: int) -> Iterator[tuple[Question, Outcome]]:
+def measured(
+    name: str, folder: Path, month: Month, asked: Sequence[Question], requests: int
+) -> dict[Question, Outcome]:
     """Ask a server every question that is for it."""
-    with starters()[name](folder / name) as server:
-        for question in questions():
+    outcomes = {}
+    with STARTERS[name](folder / name) as server:
+        for question in asked:
             if question.server == name:
                 print(f"{name}: {question.name} ...", file=sys.stderr)
-                yield question, _asked(server, question, folder, month, requests)
+                outcomes[question] = _asked(server, question, folder, month, requests)
+    return outcomes
 
 
 def _asked(server: Server, question: Question, folder: Path, month: Month, requests: int) -> Outcome:
@@ -277,27 +273,32 @@ def _difference(values: Values, buckets: np.ndarray, means: np.ndarray) -> float
     return float(np.abs(np.array([values[bucket] for bucket in buckets.tolist()]) - means).max())
 
 
-def show(month: Month, outcomes: dict[Question, Outcome], sizes: dict[str, int]) -> None:
+def show(month: Month, outcomes: Mapping[Question, Outcome | None], sizes: Mapping[str, int]) -> None:
     """Print a table."""
-    ours = float(np.median(next(iter(outcomes.values())).times_ms))
-    rows = [
-        (
-            f"{question.server}: {question.name}", number(median), number(float(np.percentile(one.times_ms, 95))),
-            ratio(median, ours), str(len(one.times_ms)), f"{one.bytes / 1000:.0f}",
-            "-" if one.difference is None else f"{one.difference:.1g}",
-        )
-        for question, one in outcomes.items()
-        for median in [float(np.median(one.times_ms))]
-    ]  # fmt: skip
     headers = (
-        f"One user's {month.days} days at 15m", "median ms", "p95 ms", "beside the first", "requests", "kB", "error",
+        f"One user's {month.days:g} days at 15m", "median ms", "p95 ms", "beside the first", "requests", "kB", "error",
     )  # fmt: skip
+    first = next((float(np.median(one.times_ms)) for one in outcomes.values() if one), None)
+    rows = [
+        _row(f"{question.server}: {question.name}", one, first)
+        if one
+        else left_out(f"{question.server}: {question.name}", len(headers))
+        for question, one in outcomes.items()
+    ]
     print(table(headers, rows))
     said = ", ".join(f"{name} {size / month.reports:.1f}" for name, size in sizes.items())
     print(
         f"\n{month.reports:,} reports of {month.users} users are stored. Bytes a report: {said} "
         "(Loadlens without its journal, which does not grow; it alone keeps cores and histograms)."
     )
+
+
+def _row(name: str, one: Outcome, first: float | None) -> list[str]:
+    median = float(np.median(one.times_ms))
+    return [
+        name, number(median), number(float(np.percentile(one.times_ms, 95))), ratio(median, first),
+        str(len(one.times_ms)), f"{one.bytes / 1000:.0f}", "-" if one.difference is None else f"{one.difference:.1g}",
+    ]  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -2,7 +2,8 @@
 
     python bench/http_layer.py PORT
 
-It runs under the same gunicorn worker as the service, so what the service adds is the rest.
+It is the server of the service, uvicorn, as its worker sets it, so what the service adds is the rest. It runs without
+gunicorn, which only watches the worker, and would start one that fails over and over.
 """
 
 import argparse
@@ -10,10 +11,11 @@ import gc
 
 import falcon
 import falcon.asgi
+import uvicorn
 from falcon.asgi import Request, Response
-from gunicorn.app.base import BaseApplication
 
 from contract.report import decode_report
+from service.server import Worker
 
 
 class Metrics:
@@ -34,37 +36,19 @@ class Health:
         """200."""
 
 
-class Server(BaseApplication):
-    """gunicorn with one worker of the service's class."""
-
-    def __init__(self, port: int) -> None:
-        self._port = port
-        super().__init__()
-
-    def load_config(self) -> None:
-        """The settings that bear on speed are the service's."""
-        for name, value in {
-            "bind": f"127.0.0.1:{self._port}",
-            "workers": 1,
-            "worker_class": "service.server.Worker",
-            "keepalive": 75,
-            "loglevel": "warning",
-            "control_socket_disable": True,
-        }.items():
-            self.cfg.set(name, value)
-
-    def load(self) -> falcon.asgi.App:
-        """The application."""
-        app = falcon.asgi.App()
-        app.add_route("/api/v1/metrics", Metrics())
-        app.add_route("/healthz", Health())
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(50_000, 20, 100)
-        return app
+def application() -> falcon.asgi.App:
+    """The application, with the garbage collector set as the service sets it."""
+    app = falcon.asgi.App()
+    app.add_route("/api/v1/metrics", Metrics())
+    app.add_route("/healthz", Health())
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
+    return app
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("port", type=int, help="port of 127.0.0.1 to listen on")
-    Server(parser.parse_args().port).run()
+    settings = {**Worker.CONFIG_KWARGS, "timeout_keep_alive": 75, "log_level": "warning"}
+    uvicorn.run(application(), host="127.0.0.1", port=parser.parse_args().port, **settings)

@@ -18,20 +18,18 @@ that user's last: four cores, simulated (bench/machines.py). Measured are
 wrk waits for an answer before it sends the next request on a connection, so the latencies are those of 64 senders.
 """
 
-import argparse
 import json
-import subprocess
 import sys
-import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from machines import FLEET, Fleet, samples
-from output import machine, number, ratio, table
+from machines import Fleet, samples
+from options import Options, scratch
+from output import left_out, machine, number, ratio, table
+from processes import CLIENT_CORE, SERVER_CORE, run, wait_until
 from reports import Shape, bodies, lines, summarised
 from servers import Server, http_layer, influxd, installed, loadlens, loadlens_on_influx
 
@@ -43,8 +41,7 @@ _TEMPLATES = 1999
 """A prime, so that each user gets each of them."""
 _USER, _START, _END = "@USER___________@", "@START______@", "@END________@"
 _SENTINEL = 9_999_999_999_999
-_SERVER_CORE, _CLIENT_CORE = 0, 1
-_QUIET_S = 0.5
+_QUIET_S, _SETTLE_S, _WRK_EXTRA_S = 0.5, 60.0, 60.0
 _LUA = Path(__file__).with_name("reports.lua")
 
 
@@ -58,6 +55,17 @@ class Contestant:
     content_type: str
     templates: Path
     is_ours: bool = False
+    needs: tuple[str, ...] = ()
+    """Programs that must be installed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What wrk does."""
+
+    connections: int
+    warm_up_s: int
+    seconds: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,46 +90,48 @@ class Outcome:
 
 def main() -> None:
     """Measure and print a table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=int, default=30, help="how long each is measured (default: %(default)s)")
-    parser.add_argument("--connections", type=int, default=64, help="(default: %(default)s)")
-    parser.add_argument("--only", metavar="TEXT", default="", help="measure only those whose name contains this")
-    parser.add_argument(
-        "--folder", type=Path, help="where the servers keep data (default: the system's temporary folder)"
-    )
-    parser.add_argument("--fleet", type=Path, default=FLEET, metavar="FILE", help="load of real machines (Parquet)")
-    options = parser.parse_args()
+    parser = Options(__doc__)
+    parser.size("--seconds", 30, tiny=1, help="how long each is measured")
+    parser.size("--warm-up", 3, tiny=0, help="seconds of load before each")
+    parser.size("--connections", 64, tiny=64, help="that wrk keeps busy")
+    parser.shared("--only", "--folder", "--fleet")
+    options = parser.parse()
     if not installed("wrk"):
-        sys.exit(1)
-    print(machine(), "\n")
-    with tempfile.TemporaryDirectory(dir=options.folder, prefix="loadlens-bench-") as name:
-        folder = Path(name)
-        outcomes, notes = {}, []
-        for contestant in contestants(folder, options.fleet):
-            if options.only in contestant.name:
-                outcomes[contestant.name], said = run(contestant, folder, options.seconds, options.connections)
+        sys.exit("wrk measures here; nothing can be said without it")
+    print(f"{machine()}\n")
+    outcomes: dict[str, Outcome | None] = {}
+    notes = []
+    with scratch(options) as folder:
+        for contestant in contestants(Path(folder), options.fleet):
+            if options.only not in contestant.name:
+                continue
+            outcomes[contestant.name] = None
+            if installed(*contestant.needs):
+                load = Load(options.connections, options.warm_up, options.seconds)
+                outcomes[contestant.name], said = measured(contestant, Path(folder), load)
                 notes += said
-    peer = next((outcome.rate for name, outcome in outcomes.items() if name.startswith("InfluxDB")), None)
+    print(shown(outcomes), "", *notes, sep="\n")
+
+
+def shown(outcomes: Mapping[str, Outcome | None]) -> str:
+    """The table."""
+    headers = (
+        "One core, one report a request", "requests/s", "beside InfluxDB", "p50 ms", "p99 ms", "max ms", "CPU us each",
+    )  # fmt: skip
+    peer = next((one.rate for name, one in outcomes.items() if one and name.startswith("InfluxDB")), None)
     rows = [
-        (
+        [
             name, number(one.rate), ratio(one.rate, peer), f"{one.p50_us / 1000:.1f}", f"{one.p99_us / 1000:.1f}",
             f"{one.max_us / 1000:.0f}", number(one.server_cpu_us),
-        )
+        ]
+        if one
+        else left_out(name, len(headers))
         for name, one in outcomes.items()
     ]  # fmt: skip
-    headers = (
-        "One core, one report a request",
-        "requests/s",
-        "beside InfluxDB",
-        "p50 ms",
-        "p99 ms",
-        "max ms",
-        "CPU us each",
-    )
-    print(table(headers, rows), "", *notes, sep="\n")
+    return table(headers, rows)
 
 
-def contestants(folder: Path, fleet: Path) -> Iterator[Contestant]:
+def contestants(folder: Path, fleet: Path | None) -> Iterator[Contestant]:
     """What is measured, with its requests written to files."""
     windows = summarised(
         np.concatenate(
@@ -138,7 +148,7 @@ def contestants(folder: Path, fleet: Path) -> Iterator[Contestant]:
     points = _written(folder / "points.templates", (line.encode() for line in lines(windows, _USER, ends)))
 
     def ours(folder: Path) -> AbstractContextManager[Server]:
-        return loadlens(folder, core=_SERVER_CORE)
+        return loadlens(folder, core=SERVER_CORE)
 
     path, json_type = "/api/v1/metrics", "application/json"
     yield Contestant(
@@ -149,24 +159,23 @@ def contestants(folder: Path, fleet: Path) -> Iterator[Contestant]:
         f"Loadlens, our agent's report ({_size(shapes['agent'])} bytes)",
         ours, path, json_type, shapes["agent"], is_ours=True,
     )  # fmt: skip
-    if installed("influxd"):
-        for shape, sender in (("original", "the original's"), ("agent", "our agent's")):
-            yield Contestant(
-                f"Loadlens on InfluxDB, {sender} report ({_size(shapes[shape])} bytes)",
-                lambda folder: loadlens_on_influx(folder, core=_SERVER_CORE, influx_core=_CLIENT_CORE),
-                path, json_type, shapes[shape], is_ours=True,
-            )  # fmt: skip
+    for shape, sender in (("original", "the original's"), ("agent", "our agent's")):
         yield Contestant(
-            f"InfluxDB, the original's point ({_size(points)} bytes)",
-            lambda folder: influxd(folder, core=_SERVER_CORE), "/write?db=METRICS&precision=ms", "text/plain", points,
+            f"Loadlens on InfluxDB, {sender} report ({_size(shapes[shape])} bytes)",
+            lambda folder: loadlens_on_influx(folder, core=SERVER_CORE, influx_core=CLIENT_CORE),
+            path, json_type, shapes[shape], is_ours=True, needs=("influxd",),
         )  # fmt: skip
     yield Contestant(
+        f"InfluxDB, the original's point ({_size(points)} bytes)", lambda folder: influxd(folder, core=SERVER_CORE),
+        "/write?db=METRICS&precision=ms", "text/plain", points, needs=("influxd",),
+    )  # fmt: skip
+    yield Contestant(
         "HTTP layer alone, the original's report, nothing kept",
-        lambda folder: http_layer(folder, core=_SERVER_CORE), path, json_type, shapes["original"],
+        lambda folder: http_layer(folder, core=SERVER_CORE), path, json_type, shapes["original"],
     )  # fmt: skip
 
 
-def loads(fleet: Path, machines: int) -> Iterator[np.ndarray]:
+def loads(fleet: Path | None, machines: int) -> Iterator[np.ndarray]:
     """A stretch of each machine's load."""
     read = Fleet.read(fleet, machines, seed=1)
     for place in range(machines):
@@ -190,32 +199,31 @@ def _size(templates: Path) -> int:
     return round(templates.stat().st_size / _TEMPLATES) - 1
 
 
-def run(contestant: Contestant, folder: Path, seconds: int, connections: int) -> tuple[Outcome, list[str]]:
+def measured(contestant: Contestant, folder: Path, load: Load) -> tuple[Outcome, list[str]]:
     """Measure one; what it says of itself afterwards, as notes."""
     print(contestant.name, "...", file=sys.stderr, flush=True)
     name = contestant.name.split(",")[0].replace(" ", "-") + contestant.templates.stem
     with contestant.start(folder / name) as server:
-        if contestant.path.startswith("/write"):
-            server.ask("POST", "/query?q=CREATE+DATABASE+METRICS")
         day_ago = times.now_ms() - DAY_MS
-        _wrk(contestant, server, connections, 3, day_ago)
+        if load.warm_up_s:
+            _wrk(contestant, server, load.connections, load.warm_up_s, day_ago)
         before = server.metrics() if contestant.is_ours else {}
-        outcome = _wrk(contestant, server, connections, seconds, day_ago + 6 * 3_600_000)
+        outcome = _wrk(contestant, server, load.connections, load.seconds, day_ago + 6 * 3_600_000)
         if outcome.refused or outcome.broken:
             raise RuntimeError(f"{contestant.name}: {outcome.refused} refused, {outcome.broken} connections broken")
         if not contestant.is_ours:
             return outcome, []
-        return outcome, [_checked(contestant, server, before, outcome, connections)]
+        return outcome, [_checked(contestant, server, before, outcome, load.connections)]
 
 
 def _wrk(contestant: Contestant, server: Server, connections: int, seconds: int, first_end: int) -> Outcome:
     command = [
-        "taskset", "--cpu-list", str(_CLIENT_CORE), "wrk", "--threads", "1", "--connections", str(connections),
+        "taskset", "--cpu-list", str(CLIENT_CORE), "wrk", "--threads", "1", "--connections", str(connections),
         "--duration", f"{seconds}s", "--timeout", "30s", "--script", str(_LUA), server.url, "--",
         contestant.path, contestant.content_type, str(contestant.templates), str(USERS), str(first_end),
     ]  # fmt: skip
     used = server.cpu_seconds()
-    text = subprocess.run(command, capture_output=True, check=True, text=True).stdout
+    text = run(command, seconds + _WRK_EXTRA_S)
     used = server.cpu_seconds() - used
     counted = json.loads(text.splitlines()[-1])
     return Outcome(**counted, server_cpu_us=used / max(counted["requests"], 1) * 1e6)
@@ -253,12 +261,14 @@ def _checked(
 
 def _settled(server: Server) -> dict[str, float]:
     """The service's metrics, once it is done with what was under way when wrk hung up."""
-    numbers = server.metrics()
-    while True:
-        time.sleep(_QUIET_S)
-        before, numbers = numbers, server.metrics()
-        if numbers["loadlens_reports_accepted_total"] == before["loadlens_reports_accepted_total"]:
-            return numbers
+    seen = [server.metrics()]
+
+    def is_settled() -> bool:
+        seen.append(server.metrics())
+        return seen[-1]["loadlens_reports_accepted_total"] == seen[-2]["loadlens_reports_accepted_total"]
+
+    wait_until(is_settled, _SETTLE_S, "taking the last reports", every=_QUIET_S)
+    return seen[-1]
 
 
 def _answered(server: Server) -> int:

@@ -1,6 +1,6 @@
 """Anomalies of known kinds, put into series that are not NAB's: how many are found, and how many alarms are false.
 
-    .venv/bin/python bench/injected.py [--series N] [--alibaba FILE] [--quick]
+    .venv/bin/python bench/injected.py [--series N] [--machines N] [--alibaba FILE]
 
 Three sources, each with one anomaly a series, at a random place in the second half, all drawn with fixed seeds:
 
@@ -17,7 +17,6 @@ Beside it stands NAB's windowed Gaussian (bench/nab.py), with the threshold at w
 and the same silence after an alarm.
 """
 
-import argparse
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -26,15 +25,14 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from data import ALIBABA, SAMPLE
 from nab import windowed_gaussian
 from nab_scoring import Floats
-from output import machine, table
+from options import Options
+from output import left_out, machine, table
 
 from analytics.methods.anomalies import Detector, Tuning
 
-ROOT = Path(__file__).parents[1]
-PLANETLAB = ROOT / "service" / "commands" / "demo" / "data" / "planetlab-sample.parquet"
-ALIBABA = ROOT.parent / "shared" / "data" / "alibaba-2018-fleet-300s.csv"
 STEP_MS, DAY, WEEK = 300_000, 288, 2016
 LEARNED = 2 * DAY
 """Alarms before count for nothing."""
@@ -96,20 +94,18 @@ KINDS: dict[str, Callable[[Floats, int, float, np.random.Generator], None]] = {
     kind.__name__: kind for kind in (spike, shift, burst, flutter, stick, season)
 }
 
+SOURCES = ("made up", "PlanetLab", "Alibaba")
+
 
 def main() -> None:
     """Print the tables."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--series", type=int, default=120, help="how many are made up (default: %(default)s)")
-    parser.add_argument("--alibaba", type=Path, default=ALIBABA, help="the file (default: %(default)s)")
-    parser.add_argument("--quick", action="store_true", help="a few series only; the figures mean nothing")
-    options = parser.parse_args()
+    parser = Options(__doc__)
+    parser.size("--series", 120, tiny=6, help="how many are made up")
+    parser.size("--machines", 60, tiny=5, help="of PlanetLab")
+    parser.data("--alibaba", ALIBABA, tiny=None, type=Path, help="the data centre's file")
+    options = parser.parse()
     print(machine(), flush=True)
-    cases = [
-        *made_up(12 if options.quick else options.series),
-        *planetlab(12 if options.quick else 60),
-        *alibaba(options.alibaba),
-    ]
+    cases = [*made_up(options.series), *planetlab(options.machines), *alibaba(options.alibaba)]
     with ProcessPoolExecutor(2) as pool:
         found = list(pool.map(detect, cases, chunksize=4))
     budget = sum(false_alarms(case, *one.ours) for case, one in zip(cases, found, strict=True))
@@ -174,10 +170,13 @@ def summary(cases: Sequence[Case], found: Mapping[str, Sequence[Sequence[Sequenc
             false[name, case.source] += false_alarms(case, clean, changed)
     rows = []
     for name in found:
-        for source, length in weeks.items():
+        for source in SOURCES:
+            if source not in weeks:
+                rows.append(left_out(f"{name}, {source}", len(KINDS) + 2, "no data"))
+                continue
             shares = [hits.get((name, source, kind)) for kind in KINDS]
             cells = ["-" if share is None else f"{np.mean(share):.0%} of {len(share)}" for share in shares]
-            rows.append([f"{name}, {source}", *cells, f"{false[name, source] / length:.2f}"])
+            rows.append([f"{name}, {source}", *cells, f"{false[name, source] / weeks[source]:.2f}"])
     return table(["Found", *KINDS, "false a week"], rows)
 
 
@@ -214,15 +213,15 @@ def usual(rng: np.random.Generator, count: int = 14 * DAY) -> tuple[Floats, bool
 
 def planetlab(count: int) -> Iterator[Case]:
     """Machines of the demo; their days are put behind each other."""
-    fleet = pd.read_parquet(PLANETLAB)
+    fleet = pd.read_parquet(SAMPLE)
     for seed, (_, rows) in enumerate(list(fleet.groupby("user_id", observed=True))[:count]):
         kind = list(KINDS)[seed % (len(KINDS) - 1)]  # these days have no season to be late
         yield case("PlanetLab", kind, rows["utilization_percent"].to_numpy(float), np.random.default_rng(seed))
 
 
-def alibaba(path: Path) -> Iterator[Case]:
+def alibaba(path: Path | None) -> Iterator[Case]:
     """The data centre, once for each kind."""
-    if path.exists():
+    if path and path.exists():
         values = pd.read_csv(path)["cpu_util_percent"].to_numpy(float)
         for seed, kind in enumerate(KINDS):
             yield case("Alibaba", kind, values, np.random.default_rng(seed))

@@ -5,22 +5,23 @@
 The fleet is made up, with a fixed seed: each user has a level, a daily course, quieter weekends and noise; a row stands
 for 720 samples in some ten bins. It is written as Parquet, a file for every thousand users. Then each function runs in
 a process of its own that reads the files, on all cores. Its peak memory is that of the whole process, the frame
-included; "reading alone" says what the frame takes. The rows with Dask read the same files partition by partition.
+included; "reading alone" says what the frame takes. What a function imports at its first call is in its seconds. The
+rows with Dask read the same files partition by partition.
 """
 
 import argparse
 import resource
-import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
+from options import Options, scratch
 from output import machine, number, table
+from processes import run
 
 import analytics
 from analytics.frames.arrow import schema_of, table_of
@@ -28,6 +29,7 @@ from analytics.frames.columns import Histograms, Windows
 from analytics.sources.parquet import Files
 
 _PER_FILE = 1000
+_DASK = ", with Dask"
 _SAMPLES = 720
 _HOUR_MS = 3_600_000
 _START_MS = 1_704_067_200_000  # 2024-01-01, a Monday
@@ -52,24 +54,27 @@ WITH_DASK = ("resample to a day", "fleet_trend by day", "load_duration_curve, by
 
 def main() -> None:
     """Make the fleet, measure and print a table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--users", type=int, default=10_000, help="machines (default: %(default)s)")
-    parser.add_argument("--days", type=int, default=30, help="how long (default: %(default)s)")
-    parser.add_argument("--keep", type=Path, metavar="DIR", help="keep the fleet there, and use it if it is there")
-    parser.add_argument("--only", nargs=2, metavar=("FOLDER", "FUNCTION"), help=argparse.SUPPRESS)
-    parser.add_argument("--dask", action="store_true", help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.only:
-        _one(Path(options.only[0]), options.only[1], dask=options.dask)
+    parser = Options(__doc__)
+    parser.size("--users", 10_000, tiny=20, help="machines")
+    parser.size("--days", 30, tiny=16, help="how long")
+    parser.size("--per-process", 1, tiny=20, help="functions that share one, and so its peak of memory")
+    parser.shared("--keep", "--folder")
+    parser.add_argument("--here", nargs="+", metavar="FOLDER NAME", help=argparse.SUPPRESS)
+    options = parser.parse()
+    if options.here:
+        folder, *names = options.here
+        for name in names:
+            print(_one(Path(folder), name))
         return
-    print(machine(), "\n")
-    with tempfile.TemporaryDirectory(prefix="loadlens-bench-") as temporary:
-        folder = options.keep or Path(temporary)
+    print(f"{machine()}\n")
+    with scratch(options) as scratched:
+        folder = Path(scratched)
         if not list(folder.glob("*.parquet")):
             write(folder, options.users, options.days)
         size = sum(path.stat().st_size for path in folder.glob("*.parquet"))
-        rows = [_measured(folder, name) for name in FUNCTIONS]
-        rows += [_measured(folder, name, "--dask") for name in WITH_DASK]
+        names = [*FUNCTIONS, *(f"{name}{_DASK}" for name in WITH_DASK)]
+        parts = [names[first : first + options.per_process] for first in range(0, len(names), options.per_process)]
+        rows = [row for part in parts for row in _measured(folder, part)]
     print(table((f"{options.users:,} users, {options.days} days at 1 h", "seconds", "peak MB"), rows))
     print(f"\n{options.users * options.days * 24:,} rows, {size / 1e6:,.0f} MB of Parquet.")
 
@@ -113,19 +118,18 @@ def _windows(users: int, hours: int, seed: int) -> Windows:
     )  # fmt: skip
 
 
-def _measured(folder: Path, name: str, *options: str) -> tuple[str, str, str]:
-    command = [sys.executable, __file__, "--only", str(folder), name, *options]
-    answer = subprocess.run(command, capture_output=True, text=True, check=False)
-    if answer.returncode:
-        return name, "failed", answer.stderr.strip().rpartition("\n")[2][:60]
-    seconds, megabytes = answer.stdout.split()
-    shown = f"{name}, with Dask" if options else name
-    print(f"{shown}: {seconds} s, {megabytes} MB", file=sys.stderr)
-    return shown, number(float(seconds)), number(float(megabytes))
+def _measured(folder: Path, names: Sequence[str]) -> Iterator[tuple[str, str, str]]:
+    """The rows of some functions, measured in a process of their own."""
+    print(f"{'; '.join(names)} ...", file=sys.stderr)
+    lines = run([sys.executable, __file__, "--here", str(folder), *names]).splitlines()
+    for name, line in zip(names, lines, strict=True):
+        seconds, megabytes = line.split()
+        yield name, number(float(seconds)), number(float(megabytes))
 
 
-def _one(folder: Path, name: str, *, dask: bool) -> None:
-    """Run a function; prints seconds, for Dask with reading, and peak memory in MB."""
+def _one(folder: Path, named: str) -> str:
+    """Run a function: seconds, for Dask with reading, and the peak of this process' memory in MB."""
+    name, dask = named.removesuffix(_DASK), named.endswith(_DASK)
     files = Files(folder)
     given: Any
     if dask:
@@ -140,7 +144,7 @@ def _one(folder: Path, name: str, *, dask: bool) -> None:
     if dask and hasattr(answer, "compute"):
         answer.compute()
     seconds = time.perf_counter() - began
-    print(f"{seconds:.2f} {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f}")
+    return f"{seconds:.2f} {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f}"
 
 
 if __name__ == "__main__":

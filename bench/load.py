@@ -10,11 +10,9 @@ our service sync each batch to disk before they answer, VictoriaMetrics does not
 """
 
 import argparse
-import os
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
@@ -22,8 +20,10 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
-from machines import FLEET, WINDOW_MS, Fleet, samples
-from output import machine, number, ratio, table
+from machines import WINDOW_MS, Fleet, samples
+from options import Options, scratch
+from output import left_out, machine, number, ratio, table
+from processes import CLIENT_CORE, SERVER_CORE, pin
 from reports import Windows, bodies, lines, ndjson, summarised, user_name
 from servers import Server, answer, influxd, installed, loadlens, victoria_metrics
 
@@ -33,7 +33,6 @@ from contract.times import DAY_MS
 USERS = 1000
 _DEMO_WINDOWS = 2_035_584
 _VARIETY = 2000
-_SERVER_CORE, _CLIENT_CORE = 0, 1
 _NDJSON = "application/x-ndjson"
 
 
@@ -52,6 +51,8 @@ class Contestant:
     batch: Callable[[Reports], bytes]
     """The body of a batch."""
     is_ours: bool = False
+    needs: tuple[str, ...] = ()
+    """Programs that must be installed."""
     times: int = 1
     """How many times as many reports are sent."""
 
@@ -74,35 +75,42 @@ class Outcome:
 
 def main() -> None:
     """Measure and print a table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--reports", type=int, default=400_000, help="of four cores, for each (default: %(default)s)")
-    parser.add_argument("--batch", type=int, default=1000, help="reports in one (default: %(default)s)")
-    parser.add_argument("--connections", type=int, default=2, help="(default: %(default)s)")
-    parser.add_argument("--only", metavar="TEXT", default="", help="measure only those whose name contains this")
-    parser.add_argument("--folder", type=Path, help="where data is kept meanwhile (default: the temporary folder)")
-    parser.add_argument("--fleet", type=Path, default=FLEET, metavar="FILE", help="load of real machines (Parquet)")
-    options = parser.parse_args()
-    print(machine(), "\n")
+    parser = Options(__doc__)
+    parser.size("--reports", 400_000, tiny=1000, help="of four cores, for each")
+    parser.size("--batch", 1000, tiny=100, help="reports in one")
+    parser.size("--connections", 2, tiny=2, help="on which batches are sent")
+    parser.shared("--only", "--folder", "--fleet")
+    options = parser.parse()
+    print(f"{machine()}\n")
     windows = varied(options.fleet)
-    outcomes = {}
-    with tempfile.TemporaryDirectory(dir=options.folder, prefix="loadlens-bench-") as temporary:
+    outcomes: dict[str, Outcome | None] = {}
+    with scratch(options) as folder:
         for place, contestant in enumerate(contestants()):
             if options.only in contestant.name:
                 print(contestant.name, "...", file=sys.stderr)
-                outcomes[contestant.name] = run(contestant, Path(temporary) / str(place), windows, options)
-    peer = next((one.rate for name, one in outcomes.items() if name.startswith("InfluxDB")), None)
-    rows = [
-        (
-            name, number(one.rate), ratio(one.rate, peer), number(one.cpu_seconds / one.reports * 1e6),
-            str(one.bytes // one.reports), "-" if one.flushes is None else str(one.flushes),
-        )
-        for name, one in outcomes.items()
-    ]  # fmt: skip
-    headers = (f"Batches of {options.batch}", "reports/s", "beside InfluxDB", "CPU us each", "bytes each", "flushes")
-    print(table(headers, rows))
-    demo = next((one for name, one in outcomes.items() if "demo" in name), None)
+                outcomes[contestant.name] = None
+                if installed(*contestant.needs):
+                    outcomes[contestant.name] = measured(contestant, Path(folder) / str(place), windows, options)
+    print(shown(outcomes, options.batch))
+    demo = next((one for name, one in outcomes.items() if one and "demo" in name), None)
     if demo:
         print(f"\nAt this rate {_DEMO_WINDOWS:,} windows, as of `make demo`, take {_DEMO_WINDOWS / demo.rate:.0f} s.")
+
+
+def shown(outcomes: Mapping[str, Outcome | None], batch: int) -> str:
+    """The table."""
+    headers = (f"Batches of {batch}", "reports/s", "beside InfluxDB", "CPU us each", "bytes each", "flushes")
+    peer = next((one.rate for name, one in outcomes.items() if one and name.startswith("InfluxDB")), None)
+    rows = [
+        [
+            name, number(one.rate), ratio(one.rate, peer), number(one.cpu_seconds / one.reports * 1e6),
+            str(one.bytes // one.reports), "-" if one.flushes is None else str(one.flushes),
+        ]
+        if one
+        else left_out(name, len(headers))
+        for name, one in outcomes.items()
+    ]  # fmt: skip
+    return table(headers, rows)
 
 
 def contestants() -> Iterator[Contestant]:
@@ -114,25 +122,26 @@ def contestants() -> Iterator[Contestant]:
     yield Contestant("Loadlens, the original's report", _loadlens, path, _NDJSON, _original_batch, is_ours=True)
     yield Contestant("Loadlens, our agent's report", _loadlens, path, _NDJSON, _agent_batch, is_ours=True)
     points = "/write?db=METRICS&precision=ms"
-    if installed("influxd"):
-        yield Contestant("InfluxDB, the original's points", _influxdb, points, "text/plain", _points)
-    if installed("victoria-metrics"):
-        yield Contestant("VictoriaMetrics, the original's points", _victoria, points, "text/plain", _points)
+    yield Contestant("InfluxDB, the original's points", _influxdb, points, "text/plain", _points, needs=("influxd",))
+    yield Contestant(
+        "VictoriaMetrics, the original's points", _victoria, points, "text/plain", _points,
+        needs=("victoria-metrics",),
+    )  # fmt: skip
 
 
 def _loadlens(folder: Path) -> AbstractContextManager[Server]:
-    return loadlens(folder, core=_SERVER_CORE)
+    return loadlens(folder, core=SERVER_CORE)
 
 
 def _influxdb(folder: Path) -> AbstractContextManager[Server]:
-    return influxd(folder, core=_SERVER_CORE)
+    return influxd(folder, core=SERVER_CORE)
 
 
 def _victoria(folder: Path) -> AbstractContextManager[Server]:
-    return victoria_metrics(folder, core=_SERVER_CORE)
+    return victoria_metrics(folder, core=SERVER_CORE)
 
 
-def varied(fleet: Path) -> list[Windows]:
+def varied(fleet: Path | None) -> list[Windows]:
     """So many windows of machines with four cores, each by itself."""
     read = Fleet.read(fleet, _VARIETY // 20, seed=1)
     made = []
@@ -177,14 +186,12 @@ def _demo_batch(reports: Reports) -> bytes:
     )
 
 
-def run(contestant: Contestant, folder: Path, windows: list[Windows], options: argparse.Namespace) -> Outcome:
+def measured(contestant: Contestant, folder: Path, windows: list[Windows], options: argparse.Namespace) -> Outcome:
     """Measure one."""
     start_ms = times.now_ms() - DAY_MS
     places = range(0, options.reports * contestant.times, options.batch)
     batches = [contestant.batch(_reports(windows, place, place + options.batch, start_ms)) for place in places]
     with contestant.start(folder) as server:
-        if not contestant.is_ours:
-            server.ask("POST", "/query?q=CREATE+DATABASE+METRICS")
         before = server.metrics() if contestant.is_ours else {}
         used, seconds = server.cpu_seconds(), _sent(contestant, server, batches, options.connections)
         used = server.cpu_seconds() - used
@@ -205,7 +212,7 @@ def _sent(contestant: Contestant, server: Server, batches: list[bytes], connecti
     todo = iter(batches)
 
     def work() -> None:
-        os.sched_setaffinity(0, {_CLIENT_CORE})
+        pin(CLIENT_CORE)
         with closing(server.connect()) as connection:
             while batch := next(todo, None):
                 answer(connection, "POST", contestant.path, batch, {"Content-Type": contestant.content_type})

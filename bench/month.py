@@ -6,27 +6,31 @@ ends within a bucket of 15 minutes, a mean of means is wrong.
 No window ends on the edge of a bucket, so that it does not matter on which side of it a server counts.
 """
 
+import math
 import multiprocessing
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from http.client import HTTPConnection
+from multiprocessing.connection import wait
 from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from machines import WINDOW_MS, Fleet, samples
+from processes import wait_until
 from reports import Windows, bodies, lines, ndjson, summarised, user_name
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from servers import AnswerError, answer
 
+from contract import times
 from contract.times import DAY_MS
 
 _STRETCH_MS = 80 * 60_000
 _PER_STRETCH = _STRETCH_MS // WINDOW_MS
 _PER_DAY = DAY_MS // _STRETCH_MS
+_ANSWER_S, _FULL_S = 120.0, 600.0
 
 
 Form = Literal["agent", "original", "points", "counted points"]
@@ -55,20 +59,32 @@ class Month:
     """What is loaded."""
 
     users: int
-    days: int
+    days: float
+    """In whole stretches of 80 minutes, rounded up."""
     cores: int
     seed: int
     start_ms: int
 
+    @classmethod
+    def until_today(cls, users: int, days: float, seed: int) -> "Month":
+        """The days before today (UTC), of machines with four cores."""
+        midnight = times.now_ms() // DAY_MS * DAY_MS
+        return cls(users, days, cores=4, seed=seed, start_ms=midnight - math.ceil(days) * DAY_MS)
+
+    @property
+    def stretches(self) -> int:
+        """Of each user."""
+        return math.ceil(self.days * _PER_DAY)
+
     @property
     def end_ms(self) -> int:
         """Behind the last window."""
-        return self.start_ms + self.days * DAY_MS
+        return self.start_ms + self.stretches * _STRETCH_MS
 
     @property
     def reports(self) -> int:
         """Of all users."""
-        return self.users * self.days * DAY_MS // WINDOW_MS
+        return self.users * self.stretches * _PER_STRETCH
 
     def stretch(self, fleet: Fleet, user: int, number: int) -> tuple[Windows, range]:
         """The windows of 80 minutes and their ends."""
@@ -102,14 +118,16 @@ def load(month: Month, fleet: Fleet, folder: Path, targets: Sequence[Target], pr
             worker.start()
         try:
             while any(worker.is_alive() for worker in workers):
+                # Each request in them has a deadline, so they end.
+                wait([worker.sentinel for worker in workers if worker.is_alive()], timeout=0.2)
                 progress.update(task, completed=done.value)
                 if any(worker.exitcode for worker in workers):
-                    raise RuntimeError("a process that loads reports has failed")
-                time.sleep(0.2)
+                    raise RuntimeError("a process that loads reports has failed; what it said is above")
             progress.update(task, completed=done.value)
         finally:
             for worker in workers:
                 worker.terminate()
+                worker.join()
     if done.value != month.reports:
         raise RuntimeError(f"{done.value} of {month.reports} reports were loaded")
 
@@ -123,9 +141,9 @@ def _work(
     done: "Synchronized[int]",
 ) -> None:
     """Load the windows of some users, in order of time."""
-    connections = [HTTPConnection("127.0.0.1", target.port, timeout=600) for target in targets]
+    connections = [HTTPConnection("127.0.0.1", target.port, timeout=_ANSWER_S) for target in targets]
     truths: dict[int, list[tuple[range, int, list[float]]]] = {user: [] for user in users}
-    for number in range(month.days * _PER_DAY):
+    for number in range(month.stretches):
         for user in users:
             windows, ends = month.stretch(fleet, user, number)
             for target, connection in zip(targets, connections, strict=True):
@@ -148,13 +166,15 @@ def _send(connection: HTTPConnection, form: Form, windows: Windows, user: str, e
         answer(connection, "POST", "/write?db=METRICS&precision=ms", text, {})
         return
     body = ndjson(bodies(windows, user, ends, form))
-    while True:
+
+    def is_taken() -> bool:
         try:
             answer(connection, "POST", "/api/v1/metrics", body, {"Content-Type": "application/x-ndjson"})
         except AnswerError as error:
             # Its journal is full: it takes more when the store has caught up.
             if error.status != 503:
                 raise
-            time.sleep(1.0)
-        else:
-            return
+            return False
+        return True
+
+    wait_until(is_taken, _FULL_S, "waiting for room in the journal", every=1.0)

@@ -1,6 +1,6 @@
 """Anomaly detection beside published detectors, on the five AWS CPU files of the Numenta Anomaly Benchmark.
 
-    .venv/bin/python bench/nab.py [--quick]
+    .venv/bin/python bench/nab.py
 
 The score is NAB's (bench/nab_scoring.py). That it is indeed, the windowed Gaussian shows: made anew, as NAB describes
 it, it gets what NAB publishes for it. One setting serves all files; the detector sees one point after the other, and
@@ -11,14 +11,15 @@ knows neither what comes, nor a file's length, extremes or probation (NAB allows
 constant is changed by half and double, and the files are disturbed; the best threshold is chosen anew each time.
 """
 
-import argparse
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from itertools import islice
 
 import numpy as np
 from nab_scoring import Floats, Labelled, at_threshold, labelled_files, normalised, optimum
+from options import Options
 from output import machine, table
 from scipy.special import ndtr
 
@@ -45,19 +46,18 @@ Judged = tuple[Floats, Floats]
 
 def main() -> None:
     """Print the tables."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="leave changed constants and files out")
-    options = parser.parse_args()
+    parser = Options(__doc__)
+    parser.size("--files", 5, tiny=2, help="of the five, the first so many")
+    options = parser.parse()
     print(machine(), flush=True)
-    files = labelled_files()
+    files = dict(islice(labelled_files().items(), options.files))
     started = time.process_time()
     judged = {name: judge(file, Tuning()) for name, file in files.items()}
     cost_us = (time.process_time() - started) / sum(len(file.value) for file in files.values()) * 1e6
     scores = {name: score for name, (score, _) in judged.items()}
     print(f"\n{beside(files, scores)}\n\n{by_file(files, judged)}")
     print(f"\nCost: {cost_us:.0f} µs a point on one core.")
-    if not options.quick:
-        print(f"\n{changed(files)}\n\n{disturbed(files)}")
+    print(f"\n{changed(files)}\n\n{disturbed(files)}")
 
 
 def judge(file: Labelled, tuning: Tuning) -> Judged:
@@ -114,7 +114,7 @@ def by_file(files: Mapping[str, Labelled], judged: Mapping[str, Judged]) -> str:
     ]
     windows = sum(len(file.windows) for file in files.values())
     totals = [f"{normalised(sum(raw[choice].values()), windows):.1f}" for choice in raw]
-    return table(["Threshold", *raw, "false alarms"], [*rows, ["all five", *totals, ""]])
+    return table(["Threshold", *raw, "false alarms"], [*rows, ["all", *totals, "-"]])
 
 
 def others(files: Mapping[str, Labelled], scores: Mapping[str, Floats], name: str) -> float:

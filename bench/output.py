@@ -31,6 +31,11 @@ def ratio(value: float, beside: float | None) -> str:
     return "-" if not beside else f"{number(value / beside)} x"
 
 
+def left_out(name: str, columns: int, why: str = "not installed") -> list[str]:
+    """The row of what could not be measured, in a table with so many columns."""
+    return [f"{name}: {why}", *["-"] * (columns - 1)]
+
+
 def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A Markdown table; every column but the first to the right."""
     widths = [max(len(row[place]) for row in (headers, *rows)) for place in range(len(headers))]

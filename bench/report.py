@@ -8,45 +8,43 @@ start to end, the service's first answer (made anew) and its second (kept for a 
 without the days between.
 """
 
-import argparse
-import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from data import FLEET, SAMPLE
+from options import Options, scratch
 from output import machine, number, table
-from servers import ROOT, Server, loadlens
+from processes import run
+from servers import Server, loadlens
 
-FULL = ROOT.parent / "shared" / "data" / "planetlab-fleet.parquet"
-SAMPLE = ROOT / "service" / "commands" / "demo" / "data" / "planetlab-sample.parquet"
 Row = tuple[str, str, str]
 
 
 def main() -> None:
     """Measure and print a table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=FULL if FULL.exists() else SAMPLE, help="(default: %(default)s)")
-    parser.add_argument("--times", type=int, default=3, help="of which the median is told (default: %(default)s)")
-    options = parser.parse_args()
-    print(machine(), "\n")
-    with tempfile.TemporaryDirectory(prefix="loadlens-bench-") as folder:
+    parser = Options(__doc__)
+    parser.data("--data", FLEET if FLEET.exists() else SAMPLE, tiny=SAMPLE, type=Path, help="the fleet")
+    parser.size("--times", 3, tiny=1, help="of which the median is shown")
+    parser.shared("--folder")
+    options = parser.parse()
+    print(f"{machine()}\n")
+    with scratch(options) as folder:
         rows = [
-            commanded("command, Parquet file, HTML", ["--data", str(options.data)], Path(folder), options.times),
+            command("command, Parquet file, HTML", ["--data", str(options.data)], Path(folder), options.times),
             *served(options.data.resolve(), Path(folder), options.times),
         ]
     print(table((f"Report on the fleet of {options.data.name}", "s", "MB"), rows))
 
 
-def commanded(name: str, arguments: Sequence[str], folder: Path, times: int) -> Row:
+def command(name: str, arguments: Sequence[str], folder: Path, times: int) -> Row:
     """How long the command takes."""
     out = folder / "report.html"
-    command = [sys.executable, "-m", "analytics", "report", "fleet", *arguments, "--out", str(out)]
     took = []
     for _ in range(times):
         began = time.perf_counter()
-        subprocess.run(command, cwd=ROOT, check=True)
+        run([sys.executable, "-m", "analytics", "report", "fleet", *arguments, "--out", str(out)])
         took.append(time.perf_counter() - began)
     return name, number(sorted(took)[times // 2]), f"{out.stat().st_size / 1e6:.2f}"
 
@@ -54,12 +52,12 @@ def commanded(name: str, arguments: Sequence[str], folder: Path, times: int) -> 
 def served(data: Path, folder: Path, times: int) -> list[Row]:
     """How long a service with the fleet takes."""
     with loadlens(folder / "data") as server:
-        command = [sys.executable, "-m", "service", "demo", "--url", server.url, "--data", str(data)]
-        subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
-        asked = [*(timed(server, f"/reports/fleet?target=0.8{place}") for place in range(times))]
+        run([sys.executable, "-m", "service", "demo", "--url", server.url, "--data", str(data)])
+        # Each asks for another target: what was asked for before is kept.
+        asked = [timed(server, f"/reports/fleet?target=0.8{place}") for place in range(times)]
         took, size = sorted(asked)[times // 2]
         again, _ = timed(server, "/reports/fleet?target=0.80")
-        from_service = commanded("command, running service, HTML", ["--url", server.url], folder, times)
+        from_service = command("command, running service, HTML", ["--url", server.url], folder, times)
     return [
         from_service,
         ("service, GET /reports/fleet", number(took), f"{size / 1e6:.2f}"),

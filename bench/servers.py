@@ -4,19 +4,21 @@ import contextlib
 import os
 import shutil
 import socket
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
 import psutil
+from data import ROOT
+from processes import Program, running, wait_until
 
-ROOT = Path(__file__).parents[1]
-_START_S, _STOP_S, _SETTLE_S = 300.0, 300.0, 900.0
-_STEADY_S, _LOG_BYTES = 20.0, 200_000
+STEADY_S = 20.0
+"""So long InfluxDB's files must not change before they count as compacted."""
+_START_S, _ANSWER_S, _READY_S, _SETTLE_S = 120.0, 120.0, 2.0, 900.0
+_LOG_BYTES = 200_000
 _INFLUXD = """
 reporting-disabled = true
 bind-address = "127.0.0.1:{rpc_port}"
@@ -53,17 +55,22 @@ class Server:
     """A running server."""
 
     port: int
-    process: psutil.Process
+    program: Program
     folder: Path
+
+    @property
+    def process(self) -> psutil.Process:
+        """Its process."""
+        return psutil.Process(self.program.pid)
 
     @property
     def url(self) -> str:
         """Where it listens."""
         return f"http://127.0.0.1:{self.port}"
 
-    def connect(self) -> HTTPConnection:
-        """A connection that is kept alive."""
-        return HTTPConnection("127.0.0.1", self.port, timeout=600)
+    def connect(self, timeout: float = _ANSWER_S) -> HTTPConnection:
+        """A connection that is kept alive, and waits so many seconds for an answer."""
+        return HTTPConnection("127.0.0.1", self.port, timeout=timeout)
 
     def ask(self, method: str, path: str, body: bytes | str | None = None, **headers: str) -> bytes:
         """The body of an answer. Raises AnswerError for any status but a 2xx."""
@@ -94,30 +101,20 @@ def answer(
     return content
 
 
-def installed(program: str) -> bool:
-    """Whether a peer can be started; says where to get it otherwise."""
-    if shutil.which(program):
-        return True
-    package = {"influxd": "influxdb"}.get(program, program)
-    print(f"{program} is not installed and left out (on Debian: apt-get install {package})", file=sys.stderr)
-    return False
+def installed(*programs: str) -> bool:
+    """Whether what a contestant needs can be started; says where to get it otherwise."""
+    missing = [program for program in programs if not shutil.which(program)]
+    for program in missing:
+        package = {"influxd": "influxdb", "collectd": "collectd-core"}.get(program, program)
+        print(f"{program} is not installed (on Debian: apt-get install {package})", file=sys.stderr)
+    return not missing
 
 
 def loadlens(folder: Path, *options: str, core: int | None = None) -> contextlib.AbstractContextManager[Server]:
     """Our service, with its own settings but for `options`."""
     port = _free_port()
-    command = [
-        sys.executable,
-        "-m",
-        "service",
-        "--port",
-        str(port),
-        "--data-dir",
-        str(folder),
-        "--log-level",
-        "warning",
-    ]
-    return _running([*command, *options], port, "/healthz", folder, core)
+    place = ["--port", str(port), "--data-dir", str(folder), "--log-level", "warning"]
+    return _running([sys.executable, "-m", "service", *place, *options], port, "/healthz", folder, core)
 
 
 def http_layer(folder: Path, *, core: int | None = None) -> contextlib.AbstractContextManager[Server]:
@@ -127,11 +124,19 @@ def http_layer(folder: Path, *, core: int | None = None) -> contextlib.AbstractC
     return _running(command, port, "/healthz", folder, core)
 
 
-def influxd(folder: Path, *, core: int | None = None, eager: bool = False) -> contextlib.AbstractContextManager[Server]:
-    """InfluxDB 1.x as it is configured by default, but without its logs, telemetry and metrics of itself.
+@contextlib.contextmanager
+def influxd(folder: Path, *, core: int | None = None, eager: bool = False) -> Iterator[Server]:
+    """InfluxDB 1.x, with an empty database METRICS where there is none yet.
 
-    With `eager` it compacts what was written as soon as writes pause, instead of hours later.
+    It is configured as it is by default, but without its logs, telemetry and metrics of itself. With `eager` it
+    compacts what was written as soon as writes pause, instead of hours later.
     """
+    with _influxd(folder, core, eager=eager) as server:
+        server.ask("POST", "/query?q=CREATE+DATABASE+METRICS")
+        yield server
+
+
+def _influxd(folder: Path, core: int | None, *, eager: bool) -> contextlib.AbstractContextManager[Server]:
     port = _free_port()
     folder.mkdir(parents=True, exist_ok=True)
     config = folder / "influxdb.conf"
@@ -146,7 +151,7 @@ def loadlens_on_influx(
     folder: Path, *options: str, core: int | None = None, influx_core: int | None = None, eager: bool = False
 ) -> Iterator[Server]:
     """Our service with an InfluxDB of its own behind it, each on the core that is named, if any."""
-    with influxd(folder / "influxd", core=influx_core, eager=eager) as database:
+    with _influxd(folder / "influxd", influx_core, eager=eager) as database:
         store = f"influx://127.0.0.1:{database.port}/METRICS"
         with loadlens(folder / "service", "--store", store, *options, core=core) as server:
             yield server
@@ -172,30 +177,28 @@ def settle_loadlens(folder: Path) -> None:
             # The next turn begins when there was nothing left to compact.
             return numbers["loadlens_journal_behind"] == 0 and numbers["loadlens_store_flushes_total"] >= ahead + 3
 
-        _wait_until(is_settled, _SETTLE_S, "flushing and compacting")
+        server.program.wait_until(is_settled, _SETTLE_S, "flushing and compacting")
 
 
-def settle_loadlens_on_influx(folder: Path, server: Server) -> None:
+def settle_loadlens_on_influx(folder: Path, server: Server, steady_s: float = STEADY_S) -> None:
     """Wait until InfluxDB has everything that the service took; it was started with `eager` and compacts no more."""
-    _wait_until(lambda: server.metrics()["loadlens_journal_behind"] == 0, _SETTLE_S, "writing to InfluxDB")
-    _settle(folder / "influxd")
+    server.program.wait_until(
+        lambda: server.metrics()["loadlens_journal_behind"] == 0, _SETTLE_S, "writing to InfluxDB"
+    )
+    settle_influxd(folder / "influxd", steady_s)
 
 
-def settle_influxd(server: Server) -> None:
-    """Wait until InfluxDB, started with `eager`, has nothing left in its log and compacts no more."""
-    _settle(server.folder)
-
-
-def _settle(folder: Path) -> None:
+def settle_influxd(folder: Path, steady_s: float = STEADY_S) -> None:
+    """Wait until InfluxDB, started with `eager`, has nothing left in its log and has compacted nothing for so long."""
     seen: list[tuple[int, float]] = []
 
     def is_settled() -> bool:
         size, now = folder_bytes(folder / "data"), time.monotonic()
         if not seen or seen[-1][0] != size or folder_bytes(folder / "wal") > _LOG_BYTES:
             seen.append((size, now))
-        return now - seen[-1][1] > _STEADY_S
+        return now - seen[-1][1] > steady_s
 
-    _wait_until(is_settled, _SETTLE_S, "compacting InfluxDB")
+    wait_until(is_settled, _SETTLE_S, "compacting InfluxDB", every=0.1)
 
 
 def loadlens_bytes(folder: Path) -> dict[str, int]:
@@ -215,46 +218,25 @@ def folder_bytes(folder: Path) -> int:
     return sum(sizes)
 
 
-def _wait_until(condition: Callable[[], bool], seconds: float, what: str) -> None:
-    """Wait until `condition` holds; raises TimeoutError after `seconds`."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"{what} took more than {seconds:.0f} s")
-        time.sleep(0.1)
-
-
 @contextlib.contextmanager
 def _running(command: Sequence[str], port: int, ready: str, folder: Path, core: int | None) -> Iterator[Server]:
-    folder.mkdir(parents=True, exist_ok=True)
-    pinned = [] if core is None else ["taskset", "--cpu-list", str(core)]
+    """A server, once it answers. Raises TimeoutError where it does not, RuntimeError where it ends instead."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("LOADLENS_")}
     # Go takes the cores it may use for the number of its threads; with one it would stand still at every sync.
     environment["GOMAXPROCS"] = str(max(2, os.cpu_count() or 2))
-    log_path = folder / "bench.log"
-    with log_path.open("wb") as log:
-        process = subprocess.Popen([*pinned, *command], cwd=ROOT, env=environment, stdout=log, stderr=log)
-    server = Server(port, psutil.Process(process.pid), folder)
+    with running(command, folder / "bench.log", core=core, environment=environment) as program:
+        server = Server(port, program, folder)
 
-    def is_ready() -> bool:
-        if process.poll() is not None:
-            raise RuntimeError(f"{command[0]} ended with {process.returncode}:\n{log_path.read_text()[-2000:]}")
-        try:
-            server.ask("GET", ready)
-        except (OSError, HTTPException, AnswerError):
-            return False
-        return True
+        def is_ready() -> bool:
+            try:
+                with contextlib.closing(server.connect(_READY_S)) as connection:
+                    answer(connection, "GET", ready, None, {})
+            except (OSError, HTTPException, AnswerError):
+                return False
+            return True
 
-    try:
-        _wait_until(is_ready, _START_S, f"starting {command[0]}")
+        program.wait_until(is_ready, _START_S, f"starting {program.name}")
         yield server
-    finally:
-        process.terminate()
-        try:
-            process.wait(_STOP_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
 
 
 def _free_port() -> int:

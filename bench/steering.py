@@ -8,27 +8,26 @@ time from the request that changes the fleet's sampling rate until each agent ha
 a real agent, alone: the time from the request until the agent has the new rate in force and has said so.
 """
 
-import argparse
 import asyncio
 import json
-import os
 import resource
-import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from options import Options, scratch
 from output import machine, number, table
-from servers import ROOT, AnswerError, Server, loadlens
+from processes import CLIENT_CORE, SERVER_CORE, Program, pin, running
+from servers import AnswerError, Server, loadlens
 
 from contract import times
 
 _AT_ONCE = 64
 _CHANGES = (0.1, 0.2, 0.3)
+_ALL_S, _CHANGE_S = 300.0, 60.0
+"""So long all agents may take to do the same, and the real one to do as it is told."""
 
 
 class Fleet:
@@ -37,7 +36,7 @@ class Fleet:
     def __init__(self, server: Server, streams: int) -> None:
         self.opened = 0
         self.heard: list[float] = []
-        self._all_heard = asyncio.Event()
+        self._all_opened, self._all_heard = asyncio.Event(), asyncio.Event()
         self._server = server
         self._streams = streams
         self._turns = asyncio.Semaphore(_AT_ONCE)
@@ -45,16 +44,14 @@ class Fleet:
 
     async def introduce(self) -> None:
         """Every agent says its state."""
-        await asyncio.gather(*(self._say_state(place) for place in range(self._streams)))
+        async with asyncio.timeout(_ALL_S), asyncio.TaskGroup() as group:
+            for place in range(self._streams):
+                group.create_task(self._say_state(place))
 
     async def open(self) -> None:
         """Every agent opens its stream."""
         self._tasks = [asyncio.create_task(self._listen(place)) for place in range(self._streams)]
-        while self.opened < self._streams:
-            for task in self._tasks:
-                if task.done():
-                    task.result()
-            await asyncio.sleep(0.1)
+        await self._until(self._all_opened)
 
     async def close(self) -> None:
         """Hang up."""
@@ -70,8 +67,25 @@ class Fleet:
         body = json.dumps({"interval": interval})
         headers = {"If-Match": "*", "Content-Type": "application/json"}
         await asyncio.to_thread(self._server.ask, "PUT", "/api/v1/settings?selector=all", body, **headers)
-        await self._all_heard.wait()
+        await self._until(self._all_heard)
         return sorted(at - started for at in self.heard)
+
+    async def _until(self, event: asyncio.Event) -> None:
+        """Wait for it. Raises what ends a stream meanwhile, TimeoutError where it takes too long."""
+        waiting = asyncio.create_task(event.wait())
+        ended, _ = await asyncio.wait([waiting, *self._tasks], timeout=_ALL_S, return_when=asyncio.FIRST_COMPLETED)
+        if waiting in ended:
+            return
+        waiting.cancel()
+        for task in ended:
+            task.result()
+        raise (
+            ConnectionError("the service ended a stream")
+            if ended
+            else TimeoutError(
+                f"{self.opened} streams opened, {len(self.heard)} agents heard of a change after {_ALL_S:.0f} s"
+            )
+        )
 
     async def _say_state(self, place: int) -> None:
         state = {
@@ -102,6 +116,8 @@ class Fleet:
                 raise RuntimeError(status.decode())
             await reader.readuntil(b"retry:")
             self.opened += 1
+            if self.opened == self._streams:
+                self._all_opened.set()
         with suppress(asyncio.CancelledError):
             while line := await reader.readline():
                 if line.startswith(b"data:"):
@@ -118,21 +134,26 @@ def resident_bytes(server: Server) -> int:
 
 def main() -> None:
     """Measure and print a table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--streams", type=int, default=10_000, help="(default: %(default)s)")
-    parser.add_argument("--quiet", type=float, default=30.0, help="seconds of heartbeats alone (default: %(default)s)")
-    options = parser.parse_args()
+    parser = Options(__doc__)
+    parser.size("--streams", 10_000, tiny=20, help="that agents keep open")
+    parser.size("--quiet", 30.0, tiny=0.2, help="seconds of heartbeats alone")
+    parser.size("--changes", 40, tiny=2, help="of the real agent's rate")
+    parser.shared("--folder")
+    options = parser.parse()
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     if most < options.streams + 200:
         sys.exit(f"{options.streams} streams need as many open files; the limit is {most}")
-    print(machine(), "\n")
-    os.sched_setaffinity(0, {1})
+    print(f"{machine()}\n")
+    pin(CLIENT_CORE)
     with (
-        tempfile.TemporaryDirectory(prefix="loadlens-bench-") as folder,
-        loadlens(Path(folder), "--agent-streams", str(options.streams + 1), core=0) as server,
+        scratch(options) as folder,
+        loadlens(Path(folder), "--agent-streams", str(options.streams + 1), core=SERVER_CORE) as server,
     ):
         rows = asyncio.run(measure(server, options.streams, options.quiet))
+        took = applied(server, Path(folder), options.changes)
+    name = f"a real agent has it in force after: half, all of {options.changes}, s"
+    rows.append((name, f"{took[len(took) // 2]:.3f}, {took[-1]:.3f}"))
     print(table((f"{options.streams:,} streams of agents", ""), rows))
 
 
@@ -161,33 +182,26 @@ async def measure(server: Server, streams: int, quiet_s: float) -> list[tuple[st
             ("fleet's rate changed: half, 99 %, all have heard after, s", f"{half:.2f}, {most:.2f}, {took[-1]:.2f}")
         )
     await fleet.close()
-    took = await asyncio.to_thread(applied, server)
-    rows.append(
-        ("a real agent has it in force after: half, all of 40, s", f"{took[len(took) // 2]:.3f}, {took[-1]:.3f}")
-    )
     return rows
 
 
-def applied(server: Server) -> list[float]:
+def applied(server: Server, folder: Path, changes: int) -> list[float]:
     """How long a real agent took to have a new rate in force and say so, seconds, ascending."""
     path = "/api/v1/agents/real"
-    command = [sys.executable, "-m", "agent", "--url", server.url, "--user-id", "real", "--spool-dir"]
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        subprocess.Popen([*command, folder], cwd=ROOT, stderr=subprocess.DEVNULL) as process,
-    ):
-        until(lambda: shown(server, path).get("connected", False))
-        took = [timed(server, path, (place % 2 + 2) / 100) for place in range(40)]
-        process.terminate()
-    return sorted(took)
+    command = [sys.executable, "-m", "agent", "--url", server.url, "--user-id", "real"]
+    with running([*command, "--spool-dir", str(folder / "spool")], folder / "agent.log") as agent:
+        agent.wait_until(lambda: shown(server, path).get("connected", False), _CHANGE_S, "connecting the agent")
+        return sorted(timed(server, agent, path, (place % 2 + 2) / 100) for place in range(changes))
 
 
-def timed(server: Server, path: str, interval: float) -> float:
+def timed(server: Server, agent: Program, path: str, interval: float) -> float:
     """Change the agent's interval; how long that took."""
     started = time.perf_counter()
     headers = {"If-Match": "*", "Content-Type": "application/json"}
     server.ask("PUT", f"{path}/settings", json.dumps({"interval": interval}), **headers)
-    until(lambda: shown(server, path)["reported"]["interval"] == interval)
+    agent.wait_until(
+        lambda: shown(server, path)["reported"]["interval"] == interval, _CHANGE_S, "changing the interval", every=0.002
+    )
     return time.perf_counter() - started
 
 
@@ -197,12 +211,6 @@ def shown(server: Server, path: str) -> dict[str, Any]:
         return dict(json.loads(server.ask("GET", path)))
     except AnswerError:
         return {}
-
-
-def until(condition: Callable[[], bool]) -> None:
-    """Look until it holds."""
-    while not condition():
-        time.sleep(0.002)
 
 
 if __name__ == "__main__":

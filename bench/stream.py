@@ -12,24 +12,25 @@ A second table has the processor time that each kind of rule takes for a report,
 """
 
 import argparse
-import asyncio
-import multiprocessing
-import os
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
-from machines import FLEET, WINDOW_MS, Fleet, samples
+from followers import DIGITS
+from machines import WINDOW_MS, Fleet, samples
+from options import Options, scratch
 from output import machine, number, ratio, table
+from processes import CLIENT_CORE, SERVER_CORE, pin, running
 from reports import Windows, bodies, summarised, user_name
 from servers import Server, answer, loadlens
 
@@ -39,13 +40,10 @@ from contract.times import DAY_MS
 from service.alerts.engine import Engine
 from service.alerts.rules import parse_rule
 
-USERS = 1000
 _BATCH, _CONNECTIONS = 100, 2
-_SERVER_CORE, _CLIENT_CORE = 0, 1
-_TURNS = 120
-"""Windows of each user: ten minutes."""
-_MARK = b'"report_id":"'
-_DIGITS = 20
+_MACHINES, _WINDOWS = 50, 20
+"""Whose reports are sent, over and over."""
+_WARM_UP_S, _ANSWER_S = 1.0, 120.0
 _RULES = """
 [[rules]]
 name = "rule-{number}"
@@ -88,7 +86,7 @@ class Outcome:
     """Reports a second while delays were measured."""
     p50_ms: float
     p99_ms: float
-    most_ms: float
+    max_ms: float
     received: int
     expected: int
     cpu_us: float
@@ -97,24 +95,26 @@ class Outcome:
 
 def main() -> None:
     """Measure and print tables."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=10.0, help="how long each is measured (default: %(default)s)")
-    parser.add_argument("--rate", type=int, default=10_000, help="reports a second (default: %(default)s)")
-    parser.add_argument("--consumers", type=int, default=1000, help="(default: %(default)s)")
-    parser.add_argument("--only", metavar="TEXT", default="", help="measure only those whose name contains this")
-    parser.add_argument("--folder", type=Path, help="where data is kept meanwhile (default: the temporary folder)")
-    options = parser.parse_args()
-    print(machine(), "\n", flush=True)
-    templates = [*_templates()]
+    parser = Options(__doc__)
+    parser.size("--seconds", 10.0, tiny=0.2, help="how long each is measured")
+    parser.size("--rate", 10_000, tiny=10_000, help="reports a second")
+    parser.size("--users", 1000, tiny=20, help="machines that report")
+    parser.size("--consumers", 1000, tiny=20, help="connections that follow")
+    parser.size("--hot", 0.004, tiny=0.5, help="share of the reports that are of the hottest machines")
+    parser.size("--turns", 120, tiny=3, help="windows of each user that rules see (120 are ten minutes)")
+    parser.shared("--only", "--folder", "--fleet")
+    options = parser.parse()
+    print(f"{machine()}\n", flush=True)
+    templates = [*_templates(options.fleet)]
     outcomes = {}
-    for case in cases(options.consumers, _high(templates)):
+    for case in cases(options.consumers, options.users, _high(templates, options.hot)):
         if options.only in case.name:
             print(case.name, "...", file=sys.stderr, flush=True)
             outcomes[case.name] = measured(case, templates, options)
     base = next(iter(outcomes.values())).rate if outcomes else None
     rows = []
     for name, one in outcomes.items():
-        delays = [_delay(value) for value in (one.p50_ms, one.p99_ms, one.most_ms)]
+        delays = [_delay(value) for value in (one.p50_ms, one.p99_ms, one.max_ms)]
         events = f"{one.received:,} of {one.expected:,}" if one.expected else f"{one.received:,}"
         rates = (number(one.steady), *delays, number(one.cpu_us), number(one.rate), ratio(one.rate, base))
         rows.append((name, *rates, events))
@@ -122,8 +122,9 @@ def main() -> None:
         "Who follows", "steady reports/s", "p50 ms", "p99 ms", "max ms", "CPU us each",
         "most reports/s", "beside nobody", "events read",
     )  # fmt: skip
-    print(table(headers, rows), "\n", flush=True)
-    cost = [(name, f"{us:.1f}") for name, us in costs(templates) if not options.only or options.only in name]
+    print(f"{table(headers, rows)}\n", flush=True)
+    spent = costs(templates, options.users, options.turns)
+    cost = [(name, f"{us:.1f}") for name, us in spent if not options.only or options.only in name]
     print(table(("A rule of this kind", "us a report"), cost))
 
 
@@ -131,31 +132,31 @@ def _delay(value: float) -> str:
     return "-" if np.isnan(value) else f"{value:.0f}"
 
 
-def _high(templates: Sequence[bytes]) -> float:
-    """A load that some four in a thousand reports exceed."""
+def _high(templates: Sequence[bytes], share: float) -> float:
+    """A load that so many of the reports exceed."""
     loads = [metric.avg_utilization for body in templates for metric in decode_report(body).metrics]  # type: ignore[attr-defined]
-    return round(float(np.quantile(loads, 0.996)), 6)
+    return round(float(np.quantile(loads, 1 - share)), 6)
 
 
-def cases(consumers: int, high: float) -> Iterator[Case]:
+def cases(consumers: int, users: int, high: float) -> Iterator[Case]:
     """What is measured; `high` is a load that few reports exceed."""
     yield Case("Nobody follows, no rules")
     yield Case("10 threshold rules", rules=10)
     yield Case("1 consumer of everything", ("",), 1)
-    users = tuple(f"?user={user_name(place % USERS)}" for place in range(consumers))
+    each = tuple(f"?user={user_name(place % users)}" for place in range(consumers))
     # Only whole copies of everything can be counted.
-    copies = consumers // USERS if consumers % USERS == 0 else 0
-    yield Case(f"{consumers:,} consumers, each of one user", users, copies)
+    copies = consumers // users if consumers % users == 0 else 0
+    yield Case(f"{consumers:,} consumers, each of one user", each, copies)
     hot = (f"?metric=cpuLoadAvg&above={high}&fields=user_id,end_timestamp,report_id,cpuLoadAvg",) * consumers
     yield Case(f"{consumers:,} consumers, all of the hottest machines", hot)
-    yield Case(f"{consumers:,} consumers, each of one user, and 10 rules", users, copies, 10)
+    yield Case(f"{consumers:,} consumers, each of one user, and 10 rules", each, copies, 10)
 
 
-def _templates() -> Iterator[bytes]:
+def _templates(path: Path | None) -> Iterator[bytes]:
     """A report of each of some machines: user, times and mark are put in when it is sent."""
-    fleet = Fleet.read(FLEET, 50, seed=1)
-    for place in range(50):
-        sampled = samples(fleet.at(place, 3600, 20), 4, np.random.default_rng(place))
+    fleet = Fleet.read(path, _MACHINES, seed=1)
+    for place in range(_MACHINES):
+        sampled = samples(fleet.at(place, 3600, _WINDOWS), 4, np.random.default_rng(place))
         windows: Windows = summarised(sampled)
         yield from bodies(windows, "@USER@", [9_999_999_999_999] * len(windows), "agent")
 
@@ -163,8 +164,9 @@ def _templates() -> Iterator[bytes]:
 class Sender:
     """Makes and sends batches."""
 
-    def __init__(self, server: Server, templates: Sequence[bytes]) -> None:
+    def __init__(self, server: Server, templates: Sequence[bytes], users: int) -> None:
         self._server = server
+        self._users = users
         self._parts = [
             body.replace(b"@USER@@9999999999999", b"@MARK@")
             .replace(b"9999999994999", b"@START@")
@@ -178,9 +180,9 @@ class Sender:
     def batch(self) -> bytes:
         """The next batch, marked with the time now."""
         lines = []
-        mark = b"%0*d" % (_DIGITS, time.monotonic_ns())
+        mark = b"%0*d" % (DIGITS, time.monotonic_ns())
         for _ in range(_BATCH):
-            user, turn = self.sent % USERS, self.sent // USERS
+            user, turn = self.sent % self._users, self.sent // self._users
             end = self._end_ms + turn * WINDOW_MS
             body = self._parts[self.sent % 997]
             body = body.replace(b"@MARK@", mark).replace(b"@USER@", user_name(user).encode())
@@ -211,138 +213,73 @@ class Sender:
 
 def measured(case: Case, templates: Sequence[bytes], options: argparse.Namespace) -> Outcome:
     """Measure one case."""
-    with tempfile.TemporaryDirectory(dir=options.folder, prefix="loadlens-bench-") as name:
+    with scratch(options) as name:
         folder = Path(name)
         rules = folder / "rules.toml"
         rules.write_text("".join(_RULES.format(number=place + 90) for place in range(case.rules)))
-        with loadlens(
-            folder / "data", "--rules", str(rules), "--stream-consumers", "10000", core=_SERVER_CORE
-        ) as server:
-            ours, theirs = multiprocessing.Pipe()
-            following = multiprocessing.get_context("spawn").Process(
-                target=follow, args=(server.port, case.queries, theirs), daemon=True
-            )
-            following.start()
-            ours.recv()
-            os.sched_setaffinity(0, {_CLIENT_CORE})
-            sender = Sender(server, templates)
-            sender.run(1.0, options.rate)
-            ours.send("begin")
+        settings = ("--rules", str(rules), "--stream-consumers", "10000")
+        with (
+            loadlens(folder / "data", *settings, core=SERVER_CORE) as server,
+            _followers(server, folder) as followers,
+        ):
+            followers.send((case.queries, min(_WARM_UP_S, options.seconds)))
+            _told(followers)
+            pin(CLIENT_CORE)
+            sender = Sender(server, templates, options.users)
+            sender.run(min(_WARM_UP_S, options.seconds), options.rate)
+            followers.send("begin")
             before, used = sender.sent, server.cpu_seconds()
             steady = sender.run(options.seconds, options.rate)
             paced, used = sender.sent - before, server.cpu_seconds() - used
-            ours.send("end")
-            delays, _ = ours.recv()
+            followers.send("end")
+            delays, _ = _told(followers)
             rate = sender.run(options.seconds, None)
-            ours.send(sender.sent * case.copies if case.copies > 0 else 0)
-            _, received = ours.recv()
-            following.join(10)
-            os.sched_setaffinity(0, range(os.cpu_count() or 1))
-    shown = [float(value) for value in np.percentile(delays, (50, 99, 100))] if len(delays) else [float("nan")] * 3
-    return Outcome(rate, steady, *shown, received, max(sender.sent * case.copies, 0), used / max(paced, 1) * 1e6)
+            expected = sender.sent * case.copies
+            followers.send(expected)
+            received = _told(followers)
+            pin(None)
+    shown = np.percentile(np.array(delays) / 1e6, (50, 99, 100)).tolist() if delays else [float("nan")] * 3
+    return Outcome(rate, steady, *shown, received, expected, used / max(paced, 1) * 1e6)
 
 
-class Reader(asyncio.Protocol):
-    """One consumer: takes the delay of each event."""
-
-    def __init__(self, query: str, everybody: "Everybody") -> None:
-        self._query = query
-        self._everybody = everybody
-        self._rest = b""
-        self._is_present = False
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Ask for the stream."""
-        assert isinstance(transport, asyncio.Transport)
-        transport.write(f"GET /api/v1/stream{self._query} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
-
-    def data_received(self, data: bytes) -> None:
-        """Look at the events."""
-        now = time.monotonic_ns()
-        whole, separator, self._rest = (self._rest + data).rpartition(b"\n\n")
-        if not separator:
-            return
-        for part in whole.split(_MARK)[1:]:
-            self._everybody.take(now - int(part[:_DIGITS]))
-        if not self._is_present:
-            self._is_present = True
-            self._everybody.arrive()
+@contextmanager
+def _followers(server: Server, folder: Path) -> Iterator[Connection]:
+    """The process of the consumers; the pipe that leads to it, which ends where the process does."""
+    ours, theirs = Pipe()
+    command = [sys.executable, str(Path(__file__).with_name("followers.py")), str(server.port), str(theirs.fileno())]
+    with ours, running(command, folder / "followers.log", pass_fds=[theirs.fileno()]):
+        theirs.close()
+        yield ours
 
 
-class Everybody:
-    """All consumers."""
-
-    def __init__(self) -> None:
-        self.delays: list[int] = []
-        self.received = 0
-        self.is_measuring = False
-        self._present = asyncio.Semaphore(0)
-
-    def arrive(self) -> None:
-        """A consumer has the beginning of its stream."""
-        self._present.release()
-
-    async def gathered(self, count: int) -> None:
-        """Wait for so many consumers."""
-        for _ in range(count):
-            await self._present.acquire()
-
-    def take(self, delay_ns: int) -> None:
-        """An event was read so long after it was sent."""
-        self.received += 1
-        if self.is_measuring:
-            self.delays.append(delay_ns)
+def _told(followers: Connection) -> Any:
+    """What the followers say. Raises TimeoutError where they say nothing, EOFError where they have ended."""
+    if not followers.poll(_ANSWER_S):
+        raise TimeoutError(f"the followers said nothing for {_ANSWER_S:.0f} s")
+    return followers.recv()
 
 
-def follow(port: int, queries: Sequence[str], orders: Connection) -> None:
-    """The process of the consumers."""
-    os.sched_setaffinity(0, {_CLIENT_CORE})
-    asyncio.run(_follow(port, queries, orders))
-
-
-async def _follow(port: int, queries: Sequence[str], orders: Connection) -> None:
-    everybody = Everybody()
-    loop = asyncio.get_running_loop()
-    for query in queries:
-        await loop.create_connection(lambda query=query: Reader(query, everybody), "127.0.0.1", port)  # type: ignore[misc]
-    await everybody.gathered(len(queries))
-    orders.send("ready")
-    await loop.run_in_executor(None, orders.recv)
-    everybody.is_measuring = True
-    await loop.run_in_executor(None, orders.recv)
-    await asyncio.sleep(1.0 if queries else 0)
-    everybody.is_measuring = False
-    orders.send((np.array(everybody.delays) / 1e6, everybody.received))
-    expected = await loop.run_in_executor(None, orders.recv)
-    deadline = time.monotonic() + 60
-    last = -1
-    while time.monotonic() < deadline and (everybody.received < expected or everybody.received != last):
-        last = everybody.received
-        await asyncio.sleep(0.5)
-    orders.send(([], everybody.received))
-
-
-def costs(templates: Sequence[bytes]) -> Iterator[tuple[str, float]]:
-    """What each kind of rule takes for a report of 1,000 users, in microseconds of the processor."""
+def costs(templates: Sequence[bytes], users: int, turns: int) -> Iterator[tuple[str, float]]:
+    """What each kind of rule takes for a report of so many users, in microseconds of the processor."""
     reports = [decode_report(body) for body in templates]
     for name, members in KINDS.items():
         rule = {"name": "it"} | ({} if members["kind"] == "absence" else {"metric": "cpuLoadAvg"}) | members
         engine = Engine()
         engine.use([parse_rule(rule)])
         spent = 0.0
-        for turn in range(_TURNS):
+        for turn in range(turns):
             end_ms = 1_600_000_000_000 + turn * WINDOW_MS
             some = [
                 msgspec.structs.replace(
-                    reports[(turn * USERS + place) % len(reports)], user_id=user_name(place), end_timestamp=end_ms
+                    reports[(turn * users + place) % len(reports)], user_id=user_name(place), end_timestamp=end_ms
                 )
-                for place in range(USERS)
+                for place in range(users)
             ]
             began = time.process_time()
             for _ in engine.observe(some, end_ms):
                 pass
             spent += time.process_time() - began
-        yield name, spent / (_TURNS * USERS) * 1e6
+        yield name, spent / (turns * users) * 1e6
 
 
 if __name__ == "__main__":

@@ -8,28 +8,31 @@ and uses it again. Afterwards reports are sent one by one on one connection, onc
 asked for over and over.
 """
 
-import argparse
 import sys
-import tempfile
 import threading
 import time
-from contextlib import closing
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
-from machines import FLEET, Fleet, samples
-from month import DAY_MS, Month, Target, load
+from machines import WINDOW_MS, Fleet, samples
+from month import Month, Target, load
+from options import Options, scratch
 from output import machine, number, table
 from reports import bodies, summarised, user_name
 from servers import Server, answer, loadlens, settle_loadlens
 
 import analytics
 from contract import times
+from contract.times import DAY_MS
 
-_TIMES = 15
-_SECONDS = 8.0
+_EVERY_S = 0.005
+"""As 1,000 machines send: a full queue would measure itself."""
+_VARIETY = 64
 QUESTIONS: dict[str, dict[str, Any]] = {
     "every window, with histograms": {"rate": "raw"},
     "every window, without histograms": {"rate": "raw", "histograms": False},
@@ -40,35 +43,38 @@ QUESTIONS: dict[str, dict[str, Any]] = {
 
 def main() -> None:
     """Load, measure and print two tables."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--days", type=int, default=30, help="how long the machine reports (default: %(default)s)")
-    parser.add_argument("--keep", type=Path, metavar="DIR", help="keep what is loaded, and use it if it is there")
-    parser.add_argument("--fleet", type=Path, default=FLEET, metavar="FILE", help="load of real machines (Parquet)")
-    options = parser.parse_args()
-    print(machine(), "\n")
-    with tempfile.TemporaryDirectory(prefix="loadlens-bench-") as temporary:
-        folder = (options.keep or Path(temporary)).resolve()
+    parser = Options(__doc__)
+    parser.size("--days", 30.0, tiny=0.1, help="how long the machine reports")
+    parser.size("--times", 15, tiny=2, help="how often each question is asked")
+    parser.size("--seconds", 8.0, tiny=0.2, help="how long single reports are sent, alone and beside questions")
+    parser.shared("--keep", "--folder", "--fleet")
+    options = parser.parse()
+    print(f"{machine()}\n")
+    with scratch(options) as scratched:
+        folder = Path(scratched)
         fleet = Fleet.read(options.fleet, 40, seed=1)
         month = _prepared(folder, options.days, fleet)
         with loadlens(folder / "Loadlens") as server:
-            rows = [_asked(server, month, name, question) for name, question in QUESTIONS.items()]
-            print(table((f"{options.days} days of one user", "windows", "median ms", "p95 ms"), rows), "\n")
-            alone, beside = _ingest(server, fleet, None), _ingest(server, fleet, month)
+            rows = [_asked(server, month, name, question, options.times) for name, question in QUESTIONS.items()]
+            headers = (f"{options.days:g} days of one user", "windows", "median ms", "p95 ms")
+            print(f"{table(headers, rows)}\n")
+            alone = _ingest(server, fleet, "alone", options.seconds)
+            with _asking(server, month):
+                meanwhile = _ingest(server, fleet, "meanwhile", options.seconds)
     print(
         table(
             ("Single reports meanwhile", "median ms", "p99 ms", "slowest ms"),
-            [_told("alone", alone), _told("while the month is asked for", beside)],
+            [_row("alone", alone), _row("while the month is asked for", meanwhile)],
         )
     )
 
 
-def _prepared(folder: Path, days: int, fleet: Fleet) -> Month:
+def _prepared(folder: Path, days: float, fleet: Fleet) -> Month:
     listed = folder / "windows.json"
     if listed.exists():
         return msgspec.json.decode(listed.read_bytes(), type=Month)
     folder.mkdir(parents=True, exist_ok=True)
-    start_ms = times.now_ms() // DAY_MS * DAY_MS - days * DAY_MS
-    month = Month(users=1, days=days, cores=4, seed=1, start_ms=start_ms)
+    month = Month.until_today(users=1, days=days, seed=1)
     with loadlens(folder / "Loadlens") as server:
         load(month, fleet, folder, [Target(server.port, "agent")], 1)
     settle_loadlens(folder / "Loadlens")
@@ -82,59 +88,58 @@ def _question(server: Server, month: Month, question: dict[str, Any]) -> int:
         return len(service.history(user_name(0), start=month.start_ms, end=month.end_ms, **question))
 
 
-def _asked(server: Server, month: Month, name: str, question: dict[str, Any]) -> tuple[str, ...]:
+def _asked(server: Server, month: Month, name: str, question: dict[str, Any], count: int) -> tuple[str, ...]:
     print(f"{name} ...", file=sys.stderr)
     windows = _question(server, month, question)
     times = []
-    for _ in range(_TIMES):
+    for _ in range(count):
         began = time.perf_counter()
         _question(server, month, question)
         times.append(1000 * (time.perf_counter() - began))
     return name, f"{windows:,}", number(float(np.median(times))), number(float(np.percentile(times, 95)))
 
 
-def _ingest(server: Server, fleet: Fleet, month: Month | None) -> np.ndarray:
-    """Milliseconds of each report, sent one after the other; with a month, that is asked for meanwhile."""
-    print(f"reports {'alone' if month is None else 'beside questions'} ...", file=sys.stderr)
+@contextmanager
+def _asking(server: Server, month: Month) -> Iterator[None]:
+    """Ask for the month over and over, on a thread of its own. Raises what asking raises."""
     ended = threading.Event()
 
     def ask() -> None:
-        while month is not None and not ended.is_set():
+        while not ended.is_set():
             _question(server, month, QUESTIONS["every window, with histograms"])
 
-    asking = threading.Thread(target=ask)
-    asking.start()
-    rng = np.random.default_rng(3)
-    windows = summarised(samples(fleet.at(0, 0, 64), 4, rng))
-    texts = [
-        *bodies(
-            windows,
-            "meanwhile" if month else "alone",
-            range(1_700_000_000_000, 1_700_000_000_000 + 64 * 5000, 5000),
-            "agent",
-        )
-    ]
-    times = []
+    with ThreadPoolExecutor(1) as pool:
+        asking = pool.submit(ask)
+        try:
+            yield
+        finally:
+            ended.set()
+        asking.result()
+
+
+def _ingest(server: Server, fleet: Fleet, user: str, seconds: float) -> np.ndarray:
+    """Milliseconds of each report, sent one after the other; each is new, so each is synced to disk."""
+    print(f"single reports, {user} ...", file=sys.stderr)
+    windows = summarised(samples(fleet.at(0, 0, _VARIETY), 4, np.random.default_rng(3)))
+    end_ms = times.now_ms() - DAY_MS
+    took: list[float] = []
     with closing(server.connect()) as connection:
-        until = time.monotonic() + _SECONDS
+        until = time.monotonic() + seconds
         while time.monotonic() < until:
+            turn, place = divmod(len(took), _VARIETY)
+            first = end_ms + turn * _VARIETY * WINDOW_MS
+            if place == 0:
+                texts = [*bodies(windows, user, range(first, first + _VARIETY * WINDOW_MS, WINDOW_MS), "agent")]
             began = time.perf_counter()
-            answer(
-                connection,
-                "POST",
-                "/api/v1/metrics",
-                texts[len(times) % len(texts)],
-                {"Content-Type": "application/json"},
-            )
-            times.append(1000 * (time.perf_counter() - began))
-            # Every 5 ms, as 1,000 machines send: a full queue would measure itself.
-            time.sleep(0.005)
-    ended.set()
-    asking.join()
-    return np.array(times)
+            said = answer(connection, "POST", "/api/v1/metrics", texts[place], {"Content-Type": "application/json"})
+            took.append(1000 * (time.perf_counter() - began))
+            if msgspec.json.decode(said)["accepted"] != 1:
+                raise RuntimeError(f"expected one accepted report, got {said.decode()}")
+            time.sleep(_EVERY_S)
+    return np.array(took)
 
 
-def _told(name: str, times: np.ndarray) -> tuple[str, ...]:
+def _row(name: str, times: np.ndarray) -> tuple[str, ...]:
     return name, number(float(np.median(times))), number(float(np.percentile(times, 99))), number(float(times.max()))
 
 

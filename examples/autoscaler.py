@@ -8,7 +8,6 @@ import time
 from dataclasses import dataclass, field
 
 import analytics
-from analytics.sources.live import ValuesEvent
 
 SMOOTHING, HIGH, LOW, FORGET_S, PAUSE_S = 0.3, 0.75, 0.35, 60.0, 10.0
 
@@ -39,7 +38,7 @@ def main(url: str, pattern: str) -> None:
     """Follow the machines whose names match."""
     scaler = Autoscaler()
     for event in analytics.stream(url, user=pattern, metric="cpuLoadAvg", fields=["user_id", "cpuLoadAvg"]):
-        if isinstance(event, ValuesEvent):  # not a LostEvent: what is lost does not matter here
+        if isinstance(event, analytics.ValuesEvent):  # not a LostEvent: what is lost does not matter here
             change = scaler.observe(event.values["user_id"], event.values["cpuLoadAvg"], time.monotonic())
             if change:
                 print(f"{change:+d} machine: {len(scaler.loads)} machines now", flush=True)

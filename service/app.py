@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,11 @@ from falcon.asgi import Request, Response
 from falcon.routing import CompiledRouter
 
 from contract.report import Report
-from service.agents.remote_configuration import Steering
-from service.alerts.repository import Shelf
+from service.agents.remote_configuration import RemoteConfiguration
+from service.alerts.repository import RuleRepository
 from service.alerts.runner import Runner
 from service.control.audit import Audit
-from service.control.database import Control
+from service.control.database import ControlDatabase
 from service.http.access import RefuseForeignPages, RequireOwnHost, RequireToken
 from service.http.problems import serialize, unavailable, unexpected
 from service.http.resources.agent_settings import FleetSettings, OneAgentsSettings
@@ -30,15 +31,16 @@ from service.http.resources.rules import OneRule, Rules
 from service.http.resources.stream import Stream
 from service.http.routing import Slashes
 from service.ingest.acknowledgement import Ingest
-from service.ingest.maintenance import Upkeep, replay
+from service.ingest.maintenance import Maintenance, replay
 from service.journal.journal import Journal
-from service.notifications.queue import Queue
-from service.notifications.sender import Sender
-from service.reporting.reporter import Reporter
+from service.notifications.delivery import deliver
+from service.notifications.queue import NotificationQueue
+from service.notifications.sender import NotificationSender
+from service.reporting.maker import ReportMaker
 from service.settings import ServiceSettings
 from service.stores.base import StoreUnavailable
 from service.stores.opening import open_store
-from service.stream.broker import Hub
+from service.stream.broker import Broker, BrokerLimits
 
 _log = logging.getLogger("loadlens.service")
 _MIN_LIVE_BYTES, _MAX_LIVE_BYTES = 1 << 20, 64 << 20
@@ -60,42 +62,45 @@ class Service:
         if replayed:
             _log.info("%d reports replayed from the journal", replayed)
         live_bytes = min(max(settings.stream_keep, _MIN_LIVE_BYTES), _MAX_LIVE_BYTES)
-        self.hub = Hub(self.journal, settings.stream_consumers, live_bytes)
+        limits = BrokerLimits(consumers=settings.stream_consumers, live_bytes=live_bytes)
+        self.broker = Broker(self.journal, limits)
         self.ingest = Ingest(self.journal, self.store, self._publish)
-        self.control = Control(folder / "control.db")
+        self.control = ControlDatabase(folder / "control.db")
         self.audit = Audit(self.control)
-        self.shelf = Shelf(self.control, self.audit, str(home.relative_to(folder)))
-        self.queue = Queue(self.control)
-        self.rules = Runner(self.journal, self.shelf, self.queue, settings.rules)
-        self.sender = Sender(self.queue, lambda: self.rules.targets, private=settings.notify_private)
-        self.steering = Steering(self.control, self.audit, settings.agent_streams)
-        self.reporter = Reporter()
-        self.upkeep = Upkeep(self.journal, self.store, settings.flush_seconds)
+        self.rule_repository = RuleRepository(self.control, self.audit, str(home.relative_to(folder)))
+        self.queue = NotificationQueue(self.control)
+        self.rules = Runner(self.journal, self.rule_repository, self.queue, settings.rules)
+        self.sender = NotificationSender(
+            self.queue, lambda: self.rules.targets, partial(deliver, private=settings.notify_private)
+        )
+        self.remote_configuration = RemoteConfiguration(self.control, self.audit, settings.agent_streams)
+        self.report_maker = ReportMaker()
+        self.maintenance = Maintenance(self.journal, self.store, settings.flush_seconds)
 
     def _publish(self, last: int, texts: Sequence[bytes], reports: Sequence[Report]) -> None:
         """Hand on the reports of one commit."""
         self.rules.publish(last, reports)
-        self.hub.publish(last, texts, reports)
+        self.broker.publish(last, texts, reports)
 
     def open(self) -> None:
         """Start the work in the background; called on the event loop."""
         self.rules.start()
         self.sender.start()
-        self.upkeep.start()
-        self.steering.start()
+        self.maintenance.start()
+        self.remote_configuration.start()
 
     def end_streams(self) -> None:
         """Let answers end that would go on for ever: the server waits for them before it closes the service."""
-        self.hub.close()
-        self.steering.streams.close()
+        self.broker.close()
+        self.remote_configuration.streams.close()
 
     def close(self) -> None:
         """Put everything on the store's disk and let go of the files."""
-        self.hub.end()
+        self.broker.end()
         self.ingest.close()
         self.rules.stop()
         self.sender.stop()
-        self.upkeep.stop()
+        self.maintenance.stop()
         self.store.close()
         # In this order: the file that is written to is pruned only once it is closed.
         self.journal.close()
@@ -114,7 +119,7 @@ class _Lifespan:
 
     async def process_shutdown(self, scope: dict[str, Any], event: dict[str, Any]) -> None:
         self._service.end_streams()
-        await self._service.steering.stop()
+        await self._service.remote_configuration.stop()
         await asyncio.to_thread(self._service.close)
 
 
@@ -146,36 +151,37 @@ def create_app(settings: ServiceSettings) -> Application:
 
 def _routes(service: Service) -> dict[str, object]:
     """The resource at each path."""
-    store, steering, shelf, rules, queue = service.store, service.steering, service.shelf, service.rules, service.queue
+    store, remote, queue = service.store, service.remote_configuration, service.queue
+    repository, rules = service.rule_repository, service.rules
     sending = Sending(store)
     numbers = Numbers(
-        ingest=service.ingest, journal=service.journal, store=store, upkeep=service.upkeep, hub=service.hub,
-        rules=rules, queue=queue, sender=service.sender, reporter=service.reporter, steering=steering,
-        control=service.control,
+        ingest=service.ingest, journal=service.journal, store=store, maintenance=service.maintenance,
+        broker=service.broker, rules=rules, queue=queue, sender=service.sender, report_maker=service.report_maker,
+        remote_configuration=remote, control=service.control,
     )  # fmt: skip
     return {
         "/": Index(store),
-        "/reports/fleet": FleetReport(service.reporter, store),
-        "/reports/users/{user_id:path}": UserReport(service.reporter, store),
-        "/api/v1/metrics": Metrics(service.ingest, store, steering),
+        "/reports/fleet": FleetReport(service.report_maker, store),
+        "/reports/users/{user_id:path}": UserReport(service.report_maker, store),
+        "/api/v1/metrics": Metrics(service.ingest, store, remote),
         "/api/v1/metrics/{metric}/byUser/{user_id:path}": History(store),
         "/api/v1/metrics/{metric}/fleet": Fleet(store),
         "/api/v1/windows/byUser/{user_id:path}": UserWindows(store, sending),
         "/api/v1/windows/fleet": FleetWindows(store, sending),
         "/api/v1/users": Users(store),
-        "/api/v1/stream": Stream(service.hub),
-        "/api/v1/agents": AgentList(steering),
-        "/api/v1/agents/{user_id}": OneAgent(steering),
-        "/api/v1/agents/{user_id}/settings": OneAgentsSettings(steering),
-        "/api/v1/agents/{user_id}/state": OneAgentsState(steering),
-        "/api/v1/agents/{user_id}/commands": OneAgentsCommands(steering),
-        "/api/v1/commands/{command_id}": OneCommand(steering),
-        "/api/v1/settings": FleetSettings(steering),
-        "/api/v1/rules": Rules(shelf, rules),
-        "/api/v1/rules/{name}": OneRule(shelf, rules),
-        "/api/v1/alerts": Alerts(shelf, rules),
-        "/api/v1/silences": Silences(shelf),
-        "/api/v1/silences/{silence_id}": OneSilence(shelf),
+        "/api/v1/stream": Stream(service.broker),
+        "/api/v1/agents": AgentList(remote),
+        "/api/v1/agents/{user_id}": OneAgent(remote),
+        "/api/v1/agents/{user_id}/settings": OneAgentsSettings(remote),
+        "/api/v1/agents/{user_id}/state": OneAgentsState(remote),
+        "/api/v1/agents/{user_id}/commands": OneAgentsCommands(remote),
+        "/api/v1/commands/{command_id}": OneCommand(remote),
+        "/api/v1/settings": FleetSettings(remote),
+        "/api/v1/rules": Rules(repository, rules),
+        "/api/v1/rules/{name}": OneRule(repository, rules),
+        "/api/v1/alerts": Alerts(repository, rules),
+        "/api/v1/silences": Silences(repository),
+        "/api/v1/silences/{silence_id}": OneSilence(repository),
         "/api/v1/notifications": Notifications(queue),
         "/api/v1/notifications/{message_id}/redeliver": Redelivery(queue),
         "/api/v1/audit": AuditTrail(service.audit),

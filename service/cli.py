@@ -4,7 +4,8 @@ import logging
 import sys
 from collections.abc import Sequence
 
-from contract.settings import Command, dispatch, fail, load
+from contract.settings import dispatch, fail, load
+from service.commands import failed, lazy_command
 from service.settings import ServiceSettings
 
 _PROGRAM = "loadlens-service"
@@ -40,44 +41,16 @@ def _serve(argv: Sequence[str]) -> int:
     except SettingError as error:
         fail(_PROGRAM, str(error))
     except ServerError as error:
-        print(f"{_PROGRAM}: error: {error}", file=sys.stderr)
+        return failed(_PROGRAM, error)
     return 1
 
 
-def _up(argv: Sequence[str]) -> int:
-    from service.commands.up import main as up
-
-    return up(argv)
-
-
-def _agents(argv: Sequence[str]) -> int:
-    from service.commands.agents.program import main as agents
-
-    return agents(argv)
-
-
-def _demo(argv: Sequence[str]) -> int:
-    from service.commands.demo import main as demo
-
-    return demo(argv)
-
-
-def _copy(argv: Sequence[str]) -> int:
-    from service.commands.copy import main as copy
-
-    return copy(argv)
-
-
-def _rules(argv: Sequence[str]) -> int:
-    from service.commands.rules import main as rules
-
-    return rules(argv)
-
-
 _COMMANDS = {
-    "up": Command("run the service and an agent for this machine, until Ctrl-C", _up),
-    "agents": Command("show agents, and say how they are to sample", _agents),
-    "demo": Command("load a real fleet into a running service, shifted so that it ends now", _demo),
-    "rules": Command("list, test and backtest rules; silence alerts", _rules),
-    "copy": Command("copy a store into another, and compare them", _copy),
+    "up": lazy_command("service.commands.up:main", "run the service and an agent for this machine, until Ctrl-C"),
+    "agents": lazy_command("service.commands.agents:main", "show agents, and say how they are to sample"),
+    "demo": lazy_command(
+        "service.commands.demo.command:main", "load a real fleet into a running service, shifted so that it ends now"
+    ),
+    "rules": lazy_command("service.commands.rules:main", "list, test and backtest rules; silence alerts"),
+    "copy": lazy_command("service.commands.copy.command:main", "copy a store into another, and compare them"),
 }

@@ -1,20 +1,26 @@
-"""Frames as data: CSV, JSON or Parquet, into a file or to standard output."""
+"""Answers as people read them on a terminal, charts and tables, and as data: CSV, JSON, Parquet."""
 
 import io
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
-from analytics.commands.settings import Form
-from contract.times import format_instant
+from analytics.commands.settings import OutputForm
+from contract.times import format_instant, parse_duration
 
-_SUFFIXES: dict[str, Form] = {".csv": "csv", ".json": "json", ".parquet": "parquet", ".pq": "parquet"}
+_SUFFIXES: dict[str, OutputForm] = {".csv": "csv", ".json": "json", ".parquet": "parquet", ".pq": "parquet"}
 
 
-def form_of(chosen: Form | None, out: Path | None, *, terminal: bool) -> Form:
+def form_of(chosen: OutputForm | None, out: Path | None, *, terminal: bool) -> OutputForm:
     """The form of an answer: the one chosen, else the file's, else a table for people and CSV for programs."""
     if chosen is not None:
         return chosen
@@ -23,7 +29,7 @@ def form_of(chosen: Form | None, out: Path | None, *, terminal: bool) -> Form:
     return "table" if terminal else "csv"
 
 
-def write(frame: pd.DataFrame, form: Form, out: Path | None) -> None:
+def write(frame: pd.DataFrame, form: OutputForm, out: Path | None) -> None:
     """Write `frame`, its index as the first column and moments as ISO 8601 in UTC, to `out` or standard output.
 
     JSON is an array of objects, a row each. Parquet keeps the types. Raises OSError where the file cannot be
@@ -39,7 +45,7 @@ def write(frame: pd.DataFrame, form: Form, out: Path | None) -> None:
     partial.replace(out)
 
 
-def _encoded(frame: pd.DataFrame, form: Form) -> bytes:
+def _encoded(frame: pd.DataFrame, form: OutputForm) -> bytes:
     match form:
         case "csv":
             return textual(frame).to_csv(index=False, lineterminator="\n").encode()
@@ -66,3 +72,175 @@ def textual(frame: pd.DataFrame) -> pd.DataFrame:
 def _plain(column: "pd.Series[Any]") -> list[Any]:
     """Values as Python has them; None for a missing one."""
     return column.astype(object).where(column.notna(), None).tolist()
+
+
+_BLOCKS = np.array(list(" ▁▂▃▄▅▆▇█"))
+
+
+def condensed(
+    time_ms: npt.NDArray[np.int64], value: npt.NDArray[np.float64], rate_ms: int, width: int
+) -> npt.NDArray[np.float64]:
+    """At most `width` columns of equal time, each with the highest of its values, NaN where there is none.
+
+    The values are those of buckets of `rate_ms`, at least one. Few buckets get up to eight columns each.
+    """
+    bucket = (time_ms - time_ms.min()) // rate_ms
+    buckets = int(bucket.max()) + 1
+    columns = min(width, buckets)
+    highest = np.full(columns, np.nan)
+    np.fmax.at(highest, bucket * columns // buckets, value)
+    return np.repeat(highest, min(8, width // columns))
+
+
+def chart(columns: npt.NDArray[np.float64], top: float, height: int) -> list[str]:
+    """Bars from 0 to `top`, `height` lines of text from the upper one; a gap where a column is NaN."""
+    eighths = _eighths(columns, top, 8 * height)
+    return ["".join(_BLOCKS[np.clip(eighths - 8 * line, 0, 8)]) for line in reversed(range(height))]
+
+
+def sparkline(columns: npt.NDArray[np.float64], top: float) -> str:
+    """A chart of one line."""
+    return chart(columns, top, 1)[0]
+
+
+def _eighths(columns: npt.NDArray[np.float64], top: float, full: int) -> npt.NDArray[np.int64]:
+    share = np.nan_to_num(columns / top) if top > 0 else np.zeros(len(columns))
+    # A value of 0 is shown as the lowest block: only where there is no value is there nothing.
+    return np.where(np.isnan(columns), 0, np.clip(np.rint(share * full), 1, full)).astype(np.int64)
+
+
+_PREFIXES = ("", "k", "M", "G", "T", "P")
+
+
+def formatter(unit: str, stat: str) -> Callable[[float], str]:
+    """How to write a statistic of a quantity with a UCUM unit, such as `1` for shares or `By/s`."""
+    if stat == "count":
+        return "{:,.0f}".format
+    if stat == "var":
+        return "{:.4g}".format
+    if unit == "1":
+        return "{:.1%}".format
+    if unit == "By/s":
+        return _bytes_per_second
+    return ("{:.4g} " + unit.replace("{", "").replace("}", "")).format
+
+
+def _bytes_per_second(value: float) -> str:
+    for prefix in _PREFIXES[:-1]:
+        if value < 999.5:
+            return f"{value:.3g} {prefix}B/s"
+        value /= 1000
+    return f"{value:,.3g} {_PREFIXES[-1]}B/s"
+
+
+_CHART_LINES = 8
+_SPARKLINE_WIDTH = 44
+_MAX_ROWS = 24
+"""Rows of a table on a terminal; of more, the first and the last."""
+
+
+def show_series(console: Console, frame: pd.DataFrame, name: str, rate: str) -> None:
+    """A chart and a table of the values of `name`."""
+    if frame.empty:
+        _say_nothing(console, name)
+        return
+    written = formatter(frame.attrs.get("unit", ""), frame.attrs.get("stat", ""))
+    time_ms, value = _columns(frame)
+    console.print(_heading(frame, f"of {name}", rate))
+    if not console.options.ascii_only:
+        _draw(console, time_ms, value, rate, written(float(np.nanmax(value))))
+    table = Table("time (UTC)", box=None, pad_edge=False)
+    table.add_column(str(frame.attrs.get("stat", "value")), justify="right")
+    rows = [(format_instant(time), written(number)) for time, number in zip(time_ms.tolist(), value, strict=True)]
+    _fill(table, rows)
+    console.print(table)
+
+
+def show_groups(console: Console, frame: pd.DataFrame, name: str, rate: str) -> None:
+    """A line for each group: its timeline, lowest, highest and last value; the group with the highest first."""
+    if frame.empty:
+        _say_nothing(console, "the fleet")
+        return
+    written = formatter(frame.attrs.get("unit", ""), frame.attrs.get("stat", ""))
+    time_ms, _ = _columns(frame)
+    ends_ms = np.array([time_ms.min(), time_ms.max()])
+    span = " to ".join(map(format_instant, ends_ms.tolist()))
+    table = Table(name, span, box=None, pad_edge=False)
+    for heading in ("lowest", "highest", "last"):
+        table.add_column(heading, justify="right")
+    groups = sorted(frame.groupby("group"), key=lambda item: -item[1]["value"].max())
+    top = float(frame["value"].max())
+    rows = []
+    for group, part in groups:
+        value = part["value"].to_numpy(np.float64)
+        line = "" if console.options.ascii_only else _timeline(part, ends_ms, rate, top)
+        rows.append((str(group), line, *(written(number) for number in (value.min(), value.max(), value[-1]))))
+    _fill(table, rows)
+    console.print(_heading(frame, f"by {name}", rate))
+    console.print(table)
+
+
+def _timeline(part: pd.DataFrame, ends_ms: npt.NDArray[np.int64], rate: str, top: float) -> str:
+    """One group's sparkline, to the scale of time and value that all groups share."""
+    time_ms, value = _columns(part)
+    time_ms, value = np.concatenate([time_ms, ends_ms]), np.concatenate([value, [np.nan, np.nan]])
+    return sparkline(condensed(time_ms, value, parse_duration(rate), _SPARKLINE_WIDTH), top)
+
+
+def show_rows(console: Console, frame: pd.DataFrame) -> None:
+    """A table of all rows."""
+    if frame.empty:
+        console.print("Nothing has been reported yet.")
+        return
+    table = Table(box=None, pad_edge=False)
+    plain = textual(frame)
+    for column in plain:
+        right = pd.api.types.is_integer_dtype(plain[column])
+        table.add_column(str(column), justify="right" if right else "left", no_wrap=column == frame.index.name)
+    for row in plain.itertuples(index=False):
+        table.add_row(*(_text(str(value)) for value in row))
+    console.print(table)
+
+
+def _columns(frame: pd.DataFrame) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    return pd.DatetimeIndex(frame.index).as_unit("ms").asi8, frame["value"].to_numpy(np.float64)
+
+
+def _heading(frame: pd.DataFrame, name: str, rate: str) -> Text:
+    stat = frame.attrs.get("stat")
+    heading = _text(f"{frame.attrs.get('metric', 'value')}{f' ({stat})' if stat else ''} {name}, every {rate}")
+    heading.stylize("bold")
+    return heading
+
+
+def _text(text: str) -> Text:
+    """Text as it is: no markup, and nothing that a reporting machine could tell the terminal to do."""
+    return Text("".join(character if character.isprintable() else "\ufffd" for character in text))
+
+
+def _draw(
+    console: Console, time_ms: npt.NDArray[np.int64], value: npt.NDArray[np.float64], rate: str, highest: str
+) -> None:
+    margin = len(highest) + 1
+    columns = condensed(time_ms, value, parse_duration(rate), max(8, console.width - margin - 1))
+    lines = chart(columns, float(np.nanmax(value)), _CHART_LINES)
+    for number, line in enumerate(lines):
+        label = highest if number == 0 else "0" if number == len(lines) - 1 else ""
+        console.print(Text(f"{label:>{margin - 1}} ", "dim").append(line, "cyan"))
+    first, last = format_instant(int(time_ms[0])), format_instant(int(time_ms[-1]))
+    gap = max(2, len(columns) - len(first) - len(last))
+    console.print(Text(" " * margin + first + " " * gap + last + "\n", "dim"))
+
+
+def _fill(table: Table, rows: Sequence[tuple[str, ...]]) -> None:
+    half = _MAX_ROWS // 2
+    hidden = len(rows) - _MAX_ROWS
+    shown = rows if hidden <= 0 else [*rows[:half], *rows[-half:]]
+    for number, row in enumerate(shown):
+        if hidden > 0 and number == half:
+            table.add_row(Text(f"... {hidden:,} more", "dim"))
+        table.add_row(*map(_text, row))
+
+
+def _say_nothing(console: Console, name: str) -> None:
+    console.print(_text(f"There is no data of {name} in this range."))

@@ -9,16 +9,17 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from msgspec import Meta
 
 from analytics.commands.settings import DURATION, MOMENT, PROGRAM, AskSettings
+from analytics.reports.model import ReportForm
 from contract import times
 from contract.report import MAX_USER_ID
 from contract.settings import load
-from contract.times import parse_duration
+from contract.times import format_instant, parse_duration
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from analytics.reports.data import Question
-    from analytics.reports.model import Report
+    from analytics.reports.model import ReportDocument
 
 
 _DESCRIPTION = """\
@@ -29,8 +30,7 @@ _EPILOG = f"""examples:
   {PROGRAM} report user 6a:d6:96:d3:45:35 --last 7d --out machine.pdf
   {PROGRAM} report fleet --data fleet.parquet --format md
   {PROGRAM} report fleet --compare 7d --format json | jq '.findings[].sentence'"""
-_Form = Literal["html", "pdf", "png", "md", "json"]
-_SUFFIXES: dict[str, _Form] = {
+_SUFFIXES: dict[str, ReportForm] = {
     ".html": "html", ".htm": "html", ".pdf": "pdf", ".png": "png", ".md": "md", ".json": "json",
 }  # fmt: skip
 _NAME_CHARACTERS = 80
@@ -58,7 +58,7 @@ class ReportSettings(AskSettings, frozen=True, kw_only=True):
         ),
     ] = None
     format: Annotated[
-        _Form | None,
+        ReportForm | None,
         Meta(description="What to write; pdf and png need Chromium.",
              extra={"default": "as the suffix of --out says, else html"}),
     ] = None  # type: ignore[assignment]  # fmt: skip
@@ -103,18 +103,19 @@ class ReportSettings(AskSettings, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         super().__post_init__()
         if (self.subject == "user") != (self.user_id is not None):
-            right = (
-                "name the machine: report user USER_ID" if self.subject == "user" else "report fleet names no machine"
-            )
-            raise ValueError(right)
+            if self.subject == "user":
+                raise ValueError("expected report user USER_ID, got no machine")
+            raise ValueError(f"expected report fleet without a machine, got {self.user_id}")
         if self.last is not None and self.start is not None:
-            raise ValueError("--last and --start both say where the range begins; one of them is right")
+            raise ValueError("expected --last or --start, got both: each says where the range begins")
         if self.out is not None and self.format is None and self.out.suffix.lower() not in ("", *_SUFFIXES):
             raise ValueError(
-                f"--out {self.out}: a name with {', '.join(_SUFFIXES)} is right, or --format says the form"
+                f"expected --format, or --out with a name that ends in {', '.join(_SUFFIXES)}, got --out {self.out}"
             )
         if self.start is not None and self.end is not None and self.end <= self.start:
-            raise ValueError("--end has to be after --start")
+            raise ValueError(
+                f"expected --end after --start {format_instant(self.start)}, got {format_instant(self.end)}"
+            )
 
     def question(self) -> "Question":
         """The range and what else shapes the report."""
@@ -126,7 +127,7 @@ class ReportSettings(AskSettings, frozen=True, kw_only=True):
         )  # fmt: skip
 
 
-def run(argv: Sequence[str]) -> int:
+def run_report(argv: Sequence[str]) -> int:
     """Run the command with `argv`; returns the exit code."""
     settings = load(ReportSettings, argv, program=f"{PROGRAM} report", description=_DESCRIPTION, epilog=_EPILOG)
     from rich.console import Console
@@ -134,7 +135,7 @@ def run(argv: Sequence[str]) -> int:
     from analytics.frames.frame import FrameError
     from analytics.reports.browser import BrowserError
     from analytics.reports.data import NothingThere
-    from analytics.reports.making import encoded
+    from analytics.reports.export import encoded
     from analytics.sources.service_api import ServiceError
 
     console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
@@ -156,7 +157,7 @@ def run(argv: Sequence[str]) -> int:
     return 0
 
 
-def _made(settings: ReportSettings) -> "Report":
+def _made(settings: ReportSettings) -> "ReportDocument":
     from analytics.reports import making
     from analytics.sources.connecting import connect
 
@@ -188,7 +189,7 @@ def file_name(user_id: str | None, form: str) -> str:
     return f"loadlens-{subject.rstrip('-')}.{form}"
 
 
-def _tell(console: "Console", report: "Report", out: Path, size: int) -> None:
+def _tell(console: "Console", report: "ReportDocument", out: Path, size: int) -> None:
     console.print(f"{out} ({size / 1e6:.1f} MB)")
     for finding in report.findings:
         if finding.severity == "act":

@@ -12,7 +12,7 @@ from contract.times import DAY_MS, WEEK_MS, format_duration, format_instant, par
 
 PROGRAM = "loadlens-analytics"
 
-Form = Literal["table", "csv", "json", "parquet"]
+OutputForm = Literal["table", "csv", "json", "parquet"]
 _MIN_MS = 1000
 _MAX_MS = 3650 * DAY_MS
 
@@ -39,7 +39,7 @@ class AskSettings(ServiceAddress, frozen=True, kw_only=True):
     """Where to ask, and where the answer goes."""
 
     format: Annotated[
-        Form | None,
+        OutputForm | None,
         Meta(
             description="How to print the answer.",
             extra={"default": "as the suffix of --out says, else table on a terminal and csv elsewhere"},
@@ -100,11 +100,13 @@ class RangeSettings(AskSettings, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.windows and self.stat is not None:
-            raise ValueError("--windows writes all statistics, --stat one; one of them is right")
+            raise ValueError("expected --windows or --stat, got both: the one writes all statistics, the other one")
         if self.last is not None and self.start is not None:
-            raise ValueError("--last and --start both say where the range begins; one of them is right")
+            raise ValueError("expected --last or --start, got both: each says where the range begins")
         if self.start is not None and self.end is not None and self.end < self.start:
-            raise ValueError(f"--end {format_instant(self.end)} is before --start {format_instant(self.start)}")
+            raise ValueError(
+                f"expected --end not before --start {format_instant(self.start)}, got {format_instant(self.end)}"
+            )
 
     @property
     def statistic(self) -> Statistic | None:

@@ -5,7 +5,7 @@ of time, shows gaps as gaps, keeps to colours that the colour-blind can tell apa
 light one. Names of machines are shown as they are: no name is taken for markup.
 """
 
-from analytics.figures.comparisons import core_imbalance, hours_of_day, movers, right_sizing
+from analytics.figures.comparisons import core_imbalance, hours_of_day, right_sizing, top_changes
 from analytics.figures.heat_maps import hour_of_week, users_over_time
 from analytics.figures.style import DARK, LIGHT
 from analytics.figures.trends import anomalies, forecast, levels, load_duration, trend
@@ -20,8 +20,8 @@ __all__ = [
     "hours_of_day",
     "levels",
     "load_duration",
-    "movers",
     "right_sizing",
+    "top_changes",
     "trend",
     "users_over_time",
 ]

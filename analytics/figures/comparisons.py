@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
+from analytics.figures.axes import UTILIZATION, as_shares
 from analytics.figures.style import BLUE, GREEN, GREY, ORANGE, blank, labels, rows_of_machines
-from analytics.figures.trends import UTILIZATION, as_shares
 
 
 def hours_of_day(hours: pd.DataFrame, title: str, *, before: str = "before", after: str = "after") -> go.Figure:
@@ -25,7 +25,7 @@ def hours_of_day(hours: pd.DataFrame, title: str, *, before: str = "before", aft
     return figure
 
 
-def movers(users: pd.DataFrame, title: str, *, before: str = "before", after: str = "after") -> go.Figure:
+def top_changes(users: pd.DataFrame, title: str, *, before: str = "before", after: str = "after") -> go.Figure:
     """Where each machine stood and where it stands.
 
     `users`: a row a machine, those to be shown, in order; columns `user`, `before` and `after`, shares.

@@ -5,9 +5,9 @@ import numpy.typing as npt
 import pandas as pd
 import plotly.graph_objects as go
 
+from analytics.figures.axes import UTILIZATION, shorten
 from analytics.figures.style import blank, labels
-from analytics.figures.trends import UTILIZATION
-from analytics.frames.gaps import naive, shorten
+from analytics.frames.gaps import naive
 from contract.times import HOUR_MS
 
 _MAX_ROWS = 150

@@ -7,11 +7,9 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
+from analytics.figures.axes import TIME, UTILIZATION, as_shares
 from analytics.figures.style import BLUE, GREY, ORANGE, RED, SEQUENCE, blank, label, see_through
-from analytics.frames.gaps import lone, naive, segments, shorten, step_of, with_gaps
-
-UTILIZATION = "CPU utilization (% of the machine)"
-TIME = "time (UTC)"
+from analytics.frames.gaps import lone, naive, segments, step_of, with_gaps
 
 
 def trend(
@@ -33,17 +31,6 @@ def trend(
         add_band(figure, frame, lower, upper, name=name, opacity=0.16 + 0.2 * place)
     add_line(figure, frame[line], name=line_name)
     return as_shares(figure, frame, [line, *(upper for _, upper, _ in bands)])
-
-
-def as_shares(figure: go.Figure, frame: pd.DataFrame, columns: Sequence[str]) -> go.Figure:
-    """Label the vertical axis in percent, from 0 to what the columns need."""
-    highest = float(np.nanmax(frame[list(columns)].to_numpy(float), initial=0.01))
-    top = min(1.02, highest * 1.08) if highest <= 1 else highest * 1.08
-    figure.update_yaxes(tickformat=".0%" if top > 0.08 else ".1%", range=[0, top], hoverformat=".1%")
-    if isinstance(frame.index, pd.DatetimeIndex):
-        figure.update_xaxes(type="date", hoverformat="%a %Y-%m-%d %H:%M UTC")
-        shorten(figure, frame.index)
-    return figure
 
 
 def add_band(

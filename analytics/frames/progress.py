@@ -9,12 +9,12 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
 
-_PATIENCE_S = 1.0
-
-
 @contextmanager
-def progress(what: str, total: int) -> Iterator[Callable[[], None]]:
-    """Gives a function that is called after each of `total` steps; the bar is gone when the context ends."""
+def progress(what: str, total: int, *, patience_s: float = 1.0) -> Iterator[Callable[[], None]]:
+    """Gives a function that is called after each of `total` steps; the bar is gone when the context ends.
+
+    `what` names the work beside the bar, which is shown after `patience_s` seconds.
+    """
     bar: Progress | None = None
     task: TaskID | None = None
     done = 0
@@ -23,7 +23,7 @@ def progress(what: str, total: int) -> Iterator[Callable[[], None]]:
     def step() -> None:
         nonlocal bar, task, done
         done += 1
-        if bar is None and time.monotonic() - began > _PATIENCE_S and done < total:
+        if bar is None and time.monotonic() - began > patience_s and done < total:
             bar = _bar()
             task = bar.add_task(what, total=total)
             bar.start()

@@ -11,7 +11,7 @@ import pandas as pd
 from analytics.frames.aggregation import AnyFrame, is_dask
 from analytics.frames.columns import Floats, Ints
 from analytics.methods.segmentation import SHORTEST, cuts, standard_deviation, without_season
-from analytics.methods.series import Series, by_user_on_dask, on_all_cores, series_of
+from analytics.methods.series import TimeSeries, by_user_on_dask, on_all_cores, series_of
 from contract.times import parse_duration
 
 _COLUMNS: Final = ("user", "time", "kind", "before", "after", "effect")
@@ -68,11 +68,11 @@ def _changes(frame: pd.DataFrame, *, column: str, rate_ms: int, alone: bool) -> 
     return table.drop(columns="user") if users is None else table
 
 
-def _find_all(series: Sequence[Series], rate_ms: int) -> list[list[_Change]]:
+def _find_all(series: Sequence[TimeSeries], rate_ms: int) -> list[list[_Change]]:
     return [_find(one, rate_ms) for one in series]
 
 
-def _find(series: Series, rate_ms: int) -> list[_Change]:
+def _find(series: TimeSeries, rate_ms: int) -> list[_Change]:
     """The changes of one series, in order of time."""
     known = np.isfinite(series.value)
     starts, level, spread = _buckets(series.time[known], series.value[known], rate_ms)

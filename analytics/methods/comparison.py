@@ -2,22 +2,27 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
+from itertools import pairwise
 from typing import Any, Final, Literal, Self
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
-from analytics.frames.aggregation import AnyFrame, bucket, gather, of_machines
-from analytics.frames.columns import Floats, Windows, merge, take
-from analytics.frames.frame import FrameError
+from analytics.frames.aggregation import AnyFrame, bucket, example_of, gather, of_machines
+from analytics.frames.columns import Floats, Ints, Windows, take
+from analytics.frames.frame import FrameError, bins_of
+from contract.histogram import LINEAR
+from contract.metrics import NAMES
 from contract.times import DAY_MS, HOUR_MS, parse_duration
 
 _FEWEST: Final = 4
-"""Blocks on each side."""
+"""Hosts or blocks on each side."""
+_MIN: Final = 1e-9
 _FEWEST_DAYS: Final = 5
-_FOREVER_MS: Final = 1 << 60
+
+
 _SMALL, _MEDIUM, _LARGE = 0.2, 0.5, 0.8
 """Effects as Cohen (1988) calls them."""
 
@@ -37,25 +42,38 @@ def compare(
 
     - `user`: with `by`
     - `mean_before`, `mean_after`: means weighted by samples (named after `names`), and their `difference`, with `lower`
-      and `upper`, its confidence interval, in the unit of the metric
-    - `p_value`: how likely at least this difference is between stretches of one and the same behaviour; with `by`
-      adjusted for the number of users (Benjamini and Hochberg 1995)
+      and `upper`, its confidence interval, in the unit of the metric, within [-1, 1] for shares
+    - `p_value`: how likely at least this difference is where there is none; with `by` adjusted for the number of users
+      (Benjamini and Hochberg 1995)
     - `hedges_g`: the difference in standard deviations of the samples (Hedges 1981): 0.2 is small, 0.8 large
     - `cliffs_delta`: how much more often a sample of the second is above one of the first than below it, -1 to 1,
       from histograms (Cliff 1993): 0.15 is small, 0.47 large
-    - `blocks_before`, `blocks_after`: how many blocks were compared
+    - `unit`: what was compared: `hosts`, `blocks` of time, or `hosts and blocks`
+    - `hosts_before`, `hosts_after` (without `by`, where users are named) and `blocks_before`, `blocks_after`: how many
     - `verdict`: the same in words
 
-    Neighbouring samples are alike, so as independent values they would make any difference significant. Compared
-    are the exact means of blocks, days where both sides have at least five, otherwise hours, or `block` (an InfluxQL
-    duration), with Welch's t-test for means of serially correlated values (Zwiers and von Storch 1995, J. Climate 8):
-    the number of blocks counts as much less as the correlation from one block to the next says. Weekends weigh as in
-    the frames: compare whole weeks with whole weeks. Takes frames of windows of any size, pandas' or Dask's; raises
-    FrameError for others, ValueError for a wrong block.
+    Samples of one machine are alike, and so are neighbours in time: as independent values they would make any
+    difference significant. So the unit is the host where both frames have at least four, with its difference where it
+    is in both; what is said is then about machines like these. Where the frames are of different times, what all
+    machines did together at a time counts as well, and the unit is hosts and blocks: days where both sides have at
+    least five, otherwise hours, or `block` (an InfluxQL duration). Blocks alone are the unit for one machine, or up to
+    three that are the same on both sides, and where no users are named; it is said of these machines then. The error is
+    that of a difference of two ratios, by hosts, by blocks, and by both (Cochran, *Sampling Techniques*, 1977, section
+    6; Cameron, Gelbach and Miller, J. Business and Economic Statistics 29, 2011), with a t distribution (Satterthwaite
+    1946). Blocks count as much less as the correlation from one to the next says (Zwiers and von Storch 1995,
+    J. Climate 8). Weekends weigh as in the frames: compare whole weeks with whole weeks.
+
+    Takes frames of windows of any size, pandas' or Dask's; raises FrameError for others and for two different metrics,
+    ValueError for a wrong block or confidence.
     """
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence: expected a share in (0, 1) such as 0.95, got {confidence}")
+    bounded = _same_metric(first, second)
     block_ms = _block_ms(first, second) if block is None else parse_duration(block)
-    sides = [_Side.of(frame, by, block_ms) for frame in (first, second)]
-    users = [user for user in sides[0].users if user in sides[1].users]
+    numbers: dict[str, int] = {}
+    sides = [_Side.of(frame, by, block_ms, numbers) for frame in (first, second)]
+    common = set(sides[1].users)
+    users = [user for user in sides[0].users if user in common]
     if not users:
         raise FrameError("the frames have no user in common" if by else "one of the frames has no samples")
     before, after = (side.of_users(users) for side in sides)
@@ -63,44 +81,102 @@ def compare(
     for name, side in zip(names, (before, after), strict=True):
         answer[f"mean_{name}"] = side.whole.mean
     answer["difference"] = after.whole.mean - before.whole.mean
-    tests = [_tested(*blocks, confidence) for blocks in zip(before.means, after.means, strict=True)]
-    half_width, p_value = np.array(tests).T
+    errors = [_error(*cells) for cells in zip(before.cells, after.cells, strict=True)]
+    half_width = np.array([error.half_width(confidence) for error in errors])
     answer["lower"], answer["upper"] = answer["difference"] - half_width, answer["difference"] + half_width
+    if bounded:
+        answer["lower"], answer["upper"] = answer["lower"].clip(-1, 1), answer["upper"].clip(-1, 1)
+    p_value = [error.p_value(each) for error, each in zip(errors, answer["difference"], strict=True)]
     answer["p_value"] = stats.false_discovery_control(p_value)
     answer["hedges_g"] = _hedges_g(before.whole, after.whole)
     answer["cliffs_delta"] = _cliffs_delta(before.whole, after.whole)
+    answer["unit"] = [error.unit for error in errors]
     for name, side in zip(names, (before, after), strict=True):
-        answer[f"blocks_{name}"] = [len(means) for means in side.means]
+        if not by and all(cells.named for cells in (*before.cells, *after.cells)):
+            answer[f"hosts_{name}"] = [len(cells.hosts) for cells in side.cells]
+        answer[f"blocks_{name}"] = [len(cells.times) for cells in side.cells]
     answer["verdict"] = [_in_words(row, names, confidence) for _, row in answer.iterrows()]
     order = answer["difference"].abs().sort_values(ascending=False, kind="stable").index
     return answer.loc[order].reset_index(drop=True)
 
 
 @dataclass(frozen=True)
+class _Cells:
+    """What one side is compared by: the means of some hosts in blocks of time, a cell each, in order of time."""
+
+    named: bool
+    """Whether hosts are told apart."""
+    host: Ints
+    """Numbers that are those of the other side too."""
+    time: Ints
+    mean: Floats
+    share: Floats
+    """Of the samples of this side; 1 altogether."""
+
+    @classmethod
+    def of(cls, windows: Windows, numbers: Ints | None) -> Self:
+        """The cells of windows, `numbers` those of the hosts of their series; None for one that is not named."""
+        order = np.argsort(windows.time, kind="stable")
+        host = np.zeros(len(windows), np.int64) if numbers is None else numbers[windows.series]
+        share = windows.count / windows.count.sum()
+        return cls(numbers is not None, host[order], windows.time[order], windows.mean[order], share[order])
+
+    @cached_property
+    def hosts(self) -> frozenset[int]:
+        return frozenset(np.unique(self.host).tolist())
+
+    @cached_property
+    def times(self) -> frozenset[int]:
+        return frozenset(np.unique(self.time).tolist())
+
+    @cached_property
+    def influence(self) -> Floats:
+        """By how much each cell moves the mean of this side; 0 altogether."""
+        moved: Floats = self.share * (self.mean - self.share @ self.mean)
+        return moved
+
+
+@dataclass(frozen=True)
 class _Side:
-    """What is compared with the other side."""
+    """What is compared with the other side, of each user by itself or of all together."""
 
     users: list[str]
     whole: Windows
-    """Of each user, all time merged."""
-    means: list[Floats]
-    """Of each user, the means of its blocks in order of time."""
+    """All time merged."""
+    cells: list[_Cells]
 
     @classmethod
-    def of(cls, frame: AnyFrame, by: str | None, block_ms: int) -> Self:
+    def of(cls, frame: AnyFrame, by: str | None, block_ms: int, numbers: dict[str, int]) -> Self:
+        """The side of a frame; its hosts are added to `numbers`."""
+        machines = of_machines(frame)
         key = partial(bucket, rate_ms=block_ms)
-        windows, labels = gather(of_machines(frame), key, labels=("user",) if by else (), what="comparison")
+        windows, labels = gather(machines, key, histograms=False, what="comparison")
         if by and "user" not in labels:
             raise FrameError("there are no users to compare one by one: leave out by, or give frames with users")
-        ends = np.cumsum(np.bincount(windows.series, minlength=len(labels)))[:-1]
-        users = labels["user"].astype("str").tolist() if by else ["" for _ in range(min(len(windows), 1))]
-        return cls(users, merge(windows, rate_ms=_FOREVER_MS), np.split(windows.mean, ends))
+        whole, _ = gather(machines, None, labels=("user",) if by else (), what="comparison")
+        users = labels["user"].astype("str").tolist() if "user" in labels else []
+        hosts = np.array([numbers.setdefault(user, len(numbers)) for user in users]) if users else None
+        if not by:
+            return cls([""] * len(whole), whole, [_Cells.of(windows, hosts)] if len(whole) else [])
+        ends = np.searchsorted(windows.series, np.arange(len(users) + 1))
+        return cls(users, whole, [_Cells.of(take(windows, np.arange(*pair)), hosts) for pair in pairwise(ends)])
 
     def of_users(self, users: Sequence[str]) -> "_Side":
         """Those of some users, in their order."""
         place = {user: number for number, user in enumerate(self.users)}
         rows = np.array([place[user] for user in users])
-        return _Side([*users], take(self.whole, rows), [self.means[row] for row in rows])
+        return _Side([*users], take(self.whole, rows), [self.cells[row] for row in rows])
+
+
+def _same_metric(*frames: AnyFrame) -> bool:
+    """Whether the metric of two frames is a share; raises FrameError where they are of two metrics."""
+    names = [example_of(frame).attrs.get("metric") for frame in frames]
+    known = [NAMES[str(name)].quantity if str(name) in NAMES else name for name in names]
+    first, second = (bins_of(example_of(frame)) for frame in frames)
+    if first is not second or (None not in names and known[0] != known[1]):
+        one, other = (name or "one that names none" for name in names)
+        raise FrameError(f"expected two frames of one metric, got {one} and {other}")
+    return first is LINEAR
 
 
 def _block_ms(*frames: AnyFrame) -> int:
@@ -110,29 +186,115 @@ def _block_ms(*frames: AnyFrame) -> int:
     return DAY_MS if min(days) >= _FEWEST_DAYS else HOUR_MS
 
 
-def _tested(before: Floats, after: Floats, confidence: float) -> tuple[float, float]:
-    """Half the width of the interval of the difference, and the p-value; NaN and 1 for too few blocks."""
-    if min(len(before), len(after)) < _FEWEST:
-        return np.nan, 1.0
-    correlation = _correlation(before, after)
-    error, weight = 0.0, 0.0
-    for means in (before, after):
-        n = len(means)
-        effective = max(2.0, n * (1 - correlation) / (1 + correlation))
-        # Neighbours that are alike make the spread around the mean too small as well.
-        variance = float(means.var()) / (1 - 1 / effective)
-        error += variance / effective
-        weight += (variance / effective) ** 2 / (effective - 1)
-    if error == 0:
-        return 0.0, float(before[0] == after[0])
-    freedom = error**2 / weight
-    t = abs(float(after.mean() - before.mean())) / np.sqrt(error)
-    half_width = float(stats.t.ppf((1 + confidence) / 2, freedom) * np.sqrt(error))
-    return half_width, float(2 * stats.t.sf(t, freedom))
+@dataclass(frozen=True)
+class _Error:
+    """How far the difference of two means may be off by chance."""
+
+    variance: float
+    """NaN where there is too little."""
+    freedom: float
+    unit: str
+
+    def half_width(self, confidence: float) -> float:
+        """Of the interval of the difference."""
+        return float(stats.t.ppf((1 + confidence) / 2, self.freedom) * np.sqrt(self.variance))
+
+    def p_value(self, difference: float) -> float:
+        """Of a difference; 1 where there is too little."""
+        if np.isnan(self.variance):
+            return 1.0
+        if self.variance == 0:
+            return float(difference == 0)
+        return float(2 * stats.t.sf(abs(difference) / np.sqrt(self.variance), self.freedom))
+
+
+def _error(before: _Cells, after: _Cells) -> _Error:
+    hosts = before.hosts, after.hosts
+    together = 2 * len(before.times & after.times) >= min(len(before.times), len(after.times))
+    enough_blocks = min(len(before.times), len(after.times)) >= _FEWEST
+    if before.named and after.named and min(map(len, hosts)) >= _FEWEST:
+        by_hosts = _by_hosts(before, after)
+        if together:
+            return by_hosts
+        return (
+            _both(by_hosts, _by_blocks(before, after), before, after) if enough_blocks else _Error(np.nan, 1, "blocks")
+        )
+    if before.named and after.named and hosts[0] != hosts[1] and max(map(len, hosts)) > 1:
+        return _Error(np.nan, 1, "hosts")
+    if not enough_blocks:
+        return _Error(np.nan, 1, "blocks")
+    return _by_blocks_together(before, after) if together else _by_blocks(before, after)
+
+
+def _by_hosts(before: _Cells, after: _Cells) -> _Error:
+    """The error by hosts, each of which moves the difference by what it does on both sides."""
+    names = np.array(sorted(before.hosts | after.hosts))
+    moved, share = np.zeros((2, len(names))), np.zeros((2, len(names)))
+    for side, cells in enumerate((before, after)):
+        place = np.searchsorted(names, cells.host)
+        np.add.at(moved[side], place, cells.influence)
+        np.add.at(share[side], place, cells.share)
+    # A host draws the mean towards itself, by its share; the more, the less it seems to differ from it.
+    leverage = share.sum(axis=0) / np.maximum((share > 0).sum(axis=0), 1)
+    variance = float(((moved[1] - moved[0]) ** 2 / np.maximum(1 - leverage, _MIN)).sum())
+    weight = (share**2).sum(axis=0)
+    means = 1 if before.hosts & after.hosts else 2
+    return _Error(variance, max(float(weight.sum() ** 2 / (weight**2).sum()) - means, 1.0), "hosts")
+
+
+def _by_blocks(before: _Cells, after: _Cells) -> _Error:
+    """The error by blocks of different times."""
+    sides = [_blocks(cells) for cells in (before, after)]
+    correlation = _correlation(*(means for _, means, _ in sides))
+    variances, freedoms = np.array([_of_blocks(moved, share, correlation) for moved, _, share in sides]).T
+    return _Error(float(variances.sum()), _satterthwaite(variances, freedoms), "blocks")
+
+
+def _by_blocks_together(before: _Cells, after: _Cells) -> _Error:
+    """The error by blocks of the same times, each of which moves both means."""
+    times = np.array(sorted(before.times | after.times))
+    moved, share = np.zeros(len(times)), np.zeros(len(times))
+    for sign, cells in ((-1, before), (1, after)):
+        place = np.searchsorted(times, cells.time)
+        np.add.at(moved, place, sign * cells.influence)
+        np.add.at(share, place, cells.share / 2)
+    variance, freedom = _of_blocks(moved, share, _correlation(moved / share))
+    return _Error(variance, freedom, "blocks")
+
+
+def _both(by_hosts: _Error, by_blocks: _Error, before: _Cells, after: _Cells) -> _Error:
+    """The error by hosts and by blocks, in which what is in a single cell is counted once."""
+    parts = np.array([by_hosts.variance, by_blocks.variance])
+    cells = float((before.influence**2).sum() + (after.influence**2).sum())
+    variance = max(float(parts.sum()) - cells, float(parts.max()))
+    freedom = _satterthwaite(parts, np.array([by_hosts.freedom, by_blocks.freedom]))
+    return _Error(variance, freedom, "hosts and blocks")
+
+
+def _blocks(cells: _Cells) -> tuple[Floats, Floats, Floats]:
+    """Of each block in order: by how much it moves the mean, its own mean, and its share of the samples."""
+    _, place = np.unique(cells.time, return_inverse=True)
+    share = np.bincount(place, cells.share)
+    mean: Floats = np.bincount(place, cells.share * cells.mean) / share
+    return np.bincount(place, cells.influence).astype(np.float64), mean, share.astype(np.float64)
+
+
+def _of_blocks(moved: Floats, share: Floats, correlation: float) -> tuple[float, float]:
+    """The variance of a mean, and its degrees of freedom, of blocks that each are like the one before."""
+    number = 1 / float((share**2).sum())
+    effective = max(2.0, number * (1 - correlation) / (1 + correlation))
+    # Neighbours that are alike make the spread around the mean too small as well.
+    return float((moved**2).sum()) * number / effective / (1 - 1 / effective), effective - 1
+
+
+def _satterthwaite(variances: Floats, freedoms: Floats) -> float:
+    """The degrees of freedom of a sum of variances."""
+    weight = float((variances**2 / freedoms).sum())
+    return float(variances.sum() ** 2) / weight if weight > 0 else 1.0
 
 
 def _correlation(*sides: Floats) -> float:
-    """From one block to the next, of both sides together, corrected for its bias (Kendall 1954), 0 to 0.95."""
+    """From one block to the next, of all sides together, corrected for its bias (Kendall 1954), 0 to 0.95."""
     rests = [means - means.mean() for means in sides]
     total = sum(float(rest @ rest) for rest in rests)
     if total == 0:
@@ -170,15 +332,20 @@ def _cliffs_delta(before: Windows, after: Windows) -> Floats:
 def _in_words(row: "pd.Series[Any]", names: tuple[str, str], confidence: float) -> str:
     before, after = (row[f"mean_{name}"] for name in names)
     if np.isnan(row["lower"]):
-        return f"too little to compare: at least {_FEWEST} blocks on both sides are needed"
+        return f"too little to compare: at least {_FEWEST} {row['unit']} on both sides are needed"
+    chance = f"p = {row['p_value']:.2g}"
     if row["p_value"] > 1 - confidence:
-        return (
-            f"no difference between {names[0]} and {names[1]} that could be told from chance (p = {row['p_value']:.2g})"
-        )
+        return f"no difference between {names[0]} and {names[1]} that could be told from chance ({chance})"
     direction = "higher" if row["difference"] > 0 else "lower"
     size = abs(row["hedges_g"])
     effect = "large" if size >= _LARGE else "medium" if size >= _MEDIUM else "small" if size >= _SMALL else "tiny"
     return (
-        f"{names[1]} is {direction} than {names[0]}: {after:.3g} against {before:.3g} ({confidence:.0%} interval of "
-        f"the difference {row['lower']:.2g} to {row['upper']:.2g}, p = {row['p_value']:.2g}), a {effect} effect"
+        f"{names[1]} is {direction} than {names[0]}: {_number(after, 3)} against {_number(before, 3)} "
+        f"({confidence:.0%} interval of the difference {_number(row['lower'])} to {_number(row['upper'])}, {chance}), "
+        f"a {effect} effect"
     )
+
+
+def _number(value: float, digits: int = 2) -> str:
+    """With a few digits that count, and never as a power of ten where it is large: `1,200,000`."""
+    return f"{value:,.0f}" if abs(value) >= 10**digits else f"{value:.{digits}g}"

@@ -19,7 +19,7 @@ _CHUNK: Final = 20_000
 """Points that a process gets at a time, at least."""
 
 
-class Series(NamedTuple):
+class TimeSeries(NamedTuple):
     """One series: epoch milliseconds in order, and what was measured (NaN where it is missing)."""
 
     time: Ints
@@ -30,7 +30,7 @@ class SeriesOfUsers(NamedTuple):
     """Series in the order of their users, of which there are none where the frame names none."""
 
     users: "pd.Index[str] | None"
-    series: list[Series]
+    series: list[TimeSeries]
 
 
 def series_of(frame: pd.DataFrame, column: str) -> SeriesOfUsers:
@@ -39,29 +39,37 @@ def series_of(frame: pd.DataFrame, column: str) -> SeriesOfUsers:
     Raises FrameError for an index without a time zone, a column that is not there or has no numbers, or rows without a
     user.
     """
-    if not isinstance(frame.index, pd.DatetimeIndex) or frame.index.tz is None:
-        raise FrameError("the index is a DatetimeIndex with a time zone, such as UTC")
-    if frame.index.hasnans:
-        raise FrameError("the index has a moment that is missing (NaT)")
-    if column not in frame:
-        raise FrameError(f"no column {column!r}; there are {', '.join(map(str, frame.columns))}")
-    if not pd.api.types.is_numeric_dtype(frame[column]):
-        raise FrameError(f"the column {column!r} has no numbers")
+    check_columns(frame, column)
     frame = of_machines(frame)
     times = pd.DatetimeIndex(frame.index).tz_convert("UTC").as_unit("ms").asi8
     values = frame[column].to_numpy(np.float64, na_value=np.nan)
     if "user" not in frame:
         order = np.argsort(times, kind="stable")
-        return SeriesOfUsers(None, [Series(times[order], values[order])])
+        return SeriesOfUsers(None, [TimeSeries(times[order], values[order])])
     if frame["user"].isna().any():
-        raise FrameError("a row has no user")
+        raise FrameError("expected a user in each row, got rows that have no user")
     codes, users = pd.factorize(frame["user"].astype("str"), sort=True)
     order = np.lexsort((times, codes))
     ends = np.searchsorted(codes[order], np.arange(len(users)), side="right")
-    return SeriesOfUsers(pd.Index(users), [Series(times[rows], values[rows]) for rows in np.split(order, ends)[:-1]])
+    return SeriesOfUsers(
+        pd.Index(users), [TimeSeries(times[rows], values[rows]) for rows in np.split(order, ends)[:-1]]
+    )
 
 
-def on_all_cores(work: Callable[[Sequence[Series]], T], series: Sequence[Series], what: str) -> list[T]:
+def check_columns(frame: pd.DataFrame, *columns: str) -> None:
+    """Raise FrameError for an index without a time zone or with missing moments, and for columns without numbers."""
+    if not isinstance(frame.index, pd.DatetimeIndex) or frame.index.tz is None:
+        raise FrameError(f"expected as index a DatetimeIndex with a time zone, such as UTC, got {frame.index.dtype}")
+    if frame.index.hasnans:
+        raise FrameError("expected a moment in each row of the index, got a moment that is missing (NaT)")
+    for column in columns:
+        if column not in frame:
+            raise FrameError(f"expected a column {column!r}, got {', '.join(map(str, frame.columns)) or 'none'}")
+        if not pd.api.types.is_numeric_dtype(frame[column]):
+            raise FrameError(f"column {column!r}: expected numbers, got {frame[column].dtype}")
+
+
+def on_all_cores(work: Callable[[Sequence[TimeSeries]], T], series: Sequence[TimeSeries], what: str) -> list[T]:
     """What `work` makes of parts of `series`, in their order; a progress bar says `what` it does.
 
     `work` runs in other processes where that is worth it, so it is importable, or a partial of what is.
@@ -88,7 +96,7 @@ def by_user_on_dask(frame: AnyFrame, work: Callable[[pd.DataFrame], pd.DataFrame
     return together.map_partitions(work, meta=work(example_of(frame)))
 
 
-def _parts(series: Sequence[Series]) -> Iterator[Sequence[Series]]:
+def _parts(series: Sequence[TimeSeries]) -> Iterator[Sequence[TimeSeries]]:
     first, points = 0, 0
     for place, one in enumerate(series):
         points += len(one.time)

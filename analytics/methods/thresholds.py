@@ -1,15 +1,19 @@
 """Saturation: for how much of the time machines are at or above a threshold."""
 
+from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 import pandas as pd
 
-from analytics.frames.aggregation import AnyFrame, bucket, gather, of_machines
-from analytics.frames.frame import to_frame
-from analytics.methods.load_duration import BINS, counts_of, shares_only
+from analytics.frames.aggregation import AnyFrame, Key, bucket, example_of, of_machines, reduced
+from analytics.frames.columns import Windows
+from analytics.frames.frame import NUMBERS, FrameError, from_frame
+from analytics.methods.load_distribution import BINS, counts_of, shares_only
 from contract.times import parse_duration
+
+_SAMPLES: Final = ("share", "lower", "upper", "count", "approximated")
 
 
 def saturation(
@@ -19,9 +23,14 @@ def saturation(
 
     Columns: `user` (with `by`, where the frame names users), `share`, between its bounds `lower` and `upper`, all in
     [0, 1], and `count`, of how many samples. From histograms, so a peak of 50 ms counts for 50 ms, whatever the mean
-    around it. At a multiple of 1/64 the bounds meet and the share is exact; within a bin the samples are taken as
-    evenly spread, and the bounds say how far off that may be. Highest share first. With `rate` (InfluxQL duration)
-    there is one row for each bucket instead, with the index `time` (UTC), in order of user and time.
+    around it. The bounds meet, and the share is exact, at a multiple of 1/64 below 1, and for windows that lie on one
+    side of the threshold, such as single measurements. Otherwise the samples of one bin of a window may lie on either
+    side, but for its minimum and maximum: they are taken as evenly spread between these. For a threshold of 1 they are
+    taken as 1 where the window's maximum is, as utilization stops there. Highest share first. With `rate` (InfluxQL
+    duration) there is one row for each bucket instead, with the index `time` (UTC), in order of user and time.
+
+    Windows that came without histogram stand for two halves of their samples; of these the bounds know nothing more.
+    `attrs["approximated"]` is the share of all samples that did.
 
     Takes a frame of windows of any size, pandas' or Dask's; raises FrameError for another, and for a metric that is
     no share, ValueError for a threshold outside [0, 1].
@@ -29,22 +38,75 @@ def saturation(
     if not 0 <= threshold <= 1:
         raise ValueError(f"the threshold is a share in [0, 1], not {threshold:g}")
     shares_only(frame)
+    machines = of_machines(frame)
+    labels = ["user"] if by and "user" in machines.columns else []
+    wanted = [*labels, *NUMBERS, *(["histogram"] if "histogram" in machines.columns else [])]
+    if missing := [name for name in wanted if name not in machines.columns]:
+        raise FrameError(f"a frame of windows has the columns {', '.join(NUMBERS)}; {', '.join(missing)} missing")
     key = None if rate is None else partial(bucket, rate_ms=parse_duration(rate))
-    windows, labels = gather(of_machines(frame), key, labels=("user",) if by else (), what="saturation")
+    work = partial(_counted, threshold=threshold, key=key, labels=labels, attrs=example_of(frame).attrs)
+    found = reduced(machines[wanted], work, partial(_joined, labels=labels), "saturation")
+    return _answer(found, labels, in_order=rate is not None)
+
+
+def _counted(
+    part: pd.DataFrame, *, threshold: float, key: Key | None, labels: Sequence[str], attrs: Mapping[Any, Any]
+) -> pd.DataFrame:
+    """How many samples are at or above the threshold, at least and at most, by label and key."""
+    part = part.copy(deep=False)
+    part.attrs = {**attrs}
+    windows, named = from_frame(part, histograms=True)
+    columns: dict[str, Any] = {"user": named["user"].astype("str").to_numpy()[windows.series]} if labels else {}
+    columns["time"] = np.zeros(len(windows), np.int64) if key is None else key(windows.time)
+    share, lower, upper = _at_or_above(windows, threshold)
+    columns |= {"share": share, "lower": lower, "upper": upper}
+    columns |= {"count": windows.count, "approximated": windows.approximated}
+    return _joined([pd.DataFrame(columns)], labels=labels)
+
+
+def _joined(parts: Sequence[pd.DataFrame], *, labels: Sequence[str]) -> pd.DataFrame:
+    """Numbers of samples added up."""
+    return pd.concat(parts).groupby([*labels, "time"], as_index=False)[[*_SAMPLES]].sum()
+
+
+def _at_or_above(windows: Windows, threshold: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """How many samples of each window are at or above the threshold: probably, at least, and at most."""
     counts = counts_of(windows)
-    total = np.maximum(windows.count, 1)
     place = threshold * BINS
     inside = min(int(place), BINS - 1)
-    surely = counts[:, inside + 1 :].sum(axis=1)
-    perhaps = surely + counts[:, inside]
-    answer = to_frame(windows, labels if "user" in labels else None)
-    answer["lower"] = (
-        np.where(windows.minimum >= threshold, windows.count, surely if place > inside else perhaps) / total
+    above = counts[:, inside + 1 :].sum(axis=1)
+    within = counts[:, inside]
+    if place == inside:
+        exact = (above + within).astype(np.float64)
+        return exact, exact, exact
+    # The window's extremes say where the samples of the threshold's bin lie, and that one at least is at each.
+    low = np.maximum(windows.minimum, inside / BINS)
+    high = np.minimum(windows.maximum, (inside + 1) / BINS)
+    lower = np.where(
+        windows.minimum >= threshold, windows.count, above + ((within > 0) & (above == 0) & (high >= threshold))
     )
-    answer["upper"] = np.where(windows.maximum < threshold, 0, perhaps) / total
-    even = surely + counts[:, inside] * (inside + 1 - place)
-    answer["share"] = np.clip(even / total, answer["lower"], answer["upper"])
-    answer = answer[[*(["user"] if "user" in labels else []), "share", "lower", "upper", "count"]]
-    if rate is not None:
-        return answer
-    return answer.sort_values("share", ascending=False, kind="stable").reset_index(drop=True)
+    upper = np.where(
+        windows.maximum < threshold, 0, above + within - ((within > 0) & (windows.minimum == low) & (low < threshold))
+    )
+    upper = np.maximum(lower, upper)
+    spread = np.where(high > low, (high - threshold) / np.where(high > low, high - low, 1.0), high >= threshold)
+    even = above + within * (windows.maximum >= 1.0 if threshold == 1 else spread)
+    return np.clip(even, lower, upper).astype(np.float64), lower.astype(np.float64), upper.astype(np.float64)
+
+
+def _answer(found: pd.DataFrame, labels: Sequence[str], *, in_order: bool) -> pd.DataFrame:
+    """Shares instead of numbers of samples."""
+    total = found["count"].clip(lower=1)
+    answer = found[[*labels, "share", "lower", "upper", "count"]].copy()
+    for name in ("share", "lower", "upper"):
+        answer[name] = found[name] / total
+    if labels:
+        answer["user"] = pd.Categorical(answer["user"])
+    if in_order:
+        answer.index = pd.DatetimeIndex(found["time"].to_numpy().astype("datetime64[ms]"), name="time").tz_localize(
+            "UTC"
+        )
+    else:
+        answer = answer.sort_values("share", ascending=False, kind="stable").reset_index(drop=True)
+    answer.attrs = {"approximated": float(found["approximated"].sum() / max(int(found["count"].sum()), 1))}
+    return answer

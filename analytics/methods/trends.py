@@ -1,14 +1,15 @@
 """The trend of a fleet: how loaded it is over time, how that spreads over users and samples, where it goes."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from scipy import stats
 
 from analytics.frames.aggregation import AnyFrame, bucket, example_of, gather, is_dask, of_machines
 from analytics.frames.frame import FrameError, bins_of, to_frame
@@ -18,6 +19,10 @@ from contract.times import DAY_MS, WEEK_MS, parse_duration
 _MAX = 1000
 """Values whose pairs are compared; more are averaged in stretches first."""
 _FEWEST = 5
+_DAYS = 8
+"""From so many days on, the slope is that of daily means, which have no daily season."""
+_DENSE, _SMALL = 4, 1 << 20
+"""Users times buckets are a table while it has at most so many cells a window, or so few altogether."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +60,12 @@ def slope(values: "pd.Series[float]", *, confidence: float = 0.95) -> Slope:
     the first lag, corrected for its bias, and its powers for the others, it is one in ten for 15 values, and one in
     twenty for many. The correction only ever widens. The interval uses the same variance. A daily or weekly season
     should be averaged out before: take daily or weekly values.
+
+    `scipy.stats.theilslopes` finds slope and interval; the test and the correction are ours, because SciPy takes the
+    values as independent. Raises ValueError for a `confidence` outside [0.5, 1).
     """
+    if not 0.5 <= confidence < 1:
+        raise ValueError(f"confidence: expected a share from 0.5 to below 1, got {confidence:g}")
     values = values.dropna().sort_index()
     time = (values.index.to_numpy("datetime64[ms]").astype(np.int64) / WEEK_MS).astype(np.float64)
     y = values.to_numpy(np.float64)
@@ -64,19 +74,20 @@ def slope(values: "pd.Series[float]", *, confidence: float = 0.95) -> Slope:
     n = len(y)
     if n < _FEWEST:
         return Slope(np.nan, np.nan, np.nan, 1.0, confidence)
-    first, second = np.triu_indices(n, 1)
-    apart = time[second] - time[first]
-    rise = y[second] - y[first]
-    slopes = np.sort(rise[apart > 0] / apart[apart > 0])
-    middle = float(np.median(slopes))
-    deviation = np.sqrt(_variance(y) * _correction(y - middle * time))
-    score = float(np.sign(rise).sum())
-    normal = NormalDist()
+    wider = math.sqrt(_correction(y - float(stats.theilslopes(y, time).slope) * time))
+    deviation = wider * math.sqrt(_variance(y))
+    score = float(np.sign(y[None, :] - y[:, None])[np.triu_indices(n, 1)].sum())
     z = (score - np.sign(score)) / deviation if deviation > 0 else 0.0
-    reach = normal.inv_cdf((1 + confidence) / 2) * deviation
-    low = int(np.clip(np.floor((len(slopes) - reach) / 2), 0, len(slopes) - 1))
-    high = int(np.clip(np.ceil((len(slopes) + reach) / 2), 0, len(slopes) - 1))
-    return Slope(middle, float(slopes[low]), float(slopes[high]), 2 * (1 - normal.cdf(abs(z))), confidence)
+    # SciPy's interval is that of independent values: asked for more confidence, it is as wide as ours has to be.
+    alpha = 2 * stats.norm.sf(wider * stats.norm.isf((1 - confidence) / 2))
+    found = stats.theilslopes(y, time, alpha)
+    return Slope(
+        float(found.slope),
+        float(found.low_slope),
+        float(found.high_slope),
+        float(2 * stats.norm.sf(abs(z))),
+        confidence,
+    )
 
 
 def _variance(y: npt.NDArray[np.floating[Any]]) -> float:
@@ -100,12 +111,6 @@ def _correction(rest: npt.NDArray[np.floating[Any]]) -> float:
     lags = np.arange(1, n - 2)
     weight = (n - lags) * (n - lags - 1) * (n - lags - 2)
     return max(1.0, 1 + 2 / (n * (n - 1) * (n - 2)) * float(weight @ first**lags))
-
-
-_DAYS = 8
-"""From so many days on, the slope is that of daily means, which have no daily season."""
-_DENSE, _SMALL = 4, 1 << 20
-"""Users times buckets are a table while it has at most so many cells a window, or so few altogether."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +145,7 @@ def fleet_trend(
     """
     rate_ms = parse_duration(rate)
     if not all(0 <= q <= 1 for q in quantiles):
-        raise ValueError(f"quantiles are shares from 0 to 1, not {', '.join(map(str, quantiles))}")
+        raise ValueError(f"quantiles: expected shares from 0 to 1, got {', '.join(map(str, quantiles))}")
     frame = of_machines(frame)
     key = partial(bucket, rate_ms=rate_ms)
     windows, _ = gather(frame, key, labels=(), what="trend of the samples")
@@ -181,7 +186,7 @@ def _band(frame: AnyFrame, rate_ms: int, quantiles: Sequence[float]) -> pd.DataF
 def _totals(part: pd.DataFrame, *, rate_ms: int) -> pd.DataFrame:
     """A row for each window: `bucket` (epoch ms), `user`, `count`, and `total`, the sum of its samples."""
     if not isinstance(part.index, pd.DatetimeIndex) or part.index.tz is None:
-        raise FrameError("the index of a frame of windows is a DatetimeIndex with a time zone, such as UTC")
+        raise FrameError(f"expected as index a DatetimeIndex with a time zone, such as UTC, got {part.index.dtype}")
     count = part["count"].fillna(0).to_numpy(np.int64)
     total = part["mean"].fillna(0.0).to_numpy(np.float64) * count
     start = bucket(part.index.as_unit("ms").asi8, rate_ms=rate_ms)

@@ -73,4 +73,4 @@ def _fine_enough(frame: AnyFrame) -> None:
     first = frame[frame["user"] == frame["user"].iloc[0]] if "user" in frame.columns else frame
     apart = np.diff(np.unique(pd.DatetimeIndex(first.index[: 1 << 12]).as_unit("ms").asi8))
     if len(apart) and np.median(apart) > HOUR_MS:
-        raise FrameError("a profile of the week needs windows of an hour at most; ask for rate='1h' or finer")
+        raise FrameError("expected windows of an hour at most, got longer ones: ask for rate='1h' or finer")

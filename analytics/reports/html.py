@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote
 
-from analytics.reports.model import Cell, Finding, Kind, Picture, Report
-from analytics.reports.words import cell, moment
+from analytics.reports.model import Cell, Finding, Kind, Picture, ReportDocument
+from analytics.reports.text import cell, moment
 
 if TYPE_CHECKING:
     import jinja2
@@ -29,7 +29,7 @@ _SEVERITIES = {"act": "Act", "watch": "Watch", "note": "Note"}
 _RIGHT: tuple[Kind, ...] = ("share", "number", "change", "time")
 
 
-def render(report: Report, *, theme: Theme = "auto", user_path: str | None = None) -> str:
+def render(report: ReportDocument, *, theme: Theme = "auto", user_path: str | None = None) -> str:
     """The page.
 
     `theme` is what it looks like at first; `auto` follows the reader's system. Names of machines in tables become links

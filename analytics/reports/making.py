@@ -1,7 +1,7 @@
 """From a source to a finished report, on the fleet or on one machine, in any form."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -9,11 +9,12 @@ import pandas as pd
 from analytics.frames.columns import merge
 from analytics.frames.frame import bins_of, from_frame
 from analytics.frames.statistics import quantiles
+from analytics.methods.thresholds import saturation
 from analytics.reports.data import Data, Question, of_fleet, of_user
-from analytics.reports.model import Column, Finding, Report, Section, Table
-from analytics.reports.parts import change, cores, course, coverage, load, outlook, sizes, unusual, week
+from analytics.reports.model import Column, Finding, ReportDocument, Section, Table
+from analytics.reports.parts import capacity, changes, coverage, patterns, timeline
 from analytics.reports.parts.base import Part, one_or_nothing
-from analytics.reports.words import level, moment, named, plural
+from analytics.reports.text import level, moment, named, plural
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,8 +29,6 @@ def machines(data: Data) -> pd.DataFrame:
     above the target; all shares. `samples`, what they count for (`weight`), and `buckets` with data, `first` and `last`
     (epoch milliseconds of their starts).
     """
-    import analytics
-
     windows, labels = from_frame(data.windows, histograms=True)
     everything = merge(windows, rate_ms=1 << 53)
     bins = bins_of(data.windows)
@@ -45,7 +44,7 @@ def machines(data: Data) -> pd.DataFrame:
     table["buckets"] = np.bincount(series, minlength=size)
     table["first"] = pd.Series(windows.time).groupby(series).min().to_numpy()
     table["last"] = pd.Series(windows.time).groupby(series).max().to_numpy()
-    above = analytics.saturation(data.windows, data.target).set_index("user")["share"]
+    above = saturation(data.windows, data.target).set_index("user")["share"]
     table["above"] = above.rename(index=str).reindex(table.index)
     return table.sort_values("mean", ascending=False, kind="stable")
 
@@ -53,17 +52,17 @@ def machines(data: Data) -> pd.DataFrame:
 _ORDER = ("act", "watch", "note")
 
 
-def fleet_report(data: Data, *, made_ms: int, source: str) -> Report:
+def fleet_report(data: Data, *, made_ms: int, source: str) -> ReportDocument:
     """What there is to say of a fleet; `source` names where the data come from."""
     table = machines(data)
-    needs = one_or_nothing("sizes", lambda: sizes.of_machines(data, table))
+    needs = one_or_nothing("sizes", lambda: capacity.sizes(data, table))
     parts = [
-        course.of_fleet(data, table),
-        one_or_nothing("what changed", lambda: change.of_periods(data)),
-        load.of_fleet(data, table, sized=needs.section is not None),
-        one_or_nothing("the hours of the week", lambda: week.of_week(data)),
-        one_or_nothing("anomalies", lambda: unusual.of_fleet(data, table)),
-        one_or_nothing("what is to come", lambda: outlook.of_total(data)),
+        timeline.fleet_timeline(data, table),
+        one_or_nothing("what changed", lambda: changes.what_changed(data)),
+        timeline.fleet_load(data, table, sized=needs.section is not None),
+        one_or_nothing("the hours of the week", lambda: patterns.hours_of_week(data)),
+        one_or_nothing("anomalies", lambda: patterns.fleet_anomalies(data, table)),
+        one_or_nothing("what is to come", lambda: capacity.expected_load(data)),
         needs,
         Part(Section("machines", "All machines", parts=[_all(table, data)])),
     ]
@@ -81,10 +80,10 @@ def fleet_report(data: Data, *, made_ms: int, source: str) -> Report:
 def assembled(
     parts: Sequence[Part], data: Data, *, title: str, subject: str, made_ms: int, facts: Sequence[tuple[str, str]],
     findings: Sequence[Finding],
-) -> Report:  # fmt: skip
+) -> ReportDocument:  # fmt: skip
     """The report of these parts: findings in order of weight, then in order of the sections."""
     found = [finding for part in parts for finding in part.findings] + list(findings)
-    return Report(
+    return ReportDocument(
         title=title,
         subject=subject,
         made_ms=made_ms,
@@ -111,19 +110,19 @@ def _all(table: "pd.DataFrame", data: Data) -> Table:
     return Table("all-machines", title, columns, rows, folded=len(table) > 1)
 
 
-def user_report(data: Data, *, made_ms: int, source: str) -> Report:
+def user_report(data: Data, *, made_ms: int, source: str) -> ReportDocument:
     """What there is to say of one machine; `source` names where the data come from."""
     table = machines(data)
     [user] = table.index
     parts = [
-        course.of_machine(data),
-        one_or_nothing("what changed", lambda: change.of_periods(data)),
-        load.of_machine(data, table),
-        one_or_nothing("cores", lambda: cores.of_machine(data)),
-        one_or_nothing("the hours of the week", lambda: week.of_week(data)),
-        one_or_nothing("anomalies", lambda: unusual.of_machine(data)),
-        one_or_nothing("what is to come", lambda: outlook.of_total(data)),
-        one_or_nothing("its size", lambda: sizes.of_machines(data, table)),
+        timeline.machine_timeline(data),
+        one_or_nothing("what changed", lambda: changes.what_changed(data)),
+        timeline.machine_load(data, table),
+        one_or_nothing("cores", lambda: capacity.core_balance(data)),
+        one_or_nothing("the hours of the week", lambda: patterns.hours_of_week(data)),
+        one_or_nothing("anomalies", lambda: patterns.total_anomalies(data)),
+        one_or_nothing("what is to come", lambda: capacity.expected_load(data)),
+        one_or_nothing("its size", lambda: capacity.sizes(data, table)),
     ]
     return assembled(
         parts,
@@ -147,37 +146,13 @@ def _itself(data: Data) -> list[tuple[str, str]]:
     return facts
 
 
-Form = Literal["html", "pdf", "png", "md", "json"]
-FORMS: tuple[Form, ...] = ("html", "pdf", "png", "md", "json")
-
-
-def fleet(source: "Source", question: Question, *, made_ms: int, named: str) -> Report:
+def fleet(source: "Source", question: Question, *, made_ms: int, named: str) -> ReportDocument:
     """The report on all machines of `source`, which is `named` so. Raises NothingThere, and what the source raises."""
     data: Data = of_fleet(source, question)
     return fleet_report(data, made_ms=made_ms, source=named)
 
 
-def user(source: "Source", user_id: str, question: Question, *, made_ms: int, named: str) -> Report:
+def user(source: "Source", user_id: str, question: Question, *, made_ms: int, named: str) -> ReportDocument:
     """The report on one machine. Raises NothingThere, and what the source raises."""
     data: Data = of_user(source, user_id, question)
     return user_report(data, made_ms=made_ms, source=named)
-
-
-def encoded(report: Report, form: Form, *, user_path: str | None = None) -> bytes:
-    """The report in a form; on a page names of machines link to `user_path` and the name.
-
-    Raises analytics.reports.browser.BrowserError where a PDF or PNG cannot be made.
-    """
-    from analytics.reports import browser, html, texts
-
-    match form:
-        case "html":
-            return html.render(report, user_path=user_path).encode()
-        case "pdf":
-            return browser.print_pdf(html.render(report, theme="light"))
-        case "png":
-            return browser.photograph(html.render(report, theme="light"))
-        case "md":
-            return texts.render_markdown(report).encode()
-        case "json":
-            return texts.render_json(report)

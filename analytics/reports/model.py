@@ -14,6 +14,8 @@ Kind = Literal["text", "user", "share", "number", "time", "change"]
 """How a cell reads: as it is, as the name of a machine, a share in percent, a number, a moment in UTC (epoch
 milliseconds), a difference of shares in percentage points."""
 Cell = str | float | int | None
+ReportForm = Literal["html", "pdf", "png", "md", "json"]
+"""What a report can be written as."""
 
 
 Numbers = Mapping[str, Cell | Sequence[str]]
@@ -76,7 +78,7 @@ class Section:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class ReportDocument:
     """A whole report."""
 
     title: str

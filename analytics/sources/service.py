@@ -127,7 +127,7 @@ class Client(ServiceApi):
             query |= {"metric": metric, "histograms": histograms}
             return self._windows(f"windows/byUser/{path_segment(user)}", f"{metric} of {user}", query)
         if rate == "raw" or core == "each":
-            raise ValueError("rate='raw' and core='each' are for windows, without stat")
+            raise ValueError("expected rate='raw' and core='each' without stat, as they are for windows, got both")
         return self._values(
             f"metrics/{path_segment(metric)}/byUser/{path_segment(user)}", metric, query | {"stat": stat}
         )

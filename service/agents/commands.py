@@ -14,7 +14,7 @@ from contract.times import format_instant
 from service.agents.layers import AGENT
 from service.agents.registry import Agent, Registry
 from service.control.audit import Actor, Audit
-from service.control.database import Control
+from service.control.database import ControlDatabase
 
 KEPT = 10_000
 """Commands that are remembered; the oldest go first."""
@@ -47,7 +47,7 @@ class TooManyCommands(Exception):
 class Commands:
     """Commands in the control database, and those that wait with their agents. Used on the event loop."""
 
-    def __init__(self, control: Control, audit: Audit, registry: Registry) -> None:
+    def __init__(self, control: ControlDatabase, audit: Audit, registry: Registry) -> None:
         self._control = control
         self._audit = audit
         self._registry = registry

@@ -12,9 +12,9 @@ from contract.patterns import MAX_PATTERN, matcher
 from contract.problems import shortened
 from contract.report import OS_TYPES
 from service.control.audit import Actor, Audit
-from service.control.database import Control
+from service.control.database import ControlDatabase
 
-_RIGHT = "all, os:Linux, os:MacOS, os:Windows or a pattern such as user:web-* is right"
+_EXPECTED = "expected all, os:Linux, os:MacOS, os:Windows or a pattern such as user:web-*"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ ALL = Selector("all")
 
 
 def parse_selector(text: str) -> Selector:
-    """The selector of a text; raises ValueError, which says what is right.
+    """The selector of a text; raises ValueError, which says what is expected.
 
     Patterns are those of `contract.patterns`.
     """
@@ -51,13 +51,14 @@ def parse_selector(text: str) -> Selector:
                 return Selector(f"os:{known}", os_type=known, rank=100)
     if kind == "user" and rest and len(rest) <= MAX_PATTERN and rest.isprintable():
         return Selector(text, takes_user=matcher([rest]), rank=200)
-    raise ValueError(f"{shortened(ascii(text))} selects no agents; {_RIGHT}")
+    raise ValueError(f"{_EXPECTED}, got {shortened(ascii(text))}")
 
 
 AGENT = "agent:"
 """What stands before the user id in the target of an agent's own settings."""
 MAX_SELECTIONS = 200
-MAX_AGENTS = 100_000
+MAX_AGENT_LAYERS = 100_000
+"""Agents with settings of their own."""
 _AGENT_RANK = 1_000_000
 _STEPS = [
     """
@@ -79,7 +80,7 @@ class TooManyLayers(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """What is asked of some agents."""
+    """The desired settings of the agents that a target means."""
 
     target: str
     """A selector, or `agent:` and a user id."""
@@ -94,7 +95,7 @@ class Layer:
 class Layers:
     """All layers, in memory and in the control database. `change` blocks; the rest is quick and reads memory."""
 
-    def __init__(self, control: Control, audit: Audit) -> None:
+    def __init__(self, control: ControlDatabase, audit: Audit) -> None:
         self._control = control
         self._audit = audit
         control.migrate("agents.layers", _STEPS)
@@ -182,7 +183,7 @@ class Layers:
             return
         own = target.startswith(AGENT)
         count = len(self._layers) - len(self._selections) if own else len(self._selections)
-        limit = MAX_AGENTS if own else MAX_SELECTIONS
+        limit = MAX_AGENT_LAYERS if own else MAX_SELECTIONS
         if count >= limit:
             raise TooManyLayers(f"{limit} {'agents' if own else 'selections'} have settings of their own; no more fit")
 

@@ -10,10 +10,10 @@ from contract.agent_protocol import AgentCommand, AgentState, Instructions
 from contract.agent_settings import DesiredSettings
 from contract.report import AgentStatus, OsType, Report
 from service.agents.layers import Layers
-from service.control.database import Control
+from service.control.database import ControlDatabase
 
 MAX_AGENTS = 200_000
-"""Agents beyond these are not steered, and not listed; their reports are taken as ever."""
+"""Agents beyond these are not configured, and not listed; their reports are taken as ever."""
 
 
 class Agent:
@@ -156,13 +156,13 @@ _STEPS = [
 ]
 
 
-class States:
-    """States in the control database, written together once a second: an agent that connects anew says its own again.
+class AgentStateRepository:
+    """The states of agents in the control database, written once a second: an agent that connects anew repeats its own.
 
     `note` is called on the event loop, `write` in a thread.
     """
 
-    def __init__(self, control: Control) -> None:
+    def __init__(self, control: ControlDatabase) -> None:
         self._control = control
         self._unwritten: dict[str, tuple[int, AgentState]] = {}
         control.migrate("agents.states", _STEPS)
@@ -188,7 +188,7 @@ class States:
         return bool(self._unwritten)
 
     def write(self) -> None:
-        """Put what was noted on disk."""
+        """Put the states that were noted on disk."""
         noted = dict(self._unwritten)
         rows = [(user_id, seen_ms, msgspec.json.encode(state)) for user_id, (seen_ms, state) in noted.items()]
         with self._control.transaction() as db:

@@ -1,4 +1,4 @@
-"""Everything about agents in one place: what the resources ask, and what is done in the background."""
+"""Remote configuration of agents: what the HTTP resources ask of it, and what is done in the background."""
 
 import asyncio
 import contextlib
@@ -12,10 +12,10 @@ from contract.agent_protocol import AgentState, Instructions
 from contract.report import Report
 from service.agents.commands import Commands
 from service.agents.layers import AGENT, Layer, Layers, parse_selector
-from service.agents.registry import Agent, Registry, States
-from service.agents.streams import Streams
+from service.agents.registry import Agent, AgentStateRepository, Registry
+from service.agents.streams import InstructionStreams
 from service.control.audit import Actor, Audit
-from service.control.database import Control
+from service.control.database import ControlDatabase
 
 _log = logging.getLogger("loadlens.service")
 _LOOK_EVERY_S = 1.0
@@ -23,26 +23,26 @@ _SLICE = 500
 """Agents that are looked at before requests get their turn: a few milliseconds."""
 
 
-class Steering:
+class RemoteConfiguration:
     """Desired and reported state of agents. Everything here runs on the event loop, but what says otherwise."""
 
-    def __init__(self, control: Control, audit: Audit, stream_limit: int) -> None:
+    def __init__(self, control: ControlDatabase, audit: Audit, stream_limit: int) -> None:
         self.layers = Layers(control, audit)
         self.registry = Registry(self.layers)
         self.commands = Commands(control, audit, self.registry)
-        self.streams = Streams(stream_limit)
-        self._states = States(control)
+        self.streams = InstructionStreams(stream_limit)
+        self._states = AgentStateRepository(control)
         self._states.load(self.registry)
         self.commands.load()
         self._tasks: list[asyncio.Task[None]] = []
         self._changed = asyncio.Event()
 
     def start(self) -> None:
-        """Begin the work in the background."""
+        """Begin to roll out changes, send heartbeats, expire commands and write states; called on the event loop."""
         self._tasks = [asyncio.create_task(self._look_after()), asyncio.create_task(self._roll_out())]
 
     async def stop(self) -> None:
-        """End it, and write what is not written."""
+        """End that work, and write the states that are not written yet."""
         for task in self._tasks:
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -131,7 +131,7 @@ class Steering:
     async def _look_after(self) -> None:
         while True:
             await asyncio.sleep(_LOOK_EVERY_S)
-            self.streams.beat()
+            self.streams.send_heartbeats()
             try:
                 await self.commands.expire()
                 if self._states.waiting:

@@ -1,4 +1,4 @@
-"""The streams that agents keep open, over which they hear at once what is asked of them."""
+"""Instruction streams: agents keep them open, and hear over them at once what is asked of them."""
 
 import asyncio
 import time
@@ -10,23 +10,23 @@ from falcon.asgi import SSEvent
 from service.agents.registry import Agent
 
 HEARTBEAT_S = 15.0
-"""The longest silence on a stream: an agent that hears nothing for much longer connects anew."""
 _RETRY_MS = 2000
 
 
-class Stream:
+class InstructionStream:
     """What one agent listens to. It holds no queue: what is asked of the agent now is all there is to tell."""
 
-    __slots__ = ("_awake", "agent", "ended", "said_at", "told", "version")
+    __slots__ = ("_awake", "_heartbeat_s", "agent", "ended", "said_at", "told", "version")
 
-    def __init__(self, agent: Agent, version: str | None) -> None:
+    def __init__(self, agent: Agent, version: str | None, heartbeat_s: float = HEARTBEAT_S) -> None:
         self.agent = agent
+        self._heartbeat_s = heartbeat_s
         self.version = version
         """Of the settings that were told last; None where it is not known which."""
         self.told: set[str] = set()
-        """The commands that were told."""
+        """The ids of the commands that were told."""
         self.ended = ""
-        """Why it is over."""
+        """Why it was ended; empty while it is open."""
         self.said_at = 0.0
         self._awake = asyncio.Event()
 
@@ -35,7 +35,7 @@ class Stream:
         self._awake.set()
 
     def end(self, why: str) -> None:
-        """Have it end."""
+        """Have the stream end, and tell the agent why."""
         self.ended = why
         self._awake.set()
 
@@ -45,7 +45,7 @@ class Stream:
         while not self.ended:
             if self._due():
                 yield self._say(self._instructions())
-            elif time.monotonic() - self.said_at >= HEARTBEAT_S:
+            elif time.monotonic() - self.said_at >= self._heartbeat_s:
                 yield self._say(SSEvent(comment="still here"))
             else:
                 self._awake.clear()
@@ -71,26 +71,28 @@ class Stream:
         return event
 
 
-class Streams:
+class InstructionStreams:
     """All open streams, at most `limit`, one an agent: an agent that connects anew takes the place of its old one."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, *, heartbeat_s: float = HEARTBEAT_S) -> None:
+        """No stream is silent for over `heartbeat_s`: an agent that hears nothing for much longer connects anew."""
         self.limit = limit
+        self._heartbeat_s = heartbeat_s
         self.refused = 0
-        self._streams: dict[str, Stream] = {}
+        self._streams: dict[str, InstructionStream] = {}
         self._closing = False
 
     def __len__(self) -> int:
         return len(self._streams)
 
-    def open(self, agent: Agent, last_event_id: str | None) -> Stream | None:
+    def open(self, agent: Agent, last_event_id: str | None) -> InstructionStream | None:
         """A stream for an agent, which has heard up to `last_event_id`; None where there are too many."""
         if self._closing or (agent.user_id not in self._streams and len(self._streams) >= self.limit):
             self.refused += 1
             return None
-        return Stream(agent, "" if last_event_id == "none" else last_event_id)
+        return InstructionStream(agent, "" if last_event_id == "none" else last_event_id, self._heartbeat_s)
 
-    async def serve(self, stream: Stream) -> AsyncIterator[SSEvent]:
+    async def serve(self, stream: InstructionStream) -> AsyncIterator[SSEvent]:
         """The events of a stream, until its end or the client's; only while they are read does it count."""
         agent = stream.agent
         older = self._streams.get(agent.user_id)
@@ -114,9 +116,9 @@ class Streams:
         if stream is not None:
             stream.wake()
 
-    def beat(self) -> None:
-        """Wake those that have been silent for long; called about once a second."""
-        limit = time.monotonic() - HEARTBEAT_S
+    def send_heartbeats(self) -> None:
+        """Wake the streams that have been silent for so long that a heartbeat is due; called about once a second."""
+        limit = time.monotonic() - self._heartbeat_s
         for stream in self._streams.values():
             if stream.said_at < limit:
                 stream.wake()

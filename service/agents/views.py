@@ -1,4 +1,4 @@
-"""An agent as JSON: what is asked of it, what is in force, and why the two differ."""
+"""An agent as JSON: its desired and its reported settings, and why the two differ."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from service.agents.layers import Layers
 from service.agents.registry import Agent
 
 
-def in_step(agent: Agent) -> bool:
+def in_sync(agent: Agent) -> bool:
     """Whether exactly what is asked of an agent is in force there."""
     return agent.version == agent.version_in_force
 
@@ -52,8 +52,8 @@ def detail(agent: Agent, layers: Layers) -> dict[str, Any]:
 
 
 def _why(agent: Agent) -> str | None:
-    """Why an agent is not in step; None where it is."""
-    if in_step(agent):
+    """Why an agent is not in sync; None where it is."""
+    if in_sync(agent):
         return None
     if agent.remote is None:
         return "it takes no settings: its version knows of none"
@@ -69,7 +69,7 @@ def _why(agent: Agent) -> str | None:
 
 
 def _may_change(agent: Agent) -> bool:
-    """Whether time alone may bring an agent that is not in step into it."""
+    """Whether an agent that is not in sync may become so without anybody's doing."""
     return bool(agent.remote) and not (agent.version and agent.version == agent.refused)
 
 

@@ -1,1 +1,1 @@
-"""Rules: what shall be noticed in the reports as they arrive, and said to whom."""
+"""Alerts: rules, their evaluation as reports arrive, alarms, silences, and who is notified."""

@@ -9,8 +9,8 @@ SILENCE_MS = 15 * 60_000
 """What is pending begins anew after a silence longer than this and than `for`."""
 
 
-class State(IntEnum):
-    """Where an alarm is."""
+class AlarmState(IntEnum):
+    """Whether an alarm's condition holds, and has held long enough."""
 
     OK = 0
     PENDING = 1
@@ -31,7 +31,7 @@ class Transition(NamedTuple):
     value: float
 
 
-class Saved(NamedTuple):
+class SavedAlarm(NamedTuple):
     """An alarm as it is kept over restarts."""
 
     last_ms: int
@@ -43,37 +43,37 @@ class Saved(NamedTuple):
 
 
 class Alarm:
-    """One rule's view of one user."""
+    """The state machine of a rule and a user: pending once the condition holds, firing once it has held long enough."""
 
     __slots__ = ("clear_since_ms", "last_ms", "memory", "since_ms", "state", "value")
 
-    def __init__(self, saved: Saved | None = None, memory: Any = None) -> None:
+    def __init__(self, saved: SavedAlarm | None = None, memory: Any = None) -> None:
         self.last_ms = saved.last_ms if saved else -1
         """The end of the newest window that was looked at."""
-        self.state = State(saved.state) if saved else State.OK
+        self.state = AlarmState(saved.state) if saved else AlarmState.OK
         self.since_ms = saved.since_ms if saved else -1
         self.clear_since_ms = saved.clear_since_ms if saved else -1
         self.value = saved.value if saved else 0.0
         self.memory = memory
         """What the rule's kind remembers of earlier windows."""
 
-    def saved(self, memory: Any) -> Saved:
-        """As it is kept."""
-        return Saved(self.last_ms, int(self.state), self.since_ms, self.clear_since_ms, self.value, memory)
+    def saved(self, memory: Any) -> SavedAlarm:
+        """The alarm as it is kept over restarts, with its memory as plain data."""
+        return SavedAlarm(self.last_ms, int(self.state), self.since_ms, self.clear_since_ms, self.value, memory)
 
     def step(self, rule: Rule, user: str, at_ms: int, is_beyond: bool, is_clear: bool) -> Transition | None:
         """Go on to the moment `at_ms`, at which the condition holds, is cleared, or neither of both."""
-        if self.state is State.FIRING:
+        if self.state is AlarmState.FIRING:
             return self._while_firing(rule, user, at_ms, is_clear)
         if not is_beyond:
-            self.state = State.OK
+            self.state = AlarmState.OK
             return None
-        if self.state is State.OK or at_ms - self.last_ms > max(rule.for_ms, SILENCE_MS):
+        if self.state is AlarmState.OK or at_ms - self.last_ms > max(rule.for_ms, SILENCE_MS):
             # Nobody knows what was meanwhile: after a long silence it begins anew.
-            self.state, self.since_ms = State.PENDING, at_ms
+            self.state, self.since_ms = AlarmState.PENDING, at_ms
         if at_ms - self.since_ms < rule.for_ms:
             return None
-        self.state, self.clear_since_ms = State.FIRING, -1
+        self.state, self.clear_since_ms = AlarmState.FIRING, -1
         return Transition(rule.name, user, "firing", at_ms, self.since_ms, self.value)
 
     def _while_firing(self, rule: Rule, user: str, at_ms: int, is_clear: bool) -> Transition | None:
@@ -84,5 +84,5 @@ class Alarm:
             self.clear_since_ms = at_ms
         if at_ms - self.clear_since_ms < rule.clear_for_ms:
             return None
-        self.state = State.OK
+        self.state = AlarmState.OK
         return Transition(rule.name, user, "resolved", at_ms, self.since_ms, self.value)

@@ -17,7 +17,7 @@ from contract.report import Report
 from contract.times import DAY_MS, parse_duration
 from service.alerts.alarms import Transition
 from service.alerts.engine import Engine
-from service.alerts.rules import Absence, Rule
+from service.alerts.rules import MeasuredRule, Rule
 
 _KINDS: dict[str, type[Metric]] = {quantity.name: kind for kind in TYPES for quantity in kind.quantities}
 _CPU = Cpu.quantities[0]
@@ -26,7 +26,7 @@ _AT_ONCE_MS = DAY_MS
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class FiringPeriod:
     """When a rule would have fired."""
 
     rule: str
@@ -36,7 +36,7 @@ class Span:
     resolved_ms: int | None
     """None where it still fires at the end."""
     value: float
-    """What made it fire."""
+    """The number that made it fire."""
 
 
 def slices(start_ms: int, end_ms: int) -> list[tuple[int, int]]:
@@ -46,25 +46,25 @@ def slices(start_ms: int, end_ms: int) -> list[tuple[int, int]]:
 
 def backtest(
     rules: Sequence[Rule], source: Source, start_ms: int, end_ms: int, rate: str, each: Callable[[], object]
-) -> list[Span]:
+) -> list[FiringPeriod]:
     """When each rule would have fired in [`start_ms`, `end_ms`), had it begun there.
 
     `rate` is `raw` for windows as they came, or a duration to merge them first. `each` is called after each stretch of
     each quantity (`steps` says how many there are). Raises analytics' ServiceError.
     """
     systems = {str(user): str(system) for user, system in source.users()["os_type"].items()}
-    spans: list[Span] = []
+    periods: list[FiringPeriod] = []
     for (metric, by_core), some in _by_metric(rules).items():
-        asked = _Asked(source, metric, by_core, any(_needs_histograms(rule) for rule in some), rate, systems)
+        asked = _WindowSource(source, metric, by_core, any(_needs_histograms(rule) for rule in some), rate, systems)
         engine = Engine()
         engine.use(some)
         for begin, end in slices(start_ms, end_ms):
             for report in asked.reports(begin, end):
-                _note(spans, engine.tick(report.end_timestamp))
-                _note(spans, engine.observe([report], report.end_timestamp))
-            _note(spans, engine.tick(end))
+                _note(periods, engine.tick(report.end_timestamp))
+                _note(periods, engine.observe([report], report.end_timestamp))
+            _note(periods, engine.tick(end))
             each()
-    return sorted(spans, key=lambda span: (span.rule, span.fired_ms, span.user))
+    return sorted(periods, key=lambda period: (period.rule, period.fired_ms, period.user))
 
 
 def steps(rules: Sequence[Rule], start_ms: int, end_ms: int) -> int:
@@ -76,31 +76,31 @@ def _by_metric(rules: Sequence[Rule]) -> dict[tuple[NamedMetric, bool], list[Rul
     """The rules by the metric whose windows they need, and whether they need those of cores."""
     groups: dict[tuple[NamedMetric, bool], list[Rule]] = {}
     for rule in rules:
-        metric = NAMES["cpuUtilization"] if isinstance(rule, Absence) else rule.reading.metric  # type: ignore[attr-defined]
+        metric = rule.extractor.metric if isinstance(rule, MeasuredRule) else NAMES["cpuUtilization"]
         whole = next(one for one in NAMES.values() if one.quantity == metric.quantity and not one.over_cores)
         groups.setdefault((whole, metric.over_cores is not None), []).append(rule)
     return groups
 
 
 def _needs_histograms(rule: Rule) -> bool:
-    return not isinstance(rule, Absence) and bool(rule.reading.needs_histogram)  # type: ignore[attr-defined]
+    return isinstance(rule, MeasuredRule) and rule.extractor.needs_histogram
 
 
-def _note(spans: list[Span], transitions: Iterable[Transition]) -> None:
+def _note(periods: list[FiringPeriod], transitions: Iterable[Transition]) -> None:
     for one in transitions:
         if one.state == "firing":
-            spans.append(Span(one.rule, one.user, one.at_ms, None, one.value))
+            periods.append(FiringPeriod(one.rule, one.user, one.at_ms, None, one.value))
             continue
-        for place in range(len(spans) - 1, -1, -1):
-            span = spans[place]
-            if (span.rule, span.user, span.resolved_ms) == (one.rule, one.user, None):
-                spans[place] = replace(span, resolved_ms=one.at_ms)
+        for place in range(len(periods) - 1, -1, -1):
+            period = periods[place]
+            if (period.rule, period.user, period.resolved_ms) == (one.rule, one.user, None):
+                periods[place] = replace(period, resolved_ms=one.at_ms)
                 break
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
-    """What is asked of a source."""
+class _WindowSource:
+    """A source of windows, and what is asked of it."""
 
     source: Source
     metric: NamedMetric

@@ -1,38 +1,32 @@
 """All rules, fed with the reports in the order of the journal: who looks at whose, and what follows."""
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from contract.report import Report
-from service.alerts.alarms import Saved, Transition
+from service.alerts.alarms import SavedAlarm, Transition
 from service.alerts.evaluations.anomaly import AnomalyEvaluation
-from service.alerts.evaluations.base import Evaluation
+from service.alerts.evaluations.base import MAX_ALARMS, Evaluation
 from service.alerts.evaluations.levels import AbsenceEvaluation, ChangeEvaluation, FleetEvaluation, ThresholdEvaluation
-from service.alerts.rules import Absence, Anomaly, Change, Fleet, Rule, Threshold
-
-_KINDS: dict[type[Rule], Callable[[Any], Evaluation]] = {
-    Threshold: ThresholdEvaluation,
-    Change: ChangeEvaluation,
-    Absence: AbsenceEvaluation,
-    Fleet: FleetEvaluation,
-    Anomaly: AnomalyEvaluation,
-}
-
-
-def evaluation_of(rule: Rule) -> Evaluation:
-    """The evaluation of a rule's kind, without any alarm yet."""
-    return _KINDS[type(rule)](rule)
-
+from service.alerts.rules import AbsenceRule, AnomalyRule, ChangeRule, FleetRule, Rule, ThresholdRule
 
 _log = logging.getLogger("loadlens.service")
 _MAX_ROUTES = 100_000
+_EVALUATIONS: dict[type[Rule], type[Evaluation]] = {
+    ThresholdRule: ThresholdEvaluation,
+    ChangeRule: ChangeEvaluation,
+    AbsenceRule: AbsenceEvaluation,
+    FleetRule: FleetEvaluation,
+    AnomalyRule: AnomalyEvaluation,
+}
 
 
 class Engine:
     """The evaluations of all rules that are enabled. For one thread at a time."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, max_alarms: int = MAX_ALARMS) -> None:
+        """A rule keeps at most `max_alarms`, one for each user."""
+        self._max_alarms = max_alarms
         self.evaluations: dict[str, Evaluation] = {}
         self._routes: dict[tuple[str, str], tuple[Evaluation, ...]] = {}
 
@@ -47,10 +41,10 @@ class Engine:
                     known.rule = rule
                     self.evaluations[rule.name] = known
                 else:
-                    self.evaluations[rule.name] = evaluation_of(rule)
+                    self.evaluations[rule.name] = _EVALUATIONS[type(rule)](rule, max_alarms=self._max_alarms)
         self._routes = {}
 
-    def restore(self, rule: str, alarms: Mapping[str, Saved]) -> None:
+    def restore(self, rule: str, alarms: Mapping[str, SavedAlarm]) -> None:
         """Take a rule's alarms as they were kept, oldest first, so that the order of silence is known again.
 
         Those that cannot be read are left out.
@@ -67,19 +61,19 @@ class Engine:
         """What follows from reports that arrived at `now_ms`."""
         routes = self._routes
         for report in reports:
-            stream = (report.user_id, report.os_type)
-            for evaluation in routes.get(stream) or self._route(stream):
+            origin = (report.user_id, report.os_type)
+            for evaluation in routes.get(origin) or self._route(origin):
                 evaluation.heard.add(report.user_id)
                 transition = evaluation.observe(report, now_ms)
                 if transition is not None:
                     yield transition
 
-    def _route(self, stream: tuple[str, str]) -> tuple[Evaluation, ...]:
-        if stream not in self._routes:
+    def _route(self, origin: tuple[str, str]) -> tuple[Evaluation, ...]:
+        if origin not in self._routes:
             if len(self._routes) >= _MAX_ROUTES:
                 self._routes.clear()
-            self._routes[stream] = tuple(one for one in self.evaluations.values() if one.rule.takes(*stream))
-        return self._routes[stream]
+            self._routes[origin] = tuple(one for one in self.evaluations.values() if one.rule.takes(*origin))
+        return self._routes[origin]
 
     def tick(self, now_ms: int) -> Iterator[Transition]:
         """What follows from the time being `now_ms`."""

@@ -1,4 +1,4 @@
-"""From what alarms do to alerts and notifications: noted, and said to whom it concerns unless it is silenced."""
+"""The notifier: what alarms do becomes alerts, and notifications to the rule's targets unless it is silenced."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -6,67 +6,65 @@ from contract import times
 from contract.patterns import matcher
 from contract.times import format_instant
 from service.alerts.alarms import Transition
-from service.alerts.repository import Shelf
+from service.alerts.repository import RuleRepository
 from service.alerts.rules import Rule
-from service.notifications.queue import Queue
-
-Change = dict[str, object]
+from service.notifications.queue import NotificationQueue
 
 
-class Teller:
+class Notifier:
     """Writes alerts and notifications, in the transaction under way where there is one."""
 
-    def __init__(self, shelf: Shelf, queue: Queue) -> None:
-        self._shelf = shelf
+    def __init__(self, repository: RuleRepository, queue: NotificationQueue) -> None:
+        self._repository = repository
         self._queue = queue
 
-    def tell(self, transitions: Sequence[Transition], rules: Mapping[str, Rule]) -> None:
-        """Note what alarms of `rules` have done, and say it; nobody hears of a rule that is not among them."""
+    def notify(self, transitions: Sequence[Transition], rules: Mapping[str, Rule]) -> None:
+        """Note what alarms have done, and notify targets; nobody hears of a rule that is not among `rules`."""
         if not transitions:
             return
         is_silenced = self._silencer()
-        said: dict[str, list[Change]] = {}
-        with self._shelf.control.transaction():
+        changes_of: dict[str, list[dict[str, object]]] = {}
+        with self._repository.control.transaction():
             for one in transitions:
                 rule = rules.get(one.rule)
                 if one.state == "resolved":
-                    is_due = self._shelf.resolve(one) and rule is not None
+                    is_due = self._repository.resolve(one) and rule is not None
                 else:
                     is_due = rule is not None and not is_silenced(one.rule, one.user)
-                    self._shelf.fire(one, rule.severity if rule else "info", notified=is_due)
+                    self._repository.fire(one, rule.severity if rule else "info", notified=is_due)
                 if is_due:
-                    said.setdefault(one.rule, []).append(
+                    changes_of.setdefault(one.rule, []).append(
                         _change(one.user, one.state, one.since_ms, one.at_ms, one.value)
                     )
-            self._add(said, rules)
-            self._shelf.trim_alerts()
+            self._add(changes_of, rules)
+            self._repository.trim_alerts()
 
-    def tell_unsaid(self, rules: Mapping[str, Rule]) -> None:
-        """Say what fires and was silenced, once the silence is over."""
-        unsaid = self._shelf.unsaid()
-        if not unsaid:
+    def notify_of_unsilenced(self, rules: Mapping[str, Rule]) -> None:
+        """Notify of what fires and was silenced, once the silence is over."""
+        unnotified = self._repository.unnotified()
+        if not unnotified:
             return
         is_silenced = self._silencer()
-        said: dict[str, list[Change]] = {}
-        with self._shelf.control.transaction():
-            for alert in unsaid:
+        changes_of: dict[str, list[dict[str, object]]] = {}
+        with self._repository.control.transaction():
+            for alert in unnotified:
                 if alert.rule in rules and not is_silenced(alert.rule, alert.user):
-                    self._shelf.mark_said(alert)
+                    self._repository.mark_notified(alert)
                     change = _change(alert.user, alert.state, alert.since_ms, alert.fired_ms, alert.value)
-                    said.setdefault(alert.rule, []).append(change)
-            self._add(said, rules)
+                    changes_of.setdefault(alert.rule, []).append(change)
+            self._add(changes_of, rules)
 
-    def _add(self, said: Mapping[str, Sequence[Change]], rules: Mapping[str, Rule]) -> None:
-        for name, changes in said.items():
+    def _add(self, changes_of: Mapping[str, Sequence[dict[str, object]]], rules: Mapping[str, Rule]) -> None:
+        for name, changes in changes_of.items():
             self._queue.add(rules[name], changes, times.now_ms())
 
     def _silencer(self) -> Callable[[str, str], bool]:
         """Whether a rule and user are silenced now."""
-        silences = [(matcher([one.rule]), matcher([one.user])) for one in self._shelf.silences(times.now_ms())]
+        silences = [(matcher([one.rule]), matcher([one.user])) for one in self._repository.silences(times.now_ms())]
         return lambda rule, user: any(takes_rule(rule) and takes_user(user) for takes_rule, takes_user in silences)
 
 
-def _change(user: str, state: str, since_ms: int, at_ms: int, value: float) -> Change:
+def _change(user: str, state: str, since_ms: int, at_ms: int, value: float) -> dict[str, object]:
     return {
         "user": user,
         "state": state,

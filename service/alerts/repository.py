@@ -1,4 +1,4 @@
-"""What rules leave in the control database: definitions made through the API, alarms, alerts, silences."""
+"""The rule repository: definitions made through the API, alarms, alerts and silences, in the control database."""
 
 import json
 import logging
@@ -9,10 +9,10 @@ from typing import NamedTuple
 import msgspec
 
 from contract import times
-from service.alerts.alarms import Saved, Transition
+from service.alerts.alarms import SavedAlarm, Transition
 from service.alerts.rules import InvalidRule, Rule, parse_rule
 from service.control.audit import Actor, Audit
-from service.control.database import Control
+from service.control.database import ControlDatabase
 
 _STEPS = [
     """
@@ -43,11 +43,11 @@ _MAX_RESOLVED = 10_000
 _MAX_SILENCES = 1000
 _MAX_RULES = 1000
 _pack = msgspec.msgpack.Encoder().encode
-_unpack = msgspec.msgpack.Decoder(Saved, strict=False).decode
+_unpack = msgspec.msgpack.Decoder(SavedAlarm, strict=False).decode
 
 
 class TooMany(Exception):
-    """No more are kept; the message says of what."""
+    """As many as are allowed are kept; the message says of what."""
 
 
 class Alert(NamedTuple):
@@ -63,11 +63,11 @@ class Alert(NamedTuple):
     resolved_ms: int | None
     value: float
     notified: int
-    """1 where somebody was told, or would have been."""
+    """1 where somebody was notified, or would have been."""
 
 
 class Silence(NamedTuple):
-    """For whom nothing is said, and how long."""
+    """Nobody is notified of alerts of these rules and users for a while."""
 
     id: str
     rule: str
@@ -77,10 +77,10 @@ class Silence(NamedTuple):
     created_ms: int
 
 
-class Shelf:
+class RuleRepository:
     """Reads and writes. What belongs together is written in one transaction of `control`."""
 
-    def __init__(self, control: Control, audit: Audit, journal: str) -> None:
+    def __init__(self, control: ControlDatabase, audit: Audit, journal: str) -> None:
         """`journal` names the journal whose offsets are kept: each store has its own."""
         self.control = control
         self._audit = audit
@@ -137,7 +137,7 @@ class Shelf:
             else:
                 db.execute("INSERT OR REPLACE INTO rules_progress VALUES (?, ?)", (self._journal, offset))
 
-    def alarms(self, rule: Rule) -> dict[str, Saved]:
+    def alarms(self, rule: Rule) -> dict[str, SavedAlarm]:
         """The alarms of a rule, by user; none where the rule meant something else when they were kept."""
         if self.seen().get(rule.name) != rule.fingerprint:
             return {}
@@ -150,7 +150,7 @@ class Shelf:
                 _log.error("an alarm of rule %s, of %r, is left out: %s", rule.name, user, error)
         return alarms
 
-    def put_alarms(self, rule: Rule, alarms: Mapping[str, Saved]) -> None:
+    def put_alarms(self, rule: Rule, alarms: Mapping[str, SavedAlarm]) -> None:
         """Keep a rule's alarms."""
         with self.control.transaction() as db:
             db.execute("INSERT OR REPLACE INTO rules_seen VALUES (?, ?)", (rule.name, rule.fingerprint))
@@ -190,7 +190,7 @@ class Shelf:
             )  # fmt: skip
 
     def resolve(self, transition: Transition) -> bool:
-        """Note that an alarm does not fire any more; whether somebody was told that it did."""
+        """Note that an alarm does not fire any more; whether somebody was notified that it did."""
         with self.control.transaction() as db:
             row = db.execute(
                 "SELECT id, notified FROM rules_alert WHERE state = 'firing' AND rule = ? AND user = ?",
@@ -225,28 +225,28 @@ class Shelf:
         """The alerts of some rules that fire."""
         return [alert for alert in self.alerts("firing", -1) if alert.rule in rules]
 
-    def unsaid(self) -> list[Alert]:
-        """Alerts that fire and that nobody was told of."""
+    def unnotified(self) -> list[Alert]:
+        """Alerts that fire and that nobody was notified of."""
         rows = self.control.read(
             "SELECT id, rule, user, severity, state, since_ms, fired_ms, resolved_ms, value, notified FROM rules_alert"
             " WHERE state = 'firing' AND notified = 0"
         )
         return [Alert._make(row) for row in rows]
 
-    def mark_said(self, alert: Alert) -> None:
-        """Note that somebody is told of an alert."""
+    def mark_notified(self, alert: Alert) -> None:
+        """Note that somebody is notified of an alert."""
         with self.control.transaction() as db:
             db.execute("UPDATE rules_alert SET notified = 1 WHERE id = ?", (alert.id,))
 
     # Silences
 
     def silences(self, now_ms: int) -> list[Silence]:
-        """Those that are in force."""
+        """The silences in force, the next to end first."""
         rows = self.control.read("SELECT * FROM rules_silence WHERE until_ms > ? ORDER BY until_ms", (now_ms,))
         return [Silence(*row) for row in rows]
 
     def add_silence(self, rule: str, user: str, until_ms: int, comment: str, actor: Actor) -> Silence:
-        """Be silent about some rules and users until a moment. Raises TooMany."""
+        """Notify nobody of some rules and users until a moment. `rule` and `user` are patterns. Raises TooMany."""
         now_ms = times.now_ms()
         silence = Silence(secrets.token_hex(8), rule, user, until_ms, comment, now_ms)
         with self.control.transaction() as db:

@@ -1,4 +1,4 @@
-"""Rules and targets in files: TOML or YAML, one file or a folder of them.
+"""Rule sets: rules and targets in files, TOML or YAML, one file or a folder of them.
 
 [[rules]]
 name = "busy"
@@ -33,13 +33,13 @@ class RuleFileError(Exception):
 
 
 @dataclass(slots=True)
-class Book:
-    """What files say."""
+class RuleSet:
+    """The rules and targets of some files."""
 
     rules: dict[str, Rule] = field(default_factory=dict)
     targets: dict[str, Target] = field(default_factory=dict)
     files: dict[str, Path] = field(default_factory=dict)
-    """Where each rule stands."""
+    """The file that each rule is from."""
     unusable: set[str] = field(default_factory=set)
     """Targets that are there and cannot be used."""
 
@@ -56,9 +56,9 @@ def stamp(path: Path) -> tuple[tuple[str, int, int], ...]:
     return tuple(found)
 
 
-def read_book(path: Path) -> Book:
+def read_rule_set(path: Path) -> RuleSet:
     """The rules and targets of a file, or of all files of a folder. Raises RuleFileError."""
-    book, faults = Book(), []
+    rule_set, faults = RuleSet(), []
     for file in _files(path):
         try:
             text = _text(file)
@@ -66,19 +66,19 @@ def read_book(path: Path) -> Book:
         except RuleFileError as error:
             faults.append(str(error))
             continue
-        faults += _add(book, file, text, document)
-    for rule in book.rules.values():
-        known = ", ".join(book.targets) or "none"
+        faults += _add(rule_set, file, text, document)
+    for rule in rule_set.rules.values():
+        known = f"one of {', '.join(rule_set.targets)}" if rule_set.targets else "none, as the files have no targets"
         faults += [
-            f"{book.files[rule.name]}: rule {rule.name}: targets: {target} is not known; {known} are"
+            f"{rule_set.files[rule.name]}: rule {rule.name}: targets: expected {known}, got {target}"
             for target in rule.targets
-            if target not in book.targets and target not in book.unusable
+            if target not in rule_set.targets and target not in rule_set.unusable
         ]
-    if len(book.rules) > _MAX_RULES:
-        faults.append(f"{path}: {len(book.rules)} rules; at most {_MAX_RULES} are right")
+    if len(rule_set.rules) > _MAX_RULES:
+        faults.append(f"{path}: expected at most {_MAX_RULES} rules, got {len(rule_set.rules)}")
     if faults:
         raise RuleFileError("\n".join(faults))
-    return book
+    return rule_set
 
 
 def _files(path: Path) -> list[Path]:
@@ -93,11 +93,11 @@ def _text(file: Path) -> str:
     except OSError as error:
         raise RuleFileError(f"{file}: cannot be read: {error.strerror or error}") from None
     if len(content) > _MAX_BYTES:
-        raise RuleFileError(f"{file}: is larger than {_MAX_BYTES} bytes")
+        raise RuleFileError(f"{file}: expected at most {_MAX_BYTES} bytes, got {len(content)}")
     try:
         return content.decode()
     except UnicodeDecodeError as error:
-        raise RuleFileError(f"{file}: is not UTF-8: {error}") from None
+        raise RuleFileError(f"{file}: expected UTF-8: {error}") from None
 
 
 def _document(file: Path, text: str) -> dict[str, Any]:
@@ -105,7 +105,7 @@ def _document(file: Path, text: str) -> dict[str, Any]:
         try:
             return tomllib.loads(text)
         except tomllib.TOMLDecodeError as error:
-            raise RuleFileError(f"{file}: is not TOML: {error}") from None
+            raise RuleFileError(f"{file}: expected TOML: {error}") from None
     if file.suffix not in _SUFFIXES:
         raise RuleFileError(f"{file}: expected a name that ends in .toml, .yaml or .yml")
     import yaml
@@ -113,20 +113,20 @@ def _document(file: Path, text: str) -> dict[str, Any]:
     try:
         document = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise RuleFileError(f"{file}: is not YAML: {' '.join(str(error).split())}") from None
+        raise RuleFileError(f"{file}: expected YAML: {' '.join(str(error).split())}") from None
     if document is None:
         return {}
     if not isinstance(document, dict):
-        raise RuleFileError(f"{file}: expected rules and targets at the top")
+        raise RuleFileError(f"{file}: expected rules and targets at the top, got {type(document).__name__}")
     return document
 
 
-def _add(book: Book, file: Path, text: str, document: dict[str, Any]) -> list[str]:
-    """Add what a file says to the book; what is wrong with it."""
-    faults = [f"{file}: {name}: is not known; rules and targets are" for name in document.keys() - {"rules", "targets"}]
+def _add(rule_set: RuleSet, file: Path, text: str, document: dict[str, Any]) -> list[str]:
+    """Add what a file says to the rule set; returns what is wrong with it."""
+    faults = [f"{file}: expected rules and targets, got {name}" for name in document.keys() - {"rules", "targets"}]
     rules, targets = document.get("rules", []), document.get("targets", {})
     if not isinstance(rules, list) or not isinstance(targets, dict):
-        return [*faults, f"{file}: rules is a list ([[rules]]), targets a table ([targets.NAME])"]
+        return [*faults, f"{file}: expected a list of rules ([[rules]]) and a table of targets ([targets.NAME])"]
     for place, one in enumerate(rules):
         try:
             rule = parse_rule(one)
@@ -134,15 +134,15 @@ def _add(book: Book, file: Path, text: str, document: dict[str, Any]) -> list[st
             name = one.get("name") if isinstance(one, dict) else None
             faults += [_fault(file, text, ("rules", place), problem, name) for problem in error.problems]
             continue
-        if rule.name in book.rules:
-            other = Problem("/name", f"{rule.name} stands in {book.files[rule.name]} already")
+        if rule.name in rule_set.rules:
+            other = Problem("/name", f"{rule.name} stands in {rule_set.files[rule.name]} already")
             faults.append(_fault(file, text, ("rules", place), other, rule.name))
-        book.rules[rule.name], book.files[rule.name] = rule, file
+        rule_set.rules[rule.name], rule_set.files[rule.name] = rule, file
     for name, one in targets.items():
         try:
-            book.targets[str(name)] = parse_target(str(name), one, file.parent)
+            rule_set.targets[str(name)] = parse_target(str(name), one, file.parent)
         except InvalidTarget as error:
-            book.unusable.add(str(name))
+            rule_set.unusable.add(str(name))
             faults.append(_fault(file, text, ("targets", str(name)), error.problem))
     return faults
 

@@ -1,4 +1,4 @@
-"""A rule as it is written, and what is made of it to be evaluated."""
+"""Rules as they are written, checked, and with what evaluations need of them."""
 
 import hashlib
 from collections.abc import Callable, Sequence
@@ -12,7 +12,7 @@ from contract.patterns import MAX_PATTERN, matcher
 from contract.problems import Problem, did_you_mean, problem_of, shortened
 from contract.report import OsType
 from contract.times import DAY_MS, parse_duration
-from service.journal.extractors import Reading, reading
+from service.journal.extractors import Extractor, extractor
 
 Name = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
 Pattern = Annotated[str, Meta(min_length=1, max_length=MAX_PATTERN)]
@@ -46,7 +46,7 @@ class Rule(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_fi
     """It is resolved when the condition has been cleared so long."""
     targets: Annotated[list[Name], Meta(max_length=16)] = []
     group: str = "10s"
-    """So long it gathers what fires, to say it at once."""
+    """For so long what happens is collected into one notification."""
 
     @cached_property
     def for_ms(self) -> int:
@@ -88,28 +88,28 @@ class Rule(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_fi
         ]
 
 
-class _Measured(Rule, frozen=True, kw_only=True):
+class MeasuredRule(Rule, frozen=True, kw_only=True):
     """A rule that looks at a number of each window."""
 
     metric: str
     stat: str | None = None
 
     @cached_property
-    def reading(self) -> Reading:
-        """What it reads of a report."""
-        return reading(self.metric, self.stat)
+    def extractor(self) -> Extractor:
+        """What takes the rule's number from a report."""
+        return extractor(self.metric, self.stat)
 
     def check(self) -> list[Problem]:
         """What is wrong beyond the members' types."""
         problems = super().check()
         try:
-            reading(self.metric, self.stat)
+            extractor(self.metric, self.stat)
         except ValueError as error:
             problems.append(Problem("/metric", str(error)))
         return problems
 
 
-class _Bounded(_Measured, frozen=True, kw_only=True):
+class BoundedRule(MeasuredRule, frozen=True, kw_only=True):
     """A rule that compares its number with a level."""
 
     above: float | None = None
@@ -131,16 +131,18 @@ class _Bounded(_Measured, frozen=True, kw_only=True):
         """What is wrong beyond the members' types."""
         problems = super().check()
         if (self.above is None) == (self.below is None):
-            problems.append(Problem("/above", "one of above and below is right"))
+            problems.append(
+                Problem("/above", f"expected one of above and below, got {'none' if self.above is None else 'both'}")
+            )
         elif self.clear is not None:
             if self.above is not None and self.clear > self.above:
-                problems.append(Problem("/clear", f"{self.clear} is above {self.above}; at most that is right"))
+                problems.append(Problem("/clear", f"expected at most above, {self.above}, got {self.clear}"))
             if self.below is not None and self.clear < self.below:
-                problems.append(Problem("/clear", f"{self.clear} is below {self.below}; at least that is right"))
+                problems.append(Problem("/clear", f"expected at least below, {self.below}, got {self.clear}"))
         return problems
 
 
-class Threshold(_Bounded, frozen=True, kw_only=True, tag="threshold"):
+class ThresholdRule(BoundedRule, frozen=True, kw_only=True, tag="threshold"):
     """A user's statistic, over the last window or all windows of the time `over`, is beyond a level."""
 
     over: str = "0s"
@@ -151,7 +153,7 @@ class Threshold(_Bounded, frozen=True, kw_only=True, tag="threshold"):
         return _ms(self.over)
 
 
-class Change(_Bounded, frozen=True, kw_only=True, tag="change"):
+class ChangeRule(BoundedRule, frozen=True, kw_only=True, tag="change"):
     """A user's statistic has changed by more than a level since the time `over` ago."""
 
     over: str
@@ -165,11 +167,11 @@ class Change(_Bounded, frozen=True, kw_only=True, tag="change"):
         """What is wrong beyond the members' types."""
         problems = super().check()
         if not problems and self.over_ms < 1000:
-            problems.append(Problem("/over", "a change needs a time of at least 1s"))
+            problems.append(Problem("/over", f"expected at least 1s, got {self.over}"))
         return problems
 
 
-class Absence(Rule, frozen=True, kw_only=True, tag="absence"):
+class AbsenceRule(Rule, frozen=True, kw_only=True, tag="absence"):
     """No report of a user has come for the time `after`."""
 
     after: str
@@ -190,15 +192,15 @@ class Absence(Rule, frozen=True, kw_only=True, tag="absence"):
         """What is wrong beyond the members' types."""
         problems = super().check()
         if not problems and self.after_ms < 1000:
-            problems.append(Problem("/after", "at least 1s is right"))
+            problems.append(Problem("/after", f"expected at least 1s, got {self.after}"))
         if not problems and self.forget_ms <= self.after_ms:
-            problems.append(Problem("/forget", f"{self.forget} is not longer than after"))
+            problems.append(Problem("/forget", f"expected more than after, {self.after}, got {self.forget}"))
         if not problems and (self.for_ms or self.clear_for_ms):
-            problems.append(Problem("/for", "after says how long; for and clear_for are not for this kind"))
+            problems.append(Problem("/for", "expected neither for nor clear_for: of this kind, after says how long"))
         return problems
 
 
-class Anomaly(_Measured, frozen=True, kw_only=True, tag="anomaly"):
+class AnomalyRule(MeasuredRule, frozen=True, kw_only=True, tag="anomaly"):
     """A user's statistic is not what its own past lets expect (see docs/anomalies.md)."""
 
     every: str = "5m"
@@ -214,11 +216,11 @@ class Anomaly(_Measured, frozen=True, kw_only=True, tag="anomaly"):
         """What is wrong beyond the members' types."""
         problems = super().check()
         if not problems and self.every_ms < 1000:
-            problems.append(Problem("/every", "at least 1s is right"))
+            problems.append(Problem("/every", f"expected at least 1s, got {self.every}"))
         return problems
 
 
-class Fleet(_Bounded, frozen=True, kw_only=True, tag="fleet"):
+class FleetRule(BoundedRule, frozen=True, kw_only=True, tag="fleet"):
     """More than a share of the users that report are beyond a level."""
 
     share: Annotated[float, Meta(ge=0.0, lt=1.0)]
@@ -243,11 +245,11 @@ class Fleet(_Bounded, frozen=True, kw_only=True, tag="fleet"):
         """What is wrong beyond the members' types."""
         problems = super().check()
         if self.clear_share is not None and self.clear_share > self.share:
-            problems.append(Problem("/clear_share", f"{self.clear_share} is above the share {self.share}"))
+            problems.append(Problem("/clear_share", f"expected at most share, {self.share}, got {self.clear_share}"))
         return problems
 
 
-KINDS = (Threshold, Change, Absence, Anomaly, Fleet)
+KINDS = (ThresholdRule, ChangeRule, AbsenceRule, AnomalyRule, FleetRule)
 _TAGS = tuple(str(kind.__struct_config__.tag) for kind in KINDS)
 AnyRule = Union[KINDS]  # type: ignore[valid-type]  # noqa: UP007
 
@@ -265,9 +267,8 @@ def _duration_fault(text: str) -> str | None:
 
 
 def _unknown_kind(kind: Any) -> str:
-    if kind is None:
-        return f"is missing; {', '.join(_TAGS)} are the kinds"
-    return f"{shortened(ascii(kind))} is none of {', '.join(_TAGS)}{did_you_mean(str(kind), _TAGS)}"
+    got = "nothing" if kind is None else f"{shortened(ascii(kind))}{did_you_mean(str(kind), _TAGS)}"
+    return f"expected one of {', '.join(_TAGS)}, got {got}"
 
 
 def parse_rule(document: Any) -> Rule:
@@ -277,7 +278,7 @@ def parse_rule(document: Any) -> Rule:
     except msgspec.ValidationError as error:
         problem = problem_of(error)
         if problem.pointer == "/name":
-            problem = Problem("/name", "1 to 64 of a-z, 0-9, '.', '_' and '-' are right, a letter or digit first")
+            problem = Problem("/name", "expected 1 to 64 of a-z, 0-9, '.', '_' and '-', a letter or digit first")
         if isinstance(document, dict) and document.get("kind") not in _TAGS:
             problem = Problem("/kind", _unknown_kind(document.get("kind")))
         raise InvalidRule([problem]) from None

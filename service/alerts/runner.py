@@ -14,15 +14,15 @@ from typing import Literal
 
 from contract import times
 from contract.report import Report
-from service.alerts.alarms import State, Transition
+from service.alerts.alarms import AlarmState, Transition
 from service.alerts.engine import Engine
-from service.alerts.notifier import Teller
-from service.alerts.repository import Shelf
-from service.alerts.rule_set import Book, RuleFileError, read_book, stamp
+from service.alerts.notifier import Notifier
+from service.alerts.repository import RuleRepository
+from service.alerts.rule_set import RuleFileError, RuleSet, read_rule_set, stamp
 from service.alerts.rules import Rule
 from service.journal.journal import Journal
-from service.journal.reader import History
-from service.notifications.queue import Queue
+from service.journal.reader import JournalReader
+from service.notifications.queue import NotificationQueue
 from service.notifications.targets import Target
 
 _log = logging.getLogger("loadlens.service")
@@ -35,25 +35,28 @@ _MAX_QUEUED = 20_000
 _SLICE = 64
 """Reports that are looked at before other threads get their turn."""
 
-_Group = tuple[int, Sequence[Report]]
+_Commit = tuple[int, Sequence[Report]]
+"""The offset of the last report of a commit, and its reports."""
 
 
 class Runner:
     """The thread, and the rules that are in force."""
 
-    def __init__(self, journal: Journal, shelf: Shelf, queue: Queue, path: Path | None) -> None:
+    def __init__(
+        self, journal: Journal, repository: RuleRepository, queue: NotificationQueue, path: Path | None
+    ) -> None:
         """Read the rules of `path`, a file or folder; raises RuleFileError."""
         self._journal = journal
-        self._shelf = shelf
-        self._teller = Teller(shelf, queue)
+        self._repository = repository
+        self._notifier = Notifier(repository, queue)
         self._path = path
         self._stamp = self._seen = stamp(path) if path else ()
-        self.book = read_book(path) if path else Book()
+        self.rule_set = read_rule_set(path) if path else RuleSet()
         self.engine = Engine()
         self.lock = threading.Lock()
         """Held while the engine works."""
-        self._history = History(journal)
-        self._queue: deque[_Group] = deque()
+        self._reader = JournalReader(journal)
+        self._queue: deque[_Commit] = deque()
         self._queue_lock = threading.Lock()
         self.queued = 0
         self._reload = threading.Event()
@@ -89,7 +92,7 @@ class Runner:
     @property
     def targets(self) -> Mapping[str, Target]:
         """Where notifications can go, by name."""
-        return self.book.targets
+        return self.rule_set.targets
 
     @property
     def behind(self) -> int:
@@ -110,11 +113,11 @@ class Runner:
         self._reload.set()
 
     def start(self) -> None:
-        """Begin."""
+        """Begin to evaluate."""
         self._thread.start()
 
     def stop(self) -> None:
-        """End, after what is acknowledged by now."""
+        """End, after what is acknowledged by now is evaluated."""
         self._stopping.set()
         if self._thread.is_alive():
             self._thread.join()
@@ -143,7 +146,7 @@ class Runner:
         with self.lock:
             self.engine = Engine()
             self._pending = []
-            progress = self._shelf.progress()
+            progress = self._repository.progress()
             self._offset = self._journal.last if progress is None else min(progress, self._journal.last)
             self._use_rules()
         self._kept_at = time.monotonic()
@@ -152,27 +155,29 @@ class Runner:
 
     def _use_rules(self) -> None:
         """Evaluate what files and definitions say now; alerts of what they do not say any more are resolved."""
-        defined = {name: rule for name, (rule, _) in self._shelf.rules().items() if name not in self.book.rules}
-        rules = defined | self.book.rules
+        defined = {
+            name: rule for name, (rule, _) in self._repository.rules().items() if name not in self.rule_set.rules
+        }
+        rules = defined | self.rule_set.rules
         before = dict(self.engine.evaluations)
         self.engine.use(rules.values())
         evaluations = self.engine.evaluations
         new = [one.rule for name, one in evaluations.items() if before.get(name) is not one]
         for rule in new:
-            self.engine.restore(rule.name, self._shelf.alarms(rule))
+            self.engine.restore(rule.name, self._repository.alarms(rule))
         meant = {name: one.rule.fingerprint for name, one in evaluations.items()}
-        stale = {name for name, fingerprint in self._shelf.seen().items() if meant.get(name) != fingerprint}
-        with self._shelf.control.transaction():
+        stale = {name for name, fingerprint in self._repository.seen().items() if meant.get(name) != fingerprint}
+        with self._repository.control.transaction():
             ended = [
                 Transition(alert.rule, alert.user, "resolved", times.now_ms(), alert.since_ms, alert.value)
-                for alert in self._shelf.firing_of(stale)
+                for alert in self._repository.firing_of(stale)
             ]
             # Of what changed while the service was down, only the new definition says who is to hear.
-            self._teller.tell(ended, rules | self._rules)
-            self._shelf.drop_alarms(stale)
+            self._notifier.notify(ended, rules | self._rules)
+            self._repository.drop_alarms(stale)
             for rule in new:
-                self._shelf.put_alarms(rule, {})
-            self._shelf.put_progress(self._offset if evaluations else None)
+                self._repository.put_alarms(rule, {})
+            self._repository.put_progress(self._offset if evaluations else None)
         self._rules = rules
 
     def _turn(self) -> None:
@@ -186,18 +191,19 @@ class Runner:
             self._ticked_at = now
             with self.lock:
                 self._pending += self.engine.tick(times.now_ms())
-            self._teller.tell_unsaid(self._rules)
+            self._notifier.notify_of_unsilenced(self._rules)
         if self._pending or time.monotonic() - self._kept_at >= _KEEP_EVERY_S:
             self._keep()
 
-    def _taken(self) -> list[_Group]:
+    def _taken(self) -> list[_Commit]:
+        """The commits that came since the last time."""
         with self._queue_lock:
             groups = list(self._queue)
             self._queue.clear()
             self.queued = 0
         return groups
 
-    def _evaluate(self, groups: Sequence[_Group]) -> None:
+    def _evaluate(self, groups: Sequence[_Commit]) -> None:
         if not self.engine.evaluations:
             self._offset = groups[-1][0] if groups else self._offset
             return
@@ -210,7 +216,7 @@ class Runner:
 
     def _read_journal(self, through: int) -> None:
         while self._offset < through and not self._stopping.is_set():
-            page = self._history.page(self._offset, through)
+            page = self._reader.page(self._offset, through)
             if page is None:
                 self._skip(through)
                 return
@@ -239,13 +245,13 @@ class Runner:
         self._kept_at = time.monotonic()
         if not self.engine.evaluations:
             return
-        with self._shelf.control.transaction():
-            self._teller.tell(self._pending, self._rules)
+        with self._repository.control.transaction():
+            self._notifier.notify(self._pending, self._rules)
             for evaluation in self.engine.evaluations.values():
                 saved = {user: evaluation.saved(user) for user in evaluation.changed}
-                self._shelf.put_alarms(evaluation.rule, saved)
-                self._shelf.forget_alarms(evaluation.rule, evaluation.forgotten)
-            self._shelf.put_progress(self._offset)
+                self._repository.put_alarms(evaluation.rule, saved)
+                self._repository.forget_alarms(evaluation.rule, evaluation.forgotten)
+            self._repository.put_progress(self._offset)
         self.transitions += len(self._pending)
         self._pending = []
         for evaluation in self.engine.evaluations.values():
@@ -261,8 +267,8 @@ class Runner:
         if self._path and (is_asked or (seen != self._stamp and is_still)):
             self._stamp = seen
             try:
-                self.book = read_book(self._path)
-                _log.info("%d rules read from %s", len(self.book.rules), self._path)
+                self.rule_set = read_rule_set(self._path)
+                _log.info("%d rules read from %s", len(self.rule_set.rules), self._path)
             except RuleFileError as error:
                 _log.error("rules stay as they were: %s", error)
             is_asked = True
@@ -278,5 +284,5 @@ class Runner:
                 (name, user, alarm.since_ms, alarm.last_ms, alarm.value)
                 for name, evaluation in self.engine.evaluations.items()
                 for user, alarm in evaluation.alarms.items()
-                if alarm.state is State.PENDING
+                if alarm.state is AlarmState.PENDING
             ]

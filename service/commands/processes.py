@@ -24,10 +24,10 @@ class Child:
         self, name: str, module: str, arguments: Sequence[str] = (), environ: Mapping[str, str] = os.environ
     ) -> None:
         self.name = name
-        tether = ("service.commands.parent_watch", str(os.getpid())) if os.name == "posix" else ()
+        watch = ("service.commands.parent_watch", str(os.getpid())) if os.name == "posix" else ()
         self._process = subprocess.Popen(
             # -P: a file of the same name in the folder where this was started is none of ours.
-            [sys.executable, "-P", "-m", *tether, module, *arguments],
+            [sys.executable, "-P", "-m", *watch, module, *arguments],
             env=dict(environ),
             stdin=subprocess.DEVNULL,
             start_new_session=True,

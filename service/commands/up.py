@@ -93,7 +93,7 @@ class _Up:
         """Start everything, say where to look, and wait; ends by an exception only."""
         settings = self._settings
         _check_free(settings.host, self._port)
-        self.say(f"Starting the service on {self.url}, data in {_places(settings)} ...")
+        self.say(f"Starting the service on {self.url}, data in {_data_paths(settings)} ...")
         service = Child("service", "service", environ=os.environ | self._config | self._service_environ())
         self._children.append(service)
         user = self._user_id() if settings.agent else None
@@ -116,7 +116,7 @@ class _Up:
             if problem:
                 self.complain(problem)
         if self._children and not self.failed:
-            self.say(f"Stopped. Everything is in {_places(self._settings)}.")
+            self.say(f"Stopped. Everything is in {_data_paths(self._settings)}.")
 
     def _kill(self, *_: object) -> None:
         # Who presses Ctrl-C once more does not want to wait; what was acknowledged is in the journal.
@@ -161,16 +161,15 @@ class _Up:
 
     def _demonstrate(self) -> str:
         """Load the fleet where it is not there yet; returns the name of one of its machines."""
-        from service.commands.demo.client import Client, ClientError
-        from service.commands.demo.command import planetlab
-        from service.commands.demo.demonstration import demonstrate
+        from analytics.sources.service_api import ServiceError
+        from service.commands.demo.command import demonstrate, sample_fleet
         from service.commands.demo.fleet import FleetError
 
+        token = self._settings.operator_token or self._settings.token
         try:
-            fleet = planetlab()
-            with Client(self.url, self._settings.operator_token or self._settings.token) as client:
-                demonstrate(fleet, client, self._console, again=False)
-        except (ClientError, FleetError) as error:
+            fleet = sample_fleet()
+            demonstrate(fleet, self.url, token, self._console, again=False)
+        except (ServiceError, FleetError) as error:
             raise UpError(f"the fleet could not be loaded: {error}") from None
         return fleet.users[0]
 
@@ -203,7 +202,7 @@ class _Up:
         self.say("\n".join(lines))
 
 
-def _places(settings: UpSettings) -> str:
+def _data_paths(settings: UpSettings) -> str:
     """Where the data are."""
     if "://" not in settings.store:
         return settings.data_dir

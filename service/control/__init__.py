@@ -1,1 +1,1 @@
-"""What operators decide, and who decided it."""
+"""The control database: what operators decide, who decided it, and what alerts and notifications must not lose."""

@@ -4,15 +4,13 @@ import sqlite3
 from typing import Any, NamedTuple
 
 import msgspec
-from falcon.asgi import Request
 
 from contract import times
 from contract.times import format_instant
-from service.control.database import Control
+from service.control.database import ControlDatabase
 
 KEPT = 100_000
 """Entries that are kept; the oldest go first."""
-_MAX_NAME = 100
 _STEPS = [
     """
     CREATE TABLE audit_entry (
@@ -42,17 +40,10 @@ class Actor(NamedTuple):
     """Who it says it is (the header X-Loadlens-Actor); nobody checks that."""
 
 
-def actor_of(req: Request) -> Actor:
-    """Who makes this request."""
-    name = (req.get_header("X-Loadlens-Actor") or "")[:_MAX_NAME]
-    token = str(getattr(req.context, "token", "none"))
-    return Actor(token, str(req.remote_addr), name if name.isprintable() else ascii(name))
-
-
 class Audit:
     """Entries in the control database, numbered for good. Called in transactions of those who change something."""
 
-    def __init__(self, control: Control) -> None:
+    def __init__(self, control: ControlDatabase) -> None:
         self._control = control
         control.migrate("audit", _STEPS)
 

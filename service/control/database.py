@@ -36,7 +36,7 @@ class ControlFull(ControlError):
     """Nothing more can be kept: the file is at its limit, or its disk is."""
 
 
-class Control:
+class ControlDatabase:
     """The open file. Any thread may use it: one writes at a time, and reading does not wait for it."""
 
     def __init__(self, path: Path, limit_bytes: int = LIMIT_BYTES) -> None:

@@ -7,10 +7,13 @@ import ipaddress
 import falcon
 from falcon.asgi import Request, Response, WebSocket
 
+from service.control.audit import Actor
 from service.http.problems import ProblemError
 
 _OPEN = ("/healthz", "/readyz")
 _AGENTS = "/api/v1/agents/"
+_MAX_ACTOR = 100
+"""Characters of the name that a caller gives."""
 
 
 class RequireToken:
@@ -131,3 +134,10 @@ def _is_own(own: str, host: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def actor_of(req: Request) -> Actor:
+    """Who makes this request, for the audit trail."""
+    name = (req.get_header("X-Loadlens-Actor") or "")[:_MAX_ACTOR]
+    token = str(getattr(req.context, "token", "none"))
+    return Actor(token, str(req.remote_addr), name if name.isprintable() else ascii(name))

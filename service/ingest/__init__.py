@@ -1,1 +1,1 @@
-"""From a valid report to its acknowledgement, and the work in the background that follows."""
+"""Ingest: from a valid report to its acknowledgement, and the maintenance of journal and store that follows."""

@@ -1,4 +1,4 @@
-"""From a valid report to its acknowledgement: duplicates told apart, one commit for all who wait."""
+"""From a valid report to its acknowledgement: duplicates told apart, one commit for all who wait (group commit)."""
 
 import asyncio
 import contextlib
@@ -20,7 +20,7 @@ class Unavailable(Exception):
     """Reports cannot be put on disk now; the sender may try again."""
 
 
-class Receipt(NamedTuple):
+class Acknowledgement(NamedTuple):
     """What became of the reports of one request."""
 
     accepted: int
@@ -30,8 +30,8 @@ class Receipt(NamedTuple):
 Publish = Callable[[int, Sequence[bytes], Sequence[Report]], None]
 """Is told the offset of the last report of a commit, and the reports as text and decoded."""
 
-_NOTHING = Receipt(0, 0)
-_ONE = Receipt(1, 0)
+_NOTHING = Acknowledgement(0, 0)
+_ONE = Acknowledgement(1, 0)
 
 
 @dataclass(slots=True)
@@ -40,7 +40,7 @@ class _Group:
 
     bodies: list[bytes] = field(default_factory=list)
     reports: list[Report] = field(default_factory=list)
-    waiting: list[tuple[asyncio.Future[Receipt], Receipt]] = field(default_factory=list)
+    waiting: list[tuple[asyncio.Future[Acknowledgement], Acknowledgement]] = field(default_factory=list)
 
 
 class Ingest:
@@ -71,10 +71,10 @@ class Ingest:
         """How many reports wait for a commit."""
         return sum(len(group.reports) for group in (self._next, self._writing) if group)
 
-    def take(self, bodies: Sequence[bytes], reports: Sequence[Report]) -> Awaitable[Receipt]:
+    def take(self, bodies: Sequence[bytes], reports: Sequence[Report]) -> Awaitable[Acknowledgement]:
         """Keep `reports`, whose JSON texts are `bodies`.
 
-        The receipt comes when they are on disk and every later query sees them. Raises Unavailable, when it is
+        The acknowledgement comes when they are on disk and every later query sees them. Raises Unavailable, when it is
         awaited, where they could not be put on disk; then none of them is kept.
         """
         return self._commit(bodies, reports) if self._all_newer(reports) else self._take_known(bodies, reports)
@@ -94,7 +94,7 @@ class Ingest:
                     all_newer = False
         return all_newer
 
-    async def _take_known(self, bodies: Sequence[bytes], reports: Sequence[Report]) -> Receipt:
+    async def _take_known(self, bodies: Sequence[bytes], reports: Sequence[Report]) -> Acknowledgement:
         """As `take`, for reports some of which may be known."""
         # One at a time: what another request brings meanwhile is either newer than all (and not ours) or
         # waits here, so the look-up stays true until our commit.
@@ -105,15 +105,15 @@ class Ingest:
                         await self._join(group, _NOTHING)
             return await self._take_unknown(bodies, reports)
 
-    async def _take_unknown(self, bodies: Sequence[bytes], reports: Sequence[Report]) -> Receipt:
+    async def _take_unknown(self, bodies: Sequence[bytes], reports: Sequence[Report]) -> Acknowledgement:
         try:
-            known = await self._store.known({key for report in reports for key in _keys(report)})
+            known = await self._store.known({key for report in reports for key in keys_of(report)})
         except StoreUnavailable as error:
             raise Unavailable(f"whether late reports are known cannot be told now: {error}") from None
         fresh_bodies: list[bytes] = []
         fresh_reports: list[Report] = []
         for body, report in zip(bodies, reports, strict=True):
-            keys = _keys(report)
+            keys = keys_of(report)
             metrics = [metric for key, metric in keys.items() if key not in known]
             known.update(keys)
             if len(metrics) == len(keys):
@@ -127,9 +127,9 @@ class Ingest:
             await self._commit(fresh_bodies, fresh_reports)
         duplicates = len(reports) - len(fresh_reports)
         self.duplicates += duplicates
-        return Receipt(len(fresh_reports), duplicates)
+        return Acknowledgement(len(fresh_reports), duplicates)
 
-    def _commit(self, bodies: Sequence[bytes], reports: Sequence[Report]) -> asyncio.Future[Receipt]:
+    def _commit(self, bodies: Sequence[bytes], reports: Sequence[Report]) -> asyncio.Future[Acknowledgement]:
         group = self._next
         if group is None:
             group = self._next = _Group()
@@ -138,12 +138,12 @@ class Ingest:
                 self._loop.call_soon(self._write)
         group.bodies.extend(bodies)
         group.reports.extend(reports)
-        return self._join(group, _ONE if len(reports) == 1 else Receipt(len(reports), 0))
+        return self._join(group, _ONE if len(reports) == 1 else Acknowledgement(len(reports), 0))
 
-    def _join(self, group: _Group, receipt: Receipt) -> asyncio.Future[Receipt]:
+    def _join(self, group: _Group, acknowledgement: Acknowledgement) -> asyncio.Future[Acknowledgement]:
         # A future for each, so that a client that hangs up cancels only its own.
-        done: asyncio.Future[Receipt] = self._loop.create_future()
-        group.waiting.append((done, receipt))
+        done: asyncio.Future[Acknowledgement] = self._loop.create_future()
+        group.waiting.append((done, acknowledgement))
         return done
 
     def _write(self) -> None:
@@ -162,19 +162,19 @@ class Ingest:
         self._write()
         error = writing.exception()
         if error is None:
-            error = self._remember(writing.result(), group)
+            error = self._add_to_store(writing.result(), group)
             self._publish(writing.result(), group.bodies, group.reports)
         elif isinstance(error, JournalFull | OSError):
             error = Unavailable(f"reports cannot be put on disk: {error}")
-        for done, receipt in group.waiting:
+        for done, acknowledgement in group.waiting:
             if done.cancelled():
                 continue
             if error is None:
-                done.set_result(receipt)
+                done.set_result(acknowledgement)
             else:
                 done.set_exception(error)
 
-    def _remember(self, last: int, group: _Group) -> Exception | None:
+    def _add_to_store(self, last: int, group: _Group) -> Exception | None:
         try:
             self._store.add(last, group.reports)
         except Exception as error:  # noqa: BLE001
@@ -189,6 +189,6 @@ class Ingest:
         self._thread.shutdown()
 
 
-def _keys(report: Report) -> dict[Key, Metric]:
+def keys_of(report: Report) -> dict[Key, Metric]:
     """What identifies each metric of a report."""
     return {Key(report.user_id, type(metric), report.end_timestamp): metric for metric in report.typed_metrics()}

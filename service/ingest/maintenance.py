@@ -23,14 +23,14 @@ _REPORTS = msgspec.json.Decoder(list[Report])
 def replay(journal: Journal, store: Store) -> int:
     """Give the store what it had not put on its own disk; returns how many reports that were."""
     count = 0
-    for entry in journal.read(after=store.flushed):
-        reports = _REPORTS.decode(entry.body)
-        store.add(entry.last, reports)
+    for record in journal.read(after=store.flushed):
+        reports = _REPORTS.decode(record.body)
+        store.add(record.last, reports)
         count += len(reports)
     return count
 
 
-class Upkeep:
+class Maintenance:
     """One thread that flushes the store when it holds much, or has held it for long.
 
     Where the store cannot take anything, it is tried again ever more seldom, up to twice a minute. What is not flushed
@@ -42,14 +42,14 @@ class Upkeep:
         self._store = store
         self._interval = flush_interval_s
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="upkeep", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="maintenance", daemon=True)
         self._backoff = Backoff(first_s=_FIRST_RETRY_S, cap_s=_LONGEST_RETRY_S, least=0.5)
         self.flushes = 0
         self.failures = 0
         self.flush_seconds = 0.0
 
     def start(self) -> None:
-        """Begin."""
+        """Begin, in a thread."""
         self._thread.start()
 
     def stop(self) -> None:

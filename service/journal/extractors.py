@@ -1,4 +1,4 @@
-"""What one name, such as `cpuLoadAvg` with `p95`, takes of a report: the number in the window, and its summary."""
+"""Extractors: what a name such as `cpuLoadAvg` with `p95` takes of a report, its number and its summaries."""
 
 import math
 from collections.abc import Callable
@@ -25,8 +25,8 @@ _SIMPLE: dict[Statistic, Callable[[Summary], float]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
-    """A statistic of a quantity, of the whole machine or over its cores; made by `reading`."""
+class Extractor:
+    """Takes a statistic of a quantity, of the whole machine or over its cores, from reports; made by `extractor`."""
 
     metric: NamedMetric
     statistic: Statistic
@@ -76,7 +76,7 @@ class Reading:
         return None if found is None else self.value(found)
 
     def summaries(self, report: Report) -> tuple[Summary, ...] | None:
-        """The window's summary, or one for each core where the reading compares cores; None without this metric."""
+        """The window's summary, or one for each core where it compares cores; None without this metric."""
         kind = _TYPE_OF[self.metric.quantity.name]
         for metric in report.typed_metrics():
             if type(metric) is kind:
@@ -125,7 +125,7 @@ class Reading:
     ) -> Summary:
         """A window's summary; what it does not say is that of two equal halves at mean - sd and mean + sd."""
         quantity = self.metric.quantity
-        least, most = _standins(mean, variance if count > 1 else 0.0, quantity)
+        least, most = _stand_ins(mean, variance if count > 1 else 0.0, quantity)
         counts: dict[int, int] = {}
         if self.needs_histogram:
             counts = _halves(count, least, most, quantity.bins) if histogram is UNSET else unflatten(histogram)
@@ -152,7 +152,7 @@ class Reading:
         return _SIMPLE[self.statistic](summary)
 
 
-def _standins(mean: float, variance: float, quantity: Quantity) -> tuple[float, float]:
+def _stand_ins(mean: float, variance: float, quantity: Quantity) -> tuple[float, float]:
     deviation = math.sqrt(variance)
     most = mean + deviation
     return max(0.0, mean - deviation), min(1.0, most) if quantity.bounded else most
@@ -166,16 +166,16 @@ def _halves(count: int, least: float, most: float, bins: Bins) -> dict[int, int]
     return {below: half, above: count - half}
 
 
-def reading(name: str, statistic: str | None = None) -> Reading:
-    """The reading of a metric's name, with its own statistic unless another is named.
+def extractor(name: str, statistic: str | None = None) -> Extractor:
+    """The extractor of a metric's name, with its own statistic unless another is named.
 
-    Raises ValueError, saying what would be right.
+    Raises ValueError, which says what is expected.
     """
     metric = NAMES.get(name)
     if metric is None:
-        raise ValueError(f"{name!r} is no metric{did_you_mean(name, NAMES)}; GET /api/v1/metrics lists them")
+        raise ValueError(f"expected a metric of GET /api/v1/metrics, got {name!r}{did_you_mean(name, NAMES)}")
     if statistic is None:
-        return Reading(metric, metric.statistic)
+        return Extractor(metric, metric.statistic)
     if statistic not in STATISTICS:
-        raise ValueError(f"{statistic!r} is no statistic; {', '.join(STATISTICS)} are")
-    return Reading(metric, statistic)
+        raise ValueError(f"expected a statistic, one of {', '.join(STATISTICS)}, got {statistic!r}")
+    return Extractor(metric, statistic)

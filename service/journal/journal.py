@@ -27,10 +27,9 @@ def sync_folder(folder: Path) -> None:
 _log = logging.getLogger("loadlens.service")
 
 FILE_BYTES = 8 * 1024 * 1024
-_SPARES = 16
+MARK_BYTES = 256 * 1024
+_MAX_SPARES = 16
 """So many files are kept for use again; more are removed."""
-_MARK_BYTES = 256 * 1024
-"""Places are noted this far apart, so that reading need not begin at a file's first record."""
 _SHORT_FILES = 8
 """So many files more than fit are kept for readers: a restart begins a new file, however short the one before is."""
 _CHECKED = struct.Struct("<IQ")
@@ -42,26 +41,28 @@ class JournalFull(Exception):
     """The journal has reached its limit: the store is behind, or its disk has no room."""
 
 
-class Entry(NamedTuple):
-    """The reports of one write."""
+class Record(NamedTuple):
+    """The reports of one write to the journal."""
 
     last: int
     """The offset of the last of them."""
     body: bytes
-    """A JSON array."""
+    """A JSON array of the reports."""
 
 
 @dataclass(slots=True)
-class _File:
+class _LogFile:
     """A file of the journal and how far it is filled."""
 
     path: Path
     after: int
     """The offset in front of its first record."""
+    mark_bytes: int
+    """How far its marks are apart, in bytes."""
+    last: int
+    """The offset of its last report."""
     end: int = 0
     """The place behind its last record."""
-    last: int = 0
-    """The offset of its last report."""
     taken: int = 0
     """So many of its bytes are pruned: the store has what is in them."""
     marks: list[tuple[int, int]] = field(default_factory=list)
@@ -69,7 +70,7 @@ class _File:
 
     def add(self, last: int, size: int) -> None:
         """Note a record of `size` bytes, the offset of its last report `last`."""
-        if not self.marks or self.end - self.marks[-1][1] >= _MARK_BYTES:
+        if not self.marks or self.end - self.marks[-1][1] >= self.mark_bytes:
             self.marks.append((self.last, self.end))
         # In this order: whoever sees the new end sees the new offset too.
         self.last = last
@@ -93,14 +94,29 @@ class Journal:
     `append` is called by one thread at a time, the others by any. Raises OSError where the folder cannot be used.
     """
 
-    def __init__(self, folder: Path, limit_bytes: int, keep_bytes: int = 0) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        limit_bytes: int,
+        keep_bytes: int = 0,
+        *,
+        file_bytes: int = FILE_BYTES,
+        mark_bytes: int = MARK_BYTES,
+    ) -> None:
+        """Open the journal, or make an empty one.
+
+        A file has `file_bytes`, more only where a single record needs it. Places in it are noted every `mark_bytes`, so
+        that reading need not begin at a file's first record.
+        """
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         self._lock = threading.Lock()
         for unfinished in folder.glob("*.new"):
             unfinished.unlink()
         self._spares = sorted(folder.glob("*.spare"))
-        self._files = [_found(path) for path in sorted(folder.glob("*.journal"))]
+        self._file_bytes = file_bytes
+        self._mark_bytes = mark_bytes
+        self._files = [_found(path, mark_bytes) for path in sorted(folder.glob("*.journal"))]
         self._warn_of_gaps()
         self._descriptor: int | None = None
         self._capacity = 0
@@ -149,15 +165,15 @@ class Journal:
         self.last = last
         return last
 
-    def read(self, after: int) -> Iterator[Entry]:
+    def read(self, after: int) -> Iterator[Record]:
         """The records behind offset `after`, oldest first.
 
         While others prune, whoever reads what is pruned may meet FileNotFoundError, or a file that is used again: then
-        an entry does not follow the one before.
+        a record does not follow the one before.
         """
         for file in list(self._files):
             if file.last > after:
-                yield from (entry for entry in _records(file, file.place(after)) if entry.last > after)
+                yield from (record for record in _records(file, file.place(after)) if record.last > after)
 
     def prune(self, through: int) -> None:
         """Forget the reports up to offset `through`, but for those that are kept for readers.
@@ -171,7 +187,7 @@ class Journal:
             done = self._files[: self._forgotten()]
             self._files = self._files[len(done) :]
             for file in done:
-                if len(self._spares) < _SPARES and file.path.stat().st_size == FILE_BYTES:
+                if len(self._spares) < _MAX_SPARES and file.path.stat().st_size == self._file_bytes:
                     spare = file.path.with_suffix(".spare")
                     file.path.rename(spare)
                     self._spares.append(spare)
@@ -184,7 +200,7 @@ class Journal:
         pruned = next((place for place in range(closed) if self._files[place].last > self._pruned), closed)
         newer = sum(file.end for file in self._files[pruned:])
         kept = 0
-        while kept < pruned and newer < self._keep_bytes and kept < self._keep_bytes // FILE_BYTES + _SHORT_FILES:
+        while kept < pruned and newer < self._keep_bytes and kept < self._keep_bytes // self._file_bytes + _SHORT_FILES:
             kept += 1
             newer += self._files[pruned - kept].end
         return pruned - kept
@@ -192,9 +208,9 @@ class Journal:
     def prepare(self) -> None:
         """Have a file ready before the present one is full, so that no append waits for one to be made."""
         with self._lock:
-            if self._spares or not self._files or self._files[-1].end < FILE_BYTES // 4:
+            if self._spares or not self._files or self._files[-1].end < self._file_bytes // 4:
                 return
-        spare = _fill(self._folder / f"{time.time_ns()}.new", FILE_BYTES)
+        spare = _fill(self._folder / f"{time.time_ns()}.new", self._file_bytes)
         with self._lock:
             self._spares.append(spare.replace(spare.with_suffix(".spare")))
 
@@ -209,8 +225,8 @@ class Journal:
         self.close()
         path = self._folder / f"{self.last:020d}.journal"
         with self._lock:
-            spare = self._spares.pop() if self._spares and least <= FILE_BYTES else None
-            size = max(least, FILE_BYTES)
+            spare = self._spares.pop() if self._spares and least <= self._file_bytes else None
+            size = max(least, self._file_bytes)
             if spare is None:
                 spare = _fill(path.with_suffix(".new"), size)
             spare.replace(path)
@@ -218,7 +234,7 @@ class Journal:
             self._descriptor = os.open(path, os.O_WRONLY | _DSYNC)
             self._capacity = size
             self._files = [file for file in self._files if file.path != path]
-            self._files.append(_File(path, self.last, 0, self.last))
+            self._files.append(_LogFile(path, self.last, self._mark_bytes, self.last))
 
     def _warn_of_gaps(self) -> None:
         for before, behind in zip(self._files, self._files[1:], strict=False):
@@ -228,16 +244,16 @@ class Journal:
                 )
 
 
-def _found(path: Path) -> _File:
+def _found(path: Path, mark_bytes: int) -> _LogFile:
     """A file on disk, read to its end."""
     after = int(path.stem)
-    file = _File(path, after, 0, after)
-    for entry in _records(file, (after, 0)):
-        file.add(entry.last, _HEADER.size + len(entry.body))
+    file = _LogFile(path, after, mark_bytes, after)
+    for record in _records(file, (after, 0)):
+        file.add(record.last, _HEADER.size + len(record.body))
     return file
 
 
-def _records(file: _File, start: tuple[int, int]) -> Iterator[Entry]:
+def _records(file: _LogFile, start: tuple[int, int]) -> Iterator[Record]:
     """The whole records of a file from a place in it, one after the other."""
     last, place = start
     with file.path.open("rb") as content:
@@ -250,7 +266,7 @@ def _records(file: _File, start: tuple[int, int]) -> Iterator[Entry]:
             if len(body) < length or zlib.crc32(body, zlib.crc32(header[4:])) != crc:
                 return
             last = offset
-            yield Entry(offset, body)
+            yield Record(offset, body)
 
 
 def _fill(path: Path, size: int) -> Path:

@@ -1,1 +1,1 @@
-"""Notifications: what rules have found, said to those who want to know, until they have it."""
+"""Notifications: a queue of what alerts have done, and its delivery to webhooks, e-mail and chats."""

@@ -2,13 +2,12 @@
 
 import secrets
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
 from contract.times import format_instant
-from service.alerts.rules import Rule
-from service.control.database import Control
+from service.control.database import ControlDatabase
 
 _STEPS = [
     """
@@ -25,8 +24,32 @@ _MAX_WAITING = 10_000
 _MAX_KEPT = 1000
 """Delivered ones, and dead ones, that can be looked at."""
 _MAX_ALERTS = 1000
-"""In one message; further ones begin another."""
+"""Of one message; further ones begin another."""
 _COLUMNS = "id, rule, target, state, created_ms, due_ms, attempts, alerts, about, error"
+
+
+class AlertRule(Protocol):
+    """What notifications need to know of the rule whose alerts they tell of."""
+
+    @property
+    def name(self) -> str:
+        """The rule's name, which is in each of its notifications."""
+
+    @property
+    def severity(self) -> str:
+        """`info`, `warning` or `critical`."""
+
+    @property
+    def description(self) -> str:
+        """What people are to read, or nothing."""
+
+    @property
+    def targets(self) -> Sequence[str]:
+        """The names of the targets that get its notifications."""
+
+    @property
+    def group_ms(self) -> int:
+        """For so long changes are collected into one notification, in ms."""
 
 
 class Message(NamedTuple):
@@ -61,7 +84,7 @@ class Message(NamedTuple):
         return msgspec.json.encode(document).decode()
 
     def text(self) -> tuple[str, str]:
-        """Title and text, for people."""
+        """Title and text, for e-mail and chats."""
         changes = self.changes
         firing = sum(change["state"] == "firing" for change in changes)
         about = msgspec.json.decode(self.about)
@@ -70,31 +93,34 @@ class Message(NamedTuple):
         return title, "\n".join(([about["description"]] if about["description"] else []) + lines)
 
 
-class Queue:
-    """Messages that gather, wait, were delivered or are given up."""
+class NotificationQueue:
+    """Messages that collect changes (state `gathering`), wait, were delivered, or are given up (`dead`)."""
 
-    def __init__(self, control: Control) -> None:
+    def __init__(self, control: ControlDatabase) -> None:
         self._control = control
         control.migrate("notify", _STEPS)
 
-    def add(self, rule: Rule, changes: Sequence[Mapping[str, Any]], now_ms: int) -> None:
-        """Tell a rule's targets of changes, with others of the next `group` together."""
+    def add(self, rule: AlertRule, changes: Sequence[Mapping[str, Any]], now_ms: int) -> None:
+        """Tell a rule's targets of changes of its alerts, together with others of the next `group_ms`.
+
+        A change has `user` (empty for the fleet), `state` (`firing` or `resolved`), `since`, `at` and `value`.
+        """
         with self._control.transaction() as db:
             for target in rule.targets:
                 row = db.execute(
                     "SELECT id, alerts FROM notify_message WHERE state = 'gathering' AND rule = ? AND target = ?",
                     (rule.name, target),
                 ).fetchone()
-                gathered: dict[str, Any] = msgspec.json.decode(row[1]) if row else {}
+                collected: dict[str, Any] = msgspec.json.decode(row[1]) if row else {}
                 for change in changes:
                     # What a user's alarm did last comes last.
-                    gathered.pop(_key(change), None)
-                    gathered[_key(change)] = change
-                parts = _parts(gathered)
+                    collected.pop(_key(change), None)
+                    collected[_key(change)] = change
+                parts = _parts(collected)
                 if row:
                     db.execute("UPDATE notify_message SET alerts = ? WHERE id = ?", (parts.pop(0), row[0]))
                 for part in parts:
-                    # What does not fit into one message goes into others, of which the last gathers on.
+                    # What does not fit into one message goes into others, of which the last collects on.
                     db.execute(
                         "UPDATE notify_message SET state = 'waiting'"
                         " WHERE state = 'gathering' AND rule = ? AND target = ?",
@@ -102,7 +128,7 @@ class Queue:
                     )
                     self._begin(db, rule, target, part, now_ms)
 
-    def _begin(self, db: Any, rule: Rule, target: str, alerts: str, now_ms: int) -> None:
+    def _begin(self, db: Any, rule: AlertRule, target: str, alerts: str, now_ms: int) -> None:
         (waiting,) = db.execute(
             "SELECT count(*) FROM notify_message WHERE state IN ('gathering', 'waiting')"
         ).fetchone()
@@ -125,7 +151,7 @@ class Queue:
             self._trim(db, "dead")
 
     def due(self, now_ms: int, busy: set[str]) -> list[Message]:
-        """The oldest waiting message of each target that is not busy, where that one is due; it gathers no more.
+        """The oldest waiting message of each target that is not busy, where that one is due; it collects no more.
 
         Younger ones of the target wait for it, so that none overtakes another; one that is to be delivered again has
         its old place.
@@ -144,7 +170,7 @@ class Queue:
         return [message for row in rows if (message := Message(*row)).target not in busy]
 
     def has_due(self, now_ms: int) -> bool:
-        """Whether something is due."""
+        """Whether a message is due at `now_ms`."""
         return bool(
             self._control.read(
                 "SELECT 1 FROM notify_message WHERE state IN ('gathering', 'waiting') AND due_ms <= ? LIMIT 1",
@@ -191,7 +217,7 @@ class Queue:
 
     @property
     def waiting(self) -> int:
-        """How many messages gather or wait."""
+        """How many messages collect changes or wait."""
         counts = self.counts()
         return counts["gathering"] + counts["waiting"]
 
@@ -212,8 +238,8 @@ def _key(change: Mapping[str, Any]) -> str:
     return f"{change['state']} {change['user']}"
 
 
-def _parts(gathered: Mapping[str, Any]) -> list[str]:
+def _parts(collected: Mapping[str, Any]) -> list[str]:
     """The JSON of as many messages as are needed."""
-    entries = list(gathered.items())
+    entries = list(collected.items())
     pieces = [dict(entries[start : start + _MAX_ALERTS]) for start in range(0, len(entries), _MAX_ALERTS)]
     return [msgspec.json.encode(piece).decode() for piece in pieces]

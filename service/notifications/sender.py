@@ -9,8 +9,8 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contract import times
 from contract.retry import Backoff
 from contract.times import HOUR_S
-from service.notifications.delivery import Refused, post, tell
-from service.notifications.queue import Message, Queue
+from service.notifications.delivery import DeliveryFailed
+from service.notifications.queue import Message, NotificationQueue
 from service.notifications.targets import Target
 
 _log = logging.getLogger("loadlens.service")
@@ -21,17 +21,27 @@ _MAX_ATTEMPTS = 34
 _WORKERS = 4
 _PAUSE_S = 5.0
 """After the queue could not be read or written."""
-_GRACE_S = 5.0
-"""For what is under way at the end."""
 
 
-class Sender:
+class NotificationSender:
     """A thread that looks what is due, and some that deliver: one message of a target at a time."""
 
-    def __init__(self, queue: Queue, targets: Callable[[], Mapping[str, Target]], *, private: bool) -> None:
+    def __init__(
+        self,
+        queue: NotificationQueue,
+        targets: Callable[[], Mapping[str, Target]],
+        deliver: Callable[[Target, Message], None],
+        *,
+        grace_s: float = 5.0,
+    ) -> None:
+        """`targets` gives those in force, by name; `deliver` makes one attempt, and raises DeliveryFailed.
+
+        At the end what is under way has `grace_s`.
+        """
         self._queue = queue
         self._targets = targets
-        self._private = private
+        self._deliver = deliver
+        self._grace_s = grace_s
         self._busy: set[str] = set()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="notify", daemon=True)
@@ -45,16 +55,16 @@ class Sender:
         self.given_up = 0
 
     def start(self) -> None:
-        """Begin."""
+        """Begin to deliver."""
         self._thread.start()
 
     def stop(self) -> None:
-        """End; what is under way is waited for a few seconds, and sent again by the next start if it takes longer."""
+        """End. What is under way has a few seconds; if it takes longer, it is sent again after the next start."""
         self._stopping.set()
         if self._thread.is_alive():
             self._thread.join()
         self._pool.shutdown(wait=False, cancel_futures=True)
-        wait(self._under_way.values(), _GRACE_S)
+        wait(self._under_way.values(), self._grace_s)
 
     def _run(self) -> None:
         while not self._stopping.wait(_LOOK_EVERY_S):
@@ -64,12 +74,12 @@ class Sender:
                     continue
                 for message in self._queue.due(now_ms, self._busy):
                     self._busy.add(message.target)
-                    self._under_way[message.target] = self._pool.submit(self._deliver, message)
+                    self._under_way[message.target] = self._pool.submit(self._attempt, message)
             except Exception:  # noqa: BLE001 - it must go on
                 _log.exception("notifications cannot be read; trying again")
                 self._stopping.wait(_PAUSE_S)
 
-    def _deliver(self, message: Message) -> None:
+    def _attempt(self, message: Message) -> None:
         try:
             self._try(message)
         except Exception:  # noqa: BLE001 - it must go on
@@ -83,14 +93,14 @@ class Sender:
     def _try(self, message: Message) -> None:
         try:
             self._hand_over(message)
-        except Refused as error:
+        except DeliveryFailed as error:
             self._fail(message, error)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is tried again as late as all else
             if message.attempts == 0:
                 # Without its text, which may hold the address.
                 places = "".join(traceback.format_tb(error.__traceback__))
                 _log.error("notification %s raised %s\n%s", message.id, type(error).__name__, places)
-            self._fail(message, Refused(f"{type(error).__name__} in this service; its log says where"))
+            self._fail(message, DeliveryFailed(f"{type(error).__name__} in this service; its log says where"))
         else:
             self.delivered += 1
             self._queue.finish(message, "delivered")
@@ -98,16 +108,13 @@ class Sender:
     def _hand_over(self, message: Message) -> None:
         target = self._targets().get(message.target)
         if target is None:
-            raise Refused(f"target {message.target} is not known any more", for_good=True)
-        if target.is_webhook:
-            post(target, message.id, message.body(), private=self._private)
-        else:
-            tell(target, *message.text(), private=self._private)
+            raise DeliveryFailed(f"target {message.target} is not known any more", permanent=True)
+        self._deliver(target, message)
 
-    def _fail(self, message: Message, error: Refused) -> None:
+    def _fail(self, message: Message, error: DeliveryFailed) -> None:
         self.failures += 1
         now_ms = times.now_ms()
-        if error.for_good or message.attempts + 1 >= _MAX_ATTEMPTS:
+        if error.permanent or message.attempts + 1 >= _MAX_ATTEMPTS:
             self.given_up += 1
             _log.error("notification %s to %s is given up: %s", message.id, message.target, error)
             self._queue.finish(message, "dead", str(error))

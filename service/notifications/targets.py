@@ -64,7 +64,7 @@ class InvalidTarget(ValueError):
 
 
 class Target(Struct, frozen=True, kw_only=True):
-    """A place that is told. What `repr` shows of it is no secret."""
+    """Where notifications are sent. What `repr` shows of it is no secret."""
 
     name: str
     url: str
@@ -101,23 +101,34 @@ def parse_target(name: str, document: Any, folder: Path) -> Target:
     except msgspec.ValidationError as error:
         raise InvalidTarget(problem_of(error)) from None
     if (written.webhook is None) == (written.apprise is None):
-        raise InvalidTarget(Problem("/webhook", "one of webhook and apprise is right"))
+        raise InvalidTarget(
+            Problem(
+                "/webhook", f"expected one of webhook and apprise, got {'none' if written.webhook is None else 'both'}"
+            )
+        )
     if written.webhook is not None:
         return _webhook(name, written, folder)
     url = _looked_up("/apprise", written.apprise or "", folder)
     if "://" not in url:
-        raise InvalidTarget(Problem("/apprise", "is no URL such as mailto://user:password@example.org"))
+        raise InvalidTarget(Problem("/apprise", "expected a URL such as mailto://user:password@example.org, got none"))
     if written.secret is not None:
-        raise InvalidTarget(Problem("/secret", "is for webhooks; apprise has its secrets in the URL"))
+        raise InvalidTarget(Problem("/secret", "expected none beside apprise, which has its secrets in the URL"))
     return Target(name=name, url=url, is_webhook=False, timeout_s=written.timeout)
 
 
 def _webhook(name: str, written: _Written, folder: Path) -> Target:
     url = _looked_up("/webhook", written.webhook or "", folder)
     if not _is_address(url):
-        raise InvalidTarget(Problem("/webhook", "is no address such as https://example.org/hook, without a password"))
+        raise InvalidTarget(
+            Problem("/webhook", "expected an address such as https://example.org/hook, without a password")
+        )
     if written.secret is None:
-        raise InvalidTarget(Problem("/secret", "is missing; the receiver checks with it who has sent: env:NAME"))
+        raise InvalidTarget(
+            Problem(
+                "/secret",
+                "expected env:NAME or file:PATH, got nothing; the receiver checks with the secret who has sent",
+            )
+        )
     return Target(
         name=name,
         url=url,
@@ -146,7 +157,7 @@ def _key(text: str) -> bytes:
     except ValueError:
         key = b""
     if not 24 <= len(key) <= 64:
-        raise InvalidTarget(Problem("/secret", "is not whsec_ and 24 to 64 random bytes in base64"))
+        raise InvalidTarget(Problem("/secret", "expected whsec_ and 24 to 64 random bytes in base64"))
     return key
 
 
@@ -159,10 +170,10 @@ def _looked_up(pointer: str, text: str, folder: Path) -> str:
         if text.startswith(prefix):
             found = look(text.removeprefix(prefix))
             if not found:
-                raise InvalidTarget(Problem(pointer, f"{text} is not there, or empty"))
+                raise InvalidTarget(Problem(pointer, f"expected a text at {text}, got nothing: it is missing or empty"))
             return found
     if pointer == "/secret":
-        raise InvalidTarget(Problem(pointer, "stands in the file itself; env:NAME or file:PATH is right"))
+        raise InvalidTarget(Problem(pointer, "expected env:NAME or file:PATH, got a secret in the rules file itself"))
     return text
 
 

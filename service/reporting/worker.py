@@ -9,15 +9,15 @@ from msgspec import Struct
 
 from contract import times
 
-Form = Literal["html", "md", "json"]
+ReportFormat = Literal["html", "md", "json"]
 
 
-class Order(Struct, frozen=True, kw_only=True):
+class ReportRequest(Struct, frozen=True, kw_only=True):
     """A report to make. Moments and durations are milliseconds; None leaves the choice to the report."""
 
     user_id: str | None
     """None for the fleet."""
-    form: Form
+    form: ReportFormat
     start_ms: int | None = None
     end_ms: int | None = None
     last_ms: int | None = None
@@ -25,14 +25,14 @@ class Order(Struct, frozen=True, kw_only=True):
     target: float = 0.8
 
 
-class Refused(Struct, frozen=True, tag=True):
-    """There is no such report."""
+class ReportRefused(Struct, frozen=True, tag=True):
+    """Why there is no such report, and the HTTP status that says so."""
 
     status: int
     detail: str
 
 
-class Made(Struct, frozen=True, tag=True):
+class ReportMade(Struct, frozen=True, tag=True):
     """A finished report."""
 
     content: bytes
@@ -44,15 +44,15 @@ _NICE = 10
 
 
 class Task(msgspec.Struct, frozen=True, kw_only=True):
-    """An order, and whom to ask."""
+    """A report to make, and the service to ask for its data."""
 
-    order: Order
+    request: ReportRequest
     url: str
     token: str | None = None
 
 
 def main() -> None:
-    """Read a task, write what came of it."""
+    """Read a task from standard input, and write a ReportMade or ReportRefused to standard output."""
     if hasattr(os, "nice"):
         os.nice(_NICE)
     task = msgspec.msgpack.decode(sys.stdin.buffer.read(), type=Task)
@@ -60,38 +60,38 @@ def main() -> None:
     sys.stdout.buffer.flush()
 
 
-def _done(task: Task) -> Made | Refused:
+def _done(task: Task) -> ReportMade | ReportRefused:
     from analytics.reports.data import NothingThere
     from analytics.sources.service_api import CutShortError, ProblemError
 
     try:
         return _made(task)
     except NothingThere as error:
-        return Refused(404, f"{str(error)[:1].upper()}{str(error)[1:]}.")
+        return ReportRefused(404, f"{str(error)[:1].upper()}{str(error)[1:]}.")
     except ProblemError as error:
-        return Refused(503 if error.status == 503 else 422, str(error))
+        return ReportRefused(503 if error.status == 503 else 422, str(error))
     except CutShortError:
-        return Refused(503, "The store went away while the report was made.")
+        return ReportRefused(503, "The store went away while the report was made.")
 
 
-def _made(task: Task) -> Made:
-    from analytics.reports import html, making
+def _made(task: Task) -> ReportMade:
+    from analytics.reports import export, html, making
     from analytics.reports.data import Question
     from analytics.sources.connecting import connect
 
-    order = task.order
+    request = task.request
     question = Question(
-        start_ms=order.start_ms, end_ms=order.end_ms, last_ms=order.last_ms, compare_ms=order.compare_ms,
-        target=order.target,
+        start_ms=request.start_ms, end_ms=request.end_ms, last_ms=request.last_ms, compare_ms=request.compare_ms,
+        target=request.target,
     )  # fmt: skip
     now_ms = times.now_ms()
     with connect(task.url, task.token) as source:
-        if order.user_id is None:
+        if request.user_id is None:
             report = making.fleet(source, question, made_ms=now_ms, named="this service")
         else:
-            report = making.user(source, order.user_id, question, made_ms=now_ms, named="this service")
-    content = making.encoded(report, order.form, user_path="/reports/users/")
-    return Made(content, html.policy() if order.form == "html" else "")
+            report = making.user(source, request.user_id, question, made_ms=now_ms, named="this service")
+    content = export.encoded(report, request.form, user_path="/reports/users/")
+    return ReportMade(content, html.policy() if request.form == "html" else "")
 
 
 if __name__ == "__main__":

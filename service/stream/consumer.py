@@ -3,9 +3,9 @@
 import asyncio
 from collections.abc import AsyncGenerator
 
-from service.stream.broker import Hub
-from service.stream.channels import Channel, Form
-from service.stream.selection import Selection
+from service.stream.broker import Broker
+from service.stream.channels import Channel, StreamFormat
+from service.stream.subscription import Subscription
 
 
 class Consumer:
@@ -15,38 +15,40 @@ class Consumer:
     something no more; heartbeats. Raises TooManyConsumers when it is made.
     """
 
-    def __init__(self, hub: Hub, selection: Selection, form: Form, after: int | None) -> None:
-        self._hub = hub
+    def __init__(
+        self, broker: Broker, subscription: Subscription, stream_format: StreamFormat, after: int | None
+    ) -> None:
+        self._broker = broker
         self._wake = asyncio.Event()
-        self._channel: Channel = hub.join(selection, form, self._wake)
-        self._cursor = hub.routed if after is None else after
+        self._channel: Channel = broker.join(subscription, stream_format, self._wake)
+        self._cursor = broker.routed if after is None else after
         self._place: int | None = None
-        """The number of the channel's piece that comes next; None while the journal is read."""
+        """The number of the channel's batch that comes next; None while the journal is read."""
         self._was_live = False
 
     def leave(self) -> None:
-        """It is gone."""
-        self._hub.leave(self._channel, self._wake)
+        """Stop following; called once, when the client has gone."""
+        self._broker.leave(self._channel, self._wake)
 
     async def chunks(self) -> AsyncGenerator[bytes]:
-        """What it gets, until the service stops."""
-        hub, channel = self._hub, self._channel
-        if self._cursor > hub.routed:
+        """What it gets, encoded, until the service stops."""
+        broker, channel = self._broker, self._channel
+        if self._cursor > broker.routed:
             # Offsets that were never given out here: the data directory is another, or older.
-            last, self._cursor = self._cursor, hub.routed
-            yield channel.notice("gap", hub.routed, hub.routed + 1, last)
-        beats = hub.beats - 1
-        while not hub.closing:
+            last, self._cursor = self._cursor, broker.routed
+            yield channel.notice("gap", broker.routed, broker.routed + 1, last)
+        heartbeats = broker.heartbeats - 1
+        while not broker.closing:
             for chunk in self._live() if self._place is not None else await self._from_journal():
-                beats = hub.beats
+                heartbeats = broker.heartbeats
                 yield chunk
             if self._is_due():
                 continue
-            if beats < hub.beats:
-                beats = hub.beats
+            if heartbeats < broker.heartbeats:
+                heartbeats = broker.heartbeats
                 yield channel.heartbeat(self._cursor)
             self._wake.clear()
-            if not self._is_due() and beats == hub.beats and not hub.closing:
+            if not self._is_due() and heartbeats == broker.heartbeats and not broker.closing:
                 await self._wake.wait()
 
     def _is_due(self) -> bool:
@@ -54,7 +56,7 @@ class Consumer:
         return self._place is None or self._place < self._channel.next
 
     def _live(self) -> list[bytes]:
-        """The next piece that the channel holds."""
+        """The next batch that the channel holds."""
         assert self._place is not None
         channel = self._channel
         self._was_live = True
@@ -63,26 +65,26 @@ class Consumer:
             self._place = None
             return []
         if self._place == channel.next:
-            self._cursor = self._hub.routed
+            self._cursor = self._broker.routed
             return []
-        piece = channel.pieces[self._place - channel.first]
+        batch = channel.batches[self._place - channel.first]
         self._place += 1
-        self._cursor = piece.last
-        self._hub.delivered += piece.events
-        return [piece.data]
+        self._cursor = batch.last
+        self._broker.delivered += batch.events
+        return [batch.data]
 
     async def _from_journal(self) -> list[bytes]:
         """The next page of the journal; from its end on, it goes on live."""
-        hub, channel = self._hub, self._channel
-        if self._cursor >= hub.routed:
+        broker, channel = self._broker, self._channel
+        if self._cursor >= broker.routed:
             self._place = channel.next
             return []
-        stretch = await hub.read(channel, self._cursor)
+        past = await broker.read(channel, self._cursor)
         chunks = []
-        if stretch.first > self._cursor + 1:
-            hub.missed += stretch.first - self._cursor - 1
+        if past.first > self._cursor + 1:
+            broker.missed += past.first - self._cursor - 1
             name = "missed" if self._was_live else "gap"
-            chunks.append(channel.notice(name, stretch.first - 1, self._cursor + 1, stretch.first - 1))
-        self._cursor = stretch.last
-        hub.delivered += sum(piece.events for piece in stretch.pieces)
-        return chunks + [piece.data for piece in stretch.pieces]
+            chunks.append(channel.notice(name, past.first - 1, self._cursor + 1, past.first - 1))
+        self._cursor = past.last
+        broker.delivered += sum(batch.events for batch in past.batches)
+        return chunks + [batch.data for batch in past.batches]

@@ -6,9 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analytics import load_duration_curve, saturation
-from analytics.frames.frame import FrameError, frame_of_values
+from analytics import load_duration_curve, resample, saturation
+from analytics.frames.frame import FrameError, frame_of_values, to_frame
+from contract.histogram import LINEAR
 from tests.analytics.fleets import loads, sampled
+from tests.analytics.samples import windows_of
 
 FLEET = sampled()
 VALUES = FLEET.samples["value"].to_numpy()
@@ -56,6 +58,48 @@ def test_the_most_saturated_come_first_and_buckets_in_order_of_time() -> None:
     assert hours.index.tolist() == expected.index.get_level_values("time").tolist()
 
 
+@pytest.mark.parametrize("threshold", [1.0, 0.999, 0.99, 0.8, 0.5, 1e-9])
+def test_single_measurements_are_exact_at_any_threshold(threshold: float) -> None:
+    values = np.where(np.random.default_rng(4).random(1000) < 0.29, 1.0, np.linspace(0, 0.995, 1000).round(3))
+    times = pd.date_range("2024", periods=1000, freq="5min", tz="UTC")
+    frame = frame_of_values(pd.DataFrame({"value": values}, times))
+    [row] = saturation(frame, threshold, by=None).to_dict("records")
+    assert row["lower"] == row["share"] == row["upper"] == pytest.approx((values >= threshold).mean(), rel=1e-12)
+
+
+def test_how_often_machines_are_flat_out_is_answered_with_bounds() -> None:
+    random = np.random.default_rng(5)
+    parts = [np.where(random.random(100) < 0.29, 1.0, random.uniform(0, 0.9, 100)) for _ in range(50)]
+    times = pd.date_range("2024", periods=50, freq="5s", unit="ms", tz="UTC").asi8.tolist()
+    frame = to_frame(windows_of([(0, time) for time in times], parts, LINEAR))
+    exact = (np.concatenate(parts) == 1.0).mean()
+    [row] = saturation(frame, 1.0).to_dict("records")
+    assert row["share"] == row["upper"] == pytest.approx(exact, rel=1e-12)
+    assert row["lower"] == pytest.approx(0.01)
+    almost = [np.minimum(part, 0.999) for part in parts]
+    [row] = saturation(to_frame(windows_of([(0, time) for time in times], almost, LINEAR)), 1.0).to_dict("records")
+    assert (row["lower"], row["share"], row["upper"]) == (0, 0, 0)
+
+
+VALUE = st.one_of(st.floats(0, 1), st.sampled_from([0.0, 0.5, 0.8, 51 / 64, 63 / 64, 1.0]))
+
+
+@given(st.lists(st.lists(VALUE, min_size=1, max_size=6), min_size=1, max_size=5), VALUE, st.booleans())
+def test_bounds_hold_whatever_the_samples_are(samples: list[list[float]], threshold: float, together: bool) -> None:
+    parts = [np.array(part) for part in samples]
+    frame = to_frame(windows_of([(0, 1000 * place) for place in range(len(parts))], parts, LINEAR))
+    [row] = saturation(resample(frame, "1h") if together else frame, threshold).to_dict("records")
+    exact = (np.concatenate(parts) >= threshold).mean()
+    assert row["lower"] - 1e-12 <= exact <= row["upper"] + 1e-12
+    assert row["lower"] <= row["share"] <= row["upper"]
+
+
+def test_what_came_without_histograms_is_told() -> None:
+    frame = loads(np.full(10, 0.66)).assign(var=0.09, max=0.96, min=0.36)
+    assert saturation(frame, 0.9).attrs == {"approximated": 1.0}
+    assert saturation(FLEET.frame, 0.9).attrs == {"approximated": 0.0}
+
+
 def test_a_peak_counts_though_the_mean_hides_it() -> None:
     # Half of the samples at 0.96, half at 0.36: the mean is 0.66, never above the threshold.
     frame = loads(np.full(10, 0.66)).assign(var=0.09, max=0.96, min=0.36)
@@ -67,7 +111,7 @@ def test_what_is_no_share_is_refused() -> None:
     values = pd.DataFrame({"value": [3.0, 4.0]}, index=pd.date_range("2024", periods=2, tz="UTC"))
     frame = frame_of_values(values, metric="load1m")
     for function in (load_duration_curve, saturation):
-        with pytest.raises(FrameError, match="load1m is not a share"):
+        with pytest.raises(FrameError, match="got load1m"):
             function(frame)
     with pytest.raises(ValueError, match=r"share in \[0, 1\]"):
         saturation(FLEET.frame, 90)

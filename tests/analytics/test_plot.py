@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analytics.commands.terminal import chart, condensed, formatter, sparkline
+from analytics.commands.output import chart, condensed, formatter, sparkline
 
 
 def test_a_sparkline_shows_zero_the_highest_and_a_gap() -> None:

@@ -15,10 +15,9 @@ class _Terminal(io.StringIO):
 
 def shown(monkeypatch: pytest.MonkeyPatch, patience_s: float, stream: io.StringIO) -> str:
     """What three steps write to standard error, where a bar is shown to those who waited so long."""
-    monkeypatch.setattr("analytics.frames.progress._PATIENCE_S", patience_s)
     monkeypatch.setattr(sys, "stderr", stream)
     monkeypatch.setenv("TERM", "xterm-256color")
-    with progress("trend of [red] users", 3) as step:
+    with progress("trend of [red] users", 3, patience_s=patience_s) as step:
         for _ in range(3):
             step()
     return stream.getvalue()

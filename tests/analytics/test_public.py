@@ -1,6 +1,5 @@
-"""What `analytics` offers: functions, whatever modules were imported before, and nothing heavy until one is used."""
+"""What `analytics` offers: these names, documented, and nothing heavy until one is used."""
 
-import importlib
 import pkgutil
 import subprocess
 import sys
@@ -9,26 +8,47 @@ import pytest
 
 import analytics
 
+FUNCTIONS = {
+    "anomalies", "change_points", "cluster_profiles", "compare", "connect", "core_imbalance", "equal_weights",
+    "fleet_trend", "forecast", "frame_of_values", "from_frame", "hour_of_week_profile", "load_duration_curve",
+    "resample", "right_size", "saturation", "stream", "to_frame",
+}  # fmt: skip
+CLASSES = {"Detector", "Forecast", "LostEvent", "Patience", "ReportEvent", "Tuning", "ValuesEvent", "Verdict"}
+ERRORS = {"CutShortError", "FrameError", "ProblemError", "ServiceError", "TooFewData", "UnreachableError"}
+
+
+def test_these_names_are_public_and_no_others() -> None:
+    assert set(analytics.__all__) == FUNCTIONS | CLASSES | ERRORS
+    assert set(analytics.__all__) <= set(dir(analytics))
+
 
 @pytest.mark.parametrize("name", analytics.__all__)
-def test_a_public_name_is_a_documented_function(name: str) -> None:
-    function = getattr(analytics, name)
-    assert callable(function)
-    assert function.__doc__
+def test_a_public_name_is_documented_and_what_it_seems(name: str) -> None:
+    value = getattr(analytics, name)
+    assert callable(value)
+    assert value.__doc__
+    assert isinstance(value, type) == (name in CLASSES | ERRORS)
+    assert (name in ERRORS) == (isinstance(value, type) and issubclass(value, Exception))
+    assert getattr(analytics, name) is value
 
 
-def test_a_module_of_the_same_name_does_not_hide_a_function() -> None:
-    modules = {module.name for module in pkgutil.iter_modules(analytics.__path__)}
-    for name in modules & set(analytics.__all__):
-        importlib.import_module(f"analytics.{name}")
-        assert callable(getattr(analytics, name))
+def test_no_module_has_the_name_of_a_function() -> None:
+    assert not {module.name for module in pkgutil.iter_modules(analytics.__path__)} & set(analytics.__all__)
 
 
-def test_the_package_alone_loads_nothing_heavy() -> None:
-    code = (
-        "import sys, analytics; assert 'connect' in dir(analytics); assert not {'numpy', 'pandas'} & set(sys.modules)"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import analytics; assert 'connect' in dir(analytics); heavy = {'numpy', 'pandas'}",
+        "import analytics.cli; heavy = {'numpy', 'pandas'}",
+        "import analytics.reports.text; heavy = {'numpy', 'pandas', 'plotly'}",
+        "import analytics.reports.data; heavy = {'plotly', 'scipy'}",
+        "import analytics.reports.html; heavy = {'plotly'}",
+    ],
+)
+def test_what_needs_little_loads_nothing_heavy(code: str) -> None:
+    check = f"import sys; {code}; assert not heavy & set(sys.modules), heavy & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", check], check=True, timeout=60)
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:

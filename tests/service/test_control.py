@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from service.control.database import Control, ControlError, ControlFull
+from service.control.database import ControlDatabase, ControlError, ControlFull
 from tests.service.running import ROOT, clean_environment
 
 STEPS = [
@@ -25,24 +25,24 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def control(path: Path) -> Iterator[Control]:
-    control = Control(path)
+def control(path: Path) -> Iterator[ControlDatabase]:
+    control = ControlDatabase(path)
     control.migrate("room", STEPS[:1])
     yield control
     control.close()
 
 
-def test_what_was_committed_is_there_at_the_next_opening(control: Control, path: Path) -> None:
+def test_what_was_committed_is_there_at_the_next_opening(control: ControlDatabase, path: Path) -> None:
     with control.transaction() as db:
         db.execute("INSERT INTO room_thing VALUES ('a', 1)")
     control.close()
-    again = Control(path)
+    again = ControlDatabase(path)
     again.migrate("room", STEPS[:1])
     assert again.read("SELECT name, value FROM room_thing") == [("a", 1)]
     again.close()
 
 
-def test_a_transaction_that_fails_leaves_nothing(control: Control) -> None:
+def test_a_transaction_that_fails_leaves_nothing(control: ControlDatabase) -> None:
     def fail() -> None:
         with control.transaction() as db:
             db.execute("INSERT INTO room_thing VALUES ('a', 1)")
@@ -56,7 +56,7 @@ def test_a_transaction_that_fails_leaves_nothing(control: Control) -> None:
     assert control.read("SELECT name FROM room_thing") == [("b",)]
 
 
-def test_a_transaction_inside_another_belongs_to_it(control: Control) -> None:
+def test_a_transaction_inside_another_belongs_to_it(control: ControlDatabase) -> None:
     def fail() -> None:
         with control.transaction():
             with control.transaction() as db:
@@ -68,12 +68,14 @@ def test_a_transaction_inside_another_belongs_to_it(control: Control) -> None:
     assert control.read("SELECT * FROM room_thing") == []
 
 
-def test_newer_steps_are_added_to_what_is_there_and_rooms_do_not_know_each_other(control: Control, path: Path) -> None:
+def test_newer_steps_are_added_to_what_is_there_and_rooms_do_not_know_each_other(
+    control: ControlDatabase, path: Path
+) -> None:
     with control.transaction() as db:
         db.execute("INSERT INTO room_thing VALUES ('a', 1)")
     control.migrate("another", ["CREATE TABLE another_thing (name TEXT) STRICT;"])
     control.close()
-    again = Control(path)
+    again = ControlDatabase(path)
     again.migrate("room", STEPS)
     again.migrate("room", STEPS)
     assert again.read("SELECT * FROM room_thing") == [("a", 1, "")]
@@ -81,14 +83,14 @@ def test_newer_steps_are_added_to_what_is_there_and_rooms_do_not_know_each_other
     again.close()
 
 
-def test_a_step_that_fails_changes_nothing(control: Control) -> None:
+def test_a_step_that_fails_changes_nothing(control: ControlDatabase) -> None:
     with pytest.raises(ControlError):
         control.migrate("room", [STEPS[0], "CREATE TABLE room_new (name TEXT); INSERT INTO nosuch VALUES (1);"])
     assert control.read("SELECT version FROM control_schema WHERE room = 'room'") == [(1,)]
     control.migrate("room", STEPS)
 
 
-def test_a_file_of_a_newer_version_is_not_touched(control: Control, path: Path) -> None:
+def test_a_file_of_a_newer_version_is_not_touched(control: ControlDatabase, path: Path) -> None:
     control.migrate("room", STEPS)
     with pytest.raises(ControlError, match="newer"):
         control.migrate("room", STEPS[:1])
@@ -97,18 +99,18 @@ def test_a_file_of_a_newer_version_is_not_touched(control: Control, path: Path) 
         db.execute("PRAGMA user_version = 99")
     db.close()
     with pytest.raises(ControlError, match="newer"):
-        Control(path)
+        ControlDatabase(path)
 
 
 def test_a_file_that_is_no_database_is_named(path: Path) -> None:
     path.parent.mkdir()
     path.write_bytes(b"not a database, by far" * 500)
     with pytest.raises(ControlError, match=r"control\.db"):
-        Control(path)
+        ControlDatabase(path)
 
 
 def test_it_does_not_grow_beyond_its_limit_and_goes_on_when_there_is_room(path: Path) -> None:
-    control = Control(path, limit_bytes=256 * 1024)
+    control = ControlDatabase(path, limit_bytes=256 * 1024)
     control.migrate("room", ["CREATE TABLE room_blob (body BLOB NOT NULL) STRICT;"])
 
     def fill() -> None:
@@ -128,7 +130,7 @@ def test_it_does_not_grow_beyond_its_limit_and_goes_on_when_there_is_room(path: 
     control.close()
 
 
-def test_readers_are_not_held_up_by_a_transaction_under_way(control: Control) -> None:
+def test_readers_are_not_held_up_by_a_transaction_under_way(control: ControlDatabase) -> None:
     with control.transaction() as db:
         db.execute("INSERT INTO room_thing VALUES ('a', 1)")
         seen: list[object] = []
@@ -138,7 +140,7 @@ def test_readers_are_not_held_up_by_a_transaction_under_way(control: Control) ->
         assert seen == [[]]
 
 
-def test_threads_take_turns(control: Control) -> None:
+def test_threads_take_turns(control: ControlDatabase) -> None:
     def add() -> None:
         for _ in range(20):
             with control.transaction() as db:
@@ -152,12 +154,12 @@ def test_threads_take_turns(control: Control) -> None:
     assert control.read("SELECT value FROM room_thing") == [(80,)]
 
 
-def test_a_process_that_is_killed_loses_nothing_that_was_committed(control: Control, path: Path) -> None:
+def test_a_process_that_is_killed_loses_nothing_that_was_committed(control: ControlDatabase, path: Path) -> None:
     control.close()
     script = f"""
 import os, pathlib
-from service.control.database import Control
-control = Control(pathlib.Path({str(path)!r}))
+from service.control.database import ControlDatabase
+control = ControlDatabase(pathlib.Path({str(path)!r}))
 for value in range(20):
     with control.transaction() as db:
         db.execute("INSERT INTO room_thing VALUES (?, ?)", (str(value), value))
@@ -166,7 +168,7 @@ with control.transaction() as db:
     os._exit(9)
 """
     assert subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=False).returncode == 9
-    again = Control(path)
+    again = ControlDatabase(path)
     assert again.read("SELECT count(*), max(value) FROM room_thing") == [(20, 19)]
     again.close()
 

@@ -16,16 +16,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from analytics.sources.service_api import Patience, ServiceApi, ServiceError
 from contract.histogram import LINEAR
 from contract.metrics import Cpu
 from contract.report import Report
 from contract.times import DAY_MS
 from contract.validation import parse
-from service.commands.demo import client as client_module
-from service.commands.demo.client import Client, ClientError
-from service.commands.demo.fleet import WINDOW_MS, Fleet, FleetError, read_fleet
-from service.commands.demo.loading import plan
-from service.commands.demo.reports import batches
+from service.commands.demo.fleet import WINDOW_MS, FleetError, RecordedFleet, batches, read_fleet
+from service.commands.demo.loading import PATIENCE_S, plan, post
 from service.http.requests import MAX_BODY
 from tests.service.running import ROOT, RunningService, clean_environment
 
@@ -53,41 +51,41 @@ def recorded(*machines: tuple[str, list[int]]) -> pd.DataFrame:
 
 
 @pytest.fixture
-def small(tmp_path: Path) -> Fleet:
+def small(tmp_path: Path) -> RecordedFleet:
     return read_fleet(write(tmp_path / "small.parquet", recorded(("b", [0, 2]), ("a", [0, 1, 2]), ("c", [1]))))
 
 
-def windows(fleet: Fleet) -> dict[str, list[tuple[int, int]]]:
+def windows(fleet: RecordedFleet) -> dict[str, list[tuple[int, int]]]:
     """The end and percentage of each machine's windows."""
     pairs = list(zip(fleet.end_ms.tolist(), fleet.percent.tolist(), strict=True))
     return {user: pairs[fleet.bounds[i] : fleet.bounds[i + 1]] for i, user in enumerate(fleet.users)}
 
 
-def reports(fleet: Fleet, now_ms: int) -> list[Report]:
+def reports(fleet: RecordedFleet, now_ms: int) -> list[Report]:
     """What a service makes of the batches."""
     return [parse(line, now_ms) for batch in batches(fleet) for line in batch.body.splitlines()]
 
 
-def test_the_days_of_a_file_follow_each_other(small: Fleet) -> None:
+def test_the_days_of_a_file_follow_each_other(small: RecordedFleet) -> None:
     first = windows(small)["a"][0][0]
     day = [first, first + DAY_MS, first + 2 * DAY_MS]
     on_day = [[(start, 10 * i), (start + WINDOW_MS, 10 * i + 5)] for i, start in enumerate(day)]
     assert windows(small) == {"a": on_day[0] + on_day[1] + on_day[2], "b": on_day[0] + on_day[2], "c": on_day[1]}
 
 
-def test_a_fleet_ends_with_the_newest_whole_window(small: Fleet) -> None:
+def test_a_fleet_ends_with_the_newest_whole_window(small: RecordedFleet) -> None:
     moved = small.ending(NOW_MS)
     assert moved.last_ms <= NOW_MS < moved.last_ms + WINDOW_MS
     assert moved.last_ms % WINDOW_MS == 0
     assert np.array_equal(np.diff(moved.end_ms), np.diff(small.end_ms))
 
 
-def test_the_longest_histories_are_chosen(small: Fleet) -> None:
+def test_the_longest_histories_are_chosen(small: RecordedFleet) -> None:
     assert windows(small.longest(2)) == {user: windows(small)[user] for user in ("a", "b")}
     assert windows(small.longest(9)) == windows(small)
 
 
-def test_windows_after_a_moment(small: Fleet) -> None:
+def test_windows_after_a_moment(small: RecordedFleet) -> None:
     cut = windows(small)["c"][0][0]
     later = {user: [window for window in some if window[0] > cut] for user, some in windows(small).items()}
     assert windows(small.after(cut)) == later
@@ -100,11 +98,11 @@ def test_windows_after_a_moment(small: Fleet) -> None:
     [
         (lambda frame: frame.drop(columns="time"), "with the columns time, user_id, utilization_percent"),
         (lambda frame: frame[:0], "holds no windows"),
-        (lambda frame: frame.assign(user_id=""), "each user_id must have 1 to 128 characters"),
+        (lambda frame: frame.assign(user_id=""), "1 to 128 characters in each user_id"),
         (lambda frame: frame.assign(user_id=[None, *["a"] * (len(frame) - 1)]), "without a user_id"),
-        (lambda frame: frame.assign(utilization_percent=101), "numbers from 0 to 100"),
-        (lambda frame: frame.assign(utilization_percent=np.nan), "numbers from 0 to 100"),
-        (lambda frame: frame.assign(utilization_percent="much"), "numbers from 0 to 100"),
+        (lambda frame: frame.assign(utilization_percent=101), "numbers from 0 to 100 in utilization_percent"),
+        (lambda frame: frame.assign(utilization_percent=np.nan), "numbers from 0 to 100 in utilization_percent"),
+        (lambda frame: frame.assign(utilization_percent="much"), "numbers from 0 to 100 in utilization_percent"),
         (lambda frame: frame.assign(time="yesterday"), "with the columns time, user_id, utilization_percent"),
     ],
 )
@@ -115,7 +113,7 @@ def test_a_file_that_holds_no_fleet_is_refused(tmp_path: Path, change: Any, reas
     assert "\n" not in str(error.value)
 
 
-def test_a_window_becomes_a_report_of_one_observation(small: Fleet) -> None:
+def test_a_window_becomes_a_report_of_one_observation(small: RecordedFleet) -> None:
     made = reports(small.ending(NOW_MS), NOW_MS)
     assert len(made) == len(small)
     for report, percent in zip(made, small.percent.tolist(), strict=True):
@@ -144,7 +142,7 @@ def test_names_are_escaped(tmp_path: Path) -> None:
     assert {report.user_id for report in reports(fleet.ending(NOW_MS), NOW_MS)} == set(names)
 
 
-def test_batches_keep_machines_together_and_small(small: Fleet) -> None:
+def test_batches_keep_machines_together_and_small(small: RecordedFleet) -> None:
     fleet = read_fleet(SAMPLE).ending(NOW_MS)
     seen: dict[str, int] = {}
     for number, batch in enumerate(batches(fleet)):
@@ -164,27 +162,27 @@ def test_a_machine_with_very_many_windows_takes_several_batches(tmp_path: Path) 
     assert all(len(batch.body) < MAX_BODY / 2 for batch in made)
 
 
-def test_a_new_fleet_ends_now(small: Fleet) -> None:
+def test_a_new_fleet_ends_now(small: RecordedFleet) -> None:
     todo = plan(small, {"somebody else": NOW_MS}, NOW_MS)
     assert windows(todo.fleet) == windows(small.ending(NOW_MS))
     assert not todo.complete
 
 
-def test_a_fleet_that_is_there_keeps_its_times(small: Fleet) -> None:
+def test_a_fleet_that_is_there_keeps_its_times(small: RecordedFleet) -> None:
     loaded = small.ending(NOW_MS)
     todo = plan(small, loaded.last_of_each(), NOW_MS + DAY_MS // 2)
     assert windows(todo.fleet) == windows(loaded)
     assert todo.complete
 
 
-def test_a_load_that_was_broken_off_is_finished(small: Fleet) -> None:
+def test_a_load_that_was_broken_off_is_finished(small: RecordedFleet) -> None:
     loaded = small.ending(NOW_MS)
     todo = plan(small, {"a": loaded.last_of_each()["a"]}, NOW_MS + 3 * WINDOW_MS)
     assert windows(todo.fleet) == windows(loaded)
     assert not todo.complete
 
 
-def test_a_fleet_that_ended_days_ago_goes_on(small: Fleet) -> None:
+def test_a_fleet_that_ended_days_ago_goes_on(small: RecordedFleet) -> None:
     loaded = small.ending(NOW_MS)
     later_ms = NOW_MS + 2 * DAY_MS
     todo = plan(small, loaded.last_of_each(), later_ms)
@@ -206,7 +204,7 @@ def demo(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str
     )  # fmt: skip
 
 
-def fleet_values(service: RunningService, fleet: Fleet, **query: Any) -> list[float]:
+def fleet_values(service: RunningService, fleet: RecordedFleet, **query: Any) -> list[float]:
     start_ms, end_ms = int(fleet.end_ms.min()), fleet.last_ms + 1
     with service.client() as client:
         answer = client.get(
@@ -254,7 +252,7 @@ def test_a_service_that_asks_for_a_token(tmp_path: Path) -> None:
         without = demo("--url", service.url, "--data", str(SAMPLE), "--users", "1")
         assert without.returncode == 1
         assert without.stderr.count("\n") == 1
-        assert "give --token" in without.stderr
+        assert "Give --token" in without.stderr
         given = demo("--url", service.url, "--data", str(SAMPLE), "--users", "1", LOADLENS_TOKEN="s3cret")
         assert given.returncode == 0, given.stderr
 
@@ -262,10 +260,10 @@ def test_a_service_that_asks_for_a_token(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        (["--url", "http://127.0.0.1:9"], 1, "http://127.0.0.1:9 does not answer: Connection refused"),
+        (["--url", "http://127.0.0.1:9"], 1, "http://127.0.0.1:9 cannot be reached: [Errno 111] Connection refused"),
         (["--url", "localhost:8888"], 2, "--url: expected an address"),
         (["--data", "nowhere.parquet"], 2, "nowhere.parquet: cannot be read"),
-        (["--data", "README.md"], 2, "README.md: not a Parquet file"),
+        (["--data", "README.md"], 2, "README.md: expected a Parquet file"),
         (["--users", "0"], 2, "--users: expected a whole number of at least 1"),
     ],
 )
@@ -316,19 +314,18 @@ def busy() -> Iterator[str]:
         thread.join()
 
 
-def test_a_batch_waits_until_a_busy_service_takes_it(busy: str, small: Fleet) -> None:
+def test_a_batch_waits_until_a_busy_service_takes_it(busy: str, small: RecordedFleet) -> None:
     (batch,) = batches(small)
-    with Client(busy) as client:
-        receipt = client.post(batch)
+    with ServiceApi(busy) as api:
+        receipt = post(api, batch, Patience(PATIENCE_S))
     assert receipt == (len(small) - 1, 0, 1, "/end_timestamp: is in the future")
     assert np.diff(Busy.calls).min() >= 0.99
 
 
-def test_patience_ends(busy: str, small: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client_module, "_PATIENCE_S", 0.0)
+def test_patience_ends(busy: str, small: RecordedFleet) -> None:
     (batch,) = batches(small)
-    with Client(busy) as client, pytest.raises(ClientError, match="answers 503"):
-        client.post(batch)
+    with ServiceApi(busy) as api, pytest.raises(ServiceError, match="503"):
+        post(api, batch, Patience(0.0))
 
 
 def test_the_sample_is_small_and_says_where_it_comes_from() -> None:

@@ -14,8 +14,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
-from service.journal import journal as journal_module
-from service.journal.journal import Journal, JournalFull
+from service.journal.journal import FILE_BYTES, Journal, JournalFull
 from tests.service.journal_writer import report
 from tests.service.running import ROOT
 
@@ -38,7 +37,7 @@ def journal(path: Path) -> Iterator[Journal]:
 
 def content(journal: Journal, after: int = 0) -> list[int]:
     """The reports behind an offset; each is a number."""
-    return [number for entry in journal.read(after) for number in msgspec.json.decode(entry.body)]
+    return [number for record in journal.read(after) for number in msgspec.json.decode(record.body)]
 
 
 def test_a_new_journal_is_empty(journal: Journal) -> None:
@@ -51,7 +50,11 @@ def test_reports_come_back_in_order_with_their_offsets(journal: Journal) -> None
     assert journal.append([b"1"]) == 1
     assert journal.append([b"2", b"3", b"4"]) == 4
     assert journal.append([b"5"]) == 5
-    assert [(entry.last, bytes(entry.body)) for entry in journal.read(0)] == [(1, b"[1]"), (4, b"[2,3,4]"), (5, b"[5]")]
+    assert [(record.last, bytes(record.body)) for record in journal.read(0)] == [
+        (1, b"[1]"),
+        (4, b"[2,3,4]"),
+        (5, b"[5]"),
+    ]
     assert journal.last == 5
 
 
@@ -111,7 +114,7 @@ def test_at_its_limit_it_takes_nothing_until_it_is_pruned(path: Path) -> None:
         with pytest.raises(JournalFull, match="10000"):
             journal.append([half])
         assert journal.last == last
-        assert [entry.last for entry in journal.read(last - 2)] == [last - 1, last]
+        assert [record.last for record in journal.read(last - 2)] == [last - 1, last]
         journal.prune(last)
     journal.close()
 
@@ -126,7 +129,7 @@ def test_a_journal_at_its_limit_is_so_after_it_is_reopened(path: Path) -> None:
         journal.append([half])
     journal.prune(2)
     assert journal.append([half]) == 3
-    assert [entry.last for entry in journal.read(2)] == [3]
+    assert [record.last for record in journal.read(2)] == [3]
     journal.close()
 
 
@@ -164,7 +167,7 @@ def test_without_room_on_the_disk_it_takes_nothing_and_leaves_nothing_behind(
     no_room(False)
     assert journal.append([b"1"]) == 1
     # The file in use is past its first quarter, so that the next should be made ready.
-    journal.append([b'"%s"' % (b"x" * (journal_module.FILE_BYTES // 2))])
+    journal.append([b'"%s"' % (b"x" * (FILE_BYTES // 2))])
     before = {*files_of(path)}
     no_room(True)
     for _ in range(3):
@@ -175,13 +178,13 @@ def test_without_room_on_the_disk_it_takes_nothing_and_leaves_nothing_behind(
     assert {*files_of(path)} == before
     no_room(False)
     assert journal.append([b"3"]) == 3
-    assert [entry.last for entry in journal.read(0)] == [1, 2, 3]
+    assert [record.last for record in journal.read(0)] == [1, 2, 3]
     journal.close()
 
 
 def test_a_file_made_ready_is_used_next(path: Path) -> None:
     journal = Journal(path, LIMIT)
-    body = b'"%s"' % (b"x" * (journal_module.FILE_BYTES * 2 // 3))
+    body = b'"%s"' % (b"x" * (FILE_BYTES * 2 // 3))
     journal.append([body])
     for _ in range(3):
         journal.prepare()
@@ -189,18 +192,18 @@ def test_a_file_made_ready_is_used_next(path: Path) -> None:
     assert len(ready) == 2
     journal.append([body])
     assert len(files_of(path)) == 2
-    assert [entry.last for entry in journal.read(0)] == [1, 2]
+    assert [record.last for record in journal.read(0)] == [1, 2]
     journal.close()
 
 
 @pytest.mark.parametrize("size", [1 << 20, 20 << 20])
-def test_large_entries_come_back_whole(journal: Journal, path: Path, size: int) -> None:
+def test_large_records_come_back_whole(journal: Journal, path: Path, size: int) -> None:
     bodies = [b'"%s"' % (bytes([letter]) * size) for letter in b"abc"]
     for body in bodies:
         journal.append([body])
     journal.close()
     again = Journal(path, LIMIT)
-    assert [bytes(entry.body) for entry in again.read(0)] == [b"[" + body + b"]" for body in bodies]
+    assert [bytes(record.body) for record in again.read(0)] == [b"[" + body + b"]" for body in bodies]
     again.close()
 
 
@@ -216,9 +219,8 @@ def test_pruned_space_is_used_again(path: Path) -> None:
     assert largest < 90 << 20
 
 
-def test_what_a_file_held_in_an_earlier_use_is_not_read_again(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(journal_module, "FILE_BYTES", 300)
-    journal = Journal(path, LIMIT)
+def test_what_a_file_held_in_an_earlier_use_is_not_read_again(path: Path) -> None:
+    journal = Journal(path, LIMIT, file_bytes=300)
     for last in range(101, 191):
         # All of one size: what is left of earlier ones lies where the next would be looked for.
         journal.advance_to(last - 1)
@@ -229,15 +231,13 @@ def test_what_a_file_held_in_an_earlier_use_is_not_read_again(path: Path, monkey
     again = Journal(path, LIMIT)
     assert content(again, after=189) == [190]
     assert again.last == 190
-    entries = [entry.last for entry in again.read(0)]
-    assert entries == [*range(entries[0], 191)]
+    records = [record.last for record in again.read(0)]
+    assert records == [*range(records[0], 191)]
     again.close()
 
 
-def test_what_is_pruned_while_another_thread_appends_is_only_what_was_asked(
-    journal: Journal, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("service.journal.journal.FILE_BYTES", 1000)
+def test_what_is_pruned_while_another_thread_appends_is_only_what_was_asked(path: Path) -> None:
+    journal = Journal(path, LIMIT, file_bytes=1000)
 
     def prune() -> int:
         pruned = 0
@@ -256,6 +256,7 @@ def test_what_is_pruned_while_another_thread_appends_is_only_what_was_asked(
             journal.append([b"%d" % number])
         assert pruning.result() > 3
     assert content(journal, after=1900) == [*range(1901, 2001)]
+    journal.close()
 
 
 def test_a_killed_process_loses_nothing_it_had_acknowledged(tmp_path: Path) -> None:
@@ -272,17 +273,16 @@ def test_a_killed_process_loses_nothing_it_had_acknowledged(tmp_path: Path) -> N
             acknowledged = max([acknowledged, *(int(line) for line in process.stdout if line.endswith("\n"))])
         journal = Journal(path, LIMIT)
         assert journal.last >= acknowledged
-        entries = [*journal.read(0)]
-        assert b",".join(bytes(entry.body)[1:-1] for entry in entries) == b",".join(
+        records = [*journal.read(0)]
+        assert b",".join(bytes(record.body)[1:-1] for record in records) == b",".join(
             report(number) for number in range(1, journal.last + 1)
         )
-        assert entries[-1].last == journal.last
+        assert records[-1].last == journal.last
         journal.close()
 
 
-def test_what_is_pruned_last_can_still_be_read(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("service.journal.journal.FILE_BYTES", 300)
-    journal = Journal(path, LIMIT, keep_bytes=1000)
+def test_what_is_pruned_last_can_still_be_read(path: Path) -> None:
+    journal = Journal(path, LIMIT, keep_bytes=1000, file_bytes=300)
     for number in range(101, 201):
         journal.advance_to(number - 1)
         journal.append([b"%d" % number])
@@ -312,7 +312,7 @@ def test_what_is_kept_for_readers_does_not_count_for_the_limit(path: Path) -> No
         journal.prune(last)
         assert journal.size == 0
         assert journal.kept > 4900 * last
-        assert [entry.last for entry in journal.read(0)] == [*range(1, last + 1)]
+        assert [record.last for record in journal.read(0)] == [*range(1, last + 1)]
     journal.close()
 
 
@@ -335,20 +335,24 @@ def test_reading_begins_near_what_is_asked_for(journal: Journal, path: Path) -> 
     with file.open("r+b") as damaged:
         damaged.seek(20)
         damaged.write(b"!")
-    assert [entry.last for entry in journal.read(0)] == []
-    assert [entry.last for entry in journal.read(50)] == [*range(51, 101)]
+    assert [record.last for record in journal.read(0)] == []
+    assert [record.last for record in journal.read(50)] == [*range(51, 101)]
 
 
 class AnyOrder(RuleBasedStateMachine):
     """A journal beside a list of what it was given."""
 
-    def __init__(self, folder: Path, keep_bytes: int) -> None:
+    def __init__(self, folder: Path, file_bytes: int, keep_bytes: int) -> None:
         super().__init__()
         self.folder = folder
+        self.file_bytes = file_bytes
         self.keep_bytes = keep_bytes
-        self.journal = Journal(folder / "journal", LIMIT, keep_bytes)
+        self.journal = self._opened()
         self.given = 0
         self.pruned = 0
+
+    def _opened(self) -> Journal:
+        return Journal(self.folder / "journal", LIMIT, self.keep_bytes, file_bytes=self.file_bytes)
 
     def _append(self, reports: int, length: int) -> None:
         numbers = range(self.given + 1, self.given + reports + 1)
@@ -368,7 +372,7 @@ class AnyOrder(RuleBasedStateMachine):
     @rule()
     def reopen(self) -> None:
         self.journal.close()
-        self.journal = Journal(self.folder / "journal", LIMIT, self.keep_bytes)
+        self.journal = self._opened()
         self.journal.advance_to(self.pruned)
         self.journal.prune(self.pruned)
 
@@ -393,16 +397,16 @@ class AnyOrder(RuleBasedStateMachine):
     @invariant()
     def holds_what_is_not_pruned(self) -> None:
         assert self.journal.last == self.given
-        entries = [*self.journal.read(self.pruned)]
-        numbers = [number for entry in entries for number in msgspec.json.decode(entry.body)]
-        # An entry stays whole until all of it is pruned.
+        records = [*self.journal.read(self.pruned)]
+        numbers = [number for record in records for number in msgspec.json.decode(record.body)]
+        # A record stays whole until all of it is pruned.
         least = self.given - self.pruned
         assert numbers[len(numbers) - least :] == [*range(self.pruned + 1, self.given + 1)]
         assert bool(numbers) == bool(least)
         if self.keep_bytes:
-            kept = [number for entry in self.journal.read(0) for number in msgspec.json.decode(entry.body)]
+            kept = [number for record in self.journal.read(0) for number in msgspec.json.decode(record.body)]
             assert kept == [*range(self.journal.first, self.given + 1)]
-        assert all(before.last < after.last for before, after in pairwise(entries))
+        assert all(before.last < after.last for before, after in pairwise(records))
 
     def teardown(self) -> None:
         self.journal.close()
@@ -415,11 +419,10 @@ def files_of(folder: Path) -> dict[Path, bytes]:
 @pytest.mark.parametrize("keep_bytes", [0, 700])
 @pytest.mark.parametrize("file_bytes", [200, 1000])
 def test_no_order_of_steps_loses_or_doubles_a_report(
-    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch, file_bytes: int, keep_bytes: int
+    tmp_path_factory: pytest.TempPathFactory, file_bytes: int, keep_bytes: int
 ) -> None:
     # Small files, so that they fill up, and are used again with old content in them.
-    monkeypatch.setattr("service.journal.journal.FILE_BYTES", file_bytes)
-    make: Callable[[], AnyOrder] = lambda: AnyOrder(tmp_path_factory.mktemp("journal"), keep_bytes)  # noqa: E731
+    make: Callable[[], AnyOrder] = lambda: AnyOrder(tmp_path_factory.mktemp("journal"), file_bytes, keep_bytes)  # noqa: E731
     run_state_machine_as_test(
         make,  # type: ignore[arg-type]  # anything that makes one will do
         settings=settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow]),
@@ -435,9 +438,9 @@ def test_a_damaged_record_takes_with_it_only_what_lies_behind_in_its_file(journa
     content[content.index(b"[4, ") + 50] ^= 1
     file.write_bytes(content)
     again = Journal(path, LIMIT)
-    assert [bytes(entry.body)[:2] for entry in again.read(0)] == [b"[1", b"[2", b"[3"]
+    assert [bytes(record.body)[:2] for record in again.read(0)] == [b"[1", b"[2", b"[3"]
     assert again.append([b"4"]) == 4
     again.close()
     again = Journal(path, LIMIT)
-    assert [entry.last for entry in again.read(0)] == [1, 2, 3, 4]
+    assert [record.last for record in again.read(0)] == [1, 2, 3, 4]
     again.close()

@@ -1,32 +1,32 @@
 """Notifications are delivered in order, once where that can be, and none takes the others' time."""
 
-import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from service.alerts.rules import Rule, parse_rule
-from service.control.database import Control
-from service.notifications import sender as sending
-from service.notifications.queue import Queue
-from service.notifications.sender import Sender
+from service.control.database import ControlDatabase
+from service.notifications.delivery import deliver
+from service.notifications.queue import Message, NotificationQueue
+from service.notifications.sender import NotificationSender
 from service.notifications.targets import Target, parse_target
 from tests.service.receiver import KEY, Receiver
 from tests.service.running import wait_until
 
 
 @pytest.fixture
-def control(tmp_path: Path) -> Iterator[Control]:
-    control = Control(tmp_path / "control.db")
+def control(tmp_path: Path) -> Iterator[ControlDatabase]:
+    control = ControlDatabase(tmp_path / "control.db")
     yield control
     control.close()
 
 
 @pytest.fixture
-def queue(control: Control) -> Queue:
-    return Queue(control)
+def queue(control: ControlDatabase) -> NotificationQueue:
+    return NotificationQueue(control)
 
 
 def rule(name: str = "busy", target: str = "ops") -> Rule:
@@ -43,7 +43,7 @@ def target(url: str, monkeypatch: pytest.MonkeyPatch, timeout: float = 5.0) -> T
     return parse_target("ops", {"webhook": url, "secret": "env:KEY", "timeout": timeout}, Path())
 
 
-def test_a_message_waits_for_the_older_ones_of_its_target(queue: Queue) -> None:
+def test_a_message_waits_for_the_older_ones_of_its_target(queue: NotificationQueue) -> None:
     queue.add(rule(), change("firing"), 1000)
     (first,) = queue.due(1000, set())
     queue.postpone(first, 60_000, "503")
@@ -56,7 +56,7 @@ def test_a_message_waits_for_the_older_ones_of_its_target(queue: Queue) -> None:
     assert second.changes[0]["state"] == "resolved"
 
 
-def test_what_is_delivered_while_the_queue_is_read_is_not_handed_out_again(queue: Queue) -> None:
+def test_what_is_delivered_while_the_queue_is_read_is_not_handed_out_again(queue: NotificationQueue) -> None:
     queue.add(rule(), change("firing"), 1000)
     (message,) = queue.due(1000, set())
 
@@ -70,27 +70,32 @@ def test_what_is_delivered_while_the_queue_is_read_is_not_handed_out_again(queue
     assert queue.due(1000, Ending({"ops"})) == []
 
 
-@pytest.fixture
-def deliver(queue: Queue) -> Iterator[Callable[[Target], Sender]]:
-    """Starts senders to one target, and ends them."""
-    started: list[Sender] = []
+Deliver = Callable[[Target, Message], None]
+StartSender = Callable[..., NotificationSender]
+TO_PRIVATE: Deliver = partial(deliver, private=True)
 
-    def deliver(target: Target) -> Sender:
-        started.append(Sender(queue, lambda: {"ops": target}, private=True))
+
+@pytest.fixture
+def start_sender(queue: NotificationQueue) -> Iterator[StartSender]:
+    """Starts senders to one target, and ends them."""
+    started: list[NotificationSender] = []
+
+    def start(target: Target, deliver: Deliver = TO_PRIVATE) -> NotificationSender:
+        started.append(NotificationSender(queue, lambda: {"ops": target}, deliver))
         started[-1].start()
         return started[-1]
 
-    yield deliver
+    yield start
     for sender in started:
         sender.stop()
 
 
 def test_a_receiver_gets_what_happened_in_order_over_its_failures(
-    queue: Queue, deliver: Callable[[Target], Sender], monkeypatch: pytest.MonkeyPatch
+    queue: NotificationQueue, start_sender: StartSender, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with Receiver(lambda place: 503 if place == 0 else 204) as receiver:
         queue.add(rule(), change("firing"), 1000)
-        deliver(target(receiver.url, monkeypatch))
+        start_sender(target(receiver.url, monkeypatch))
         wait_until(lambda: bool(receiver.requests), "an attempt")
         queue.add(rule(), change("resolved"), 2000)
         wait_until(lambda: queue.counts()["delivered"] == 2, "delivery")
@@ -99,39 +104,36 @@ def test_a_receiver_gets_what_happened_in_order_over_its_failures(
 
 
 def test_whatever_goes_wrong_is_tried_again_later_and_told_once_without_the_address(
-    queue: Queue,
-    deliver: Callable[[Target], Sender],
+    queue: NotificationQueue,
+    start_sender: StartSender,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     tried = []
 
-    def post(target: Target, *_: object, **__: object) -> None:
-        tried.append(target)
+    def fail(target: Target, message: Message) -> None:
+        tried.append(message)
         raise RuntimeError(target.url)
 
-    monkeypatch.setattr(sending, "post", post)
     queue.add(rule(), change("firing"), 1000)
-    deliver(target("https://example.org/secret-path", monkeypatch))
+    start_sender(target("https://example.org/secret-path", monkeypatch), fail)
     wait_until(lambda: len(tried) == 2, "two attempts")
     wait_until(lambda: queue.messages("waiting", 1)[0].attempts == 2, "the second one's note")
     (message,) = queue.messages("waiting", 1)
     assert "RuntimeError" in message.error
-    assert caplog.text.count("in post") == 1
+    assert caplog.text.count("in fail") == 1
     assert "secret-path" not in caplog.text + message.error
 
 
 def test_the_end_does_not_wait_for_a_receiver_that_hangs(
-    queue: Queue, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    queue: NotificationQueue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sending, "_GRACE_S", 0.1)
     with Receiver(lambda _: None) as receiver:
-        sender = Sender(queue, lambda: {"ops": target(receiver.url, monkeypatch, 10.0)}, private=True)
+        ops = target(receiver.url, monkeypatch, 10.0)
+        sender = NotificationSender(queue, lambda: {"ops": ops}, TO_PRIVATE, grace_s=0.1)
         queue.add(rule(), change("firing"), 1000)
         sender.start()
         wait_until(lambda: bool(receiver.requests), "an attempt")
-        ending = threading.Thread(target=sender.stop)
-        ending.start()
-        ending.join(5.0)
-        assert not ending.is_alive()
-        assert queue.counts()["waiting"] == 1
+        sender.stop()
+        (message,) = queue.messages("waiting", 1)
+        assert message.attempts == 0, "the attempt came to its end first"

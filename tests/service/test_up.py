@@ -16,34 +16,23 @@ import httpx
 import psutil
 import pytest
 
-from service.commands.up import UpSettings, _places
+from service.commands.up import UpSettings, _data_paths
 from tests.service.running import ROOT, RunningService, clean_environment, wait_until
 
 pytestmark = [pytest.mark.server, pytest.mark.skipif(os.name != "posix", reason="the server runs on POSIX systems")]
 
 END_S = 30.0
-WITHOUT_THE_FULL_FLEET = """\
-import sys
-from pathlib import Path
-from service import cli
-from service.commands.demo import command
-
-command._FULL = Path("/nowhere")
-sys.exit(cli.main(sys.argv[1:]))
-"""
 
 
 class Up:
     """A running `up`, in a process group of its own as a shell would start it."""
 
-    def __init__(
-        self, data_dir: Path, *arguments: str, program: tuple[str, ...] = ("-m", "service"), **env: str
-    ) -> None:
+    def __init__(self, data_dir: Path, *arguments: str, **env: str) -> None:
         self.data_dir = data_dir
         self.out, self.err = data_dir.with_suffix(".out"), data_dir.with_suffix(".err")
         with self.out.open("ab") as out, self.err.open("ab") as err:
             self.process = subprocess.Popen(
-                [sys.executable, *program, "up", "--port", "0", "--data-dir", str(data_dir), *arguments],
+                [sys.executable, "-m", "service", "up", "--port", "0", "--data-dir", str(data_dir), *arguments],
                 cwd=ROOT, env=clean_environment(**env), stdin=subprocess.DEVNULL, stdout=out, stderr=err,
                 start_new_session=True,
             )  # fmt: skip
@@ -233,7 +222,7 @@ def test_service_and_agent_share_the_token_of_a_file(up: Callable[..., Up], tmp_
 
 
 def test_demo_loads_the_fleet_the_first_time_only(up: Callable[..., Up]) -> None:
-    first = up("--demo", program=("-c", WITHOUT_THE_FULL_FLEET))
+    first = up("--demo")
     first.await_running()
     assert "Loaded 93,024 windows" in first.said
     for command in re.findall(r"curl -H .*", first.said):
@@ -242,14 +231,14 @@ def test_demo_loads_the_fleet_the_first_time_only(up: Callable[..., Up]) -> None
         assert answer.count("\n") > 10
     ctrl_c(first)
     assert first.end() == 0
-    second = up("--demo", program=("-c", WITHOUT_THE_FULL_FLEET))
+    second = up("--demo")
     wait_until(lambda: second.said.count("Ctrl-C stops") == 2, "up to run again")
     assert "The fleet of 60 machines is there already" in second.said
     assert second.said.count("Loaded") == 1
 
 
 def test_ctrl_c_during_the_loading_ends_it_too(up: Callable[..., Up]) -> None:
-    running = up("--demo", program=("-c", WITHOUT_THE_FULL_FLEET))
+    running = up("--demo")
     wait_until(lambda: "60 machines" in running.said, "the loading")
     running.family = psutil.Process(running.process.pid).children(recursive=True)
     ctrl_c(running)
@@ -259,6 +248,6 @@ def test_ctrl_c_during_the_loading_ends_it_too(up: Callable[..., Up]) -> None:
 
 
 def test_with_influxdb_it_says_where_the_windows_are() -> None:
-    assert _places(UpSettings(data_dir="here")) == "here"
-    elsewhere = _places(UpSettings(data_dir="here", store="influx://localhost:8086/METRICS"))
+    assert _data_paths(UpSettings(data_dir="here")) == "here"
+    elsewhere = _data_paths(UpSettings(data_dir="here", store="influx://localhost:8086/METRICS"))
     assert elsewhere == "influx://localhost:8086/METRICS (windows) and here (the rest)"

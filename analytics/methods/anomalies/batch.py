@@ -13,7 +13,7 @@ from analytics.frames.aggregation import AnyFrame, is_dask
 from analytics.frames.columns import Floats, Ints
 from analytics.methods.anomalies.detector import Detector, Kind
 from analytics.methods.anomalies.tuning import Tuning
-from analytics.methods.series import Series, by_user_on_dask, on_all_cores, series_of
+from analytics.methods.series import TimeSeries, by_user_on_dask, on_all_cores, series_of
 
 _NUMBERS: Final = ("value", "expected", "lower", "upper", "score")
 _KINDS: Final[tuple[Kind, ...]] = ("", "value", "level", "spread", "season")
@@ -74,7 +74,7 @@ def _judged(frame: pd.DataFrame, *, column: str, tuning: Tuning, alone: bool) ->
     return verdicts
 
 
-def _judge(series: Sequence[Series], tuning: Tuning) -> _Verdicts:
+def _judge(series: Sequence[TimeSeries], tuning: Tuning) -> _Verdicts:
     times = np.concatenate([np.empty(0, np.int64), *(one.time for one in series)])
     numbers = np.empty((len(_NUMBERS), len(times)))
     anomaly = np.empty(len(times), np.bool_)

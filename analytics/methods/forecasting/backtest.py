@@ -1,6 +1,6 @@
 """Rolling-origin backtest of all methods, and the mix of them that it leads to.
 
-At each origin every method forecasts from what was known then, and is scored on what came. The mix at an origin
+At each origin every method forecasts from what was known then, and is scored on the actual values. The mix at an origin
 weighs the methods by the errors that were *known at that origin*: so its own errors, of which the intervals are
 made, are what somebody would have seen who had used it all along (prequential: Dawid 1984), and nothing that
 comes later changes them.
@@ -34,7 +34,7 @@ _EIGHTHS: Final = (1, 3, 5, 9, 17, 33, 65, 129, 257)
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class BacktestPlan:
     """What is forecast, and from where in the past it is tried out."""
 
     day: int
@@ -47,7 +47,7 @@ class Plan:
     methods: tuple[str, ...]
 
 
-def plan_of(values: Floats, day: int, horizon: int, start: int = 0) -> Plan:
+def plan_of(values: Floats, day: int, horizon: int, start: int = 0) -> BacktestPlan:
     """The plan for the histories `values`, shape (n, T), that began at step `start` since the epoch.
 
     Origins lie on multiples of their distance since the epoch, so that a longer history shares them, and only
@@ -56,18 +56,18 @@ def plan_of(values: Floats, day: int, horizon: int, start: int = 0) -> Plan:
     n, steps = values.shape
     most = _MAX_ORIGINS_OF_A_FLEET if n > _FLEET else _MAX_ORIGINS
     least = max(min(day, steps // 4), 2)
-    came = np.append(0, np.cumsum(np.isfinite(values).any(axis=0)))
+    arrived = np.append(0, np.cumsum(np.isfinite(values).any(axis=0)))
     for eighths in _EIGHTHS:
         stride = max(eighths * day // 8, 1)
         first = least + (-(start + least)) % stride
         origins = np.arange(first, steps, stride)
-        origins = origins[came[np.minimum(origins + min(day, horizon), steps)] > came[origins]]
+        origins = origins[arrived[np.minimum(origins + min(day, horizon), steps)] > arrived[origins]]
         if len(origins) <= most:
             break
     origins = origins[-most:]
     edges = sorted({0, min(max(day // 8, 1), horizon), min(day, horizon), horizon})
     spans = tuple(slice(low, high) for low, high in itertools.pairwise(edges))
-    return Plan(day, horizon, origins, spans, tuple(names(steps, day)))
+    return BacktestPlan(day, horizon, origins, spans, tuple(names(steps, day)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,7 @@ class Backtest:
     mean: Floats
     """The forecast from the end of the history: shape (n, horizon)."""
     residuals: Floats
-    """What came, minus the mix: shape (n, origins, horizon), NaN where either is missing."""
+    """The actual values minus the mix: shape (n, origins, horizon), NaN where either is missing."""
     error: Floats
     """Mean absolute error of the mix, shape (n,); NaN where nothing could be compared."""
     baseline_error: Floats
@@ -97,38 +97,44 @@ class Backtest:
     fleet: FleetErrors
 
 
-def backtest(values: Floats, plan: Plan, fleet: FleetErrors | None = None) -> Backtest:
+def backtest(values: Floats, plan: BacktestPlan, fleet: FleetErrors | None = None) -> Backtest:
     """Try the methods out on `values`, shape (n, T), and forecast with the mix that did best.
 
     `fleet` are the errors of the fleet that the series belong to; left out, they are the fleet.
     """
-    scores = _Scores(plan, len(values), fleet)
+    method_errors = _MethodErrors(plan, len(values), fleet)
     residuals = np.full((len(values), len(plan.origins), plan.horizon), np.nan)
     total, baseline_total, compared = (np.zeros(len(values)) for _ in range(3))
     baseline = plan.methods.index(BASELINE)
     for number, origin in enumerate(plan.origins.tolist()):
-        came = values[:, origin : origin + plan.horizon]
-        said = forecasts(Past(values[:, :origin], plan.day), plan.methods, came.shape[1])
-        residual = came - scores.mix(said, scores.weights(number, origin))
-        residuals[:, number, : came.shape[1]] = residual
-        off = np.abs(said - came)
+        actual = values[:, origin : origin + plan.horizon]
+        predicted = forecasts(Past(values[:, :origin], plan.day), plan.methods, actual.shape[1])
+        residual = actual - method_errors.mix(predicted, method_errors.weights(number, origin))
+        residuals[:, number, : actual.shape[1]] = residual
+        absolute_errors = np.abs(predicted - actual)
         known = np.isfinite(residual)
         total += np.where(known, np.abs(residual), 0.0).sum(axis=1)
-        baseline_total += np.where(known, off[baseline], 0.0).sum(axis=1)
+        baseline_total += np.where(known, absolute_errors[baseline], 0.0).sum(axis=1)
         compared += known.sum(axis=1)
-        scores.add(origin, off)
-    said = forecasts(Past(values, plan.day), plan.methods, plan.horizon)
-    weights = scores.weights(len(plan.origins), None)
+        method_errors.add(origin, absolute_errors)
+    predicted = forecasts(Past(values, plan.day), plan.methods, plan.horizon)
+    weights = method_errors.weights(len(plan.origins), None)
     lengths = np.array([span.stop - span.start for span in plan.spans]) / plan.horizon
     with np.errstate(invalid="ignore"):
         errors = total / compared, baseline_total / compared
-    return Backtest(scores.mix(said, weights), residuals, *errors, weights @ lengths, FleetErrors(scores.relative))
+    return Backtest(
+        method_errors.mix(predicted, weights),
+        residuals,
+        *errors,
+        weights @ lengths,
+        FleetErrors(method_errors.relative),
+    )
 
 
-class _Scores:
+class _MethodErrors:
     """The errors of the methods so far, and the weights that follow."""
 
-    def __init__(self, plan: Plan, n: int, fleet: FleetErrors | None) -> None:
+    def __init__(self, plan: BacktestPlan, n: int, fleet: FleetErrors | None) -> None:
         shape = (len(plan.methods), n, len(plan.spans))
         self._plan = plan
         self._fleet = fleet
@@ -136,12 +142,12 @@ class _Scores:
         self._total, self._count = np.zeros(shape), np.zeros(shape[1:])
         self.relative = np.ones((len(plan.origins) + 1, shape[0], shape[2]))
 
-    def add(self, origin: int, off: Floats) -> None:
+    def add(self, origin: int, absolute_errors: Floats) -> None:
         """Take the absolute errors from an origin, shape (methods, n, steps), for when they will be known."""
-        seen = np.isfinite(off)
-        off = np.where(seen, off, 0.0)
+        seen = np.isfinite(absolute_errors)
+        absolute_errors = np.where(seen, absolute_errors, 0.0)
         for span, waiting in zip(self._plan.spans, self._waiting, strict=True):
-            waiting.append((origin + span.stop, off[:, :, span].sum(axis=2), seen[0, :, span].sum(axis=1)))
+            waiting.append((origin + span.stop, absolute_errors[:, :, span].sum(axis=2), seen[0, :, span].sum(axis=1)))
 
     def weights(self, number: int, now: int | None) -> Floats:
         """The weights at origin `number`, by what is known at step `now` (None: everything); (methods, n, spans)."""
@@ -170,10 +176,10 @@ class _Scores:
             self._total *= kept
             self._count *= kept
 
-    def mix(self, said: Floats, weights: Floats) -> Floats:
-        """The weighted mean of what the methods said: shape (n, steps)."""
+    def mix(self, predicted: Floats, weights: Floats) -> Floats:
+        """The weighted mean of what the methods predicted: shape (n, steps)."""
         parts = [
-            np.einsum("cn,cnh->nh", weights[:, :, place], said[:, :, span])
+            np.einsum("cn,cnh->nh", weights[:, :, place], predicted[:, :, span])
             for place, span in enumerate(self._plan.spans)
         ]
         return np.concatenate(parts, axis=1)

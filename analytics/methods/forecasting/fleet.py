@@ -9,10 +9,9 @@ from typing import Final
 import numpy as np
 
 from analytics.frames.progress import progress
-from analytics.methods.forecasting.backtest import FleetErrors, Plan, backtest, plan_of
+from analytics.methods.forecasting.backtest import BacktestPlan, FleetErrors, backtest, plan_of
 from analytics.methods.forecasting.grid import Floats, Grid
-from analytics.methods.forecasting.intervals import Scores, bounds_of, scores_of
-from analytics.methods.forecasting.leads import Ints, seen_of
+from analytics.methods.forecasting.intervals import Ints, Scores, bounds_of, scores_of, seen_of
 
 _SAMPLE: Final = 256
 """Series from which the fleet's errors and scores come: evenly spread over it, so that the answer is always one."""
@@ -26,7 +25,7 @@ _CELLS: Final = 2_000_000
 class Result:
     """The forecast of n series over `horizon` steps."""
 
-    plan: Plan
+    plan: BacktestPlan
     mean: Floats
     """Shape (n, horizon)."""
     bounds: list[tuple[Floats, Floats]]
@@ -84,14 +83,16 @@ class _Part:
     weights: Floats
 
 
-def _experience(sample: Floats, plan: Plan) -> tuple[FleetErrors, Scores]:
+def _experience(sample: Floats, plan: BacktestPlan) -> tuple[FleetErrors, Scores]:
     """How the methods did over the fleet, and the scores of its mix."""
     tried = backtest(sample, plan)
     seen = seen_of(sample, _moments(sample, plan), plan.day)
     return tried.fleet, scores_of(tried.residuals, seen, plan)
 
 
-def _forecast(values: Floats, plan: Plan, errors: FleetErrors, scores: Scores, levels: tuple[float, ...]) -> _Part:
+def _forecast(
+    values: Floats, plan: BacktestPlan, errors: FleetErrors, scores: Scores, levels: tuple[float, ...]
+) -> _Part:
     tried = backtest(values, plan, errors)
     seen = seen_of(values, _moments(values, plan), plan.day)
     reach = bounds_of(tried.residuals, seen, plan, scores, levels)
@@ -101,18 +102,18 @@ def _forecast(values: Floats, plan: Plan, errors: FleetErrors, scores: Scores, l
     return _Part(tried.mean, bounds, tried.error, tried.baseline_error, tried.weights)
 
 
-def _moments(values: Floats, plan: Plan) -> Ints:
+def _moments(values: Floats, plan: BacktestPlan) -> Ints:
     return np.append(plan.origins, values.shape[1])
 
 
-def _chunks(values: Floats, plan: Plan) -> Iterator[Floats]:
+def _chunks(values: Floats, plan: BacktestPlan) -> Iterator[Floats]:
     """Rows that are worked on at once."""
     rows = min(max(_CELLS // _width(values, plan), 1), _MAX_ROWS)
     for first in range(0, len(values), rows):
         yield values[first : first + rows]
 
 
-def _width(values: Floats, plan: Plan) -> int:
+def _width(values: Floats, plan: BacktestPlan) -> int:
     """The numbers that a series takes in the largest array."""
     steps: int = values.shape[1]
     return max(max(len(plan.methods), len(plan.origins)) * plan.horizon, min(steps, 28 * plan.day))

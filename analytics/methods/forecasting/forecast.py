@@ -12,7 +12,6 @@ from analytics.frames.frame import TooFewData
 from analytics.frames.resampling import resample
 from analytics.methods.forecasting.fleet import Result, forecast_grid
 from analytics.methods.forecasting.grid import Floats, Grid, grid_of
-from analytics.methods.forecasting.words import model_of, summary_of
 from contract.times import DAY_MS, format_duration, parse_duration
 
 _MIN_STEPS: Final = 3
@@ -23,7 +22,7 @@ _MAX_STEPS: Final = 20_000_000
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """What is to be expected, and how far to trust it. Printed, it says so in a few sentences."""
+    """A forecast, and how far to trust it. Printed, it says so in a few sentences."""
 
     frame: pd.DataFrame
     """Index `time` (UTC, the start of each step); columns `user` (where the history had it), `mean`, and for each level
@@ -81,8 +80,8 @@ def forecast(
     steps = horizon_ms // grid.step_ms
     if len(grid.values) * steps > _MAX_STEPS:
         raise ValueError(
-            f"horizon: {len(grid.values):,} series of {steps:,} steps are too much; "
-            "a shorter one, or a coarser rate, is right"
+            f"horizon: expected at most {_MAX_STEPS:,} steps over all series, got {len(grid.values):,} series of "
+            f"{steps:,} steps: take a shorter one, or a coarser rate"
         )
     limits = _limits(grid.values) if bounds == "auto" else bounds
     result = forecast_grid(grid, steps, tuple(named.values()))
@@ -103,14 +102,14 @@ def _at_hand(frame: AnyFrame, column: str, rate: str | None) -> pd.DataFrame:
 def _levels(levels: Sequence[float]) -> dict[str, float]:
     """The levels by the ending of their columns, ascending."""
     if not all(0.0 < level < 1.0 for level in levels):
-        raise ValueError(f"levels are shares between 0 and 1 such as 0.8, not {', '.join(map(str, levels))}")
+        raise ValueError(f"levels: expected shares between 0 and 1 such as 0.8, got {', '.join(map(str, levels))}")
     return {f"{100 * level:.10g}": level for level in sorted(set(levels))}
 
 
 def _rate_ms(rate: str) -> int:
     step_ms = parse_duration(rate, most_ms=DAY_MS)
     if DAY_MS % step_ms:
-        raise ValueError(f"rate: {rate} does not divide a day; 5m, 15m or 1h do")
+        raise ValueError(f"rate: expected what divides a day, such as 5m, 15m or 1h, got {rate}")
     return step_ms
 
 
@@ -119,18 +118,19 @@ def _until(grid: Grid, start: str | pd.Timestamp | None) -> Grid:
     values = grid.values
     if start is not None:
         moment = pd.Timestamp(start)
+        begin, end = grid.times(0, 1)[0], grid.times(values.shape[1], 1)[0]
         steps = int(-((grid.start_ms - moment.timestamp() * 1000) // grid.step_ms))
         if steps < _MIN_STEPS:
-            raise ValueError(f"the frame begins at {grid.times(0, 1)[0]}: start has to be later than {moment}")
+            raise ValueError(f"start: expected a moment later than that of the frame's begin, {begin}, got {moment}")
         if steps > values.shape[1] + 366 * grid.day:
-            raise ValueError(f"the frame ends at {grid.times(values.shape[1], 1)[0]}: {moment} is too far from that")
+            raise ValueError(f"start: expected at most a year behind the end of the frame, {end}, got {moment}")
         values = values[:, :steps]
         values = np.pad(values, ((0, 0), (0, steps - values.shape[1])), constant_values=np.nan)
     enough = np.isfinite(values).sum(axis=1) >= _MIN_STEPS
     if not enough.any():
         raise TooFewData(
             f"no series has {_MIN_STEPS} steps of {format_duration(grid.step_ms)} with a value: "
-            "a longer history, or a smaller rate, is right"
+            "take a longer history, or a smaller rate"
         )
     users = None if grid.users is None else [user for user, kept in zip(grid.users, enough, strict=True) if kept]
     return Grid(values[enough], users, grid.start_ms, grid.step_ms)
@@ -168,4 +168,59 @@ def _models(grid: Grid, result: Result) -> pd.DataFrame:
             "observed": np.isfinite(grid.values).sum(axis=1),
         },
         index=None if grid.users is None else pd.Index(grid.users, name="user"),
+    )
+
+
+def model_of(methods: Sequence[str], weights: Floats) -> str:
+    """The methods that make up most of a mix, the heaviest first: `many days 41 %; last week 23 %; 5 others`."""
+    order = np.argsort(-weights, kind="stable")[:3]
+    named = [f"{methods[place]} {100 * weights[place]:.0f} %" for place in order if weights[place] >= 0.1]
+    others = int((weights >= 0.005).sum()) - len(named)
+    if not named:
+        return f"{others} methods, none above 10 %"
+    rest = [f"{others} {'other' if others == 1 else 'others'}"] if others > 0 else []
+    return "; ".join([*named, *rest])
+
+
+def summary_of(models: pd.DataFrame, grid: Grid, result: Result, horizon: str) -> str:
+    """A few sentences on what the forecast rests on."""
+    n = len(models)
+    whose = "the series" if n == 1 else f"{n:,} series"
+    steps = grid.values.shape[1]
+    sentences = [f"Forecast of {whose} for {horizon} from {grid.times(steps, 1)[0]:%Y-%m-%d %H:%M} UTC."]
+    if n == 1:
+        sentences.append(f"Model: a mix of {models['model'].iloc[0]}.")
+    sentences.append(_on_skill(models, len(result.plan.origins), whole_days=steps >= 2 * grid.day))
+    sentences.append(_on_length(steps, grid))
+    if not result.tried:
+        sentences.append("Too little could be tried out: intervals are a guess from the spread of the values.")
+    return " ".join(filter(None, sentences))
+
+
+def _on_length(steps: int, grid: Grid) -> str:
+    days = steps / grid.day
+    if days < 2:
+        long = f"{24 * days:.0f} hours" if days >= 1 / 12 else f"{1440 * days:.0f} minutes"
+        return (
+            f"The history is {long} long: too short to tell a daily pattern from chance. "
+            "Two days are the least, two weeks are good."
+        )
+    if days < 14:
+        return f"The history is {days:.1f} days long: a daily pattern is used, a weekly one needs 14 days."
+    return ""
+
+
+def _on_skill(models: pd.DataFrame, origins: int, *, whole_days: bool) -> str:
+    known = models[models["naive_error"].notna()]
+    if known.empty:
+        return "No forecast could be compared with what came."
+    error, naive = known["error"].mean(), known["naive_error"].mean()
+    if naive == 0:
+        return "In the backtest nothing ever differed from what had been before."
+    share = round(100 * error / naive)
+    better = "the same" if share == 100 else f"{abs(100 - share)} % {'less' if share < 100 else 'more'}"
+    what = "the same time of the day before" if whole_days else "or, without a day before, of the mean so far"
+    return (
+        f"Tried out from {origins} moments of the past, its mean absolute error was {error:.3g} beside {naive:.3g} "
+        f"of the seasonal naive ({what}): {better}."
     )

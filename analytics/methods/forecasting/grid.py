@@ -9,6 +9,7 @@ import pandas as pd
 
 from analytics.frames.aggregation import numbered_users
 from analytics.frames.frame import FrameError
+from analytics.methods.series import check_columns
 from contract.times import DAY_MS, HOUR_MS, format_duration
 
 Floats = npt.NDArray[np.float64]
@@ -54,7 +55,7 @@ def grid_of(frame: pd.DataFrame, column: str, step_ms: int | None) -> Grid:
     values, weights = _columns(frame, column)
     seen = np.isfinite(values) & (weights > 0)
     if not seen.any():
-        raise FrameError(f"no row of {column} has a value: at least one is needed")
+        raise FrameError(f"column {column!r}: expected at least one value, got none")
     time_ms = pd.DatetimeIndex(frame.index).as_unit("ms").asi8[seen]
     values, weights = values[seen], weights[seen]
     series, users = numbered_users(frame[seen])
@@ -65,7 +66,8 @@ def grid_of(frame: pd.DataFrame, column: str, step_ms: int | None) -> Grid:
     n = 1 if users is None else len(users)
     if n * steps > _MAX_CELLS:
         raise FrameError(
-            f"{n:,} series of {steps:,} steps of {format_duration(step_ms)} are too much; a coarser rate is right"
+            f"expected at most {_MAX_CELLS:,} steps over all series, got {n:,} series of {steps:,} steps of "
+            f"{format_duration(step_ms)}: take a coarser rate"
         )
     cell = series * steps + (place - first)
     total = np.bincount(cell, weights, n * steps)
@@ -80,20 +82,12 @@ def _machines(frame: pd.DataFrame) -> pd.DataFrame:
         return frame
     whole = frame[frame["core"].isna()]
     if whole.empty:
-        raise FrameError("all rows are of single cores; those of whole machines, without a core, are right")
+        raise FrameError("expected rows of whole machines, without a core, got rows of single cores alone")
     return whole
 
 
 def _columns(frame: pd.DataFrame, column: str) -> tuple[Floats, Floats]:
-    if not isinstance(frame.index, pd.DatetimeIndex) or frame.index.tz is None:
-        raise FrameError("the index is to be a DatetimeIndex with a time zone, such as UTC")
-    if frame.index.hasnans:
-        raise FrameError("the index has a moment that is missing (NaT)")
-    if column not in frame:
-        raise FrameError(f"there is no column {column}; the frame has {', '.join(map(str, frame.columns)) or 'none'}")
-    for name in {column, "count"} & set(frame):
-        if not pd.api.types.is_numeric_dtype(frame[name]):
-            raise FrameError(f"{name}: numbers are right")
+    check_columns(frame, column, *({"count"} & set(frame)))
     values = frame[column].to_numpy(np.float64, na_value=np.nan)
     if "count" not in frame:
         return values, np.ones(len(frame))

@@ -1,12 +1,12 @@
 """Prediction intervals from the backtest's residuals: split conformal prediction with normalised scores.
 
-A residual is divided by the scale that its series had *then*, for as long a lead (Lei, G'Sell, Rinaldo, Tibshirani and
-Wasserman 2018, section 5.2); the quantiles of these scores, over all series and origins, times the scale now are the
-interval. So a machine that suddenly wakes up is in the scores, as large as it was beside what was known of it, and what
-is pooled over a fleet is free of unit and size. Both ends have quantiles of their own (as Romano, Patterson and Candes
-2019 propose), because load is skewed.
+A residual is divided by the scale that its series had *then*, for the same horizon (Lei, G'Sell, Rinaldo, Tibshirani
+and Wasserman 2018, section 5.2); the quantiles of these scores, over all series and origins, times the scale now are
+the interval. So a machine that suddenly wakes up is in the scores, as large as it was beside what was known of it, and
+what is pooled over a fleet is free of unit and size. Both ends have quantiles of their own (as Romano, Patterson and
+Candes 2019 propose), because load is skewed.
 
-The lead is counted from the last time the series was seen, not from the origin, and the scores of series that were
+The horizon is counted from the last time the series was seen, not from the origin, and the scores of series that were
 just seen again after a gap are kept apart: after a gap everything is less certain.
 """
 
@@ -15,15 +15,22 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
-from analytics.methods.forecasting.backtest import Plan
+from analytics.methods.forecasting.backtest import BacktestPlan
 from analytics.methods.forecasting.grid import Floats
-from analytics.methods.forecasting.leads import LEADS, Bools, Known, Seen, known_of, leads_of, places_of
 
+Bools = npt.NDArray[np.bool_]
+Ints = npt.NDArray[np.int64]
+
+_EDGES_DAYS: Final = (1 / 24, 1 / 8, 1 / 4, 1 / 2, 1, 2, 4, 8, 16)
+_MIDDLES_DAYS: Final = 0.5 * (np.array((1 / 48, *_EDGES_DAYS)) + np.array((*_EDGES_DAYS, 32)))
+HORIZON_BINS: Final = len(_EDGES_DAYS) + 1
+"""Horizons are told apart up to one hour, three hours, ..., sixteen days, and beyond."""
 _PRIOR_H: Final = 6.0
 """The spread of a series counts as much as so many hours of its residuals."""
 _ENOUGH: Final = 30
-"""Scores that a lead needs; with fewer it takes those of the nearest lead that has them, wider for a longer lead."""
+"""Scores that a horizon needs; with fewer it takes those of the nearest one that has them, wider for a longer one."""
 _WIDER: Final = 1.05
 _EXPERIENCED: Final = 0.5
 """Scores count from when a series had this share of the residuals that it has now: earlier its scale, and the mix of
@@ -37,30 +44,111 @@ _MIN_SHARE: Final = 0.02
 
 
 @dataclass(frozen=True, slots=True)
+class Observed:
+    """What was seen of n series up to each of k moments; shapes (n, k)."""
+
+    age: Ints
+    """Steps since the last value."""
+    fresh: Bools
+    """Whether at least half of the last day was seen."""
+    spread: Floats
+    """Mean absolute distance from the mean over the last week, or over all where that is empty; NaN before a value."""
+
+
+@dataclass(frozen=True, slots=True)
+class KnownResiduals:
+    """The residuals that were known at each origin, and at the end: shapes (n, origins + 1, HORIZON_BINS)."""
+
+    total: Floats
+    """Sum of their absolute values, times the hours of a step."""
+    hours: Floats
+    """Their number, times the hours of a step."""
+
+
+def seen_of(values: Floats, moments: Ints, day: int) -> Observed:
+    """Age, freshness and spread at each moment, where moment t knows the steps before t."""
+    finite = np.isfinite(values)
+    steps = np.arange(values.shape[1])
+    last = np.maximum.accumulate(np.where(finite, steps, -1), axis=1)
+    age = moments - 1 - last[:, moments - 1]
+    filled = np.where(finite, values, 0.0)
+    fresh, spread = np.empty(age.shape, np.bool_), np.empty(age.shape)
+    for place, moment in enumerate(moments.tolist()):
+        fresh[:, place] = finite[:, max(moment - day, 0) : moment].sum(axis=1) >= 0.5 * min(day, moment)
+        week = slice(max(moment - 7 * day, 0), moment)
+        spread[:, place] = _spread(filled[:, week], finite[:, week])
+        empty = np.isnan(spread[:, place])
+        if empty.any():
+            spread[empty, place] = _spread(filled[empty, :moment], finite[empty, :moment])
+    return Observed(age, fresh, spread)
+
+
+def horizon_bins_of(age: Ints, plan: BacktestPlan) -> Ints:
+    """Which horizon each step ahead has, counted from when the series was last seen: (n, moments, horizon)."""
+    horizon_bin = age[:, :, None] + np.arange(1, plan.horizon + 1)
+    found: Ints = np.searchsorted(np.array(_EDGES_DAYS) * plan.day, horizon_bin)
+    return found
+
+
+def bin_positions_of(age: Ints, plan: BacktestPlan) -> Floats:
+    """Where each step ahead lies between the middles of the horizons, so that nothing jumps: (n, horizon) from 0 on.
+
+    `age` has the shape (n,).
+    """
+    days = (age[:, None] + np.arange(1, plan.horizon + 1)) / plan.day
+    places: Floats = np.interp(np.log(days), np.log(_MIDDLES_DAYS), np.arange(HORIZON_BINS))
+    return places
+
+
+def known_of(residuals: Floats, horizon_bins: Ints, plan: BacktestPlan) -> KnownResiduals:
+    """Add up the residuals, shape (n, origins, horizon), by horizon and by the origin from which on they are known."""
+    n, origins, horizon = residuals.shape
+    target = plan.origins[:, None] + np.arange(horizon)
+    moment = np.searchsorted(plan.origins, target, side="right")
+    cell = (np.arange(n)[:, None, None] * (origins + 1) + moment) * HORIZON_BINS + horizon_bins
+    seen = np.isfinite(residuals)
+    size, shape = n * (origins + 1) * HORIZON_BINS, (n, origins + 1, HORIZON_BINS)
+    hours = 24.0 / plan.day
+    total = np.bincount(cell[seen], np.abs(residuals[seen]), size).reshape(shape).cumsum(axis=1) * hours
+    number = np.bincount(cell[seen], minlength=size).reshape(shape).cumsum(axis=1) * hours
+    return KnownResiduals(total, number)
+
+
+def _spread(filled: Floats, finite: Bools) -> Floats:
+    count = finite.sum(axis=1).astype(np.float64)
+    count[count == 0] = np.nan
+    distance = np.abs(filled - (filled.sum(axis=1) / count)[:, None])
+    spread: Floats = np.where(finite, distance, 0.0).sum(axis=1) / count
+    return spread
+
+
+@dataclass(frozen=True, slots=True)
 class Pool:
-    """The scores of one kind of series: for each lead ascending ones."""
+    """The scores of one kind of series: for each horizon ascending ones."""
 
     scores: tuple[Floats, ...]
 
     @property
-    def leads(self) -> list[int]:
-        """The leads that have enough scores."""
-        return [lead for lead, scores in enumerate(self.scores) if len(scores) >= _ENOUGH]
+    def horizon_bins(self) -> list[int]:
+        """The horizons that have enough scores."""
+        return [horizon_bin for horizon_bin, scores in enumerate(self.scores) if len(scores) >= _ENOUGH]
 
     @property
     def nearest(self) -> list[int]:
-        """For each lead the nearest one with enough scores."""
-        return [min(self.leads, key=lambda other: (abs(other - lead), other)) for lead in range(LEADS)]
+        """For each horizon the nearest one with enough scores."""
+        return [
+            min(self.horizon_bins, key=lambda other: (abs(other - wanted), other)) for wanted in range(HORIZON_BINS)
+        ]
 
     def quantiles(self, tail: float) -> tuple[Floats, Floats]:
-        """The scores that a share `tail` is below, and above, for each lead."""
-        low, high = np.empty(LEADS), np.empty(LEADS)
-        for lead, nearest in enumerate(self.nearest):
+        """The scores that a share `tail` is below, and above, for each horizon."""
+        low, high = np.empty(HORIZON_BINS), np.empty(HORIZON_BINS)
+        for horizon_bin, nearest in enumerate(self.nearest):
             scores = self.scores[nearest]
-            wider = _WIDER ** max(lead - nearest, 0)
+            wider = _WIDER ** max(horizon_bin - nearest, 0)
             # Of n scores the (n + 1) tail-th from either end: what makes a conformal interval hold for a small n.
             rank = max(int(tail * (len(scores) + 1)) - 1, 0)
-            low[lead], high[lead] = wider * scores[rank], wider * scores[-1 - rank]
+            low[horizon_bin], high[horizon_bin] = wider * scores[rank], wider * scores[-1 - rank]
         return low, high
 
 
@@ -73,7 +161,7 @@ class Scores:
     stale: Pool
     """Those of the others."""
     ratio: Floats
-    """Mean absolute residual over spread, at each origin and at the end: shape (origins + 1, LEADS)."""
+    """Mean absolute residual over spread, at each origin and at the end: shape (origins + 1, HORIZON_BINS)."""
     least: Floats
     """No scale is below this: shape (origins + 1,)."""
     days: float
@@ -82,28 +170,28 @@ class Scores:
     def pool(self, *, fresh: bool) -> Pool | None:
         """The scores for one kind of series, or else for the other; None where there are too few of both."""
         order = (self.fresh, self.stale) if fresh else (self.stale, self.fresh)
-        return next((pool for pool in order if pool.leads), None)
+        return next((pool for pool in order if pool.horizon_bins), None)
 
 
-def scores_of(residuals: Floats, seen: Seen, plan: Plan) -> Scores:
+def scores_of(residuals: Floats, seen: Observed, plan: BacktestPlan) -> Scores:
     """The scores of a fleet's residuals, shape (n, origins, horizon); `seen` has one moment more, the end."""
-    leads = leads_of(seen.age[:, :-1], plan)
-    known = known_of(residuals, leads, plan)
+    horizon_bins = horizon_bins_of(seen.age[:, :-1], plan)
+    known = known_of(residuals, horizon_bins, plan)
     ratio = _ratio(known, seen)
     finite = np.isfinite(seen.spread)
     least = _MIN_SHARE * np.where(finite, seen.spread, 0.0).sum(axis=0) / np.maximum(finite.sum(axis=0), 1)
     scale = _scale(known, seen, ratio, least)[:, :-1]
     with np.errstate(invalid="ignore", divide="ignore"):
-        score = residuals / np.take_along_axis(scale, leads, axis=2)
+        score = residuals / np.take_along_axis(scale, horizon_bins, axis=2)
     given = np.isfinite(score)
     experience = known.hours.sum(axis=2)
     experienced = given & (experience[:, :-1] >= _EXPERIENCED * experience[:, -1:])[:, :, None]
 
     def pool(kind: Bools) -> Pool:
-        """A lead has the scores of experienced series, or of all where those are too few."""
+        """A horizon has the scores of experienced series, or of all where those are too few."""
         parts = []
-        for lead in range(LEADS):
-            here = kind[:, :-1, None] & (leads == lead)
+        for horizon_bin in range(HORIZON_BINS):
+            here = kind[:, :-1, None] & (horizon_bins == horizon_bin)
             chosen = score[experienced & here]
             parts.append(_thinned(np.sort(chosen if len(chosen) >= _MANY else score[given & here])))
         return Pool(tuple(parts))
@@ -114,15 +202,15 @@ def scores_of(residuals: Floats, seen: Seen, plan: Plan) -> Scores:
 
 
 def bounds_of(
-    residuals: Floats, seen: Seen, plan: Plan, fleet: Scores, levels: tuple[float, ...]
+    residuals: Floats, seen: Observed, plan: BacktestPlan, fleet: Scores, levels: tuple[float, ...]
 ) -> list[tuple[Floats, Floats]]:
     """How far each level reaches from the forecast to the lower and to the upper end: pairs of shape (n, horizon).
 
     The intervals of levels that rise hold each other. Where nothing could be tried out, they are those of a normal
     distribution with twice the spread of the values.
     """
-    places = places_of(seen.age[:, -1], plan)
-    known = known_of(residuals, leads_of(seen.age[:, :-1], plan), plan)
+    places = bin_positions_of(seen.age[:, -1], plan)
+    known = known_of(residuals, horizon_bins_of(seen.age[:, :-1], plan), plan)
     scale = _scale(known, seen, fleet.ratio, fleet.least)[:, -1]
     bounds = []
     for level in levels:
@@ -135,8 +223,8 @@ def bounds_of(
 
 
 def _between(ends: Floats, places: Floats) -> Floats:
-    """Values between those of the leads, shape (n, LEADS), at places of shape (n, horizon)."""
-    before = np.minimum(places.astype(np.int64), LEADS - 2)
+    """Values between those of the horizons, shape (n, HORIZON_BINS), at places of shape (n, horizon)."""
+    before = np.minimum(places.astype(np.int64), HORIZON_BINS - 2)
     share = places - before
     between: Floats = (
         np.take_along_axis(ends, before, 1) * (1 - share) + np.take_along_axis(ends, before + 1, 1) * share
@@ -145,7 +233,7 @@ def _between(ends: Floats, places: Floats) -> Floats:
 
 
 def _reach(scale: Floats, fleet: Scores, pool: Pool | None, tail: float) -> tuple[Floats, Floats]:
-    """How far down and up for each lead: shapes (n, LEADS)."""
+    """How far down and up for each horizon: shapes (n, HORIZON_BINS)."""
     if pool is None:
         reach = 2.0 * statistics.NormalDist().inv_cdf(1.0 - tail) / _GAUSSIAN * scale
         return -reach, reach
@@ -154,21 +242,21 @@ def _reach(scale: Floats, fleet: Scores, pool: Pool | None, tail: float) -> tupl
     return few * low, few * high
 
 
-def _ratio(known: Known, seen: Seen) -> Floats:
-    """Residual over spread of the whole fleet, (moments, LEADS); a lead without any has that of a shorter one."""
+def _ratio(known: KnownResiduals, seen: Observed) -> Floats:
+    """Residual over spread of the whole fleet, (moments, HORIZON_BINS); without any, that of a shorter horizon."""
     weighted = np.where(known.hours > 0, known.hours * seen.spread[:, :, None], 0.0).sum(axis=0)
     ratio = np.divide(known.total.sum(axis=0), weighted, out=np.full(weighted.shape, np.nan), where=weighted > 0)
-    for lead in range(1, LEADS):
-        ratio[:, lead] = np.where(np.isnan(ratio[:, lead]), ratio[:, lead - 1], ratio[:, lead])
-    for lead in range(LEADS - 2, -1, -1):
-        ratio[:, lead] = np.where(np.isnan(ratio[:, lead]), ratio[:, lead + 1], ratio[:, lead])
+    for place in range(1, HORIZON_BINS):
+        ratio[:, place] = np.where(np.isnan(ratio[:, place]), ratio[:, place - 1], ratio[:, place])
+    for place in range(HORIZON_BINS - 2, -1, -1):
+        ratio[:, place] = np.where(np.isnan(ratio[:, place]), ratio[:, place + 1], ratio[:, place])
     return np.where(ratio > 0, ratio, _GAUSSIAN)
 
 
-def _scale(known: Known, seen: Seen, ratio: Floats, least: Floats) -> Floats:
-    """The mean absolute residual to expect, shape (n, moments, LEADS); NaN before any value.
+def _scale(known: KnownResiduals, seen: Observed, ratio: Floats, least: Floats) -> Floats:
+    """The mean absolute residual to expect, shape (n, moments, HORIZON_BINS); NaN before any value.
 
-    What a series shows at one lead counts for all, in proportion to what they are over the fleet.
+    What a series shows at one horizon counts for all, in proportion to what they are over the fleet.
     """
     hours = known.hours.sum(axis=2)
     shown = (known.total / ratio).sum(axis=2)

@@ -1,8 +1,8 @@
-"""The utilization of each user and day as counts by bin: what quantiles and the bootstrap over days are made of."""
+"""What each machine used on each day, in cores: a quantile and the mean."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -15,31 +15,52 @@ from contract.histogram import LINEAR
 from contract.times import DAY_MS
 
 Floats = npt.NDArray[np.float64]
-Float32s = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
 
-_MEAN_BINS: Final = 200
-"""Means are counted in steps of half a percent."""
+MIN_SAMPLES: Final = 20
+"""Of a day that counts: with fewer, a 95th percentile is the highest sample."""
+
+_BINS: Final = 64
 _ROWS_AT_ONCE: Final = 400_000
 
 
 @dataclass(frozen=True, slots=True)
 class Days:
-    """The days of some users: rows sorted by user and day."""
+    """What some machines used, in cores. Rows are sorted by user and day."""
 
     users: list[Any]
     user: Ints
     """Of each row, its place in `users`."""
     day: Ints
-    """Days since the epoch (UTC)."""
-    counts: Float32s
-    """Samples in each bin of utilization: shape (rows, bins)."""
-    values: Floats
-    """The utilization that stands for each bin, in [0, 1]."""
+    """Days since the epoch (UTC), only those with at least MIN_SAMPLES."""
+    high: Floats
+    """The quantile of that day."""
+    mean: Floats
+    whole: Floats
+    """Of each user, the quantile of all its days together, NaN where it has none."""
+    surely: Floats
+    """Of each user, what that quantile is at least: the lower edge of its bin where there are histograms."""
+    most: Floats
+    """Of each user, the most cores it ever had."""
+
+
+class _Used(NamedTuple):
+    """So many samples of a user on a day that used so many cores; the lower edge of their bin beside it."""
+
+    user: Ints
+    day: Ints
+    value: Floats
+    least: Floats
+    weight: Floats
+
+    def only(self, chosen: npt.NDArray[np.bool_]) -> "_Used":
+        return _Used(self.user[chosen], self.day[chosen], self.value[chosen], self.least[chosen], self.weight[chosen])
 
 
 def machines(frame: pd.DataFrame) -> pd.DataFrame:
     """The rows of whole machines that have a value; raises FrameError for what cannot be read so."""
+    if not isinstance(frame, pd.DataFrame):
+        raise FrameError(f"expected a DataFrame of windows, got {type(frame).__name__}")
     if not isinstance(frame.index, pd.DatetimeIndex) or frame.index.tz is None:
         raise FrameError("the index is to be a DatetimeIndex with a time zone, such as UTC")
     if "mean" not in frame or not pd.api.types.is_numeric_dtype(frame["mean"]):
@@ -59,42 +80,90 @@ def machines(frame: pd.DataFrame) -> pd.DataFrame:
     return frame
 
 
-def days_of(frame: pd.DataFrame) -> Iterator[Days]:
-    """The days of all users, some users at a time, in the order of users; `frame` is of whole machines."""
+def days_of(frame: pd.DataFrame, cores: Floats, q: float) -> Days:
+    """The days of all machines, users sorted; `frame` is of whole machines, `cores` what each of its rows had."""
+    parts = [_days(*part, q) for part in _parts(frame, cores)]
+    first = np.cumsum([0, *(len(part.users) for part in parts)])
+    return Days(
+        [user for part in parts for user in part.users],
+        np.concatenate([part.user + start for part, start in zip(parts, first, strict=False)]),
+        *(
+            np.concatenate([getattr(part, name) for part in parts])
+            for name in ("day", "high", "mean", "whole", "surely", "most")
+        ),
+    )
+
+
+def _parts(frame: pd.DataFrame, cores: Floats) -> Iterator[tuple[pd.DataFrame, Floats, Ints, list[Any]]]:
+    """Some users at a time: their rows, what these had in cores, whose each is, and the users."""
     codes, named = numbered_users(frame)
     users = [None] if named is None else named
-    order = np.argsort(codes, kind="stable") if (np.diff(codes) < 0).any() else None
-    if order is not None:
-        frame, codes = frame.iloc[order], codes[order]
+    if (np.diff(codes) < 0).any():
+        order = np.argsort(codes, kind="stable")
+        frame, cores, codes = frame.iloc[order], cores[order], codes[order]
     ends = np.searchsorted(codes, np.arange(len(users)), side="right")
     first_user, first_row = 0, 0
     while first_user < len(users):
         last_user = max(int(np.searchsorted(ends, first_row + _ROWS_AT_ONCE, side="right")), first_user + 1)
         rows = slice(first_row, int(ends[last_user - 1]))
-        part, user = frame.iloc[rows], codes[rows] - first_user
-        read = _from_histograms if "histogram" in frame else _from_means
-        yield read(part, user, users[first_user:last_user])
+        yield frame.iloc[rows], cores[rows], codes[rows] - first_user, users[first_user:last_user]
         first_user, first_row = last_user, rows.stop
 
 
-def _from_histograms(frame: pd.DataFrame, user: Ints, users: list[Any]) -> Days:
+def _days(frame: pd.DataFrame, cores: Floats, user: Ints, users: list[Any], q: float) -> Days:
+    read = _from_histograms if "histogram" in frame else _from_means
+    used = read(frame, cores, user)
+    first = int(used.day.min())
+    key, row = np.unique(used.user * (1 << 32) + used.day - first, return_inverse=True)
+    samples = np.bincount(row, used.weight)
+    counts = samples >= MIN_SAMPLES
+    mean = np.bincount(row, used.weight * used.value) / samples
+    high, _ = _quantiles(row, len(key), used, q)
+    used = used.only(counts[row])
+    whole, surely = _quantiles(used.user, len(users), used, q)
+    most = np.zeros(len(users))
+    np.maximum.at(most, user, cores)
+    return Days(
+        users, (key >> 32)[counts], (key % (1 << 32) + first)[counts], high[counts], mean[counts], whole, surely, most
+    )
+
+
+def _from_histograms(frame: pd.DataFrame, cores: Floats, user: Ints) -> _Used:
     windows, _ = from_frame(frame.drop(columns=["user", "core"], errors="ignore"), histograms=True)
-    merged = merge(windows, series=user, rate_ms=DAY_MS)
+    sizes, size = np.unique(cores, return_inverse=True)
+    merged = merge(windows, series=user * len(sizes) + size, rate_ms=DAY_MS)
     histograms = merged.histograms
     assert histograms is not None
-    bins = LINEAR.last - LINEAR.first + 1
-    place = histograms.row * bins + (histograms.bin - LINEAR.first)
-    counts = np.bincount(place, histograms.count, len(merged) * bins).reshape(-1, bins)
-    values = np.array([LINEAR.value(index) for index in range(LINEAR.first, LINEAR.last + 1)])
-    return Days(users, merged.series, merged.time // DAY_MS, counts.astype(np.float32), values)
+    row = histograms.row
+    middle = np.array([LINEAR.value(index) for index in range(LINEAR.first, LINEAR.last + 1)])
+    share = middle[histograms.bin - LINEAR.first]
+    bounds = merged.minimum[row], merged.maximum[row]
+    has = sizes[merged.series % len(sizes)][row]
+    return _Used(
+        (merged.series // len(sizes))[row],
+        (merged.time // DAY_MS)[row],
+        np.clip(share, *bounds) * has,
+        np.clip(np.floor(share * _BINS) / _BINS, *bounds) * has,
+        histograms.count.astype(np.float64),
+    )
 
 
-def _from_means(frame: pd.DataFrame, user: Ints, users: list[Any]) -> Days:
+def _from_means(frame: pd.DataFrame, cores: Floats, user: Ints) -> _Used:
     day = pd.DatetimeIndex(frame.index).as_unit("ms").asi8 // DAY_MS
-    first, last = int(day.min()), int(day.max())
-    key, row = np.unique(user * (last - first + 1) + (day - first), return_inverse=True)
-    bin_ = np.minimum((frame["mean"].to_numpy(np.float64) * _MEAN_BINS).astype(np.int64), _MEAN_BINS - 1)
-    weight = frame["count"].fillna(0).to_numpy(np.float64) if "count" in frame else np.ones(len(frame))
-    counts = np.bincount(row * _MEAN_BINS + bin_, weight, len(key) * _MEAN_BINS).reshape(-1, _MEAN_BINS)
-    values = (np.arange(_MEAN_BINS) + 0.5) / _MEAN_BINS
-    return Days(users, key // (last - first + 1), key % (last - first + 1) + first, counts.astype(np.float32), values)
+    used = frame["mean"].to_numpy(np.float64) * cores
+    weight = frame["count"].to_numpy(np.float64) if "count" in frame else np.ones(len(frame))
+    return _Used(user, day, used, used, weight)
+
+
+def _quantiles(group: Ints, groups: int, used: _Used, q: float) -> tuple[Floats, Floats]:
+    """Of each group, the smallest value that at least a share `q` of its samples do not exceed, and its `least`."""
+    order = np.lexsort((used.value, group))
+    reached = np.cumsum(used.weight[order])
+    ends = np.searchsorted(group[order], np.arange(groups), side="right")
+    before = np.concatenate([[0.0], reached])[np.concatenate([[0], ends[:-1]])]
+    total = np.concatenate([[0.0], reached])[ends] - before
+    # Less by a millionth of a sample or so, as sums of weights are rounded.
+    place = np.searchsorted(reached, before + total * q * (1 - 1e-9))
+    found = order[np.minimum(place, np.maximum(ends - 1, 0))] if len(order) else np.zeros(groups, np.int64)
+    return tuple(np.where(total > 0, column[found], np.nan) if len(order) else np.full(groups, np.nan)
+                 for column in (used.value, used.least))  # type: ignore[return-value]  # fmt: skip

@@ -1,6 +1,6 @@
 """The public function: from windows to the cores that each machine needs."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -8,17 +8,22 @@ import numpy as np
 import pandas as pd
 
 from analytics.frames.aggregation import AnyFrame, is_dask
-from analytics.frames.frame import FrameError
 from analytics.frames.resampling import resample
-from analytics.methods.right_sizing.days import Days, Float32s, Floats, Ints, days_of, machines
-from analytics.methods.right_sizing.quantiles import drawn_quantiles, growth_a_day, quantile_of
+from analytics.methods.right_sizing.cores import Cores, cores_of
+from analytics.methods.right_sizing.days import Days, Floats, Ints, days_of, machines
+from analytics.methods.right_sizing.growth import growth_a_day
+from analytics.methods.right_sizing.later_days import outlook
 from analytics.methods.right_sizing.words import sentence
 from contract.times import DAY_MS, MAX_RATE_MS, parse_duration
 
-VERDICTS: Final = ("too big", "right", "too small", "not enough data")
+VERDICTS: Final = ("too big", "right", "too small", "no size fits", "not enough data")
 _HOURS_A_MONTH: Final = 730
-_DRAWS: Final = 200
-_CONFIDENCE: Final = 0.9
+
+_ENOUGH: Final = 0.9
+"""The chance that a day needs no more than `upper`."""
+_TOO_MUCH: Final = 0.01
+"""The chance that a day needs less than `lower`: with the other, the interval holds nine days of ten."""
+_THOUSANDTHS: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,17 +37,19 @@ class _Aim:
     least_days: int
     sizes: Floats | None
 
-    def size(self, wanted: Floats) -> Floats:
-        """The smallest size of at least `wanted` cores, or the largest there is; NaN stays."""
+    def size(self, demand: Floats) -> Floats:
+        """The smallest size that keeps a demand in cores under the target, infinity where none does; NaN stays."""
+        wanted = demand / self.target
+        wanted = wanted - 1e-9 * np.maximum(wanted, 1.0)
         if self.sizes is None:
-            return np.maximum(np.ceil(wanted - 1e-9), 1.0)
-        place = np.minimum(np.searchsorted(self.sizes, wanted - 1e-9), len(self.sizes) - 1)
-        return np.where(np.isnan(wanted), np.nan, self.sizes[place])
+            return np.maximum(np.ceil(wanted), 1.0)
+        sizes = np.append(self.sizes, np.inf)
+        return np.where(np.isnan(wanted), np.nan, sizes[np.searchsorted(self.sizes, wanted)])
 
 
 def right_size(
     frame: AnyFrame,
-    cores: float | Mapping[Any, float] | pd.Series | None = None,
+    cores: Cores = None,
     target: float = 0.8,
     quantile: float = 0.95,
     *,
@@ -52,36 +59,42 @@ def right_size(
     least_days: int = 5,
     core_hour_price: float | None = None,
 ) -> pd.DataFrame:
-    """The cores that keep a quantile of each machine's utilization under a target.
+    """The cores that keep a quantile of each machine's utilization under a target, also on days to come.
 
-    Demand is the quantile of utilization times the cores that the machine has now; needed is the smallest whole number
-    of cores, or one of `sizes`, of which the demand is at most `target`. Its interval (90 %) is drawn over days
-    (`analytics.methods.right_sizing.quantiles`). A machine is too big only if the upper end of the interval is below
-    what it has, and that upper end is what is recommended. See docs/forecasting.md.
+    Demand is the quantile of the cores that were used: utilization times the cores that the machine had at that time.
+    Needed is the smallest whole number of cores, or one of `sizes`, of which the demand is at most `target`. `lower`
+    and `upper` say the same of a day within the next two weeks (`analytics.methods.right_sizing.later_days`): nine of
+    ten such days need no more than `upper`. A machine is too big only if that is less than it has, and `upper` is
+    what is recommended. See docs/right-sizing.md.
 
     Args:
-        frame: Windows of machines: index `time` (UTC), `mean` in [0, 1], optionally `user`, `count`, and `histogram`.
-            With histograms the quantile is that of all samples; without, that of the means of windows, in which short
-            peaks do not show. Rows of single cores are left out. A Dask DataFrame of windows is merged to days on its
-            cluster first, to hours where it has no histograms.
+        frame: Windows of machines: index `time` (UTC), `mean` in [0, 1], optionally `user`, `count`, `cores` (how many
+            the machine had in that window) and `histogram`. With histograms the quantile is that of all samples;
+            without, that of the means of windows, in which short peaks do not show. Rows of single cores are only
+            counted. A Dask DataFrame of windows is merged to days on its cluster first, to hours where it has no
+            histograms.
         cores: What each machine has now: one number for all, or by user; users without one are left out. By default
-            the number of cores that have rows of their own.
+            what the frame says of its last window: in the column `cores`, or else by rows of single cores. Where the
+            frame says nothing, machines had what they have now.
         target: The utilization to stay under at the quantile, in (0, 1].
         quantile: Which share of the time is to be under it, in (0, 1).
         sizes: The sizes there are, in cores, such as (2, 4, 8, 16).
         headroom: More demand than was seen, as a share: 0.2 is a fifth.
         ahead: A duration such as `90d`, over which a rising trend of the daily means is to go on; trends that cannot
             be told from chance, and falling ones, do not count.
-        least_days: Machines that were seen on fewer days get no recommendation; at least 2.
+        least_days: Machines that were seen on fewer days get no recommendation; at least 2. Days with fewer than 20
+            samples do not count.
         core_hour_price: What a core costs an hour, in any currency.
 
     Returns:
         One row a machine (index `user` where the frame has it): `now`, `needed`, `lower`, `upper` and `recommended` in
-        cores; `utilization`, the quantile seen, a share; `demand` in cores, headroom and growth included; `saved` cores
-        (below 0: more are needed) and `saved_share`; `saved_a_month` in money where there is a price (730 hours);
-        `verdict`, one of VERDICTS; `confidence`, the share of draws that agree with it; `days` seen; `basis`, either
-        `samples` or `means of windows`; and `why`, a sentence. Where there is not enough data, needed, its interval,
-        recommended and what follows are missing.
+        cores, infinity where none of `sizes` is enough; `utilization`, the quantile of what was used, as a share of
+        what the machine has now (above 1 where it had more); `demand` in cores, headroom and growth included; `saved`
+        cores (below 0: more are needed) and `saved_share`; `saved_a_month` in money where there is a price (730 hours);
+        `verdict`, one of VERDICTS; `confidence`, the chance that a day within the next two weeks stays under the target
+        on what is recommended; `days` seen; `basis`, either `samples` or `means of windows`; and `why`, a sentence.
+        Where there is not enough data, needed, its interval, recommended and what follows are missing; where no size
+        fits, so are recommended and what follows.
 
     Raises:
         FrameError: The frame is not as described, or `cores` is not given and the frame has no cores.
@@ -89,14 +102,15 @@ def right_size(
     """
     aim = _aim(target, quantile, sizes, headroom, ahead, least_days)
     frame = _at_hand(frame)
-    has = _cores(frame, cores)
-    parts = [_sized(days, has, aim) for days in days_of(machines(frame))]
-    table = pd.concat(parts)
+    whole = machines(frame)
+    had, now = cores_of(frame, whole, cores)
+    known = ~np.isnan(had)
+    table = _sized(days_of(whole[known], had[known], quantile), now, aim)
     table["basis"] = "samples" if "histogram" in frame else "means of windows"
     if core_hour_price is not None:
         table["saved_a_month"] = table["saved"] * core_hour_price * _HOURS_A_MONTH
     table["why"] = [
-        sentence({str(name): value for name, value in row.items()}, quantile, target, least_days)
+        sentence({str(name): value for name, value in row.items()}, quantile, target, least_days, sizes)
         for row in table.to_dict("records")
     ]
     return table if "user" in frame else table.reset_index(drop=True)
@@ -104,10 +118,17 @@ def right_size(
 
 def _at_hand(frame: AnyFrame) -> pd.DataFrame:
     """A frame of pandas, as small as the answer allows."""
-    if is_dask(frame):
-        merged: pd.DataFrame = resample(frame, "1d" if "histogram" in frame.columns else "1h").compute()
+    if not is_dask(frame):
+        return frame  # type: ignore[no-any-return]
+    rate = "1d" if "histogram" in frame.columns else "1h"
+    if "cores" not in frame.columns:
+        merged: pd.DataFrame = resample(frame, rate).compute()
         return merged
-    return frame  # type: ignore[no-any-return]
+    # Windows of a machine with as many cores belong together: the number goes where frames have a label.
+    whole = frame[frame["core"].isna()] if "core" in frame.columns else frame
+    label = (whole["cores"] * _THOUSANDTHS).round().astype("Int64")
+    merged = resample(whole.assign(core=label), rate).compute()
+    return merged.assign(cores=merged["core"].astype("Float64") / _THOUSANDTHS).drop(columns="core")
 
 
 def _aim(
@@ -129,81 +150,55 @@ def _aim(
     )
 
 
-def _cores(frame: pd.DataFrame, cores: float | Mapping[Any, float] | pd.Series | None) -> float | dict[Any, float]:
-    if cores is None:
-        if "core" not in frame or frame["core"].isna().all():
-            raise FrameError("the frame has no cores to count: say how many each machine has, such as cores=4")
-        single = frame[frame["core"].notna()]
-        if "user" not in single:
-            return float(single["core"].nunique())
-        return {user: float(n) for user, n in single.groupby("user", observed=True)["core"].nunique().items()}
-    if isinstance(cores, (Mapping, pd.Series)):
-        return {user: _positive(n) for user, n in cores.items()}
-    return _positive(cores)
-
-
-def _positive(cores: float) -> float:
-    if not cores > 0:
-        raise ValueError(f"cores: a number above 0 is right, not {cores}")
-    return float(cores)
-
-
-def _sized(days: Days, has: float | dict[Any, float], aim: _Aim) -> pd.DataFrame:
-    """The rows of those users whose cores are known."""
+def _sized(days: Days, has: dict[Any, float], aim: _Aim) -> pd.DataFrame:
     n = len(days.users)
-    now = np.array([has if isinstance(has, float) else has.get(user, np.nan) for user in days.users])
-    first = np.searchsorted(days.user, np.arange(n))
-    number = np.diff(first, append=len(days.user))
-    seen = quantile_of(np.add.reduceat(days.counts.astype(np.float64), first, axis=0), days.values, aim.quantile)
-    factor, drawn = np.full(n, 1.0 + aim.headroom), np.full((n, _DRAWS), np.nan)
-    for chosen, counts, dates in _alike(days, number, aim.least_days):
-        drawn[chosen] = drawn_quantiles(counts, days.values, aim.quantile, _DRAWS)
-        factor[chosen] *= _growth(counts, dates, days.values, aim.ahead_days)
+    now = np.array([has[user] for user in days.users])
+    room = np.maximum(days.most, now)
+    number = np.bincount(days.user, minlength=n)
     enough = number >= aim.least_days
-    demand = seen * now * factor
-    wanted = np.where(enough, demand / aim.target, np.nan)
-    draws_wanted = drawn * (now * factor / aim.target)[:, None]
-    needed = aim.size(wanted)
-    tails = (0.5 * (1 - _CONFIDENCE), 0.5 * (1 + _CONFIDENCE))
-    lower, upper = np.quantile(aim.size(draws_wanted), tails, axis=1, method="inverted_cdf")
+    later = outlook(days.user, days.day, days.high / room[days.user], n)
+    factor = (1.0 + aim.headroom) * _growth(days, number, aim)
+    demand = days.whole * factor
+    needed, upper, lower = (
+        np.where(enough, aim.size(used * factor), np.nan)
+        for used in (days.whole, later.at(_ENOUGH) * room, later.at(_TOO_MUCH) * room)
+    )
     lower, upper = np.minimum(lower, needed), np.maximum(upper, needed)
-    kinds = [~enough, upper < now, wanted > now + 1e-9]
-    with np.errstate(invalid="ignore"):
-        less, more = aim.size(draws_wanted) < now[:, None], draws_wanted > now[:, None] + 1e-9
-    table = pd.DataFrame(
+    # Only what is above the target for sure: at the target itself a machine is right.
+    short = days.surely * factor > now * aim.target * (1 + 1e-9)
+    # A size that is enough for the days that were seen is better than none where no size is enough for all to come.
+    larger = np.where(np.isinf(upper) & np.isfinite(needed), needed if aim.sizes is None else aim.sizes[-1], upper)
+    kinds = [~enough, short & np.isinf(needed), short, upper < now]
+    recommended = np.select(kinds, [np.nan, np.nan, np.maximum(larger, now), upper], now)
+    chance = later.chance(recommended * aim.target / (factor * room))
+    return pd.DataFrame(
         {
             "now": now,
             "needed": needed,
             "lower": lower,
             "upper": upper,
-            "recommended": np.select(kinds, [np.nan, upper, needed], now),
-            "utilization": seen,
+            "recommended": recommended,
+            "utilization": days.whole / now,
             "demand": demand,
-            "verdict": np.select(kinds, ["not enough data", "too big", "too small"], "right"),
-            "confidence": np.select(kinds, [np.nan, less.mean(axis=1), more.mean(axis=1)], (~more).mean(axis=1)),
+            "saved": now - recommended,
+            "saved_share": (now - recommended) / now,
+            "verdict": np.select(kinds, ["not enough data", "no size fits", "too small", "too big"], "right"),
+            "confidence": np.where(np.isnan(recommended), np.nan, chance),
             "days": number,
         },
         index=pd.Index(days.users, name="user"),
     )
-    table.insert(7, "saved", table["now"] - table["recommended"])
-    table.insert(8, "saved_share", table["saved"] / table["now"])
-    known: pd.DataFrame = table[np.isfinite(now)]
-    return known
 
 
-def _alike(days: Days, number: Ints, least: int) -> Iterator[tuple[Ints, Float32s, Ints]]:
-    """Users with the same number of days: their places, and counts and dates by user and day."""
-    for count in np.unique(number[number >= least]).tolist():
-        chosen = np.flatnonzero(number == count)
-        rows = np.isin(days.user, chosen)
-        yield chosen, days.counts[rows].reshape(len(chosen), count, -1), days.day[rows].reshape(len(chosen), count)
-
-
-def _growth(counts: Float32s, dates: Ints, values: Floats, ahead_days: float) -> Floats:
-    """The factor by which demand will have grown; 1 where it does not grow."""
-    if not ahead_days:
-        return np.ones(len(counts))
-    means = (counts @ values) / counts.sum(axis=2)
-    level = np.maximum(means.mean(axis=1), 1e-9)
-    factor: Floats = 1.0 + np.maximum(growth_a_day(dates, means), 0.0) * ahead_days / level
+def _growth(days: Days, number: Ints, aim: _Aim) -> Floats:
+    """The factor by which the demand of each user will have grown; 1 where it does not grow."""
+    factor = np.ones(len(number))
+    if not aim.ahead_days:
+        return factor
+    for count in np.unique(number[number >= aim.least_days]).tolist():
+        alike = np.flatnonzero(number == count)
+        rows = np.isin(days.user, alike)
+        dates, means = days.day[rows].reshape(-1, count), days.mean[rows].reshape(-1, count)
+        level = np.maximum(means.mean(axis=1), 1e-9)
+        factor[alike] += np.maximum(growth_a_day(dates, means), 0.0) * aim.ahead_days / level
     return factor

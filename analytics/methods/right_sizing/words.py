@@ -1,31 +1,58 @@
 """Why a machine has its verdict, in a sentence."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+import numpy as np
+
+from analytics.methods.right_sizing.later_days import WITHIN_DAYS
 
 _FULL = 0.97
 """A machine whose quantile is this high may want more than it could get."""
 
 
-def sentence(row: Mapping[str, Any], quantile: float, target: float, least_days: int) -> str:
+def amount(cores: float) -> str:
+    """A number of cores in a sentence: `120`, `12`, `1.7`, `0.03`, never `1.2e+02`."""
+    digits = 0 if abs(cores) >= 10 else 1 if abs(cores) >= 1 else 2
+    text = f"{cores:,.{digits}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def sentence(
+    row: Mapping[str, Any], quantile: float, target: float, least_days: int, sizes: Sequence[float] | None
+) -> str:
     """What was seen, what follows, and how sure that is."""
     days = "1 day" if row["days"] == 1 else f"{row['days']} days"
     if row["verdict"] == "not enough data":
         return f"Seen on {days}: at least {least_days} are needed for a recommendation."
     used = row["utilization"] * row["now"]
-    seen = f"On {days}, {100 * quantile:g} % of the {row['basis']} used at most {used:.2g} of {row['now']:g} cores"
+    of = f"{amount(used)} of {amount(row['now'])} cores"
+    seen = f"On {days}, {100 * quantile:g} % of the {row['basis']} used at most {of}"
     if row["demand"] > used * 1.001:
-        seen += f", {row['demand']:.2g} with what is to come"
-    interval = f"{row['lower']:g}" if row["lower"] == row["upper"] else f"{row['lower']:g} to {row['upper']:g}"
-    return f"{seen}. {_answer(row, target)} (needed: {interval}, with 90 % confidence)."
+        seen += f", {amount(row['demand'])} with what is to come"
+    return f"{seen}. {_answer(row, target, sizes)}{_interval(row)}."
 
 
-def _answer(row: Mapping[str, Any], target: float) -> str:
+def _interval(row: Mapping[str, Any]) -> str:
+    """What a day needs; nothing where no size is enough for one."""
+    if np.isinf(row["lower"]):
+        return ""
+    low, high = amount(row["lower"]), amount(row["upper"])
+    many = low if low == high else f"{low} or more than there is" if np.isinf(row["upper"]) else f"{low} to {high}"
+    return f" (needed on a day within the next {WITHIN_DAYS}: {many}, with 90 % confidence)"
+
+
+def _answer(row: Mapping[str, Any], target: float, sizes: Sequence[float] | None) -> str:
     under = f"under {100 * target:g} %"
+    few, new = row["recommended"] == 1, amount(row["recommended"])
+    if row["verdict"] == "no size fits":
+        largest, wanted = amount(max(sizes or [0])), amount(row["demand"] / target)
+        return f"None of the sizes fits: the largest has {largest}, at least {wanted} are needed to keep it {under}"
     if row["verdict"] == "too big":
-        one = row["recommended"] == 1
-        return f"{row['recommended']:g} {'core keeps' if one else 'cores keep'} it {under}, {row['saved']:g} fewer"
+        return f"{new} {'core keeps' if few else 'cores keep'} it {under}, {amount(row['saved'])} fewer"
     if row["verdict"] == "too small":
         least = "At least " if row["utilization"] >= _FULL or row["recommended"] * target < row["demand"] else ""
-        return f"{least}{row['recommended']:g} cores are needed to keep it {under}"
+        return f"{least}{new} {'core is' if few else 'cores are'} needed to keep it {under}"
+    if np.isinf(row["needed"]):
+        return f"None of the sizes would keep it {under}: what it has is right"
     return f"That is right to keep it {under}"

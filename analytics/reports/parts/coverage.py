@@ -5,10 +5,11 @@ import pandas as pd
 
 from analytics.reports.data import Data
 from analytics.reports.model import Finding
-from analytics.reports.words import each, listed, moment, percent, plural, span
+from analytics.reports.text import each, level, listed, moment, percent, plural, span
 
 _MAX_GAPS = 6
 _SILENT_BUCKETS = 3
+_EXACT = 1e-9
 
 
 def facts(data: Data, machines: pd.DataFrame) -> list[tuple[str, str]]:
@@ -41,7 +42,8 @@ def facts(data: Data, machines: pd.DataFrame) -> list[tuple[str, str]]:
 def caveats(data: Data) -> list[str]:
     """How far the numbers are approximate."""
     told = [
-        "Quantiles, and shares of time above a height, come from histograms of 64 equal bins: within 0.8 points.",
+        "Quantiles come from histograms of 64 equal bins: within 0.8 points.",
+        _shares_of_time(data),
     ]
     if data.is_fleet:
         told.append("Each machine counts by the time it was seen, however often it samples.")
@@ -52,6 +54,26 @@ def caveats(data: Data) -> list[str]:
             "from mean and variance."
         )
     return told
+
+
+def _shares_of_time(data: Data) -> str:
+    """How far off the shares of time above the target may be."""
+    import analytics
+
+    above = analytics.saturation(data.windows, data.target)
+    off = np.maximum(above["share"] - above["lower"], above["upper"] - above["share"])
+    height = f"The share of time above {level(data.target)}"
+    if off.max() < _EXACT:
+        return f"{height} is exact."
+    said = f"{height} comes from them too: of each machine within {_points(off.max())}"
+    if not data.is_fleet:
+        return f"{said.replace('of each machine ', '')}."
+    return f"{said}, of all together within {_points(float(off @ above['count'] / above['count'].sum()))}."
+
+
+def _points(share: float) -> str:
+    """Rounded up, so that it is a bound."""
+    return f"{np.ceil(share * 1000) / 10:.1f} points"
 
 
 def findings(data: Data, machines: pd.DataFrame) -> list[Finding]:

@@ -3,9 +3,10 @@
 from typing import Any
 
 from contract.report import Report
-from service.alerts.alarms import Alarm, Saved, Transition
-from service.alerts.evaluations.base import Evaluation, Parts, dump_parts, load_parts, merge
-from service.alerts.rules import Anomaly
+from service.alerts.alarms import Alarm, SavedAlarm, Transition
+from service.alerts.evaluations.base import MAX_ALARMS, Evaluation
+from service.alerts.evaluations.sliding import Parts, dump_parts, load_parts, merge
+from service.alerts.rules import AnomalyRule
 
 _BUCKET = "\0"
 """Behind a user's name in the name under which its bucket is kept; no user has it in its name."""
@@ -18,16 +19,16 @@ class AnomalyEvaluation(Evaluation):
     that not everything is written each time.
     """
 
-    rule: Anomaly
+    rule: AnomalyRule
 
-    def __init__(self, rule: Anomaly) -> None:
-        super().__init__(rule)
+    def __init__(self, rule: AnomalyRule, *, max_alarms: int = MAX_ALARMS) -> None:
+        super().__init__(rule, max_alarms=max_alarms)
         self._buckets: dict[str, tuple[int, Parts]] = {}
         """The bucket that is being filled, of each user: when it ends, and what is in it."""
 
     def observe(self, report: Report, now_ms: int) -> Transition | None:
-        """Take a report."""
-        parts = self.rule.reading.summaries(report)
+        """Evaluate the rule with a report; the transition that follows, if any."""
+        parts = self.rule.extractor.summaries(report)
         alarm = None if parts is None else self._alarm(report.user_id)
         if parts is None or alarm is None:
             return None
@@ -42,7 +43,7 @@ class AnomalyEvaluation(Evaluation):
             self._buckets[user] = (bucket_ms, parts if filled is None else merge(filled, parts))
         else:
             assert filled is not None
-            transition = self._judge(alarm, user, end_ms, self.rule.reading.value(filled))
+            transition = self._judge(alarm, user, end_ms, self.rule.extractor.value(filled))
             self._buckets[user] = (bucket_ms, parts)
         self.changed.add(user + _BUCKET)
         self.forgotten.discard(user + _BUCKET)
@@ -61,21 +62,21 @@ class AnomalyEvaluation(Evaluation):
         return transition
 
     def forget(self, user: str) -> None:
-        """Let go of a user."""
+        """Forget a user and its alarm."""
         super().forget(user)
         if self._buckets.pop(user, None):
             self.changed.discard(user + _BUCKET)
             self.forgotten.add(user + _BUCKET)
 
-    def restore(self, user: str, saved: Saved) -> None:
+    def restore(self, user: str, saved: SavedAlarm) -> None:
         """Take an alarm as it was kept."""
         if user.endswith(_BUCKET):
             self._buckets[user.removesuffix(_BUCKET)] = (saved.last_ms, load_parts(saved.memory))
         else:
             super().restore(user, saved)
 
-    def saved(self, user: str) -> Saved:
-        """An alarm as it is kept."""
+    def saved(self, user: str) -> SavedAlarm:
+        """A user's alarm as it is kept over restarts."""
         if user.endswith(_BUCKET):
             end_ms, parts = self._buckets[user.removesuffix(_BUCKET)]
             return Alarm(memory=None).saved(dump_parts(parts))._replace(last_ms=end_ms)

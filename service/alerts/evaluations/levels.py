@@ -5,19 +5,20 @@ from collections.abc import Iterator
 from typing import Any
 
 from contract.report import Report
-from service.alerts.alarms import Alarm, Saved, State, Transition
-from service.alerts.evaluations.base import FLEET_USER, MAX_ENTRIES, Evaluation, Sliding, slid
-from service.alerts.rules import Absence, Change, Fleet, Threshold
+from service.alerts.alarms import Alarm, AlarmState, SavedAlarm, Transition
+from service.alerts.evaluations.base import FLEET_USER, MAX_ALARMS, Evaluation, slid
+from service.alerts.evaluations.sliding import MAX_ENTRIES, SlidingWindows
+from service.alerts.rules import AbsenceRule, ChangeRule, FleetRule, ThresholdRule
 
 
 class ThresholdEvaluation(Evaluation):
     """The last window alone, or all windows of a time, beside a level."""
 
-    rule: Threshold
+    rule: ThresholdRule
 
-    def __init__(self, rule: Threshold) -> None:
-        super().__init__(rule)
-        self._value = rule.reading.direct()
+    def __init__(self, rule: ThresholdRule, *, max_alarms: int = MAX_ALARMS) -> None:
+        super().__init__(rule, max_alarms=max_alarms)
+        self._value = rule.extractor.direct()
         self.observe = self._observe_one if rule.over_ms == 0 else self._observe_many  # type: ignore[method-assign]
 
     def _observe_one(self, report: Report, now_ms: int) -> Transition | None:
@@ -39,13 +40,13 @@ class ThresholdEvaluation(Evaluation):
         self.changed.add(user)
         transition = None
         is_beyond = rule.is_beyond(value)
-        if is_beyond or alarm.state is not State.OK:
+        if is_beyond or alarm.state is not AlarmState.OK:
             transition = alarm.step(rule, user, end_ms, is_beyond, rule.is_clear(value))
         alarm.last_ms = end_ms
         return transition
 
     def _observe_many(self, report: Report, now_ms: int) -> Transition | None:
-        parts = self.rule.reading.summaries(report)
+        parts = self.rule.extractor.summaries(report)
         if parts is None:
             return None
         alarm = self._alarm(report.user_id)
@@ -54,11 +55,11 @@ class ThresholdEvaluation(Evaluation):
         end_ms = slid(self, alarm, report.end_timestamp, parts, self.rule.over_ms)
         if end_ms is None:
             return None
-        return self._step(alarm, report.user_id, end_ms, self.rule.reading.value(alarm.memory.total))
+        return self._step(alarm, report.user_id, end_ms, self.rule.extractor.value(alarm.memory.total))
 
     def load(self, memory: Any) -> Any:
         """What it remembers of a user, from plain data."""
-        return None if memory is None else Sliding.load(self.rule.over_ms, memory)
+        return None if memory is None else SlidingWindows.load(self.rule.over_ms, memory)
 
     def dump(self, memory: Any) -> Any:
         """What it remembers of a user, as plain data."""
@@ -68,15 +69,15 @@ class ThresholdEvaluation(Evaluation):
 class ChangeEvaluation(Evaluation):
     """The last window beside the one a while ago."""
 
-    rule: Change
+    rule: ChangeRule
 
-    def __init__(self, rule: Change) -> None:
-        super().__init__(rule)
-        self._value = rule.reading.direct()
+    def __init__(self, rule: ChangeRule, *, max_alarms: int = MAX_ALARMS) -> None:
+        super().__init__(rule, max_alarms=max_alarms)
+        self._value = rule.extractor.direct()
         self._slot_ms = max(1, rule.over_ms // MAX_ENTRIES)
 
     def observe(self, report: Report, now_ms: int) -> Transition | None:
-        """Take a report."""
+        """Evaluate the rule with a report; the transition that follows, if any."""
         value = self._value(report)
         alarm = None if value is None else self._alarm(report.user_id)
         if value is None or alarm is None:
@@ -120,18 +121,18 @@ class ChangeEvaluation(Evaluation):
 class FleetEvaluation(Evaluation):
     """The share of those who are beyond a level, of all that report."""
 
-    rule: Fleet
+    rule: FleetRule
 
-    def __init__(self, rule: Fleet) -> None:
-        super().__init__(rule)
-        self._value = rule.reading.direct()
+    def __init__(self, rule: FleetRule, *, max_alarms: int = MAX_ALARMS) -> None:
+        super().__init__(rule, max_alarms=max_alarms)
+        self._value = rule.extractor.direct()
         self._present: OrderedDict[str, bool] = OrderedDict()
         """Who counts, and whether beyond the level; the longest silent first."""
         self._beyond = 0
         self._newest_ms = -1
 
     def observe(self, report: Report, now_ms: int) -> Transition | None:
-        """Take a report."""
+        """Evaluate the rule with a report; the transition that follows, if any."""
         user, end_ms = report.user_id, report.end_timestamp
         alarm = self._alarm(user)
         if alarm is None:
@@ -149,10 +150,10 @@ class FleetEvaluation(Evaluation):
     def _read(self, alarm: Alarm, report: Report) -> float | None:
         if self.rule.over_ms == 0:
             return self._value(report) if report.end_timestamp > alarm.last_ms else None
-        parts = self.rule.reading.summaries(report)
+        parts = self.rule.extractor.summaries(report)
         if parts is None or slid(self, alarm, report.end_timestamp, parts, self.rule.over_ms) is None:
             return None
-        return self.rule.reading.value(alarm.memory.total)
+        return self.rule.extractor.value(alarm.memory.total)
 
     def _count(self, user: str, alarm: Alarm) -> None:
         is_beyond = self.rule.is_beyond(alarm.value)
@@ -180,11 +181,11 @@ class FleetEvaluation(Evaluation):
         return transition
 
     def forget(self, user: str) -> None:
-        """Let go of a user."""
+        """Forget a user and its alarm."""
         super().forget(user)
         self._beyond -= self._present.pop(user, False)
 
-    def restore(self, user: str, saved: Saved) -> None:
+    def restore(self, user: str, saved: SavedAlarm) -> None:
         """Take an alarm as it was kept."""
         super().restore(user, saved)
         if user == FLEET_USER:
@@ -194,7 +195,7 @@ class FleetEvaluation(Evaluation):
 
     def load(self, memory: Any) -> Any:
         """What it remembers of a user, from plain data."""
-        return None if memory is None else Sliding.load(self.rule.over_ms, memory)
+        return None if memory is None else SlidingWindows.load(self.rule.over_ms, memory)
 
     def dump(self, memory: Any) -> Any:
         """What it remembers of a user, as plain data."""
@@ -204,10 +205,10 @@ class FleetEvaluation(Evaluation):
 class AbsenceEvaluation(Evaluation):
     """Time that passes without a report. `last_ms` is when one came, not when its window ended."""
 
-    rule: Absence
+    rule: AbsenceRule
 
-    def __init__(self, rule: Absence) -> None:
-        super().__init__(rule)
+    def __init__(self, rule: AbsenceRule, *, max_alarms: int = MAX_ALARMS) -> None:
+        super().__init__(rule, max_alarms=max_alarms)
         self._waiting: OrderedDict[str, None] = OrderedDict()
         """Those who are not absent, the longest silent first."""
         self._absent: OrderedDict[str, None] = OrderedDict()
@@ -215,7 +216,7 @@ class AbsenceEvaluation(Evaluation):
         self._begun_ms: int | None = None
 
     def observe(self, report: Report, now_ms: int) -> Transition | None:
-        """Take a report."""
+        """Evaluate the rule with a report; the transition that follows, if any."""
         user = report.user_id
         alarm = self._alarm(user)
         if alarm is None:
@@ -225,10 +226,10 @@ class AbsenceEvaluation(Evaluation):
         self._waiting[user] = None
         self._waiting.move_to_end(user)
         self.changed.add(user)
-        if alarm.state is not State.FIRING:
+        if alarm.state is not AlarmState.FIRING:
             return None
         self._absent.pop(user, None)
-        alarm.state, alarm.value = State.OK, silent_ms / 1000
+        alarm.state, alarm.value = AlarmState.OK, silent_ms / 1000
         return Transition(self.rule.name, user, "resolved", now_ms, alarm.since_ms, alarm.value)
 
     def tick(self, now_ms: int) -> Iterator[Transition]:
@@ -239,7 +240,7 @@ class AbsenceEvaluation(Evaluation):
         for user in self._silent_for(self._waiting, now_ms, self.rule.after_ms):
             alarm = self.alarms[user]
             self._absent[user] = None
-            alarm.state, alarm.since_ms, alarm.value = State.FIRING, alarm.last_ms, (now_ms - alarm.last_ms) / 1000
+            alarm.state, alarm.since_ms, alarm.value = AlarmState.FIRING, alarm.last_ms, (now_ms - alarm.last_ms) / 1000
             self.changed.add(user)
             yield Transition(self.rule.name, user, "firing", now_ms, alarm.since_ms, alarm.value)
 
@@ -258,12 +259,12 @@ class AbsenceEvaluation(Evaluation):
             yield user
 
     def forget(self, user: str) -> None:
-        """Let go of a user."""
+        """Forget a user and its alarm."""
         super().forget(user)
         self._waiting.pop(user, None)
         self._absent.pop(user, None)
 
-    def restore(self, user: str, saved: Saved) -> None:
+    def restore(self, user: str, saved: SavedAlarm) -> None:
         """Take an alarm as it was kept."""
         super().restore(user, saved)
-        (self._absent if self.alarms[user].state is State.FIRING else self._waiting)[user] = None
+        (self._absent if self.alarms[user].state is AlarmState.FIRING else self._waiting)[user] = None

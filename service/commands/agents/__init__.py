@@ -1,1 +1,39 @@
 """The command `loadlens-service agents`: an operator asks about agents, and says what they are to do."""
+
+from collections.abc import Sequence
+
+from contract.settings import dispatch
+from contract.settings.commands import listing as list_of_commands
+from service.commands import lazy_command
+
+__all__ = ["main"]
+
+_PROGRAM = "loadlens-service agents"
+_HERE = "service.commands.agents"
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run a command; without one, list the agents. Returns the exit code: 0, 1 for a failure, 2 for a wrong setting."""
+    if argv and argv[0] in ("-h", "--help"):
+        print(
+            f"usage: {_PROGRAM} [COMMAND] [settings]\n       {_PROGRAM} COMMAND --help\n\n"
+            "Shows agents, and says what they are to do. Without a command it lists them all.\n\n"
+            f"{list_of_commands(_COMMANDS)}"
+        )
+        return 0
+    return dispatch(_PROGRAM, argv, _COMMANDS, _COMMANDS["list"].run)
+
+
+_COMMANDS = {
+    "list": lazy_command(
+        f"{_HERE}.listing:list_agents", "what is in force at each agent, and whether that is what was asked"
+    ),
+    "set": lazy_command(f"{_HERE}.changing:set_settings", "ask agents to sample differently"),
+    "unset": lazy_command(f"{_HERE}.changing:unset_settings", "take that back"),
+    "watch": lazy_command(f"{_HERE}.changing:watch", "follow a roll-out until all have in force what was asked"),
+    "report-now": lazy_command(f"{_HERE}.commanding:report_now", "have agents report the window that runs"),
+    "diagnostics": lazy_command(
+        f"{_HERE}.commanding:diagnostics", "have agents say what helps to find out what ails them"
+    ),
+    "audit": lazy_command(f"{_HERE}.listing:audit", "who changed what"),
+}

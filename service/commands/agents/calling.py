@@ -1,31 +1,54 @@
-"""Requests to the service, and its refusals as one line."""
+"""What the commands of `loadlens-service agents` share: their settings, calls of the service, words for a person."""
 
 import getpass
+import io
 import os
 import socket
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Self
-from urllib.parse import quote
+from typing import TYPE_CHECKING, Annotated, Any
 
-import httpx
+from msgspec import Meta
 
+from analytics.sources.service_api import ApiResponse, ProblemError, ServiceApi, ServiceError, path_segment
+from contract.service_address import SERVICE_URL, ServiceAddress
 from contract.settings import SettingsError, fail
+from contract.times import format_seconds, parse_seconds
 from service.agents.layers import parse_selector
-from service.commands.agents.settings import CallSettings
+from service.commands import failed
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
+PROGRAM = "loadlens-service agents"
+TARGETS = """\
+TARGET is a user id, or a selection: all, os:Linux (also os:MacOS, os:Windows),
+user:web-* (* anything, ? one character, [ab] one of these). agent:ID is the user
+id ID, whatever it looks like."""
+WAIT = {"metavar": "TIME", "parse": parse_seconds, "format": format_seconds, "expected": "1s to 1d"}
 _PAGE = 1000
-_TRIES = 5
+_MAX_TRIES = 5
+_TIMEOUT_S = 30.0
+_PIPE_WIDTH = 200
+"""Characters of a line where there is no terminal to fit into."""
 
 
-class CallError(Exception):
-    """The service cannot be reached, or refuses; the message says which."""
+class CallSettings(ServiceAddress, frozen=True, kw_only=True):
+    """Where to ask, and how to answer."""
 
-    def __init__(self, message: str, status: int = 0) -> None:
-        super().__init__(message)
-        self.status = status
-        """What it answered; 0 without an answer."""
+    url: Annotated[str, Meta(description="The service.")] = SERVICE_URL
+    token: Annotated[
+        str | None, Meta(description="Sent to the service, where it has only one.", extra={"secret": True})
+    ] = None
+    operator_token: Annotated[
+        str,
+        Meta(
+            description="Sent to the service, where it has one for operators.",
+            extra={"metavar": "TOKEN", "secret": True},
+        ),
+    ] = ""
+    json: Annotated[bool, Meta(description="Print JSON instead of words and tables.")] = False
 
 
 def selector_of(target: str) -> str:
@@ -38,67 +61,71 @@ def selector_of(target: str) -> str:
     return target if target.startswith("agent:") else f"agent:{target}"
 
 
-class Caller:
-    """A service; a context manager."""
+def agent_path(user_id: str) -> str:
+    """The path of an agent."""
+    return f"agents/{path_segment(user_id)}"
+
+
+class AgentsApi(ServiceApi):
+    """The service's API as the operator calls it who the settings name. A context manager."""
 
     def __init__(self, settings: CallSettings) -> None:
-        self.url = settings.url.rstrip("/")
-        token = settings.operator_token or settings.token
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
-        self._http = httpx.Client(base_url=self.url, headers=headers | {"X-Loadlens-Actor": _person()}, timeout=30.0)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._http.close()
-
-    def ask(self, method: str, path: str, **options: Any) -> httpx.Response:
-        """An answer of 2xx; raises CallError for any other, and for none."""
-        try:
-            answer = self._http.request(method, f"/api/v1{path}", **options)
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise CallError(f"{self.url} does not answer: {str(error) or type(error).__name__}") from None
-        if not answer.is_success:
-            raise CallError(_refusal(answer), answer.status_code)
-        return answer
+        super().__init__(
+            settings.url,
+            settings.operator_token or settings.token,
+            headers={"X-Loadlens-Actor": _person()},
+            timeout_s=_TIMEOUT_S,
+        )
 
     def agents(self, target: str, **conditions: str) -> Iterator[dict[str, Any]]:
         """The agents that a target means, by user id."""
         query: dict[str, Any] = {"selector": selector_of(target), "limit": _PAGE} | conditions
         while True:
-            page = self.ask("GET", "/agents", params=query).json()
+            page = self.call("GET", "agents", params=query).document()
             yield from page["agents"]
             if page["next"] is None:
                 return
             query["after"] = page["next"]
 
-    def change(self, target: str, send: Callable[[str, dict[str, Any]], httpx.Response]) -> httpx.Response:
-        """Change a layer as it is now: `send` gets its path and options; once more where somebody was quicker."""
+    def change_settings(self, target: str, send: Callable[[str, dict[str, str], str], ApiResponse]) -> ApiResponse:
+        """Change a layer of settings as it is now, once more where somebody was quicker.
+
+        `send` gets the layer's path, its query and its ETag, and makes the call. Raises ServiceError.
+        """
         path, query = _layer(selector_of(target))
-        for _ in range(_TRIES):
-            tag = self.ask("GET", path, params=query).headers["ETag"]
+        for _ in range(_MAX_TRIES):
+            etag = self.call("GET", path, params=query).headers["ETag"]
             try:
-                return send(path, {"params": query, "headers": {"If-Match": tag}})
-            except CallError as error:
+                return send(path, query, etag)
+            except ProblemError as error:
                 if error.status != 412:
                     raise
-        raise CallError("it is changed again and again by somebody else; try later")
+        raise ServiceError("it is changed again and again by somebody else; try later")
 
 
-def agent_path(user_id: str) -> str:
-    """The path of an agent."""
-    return f"/agents/{quote(user_id, safe='')}"
+def _layer(selector: str) -> tuple[str, dict[str, str]]:
+    """The path and the query of a layer of settings."""
+    if selector.startswith("agent:"):
+        return f"{agent_path(selector.removeprefix('agent:'))}/settings", {}
+    return "settings", {"selector": selector}
+
+
+def _person() -> str:
+    """Who calls, for the audit trail: nobody checks it."""
+    try:
+        name = getpass.getuser()
+    except (KeyError, OSError):
+        name = "unknown"
+    return f"{name}@{socket.gethostname()}".encode("ascii", "replace").decode()[:100]
 
 
 @contextmanager
-def guarded(program: str) -> Iterator[None]:
+def one_line_errors(program: str) -> Iterator[None]:
     """Ends the program with one line where the service refuses, and quietly where a person has seen enough."""
     try:
         yield
-    except CallError as error:
-        print(f"{program}: error: {error}", file=sys.stderr)
-        raise SystemExit(1) from None
+    except ServiceError as error:
+        raise SystemExit(failed(program, one_line(error))) from None
     except SettingsError as error:
         fail(program, str(error))
     except BrokenPipeError:
@@ -110,28 +137,38 @@ def guarded(program: str) -> Iterator[None]:
         raise SystemExit(130) from None
 
 
-def _layer(selector: str) -> tuple[str, dict[str, str]]:
-    """The path and the query of a layer of settings."""
-    if selector.startswith("agent:"):
-        return f"{agent_path(selector.removeprefix('agent:'))}/settings", {}
-    return "/settings", {"selector": selector}
-
-
-def _refusal(answer: httpx.Response) -> str:
-    try:
-        document = answer.json()
-    except ValueError:
-        return f"{answer.request.url} answered {answer.status_code}; is --url right?"
-    reasons = [f"{one['pointer'].lstrip('/')}: {one['detail']}" for one in document.get("errors", ())]
-    text = "; ".join(reasons) or document.get("detail") or document.get("title") or f"answered {answer.status_code}"
-    hint = " (--token, --operator-token or LOADLENS_OPERATOR_TOKEN)" if answer.status_code in (401, 403) else ""
+def one_line(error: ServiceError) -> str:
+    """What the service refused: the members that are wrong, where it named some."""
+    if not isinstance(error, ProblemError):
+        return str(error)
+    text = "; ".join(f"{one.pointer.lstrip('/')}: {one.detail}" for one in error.problems) or error.detail
+    hint = " (--token, --operator-token or LOADLENS_OPERATOR_TOKEN)" if error.status in (401, 403) else ""
     return f"{text}{hint}"
 
 
-def _person() -> str:
-    """Who calls, for the audit trail: nobody checks it."""
-    try:
-        name = getpass.getuser()
-    except (KeyError, OSError):
-        name = "unknown"
-    return f"{name}@{socket.gethostname()}".encode("ascii", "replace").decode()[:100]
+def console() -> "Console":
+    """Standard output; a name that the terminal has no characters for is no reason to show nothing."""
+    from rich.console import Console
+
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
+    width = None if sys.stdout.isatty() else _PIPE_WIDTH
+    return Console(highlight=False, markup=False, soft_wrap=width is not None, width=width)
+
+
+def agents_in_words(count: int) -> str:
+    """`1 agent`, `2 agents`."""
+    return f"{count} agent{'' if count == 1 else 's'}"
+
+
+def settings_in_words(settings: Mapping[str, Any]) -> str:
+    """Settings as they are typed: `interval=100ms samples=50`."""
+    return " ".join(f"{name}={_typed(name, value)}" for name, value in settings.items()) or "nothing"
+
+
+def _typed(name: str, value: Any) -> str:
+    if name == "interval":
+        return format_seconds(value)
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return ",".join(value) if isinstance(value, list) else str(value)

@@ -1,29 +1,52 @@
-"""`loadlens-service agents`: the agents as a table."""
+"""`loadlens-service agents list` and `audit`: what is in force at agents, and who changed what, as tables."""
 
 import itertools
 import sys
-from collections.abc import Sequence
-from typing import Annotated
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 from msgspec import Meta
 
 from contract.settings import load
-from service.commands.agents.calling import Caller, guarded
-from service.commands.agents.settings import PROGRAM, TARGETS, CallSettings
+from contract.times import format_seconds, parse_timestamp
+from service.commands.agents.calling import (
+    PROGRAM,
+    TARGETS,
+    AgentsApi,
+    CallSettings,
+    agents_in_words,
+    console,
+    one_line_errors,
+    selector_of,
+)
 
-_PROGRAM = f"{PROGRAM} list"
-_DESCRIPTION = f"""\
+if TYPE_CHECKING:
+    from rich.table import Table
+
+_LIST = f"{PROGRAM} list"
+_LIST_DESCRIPTION = f"""\
 Lists agents: what is in force at each, whether that is what was asked of it and
 if not why, what it costs, and how many reports wait in its spool.
 
 {TARGETS}"""
-_EPILOG = """examples:
+_LIST_EPILOG = """examples:
   loadlens-service agents                     all agents
   loadlens-service agents list user:web-*     some of them
   loadlens-service agents list --no-in-step   those that have not in force what was asked
   loadlens-service agents list --json | jq '.[].overhead'
 """
+_AUDIT = f"{PROGRAM} audit"
+_AUDIT_DESCRIPTION = f"""\
+Lists who changed what, newest first.
+
+{TARGETS}"""
+_AUDIT_EPILOG = """examples:
+  loadlens-service agents audit                  everything
+  loadlens-service agents audit user:web-*       what was changed for this selection
+"""
+_UNITS = (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1))
 
 
 class ListSettings(CallSettings, frozen=True, kw_only=True):
@@ -37,25 +60,108 @@ class ListSettings(CallSettings, frozen=True, kw_only=True):
     most: Annotated[int, Meta(ge=1, description="Most agents in a table.", extra={"metavar": "N"})] = 200
 
 
-def main(argv: Sequence[str]) -> int:
-    """Run the command; the exit code."""
-    settings = load(ListSettings, argv, program=_PROGRAM, description=_DESCRIPTION, epilog=_EPILOG)
+class AuditSettings(CallSettings, frozen=True, kw_only=True):
+    """Which entries."""
+
+    target: Annotated[
+        str | None, Meta(description="Which target's entries.", extra={"positional": True, "default": "all entries"})
+    ] = None
+    most: Annotated[int, Meta(ge=1, le=1000, description="Most entries.", extra={"metavar": "N"})] = 50
+
+
+def list_agents(argv: Sequence[str]) -> int:
+    """Run `list`; returns the exit code."""
+    settings = load(ListSettings, argv, program=_LIST, description=_LIST_DESCRIPTION, epilog=_LIST_EPILOG)
     conditions = {} if settings.in_step is None else {"in_step": str(settings.in_step).lower()}
-    with guarded(_PROGRAM), Caller(settings) as caller:
-        agents = caller.agents(settings.target, **conditions)
+    with one_line_errors(_LIST), AgentsApi(settings) as api:
+        agents = api.agents(settings.target, **conditions)
         if settings.json:
             print(msgspec.json.encode(list(agents)).decode())
             return 0
-        from service.commands.agents import showing
-
         shown = list(itertools.islice(agents, settings.most))
         if not shown:
             print("No agents.", file=sys.stderr)
             return 0
-        console = showing.console()
-        console.print(showing.listing(shown))
+        terminal = console()
+        terminal.print(_agents_table(shown))
         left = sum(1 for _ in agents)
         behind = sum(not agent["in_step"] for agent in shown)
         more = f"; {left} more are not shown: --most {len(shown) + left} shows them" if left else ""
-        console.print(f"\n{showing.agents_in_words(len(shown))}, {behind} not in step{more}.")
+        terminal.print(f"\n{agents_in_words(len(shown))}, {behind} not in sync{more}.")
     return 0
+
+
+def _agents_table(agents: Iterable[Mapping[str, Any]]) -> "Table":
+    """A row for each agent."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("agent", "os", "seen", "stream", "in force", "in sync"):
+        table.add_column(name, overflow="fold")
+    for name in ("CPU %", "MB", "spool"):
+        table.add_column(name, justify="right")
+    for agent in agents:
+        overhead, spool = agent["overhead"], agent["spool"] or {}
+        share, resident = overhead["cpu_share"], overhead["resident_bytes"]
+        table.add_row(
+            Text(agent["user_id"]),
+            agent["os_type"],
+            _ago(agent["last_seen"]),
+            "open" if agent["connected"] else "-",
+            _short_settings(agent["reported"] or {}),
+            Text("yes", "green") if agent["in_step"] else Text(f"no: {agent['why']}", "yellow"),
+            "-" if share is None else f"{share * 100:.2f}",
+            "-" if resident is None else f"{resident / 1e6:.1f}",
+            str(spool.get("waiting", "-")),
+        )
+    return table
+
+
+def _short_settings(settings: Mapping[str, Any]) -> str:
+    """What is in force, in few characters: `50ms x 100 cpu`."""
+    if settings.get("paused"):
+        return "paused"
+    if not {"interval", "samples"} <= settings.keys():
+        return "-"
+    return f"{format_seconds(settings['interval'])} x {settings['samples']} {','.join(settings.get('metrics', ()))}"
+
+
+def _ago(instant: str) -> str:
+    """How long ago that was: `3s`, `5m`, `2d`."""
+    seconds = max(0, round(time.time() - parse_timestamp(instant) / 1000))
+    unit, size = next(((unit, size) for unit, size in _UNITS if seconds >= size), ("s", 1))
+    return f"{seconds // size}{unit} ago"
+
+
+def audit(argv: Sequence[str]) -> int:
+    """Run `audit`; returns the exit code."""
+    settings = load(AuditSettings, argv, program=_AUDIT, description=_AUDIT_DESCRIPTION, epilog=_AUDIT_EPILOG)
+    with one_line_errors(_AUDIT), AgentsApi(settings) as api:
+        target = None if settings.target is None else selector_of(settings.target)
+        entries = api.call("GET", "audit", params={"limit": settings.most, "target": target}).document()["entries"]
+        if settings.json:
+            print(msgspec.json.encode(entries).decode())
+        else:
+            console().print(_audit_table(entries))
+    return 0
+
+
+def _audit_table(entries: Iterable[Mapping[str, Any]]) -> "Table":
+    """A row for each change."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("when", no_wrap=True)
+    for name in ("who", "what", "target", "before", "after"):
+        table.add_column(name, overflow="fold")
+    for entry in entries:
+        who = f"{entry['actor'] or '-'} ({entry['token']}, {entry['address']})"
+        values = (_short_document(entry["before"]), _short_document(entry["after"]))
+        table.add_row(entry["at"], Text(who), entry["action"], Text(entry["target"]), *map(Text, values))
+    return table
+
+
+def _short_document(document: object) -> str:
+    return "-" if document is None else msgspec.json.encode(document).decode()

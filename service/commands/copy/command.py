@@ -1,14 +1,24 @@
-"""The command `loadlens-service copy`, and what it tells a person."""
+"""The command `loadlens-service copy`: one store is copied into another while a person looks on."""
 
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from msgspec import Meta
 
 from analytics.sources.influx_address import Credentials
 from contract.settings import Settings, fail, load
+from contract.times import format_duration
+from service.commands import failed
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from service.commands.copy.stores import DayRange, Opened
+    from service.commands.copy.transfer import Copied
+    from service.commands.copy.verifying import CopyCheck
 
 _PROGRAM = "loadlens-service copy"
 _DESCRIPTION = """\
@@ -22,6 +32,7 @@ _EPILOG = """examples:
   loadlens-service copy --from embedded:var/loadlens --to influx://localhost:8086/METRICS
   LOADLENS_STORE_TOKEN_FILE=token loadlens-service copy --from influx://old:8086 --to influxs://new:8086/METRICS
 """
+_MAX_NAMED = 20
 _ADDRESS = "embedded:FOLDER or influx://HOST:PORT/DATABASE"
 
 
@@ -96,30 +107,110 @@ def main(argv: Sequence[str] | None = None) -> int:
     from rich.console import Console
 
     from analytics.sources.influx_client import BadStatement
-    from service.commands.copy.opening import AddressError, open_store, place_of
-    from service.commands.copy.showing import show_copy
+    from service.commands.copy.stores import AddressError, open_store, parse_store_address
     from service.stores.base import StoreError, StoreUnavailable
 
     console = Console(highlight=False, markup=False, soft_wrap=True)
     try:
-        places = place_of(settings.from_, new=False), place_of(settings.to, new=True)
-        if places[0] == places[1]:
+        old, new = parse_store_address(settings.from_, new=False), parse_store_address(settings.to, new=True)
+        if old == new:
             raise AddressError(f"{settings.from_} and {settings.to} are the same store")
         with (
-            open_store(
-                places[0], settings.source(), settings.store_memory, new=False, data_dir=settings.data_dir
-            ) as source,
-            open_store(places[1], settings.target(), settings.store_memory, new=True) as target,
+            open_store(old, settings.source(), settings.store_memory, new=False, data_dir=settings.data_dir) as source,
+            open_store(new, settings.target(), settings.store_memory, new=True) as target,
         ):
-            return 0 if show_copy(source, target, console) else 1
+            return 0 if _show_copy(source, target, console) else 1
     except AddressError as error:
         fail(_PROGRAM, str(error))
     except (StoreError, OSError, BadStatement) as error:
-        print(f"{_PROGRAM}: error: {error}", file=sys.stderr)
-        return 1
+        return failed(_PROGRAM, error)
     except StoreUnavailable as error:
-        print(f"{_PROGRAM}: error: {error}\nWhat was copied stays; the same command copies the rest.", file=sys.stderr)
-        return 1
+        return failed(_PROGRAM, f"{error}\nWhat was copied stays; the same command copies the rest.")
     except KeyboardInterrupt:
         print("\nStopped. What was copied stays; the same command copies the rest.", file=sys.stderr)
         return 130
+
+
+def _show_copy(source: "Opened", target: "Opened", console: "Console") -> bool:
+    """Copy what `target` lacks of `source`, and compare them; True where nothing differs."""
+    if source.replayed:
+        console.print(f"{source.replayed:,} windows were in the source's journal only; they are copied too.")
+    from service.commands.copy.stores import day_ranges
+
+    todo = day_ranges(source.store)
+    total = sum(span.samples for span in todo)
+    users, days = len(source.store.users()), sum(span.days for span in todo)
+    console.print(f"Machines: {users:,}. Days with data: {days:,}. Samples: {total:,}.")
+    if not todo:
+        console.print("There is nothing to copy.")
+        return True
+    copied = _transfer(source, target, todo, total, console)
+    console.print(_done(copied))
+    check = _verify(source, target, todo, total, console)
+    console.print(_found(check))
+    return not check.differences
+
+
+def _transfer(source: "Opened", target: "Opened", todo: "list[DayRange]", total: int, console: "Console") -> "Copied":
+    from service.commands.copy.transfer import Transfer
+
+    with _progress(console, "{task.fields[windows]:,} windows  {task.fields[speed]:,.0f}/s") as progress:
+        task = progress.add_task("Copying", total=total, windows=0, speed=0.0)
+
+        def advance(samples: int, windows: int) -> None:
+            shown = progress.tasks[task]
+            copied = shown.fields["windows"] + windows
+            progress.update(task, advance=samples, windows=copied, speed=copied / (shown.elapsed or 1.0))
+
+        transfer = Transfer(source.store, target.store, target.offset, advance)
+        for span in todo:
+            transfer.run(span)
+    return transfer.copied
+
+
+def _verify(source: "Opened", target: "Opened", todo: "list[DayRange]", total: int, console: "Console") -> "CopyCheck":
+    from service.commands.copy.verifying import CopyCheck, verify
+
+    check = CopyCheck()
+    with _progress(console) as progress:
+        task = progress.add_task("Comparing", total=total)
+        for span in todo:
+            verify(source.store, target.store, span, check, lambda samples: progress.advance(task, samples))
+    return check
+
+
+def _done(copied: "Copied") -> str:
+    from service.commands.copy.stores import day_name
+
+    lines = [f"Windows copied: {copied.windows:,}."]
+    if copied.there:
+        lines.append(f"{copied.there:,} samples were there already; they count once.")
+    for tier, buckets in sorted(copied.rollups.items()):
+        lines.append(
+            f"{buckets:,} rollups of {format_duration(tier)} stand for days whose windows the source has no more."
+        )
+    for user, day in copied.conflicts[:_MAX_NAMED]:
+        lines.append(f"{user}, {day_name(day)}: only rollups are left, and the target has other windows of that day.")
+    return "\n".join(lines)
+
+
+def _found(check: "CopyCheck") -> str:
+    compared = f"{check.sums:,} sums of a user, quantity, core and day; {check.samples:,} samples"
+    if not check.differences:
+        return (
+            f"Verified: {compared}.\nCounts, means, variances, extremes and histograms are those of the source "
+            f"(checksum {check.checksum:016x})."
+        )
+    lines = [f"DIFFERENT: {check.differences:,} of {compared}."]
+    lines += [f"  {words}" for words in check.named]
+    if check.differences > len(check.named):
+        lines.append(f"  and {check.differences - len(check.named):,} more")
+    return "\n".join(lines)
+
+
+def _progress(console: "Console", *columns: str) -> "Progress":
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    left = TimeRemainingColumn(compact=True, elapsed_when_finished=True)
+    texts = [TextColumn(text) for text in ("{task.percentage:>3.0f} %", *columns)]
+    return Progress(TextColumn("{task.description}"), BarColumn(), *texts, left, console=console)

@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 import msgspec
 import pandas as pd
 
-from contract.metrics import Metric
 from contract.report import Report
 from contract.times import DAY_MS
-from service.commands.copy.counts import Span, core_counts, counts
-from service.stores.base import Key, Store
+from service.commands.copy.stores import DayRange, core_counts, counts
+from service.ingest.acknowledgement import keys_of
+from service.stores.base import Store
 from service.stores.dump import Machine, PortableStore
 from service.stores.engine import RAW
 
@@ -58,7 +58,7 @@ class Transfer:
         self._unflushed = 0
         self.copied = Copied()
 
-    def run(self, span: Span) -> None:
+    def run(self, span: DayRange) -> None:
         """Copy a span; what was copied is then on the target's disk."""
         wanted = counts(self._source, span)
         present = counts(self._target, span).reindex(wanted.index, fill_value=0)
@@ -125,7 +125,7 @@ class Transfer:
             pass
 
 
-def _lack_cores(source: Store, target: Store, span: Span, same: "pd.Series[bool]") -> "pd.Series[bool]":
+def _lack_cores(source: Store, target: Store, span: DayRange, same: "pd.Series[bool]") -> "pd.Series[bool]":
     """Which of the days of users that are the `same` have other samples of some core."""
     users = source.users()
     with_cores = users.loc[users["cores"] > 0, "user_id"]
@@ -159,11 +159,6 @@ def unknown(target: PortableStore, reports: list[Report], users: set[str]) -> li
         elif metrics:
             new.append(msgspec.structs.replace(report, metrics=metrics))
     return new
-
-
-def keys_of(report: Report) -> dict[Key, Metric]:
-    """What identifies each metric of a report."""
-    return {Key(report.user_id, type(metric), report.end_timestamp): metric for metric in report.typed_metrics()}
 
 
 def _samples(report: Report) -> int:

@@ -10,8 +10,9 @@ import pandas as pd
 from analytics.frames.columns import Histograms, Windows
 from contract.metrics import QUANTITIES, Cpu
 from contract.times import DAY_MS
-from service.commands.copy.counts import Span, counts, day_name
-from service.commands.copy.transfer import keys_of, unknown
+from service.commands.copy.stores import DayRange, counts, day_name
+from service.commands.copy.transfer import unknown
+from service.ingest.acknowledgement import keys_of
 from service.stores.base import Question, Store
 from service.stores.dump import PortableStore
 from service.stores.engine import RAW
@@ -22,7 +23,7 @@ _MAX_NAMED = 20
 
 
 @dataclass(slots=True)
-class Verdict:
+class CopyCheck:
     """What was compared, and what was found."""
 
     sums: int = 0
@@ -43,20 +44,20 @@ class Verdict:
 
 
 def verify(
-    source: PortableStore, target: PortableStore, span: Span, verdict: Verdict, advance: Callable[[int], object]
+    source: PortableStore, target: PortableStore, span: DayRange, check: CopyCheck, advance: Callable[[int], object]
 ) -> None:
     """Compare all that the source has of a span; `advance` is told of samples that are compared."""
     for question, what in _questions(source, span):
         wanted, found = (_summaries(store, question) for store in (source, target))
-        _compare(_Place(source, target, question, what), wanted, found, verdict)
+        _compare(_Compared(source, target, question, what), wanted, found, check)
         if question.user_id is None:
             samples = int(wanted["count"].sum())
-            verdict.samples += samples
+            check.samples += samples
             advance(samples)
-    _compare_windows(source, target, span, verdict)
+    _compare_windows(source, target, span, check)
 
 
-def _compare_windows(source: PortableStore, target: PortableStore, span: Span, verdict: Verdict) -> None:
+def _compare_windows(source: PortableStore, target: PortableStore, span: DayRange, check: CopyCheck) -> None:
     """Whether the target has the windows too of which the source has all; sums are answered from rollups."""
     users = source.users()["user_id"].tolist()
     if source.kept(RAW, users, span.start_ms, span.end_ms) == span.samples:
@@ -69,10 +70,10 @@ def _compare_windows(source: PortableStore, target: PortableStore, span: Span, v
         found = target.kept(RAW, users, start, end) if wanted == samples else wanted
         if found < wanted:
             days = day_name(start) + (f" to {day_name(end - DAY_MS)}" if end - start > DAY_MS else "")
-            verdict.differ(f"{days}: windows of {wanted} samples in the source, of {found} in the target")
+            check.differ(f"{days}: windows of {wanted} samples in the source, of {found} in the target")
 
 
-def _questions(source: Store, span: Span) -> Iterator[tuple[Question, str]]:
+def _questions(source: Store, span: DayRange) -> Iterator[tuple[Question, str]]:
     """Everything, and what it is called: the whole machines of all users, then the cores of each."""
     start, end = span.start_ms, span.end_ms
     for quantity in QUANTITIES.values():
@@ -110,8 +111,8 @@ def _mixed(numbers: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
-    """Where summaries come from."""
+class _Compared:
+    """Two stores, and the question whose answers are compared."""
 
     source: PortableStore
     target: PortableStore
@@ -126,10 +127,10 @@ class _Place:
         return f"{self.user_of(group)}, {what}, {day_name(day)}"
 
 
-def _compare(place: _Place, wanted: pd.DataFrame, found: pd.DataFrame, verdict: Verdict) -> None:
-    verdict.sums += len(wanted)
+def _compare(compared: _Compared, wanted: pd.DataFrame, found: pd.DataFrame, check: CopyCheck) -> None:
+    check.sums += len(wanted)
     checked = _mixed(wanted["histogram"].to_numpy() + wanted["count"].to_numpy().astype(np.uint64))
-    verdict.checksum = (verdict.checksum + int(np.add.reduce(checked, dtype=np.uint64))) % 2**64
+    check.checksum = (check.checksum + int(np.add.reduce(checked, dtype=np.uint64))) % 2**64
     pair = pd.concat([wanted, found.reindex(wanted.index).add_suffix("_found")], axis=1)
     more = pair["count_found"] > pair["count"]
     close = np.ones(len(pair), np.bool_)
@@ -140,16 +141,16 @@ def _compare(place: _Place, wanted: pd.DataFrame, found: pd.DataFrame, verdict: 
     close &= (found["histogram"].reindex(wanted.index, fill_value=0) == wanted["histogram"]).to_numpy()
     for row in np.flatnonzero(~close).tolist():
         group, day = pair.index[row]
-        if not more.iloc[row] or not _has_all(place, place.user_of(group), day):
-            verdict.differ(f"{place.named(group, day)}: {_difference(pair.iloc[row])}")
+        if not more.iloc[row] or not _has_all(compared, compared.user_of(group), day):
+            check.differ(f"{compared.named(group, day)}: {_difference(pair.iloc[row])}")
 
 
-def _has_all(place: _Place, user_id: str, day: int) -> bool:
+def _has_all(compared: _Compared, user_id: str, day: int) -> bool:
     """Whether a target that has more of a day, from elsewhere, has all windows of the source too."""
     end_ms = day + DAY_MS
-    pages = place.source.reports([user_id], day, end_ms)
-    return place.source.kept(RAW, [user_id], day, end_ms) > 0 and not any(
-        any(keys_of(report) for report in unknown(place.target, page, {user_id})) for page in pages
+    pages = compared.source.reports([user_id], day, end_ms)
+    return compared.source.kept(RAW, [user_id], day, end_ms) > 0 and not any(
+        any(keys_of(report) for report in unknown(compared.target, page, {user_id})) for page in pages
     )
 
 

@@ -1,19 +1,24 @@
-"""The command `loadlens-service demo`, and what it tells a person."""
+"""The command `loadlens-service demo`: a fleet is loaded while a person looks on."""
 
 import sys
 from collections.abc import Sequence
+from datetime import UTC, datetime
+from http import HTTPStatus
 from pathlib import Path
 from typing import Annotated
 
 from msgspec import Meta
 from rich.console import Console
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
+from analytics.sources.service_api import ProblemError, ServiceApi, ServiceError
+from contract import times
 from contract.service_address import SERVICE_URL, ServiceAddress
 from contract.settings import fail, load
-from service.commands import quick_start
-from service.commands.demo.client import Client, ClientError
-from service.commands.demo.demonstration import demonstrate
-from service.commands.demo.fleet import Fleet, FleetError, read_fleet
+from service.commands import failed, quick_start
+from service.commands.demo.fleet import FleetError, RecordedFleet, read_fleet
+from service.commands.demo.loading import Loaded, LoadPlan, last_seen, load_fleet, plan
 
 _PROGRAM = "loadlens-service demo"
 _DESCRIPTION = """\
@@ -26,6 +31,7 @@ _EPILOG = """examples:
   loadlens-service demo --data fleet.parquet          a fleet of your own: time, user_id, utilization_percent
 """
 _SAMPLE = Path(__file__).with_name("data") / "planetlab-sample.parquet"
+_TIMEOUT_S = 60.0
 
 
 class DemoSettings(ServiceAddress, frozen=True, kw_only=True):
@@ -54,17 +60,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     settings = load(DemoSettings, argv, program=_PROGRAM, description=_DESCRIPTION, epilog=_EPILOG)
     console = Console(highlight=False, markup=False, soft_wrap=True)
     try:
-        fleet = read_fleet(settings.data) if settings.data else planetlab()
+        fleet = read_fleet(settings.data) if settings.data else sample_fleet()
     except FleetError as error:
         fail(_PROGRAM, str(error))
     if settings.users is not None:
         fleet = fleet.longest(settings.users)
     try:
-        with Client(settings.url, settings.token or "") as client:
-            done = demonstrate(fleet, client, console, again=True)
-    except ClientError as error:
-        print(f"{_PROGRAM}: error: {error}", file=sys.stderr)
-        return 1
+        done = demonstrate(fleet, settings.url, settings.token, console, again=True)
+    except ServiceError as error:
+        wants_token = isinstance(error, ProblemError) and error.status == HTTPStatus.UNAUTHORIZED
+        hint = " Give --token, or LOADLENS_TOKEN in the environment." if wants_token else ""
+        return failed(_PROGRAM, f"{error}{hint}")
     except KeyboardInterrupt:
         print("\nStopped. What was loaded stays; the same command loads the rest.", file=sys.stderr)
         return 130
@@ -72,6 +78,66 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0 if done else 1
 
 
-def planetlab() -> Fleet:
-    """The sample of the fleet that comes with the project."""
+def sample_fleet() -> RecordedFleet:
+    """The sample of PlanetLab machines that comes with Loadlens."""
     return read_fleet(_SAMPLE, "PlanetLab node")
+
+
+def demonstrate(fleet: RecordedFleet, url: str, token: str | None, console: Console, *, again: bool) -> bool:
+    """Load a fleet into the service at `url`; True where nothing of it was refused.
+
+    A fleet that is there already is sent `again` only where asked. Raises ServiceError.
+    """
+    with ServiceApi(url, token, timeout_s=_TIMEOUT_S) as api:
+        return _load(fleet, api, console, again=again)
+
+
+def _load(fleet: RecordedFleet, api: ServiceApi, console: Console, *, again: bool) -> bool:
+    todo = plan(fleet, last_seen(api), times.now_ms())
+    if todo.complete and not again:
+        console.print(
+            f"The fleet of {len(fleet.users):,} machines is there already, up to {_moment(todo.fleet.last_ms)}."
+        )
+        return True
+    console.print(_description(todo))
+    with _progress(console) as progress:
+        task = progress.add_task("Loading", total=len(todo.fleet))
+        loaded = load_fleet(todo.fleet, api, lambda windows: progress.advance(task, windows))
+    console.print(_summary(loaded))
+    return not loaded.rejected
+
+
+def _description(todo: LoadPlan) -> str:
+    fleet = todo.fleet
+    size = f"{len(fleet.users):,} machines, {len(fleet):,} windows of five minutes, until {_moment(fleet.last_ms)}"
+    if todo.continues_after_ms is not None:
+        return f"The fleet, which ended {_moment(todo.continues_after_ms)}, goes on:\n{size}."
+    return f"{size}.\nEach window is a recorded mean: one observation, no variance, no single cores."
+
+
+def _summary(loaded: Loaded) -> str:
+    rate = (loaded.accepted + loaded.duplicates) / max(loaded.seconds, 1e-3)
+    text = f"Loaded {loaded.accepted:,} windows in {loaded.seconds:.1f} s ({rate:,.0f} a second)."
+    if loaded.duplicates:
+        text += f"\n{loaded.duplicates:,} were there already; they count once."
+    if loaded.rejected:
+        text += f"\n{loaded.rejected:,} were refused; the first for {loaded.reason}"
+    return text
+
+
+def _moment(ms: int) -> str:
+    return f"{datetime.fromtimestamp(ms / 1000, UTC):%Y-%m-%d %H:%M} UTC"
+
+
+class _WindowRate(ProgressColumn):
+    """How many, and how fast."""
+
+    def render(self, task: Task) -> Text:
+        """Such as `912,384 / 2,035,584  41,200/s`."""
+        speed = task.finished_speed or task.speed
+        return Text(f"{task.completed:,.0f} / {task.total:,.0f}" + (f"  {speed:,.0f}/s" if speed else ""))
+
+
+def _progress(console: Console) -> Progress:
+    left = TimeRemainingColumn(compact=True, elapsed_when_finished=True)
+    return Progress(TextColumn("{task.description}"), BarColumn(), _WindowRate(), left, console=console)

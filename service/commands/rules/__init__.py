@@ -1,13 +1,14 @@
 """`loadlens-service rules`: list, test, backtest, silence."""
 
-import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-from contract.settings import Command, dispatch
+from contract.settings import dispatch
+from service.commands import lazy_command
 
 __all__ = ["main"]
 
 _PROGRAM = "loadlens-service rules"
+_HERE = "service.commands.rules"
 
 
 def main(argv: Sequence[str]) -> int:
@@ -15,18 +16,11 @@ def main(argv: Sequence[str]) -> int:
     return dispatch(_PROGRAM, argv, _COMMANDS)
 
 
-def _command(name: str, summary: str) -> Command:
-    def run(argv: Sequence[str]) -> int:
-        # Imported only when it is wanted, so that help and wrong settings are answered at once.
-        command: Callable[[Sequence[str]], int] = importlib.import_module(f"service.commands.rules.{name}").run
-        return command(argv)
-
-    return Command(summary, run)
-
-
 _COMMANDS = {
-    "list": _command("listing", "the rules of a running service, and what fires"),
-    "test": _command("testing", "read rules from files, and say what is wrong"),
-    "backtest": _command("backtesting", "when rules would have fired, by a running service's history"),
-    "silence": _command("silencing", "tell nobody for a while"),
+    "list": lazy_command(f"{_HERE}.console:list_rules", "the rules of a running service, and what fires"),
+    "test": lazy_command(f"{_HERE}.console:test_files", "read rules from files, and say what is wrong"),
+    "backtest": lazy_command(
+        f"{_HERE}.backtesting:backtest_rules", "when rules would have fired, by a running service's history"
+    ),
+    "silence": lazy_command(f"{_HERE}.console:silence", "tell nobody for a while"),
 }

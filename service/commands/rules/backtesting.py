@@ -13,12 +13,12 @@ from contract import times
 from contract.service_address import ServiceAddress
 from contract.settings import fail, load
 from contract.times import DAY_MS, format_instant, parse_duration, parse_timestamp
-from service.commands.rules.asking import failed
+from service.commands import failed
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from service.alerts.backtest import Span
+    from service.alerts.backtest import FiringPeriod
 
 
 _PROGRAM = "loadlens-service rules backtest"
@@ -76,8 +76,8 @@ class BacktestSettings(ServiceAddress, frozen=True, kw_only=True):
         return max(0, start_ms), end_ms
 
 
-def run(argv: Sequence[str]) -> int:
-    """Run the command with `argv`; returns the exit code."""
+def backtest_rules(argv: Sequence[str]) -> int:
+    """Run `backtest`; returns the exit code."""
     settings = load(BacktestSettings, argv, program=_PROGRAM, description=_DESCRIPTION, epilog=_EPILOG)
     from rich.console import Console
     from rich.progress import track
@@ -85,10 +85,10 @@ def run(argv: Sequence[str]) -> int:
     from analytics.sources.service import Client
     from analytics.sources.service_api import ServiceError
     from service.alerts.backtest import backtest, steps
-    from service.alerts.rule_set import RuleFileError, read_book
+    from service.alerts.rule_set import RuleFileError, read_rule_set
 
     try:
-        rules = [*read_book(settings.path).rules.values()]
+        rules = [*read_rule_set(settings.path).rules.values()]
     except RuleFileError as error:
         return failed(_PROGRAM, error)
     if settings.rule is not None:
@@ -110,28 +110,28 @@ def run(argv: Sequence[str]) -> int:
     )
     try:
         with Client(settings.url, settings.token) as source:
-            spans = backtest(rules, source, start_ms, end_ms, settings.rate, lambda: next(progress, None))
+            periods = backtest(rules, source, start_ms, end_ms, settings.rate, lambda: next(progress, None))
     except ServiceError as error:
         return failed(_PROGRAM, error)
     if settings.json or not console.is_terminal:
-        _write(spans, as_json=settings.json)
+        _write(periods, as_json=settings.json)
         return 0
     for rule in rules:
-        _show(console, rule.name, [span for span in spans if span.rule == rule.name], start_ms, end_ms)
+        _show(console, rule.name, [period for period in periods if period.rule == rule.name], start_ms, end_ms)
     return 0
 
 
-def _write(spans: "Sequence[Span]", *, as_json: bool) -> None:
+def _write(periods: "Sequence[FiringPeriod]", *, as_json: bool) -> None:
     """Every time that a rule would have fired, for programs: an array of objects, or CSV."""
     rows = [
         {
-            "rule": span.rule,
-            "user": span.user,
-            "fired": format_instant(span.fired_ms),
-            "resolved": None if span.resolved_ms is None else format_instant(span.resolved_ms),
-            "value": span.value,
+            "rule": period.rule,
+            "user": period.user,
+            "fired": format_instant(period.fired_ms),
+            "resolved": None if period.resolved_ms is None else format_instant(period.resolved_ms),
+            "value": period.value,
         }
-        for span in spans
+        for period in periods
     ]
     if as_json:
         print(msgspec.json.encode(rows).decode())
@@ -141,38 +141,38 @@ def _write(spans: "Sequence[Span]", *, as_json: bool) -> None:
     lines.writerows(rows)
 
 
-def _show(console: "Console", name: str, spans: "Sequence[Span]", start_ms: int, end_ms: int) -> None:
+def _show(console: "Console", name: str, periods: "Sequence[FiringPeriod]", start_ms: int, end_ms: int) -> None:
     """Each time and a timeline of a rule; the terminal wraps what is too long, nothing is cut."""
     from rich.markup import escape
 
     range_ = f"{format_instant(start_ms)} to {format_instant(end_ms)}"
-    if not spans:
+    if not periods:
         console.print(f"[bold]{escape(name)}[/] would not have fired, {range_}\n")
         return
-    users = sorted({span.user for span in spans})
-    often, many = _many(len(spans), "time"), _many(len(users), "user")
+    users = sorted({period.user for period in periods})
+    often, many = _many(len(periods), "time"), _many(len(users), "user")
     console.print(f"[bold]{escape(name)}[/] would have fired {often}, for {many}, {range_}")
     console.print(f"  {'fired':<24}  {'resolved':<24}  for, value, user", soft_wrap=True)
-    for span in spans[:_LINES]:
-        until = "-" if span.resolved_ms is None else format_instant(span.resolved_ms)
-        minutes = ((end_ms if span.resolved_ms is None else span.resolved_ms) - span.fired_ms) / 60_000
-        line = f"  {format_instant(span.fired_ms):<24}  {until:<24}  {minutes:.1f} min, {span.value:.4g}, "
-        console.print(line + escape(span.user or "the fleet"), soft_wrap=True)
+    for period in periods[:_LINES]:
+        until = "-" if period.resolved_ms is None else format_instant(period.resolved_ms)
+        minutes = ((end_ms if period.resolved_ms is None else period.resolved_ms) - period.fired_ms) / 60_000
+        line = f"  {format_instant(period.fired_ms):<24}  {until:<24}  {minutes:.1f} min, {period.value:.4g}, "
+        console.print(line + escape(period.user or "the fleet"), soft_wrap=True)
     width = max(20, min(console.width, 120) - 30)
     for user in users[:_LINES]:
-        bar = _bar([span for span in spans if span.user == user], start_ms, end_ms, width)
+        bar = _bar([period for period in periods if period.user == user], start_ms, end_ms, width)
         console.print(f"{escape(user or 'the fleet'):<27} [red]{bar}[/]")
-    if len(spans) > _LINES or len(users) > _LINES:
-        console.print(f"... of {len(spans)} times and {len(users)} users, the first {_LINES} are shown")
+    if len(periods) > _LINES or len(users) > _LINES:
+        console.print(f"... of {len(periods)} times and {len(users)} users, the first {_LINES} are shown")
     console.print()
 
 
-def _bar(spans: "Sequence[Span]", start_ms: int, end_ms: int, width: int) -> str:
+def _bar(periods: "Sequence[FiringPeriod]", start_ms: int, end_ms: int, width: int) -> str:
     """A line of the range: a block where it fires, a dot where it does not."""
     cells = ["·"] * width
-    for span in spans:
-        first = int((span.fired_ms - start_ms) / (end_ms - start_ms) * width)
-        last_ms = end_ms if span.resolved_ms is None else span.resolved_ms
+    for period in periods:
+        first = int((period.fired_ms - start_ms) / (end_ms - start_ms) * width)
+        last_ms = end_ms if period.resolved_ms is None else period.resolved_ms
         last = int((last_ms - start_ms) / (end_ms - start_ms) * width)
         for place in range(first, min(max(last, first + 1), width)):
             cells[place] = "█"

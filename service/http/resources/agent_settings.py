@@ -10,10 +10,10 @@ from falcon.asgi import Request, Response
 
 from contract.agent_settings import InvalidSettings, parse_settings
 from service.agents.layers import AGENT, ALL, Layer, TooManyLayers, parse_selector
-from service.agents.remote_configuration import Steering
-from service.control.audit import actor_of
+from service.agents.remote_configuration import RemoteConfiguration
 from service.control.database import ControlError
 from service.http import problems
+from service.http.access import actor_of
 from service.http.problems import ProblemError, invalid
 from service.http.requests import read_json
 from service.http.resources.agents import user_id_of
@@ -22,15 +22,17 @@ _JSON = "application/json"
 _MERGE_PATCH = "application/merge-patch+json"
 
 
-def get(steering: Steering, req: Request, resp: Response, target: str) -> None:
+def get(remote_configuration: RemoteConfiguration, req: Request, resp: Response, target: str) -> None:
     """200 with the settings and their ETag, `{}` where nobody has set any; 304 where the asker has them."""
-    layer = steering.layers.get(target)
+    layer = remote_configuration.layers.get(target)
     _answer(resp, layer)
     if problems.is_known(req, resp, layer.revision):
         resp.data = None
 
 
-async def put(steering: Steering, req: Request, resp: Response, target: str, rank: int | None = None) -> None:
+async def put(
+    remote_configuration: RemoteConfiguration, req: Request, resp: Response, target: str, rank: int | None = None
+) -> None:
     """200 with the settings that were there now instead of the old ones."""
     settings = _parsed(await read_json(req, _JSON))
 
@@ -38,10 +40,12 @@ async def put(steering: Steering, req: Request, resp: Response, target: str, ran
         problems.check(req, layer.revision)
         return replace(layer, settings=settings, rank=layer.rank if rank is None else rank)
 
-    await _change(steering, req, resp, target, edit)
+    await _change(remote_configuration, req, resp, target, edit)
 
 
-async def patch(steering: Steering, req: Request, resp: Response, target: str, rank: int | None = None) -> None:
+async def patch(
+    remote_configuration: RemoteConfiguration, req: Request, resp: Response, target: str, rank: int | None = None
+) -> None:
     """200 with the settings after a merge patch (RFC 7396): null takes a member out, the others are set."""
     changes = await read_json(req, _MERGE_PATCH, _JSON)
 
@@ -50,26 +54,30 @@ async def patch(steering: Steering, req: Request, resp: Response, target: str, r
         settings = _parsed(_patched(msgspec.to_builtins(layer.settings), changes))
         return replace(layer, settings=settings, rank=layer.rank if rank is None else rank)
 
-    await _change(steering, req, resp, target, edit)
+    await _change(remote_configuration, req, resp, target, edit)
 
 
-async def delete(steering: Steering, req: Request, resp: Response, target: str) -> None:
+async def delete(remote_configuration: RemoteConfiguration, req: Request, resp: Response, target: str) -> None:
     """204; what remains are the other layers."""
 
     def edit(layer: Layer) -> None:
         problems.check(req, layer.revision)
 
-    await _change(steering, req, resp, target, edit)
+    await _change(remote_configuration, req, resp, target, edit)
     resp.data = None
     resp.status = falcon.HTTP_204
 
 
 async def _change(
-    steering: Steering, req: Request, resp: Response, target: str, edit: Callable[[Layer], Layer | None]
+    remote_configuration: RemoteConfiguration,
+    req: Request,
+    resp: Response,
+    target: str,
+    edit: Callable[[Layer], Layer | None],
 ) -> None:
     problems.required(req)
     try:
-        layer = await steering.change(target, actor_of(req), edit)
+        layer = await remote_configuration.change(target, actor_of(req), edit)
     except TooManyLayers as error:
         raise ProblemError(falcon.HTTP_409, str(error)) from None
     except ControlError as error:
@@ -100,24 +108,24 @@ def _patched(document: dict[str, Any], changes: object) -> object:
 class OneAgentsSettings:
     """The strongest layer of an agent's settings. It may be set before the agent is heard of."""
 
-    def __init__(self, steering: Steering) -> None:
-        self._steering = steering
+    def __init__(self, remote_configuration: RemoteConfiguration) -> None:
+        self._remote_configuration = remote_configuration
 
     async def on_get(self, req: Request, resp: Response, user_id: str) -> None:
         """200 with this layer; GET /api/v1/agents/{user_id} shows what all layers make together."""
-        get(self._steering, req, resp, AGENT + user_id_of(user_id))
+        get(self._remote_configuration, req, resp, AGENT + user_id_of(user_id))
 
     async def on_put(self, req: Request, resp: Response, user_id: str) -> None:
         """200 with the layer as it is now."""
-        await put(self._steering, req, resp, AGENT + user_id_of(user_id))
+        await put(self._remote_configuration, req, resp, AGENT + user_id_of(user_id))
 
     async def on_patch(self, req: Request, resp: Response, user_id: str) -> None:
         """200 with the layer as it is now."""
-        await patch(self._steering, req, resp, AGENT + user_id_of(user_id))
+        await patch(self._remote_configuration, req, resp, AGENT + user_id_of(user_id))
 
     async def on_delete(self, req: Request, resp: Response, user_id: str) -> None:
         """204."""
-        await delete(self._steering, req, resp, AGENT + user_id_of(user_id))
+        await delete(self._remote_configuration, req, resp, AGENT + user_id_of(user_id))
 
 
 _MAX_RANK = 1000
@@ -126,15 +134,15 @@ _MAX_RANK = 1000
 class FleetSettings:
     """The layers of the fleet and of selections."""
 
-    def __init__(self, steering: Steering) -> None:
-        self._steering = steering
+    def __init__(self, remote_configuration: RemoteConfiguration) -> None:
+        self._remote_configuration = remote_configuration
 
     async def on_get(self, req: Request, resp: Response) -> None:
         """200 with the layer of `selector`; without one, with all layers in the order in which they are laid."""
         if req.get_param("selector") is not None:
-            get(self._steering, req, resp, _target(req))
+            get(self._remote_configuration, req, resp, _target(req))
             return
-        layers = [layer for _, layer in self._steering.layers.selections()]
+        layers = [layer for _, layer in self._remote_configuration.layers.selections()]
         resp.content_type = falcon.MEDIA_JSON
         resp.data = msgspec.json.encode(
             {
@@ -153,16 +161,16 @@ class FleetSettings:
     async def on_put(self, req: Request, resp: Response) -> None:
         """200 with the layer as it is now."""
         target = _target(req)
-        await put(self._steering, req, resp, target, _rank(req, target))
+        await put(self._remote_configuration, req, resp, target, _rank(req, target))
 
     async def on_patch(self, req: Request, resp: Response) -> None:
         """200 with the layer as it is now."""
         target = _target(req)
-        await patch(self._steering, req, resp, target, _rank(req, target))
+        await patch(self._remote_configuration, req, resp, target, _rank(req, target))
 
     async def on_delete(self, req: Request, resp: Response) -> None:
         """204."""
-        await delete(self._steering, req, resp, _target(req))
+        await delete(self._remote_configuration, req, resp, _target(req))
 
 
 def _target(req: Request) -> str:

@@ -15,10 +15,10 @@ from contract.report import MAX_USER_ID
 from contract.times import DAY_S
 from service.agents.commands import TooManyCommands
 from service.agents.registry import Agent
-from service.agents.remote_configuration import Steering
-from service.agents.views import detail, in_step, overview
-from service.control.audit import actor_of
+from service.agents.remote_configuration import RemoteConfiguration
+from service.agents.views import detail, in_sync, overview
 from service.control.database import ControlError
+from service.http.access import actor_of
 from service.http.problems import ProblemError, invalid
 from service.http.requests import read_body, read_json
 from service.http.routing import SLASH
@@ -29,16 +29,16 @@ _MAX_AGENTS = 1000
 class AgentList:
     """Lists agents by user id, in pages."""
 
-    def __init__(self, steering: Steering) -> None:
-        self._steering = steering
+    def __init__(self, remote_configuration: RemoteConfiguration) -> None:
+        self._remote_configuration = remote_configuration
 
     async def on_get(self, req: Request, resp: Response) -> None:
-        """200 with a page, how many agents there are of the kind asked for, and how many of them are in step."""
+        """200 with a page, how many agents there are of the kind asked for, and how many of them are in sync."""
         limit = req.get_param_as_int("limit", min_value=1, max_value=_MAX_AGENTS, default=100)
         after = req.get_param("after", default="")
         keep = _condition(req)
         try:
-            agents, meant = self._steering.chosen(req.get_param("selector", default="all"))
+            agents, meant = self._remote_configuration.chosen(req.get_param("selector", default="all"))
         except ValueError as error:
             raise invalid("selector", str(error)) from None
         resp.content_type = falcon.MEDIA_JSON
@@ -48,14 +48,14 @@ class AgentList:
 class OneAgent:
     """Shows one agent, with the layers of settings that it stands under."""
 
-    def __init__(self, steering: Steering) -> None:
-        self._steering = steering
+    def __init__(self, remote_configuration: RemoteConfiguration) -> None:
+        self._remote_configuration = remote_configuration
 
     async def on_get(self, req: Request, resp: Response, user_id: str) -> None:
         """200, or 404 for an agent that was never heard of."""
-        agent = known_agent(self._steering, user_id_of(user_id))
+        agent = known_agent(self._remote_configuration, user_id_of(user_id))
         resp.content_type = falcon.MEDIA_JSON
-        resp.data = msgspec.json.encode(detail(agent, self._steering.layers))
+        resp.data = msgspec.json.encode(detail(agent, self._remote_configuration.layers))
 
 
 def user_id_of(segment: str) -> str:
@@ -66,18 +66,18 @@ def user_id_of(segment: str) -> str:
     return user_id
 
 
-def known_agent(steering: Steering, user_id: str) -> Agent:
+def known_agent(remote_configuration: RemoteConfiguration, user_id: str) -> Agent:
     """The agent of a user id; raises 404 where it was never heard of."""
-    agent = steering.registry.get(user_id)
+    agent = remote_configuration.registry.get(user_id)
     if agent is None:
         raise ProblemError(falcon.HTTP_404, f"No agent reports as {user_id!r}. GET /api/v1/agents lists those that do.")
     return agent
 
 
 def _condition(req: Request) -> Callable[[Agent], bool]:
-    step = req.get_param_as_bool("in_step")
+    sync = req.get_param_as_bool("in_step")
     connected = req.get_param_as_bool("connected")
-    return lambda agent: step in (None, in_step(agent)) and connected in (None, agent.connected)
+    return lambda agent: sync in (None, in_sync(agent)) and connected in (None, agent.connected)
 
 
 def _page(agents: list[Agent], conditions: tuple[Callable[[Agent], bool], ...], after: str, limit: int) -> bytes:
@@ -89,7 +89,7 @@ def _page(agents: list[Agent], conditions: tuple[Callable[[Agent], bool], ...], 
     document: dict[str, Any] = {
         "agents": [overview(agent) for agent in page],
         "total": len(kept),
-        "in_step": sum(map(in_step, kept)),
+        "in_step": sum(map(in_sync, kept)),
         "next": page[-1].user_id if len(behind) > limit else None,
     }
     return msgspec.json.encode(document)
@@ -101,8 +101,8 @@ _MAX_BYTES = 2 * MAX_DOCUMENT
 class OneAgentsState:
     """Takes what an agent says of itself besides reports."""
 
-    def __init__(self, steering: Steering) -> None:
-        self._steering = steering
+    def __init__(self, remote_configuration: RemoteConfiguration) -> None:
+        self._remote_configuration = remote_configuration
 
     async def on_post(self, req: Request, resp: Response, user_id: str) -> None:
         """200 with everything that is asked of the agent."""
@@ -116,7 +116,7 @@ class OneAgentsState:
         except msgspec.DecodeError as error:
             raise ProblemError(falcon.HTTP_400, f"The body is not JSON: {error}") from None
         try:
-            instructions = await self._steering.exchange(user_id_of(user_id), state)
+            instructions = await self._remote_configuration.exchange(user_id_of(user_id), state)
         except ControlError as error:
             raise ProblemError(falcon.HTTP_503, str(error), headers={"Retry-After": "5"}) from None
         if instructions is None:
@@ -139,8 +139,8 @@ class _Asked(Struct, forbid_unknown_fields=True):
 class OneAgentsCommands:
     """What one agent is to do once."""
 
-    def __init__(self, steering: Steering) -> None:
-        self._steering = steering
+    def __init__(self, remote_configuration: RemoteConfiguration) -> None:
+        self._remote_configuration = remote_configuration
 
     async def on_get(self, req: Request, resp: Response, user_id: str) -> None:
         """For `Accept: text/event-stream` the agent's stream; otherwise 200 with its last commands."""
@@ -148,14 +148,14 @@ class OneAgentsCommands:
         if _EVENTS in req.accept:
             self._listen(req, resp, user)
             return
-        agent = known_agent(self._steering, user)
-        found = await asyncio.to_thread(self._steering.commands.of, agent.user_id, _MAX_OPEN)
+        agent = known_agent(self._remote_configuration, user)
+        found = await asyncio.to_thread(self._remote_configuration.commands.of, agent.user_id, _MAX_OPEN)
         resp.content_type = falcon.MEDIA_JSON
         resp.data = msgspec.json.encode({"commands": found})
 
     def _listen(self, req: Request, resp: Response, user_id: str) -> None:
-        agent = known_agent(self._steering, user_id)
-        events = self._steering.listen(agent, req.get_header("Last-Event-ID"))
+        agent = known_agent(self._remote_configuration, user_id)
+        events = self._remote_configuration.listen(agent, req.get_header("Last-Event-ID"))
         if events is None:
             raise ProblemError(
                 falcon.HTTP_503,
@@ -169,18 +169,18 @@ class OneAgentsCommands:
 
     async def on_post(self, req: Request, resp: Response, user_id: str) -> None:
         """202 with the command's id, and its place in Location."""
-        agent = known_agent(self._steering, user_id_of(user_id))
+        agent = known_agent(self._remote_configuration, user_id_of(user_id))
         try:
             asked = msgspec.convert(await read_json(req, "application/json"), _Asked)
         except msgspec.ValidationError as error:
             problem = problem_of(error)
             raise ProblemError(
-                falcon.HTTP_422, 'The command is wrong; {"command": "report_now"} or "diagnostics" is right.', [problem]
+                falcon.HTTP_422, 'The command is wrong: expected {"command": "report_now"} or "diagnostics".', [problem]
             ) from None
         if not agent.remote:
             raise ProblemError(falcon.HTTP_409, f"The agent {agent.user_id!r} takes no commands.")
         try:
-            id_ = await self._steering.command(agent, asked.command, asked.expires_s, actor_of(req))
+            id_ = await self._remote_configuration.command(agent, asked.command, asked.expires_s, actor_of(req))
         except TooManyCommands as error:
             raise ProblemError(falcon.HTTP_429, str(error), headers={"Retry-After": "60"}) from None
         except ControlError as error:
@@ -193,12 +193,12 @@ class OneAgentsCommands:
 class OneCommand:
     """GET /api/v1/commands/{command_id}: what has become of a command."""
 
-    def __init__(self, steering: Steering) -> None:
-        self._steering = steering
+    def __init__(self, remote_configuration: RemoteConfiguration) -> None:
+        self._remote_configuration = remote_configuration
 
     async def on_get(self, req: Request, resp: Response, command_id: str) -> None:
         """200 with its status and its result."""
-        command = await asyncio.to_thread(self._steering.commands.get, command_id)
+        command = await asyncio.to_thread(self._remote_configuration.commands.get, command_id)
         if command is None:
             raise ProblemError(falcon.HTTP_404, "No such command is known, or not any more.")
         resp.content_type = falcon.MEDIA_JSON

@@ -13,13 +13,13 @@ from contract import times
 from contract.patterns import MAX_PATTERN, matcher
 from contract.problems import problem_of
 from contract.times import DAY_MS, format_instant, parse_duration, parse_timestamp
-from service.alerts.repository import Alert, Shelf, Silence, TooMany
+from service.alerts.repository import Alert, RuleRepository, Silence, TooMany
 from service.alerts.runner import Runner
-from service.control.audit import actor_of
 from service.control.database import ControlError
+from service.http.access import actor_of
 from service.http.problems import ProblemError, invalid
 from service.http.requests import read_json
-from service.notifications.queue import STATES, Message, Queue
+from service.notifications.queue import STATES, Message, NotificationQueue
 
 _STATES = ("pending", "firing", "resolved")
 _MAX = 10_000
@@ -28,15 +28,15 @@ _MAX = 10_000
 class Alerts:
     """Lists alerts."""
 
-    def __init__(self, shelf: Shelf, runner: Runner) -> None:
-        self._shelf = shelf
+    def __init__(self, repository: RuleRepository, runner: Runner) -> None:
+        self._repository = repository
         self._runner = runner
 
     async def on_get(self, req: Request, resp: Response) -> None:
         """200 with alerts that are pending or firing, or those of `state`; newest first."""
         state = req.get_param("state")
         if state is not None and state not in _STATES:
-            raise invalid("state", f"{state[:32]!r} is none of {', '.join(_STATES)}")
+            raise invalid("state", f"expected one of {', '.join(_STATES)}, got {state[:32]!r}")
         limit = req.get_param_as_int("limit", min_value=1, max_value=_MAX, default=1000)
         found = await asyncio.to_thread(self._found, state)
         wanted = _wanted(req)
@@ -48,7 +48,7 @@ class Alerts:
         alerts = (
             []
             if state == "pending"
-            else [_alert_document(alert) for alert in self._shelf.alerts(state or "firing", _MAX)]
+            else [_alert_document(alert) for alert in self._repository.alerts(state or "firing", _MAX)]
         )
         if state in (None, "pending"):
             alerts += [
@@ -106,12 +106,12 @@ class _Asked(Struct, forbid_unknown_fields=True):
 class Silences:
     """All silences that are in force."""
 
-    def __init__(self, shelf: Shelf) -> None:
-        self._shelf = shelf
+    def __init__(self, repository: RuleRepository) -> None:
+        self._repository = repository
 
     async def on_get(self, req: Request, resp: Response) -> None:
         """200 with the silences, the next to end first."""
-        silences = await asyncio.to_thread(self._shelf.silences, times.now_ms())
+        silences = await asyncio.to_thread(self._repository.silences, times.now_ms())
         resp.content_type = "application/json"
         resp.data = msgspec.json.encode({"silences": [_silence_document(silence) for silence in silences]})
 
@@ -125,7 +125,7 @@ class Silences:
         until_ms = _until_ms(asked)
         try:
             silence = await asyncio.to_thread(
-                self._shelf.add_silence, asked.rule, asked.user, until_ms, asked.comment, actor_of(req)
+                self._repository.add_silence, asked.rule, asked.user, until_ms, asked.comment, actor_of(req)
             )
         except TooMany as error:
             raise ProblemError(falcon.HTTP_409, str(error)) from None
@@ -139,19 +139,22 @@ class Silences:
 class OneSilence:
     """A silence by its id."""
 
-    def __init__(self, shelf: Shelf) -> None:
-        self._shelf = shelf
+    def __init__(self, repository: RuleRepository) -> None:
+        self._repository = repository
 
     async def on_delete(self, req: Request, resp: Response, silence_id: str) -> None:
-        """204; what fires and was silenced is said now."""
-        if not await asyncio.to_thread(self._shelf.end_silence, silence_id, actor_of(req)):
+        """204; targets are notified of what fires and was silenced."""
+        if not await asyncio.to_thread(self._repository.end_silence, silence_id, actor_of(req)):
             raise ProblemError(falcon.HTTP_404, "No such silence; GET /api/v1/silences lists them.")
         resp.status = falcon.HTTP_204
 
 
 def _until_ms(asked: _Asked) -> int:
     if (asked.until is None) == (asked.duration is None):
-        raise invalid("/until", "one of until, a moment, and duration, such as 2h, is right")
+        raise invalid(
+            "/until",
+            f"expected until, a moment, or duration, such as 2h, got {'neither' if asked.until is None else 'both'}",
+        )
     now_ms = times.now_ms()
     try:
         if asked.duration is not None:
@@ -160,7 +163,7 @@ def _until_ms(asked: _Asked) -> int:
     except ValueError as error:
         raise invalid("/until" if asked.duration is None else "/duration", str(error)) from None
     if not now_ms < until_ms <= now_ms + _LONGEST_MS:
-        raise invalid("/until", "a moment within the next year is right")
+        raise invalid("/until", f"expected a moment within the next year, got {format_instant(until_ms)}")
     return until_ms
 
 
@@ -178,14 +181,14 @@ def _silence_document(silence: Silence) -> dict[str, Any]:
 class Notifications:
     """Lists notifications."""
 
-    def __init__(self, queue: Queue) -> None:
+    def __init__(self, queue: NotificationQueue) -> None:
         self._queue = queue
 
     async def on_get(self, req: Request, resp: Response) -> None:
         """200 with notifications, newest first, and how many are in each state."""
         state = req.get_param("state")
         if state is not None and state not in STATES:
-            raise invalid("state", f"{state[:32]!r} is none of {', '.join(STATES)}")
+            raise invalid("state", f"expected one of {', '.join(STATES)}, got {state[:32]!r}")
         limit = req.get_param_as_int("limit", min_value=1, max_value=1000, default=100)
         messages = await asyncio.to_thread(self._queue.messages, state, limit)
         counts = await asyncio.to_thread(self._queue.counts)
@@ -196,9 +199,9 @@ class Notifications:
 
 
 class Redelivery:
-    """Sends one again."""
+    """Sends a notification again that was delivered or given up."""
 
-    def __init__(self, queue: Queue) -> None:
+    def __init__(self, queue: NotificationQueue) -> None:
         self._queue = queue
 
     async def on_post(self, req: Request, resp: Response, message_id: str) -> None:

@@ -13,14 +13,14 @@ from contract.metrics import NAMES, STATISTICS, TYPES, type_name
 from contract.problems import Problem, decode_json
 from contract.report import Report
 from contract.validation import InvalidReport, MalformedReport, accepted
-from service.agents.remote_configuration import Steering
+from service.agents.remote_configuration import RemoteConfiguration
 from service.http.problems import ProblemError
 from service.http.requests import read_body
-from service.ingest.acknowledgement import Ingest, Receipt, Unavailable
+from service.ingest.acknowledgement import Acknowledgement, Ingest, Unavailable
 from service.stores.base import Store
 
 _LINES = ("application/x-ndjson", "application/ndjson", "application/jsonl", "application/jsonlines")
-_ACCEPTED = msgspec.json.encode(Receipt(1, 0)._asdict())
+_ACCEPTED = msgspec.json.encode(Acknowledgement(1, 0)._asdict())
 _CATALOGUE = msgspec.json.encode(
     {
         "metrics": [
@@ -55,10 +55,10 @@ class Rejected(msgspec.Struct, frozen=True):
 class Metrics:
     """Takes one report, a JSON array of reports, or one report a line (NDJSON)."""
 
-    def __init__(self, ingest: Ingest, store: Store, steering: Steering) -> None:
+    def __init__(self, ingest: Ingest, store: Store, remote_configuration: RemoteConfiguration) -> None:
         self._ingest = ingest
         self._store = store
-        self._steering = steering
+        self._remote_configuration = remote_configuration
 
     async def on_get(self, req: Request, resp: Response) -> None:
         """200 with the catalogue: what can be asked for."""
@@ -90,13 +90,13 @@ class Metrics:
                 falcon.HTTP_422, "The report is invalid; nothing of it was stored.", error.problems
             ) from None
         try:
-            receipt = await self._ingest.take([text], [report])
+            acknowledgement = await self._ingest.take([text], [report])
         except Unavailable as error:
             raise _unavailable(error) from None
-        told = self._steering.heard(report, now_ms)
+        told = self._remote_configuration.heard(report, now_ms)
         resp.status = falcon.HTTP_202
         resp.content_type = falcon.MEDIA_JSON
-        resp.data = _ACCEPTED if receipt.accepted and told is None else _answer(receipt, told)
+        resp.data = _ACCEPTED if acknowledgement.accepted and told is None else _answer(acknowledgement, told)
 
     async def _take_batch(self, bodies: Sequence[bytes], resp: Response) -> None:
         kept: list[bytes] = []
@@ -115,23 +115,23 @@ class Metrics:
                 await asyncio.sleep(0)
         self._ingest.rejected += len(rejected)
         try:
-            receipt = await self._ingest.take(kept, reports) if reports else Receipt(0, 0)
+            acknowledgement = await self._ingest.take(kept, reports) if reports else Acknowledgement(0, 0)
         except Unavailable as error:
             raise _unavailable(error) from None
         if rejected and not reports:
             raise ProblemError(
                 falcon.HTTP_422, "Each report of the batch is invalid; nothing was stored.",
-                **receipt._asdict(), rejected=rejected,
+                **acknowledgement._asdict(), rejected=rejected,
             )  # fmt: skip
         resp.status = falcon.HTTP_202
         resp.content_type = falcon.MEDIA_JSON
-        told = self._steering.heard_all(reports, now_ms)
-        resp.data = _answer(receipt, told, rejected)
+        told = self._remote_configuration.heard_all(reports, now_ms)
+        resp.data = _answer(acknowledgement, told, rejected)
 
 
-def _answer(receipt: Receipt, told: Instructions | None, rejected: Sequence[Rejected] = ()) -> bytes:
+def _answer(acknowledgement: Acknowledgement, told: Instructions | None, rejected: Sequence[Rejected] = ()) -> bytes:
     """The counts, what was refused, and what is asked of the agent."""
-    document: dict[str, object] = dict(receipt._asdict())
+    document: dict[str, object] = dict(acknowledgement._asdict())
     if rejected:
         document["rejected"] = rejected
     if told is not None:

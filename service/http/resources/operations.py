@@ -11,18 +11,18 @@ from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector,
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
-from service.agents.remote_configuration import Steering
+from service.agents.remote_configuration import RemoteConfiguration
 from service.alerts.runner import Runner
 from service.control.audit import Audit
-from service.control.database import Control
+from service.control.database import ControlDatabase
 from service.ingest.acknowledgement import Ingest
-from service.ingest.maintenance import Upkeep
+from service.ingest.maintenance import Maintenance
 from service.journal.journal import Journal
-from service.notifications.queue import Queue
-from service.notifications.sender import Sender
-from service.reporting.reporter import Reporter
+from service.notifications.queue import NotificationQueue
+from service.notifications.sender import NotificationSender
+from service.reporting.maker import ReportMaker
 from service.stores.base import Store
-from service.stream.broker import Hub
+from service.stream.broker import Broker
 
 _MAX_ENTRIES = 1000
 
@@ -60,28 +60,28 @@ class Numbers:
     ingest: Ingest
     journal: Journal
     store: Store
-    upkeep: Upkeep
-    hub: Hub
+    maintenance: Maintenance
+    broker: Broker
     rules: Runner
-    queue: Queue
-    sender: Sender
-    reporter: Reporter
-    steering: Steering
-    control: Control
+    queue: NotificationQueue
+    sender: NotificationSender
+    report_maker: ReportMaker
+    remote_configuration: RemoteConfiguration
+    control: ControlDatabase
 
     def collect(self) -> Iterator[Metric]:
         """The families, with their values now."""
-        ingest, journal, store, upkeep = self.ingest, self.journal, self.store, self.upkeep
-        hub, rules, sender = self.hub, self.rules, self.sender
-        reporter, steering = self.reporter, self.steering
+        ingest, journal, store, maintenance = self.ingest, self.journal, self.store, self.maintenance
+        broker, rules, sender = self.broker, self.rules, self.sender
+        report_maker, remote_configuration = self.report_maker, self.remote_configuration
         for name, text, value in (
             ("loadlens_reports_accepted", "Reports acknowledged and kept.", ingest.accepted),
             ("loadlens_reports_duplicate", "Reports acknowledged that were known already.", ingest.duplicates),
             ("loadlens_reports_rejected", "Reports refused as invalid.", ingest.rejected),
             ("loadlens_journal_commits", "Commits of the journal.", ingest.commits),
-            ("loadlens_store_flushes", "Flushes of the store.", upkeep.flushes),
-            ("loadlens_store_flush_failures", "Flushes that failed and are tried again.", upkeep.failures),
-            ("loadlens_store_flush_seconds", "Time spent in flushes.", upkeep.flush_seconds),
+            ("loadlens_store_flushes", "Flushes of the store.", maintenance.flushes),
+            ("loadlens_store_flush_failures", "Flushes that failed and are tried again.", maintenance.failures),
+            ("loadlens_store_flush_seconds", "Time spent in flushes.", maintenance.flush_seconds),
             ("loadlens_rules_evaluated", "Reports that rules have looked at.", rules.evaluated),
             ("loadlens_rules_seconds", "Time spent in looking.", rules.seconds),
             ("loadlens_rules_skipped", "Reports that rules came too late for.", rules.skipped),
@@ -91,20 +91,28 @@ class Numbers:
             ("loadlens_notifications_delivered", "Notifications delivered.", sender.delivered),
             ("loadlens_notifications_failures", "Attempts that failed.", sender.failures),
             ("loadlens_notifications_given_up", "Notifications given up.", sender.given_up),
-            ("loadlens_reporting_made", "Reports to read that were made.", reporter.made),
-            ("loadlens_reporting_failures", "Reports to read that could not be made.", reporter.failures),
-            ("loadlens_reporting_refused", "Requests turned away while many reports were made.", reporter.refused),
-            ("loadlens_agents_turned_away", "Times that an agent was one too many.", steering.registry.turned_away),
-            ("loadlens_agent_streams_refused", "Streams of agents that were one too many.", steering.streams.refused),
-            ("loadlens_stream_encoded", "Events encoded for the live stream.", hub.encoded),
-            ("loadlens_stream_delivered", "Events handed to consumers.", hub.delivered),
-            ("loadlens_stream_missed", "Reports that consumers came too late for.", hub.missed),
-            ("loadlens_stream_left", "Reports that consumers read from the journal for want of time.", hub.left),
-            ("loadlens_stream_refused", "Consumers refused because there were too many.", hub.refused),
+            ("loadlens_reporting_made", "Reports to read that were made.", report_maker.made),
+            ("loadlens_reporting_failures", "Reports to read that could not be made.", report_maker.failures),
+            ("loadlens_reporting_refused", "Requests turned away while many reports were made.", report_maker.refused),
+            (
+                "loadlens_agents_turned_away",
+                "Times that an agent was one too many.",
+                remote_configuration.registry.turned_away,
+            ),
+            (
+                "loadlens_agent_streams_refused",
+                "Streams of agents that were one too many.",
+                remote_configuration.streams.refused,
+            ),
+            ("loadlens_stream_encoded", "Events encoded for the live stream.", broker.encoded),
+            ("loadlens_stream_delivered", "Events handed to consumers.", broker.delivered),
+            ("loadlens_stream_missed", "Reports that consumers came too late for.", broker.missed),
+            ("loadlens_stream_left", "Reports that consumers read from the journal for want of time.", broker.left),
+            ("loadlens_stream_refused", "Consumers refused because there were too many.", broker.refused),
         ):
             yield CounterMetricFamily(name, text, value=value)
         for name, text, value in (
-            ("loadlens_reporting_waiting", "Reports to read that are being made or wait.", reporter.waiting),
+            ("loadlens_reporting_waiting", "Reports to read that are being made or wait.", report_maker.waiting),
             ("loadlens_reports_waiting", "Reports that wait for a commit.", ingest.waiting),
             ("loadlens_journal_bytes", "Bytes of reports in the journal that wait for the store.", journal.size),
             ("loadlens_journal_kept_bytes", "Bytes of flushed reports kept for the live stream.", journal.kept),
@@ -112,12 +120,12 @@ class Numbers:
             ("loadlens_rules_alarms", "Alarms that rules keep.", rules.alarms),
             ("loadlens_rules_behind", "Reports acknowledged that rules have not looked at.", rules.behind),
             ("loadlens_notifications_waiting", "Notifications that gather or wait.", self.queue.waiting),
-            ("loadlens_agents", "Agents that were heard of.", len(steering.registry)),
-            ("loadlens_agent_streams", "Streams that agents keep open.", len(steering.streams)),
+            ("loadlens_agents", "Agents that were heard of.", len(remote_configuration.registry)),
+            ("loadlens_agent_streams", "Streams that agents keep open.", len(remote_configuration.streams)),
             ("loadlens_control_bytes", "Bytes of the control database in use.", self.control.size),
-            ("loadlens_stream_consumers", "Consumers that follow the live stream.", hub.consumers),
-            ("loadlens_stream_pending", "Reports that wait to be encoded for consumers.", hub.pending),
-            ("loadlens_stream_waiting_bytes", "Encoded events held for consumers.", hub.live_bytes),
+            ("loadlens_stream_consumers", "Consumers that follow the live stream.", broker.consumers),
+            ("loadlens_stream_pending", "Reports that wait to be encoded for consumers.", broker.pending),
+            ("loadlens_stream_waiting_bytes", "Encoded events held for consumers.", broker.live_bytes),
             ("loadlens_journal_limit_bytes", "Bytes at which the journal takes no more.", journal.limit_bytes),
             ("loadlens_journal_behind", "Reports in the journal that the store has not flushed.",
              journal.last - store.flushed),

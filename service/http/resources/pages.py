@@ -10,13 +10,13 @@ from urllib.parse import quote
 import falcon
 from falcon.asgi import Request, Response
 
-from analytics.reports.words import moment
+from analytics.reports.text import moment
 from contract.problems import display
 from contract.times import parse_timestamp
 from service.http.problems import ProblemError
 from service.http.requests import Parameters, duration
-from service.reporting.reporter import Busy, Failed, Reporter
-from service.reporting.worker import Form, Order, Refused
+from service.reporting.maker import ReportFailed, ReportMaker, TooManyReports
+from service.reporting.worker import ReportFormat, ReportRefused, ReportRequest
 from service.stores.base import Store
 
 if TYPE_CHECKING:
@@ -89,32 +89,32 @@ def _template() -> "jinja2.Template":
 
 
 _log = logging.getLogger("loadlens.service")
-_TYPES: dict[str, Form] = {"text/html": "html", "text/markdown": "md", "application/json": "json"}
+_TYPES: dict[str, ReportFormat] = {"text/html": "html", "text/markdown": "md", "application/json": "json"}
 _NAMES = ("start", "end", "last", "compare", "target", "format")
 _RETRY_S = 10
 
 
 class _Reports:
-    def __init__(self, reporter: Reporter, store: Store) -> None:
-        self._reporter = reporter
+    def __init__(self, report_maker: ReportMaker, store: Store) -> None:
+        self._report_maker = report_maker
         self._store = store
 
     async def _answer(self, req: Request, resp: Response, user_id: str | None) -> None:
-        order = await _order(req, user_id)
+        request = await _report_request(req, user_id)
         scheme, _, token = (req.get_header("Authorization") or "").partition(" ")
         try:
-            made = await self._reporter.report(order, _own_address(req), token if scheme == "Bearer" else None)
-        except Busy:
+            made = await self._report_maker.report(request, _own_address(req), token if scheme == "Bearer" else None)
+        except TooManyReports:
             raise ProblemError(
                 falcon.HTTP_503, "Several reports are being made; ask again in a few seconds.",
                 headers={"Retry-After": str(_RETRY_S)},
             ) from None  # fmt: skip
-        except Failed as error:
+        except ReportFailed as error:
             _log.error("A report could not be made: %s", error)
             raise falcon.HTTPInternalServerError(
                 description="The report could not be made; the log says why."
             ) from None
-        if isinstance(made, Refused):
+        if isinstance(made, ReportRefused):
             headers = {"Retry-After": str(_RETRY_S)} if made.status == 503 else None
             raise ProblemError(falcon.code_to_http_status(made.status), made.detail, headers=headers)
         resp.etag = made.etag
@@ -123,7 +123,7 @@ class _Reports:
         if req.if_none_match and any(tag in ("*", made.etag) for tag in req.if_none_match):
             resp.status = falcon.HTTP_304
             return
-        resp.content_type = next(name for name, form in _TYPES.items() if form == order.form) + "; charset=utf-8"
+        resp.content_type = next(name for name, form in _TYPES.items() if form == request.form) + "; charset=utf-8"
         if made.policy:
             resp.set_header("Content-Security-Policy", f"{made.policy}; frame-ancestors 'none'")
         resp.set_header("X-Content-Type-Options", "nosniff")
@@ -150,11 +150,11 @@ class UserReport(_Reports):
         await self._answer(req, resp, user_id)
 
 
-async def _order(req: Request, user_id: str | None) -> Order:
+async def _report_request(req: Request, user_id: str | None) -> ReportRequest:
     asked = await Parameters.read(req, _NAMES)
     start_ms, end_ms = asked.take("start", parse_timestamp, None), asked.take("end", parse_timestamp, None)
     last_ms = asked.take("last", duration, None)
-    order = Order(
+    request = ReportRequest(
         user_id=user_id,
         form=asked.take("format", _form, None) or _accepted(req),
         start_ms=start_ms,
@@ -168,17 +168,17 @@ async def _order(req: Request, user_id: str | None) -> Order:
     if start_ms is not None and end_ms is not None and end_ms <= start_ms:
         asked.refuse("end", "has to be after start")
     asked.check()
-    return order
+    return request
 
 
-def _form(value: Any) -> Form:
+def _form(value: Any) -> ReportFormat:
     for form in _TYPES.values():
         if value == form:
             return form
     raise ValueError(f"{value!r} is not a form; {', '.join(_TYPES.values())} are; pdf and png makes loadlens-analytics")
 
 
-def _accepted(req: Request) -> Form:
+def _accepted(req: Request) -> ReportFormat:
     chosen = req.client_prefers(_TYPES)
     if chosen is None:
         raise ProblemError(falcon.HTTP_406, f"Accept: {req.accept} asks for none of {', '.join(_TYPES)}.")

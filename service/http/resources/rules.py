@@ -9,12 +9,12 @@ import msgspec
 from falcon.asgi import Request, Response
 
 from contract.problems import Problem
-from service.alerts.repository import Shelf, TooMany
+from service.alerts.repository import RuleRepository, TooMany
 from service.alerts.rules import InvalidRule, Rule, parse_rule
 from service.alerts.runner import Runner
-from service.control.audit import actor_of
 from service.control.database import ControlError
 from service.http import problems
+from service.http.access import actor_of
 from service.http.problems import ProblemError
 from service.http.requests import read_json
 
@@ -22,16 +22,16 @@ _JSON = "application/json"
 
 
 class Rules:
-    """All rules."""
+    """All rules: those of files and those made here."""
 
-    def __init__(self, shelf: Shelf, runner: Runner) -> None:
-        self._shelf = shelf
+    def __init__(self, repository: RuleRepository, runner: Runner) -> None:
+        self._repository = repository
         self._runner = runner
 
     async def on_get(self, req: Request, resp: Response) -> None:
         """200 with the rules by name, and where each is from."""
-        defined = await asyncio.to_thread(self._shelf.rules)
-        files = self._runner.book.rules
+        defined = await asyncio.to_thread(self._repository.rules)
+        files = self._runner.rule_set.rules
         rules = {name: _shown(rule, "api", version) for name, (rule, version) in defined.items()}
         rules |= {name: _shown(rule, "file") for name, rule in files.items()}
         targets = {name: target.shown for name, target in self._runner.targets.items()}
@@ -42,16 +42,16 @@ class Rules:
 class OneRule:
     """A rule by its name."""
 
-    def __init__(self, shelf: Shelf, runner: Runner) -> None:
-        self._shelf = shelf
+    def __init__(self, repository: RuleRepository, runner: Runner) -> None:
+        self._repository = repository
         self._runner = runner
 
     async def on_get(self, req: Request, resp: Response, name: str) -> None:
         """200 with the rule and its ETag; one from a file has none."""
-        rule = self._runner.book.rules.get(name)
+        rule = self._runner.rule_set.rules.get(name)
         source, version = "file", 0
         if rule is None:
-            rule, version = (await asyncio.to_thread(self._shelf.rules)).get(name, (None, 0))
+            rule, version = (await asyncio.to_thread(self._repository.rules)).get(name, (None, 0))
             source = "api"
         if rule is None:
             raise ProblemError(falcon.HTTP_404, f"No rule is named {name!r}; GET /api/v1/rules lists them.")
@@ -62,7 +62,7 @@ class OneRule:
         self._refuse_from_file(name)
         problems.required(req)
         rule = _parsed(await read_json(req, _JSON), name, self._runner.targets)
-        was_there = name in await asyncio.to_thread(self._shelf.rules)
+        was_there = name in await asyncio.to_thread(self._repository.rules)
         version = await self._change(req, name, rule)
         resp.status = falcon.HTTP_200 if was_there else falcon.HTTP_201
         _answer(resp, rule, "api", version)
@@ -71,7 +71,7 @@ class OneRule:
         """204; its alerts are resolved."""
         self._refuse_from_file(name)
         problems.required(req)
-        if name not in await asyncio.to_thread(self._shelf.rules):
+        if name not in await asyncio.to_thread(self._repository.rules):
             raise ProblemError(falcon.HTTP_404, f"No rule is named {name!r}; GET /api/v1/rules lists them.")
         await self._change(req, name, None)
         resp.status = falcon.HTTP_204
@@ -81,7 +81,7 @@ class OneRule:
             problems.check(req, version)
 
         try:
-            version = await asyncio.to_thread(self._shelf.change_rule, name, rule, actor_of(req), check)
+            version = await asyncio.to_thread(self._repository.change_rule, name, rule, actor_of(req), check)
         except TooMany as error:
             raise ProblemError(falcon.HTTP_409, str(error)) from None
         except ControlError as error:
@@ -90,7 +90,7 @@ class OneRule:
         return version
 
     def _refuse_from_file(self, name: str) -> None:
-        file = self._runner.book.files.get(name)
+        file = self._runner.rule_set.files.get(name)
         if file is not None:
             raise ProblemError(falcon.HTTP_409, f"Rule {name} stands in {file.name}; change it there.")
 
@@ -102,15 +102,17 @@ def _parsed(document: Any, name: str, targets: Mapping[str, object]) -> Rule:
         rule = parse_rule(document)
     except InvalidRule as error:
         raise ProblemError(falcon.HTTP_422, "The rule is wrong; nothing was changed.", error.problems) from None
+    known = ", ".join(targets)
     problems = [
         Problem(
-            f"/targets/{place}", f"{target} is no target of the files of --rules; {', '.join(targets) or 'none'} are"
+            f"/targets/{place}",
+            f"expected {f'one of {known}' if known else 'none, as the files of --rules have no targets'}, got {target}",
         )
         for place, target in enumerate(rule.targets)
         if target not in targets
     ]
     if rule.name != name:
-        problems.append(Problem("/name", f"is {rule.name}, but the address says {name}"))
+        problems.append(Problem("/name", f"expected {name} as in the address, got {rule.name}"))
     if problems:
         raise ProblemError(falcon.HTTP_422, "The rule is wrong; nothing was changed.", problems)
     return rule

@@ -12,10 +12,10 @@ from falcon.errors import WebSocketDisconnected
 from contract.problems import Problem
 from service.http.access import is_foreign
 from service.http.problems import ProblemError
-from service.stream.broker import Hub, TooManyConsumers
-from service.stream.channels import Form
+from service.stream.broker import Broker, TooManyConsumers
+from service.stream.channels import StreamFormat
 from service.stream.consumer import Consumer
-from service.stream.selection import Selection, parse_selection
+from service.stream.subscription import Subscription, parse_subscription
 
 _log = logging.getLogger("loadlens.service")
 _RETRY_MS = 1000
@@ -39,15 +39,15 @@ class _Events:
 class Stream:
     """Follows the reports."""
 
-    def __init__(self, hub: Hub) -> None:
-        self._hub = hub
+    def __init__(self, broker: Broker) -> None:
+        self._broker = broker
 
     async def on_get(self, req: Request, resp: Response) -> None:
         """200 with events until the client hangs up or the service stops."""
-        selection, after = _asked(req)
+        subscription, after = _asked(req)
         resp.set_header("Cache-Control", "no-store")
         resp.set_header("X-Accel-Buffering", "no")
-        resp.sse = self._events(self._join(selection, "events", after))  # type: ignore[assignment]  # they serialize
+        resp.sse = self._events(self._join(subscription, "events", after))  # type: ignore[assignment]  # they serialize
 
     async def _events(self, consumer: Consumer) -> AsyncIterator[_Events]:
         try:
@@ -57,9 +57,9 @@ class Stream:
         finally:
             consumer.leave()
 
-    def _join(self, selection: Selection, form: Form, after: int | None) -> Consumer:
+    def _join(self, subscription: Subscription, stream_format: StreamFormat, after: int | None) -> Consumer:
         try:
-            return Consumer(self._hub, selection, form, after)
+            return Consumer(self._broker, subscription, stream_format, after)
         except TooManyConsumers as error:
             raise ProblemError(falcon.HTTP_503, f"{error}.", headers={"Retry-After": "10"}) from None
 
@@ -71,8 +71,8 @@ class Stream:
             if is_foreign(req):
                 await ws.close(_FOREIGN, "a page of another site must not follow the stream")
                 return
-            selection, after = _asked(req)
-            await self._follow(ws, self._join(selection, "lines", after))
+            subscription, after = _asked(req)
+            await self._follow(ws, self._join(subscription, "lines", after))
         except ProblemError as error:
             code = _TRY_AGAIN if error.status_code == 503 else _UNACCEPTABLE
             reasons = "; ".join(f"{problem.pointer}: {problem.detail}" for problem in error.problems)
@@ -90,17 +90,17 @@ class Stream:
         await ws.close(1012, "the service stops")
 
 
-def _asked(req: Request) -> tuple[Selection, int | None]:
+def _asked(req: Request) -> tuple[Subscription, int | None]:
     """What a request wants, and from where. Raises ProblemError 422."""
     parameters = {name: req.get_param_as_list(name) or [] for name in req.params}
-    selection, problems = parse_selection(parameters)
+    subscription, problems = parse_subscription(parameters)
     text = next(iter(parameters.get("after", [])), None) or req.get_header("Last-Event-ID")
     after = None
     if text:
         if text.isascii() and text.isdigit() and len(text) < 19:
             after = int(text)
         else:
-            problems.append(Problem("after", f"{text[:32]!r} is not the id of an event; a whole number is right"))
+            problems.append(Problem("after", f"expected the id of an event, a whole number, got {text[:32]!r}"))
     if problems:
         raise ProblemError(falcon.HTTP_422, "The stream cannot be followed like this.", problems)
-    return selection, after
+    return subscription, after

@@ -57,7 +57,7 @@ ALL: dict[str, Callable[[], go.Figure]] = {
     "core_imbalance": lambda: figures.core_imbalance(CORES, TITLE),
     "right_sizing": lambda: figures.right_sizing(MACHINES, TITLE),
     "hours_of_day": lambda: figures.hours_of_day(MACHINES[["before", "after"]].head(3), TITLE),
-    "movers": lambda: figures.movers(MACHINES, TITLE),
+    "top_changes": lambda: figures.top_changes(MACHINES, TITLE),
 }
 
 

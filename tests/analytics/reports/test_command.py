@@ -125,10 +125,10 @@ def test_without_a_browser_it_says_how_to_get_one(folder: Path) -> None:
     ("arguments", "code", "reason"),
     [
         (("user",), 2, "report user USER_ID"),
-        (("fleet", "web-1"), 2, "names no machine"),
-        (("fleet", "--last", "1d", "--start", "2026-03-02"), 2, "one of them is right"),
+        (("fleet", "web-1"), 2, "without a machine, got web-1"),
+        (("fleet", "--last", "1d", "--start", "2026-03-02"), 2, "expected --last or --start"),
         (("fleet", "--target", "80"), 2, "at most 1"),
-        (("fleet", "--out", "x.foo"), 2, "--out x.foo: a name with .html, .htm, .pdf, .png, .md, .json is right"),
+        (("fleet", "--out", "x.foo"), 2, "ends in .html, .htm, .pdf, .png, .md, .json, got --out x.foo"),
         (("user", "nobody", "--data", "hostile.parquet"), 1, "no machine is named 'nobody'"),
         (
             ("fleet", "--data", "hostile.parquet", "--start", "2027-01-01", "--end", "2027-02-01"),

@@ -1,5 +1,6 @@
 """Findings: they name who it is about, and nobody else."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -7,11 +8,15 @@ import pandas as pd
 import pytest
 
 from analytics import connect
+from analytics.frames.frame import to_frame
 from analytics.reports import making
 from analytics.reports.data import NothingThere, Question
-from analytics.reports.model import Finding, Report
+from analytics.reports.model import Finding, ReportDocument
+from contract.histogram import LINEAR
 from contract.times import DAY_MS
+from tests.analytics.samples import windows_of
 
+SAMPLE = Path(__file__).parents[3] / "service" / "commands" / "demo" / "data" / "planetlab-sample.parquet"
 START = pd.Timestamp("2026-03-02")
 STEPS = 10 * 24 * 4
 GAP = slice(300, 420)
@@ -46,32 +51,62 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def fleet(path: Path) -> Report:
+def fleet(path: Path) -> ReportDocument:
     """The report on all of them."""
     with connect(path) as source:
         return making.fleet(source, Question(), made_ms=0, named="a test")
 
 
-def of_machine(path: Path, name: str) -> Report:
+def of_machine(path: Path, name: str) -> ReportDocument:
     with connect(path) as source:
         return making.user(source, name, Question(), made_ms=0, named="a test")
 
 
-def found(report: Report, kind: str) -> list[Finding]:
+def found(report: ReportDocument, kind: str) -> list[Finding]:
     return [finding for finding in report.findings if finding.kind == kind]
 
 
-def named(report: Report, kind: str) -> list[object]:
+def named(report: ReportDocument, kind: str) -> list[object]:
     return [finding.numbers["names"] for finding in found(report, kind) if "names" in finding.numbers]
 
 
-def test_the_hot_and_the_idle_are_named(fleet: Report) -> None:
+def test_the_hot_and_the_idle_are_named(fleet: ReportDocument) -> None:
     assert named(fleet, "hot") == [["hot"]]
     assert named(fleet, "idle") == [["idle"]]
     assert found(fleet, "hot")[0].severity == "act"
 
 
-def test_who_rose_is_named(fleet: Report) -> None:
+@pytest.mark.parametrize("last_ms", [1000, 900_000, 4 * 3_600_000])
+def test_nobody_is_called_hot_or_idle_who_was_hardly_seen(path: Path, last_ms: int) -> None:
+    with connect(path) as source:
+        report = making.fleet(source, Question(last_ms=last_ms), made_ms=0, named="a test")
+        alone = making.user(source, "idle", Question(last_ms=last_ms), made_ms=0, named="a test")
+    assert not [finding for kind in ("hot", "idle", "size") for finding in found(report, kind) + found(alone, kind)]
+    assert any("got no advice" in caveat for caveat in report.caveats)
+
+
+def test_how_far_off_shares_of_time_may_be_is_said_and_holds(tmp_path: Path) -> None:
+    random = np.random.default_rng(4)
+    times = pd.date_range(START, periods=200, freq="5min", tz="UTC", unit="ms").asi8.tolist()
+    samples = {name: [random.uniform(low, high, 50) for _ in times]
+               for name, low, high in (("at", 0.798, 0.801), ("around", 0.3, 0.9), ("below", 0.1, 0.3))}  # fmt: skip
+    labels = [(user, time) for user in range(len(samples)) for time in times]
+    windows = windows_of(labels, [part for parts in samples.values() for part in parts], LINEAR)
+    to_frame(windows, pd.DataFrame({"user": [*samples]})).to_parquet(tmp_path / "fleet.parquet")
+    with connect(tmp_path / "fleet.parquet") as source:
+        report = making.fleet(source, Question(), made_ms=0, named="a test")
+    [said] = [caveat for caveat in report.caveats if "share of time above 80 %" in caveat]
+    one, everyone = (float(number) for number in re.findall(r"within ([\d.]+) points", said))
+    [table] = [table for table in report.tables() if table.name == "all-machines"]
+    off = [100 * abs(float(row[6]) - (np.concatenate(samples[str(row[0])]) >= 0.8).mean()) for row in table.rows]
+    assert max(off) <= one and np.mean(off) <= everyone <= one
+    with connect(SAMPLE) as source:
+        plain = making.fleet(source, Question(), made_ms=0, named="a test")
+    assert "The share of time above 80 % is exact." not in said
+    assert any("share of time above 80 %" in caveat for caveat in plain.caveats)
+
+
+def test_who_rose_is_named(fleet: ReportDocument) -> None:
     assert named(fleet, "change") == [["steps"]]
     [table] = [table for table in fleet.tables() if table.name == "movers-table"]
     assert table.rows[0][0] == "steps"
@@ -79,7 +114,7 @@ def test_who_rose_is_named(fleet: Report) -> None:
     assert table.rows[0][4] == "yes"
 
 
-def test_who_fell_silent_is_named_and_gaps_are_stated(fleet: Report) -> None:
+def test_who_fell_silent_is_named_and_gaps_are_stated(fleet: ReportDocument) -> None:
     assert named(fleet, "coverage") == [["silent"]]
     assert dict(fleet.facts)["Gaps without any data"] == "2026-03-05 03:00 UTC to 2026-03-06 09:00 UTC"
     shares = [finding.numbers["share_missing"] for finding in found(fleet, "coverage") if "gaps" in finding.numbers]
@@ -98,7 +133,7 @@ def test_what_is_missing_at_the_ends_of_the_range_is_a_gap_too(path: Path) -> No
     assert share == pytest.approx(1 - (STEPS - 120) / 96 / 60, rel=0.01)
 
 
-def test_findings_come_in_order_of_weight(fleet: Report) -> None:
+def test_findings_come_in_order_of_weight(fleet: ReportDocument) -> None:
     order = [["act", "watch", "note"].index(finding.severity) for finding in fleet.findings]
     assert order == sorted(order)
 
@@ -158,7 +193,7 @@ def test_a_machine_counts_by_the_time_it_was_seen_however_often_it_samples(tmp_p
     assert any("counts by the time it was seen, however often it samples" in caveat for caveat in report.caveats)
 
 
-def short(folder: Path, *parts: pd.DataFrame) -> Report:
+def short(folder: Path, *parts: pd.DataFrame) -> ReportDocument:
     file = folder / "short.parquet"
     pd.concat(parts).to_parquet(file)
     with connect(file) as source:

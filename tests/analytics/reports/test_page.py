@@ -9,7 +9,7 @@ from plotly.offline import get_plotlyjs_version
 
 from analytics import figures
 from analytics.reports.html import render
-from analytics.reports.model import Column, Finding, Picture, Report, Section, Table
+from analytics.reports.model import Column, Finding, Picture, ReportDocument, Section, Table
 from tests.analytics.figures.test_figures import ALL, GAPPED
 from tests.analytics.reports.hostile import NAMES
 from tests.analytics.reports.looking import opened
@@ -21,7 +21,7 @@ ROWS = [[name, place / 10 if place else None, place * 1000] for place, name in e
 COLUMNS = [Column("machine", "user"), Column("mean", "share"), Column("last seen", "time")]
 
 
-def report() -> Report:
+def report() -> ReportDocument:
     """One of everything, and every name everywhere that a name can be."""
     pictures = [Picture(f"figure-{name}", make(), "How to read it.") for name, make in ALL.items()]
     pictures += [
@@ -33,7 +33,7 @@ def report() -> Report:
         Table("folded", "All machines", COLUMNS, ROWS, folded=True),
     ]
     findings = [Finding("act", "hot", f"{name} is hot.", f"Look at {name}.") for name in NAMES]
-    return Report(
+    return ReportDocument(
         title=f"{TITLE} of {NAMES[1]}", subject=NAMES[2], made_ms=1, start_ms=0, end_ms=1, findings=findings,
         facts=[(name, name) for name in NAMES], caveats=NAMES,
         sections=[Section("figures", NAMES[0], NAMES[1], pictures), Section("tables", "Tables", parts=tables)],

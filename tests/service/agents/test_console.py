@@ -53,7 +53,7 @@ def test_a_roll_out_is_set_followed_listed_and_taken_back(service: RunningServic
     assert "Set for user:web-* now: interval=40ms metrics=cpu,memory." in done.stdout
     assert "1 agent: what was asked is in force." in done.stdout
     listed = run(service)
-    assert "40ms x 50 cpu,memory" in listed.stdout and "1 agent, 0 not in step." in listed.stdout
+    assert "40ms x 50 cpu,memory" in listed.stdout and "1 agent, 0 not in sync." in listed.stdout
     assert run(service, "unset", "user:web-*", "metrics").stdout.startswith("Set for user:web-* now: interval=40ms.")
     assert run(service, "unset", "user:web-*").stdout.startswith("Nothing is set for user:web-* now.")
     watched = run(service, "watch", "--json")
@@ -108,15 +108,15 @@ def test_the_audit_trail_names_whoever_called(service: RunningService) -> None:
     ("arguments", "code", "words"),
     [
         (["set", "all"], 2, "CHANGES"),
-        (["set", "all", "interval"], 2, "name=value is right"),
-        (["set", "all", "interval=1ms"], 2, "interval: 10ms to 60s, not 1ms"),
+        (["set", "all", "interval"], 2, "expected name=value"),
+        (["set", "all", "interval=1ms"], 2, "interval: expected 10ms to 60s, got 1ms"),
         (["set", "all", "metrics=cpu,gpu"], 2, "gpu"),
         (["set", "all", "colour=red"], 2, "got 'colour'"),
         (["set", "os:Plan9", "samples=1"], 2, "os:Linux"),
         (["set", "all", "samples=10", "--rank", "3"], 1, "rank"),
         (["nosuch"], 2, "report-now"),
         (["--url", "ftp://x"], 2, "http://localhost:8888"),
-        (["--url", "http://127.0.0.1:1"], 1, "does not answer"),
+        (["--url", "http://127.0.0.1:1"], 1, "cannot be reached"),
     ],
 )
 def test_what_is_wrong_is_one_line_that_says_what_is_right(

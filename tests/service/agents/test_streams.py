@@ -1,8 +1,7 @@
-"""Streams of agents: what is asked comes at once and once, and nothing is held for those that do not listen."""
+"""Streams of instructions: what is asked comes at once and once, and nothing is held for those that do not listen."""
 
 import asyncio
 import json
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -14,9 +13,8 @@ import pytest
 from contract import times
 from contract.report import AgentStatus
 from contract.server_sent_events import EventStreamParser, ServerSentEvent
-from service.agents import streams
 from service.agents.registry import Agent
-from service.agents.streams import Streams
+from service.agents.streams import InstructionStreams
 from tests.service.agents.states import agent, state
 from tests.service.conftest import StartService
 from tests.service.reports import original, post, small
@@ -138,19 +136,16 @@ def test_open_streams_do_not_keep_the_service_from_ending(start: StartService, u
     with service.client() as client:
         introduce(client, user)
     with listening(service, user) as events:
-        started = time.monotonic()
         service.process.terminate()
         assert next(events) == ServerSentEvent("end", "the service ends", "")
         assert service.process.wait(30.0) == 0
-    assert time.monotonic() - started < 15.0
     assert "Traceback" not in service.log
 
 
 def test_a_silent_stream_is_kept_alive_and_one_that_hung_up_is_noticed(
-    service: RunningService, client: httpx.Client, user: str, monkeypatch: pytest.MonkeyPatch
+    service: RunningService, client: httpx.Client, user: str
 ) -> None:
-    monkeypatch.setattr(streams, "HEARTBEAT_S", 0.0)
-    kept = Streams(limit=1)
+    kept = InstructionStreams(limit=1, heartbeat_s=0.0)
     one = kept.open(Agent("one", "Linux", "x"), "none")
     assert one is not None
 

@@ -2,7 +2,8 @@
 
 import sys
 
-from service.commands.copy import main, transfer
+from service.commands.copy import transfer
+from service.commands.copy.command import main
 
 transfer._FLUSH_REPORTS = 10
 transfer._USERS_AT_ONCE = 2

@@ -302,10 +302,19 @@ def test_the_store_of_a_running_service_is_refused_with_what_to_do(
     [
         ([], "--from is missing: give it, or LOADLENS_FROM in the environment"),
         (["--from", "a"], "--to is missing"),
-        (["--from", "nothing-here", "--to", "b"], "nothing-here: holds no store; "),
-        (["--from", "embedded:", "--to", "b"], "embedded:: the folder is missing; embedded:var/loadlens is right"),
-        (["--from", "ftp://host/x", "--to", "b"], "ftp://host/x: no such kind of store; "),
-        (["--from", "influx://localhost", "--to", "ftp://host/x"], "ftp://host/x: no such kind of store; "),
+        (
+            ["--from", "nothing-here", "--to", "b"],
+            "expected the --data-dir of a service, with loadlens.duckdb in it, got nothing-here",
+        ),
+        (["--from", "embedded:", "--to", "b"], "expected a folder as in embedded:var/loadlens, got embedded:"),
+        (
+            ["--from", "ftp://host/x", "--to", "b"],
+            "expected embedded:FOLDER or influx://HOST:PORT/DATABASE, got ftp://host/x",
+        ),
+        (
+            ["--from", "influx://localhost", "--to", "ftp://host/x"],
+            "expected embedded:FOLDER or influx://HOST:PORT/DATABASE, got ftp://host/x",
+        ),
     ],
 )
 def test_a_wrong_address_is_refused_before_anything_is_made(

@@ -11,8 +11,8 @@ from rich.console import Console
 
 from analytics.sources.service import Client
 from contract.times import format_instant
-from service.alerts.backtest import Span, backtest
-from service.alerts.rule_set import read_book
+from service.alerts.backtest import FiringPeriod, backtest
+from service.alerts.rule_set import read_rule_set
 from service.commands.rules import backtesting
 from tests.service.conftest import StartService
 from tests.service.reports import END_MS, JsonObject, original, post, small
@@ -76,17 +76,20 @@ def test_a_backtest_says_what_the_same_rules_said_when_the_windows_arrived(start
         wait_until(lambda: any(alert[0] == "memory" for alert in found()), "the last alert")
         said = found()
     with Client(service.url) as source:
-        book = read_book(rules)
+        rule_set = read_rule_set(rules)
         calls: list[None] = []
-        spans = backtest(
-            [*book.rules.values()], source, END_MS - 1, END_MS + 3_600_000, "raw", lambda: calls.append(None)
+        periods = backtest(
+            [*rule_set.rules.values()], source, END_MS - 1, END_MS + 3_600_000, "raw", lambda: calls.append(None)
         )
 
     def shown(ms: int | None) -> str:
         return "" if ms is None else format_instant(ms)
 
-    assert sorted((span.rule, span.user, shown(span.fired_ms), shown(span.resolved_ms)) for span in spans) == said
-    assert {alert[0] for alert in said} == set(book.rules)
+    assert (
+        sorted((period.rule, period.user, shown(period.fired_ms), shown(period.resolved_ms)) for period in periods)
+        == said
+    )
+    assert {alert[0] for alert in said} == set(rule_set.rules)
     assert calls
 
 
@@ -106,8 +109,8 @@ def test_the_commands_show_rules_alerts_and_silences(start: StartService, rules:
     assert header == "rule,user,fired,resolved,value"
     assert line.startswith("busy,a1,20")
     as_json = run("backtest", str(rules), *url, *moments, "--rule", "busy", "--json")
-    (span,) = json.loads(as_json.stdout)
-    assert line.split(",")[:4] == [span[name] for name in ("rule", "user", "fired", "resolved")]
+    (period,) = json.loads(as_json.stdout)
+    assert line.split(",")[:4] == [period[name] for name in ("rule", "user", "fired", "resolved")]
     assert run("backtest", str(rules), *url, "--last", "1h").stdout.splitlines() == [header]
     silenced = run("silence", *url, "--rule", "busy", "--duration", "1h", "--comment", "[bold]why")
     assert "[bold]why" in silenced.stdout
@@ -119,8 +122,8 @@ def test_the_commands_show_rules_alerts_and_silences(start: StartService, rules:
 def test_a_narrow_terminal_cuts_neither_moments_nor_names() -> None:
     shown = io.StringIO()
     user = "a-machine-with-a-rather-long-name.example.org"
-    span = Span("busy", user, END_MS, END_MS + 60_001, 0.9)
-    backtesting._show(Console(file=shown, width=80), "busy", [span], END_MS - 1000, END_MS + 100_000)
+    period = FiringPeriod("busy", user, END_MS, END_MS + 60_001, 0.9)
+    backtesting._show(Console(file=shown, width=80), "busy", [period], END_MS - 1000, END_MS + 100_000)
     text = shown.getvalue()
     assert "busy would have fired 1 time, for 1 user," in text
     assert "█" in text and "…" not in text
@@ -144,12 +147,12 @@ def test_test_names_the_kinds_and_says_what_is_wrong_once(tmp_path: Path) -> Non
     target = '[targets.ops]\nwebhook = "http://10.0.0.1/hook"\nsecret = "env:OPS_SECRET"\n'
     path.write_text(rule.replace("threshold", "treshold") + target)
     refused = run("test", str(path)).stderr
-    assert "rule busy: kind: 'treshold' is none of threshold, change, absence, anomaly, fleet" in refused
+    assert "rule busy: kind: expected one of threshold, change, absence, anomaly, fleet, got 'treshold'" in refused
     assert "(did you mean threshold?)" in refused
     path.write_text(rule + target)
     refused = run("test", str(path)).stderr
-    assert "targets.ops.secret: env:OPS_SECRET is not there" in refused
-    assert "is not known" not in refused
+    assert "targets.ops.secret: expected a text at env:OPS_SECRET, got nothing" in refused
+    assert "rule busy: targets" not in refused
     (tmp_path / "secret").write_text("whsec_" + "A" * 32)
     path.write_text(rule + target.replace("env:OPS_SECRET", "file:secret"))
     assert "--notify-private" in run("test", str(path)).stdout

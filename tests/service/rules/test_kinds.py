@@ -11,7 +11,7 @@ from contract.report import Report, decode_report
 from contract.summary import Summary
 from service.alerts.alarms import Transition
 from service.alerts.engine import Engine
-from service.alerts.evaluations.base import Sliding, merge
+from service.alerts.evaluations.sliding import SlidingWindows, merge
 from service.alerts.rules import InvalidRule, parse_rule
 from tests.service.reports import as_json, original, small
 
@@ -103,7 +103,7 @@ def test_every_statistic_over_a_time_is_that_of_the_merged_samples(stat: str) ->
     """Beside a naive merge of all windows of the time, with windows late and missing."""
     rng = random.Random(1)
     over_ms = 60_000
-    sliding = Sliding(over_ms)
+    sliding = SlidingWindows(over_ms)
     kept: list[tuple[int, Summary]] = []
     newest = 0
     for place in range(300):
@@ -114,7 +114,7 @@ def test_every_statistic_over_a_time_is_that_of_the_merged_samples(stat: str) ->
             kept.append((end_ms, summary))
             sliding.add(end_ms, (summary,))
         if place == 150:
-            sliding = Sliding.load(over_ms, sliding.dump())
+            sliding = SlidingWindows.load(over_ms, sliding.dump())
         expected = Summary.empty()
         for when, one in kept:
             if newest - over_ms < when <= newest:
@@ -128,7 +128,7 @@ def test_every_statistic_over_a_time_is_that_of_the_merged_samples(stat: str) ->
 
 
 def test_memory_of_a_time_is_bounded() -> None:
-    sliding = Sliding(3_600_000)
+    sliding = SlidingWindows(3_600_000)
     one = Summary(1, 0.5, 0.0, 0.5, 0.5)
     for place in range(20_000):
         sliding.add(START_MS + place * 200, (one,))
@@ -191,11 +191,8 @@ def test_who_is_absent_for_long_is_taken_to_be_gone() -> None:
         {"kind": "absence", "after": "300d"},
     ],
 )
-def test_memory_is_bounded_by_forgetting_who_is_silent_longest(
-    monkeypatch: pytest.MonkeyPatch, kind: dict[str, object]
-) -> None:
-    monkeypatch.setattr("service.alerts.evaluations.base.MAX_ALARMS", 50)
-    engine = Engine()
+def test_memory_is_bounded_by_forgetting_who_is_silent_longest(kind: dict[str, object]) -> None:
+    engine = Engine(max_alarms=50)
     engine.use([parse_rule({"name": "it"} | kind | ({"forget": "366d"} if "after" in kind else {}))])
     (evaluation,) = engine.evaluations.values()
     for place in range(500):

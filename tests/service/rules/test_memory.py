@@ -4,15 +4,15 @@ from pathlib import Path
 
 import pytest
 
-from service.alerts.alarms import Saved, State
+from service.alerts.alarms import AlarmState, SavedAlarm
 from service.alerts.engine import Engine
-from service.alerts.repository import Shelf
+from service.alerts.repository import RuleRepository
 from service.alerts.rules import parse_rule
 from service.alerts.runner import Runner
 from service.control.audit import Audit
-from service.control.database import Control
+from service.control.database import ControlDatabase
 from service.journal.journal import Journal
-from service.notifications.queue import Queue
+from service.notifications.queue import NotificationQueue
 from tests.service.conftest import StartService
 from tests.service.receiver import Receiver
 from tests.service.reports import END_MS, as_json, post, small
@@ -22,7 +22,7 @@ from tests.service.running import wait_until
 pytestmark = pytest.mark.server
 
 ANOMALY = parse_rule({"name": "odd", "kind": "anomaly", "metric": "cpuLoadAvg", "every": "1m"})
-SAVED = Saved(END_MS, int(State.FIRING), END_MS, -1, 0.9, None)
+SAVED = SavedAlarm(END_MS, int(AlarmState.FIRING), END_MS, -1, 0.9, None)
 
 
 def test_a_detector_of_another_version_begins_anew(caplog: pytest.LogCaptureFixture) -> None:
@@ -30,7 +30,7 @@ def test_a_detector_of_another_version_begins_anew(caplog: pytest.LogCaptureFixt
     engine.use([ANOMALY])
     engine.restore("odd", {"a": SAVED._replace(memory={"version": -1}), "b": SAVED})
     alarms = engine.evaluations["odd"].alarms
-    assert {user: alarm.state for user, alarm in alarms.items()} == {"a": State.FIRING, "b": State.FIRING}
+    assert {user: alarm.state for user, alarm in alarms.items()} == {"a": AlarmState.FIRING, "b": AlarmState.FIRING}
     assert alarms["a"].memory is None
     assert "begins anew" in caplog.text
 
@@ -44,26 +44,26 @@ def test_an_alarm_that_cannot_be_read_is_left_out_and_the_others_are_taken(caplo
 
 
 def test_an_alarm_that_is_no_alarm_does_not_stop_the_rules(tmp_path: Path) -> None:
-    control = Control(tmp_path / "control.db")
-    shelf = Shelf(control, Audit(control), ".")
-    shelf.put_alarms(ANOMALY, {"a": SAVED, "b": SAVED})
+    control = ControlDatabase(tmp_path / "control.db")
+    repository = RuleRepository(control, Audit(control), ".")
+    repository.put_alarms(ANOMALY, {"a": SAVED, "b": SAVED})
     with control.transaction() as db:
         db.execute("UPDATE rules_alarm SET saved = ? WHERE user = 'a'", (b"\xc1",))
-    assert set(shelf.alarms(ANOMALY)) == {"b"}
+    assert set(repository.alarms(ANOMALY)) == {"b"}
     control.close()
 
 
 def test_each_store_has_its_own_progress(tmp_path: Path) -> None:
     path = tmp_path / "rules.toml"
     path.write_text('[[rules]]\nname = "busy"\nkind = "threshold"\nmetric = "cpuLoadAvg"\nabove = 0.8\n')
-    control = Control(tmp_path / "control.db")
+    control = ControlDatabase(tmp_path / "control.db")
 
     def evaluated(name: str, count: int) -> int:
         """How many reports rules look at, at the start of a service, where `count` came while they were not at work."""
         journal = Journal(tmp_path / name, 1 << 24, 1 << 24)
         if count:
             journal.append([as_json(small("a", END_MS + journal.last + place)) for place in range(count)])
-        runner = Runner(journal, Shelf(control, Audit(control), name), Queue(control), path)
+        runner = Runner(journal, RuleRepository(control, Audit(control), name), NotificationQueue(control), path)
         runner.start()
         wait_until(lambda: bool(runner.engine.evaluations) and runner.behind == 0, "the rules")
         runner.stop()

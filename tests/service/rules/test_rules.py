@@ -210,7 +210,7 @@ def test_wrong_files_keep_the_service_from_starting(start: StartService, tmp_pat
     service = start("--rules", str(folder))
     assert service.process.wait(30) != 0
     assert "a.toml:4: rule busy: kind" in service.log
-    assert "b.yaml:4: rule b: metric: 'cpu' is no metric" in service.log
+    assert "b.yaml:4: rule b: metric: expected a metric of GET /api/v1/metrics, got 'cpu'" in service.log
     assert "Traceback" not in service.log
 
 

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import socket
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -22,16 +21,12 @@ pytestmark = pytest.mark.server
 TOKEN = "a-token"
 
 
-def test_reports_come_as_they_were_sent_in_order_within_a_second(
-    service: RunningService, client: httpx.Client, user: str
-) -> None:
+def test_reports_come_as_they_were_sent_in_order(service: RunningService, client: httpx.Client, user: str) -> None:
     with Follower(service.url, user=user) as follower:
         sent = [original(user, end_timestamp=END_MS + number) for number in range(3)]
         for report in sent:
             post(client, report)
-        acknowledged = time.monotonic()
         follower.wait_for(3)
-        assert time.monotonic() - acknowledged < 1.0
         assert [event.data for event in follower.reports] == sent
         ids = [event.id for event in follower.reports]
         assert ids == sorted(set(ids))
@@ -324,9 +319,7 @@ def test_with_a_token_set_nobody_follows_without_it(start: StartService) -> None
 def test_a_service_that_is_stopped_ends_the_streams(start: StartService) -> None:
     service = start()
     followers = [Follower(service.url) for _ in range(3)]
-    began = time.monotonic()
     assert service.stop() == 0, service.log
-    assert time.monotonic() - began < 10
     for follower in followers:
         wait_until(lambda one=follower: one.ended, "the end of the stream")  # type: ignore[misc]
     assert "Traceback" not in service.log

@@ -1,0 +1,167 @@
+"""The commands that ask one question and show or write the answer: history, fleet, users, metrics."""
+
+import io
+import sys
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from msgspec import Meta
+
+from analytics.commands.settings import PROGRAM, AskSettings, RangeSettings
+from contract import times
+from contract.report import MAX_USER_ID
+from contract.settings import fail, load
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from rich.console import Console
+
+    from analytics.sources.base import Source
+
+
+def _answer(
+    settings: AskSettings,
+    question: "Callable[[Source], pd.DataFrame]",
+    show: "Callable[[Console, pd.DataFrame], None]",
+) -> int:
+    """Ask, then `show` the frame on the terminal or write it as data; returns the exit code."""
+    from rich.console import Console
+
+    from analytics.commands.output import form_of, write
+    from analytics.sources.connecting import connect
+    from analytics.sources.service_api import ServiceError
+
+    form = form_of(settings.format, settings.out, terminal=sys.stdout.isatty())
+    if form == "table" and isinstance(settings, RangeSettings) and settings.windows:
+        fail(PROGRAM, "--windows is for files: expected --out fleet.parquet or --format csv, got a table")
+    try:
+        with connect(settings.url, settings.token) as service:
+            frame = question(service)
+        if form == "table":
+            if isinstance(sys.stdout, io.TextIOWrapper):
+                # A name that the terminal has no characters for is no reason to show nothing.
+                sys.stdout.reconfigure(errors="replace")
+            show(Console(highlight=False), frame)
+        else:
+            write(frame, form, settings.out)
+    except BrokenPipeError:
+        raise
+    except (ServiceError, OSError) as error:
+        reason = f"{settings.out}: {error.strerror}" if isinstance(error, OSError) else str(error)
+        reason = reason.replace("GET /api/v1/users lists", f"`{PROGRAM} users` lists")
+        print(f"{PROGRAM}: error: {reason}", file=sys.stderr)
+        return 1
+    if approximation := frame.attrs.get("approximation"):
+        print(f"Approximate: {approximation}", file=sys.stderr)
+    return 0
+
+
+_HISTORY = "Shows one machine's values over time: a chart and a table on a terminal, otherwise data."
+_HISTORY_EXAMPLES = f"""examples:
+  {PROGRAM} history 6a:d6:96:d3:45:35 --stat p95 --last 30d --rate 1h
+  {PROGRAM} history 6a:d6:96:d3:45:35 --core 3 --last 1h --rate 1m
+  {PROGRAM} history web-1 --start 2018-07-12T12:15:00Z --end 2018-07-12T16:15:00Z --out web-1.csv"""
+
+
+class HistorySettings(RangeSettings, frozen=True, kw_only=True):
+    """What to show of whom."""
+
+    user_id: Annotated[
+        str,
+        Meta(
+            min_length=1,
+            max_length=MAX_USER_ID,
+            description=f"The machine, as `{PROGRAM} users` lists it.",
+            extra={"positional": True},
+        ),
+    ]
+    core: Annotated[
+        Annotated[int, Meta(ge=0, le=65535)] | None,
+        Meta(description="One core of it.", extra={"metavar": "N", "default": "the whole machine"}),
+    ] = None
+
+
+def run_history(argv: Sequence[str]) -> int:
+    """Run the command with `argv`; returns the exit code."""
+    settings = load(HistorySettings, argv, program=f"{PROGRAM} history", description=_HISTORY, epilog=_HISTORY_EXAMPLES)
+    from analytics.commands.output import show_series
+
+    start_ms, end_ms = settings.range_ms(times.now_ms())
+    name = settings.user_id if settings.core is None else f"{settings.user_id}, core {settings.core}"
+    return _answer(
+        settings,
+        lambda service: service.history(
+            settings.user_id, settings.metric, start=start_ms, end=end_ms, rate=settings.rate, stat=settings.statistic,
+            core=settings.core,
+        ),
+        lambda console, frame: show_series(console, frame, name, settings.rate),
+    )  # fmt: skip
+
+
+_FLEET = "Shows the values of all machines together, or of each group of them."
+_FLEET_EXAMPLES = f"""examples:
+  {PROGRAM} fleet --last 7d --rate 1h
+  {PROGRAM} fleet --by user --top 10 --stat p95      the ten machines with the highest 95th percentile
+  {PROGRAM} fleet --by os_version --format json"""
+
+
+class FleetQuerySettings(RangeSettings, frozen=True, kw_only=True):
+    """What to show of the fleet."""
+
+    by: Annotated[
+        Literal["os_type", "os_version", "user"] | None,
+        Meta(description="One group for each value of it.", extra={"default": "all machines together"}),
+    ] = None
+    top: Annotated[
+        Annotated[int, Meta(ge=1, le=10_000)] | None,
+        Meta(description="Only the groups that are highest over the whole range.", extra={"metavar": "N"}),
+    ] = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.top is not None and self.by is None:
+            raise ValueError("--top goes with --by: it keeps the groups with the highest values")
+
+
+def run_fleet(argv: Sequence[str]) -> int:
+    """Run the command with `argv`; returns the exit code."""
+    settings = load(FleetQuerySettings, argv, program=f"{PROGRAM} fleet", description=_FLEET, epilog=_FLEET_EXAMPLES)
+    from analytics.commands.output import show_groups, show_series
+
+    start_ms, end_ms = settings.range_ms(times.now_ms())
+    show = show_series if settings.by is None else show_groups
+    name = "the fleet" if settings.by is None else settings.by
+    return _answer(
+        settings,
+        lambda service: service.fleet(
+            settings.metric, start=start_ms, end=end_ms, rate=settings.rate, by=settings.by, top=settings.top,
+            stat=settings.statistic,
+        ),
+        lambda console, frame: show(console, frame, name, settings.rate),
+    )  # fmt: skip
+
+
+_USERS = "Lists the machines that have reported, and what each last said of itself."
+
+
+def run_users(argv: Sequence[str]) -> int:
+    """Run the command with `argv`; returns the exit code."""
+    settings = load(AskSettings, argv, program=f"{PROGRAM} users", description=_USERS)
+    from analytics.commands.output import show_rows
+
+    return _answer(settings, lambda service: service.users(), show_rows)
+
+
+_METRICS = "Lists the metrics that can be asked for, with unit and usual statistic."
+
+
+def run_metrics(argv: Sequence[str]) -> int:
+    """Run the command with `argv`; returns the exit code."""
+    settings = load(AskSettings, argv, program=f"{PROGRAM} metrics", description=_METRICS)
+    from analytics.commands.output import show_rows
+
+    return _answer(
+        settings,
+        lambda service: service.metrics(),
+        lambda console, frame: show_rows(console, frame.drop(columns=["type", "stored"])),
+    )

@@ -1,0 +1,110 @@
+"""What is usual, hour by hour of the week, and what was not."""
+
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+import pandas as pd
+
+from analytics import figures
+from analytics.frames.frame import TooFewData
+from analytics.methods.anomalies import Tuning, anomalies
+from analytics.methods.week_profiles import hour_of_week_profile
+from analytics.reports.data import Data
+from analytics.reports.model import Cell, Column, Finding, Picture, Section, Table
+from analytics.reports.parts.base import Part, check_day, in_ms, subject
+from analytics.reports.text import moment, percent, plural, times
+from contract.times import HOUR_MS
+
+_DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+_MIN_HOURS_TO_TELL = 2 * 7 * 24
+_MAX_MACHINES = 50
+"""So many of the busiest machines are looked at one by one; each takes its time."""
+_ROWS = 25
+
+
+def hours_of_week(data: Data) -> Part:
+    """The hours of the week. Raises TooFewData below a day of data, or where buckets are longer than an hour."""
+    check_day(data)
+    if data.total_rate_ms > HOUR_MS:
+        raise TooFewData("what was reported is coarser than an hour")
+    profile = hour_of_week_profile(data.total)
+    known = profile.dropna(subset="mean").sort_values("mean").to_dict("records")
+    if len(known) < 2:
+        raise TooFewData("only one hour of the week has data")
+    low, *_, high = known
+    title = (
+        f"{_hour_named(high)} is the busiest hour of the week ({percent(high['mean'])}), {_hour_named(low)} the "
+        f"quietest ({percent(low['mean'])})"
+    )
+    hours = pd.DatetimeIndex(data.total.index).floor("1h").nunique()
+    weeks = hours >= _MIN_HOURS_TO_TELL
+    caveats = (
+        [] if weeks else ["Hours of the week are from less than two weeks of data: one unusual day looks like a habit."]
+    )
+    picture = Picture("hours-of-week", figures.hour_of_week(profile, title), "Grey: nothing was reported at this hour.")
+    finding = Finding("note", "week", f"{title}.", "Plan maintenance and batch work for the quiet hours.",
+                      {"busiest": _hour_named(high), "quietest": _hour_named(low)})  # fmt: skip
+    return Part(Section("week", "When in the week", parts=[picture]), [finding] if weeks else [], caveats)
+
+
+def _hour_named(row: Mapping[Hashable, Any]) -> str:
+    return f"{_DAYS[int(row['weekday'])]} {int(row['hour']):02}:00 UTC"
+
+
+def fleet_anomalies(data: Data, machines: pd.DataFrame) -> Part:
+    """Anomalies of the fleet's mean, and of its busiest machines."""
+    part = total_anomalies(data)
+    busiest = machines.index[:_MAX_MACHINES]
+    chosen = data.windows[data.windows["user"].isin(busiest)]
+    odd = anomalies(chosen.assign(user=chosen["user"].astype(str)), tuning=Tuning.for_step(data.rate_ms))
+    odd = odd[odd["anomaly"]].sort_values("score", ascending=False)
+    if part.section is None or odd.empty:
+        return part
+    title = f"The {min(_ROWS, len(odd)):,} strongest anomalies of the {plural(len(busiest), 'busiest machine')}"
+    section = Section(
+        part.section.name, part.section.title, part.section.intro, [*part.section.parts, _anomalies_table(odd, title)]
+    )
+    return Part(section, part.findings, part.caveats)
+
+
+def total_anomalies(data: Data) -> Part:
+    """Anomalies of the fleet's mean, or of the machine: each judged by what came before it, and nothing else."""
+    verdicts = anomalies(data.total, tuning=Tuning.for_step(data.total_rate_ms))
+    if verdicts["upper"].isna().all():
+        raise TooFewData(f"too few points ({len(verdicts):,}) to learn what is usual")
+    odd = verdicts[verdicts["anomaly"]]
+    what = "the fleet's mean" if data.is_fleet else "the machine"
+    if odd.empty:
+        title = f"Nothing unusual in {what}"
+        finding = Finding("note", "anomaly", f"{title}: every value was within what came before made likely.")
+    else:
+        strongest = odd["score"].idxmax()
+        title = f"{plural(len(odd), 'anomaly', 'anomalies')} in {what}, the strongest {moment(in_ms(strongest))}"
+        [worst, *_] = odd.loc[[strongest]].to_dict("records")
+        finding = Finding(
+            "watch",
+            "anomaly",
+            f"{subject(data)} was unlike itself {times(len(odd))}, most of all {moment(in_ms(strongest))}: "
+            f"{percent(float(worst['value']))} where {percent(float(worst['expected']))} was usual.",
+            "Ask what happened then.",
+            {"anomalies": len(odd), "times": [moment(in_ms(time)) for time in odd.index[:_ROWS]]},
+        )
+    picture = Picture(
+        "anomalies",
+        figures.anomalies(verdicts, title),
+        "Grey: what was likely, judged from what came before, as soon as enough had been seen; a cross marks where "
+        "something unusual began. A change of pattern or of level can be unusual inside the grey.",
+    )
+    return Part(Section("unusual", "What was unusual", parts=[picture]), [finding])
+
+
+def _anomalies_table(odd: pd.DataFrame, title: str) -> Table:
+    columns = [
+        Column("machine", "user"), Column("when", "time"), Column("value", "share"), Column("usual", "share"),
+        Column("score, 0 to 1", "number"),
+    ]  # fmt: skip
+    rows: list[list[Cell]] = [
+        [str(row["user"]), in_ms(row["time"]), float(row["value"]), float(row["expected"]), float(row["score"])]
+        for row in odd.head(_ROWS).reset_index().to_dict("records")
+    ]
+    return Table("anomalies-table", title, columns, rows)

@@ -1,0 +1,120 @@
+"""How often the sizes of right-sizing hold on days to come, beside known rules, and what they cost.
+
+    .venv/bin/python bench/right_size.py
+
+Each day of the PlanetLab fleet after the first three is a test: machines are sized from the days before it, and a size
+holds where the 95th percentile of that day stays under the target on it. The ideal is the smallest size that holds. The
+machines are taken to have 16 cores, then 1,000, where next to nothing is rounded. Beside:
+
+- the highest of the daily 95th percentiles seen;
+- Kubernetes' Vertical Pod Autoscaler, as its recommender has it: the 90th percentile of samples whose weight halves
+  each 24 hours, times 1.15 (kubernetes/autoscaler, vertical-pod-autoscaler); as a request of that, and divided by the
+  target, as the others are.
+
+The constants of `analytics.methods.right_sizing.later_days` were chosen on every second machine: the others stand by
+themselves.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from data import FLEET, SAMPLE
+from forecasts import planetlab
+from options import Options
+from output import machine, number, table
+
+from analytics import right_size
+
+Floats = npt.NDArray[np.float64]
+TARGET, QUANTILE = 0.8, 0.95
+HALF_LIFE_DAYS, MARGIN, VPA_QUANTILE = 1.0, 1.15, 0.9
+
+
+def main() -> None:
+    """Measure and print tables."""
+    parser = Options(__doc__)
+    parser.data("--fleet", FLEET if FLEET.exists() else SAMPLE, tiny=SAMPLE, type=Path, help="PlanetLab's file")
+    parser.size("--part", 1, tiny=4, help="measure with this part of the machines")
+    options = parser.parse()
+    print(machine() + "\n")
+    fleet = planetlab(options.fleet)
+    fleet = fleet[fleet["user"].isin(fleet["user"].unique()[:: options.part])]
+    names = np.sort(fleet["user"].unique())
+    for title, chosen, least in (
+        ("all machines", names, 2), ("all machines", names, 3), ("machines that nothing was chosen on", names[1::2], 2)
+    ):  # fmt: skip
+        print(held(fleet[fleet["user"].isin(chosen)], f"{title}, {least} days or more", least) + "\n")
+
+
+def held(fleet: pd.DataFrame, title: str, least: int) -> str:
+    """The table of one kind of machines: those seen on at least so many days before."""
+    days = sorted(fleet.index.normalize().unique())
+    daily = fleet.groupby(["user", fleet.index.normalize()], observed=True)["mean"].quantile(
+        QUANTILE, interpolation="higher"
+    )
+    found: dict[str, list[list[float]]] = {}
+    for cores in (16, 1000):
+        for day in days[3:]:
+            past, came = fleet[fleet.index < day], daily.xs(day, level=1)
+            sized = right_size(past, cores, TARGET, QUANTILE, least_days=least)
+            sized = sized[sized["needed"].notna()]
+            both = sized.index.intersection(came.index)
+            ideal = whole(came[both].to_numpy() * cores / TARGET)
+            for name, size in sizes(past, sized.loc[both], cores, day).items():
+                ratio = size.sum() / ideal.sum(), float(np.mean(size / ideal))
+                found.setdefault(f"{name}, {cores:,} cores", []).append([(size >= ideal).mean(), *ratio])
+            within = (sized.loc[both, "lower"] <= ideal) & (ideal <= sized.loc[both, "upper"])
+            found.setdefault(f"Loadlens, its interval, {cores:,} cores", []).append([within.mean(), np.nan, np.nan])
+    rows = [
+        [
+            name,
+            *(f"{each[0]:.1%}" for each in tests),
+            *("-" if np.isnan(mean := np.mean([each[place] for each in tests])) else number(mean) for place in (1, 2)),
+        ]
+        for name, tests in found.items()
+    ]
+    headers = [title, *(f"held on {day:%d %B}" for day in days[3:]), "cores beside ideal", "mean of the machines'"]
+    return table(headers, rows)
+
+
+def sizes(past: pd.DataFrame, sized: pd.DataFrame, cores: int, day: pd.Timestamp) -> dict[str, Floats]:
+    """What each rule gives to the machines of `sized`, in whole cores."""
+    past = past[past["user"].isin(sized.index)]
+    daily = past.groupby(["user", past.index.normalize()], observed=True)["mean"].quantile(
+        QUANTILE, interpolation="higher"
+    )
+    highest = daily.groupby(level=0).max()[sized.index].to_numpy()
+    request = MARGIN * decayed(past, day)[sized.index].to_numpy()
+    return {
+        "Loadlens": sized["recommended"].to_numpy(),
+        "highest daily p95": whole(highest * cores / TARGET),
+        "VPA": whole(request * cores),
+        "VPA, divided by the target": whole(request * cores / TARGET),
+    }
+
+
+def whole(cores: Floats) -> Floats:
+    """In whole cores, one at least."""
+    return np.maximum(np.ceil(cores - 1e-9), 1.0)
+
+
+def decayed(past: pd.DataFrame, day: pd.Timestamp) -> "pd.Series[float]":
+    """The 90th percentile of each machine's samples, their weight halved each day."""
+    age = (day - past.index) / pd.Timedelta(days=1)
+    rows = pd.DataFrame(
+        {
+            "user": past["user"].astype(str).to_numpy(),
+            "mean": past["mean"].to_numpy(),
+            "weight": 0.5 ** (age / HALF_LIFE_DAYS),
+        }
+    ).sort_values(["user", "mean"])
+    reached = rows.groupby("user")["weight"].cumsum()
+    total = rows.groupby("user")["weight"].transform("sum")
+    above = rows[(reached >= VPA_QUANTILE * total - 1e-12).to_numpy()]
+    return above.groupby("user")["mean"].first()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,122 @@
+"""`loadlens-service agents report-now` and `diagnostics`: commands to agents, and what became of them."""
+
+import sys
+import time
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+from analytics.sources.service_api import ServiceError
+from contract.agent_protocol import CommandName
+from contract.settings import load
+from contract.times import DAY_S
+from service.commands.agents.calling import (
+    PROGRAM,
+    TARGETS,
+    WAIT,
+    AgentsApi,
+    CallSettings,
+    agent_path,
+    one_line,
+    one_line_errors,
+)
+
+_DESCRIPTIONS: dict[CommandName, str] = {
+    "report_now": f"""\
+Has agents end the window that runs, and report it now.
+
+{TARGETS}""",
+    "diagnostics": f"""\
+Has agents say what helps to find out what ails them: versions, machine, settings
+in force, spool, threads, the last warnings; no secrets. Printed as JSON, one
+agent a line where there are several.
+
+{TARGETS}""",
+}
+_EPILOGS: dict[CommandName, str] = {
+    "report_now": """examples:
+  loadlens-service agents report-now 6a:d6:96:d3:45:35
+  loadlens-service agents report-now user:web-*
+""",
+    "diagnostics": """examples:
+  loadlens-service agents diagnostics 6a:d6:96:d3:45:35
+  loadlens-service agents diagnostics all --wait 2m >fleet.ndjson
+""",
+}
+_LOOK_EVERY_S = 0.1
+
+
+class CommandSettings(CallSettings, frozen=True, kw_only=True):
+    """Who is to do it, and how long to wait."""
+
+    target: Annotated[str, Meta(description="Which agents.", extra={"positional": True})]
+    wait: Annotated[
+        Annotated[float, Meta(ge=1.0, le=DAY_S)],
+        Meta(description="How long to wait for the agents; then it is given up.", extra=WAIT),
+    ] = 30.0
+
+
+def report_now(argv: Sequence[str]) -> int:
+    """Run `report-now`; returns the exit code."""
+    return _command(argv, "report_now")
+
+
+def diagnostics(argv: Sequence[str]) -> int:
+    """Run `diagnostics`; returns the exit code."""
+    return _command(argv, "diagnostics")
+
+
+def _command(argv: Sequence[str], command: CommandName) -> int:
+    program = f"{PROGRAM} {command.replace('_', '-')}"
+    settings = load(
+        CommandSettings, argv, program=program, description=_DESCRIPTIONS[command], epilog=_EPILOGS[command]
+    )
+    with one_line_errors(program), AgentsApi(settings) as api:
+        users = [agent["user_id"] for agent in api.agents(settings.target)]
+        if not users:
+            raise ServiceError(f"no agent is meant by {settings.target}")
+        waiting = _send(api, users, command, settings.wait)
+        done = _wait(api, waiting, settings.wait)
+        for outcome in done:
+            _show(outcome, as_json=settings.json, indented=len(users) == 1)
+    return 0 if len(done) == len(users) and all(outcome["status"] == "done" for outcome in done) else 1
+
+
+def _send(api: AgentsApi, users: Sequence[str], command: CommandName, wait_s: float) -> list[str]:
+    """Send a command to each user; returns the ids of the commands that were taken, and says which were not."""
+    ids = []
+    for user in users:
+        try:
+            asked = {"command": command, "expires_s": wait_s}
+            ids.append(api.call("POST", f"{agent_path(user)}/commands", asked).document()["id"])
+        except ServiceError as error:
+            print(f"{user}: {one_line(error)}", file=sys.stderr)
+    return ids
+
+
+def _wait(api: AgentsApi, ids: list[str], wait_s: float) -> list[dict[str, Any]]:
+    """What became of commands, in their order, as far as it is known in time."""
+    end = time.monotonic() + wait_s + 2.0
+    done: dict[str, dict[str, Any]] = {}
+    while True:
+        for id_ in ids:
+            if id_ not in done:
+                outcome = api.call("GET", f"commands/{id_}").document()
+                if outcome["status"] != "waiting":
+                    done[id_] = outcome
+        if len(done) == len(ids) or time.monotonic() > end:
+            return [done[id_] for id_ in ids if id_ in done]
+        time.sleep(_LOOK_EVERY_S)
+
+
+def _show(outcome: dict[str, Any], *, as_json: bool, indented: bool) -> None:
+    if outcome["document"] is not None and not as_json:
+        text = msgspec.json.encode({"user_id": outcome["user_id"]} | outcome["document"])
+        print((msgspec.json.format(text) if indented else text).decode())
+    elif as_json:
+        print(msgspec.json.encode(outcome).decode())
+    else:
+        detail = f": {outcome['detail']}" if outcome["detail"] else ""
+        print(f"{outcome['user_id']}: {outcome['status']}{detail}")

@@ -1,0 +1,192 @@
+"""The stores of a copy: opened from their addresses as the service opens them, and what they hold of each day."""
+
+import contextlib
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from analytics.sources.influx_address import Address, Credentials, is_influx
+from analytics.sources.influx_client import Client, InfluxError
+from contract.metrics import QUANTITIES, Cpu
+from contract.times import DAY_MS
+from service.ingest.maintenance import replay
+from service.journal.journal import Journal
+from service.stores.base import Question, Store, StoreError
+from service.stores.dump import PortableStore
+from service.stores.embedded.catalog import StoreInUse
+from service.stores.embedded.dump import PortableEmbeddedStore
+from service.stores.opening import influx_folder
+
+_EMBEDDED = "embedded:"
+_FILE = "loadlens.duckdb"
+_DAYS_AT_ONCE = 30
+_JOURNAL_BYTES = 1 << 40
+"""What is in a journal is taken, however much it is; nothing is put into it."""
+
+StoreAddress = Path | Address
+"""The folder of an embedded store, or the address of an InfluxDB."""
+
+
+class AddressError(ValueError):
+    """An address of no store; the message says what was expected."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A store with the reports of its journal, all on its own disk."""
+
+    store: PortableStore
+    offset: int
+    """The journal offset through which it holds everything."""
+    replayed: int = 0
+    """Reports that were in the journal only."""
+
+
+def parse_store_address(address: str, *, new: bool) -> StoreAddress:
+    """What an address such as `embedded:var/loadlens` means; a folder alone will do.
+
+    Raises AddressError where it is wrong, and where there is no store that need not be `new`.
+    """
+    if is_influx(address):
+        try:
+            return Address.parse(address)
+        except ValueError as error:
+            # The address may have a password in it.
+            raise AddressError(f"the address of an InfluxDB: {error}") from None
+    if "://" in address:
+        raise AddressError(f"expected embedded:FOLDER or influx://HOST:PORT/DATABASE, got {address}")
+    text = address.removeprefix(_EMBEDDED)
+    if not text:
+        raise AddressError(f"expected a folder as in embedded:var/loadlens, got {address}")
+    folder = Path(text).expanduser().resolve()
+    if not new and not (folder / _FILE).exists():
+        raise AddressError(f"expected the --data-dir of a service, with {_FILE} in it, got {address}")
+    return folder
+
+
+@contextlib.contextmanager
+def open_store(
+    address: StoreAddress, credentials: Credentials, memory: str, *, new: bool, data_dir: Path | None = None
+) -> Iterator[Opened]:
+    """The store at an address, made where there is none and it may be `new`, with what its service's journal still has.
+
+    The journal of an embedded store lies in its folder, that of an InfluxDB in `data_dir`, if anywhere. Raises
+    StoreError where the store cannot be used.
+    """
+    with contextlib.ExitStack() as stack:
+        store: PortableStore
+        if isinstance(address, Address):
+            # What a service remembers of a database on its own machine is its own, unless it is asked for.
+            home = influx_folder(data_dir, address) if data_dir else Path()
+            if not data_dir or not home.exists():
+                home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="loadlens-copy-")))
+            store = _influx(address, credentials, home, new=new)
+        else:
+            home, store = address, _embedded(address, memory)
+        journal = Journal(home / "journal", _JOURNAL_BYTES)
+        try:
+            journal.advance_to(store.flushed)
+            replayed = replay(journal, store)
+            store.flush()
+            yield Opened(store, journal.last, replayed)
+        finally:
+            # What the journal has is left to the service, whose rules and streams may still read it.
+            store.close()
+            journal.close()
+
+
+def _embedded(folder: Path, memory: str) -> PortableStore:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        return PortableEmbeddedStore(folder, memory)
+    except StoreInUse:
+        raise StoreError(
+            f"{folder} is in use by a running service, which alone can read it. "
+            "Stop the service, give this command again, and start the service when it is done."
+        ) from None
+    except OSError as error:
+        raise StoreError(f"{folder} cannot be used: {error.strerror or error}") from None
+
+
+def _influx(address: Address, credentials: Credentials, home: Path, *, new: bool) -> PortableStore:
+    from service.stores.influx.dump import PortableInfluxStore
+
+    if not new:
+        try:
+            found = Client(address, credentials).execute("SHOW DATABASES")
+        except InfluxError as error:
+            raise StoreError(str(error)) from None
+        if address.database not in {row[0] for series in found for row in series.get("values", [])}:
+            raise StoreError(
+                f"{address}: there is no database {address.database}, or it is not to be seen by this user"
+            )
+    store = PortableInfluxStore(address, credentials, home)
+    if store.problem:
+        store.close()
+        raise StoreError(store.problem)
+    return store
+
+
+class DayRange(NamedTuple):
+    """A range of days, of which some have data."""
+
+    start_ms: int
+    end_ms: int
+    samples: int
+    """Of whole machines, of all quantities."""
+    days: int
+    """How many days have data."""
+
+
+def day_name(day_ms: int) -> str:
+    """Such as `2024-01-30`."""
+    return f"{datetime.fromtimestamp(day_ms / 1000, UTC):%Y-%m-%d}"
+
+
+def day_ranges(store: Store) -> list[DayRange]:
+    """The days that have data, a month of them at a time, oldest first."""
+    users = store.users()
+    if users.empty:
+        return []
+    start_ms, end_ms = (int(time.timestamp() * 1000) // DAY_MS for time in _seen(users))
+    days: dict[int, int] = {}
+    for quantity in QUANTITIES.values():
+        windows = store.answer(Question(quantity, start_ms * DAY_MS, (end_ms + 1) * DAY_MS, DAY_MS)).windows
+        for day, count in zip(windows.time.tolist(), windows.count.tolist(), strict=True):
+            days[day] = days.get(day, 0) + count
+    return [*_months(sorted(days.items()))]
+
+
+def _seen(users: pd.DataFrame) -> tuple[pd.Timestamp, pd.Timestamp]:
+    return users["first_seen"].min(), users["last_seen"].max()
+
+
+def _months(days: Sequence[tuple[int, int]]) -> Iterator[DayRange]:
+    for first in range(0, len(days), _DAYS_AT_ONCE):
+        some = days[first : first + _DAYS_AT_ONCE]
+        yield DayRange(some[0][0], some[-1][0] + DAY_MS, sum(count for _, count in some), len(some))
+
+
+def counts(store: Store, span: DayRange) -> pd.DataFrame:
+    """The samples of whole machines in a span: a row for each `day` (its start) and `user`, a column a quantity."""
+    columns = []
+    for quantity in QUANTITIES.values():
+        windows, groups = store.answer(Question(quantity, span.start_ms, span.end_ms, DAY_MS, by="user"))
+        names = np.array(groups, object)[windows.series]
+        index = pd.MultiIndex.from_arrays([windows.time, names], names=["day", "user"])
+        columns.append(pd.Series(windows.count, index, name=quantity.name))
+    return pd.concat(columns, axis=1).fillna(0).astype("int64").sort_index()
+
+
+def core_counts(store: Store, user_id: str, span: DayRange) -> pd.DataFrame:
+    """The samples of each core of a user: a row for each `day`, a column for each core."""
+    question = Question(Cpu.quantities[0], span.start_ms, span.end_ms, DAY_MS, user_id=user_id, cores="each")
+    windows, groups = store.answer(question)
+    index = pd.MultiIndex.from_arrays([windows.time, np.array(groups, object)[windows.series]], names=["day", "core"])
+    return pd.Series(windows.count, index).unstack("core", fill_value=0)

@@ -1,0 +1,187 @@
+"""`loadlens-service rules list`, `test` and `silence`: rules of a service or of files as tables; silences."""
+
+import ipaddress
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+from urllib.parse import urlsplit
+
+from msgspec import Meta
+
+from contract.service_address import ServiceAddress
+from contract.settings import Settings, load
+from service.alerts.rules import (
+    AbsenceRule,
+    AnomalyRule,
+    ChangeRule,
+    FleetRule,
+    InvalidRule,
+    Rule,
+    ThresholdRule,
+    parse_rule,
+)
+from service.commands import failed
+
+if TYPE_CHECKING:
+    from service.notifications.targets import Target
+
+_LIST = "loadlens-service rules list"
+_LIST_DESCRIPTION = "Lists the rules of a running service, where they are from, and how many of their alerts fire."
+_LIST_EPILOG = """examples:
+  loadlens-service rules list
+  loadlens-service rules list --url https://collector.example.org"""
+_TEST = "loadlens-service rules test"
+_TEST_DESCRIPTION = "Reads rules and targets as the service would, and says what is wrong with which line."
+_TEST_EPILOG = """examples:
+  loadlens-service rules test rules.toml
+  loadlens-service rules test /etc/loadlens/rules"""
+_SILENCE = "loadlens-service rules silence"
+_SILENCE_DESCRIPTION = """\
+Tells nobody of some alerts for a while; they are still listed. Those that fire
+when the silence is over are told then. Without --duration it lists the silences."""
+_SILENCE_EPILOG = """examples:
+  loadlens-service rules silence --rule busy --duration 2h
+  loadlens-service rules silence --user "lab-*" --duration 1d --comment "moving house"
+  loadlens-service rules silence                      which are in force
+  loadlens-service rules silence --end 1f0c2a7be4d0a6c3"""
+_TIMEOUT_S = 30.0
+_MAX_ALERTS = 10_000
+"""As many as the service lists at once."""
+
+
+class RulesFileSettings(Settings, frozen=True, kw_only=True):
+    """What to read."""
+
+    path: Annotated[
+        Path,
+        Meta(description="A TOML or YAML file with rules, or a folder of them.", extra={"positional": True}),
+    ]
+
+
+class SilenceSettings(ServiceAddress, frozen=True, kw_only=True):
+    """What is not to be told."""
+
+    rule: Annotated[str, Meta(description="Of which rules: a name or a pattern.", extra={"metavar": "PATTERN"})] = "*"
+    user: Annotated[str, Meta(description="Of which users: a name or a pattern.", extra={"metavar": "PATTERN"})] = "*"
+    duration: Annotated[
+        str | None,
+        Meta(description="How long, such as 2h.", extra={"metavar": "DURATION", "default": "list the silences"}),
+    ] = None
+    comment: Annotated[str, Meta(max_length=500, description="Why.", extra={"metavar": "TEXT"})] = ""
+    end: Annotated[
+        str | None, Meta(description="End the silence with this id.", extra={"metavar": "ID", "default": "none"})
+    ] = None
+
+
+def list_rules(argv: Sequence[str]) -> int:
+    """Run `list`; returns the exit code."""
+    settings = load(ServiceAddress, argv, program=_LIST, description=_LIST_DESCRIPTION, epilog=_LIST_EPILOG)
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    from analytics.sources.service_api import ServiceApi, ServiceError
+
+    try:
+        with ServiceApi(settings.url, settings.token, timeout_s=_TIMEOUT_S) as api:
+            listed = api.call("GET", "rules").document()["rules"]
+            alerts = api.call("GET", "alerts", params={"limit": _MAX_ALERTS}).document()["alerts"]
+        rules = [(parse_rule(one["rule"]), one["source"]) for one in listed]
+    except (ServiceError, InvalidRule) as error:
+        return failed(_LIST, error)
+    counts = Counter((alert["rule"], alert["state"]) for alert in alerts)
+    table = Table("rule", "when", "whose", "targets", "from", "pending", "firing")
+    for rule, source in rules:
+        firing, pending = counts[rule.name, "firing"], counts[rule.name, "pending"]
+        name = rule.name if rule.enabled else f"{rule.name} (disabled)"
+        shown = f"[bold red]{firing}[/]" if firing else "0"
+        cells = (name, _condition(rule), _whose(rule), ", ".join(rule.targets) or "-", source, str(pending))
+        table.add_row(*map(escape, cells), shown)
+    Console(highlight=False).print(table if rules else "There are no rules; --rules FILE or the API brings some.")
+    return 0
+
+
+def test_files(argv: Sequence[str]) -> int:
+    """Run `test`; returns the exit code."""
+    settings = load(RulesFileSettings, argv, program=_TEST, description=_TEST_DESCRIPTION, epilog=_TEST_EPILOG)
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    from service.alerts.rule_set import RuleFileError, read_rule_set
+
+    try:
+        rule_set = read_rule_set(settings.path)
+    except RuleFileError as error:
+        return failed(_TEST, error)
+    table = Table("rule", "kind", "when", "whose", "targets", "file")
+    for name, rule in rule_set.rules.items():
+        kind = type(rule).__name__.lower()
+        cells = (name, kind, _condition(rule), _whose(rule), ", ".join(rule.targets) or "-", rule_set.files[name].name)
+        table.add_row(*map(escape, cells))
+    console = Console(highlight=False)
+    console.print(table)
+    for name, target in rule_set.targets.items():
+        hint = " (a private address: the service needs --notify-private)" if _is_private(target) else ""
+        console.print(f"target {name}: {target.shown}{hint}", markup=False, soft_wrap=True)
+    return 0
+
+
+def _is_private(target: "Target") -> bool:
+    """Whether a webhook's host is an address that is not public; names are looked up by the service alone."""
+    host = urlsplit(target.url).hostname or ""
+    try:
+        return target.is_webhook and not ipaddress.ip_address(host).is_global
+    except ValueError:
+        return target.is_webhook and host == "localhost"
+
+
+def silence(argv: Sequence[str]) -> int:
+    """Run `silence`; returns the exit code."""
+    settings = load(SilenceSettings, argv, program=_SILENCE, description=_SILENCE_DESCRIPTION, epilog=_SILENCE_EPILOG)
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    from analytics.sources.service_api import ServiceApi, ServiceError, path_segment
+
+    try:
+        with ServiceApi(settings.url, settings.token, timeout_s=_TIMEOUT_S) as api:
+            if settings.end is not None:
+                api.call("DELETE", f"silences/{path_segment(settings.end)}")
+            elif settings.duration is not None:
+                names = ("rule", "user", "duration", "comment")
+                api.call("POST", "silences", {name: getattr(settings, name) for name in names})
+            silences = api.call("GET", "silences").document()["silences"]
+    except ServiceError as error:
+        return failed(_SILENCE, error)
+    table = Table("id", "rule", "user", "until", "comment")
+    for silence in silences:
+        table.add_row(*(escape(str(silence[name])) for name in ("id", "rule", "user", "until", "comment")))
+    Console(highlight=False).print(table if silences else "Nothing is silenced.")
+    return 0
+
+
+def _condition(rule: Rule) -> str:
+    """When it fires: `cpuLoadAvg.p95 over 10m > 0.95, clear 0.85, for 5m`."""
+    held = f", for {rule.for_}" if rule.for_ms else ""
+    if isinstance(rule, AbsenceRule):
+        return f"no report for {rule.after}"
+    if isinstance(rule, AnomalyRule):
+        return f"{rule.extractor.label} is unusual, every {rule.every}{held}"
+    assert isinstance(rule, ThresholdRule | ChangeRule | FleetRule)
+    level = f"> {rule.above:g}" if rule.above is not None else f"< {rule.below:g}"
+    clear = "" if rule.clear is None else f", clear {rule.clear:g}"
+    over = f" over {rule.over}" if rule.over_ms else ""
+    text = f"{rule.extractor.label}{over} {level}{clear}"
+    if isinstance(rule, ChangeRule):
+        text = f"{rule.extractor.label} changed {level}{clear} in {rule.over}"
+    if isinstance(rule, FleetRule):
+        text = f"{rule.share:.0%} of users: {text}"
+    return text + held
+
+
+def _whose(rule: Rule) -> str:
+    """Whose reports it looks at."""
+    return ", ".join([*rule.users, *rule.os])

@@ -1,0 +1,124 @@
+"""Makes reports, a few at a time, each in a process of its own, and keeps the newest for a moment."""
+
+import asyncio
+import hashlib
+import os
+import subprocess
+import sys
+import time
+from collections import OrderedDict
+from dataclasses import dataclass
+
+import msgspec
+
+from service.reporting.worker import ReportMade, ReportRefused, ReportRequest, Task
+
+_AT_ONCE = 1
+"""Processes at a time; each may use all cores for some seconds, and some 500 MB."""
+_WAITING = 8
+_FRESH_S = 60.0
+_KEPT_BYTES = 64 << 20
+_KEPT = 32
+_PATIENCE_S = 300.0
+
+
+class TooManyReports(Exception):
+    """As many reports as are allowed are being made, or wait for their turn."""
+
+
+class ReportFailed(Exception):
+    """A report could not be made; the message is for the log."""
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedReport:
+    """A report, and how old it is."""
+
+    content: bytes
+    policy: str
+    etag: str
+    made_s: float
+    """On the monotonic clock."""
+
+    @property
+    def fresh_s(self) -> float:
+        """For how much longer it may be answered, in seconds."""
+        return max(0.0, _FRESH_S - (time.monotonic() - self.made_s))
+
+
+class ReportMaker:
+    """Everything here runs on the event loop; processes are waited for in threads."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[ReportRequest, FinishedReport] = OrderedDict()
+        self._running: dict[ReportRequest, asyncio.Task[FinishedReport | ReportRefused]] = {}
+        self._turn = asyncio.Semaphore(_AT_ONCE)
+        self.made = 0
+        """Reports made so far."""
+        self.failures = 0
+        """Processes that did not come to their end."""
+        self.refused = 0
+        """Requests for reports turned away because there were too many."""
+
+    @property
+    def waiting(self) -> int:
+        """Reports that are being made or wait for their turn."""
+        return len(self._running)
+
+    async def report(self, request: ReportRequest, url: str, token: str | None) -> FinishedReport | ReportRefused:
+        """The report, a kept one of the last minute where there is one. Raises TooManyReports and ReportFailed."""
+        kept = self._kept.get(request)
+        if kept is not None and kept.fresh_s > 0:
+            return kept
+        task = self._running.get(request)
+        if task is None:
+            if len(self._running) >= _AT_ONCE + _WAITING:
+                self.refused += 1
+                raise TooManyReports
+            # Whoever asks for the same meanwhile waits for this one; it goes on if the first of them leaves.
+            task = asyncio.create_task(self._make(request, url, token))
+            self._running[request] = task
+            task.add_done_callback(lambda done: self._ended(request, done))
+        return await asyncio.shield(task)
+
+    def _ended(self, request: ReportRequest, task: "asyncio.Task[FinishedReport | ReportRefused]") -> None:
+        self._running.pop(request, None)
+        if task.cancelled():
+            return
+        if task.exception() is not None:
+            self.failures += 1
+            return
+        self.made += 1
+        result = task.result()
+        if isinstance(result, FinishedReport):
+            self._kept[request] = result
+            self._kept.move_to_end(request)
+        while len(self._kept) > _KEPT or sum(len(kept.content) for kept in self._kept.values()) > _KEPT_BYTES:
+            self._kept.popitem(last=False)
+
+    async def _make(self, request: ReportRequest, url: str, token: str | None) -> FinishedReport | ReportRefused:
+        task = msgspec.msgpack.encode(Task(request=request, url=url, token=token))
+        async with self._turn:
+            output = await asyncio.to_thread(_run, task)
+        result = msgspec.msgpack.decode(output, type=ReportMade | ReportRefused)
+        if isinstance(result, ReportRefused):
+            return result
+        etag = hashlib.sha256(result.content).hexdigest()[:32]
+        return FinishedReport(result.content, result.policy, etag, time.monotonic())
+
+
+def _run(task: bytes) -> bytes:
+    """Run the worker with a task; what it answers. Raises ReportFailed."""
+    # Other settings are none of its business; its token comes with the task.
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("LOADLENS_")}
+    parent_watch = ("service.commands.parent_watch", str(os.getpid())) if os.name == "posix" else ()
+    try:
+        done = subprocess.run(
+            [sys.executable, "-P", "-m", *parent_watch, "service.reporting.worker"],
+            input=task, env=environ, capture_output=True, timeout=_PATIENCE_S, check=False,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        raise ReportFailed(f"it took more than {_PATIENCE_S:.0f} s and was stopped") from None
+    if done.returncode:
+        raise ReportFailed(f"exit code {done.returncode}: {done.stderr.decode(errors='replace')[-4000:]}")
+    return done.stdout
