@@ -85,8 +85,8 @@ def from_frame(frame: pd.DataFrame, *, histograms: bool | None = None) -> tuple[
     Series are numbered in the order of user and core, the whole machine after its cores. Rows without samples
     (`count` 0 or missing, as a regular grid has) are left out, as are columns that a frame of windows does not
     have. By default the windows have histograms where the frame has the column. With `histograms=False` they have
-    none, which is quicker; with True they always have: rows without one stand for two equal halves of their
-    samples (`analytics.frames.standins`) and count as approximated. Raises FrameError where the index or a column
+    none, which is quicker; with True they always have: rows without one stand for samples with their mean
+    and variance (`analytics.frames.standins`) and count as approximated. Raises FrameError where the index or a column
     is not what a frame of windows has.
     """
     _check(frame)
@@ -211,13 +211,14 @@ def _histograms(frame: pd.DataFrame, columns: dict[str, npt.NDArray[Any]]) -> tu
     if not len(without):
         return found, approximated
     mean, variance, count = (columns[name][without] for name in ("mean", "variance", "count"))
-    _, _, halves = standins(mean, variance, count, bins_of(frame) is LINEAR)
-    row = np.concatenate([found.row, without[halves.row]])
+    extremes = columns["minimum"][without], columns["maximum"][without]
+    _, _, made = standins(mean, variance, count, bins_of(frame) is LINEAR, extremes)
+    row = np.concatenate([found.row, without[made.row]])
     order = np.argsort(row, kind="stable")
     stacked = Histograms(
         row[order],
-        np.concatenate([found.bin, halves.bin])[order],
-        np.concatenate([found.count, halves.count])[order],
+        np.concatenate([found.bin, made.bin])[order],
+        np.concatenate([found.count, made.count])[order],
     )
     approximated = approximated.copy()
     # A single sample, or samples all alike, are known though nothing more was said of them.

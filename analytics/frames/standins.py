@@ -11,51 +11,77 @@ from contract.histogram import LINEAR, LOGARITHMIC, Bins
 
 
 def standins(
-    mean: Floats, variance: Floats, count: Ints, bounded: npt.NDArray[np.bool_] | bool
+    mean: Floats,
+    variance: Floats,
+    count: Ints,
+    bounded: npt.NDArray[np.bool_] | bool,
+    extremes: tuple[Floats, Floats] | None = None,
 ) -> tuple[Floats, Floats, Histograms]:
-    """Minimum, maximum and histogram of n windows that came without.
+    """Minimum, maximum and histogram of n windows that came without histogram.
 
-    Exactly the samples themselves where count, mean and variance leave no choice: without variance, with one sample or
-    two, and for shares with the variance of zeros and ones alone. Otherwise, for shares, samples of the beta
-    distribution with this mean and variance (`analytics.frames.beta`), with extremes at least as far apart as the
-    variance demands. For other quantities two halves of the samples, the smaller at mean - sd and the larger at
-    mean + sd, cut at 0.
+    `bounded` says which quantities are shares in [0, 1]; the others are at least 0. `extremes` are the minima and
+    maxima where they are known, and NaN where not.
+
+    They are exactly the samples themselves where count, mean and variance leave no choice: without variance, with one
+    sample or two, and with the highest variance there is, that of the extremes alone. Otherwise samples of the beta
+    distribution between the extremes, or 0 and 1, with this mean and variance (`analytics.frames.beta`); minimum and
+    maximum are at least as far apart as the variance demands. Where there is no upper bound, two halves of the
+    samples, the smaller at mean - sd and the larger at mean + sd, cut at 0.
     """
-    shaped = np.flatnonzero(np.broadcast_to(bounded, mean.shape) & (count > 2) & (variance > 0.0))
-    low, high, halves = _halves(mean, variance, count, bounded)
-    if not len(shaped):
-        return low, high, halves
-    values, numbers = beta_samples(mean[shaped], variance[shaped], count[shaped])
-    filled = numbers > 0
-    first, last = filled.argmax(axis=1), filled.shape[1] - 1 - filled[:, ::-1].argmax(axis=1)
-    every = np.arange(len(shaped))
-    least, most = least_extremes(mean[shaped], variance[shaped])
-    low[shaped], high[shaped] = np.minimum(values[every, first], least), np.maximum(values[every, last], most)
-    row, sample = np.nonzero(filled)
-    return low, high, _without(halves, shaped, _counted(shaped[row], values[row, sample], numbers[row, sample]))
-
-
-def _counted(row: Ints, values: Floats, numbers: Ints) -> Histograms:
-    """The histograms of so many samples at some shares, which ascend in each row."""
-    bins = bin_indices(values, LINEAR)
-    first = np.flatnonzero((np.diff(row, prepend=-1) != 0) | (np.diff(bins, prepend=LINEAR.first - 1) != 0))
-    return Histograms(row[first], bins[first], np.add.reduceat(numbers, first))
-
-
-def _without(histograms: Histograms, rows: Ints, others: Histograms) -> Histograms:
-    """Histograms with those of some rows replaced by others, in order of rows."""
-    kept = ~np.isin(histograms.row, rows)
-    row = np.concatenate([histograms.row[kept], others.row])
-    order = np.argsort(row, kind="stable")
-    return Histograms(
-        row[order],
-        np.concatenate([histograms.bin[kept], others.bin])[order],
-        np.concatenate([histograms.count[kept], others.count])[order],
+    shares = np.broadcast_to(bounded, mean.shape)
+    unknown = np.full(len(mean), np.nan)
+    least, most = extremes or (unknown, unknown)
+    start = np.where(np.isnan(least), 0.0, least)
+    width = np.where(np.isnan(most) & shares, 1.0, most) - start
+    is_shaped = (width > 0.0) & (count > 2) & (variance > 0.0)
+    halved, shaped = np.flatnonzero(~is_shaped), np.flatnonzero(is_shaped)
+    low, high = np.empty_like(mean), np.empty_like(mean)
+    low[halved], high[halved], some = _halves(mean[halved], variance[halved], count[halved], shares[halved])
+    low[shaped], high[shaped], others = _shaped(
+        mean[shaped], variance[shaped], count[shaped], shares[shaped], start[shaped], width[shaped]
+    )
+    low, high = np.where(np.isnan(least), low, least), np.where(np.isnan(most), high, most)
+    return (
+        low,
+        high,
+        _in_order(
+            Histograms(halved[some.row], some.bin, some.count), Histograms(shaped[others.row], others.bin, others.count)
+        ),
     )
 
 
+def _shaped(
+    mean: Floats, variance: Floats, count: Ints, shares: npt.NDArray[np.bool_], start: Floats, width: Floats
+) -> tuple[Floats, Floats, Histograms]:
+    """Samples of beta distributions over ranges from `start`, of this width."""
+    mean, variance = np.clip((mean - start) / width, 0.0, 1.0), variance / width**2
+    values, numbers = beta_samples(mean, variance, count)
+    filled = numbers > 0
+    first, last = filled.argmax(axis=1), filled.shape[1] - 1 - filled[:, ::-1].argmax(axis=1)
+    every = np.arange(len(mean))
+    least, most = least_extremes(mean, variance)
+    low = start + width * np.minimum(values[every, first], least)
+    high = start + width * np.maximum(values[every, last], most)
+    # What lies in one bin is one entry; values ascend in each window.
+    row, sample = np.nonzero(filled)
+    bins = _bins_of(start[row] + width[row] * values[filled], shares[row])
+    starts = np.flatnonzero((np.diff(row, prepend=-1) != 0) | (np.diff(bins, prepend=LINEAR.first - 1) != 0))
+    counts = np.add.reduceat(numbers[row, sample], starts) if len(starts) else starts
+    return low, high, Histograms(row[starts], bins[starts], counts)
+
+
+def _in_order(some: Histograms, others: Histograms) -> Histograms:
+    """The histograms of different windows, in order of windows."""
+    if not len(others):
+        return some
+    row = np.concatenate([some.row, others.row])
+    order = np.argsort(row, kind="stable")
+    bins, count = np.concatenate([some.bin, others.bin]), np.concatenate([some.count, others.count])
+    return Histograms(row[order], bins[order], count[order])
+
+
 def _halves(
-    mean: Floats, variance: Floats, count: Ints, bounded: npt.NDArray[np.bool_] | bool
+    mean: Floats, variance: Floats, count: Ints, bounded: npt.NDArray[np.bool_]
 ) -> tuple[Floats, Floats, Histograms]:
     """Two halves of the samples, one standard deviation from the mean."""
     deviation = np.where(count > 1, np.sqrt(variance), 0.0)
@@ -63,16 +89,21 @@ def _halves(
     high = np.where(bounded, np.minimum(mean + deviation, 1.0), mean + deviation)
     values = np.stack([low, high], axis=1).ravel()
     halves = np.stack([count // 2, count - count // 2], axis=1).ravel()
-    is_bounded = np.repeat(np.broadcast_to(bounded, mean.shape), 2)
-    bins = np.empty(len(values), np.int32)
-    bins[is_bounded] = bin_indices(values[is_bounded], LINEAR)
-    bins[~is_bounded] = bin_indices(values[~is_bounded], LOGARITHMIC)
+    bins = _bins_of(values, np.repeat(bounded, 2))
     # Both halves in one bin are one entry; so are two halves of which one is empty.
     alike = bins[::2] == bins[1::2]
     halves[1::2] += np.where(alike, halves[::2], 0)
     halves[::2][alike] = 0
     filled = np.flatnonzero(halves)
     return low, high, Histograms(filled // 2, bins[filled], halves[filled])
+
+
+def _bins_of(values: Floats, shares: npt.NDArray[np.bool_]) -> npt.NDArray[np.int32]:
+    """The bin of each value, of which some are shares."""
+    bins = np.empty(len(values), np.int32)
+    bins[shares] = bin_indices(np.minimum(values[shares], 1.0), LINEAR)
+    bins[~shares] = bin_indices(values[~shares], LOGARITHMIC)
+    return bins
 
 
 def bin_indices(values: Floats, bins: Bins) -> npt.NDArray[np.int32]:

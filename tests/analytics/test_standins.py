@@ -83,19 +83,34 @@ RANDOM = np.random.default_rng(7)
     ("samples", "within"),
     [
         pytest.param(RANDOM.random(1000), 0.02, id="uniform"),
-        pytest.param(np.where(RANDOM.random(1000) < 0.95, 0.0, RANDOM.random(1000)), 0.06, id="95 % zeros"),
+        pytest.param(np.where(RANDOM.random(1000) < 0.95, 0.0, RANDOM.random(1000)), 0.1, id="95 % zeros"),
         pytest.param(np.repeat([0.0, 1.0], [950, 50]), 0.0, id="zeros and ones"),
         pytest.param(np.clip(RANDOM.normal(0.4, 0.1, 1000), 0.0, 1.0), 0.02, id="a hump"),
         pytest.param(RANDOM.exponential(0.05, 1000).clip(0.0, 1.0), 0.02, id="a tail"),
         pytest.param(np.array([0.2, 0.6]), 1 / 128, id="two samples"),
-        pytest.param(np.full(50, 0.3), 0.0, id="constant"),
+        pytest.param(np.full(50, 0.3), 1e-15, id="constant"),
         pytest.param(np.array([0.7]), 0.0, id="one sample"),
     ],
 )
 def test_quantiles_of_a_standin_are_near_those_of_the_samples(samples: Floats, within: float) -> None:
-    for q in (0.5, 0.95, 0.99):
+    for q in (0.05, 0.5, 0.95, 0.99):
         exact, answered = answers(samples, q)
         assert abs(answered - exact) <= within, q
+
+
+def test_a_standin_lies_between_extremes_that_are_told() -> None:
+    mean, variance, count = np.array([0.5, 0.5, 500.0]), np.array([0.01, 0.002, 1e4]), np.array([100, 100, 100])
+    told = np.array([0.4, 0.4, 300.0]), np.array([0.6, 0.6, 900.0])
+    low, high, histogram = standins(mean, variance, count, np.array([True, True, False]), told)
+    assert (low.tolist(), high.tolist()) == (told[0].tolist(), told[1].tolist())
+    # The variance of the first is the highest that there is between its extremes.
+    first = histogram.row == 0
+    assert histogram.bin[first].tolist() == [LINEAR.index(0.4), LINEAR.index(0.6)]
+    assert histogram.count[first].tolist() == [50, 50]
+    for row, bins in ((1, LINEAR), (2, LOGARITHMIC)):
+        found = histogram.bin[histogram.row == row]
+        assert len(found) > 2
+        assert bins.index(told[0][row]) <= found.min() <= found.max() <= bins.index(told[1][row])
 
 
 def test_many_windows_answer_as_their_samples_together() -> None:
