@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from analytics.frames.beta import beta_samples, least_extremes
-from analytics.frames.columns import Floats, Histograms, Ints
+from analytics.frames.kernel import Floats, Histograms, Ints
 from contract.histogram import LINEAR, LOGARITHMIC, Bins
 
 
@@ -41,13 +41,10 @@ def standins(
         mean[shaped], variance[shaped], count[shaped], shares[shaped], start[shaped], width[shaped]
     )
     low, high = np.where(np.isnan(least), low, least), np.where(np.isnan(most), high, most)
-    return (
-        low,
-        high,
-        _in_order(
-            Histograms(halved[some.row], some.bin, some.count), Histograms(shaped[others.row], others.bin, others.count)
-        ),
-    )
+    made = Histograms(shaped[others.row], others.bin, others.count)
+    if len(some):
+        made = Histograms(halved[some.row], some.bin, some.count).joined(made)
+    return low, high, made
 
 
 def _shaped(
@@ -68,16 +65,6 @@ def _shaped(
     starts = np.flatnonzero((np.diff(row, prepend=-1) != 0) | (np.diff(bins, prepend=LINEAR.first - 1) != 0))
     counts = np.add.reduceat(numbers[row, sample], starts) if len(starts) else starts
     return low, high, Histograms(row[starts], bins[starts], counts)
-
-
-def _in_order(some: Histograms, others: Histograms) -> Histograms:
-    """The histograms of different windows, in order of windows."""
-    if not len(others):
-        return some
-    row = np.concatenate([some.row, others.row])
-    order = np.argsort(row, kind="stable")
-    bins, count = np.concatenate([some.bin, others.bin]), np.concatenate([some.count, others.count])
-    return Histograms(row[order], bins[order], count[order])
 
 
 def _halves(
