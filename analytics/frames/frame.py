@@ -150,7 +150,7 @@ def numbers_of(frame: pd.DataFrame) -> dict[str, npt.NDArray[Any]]:
 def factorize_labels(frame: pd.DataFrame) -> tuple[Ints, pd.DataFrame]:
     """The number of each row's series among the different ones, and the labels of each, in order; a missing core last.
 
-    Without labels all rows are of series 0.
+    Names are in the order of texts, those of an ordered category in its own. Without labels all rows are of series 0.
     """
     there = {*frame.columns}
     labels = {name: _ranked(frame[name]) for name in LABELS if name in there}
@@ -163,7 +163,7 @@ def factorize_labels(frame: pd.DataFrame) -> tuple[Ints, pd.DataFrame]:
     named = {}
     for name, (_, ordered) in reversed(labels.items()):
         found, codes = np.divmod(found, len(ordered) + 1)
-        named[name] = _named(name, ordered, codes)
+        named[name] = _named(frame[name].dtype, ordered, codes)
     return number, pd.DataFrame({name: named[name] for name in labels})
 
 
@@ -175,7 +175,7 @@ def _ranked(column: "pd.Series[Any]") -> tuple[Ints, "pd.Index[Any]"]:
     else:
         coded = pd.Categorical(column)
         codes, ordered = np.asarray(coded.codes, np.int64), coded.categories
-        if not ordered.is_monotonic_increasing:
+        if not coded.ordered and not ordered.is_monotonic_increasing:
             rank = np.empty(len(ordered) + 1, np.int64)
             order = np.argsort(ordered, kind="stable")
             rank[order] = np.arange(len(ordered))
@@ -184,15 +184,16 @@ def _ranked(column: "pd.Series[Any]") -> tuple[Ints, "pd.Index[Any]"]:
     return np.where(codes < 0, len(ordered), codes), ordered
 
 
-def _named(name: str, ordered: "pd.Index[Any]", codes: Ints) -> Any:
-    """The labels at some places of an ordered index, as a frame has them."""
-    if name == "core":
+def _named(dtype: Any, ordered: "pd.Index[Any]", codes: Ints) -> Any:
+    """The labels at some places of an ordered index, as a frame has them that had them in `dtype`."""
+    if pd.api.types.is_integer_dtype(dtype):
         there = codes < len(ordered)
         cores = np.where(there, ordered.to_numpy(np.int64).take(codes, mode="clip") if len(ordered) else 0, 0)
         return pd.arrays.IntegerArray(cores, ~there)
     used, codes = np.unique(codes, return_inverse=True)
     used = used[used < len(ordered)]
-    return pd.Categorical.from_codes(np.where(codes < len(used), codes, -1), ordered[used].astype("str"))
+    names = pd.CategoricalDtype(ordered[used].astype("str"), ordered=getattr(dtype, "ordered", False))
+    return pd.Categorical.from_codes(np.where(codes < len(used), codes, -1), dtype=names)
 
 
 def taken(labels: pd.DataFrame, series: Ints) -> dict[str, Any]:

@@ -161,7 +161,8 @@ def select(index: SeriesIndex, question: Question) -> Selection:
     labels: dict[str, Any] = {}
     if user_id is None and question.by is not None:
         names = [user.user_id if question.by == "user" else getattr(user, question.by) for _, user, _ in found]
-        labels[question.by] = pd.Categorical(pd.Series(names, dtype="str"))
+        in_order = pd.Index(sorted({*names}, key=_by_number), dtype="str")
+        labels[question.by] = pd.Categorical(names, in_order, ordered=True)
     if question.cores != "whole":
         labels["core"] = pd.array([core for _, _, core in found], "Int64")
     order = sorted(range(len(found)), key=lambda place: (found[place][1].user_id, found[place][2]))
@@ -169,6 +170,11 @@ def select(index: SeriesIndex, question: Question) -> Selection:
     rank[order] = np.arange(len(found))
     series = np.array([number for number, _, _ in found], np.int64)
     return Selection(question, series, pd.DataFrame(labels, index=range(len(found))), rank, index.bounded())
+
+
+def _by_number(name: str) -> tuple[int, str]:
+    """What names are ordered by: texts, and behind them numbers, such as the versions of a system, 9 before 10."""
+    return (int(name), name) if name.isdecimal() else (0, name)
 
 
 _Found = list[tuple[int, User, int]]

@@ -88,8 +88,9 @@ class AnyOrder(RuleBasedStateMachine):
     @rule(start=MOMENTS, end=MOMENTS, rate_ms=RATES_MS, machine=st.sampled_from(MACHINES), core=st.integers(-1, 2))
     def ask_one(self, start: int, end: int, rate_ms: int, machine: Machine, core: int) -> None:
         wanted = None if core < 0 else core
+        name = "" if core < 0 else str(core)
         expected = self.recording.buckets(
-            CPU, start, end, rate_ms, lambda one: "" if (one.machine, one.core) == (machine, wanted) else None
+            CPU, start, end, rate_ms, lambda one: name if (one.machine, one.core) == (machine, wanted) else None
         )
         self._compare(
             Question(CPU, start, end, rate_ms, machine.user_id, "whole" if core < 0 else core, histograms=True),
