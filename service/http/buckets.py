@@ -57,6 +57,7 @@ def take_buckets(asked: Parameters, start_ms: int, end_ms: int) -> Buckets:
         return Buckets(end_ms - start_ms, (start_ms,))
     if abs(offset_ms) >= rate_ms:
         asked.refuse("offset", f"expected less than the rate, {format_duration(rate_ms)}")
+        return Buckets(rate_ms)
     count = -(-(end_ms - start_ms) // rate_ms)
     if count > MAX_BUCKETS:
         asked.refuse(
@@ -64,7 +65,8 @@ def take_buckets(asked: Parameters, start_ms: int, end_ms: int) -> Buckets:
             f"{format_duration(rate_ms)} makes {count} buckets of this range; at most {MAX_BUCKETS} are "
             f"answered: {fitting_rate(end_ms - start_ms, MAX_BUCKETS)}",
         )
-    if asked.refused or (zone is None and not offset_ms):
+        return Buckets(rate_ms)
+    if zone is None and not offset_ms:
         return Buckets(rate_ms)
     if zone is None:
         first_ms = (start_ms - offset_ms) // rate_ms * rate_ms + offset_ms

@@ -65,26 +65,24 @@ def _series(columns: Sequence[Column], part: Part, times: Any) -> list[Series]:
     number = frame.groupby(labels, sort=False).ngroup().to_numpy() if labels else np.zeros(len(frame), np.int64)
     groups = frame[labels].drop_duplicates().to_dict("records") if labels else [{}]
     place = np.searchsorted(times, _times(frame))
-    found = []
     values = {}
     for column in columns:
         matrix = np.full((len(groups), len(times)), np.nan)
         matrix[number, place] = frame[column.name].to_numpy(np.float64)
         values[column.name] = matrix.tolist()
-    for row, group in enumerate(groups):
-        for column in columns:
-            found.append(
-                Series(
-                    column.metric.name,
-                    column.statistic,
-                    _unit(column),
-                    part.level,
-                    values[column.name][row],
-                    approximation=part.approximations.get(column.name),
-                    **{str(name): value for name, value in group.items()},
-                )
-            )
-    return found
+    return [
+        Series(
+            column.metric.name,
+            column.statistic,
+            _unit(column),
+            part.level,
+            values[column.name][row],
+            approximation=part.approximations.get(column.name),
+            **{str(name): value for name, value in group.items()},
+        )
+        for row, group in enumerate(groups)
+        for column in columns
+    ]
 
 
 def _unit(column: Column) -> str:
@@ -115,17 +113,15 @@ def _rows(query: TableQuery, parts: Sequence[Part]) -> pa.Table:
 
 def _described(query: TableQuery, parts: Sequence[Part], table: pa.Table) -> pa.Table:
     """The table, with each column's unit, and how it is approximate, in the metadata of its field."""
-    fields = []
-    for field in table.schema:
-        column = next((column for column in query.columns if column.name == field.name), None)
-        if column is not None:
-            about = {"unit": _unit(column)}
-            about |= {
-                "approximation": part.approximations[field.name] for part in parts if field.name in part.approximations
-            }
-            field = field.with_type(pa.float64()).with_metadata(about)
-        fields.append(field)
-    return table.cast(pa.schema(fields))
+    by_name = {column.name: column for column in query.columns}
+    schema = table.schema
+    for place, name in enumerate(schema.names):
+        if name in by_name:
+            about = {"unit": _unit(by_name[name])}
+            approximation = next((text for part in parts if (text := part.approximations.get(name))), None)
+            about |= {"approximation": approximation} if approximation else {}
+            schema = schema.set(place, pa.field(name, pa.float64(), metadata=about))
+    return table.cast(schema)
 
 
 def _csv(table: pa.Table) -> bytes:

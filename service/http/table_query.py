@@ -1,4 +1,4 @@
-"""GET /api/v1/query: several metrics, statistics, hosts and groupings in one question, and the table that answers it."""
+"""GET /api/v1/query: several metrics, statistics, users and groupings in one question, and the table of its answer."""
 
 import asyncio
 from collections.abc import Iterator, Sequence
@@ -10,7 +10,8 @@ import pandas as pd
 from falcon.asgi import Request
 from msgspec import Struct
 
-from analytics.frames.statistics import SHARES, approximation_of, highest, statistic, with_histograms
+from analytics.frames.frame import with_histograms
+from analytics.frames.statistics import SHARES, approximation_of, statistic
 from contract import times
 from contract.metrics import NamedMetric, Quantity, Statistic
 from contract.patterns import exact_names, matcher
