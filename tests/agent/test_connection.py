@@ -16,8 +16,8 @@ from threading import Event, Thread
 import pytest
 
 from agent.connection import Connection, ServiceUnreachable, reports_url
-from tests.agent.running import Answering, FakeService, serving
 from tests.agent.test_sender import report
+from tests.support.agents import Answering, FakeService, serving
 
 ACCEPTED = b"HTTP/1.1 202 Accepted\r\nContent-Length: 2\r\n\r\n{}"
 

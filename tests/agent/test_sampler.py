@@ -11,7 +11,7 @@ from agent.probes.cpu import CpuProbe, CpuReading, CpuSamples
 from agent.probes.system import Gauges
 from agent.sampler import Sampler, Window
 from contract.metrics import Memory
-from tests.agent.scripted import WALL_MS, Host, ScriptedClock
+from tests.support.scripted_host import WALL_MS, Host, ScriptedClock
 
 
 def sampled(clock: ScriptedClock, host: Host, *, interval: float = 0.05, samples: int = 100) -> list[Window]:

@@ -14,7 +14,7 @@ from agent.spool import Spool
 from contract.metrics import Distribution, Memory
 from contract.report import Report, encode
 from contract.retry import Backoff
-from tests.agent.running import Answering, FakeService, serving, wait_until
+from tests.support.agents import Answering, FakeService, serving, wait_until
 
 T = 1_800_000_000_000
 
