@@ -1,6 +1,7 @@
 """GET /api/v1/query: several metrics, statistics, users and groupings at once; buckets of any clock."""
 
 import io
+import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,9 @@ import pytest
 
 from contract.metrics import Memory
 from contract.times import DAY_MS, HOUR_MS
-from tests.service.reports import METRICS, JsonObject, post
-from tests.service.running import RunningService
-from tests.service.samples import Machine, Recording, Samples
+from tests.support.recordings import Machine, Recording, Samples
+from tests.support.reports import METRICS, JsonObject, post
+from tests.support.running import RunningService
 
 pytestmark = pytest.mark.server
 
@@ -80,7 +81,8 @@ def samples(
 
 
 def test_without_parameters_the_fleets_load_of_the_last_day_is_answered(fleet: httpx.Client) -> None:
-    assert fleet.get("/api/v1/query").json() == {"dates": [], "series": []}
+    series = {"metric": "cpuLoadAvg", "stat": "mean", "unit": "1", "by": "all", "values": []}
+    assert fleet.get("/api/v1/query").json() == {"dates": [], "series": [series]}
 
 
 def test_series_agree_with_history_and_fleet(fleet: httpx.Client) -> None:
@@ -131,8 +133,7 @@ def test_days_of_a_place_are_from_midnight_to_midnight_there(fleet: httpx.Client
     edges = [T0 - 2 * HOUR_MS, T0 + 22 * HOUR_MS, T0 + 47 * HOUR_MS, T0 + 71 * HOUR_MS, END]
     [series] = table["series"]
     counts = [
-        len(samples(recording, lambda one: one.core is None, start, end))
-        for start, end in zip(edges[:-1], edges[1:], strict=True)
+        len(samples(recording, lambda one: one.core is None, start, end)) for start, end in itertools.pairwise(edges)
     ]
     assert series["values"] == counts
 
