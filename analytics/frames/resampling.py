@@ -71,9 +71,7 @@ def over_all_time(frame: pd.DataFrame) -> pd.DataFrame:
 
 def _in_slices(frame: pd.DataFrame, key: _Key) -> pd.DataFrame:
     attrs = dict(frame.attrs)
-    buckets: pd.DataFrame = reduced(
-        frame, partial(_resampled, key=key), partial(_joined, key=key), "resampling"
-    )
+    buckets: pd.DataFrame = reduced(frame, partial(_resampled, key=key), partial(_joined, key=key), "resampling")
     buckets.attrs = attrs
     return buckets
 

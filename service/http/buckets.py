@@ -18,8 +18,6 @@ MAX_BUCKETS = 100_000
 DEFAULT_RATE_MS = 15 * 60 * 1000
 WHOLE_RANGE = "all"
 """In place of a rate: one bucket, the range itself."""
-NAMES = ("resample_rate", "tz", "offset")
-"""The parameters that say where buckets begin."""
 _ROUND_RATES = (
     "1s", "2s", "5s", "10s", "15s", "30s", "1m", "2m", "5m", "10m", "15m", "30m", "1h", "2h", "3h", "6h", "12h", "1d",
     "1w", "4w", "12w", "52w",

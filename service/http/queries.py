@@ -12,7 +12,6 @@ from contract import times
 from contract.metrics import NAMES, STATISTICS, NamedMetric, Quantity, Statistic
 from contract.problems import did_you_mean
 from contract.times import DAY_MS, parse_timestamp
-from service.http.buckets import NAMES as BUCKET_NAMES
 from service.http.buckets import Buckets, check_kept, take_buckets
 from service.http.problems import ProblemError
 from service.http.requests import Parameters
@@ -65,9 +64,8 @@ def take_range(asked: Parameters, now_ms: int) -> tuple[int, int]:
     return asked.take("start", parse_timestamp, end_ms - DAY_MS), end_ms
 
 
-_RANGE = ("start", "end", *BUCKET_NAMES)
-_HISTORY = (*_RANGE, "stat", "core")
-_FLEET = (*_RANGE, "stat", "by", "top")
+_HISTORY = ("start", "end", "resample_rate", "stat", "core", "tz", "offset")
+_FLEET = ("start", "end", "resample_rate", "stat", "by", "top", "tz", "offset")
 
 
 def named_metric(name: str) -> NamedMetric:

@@ -17,7 +17,6 @@ from contract.metrics import NamedMetric, Quantity, Statistic
 from contract.patterns import exact_names, matcher
 from contract.problems import shortened
 from service.http.buckets import MAX_BUCKETS, Buckets, check_kept, fitting_rate, take_buckets
-from service.http.buckets import NAMES as BUCKET_NAMES
 from service.http.problems import ProblemError
 from service.http.queries import a_statistic, named_metric, number_of_groups, take_range
 from service.http.requests import Parameters
@@ -30,7 +29,7 @@ MAX_PATTERNS = 1000
 Level = Literal["all", "user", "os_type", "os_version", "core"]
 LEVELS: tuple[Level, ...] = get_args(Level)
 _SEVERAL = ("metric", "stat", "by", "user")
-_NAMES = (*_SEVERAL, "start", "end", *BUCKET_NAMES, "top")
+_NAMES = (*_SEVERAL, "start", "end", "resample_rate", "tz", "offset", "top")
 _DEFAULT_METRIC = "cpuLoadAvg"
 
 
