@@ -32,13 +32,15 @@ class Service:
     asked: dict[str, Any] = field(default_factory=dict)
     states: list[AgentState] = field(default_factory=list)
     status: int = 200
+    page: bytes | None = None
+    """Answered instead by something that is not the service."""
     away: bool = False
 
     def post_state(self, user_id: str, body: bytes, timeout_s: float) -> ServiceAnswer:
         if self.away:
             raise ServiceUnreachable("nobody there")
         self.states.append(msgspec.json.decode(body, type=AgentState))
-        return ServiceAnswer(self.status, json.dumps(self.asked).encode(), 0.0)
+        return ServiceAnswer(self.status, self.page or json.dumps(self.asked).encode(), "application/json", 0.0)
 
     def close(self) -> None:
         pass
@@ -51,7 +53,7 @@ def unable() -> Any:
 class Controlled:
     """Remote configuration with a sampler that obeys at once, on a host that cannot sample its load averages."""
 
-    def __init__(self, directory: Path, service: Service) -> None:
+    def __init__(self, directory: Path, service: Service, backoff: Backoff | None = None) -> None:
         self.service = service
         self.commands = CommandBox()
         self.plans: list[Any] = []
@@ -63,7 +65,7 @@ class Controlled:
             RemoteStateFile(directory, URL),
             connection,
             self.commands,
-            backoff=soon,
+            backoff=backoff or soon,
             poll_s=0.05,
             probes=PROBES | {"load": unable},
         )
@@ -266,3 +268,38 @@ def test_what_was_asked_before_a_restart_is_in_force_from_the_first_sample(tmp_p
     second = Controlled(tmp_path, service)
     second.close()
     assert (second.plan.samples, second.plan.paused, second.plan.version) == (9, True, "v")
+
+
+@pytest.mark.parametrize("page", [b"<html>Please sign in</html>", b"[]", b'"ok"'])
+def test_whatever_answers_200_without_being_the_service_is_asked_ever_more_seldom(
+    tmp_path: Path, page: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    service = Service(page=page)
+    waits: list[float] = []
+
+    def wait(_least: float, most: float) -> float:
+        waits.append(most)
+        return 0.0
+
+    controlled = Controlled(tmp_path, service, Backoff(wait, retry_after_cap_s=0.01))
+    wait_until(lambda: len(waits) >= 8, "attempts")
+    controlled.close()
+    assert waits[:8] == [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0]
+    assert not controlled.remote.registered.is_set()
+    assert caplog.text.count("cannot be understood") == 1
+
+
+@pytest.mark.parametrize("error", [KeyError("siblings"), RuntimeError("no clock"), OSError("no /proc")])
+def test_diagnostics_that_cannot_be_made_are_refused_and_the_agent_goes_on(
+    controlled: Controlled, service: Service, error: Exception
+) -> None:
+    def fail() -> dict[str, Any]:
+        raise error
+
+    controlled.remote.diagnose = fail
+    service.asked = {"commands": [{"id": "c1", "command": "diagnostics"}]}
+    controlled.remote.receive(json.dumps(service.asked).encode())
+    wait_until(lambda: ("c1", "refused") in outcomes(service), "the outcome")
+    service.asked = {"commands": [{"id": "c2", "command": "report_now"}]}
+    controlled.remote.receive(json.dumps(service.asked).encode())
+    wait_until(lambda: ("c2", "done") in outcomes(service), "the next command")

@@ -162,6 +162,21 @@ def test_a_cpu_that_cannot_be_sampled_ends_the_sampling() -> None:
         sampled(clock, Broken(clock))
 
 
+def test_a_cpu_that_fails_later_is_left_out_until_it_can_be_sampled_again(caplog: pytest.LogCaptureFixture) -> None:
+    clock = ScriptedClock(until=4.0)
+
+    class Failing(Host):
+        def read(self) -> CpuReading:
+            if 1001.5 < clock.time < 1002.5:
+                raise KeyError("cpu1")
+            return super().read()
+
+    windows = sampled(clock, Failing(clock), samples=10)
+    assert len(windows) > 3
+    assert "cpu cannot be sampled" in caplog.text
+    assert max(window.start_ms for window in windows) > 1_800_000_002_500
+
+
 def test_another_plan_ends_the_window_at_its_last_sample_and_begins_one_of_its_own() -> None:
     clock, commands = ScriptedClock(until=10.0), CommandBox()
     host = Host(clock)

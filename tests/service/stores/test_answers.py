@@ -1,7 +1,7 @@
 """Whatever a store has done with its windows, its answers are those of the raw samples."""
 
 from collections.abc import Iterator
-from itertools import product
+from itertools import pairwise, product
 from typing import Literal
 
 import numpy as np
@@ -182,3 +182,31 @@ def test_different_counts_of_a_reports_members_are_kept_apart(place: Place) -> N
             windows = store.answer(everything(quantity))
             assert windows["count"].tolist() == [len(samples[quantity.attribute])]
             assert windows["mean"].tolist() == [samples[quantity.attribute].mean()]
+
+
+def test_buckets_may_begin_at_any_moments(filled: Filled) -> None:
+    def group_of(window: Window) -> str | None:
+        return window.machine.user_id if window.core is None else None
+
+    days = range(START_MS // DAY_MS * DAY_MS + 2 * DAY_MS - 30 * MINUTE_MS, END_MS, DAY_MS)
+    for start_ms, more in product((START_MS, START_MS + 3 * MINUTE_MS + 1), ((), days)):
+        edges = (start_ms, *more)
+        expected = {}
+        for begin, end in pairwise((*edges, END_MS)):
+            for (user, _), samples in filled.recording.buckets(CPU, begin, end, 2**50, group_of).items():
+                expected[user, begin] = samples
+        question = Question(CPU, start_ms, END_MS, 0, by="user", histograms=True, edges=edges)
+        windows = filled.store.answer(question)
+        assert_same_moments(windows, dict(sorted(expected.items())))
+        assert_quantiles(windows, CPU, dict(sorted(expected.items())))
+
+
+def test_some_machines_of_the_fleet_are_answered_core_by_core(filled: Filled) -> None:
+    users = frozenset(machine.user_id for machine in MACHINES[:2])
+    question = Question(CPU, START_MS, END_MS, DAY_MS, by="user", cores="each", users=users)
+    windows = filled.store.answer(question)
+    assert set(windows["user"].astype("str")) == users
+    for user in users:
+        one = filled.store.answer(Question(CPU, START_MS, END_MS, DAY_MS, user, cores="each"))
+        mine = windows[windows["user"] == user]
+        assert mine.drop(columns="user").equals(one)
