@@ -253,7 +253,7 @@ def test_a_command_is_done_once_however_often_it_is_told(between: Proxy, client:
     """Without a stream, each answer repeats a command until the agent has said what came of it."""
     between.refuses_streams = True
     with SteeredAgent(between.url, "once", tmp_path, client, "--interval", "10ms", "--samples", "10") as agent:
-        wait_until(lambda: bool(between.reports()), "a report", 30.0)
+        wait_until(lambda: bool(between.reports()), "a report")
         ids = [agent.command(name) for name in ("report_now", "diagnostics", "report_now")]
         wait_until(lambda: all(agent.outcome(id_)["status"] == "done" for id_ in ids), "the outcomes")
         told = [
@@ -275,7 +275,7 @@ def test_diagnostics_say_what_helps_and_no_secret(tmp_path: Path) -> None:
             with SteeredAgent(service.url, "open", tmp_path / "agent", client, "--token", token) as agent:
                 agent.wait_connected()
                 agent.set(metrics=["cpu", "memory"], samples=20)
-                agent.wait(lambda shown: shown["in_step"] and shown["spool"], "a report", 30.0)
+                agent.wait(lambda shown: shown["in_step"] and shown["spool"], "a report")
                 id_ = agent.command("diagnostics")
                 wait_until(lambda: agent.outcome(id_)["status"] == "done", "the document")
                 document = agent.outcome(id_)["document"]
@@ -302,7 +302,7 @@ def test_an_agent_that_takes_no_orders_gets_none(between: Proxy, client: httpx.C
     with SteeredAgent(
         between.url, "free", tmp_path, client, "--no-remote", "--interval", "20ms", "--samples", "10"
     ) as agent:
-        agent.wait(lambda shown: shown["spool"], "a report", 30.0)
+        agent.wait(lambda shown: shown["spool"], "a report")
         agent.set(interval=0.5)
         shown = agent.shown()
         assert (shown["in_step"], shown["why"]) == (False, "it takes no settings: it was started with --no-remote")
