@@ -16,6 +16,7 @@ from contract.report import Report
 from service.agents.remote_configuration import RemoteConfiguration
 from service.alerts.repository import RuleRepository
 from service.alerts.runner import Runner
+from service.annotations import Annotations
 from service.control.audit import Audit
 from service.control.database import ControlDatabase
 from service.http.access import RefuseForeignPages, RequireOwnHost, RequireToken
@@ -23,6 +24,7 @@ from service.http.problems import serialize, unavailable, unexpected
 from service.http.resources.agent_settings import FleetSettings, OneAgentsSettings
 from service.http.resources.agents import AgentList, OneAgent, OneAgentsCommands, OneAgentsState, OneCommand
 from service.http.resources.alerts import Alerts, Notifications, OneSilence, Redelivery, Silences
+from service.http.resources.annotations import AnnotationList, OneAnnotation
 from service.http.resources.ingest import Metrics
 from service.http.resources.operations import AuditTrail, Health, Numbers, Prometheus, Ready
 from service.http.resources.pages import FleetReport, Index, UserReport
@@ -68,6 +70,7 @@ class Service:
         self.control = ControlDatabase(folder / "control.db")
         self.audit = Audit(self.control)
         self.rule_repository = RuleRepository(self.control, self.audit, str(home.relative_to(folder)))
+        self.annotations = Annotations(self.control, self.audit)
         self.queue = NotificationQueue(self.control)
         self.rules = Runner(self.journal, self.rule_repository, self.queue, settings.rules)
         self.sender = NotificationSender(
@@ -183,6 +186,8 @@ def _routes(service: Service) -> dict[str, object]:
         "/api/v1/alerts": Alerts(repository, rules),
         "/api/v1/silences": Silences(repository),
         "/api/v1/silences/{silence_id}": OneSilence(repository),
+        "/api/v1/annotations": AnnotationList(service.annotations),
+        "/api/v1/annotations/{annotation_id}": OneAnnotation(service.annotations),
         "/api/v1/notifications": Notifications(queue),
         "/api/v1/notifications/{message_id}/redeliver": Redelivery(queue),
         "/api/v1/audit": AuditTrail(service.audit),
