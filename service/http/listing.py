@@ -1,4 +1,4 @@
-"""Lists in pages: `limit` entries, behind the one that `after` names; `next` is the `after` of the page that follows."""
+"""Lists in pages: `limit` entries, behind what `after` names; `next` is the `after` of the page that follows."""
 
 from typing import Any
 
