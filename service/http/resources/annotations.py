@@ -18,11 +18,11 @@ from service.annotations import Annotation, Annotations, Place, Wanted
 from service.control.database import ControlError
 from service.http.access import actor_of
 from service.http.listing import one_of, take_limit
+from service.http.parameters import AnnotationsParameters, names_of
 from service.http.problems import ProblemError, invalid
 from service.http.requests import Parameters, read_json
 
 MAX_TAGS = 16
-_NAMES = ("start", "end", "tag", "user", "sort", "limit", "after")
 _ORDERS = ("time", "-time")
 _PLACE = re.compile("([0-9]{1,15})-([0-9]{1,15})")
 _MAX_ID = 10**15
@@ -69,7 +69,7 @@ class AnnotationList:
 
     async def on_get(self, req: Request, resp: Response) -> None:
         """200 with those that touch a range, have all of some tags and are about a machine, by time."""
-        asked = await Parameters.read(req, _NAMES, ("tag",))
+        asked = await Parameters.read(req, names_of(AnnotationsParameters), ("tag",))
         wanted = Wanted(
             start_ms=asked.take("start", parse_timestamp, None),
             end_ms=asked.take("end", parse_timestamp, None),
