@@ -20,11 +20,13 @@ from service.annotations import Annotations
 from service.control.audit import Audit
 from service.control.database import ControlDatabase
 from service.http.access import RefuseForeignPages, RequireOwnHost, RequireToken
+from service.http.openapi.document import openapi
 from service.http.problems import serialize, unavailable, unexpected
 from service.http.resources.agent_settings import FleetSettings, OneAgentsSettings
 from service.http.resources.agents import AgentList, OneAgent, OneAgentsCommands, OneAgentsState, OneCommand
 from service.http.resources.alerts import Alerts, Notifications, OneSilence, Redelivery, Silences
 from service.http.resources.annotations import AnnotationList, OneAnnotation
+from service.http.resources.documentation import Docs, DocsStyle, OpenApi
 from service.http.resources.ingest import Metrics
 from service.http.resources.operations import AuditTrail, Health, Numbers, Prometheus, Ready
 from service.http.resources.pages import FleetReport, Index, UserReport
@@ -146,7 +148,14 @@ def create_app(settings: ServiceSettings) -> Application:
     app.set_error_serializer(serialize)
     app.add_error_handler(Exception, unexpected)
     app.add_error_handler(StoreUnavailable, unavailable)
-    for path, resource in _routes(service).items():
+    described = OpenApi()
+    routes = _routes(service) | {
+        "/openapi.json": described,
+        "/docs": Docs(described),
+        "/docs/style.css": DocsStyle(),
+    }
+    described.describe(openapi(routes))
+    for path, resource in routes.items():
         app.add_route(path, resource)
     app.add_sink(Slashes(router), "/api/v1/agents/")
     return app

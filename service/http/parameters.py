@@ -31,8 +31,8 @@ End = Annotated[str, Meta(description="Where the range ends; now unless it is sa
 Rate = Annotated[
     str,
     Meta(
-        description=f"The width of a bucket, an InfluxQL duration from 1s to {format_duration(MAX_RATE_MS)}, or `all` for"
-        " one bucket, the range itself.",
+        description=f"The width of a bucket, an InfluxQL duration from 1s to {format_duration(MAX_RATE_MS)}, or `all`"
+        " for one bucket, the range itself.",
         extra_json_schema=_DURATION,
     ),
 ]

@@ -127,7 +127,7 @@ _RETRY_STREAM_S = "300"
 _MAX_OPEN = 100
 
 
-class _Asked(Struct, forbid_unknown_fields=True):
+class NewCommand(Struct, forbid_unknown_fields=True):
     command: CommandName
     expires_s: Annotated[float, Meta(ge=1.0, le=7 * DAY_S)] = 60.0
     """After so long it is given up."""
@@ -168,7 +168,7 @@ class OneAgentsCommands:
         """202 with the command's id, and its place in Location."""
         agent = known_agent(self._remote_configuration, user_id_of(user_id))
         try:
-            asked = msgspec.convert(await read_json(req, "application/json"), _Asked)
+            asked = msgspec.convert(await read_json(req, "application/json"), NewCommand)
         except msgspec.ValidationError as error:
             problem = problem_of(error)
             raise ProblemError(

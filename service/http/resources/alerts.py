@@ -119,7 +119,7 @@ _LONGEST_MS = 366 * DAY_MS
 _Pattern = Annotated[str, Meta(min_length=1, max_length=MAX_PATTERN)]
 
 
-class _Asked(Struct, forbid_unknown_fields=True):
+class NewSilence(Struct, forbid_unknown_fields=True):
     rule: _Pattern = "*"
     user: _Pattern = "*"
     until: str | int | None = None
@@ -146,7 +146,7 @@ class Silences:
     async def on_post(self, req: Request, resp: Response) -> None:
         """201 with the silence."""
         try:
-            asked = msgspec.convert(await read_json(req, "application/json"), _Asked)
+            asked = msgspec.convert(await read_json(req, "application/json"), NewSilence)
         except msgspec.ValidationError as error:
             problem = problem_of(error)
             raise ProblemError(falcon.HTTP_422, "The silence is wrong; nothing was changed.", [problem]) from None
@@ -177,7 +177,7 @@ class OneSilence:
         resp.status = falcon.HTTP_204
 
 
-def _until_ms(asked: _Asked) -> int:
+def _until_ms(asked: NewSilence) -> int:
     if (asked.until is None) == (asked.duration is None):
         raise invalid(
             "/until",
