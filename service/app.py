@@ -148,13 +148,9 @@ def create_app(settings: ServiceSettings) -> Application:
     app.set_error_serializer(serialize)
     app.add_error_handler(Exception, unexpected)
     app.add_error_handler(StoreUnavailable, unavailable)
-    described = OpenApi()
-    routes = _routes(service) | {
-        "/openapi.json": described,
-        "/docs": Docs(described),
-        "/docs/style.css": DocsStyle(),
-    }
-    described.describe(openapi(routes))
+    routes = _routes(service)
+    described = OpenApi(lambda: openapi(routes))
+    routes |= {"/openapi.json": described, "/docs": Docs(described), "/docs/style.css": DocsStyle()}
     for path, resource in routes.items():
         app.add_route(path, resource)
     app.add_sink(Slashes(router), "/api/v1/agents/")

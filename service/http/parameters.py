@@ -5,6 +5,7 @@ Requests are read with the names of these types, and `/openapi.json` is made of 
 
 from typing import Annotated, Literal, get_args
 
+import msgspec
 from msgspec import Meta, Struct
 
 from contract.metrics import Statistic
@@ -103,7 +104,7 @@ class TableParameters(Struct, kw_only=True):
             description="Names of metrics, `cpuLoadAvg.p95` with the statistic of one.",
             extra_json_schema={"examples": [["cpuLoadAvg", "memoryUtilization.p95"]]},
         ),
-    ] = ["cpuLoadAvg"]
+    ] = msgspec.field(default_factory=lambda: ["cpuLoadAvg"])
     stat: Annotated[
         list[str],
         Meta(
@@ -114,7 +115,7 @@ class TableParameters(Struct, kw_only=True):
     by: Annotated[
         list[str],
         Meta(description=f"Groupings, of {', '.join(LEVELS)}.", extra_json_schema={"examples": [["all", "user"]]}),
-    ] = ["all"]
+    ] = msgspec.field(default_factory=lambda: ["all"])
     user: Annotated[list[Pattern], Meta(description="Ids of machines, or patterns; all machines unless said.")] = []
     start: Start | None = None
     end: End | None = None

@@ -10,8 +10,9 @@ import msgspec
 from contract import __version__
 from contract.metrics import NAMES
 from contract.report import MAX_USER_ID
+from service.http.answers import JSON
 from service.http.openapi.documents import ProblemDocument
-from service.http.openapi.operations import JSON, OPERATIONS, PROBLEM, Operation
+from service.http.openapi.operations import OPERATIONS, PROBLEM, Operation
 from service.http.parameters import names_of
 
 _TAGS = {
@@ -80,7 +81,7 @@ def openapi(resources: Mapping[str, object]) -> dict[str, Any]:
         "security": [{"token": []}, {}],
         "paths": {path: builder.path(path, resource) for path, resource in paths.items()},
         "components": {
-            "schemas": {name: _closed(schema) for name, schema in components.items()},
+            "schemas": components,
             "securitySchemes": {
                 "token": {"type": "http", "scheme": "bearer", "description": "Where the service asks for one."}
             },
@@ -99,11 +100,6 @@ def _types(operation: Operation) -> Iterator[Any]:
 
 def _key(kind: Any) -> str:
     return repr(kind)
-
-
-def _closed(schema: dict[str, Any]) -> dict[str, Any]:
-    """The schema of a component, in which answers have no members that it does not name."""
-    return schema
 
 
 class _Builder:

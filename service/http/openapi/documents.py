@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from contract.agent_settings import DesiredSettings, SettingsInForce
+from contract.agent_settings import DesiredSettings
 from contract.metrics import Statistic
 from contract.problems import Problem
 from service.alerts.rules import AnyRule
@@ -117,7 +117,7 @@ class WindowDocument(Struct):
     approximated: int
     """How many samples came without extremes."""
     user: str | UnsetType = UNSET
-    core: int | None | UnsetType = UNSET
+    core: int | UnsetType | None = UNSET
     histogram: list[int] | UnsetType = UNSET
 
 
@@ -171,7 +171,8 @@ class AgentOverview(Struct):
     last_seen: Instant
     connected: bool
     desired: DesiredSettings
-    reported: SettingsInForce | dict[str, AnyJson] | None
+    reported: dict[str, AnyJson] | None
+    """What is in force; of old agents, what their reports say of it."""
     in_step: bool
     why: str | None
     """Why it is not in sync, where it is not."""
@@ -257,7 +258,7 @@ class RuleDocument(Struct):
     """A rule, and where it is from."""
 
     source: Literal["api", "file"]
-    rule: AnyRule  # type: ignore[valid-type]  # made at run time
+    rule: AnyRule
     etag: str | UnsetType = UNSET
 
 
@@ -282,7 +283,7 @@ class AlertDocument(Struct):
     """Not there while it is pending, as are those below."""
     severity: Literal["info", "warning", "critical"] | UnsetType = UNSET
     fired: Instant | UnsetType = UNSET
-    resolved: Instant | None | UnsetType = UNSET
+    resolved: Instant | UnsetType | None = UNSET
     silenced: bool | UnsetType = UNSET
 
 

@@ -38,7 +38,7 @@ class Operation(Struct, frozen=True, kw_only=True):
     """The media types of the answer."""
     refusals: tuple[int, ...] = ()
     """Statuses of errors, besides those that every operation may have."""
-    conditional: Literal["change", "read", None] = None
+    conditional: Literal["change", "read"] | None = None
     """Whether it takes If-Match, or If-None-Match."""
     also: Mapping[int, str] = {}
     """Other statuses that are no errors, with what they mean."""
@@ -56,54 +56,94 @@ def _changes(
     """The methods of a layer of settings."""
     return {
         "GET": Operation(
-            tag="agents", query=read, answer=answer, refusals=(404, 422), conditional="read", also={304: "Not modified."}
+            tag="agents",
+            query=read,
+            answer=answer,
+            refusals=(404, 422),
+            conditional="read",
+            also={304: "Not modified."},
         ),
         "PUT": Operation(
-            tag="agents", query=ranked, body=DesiredSettings, answer=DesiredSettings, refusals=_CHANGE, conditional="change"
+            tag="agents",
+            query=ranked,
+            body=DesiredSettings,
+            answer=DesiredSettings,
+            refusals=_CHANGE,
+            conditional="change",
         ),
         "PATCH": Operation(
-            tag="agents", query=ranked, body=dict[str, Any], body_types=(JSON, "application/merge-patch+json"),
-            answer=DesiredSettings, refusals=_CHANGE, conditional="change",
+            tag="agents",
+            query=ranked,
+            body=dict[str, Any],
+            body_types=(JSON, "application/merge-patch+json"),
+            answer=DesiredSettings,
+            refusals=_CHANGE,
+            conditional="change",
         ),
         "DELETE": Operation(tag="agents", query=query, status=204, refusals=_CHANGE, conditional="change"),
-    }  # fmt: skip
+    }
 
 
 OPERATIONS: dict[str, dict[str, Operation]] = {
     "/api/v1/metrics": {
         "GET": Operation(tag="values", answer=documents.Catalogue),
         "POST": Operation(
-            tag="reports", body=Report | list[Report], body_types=(JSON, "application/x-ndjson"), answer=documents.Taken,
-            status=202, refusals=(400, 413, 415, 422, 503),
+            tag="reports",
+            body=Report | list[Report],
+            body_types=(JSON, "application/x-ndjson"),
+            answer=documents.Taken,
+            status=202,
+            refusals=(400, 413, 415, 422, 503),
         ),
     },
     "/api/v1/metrics/{metric}/byUser/{user_id}": {
         "GET": Operation(
-            tag="values", query=parameters.HistoryParameters, answer=documents.Entries, forms=_FORMS, refusals=_QUERY,
-            conditional="read", also={304: "Not modified."},
+            tag="values",
+            query=parameters.HistoryParameters,
+            answer=documents.Entries,
+            forms=_FORMS,
+            refusals=_QUERY,
+            conditional="read",
+            also={304: "Not modified."},
         )
     },
     "/api/v1/metrics/{metric}/fleet": {
         "GET": Operation(
-            tag="values", query=parameters.FleetParameters, answer=documents.Entries, forms=_FORMS, refusals=_QUERY,
-            conditional="read", also={304: "Not modified."},
+            tag="values",
+            query=parameters.FleetParameters,
+            answer=documents.Entries,
+            forms=_FORMS,
+            refusals=_QUERY,
+            conditional="read",
+            also={304: "Not modified."},
         )
     },
     "/api/v1/query": {
         "GET": Operation(
-            tag="values", query=parameters.TableParameters, answer=Table, forms=_FORMS, refusals=_QUERY,
-            conditional="read", also={304: "Not modified."},
+            tag="values",
+            query=parameters.TableParameters,
+            answer=Table,
+            forms=_FORMS,
+            refusals=_QUERY,
+            conditional="read",
+            also={304: "Not modified."},
         )
     },
     "/api/v1/windows/byUser/{user_id}": {
         "GET": Operation(
-            tag="values", query=parameters.UserWindowsParameters, answer=documents.WindowsDocument, forms=_FORMS,
+            tag="values",
+            query=parameters.UserWindowsParameters,
+            answer=documents.WindowsDocument,
+            forms=_FORMS,
             refusals=_QUERY,
         )
     },
     "/api/v1/windows/fleet": {
         "GET": Operation(
-            tag="values", query=parameters.FleetWindowsParameters, answer=documents.WindowsDocument, forms=_FORMS,
+            tag="values",
+            query=parameters.FleetWindowsParameters,
+            answer=documents.WindowsDocument,
+            forms=_FORMS,
             refusals=_QUERY,
         )
     },
@@ -120,23 +160,28 @@ OPERATIONS: dict[str, dict[str, Operation]] = {
     "/api/v1/agents/{user_id}/settings": _changes(None, None, None, DesiredSettings),
     "/api/v1/agents/{user_id}/state": {
         "POST": Operation(
-            tag="agents", body=AgentState, answer=documents.InstructionsDocument,
+            tag="agents",
+            body=AgentState,
+            answer=documents.InstructionsDocument,
             refusals=(400, 404, 413, 415, 422, 503),
         )
     },
     "/api/v1/agents/{user_id}/commands": {
-        "GET": Operation(
-            tag="agents", answer=documents.CommandList, forms=(JSON, _EVENTS), refusals=(404, 503)
-        ),
+        "GET": Operation(tag="agents", answer=documents.CommandList, forms=(JSON, _EVENTS), refusals=(404, 503)),
         "POST": Operation(
-            tag="agents", body=NewCommand, answer=documents.Created, status=202,
+            tag="agents",
+            body=NewCommand,
+            answer=documents.Created,
+            status=202,
             refusals=(400, 404, 409, 413, 415, 422, 429, 503),
         ),
     },
     "/api/v1/commands/{command_id}": {"GET": Operation(tag="agents", answer=documents.CommandResult, refusals=(404,))},
     "/api/v1/settings": _changes(
-        parameters.SettingsParameters, parameters.RankedSettingsParameters, parameters.ListedSettingsParameters,
-        DesiredSettings | documents.SelectionList,
+        parameters.SettingsParameters,
+        parameters.RankedSettingsParameters,
+        parameters.ListedSettingsParameters,
+        dict[str, Any],
     ),
     "/api/v1/rules": {
         "GET": Operation(tag="alerts", query=parameters.PageParameters, answer=documents.RulePage, refusals=(422,))
@@ -144,7 +189,11 @@ OPERATIONS: dict[str, dict[str, Operation]] = {
     "/api/v1/rules/{name}": {
         "GET": Operation(tag="alerts", answer=documents.RuleDocument, refusals=(404,)),
         "PUT": Operation(
-            tag="alerts", body=AnyRule, answer=documents.RuleDocument, refusals=_CHANGE, conditional="change",
+            tag="alerts",
+            body=AnyRule,
+            answer=documents.RuleDocument,
+            refusals=_CHANGE,
+            conditional="change",
             also={201: "The rule was made."},
         ),
         "DELETE": Operation(tag="alerts", status=204, refusals=_CHANGE, conditional="change"),
@@ -155,7 +204,10 @@ OPERATIONS: dict[str, dict[str, Operation]] = {
     "/api/v1/silences": {
         "GET": Operation(tag="alerts", query=parameters.PageParameters, answer=documents.SilencePage, refusals=(422,)),
         "POST": Operation(
-            tag="alerts", body=NewSilence, answer=documents.SilenceDocument, status=201,
+            tag="alerts",
+            body=NewSilence,
+            answer=documents.SilenceDocument,
+            status=201,
             refusals=(400, 409, 413, 415, 422, 503),
         ),
     },
@@ -171,7 +223,10 @@ OPERATIONS: dict[str, dict[str, Operation]] = {
             tag="annotations", query=parameters.AnnotationsParameters, answer=AnnotationPage, refusals=(422,)
         ),
         "POST": Operation(
-            tag="annotations", body=NewAnnotation, answer=AnnotationDocument, status=201,
+            tag="annotations",
+            body=NewAnnotation,
+            answer=AnnotationDocument,
+            status=201,
             refusals=(400, 413, 415, 422, 503),
         ),
     },
@@ -180,23 +235,35 @@ OPERATIONS: dict[str, dict[str, Operation]] = {
         "DELETE": Operation(tag="annotations", status=204, refusals=(404, 503)),
     },
     "/api/v1/audit": {
-        "GET": Operation(tag="operations", query=parameters.AuditParameters, answer=documents.AuditPage, refusals=(422,))
+        "GET": Operation(
+            tag="operations", query=parameters.AuditParameters, answer=documents.AuditPage, refusals=(422,)
+        )
     },
     "/reports/fleet": {
         "GET": Operation(
-            tag="values", query=parameters.ReportParameters, answer=dict[str, Any], forms=_REPORTS,
-            refusals=_QUERY, conditional="read", also={304: "Not modified."},
+            tag="values",
+            query=parameters.ReportParameters,
+            answer=dict[str, Any],
+            forms=_REPORTS,
+            refusals=_QUERY,
+            conditional="read",
+            also={304: "Not modified."},
         )
     },
     "/reports/users/{user_id}": {
         "GET": Operation(
-            tag="values", query=parameters.ReportParameters, answer=dict[str, Any], forms=_REPORTS,
-            refusals=_QUERY, conditional="read", also={304: "Not modified."},
+            tag="values",
+            query=parameters.ReportParameters,
+            answer=dict[str, Any],
+            forms=_REPORTS,
+            refusals=_QUERY,
+            conditional="read",
+            also={304: "Not modified."},
         )
     },
     "/healthz": {"GET": Operation(tag="operations", answer=documents.Status)},
     "/readyz": {"GET": Operation(tag="operations", answer=documents.Readiness, also={503: "The journal is full."})},
     "/metrics": {"GET": Operation(tag="operations", forms=(_TEXT,))},
     "/openapi.json": {"GET": Operation(tag="operations", answer=dict[str, Any])},
-}  # fmt: skip
+}
 """By path, as in OpenAPI, and method."""

@@ -128,6 +128,8 @@ _MAX_OPEN = 100
 
 
 class NewCommand(Struct, forbid_unknown_fields=True):
+    """What an agent is to do once."""
+
     command: CommandName
     expires_s: Annotated[float, Meta(ge=1.0, le=7 * DAY_S)] = 60.0
     """After so long it is given up."""

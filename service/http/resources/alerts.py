@@ -120,6 +120,8 @@ _Pattern = Annotated[str, Meta(min_length=1, max_length=MAX_PATTERN)]
 
 
 class NewSilence(Struct, forbid_unknown_fields=True):
+    """Of what nobody is to be notified, and until when: `until` or `duration`."""
+
     rule: _Pattern = "*"
     user: _Pattern = "*"
     until: str | int | None = None

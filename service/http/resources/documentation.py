@@ -1,12 +1,11 @@
 """/openapi.json and /docs: the interface, described for programs and for people."""
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import falcon
-import jinja2
 import msgspec
 from falcon.asgi import Request, Response
 
@@ -17,23 +16,19 @@ _POLICY = "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'n
 class OpenApi:
     """The interface as an OpenAPI 3.1 document."""
 
-    def __init__(self) -> None:
-        self._document: dict[str, Any] = {}
+    def __init__(self, describe: Callable[[], dict[str, Any]]) -> None:
+        """`describe` makes the document; it is asked once, when somebody asks."""
+        self._describe = describe
 
-    def describe(self, document: dict[str, Any]) -> None:
-        """Take the document; the routes are known once all resources are there."""
-        self._document = document
-        self.__dict__.pop("encoded", None)
-
-    @property
-    def document(self) -> Mapping[str, Any]:
+    @functools.cached_property
+    def document(self) -> dict[str, Any]:
         """What is answered."""
-        return self._document
+        return self._describe()
 
     @functools.cached_property
     def encoded(self) -> bytes:
         """The document as JSON."""
-        return msgspec.json.encode(self._document)
+        return msgspec.json.encode(self.document)
 
     async def on_get(self, req: Request, resp: Response) -> None:
         """200 with the document."""
@@ -59,6 +54,8 @@ class Docs:
 
     @functools.cached_property
     def _page(self) -> str:
+        import jinja2
+
         environment = jinja2.Environment(
             loader=jinja2.FileSystemLoader(_PAGES), autoescape=True, undefined=jinja2.StrictUndefined,
             trim_blocks=True, lstrip_blocks=True,
