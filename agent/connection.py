@@ -7,10 +7,12 @@ import time
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from secrets import token_hex
 from typing import Any
 from urllib.parse import quote, urlsplit
 
 from contract import __version__
+from contract.agent_protocol import INSTANCE_HEADER
 from contract.retry import retry_after_s
 
 PATH = "/api/v1/metrics"
@@ -48,6 +50,7 @@ class Connection:
         self.url = reports_url(url)
         parts = urlsplit(self.url)
         kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+        self._instance = token_hex(8)
         self._http = kind(parts.hostname or "", parts.port)
         self._answered_by = float("inf")
         self._http.response_class = self._response  # type: ignore[assignment]
@@ -74,7 +77,7 @@ class Connection:
 
     def listen(self, user_id: str, last_event_id: str | None, timeout_s: float) -> http.client.HTTPResponse:
         """Open an agent's stream; `timeout_s` bounds this and each read. Raises ServiceUnreachable."""
-        headers = self._headers | {"Accept": "text/event-stream"}
+        headers = self._headers | {"Accept": "text/event-stream", INSTANCE_HEADER: self._instance}
         if last_event_id is not None:
             headers["Last-Event-ID"] = last_event_id
         self.close()

@@ -9,6 +9,7 @@ import pyarrow as pa
 from falcon.asgi import Request, Response
 
 from contract.times import format_instant
+from service.agents.shared_ids import SharedIds, as_members
 from service.http.answers import form_of, send
 from service.http.problems import invalid
 from service.http.queries import check_user, fleet, history, named_metric, read_query
@@ -53,16 +54,18 @@ class Fleet:
 class Users:
     """Lists the users, by name."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, shared_ids: SharedIds) -> None:
         self._store = store
+        self._shared = shared_ids.found
 
     async def on_get(self, req: Request, resp: Response) -> None:
-        """200 with what each last said of itself."""
+        """200 with what each last said of itself, and whether several hosts report under its id."""
         frame = self._store.users()
         for name in ("first_seen", "last_seen"):
             frame[name] = [format_instant(time.value // 1_000_000) for time in frame[name]]
         resp.content_type = "application/json"
-        resp.data = msgspec.json.encode({"users": frame.to_dict("records")})
+        users = [user | as_members(self._shared.get(user["user_id"])) for user in frame.to_dict("records")]
+        resp.data = msgspec.json.encode({"users": users})
 
 
 T = TypeVar("T")
