@@ -32,7 +32,7 @@ from service.http.resources.operations import AuditTrail, Health, Numbers, Prome
 from service.http.resources.pages import FleetReport, Index, UserReport
 from service.http.resources.query import Fleet, FleetWindows, History, Query, Sending, Users, UserWindows
 from service.http.resources.rules import OneRule, Rules
-from service.http.resources.stream import Stream
+from service.http.resources.stream import LiveStream
 from service.http.routing import Slashes
 from service.ingest.acknowledgement import Ingest
 from service.ingest.maintenance import Maintenance, replay
@@ -179,7 +179,7 @@ def _routes(service: Service) -> dict[str, object]:
         "/api/v1/windows/byUser/{user_id:path}": UserWindows(store, sending),
         "/api/v1/windows/fleet": FleetWindows(store, sending),
         "/api/v1/users": Users(store, remote.shared_ids),
-        "/api/v1/stream": Stream(service.broker),
+        "/api/v1/stream": LiveStream(service.broker),
         "/api/v1/agents": AgentList(remote),
         "/api/v1/agents/{user_id}": OneAgent(remote),
         "/api/v1/agents/{user_id}/settings": OneAgentsSettings(remote),
