@@ -18,6 +18,7 @@ from contract.times import format_instant, parse_duration
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from analytics.reports.data import ReportQuestion
     from analytics.reports.model import ReportDocument
 
 
