@@ -33,7 +33,7 @@ from analytics.frames.arrow import frame_of
 from analytics.frames.columns import NUMBERS
 from analytics.frames.frame import FrameError, frame_of_values, in_order
 from analytics.frames.progress import progress
-from analytics.sources.base import Asked, WindowedSource, metrics_of
+from analytics.sources.base import Asked, WindowedSource, metrics_of, users_of
 from contract.metrics import NAMES, Quantity
 from contract.times import parse_timestamp
 
@@ -91,8 +91,7 @@ class Files(WindowedSource):
             parts = [pd.DataFrame({"user": pd.Series(dtype="str"), "time_min": pd.NaT, "time_max": pd.NaT})]
         seen = pd.concat(parts).groupby("user").agg({"time_min": "min", "time_max": "max"})
         time = {name: pd.to_datetime(seen[column], utc=True).dt.as_unit("ms") for name, column in _SEEN.items()}
-        unknown = {"os_type": None, "os_version": None, "cores": pd.array([pd.NA] * len(seen), "Int64")}
-        return pd.DataFrame(unknown | time, index=seen.index)
+        return users_of(pd.DataFrame(time, index=seen.index))
 
     def metrics(self) -> pd.DataFrame:
         """The metrics that the files hold (`analytics.sources.base`)."""
