@@ -82,10 +82,11 @@ def _find(series: TimeSeries, rate_ms: int) -> list[_Change]:
     spread_cuts: list[int] = []
     if (spread > 0).any():
         # The logarithm, as a spread has a long tail upwards; the floor keeps a standing value from being -infinity.
-        logarithm = without_season(starts, np.log(spread + 0.01 * np.median(spread[spread > 0])))
+        usual = float(np.median(spread[spread > 0]))
+        logarithm = without_season(starts, np.log(spread + 0.01 * usual), float(np.abs(level).max()) / usual)
         spread_cuts = cuts(logarithm)
         changes = _told("spread", starts, spread_cuts, spread, logarithm.values)
-    freed = without_season(starts, level)
+    freed = without_season(starts, level, 0.0)
     changes += _told("level", starts, cuts(freed, spread_cuts), freed.values, freed.values)
     return sorted(changes)
 

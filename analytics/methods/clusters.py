@@ -15,6 +15,11 @@ _SEED: Final = 0
 _STARTS: Final = 4
 _SAMPLE: Final = 2000
 """Users of which the number of clusters is chosen; the cost of the silhouette grows with their square."""
+_DRAWN: Final = 500
+_DRAWS: Final = 39
+_SIGNIFICANT: Final = 1 / (_DRAWS + 1)
+_STRUCTURE: Final = 0.25
+"""Below this silhouette there is no substantial structure (Kaufman and Rousseeuw, *Finding Groups in Data*, 1990)."""
 _FLAT: Final = 1e-6
 _MIN_HOURS: Final = 24
 
@@ -30,13 +35,16 @@ class ProfileClusters:
     """One row for each cluster: `users`, `representative`, `peak` (the hour of the week that is highest, 0 is Monday
     00:00), and columns 0 to 167 with the centre's shape: 0 is a user's own mean, 1 its own standard deviation."""
     silhouettes: pd.DataFrame
-    """Index `clusters`, the numbers that were tried: `silhouette`, -1 to 1, of which the highest was taken."""
+    """Index `clusters`, the numbers that were tried: `silhouette`, -1 to 1, of which the highest was looked at."""
+    p_value: float
+    """How likely a silhouette as high is where there are no kinds, 1/40 at least; NaN where the number was given."""
     left_out: list[str]
     """Users with samples in fewer than 24 hours of the week."""
 
     def __str__(self) -> str:
         parts = [f"{row.users} like {row.representative}" for row in self.profiles.itertuples()]
-        return f"{len(self.profiles)} kinds of weeks: {', '.join(parts)}"
+        kinds = "1 kind of week" if len(parts) == 1 else f"{len(parts)} kinds of weeks"
+        return f"{kinds}: {', '.join(parts)}"
 
 
 def cluster_profiles(
@@ -48,7 +56,10 @@ def cluster_profiles(
     deviations, hours without samples are interpolated around the week; users that never change have the shape 0. Then
     k-means with k-means++ (Arthur and Vassilvitskii 2007), the best of four starts, for `clusters`, or for that number
     from 2 to `most` whose mean silhouette (Rousseeuw 1987) is highest, over at most 2,000 users drawn with a fixed
-    seed. The same frame always gives the same clusters. Takes a frame of windows of an hour at most with the column
+    seed. It is one kind where that silhouette is below 0.25, or no higher than in one cloud, a normal distribution with
+    the same covariance (the test of Liu, Hayes, Nobel and Marron, J. American Statistical Association 103, 2008, with
+    the silhouette as its index), in any of 39 draws of at most 500 users. The same frame always gives the same
+    clusters. Takes a frame of windows of an hour at most with the column
     `user`, pandas' or Dask's; raises FrameError for another, or for fewer than three users, ValueError for a number of
     clusters that is not from 1 to the number of users.
     """
@@ -61,6 +72,9 @@ def cluster_profiles(
     tried = [clusters] if clusters else range(2, min(most, len(some) - 1) + 1)
     silhouettes = {k: _silhouette(some, _clustered(some, k)[0]) for k in tried}
     best = max(silhouettes, key=lambda k: (silhouettes[k], -k))
+    p_value = np.nan if clusters else _p_value(some[:_DRAWN], best)
+    if not clusters and (p_value > _SIGNIFICANT or silhouettes[best] < _STRUCTURE):
+        best = 1
     labels, centres = _largest_first(*_clustered(shapes, best))
     distance = np.sqrt(((shapes - centres[labels]) ** 2).mean(axis=1))
     members = pd.DataFrame({"cluster": labels, "distance": distance}, index=pd.Index(users, name="user"))
@@ -70,7 +84,7 @@ def cluster_profiles(
     about = {"users": np.bincount(labels), "representative": nearest.to_numpy(), "peak": centres.argmax(axis=1)}
     profiles = pd.concat([pd.DataFrame(about, index=profiles.index), profiles], axis=1)
     found = pd.DataFrame({"silhouette": pd.Series(silhouettes)}).rename_axis("clusters")
-    return ProfileClusters(members, profiles, found, left_out)
+    return ProfileClusters(members, profiles, found, p_value, left_out)
 
 
 def _shapes(frame: AnyFrame, tz: str) -> tuple[list[str], Floats, list[str]]:
@@ -107,6 +121,19 @@ def _silhouette(shapes: Floats, labels: Ints) -> float:
     if not 2 <= len(np.unique(labels)) < len(labels):
         return 0.0
     return float(silhouette_score(shapes, labels))
+
+
+def _p_value(shapes: Floats, clusters: int) -> float:
+    """How likely shapes without kinds have as high a silhouette in so many clusters."""
+    if len(shapes) <= clusters:
+        return 1.0
+    seen = _silhouette(shapes, _clustered(shapes, clusters)[0])
+    # k-means and silhouettes know distances only, so the draws may lie along the axes of the shapes.
+    spread = np.linalg.svd(shapes - shapes.mean(axis=0), compute_uv=False) / np.sqrt(len(shapes) - 1)
+    random = np.random.default_rng(_SEED)
+    draws = [random.normal(size=(len(shapes), len(spread))) * spread for _ in range(_DRAWS)]
+    higher = sum(_silhouette(draw, _clustered(draw, clusters)[0]) >= seen for draw in draws)
+    return (1 + higher) / (1 + _DRAWS)
 
 
 def _largest_first(labels: Ints, centres: Floats) -> tuple[Ints, Floats]:
