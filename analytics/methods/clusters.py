@@ -62,13 +62,16 @@ def cluster_profiles(
 
     Each user's mean at each hour of the week (`hour_of_week_profile`) is taken less its own mean, in its own standard
     deviations, hours without samples are interpolated around the week; users that never change have the shape 0. Then
-    k-means with k-means++ (Arthur and Vassilvitskii 2007), the best of four starts, for `clusters`, or for that number
-    from 2 to `most` whose mean silhouette (Rousseeuw 1987) is highest, over at most 2,000 users drawn with a fixed
-    seed, of the numbers that are stable: in each cluster of every other week at least 0.8 of the pairs are together in
-    the clusters of the weeks between, and the other way round (the prediction strength of Tibshirani and Walther, J.
-    Computational and Graphical Statistics 14, 2005, over time; not asked where no users have the same 24 hours in two
-    weeks). It is one kind where no number is stable, where that silhouette is below 0.25, or where it is no higher than
-    in one cloud, a normal distribution with the same covariance (the test of Liu, Hayes, Nobel and Marron, J. American
+    k-means with k-means++ (Arthur and Vassilvitskii 2007), the best of four starts, for `clusters` (fewer where fewer
+    users differ at all), or for the stable number from 2 to `most` whose mean silhouette (Rousseeuw 1987) is highest,
+    over at most 2,000 users drawn with a fixed seed.
+
+    A number is stable where in each cluster of every other week at least 0.8 of the pairs are together in the clusters
+    of the weeks between, and the other way round: the prediction strength of Tibshirani and Walther (J. Computational
+    and Graphical Statistics 14, 2005), over time; not asked where no users have the same 24 hours in two weeks.
+
+    It is one kind where no number is stable, where that silhouette is below 0.25, or where it is no higher than in one
+    cloud, a normal distribution with the same covariance (the test of Liu, Hayes, Nobel and Marron, J. American
     Statistical Association 103, 2008, with the silhouette as its index), in any of 39 draws of at most 500 users.
 
     The same frame always gives the same clusters. Takes a frame of windows of an hour at most with the column `user`,
@@ -139,7 +142,8 @@ def _filled(week: Floats) -> Floats:
 def _clustered(shapes: Floats, clusters: int) -> tuple[Ints, Floats]:
     from sklearn.cluster import KMeans
 
-    found = KMeans(clusters, n_init=_STARTS, random_state=_SEED).fit(shapes)
+    different = len(np.unique(shapes, axis=0))
+    found = KMeans(min(clusters, different), n_init=_STARTS, random_state=_SEED).fit(shapes)
     return found.labels_.astype(np.int64), found.cluster_centers_
 
 

@@ -25,8 +25,8 @@ from contract.times import DAY_MS, WEEK_MS
 SHORTEST: Final = 12
 """Places between two cuts."""
 _PENALTY: Final = 3.0
-_ROUNDING: Final = 1e-12
-"""Of the largest value: what varies by less is taken not to vary."""
+ROUNDING: Final = 1e-6
+"""Of the largest value: what varies by less is taken not to vary. Single precision rounds to some 1e-7."""
 _STEP: Final = 1.0
 """How much better than a line two means must fit, in log(n) long-run variances."""
 _CLIP: Final = 3.0
@@ -62,7 +62,7 @@ def without_season(starts: Ints, values: Floats, exact: float) -> Freed:
     `starts` are epoch milliseconds. Needs four days for the day and three weeks for the week. `exact` is the size of
     the numbers that the values were made of, where that is larger than they are.
     """
-    least = _ROUNDING * max(float(np.abs(values).max()), exact)
+    least = ROUNDING * max(float(np.abs(values).max()), exact)
     span = int(starts[-1] - starts[0])
     lost = 1.0
     for period_ms, days, may_leave in ((DAY_MS, _DAYS_FOR_A_DAY, 1.0), (WEEK_MS, _DAYS_FOR_A_WEEK, _WEEK_LEAVES)):
