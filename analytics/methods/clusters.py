@@ -116,7 +116,7 @@ def _shapes(frame: AnyFrame, tz: str) -> _Shapes:
     place = windows.time // HOURS, windows.series, windows.time % HOURS
     count[place], mean[place] = windows.count, windows.mean
     enough = (count > 0).any(axis=0).sum(axis=1) >= _MIN_HOURS
-    both = (count > 0).all(axis=0)
+    both: Bools = np.all(count > 0, axis=0)
     halved = both.sum(axis=1) >= _MIN_HOURS
     first, second = (_shaped(each[halved], both[halved]) for each in mean)
     total = count.sum(axis=0)
@@ -130,7 +130,8 @@ def _shaped(means: Floats, known: Bools) -> Floats:
     weeks = [_filled(np.where(seen, week, np.nan)) for week, seen in zip(means, known, strict=True)]
     filled = np.array(weeks).reshape(-1, HOURS)
     deviation = filled.std(axis=1, keepdims=True)
-    return (filled - filled.mean(axis=1, keepdims=True)) / np.where(deviation > _FLAT, deviation, np.inf)
+    shaped: Floats = (filled - filled.mean(axis=1, keepdims=True)) / np.where(deviation > _FLAT, deviation, np.inf)
+    return shaped
 
 
 def _filled(week: Floats) -> Floats:
@@ -173,7 +174,7 @@ def _kinds(shapes: Floats, tried: pd.DataFrame) -> tuple[int, float]:
     stable = tried.loc[~(tried["stability"] < _STABLE), "silhouette"]
     if stable.empty:
         return 1, 1.0
-    best = int(stable.idxmax())
+    best = int(stable.index[int(stable.argmax())])
     p_value = _p_value(shapes[:_DRAWN], best)
     return (best if p_value <= _SIGNIFICANT and stable[best] >= _STRUCTURE else 1), p_value
 
