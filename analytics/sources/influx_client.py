@@ -31,7 +31,7 @@ class InfluxError(Exception):
 
 
 class Unreachable(InfluxError):
-    """It is not there, or cannot now: it may be asked again later."""
+    """InfluxDB is not there, or cannot answer now: it may be asked again later."""
 
     def __init__(self, message: str, retry_after_s: float | None = None) -> None:
         super().__init__(message)
@@ -47,7 +47,7 @@ class Refused(InfluxError):
 
 
 class BadStatement(Refused):
-    """It says that a statement is wrong, which is a defect of whoever made it; the message has its beginning."""
+    """InfluxDB says that a statement is wrong, which is a defect of whoever made it; the message has its beginning."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class InfluxServer:
 
     @property
     def generation(self) -> int:
-        """1, 2 or 3."""
+        """The generation of its API: 1, 2 or 3."""
         return self.number[0]
 
     @property

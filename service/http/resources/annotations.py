@@ -122,7 +122,7 @@ class OneAnnotation:
         resp.data = msgspec.json.encode(_document(annotation))
 
     async def on_delete(self, req: Request, resp: Response, annotation_id: str) -> None:
-        """204; the audit trail keeps what it said."""
+        """Removes the annotation; answers 204. The audit trail keeps what it said."""
         try:
             there = await asyncio.to_thread(self._annotations.delete, _number(annotation_id), actor_of(req))
         except ControlError as error:
