@@ -72,6 +72,7 @@ def test_the_page_shows_every_operation_without_a_script(client: httpx.Client) -
 
 
 @pytest.mark.server
+@pytest.mark.timeout(1800)  # some 5,000 requests
 def test_answers_are_what_the_document_says_they_are(start: StartService) -> None:
     """schemathesis asks every operation what its schema allows and what it does not, and compares the answers."""
     service = start("--flush-interval", "0.5")
