@@ -107,7 +107,7 @@ class _Page(msgspec.Struct):
 
 
 _ARROW = "application/vnd.apache.arrow.stream"
-_USERS = ("user_id", "os_type", "os_version", "cores", "first_seen", "last_seen")
+_USERS = ("user_id", "os_type", "os_version", "cores", "first_seen", "last_seen", "shared_windows", "shared_at")
 _METRICS = ("name", "title", "unit", "statistic", "by_core", "type", "stored")
 
 
@@ -173,8 +173,9 @@ class Client(ServiceApi):
             pages.append(read_records(body, "users", _USERS))
             after = next_page(body)
         users = (pd.concat(pages) if len(pages) > 1 else pages[0]).rename(columns={"user_id": "user"})
-        for name in ("first_seen", "last_seen"):
+        for name in ("first_seen", "last_seen", "shared_at"):
             users[name] = pd.to_datetime(users[name], utc=True, format="ISO8601").dt.as_unit("ms")
+        users["shared_windows"] = users["shared_windows"].astype("Int64")
         return users.set_index("user")
 
     def metrics(self) -> pd.DataFrame:
