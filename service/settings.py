@@ -97,6 +97,13 @@ class ServiceSettings(Settings, frozen=True, kw_only=True):
         Meta(ge=0, le=10_000, description="Most consumers of the live stream; others get 503.",
              extra={"metavar": "NUMBER"}),
     ] = 1200  # fmt: skip
+    cors_origins: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Pages of these origins may use the interface in a browser; `*` lets any other read.",
+            extra={"metavar": "ORIGIN", "examples": ["https://grafana.example.org"]},
+        ),
+    ] = ()
     rules: Annotated[
         Path | None,
         Meta(
