@@ -171,7 +171,7 @@ def _routes(service: Service) -> dict[str, object]:
         "/static/{version}/{name:path}": StaticFile(),
         "/api/v1/fleet/picture": FleetPicture(service.fleet_cache, repository),
         "/api/v1/analysis/{kind}/byUser/{user_id:path}": HostAnalysis(store, service.analyst),
-        "/api/v1/rules/backtest": Backtest(store, rules, repository, service.analyst),
+        "/api/v1/backtests": Backtest(store, rules, repository, service.analyst),
         "/reports/fleet": FleetReport(service.report_maker, store),
         "/reports/users/{user_id:path}": UserReport(service.report_maker, store),
         "/api/v1/metrics": Metrics(service.ingest, store, remote),
