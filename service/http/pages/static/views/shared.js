@@ -1,5 +1,6 @@
 // What several views need: the metric that is looked at, and what saturated means.
 
+import { address, getJson } from "../api.js";
 import { h } from "../dom.js";
 import { get, set } from "../state.js";
 
@@ -26,3 +27,25 @@ export function metricSelect() {
     options().map((one) => h("option", { value: one.value }, one.textContent)));
   return { node, label: h("label", {}, "Metric", node), update: () => { node.value = metricOf().name; } };
 }
+
+/** Deploys, incidents and the like, where the service keeps them. */
+export const annotations = {
+  found: [],
+  async load({ start, end }, signal) {
+    const answer = await getJson(address("/api/v1/annotations", { start, end }), signal).catch((error) => {
+      if (error.name === "AbortError") throw error;
+      return { annotations: [] };
+    });
+    this.found = (answer.annotations ?? []).map((one) => ({ ...one, at: Date.parse(one.time ?? one.start) }));
+  },
+  /** As marks of a chart. */
+  marks(user = null) {
+    return this.found.filter((one) => !one.user || one.user === "*" || !user || one.user === user)
+      .map((one) => ({ at: one.at, line: true, colour: "--accent", text: one.text ?? one.title ?? "" }));
+  },
+  /** Which one a moment comes shortly after, in words. */
+  near(ms) {
+    const before = this.found.filter((one) => ms >= one.at && ms - one.at < 6 * 3_600_000).at(-1);
+    return before ? `, ${Math.round((ms - before.at) / 60_000)} minutes after ${before.text ?? before.title}` : "";
+  },
+};
