@@ -40,7 +40,7 @@ export function card(title, { help = "", source = null, rows = null, level = "h2
   const tools = h("div", { class: "tools", role: "group", "aria-label": `Data of ${title}` },
     rows || source ? tool("csv", "CSV", csv) : null,
     source ? tool("curl", "curl", () => show("curl", () => query("curl", curl(source().path, source().accept)))) : null,
-    source?.()?.python !== null && source ? tool("python", "Python", () => show("python", () => query("Python", source().python))) : null,
+    source ? tool("python", "Python", () => show("python", () => query("Python", source().python))) : null,
     rows ? tool("table", "Table", () => show("table", dataTable)) : null);
 
   function dataTable() {

@@ -81,7 +81,8 @@ export function open(root) {
     rows: () => ({ columns: [{ label: "day" }, { label: "hour", number: true }, { label: "mean", number: true }, { label: "p95", number: true }], rows: (week?.mean ?? []).map((mean, hour) => [DAYS[Math.floor(hour / 24)], hour % 24, mean, week.p95[hour]]) }),
   });
   const weekPlot = h("div", { class: "heat week" });
-  weekCard.body.append(weekPlot);
+  const weekStrip = scaleStrip("0", "");
+  weekCard.body.append(weekPlot, weekStrip.node);
   const weekMap = heatMap(weekPlot, {
     label: "Mean load at each hour of the week", time: false, yLabels: (row) => DAYS[row].slice(0, 3), xLabels: [0, 6, 12, 18].map((hour) => [hour, `${String(hour).padStart(2, "0")}:00`]),
     describe: (row, column) => [`${DAYS[row]}, ${column}:00`, h("br"), `mean ${shown(week.mean[24 * row + column], metricOf().unit)}`, h("br"), `p95 ${shown(week.p95[24 * row + column], metricOf().unit)}`],
@@ -215,7 +216,8 @@ export function open(root) {
       get_("size").then(paintSize),
       get_("week").then((found) => {
         week = found.mean ? found : null;
-        if (week) weekMap.show({ pixels: levels(week.mean, named.bounded ? 1 : Math.max(...week.mean, 1e-9)), rows: 7, columns: 24, start: 0, rate: 1 });
+        if (week) weekStrip.top.textContent = shown(Math.max(...week.mean), named.unit);
+        if (week) weekMap.show({ pixels: levels(week.mean, Math.max(...week.mean, 1e-9)), rows: 7, columns: 24, start: 0, rate: 1 });
         else weekMap.fail(found.unavailable);
       }),
       Promise.all([get_("anomalies"), get_("changes")]).then(([strange, changed]) => {

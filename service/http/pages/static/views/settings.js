@@ -1,6 +1,6 @@
 // How a machine's agent samples: what is asked of it, what is in force, and a form that changes it.
 
-import { getJson, getTagged, segment, send } from "../api.js";
+import { address, getJson, getTagged, segment, send } from "../api.js";
 import { badges, fill, h, notice } from "../dom.js";
 import { ago } from "../time.js";
 
@@ -29,10 +29,16 @@ export function settings() {
     id = user;
     let agent;
     try {
-      agent = await getJson(`/api/v1/agents/${segment(id)}`, signal);
+      // Asked for as a list, because there are machines that others than our agents report.
+      const { total } = await getJson(address("/api/v1/agents", { selector: `agent:${id}`, limit: 1 }), signal);
+      if (total) agent = await getJson(`/api/v1/agents/${segment(id)}`, signal);
     } catch (problem) {
       if (problem.name === "AbortError") throw problem;
-      fill(body, h("p", { class: "empty" }, problem.status === 404 ? "No agent of this project reports for this machine, so its settings cannot be changed from here." : problem.message));
+      fill(body, h("p", { class: "empty" }, problem.message));
+      return null;
+    }
+    if (!agent) {
+      fill(body, h("p", { class: "empty" }, "No agent of this project reports for this machine, so its settings cannot be changed from here."));
       return null;
     }
     if (!form.isConnected) fill(body, state, form);

@@ -31,10 +31,13 @@ export function metricSelect() {
 /** Deploys, incidents and the like, where the service keeps them. */
 export const annotations = {
   found: [],
+  known: true,
   async load({ start, end }, signal) {
+    if (!this.known) return;
     const answer = await getJson(address("/api/v1/annotations", { start, end }), signal).catch((error) => {
       if (error.name === "AbortError") throw error;
-      return { annotations: [] };
+      this.known = error.status !== 404;
+      return {};
     });
     this.found = (answer.annotations ?? []).map((one) => ({ ...one, at: Date.parse(one.time ?? one.start) }));
   },
