@@ -81,7 +81,9 @@ class StoreSource(WindowedSource):
         }  # fmt: skip
         if asked.user is None:
             windows, users = self.store.answer(Question(**shared, by="user"))
-            return frame_of(table_of(windows, schema_of(users=True, cores=False, histograms=asked.histograms), users, []))
+            return frame_of(
+                table_of(windows, schema_of(users=True, cores=False, histograms=asked.histograms), users, [])
+            )
         schema = schema_of(users=False, cores=asked.core is not None, histograms=asked.histograms)
         if asked.core != "each":
             answer = self.store.answer(

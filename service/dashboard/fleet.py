@@ -294,9 +294,7 @@ def _machine(machines: Machines, place: int, states: dict[str, npt.NDArray[np.bo
     } | {name: None if value != value else round(value, 6) for name, value in numbers.items()}
 
 
-def _extremes(
-    machines: Machines, states: dict[str, npt.NDArray[np.bool_]], *, highest: bool
-) -> list[dict[str, Any]]:
+def _extremes(machines: Machines, states: dict[str, npt.NDArray[np.bool_]], *, highest: bool) -> list[dict[str, Any]]:
     places = np.flatnonzero(states["reporting"])
     ordered = places[_order(machines, "p95", highest, places)][:_TOP]
     return [_machine(machines, place, states) for place in ordered.tolist()]

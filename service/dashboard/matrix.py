@@ -158,7 +158,7 @@ class FleetCache:
                 one.stale = one.stale or any(one.start_ms <= end < one.end_ms for end in ends)
 
     def matrix(self, key: MatrixKey, start_ms: int) -> Floats:
-        """The values from the bucket that begins at `start_ms` on; a row for each of `rows`. Raises StoreUnavailable."""
+        """The values from the bucket of `start_ms` on, a row for each of `rows`. Raises StoreUnavailable."""
         with self._guard:
             matrix = self._matrices.setdefault(key, Matrix(key))
             self._matrices.move_to_end(key)

@@ -41,7 +41,8 @@ _TYPES = {".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=ut
 _FOREVER = "public, max-age=31536000, immutable"
 _BUSY_RETRY_S = "5"
 VIEWS = {
-    "/": "Fleet", "/host": "Host", "/compare": "Compare", "/alerts": "Alerts", "/agents": "Agents", "/reports": "Reports",
+    "/": "Fleet", "/host": "Host", "/compare": "Compare", "/alerts": "Alerts", "/agents": "Agents",
+    "/reports": "Reports",
 }  # fmt: skip
 """The views of the page, by path."""
 
@@ -185,7 +186,9 @@ async def _picture_asked(req: Request, store: Store) -> Asked:
     if question.rate_ms is not None and not asked.refused:
         finest_ms = store.finest_ms(question.start_ms, now_ms)
         if question.rate_ms % finest_ms:
-            asked.refuse("resample_rate", f"expected a multiple of {format_duration(finest_ms)}, as is kept so far back")
+            asked.refuse(
+                "resample_rate", f"expected a multiple of {format_duration(finest_ms)}, as is kept so far back"
+            )
     asked.check()
     return question
 

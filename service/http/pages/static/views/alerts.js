@@ -154,8 +154,8 @@ export function open(root) {
       empty: "Nothing was reported in this range.",
     });
     fill(told, h("p", {}, `${tested.rule} would have fired ${tested.periods.length} ${tested.periods.length === 1 ? "time" : "times"}, on windows of ${tested.rate}.`),
-      tested.periods.length ? table("When it would have fired", [{ label: "machine", name: true }, { label: "fired" }, { label: "resolved" }, { label: "value", number: true }],
-        tested.periods.slice(0, 50).map((one) => [who(one.user), moment(one.fired), one.resolved ? moment(one.resolved) : "still", value(one.value)])) : null);
+      tested.periods.length ? h("div", { class: "data" }, table("When it would have fired", [{ label: "machine", name: true }, { label: "fired" }, { label: "resolved" }, { label: "value", number: true }],
+        tested.periods.slice(0, 50).map((one) => [who(one.user), moment(one.fired), one.resolved ? moment(one.resolved) : "still", value(one.value)]))) : null);
     test.refresh();
   }
 

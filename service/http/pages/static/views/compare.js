@@ -31,7 +31,9 @@ export function open(root) {
   const lines = card("Side by side", {
     source: () => ({
       path: address("/api/v1/metrics/" + asked.metric + "/byUser/" + segment(hosts()[0] ?? ""), { start: asked.start, end: asked.end, resample_rate: asked.resample_rate, stat: get("stat", "mean") }),
-      csv: false, python: hosts().map((host) => python("history", [host, asked.metric], { start: asked.start, end: asked.end, rate: asked.resample_rate, stat: get("stat", "mean") })).at(0) ?? "",
+      csv: false,
+      python: python("history", ["HOST", asked.metric], { start: asked.start, end: asked.end, rate: asked.resample_rate, stat: get("stat", "mean") })
+        .replace("    frame = service.history(\"HOST\"", `    frames = {host: service.history(host`).replace(/\)\nprint\(frame\)$/, `) for host in ${JSON.stringify(hosts())}}\nprint(frames)`),
     }),
     rows: () => ({
       columns: [{ label: "time" }, { label: "machine" }, { label: "when" }, { label: get("stat", "mean"), number: true }],

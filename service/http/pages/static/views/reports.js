@@ -1,12 +1,13 @@
 // Reports: made for the range on the screen, read here, downloaded in any form, or made on a schedule.
 
 import { address, getJson } from "../api.js";
-import { fill, h, notice } from "../dom.js";
+import { fill, h } from "../dom.js";
 import { get, set } from "../state.js";
 import { iso, range } from "../time.js";
 
 export const title = "Reports";
-const FORMS = { html: ["HTML, one file with everything in it", "text/html"], md: ["Markdown", "text/markdown"], json: ["JSON", "application/json"] };
+const BADGES = { act: "hot", watch: "pending", note: "good" };
+const FORMS = { html: "HTML, one file with everything in it", md: "Markdown", json: "JSON" };
 
 /** Opens the view in `root`. */
 export function open(root) {
@@ -32,37 +33,23 @@ export function open(root) {
   async function show() {
     loading?.abort();
     const { signal } = (loading = new AbortController());
-    const address_ = path("html");
     shownFor = location.search;
     fill(state, "The report is being made …");
     fill(downloads);
     fill(reader);
     make.disabled = true;
     try {
-      const answer = await fetch(address_, { signal });
-      if (!answer.ok) {
-        const problem = await answer.json().catch(() => ({}));
-        fill(state, problem.detail ?? `The service answered ${answer.status}.`);
-        return;
-      }
-      const page = await answer.text();
-      const findings = new DOMParser().parseFromString(page, "text/html");
-      fill(state, `Made: ${findings.title}.`);
-      fill(downloads, h("a", { href: address_, target: "_blank", rel: "noopener" }, "Read it in a tab of its own"),
-        Object.entries(FORMS).map(([form_, [text]]) => h("a", { href: path(form_), download: `loadlens-report.${form_}` }, `Download ${text}`)));
-      summary(findings);
+      const report = await getJson(path("json"), signal);
+      fill(state, "The report is made.");
+      fill(downloads, h("a", { href: path("html"), target: "_blank", rel: "noopener" }, "Read all of it, with its figures"),
+        Object.entries(FORMS).map(([form_, text]) => h("a", { href: path(form_), download: `loadlens-report.${form_}` }, `Download ${text}`)));
+      fill(reader, h("h2", {}, report.title), h("p", { class: "quiet" }, report.subject),
+        h("ul", { class: "plain" }, report.findings.map((one) => h("li", {}, h("span", { class: `badge ${BADGES[one.severity] ?? ""}` }, one.severity), one.sentence, " ", h("span", { class: "quiet" }, one.action)))));
     } catch (error) {
-      if (error.name !== "AbortError") fill(state, "The report could not be made: the service cannot be reached.");
+      if (error.name !== "AbortError") fill(state, error.message);
     } finally {
       make.disabled = false;
     }
-  }
-
-  /** The findings of a report, as texts: its page is one of its own, with a policy of its own. */
-  async function summary() {
-    const document_ = await getJson(path("json")).catch((error) => notice(error.message, { forMs: 6000 }));
-    if (!document_) return;
-    fill(reader, h("h2", {}, document_.title), h("ul", {}, (document_.findings ?? []).map((one) => h("li", {}, h("span", { class: `badge ${one.level === "act" ? "hot" : "good"}` }, one.level ?? ""), one.text ?? one.what ?? "", one.advice ? h("span", { class: "quiet" }, ` ${one.advice}`) : null))));
   }
 
   async function refresh({ quiet = false } = {}) {
@@ -70,7 +57,7 @@ export function open(root) {
     if (document.activeElement !== host) host.value = get("host");
     target.value = get("target", "80");
     if (!list.options.length) getJson("/api/v1/users").then(({ users }) => fill(list, users.map((one) => h("option", { value: one.user_id })))).catch(() => {});
-    const command = `loadlens-analytics report${get("host") ? ` --user '${get("host").replaceAll("'", "'\\''")}'` : ""} ${relative ? `--last ${relative}` : `--start ${iso(start)} --end ${iso(end)}`} --url ${location.origin} --output report.html`;
+    const command = `loadlens-analytics report ${get("host") ? `user '${get("host").replaceAll("'", "'\\''")}'` : "fleet"} ${relative ? `--last ${relative}` : `--start ${iso(start)} --end ${iso(end)}`} --url ${location.origin} --out report.html`;
     fill(schedule, h("h2", {}, "On a schedule"), h("p", {}, "Any scheduler can make it; this line of a crontab does so each Monday at 7:"), h("pre", { tabindex: "0" }, `0 7 * * 1  ${command}`),
       h("p", { class: "quiet" }, "docs/reports.md has the same for systemd, and PDF and PNG."));
     if (get("made") && !quiet && shownFor !== location.search) await show();
