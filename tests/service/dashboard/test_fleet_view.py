@@ -62,7 +62,7 @@ def test_machines_are_kept_by_what_they_do(
     browser: Browser, service: RunningService, state: str, names: list[str]
 ) -> None:
     with opened(browser, service) as seen:
-        seen.page.get_by_label("Show").select_option(state)
+        seen.page.get_by_role("combobox", name="Show").select_option(state)
         seen.page.wait_for_selector(f'html[data-machines="{len(names)}"]')
         assert [row[0] for row in seen.rows("Machines")] == names
 
@@ -135,7 +135,9 @@ def test_dragging_zooms_into_time_and_back_returns(browser: Browser, service: Ru
 
 def test_a_line_chart_is_zoomed_by_dragging_too(browser: Browser, service: RunningService) -> None:
     with opened(browser, service) as seen:
-        box = seen.card("Utilization").locator(".u-over").bounding_box()
+        plot = seen.card("Utilization").locator(".u-over")
+        plot.scroll_into_view_if_needed()
+        box = plot.bounding_box()
         assert box
         seen.page.mouse.move(box["x"] + 100, box["y"] + 50)
         seen.page.mouse.down()

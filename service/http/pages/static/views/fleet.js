@@ -131,7 +131,7 @@ export function open(root) {
     const named = metricOf();
     const question = {
       metric: named.name, stat: get("stat"), start, end, columns: Math.min(400, Math.max(60, Math.round(plot.clientWidth / 3))),
-      rows: Math.max(40, plot.clientHeight - 22), sort: get("sort"), order: get("order"), q: get("q"), os: get("os"), state: get("state"),
+      rows: Math.max(10, plot.clientHeight - 22), sort: get("sort"), order: get("order"), q: get("q"), os: get("os"), state: get("state"),
       first: get("first"), count: get("count"),
     };
     if (!quiet && !picture) map.fail("Loading …");
