@@ -13,8 +13,6 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import pandas as pd
 
-from analytics.frames.arrow import frame_of, schema_of, table_of
-from analytics.frames.columns import concatenate
 from analytics.frames.frame import TooFewData
 from analytics.sources.base import Asked, WindowedSource, metrics_of
 from contract import times
@@ -80,26 +78,14 @@ class StoreSource(WindowedSource):
             "rate_ms": asked.rate_ms or _NOT_BEFORE_MS, "histograms": asked.histograms,
         }  # fmt: skip
         if asked.user is None:
-            windows, users = self.store.answer(Question(**shared, by="user"))
-            return frame_of(
-                table_of(windows, schema_of(users=True, cores=False, histograms=asked.histograms), users, [])
-            )
-        schema = schema_of(users=False, cores=asked.core is not None, histograms=asked.histograms)
+            return self.store.answer(Question(**shared, by="user"))
+        if asked.core is None:
+            return self.store.answer(Question(**shared, user_id=asked.user))
+        cores = self.store.answer(Question(**shared, user_id=asked.user, cores=asked.core))
         if asked.core != "each":
-            answer = self.store.answer(
-                Question(**shared, user_id=asked.user, cores="whole" if asked.core is None else asked.core)
-            )
-            return frame_of(table_of(answer.windows, schema, [], [asked.core]))
-        whole, cores = (self.store.answer(Question(**shared, user_id=asked.user, cores=one)) for one in _WHOLE_AND_EACH)
-        renumbered = type(cores.windows)(
-            **{name: getattr(cores.windows, name) for name in cores.windows.__dataclass_fields__ if name != "series"},
-            series=cores.windows.series + 1,
-        )
-        windows = concatenate([whole.windows, renumbered])
-        return frame_of(table_of(windows, schema, [], [None, *map(int, cores.groups)]))
-
-
-_WHOLE_AND_EACH: tuple[Literal["whole"], Literal["each"]] = ("whole", "each")
+            return cores
+        whole = self.store.answer(Question(**shared, user_id=asked.user))
+        return pd.concat([whole.assign(core=pd.array([pd.NA] * len(whole), "Int64")), cores])
 
 
 class Analyst:

@@ -12,8 +12,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from analytics.frames.columns import Windows
-from analytics.frames.statistics import quantiles
+from analytics.frames.statistics import statistic
 from contract.metrics import Cpu, NamedMetric, Quantity
 from contract.times import DAY_MS, HOUR_MS, MINUTE_MS
 from service.dashboard.matrix import FleetCache, Floats, MatrixKey, Shown
@@ -204,17 +203,13 @@ def _question(quantity: Quantity, range_ms: tuple[int, int], *, histograms: bool
 
 
 def _whole(store: Store, quantity: Quantity, range_ms: tuple[int, int]) -> tuple[list[str], Doubles, Doubles, Doubles]:
-    windows, groups = store.answer(_question(quantity, range_ms, histograms=True))
-    return _named(windows, groups), windows.mean, quantiles(windows, 0.95, quantity.bins), windows.maximum
+    frame = store.answer(_question(quantity, range_ms, histograms=True))
+    return frame["user"].tolist(), statistic(frame, "mean"), statistic(frame, "p95"), statistic(frame, "max")
 
 
 def _means(store: Store, quantity: Quantity, range_ms: tuple[int, int]) -> tuple[list[str], Doubles]:
-    windows, groups = store.answer(_question(quantity, range_ms, histograms=False))
-    return _named(windows, groups), windows.mean
-
-
-def _named(windows: Windows, groups: list[str]) -> list[str]:
-    return [groups[place] for place in windows.series.tolist()]
+    frame = store.answer(_question(quantity, range_ms, histograms=False))
+    return frame["user"].tolist(), statistic(frame, "mean")
 
 
 def _states(

@@ -13,6 +13,7 @@ from typing import Any, Generic, Literal, NamedTuple, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from contract.metrics import Quantity
 from contract.report import Report
@@ -21,7 +22,6 @@ from service.stores.base import Question, Store
 Floats = npt.NDArray[np.float32]
 Shown = Literal["mean", "max", "min"]
 """Statistics that need no histogram of each machine and bucket."""
-_COLUMNS: dict[Shown, Literal["mean", "maximum", "minimum"]] = {"mean": "mean", "max": "maximum", "min": "minimum"}
 _MAX_CELLS = 1 << 25
 """Of all matrices together: 128 MB."""
 _UNUSED_S = 600.0
@@ -106,15 +106,15 @@ class Matrix:
                 quantity=quantity, start_ms=first * rate_ms, end_ms=(last + 1) * rate_ms, rate_ms=rate_ms, by="user"
             )
         )
-        row_of = rows.of(answer.groups)
+        users = answer["user"].array
+        row_of = rows.of(users.categories.tolist())
         missing = len(rows.names) - len(self.values)
         if missing:
             self.values = np.vstack([self.values, np.full((missing, columns), np.nan, np.float32)])
         self.values[:, first - self.first : last - self.first + 1] = np.nan
-        windows = answer.windows
-        if len(windows):
-            places = windows.time // rate_ms - self.first
-            self.values[row_of[windows.series], places] = getattr(windows, _COLUMNS[statistic])
+        if len(answer):
+            places = pd.DatetimeIndex(answer.index).as_unit("ms").asi8 // rate_ms - self.first
+            self.values[row_of[np.asarray(users.codes)], places] = answer[statistic].to_numpy()
 
 
 def _runs(numbers: Sequence[int]) -> Iterator[tuple[int, int]]:

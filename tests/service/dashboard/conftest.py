@@ -7,8 +7,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.service.dashboard.fleet import fill
-from tests.service.running import RunningService, wait_until
+from tests.support.dashboard_fleet import fill
+from tests.support.running import RunningService, wait_until
 
 _RULES = """
 [[rules]]
@@ -23,7 +23,7 @@ description = "Find out what runs there."
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
-    """A service with the fleet of `tests.service.dashboard.fleet`, up to now."""
+    """A service with the fleet of `tests.support.dashboard_fleet`, up to now."""
     folder: Path = tmp_path_factory.mktemp("dashboard")
     rules = folder / "rules.toml"
     rules.write_text(_RULES)

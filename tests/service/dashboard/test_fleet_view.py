@@ -8,9 +8,9 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, expect
 
-from tests.service.dashboard.fleet import HOSTILE, HOT, IDLE, SILENT, WEB, report
-from tests.service.dashboard.looking import opened, sent_bytes
-from tests.service.running import RunningService, wait_until
+from tests.support.dashboard_fleet import HOSTILE, HOT, IDLE, SILENT, WEB, report
+from tests.support.dashboards import opened, sent_bytes
+from tests.support.running import RunningService, wait_until
 
 pytestmark = pytest.mark.server
 
@@ -45,9 +45,7 @@ def test_the_numbers_are_those_of_the_api(browser: Browser, service: RunningServ
             assert seen.tile("p95 of samples") == f"{100 * entries[0]['value']:.1f} %"
 
 
-def test_machines_are_found_by_name_and_the_address_finds_them_again(
-    browser: Browser, service: RunningService
-) -> None:
+def test_machines_are_found_by_name_and_the_address_finds_them_again(browser: Browser, service: RunningService) -> None:
     with opened(browser, service) as seen:
         seen.page.get_by_label("Find").fill("WEB-0")
         seen.page.wait_for_selector('html[data-machines="9"]')
@@ -203,9 +201,7 @@ def test_a_service_that_is_gone_is_said_to_be(browser: Browser, tmp_path_factory
         wait_until(lambda: "cannot be reached" in seen.card(HEAT).inner_text(), "the message")
 
 
-def test_many_machines_share_rows_that_open_when_they_are_clicked(
-    browser: Browser, service: RunningService
-) -> None:
+def test_many_machines_share_rows_that_open_when_they_are_clicked(browser: Browser, service: RunningService) -> None:
     with opened(browser, service, height=500) as seen:
         seen.page.evaluate("document.querySelector('.heat').style.height = '42px'")
         seen.page.keyboard.press("r")

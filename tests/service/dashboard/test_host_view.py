@@ -10,10 +10,10 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, expect
 
-from tests.service.dashboard.fleet import HOT, IDLE, WEB, report
-from tests.service.dashboard.looking import opened
-from tests.service.running import ROOT, RunningService, clean_environment
-from tests.steered import SteeredAgent
+from tests.support.dashboard_fleet import HOT, IDLE, WEB, report
+from tests.support.dashboards import opened
+from tests.support.running import ROOT, RunningService, clean_environment
+from tests.support.steering import SteeredAgent
 
 pytestmark = pytest.mark.server
 
@@ -40,7 +40,9 @@ def test_csv_has_what_is_drawn(browser: Browser, service: RunningService, client
 def test_the_query_as_curl_and_as_python_give_the_same(browser: Browser, service: RunningService) -> None:
     with opened(browser, service, f"/host?id={WEB}&range=6h") as seen:
         curl, python = seen.query(LOAD, "curl"), seen.query(LOAD, "Python")
-    answered = subprocess.run(["bash", "-c", f"{curl} --silent"], capture_output=True, text=True, check=True, timeout=60)
+    answered = subprocess.run(
+        ["bash", "-c", f"{curl} --silent"], capture_output=True, text=True, check=True, timeout=60
+    )
     count = len([*csv.DictReader(io.StringIO(answered.stdout))])
     printed = subprocess.run(
         [sys.executable, "-c", python.replace("print(frame)", "print(len(frame))")], capture_output=True, text=True,
@@ -107,7 +109,7 @@ def test_the_load_duration_curve_falls(browser: Browser, service: RunningService
 def test_the_hours_of_the_week_are_shown(browser: Browser, service: RunningService) -> None:
     with opened(browser, service, f"/host?id={WEB}") as seen:
         card = seen.card("Hours of the week")
-        card.locator("canvas").first.hover(position={"x": 200, "y": 30})
+        card.locator("canvas").first.hover(position={"x": 200, "y": 10})
         assert "Monday" in card.locator(".tip").inner_text()
 
 
@@ -154,9 +156,11 @@ def test_live_can_be_stopped_and_the_address_says_so(browser: Browser, service: 
 def test_settings_are_changed_and_seen_to_be_in_force(
     browser: Browser, service: RunningService, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    with SteeredAgent(service.url, tmp_path_factory.mktemp("agent"), "steered"), service.client() as client:
-        while client.get("/api/v1/agents?selector=agent:steered").json()["total"] == 0:
-            time.sleep(0.05)
+    with (
+        service.client() as client,
+        SteeredAgent(service.url, "steered", tmp_path_factory.mktemp("agent"), client, "--samples", "20") as agent,
+    ):
+        agent.wait(lambda shown: shown["connected"] and client.get("/api/v1/users").text.count("steered"), "its report")
         with opened(browser, service, "/host?id=steered&range=15m") as seen:
             card = seen.card("Agent and its settings")
             card.get_by_label("Samples in a report").fill("7")

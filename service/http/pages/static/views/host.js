@@ -27,7 +27,7 @@ export function open(root) {
     const node = h("input", { type: "checkbox", onchange: () => flip(key) });
     return { key, node, label: h("label", {}, node, text) };
   });
-  let windows = [], before = [], cores = [], week = null, marks = [], forecast = null, rate = 0, asked = {}, loading = null, last = null;
+  let windows = [], before = [], cores = [], week = null, marks = [], forecast = null, rate = 0, asked = {}, loading = null, last = null, heard = null, judged = {};
 
   const history = card("Load over time", {
     source: () => ({
@@ -146,6 +146,14 @@ export function open(root) {
     for (const one of [history, coreCard, duration, weekCard, size]) one.refresh();
   }
 
+  /** The newest window where it came while we looked, otherwise the last bucket. */
+  function newest() {
+    if (heard && heard.end_timestamp >= (last?.time ?? 0) && heard.user_id === id() && metricOf().name === "cpuUtilization") {
+      return { mean: heard.cpuLoadAvg, p95: heard["cpuLoadAvg.p95"], words: "the newest window" };
+    }
+    return last ? { ...last, words: `mean of ${durationText(rate)}` } : null;
+  }
+
   async function read(named, question, signal) {
     const found = await getWindows(address(`/api/v1/windows/byUser/${segment(id())}`, { ...question, histograms: true }), signal);
     for (const one of found) for (const [key, q] of [["p5", 0.05], ["p50", 0.5], ["p95", 0.95]]) one[key] = quantile(one.histogram, q, named.bounded, one.min, one.max);
@@ -188,7 +196,7 @@ export function open(root) {
     const flat = merged(windows.map((one) => one.histogram)), low = Math.min(...windows.map((one) => one.min)), high = Math.max(...windows.map((one) => one.max));
     const q = (share) => (flat.length ? shown(quantile(flat, share, named.bounded, low, high), named.unit) : "–");
     const tile = (label, value, more) => h("div", { class: "tile" }, h("dt", {}, label), h("dd", {}, value), h("dd", { class: "more" }, more));
-    fill(tiles, tile("Now", h("span", { id: "now" }, shown(last?.mean, named.unit)), last ? `mean of ${durationText(rate)}, p95 ${shown(last.p95, named.unit)}` : "no data"),
+    fill(tiles, tile("Now", h("span", { id: "now" }, shown(newest()?.mean, named.unit)), newest() ? `${newest().words}, p95 ${shown(newest().p95, named.unit)}` : "no data"),
       tile("Mean", shown(meanOf(windows), named.unit), "over the range, exact"), tile("Median", q(0.5), "of samples"), tile("p95", q(0.95), "of samples, exact over any range"), tile("p99", q(0.99), "of samples"));
     durationChart.show(named.bounded && windows.length
       ? { x: curve().map((_, bin) => bin / 64), domain: [0, 1], series: [{ label: "share of time at or above", data: curve(), colour: "--series-1", fill: "--band", swatch: "swatch-1", unit: "1" }] }
@@ -225,18 +233,19 @@ export function open(root) {
           ...(strange.anomalies ?? []).map((one) => ({ at: one.time, value: one.value, colour: "--hot", text: `Anomaly (${one.kind}): ${shown(one.value, named.unit)}, expected ${shown(one.expected, named.unit)}` })),
           ...(changed.changes ?? []).map((one) => ({ at: one.time, line: true, colour: "--series-4", text: one.kind === "level" ? "level" : "spread", words: `Change of the ${one.kind}: from ${shown(one.before, named.unit)} to ${shown(one.after, named.unit)}${annotations.near(one.time)}` })),
         ];
-        paintFindings(strange, changed);
+        judged = { ...strange, ...changed };
       }),
       has("forecast") ? get_("forecast").then((found) => { forecast = found; }) : null,
     ];
     await Promise.all(slow.slice(2));
     paint(named);
+    paintFindings();
     await Promise.all(slow);
   }
 
-  function paintFindings(strange, changed) {
+  function paintFindings() {
     const told = marks.map((one) => h("li", {}, h("span", { class: `badge ${one.line ? "pending" : "hot"}` }, one.line ? "change" : "anomaly"), `${moment(one.at)}: ${one.words ?? one.text}`));
-    fill(findings, has("marks") ? [told.slice(-8), told.length ? null : h("li", { class: "quiet" }, strange.unavailable ?? changed.unavailable ?? "No anomaly and no lasting change in this range.")] : null,
+    fill(findings, has("marks") ? [told.slice(-8), told.length ? null : h("li", { class: "quiet" }, judged.unavailable ?? "No anomaly and no lasting change in this range.")] : null,
       has("forecast") && forecast ? h("li", { class: "quiet" }, forecast.summary ?? forecast.unavailable) : null);
   }
 
@@ -276,9 +285,7 @@ export function open(root) {
     refresh,
     follows: () => (id() ? { users: [id()], fields: "user_id,end_timestamp,cpuLoadAvg,cpuLoadAvg.p95" } : null),
     heard(report) {
-      if (report.cpuLoadAvg === undefined || metricOf().name !== "cpuUtilization") return;
-      const now = document.getElementById("now");
-      if (now) now.textContent = shown(report.cpuLoadAvg);
+      if (report.cpuLoadAvg !== undefined && report.cpuLoadAvg !== null) heard = report;
     },
     close() {
       loading?.abort();

@@ -8,7 +8,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from playwright.sync_api import Browser, Page
 
-from tests.service.running import RunningService
+from tests.support.running import RunningService
 
 __all__ = ["Dashboard", "opened"]
 

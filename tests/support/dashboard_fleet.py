@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import httpx
 
-from tests.analytics.reports.hostile import NAMES
-from tests.service.reports import JsonObject
+from tests.support.hostile_names import NAMES
+from tests.support.reports import JsonObject
 
 __all__ = ["HOSTILE", "HOT", "IDLE", "MINUTE_MS", "SILENT", "STEP_MS", "WEB", "fill", "report"]
 
@@ -24,7 +24,11 @@ def report(user: str, end_ms: int, mean: float, spread: float = 0.04, *, memory:
     low, high = max(mean - spread, 0.0), min(mean + spread, 1.0)
     middle = (low + high) / 2
     histogram = [[int(value * 64), 50] for value in (low, high)]
-    flat = [number for pair in histogram for number in pair] if histogram[0][0] != histogram[1][0] else [histogram[0][0], 100]
+    flat = (
+        [number for pair in histogram for number in pair]
+        if histogram[0][0] != histogram[1][0]
+        else [histogram[0][0], 100]
+    )
     cores = [min(middle * factor, 1.0) for factor in (0.6, 0.8, 1.2, 1.4)][:_CORES]
     metrics: list[JsonObject] = [
         {
