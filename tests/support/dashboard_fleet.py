@@ -1,4 +1,4 @@
-"""A small fleet for the dashboard's tests: busy, idle and silent machines, cores, memory, a change, and hostile names."""
+"""A small fleet for the dashboard: busy, idle and silent machines, cores, memory, a change, and hostile names."""
 
 import math
 import random
@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import httpx
 
+from contract.histogram import LINEAR, count_values, flatten
 from tests.support.hostile_names import NAMES
 from tests.support.reports import JsonObject
 
@@ -16,26 +17,24 @@ STEP_MS = 5 * MINUTE_MS
 HOT, IDLE, SILENT, WEB = "db-hot", "spare-idle", "gone-silent", "web-01"
 HOSTILE = [name for name in NAMES if name.isprintable()]
 _PLAIN = [f"web-{number:02}" for number in range(1, 25)]
-_CORES = 4
 
 
 def report(user: str, end_ms: int, mean: float, spread: float = 0.04, *, memory: bool = True) -> JsonObject:
     """A window of 100 samples, half of them below the mean and half above, of a machine with four cores."""
     low, high = max(mean - spread, 0.0), min(mean + spread, 1.0)
     middle = (low + high) / 2
-    histogram = [[int(value * 64), 50] for value in (low, high)]
-    flat = (
-        [number for pair in histogram for number in pair]
-        if histogram[0][0] != histogram[1][0]
-        else [histogram[0][0], 100]
-    )
-    cores = [min(middle * factor, 1.0) for factor in (0.6, 0.8, 1.2, 1.4)][:_CORES]
-    metrics: list[JsonObject] = [
-        {
-            "type": "CPU", "avg_utilization": middle, "var_utilization": ((high - low) / 2) ** 2, "min_utilization": low,
-            "max_utilization": high, "histogram": flat, "avg_utilization_by_core": cores, "var_utilization_by_core": [0.0] * _CORES,
-        }
-    ]  # fmt: skip
+    cores = [min(middle * factor, 1.0) for factor in (0.6, 0.8, 1.2, 1.4)]
+    cpu: JsonObject = {
+        "type": "CPU",
+        "avg_utilization": middle,
+        "var_utilization": ((high - low) / 2) ** 2,
+        "min_utilization": low,
+        "max_utilization": high,
+        "histogram": flatten(count_values([low] * 50 + [high] * 50, LINEAR)),
+        "avg_utilization_by_core": cores,
+        "var_utilization_by_core": [0.0] * len(cores),
+    }
+    metrics = [cpu]
     if memory:
         metrics.append({"type": "MEMORY", "utilization": {"avg": 0.4 + middle / 5}})
     return {
