@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 
 from tests.support.running import RunningService
 
 __all__ = ["Dashboard", "opened"]
 
-_DEADLINE_MS = 30_000
+_DEADLINE_MS = 60_000
+expect.set_options(timeout=_DEADLINE_MS)
 
 
 class Dashboard:

@@ -23,8 +23,9 @@ from service.alerts.runner import Runner
 from service.dashboard.analysis import KINDS, MAX_BACKTEST_WINDOWS, Analyst, Busy, Kind, Subject
 from service.dashboard.fleet import MAX_COLUMNS, MAX_ROWS, Asked, Sort, State, picture
 from service.dashboard.matrix import FleetCache, Shown
+from service.http.buckets import fitting_rate
 from service.http.problems import ProblemError, invalid
-from service.http.queries import check_user, fitting_rate, named_metric
+from service.http.queries import check_user, named_metric
 from service.http.requests import Parameters, duration, read_json
 from service.stores.base import Store
 

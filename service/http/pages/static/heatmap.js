@@ -64,7 +64,8 @@ export function heatMap(container, options) {
     const context = canvas.getContext("2d");
     context.scale(ratio, ratio);
     context.clearRect(0, 0, container.clientWidth, container.clientHeight);
-    if (!data?.rows) return;
+    // A card that is hidden has no size.
+    if (!data?.rows || width() <= 0 || height() <= 0) return;
     image.width = data.columns;
     image.height = data.rows;
     const plain = image.getContext("2d"), picture = plain.createImageData(data.columns, data.rows);

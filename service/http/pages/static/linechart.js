@@ -126,7 +126,7 @@ export function lineChart(container, options) {
   const ended = onPoint(follow);
   const observer = new ResizeObserver(() => plot?.setSize({ width: width(), height: height() }));
   observer.observe(container);
-  const repaint = () => current && build();
+  const repaint = () => current?.x.length && build();
   addEventListener("theme", repaint);
 
   return {
@@ -137,7 +137,12 @@ export function lineChart(container, options) {
     show(data) {
       current = data;
       message(container, data.x.length ? "" : data.empty ?? "No data in this range.");
-      if (!data.x.length && !plot) return;
+      if (!data.x.length) {
+        plot?.destroy();
+        plot = null;
+        fill(legend);
+        return;
+      }
       const now = JSON.stringify([data.series.map((one) => [one.label, one.colour, one.fill, one.bars, one.dash]), data.bands, isUtc()]);
       if (!plot || now !== shape) build();
       else plot.setData([data.x, ...data.series.map((one) => one.data)]);
