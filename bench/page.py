@@ -2,9 +2,10 @@
 
     .venv/bin/python bench/page.py [--machines 100,3079,10000] [--windows N] [--live SECONDS]
 
-Fleets are loaded into our service, which is then started again. Chromium, driven by Playwright, opens the first page with an empty
-cache; then the order of the heat map is changed again and again, which is one request and one picture each; then the pointer
-moves over it; then the page is followed live while machines report. The service and the browser share the machine's cores.
+Fleets are loaded into our service, which is then started again. Chromium, driven by Playwright, opens the first page
+with an empty cache; then the order of the heat map is changed again and again, which is one request and one picture
+each; then the pointer moves over it; then the page is followed live while machines report. The service and the browser
+share the machine's cores.
 """
 
 import shutil
@@ -21,6 +22,7 @@ import msgspec
 import numpy as np
 from options import Options, scratch
 from output import left_out, machine, number, table
+from processes import wait_until
 from servers import Server, loadlens, settle_loadlens
 
 from contract.histogram import LINEAR, count_values, flatten
@@ -38,13 +40,13 @@ _MOVES = 120
 _WATCH = """(() => {
   const seen = { drawn: [], shift: 0, tasks: [], first: null };
   window.__seen = seen;
-  new MutationObserver((changes) => {
-    if (!changes.some((one) => one.attributeName === "data-machines")) return;
+  new MutationObserver(() => {
     requestAnimationFrame(() => setTimeout(() => {
-      const asked = performance.getEntriesByType("resource").filter((one) => one.name.includes("/fleet/picture")).at(-1);
+      const asked = performance.getEntriesByType("resource")
+        .filter((one) => one.name.includes("/fleet/picture")).at(-1);
       seen.drawn.push({ at: performance.now(), took: performance.now() - (asked?.startTime ?? 0) });
     }));
-  }).observe(document.documentElement, { attributes: true });
+  }).observe(document, { attributes: true, subtree: true, attributeFilter: ["data-machines"] });
   new PerformanceObserver((list) => {
     for (const one of list.getEntries()) if (!one.hadRecentInput) seen.shift += one.value;
   }).observe({ type: "layout-shift", buffered: true });
@@ -127,7 +129,7 @@ def _looked_at(browser: "Browser", server: Server, machines: int, options: Any) 
     session.on("Network.loadingFinished", lambda event: sizes.update({event["requestId"]: event["encodedDataLength"]}))
     page.goto(server.url)
     page.wait_for_selector("html[data-shown]")
-    page.wait_for_function("__seen.drawn.length > 0")
+    _drawn_after(page, 0)
     first = page.evaluate("__seen.drawn[0]")
     loaded = sum(sizes.values())
     # The first picture after a start reads everything; a later order uses what was read.
@@ -139,8 +141,8 @@ def _looked_at(browser: "Browser", server: Server, machines: int, options: Any) 
     after = _heap(session)
     seen = page.evaluate("({ shift: __seen.shift, longest: Math.max(0, ...__seen.tasks) })")
     return [
-        number(loaded / 1000), number(first["at"]), number(first["took"]), number(statistics.median(warm)), number(hover),
-        number(seen["longest"]), f"{seen['shift']:.3f}", number(before / 1e6), number(after / 1e6),
+        number(loaded / 1000), number(first["at"]), number(first["took"]), number(statistics.median(warm)),
+        number(hover), number(seen["longest"]), f"{seen['shift']:.3f}", number(before / 1e6), number(after / 1e6),
     ]  # fmt: skip
 
 
@@ -150,8 +152,13 @@ def _ordered(page: "Page", sort: str) -> float:
     page.get_by_role("combobox", name="Sort by").evaluate(
         "(node, sort) => { node.value = sort; node.dispatchEvent(new Event('change')); }", sort
     )
-    page.wait_for_function(f"__seen.drawn.length > {drawn}")
+    _drawn_after(page, drawn)
     return float(page.evaluate("__seen.drawn.at(-1).took"))
+
+
+def _drawn_after(page: "Page", pictures: int) -> None:
+    """Wait until more pictures are drawn. The page's policy lets Playwright evaluate nothing by itself there."""
+    wait_until(lambda: page.evaluate("__seen.drawn.length") > pictures, _SHOWN_S, "a picture of the fleet", every=0.05)
 
 
 def _hovered(page: "Page") -> float:
@@ -163,7 +170,8 @@ def _hovered(page: "Page") -> float:
       const began = performance.now();
       for (let move = 0; move < moves; move += 1) {
         canvas.dispatchEvent(new PointerEvent("pointermove", {
-          clientX: left + width * (move / moves), clientY: top + height * ((move * 7) % moves) / moves, bubbles: true }));
+          clientX: left + width * (move / moves), clientY: top + height * ((move * 7) % moves) / moves,
+          bubbles: true }));
         canvas.parentNode.offsetWidth;
       }
       return (performance.now() - began) / moves;

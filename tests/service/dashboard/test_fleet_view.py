@@ -75,7 +75,7 @@ def test_machines_are_kept_by_system_and_alerts(browser: Browser, service: Runni
 def test_the_hottest_come_first_where_one_sorts_so(browser: Browser, service: RunningService) -> None:
     with opened(browser, service) as seen:
         seen.card("Machines").locator("[data-sort=p95]").click()
-        seen.page.wait_for_function("document.querySelector('[aria-sort=descending]')")
+        seen.page.locator("[aria-sort=descending]").wait_for()
         assert seen.parameters["sort"] == ["p95"]
         shares = [float(row[3].rstrip(" %")) for row in seen.rows("Machines")]
         assert seen.rows("Machines")[0][0] == HOT
@@ -173,7 +173,7 @@ def test_a_new_machine_appears_without_loading_anew(
     browser: Browser, service: RunningService, client: httpx.Client
 ) -> None:
     with opened(browser, service, "/?range=1h") as seen:
-        seen.page.wait_for_function("document.getElementById('live').dataset.state === 'live'")
+        expect(seen.page.locator("#live")).to_have_attribute("data-state", "live")
         loads = sum(address == f"{service.url}/?range=1h" for address in seen.asked)
         known = {row[0] for row in seen.rows("Machines")}
         now_ms = time.time_ns() // 1_000_000
@@ -212,4 +212,4 @@ def test_many_machines_share_rows_that_open_when_they_are_clicked(browser: Brows
         canvas.click(position={"x": 300, "y": 10})
         seen.page.wait_for_url("**count=*")
         seen.page.get_by_role("link", name="Show all rows").click()
-        seen.page.wait_for_function("!location.search.includes('count')")
+        wait_until(lambda: "count" not in seen.parameters, "all rows")

@@ -140,7 +140,7 @@ def test_the_newest_window_is_shown_as_it_comes(
     browser: Browser, service: RunningService, client: httpx.Client
 ) -> None:
     with opened(browser, service, "/host?id=web-03&range=15m") as seen:
-        seen.page.wait_for_function("document.getElementById('live').dataset.state === 'live'")
+        expect(seen.page.locator("#live")).to_have_attribute("data-state", "live")
         answer = client.post("/api/v1/metrics", json=report("web-03", time.time_ns() // 1_000_000, 0.777))
         assert answer.status_code == 202
         expect(seen.page.locator("#now")).to_have_text("77.7 %")

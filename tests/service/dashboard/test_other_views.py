@@ -59,6 +59,7 @@ def test_what_fires_is_silenced_and_told_again(browser: Browser, service: Runnin
 
 def test_a_silence_that_cannot_be_is_refused_in_words(browser: Browser, service: RunningService) -> None:
     with opened(browser, service, "/alerts") as seen:
+        seen.page.get_by_label("Comment").evaluate("node => node.removeAttribute('maxlength')")
         seen.page.get_by_label("Comment").fill("x" * 501)
         seen.page.get_by_role("button", name="Silence", exact=True).click()
         expect(seen.card("Silences").locator(".error")).to_contain_text("comment")
@@ -201,5 +202,5 @@ def test_a_browser_gives_the_token_as_a_password(browser: Browser, tmp_path_fact
         assert httpx.get(asking.url, auth=("me", "wrong"), trust_env=False).status_code == 401
         credentials = {"username": "me", "password": "not-to-be-guessed"}
         with opened(browser, asking, http_credentials=credentials) as seen:
-            seen.page.wait_for_function("document.getElementById('live').dataset.state === 'live'")
+            expect(seen.page.locator("#live")).to_have_attribute("data-state", "live")
             assert "No machine has reported yet" in seen.page.locator("main").inner_text()

@@ -157,6 +157,8 @@ document.addEventListener("click", (event) => {
 addEventListener("popstate", () => render());
 addEventListener("navigate", () => render());
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => dispatchEvent(new Event("theme")));
+// Paper is white: what is drawn on canvases is drawn anew for it.
+for (const one of ["beforeprint", "afterprint"]) addEventListener(one, () => dispatchEvent(new Event("theme")));
 keys({ shift, zoom, toggleLive, toggleZone, toggleTheme, toggleDates, refresh: () => render(), go: (path) => go(link(path)), search: () => document.querySelector("main input[type=search]")?.focus() });
 if (params().has("from") && !(Date.parse(get("from")) < Date.parse(get("to")))) notice("The dates of the address are wrong; the last day is shown.", { forMs: 8000 });
 render();

@@ -70,7 +70,7 @@ export function open(root) {
 
   function paintAlerts({ alerts, total }, { alerts: resolved }) {
     fill(now.body, alerts.length
-      ? table(`${total} alerts`, [{ label: "state" }, { label: "severity" }, { label: "rule" }, { label: "machine", name: true }, { label: "since" }, { label: "value", number: true }, { label: "silence" }],
+      ? table(`${total} ${total === 1 ? "alert" : "alerts"}`, [{ label: "state" }, { label: "severity" }, { label: "rule" }, { label: "machine", name: true }, { label: "since" }, { label: "value", number: true }, { label: "silence" }],
         alerts.map((one) => [badges([one.state]), one.severity ? badges([one.severity]) : "", h("a", { href: `?rule=${encodeURIComponent(one.rule)}${one.user ? `&host=${encodeURIComponent(one.user)}` : ""}` }, one.rule), who(one.user), `${moment(Date.parse(one.since))}, ${ago(Date.parse(one.since))}`, value(one.value),
           one.silenced ? "silenced" : h("button", { type: "button", "aria-label": `Silence ${one.rule} of ${one.user || "the fleet"}`, onclick: () => propose(one) }, "Silence …")]))
       : h("p", { class: "empty" }, rules.length ? "Nothing fires, and nothing is pending." : "Nothing fires: there are no rules yet."));
@@ -82,7 +82,7 @@ export function open(root) {
 
   function paintSilences(found) {
     fill(silenceList, found.length
-      ? table("Silences in force", [{ label: "rule" }, { label: "machine" }, { label: "until" }, { label: "comment", wide: true }, { label: "" }],
+      ? table("Silences in force", [{ label: "rule" }, { label: "machine" }, { label: "until" }, { label: "comment", wide: true }, { label: "end it" }],
         found.map((one) => [one.rule, name(one.user), moment(Date.parse(one.until)), one.comment, h("button", { type: "button", "aria-label": `End the silence of ${one.rule}`, onclick: () => end(one.id) }, "End")]))
       : h("p", { class: "empty" }, "Nothing is silenced."));
   }
