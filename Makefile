@@ -73,6 +73,10 @@ bench: setup ## Measure beside peers, one after the other (BENCH='ingest load' f
 notebooks: setup ## Open the notebooks in JupyterLab, on the service that runs or on demo data
 	@exec $(BIN)/python notebooks/lab.py $(ARGS)
 
+.PHONY: pictures
+pictures: setup ## Make the dashboard's pictures in docs/pictures anew
+	PICTURES=docs/pictures $(BIN)/python -m pytest --quiet tests/service/dashboard/test_pictures.py
+
 # Files of others that the dashboard loads. Where npm gives others than those that are listed, nothing is taken.
 VENDOR := service/http/pages/static/vendor
 .PHONY: vendor

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.server
 PICTURES = {
     "fleet": ("/?sort=p95&order=desc", "light", 1200),
     "fleet-dark": ("/?sort=p95&order=desc", "dark", 1200),
-    "host": (f"/host?id={WEB}&range=2d&forecast=1&overlay=7d", "light", 1200),
+    "host": (f"/host?id={WEB}&range=2d&forecast=1&overlay=7d", "light", 1000),
     "compare": (f"/compare?host={WEB}&host={HOT}&overlay=7d", "light", 1200),
     "alerts": ("/alerts?rule=hot", "light", 1200),
     "phone": (f"/host?id={WEB}", "dark", 390),
@@ -29,7 +29,7 @@ def test_a_picture_of_the_dashboard_is_made(
 ) -> None:
     path, scheme, width = PICTURES[name]
     folder = Path(os.environ.get("PICTURES", tmp_path))
-    with opened(browser, service, path, scheme=scheme, width=width, height=900 if width > 500 else 800) as seen:
+    with opened(browser, service, path, scheme=scheme, width=width, height=800) as seen:
         seen.page.evaluate("document.activeElement?.blur()")
         file = folder / f"dashboard-{name}.png"
         seen.page.screenshot(path=file, animations="disabled")

@@ -50,6 +50,7 @@ export function lineChart(container, options) {
         ctx.stroke();
         ctx.setLineDash([]);
         ctx.font = `${11 * devicePixelRatio}px system-ui, sans-serif`;
+        ctx.textAlign = "left";
         ctx.fillText(text ?? "", x + 3 * devicePixelRatio, bbox.top + 11 * devicePixelRatio);
       } else {
         ctx.beginPath();
