@@ -24,6 +24,7 @@ from service.dashboard.analysis import KINDS, MAX_BACKTEST_WINDOWS, Analyst, Bus
 from service.dashboard.fleet import MAX_COLUMNS, MAX_ROWS, Asked, Sort, State, picture
 from service.dashboard.matrix import FleetCache, Shown
 from service.http.buckets import fitting_rate
+from service.http.parameters import AnalysisParameters, PictureParameters, names_of
 from service.http.problems import ProblemError, invalid
 from service.http.queries import check_user, named_metric
 from service.http.requests import Parameters, duration, read_json
@@ -129,12 +130,6 @@ def _send(req: Request, resp: Response, content: bytes, compressed: bytes) -> No
         resp.data = content
 
 
-_PICTURE = (
-    "metric", "stat", "start", "end", "resample_rate", "columns", "rows", "sort", "order", "q", "os", "state", "first",
-    "count",
-)  # fmt: skip
-
-
 class FleetPicture:
     """All machines over time, as the pixels of a heat map."""
 
@@ -158,7 +153,7 @@ class FleetPicture:
 
 
 async def _picture_asked(req: Request, store: Store) -> Asked:
-    asked = await Parameters.read(req, _PICTURE)
+    asked = await Parameters.read(req, names_of(PictureParameters))
     now_ms = times.now_ms()
     end_ms = asked.take("end", parse_timestamp, now_ms)
     question = Asked(
@@ -219,7 +214,7 @@ class HostAnalysis:
         known: dict[str, Kind] = {name: name for name in KINDS}
         if kind not in known:
             raise ProblemError(falcon.HTTP_404, f"expected one of {', '.join(KINDS)}, got {kind[:32]!r}")
-        asked = await Parameters.read(req, ("metric", "start", "end", "tz"))
+        asked = await Parameters.read(req, names_of(AnalysisParameters))
         end_ms = asked.take("end", parse_timestamp, times.now_ms())
         metric = named_metric(asked.take("metric", str, "cpuUtilization"))
         subject = Subject(
@@ -245,7 +240,9 @@ def _time_zone(value: Any) -> str:
     return str(value)
 
 
-class _BacktestAsked(Struct, forbid_unknown_fields=True):
+class NewBacktest(Struct, forbid_unknown_fields=True):
+    """A rule, and the range that it is tried on."""
+
     start: str | int
     end: str | int
     rule: str | UnsetType = UNSET
@@ -266,7 +263,7 @@ class Backtest:
     async def on_post(self, req: Request, resp: Response) -> None:
         """200 with the periods in which it would have fired; 404 for an unknown rule, 422 for what is wrong."""
         try:
-            asked = msgspec.convert(await read_json(req, "application/json"), _BacktestAsked)
+            asked = msgspec.convert(await read_json(req, "application/json"), NewBacktest)
             start_ms, end_ms = parse_timestamp(asked.start), parse_timestamp(asked.end)
         except (msgspec.ValidationError, ValueError) as error:
             raise ProblemError(falcon.HTTP_422, f"The backtest cannot be made like this: {error}") from None
@@ -277,7 +274,7 @@ class Backtest:
         rate_ms = _backtest_rate(self._store, start_ms, end_ms, max(users, 1))
         await _answer(resp, self._analyst.backtest(rule, start_ms, end_ms, format_duration(rate_ms)))
 
-    async def _rule(self, asked: _BacktestAsked) -> Rule:
+    async def _rule(self, asked: NewBacktest) -> Rule:
         if isinstance(asked.definition, dict):
             try:
                 return parse_rule({"name": "draft"} | asked.definition)

@@ -1,6 +1,7 @@
 """Comparisons, alerts, agents, reports, and what all views share, in a real browser."""
 
 import re
+import time
 
 import httpx
 import pytest
@@ -204,3 +205,15 @@ def test_a_browser_gives_the_token_as_a_password(browser: Browser, tmp_path_fact
         with opened(browser, asking, http_credentials=credentials) as seen:
             expect(seen.page.locator("#live")).to_have_attribute("data-state", "live")
             assert "No machine has reported yet" in seen.page.locator("main").inner_text()
+
+
+def test_what_people_say_of_a_moment_is_told_where_it_matters(
+    browser: Browser, service: RunningService, client: httpx.Client
+) -> None:
+    with opened(browser, service, f"/host?id={WEB}") as seen:
+        change = seen.card("Load over time").locator("li", has_text="Change of the level")
+        expect(change).to_have_count(1)
+        told = {"text": "deploy 1.4", "time": time.time_ns() // 1_000_000 - 14 * 3_600_000, "user": "web-*"}
+        assert client.post("/api/v1/annotations", json=told).status_code == 201
+        seen.page.keyboard.press("r")
+        expect(change).to_contain_text("minutes after deploy 1.4")

@@ -8,7 +8,7 @@ import { lineChart, spacing, withGaps } from "../linechart.js";
 import { difference, loadDuration, merged, quantile, shares, shown, whole } from "../numbers.js";
 import { get, hostLink, link, params, set } from "../state.js";
 import { ago, durationText, iso, moment, range } from "../time.js";
-import { metricOf, metricSelect, saturatedShare, SATURATED } from "./shared.js";
+import { annotations, metricOf, metricSelect, saturatedShare, SATURATED } from "./shared.js";
 
 export const title = "Fleet";
 const SORTS = { name: "name", mean: "mean", p95: "95th percentile", max: "maximum", change: "change", cores: "cores", seen: "last seen" };
@@ -146,7 +146,7 @@ export function open(root) {
     asked = { metric: named.name, start: picture.start, end: Math.min(end, picture.start + picture.rate * picture.columns), resample_rate: durationText(picture.rate) };
     paint(named);
     try {
-      windows = await getWindows(address("/api/v1/windows/fleet", { ...asked, histograms: true }), signal);
+      [windows] = await Promise.all([getWindows(address("/api/v1/windows/fleet", { ...asked, histograms: true }), signal), annotations.load({ start, end }, signal)]);
     } catch (error) {
       if (error.name === "AbortError") throw error;
       trendChart.fail(error.message);
@@ -235,6 +235,7 @@ export function open(root) {
           ? [{ label: filtered ? "mean by cores, of those shown" : "mean by cores", data: cores, colour: "--series-4", dash: [6, 3], swatch: "swatch-4", unit: named.unit }] : []),
       ],
       bands: [{ upper: 0, lower: 1, fill: "--band" }],
+      marks: annotations.marks(),
     });
     const { all, now } = bins();
     const edges = all.map((_, bin) => bin / 64);

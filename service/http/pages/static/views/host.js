@@ -138,7 +138,7 @@ export function open(root) {
       return;
     }
     last = windows.at(-1) ?? null;
-    await annotations.load({ start, end }, signal);
+    await annotations.load({ start, end, user: id() }, signal);
     paint(named);
     const rest = [loadCores(named, signal), describe(signal), agent.refresh(id(), signal)];
     if (!quiet) rest.push(analyse(named, signal), loadOthers(named, signal));
@@ -190,7 +190,7 @@ export function open(root) {
       ],
       bands: [{ upper: 0, lower: 1, fill: "--band-wide" }, { upper: 2, lower: 3, fill: "--band" },
         ...(ahead.length ? [{ upper: before.length ? 8 : 7, lower: before.length ? 7 : 6, fill: "--band" }] : [])],
-      marks: [...(has("marks") ? marks : []), ...annotations.marks(id())],
+      marks: [...(has("marks") ? marks : []), ...annotations.marks()],
       empty: ["Nothing was reported in this range. ", h("a", { href: "?" + new URLSearchParams({ id: id(), range: "30d" }) }, "Look at the last 30 days"), "."],
     });
     const flat = merged(windows.map((one) => one.histogram)), low = Math.min(...windows.map((one) => one.min)), high = Math.max(...windows.map((one) => one.max));

@@ -28,27 +28,24 @@ export function metricSelect() {
   return { node, label: h("label", {}, "Metric", node), update: () => { node.value = metricOf().name; } };
 }
 
-/** Deploys, incidents and the like, where the service keeps them. */
+/** Deploys, incidents and the like, as people and their tools have told them. */
 export const annotations = {
   found: [],
-  known: false,
-  async load({ start, end }, signal) {
-    if (!this.known) return;
-    const answer = await getJson(address("/api/v1/annotations", { start, end }), signal).catch((error) => {
+  /** Those that touch a range, about one machine or about any. */
+  async load({ start, end, user = null }, signal) {
+    const answer = await getJson(address("/api/v1/annotations", { start, end, user, limit: 100 }), signal).catch((error) => {
       if (error.name === "AbortError") throw error;
-      this.known = error.status !== 404;
       return {};
     });
-    this.found = (answer.annotations ?? []).map((one) => ({ ...one, at: Date.parse(one.time ?? one.start) }));
+    this.found = (answer.annotations ?? []).map((one) => ({ ...one, at: Date.parse(one.time) }));
   },
   /** As marks of a chart. */
-  marks(user = null) {
-    return this.found.filter((one) => !one.user || one.user === "*" || !user || one.user === user)
-      .map((one) => ({ at: one.at, line: true, colour: "--accent", text: one.text ?? one.title ?? "" }));
+  marks() {
+    return this.found.map((one) => ({ at: one.at, line: true, colour: "--accent", text: one.text }));
   },
   /** Which one a moment comes shortly after, in words. */
   near(ms) {
     const before = this.found.filter((one) => ms >= one.at && ms - one.at < 6 * 3_600_000).at(-1);
-    return before ? `, ${Math.round((ms - before.at) / 60_000)} minutes after ${before.text ?? before.title}` : "";
+    return before ? `, ${Math.round((ms - before.at) / 60_000)} minutes after ${before.text}` : "";
   },
 };
