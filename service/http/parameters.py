@@ -1,4 +1,4 @@
-"""The parameters that questions take in their query string: their names, kinds, bounds and meaning.
+"""The parameters that questions take in their query string: their names, kinds, bounds and meaning. Empty is not given.
 
 Requests are read with the names of these types, and `/openapi.json` is made of them.
 """
@@ -55,9 +55,9 @@ Core = Annotated[str, Meta(description="The number of one core.", extra_json_sch
 Top = Annotated[int, Meta(ge=1, le=10_000, description="Keeps so many groups, those with the highest values.")]
 Limit = Annotated[int, Meta(ge=1, le=MAX_LIMIT, description="How many entries a page has at most.")]
 After = Annotated[str, Meta(description="The `next` of the page before.")]
-UserId = Annotated[str, Meta(min_length=1, max_length=MAX_USER_ID, description="The id of a machine.")]
+UserId = Annotated[str, Meta(max_length=MAX_USER_ID, description="The id of a machine.")]
 Pattern = Annotated[
-    str, Meta(min_length=1, max_length=MAX_PATTERN, description="A pattern: `*`, `?`, `[ab]`, `[!ab]` as in fnmatch.")
+    str, Meta(max_length=MAX_PATTERN, description="A pattern: `*`, `?`, `[ab]`, `[!ab]` as in fnmatch.")
 ]
 
 
@@ -239,6 +239,7 @@ class SettingsParameters(Struct, kw_only=True):
     selector: Annotated[
         str,
         Meta(
+            pattern=r"^(all|os:(Linux|MacOS|Windows)|user:.{1,128})$",
             description="Whose: `all`, `os:Linux` or `user:` with a pattern.",
             extra_json_schema={"examples": ["os:Linux"]},
         ),

@@ -56,8 +56,8 @@ _PATH_PARAMETERS: Mapping[str, dict[str, Any]] = {
 }
 _CONDITIONS: Mapping[Literal["change", "read"], tuple[tuple[str, str, str], ...]] = {
     "change": (
-        ("If-Match", "The ETag of the version that is changed, or `*` for any.", '"0"'),
-        ("If-None-Match", "`*` for what is not there yet.", "*"),
+        ("If-Match", "The ETag of the version that is changed, or `*` for any; one of both is needed.", "*"),
+        ("If-None-Match", "`*`, in its place, for what is not there yet.", ""),
     ),
     "read": (("If-None-Match", "The ETag of the version that is known.", '"0"'),),
 }
@@ -186,7 +186,7 @@ def _conditions(operation: Operation) -> Iterator[dict[str, Any]]:
     for name, description, example in _CONDITIONS[operation.conditional]:
         yield {
             "name": name, "in": "header", "required": False, "description": description,
-            "schema": {"type": "string", "examples": [example]},
+            "schema": {"type": "string"} | ({"examples": [example]} if example else {}),
         }  # fmt: skip
 
 
@@ -204,5 +204,5 @@ def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def _operation_id(method: str, path: str) -> str:
-    words = re.findall(r"\w+", path.removeprefix("/api/v1"))
+    words = re.findall(r"\w+", path.removeprefix("/api/v1") if path.startswith("/api/v1") else f"service{path}")
     return "_".join([method.lower(), *words])

@@ -286,3 +286,5 @@ OPERATIONS: dict[str, dict[str, Operation]] = {
     "/openapi.json": {"GET": Operation(tag="operations", answer=dict[str, Any])},
 }
 """By path, as in OpenAPI, and method."""
+FOR_PEOPLE = ("/", "/docs", "/docs/style.css")
+"""Paths of pages, which no program asks."""
