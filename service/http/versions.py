@@ -64,7 +64,8 @@ def _within(days: dict[int, int], first: int, last: int) -> Sequence[int]:
 
 
 def is_unchanged(
-    req: Request, resp: Response, versions: RangeVersions, form: str, range_ms: tuple[int, int], *, by_system: bool = False,
+    req: Request, resp: Response, versions: RangeVersions, form: str, range_ms: tuple[int, int], *,
+    by_system: bool = False,
 ) -> bool:  # fmt: skip
     """Name the version of an answer, and whether the asker has it already (then it is 304).
 
