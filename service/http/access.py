@@ -108,7 +108,7 @@ class RefuseForeignPages:
         self._may_change = may_change
 
     async def process_request(self, req: Request, resp: Response) -> None:
-        """403 for such a request."""
+        """Answers 403 to a request that would change something and comes from another site's page."""
         if req.method not in _SAFE and is_foreign(req) and not self._may_change(req.get_header("Origin")):
             raise ProblemError(
                 falcon.HTTP_403,

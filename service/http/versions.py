@@ -64,9 +64,14 @@ def _within(days: dict[int, int], first: int, last: int) -> Sequence[int]:
 
 
 def is_unchanged(
-    req: Request, resp: Response, versions: RangeVersions, form: str, range_ms: tuple[int, int], *,
+    req: Request,
+    resp: Response,
+    versions: RangeVersions,
+    form: str,
+    range_ms: tuple[int, int],
+    *,
     by_system: bool = False,
-) -> bool:  # fmt: skip
+) -> bool:
     """Name the version of an answer, and whether the asker has it already (then it is 304).
 
     Only a question whose end is in its address has one: of others, the same address asks for something else each time.

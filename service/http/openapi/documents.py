@@ -160,7 +160,7 @@ class Overhead(Document):
     resident_bytes: int | None
 
 
-class Spool(Document):
+class AgentSpool(Document):
     """What an agent keeps on its disk, and what it has lost."""
 
     waiting: int
@@ -185,7 +185,7 @@ class AgentOverview(Document):
     """Why it is not in sync, where it is not."""
     settled: bool
     overhead: Overhead
-    spool: Spool | None
+    spool: AgentSpool | None
     commands_waiting: int
     shared_windows: int
     shared_at: Instant | None

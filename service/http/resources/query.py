@@ -64,7 +64,7 @@ class Fleet:
         send(resp, form, await asyncio.to_thread(fleet, self._store, named, query))
 
 
-class Query:
+class QueryTables:
     """Answers several metrics, statistics, users and groupings at once."""
 
     def __init__(self, store: Store, versions: RangeVersions) -> None:
