@@ -1,4 +1,4 @@
-"""What a service can be told and asked besides values: agents, settings, rules, alerts, silences, annotations, reports."""
+"""What a service can be asked and told besides values: agents, settings, rules, silences, annotations, reports."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
@@ -16,8 +16,8 @@ _FORMS = {"html": "text/html", "md": "text/markdown", "json": JSON_TYPE}
 class Operations(ServiceApi):
     """Every endpoint of a service that answers no values, as a method; lists are read page by page to their end.
 
-    What only asks is asked again while the service is busy or away, as `patience` says; what changes something is sent once,
-    since it may have been done where no answer came. All raise as `ServiceApi.call`.
+    What only asks is asked again while the service is busy or away, as `patience` says; what changes something is sent
+    once, since it may have been done where no answer came. All raise as `ServiceApi.call`.
     """
 
     patience: Patience = IMPATIENT
