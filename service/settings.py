@@ -160,7 +160,8 @@ class ServiceSettings(Settings, frozen=True, kw_only=True):
             return
         if not is_influx(self.store):
             raise ValueError(
-                "store: expected embedded or influx://HOST:PORT/DATABASE, got another text (not shown, as it may hold a password)"
+                "store: expected embedded or influx://HOST:PORT/DATABASE, "
+                "got another text, not shown as it may hold a password"
             )
         try:
             Address.parse(self.store)
