@@ -66,8 +66,10 @@ def machines(frame: pd.DataFrame) -> pd.DataFrame:
     if not isinstance(frame.index, pd.DatetimeIndex) or frame.index.tz is None:
         raise FrameError("the index is to be a DatetimeIndex with a time zone, such as UTC")
     if "mean" not in frame or not pd.api.types.is_numeric_dtype(frame["mean"]):
-        columns = ", ".join(map(str, frame.columns)) or "none"
-        raise FrameError(f"expected the column mean, utilization as a share in [0, 1], got {columns}")
+        raise FrameError(
+            "expected the column mean, utilization as a share in [0, 1], got "
+            + (", ".join(map(str, frame.columns)) or "none")
+        )
     if "core" in frame and frame["core"].notna().any():
         frame = frame[frame["core"].isna()]
         if frame.empty:
