@@ -270,8 +270,11 @@ class Backtest:
         if end_ms <= start_ms:
             raise invalid("/end", "expected a moment after start")
         rule = await self._rule(asked)
-        users = len(await asyncio.to_thread(self._store.users))
-        rate_ms = _backtest_rate(self._store, start_ms, end_ms, max(users, 1))
+        users = await asyncio.to_thread(self._store.users)
+        # Before the first window there is nothing to try it on.
+        first_ms = int(users["first_seen"].min().value // 1_000_000) if len(users) else end_ms
+        start_ms = min(max(start_ms, first_ms), end_ms)
+        rate_ms = _backtest_rate(self._store, start_ms, end_ms, max(len(users), 1))
         await _answer(resp, self._analyst.backtest(rule, start_ms, end_ms, format_duration(rate_ms)))
 
     async def _rule(self, asked: NewBacktest) -> Rule:
