@@ -168,7 +168,8 @@ def test_a_fleet_without_machines_has_no_rows(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("query", "words"),
     [
-        ("sort=colour", "sort"), ("rows=0", "rows"), ("rows=5000", "1000"), ("stat=p95", "stat"), ("state=busy", "state"),
+        ("sort=colour", "sort"), ("rows=0", "rows"), ("rows=5000", "1000"), ("stat=p95", "stat"),
+        ("state=busy", "state"),
         ("start=2026-01-02&end=2026-01-01", "end"), ("resample_rate=1s", "resample_rate"),
         ("metric=cpuCoreLoadAvgMax", "metric"), ("colour=red", "colour"),
     ],
