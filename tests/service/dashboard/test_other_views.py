@@ -84,8 +84,8 @@ def test_agents_are_listed_with_what_they_do_and_cost(
             [row] = seen.rows("Agents")
             assert row[0] == "listed"
             assert "in sync" in row[1] and "connected" in row[1]
-            assert (row[4], row[5]) == ("50 ms", "10")
-            assert row[8].endswith(" %") and row[9].endswith(" MB")
+            assert (row[3], row[4]) == ("50 ms", "10")
+            assert row[7].endswith(" %") and row[8].endswith(" MB")
             seen.page.get_by_role("combobox", name="Settings").select_option("false")
             expect(seen.card("Agents")).to_contain_text("No agent is like this")
 

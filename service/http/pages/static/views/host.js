@@ -1,6 +1,6 @@
 // One machine: its load over time with everything that is known of it, its cores, its size, its agent's settings.
 
-import { address, getJson, getWindows, python, segment, ServiceError } from "../api.js";
+import { address, getJson, getUser, getWindows, python, segment, ServiceError } from "../api.js";
 import { card } from "../card.js";
 import { badges, fill, h, name } from "../dom.js";
 import { heatMap, levels, scaleStrip } from "../heatmap.js";
@@ -161,9 +161,8 @@ export function open(root) {
   }
 
   async function describe(signal) {
-    const { users } = await getJson("/api/v1/users", signal);
-    const user = users.find((one) => one.user_id === id());
-    if (user) fill(about, [`${user.os_type} ${user.os_version}`, user.cores ? `${user.cores} cores` : null, `last seen ${ago(Date.parse(user.last_seen))}`].filter(Boolean).join(" · "));
+    const user = await getUser(id(), signal);
+    if (user) fill(about, [`${user.os_type} ${user.os_version}`, user.cores ? `${user.cores} cores` : null, `last seen ${ago(Date.parse(user.last_seen))}`, user.shared_windows ? "several hosts report under this name: their windows are mixed" : null].filter(Boolean).join(" · "));
   }
 
   function paint(named) {
