@@ -16,6 +16,7 @@ from msgspec import UNSET, Struct, UnsetType
 
 from contract import times
 from contract.metrics import NAMES
+from contract.report import MAX_USER_ID
 from contract.times import DAY_MS, format_duration, parse_timestamp
 from service.alerts.repository import RuleRepository
 from service.alerts.rules import InvalidRule, Rule, parse_rule
@@ -166,7 +167,7 @@ async def _picture_asked(req: Request, store: Store) -> Asked:
         rows=asked.take("rows", lambda value: _number(value, 1, MAX_ROWS), 400),
         sort=asked.take("sort", lambda value: _one_of(value, get_args(Sort)), "name"),
         descending=asked.take("order", lambda value: _one_of(value, ("asc", "desc")), "asc") == "desc",
-        text=asked.take("q", str, ""),
+        text=asked.take("q", _text, ""),
         os_type=asked.take("os", lambda value: _one_of(value, ("Linux", "MacOS", "Windows")), None),
         state=asked.take("state", lambda value: _one_of(value, get_args(State)), None),
         first=asked.take("first", lambda value: _number(value, 0, 10**9), 0),
@@ -187,6 +188,13 @@ async def _picture_asked(req: Request, store: Store) -> Asked:
             )
     asked.check()
     return question
+
+
+def _text(value: Any) -> str:
+    text = str(value)
+    if len(text) > MAX_USER_ID:
+        raise ValueError(f"expected at most {MAX_USER_ID} characters, got {len(text)}")
+    return text
 
 
 def _one_of(value: Any, known: tuple[str, ...]) -> Any:
