@@ -22,7 +22,7 @@ from service.alerts.repository import RuleRepository
 from service.alerts.rules import InvalidRule, Rule, parse_rule
 from service.alerts.runner import Runner
 from service.dashboard.analysis import KINDS, MAX_BACKTEST_WINDOWS, Analyst, Busy, Kind, Subject
-from service.dashboard.fleet import MAX_COLUMNS, MAX_ROWS, Asked, Sort, State, picture
+from service.dashboard.fleet import MAX_COLUMNS, MAX_ROWS, PictureQuestion, Sort, State, picture
 from service.dashboard.matrix import FleetCache, Shown
 from service.http.buckets import fitting_rate
 from service.http.parameters import AnalysisParameters, PictureParameters, names_of
@@ -51,17 +51,19 @@ VIEWS = {
 
 
 @dataclass(frozen=True, slots=True)
-class _File:
+class _StaticContent:
     content: bytes
     compressed: bytes
     media_type: str
 
 
 @functools.cache
-def _files() -> Mapping[str, _File]:
+def _files() -> Mapping[str, _StaticContent]:
     """What the page loads, by path."""
     return {
-        path.relative_to(_STATIC).as_posix(): _File(content, gzip.compress(content, 9, mtime=0), _TYPES[path.suffix])
+        path.relative_to(_STATIC).as_posix(): _StaticContent(
+            content, gzip.compress(content, 9, mtime=0), _TYPES[path.suffix]
+        )
         for path in sorted(_STATIC.rglob("*"))
         if path.suffix in _TYPES
         for content in [path.read_bytes()]
@@ -148,16 +150,16 @@ class FleetPicture:
         resp.set_header("Cache-Control", "no-store")
         _send(req, resp, content, await asyncio.to_thread(gzip.compress, content, 1))
 
-    def _draw(self, asked: Asked) -> bytes:
+    def _draw(self, asked: PictureQuestion) -> bytes:
         alerting = frozenset(alert.user for alert in self._repository.alerts("firing", 10_000))
         return picture(self._cache, asked, alerting, times.now_ms())
 
 
-async def _picture_asked(req: Request, store: Store) -> Asked:
+async def _picture_asked(req: Request, store: Store) -> PictureQuestion:
     asked = await Parameters.read(req, names_of(PictureParameters))
     now_ms = times.now_ms()
     end_ms = asked.take("end", parse_timestamp, now_ms)
-    question = Asked(
+    question = PictureQuestion(
         metric=named_metric(asked.take("metric", str, "cpuUtilization")),
         statistic=asked.take("stat", lambda value: _one_of(value, get_args(Shown)), "mean"),
         start_ms=asked.take("start", parse_timestamp, end_ms - DAY_MS),
@@ -259,7 +261,7 @@ class NewBacktest(Struct, forbid_unknown_fields=True):
     """or a rule that is not there yet."""
 
 
-class Backtest:
+class RuleBacktest:
     """When a rule would have fired."""
 
     def __init__(self, store: Store, runner: Runner, repository: RuleRepository, analyst: Analyst) -> None:
