@@ -93,7 +93,7 @@ def test_agents_are_listed_with_what_they_do_and_cost(
 def test_a_report_is_made_read_and_downloaded(browser: Browser, service: RunningService) -> None:
     with opened(browser, service, "/reports?range=24h") as seen:
         seen.page.get_by_role("button", name="Make the report").click()
-        expect(seen.page.get_by_role("heading", name="Fleet report")).to_be_visible()
+        expect(seen.page.get_by_role("heading", name="Fleet report")).to_be_visible(timeout=200_000)
         assert HOT in seen.page.locator("main").inner_text()
         with seen.page.expect_download() as saved:
             seen.page.get_by_role("link", name="Download Markdown").click()

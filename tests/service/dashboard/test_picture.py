@@ -11,7 +11,7 @@ import pytest
 
 from contract.metrics import NAMES
 from contract.report import Report, decode_report, encode
-from service.dashboard.fleet import Asked, picture
+from service.dashboard.fleet import PictureQuestion, picture
 from service.dashboard.matrix import FleetCache
 from service.stores.base import Question
 from service.stores.embedded.store import EmbeddedStore
@@ -58,7 +58,7 @@ class Fleet:
             "metric": CPU, "statistic": "mean", "start_ms": START_MS, "end_ms": START_MS + STEPS * STEP_MS,
             "rate_ms": STEP_MS, "columns": 100, "rows": 100,
         }  # fmt: skip
-        content = picture(self.cache, Asked(**wanted | asked), frozenset({"b"}), START_MS + STEPS * STEP_MS)
+        content = picture(self.cache, PictureQuestion(**wanted | asked), frozenset({"b"}), START_MS + STEPS * STEP_MS)
         length = int.from_bytes(content[:4], "little")
         header = json.loads(content[4 : 4 + length])
         pixels = np.frombuffer(content[4 + length :], np.uint8).reshape(header["rows"], header["columns"])

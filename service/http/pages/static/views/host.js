@@ -126,7 +126,7 @@ export function open(root) {
       const usual = spacing(windows.map((one) => one.time), rate);
       if (usual > 1.5 * rate) {
         // It reports less often than that: buckets as wide as its windows leave no holes.
-        rate = rateFor({ start, end }, BUCKETS, usual);
+        rate = rateFor({ start, end }, BUCKETS, 0.9 * usual);
         asked.resample_rate = durationText(rate);
         windows = await read(named, asked, signal);
       }
