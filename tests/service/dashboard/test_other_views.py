@@ -217,3 +217,16 @@ def test_what_people_say_of_a_moment_is_told_where_it_matters(
         assert client.post("/api/v1/annotations", json=told).status_code == 201
         seen.page.keyboard.press("r")
         expect(change).to_contain_text("minutes after deploy 1.4")
+
+
+def test_a_moment_is_noted_by_hand(browser: Browser, service: RunningService, client: httpx.Client) -> None:
+    with opened(browser, service, "/host?id=web-05") as seen:
+        seen.page.get_by_label("Note what happens now").fill("moved the database")
+        seen.page.get_by_role("button", name="Note", exact=True).click()
+        expect(seen.page.locator("#notice")).to_have_text("Noted.")
+        [kept] = [
+            one
+            for one in client.get("/api/v1/annotations").json()["annotations"]
+            if one["text"] == "moved the database"
+        ]
+        assert kept["user"] == "web-05"

@@ -68,6 +68,9 @@ export async function getPicture(path, signal) {
   return { ...header, pixels: new Uint8Array(data, 4 + length) };
 }
 
+/** The pattern, as the service reads them, that stands for exactly this text. */
+export const exactly = (text) => text.replace(/[[*?]/g, (one) => `[${one}]`);
+
 export const segment = (id) => encodeURIComponent(id);
 
 /** What is known of a machine, or undefined: the first behind the last name that comes before it. */

@@ -1,6 +1,6 @@
 // One machine: its load over time with everything that is known of it, its cores, its size, its agent's settings.
 
-import { address, getJson, getUser, getWindows, python, segment, ServiceError } from "../api.js";
+import { address, exactly, getJson, getUser, getWindows, python, segment, ServiceError } from "../api.js";
 import { card } from "../card.js";
 import { badges, fill, h, name } from "../dom.js";
 import { heatMap, levels, scaleStrip } from "../heatmap.js";
@@ -8,7 +8,7 @@ import { lineChart, spacing, withGaps } from "../linechart.js";
 import { difference, loadDuration, meanOf, merged, quantile, shown } from "../numbers.js";
 import { get, hostLink, link, set } from "../state.js";
 import { ago, durationText, iso, moment, MINUTE, range, rateFor, zone } from "../time.js";
-import { annotations, metricOf, metrics, metricSelect } from "./shared.js";
+import { annotations, metricOf, metrics, metricSelect, noteForm } from "./shared.js";
 import { settings } from "./settings.js";
 
 export const title = "Host";
@@ -42,7 +42,7 @@ export function open(root) {
   const historyPlot = h("div", { class: "plot tall" });
   const findings = h("ul", { class: "plain" });
   history.body.append(h("div", { class: "controls" }, metric.label, checks.map((one) => one.label)), historyPlot);
-  history.node.append(findings);
+  history.node.append(findings, noteForm(() => exactly(id()), () => refresh({ quiet: true })));
   const chart = lineChart(historyPlot, { label: "Load of the machine over time" });
 
   const coreCard = card("Cores", {
