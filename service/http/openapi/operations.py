@@ -286,7 +286,5 @@ OPERATIONS: dict[str, dict[str, Operation]] = {
     "/openapi.json": {"GET": Operation(tag="operations", answer=dict[str, Any])},
 }
 """By path, as in OpenAPI, and method."""
-FOR_PEOPLE = (
-    *VIEWS, "/machines", "/static/{version}/{name}", "/docs", "/docs/style.css",
-)  # fmt: skip
-"""Paths of pages and of what they load, which no program asks."""
+FOR_PEOPLE = (*VIEWS, "/machines", "/static/{version}/{name}", "/docs", "/docs/style.css")
+"""Paths of pages, which no program asks."""
