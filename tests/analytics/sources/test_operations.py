@@ -2,8 +2,10 @@
 
 import asyncio
 import re
+import threading
 import time
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import httpx
@@ -33,7 +35,8 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService
 
 def report_of(user: str) -> dict[str, Any]:
     now_ms = time.time_ns() // 1_000_000
-    return original(user, start_timestamp=now_ms - 6000, end_timestamp=now_ms - 1000)
+    status = {"version": "1", "cpu_seconds": 1.0, "resident_bytes": 1}
+    return original(user, start_timestamp=now_ms - 6000, end_timestamp=now_ms - 1000, agent=status)
 
 
 def test_every_endpoint_has_a_method(service: RunningService) -> None:
@@ -125,23 +128,41 @@ def test_what_is_no_method_cannot_be_awaited(service: RunningService) -> None:
         client.url  # noqa: B018
 
 
-def test_a_patient_client_asks_again_until_the_service_is_there(service: RunningService) -> None:
-    tries = []
+@pytest.fixture
+def busy() -> Iterator[tuple[str, list[str]]]:
+    """A host that is busy twice and then answers, and what it was asked."""
+    asked: list[str] = []
 
-    def unavailable(request: httpx.Request) -> httpx.Response:
-        tries.append(request)
-        if len(tries) < 3:
-            return httpx.Response(503, headers={"Retry-After": "0"})
-        return httpx.Response(200, json={"status": "ok"})
+    class Host(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            body = b'{"status": "ok"}' if len(asked) > 2 else b""
+            self.send_response(200 if body else 503)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
 
-    for patience, expected in ((analytics.Patience(5.0, first_s=0.5, sleep=lambda _: None), 3), (None, 1)):
-        tries.clear()
-        client = analytics.connect("http://localhost:9", patience=patience)
-        assert isinstance(client, Client)
-        client._http = httpx.Client(base_url="http://localhost:9", transport=httpx.MockTransport(unavailable))
-        if expected == 3:
-            assert client.health() == {"status": "ok"}
-        else:
-            with pytest.raises(analytics.ServiceError):
-                client.health()
-        assert len(tries) == expected
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Host) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}", asked
+        server.shutdown()
+        thread.join()
+
+
+def test_a_patient_client_asks_again_until_the_service_is_there(busy: tuple[str, list[str]]) -> None:
+    url, asked = busy
+    with Client(url, patience=analytics.Patience(30.0, first_s=0.5, sleep=lambda _: None)) as client:
+        assert client.health() == {"status": "ok"}
+    assert asked == ["/healthz"] * 3
+
+
+def test_a_client_asks_once_unless_it_is_told_to_be_patient(busy: tuple[str, list[str]]) -> None:
+    url, asked = busy
+    with Client(url) as client, pytest.raises(analytics.ServiceError):
+        client.health()
+    assert asked == ["/healthz"]
