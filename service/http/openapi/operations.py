@@ -286,5 +286,8 @@ OPERATIONS: dict[str, dict[str, Operation]] = {
     "/openapi.json": {"GET": Operation(tag="operations", answer=dict[str, Any])},
 }
 """By path, as in OpenAPI, and method."""
-FOR_PEOPLE = ("/", "/docs", "/docs/style.css")
+FOR_PEOPLE = (
+    "/", "/host", "/compare", "/alerts", "/agents", "/reports", "/machines", "/static/{version}/{name}", "/docs",
+    "/docs/style.css",
+)  # fmt: skip
 """Paths of pages, which no program asks."""
