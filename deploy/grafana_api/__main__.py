@@ -13,7 +13,7 @@ Json = dict[str, Any]
 
 
 def target(path: str, columns: dict[str, tuple[str, str]], root: str = "", **params: str) -> Json:
-    """A question of the Infinity data source; `columns` are title and type by selector. JSON where `root` names a list."""
+    """A question of the Infinity data source; `columns` are title and type by selector. With `root`, a list of JSON."""
     given = {"start": "${__from}", "end": "${__to}"} | params
     return {
         "datasource": SOURCE,
@@ -36,13 +36,13 @@ def target(path: str, columns: dict[str, tuple[str, str]], root: str = "", **par
 def line(path: str, title: str, stat: str, metric: str = "cpuUtilization", **params: str) -> Json:
     """The values of a metric over time."""
     columns = {"date": ("time", "timestamp"), "value": (title, "number")}
-    return target(path.format(metric=metric), columns, stat=stat, resample_rate="${rate}", **params)
+    return target(path.replace("{metric}", metric), columns, stat=stat, resample_rate="${rate}", **params)
 
 
 def lines_by(group: str, **params: str) -> Json:
     """The fleet's utilization over time, a line for each group."""
     columns = {"date": ("time", "timestamp"), "group": ("group", "string"), "value": ("utilization", "number")}
-    return target(_FLEET.format(metric="cpuUtilization"), columns, by=group, resample_rate="${rate}", **params)
+    return target(_FLEET.replace("{metric}", "cpuUtilization"), columns, by=group, resample_rate="${rate}", **params)
 
 
 def machines(*stats: str) -> Json:

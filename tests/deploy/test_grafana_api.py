@@ -1,4 +1,4 @@
-"""The dashboards that ask the service itself: their files are current, and each query is answered by the embedded store."""
+"""The dashboards that ask the service itself: their files are current, the embedded store answers each query."""
 
 import csv
 import io
