@@ -6,6 +6,13 @@ the interval. So a machine that suddenly wakes up is in the scores, as large as 
 what is pooled over a fleet is free of unit and size. Both ends have quantiles of their own (as Romano, Patterson and
 Candes 2019 propose), because load is skewed.
 
+Of what is never negative, the way down is counted by ratios and the way up by differences: `log(actual / forecast)`
+below the forecast equals the difference in small and never reaches 0, so that the lower end of a load that always was
+well above 0 stays above it, however uncertain the horizon.
+
+A quantile beyond what the errors at hand can show, which few days do at long horizons, is taken from the farthest one,
+wider by a power of how far beyond it lies, as in a heavy tail.
+
 The horizon is counted from the last time the series was seen, not from the origin, and the scores of series that were
 just seen again after a gap are kept apart: after a gap everything is less certain.
 """
@@ -41,6 +48,10 @@ _GAUSSIAN: Final = 0.8
 """Mean absolute deviation of a normal distribution with standard deviation 1."""
 _MIN_SHARE: Final = 0.02
 """No scale is below this share of the fleet's mean spread: an idle machine may wake up."""
+_NEAR_ZERO: Final = 0.03
+"""Of the forecast: ratios are those of values and forecast above this, so that 0 is a ratio too."""
+_TAIL_INDEX: Final = 0.25
+"""Of the power by which tails widen beyond the errors at hand: that of a heavy tail (its fourth moment is infinite)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,8 +175,11 @@ class Scores:
     """Mean absolute residual over spread, at each origin and at the end: shape (origins + 1, HORIZON_BINS)."""
     least: Floats
     """No scale is below this: shape (origins + 1,)."""
-    days: float
-    """How many days of residuals there are, over all series: few days make wider intervals."""
+    independent: Floats
+    """How many stretches of residuals there are that do not overlap, over all series, at each horizon: (HORIZON_BINS,);
+    few make wider intervals."""
+    from_zero: bool
+    """Whether the values are never negative."""
 
     def pool(self, *, fresh: bool) -> Pool | None:
         """The scores for one kind of series, or else for the other; None where there are too few of both."""
@@ -173,7 +187,7 @@ class Scores:
         return next((pool for pool in order if pool.horizon_bins), None)
 
 
-def scores_of(residuals: Floats, seen: Observed, plan: BacktestPlan) -> Scores:
+def scores_of(values: Floats, residuals: Floats, seen: Observed, plan: BacktestPlan, *, from_zero: bool) -> Scores:
     """The scores of a fleet's residuals, shape (n, origins, horizon); `seen` has one moment more, the end."""
     horizon_bins = horizon_bins_of(seen.age[:, :-1], plan)
     known = known_of(residuals, horizon_bins, plan)
@@ -181,8 +195,9 @@ def scores_of(residuals: Floats, seen: Observed, plan: BacktestPlan) -> Scores:
     finite = np.isfinite(seen.spread)
     least = _MIN_SHARE * np.where(finite, seen.spread, 0.0).sum(axis=0) / np.maximum(finite.sum(axis=0), 1)
     scale = _scale(known, seen, ratio, least)[:, :-1]
+    distance = _distance(values, residuals, plan, least[:-1]) if from_zero else residuals
     with np.errstate(invalid="ignore", divide="ignore"):
-        score = residuals / np.take_along_axis(scale, horizon_bins, axis=2)
+        score = distance / np.take_along_axis(scale, horizon_bins, axis=2)
     given = np.isfinite(score)
     experience = known.hours.sum(axis=2)
     experienced = given & (experience[:, :-1] >= _EXPERIENCED * experience[:, -1:])[:, :, None]
@@ -196,15 +211,46 @@ def scores_of(residuals: Floats, seen: Observed, plan: BacktestPlan) -> Scores:
             parts.append(_thinned(np.sort(chosen if len(chosen) >= _MANY else score[given & here])))
         return Pool(tuple(parts))
 
-    stride = np.diff(plan.origins).min() if len(plan.origins) > 1 else plan.day
-    days = float(given.any(axis=2).sum() * stride) / plan.day
-    return Scores(pool(seen.fresh), pool(~seen.fresh), ratio, least, days)
+    return Scores(pool(seen.fresh), pool(~seen.fresh), ratio, least, _independent(given, horizon_bins, plan), from_zero)
+
+
+def _distance(values: Floats, residuals: Floats, plan: BacktestPlan, least: Floats) -> Floats:
+    """How far the actual values lie above the forecast, or below it by their ratio: (n, origins, horizon)."""
+    target = plan.origins[:, None] + np.arange(plan.horizon)
+    actual = values[:, np.minimum(target, values.shape[1] - 1)]
+    middle = np.maximum(actual - residuals, 0.0)
+    offset = _NEAR_ZERO * middle + least[:, None]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        below = (middle + offset) * np.log((actual + offset) / (middle + offset))
+    distance: Floats = np.where(residuals < 0, below, residuals)
+    return distance
+
+
+def _way_down(mean: Floats, distance: Floats, least: float) -> Floats:
+    """How far below the forecast a value is at such a distance: the inverse of `_distance`, not positive."""
+    middle = np.maximum(mean, 0.0)
+    offset = _NEAR_ZERO * middle + least
+    whole = middle + offset
+    way: Floats = whole * np.expm1(
+        np.divide(np.minimum(distance, 0.0), whole, out=np.zeros_like(whole), where=whole > 0)
+    )
+    return way
+
+
+def _independent(given: Bools, horizon_bins: Ints, plan: BacktestPlan) -> Floats:
+    """Stretches that do not overlap: those as long as the horizon is far, one at least of each series that has any."""
+    stride = float(np.diff(plan.origins).min()) if len(plan.origins) > 1 else float(plan.day)
+    found = np.empty(HORIZON_BINS)
+    for horizon_bin, edge in enumerate((*_EDGES_DAYS, 2 * _EDGES_DAYS[-1])):
+        origins = (given & (horizon_bins == horizon_bin)).any(axis=2)
+        found[horizon_bin] = max(origins.sum() * stride / max(edge * plan.day, stride), origins.any(axis=1).sum())
+    return found
 
 
 def bounds_of(
-    residuals: Floats, seen: Observed, plan: BacktestPlan, fleet: Scores, levels: tuple[float, ...]
+    mean: Floats, residuals: Floats, seen: Observed, plan: BacktestPlan, fleet: Scores, levels: tuple[float, ...]
 ) -> list[tuple[Floats, Floats]]:
-    """How far each level reaches from the forecast to the lower and to the upper end: pairs of shape (n, horizon).
+    """How far each level reaches from the forecast `mean` to the lower and to the upper end: pairs of its shape.
 
     The intervals of levels that rise hold each other. Where nothing could be tried out, they are those of a normal
     distribution with twice the spread of the values.
@@ -218,7 +264,7 @@ def bounds_of(
         fresh, stale = (_reach(scale, fleet, fleet.pool(fresh=fresh), tail) for fresh in (True, False))
         ends = (np.where(seen.fresh[:, -1:], *both) for both in zip(fresh, stale, strict=True))
         low, high = (_between(end, places) for end in ends)
-        bounds.append((low, high))
+        bounds.append((_way_down(mean, low, float(fleet.least[-1])) if fleet.from_zero else low, high))
     return bounds
 
 
@@ -238,8 +284,9 @@ def _reach(scale: Floats, fleet: Scores, pool: Pool | None, tail: float) -> tupl
         reach = 2.0 * statistics.NormalDist().inv_cdf(1.0 - tail) / _GAUSSIAN * scale
         return -reach, reach
     low, high = pool.quantiles(tail)
-    few = scale[:, pool.nearest] * (1.0 + 1.0 / (1.0 + fleet.days))
-    return few * low, few * high
+    beyond = 1.0 / (tail * (1.0 + fleet.independent[pool.nearest]))
+    wide = scale[:, pool.nearest] * np.maximum(beyond, 1.0) ** _TAIL_INDEX
+    return wide * low, wide * high
 
 
 def _ratio(known: KnownResiduals, seen: Observed) -> Floats:
