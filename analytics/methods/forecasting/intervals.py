@@ -23,6 +23,7 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from analytics.methods.forecasting.backtest import BacktestPlan
 from analytics.methods.forecasting.grid import Floats
@@ -31,7 +32,7 @@ Bools = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.int64]
 
 _EDGES_DAYS: Final = (1 / 24, 1 / 8, 1 / 4, 1 / 2, 1, 2, 4, 8, 16)
-_MIDDLES_DAYS: Final = 0.5 * (np.array((1 / 48, *_EDGES_DAYS)) + np.array((*_EDGES_DAYS, 32)))
+_FARTHEST_DAYS: Final = 32.0
 HORIZON_BINS: Final = len(_EDGES_DAYS) + 1
 """Horizons are told apart up to one hour, three hours, ..., sixteen days, and beyond."""
 _PRIOR_H: Final = 6.0
@@ -106,8 +107,10 @@ def bin_positions_of(age: Ints, plan: BacktestPlan) -> Floats:
 
     `age` has the shape (n,).
     """
-    days = (age[:, None] + np.arange(1, plan.horizon + 1)) / plan.day
-    places: Floats = np.interp(np.log(days), np.log(_MIDDLES_DAYS), np.arange(HORIZON_BINS))
+    steps = age[:, None] + np.arange(1, plan.horizon + 1)
+    edges = plan.day * np.array((0, *_EDGES_DAYS, _FARTHEST_DAYS))
+    middles = 0.5 * (edges[:-1] + 1 + edges[1:])
+    places: Floats = np.interp(np.log(steps), np.log(middles), np.arange(HORIZON_BINS))
     return places
 
 
@@ -172,7 +175,7 @@ class Scores:
     stale: Pool
     """Those of the others."""
     ratio: Floats
-    """Mean absolute residual over spread, at each origin and at the end: shape (origins + 1, HORIZON_BINS)."""
+    """Mean absolute residual over spread: shape (HORIZON_BINS,)."""
     least: Floats
     """No scale is below this: shape (origins + 1,)."""
     independent: Floats
@@ -241,7 +244,7 @@ def _independent(given: Bools, horizon_bins: Ints, plan: BacktestPlan) -> Floats
     """Stretches that do not overlap: those as long as the horizon is far, one at least of each series that has any."""
     stride = float(np.diff(plan.origins).min()) if len(plan.origins) > 1 else float(plan.day)
     found = np.empty(HORIZON_BINS)
-    for horizon_bin, edge in enumerate((*_EDGES_DAYS, 2 * _EDGES_DAYS[-1])):
+    for horizon_bin, edge in enumerate((*_EDGES_DAYS, _FARTHEST_DAYS)):
         origins = (given & (horizon_bins == horizon_bin)).any(axis=2)
         found[horizon_bin] = max(origins.sum() * stride / max(edge * plan.day, stride), origins.any(axis=1).sum())
     return found
@@ -290,14 +293,14 @@ def _reach(scale: Floats, fleet: Scores, pool: Pool | None, tail: float) -> tupl
 
 
 def _ratio(known: KnownResiduals, seen: Observed) -> Floats:
-    """Residual over spread of the whole fleet, (moments, HORIZON_BINS); without any, that of a shorter horizon."""
-    weighted = np.where(known.hours > 0, known.hours * seen.spread[:, :, None], 0.0).sum(axis=0)
-    ratio = np.divide(known.total.sum(axis=0), weighted, out=np.full(weighted.shape, np.nan), where=weighted > 0)
-    for place in range(1, HORIZON_BINS):
-        ratio[:, place] = np.where(np.isnan(ratio[:, place]), ratio[:, place - 1], ratio[:, place])
-    for place in range(HORIZON_BINS - 2, -1, -1):
-        ratio[:, place] = np.where(np.isnan(ratio[:, place]), ratio[:, place + 1], ratio[:, place])
-    return np.where(ratio > 0, ratio, _GAUSSIAN)
+    """Residual over spread of the whole fleet, (HORIZON_BINS,); without any, that of the nearest shorter horizon.
+
+    It is that of all residuals, for the scores of early moments too, when little was known of it.
+    """
+    weighted = np.where(known.hours > 0, known.hours * seen.spread[:, :, None], 0.0)[:, -1].sum(axis=0)
+    ratio = np.divide(known.total[:, -1].sum(axis=0), weighted, out=np.full(HORIZON_BINS, np.nan), where=weighted > 0)
+    filled = pd.Series(ratio).ffill().bfill().to_numpy()
+    return np.where(filled > 0, filled, _GAUSSIAN)
 
 
 def _scale(known: KnownResiduals, seen: Observed, ratio: Floats, least: Floats) -> Floats:
