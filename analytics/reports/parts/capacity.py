@@ -192,7 +192,8 @@ def expected_load(data: Data) -> Part:
     height = float(coming["mean"].max())
     what = "the fleet's mean" if data.is_fleet else "the machine"
     title = (
-        f"In each {each(_step_ms(data))} of the {each(horizon_ms)} to come {what} is expected between {percent(low)} and {percent(high)}, highest "
+        f"In each {each(_step_ms(data))} of the {each(horizon_ms)} to come {what} is expected between {percent(low)} "
+        f"and {percent(high)}, highest "
         f"about {moment(in_ms(peak))}"
     )
     history = total[pd.DatetimeIndex(total.index) >= _since(data, horizon_ms)]
