@@ -205,8 +205,11 @@ def summary_of(models: pd.DataFrame, grid: Grid, result: Result, horizon: str) -
         sentences.append(f"Model: a mix of {models['model'].iloc[0]}.")
     sentences.append(_on_skill(models, len(result.plan.origins), whole_days=steps >= 2 * grid.day))
     sentences.append(_on_length(steps, grid))
-    step = format_duration(grid.step_ms)
-    sentences.append(f"Intervals are for each step of {step} by itself: those of a whole day all hold less often.")
+    if grid.step_ms == DAY_MS:
+        sentences.append("Intervals are for the mean of each day.")
+    else:
+        step = format_duration(grid.step_ms)
+        sentences.append(f"Intervals are for each step of {step} by itself: those of a whole day all hold less often.")
     if not result.tried:
         sentences.append("Too little could be tried out: intervals are a guess from the spread of the values.")
     return " ".join(filter(None, sentences))

@@ -8,8 +8,8 @@ Athanasopoulos, *Forecasting: Principles and Practice*, 3rd edition, chapters 5 
   A smoothed profile is a dynamic harmonic regression that leaves the fast harmonics out.
 - a *level*: how far the last hours, or the last day, lay from that profile.
 - how long the level lasts: it fades with a half-life (damped), or is held (local level).
-- a *decomposition* into season, level and rest, where the season is that of what lies beside the running mean, so that a
-  level that changed does not blur it.
+- a *decomposition* into season, level and rest, where the season is that of what lies beside the running mean, so that
+  a level that changed does not blur it.
 - a *rise* from day to day, in one method only, and damped: over a few days of load, most trends do not go on.
 """
 

@@ -315,4 +315,6 @@ def test_a_zone_without_changes_moves_nothing(tz: str) -> None:
 
 
 def test_the_summary_says_what_intervals_are_for() -> None:
-    assert "Intervals are for each step of 1h by itself" in str(forecast(frame_of(simulated(1, 4)[0]), "24h"))
+    frame = frame_of(simulated(1, 4)[0])
+    assert "Intervals are for each step of 1h by itself" in str(forecast(frame, "24h"))
+    assert "Intervals are for the mean of each day" in str(forecast(frame, "2d", rate="1d"))
