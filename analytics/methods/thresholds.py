@@ -29,14 +29,15 @@ def saturation(
     taken as 1 where the window's maximum is, as utilization stops there. Highest share first. With `rate` (InfluxQL
     duration) there is one row for each bucket instead, with the index `time` (UTC), in order of user and time.
 
-    Windows that came without histogram stand for two halves of their samples; of these the bounds know nothing more.
+    Windows that came without histogram stand for samples with their mean and variance; of these the bounds know nothing
+    more.
     `attrs["approximated"]` is the share of all samples that did.
 
     Takes a frame of windows of any size, pandas' or Dask's; raises FrameError for another, and for a metric that is
     no share, ValueError for a threshold outside [0, 1].
     """
     if not 0 <= threshold <= 1:
-        raise ValueError(f"the threshold is a share in [0, 1], not {threshold:g}")
+        raise ValueError(f"threshold: expected a share in [0, 1], got {threshold:g}")
     shares_only(frame)
     machines = of_machines(frame)
     labels = ["user"] if by and "user" in machines.columns else []

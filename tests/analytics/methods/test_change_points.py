@@ -6,7 +6,6 @@ import pytest
 
 import analytics
 from analytics import change_points
-from analytics.methods import series
 
 HOURS_A_DAY = 24
 SEEDS = 100
@@ -202,18 +201,17 @@ def test_missing_values_order_and_other_users_do_not_matter() -> None:
     assert together["time"].tolist() == alone["time"].tolist()
 
 
-def test_processes_give_what_one_alone_gives(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_points_go_to_several_processes_and_give_what_each_user_alone_gives() -> None:
+    random = np.random.default_rng(7)
+    times = pd.date_range("2025-01-06", periods=26_000, freq="5min", tz="UTC")
     parts = []
-    for user in range(6):
-        values = lasting_noise(user, 336, 0.3)
-        values[50 * user + 50 :] += 6
-        parts.append(frame_of(values, user=f"user-{user}"))
-    frame = pd.concat(parts)
-    alone = change_points(frame)
-    assert alone["user"].tolist() == [f"user-{user}" for user in range(6)]
-    monkeypatch.setattr(series, "_ALONE", 100)
-    monkeypatch.setattr(series, "_CHUNK", 700)
-    pd.testing.assert_frame_equal(change_points(frame), alone)
+    for user in ("a", "b"):
+        values = random.normal(0.3, 0.05, len(times))
+        values[12_000:] += 0.2
+        parts.append(pd.DataFrame({"user": user, "mean": values}, times))
+    together = change_points(pd.concat(parts))
+    assert set(together["user"]) == {"a", "b"}
+    pd.testing.assert_frame_equal(together, pd.concat(map(change_points, parts), ignore_index=True))
 
 
 def test_the_package_has_it() -> None:
