@@ -8,11 +8,12 @@ import numpy as np
 import pandas as pd
 
 from analytics.frames.aggregation import AnyFrame, is_dask, of_machines
+from analytics.frames.arguments import duration_ms
 from analytics.frames.frame import TooFewData
 from analytics.frames.resampling import resample
 from analytics.methods.forecasting.fleet import Result, forecast_grid
 from analytics.methods.forecasting.grid import Floats, Grid, grid_of
-from contract.times import DAY_MS, format_duration, parse_duration
+from contract.times import DAY_MS, MAX_RATE_MS, format_duration
 
 _MIN_STEPS: Final = 3
 _DASK_RATE: Final = "1h"
@@ -76,7 +77,7 @@ def forecast(
     named = _levels(levels)
     step_ms = None if rate is None else _rate_ms(rate)
     grid = _until(grid_of(_at_hand(frame, column, rate), column, step_ms), start)
-    horizon_ms = parse_duration(horizon, least_ms=grid.step_ms)
+    horizon_ms = duration_ms(horizon, "horizon", least_ms=grid.step_ms, most_ms=MAX_RATE_MS)
     steps = horizon_ms // grid.step_ms
     if len(grid.values) * steps > _MAX_STEPS:
         raise ValueError(
@@ -107,7 +108,7 @@ def _levels(levels: Sequence[float]) -> dict[str, float]:
 
 
 def _rate_ms(rate: str) -> int:
-    step_ms = parse_duration(rate, most_ms=DAY_MS)
+    step_ms = duration_ms(rate, "rate", most_ms=DAY_MS)
     if DAY_MS % step_ms:
         raise ValueError(f"rate: expected what divides a day, such as 5m, 15m or 1h, got {rate}")
     return step_ms
