@@ -13,7 +13,8 @@ import pyarrow as pa
 from analytics.frames.arrow import frame_of
 from analytics.frames.frame import FrameError
 from analytics.frames.progress import progress
-from analytics.sources.base import Grouping, Moment, check_windows_by, epoch_ms
+from analytics.frames.weights import Weight
+from analytics.sources.base import Grouping, Moment, check_windows_by, epoch_ms, weighed_together
 from analytics.sources.service_api import JSON_TYPE, ServiceApi, ServiceError, path_segment, refusal
 from contract.metrics import NAMES, Statistic
 
@@ -143,14 +144,21 @@ class Client(ServiceApi):
         top: int | None = None,
         stat: Statistic | None = None,
         histograms: bool = True,
+        weight: Weight = "samples",
     ) -> pd.DataFrame:
         """The windows of all users together or of each, or with `stat` their values (`analytics.sources.base`)."""
         query = {"start": start, "end": end, "resample_rate": rate, "by": by}
         if stat is None:
             check_windows_by(by, top)
+            if weight != "samples" and by is None:
+                each = self.fleet(metric, start=start, end=end, rate=rate, by="user", histograms=histograms)
+                return weighed_together(each, weight, self.users)
             query |= {"metric": metric, "histograms": histograms}
             return self._windows("windows/fleet", f"{metric} of the fleet", query)
-        return self._values(f"metrics/{path_segment(metric)}/fleet", metric, query | {"top": top, "stat": stat})
+        weighed = {} if weight == "samples" else {"weight": weight}
+        return self._values(
+            f"metrics/{path_segment(metric)}/fleet", metric, query | {"top": top, "stat": stat} | weighed
+        )
 
     def users(self) -> pd.DataFrame:
         """The users that have reported, and what each last said of itself (`analytics.sources.base`)."""
