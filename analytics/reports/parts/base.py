@@ -55,9 +55,7 @@ def same_machines(data: Data) -> tuple[pd.DataFrame, int]:
     if len(throughout) == len(buckets):
         return data.windows, len(buckets)
     if len(throughout) < 2:
-        raise TooFewData(
-            f"{len(throughout)} of {len(buckets):,} machines were seen throughout, and who was there matters more"
-        )
+        raise TooFewData(f"{len(throughout)} of {len(buckets):,} machines were seen throughout")
     return data.windows[data.windows["user"].isin(throughout)], len(throughout)
 
 

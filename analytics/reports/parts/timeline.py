@@ -44,7 +44,8 @@ def fleet_timeline(data: Data, machines: pd.DataFrame) -> Part:
         Picture(
             "trend",
             figures.trend(trend.frame, title, bands=_BANDS),
-            f"A point for each {each(data.rate_ms)}. The line is the {_mean_of(data, machines)}, the bands hold most machines.",
+            f"A point for each {each(data.rate_ms)}. The line is the {_mean_of(data, machines)}; the bands hold most "
+            "machines.",
         )
     ]
     if len(machines) > 1:
@@ -89,7 +90,7 @@ def _same_hosts_trend(data: Data) -> tuple[list[Finding], list[str]]:
         windows, machines = same_machines(data)
     except TooFewData as error:
         return [], [f"No trend is told: {error}."]
-    slope = fleet_trend(windows, data.rate, quantiles=()).slope
+    slope = fleet_trend(windows, data.rate, quantiles=(0.5,)).slope
     whose = f"mean of the {machines:,} machines that were seen throughout" if machines < len(data.samples) else "mean"
     return _trend_findings(slope, f"The fleet's {whose}"), []
 
@@ -132,7 +133,9 @@ def _heat_map(data: Data, machines: pd.DataFrame) -> Picture:
 def _level_finding(data: Data, mean: float, machines: pd.DataFrame) -> Finding:
     """How busy the fleet was: of all its cores where these are known, otherwise the mean of its machines."""
     peak, height = _peak(data)
-    numbers = {"mean": mean, "peak": height, "peak_time": moment(in_ms(peak)), "machines": len(machines)}
+    numbers: dict[str, str | float | int] = {
+        "mean": mean, "peak": height, "peak_time": moment(in_ms(peak)), "machines": len(machines),
+    }  # fmt: skip
     cores = data.machine_cores
     if cores is None:
         said = f"The mean of the {plural(len(machines), 'machine')} was {percent(mean)}, however large each is"
@@ -147,7 +150,7 @@ def _level_finding(data: Data, mean: float, machines: pd.DataFrame) -> Finding:
             f"{idle:,.1f} were idle"
         )
     sentence = f"{said}; the busiest {each(data.total_rate_ms)} began {moment(in_ms(peak))}, with {percent(height)}."
-    return Finding("note", "level", sentence, numbers=numbers)
+    return Finding("note", "level", sentence, numbers={**numbers})
 
 
 def _machine_level_finding(data: Data, mean: float) -> Finding:
