@@ -95,6 +95,18 @@ def read_records(body: bytes, member: str, columns: Sequence[str]) -> pd.DataFra
     return pd.DataFrame.from_records(records, columns=[*columns, *more])
 
 
+def next_page(body: bytes) -> str | None:
+    """The `after` of the page behind a page of a list; None at its end, and for services that know of no pages."""
+    try:
+        return msgspec.json.decode(body, type=_Page).next
+    except msgspec.DecodeError as error:
+        raise ServiceError(f"The service gave an answer that cannot be read: {error}") from error
+
+
+class _Page(msgspec.Struct):
+    next: str | None = None
+
+
 _ARROW = "application/vnd.apache.arrow.stream"
 _USERS = ("user_id", "os_type", "os_version", "cores", "first_seen", "last_seen", "shared_windows", "shared_at")
 _METRICS = ("name", "title", "unit", "statistic", "by_core", "type", "stored")
@@ -162,7 +174,13 @@ class Client(ServiceApi):
 
     def users(self) -> pd.DataFrame:
         """The users that have reported, and what each last said of itself (`analytics.sources.base`)."""
-        users = read_records(self._get("users"), "users", _USERS).rename(columns={"user_id": "user"})
+        pages = []
+        after: str | None = ""
+        while after is not None:
+            body = self._get("users", {"after": after or None})
+            pages.append(read_records(body, "users", _USERS))
+            after = next_page(body)
+        users = (pd.concat(pages) if len(pages) > 1 else pages[0]).rename(columns={"user_id": "user"})
         for name in ("first_seen", "last_seen", "shared_at"):
             users[name] = pd.to_datetime(users[name], utc=True, format="ISO8601").dt.as_unit("ms")
         users["shared_windows"] = users["shared_windows"].astype("Int64")

@@ -3,6 +3,7 @@
 import functools
 import hmac
 import ipaddress
+from collections.abc import Callable
 
 import falcon
 from falcon.asgi import Request, Response, WebSocket
@@ -102,9 +103,13 @@ class RequireOwnHost:
 class RefuseForeignPages:
     """Refuses what would change something and comes from a page of another site; programs are not concerned."""
 
+    def __init__(self, may_change: Callable[[str | None], bool]) -> None:
+        """`may_change` says whether pages of an origin are allowed to."""
+        self._may_change = may_change
+
     async def process_request(self, req: Request, resp: Response) -> None:
-        """403 for such a request."""
-        if req.method not in _SAFE and is_foreign(req):
+        """Answers 403 to a request that would change something and comes from another site's page."""
+        if req.method not in _SAFE and is_foreign(req) and not self._may_change(req.get_header("Origin")):
             raise ProblemError(
                 falcon.HTTP_403,
                 "A page of another site must not change anything here; requests of programs carry neither Origin nor"

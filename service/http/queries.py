@@ -16,6 +16,7 @@ from contract.metrics import NAMES, STATISTICS, NamedMetric, Quantity, Statistic
 from contract.problems import did_you_mean
 from contract.times import DAY_MS, parse_timestamp
 from service.http.buckets import Buckets, check_kept, take_buckets
+from service.http.parameters import FleetParameters, HistoryParameters, names_of
 from service.http.problems import ProblemError, invalid
 from service.http.requests import Parameters
 from service.stores.base import Grouping, Question, Store
@@ -43,7 +44,7 @@ async def read_query(req: Request, metric: NamedMetric, store: Store, *, fleet: 
     Missing members get their defaults: the day before now, 15 minutes, the metric's own statistic. Raises
     ProblemError (422, or 400 for a body that is not a JSON object) that names the wrong member.
     """
-    asked = await Parameters.read(req, _FLEET if fleet else _HISTORY)
+    asked = await Parameters.read(req, names_of(FleetParameters if fleet else HistoryParameters))
     now_ms = times.now_ms()
     start_ms, end_ms = take_range(asked, now_ms)
     query = Query(
@@ -72,10 +73,6 @@ def take_range(asked: Parameters, now_ms: int) -> tuple[int, int]:
     return asked.take("start", parse_timestamp, end_ms - DAY_MS), end_ms
 
 
-_HISTORY = ("start", "end", "resample_rate", "stat", "core", "tz", "offset")
-_FLEET = ("start", "end", "resample_rate", "stat", "by", "top", "weight", "tz", "offset")
-
-
 def named_metric(name: str) -> NamedMetric:
     """The metric of a name; raises ProblemError 404 with the names there are."""
     metric = NAMES.get(name)
@@ -93,7 +90,7 @@ def a_statistic(value: Any) -> Statistic:
     for known in STATISTICS:
         if known == value:
             return known
-    raise ValueError(f"{value!r} is not a statistic; one of {', '.join(STATISTICS)} is right")
+    raise ValueError(f"expected a statistic ({', '.join(STATISTICS)}), got {value!r}")
 
 
 def check_user(store: Store, user_id: str, quantity: Quantity, core: int | None) -> None:
@@ -113,13 +110,13 @@ def core_number(value: Any, metric: NamedMetric) -> int:
         raise ValueError(f"does not go with {metric.name}; it goes with cpuLoadAvg, cpuLoadVar and cpuUtilization")
     text = str(value)
     if not text.isascii() or not text.isdecimal() or int(text) > 65535:
-        raise ValueError(f"{value!r} is not the number of a core; 0, 1, ... is right")
+        raise ValueError(f"expected the number of a core, such as 0, got {value!r}")
     return int(text)
 
 
 def _grouping(value: Any) -> Grouping:
     if value not in _GROUPINGS:
-        raise ValueError(f"{value!r} is not a grouping; one of {', '.join(_GROUPINGS)} is right")
+        raise ValueError(f"expected a grouping ({', '.join(_GROUPINGS)}), got {value!r}")
     grouping: Grouping = value
     return grouping
 
@@ -135,7 +132,7 @@ def number_of_groups(value: Any) -> int:
     """How many groups to keep, 1 to 10000; raises ValueError."""
     text = str(value)
     if not text.isascii() or not text.isdecimal() or not 1 <= int(text) <= 10_000:
-        raise ValueError(f"{value!r} is not a number of groups; 1 to 10000 is right")
+        raise ValueError(f"expected a number of groups from 1 to 10000, got {value!r}")
     return int(text)
 
 

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Iterator, Sequence
 from itertools import groupby
-from typing import Any, Literal, get_args
+from typing import Any
 
 import falcon
 import pandas as pd
@@ -17,6 +17,7 @@ from contract.metrics import NamedMetric, Quantity, Statistic
 from contract.patterns import exact_names, matcher
 from contract.problems import shortened
 from service.http.buckets import MAX_BUCKETS, Buckets, check_kept, fitting_rate, take_buckets
+from service.http.parameters import LEVELS, Level, TableParameters, names_of
 from service.http.problems import ProblemError
 from service.http.queries import a_statistic, named_metric, number_of_groups, take_range
 from service.http.requests import Parameters
@@ -26,10 +27,7 @@ MAX_COLUMNS = 32
 MAX_VALUES = 2_000_000
 """What one answer may hold: a fleet of 10,000 in 200 buckets."""
 MAX_PATTERNS = 1000
-Level = Literal["all", "user", "os_type", "os_version", "core"]
-LEVELS: tuple[Level, ...] = get_args(Level)
 _SEVERAL = ("metric", "stat", "by", "user")
-_NAMES = (*_SEVERAL, "start", "end", "resample_rate", "tz", "offset", "top")
 _DEFAULT_METRIC = "cpuLoadAvg"
 
 
@@ -58,7 +56,7 @@ class TableQuery(Struct, frozen=True, kw_only=True):
     top: int | None
 
 
-class Part(Struct, frozen=True):
+class GroupRows(Struct, frozen=True):
     """The rows of one grouping."""
 
     level: Level
@@ -71,7 +69,7 @@ class Part(Struct, frozen=True):
 
 async def read_table_query(req: Request, store: Store) -> TableQuery:
     """The query of a request; raises ProblemError 422, 404 for an unknown metric, 400 for a body that is no object."""
-    asked = await Parameters.read(req, _NAMES, _SEVERAL)
+    asked = await Parameters.read(req, names_of(TableParameters), _SEVERAL)
     now_ms = times.now_ms()
     start_ms, end_ms = take_range(asked, now_ms)
     statistics = asked.take("stat", lambda value: tuple(a_statistic(one) for one in _listed(value)), ())
@@ -104,7 +102,7 @@ def _check_levels(asked: Parameters, query: TableQuery) -> None:
         asked.refuse("top", "goes with by=user, os_type or os_version: it keeps the groups with the highest values")
 
 
-async def table(store: Store, query: TableQuery) -> list[Part]:
+async def table(store: Store, query: TableQuery) -> list[GroupRows]:
     """The answer, a part for each grouping, made in a thread.
 
     Raises ProblemError: 404 where a user that is named has never reported, 422 where the answer would be too large;
@@ -113,7 +111,7 @@ async def table(store: Store, query: TableQuery) -> list[Part]:
     return await asyncio.to_thread(_table, store, query)
 
 
-def _table(store: Store, query: TableQuery) -> list[Part]:
+def _table(store: Store, query: TableQuery) -> list[GroupRows]:
     users = _chosen(store, query)
     _check_size(store, query, users)
     return [_part(store, query, level, users) for level in query.by]
@@ -163,7 +161,7 @@ def _groups(store: Store, query: TableQuery, level: Level, users: frozenset[str]
     return len(known) if level == "user" else int(known[level].nunique())
 
 
-def _part(store: Store, query: TableQuery, level: Level, users: frozenset[str] | None) -> Part:
+def _part(store: Store, query: TableQuery, level: Level, users: frozenset[str] | None) -> GroupRows:
     # What one question to the store answers stands together; the columns keep their order.
     columns = sorted(query.columns, key=_asked_with)
     approximations: dict[str, str] = {}
@@ -182,7 +180,7 @@ def _part(store: Store, query: TableQuery, level: Level, users: frozenset[str] |
     frame = (joined if joined.index.is_monotonic_increasing else joined.sort_index()).reset_index()
     if query.top is not None and level in ("user", "os_type", "os_version"):
         frame = _highest(store, query, level, users, frame)
-    return Part(level, frame, approximations)
+    return GroupRows(level, frame, approximations)
 
 
 def _highest(

@@ -15,6 +15,7 @@ from contract import times
 from contract.metrics import NamedMetric
 from contract.times import DAY_MS, format_duration, parse_timestamp
 from service.http.buckets import check_kept, fitting_rate
+from service.http.parameters import FleetWindowsParameters, UserWindowsParameters, names_of
 from service.http.queries import core_number, named_metric
 from service.http.requests import Parameters, duration
 from service.stores.base import Question, Store
@@ -26,8 +27,6 @@ RAW_MS = 1
 _SHORTEST_MS = 5000
 """Between two windows of one machine, as agents report them."""
 _DEFAULT_RATE_MS = 15 * 60 * 1000
-_USER = ("metric", "start", "end", "resample_rate", "core", "histograms")
-_FLEET = ("metric", "start", "end", "resample_rate", "by", "histograms")
 
 
 class WindowsQuery(Struct, frozen=True, kw_only=True):
@@ -55,7 +54,7 @@ async def read_windows_query(req: Request, store: Store, *, fleet: bool) -> Wind
     together, without histograms. Raises ProblemError (422, 404 for an unknown metric, 400 for a body that is no
     object) that names the wrong member.
     """
-    asked = await Parameters.read(req, _FLEET if fleet else _USER)
+    asked = await Parameters.read(req, names_of(FleetWindowsParameters if fleet else UserWindowsParameters))
     now_ms = times.now_ms()
     metric = named_metric(asked.take("metric", _text, "cpuUtilization"))
     if metric.over_cores:
@@ -95,7 +94,7 @@ def check_size(asked: WindowsQuery, series: int) -> None:
 
 def _text(value: Any) -> str:
     if not isinstance(value, str):
-        raise ValueError(f"{value!r} is not the name of a metric; a text such as cpuUtilization is right")
+        raise ValueError(f"expected the name of a metric, such as cpuUtilization, got {value!r}")
     return value
 
 
@@ -111,7 +110,7 @@ def _core(value: Any, metric: NamedMetric) -> int | Literal["each"]:
 
 def _by(value: Any) -> bool:
     if value != "user":
-        raise ValueError(f"{value!r} is not a grouping of windows; user is right, or nothing for all together")
+        raise ValueError(f"expected user, or nothing for all together, got {value!r}")
     return True
 
 

@@ -13,6 +13,7 @@ from falcon.asgi import Request, Response
 from analytics.reports.text import moment
 from contract.problems import display
 from contract.times import parse_timestamp
+from service.http.parameters import ReportParameters, names_of
 from service.http.problems import ProblemError
 from service.http.requests import Parameters, duration
 from service.reporting.maker import ReportFailed, ReportMaker, TooManyReports
@@ -50,7 +51,8 @@ def _address(req: Request) -> str:
         host, port = req.host, req.port
     except ValueError:
         raise ProblemError(
-            falcon.HTTP_400, "The header Host is wrong; a name and a port are right, such as localhost:8888."
+            falcon.HTTP_400,
+            f"Expected in the header Host a name and a port, such as localhost:8888, got {req.get_header('Host')!r}.",
         ) from None
     return f"{req.scheme}://{f'[{host}]' if ':' in host else host}:{port}"
 
@@ -90,7 +92,6 @@ def _template() -> "jinja2.Template":
 
 _log = logging.getLogger("loadlens.service")
 _TYPES: dict[str, ReportFormat] = {"text/html": "html", "text/markdown": "md", "application/json": "json"}
-_NAMES = ("start", "end", "last", "compare", "target", "format")
 _RETRY_S = 10
 
 
@@ -151,7 +152,7 @@ class UserReport(_Reports):
 
 
 async def _report_request(req: Request, user_id: str | None) -> ReportRequest:
-    asked = await Parameters.read(req, _NAMES)
+    asked = await Parameters.read(req, names_of(ReportParameters))
     start_ms, end_ms = asked.take("start", parse_timestamp, None), asked.take("end", parse_timestamp, None)
     last_ms = asked.take("last", duration, None)
     request = ReportRequest(
@@ -164,7 +165,7 @@ async def _report_request(req: Request, user_id: str | None) -> ReportRequest:
         target=asked.take("target", _target, 0.8),
     )
     if start_ms is not None and last_ms is not None:
-        asked.refuse("last", "start and last both say where the range begins; one of them is right")
+        asked.refuse("last", "expected start or last, got both, which say where the range begins")
     if start_ms is not None and end_ms is not None and end_ms <= start_ms:
         asked.refuse("end", "has to be after start")
     asked.check()

@@ -31,16 +31,20 @@ class EmbeddedStore:
     """Windows in `folder`: a DuckDB file, and Parquet files beside it. One process at a time.
 
     `memory` is what DuckDB may use, such as `1GB`; `retention` how long windows and each tier of rollups are
-    kept, in ms, None for ever.
+    kept, in ms, None for ever; `migrations` what brings its file to the newest version.
     """
 
     def __init__(
-        self, folder: Path, memory: str = "1GB", retention: Sequence[int | None] = (None,) * (len(TIERS) + 1)
+        self,
+        folder: Path,
+        memory: str = "1GB",
+        retention: Sequence[int | None] = (None,) * (len(TIERS) + 1),
+        migrations: Sequence[str] = catalog.MIGRATIONS,
     ) -> None:
         self._retention = Retention(TIERS, retention)
         self._raw = folder / "raw"
         self._raw.mkdir(parents=True, exist_ok=True)
-        self._connection = catalog.open_catalog(folder / "loadlens.duckdb", memory)
+        self._connection = catalog.open_catalog(folder / "loadlens.duckdb", memory, migrations)
         self._lock = threading.Lock()
         self._flushing = threading.Lock()
         self._index = SeriesIndex()
