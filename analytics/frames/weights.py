@@ -95,7 +95,10 @@ def _factors(frame: pd.DataFrame, cores: "pd.Series[int] | None", alike: float) 
     """What to multiply the counts of each user by, index `user`; whole numbers within the share `alike`."""
     if "count" not in frame:
         raise FrameError("expected a frame of windows, got one without the column count")
-    median = frame[frame["count"] > 0].groupby("user", observed=True)["count"].median().rename(index=str)
+    there = frame[frame["count"] > 0]
+    # A bucket in which a user changed its system has several rows of it.
+    samples = there.groupby(["user", there.index], observed=True)["count"].sum()
+    median = samples.groupby(level="user", observed=True).median().rename(index=str)
     if median.empty:
         return median.astype("int64")
     wanted = median.max() / median
