@@ -19,6 +19,8 @@ from service.alerts.runner import Runner
 from service.annotations import Annotations
 from service.control.audit import Audit
 from service.control.database import ControlDatabase
+from service.dashboard.analysis import Analyst
+from service.dashboard.matrix import FleetCache
 from service.http.access import RefuseForeignPages, RequireOwnHost, RequireToken
 from service.http.cors import AllowOrigins
 from service.http.encoding import Compress, add_head
@@ -28,6 +30,7 @@ from service.http.resources.agent_settings import FleetSettings, OneAgentsSettin
 from service.http.resources.agents import AgentList, OneAgent, OneAgentsCommands, OneAgentsState, OneCommand
 from service.http.resources.alerts import Alerts, Notifications, OneSilence, Redelivery, Silences
 from service.http.resources.annotations import AnnotationList, OneAnnotation
+from service.http.resources.dashboard import VIEWS, Backtest, Dashboard, FleetPicture, HostAnalysis, StaticFile
 from service.http.resources.documentation import Docs, DocsStyle, OpenApi
 from service.http.resources.ingest import Metrics
 from service.http.resources.operations import AuditTrail, Health, Numbers, Prometheus, Ready
@@ -84,6 +87,8 @@ class Service:
         )
         self.remote_configuration = RemoteConfiguration(self.control, self.audit, settings.agent_streams)
         self.report_maker = ReportMaker()
+        self.fleet_cache = FleetCache(self.store)
+        self.analyst = Analyst(self.store)
         self.maintenance = Maintenance(self.journal, self.store, settings.flush_seconds)
 
     def _publish(self, last: int, texts: Sequence[bytes], reports: Sequence[Report]) -> None:
@@ -92,6 +97,7 @@ class Service:
         self.remote_configuration.observe(reports)
         self.rules.publish(last, reports)
         self.broker.publish(last, texts, reports)
+        self.fleet_cache.note(reports)
 
     def open(self) -> None:
         """Start the work in the background; called on the event loop."""
@@ -176,7 +182,12 @@ def _routes(service: Service) -> dict[str, object]:
         remote_configuration=remote, control=service.control,
     )  # fmt: skip
     return {
-        "/": Index(store),
+        **dict.fromkeys(VIEWS, Dashboard()),
+        "/machines": Index(store),
+        "/static/{version}/{name:path}": StaticFile(),
+        "/api/v1/fleet/picture": FleetPicture(service.fleet_cache, repository),
+        "/api/v1/analysis/{kind}/byUser/{user_id:path}": HostAnalysis(store, service.analyst),
+        "/api/v1/backtests": Backtest(store, rules, repository, service.analyst),
         "/reports/fleet": FleetReport(service.report_maker, store),
         "/reports/users/{user_id:path}": UserReport(service.report_maker, store),
         "/api/v1/metrics": Metrics(service.ingest, store, remote),

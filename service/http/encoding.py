@@ -15,7 +15,8 @@ _IN_THREAD_BYTES = 1 << 16
 """Larger ones are compressed beside the event loop."""
 _TYPES = (
     "application/json", "application/problem+json", "application/vnd.apache.arrow.stream",
-    "application/openmetrics-text", "text/html", "text/css", "text/csv", "text/markdown", "text/plain", "text/javascript", "image/svg+xml",
+    "application/openmetrics-text", "text/html", "text/css", "text/csv", "text/markdown", "text/plain",
+    "text/javascript", "image/svg+xml",
 )  # fmt: skip
 """What becomes smaller. Parquet is compressed already, events have to go at once."""
 _ZSTD_LEVEL, _GZIP_LEVEL = 3, 5

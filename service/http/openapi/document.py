@@ -10,6 +10,7 @@ import msgspec
 from contract import __version__
 from contract.metrics import NAMES
 from contract.report import MAX_USER_ID
+from service.dashboard.analysis import KINDS
 from service.http.answers import JSON
 from service.http.openapi.documents import ProblemDocument
 from service.http.openapi.operations import OPERATIONS, PROBLEM, Operation
@@ -46,6 +47,7 @@ _TEMPLATE = "#/components/schemas/{name}"
 _PATH_PARAMETERS: Mapping[str, dict[str, Any]] = {
     "metric": {"enum": sorted(NAMES)},
     "user_id": {"type": "string", "minLength": 1, "maxLength": MAX_USER_ID, "examples": ["6a:d6:96:d3:45:35"]},
+    "kind": {"enum": [*KINDS]},
     "name": {"type": "string", "pattern": "^[a-z0-9][a-z0-9._-]{0,63}$", "examples": ["hot"]},
     "command_id": {"type": "string", "examples": ["00112233"]},
     "silence_id": {"type": "string", "examples": ["00112233"]},
