@@ -195,7 +195,7 @@ class Client(ServiceApi):
 
     def _windows(self, path: str, what: str, query: Mapping[str, Any]) -> pd.DataFrame:
         with self._asked(path, query, _ARROW) as response:
-            return read_windows(response.iter_raw(), what)
+            return read_windows(response.iter_bytes(), what)
 
     def _get(self, path: str, query: Mapping[str, Any] | None = None, accept: str = JSON_TYPE) -> bytes:
         with self._asked(path, query or {}, accept) as response:
