@@ -30,7 +30,7 @@ from service.http.resources.agent_settings import FleetSettings, OneAgentsSettin
 from service.http.resources.agents import AgentList, OneAgent, OneAgentsCommands, OneAgentsState, OneCommand
 from service.http.resources.alerts import Alerts, Notifications, OneSilence, Redelivery, Silences
 from service.http.resources.annotations import AnnotationList, OneAnnotation
-from service.http.resources.dashboard import VIEWS, Backtest, Dashboard, FleetPicture, HostAnalysis, StaticFile
+from service.http.resources.dashboard import VIEWS, Dashboard, FleetPicture, HostAnalysis, RuleBacktest, StaticFile
 from service.http.resources.documentation import Docs, DocsStyle, OpenApi
 from service.http.resources.ingest import Metrics
 from service.http.resources.operations import AuditTrail, Health, Numbers, Prometheus, Ready
@@ -187,7 +187,7 @@ def _routes(service: Service) -> dict[str, object]:
         "/static/{version}/{name:path}": StaticFile(),
         "/api/v1/fleet/picture": FleetPicture(service.fleet_cache, repository),
         "/api/v1/analysis/{kind}/byUser/{user_id:path}": HostAnalysis(store, service.analyst),
-        "/api/v1/backtests": Backtest(store, rules, repository, service.analyst),
+        "/api/v1/backtests": RuleBacktest(store, rules, repository, service.analyst),
         "/reports/fleet": FleetReport(service.report_maker, store),
         "/reports/users/{user_id:path}": UserReport(service.report_maker, store),
         "/api/v1/metrics": Metrics(service.ingest, store, remote),

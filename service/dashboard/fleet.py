@@ -46,7 +46,7 @@ _SPARSE: Final = 1.5
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class PictureQuestion:
     """Which picture is wanted. Times are epoch milliseconds, the range is half-open."""
 
     metric: NamedMetric
@@ -84,13 +84,13 @@ class Machines:
     """The mean less that of the range of the same length before."""
 
 
-def picture(cache: FleetCache, asked: Asked, alerting: frozenset[str], now_ms: int) -> bytes:
+def picture(cache: FleetCache, asked: PictureQuestion, alerting: frozenset[str], now_ms: int) -> bytes:
     """The picture, as docs/api.md describes it. Blocks; raises StoreUnavailable."""
     with cache.lock:
         return _drawn(cache, asked, alerting, now_ms)
 
 
-def _drawn(cache: FleetCache, asked: Asked, alerting: frozenset[str], now_ms: int) -> bytes:
+def _drawn(cache: FleetCache, asked: PictureQuestion, alerting: frozenset[str], now_ms: int) -> bytes:
     known = max(len(cache.store.users()), 1) if not cache.rows.names else len(cache.rows.names)
     rate_ms = asked.rate_ms or _rate(cache.store, asked, known, now_ms)
     values, first = _values(cache, asked, rate_ms)
@@ -138,14 +138,14 @@ def _packed(header: dict[str, Any], pixels: npt.NDArray[np.uint8]) -> bytes:
     return struct.pack("<I", len(text)) + text + pixels.tobytes()
 
 
-def _rate(store: Store, asked: Asked, machines: int, now_ms: int) -> int:
+def _rate(store: Store, asked: PictureQuestion, machines: int, now_ms: int) -> int:
     finest_ms = store.finest_ms(asked.start_ms, now_ms)
     columns = max(1, min(asked.columns, _MAX_CELLS // machines))
     wanted_ms = max((asked.end_ms - asked.start_ms) / columns, finest_ms)
     return next((rate for rate in _RATES if rate >= wanted_ms and rate % finest_ms == 0), _RATES[-1])
 
 
-def _values(cache: FleetCache, asked: Asked, rate_ms: int) -> tuple[Floats, int]:
+def _values(cache: FleetCache, asked: PictureQuestion, rate_ms: int) -> tuple[Floats, int]:
     """The values of all machines, and the number of the first column."""
     first = asked.start_ms // rate_ms
     columns = max(1, -(-asked.end_ms // rate_ms) - first)
@@ -213,7 +213,7 @@ def _means(store: Store, quantity: Quantity, range_ms: tuple[int, int]) -> tuple
 
 
 def _states(
-    machines: Machines, asked: Asked, alerting: frozenset[str], until_ms: int
+    machines: Machines, asked: PictureQuestion, alerting: frozenset[str], until_ms: int
 ) -> dict[str, npt.NDArray[np.bool_]]:
     seen = np.isfinite(machines.mean)
     bounded = asked.metric.quantity.bounded
@@ -226,7 +226,7 @@ def _states(
     }
 
 
-def _matching(machines: Machines, asked: Asked, states: dict[str, npt.NDArray[np.bool_]]) -> Places:
+def _matching(machines: Machines, asked: PictureQuestion, states: dict[str, npt.NDArray[np.bool_]]) -> Places:
     kept = states[asked.state] if asked.state else states["reporting"]
     if asked.os_type:
         kept = kept & (machines.os_type == asked.os_type)

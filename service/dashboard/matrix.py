@@ -39,7 +39,7 @@ class MatrixKey(NamedTuple):
     columns: int
 
 
-class Rows:
+class MachineRows:
     """The number of each machine, given once and for good, so that a row stays a machine's whoever else joins."""
 
     def __init__(self) -> None:
@@ -87,7 +87,7 @@ class Matrix:
             self._dirty = (self._dirty & kept) | (set(range(first, first + columns)) - kept)
             self.first, self.values = first, values
 
-    def update(self, store: Store, rows: Rows) -> None:
+    def update(self, store: Store, rows: MachineRows) -> None:
         """Ask the store for what has changed. Raises StoreUnavailable."""
         with self._guard:
             dirty, self._dirty = self._dirty, set()
@@ -99,7 +99,7 @@ class Matrix:
                 self._dirty |= dirty
             raise
 
-    def _read(self, store: Store, rows: Rows, first: int, last: int) -> None:
+    def _read(self, store: Store, rows: MachineRows, first: int, last: int) -> None:
         quantity, statistic, rate_ms, columns = self.key
         answer = store.answer(
             Question(
@@ -141,7 +141,7 @@ class FleetCache:
     def __init__(self, store: Store) -> None:
         self.store = store
         self.lock = threading.Lock()
-        self.rows = Rows()
+        self.rows = MachineRows()
         self._guard = threading.Lock()
         self._matrices: OrderedDict[MatrixKey, Matrix] = OrderedDict()
         self._kept: OrderedDict[tuple[object, ...], _Kept[Any]] = OrderedDict()

@@ -16,12 +16,13 @@ from msgspec import UNSET, Struct, UnsetType
 
 from contract import times
 from contract.metrics import NAMES
+from contract.report import MAX_USER_ID
 from contract.times import DAY_MS, format_duration, parse_timestamp
 from service.alerts.repository import RuleRepository
 from service.alerts.rules import InvalidRule, Rule, parse_rule
 from service.alerts.runner import Runner
 from service.dashboard.analysis import KINDS, MAX_BACKTEST_WINDOWS, Analyst, Busy, Kind, Subject
-from service.dashboard.fleet import MAX_COLUMNS, MAX_ROWS, Asked, Sort, State, picture
+from service.dashboard.fleet import MAX_COLUMNS, MAX_ROWS, PictureQuestion, Sort, State, picture
 from service.dashboard.matrix import FleetCache, Shown
 from service.http.buckets import fitting_rate
 from service.http.parameters import AnalysisParameters, PictureParameters, names_of
@@ -50,17 +51,19 @@ VIEWS = {
 
 
 @dataclass(frozen=True, slots=True)
-class _File:
+class _StaticContent:
     content: bytes
     compressed: bytes
     media_type: str
 
 
 @functools.cache
-def _files() -> Mapping[str, _File]:
+def _files() -> Mapping[str, _StaticContent]:
     """What the page loads, by path."""
     return {
-        path.relative_to(_STATIC).as_posix(): _File(content, gzip.compress(content, 9, mtime=0), _TYPES[path.suffix])
+        path.relative_to(_STATIC).as_posix(): _StaticContent(
+            content, gzip.compress(content, 9, mtime=0), _TYPES[path.suffix]
+        )
         for path in sorted(_STATIC.rglob("*"))
         if path.suffix in _TYPES
         for content in [path.read_bytes()]
@@ -147,16 +150,16 @@ class FleetPicture:
         resp.set_header("Cache-Control", "no-store")
         _send(req, resp, content, await asyncio.to_thread(gzip.compress, content, 1))
 
-    def _draw(self, asked: Asked) -> bytes:
+    def _draw(self, asked: PictureQuestion) -> bytes:
         alerting = frozenset(alert.user for alert in self._repository.alerts("firing", 10_000))
         return picture(self._cache, asked, alerting, times.now_ms())
 
 
-async def _picture_asked(req: Request, store: Store) -> Asked:
+async def _picture_asked(req: Request, store: Store) -> PictureQuestion:
     asked = await Parameters.read(req, names_of(PictureParameters))
     now_ms = times.now_ms()
     end_ms = asked.take("end", parse_timestamp, now_ms)
-    question = Asked(
+    question = PictureQuestion(
         metric=named_metric(asked.take("metric", str, "cpuUtilization")),
         statistic=asked.take("stat", lambda value: _one_of(value, get_args(Shown)), "mean"),
         start_ms=asked.take("start", parse_timestamp, end_ms - DAY_MS),
@@ -166,7 +169,7 @@ async def _picture_asked(req: Request, store: Store) -> Asked:
         rows=asked.take("rows", lambda value: _number(value, 1, MAX_ROWS), 400),
         sort=asked.take("sort", lambda value: _one_of(value, get_args(Sort)), "name"),
         descending=asked.take("order", lambda value: _one_of(value, ("asc", "desc")), "asc") == "desc",
-        text=asked.take("q", str, ""),
+        text=asked.take("q", _text, ""),
         os_type=asked.take("os", lambda value: _one_of(value, ("Linux", "MacOS", "Windows")), None),
         state=asked.take("state", lambda value: _one_of(value, get_args(State)), None),
         first=asked.take("first", lambda value: _number(value, 0, 10**9), 0),
@@ -187,6 +190,13 @@ async def _picture_asked(req: Request, store: Store) -> Asked:
             )
     asked.check()
     return question
+
+
+def _text(value: Any) -> str:
+    text = str(value)
+    if len(text) > MAX_USER_ID:
+        raise ValueError(f"expected at most {MAX_USER_ID} characters, got {len(text)}")
+    return text
 
 
 def _one_of(value: Any, known: tuple[str, ...]) -> Any:
@@ -251,7 +261,7 @@ class NewBacktest(Struct, forbid_unknown_fields=True):
     """or a rule that is not there yet."""
 
 
-class Backtest:
+class RuleBacktest:
     """When a rule would have fired."""
 
     def __init__(self, store: Store, runner: Runner, repository: RuleRepository, analyst: Analyst) -> None:
@@ -270,8 +280,11 @@ class Backtest:
         if end_ms <= start_ms:
             raise invalid("/end", "expected a moment after start")
         rule = await self._rule(asked)
-        users = len(await asyncio.to_thread(self._store.users))
-        rate_ms = _backtest_rate(self._store, start_ms, end_ms, max(users, 1))
+        users = await asyncio.to_thread(self._store.users)
+        # Before the first window there is nothing to try it on.
+        first_ms = int(users["first_seen"].min().value // 1_000_000) if len(users) else end_ms
+        start_ms = min(max(start_ms, first_ms), end_ms)
+        rate_ms = _backtest_rate(self._store, start_ms, end_ms, max(len(users), 1))
         await _answer(resp, self._analyst.backtest(rule, start_ms, end_ms, format_duration(rate_ms)))
 
     async def _rule(self, asked: NewBacktest) -> Rule:
