@@ -14,10 +14,10 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from analytics.frames.aggregation import equal_weights
     from analytics.frames.frame import FrameError, TooFewData, frame_of_values, from_frame, to_frame
     from analytics.frames.resampling import resample
     from analytics.frames.statistics import quantile
+    from analytics.frames.weights import equal_weights, weigh
     from analytics.methods.anomalies import Detector, Tuning, Verdict, anomalies
     from analytics.methods.change_points import change_points
     from analytics.methods.clusters import cluster_profiles
@@ -67,13 +67,14 @@ __all__ = [
     "saturation",
     "stream",
     "to_frame",
+    "weigh",
 ]
 
 _MODULES = {
-    "analytics.frames.aggregation": ("equal_weights",),
     "analytics.frames.frame": ("FrameError", "TooFewData", "frame_of_values", "from_frame", "to_frame"),
     "analytics.frames.resampling": ("resample",),
     "analytics.frames.statistics": ("quantile",),
+    "analytics.frames.weights": ("equal_weights", "weigh"),
     "analytics.methods.anomalies": ("Detector", "Tuning", "Verdict", "anomalies"),
     "analytics.methods.change_points": ("change_points",),
     "analytics.methods.clusters": ("cluster_profiles",),

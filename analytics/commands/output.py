@@ -65,7 +65,11 @@ def textual(frame: pd.DataFrame) -> pd.DataFrame:
     """The frame with its index as a column and moments as text; histograms, which are bytes, are left out."""
     frame = frame.reset_index().drop(columns="histogram", errors="ignore")
     for name in frame.select_dtypes("datetimetz"):
-        frame[name] = [format_instant(ms) for ms in pd.DatetimeIndex(frame[name]).as_unit("ms").asi8.tolist()]
+        moments = pd.DatetimeIndex(frame[name]).as_unit("ms")
+        told = zip(moments.asi8.tolist(), moments.isna().tolist(), strict=True)
+        frame[name] = pd.Series(
+            [None if missing else format_instant(ms) for ms, missing in told], frame.index, "object"
+        )
     return frame
 
 
@@ -198,7 +202,7 @@ def show_rows(console: Console, frame: pd.DataFrame) -> None:
         right = pd.api.types.is_integer_dtype(plain[column])
         table.add_column(str(column), justify="right" if right else "left", no_wrap=column == frame.index.name)
     for row in plain.itertuples(index=False):
-        table.add_row(*(_text(str(value)) for value in row))
+        table.add_row(*(_text("-" if pd.isna(value) else str(value)) for value in row))
     console.print(table)
 
 

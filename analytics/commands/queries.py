@@ -102,6 +102,7 @@ _FLEET = "Shows the values of all machines together, or of each group of them."
 _FLEET_EXAMPLES = f"""examples:
   {PROGRAM} fleet --last 7d --rate 1h
   {PROGRAM} fleet --by user --top 10 --stat p95      the ten machines with the highest 95th percentile
+  {PROGRAM} fleet --weight cores                     the share of all CPU time that was used
   {PROGRAM} fleet --by os_version --format json"""
 
 
@@ -116,6 +117,13 @@ class FleetQuerySettings(RangeSettings, frozen=True, kw_only=True):
         Annotated[int, Meta(ge=1, le=10_000)] | None,
         Meta(description="Only the groups that are highest over the whole range.", extra={"metavar": "N"}),
     ] = None
+
+    weight: Annotated[
+        Literal["samples", "cores", "hosts"],
+        Meta(
+            description="How machines count in what is said of several: each sample, each core or each machine alike."
+        ),
+    ] = "samples"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -135,7 +143,7 @@ def run_fleet(argv: Sequence[str]) -> int:
         settings,
         lambda service: service.fleet(
             settings.metric, start=start_ms, end=end_ms, rate=settings.rate, by=settings.by, top=settings.top,
-            stat=settings.statistic,
+            stat=settings.statistic, weight=settings.weight,
         ),
         lambda console, frame: show(console, frame, name, settings.rate),
     )  # fmt: skip

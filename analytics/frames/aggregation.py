@@ -1,6 +1,5 @@
-"""Frames of any size, merged by user on all cores or on Dask; how users are numbered and weighed."""
+"""Frames of any size, merged by user on all cores or on Dask; how users are numbered."""
 
-import dataclasses
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,8 +13,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from analytics.frames.columns import NUMBERS, Windows, concatenate, merge
-from analytics.frames.frame import LABELS, FrameError, from_frame, to_frame
-from analytics.frames.kernel import Histograms, Ints
+from analytics.frames.frame import LABELS, FrameError, from_frame
+from analytics.frames.kernel import Ints
 from analytics.frames.progress import progress
 
 
@@ -190,39 +189,3 @@ def _on_dask(frame: AnyFrame, work: Callable[[pd.DataFrame], T], join: Callable[
         results = [delayed(join)(results[first : first + _FAN_IN]) for first in range(0, len(results), _FAN_IN)]
     answer: T = results[0].compute()
     return answer
-
-
-def equal_weights(frame: pd.DataFrame) -> pd.DataFrame:
-    """The frame with the samples of each user so often that users count by the time they were seen.
-
-    Means, quantiles and shares over several users weigh each sample alike, so one that samples every 50 ms drowns those
-    that sample every five minutes. Here `count`, `approximated` and histograms of a user are multiplied by a whole
-    number, the median `count` of the rows of the user who has most in a row, divided by the user's own, rounded, 1 at
-    least. What is said of one user stays exactly as it was; what is said of several is by rows, that is by time where
-    rows are buckets of one width (`resample`). Counts are weights then, no longer numbers of samples.
-
-    A frame without `user`, or whose users sample about alike, comes back as it is. Raises FrameError for what is not a
-    frame of windows.
-    """
-    if "user" not in frame or frame.empty:
-        return frame
-    median = frame.groupby("user", observed=True)["count"].median()
-    factors = (median.max() / median[median > 0]).round().astype("int64")
-    if (factors <= 1).all():
-        return frame
-    windows, labels = from_frame(frame)
-    factor = labels["user"].map(factors.rename(index=str)).to_numpy(np.int64)[windows.series]
-    histograms = windows.histograms
-    if histograms is not None:
-        histograms = Histograms(histograms.row, histograms.bin, histograms.count * factor[histograms.row])
-    weighted = to_frame(
-        dataclasses.replace(
-            windows,
-            count=windows.count * factor,
-            approximated=windows.approximated * factor,
-            histograms=histograms,
-        ),
-        labels,
-    )
-    weighted.attrs = dict(frame.attrs)
-    return weighted

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from analytics.frames.aggregation import equal_weights
 from analytics.frames.gaps import step_of
 from analytics.frames.resampling import resample
+from analytics.frames.weights import equal_weights, weigh
 from contract.times import DAY_MS, HOUR_MS, format_duration
 
 if TYPE_CHECKING:
@@ -80,7 +80,8 @@ class Data:
     """Windows in a range of time, as `analytics.frames.frame` describes them, with histograms."""
 
     windows: pd.DataFrame
-    """Of each machine, with the column `user`, in buckets of `rate_ms`; in a fleet `analytics.equal_weights`."""
+    """Of each machine, with the column `user`, in buckets of `rate_ms`; in a fleet weighed by cores where those of
+    every machine are known, otherwise `analytics.equal_weights`."""
     total: pd.DataFrame
     """Of all machines together, in buckets of `total_rate_ms`; of the machine where the report is on one. Of a fleet it
     may lack histograms."""
@@ -99,6 +100,11 @@ class Data:
     """Where the second of the periods that are compared begins; the first is as long."""
     target: float
     is_fleet: bool
+
+    @property
+    def machine_cores(self) -> "pd.Series[float] | None":
+        """The cores of each machine, index `user`; None where those of one are not known: then machines count alike."""
+        return cores_of(self.users, self.samples.index)
 
     @property
     def before_ms(self) -> int:
@@ -124,7 +130,9 @@ def of_fleet(source: "Source", question: ReportQuestion) -> Data:
     windows = source.fleet(by="user", start=start_ms, end=end_ms, rate=format_duration(rate_ms))
     if windows.empty:
         raise NothingThere("no machine reported in this time; ask for another --start and --end, or a longer --last")
-    samples, weighted = _samples(windows), equal_weights(windows)
+    samples = _samples(windows)
+    known_cores = cores_of(users, samples.index)
+    weighted = equal_weights(windows) if known_cores is None else weigh(windows, "cores", cores=known_cores)
     total_ms = min(rate_ms, HOUR_MS, TOTAL.rate_ms(end_ms - start_ms, float(spans.sum())))
     if weighted is not windows:
         # What the source puts together weighs each sample alike.
@@ -149,6 +157,16 @@ def of_fleet(source: "Source", question: ReportQuestion) -> Data:
         question,
         is_fleet=True,
     )
+
+
+def cores_of(users: pd.DataFrame, names: "pd.Index[str]") -> "pd.Series[float] | None":
+    """The cores of some users, of what is known of all; None where those of one are not."""
+    if "cores" not in users:
+        return None
+    cores = (
+        pd.to_numeric(users["cores"], errors="coerce").astype("float64").rename(index=str).reindex(names.astype("str"))
+    )
+    return cores if bool((cores > 0).all()) else None
 
 
 def of_user(source: "Source", user: str, question: ReportQuestion) -> Data:

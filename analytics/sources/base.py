@@ -1,7 +1,7 @@
 """What every source of windows answers alike, and what those share that read windows themselves."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 from datetime import date
 from types import TracebackType
@@ -12,6 +12,7 @@ import pandas as pd
 from analytics.frames.frame import FrameError
 from analytics.frames.resampling import RAW, resample
 from analytics.frames.statistics import highest, values_of
+from analytics.frames.weights import Weight, weigh
 from contract.metrics import NAMES, TYPES, Quantity, Statistic, type_name
 from contract.times import parse_duration, parse_timestamp
 
@@ -59,11 +60,14 @@ class Source(Protocol):
         top: int | None = None,
         stat: Statistic | None = None,
         histograms: bool = True,
+        weight: Weight = "samples",
     ) -> pd.DataFrame:
         """The windows of all users together; with `by="user"` of each, named by the column `user`.
 
         With `stat` single values, as of `history`; the column `group` then names the groups that `by` makes, and
-        `top` keeps those that are highest over the whole range.
+        `top` keeps those that are highest over the whole range. `weight` says how users count in what is said of
+        several (`analytics.weigh`): `cores` makes the mean the share of all CPU time that was used, and raises
+        ValueError (ProblemError, where a service answers) where the cores of a user are not known.
         """
 
     def users(self) -> pd.DataFrame:
@@ -86,6 +90,13 @@ class Source(Protocol):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
+
+
+def weighed_together(each: pd.DataFrame, weight: Weight, users: Callable[[], pd.DataFrame]) -> pd.DataFrame:
+    """The windows of users as those of all together, in the same buckets, weighed as `analytics.weigh` does."""
+    cores = users()["cores"] if weight == "cores" else None
+    together: pd.DataFrame = resample(weigh(each, weight, cores=cores).drop(columns="user"), RAW)
+    return together
 
 
 def users_of(known: pd.DataFrame) -> pd.DataFrame:
@@ -185,9 +196,14 @@ class WindowedSource(ABC):
         top: int | None = None,
         stat: Statistic | None = None,
         histograms: bool = True,
+        weight: Weight = "samples",
     ) -> pd.DataFrame:
         """The windows of all users together or of each, or with `stat` their values (`analytics.sources.base`)."""
         check_windows_by(by, top if stat is None else None)
+        if weight != "samples" and by is None:
+            each = self.fleet(metric, start=start, end=end, rate=rate, by="user", histograms=histograms or bool(stat))
+            together = weighed_together(each, weight, self.users)
+            return together if stat is None else values_of(together, stat)
         if top is not None and by is None:
             raise ValueError("top goes with by: it keeps the groups with the highest values")
         frame = self._windows(_asked(metric, start, end, rate, histograms=histograms or stat is not None))

@@ -13,7 +13,8 @@ import pyarrow as pa
 from analytics.frames.arrow import frame_of
 from analytics.frames.frame import FrameError
 from analytics.frames.progress import progress
-from analytics.sources.base import Grouping, Moment, check_windows_by, epoch_ms
+from analytics.frames.weights import Weight
+from analytics.sources.base import Grouping, Moment, check_windows_by, epoch_ms, weighed_together
 from analytics.sources.operations import Operations
 from analytics.sources.service_api import IMPATIENT, JSON_TYPE, Patience, ServiceError, path_segment, refusal
 from contract.metrics import NAMES, Statistic
@@ -171,14 +172,21 @@ class Client(Operations):
         top: int | None = None,
         stat: Statistic | None = None,
         histograms: bool = True,
+        weight: Weight = "samples",
     ) -> pd.DataFrame:
         """The windows of all users together or of each, or with `stat` their values (`analytics.sources.base`)."""
         query = {"start": start, "end": end, "resample_rate": rate, "by": by}
         if stat is None:
             check_windows_by(by, top)
+            if weight != "samples" and by is None:
+                each = self.fleet(metric, start=start, end=end, rate=rate, by="user", histograms=histograms)
+                return weighed_together(each, weight, self.users)
             query |= {"metric": metric, "histograms": histograms}
             return self._windows("windows/fleet", f"{metric} of the fleet", query)
-        return self._values(f"metrics/{path_segment(metric)}/fleet", metric, query | {"top": top, "stat": stat})
+        weighed = {} if weight == "samples" else {"weight": weight}
+        return self._values(
+            f"metrics/{path_segment(metric)}/fleet", metric, query | {"top": top, "stat": stat} | weighed
+        )
 
     def query(
         self,
@@ -230,7 +238,7 @@ class Client(Operations):
 
     def _windows(self, path: str, what: str, query: Mapping[str, Any]) -> pd.DataFrame:
         with self._asked(path, query, _ARROW) as response:
-            return read_windows(response.iter_raw(), what)
+            return read_windows(response.iter_bytes(), what)
 
     def _get(self, path: str, query: Mapping[str, Any] | None = None, accept: str = JSON_TYPE) -> bytes:
         headers = {"Accept": accept}

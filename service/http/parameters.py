@@ -8,6 +8,7 @@ from typing import Annotated, Literal, get_args
 import msgspec
 from msgspec import Meta, Struct
 
+from analytics.frames.weights import Weight
 from contract.metrics import Statistic
 from contract.patterns import MAX_PATTERN
 from contract.report import MAX_USER_ID
@@ -52,6 +53,7 @@ Offset = Annotated[
     ),
 ]
 Core = Annotated[str, Meta(description="The number of one core.", extra_json_schema={"examples": ["0"]})]
+WeightOf = Annotated[Weight, Meta(description="What counts the same: samples, cores, or hosts.")]
 Top = Annotated[int, Meta(ge=1, le=10_000, description="Keeps so many groups, those with the highest values.")]
 Limit = Annotated[int, Meta(ge=1, le=MAX_LIMIT, description="How many entries a page has at most.")]
 After = Annotated[str, Meta(description="The `next` of the page before.")]
@@ -87,6 +89,7 @@ class FleetParameters(Struct, kw_only=True):
     stat: Statistic | None = None
     by: Grouping | None = None
     top: Top | None = None
+    weight: WeightOf = "samples"
     tz: Zone | None = None
     offset: Offset | None = None
 

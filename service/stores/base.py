@@ -50,7 +50,10 @@ class Question:
     cores: int | Literal["whole", "each"] = "whole"
     """The whole machine, each core by itself, or one core; of the fleet each core only with `by` user."""
     by: Grouping | None = None
-    """For the fleet: one group for each value of it, in the column of that name, or None for one group of all."""
+    """For the fleet: one group for each value of it, in the column of that name, or None for one group of all. A system
+    is what the machine ran at the time, `service.stores.systems.NOT_RECORDED` where that is not known."""
+    each_user: bool = False
+    """For the fleet: each user by itself within the groups of `by`, in the column `user`."""
     histograms: bool = False
     """Whether quantiles will be taken of the answer."""
     edges: tuple[int, ...] | None = None

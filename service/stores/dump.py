@@ -1,6 +1,7 @@
 """What every store can hand out and take in: its windows as the reports that brought them, its rollups, its counts."""
 
 import math
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, cast
@@ -35,6 +36,14 @@ class Machine(NamedTuple):
     cores: int
     first_seen_ms: int
     last_seen_ms: int
+    systems: tuple[tuple[int, str, str], ...] = ()
+    """What it ran since when: ends of windows in epoch ms, type and version."""
+
+    def system_at(self, end_ms: int) -> tuple["OsType", str]:
+        """What it ran in a window that ends at a moment; what it ran last, where that was not recorded."""
+        place = bisect_right(self.systems, end_ms, key=lambda told: told[0]) - 1
+        _, os_type, os_version = self.systems[place] if place >= 0 else (0, self.os_type, self.os_version)
+        return cast("OsType", os_type), os_version
 
 
 class Rollups(NamedTuple):
@@ -96,18 +105,18 @@ def coarser(rollups: Rollups, numbers: npt.NDArray[np.int64], tiers: Sequence[in
     return made
 
 
-def machine_of(user: User) -> Machine:
+def machine_of(user: User, index: SeriesIndex) -> Machine:
     """What an index knows of a user."""
-    return Machine(
-        user.user_id, cast("OsType", user.os_type), user.os_version, user.cores, user.first_seen, user.last_seen
-    )
+    systems = tuple((since, *index.systems[system]) for since, system in [*user.systems])
+    os_type = cast("OsType", user.os_type)
+    return Machine(user.user_id, os_type, user.os_version, user.cores, user.first_seen, user.last_seen, systems)
 
 
 def heard(index: SeriesIndex, machine: Machine) -> User:
     """The user of a machine, which an index may know already."""
     user = index.users.get(machine.user_id)
     if user is None:
-        user = index.users[machine.user_id] = User(*machine)
+        user = index.users[machine.user_id] = User(*machine[:6])
     elif machine.last_seen_ms > user.last_seen:
         user.last_seen, user.cores = machine.last_seen_ms, machine.cores
         user.os_type, user.os_version = machine.os_type, machine.os_version
@@ -174,10 +183,7 @@ class Rows:
 
 
 def reports_of(rows: Rows, names: Sequence[SeriesName], machines: Mapping[str, Machine]) -> list[Report]:
-    """The reports, in the order of the rows. All rows of a report must be there.
-
-    What was said of the operating system at the time is not kept: it is that of `machines`.
-    """
+    """The reports, in the order of the rows. All rows of a report must be there; `machines` sent them."""
     if not len(rows.time):
         return []
     users = np.array([name.user_id for name in names])[rows.series]
@@ -220,13 +226,14 @@ class _Assembly:
                 metrics.append(kind(**{name: self._distribution(place) for name, place in members.items()}))
                 row += len(members)
         end_ms = self._time[begin]
+        os_type, os_version = machine.system_at(end_ms)
         return Report(
             user_id=machine.user_id,
             start_timestamp=end_ms - self._duration[begin],
             end_timestamp=end_ms,
             observations_per_metric=self._count[begin],
-            os_type=machine.os_type,
-            os_version=machine.os_version,
+            os_type=os_type,
+            os_version=os_version,
             metrics=metrics,
         )
 

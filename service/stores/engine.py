@@ -20,6 +20,7 @@ from contract.times import MINUTE_MS
 from service.stores.base import Question
 from service.stores.memtable import Memory, Rows, marked, rows_of
 from service.stores.series import WHOLE, SeriesIndex, User
+from service.stores.systems import SystemsOverTime, by_number
 
 RAW = 0
 """In place of a tier's width: the windows themselves."""
@@ -35,11 +36,14 @@ class Piece(NamedTuple):
     end_ms: int
 
 
-def plan(start_ms: int, end_ms: int, step_ms: int, tiers: Sequence[int] = TIERS) -> Iterator[Piece]:
+def plan(
+    start_ms: int, end_ms: int, step_ms: int, tiers: Sequence[int] = TIERS, cuts: Sequence[int] = ()
+) -> Iterator[Piece]:
     """Cut [start_ms, end_ms) into pieces, each read from the coarsest tier that answers it exactly.
 
     `step_ms` divides every edge between two buckets of the answer (a rate, or `Question.step_ms`). A tier that divides
-    it can serve, for its own whole buckets; what is left at both ends comes from finer tiers, at last from the windows.
+    it can serve, for its own whole buckets in which none of `cuts` lies; what is left comes from finer
+    tiers, at last from the windows.
     """
     if start_ms >= end_ms:
         return
@@ -50,11 +54,18 @@ def plan(start_ms: int, end_ms: int, step_ms: int, tiers: Sequence[int] = TIERS)
     inner_start = -(-start_ms // tier) * tier
     inner_end = end_ms // tier * tier
     if step_ms % tier or inner_start >= inner_end:
-        yield from plan(start_ms, end_ms, step_ms, finer)
+        yield from plan(start_ms, end_ms, step_ms, finer, cuts)
         return
-    yield from plan(start_ms, inner_start, step_ms, finer)
-    yield Piece(tier, inner_start, inner_end)
-    yield from plan(inner_end, end_ms, step_ms, finer)
+    yield from plan(start_ms, inner_start, step_ms, finer, cuts)
+    whole_from = inner_start
+    for cut in sorted({cut // tier * tier for cut in cuts if cut % tier and inner_start < cut < inner_end}):
+        if whole_from < cut:
+            yield Piece(tier, whole_from, cut)
+        yield from plan(cut, cut + tier, step_ms, finer, cuts)
+        whole_from = cut + tier
+    if whole_from < inner_end:
+        yield Piece(tier, whole_from, inner_end)
+    yield from plan(inner_end, end_ms, step_ms, finer, cuts)
 
 
 class Retention:
@@ -92,6 +103,19 @@ class Selection:
     """The place of each when they are sorted by user and core: rows that merge are added up in this order."""
     bounded: npt.NDArray[np.bool_]
     """By series number: whether its quantity is a share."""
+    systems: SystemsOverTime | None = None
+    """What the machines ran when, where that groups them."""
+
+    def cuts(self, kept: Retention, now_ms: int) -> list[int]:
+        """Moments that no bucket of a rollup may span, because what groups its windows changed.
+
+        Where windows are kept no longer, a bucket of the finest rollup that is counts under what was before.
+        """
+        if self.systems is None:
+            return []
+        found = self.systems.changes(self.question.start_ms, self.question.end_ms)
+        widths = [kept.finest_ms(cut, now_ms) for cut in found]
+        return sorted({cut // width * width for cut, width in zip(found, widths, strict=True)})
 
     def places_in(self, series: npt.NDArray[np.integer], time: Ints) -> Ints:
         """The places of the rows that are asked for."""
@@ -134,8 +158,11 @@ class Selection:
         order = _order(self.rank[place], pd.DatetimeIndex(frame.index).asi8)
         if order is not None:
             frame, place = frame.take(order), place[order]
-        if len(self.labels.columns):
-            frame = frame.assign(**taken(self.labels, place))
+        labels = taken(self.labels, place) if len(self.labels.columns) else {}
+        if self.systems is not None:
+            labels |= self.systems.column(place, pd.DatetimeIndex(frame.index).as_unit("ms").asi8)
+        if labels:
+            frame = frame.assign(**labels)
         return pd.concat([*done, frame]) if done else frame
 
 
@@ -159,22 +186,21 @@ def select(index: SeriesIndex, question: Question) -> Selection:
         found = _of_user(index, index.users[user_id], question) if user_id in index.users else []
     found.sort()
     labels: dict[str, Any] = {}
-    if user_id is None and question.by is not None:
-        names = [user.user_id if question.by == "user" else getattr(user, question.by) for _, user, _ in found]
-        in_order = pd.Index(sorted({*names}, key=_by_number), dtype="str")
-        labels[question.by] = pd.Categorical(names, in_order, ordered=True)
+    systems = None
+    if user_id is None and (question.by == "user" or question.each_user):
+        names = [user.user_id for _, user, _ in found]
+        in_order = pd.Index(sorted({*names}, key=by_number), dtype="str")
+        labels["user"] = pd.Categorical(names, in_order, ordered=True)
+    if user_id is None and question.by in ("os_type", "os_version"):
+        systems = SystemsOverTime(index, [user for _, user, _ in found], question.by)
     if question.cores != "whole":
         labels["core"] = pd.array([core for _, _, core in found], "Int64")
     order = sorted(range(len(found)), key=lambda place: (found[place][1].user_id, found[place][2]))
     rank = np.empty(len(found), np.int64)
     rank[order] = np.arange(len(found))
     series = np.array([number for number, _, _ in found], np.int64)
-    return Selection(question, series, pd.DataFrame(labels, index=range(len(found))), rank, index.bounded())
-
-
-def _by_number(name: str) -> tuple[int, str]:
-    """What names are ordered by: texts, and behind them numbers, such as the versions of a system, 9 before 10."""
-    return (int(name), name) if name.isdecimal() else (0, name)
+    labelled = pd.DataFrame(labels, index=range(len(found)))
+    return Selection(question, series, labelled, rank, index.bounded(), systems)
 
 
 _Found = list[tuple[int, User, int]]

@@ -1,8 +1,9 @@
 """The series and users that a store holds, in memory, with what is not on disk yet told apart."""
 
 from array import array
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +12,9 @@ import pandas as pd
 from contract.metrics import QUANTITIES, TYPES, Cpu, Metric
 from contract.report import Report
 
+MAX_SYSTEMS = 64
+"""So many changes of a machine's system are kept; what was before them counts as not recorded."""
+_LAST = 1 << 62
 WHOLE = -1
 """In place of a core's number: the whole machine."""
 
@@ -41,6 +45,29 @@ class User:
     """The series of its last CPU metric."""
     numbers: list[int] | None = None
     """The numbers of the cores in that, as it named them."""
+    systems: list[tuple[int, int]] = field(default_factory=list)
+    """What it ran since when: ends of windows in epoch ms, ascending, and places in `SeriesIndex.systems`. What came
+    before the first is not recorded."""
+
+    def runs(self, end_ms: int, system: int) -> None:
+        """Take that a window that ends at a moment came from a system."""
+        known = self.systems
+        if known and end_ms >= known[-1][0]:
+            if known[-1][1] != system:
+                known.append((end_ms, system))
+        else:
+            place = bisect_right(known, (end_ms, _LAST))
+            if place and known[place - 1][1] == system:
+                return
+            # A late window. It moves the change to its system back, or was in between.
+            if place < len(known) and known[place][1] == system:
+                known[place] = (end_ms, system)
+            else:
+                back = [(end_ms + 1, known[place - 1][1])] if place else []
+                known[place:place] = [(end_ms, system), *back]
+        # Two hosts with one id would change it all the time.
+        if len(known) > MAX_SYSTEMS:
+            del known[0]
 
 
 class SeriesIndex:
@@ -130,6 +157,7 @@ class SeriesIndex:
             user.os_version = report.os_version
         if report.start_timestamp < user.first_seen:
             user.first_seen = report.start_timestamp
+        user.runs(end, self.system(report.os_type, report.os_version))
         return user
 
     def system(self, os_type: str, os_version: str) -> int:

@@ -40,6 +40,25 @@ def check_day(data: Data) -> None:
         raise TooFewData("there is less than a day of data")
 
 
+_THROUGHOUT = 0.9
+"""A machine was there throughout where it has so many of the buckets that any has."""
+
+
+def same_machines(data: Data) -> tuple[pd.DataFrame, int]:
+    """The windows of the machines that were seen throughout, and how many these are.
+
+    A mean over whoever happens to report moves with who does. Raises TooFewData where fewer than two were there
+    throughout, while others came and went.
+    """
+    buckets = data.windows.groupby("user", observed=True).size()
+    throughout = buckets.index[buckets >= _THROUGHOUT * data.windows.index.nunique()]
+    if len(throughout) == len(buckets):
+        return data.windows, len(buckets)
+    if len(throughout) < 2:
+        raise TooFewData(f"{len(throughout)} of {len(buckets):,} machines were seen throughout")
+    return data.windows[data.windows["user"].isin(throughout)], len(throughout)
+
+
 def subject(data: Data) -> str:
     """What the report is on, at the beginning of a sentence."""
     return "The fleet" if data.is_fleet else "The machine"

@@ -1,6 +1,7 @@
 """What changed: one period beside the one before, the level for good, and the machines that moved most."""
 
 from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from analytics.methods.change_points import change_points
 from analytics.methods.comparison import compare
 from analytics.reports.data import Data
 from analytics.reports.model import Finding, Picture, ReportColumn, ReportTable, Section
-from analytics.reports.parts.base import Part, check_day, in_ms, period, subject
+from analytics.reports.parts.base import Part, check_day, in_ms, period, same_machines, subject
 from analytics.reports.text import listed, moment, percent, plural, points, times
 from contract.times import HOUR_MS
 
@@ -35,22 +36,66 @@ def what_changed(data: Data) -> Part:
     Raises TooFewData where one has no data, or both together are less than a day.
     """
     check_day(data)
-    before = period(data.total, data.before_ms, data.split_ms)
-    after = period(data.total, data.split_ms, data.end_ms)
-    if before.empty or after.empty:
-        raise TooFewData("only one of the two periods has data")
-    was, now = (float(np.average(part["mean"], weights=part["count"])) for part in (before, after))
-    [compared] = compare(before, after).to_dict("records")
+    periods = _Periods.of(data)
     names = (f"{moment(data.before_ms)} to {moment(data.split_ms)}", f"from then to {moment(data.end_ms)}")
-    stepped, told = _level_changes(data)
+    stepped, level, caveats = _level_changes(data)
     moved, leaped = _top_changes(data) if data.is_fleet else ([], [])
-    parts = [_hours_of_day(before, after, was, now), *stepped, *moved]
-    intro = f"Before: {names[0]}. After: {names[1]}."
-    return Part(Section("change", "What changed", intro, parts), [_change_of_mean(data, compared), *told, *leaped])
+    parts = [_hours_of_day(periods), *stepped, *moved]
+    intro = f"Before: {names[0]}. After: {names[1]}. {periods.who}".rstrip()
+    found = [_change_of_mean(data, periods, level), *leaped]
+    return Part(Section("change", "What changed", intro, parts), found, caveats)
 
 
-def _hours_of_day(before: pd.DataFrame, after: pd.DataFrame, was: float, now: float) -> Picture:
-    hours = pd.DataFrame({"before": _by_hour(before), "after": _by_hour(after)}).reindex(range(24))
+@dataclass(frozen=True, slots=True)
+class _Periods:
+    """The two periods, of the same machines: a mean over whoever happens to report moves with who does."""
+
+    before: pd.DataFrame
+    after: pd.DataFrame
+    was: float
+    now: float
+    p_value: float
+    hedges_g: float
+    who: str = ""
+    """Which machines these are, where not all were seen in both periods."""
+
+    @classmethod
+    def of(cls, data: Data) -> "_Periods":
+        """Raises TooFewData where one period has no data, or no machine was seen in both."""
+        frame = data.windows if data.is_fleet else data.total
+        before, after = (
+            period(frame, data.before_ms, data.split_ms),
+            period(frame, data.split_ms, data.end_ms),
+        )
+        if before.empty or after.empty:
+            raise TooFewData("only one of the two periods has data")
+        if not data.is_fleet:
+            was, now = (float(np.average(part["mean"], weights=part["count"])) for part in (before, after))
+            [compared] = compare(before, after).to_dict("records")
+            return cls(before, after, was, now, float(compared["p_value"]), float(compared["hedges_g"]))
+        both = sorted({*before["user"].unique()} & {*after["user"].unique()})
+        if not both:
+            raise TooFewData("no machine was seen in both periods")
+        before, after = before[before["user"].isin(both)], after[after["user"].isin(both)]
+        # Each machine counts the same in both, however long it was there in each.
+        cores = data.machine_cores
+        weight = None if cores is None else cores.reindex([str(user) for user in both]).to_numpy()
+        was, now = (float(np.average(_means(part).reindex(both), weights=weight)) for part in (before, after))
+        [compared] = compare(before, after).to_dict("records")
+        seen = len(data.samples)
+        who = f"The mean is that of the {plural(len(both), 'machine')} seen in both." if len(both) < seen else ""
+        return cls(before, after, was, now, float(compared["p_value"]), float(compared["hedges_g"]), who)
+
+
+def _means(part: pd.DataFrame) -> "pd.Series[float]":
+    """The mean of each machine."""
+    sums = part.assign(load=part["mean"] * part["count"]).groupby("user", observed=True)[["load", "count"]].sum()
+    return sums["load"] / sums["count"]
+
+
+def _hours_of_day(periods: _Periods) -> Picture:
+    was, now = periods.was, periods.now
+    hours = pd.DataFrame({"before": _by_hour(periods.before), "after": _by_hour(periods.after)}).reindex(range(24))
     title = f"The mean of the two periods: {percent(was)}, then {percent(now)} ({points(now - was)})"
     return Picture("hours", figures.hours_of_day(hours, title), "The mean of each hour of the day in both periods.")
 
@@ -60,16 +105,28 @@ def _by_hour(part: pd.DataFrame) -> "pd.Series[float]":
     return (part["mean"] * part["count"]).groupby(hour).sum() / part["count"].groupby(hour).sum()
 
 
-def _change_of_mean(data: Data, compared: Mapping[Hashable, Any]) -> Finding:
-    was, now, p_value = (float(compared[name]) for name in ("mean_before", "mean_after", "p_value"))
-    numbers = {
-        "before": was, "after": now, "change": now - was, "p_value": p_value, "hedges_g": float(compared["hedges_g"]),
+def _change_of_mean(data: Data, periods: _Periods, level: Mapping[Hashable, Any] | None) -> Finding:
+    """One finding on the two periods and on `level`, the last lasting change, where there is one worth a look."""
+    was, now, p_value = periods.was, periods.now, periods.p_value
+    numbers: dict[str, Any] = {
+        "before": was, "after": now, "change": now - was, "p_value": p_value, "hedges_g": periods.hedges_g,
     }  # fmt: skip
+    lasting = ""
+    if level is not None:
+        when = moment(in_ms(level["time"]))
+        numbers |= {"level_time": when, "level_before": float(level["before"]), "level_after": float(level["after"])}
+        lasting = f" {when}, from {percent(float(level['before']))} to {percent(float(level['after']))}."
     if abs(now - was) < _NOTEWORTHY:
-        sentence = f"{subject(data)}'s load hardly changed: {percent(was)} before, {percent(now)} after."
-        return Finding("note", "change", sentence, numbers=numbers)
+        means = f"{percent(was)} before, {percent(now)} after"
+        if lasting:
+            sentence = f"{subject(data)}'s mean is alike in both periods ({means}), but its level moved within{lasting}"
+            return Finding("watch", "change", sentence, "Ask what was done then.", numbers)
+        return Finding("note", "change", f"{subject(data)}'s load hardly changed: {means}.", numbers=numbers)
     way = "rose" if now > was else "fell"
     sentence = f"{subject(data)}'s load {way} from {percent(was)} to {percent(now)} ({points(now - was)})."
+    if lasting:
+        sentence = f"{sentence} Its level changed lastingly{lasting}"
+        return Finding("watch", "change", sentence, "Ask what was done then.", numbers)
     if p_value > _CHANCE:
         return Finding("note", "change", f"{sentence} Its usual ups and downs would explain that.", numbers=numbers)
     return Finding(
@@ -81,32 +138,36 @@ def _change_of_mean(data: Data, compared: Mapping[Hashable, Any]) -> Finding:
     )
 
 
-def _level_changes(data: Data) -> tuple[list[Picture], list[Finding]]:
-    """The lasting changes of the fleet's level, or of the machine's; nothing where there are none."""
-    changes = change_points(data.total)
+_Level = Mapping[Hashable, Any]
+"""A row of `change_points`."""
+
+
+def _level_changes(data: Data) -> tuple[list[Picture], _Level | None, list[str]]:
+    """The lasting changes of the level of a machine, or of those that were there throughout.
+
+    The last of them, where one is worth a look; and what limits them.
+    """
+    total, rate_ms = data.total, data.total_rate_ms
+    if data.is_fleet:
+        try:
+            windows, machines = same_machines(data)
+        except TooFewData as error:
+            return [], None, [f"No lasting change of level is told: {error}."]
+        if machines < len(data.samples):
+            total, rate_ms = resample(windows.drop(columns="user"), data.rate), data.rate_ms
+    changes = change_points(total)
     changes = changes[changes["kind"] == "level"]
+    changes = changes[(changes["after"] - changes["before"]).abs() >= _NOTEWORTHY]
     if changes.empty:
-        return [], []
-    hourly = data.total if data.total_rate_ms >= HOUR_MS else resample(data.total, "1h")
+        return [], None, []
+    hourly = total if rate_ms >= HOUR_MS else resample(total, "1h")
     picture = Picture(
         "levels",
         figures.levels(hourly, changes, f"The level changed {times(len(changes))}, for half a day or longer"),
         "Orange: the level between changes, without the pattern of the day; dotted: when it changed.",
     )
-    return [picture], [_last_level_change(data, changes)]
-
-
-def _last_level_change(data: Data, changes: pd.DataFrame) -> Finding:
     [*_, last] = changes.to_dict("records")
-    before, after = float(last["before"]), float(last["after"])
-    when = moment(in_ms(last["time"]))
-    return Finding(
-        "watch" if abs(after - before) >= _NOTEWORTHY else "note",
-        "change",
-        f"{subject(data)}'s level changed lastingly {when}: from {percent(before)} to {percent(after)}.",
-        "Ask what was done then.",
-        {"changes": len(changes), "time": when, "before": before, "after": after},
-    )
+    return [picture], last, []
 
 
 def _top_changes(data: Data) -> tuple[list[Picture | ReportTable], list[Finding]]:

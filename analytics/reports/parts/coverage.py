@@ -46,7 +46,11 @@ def caveats(data: Data) -> list[str]:
         _shares_of_time(data),
     ]
     if data.is_fleet:
-        told.append("Each machine counts by the time it was seen, however often it samples.")
+        cores = data.machine_cores
+        told.append(
+            "Each machine counts by the time it was seen, however often it samples, "
+            + ("and however large it is: the cores of some are not known." if cores is None else "and by its cores.")
+        )
     approximated = float(data.samples["approximated"].sum() / max(1, data.samples["count"].sum()))
     if approximated > 0:
         told.append(

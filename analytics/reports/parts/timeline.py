@@ -6,11 +6,12 @@ import numpy as np
 import pandas as pd
 
 from analytics import figures
+from analytics.frames.frame import TooFewData
 from analytics.methods.load_distribution import load_duration_curve
 from analytics.methods.trends import fleet_trend
 from analytics.reports.data import Data
 from analytics.reports.model import Finding, Numbers, Picture, ReportColumn, ReportTable, Section
-from analytics.reports.parts.base import Part, has_day, in_ms
+from analytics.reports.parts.base import Part, has_day, in_ms, same_machines
 from analytics.reports.text import each, level, listed, moment, percent, plural
 
 if TYPE_CHECKING:
@@ -36,22 +37,31 @@ def fleet_timeline(data: Data, machines: pd.DataFrame) -> Part:
     trend = fleet_trend(data.windows, data.rate, quantiles=_QUANTILES)
     first, last = machines["p50"].quantile([0.25, 0.75])
     mean = float(np.average(data.total["mean"], weights=data.total["count"]))
-    title = f"The fleet used {percent(mean)} of its CPU on average"
+    title = f"The {_mean_of(data, machines)} is {percent(mean)}"
     if len(machines) > 1:
-        title += f"; half of its machines are mostly between {percent(first)} and {percent(last)}"
+        title += f"; half of the machines are mostly between {percent(first)} and {percent(last)}"
     parts = [
         Picture(
             "trend",
             figures.trend(trend.frame, title, bands=_BANDS),
-            f"A point for each {each(data.rate_ms)}. The line is the mean of all, the bands hold most machines.",
+            f"A point for each {each(data.rate_ms)}. The line is the {_mean_of(data, machines)}; the bands hold most "
+            "machines.",
         )
     ]
     if len(machines) > 1:
         parts.append(_heat_map(data, machines))
-    slope = _trend_findings(trend.slope) if has_day(data) else []
+    slope, caveats = _same_hosts_trend(data) if has_day(data) else ([], [])
     return Part(
-        Section("course", "How the load went", parts=parts), [_level_finding(data, mean, len(machines)), *slope]
+        Section("course", "How the load went", parts=parts), [_level_finding(data, mean, machines), *slope], caveats
     )
+
+
+def _mean_of(data: Data, machines: pd.DataFrame) -> str:
+    """What a fleet's mean is a mean of."""
+    cores = data.machine_cores
+    if cores is None:
+        return f"mean of the {plural(len(machines), 'machine')}"
+    return f"share of the {cores.sum():,.0f} cores that was used"
 
 
 def machine_timeline(data: Data) -> Part:
@@ -71,10 +81,21 @@ def machine_timeline(data: Data) -> Part:
         ),
         f"A point is the mean of each {each(data.rate_ms)}; the bands are of the samples within.",
     )  # fmt: skip
-    return Part(Section("course", "How the load went", parts=[picture]), [_level_finding(data, mean, 1)])
+    return Part(Section("course", "How the load went", parts=[picture]), [_machine_level_finding(data, mean)])
 
 
-def _trend_findings(slope: "Slope") -> list[Finding]:
+def _same_hosts_trend(data: Data) -> tuple[list[Finding], list[str]]:
+    """Where the fleet goes, by the machines that were there throughout; and what limits that."""
+    try:
+        windows, machines = same_machines(data)
+    except TooFewData as error:
+        return [], [f"No trend is told: {error}."]
+    slope = fleet_trend(windows, data.rate, quantiles=(0.5,)).slope
+    whose = f"mean of the {machines:,} machines that were seen throughout" if machines < len(data.samples) else "mean"
+    return _trend_findings(slope, f"The fleet's {whose}"), []
+
+
+def _trend_findings(slope: "Slope", subject: str) -> list[Finding]:
     """Where the fleet goes; nothing where that cannot be told from chance, or is too slow to matter."""
     if slope.p_value > _CHANCE or abs(slope.per_week) < _SLOW:
         return []
@@ -84,7 +105,7 @@ def _trend_findings(slope: "Slope") -> list[Finding]:
         Finding(
             "watch",
             "trend",
-            f"The fleet's mean {way} by {abs(slope.per_week) * 100:.1f} points a week "
+            f"{subject} {way} by {abs(slope.per_week) * 100:.1f} points a week "
             f"({level(slope.confidence)} interval: {low * 100:.1f} to {high * 100:.1f}).",
             "“What is to come” says whether that goes on." if slope.per_week > 0 else "",
             {"per_week": slope.per_week, "lower": slope.lower, "upper": slope.upper, "p_value": slope.p_value},
@@ -93,10 +114,14 @@ def _trend_findings(slope: "Slope") -> list[Finding]:
 
 
 def _heat_map(data: Data, machines: pd.DataFrame) -> Picture:
-    work = (machines["mean"] * machines["buckets"]).sort_values(ascending=False)
+    cores = data.machine_cores
+    sizes = 1.0 if cores is None else cores.reindex(machines.index)
+    work = (machines["mean"] * machines["buckets"] * sizes).sort_values(ascending=False)
     busiest = max(1, round(len(work) * _BUSIEST))
     share = float(work.iloc[:busiest].sum() / max(work.sum(), 1e-12))
     title = f"The {plural(busiest, 'busiest machine')} of {len(work):,} did {percent(share)} of all work"
+    if cores is None:
+        title += ", were all of one size"
     return Picture(
         "machines-over-time",
         figures.users_over_time(data.windows, title),
@@ -105,19 +130,42 @@ def _heat_map(data: Data, machines: pd.DataFrame) -> Picture:
     )
 
 
-def _level_finding(data: Data, mean: float, machines: int) -> Finding:
-    total = data.total
-    peak = total["mean"].idxmax()
-    height = float(total["mean"].max())
-    who = plural(machines, "machine") if data.is_fleet else "The machine"
-    whose = "their" if data.is_fleet and machines > 1 else "its"
+def _level_finding(data: Data, mean: float, machines: pd.DataFrame) -> Finding:
+    """How busy the fleet was: of all its cores where these are known, otherwise the mean of its machines."""
+    peak, height = _peak(data)
+    numbers: dict[str, str | float | int] = {
+        "mean": mean, "peak": height, "peak_time": moment(in_ms(peak)), "machines": len(machines),
+    }  # fmt: skip
+    cores = data.machine_cores
+    if cores is None:
+        said = f"The mean of the {plural(len(machines), 'machine')} was {percent(mean)}, however large each is"
+    else:
+        # Of the cores that were there: machines come and go.
+        there = float((cores.reindex(machines.index) * machines["buckets"]).sum() / data.total.index.nunique())
+        there *= data.total_rate_ms / data.rate_ms
+        idle = there * (1 - mean)
+        numbers |= {"cores": float(cores.sum()), "idle_cores": idle}
+        said = (
+            f"{plural(len(machines), 'machine')} used {percent(mean)} of {cores.sum():,.0f} cores on average; "
+            f"{idle:,.1f} were idle"
+        )
+    sentence = f"{said}; the busiest {each(data.total_rate_ms)} began {moment(in_ms(peak))}, with {percent(height)}."
+    return Finding("note", "level", sentence, numbers={**numbers})
+
+
+def _machine_level_finding(data: Data, mean: float) -> Finding:
+    peak, height = _peak(data)
     return Finding(
         "note",
         "level",
-        f"{who} used {percent(mean)} of {whose} CPU on average; the busiest {each(data.total_rate_ms)} began "
+        f"The machine used {percent(mean)} of its CPU on average; the busiest {each(data.total_rate_ms)} began "
         f"{moment(in_ms(peak))}, with {percent(height)}.",
-        numbers={"mean": mean, "peak": height, "peak_time": moment(in_ms(peak)), "machines": machines},
+        numbers={"mean": mean, "peak": height, "peak_time": moment(in_ms(peak)), "machines": 1},
     )
+
+
+def _peak(data: Data) -> tuple[object, float]:
+    return data.total["mean"].idxmax(), float(data.total["mean"].max())
 
 
 def fleet_load(data: Data, machines: pd.DataFrame, *, sized: bool) -> Part:
@@ -143,7 +191,7 @@ def fleet_load(data: Data, machines: pd.DataFrame, *, sized: bool) -> Part:
     if len(idle):
         parts.append(_load_table("idlest", f"The idlest of {plural(len(idle), 'idle machine')}", idle, data))
     intro = f"Hot: at least 5 of 100 samples above {level(data.target)}. Idle: 95 of 100 samples below {level(IDLE)}."
-    findings = [*_hot_findings(data, hot, sized=sized), *_idle_findings(idle)] if len(judged) else []
+    findings = [*_hot_findings(data, hot, sized=sized), *_idle_findings(data, idle)] if len(judged) else []
     few = len(machines) - len(judged)
     seen = f"seen for less than ten minutes, or in fewer than {_MIN_SAMPLES} samples, got no advice."
     caveats = [f"{plural(few, 'machine')} {seen}"] if few else []
@@ -201,10 +249,12 @@ def _hot_findings(data: Data, hot: pd.DataFrame, *, sized: bool) -> list[Finding
     ]
 
 
-def _idle_findings(idle: pd.DataFrame) -> list[Finding]:
+def _idle_findings(data: Data, idle: pd.DataFrame) -> list[Finding]:
     if idle.empty:
         return []
-    work = float(idle["mean"].sum())
+    cores = data.machine_cores
+    work = float((idle["mean"] * (1.0 if cores is None else cores.reindex(idle.index))).sum())
+    busy = "busy machines" if cores is None else "busy cores"
     numbers: Numbers = {"machines": len(idle), "work": work, "names": [*idle.index[:_ROWS]]}
     verb = "is" if len(idle) == 1 else "are"
     return [
@@ -212,7 +262,7 @@ def _idle_findings(idle: pd.DataFrame) -> list[Finding]:
             "watch",
             "idle",
             f"{plural(len(idle), 'machine')} {verb} idle, below {level(IDLE)} for 95 % of the time; together they do "
-            f"the work of {work:,.1f} busy ones.",
+            f"the work of {work:,.1f} {busy}.",
             "Switch them off, or put their work together on fewer.",
             numbers,
         )

@@ -74,7 +74,17 @@ CREATE TABLE segment (
 CREATE TABLE run (tier BIGINT NOT NULL, number INTEGER NOT NULL, rows BIGINT NOT NULL);
 """ + "".join(_ROLLUP.format(table=tier_table(ms)) for ms in (300_000, HOUR_MS, DAY_MS))
 
-MIGRATIONS: Sequence[str] = (_FIRST,)
+_SYSTEMS = """
+CREATE TABLE system (
+    user_id VARCHAR NOT NULL,
+    since BIGINT NOT NULL,     -- the end of the first window that came from it, epoch ms
+    os_type VARCHAR NOT NULL,
+    os_version VARCHAR NOT NULL
+);
+INSERT INTO system SELECT user_id, last_seen, os_type, os_version FROM machine;
+"""
+
+MIGRATIONS: Sequence[str] = (_FIRST, _SYSTEMS)
 """What takes a file from each version to the next; the newest version is their number."""
 
 
@@ -210,6 +220,9 @@ def load_index(connection: duckdb.DuckDBPyConnection, index: SeriesIndex) -> Non
         index.restore(Series(*row))
     for row in connection.execute("FROM machine").fetchall():
         index.users[row[0]] = User(*row)
+    query = "SELECT user_id, since, os_type, os_version FROM system ORDER BY user_id, since"
+    for user_id, since, os_type, os_version in connection.execute(query).fetchall():
+        index.users[user_id].systems.append((since, index.system(os_type, os_version)))
 
 
 def add_series(connection: duckdb.DuckDBPyConnection, series: Sequence[Series]) -> None:
@@ -222,6 +235,17 @@ def put_users(connection: duckdb.DuckDBPyConnection, users: Sequence[User]) -> N
     names = ("user_id", "os_type", "os_version", "cores", "first_seen", "last_seen")
     rows = [tuple(getattr(user, name) for name in names) for user in users]
     _insert(connection, "INSERT OR REPLACE INTO machine", rows, names)
+
+
+def put_systems(
+    connection: duckdb.DuckDBPyConnection, users: Sequence[tuple[User, list[tuple[int, int]]]], index: SeriesIndex
+) -> None:
+    """Keep what users ran when, in place of what was kept of them."""
+    rows = [(user.user_id, since, *index.systems[system]) for user, systems in users for since, system in systems]
+    connection.register("changed", pa.table({"user_id": pa.array([user.user_id for user, _ in users], pa.string())}))
+    connection.execute("DELETE FROM system WHERE user_id IN (FROM changed)")
+    connection.unregister("changed")
+    _insert(connection, "INSERT INTO system", rows, ("user_id", "since", "os_type", "os_version"))
 
 
 def newest(connection: duckdb.DuckDBPyConnection) -> dict[int, int]:

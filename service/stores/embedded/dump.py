@@ -143,7 +143,7 @@ class PortableEmbeddedStore(EmbeddedStore):
 
     def reports(self, user_ids: Sequence[str], start_ms: int, end_ms: int) -> Iterator[list[Report]]:
         """The windows on disk of some users that end in a range, as reports, a page at a time."""
-        machines = {user_id: machine_of(self._index.users[user_id]) for user_id in user_ids}
+        machines = {user_id: machine_of(self._index.users[user_id], self._index) for user_id in user_ids}
         chosen = Chosen(self._index, user_ids)
         with self._connection.cursor() as cursor:
             files = self._files(start_ms, end_ms)

@@ -77,19 +77,24 @@ def read(
     segments: Sequence[Segment],
     memtables: Sequence[Memory],
     chosen: Selection,
+    cuts: Sequence[int] = (),
 ) -> pd.DataFrame:
-    """The selection's windows, resampled.
+    """The selection's windows, resampled; no rollup spans one of `cuts`.
 
     `connection` is in a transaction; `segments` are those it sees, `memtables` what it does not see yet.
     """
-    return chosen.resampled(chain(_stored(connection, folder, segments, chosen), in_memory(memtables, chosen)))
+    return chosen.resampled(chain(_stored(connection, folder, segments, chosen, cuts), in_memory(memtables, chosen)))
 
 
 def _stored(
-    connection: duckdb.DuckDBPyConnection, folder: Path, segments: Sequence[Segment], chosen: Selection
+    connection: duckdb.DuckDBPyConnection,
+    folder: Path,
+    segments: Sequence[Segment],
+    chosen: Selection,
+    cuts: Sequence[int],
 ) -> Iterator[Rows]:
     question = chosen.question
-    pieces = [*plan(question.start_ms, question.end_ms, question.step_ms)]
+    pieces = [*plan(question.start_ms, question.end_ms, question.step_ms, cuts=cuts)]
     # A statement costs more than its rows: the pieces of all tiers are read by one.
     columns = ROLLUP_COLUMNS if question.histograms else ROLLUP_COLUMNS[:-1]
     rollups = [_between(columns, tier_table(piece.tier), piece) for piece in pieces if piece.tier != RAW]

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from contract import times
 from contract.metrics import Metric, Quantity
 from contract.report import Report
 from service.stores.base import Key, Question
@@ -51,6 +52,8 @@ class EmbeddedStore:
         self.flushed = catalog.flushed(self._connection)
         self._head = Head(self._index, self.flushed)
         self._frozen: Head | None = None
+        self._systems = {user.user_id: [*user.systems] for user in self._index.users.values()}
+        """What is on disk of what users ran."""
         self._unsaved: list[Series] = []
         self._versions = Versions(self._connection, self._raw, self._heads)
         self._remove_orphans()
@@ -92,8 +95,8 @@ class EmbeddedStore:
         """The end of the newest window of each stream, epoch milliseconds."""
         ends = catalog.newest(self._connection)
         for head in self._heads():
-            for streams, times in ends_of(head, self._index.streams()):
-                for stream, end in zip(streams.tolist(), times.tolist(), strict=True):
+            for streams, moments in ends_of(head, self._index.streams()):
+                for stream, end in zip(streams.tolist(), moments.tolist(), strict=True):
                     ends[stream] = max(end, ends.get(stream, end))
         series = self._index.all
         return {(series[number - 1].user_id, TYPE_OF[series[number - 1].quantity]): end for number, end in ends.items()}
@@ -145,10 +148,11 @@ class EmbeddedStore:
     def answer(self, question: Question) -> pd.DataFrame:
         """The windows that a question asks for."""
         chosen = select(self._index, question)
+        cuts = chosen.cuts(self._retention, times.now_ms())
 
         def read_all(view: View) -> pd.DataFrame:
             with self._connection.cursor() as cursor:
-                return read(cursor, self._raw, view.segments, view.heads, chosen)
+                return read(cursor, self._raw, view.segments, view.heads, chosen, cuts)
 
         return self._versions.consistent(read_all)
 
@@ -199,9 +203,14 @@ class EmbeddedStore:
                 for tier, rollup in tiers.items():
                     append_rollup(cursor, tier, number, rollup)
                 catalog.add_series(cursor, self._unsaved)
-                catalog.put_users(cursor, self._users_in(windows))
+                users = self._users_in(windows)
+                catalog.put_users(cursor, users)
+                told = [(user, [*user.systems]) for user in users]
+                changed = [(user, systems) for user, systems in told if systems != self._systems.get(user.user_id)]
+                catalog.put_systems(cursor, changed, self._index)
                 catalog.put_newest(cursor, windows, self._index.streams())
                 catalog.put_flushed(cursor, frozen.last)
+        self._systems |= {user.user_id: systems for user, systems in changed}
 
     def oldest_ms(self, now_ms: int) -> int:
         """Windows that end before this are not taken: whether they are known could not be told any more."""

@@ -30,13 +30,15 @@ class Stored:
         self._reader = reader
         self._index = index
 
-    def windows(self, view: View, chosen: Selection, since_ms: int) -> Iterator[Rows]:
-        """The windows of a question, some of them merged already; before `since_ms` there are no rollups."""
+    def windows(self, view: View, chosen: Selection, since_ms: int, cuts: Sequence[int]) -> Iterator[Rows]:
+        """The windows of a question, some of them merged already; before `since_ms` there are no rollups, and none of
+        them spans one of `cuts`.
+        """
         if not len(chosen.series):
             return
         question = chosen.question
         users = [question.user_id] if question.user_id is not None else self._users(chosen.series)
-        for piece in _pieces(self._narrowed(question, users), since_ms):
+        for piece in _pieces(self._narrowed(question, users), since_ms, cuts):
             wanted = Wanted(
                 question.quantity, piece.tier, piece.start_ms, piece.end_ms, users, question.cores
             )  # fmt: skip
@@ -88,11 +90,11 @@ class Stored:
         return found
 
 
-def _pieces(question: Question, since_ms: int) -> Iterator[Piece]:
+def _pieces(question: Question, since_ms: int, cuts: Sequence[int]) -> Iterator[Piece]:
     start_ms, end_ms = question.start_ms, question.end_ms
     if start_ms < min(since_ms, end_ms):
         yield Piece(RAW, start_ms, min(since_ms, end_ms))
-    yield from plan(max(start_ms, since_ms), end_ms, question.step_ms, tuple(TIERS))
+    yield from plan(max(start_ms, since_ms), end_ms, question.step_ms, tuple(TIERS), cuts)
 
 
 def _keys(publication: Publication | None, piece: Piece) -> Keys | None:

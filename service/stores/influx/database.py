@@ -1,10 +1,13 @@
 """The database itself: made where it is missing, what it knows of users and rollups, and rollups of older points."""
 
 import logging
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 
+import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
+from msgspec.structs import replace
 
 from analytics.frames.columns import Windows, concatenate, merge
 from analytics.sources.influx_client import InfluxClient, Refused, Unreachable
@@ -33,6 +36,7 @@ from service.stores.influx.users import KnownUser
 from service.stores.series import WHOLE, SeriesIndex
 
 _log = logging.getLogger("loadlens.service")
+_SYSTEMS = msgspec.json.Decoder(list[tuple[int, str, str]])
 _NUMBERS = ("cores", "firstSeen", "lastSeen")
 
 
@@ -124,21 +128,26 @@ def since_lines(since_ms: int, now_ms: int) -> Iterator[Lines]:
 def _known_users(client: InfluxClient) -> list[KnownUser]:
     """What the database says of each user: its newest point."""
     kinds = {newest_field(kind): type_name(kind) for kind in TYPES}
-    types = {name: pa.string() for name in ("user", OS_TYPE, OS_VERSION, "coreNumbers")}
+    types = {name: pa.string() for name in ("user", OS_TYPE, OS_VERSION, "coreNumbers", "systems")}
     types |= {name: pa.int64() for name in (*_NUMBERS, *kinds)}
     columns = ", ".join(map(identifier, types))
     rows = client.select(
         f"SELECT {columns} FROM {identifier(USERS)} GROUP BY {identifier(USER_ID)} ORDER BY time DESC LIMIT 1", types
     )
-    return [
+    users = [
         KnownUser(
             row["user"], row[OS_TYPE], row[OS_VERSION] or "", row["cores"],
             [int(number) for number in (row["coreNumbers"] or "").split()],
             row["firstSeen"], row["lastSeen"],
             {kind: row[name] for name, kind in kinds.items() if row[name] is not None},
+            _SYSTEMS.decode(row["systems"] or "[]"),
         )
         for row in rows.to_pylist()
     ]  # fmt: skip
+    if not all(user.systems for user in users):
+        found = {user.user_id: user.systems for user in _original_users(client)}
+        users = [user if user.systems else replace(user, systems=found.get(user.user_id, [])) for user in users]
+    return users
 
 
 def user_lines(users: list[KnownUser]) -> Iterator[Lines]:
@@ -153,6 +162,7 @@ def _user_line(user: KnownUser) -> str:
         f"{OS_TYPE}={string_field(user.os_type)}",
         f"{OS_VERSION}={string_field(user.os_version)}",
         f"coreNumbers={string_field(numbers)}",
+        f"systems={string_field(msgspec.json.encode(user.systems).decode())}",
         f"cores={user.cores}i,firstSeen={user.first_seen}i,lastSeen={user.last_seen}i",
         *(f"{newest_field(kind)}={user.newest[type_name(kind)]}i" for kind in TYPES if type_name(kind) in user.newest),
     ]
@@ -160,23 +170,42 @@ def _user_line(user: KnownUser) -> str:
 
 
 def _original_users(client: InfluxClient) -> list[KnownUser]:
-    """The users of points that the original wrote: whoever has a CPU mean."""
+    """The users of points, the original's among them: whoever has a CPU mean; and what they ran when.
+
+    The first and the last window of each system are asked for: where one comes again after another, it counts as back
+    behind the last of that.
+    """
     mean = identifier(fields_of(Cpu.quantities[0]).mean)
     labels = ", ".join(map(identifier, (USER_ID, OS_TYPE, OS_VERSION)))
     types = {"time": pa.int64()} | {name: pa.string() for name in (USER_ID, OS_TYPE, OS_VERSION)}
     found: dict[str, KnownUser] = {}
+    spans: dict[str, dict[tuple[str, str], list[int]]] = defaultdict(dict)
     for order in ("ASC", "DESC"):
         rows = client.select(
-            f"SELECT {mean}, {labels} FROM {identifier(MEASUREMENTS)}"
-            f" GROUP BY {identifier(USER_ID)} ORDER BY time {order} LIMIT 1", types,
-        )  # fmt: skip
+            f"SELECT {mean}, {labels} FROM {identifier(MEASUREMENTS)} GROUP BY {labels} ORDER BY time {order} LIMIT 1",
+            types,
+        )
         for row in rows.filter(pc.is_valid(rows[USER_ID])).to_pylist():
             name, end = tag_value(row[USER_ID]), row["time"]
-            user = KnownUser(
-                name, row[OS_TYPE] or "Linux", row[OS_VERSION] or "", 0, [], end, end, {type_name(Cpu): end}
-            )
+            system = tag_value(row[OS_TYPE] or "Linux"), tag_value(row[OS_VERSION] or "")
+            user = KnownUser(name, *system, 0, [], end, end, {type_name(Cpu): end})
             found[name] = found[name].merged(user) if name in found else user
-    return list(found.values())
+            spans[name].setdefault(system, []).append(end)
+    return [replace(user, systems=_systems(spans[name])) for name, user in found.items()]
+
+
+def _systems(spans: Mapping[tuple[str, str], Sequence[int]]) -> list[tuple[int, str, str]]:
+    """What ran since when, of the moments of the first and the last window of each system."""
+    told: list[tuple[int, tuple[str, str]]] = []
+    running: list[tuple[int, tuple[str, str]]] = []
+    for first, last, system in sorted((min(ends), max(ends), system) for system, ends in spans.items()):
+        told.append((first, system))
+        running.append((last, system))
+    for place, (last, system) in enumerate(running):
+        behind = [end for end, _ in running[place + 1 :] if end < last]
+        if behind and max(behind) == max(end for end, _ in running[place + 1 :]):
+            told.append((max(behind) + 1, system))
+    return [(since, *system) for since, system in sorted(told)]
 
 
 def expire(client: InfluxClient, retention: Retention, now_ms: int) -> None:

@@ -65,7 +65,7 @@ class PortableInfluxStore(InfluxStore):
     def reports(self, user_ids: Sequence[str], start_ms: int, end_ms: int) -> Iterator[list[Report]]:
         """The windows of some users that end in a range, as reports, a page at a time."""
         for users in _some(user_ids):
-            machines = {user_id: machine_of(self._index.users[user_id]) for user_id in users}
+            machines = {user_id: machine_of(self._index.users[user_id], self._index) for user_id in users}
             chosen = Chosen(self._index, users)
             step = self._step(users, chosen, start_ms, end_ms)
             for start in range(start_ms, end_ms, step):

@@ -167,9 +167,10 @@ class InfluxStore:
     def answer(self, question: Question) -> pd.DataFrame:
         """The windows that a question asks for. Raises StoreUnavailable where InfluxDB cannot be asked."""
         chosen = select(self._index, question)
+        cuts = chosen.cuts(self._retention, times.now_ms())
 
         def read(view: View) -> pd.DataFrame:
-            return chosen.resampled(self._stored.windows(view, chosen, self._since))
+            return chosen.resampled(self._stored.windows(view, chosen, self._since, cuts))
 
         if self.flushed < self._begun:
             # What a crash left half written would count in InfluxDB and in memory.

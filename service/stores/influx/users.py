@@ -28,6 +28,8 @@ class KnownUser(Struct):
     last_seen: int
     newest: dict[str, int]
     """The end of the newest window of each metric type, by its name in JSON, epoch ms."""
+    systems: list[tuple[int, str, str]] = []
+    """What it ran since when: ends of windows, epoch ms, type and version."""
 
     def merged(self, other: "KnownUser") -> "KnownUser":
         """What both know."""
@@ -39,6 +41,7 @@ class KnownUser(Struct):
             min(self.first_seen, other.first_seen),
             max(self.last_seen, other.last_seen),
             {kind: max(self.newest.get(kind, -1), other.newest.get(kind, -1)) for kind in types},
+            later.systems or self.systems or other.systems,
         )  # fmt: skip
 
 
@@ -95,6 +98,8 @@ class Known:
         """Take up users that are known from InfluxDB or from this machine's disk."""
         for known in users:
             user = User(known.user_id, known.os_type, known.os_version, known.cores, known.first_seen, known.last_seen)
+            told = known.systems or [(known.last_seen, known.os_type, known.os_version)]
+            user.systems = [(since, self._index.system(*system)) for since, *system in told]
             kinds = [_TYPES[name] for name in known.newest if name in _TYPES]
             self._index.restore_user(user, kinds, known.core_numbers)
         self.note(users)
@@ -135,4 +140,5 @@ class Known:
             user.user_id, user.os_type, user.os_version, user.cores,
             sorted(core for core in list(self._index.cores(user.user_id, Cpu.quantities[0].name)) if core != WHOLE),
             user.first_seen, user.last_seen, others | newest,
+            [(since, *self._index.systems[system]) for since, system in [*user.systems]],
         )  # fmt: skip

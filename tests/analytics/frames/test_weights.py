@@ -2,8 +2,9 @@
 
 import numpy as np
 import pandas as pd
+import pytest
 
-from analytics import equal_weights, load_duration_curve, resample
+from analytics import equal_weights, load_duration_curve, resample, weigh
 from analytics.frames.frame import frame_of_values, from_frame
 
 HOURS = 48
@@ -48,3 +49,25 @@ def test_where_all_sample_about_alike_nothing_changes() -> None:
     assert equal_weights(frame.iloc[:0]).empty
     alone = frame.drop(columns="user")
     assert equal_weights(alone) is alone
+
+
+def test_by_cores_a_mean_is_the_share_of_all_cores_that_was_used() -> None:
+    """The two hosts sample unequally, by no whole number."""
+    frame = fleet(of_user("large", 0.1, 12), of_user("small", 0.9, 30))
+    weighted = weigh(frame, "cores", cores={"large": 64, "small": 2})
+    together = resample(weighted.drop(columns="user"), "1d")
+    np.testing.assert_allclose(together["mean"], (64 * 0.1 + 2 * 0.9) / 66, rtol=1e-9)
+    hosts = resample(weigh(frame, "hosts").drop(columns="user"), "1d")
+    np.testing.assert_allclose(hosts["mean"], 0.5, rtol=1e-9)
+    assert weigh(frame, "samples") is frame
+    same = fleet(of_user("one", 0.1, 12), of_user("other", 0.9, 12))
+    assert weigh(same, "cores", cores=pd.Series({"one": 8, "other": 8})) is same
+
+
+def test_cores_that_are_not_known_are_asked_for() -> None:
+    frame = fleet(of_user("large", 0.1, 12), of_user("small", 0.9, 12))
+    for cores in (None, {"large": 64}, {"large": 64, "small": 0}, pd.Series({"large": 64, "small": pd.NA})):
+        with pytest.raises(ValueError, match="expected the cores of each user"):
+            weigh(frame, "cores", cores=cores)
+    with pytest.raises(ValueError, match="expected a weight, one of samples, cores, hosts"):
+        weigh(frame, "users")  # type: ignore[arg-type]

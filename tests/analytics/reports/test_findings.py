@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,7 @@ from analytics.frames.frame import to_frame
 from analytics.reports import making
 from analytics.reports.data import NothingThere, ReportQuestion
 from analytics.reports.model import Finding, ReportDocument
+from analytics.sources.base import Source
 from contract.histogram import LINEAR
 from contract.times import DAY_MS
 from tests.support.sampled_windows import windows_of
@@ -140,8 +142,8 @@ def test_findings_come_in_order_of_weight(fleet: ReportDocument) -> None:
 
 def test_a_machines_lasting_change_is_dated(path: Path) -> None:
     report = of_machine(path, "steps")
-    [change] = [finding for finding in found(report, "change") if "time" in finding.numbers]
-    assert change.numbers["time"] == "2026-03-07 00:00 UTC"
+    [change] = [finding for finding in found(report, "change") if "level_time" in finding.numbers]
+    assert change.numbers["level_time"] == "2026-03-07 00:00 UTC"
     assert change.numbers["before"] == pytest.approx(0.2, abs=0.02)
     assert change.numbers["after"] == pytest.approx(0.55, abs=0.02)
 
@@ -183,7 +185,8 @@ def test_a_machine_counts_by_the_time_it_was_seen_however_often_it_samples(tmp_p
     [level] = found(report, "level")
     assert level.numbers["mean"] == pytest.approx((4 * 4 * 0.1 + 2 * 0.6) / (4 * 4 + 2), abs=0.01)
     [moved] = [finding for finding in found(report, "change") if "hedges_g" in finding.numbers]
-    assert moved.numbers["after"] == pytest.approx(0.2, abs=0.01)
+    # Who came in the second period only is no change of those that were there.
+    assert moved.numbers["after"] == pytest.approx(0.1, abs=0.01)
     [table] = [table for table in report.tables() if table.name == "all-machines"]
     samples = [column.name for column in table.columns].index("samples")
     assert {row[0]: row[samples] for row in table.rows} == {
@@ -233,3 +236,98 @@ def test_the_range_begins_with_the_data_whatever_is_far_older(tmp_path: Path) ->
     with connect(file) as source:
         alone = making.user(source, "one", ReportQuestion(), made_ms=0, named="a test")
     assert pd.Timestamp(alone.start_ms, unit="ms") == START
+
+
+class Knowing:
+    """A source that knows more of its users than files do."""
+
+    def __init__(self, source: Source, known: pd.DataFrame) -> None:
+        self._source, self._known = source, known
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._source, name)
+
+    def users(self) -> pd.DataFrame:
+        users = self._source.users()
+        return users.assign(**{name: self._known[name].reindex(users.index) for name in self._known})
+
+
+Loads = dict[str, "np.ndarray[Any, Any]"]
+"""An hourly load of each machine, NaN where it was not seen."""
+
+
+def report_on(folder: Path, loads: Loads, **known: dict[str, Any]) -> ReportDocument:
+    times = pd.date_range(START, periods=len(next(iter(loads.values()))), freq="1h")
+    parts = [pd.DataFrame({"time": times, "user": name, "value": load}) for name, load in loads.items()]
+    pd.concat(parts).dropna().to_parquet(folder / "fleet.parquet")
+    users = pd.DataFrame({name: pd.Series(values) for name, values in known.items()})
+    with connect(folder / "fleet.parquet") as source:
+        told: Any = Knowing(source, users)
+        return making.fleet(told, ReportQuestion(), made_ms=0, named="a test")
+
+
+def noise(level: float, hours: int = 240) -> "np.ndarray[Any, Any]":
+    return (level + np.random.default_rng(5).normal(0, 0.01, hours)).clip(0, 1)
+
+
+def test_what_a_fleet_used_is_of_its_cores_where_these_are_known(tmp_path: Path) -> None:
+    loads = {"large": np.full(240, 0.1), "small": np.full(240, 0.9)}
+    report = report_on(tmp_path, loads, cores={"large": 64, "small": 2})
+    [finding] = found(report, "level")
+    assert "used 12.4 % of 66 cores" in finding.sentence
+    assert finding.numbers["mean"] == pytest.approx((64 * 0.1 + 2 * 0.9) / 66)
+    assert finding.numbers["idle_cores"] == pytest.approx(66 - (64 * 0.1 + 2 * 0.9))
+    [heat] = [picture for picture in report.pictures() if picture.name == "machines-over-time"]
+    assert "did 78.0 % of all work" in str(heat.figure.layout.title.text)
+
+
+@pytest.mark.parametrize("cores", [{}, {"large": 64}])
+def test_where_cores_are_not_known_it_is_the_mean_of_the_machines(tmp_path: Path, cores: dict[str, int]) -> None:
+    loads = {"large": np.full(240, 0.1), "small": np.full(240, 0.9)}
+    report = report_on(tmp_path, loads, cores={"small": None, **cores})
+    [finding] = found(report, "level")
+    assert finding.sentence.startswith("The mean of the 2 machines was 50.0 %")
+    assert any("the cores of some are not known" in caveat for caveat in report.caveats)
+
+
+def test_who_comes_and_goes_is_no_change_of_load(tmp_path: Path) -> None:
+    """Busy machines join halfway: the mean of whoever reports rises, and no machine does more than before."""
+    late = noise(0.8)
+    late[:120] = np.nan
+    loads = {f"old-{number}": noise(0.2) for number in range(4)} | {f"new-{number}": late for number in range(4)}
+    report = report_on(tmp_path, loads)
+    [change] = found(report, "change")
+    assert "hardly changed" in change.sentence
+    assert not found(report, "trend")
+    assert any("4 machines seen in both" in section.intro for section in report.sections)
+
+
+def test_nothing_is_told_of_a_trend_where_nobody_is_there_throughout(tmp_path: Path) -> None:
+    loads = {}
+    for number in range(8):
+        load = noise(0.1 * number)
+        load[: 20 * number] = np.nan
+        load[20 * number + 100 :] = np.nan
+        loads[f"machine-{number}"] = load
+    report = report_on(tmp_path, loads)
+    assert not found(report, "trend")
+    assert any("No trend is told" in caveat for caveat in report.caveats)
+
+
+def test_a_level_that_moved_and_came_back_is_one_finding(tmp_path: Path) -> None:
+    hours = np.arange(480)
+    moved = np.where((hours >= 120) & (hours < 360), 0.3, 0.0)
+    report = report_on(tmp_path, {f"machine-{number}": noise(0.2, 480) + moved for number in range(3)})
+    sentences = " ".join(finding.sentence for finding in report.findings)
+    assert not ("hardly changed" in sentences and "lastingly" in sentences)
+    assert "alike in both periods" in sentences and "its level moved within" in sentences
+
+
+def test_an_id_that_several_hosts_share_is_named(tmp_path: Path) -> None:
+    shared = {"alone": pd.NaT, "twin": pd.Timestamp(START, tz="UTC") + pd.Timedelta(days=3)}
+    loads = {"alone": noise(0.2), "twin": noise(0.3)}
+    report = report_on(tmp_path, loads, shared_windows={"alone": 0, "twin": 22}, shared_at=shared)
+    [finding] = found(report, "identity")
+    assert finding.severity == "act"
+    assert finding.numbers["names"] == ["twin"]
+    assert "twin" in finding.sentence and "22 windows overlap" in finding.sentence

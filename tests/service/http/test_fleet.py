@@ -8,9 +8,11 @@ import httpx
 import numpy as np
 import pytest
 
+import analytics
+from analytics.frames.statistics import values_of
 from contract.times import HOUR_MS
 from tests.support.recordings import Machine, Recording, Samples
-from tests.support.reports import METRICS, JsonObject, post
+from tests.support.reports import METRICS, JsonObject, post, small
 from tests.support.running import RunningService
 
 pytestmark = pytest.mark.server
@@ -154,3 +156,69 @@ def test_the_fleet_takes_a_body_as_history_does(fleet: httpx.Client) -> None:
     query = RANGE | {"resample_rate": "1h", "by": "os_type", "stat": "max", "top": 1}
     answer = fleet.request("GET", f"{METRICS}/cpuLoadAvg/fleet", json=query)
     assert answer.json()["entries"] == ask(fleet, **query)
+
+
+@pytest.fixture(scope="module")
+def unequal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
+    """64 cores at 10 % that sample thrice as often, 2 cores at 90 %, which changed their system after an hour."""
+    recording = Recording()
+    for minute in range(0, 240, 10):
+        version = "20.04" if minute < 60 else "22.04"
+        recording.cpu(
+            Machine("large", "Linux", "20.04"), T0 + minute * 60_000, np.full(30, 0.1), [np.full(30, 0.1)] * 64
+        )
+        recording.cpu(
+            Machine("small", "Linux", version), T0 + minute * 60_000, np.full(10, 0.9), [np.full(10, 0.9)] * 2
+        )
+    with RunningService(tmp_path_factory.mktemp("unequal") / "data") as service:
+        with service.client() as client:
+            assert post(client, *recording.reports).status_code == 202
+        yield service
+        assert service.stop() == 0
+
+
+BY_CORES = (64 * 0.1 + 2 * 0.9) / 66
+
+
+@pytest.mark.parametrize(("weight", "mean"), [("samples", 0.3), ("hosts", 0.5), ("cores", BY_CORES)])
+def test_machines_count_as_their_weight_says(unequal: RunningService, weight: str, mean: float) -> None:
+    with unequal.client() as client:
+        values = [entry["value"] for entry in ask(client, resample_rate="1h", weight=weight)]
+        assert values == pytest.approx([mean] * 4)
+        alone = ask(client, resample_rate="4h", by="user", weight=weight)
+        assert {entry["group"]: entry["value"] for entry in alone} == pytest.approx({"large": 0.1, "small": 0.9})
+        systems = {
+            entry["group"]: entry["value"] for entry in ask(client, resample_rate="4h", by="os_version", weight="cores")
+        }
+        assert systems["22.04"] == pytest.approx(0.9)
+        assert systems["20.04"] == pytest.approx((64 * 24 * 0.1 + 2 * 6 * 0.9) / (64 * 24 + 2 * 6))
+
+
+@pytest.mark.parametrize("weight", ["hosts", "cores"])
+def test_the_library_weighs_as_the_service_does(unequal: RunningService, weight: Any) -> None:
+    with analytics.connect(unequal.url) as source:
+        asked: dict[str, Any] = {"start": T0, "end": T0 + 4 * HOUR_MS, "rate": "1h", "weight": weight}
+        answered = source.fleet(**asked, stat="p95")["value"]
+        windows = source.fleet(**asked)
+        assert values_of(windows, "p95")["value"].tolist() == answered.tolist()
+        by_user = source.fleet(start=T0, end=T0 + 4 * HOUR_MS, rate="1h", by="user")
+        weighed = analytics.weigh(by_user, weight, cores=source.users()["cores"]).drop(columns="user")
+        assert analytics.resample(weighed, "1h")["mean"].tolist() == windows["mean"].tolist()
+
+
+def test_a_weight_that_cannot_be_told_is_refused(unequal: RunningService) -> None:
+    with unequal.client() as client:
+        for query, said in (
+            ({"weight": "users"}, "one of samples, cores, hosts"),
+            ({"weight": "cores", "stat": "count"}, "stat=count"),
+        ):
+            answer = client.get(f"{METRICS}/cpuLoadAvg/fleet", params=RANGE | query)
+            assert answer.status_code == 422
+            assert said in answer.text
+        post(
+            client,
+            small("coreless", T0 + 1000),
+        )
+        answer = client.get(f"{METRICS}/cpuLoadAvg/fleet", params=RANGE | {"weight": "cores"})
+        assert answer.status_code == 422
+        assert "coreless" in answer.text

@@ -1,14 +1,17 @@
 """What a store answers of all machines together, or of groups of them."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from itertools import product
+from typing import Any
 
 import numpy as np
+import pandas as pd
+import pytest
 
 from contract.metrics import QUANTITIES
-from contract.times import DAY_MS, parse_duration
-from service.stores.base import Grouping, Question
+from contract.times import DAY_MS, HOUR_MS, MINUTE_MS, parse_duration
+from service.stores.base import Grouping, Question, Store
+from service.stores.systems import NOT_RECORDED
 from tests.service.stores.conftest import Filled
 from tests.support.five_weeks import END_MS, START_MS
 from tests.support.recordings import CPU, Machine, Recording, Window, assert_quantiles, assert_same_moments
@@ -47,18 +50,85 @@ def test_the_groups_are_named_in_order(filled: Filled) -> None:
     assert by_type["os_type"].unique().tolist() == ["Linux", "MacOS", "Windows"]
 
 
-def test_a_machine_counts_with_the_system_it_said_last(place: Place) -> None:
-    machine = Machine("upgraded", "Linux", "12")
+def versions(
+    store: Store, rate_ms: int, by: Grouping = "os_version", **more: Any
+) -> dict[tuple[str, int], list[float]]:
+    """Samples and mean of each group and bucket."""
+    windows = store.answer(Question(CPU, START_MS, END_MS, rate_ms, by=by, **more))
+    times = pd.DatetimeIndex(windows.index).as_unit("ms").asi8.tolist()
+    numbers = zip(windows["count"].tolist(), windows["mean"].round(9).tolist(), strict=True)
+    return dict(zip(zip(windows[by].tolist(), times, strict=True), map(list, numbers), strict=True))
+
+
+def upgraded(name: str, at: int, windows: int = 12, first_ms: int = START_MS) -> Recording:
+    """Windows of one sample a minute: 0.2 under 20.04 before the one at a place, 0.6 under 22.04 from it on."""
     recording = Recording()
-    recording.cpu(machine, START_MS, np.array([0.1]))
-    recording.cpu(replace(machine, os_version="13"), START_MS + 2000, np.array([0.2]))
-    recording.cpu(machine, START_MS + 1000, np.array([0.3]))  # late
+    for place in range(windows):
+        version, load = ("20.04", 0.2) if place < at else ("22.04", 0.6)
+        recording.cpu(Machine(name, "Linux", version), first_ms + place * MINUTE_MS, np.array([load]))
+    return recording
+
+
+@pytest.mark.parametrize("state", ["in memory", "on disk", "reopened", "crashed"])
+def test_windows_count_with_the_system_of_their_time(place: Place, state: str) -> None:
+    # The change is within a bucket of every rollup.
+    recording = upgraded("upgraded", 7, first_ms=START_MS + 2 * MINUTE_MS)
+    other = upgraded("other", 0, first_ms=START_MS + 2 * MINUTE_MS)
     store = place.open()
-    for last, report in enumerate(recording.reports, 1):
-        store.add(last, [report])
-        windows = store.answer(Question(CPU, START_MS, END_MS, DAY_MS, by="os_version"))
-        assert windows["os_version"].tolist() == ["12" if last == 1 else "13"]
-        assert windows["count"].tolist() == [last]
+    reports = sorted([*recording.reports, *other.reports], key=lambda report: report.end_timestamp)
+    store.add(1, reports[:9])
+    if state != "in memory":
+        store.flush()
+    store.add(2, reports[9:])
+    if state in ("on disk", "reopened"):
+        store.flush()
+    if state == "reopened":
+        store.close()
+        store = place.open()
+    if state == "crashed":
+        store = place.crash(store)
+        store.add(2, reports[9:])
+    for rate_ms in (HOUR_MS, DAY_MS):
+        start = START_MS // rate_ms * rate_ms
+        assert versions(store, rate_ms) == {("20.04", start): [7, 0.2], ("22.04", start): [17, 0.6]}
+        assert versions(store, rate_ms, "os_type") == {("Linux", start): [24, pytest.approx(0.483333333)]}
+    minutes = versions(store, MINUTE_MS)
+    first = START_MS // MINUTE_MS
+    assert [minutes["20.04", (first + number) * MINUTE_MS] for number in range(2, 9)] == [[1, 0.2]] * 7
+    assert {tuple(value) for (version, _), value in minutes.items() if version == "22.04"} == {(1, 0.6), (2, 0.6)}
+    store.close()
+
+
+def test_late_windows_count_with_the_system_they_came_from(place: Place) -> None:
+    reports = upgraded("upgraded", 6).reports
+    store = place.open()
+    for number, late in enumerate([5, 0, 11, 2, 1, 6, 3, 10, 4, 7, 9, 8], 1):
+        store.add(number, [reports[late]])
+    day = START_MS // DAY_MS * DAY_MS
+    assert versions(store, DAY_MS) == {("20.04", day): [6, 0.2], ("22.04", day): [6, 0.6]}
+    store.close()
+
+
+def test_groups_may_be_told_apart_by_user(place: Place) -> None:
+    store = place.open()
+    store.add(1, [*upgraded("a", 6).reports, *upgraded("b", 3).reports])
+    windows = store.answer(Question(CPU, START_MS, END_MS, DAY_MS, by="os_version", each_user=True))
+    assert [*zip(windows["user"], windows["os_version"], windows["count"].tolist(), strict=True)] == [
+        ("a", "20.04", 6), ("a", "22.04", 6), ("b", "20.04", 3), ("b", "22.04", 9)
+    ]  # fmt: skip
+    store.close()
+
+
+def test_a_machine_whose_system_changes_all_the_time_is_still_answered(place: Place) -> None:
+    """Two hosts with one id: what was long ago is not recorded."""
+    store = place.open()
+    for number in range(1, 201):
+        recording = Recording()
+        machine = Machine("twins", "Linux", "12" if number % 2 else "13")
+        recording.cpu(machine, START_MS + number * 1000, np.array([0.5]))
+        store.add(number, recording.reports)
+    found = versions(store, DAY_MS)
+    assert {name: count for (name, _), (count, _) in found.items()} == {"12": 32, "13": 32, NOT_RECORDED: 136}
     store.close()
 
 

@@ -2,16 +2,19 @@
 
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
+import duckdb
 import numpy as np
 import pytest
 
-from contract.times import DAY_MS
+from contract.times import DAY_MS, HOUR_MS
 from service.stores.base import Question, StoreError
 from service.stores.embedded import catalog
 from service.stores.embedded.catalog import MIGRATIONS
 from service.stores.embedded.store import EmbeddedStore
+from service.stores.systems import NOT_RECORDED
 from tests.support.five_weeks import END_MS, START_MS
 from tests.support.recordings import CPU, Machine, Recording
 from tests.support.running import ROOT
@@ -117,3 +120,22 @@ def test_a_closed_store_can_be_opened_again_in_the_same_process(folder: Path) ->
         store = EmbeddedStore(folder)
         assert mean(store) == [0.5]
         store.close()
+
+
+def test_what_ran_before_it_was_recorded_is_not_made_up(tmp_path: Path) -> None:
+    """A file of the first format knows what a machine said last, and no more."""
+    recording = Recording()
+    for place in range(3):
+        recording.cpu(Machine("old", "Linux", "20.04"), START_MS + place * HOUR_MS, np.array([0.2]))
+    with closing(EmbeddedStore(tmp_path)) as store:
+        store.add(3, recording.reports)
+    with closing(duckdb.connect(str(tmp_path / "loadlens.duckdb"))) as file:
+        file.execute("DROP TABLE system; UPDATE version SET number = 1")
+    with closing(EmbeddedStore(tmp_path)) as store:
+        newer = Recording()
+        newer.cpu(Machine("old", "Linux", "22.04"), START_MS + 3 * HOUR_MS, np.array([0.6]))
+        store.add(4, newer.reports)
+        windows = store.answer(Question(CPU, 0, 1 << 45, 52 * 7 * DAY_MS, by="os_version"))
+    assert dict(zip(windows["os_version"], windows["count"].tolist(), strict=True)) == {
+        NOT_RECORDED: 2, "20.04": 1, "22.04": 1,
+    }  # fmt: skip

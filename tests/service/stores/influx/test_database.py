@@ -187,6 +187,25 @@ def test_points_of_the_original_are_answered_as_a_hundred_samples_each(original:
     assert asyncio.run(store.known({Key("6a:d6", TYPE, T0), Key("6a:d6", TYPE, T0 + 1)})) == {Key("6a:d6", TYPE, T0)}
 
 
+def test_points_of_the_original_count_with_the_system_of_their_time(
+    influx: RunningInflux, database: str, open_store: OpenStore
+) -> None:
+    influx.query(f'CREATE DATABASE "{database}"')
+    lines = [ORIGINAL.format(user="6a:d6", mean=mean, var=0.01, time=T0 + place * 10 * MINUTE)
+             for place, mean in enumerate((0.2, 0.2, 0.6, 0.6, 0.6))]  # fmt: skip
+    newer = [line.replace("18.04", "20.04") if place > 1 else line for place, line in enumerate(lines)]
+    influx.write("\n".join(newer), database)
+    recording = Recording()
+    recording.cpu(Machine("6a:d6", "Linux", "22.04 LTS"), T0 + 90 * MINUTE, np.full(50, 0.9))
+    store = open_store()
+    fill(store, recording)
+    for again in (store, open_store("another")):
+        windows = again.answer(Question(CPU, *RANGE, DAY, by="os_version"))
+        assert windows["os_version"].tolist() == ["18.04 LTS", "20.04 LTS", "22.04 LTS"]
+        assert windows["count"].tolist() == [200, 300, 50]
+        assert windows["mean"].tolist() == pytest.approx([0.2, 0.6, 0.9])
+
+
 def test_new_reports_of_an_old_user_join_its_old_points(original: str, open_store: OpenStore) -> None:
     recording = Recording()
     recording.cpu(Machine("6a:d6"), T0 + 15 * MINUTE, np.full(300, 0.9))  # late, between two points of the original
