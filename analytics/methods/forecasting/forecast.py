@@ -2,18 +2,19 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import tzinfo
 from typing import Final, Literal
-from zoneinfo import ZoneInfo
 
 import numpy as np
 import pandas as pd
 
 from analytics.frames.aggregation import AnyFrame, is_dask, of_machines
+from analytics.frames.arguments import Duration, duration_ms, zone_name
 from analytics.frames.frame import TooFewData
 from analytics.frames.resampling import resample
 from analytics.methods.forecasting.fleet import Result, forecast_grid
 from analytics.methods.forecasting.grid import Floats, Grid, Ints, grid_of, wall_ms
-from contract.times import DAY_MS, format_duration, parse_duration
+from contract.times import DAY_MS, MAX_RATE_MS, format_duration
 
 _MIN_STEPS: Final = 3
 _DASK_RATE: Final = "1h"
@@ -41,14 +42,14 @@ class Forecast:
 
 def forecast(
     frame: AnyFrame,
-    horizon: str = "7d",
+    horizon: Duration = "7d",
     levels: Sequence[float] = (0.8, 0.95),
     *,
     column: str = "mean",
     rate: str | None = None,
     start: str | pd.Timestamp | None = None,
     bounds: tuple[float, float] | Literal["auto"] = "auto",
-    tz: str = "UTC",
+    tz: str | tzinfo = "UTC",
 ) -> Forecast:
     """Forecast a column of each user of a frame, with prediction intervals.
 
@@ -74,15 +75,14 @@ def forecast(
             where none is negative, else no bounds.
 
     Raises:
-        FrameError: The frame is not as described.
+        FrameError: The frame is not as described, `horizon` or `rate` no duration, or `tz` no time zone.
         TooFewData: No series has at least three steps with a value before `start`.
         ValueError: Another argument is wrong.
-        ZoneInfoNotFoundError: There is no such time zone.
     """
     named = _levels(levels)
     step_ms = None if rate is None else _rate_ms(rate)
-    grid = _until(grid_of(_at_hand(frame, column, rate), column, step_ms, ZoneInfo(tz).key), start)
-    horizon_ms = parse_duration(horizon, least_ms=grid.step_ms)
+    grid = _until(grid_of(_at_hand(frame, column, rate), column, step_ms, zone_name(tz)), start)
+    horizon_ms = duration_ms(horizon, "horizon", least_ms=grid.step_ms, most_ms=MAX_RATE_MS)
     steps = horizon_ms // grid.step_ms
     if len(grid.values) * steps > _MAX_STEPS:
         raise ValueError(
@@ -94,7 +94,7 @@ def forecast(
     result = forecast_grid(grid, int(places.max()) + 1, tuple(named.values()))
     models = _models(grid, result)
     coming = _frame(grid, result, (times, places), list(named), limits)
-    return Forecast(coming, models, summary_of(models, grid, result, horizon))
+    return Forecast(coming, models, summary_of(models, grid, result, format_duration(horizon_ms)))
 
 
 def _at_hand(frame: AnyFrame, column: str, rate: str | None) -> pd.DataFrame:
@@ -115,7 +115,7 @@ def _levels(levels: Sequence[float]) -> dict[str, float]:
 
 
 def _rate_ms(rate: str) -> int:
-    step_ms = parse_duration(rate, most_ms=DAY_MS)
+    step_ms = duration_ms(rate, "rate", most_ms=DAY_MS)
     if DAY_MS % step_ms:
         raise ValueError(f"rate: expected what divides a day, such as 5m, 15m or 1h, got {rate}")
     return step_ms
