@@ -28,6 +28,8 @@ _MAX_WEEKS = 8
 _RISING_DAYS = 3
 _DAMPING = 0.7
 _SEASON_MEMORY = 0.9
+_SEASON_DAYS = 14
+_RECENT_DAYS = 4
 _HALF_LIVES_H = (12.0, 1.0)
 
 
@@ -78,8 +80,8 @@ class Past:
 
     @cached_property
     def by_day(self) -> "Decomposition":
-        """The last four weeks, taken apart with a season of a day."""
-        return decompose(self.days[:, ::-1].reshape(len(self.values), -1), self.day, self.day)
+        """The last two weeks, taken apart with a season of a day."""
+        return decompose(self.days[:, _SEASON_DAYS - 1 :: -1].reshape(len(self.values), -1), self.day, self.day)
 
     @cached_property
     def by_week(self) -> "Decomposition":
@@ -154,11 +156,11 @@ def decompose(values: Floats, period: int, day: int) -> Decomposition:
     seasons = beside.reshape(len(values), -1, period)[:, ::-1]
     season = np.nan_to_num(_weighted(seasons, _SEASON_MEMORY))
     season -= season.mean(axis=1, keepdims=True)
-    rest = (seasons - season[:, None]).reshape(len(values), -1)
     explained = (season**2).mean(axis=1)
-    chance = _mean_square(rest) / max(seasons.shape[1] - 1, 1)
+    chance = np.maximum(_mean_square(beside) - explained, 0.0) / max(seasons.shape[1] - 1, 1)
     season *= _ratio(np.maximum(explained - chance, 0.0), explained, 0.0)[:, None]
-    left = values - np.tile(season, (1, seasons.shape[1]))
+    recent = values[:, -_RECENT_DAYS * day :]
+    left = recent - np.tile(season, (1, seasons.shape[1]))[:, -recent.shape[1] :]
     level, now = (_latest(left, half_life_h * day / 24.0) for half_life_h in _HALF_LIVES_H)
     rough = left - _running_mean(left, day)
     both = np.isfinite(rough[:, 1:] * rough[:, :-1])
@@ -285,14 +287,14 @@ def _weighted(seasons: Floats, memory: float) -> Floats:
 def _running_mean(values: Floats, width: int) -> Floats:
     """Of so many steps around each, at the ends of the first and last so many; NaN where none was seen."""
     seen = np.isfinite(values)
-    steps = values.shape[1]
-    first = np.clip(np.arange(steps) - width // 2, 0, max(steps - width, 0))
-    last = np.minimum(first + width, steps)
-    total, count = (
-        np.concatenate([np.zeros((len(values), 1)), np.cumsum(each, axis=1)], axis=1)
-        for each in (np.where(seen, values, 0.0), seen.astype(np.float64))
-    )
-    return _ratio(total[:, last] - total[:, first], count[:, last] - count[:, first], np.nan)
+    n, steps = values.shape
+    width = min(width, steps)
+    total, count = np.zeros((n, steps + 1)), np.zeros((n, steps + 1))
+    np.cumsum(np.where(seen, values, 0.0), axis=1, out=total[:, 1:])
+    np.cumsum(seen, axis=1, out=count[:, 1:])
+    mean = _ratio(total[:, width:] - total[:, :-width], count[:, width:] - count[:, :-width], np.nan)
+    before = width // 2
+    return np.pad(mean, ((0, 0), (before, steps - mean.shape[1] - before)), mode="edge")
 
 
 def _latest(values: Floats, half_life: float) -> Floats:
