@@ -104,8 +104,9 @@ def _raw(file: Labelled, scores: Floats, thresholds: Floats) -> Floats:
     place = np.arange(count)
     gain = np.full(count, -_FALSE_POSITIVE)
     window_of = np.full(count, -1)
-    next_starts = [start for start, _ in file.windows[1:]] + [count]
-    for number, ((start, end), next_start) in enumerate(zip(file.windows, next_starts, strict=True)):
+    starts = [start for start, _ in file.windows] + [count]
+    for number, (start, end) in enumerate(file.windows):
+        next_start = starts[number + 1]
         width = end - start + 1
         gain[start : end + 1] = _sigmoid(-(end - place[start : end + 1] + 1) / width) / _sigmoid(np.array(-1.0))
         gain[end + 1 : next_start] = _FALSE_POSITIVE * _sigmoid((place[end + 1 : next_start] - end) / (width - 1))
