@@ -51,6 +51,7 @@ class Detector:
         self._quantities = Quantities(self.tuning)
         self._events = News(self.tuning.quiet)
         self._stillness = said_once(self.tuning.quiet)
+        self._count = 0
         self._last_ms: int | None = None
 
     def update(self, time: int | datetime, value: float) -> Verdict:
@@ -69,14 +70,14 @@ class Detector:
         if not abs(value) < _HUGE:
             return Verdict(time_ms, value, *self._quantities.expect(), 0.0, False, "")
         met = self._quantities.meet(time_ms, value)
-        news, begins = self._events.judge(met.surprise, self.tuning.alarm)
+        number, alarm = self._count, self.tuning.alarm
+        self._count += 1
+        news, begins = self._events.judge(number, met.surprise, alarm)
         kind: Kind = met.kind if news > 0 else ""
-        still, falls_still = self._stillness.judge(met.stillness, self.tuning.alarm)
+        still, falls_still = self._stillness.judge(number, met.stillness, alarm)
         if still > news:
             news, kind = still, "spread"
-        return Verdict(
-            time_ms, value, met.expected, met.lower, met.upper, 1 - 10**-news, begins or falls_still, kind
-        )
+        return Verdict(time_ms, value, met.expected, met.lower, met.upper, 1 - 10**-news, begins or falls_still, kind)
 
     def state(self) -> dict[str, Any]:
         """Everything it knows, as data for JSON; `from_state` continues exactly there."""
@@ -86,6 +87,7 @@ class Detector:
             "quantities": self._quantities.state(),
             "events": self._events.state(),
             "stillness": self._stillness.state(),
+            "count": self._count,
             "last_ms": self._last_ms,
         }
 
@@ -98,6 +100,7 @@ class Detector:
         made._quantities = Quantities.from_state(made.tuning, state["quantities"])
         made._events.restore(state["events"])
         made._stillness.restore(state["stillness"])
+        made._count = state["count"]
         made._last_ms = state["last_ms"]
         return made
 

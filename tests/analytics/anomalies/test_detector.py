@@ -15,7 +15,7 @@ from analytics.methods.anomalies import Detector, Tuning, Verdict
 
 STEP_MS = 300_000
 DAY = 288
-SMALL = Tuning(window=4, memory=12, learning=4, neighbours=3, quiet=12)
+SMALL = Tuning(window=4, memory=12, learning=5, neighbours=3, ignored=1, quiet=12)
 """Learns soon, so that short series reach every part of the detector."""
 VALUES = st.lists(st.one_of(st.floats(allow_nan=True, allow_infinity=True), st.integers(0, 5).map(float)), max_size=120)
 GAPS = st.lists(st.sampled_from([0, 1, STEP_MS, STEP_MS, STEP_MS, 100 * STEP_MS]), min_size=120, max_size=120)
