@@ -58,19 +58,19 @@ class _Window:
 class _Values:
     """The newest `size` values, to ask for the nearest."""
 
-    __slots__ = ("_next", "_size", "_values")
+    __slots__ = ("_next", "_values", "size")
 
     def __init__(self, size: int, values: Sequence[float] = ()) -> None:
-        self._size = size
+        self.size = size
         self._values = array("d", values)
         self._next = len(values) % size
 
     def add(self, value: float) -> None:
-        if len(self._values) < self._size:
+        if len(self._values) < self.size:
             self._values.append(value)
         else:
             self._values[self._next] = value
-        self._next = (self._next + 1) % self._size
+        self._next = (self._next + 1) % self.size
 
     def distance(self, value: float) -> float:
         """From `value` to the nearest; infinite where there are none."""
@@ -78,7 +78,7 @@ class _Values:
 
     def in_order(self) -> "array[float]":
         """As they came."""
-        full = len(self._values) == self._size
+        full = len(self._values) == self.size
         return self._values[self._next :] + self._values[: self._next] if full else self._values
 
 
@@ -89,6 +89,7 @@ class Extremes:
         "_blocks",
         "_bounds",
         "_every",
+        "_grain_share",
         "_high",
         "_highest",
         "_low",
@@ -102,9 +103,21 @@ class Extremes:
         "scale",
     )
 
-    def __init__(self, tuning: Tuning, *, high: bool = True, low: bool = True, keeps_values: bool = False) -> None:
-        """`high`, `low`: which side is watched. With `keeps_values` what is new between known values is found too."""
+    def __init__(
+        self,
+        tuning: Tuning,
+        *,
+        high: bool = True,
+        low: bool = True,
+        keeps_values: bool = False,
+        grain: float | None = None,
+    ) -> None:
+        """`high`, `low`: which side is watched. With `keeps_values` what is new between known values is found too.
+
+        `grain` stands for the tuning's.
+        """
         self._tuning = tuning
+        self._grain_share = tuning.grain if grain is None else grain
         self._high = _Window(tuning.memory) if high else None
         self._low = _Window(tuning.memory) if low else None
         """Lowest values with their sign changed, so that both sides are treated alike."""
@@ -178,23 +191,20 @@ class Extremes:
             "begun": [self._highest, self._lowest] if self._seen else None,
         }
 
-    @classmethod
-    def from_state(cls, tuning: Tuning, state: dict[str, Any]) -> "Extremes":
-        """What `state` described."""
-        made = cls(tuning, high=state["high"] is not None, low=state["low"] is not None)
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take what `state` described, of one that watched the same sides."""
         for side in ("high", "low"):
             if state[side] is not None:
                 extremes = unpack(state[side])
-                setattr(made, f"_{side}", _Window(tuning.memory, extremes))
-                made._blocks = len(extremes)
-        made._samples = _Window(made._samples.size, unpack(state["samples"]))
-        if state["values"] is not None:
-            made._values = _Values(tuning.memory * min(tuning.window, _MAX_VALUES_A_BLOCK), unpack(state["values"]))
-        made._seen = state["seen"]
+                setattr(self, f"_{side}", _Window(self._tuning.memory, extremes))
+                self._blocks = len(extremes)
+        self._samples = _Window(self._samples.size, unpack(state["samples"]))
+        if self._values is not None:
+            self._values = _Values(self._values.size, unpack(state["values"]))
+        self._seen = state["seen"]
         if state["begun"] is not None:
-            made._highest, made._lowest = state["begun"]
-        made._measure()
-        return made
+            self._highest, self._lowest = state["begun"]
+        self._measure()
 
     def _beyond(self, extremes: "array[float]", height: float, value: float, resolution: float) -> float:
         """The surprise on one side; there `value` is as high as `height`, its sign changed on the low side."""
@@ -245,7 +255,7 @@ class Extremes:
         return sum(extremes[place - neighbours : place]) - neighbours * extremes[place - neighbours - 1] + grain
 
     def _grain(self, resolution: float) -> float:
-        return max(self._tuning.grain * self.scale, resolution) * self._tuning.neighbours
+        return max(self._grain_share * self.scale, resolution) * self._tuning.neighbours
 
     def _measure(self) -> None:
         """What changes with the memory only: the quantity's robust scale, and how far the memory is from full."""

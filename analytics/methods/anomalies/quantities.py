@@ -28,8 +28,9 @@ _RESOLUTION: Final = 1e-3
 """The share of the usual value that a change must have to mean anything in a series that never varied."""
 _SEASONAL: Final = 0.4
 """The season counts where deviations from it vary by at most this share of what the level itself varies by."""
-_STILL_RESOLUTION: Final = 0.2
-"""The share by which a spread must fall to mean anything."""
+_STILL_RESOLUTION: Final = 0.3
+"""The fall of a spread's logarithm that is never news: by a quarter. Its own scale says nothing: where a machine works
+and rests in turn, the logarithm has two humps far from each other."""
 _STILL_MARGIN: Final = 0.5
 """A stillness must be three times as rare as other events: quiet hours are many, and seldom of interest."""
 
@@ -59,7 +60,7 @@ class Quantities:
         self._value = Extremes(tuning, keeps_values=True)
         self._level, self._trend, self._seasonal = (Extremes(tuning) for _ in range(3))
         self._spread = Extremes(tuning, low=False)
-        self._stillness = Extremes(tuning, high=False)
+        self._stillness = Extremes(tuning, high=False, grain=0.0)
 
     def end_recent_after(self, gap_ms: int) -> None:
         """Forget the recent points where the next comes later than a whole window."""
@@ -110,7 +111,7 @@ class Quantities:
         made._recent = Recent(tuning.window, state["points"], state["times"])
         made._season = Season.from_state(state["season"])
         for name in _WATCHED:
-            setattr(made, f"_{name}", Extremes.from_state(tuning, state["extremes"][name]))
+            getattr(made, f"_{name}").restore(state["extremes"][name])
         return made
 
     def _met_stillness(self, spread: float, resolution: float) -> float:

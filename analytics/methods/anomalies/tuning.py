@@ -17,7 +17,7 @@ class Tuning:
     `memory`, `neighbours`, `ignored` and `grain`.
     """
 
-    threshold: float = 1 / 3
+    threshold: float = 0.45
     """A score from which a point is an anomaly, in (0, 1)."""
     window: int = 24
     """Points over which level and spread are taken; also the length of a block."""
