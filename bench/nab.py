@@ -27,7 +27,7 @@ from anomaly_constants import CANDIDATES, Tried, choose, cross_validated, machin
 from data import NAB_OTHER
 from nab_scoring import Floats, Labelled, at_threshold, labelled_files, normalised, optimum, other_files
 from options import Options
-from output import left_out, machine, table
+from output import machine, table
 from scipy.special import ndtr
 
 from analytics.methods.anomalies import Detector, Tuning
@@ -41,12 +41,17 @@ OF_ALL: dict[str, tuple[float, float, tuple[float, ...]]] = {
     "Skyline": (58.3, 58.3, (53.9, 60.8, 40.2, 56.8, 31.8, 76.5, 68.9)),
     "random cut forest": (36.3, 52.1, (73.5, 55.8, 15.5, 62.8, 40.8, 63.8, 48.1)),
 }
-"""The scores that NAB's repository has of them (results/), scored here on the same 52 series: with the threshold that is
-best for the other groups, with the best for all, and with that one group by group."""
+"""The scores that NAB's repository has of them (results/), scored here on the same 52 series: with the threshold that
+is best for the other groups, with the best for all, and with that one group by group."""
 GROUPS = {
-    "AWS CPU": "", "AWS other": "realAWSCloudwatch", "made up": "artificialWithAnomaly", "ad exchange": "realAdExchange",
-    "known causes": "realKnownCause", "traffic": "realTraffic", "tweets": "realTweets",
-}  # fmt: skip
+    "AWS CPU": "",
+    "AWS other": "realAWSCloudwatch",
+    "made up": "artificialWithAnomaly",
+    "ad exchange": "realAdExchange",
+    "known causes": "realKnownCause",
+    "traffic": "realTraffic",
+    "tweets": "realTweets",
+}
 CHANGED: dict[str, tuple[float, ...]] = {
     "threshold": (0.3, 0.6),
     "window": (12, 18, 36, 48),
@@ -114,9 +119,9 @@ def chosen_constants(files: Mapping[str, Labelled], tried: Sequence[Tried]) -> s
     """What each group's absence chooses, and all groups together."""
     chosen, _ = cross_validated(files, tried)
     rows = [
-        [f"without {group}", f"{one.threshold:.2f}", str(one.memory), str(one.neighbours), str(one.ignored), f"{one.grain:g}"]
+        [f"without {group}", f"{one.threshold:.2f}", *map(str, (one.memory, one.neighbours, one.ignored, one.grain))]
         for group, one in {**chosen, "nothing": choose(tried, list(files))[0]}.items()
-    ]  # fmt: skip
+    ]
     return table(["Chosen", "threshold", "memory", "neighbours", "ignored", "grain"], rows)
 
 

@@ -1,4 +1,4 @@
-"""NAB's score (Numenta Anomaly Benchmark v1.1, standard profile), on its five files of AWS CPU utilization and 47 others.
+"""NAB's score (Numenta Anomaly Benchmark v1.1, standard profile), on its five files of AWS CPU load and 47 others.
 
 As nab/sweeper.py and nab/optimizer.py compute it, in a few array operations:
 

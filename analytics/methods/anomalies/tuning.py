@@ -39,7 +39,7 @@ class Tuning:
             raise ValueError(f"the threshold lies between 0 and 1, not at {self.threshold}")
         if self.window < 4:
             raise ValueError(f"a window has at least 4 points, not {self.window}")
-        if not (1 <= self.neighbours and 0 <= self.ignored and self.neighbours + self.ignored < self.learning):
+        if not (self.neighbours >= 1 and self.ignored >= 0 and self.neighbours + self.ignored < self.learning):
             raise ValueError(
                 "expected neighbours >= 1, ignored >= 0 and neighbours + ignored < learning, "
                 f"got {self.neighbours}, {self.ignored} and {self.learning}"
