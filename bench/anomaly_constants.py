@@ -2,12 +2,12 @@
 
 Every candidate runs over all series once; how surprising each point was is kept, so that each threshold can be tried on
 it. A candidate is admitted by real machines without labels, PlanetLab's: at most `BUDGET` false alarms a machine-day,
-and `LEAST_FOUND` of those found that stick at a value, or at zero, for half a day. Among the admitted, the best NAB score
-on the files that may be looked at decides: the mean over a threshold and its two neighbours, so that a lucky threshold
-does not win.
+and `LEAST_FOUND` of those found that stick at a value, or at zero, for half a day. Among the admitted, the best NAB
+score on the files that may be looked at decides: the mean over a threshold and its two neighbours, so that a lucky
+threshold does not win.
 
-Left out together are the files of one of NAB's folders: the five AWS CPU files with the other AWS files, and the made-up
-files with and without anomalies.
+Left out together are the files of one of NAB's folders: the five AWS CPU files with the other AWS files, and the
+made-up files with and without anomalies.
 """
 
 from collections.abc import Mapping, Sequence
@@ -163,7 +163,7 @@ def outcomes(
 
 
 def choose(tried: Sequence[Tried], names: Sequence[str]) -> tuple[Tuning, Outcome, int]:
-    """What is best for some files: the constants with their threshold, all that is known of them, the threshold's place.
+    """What is best for some files: the constants with their threshold, what they give, and the threshold's place.
 
     Where nothing is admitted, the budget alone is let go.
     """

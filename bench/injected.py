@@ -16,9 +16,9 @@ in the same series as it was. Real series have events of their own, which nobody
 Beside it stands NAB's windowed Gaussian (bench/nab.py), with the threshold at which it has as many false alarms in all,
 and the same silence after an alarm.
 
-Then PlanetLab's whole fleet (../shared/data), as it is: false alarms a machine-day, and how many machines are found that
-stick at a value or at zero for half a day. Beside it a rule that alarms when the last two hours vary less than any two
-hours of the three days before.
+Then PlanetLab's whole fleet (../shared/data), as it is: false alarms a machine-day, and how many machines are found
+that stick at a value or at zero for half a day. Beside it a rule that alarms when the last two hours vary less than any
+two hours of the three days before.
 """
 
 from collections import defaultdict

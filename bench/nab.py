@@ -11,8 +11,8 @@ file's length, extremes or probation (NAB allows the last three); it is told how
 together have chosen. The published detectors have their best threshold for the 52 series; "cross-validated" it is the
 best for the other groups.
 
-Then the five AWS CPU files, which the first version was designed with: "of the other four" is each file with the threshold
-that is best for the others. Then each constant is changed by half and double, and the files are disturbed.
+Then the five AWS CPU files, with which the detector was first designed: "of the other four" is each file with the
+threshold that is best for the others. Then each constant is changed by half and double, and the files are disturbed.
 """
 
 import time

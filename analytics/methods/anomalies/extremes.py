@@ -98,6 +98,8 @@ class Extremes:
         "_scarcity",
         "_seen",
         "_tuning",
+        "_usual_high",
+        "_usual_low",
         "_values",
         "iqr",
         "scale",
@@ -128,6 +130,7 @@ class Extremes:
         self._every = tuning.window // _SAMPLES_A_BLOCK
         self._highest = self._lowest = -math.inf
         """Of the block that has begun; the lowest value with its sign changed."""
+        self._usual_high = self._usual_low = math.inf
         self._bounds: tuple[float, float, float] | None = None
         self._measure()
 
@@ -142,9 +145,9 @@ class Extremes:
         `resolution` is the smallest difference that means anything, for quantities that never varied.
         """
         surprise = 0.0
-        if self._high is not None:
+        if self._high is not None and value > self._usual_high:
             surprise = self._beyond(self._high.ordered, value, value, resolution)
-        if self._low is not None:
+        if self._low is not None and -value > self._usual_low:
             surprise = max(surprise, self._beyond(self._low.ordered, -value, value, resolution))
         return min(surprise, LIMIT)
 
@@ -176,6 +179,7 @@ class Extremes:
                 self._high.add(self._highest)
             if self._low is not None:
                 self._low.add(self._lowest)
+            self._find_usual()
             self._blocks = min(self._blocks + 1, self._tuning.memory)
             self._seen, self._highest, self._lowest = 0, -math.inf, -math.inf
             self._measure()
@@ -201,23 +205,28 @@ class Extremes:
         self._samples = _Window(self._samples.size, unpack(state["samples"]))
         if self._values is not None:
             self._values = _Values(self._values.size, unpack(state["values"]))
+        self._find_usual()
         self._seen = state["seen"]
         if state["begun"] is not None:
             self._highest, self._lowest = state["begun"]
         self._measure()
 
+    def _find_usual(self) -> None:
+        """Up to where no value is surprising, whatever lies beside it."""
+        if self._high is not None:
+            self._usual_high = self._usual(self._high.ordered)
+        if self._low is not None:
+            self._usual_low = self._usual(self._low.ordered)
+
+    def _usual(self, extremes: "array[float]") -> float:
+        usual = len(extremes) - self._tuning.ignored
+        if usual <= self._tuning.neighbours:
+            return math.inf
+        return extremes[usual - 1 if self._values is None else self._tuning.neighbours]
+
     def _beyond(self, extremes: "array[float]", height: float, value: float, resolution: float) -> float:
         """The surprise on one side; there `value` is as high as `height`, its sign changed on the low side."""
-        usual = len(extremes) - self._tuning.ignored
-        if height > extremes[usual - 1]:
-            place = usual
-        elif self._values is None:
-            return 0.0
-        else:
-            place = bisect_left(extremes, height, 0, usual)
-        neighbours = self._tuning.neighbours
-        if place <= neighbours:
-            return 0.0
+        place = bisect_left(extremes, height, 0, len(extremes) - self._tuning.ignored)
         gap = height - extremes[place - 1]
         if self._values is not None:
             higher = bisect_left(extremes, height, place)

@@ -79,20 +79,26 @@ class Quantities:
         """How surprising the point is, and what makes it so; then it is known."""
         expected, lower, upper = self.expect()
         resolution = _resolution(expected)
-        surprises: list[tuple[float, Kind]] = [(0.0, "")]
-        stillness = 0.0
+        surprise, stillness = 0.0, 0.0
+        kind: Kind = ""
         if self._recent.full:
-            surprises.append((_met(self._value, value - expected, resolution), "value"))
+            surprise = _met(self._value, value - expected, resolution)
+            kind = "value" if surprise else ""
         self._recent.add(time_ms, value)
         if self._recent.full:
             level, spread = self._recent.level_and_spread()
-            surprises.append((_met(self._level, level, resolution), "level"))
+            of_level = _met(self._level, level, resolution)
             if self._recent.complete:
-                surprises.append((_met(self._trend, self._recent.mean(), resolution), "level"))
+                of_level = max(of_level, _met(self._trend, self._recent.mean(), resolution))
             stillness = self._met_stillness(spread, resolution)
-            surprises.append((_met(self._spread, spread, resolution), "spread"))
-            surprises.append((self._met_season(time_ms, level, resolution), "season"))
-        surprise, kind = max(surprises, key=lambda met: met[0])
+            others: tuple[tuple[Kind, float], ...] = (
+                ("level", of_level),
+                ("spread", _met(self._spread, spread, resolution)),
+                ("season", self._met_season(time_ms, level, resolution)),
+            )
+            for other, of_other in others:
+                if of_other > surprise:
+                    surprise, kind = of_other, other
         return Met(expected, lower, upper, surprise, kind, stillness)
 
     def state(self) -> dict[str, Any]:

@@ -84,5 +84,11 @@ class Season:
         return made
 
     def _known(self, slot: int, days: range) -> list[float]:
-        values = [self._values[day % _ROWS * _SLOTS + slot] for day in days if self._days[day % _ROWS] == day]
-        return [value for value in values if value == value]
+        known = []
+        for day in days:
+            row = day % _ROWS
+            if self._days[row] == day:
+                value = self._values[row * _SLOTS + slot]
+                if value == value:
+                    known.append(value)
+        return known
