@@ -1,46 +1,113 @@
-"""The exact resampling of frames of windows."""
+"""The exact resampling of frames of windows: what a service answers with, and what a notebook calls."""
 
+from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Final
 
+import numpy as np
 import pandas as pd
 
-from analytics.frames.aggregation import AnyFrame, bucket, example_of, gather, is_dask
-from analytics.frames.columns import merge
-from analytics.frames.frame import LABELS, from_frame, to_frame
+from analytics.frames.aggregation import AnyFrame, example_of, is_dask, reduced
+from analytics.frames.columns import NUMBERS
+from analytics.frames.frame import factorize_labels, frame_of_columns, numbers_of, packed, taken, unpacked, with_samples
+from analytics.frames.kernel import Ints, merge
 from contract.times import parse_duration
 
+RAW: Final = 1
+"""The rate in ms at which windows stay as they came: only those that end in the same millisecond merge."""
 
-def resample(frame: AnyFrame, rate: str) -> AnyFrame:
+
+def resample(frame: AnyFrame, rate: str | int) -> AnyFrame:
     """The frame in buckets of `rate`, an InfluxQL duration of 1s to 52w such as `15m`, aligned to the epoch.
 
     Exact: means are weighted by samples, variances are pooled (the one between windows counts), extremes are
     those of all samples, histograms add up. Each user and core by itself, sorted by user, core and time; only
-    buckets with samples. A Dask DataFrame is resampled when it is computed, and sorted within its partitions, each of
-    which then has all of a user. Raises FrameError for what is not a frame of windows, ValueError for a wrong rate.
+    buckets with samples. Rows of one bucket are added up in their order: equal frames give equal bits. `rate` may also
+    be a number of milliseconds. A Dask DataFrame is resampled when it is computed, and sorted within its partitions,
+    each of which then has all of a user. Raises FrameError for what is not a frame of windows, ValueError for a wrong
+    rate.
     """
-    rate_ms = parse_duration(rate)
-    if is_dask(frame):
-        return _on_dask(frame, rate_ms)
-    histograms = "histogram" in frame
-    key = partial(bucket, rate_ms=rate_ms)
-    windows, labels = gather(frame, key, labels=LABELS, histograms=histograms, what=f"resampling to {rate}")
-    buckets = to_frame(windows, labels if len(labels.columns) else None)
-    buckets.attrs = dict(frame.attrs)
+    rate_ms = rate if isinstance(rate, int) else parse_duration(rate)
+    if rate_ms < RAW:
+        raise ValueError(f"expected a rate of at least 1 ms, got {rate}")
+    key = partial(_floored, width=pd.Timedelta(rate_ms, "ms"))
+    return _on_dask(frame, key) if is_dask(frame) else _in_slices(frame, key)
+
+
+def resample_at(frame: pd.DataFrame, edges: Sequence[int]) -> pd.DataFrame:
+    """The frame in buckets that begin at `edges` (epoch ms, ascending), each up to the next: days of a place, say.
+
+    Exact as `resample` is. Raises FrameError for what is not a frame of windows, ValueError for a window before the
+    first edge.
+    """
+    return _in_slices(frame, partial(_placed, edges=np.asarray(edges, np.int64)))
+
+
+def _floored(index: pd.DatetimeIndex, *, width: pd.Timedelta) -> Ints:
+    starts: Ints = index.floor(width).asi8
+    return starts
+
+
+def _placed(index: pd.DatetimeIndex, *, edges: Ints) -> Ints:
+    place = np.searchsorted(edges, index.asi8, side="right") - 1
+    if len(place) and place.min() < 0:
+        raise ValueError(f"expected windows from {edges[0]} on, got one at {index.asi8.min()}")
+    starts: Ints = edges[place]
+    return starts
+
+
+def _all_time(index: pd.DatetimeIndex) -> Ints:
+    return np.zeros(len(index), np.int64)
+
+
+_Key = Callable[[pd.DatetimeIndex], Ints]
+"""From the moments of rows to the starts of their buckets, epoch ms."""
+
+
+def over_all_time(frame: pd.DataFrame) -> pd.DataFrame:
+    """One window for each user and core of a frame, of all its samples, as `resample` has them."""
+    return _in_slices(frame, _all_time)
+
+
+def _in_slices(frame: pd.DataFrame, key: _Key) -> pd.DataFrame:
+    attrs = dict(frame.attrs)
+    buckets: pd.DataFrame = reduced(frame, partial(_resampled, key=key), partial(_joined, key=key), "resampling")
+    buckets.attrs = attrs
     return buckets
 
 
-def _on_dask(frame: AnyFrame, rate_ms: int) -> AnyFrame:
+def _resampled(part: pd.DataFrame, key: _Key) -> pd.DataFrame:
+    frame = with_samples(part)
+    numbers = numbers_of(frame)
+    series, labels = factorize_labels(frame)
+    bucket = key(pd.DatetimeIndex(frame.index))
+    histograms = None
+    if "histogram" in frame:
+        histograms, numbers["approximated"] = unpacked(frame)
+    merged = merge(numbers, [series, bucket] if len(labels.columns) else [bucket], histograms)
+    *series_of, start = merged.keys
+    columns = taken(labels, *series_of) if len(labels.columns) else {}
+    columns |= {name: merged.numbers[name] for name in NUMBERS}
+    if merged.histograms is not None:
+        columns["histogram"] = packed(merged.histograms, len(start))
+    return frame_of_columns(columns, start)
+
+
+def _joined(parts: Sequence[pd.DataFrame], key: _Key) -> pd.DataFrame:
+    return parts[0] if len(parts) == 1 else _resampled(pd.concat(parts), key)
+
+
+def _on_dask(frame: AnyFrame, key: _Key) -> AnyFrame:
     """Each partition by itself, then, where what belongs together has met, again."""
-    work = partial(_resampled, rate_ms=rate_ms)
+    work = partial(_partition, key=key)
     example = work(example_of(frame))
     parts = frame.map_partitions(work, meta=example)
     met = parts.shuffle("user") if "user" in example else parts.shuffle(on_index=True)
-    return met.map_partitions(partial(_resampled, rate_ms=rate_ms, named=True), meta=_named(example))
+    return met.map_partitions(partial(_partition, key=key, named=True), meta=_named(example))
 
 
-def _resampled(part: pd.DataFrame, *, rate_ms: int, named: bool = False) -> pd.DataFrame:
-    windows, labels = from_frame(part)
-    buckets = to_frame(merge(windows, rate_ms=rate_ms), labels if len(labels.columns) else None)
+def _partition(part: pd.DataFrame, *, key: _Key, named: bool = False) -> pd.DataFrame:
+    buckets = _resampled(part, key)
     buckets.attrs = dict(part.attrs)
     # Between partitions names are texts: each has categories of its own, which do not fit together.
     return _named(buckets) if named or "user" not in buckets else buckets.astype({"user": "str"})

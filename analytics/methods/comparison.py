@@ -11,8 +11,9 @@ import pandas as pd
 from scipy import stats
 
 from analytics.frames.aggregation import AnyFrame, bucket, example_of, gather, of_machines
-from analytics.frames.columns import Floats, Ints, Windows, take
+from analytics.frames.columns import Windows, take
 from analytics.frames.frame import FrameError, bins_of
+from analytics.frames.kernel import Floats, Ints
 from contract.histogram import LINEAR
 from contract.metrics import NAMES
 from contract.times import DAY_MS, HOUR_MS, parse_duration
@@ -317,15 +318,17 @@ def _cliffs_delta(before: Windows, after: Windows) -> Floats:
     """From histograms; samples in one bin count as equal."""
     lowest = min(int(side.histograms.bin.min()) for side in (before, after) if side.histograms)
     width = max(int(side.histograms.bin.max()) for side in (before, after) if side.histograms) - lowest + 1
-    shares = []
+    samples = []
     for side in (before, after):
         assert side.histograms is not None
         counts = np.zeros((len(side), width))
         np.add.at(counts, (side.histograms.row, side.histograms.bin - lowest), side.histograms.count)
-        shares.append(counts / counts.sum(axis=1, keepdims=True))
-    below = np.cumsum(shares[0], axis=1)
-    above = 1 - below
-    delta: Floats = (shares[1] * (below - shares[0] - above)).sum(axis=1)
+        samples.append(counts)
+    first, second = samples
+    total = first.sum(axis=1, keepdims=True)
+    below = np.cumsum(first, axis=1)
+    # Of whole numbers, so that equal sides differ by exactly 0.
+    delta: Floats = (second * (below - first - (total - below))).sum(axis=1) / (total[:, 0] * second.sum(axis=1))
     return delta
 
 

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from analytics.frames.frame import HISTOGRAM, LABELS, from_frame, in_order, to_frame
 from analytics.frames.progress import progress
 from analytics.frames.standins import standins
-from analytics.sources.base import Asked, WindowedSource, metrics_of
+from analytics.sources.base import Asked, WindowedSource, metrics_of, users_of
 from analytics.sources.influx_address import Address, Credentials
 from analytics.sources.influx_client import Client
 from contract.influx import (
@@ -84,8 +84,7 @@ class Influx(WindowedSource):
             index = pd.Index(names, name="user", dtype="str")
             moments[name] = pd.Series(pd.DatetimeIndex(time).tz_localize("UTC"), index=index)
         seen = pd.DataFrame(moments).sort_index()
-        unknown = {"os_type": None, "os_version": None, "cores": pd.array([pd.NA] * len(seen), "Int64")}
-        return pd.DataFrame(unknown | dict(seen.items()), index=seen.index)
+        return users_of(seen)
 
     def metrics(self) -> pd.DataFrame:
         """The metrics that can be asked for (`analytics.sources.base`)."""
@@ -172,18 +171,15 @@ def _frame(rows: pa.Table, names: Fields, asked: Asked) -> pd.DataFrame:
     """A frame of windows of points, what they leave out filled in."""
     count = rows[names.count].fill_null(ORIGINAL_OBSERVATIONS).to_numpy()
     mean, variance = rows[names.mean].to_numpy(), rows[names.variance].fill_null(0.0).to_numpy()
-    low, high, _ = standins(mean, variance, count, asked.quantity.bounded)
     minimum, maximum = (rows[name].fill_null(float("nan")).to_numpy() for name in (names.minimum, names.maximum))
+    low, high, _ = standins(mean, variance, count, asked.quantity.bounded, (minimum, maximum))
     unknown = np.isnan(minimum) | np.isnan(maximum)
     columns: dict[str, Any] = {"user": _users(rows[USER_ID])}
     if asked.core is not None:
         has_cores = CORE in rows.column_names
         numbers = rows[CORE].cast(pa.int64()).to_numpy() if has_cores else [pd.NA] * len(rows)
         columns["core"] = pd.array(numbers, "Int64")
-    columns |= {
-        "count": count, "mean": mean, "var": variance,
-        "min": np.where(np.isnan(minimum), low, minimum), "max": np.where(np.isnan(maximum), high, maximum),
-    }  # fmt: skip
+    columns |= {"count": count, "mean": mean, "var": variance, "min": low, "max": high}
     if names.approximated in rows.column_names:
         columns["approximated"] = rows[names.approximated].fill_null(0).to_numpy()
     else:

@@ -1,12 +1,12 @@
 """What every store can do, and what is asked of it."""
 
+import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol
 
 import pandas as pd
 
-from analytics.frames.columns import Windows
 from contract.metrics import Metric, Quantity
 from contract.report import Report
 
@@ -44,24 +44,24 @@ class Question:
     end_ms: int
     """and before this; neither need lie on a bucket's edge."""
     rate_ms: int
-    """The width of a bucket; buckets are aligned to the epoch."""
+    """The width of a bucket; buckets are aligned to the epoch. Not looked at where there are `edges`."""
     user_id: str | None = None
     """One user, or None for the whole fleet."""
     cores: int | Literal["whole", "each"] = "whole"
-    """The whole machine, each core by itself, or one core; for one user only."""
+    """The whole machine, each core by itself, or one core; of the fleet each core only with `by` user."""
     by: Grouping | None = None
-    """For the fleet: one group for each value of it, or None for one group of all."""
+    """For the fleet: one group for each value of it, in the column of that name, or None for one group of all."""
     histograms: bool = False
     """Whether quantiles will be taken of the answer."""
+    edges: tuple[int, ...] | None = None
+    """Where buckets begin that are not all of one width, ascending; the first is not after `start_ms`."""
+    users: frozenset[str] | None = None
+    """For the fleet: only these users, or None for all."""
 
-
-class Answer(NamedTuple):
-    """Merged windows, sorted by group and time; only buckets that have data."""
-
-    windows: Windows
-    """`series` is the place in `groups`, `time` the start of the bucket."""
-    groups: list[str]
-    """The value that each group has in common; for one user the core's number, or `` for the whole."""
+    @property
+    def step_ms(self) -> int:
+        """What divides every edge between two buckets, so that a rollup of such a width fits; 0 where any does."""
+        return self.rate_ms if self.edges is None else math.gcd(*self.edges[1:])
 
 
 class Store(Protocol):
@@ -85,8 +85,11 @@ class Store(Protocol):
     async def known(self, keys: Collection[Key]) -> set[Key]:
         """Those of `keys` that are stored already."""
 
-    def answer(self, question: Question) -> Answer:
-        """The merged windows that a question asks for."""
+    def answer(self, question: Question) -> pd.DataFrame:
+        """The windows that a question asks for, a frame (`analytics.frames.frame`) as `analytics.resample` gives it.
+
+        It has the column that `by` names; `core` where single cores are asked for; `histogram` where quantiles are.
+        """
 
     def has_user(self, user_id: str) -> bool:
         """Whether any report of this user was ever taken."""

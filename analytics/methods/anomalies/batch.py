@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from analytics.frames.aggregation import AnyFrame, is_dask
-from analytics.frames.columns import Floats, Ints
+from analytics.frames.kernel import Floats, Ints
 from analytics.methods.anomalies.detector import Detector
 from analytics.methods.anomalies.quantities import Kind
 from analytics.methods.anomalies.tuning import Tuning

@@ -10,16 +10,15 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from analytics.frames.columns import Windows
 from contract.metrics import Metric, Quantity
 from contract.report import Report
-from service.stores.base import Answer, Key, Question
+from service.stores.base import Key, Question
 from service.stores.dump import TYPE_OF
 from service.stores.embedded import catalog
 from service.stores.embedded.reading import append_rollup, read, read_runs, rollups_of
 from service.stores.embedded.segments import LARGEST_RUN, LARGEST_SEGMENT, alike, merged, sort_windows, write_segment
 from service.stores.embedded.versions import Versions, View
-from service.stores.engine import RAW, TIERS, Retention, Selection, group_series
+from service.stores.engine import RAW, TIERS, Retention, select
 from service.stores.memtable import Head, ends_of
 from service.stores.series import WHOLE, Series, SeriesIndex, User, users_frame
 
@@ -31,16 +30,20 @@ class EmbeddedStore:
     """Windows in `folder`: a DuckDB file, and Parquet files beside it. One process at a time.
 
     `memory` is what DuckDB may use, such as `1GB`; `retention` how long windows and each tier of rollups are
-    kept, in ms, None for ever.
+    kept, in ms, None for ever; `migrations` what brings its file to the newest version.
     """
 
     def __init__(
-        self, folder: Path, memory: str = "1GB", retention: Sequence[int | None] = (None,) * (len(TIERS) + 1)
+        self,
+        folder: Path,
+        memory: str = "1GB",
+        retention: Sequence[int | None] = (None,) * (len(TIERS) + 1),
+        migrations: Sequence[str] = catalog.MIGRATIONS,
     ) -> None:
         self._retention = Retention(TIERS, retention)
         self._raw = folder / "raw"
         self._raw.mkdir(parents=True, exist_ok=True)
-        self._connection = catalog.open_catalog(folder / "loadlens.duckdb", memory)
+        self._connection = catalog.open_catalog(folder / "loadlens.duckdb", memory, migrations)
         self._lock = threading.Lock()
         self._flushing = threading.Lock()
         self._index = SeriesIndex()
@@ -139,19 +142,15 @@ class EmbeddedStore:
 
     # What is asked
 
-    def answer(self, question: Question) -> Answer:
-        """The merged windows that a question asks for."""
-        series, group, names = group_series(self._index, question)
-        selection = Selection(
-            series, group, question.start_ms, question.end_ms, question.rate_ms,
-            question.histograms, self._index.bounded(),
-        )  # fmt: skip
+    def answer(self, question: Question) -> pd.DataFrame:
+        """The windows that a question asks for."""
+        chosen = select(self._index, question)
 
-        def read_all(view: View) -> Windows:
+        def read_all(view: View) -> pd.DataFrame:
             with self._connection.cursor() as cursor:
-                return read(cursor, self._raw, view.segments, view.heads, selection)
+                return read(cursor, self._raw, view.segments, view.heads, chosen)
 
-        return Answer(self._versions.consistent(read_all), names)
+        return self._versions.consistent(read_all)
 
     def has_user(self, user_id: str) -> bool:
         """Whether any report of this user was ever taken."""

@@ -9,7 +9,6 @@ from typing import TypeVar
 
 import pandas as pd
 
-from analytics.frames.columns import Windows
 from analytics.sources.influx_address import Address, Credentials
 from analytics.sources.influx_client import BadStatement, Client, InfluxError, Unreachable
 from contract import times
@@ -17,9 +16,9 @@ from contract.influx import TIERS
 from contract.metrics import Metric, Quantity
 from contract.report import Report
 from contract.times import DAY_MS
-from service.stores.base import Answer, Key, Question, StoreError, StoreUnavailable
+from service.stores.base import Key, Question, StoreError, StoreUnavailable
 from service.stores.dump import TYPE_OF
-from service.stores.engine import RAW, Retention, Selection, group_series
+from service.stores.engine import RAW, Retention, select
 from service.stores.influx import database
 from service.stores.influx.answers import Stored
 from service.stores.influx.database import day_lines, oldest_ms
@@ -41,7 +40,8 @@ _CLOSING_ROWS = 400_000
 class InfluxStore:
     """Windows in an InfluxDB; `folder` keeps what this machine knows of it. One service at a time for a database.
 
-    `retention` is how long windows and the rollups of 5 min (and 15), 1 h and 1 d are kept, in ms, None for ever.
+    `retention` is how long windows and the rollups of 5 min (and 15), 1 h and 1 d are kept, in ms, None for ever;
+    `now_ms` the clock, epoch ms.
     Raises StoreError where it can neither ask InfluxDB nor knows anything of it.
     """
 
@@ -52,8 +52,10 @@ class InfluxStore:
         folder: Path,
         retention: Sequence[int | None] = (None,) * 4,
         timeout_s: float = 60.0,
+        now_ms: Callable[[], int] = times.now_ms,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
+        self._now_ms = now_ms
         windows, minutes, *rest = retention
         self._retention = Retention(tuple(TIERS), (windows, minutes, minutes, *rest))
         self._client = Client(address, credentials, timeout_s)
@@ -86,10 +88,10 @@ class InfluxStore:
             database.ensure_database(self._client, self._retention.longest_ms)
             written, found = database.taken_up(self._client)
             # Before now there are points without rollups only where the original wrote some.
-            since = written if written is not None else times.now_ms() if found else 0
+            since = written if written is not None else self._now_ms() if found else 0
             if written is None and found:
                 self._writer.write(database.user_lines(found))
-            self._writer.write(database.since_lines(since, times.now_ms()))
+            self._writer.write(database.since_lines(since, self._now_ms()))
             for user in found:
                 users[user.user_id] = users[user.user_id].merged(user) if user.user_id in users else user
             self._remembered.put({"since": since}, users.values())
@@ -162,21 +164,17 @@ class InfluxStore:
 
     # What is asked
 
-    def answer(self, question: Question) -> Answer:
-        """The merged windows that a question asks for. Raises StoreUnavailable where InfluxDB cannot be asked."""
-        series, group, names = group_series(self._index, question)
-        chosen = Selection(
-            series, group, question.start_ms, question.end_ms, question.rate_ms,
-            question.histograms, self._index.bounded(),
-        )  # fmt: skip
+    def answer(self, question: Question) -> pd.DataFrame:
+        """The windows that a question asks for. Raises StoreUnavailable where InfluxDB cannot be asked."""
+        chosen = select(self._index, question)
 
-        def read(view: View) -> Windows:
-            return chosen.merged(self._stored.windows(view, question, chosen, self._since))
+        def read(view: View) -> pd.DataFrame:
+            return chosen.resampled(self._stored.windows(view, chosen, self._since))
 
         if self.flushed < self._begun:
             # What a crash left half written would count in InfluxDB and in memory.
             self._flush_through(self._begun)
-        return Answer(self._asked(lambda: self._views.consistent(read)), names)
+        return self._asked(lambda: self._views.consistent(read))
 
     def has_user(self, user_id: str) -> bool:
         """Whether any report of this user was ever taken."""
@@ -271,7 +269,7 @@ class InfluxStore:
             def step() -> int:
                 self._writer.write(day_lines(self._reader, self._index, day))
                 whole = day if day > oldest else 0
-                self._writer.write(database.since_lines(whole, times.now_ms()))
+                self._writer.write(database.since_lines(whole, self._now_ms()))
                 return whole
 
             self._since = self._asked(step)

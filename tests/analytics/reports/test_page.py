@@ -11,8 +11,8 @@ from analytics import figures
 from analytics.reports.html import render
 from analytics.reports.model import Column, Finding, Picture, ReportDocument, Section, Table
 from tests.analytics.figures.test_figures import ALL, GAPPED
-from tests.analytics.reports.hostile import NAMES
-from tests.analytics.reports.looking import opened
+from tests.support.hostile_names import NAMES
+from tests.support.pages import opened
 
 pytestmark = pytest.mark.server
 
@@ -56,6 +56,14 @@ def test_everything_is_drawn_without_a_network_and_without_a_complaint(
         assert seen.drawn == len(ALL) + 5
         assert seen.complaints == []
         assert seen.asked == [path.as_uri()]
+
+
+def test_no_figure_offers_to_upload_what_it_shows(browser: Browser, path: Path) -> None:
+    with opened(browser, path) as seen:
+        seen.page.locator(".plot").first.hover()
+        offered = seen.page.locator(".modebar-btn").evaluate_all("buttons => buttons.map(one => one.dataset.title)")
+    assert "Download plot as a PNG" in " ".join(offered)
+    assert [title for title in offered if "hare" in title or "loud" in title] == []
 
 
 def test_nothing_that_a_name_says_is_done(browser: Browser, path: Path) -> None:
