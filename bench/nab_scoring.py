@@ -120,7 +120,7 @@ def normalised(raw: float, windows: int) -> float:
 
 
 def _epoch_ms(time: str) -> int:
-    return int(pd.Timestamp(time, tz="UTC").as_unit("ms").value)
+    return pd.Timestamp(time, tz="UTC").value // 1_000_000
 
 
 def _raw(file: Labelled, scores: Floats, thresholds: Floats) -> Floats:

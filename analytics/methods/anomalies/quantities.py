@@ -26,6 +26,7 @@ Kind = Literal["", "value", "level", "spread", "season"]
 _WATCHED: Final = ("value", "level", "trend", "spread", "stillness", "seasonal")
 _RESOLUTION: Final = 1e-3
 """The share of the usual value that a change must have to mean anything in a series that never varied."""
+_LONG_GAP: Final = 6
 _SEASONAL: Final = 0.4
 """The season counts where deviations from it vary by at most this share of what the level itself varies by."""
 _STILL_RESOLUTION: Final = 0.3
@@ -63,8 +64,8 @@ class Quantities:
         self._stillness = Extremes(tuning, high=False, grain=0.0)
 
     def end_recent_after(self, gap_ms: int) -> None:
-        """Forget the recent points where the next comes later than a whole window."""
-        if self._recent.full and gap_ms > max(self._recent.span_ms, 1):
+        """Forget the recent points where the next comes later than six windows last: half a day."""
+        if self._recent.full and gap_ms > max(_LONG_GAP * self._recent.span_ms, 1):
             self._recent.clear()
 
     def expect(self) -> tuple[float, float, float]:
