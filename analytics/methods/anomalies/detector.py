@@ -42,8 +42,8 @@ class Verdict(NamedTuple):
 class Detector:
     """Judges a stream point by point. Bounded memory: about 15,000 numbers, whatever the length of the stream.
 
-    Points come in order of time, at any interval; a gap six times as long as the last window ends what counts as recent. Values
-    that are not finite, or beyond 1e300, count as missing: they get the score 0 and teach nothing.
+    Points come in order of time, at any interval; a gap six times as long as the last window ends what counts as
+    recent. Values that are not finite, or beyond 1e300, count as missing: they get the score 0 and teach nothing.
     """
 
     def __init__(self, tuning: Tuning | None = None) -> None:
