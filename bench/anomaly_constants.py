@@ -27,7 +27,12 @@ from analytics.methods.anomalies.quantities import Quantities
 
 CANDIDATES = tuple(
     Tuning(memory=memory, neighbours=neighbours, ignored=ignored, learning=neighbours + ignored + 1, grain=grain)
-    for memory, (neighbours, ignored), grain in product((84, 168, 336), ((10, 2), (14, 2), (20, 2)), (0.4, 0.5, 0.7))
+    for memory, neighbours, ignored, grain in (
+        *product((168,), (10, 14, 20), (2,), (0.4, 0.5, 0.7)),
+        (84, 14, 2, 0.5),
+        (336, 14, 2, 0.5),
+        (168, 14, 0, 0.5),
+    )
 )
 THRESHOLDS = (0.2, 0.25, 0.3, 1 / 3, 0.4, 0.45, 0.5, 0.55, 0.6, 0.7, 0.8)
 BUDGET = 0.078

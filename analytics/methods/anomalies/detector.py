@@ -40,7 +40,7 @@ class Verdict(NamedTuple):
 
 
 class Detector:
-    """Judges a stream point by point. Bounded memory: about 15,000 numbers, whatever the length of the stream.
+    """Judges a stream point by point. Bounded memory: about 14,000 numbers, whatever the length of the stream.
 
     Points come in order of time, at any interval; a gap six times as long as the last window ends what counts as
     recent. Values that are not finite, or beyond 1e300, count as missing: they get the score 0 and teach nothing.
