@@ -2,7 +2,7 @@
 
 Every candidate runs over all series once; how surprising each point was is kept, so that each threshold can be tried on
 it. A candidate is admitted by real machines without labels, PlanetLab's: at most `BUDGET` false alarms a machine-day,
-and `LEAST_FOUND` of those found that stick at a value, or at zero, for half a day. Among the admitted, the best NAB
+at most `NOISE_BUDGET` a week in noise that lasts some minutes, and `LEAST_FOUND` of those found that stick at a value, or at zero, for half a day. Among the admitted, the best NAB
 score on the files that may be looked at decides: the mean over a threshold and its two neighbours, so that a lucky
 threshold does not win.
 
@@ -37,7 +37,9 @@ CANDIDATES = tuple(
 THRESHOLDS = (0.2, 0.25, 0.3, 1 / 3, 0.4, 0.45, 0.5, 0.55, 0.6, 0.7, 0.8)
 BUDGET = 0.078
 LEAST_FOUND = 0.95
+NOISE_BUDGET = 1.0
 STEP_MS, DAY = 300_000, 288
+_NOISES = 20
 NEAR = 50
 """Points within which what sticks must be found."""
 
@@ -66,6 +68,7 @@ class Outcome:
     raw: dict[str, Floats]
     """NAB's raw score of each file."""
     false_a_day: Floats
+    noise_a_week: Floats
     found: Floats
     """The smaller share of the machines that stick and of those that stop, 1 without any."""
 
@@ -127,6 +130,12 @@ def machines(fleet: Path | None, every: int, first: int = 0) -> list[Machine]:
     return found
 
 
+def noise(seed: int, days: int = 14) -> Floats:
+    """A busy machine, 40 %, without an event."""
+    shocks = np.random.default_rng(seed).normal(0, 0.02, days * DAY + 3)
+    return 0.4 + np.convolve(shocks, [0.4, 0.3, 0.2, 0.1], "valid")
+
+
 def stopped(machine: Machine, value: float) -> Floats:
     """The series with half a day at a value."""
     assert machine.stops is not None
@@ -153,9 +162,13 @@ def outcome(tuning: Tuning, files: Mapping[str, Labelled], fleet: Sequence[Machi
             traced = trace(machine.time_ms, stopped(machine, level), tuning)
             near = slice(machine.stops, machine.stops + NEAR)
             hits.append([bool(verdicts(traced, tuning, one)[near].any()) for one in THRESHOLDS])
+    in_noise = np.zeros(len(THRESHOLDS))
+    for seed in range(_NOISES):
+        traced = trace(range(0, 14 * DAY * STEP_MS, STEP_MS), noise(seed), tuning)
+        in_noise += [verdicts(traced, tuning, one).sum() for one in THRESHOLDS]
     days = sum(len(machine.value) for machine in fleet) / DAY
     shares = [np.mean(hits, axis=0) if hits else np.ones(len(THRESHOLDS)) for hits in found]
-    return Outcome(raw, false / max(days, 1 / DAY), np.minimum(*shares))
+    return Outcome(raw, false / max(days, 1 / DAY), in_noise / (2 * _NOISES), np.minimum(*shares))
 
 
 def outcomes(
@@ -177,7 +190,7 @@ def choose(tried: Sequence[Tried], names: Sequence[str]) -> tuple[Tuning, Outcom
         raw = np.sum([one.raw[name] for name in names], axis=0)
         padded = np.concatenate([raw[:1], raw, raw[-1:]])
         smooth = (padded[:-2] + padded[1:-1] + padded[2:]) / 3
-        admitted = (one.false_a_day <= BUDGET) & (one.found >= LEAST_FOUND)
+        admitted = (one.false_a_day <= BUDGET) & (one.noise_a_week <= NOISE_BUDGET) & (one.found >= LEAST_FOUND)
         for threshold in range(len(THRESHOLDS)):
             key = (float(admitted[threshold]), float(smooth[threshold]), place, threshold)
             if best is None or key[:2] > best[:2]:

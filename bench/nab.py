@@ -53,16 +53,16 @@ GROUPS = {
     "tweets": "realTweets",
 }
 CHANGED: dict[str, tuple[float, ...]] = {
-    "threshold": (0.2, 0.6),
+    "threshold": (0.15, 0.6),
     "window": (12, 18, 36, 48),
     "memory": (84, 336),
-    "learning": (46,),
-    "neighbours": (10, 40),
+    "learning": (34,),
+    "neighbours": (7, 28),
     "ignored": (0, 4),
-    "grain": (0.2, 0.8),
+    "grain": (0.35, 1.4),
     "quiet": (72, 288),
 }
-CHANGED_TOGETHER: dict[str, dict[str, int]] = {"neighbours": {"learning": 43}, "ignored": {"learning": 25}}
+CHANGED_TOGETHER: dict[str, dict[str, int]] = {"neighbours": {"learning": 31}, "ignored": {"learning": 19}}
 """Fewer neighbours and ignored ones than blocks learned is a must: the smallest change that allows the other."""
 
 Judged = tuple[Floats, Floats]

@@ -18,10 +18,14 @@ def constants(monkeypatch: pytest.MonkeyPatch) -> Any:
     return anomaly_constants
 
 
-def outcome(constants: Any, raw: dict[str, float], *, false: float = 0.0, found: float = 1.0) -> Any:
+def outcome(
+    constants: Any, raw: dict[str, float], *, false: float = 0.0, noise: float = 0.0, found: float = 1.0
+) -> Any:
     """A candidate that scores the same at each threshold."""
     full = np.ones(len(constants.THRESHOLDS))
-    return constants.Outcome({name: value * full for name, value in raw.items()}, false * full, found * full)
+    return constants.Outcome(
+        {name: value * full for name, value in raw.items()}, false * full, noise * full, found * full
+    )
 
 
 def test_a_group_has_no_part_in_what_it_is_scored_with(constants: Any) -> None:
@@ -40,6 +44,7 @@ def test_what_alarms_too_often_or_finds_too_little_is_not_chosen(constants: Any)
     tried = [
         (Tuning(grain=0.1), outcome(constants, best, false=1.0)),
         (Tuning(grain=0.2), outcome(constants, best, found=0.9)),
+        (Tuning(grain=0.25), outcome(constants, best, noise=1.5)),
         (Tuning(grain=0.3), outcome(constants, {"a/1": 0.1})),
     ]
     assert constants.choose(tried, ["a/1"])[0].grain == 0.3

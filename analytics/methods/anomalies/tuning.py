@@ -12,24 +12,24 @@ _MIN_POINTS, _MAX_POINTS = 12, 120
 class Tuning:
     """The constants of a `Detector`, counted in points. Raises ValueError for what cannot work.
 
-    With points every 5 minutes the defaults look at two hours, remember two weeks, learn for two days before
+    With points every 5 minutes the defaults look at two hours, remember two weeks, learn for a day and a half before
     the first verdict, and say one thing once within twelve hours. `bench/anomaly_constants.py` has chosen `threshold`,
     `memory`, `neighbours`, `ignored` and `grain`.
     """
 
-    threshold: float = 1 / 3
+    threshold: float = 0.3
     """A score from which a point is an anomaly, in (0, 1)."""
     window: int = 24
     """Points over which level and spread are taken; also the length of a block."""
     memory: int = 168
     """Blocks that are remembered."""
-    learning: int = 23
+    learning: int = 17
     """Blocks before the first verdict."""
-    neighbours: int = 20
+    neighbours: int = 14
     """Extremes beside a value that say how far apart extremes usually lie."""
     ignored: int = 2
     """The most extreme blocks, which are taken for anomalies of the past: what is as high again is one too."""
-    grain: float = 0.4
+    grain: float = 0.7
     """The distance, in robust standard deviations, that is never news between two extremes."""
     quiet: int = 144
     """Points for which a verdict is not repeated unless it becomes much stronger."""
@@ -55,7 +55,7 @@ class Tuning:
     def for_step(cls, step_ms: int) -> "Tuning":
         """The constants for points that are `step_ms` apart, from a minute to an hour: a window of two hours.
 
-        It has 12 to 120 points, and the rest follows: with an hour between points it is twelve hours, the first twelve
+        It has 12 to 120 points, and the rest follows: with an hour between points it is twelve hours, the first nine
         days are learned, and twelve weeks are remembered. Every 5 minutes are the defaults. Raises ValueError for a
         step below 1 ms.
         """

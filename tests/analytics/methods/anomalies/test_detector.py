@@ -160,8 +160,8 @@ def test_noise_raises_about_an_alarm_a_week_at_most() -> None:
 
 def test_nothing_is_said_while_it_learns() -> None:
     values = usual()
-    values[: 23 * 24] = np.random.default_rng(0).uniform(0, 100, 23 * 24)
-    assert found(values[: 23 * 24]) == []
+    values[: 17 * 24] = np.random.default_rng(0).uniform(0, 100, 17 * 24)
+    assert found(values[: 17 * 24]) == []
 
 
 def test_a_constant_series_is_usual_and_its_end_is_not() -> None:
@@ -321,7 +321,7 @@ def test_hours_have_a_season_too() -> None:
     [
         ({"threshold": 1.0}, "between 0 and 1"),
         ({"window": 3}, "at least 4 points"),
-        ({"neighbours": 21}, "neighbours \\+ ignored < learning"),
+        ({"neighbours": 15}, "neighbours \\+ ignored < learning"),
         ({"learning": 169}, "learning <= memory"),
         ({"grain": 0.0}, "above 0"),
         ({"quiet": 0}, "at least 1 point"),
