@@ -1,10 +1,10 @@
 """The detector's constants, chosen on some groups of files and judged by others.
 
 Every candidate runs over all series once; how surprising each point was is kept, so that each threshold can be tried on
-it. A candidate is admitted by real machines without labels, PlanetLab's: at most `BUDGET` false alarms a machine-day,
-at most `NOISE_BUDGET` a week in noise that lasts some minutes, and `LEAST_FOUND` of those found that stick at a value, or at zero, for half a day. Among the admitted, the best NAB
-score on the files that may be looked at decides: the mean over a threshold and its two neighbours, so that a lucky
-threshold does not win.
+it. A candidate is admitted by what has no labels: at most `BUDGET` false alarms a machine-day on real machines,
+PlanetLab's, and `LEAST_FOUND` of those found that stick at a value, or at zero, for half a day; at most `NOISE_BUDGET`
+a week in noise that lasts some minutes. Among the admitted, the best NAB score on the files that may be looked at
+decides: the mean over a threshold and its two neighbours, so that a lucky threshold does not win.
 
 Left out together are the files of one of NAB's folders: the five AWS CPU files with the other AWS files, and the
 made-up files with and without anomalies.
