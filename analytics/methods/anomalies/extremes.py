@@ -129,7 +129,7 @@ class Extremes:
         self._seen = 0
         self._every = tuning.window // _SAMPLES_A_BLOCK
         self._highest = self._lowest = -math.inf
-        """Of the block that has begun; the lowest value with its sign changed."""
+        """Extremes of the block that has begun; the lowest value with its sign changed."""
         self._usual_high = self._usual_low = math.inf
         self._bounds: tuple[float, float, float] | None = None
         self._measure()
