@@ -1,6 +1,6 @@
 """Anomalies of known kinds, put into series that are not NAB's: how many are found, and how many alarms are false.
 
-    .venv/bin/python bench/injected.py [--series N] [--machines N] [--alibaba FILE]
+    .venv/bin/python bench/injected.py [--series N] [--machines N] [--alibaba FILE] [--fleet FILE]
 
 Three sources, each with one anomaly a series, at a random place in the second half, all drawn with fixed seeds:
 
@@ -15,16 +15,22 @@ in the same series as it was. Real series have events of their own, which nobody
 
 Beside it stands NAB's windowed Gaussian (bench/nab.py), with the threshold at which it has as many false alarms in all,
 and the same silence after an alarm.
+
+Then PlanetLab's whole fleet (../shared/data), as it is: false alarms a machine-day, and how many machines are found
+that stick at a value or at zero for half a day. Beside it a rule that alarms when the last two hours vary less than any
+two hours of the three days before.
 """
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from anomaly_constants import DAY, NEAR, STEP_MS, Machine, machines, stopped
 from data import ALIBABA, SAMPLE
 from nab import windowed_gaussian
 from nab_scoring import Floats
@@ -33,10 +39,9 @@ from output import left_out, machine, table
 
 from analytics.methods.anomalies import Detector, Tuning
 
-STEP_MS, DAY, WEEK = 300_000, 288, 2016
+WEEK = 2016
 LEARNED = 2 * DAY
 """Alarms before count for nothing."""
-NEAR = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,13 +90,18 @@ def stick(values: Floats, start: int, noise: float, rng: np.random.Generator) ->
     values[start : start + DAY // 2] = np.median(values[start - DAY : start])
 
 
+def dead(values: Floats, start: int, noise: float, rng: np.random.Generator) -> None:
+    """Zero, for half a day."""
+    values[start : start + DAY // 2] = 0.0
+
+
 def season(values: Floats, start: int, noise: float, rng: np.random.Generator) -> None:
     """A day that comes twelve hours late."""
     values[start : start + DAY] = np.roll(values[start - DAY // 2 : start + DAY], DAY // 2)[DAY // 2 :]
 
 
 KINDS: dict[str, Callable[[Floats, int, float, np.random.Generator], None]] = {
-    kind.__name__: kind for kind in (spike, shift, burst, flutter, stick, season)
+    kind.__name__: kind for kind in (spike, shift, burst, flutter, stick, dead, season)
 }
 
 SOURCES = ("made up", "PlanetLab", "Alibaba")
@@ -103,6 +113,8 @@ def main() -> None:
     parser.size("--series", 120, tiny=6, help="how many are made up")
     parser.size("--machines", 60, tiny=5, help="of PlanetLab")
     parser.data("--alibaba", ALIBABA, tiny=None, type=Path, help="the data centre's file")
+    parser.size("--every", 1, tiny=1000, help="of the fleet's machines, each that many-th")
+    parser.shared("--fleet")
     options = parser.parse()
     print(machine(), flush=True)
     cases = [*made_up(options.series), *planetlab(options.machines), *alibaba(options.alibaba)]
@@ -113,21 +125,67 @@ def main() -> None:
     ours = [one.ours for one in found]
     theirs = [tuple(alarms(scores, threshold) for scores in one.gaussian) for one in found]
     print(f"\n{summary(cases, {'Loadlens': ours, 'windowed Gaussian': theirs})}")
+    print(f"\n{over_fleet(machines(options.fleet, options.every))}")
+
+
+def over_fleet(fleet: Sequence[Machine]) -> str:
+    """False alarms of the whole fleet, and the machines found that stick or stop."""
+    headers = ["PlanetLab's fleet", "machine-days", "alarms a machine-day", "sticks: found", "stops: found"]
+    rules: dict[str, Callable[[Sequence[int], Floats], list[int]]] = {
+        "Loadlens": detected, "varies less than before": varies_less,
+    }  # fmt: skip
+    if not fleet:
+        return table(headers, [left_out(rule, len(headers), "no data") for rule in rules])
+    days = sum(len(machine.value) for machine in fleet) / DAY
+    rows = []
+    with ProcessPoolExecutor(2) as pool:
+        for name, rule in rules.items():
+            alarms, hits = zip(*pool.map(partial(_over_machine, rule), fleet, chunksize=16), strict=True)
+            found = [hit for hit in hits if hit]
+            shares = [f"{np.mean([hit[place] for hit in found]):.1%} of {len(found)}" for place in (0, 1)]
+            rows.append([name, f"{days:,.0f}", f"{sum(alarms) / days:.3f}", *shares])
+    return table(headers, rows)
+
+
+def _over_machine(rule: Callable[[Sequence[int], Floats], list[int]], machine: Machine) -> tuple[int, list[bool]]:
+    """How many alarms the machine has as it is, and whether it is found when it sticks, and when it stops."""
+    hits = []
+    if machine.stops is not None:
+        for level in (float(machine.value[machine.stops - 1]), 0.0):
+            alarms = rule(machine.time_ms, stopped(machine, level))
+            hits.append(any(machine.stops <= at < machine.stops + NEAR for at in alarms))
+    return len(rule(machine.time_ms, machine.value)), hits
+
+
+def detected(time_ms: Sequence[int], values: Floats) -> list[int]:
+    """Where our detector sees an event begin."""
+    update = Detector().update
+    judged = [update(now, value) for now, value in zip(time_ms, values.tolist(), strict=True)]
+    return [place for place, verdict in enumerate(judged) if verdict.anomaly]
+
+
+def varies_less(time_ms: Sequence[int], values: Floats) -> list[int]:
+    """Where the range of the last two hours is below that of any two hours of three days before, said once in 12 h."""
+    series = pd.Series(values).rolling(24)
+    width = series.max() - series.min()
+    is_still = (width < width.shift(1).rolling(3 * DAY, min_periods=DAY).min()).to_numpy()
+    places: list[int] = []
+    for place in np.flatnonzero(is_still).tolist():
+        if not places or place - places[-1] > Tuning().quiet:
+            places.append(place)
+    return places
 
 
 def detect(case: InjectedCase) -> Found:
     """Both detectors on both series."""
     return Found(
-        (verdicts(case.clean), verdicts(case.changed)),
+        (detected(_regular(case.clean), case.clean), detected(_regular(case.changed), case.changed)),
         (windowed_gaussian(case.clean), windowed_gaussian(case.changed)),
     )
 
 
-def verdicts(values: Floats) -> list[int]:
-    """Where our detector sees an event begin."""
-    detector = Detector()
-    judged = [detector.update(place * STEP_MS, value) for place, value in enumerate(values.tolist())]
-    return [place for place, verdict in enumerate(judged) if verdict.anomaly]
+def _regular(values: Floats) -> list[int]:
+    return list(range(0, len(values) * STEP_MS, STEP_MS))
 
 
 def alarms(scores: Floats, threshold: float) -> list[int]:

@@ -1,4 +1,4 @@
-"""NAB's score (Numenta Anomaly Benchmark v1.1, standard profile), on its five files of AWS CPU utilization.
+"""NAB's score (Numenta Anomaly Benchmark v1.1, standard profile), on its five files of AWS CPU load and 47 others.
 
 As nab/sweeper.py and nab/optimizer.py compute it, in a few array operations:
 
@@ -69,6 +69,27 @@ def labelled_files() -> dict[str, Labelled]:
     return files
 
 
+def other_files(folder: Path) -> dict[str, Labelled]:
+    """The further series, by group and name; empty where the folder has none."""
+    if not (folder / "series.parquet").exists():
+        return {}
+    windows = json.loads((folder / "anomaly-windows.json").read_text())
+    files = {}
+    for name, rows in pd.read_parquet(folder / "series.parquet").groupby("file", observed=True, sort=False):
+        time = pd.DatetimeIndex(rows["timestamp"]).as_unit("ms")
+        time = time.tz_localize("UTC") if time.tz is None else time
+        first: dict[int, int] = {}
+        for place, time_ms in enumerate(time.asi8.tolist()):
+            first.setdefault(time_ms, place)
+        places = tuple((first[_epoch_ms(start)], first[_epoch_ms(end)]) for start, end in windows.get(name, []))
+        # A few times repeat or go back: what comes later is taken to be as late as the latest so far.
+        files[str(name)] = Labelled(
+            pd.DatetimeIndex(np.maximum.accumulate(time.asi8).astype("datetime64[ms]"), tz="UTC"),
+            rows["value"].to_numpy(float), places,
+        )  # fmt: skip
+    return files
+
+
 def perfect_scores(file: Labelled) -> Floats:
     """1 at the first point of each window, 0 elsewhere."""
     scores = np.zeros(len(file.value))
@@ -98,14 +119,19 @@ def normalised(raw: float, windows: int) -> float:
     return 100 * (raw + windows) / (2 * windows)
 
 
+def _epoch_ms(time: str) -> int:
+    return pd.Timestamp(time, tz="UTC").value // 1_000_000
+
+
 def _raw(file: Labelled, scores: Floats, thresholds: Floats) -> Floats:
     """The raw score for each of `thresholds`."""
     count = len(scores)
     place = np.arange(count)
     gain = np.full(count, -_FALSE_POSITIVE)
     window_of = np.full(count, -1)
-    next_starts = [start for start, _ in file.windows[1:]] + [count]
-    for number, ((start, end), next_start) in enumerate(zip(file.windows, next_starts, strict=True)):
+    starts = [start for start, _ in file.windows] + [count]
+    for number, (start, end) in enumerate(file.windows):
+        next_start = starts[number + 1]
         width = end - start + 1
         gain[start : end + 1] = _sigmoid(-(end - place[start : end + 1] + 1) / width) / _sigmoid(np.array(-1.0))
         gain[end + 1 : next_start] = _FALSE_POSITIVE * _sigmoid((place[end + 1 : next_start] - end) / (width - 1))

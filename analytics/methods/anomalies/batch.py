@@ -11,7 +11,8 @@ import pandas as pd
 
 from analytics.frames.aggregation import AnyFrame, is_dask
 from analytics.frames.kernel import Floats, Ints
-from analytics.methods.anomalies.detector import Detector, Kind
+from analytics.methods.anomalies.detector import Detector
+from analytics.methods.anomalies.quantities import Kind
 from analytics.methods.anomalies.tuning import Tuning
 from analytics.methods.series import TimeSeries, by_user_on_dask, on_all_cores, series_of
 

@@ -7,8 +7,11 @@ exceeding their level by `excess` together, the chance that the next one lies a 
 
     (1 + gap / excess) ** -m
 
-exactly, the unknown scale integrated out. Where a value lies between two groups of extremes the distance to the nearer
-one is the gap, so that a value that is new but not high is found too.
+exactly, the unknown scale integrated out. The most extreme blocks of all may have been anomalies themselves: the
+`ignored` first ones say nothing about how high is usual, so an event that comes a second time is one again.
+
+Where all values are kept, one between two groups of them is judged too: the distance to the nearest is the gap, so that
+a value that is new but not high is found.
 """
 
 import math
@@ -17,12 +20,18 @@ from bisect import bisect_left, insort
 from collections.abc import Sequence
 from typing import Any, Final
 
+import numpy as np
+
+from analytics.methods.anomalies.packing import pack, unpack
 from analytics.methods.anomalies.tuning import Tuning
 
 LIMIT: Final = 15.0
 """The highest surprise: beyond it 1 - 10 ** -surprise is 1."""
 
 _SAMPLES_A_BLOCK: Final = 4
+_SAMPLED: Final = 0.5
+"""The share of the memory from which the scale is taken: the newest half of it."""
+_MAX_VALUES_A_BLOCK: Final = 24
 _IQR: Final = 1.349
 """The interquartile range of a normal distribution in standard deviations."""
 _INNER_90: Final = 3.290
@@ -46,12 +55,41 @@ class _Window:
         insort(self.ordered, value)
 
 
+class _Values:
+    """The newest `size` values, to ask for the nearest."""
+
+    __slots__ = ("_next", "_values", "size")
+
+    def __init__(self, size: int, values: Sequence[float] = ()) -> None:
+        self.size = size
+        self._values = array("d", values)
+        self._next = len(values) % size
+
+    def add(self, value: float) -> None:
+        if len(self._values) < self.size:
+            self._values.append(value)
+        else:
+            self._values[self._next] = value
+        self._next = (self._next + 1) % self.size
+
+    def distance(self, value: float) -> float:
+        """From `value` to the nearest; infinite where there are none."""
+        return float(np.abs(np.frombuffer(self._values) - value).min()) if self._values else math.inf
+
+    def in_order(self) -> "array[float]":
+        """As they came."""
+        full = len(self._values) == self.size
+        return self._values[self._next :] + self._values[: self._next] if full else self._values
+
+
 class Extremes:
-    """The extremes of one quantity over the last `memory` blocks; bounded, about 500 numbers."""
+    """The extremes of one quantity over the last `memory` blocks; bounded, about 1,300 numbers and the values kept."""
 
     __slots__ = (
+        "_blocks",
         "_bounds",
         "_every",
+        "_grain_share",
         "_high",
         "_highest",
         "_low",
@@ -60,48 +98,68 @@ class Extremes:
         "_scarcity",
         "_seen",
         "_tuning",
+        "_usual_high",
+        "_usual_low",
+        "_values",
         "iqr",
         "scale",
     )
 
-    def __init__(self, tuning: Tuning) -> None:
+    def __init__(
+        self,
+        tuning: Tuning,
+        *,
+        high: bool = True,
+        low: bool = True,
+        keeps_values: bool = False,
+        grain: float | None = None,
+    ) -> None:
+        """`high`, `low`: which side is watched. With `keeps_values` what is new between known values is found too.
+
+        `grain` stands for the tuning's.
+        """
         self._tuning = tuning
-        self._high = _Window(tuning.memory)
-        self._low = _Window(tuning.memory)
+        self._grain_share = tuning.grain if grain is None else grain
+        self._high = _Window(tuning.memory) if high else None
+        self._low = _Window(tuning.memory) if low else None
         """Lowest values with their sign changed, so that both sides are treated alike."""
-        self._samples = _Window(tuning.memory * _SAMPLES_A_BLOCK)
+        self._samples = _Window(max(int(_SAMPLED * tuning.memory), 1) * _SAMPLES_A_BLOCK)
+        self._values = _Values(tuning.memory * min(tuning.window, _MAX_VALUES_A_BLOCK)) if keeps_values else None
+        self._blocks = 0
         self._seen = 0
         self._every = tuning.window // _SAMPLES_A_BLOCK
         self._highest = self._lowest = -math.inf
         """Extremes of the block that has begun; the lowest value with its sign changed."""
+        self._usual_high = self._usual_low = math.inf
         self._bounds: tuple[float, float, float] | None = None
         self._measure()
 
     @property
     def ready(self) -> bool:
         """Whether enough blocks are known for a verdict."""
-        return len(self._high.ordered) >= self._tuning.learning
+        return self._blocks >= self._tuning.learning
 
     def surprise(self, value: float, resolution: float) -> float:
         """How surprising `value` is: -log10 of how many as surprising are expected in a memory's time; 0 to `LIMIT`.
 
         `resolution` is the smallest difference that means anything, for quantities that never varied.
         """
-        grain = self._grain(resolution)
-        neighbours = self._tuning.neighbours
-        above = _log_odds(self._high.ordered, value, neighbours, grain)
-        below = _log_odds(self._low.ordered, -value, neighbours, grain)
-        surprise = max(above, below) - self._scarcity
-        return min(surprise, LIMIT) if surprise > 0 else 0.0
+        surprise = 0.0
+        if self._high is not None and value > self._usual_high:
+            surprise = self._beyond(self._high.ordered, value, value, resolution)
+        if self._low is not None and -value > self._usual_low:
+            surprise = max(surprise, self._beyond(self._low.ordered, -value, value, resolution))
+        return min(surprise, LIMIT)
 
     def bounds(self, resolution: float) -> tuple[float, float]:
         """Between which values no surprise raises an alarm: up to the first gap that is wide enough, on both sides."""
+        assert self._high is not None
+        assert self._low is not None
         grain = self._grain(resolution)
         if self._bounds is None or self._bounds[0] != grain:
-            neighbours = self._tuning.neighbours
-            factor = 10 ** ((self._tuning.alarm + self._scarcity) / neighbours) - 1
-            low = -_first_gap(self._low.ordered, factor, neighbours, grain)
-            self._bounds = grain, low, _first_gap(self._high.ordered, factor, neighbours, grain)
+            factor = 10 ** ((self._tuning.alarm + self._scarcity) / self._tuning.neighbours) - 1
+            low = -self._first_gap(self._low.ordered, factor, grain)
+            self._bounds = grain, low, self._first_gap(self._high.ordered, factor, grain)
         return self._bounds[1:]
 
     def learn(self, value: float) -> None:
@@ -109,42 +167,104 @@ class Extremes:
         if self._seen % self._every == 0:
             self._samples.add(value)
             self._measure()
+        if self._values is not None:
+            self._values.add(value)
         if value > self._highest:
             self._highest = value
         if -value > self._lowest:
             self._lowest = -value
         self._seen += 1
         if self._seen == self._tuning.window:
-            self._high.add(self._highest)
-            self._low.add(self._lowest)
+            if self._high is not None:
+                self._high.add(self._highest)
+            if self._low is not None:
+                self._low.add(self._lowest)
+            self._find_usual()
+            self._blocks = min(self._blocks + 1, self._tuning.memory)
             self._seen, self._highest, self._lowest = 0, -math.inf, -math.inf
             self._measure()
 
     def state(self) -> dict[str, Any]:
         """Everything it knows, as data for JSON."""
         return {
-            "high": list(self._high.arrived),
-            "low": list(self._low.arrived),
-            "samples": list(self._samples.arrived),
+            "high": None if self._high is None else pack(self._high.arrived),
+            "low": None if self._low is None else pack(self._low.arrived),
+            "samples": pack(self._samples.arrived),
+            "values": None if self._values is None else pack(self._values.in_order()),
             "seen": self._seen,
             "begun": [self._highest, self._lowest] if self._seen else None,
         }
 
-    @classmethod
-    def from_state(cls, tuning: Tuning, state: dict[str, Any]) -> "Extremes":
-        """What `state` described."""
-        made = cls(tuning)
-        made._high = _Window(tuning.memory, state["high"])
-        made._low = _Window(tuning.memory, state["low"])
-        made._samples = _Window(tuning.memory * _SAMPLES_A_BLOCK, state["samples"])
-        made._seen = state["seen"]
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take what `state` described, of one that watched the same sides."""
+        for side in ("high", "low"):
+            if state[side] is not None:
+                extremes = unpack(state[side])
+                setattr(self, f"_{side}", _Window(self._tuning.memory, extremes))
+                self._blocks = len(extremes)
+        self._samples = _Window(self._samples.size, unpack(state["samples"]))
+        if self._values is not None:
+            self._values = _Values(self._values.size, unpack(state["values"]))
+        self._find_usual()
+        self._seen = state["seen"]
         if state["begun"] is not None:
-            made._highest, made._lowest = state["begun"]
-        made._measure()
-        return made
+            self._highest, self._lowest = state["begun"]
+        self._measure()
+
+    def _find_usual(self) -> None:
+        """Up to where no value is surprising, whatever lies beside it."""
+        if self._high is not None:
+            self._usual_high = self._usual(self._high.ordered)
+        if self._low is not None:
+            self._usual_low = self._usual(self._low.ordered)
+
+    def _usual(self, extremes: "array[float]") -> float:
+        usual = len(extremes) - self._tuning.ignored
+        if usual <= self._tuning.neighbours:
+            return math.inf
+        return extremes[usual - 1 if self._values is None else self._tuning.neighbours]
+
+    def _beyond(self, extremes: "array[float]", height: float, value: float, resolution: float) -> float:
+        """The surprise on one side; there `value` is as high as `height`, its sign changed on the low side."""
+        place = bisect_left(extremes, height, 0, len(extremes) - self._tuning.ignored)
+        gap = height - extremes[place - 1]
+        if self._values is not None:
+            higher = bisect_left(extremes, height, place)
+            gap = min(gap, height - extremes[higher - 1])
+            if higher < len(extremes):
+                gap = min(gap, extremes[higher] - height)
+        excess = self._excess(extremes, place, self._grain(resolution))
+        surprise = self._log_odds(gap, excess)
+        if surprise > 0 and self._values is not None:
+            surprise = self._log_odds(min(gap, self._values.distance(value)), excess)
+        return surprise
+
+    def _log_odds(self, gap: float, excess: float) -> float:
+        """-log10 of how many new extremes so far from the known ones are expected; 0 where one or more are."""
+        if gap <= 0:
+            return 0.0
+        if excess <= 0:
+            return LIMIT
+        return max(self._tuning.neighbours * math.log10(1 + gap / excess) - self._scarcity, 0.0)
+
+    def _first_gap(self, extremes: "array[float]", factor: float, grain: float) -> float:
+        """The lowest value above the median extreme that lies `factor` times the excess of its neighbours from any."""
+        usual = len(extremes) - self._tuning.ignored
+        for place in range(max(len(extremes) // 2, self._tuning.neighbours + 1), len(extremes)):
+            gap = extremes[place] - extremes[place - 1]
+            if gap > 2 * factor * grain and gap > 2 * factor * self._excess(extremes, min(place, usual), grain):
+                break
+        else:
+            place = len(extremes)
+        return extremes[place - 1] + factor * self._excess(extremes, min(place, usual), grain)
+
+    def _excess(self, extremes: "array[float]", place: int, grain: float) -> float:
+        """By how much the extremes before `place` exceed their level, together; at least `grain`."""
+        neighbours = self._tuning.neighbours
+        return sum(extremes[place - neighbours : place]) - neighbours * extremes[place - neighbours - 1] + grain
 
     def _grain(self, resolution: float) -> float:
-        return max(self._tuning.grain * self.scale, resolution) * self._tuning.neighbours
+        return max(self._grain_share * self.scale, resolution) * self._tuning.neighbours
 
     def _measure(self) -> None:
         """What changes with the memory only: the quantity's robust scale, and how far the memory is from full."""
@@ -152,7 +272,7 @@ class Extremes:
         self.iqr = _range(ordered, 0.25)
         self.scale = max(self.iqr / _IQR, _range(ordered, 0.05) / _INNER_90)
         self._bounds = None
-        self._scarcity = math.log10(self._tuning.memory / max(len(self._high.ordered), 1))
+        self._scarcity = math.log10(self._tuning.memory / max(self._blocks, 1))
 
 
 def _range(ordered: "array[float]", share: float) -> float:
@@ -162,33 +282,3 @@ def _range(ordered: "array[float]", share: float) -> float:
     last = len(ordered) - 1
     low = int(share * last + 0.5)
     return ordered[last - low] - ordered[low]
-
-
-def _log_odds(extremes: "array[float]", value: float, neighbours: int, grain: float) -> float:
-    """-log10 of the chance that a new extreme lies as far from the known ones as `value` does."""
-    place = bisect_left(extremes, value)
-    if place <= neighbours:
-        return 0.0
-    gap = value - extremes[place - 1]
-    if place < len(extremes) and extremes[place] - value < gap:
-        gap = extremes[place] - value
-    if gap <= 0:
-        return 0.0
-    excess = _excess(extremes, place, neighbours, grain)
-    return neighbours * math.log10(1 + gap / excess) if excess > 0 else LIMIT
-
-
-def _first_gap(extremes: "array[float]", factor: float, neighbours: int, grain: float) -> float:
-    """The lowest value above the median extreme that lies `factor` times the excess of its neighbours from any."""
-    for place in range(max(len(extremes) // 2, neighbours + 1), len(extremes)):
-        gap = extremes[place] - extremes[place - 1]
-        if gap > 2 * factor * grain and gap > 2 * factor * _excess(extremes, place, neighbours, grain):
-            break
-    else:
-        place = len(extremes)
-    return extremes[place - 1] + factor * _excess(extremes, place, neighbours, grain)
-
-
-def _excess(extremes: "array[float]", place: int, neighbours: int, grain: float) -> float:
-    """By how much the extremes before `place` exceed their level, together; at least `grain`."""
-    return sum(extremes[place - neighbours : place]) - neighbours * extremes[place - neighbours - 1] + grain

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 import analytics
 from analytics.methods.anomalies import Detector, Tuning, anomalies
 
-SMALL = Tuning(window=4, memory=12, learning=4, neighbours=3, quiet=12)
+SMALL = Tuning(window=4, memory=12, learning=5, neighbours=3, ignored=1, quiet=12)
 POINTS = st.lists(
     st.tuples(st.sampled_from("abc"), st.integers(0, 300), st.one_of(st.floats(0, 1), st.just(np.nan))),
     min_size=1,
