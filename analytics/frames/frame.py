@@ -266,7 +266,7 @@ def _check_index(frame: pd.DataFrame) -> None:
 
 def unpacked(frame: pd.DataFrame) -> tuple[Histograms, Ints]:
     """The histograms of rows that have samples, stand-ins among them, and how many samples of each have these."""
-    found = _stored(frame)
+    found = histograms_of(frame)
     size = np.bincount(found.row, minlength=len(frame))
     without = np.flatnonzero(size == 0)
     approximated = frame["approximated"].to_numpy()
@@ -290,7 +290,8 @@ def with_histograms(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.assign(approximated=approximated, histogram=packed(histograms, len(frame)))
 
 
-def _stored(frame: pd.DataFrame) -> Histograms:
+def histograms_of(frame: pd.DataFrame) -> Histograms:
+    """The histograms that a frame has, none where it lacks the column. Raises FrameError for what is not packed so."""
     if "histogram" not in frame:
         return Histograms.empty()
     column = pa.array(frame["histogram"], pa.large_binary())

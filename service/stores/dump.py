@@ -59,7 +59,7 @@ class PortableStore(Store, Protocol):
         """Whether a window that is added again takes its own place; where not, it would count twice."""
 
     def kept(self, tier_ms: int, user_ids: Sequence[str], start_ms: int, end_ms: int) -> int:
-        """How many samples of whole machines, of all quantities, are kept at a tier (or `plan.RAW`) in a range.
+        """How many samples of whole machines, of all quantities, are kept at a tier (or `RAW`, the windows) in a range.
 
         The range is half-open; for a tier its edges are those of buckets. What is in memory only is not counted.
         """

@@ -1,12 +1,12 @@
-"""The query engine: which tier answers which part of a range, which series a question is about, their frames resampled.
+"""The query engine: which series a question is about, their frames named and resampled; how long what is kept.
 
-A store loads the pieces of a plan as DataFrames, `Selection.resampled` makes the answer of them with
+A store loads the pieces of a plan (`analytics.frames.tiers`) as DataFrames, `Selection.resampled` makes the answer of them with
 `analytics.resample`. Retention is part of the plan: what is kept no longer is neither asked for nor taken.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,45 +16,14 @@ import pyarrow as pa
 from analytics.frames.frame import taken
 from analytics.frames.kernel import Ints
 from analytics.frames.resampling import resample
+from analytics.frames.tiers import RAW
 from contract.times import MINUTE_MS
 from service.stores.base import Question
 from service.stores.memtable import Memory, Rows, marked, rows_of
 from service.stores.series import WHOLE, SeriesIndex, User
 
-RAW = 0
-"""In place of a tier's width: the windows themselves."""
 TIERS = (5 * MINUTE_MS, 60 * MINUTE_MS, 24 * 60 * MINUTE_MS)
 """The widths of the rollups in ms, finest first; each divides the next."""
-
-
-class Piece(NamedTuple):
-    """A part of a range and the tier to read it from."""
-
-    tier: int
-    start_ms: int
-    end_ms: int
-
-
-def plan(start_ms: int, end_ms: int, rate_ms: int, tiers: Sequence[int] = TIERS) -> Iterator[Piece]:
-    """Cut [start_ms, end_ms) into pieces, each read from the coarsest tier that answers it exactly.
-
-    A tier can serve a rate that it divides, for its own whole buckets; what is left at both edges comes
-    from finer tiers, at last from the windows.
-    """
-    if start_ms >= end_ms:
-        return
-    if not tiers:
-        yield Piece(RAW, start_ms, end_ms)
-        return
-    *finer, tier = tiers
-    inner_start = -(-start_ms // tier) * tier
-    inner_end = end_ms // tier * tier
-    if rate_ms % tier or inner_start >= inner_end:
-        yield from plan(start_ms, end_ms, rate_ms, finer)
-        return
-    yield from plan(start_ms, inner_start, rate_ms, finer)
-    yield Piece(tier, inner_start, inner_end)
-    yield from plan(inner_end, end_ms, rate_ms, finer)
 
 
 class Retention:

@@ -11,13 +11,13 @@ from dataclasses import dataclass, field
 import msgspec
 import pandas as pd
 
+from analytics.frames.tiers import RAW
 from contract.report import Report
 from contract.times import DAY_MS
 from service.commands.copy.stores import DayRange, core_counts, counts
 from service.ingest.acknowledgement import keys_of
 from service.stores.base import Store
 from service.stores.dump import Machine, PortableStore
-from service.stores.engine import RAW
 
 _USERS_AT_ONCE = 500
 _SAMPLES_AT_ONCE = 2_000_000

@@ -8,6 +8,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from analytics.frames.frame import unpacked
+from analytics.frames.tiers import RAW
 from contract.metrics import QUANTITIES, Cpu
 from contract.times import DAY_MS
 from service.commands.copy.stores import DayRange, counts, day_name
@@ -15,7 +16,6 @@ from service.commands.copy.transfer import unknown
 from service.ingest.acknowledgement import keys_of
 from service.stores.base import Question, Store
 from service.stores.dump import PortableStore
-from service.stores.engine import RAW
 
 _TOLERANCE = 1e-9
 """Means and variances are merged in another order; all else is equal to the bit."""

@@ -8,12 +8,13 @@ import msgspec
 import pyarrow as pa
 from falcon.asgi import Request, Response
 
+from analytics.frames.resampling import RAW_MS
 from contract.times import format_instant
 from service.http.answers import form_of, send
 from service.http.problems import invalid
 from service.http.queries import check_user, fleet, history, named_metric, read_query
 from service.http.window_forms import FORMS, Form
-from service.http.window_queries import RAW_MS, Plan, check_size, read_windows_query
+from service.http.window_queries import Plan, check_size, read_windows_query
 from service.stores.base import Store
 
 

@@ -8,13 +8,14 @@ import pyarrow as pa
 
 from analytics.frames.columns import Windows, merge
 from analytics.frames.packing import unpack
+from analytics.frames.tiers import RAW
 from contract.report import Report
 from service.stores.dump import Chosen, Machine, Rollups, Rows, coarser, heard, machine_of, reports_of
 from service.stores.embedded import catalog
 from service.stores.embedded.catalog import tier_table
 from service.stores.embedded.reading import ROLLUP_COLUMNS, append_rollup, windows_of_rollup
 from service.stores.embedded.store import EmbeddedStore
-from service.stores.engine import RAW, TIERS
+from service.stores.engine import TIERS
 
 _PAGE_ROWS = 65_536
 """Windows of series in a page: some 30 MB as reports."""

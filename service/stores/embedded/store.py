@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from analytics.frames.tiers import RAW
 from contract.metrics import Metric, Quantity
 from contract.report import Report
 from service.stores.base import Key, Question
@@ -18,7 +19,7 @@ from service.stores.embedded import catalog
 from service.stores.embedded.reading import append_rollup, read, read_runs, rollups_of
 from service.stores.embedded.segments import LARGEST_RUN, LARGEST_SEGMENT, alike, merged, sort_windows, write_segment
 from service.stores.embedded.versions import Versions, View
-from service.stores.engine import RAW, TIERS, Retention, select
+from service.stores.engine import TIERS, Retention, select
 from service.stores.memtable import Head, ends_of
 from service.stores.series import WHOLE, Series, SeriesIndex, User, users_frame
 

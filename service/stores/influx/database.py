@@ -7,7 +7,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from analytics.frames.columns import Windows, concatenate, merge
+from analytics.frames.tiers import RAW
 from analytics.sources.influx_client import Client, Refused, Unreachable
+from analytics.sources.influx_points import Points
 from contract.influx import (
     MEASUREMENTS,
     OS_TYPE,
@@ -26,9 +28,9 @@ from contract.influx import (
 )
 from contract.metrics import QUANTITIES, TYPES, Cpu, type_name
 from contract.times import DAY_MS, format_duration
-from service.stores.engine import RAW, Retention
+from service.stores.engine import Retention
 from service.stores.influx.lines import Lines, bucket_lines, lines_of
-from service.stores.influx.reading import Reader, Wanted
+from service.stores.influx.reading import Reader
 from service.stores.influx.users import KnownUser
 from service.stores.series import WHOLE, SeriesIndex
 
@@ -216,13 +218,13 @@ def day_lines(reader: Reader, index: SeriesIndex, day_ms: int) -> Iterator[Lines
             if not cores:
                 continue
             for kind in ("whole", "each") if set(cores) != {WHOLE} else ("whole",):
-                wanted = Wanted(quantity, RAW, day_ms, day_ms + DAY_MS, some, kind)
+                wanted = Points(quantity, RAW, day_ms, day_ms + DAY_MS, some, kind)
                 yield from _tiers(reader, index, wanted)
 
 
-def _tiers(reader: Reader, index: SeriesIndex, wanted: Wanted) -> Iterator[Lines]:
+def _tiers(reader: Reader, index: SeriesIndex, wanted: Points) -> Iterator[Lines]:
     finest = next(iter(TIERS))
-    parts = [merge(part, rate_ms=finest) for part in reader.windows(wanted, histograms=True)]
+    parts = [merge(part, rate_ms=finest) for part in reader.windows(wanted)]
     buckets: Windows = concatenate(parts)
     for tier in TIERS if len(buckets) else ():
         buckets = merge(buckets, rate_ms=tier)

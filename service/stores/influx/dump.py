@@ -8,14 +8,14 @@ import pyarrow as pa
 
 from analytics.frames.columns import Windows, concatenate, merge
 from analytics.frames.packing import unpack
+from analytics.frames.tiers import RAW
+from analytics.sources.influx_points import Points, condition
 from contract.influx import DURATION, ORIGINAL_OBSERVATIONS, TIERS, fields_of, identifier, measurement_of
 from contract.metrics import QUANTITIES, Cpu, Quantity, type_name
 from contract.report import Report
 from service.stores.dump import TYPE_OF, Chosen, Machine, Rollups, Rows, coarser, heard, machine_of, reports_of
-from service.stores.engine import RAW
 from service.stores.influx import database
 from service.stores.influx.lines import bucket_lines
-from service.stores.influx.reading import Wanted, condition
 from service.stores.influx.rollups import Rollups as Kept
 from service.stores.influx.store import InfluxStore
 from service.stores.influx.users import KnownUser
@@ -98,13 +98,13 @@ class PortableInfluxStore(InfluxStore):
 
     def _wanted(
         self, user_ids: Sequence[str], chosen: Chosen, tier_ms: int, start_ms: int, end_ms: int
-    ) -> list[Wanted]:
+    ) -> list[Points]:
         """Everything of some users in a range."""
         found = []
         for quantity in self._quantities(user_ids):
-            found.append(Wanted(quantity, tier_ms, start_ms, end_ms, user_ids))
+            found.append(Points(quantity, tier_ms, start_ms, end_ms, user_ids))
             if chosen.has_cores(quantity):
-                found.append(Wanted(quantity, tier_ms, start_ms, end_ms, user_ids, "each"))
+                found.append(Points(quantity, tier_ms, start_ms, end_ms, user_ids, "each"))
         return found
 
     def rollups(self, tier_ms: int, user_ids: Sequence[str], start_ms: int, end_ms: int) -> Rollups:
@@ -122,8 +122,8 @@ class PortableInfluxStore(InfluxStore):
                 merged = merge(concatenate([merged, *parts]), rate_ms=rate_ms)
         return merged
 
-    def _parts(self, wanted: Wanted, rate_ms: int) -> list[Windows]:
-        return [merge(part, rate_ms=rate_ms) for part in self._reader.windows(wanted, histograms=True)]
+    def _parts(self, wanted: Points, rate_ms: int) -> list[Windows]:
+        return [merge(part, rate_ms=rate_ms) for part in self._reader.windows(wanted)]
 
     # What comes in
 

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 import pandas as pd
 
+from analytics.frames.tiers import RAW
 from analytics.sources.influx_address import Address, Credentials
 from analytics.sources.influx_client import BadStatement, Client, InfluxError, Unreachable
 from contract import times
@@ -18,7 +19,7 @@ from contract.report import Report
 from contract.times import DAY_MS
 from service.stores.base import Key, Question, StoreError, StoreUnavailable
 from service.stores.dump import TYPE_OF
-from service.stores.engine import RAW, Retention, select
+from service.stores.engine import Retention, select
 from service.stores.influx import database
 from service.stores.influx.answers import Stored
 from service.stores.influx.database import day_lines, oldest_ms
@@ -28,7 +29,7 @@ from service.stores.influx.reading import Reader
 from service.stores.influx.rollups import Rollups
 from service.stores.influx.users import Known, Remembered
 from service.stores.influx.writing import Writer
-from service.stores.memtable import ends_of, windows_of
+from service.stores.memtable import ends_of, rows_of
 from service.stores.series import WHOLE, SeriesIndex, users_frame
 
 _log = logging.getLogger("loadlens.service")
@@ -235,7 +236,7 @@ class InfluxStore:
         refused = None
         while refused is None or len(refused):
             buckets = self._rollups.upon(
-                windows_of(frozen.windows, self._index.bounded(), histograms=True),
+                rows_of(frozen.windows, self._index.bounded(), histograms=True).windows(),
                 self._known.newest_of(frozen.windows),
             )
             self._views.publish(Publication(frozen.windows, buckets))
