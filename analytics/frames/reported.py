@@ -1,5 +1,7 @@
 """Windows as reports brought them: what these did not say is filled in, and counted as approximated."""
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
@@ -49,7 +51,7 @@ def frame_of_reported(
         approximated[unknown] = np.where((variance[unknown] > 0) & (count[unknown] > 1), count[unknown], 0)
         if histograms:
             packed = _filled(packed, uncounted, halves, unknown)
-    columns = {"count": count, "mean": mean, "var": variance, "min": minimum, "max": maximum}
+    columns: dict[str, Any] = {"count": count, "mean": mean, "var": variance, "min": minimum, "max": maximum}
     columns |= {"approximated": approximated} | ({"histogram": packed_column(packed)} if histograms else {})
     return frame_of_columns(columns, time)
 

@@ -56,9 +56,8 @@ class Influx(WindowedSource):
 
     def _windows(self, asked: Asked) -> pd.DataFrame:
         start, end, machines = self._range(asked)
-        kinds: list[Cores] = (
-            ["whole"] if asked.core is None else ["whole", "each"] if asked.core == "each" else [asked.core]
-        )
+        core = asked.core
+        kinds: list[Cores] = ["whole"] if core is None else ["whole", "each"] if core == "each" else [core]
         users = [] if asked.user is None else [asked.user]
         steps = [
             step
@@ -78,7 +77,7 @@ class Influx(WindowedSource):
     def _frame(self, points: Points, asked: Asked) -> pd.DataFrame:
         frame = frame_of(select(self._client, points, histograms=asked.histograms), points, histograms=asked.histograms)
         if asked.core == "each" and points.cores == "whole":
-            frame.insert(1, "core", pd.array([pd.NA] * len(frame), "Int64"))
+            frame.insert(1, "core", pd.Series(pd.NA, frame.index, "Int64"))
         return frame
 
     def _range(self, asked: Asked) -> tuple[int, int, int]:

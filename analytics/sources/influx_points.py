@@ -118,26 +118,25 @@ def frame_of(rows: pa.Table, points: Points, *, histograms: bool) -> pd.DataFram
 
     It has the column `user`, and `core` where single cores are wanted.
     """
-    numbers = {
-        name: rows[name].to_numpy() for name in ("count", "mean", "variance", "minimum", "maximum", "approximated")
-    }
-    time = rows["time"].to_numpy()
-    approximated = numbers.pop("approximated")
-    if points.tier == RAW:
-        bounded = np.full(len(rows), points.quantity.bounded)
-        packed = rows["histogram"].combine_chunks()
-        frame = frame_of_reported(time, **numbers, packed=packed, bounded=bounded, histograms=histograms)
-        frame["approximated"] = np.maximum(frame["approximated"].to_numpy(), approximated)
-    else:
-        of_numbers: dict[str, Any] = dict(zip(("count", "mean", "var", "min", "max"), numbers.values(), strict=True))
-        of_numbers |= {"approximated": approximated}
-        of_numbers |= {"histogram": packed_column(rows["histogram"])} if histograms else {}
-        frame = frame_of_columns(of_numbers, time)
+    time, count, approximated = (rows[name].to_numpy() for name in ("time", "count", "approximated"))
+    mean, variance, minimum, maximum = (rows[name].to_numpy() for name in ("mean", "variance", "minimum", "maximum"))
     user = rows["user"].combine_chunks()
-    frame.insert(0, "user", pd.Categorical.from_codes(user.indices.to_numpy(), user.dictionary.to_pylist()))
+    columns: dict[str, Any] = {"user": pd.Categorical.from_codes(user.indices.to_numpy(), user.dictionary.to_pylist())}
     if "core" in rows.column_names:
-        frame.insert(1, "core", pd.array(rows["core"].to_numpy(), "Int64"))
-    return frame
+        columns["core"] = pd.array(rows["core"].to_numpy(), "Int64")
+    if points.tier == RAW:
+        bounded, packed = np.full(len(rows), points.quantity.bounded), rows["histogram"].combine_chunks()
+        reported = frame_of_reported(
+            time, count, mean, variance, minimum, maximum, packed, bounded, histograms=histograms
+        )
+        columns |= {name: reported[name].array for name in reported}
+        columns["approximated"] = np.maximum(reported["approximated"].to_numpy(), approximated)
+    else:
+        columns |= {"count": count, "mean": mean, "var": variance, "min": minimum, "max": maximum}
+        columns["approximated"] = approximated
+        if histograms:
+            columns["histogram"] = packed_column(rows["histogram"])
+    return frame_of_columns(columns, time)
 
 
 def _as_they_lie(rows: pa.Table, points: Points) -> pa.Table:

@@ -1,7 +1,7 @@
 """The query engine: which series a question is about, their frames named and resampled; how long what is kept.
 
-A store loads the pieces of a plan (`analytics.frames.tiers`) as DataFrames, `Selection.resampled` makes the answer of them with
-`analytics.resample`. Retention is part of the plan: what is kept no longer is neither asked for nor taken.
+A store loads the pieces of a plan (`analytics.frames.tiers`) as DataFrames, `Selection.resampled` makes the answer of
+them with `analytics.resample`. Retention is part of the plan: what is kept no longer is neither asked for nor taken.
 """
 
 from collections.abc import Iterable, Iterator, Sequence

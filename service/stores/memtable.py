@@ -76,8 +76,11 @@ def rows_of(batch: pa.RecordBatch | pa.Table, bounded: npt.NDArray[np.bool_], *,
     `bounded` has by series number whether its quantity is a share.
     """
     series = numbers(batch, "series")
-    columns = (numbers(batch, name) for name in ("time", "count", "mean", "variance", "minimum", "maximum"))
-    return Rows(series, frame_of_reported(*columns, binary(batch), bounded[series], histograms=histograms))
+    frame = frame_of_reported(
+        numbers(batch, "time"), numbers(batch, "count"), numbers(batch, "mean"), numbers(batch, "variance"),
+        numbers(batch, "minimum"), numbers(batch, "maximum"), binary(batch), bounded[series], histograms=histograms,
+    )  # fmt: skip
+    return Rows(series, frame)
 
 
 def numbers(batch: pa.RecordBatch | pa.Table, name: str) -> Numbers:

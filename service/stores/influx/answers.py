@@ -113,7 +113,7 @@ def _held(rows: Rows, keys: Keys | None) -> npt.NDArray[np.bool_]:
     """Which rows are among `keys`."""
     if keys is None:
         return np.zeros(len(rows.series), np.bool_)
-    return keys.hold(rows.series, pd.DatetimeIndex(rows.frame.index).asi8)
+    return keys.hold(rows.series.astype(np.int64), pd.DatetimeIndex(rows.frame.index).asi8)
 
 
 def _with(windows: Windows, histograms: bool) -> Windows:
