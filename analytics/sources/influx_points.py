@@ -129,7 +129,7 @@ def frame_of(rows: pa.Table, points: Points, *, histograms: bool) -> pd.DataFram
         reported = frame_of_reported(
             time, count, mean, variance, minimum, maximum, packed, bounded, histograms=histograms
         )
-        columns |= {name: reported[name].array for name in reported}
+        columns |= {str(name): column.array for name, column in reported.items()}
         columns["approximated"] = np.maximum(reported["approximated"].to_numpy(), approximated)
     else:
         columns |= {"count": count, "mean": mean, "var": variance, "min": minimum, "max": maximum}
