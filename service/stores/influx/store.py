@@ -3,12 +3,14 @@
 import asyncio
 import logging
 import threading
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+import numpy as np
 import pandas as pd
 
+from analytics.frames.columns import Windows, merge
 from analytics.frames.tiers import RAW
 from analytics.sources.influx_address import Address, Credentials
 from analytics.sources.influx_client import BadStatement, Client, InfluxError, Unreachable
@@ -17,17 +19,18 @@ from contract.influx import TIERS
 from contract.metrics import Metric, Quantity
 from contract.report import Report
 from contract.times import DAY_MS
-from service.stores.base import Key, Question, StoreError, StoreUnavailable
-from service.stores.dump import TYPE_OF
+from service.stores.base import Buckets, Key, Machine, Question, StoreError, StoreUnavailable
+from service.stores.dump import TYPE_OF, coarser, heard
 from service.stores.engine import Retention, select
 from service.stores.influx import database
 from service.stores.influx.answers import Stored
 from service.stores.influx.database import day_lines, oldest_ms
+from service.stores.influx.dump import Dump
 from service.stores.influx.lines import bucket_lines, window_lines
 from service.stores.influx.publication import Frozen, Publication, View, Views
 from service.stores.influx.reading import Reader
 from service.stores.influx.rollups import Rollups
-from service.stores.influx.users import Known, Remembered
+from service.stores.influx.users import Known, KnownUser, Remembered
 from service.stores.influx.writing import Writer
 from service.stores.memtable import ends_of, rows_of
 from service.stores.series import WHOLE, SeriesIndex, users_frame
@@ -64,6 +67,7 @@ class InfluxStore:
         self._rollups = Rollups(self._reader, self._index)
         self._known = Known(self._index)
         self._stored = Stored(self._reader, self._index)
+        self._dump = Dump(self._client, self._reader, self._index, self._asked)
         self._flushing = threading.Lock()
         self.flushed = self._remembered.value("flushed") or 0
         # A flush up to here was begun: where it was cut short, some of it may be in InfluxDB.
@@ -287,6 +291,53 @@ class InfluxStore:
 
             self._asked(step)
             self._expired_day = day
+
+    # Dump and restore; everything raises StoreUnavailable where InfluxDB is away
+
+    tiers = tuple(TIERS)
+    overwrites = True
+
+    def kept(self, tier_ms: int, user_ids: Sequence[str], start_ms: int, end_ms: int) -> int:
+        """How many samples of whole machines, of all quantities, are in InfluxDB at a tier (or `RAW`) in a range."""
+        return self._dump.kept(tier_ms, user_ids, start_ms, end_ms)
+
+    def reports(self, user_ids: Sequence[str], start_ms: int, end_ms: int) -> Iterator[list[Report]]:
+        """The windows of some users that end in a range, as reports, a page at a time."""
+        return self._dump.reports(user_ids, start_ms, end_ms)
+
+    def rollups(self, tier_ms: int, user_ids: Sequence[str], start_ms: int, end_ms: int) -> Buckets:
+        """The buckets of some users that start in a range."""
+        return self._dump.rollups(tier_ms, user_ids, start_ms, end_ms)
+
+    def add_rollups(self, buckets: Buckets, machines: Sequence[Machine]) -> None:
+        """Put buckets whose windows are gone into InfluxDB, into their tier and every coarser one."""
+        self.flush()
+        series = [self._index.of_name(name.user_id, name.quantity.name, name.core) for name in buckets.names]
+        users = [self._known.restored(heard(self._index, machine)) for machine in machines]
+        with self._flushing:
+            self._put(users, coarser(buckets, np.array(series, np.int64), self.tiers))
+
+    def rebuild(self, user_ids: Sequence[str], start_ms: int, end_ms: int) -> None:
+        """Make the rollups of some users' days anew from their windows, where those were added again."""
+        self.flush()
+        with self._flushing:
+            buckets: dict[int, Windows] = {}
+            windows = self._dump.merged(RAW, self.tiers[0], user_ids, start_ms, end_ms)
+            for tier in self.tiers:
+                windows = buckets[tier] = merge(windows, rate_ms=tier)
+            self._put([], buckets)
+            # What was kept of these buckets may count windows twice.
+            self._rollups = Rollups(self._reader, self._index)
+
+    def _put(self, users: list[KnownUser], buckets: dict[int, Windows]) -> None:
+        def write() -> None:
+            self._writer.write(database.user_lines(users))
+            for tier, windows in buckets.items():
+                self._writer.write(bucket_lines(tier, windows, self._index))
+
+        self._asked(write)
+        self._remembered.put({}, users)
+        self._index.created.clear()
 
     def close(self) -> None:
         """Flush where that is quickly done; what InfluxDB has not is in the journal."""

@@ -128,6 +128,11 @@ class Known:
             ends[name] = max(end, ends.get(name, -1), self._newest.get((one.user_id, name), -1))
         return [self.user(self._index.users[user_id], ends) for user_id, ends in sorted(newest.items())]
 
+    def restored(self, user: User) -> KnownUser:
+        """A user some of whose windows are gone: what ends later than it was last seen is new."""
+        types = {type_name(TYPE_OF[name]) for name in self._index.quantities(user.user_id)}
+        return self.user(user, dict.fromkeys(types, user.last_seen))
+
     def user(self, user: User, newest: dict[str, int]) -> KnownUser:
         """A user, with the ends of some newest windows by the metric type's name."""
         others = {name: self._newest[user.user_id, name] for name in _TYPES if (user.user_id, name) in self._newest}
