@@ -15,9 +15,9 @@ import httpx
 
 from contract import __version__
 from contract.times import DAY_MS, format_instant
-from tests.service.reports import original, post
-from tests.service.running import RunningService, wait_until
-from tests.service.stores.fleet import END_MS, MACHINES, START_MS, record
+from tests.support.five_weeks import END_MS, MACHINES, START_MS, record
+from tests.support.reports import original, post
+from tests.support.running import RunningService, wait_until
 
 
 def _paths() -> list[str]:

@@ -11,10 +11,10 @@ from analytics.frames.frame import unpacked
 from contract.metrics import QUANTITIES, Quantity
 from contract.times import DAY_MS, MINUTE_MS, parse_duration
 from service.stores.base import Question, Store
-from tests.service.samples import CPU, Machine, Recording, Window, assert_quantiles, assert_same_moments
 from tests.service.stores.conftest import Filled
-from tests.service.stores.fleet import END_MS, MACHINES, START_MS
-from tests.service.stores.places import Place
+from tests.support.five_weeks import END_MS, MACHINES, START_MS
+from tests.support.recordings import CPU, Machine, Recording, Window, assert_quantiles, assert_same_moments
+from tests.support.stores import Place
 
 RATES = ("1s", "7s", "1m", "5m", "15m", "1h", "90m", "1d", "1w", "52w")
 

@@ -12,8 +12,8 @@ from contract.metrics import Cpu, Memory
 from contract.report import Report
 from contract.times import DAY_MS, HOUR_MS
 from service.stores.base import Key, Question
-from tests.service.samples import CPU, Machine, Recording, Window, assert_quantiles, assert_same_moments
-from tests.service.stores.places import Place
+from tests.support.recordings import CPU, Machine, Recording, Window, assert_quantiles, assert_same_moments
+from tests.support.stores import Place
 
 T0_MS = 1_717_200_000_000 // DAY_MS * DAY_MS
 MACHINES = (Machine("a", "Linux", "12"), Machine("b", "Windows", "11"))

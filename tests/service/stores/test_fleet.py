@@ -9,10 +9,10 @@ import pytest
 from contract.metrics import QUANTITIES
 from contract.times import DAY_MS, parse_duration
 from service.stores.base import Grouping, Question
-from tests.service.samples import CPU, Machine, Recording, Window, assert_quantiles, assert_same_moments
 from tests.service.stores.conftest import Filled
-from tests.service.stores.fleet import END_MS, START_MS
-from tests.service.stores.places import Place
+from tests.support.five_weeks import END_MS, START_MS
+from tests.support.recordings import CPU, Machine, Recording, Window, assert_quantiles, assert_same_moments
+from tests.support.stores import Place
 
 GROUPINGS: dict[Grouping | None, Callable[[Machine], str]] = {
     None: lambda _: "",
