@@ -49,6 +49,7 @@ LABELS: Final = (*GROUPS, "core")
 """The columns that tell series apart."""
 UTC_MS: Final = pd.DatetimeTZDtype("ms", "UTC")
 _WHOLE: Final = ("count", "approximated")
+_NO_CORE: Final = np.iinfo(np.int64).max
 _NO_LABELS: Final = pd.DataFrame(index=[0])
 
 
@@ -170,8 +171,9 @@ def factorize_labels(frame: pd.DataFrame) -> tuple[Ints, pd.DataFrame]:
 def _ranked(column: "pd.Series[Any]") -> tuple[Ints, "pd.Index[Any]"]:
     """The place of each label in an ordered index of them; what is missing is behind all."""
     if column.name == "core":
-        codes, ordered = pd.factorize(column.array, sort=True)
-        ordered = pd.Index(ordered)
+        numbers = pd.array(column, "Int64").to_numpy(np.int64, na_value=_NO_CORE)
+        codes, found = pd.factorize(numbers, sort=True)
+        ordered = pd.Index(found[found != _NO_CORE])
     else:
         coded = pd.Categorical(column)
         codes, ordered = np.asarray(coded.codes, np.int64), coded.categories

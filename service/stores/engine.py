@@ -112,6 +112,11 @@ def _order(rank: Ints, time: Ints) -> Ints | None:
     """The places of rows in order of series, then time; None where they are in order already."""
     if np.all((rank[1:] > rank[:-1]) | ((rank[1:] == rank[:-1]) & (time[1:] >= time[:-1]))):
         return None
+    first = int(time.min())
+    times = int(time.max()) - first + 1
+    if (int(rank.max()) + 1) * times < 1 << 63:
+        # One key sorts several times faster than two; a stable sort finds the runs that parts come in.
+        return np.argsort(rank * times + (time - first), kind="stable")
     return np.lexsort((time, rank))
 
 
