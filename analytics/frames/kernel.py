@@ -126,10 +126,9 @@ def merge_histograms(histograms: Histograms, group: Ints, groups: int) -> Histog
         return Histograms.empty()
     lowest = int(histograms.bin.min())
     width = int(histograms.bin.max()) - lowest + 1
-    row = group[histograms.row]
-    key = row * width + (histograms.bin - lowest)
+    key = (group * width - lowest)[histograms.row] + histograms.bin
     if np.all(key[1:] > key[:-1]):
-        return Histograms(row, histograms.bin, histograms.count)
+        return Histograms(group[histograms.row], histograms.bin, histograms.count)
     if groups * width <= max(_DENSE_CELLS * len(key), _SMALL_TABLE):
         table = np.zeros(groups * width, np.int64)
         np.add.at(table, key, histograms.count)

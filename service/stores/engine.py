@@ -95,7 +95,9 @@ class Selection:
         parts = parts or [Rows.empty(histograms=self.question.histograms)]
         frames = [part.frame for part in parts]
         frame = frames[0] if len(parts) == 1 else pd.concat(frames)
-        place = np.searchsorted(self.series, np.concatenate([part.series for part in parts]))
+        place_of = np.zeros(len(self.bounded), np.int64)
+        place_of[self.series] = np.arange(len(self.series))
+        place = place_of[np.concatenate([part.series for part in parts])]
         order = _order(self.rank[place], pd.DatetimeIndex(frame.index).asi8)
         if order is not None:
             frame, place = frame.take(order), place[order]
