@@ -26,7 +26,7 @@ from service.http.resources.alerts import Alerts, Notifications, OneSilence, Red
 from service.http.resources.ingest import Metrics
 from service.http.resources.operations import AuditTrail, Health, Numbers, Prometheus, Ready
 from service.http.resources.pages import FleetReport, Index, UserReport
-from service.http.resources.query import Fleet, FleetWindows, History, Sending, Users, UserWindows
+from service.http.resources.query import Fleet, FleetWindows, History, Query, Sending, Users, UserWindows
 from service.http.resources.rules import OneRule, Rules
 from service.http.resources.stream import Stream
 from service.http.routing import Slashes
@@ -166,6 +166,7 @@ def _routes(service: Service) -> dict[str, object]:
         "/api/v1/metrics": Metrics(service.ingest, store, remote),
         "/api/v1/metrics/{metric}/byUser/{user_id:path}": History(store),
         "/api/v1/metrics/{metric}/fleet": Fleet(store),
+        "/api/v1/query": Query(store),
         "/api/v1/windows/byUser/{user_id:path}": UserWindows(store, sending),
         "/api/v1/windows/fleet": FleetWindows(store, sending),
         "/api/v1/users": Users(store),

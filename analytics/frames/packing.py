@@ -52,8 +52,8 @@ def pack_one(flat: Sequence[int]) -> bytes:
 
 def unpack(column: pa.BinaryArray | pa.LargeBinaryArray) -> Histograms:
     """The histograms of a column, `row` counted from 0; sorted by row, and by bin where they were packed so."""
-    width = np.int64 if pa.types.is_large_binary(column.type) else np.int32
-    offsets = np.frombuffer(column.buffers()[1], width)[column.offset : column.offset + len(column) + 1]
+    offset_type = np.int64 if pa.types.is_large_binary(column.type) else np.int32
+    offsets = np.frombuffer(column.buffers()[1], offset_type)[column.offset : column.offset + len(column) + 1]
     if not len(offsets):
         return Histograms.empty()
     lengths = np.diff(offsets)

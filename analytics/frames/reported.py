@@ -39,31 +39,33 @@ def frame_of_reported(
     unknown = np.flatnonzero(uncounted | np.isnan(minimum) | np.isnan(maximum))
     approximated = np.zeros(len(count), np.int64)
     if len(unknown):
-        low, high, halves = standins(mean[unknown], variance[unknown], count[unknown], bounded[unknown])
+        told = (minimum[unknown], maximum[unknown])
+        low, high, made = standins(mean[unknown], variance[unknown], count[unknown], bounded[unknown], told)
         counted = np.flatnonzero(~uncounted[unknown])
         if len(counted):
             outer = unknown[counted]
-            low[counted], high[counted] = _span(packed.take(pa.array(outer)), bounded[outer])
+            spans = _span(packed.take(pa.array(outer)), bounded[outer])
+            for extreme, said, span in zip((low, high), told, spans, strict=True):
+                extreme[counted] = np.where(np.isnan(said[counted]), span, said[counted])
         minimum, maximum = minimum.copy(), maximum.copy()
-        minimum[unknown] = np.where(np.isnan(minimum[unknown]), low, minimum[unknown])
-        maximum[unknown] = np.where(np.isnan(maximum[unknown]), high, maximum[unknown])
+        minimum[unknown], maximum[unknown] = low, high
         # A single sample, or samples all alike, are known though nothing more was said of them.
         approximated[unknown] = np.where((variance[unknown] > 0) & (count[unknown] > 1), count[unknown], 0)
         if histograms:
-            packed = _filled(packed, uncounted, halves, unknown)
+            packed = _filled(packed, uncounted, made, unknown)
     columns: dict[str, Any] = {"count": count, "mean": mean, "var": variance, "min": minimum, "max": maximum}
     columns |= {"approximated": approximated} | ({"histogram": packed_column(packed)} if histograms else {})
     return frame_of_columns(columns, time)
 
 
-def _filled(packed: pa.BinaryArray, uncounted: Bools, halves: Histograms, unknown: Ints) -> pa.BinaryArray:
-    """The histograms, where they are empty the stand-ins: row i of `halves` is that of row `unknown[i]`."""
+def _filled(packed: pa.BinaryArray, uncounted: Bools, made: Histograms, unknown: Ints) -> pa.BinaryArray:
+    """The histograms, where they are empty the stand-ins: row i of `made` is that of row `unknown[i]`."""
     without = np.flatnonzero(uncounted)
     if not len(without):
         return packed
-    wanted = uncounted[unknown][halves.row]
-    row = np.searchsorted(without, unknown[halves.row[wanted]])
-    stand_ins = pack(Histograms(row, halves.bin[wanted], halves.count[wanted]), len(without))
+    wanted = uncounted[unknown][made.row]
+    row = np.searchsorted(without, unknown[made.row[wanted]])
+    stand_ins = pack(Histograms(row, made.bin[wanted], made.count[wanted]), len(without))
     place = np.arange(len(packed))
     place[without] = len(packed) + np.arange(len(without))
     return pa.concat_arrays([packed, stand_ins]).take(pa.array(place))

@@ -16,11 +16,12 @@ class Piece(NamedTuple):
     end_ms: int
 
 
-def plan(start_ms: int, end_ms: int, rate_ms: int, tiers: Sequence[int]) -> Iterator[Piece]:
+def plan(start_ms: int, end_ms: int, step_ms: int, tiers: Sequence[int]) -> Iterator[Piece]:
     """Cut [start_ms, end_ms) into pieces, each read from the coarsest of `tiers` that answers it exactly.
 
-    `tiers` are widths in ms, finest first; each divides the next. A tier can serve a rate that it divides, for its own
-    whole buckets; what is left at both edges comes from finer tiers, at last from the windows.
+    `tiers` are widths in ms, finest first; each divides the next. `step_ms` divides every edge between two buckets of
+    the answer: a rate, or 0 where there are no edges. A tier that divides it can serve, for its own whole buckets;
+    what is left at both ends comes from finer tiers, at last from the windows.
     """
     if start_ms >= end_ms:
         return
@@ -30,9 +31,9 @@ def plan(start_ms: int, end_ms: int, rate_ms: int, tiers: Sequence[int]) -> Iter
     *finer, tier = tiers
     inner_start = -(-start_ms // tier) * tier
     inner_end = end_ms // tier * tier
-    if rate_ms % tier or inner_start >= inner_end:
-        yield from plan(start_ms, end_ms, rate_ms, finer)
+    if step_ms % tier or inner_start >= inner_end:
+        yield from plan(start_ms, end_ms, step_ms, finer)
         return
-    yield from plan(start_ms, inner_start, rate_ms, finer)
+    yield from plan(start_ms, inner_start, step_ms, finer)
     yield Piece(tier, inner_start, inner_end)
-    yield from plan(inner_end, end_ms, rate_ms, finer)
+    yield from plan(inner_end, end_ms, step_ms, finer)

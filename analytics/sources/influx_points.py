@@ -69,11 +69,11 @@ class Points:
             yield replace(self, start_ms=start, end_ms=min(start + width, self.end_ms))
 
 
-def pieces(start_ms: int, end_ms: int, rate_ms: int, since_ms: int) -> Iterator[Piece]:
+def pieces(start_ms: int, end_ms: int, step_ms: int, since_ms: int) -> Iterator[Piece]:
     """The plan of a range (`analytics.frames.tiers`); before `since_ms` there are no rollups."""
     if start_ms < min(since_ms, end_ms):
         yield Piece(RAW, start_ms, min(since_ms, end_ms))
-    yield from plan(max(start_ms, since_ms), end_ms, rate_ms, tuple(TIERS))
+    yield from plan(max(start_ms, since_ms), end_ms, step_ms, tuple(TIERS))
 
 
 def condition(users: Sequence[str], start_ms: int, end_ms: int) -> str:

@@ -15,7 +15,8 @@ from analytics.frames.resampling import RAW_MS
 from contract import times
 from contract.metrics import NamedMetric
 from contract.times import DAY_MS, format_duration, parse_timestamp
-from service.http.queries import check_kept, core_number, fitting_rate, named_metric
+from service.http.buckets import check_kept, fitting_rate
+from service.http.queries import core_number, named_metric
 from service.http.requests import Parameters, duration
 from service.stores.base import Question, Store
 

@@ -1,4 +1,4 @@
-"""History, fleet, users and windows."""
+"""History, fleet, tables of both, users and windows."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -13,6 +13,8 @@ from contract.times import format_instant
 from service.http.answers import form_of, send
 from service.http.problems import invalid
 from service.http.queries import check_user, fleet, history, named_metric, read_query
+from service.http.table_forms import send_table
+from service.http.table_query import read_table_query, table
 from service.http.window_forms import FORMS, Form
 from service.http.window_queries import Plan, check_size, read_windows_query
 from service.stores.base import Store
@@ -49,6 +51,20 @@ class Fleet:
             )
         query = await read_query(req, named, self._store, fleet=True)
         send(resp, form, await asyncio.to_thread(fleet, self._store, named, query))
+
+
+class Query:
+    """Answers several metrics, statistics, users and groupings at once."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def on_get(self, req: Request, resp: Response) -> None:
+        """200 with a table; 404 for a metric or user that is not known."""
+        form = form_of(req)
+        query = await read_table_query(req, self._store)
+        parts = await table(self._store, query)
+        await asyncio.to_thread(send_table, resp, form, query, parts)
 
 
 class Users:

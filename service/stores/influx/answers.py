@@ -39,9 +39,8 @@ class Stored:
         question = chosen.question
         users = [question.user_id] if question.user_id is not None else self._users(chosen.series)
         narrowed = self._narrowed(question, users)
-        for piece in pieces(narrowed.start_ms, narrowed.end_ms, narrowed.rate_ms, since_ms):
-            cores = question.cores if question.user_id is not None else "whole"
-            points = Points(question.quantity, piece.tier, piece.start_ms, piece.end_ms, users, cores)
+        for piece in pieces(narrowed.start_ms, narrowed.end_ms, narrowed.step_ms, since_ms):
+            points = Points(question.quantity, piece.tier, piece.start_ms, piece.end_ms, users, question.cores)
             keys = _keys(view.publication, piece)
             for rows in self._reader.rows(points, histograms=question.histograms):
                 yield rows.take(np.isin(rows.series, chosen.series) & ~_held(rows, keys))

@@ -1,5 +1,6 @@
 """Whatever a store has done with its windows, its answers are those of the raw samples."""
 
+import itertools
 from typing import Literal
 
 import numpy as np
@@ -200,3 +201,33 @@ def test_different_counts_of_a_reports_members_are_kept_apart(place: Place) -> N
         assert windows["count"].tolist() == [len(samples[quantity.attribute])]
         assert windows["mean"].tolist() == [samples[quantity.attribute].mean()]
     store.close()
+
+
+@pytest.mark.parametrize("start_ms", [START_MS, START_MS + 3 * MINUTE_MS + 1])
+def test_buckets_may_begin_at_any_moments(filled: Filled, start_ms: int) -> None:
+    whole = (start_ms,)
+    days = (start_ms, *range(START_MS // DAY_MS * DAY_MS + 2 * DAY_MS - 30 * MINUTE_MS, END_MS, DAY_MS))
+    for edges in (whole, days):
+
+        def group_of(window: Window) -> str | None:
+            return window.machine.user_id if window.core is None else None
+
+        expected = {}
+        for begin, end in itertools.pairwise((*edges, END_MS)):
+            for (user, _), samples in filled.recording.buckets(CPU, begin, end, 2**50, group_of).items():
+                expected[user, begin] = samples
+        question = Question(CPU, start_ms, END_MS, 0, by="user", histograms=True, edges=edges)
+        windows = filled.store.answer(question)
+        assert_same_moments(windows, dict(sorted(expected.items())))
+        assert_quantiles(windows, CPU, dict(sorted(expected.items())))
+
+
+def test_some_machines_of_the_fleet_are_answered_core_by_core(filled: Filled) -> None:
+    users = frozenset(machine.user_id for machine in MACHINES[:2])
+    question = Question(CPU, START_MS, END_MS, DAY_MS, by="user", cores="each", users=users)
+    windows = filled.store.answer(question)
+    assert set(windows["user"].astype("str")) == users
+    for user in users:
+        one = filled.store.answer(Question(CPU, START_MS, END_MS, DAY_MS, user, cores="each"))
+        mine = windows[windows["user"] == user]
+        assert mine.drop(columns="user").equals(one)
