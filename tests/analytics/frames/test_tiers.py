@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analytics.frames.tiers import RAW, Piece, plan
+from contract.influx import TIERS as INFLUX_TIERS
 from service.stores.engine import TIERS
 
 MINUTE, HOUR, DAY = 60_000, 3_600_000, 86_400_000
@@ -80,5 +81,6 @@ def test_a_rate_that_no_tier_divides_is_read_from_the_windows(rate: int) -> None
     assert [*plan(0, 30 * DAY, rate, TIERS)] == [Piece(RAW, 0, 30 * DAY)]
 
 
-def test_each_tier_divides_the_next() -> None:
-    assert all(coarser % finer == 0 for finer, coarser in pairwise(TIERS))
+@pytest.mark.parametrize("tiers", [TIERS, [*INFLUX_TIERS]])
+def test_each_tier_divides_the_next(tiers: list[int]) -> None:
+    assert all(coarser % finer == 0 for finer, coarser in pairwise(tiers))
