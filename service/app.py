@@ -16,13 +16,17 @@ from contract.report import Report
 from service.agents.remote_configuration import RemoteConfiguration
 from service.alerts.repository import RuleRepository
 from service.alerts.runner import Runner
+from service.annotations import Annotations
 from service.control.audit import Audit
 from service.control.database import ControlDatabase
 from service.http.access import RefuseForeignPages, RequireOwnHost, RequireToken
+from service.http.openapi.document import openapi
 from service.http.problems import serialize, unavailable, unexpected
 from service.http.resources.agent_settings import FleetSettings, OneAgentsSettings
 from service.http.resources.agents import AgentList, OneAgent, OneAgentsCommands, OneAgentsState, OneCommand
 from service.http.resources.alerts import Alerts, Notifications, OneSilence, Redelivery, Silences
+from service.http.resources.annotations import AnnotationList, OneAnnotation
+from service.http.resources.documentation import Docs, DocsStyle, OpenApi
 from service.http.resources.ingest import Metrics
 from service.http.resources.operations import AuditTrail, Health, Numbers, Prometheus, Ready
 from service.http.resources.pages import FleetReport, Index, UserReport
@@ -68,6 +72,7 @@ class Service:
         self.control = ControlDatabase(folder / "control.db")
         self.audit = Audit(self.control)
         self.rule_repository = RuleRepository(self.control, self.audit, str(home.relative_to(folder)))
+        self.annotations = Annotations(self.control, self.audit)
         self.queue = NotificationQueue(self.control)
         self.rules = Runner(self.journal, self.rule_repository, self.queue, settings.rules)
         self.sender = NotificationSender(
@@ -143,7 +148,10 @@ def create_app(settings: ServiceSettings) -> Application:
     app.set_error_serializer(serialize)
     app.add_error_handler(Exception, unexpected)
     app.add_error_handler(StoreUnavailable, unavailable)
-    for path, resource in _routes(service).items():
+    routes = _routes(service)
+    described = OpenApi(lambda: openapi(routes))
+    routes |= {"/openapi.json": described, "/docs": Docs(described), "/docs/style.css": DocsStyle()}
+    for path, resource in routes.items():
         app.add_route(path, resource)
     app.add_sink(Slashes(router), "/api/v1/agents/")
     return app
@@ -183,6 +191,8 @@ def _routes(service: Service) -> dict[str, object]:
         "/api/v1/alerts": Alerts(repository, rules),
         "/api/v1/silences": Silences(repository),
         "/api/v1/silences/{silence_id}": OneSilence(repository),
+        "/api/v1/annotations": AnnotationList(service.annotations),
+        "/api/v1/annotations/{annotation_id}": OneAnnotation(service.annotations),
         "/api/v1/notifications": Notifications(queue),
         "/api/v1/notifications/{message_id}/redeliver": Redelivery(queue),
         "/api/v1/audit": AuditTrail(service.audit),

@@ -14,6 +14,7 @@ from contract.metrics import NAMES, STATISTICS, NamedMetric, Quantity, Statistic
 from contract.problems import did_you_mean
 from contract.times import DAY_MS, parse_timestamp
 from service.http.buckets import Buckets, check_kept, take_buckets
+from service.http.parameters import FleetParameters, HistoryParameters, names_of
 from service.http.problems import ProblemError
 from service.http.requests import Parameters
 from service.stores.base import Grouping, Question, Store
@@ -39,7 +40,7 @@ async def read_query(req: Request, metric: NamedMetric, store: Store, *, fleet: 
     Missing members get their defaults: the day before now, 15 minutes, the metric's own statistic. Raises
     ProblemError (422, or 400 for a body that is not a JSON object) that names the wrong member.
     """
-    asked = await Parameters.read(req, _FLEET if fleet else _HISTORY)
+    asked = await Parameters.read(req, names_of(FleetParameters if fleet else HistoryParameters))
     now_ms = times.now_ms()
     start_ms, end_ms = take_range(asked, now_ms)
     query = Query(
@@ -63,10 +64,6 @@ def take_range(asked: Parameters, now_ms: int) -> tuple[int, int]:
     """Start and end of the range that is asked for, the last day unless it is said."""
     end_ms = asked.take("end", parse_timestamp, now_ms)
     return asked.take("start", parse_timestamp, end_ms - DAY_MS), end_ms
-
-
-_HISTORY = ("start", "end", "resample_rate", "stat", "core", "tz", "offset")
-_FLEET = ("start", "end", "resample_rate", "stat", "by", "top", "tz", "offset")
 
 
 def named_metric(name: str) -> NamedMetric:

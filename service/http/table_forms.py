@@ -23,7 +23,7 @@ class Series(msgspec.Struct, gc=False, omit_defaults=True):
     stat: str
     unit: str
     by: str
-    values: list[float]
+    values: list[float | None]
     group: str | None = None
     """Whose they are; not there for all together."""
     core: int | None = None

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Iterator, Sequence
 from itertools import groupby
-from typing import Any, Literal, get_args
+from typing import Any
 
 import falcon
 import pandas as pd
@@ -17,6 +17,7 @@ from contract.metrics import NamedMetric, Quantity, Statistic
 from contract.patterns import exact_names, matcher
 from contract.problems import shortened
 from service.http.buckets import MAX_BUCKETS, Buckets, check_kept, fitting_rate, take_buckets
+from service.http.parameters import LEVELS, Level, TableParameters, names_of
 from service.http.problems import ProblemError
 from service.http.queries import a_statistic, named_metric, number_of_groups, take_range
 from service.http.requests import Parameters
@@ -26,10 +27,7 @@ MAX_COLUMNS = 32
 MAX_VALUES = 2_000_000
 """What one answer may hold: a fleet of 10,000 in 200 buckets."""
 MAX_PATTERNS = 1000
-Level = Literal["all", "user", "os_type", "os_version", "core"]
-LEVELS: tuple[Level, ...] = get_args(Level)
 _SEVERAL = ("metric", "stat", "by", "user")
-_NAMES = (*_SEVERAL, "start", "end", "resample_rate", "tz", "offset", "top")
 _DEFAULT_METRIC = "cpuLoadAvg"
 
 
@@ -71,7 +69,7 @@ class Part(Struct, frozen=True):
 
 async def read_table_query(req: Request, store: Store) -> TableQuery:
     """The query of a request; raises ProblemError 422, 404 for an unknown metric, 400 for a body that is no object."""
-    asked = await Parameters.read(req, _NAMES, _SEVERAL)
+    asked = await Parameters.read(req, names_of(TableParameters), _SEVERAL)
     now_ms = times.now_ms()
     start_ms, end_ms = take_range(asked, now_ms)
     statistics = asked.take("stat", lambda value: tuple(a_statistic(one) for one in _listed(value)), ())

@@ -11,8 +11,11 @@ from falcon.asgi import Request, Response
 from analytics.frames.resampling import RAW_MS
 from contract.times import format_instant
 from service.http.answers import form_of, send
+from service.http.listing import take_limit
+from service.http.parameters import MAX_USERS, UsersParameters, names_of
 from service.http.problems import invalid
 from service.http.queries import check_user, fleet, history, named_metric, read_query
+from service.http.requests import Parameters
 from service.http.table_forms import send_table
 from service.http.table_query import read_table_query, table
 from service.http.window_forms import FORMS, Form
@@ -74,12 +77,19 @@ class Users:
         self._store = store
 
     async def on_get(self, req: Request, resp: Response) -> None:
-        """200 with what each last said of itself."""
-        frame = self._store.users()
+        """200 with a page of them, and what each last said of itself."""
+        asked = await Parameters.read(req, names_of(UsersParameters))
+        limit, after = take_limit(asked, MAX_USERS, MAX_USERS), asked.take("after", str, "")
+        asked.check()
+        frame = await asyncio.to_thread(self._store.users)
+        if after:
+            frame = frame[frame["user_id"] > after]
+        behind = frame["user_id"].iloc[limit - 1] if len(frame) > limit else None
+        frame = frame.head(limit).copy()
         for name in ("first_seen", "last_seen"):
             frame[name] = [format_instant(time.value // 1_000_000) for time in frame[name]]
         resp.content_type = "application/json"
-        resp.data = msgspec.json.encode({"users": frame.to_dict("records")})
+        resp.data = msgspec.json.encode({"users": frame.to_dict("records"), "next": behind})
 
 
 T = TypeVar("T")
