@@ -95,8 +95,8 @@ def binary(batch: pa.RecordBatch | pa.Table) -> pa.BinaryArray:
     return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
 
 
-HEAD = SCHEMA.append(pa.field("system", pa.int32(), nullable=False))
-"""What a head has of each window: `system` is the place of the operating system in `SeriesIndex.systems`."""
+MEMTABLE_SCHEMA = SCHEMA.append(pa.field("system", pa.int32(), nullable=False))
+"""What a memtable has of each window: `system` is the place of the operating system in `SeriesIndex.systems`."""
 
 _CHUNK = 2048
 """Reports that are turned into columns together: some 3 ms of work."""
@@ -113,7 +113,7 @@ class Memory(Protocol):
         """All of them, with the columns of `SCHEMA` at least."""
 
 
-class Head:
+class Memtable:
     """Windows in the order they came: Arrow record batches that do not change, and a tail that grows.
 
     `add` runs on one thread; `batches` may be called from any, and has every window whose `add` returned.
@@ -171,7 +171,7 @@ def marked(series: npt.NDArray[np.integer], flags: npt.NDArray[np.bool_]) -> npt
 
 
 def columns(entries: Sequence[_Entry]) -> pa.RecordBatch:
-    """The windows of `entries` as columns of `HEAD`."""
+    """The windows of `entries` as columns of `MEMTABLE_SCHEMA`."""
     cpus = [entry for entry in entries if type(entry[2]) is Cpu]
     batches = [_cpu_columns(cpus)] if cpus else []
     if len(cpus) < len(entries):
@@ -272,5 +272,6 @@ def _batch(
     system = np.array([system for _, _, _, system in entries], np.int32)
     numbers = (series, np.repeat(end, widths), np.repeat(duration, widths), count, mean, variance, minimum, maximum)
     return pa.RecordBatch.from_arrays(
-        [*map(pa.array, numbers), pa.array(histograms, pa.binary()), pa.array(np.repeat(system, widths))], schema=HEAD
+        [*map(pa.array, numbers), pa.array(histograms, pa.binary()), pa.array(np.repeat(system, widths))],
+        schema=MEMTABLE_SCHEMA,
     )

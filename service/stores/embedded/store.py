@@ -20,7 +20,7 @@ from service.stores.embedded.reading import append_rollup, read, read_runs, roll
 from service.stores.embedded.segments import LARGEST_RUN, LARGEST_SEGMENT, alike, merged, sort_windows, write_segment
 from service.stores.embedded.versions import Versions, View
 from service.stores.engine import TIERS, Retention, select
-from service.stores.memtable import Head, ends_of
+from service.stores.memtable import Memtable, ends_of
 from service.stores.series import WHOLE, Series, SeriesIndex, User, users_frame
 
 _FLUSH_ROWS = 1_000_000
@@ -46,10 +46,10 @@ class EmbeddedStore:
         self._index = SeriesIndex()
         catalog.load_index(self._connection, self._index)
         self.flushed = catalog.flushed(self._connection)
-        self._head = Head(self._index, self.flushed)
-        self._frozen: Head | None = None
+        self._memtable = Memtable(self._index, self.flushed)
+        self._immutable: Memtable | None = None
         self._unsaved: list[Series] = []
-        self._versions = Versions(self._connection, self._raw, self._heads)
+        self._versions = Versions(self._connection, self._raw, self._memtables)
         self._remove_orphans()
 
     # What comes in
@@ -57,7 +57,7 @@ class EmbeddedStore:
     def add(self, last: int, reports: Sequence[Report]) -> None:
         """Take reports that the journal holds, the last of them at offset `last`."""
         with self._lock:
-            self._head.add(last, reports)
+            self._memtable.add(last, reports)
 
     @property
     def description(self) -> str:
@@ -71,13 +71,17 @@ class EmbeddedStore:
     @property
     def full(self) -> bool:
         """Whether so much is in memory that it should be flushed now."""
-        return self._head.rows >= _FLUSH_ROWS
+        return self._memtable.rows >= _FLUSH_ROWS
 
     def sizes(self) -> list[tuple[str, str, float]]:
         """What to watch: names, explanations and values."""
         segments = self._versions.segments
         return [
-            ("head_windows", "Windows in memory, not flushed yet.", sum(head.rows for head in self._heads())),
+            (
+                "head_windows",
+                "Windows in memory, not flushed yet.",
+                sum(memtable.rows for memtable in self._memtables()),
+            ),
             ("series", "Series known.", len(self._index)),
             ("users", "Users known.", len(self._index.users)),
             ("segments", "Files of raw windows.", len(segments)),
@@ -88,8 +92,8 @@ class EmbeddedStore:
     def newest(self) -> dict[tuple[str, type[Metric]], int]:
         """The end of the newest window of each stream, epoch milliseconds."""
         ends = catalog.newest(self._connection)
-        for head in self._heads():
-            for streams, times in ends_of(head, self._index.streams()):
+        for memtable in self._memtables():
+            for streams, times in ends_of(memtable, self._index.streams()):
                 for stream, end in zip(streams.tolist(), times.tolist(), strict=True):
                     ends[stream] = max(end, ends.get(stream, end))
         series = self._index.all
@@ -116,8 +120,8 @@ class EmbeddedStore:
             asked = set(places)
             in_memory = [
                 place
-                for head in view.heads
-                for some_series, some_time in ends_of(head, wanted)
+                for memtable in view.memtables
+                for some_series, some_time in ends_of(memtable, wanted)
                 for place in asked.intersection(zip(some_series.tolist(), some_time.tolist(), strict=True))
             ]
             files = [str(self._raw / one.file) for one in view.segments if np.any(one.may_hold(series, time))]
@@ -145,7 +149,7 @@ class EmbeddedStore:
 
         def read_all(view: View) -> pd.DataFrame:
             with self._connection.cursor() as cursor:
-                return read(cursor, self._raw, view.segments, view.heads, chosen)
+                return read(cursor, self._raw, view.segments, view.memtables, chosen)
 
         return self._versions.consistent(read_all)
 
@@ -161,9 +165,9 @@ class EmbeddedStore:
         """The users, by name."""
         return users_frame(self._index.users)
 
-    def _heads(self) -> list[Head]:
+    def _memtables(self) -> list[Memtable]:
         with self._lock:
-            return [self._frozen, self._head] if self._frozen else [self._head]
+            return [self._immutable, self._memtable] if self._immutable else [self._memtable]
 
     # To disk
 
@@ -171,22 +175,22 @@ class EmbeddedStore:
         """Put everything added so far on disk: a segment, its rollups and the journal offset, all or nothing."""
         with self._flushing:
             with self._lock:
-                if not self._frozen:
-                    if not self._head.rows:
+                if not self._immutable:
+                    if not self._memtable.rows:
                         return
-                    self._frozen = self._head
-                    self._head = Head(self._index, self._frozen.last)
+                    self._immutable = self._memtable
+                    self._memtable = Memtable(self._index, self._immutable.last)
                     self._unsaved, self._index.created = self._index.created, []
-            self._write(self._frozen)
+            self._write(self._immutable)
 
     def _let_go(self) -> None:
         with self._lock:
-            assert self._frozen is not None
-            self.flushed = self._frozen.last
-            self._frozen = None
+            assert self._immutable is not None
+            self.flushed = self._immutable.last
+            self._immutable = None
 
-    def _write(self, frozen: Head) -> None:
-        windows = sort_windows(frozen.batches())
+    def _write(self, immutable: Memtable) -> None:
+        windows = sort_windows(immutable.batches())
         with self._connection.cursor() as cursor:
             number = catalog.next_run(cursor)
             segment = write_segment(self._raw, number, windows.to_batches())
@@ -198,7 +202,7 @@ class EmbeddedStore:
                 catalog.add_series(cursor, self._unsaved)
                 catalog.put_users(cursor, self._users_in(windows))
                 catalog.put_newest(cursor, windows, self._index.streams())
-                catalog.put_flushed(cursor, frozen.last)
+                catalog.put_flushed(cursor, immutable.last)
 
     def oldest_ms(self, now_ms: int) -> int:
         """Windows that end before this are not taken: whether they are known could not be told any more."""

@@ -31,7 +31,7 @@ from contract.times import DAY_MS, format_duration
 from service.stores.engine import Retention
 from service.stores.influx.lines import Lines, bucket_lines, lines_of
 from service.stores.influx.reading import Reader
-from service.stores.influx.users import KnownUser
+from service.stores.influx.users import CatalogedUser
 from service.stores.series import WHOLE, SeriesIndex
 
 _log = logging.getLogger("loadlens.service")
@@ -102,7 +102,7 @@ def _ensure_table_space(client: Client) -> None:
             raise
 
 
-def taken_up(client: Client) -> tuple[int | None, list[KnownUser]]:
+def taken_up(client: Client) -> tuple[int | None, list[CatalogedUser]]:
     """The time from which the rollups are whole, epoch ms, and the users that are known.
 
     The time is None where no Loadlens has written to the database yet; its users are then those of the original.
@@ -123,7 +123,7 @@ def since_lines(since_ms: int, now_ms: int) -> Iterator[Lines]:
     yield lines_of([f"{STATE} schema=1i,since={since_ms}i {now_ms // DAY_MS * DAY_MS}\n"])
 
 
-def _known_users(client: Client) -> list[KnownUser]:
+def _known_users(client: Client) -> list[CatalogedUser]:
     """What the database says of each user: its newest point."""
     kinds = {newest_field(kind): type_name(kind) for kind in TYPES}
     types = {name: pa.string() for name in ("user", OS_TYPE, OS_VERSION, "coreNumbers")}
@@ -133,7 +133,7 @@ def _known_users(client: Client) -> list[KnownUser]:
         f"SELECT {columns} FROM {identifier(USERS)} GROUP BY {identifier(USER_ID)} ORDER BY time DESC LIMIT 1", types
     )
     return [
-        KnownUser(
+        CatalogedUser(
             row["user"], row[OS_TYPE], row[OS_VERSION] or "", row["cores"],
             [int(number) for number in (row["coreNumbers"] or "").split()],
             row["firstSeen"], row["lastSeen"],
@@ -143,12 +143,12 @@ def _known_users(client: Client) -> list[KnownUser]:
     ]  # fmt: skip
 
 
-def user_lines(users: list[KnownUser]) -> Iterator[Lines]:
+def user_lines(users: list[CatalogedUser]) -> Iterator[Lines]:
     """The points of users, each at the day of its newest window."""
     yield lines_of([_user_line(user) for user in users])
 
 
-def _user_line(user: KnownUser) -> str:
+def _user_line(user: CatalogedUser) -> str:
     numbers = " ".join(map(str, user.core_numbers))
     fields = [
         f"user={string_field(user.user_id)}",
@@ -161,12 +161,12 @@ def _user_line(user: KnownUser) -> str:
     return f"{USERS}{tag(USER_ID, user.user_id)} {','.join(fields)} {max(user.last_seen, 0) // DAY_MS * DAY_MS}\n"
 
 
-def _original_users(client: Client) -> list[KnownUser]:
+def _original_users(client: Client) -> list[CatalogedUser]:
     """The users of points that the original wrote: whoever has a CPU mean."""
     mean = identifier(fields_of(Cpu.quantities[0]).mean)
     labels = ", ".join(map(identifier, (USER_ID, OS_TYPE, OS_VERSION)))
     types = {"time": pa.int64()} | {name: pa.string() for name in (USER_ID, OS_TYPE, OS_VERSION)}
-    found: dict[str, KnownUser] = {}
+    found: dict[str, CatalogedUser] = {}
     for order in ("ASC", "DESC"):
         rows = client.select(
             f"SELECT {mean}, {labels} FROM {identifier(MEASUREMENTS)}"
@@ -174,7 +174,7 @@ def _original_users(client: Client) -> list[KnownUser]:
         )  # fmt: skip
         for row in rows.filter(pc.is_valid(rows[USER_ID])).to_pylist():
             name, end = tag_value(row[USER_ID]), row["time"]
-            user = KnownUser(
+            user = CatalogedUser(
                 name, row[OS_TYPE] or "Linux", row[OS_VERSION] or "", 0, [], end, end, {type_name(Cpu): end}
             )
             found[name] = found[name].merged(user) if name in found else user

@@ -1,4 +1,4 @@
-"""InfluxDB as a store: a head in memory, windows and rollups in the database (see docs/architecture.md)."""
+"""InfluxDB as a store: a memtable in memory, windows and rollups in the database (see docs/architecture.md)."""
 
 import asyncio
 import logging
@@ -27,10 +27,10 @@ from service.stores.influx.answers import Stored
 from service.stores.influx.database import day_lines, oldest_ms
 from service.stores.influx.dump import Dump
 from service.stores.influx.lines import bucket_lines, window_lines
-from service.stores.influx.publication import Frozen, Publication, View, Views
+from service.stores.influx.publication import ImmutableMemtable, Publication, View, Views
 from service.stores.influx.reading import Reader
 from service.stores.influx.rollups import Rollups
-from service.stores.influx.users import Known, KnownUser, Remembered
+from service.stores.influx.users import CatalogedUser, Checkpoint, UserCatalog
 from service.stores.influx.writing import Writer
 from service.stores.memtable import ends_of, rows_of
 from service.stores.series import WHOLE, SeriesIndex, users_frame
@@ -61,17 +61,17 @@ class InfluxStore:
         self._retention = Retention(tuple(TIERS), (windows, minutes, minutes, *rest))
         self._client = Client(address, credentials, timeout_s)
         self._writer = Writer(self._client, folder / "refused.lines", timeout_s)
-        self._remembered = Remembered(folder / "known.sqlite")
+        self._checkpoint = Checkpoint(folder / "known.sqlite")
         self._index = SeriesIndex()
         self._reader = Reader(self._client, self._index)
         self._rollups = Rollups(self._reader, self._index)
-        self._known = Known(self._index)
+        self._catalog = UserCatalog(self._index)
         self._stored = Stored(self._reader, self._index)
         self._dump = Dump(self._client, self._reader, self._index, self._asked)
         self._flushing = threading.Lock()
-        self.flushed = self._remembered.value("flushed") or 0
+        self.flushed = self._checkpoint.value("flushed") or 0
         # A flush up to here was begun: where it was cut short, some of it may be in InfluxDB.
-        self._begun = self._remembered.value("begun") or 0
+        self._begun = self._checkpoint.value("begun") or 0
         self._views = Views(self._index, self.flushed, self._begun)
         self._expired_day = -1
         self._problems: dict[str, str] = {}
@@ -79,13 +79,13 @@ class InfluxStore:
         try:
             self._since = self._open()
         except BaseException:
-            self._remembered.close()
+            self._checkpoint.close()
             raise
 
     def _open(self) -> int:
         """Take up what is known of the users; returns since when the rollups are whole."""
-        users = {user.user_id: user for user in self._remembered.users()}
-        since = self._remembered.value("since")
+        users = {user.user_id: user for user in self._checkpoint.users()}
+        since = self._checkpoint.value("since")
         try:
             database.ensure_database(self._client, self._retention.longest_ms)
             written, found = database.taken_up(self._client)
@@ -96,13 +96,13 @@ class InfluxStore:
             self._writer.write(database.since_lines(since, times.now_ms()))
             for user in found:
                 users[user.user_id] = users[user.user_id].merged(user) if user.user_id in users else user
-            self._remembered.put({"since": since}, users.values())
+            self._checkpoint.put({"since": since}, users.values())
         except InfluxError as error:
             if since is None:
                 raise StoreError(f"{error}") from None
             self._problems["asking"] = str(error)
             _log.warning("%s; reports are taken, queries wait until it is back", error)
-        self._known.restore(list(users.values()))
+        self._catalog.restore(list(users.values()))
         assert since is not None
         return since
 
@@ -144,7 +144,7 @@ class InfluxStore:
 
     def newest(self) -> dict[tuple[str, type[Metric]], int]:
         """The end of the newest window of each stream, epoch milliseconds."""
-        ends = self._known.newest()
+        ends = self._catalog.newest()
         series = self._index.all
         for memory in self._views.now().memories:
             for streams, newest in ends_of(memory, self._index.streams()):
@@ -226,8 +226,8 @@ class InfluxStore:
             try:
                 if self._problems:
                     database.ensure_database(self._client, self._retention.longest_ms)
-                while self.flushed < offset and (frozen := self._views.freeze()):
-                    self._write(frozen)
+                while self.flushed < offset and (immutable := self._views.seal()):
+                    self._write(immutable)
             except BadStatement:
                 raise
             except InfluxError as error:
@@ -236,27 +236,27 @@ class InfluxStore:
                 raise StoreUnavailable(str(error), after) from None
             self._problems.clear()
 
-    def _write(self, frozen: Frozen) -> None:
+    def _write(self, immutable: ImmutableMemtable) -> None:
         refused = None
         while refused is None or len(refused):
             buckets = self._rollups.upon(
-                rows_of(frozen.windows, self._index.bounded(), histograms=True).windows(),
-                self._known.newest_of(frozen.windows),
+                rows_of(immutable.windows, self._index.bounded(), histograms=True).windows(),
+                self._catalog.newest_of(immutable.windows),
             )
-            self._views.publish(Publication(frozen.windows, buckets))
-            self._remembered.put({"begun": frozen.last})
-            users = self._known.users_of(frozen.windows)
+            self._views.publish(Publication(immutable.windows, buckets))
+            self._checkpoint.put({"begun": immutable.last})
+            users = self._catalog.users_of(immutable.windows)
             # Users first: where the windows of a user are, it is known that there may be some.
             self._writer.write(database.user_lines(users))
-            refused = self._writer.write(window_lines(frozen.windows, self._index))
+            refused = self._writer.write(window_lines(immutable.windows, self._index))
             if len(refused):
-                frozen.leave_out(refused)
+                immutable.leave_out(refused)
         for tier, rows in buckets.items():
             self._writer.write(bucket_lines(tier, rows, self._index))
-        self._remembered.put({"flushed": frozen.last}, users)
+        self._checkpoint.put({"flushed": immutable.last}, users)
         self._rollups.keep(buckets)
-        self._known.note(users)
-        self.flushed = frozen.last
+        self._catalog.note(users)
+        self.flushed = immutable.last
         self._views.let_go()
         self._index.created.clear()
 
@@ -275,7 +275,7 @@ class InfluxStore:
                 return whole
 
             self._since = self._asked(step)
-            self._remembered.put({"since": self._since})
+            self._checkpoint.put({"since": self._since})
             return bool(self._since)
 
     def expire(self, now_ms: int) -> None:
@@ -313,7 +313,7 @@ class InfluxStore:
         """Put buckets whose windows are gone into InfluxDB, into their tier and every coarser one."""
         self.flush()
         series = [self._index.of_name(name.user_id, name.quantity.name, name.core) for name in buckets.names]
-        users = [self._known.restored(heard(self._index, machine)) for machine in machines]
+        users = [self._catalog.restored(heard(self._index, machine)) for machine in machines]
         with self._flushing:
             self._put(users, coarser(buckets, np.array(series, np.int64), self.tiers))
 
@@ -329,14 +329,14 @@ class InfluxStore:
             # What was kept of these buckets may count windows twice.
             self._rollups = Rollups(self._reader, self._index)
 
-    def _put(self, users: list[KnownUser], buckets: dict[int, Windows]) -> None:
+    def _put(self, users: list[CatalogedUser], buckets: dict[int, Windows]) -> None:
         def write() -> None:
             self._writer.write(database.user_lines(users))
             for tier, windows in buckets.items():
                 self._writer.write(bucket_lines(tier, windows, self._index))
 
         self._asked(write)
-        self._remembered.put({}, users)
+        self._checkpoint.put({}, users)
         self._index.created.clear()
 
     def close(self) -> None:
@@ -346,4 +346,4 @@ class InfluxStore:
                 self.flush()
         except (StoreUnavailable, BadStatement) as error:
             _log.warning("%s; what is not in it stays in the journal", error)
-        self._remembered.close()
+        self._checkpoint.close()
