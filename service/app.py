@@ -30,9 +30,9 @@ from service.http.resources.documentation import Docs, DocsStyle, OpenApi
 from service.http.resources.ingest import Metrics
 from service.http.resources.operations import AuditTrail, Health, Numbers, Prometheus, Ready
 from service.http.resources.pages import FleetReport, Index, UserReport
-from service.http.resources.query import Fleet, FleetWindows, History, Query, Sending, Users, UserWindows
+from service.http.resources.query import Fleet, FleetWindows, History, QueryTables, Sending, Users, UserWindows
 from service.http.resources.rules import OneRule, Rules
-from service.http.resources.stream import Stream
+from service.http.resources.stream import LiveStream
 from service.http.routing import Slashes
 from service.ingest.acknowledgement import Ingest
 from service.ingest.maintenance import Maintenance, replay
@@ -84,6 +84,7 @@ class Service:
 
     def _publish(self, last: int, texts: Sequence[bytes], reports: Sequence[Report]) -> None:
         """Hand on the reports of one commit."""
+        self.remote_configuration.observe(reports)
         self.rules.publish(last, reports)
         self.broker.publish(last, texts, reports)
 
@@ -174,11 +175,11 @@ def _routes(service: Service) -> dict[str, object]:
         "/api/v1/metrics": Metrics(service.ingest, store, remote),
         "/api/v1/metrics/{metric}/byUser/{user_id:path}": History(store),
         "/api/v1/metrics/{metric}/fleet": Fleet(store),
-        "/api/v1/query": Query(store),
+        "/api/v1/query": QueryTables(store),
         "/api/v1/windows/byUser/{user_id:path}": UserWindows(store, sending),
         "/api/v1/windows/fleet": FleetWindows(store, sending),
-        "/api/v1/users": Users(store),
-        "/api/v1/stream": Stream(service.broker),
+        "/api/v1/users": Users(store, remote.shared_ids),
+        "/api/v1/stream": LiveStream(service.broker),
         "/api/v1/agents": AgentList(remote),
         "/api/v1/agents/{user_id}": OneAgent(remote),
         "/api/v1/agents/{user_id}/settings": OneAgentsSettings(remote),

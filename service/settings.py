@@ -159,7 +159,9 @@ class ServiceSettings(Settings, frozen=True, kw_only=True):
                 raise ValueError(f"{given[0]}: goes with an InfluxDB, such as --store influx://localhost:8086/METRICS")
             return
         if not is_influx(self.store):
-            raise ValueError("store: not known; embedded or influx://HOST:PORT/DATABASE is right")
+            raise ValueError(
+                "store: expected embedded or influx://HOST:PORT/DATABASE, got another text (not shown, as it may hold a password)"
+            )
         try:
             Address.parse(self.store)
         except ValueError as error:

@@ -10,9 +10,9 @@ from pandas.api.types import union_categoricals
 from analytics.frames.progress import progress
 from analytics.frames.resampling import RAW_MS
 from analytics.frames.tiers import RAW, Piece
-from analytics.sources.base import Asked, WindowedSource, metrics_of
+from analytics.sources.base import Asked, WindowedSource, metrics_of, users_of
 from analytics.sources.influx_address import Address, Credentials
-from analytics.sources.influx_client import Client
+from analytics.sources.influx_client import InfluxClient
 from analytics.sources.influx_points import Cores, Points, frame_of, pieces, select
 from contract.influx import STATE, TIERS, USER_ID, fields_of, identifier, measurement_of, tag_value
 from contract.metrics import QUANTITIES, Cpu
@@ -29,7 +29,7 @@ class Influx(WindowedSource):
         where = Address.parse(address)
         user, colon, password = (token or "").partition(":")
         who = Credentials(user=user, password=password) if colon else Credentials(token=user)
-        self._client = Client(where, who)
+        self._client = InfluxClient(where, who)
 
     def users(self) -> pd.DataFrame:
         """The users, and when their first and last window ended; systems and cores the service knows."""
@@ -44,8 +44,7 @@ class Influx(WindowedSource):
             index = pd.Index(names, name="user", dtype="str")
             moments[name] = pd.Series(pd.DatetimeIndex(time).tz_localize("UTC"), index=index)
         seen = pd.DataFrame(moments).sort_index()
-        unknown = {"os_type": None, "os_version": None, "cores": pd.array([pd.NA] * len(seen), "Int64")}
-        return pd.DataFrame(unknown | dict(seen.items()), index=seen.index)
+        return users_of(seen)
 
     def metrics(self) -> pd.DataFrame:
         """The metrics that can be asked for (`analytics.sources.base`)."""

@@ -18,7 +18,7 @@ from analytics.frames.frame import frame_of_columns, packed_column
 from analytics.frames.kernel import Ints
 from analytics.frames.reported import frame_of_reported
 from analytics.frames.tiers import RAW, Piece, plan
-from analytics.sources.influx_client import Client
+from analytics.sources.influx_client import InfluxClient
 from contract.influx import (
     CORE,
     DURATION,
@@ -84,7 +84,7 @@ def condition(users: Sequence[str], start_ms: int, end_ms: int) -> str:
     return f"{between(start_ms, end_ms)} AND ({named})"
 
 
-def select(client: Client, points: Points, *, histograms: bool, durations: bool = False) -> pa.Table:
+def select(client: InfluxClient, points: Points, *, histograms: bool, durations: bool = False) -> pa.Table:
     """The points as they lie there, each window once.
 
     Columns: `user` (a dictionary) and, where single cores are wanted, `core`; `time`

@@ -103,7 +103,7 @@ class RefuseForeignPages:
     """Refuses what would change something and comes from a page of another site; programs are not concerned."""
 
     async def process_request(self, req: Request, resp: Response) -> None:
-        """403 for such a request."""
+        """Answers 403 to a request that would change something and comes from another site's page."""
         if req.method not in _SAFE and is_foreign(req):
             raise ProblemError(
                 falcon.HTTP_403,

@@ -153,7 +153,7 @@ class Overhead(Struct):
     resident_bytes: int | None
 
 
-class Spool(Struct):
+class AgentSpool(Struct):
     """What an agent keeps on its disk, and what it has lost."""
 
     waiting: int
@@ -178,7 +178,7 @@ class AgentOverview(Struct):
     """Why it is not in sync, where it is not."""
     settled: bool
     overhead: Overhead
-    spool: Spool | None
+    spool: AgentSpool | None
     commands_waiting: int
 
 

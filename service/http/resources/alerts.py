@@ -146,7 +146,7 @@ class Silences:
         resp.data = msgspec.json.encode({"silences": [_silence_document(silence) for silence in page], "next": behind})
 
     async def on_post(self, req: Request, resp: Response) -> None:
-        """201 with the silence."""
+        """Makes a silence; answers 201 with it."""
         try:
             asked = msgspec.convert(await read_json(req, "application/json"), NewSilence)
         except msgspec.ValidationError as error:
@@ -173,7 +173,7 @@ class OneSilence:
         self._repository = repository
 
     async def on_delete(self, req: Request, resp: Response, silence_id: str) -> None:
-        """204; targets are notified of what fires and was silenced."""
+        """Ends the silence, so that targets are notified of what fires; answers 204."""
         if not await asyncio.to_thread(self._repository.end_silence, silence_id, actor_of(req)):
             raise ProblemError(falcon.HTTP_404, "No such silence; GET /api/v1/silences lists them.")
         resp.status = falcon.HTTP_204

@@ -51,7 +51,8 @@ def _address(req: Request) -> str:
         host, port = req.host, req.port
     except ValueError:
         raise ProblemError(
-            falcon.HTTP_400, "The header Host is wrong; a name and a port are right, such as localhost:8888."
+            falcon.HTTP_400,
+            f"Expected in the header Host a name and a port, such as localhost:8888, got {req.get_header('Host')!r}.",
         ) from None
     return f"{req.scheme}://{f'[{host}]' if ':' in host else host}:{port}"
 
@@ -164,7 +165,7 @@ async def _report_request(req: Request, user_id: str | None) -> ReportRequest:
         target=asked.take("target", _target, 0.8),
     )
     if start_ms is not None and last_ms is not None:
-        asked.refuse("last", "start and last both say where the range begins; one of them is right")
+        asked.refuse("last", "expected start or last, got both, which say where the range begins")
     if start_ms is not None and end_ms is not None and end_ms <= start_ms:
         asked.refuse("end", "has to be after start")
     asked.check()

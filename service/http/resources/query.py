@@ -10,6 +10,7 @@ from falcon.asgi import Request, Response
 
 from analytics.frames.resampling import RAW_MS
 from contract.times import format_instant
+from service.agents.shared_ids import SharedIds, as_members
 from service.http.answers import form_of, send
 from service.http.listing import take_limit
 from service.http.parameters import MAX_USERS, UsersParameters, names_of
@@ -56,7 +57,7 @@ class Fleet:
         send(resp, form, await asyncio.to_thread(fleet, self._store, named, query))
 
 
-class Query:
+class QueryTables:
     """Answers several metrics, statistics, users and groupings at once."""
 
     def __init__(self, store: Store) -> None:
@@ -73,11 +74,12 @@ class Query:
 class Users:
     """Lists the users, by name."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, shared_ids: SharedIds) -> None:
         self._store = store
+        self._shared = shared_ids.found
 
     async def on_get(self, req: Request, resp: Response) -> None:
-        """200 with a page of them, and what each last said of itself."""
+        """200 with a page of them: what each last said of itself, and whether several hosts report under its id."""
         asked = await Parameters.read(req, names_of(UsersParameters))
         limit, after = take_limit(asked, MAX_USERS, MAX_USERS), asked.take("after", str, "")
         asked.check()
@@ -88,8 +90,9 @@ class Users:
         frame = frame.head(limit).copy()
         for name in ("first_seen", "last_seen"):
             frame[name] = [format_instant(time.value // 1_000_000) for time in frame[name]]
+        users = [user | as_members(self._shared.get(user["user_id"])) for user in frame.to_dict("records")]
         resp.content_type = "application/json"
-        resp.data = msgspec.json.encode({"users": frame.to_dict("records"), "next": behind})
+        resp.data = msgspec.json.encode({"users": users, "next": behind})
 
 
 T = TypeVar("T")

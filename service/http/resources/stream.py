@@ -36,7 +36,7 @@ class _Events:
         return self._data
 
 
-class Stream:
+class LiveStream:
     """Follows the reports."""
 
     def __init__(self, broker: Broker) -> None:

@@ -14,9 +14,6 @@ from service.stores.dump import ChosenSeries, ReportRows, reports_of
 from service.stores.embedded.catalog import tier_table
 from service.stores.embedded.reading import ROLLUP_COLUMNS, windows_of_rollup
 
-_PAGE_ROWS = 65_536
-"""Windows of series in a page: some 30 MB as reports."""
-
 
 def _register(cursor: duckdb.DuckDBPyConnection, chosen: ChosenSeries) -> str:
     """Make the table `chosen`; returns a condition that lets Parquet files skip most of what is not chosen."""
@@ -60,8 +57,12 @@ def read_reports(
     start_ms: int,
     end_ms: int,
     machines: dict[str, Machine],
+    page_rows: int,
 ) -> Iterator[list[Report]]:
-    """The windows of `files` that end in a range, as reports. DuckDB sorts them, and spills to disk where it must."""
+    """The windows of `files` that end in a range, as reports, `page_rows` windows of series at a time.
+
+    DuckDB sorts them, and spills to disk where it must.
+    """
     if not files or not len(chosen):
         return
     near = _register(cursor, chosen)
@@ -70,7 +71,7 @@ def read_reports(
         " FROM read_parquet(?) JOIN chosen USING (series)"
         f" WHERE {near} AND time >= {start_ms} AND time < {end_ms} ORDER BY user_place, time, place",
         params=[list(files)],
-    ).to_arrow_reader(_PAGE_ROWS)
+    ).to_arrow_reader(page_rows)
     rest: pa.Table | None = None
     for batch in reader:
         page = pa.Table.from_batches([batch])

@@ -31,16 +31,20 @@ class EmbeddedStore:
     """Windows in `folder`: a DuckDB file, and Parquet files beside it. One process at a time.
 
     `memory` is what DuckDB may use, such as `1GB`; `retention` how long windows and each tier of rollups are
-    kept, in ms, None for ever.
+    kept, in ms, None for ever; `migrations` what brings its file to the newest version.
     """
 
     def __init__(
-        self, folder: Path, memory: str = "1GB", retention: Sequence[int | None] = (None,) * (len(TIERS) + 1)
+        self,
+        folder: Path,
+        memory: str = "1GB",
+        retention: Sequence[int | None] = (None,) * (len(TIERS) + 1),
+        migrations: Sequence[str] = catalog.MIGRATIONS,
     ) -> None:
         self._retention = Retention(TIERS, retention)
         self._raw = folder / "raw"
         self._raw.mkdir(parents=True, exist_ok=True)
-        self._connection = catalog.open_catalog(folder / "loadlens.duckdb", memory)
+        self._connection = catalog.open_catalog(folder / "loadlens.duckdb", memory, migrations)
         self._lock = threading.Lock()
         self._flushing = threading.Lock()
         self._index = SeriesIndex()
@@ -271,6 +275,8 @@ class EmbeddedStore:
 
     tiers = TIERS
     overwrites = False
+    page_rows = 65_536
+    """How many windows of series a dump reads at a time: some 30 MB as reports."""
 
     def kept(self, tier_ms: int, user_ids: Sequence[str], start_ms: int, end_ms: int) -> int:
         """How many samples of whole machines, of all quantities, are on disk at a tier (or `RAW`) in a range."""
@@ -283,7 +289,8 @@ class EmbeddedStore:
         machines = {user_id: machine_of(self._index.users[user_id]) for user_id in user_ids}
         chosen = ChosenSeries(self._index, user_ids)
         with self._connection.cursor() as cursor:
-            yield from dump.read_reports(cursor, self._files(start_ms, end_ms), chosen, start_ms, end_ms, machines)
+            files = self._files(start_ms, end_ms)
+            yield from dump.read_reports(cursor, files, chosen, start_ms, end_ms, machines, self.page_rows)
 
     def _files(self, start_ms: int, end_ms: int) -> list[str]:
         """The files that may have windows which end in a range."""

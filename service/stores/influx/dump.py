@@ -10,7 +10,7 @@ import pyarrow as pa
 from analytics.frames.columns import Windows, concatenate, merge
 from analytics.frames.packing import unpack
 from analytics.frames.tiers import RAW
-from analytics.sources.influx_client import Client
+from analytics.sources.influx_client import InfluxClient
 from analytics.sources.influx_points import Points, condition
 from contract.influx import DURATION, ORIGINAL_OBSERVATIONS, fields_of, identifier, measurement_of
 from contract.metrics import QUANTITIES, Cpu, Quantity
@@ -42,7 +42,7 @@ class Dump:
     `ask` calls what it is given, and raises StoreUnavailable where InfluxDB is away.
     """
 
-    def __init__(self, client: Client, reader: Reader, index: SeriesIndex, ask: Ask) -> None:
+    def __init__(self, client: InfluxClient, reader: Reader, index: SeriesIndex, ask: Ask) -> None:
         self._client = client
         self._reader = reader
         self._index = index

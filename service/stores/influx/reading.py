@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from analytics.frames.columns import Windows, take
-from analytics.sources.influx_client import Client
+from analytics.sources.influx_client import InfluxClient
 from analytics.sources.influx_points import Points, condition, frame_of, select
 from contract.influx import USER_ID, fields_of, identifier, measurement_of, tag_value
 from contract.metrics import Quantity
@@ -50,7 +50,7 @@ class Keys:
 class Reader:
     """Reads one database. Calls raise Unreachable or Refused."""
 
-    def __init__(self, client: Client, index: SeriesIndex) -> None:
+    def __init__(self, client: InfluxClient, index: SeriesIndex) -> None:
         self._client = client
         self._index = index
 

@@ -9,7 +9,7 @@ from plotly.offline import get_plotlyjs_version
 
 from analytics import figures
 from analytics.reports.html import render
-from analytics.reports.model import Column, Finding, Picture, ReportDocument, Section, Table
+from analytics.reports.model import Finding, Picture, ReportColumn, ReportDocument, ReportTable, Section
 from tests.analytics.figures.test_figures import ALL, GAPPED
 from tests.support.hostile_names import NAMES
 from tests.support.pages import opened
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.server
 
 TITLE = "Report"
 ROWS = [[name, place / 10 if place else None, place * 1000] for place, name in enumerate(NAMES)]
-COLUMNS = [Column("machine", "user"), Column("mean", "share"), Column("last seen", "time")]
+COLUMNS = [ReportColumn("machine", "user"), ReportColumn("mean", "share"), ReportColumn("last seen", "time")]
 
 
 def report() -> ReportDocument:
@@ -29,8 +29,8 @@ def report() -> ReportDocument:
         for place, name in enumerate(NAMES[:5])
     ]
     tables = [
-        Table("hostile", f"About {NAMES[0]}", COLUMNS, ROWS, note=NAMES[2]),
-        Table("folded", "All machines", COLUMNS, ROWS, folded=True),
+        ReportTable("hostile", f"About {NAMES[0]}", COLUMNS, ROWS, note=NAMES[2]),
+        ReportTable("folded", "All machines", COLUMNS, ROWS, folded=True),
     ]
     findings = [Finding("act", "hot", f"{name} is hot.", f"Look at {name}.") for name in NAMES]
     return ReportDocument(
@@ -56,6 +56,14 @@ def test_everything_is_drawn_without_a_network_and_without_a_complaint(
         assert seen.drawn == len(ALL) + 5
         assert seen.complaints == []
         assert seen.asked == [path.as_uri()]
+
+
+def test_no_figure_offers_to_upload_what_it_shows(browser: Browser, path: Path) -> None:
+    with opened(browser, path) as seen:
+        seen.page.locator(".plot").first.hover()
+        offered = seen.page.locator(".modebar-btn").evaluate_all("buttons => buttons.map(one => one.dataset.title)")
+    assert "Download plot as a PNG" in " ".join(offered)
+    assert [title for title in offered if "hare" in title or "loud" in title] == []
 
 
 def test_nothing_that_a_name_says_is_done(browser: Browser, path: Path) -> None:

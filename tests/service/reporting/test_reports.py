@@ -101,7 +101,7 @@ def test_a_machine_has_a_report_whatever_it_is_called(client: httpx.Client) -> N
         ("/reports/fleet?last=soon", 422, "duration"),
         ("/reports/fleet?target=80", 422, "share"),
         ("/reports/fleet?format=pdf", 422, "loadlens-analytics"),
-        ("/reports/fleet?last=1d&start=0", 422, "one of them is right"),
+        ("/reports/fleet?last=1d&start=0", 422, "expected start or last, got both"),
         ("/reports/fleet?lats=1d", 422, "did you mean last"),
     ],
 )

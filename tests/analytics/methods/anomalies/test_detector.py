@@ -236,7 +236,7 @@ def test_a_long_stream_is_restored_exactly_and_its_state_does_not_grow() -> None
 
 
 def test_a_state_of_another_version_is_refused() -> None:
-    with pytest.raises(ValueError, match="version 1 is right, not 0"):
+    with pytest.raises(ValueError, match="expected a state of version 1, got version 0"):
         Detector.from_state({**Detector().state(), "version": 0})
 
 
