@@ -97,6 +97,13 @@ class ServiceSettings(Settings, frozen=True, kw_only=True):
         Meta(ge=0, le=10_000, description="Most consumers of the live stream; others get 503.",
              extra={"metavar": "NUMBER"}),
     ] = 1200  # fmt: skip
+    cors_origins: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Pages of these origins may use the interface in a browser; `*` lets any other read.",
+            extra={"metavar": "ORIGIN", "examples": ["https://grafana.example.org"]},
+        ),
+    ] = ()
     rules: Annotated[
         Path | None,
         Meta(
@@ -160,7 +167,8 @@ class ServiceSettings(Settings, frozen=True, kw_only=True):
             return
         if not is_influx(self.store):
             raise ValueError(
-                "store: expected embedded or influx://HOST:PORT/DATABASE, got another text (not shown, as it may hold a password)"
+                "store: expected embedded or influx://HOST:PORT/DATABASE, got another text "
+                "(not shown, as it may hold a password)"
             )
         try:
             Address.parse(self.store)

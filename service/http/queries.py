@@ -103,7 +103,7 @@ def core_number(value: Any, metric: NamedMetric) -> int:
         raise ValueError(f"does not go with {metric.name}; it goes with cpuLoadAvg, cpuLoadVar and cpuUtilization")
     text = str(value)
     if not text.isascii() or not text.isdecimal() or int(text) > 65535:
-        raise ValueError(f"expected the number of a core, such as 0, got {value!r}")
+        raise ValueError(f"expected the number of a core (0, 1, ...), got {value!r}")
     return int(text)
 
 

@@ -16,7 +16,7 @@ from service.http.answers import ARROW, CSV, JSON, PARQUET, instants
 from service.http.table_query import Column, GroupRows, TableQuery
 
 
-class Series(msgspec.Struct, gc=False, omit_defaults=True):
+class ColumnOfGroup(msgspec.Struct, gc=False, omit_defaults=True):
     """The values of one column and one group, one for each date; null where there are no samples."""
 
     metric: str
@@ -37,7 +37,7 @@ class Table(msgspec.Struct, gc=False):
 
     dates: list[str]
     """The starts of all buckets in which any series has samples, in order."""
-    series: list[Series]
+    series: list[ColumnOfGroup]
 
 
 def send_table(resp: Response, form: str, query: TableQuery, parts: Sequence[GroupRows]) -> None:
@@ -59,7 +59,7 @@ def _times(frame: pd.DataFrame) -> Any:
     return pd.DatetimeIndex(frame["time"]).as_unit("ms").asi8
 
 
-def _series(columns: Sequence[Column], part: GroupRows, times: Any) -> list[Series]:
+def _series(columns: Sequence[Column], part: GroupRows, times: Any) -> list[ColumnOfGroup]:
     frame = part.frame
     labels = [name for name in ("group", "core") if name in frame]
     number = frame.groupby(labels, sort=False).ngroup().to_numpy() if labels else np.zeros(len(frame), np.int64)
@@ -71,7 +71,7 @@ def _series(columns: Sequence[Column], part: GroupRows, times: Any) -> list[Seri
         matrix[number, place] = frame[column.name].to_numpy(np.float64)
         values[column.name] = matrix.tolist()
     return [
-        Series(
+        ColumnOfGroup(
             column.metric.name,
             column.statistic,
             _unit(column),

@@ -67,7 +67,8 @@ def machines(frame: pd.DataFrame) -> pd.DataFrame:
         raise FrameError("the index is to be a DatetimeIndex with a time zone, such as UTC")
     if "mean" not in frame or not pd.api.types.is_numeric_dtype(frame["mean"]):
         raise FrameError(
-            f"expected the column mean, utilization as a share in [0, 1], got {', '.join(map(str, frame.columns)) or 'none'}"
+            "expected the column mean, utilization as a share in [0, 1], got "
+            + (", ".join(map(str, frame.columns)) or "none")
         )
     if "core" in frame and frame["core"].notna().any():
         frame = frame[frame["core"].isna()]

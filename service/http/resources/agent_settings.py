@@ -48,6 +48,8 @@ async def patch(
 ) -> None:
     """200 with the settings after a merge patch (RFC 7396): null takes a member out, the others are set."""
     changes = await read_json(req, _MERGE_PATCH, _JSON)
+    if not isinstance(changes, dict):
+        _parsed(changes)  # says what is right instead
 
     def edit(layer: Layer) -> Layer:
         problems.check(req, layer.revision)

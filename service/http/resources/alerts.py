@@ -125,7 +125,8 @@ class NewSilence(Struct, forbid_unknown_fields=True):
     rule: _Pattern = "*"
     user: _Pattern = "*"
     until: str | int | None = None
-    duration: str | None = None
+    duration: Annotated[str | None, Meta(extra_json_schema={"examples": ["2h"]})] = None
+    """How long, in place of `until`."""
     comment: Annotated[str, Meta(max_length=500)] = ""
 
 

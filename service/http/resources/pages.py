@@ -13,6 +13,7 @@ from falcon.asgi import Request, Response
 from analytics.reports.text import moment
 from contract.problems import display
 from contract.times import parse_timestamp
+from service.http.access import token_of
 from service.http.parameters import ReportParameters, names_of
 from service.http.problems import ProblemError
 from service.http.requests import Parameters, duration
@@ -102,9 +103,8 @@ class _Reports:
 
     async def _answer(self, req: Request, resp: Response, user_id: str | None) -> None:
         request = await _report_request(req, user_id)
-        scheme, _, token = (req.get_header("Authorization") or "").partition(" ")
         try:
-            made = await self._report_maker.report(request, _own_address(req), token if scheme == "Bearer" else None)
+            made = await self._report_maker.report(request, _own_address(req), token_of(req))
         except TooManyReports:
             raise ProblemError(
                 falcon.HTTP_503, "Several reports are being made; ask again in a few seconds.",

@@ -49,6 +49,12 @@ class LiveStream:
         resp.set_header("X-Accel-Buffering", "no")
         resp.sse = self._events(self._join(subscription, "events", after))  # type: ignore[assignment]  # they serialize
 
+    async def on_head(self, req: Request, resp: Response) -> None:
+        """The headers of the answer to GET, without following anything."""
+        _asked(req)
+        resp.content_type = "text/event-stream"
+        resp.set_header("Cache-Control", "no-store")
+
     async def _events(self, consumer: Consumer) -> AsyncIterator[_Events]:
         try:
             yield _Events(_BEGIN)
