@@ -22,7 +22,7 @@ from analytics.frames.frame import (
 )
 from analytics.frames.kernel import Ints, merge
 
-RAW: Final = 1
+RAW_MS: Final = 1
 """The rate in ms at which windows stay as they came: only those that end in the same millisecond merge."""
 
 
@@ -37,7 +37,7 @@ def resample(frame: AnyFrame, rate: Duration | int) -> AnyFrame:
     """
     check_frame(frame)
     rate_ms = rate if isinstance(rate, int) else duration_ms(rate, "rate")
-    if rate_ms < RAW:
+    if rate_ms < RAW_MS:
         raise FrameError(f"rate: expected at least 1 ms, got {rate}")
     key = partial(_floored, width=pd.Timedelta(rate_ms, "ms"))
     return _on_dask(frame, key) if is_dask(frame) else _in_slices(frame, key)

@@ -10,7 +10,7 @@ from typing import Any, Literal, Protocol, Self
 import pandas as pd
 
 from analytics.frames.frame import FrameError
-from analytics.frames.resampling import RAW, resample
+from analytics.frames.resampling import RAW_MS, resample
 from analytics.frames.statistics import highest, values_of
 from analytics.frames.weights import Weight, weigh
 from contract.metrics import NAMES, TYPES, Quantity, Statistic, type_name
@@ -95,7 +95,7 @@ class Source(Protocol):
 def weighed_together(each: pd.DataFrame, weight: Weight, users: Callable[[], pd.DataFrame]) -> pd.DataFrame:
     """The windows of users as those of all together, in the same buckets, weighed as `analytics.weigh` does."""
     cores = users()["cores"] if weight == "cores" else None
-    together: pd.DataFrame = resample(weigh(each, weight, cores=cores).drop(columns="user"), RAW)
+    together: pd.DataFrame = resample(weigh(each, weight, cores=cores).drop(columns="user"), RAW_MS)
     return together
 
 
@@ -271,7 +271,7 @@ def _answer(frame: pd.DataFrame, metric: str, rate: str, stat: Statistic | None)
     frame.attrs = _attrs(metric)
     if rate == "raw" and stat is None:
         return frame
-    frame = resample(frame, RAW if rate == "raw" else rate)
+    frame = resample(frame, RAW_MS if rate == "raw" else rate)
     return frame if stat is None else values_of(frame, stat)
 
 

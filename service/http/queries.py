@@ -8,7 +8,8 @@ import pandas as pd
 from falcon.asgi import Request
 from msgspec import Struct
 
-from analytics.frames.resampling import RAW, resample
+from analytics.frames.frame import frame_of_columns
+from analytics.frames.resampling import RAW_MS, resample
 from analytics.frames.statistics import SHARES, highest, values_of
 from analytics.frames.weights import WEIGHTS, Weight, weigh
 from contract import times
@@ -167,7 +168,7 @@ def _weighed(store: Store, metric: NamedMetric, query: Query) -> pd.DataFrame:
         weighed = weigh(each, query.weight, cores=store.users().set_index("user_id")["cores"])
     except ValueError as error:
         raise invalid("weight", str(error)) from None
-    together: pd.DataFrame = resample(weighed.drop(columns="user"), RAW)
+    together: pd.DataFrame = resample(weighed.drop(columns="user"), RAW_MS)
     return together
 
 
@@ -193,6 +194,8 @@ def _question(
 
 def _over_cores(values: pd.DataFrame, over: Literal["max", "min"]) -> pd.DataFrame:
     """The highest or lowest value of each bucket."""
-    extreme = values.groupby(level="time")[["value"]].agg(over)
-    extreme.attrs = values.attrs
-    return extreme
+    by_bucket = values["value"].groupby(pd.DatetimeIndex(values.index).asi8)
+    extremes = by_bucket.max() if over == "max" else by_bucket.min()
+    buckets = frame_of_columns({"value": extremes.to_numpy()}, extremes.index.to_numpy())
+    buckets.attrs = values.attrs
+    return buckets
