@@ -49,6 +49,7 @@ LABELS: Final = (*GROUPS, "core")
 """The columns that tell series apart."""
 UTC_MS: Final = pd.DatetimeTZDtype("ms", "UTC")
 _WHOLE: Final = ("count", "approximated")
+_NO_CORE: Final = np.iinfo(np.int64).max
 _NO_LABELS: Final = pd.DataFrame(index=[0])
 
 
@@ -170,8 +171,9 @@ def factorize_labels(frame: pd.DataFrame) -> tuple[Ints, pd.DataFrame]:
 def _ranked(column: "pd.Series[Any]") -> tuple[Ints, "pd.Index[Any]"]:
     """The place of each label in an ordered index of them; what is missing is behind all."""
     if column.name == "core":
-        codes, ordered = pd.factorize(column.array, sort=True)
-        ordered = pd.Index(ordered)
+        numbers = column.astype("Int64").to_numpy(np.int64, na_value=_NO_CORE)
+        codes, found = pd.factorize(numbers, sort=True)
+        ordered = pd.Index(found[found != _NO_CORE])
     else:
         coded = pd.Categorical(column)
         codes, ordered = np.asarray(coded.codes, np.int64), coded.categories
@@ -266,7 +268,7 @@ def _check_index(frame: pd.DataFrame) -> None:
 
 def unpacked(frame: pd.DataFrame) -> tuple[Histograms, Ints]:
     """The histograms of rows that have samples, stand-ins among them, and how many samples of each have these."""
-    found = _stored(frame)
+    found = histograms_of(frame)
     size = np.bincount(found.row, minlength=len(frame))
     without = np.flatnonzero(size == 0)
     approximated = frame["approximated"].to_numpy()
@@ -292,7 +294,8 @@ def with_histograms(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.assign(approximated=approximated, histogram=packed(histograms, len(frame)))
 
 
-def _stored(frame: pd.DataFrame) -> Histograms:
+def histograms_of(frame: pd.DataFrame) -> Histograms:
+    """The histograms that a frame has, none where it lacks the column. Raises FrameError for what is not packed so."""
     if "histogram" not in frame:
         return Histograms.empty()
     column = pa.array(frame["histogram"], pa.large_binary())

@@ -66,8 +66,7 @@ def merge(numbers: Mapping[str, npt.NDArray[Any]], keys: Sequence[Ints], histogr
     values, `histograms` theirs, None where there are none; each of `keys` has length n. The windows of one group are
     added up in the order in which they are given. One that is alone keeps its numbers to the bit.
     """
-    groups = pd.Series(keys[0], copy=False).groupby([*keys], sort=True)
-    group: Ints = np.asarray(groups.ngroup(), np.int64)
+    group = _groups(keys)
     columns = dict(numbers)
     place, keys = group, [*keys]
     if not np.all(place[1:] >= place[:-1]):
@@ -80,6 +79,18 @@ def merge(numbers: Mapping[str, npt.NDArray[Any]], keys: Sequence[Ints], histogr
     if len(first) < len(place):
         columns = _added(columns, first, place)
     return Merged([key[first] for key in keys], columns, histograms)
+
+
+def _groups(keys: Sequence[Ints]) -> Ints:
+    """The place of each row's tuple of keys among the different ones, in order."""
+    is_new = np.zeros(len(keys[0]), np.bool_)
+    descends = np.zeros(len(is_new) - 1 if len(is_new) else 0, np.bool_)
+    for key in reversed(keys):
+        descends = (key[1:] < key[:-1]) | ((key[1:] == key[:-1]) & descends)
+        is_new[1:] |= key[1:] != key[:-1]
+    if not descends.any():
+        return np.cumsum(is_new)
+    return np.asarray(pd.Series(keys[0], copy=False).groupby([*keys], sort=True).ngroup(), np.int64)
 
 
 def _added(columns: dict[str, npt.NDArray[Any]], first: Ints, place: Ints) -> dict[str, npt.NDArray[Any]]:
@@ -115,10 +126,9 @@ def merge_histograms(histograms: Histograms, group: Ints, groups: int) -> Histog
         return Histograms.empty()
     lowest = int(histograms.bin.min())
     width = int(histograms.bin.max()) - lowest + 1
-    row = group[histograms.row]
-    key = row * width + (histograms.bin - lowest)
+    key = (group * width - lowest)[histograms.row] + histograms.bin
     if np.all(key[1:] > key[:-1]):
-        return Histograms(row, histograms.bin, histograms.count)
+        return Histograms(group[histograms.row], histograms.bin, histograms.count)
     if groups * width <= max(_DENSE_CELLS * len(key), _SMALL_TABLE):
         table = np.zeros(groups * width, np.int64)
         np.add.at(table, key, histograms.count)

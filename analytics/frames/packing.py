@@ -52,32 +52,25 @@ def pack_one(flat: Sequence[int]) -> bytes:
 
 def unpack(column: pa.BinaryArray | pa.LargeBinaryArray) -> Histograms:
     """The histograms of a column, `row` counted from 0; sorted by row, and by bin where they were packed so."""
-    width = np.int64 if pa.types.is_large_binary(column.type) else np.int32
-    offsets = np.frombuffer(column.buffers()[1], width)[column.offset : column.offset + len(column) + 1]
+    offset_type = np.int64 if pa.types.is_large_binary(column.type) else np.int32
+    offsets = np.frombuffer(column.buffers()[1], offset_type)[column.offset : column.offset + len(column) + 1]
     if not len(offsets):
         return Histograms.empty()
     lengths = np.diff(offsets)
     data = np.frombuffer(column.buffers()[2] or b"", np.uint8)[offsets[0] : offsets[-1]]
     form_of = np.where(lengths % 2 == 0, 0, np.where(lengths % 4 == 1, 1, 2))
-    parts = []
+    padding = np.array([form.padding for form in _FORMS])[form_of]
+    width = np.array([form.pair.itemsize for form in _FORMS])[form_of]
+    pairs_in = np.where(lengths > 0, (lengths - padding) // width, 0)
+    bins, counts = np.empty(pairs_in.sum(), np.int32), np.empty(pairs_in.sum(), np.int64)
     for number, form in enumerate(_FORMS):
-        rows = np.flatnonzero((form_of == number) & (lengths > 0))
-        if not len(rows):
-            continue
-        if len(rows) == len(lengths) and not form.padding:
-            content = data
-        else:
-            content = data[_inside(offsets[rows] - offsets[0] + form.padding, lengths[rows] - form.padding, len(data))]
-        pairs = content.view(form.pair)
-        row = np.repeat(rows, (lengths[rows] - form.padding) // form.pair.itemsize)
-        parts.append((row, pairs["bin"].astype(np.int32), pairs["count"].astype(np.int64)))
-    if not parts:
-        return Histograms.empty()
-    row, bins, counts = (np.concatenate(column) for column in zip(*parts, strict=True))
-    if len(parts) > 1:
-        order = np.argsort(row, kind="stable")
-        row, bins, counts = row[order], bins[order], counts[order]
-    return Histograms(row, bins, counts)
+        mine = (form_of == number) & (lengths > 0)
+        if mine.any():
+            # A slice where all are of one form, which is much quicker than a mask.
+            entries = slice(None) if mine.sum() == np.sum(lengths > 0) else np.repeat(mine, pairs_in)
+            pairs = data[_content(form, offsets[:-1] - offsets[0], lengths, mine)].view(form.pair)
+            bins[entries], counts[entries] = pairs["bin"], pairs["count"]
+    return Histograms(np.repeat(np.arange(len(lengths)), pairs_in), bins, counts)
 
 
 def pack(histograms: Histograms, rows: int, *, large: bool = False) -> pa.BinaryArray | pa.LargeBinaryArray:
@@ -104,11 +97,11 @@ def pack(histograms: Histograms, rows: int, *, large: bool = False) -> pa.Binary
     data = np.zeros(offsets[-1], np.uint8)
     for number, form in enumerate(_FORMS):
         entries = form_of[row] == number
-        chosen = np.flatnonzero((form_of == number) & (pairs_in > 0))
-        if not len(chosen):
+        mine = (form_of == number) & (pairs_in > 0)
+        if not mine.any():
             continue
         content = _pairs(form, bins[entries], counts[entries]).view(np.uint8)
-        data[_inside(offsets[chosen] + form.padding, lengths[chosen] - form.padding, len(data))] = content
+        data[_content(form, offsets[:-1], lengths, mine)] = content
     return pa.Array.from_buffers(kind, rows, [None, pa.py_buffer(offsets), pa.py_buffer(data)])
 
 
@@ -118,9 +111,13 @@ def _pairs(form: _Form, bins: npt.NDArray[np.integer], counts: npt.NDArray[np.in
     return pairs
 
 
-def _inside(starts: npt.NDArray[np.integer], lengths: npt.NDArray[np.integer], size: int) -> npt.NDArray[np.bool_]:
-    """Which of `size` bytes lie in runs, none of them empty, that ascend and do not overlap."""
-    steps = np.zeros(size + 1, np.int8)
-    steps[starts] = 1
-    steps[starts + lengths] -= 1
-    return np.cumsum(steps[:-1], dtype=np.int8).view(np.bool_)
+def _content(
+    form: _Form, starts: npt.NDArray[np.integer], lengths: npt.NDArray[np.integer], mine: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.bool_] | slice:
+    """The bytes of the pairs of all rows of one form, `mine`; rows lie one behind the other."""
+    if not form.padding and not np.any(lengths[~mine]):
+        return slice(None)
+    inside = np.repeat(mine, lengths)
+    for place in range(form.padding):
+        inside[starts[mine] + place] = False
+    return inside

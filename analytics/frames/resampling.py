@@ -13,7 +13,7 @@ from analytics.frames.frame import factorize_labels, frame_of_columns, numbers_o
 from analytics.frames.kernel import Ints, merge
 from contract.times import parse_duration
 
-RAW: Final = 1
+RAW_MS: Final = 1
 """The rate in ms at which windows stay as they came: only those that end in the same millisecond merge."""
 
 
@@ -28,7 +28,7 @@ def resample(frame: AnyFrame, rate: str | int) -> AnyFrame:
     rate.
     """
     rate_ms = rate if isinstance(rate, int) else parse_duration(rate)
-    if rate_ms < RAW:
+    if rate_ms < RAW_MS:
         raise ValueError(f"expected a rate of at least 1 ms, got {rate}")
     key = partial(_floored, width=pd.Timedelta(rate_ms, "ms"))
     return _on_dask(frame, key) if is_dask(frame) else _in_slices(frame, key)

@@ -7,6 +7,7 @@ import pandas as pd
 from falcon.asgi import Request
 from msgspec import Struct
 
+from analytics.frames.frame import frame_of_columns
 from analytics.frames.statistics import SHARES, highest, values_of
 from contract import times
 from contract.metrics import NAMES, STATISTICS, NamedMetric, Quantity, Statistic
@@ -163,6 +164,8 @@ def _question(
 
 def _over_cores(values: pd.DataFrame, over: Literal["max", "min"]) -> pd.DataFrame:
     """The highest or lowest value of each bucket."""
-    extreme = values.groupby(level="time")[["value"]].agg(over)
-    extreme.attrs = values.attrs
-    return extreme
+    by_bucket = values["value"].groupby(pd.DatetimeIndex(values.index).asi8)
+    extremes = by_bucket.max() if over == "max" else by_bucket.min()
+    buckets = frame_of_columns({"value": extremes.to_numpy()}, extremes.index.to_numpy())
+    buckets.attrs = values.attrs
+    return buckets

@@ -11,6 +11,7 @@ from falcon.asgi import Request
 from msgspec import Struct
 
 from analytics.frames.arrow import schema_of, table_of
+from analytics.frames.resampling import RAW_MS
 from contract import times
 from contract.metrics import NamedMetric
 from contract.times import DAY_MS, format_duration, parse_timestamp
@@ -22,8 +23,6 @@ from service.stores.base import Question, Store
 
 MAX_WINDOWS = 20_000_000
 """What one answer may hold: a fleet of 10,000 for a month at 30 minutes, or a machine's windows of three years."""
-RAW_MS = 1
-"""The rate at which windows are answered as they came: only those that end in the same millisecond merge."""
 _SHORTEST_MS = 5000
 """Between two windows of one machine, as agents report them."""
 _DEFAULT_RATE_MS = 15 * 60 * 1000

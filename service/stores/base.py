@@ -1,14 +1,15 @@
 """What every store can do, and what is asked of it."""
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol
 
 import pandas as pd
 
+from analytics.frames.columns import Windows
 from contract.metrics import Metric, Quantity
-from contract.report import Report
+from contract.report import OsType, Report
 
 
 class StoreError(Exception):
@@ -64,8 +65,38 @@ class Question:
         return self.rate_ms if self.edges is None else math.gcd(*self.edges[1:])
 
 
+class SeriesName(NamedTuple):
+    """One quantity of one machine or core."""
+
+    user_id: str
+    quantity: Quantity
+    core: int | None
+    """None for the whole machine."""
+
+
+class Machine(NamedTuple):
+    """What is known of a user."""
+
+    user_id: str
+    os_type: OsType
+    os_version: str
+    cores: int
+    first_seen_ms: int
+    last_seen_ms: int
+
+
+class Buckets(NamedTuple):
+    """Buckets of one tier of rollups, as one store dumps them and another restores them."""
+
+    tier_ms: int
+    """The width of a bucket."""
+    windows: Windows
+    """`series` is the place in `names`, `time` the start of the bucket; one row for each, with histograms."""
+    names: list[SeriesName]
+
+
 class Store(Protocol):
-    """Keeps windows and merges them.
+    """Keeps windows and merges them; dumps them, and restores what another store dumped.
 
     `add` is called on the event loop and only remembers: until `flushed` has reached their offset, the
     reports are safe in the journal. Everything else may block and is called in a thread, but `known`.
@@ -132,3 +163,35 @@ class Store(Protocol):
 
     def close(self) -> None:
         """Flush and let go of the files."""
+
+    # Dump and restore. What is in memory only is left out: flush first.
+
+    @property
+    def tiers(self) -> Sequence[int]:
+        """The widths of its rollups in ms, finest first; each divides the next."""
+
+    @property
+    def overwrites(self) -> bool:
+        """Whether a window that is added again takes its own place; where not, it would count twice."""
+
+    def kept(self, tier_ms: int, user_ids: Sequence[str], start_ms: int, end_ms: int) -> int:
+        """How many samples of whole machines, of all quantities, are kept at a tier (0 for windows) in a range.
+
+        The range is half-open; for a tier its edges are those of buckets.
+        """
+
+    def reports(self, user_ids: Sequence[str], start_ms: int, end_ms: int) -> Iterator[list[Report]]:
+        """The windows of some users that end in a range, as reports: user by user, in order of time, page by page."""
+
+    def rollups(self, tier_ms: int, user_ids: Sequence[str], start_ms: int, end_ms: int) -> Buckets:
+        """The buckets of some users that start in a range."""
+
+    def add_rollups(self, buckets: Buckets, machines: Sequence[Machine]) -> None:
+        """Put buckets whose windows are gone on the store's own disk, into their tier and every coarser one.
+
+        `machines` are those they belong to. A range of theirs begins and ends with a day, so that no bucket of
+        any tier holds windows from elsewhere; it must not have been added before. All or nothing.
+        """
+
+    def rebuild(self, user_ids: Sequence[str], start_ms: int, end_ms: int) -> None:
+        """Make the rollups of some users' days anew from their windows, where those were added again."""

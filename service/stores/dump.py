@@ -1,9 +1,9 @@
-"""What every store can hand out and take in: its windows as the reports that brought them, its rollups, its counts."""
+"""What stores need to dump and restore: the reports of their windows again, buckets of coarser tiers of finer ones."""
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol, cast
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -13,84 +13,17 @@ from analytics.frames.columns import Windows, merge
 from analytics.frames.kernel import Histograms
 from contract.metrics import QUANTITIES, TYPES, Cpu, Distribution, Metric, Quantity
 from contract.report import OsType, Report
-from service.stores.base import Store
+from service.stores.base import Buckets, Machine, SeriesName
 from service.stores.series import WHOLE, SeriesIndex, User
 
 
-class SeriesName(NamedTuple):
-    """One quantity of one machine or core."""
-
-    user_id: str
-    quantity: Quantity
-    core: int | None
-    """None for the whole machine."""
-
-
-class Machine(NamedTuple):
-    """What is known of a user."""
-
-    user_id: str
-    os_type: OsType
-    os_version: str
-    cores: int
-    first_seen_ms: int
-    last_seen_ms: int
-
-
-class Rollups(NamedTuple):
-    """Buckets of one tier."""
-
-    tier_ms: int
-    """The width of a bucket."""
-    windows: Windows
-    """`series` is the place in `names`, `time` the start of the bucket; one row for each, with histograms."""
-    names: list[SeriesName]
-
-
-class PortableStore(Store, Protocol):
-    """A store that can be copied from and to."""
-
-    @property
-    def tiers(self) -> Sequence[int]:
-        """The widths of its rollups in ms, finest first; each divides the next."""
-
-    @property
-    def overwrites(self) -> bool:
-        """Whether a window that is added again takes its own place; where not, it would count twice."""
-
-    def kept(self, tier_ms: int, user_ids: Sequence[str], start_ms: int, end_ms: int) -> int:
-        """How many samples of whole machines, of all quantities, are kept at a tier (or `plan.RAW`) in a range.
-
-        The range is half-open; for a tier its edges are those of buckets. What is in memory only is not counted.
-        """
-
-    def reports(self, user_ids: Sequence[str], start_ms: int, end_ms: int) -> Iterator[list[Report]]:
-        """The windows of some users that end in a range, as reports, user by user in order of time, a page at a time.
-
-        What is in memory only is left out.
-        """
-
-    def rollups(self, tier_ms: int, user_ids: Sequence[str], start_ms: int, end_ms: int) -> Rollups:
-        """The buckets of some users that start in a range."""
-
-    def add_rollups(self, rollups: Rollups, machines: Sequence[Machine]) -> None:
-        """Put buckets whose windows are gone on the store's own disk, into their tier and every coarser one.
-
-        `machines` are those they belong to. A range of theirs begins and ends with a day, so that no bucket of
-        any tier holds windows from elsewhere; it must not have been added before. All or nothing.
-        """
-
-    def rebuild(self, user_ids: Sequence[str], start_ms: int, end_ms: int) -> None:
-        """Make the rollups of some users' days anew from their windows, where those were added again."""
-
-
-def coarser(rollups: Rollups, numbers: npt.NDArray[np.int64], tiers: Sequence[int]) -> dict[int, Windows]:
+def coarser(buckets: Buckets, numbers: npt.NDArray[np.int64], tiers: Sequence[int]) -> dict[int, Windows]:
     """The buckets of every tier that can be made of some; `numbers` are those of the series of their names."""
-    windows = rollups.windows
+    windows = buckets.windows
     series = numbers[windows.series]
     made: dict[int, Windows] = {}
     for tier in tiers:
-        if tier % rollups.tier_ms == 0:
+        if tier % buckets.tier_ms == 0:
             windows = made[tier] = merge(windows, series, tier)
             series = windows.series
     return made
@@ -124,7 +57,7 @@ def name_order(name: SeriesName) -> tuple[str, int, int]:
     return name.user_id, _PLACE[name.quantity.name], -1 if name.core is None else name.core
 
 
-class Chosen:
+class ChosenSeries:
     """All series of some users, in the order in which reports are put together."""
 
     def __init__(self, index: SeriesIndex, user_ids: Iterable[str]) -> None:
@@ -156,7 +89,7 @@ class Chosen:
 
 
 @dataclass(frozen=True, slots=True)
-class Rows:
+class ReportRows:
     """Windows as they came, one a row; sorted by user, time and place of the series' name (see `name_order`)."""
 
     series: npt.NDArray[np.int64]
@@ -173,7 +106,7 @@ class Rows:
     """A row without entries came without."""
 
 
-def reports_of(rows: Rows, names: Sequence[SeriesName], machines: Mapping[str, Machine]) -> list[Report]:
+def reports_of(rows: ReportRows, names: Sequence[SeriesName], machines: Mapping[str, Machine]) -> list[Report]:
     """The reports, in the order of the rows. All rows of a report must be there.
 
     What was said of the operating system at the time is not kept: it is that of `machines`.
@@ -186,15 +119,15 @@ def reports_of(rows: Rows, names: Sequence[SeriesName], machines: Mapping[str, M
     # Metric types may have come in reports of their own, which end together but began at other times.
     is_first[1:] |= rows.duration[1:] != rows.duration[:-1]
     first = np.flatnonzero(is_first)
-    assembly = _Assembly(rows, names)
+    builder = _ReportBuilder(rows, names)
     return [
-        assembly.report(begin, end, machines[names[rows.series[begin]].user_id])
+        builder.report(begin, end, machines[names[rows.series[begin]].user_id])
         for begin, end in zip(first.tolist(), [*first[1:].tolist(), len(rows.time)], strict=True)
     ]
 
 
-class _Assembly:
-    def __init__(self, rows: Rows, names: Sequence[SeriesName]) -> None:
+class _ReportBuilder:
+    def __init__(self, rows: ReportRows, names: Sequence[SeriesName]) -> None:
         self._names = [names[place] for place in rows.series.tolist()]
         self._time, self._duration, self._count = rows.time.tolist(), rows.duration.tolist(), rows.count.tolist()
         self._mean, self._variance = rows.mean.tolist(), rows.variance.tolist()

@@ -12,12 +12,10 @@ import pandas as pd
 import pyarrow as pa
 from msgspec import UNSET, UnsetType
 
-from analytics.frames.columns import Windows
-from analytics.frames.frame import packed_column, to_frame
-from analytics.frames.kernel import Histograms
-from analytics.frames.packing import pack, pack_one, unpack
-from analytics.frames.standins import standins
-from contract.histogram import LINEAR, LOGARITHMIC
+from analytics.frames.columns import NUMBERS, Windows
+from analytics.frames.frame import histograms_of, to_frame
+from analytics.frames.packing import pack_one
+from analytics.frames.reported import frame_of_reported
 from contract.metrics import Cpu, Metric
 from contract.report import Report
 from service.stores.series import SeriesIndex
@@ -41,43 +39,6 @@ SCHEMA = pa.schema(
 are NaN, and the histogram is empty, where the report did not say them."""
 
 
-def windows_of(batch: pa.RecordBatch | pa.Table, bounded: Numbers, *, histograms: bool) -> Windows:
-    """The windows of a batch of `SCHEMA`, as they came.
-
-    `bounded` has by series number whether its quantity is a share. Windows without extremes or histogram
-    get stand-ins (`analytics.frames.standins`; for extremes alone, the outer bins), and count as approximated.
-    """
-    series, time, count = (numbers(batch, name) for name in ("series", "time", "count"))
-    mean, variance = numbers(batch, "mean"), numbers(batch, "variance")
-    minimum, maximum = numbers(batch, "minimum"), numbers(batch, "maximum")
-    packed = binary(batch)
-    found = unpack(packed) if histograms else None
-    uncounted = _lengths(packed) == 0
-    unknown = np.flatnonzero(uncounted | np.isnan(minimum) | np.isnan(maximum))
-    approximated = np.zeros(len(series), np.int64)
-    if len(unknown):
-        low, high, made = standins(
-            mean[unknown],
-            variance[unknown],
-            count[unknown],
-            bounded[series[unknown]],
-            (minimum[unknown], maximum[unknown]),
-        )
-        counted = np.flatnonzero(~uncounted[unknown])
-        if len(counted):
-            spans = _span(packed.take(pa.array(unknown[counted])), bounded[series[unknown[counted]]])
-            for extreme, told, outer in zip((low, high), (minimum, maximum), spans, strict=True):
-                extreme[counted] = np.where(np.isnan(told[unknown[counted]]), outer, told[unknown[counted]])
-        minimum, maximum = minimum.copy(), maximum.copy()
-        minimum[unknown], maximum[unknown] = low, high
-        # A single sample, or samples all alike, are known though nothing more was said of them.
-        approximated[unknown] = np.where((variance[unknown] > 0) & (count[unknown] > 1), count[unknown], 0)
-        if found is not None:
-            wanted = uncounted[unknown][made.row]
-            found = found.joined(Histograms(unknown[made.row[wanted]], made.bin[wanted], made.count[wanted]))
-    return Windows(series.astype(np.int64), time, count, mean, variance, minimum, maximum, approximated, found)
-
-
 class Rows(NamedTuple):
     """Windows that were loaded, before they are named."""
 
@@ -97,41 +58,29 @@ class Rows(NamedTuple):
         empty = Windows.empty()
         return cls.of(empty if histograms else replace(empty, histograms=None))
 
+    def take(self, kept: npt.NDArray[np.bool_]) -> Self:
+        """The rows that a mask keeps."""
+        return self if kept.all() else type(self)(self.series[kept], self.frame[kept])
 
-def rows_of(batch: pa.RecordBatch | pa.Table, bounded: Numbers, *, histograms: bool) -> Rows:
-    """The windows of a batch of `SCHEMA`, as `windows_of` has them, as a frame."""
-    rows = Rows.of(windows_of(batch, bounded, histograms=False))
-    if histograms:
-        packed = binary(batch)
-        without = np.flatnonzero(_lengths(packed) == 0)
-        if len(without):
-            stand_ins = windows_of(batch.take(pa.array(without)), bounded, histograms=True).histograms
-            assert stand_ins is not None
-            place = np.arange(len(packed))
-            place[without] = len(packed) + np.arange(len(without))
-            packed = pa.concat_arrays([packed, pack(stand_ins, len(without))]).take(pa.array(place))
-        rows.frame["histogram"] = packed_column(packed)
-    return rows
+    def windows(self) -> Windows:
+        """The rows as plain arrays, with their histograms if they have any."""
+        columns = {name: self.frame[column].to_numpy() for column, name in NUMBERS.items()}
+        histograms = histograms_of(self.frame) if "histogram" in self.frame else None
+        time = pd.DatetimeIndex(self.frame.index).asi8
+        return Windows(series=self.series.astype(np.int64), time=time, **columns, histograms=histograms)
 
 
-def _lengths(column: pa.BinaryArray) -> npt.NDArray[np.int32]:
-    """The length in bytes of each value of a column."""
-    offsets = np.frombuffer(column.buffers()[1], np.int32)[column.offset : column.offset + len(column) + 1]
-    return np.diff(offsets)
+def rows_of(batch: pa.RecordBatch | pa.Table, bounded: npt.NDArray[np.bool_], *, histograms: bool) -> Rows:
+    """The windows of a batch of `SCHEMA`, what their reports left out filled in (`analytics.frames.reported`).
 
-
-def _span(packed: pa.BinaryArray, bounded: Numbers) -> tuple[Numbers, Numbers]:
-    """The values of the lowest and the highest bin of each histogram, none of them empty."""
-    found = unpack(packed)
-    order = np.lexsort((found.bin, found.row))
-    row, bins = found.row[order], found.bin[order]
-    first = np.flatnonzero(np.diff(row, prepend=-1))
-    last = np.append(first[1:], len(row)) - 1
-    ends = []
-    for places in (first, last):
-        scales = (LINEAR if one else LOGARITHMIC for one in bounded.tolist())
-        ends.append(np.array([scale.value(bin_) for scale, bin_ in zip(scales, bins[places].tolist(), strict=True)]))
-    return ends[0], ends[1]
+    `bounded` has by series number whether its quantity is a share.
+    """
+    series = numbers(batch, "series")
+    frame = frame_of_reported(
+        numbers(batch, "time"), numbers(batch, "count"), numbers(batch, "mean"), numbers(batch, "variance"),
+        numbers(batch, "minimum"), numbers(batch, "maximum"), binary(batch), bounded[series], histograms=histograms,
+    )  # fmt: skip
+    return Rows(series, frame)
 
 
 def numbers(batch: pa.RecordBatch | pa.Table, name: str) -> Numbers:
@@ -146,8 +95,8 @@ def binary(batch: pa.RecordBatch | pa.Table) -> pa.BinaryArray:
     return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
 
 
-HEAD = SCHEMA.append(pa.field("system", pa.int32(), nullable=False))
-"""What a head has of each window: `system` is the place of the operating system in `SeriesIndex.systems`."""
+MEMTABLE_SCHEMA = SCHEMA.append(pa.field("system", pa.int32(), nullable=False))
+"""What a memtable has of each window: `system` is the place of the operating system in `SeriesIndex.systems`."""
 
 _CHUNK = 2048
 """Reports that are turned into columns together: some 3 ms of work."""
@@ -164,7 +113,7 @@ class Memory(Protocol):
         """All of them, with the columns of `SCHEMA` at least."""
 
 
-class Head:
+class Memtable:
     """Windows in the order they came: Arrow record batches that do not change, and a tail that grows.
 
     `add` runs on one thread; `batches` may be called from any, and has every window whose `add` returned.
@@ -222,7 +171,7 @@ def marked(series: npt.NDArray[np.integer], flags: npt.NDArray[np.bool_]) -> npt
 
 
 def columns(entries: Sequence[_Entry]) -> pa.RecordBatch:
-    """The windows of `entries` as columns of `HEAD`."""
+    """The windows of `entries` as columns of `MEMTABLE_SCHEMA`."""
     cpus = [entry for entry in entries if type(entry[2]) is Cpu]
     batches = [_cpu_columns(cpus)] if cpus else []
     if len(cpus) < len(entries):
@@ -323,5 +272,6 @@ def _batch(
     system = np.array([system for _, _, _, system in entries], np.int32)
     numbers = (series, np.repeat(end, widths), np.repeat(duration, widths), count, mean, variance, minimum, maximum)
     return pa.RecordBatch.from_arrays(
-        [*map(pa.array, numbers), pa.array(histograms, pa.binary()), pa.array(np.repeat(system, widths))], schema=HEAD
+        [*map(pa.array, numbers), pa.array(histograms, pa.binary()), pa.array(np.repeat(system, widths))],
+        schema=MEMTABLE_SCHEMA,
     )

@@ -67,7 +67,7 @@ class InfluxPlace:
         assert isinstance(store, InfluxStore)
         image = self.folder.with_name(f"{self.folder.name.partition('-')[0]}-{next(self._images)}")
         shutil.copytree(self.folder, image)
-        store._remembered.close()
+        store._checkpoint.close()
         self.folder = image
         return self.open()
 

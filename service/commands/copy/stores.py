@@ -19,9 +19,8 @@ from contract.times import DAY_MS
 from service.ingest.maintenance import replay
 from service.journal.journal import Journal
 from service.stores.base import Question, Store, StoreError
-from service.stores.dump import PortableStore
 from service.stores.embedded.catalog import StoreInUse
-from service.stores.embedded.dump import PortableEmbeddedStore
+from service.stores.embedded.store import EmbeddedStore
 from service.stores.opening import influx_folder
 
 _EMBEDDED = "embedded:"
@@ -42,7 +41,7 @@ class AddressError(ValueError):
 class Opened:
     """A store with the reports of its journal, all on its own disk."""
 
-    store: PortableStore
+    store: Store
     offset: int
     """The journal offset through which it holds everything."""
     replayed: int = 0
@@ -81,7 +80,7 @@ def open_store(
     StoreError where the store cannot be used.
     """
     with contextlib.ExitStack() as stack:
-        store: PortableStore
+        store: Store
         if isinstance(address, Address):
             # What a service remembers of a database on its own machine is its own, unless it is asked for.
             home = influx_folder(data_dir, address) if data_dir else Path()
@@ -102,10 +101,10 @@ def open_store(
             journal.close()
 
 
-def _embedded(folder: Path, memory: str) -> PortableStore:
+def _embedded(folder: Path, memory: str) -> Store:
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        return PortableEmbeddedStore(folder, memory)
+        return EmbeddedStore(folder, memory)
     except StoreInUse:
         raise StoreError(
             f"{folder} is in use by a running service, which alone can read it. "
@@ -115,8 +114,8 @@ def _embedded(folder: Path, memory: str) -> PortableStore:
         raise StoreError(f"{folder} cannot be used: {error.strerror or error}") from None
 
 
-def _influx(address: Address, credentials: Credentials, home: Path, *, new: bool) -> PortableStore:
-    from service.stores.influx.dump import PortableInfluxStore
+def _influx(address: Address, credentials: Credentials, home: Path, *, new: bool) -> Store:
+    from service.stores.influx.store import InfluxStore
 
     if not new:
         try:
@@ -127,7 +126,7 @@ def _influx(address: Address, credentials: Credentials, home: Path, *, new: bool
             raise StoreError(
                 f"{address}: there is no database {address.database}, or it is not to be seen by this user"
             )
-    store = PortableInfluxStore(address, credentials, home)
+    store = InfluxStore(address, credentials, home)
     if store.problem:
         store.close()
         raise StoreError(store.problem)

@@ -11,13 +11,12 @@ from dataclasses import dataclass, field
 import msgspec
 import pandas as pd
 
+from analytics.frames.tiers import RAW
 from contract.report import Report
 from contract.times import DAY_MS
 from service.commands.copy.stores import DayRange, core_counts, counts
 from service.ingest.acknowledgement import keys_of
-from service.stores.base import Store
-from service.stores.dump import Machine, PortableStore
-from service.stores.engine import RAW
+from service.stores.base import Machine, Store
 
 _USERS_AT_ONCE = 500
 _SAMPLES_AT_ONCE = 2_000_000
@@ -47,9 +46,7 @@ class Transfer:
     that are done and reports that were written.
     """
 
-    def __init__(
-        self, source: PortableStore, target: PortableStore, offset: int, advance: Callable[[int, int], object]
-    ) -> None:
+    def __init__(self, source: Store, target: Store, offset: int, advance: Callable[[int, int], object]) -> None:
         self._source = source
         self._target = target
         self._offset = offset
@@ -137,7 +134,7 @@ def _lack_cores(source: Store, target: Store, span: DayRange, same: "pd.Series[b
     return lacking
 
 
-def machines(store: PortableStore) -> dict[str, Machine]:
+def machines(store: Store) -> dict[str, Machine]:
     """What a store knows of its users, by name."""
     frame = store.users()
     seen = (frame[name].dt.as_unit("ms").astype("int64").tolist() for name in ("first_seen", "last_seen"))
@@ -145,7 +142,7 @@ def machines(store: PortableStore) -> dict[str, Machine]:
     return {row[0]: Machine(*row) for row in zip(*columns, *seen, strict=True)}
 
 
-def unknown(target: PortableStore, reports: list[Report], users: set[str]) -> list[Report]:
+def unknown(target: Store, reports: list[Report], users: set[str]) -> list[Report]:
     """The reports, or parts of reports, of these users that a store does not have; all of other users."""
     keys = {key for report in reports if report.user_id in users for key in keys_of(report)}
     known = asyncio.run(target.known(keys)) if keys else set()

@@ -8,14 +8,13 @@ import numpy.typing as npt
 import pandas as pd
 
 from analytics.frames.frame import unpacked
+from analytics.frames.tiers import RAW
 from contract.metrics import QUANTITIES, Cpu
 from contract.times import DAY_MS
 from service.commands.copy.stores import DayRange, counts, day_name
 from service.commands.copy.transfer import unknown
 from service.ingest.acknowledgement import keys_of
 from service.stores.base import Question, Store
-from service.stores.dump import PortableStore
-from service.stores.engine import RAW
 
 _TOLERANCE = 1e-9
 """Means and variances are merged in another order; all else is equal to the bit."""
@@ -44,9 +43,7 @@ class CopyCheck:
             self.named.append(words)
 
 
-def verify(
-    source: PortableStore, target: PortableStore, span: DayRange, check: CopyCheck, advance: Callable[[int], object]
-) -> None:
+def verify(source: Store, target: Store, span: DayRange, check: CopyCheck, advance: Callable[[int], object]) -> None:
     """Compare all that the source has of a span; `advance` is told of samples that are compared."""
     for question, what in _questions(source, span):
         wanted, found = (_summaries(store, question) for store in (source, target))
@@ -58,7 +55,7 @@ def verify(
     _compare_windows(source, target, span, check)
 
 
-def _compare_windows(source: PortableStore, target: PortableStore, span: DayRange, check: CopyCheck) -> None:
+def _compare_windows(source: Store, target: Store, span: DayRange, check: CopyCheck) -> None:
     """Whether the target has the windows too of which the source has all; sums are answered from rollups."""
     users = source.users()["user_id"].tolist()
     if source.kept(RAW, users, span.start_ms, span.end_ms) == span.samples:
@@ -115,8 +112,8 @@ def _mixed(numbers: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
 class _Compared:
     """Two stores, and the question whose answers are compared."""
 
-    source: PortableStore
-    target: PortableStore
+    source: Store
+    target: Store
     question: Question
     what: str
 

@@ -8,6 +8,7 @@ import msgspec
 import pyarrow as pa
 from falcon.asgi import Request, Response
 
+from analytics.frames.resampling import RAW_MS
 from contract.times import format_instant
 from service.agents.shared_ids import SharedIds, as_members
 from service.http.answers import form_of, send
@@ -20,7 +21,7 @@ from service.http.table_forms import send_table
 from service.http.table_query import read_table_query, table
 from service.http.versions import RangeVersions, is_unchanged
 from service.http.window_forms import FORMS, Form
-from service.http.window_queries import RAW_MS, Plan, check_size, read_windows_query
+from service.http.window_queries import Plan, check_size, read_windows_query
 from service.stores.base import Store
 
 

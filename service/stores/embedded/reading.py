@@ -14,10 +14,11 @@ import pyarrow as pa
 from analytics.frames.columns import NUMBERS, Windows, merge
 from analytics.frames.frame import frame_of_columns, packed_column
 from analytics.frames.packing import pack, unpack
+from analytics.frames.tiers import RAW, Piece, plan
 from service.stores.embedded.catalog import add_run, tier_table
 from service.stores.embedded.segments import Segment
-from service.stores.engine import BATCH_ROWS, RAW, TIERS, Piece, Selection, in_memory, plan
-from service.stores.memtable import SCHEMA, Memory, Rows, binary, numbers, rows_of, windows_of
+from service.stores.engine import BATCH_ROWS, TIERS, Selection, in_memory
+from service.stores.memtable import SCHEMA, Memory, Rows, binary, numbers, rows_of
 
 _NUMBERS = ("series", "time", "count", "mean", "variance", "minimum", "maximum", "approximated")
 ROLLUP_COLUMNS = (*_NUMBERS, "histogram")
@@ -34,7 +35,7 @@ def windows_of_rollup(batch: pa.Table, *, histograms: bool) -> Windows:
 
 def rollups_of(batch: pa.Table, bounded: Numbers) -> dict[int, Windows]:
     """The buckets of each tier that the windows of a batch fall into, coarser ones made from finer ones."""
-    windows = windows_of(batch, bounded, histograms=True)
+    windows = rows_of(batch, bounded, histograms=True).windows()
     tiers = {}
     for tier in TIERS:
         windows = tiers[tier] = merge(windows, rate_ms=tier)
@@ -89,7 +90,7 @@ def _stored(
     connection: duckdb.DuckDBPyConnection, folder: Path, segments: Sequence[Segment], chosen: Selection
 ) -> Iterator[Rows]:
     question = chosen.question
-    pieces = [*plan(question.start_ms, question.end_ms, question.step_ms)]
+    pieces = [*plan(question.start_ms, question.end_ms, question.step_ms, TIERS)]
     # A statement costs more than its rows: the pieces of all tiers are read by one.
     columns = ROLLUP_COLUMNS if question.histograms else ROLLUP_COLUMNS[:-1]
     rollups = [_between(columns, tier_table(piece.tier), piece) for piece in pieces if piece.tier != RAW]

@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 import duckdb
@@ -10,16 +10,17 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from analytics.frames.tiers import RAW
 from contract.metrics import Metric, Quantity
 from contract.report import Report
-from service.stores.base import Key, Question
-from service.stores.dump import TYPE_OF
-from service.stores.embedded import catalog
+from service.stores.base import Buckets, Key, Machine, Question
+from service.stores.dump import TYPE_OF, ChosenSeries, coarser, heard, machine_of
+from service.stores.embedded import catalog, dump
 from service.stores.embedded.reading import append_rollup, read, read_runs, rollups_of
 from service.stores.embedded.segments import LARGEST_RUN, LARGEST_SEGMENT, alike, merged, sort_windows, write_segment
 from service.stores.embedded.versions import Versions, View
-from service.stores.engine import RAW, TIERS, Retention, select
-from service.stores.memtable import Head, ends_of
+from service.stores.engine import TIERS, Retention, select
+from service.stores.memtable import Memtable, ends_of
 from service.stores.series import WHOLE, Series, SeriesIndex, User, users_frame
 
 _FLUSH_ROWS = 1_000_000
@@ -49,10 +50,10 @@ class EmbeddedStore:
         self._index = SeriesIndex()
         catalog.load_index(self._connection, self._index)
         self.flushed = catalog.flushed(self._connection)
-        self._head = Head(self._index, self.flushed)
-        self._frozen: Head | None = None
+        self._memtable = Memtable(self._index, self.flushed)
+        self._immutable: Memtable | None = None
         self._unsaved: list[Series] = []
-        self._versions = Versions(self._connection, self._raw, self._heads)
+        self._versions = Versions(self._connection, self._raw, self._memtables)
         self._remove_orphans()
 
     # What comes in
@@ -60,7 +61,7 @@ class EmbeddedStore:
     def add(self, last: int, reports: Sequence[Report]) -> None:
         """Take reports that the journal holds, the last of them at offset `last`."""
         with self._lock:
-            self._head.add(last, reports)
+            self._memtable.add(last, reports)
 
     @property
     def description(self) -> str:
@@ -74,13 +75,17 @@ class EmbeddedStore:
     @property
     def full(self) -> bool:
         """Whether so much is in memory that it should be flushed now."""
-        return self._head.rows >= _FLUSH_ROWS
+        return self._memtable.rows >= _FLUSH_ROWS
 
     def sizes(self) -> list[tuple[str, str, float]]:
         """What to watch: names, explanations and values."""
         segments = self._versions.segments
         return [
-            ("head_windows", "Windows in memory, not flushed yet.", sum(head.rows for head in self._heads())),
+            (
+                "head_windows",
+                "Windows in memory, not flushed yet.",
+                sum(memtable.rows for memtable in self._memtables()),
+            ),
             ("series", "Series known.", len(self._index)),
             ("users", "Users known.", len(self._index.users)),
             ("segments", "Files of raw windows.", len(segments)),
@@ -91,8 +96,8 @@ class EmbeddedStore:
     def newest(self) -> dict[tuple[str, type[Metric]], int]:
         """The end of the newest window of each stream, epoch milliseconds."""
         ends = catalog.newest(self._connection)
-        for head in self._heads():
-            for streams, times in ends_of(head, self._index.streams()):
+        for memtable in self._memtables():
+            for streams, times in ends_of(memtable, self._index.streams()):
                 for stream, end in zip(streams.tolist(), times.tolist(), strict=True):
                     ends[stream] = max(end, ends.get(stream, end))
         series = self._index.all
@@ -119,8 +124,8 @@ class EmbeddedStore:
             asked = set(places)
             in_memory = [
                 place
-                for head in view.heads
-                for some_series, some_time in ends_of(head, wanted)
+                for memtable in view.memtables
+                for some_series, some_time in ends_of(memtable, wanted)
                 for place in asked.intersection(zip(some_series.tolist(), some_time.tolist(), strict=True))
             ]
             files = [str(self._raw / one.file) for one in view.segments if np.any(one.may_hold(series, time))]
@@ -148,7 +153,7 @@ class EmbeddedStore:
 
         def read_all(view: View) -> pd.DataFrame:
             with self._connection.cursor() as cursor:
-                return read(cursor, self._raw, view.segments, view.heads, chosen)
+                return read(cursor, self._raw, view.segments, view.memtables, chosen)
 
         return self._versions.consistent(read_all)
 
@@ -164,9 +169,9 @@ class EmbeddedStore:
         """The users, by name."""
         return users_frame(self._index.users)
 
-    def _heads(self) -> list[Head]:
+    def _memtables(self) -> list[Memtable]:
         with self._lock:
-            return [self._frozen, self._head] if self._frozen else [self._head]
+            return [self._immutable, self._memtable] if self._immutable else [self._memtable]
 
     # To disk
 
@@ -174,22 +179,22 @@ class EmbeddedStore:
         """Put everything added so far on disk: a segment, its rollups and the journal offset, all or nothing."""
         with self._flushing:
             with self._lock:
-                if not self._frozen:
-                    if not self._head.rows:
+                if not self._immutable:
+                    if not self._memtable.rows:
                         return
-                    self._frozen = self._head
-                    self._head = Head(self._index, self._frozen.last)
+                    self._immutable = self._memtable
+                    self._memtable = Memtable(self._index, self._immutable.last)
                     self._unsaved, self._index.created = self._index.created, []
-            self._write(self._frozen)
+            self._write(self._immutable)
 
     def _let_go(self) -> None:
         with self._lock:
-            assert self._frozen is not None
-            self.flushed = self._frozen.last
-            self._frozen = None
+            assert self._immutable is not None
+            self.flushed = self._immutable.last
+            self._immutable = None
 
-    def _write(self, frozen: Head) -> None:
-        windows = sort_windows(frozen.batches())
+    def _write(self, immutable: Memtable) -> None:
+        windows = sort_windows(immutable.batches())
         with self._connection.cursor() as cursor:
             number = catalog.next_run(cursor)
             segment = write_segment(self._raw, number, windows.to_batches())
@@ -201,7 +206,7 @@ class EmbeddedStore:
                 catalog.add_series(cursor, self._unsaved)
                 catalog.put_users(cursor, self._users_in(windows))
                 catalog.put_newest(cursor, windows, self._index.streams())
-                catalog.put_flushed(cursor, frozen.last)
+                catalog.put_flushed(cursor, immutable.last)
 
     def oldest_ms(self, now_ms: int) -> int:
         """Windows that end before this are not taken: whether they are known could not be told any more."""
@@ -265,6 +270,55 @@ class EmbeddedStore:
         for path in self._raw.glob("*.parquet"):
             if path.name not in listed:
                 path.unlink()
+
+    # Dump and restore
+
+    tiers = TIERS
+    overwrites = False
+    page_rows = 65_536
+    """How many windows of series a dump reads at a time: some 30 MB as reports."""
+
+    def kept(self, tier_ms: int, user_ids: Sequence[str], start_ms: int, end_ms: int) -> int:
+        """How many samples of whole machines, of all quantities, are on disk at a tier (or `RAW`) in a range."""
+        files = self._files(start_ms, end_ms) if tier_ms == RAW else None
+        with self._connection.cursor() as cursor:
+            return dump.kept(cursor, tier_ms, files, ChosenSeries(self._index, user_ids), start_ms, end_ms)
+
+    def reports(self, user_ids: Sequence[str], start_ms: int, end_ms: int) -> Iterator[list[Report]]:
+        """The windows on disk of some users that end in a range, as reports, a page at a time."""
+        machines = {user_id: machine_of(self._index.users[user_id]) for user_id in user_ids}
+        chosen = ChosenSeries(self._index, user_ids)
+        with self._connection.cursor() as cursor:
+            files = self._files(start_ms, end_ms)
+            yield from dump.read_reports(cursor, files, chosen, start_ms, end_ms, machines, self.page_rows)
+
+    def _files(self, start_ms: int, end_ms: int) -> list[str]:
+        """The files that may have windows which end in a range."""
+        segments = self._versions.segments
+        return [str(self._raw / one.file) for one in segments if one.last_ms >= start_ms and one.first_ms < end_ms]
+
+    def rollups(self, tier_ms: int, user_ids: Sequence[str], start_ms: int, end_ms: int) -> Buckets:
+        """The buckets on disk of some users that start in a range."""
+        with self._connection.cursor() as cursor:
+            return dump.read_rollups(cursor, tier_ms, ChosenSeries(self._index, user_ids), start_ms, end_ms)
+
+    def add_rollups(self, buckets: Buckets, machines: Sequence[Machine]) -> None:
+        """Put buckets whose windows are gone on disk, into their tier and every coarser one; all or nothing."""
+        # What waits must be on disk first: series are kept in the order of their numbers.
+        self.flush()
+        with self._flushing, self._connection.cursor() as cursor:
+            numbers = [self._index.of_name(name.user_id, name.quantity.name, name.core) for name in buckets.names]
+            created, self._index.created = self._index.created, []
+            users = [heard(self._index, machine) for machine in machines]
+            number = catalog.next_run(cursor)
+            with self._versions.change(cursor):
+                for tier, windows in coarser(buckets, np.array(numbers, np.int64), TIERS).items():
+                    append_rollup(cursor, tier, number, windows)
+                catalog.add_series(cursor, created)
+                catalog.put_users(cursor, users)
+
+    def rebuild(self, user_ids: Sequence[str], start_ms: int, end_ms: int) -> None:
+        """Nothing: windows and rollups go on disk together."""
 
     def close(self) -> None:
         """Flush and let go of the files."""

@@ -10,7 +10,7 @@ import duckdb
 
 from service.stores.embedded import catalog
 from service.stores.embedded.segments import Segment
-from service.stores.memtable import Head
+from service.stores.memtable import Memtable
 
 T = TypeVar("T")
 
@@ -23,18 +23,20 @@ class _Version(NamedTuple):
 
 
 class View(NamedTuple):
-    """One state of the store: its segments, and the heads that neither they nor the rollups hold."""
+    """One state of the store: its segments, and the memtables that neither they nor the rollups hold."""
 
     segments: Sequence[Segment]
-    heads: Sequence[Head]
+    memtables: Sequence[Memtable]
 
 
 class Versions:
     """Counts the committed changes of the catalog, and keeps segments while somebody reads them."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, folder: Path, heads: Callable[[], list[Head]]) -> None:
+    def __init__(
+        self, connection: duckdb.DuckDBPyConnection, folder: Path, memtables: Callable[[], list[Memtable]]
+    ) -> None:
         self._folder = folder
-        self._heads = heads
+        self._memtables = memtables
         self._latest = _Version(0, catalog.segments(connection))
         self._changing = False
         # Held while a change becomes visible.
@@ -58,7 +60,7 @@ class Versions:
         for _ in range(_TRIES - 1):
             with self._publishing:
                 version, reader = self._latest, self._begin()
-                view = View(version.segments, self._heads())
+                view = View(version.segments, self._memtables())
             try:
                 result = read(view)
             finally:
@@ -67,7 +69,7 @@ class Versions:
             if not self._changing and self._latest is version:
                 return result
         with self._publishing:
-            return read(View(self._latest.segments, self._heads()))
+            return read(View(self._latest.segments, self._memtables()))
 
     @contextlib.contextmanager
     def change(self, cursor: duckdb.DuckDBPyConnection, then: Callable[[], None] | None = None) -> Iterator[None]:

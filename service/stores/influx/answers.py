@@ -6,15 +6,17 @@ from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from analytics.frames.columns import Windows, take
-from contract.influx import TIERS
+from analytics.frames.tiers import RAW, Piece
+from analytics.sources.influx_points import Points, pieces
 from contract.metrics import Metric
 from contract.times import DAY_MS, HOUR_MS
 from service.stores.base import Key, Question
-from service.stores.engine import RAW, Piece, Selection, in_memory, plan
+from service.stores.engine import Selection, in_memory
 from service.stores.influx.publication import Publication, View
-from service.stores.influx.reading import Keys, Reader, Wanted, without
+from service.stores.influx.reading import Keys, Reader
 from service.stores.memtable import Memory, Rows
 from service.stores.series import SeriesIndex
 
@@ -36,13 +38,12 @@ class Stored:
             return
         question = chosen.question
         users = [question.user_id] if question.user_id is not None else self._users(chosen.series)
-        for piece in _pieces(self._narrowed(question, users), since_ms):
-            wanted = Wanted(
-                question.quantity, piece.tier, piece.start_ms, piece.end_ms, users, question.cores
-            )  # fmt: skip
-            for part in self._reader.windows(wanted, histograms=question.histograms):
-                mine = _only(without(part, _keys(view.publication, piece)), chosen)
-                yield Rows.of(_with(mine, question.histograms))
+        narrowed = self._narrowed(question, users)
+        for piece in pieces(narrowed.start_ms, narrowed.end_ms, narrowed.step_ms, since_ms):
+            points = Points(question.quantity, piece.tier, piece.start_ms, piece.end_ms, users, question.cores)
+            keys = _keys(view.publication, piece)
+            for rows in self._reader.rows(points, histograms=question.histograms):
+                yield rows.take(np.isin(rows.series, chosen.series) & ~_held(rows, keys))
             if view.publication:
                 yield from _published(view.publication, piece, chosen)
         yield from in_memory(view.memories, chosen)
@@ -88,13 +89,6 @@ class Stored:
         return found
 
 
-def _pieces(question: Question, since_ms: int) -> Iterator[Piece]:
-    start_ms, end_ms = question.start_ms, question.end_ms
-    if start_ms < min(since_ms, end_ms):
-        yield Piece(RAW, start_ms, min(since_ms, end_ms))
-    yield from plan(max(start_ms, since_ms), end_ms, question.step_ms, tuple(TIERS))
-
-
 def _keys(publication: Publication | None, piece: Piece) -> Keys | None:
     if publication is None:
         return None
@@ -114,10 +108,11 @@ def _published(publication: Publication, piece: Piece, chosen: Selection) -> Ite
         yield Rows.of(_with(take(buckets, rows), question.histograms))
 
 
-def _only(windows: Windows, chosen: Selection) -> Windows:
-    """The windows of the chosen series."""
-    mine = np.isin(windows.series, chosen.series)
-    return windows if mine.all() else take(windows, mine)
+def _held(rows: Rows, keys: Keys | None) -> npt.NDArray[np.bool_]:
+    """Which rows are among `keys`."""
+    if keys is None:
+        return np.zeros(len(rows.series), np.bool_)
+    return keys.hold(rows.series.astype(np.int64), pd.DatetimeIndex(rows.frame.index).asi8)
 
 
 def _with(windows: Windows, histograms: bool) -> Windows:

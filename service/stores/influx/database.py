@@ -7,7 +7,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from analytics.frames.columns import Windows, concatenate, merge
+from analytics.frames.tiers import RAW
 from analytics.sources.influx_client import InfluxClient, Refused, Unreachable
+from analytics.sources.influx_points import Points
 from contract.influx import (
     MEASUREMENTS,
     OS_TYPE,
@@ -26,10 +28,10 @@ from contract.influx import (
 )
 from contract.metrics import QUANTITIES, TYPES, Cpu, type_name
 from contract.times import DAY_MS, format_duration
-from service.stores.engine import RAW, Retention
+from service.stores.engine import Retention
 from service.stores.influx.lines import Lines, bucket_lines, lines_of
-from service.stores.influx.reading import Reader, Wanted
-from service.stores.influx.users import KnownUser
+from service.stores.influx.reading import Reader
+from service.stores.influx.users import CatalogedUser
 from service.stores.series import WHOLE, SeriesIndex
 
 _log = logging.getLogger("loadlens.service")
@@ -100,7 +102,7 @@ def _ensure_table_space(client: InfluxClient) -> None:
             raise
 
 
-def taken_up(client: InfluxClient) -> tuple[int | None, list[KnownUser]]:
+def taken_up(client: InfluxClient) -> tuple[int | None, list[CatalogedUser]]:
     """The time from which the rollups are whole, epoch ms, and the users that are known.
 
     The time is None where no Loadlens has written to the database yet; its users are then those of the original.
@@ -121,7 +123,7 @@ def since_lines(since_ms: int, now_ms: int) -> Iterator[Lines]:
     yield lines_of([f"{STATE} schema=1i,since={since_ms}i {now_ms // DAY_MS * DAY_MS}\n"])
 
 
-def _known_users(client: InfluxClient) -> list[KnownUser]:
+def _known_users(client: InfluxClient) -> list[CatalogedUser]:
     """What the database says of each user: its newest point."""
     kinds = {newest_field(kind): type_name(kind) for kind in TYPES}
     types = {name: pa.string() for name in ("user", OS_TYPE, OS_VERSION, "coreNumbers")}
@@ -131,7 +133,7 @@ def _known_users(client: InfluxClient) -> list[KnownUser]:
         f"SELECT {columns} FROM {identifier(USERS)} GROUP BY {identifier(USER_ID)} ORDER BY time DESC LIMIT 1", types
     )
     return [
-        KnownUser(
+        CatalogedUser(
             row["user"], row[OS_TYPE], row[OS_VERSION] or "", row["cores"],
             [int(number) for number in (row["coreNumbers"] or "").split()],
             row["firstSeen"], row["lastSeen"],
@@ -141,12 +143,12 @@ def _known_users(client: InfluxClient) -> list[KnownUser]:
     ]  # fmt: skip
 
 
-def user_lines(users: list[KnownUser]) -> Iterator[Lines]:
+def user_lines(users: list[CatalogedUser]) -> Iterator[Lines]:
     """The points of users, each at the day of its newest window."""
     yield lines_of([_user_line(user) for user in users])
 
 
-def _user_line(user: KnownUser) -> str:
+def _user_line(user: CatalogedUser) -> str:
     numbers = " ".join(map(str, user.core_numbers))
     fields = [
         f"user={string_field(user.user_id)}",
@@ -159,12 +161,12 @@ def _user_line(user: KnownUser) -> str:
     return f"{USERS}{tag(USER_ID, user.user_id)} {','.join(fields)} {max(user.last_seen, 0) // DAY_MS * DAY_MS}\n"
 
 
-def _original_users(client: InfluxClient) -> list[KnownUser]:
+def _original_users(client: InfluxClient) -> list[CatalogedUser]:
     """The users of points that the original wrote: whoever has a CPU mean."""
     mean = identifier(fields_of(Cpu.quantities[0]).mean)
     labels = ", ".join(map(identifier, (USER_ID, OS_TYPE, OS_VERSION)))
     types = {"time": pa.int64()} | {name: pa.string() for name in (USER_ID, OS_TYPE, OS_VERSION)}
-    found: dict[str, KnownUser] = {}
+    found: dict[str, CatalogedUser] = {}
     for order in ("ASC", "DESC"):
         rows = client.select(
             f"SELECT {mean}, {labels} FROM {identifier(MEASUREMENTS)}"
@@ -172,7 +174,7 @@ def _original_users(client: InfluxClient) -> list[KnownUser]:
         )  # fmt: skip
         for row in rows.filter(pc.is_valid(rows[USER_ID])).to_pylist():
             name, end = tag_value(row[USER_ID]), row["time"]
-            user = KnownUser(
+            user = CatalogedUser(
                 name, row[OS_TYPE] or "Linux", row[OS_VERSION] or "", 0, [], end, end, {type_name(Cpu): end}
             )
             found[name] = found[name].merged(user) if name in found else user
@@ -216,13 +218,13 @@ def day_lines(reader: Reader, index: SeriesIndex, day_ms: int) -> Iterator[Lines
             if not cores:
                 continue
             for kind in ("whole", "each") if set(cores) != {WHOLE} else ("whole",):
-                wanted = Wanted(quantity, RAW, day_ms, day_ms + DAY_MS, some, kind)
+                wanted = Points(quantity, RAW, day_ms, day_ms + DAY_MS, some, kind)
                 yield from _tiers(reader, index, wanted)
 
 
-def _tiers(reader: Reader, index: SeriesIndex, wanted: Wanted) -> Iterator[Lines]:
+def _tiers(reader: Reader, index: SeriesIndex, wanted: Points) -> Iterator[Lines]:
     finest = next(iter(TIERS))
-    parts = [merge(part, rate_ms=finest) for part in reader.windows(wanted, histograms=True)]
+    parts = [merge(part, rate_ms=finest) for part in reader.windows(wanted)]
     buckets: Windows = concatenate(parts)
     for tier in TIERS if len(buckets) else ():
         buckets = merge(buckets, rate_ms=tier)

@@ -1,39 +1,52 @@
-"""InfluxDB with what is needed to copy it."""
+"""The dump of an InfluxDB: its windows as reports, its rollups, and how many samples it has."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from typing import Protocol, TypeVar
 
 import numpy as np
 import pyarrow as pa
 
 from analytics.frames.columns import Windows, concatenate, merge
 from analytics.frames.packing import unpack
-from contract.influx import DURATION, ORIGINAL_OBSERVATIONS, TIERS, fields_of, identifier, measurement_of
-from contract.metrics import QUANTITIES, Cpu, Quantity, type_name
+from analytics.frames.tiers import RAW
+from analytics.sources.influx_client import InfluxClient
+from analytics.sources.influx_points import Points, condition
+from contract.influx import DURATION, ORIGINAL_OBSERVATIONS, fields_of, identifier, measurement_of
+from contract.metrics import QUANTITIES, Cpu, Quantity
 from contract.report import Report
-from service.stores.dump import TYPE_OF, Chosen, Machine, Rollups, Rows, coarser, heard, machine_of, reports_of
-from service.stores.engine import RAW
-from service.stores.influx import database
-from service.stores.influx.lines import bucket_lines
-from service.stores.influx.reading import Wanted, condition
-from service.stores.influx.rollups import Rollups as Kept
-from service.stores.influx.store import InfluxStore
-from service.stores.influx.users import KnownUser
+from service.stores.base import Buckets
+from service.stores.dump import ChosenSeries, ReportRows, machine_of, reports_of
+from service.stores.influx.reading import Reader
 from service.stores.memtable import binary, numbers
+from service.stores.series import SeriesIndex
 
 _USERS = 100
 """So many are named in a statement."""
 _PAGE_ROWS = 65_536
 _MIN_STEP_MS = 1000
 
+T = TypeVar("T")
 
-class PortableInfluxStore(InfluxStore):
-    """A `service.stores.dump.PortableStore`. Everything raises StoreUnavailable where InfluxDB is away."""
 
-    tiers = tuple(TIERS)
-    overwrites = True
+class Ask(Protocol):
+    """Calls what asks InfluxDB."""
 
-    # What goes out
+    def __call__(self, ask: Callable[[], T], /) -> T:
+        """The outcome of `ask`."""
+
+
+class Dump:
+    """Reads an InfluxDB for `service.stores.base.Store`'s dump.
+
+    `ask` calls what it is given, and raises StoreUnavailable where InfluxDB is away.
+    """
+
+    def __init__(self, client: InfluxClient, reader: Reader, index: SeriesIndex, ask: Ask) -> None:
+        self._client = client
+        self._reader = reader
+        self._index = index
+        self._asked = ask
 
     def kept(self, tier_ms: int, user_ids: Sequence[str], start_ms: int, end_ms: int) -> int:
         """How many samples of whole machines, of all quantities, are in InfluxDB at a tier (or `RAW`) in a range."""
@@ -66,13 +79,13 @@ class PortableInfluxStore(InfluxStore):
         """The windows of some users that end in a range, as reports, a page at a time."""
         for users in _some(user_ids):
             machines = {user_id: machine_of(self._index.users[user_id]) for user_id in users}
-            chosen = Chosen(self._index, users)
+            chosen = ChosenSeries(self._index, users)
             step = self._step(users, chosen, start_ms, end_ms)
             for start in range(start_ms, end_ms, step):
                 rows = self._windows(users, chosen, start, min(start + step, end_ms))
                 yield reports_of(rows, chosen.names, machines)
 
-    def _step(self, user_ids: Sequence[str], chosen: Chosen, start_ms: int, end_ms: int) -> int:
+    def _step(self, user_ids: Sequence[str], chosen: ChosenSeries, start_ms: int, end_ms: int) -> int:
         """The part of a range that has about a page of windows if they are spread evenly, ms."""
         fields = (DURATION, fields_of(Cpu.quantities[0]).mean)
         points = max(
@@ -81,7 +94,7 @@ class PortableInfluxStore(InfluxStore):
         pages = points * max(len(chosen) // len(user_ids), 1) // _PAGE_ROWS + 1
         return max((end_ms - start_ms) // pages, _MIN_STEP_MS)
 
-    def _windows(self, user_ids: Sequence[str], chosen: Chosen, start_ms: int, end_ms: int) -> Rows:
+    def _windows(self, user_ids: Sequence[str], chosen: ChosenSeries, start_ms: int, end_ms: int) -> ReportRows:
         """All windows of a range as they came, in the order that reports are put together in."""
         wanted = self._wanted(user_ids, chosen, RAW, start_ms, end_ms)
         table = pa.concat_tables(self._asked(lambda: [self._reader.as_came(one) for one in wanted])).combine_chunks()
@@ -91,78 +104,39 @@ class PortableInfluxStore(InfluxStore):
         # A core's window is as long as that of its machine, which stands before it.
         whole = np.maximum.accumulate(np.where(chosen.is_whole[place], np.arange(len(place)), 0))
         mean, variance, minimum, maximum = (numbers(table, name) for name in ("mean", "variance", "minimum", "maximum"))
-        return Rows(
+        return ReportRows(
             place, numbers(table, "time"), numbers(table, "duration").astype(np.int64)[whole], numbers(table, "count"),
             mean, variance, minimum, maximum, unpack(binary(table)),
         )  # fmt: skip
 
     def _wanted(
-        self, user_ids: Sequence[str], chosen: Chosen, tier_ms: int, start_ms: int, end_ms: int
-    ) -> list[Wanted]:
+        self, user_ids: Sequence[str], chosen: ChosenSeries, tier_ms: int, start_ms: int, end_ms: int
+    ) -> list[Points]:
         """Everything of some users in a range."""
         found = []
         for quantity in self._quantities(user_ids):
-            found.append(Wanted(quantity, tier_ms, start_ms, end_ms, user_ids))
+            found.append(Points(quantity, tier_ms, start_ms, end_ms, user_ids))
             if chosen.has_cores(quantity):
-                found.append(Wanted(quantity, tier_ms, start_ms, end_ms, user_ids, "each"))
+                found.append(Points(quantity, tier_ms, start_ms, end_ms, user_ids, "each"))
         return found
 
-    def rollups(self, tier_ms: int, user_ids: Sequence[str], start_ms: int, end_ms: int) -> Rollups:
+    def rollups(self, tier_ms: int, user_ids: Sequence[str], start_ms: int, end_ms: int) -> Buckets:
         """The buckets of some users that start in a range."""
-        chosen = Chosen(self._index, user_ids)
-        windows = self._merged(tier_ms, tier_ms, user_ids, start_ms, end_ms)
-        return Rollups(tier_ms, merge(windows, chosen.places(windows.series), tier_ms), chosen.names)
+        chosen = ChosenSeries(self._index, user_ids)
+        windows = self.merged(tier_ms, tier_ms, user_ids, start_ms, end_ms)
+        return Buckets(tier_ms, merge(windows, chosen.places(windows.series), tier_ms), chosen.names)
 
-    def _merged(self, tier_ms: int, rate_ms: int, user_ids: Sequence[str], start_ms: int, end_ms: int) -> Windows:
+    def merged(self, tier_ms: int, rate_ms: int, user_ids: Sequence[str], start_ms: int, end_ms: int) -> Windows:
         """The rows of a tier, merged part by part into buckets, with our numbers of series."""
         merged = Windows.empty()
         for users in _some(user_ids):
-            for wanted in self._wanted(users, Chosen(self._index, users), tier_ms, start_ms, end_ms):
+            for wanted in self._wanted(users, ChosenSeries(self._index, users), tier_ms, start_ms, end_ms):
                 parts = self._asked(partial(self._parts, wanted, rate_ms))
                 merged = merge(concatenate([merged, *parts]), rate_ms=rate_ms)
         return merged
 
-    def _parts(self, wanted: Wanted, rate_ms: int) -> list[Windows]:
-        return [merge(part, rate_ms=rate_ms) for part in self._reader.windows(wanted, histograms=True)]
-
-    # What comes in
-
-    def add_rollups(self, rollups: Rollups, machines: Sequence[Machine]) -> None:
-        """Put buckets whose windows are gone into InfluxDB, into their tier and every coarser one."""
-        self.flush()
-        series = [self._index.of_name(name.user_id, name.quantity.name, name.core) for name in rollups.names]
-        users = [self._known_machine(machine) for machine in machines]
-        with self._flushing:
-            self._put(users, coarser(rollups, np.array(series, np.int64), self.tiers))
-
-    def rebuild(self, user_ids: Sequence[str], start_ms: int, end_ms: int) -> None:
-        """Make the rollups of some users' days anew from their windows, where those were added again."""
-        self.flush()
-        with self._flushing:
-            buckets: dict[int, Windows] = {}
-            finest = self.tiers[0]
-            windows = self._merged(RAW, finest, user_ids, start_ms, end_ms)
-            for tier in self.tiers:
-                windows = buckets[tier] = merge(windows, rate_ms=tier)
-            self._put([], buckets)
-            # What was kept of these buckets may count windows twice.
-            self._rollups = Kept(self._reader, self._index)
-
-    def _known_machine(self, machine: Machine) -> KnownUser:
-        user = heard(self._index, machine)
-        types = {type_name(TYPE_OF[name]) for name in self._index.quantities(machine.user_id)}
-        # At least as late as any window that is gone: what ends later is new.
-        return self._known.user(user, dict.fromkeys(types, machine.last_seen_ms))
-
-    def _put(self, users: list[KnownUser], buckets: dict[int, Windows]) -> None:
-        def write() -> None:
-            self._writer.write(database.user_lines(users))
-            for tier, windows in buckets.items():
-                self._writer.write(bucket_lines(tier, windows, self._index))
-
-        self._asked(write)
-        self._remembered.put({}, users)
-        self._index.created.clear()
+    def _parts(self, wanted: Points, rate_ms: int) -> list[Windows]:
+        return [merge(part, rate_ms=rate_ms) for part in self._reader.windows(wanted)]
 
 
 def _some(user_ids: Sequence[str]) -> Iterator[Sequence[str]]:

@@ -45,7 +45,7 @@ class Lines(NamedTuple):
 
 
 def window_lines(windows: pa.Table, index: SeriesIndex) -> Iterator[Lines]:
-    """The points of windows with the columns of `HEAD`, sorted by series; one line each."""
+    """The points of windows with the columns of `MEMTABLE_SCHEMA`, sorted by series; one line each."""
     series, time = numbers(windows, "series"), numbers(windows, "time")
     over_cores = _over_cores(windows, index)
     for quantity, is_core, rows in _groups(series, index):

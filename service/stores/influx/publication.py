@@ -16,33 +16,33 @@ import pyarrow as pa
 from analytics.frames.columns import Windows
 from contract.report import Report
 from service.stores.influx.reading import Keys
-from service.stores.memtable import HEAD, Head, Memory
+from service.stores.memtable import MEMTABLE_SCHEMA, Memory, Memtable
 from service.stores.series import SeriesIndex
 
 T = TypeVar("T")
 _TRIES = 3
-HEAD_ROWS = 200_000
+MEMTABLE_ROWS = 200_000
 """Windows that are flushed together: some 60 MB as text."""
 
 
-class Frozen:
+class ImmutableMemtable:
     """Windows that are to be flushed, and do not change but for those that InfluxDB refuses."""
 
-    def __init__(self, head: Head) -> None:
-        self._head = head
+    def __init__(self, memtable: Memtable) -> None:
+        self._memtable = memtable
         self._sorted: pa.Table | None = None
-        self.last = head.last
+        self.last = memtable.last
         """The journal offset of the last report."""
 
     def batches(self) -> list[pa.RecordBatch]:
-        """All windows, with the columns of `HEAD`."""
-        return self._head.batches() if self._sorted is None else self._sorted.to_batches()
+        """All windows, with the columns of `MEMTABLE_SCHEMA`."""
+        return self._memtable.batches() if self._sorted is None else self._sorted.to_batches()
 
     @property
     def windows(self) -> pa.Table:
         """All windows, sorted by series and time."""
         if self._sorted is None:
-            table = pa.Table.from_batches(self._head.batches(), HEAD).combine_chunks()
+            table = pa.Table.from_batches(self._memtable.batches(), MEMTABLE_SCHEMA).combine_chunks()
             order = np.lexsort((table["time"].to_numpy(), table["series"].to_numpy()))
             self._sorted = table.take(pa.array(order)).combine_chunks()
         return self._sorted
@@ -50,7 +50,7 @@ class Frozen:
     @property
     def rows(self) -> int:
         """How many windows."""
-        return self._head.rows
+        return self._memtable.rows
 
     def leave_out(self, rows: npt.NDArray[np.int64]) -> None:
         """Forget the windows at some places of `windows`."""
@@ -81,15 +81,15 @@ class View(NamedTuple):
 
 
 class Views:
-    """The head, what is frozen, and what is published. Any thread may call."""
+    """The memtables, the one of them that is being flushed, and what is published. Any thread may call."""
 
     def __init__(self, index: SeriesIndex, after: int, cut: int) -> None:
         self._index = index
         # A flush that a crash cut short ended at this journal offset: what it had is flushed by itself.
         self._cut = cut
         # Oldest first; the last one grows.
-        self._heads = [Head(index, after)]
-        self._frozen: Frozen | None = None
+        self._memtables = [Memtable(index, after)]
+        self._immutable: ImmutableMemtable | None = None
         self._publication: Publication | None = None
         self._version = 0
         # Guards all of these; held for moments.
@@ -100,40 +100,40 @@ class Views:
     def add(self, last: int, reports: Sequence[Report]) -> None:
         """Take reports, the last of them at journal offset `last`."""
         with self._lock:
-            if self.full or (self._heads[-1].rows and self._heads[-1].last == self._cut):
+            if self.full or (self._memtables[-1].rows and self._memtables[-1].last == self._cut):
                 # However long InfluxDB is away, what is written at once stays small.
-                self._heads.append(Head(self._index, self._heads[-1].last))
-            self._heads[-1].add(last, reports)
+                self._memtables.append(Memtable(self._index, self._memtables[-1].last))
+            self._memtables[-1].add(last, reports)
 
     @property
     def full(self) -> bool:
         """Whether a flush is worth while."""
-        return self._heads[-1].rows >= HEAD_ROWS
+        return self._memtables[-1].rows >= MEMTABLE_ROWS
 
     @property
     def last(self) -> int:
         """The journal offset of the newest report."""
-        return self._heads[-1].last
+        return self._memtables[-1].last
 
     @property
     def rows(self) -> int:
         """How many windows are in memory."""
         with self._lock:
-            return sum(head.rows for head in self._heads) + (self._frozen.rows if self._frozen else 0)
+            return sum(memtable.rows for memtable in self._memtables) + (self._immutable.rows if self._immutable else 0)
 
     @property
     def is_flushing(self) -> bool:
         """Whether a flush is under way, or was begun and failed."""
-        return self._frozen is not None
+        return self._immutable is not None
 
-    def freeze(self) -> Frozen | None:
-        """What is to be flushed: what was frozen before, else the oldest head; None where there is nothing."""
+    def seal(self) -> ImmutableMemtable | None:
+        """The memtable to flush: the one whose flush was begun, else the oldest; None where there is nothing."""
         with self._lock:
-            if self._frozen is None and self._heads[0].rows:
-                self._frozen = Frozen(self._heads.pop(0))
-                if not self._heads:
-                    self._heads = [Head(self._index, self._frozen.last)]
-            return self._frozen
+            if self._immutable is None and self._memtables[0].rows:
+                self._immutable = ImmutableMemtable(self._memtables.pop(0))
+                if not self._memtables:
+                    self._memtables = [Memtable(self._index, self._immutable.last)]
+            return self._immutable
 
     def publish(self, publication: Publication) -> None:
         """From now on InfluxDB may have any part of this."""
@@ -142,16 +142,16 @@ class Views:
             self._version += 1
 
     def let_go(self) -> None:
-        """InfluxDB has all of what was frozen."""
+        """InfluxDB has all of the memtable that was flushed."""
         with self._lock:
-            self._frozen = self._publication = None
+            self._immutable = self._publication = None
 
     def now(self) -> View:
         """The state now."""
         with self._lock:
-            if self._frozen is None or self._publication is not None:
-                return View([*self._heads], self._publication)
-            return View([self._frozen, *self._heads], None)
+            if self._immutable is None or self._publication is not None:
+                return View([*self._memtables], self._publication)
+            return View([self._immutable, *self._memtables], None)
 
     def consistent(self, read: Callable[[View], T]) -> T:
         """What `read` makes of one state; again where a flush began to write meanwhile, the last try holds it off."""

@@ -16,10 +16,11 @@ import numpy as np
 import numpy.typing as npt
 
 from analytics.frames.columns import Windows, concatenate, merge, take
+from analytics.frames.tiers import RAW
+from analytics.sources.influx_points import Points
 from contract.influx import TIERS
 from contract.metrics import QUANTITIES
-from service.stores.engine import RAW
-from service.stores.influx.reading import Keys, Reader, Wanted, without
+from service.stores.influx.reading import Keys, Reader, without
 from service.stores.series import WHOLE, SeriesIndex
 
 _KEPT_ROWS = 200_000
@@ -84,12 +85,12 @@ class Rollups:
         known = Keys(finer.series, finer.time)
         parts = [mine]
         for question in self._questions(tier, buckets, finer_tier):
-            for part in self._reader.windows(question, histograms=True):
+            for part in self._reader.windows(question):
                 inside = take(part, wanted.hold(part.series, part.time // tier * tier))
                 parts.append(merge(without(inside, known), rate_ms=tier))
         return merge(concatenate(parts), rate_ms=tier)
 
-    def _questions(self, tier: int, buckets: Windows, finer_tier: int) -> Iterator[Wanted]:
+    def _questions(self, tier: int, buckets: Windows, finer_tier: int) -> Iterator[Points]:
         """What to ask for: for each quantity, machines and cores apart, stretches of buckets near each other."""
         near = max(tier, _NEAR_ROWS * (finer_tier or _WINDOW_MS))
         groups: dict[tuple[str, bool], list[int]] = {}
@@ -105,7 +106,7 @@ class Rollups:
                 start_ms, last_ms = int(times[begin]), int(times[end])
                 inside = rows & (buckets.time >= start_ms) & (buckets.time <= last_ms)
                 users = {self._index.all[number - 1].user_id for number in np.unique(buckets.series[inside]).tolist()}
-                yield Wanted(
+                yield Points(
                     QUANTITIES[quantity], finer_tier, start_ms, last_ms + tier, sorted(users),
                     "each" if is_core else "whole",
                 )  # fmt: skip

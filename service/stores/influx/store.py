@@ -1,14 +1,17 @@
-"""InfluxDB as a store: a head in memory, windows and rollups in the database (see docs/architecture.md)."""
+"""InfluxDB as a store: a memtable in memory, windows and rollups in the database (see docs/architecture.md)."""
 
 import asyncio
 import logging
 import threading
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+import numpy as np
 import pandas as pd
 
+from analytics.frames.columns import Windows, merge
+from analytics.frames.tiers import RAW
 from analytics.sources.influx_address import Address, Credentials
 from analytics.sources.influx_client import BadStatement, InfluxClient, InfluxError, Unreachable
 from contract import times
@@ -16,19 +19,20 @@ from contract.influx import TIERS
 from contract.metrics import Metric, Quantity
 from contract.report import Report
 from contract.times import DAY_MS
-from service.stores.base import Key, Question, StoreError, StoreUnavailable
-from service.stores.dump import TYPE_OF
-from service.stores.engine import RAW, Retention, select
+from service.stores.base import Buckets, Key, Machine, Question, StoreError, StoreUnavailable
+from service.stores.dump import TYPE_OF, coarser, heard
+from service.stores.engine import Retention, select
 from service.stores.influx import database
 from service.stores.influx.answers import Stored
 from service.stores.influx.database import day_lines, oldest_ms
+from service.stores.influx.dump import Dump
 from service.stores.influx.lines import bucket_lines, window_lines
-from service.stores.influx.publication import Frozen, Publication, View, Views
+from service.stores.influx.publication import ImmutableMemtable, Publication, View, Views
 from service.stores.influx.reading import Reader
 from service.stores.influx.rollups import Rollups
-from service.stores.influx.users import Known, Remembered
+from service.stores.influx.users import CatalogedUser, Checkpoint, UserCatalog
 from service.stores.influx.writing import Writer
-from service.stores.memtable import ends_of, windows_of
+from service.stores.memtable import ends_of, rows_of
 from service.stores.series import WHOLE, SeriesIndex, users_frame
 
 _log = logging.getLogger("loadlens.service")
@@ -60,16 +64,17 @@ class InfluxStore:
         self._retention = Retention(tuple(TIERS), (windows, minutes, minutes, *rest))
         self._client = InfluxClient(address, credentials, timeout_s)
         self._writer = Writer(self._client, folder / "refused.lines", timeout_s)
-        self._remembered = Remembered(folder / "known.sqlite")
+        self._checkpoint = Checkpoint(folder / "known.sqlite")
         self._index = SeriesIndex()
         self._reader = Reader(self._client, self._index)
         self._rollups = Rollups(self._reader, self._index)
-        self._known = Known(self._index)
+        self._catalog = UserCatalog(self._index)
         self._stored = Stored(self._reader, self._index)
+        self._dump = Dump(self._client, self._reader, self._index, self._asked)
         self._flushing = threading.Lock()
-        self.flushed = self._remembered.value("flushed") or 0
+        self.flushed = self._checkpoint.value("flushed") or 0
         # A flush up to here was begun: where it was cut short, some of it may be in InfluxDB.
-        self._begun = self._remembered.value("begun") or 0
+        self._begun = self._checkpoint.value("begun") or 0
         self._views = Views(self._index, self.flushed, self._begun)
         self._expired_day = -1
         self._problems: dict[str, str] = {}
@@ -77,13 +82,13 @@ class InfluxStore:
         try:
             self._since = self._open()
         except BaseException:
-            self._remembered.close()
+            self._checkpoint.close()
             raise
 
     def _open(self) -> int:
         """Take up what is known of the users; returns since when the rollups are whole."""
-        users = {user.user_id: user for user in self._remembered.users()}
-        since = self._remembered.value("since")
+        users = {user.user_id: user for user in self._checkpoint.users()}
+        since = self._checkpoint.value("since")
         try:
             database.ensure_database(self._client, self._retention.longest_ms)
             written, found = database.taken_up(self._client)
@@ -94,13 +99,13 @@ class InfluxStore:
             self._writer.write(database.since_lines(since, self._now_ms()))
             for user in found:
                 users[user.user_id] = users[user.user_id].merged(user) if user.user_id in users else user
-            self._remembered.put({"since": since}, users.values())
+            self._checkpoint.put({"since": since}, users.values())
         except InfluxError as error:
             if since is None:
                 raise StoreError(f"{error}") from None
             self._problems["asking"] = str(error)
             _log.warning("%s; reports are taken, queries wait until it is back", error)
-        self._known.restore(list(users.values()))
+        self._catalog.restore(list(users.values()))
         assert since is not None
         return since
 
@@ -142,7 +147,7 @@ class InfluxStore:
 
     def newest(self) -> dict[tuple[str, type[Metric]], int]:
         """The end of the newest window of each stream, epoch milliseconds."""
-        ends = self._known.newest()
+        ends = self._catalog.newest()
         series = self._index.all
         for memory in self._views.now().memories:
             for streams, newest in ends_of(memory, self._index.streams()):
@@ -224,8 +229,8 @@ class InfluxStore:
             try:
                 if self._problems:
                     database.ensure_database(self._client, self._retention.longest_ms)
-                while self.flushed < offset and (frozen := self._views.freeze()):
-                    self._write(frozen)
+                while self.flushed < offset and (immutable := self._views.seal()):
+                    self._write(immutable)
             except BadStatement:
                 raise
             except InfluxError as error:
@@ -234,27 +239,27 @@ class InfluxStore:
                 raise StoreUnavailable(str(error), after) from None
             self._problems.clear()
 
-    def _write(self, frozen: Frozen) -> None:
+    def _write(self, immutable: ImmutableMemtable) -> None:
         refused = None
         while refused is None or len(refused):
             buckets = self._rollups.upon(
-                windows_of(frozen.windows, self._index.bounded(), histograms=True),
-                self._known.newest_of(frozen.windows),
+                rows_of(immutable.windows, self._index.bounded(), histograms=True).windows(),
+                self._catalog.newest_of(immutable.windows),
             )
-            self._views.publish(Publication(frozen.windows, buckets))
-            self._remembered.put({"begun": frozen.last})
-            users = self._known.users_of(frozen.windows)
+            self._views.publish(Publication(immutable.windows, buckets))
+            self._checkpoint.put({"begun": immutable.last})
+            users = self._catalog.users_of(immutable.windows)
             # Users first: where the windows of a user are, it is known that there may be some.
             self._writer.write(database.user_lines(users))
-            refused = self._writer.write(window_lines(frozen.windows, self._index))
+            refused = self._writer.write(window_lines(immutable.windows, self._index))
             if len(refused):
-                frozen.leave_out(refused)
+                immutable.leave_out(refused)
         for tier, rows in buckets.items():
             self._writer.write(bucket_lines(tier, rows, self._index))
-        self._remembered.put({"flushed": frozen.last}, users)
+        self._checkpoint.put({"flushed": immutable.last}, users)
         self._rollups.keep(buckets)
-        self._known.note(users)
-        self.flushed = frozen.last
+        self._catalog.note(users)
+        self.flushed = immutable.last
         self._views.let_go()
         self._index.created.clear()
 
@@ -273,7 +278,7 @@ class InfluxStore:
                 return whole
 
             self._since = self._asked(step)
-            self._remembered.put({"since": self._since})
+            self._checkpoint.put({"since": self._since})
             return bool(self._since)
 
     def expire(self, now_ms: int) -> None:
@@ -290,6 +295,53 @@ class InfluxStore:
             self._asked(step)
             self._expired_day = day
 
+    # Dump and restore; everything raises StoreUnavailable where InfluxDB is away
+
+    tiers = tuple(TIERS)
+    overwrites = True
+
+    def kept(self, tier_ms: int, user_ids: Sequence[str], start_ms: int, end_ms: int) -> int:
+        """How many samples of whole machines, of all quantities, are in InfluxDB at a tier (or `RAW`) in a range."""
+        return self._dump.kept(tier_ms, user_ids, start_ms, end_ms)
+
+    def reports(self, user_ids: Sequence[str], start_ms: int, end_ms: int) -> Iterator[list[Report]]:
+        """The windows of some users that end in a range, as reports, a page at a time."""
+        return self._dump.reports(user_ids, start_ms, end_ms)
+
+    def rollups(self, tier_ms: int, user_ids: Sequence[str], start_ms: int, end_ms: int) -> Buckets:
+        """The buckets of some users that start in a range."""
+        return self._dump.rollups(tier_ms, user_ids, start_ms, end_ms)
+
+    def add_rollups(self, buckets: Buckets, machines: Sequence[Machine]) -> None:
+        """Put buckets whose windows are gone into InfluxDB, into their tier and every coarser one."""
+        self.flush()
+        series = [self._index.of_name(name.user_id, name.quantity.name, name.core) for name in buckets.names]
+        users = [self._catalog.restored(heard(self._index, machine)) for machine in machines]
+        with self._flushing:
+            self._put(users, coarser(buckets, np.array(series, np.int64), self.tiers))
+
+    def rebuild(self, user_ids: Sequence[str], start_ms: int, end_ms: int) -> None:
+        """Make the rollups of some users' days anew from their windows, where those were added again."""
+        self.flush()
+        with self._flushing:
+            buckets: dict[int, Windows] = {}
+            windows = self._dump.merged(RAW, self.tiers[0], user_ids, start_ms, end_ms)
+            for tier in self.tiers:
+                windows = buckets[tier] = merge(windows, rate_ms=tier)
+            self._put([], buckets)
+            # What was kept of these buckets may count windows twice.
+            self._rollups = Rollups(self._reader, self._index)
+
+    def _put(self, users: list[CatalogedUser], buckets: dict[int, Windows]) -> None:
+        def write() -> None:
+            self._writer.write(database.user_lines(users))
+            for tier, windows in buckets.items():
+                self._writer.write(bucket_lines(tier, windows, self._index))
+
+        self._asked(write)
+        self._checkpoint.put({}, users)
+        self._index.created.clear()
+
     def close(self) -> None:
         """Flush where that is quickly done; what InfluxDB has not is in the journal."""
         try:
@@ -297,4 +349,4 @@ class InfluxStore:
                 self.flush()
         except (StoreUnavailable, BadStatement) as error:
             _log.warning("%s; what is not in it stays in the journal", error)
-        self._remembered.close()
+        self._checkpoint.close()

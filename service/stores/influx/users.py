@@ -15,7 +15,7 @@ from service.stores.dump import TYPE_OF
 from service.stores.series import WHOLE, SeriesIndex, User
 
 
-class KnownUser(Struct):
+class CatalogedUser(Struct):
     """What is known of a machine."""
 
     user_id: str
@@ -29,11 +29,11 @@ class KnownUser(Struct):
     newest: dict[str, int]
     """The end of the newest window of each metric type, by its name in JSON, epoch ms."""
 
-    def merged(self, other: "KnownUser") -> "KnownUser":
+    def merged(self, other: "CatalogedUser") -> "CatalogedUser":
         """What both know."""
         later = self if self.last_seen >= other.last_seen else other
         types = self.newest.keys() | other.newest.keys()
-        return KnownUser(
+        return CatalogedUser(
             self.user_id, later.os_type, later.os_version, later.cores,
             sorted({*self.core_numbers, *other.core_numbers}),
             min(self.first_seen, other.first_seen),
@@ -42,14 +42,14 @@ class KnownUser(Struct):
         )  # fmt: skip
 
 
-_DECODER = msgspec.json.Decoder(KnownUser)
+_DECODER = msgspec.json.Decoder(CatalogedUser)
 _TABLES = """
 CREATE TABLE IF NOT EXISTS state (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS user (id TEXT PRIMARY KEY, known BLOB NOT NULL) WITHOUT ROWID;
 """
 
 
-class Remembered:
+class Checkpoint:
     """The file at `path`. Raises sqlite3.Error where it cannot be used."""
 
     def __init__(self, path: Path) -> None:
@@ -63,11 +63,11 @@ class Remembered:
         row = self._connection.execute("SELECT value FROM state WHERE name = ?", [name]).fetchone()
         return None if row is None else int(row[0])
 
-    def users(self) -> list[KnownUser]:
+    def users(self) -> list[CatalogedUser]:
         """The users that were known when it was last put."""
         return [_DECODER.decode(known) for (known,) in self._connection.execute("SELECT known FROM user")]
 
-    def put(self, values: dict[str, int], users: Iterable[KnownUser] = ()) -> None:
+    def put(self, values: dict[str, int], users: Iterable[CatalogedUser] = ()) -> None:
         """Keep numbers and users, all or nothing; they are on disk when it returns."""
         with self._connection:
             self._connection.execute("BEGIN")
@@ -84,14 +84,14 @@ class Remembered:
 _TYPES = {type_name(kind): kind for kind in TYPES}
 
 
-class Known:
+class UserCatalog:
     """The newest window of each stream that may be in InfluxDB; the rest is in the index, which it fills."""
 
     def __init__(self, index: SeriesIndex) -> None:
         self._index = index
         self._newest: dict[tuple[str, str], int] = {}
 
-    def restore(self, users: Sequence[KnownUser]) -> None:
+    def restore(self, users: Sequence[CatalogedUser]) -> None:
         """Take up users that are known from InfluxDB or from this machine's disk."""
         for known in users:
             user = User(known.user_id, known.os_type, known.os_version, known.cores, known.first_seen, known.last_seen)
@@ -99,7 +99,7 @@ class Known:
             self._index.restore_user(user, kinds, known.core_numbers)
         self.note(users)
 
-    def note(self, users: Sequence[KnownUser]) -> None:
+    def note(self, users: Sequence[CatalogedUser]) -> None:
         """InfluxDB has their newest windows now."""
         for user in users:
             self._newest |= {(user.user_id, name): end for name, end in user.newest.items()}
@@ -116,7 +116,7 @@ class Known:
             newest[number] = self._newest.get((one.user_id, type_name(TYPE_OF[one.quantity])), -1)
         return newest
 
-    def users_of(self, windows: pa.Table) -> list[KnownUser]:
+    def users_of(self, windows: pa.Table) -> list[CatalogedUser]:
         """What is known of the users of `windows`, which are sorted by series and time, these among it."""
         series, time = windows["series"].to_numpy(), windows["time"].to_numpy()
         last = np.flatnonzero(np.diff(series, append=-1))
@@ -128,10 +128,15 @@ class Known:
             ends[name] = max(end, ends.get(name, -1), self._newest.get((one.user_id, name), -1))
         return [self.user(self._index.users[user_id], ends) for user_id, ends in sorted(newest.items())]
 
-    def user(self, user: User, newest: dict[str, int]) -> KnownUser:
+    def restored(self, user: User) -> CatalogedUser:
+        """A user some of whose windows are gone: what ends later than it was last seen is new."""
+        types = {type_name(TYPE_OF[name]) for name in self._index.quantities(user.user_id)}
+        return self.user(user, dict.fromkeys(types, user.last_seen))
+
+    def user(self, user: User, newest: dict[str, int]) -> CatalogedUser:
         """A user, with the ends of some newest windows by the metric type's name."""
         others = {name: self._newest[user.user_id, name] for name in _TYPES if (user.user_id, name) in self._newest}
-        return KnownUser(
+        return CatalogedUser(
             user.user_id, user.os_type, user.os_version, user.cores,
             sorted(core for core in list(self._index.cores(user.user_id, Cpu.quantities[0].name)) if core != WHOLE),
             user.first_seen, user.last_seen, others | newest,

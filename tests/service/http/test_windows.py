@@ -18,12 +18,13 @@ import pytest
 
 from analytics.frames.arrow import frame_of
 from analytics.frames.frame import from_frame
+from analytics.frames.resampling import RAW_MS
 from contract.histogram import LINEAR
 from contract.metrics import NAMES
 from contract.summary import Summary
 from contract.times import DAY_MS
 from service.http.resources.query import FleetWindows, Sending
-from service.http.window_queries import RAW_MS, Plan, WindowsQuery
+from service.http.window_queries import Plan, WindowsQuery
 from service.stores.base import Question
 from service.stores.embedded.store import EmbeddedStore
 from tests.support.recordings import CPU, Machine, Recording, Samples

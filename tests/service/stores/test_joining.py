@@ -5,7 +5,7 @@ from contract.times import DAY_MS
 from service.stores.base import Question
 from service.stores.engine import select
 from service.stores.influx.database import oldest_ms
-from service.stores.influx.users import Known
+from service.stores.influx.users import UserCatalog
 from service.stores.series import SeriesIndex, User
 
 CPU = Cpu.quantities[0]
@@ -56,4 +56,4 @@ def test_the_oldest_day_is_found() -> None:
 
 def test_what_is_known_of_a_user_is_written() -> None:
     index = joining()
-    assert Known(index).user(index.users["one"], {}).core_numbers == [0, 1, 2]
+    assert UserCatalog(index).user(index.users["one"], {}).core_numbers == [0, 1, 2]

@@ -19,7 +19,6 @@ from contract.times import DAY_MS, HOUR_MS
 from service.commands.copy import main
 from service.journal.journal import Journal
 from service.stores.base import Question, Store
-from service.stores.embedded.dump import PortableEmbeddedStore
 from service.stores.embedded.store import EmbeddedStore
 from tests.support.five_weeks import END_MS, MACHINES, START_MS, batches, record
 from tests.support.recordings import CPU, Machine, Recording, assert_quantiles, assert_same_moments, times_of
@@ -341,7 +340,7 @@ def test_the_same_folder_under_two_names_is_refused(source: Path, capsys: pytest
 
 
 def test_memory_is_bounded_by_the_page(source: Path) -> None:
-    store = PortableEmbeddedStore(source)
+    store = EmbeddedStore(source)
     store.page_rows = 64
     users = [machine.user_id for machine in MACHINES]
     pages = [sum(map(windows_of, page)) for page in store.reports(users, BEGIN_MS, UNTIL_MS)]

@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.stores.engine import RAW, TIERS, Piece, plan
+from analytics.frames.tiers import RAW, Piece, plan
+from contract.influx import TIERS as INFLUX_TIERS
+from service.stores.engine import TIERS
 
 MINUTE, HOUR, DAY = 60_000, 3_600_000, 86_400_000
 RATES = st.one_of(
@@ -24,7 +26,7 @@ MOMENTS = st.one_of(
 
 @given(MOMENTS, MOMENTS, RATES)
 def test_the_pieces_cover_the_range_without_gap_or_overlap(start: int, end: int, rate: int) -> None:
-    pieces = [*plan(start, end, rate)]
+    pieces = [*plan(start, end, rate, TIERS)]
     if start >= end:
         assert pieces == []
         return
@@ -36,7 +38,7 @@ def test_the_pieces_cover_the_range_without_gap_or_overlap(start: int, end: int,
 
 @given(MOMENTS, MOMENTS, RATES)
 def test_a_rollup_serves_only_its_own_whole_buckets_and_rates_that_it_divides(start: int, end: int, rate: int) -> None:
-    for piece in plan(start, end, rate):
+    for piece in plan(start, end, rate, TIERS):
         if piece.tier != RAW:
             assert piece.tier in TIERS
             assert rate % piece.tier == piece.start_ms % piece.tier == piece.end_ms % piece.tier == 0
@@ -44,7 +46,7 @@ def test_a_rollup_serves_only_its_own_whole_buckets_and_rates_that_it_divides(st
 
 @given(MOMENTS, MOMENTS, RATES)
 def test_no_piece_could_be_read_from_a_coarser_tier(start: int, end: int, rate: int) -> None:
-    for piece in plan(start, end, rate):
+    for piece in plan(start, end, rate, TIERS):
         for tier in TIERS:
             if tier > piece.tier and rate % tier == 0:
                 first_whole = -(-piece.start_ms // tier) * tier
@@ -53,18 +55,18 @@ def test_no_piece_could_be_read_from_a_coarser_tier(start: int, end: int, rate: 
 
 @given(MOMENTS, MOMENTS, RATES)
 def test_there_are_at_most_two_pieces_of_each_tier(start: int, end: int, rate: int) -> None:
-    pieces = [*plan(start, end, rate)]
+    pieces = [*plan(start, end, rate, TIERS)]
     assert len(pieces) <= 2 * len(TIERS) + 1
     assert all(before.tier != after.tier for before, after in pairwise(pieces))
 
 
 def test_whole_days_are_read_from_days_alone() -> None:
-    assert [*plan(3 * DAY, 10 * DAY, DAY)] == [Piece(DAY, 3 * DAY, 10 * DAY)]
+    assert [*plan(3 * DAY, 10 * DAY, DAY, TIERS)] == [Piece(DAY, 3 * DAY, 10 * DAY)]
 
 
 def test_edges_are_read_from_ever_finer_tiers() -> None:
     start, end = DAY - HOUR - 7, 2 * DAY + 2 * HOUR + 5 * MINUTE + 1
-    assert [*plan(start, end, DAY)] == [
+    assert [*plan(start, end, DAY, TIERS)] == [
         Piece(RAW, start, DAY - HOUR),
         Piece(HOUR, DAY - HOUR, DAY),
         Piece(DAY, DAY, 2 * DAY),
@@ -76,8 +78,9 @@ def test_edges_are_read_from_ever_finer_tiers() -> None:
 
 @pytest.mark.parametrize("rate", [1000, 7000, 4 * MINUTE, 7 * MINUTE])
 def test_a_rate_that_no_tier_divides_is_read_from_the_windows(rate: int) -> None:
-    assert [*plan(0, 30 * DAY, rate)] == [Piece(RAW, 0, 30 * DAY)]
+    assert [*plan(0, 30 * DAY, rate, TIERS)] == [Piece(RAW, 0, 30 * DAY)]
 
 
-def test_each_tier_divides_the_next() -> None:
-    assert all(coarser % finer == 0 for finer, coarser in pairwise(TIERS))
+@pytest.mark.parametrize("tiers", [TIERS, [*INFLUX_TIERS]])
+def test_each_tier_divides_the_next(tiers: list[int]) -> None:
+    assert all(coarser % finer == 0 for finer, coarser in pairwise(tiers))
