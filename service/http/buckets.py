@@ -24,7 +24,7 @@ _ROUND_RATES = (
 )  # fmt: skip
 
 
-class Buckets(Struct, frozen=True):
+class AskedBuckets(Struct, frozen=True):
     """Where buckets begin: at multiples of a rate, or at `edges` (epoch ms, ascending), as `Question` has them."""
 
     rate_ms: int
@@ -36,7 +36,7 @@ class Buckets(Struct, frozen=True):
         return self.rate_ms if self.edges is None else math.gcd(*self.edges[1:])
 
 
-def take_buckets(asked: Parameters, start_ms: int, end_ms: int) -> Buckets:
+def take_buckets(asked: Parameters, start_ms: int, end_ms: int) -> AskedBuckets:
     """The buckets that parameters ask for of a range; what is wrong with them is refused.
 
     `resample_rate` is a duration or `all`; `tz` names a place whose clock buckets follow, `offset` shifts their edges.
@@ -45,17 +45,17 @@ def take_buckets(asked: Parameters, start_ms: int, end_ms: int) -> Buckets:
     zone = asked.take("tz", _zone, None)
     offset_ms = asked.take("offset", _offset, 0)
     if asked.refused:
-        return Buckets(DEFAULT_RATE_MS)
+        return AskedBuckets(DEFAULT_RATE_MS)
     if end_ms < start_ms:
         asked.refuse("end", "is before start; the range is [start, end)")
-        return Buckets(DEFAULT_RATE_MS)
+        return AskedBuckets(DEFAULT_RATE_MS)
     if rate_ms is None:
         if zone is not None or offset_ms:
             asked.refuse("tz" if zone is not None else "offset", "does not go with resample_rate=all: it is one bucket")
-        return Buckets(end_ms - start_ms, (start_ms,))
+        return AskedBuckets(end_ms - start_ms, (start_ms,))
     if abs(offset_ms) >= rate_ms:
         asked.refuse("offset", f"expected less than the rate, {format_duration(rate_ms)}")
-        return Buckets(rate_ms)
+        return AskedBuckets(rate_ms)
     count = -(-(end_ms - start_ms) // rate_ms)
     if count > MAX_BUCKETS:
         asked.refuse(
@@ -63,13 +63,13 @@ def take_buckets(asked: Parameters, start_ms: int, end_ms: int) -> Buckets:
             f"{format_duration(rate_ms)} makes {count} buckets of this range; at most {MAX_BUCKETS} are "
             f"answered: {fitting_rate(end_ms - start_ms, MAX_BUCKETS)}",
         )
-        return Buckets(rate_ms)
+        return AskedBuckets(rate_ms)
     if zone is None and not offset_ms:
-        return Buckets(rate_ms)
+        return AskedBuckets(rate_ms)
     if zone is None:
         first_ms = (start_ms - offset_ms) // rate_ms * rate_ms + offset_ms
-        return Buckets(rate_ms, tuple(range(first_ms, max(end_ms, first_ms + 1), rate_ms)))
-    return Buckets(rate_ms, _of_clock(start_ms, end_ms, rate_ms, offset_ms, zone))
+        return AskedBuckets(rate_ms, tuple(range(first_ms, max(end_ms, first_ms + 1), rate_ms)))
+    return AskedBuckets(rate_ms, _of_clock(start_ms, end_ms, rate_ms, offset_ms, zone))
 
 
 def check_kept(asked: Parameters, store: Store, start_ms: int, step_ms: int, now_ms: int) -> None:

@@ -16,7 +16,7 @@ from contract import times
 from contract.metrics import NAMES, STATISTICS, NamedMetric, Quantity, Statistic
 from contract.problems import did_you_mean
 from contract.times import DAY_MS, parse_timestamp
-from service.http.buckets import Buckets, check_kept, take_buckets
+from service.http.buckets import AskedBuckets, check_kept, take_buckets
 from service.http.parameters import FleetParameters, HistoryParameters, names_of
 from service.http.problems import ProblemError, invalid
 from service.http.requests import Parameters
@@ -30,7 +30,7 @@ class Query(Struct, frozen=True, kw_only=True):
 
     start_ms: int
     end_ms: int
-    buckets: Buckets
+    buckets: AskedBuckets
     statistic: Statistic
     core: int | None
     by: Grouping | None

@@ -16,7 +16,7 @@ from contract import times
 from contract.metrics import NamedMetric, Quantity, Statistic
 from contract.patterns import exact_names, matcher
 from contract.problems import shortened
-from service.http.buckets import MAX_BUCKETS, Buckets, check_kept, fitting_rate, take_buckets
+from service.http.buckets import MAX_BUCKETS, AskedBuckets, check_kept, fitting_rate, take_buckets
 from service.http.parameters import LEVELS, Level, TableParameters, names_of
 from service.http.problems import ProblemError
 from service.http.queries import a_statistic, named_metric, number_of_groups, take_range
@@ -49,7 +49,7 @@ class TableQuery(Struct, frozen=True, kw_only=True):
     columns: tuple[Column, ...]
     start_ms: int
     end_ms: int
-    buckets: Buckets
+    buckets: AskedBuckets
     by: tuple[Level, ...]
     users: tuple[str, ...]
     """Patterns of user ids; none for everybody."""
@@ -191,7 +191,7 @@ def _highest(
     first = query.columns[0]
     over_all = TableQuery(
         columns=(first,), start_ms=query.start_ms, end_ms=query.end_ms, by=(level,), users=query.users, top=None,
-        buckets=Buckets(query.buckets.rate_ms, (query.start_ms,)),
+        buckets=AskedBuckets(query.buckets.rate_ms, (query.start_ms,)),
     )  # fmt: skip
     whole = _part(store, over_all, level, users).frame
     kept = whole.nlargest(query.top, first.name)["group"]

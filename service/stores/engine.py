@@ -19,7 +19,7 @@ from analytics.frames.resampling import resample, resample_at
 from analytics.frames.tiers import RAW
 from contract.times import MINUTE_MS
 from service.stores.base import Question
-from service.stores.memtable import Memory, Rows, marked, rows_of
+from service.stores.memtable import LoadedRows, WindowsInMemory, marked, rows_of
 from service.stores.series import WHOLE, SeriesIndex, User
 from service.stores.systems import SystemsOverTime, by_number
 
@@ -83,14 +83,14 @@ class Selection:
         question = self.question
         return np.flatnonzero(marked(series, wanted) & (time >= question.start_ms) & (time < question.end_ms))
 
-    def resampled(self, parts: Iterable[Rows]) -> pd.DataFrame:
+    def resampled(self, parts: Iterable[LoadedRows]) -> pd.DataFrame:
         """All windows of `parts`, named and resampled.
 
         They are resampled together, so that they are added up in the same order wherever they come from; very many of
         them a part at a time, so that memory follows what is answered, not what is read.
         """
         done: list[pd.DataFrame] = []
-        waiting: list[Rows] = []
+        waiting: list[LoadedRows] = []
         rows = 0
         for part in parts:
             waiting.append(part)
@@ -108,9 +108,9 @@ class Selection:
         buckets: pd.DataFrame = resample(frame, self.question.rate_ms) if edges is None else resample_at(frame, edges)
         return buckets
 
-    def _labelled(self, done: list[pd.DataFrame], parts: list[Rows]) -> pd.DataFrame:
+    def _labelled(self, done: list[pd.DataFrame], parts: list[LoadedRows]) -> pd.DataFrame:
         """Rows that were resampled before, and behind them those of `parts`, in order and with their labels."""
-        parts = parts or [Rows.empty(histograms=self.question.histograms)]
+        parts = parts or [LoadedRows.empty(histograms=self.question.histograms)]
         frames = [part.frame for part in parts]
         frame = frames[0] if len(parts) == 1 else pd.concat(frames)
         place_of = np.zeros(len(self.bounded), np.int64)
@@ -189,7 +189,7 @@ def _of_fleet(index: SeriesIndex, question: Question) -> _Found:
     return [one for user in users for one in _of_user(index, user, question)]
 
 
-def in_memory(memtables: Sequence[Memory], chosen: Selection) -> Iterator[Rows]:
+def in_memory(memtables: Sequence[WindowsInMemory], chosen: Selection) -> Iterator[LoadedRows]:
     """The chosen windows of some memtables, a part at a time."""
     for memtable in memtables:
         for batch in memtable.batches():

@@ -39,7 +39,7 @@ SCHEMA = pa.schema(
 are NaN, and the histogram is empty, where the report did not say them."""
 
 
-class Rows(NamedTuple):
+class LoadedRows(NamedTuple):
     """Windows that were loaded, before they are named."""
 
     series: npt.NDArray[np.integer]
@@ -70,7 +70,7 @@ class Rows(NamedTuple):
         return Windows(series=self.series.astype(np.int64), time=time, **columns, histograms=histograms)
 
 
-def rows_of(batch: pa.RecordBatch | pa.Table, bounded: npt.NDArray[np.bool_], *, histograms: bool) -> Rows:
+def rows_of(batch: pa.RecordBatch | pa.Table, bounded: npt.NDArray[np.bool_], *, histograms: bool) -> LoadedRows:
     """The windows of a batch of `SCHEMA`, what their reports left out filled in (`analytics.frames.reported`).
 
     `bounded` has by series number whether its quantity is a share.
@@ -80,7 +80,7 @@ def rows_of(batch: pa.RecordBatch | pa.Table, bounded: npt.NDArray[np.bool_], *,
         numbers(batch, "time"), numbers(batch, "count"), numbers(batch, "mean"), numbers(batch, "variance"),
         numbers(batch, "minimum"), numbers(batch, "maximum"), binary(batch), bounded[series], histograms=histograms,
     )  # fmt: skip
-    return Rows(series, frame)
+    return LoadedRows(series, frame)
 
 
 def numbers(batch: pa.RecordBatch | pa.Table, name: str) -> Numbers:
@@ -106,7 +106,7 @@ _Entry = tuple[tuple[int, ...], Report, Metric, int]
 """The series of a metric, the report it came in, the metric, the system of the machine."""
 
 
-class Memory(Protocol):
+class WindowsInMemory(Protocol):
     """Windows in memory."""
 
     def batches(self) -> list[pa.RecordBatch]:
@@ -156,7 +156,7 @@ class Memtable:
 
 
 def ends_of(
-    memory: Memory, streams: npt.NDArray[np.bool_]
+    memory: WindowsInMemory, streams: npt.NDArray[np.bool_]
 ) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
     """The series and ends of all windows in memory of the series that `streams` marks, a part at a time."""
     for batch in memory.batches():

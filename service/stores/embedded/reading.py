@@ -18,7 +18,7 @@ from analytics.frames.tiers import RAW, Piece, plan
 from service.stores.embedded.catalog import add_run, tier_table
 from service.stores.embedded.segments import Segment
 from service.stores.engine import BATCH_ROWS, TIERS, Selection, in_memory
-from service.stores.memtable import SCHEMA, Memory, Rows, binary, numbers, rows_of
+from service.stores.memtable import SCHEMA, LoadedRows, WindowsInMemory, binary, numbers, rows_of
 
 _NUMBERS = ("series", "time", "count", "mean", "variance", "minimum", "maximum", "approximated")
 ROLLUP_COLUMNS = (*_NUMBERS, "histogram")
@@ -76,7 +76,7 @@ def read(
     connection: duckdb.DuckDBPyConnection,
     folder: Path,
     segments: Sequence[Segment],
-    memtables: Sequence[Memory],
+    memtables: Sequence[WindowsInMemory],
     chosen: Selection,
     cuts: Sequence[int] = (),
 ) -> pd.DataFrame:
@@ -93,7 +93,7 @@ def _stored(
     segments: Sequence[Segment],
     chosen: Selection,
     cuts: Sequence[int],
-) -> Iterator[Rows]:
+) -> Iterator[LoadedRows]:
     question = chosen.question
     pieces = [*plan(question.start_ms, question.end_ms, question.step_ms, TIERS, cuts)]
     # A statement costs more than its rows: the pieces of all tiers are read by one.
@@ -112,12 +112,12 @@ def _stored(
         yield rows_of(batch, chosen.bounded, histograms=question.histograms)
 
 
-def _rows_of_rollup(batch: pa.Table) -> Rows:
+def _rows_of_rollup(batch: pa.Table) -> LoadedRows:
     """The partial summaries of rows of a rollup table, with their histograms where these were read."""
     columns: dict[str, Any] = {column: numbers(batch, name) for column, name in NUMBERS.items()}
     if "histogram" in batch.column_names:
         columns["histogram"] = packed_column(batch["histogram"])
-    return Rows(numbers(batch, "series"), frame_of_columns(columns, numbers(batch, "time")))
+    return LoadedRows(numbers(batch, "series"), frame_of_columns(columns, numbers(batch, "time")))
 
 
 def _between(columns: Sequence[str], source: str, piece: Piece) -> str:

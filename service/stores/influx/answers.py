@@ -15,9 +15,9 @@ from contract.metrics import Metric
 from contract.times import DAY_MS, HOUR_MS
 from service.stores.base import Key, Question
 from service.stores.engine import Selection, in_memory
-from service.stores.influx.publication import Publication, View
+from service.stores.influx.publication import Publication, PublishedView
 from service.stores.influx.reading import Keys, Reader
-from service.stores.memtable import Memory, Rows
+from service.stores.memtable import LoadedRows, WindowsInMemory
 from service.stores.series import SeriesIndex
 
 _GAP_MS = 600_000
@@ -32,7 +32,9 @@ class Stored:
         self._reader = reader
         self._index = index
 
-    def windows(self, view: View, chosen: Selection, since_ms: int, cuts: Sequence[int]) -> Iterator[Rows]:
+    def windows(
+        self, view: PublishedView, chosen: Selection, since_ms: int, cuts: Sequence[int]
+    ) -> Iterator[LoadedRows]:
         """The windows of a question, some of them merged already; before `since_ms` there are no rollups, and none of
         them spans one of `cuts`.
         """
@@ -60,7 +62,7 @@ class Stored:
     def _users(self, series: npt.NDArray[np.int64]) -> list[str]:
         return sorted({self._index.all[number - 1].user_id for number in series.tolist()})
 
-    def known(self, view: View, keys: Collection[Key]) -> set[Key]:
+    def known(self, view: PublishedView, keys: Collection[Key]) -> set[Key]:
         """Those of `keys` that are in memory or in InfluxDB; their streams are known."""
         memories = [*view.memories, *([view.publication] if view.publication else [])]
         found = self._in_memory(memories, keys)
@@ -77,7 +79,7 @@ class Stored:
                 found |= asked.intersection(Key(user, kind, end) for user, end in zip(*ends, strict=True))
         return found
 
-    def _in_memory(self, memories: Sequence[Memory], keys: Collection[Key]) -> set[Key]:
+    def _in_memory(self, memories: Sequence[WindowsInMemory], keys: Collection[Key]) -> set[Key]:
         places = {(self._index.stream(key.user_id, key.type), key.end_ms): key for key in keys}
         wanted = np.zeros(len(self._index) + 1, np.bool_)
         wanted[[number for number, _ in places if number is not None]] = True
@@ -97,7 +99,7 @@ def _keys(publication: Publication | None, piece: Piece) -> Keys | None:
     return publication.window_keys if piece.tier == RAW else publication.bucket_keys[piece.tier]
 
 
-def _published(publication: Publication, piece: Piece, chosen: Selection) -> Iterator[Rows]:
+def _published(publication: Publication, piece: Piece, chosen: Selection) -> Iterator[LoadedRows]:
     question = chosen.question
     start_ms, end_ms = max(question.start_ms, piece.start_ms), min(question.end_ms, piece.end_ms)
     within = replace(chosen, question=replace(question, start_ms=start_ms, end_ms=end_ms))
@@ -107,10 +109,10 @@ def _published(publication: Publication, piece: Piece, chosen: Selection) -> Ite
     buckets = publication.buckets[piece.tier]
     rows = within.places_in(buckets.series, buckets.time)
     if len(rows):
-        yield Rows.of(_with(take(buckets, rows), question.histograms))
+        yield LoadedRows.of(_with(take(buckets, rows), question.histograms))
 
 
-def _held(rows: Rows, keys: Keys | None) -> npt.NDArray[np.bool_]:
+def _held(rows: LoadedRows, keys: Keys | None) -> npt.NDArray[np.bool_]:
     """Which rows are among `keys`."""
     if keys is None:
         return np.zeros(len(rows.series), np.bool_)

@@ -16,7 +16,7 @@ import pyarrow as pa
 from analytics.frames.columns import Windows
 from contract.report import Report
 from service.stores.influx.reading import Keys
-from service.stores.memtable import MEMTABLE_SCHEMA, Memory, Memtable
+from service.stores.memtable import MEMTABLE_SCHEMA, Memtable, WindowsInMemory
 from service.stores.series import SeriesIndex
 
 T = TypeVar("T")
@@ -73,10 +73,10 @@ class Publication:
         return batches
 
 
-class View(NamedTuple):
+class PublishedView(NamedTuple):
     """One state: what InfluxDB has nothing of, and what it has all, some or nothing of."""
 
-    memories: Sequence[Memory]
+    memories: Sequence[WindowsInMemory]
     publication: Publication | None
 
 
@@ -146,14 +146,14 @@ class Views:
         with self._lock:
             self._immutable = self._publication = None
 
-    def now(self) -> View:
+    def now(self) -> PublishedView:
         """The state now."""
         with self._lock:
             if self._immutable is None or self._publication is not None:
-                return View([*self._memtables], self._publication)
-            return View([self._immutable, *self._memtables], None)
+                return PublishedView([*self._memtables], self._publication)
+            return PublishedView([self._immutable, *self._memtables], None)
 
-    def consistent(self, read: Callable[[View], T]) -> T:
+    def consistent(self, read: Callable[[PublishedView], T]) -> T:
         """What `read` makes of one state; again where a flush began to write meanwhile, the last try holds it off."""
         for _ in range(_TRIES - 1):
             with self._publishing:

@@ -13,7 +13,7 @@ from analytics.sources.influx_client import InfluxClient
 from analytics.sources.influx_points import Points, condition, frame_of, select
 from contract.influx import USER_ID, fields_of, identifier, measurement_of, tag_value
 from contract.metrics import Quantity
-from service.stores.memtable import Rows
+from service.stores.memtable import LoadedRows
 from service.stores.series import WHOLE, SeriesIndex
 
 Ints = npt.NDArray[np.int64]
@@ -54,7 +54,7 @@ class Reader:
         self._client = client
         self._index = index
 
-    def rows(self, points: Points, *, histograms: bool) -> Iterator[Rows]:
+    def rows(self, points: Points, *, histograms: bool) -> Iterator[LoadedRows]:
         """The points as frames of windows, a part at a time; only those of series that the index knows."""
         for step in points.steps(len(points.users)):
             found = select(self._client, step, histograms=histograms)
@@ -62,7 +62,7 @@ class Reader:
                 frame = frame_of(found, step, histograms=histograms)
                 series = self._series(found, step)
                 frame = frame.drop(columns=["user", "core"], errors="ignore")
-                rows = Rows(series, frame).take(series > 0)
+                rows = LoadedRows(series, frame).take(series > 0)
                 if len(rows.series):
                     yield rows
 

@@ -27,7 +27,7 @@ from service.stores.influx.answers import Stored
 from service.stores.influx.database import day_lines, oldest_ms
 from service.stores.influx.dump import Dump
 from service.stores.influx.lines import bucket_lines, window_lines
-from service.stores.influx.publication import ImmutableMemtable, Publication, View, Views
+from service.stores.influx.publication import ImmutableMemtable, Publication, PublishedView, Views
 from service.stores.influx.reading import Reader
 from service.stores.influx.rollups import Rollups
 from service.stores.influx.users import CatalogedUser, Checkpoint, UserCatalog
@@ -174,7 +174,7 @@ class InfluxStore:
         chosen = select(self._index, question)
         cuts = chosen.cuts(self._retention, times.now_ms())
 
-        def read(view: View) -> pd.DataFrame:
+        def read(view: PublishedView) -> pd.DataFrame:
             return chosen.resampled(self._stored.windows(view, chosen, self._since, cuts))
 
         if self.flushed < self._begun:
