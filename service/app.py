@@ -17,6 +17,7 @@ from service.agents.remote_configuration import RemoteConfiguration
 from service.alerts.repository import RuleRepository
 from service.alerts.runner import Runner
 from service.control.audit import Audit
+from service.control.data_lock import DataLock
 from service.control.database import ControlDatabase
 from service.http.access import RefuseForeignPages, RequireOwnHost, RequireToken
 from service.http.problems import serialize, unavailable, unexpected
@@ -51,8 +52,16 @@ class Service:
     """The parts of a running service; `open` and `close` are what starts and ends them."""
 
     def __init__(self, settings: ServiceSettings) -> None:
+        # First of all: nothing in a folder that another process uses is so much as read.
+        self._lock = DataLock(Path(settings.data_dir))
+        try:
+            self._build(settings)
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def _build(self, settings: ServiceSettings) -> None:
         folder = Path(settings.data_dir)
-        folder.mkdir(parents=True, exist_ok=True)
         self.store, home = open_store(settings)
         _log.info("windows are kept in %s", self.store.description)
         self.journal = Journal(home / "journal", settings.journal_bytes, settings.stream_keep)
@@ -106,6 +115,7 @@ class Service:
         self.journal.close()
         self.journal.prune(self.store.flushed)
         self.control.close()
+        self._lock.release()
 
 
 class _Lifespan:

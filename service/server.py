@@ -21,6 +21,7 @@ from uvicorn_worker import UvicornWorker
 from analytics.sources.influx_address import Address, is_influx
 from service.alerts.rule_set import RuleFileError
 from service.app import Application, create_app
+from service.control.data_lock import DataFolderInUse
 from service.control.database import ControlError
 from service.settings import ServiceSettings
 from service.stores.base import StoreError, StoreUnavailable
@@ -145,7 +146,7 @@ class _Server(BaseApplication):
     def load(self) -> Application:
         try:
             app = create_app(self._settings)
-        except (StoreError, RuleFileError, ControlError, OSError) as error:
+        except (StoreError, RuleFileError, ControlError, DataFolderInUse, OSError) as error:
             print(f"loadlens-service: error: {error}", file=sys.stderr, flush=True)
             sys.exit(Arbiter.APP_LOAD_ERROR)
         # What lives as long as the process need not be looked at again; most garbage here is freed by counting.

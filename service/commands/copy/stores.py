@@ -15,6 +15,7 @@ from analytics.sources.influx_address import Address, Credentials, is_influx
 from analytics.sources.influx_client import Client, InfluxError
 from contract.metrics import QUANTITIES, Cpu
 from contract.times import DAY_MS
+from service.control.data_lock import DataFolderInUse, DataLock
 from service.ingest.maintenance import replay
 from service.journal.journal import Journal
 from service.stores.base import Question, Store, StoreError
@@ -86,8 +87,11 @@ def open_store(
             home = influx_folder(data_dir, address) if data_dir else Path()
             if not data_dir or not home.exists():
                 home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="loadlens-copy-")))
+            else:
+                stack.enter_context(_locked(data_dir))
             store = _influx(address, credentials, home, new=new)
         else:
+            stack.enter_context(_locked(address))
             home, store = address, _embedded(address, memory)
         journal = Journal(home / "journal", _JOURNAL_BYTES)
         try:
@@ -101,17 +105,29 @@ def open_store(
             journal.close()
 
 
-def _embedded(folder: Path, memory: str) -> PortableStore:
+def _locked(folder: Path) -> DataLock:
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        return PortableEmbeddedStore(folder, memory)
-    except StoreInUse:
-        raise StoreError(
-            f"{folder} is in use by a running service, which alone can read it. "
-            "Stop the service, give this command again, and start the service when it is done."
-        ) from None
+        return DataLock(folder)
+    except DataFolderInUse:
+        raise _in_use(folder) from None
     except OSError as error:
         raise StoreError(f"{folder} cannot be used: {error.strerror or error}") from None
+
+
+def _embedded(folder: Path, memory: str) -> PortableStore:
+    try:
+        return PortableEmbeddedStore(folder, memory)
+    except StoreInUse:  # by a program that does not know the lock
+        raise _in_use(folder) from None
+    except OSError as error:
+        raise StoreError(f"{folder} cannot be used: {error.strerror or error}") from None
+
+
+def _in_use(folder: Path) -> StoreError:
+    return StoreError(
+        f"{folder} is in use by a running service, which alone can read it. "
+        "Stop the service, give this command again, and start the service when it is done."
+    )
 
 
 def _influx(address: Address, credentials: Credentials, home: Path, *, new: bool) -> PortableStore:
