@@ -66,6 +66,13 @@ class Service:
         _log.info("windows are kept in %s", self.store.description)
         self.journal = Journal(home / "journal", settings.journal_bytes, settings.stream_keep)
         self.journal.advance_to(self.store.flushed)
+        self.lost = self.journal.missing(self.store.flushed)
+        """Reports that were acknowledged and are lost."""
+        for lost in self.lost:
+            _log.error(
+                "%d acknowledged reports (offsets %d to %d) are lost: %s is damaged",
+                lost.reports, lost.first, lost.last, lost.path,
+            )  # fmt: skip
         self.journal.prune(self.store.flushed)
         replayed = replay(self.journal, self.store)
         if replayed:

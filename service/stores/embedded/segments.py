@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from service.journal.journal import sync_folder
+from service.journal.files import sync_folder
 from service.stores.memtable import SCHEMA
 
 _FAN_IN = 4
