@@ -24,8 +24,9 @@ from service.http.problems import serialize, unavailable, unexpected
 from service.http.resources.agent_settings import FleetSettings, OneAgentsSettings
 from service.http.resources.agents import AgentList, OneAgent, OneAgentsCommands, OneAgentsState, OneCommand
 from service.http.resources.alerts import Alerts, Notifications, OneSilence, Redelivery, Silences
+from service.http.resources.health import Health, Ready, other_looks, refusing_looks
 from service.http.resources.ingest import Metrics
-from service.http.resources.operations import AuditTrail, Health, Numbers, Prometheus, Ready
+from service.http.resources.operations import AuditTrail, Numbers, Prometheus
 from service.http.resources.pages import FleetReport, Index, UserReport
 from service.http.resources.query import Fleet, FleetWindows, History, Sending, Users, UserWindows
 from service.http.resources.rules import OneRule, Rules
@@ -174,7 +175,7 @@ def _routes(service: Service) -> dict[str, object]:
     numbers = Numbers(
         ingest=service.ingest, journal=service.journal, store=store, maintenance=service.maintenance,
         broker=service.broker, rules=rules, queue=queue, sender=service.sender, report_maker=service.report_maker,
-        remote_configuration=remote, control=service.control,
+        remote_configuration=remote, control=service.control, lost=sum(one.reports for one in service.lost),
     )  # fmt: skip
     return {
         "/": Index(store),
@@ -203,6 +204,8 @@ def _routes(service: Service) -> dict[str, object]:
         "/api/v1/notifications/{message_id}/redeliver": Redelivery(queue),
         "/api/v1/audit": AuditTrail(service.audit),
         "/healthz": Health(),
-        "/readyz": Ready(service.journal, store),
+        "/readyz": Ready(
+            store, refusing_looks(service.journal), other_looks(store, service.maintenance, rules, service.lost)
+        ),
         "/metrics": Prometheus(numbers),
     }

@@ -1,9 +1,9 @@
 """The files of the journal: records one behind the other, found again behind damage.
 
-A record is CRC-32, length and offset, then its body. Behind the last record of a file stands an end mark, a record without
-a body that repeats the last offset. It is written by the same write as the record in front of it. So a file tells three
-things apart: its end; a write that a crash cut short, which nobody acknowledged, because its end mark is not there; and
-damage, because something whole stands behind it.
+A record is CRC-32, length and offset, then its body. Behind the last record of a file stands an end mark, a record
+without a body that repeats the last offset, written by the same write as the record in front of it. So a file tells
+three things apart: its end; a write that a crash cut short, which nobody acknowledged, because its end mark is not
+there; and damage, because something whole stands behind it.
 """
 
 import bisect
@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
 _CHECKED = struct.Struct("<IQ")
 _HEADER = struct.Struct("<IIQ")
@@ -168,7 +169,9 @@ def _behind_damage(content: bytes, last: int) -> _Hole | None:
     most = last + len(content)
     places: list[int] = []
     for shift in range(8):
-        numbers = np.frombuffer(content, "<u8", max(0, len(content) - shift) // 8, shift) if len(content) > shift else []
+        numbers = (
+            np.frombuffer(content, "<u8", max(0, len(content) - shift) // 8, shift) if len(content) > shift else []
+        )
         hits = np.flatnonzero((numbers > last) & (numbers <= most)) if len(numbers) else []
         places += [int(hit) * 8 + shift - 8 for hit in hits]
     for place in sorted(places):

@@ -75,6 +75,10 @@ class Journal:
         self._descriptor: int | None = None
         self._capacity = 0
         self._pruned = 0
+        self.problem: str | None = None
+        """Why the last write failed, until one has gone well; None before."""
+        self.failures = 0
+        """Writes that failed."""
         self._keep_bytes = keep_bytes
         self.limit_bytes = limit_bytes
         self.last = max((file.last for file in self._files), default=0)
@@ -123,8 +127,20 @@ class Journal:
         record = encoded(b"[" + b",".join(reports) + b"]", last)
         if self.size + len(record) > self.limit_bytes:
             raise JournalFull(f"the journal holds {self.size} bytes; its limit is {self.limit_bytes}")
-        if self._descriptor is None or self._files[-1].end + len(record) > self._capacity:
-            self._begin_file(len(record))
+        try:
+            if self._descriptor is None or self._files[-1].end + len(record) > self._capacity:
+                self._begin_file(len(record))
+            self._put(record, last)
+        except OSError as error:
+            self.failures += 1
+            self.problem = str(error)
+            raise
+        self.problem = None
+        self.last = last
+        return last
+
+    def _put(self, record: bytes, last: int) -> None:
+        """Write a record behind the newest one."""
         assert self._descriptor is not None
         file = self._files[-1]
         has_room = file.end + len(record) + HEADER_BYTES <= self._capacity
@@ -136,8 +152,6 @@ class Journal:
                 write(self._descriptor, encoded(b"", file.last), file.end)
             raise
         file.add(last, len(record))
-        self.last = last
-        return last
 
     def read(self, after: int) -> Iterator[Record]:
         """The records behind offset `after`, oldest first.
@@ -184,13 +198,23 @@ class Journal:
         return pruned - kept
 
     def prepare(self) -> None:
-        """Have a file ready before the present one is full, so that no append waits for one to be made."""
+        """Have a file ready before the present one is full, so that no append waits for one to be made.
+
+        After a write that failed it is tried whether the disk takes a file again. Raises OSError where it does not.
+        """
+        failed = self.problem
         with self._lock:
-            if self._spares or not self._files or self._files[-1].end < self._file_bytes // 4:
+            is_early = not self._files or self._files[-1].end < self._file_bytes // 4
+            if failed is None and (self._spares or is_early):
                 return
         spare = fill(self._folder / f"{time.time_ns()}.new", self._file_bytes)
         with self._lock:
-            self._spares.append(spare.replace(spare.with_suffix(".spare")))
+            if len(self._spares) < _MAX_SPARES:
+                self._spares.append(spare.replace(spare.with_suffix(".spare")))
+            else:
+                spare.unlink()
+        if self.problem == failed:
+            self.problem = None
 
     def close(self) -> None:
         """Close the file that is written to."""
@@ -247,7 +271,9 @@ def _found(folder: Path, suffix: str) -> list[Path]:
 
 
 def _say_strangers(folder: Path) -> None:
-    strangers = sorted(path.name for path in folder.iterdir() if path.name != DAMAGED and not _OURS.fullmatch(path.name))
+    strangers = sorted(
+        path.name for path in folder.iterdir() if path.name != DAMAGED and not _OURS.fullmatch(path.name)
+    )
     if strangers:
         _log.warning("%s holds what is not of the journal, and is left as it is: %s", folder, ", ".join(strangers[:5]))
 

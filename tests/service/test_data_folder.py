@@ -42,7 +42,9 @@ def test_two_services_with_an_influxdb_cannot_share_a_data_folder(
         assert sum(value for _, value in entries(history(client, "one", **query))) == 40
 
 
-def test_another_store_does_not_make_a_data_folder_free(start: StartService, data_dir: Path, influx: RunningInflux) -> None:
+def test_another_store_does_not_make_a_data_folder_free(
+    start: StartService, data_dir: Path, influx: RunningInflux
+) -> None:
     start()
     second = run("--port", "0", "--data-dir", str(data_dir), "--store", influx.address())
     assert second.returncode == 1
