@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from agent.settings import AgentSettings
-from contract.settings import fail, load
+from contract.settings import load
 
 PROGRAM = "loadlens-agent"
 DESCRIPTION = """\
@@ -33,9 +33,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(message)s")
     try:
         run(settings)
-    except NoIdentity as error:
-        fail(PROGRAM, str(error))
-    except SpoolInUse as error:
+    except (NoIdentity, SpoolInUse) as error:
+        # An interface may come up, another agent may end: whoever runs this agent may start it again.
         _log.error("%s", error)
         return 1
     except BrokenPipeError:

@@ -1,9 +1,13 @@
 """One HTTP connection to the service, kept open between requests."""
 
 import http.client
+import io
+import socket
+import time
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import quote, urlsplit
 
 from contract import __version__
@@ -25,6 +29,8 @@ class ServiceAnswer:
 
     status: int
     body: bytes
+    media_type: str
+    """Of the body, in lower case, without parameters."""
     retry_after_s: float
     """How long it asks to wait; 0 where it does not."""
 
@@ -43,6 +49,8 @@ class Connection:
         parts = urlsplit(self.url)
         kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
         self._http = kind(parts.hostname or "", parts.port)
+        self._answered_by = float("inf")
+        self._http.response_class = self._response  # type: ignore[assignment]
         self._target = parts.path
         self._agents = parts.path.removesuffix(PATH) + "/api/v1/agents/"
         self._headers = {"Content-Type": "application/json", "User-Agent": f"loadlens-agent/{__version__}"}
@@ -52,7 +60,8 @@ class Connection:
     def post(self, bodies: Sequence[bytes], timeout_s: float) -> ServiceAnswer:
         """Send reports: one as it is, several as a JSON array, compressed.
 
-        `timeout_s` bounds each step: connecting, sending, waiting for the answer. Raises ServiceUnreachable.
+        `timeout_s` bounds connecting, and from then on all of the exchange: a server that answers a byte at a time
+        holds the sender no longer than one that does not answer. Raises ServiceUnreachable.
         """
         headers, body = self._headers, bodies[0]
         if len(bodies) > 1:
@@ -70,6 +79,7 @@ class Connection:
             headers["Last-Event-ID"] = last_event_id
         self.close()
         self._http.timeout = timeout_s
+        self._answered_by = float("inf")
         try:
             self._http.request("GET", f"{self._agents}{quote(user_id, safe='')}/commands", headers=headers)
             return self._http.getresponse()
@@ -97,6 +107,7 @@ class Connection:
 
     def _exchange(self, target: str, body: bytes, headers: dict[str, str], timeout_s: float) -> ServiceAnswer:
         self._http.timeout = timeout_s
+        self._answered_by = time.monotonic() + timeout_s
         if self._http.sock is not None:
             self._http.sock.settimeout(timeout_s)
         self._http.request("POST", target, body, headers)
@@ -106,11 +117,46 @@ class Connection:
             if response.length and len(content) < _ANSWER_BYTES:
                 raise http.client.IncompleteRead(content, response.length)
             self.close()
-        return ServiceAnswer(response.status, content, retry_after_s(response.getheader("Retry-After")) or 0.0)
+        wait_s = retry_after_s(response.getheader("Retry-After")) or 0.0
+        return ServiceAnswer(response.status, content, response.headers.get_content_type(), wait_s)
+
+    def _response(self, sock: socket.socket, *, method: str | None = None) -> http.client.HTTPResponse:
+        """What http.client makes to read an answer, with a deadline for all of it where there is one."""
+        response = http.client.HTTPResponse(sock, method=method)
+        if self._answered_by != float("inf"):
+            response.fp = io.BufferedReader(_UntilDeadline(response.fp.detach(), sock, self._answered_by))
+        return response
 
     def close(self) -> None:
         """Close the connection; the next post opens it again."""
         self._http.close()
+
+
+class _UntilDeadline(io.RawIOBase):
+    """What is read from a socket until a moment of the monotonic clock; raises TimeoutError after it."""
+
+    def __init__(self, raw: io.RawIOBase, sock: socket.socket, deadline: float) -> None:
+        self._raw = raw
+        self._sock = sock
+        self._deadline = deadline
+
+    def readable(self) -> bool:
+        """True: it is there to be read."""
+        return True
+
+    def readinto(self, buffer: Any, /) -> int | None:
+        """Read into `buffer` what has come, as io.RawIOBase does."""
+        left = self._deadline - time.monotonic()
+        if left <= 0.0:
+            raise TimeoutError
+        self._sock.settimeout(left)
+        return self._raw.readinto(buffer)
+
+    def close(self) -> None:
+        """Let go of the socket."""
+        # The socket lives on until the last that reads from it is closed.
+        self._raw.close()
+        super().close()
 
 
 def _array(bodies: Sequence[bytes]) -> bytes:

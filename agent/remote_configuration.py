@@ -9,7 +9,6 @@ from threading import Event, Lock
 from typing import Any
 
 import msgspec
-import psutil
 from msgspec import UNSET, Struct, UnsetType
 
 from agent.connection import Connection, ServiceUnreachable
@@ -156,6 +155,7 @@ class RemoteConfiguration:
         self._answered: deque[str] = deque(maxlen=MAX_COMMANDS)
         """Commands of which the outcome was found in this run."""
         self._state_is_due = True
+        self._not_understood = False
 
     @property
     def refused_version(self) -> str:
@@ -180,19 +180,26 @@ class RemoteConfiguration:
         self.in_force, self.version = in_force, version
         return plan
 
-    def receive(self, document: msgspec.Raw | bytes) -> None:
-        """Take instructions as JSON; of settings the newest count. Called from any thread."""
+    def receive(self, document: msgspec.Raw | bytes) -> bool:
+        """Take instructions as JSON; of settings the newest count. Called from any thread.
+
+        False where they cannot be understood, which is said once until something is.
+        """
         try:
             instructions = decode_json(document, Instructions)
         except msgspec.DecodeError as error:
-            _log.warning("what the service asks cannot be understood: %s", error)
-            return
+            level = logging.DEBUG if self._not_understood else logging.WARNING
+            self._not_understood = True
+            _log.log(level, "what the service asks cannot be understood: %s", error)
+            return False
+        self._not_understood = False
         with self._lock:
             # An answer may have been on its way when a command was given: it takes none back.
             waiting = self._received.commands if self._received is not None else []
             commands = [*waiting, *instructions.commands][-MAX_COMMANDS:]
             self._received = msgspec.structs.replace(instructions, commands=commands)
         self._wake.set()
+        return True
 
     def register_again(self) -> None:
         """Send the state again before anything else: the service does not know this agent."""
@@ -271,8 +278,8 @@ class RemoteConfiguration:
         if command.command == "diagnostics":
             try:
                 document = msgspec.json.encode(self.diagnose())
-            except (OSError, psutil.Error) as error:
-                return Outcome(command.id, "refused", f"the system does not tell: {error}"[:1000])
+            except Exception as error:  # noqa: BLE001 - psutil raises KeyError and more where a system is unusual
+                return Outcome(command.id, "refused", f"the system does not tell: {error!r}"[:1000])
             if len(document) > MAX_DOCUMENT:
                 return Outcome(command.id, "refused", f"its {len(document)} bytes are more than {MAX_DOCUMENT}")
             return Outcome(command.id, "done", document=msgspec.Raw(document))
@@ -307,11 +314,13 @@ class RemoteConfiguration:
             _log.debug("the service does not take the agent's state: it answered %d", answer.status)
             least_s = 0.0 if answer.status in _TRANSIENT else self._poll_s
             return self._backoff.next_s(max(answer.retry_after_s, least_s))
+        if not self.receive(answer.body):
+            # Not the service, whatever the status: a sign-in page, or a wrong address.
+            return self._backoff.next_s(self._poll_s)
         self._backoff.reset()
         del self._outcomes[: len(outcomes)]
         self._state_is_due = False
         self.registered.set()
-        self.receive(answer.body)
         return 0.0
 
 

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Mapping
 from functools import partial
 from queue import Empty, SimpleQueue
-from threading import Event, Thread
+from threading import Event, Thread, current_thread
 from types import FrameType
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -27,8 +27,13 @@ from agent.sender import DeadLetters, ReportSender
 from agent.settings import AgentSettings, default_spool_dir
 from agent.spool import Spool
 from contract.retry import Backoff
+from contract.times import format_seconds
 
 _log = logging.getLogger(__name__)
+
+RESTART_S = 5.0
+"""The longest wait before a thread that failed is started again; it doubles up to `RESTART_CAP_S`."""
+RESTART_CAP_S = 300.0
 
 Inbox = SimpleQueue[Window | Exception | None]
 """What the threads hand to the main one: a window, what ended a thread, or None at the end of the sampling."""
@@ -40,7 +45,7 @@ def run(settings: AgentSettings) -> None:
     The sampling thread does nothing but sample, so that no slow disk or network makes it late. This thread
     summarises and spools; the sending thread sends.
 
-    Raises SpoolInUse, NoIdentity, and whatever ended a thread.
+    Raises SpoolInUse, NoIdentity, and whatever ended the sampling. Another thread that fails is started again.
     """
     me = identity(settings.user_id)
     inbox: Inbox = SimpleQueue()
@@ -50,13 +55,14 @@ def run(settings: AgentSettings) -> None:
     failing: dict[MetricName, str] = {}
     deliver = _delivery(settings, me, commands, inbox, closing, failing)
     sampler = Sampler(deliver.plan, SystemClock(commands), inbox.put, commands, failing)
-    _log.info("sampling %s as %s", ", ".join(deliver.plan.probes), me.user_id)
+    period = format_seconds(deliver.plan.interval_s * deliver.plan.samples)
+    _log.info("sampling %s as %s, a report every %s", ", ".join(deliver.plan.probes), me.user_id, period)
     # What is there now stays: the collector need not look at it again.
     gc.collect()
     gc.freeze()
-    _start("sampler", sampler.run, inbox)
+    _start("sampler", partial(_reporting, sampler.run, inbox))
     for name, work in deliver.threads.items():
-        _start(name, work, inbox, says_end=False)
+        _start(name, partial(supervised, work, closing))
     try:
         while (window := _next(inbox)) is not None:
             deliver.outbox.put(deliver.report_builder.report(window, **deliver.outbox.counts()))
@@ -97,13 +103,13 @@ def _delivery(
     _log.info("reports go to %s; %d wait in %s", connection.url, spool.waiting, directory)
     timeline = Timeline(spool.given_out())
     if not settings.remote:
-        outbox = SpoolingOutbox(spool, sender, _start("sender", sender.run, inbox, says_end=False))
+        outbox = SpoolingOutbox(spool, sender, _start("sender", partial(supervised, sender.run, closing)))
         return _Delivery(outbox, ReportBuilder(me, timeline), sampling_plan(own), {})
     remote = RemoteConfiguration(
         own, me, RemoteStateFile(directory, connection.url), Connection(settings.url, settings.token), commands
     )
     sender.on_instructions = remote.receive
-    outbox = SpoolingOutbox(spool, sender, _start("sender", sender.run, inbox, says_end=False))
+    outbox = SpoolingOutbox(spool, sender, _start("sender", partial(supervised, sender.run, closing)))
     recent_problems = RecentProblems([settings.token or "", *_credentials(settings.url)])
     logging.getLogger().addHandler(recent_problems)
     remote.diagnose = partial(diagnostics, me, remote, outbox.counts, lambda: outbox.problem, recent_problems, failing)
@@ -118,22 +124,41 @@ def _credentials(url: str) -> list[str]:
     return [parts.password or "", parts.netloc.rpartition("@")[0]]
 
 
-def _start(name: str, target: Callable[[], None], inbox: Inbox, *, says_end: bool = True) -> Thread:
-    """A thread whose failure ends the agent: half an agent would go unnoticed."""
-
-    def guarded() -> None:
-        try:
-            target()
-        except Exception as error:  # noqa: BLE001 - raised again in the main thread
-            inbox.put(error)
-        else:
-            if says_end:
-                inbox.put(None)
-
+def _start(name: str, target: Callable[[], None]) -> Thread:
     # A daemon: the end of the agent does not wait for a service that hangs.
-    thread = Thread(target=guarded, name=name, daemon=True)
+    thread = Thread(target=target, name=name, daemon=True)
     thread.start()
     return thread
+
+
+def _reporting(work: Callable[[], None], inbox: Inbox) -> None:
+    """Do the work and tell the main thread how it ended: without samples there is no agent."""
+    try:
+        work()
+    except Exception as error:  # noqa: BLE001 - raised again in the main thread
+        inbox.put(error)
+    else:
+        inbox.put(None)
+
+
+def supervised(work: Callable[[], None], closing: Event, backoff: Backoff | None = None) -> None:
+    """Do the work; where it fails say so and, unless the agent ends, do it again, ever later while it goes on failing.
+
+    A fault in what sends or listens must not end the sampling. It is logged, so it is among the recent problems
+    that `diagnostics` answers.
+    """
+    backoff = backoff or Backoff(first_s=RESTART_S, cap_s=RESTART_CAP_S, least=0.5)
+    while True:
+        try:
+            work()
+        except Exception:  # noqa: BLE001 - whatever it is, the agent goes on
+            wait_s = backoff.next_s()
+            name = current_thread().name
+            _log.exception("a fault of the agent has stopped its %s; it starts again in %.0f s", name, wait_s)
+            if closing.wait(wait_s):
+                return
+        else:
+            return
 
 
 def _next(inbox: Inbox) -> Window | None:

@@ -59,11 +59,12 @@ class Sampler:
         self._commands = commands or CommandBox()
         self._failing = {} if failing is None else failing
         self._failed: set[MetricName] = set()
+        self._delivered = False
         self._tick = self._observations = self._start_ms = 0
         self._origin = self._opened_at = self._sampled_at = self._asleep = 0.0
 
     def run(self) -> None:
-        """Sample until the clock says stop. Raises what the CPU's probe raises."""
+        """Sample until the clock says stop. Raises what the CPU's probe raises before the first window."""
         self._restart()
         while not self._clock.wait(self._due()):
             if self._commands.waiting:
@@ -142,7 +143,8 @@ class Sampler:
         try:
             return ask(*args)
         except Exception as error:  # whatever ails one probe must not end the others
-            if name == "cpu" and not isinstance(error, NotMeasured):
+            if name == "cpu" and not isinstance(error, NotMeasured) and not self._delivered:
+                # Nobody should wait for reports of a host that cannot be sampled at all.
                 raise
             self._failed.add(name)
             if name not in self._failing:
@@ -163,3 +165,4 @@ class Sampler:
         if samples and self._observations:
             duration = self._sampled_at - self._opened_at
             self._deliver(Window(self._plan, self._start_ms, duration, self._observations, samples))
+            self._delivered = True

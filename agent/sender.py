@@ -62,6 +62,8 @@ MISCONFIGURED_WAIT_S = 30.0
 
 _ACCEPTED = 202
 _REFUSED = (400, 413, 415, 422)
+"""The service refuses reports as they are with these. A proxy uses them too, so the body has to be the service's."""
+_PROBLEM = "application/problem+json"
 _MISCONFIGURED = {
     301: "set --url to where the service has moved",
     302: "set --url to where the service has moved",
@@ -81,6 +83,8 @@ class _Rejected(Struct):
 class _Receipt(Struct):
     """The service's answer to reports."""
 
+    accepted: int
+    duplicates: int
     rejected: list[_Rejected] = []
     instructions: msgspec.Raw | UnsetType = UNSET
     """What it asks of the agent."""
@@ -90,7 +94,9 @@ class ReportSender:
     """Sends what waits in the spool: one report as it comes, many in a request when behind.
 
     A report leaves the spool when the service has accepted it, or refused it as invalid: then it is put aside,
-    and the others go on. Any other answer, or none, is tried again later, with the same report first.
+    and the others go on. Any other answer, or none, is tried again later, with the same report first. Only the
+    service's own receipt or problem document counts: what a proxy or a sign-in page answers decides nothing, unless
+    it turns away one report and lets the next pass.
     """
 
     def __init__(
@@ -104,7 +110,7 @@ class ReportSender:
     ) -> None:
         self.refused = 0
         """How many reports the service has refused since the agent started."""
-        self.on_instructions: Callable[[msgspec.Raw], None] | None = None
+        self.on_instructions: Callable[[msgspec.Raw], object] | None = None
         """Gets the instructions that come with the service's answers."""
         self._spool = spool
         self._connection = connection
@@ -156,18 +162,32 @@ class ReportSender:
         except ServiceUnreachable as error:
             return self._later(str(error), 0.0)
         receipt = _receipt(answer)
-        rejected = [one for one in receipt.rejected if 0 <= one.index < len(batch)]
-        if answer.status == _ACCEPTED or rejected:
+        if receipt is not None:
             if receipt.instructions is not UNSET and self.on_instructions is not None:
                 self.on_instructions(receipt.instructions)
+            rejected = [one for one in receipt.rejected if 0 <= one.index < len(batch)]
             return self._settled(batch, answer.status, rejected)
-        if answer.status not in _REFUSED:
-            return self._unsettled(answer)
-        if len(batch) == 1:
-            return self._settled(batch, answer.status, [_Rejected(0, _problems(answer))])
-        # Refused as a whole, without a word on which: smaller batches find out.
-        self._limit = len(batch) // 2
-        return 0.0
+        if answer.status in _REFUSED and len(batch) > 1:
+            # Refused as a whole, without a word on which: smaller batches find out.
+            self._limit = len(batch) // 2
+            return 0.0
+        problems = _problems(answer)
+        if problems is None and answer.status in _REFUSED and self._next_passes(timeout_s):
+            problems = answer.body[:1000].decode(errors="replace") or f"answered {answer.status}"
+        if problems is not None:
+            return self._settled(batch, answer.status, [_Rejected(0, problems)])
+        return self._unsettled(answer)
+
+    def _next_passes(self, timeout_s: float) -> bool:
+        """Whether the service takes the second oldest report, when something before it turns the oldest away.
+
+        Then the oldest would hold back all others for ever. The second is sent again later, and counts once.
+        """
+        following = self._spool.peek(2, 2 * MAX_BYTES)[1:]
+        try:
+            return bool(following) and _receipt(self._connection.post([following[0].body], timeout_s)) is not None
+        except ServiceUnreachable:
+            return False
 
     def _settled(self, batch: Sequence[SpooledReport], status: int, rejected: Sequence[_Rejected]) -> float:
         for one in rejected:
@@ -184,7 +204,9 @@ class ReportSender:
 
     def _unsettled(self, answer: ServiceAnswer) -> float:
         reason = f"it answered {answer.status}"
-        if hint := _HINTS.get(answer.status):
+        if answer.status == _ACCEPTED or answer.status in _REFUSED:
+            reason += ", but not as the service does: check --url, and the limits of a proxy on the way"
+        elif hint := _HINTS.get(answer.status):
             reason += f" ({hint})"
         return self._later(
             reason, self._misconfigured_wait_s if answer.status in _MISCONFIGURED else 0.0, answer.retry_after_s
@@ -202,20 +224,27 @@ class ReportSender:
         return wait_s
 
 
-def _receipt(answer: ServiceAnswer) -> _Receipt:
-    """What the service says of reports; nothing where it is no receipt."""
+def _receipt(answer: ServiceAnswer) -> _Receipt | None:
+    """The service's receipt, where the answer is one: of an accepted request, or of one all of which it refused."""
+    if answer.status != _ACCEPTED and answer.status not in _REFUSED:
+        return None
     try:
-        return decode_json(answer.body, _Receipt)
+        receipt = decode_json(answer.body, _Receipt)
     except msgspec.DecodeError:
-        return _Receipt()
+        return None
+    return receipt if answer.status == _ACCEPTED or receipt.rejected else None
 
 
 def _problems(answer: ServiceAnswer) -> Any:
-    """What a problem document (RFC 9457) says is wrong, or whatever else was answered."""
+    """What the service's problem document (RFC 9457) says is wrong; None where the answer is no refusal of its own."""
+    if answer.status not in _REFUSED or answer.media_type != _PROBLEM:
+        return None
     try:
         document = decode_json(answer.body, dict[str, Any])
     except msgspec.DecodeError:
-        return answer.body[:1000].decode(errors="replace") or f"answered {answer.status}"
+        return None
+    if document.get("status") != answer.status:
+        return None
     return document.get("errors") or document.get("detail") or document.get("title") or document
 
 

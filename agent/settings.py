@@ -33,6 +33,8 @@ def default_spool_dir(environ: Mapping[str, str], system: str = sys.platform, *,
     return (_VAR_LIB if root else Path(environ.get("XDG_STATE_HOME") or home / ".local" / "state")) / _NAME
 
 
+MAX_PERIOD_S = 600.0
+"""A host that says nothing for longer looks like one that is down."""
 MIB = 1024 * 1024
 _SIZES = {"": 1, "B": 1, "K": 1024, "M": MIB, "G": 1024 * MIB}
 
@@ -131,6 +133,18 @@ class AgentSettings(ServiceAddress, frozen=True, kw_only=True):
             raise ValueError("--user-id: expected printable characters")
         if len(set(self.metrics)) < len(self.metrics):
             raise ValueError("--metrics: expected each metric once, got one twice")
+
+        if self.period_s > MAX_PERIOD_S:
+            raise ValueError(
+                f"--interval and --samples: expected a report at least every {format_seconds(MAX_PERIOD_S)}, got"
+                f" {self.samples} samples {format_seconds(self.interval)} apart: every {format_seconds(self.period_s)};"
+                " a number without a unit is seconds: write 50ms for milliseconds, or fewer --samples"
+            )
+
+    @property
+    def period_s(self) -> float:
+        """The seconds from one report to the next."""
+        return self.interval * self.samples
 
     def in_force(self) -> SettingsInForce:
         """Those of the settings that the service may change."""

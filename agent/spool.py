@@ -2,6 +2,7 @@
 
 import logging
 import sqlite3
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from threading import Lock
@@ -130,6 +131,8 @@ class SpoolFile:
         self._db.close()
 
 
+SAY_DROPPED_S = 3600.0
+"""How often dropped reports are said in the log at most, with their count."""
 IN_MEMORY = 1000
 """How many reports are kept in memory while the disk takes none."""
 _NAME = "spool.db"
@@ -155,6 +158,8 @@ class Spool:
         self._file: SpoolFile | None = None
         self._failing = False
         self._uncounted = 0
+        self._unsaid = 0
+        self._say_at = 0.0
         self._number = self._done = self.waiting = self._size = self.dropped = 0
         self._open()
 
@@ -228,12 +233,17 @@ class Spool:
                 break
             dropped += self._take_off(entry)
         if dropped:
-            self._count_dropped(dropped, "the spool is full, or they are too old")
+            self._count_dropped(dropped, "as the spool is full or they are too old")
 
     def _count_dropped(self, count: int, reason: str) -> None:
         self.dropped += count
         self._uncounted += count
-        _log.warning("%d reports dropped: %s (%d in all)", count, reason, self.dropped)
+        self._unsaid += count
+        now = time.monotonic()
+        # A full spool drops one report for each new one: a line for each would fill the log of a full disk.
+        if now >= self._say_at:
+            _log.warning("reports dropped: %d, %s; %d in all", self._unsaid, reason, self.dropped)
+            self._unsaid, self._say_at = 0, now + SAY_DROPPED_S
 
     def _write(self) -> None:
         """Bring the disk up to date; where that fails, the next report tries again."""
@@ -255,7 +265,7 @@ class Spool:
             if entry.number > self._done:
                 self.waiting -= 1
                 self._size -= len(entry.body)
-                self._count_dropped(1, "the disk takes none, and memory is limited")
+                self._count_dropped(1, "as the disk takes none and memory is limited")
 
     def _failed(self, error: sqlite3.Error) -> None:
         if _is_damaged(error):
@@ -305,7 +315,7 @@ class Spool:
         self.waiting -= lost
         self._size = sum(len(entry.body) for entry in self._unwritten if entry.number > self._done)
         if lost:
-            self._count_dropped(lost, "they were in the damaged spool")
+            self._count_dropped(lost, "which were in the damaged spool")
 
 
 def _is_damaged(error: Exception) -> bool:

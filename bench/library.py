@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow.parquet as pq
 from options import Options, scratch
 from output import machine, number, table
@@ -25,7 +26,9 @@ from processes import run
 
 import analytics
 from analytics.frames.arrow import schema_of, table_of
-from analytics.frames.columns import Histograms, Windows
+from analytics.frames.columns import Windows
+from analytics.frames.frame import to_frame
+from analytics.frames.kernel import Histograms
 from analytics.sources.parquet import Files
 
 _PER_FILE = 1000
@@ -86,7 +89,7 @@ def write(folder: Path, users: int, days: int) -> None:
     for first in range(0, users, _PER_FILE):
         names = [f"machine-{user:05}" for user in range(first, min(first + _PER_FILE, users))]
         pq.write_table(
-            table_of(_windows(len(names), days * 24, seed=first), schema, names, []),
+            table_of(to_frame(_windows(len(names), days * 24, seed=first), pd.DataFrame({"user": names})), schema),
             folder / f"{first:05}.parquet", compression="zstd",
         )  # fmt: skip
 

@@ -1,5 +1,6 @@
 """What is wrong with an input, said so that its sender can mend it, and text from outside, made safe to show."""
 
+import codecs
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -33,16 +34,36 @@ def problem_of(error: msgspec.DecodeError) -> Problem:
     return Problem(pointer, match["detail"])
 
 
+_BYTE_ORDER_MARKS = ((codecs.BOM_UTF32_LE, "UTF-32"), (codecs.BOM_UTF16_LE, "UTF-16"), (codecs.BOM_UTF16_BE, "UTF-16"))
+
+
+def utf8(content: bytes) -> str:
+    """The text of a file that a person wrote: UTF-8, with or without a byte order mark as editors on Windows leave it.
+
+    Raises UnicodeError, which says what was expected and what came.
+    """
+    for mark, name in _BYTE_ORDER_MARKS:
+        if content.startswith(mark):
+            raise UnicodeError(f"expected UTF-8 text, got {name}: save it as UTF-8")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UnicodeError(f"expected UTF-8 text, got byte 0x{content[error.start]:02x} at {error.start}") from None
+
+
 def shortened(text: str, length: int = 60) -> str:
     """The text, cut where it is longer than a message should quote."""
     return text if len(text) <= length else text[: length - 3] + "..."
 
 
-def did_you_mean(wrong: str, known: Iterable[str]) -> str:
-    """` (did you mean X?)` where a known name is close to the wrong one, otherwise nothing."""
+def did_you_mean(wrong: str, known: Iterable[str], *, cutoff: float = 0.6) -> str:
+    """` (did you mean X?)` where a known name is close to the wrong one, otherwise nothing.
+
+    `cutoff` is the least likeness, from 0 to 1 (difflib's ratio).
+    """
     from difflib import get_close_matches
 
-    close = get_close_matches(wrong, list(known), n=1)
+    close = get_close_matches(wrong, list(known), n=1, cutoff=cutoff)
     return f" (did you mean {close[0]}?)" if close else ""
 
 

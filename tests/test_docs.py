@@ -89,6 +89,28 @@ def test_make_targets_that_are_named_exist(page: Path) -> None:
     assert set(re.findall(r"(?:`| {4})make ([a-z-]+)", page.read_text())) <= targets
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_modules_that_docs_name_exist(page: Path) -> None:
+    text = "" if page.name == "CHANGELOG.md" else page.read_text()
+    paths = re.findall(r"`((?:contract|agent|analytics|service|tests|bench|examples|notebooks|docs)/[\w./-]*)`", text)
+    assert [path for path in paths if not (ROOT / path).exists()] == []
+    modules = [name for name in re.findall(r"`([\w./-]+\.py)\b", text) if not (ROOT / name).exists()]
+    assert modules == [], "expected paths from the project's root"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_names_that_docs_take_from_modules_exist(page: Path) -> None:
+    text = "" if page.name == "CHANGELOG.md" else page.read_text()
+    names = re.findall(r"`((?:contract|agent|analytics|service)(?:\.\w+)+)\b", text)
+    missing = []
+    for name in names:
+        try:
+            pkgutil.resolve_name(name)
+        except (AttributeError, ImportError):
+            missing.append(name)
+    assert missing == []
+
+
 def test_the_readmes_report_is_valid() -> None:
     bodies = re.findall(r"--request POST --data '(\{.*?\})' http", README, re.DOTALL)
     assert [parse(body.encode(), 2**43).user_id for body in bodies] == ["6a:d6:96:d3:45:35"]

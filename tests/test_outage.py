@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.service.running import ROOT, RunningService, clean_environment, wait_until
+from tests.support.running import ROOT, RunningService, clean_environment, wait_until
 
 pytestmark = pytest.mark.server
 

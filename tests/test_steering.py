@@ -12,9 +12,9 @@ import pytest
 
 from contract import times
 from contract.report import Report
-from tests.service.reports import original
-from tests.service.running import RunningService, wait_until
-from tests.steered import FORCE, Proxy, SteeredAgent, merged_cpu, proxy
+from tests.support.reports import original
+from tests.support.running import RunningService, wait_until
+from tests.support.steering import FORCE, Proxy, SteeredAgent, merged_cpu, proxy
 
 pytestmark = pytest.mark.server
 

@@ -13,8 +13,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from analytics.frames.columns import Histograms, Ints, Windows, concatenate, merge
-from analytics.frames.frame import LABELS, NUMBERS, FrameError, from_frame, to_frame
+from analytics.frames.columns import NUMBERS, Windows, concatenate, merge
+from analytics.frames.frame import LABELS, FrameError, from_frame, to_frame
+from analytics.frames.kernel import Histograms, Ints
 from analytics.frames.progress import progress
 
 

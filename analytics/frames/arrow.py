@@ -1,9 +1,9 @@
 """Frames of windows as Arrow tables, the form in which a service sends them and Parquet files keep them.
 
-The columns are those of `analytics.frames.frame`: `time` (ms, UTC), where they are named `user` (dictionary of texts)
-and
-`core` (int32, null for the whole machine), `count`, `mean`, `var`, `min`, `max`, `approximated`, and where they are
-asked for `histogram` (large_binary, `analytics.frames.packing`). Nothing is copied value by value in either direction.
+The columns are those of `analytics.frames.frame`: `time` (ms, UTC), where they are named `user` (dictionary of
+texts) and `core` (int32, null for the whole machine), `count`, `mean`, `var`, `min`, `max`, `approximated`, and where
+they are asked for `histogram` (large_binary, `analytics.frames.packing`). Nothing is copied value by value in either
+direction.
 """
 
 from typing import Any, Final
@@ -12,9 +12,8 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from analytics.frames.columns import Windows
-from analytics.frames.frame import HISTOGRAM, NUMBERS, FrameError, in_order
-from analytics.frames.packing import pack
+from analytics.frames.columns import NUMBERS
+from analytics.frames.frame import HISTOGRAM, FrameError, in_order
 
 _TIME: Final = pa.timestamp("ms", "UTC")
 _USER: Final = pa.dictionary(pa.int32(), pa.string())
@@ -34,22 +33,22 @@ def schema_of(*, users: bool, cores: bool, histograms: bool) -> pa.Schema:
     return pa.schema(fields)
 
 
-def table_of(windows: Windows, schema: pa.Schema, users: list[str], cores: list[int | None]) -> pa.Table:
-    """The table of `windows`; series i is of user `users[i]` and core `cores[i]`, as far as `schema` names them.
+def table_of(frame: pd.DataFrame, schema: pa.Schema) -> pa.Table:
+    """The table of a frame of windows, with the columns that `schema` names.
 
-    Raises ValueError where `schema` has histograms and `windows` have none.
+    Raises FrameError where the frame lacks one of them.
     """
-    columns: dict[str, pa.Array] = {"time": pa.array(windows.time, pa.int64()).view(_TIME)}
-    if "user" in schema.names:
-        codes = pa.array(windows.series.astype(np.int32))
-        columns["user"] = pa.DictionaryArray.from_arrays(codes, pa.array(users, pa.string()))
-    if "core" in schema.names:
-        columns["core"] = pa.array(cores, pa.int32()).take(pa.array(windows.series))
-    columns |= {column: pa.array(getattr(windows, name)) for column, name in NUMBERS.items()}
-    if "histogram" in schema.names:
-        if windows.histograms is None:
-            raise ValueError("windows without histograms have no column of them")
-        columns["histogram"] = pack(windows.histograms, len(windows), large=True)
+    missing = [name for name in schema.names if name != "time" and name not in frame]
+    if missing:
+        raise FrameError(f"expected a frame with {', '.join(schema.names)}, got one without {', '.join(missing)}")
+    columns: dict[str, pa.Array] = {"time": pa.array(pd.DatetimeIndex(frame.index).asi8, pa.int64()).view(_TIME)}
+    for field in schema:
+        if field.name == "user":
+            users = frame["user"].array
+            codes = pa.array(np.asarray(users.codes, np.int32))
+            columns["user"] = pa.DictionaryArray.from_arrays(codes, pa.array(users.categories, pa.string()))
+        elif field.name != "time":
+            columns[field.name] = pa.array(frame[field.name], field.type)
     return pa.table(columns, schema=schema)
 
 

@@ -7,6 +7,8 @@ resampling) and the columns
 column          dtype         what
 ==============  ============  =====================================================================
 `user`          category      whose, a text; left out where the frame is of one user, or of all together
+`os_type`,      category      of which system, or version of one, texts; there where users are grouped so
+`os_version`
 `core`          Int64         which core, missing (`<NA>`) for the whole machine; left out where none is named
 `count`         int64         samples, above 0
 `mean`          float64       in the unit of the metric; `1` is a share in [0, 1]
@@ -17,19 +19,22 @@ column          dtype         what
 ==============  ============  =====================================================================
 
 A packed histogram is a few bytes a bin in use, in one Arrow buffer for the whole column
-(`pd.ArrowDtype(pa.large_binary())`), so it travels over Arrow and Parquet as it is. `from_frame` turns it into
-arrays, `to_frame` packs it. `attrs["metric"]`, where it is there, names the metric of the catalogue, which says how
-values are placed into bins; without it they are shares in [0, 1].
+(`pd.ArrowDtype(pa.large_binary())`), so it travels over Arrow and Parquet as it is. `attrs["metric"]`, where it is
+there, names the metric of the catalogue, which says how values are placed into bins; without it they are shares in
+[0, 1]. `from_frame` gives the plain arrays of a frame, `to_frame` the frame of such.
 """
 
+from functools import cache
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from analytics.frames.columns import Histograms, Windows
+from analytics.frames.columns import NUMBERS, Windows
+from analytics.frames.kernel import Histograms, Ints
 from analytics.frames.packing import pack, unpack
 from analytics.frames.standins import standins
 from contract.histogram import LINEAR, Bins
@@ -38,17 +43,13 @@ from contract.metrics import NAMES
 HISTOGRAM: Final = pd.ArrowDtype(pa.large_binary())
 """The dtype of the column `histogram`; `large` so that a column may exceed 2 GiB."""
 
-LABELS: Final = ("user", "core")
-NUMBERS: Final = {
-    "count": "count",
-    "mean": "mean",
-    "var": "variance",
-    "min": "minimum",
-    "max": "maximum",
-    "approximated": "approximated",
-}
-"""The columns of numbers, and the attribute of `Windows` that each holds."""
+GROUPS: Final = ("user", "os_type", "os_version")
+"""The columns that name whose windows they are."""
+LABELS: Final = (*GROUPS, "core")
+"""The columns that tell series apart."""
+UTC_MS: Final = pd.DatetimeTZDtype("ms", "UTC")
 _WHOLE: Final = ("count", "approximated")
+_NO_LABELS: Final = pd.DataFrame(index=[0])
 
 
 class FrameError(ValueError):
@@ -59,48 +60,152 @@ class TooFewData(ValueError):
     """There are too few data for what was asked; the message, part of a sentence, says of what."""
 
 
+def utc(time_ms: Ints) -> pd.DatetimeIndex:
+    """The index of a frame whose moments are epoch milliseconds."""
+    return pd.DatetimeIndex(time_ms.view("datetime64[ms]"), name="time", copy=False).tz_localize("UTC")
+
+
+def frame_of_columns(columns: dict[str, Any], time_ms: Ints) -> pd.DataFrame:
+    """The frame of some columns, which are not copied."""
+    frame = pd.DataFrame(columns, index=utc(time_ms), copy=False)
+    # One index for all frames of a shape: pandas looks its names up in one table, instead of making one each time.
+    frame.columns = _names(tuple(columns))
+    return frame
+
+
+@cache
+def _names(columns: tuple[str, ...]) -> "pd.Index[str]":
+    return pd.Index(columns, dtype="str")
+
+
 def to_frame(windows: Windows, labels: pd.DataFrame | None = None) -> pd.DataFrame:
     """The frame of `windows`, with their histograms if they have any.
 
-    Row i of `labels` (columns `user`, `core` or both) names series i; without it nothing does.
+    Row i of `labels` (any of the columns `LABELS`) names series i; without it nothing does.
     """
-    columns: dict[str, Any] = {}
-    if labels is not None:
-        if "user" in labels:
-            users = pd.Categorical(labels["user"])
-            codes = np.asarray(users.codes)[windows.series]
-            columns["user"] = pd.Categorical.from_codes(codes, dtype=users.dtype)
-        if "core" in labels:
-            columns["core"] = labels["core"].astype("Int64").array.take(windows.series)
+    columns = {} if labels is None else taken(labels, windows.series)
     columns |= {column: getattr(windows, name) for column, name in NUMBERS.items()}
     if windows.histograms is not None:
         columns["histogram"] = packed(windows.histograms, len(windows))
-    index = pd.DatetimeIndex(windows.time.astype("datetime64[ms]"), name="time").tz_localize("UTC")
-    return pd.DataFrame(columns, index=index, copy=False)
+    return frame_of_columns(columns, windows.time)
 
 
 def from_frame(frame: pd.DataFrame, *, histograms: bool | None = None) -> tuple[Windows, pd.DataFrame]:
     """The windows of a frame, and the labels of their series for `to_frame`.
 
-    Series are numbered in the order of user and core, the whole machine after its cores. Rows without samples
-    (`count` 0 or missing, as a regular grid has) are left out, as are columns that a frame of windows does not
-    have. By default the windows have histograms where the frame has the column. With `histograms=False` they have
-    none, which is quicker; with True they always have: rows without one stand for two equal halves of their
-    samples (`analytics.frames.standins`) and count as approximated. Raises FrameError where the index or a column
-    is not what a frame of windows has.
+    Series are numbered in the order of user and core, the whole machine after its cores. Rows without samples are left
+    out, as are columns that a frame of windows does not have. By default the windows have histograms where the frame
+    has the column. With `histograms=False` they have none, which is quicker; with True they always have: rows without
+    one stand for two equal halves of their samples (`analytics.frames.standins`) and count as approximated. Raises
+    FrameError where the index or a column is not what a frame of windows has.
     """
-    _check(frame)
+    frame = with_samples(frame)
+    numbers = numbers_of(frame)
+    series, labels = factorize_labels(frame)
+    stored = None
+    if "histogram" in frame if histograms is None else histograms:
+        stored, numbers["approximated"] = unpacked(frame)
+    columns = {name: numbers[column] for column, name in NUMBERS.items()}
+    return Windows(series=series, time=pd.DatetimeIndex(frame.index).asi8, **columns, histograms=stored), labels
+
+
+def with_samples(frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows of a frame that have samples, its index in UTC and milliseconds.
+
+    Rows whose `count` is 0 or missing, as a regular grid has them, are left out. Raises FrameError where the frame has
+    another index, or lacks a column of numbers.
+    """
+    _check_index(frame)
+    there = {*frame.columns}
+    missing = [name for name in NUMBERS if name not in there]
+    if missing:
+        raise FrameError(f"a frame of windows has the columns {', '.join(NUMBERS)}; {', '.join(missing)} missing")
     count = frame["count"]
-    if count.dtype != np.int64 or (count.to_numpy() <= 0).any():
+    if count.dtype != np.int64 or (len(count) and count.to_numpy().min() <= 0):
         frame = frame[count.fillna(0) > 0]
-    series, labels = _series(frame)
-    columns = {name: _column(frame[column], whole=column in _WHOLE) for column, name in NUMBERS.items()}
-    time = pd.DatetimeIndex(frame.index).tz_convert("UTC").as_unit("ms").asi8
-    wanted = "histogram" in frame if histograms is None else histograms
-    if not wanted:
-        return Windows(series=series, time=time, **columns, histograms=None), labels
-    stored, columns["approximated"] = _histograms(frame, columns)
-    return Windows(series=series, time=time, **columns, histograms=stored), labels
+    if frame.index.dtype != UTC_MS:
+        frame = frame.set_axis(pd.DatetimeIndex(frame.index, name="time").tz_convert("UTC").as_unit("ms"))
+    return frame
+
+
+def numbers_of(frame: pd.DataFrame) -> dict[str, npt.NDArray[Any]]:
+    """The columns of numbers of a frame whose rows have samples, in the documented dtypes.
+
+    Raises FrameError for a column that has something else, or misses a value.
+    """
+    numbers = {}
+    for name in NUMBERS:
+        values = frame[name]
+        if not pd.api.types.is_numeric_dtype(values.dtype):
+            raise FrameError(f"expected numbers in {name}, got {values.dtype}")
+        dtype = np.dtype(np.int64 if name in _WHOLE else np.float64)
+        if values.dtype != dtype and values.isna().any():
+            raise FrameError(f"{name} is missing in a row that has samples")
+        numbers[name] = values.to_numpy(dtype)
+        if dtype == np.float64 and np.isnan(numbers[name]).any():
+            raise FrameError(f"{name} is missing in a row that has samples")
+    return numbers
+
+
+def factorize_labels(frame: pd.DataFrame) -> tuple[Ints, pd.DataFrame]:
+    """The number of each row's series among the different ones, and the labels of each, in order; a missing core last.
+
+    Names are in the order of texts, those of an ordered category in its own. Without labels all rows are of series 0.
+    """
+    there = {*frame.columns}
+    labels = {name: _ranked(frame[name]) for name in LABELS if name in there}
+    if not labels:
+        return np.zeros(len(frame), np.int64), _NO_LABELS
+    number = np.zeros(len(frame), np.int64)
+    for codes, ordered in labels.values():
+        number = number * (len(ordered) + 1) + codes
+    number, found = pd.factorize(number, sort=True)
+    named = {}
+    for name, (_, ordered) in reversed(labels.items()):
+        found, codes = np.divmod(found, len(ordered) + 1)
+        named[name] = _named(frame[name].dtype, ordered, codes)
+    return number, pd.DataFrame({name: named[name] for name in labels})
+
+
+def _ranked(column: "pd.Series[Any]") -> tuple[Ints, "pd.Index[Any]"]:
+    """The place of each label in an ordered index of them; what is missing is behind all."""
+    if column.name == "core":
+        codes, ordered = pd.factorize(column.array, sort=True)
+        ordered = pd.Index(ordered)
+    else:
+        coded = pd.Categorical(column)
+        codes, ordered = np.asarray(coded.codes, np.int64), coded.categories
+        if not coded.ordered and not ordered.is_monotonic_increasing:
+            rank = np.empty(len(ordered) + 1, np.int64)
+            order = np.argsort(ordered, kind="stable")
+            rank[order] = np.arange(len(ordered))
+            rank[-1] = -1
+            codes, ordered = rank[codes], ordered[order]
+    return np.where(codes < 0, len(ordered), codes), ordered
+
+
+def _named(dtype: Any, ordered: "pd.Index[Any]", codes: Ints) -> Any:
+    """The labels at some places of an ordered index, as a frame has them that had them in `dtype`."""
+    if pd.api.types.is_integer_dtype(dtype):
+        there = codes < len(ordered)
+        cores = np.where(there, ordered.to_numpy(np.int64).take(codes, mode="clip") if len(ordered) else 0, 0)
+        return pd.arrays.IntegerArray(cores, ~there)
+    used, codes = np.unique(codes, return_inverse=True)
+    used = used[used < len(ordered)]
+    names = pd.CategoricalDtype(ordered[used].astype("str"), ordered=getattr(dtype, "ordered", False))
+    return pd.Categorical.from_codes(np.where(codes < len(used), codes, -1), dtype=names)
+
+
+def taken(labels: pd.DataFrame, series: Ints) -> dict[str, Any]:
+    """The columns of labels of rows, given the series of each."""
+    columns: dict[str, Any] = {}
+    for name in LABELS:
+        if name in labels and name == "core":
+            columns[name] = labels[name].astype("Int64").array.take(series)
+        elif name in labels:
+            names = pd.Categorical(labels[name])
+            columns[name] = pd.Categorical.from_codes(np.asarray(names.codes)[series], dtype=names.dtype)
+    return columns
 
 
 def frame_of_values(values: pd.DataFrame, *, value: str = "value", metric: str = "cpuLoadAvg") -> pd.DataFrame:
@@ -116,7 +221,7 @@ def frame_of_values(values: pd.DataFrame, *, value: str = "value", metric: str =
     quantity = NAMES[metric].quantity
     if len(numbers) and (numbers.min() < 0 or (quantity.bounded and numbers.max() > 1)):
         right = "shares in [0, 1] (divide percent by 100)" if quantity.bounded else "numbers of at least 0"
-        raise FrameError(f"{value} has values from {numbers.min():g} to {numbers.max():g}; {right} are right")
+        raise FrameError(f"expected {right} in {value}, got {numbers.min():g} to {numbers.max():g}")
     ones, zeros = np.ones(len(numbers), np.int64), np.zeros(len(numbers))
     _, _, histograms = standins(numbers, zeros, ones, quantity.bounded)
     columns: dict[str, Any] = {"user": pd.Categorical(values["user"])} if "user" in values else {}
@@ -130,10 +235,14 @@ def frame_of_values(values: pd.DataFrame, *, value: str = "value", metric: str =
 
 def packed(histograms: Histograms, rows: int) -> pd.api.extensions.ExtensionArray:
     """The column `histogram` of a frame of `rows` rows; `histograms` are sorted by row."""
-    array: pd.api.extensions.ExtensionArray = pd.array(
-        pa.chunked_array([pack(histograms, rows, large=True)]), dtype=HISTOGRAM
-    )
-    return array
+    return packed_column(pack(histograms, rows, large=True))
+
+
+def packed_column(values: pa.Array | pa.ChunkedArray) -> pd.api.extensions.ExtensionArray:
+    """The column `histogram` of a frame, of packed histograms in Arrow."""
+    chunks = values if isinstance(values, pa.ChunkedArray) else pa.chunked_array([values])
+    column: pd.api.extensions.ExtensionArray = pd.array(chunks.cast(pa.large_binary()), dtype=HISTOGRAM)
+    return column
 
 
 def in_order(users: Any) -> Any:
@@ -155,77 +264,33 @@ def _check_index(frame: pd.DataFrame) -> None:
         raise FrameError("the index has a moment that is missing (NaT)")
 
 
-def _check(frame: pd.DataFrame) -> None:
-    _check_index(frame)
-    missing = [column for column in NUMBERS if column not in frame]
-    if missing:
-        raise FrameError(f"a frame of windows has the columns {', '.join(NUMBERS)}; {', '.join(missing)} missing")
-    wrong = [column for column in NUMBERS if not pd.api.types.is_numeric_dtype(frame[column])]
-    if wrong:
-        raise FrameError(f"{', '.join(wrong)}: numbers are right")
-
-
-def _series(frame: pd.DataFrame) -> tuple[npt.NDArray[np.int64], pd.DataFrame]:
-    """The number of each row's series, and the labels of each series."""
-    number = np.zeros(len(frame), np.int64)
-    labels: dict[str, Any] = {}
-    for name in LABELS:
-        if name in frame:
-            codes, labels[name] = _ranked(frame[name])
-            number = number * (len(labels[name]) + 1) + codes
-    if not labels:
-        return number, pd.DataFrame(index=[0])
-    found, number = np.unique(number, return_inverse=True) if len(frame) else (number, number)
-    named = {}
-    for name in reversed(labels):
-        found, codes = np.divmod(found, len(labels[name]) + 1)
-        named[name] = labels[name].take(np.where(codes < len(labels[name]), codes, -1), allow_fill=True)
-    return number, pd.DataFrame({name: named[name] for name in labels})
-
-
-def _ranked(column: "pd.Series[Any]") -> tuple[npt.NDArray[np.int64], Any]:
-    """The rank of each label among the different ones, and these in order; what is missing ranks last."""
-    coded = pd.Categorical(column).remove_unused_categories()
-    order = np.argsort(coded.categories, kind="stable")
-    rank = np.empty(len(order) + 1, np.int64)
-    rank[order] = np.arange(len(order))
-    rank[-1] = len(order)
-    if column.name == "core":
-        return rank[np.asarray(coded.codes)], coded.categories[order].astype("Int64").array
-    categories = coded.categories[order].astype("str")
-    return rank[np.asarray(coded.codes)], pd.Categorical(categories, categories=categories)
-
-
-def _column(values: "pd.Series[Any]", *, whole: bool) -> npt.NDArray[Any]:
-    if values.isna().any():
-        raise FrameError(f"{values.name} is missing in a row that has samples")
-    return values.to_numpy(np.int64 if whole else np.float64)
-
-
-def _histograms(frame: pd.DataFrame, columns: dict[str, npt.NDArray[Any]]) -> tuple[Histograms, npt.NDArray[np.int64]]:
-    """The histograms of all rows, stand-ins among them, and how many samples of each row are approximated."""
-    found = _unpacked(frame)
+def unpacked(frame: pd.DataFrame) -> tuple[Histograms, Ints]:
+    """The histograms of rows that have samples, stand-ins among them, and how many samples of each have these."""
+    found = _stored(frame)
     size = np.bincount(found.row, minlength=len(frame))
     without = np.flatnonzero(size == 0)
-    approximated = columns["approximated"]
+    approximated = frame["approximated"].to_numpy()
     if not len(without):
         return found, approximated
-    mean, variance, count = (columns[name][without] for name in ("mean", "variance", "count"))
+    mean, variance, count = (frame[name].to_numpy()[without] for name in ("mean", "var", "count"))
     _, _, halves = standins(mean, variance, count, bins_of(frame) is LINEAR)
-    row = np.concatenate([found.row, without[halves.row]])
-    order = np.argsort(row, kind="stable")
-    stacked = Histograms(
-        row[order],
-        np.concatenate([found.bin, halves.bin])[order],
-        np.concatenate([found.count, halves.count])[order],
-    )
     approximated = approximated.copy()
     # A single sample, or samples all alike, are known though nothing more was said of them.
     approximated[without] = np.where((variance > 0) & (count > 1), count, approximated[without])
-    return stacked, approximated
+    return found.joined(Histograms(without[halves.row], halves.bin, halves.count)), approximated
 
 
-def _unpacked(frame: pd.DataFrame) -> Histograms:
+def with_histograms(frame: pd.DataFrame) -> pd.DataFrame:
+    """A frame, whose rows have samples, in which all have a histogram, stand-ins where they had none."""
+    if "histogram" in frame:
+        lengths = pc.binary_length(pa.array(frame["histogram"], pa.large_binary()))
+        if lengths.null_count == 0 and (pc.min(lengths).as_py() or 0) > 0:
+            return frame
+    histograms, approximated = unpacked(frame)
+    return frame.assign(approximated=approximated, histogram=packed(histograms, len(frame)))
+
+
+def _stored(frame: pd.DataFrame) -> Histograms:
     if "histogram" not in frame:
         return Histograms.empty()
     column = pa.array(frame["histogram"], pa.large_binary())

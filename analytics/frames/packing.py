@@ -1,6 +1,7 @@
-"""Histograms as bytes, one value a window, for many windows at once.
+"""Histograms of many windows at once, and how they are kept as bytes, one value a window.
 
-Pairs of bin and count in the narrowest of three forms that holds them all. The length tells which:
+Packed, a histogram is pairs of bin and count in the narrowest of three forms that holds them all. The length tells
+which:
 
 ====================  ===========================================
 length                pairs of
@@ -22,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from analytics.frames.columns import Histograms
+from analytics.frames.kernel import Histograms
 
 
 class _Form(NamedTuple):
@@ -66,7 +67,7 @@ def unpack(column: pa.BinaryArray | pa.LargeBinaryArray) -> Histograms:
         if len(rows) == len(lengths) and not form.padding:
             content = data
         else:
-            content = data[_places(offsets[rows] - offsets[0] + form.padding, lengths[rows] - form.padding)]
+            content = data[_inside(offsets[rows] - offsets[0] + form.padding, lengths[rows] - form.padding, len(data))]
         pairs = content.view(form.pair)
         row = np.repeat(rows, (lengths[rows] - form.padding) // form.pair.itemsize)
         parts.append((row, pairs["bin"].astype(np.int32), pairs["count"].astype(np.int64)))
@@ -107,7 +108,7 @@ def pack(histograms: Histograms, rows: int, *, large: bool = False) -> pa.Binary
         if not len(chosen):
             continue
         content = _pairs(form, bins[entries], counts[entries]).view(np.uint8)
-        data[_places(offsets[chosen] + form.padding, lengths[chosen] - form.padding)] = content
+        data[_inside(offsets[chosen] + form.padding, lengths[chosen] - form.padding, len(data))] = content
     return pa.Array.from_buffers(kind, rows, [None, pa.py_buffer(offsets), pa.py_buffer(data)])
 
 
@@ -117,8 +118,9 @@ def _pairs(form: _Form, bins: npt.NDArray[np.integer], counts: npt.NDArray[np.in
     return pairs
 
 
-def _places(starts: npt.NDArray[np.integer], lengths: npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:
-    """The places start, start + 1, ... of each run, one run behind the other."""
-    ends = np.cumsum(lengths)
-    places: npt.NDArray[np.int64] = np.arange(ends[-1]) + np.repeat(starts - (ends - lengths), lengths)
-    return places
+def _inside(starts: npt.NDArray[np.integer], lengths: npt.NDArray[np.integer], size: int) -> npt.NDArray[np.bool_]:
+    """Which of `size` bytes lie in runs, none of them empty, that ascend and do not overlap."""
+    steps = np.zeros(size + 1, np.int8)
+    steps[starts] = 1
+    steps[starts + lengths] -= 1
+    return np.cumsum(steps[:-1], dtype=np.int8).view(np.bool_)

@@ -5,7 +5,7 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 
-from analytics.frames.columns import Floats, Histograms, Ints
+from analytics.frames.kernel import Floats, Histograms, Ints
 from contract.histogram import LINEAR, LOGARITHMIC, Bins
 
 

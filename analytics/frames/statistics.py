@@ -6,38 +6,33 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
-from analytics.frames.columns import Floats, Histograms, Windows, merge, merge_histograms
-from analytics.frames.frame import bins_of, from_frame
+from analytics.frames.columns import Windows
+from analytics.frames.frame import GROUPS, bins_of, unpacked, with_histograms, with_samples
+from analytics.frames.kernel import Floats, Histograms, merge_histograms
+from analytics.frames.resampling import over_all_time
 from contract.histogram import Bins
 from contract.metrics import Statistic
 
-_SHARES: dict[Statistic, float] = {"p50": 0.50, "p95": 0.95, "p99": 0.99}
+SHARES: Final[dict[str, float]] = {"p50": 0.50, "p95": 0.95, "p99": 0.99}
+"""The statistics that are taken of histograms, and the share that each stands for."""
 
 
-def statistic(windows: Windows, name: Statistic, bins: Bins) -> Floats:
-    """One statistic of each window, NaN for a window of no samples (its count is 0).
+def statistic(frame: pd.DataFrame, name: Statistic) -> Floats:
+    """One statistic of each row of a frame of windows, all of which have samples (`analytics.resample` gives such).
 
     Means, extremes, standard deviations and quantiles are in the unit of the samples, `var` in its square.
-    Raises ValueError for an unknown name, or a quantile of windows without histograms.
+    Raises ValueError for an unknown name, FrameError for a quantile of what is no frame of windows. A quantile of a
+    row without histogram is that of its stand-in.
     """
-    match name:
-        case "count":
-            return windows.count.astype(np.float64)
-        case "mean":
-            values = windows.mean
-        case "var":
-            values = windows.variance
-        case "std":
-            values = np.sqrt(windows.variance)
-        case "min":
-            values = windows.minimum
-        case "max":
-            values = windows.maximum
-        case _:
-            if name not in _SHARES:
-                raise ValueError(f"there is no statistic {name!r}")
-            return quantiles(windows, _SHARES[name], bins)
-    return np.where(windows.count > 0, values, np.nan)
+    if name in SHARES:
+        histograms, _ = unpacked(frame)
+        return _quantiles(histograms, frame["min"].to_numpy(), frame["max"].to_numpy(), SHARES[name], bins_of(frame))
+    if name == "std":
+        variance: Floats = frame["var"].to_numpy(np.float64)
+        return np.sqrt(variance)
+    if name not in ("count", "mean", "var", "min", "max"):
+        raise ValueError(f"there is no statistic {name!r}")
+    return frame[name].to_numpy(np.float64)
 
 
 def quantiles(windows: Windows, q: float, bins: Bins) -> Floats:
@@ -48,11 +43,15 @@ def quantiles(windows: Windows, q: float, bins: Bins) -> Floats:
     Raises ValueError for windows without histograms or a `q` outside [0, 1].
     """
     if not 0.0 <= q <= 1.0:
-        raise ValueError(f"a quantile is asked for as a share from 0 to 1, not {q}")
+        raise ValueError(f"expected a share from 0 to 1, got {q}")
     if windows.histograms is None:
         raise ValueError("windows without histograms have no quantiles")
-    values = np.full(len(windows), np.nan)
-    histograms = _in_order(windows.histograms, len(windows))
+    return _quantiles(windows.histograms, windows.minimum, windows.maximum, q, bins)
+
+
+def _quantiles(histograms: Histograms, minimum: Floats, maximum: Floats, q: float, bins: Bins) -> Floats:
+    values = np.full(len(minimum), np.nan)
+    histograms = _in_order(histograms, len(minimum))
     if not len(histograms):
         return values
     first = np.flatnonzero(np.diff(histograms.row, prepend=-1))
@@ -64,7 +63,7 @@ def quantiles(windows: Windows, q: float, bins: Bins) -> Floats:
     rank = np.maximum(np.ceil(q * total), 1).astype(np.int64)
     found = histograms.bin[np.searchsorted(reached, before + rank, side="left")]
     value = _values(bins)  # type: ignore[arg-type]  # bins do hash; a protocol cannot say so
-    values[rows] = np.clip(value[found - bins.first], windows.minimum[rows], windows.maximum[rows])
+    values[rows] = np.clip(value[found - bins.first], minimum[rows], maximum[rows])
     return values
 
 
@@ -86,42 +85,47 @@ APPROXIMATION: Final = (
     "{share:.3g} % of the observations came without minimum, maximum and histogram; each such window stands for two "
     "equal halves, at its mean plus and minus its standard deviation."
 )
-_FROM_HISTOGRAM: Final = ("p50", "p95", "p99")
-_FROM_STANDINS: Final = (*_FROM_HISTOGRAM, "min", "max")
-_FOREVER_MS: Final = 1 << 60
+_FROM_STANDINS: Final = (*SHARES, "min", "max")
 
 
 def values_of(frame: pd.DataFrame, stat: Statistic) -> pd.DataFrame:
-    """The column `value` with a statistic of each window of a frame, and `group` with its user where it names one.
+    """The column `value` with a statistic of each window of a frame, and `group` with whose it is where it says so.
 
-    Rows are in order of user, core and time. `attrs["approximation"]` is there where values are approximate.
+    Rows without samples are left out. `attrs["approximation"]` is there where values are approximate.
     Raises FrameError for what is no frame of windows, ValueError for an unknown statistic.
     """
-    windows, labels = from_frame(frame, histograms=stat in _FROM_HISTOGRAM)
-    windows = merge(windows)
-    index = pd.DatetimeIndex(windows.time.astype("datetime64[ms]"), name="time").tz_localize("UTC")
-    values = pd.DataFrame({"value": statistic(windows, stat, bins_of(frame))}, index=index)
-    if "user" in labels:
-        values["group"] = labels["user"].astype("str").to_numpy()[windows.series]
+    frame = with_samples(frame)
+    if stat in SHARES:
+        frame = with_histograms(frame)
+    values = pd.DataFrame({"value": statistic(frame, stat)}, index=frame.index)
+    group = group_of(frame)
+    if group is not None:
+        values["group"] = frame[group].astype("str").to_numpy()
     values.attrs = dict(frame.attrs) | {"stat": stat}
-    approximation = approximation_of(windows, stat)
+    approximation = approximation_of(frame, stat)
     if approximation:
         values.attrs["approximation"] = approximation
     return values
 
 
 def highest(frame: pd.DataFrame, top: int, stat: Statistic) -> pd.DataFrame:
-    """The rows of a frame of windows of the `top` users whose statistic over the whole range is highest."""
-    windows, labels = from_frame(frame, histograms=stat in _FROM_HISTOGRAM)
-    whole = merge(windows, rate_ms=_FOREVER_MS)
-    values = statistic(whole, stat, bins_of(frame))
-    chosen = whole.series[np.argsort(-values, kind="stable")[:top]]
-    return frame[frame["user"].isin(labels["user"].iloc[chosen])]
+    """The rows of a frame of windows of the `top` users, or groups, whose statistic over the whole range is highest."""
+    group = group_of(frame)
+    if group is None:
+        return frame
+    whole = over_all_time(with_histograms(with_samples(frame)) if stat in SHARES else frame)
+    order = np.argsort(-statistic(whole, stat), kind="stable")
+    return frame[frame[group].isin(whole[group].iloc[order[:top]])]
 
 
-def approximation_of(windows: Windows, stat: Statistic) -> str | None:
+def group_of(frame: pd.DataFrame) -> str | None:
+    """The column that says whose windows a frame has; None where it has none."""
+    return next((name for name in GROUPS if name in frame), None)
+
+
+def approximation_of(frame: pd.DataFrame, stat: Statistic) -> str | None:
     """How a statistic of windows is approximate, None where it is not."""
-    approximated = int(windows.approximated.sum())
-    if stat not in _FROM_STANDINS or not approximated:
+    approximated = int(frame["approximated"].sum()) if stat in _FROM_STANDINS else 0
+    if not approximated:
         return None
-    return APPROXIMATION.format(share=100 * approximated / int(windows.count.sum()))
+    return APPROXIMATION.format(share=100 * approximated / int(frame["count"].sum()))

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from analytics.frames.aggregation import AnyFrame, is_dask
-from analytics.frames.columns import Floats, Ints
+from analytics.frames.kernel import Floats, Ints
 from analytics.methods.segmentation import SHORTEST, cuts, standard_deviation, without_season
 from analytics.methods.series import TimeSeries, by_user_on_dask, on_all_cores, series_of
 from contract.times import parse_duration

@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 
 from analytics.frames.aggregation import AnyFrame
-from analytics.frames.columns import Floats, Ints
 from analytics.frames.frame import FrameError
+from analytics.frames.kernel import Floats, Ints
 from analytics.methods.week_profiles import HOURS, merged_weeks
 
 _SEED: Final = 0

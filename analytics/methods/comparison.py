@@ -11,8 +11,9 @@ import pandas as pd
 from scipy import stats
 
 from analytics.frames.aggregation import AnyFrame, bucket, example_of, gather, of_machines
-from analytics.frames.columns import Floats, Ints, Windows, take
+from analytics.frames.columns import Windows, take
 from analytics.frames.frame import FrameError, bins_of
+from analytics.frames.kernel import Floats, Ints
 from contract.histogram import LINEAR
 from contract.metrics import NAMES
 from contract.times import DAY_MS, HOUR_MS, parse_duration

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from analytics.frames.aggregation import AnyFrame, Key, bucket, example_of, of_machines, reduced
-from analytics.frames.columns import Windows
-from analytics.frames.frame import NUMBERS, FrameError, from_frame
+from analytics.frames.columns import NUMBERS, Windows
+from analytics.frames.frame import FrameError, from_frame
 from analytics.methods.load_distribution import BINS, counts_of, shares_only
 from contract.times import parse_duration
 

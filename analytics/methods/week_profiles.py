@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 
 from analytics.frames.aggregation import AnyFrame, Merged, example_of, gather, is_dask, of_machines
-from analytics.frames.columns import Floats, Ints, Windows
+from analytics.frames.columns import Windows
 from analytics.frames.frame import FrameError, bins_of
+from analytics.frames.kernel import Floats, Ints
 from analytics.frames.statistics import quantiles
 from contract.times import HOUR_MS
 

@@ -10,7 +10,7 @@ from typing import Any, Literal, Protocol, Self
 import pandas as pd
 
 from analytics.frames.frame import FrameError
-from analytics.frames.resampling import resample
+from analytics.frames.resampling import RAW, resample
 from analytics.frames.statistics import highest, values_of
 from contract.metrics import NAMES, TYPES, Quantity, Statistic, type_name
 from contract.times import parse_duration, parse_timestamp
@@ -238,8 +238,9 @@ def _asked(
 
 def _answer(frame: pd.DataFrame, metric: str, rate: str, stat: Statistic | None) -> pd.DataFrame:
     frame.attrs = _attrs(metric)
-    if rate != "raw":
-        frame = resample(frame, rate)
+    if rate == "raw" and stat is None:
+        return frame
+    frame = resample(frame, RAW if rate == "raw" else rate)
     return frame if stat is None else values_of(frame, stat)
 
 

@@ -27,7 +27,8 @@ import pyarrow.parquet as pq
 
 from analytics.frames.aggregation import AnyFrame
 from analytics.frames.arrow import frame_of
-from analytics.frames.frame import NUMBERS, FrameError, frame_of_values, in_order
+from analytics.frames.columns import NUMBERS
+from analytics.frames.frame import FrameError, frame_of_values, in_order
 from analytics.frames.progress import progress
 from analytics.sources.base import Asked, WindowedSource, metrics_of
 from contract.metrics import NAMES, Quantity

@@ -23,11 +23,16 @@ from msgspec import Struct
 
 from contract.settings import sources
 from contract.settings.commands import Command, SettingsError, dispatch, fail
-from contract.settings.fields import Settings, settings_of
+from contract.settings.fields import Setting, Settings, settings_of
 
 __all__ = ["Command", "Settings", "SettingsError", "dispatch", "fail", "load"]
 
 S = TypeVar("S", bound=Struct)
+
+
+def variables_of(settings: Sequence[Setting]) -> set[str]:
+    """The names of all variables that `load` looks at for `settings`."""
+    return {"LOADLENS_CONFIG"} | {name for one in settings for name in (one.variable, one.file_variable)}
 
 
 def load(
@@ -46,6 +51,7 @@ def load(
     `[service]` for `loadlens-service`; a subcommand, `loadlens-service copy`, reads `[service.copy]` and
     then whatever of `[service]` it declares too. `commands` are the program's subcommands, for its help.
 
+    A variable that is almost the name of a setting is said on standard error: a typing error changes nothing otherwise.
     Does not return where a setting is wrong (exit code 2), and for `--help` and `--version` (0).
     """
     from contract.settings import flags
@@ -65,6 +71,8 @@ def load(
         values = sources.from_file(settings, given.config or environ.get("LOADLENS_CONFIG"), program, commands)
         values |= sources.from_environment(settings, environ)
         values |= given.values
+        for line in sources.misspelled_variables(environ, variables_of(settings)):
+            sys.stderr.write(f"{program}: {line}\n")
         missing = [setting for setting in settings if setting.required and setting.name not in values]
         if missing:
             raise SettingsError(f"{missing[0].flag} is missing: give it, or {missing[0].variable} in the environment")

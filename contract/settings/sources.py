@@ -2,14 +2,14 @@
 
 import math
 import os
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
 
 import msgspec
 
-from contract.problems import did_you_mean, shortened
+from contract.problems import did_you_mean, shortened, utf8
 from contract.settings.commands import SettingsError
 from contract.settings.fields import HIDDEN, Setting
 
@@ -66,6 +66,25 @@ def _custom(kind: type, value: object) -> object:
     return kind(os.path.expanduser(value))
 
 
+_PREFIX = "LOADLENS_"
+_TYPING_ERROR = 0.85
+"""How alike (difflib's ratio) two names are when one is the other with a letter wrong, and not another setting's."""
+
+
+def misspelled_variables(environ: Mapping[str, str], known: Iterable[str]) -> list[str]:
+    """A line for each `LOADLENS_` variable that is not among `known`, but differs from one of them in little.
+
+    What is like none of them may be meant for another program: all share one environment.
+    """
+    names = {name.removeprefix(_PREFIX) for name in known}
+    unknown = {name[len(_PREFIX) :] for name in environ if name.startswith(_PREFIX)} - names
+    return [
+        f"{_PREFIX}{name} in the environment is no setting{hint}"
+        for name in sorted(unknown)
+        if (hint := did_you_mean(name, names, cutoff=_TYPING_ERROR).replace("mean ", f"mean {_PREFIX}"))
+    ]
+
+
 def from_environment(settings: Sequence[Setting], environ: Mapping[str, str]) -> dict[str, Value]:
     """What the environment sets. An empty variable counts as not set, as compose files leave them.
 
@@ -88,12 +107,12 @@ def from_environment(settings: Sequence[Setting], environ: Mapping[str, str]) ->
 def _secret(path: str, setting: Setting) -> str:
     """The secret in a file, without the blanks around it: a newline at the end is an editor's. Raises SettingsError."""
     try:
-        with open(path, encoding="utf-8") as file:
-            text = file.read(_LONGEST_SECRET).strip()
+        with open(path, "rb") as file:
+            text = utf8(file.read(_LONGEST_SECRET)).strip()
     except OSError as error:
         raise SettingsError(f"{setting.file_variable}: cannot read {path}: {error.strerror or error}") from None
-    except UnicodeDecodeError:
-        raise SettingsError(f"{setting.file_variable}: {path} is not UTF-8 text") from None
+    except UnicodeError as error:
+        raise SettingsError(f"{setting.file_variable}: {path}: {error}") from None
     if not text or not text.isprintable():
         got = "nothing" if not text else "text that is not one line"
         raise SettingsError(f"{setting.file_variable}: expected the secret and nothing else in {path}, got {got}")
@@ -138,10 +157,12 @@ def _read(path: str) -> dict[str, Any]:
 
     try:
         with open(path, "rb") as file:
-            return tomllib.load(file)
+            return tomllib.loads(utf8(file.read()))
     except OSError as error:
         raise SettingsError(f"{path}: cannot read the configuration: {error.strerror or error}") from None
-    except ValueError as error:  # malformed TOML, or not UTF-8
+    except UnicodeError as error:
+        raise SettingsError(f"{path}: {error}") from None
+    except ValueError as error:
         raise SettingsError(f"{path}: not valid TOML: {error}") from None
 
 

@@ -1,8 +1,7 @@
 """Answers as a table of dates and values, in the form that the client accepts."""
 
 import io
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 
 import falcon
 import msgspec
@@ -13,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from falcon.asgi import Request, Response
 
-from contract.times import format_instant
+from contract.times import DAY_MS, format_instant
 from service.http.problems import ProblemError
 
 JSON = "application/json"
@@ -22,25 +21,19 @@ ARROW = "application/vnd.apache.arrow.stream"
 PARQUET = "application/vnd.apache.parquet"
 
 
-@dataclass(frozen=True, slots=True)
-class Series:
-    """What is answered: a value for each bucket that has data."""
+def _table(values: pd.DataFrame) -> pa.Table:
+    """The columns `date` (UTC), `value` and, with groups, `group`; the approximation as metadata."""
+    columns = {"date": pa.array(_moments(values), pa.timestamp("ms", "UTC")), "value": pa.array(values["value"])}
+    if "group" in values:
+        columns["group"] = pa.array(values["group"], pa.string())
+    table = pa.table(columns)
+    approximation = values.attrs.get("approximation")
+    return table.replace_schema_metadata({"approximation": approximation}) if approximation else table
 
-    time_ms: npt.NDArray[np.int64]
+
+def _moments(values: pd.DataFrame) -> npt.NDArray[np.int64]:
     """The start of each bucket, epoch ms."""
-    value: npt.NDArray[np.float64]
-    group: Sequence[str] | None = None
-    """The group of each value, where the answer has groups."""
-    approximation: str | None = None
-    """How the values are approximated, where they are."""
-
-    def table(self) -> pa.Table:
-        """The columns `date` (UTC), `value` and, with groups, `group`; the approximation as metadata."""
-        columns = {"date": pa.array(self.time_ms, pa.timestamp("ms", "UTC")), "value": pa.array(self.value)}
-        if self.group is not None:
-            columns["group"] = pa.array(self.group, pa.string())
-        table = pa.table(columns)
-        return table.replace_schema_metadata({"approximation": self.approximation}) if self.approximation else table
+    return pd.DatetimeIndex(values.index).asi8
 
 
 class _Entry(msgspec.Struct, gc=False):
@@ -58,49 +51,48 @@ def instants(time_ms: npt.NDArray[np.int64]) -> list[str]:
     """Each time as `contract.times.format_instant` writes it; at once where none has a fraction."""
     if np.any(time_ms % 1000):
         return [*map(format_instant, time_ms.tolist())]
-    texts: list[str] = np.datetime_as_string((time_ms // 1000).view("M8[s]"), timezone="UTC").tolist()
-    return texts
+    # Days and times of day repeat themselves: each is written once.
+    days, day = np.unique(time_ms // DAY_MS, return_inverse=True)
+    times, time = np.unique(time_ms % DAY_MS // 1000, return_inverse=True)
+    dates = np.datetime_as_string(days.view("M8[D]")).tolist()
+    texts = [f"T{second // 3600:02}:{second // 60 % 60:02}:{second % 60:02}Z" for second in times.tolist()]
+    return [dates[place] + texts[of_day] for place, of_day in zip(day.tolist(), time.tolist(), strict=True)]
 
 
-def _json(series: Series) -> bytes:
-    dates = instants(series.time_ms)
-    values = series.value.tolist()
+def _json(values: pd.DataFrame) -> bytes:
+    dates = instants(_moments(values))
+    numbers = values["value"].tolist()
     entries: list[_Entry] | list[_GroupEntry]
-    if series.group is None:
-        entries = [*map(_Entry, dates, values)]
+    if "group" in values:
+        entries = [*map(_GroupEntry, dates, numbers, values["group"].tolist())]
     else:
-        entries = [*map(_GroupEntry, dates, values, series.group)]
+        entries = [*map(_Entry, dates, numbers)]
     document: dict[str, object] = {"entries": entries}
-    if series.approximation:
-        document["approximation"] = series.approximation
+    if "approximation" in values.attrs:
+        document["approximation"] = values.attrs["approximation"]
     return msgspec.json.encode(document)
 
 
-def _csv(series: Series) -> bytes:
-    columns: dict[str, object] = {
-        "date": instants(series.time_ms),
-        "value": series.value,
-    }
-    if series.group is not None:
-        columns["group"] = series.group
-    return pd.DataFrame(columns).to_csv(index=False).encode()
+def _csv(values: pd.DataFrame) -> bytes:
+    dates = pd.Index(instants(_moments(values)), name="date")
+    return values.set_axis(dates).to_csv().encode()
 
 
-def _arrow(series: Series) -> bytes:
-    table = series.table()
+def _arrow(values: pd.DataFrame) -> bytes:
+    table = _table(values)
     sink = io.BytesIO()
     with pa.ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table)
     return sink.getvalue()
 
 
-def _parquet(series: Series) -> bytes:
+def _parquet(values: pd.DataFrame) -> bytes:
     sink = io.BytesIO()
-    pq.write_table(series.table(), sink, compression="zstd")
+    pq.write_table(_table(values), sink, compression="zstd")
     return sink.getvalue()
 
 
-_FORMS: dict[str, Callable[[Series], bytes]] = {JSON: _json, CSV: _csv, ARROW: _arrow, PARQUET: _parquet}
+_FORMS: dict[str, Callable[[pd.DataFrame], bytes]] = {JSON: _json, CSV: _csv, ARROW: _arrow, PARQUET: _parquet}
 
 
 def form_of(req: Request) -> str:
@@ -114,9 +106,9 @@ def form_of(req: Request) -> str:
     return chosen
 
 
-def send(resp: Response, form: str, series: Series) -> None:
-    """Answer with `series` in a form that `form_of` gave."""
+def send(resp: Response, form: str, values: pd.DataFrame) -> None:
+    """Answer with a frame of values (`analytics.frames.statistics.values_of`), in a form that `form_of` gave."""
     resp.content_type = form
-    resp.data = _FORMS[form](series)
-    if series.approximation and form != JSON:
-        resp.set_header("Approximation", series.approximation)
+    resp.data = _FORMS[form](values)
+    if "approximation" in values.attrs and form != JSON:
+        resp.set_header("Approximation", values.attrs["approximation"])

@@ -3,18 +3,15 @@
 from typing import Any, Literal, get_args
 
 import falcon
-import numpy as np
-import numpy.typing as npt
+import pandas as pd
 from falcon.asgi import Request
 from msgspec import Struct
 
-from analytics.frames.columns import Windows, merge, take
-from analytics.frames.statistics import approximation_of, statistic
+from analytics.frames.statistics import SHARES, highest, values_of
 from contract import times
 from contract.metrics import NAMES, STATISTICS, NamedMetric, Quantity, Statistic
 from contract.problems import did_you_mean
 from contract.times import DAY_MS, format_duration, parse_duration, parse_timestamp
-from service.http.answers import Series
 from service.http.problems import ProblemError
 from service.http.requests import Parameters, duration
 from service.stores.base import Grouping, Question, Store
@@ -173,34 +170,24 @@ def _top(value: Any) -> int:
     return int(text)
 
 
-_FROM_HISTOGRAM = ("p50", "p95", "p99")
-_FOREVER_MS = 1 << 60
-
-
-def history(store: Store, metric: NamedMetric, user_id: str, query: Query) -> Series:
-    """One user's values."""
+def history(store: Store, metric: NamedMetric, user_id: str, query: Query) -> pd.DataFrame:
+    """One user's values, as `values_of` gives them."""
     cores: int | Literal["whole", "each"] = "whole"
     if metric.over_cores:
         cores = "each"
     elif query.core is not None:
         cores = query.core
-    answer = store.answer(_question(metric, query, user_id=user_id, cores=cores))
-    values = statistic(answer.windows, query.statistic, metric.quantity.bins)
-    time = answer.windows.time
-    if metric.over_cores:
-        time, values = _over_groups(time, values, metric.over_cores)
-    return Series(time, values, approximation=approximation_of(answer.windows, query.statistic))
+    windows = store.answer(_question(metric, query, user_id=user_id, cores=cores))
+    values = values_of(windows, query.statistic)
+    return _over_cores(values, metric.over_cores) if metric.over_cores else values
 
 
-def fleet(store: Store, metric: NamedMetric, query: Query) -> Series:
+def fleet(store: Store, metric: NamedMetric, query: Query) -> pd.DataFrame:
     """The values of all users together, or of each group of them; with `top`, of the highest groups only."""
-    answer = store.answer(_question(metric, query, by=query.by))
-    windows = answer.windows
+    windows = store.answer(_question(metric, query, by=query.by))
     if query.top is not None:
-        windows = take(windows, np.isin(windows.series, _highest(windows, metric, query)))
-    values = statistic(windows, query.statistic, metric.quantity.bins)
-    group = None if query.by is None else [answer.groups[place] for place in windows.series.tolist()]
-    return Series(windows.time, values, group, approximation_of(windows, query.statistic))
+        windows = highest(windows, query.top, query.statistic)
+    return values_of(windows, query.statistic)
 
 
 def _question(
@@ -218,24 +205,12 @@ def _question(
         user_id=user_id,
         cores=cores,
         by=by,
-        histograms=query.statistic in _FROM_HISTOGRAM,
+        histograms=query.statistic in SHARES,
     )
 
 
-def _over_groups(
-    time: npt.NDArray[np.int64], values: npt.NDArray[np.float64], over: Literal["max", "min"]
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+def _over_cores(values: pd.DataFrame, over: Literal["max", "min"]) -> pd.DataFrame:
     """The highest or lowest value of each bucket."""
-    order = np.argsort(time, kind="stable")
-    buckets, first = np.unique(time[order], return_index=True)
-    if not len(buckets):
-        return time, values
-    reduce = np.maximum if over == "max" else np.minimum
-    return buckets, reduce.reduceat(values[order], first)
-
-
-def _highest(windows: Windows, metric: NamedMetric, query: Query) -> npt.NDArray[np.int64]:
-    """The groups whose statistic over the whole range is highest."""
-    whole = merge(windows, rate_ms=_FOREVER_MS)
-    values = statistic(whole, query.statistic, metric.quantity.bins)
-    return whole.series[np.argsort(-values, kind="stable")[: query.top]]
+    extreme = values.groupby(level="time")[["value"]].agg(over)
+    extreme.attrs = values.attrs
+    return extreme

@@ -5,18 +5,18 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Literal
 
+import pandas as pd
 import pyarrow as pa
 from falcon.asgi import Request
 from msgspec import Struct
 
 from analytics.frames.arrow import schema_of, table_of
-from analytics.frames.columns import Windows, concatenate
 from contract import times
 from contract.metrics import NamedMetric
 from contract.times import DAY_MS, format_duration, parse_timestamp
 from service.http.queries import check_kept, core_number, fitting_rate, named_metric
 from service.http.requests import Parameters, duration
-from service.stores.base import Answer, Question, Store
+from service.stores.base import Question, Store
 
 MAX_WINDOWS = 20_000_000
 """What one answer may hold: a fleet of 10,000 for a month at 30 minutes, or a machine's windows of three years."""
@@ -154,15 +154,11 @@ class Plan:
 
     def answer(self, store: Store, start_ms: int, end_ms: int) -> pa.Table:
         """The windows of one piece, sorted by user, core (the whole machine first) and time."""
-        answers = [store.answer(question) for question in self._questions(start_ms, end_ms)]
-        query = self.query
-        if query.by_user:
-            [(windows, users)] = answers
-            return table_of(windows, self.schema, users, [])
-        if query.core is None or query.core != "each":
-            [(windows, _)] = answers
-            return table_of(windows, self.schema, [], [query.core])
-        return table_of(_stacked(answers), self.schema, [], [None, *map(int, answers[1].groups)])
+        frames = [store.answer(question) for question in self._questions(start_ms, end_ms)]
+        if self.query.core == "each":
+            whole, cores = frames
+            frames = [whole.assign(core=pd.array([pd.NA] * len(whole), "Int64")), cores]
+        return pa.concat_tables([table_of(frame, self.schema) for frame in frames])
 
     def _questions(self, start_ms: int, end_ms: int) -> Iterator[Question]:
         query = self.query
@@ -177,10 +173,3 @@ class Plan:
                 by="user" if query.by_user else None,
                 histograms=query.histograms,
             )
-
-
-def _stacked(answers: Sequence[Answer]) -> Windows:
-    """The whole machine as series 0, its cores behind it."""
-    whole, cores = (answer.windows for answer in answers)
-    columns = {name: getattr(cores, name) for name in Windows.__dataclass_fields__}
-    return concatenate([whole, Windows(**columns | {"series": cores.series + 1})])

@@ -6,7 +6,6 @@ from typing import Literal, NamedTuple, Protocol
 
 import pandas as pd
 
-from analytics.frames.columns import Windows
 from contract.metrics import Metric, Quantity
 from contract.report import Report
 
@@ -50,18 +49,9 @@ class Question:
     cores: int | Literal["whole", "each"] = "whole"
     """The whole machine, each core by itself, or one core; for one user only."""
     by: Grouping | None = None
-    """For the fleet: one group for each value of it, or None for one group of all."""
+    """For the fleet: one group for each value of it, in the column of that name, or None for one group of all."""
     histograms: bool = False
     """Whether quantiles will be taken of the answer."""
-
-
-class Answer(NamedTuple):
-    """Merged windows, sorted by group and time; only buckets that have data."""
-
-    windows: Windows
-    """`series` is the place in `groups`, `time` the start of the bucket."""
-    groups: list[str]
-    """The value that each group has in common; for one user the core's number, or `` for the whole."""
 
 
 class Store(Protocol):
@@ -85,8 +75,11 @@ class Store(Protocol):
     async def known(self, keys: Collection[Key]) -> set[Key]:
         """Those of `keys` that are stored already."""
 
-    def answer(self, question: Question) -> Answer:
-        """The merged windows that a question asks for."""
+    def answer(self, question: Question) -> pd.DataFrame:
+        """The windows that a question asks for, a frame (`analytics.frames.frame`) as `analytics.resample` gives it.
+
+        It has the column that `by` names; `core` where single cores are asked for; `histogram` where quantiles are.
+        """
 
     def has_user(self, user_id: str) -> bool:
         """Whether any report of this user was ever taken."""

@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from msgspec import UNSET, UnsetType
 
-from analytics.frames.columns import Histograms, Windows, merge
+from analytics.frames.columns import Windows, merge
+from analytics.frames.kernel import Histograms
 from contract.metrics import QUANTITIES, TYPES, Cpu, Distribution, Metric, Quantity
 from contract.report import OsType, Report
 from service.stores.base import Store

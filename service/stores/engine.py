@@ -1,21 +1,25 @@
-"""The query engine: which tier answers which part of a range, which series a question is about, and their merge.
+"""The query engine: which tier answers which part of a range, which series a question is about, their frames resampled.
 
-Retention is part of it: what is kept no longer is neither asked for nor taken.
+A store loads the pieces of a plan as DataFrames, `Selection.resampled` makes the answer of them with
+`analytics.resample`. Retention is part of the plan: what is kept no longer is neither asked for nor taken.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import pyarrow as pa
 
-from analytics.frames.columns import Windows, concatenate, merge
+from analytics.frames.frame import taken
+from analytics.frames.kernel import Ints
+from analytics.frames.resampling import resample
 from contract.times import MINUTE_MS
 from service.stores.base import Question
-from service.stores.memtable import Memory, marked, windows_of
-from service.stores.series import WHOLE, SeriesIndex
+from service.stores.memtable import Memory, Rows, marked, rows_of
+from service.stores.series import WHOLE, SeriesIndex, User
 
 RAW = 0
 """In place of a tier's width: the windows themselves."""
@@ -75,87 +79,122 @@ class Retention:
         return max(next((tier for tier in tiers if self.since(tier, now_ms) <= start_ms), tiers[-1]), 1)
 
 
-Numbers = npt.NDArray[np.int64]
-
-
-def group_series(index: SeriesIndex, question: Question) -> tuple[Numbers, Numbers, list[str]]:
-    """The series of a question in ascending order, the group of each, and the groups' names in order."""
-    user_id = question.user_id
-    named = _of_fleet(index, question) if user_id is None else _of_user(index, user_id, question)
-    names = sorted({name for _, name in named}, key=_by_number)
-    places = {name: place for place, name in enumerate(names)}
-    named.sort()
-    series = np.array([number for number, _ in named], np.int64)
-    return series, np.array([places[name] for _, name in named], np.int64), names
-
-
-def _of_user(index: SeriesIndex, user_id: str, question: Question) -> list[tuple[int, str]]:
-    cores = index.cores(user_id, question.quantity.name)
-    if question.cores == "each":
-        # A copy, because cores may join meanwhile.
-        return [(series, str(core)) for core, series in list(cores.items()) if core != WHOLE]
-    core = WHOLE if question.cores == "whole" else question.cores
-    return [(cores[core], "")] if core in cores else []
-
-
-def _of_fleet(index: SeriesIndex, question: Question) -> list[tuple[int, str]]:
-    found = []
-    # A copy, because users may join meanwhile.
-    for user in list(index.users.values()):
-        series = index.cores(user.user_id, question.quantity.name).get(WHOLE)
-        if series is not None:
-            found.append((series, "" if question.by is None else str(getattr(user, _ATTRIBUTE[question.by]))))
-    return found
-
-
-_ATTRIBUTE = {"user": "user_id", "os_type": "os_type", "os_version": "os_version"}
-
-
-def _by_number(name: str) -> tuple[int, str]:
-    return (int(name), name) if name.isdecimal() else (0, name)
-
-
-BATCH_ROWS = 1 << 20
-
-
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Which windows to read, and how to merge them."""
+    """Which windows to read, and what they are called in the answer."""
 
-    series: npt.NDArray[np.int64]
+    question: Question
+    series: Ints
     """Numbers of series, ascending."""
-    group: npt.NDArray[np.int64]
-    """The group of each."""
-    start_ms: int
-    end_ms: int
-    rate_ms: int
-    histograms: bool
+    labels: pd.DataFrame
+    """A row for each: the label columns of the answer."""
+    rank: Ints
+    """The place of each when they are sorted by user and core: rows that merge are added up in this order."""
     bounded: npt.NDArray[np.bool_]
     """By series number: whether its quantity is a share."""
 
-    def merged(self, parts: Iterable[Windows]) -> Windows:
-        """All windows of `parts`, merged by group and bucket."""
-        kept: list[Windows] = []
+    def places_in(self, series: npt.NDArray[np.integer], time: Ints) -> Ints:
+        """The places of the rows that are asked for."""
+        wanted = np.zeros(len(self.bounded), bool)
+        wanted[self.series] = True
+        question = self.question
+        return np.flatnonzero(marked(series, wanted) & (time >= question.start_ms) & (time < question.end_ms))
+
+    def resampled(self, parts: Iterable[Rows]) -> pd.DataFrame:
+        """All windows of `parts`, named and resampled.
+
+        They are resampled together, so that they are added up in the same order wherever they come from; very many of
+        them a part at a time, so that memory follows what is answered, not what is read.
+        """
+        rate_ms = self.question.rate_ms
+        done: list[pd.DataFrame] = []
+        waiting: list[Rows] = []
         rows = 0
         for part in parts:
-            # Merged part by part: memory follows what is answered, not what is read.
-            kept.append(merge(part, self.group[np.searchsorted(self.series, part.series)], self.rate_ms))
-            rows += len(kept[-1].time)
+            waiting.append(part)
+            rows += len(part.series)
             if rows > BATCH_ROWS:
-                kept = [merge(concatenate(kept), rate_ms=self.rate_ms)]
-                rows = 0
-        if len(kept) == 1:
-            return kept[0]
-        return merge(concatenate(kept), rate_ms=self.rate_ms)
+                done, waiting = [resample(self._labelled(done, waiting), rate_ms)], []
+                rows = len(done[0])
+        frame: pd.DataFrame = resample(self._labelled(done, waiting), rate_ms)
+        quantity = self.question.quantity
+        frame.attrs = {"metric": quantity.camel, "unit": quantity.unit}
+        return frame
+
+    def _labelled(self, done: list[pd.DataFrame], parts: list[Rows]) -> pd.DataFrame:
+        """Rows that were resampled before, and behind them those of `parts`, in order and with their labels."""
+        parts = parts or [Rows.empty(histograms=self.question.histograms)]
+        frames = [part.frame for part in parts]
+        frame = frames[0] if len(parts) == 1 else pd.concat(frames)
+        place = np.searchsorted(self.series, np.concatenate([part.series for part in parts]))
+        order = _order(self.rank[place], pd.DatetimeIndex(frame.index).asi8)
+        if order is not None:
+            frame, place = frame.take(order), place[order]
+        if len(self.labels.columns):
+            frame = frame.assign(**taken(self.labels, place))
+        return pd.concat([*done, frame]) if done else frame
 
 
-def in_memory(heads: Sequence[Memory], chosen: Selection) -> Iterator[Windows]:
-    """The chosen windows of some heads, a part at a time."""
-    wanted = np.zeros(len(chosen.bounded), bool)
-    wanted[chosen.series] = True
-    for head in heads:
-        for batch in head.batches():
-            series, time = batch["series"].to_numpy(), batch["time"].to_numpy()
-            rows = np.flatnonzero(marked(series, wanted) & (time >= chosen.start_ms) & (time < chosen.end_ms))
-            if len(rows):
-                yield windows_of(batch.take(pa.array(rows)), chosen.bounded, histograms=chosen.histograms)
+BATCH_ROWS = 1 << 20
+"""So many rows are resampled together: with histograms some 500 MB."""
+
+
+def _order(rank: Ints, time: Ints) -> Ints | None:
+    """The places of rows in order of series, then time; None where they are in order already."""
+    if np.all((rank[1:] > rank[:-1]) | ((rank[1:] == rank[:-1]) & (time[1:] >= time[:-1]))):
+        return None
+    return np.lexsort((time, rank))
+
+
+def select(index: SeriesIndex, question: Question) -> Selection:
+    """The series that a question is about."""
+    user_id = question.user_id
+    found = _of_fleet(index, question) if user_id is None else _of_user(index, user_id, question)
+    found.sort()
+    labels: dict[str, Any] = {}
+    if user_id is None and question.by is not None:
+        names = [user.user_id if question.by == "user" else getattr(user, question.by) for _, user, _ in found]
+        in_order = pd.Index(sorted({*names}, key=_by_number), dtype="str")
+        labels[question.by] = pd.Categorical(names, in_order, ordered=True)
+    elif user_id is not None and question.cores != "whole":
+        labels["core"] = pd.array([core for _, _, core in found], "Int64")
+    order = sorted(range(len(found)), key=lambda place: (found[place][1].user_id, found[place][2]))
+    rank = np.empty(len(found), np.int64)
+    rank[order] = np.arange(len(found))
+    series = np.array([number for number, _, _ in found], np.int64)
+    return Selection(question, series, pd.DataFrame(labels, index=range(len(found))), rank, index.bounded())
+
+
+def _by_number(name: str) -> tuple[int, str]:
+    """What names are ordered by: texts, and behind them numbers, such as the versions of a system, 9 before 10."""
+    return (int(name), name) if name.isdecimal() else (0, name)
+
+
+_Found = list[tuple[int, User, int]]
+"""Series: number, user and core."""
+
+
+def _of_user(index: SeriesIndex, user_id: str, question: Question) -> _Found:
+    cores = index.cores(user_id, question.quantity.name)
+    if question.cores == "each":
+        # A copy, here and below, because cores and users may join meanwhile.
+        wanted = [core for core in list(cores) if core != WHOLE]
+    else:
+        core = WHOLE if question.cores == "whole" else question.cores
+        wanted = [core] if core in cores else []
+    return [(cores[core], index.users[user_id], core) for core in wanted]
+
+
+def _of_fleet(index: SeriesIndex, question: Question) -> _Found:
+    users = list(index.users.values())
+    of_users = ((index.cores(user.user_id, question.quantity.name).get(WHOLE), user) for user in users)
+    return [(series, user, WHOLE) for series, user in of_users if series is not None]
+
+
+def in_memory(memtables: Sequence[Memory], chosen: Selection) -> Iterator[Rows]:
+    """The chosen windows of some memtables, a part at a time."""
+    for memtable in memtables:
+        for batch in memtable.batches():
+            places = chosen.places_in(batch["series"].to_numpy(), batch["time"].to_numpy())
+            if len(places):
+                yield rows_of(batch.take(pa.array(places)), chosen.bounded, histograms=chosen.question.histograms)

@@ -2,16 +2,20 @@
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import chain, repeat
-from typing import Any, Protocol, cast
+from typing import Any, NamedTuple, Protocol, Self, cast
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import pyarrow as pa
 from msgspec import UNSET, UnsetType
 
-from analytics.frames.columns import Histograms, Windows
-from analytics.frames.packing import pack_one, unpack
+from analytics.frames.columns import Windows
+from analytics.frames.frame import packed_column, to_frame
+from analytics.frames.kernel import Histograms
+from analytics.frames.packing import pack, pack_one, unpack
 from analytics.frames.standins import standins
 from contract.histogram import LINEAR, LOGARITHMIC
 from contract.metrics import Cpu, Metric
@@ -65,8 +69,44 @@ def windows_of(batch: pa.RecordBatch | pa.Table, bounded: Numbers, *, histograms
         approximated[unknown] = np.where((variance[unknown] > 0) & (count[unknown] > 1), count[unknown], 0)
         if found is not None:
             wanted = uncounted[unknown][halves.row]
-            found = _combined(found, Histograms(unknown[halves.row[wanted]], halves.bin[wanted], halves.count[wanted]))
+            found = found.joined(Histograms(unknown[halves.row[wanted]], halves.bin[wanted], halves.count[wanted]))
     return Windows(series.astype(np.int64), time, count, mean, variance, minimum, maximum, approximated, found)
+
+
+class Rows(NamedTuple):
+    """Windows that were loaded, before they are named."""
+
+    series: npt.NDArray[np.integer]
+    """The number of each row's series."""
+    frame: pd.DataFrame
+    """A frame of windows without labels (`analytics.frames.frame`)."""
+
+    @classmethod
+    def of(cls, windows: Windows) -> Self:
+        """The rows of some windows."""
+        return cls(windows.series, to_frame(windows))
+
+    @classmethod
+    def empty(cls, *, histograms: bool) -> Self:
+        """No rows, with a column of histograms or without."""
+        empty = Windows.empty()
+        return cls.of(empty if histograms else replace(empty, histograms=None))
+
+
+def rows_of(batch: pa.RecordBatch | pa.Table, bounded: Numbers, *, histograms: bool) -> Rows:
+    """The windows of a batch of `SCHEMA`, as `windows_of` has them, as a frame."""
+    rows = Rows.of(windows_of(batch, bounded, histograms=False))
+    if histograms:
+        packed = binary(batch)
+        without = np.flatnonzero(_lengths(packed) == 0)
+        if len(without):
+            stand_ins = windows_of(batch.take(pa.array(without)), bounded, histograms=True).histograms
+            assert stand_ins is not None
+            place = np.arange(len(packed))
+            place[without] = len(packed) + np.arange(len(without))
+            packed = pa.concat_arrays([packed, pack(stand_ins, len(without))]).take(pa.array(place))
+        rows.frame["histogram"] = packed_column(packed)
+    return rows
 
 
 def _lengths(column: pa.BinaryArray) -> npt.NDArray[np.int32]:
@@ -87,16 +127,6 @@ def _span(packed: pa.BinaryArray, bounded: Numbers) -> tuple[Numbers, Numbers]:
         scales = (LINEAR if one else LOGARITHMIC for one in bounded.tolist())
         ends.append(np.array([scale.value(bin_) for scale, bin_ in zip(scales, bins[places].tolist(), strict=True)]))
     return ends[0], ends[1]
-
-
-def _combined(first: Histograms, second: Histograms) -> Histograms:
-    row = np.concatenate([first.row, second.row])
-    order = np.argsort(row, kind="stable")
-    return Histograms(
-        row[order],
-        np.concatenate([first.bin, second.bin])[order],
-        np.concatenate([first.count, second.count])[order],
-    )
 
 
 def numbers(batch: pa.RecordBatch | pa.Table, name: str) -> Numbers:

@@ -17,7 +17,7 @@ from contract import times
 from contract.metrics import Cpu
 from contract.report import Report, decode_report
 from contract.validation import check
-from tests.agent.running import ROOT, Answering, FakeService, RunningAgent, serving, wait_until
+from tests.support.agents import ROOT, Answering, FakeService, RunningAgent, serving, wait_until
 
 pytestmark = [pytest.mark.server, pytest.mark.skipif(os.name == "nt", reason="sends signals")]
 NOBODY = "http://127.0.0.1:9"

@@ -16,8 +16,8 @@ from threading import Event, Thread
 import pytest
 
 from agent.connection import Connection, ServiceUnreachable, reports_url
-from tests.agent.running import Answering, FakeService, serving
 from tests.agent.test_sender import report
+from tests.support.agents import Answering, FakeService, serving
 
 ACCEPTED = b"HTTP/1.1 202 Accepted\r\nContent-Length: 2\r\n\r\n{}"
 
@@ -142,11 +142,13 @@ def test_a_service_that_hangs_is_given_up() -> None:
         ("0", 0.0, 0.0),
         ("-5", 0.0, 0.0),
         ("soon", 0.0, 0.0),
-        (formatdate(time.time() + 3600, usegmt=True), 3300.0, 3600.0),
+        ("in an hour", 3300.0, 3600.0),
         ("Wed, 21 Oct 2015 07:28:00 GMT", 0.0, 0.0),
     ],
 )
 def test_retry_after_is_seconds_or_a_date(header: str, least: float, most: float) -> None:
+    if header == "in an hour":
+        header = formatdate(time.time() + 3600, usegmt=True)
     service = FakeService()
     service.answers = [Answering(503, headers={"Retry-After": header})]
     with serving(service):
@@ -201,3 +203,27 @@ def test_https_is_checked_against_the_systems_authorities(
         connection = Connection(f"https://localhost:{port}", None)
         assert connection.post([report(0)], 5.0).status == 202
         connection.close()
+
+
+def test_a_server_that_drips_holds_nobody_longer_than_one_that_is_silent() -> None:
+    stop = Event()
+
+    def drip(listener: socket.socket) -> None:
+        client, _ = listener.accept()
+        with client:
+            read_request(client)
+            client.sendall(b"HTTP/1.1 202 Accepted\r\n")
+            while not stop.wait(0.05):
+                with contextlib.suppress(OSError):
+                    client.sendall(b"X")
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = Thread(target=drip, args=(listener,))
+        server.start()
+        try:
+            connection = Connection(f"http://127.0.0.1:{listener.getsockname()[1]}", None)
+            with pytest.raises(ServiceUnreachable, match="no answer in time"):
+                connection.post([report(0)], 0.5)
+        finally:
+            stop.set()
+            server.join()

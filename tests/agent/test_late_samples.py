@@ -14,7 +14,7 @@ from contract.histogram import LINEAR, quantile, unflatten
 from contract.metrics import Cpu, Load, Network
 from contract.report import Report
 from contract.validation import check
-from tests.agent.scripted import Host, ScriptedClock
+from tests.support.scripted_host import Host, ScriptedClock
 
 
 class HeldUpClock(ScriptedClock):

@@ -15,7 +15,7 @@ from agent.plan import CommandBox
 from agent.remote_configuration import RemoteConfiguration, RemoteStateFile
 from contract.agent_settings import SettingsInForce
 from contract.retry import Backoff
-from tests.agent.running import wait_until
+from tests.support.agents import wait_until
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 TOLD = b'event: instructions\nid: v\ndata: {"version":"v","settings":{"samples":7}}\n\n'

@@ -11,7 +11,7 @@ from agent.probes.cpu import CpuProbe, CpuReading, CpuSamples
 from agent.probes.system import Gauges
 from agent.sampler import Sampler, Window
 from contract.metrics import Memory
-from tests.agent.scripted import WALL_MS, Host, ScriptedClock
+from tests.support.scripted_host import WALL_MS, Host, ScriptedClock
 
 
 def sampled(clock: ScriptedClock, host: Host, *, interval: float = 0.05, samples: int = 100) -> list[Window]:
@@ -160,6 +160,21 @@ def test_a_cpu_that_cannot_be_sampled_ends_the_sampling() -> None:
 
     with pytest.raises(OSError, match="no /proc"):
         sampled(clock, Broken(clock))
+
+
+def test_a_cpu_that_fails_later_is_left_out_until_it_can_be_sampled_again(caplog: pytest.LogCaptureFixture) -> None:
+    clock = ScriptedClock(until=4.0)
+
+    class Failing(Host):
+        def read(self) -> CpuReading:
+            if 1001.5 < clock.time < 1002.5:
+                raise KeyError("cpu1")
+            return super().read()
+
+    windows = sampled(clock, Failing(clock), samples=10)
+    assert len(windows) > 3
+    assert "cpu cannot be sampled" in caplog.text
+    assert max(window.start_ms for window in windows) > 1_800_000_002_500
 
 
 def test_another_plan_ends_the_window_at_its_last_sample_and_begins_one_of_its_own() -> None:

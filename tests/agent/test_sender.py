@@ -14,7 +14,7 @@ from agent.spool import Spool
 from contract.metrics import Distribution, Memory
 from contract.report import Report, encode
 from contract.retry import Backoff
-from tests.agent.running import Answering, FakeService, serving, wait_until
+from tests.support.agents import Answering, FakeService, serving, wait_until
 
 T = 1_800_000_000_000
 
@@ -168,8 +168,34 @@ def test_an_answer_that_cannot_be_decoded_is_no_reason_to_end(tmp_path: Path, st
         delivery.put(report(1))
         delivery.sender.wake()
         delivery.wait_until_empty()
-    assert numbers(service) == [1]
-    assert delivery.sender.refused == (status == 413)
+    assert numbers(service) == [0, 1]
+    assert delivery.sender.refused == 0
+
+
+SIGN_IN = b"<html>Please sign in</html>"
+
+
+@pytest.mark.parametrize("status", [200, 202, 400, 413, 415, 422])
+@pytest.mark.parametrize(
+    ("body", "headers"),
+    [
+        (SIGN_IN, {"Content-Type": "text/html"}),
+        (b"", {}),
+        (b"{}", {}),
+        (b'{"detail":"of another"}', {"Content-Type": "application/json"}),
+        (b'{"status":500,"detail":"of another"}', {"Content-Type": "application/problem+json"}),
+    ],
+)
+def test_what_the_service_has_not_said_decides_nothing(
+    status: int, body: bytes, headers: dict[str, str], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    service = FakeService()
+    service.answers = [Answering(status, body, headers)] * 5
+    with delivering(tmp_path, service, 1) as delivery:
+        delivery.wait_until_empty()
+    assert numbers(service) == [0]
+    assert delivery.sender.refused == 0
+    assert len([record for record in caplog.records if record.levelname == "WARNING"]) == 1
 
 
 class SinglesOnly(FakeService):

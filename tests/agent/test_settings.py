@@ -24,7 +24,7 @@ def test_without_any_the_original_systems_sampling_is_in_force() -> None:
     [
         (["--interval", "50ms"], "interval", 0.05),
         (["--interval", "0.05"], "interval", 0.05),
-        (["--interval", "1m"], "interval", 60.0),
+        (["--interval", "5s"], "interval", 5.0),
         (["--interval", "10ms"], "interval", 0.01),
         (["--metrics", "cpu, memory"], "metrics", ("cpu", "memory")),
         (["--spool-bytes", "1GB"], "spool_bytes", 1024**3),
@@ -60,6 +60,7 @@ def test_values_are_written_as_people_write_them(argv: list[str], name: str, val
         (["--spool-bytes", "much"], "--spool-bytes: expected a number of bytes such as 256M"),
         (["--spool-age", "1s"], "--spool-age: expected 1m to 3650d"),
         (["--interval", "nan"], "--interval: expected 10ms to 60s"),
+        (["--interval", "50"], "a report at least every 10m, got 100 samples 50s apart: every 5000s"),
     ],
 )
 def test_a_wrong_setting_is_one_clear_line_and_exit_code_2(

@@ -66,7 +66,7 @@ def test_the_oldest_are_dropped_for_room_and_the_count_survives(
         spool.put(b"%03d" % number + b"x" * 97, T + number)
     assert (spool.waiting, spool.dropped) == (10, 4)
     assert bodies(spool)[0].startswith(b"004")
-    assert "1 reports dropped" in caplog.text
+    assert "reports dropped: 1, as the spool is full" in caplog.text
     spool.close()
     again = opened(tmp_path, max_bytes=1000)
     assert (again.waiting, again.dropped) == (10, 4)
@@ -196,3 +196,14 @@ def test_it_is_a_queue_whatever_the_order_of_puts_takes_and_restarts(
             assert spool.given_out() == [T + place for place in range(1, number + 1)]
         assert (bodies(spool), spool.waiting) == (model, len(model))
     spool.close()
+
+
+def test_dropped_reports_are_said_once_with_their_count(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    spool = opened(tmp_path, max_bytes=MIB)
+    for number in range(50):
+        spool.put(b"x" * (MIB // 4), T + number)
+    assert spool.dropped == 46
+    spool.close()
+    assert [record.getMessage() for record in caplog.records] == [
+        "reports dropped: 1, as the spool is full or they are too old; 1 in all"
+    ]

@@ -8,7 +8,7 @@ import pytest
 from contract.problems import decode_json
 from contract.report import decode_report
 from contract.validation import MalformedReport, parse
-from tests.contract.reports import NOW_MS, ORIGINAL
+from tests.support.documents import NOW_MS, ORIGINAL
 
 DEEP = b"[" * 20_000 + b"]" * 20_000
 

@@ -6,7 +6,7 @@ from msgspec import UNSET
 
 from contract.metrics import TYPES, Cpu, Memory, type_name
 from contract.report import decode_report, encode
-from tests.contract.reports import ORIGINAL, full
+from tests.support.documents import ORIGINAL, full
 
 
 def test_the_original_systems_report_is_read_unchanged() -> None:

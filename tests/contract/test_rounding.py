@@ -7,7 +7,7 @@ import pytest
 
 from contract.report import Report, decode_report
 from contract.validation import InvalidReport, accepted, check
-from tests.contract.reports import NOW_MS, changed, full
+from tests.support.documents import NOW_MS, changed, full
 
 CPU, MEMORY, NETWORK = "/metrics/0", "/metrics/1", "/metrics/2"
 ABOVE, BELOW = 1.0000000000000002, -1e-17

@@ -202,7 +202,7 @@ def test_a_file_that_cannot_be_read_is_named(capsys: pytest.CaptureFixture[str],
     absent = f"{config}: cannot read the configuration: No such file or directory"
     assert refusal(capsys, "--config", str(config)) == absent
     config.write_bytes(b"\xff")
-    assert refusal(capsys, config=config).startswith(f"{config}: not valid TOML: ")
+    assert refusal(capsys, config=config) == f"{config}: expected UTF-8 text, got byte 0xff at 0"
 
 
 def test_a_missing_setting_is_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
@@ -245,7 +245,8 @@ def test_a_secret_may_stand_in_a_file_of_its_own(capsys: pytest.CaptureFixture[s
     [
         (b" \n", "got nothing"),
         (b"two\nlines", "got text that is not one line"),
-        (b"\xff\xfe", "is not UTF-8 text"),
+        (b"\xff\xfe", "expected UTF-8 text, got UTF-16"),
+        (b"a\xff", "expected UTF-8 text, got byte 0xff at 1"),
         (None, "No such"),
     ],
 )
@@ -355,3 +356,38 @@ def test_importing_it_is_cheap() -> None:
     code = "import sys, contract.settings; print([m for m in ('argparse', 'tomllib', 'difflib') if m in sys.modules])"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert answer.stdout == "[]\n"
+
+
+@pytest.mark.parametrize(
+    ("variable", "meant"),
+    [
+        ("LOADLENS_SAMPLE", "LOADLENS_SAMPLES"),
+        ("LOADLENS_SPOOLDIR", "LOADLENS_SPOOL_DIR"),
+        ("LOADLENS_CONFI", "LOADLENS_CONFIG"),
+    ],
+)
+def test_a_variable_with_a_typing_error_is_said(capsys: pytest.CaptureFixture[str], variable: str, meant: str) -> None:
+    probe(**{variable: "7"})
+    said = capsys.readouterr().err
+    assert said == f"loadlens-agent: {variable} in the environment is no setting (did you mean {meant}?)\n"
+
+
+def test_variables_of_other_programs_are_passed_over(capsys: pytest.CaptureFixture[str]) -> None:
+    probe(LOADLENS_STORE_TOKEN="x", LOADLENS_OPERATOR_TOKEN="y", LOADLENS_KEEP="90d", LOADLENS_="z")
+    assert capsys.readouterr().err == ""
+
+
+def test_files_may_begin_with_the_mark_that_windows_editors_leave(tmp_path: Path) -> None:
+    secret, file = tmp_path / "token", tmp_path / "settings.toml"
+    secret.write_bytes(b"\xef\xbb\xbf" + SECRET.encode() + b"\r\n")
+    file.write_bytes(b"\xef\xbb\xbf[agent]\r\nsamples = 7\r\n")
+    assert probe(LOADLENS_TOKEN_FILE=str(secret)).token == SECRET
+    assert probe("--config", str(file)).samples == 7
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be", "utf-32"])
+def test_files_in_utf16_are_said_to_be(capsys: pytest.CaptureFixture[str], tmp_path: Path, encoding: str) -> None:
+    file = tmp_path / "settings.toml"
+    file.write_bytes("\ufeff[agent]\nsamples = 7\n".encode(encoding))
+    said = refusal(capsys, "--config", str(file))
+    assert f"expected UTF-8 text, got UTF-{'32' if '32' in encoding else '16'}" in said

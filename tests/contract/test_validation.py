@@ -7,7 +7,7 @@ import pytest
 
 from contract.problems import Problem
 from contract.validation import FUTURE_MS, InvalidReport, MalformedReport, parse
-from tests.contract.reports import NOW_MS, ORIGINAL, changed, full
+from tests.support.documents import NOW_MS, ORIGINAL, changed, full
 
 CPU, MEMORY, NETWORK = "/metrics/0", "/metrics/1", "/metrics/2"
 

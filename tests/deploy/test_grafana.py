@@ -17,9 +17,9 @@ from contract.times import HOUR_MS, MINUTE_MS
 from deploy.grafana.__main__ import DASHBOARDS, FOLDER, as_json
 from service.commands.demo import main as demo
 from tests.deploy.test_compose import SERVICES
-from tests.service.influxd import RunningInflux, need
-from tests.service.running import RunningService
-from tests.service.samples import Machine, Recording
+from tests.support.influxd import RunningInflux, need
+from tests.support.recordings import Machine, Recording
+from tests.support.running import RunningService
 
 pytestmark = pytest.mark.server
 

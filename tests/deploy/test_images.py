@@ -15,7 +15,7 @@ import pytest
 from agent.settings import AgentSettings
 from contract.settings.fields import settings_of
 from service.settings import ServiceSettings
-from tests.service.running import RunningService, clean_environment
+from tests.support.running import RunningService, clean_environment
 
 ROOT = Path(__file__).parents[2]
 DOCKERFILE = (ROOT / "deploy" / "Dockerfile").read_text()

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from contract import times
-from tests.service.reports import post, small
-from tests.service.running import ROOT, RunningService, clean_environment, wait_until
+from tests.support.reports import post, small
+from tests.support.running import ROOT, RunningService, clean_environment, wait_until
 
 pytestmark = pytest.mark.server
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from tests.service.running import ROOT, RunningService, clean_environment
+from tests.support.running import ROOT, RunningService, clean_environment
 
 pytestmark = pytest.mark.server
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.service.influxd import RunningInflux, need
-from tests.service.running import RunningService
+from tests.support.influxd import RunningInflux, need
+from tests.support.running import RunningService
 
 StartService = Callable[..., RunningService]
 

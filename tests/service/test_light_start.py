@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.service.running import ROOT, RunningService, clean_environment
+from tests.support.running import ROOT, RunningService, clean_environment
 
 pytestmark = pytest.mark.server
 

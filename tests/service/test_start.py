@@ -11,8 +11,8 @@ import pytest
 from service.cli import main
 from service.server import is_loopback
 from tests.service.conftest import StartService
-from tests.service.reports import METRICS, original, post
-from tests.service.running import ROOT, clean_environment, wait_until
+from tests.support.reports import METRICS, original, post
+from tests.support.running import ROOT, clean_environment, wait_until
 
 pytestmark = pytest.mark.server
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from analytics.frames.aggregation import AnyFrame, is_dask
-from analytics.frames.columns import Floats, Ints
+from analytics.frames.kernel import Floats, Ints
 from analytics.methods.anomalies.detector import Detector, Kind
 from analytics.methods.anomalies.tuning import Tuning
 from analytics.methods.series import TimeSeries, by_user_on_dask, on_all_cores, series_of

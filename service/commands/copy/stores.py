@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from analytics.sources.influx_address import Address, Credentials, is_influx
@@ -173,8 +174,8 @@ def day_ranges(store: Store) -> list[DayRange]:
     start_ms, end_ms = (int(time.timestamp() * 1000) // DAY_MS for time in _seen(users))
     days: dict[int, int] = {}
     for quantity in QUANTITIES.values():
-        windows = store.answer(Question(quantity, start_ms * DAY_MS, (end_ms + 1) * DAY_MS, DAY_MS)).windows
-        for day, count in zip(windows.time.tolist(), windows.count.tolist(), strict=True):
+        windows = store.answer(Question(quantity, start_ms * DAY_MS, (end_ms + 1) * DAY_MS, DAY_MS))
+        for day, count in zip(_days(windows).tolist(), windows["count"].tolist(), strict=True):
             days[day] = days.get(day, 0) + count
     return [*_months(sorted(days.items()))]
 
@@ -193,16 +194,20 @@ def counts(store: Store, span: DayRange) -> pd.DataFrame:
     """The samples of whole machines in a span: a row for each `day` (its start) and `user`, a column a quantity."""
     columns = []
     for quantity in QUANTITIES.values():
-        windows, groups = store.answer(Question(quantity, span.start_ms, span.end_ms, DAY_MS, by="user"))
-        names = np.array(groups, object)[windows.series]
-        index = pd.MultiIndex.from_arrays([windows.time, names], names=["day", "user"])
-        columns.append(pd.Series(windows.count, index, name=quantity.name))
+        windows = store.answer(Question(quantity, span.start_ms, span.end_ms, DAY_MS, by="user"))
+        index = pd.MultiIndex.from_arrays([_days(windows), windows["user"].astype(object)], names=["day", "user"])
+        columns.append(pd.Series(windows["count"].to_numpy(), index, name=quantity.name))
     return pd.concat(columns, axis=1).fillna(0).astype("int64").sort_index()
 
 
 def core_counts(store: Store, user_id: str, span: DayRange) -> pd.DataFrame:
     """The samples of each core of a user: a row for each `day`, a column for each core."""
     question = Question(Cpu.quantities[0], span.start_ms, span.end_ms, DAY_MS, user_id=user_id, cores="each")
-    windows, groups = store.answer(question)
-    index = pd.MultiIndex.from_arrays([windows.time, np.array(groups, object)[windows.series]], names=["day", "core"])
-    return pd.Series(windows.count, index).unstack("core", fill_value=0)
+    windows = store.answer(question)
+    index = pd.MultiIndex.from_arrays([_days(windows), windows["core"].astype("str")], names=["day", "core"])
+    return pd.Series(windows["count"].to_numpy(), index).unstack("core", fill_value=0)
+
+
+def _days(windows: pd.DataFrame) -> npt.NDArray[np.int64]:
+    """The start of each window's day, epoch ms."""
+    return pd.DatetimeIndex(windows.index).asi8

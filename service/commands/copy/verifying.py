@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from analytics.frames.columns import Histograms, Windows
+from analytics.frames.frame import unpacked
 from contract.metrics import QUANTITIES, Cpu
 from contract.times import DAY_MS
 from service.commands.copy.stores import DayRange, counts, day_name
@@ -20,6 +20,7 @@ from service.stores.engine import RAW
 _TOLERANCE = 1e-9
 """Means and variances are merged in another order; all else is equal to the bit."""
 _MAX_NAMED = 20
+_NAMES = {"mean": "mean", "var": "variance", "min": "minimum", "max": "maximum"}
 
 
 @dataclass(slots=True)
@@ -86,16 +87,16 @@ def _questions(source: Store, span: DayRange) -> Iterator[tuple[Question, str]]:
 
 def _summaries(store: Store, question: Question) -> pd.DataFrame:
     """The answer, by group and day."""
-    windows, groups = store.answer(question)
-    names = np.array(groups, object)[windows.series]
-    index = pd.MultiIndex.from_arrays([names, windows.time], names=["group", "day"])
-    columns = {name: getattr(windows, name) for name in ("count", "mean", "variance", "minimum", "maximum")}
+    windows = store.answer(question)
+    names = windows["user" if question.by else "core"].astype("str").astype(object)
+    index = pd.MultiIndex.from_arrays([names, pd.DatetimeIndex(windows.index).asi8], names=["group", "day"])
+    columns = {name: windows[name].to_numpy() for name in ("count", "mean", "var", "min", "max")}
     return pd.DataFrame(columns | {"histogram": _hashes(windows)}, index)
 
 
-def _hashes(windows: Windows) -> npt.NDArray[np.uint64]:
+def _hashes(windows: pd.DataFrame) -> npt.NDArray[np.uint64]:
     """A checksum of each row's histogram: the sum of its counts, each times a number of its bin's own, modulo 2^64."""
-    histograms = windows.histograms or Histograms.empty()
+    histograms, _ = unpacked(windows)
     weights = _mixed(histograms.bin.astype(np.int64).view(np.uint64))
     hashes = np.zeros(len(windows), np.uint64)
     np.add.at(hashes, histograms.row, weights * histograms.count.astype(np.uint64))
@@ -134,9 +135,9 @@ def _compare(compared: _Compared, wanted: pd.DataFrame, found: pd.DataFrame, che
     pair = pd.concat([wanted, found.reindex(wanted.index).add_suffix("_found")], axis=1)
     more = pair["count_found"] > pair["count"]
     close = np.ones(len(pair), np.bool_)
-    for name in ("count", "minimum", "maximum"):
+    for name in ("count", "min", "max"):
         close &= (pair[name] == pair[f"{name}_found"]).to_numpy()
-    for name in ("mean", "variance"):
+    for name in ("mean", "var"):
         close &= np.isclose(pair[f"{name}_found"], pair[name], rtol=_TOLERANCE, atol=1e-15)
     close &= (found["histogram"].reindex(wanted.index, fill_value=0) == wanted["histogram"]).to_numpy()
     for row in np.flatnonzero(~close).tolist():
@@ -159,6 +160,8 @@ def _difference(row: "pd.Series[float]") -> str:
         return f"{row['count']:.0f} samples are missing"
     if row["count"] != row["count_found"]:
         return f"{row['count']:.0f} samples in the source, {row['count_found']:.0f} in the target"
-    differing = [name for name in ("mean", "variance", "minimum", "maximum") if row[name] != row[f"{name}_found"]]
-    words = [f"{name} {row[name]!r} in the source, {row[name + '_found']!r} in the target" for name in differing]
+    differing = [name for name in _NAMES if row[name] != row[f"{name}_found"]]
+    words = [
+        f"{_NAMES[name]} {row[name]!r} in the source, {row[name + '_found']!r} in the target" for name in differing
+    ]
     return "; ".join(words) or "the histograms differ"

@@ -8,14 +8,16 @@ from typing import Any
 import duckdb
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import pyarrow as pa
 
-from analytics.frames.columns import Windows, merge
+from analytics.frames.columns import NUMBERS, Windows, merge
+from analytics.frames.frame import frame_of_columns, packed_column
 from analytics.frames.packing import pack, unpack
 from service.stores.embedded.catalog import add_run, tier_table
 from service.stores.embedded.segments import Segment
 from service.stores.engine import BATCH_ROWS, RAW, TIERS, Piece, Selection, in_memory, plan
-from service.stores.memtable import SCHEMA, Memory, binary, numbers, windows_of
+from service.stores.memtable import SCHEMA, Memory, Rows, binary, numbers, rows_of, windows_of
 
 _NUMBERS = ("series", "time", "count", "mean", "variance", "minimum", "maximum", "approximated")
 ROLLUP_COLUMNS = (*_NUMBERS, "histogram")
@@ -73,25 +75,26 @@ def read(
     connection: duckdb.DuckDBPyConnection,
     folder: Path,
     segments: Sequence[Segment],
-    heads: Sequence[Memory],
+    memtables: Sequence[Memory],
     chosen: Selection,
-) -> Windows:
-    """The selection's windows, merged by group and bucket.
+) -> pd.DataFrame:
+    """The selection's windows, resampled.
 
-    `connection` is in a transaction; `segments` are those it sees, `heads` what it does not see yet.
+    `connection` is in a transaction; `segments` are those it sees, `memtables` what it does not see yet.
     """
-    return chosen.merged(chain(_stored(connection, folder, segments, chosen), in_memory(heads, chosen)))
+    return chosen.resampled(chain(_stored(connection, folder, segments, chosen), in_memory(memtables, chosen)))
 
 
 def _stored(
     connection: duckdb.DuckDBPyConnection, folder: Path, segments: Sequence[Segment], chosen: Selection
-) -> Iterator[Windows]:
-    pieces = [*plan(chosen.start_ms, chosen.end_ms, chosen.rate_ms)]
+) -> Iterator[Rows]:
+    question = chosen.question
+    pieces = [*plan(question.start_ms, question.end_ms, question.rate_ms)]
     # A statement costs more than its rows: the pieces of all tiers are read by one.
-    columns = ROLLUP_COLUMNS if chosen.histograms else ROLLUP_COLUMNS[:-1]
+    columns = ROLLUP_COLUMNS if question.histograms else ROLLUP_COLUMNS[:-1]
     rollups = [_between(columns, tier_table(piece.tier), piece) for piece in pieces if piece.tier != RAW]
     for batch in _selected(connection, rollups, [], chosen):
-        yield windows_of_rollup(batch, histograms=chosen.histograms)
+        yield _rows_of_rollup(batch)
     raw = []
     files = []
     for piece in pieces:
@@ -100,7 +103,15 @@ def _stored(
             raw.append(_between(SCHEMA.names, "read_parquet(?)", piece))
             files.append([str(folder / segment.file) for segment in overlapping])
     for batch in _selected(connection, raw, files, chosen):
-        yield windows_of(batch, chosen.bounded, histograms=chosen.histograms)
+        yield rows_of(batch, chosen.bounded, histograms=question.histograms)
+
+
+def _rows_of_rollup(batch: pa.Table) -> Rows:
+    """The partial summaries of rows of a rollup table, with their histograms where these were read."""
+    columns: dict[str, Any] = {column: numbers(batch, name) for column, name in NUMBERS.items()}
+    if "histogram" in batch.column_names:
+        columns["histogram"] = packed_column(batch["histogram"])
+    return Rows(numbers(batch, "series"), frame_of_columns(columns, numbers(batch, "time")))
 
 
 def _between(columns: Sequence[str], source: str, piece: Piece) -> str:

@@ -10,16 +10,15 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from analytics.frames.columns import Windows
 from contract.metrics import Metric, Quantity
 from contract.report import Report
-from service.stores.base import Answer, Key, Question
+from service.stores.base import Key, Question
 from service.stores.dump import TYPE_OF
 from service.stores.embedded import catalog
 from service.stores.embedded.reading import append_rollup, read, read_runs, rollups_of
 from service.stores.embedded.segments import LARGEST_RUN, LARGEST_SEGMENT, alike, merged, sort_windows, write_segment
 from service.stores.embedded.versions import Versions, View
-from service.stores.engine import RAW, TIERS, Retention, Selection, group_series
+from service.stores.engine import RAW, TIERS, Retention, select
 from service.stores.memtable import Head, ends_of
 from service.stores.series import WHOLE, Series, SeriesIndex, User, users_frame
 
@@ -139,19 +138,15 @@ class EmbeddedStore:
 
     # What is asked
 
-    def answer(self, question: Question) -> Answer:
-        """The merged windows that a question asks for."""
-        series, group, names = group_series(self._index, question)
-        selection = Selection(
-            series, group, question.start_ms, question.end_ms, question.rate_ms,
-            question.histograms, self._index.bounded(),
-        )  # fmt: skip
+    def answer(self, question: Question) -> pd.DataFrame:
+        """The windows that a question asks for."""
+        chosen = select(self._index, question)
 
-        def read_all(view: View) -> Windows:
+        def read_all(view: View) -> pd.DataFrame:
             with self._connection.cursor() as cursor:
-                return read(cursor, self._raw, view.segments, view.heads, selection)
+                return read(cursor, self._raw, view.segments, view.heads, chosen)
 
-        return Answer(self._versions.consistent(read_all), names)
+        return self._versions.consistent(read_all)
 
     def has_user(self, user_id: str) -> bool:
         """Whether any report of this user was ever taken."""

@@ -15,7 +15,7 @@ from service.stores.base import Key, Question
 from service.stores.engine import RAW, Piece, Selection, in_memory, plan
 from service.stores.influx.publication import Publication, View
 from service.stores.influx.reading import Keys, Reader, Wanted, without
-from service.stores.memtable import Memory
+from service.stores.memtable import Memory, Rows
 from service.stores.series import SeriesIndex
 
 _GAP_MS = 600_000
@@ -30,10 +30,11 @@ class Stored:
         self._reader = reader
         self._index = index
 
-    def windows(self, view: View, question: Question, chosen: Selection, since_ms: int) -> Iterator[Windows]:
+    def windows(self, view: View, chosen: Selection, since_ms: int) -> Iterator[Rows]:
         """The windows of a question, some of them merged already; before `since_ms` there are no rollups."""
         if not len(chosen.series):
             return
+        question = chosen.question
         users = [question.user_id] if question.user_id is not None else self._users(chosen.series)
         for piece in _pieces(self._narrowed(question, users), since_ms):
             wanted = Wanted(
@@ -41,10 +42,10 @@ class Stored:
                 question.cores if question.user_id is not None else "whole",
             )  # fmt: skip
             for part in self._reader.windows(wanted, histograms=question.histograms):
-                yield _with(_only(without(part, _keys(view.publication, piece)), chosen), question.histograms)
+                mine = _only(without(part, _keys(view.publication, piece)), chosen)
+                yield Rows.of(_with(mine, question.histograms))
             if view.publication:
-                for part in _published(view.publication, piece, chosen):
-                    yield _with(part, question.histograms)
+                yield from _published(view.publication, piece, chosen)
         yield from in_memory(view.memories, chosen)
 
     def _narrowed(self, question: Question, users: Sequence[str]) -> Question:
@@ -101,15 +102,17 @@ def _keys(publication: Publication | None, piece: Piece) -> Keys | None:
     return publication.window_keys if piece.tier == RAW else publication.bucket_keys[piece.tier]
 
 
-def _published(publication: Publication, piece: Piece, chosen: Selection) -> Iterator[Windows]:
-    within = replace(chosen, start_ms=max(chosen.start_ms, piece.start_ms), end_ms=min(chosen.end_ms, piece.end_ms))
+def _published(publication: Publication, piece: Piece, chosen: Selection) -> Iterator[Rows]:
+    question = chosen.question
+    start_ms, end_ms = max(question.start_ms, piece.start_ms), min(question.end_ms, piece.end_ms)
+    within = replace(chosen, question=replace(question, start_ms=start_ms, end_ms=end_ms))
     if piece.tier == RAW:
         yield from in_memory([publication], within)
         return
     buckets = publication.buckets[piece.tier]
-    inside = (buckets.time >= within.start_ms) & (buckets.time < within.end_ms)
-    if inside.any():
-        yield _only(take(buckets, inside), chosen)
+    rows = within.places_in(buckets.series, buckets.time)
+    if len(rows):
+        yield Rows.of(_with(take(buckets, rows), question.histograms))
 
 
 def _only(windows: Windows, chosen: Selection) -> Windows:

@@ -9,7 +9,6 @@ from typing import TypeVar
 
 import pandas as pd
 
-from analytics.frames.columns import Windows
 from analytics.sources.influx_address import Address, Credentials
 from analytics.sources.influx_client import BadStatement, Client, InfluxError, Unreachable
 from contract import times
@@ -17,9 +16,9 @@ from contract.influx import TIERS
 from contract.metrics import Metric, Quantity
 from contract.report import Report
 from contract.times import DAY_MS
-from service.stores.base import Answer, Key, Question, StoreError, StoreUnavailable
+from service.stores.base import Key, Question, StoreError, StoreUnavailable
 from service.stores.dump import TYPE_OF
-from service.stores.engine import RAW, Retention, Selection, group_series
+from service.stores.engine import RAW, Retention, select
 from service.stores.influx import database
 from service.stores.influx.answers import Stored
 from service.stores.influx.database import day_lines, oldest_ms
@@ -162,21 +161,17 @@ class InfluxStore:
 
     # What is asked
 
-    def answer(self, question: Question) -> Answer:
-        """The merged windows that a question asks for. Raises StoreUnavailable where InfluxDB cannot be asked."""
-        series, group, names = group_series(self._index, question)
-        chosen = Selection(
-            series, group, question.start_ms, question.end_ms, question.rate_ms,
-            question.histograms, self._index.bounded(),
-        )  # fmt: skip
+    def answer(self, question: Question) -> pd.DataFrame:
+        """The windows that a question asks for. Raises StoreUnavailable where InfluxDB cannot be asked."""
+        chosen = select(self._index, question)
 
-        def read(view: View) -> Windows:
-            return chosen.merged(self._stored.windows(view, question, chosen, self._since))
+        def read(view: View) -> pd.DataFrame:
+            return chosen.resampled(self._stored.windows(view, chosen, self._since))
 
         if self.flushed < self._begun:
             # What a crash left half written would count in InfluxDB and in memory.
             self._flush_through(self._begun)
-        return Answer(self._asked(lambda: self._views.consistent(read)), names)
+        return self._asked(lambda: self._views.consistent(read))
 
     def has_user(self, user_id: str) -> bool:
         """Whether any report of this user was ever taken."""

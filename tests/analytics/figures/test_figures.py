@@ -10,7 +10,7 @@ import pytest
 
 from analytics import figures
 from analytics.figures.style import DARK, LIGHT, label, labels
-from tests.analytics.reports.hostile import NAMES
+from tests.support.hostile_names import NAMES
 
 TITLE = "The fleet is busy at noon, as always & ever"
 HOURS = pd.date_range("2026-03-02", periods=72, freq="1h", tz="UTC")

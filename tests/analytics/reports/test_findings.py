@@ -14,7 +14,7 @@ from analytics.reports.data import NothingThere, Question
 from analytics.reports.model import Finding, ReportDocument
 from contract.histogram import LINEAR
 from contract.times import DAY_MS
-from tests.analytics.samples import windows_of
+from tests.support.sampled_windows import windows_of
 
 SAMPLE = Path(__file__).parents[3] / "service" / "commands" / "demo" / "data" / "planetlab-sample.parquet"
 START = pd.Timestamp("2026-03-02")

@@ -11,8 +11,8 @@ from analytics import figures
 from analytics.reports.html import render
 from analytics.reports.model import Column, Finding, Picture, ReportDocument, Section, Table
 from tests.analytics.figures.test_figures import ALL, GAPPED
-from tests.analytics.reports.hostile import NAMES
-from tests.analytics.reports.looking import opened
+from tests.support.hostile_names import NAMES
+from tests.support.pages import opened
 
 pytestmark = pytest.mark.server
 

@@ -7,9 +7,9 @@ import pytest
 import websockets
 from websockets.sync.client import connect
 
-from tests.service.agents.states import agent, settings_of, state
 from tests.service.conftest import StartService
-from tests.service.running import RunningService
+from tests.support.agent_states import agent, settings_of, state
+from tests.support.running import RunningService
 
 pytestmark = pytest.mark.server
 
@@ -275,7 +275,7 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 def test_the_agents_token_is_good_for_what_agents_do_and_no_more(guarded: RunningService) -> None:
-    from tests.service.reports import original
+    from tests.support.reports import original
 
     with guarded.client(headers={"Authorization": "Bearer for-agents"}) as client:
         assert client.post("/api/v1/metrics", json=original("one")).status_code == 202

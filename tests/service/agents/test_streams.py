@@ -15,10 +15,10 @@ from contract.report import AgentStatus
 from contract.server_sent_events import EventStreamParser, ServerSentEvent
 from service.agents.registry import Agent
 from service.agents.streams import InstructionStreams
-from tests.service.agents.states import agent, state
 from tests.service.conftest import StartService
-from tests.service.reports import original, post, small
-from tests.service.running import RunningService, wait_until
+from tests.support.agent_states import agent, state
+from tests.support.reports import original, post, small
+from tests.support.running import RunningService, wait_until
 
 pytestmark = pytest.mark.server
 

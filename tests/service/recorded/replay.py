@@ -31,9 +31,9 @@ import zstandard
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
-from tests.service.receiver import KEY, Receiver
 from tests.service.recorded.masks import masked
-from tests.service.running import RunningService, clean_environment
+from tests.support.running import RunningService, clean_environment
+from tests.support.webhooks import KEY, Receiver
 
 __all__ = ["EXCHANGES", "JsonObject", "read_exchanges", "replay", "write_exchanges"]
 

@@ -12,7 +12,7 @@ import pytest
 from tests.service.recorded.differences import shown_differences
 from tests.service.recorded.replay import read_exchanges, replay
 from tests.service.recorded.requests import REQUESTS
-from tests.service.running import ROOT
+from tests.support.running import ROOT
 
 pytestmark = pytest.mark.server
 

@@ -8,9 +8,9 @@ import pytest
 
 from contract.report import Report
 from service.stores.base import Store
-from tests.service.samples import Recording
-from tests.service.stores.fleet import batches, record
-from tests.service.stores.places import STORES, Place, marked, place_of
+from tests.support.five_weeks import batches, record
+from tests.support.recordings import Recording
+from tests.support.stores import STORES, Place, marked, place_of
 
 
 class Filled(NamedTuple):

@@ -7,13 +7,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from analytics.frames.frame import unpacked
 from contract.metrics import QUANTITIES, Quantity
 from contract.times import DAY_MS, MINUTE_MS, parse_duration
 from service.stores.base import Question, Store
-from tests.service.samples import CPU, Machine, Recording, Window, assert_quantiles, assert_same_moments
 from tests.service.stores.conftest import Filled
-from tests.service.stores.fleet import END_MS, MACHINES, START_MS
-from tests.service.stores.places import Place
+from tests.support.five_weeks import END_MS, MACHINES, START_MS
+from tests.support.recordings import CPU, Machine, Recording, Window, assert_quantiles, assert_same_moments
+from tests.support.stores import Place
 
 RATES = ("1s", "7s", "1m", "5m", "15m", "1h", "90m", "1d", "1w", "52w")
 
@@ -34,14 +35,16 @@ def ask(
             return None
         if cores == "each":
             return None if window.core is None else str(window.core)
-        return "" if window.core == (None if cores == "whole" else cores) else None
+        if cores == "whole":
+            return "" if window.core is None else None
+        return str(cores) if window.core == cores else None
 
     rate_ms = parse_duration(rate)
     expected = filled.recording.buckets(quantity, start_ms, end_ms, rate_ms, group_of)
     for histograms in (False, True):
         question = Question(quantity, start_ms, end_ms, rate_ms, user_id, cores, histograms=histograms)
-        windows, groups = filled.store.answer(question)
-        assert_same_moments(windows, groups, expected)
+        windows = filled.store.answer(question)
+        assert_same_moments(windows, expected)
         if histograms:
             assert_quantiles(windows, quantity, expected)
 
@@ -70,7 +73,7 @@ def test_one_core_is_answered_by_itself(filled: Filled, core: int) -> None:
 
 
 def test_a_core_that_a_machine_does_not_have_has_no_values(filled: Filled) -> None:
-    windows, _ = filled.store.answer(Question(CPU, START_MS, END_MS, DAY_MS, MACHINES[1].user_id, cores=1))
+    windows = filled.store.answer(Question(CPU, START_MS, END_MS, DAY_MS, MACHINES[1].user_id, cores=1))
     assert len(windows) == 0
 
 
@@ -99,14 +102,14 @@ def test_a_range_may_start_and_end_anywhere(filled: Filled, data: st.DataObject)
 def test_a_range_includes_its_start_and_excludes_its_end(filled: Filled) -> None:
     window = next(window for window in filled.recording.windows if len(window.samples) > 1)
     user, end = window.machine.user_id, window.end_ms
-    windows, _ = filled.store.answer(Question(CPU, end, end + 1, 1000, user))
-    assert windows.count.tolist() == [len(window.samples)]
-    windows, _ = filled.store.answer(Question(CPU, end - 1, end, 1000, user))
+    windows = filled.store.answer(Question(CPU, end, end + 1, 1000, user))
+    assert windows["count"].tolist() == [len(window.samples)]
+    windows = filled.store.answer(Question(CPU, end - 1, end, 1000, user))
     assert len(windows) == 0
 
 
 def test_an_unknown_user_has_no_values(filled: Filled) -> None:
-    windows, _ = filled.store.answer(Question(CPU, START_MS, END_MS, DAY_MS, "nobody", histograms=True))
+    windows = filled.store.answer(Question(CPU, START_MS, END_MS, DAY_MS, "nobody", histograms=True))
     assert len(windows) == 0
 
 
@@ -135,12 +138,11 @@ def test_windows_without_histogram_count_as_approximated_and_keep_exact_moments(
     store = place.open()
     take_in(store, recording, flush=flush)
     for rate_ms in (MINUTE_MS, 60 * MINUTE_MS):
-        windows, groups = store.answer(everything(rate_ms=rate_ms))
+        windows = store.answer(everything(rate_ms=rate_ms))
         whole = recording.buckets(CPU, START_MS, END_MS, rate_ms, lambda one: "" if one.core is None else None)
-        assert_same_moments(windows, groups, whole)
-        assert windows.approximated.sum() == 11 + 13 + 15
-        assert windows.histograms is not None
-        assert windows.histograms.count.sum() == windows.count.sum()
+        assert_same_moments(windows, whole)
+        assert windows["approximated"].sum() == 11 + 13 + 15
+        assert unpacked(windows)[0].count.sum() == windows["count"].sum()
     store.close()
 
 
@@ -150,9 +152,9 @@ def test_samples_all_alike_are_known_without_a_histogram(place: Place, flush: bo
     recording.cpu(MACHINE, START_MS, np.full(100, 0.3), detailed=False)
     store = place.open()
     take_in(store, recording, flush=flush)
-    windows, _ = store.answer(everything())
-    assert windows.minimum.tolist() == windows.maximum.tolist() == pytest.approx([0.3], abs=1e-12)
-    assert windows.approximated.tolist() == [0]
+    windows = store.answer(everything())
+    assert windows["min"].tolist() == windows["max"].tolist() == pytest.approx([0.3], abs=1e-12)
+    assert windows["approximated"].tolist() == [0]
     store.close()
 
 
@@ -163,10 +165,10 @@ def test_two_sizes_in_one_bucket_weigh_by_their_observations(place: Place, rate_
     recording.cpu(MACHINE, START_MS + 200, np.array([0.1, 0.2, 0.15, 0.1]))
     store = place.open()
     take_in(store, recording, flush=rate_ms > 1000)
-    windows, _ = store.answer(everything(rate_ms=rate_ms))
+    windows = store.answer(everything(rate_ms=rate_ms))
     raw = np.array([0.9, 0.1, 0.2, 0.15, 0.1])
-    assert windows.mean.tolist() == pytest.approx([raw.mean()], rel=1e-12)
-    assert windows.variance.tolist() == pytest.approx([raw.var()], rel=1e-12)
+    assert windows["mean"].tolist() == pytest.approx([raw.mean()], rel=1e-12)
+    assert windows["var"].tolist() == pytest.approx([raw.var()], rel=1e-12)
     store.close()
 
 
@@ -178,9 +180,9 @@ def test_a_late_window_joins_the_bucket_it_belongs_to(place: Place) -> None:
         store.add(last, [report])
         store.flush()
         for rate_ms in (900_000, DAY_MS):
-            windows, groups = store.answer(everything(rate_ms=rate_ms))
+            windows = store.answer(everything(rate_ms=rate_ms))
             expected = recording.buckets(CPU, START_MS, END_MS, rate_ms, lambda _: "")
-            assert_same_moments(windows, groups, expected)
+            assert_same_moments(windows, expected)
             assert_quantiles(windows, CPU, expected)
     store.close()
 
@@ -194,7 +196,7 @@ def test_different_counts_of_a_reports_members_are_kept_apart(place: Place) -> N
     store = place.open()
     take_in(store, recording, flush=True)
     for quantity in Load.quantities:
-        windows, _ = store.answer(everything(quantity))
-        assert windows.count.tolist() == [len(samples[quantity.attribute])]
-        assert windows.mean.tolist() == [samples[quantity.attribute].mean()]
+        windows = store.answer(everything(quantity))
+        assert windows["count"].tolist() == [len(samples[quantity.attribute])]
+        assert windows["mean"].tolist() == [samples[quantity.attribute].mean()]
     store.close()

@@ -9,10 +9,10 @@ import pytest
 from contract.metrics import QUANTITIES
 from contract.times import DAY_MS, parse_duration
 from service.stores.base import Grouping, Question
-from tests.service.samples import CPU, Machine, Recording, Window, assert_quantiles, assert_same_moments
 from tests.service.stores.conftest import Filled
-from tests.service.stores.fleet import END_MS, START_MS
-from tests.service.stores.places import Place
+from tests.support.five_weeks import END_MS, START_MS
+from tests.support.recordings import CPU, Machine, Recording, Window, assert_quantiles, assert_same_moments
+from tests.support.stores import Place
 
 GROUPINGS: dict[Grouping | None, Callable[[Machine], str]] = {
     None: lambda _: "",
@@ -34,22 +34,17 @@ def test_a_group_is_all_its_machines_together(filled: Filled, by: Grouping | Non
     expected = filled.recording.buckets(QUANTITIES[name], start, end, rate_ms, group_of)
     for histograms in (False, True):
         question = Question(QUANTITIES[name], start, end, rate_ms, by=by, histograms=histograms)
-        windows, groups = filled.store.answer(question)
-        assert_same_moments(windows, groups, {key: expected[key] for key in sorted(expected, key=in_order_of(groups))})
+        windows = filled.store.answer(question)
+        assert_same_moments(windows, expected)
         if histograms:
             assert_quantiles(windows, QUANTITIES[name], expected)
 
 
-def in_order_of(groups: list[str]) -> Callable[[tuple[str, int]], tuple[int, int]]:
-    """The place of a group's bucket in an answer."""
-    return lambda key: (groups.index(key[0]), key[1])
-
-
 def test_the_groups_are_named_in_order(filled: Filled) -> None:
-    _, groups = filled.store.answer(Question(CPU, START_MS, END_MS, DAY_MS, by="os_version"))
-    assert groups == ["11", "12", "13"]
-    _, groups = filled.store.answer(Question(CPU, START_MS, END_MS, DAY_MS, by="os_type"))
-    assert groups == ["Linux", "MacOS", "Windows"]
+    by_version = filled.store.answer(Question(CPU, START_MS, END_MS, DAY_MS, by="os_version"))
+    assert by_version["os_version"].unique().tolist() == ["11", "12", "13"]
+    by_type = filled.store.answer(Question(CPU, START_MS, END_MS, DAY_MS, by="os_type"))
+    assert by_type["os_type"].unique().tolist() == ["Linux", "MacOS", "Windows"]
 
 
 def test_a_machine_counts_with_the_system_it_said_last(place: Place) -> None:
@@ -61,9 +56,9 @@ def test_a_machine_counts_with_the_system_it_said_last(place: Place) -> None:
     store = place.open()
     for last, report in enumerate(recording.reports, 1):
         store.add(last, [report])
-        windows, groups = store.answer(Question(CPU, START_MS, END_MS, DAY_MS, by="os_version"))
-        assert groups == ["12" if last == 1 else "13"]
-        assert windows.count.tolist() == [last]
+        windows = store.answer(Question(CPU, START_MS, END_MS, DAY_MS, by="os_version"))
+        assert windows["os_version"].tolist() == ["12" if last == 1 else "13"]
+        assert windows["count"].tolist() == [last]
     store.close()
 
 
@@ -81,7 +76,7 @@ def test_a_fleet_of_hundreds_is_answered_exactly(place: Place) -> None:
     for by, group_of in GROUPINGS.items():
         for rate_ms in (60_000, 3_600_000):
             question = Question(CPU, START_MS, END_MS, rate_ms, by=by, histograms=True)
-            windows, groups = store.answer(question)
+            windows = store.answer(question)
             expected = recording.buckets(
                 CPU,
                 START_MS,
@@ -89,6 +84,6 @@ def test_a_fleet_of_hundreds_is_answered_exactly(place: Place) -> None:
                 rate_ms,
                 lambda window, of=group_of: of(window.machine),  # type: ignore[misc]
             )
-            assert_same_moments(windows, groups, expected)
+            assert_same_moments(windows, expected)
             assert_quantiles(windows, CPU, expected)
     store.close()

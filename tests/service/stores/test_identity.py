@@ -8,10 +8,10 @@ import pandas as pd
 from contract.metrics import TYPES, Cpu, Memory, Metric
 from contract.report import Report
 from service.stores.base import Key, Store
-from tests.service.samples import Machine, Recording
 from tests.service.stores.conftest import Filled
-from tests.service.stores.fleet import MACHINES, START_MS
-from tests.service.stores.places import Place
+from tests.support.five_weeks import MACHINES, START_MS
+from tests.support.recordings import Machine, Recording
+from tests.support.stores import Place
 
 
 def keys_of(reports: list[Report]) -> set[Key]:

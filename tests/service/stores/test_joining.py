@@ -3,7 +3,7 @@
 from contract.metrics import Cpu
 from contract.times import DAY_MS
 from service.stores.base import Question
-from service.stores.engine import group_series
+from service.stores.engine import select
 from service.stores.influx.database import oldest_ms
 from service.stores.influx.users import Known
 from service.stores.series import SeriesIndex, User
@@ -46,8 +46,8 @@ def joining() -> SeriesIndex:
 
 
 def test_a_question_of_each_core_has_those_that_were_known_when_it_was_asked() -> None:
-    _, _, names = group_series(joining(), Question(CPU, 0, DAY_MS, DAY_MS, "one", cores="each"))
-    assert names == ["0", "1", "2"]
+    chosen = select(joining(), Question(CPU, 0, DAY_MS, DAY_MS, "one", cores="each"))
+    assert chosen.labels["core"].tolist() == [0, 1, 2]
 
 
 def test_the_oldest_day_is_found() -> None:

@@ -8,7 +8,7 @@ import pytest
 from contract.times import DAY_MS, HOUR_MS
 from service.stores.base import Question
 from service.stores.embedded.store import EmbeddedStore
-from tests.service.samples import CPU, Machine, Recording
+from tests.support.recordings import CPU, Machine, Recording, times_of
 
 NOW_MS = 1_760_000_000_000 // DAY_MS * DAY_MS
 OLD_MS, NEW_MS = NOW_MS - 10 * DAY_MS, NOW_MS - HOUR_MS
@@ -28,7 +28,7 @@ def store(tmp_path: Path) -> EmbeddedStore:
 
 
 def times(store: EmbeddedStore, rate_ms: int) -> list[int]:
-    found: list[int] = store.answer(Question(CPU, 0, NOW_MS, rate_ms, "one")).windows.time.tolist()
+    found: list[int] = times_of(store.answer(Question(CPU, 0, NOW_MS, rate_ms, "one")))
     return found
 
 

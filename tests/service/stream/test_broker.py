@@ -14,7 +14,7 @@ from service.journal.journal import FILE_BYTES, Journal
 from service.stream.broker import Broker, BrokerLimits, TooManyConsumers
 from service.stream.consumer import Consumer
 from service.stream.subscription import Subscription
-from tests.service.reports import END_MS, small
+from tests.support.reports import END_MS, small
 
 USERS = ("web-1", "web-2", "db-1")
 SUBSCRIPTIONS = (

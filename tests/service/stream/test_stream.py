@@ -12,9 +12,9 @@ import pytest
 import websockets
 
 from tests.service.conftest import StartService
-from tests.service.following import STREAM, Follower
-from tests.service.reports import END_MS, METRICS, original, post, small
-from tests.service.running import RunningService, wait_until
+from tests.support.followers import STREAM, Follower
+from tests.support.reports import END_MS, METRICS, original, post, small
+from tests.support.running import RunningService, wait_until
 
 pytestmark = pytest.mark.server
 

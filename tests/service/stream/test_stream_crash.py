@@ -9,9 +9,9 @@ import msgspec
 import pytest
 
 from tests.service.conftest import StartService
-from tests.service.following import Follower
-from tests.service.reports import END_MS, METRICS, small
-from tests.service.running import RunningService, wait_until
+from tests.support.followers import Follower
+from tests.support.reports import END_MS, METRICS, small
+from tests.support.running import RunningService, wait_until
 
 pytestmark = pytest.mark.server
 

@@ -1,0 +1,132 @@
+"""The adding up of windows that belong together: numpy, beneath what pandas has grouped.
+
+Counts add up, means are weighted by samples, variances are pooled (Chan, Golub and LeVeque 1983: the variance between
+the windows counts too), extremes are those of all samples, histograms add up bin by bin. `analytics.resample`, the
+rollups of the service's stores and the methods of this library all merge by `merge`: equal rows give equal bits.
+
+Why not pandas for this too: 8,640 windows in 2,880 buckets take `merge` 0.4 ms, of which pandas' grouping is half; with
+sums and extremes by `groupby` they take 1.7 ms, half of what a month over HTTP takes altogether. Their histograms, of
+60 bins each, take 5.8 ms; as rows of pandas, one a bin, a `groupby` takes 38 ms, and one of a combined key 18 ms.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Histograms:
+    """The histograms of many windows: entry i says that window `row[i]` has `count[i]` samples in `bin[i]`.
+
+    The arrays are of one length k, sorted by row. Within a row the bins ascend and none occurs twice in
+    anything that `merge` returns; what goes into `merge` need not be so.
+    """
+
+    row: Ints
+    bin: npt.NDArray[np.int32]
+    count: Ints
+
+    @classmethod
+    def empty(cls) -> Self:
+        """No entries."""
+        return cls(np.empty(0, np.int64), np.empty(0, np.int32), np.empty(0, np.int64))
+
+    def __len__(self) -> int:
+        return len(self.row)
+
+    def joined(self, other: Self) -> Self:
+        """The entries of both, sorted by row, in each row those of `self` first."""
+        row = np.concatenate([self.row, other.row])
+        order = np.argsort(row, kind="stable")
+        bins, counts = np.concatenate([self.bin, other.bin]), np.concatenate([self.count, other.count])
+        return type(self)(row[order], bins[order], counts[order])
+
+
+class Merged(NamedTuple):
+    """Windows that are merged, one a group."""
+
+    keys: list[Ints]
+    """What the windows of a group have in common; groups are in their order."""
+    numbers: dict[str, npt.NDArray[Any]]
+    """The columns of numbers of a frame of windows."""
+    histograms: Histograms | None
+
+
+def merge(numbers: Mapping[str, npt.NDArray[Any]], keys: Sequence[Ints], histograms: Histograms | None) -> Merged:
+    """One window for each different tuple of `keys`.
+
+    `numbers` are the columns `count`, `mean`, `var`, `min`, `max` and `approximated` of n windows, without missing
+    values, `histograms` theirs, None where there are none; each of `keys` has length n. The windows of one group are
+    added up in the order in which they are given. One that is alone keeps its numbers to the bit.
+    """
+    groups = pd.Series(keys[0], copy=False).groupby([*keys], sort=True)
+    group: Ints = np.asarray(groups.ngroup(), np.int64)
+    columns = dict(numbers)
+    place, keys = group, [*keys]
+    if not np.all(place[1:] >= place[:-1]):
+        order = np.argsort(place, kind="stable")
+        place, keys = place[order], [key[order] for key in keys]
+        columns = {name: values[order] for name, values in columns.items()}
+    first = np.flatnonzero(np.diff(place, prepend=-1))
+    if histograms is not None:
+        histograms = merge_histograms(histograms, group, len(first))
+    if len(first) < len(place):
+        columns = _added(columns, first, place)
+    return Merged([key[first] for key in keys], columns, histograms)
+
+
+def _added(columns: dict[str, npt.NDArray[Any]], first: Ints, place: Ints) -> dict[str, npt.NDArray[Any]]:
+    """The sums of runs of rows, `first` being where each begins, and `place` the run of each row."""
+    count = np.add.reduceat(columns["count"], first)
+    # Shares instead of counts: a mean times a count could overflow.
+    share = columns["count"] / np.maximum(count, 1)[place]
+    centre = np.add.reduceat(share * columns["mean"], first)
+    deviation = columns["mean"] - centre[place]
+    # What rounding left between the centre and the mean: adding it makes the mean right to the last bits,
+    # leaving it out of the deviations does the same for the variance.
+    rest = np.add.reduceat(share * deviation, first)
+    deviation -= rest[place]
+    return {
+        "count": count,
+        "mean": centre + rest,
+        "var": np.add.reduceat(share * (columns["var"] + deviation * deviation), first),
+        "min": np.minimum.reduceat(columns["min"], first),
+        "max": np.maximum.reduceat(columns["max"], first),
+        "approximated": np.add.reduceat(columns["approximated"], first),
+    }
+
+
+_DENSE_CELLS = 8
+"""Counts are added in a table of all bins of all groups while it has at most so many cells an entry,
+or so few altogether that its size does not matter; beyond, sorting is cheaper."""
+_SMALL_TABLE = 1 << 20
+
+
+def merge_histograms(histograms: Histograms, group: Ints, groups: int) -> Histograms:
+    """The histograms of `groups` groups of windows, where `group[row]` is the group of a window's row."""
+    if not len(histograms):
+        return Histograms.empty()
+    lowest = int(histograms.bin.min())
+    width = int(histograms.bin.max()) - lowest + 1
+    row = group[histograms.row]
+    key = row * width + (histograms.bin - lowest)
+    if np.all(key[1:] > key[:-1]):
+        return Histograms(row, histograms.bin, histograms.count)
+    if groups * width <= max(_DENSE_CELLS * len(key), _SMALL_TABLE):
+        table = np.zeros(groups * width, np.int64)
+        np.add.at(table, key, histograms.count)
+        key = np.flatnonzero(table)
+        count = table[key]
+    else:
+        order = np.argsort(key, kind="stable")
+        key = key[order]
+        first = np.flatnonzero(np.diff(key, prepend=-1))
+        key, count = key[first], np.add.reduceat(histograms.count[order], first)
+    return Histograms(key // width, (key % width + lowest).astype(np.int32), count)

@@ -1,0 +1,152 @@
+"""Frames of windows resample exactly."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analytics.frames.frame import FrameError, frame_of_values, from_frame, to_frame
+from analytics.frames.resampling import resample
+from contract.histogram import LINEAR
+from tests.support.sampled_windows import Samples, windows_of
+
+RANDOM = np.random.default_rng(5)
+SAMPLES: list[Samples] = [RANDOM.beta(2, 5, RANDOM.integers(1, 200)) for _ in range(240)]
+TIMES = pd.date_range("2018-07-12T12:00Z", periods=60, freq="7s", unit="ms")
+USERS = ["b", "a"]
+
+
+@pytest.fixture
+def fleet() -> pd.DataFrame:
+    """Two users, each with the whole machine and core 1, sixty windows each."""
+    labels = pd.DataFrame({"user": np.repeat(USERS, 2), "core": pd.array([None, 1] * 2, "Int64")})
+    epoch_ms = TIMES.asi8.tolist()
+    windows = windows_of([(series, time) for series in range(4) for time in epoch_ms], SAMPLES, LINEAR)
+    return to_frame(windows, labels)
+
+
+def test_a_frame_has_the_documented_shape(fleet: pd.DataFrame) -> None:
+    assert fleet.index.name == "time"
+    assert str(fleet.index.dtype) == "datetime64[ms, UTC]"
+    assert {column: str(dtype) for column, dtype in fleet.dtypes.items()} == {
+        "user": "category", "core": "Int64", "count": "int64", "mean": "float64", "var": "float64",
+        "min": "float64", "max": "float64", "approximated": "int64", "histogram": "large_binary[pyarrow]",
+    }  # fmt: skip
+
+
+def test_resampling_is_that_of_the_raw_samples(fleet: pd.DataFrame) -> None:
+    buckets = resample(fleet, "1m")
+    raw = pd.DataFrame(
+        {
+            "user": np.repeat(np.repeat(USERS, 120), [len(part) for part in SAMPLES]),
+            "core": np.repeat(np.tile(np.repeat([-1, 1], 60), 2), [len(part) for part in SAMPLES]),
+            "value": np.concatenate(SAMPLES),
+        },
+        index=np.repeat(np.tile(TIMES, 4), [len(part) for part in SAMPLES]),
+    )
+    expected = (
+        raw.groupby(["user", "core", pd.Grouper(freq="1min")])["value"]
+        .agg(count="count", mean="mean", var=lambda values: values.var(ddof=0), min="min", max="max")
+        .rename_axis(["user", "core", "time"])
+    )
+    answered = buckets.assign(core=buckets["core"].fillna(-1).astype(int)).set_index(["user", "core"], append=True)
+    answered = answered.reorder_levels(["user", "core", "time"]).sort_index()
+    answered = answered.drop(columns=["approximated", "histogram"])
+    assert answered.index.tolist() == expected.index.tolist()
+    np.testing.assert_allclose(answered.to_numpy(float), expected.to_numpy(float), rtol=1e-12)
+
+
+def test_a_frame_of_one_user_needs_no_labels() -> None:
+    windows = windows_of([(0, time) for time in TIMES.asi8.tolist()], SAMPLES[:60], LINEAR)
+    frame = to_frame(windows)
+    assert list(frame) == ["count", "mean", "var", "min", "max", "approximated", "histogram"]
+    assert resample(frame, "52w")["mean"].iloc[0] == pytest.approx(np.concatenate(SAMPLES[:60]).mean(), rel=1e-12)
+
+
+def test_coarser_buckets_may_be_made_from_finer_ones(fleet: pd.DataFrame) -> None:
+    pd.testing.assert_frame_equal(resample(resample(fleet, "30s"), "1m"), resample(fleet, "1m"), rtol=1e-12)
+
+
+def test_windows_come_back_from_their_frame(fleet: pd.DataFrame) -> None:
+    windows, labels = from_frame(fleet)
+    assert labels["user"].tolist() == ["a", "a", "b", "b"]
+    assert labels["core"].tolist() == [1, pd.NA, 1, pd.NA]
+    pd.testing.assert_frame_equal(to_frame(windows, labels), fleet)
+    assert windows.histograms is not None
+    assert windows.histograms.count.sum() == sum(map(len, SAMPLES))
+
+
+def test_histograms_may_be_left_out(fleet: pd.DataFrame) -> None:
+    windows, labels = from_frame(fleet, histograms=False)
+    assert windows.histograms is None
+    pd.testing.assert_frame_equal(to_frame(windows, labels), fleet.drop(columns="histogram"))
+    assert from_frame(fleet.drop(columns="histogram"))[0].histograms is None
+
+
+def test_a_row_without_histogram_stands_for_two_halves_of_its_samples() -> None:
+    frame = pd.DataFrame(
+        {"count": [4, 1], "mean": [0.5, 0.25], "var": [0.01, 0.0], "min": 0.4, "max": 0.6, "approximated": 0},
+        index=TIMES[:2],
+    )
+    windows, _ = from_frame(frame, histograms=True)
+    assert windows.histograms is not None
+    assert windows.histograms.row.tolist() == [0, 0, 1]
+    assert windows.histograms.count.tolist() == [2, 2, 1]
+    assert windows.histograms.bin.tolist() == [25, 38, 16]
+    assert windows.approximated.tolist() == [4, 0]
+
+
+def test_users_may_be_any_kind_of_text_in_any_order(fleet: pd.DataFrame) -> None:
+    shuffled = fleet.sample(frac=1, random_state=1)
+    expected = resample(fleet, "1m")
+    for dtype in ("str", "object", pd.CategoricalDtype(["z", "b", "a"])):
+        pd.testing.assert_frame_equal(resample(shuffled.astype({"user": dtype}), "1m"), expected, rtol=1e-12)
+
+
+def test_a_frame_goes_through_arrow_and_parquet_as_it_is(fleet: pd.DataFrame, tmp_path: Path) -> None:
+    fleet.to_parquet(tmp_path / "fleet.parquet")
+    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "fleet.parquet"), fleet)
+
+
+def test_plain_measurements_are_windows_of_one_sample() -> None:
+    values = pd.DataFrame({"user": ["a", "a", "b"], "value": [0.25, np.nan, 1.0]}, index=TIMES[:3])
+    frame = frame_of_values(values)
+    assert frame["count"].tolist() == [1, 1]
+    assert frame["max"].tolist() == [0.25, 1.0]
+    windows, _ = from_frame(frame)
+    assert windows.histograms is not None
+    assert windows.histograms.bin.tolist() == [16, 64]
+    with pytest.raises(FrameError, match="divide percent by 100"):
+        frame_of_values(values.assign(value=[25.0, 1.0, 3.0]))
+
+
+def test_other_time_zones_count_as_the_moments_they_are(fleet: pd.DataFrame) -> None:
+    pd.testing.assert_frame_equal(resample(fleet.tz_convert("Asia/Kolkata"), "1h"), resample(fleet, "1h"))
+
+
+def test_rows_without_samples_add_nothing(fleet: pd.DataFrame) -> None:
+    grid = fleet[fleet["user"] == "a"].query("core == 1").drop(columns=["user", "core"])
+    holed = pd.concat([grid, grid.iloc[:3].assign(count=0, mean=np.nan), grid.iloc[:3].assign(count=np.nan)])
+    pd.testing.assert_frame_equal(resample(holed, "1m"), resample(grid, "1m"))
+
+
+def test_an_empty_frame_stays_one(fleet: pd.DataFrame) -> None:
+    empty = resample(fleet.iloc[:0], "1m")
+    pd.testing.assert_frame_equal(empty, fleet.iloc[:0], check_categorical=False)
+    assert empty["user"].dtype == "category"
+
+
+def test_what_is_not_a_frame_of_windows_is_refused(fleet: pd.DataFrame) -> None:
+    with pytest.raises(FrameError, match="var, approximated missing"):
+        resample(fleet.drop(columns=["var", "approximated"]), "1m")
+    with pytest.raises(FrameError, match="time zone"):
+        resample(fleet.tz_localize(None), "1m")
+    with pytest.raises(FrameError, match="DatetimeIndex"):
+        resample(fleet.reset_index(), "1m")
+    with pytest.raises(FrameError, match="expected numbers in mean"):
+        resample(fleet.assign(mean="a lot"), "1m")
+    with pytest.raises(FrameError, match="mean is missing"):
+        resample(fleet.assign(mean=np.nan), "1m")
+    with pytest.raises(ValueError, match="15"):
+        resample(fleet, "15")

@@ -1,0 +1,75 @@
+"""A fleet's trend is that of the raw samples, and its slope is robust and honest."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.signal import lfilter
+
+from analytics import fleet_trend
+from analytics.methods.trends import slope
+from tests.support.sampled_fleets import loads, sampled
+
+FLEET = sampled()
+RANDOM = np.random.default_rng(4)
+
+
+def test_every_column_is_that_of_the_raw_samples() -> None:
+    trend = fleet_trend(FLEET.frame, "1h", quantiles=(0.25, 0.5)).frame
+    hours = FLEET.samples.groupby(pd.Grouper(key="time", freq="1h"))
+    expected = hours["value"].agg(["size", "mean", "min", "max"])
+    assert trend.index.tolist() == expected.index.tolist()
+    assert trend["count"].tolist() == expected["size"].tolist()
+    for column in ("mean", "min", "max"):
+        np.testing.assert_allclose(trend[column], expected[column], rtol=1e-12)
+    assert (trend["users"] == 3).all()
+    means = FLEET.samples.groupby(["user", pd.Grouper(key="time", freq="1h")])["value"].mean().unstack("user")
+    for share in (0.25, 0.5):
+        np.testing.assert_allclose(trend[f"users_{100 * share:g}"], means.quantile(share, axis=1), rtol=1e-12)
+        exact = [np.quantile(part, share, method="inverted_cdf") for _, part in hours["value"]]
+        assert (trend[f"samples_{100 * share:g}"] - exact).abs().max() <= 1 / 128
+
+
+def test_users_come_and_go() -> None:
+    early, late = loads(np.full(48, 0.2), user="early"), loads(np.full(48, 0.6), start="2024-01-02", user="late")
+    trend = fleet_trend(pd.concat([early, late]), "1d").frame
+    assert trend["users"].tolist() == [1, 2, 1]
+    np.testing.assert_allclose(trend["users_50"], [0.2, 0.4, 0.6])
+
+
+def test_few_users_of_many_buckets_are_not_made_a_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = fleet_trend(FLEET.frame, "1h").frame
+    monkeypatch.setattr("analytics.methods.trends._DENSE", 0)
+    monkeypatch.setattr("analytics.methods.trends._SMALL", 0)
+    pd.testing.assert_frame_equal(fleet_trend(FLEET.frame, "1h").frame, expected, rtol=1e-12)
+
+
+def test_a_rise_is_found_though_days_differ_from_nights() -> None:
+    hours = np.arange(28 * 24)
+    load = 0.3 + 0.0002 * hours + 0.1 * np.sin(hours / 24 * 2 * np.pi) + RANDOM.normal(0, 0.01, len(hours))
+    trend = fleet_trend(loads(load), "1h")
+    assert trend.slope.lower < 0.0002 * 168 < trend.slope.upper
+    assert trend.slope.p_value < 1e-6
+    assert str(trend).startswith("The fleet's mean: rising by 0.033")
+
+
+def test_an_outlier_does_not_bend_the_slope() -> None:
+    values = pd.Series(np.linspace(0.2, 0.5, 29), pd.date_range("2024", periods=29, tz="UTC"))
+    values.iloc[[3, 20]] = 1.0
+    assert slope(values).per_week == pytest.approx(0.075, rel=0.05)
+
+
+@pytest.mark.parametrize(("correlation", "most"), [(0.0, 0.08), (0.3, 0.10), (0.6, 0.12)])
+def test_noise_is_no_trend_however_it_lingers(correlation: float, most: float) -> None:
+    days = pd.date_range("2024", periods=60, tz="UTC")
+    noise = lfilter([1], [1, -correlation], RANDOM.normal(size=(300, 200)), axis=1)[:, 140:]
+    found = [slope(pd.Series(values, days)).p_value < 0.05 for values in noise]
+    assert np.mean(found) < most
+
+
+def test_too_little_is_no_trend_and_says_so() -> None:
+    trend = fleet_trend(loads(np.full(30, 0.5)), "1d")
+    assert str(trend) == "The fleet's mean: too few values to tell a trend."
+    flat = slope(pd.Series(0.5, pd.date_range("2024", periods=10, tz="UTC")))
+    assert (flat.per_week, flat.p_value) == (0.0, 1.0)
+    with pytest.raises(ValueError, match="shares from 0 to 1"):
+        fleet_trend(FLEET.frame, quantiles=[95])

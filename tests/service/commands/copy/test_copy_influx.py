@@ -1,0 +1,227 @@
+"""Copies between an embedded store and a real InfluxDB, both ways: each window once, wherever they were cut short."""
+
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from analytics.sources.influx_address import Address, Credentials
+from contract.report import encode
+from contract.times import HOUR_MS
+from service.commands.copy import main
+from service.journal.journal import Journal
+from service.stores.base import Question
+from service.stores.embedded.store import EmbeddedStore
+from service.stores.influx.store import InfluxStore
+from service.stores.opening import influx_folder
+from tests.service.commands.copy.test_copy import (
+    BEGIN_MS,
+    DAY_MS,
+    KEPT,
+    UNTIL_MS,
+    answers,
+    assert_holds,
+    expired,
+    fill,
+    recording,
+)
+from tests.support.five_weeks import START_MS
+from tests.support.influxd import RunningInflux, need
+from tests.support.recordings import CPU, Machine, Recording
+from tests.support.running import ROOT, wait_until
+
+pytestmark = pytest.mark.server
+
+__all__ = ["KEPT", "expired", "recording"]
+
+
+@pytest.fixture(scope="module")
+def influx(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningInflux]:
+    """An InfluxDB; each test has a database of its own."""
+    need()
+    with RunningInflux(tmp_path_factory.mktemp("influx")) as influx:
+        yield influx
+
+
+def opened(influx: RunningInflux, database: str, folder: Path) -> InfluxStore:
+    """The store of a database, as a service on another machine sees it."""
+    return InfluxStore(Address.parse(influx.address(database)), Credentials(), folder)
+
+
+def copy(source: Path | str, target: Path | str) -> int:
+    return main(["--from", str(source), "--to", str(target), "--store-memory", "256MB"])
+
+
+def test_there_and_back_nothing_changes(influx: RunningInflux, recording: Recording, tmp_path: Path) -> None:
+    fill(tmp_path / "source", recording)
+    address = influx.address("ROUND")
+    assert copy(tmp_path / "source", address) == 0
+    store = opened(influx, "ROUND", tmp_path / "known")
+    assert_holds(store, recording)
+    store.close()
+    assert copy(address, tmp_path / "back") == 0
+    original, back = EmbeddedStore(tmp_path / "source", "256MB"), EmbeddedStore(tmp_path / "back", "256MB")
+    assert_holds(back, recording)
+    # A report of another metric type that ended together with this one may have begun a little earlier.
+    known = ["user_id", "os_type", "os_version", "cores", "last_seen"]
+    assert back.users()[known].equals(original.users()[known])
+    assert back.newest() == original.newest()
+    original.close()
+    back.close()
+    assert copy(address, influx.address("OTHER")) == 0
+    store = opened(influx, "OTHER", tmp_path / "known too")
+    assert_holds(store, recording)
+    store.close()
+
+
+@pytest.mark.parametrize("lines", [10, 900])
+def test_a_copy_into_influxdb_that_is_killed_goes_on_where_it_was(
+    influx: RunningInflux, recording: Recording, tmp_path: Path, lines: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fill(tmp_path / "source", recording)
+    database = f"KILLED_{lines}"
+    address = influx.address(database)
+    command = [
+        sys.executable,
+        "-m",
+        "tests.support.copier",
+        "--from",
+        str(tmp_path / "source"),
+        "--to",
+        address,
+    ]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL) as process:
+        wait_until(lambda: _points(influx, database) >= lines or process.poll() is not None, f"{lines} points")
+        process.kill()
+    assert process.returncode == -signal.SIGKILL, "it was killed in the middle"
+    assert copy(tmp_path / "source", address) == 0
+    assert "Verified: " in capsys.readouterr().out
+    store = opened(influx, database, tmp_path / "known")
+    assert_holds(store, recording)
+    store.close()
+
+
+def _points(influx: RunningInflux, database: str) -> int:
+    if database not in str(influx.query("SHOW DATABASES")):
+        return 0
+    counted = influx.query('SELECT COUNT("cpuLoadAvg") FROM "measurements", "cores", "cores_1d"', database)
+    return sum(int(str(series["values"][0][1])) for series in counted)  # type: ignore[index]
+
+
+def test_what_is_left_as_rollups_only_gets_into_influxdb_and_out_again(
+    influx: RunningInflux, expired: tuple[Path, Recording], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source, _ = expired
+    address = influx.address("EXPIRED")
+    assert copy(source, address) == 0
+    assert "rollups of 5m stand for days whose windows the source has no more" in capsys.readouterr().out
+    assert copy(address, tmp_path / "back") == 0
+    original, there = EmbeddedStore(source, "256MB"), opened(influx, "EXPIRED", tmp_path / "known")
+    back = EmbeddedStore(tmp_path / "back", "256MB")
+    for rate_ms in (HOUR_MS, DAY_MS, 7 * DAY_MS):
+        for mine, theirs, again in zip(*(answers(one, rate_ms) for one in (original, there, back)), strict=True):
+            np.testing.assert_allclose(theirs, mine, rtol=1e-12)
+            np.testing.assert_allclose(again, mine, rtol=1e-12)
+    for store in (original, there, back):
+        assert store.users()["user_id"].tolist() == ["one", "two"]
+        store.close()
+
+
+def test_points_of_the_original_are_copied_as_the_hundred_samples_they_stand_for(
+    influx: RunningInflux, tmp_path: Path
+) -> None:
+    influx.query('CREATE DATABASE "OLD"')
+    lines = [
+        f"measurements,osType=Linux,osVersion=18.04\\ LTS,userId=6a:d6:96:d3:45:35"
+        f" cpuLoadAvg={place / 100},cpuLoadVar=0.01 {START_MS + place * 5000}"
+        for place in range(50)
+    ]
+    influx.write("\n".join(lines), "OLD")
+    assert copy(influx.address("OLD"), tmp_path / "target") == 0
+    store = EmbeddedStore(tmp_path / "target", "256MB")
+    windows = store.answer(Question(CPU, BEGIN_MS, UNTIL_MS, DAY_MS, "6a:d6:96:d3:45:35"))
+    assert windows["count"].tolist() == windows["approximated"].tolist() == [5000]
+    np.testing.assert_allclose(windows["mean"], [np.arange(50).mean() / 100])
+    assert store.users()[["os_type", "os_version"]].to_numpy().tolist() == [["Linux", "18.04 LTS"]]
+    store.close()
+
+
+def test_reports_that_only_the_journal_has_are_copied(
+    influx: RunningInflux, recording: Recording, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    address = influx.address("JOURNAL")
+    data_dir = tmp_path / "data"
+    home = influx_folder(data_dir, Address.parse(address))
+    store = opened(influx, "JOURNAL", home)
+    store.add(300, recording.reports[:300])
+    store.close()
+    journal = Journal(home / "journal", 1 << 30)
+    journal.advance_to(300)
+    journal.append([encode(report) for report in recording.reports[300:]])
+    journal.close()
+    assert main(["--from", address, "--to", str(tmp_path / "target"), "--data-dir", str(data_dir)]) == 0
+    assert "200 windows were in the source's journal only" in capsys.readouterr().out
+    copied = EmbeddedStore(tmp_path / "target", "256MB")
+    assert_holds(copied, recording)
+    copied.close()
+
+
+def test_an_influxdb_that_is_away_is_named_and_the_copy_goes_on_later(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    need()
+    recording = Recording()
+    recording.cpu(Machine("one"), START_MS, np.array([0.5]))
+    fill(tmp_path / "source", recording, flushes=1)
+    with RunningInflux(tmp_path / "influx") as influx:
+        influx.kill()
+        assert copy(tmp_path / "source", influx.address()) == 1
+        assert f"127.0.0.1:{influx.port}" in capsys.readouterr().err
+        influx.start()
+        assert copy(tmp_path / "source", influx.address()) == 0
+
+
+def test_who_is_not_let_in_is_told_what_is_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    need()
+    with RunningInflux(tmp_path / "influx", auth=True) as influx:
+        influx.query("CREATE USER admin WITH PASSWORD 'a long one' WITH ALL PRIVILEGES")
+        recording = Recording()
+        recording.cpu(Machine("one"), START_MS, np.array([0.5]))
+        fill(tmp_path / "source", recording, flushes=1)
+        address = influx.address()
+        assert copy(tmp_path / "source", address) == 1
+        assert "asks for a token (--store-token), or a user and password" in capsys.readouterr().err
+        known = ["--store-user", "admin", "--store-password", "a long one"]
+        assert main(["--from", str(tmp_path / "source"), "--to", address, *known]) == 0
+
+
+def test_a_database_that_is_not_there_is_not_copied_and_not_made(
+    influx: RunningInflux, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert copy(influx.address("NOWHERE"), tmp_path / "target") == 1
+    assert "there is no database NOWHERE" in capsys.readouterr().err
+    assert "NOWHERE" not in str(influx.query("SHOW DATABASES"))
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("influx://", "a host is missing, as in influx://localhost:8086/METRICS"),
+        ("influx://me:secret-word@host/X", "user and password do not belong into the address"),
+        ("influx://host:99999999", "the port is a number up to 65535"),
+    ],
+)
+def test_a_wrong_address_of_influxdb_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], address: str, said: str
+) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        copy(address, tmp_path / "target")
+    assert exit_.value.code == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert "secret-word" not in error
+    assert not (tmp_path / "target").exists()

@@ -1,0 +1,150 @@
+"""`loadlens-service agents` as an operator uses it, with a real service and a real agent."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from service.cli import main
+from tests.support.agent_states import agent as path_of
+from tests.support.agent_states import state
+from tests.support.running import ROOT, RunningService, clean_environment, wait_until
+from tests.support.steering import SteeredAgent
+
+pytestmark = pytest.mark.server
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
+    with RunningService(tmp_path_factory.mktemp("console") / "data") as service:
+        yield service
+
+
+@pytest.fixture(scope="module")
+def client(service: RunningService) -> Iterator[httpx.Client]:
+    with service.client() as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def real(service: RunningService, client: httpx.Client, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    folder = tmp_path_factory.mktemp("agent")
+    with SteeredAgent(service.url, "web-1", folder, client, "--interval", "20ms", "--samples", "50") as agent:
+        agent.wait_connected()
+        wait_until(lambda: bool(agent.shown()["spool"]), "a report")
+        yield agent.user_id
+
+
+def run(service: RunningService, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "service", "agents", *arguments],
+        cwd=ROOT, env=clean_environment(LOADLENS_URL=service.url, **environment),
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+
+
+def test_a_roll_out_is_set_followed_listed_and_taken_back(service: RunningService, real: str) -> None:
+    done = run(service, "set", "user:web-*", "interval=40ms", "metrics=cpu,memory", "--watch", "--rank", "300")
+    assert done.returncode == 0, done.stderr
+    assert "Set for user:web-* now: interval=40ms metrics=cpu,memory." in done.stdout
+    assert "1 agent: what was asked is in force." in done.stdout
+    listed = run(service)
+    assert "40ms x 50 cpu,memory" in listed.stdout and "1 agent, 0 not in sync." in listed.stdout
+    assert run(service, "unset", "user:web-*", "metrics").stdout.startswith("Set for user:web-* now: interval=40ms.")
+    assert run(service, "unset", "user:web-*").stdout.startswith("Nothing is set for user:web-* now.")
+    watched = run(service, "watch", "--json")
+    assert (watched.returncode, json.loads(watched.stdout)) == (0, {"agents": 1, "behind": []})
+    [entry] = json.loads(run(service, "list", "--json").stdout)
+    assert entry["reported"]["interval"] == 0.02 and entry["in_step"] is True
+
+
+def test_a_roll_out_that_was_refused_ends_at_once_with_the_reason(service: RunningService, real: str) -> None:
+    assert json.loads(run(service, "set", "all", "interval=60s", "--json").stdout) == {"interval": 60.0}
+    watched = run(service, "set", real, "samples=100", "--watch")
+    assert watched.returncode == 1
+    assert "web-1: it refused: samples: expected a report each 0.1 s to 3600 s, got one each 6000 s" in watched.stdout
+    for target in ("all", real):
+        run(service, "unset", target)
+    assert run(service, "watch", real).returncode == 0
+
+
+def test_a_roll_out_ends_at_the_deadline(service: RunningService, client: httpx.Client) -> None:
+    client.post(f"{path_of('slow')}/state", json=state())
+    assert run(service, "set", "slow", "samples=5").returncode == 0
+    watched = run(service, "watch", "slow", "--deadline", "1s")
+    assert watched.returncode == 1
+    assert "slow: it will be told with the answer to its next report" in watched.stdout
+    assert run(service, "watch", "slow", "--deadline", "1s", "--json").returncode == 1
+
+
+def test_commands_are_given_and_their_outcomes_shown(service: RunningService, real: str) -> None:
+    reported = run(service, "report-now", real)
+    assert (reported.returncode, reported.stdout) == (0, "web-1: done\n")
+    diagnosed = run(service, "diagnostics", real)
+    document = json.loads(diagnosed.stdout)
+    assert diagnosed.returncode == 0
+    assert document["user_id"] == "web-1" and document["settings"]["listening"] is True
+    assert run(service, "diagnostics", "nobody").returncode == 1
+
+
+def test_what_is_set_for_an_agent_that_never_reported_says_so(service: RunningService) -> None:
+    done = run(service, "set", "nobody", "interval=50ms")
+    assert done.returncode == 0, done.stderr
+    assert "No agent that nobody means has reported yet" in done.stdout
+
+
+def test_the_audit_trail_names_whoever_called(service: RunningService) -> None:
+    run(service, "set", "agent:os:odd", "samples=7")
+    [entry] = json.loads(run(service, "audit", "agent:os:odd", "--json").stdout)
+    assert entry["after"] == {"samples": 7} and "@" in entry["actor"]
+    assert '{"samples":7}' in run(service, "audit", "--most", "3").stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["set", "all"], 2, "CHANGES"),
+        (["set", "all", "interval"], 2, "expected name=value"),
+        (["set", "all", "interval=1ms"], 2, "interval: expected 10ms to 60s, got 1ms"),
+        (["set", "all", "metrics=cpu,gpu"], 2, "gpu"),
+        (["set", "all", "colour=red"], 2, "got 'colour'"),
+        (["set", "os:Plan9", "samples=1"], 2, "os:Linux"),
+        (["set", "all", "samples=10", "--rank", "3"], 1, "rank"),
+        (["nosuch"], 2, "report-now"),
+        (["--url", "ftp://x"], 2, "http://localhost:8888"),
+        (["--url", "http://127.0.0.1:1"], 1, "cannot be reached"),
+    ],
+)
+def test_what_is_wrong_is_one_line_that_says_what_is_right(
+    service: RunningService, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str], code: int, words: str,
+) -> None:  # fmt: skip
+    monkeypatch.setenv("LOADLENS_URL", service.url)
+    with pytest.raises(SystemExit) as ended:
+        main(["agents", *arguments])
+    assert ended.value.code == code
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("loadlens-service agents") and words in line
+
+
+@pytest.mark.parametrize("command", ["list", "set", "unset", "watch", "report-now", "diagnostics", "audit"])
+def test_every_command_teaches_itself(capsys: pytest.CaptureFixture[str], command: str) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["agents", command, "--help"])
+    assert ended.value.code == 0
+    assert "examples:" in capsys.readouterr().out
+    assert main(["agents", "--help"]) == 0
+    assert f"  {command} " in capsys.readouterr().out
+
+
+def test_the_operators_token_is_taken_from_the_services_own_file(tmp_path: Path) -> None:
+    config = tmp_path / "loadlens.toml"
+    config.write_text('[service]\ntoken = "for-agents"\noperator_token = "for-operators"\n')
+    with RunningService(tmp_path / "data", "--config", str(config)) as guarded:
+        assert run(guarded, "list", "--config", str(config)).returncode == 0
+        refused = run(guarded, "list", "--token", "for-agents")
+        assert refused.returncode == 1 and "operator" in refused.stderr

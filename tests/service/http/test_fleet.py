@@ -1,0 +1,156 @@
+"""GET .../fleet: all machines together, or in groups."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+
+from contract.times import HOUR_MS
+from tests.support.recordings import Machine, Recording, Samples
+from tests.support.reports import METRICS, JsonObject, post
+from tests.support.running import RunningService
+
+pytestmark = pytest.mark.server
+
+T0 = 1_531_396_800_000
+MACHINES = [
+    Machine("a", "Linux", "12"),
+    Machine("b", "Linux", "13"),
+    Machine("c", "Windows", "11"),
+    Machine("d", "MacOS", "13"),
+]
+RANGE: dict[str, Any] = {"start": T0, "end": T0 + 4 * HOUR_MS}
+
+
+@pytest.fixture(scope="module")
+def recording() -> Recording:
+    """Machines of different sizes and loads; the later in the alphabet, the busier."""
+    random = np.random.default_rng(8)
+    recording = Recording()
+    for number, machine in enumerate(MACHINES):
+        for minute in range(0, 240, 7 + number):
+            size = int(random.integers(1, 50))
+            recording.cpu(
+                machine, T0 + minute * 60_000 + number, random.beta(1 + number, 5 - number, size), [random.random(size)]
+            )
+    return recording
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory: pytest.TempPathFactory, recording: Recording) -> Iterator[httpx.Client]:
+    """A service with these machines and no other."""
+    folder: Path = tmp_path_factory.mktemp("fleet")
+    with RunningService(folder / "data", "--flush-interval", "0.2") as service, service.client() as client:
+        assert post(client, *recording.reports).json() == {"accepted": len(recording.reports), "duplicates": 0}
+        yield client
+        assert service.stop() == 0
+
+
+def ask(client: httpx.Client, metric: str = "cpuLoadAvg", **query: Any) -> list[JsonObject]:
+    answer = client.get(f"{METRICS}/{metric}/fleet", params=RANGE | query)
+    assert answer.status_code == 200, answer.text
+    entries: list[JsonObject] = answer.json()["entries"]
+    return entries
+
+
+def samples_of(recording: Recording, attribute: str | None, rate_ms: int) -> dict[tuple[str, int], Samples]:
+    return recording.buckets(
+        recording.windows[0].quantity,
+        RANGE["start"],
+        RANGE["end"],
+        rate_ms,
+        lambda one: (str(getattr(one.machine, attribute)) if attribute else "") if one.core is None else None,
+    )
+
+
+@pytest.mark.parametrize("rate", ["1m", "1h"])
+def test_the_fleet_is_all_samples_of_all_machines(fleet: httpx.Client, recording: Recording, rate: str) -> None:
+    wanted = samples_of(recording, None, {"1m": 60_000, "1h": HOUR_MS}[rate]).values()
+    for stat, value in (("mean", np.mean), ("var", np.var), ("count", len)):
+        found = ask(fleet, resample_rate=rate, stat=stat)
+        assert [entry["value"] for entry in found] == pytest.approx([float(value(part)) for part in wanted], abs=1e-12)
+        assert "group" not in found[0]
+
+
+@pytest.mark.parametrize(
+    ("by", "attribute"), [("user", "user_id"), ("os_type", "os_type"), ("os_version", "os_version")]
+)
+def test_groups_are_all_samples_of_their_machines(
+    fleet: httpx.Client, recording: Recording, by: str, attribute: str
+) -> None:
+    found = ask(fleet, resample_rate="1h", by=by)
+    wanted = samples_of(recording, attribute, HOUR_MS)
+    assert [entry["group"] for entry in found] == [group for group, _ in wanted]
+    assert [entry["value"] for entry in found] == pytest.approx([part.mean() for part in wanted.values()], abs=1e-12)
+
+
+@pytest.mark.parametrize("stat", ["mean", "p95", "count"])
+def test_top_keeps_the_groups_with_the_highest_values_over_the_range(
+    fleet: httpx.Client, recording: Recording, stat: str
+) -> None:
+    values: dict[str, Callable[[Samples], Any]] = {
+        "mean": np.mean,
+        "p95": lambda part: np.quantile(part, 0.95),
+        "count": len,
+    }
+    value = values[stat]
+    whole = {group: float(value(part)) for (group, _), part in samples_of(recording, "user_id", 1 << 60).items()}
+    highest = sorted(whole, key=lambda group: -whole[group])
+    for top in (1, 2, 4, 100):
+        found = ask(fleet, resample_rate="1h", by="user", stat=stat, top=top)
+        assert {entry["group"] for entry in found} == set(highest[:top])
+
+
+def test_the_variance_of_the_fleet_holds_what_lies_between_machines(fleet: httpx.Client, recording: Recording) -> None:
+    """The original averaged variances, so a fleet of steady machines looked steady."""
+    (entry,) = ask(fleet, "cpuLoadVar", resample_rate="52w")
+    (samples,) = samples_of(recording, None, 1 << 60).values()
+    assert entry["value"] == pytest.approx(samples.var(), abs=1e-12)
+    parts = samples_of(recording, "user_id", 1 << 60).values()
+    assert entry["value"] > max(part.var() for part in parts) * 1.1
+
+
+@pytest.mark.parametrize(
+    ("metric", "query", "pointer"),
+    [
+        ("cpuLoadAvg", {"by": "core"}, "by"),
+        ("cpuLoadAvg", {"top": "3"}, "top"),
+        ("cpuLoadAvg", {"by": "user", "top": "0"}, "top"),
+        ("cpuLoadAvg", {"by": "user", "top": "ten"}, "top"),
+        ("cpuLoadAvg", {"core": "1"}, "core"),
+        ("cpuCoreLoadAvgMax", {}, "metric"),
+    ],
+)
+def test_what_does_not_go_with_the_fleet_is_refused(
+    fleet: httpx.Client, metric: str, query: dict[str, str], pointer: str
+) -> None:
+    answer = fleet.get(f"{METRICS}/{metric}/fleet", params=RANGE | query)
+    assert answer.status_code == 422
+    assert [error["pointer"] for error in answer.json()["errors"]] == [pointer]
+
+
+def test_a_metric_that_nobody_reports_has_no_entries(fleet: httpx.Client) -> None:
+    assert ask(fleet, "memoryUtilization") == []
+    assert ask(fleet, "memoryUtilization", by="user", top=3) == []
+
+
+def test_users_are_listed_with_what_they_said_last(fleet: httpx.Client, recording: Recording) -> None:
+    users = fleet.get("/api/v1/users").json()["users"]
+    assert [(user["user_id"], user["os_type"], user["os_version"]) for user in users] == [
+        (machine.user_id, machine.os_type, machine.os_version) for machine in MACHINES
+    ]
+    for user in users:
+        reports = [report for report in recording.reports if report.user_id == user["user_id"]]
+        first, last = min(one.start_timestamp for one in reports), max(one.end_timestamp for one in reports)
+        assert user["cores"] == 1
+        assert np.datetime64(user["first_seen"].removesuffix("Z"), "ms").astype(int) == first
+        assert np.datetime64(user["last_seen"].removesuffix("Z"), "ms").astype(int) == last
+
+
+def test_the_fleet_takes_a_body_as_history_does(fleet: httpx.Client) -> None:
+    query = RANGE | {"resample_rate": "1h", "by": "os_type", "stat": "max", "top": 1}
+    answer = fleet.request("GET", f"{METRICS}/cpuLoadAvg/fleet", json=query)
+    assert answer.json()["entries"] == ask(fleet, **query)

@@ -1,0 +1,139 @@
+"""Notifications are delivered in order, once where that can be, and none takes the others' time."""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from service.alerts.rules import Rule, parse_rule
+from service.control.database import ControlDatabase
+from service.notifications.delivery import deliver
+from service.notifications.queue import Message, NotificationQueue
+from service.notifications.sender import NotificationSender
+from service.notifications.targets import Target, parse_target
+from tests.support.running import wait_until
+from tests.support.webhooks import KEY, Receiver
+
+
+@pytest.fixture
+def control(tmp_path: Path) -> Iterator[ControlDatabase]:
+    control = ControlDatabase(tmp_path / "control.db")
+    yield control
+    control.close()
+
+
+@pytest.fixture
+def queue(control: ControlDatabase) -> NotificationQueue:
+    return NotificationQueue(control)
+
+
+def rule(name: str = "busy", target: str = "ops") -> Rule:
+    document = {"name": name, "kind": "threshold", "metric": "cpuLoadAvg", "above": 0.8, "targets": [target]}
+    return parse_rule({**document, "group": "0s"})
+
+
+def change(state: str) -> list[dict[str, Any]]:
+    return [{"user": "web-1", "state": state, "since": "x", "at": "y", "value": 0.9}]
+
+
+def target(url: str, monkeypatch: pytest.MonkeyPatch, timeout: float = 5.0) -> Target:
+    monkeypatch.setenv("KEY", KEY)
+    return parse_target("ops", {"webhook": url, "secret": "env:KEY", "timeout": timeout}, Path())
+
+
+def test_a_message_waits_for_the_older_ones_of_its_target(queue: NotificationQueue) -> None:
+    queue.add(rule(), change("firing"), 1000)
+    (first,) = queue.due(1000, set())
+    queue.postpone(first, 60_000, "503")
+    queue.add(rule(), change("resolved"), 2000)
+    queue.add(rule(target="others"), change("firing"), 2000)
+    assert [message.target for message in queue.due(3000, set())] == ["others"]
+    assert [message.id for message in queue.due(60_000, {"others"})] == [first.id]
+    queue.finish(first, "delivered")
+    (second,) = queue.due(60_000, {"others"})
+    assert second.changes[0]["state"] == "resolved"
+
+
+def test_what_is_delivered_while_the_queue_is_read_is_not_handed_out_again(queue: NotificationQueue) -> None:
+    queue.add(rule(), change("firing"), 1000)
+    (message,) = queue.due(1000, set())
+
+    class Ending(set[str]):
+        """Targets that are busy, of which one is done as soon as somebody asks for it."""
+
+        def __contains__(self, name: object) -> bool:
+            queue.finish(message, "delivered")
+            return False
+
+    assert queue.due(1000, Ending({"ops"})) == []
+
+
+Deliver = Callable[[Target, Message], None]
+StartSender = Callable[..., NotificationSender]
+TO_PRIVATE: Deliver = partial(deliver, private=True)
+
+
+@pytest.fixture
+def start_sender(queue: NotificationQueue) -> Iterator[StartSender]:
+    """Starts senders to one target, and ends them."""
+    started: list[NotificationSender] = []
+
+    def start(target: Target, deliver: Deliver = TO_PRIVATE) -> NotificationSender:
+        started.append(NotificationSender(queue, lambda: {"ops": target}, deliver))
+        started[-1].start()
+        return started[-1]
+
+    yield start
+    for sender in started:
+        sender.stop()
+
+
+def test_a_receiver_gets_what_happened_in_order_over_its_failures(
+    queue: NotificationQueue, start_sender: StartSender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Receiver(lambda place: 503 if place == 0 else 204) as receiver:
+        queue.add(rule(), change("firing"), 1000)
+        start_sender(target(receiver.url, monkeypatch))
+        wait_until(lambda: bool(receiver.requests), "an attempt")
+        queue.add(rule(), change("resolved"), 2000)
+        wait_until(lambda: queue.counts()["delivered"] == 2, "delivery")
+        states = [received.body["data"]["alerts"][0]["state"] for received in receiver.accepted]
+        assert states == ["firing", "resolved"]
+
+
+def test_whatever_goes_wrong_is_tried_again_later_and_told_once_without_the_address(
+    queue: NotificationQueue,
+    start_sender: StartSender,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    tried = []
+
+    def fail(target: Target, message: Message) -> None:
+        tried.append(message)
+        raise RuntimeError(target.url)
+
+    queue.add(rule(), change("firing"), 1000)
+    start_sender(target("https://example.org/secret-path", monkeypatch), fail)
+    wait_until(lambda: len(tried) == 2, "two attempts")
+    wait_until(lambda: queue.messages("waiting", 1)[0].attempts == 2, "the second one's note")
+    (message,) = queue.messages("waiting", 1)
+    assert "RuntimeError" in message.error
+    assert caplog.text.count("in fail") == 1
+    assert "secret-path" not in caplog.text + message.error
+
+
+def test_the_end_does_not_wait_for_a_receiver_that_hangs(
+    queue: NotificationQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Receiver(lambda _: None) as receiver:
+        ops = target(receiver.url, monkeypatch, 10.0)
+        sender = NotificationSender(queue, lambda: {"ops": ops}, TO_PRIVATE, grace_s=0.1)
+        queue.add(rule(), change("firing"), 1000)
+        sender.start()
+        wait_until(lambda: bool(receiver.requests), "an attempt")
+        sender.stop()
+        (message,) = queue.messages("waiting", 1)
+        assert message.attempts == 0, "the attempt came to its end first"

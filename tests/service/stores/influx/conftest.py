@@ -1,0 +1,53 @@
+"""Stores of a test's own, in databases of their own, on the shared InfluxDB."""
+
+from collections.abc import Callable, Iterator
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from analytics.sources.influx_address import Address, Credentials
+from service.stores.influx.store import InfluxStore
+from tests.support.influx_proxy import InfluxProxy
+from tests.support.influxd import RunningInflux
+
+OpenStore = Callable[..., InfluxStore]
+
+_numbers = count(1)
+
+
+@pytest.fixture
+def database() -> str:
+    """A database that no other test has."""
+    return f"own {next(_numbers)}"
+
+
+@pytest.fixture
+def open_store(influx: RunningInflux, database: str, tmp_path: Path) -> Iterator[OpenStore]:
+    """Opens the database as a machine of a name would, and closes what a test left open."""
+    opened: list[InfluxStore] = []
+
+    def open_store(machine: str = "here", url: str = influx.url, **options: object) -> InfluxStore:
+        credentials = Credentials(**options.pop("who", {}))  # type: ignore[arg-type]
+        store = InfluxStore(Address(url, database), credentials, tmp_path / machine, **options)  # type: ignore[arg-type]
+        opened.append(store)
+        return store
+
+    yield open_store
+    for store in opened:
+        store.close()
+
+
+@pytest.fixture(params=[2, 3], ids=["2.x", "3.x"])
+def newer(request: pytest.FixtureRequest, influx: RunningInflux) -> Iterator[InfluxProxy]:
+    """A server that answers as InfluxDB 2 or 3 does; it wants a token, and has no bucket."""
+    with InfluxProxy(influx, request.param, "s3cret-t0ken") as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def proxy(influx: RunningInflux, database: str) -> Iterator[InfluxProxy]:
+    """A server that answers as InfluxDB 2, with the bucket made, on which faults can be put."""
+    with InfluxProxy(influx, 2) as proxy:
+        proxy.make(database)
+        yield proxy

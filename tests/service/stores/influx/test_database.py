@@ -1,0 +1,282 @@
+"""What lies in InfluxDB: the original's names, sums that merge on the server, points of the original."""
+
+import asyncio
+import re
+from dataclasses import replace
+
+import msgspec
+import numpy as np
+import pytest
+
+from contract.metrics import Cpu, Disk, Memory
+from contract.report import Report
+from service.stores.base import Key, Question
+from service.stores.influx.store import InfluxStore
+from tests.contract.test_influx import HOSTILE
+from tests.service.stores.influx.conftest import OpenStore
+from tests.support.influxd import RunningInflux
+from tests.support.recordings import CPU, Machine, Recording, assert_quantiles, assert_same_moments, times_of
+
+pytestmark = pytest.mark.server
+
+T0 = 1_706_572_800_000
+MINUTE, HOUR, DAY = 60_000, 3_600_000, 86_400_000
+RANGE = T0 - DAY, T0 + 30 * DAY
+
+
+def fill(store: InfluxStore, recording: Recording, *, flush: bool = True) -> None:
+    store.add(store.flushed + len(recording.reports), recording.reports)
+    if flush:
+        store.flush()
+
+
+def random_recording(machines: list[Machine], windows: int = 6) -> Recording:
+    random, recording = np.random.default_rng(1), Recording()
+    for machine in machines:
+        for number in range(windows):
+            samples = random.random((3, 7 + number))
+            recording.cpu(machine, T0 + number * 20 * MINUTE + 17, samples[0], samples[1:])
+    return recording
+
+
+def assert_right(store: InfluxStore, recording: Recording, machine: Machine) -> None:
+    for rate in (1000, 5 * MINUTE, 15 * MINUTE, HOUR, DAY):
+        expected = recording.buckets(
+            CPU, *RANGE, rate, lambda one: "" if one.core is None and one.machine.user_id == machine.user_id else None
+        )
+        windows = store.answer(Question(CPU, *RANGE, rate, machine.user_id, histograms=True))
+        assert_same_moments(windows, expected)
+        assert_quantiles(windows, CPU, expected)
+
+
+def test_the_most_hostile_names_are_users_of_their_own(open_store: OpenStore, influx: RunningInflux) -> None:
+    machines = [Machine(name, "Linux", version) for name, version in zip(HOSTILE, ["", *HOSTILE], strict=False)]
+    recording = random_recording(machines)
+    fill(open_store(), recording)
+    store = open_store("elsewhere")
+    assert store.users()["user_id"].tolist() == sorted(HOSTILE)
+    versions = dict(zip(store.users()["user_id"], store.users()["os_version"], strict=True))
+    assert versions == {machine.user_id: machine.os_version for machine in machines}
+    for machine in machines:
+        assert_right(store, recording, machine)
+    (names,) = influx.query(
+        'SHOW TAG VALUES FROM "measurements_1d" WITH KEY = "userId"', store._client.address.database
+    )
+    assert len(names["values"]) == len(HOSTILE)
+
+
+def test_a_service_on_another_machine_knows_all_that_was_flushed_and_goes_on(open_store: OpenStore) -> None:
+    machine = Machine("moved", "MacOS", "14.1")
+    recording = random_recording([machine])
+    store = open_store()
+    fill(store, recording)
+    users, newest = store.users(), store.newest()
+    store.close()
+    store = open_store("another")
+    assert store.flushed == 0
+    assert store.users().equals(users)
+    assert store.newest() == newest
+    assert store.cores("moved", CPU) == [0, 1]
+    key = Key("moved", type(recording.reports[0].typed_metrics()[0]), recording.reports[0].end_timestamp)
+    assert asyncio.run(store.known({key})) == {key}
+    late = Recording(recording.windows)
+    late.cpu(machine, T0 + 18, np.array([0.25, 0.5]))  # into buckets that the other machine wrote
+    fill(store, late)
+    assert_right(store, recording, machine)
+
+
+def test_the_originals_fields_are_there_with_both_spellings(open_store: OpenStore, influx: RunningInflux) -> None:
+    recording = Recording()
+    report = recording.cpu(Machine("6a:d6", "Linux", "18.04 LTS"), T0, np.array([0.1, 0.5]), [np.array([0.1, 0.3]),
+                           np.array([0.4, 0.5])])  # fmt: skip
+    store = open_store()
+    fill(store, recording)
+    (series,) = influx.query('SELECT * FROM "measurements"', store._client.address.database)
+    (values,) = series["values"]
+    point = dict(zip(series["columns"], values, strict=True))
+    assert (point["userId"], point["osType"], point["osVersion"]) == ("6a:d6", "Linux", "18.04 LTS")
+    assert point["time"] == report.end_timestamp
+    assert point["cpuLoadAvg"] == pytest.approx(0.3, abs=1e-15)
+    assert point["cpuLoadVar"] == pytest.approx(0.04, abs=1e-15)
+    assert point["cpuCoreLoadAvgMax"] == pytest.approx(0.45, abs=1e-15)
+    assert point["cpuCoreLoadAvgMin"] == pytest.approx(0.2, abs=1e-15)
+    assert point["cpuCoreLoadVarMax"] == pytest.approx(0.01, abs=1e-15)
+    assert point["cpuCoreLoadVarMin"] == point["cpuCoreLoadMinMin"] == pytest.approx(0.0025, abs=1e-15)
+    assert point["cpuLoadCount"] == 2
+    assert point["duration"] == 100
+
+
+@pytest.mark.parametrize("measurement", ["measurements", "measurements_5m", "measurements_15m", "measurements_1h"])
+def test_plain_sums_on_the_server_are_the_mean_and_variance_of_all_samples(
+    open_store: OpenStore, influx: RunningInflux, measurement: str
+) -> None:
+    recording = random_recording([Machine("one"), Machine("two")])
+    store = open_store()
+    fill(store, recording)
+    (series,) = influx.query(
+        'SELECT SUM("cpuLoadSum") / SUM("cpuLoadCount"), SUM("cpuLoadSquares") / SUM("cpuLoadCount")'
+        f' - POW(SUM("cpuLoadSum") / SUM("cpuLoadCount"), 2), MIN("cpuLoadMin"), MAX("cpuLoadMax") FROM "{measurement}"'
+        f" WHERE time >= {T0}ms AND time < {T0 + DAY}ms",
+        store._client.address.database,
+    )
+    samples = np.concatenate([window.samples for window in recording.windows if window.core is None])
+    ((_, mean, variance, minimum, maximum),) = series["values"]
+    assert mean == pytest.approx(samples.mean(), abs=1e-12)
+    assert variance == pytest.approx(samples.var(), abs=1e-12)
+    assert (minimum, maximum) == (samples.min(), samples.max())
+
+
+def test_a_machine_that_changes_its_system_is_still_one_machine(open_store: OpenStore) -> None:
+    machine, recording = Machine("upgraded", "Linux", "12"), Recording()
+    half = np.array([0.25, 0.75])
+    recording.cpu(machine, T0, half)
+    # Another metric of the very same moment, said by the newer system.
+    recording.other(replace(machine, os_version="13"), T0, Memory, {"utilization": half})
+    recording.cpu(replace(machine, os_version="13"), T0 + 1, half)
+    store = open_store()
+    fill(store, recording)
+    assert_right(store, recording, machine)
+    assert store.users()["os_version"].tolist() == ["13"]
+
+
+def test_numbers_of_any_size_are_kept(open_store: OpenStore) -> None:
+    recording = Recording()
+    for number, value in enumerate((0.0, 5e-324, 1e-300, 1e12, 1e300)):
+        rows = {quantity.attribute: np.array([value, value]) for quantity in Disk.quantities}
+        recording.other(Machine("wide"), T0 + number * DAY, Disk, rows)
+    store = open_store()
+    fill(store, recording)
+    windows = store.answer(Question(Disk.quantities[0], *RANGE, DAY, "wide"))
+    assert windows["mean"].tolist() == [0.0, 5e-324, 1e-300, 1e12, 1e300]
+    assert windows["count"].tolist() == [2] * 5
+
+
+# Points that the original wrote
+
+ORIGINAL = (
+    "measurements,osType=Linux,osVersion=18.04\\ LTS,userId={user} cpuCoreLoadAvgMax=0.9,cpuCoreLoadAvgMin=0.1,"
+    "cpuCoreLoadMinMin=0.01,cpuCoreLoadVarMax=0.02,cpuLoadAvg={mean},cpuLoadVar={var} {time}"
+)
+
+
+@pytest.fixture
+def original(influx: RunningInflux, database: str) -> str:
+    """A database as the original left it."""
+    influx.query(f'CREATE DATABASE "{database}"')
+    lines = [
+        ORIGINAL.format(user=user, mean=mean, var=0.01, time=T0 + number * 10 * MINUTE)
+        for user in ("6a:d6", "7b:e7")
+        for number, mean in enumerate((0.2, 0.4, 0.6))
+    ]
+    influx.write("\n".join(lines), database)
+    return database
+
+
+def test_points_of_the_original_are_answered_as_a_hundred_samples_each(original: str, open_store: OpenStore) -> None:
+    store = open_store()
+    assert store.users()["user_id"].tolist() == ["6a:d6", "7b:e7"]
+    assert store.users()["os_version"].tolist() == ["18.04 LTS"] * 2
+    for rate in (1000, HOUR, DAY):
+        windows = store.answer(Question(CPU, *RANGE, rate, "6a:d6", histograms=True))
+        assert windows["count"].sum() == windows["approximated"].sum() == 300
+    assert windows["mean"].tolist() == pytest.approx([0.4])
+    assert windows["var"].tolist() == pytest.approx([0.01 + 0.08 / 3])
+    assert asyncio.run(store.known({Key("6a:d6", TYPE, T0), Key("6a:d6", TYPE, T0 + 1)})) == {Key("6a:d6", TYPE, T0)}
+
+
+def test_new_reports_of_an_old_user_join_its_old_points(original: str, open_store: OpenStore) -> None:
+    recording = Recording()
+    recording.cpu(Machine("6a:d6"), T0 + 15 * MINUTE, np.full(300, 0.9))  # late, between two points of the original
+    fill(open_store(), recording)
+    store = open_store("another")
+    for rate in (HOUR, DAY):
+        windows = store.answer(Question(CPU, *RANGE, rate, "6a:d6", histograms=True))
+        assert windows["count"].tolist() == [600]
+        assert windows["mean"].tolist() == pytest.approx([(0.4 + 0.9) / 2])
+        # Who has not reported since is there, too.
+        assert store.answer(Question(CPU, *RANGE, rate, "7b:e7"))["count"].tolist() == [300]
+
+
+def test_rollups_of_old_points_are_made_day_by_day_and_change_no_answer(
+    original: str, open_store: OpenStore, influx: RunningInflux
+) -> None:
+    line = ORIGINAL.format(user="6a:d6", mean=0.5, var=0.02, time=T0 - 3 * DAY)
+    influx.write(line, original)
+    recording = Recording()
+    recording.cpu(Machine("6a:d6"), T0 + 15 * MINUTE, np.full(300, 0.9))
+    store = open_store()
+    fill(store, recording)
+    questions = [Question(CPU, T0 - 9 * DAY, T0 + 9 * DAY, rate, user, histograms=True)
+                 for rate in (1000, 15 * MINUTE, DAY) for user in ("6a:d6", "7b:e7")]  # fmt: skip
+    before = [store.answer(question) for question in questions]
+    # The database is far older than now: as if the original had ended five days after its last point.
+    store._since = T0 + 5 * DAY + 1234
+    steps = 0
+    while store.compact():
+        steps += 1
+    assert steps == 8
+    assert not influx.query(f'SELECT * FROM "measurements_1d" WHERE time >= {T0 + DAY}ms', original)
+    (series,) = influx.query('SELECT "cpuLoadCount" FROM "measurements_1d"', original)
+    assert sorted(count for _, count in series["values"]) == [100, 300, 600]
+    for again in (store, open_store("another")):
+        assert again._since == 0
+        for question, windows in zip(questions, before, strict=True):
+            found = again.answer(question)
+            assert times_of(found) == times_of(windows)
+            assert found["count"].tolist() == windows["count"].tolist()
+            assert found["approximated"].tolist() == windows["approximated"].tolist()
+            assert found["mean"].tolist() == pytest.approx(windows["mean"].tolist(), rel=1e-12)
+            assert found["var"].tolist() == pytest.approx(windows["var"].tolist(), rel=1e-12)
+
+
+TYPE = type(Recording().cpu(Machine("any"), T0, np.array([0.5])).typed_metrics()[0])
+
+
+# Lines that InfluxDB refuses
+
+
+def test_where_all_is_refused_all_is_put_aside_and_the_journal_is_free(
+    open_store: OpenStore, influx: RunningInflux
+) -> None:
+    store = open_store()
+    influx.write(f'measurements,userId=strange cpuLoadAvg="text" {T0}', store._client.address.database)
+    recording = random_recording([Machine("one")])
+    for number, report in enumerate(recording.reports, 1):
+        whole = replace_cores(report)
+        store.add(number, [whole])
+    store.flush()
+    assert store.flushed == len(recording.reports)
+    windows = store.answer(Question(CPU, *RANGE, DAY, "one"))
+    assert len(windows) == 0
+    assert {name: value for name, _, value in store.sizes()}["lines_refused"] == len(recording.reports)
+
+
+def replace_cores(report: Report) -> Report:
+    """The report without its cores."""
+    (cpu,) = report.typed_metrics()
+    whole = Cpu(cpu.avg_utilization, cpu.var_utilization)  # type: ignore[attr-defined]
+    return msgspec.structs.replace(report, metrics=[whole])
+
+
+def test_a_line_that_influxdb_refuses_is_put_aside_and_named_and_the_others_are_kept(
+    open_store: OpenStore, influx: RunningInflux, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = open_store()
+    # A field of another type, as somebody else's program may have written it: no minimum can be stored there.
+    influx.write(f'cores,userId=strange cpuLoadMin="text" {T0}', store._client.address.database)
+    recording = Recording()
+    for number in range(50):
+        samples = np.array([0.25, 0.5])
+        recording.cpu(Machine(f"user-{number % 3}"), T0 + number, samples, [samples], detailed=number == 20)
+    fill(store, recording)
+    assert store.flushed == 50
+    refused = [path.read_text() for path in store._writer._aside.parent.glob("refused.lines")]
+    assert re.findall(r"^cores,.*", refused[0], re.MULTILINE) == [
+        line for line in refused[0].splitlines() if line.startswith("cores,core=0,userId=user-2 ")
+    ]
+    assert {name: value for name, _, value in store.sizes()}["lines_refused"] >= 1
+    assert "field type conflict" in caplog.text
+    windows = store.answer(Question(CPU, *RANGE, DAY, by=None))
+    assert windows["count"].tolist() == [100]
+    windows = store.answer(Question(CPU, *RANGE, 1000, "user-2", cores=0))
+    assert windows["count"].tolist() == [15 * 2 + 2 * 0]

@@ -1,0 +1,264 @@
+"""One code path for InfluxDB 1.8, 2 and 3, against a server that answers as their documentation says."""
+
+import contextlib
+import logging
+
+import numpy as np
+import pytest
+
+from analytics.sources.influx_client import BadStatement
+from service.stores.base import Question, StoreError, StoreUnavailable
+from service.stores.influx.store import InfluxStore
+from tests.service.stores.influx.conftest import OpenStore
+from tests.support.influx_proxy import Fault, InfluxProxy, Request
+from tests.support.influxd import RunningInflux
+from tests.support.recordings import CPU, Machine, Recording, assert_quantiles, assert_same_moments
+
+pytestmark = pytest.mark.server
+
+T0 = 1_706_572_800_000
+DAY = 86_400_000
+TOKEN = "s3cret-t0ken"
+WHO = {"token": TOKEN}
+
+
+def recorded(windows: int = 30) -> Recording:
+    random, recording = np.random.default_rng(4), Recording()
+    for number in range(windows):
+        samples = random.random((2, 9))
+        recording.cpu(Machine(f"user {number % 2}"), T0 + number * 97_000, samples[0], samples[1:])
+    return recording
+
+
+def fill(store: InfluxStore, recording: Recording) -> None:
+    store.add(store.flushed + len(recording.reports), recording.reports)
+    store.flush()
+
+
+def assert_right(store: InfluxStore, recording: Recording) -> None:
+    for rate in (1000, 300_000, 900_000, DAY):
+        windows = store.answer(Question(CPU, T0, T0 + DAY, rate, by="user", histograms=True))
+        expected = recording.buckets(
+            CPU, T0, T0 + DAY, rate, lambda one: one.machine.user_id if one.core is None else None
+        )
+        assert_same_moments(windows, expected)
+        assert_quantiles(windows, CPU, expected)
+
+
+def writes(proxy: InfluxProxy) -> list[Request]:
+    return [request for request in proxy.requests if "write" in request.path]
+
+
+def test_points_are_written_by_the_newer_api_and_answered(
+    newer: InfluxProxy, open_store: OpenStore, database: str
+) -> None:
+    recording = recorded()
+    store = open_store(url=newer.url, who=WHO)
+    fill(store, recording)
+    assert_right(store, recording)
+    assert {request.path for request in writes(newer)} == {"/api/v2/write"}
+    assert all(request.parameters["bucket"] == database for request in writes(newer))
+    assert store.description.startswith(f"InfluxDB {newer.generation}.")
+    assert database in newer.buckets
+
+
+def test_another_machine_takes_up_what_is_there(newer: InfluxProxy, open_store: OpenStore) -> None:
+    recording = recorded()
+    fill(open_store(url=newer.url, who=WHO), recording)
+    store = open_store("another", url=newer.url, who=WHO)
+    assert store.users()["user_id"].tolist() == ["user 0", "user 1"]
+    assert max(store.newest().values()) == recording.reports[-1].end_timestamp
+    assert_right(store, recording)
+
+
+def test_influxdb_1_8_has_the_newer_api_too(influx: RunningInflux, open_store: OpenStore, database: str) -> None:
+    with InfluxProxy(influx, 1) as proxy:
+        recording = recorded()
+        store = open_store(url=proxy.url)
+        fill(store, recording)
+        assert_right(store, recording)
+        assert {request.path for request in writes(proxy)} == {"/api/v2/write"}
+
+
+def test_a_wrong_token_is_told_at_the_start_and_never_shown(
+    newer: InfluxProxy, open_store: OpenStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    with pytest.raises(StoreError, match="401: unauthorized") as error:
+        open_store(url=newer.url, who={"token": "wr0ng-s3cret"})
+    assert "wr0ng-s3cret" not in str(error.value) + caplog.text
+
+
+def test_a_bucket_that_may_not_be_made_is_named(proxy: InfluxProxy, open_store: OpenStore, database: str) -> None:
+    proxy.buckets.clear()
+    body = b'{"code": "forbidden", "message": "insufficient permissions for write"}'
+    proxy.fault = lambda asked: Fault(403, body) if (asked.method, asked.path) == ("POST", "/api/v2/buckets") else None
+    with pytest.raises(StoreError, match=rf"{database} is not there and cannot be made: .*insufficient permissions"):
+        open_store(url=proxy.url)
+
+
+def test_in_3_x_the_first_write_makes_the_database_where_the_token_is_no_admins(
+    influx: RunningInflux, open_store: OpenStore
+) -> None:
+    with InfluxProxy(influx, 3, TOKEN) as proxy:
+        body = b'{"error": "forbidden"}'
+        proxy.fault = lambda asked: Fault(403, body) if asked.path.endswith("configure/database") else None
+        recording = recorded()
+        store = open_store(url=proxy.url, who=WHO)
+        fill(store, recording)
+        assert_right(store, recording)
+
+
+def test_a_mapping_that_is_missing_is_said_in_influxdbs_own_words(proxy: InfluxProxy, open_store: OpenStore) -> None:
+    store = open_store(url=proxy.url)
+    fill(store, recorded())
+    proxy.buckets.clear()
+    with pytest.raises(StoreUnavailable, match="404: no dbrp mapping found"):
+        store.answer(Question(CPU, T0, T0 + DAY, DAY, "user 0"))
+    assert store.problem
+
+
+def test_a_bucket_that_vanishes_is_made_again_and_nothing_of_the_flush_is_lost(
+    proxy: InfluxProxy, open_store: OpenStore
+) -> None:
+    recording = recorded()
+    store = open_store(url=proxy.url)
+    store.add(30, recording.reports)
+    proxy.buckets.clear()
+    with pytest.raises(StoreUnavailable, match=r"lets nobody write: .*404.*not found"):
+        store.flush()
+    assert store.flushed == 0
+    store.flush()
+    assert store.flushed == 30
+    assert_right(store, recording)
+
+
+BUSY = [
+    Fault(503, b'{"code": "unavailable", "message": "engine is down"}', {"Retry-After": "17"}),
+    Fault(500, b'{"error": "engine: write /wal/_00001.wal: no space left on device"}'),
+    Fault(429, b'{"code": "too many requests", "message": "slow down"}', {"Retry-After": "17"}),
+    Fault(401, b'{"code": "unauthorized", "message": "token expired"}'),
+]
+
+
+@pytest.mark.parametrize("fault", BUSY, ids=lambda fault: str(fault.status))
+def test_an_influxdb_that_cannot_take_a_batch_gets_it_again_and_counts_it_once(
+    proxy: InfluxProxy, open_store: OpenStore, fault: Fault
+) -> None:
+    recording = recorded()
+    store = open_store(url=proxy.url)
+    for number in range(1, 9):
+        # Each time it breaks a little later: between users, windows and each of the rollups.
+        left = [number]
+
+        def break_later(asked: Request, left: list[int] = left) -> Fault | None:
+            left[0] -= "write" in asked.path
+            return fault if left[0] < 0 else None
+
+        part = recording.reports[(number - 1) * 4 : number * 4] if number < 8 else recording.reports[28:]
+        store.add(min(number * 4, 30), part)
+        proxy.fault = break_later
+        try:
+            store.flush()
+        except StoreUnavailable as error:
+            assert error.retry_after_s == (17 if "Retry-After" in fault.headers else None)  # noqa: PT017
+        proxy.fault = lambda _: None
+        # Whatever was written of it, the answers are right now,
+        windows = store.answer(Question(CPU, T0, T0 + DAY, DAY))
+        assert windows["count"].tolist() == [9 * min(number * 4, 30)]
+    store.flush()
+    # and when all of it is.
+    assert_right(store, recording)
+    assert_right(open_store("another", url=proxy.url), recording)
+
+
+def test_a_batch_that_is_too_large_is_sent_in_halves(proxy: InfluxProxy, open_store: OpenStore) -> None:
+    proxy.fault = lambda asked: Fault(413, b"too large") if len(asked.body) > 2000 else None
+    recording = recorded()
+    store = open_store(url=proxy.url)
+    fill(store, recording)
+    assert {name: value for name, _, value in store.sizes()}["lines_refused"] == 0
+    assert_right(store, recording)
+
+
+def test_an_answer_that_is_no_influxdbs_is_said(influx: RunningInflux, open_store: OpenStore) -> None:
+    with InfluxProxy(influx, 2) as proxy:
+        proxy.fault = lambda asked: Fault(200, b"<html>") if asked.path in ("/ping", "/health") else None
+        with pytest.raises(StoreError, match="does not say which InfluxDB it is"):
+            open_store(url=proxy.url)
+
+
+def test_a_statement_that_fails_is_an_error_though_csv_says_nothing(
+    influx: RunningInflux, open_store: OpenStore, database: str
+) -> None:
+    store = open_store()
+    fill(store, recorded())
+    influx.query(f'DROP DATABASE "{database}"')
+    with pytest.raises(StoreUnavailable, match="database not found"):
+        store.answer(Question(CPU, T0, T0 + DAY, DAY, "user 0"))
+
+
+@pytest.mark.parametrize("status", [400, 422])
+def test_a_statement_that_influxdb_finds_wrong_is_our_defect_and_not_its_problem(
+    proxy: InfluxProxy, open_store: OpenStore, status: int
+) -> None:
+    store = open_store(url=proxy.url, who={"token": TOKEN})
+    fill(store, recorded())
+    proxy.fault = lambda asked: Fault(status, b'{"error": "error parsing query"}') if asked.path == "/query" else None
+    with pytest.raises(BadStatement, match=rf'SELECT .* FROM "measurements.*": .*{status}: error parsing') as error:
+        store.answer(Question(CPU, T0, T0 + DAY, DAY, "user 0"))
+    assert "user 0" not in str(error.value)
+    assert TOKEN not in str(error.value)
+    assert store.problem is None
+
+
+@pytest.mark.parametrize("status", [401, 403, 429, 500, 503])
+def test_an_influxdb_that_answers_nobody_now_is_away(proxy: InfluxProxy, open_store: OpenStore, status: int) -> None:
+    store = open_store(url=proxy.url)
+    fill(store, recorded())
+    proxy.fault = lambda asked: Fault(status, b'{"error": "not now"}') if asked.path == "/query" else None
+    with pytest.raises(StoreUnavailable, match=f"{status}: not now"):
+        store.answer(Question(CPU, T0, T0 + DAY, DAY, "user 0"))
+    assert store.problem
+
+
+@pytest.mark.parametrize("asked_s", ["86400", "9" * 400])
+def test_influxdb_is_tried_again_within_ten_minutes_whatever_it_says(
+    proxy: InfluxProxy, open_store: OpenStore, asked_s: str
+) -> None:
+    store = open_store(url=proxy.url)
+    proxy.fault = lambda asked: Fault(503, b"{}", {"Retry-After": asked_s}) if "write" in asked.path else None
+    store.add(30, recorded().reports)
+    with pytest.raises(StoreUnavailable) as error:
+        store.flush()
+    assert error.value.retry_after_s == 600
+    proxy.fault = lambda _: None
+
+
+@pytest.mark.parametrize("writes_before", range(9))
+def test_a_crash_between_any_two_writes_of_a_flush_leaves_nothing_doubled(
+    proxy: InfluxProxy, open_store: OpenStore, writes_before: int
+) -> None:
+    recording = recorded()
+    store = open_store(url=proxy.url)
+    store.add(10, recording.reports[:10])
+    store.flush()
+    store.add(20, recording.reports[10:20])
+    left = [writes_before]
+
+    def die(asked: Request) -> Fault | None:
+        left[0] -= "write" in asked.path
+        return Fault(503) if left[0] < 0 else None
+
+    proxy.fault = die
+    with contextlib.suppress(StoreUnavailable):
+        store.flush()
+    proxy.fault = lambda _: None
+    # What the next process finds: InfluxDB as it is, and the journal behind what was flushed.
+    again = open_store(url=proxy.url)
+    for last in range(again.flushed + 1, 31):
+        again.add(last, recording.reports[last - 1 : last])
+    assert_right(again, recording)
+    again.flush()
+    assert_right(again, recording)
+    assert_right(open_store("another", url=proxy.url), recording)
