@@ -41,7 +41,7 @@ from service.notifications.sender import NotificationSender
 from service.reporting.maker import ReportMaker
 from service.settings import ServiceSettings
 from service.stores.base import StoreUnavailable
-from service.stores.opening import open_store
+from service.stores.opening import home_of, open_store
 from service.stream.broker import Broker, BrokerLimits
 
 _log = logging.getLogger("loadlens.service")
@@ -63,9 +63,10 @@ class Service:
 
     def _build(self, settings: ServiceSettings) -> None:
         folder = Path(settings.data_dir)
-        self.store, home = open_store(settings)
-        _log.info("windows are kept in %s", self.store.description)
+        home = home_of(settings)
         self.journal = Journal(home / "journal", settings.journal_bytes, settings.stream_keep)
+        self.store = open_store(settings, self.journal.holds)
+        _log.info("windows are kept in %s", self.store.description)
         self.journal.advance_to(self.store.flushed)
         self.lost = self.journal.missing(self.store.flushed)
         """Reports that were acknowledged and are lost."""

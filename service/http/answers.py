@@ -68,8 +68,7 @@ def _json(values: pd.DataFrame) -> bytes:
     else:
         entries = [*map(_Entry, dates, numbers)]
     document: dict[str, object] = {"entries": entries}
-    if "approximation" in values.attrs:
-        document["approximation"] = values.attrs["approximation"]
+    document |= {name: values.attrs[name] for name in ("approximation", "caveat") if name in values.attrs}
     return msgspec.json.encode(document)
 
 
@@ -112,3 +111,5 @@ def send(resp: Response, form: str, values: pd.DataFrame) -> None:
     resp.data = _FORMS[form](values)
     if "approximation" in values.attrs and form != JSON:
         resp.set_header("Approximation", values.attrs["approximation"])
+    if "caveat" in values.attrs:
+        resp.set_header("Caveat", values.attrs["caveat"])

@@ -177,17 +177,26 @@ def history(store: Store, metric: NamedMetric, user_id: str, query: Query) -> pd
         cores = "each"
     elif query.core is not None:
         cores = query.core
-    windows = store.answer(_question(metric, query, user_id=user_id, cores=cores))
-    values = values_of(windows, query.statistic)
-    return _over_cores(values, metric.over_cores) if metric.over_cores else values
+    question = _question(metric, query, user_id=user_id, cores=cores)
+    values = values_of(store.answer(question), query.statistic)
+    return _with_caveat(_over_cores(values, metric.over_cores) if metric.over_cores else values, store, question)
 
 
 def fleet(store: Store, metric: NamedMetric, query: Query) -> pd.DataFrame:
     """The values of all users together, or of each group of them; with `top`, of the highest groups only."""
-    windows = store.answer(_question(metric, query, by=query.by))
+    question = _question(metric, query, by=query.by)
+    windows = store.answer(question)
     if query.top is not None:
         windows = highest(windows, query.top, query.statistic)
-    return values_of(windows, query.statistic)
+    return _with_caveat(values_of(windows, query.statistic), store, question)
+
+
+def _with_caveat(values: pd.DataFrame, store: Store, question: Question) -> pd.DataFrame:
+    """The values, with what they lack for damage on disk as `attrs["caveat"]`."""
+    caveat = store.caveat(question)
+    if caveat:
+        values.attrs["caveat"] = caveat
+    return values
 
 
 def _question(

@@ -169,11 +169,10 @@ def _behind_damage(content: bytes, last: int) -> _Hole | None:
     most = last + len(content)
     places: list[int] = []
     for shift in range(8):
-        numbers = (
-            np.frombuffer(content, "<u8", max(0, len(content) - shift) // 8, shift) if len(content) > shift else []
-        )
-        hits = np.flatnonzero((numbers > last) & (numbers <= most)) if len(numbers) else []
-        places += [int(hit) * 8 + shift - 8 for hit in hits]
+        count = (len(content) - shift) // 8
+        if count > 0:
+            numbers: npt.NDArray[np.uint64] = np.frombuffer(content, "<u8", count, shift)
+            places += [hit * 8 + shift - 8 for hit in np.flatnonzero((numbers > last) & (numbers <= most)).tolist()]
     for place in sorted(places):
         if place <= 0:
             continue

@@ -114,6 +114,11 @@ class Journal:
             damage.insert(0, Damage(self._folder, after + 1, self.first - 1))
         return damage
 
+    def holds(self, after: int, through: int) -> bool:
+        """Whether every report behind offset `after` up to `through` can be read."""
+        is_here = self.first <= after + 1 and through <= self.last
+        return is_here and all(one.first > through or one.last <= after for one in self.damage)
+
     def advance_to(self, offset: int) -> None:
         """Count on from `offset` at least: offsets up to it are taken, though their records are pruned."""
         self.last = max(self.last, offset)

@@ -81,6 +81,9 @@ class Store(Protocol):
         It has the column that `by` names; `core` where single cores are asked for; `histogram` where quantiles are.
         """
 
+    def caveat(self, question: Question) -> str | None:
+        """What the answer to a question lacks for damage on disk; None where it lacks nothing."""
+
     def has_user(self, user_id: str) -> bool:
         """Whether any report of this user was ever taken."""
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from tests.service.conftest import StartService
-from tests.service.influxd import RunningInflux
-from tests.service.reports import END_MS, METRICS, entries, history, post, small
-from tests.service.running import ROOT, RunningService, clean_environment
+from tests.support.influxd import RunningInflux
+from tests.support.reports import END_MS, METRICS, entries, history, post, small
+from tests.support.running import ROOT, RunningService, clean_environment
 
 pytestmark = pytest.mark.server
 

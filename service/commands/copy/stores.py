@@ -90,11 +90,14 @@ def open_store(
                 home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="loadlens-copy-")))
             else:
                 stack.enter_context(_locked(data_dir))
-            store = _influx(address, credentials, home, new=new)
         else:
             stack.enter_context(_locked(address))
-            home, store = address, _embedded(address, memory)
+            home = address
         journal = Journal(home / "journal", _JOURNAL_BYTES)
+        if isinstance(address, Address):
+            store = _influx(address, credentials, home, new=new)
+        else:
+            store = _embedded(address, memory, journal)
         try:
             journal.advance_to(store.flushed)
             replayed = replay(journal, store)
@@ -115,9 +118,9 @@ def _locked(folder: Path) -> DataLock:
         raise StoreError(f"{folder} cannot be used: {error.strerror or error}") from None
 
 
-def _embedded(folder: Path, memory: str) -> PortableStore:
+def _embedded(folder: Path, memory: str, journal: Journal) -> PortableStore:
     try:
-        return PortableEmbeddedStore(folder, memory)
+        return PortableEmbeddedStore(folder, memory, holds=journal.holds)
     except StoreInUse:  # by a program that does not know the lock
         raise _in_use(folder) from None
     except OSError as error:

@@ -173,6 +173,9 @@ class InfluxStore:
             self._flush_through(self._begun)
         return self._asked(lambda: self._views.consistent(read))
 
+    def caveat(self, question: Question) -> None:
+        """Nothing: what InfluxDB lacks, it does not say."""
+
     def has_user(self, user_id: str) -> bool:
         """Whether any report of this user was ever taken."""
         return user_id in self._index.users
