@@ -11,8 +11,8 @@ from service.commands import failed
 
 _PROGRAM = "loadlens-service repair"
 _DESCRIPTION = """Makes a data folder of the embedded store whole again, while no service uses it: the catalogue and the
-rollups from the files of windows where loadlens.duckdb is missing, damaged or older than they are; files that are damaged
-are put aside. Nothing is removed."""
+rollups from the files of windows where loadlens.duckdb is missing, damaged or older than they are; files that are
+damaged are put aside. Nothing is removed."""
 _EPILOG = """examples:
   loadlens-service repair --data-dir /srv/loadlens
 """

@@ -126,7 +126,9 @@ def total(answer: httpx.Response) -> int:
 
 
 def run(command: str, data_dir: Path) -> "subprocess.CompletedProcess[str]":
-    arguments = ["repair", "--data-dir", str(data_dir)] if command == "repair" else ["--port", "0", "--data-dir", str(data_dir)]
+    arguments = (
+        ["repair", "--data-dir", str(data_dir)] if command == "repair" else ["--port", "0", "--data-dir", str(data_dir)]
+    )
     return subprocess.run(
         [sys.executable, "-m", "service", *arguments],
         cwd=ROOT, env=clean_environment(), capture_output=True, text=True, timeout=100, check=False,
@@ -170,7 +172,7 @@ def test_without_its_catalogue_the_store_is_refused_and_repair_makes_it(
             assert total(all_counted(client, rate)) == 30
         assert "caveat" not in all_counted(client).json()
         (user,) = client.get("/api/v1/users").json()["users"]
-        assert (user["user_id"], user["os_type"], user["cores"]) == ("one", "Linux", 1)
+        assert (user["user_id"], user["os_type"], user["cores"]) == ("one", "Linux", 0)
         assert post(client, small("one", END_MS)).json() == {"accepted": 0, "duplicates": 1}
         assert post(client, small("one", END_MS + 9 * 3_600_000)).json() == {"accepted": 1, "duplicates": 0}
         assert total(all_counted(client)) == 31
@@ -275,7 +277,7 @@ def bulky(number: int) -> bytes:
 
 def test_rules_that_could_not_be_read_again_are_told(start: StartService, tmp_path: Path) -> None:
     rules = tmp_path / "rules.toml"
-    good = '[[rules]]\nname = "high"\nmetric = "cpuLoadAvg"\nabove = 0.9\nfor = "1m"\n'
+    good = '[[rules]]\nname = "high"\nkind = "threshold"\nmetric = "cpuLoadAvg"\nabove = 0.9\nfor = "1m"\n'
     rules.write_text(good)
     service = start("--rules", str(rules))
     with service.client() as client:

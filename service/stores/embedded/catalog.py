@@ -104,6 +104,9 @@ def open_catalog(path: Path, memory: str) -> duckdb.DuckDBPyConnection:
         time.sleep(_LOCK_RETRY_S)
     try:
         _migrate(connection, path)
+    except duckdb.Error as error:
+        connection.close()
+        raise damaged(path, error) from None
     except BaseException:
         connection.close()
         raise
