@@ -5,15 +5,17 @@ import io
 import socket
 import time
 import zlib
+from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 from contract import __version__
 from contract.retry import retry_after_s
 
 PATH = "/api/v1/metrics"
+_PROXY_PORT = 3128
 _ANSWER_BYTES = 1024 * 1024
 _GZIP = 16 + zlib.MAX_WBITS
 _STALE = (ConnectionResetError, ConnectionAbortedError, BrokenPipeError, http.client.RemoteDisconnected)
@@ -44,11 +46,13 @@ def reports_url(url: str) -> str:
 class Connection:
     """Posts reports and states, and opens streams. Not for use by several threads."""
 
-    def __init__(self, url: str, token: str | None) -> None:
+    def __init__(self, url: str, token: str | None, proxy: str | None = None) -> None:
+        """`proxy` is the address of an HTTP proxy on the way; None where there is none."""
         self.url = reports_url(url)
         parts = urlsplit(self.url)
         kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-        self._http = kind(parts.hostname or "", parts.port)
+        on_the_way = urlsplit(proxy) if proxy else parts
+        self._http = kind(on_the_way.hostname or "", on_the_way.port or (_PROXY_PORT if proxy else None))
         self._answered_by = float("inf")
         self._http.response_class = self._response  # type: ignore[assignment]
         self._target = parts.path
@@ -56,6 +60,21 @@ class Connection:
         self._headers = {"Content-Type": "application/json", "User-Agent": f"loadlens-agent/{__version__}"}
         if token is not None:
             self._headers["Authorization"] = f"Bearer {token}"
+        if proxy:
+            self._through(on_the_way, parts)
+
+    def _through(self, proxy: SplitResult, service: SplitResult) -> None:
+        """Reach the service by a proxy: through a tunnel where it is encrypted, by its whole address otherwise."""
+        user = f"{unquote(proxy.username or '')}:{unquote(proxy.password or '')}"
+        credentials = f"Basic {b64encode(user.encode()).decode()}" if proxy.username else None
+        if service.scheme == "https":
+            headers = {"Proxy-Authorization": credentials} if credentials else {}
+            self._http.set_tunnel(service.hostname or "", service.port, headers)
+            return
+        origin = f"http://{service.netloc.rpartition('@')[2]}"
+        self._target, self._agents = origin + self._target, origin + self._agents
+        if credentials:
+            self._headers["Proxy-Authorization"] = credentials
 
     def post(self, bodies: Sequence[bytes], timeout_s: float) -> ServiceAnswer:
         """Send reports: one as it is, several as a JSON array, compressed.

@@ -98,22 +98,23 @@ def _delivery(
         return _Delivery(PrintingOutbox(), ReportBuilder(me, Timeline()), sampling_plan(own), {})
     directory = settings.spool_dir or default_spool_dir(os.environ)
     spool = Spool(directory, settings.spool_bytes, settings.spool_age)
-    connection = Connection(settings.url, settings.token)
+    connect = partial(Connection, settings.url, settings.token, settings.proxy_in_use)
+    connection = connect()
     sender = ReportSender(spool, connection, DeadLetters(directory), Backoff())
     _log.info("reports go to %s; %d wait in %s", connection.url, spool.waiting, directory)
     timeline = Timeline(spool.given_out())
     if not settings.remote:
         outbox = SpoolingOutbox(spool, sender, _start("sender", partial(supervised, sender.run, closing)))
         return _Delivery(outbox, ReportBuilder(me, timeline), sampling_plan(own), {})
-    remote = RemoteConfiguration(
-        own, me, RemoteStateFile(directory, connection.url), Connection(settings.url, settings.token), commands
-    )
+    remote = RemoteConfiguration(own, me, RemoteStateFile(directory, connection.url), connect(), commands)
     sender.on_instructions = remote.receive
     outbox = SpoolingOutbox(spool, sender, _start("sender", partial(supervised, sender.run, closing)))
-    recent_problems = RecentProblems([settings.token or "", *_credentials(settings.url)])
+    recent_problems = RecentProblems(
+        [settings.token or "", *_credentials(settings.url), *_credentials(settings.proxy_in_use or "")]
+    )
     logging.getLogger().addHandler(recent_problems)
     remote.diagnose = partial(diagnostics, me, remote, outbox.counts, lambda: outbox.problem, recent_problems, failing)
-    listener = Listener(me.user_id, Connection(settings.url, settings.token), remote, closing)
+    listener = Listener(me.user_id, connect(), remote, closing)
     report_builder = ReportBuilder(me, timeline, lambda: remote.refused_version)
     return _Delivery(outbox, report_builder, remote.first_plan(), {"remote": remote.run, "listener": listener.run})
 

@@ -11,7 +11,7 @@ from msgspec import Meta
 
 from contract.agent_settings import IntervalS, LogLevel, MetricName, SamplesPerReport, SettingsInForce
 from contract.report import MAX_USER_ID
-from contract.service_address import SERVICE_URL, ServiceAddress
+from contract.service_address import SERVICE_URL, ServiceAddress, check_service_url, proxy_for
 from contract.times import DAY_S, format_seconds, parse_seconds
 
 _NAME = "loadlens-agent"
@@ -60,6 +60,18 @@ class AgentSettings(ServiceAddress, frozen=True, kw_only=True):
     token: Annotated[str | None, Meta(description="Sent to the service as a bearer token.", extra={"secret": True})] = (
         None
     )
+    proxy: Annotated[
+        str | None,
+        Meta(
+            description="An HTTP proxy on the way to the service; none is used to reach this machine itself.",
+            extra={
+                "metavar": "URL",
+                "default": "as https_proxy, http_proxy, all_proxy and no_proxy say",
+                "examples": ["http://proxy.example.org:3128"],
+                "secret": True,
+            },
+        ),
+    ] = None
     user_id: Annotated[
         Annotated[str, Meta(min_length=1, max_length=MAX_USER_ID)] | None,
         Meta(
@@ -129,6 +141,13 @@ class AgentSettings(ServiceAddress, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if (proxy := self.proxy_in_use) is not None:
+            try:
+                check_service_url(proxy)
+            except ValueError:
+                raise ValueError("--proxy: expected an address such as http://proxy.example.org:3128") from None
+            if not proxy.startswith("http:"):
+                raise ValueError("--proxy: expected a proxy that is spoken to by http://")
         if self.user_id is not None and not self.user_id.isprintable():
             raise ValueError("--user-id: expected printable characters")
         if len(set(self.metrics)) < len(self.metrics):
@@ -140,6 +159,11 @@ class AgentSettings(ServiceAddress, frozen=True, kw_only=True):
                 f" {self.samples} samples {format_seconds(self.interval)} apart: every {format_seconds(self.period_s)};"
                 " a number without a unit is seconds: write 50ms for milliseconds, or fewer --samples"
             )
+
+    @property
+    def proxy_in_use(self) -> str | None:
+        """The address of the proxy on the way to the service; None where there is none."""
+        return proxy_for(self.url, {"all_proxy": self.proxy} if self.proxy else None)
 
     @property
     def period_s(self) -> float:

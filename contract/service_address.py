@@ -1,6 +1,9 @@
 """Where a service is, and what opens it: the settings that all programs that talk to one share."""
 
+import ipaddress
+import os
 import re
+from collections.abc import Mapping
 from typing import Annotated
 from urllib.parse import urlsplit
 
@@ -39,3 +42,36 @@ def check_service_url(url: str) -> None:
         known = False
     if not known or parts.query or parts.fragment or not _VISIBLE.fullmatch(url):
         raise ValueError(f"expected an address such as {SERVICE_URL}, got {url}")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach `host`, a name or an address."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def proxy_for(url: str, environ: Mapping[str, str] | None = None) -> str | None:
+    """The proxy on the way to `url` by the usual variables (`https_proxy`, `http_proxy`, `all_proxy`, `no_proxy`).
+
+    None where there is none. To this machine itself nothing ever goes through a proxy: it would not find the way
+    back, and would see the token.
+    """
+    environ = os.environ if environ is None else environ
+    parts = urlsplit(url)
+    given = {name.lower(): value for name, value in environ.items() if name.lower().endswith("_proxy") and value}
+    # Where both are given the lower case counts, as for curl.
+    given |= {name: environ[name] for name in given if environ.get(name)}
+    proxy = given.get(f"{parts.scheme}_proxy") or given.get("all_proxy")
+    host = parts.hostname or ""
+    if not proxy or is_loopback(host):
+        return None
+    # Imported where it is needed: it would be a tenth of the agent's memory.
+    from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]
+
+    if proxy_bypass_environment(host, {"no": given.get("no_proxy", "")}):
+        return None
+    return proxy if "//" in proxy else f"http://{proxy}"

@@ -16,19 +16,23 @@ from contract.report import Report
 from service.agents.remote_configuration import RemoteConfiguration
 from service.alerts.repository import RuleRepository
 from service.alerts.runner import Runner
+from service.annotations import Annotations
 from service.control.audit import Audit
 from service.control.data_lock import DataLock
 from service.control.database import ControlDatabase
 from service.http.access import RefuseForeignPages, RequireOwnHost, RequireToken
+from service.http.openapi.document import openapi
 from service.http.problems import serialize, unavailable, unexpected
 from service.http.resources.agent_settings import FleetSettings, OneAgentsSettings
 from service.http.resources.agents import AgentList, OneAgent, OneAgentsCommands, OneAgentsState, OneCommand
 from service.http.resources.alerts import Alerts, Notifications, OneSilence, Redelivery, Silences
+from service.http.resources.annotations import AnnotationList, OneAnnotation
+from service.http.resources.documentation import Docs, DocsStyle, OpenApi
 from service.http.resources.health import Health, Ready, other_looks, refusing_looks
 from service.http.resources.ingest import Metrics
 from service.http.resources.operations import AuditTrail, Numbers, Prometheus
 from service.http.resources.pages import FleetReport, Index, UserReport
-from service.http.resources.query import Fleet, FleetWindows, History, Sending, Users, UserWindows
+from service.http.resources.query import Fleet, FleetWindows, History, Query, Sending, Users, UserWindows
 from service.http.resources.rules import OneRule, Rules
 from service.http.resources.stream import Stream
 from service.http.routing import Slashes
@@ -86,6 +90,7 @@ class Service:
         self.control = ControlDatabase(folder / "control.db")
         self.audit = Audit(self.control)
         self.rule_repository = RuleRepository(self.control, self.audit, str(home.relative_to(folder)))
+        self.annotations = Annotations(self.control, self.audit)
         self.queue = NotificationQueue(self.control)
         self.rules = Runner(self.journal, self.rule_repository, self.queue, settings.rules)
         self.sender = NotificationSender(
@@ -162,7 +167,10 @@ def create_app(settings: ServiceSettings) -> Application:
     app.set_error_serializer(serialize)
     app.add_error_handler(Exception, unexpected)
     app.add_error_handler(StoreUnavailable, unavailable)
-    for path, resource in _routes(service).items():
+    routes = _routes(service)
+    described = OpenApi(lambda: openapi(routes))
+    routes |= {"/openapi.json": described, "/docs": Docs(described), "/docs/style.css": DocsStyle()}
+    for path, resource in routes.items():
         app.add_route(path, resource)
     app.add_sink(Slashes(router), "/api/v1/agents/")
     return app
@@ -185,6 +193,7 @@ def _routes(service: Service) -> dict[str, object]:
         "/api/v1/metrics": Metrics(service.ingest, store, remote),
         "/api/v1/metrics/{metric}/byUser/{user_id:path}": History(store),
         "/api/v1/metrics/{metric}/fleet": Fleet(store),
+        "/api/v1/query": Query(store),
         "/api/v1/windows/byUser/{user_id:path}": UserWindows(store, sending),
         "/api/v1/windows/fleet": FleetWindows(store, sending),
         "/api/v1/users": Users(store),
@@ -201,6 +210,8 @@ def _routes(service: Service) -> dict[str, object]:
         "/api/v1/alerts": Alerts(repository, rules),
         "/api/v1/silences": Silences(repository),
         "/api/v1/silences/{silence_id}": OneSilence(repository),
+        "/api/v1/annotations": AnnotationList(service.annotations),
+        "/api/v1/annotations/{annotation_id}": OneAnnotation(service.annotations),
         "/api/v1/notifications": Notifications(queue),
         "/api/v1/notifications/{message_id}/redeliver": Redelivery(queue),
         "/api/v1/audit": AuditTrail(service.audit),

@@ -3,7 +3,6 @@
 import asyncio
 import ctypes
 import gc
-import ipaddress
 import logging
 import os
 import signal
@@ -19,6 +18,7 @@ from uvicorn.server import Server
 from uvicorn_worker import UvicornWorker
 
 from analytics.sources.influx_address import Address, is_influx
+from contract.service_address import is_loopback
 from service.alerts.rule_set import RuleFileError
 from service.app import Application, create_app
 from service.control.data_lock import DataFolderInUse
@@ -179,16 +179,6 @@ def _allow_connections(files: int) -> None:
         _log.warning("the system allows %d open files; %d streams may need %d", allowed, files - _OTHER_FILES, files)
 
 
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach `host`."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
 def _warn_of_open_secrets(settings: ServiceSettings) -> None:
     """Say it where whoever listens on the way to InfluxDB learns the token or the password."""
     if not is_influx(settings.store) or not (settings.store_token or settings.store_password):
@@ -221,6 +211,8 @@ def serve(settings: ServiceSettings) -> NoReturn:
             (settings.host, settings.port),
             family=socket.AF_INET6 if ":" in settings.host else socket.AF_INET,
             backlog=2048,
+            # Every address of this machine, those of IPv4 too; some systems leave them out unasked.
+            dualstack_ipv6=settings.host == "::" and socket.has_dualstack_ipv6(),
         )
     except OSError as error:
         raise ServerError(

@@ -96,7 +96,7 @@ def from_frame(frame: pd.DataFrame, *, histograms: bool | None = None) -> tuple[
     Series are numbered in the order of user and core, the whole machine after its cores. Rows without samples are left
     out, as are columns that a frame of windows does not have. By default the windows have histograms where the frame
     has the column. With `histograms=False` they have none, which is quicker; with True they always have: rows without
-    one stand for two equal halves of their samples (`analytics.frames.standins`) and count as approximated. Raises
+    one stand for samples with their mean and variance (`analytics.frames.standins`) and count as approximated. Raises
     FrameError where the index or a column is not what a frame of windows has.
     """
     frame = with_samples(frame)
@@ -272,12 +272,14 @@ def unpacked(frame: pd.DataFrame) -> tuple[Histograms, Ints]:
     approximated = frame["approximated"].to_numpy()
     if not len(without):
         return found, approximated
-    mean, variance, count = (frame[name].to_numpy()[without] for name in ("mean", "var", "count"))
-    _, _, halves = standins(mean, variance, count, bins_of(frame) is LINEAR)
+    mean, variance, count, least, most = (
+        frame[name].to_numpy()[without] for name in ("mean", "var", "count", "min", "max")
+    )
+    _, _, made = standins(mean, variance, count, bins_of(frame) is LINEAR, (least, most))
     approximated = approximated.copy()
     # A single sample, or samples all alike, are known though nothing more was said of them.
     approximated[without] = np.where((variance > 0) & (count > 1), count, approximated[without])
-    return found.joined(Histograms(without[halves.row], halves.bin, halves.count)), approximated
+    return found.joined(Histograms(without[made.row], made.bin, made.count)), approximated
 
 
 def with_histograms(frame: pd.DataFrame) -> pd.DataFrame:

@@ -1,6 +1,6 @@
 """The exact resampling of frames of windows: what a service answers with, and what a notebook calls."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final
 
@@ -10,7 +10,7 @@ import pandas as pd
 from analytics.frames.aggregation import AnyFrame, example_of, is_dask, reduced
 from analytics.frames.columns import NUMBERS
 from analytics.frames.frame import factorize_labels, frame_of_columns, numbers_of, packed, taken, unpacked, with_samples
-from analytics.frames.kernel import merge
+from analytics.frames.kernel import Ints, merge
 from contract.times import parse_duration
 
 RAW: Final = 1
@@ -30,29 +30,57 @@ def resample(frame: AnyFrame, rate: str | int) -> AnyFrame:
     rate_ms = rate if isinstance(rate, int) else parse_duration(rate)
     if rate_ms < RAW:
         raise ValueError(f"expected a rate of at least 1 ms, got {rate}")
-    width = pd.Timedelta(rate_ms, "ms")
-    return _on_dask(frame, width) if is_dask(frame) else _in_slices(frame, width)
+    key = partial(_floored, width=pd.Timedelta(rate_ms, "ms"))
+    return _on_dask(frame, key) if is_dask(frame) else _in_slices(frame, key)
+
+
+def resample_at(frame: pd.DataFrame, edges: Sequence[int]) -> pd.DataFrame:
+    """The frame in buckets that begin at `edges` (epoch ms, ascending), each up to the next: days of a place, say.
+
+    Exact as `resample` is. Raises FrameError for what is not a frame of windows, ValueError for a window before the
+    first edge.
+    """
+    return _in_slices(frame, partial(_placed, edges=np.asarray(edges, np.int64)))
+
+
+def _floored(index: pd.DatetimeIndex, *, width: pd.Timedelta) -> Ints:
+    starts: Ints = index.floor(width).asi8
+    return starts
+
+
+def _placed(index: pd.DatetimeIndex, *, edges: Ints) -> Ints:
+    place = np.searchsorted(edges, index.asi8, side="right") - 1
+    if len(place) and place.min() < 0:
+        raise ValueError(f"expected windows from {edges[0]} on, got one at {index.asi8.min()}")
+    starts: Ints = edges[place]
+    return starts
+
+
+def _all_time(index: pd.DatetimeIndex) -> Ints:
+    return np.zeros(len(index), np.int64)
+
+
+_Key = Callable[[pd.DatetimeIndex], Ints]
+"""From the moments of rows to the starts of their buckets, epoch ms."""
 
 
 def over_all_time(frame: pd.DataFrame) -> pd.DataFrame:
     """One window for each user and core of a frame, of all its samples, as `resample` has them."""
-    return _in_slices(frame, None)
+    return _in_slices(frame, _all_time)
 
 
-def _in_slices(frame: pd.DataFrame, width: pd.Timedelta | None) -> pd.DataFrame:
+def _in_slices(frame: pd.DataFrame, key: _Key) -> pd.DataFrame:
     attrs = dict(frame.attrs)
-    buckets: pd.DataFrame = reduced(
-        frame, partial(_resampled, width=width), partial(_joined, width=width), "resampling"
-    )
+    buckets: pd.DataFrame = reduced(frame, partial(_resampled, key=key), partial(_joined, key=key), "resampling")
     buckets.attrs = attrs
     return buckets
 
 
-def _resampled(part: pd.DataFrame, width: pd.Timedelta | None) -> pd.DataFrame:
+def _resampled(part: pd.DataFrame, key: _Key) -> pd.DataFrame:
     frame = with_samples(part)
     numbers = numbers_of(frame)
     series, labels = factorize_labels(frame)
-    bucket = np.zeros(len(frame), np.int64) if width is None else pd.DatetimeIndex(frame.index).floor(width).asi8
+    bucket = key(pd.DatetimeIndex(frame.index))
     histograms = None
     if "histogram" in frame:
         histograms, numbers["approximated"] = unpacked(frame)
@@ -65,21 +93,21 @@ def _resampled(part: pd.DataFrame, width: pd.Timedelta | None) -> pd.DataFrame:
     return frame_of_columns(columns, start)
 
 
-def _joined(parts: Sequence[pd.DataFrame], width: pd.Timedelta | None) -> pd.DataFrame:
-    return parts[0] if len(parts) == 1 else _resampled(pd.concat(parts), width)
+def _joined(parts: Sequence[pd.DataFrame], key: _Key) -> pd.DataFrame:
+    return parts[0] if len(parts) == 1 else _resampled(pd.concat(parts), key)
 
 
-def _on_dask(frame: AnyFrame, width: pd.Timedelta) -> AnyFrame:
+def _on_dask(frame: AnyFrame, key: _Key) -> AnyFrame:
     """Each partition by itself, then, where what belongs together has met, again."""
-    work = partial(_partition, width=width)
+    work = partial(_partition, key=key)
     example = work(example_of(frame))
     parts = frame.map_partitions(work, meta=example)
     met = parts.shuffle("user") if "user" in example else parts.shuffle(on_index=True)
-    return met.map_partitions(partial(_partition, width=width, named=True), meta=_named(example))
+    return met.map_partitions(partial(_partition, key=key, named=True), meta=_named(example))
 
 
-def _partition(part: pd.DataFrame, *, width: pd.Timedelta, named: bool = False) -> pd.DataFrame:
-    buckets = _resampled(part, width)
+def _partition(part: pd.DataFrame, *, key: _Key, named: bool = False) -> pd.DataFrame:
+    buckets = _resampled(part, key)
     buckets.attrs = dict(part.attrs)
     # Between partitions names are texts: each has categories of its own, which do not fit together.
     return _named(buckets) if named or "user" not in buckets else buckets.astype({"user": "str"})

@@ -82,8 +82,8 @@ def _values(bins: Bins) -> Floats:
 
 
 APPROXIMATION: Final = (
-    "{share:.3g} % of the observations came without minimum, maximum and histogram; each such window stands for two "
-    "equal halves, at its mean plus and minus its standard deviation."
+    "{share:.3g} % of the observations came without minimum, maximum and histogram; each such window stands for "
+    "samples with its mean and variance."
 )
 _FROM_STANDINS: Final = (*SHARES, "min", "max")
 

@@ -318,15 +318,17 @@ def _cliffs_delta(before: Windows, after: Windows) -> Floats:
     """From histograms; samples in one bin count as equal."""
     lowest = min(int(side.histograms.bin.min()) for side in (before, after) if side.histograms)
     width = max(int(side.histograms.bin.max()) for side in (before, after) if side.histograms) - lowest + 1
-    shares = []
+    samples = []
     for side in (before, after):
         assert side.histograms is not None
         counts = np.zeros((len(side), width))
         np.add.at(counts, (side.histograms.row, side.histograms.bin - lowest), side.histograms.count)
-        shares.append(counts / counts.sum(axis=1, keepdims=True))
-    below = np.cumsum(shares[0], axis=1)
-    above = 1 - below
-    delta: Floats = (shares[1] * (below - shares[0] - above)).sum(axis=1)
+        samples.append(counts)
+    first, second = samples
+    total = first.sum(axis=1, keepdims=True)
+    below = np.cumsum(first, axis=1)
+    # Of whole numbers, so that equal sides differ by exactly 0.
+    delta: Floats = (second * (below - first - (total - below))).sum(axis=1) / (total[:, 0] * second.sum(axis=1))
     return delta
 
 

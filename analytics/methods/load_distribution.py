@@ -21,8 +21,8 @@ def load_duration_curve(frame: AnyFrame, *, by: Literal["user"] | None = None) -
     One row for each edge of a histogram's bins: `load`, from 0 to 63/64 in steps of 1/64, and `share`, the share of
     the samples in [0, 1] that are at least that; before them `user` if asked for. At these edges the curve is exact,
     between them it lies between its neighbours. Samples are taken at equal distances, so their share is that of time.
-    Windows that came without histogram stand for two halves of their samples; `attrs["approximated"]` is the share of
-    all samples that did.
+    Windows that came without histogram stand for samples with their mean and variance; `attrs["approximated"]` is
+    the share of all samples that did.
 
     It is the load-duration curve of electricity supply, with both axes as shares. Takes a frame of windows of any
     size, pandas' or Dask's; raises FrameError for another, and for a metric that is no share.

@@ -29,7 +29,8 @@ def saturation(
     taken as 1 where the window's maximum is, as utilization stops there. Highest share first. With `rate` (InfluxQL
     duration) there is one row for each bucket instead, with the index `time` (UTC), in order of user and time.
 
-    Windows that came without histogram stand for two halves of their samples; of these the bounds know nothing more.
+    Windows that came without histogram stand for samples with their mean and variance; of these the bounds know nothing
+    more.
     `attrs["approximated"]` is the share of all samples that did.
 
     Takes a frame of windows of any size, pandas' or Dask's; raises FrameError for another, and for a metric that is

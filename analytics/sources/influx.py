@@ -172,18 +172,15 @@ def _frame(rows: pa.Table, names: Fields, asked: Asked) -> pd.DataFrame:
     """A frame of windows of points, what they leave out filled in."""
     count = rows[names.count].fill_null(ORIGINAL_OBSERVATIONS).to_numpy()
     mean, variance = rows[names.mean].to_numpy(), rows[names.variance].fill_null(0.0).to_numpy()
-    low, high, _ = standins(mean, variance, count, asked.quantity.bounded)
     minimum, maximum = (rows[name].fill_null(float("nan")).to_numpy() for name in (names.minimum, names.maximum))
+    low, high, _ = standins(mean, variance, count, asked.quantity.bounded, (minimum, maximum))
     unknown = np.isnan(minimum) | np.isnan(maximum)
     columns: dict[str, Any] = {"user": _users(rows[USER_ID])}
     if asked.core is not None:
         has_cores = CORE in rows.column_names
         numbers = rows[CORE].cast(pa.int64()).to_numpy() if has_cores else [pd.NA] * len(rows)
         columns["core"] = pd.array(numbers, "Int64")
-    columns |= {
-        "count": count, "mean": mean, "var": variance,
-        "min": np.where(np.isnan(minimum), low, minimum), "max": np.where(np.isnan(maximum), high, maximum),
-    }  # fmt: skip
+    columns |= {"count": count, "mean": mean, "var": variance, "min": low, "max": high}
     if names.approximated in rows.column_names:
         columns["approximated"] = rows[names.approximated].fill_null(0).to_numpy()
     else:

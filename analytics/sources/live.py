@@ -14,7 +14,7 @@ from contract.metrics import Statistic
 from contract.report import Report
 from contract.retry import Backoff
 from contract.server_sent_events import EventStreamParser, EventTooLarge, ServerSentEvent
-from contract.service_address import check_service_url
+from contract.service_address import check_service_url, proxy_for
 
 _MAX_BYTES = 16 * 1024 * 1024
 """Of one event: twice what the service takes as a report."""
@@ -115,6 +115,7 @@ class Stream:
 
     def __init__(self, url: str, token: str | None, parameters: dict[str, Any], after: int | None) -> None:
         self._url = url
+        self._proxy = proxy_for(url)
         self._headers = {"Accept": "text/event-stream"} | ({"Authorization": f"Bearer {token}"} if token else {})
         self._parameters = parameters
         self._backoff = Backoff(first_s=_FIRST_S, cap_s=_LONGEST_S, least=0.5)
@@ -123,7 +124,9 @@ class Stream:
         """The id of the last event; None before the first."""
 
     def __iter__(self) -> Iterator[Event]:
-        with httpx.Client(base_url=self._url, timeout=_TIMEOUT) as client:
+        with httpx.Client(
+            base_url=self._url, timeout=_TIMEOUT, transport=httpx.HTTPTransport(proxy=self._proxy)
+        ) as client:
             while True:
                 try:
                     with client.stream("GET", "/api/v1/stream", **self._request()) as response:
@@ -136,7 +139,9 @@ class Stream:
                 time.sleep(self._backoff.next_s())
 
     async def __aiter__(self) -> AsyncIterator[Event]:
-        async with httpx.AsyncClient(base_url=self._url, timeout=_TIMEOUT) as client:
+        async with httpx.AsyncClient(
+            base_url=self._url, timeout=_TIMEOUT, transport=httpx.AsyncHTTPTransport(proxy=self._proxy)
+        ) as client:
             while True:
                 try:
                     async with client.stream("GET", "/api/v1/stream", **self._request()) as response:

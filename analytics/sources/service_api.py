@@ -18,7 +18,7 @@ import msgspec
 
 from contract.problems import Problem, decode_json
 from contract.retry import Backoff, retry_after_s
-from contract.service_address import check_service_url
+from contract.service_address import check_service_url, proxy_for
 
 PROBLEM_TYPE = "application/problem+json"
 """The media type of refusals (RFC 9457)."""
@@ -125,7 +125,7 @@ class ServiceApi:
             headers=authorization | dict(headers or {}),
             timeout=httpx.Timeout(timeout_s, connect=min(timeout_s, CONNECT_TIMEOUT_S)),
             # A second try to connect, as the first may meet a closing socket.
-            transport=httpx.HTTPTransport(retries=1),
+            transport=httpx.HTTPTransport(retries=1, proxy=proxy_for(url)),
         )
 
     def call(

@@ -11,38 +11,14 @@ from analytics.frames.statistics import SHARES, highest, values_of
 from contract import times
 from contract.metrics import NAMES, STATISTICS, NamedMetric, Quantity, Statistic
 from contract.problems import did_you_mean
-from contract.times import DAY_MS, format_duration, parse_duration, parse_timestamp
+from contract.times import DAY_MS, parse_timestamp
+from service.http.buckets import Buckets, check_kept, take_buckets
+from service.http.parameters import FleetParameters, HistoryParameters, names_of
 from service.http.problems import ProblemError
-from service.http.requests import Parameters, duration
+from service.http.requests import Parameters
 from service.stores.base import Grouping, Question, Store
 
-MAX_BUCKETS = 100_000
-_DEFAULT_RATE_MS = 15 * 60 * 1000
 _GROUPINGS: tuple[str, ...] = get_args(Grouping)
-_ROUND_RATES = [
-    "1s",
-    "2s",
-    "5s",
-    "10s",
-    "15s",
-    "30s",
-    "1m",
-    "2m",
-    "5m",
-    "10m",
-    "15m",
-    "30m",
-    "1h",
-    "2h",
-    "3h",
-    "6h",
-    "12h",
-    "1d",
-    "1w",
-    "4w",
-    "12w",
-    "52w",
-]
 
 
 class Query(Struct, frozen=True, kw_only=True):
@@ -50,7 +26,7 @@ class Query(Struct, frozen=True, kw_only=True):
 
     start_ms: int
     end_ms: int
-    rate_ms: int
+    buckets: Buckets
     statistic: Statistic
     core: int | None
     by: Grouping | None
@@ -63,57 +39,30 @@ async def read_query(req: Request, metric: NamedMetric, store: Store, *, fleet: 
     Missing members get their defaults: the day before now, 15 minutes, the metric's own statistic. Raises
     ProblemError (422, or 400 for a body that is not a JSON object) that names the wrong member.
     """
-    asked = await Parameters.read(req, _FLEET if fleet else _HISTORY)
+    asked = await Parameters.read(req, names_of(FleetParameters if fleet else HistoryParameters))
     now_ms = times.now_ms()
-    end_ms = asked.take("end", parse_timestamp, now_ms)
+    start_ms, end_ms = take_range(asked, now_ms)
     query = Query(
-        start_ms=asked.take("start", parse_timestamp, end_ms - DAY_MS),
+        start_ms=start_ms,
         end_ms=end_ms,
-        rate_ms=asked.take("resample_rate", duration, _DEFAULT_RATE_MS),
-        statistic=asked.take("stat", _statistic, metric.statistic),
+        buckets=take_buckets(asked, start_ms, end_ms),
+        statistic=asked.take("stat", a_statistic, metric.statistic),
         core=asked.take("core", lambda value: core_number(value, metric), None),
         by=asked.take("by", _grouping, None),
-        top=asked.take("top", _top, None),
+        top=asked.take("top", number_of_groups, None),
     )
+    if query.top is not None and query.by is None and not asked.refused:
+        asked.refuse("top", "goes with by: it keeps the groups with the highest values")
     if not asked.refused:
-        _check_range(asked, query)
-        check_kept(asked, store, query.start_ms, query.rate_ms, now_ms)
+        check_kept(asked, store, start_ms, query.buckets.step_ms, now_ms)
     asked.check()
     return query
 
 
-def check_kept(asked: Parameters, store: Store, start_ms: int, rate_ms: int, now_ms: int) -> None:
-    """Refuse a rate that is finer than what is still kept."""
-    finest_ms = store.finest_ms(start_ms, now_ms)
-    if rate_ms % finest_ms:
-        right = format_duration(finest_ms)
-        asked.refuse("resample_rate", f"so far back only rollups are kept: a multiple of {right} is right")
-
-
-def fitting_rate(range_ms: int, buckets: int) -> str:
-    """Advice on a rate that cuts a range into at most so many buckets."""
-    least_ms = -(-range_ms // max(buckets, 1))
-    fitting = next((rate for rate in _ROUND_RATES if parse_duration(rate) >= least_ms), None)
-    return f"a rate of {fitting} would do" if fitting else "ask for a shorter range"
-
-
-_HISTORY = ("start", "end", "resample_rate", "stat", "core")
-_FLEET = ("start", "end", "resample_rate", "stat", "by", "top")
-
-
-def _check_range(asked: Parameters, query: Query) -> None:
-    if query.end_ms < query.start_ms:
-        asked.refuse("end", "is before start; the range is [start, end)")
-        return
-    buckets = -(-(query.end_ms - query.start_ms) // query.rate_ms)
-    if buckets > MAX_BUCKETS:
-        asked.refuse(
-            "resample_rate",
-            f"{format_duration(query.rate_ms)} makes {buckets} buckets of this range; at most {MAX_BUCKETS} are "
-            f"answered: {fitting_rate(query.end_ms - query.start_ms, MAX_BUCKETS)}",
-        )
-    elif query.top is not None and query.by is None:
-        asked.refuse("top", "goes with by: it keeps the groups with the highest values")
+def take_range(asked: Parameters, now_ms: int) -> tuple[int, int]:
+    """Start and end of the range that is asked for, the last day unless it is said."""
+    end_ms = asked.take("end", parse_timestamp, now_ms)
+    return asked.take("start", parse_timestamp, end_ms - DAY_MS), end_ms
 
 
 def named_metric(name: str) -> NamedMetric:
@@ -128,7 +77,8 @@ def named_metric(name: str) -> NamedMetric:
     return metric
 
 
-def _statistic(value: Any) -> Statistic:
+def a_statistic(value: Any) -> Statistic:
+    """A statistic by its name; raises ValueError for another."""
     for known in STATISTICS:
         if known == value:
             return known
@@ -163,7 +113,8 @@ def _grouping(value: Any) -> Grouping:
     return grouping
 
 
-def _top(value: Any) -> int:
+def number_of_groups(value: Any) -> int:
+    """How many groups to keep, 1 to 10000; raises ValueError."""
     text = str(value)
     if not text.isascii() or not text.isdecimal() or not 1 <= int(text) <= 10_000:
         raise ValueError(f"{value!r} is not a number of groups; 1 to 10000 is right")
@@ -210,7 +161,8 @@ def _question(
         quantity=metric.quantity,
         start_ms=query.start_ms,
         end_ms=query.end_ms,
-        rate_ms=query.rate_ms,
+        rate_ms=query.buckets.rate_ms,
+        edges=query.buckets.edges,
         user_id=user_id,
         cores=cores,
         by=by,

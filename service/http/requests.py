@@ -94,8 +94,11 @@ class Parameters:
         self._problems: list[Problem] = []
 
     @classmethod
-    async def read(cls, req: Request, names: tuple[str, ...]) -> Self:
-        """Those of a request. Raises ProblemError: 422 for others than `names`, 400 for a body that is no object."""
+    async def read(cls, req: Request, names: tuple[str, ...], several: tuple[str, ...] = ()) -> Self:
+        """Those of a request, of which those of `several` may come more than once, and are lists then.
+
+        Raises ProblemError: 422 for others than `names`, 400 for a body that is no object.
+        """
         body = await read_body(req) if req.content_length or req.get_header("Transfer-Encoding") else b""
         if body.strip():
             try:
@@ -108,7 +111,7 @@ class Parameters:
         for name, value in req.params.items():
             if name not in names:
                 raise invalid(name, f"expected one of {', '.join(names)}, got {name}{did_you_mean(name, names)}")
-            if not isinstance(value, str):
+            if not isinstance(value, str) and name not in several:
                 raise invalid(name, "is given more than once")
         return cls({name: value for name, value in req.params.items() if value}, "")
 

@@ -14,7 +14,9 @@ from analytics.frames.arrow import schema_of, table_of
 from contract import times
 from contract.metrics import NamedMetric
 from contract.times import DAY_MS, format_duration, parse_timestamp
-from service.http.queries import check_kept, core_number, fitting_rate, named_metric
+from service.http.buckets import check_kept, fitting_rate
+from service.http.parameters import FleetWindowsParameters, UserWindowsParameters, names_of
+from service.http.queries import core_number, named_metric
 from service.http.requests import Parameters, duration
 from service.stores.base import Question, Store
 
@@ -25,8 +27,6 @@ RAW_MS = 1
 _SHORTEST_MS = 5000
 """Between two windows of one machine, as agents report them."""
 _DEFAULT_RATE_MS = 15 * 60 * 1000
-_USER = ("metric", "start", "end", "resample_rate", "core", "histograms")
-_FLEET = ("metric", "start", "end", "resample_rate", "by", "histograms")
 
 
 class WindowsQuery(Struct, frozen=True, kw_only=True):
@@ -54,7 +54,7 @@ async def read_windows_query(req: Request, store: Store, *, fleet: bool) -> Wind
     together, without histograms. Raises ProblemError (422, 404 for an unknown metric, 400 for a body that is no
     object) that names the wrong member.
     """
-    asked = await Parameters.read(req, _FLEET if fleet else _USER)
+    asked = await Parameters.read(req, names_of(FleetWindowsParameters if fleet else UserWindowsParameters))
     now_ms = times.now_ms()
     metric = named_metric(asked.take("metric", _text, "cpuUtilization"))
     if metric.over_cores:

@@ -4,10 +4,12 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 from msgspec import UNSET, UnsetType
 
-from contract.histogram import Bins, unflatten
-from contract.metrics import NAMES, STATISTICS, TYPES, Cpu, Distribution, Metric, NamedMetric, Quantity, Statistic
+from analytics.frames.standins import standins
+from contract.histogram import unflatten
+from contract.metrics import NAMES, STATISTICS, TYPES, Cpu, Distribution, Metric, NamedMetric, Statistic
 from contract.problems import did_you_mean
 from contract.report import Report
 from contract.summary import Summary
@@ -123,19 +125,23 @@ class Extractor:
         maximum: float | UnsetType,
         histogram: list[int] | UnsetType,
     ) -> Summary:
-        """A window's summary; what it does not say is that of two equal halves at mean - sd and mean + sd."""
-        quantity = self.metric.quantity
-        least, most = _stand_ins(mean, variance if count > 1 else 0.0, quantity)
+        """A window's summary, right in what the statistic takes; what is not told is what answers have for it."""
+        least = most = mean
         counts: dict[int, int] = {}
-        if self.needs_histogram:
-            counts = _halves(count, least, most, quantity.bins) if histogram is UNSET else unflatten(histogram)
+        if self.needs_histogram or (self.statistic in ("min", "max") and (minimum is UNSET or maximum is UNSET)):
+            if histogram is UNSET:
+                least, most, counts = _standin(mean, variance, count, minimum, maximum, self.metric.quantity.bounded)
+            else:
+                counts = unflatten(histogram)
+                bins = self.metric.quantity.bins
+                least, most = bins.value(min(counts)), bins.value(max(counts))
         return Summary(
             count,
             mean,
             variance,
             least if minimum is UNSET else minimum,
             most if maximum is UNSET else maximum,
-            counts,
+            counts if self.needs_histogram else {},
         )
 
     def value(self, summaries: tuple[Summary, ...]) -> float:
@@ -152,18 +158,18 @@ class Extractor:
         return _SIMPLE[self.statistic](summary)
 
 
-def _stand_ins(mean: float, variance: float, quantity: Quantity) -> tuple[float, float]:
-    deviation = math.sqrt(variance)
-    most = mean + deviation
-    return max(0.0, mean - deviation), min(1.0, most) if quantity.bounded else most
-
-
-def _halves(count: int, least: float, most: float, bins: Bins) -> dict[int, int]:
-    below, above = bins.index(least), bins.index(most)
-    half = count // 2
-    if below == above or not half:
-        return {above: count}
-    return {below: half, above: count - half}
+def _standin(
+    mean: float,
+    variance: float,
+    count: int,
+    minimum: float | UnsetType,
+    maximum: float | UnsetType,
+    bounded: bool,
+) -> tuple[float, float, dict[int, int]]:
+    """Minimum, maximum and histogram of a window that came without histogram."""
+    told = tuple(np.array([math.nan if extreme is UNSET else extreme]) for extreme in (minimum, maximum))
+    low, high, made = standins(np.array([mean]), np.array([variance]), np.array([count]), bounded, (told[0], told[1]))
+    return float(low[0]), float(high[0]), dict(zip(made.bin.tolist(), made.count.tolist(), strict=True))
 
 
 def extractor(name: str, statistic: str | None = None) -> Extractor:

@@ -207,11 +207,13 @@ class NotificationQueue:
                 > 0
             )
 
-    def messages(self, state: str | None, limit: int) -> list[Message]:
-        """Messages, newest first."""
+    def messages(self, state: str | None, limit: int, after: tuple[int, str] | None = None) -> list[Message]:
+        """Messages, newest first, behind the one of a time (epoch ms) and an id."""
+        created_ms, identity = after or (None, None)
         rows = self._control.read(
-            f"SELECT {_COLUMNS} FROM notify_message WHERE ? IS NULL OR state = ? ORDER BY created_ms DESC, id LIMIT ?",
-            (state, state, limit),
+            f"SELECT {_COLUMNS} FROM notify_message WHERE (:state IS NULL OR state = :state) AND (:created IS NULL OR"
+            " created_ms < :created OR (created_ms = :created AND id > :id)) ORDER BY created_ms DESC, id LIMIT :limit",
+            {"state": state, "created": created_ms, "id": identity, "limit": limit},
         )
         return [Message(*row) for row in rows]
 

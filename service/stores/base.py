@@ -1,5 +1,6 @@
 """What every store can do, and what is asked of it."""
 
+import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol
@@ -43,15 +44,24 @@ class Question:
     end_ms: int
     """and before this; neither need lie on a bucket's edge."""
     rate_ms: int
-    """The width of a bucket; buckets are aligned to the epoch."""
+    """The width of a bucket; buckets are aligned to the epoch. Not looked at where there are `edges`."""
     user_id: str | None = None
     """One user, or None for the whole fleet."""
     cores: int | Literal["whole", "each"] = "whole"
-    """The whole machine, each core by itself, or one core; for one user only."""
+    """The whole machine, each core by itself, or one core; of the fleet each core only with `by` user."""
     by: Grouping | None = None
     """For the fleet: one group for each value of it, in the column of that name, or None for one group of all."""
     histograms: bool = False
     """Whether quantiles will be taken of the answer."""
+    edges: tuple[int, ...] | None = None
+    """Where buckets begin that are not all of one width, ascending; the first is not after `start_ms`."""
+    users: frozenset[str] | None = None
+    """For the fleet: only these users, or None for all."""
+
+    @property
+    def step_ms(self) -> int:
+        """What divides every edge between two buckets, so that a rollup of such a width fits; 0 where any does."""
+        return self.rate_ms if self.edges is None else math.gcd(*self.edges[1:])
 
 
 class Store(Protocol):

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from analytics.frames.frame import taken
 from analytics.frames.kernel import Ints
-from analytics.frames.resampling import resample
+from analytics.frames.resampling import resample, resample_at
 from contract.times import MINUTE_MS
 from service.stores.base import Question
 from service.stores.memtable import Memory, Rows, marked, rows_of
@@ -35,11 +35,11 @@ class Piece(NamedTuple):
     end_ms: int
 
 
-def plan(start_ms: int, end_ms: int, rate_ms: int, tiers: Sequence[int] = TIERS) -> Iterator[Piece]:
+def plan(start_ms: int, end_ms: int, step_ms: int, tiers: Sequence[int] = TIERS) -> Iterator[Piece]:
     """Cut [start_ms, end_ms) into pieces, each read from the coarsest tier that answers it exactly.
 
-    A tier can serve a rate that it divides, for its own whole buckets; what is left at both edges comes
-    from finer tiers, at last from the windows.
+    `step_ms` divides every edge between two buckets of the answer (a rate, or `Question.step_ms`). A tier that divides
+    it can serve, for its own whole buckets; what is left at both ends comes from finer tiers, at last from the windows.
     """
     if start_ms >= end_ms:
         return
@@ -49,12 +49,12 @@ def plan(start_ms: int, end_ms: int, rate_ms: int, tiers: Sequence[int] = TIERS)
     *finer, tier = tiers
     inner_start = -(-start_ms // tier) * tier
     inner_end = end_ms // tier * tier
-    if rate_ms % tier or inner_start >= inner_end:
-        yield from plan(start_ms, end_ms, rate_ms, finer)
+    if step_ms % tier or inner_start >= inner_end:
+        yield from plan(start_ms, end_ms, step_ms, finer)
         return
-    yield from plan(start_ms, inner_start, rate_ms, finer)
+    yield from plan(start_ms, inner_start, step_ms, finer)
     yield Piece(tier, inner_start, inner_end)
-    yield from plan(inner_end, end_ms, rate_ms, finer)
+    yield from plan(inner_end, end_ms, step_ms, finer)
 
 
 class Retention:
@@ -106,7 +106,6 @@ class Selection:
         They are resampled together, so that they are added up in the same order wherever they come from; very many of
         them a part at a time, so that memory follows what is answered, not what is read.
         """
-        rate_ms = self.question.rate_ms
         done: list[pd.DataFrame] = []
         waiting: list[Rows] = []
         rows = 0
@@ -114,12 +113,17 @@ class Selection:
             waiting.append(part)
             rows += len(part.series)
             if rows > BATCH_ROWS:
-                done, waiting = [resample(self._labelled(done, waiting), rate_ms)], []
+                done, waiting = [self._in_buckets(self._labelled(done, waiting))], []
                 rows = len(done[0])
-        frame: pd.DataFrame = resample(self._labelled(done, waiting), rate_ms)
+        frame = self._in_buckets(self._labelled(done, waiting))
         quantity = self.question.quantity
         frame.attrs = {"metric": quantity.camel, "unit": quantity.unit}
         return frame
+
+    def _in_buckets(self, frame: pd.DataFrame) -> pd.DataFrame:
+        edges = self.question.edges
+        buckets: pd.DataFrame = resample(frame, self.question.rate_ms) if edges is None else resample_at(frame, edges)
+        return buckets
 
     def _labelled(self, done: list[pd.DataFrame], parts: list[Rows]) -> pd.DataFrame:
         """Rows that were resampled before, and behind them those of `parts`, in order and with their labels."""
@@ -149,14 +153,17 @@ def _order(rank: Ints, time: Ints) -> Ints | None:
 def select(index: SeriesIndex, question: Question) -> Selection:
     """The series that a question is about."""
     user_id = question.user_id
-    found = _of_fleet(index, question) if user_id is None else _of_user(index, user_id, question)
+    if user_id is None:
+        found = _of_fleet(index, question)
+    else:
+        found = _of_user(index, index.users[user_id], question) if user_id in index.users else []
     found.sort()
     labels: dict[str, Any] = {}
     if user_id is None and question.by is not None:
         names = [user.user_id if question.by == "user" else getattr(user, question.by) for _, user, _ in found]
         in_order = pd.Index(sorted({*names}, key=_by_number), dtype="str")
         labels[question.by] = pd.Categorical(names, in_order, ordered=True)
-    elif user_id is not None and question.cores != "whole":
+    if question.cores != "whole":
         labels["core"] = pd.array([core for _, _, core in found], "Int64")
     order = sorted(range(len(found)), key=lambda place: (found[place][1].user_id, found[place][2]))
     rank = np.empty(len(found), np.int64)
@@ -174,21 +181,20 @@ _Found = list[tuple[int, User, int]]
 """Series: number, user and core."""
 
 
-def _of_user(index: SeriesIndex, user_id: str, question: Question) -> _Found:
-    cores = index.cores(user_id, question.quantity.name)
+def _of_user(index: SeriesIndex, user: User, question: Question) -> _Found:
+    cores = index.cores(user.user_id, question.quantity.name)
     if question.cores == "each":
         # A copy, here and below, because cores and users may join meanwhile.
         wanted = [core for core in list(cores) if core != WHOLE]
     else:
         core = WHOLE if question.cores == "whole" else question.cores
         wanted = [core] if core in cores else []
-    return [(cores[core], index.users[user_id], core) for core in wanted]
+    return [(cores[core], user, core) for core in wanted]
 
 
 def _of_fleet(index: SeriesIndex, question: Question) -> _Found:
-    users = list(index.users.values())
-    of_users = ((index.cores(user.user_id, question.quantity.name).get(WHOLE), user) for user in users)
-    return [(series, user, WHOLE) for series, user in of_users if series is not None]
+    users = [user for user in list(index.users.values()) if question.users is None or user.user_id in question.users]
+    return [one for user in users for one in _of_user(index, user, question)]
 
 
 def in_memory(memtables: Sequence[Memory], chosen: Selection) -> Iterator[Rows]:

@@ -56,20 +56,25 @@ def windows_of(batch: pa.RecordBatch | pa.Table, bounded: Numbers, *, histograms
     unknown = np.flatnonzero(uncounted | np.isnan(minimum) | np.isnan(maximum))
     approximated = np.zeros(len(series), np.int64)
     if len(unknown):
-        low, high, halves = standins(mean[unknown], variance[unknown], count[unknown], bounded[series[unknown]])
+        low, high, made = standins(
+            mean[unknown],
+            variance[unknown],
+            count[unknown],
+            bounded[series[unknown]],
+            (minimum[unknown], maximum[unknown]),
+        )
         counted = np.flatnonzero(~uncounted[unknown])
         if len(counted):
-            low[counted], high[counted] = _span(
-                packed.take(pa.array(unknown[counted])), bounded[series[unknown[counted]]]
-            )
+            spans = _span(packed.take(pa.array(unknown[counted])), bounded[series[unknown[counted]]])
+            for extreme, told, outer in zip((low, high), (minimum, maximum), spans, strict=True):
+                extreme[counted] = np.where(np.isnan(told[unknown[counted]]), outer, told[unknown[counted]])
         minimum, maximum = minimum.copy(), maximum.copy()
-        minimum[unknown] = np.where(np.isnan(minimum[unknown]), low, minimum[unknown])
-        maximum[unknown] = np.where(np.isnan(maximum[unknown]), high, maximum[unknown])
+        minimum[unknown], maximum[unknown] = low, high
         # A single sample, or samples all alike, are known though nothing more was said of them.
         approximated[unknown] = np.where((variance[unknown] > 0) & (count[unknown] > 1), count[unknown], 0)
         if found is not None:
-            wanted = uncounted[unknown][halves.row]
-            found = found.joined(Histograms(unknown[halves.row[wanted]], halves.bin[wanted], halves.count[wanted]))
+            wanted = uncounted[unknown][made.row]
+            found = found.joined(Histograms(unknown[made.row[wanted]], made.bin[wanted], made.count[wanted]))
     return Windows(series.astype(np.int64), time, count, mean, variance, minimum, maximum, approximated, found)
 
 

@@ -227,3 +227,51 @@ def test_a_server_that_drips_holds_nobody_longer_than_one_that_is_silent() -> No
         finally:
             stop.set()
             server.join()
+
+
+@contextlib.contextmanager
+def proxy_that_answers(answer: bytes) -> Iterator[tuple[int, list[bytes]]]:
+    """A proxy on 127.0.0.1 that gives one answer to all: its port, and the heads that it got."""
+    heads: list[bytes] = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            while True:
+                client, _ = listener.accept()
+                with client:
+                    received = client.recv(65536)
+                    if received == b"end":
+                        return
+                    heads.append(received.partition(b"\r\n\r\n")[0])
+                    client.sendall(answer)
+
+        thread = Thread(target=serve)
+        thread.start()
+        try:
+            yield listener.getsockname()[1], heads
+        finally:
+            with socket.create_connection(listener.getsockname()) as last:
+                last.sendall(b"end")
+            thread.join()
+
+
+def test_a_proxy_is_asked_for_the_whole_address_with_its_own_credentials() -> None:
+    with proxy_that_answers(ACCEPTED) as (port, heads):
+        connection = Connection("http://loadlens.example.org:8888", "t", f"http://ann:s%20t@127.0.0.1:{port}")
+        assert connection.post([report(0)], 5.0).status == 202
+        connection.close()
+    head = heads[0].decode()
+    assert head.startswith("POST http://loadlens.example.org:8888/api/v1/metrics HTTP/1.1")
+    assert "Host: loadlens.example.org:8888" in head
+    assert "Proxy-Authorization: Basic YW5uOnMgdA==" in head
+
+
+def test_an_encrypted_service_is_reached_by_a_tunnel_that_sees_no_token() -> None:
+    with proxy_that_answers(b"HTTP/1.1 403 Forbidden\r\n\r\n") as (port, heads):
+        connection = Connection("https://loadlens.example.org", "secret", f"http://ann:x@127.0.0.1:{port}")
+        with pytest.raises(ServiceUnreachable, match="403"):
+            connection.post([report(0)], 5.0)
+    head = heads[0].decode()
+    assert head.startswith("CONNECT loadlens.example.org:443 HTTP/1.")
+    assert "Proxy-Authorization: Basic" in head
+    assert "secret" not in head

@@ -2,7 +2,7 @@
 
 import pytest
 
-from contract.service_address import SERVICE_URL, ServiceAddress, check_service_url
+from contract.service_address import SERVICE_URL, ServiceAddress, check_service_url, proxy_for
 from contract.settings import load
 
 
@@ -42,3 +42,26 @@ def test_a_program_says_which_setting_is_wrong(
 
 def test_the_token_is_not_shown() -> None:
     assert "s3cret" not in repr(ServiceAddress(token="s3cret"))
+
+
+@pytest.mark.parametrize(
+    ("url", "environ", "proxy"),
+    [
+        ("http://loadlens.example.org", {"HTTP_PROXY": "http://p:1"}, "http://p:1"),
+        ("http://loadlens.example.org", {"http_proxy": "p:1", "HTTP_PROXY": "http://q:1"}, "http://p:1"),
+        ("http://loadlens.example.org", {"https_proxy": "http://p:1"}, None),
+        ("https://loadlens.example.org", {"https_proxy": "http://p:1"}, "http://p:1"),
+        ("https://loadlens.example.org", {"ALL_PROXY": "http://p:1"}, "http://p:1"),
+        ("https://loadlens.example.org", {"all_proxy": "http://p:1", "no_proxy": "example.org"}, None),
+        ("https://loadlens.example.org", {"all_proxy": "http://p:1", "NO_PROXY": "*"}, None),
+        ("https://loadlens.example.org", {"all_proxy": ""}, None),
+        ("http://localhost:8888", {"http_proxy": "http://p:1"}, None),
+        ("http://127.0.0.1:8888", {"http_proxy": "http://p:1"}, None),
+        ("http://[::1]:8888", {"all_proxy": "http://p:1"}, None),
+        ("http://loadlens.example.org", {}, None),
+    ],
+)
+def test_a_proxy_is_found_as_curl_does_and_never_for_this_machine(
+    url: str, environ: dict[str, str], proxy: str | None
+) -> None:
+    assert proxy_for(url, environ) == proxy

@@ -8,8 +8,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from contract.service_address import is_loopback
 from service.cli import main
-from service.server import is_loopback
 from tests.service.conftest import StartService
 from tests.support.reports import METRICS, original, post
 from tests.support.running import ROOT, clean_environment, wait_until
@@ -122,6 +122,15 @@ def test_the_loopback_address_of_version_6_needs_no_token(start: StartService) -
     with service.client() as client:
         assert client.get("/healthz").status_code == 200
     assert "[::1]" in service.url
+
+
+def test_all_addresses_of_version_6_are_those_of_version_4_too(start: StartService) -> None:
+    if not socket.has_dualstack_ipv6():
+        pytest.skip("this machine has no IPv6")
+    service = start("--host", "::", "--token", "t")
+    port = httpx.URL(service.url).port
+    for host in ("127.0.0.1", "[::1]"):
+        assert httpx.get(f"http://{host}:{port}/healthz", trust_env=False).status_code == 200
 
 
 def test_a_port_that_is_taken_is_said(data_dir: Path) -> None:

@@ -19,11 +19,11 @@ from service.agents.remote_configuration import RemoteConfiguration
 from service.agents.views import detail, in_sync, overview
 from service.control.database import ControlError
 from service.http.access import actor_of
-from service.http.problems import ProblemError, invalid
-from service.http.requests import read_body, read_json
+from service.http.listing import flag, page_of, take_limit
+from service.http.parameters import AgentsParameters, names_of
+from service.http.problems import ProblemError
+from service.http.requests import Parameters, read_body, read_json
 from service.http.routing import SLASH
-
-_MAX_AGENTS = 1000
 
 
 class AgentList:
@@ -34,13 +34,12 @@ class AgentList:
 
     async def on_get(self, req: Request, resp: Response) -> None:
         """200 with a page, how many agents there are of the kind asked for, and how many of them are in sync."""
-        limit = req.get_param_as_int("limit", min_value=1, max_value=_MAX_AGENTS, default=100)
-        after = req.get_param("after", default="")
-        keep = _condition(req)
-        try:
-            agents, meant = self._remote_configuration.chosen(req.get_param("selector", default="all"))
-        except ValueError as error:
-            raise invalid("selector", str(error)) from None
+        asked = await Parameters.read(req, names_of(AgentsParameters))
+        limit, after, keep = take_limit(asked), asked.take("after", str, ""), _condition(asked)
+        agents, meant = asked.take("selector", self._remote_configuration.chosen, None) or (
+            self._remote_configuration.chosen("all")
+        )
+        asked.check()
         resp.content_type = falcon.MEDIA_JSON
         resp.data = await asyncio.to_thread(_page, agents, (meant, keep), after, limit)
 
@@ -74,9 +73,8 @@ def known_agent(remote_configuration: RemoteConfiguration, user_id: str) -> Agen
     return agent
 
 
-def _condition(req: Request) -> Callable[[Agent], bool]:
-    sync = req.get_param_as_bool("in_step")
-    connected = req.get_param_as_bool("connected")
+def _condition(asked: Parameters) -> Callable[[Agent], bool]:
+    sync, connected = asked.take("in_step", flag, None), asked.take("connected", flag, None)
     return lambda agent: sync in (None, in_sync(agent)) and connected in (None, agent.connected)
 
 
@@ -84,13 +82,12 @@ def _page(agents: list[Agent], conditions: tuple[Callable[[Agent], bool], ...], 
     """A page of the agents for which all conditions hold. Called in a thread: there may be very many."""
     kept = [agent for agent in agents if all(holds(agent) for holds in conditions)]
     kept.sort(key=lambda agent: agent.user_id)
-    behind = [agent for agent in kept if agent.user_id > after] if after else kept
-    page = behind[:limit]
+    page, behind = page_of(kept, lambda agent: agent.user_id, after, limit)
     document: dict[str, Any] = {
         "agents": [overview(agent) for agent in page],
         "total": len(kept),
         "in_step": sum(map(in_sync, kept)),
-        "next": page[-1].user_id if len(behind) > limit else None,
+        "next": behind,
     }
     return msgspec.json.encode(document)
 
@@ -130,7 +127,9 @@ _RETRY_STREAM_S = "300"
 _MAX_OPEN = 100
 
 
-class _Asked(Struct, forbid_unknown_fields=True):
+class NewCommand(Struct, forbid_unknown_fields=True):
+    """What an agent is to do once."""
+
     command: CommandName
     expires_s: Annotated[float, Meta(ge=1.0, le=7 * DAY_S)] = 60.0
     """After so long it is given up."""
@@ -171,7 +170,7 @@ class OneAgentsCommands:
         """202 with the command's id, and its place in Location."""
         agent = known_agent(self._remote_configuration, user_id_of(user_id))
         try:
-            asked = msgspec.convert(await read_json(req, "application/json"), _Asked)
+            asked = msgspec.convert(await read_json(req, "application/json"), NewCommand)
         except msgspec.ValidationError as error:
             problem = problem_of(error)
             raise ProblemError(

@@ -1,7 +1,6 @@
 """/api/v1/alerts, /silences and /notifications: what rules have found, and who is told."""
 
 import asyncio
-from collections.abc import Callable
 from typing import Annotated, Any
 
 import falcon
@@ -17,12 +16,20 @@ from service.alerts.repository import Alert, RuleRepository, Silence, TooMany
 from service.alerts.runner import Runner
 from service.control.database import ControlError
 from service.http.access import actor_of
+from service.http.listing import one_of, page_of, take_limit
+from service.http.parameters import (
+    MAX_ALERTS,
+    MAX_LIMIT,
+    AlertsParameters,
+    NotificationsParameters,
+    PageParameters,
+    names_of,
+)
 from service.http.problems import ProblemError, invalid
-from service.http.requests import read_json
+from service.http.requests import Parameters, read_json
 from service.notifications.queue import STATES, Message, NotificationQueue
 
 _STATES = ("pending", "firing", "resolved")
-_MAX = 10_000
 
 
 class Alerts:
@@ -34,21 +41,28 @@ class Alerts:
 
     async def on_get(self, req: Request, resp: Response) -> None:
         """200 with alerts that are pending or firing, or those of `state`; newest first."""
-        state = req.get_param("state")
-        if state is not None and state not in _STATES:
-            raise invalid("state", f"expected one of {', '.join(_STATES)}, got {state[:32]!r}")
-        limit = req.get_param_as_int("limit", min_value=1, max_value=_MAX, default=1000)
+        asked = await Parameters.read(req, names_of(AlertsParameters))
+        state = asked.take("state", lambda value: one_of(value, _STATES), None)
+        limit, after = take_limit(asked, MAX_ALERTS, 1000), asked.take("after", _place, None)
+        rule, user = (asked.take(name, lambda value: matcher([value]), None) for name in ("rule", "user"))
+        asked.check()
         found = await asyncio.to_thread(self._found, state)
-        wanted = _wanted(req)
-        alerts = [alert for alert in found if wanted(alert)]
+        alerts = [
+            alert for alert in found
+            if (rule is None or rule(alert["rule"])) and (user is None or user(alert["user"]))
+        ]  # fmt: skip
+        behind = alerts if after is None else [alert for alert in alerts if _place_of(alert) > after]
+        page = behind[:limit]
         resp.content_type = "application/json"
-        resp.data = msgspec.json.encode({"alerts": alerts[:limit], "total": len(alerts)})
+        resp.data = msgspec.json.encode(
+            {"alerts": page, "total": len(alerts), "next": _named(page[-1]) if len(behind) > limit else None}
+        )
 
     def _found(self, state: str | None) -> list[dict[str, Any]]:
         alerts = (
             []
             if state == "pending"
-            else [_alert_document(alert) for alert in self._repository.alerts(state or "firing", _MAX)]
+            else [_alert_document(alert) for alert in self._repository.alerts(state or "firing", MAX_ALERTS)]
         )
         if state in (None, "pending"):
             alerts += [
@@ -59,21 +73,31 @@ class Alerts:
                     "since": format_instant(since_ms),
                     "value": value,
                 }
-                for rule, user, since_ms, _, value in self._runner.pending()
+                for rule, user, since_ms, _, value in sorted(self._runner.pending())
             ]
         return alerts
 
 
-def _wanted(req: Request) -> Callable[[dict[str, Any]], bool]:
-    rule, user = _matcher(req, "rule"), _matcher(req, "user")
-    return lambda alert: rule(alert["rule"]) and user(alert["user"])
+_Place = tuple[int, int, str, str]
+"""Where an alert stands: those that fired first, the newest before all; then the pending ones, by rule and user."""
 
 
-def _matcher(req: Request, name: str) -> Callable[[str], bool]:
-    try:
-        return matcher([req.get_param(name) or "*"])
-    except ValueError as error:
-        raise invalid(name, str(error)) from None
+def _place_of(alert: dict[str, Any]) -> _Place:
+    return (0, -alert["id"], "", "") if "id" in alert else (1, 0, alert["rule"], alert["user"])
+
+
+def _named(alert: dict[str, Any]) -> str:
+    return str(alert["id"]) if "id" in alert else f"{alert['rule']}:{alert['user']}"
+
+
+def _place(value: Any) -> _Place:
+    text = str(value)
+    rule, colon, user = text.partition(":")
+    if colon:
+        return (1, 0, rule, user)
+    if not text.isascii() or not text.isdecimal() or len(text) > 18:
+        raise ValueError(f"expected the next of the page before, got {text[:32]!r}")
+    return (0, -int(text), "", "")
 
 
 def _alert_document(alert: Alert) -> dict[str, Any]:
@@ -95,7 +119,9 @@ _LONGEST_MS = 366 * DAY_MS
 _Pattern = Annotated[str, Meta(min_length=1, max_length=MAX_PATTERN)]
 
 
-class _Asked(Struct, forbid_unknown_fields=True):
+class NewSilence(Struct, forbid_unknown_fields=True):
+    """Of what nobody is to be notified, and until when: `until` or `duration`."""
+
     rule: _Pattern = "*"
     user: _Pattern = "*"
     until: str | int | None = None
@@ -110,15 +136,19 @@ class Silences:
         self._repository = repository
 
     async def on_get(self, req: Request, resp: Response) -> None:
-        """200 with the silences, the next to end first."""
+        """200 with a page of the silences, the next to end first."""
+        asked = await Parameters.read(req, names_of(PageParameters))
+        limit, after = take_limit(asked, default=MAX_LIMIT), asked.take("after", str, "")
+        asked.check()
         silences = await asyncio.to_thread(self._repository.silences, times.now_ms())
+        page, behind = page_of(sorted(silences, key=_silence_place), _silence_place, after, limit)
         resp.content_type = "application/json"
-        resp.data = msgspec.json.encode({"silences": [_silence_document(silence) for silence in silences]})
+        resp.data = msgspec.json.encode({"silences": [_silence_document(silence) for silence in page], "next": behind})
 
     async def on_post(self, req: Request, resp: Response) -> None:
         """201 with the silence."""
         try:
-            asked = msgspec.convert(await read_json(req, "application/json"), _Asked)
+            asked = msgspec.convert(await read_json(req, "application/json"), NewSilence)
         except msgspec.ValidationError as error:
             problem = problem_of(error)
             raise ProblemError(falcon.HTTP_422, "The silence is wrong; nothing was changed.", [problem]) from None
@@ -149,7 +179,7 @@ class OneSilence:
         resp.status = falcon.HTTP_204
 
 
-def _until_ms(asked: _Asked) -> int:
+def _until_ms(asked: NewSilence) -> int:
     if (asked.until is None) == (asked.duration is None):
         raise invalid(
             "/until",
@@ -165,6 +195,10 @@ def _until_ms(asked: _Asked) -> int:
     if not now_ms < until_ms <= now_ms + _LONGEST_MS:
         raise invalid("/until", f"expected a moment within the next year, got {format_instant(until_ms)}")
     return until_ms
+
+
+def _silence_place(silence: Silence) -> str:
+    return f"{silence.until_ms:015}-{silence.id}"
 
 
 def _silence_document(silence: Silence) -> dict[str, Any]:
@@ -186,16 +220,29 @@ class Notifications:
 
     async def on_get(self, req: Request, resp: Response) -> None:
         """200 with notifications, newest first, and how many are in each state."""
-        state = req.get_param("state")
-        if state is not None and state not in STATES:
-            raise invalid("state", f"expected one of {', '.join(STATES)}, got {state[:32]!r}")
-        limit = req.get_param_as_int("limit", min_value=1, max_value=1000, default=100)
-        messages = await asyncio.to_thread(self._queue.messages, state, limit)
+        asked = await Parameters.read(req, names_of(NotificationsParameters))
+        state = asked.take("state", lambda value: one_of(value, STATES), None)
+        limit, after = take_limit(asked), asked.take("after", _message_place, None)
+        asked.check()
+        messages = await asyncio.to_thread(self._queue.messages, state, limit + 1, after)
+        page = messages[:limit]
+        behind = f"{page[-1].created_ms}-{page[-1].id}" if len(messages) > limit else None
         counts = await asyncio.to_thread(self._queue.counts)
         resp.content_type = "application/json"
         resp.data = msgspec.json.encode(
-            {"notifications": [_notification_document(message) for message in messages], "counts": counts}
+            {
+                "notifications": [_notification_document(message) for message in page],
+                "counts": counts,
+                "next": behind,
+            }
         )
+
+
+def _message_place(value: Any) -> tuple[int, str]:
+    created_ms, _, identity = str(value).partition("-")
+    if not created_ms.isascii() or not created_ms.isdecimal() or len(created_ms) > 15:
+        raise ValueError(f"expected the next of the page before, got {str(value)[:32]!r}")
+    return int(created_ms), identity
 
 
 class Redelivery:

@@ -15,6 +15,9 @@ from service.agents.remote_configuration import RemoteConfiguration
 from service.alerts.runner import Runner
 from service.control.audit import Audit
 from service.control.database import ControlDatabase
+from service.http.listing import take_limit, whole_number
+from service.http.parameters import AuditParameters, names_of
+from service.http.requests import Parameters
 from service.ingest.acknowledgement import Ingest
 from service.ingest.maintenance import Maintenance
 from service.journal.journal import Journal
@@ -24,7 +27,7 @@ from service.reporting.maker import ReportMaker
 from service.stores.base import Store
 from service.stream.broker import Broker
 
-_MAX_ENTRIES = 1000
+_MAX_ID = 10**15
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,10 +140,12 @@ class AuditTrail:
         self._audit = audit
 
     async def on_get(self, req: Request, resp: Response) -> None:
-        """200 with a page of entries; `next` is the `before` of the page after it."""
-        limit = req.get_param_as_int("limit", min_value=1, max_value=_MAX_ENTRIES, default=100)
-        before = req.get_param_as_int("before", min_value=1)
-        target = req.get_param("target")
+        """200 with a page of entries; `before` is the old name of `after`."""
+        asked = await Parameters.read(req, names_of(AuditParameters))
+        limit, target = take_limit(asked), asked.take("target", str, None)
+        behind = [asked.take(name, lambda value: whole_number(value, 1, _MAX_ID), None) for name in ("after", "before")]
+        asked.check()
+        before = min((number for number in behind if number is not None), default=None)
         entries = await asyncio.to_thread(self._audit.entries, target=target, before=before, limit=limit)
         resp.content_type = falcon.MEDIA_JSON
         resp.data = msgspec.json.encode(

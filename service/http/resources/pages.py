@@ -13,6 +13,7 @@ from falcon.asgi import Request, Response
 from analytics.reports.text import moment
 from contract.problems import display
 from contract.times import parse_timestamp
+from service.http.parameters import ReportParameters, names_of
 from service.http.problems import ProblemError
 from service.http.requests import Parameters, duration
 from service.reporting.maker import ReportFailed, ReportMaker, TooManyReports
@@ -90,7 +91,6 @@ def _template() -> "jinja2.Template":
 
 _log = logging.getLogger("loadlens.service")
 _TYPES: dict[str, ReportFormat] = {"text/html": "html", "text/markdown": "md", "application/json": "json"}
-_NAMES = ("start", "end", "last", "compare", "target", "format")
 _RETRY_S = 10
 
 
@@ -151,7 +151,7 @@ class UserReport(_Reports):
 
 
 async def _report_request(req: Request, user_id: str | None) -> ReportRequest:
-    asked = await Parameters.read(req, _NAMES)
+    asked = await Parameters.read(req, names_of(ReportParameters))
     start_ms, end_ms = asked.take("start", parse_timestamp, None), asked.take("end", parse_timestamp, None)
     last_ms = asked.take("last", duration, None)
     request = ReportRequest(

@@ -1,4 +1,4 @@
-"""History, fleet, users and windows."""
+"""History, fleet, tables of both, users and windows."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -10,8 +10,13 @@ from falcon.asgi import Request, Response
 
 from contract.times import format_instant
 from service.http.answers import form_of, send
+from service.http.listing import take_limit
+from service.http.parameters import MAX_USERS, UsersParameters, names_of
 from service.http.problems import invalid
 from service.http.queries import check_user, fleet, history, named_metric, read_query
+from service.http.requests import Parameters
+from service.http.table_forms import send_table
+from service.http.table_query import read_table_query, table
 from service.http.window_forms import FORMS, Form
 from service.http.window_queries import RAW_MS, Plan, check_size, read_windows_query
 from service.stores.base import Store
@@ -50,6 +55,20 @@ class Fleet:
         send(resp, form, await asyncio.to_thread(fleet, self._store, named, query))
 
 
+class Query:
+    """Answers several metrics, statistics, users and groupings at once."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def on_get(self, req: Request, resp: Response) -> None:
+        """200 with a table; 404 for a metric or user that is not known."""
+        form = form_of(req)
+        query = await read_table_query(req, self._store)
+        parts = await table(self._store, query)
+        await asyncio.to_thread(send_table, resp, form, query, parts)
+
+
 class Users:
     """Lists the users, by name."""
 
@@ -57,12 +76,19 @@ class Users:
         self._store = store
 
     async def on_get(self, req: Request, resp: Response) -> None:
-        """200 with what each last said of itself."""
-        frame = self._store.users()
+        """200 with a page of them, and what each last said of itself."""
+        asked = await Parameters.read(req, names_of(UsersParameters))
+        limit, after = take_limit(asked, MAX_USERS, MAX_USERS), asked.take("after", str, "")
+        asked.check()
+        frame = await asyncio.to_thread(self._store.users)
+        if after:
+            frame = frame[frame["user_id"] > after]
+        behind = frame["user_id"].iloc[limit - 1] if len(frame) > limit else None
+        frame = frame.head(limit).copy()
         for name in ("first_seen", "last_seen"):
             frame[name] = [format_instant(time.value // 1_000_000) for time in frame[name]]
         resp.content_type = "application/json"
-        resp.data = msgspec.json.encode({"users": frame.to_dict("records")})
+        resp.data = msgspec.json.encode({"users": frame.to_dict("records"), "next": behind})
 
 
 T = TypeVar("T")

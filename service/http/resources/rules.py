@@ -15,8 +15,10 @@ from service.alerts.runner import Runner
 from service.control.database import ControlError
 from service.http import problems
 from service.http.access import actor_of
+from service.http.listing import page_of, take_limit
+from service.http.parameters import MAX_LIMIT, PageParameters, names_of
 from service.http.problems import ProblemError
-from service.http.requests import read_json
+from service.http.requests import Parameters, read_json
 
 _JSON = "application/json"
 
@@ -29,14 +31,18 @@ class Rules:
         self._runner = runner
 
     async def on_get(self, req: Request, resp: Response) -> None:
-        """200 with the rules by name, and where each is from."""
+        """200 with a page of the rules by name, and where each is from."""
+        asked = await Parameters.read(req, names_of(PageParameters))
+        limit, after = take_limit(asked, default=MAX_LIMIT), asked.take("after", str, "")
+        asked.check()
         defined = await asyncio.to_thread(self._repository.rules)
         files = self._runner.rule_set.rules
         rules = {name: _shown(rule, "api", version) for name, (rule, version) in defined.items()}
         rules |= {name: _shown(rule, "file") for name, rule in files.items()}
         targets = {name: target.shown for name, target in self._runner.targets.items()}
         resp.content_type = _JSON
-        resp.data = msgspec.json.encode({"rules": [rules[name] for name in sorted(rules)], "targets": targets})
+        names, behind = page_of(sorted(rules), str, after, limit)
+        resp.data = msgspec.json.encode({"rules": [rules[name] for name in names], "targets": targets, "next": behind})
 
 
 class OneRule:

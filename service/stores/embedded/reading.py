@@ -89,7 +89,7 @@ def _stored(
     connection: duckdb.DuckDBPyConnection, folder: Path, segments: Sequence[Segment], chosen: Selection
 ) -> Iterator[Rows]:
     question = chosen.question
-    pieces = [*plan(question.start_ms, question.end_ms, question.rate_ms)]
+    pieces = [*plan(question.start_ms, question.end_ms, question.step_ms)]
     # A statement costs more than its rows: the pieces of all tiers are read by one.
     columns = ROLLUP_COLUMNS if question.histograms else ROLLUP_COLUMNS[:-1]
     rollups = [_between(columns, tier_table(piece.tier), piece) for piece in pieces if piece.tier != RAW]

@@ -38,8 +38,7 @@ class Stored:
         users = [question.user_id] if question.user_id is not None else self._users(chosen.series)
         for piece in _pieces(self._narrowed(question, users), since_ms):
             wanted = Wanted(
-                question.quantity, piece.tier, piece.start_ms, piece.end_ms, users,
-                question.cores if question.user_id is not None else "whole",
+                question.quantity, piece.tier, piece.start_ms, piece.end_ms, users, question.cores
             )  # fmt: skip
             for part in self._reader.windows(wanted, histograms=question.histograms):
                 mine = _only(without(part, _keys(view.publication, piece)), chosen)
@@ -93,7 +92,7 @@ def _pieces(question: Question, since_ms: int) -> Iterator[Piece]:
     start_ms, end_ms = question.start_ms, question.end_ms
     if start_ms < min(since_ms, end_ms):
         yield Piece(RAW, start_ms, min(since_ms, end_ms))
-    yield from plan(max(start_ms, since_ms), end_ms, question.rate_ms, tuple(TIERS))
+    yield from plan(max(start_ms, since_ms), end_ms, question.step_ms, tuple(TIERS))
 
 
 def _keys(publication: Publication | None, piece: Piece) -> Keys | None:

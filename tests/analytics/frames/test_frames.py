@@ -84,7 +84,7 @@ def test_histograms_may_be_left_out(fleet: pd.DataFrame) -> None:
     assert from_frame(fleet.drop(columns="histogram"))[0].histograms is None
 
 
-def test_a_row_without_histogram_stands_for_two_halves_of_its_samples() -> None:
+def test_a_row_without_histogram_stands_for_samples_with_its_mean_and_variance_between_its_extremes() -> None:
     frame = pd.DataFrame(
         {"count": [4, 1], "mean": [0.5, 0.25], "var": [0.01, 0.0], "min": 0.4, "max": 0.6, "approximated": 0},
         index=TIMES[:2],

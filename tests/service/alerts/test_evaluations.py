@@ -4,15 +4,19 @@ import math
 import random
 from collections.abc import Iterable
 
+import numpy as np
 import pytest
 
-from contract.histogram import LINEAR
+from analytics.frames.standins import standins
+from contract.histogram import LINEAR, quantile
+from contract.metrics import Statistic
 from contract.report import Report, decode_report
 from contract.summary import Summary
 from service.alerts.alarms import Transition
 from service.alerts.engine import Engine
 from service.alerts.evaluations.sliding import SlidingWindows, merge
 from service.alerts.rules import InvalidRule, parse_rule
+from service.journal.extractors import extractor
 from tests.support.reports import as_json, original, small
 
 START_MS = 1_700_000_000_000
@@ -265,3 +269,20 @@ def test_what_is_wrong_with_a_rule_is_named(rule: dict[str, object], pointer: st
     with pytest.raises(InvalidRule) as wrong:
         parse_rule({"name": "it"} | rule)
     assert [problem.pointer for problem in wrong.value.problems] == [pointer]
+
+
+@pytest.mark.parametrize("stat", ["min", "max", "p50", "p95", "p99"])
+@pytest.mark.parametrize("told", [{}, {"min_utilization": 0.1}, {"min_utilization": 0.1, "max_utilization": 0.6}])
+def test_a_rule_sees_of_a_report_without_histogram_what_history_answers(
+    stat: Statistic, told: dict[str, float]
+) -> None:
+    cpu = {"type": "CPU", "avg_utilization": 0.3, "var_utilization": 0.02, "avg_utilization_by_core": [0.3], **told}
+    extremes = (told.get("min_utilization", math.nan), told.get("max_utilization", math.nan))
+    low, high, made = standins(
+        np.array([0.3]), np.array([0.02]), np.array([100]), True, tuple(np.array([extreme]) for extreme in extremes)
+    )
+    counts = dict(zip(made.bin.tolist(), made.count.tolist(), strict=True))
+    simple = {"min": low[0], "max": high[0]}
+    share = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
+    expected = simple[stat] if stat in simple else quantile(counts, share[stat], LINEAR, low[0], high[0])
+    assert extractor("cpuLoadAvg", stat).direct()(decode_report(as_json(original("a", metrics=[cpu])))) == expected

@@ -292,7 +292,7 @@ def test_values_from_means_and_variances_alone_are_said_to_be_approximated(clien
     for stat in ("min", "max", "p50", "p95", "p99"):
         document = history(client, user, stat=stat).json()
         assert "approximation" in document
-        assert "mean plus and minus" in document["approximation"]
+        assert "samples with its mean and variance" in document["approximation"]
         answer = history(client, user, stat=stat)
         assert 0 <= answer.json()["entries"][0]["value"] <= 1
     for stat in ("mean", "var", "std", "count"):

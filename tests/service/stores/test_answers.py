@@ -1,5 +1,7 @@
 """Whatever a store has done with its windows, its answers are those of the raw samples."""
 
+from collections.abc import Iterator
+from itertools import pairwise, product
 from typing import Literal
 
 import numpy as np
@@ -8,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from analytics.frames.frame import unpacked
-from contract.metrics import QUANTITIES, Quantity
+from contract.metrics import QUANTITIES, Load, Quantity
 from contract.times import DAY_MS, MINUTE_MS, parse_duration
 from service.stores.base import Question, Store
 from tests.service.stores.conftest import Filled
@@ -49,9 +51,8 @@ def ask(
             assert_quantiles(windows, quantity, expected)
 
 
-@pytest.mark.parametrize("rate", RATES)
-def test_the_whole_machine_is_answered_exactly_at_every_rate(filled: Filled, rate: str) -> None:
-    for machine in MACHINES:
+def test_the_whole_machine_is_answered_exactly_at_every_rate(filled: Filled) -> None:
+    for machine, rate in product(MACHINES, RATES):
         ask(filled, machine.user_id, START_MS, END_MS, rate)
 
 
@@ -60,27 +61,16 @@ def test_a_range_may_be_as_long_as_there_are_years(filled: Filled) -> None:
         ask(filled, MACHINES[0].user_id, 0, 253_402_300_799_999, rate)
 
 
-@pytest.mark.parametrize("rate", ["7s", "15m", "1d"])
-def test_each_core_is_answered_by_its_own_number(filled: Filled, rate: str) -> None:
-    for machine in MACHINES:
+def test_cores_are_answered_by_their_own_numbers_together_and_alone(filled: Filled) -> None:
+    for machine, rate in product(MACHINES, ("7s", "15m", "1d")):
         ask(filled, machine.user_id, START_MS, END_MS, rate, cores="each")
-
-
-@pytest.mark.parametrize("core", [0, 2, 5])
-def test_one_core_is_answered_by_itself(filled: Filled, core: int) -> None:
-    for rate in ("1m", "1h"):
+    for core, rate in product((0, 2, 5), ("1m", "1h")):
         ask(filled, MACHINES[1].user_id, START_MS, END_MS, rate, cores=core)
 
 
-def test_a_core_that_a_machine_does_not_have_has_no_values(filled: Filled) -> None:
-    windows = filled.store.answer(Question(CPU, START_MS, END_MS, DAY_MS, MACHINES[1].user_id, cores=1))
-    assert len(windows) == 0
-
-
-@pytest.mark.parametrize("name", ["memory.utilization", "disk.read_bytes", "disk.writes"])
-@pytest.mark.parametrize("rate", ["1s", "15m", "1d"])
-def test_other_metric_types_are_answered_exactly(filled: Filled, name: str, rate: str) -> None:
-    for machine in MACHINES:
+def test_other_metric_types_are_answered_exactly(filled: Filled) -> None:
+    names = ("memory.utilization", "disk.read_bytes", "disk.writes")
+    for machine, name, rate in product(MACHINES, names, ("1s", "15m", "1d")):
         ask(filled, machine.user_id, START_MS, END_MS, rate, QUANTITIES[name])
 
 
@@ -108,9 +98,9 @@ def test_a_range_includes_its_start_and_excludes_its_end(filled: Filled) -> None
     assert len(windows) == 0
 
 
-def test_an_unknown_user_has_no_values(filled: Filled) -> None:
-    windows = filled.store.answer(Question(CPU, START_MS, END_MS, DAY_MS, "nobody", histograms=True))
-    assert len(windows) == 0
+def test_an_unknown_user_and_a_core_that_is_not_there_have_no_values(filled: Filled) -> None:
+    assert len(filled.store.answer(Question(CPU, START_MS, END_MS, DAY_MS, "nobody", histograms=True))) == 0
+    assert len(filled.store.answer(Question(CPU, START_MS, END_MS, DAY_MS, MACHINES[1].user_id, cores=1))) == 0
 
 
 # Windows as the original's client sends them: mean and variance, nothing more.
@@ -118,58 +108,54 @@ def test_an_unknown_user_has_no_values(filled: Filled) -> None:
 MACHINE = Machine("old-client")
 
 
-def take_in(store: Store, recording: Recording, *, flush: bool) -> None:
-    store.add(len(recording.reports), recording.reports)
-    if flush:
-        store.flush()
-
-
 def everything(quantity: Quantity = CPU, rate_ms: int = 5 * MINUTE_MS) -> Question:
     return Question(quantity, START_MS, END_MS, rate_ms, MACHINE.user_id, histograms=True)
 
 
-@pytest.mark.parametrize("flush", [False, True], ids=["in memory", "on disk"])
-def test_windows_without_histogram_count_as_approximated_and_keep_exact_moments(place: Place, flush: bool) -> None:
+def in_memory_and_on_disk(place: Place, recording: Recording) -> Iterator[Store]:
+    """A store that holds the recording in memory, then the same store with all of it on disk."""
+    store = place.open()
+    store.add(len(recording.reports), recording.reports)
+    yield store
+    store.flush()
+    yield store
+    store.close()
+
+
+def test_windows_without_histogram_count_as_approximated_and_keep_exact_moments(place: Place) -> None:
     random = np.random.default_rng(5)
     recording = Recording()
     for number in range(6):
         samples = random.random(10 + number)
         recording.cpu(MACHINE, START_MS + number * MINUTE_MS, samples, [samples], detailed=number % 2 == 0)
-    store = place.open()
-    take_in(store, recording, flush=flush)
-    for rate_ms in (MINUTE_MS, 60 * MINUTE_MS):
-        windows = store.answer(everything(rate_ms=rate_ms))
-        whole = recording.buckets(CPU, START_MS, END_MS, rate_ms, lambda one: "" if one.core is None else None)
-        assert_same_moments(windows, whole)
-        assert windows["approximated"].sum() == 11 + 13 + 15
-        assert unpacked(windows)[0].count.sum() == windows["count"].sum()
-    store.close()
+    for store in in_memory_and_on_disk(place, recording):
+        for rate_ms in (MINUTE_MS, 60 * MINUTE_MS):
+            windows = store.answer(everything(rate_ms=rate_ms))
+            whole = recording.buckets(CPU, START_MS, END_MS, rate_ms, lambda one: "" if one.core is None else None)
+            assert_same_moments(windows, whole)
+            assert windows["approximated"].sum() == 11 + 13 + 15
+            assert unpacked(windows)[0].count.sum() == windows["count"].sum()
 
 
-@pytest.mark.parametrize("flush", [False, True], ids=["in memory", "on disk"])
-def test_samples_all_alike_are_known_without_a_histogram(place: Place, flush: bool) -> None:
+def test_samples_all_alike_are_known_without_a_histogram(place: Place) -> None:
     recording = Recording()
     recording.cpu(MACHINE, START_MS, np.full(100, 0.3), detailed=False)
-    store = place.open()
-    take_in(store, recording, flush=flush)
-    windows = store.answer(everything())
-    assert windows["min"].tolist() == windows["max"].tolist() == pytest.approx([0.3], abs=1e-12)
-    assert windows["approximated"].tolist() == [0]
-    store.close()
+    for store in in_memory_and_on_disk(place, recording):
+        windows = store.answer(everything())
+        assert windows["min"].tolist() == windows["max"].tolist() == pytest.approx([0.3], abs=1e-12)
+        assert windows["approximated"].tolist() == [0]
 
 
-@pytest.mark.parametrize("rate_ms", [1000, 900_000, DAY_MS])
-def test_two_sizes_in_one_bucket_weigh_by_their_observations(place: Place, rate_ms: int) -> None:
+def test_two_sizes_in_one_bucket_weigh_by_their_observations(place: Place) -> None:
     recording = Recording()
     recording.cpu(MACHINE, START_MS + 100, np.array([0.9]))
     recording.cpu(MACHINE, START_MS + 200, np.array([0.1, 0.2, 0.15, 0.1]))
-    store = place.open()
-    take_in(store, recording, flush=rate_ms > 1000)
-    windows = store.answer(everything(rate_ms=rate_ms))
     raw = np.array([0.9, 0.1, 0.2, 0.15, 0.1])
-    assert windows["mean"].tolist() == pytest.approx([raw.mean()], rel=1e-12)
-    assert windows["var"].tolist() == pytest.approx([raw.var()], rel=1e-12)
-    store.close()
+    for store in in_memory_and_on_disk(place, recording):
+        for rate_ms in (1000, 900_000, DAY_MS):
+            windows = store.answer(everything(rate_ms=rate_ms))
+            assert windows["mean"].tolist() == pytest.approx([raw.mean()], rel=1e-12)
+            assert windows["var"].tolist() == pytest.approx([raw.var()], rel=1e-12)
 
 
 def test_a_late_window_joins_the_bucket_it_belongs_to(place: Place) -> None:
@@ -188,15 +174,39 @@ def test_a_late_window_joins_the_bucket_it_belongs_to(place: Place) -> None:
 
 
 def test_different_counts_of_a_reports_members_are_kept_apart(place: Place) -> None:
-    from contract.metrics import Load
-
     recording = Recording()
     samples = {"load1": np.array([1.0, 2.0]), "load5": np.array([3.0]), "load15": np.array([1.0, 5.0, 9.0])}
     recording.other(MACHINE, START_MS, Load, samples)
-    store = place.open()
-    take_in(store, recording, flush=True)
-    for quantity in Load.quantities:
-        windows = store.answer(everything(quantity))
-        assert windows["count"].tolist() == [len(samples[quantity.attribute])]
-        assert windows["mean"].tolist() == [samples[quantity.attribute].mean()]
-    store.close()
+    for store in in_memory_and_on_disk(place, recording):
+        for quantity in Load.quantities:
+            windows = store.answer(everything(quantity))
+            assert windows["count"].tolist() == [len(samples[quantity.attribute])]
+            assert windows["mean"].tolist() == [samples[quantity.attribute].mean()]
+
+
+def test_buckets_may_begin_at_any_moments(filled: Filled) -> None:
+    def group_of(window: Window) -> str | None:
+        return window.machine.user_id if window.core is None else None
+
+    days = range(START_MS // DAY_MS * DAY_MS + 2 * DAY_MS - 30 * MINUTE_MS, END_MS, DAY_MS)
+    for start_ms, more in product((START_MS, START_MS + 3 * MINUTE_MS + 1), ((), days)):
+        edges = (start_ms, *more)
+        expected = {}
+        for begin, end in pairwise((*edges, END_MS)):
+            for (user, _), samples in filled.recording.buckets(CPU, begin, end, 2**50, group_of).items():
+                expected[user, begin] = samples
+        question = Question(CPU, start_ms, END_MS, 0, by="user", histograms=True, edges=edges)
+        windows = filled.store.answer(question)
+        assert_same_moments(windows, dict(sorted(expected.items())))
+        assert_quantiles(windows, CPU, dict(sorted(expected.items())))
+
+
+def test_some_machines_of_the_fleet_are_answered_core_by_core(filled: Filled) -> None:
+    users = frozenset(machine.user_id for machine in MACHINES[:2])
+    question = Question(CPU, START_MS, END_MS, DAY_MS, by="user", cores="each", users=users)
+    windows = filled.store.answer(question)
+    assert set(windows["user"].astype("str")) == users
+    for user in users:
+        one = filled.store.answer(Question(CPU, START_MS, END_MS, DAY_MS, user, cores="each"))
+        mine = windows[windows["user"] == user]
+        assert mine.drop(columns="user").equals(one)

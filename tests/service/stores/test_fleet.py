@@ -2,9 +2,9 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
-import pytest
 
 from contract.metrics import QUANTITIES
 from contract.times import DAY_MS, parse_duration
@@ -22,22 +22,22 @@ GROUPINGS: dict[Grouping | None, Callable[[Machine], str]] = {
 }
 
 
-@pytest.mark.parametrize("by", GROUPINGS)
-@pytest.mark.parametrize("name", ["cpu.utilization", "disk.written_bytes"])
-@pytest.mark.parametrize("rate", ["1m", "1h", "1w"])
-def test_a_group_is_all_its_machines_together(filled: Filled, by: Grouping | None, name: str, rate: str) -> None:
-    def group_of(window: Window) -> str | None:
-        return GROUPINGS[by](window.machine) if window.core is None else None
-
-    rate_ms = parse_duration(rate)
+def test_a_group_is_all_its_machines_together(filled: Filled) -> None:
     start, end = START_MS + 123_457, END_MS - 3 * DAY_MS - 1
-    expected = filled.recording.buckets(QUANTITIES[name], start, end, rate_ms, group_of)
-    for histograms in (False, True):
-        question = Question(QUANTITIES[name], start, end, rate_ms, by=by, histograms=histograms)
-        windows = filled.store.answer(question)
-        assert_same_moments(windows, expected)
-        if histograms:
-            assert_quantiles(windows, QUANTITIES[name], expected)
+    quantities = (CPU, QUANTITIES["disk.written_bytes"])
+    for (by, name_of), quantity, rate in product(GROUPINGS.items(), quantities, ("1m", "1h", "1w")):
+        rate_ms = parse_duration(rate)
+
+        def group_of(window: Window, name_of: Callable[[Machine], str] = name_of) -> str | None:
+            return name_of(window.machine) if window.core is None else None
+
+        expected = filled.recording.buckets(quantity, start, end, rate_ms, group_of)
+        for histograms in (False, True):
+            question = Question(quantity, start, end, rate_ms, by=by, histograms=histograms)
+            windows = filled.store.answer(question)
+            assert_same_moments(windows, expected)
+            if histograms:
+                assert_quantiles(windows, quantity, expected)
 
 
 def test_the_groups_are_named_in_order(filled: Filled) -> None:

@@ -1,0 +1,269 @@
+"""What each method of each path takes and answers."""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from msgspec import Struct
+
+from contract.agent_protocol import AgentState
+from contract.agent_settings import DesiredSettings
+from contract.report import Report
+from service.alerts.rules import AnyRule
+from service.http import parameters
+from service.http.answers import ARROW, CSV, JSON, PARQUET
+from service.http.openapi import documents
+from service.http.resources.agents import NewCommand
+from service.http.resources.alerts import NewSilence
+from service.http.resources.annotations import AnnotationDocument, AnnotationPage, NewAnnotation
+from service.http.table_forms import Table
+
+Tag = Literal["values", "reports", "agents", "alerts", "annotations", "operations"]
+PROBLEM = "application/problem+json"
+_TEXT = "text/plain"
+_EVENTS = "text/event-stream"
+
+
+class Operation(Struct, frozen=True, kw_only=True):
+    """A method of a path."""
+
+    tag: Tag
+    query: type[Struct] | None = None
+    body: Any = None
+    """The type of a JSON body."""
+    body_types: tuple[str, ...] = (JSON,)
+    answer: Any = None
+    """The type of the JSON answer; None where there is none, or no JSON."""
+    status: int = 200
+    forms: tuple[str, ...] = (JSON,)
+    """The media types of the answer."""
+    refusals: tuple[int, ...] = ()
+    """Statuses of errors, besides those that every operation may have."""
+    conditional: Literal["change", "read"] | None = None
+    """Whether it takes If-Match, or If-None-Match."""
+    also: Mapping[int, str] = {}
+    """Other statuses that are no errors, with what they mean."""
+
+
+_FORMS = (JSON, CSV, ARROW, PARQUET)
+_REPORTS = ("text/html; charset=utf-8", "text/markdown; charset=utf-8", "application/json; charset=utf-8")
+_QUERY = (404, 406, 413, 415, 422, 503)
+_CHANGE = (400, 404, 409, 412, 413, 415, 422, 428, 503)
+
+
+def _changes(
+    query: type[Struct] | None, ranked: type[Struct] | None, read: type[Struct] | None, answer: Any
+) -> dict[str, Operation]:
+    """The methods of a layer of settings."""
+    return {
+        "GET": Operation(
+            tag="agents",
+            query=read,
+            answer=answer,
+            refusals=(404, 422),
+            conditional="read",
+            also={304: "Not modified."},
+        ),
+        "PUT": Operation(
+            tag="agents",
+            query=ranked,
+            body=DesiredSettings,
+            answer=DesiredSettings,
+            refusals=_CHANGE,
+            conditional="change",
+        ),
+        "PATCH": Operation(
+            tag="agents",
+            query=ranked,
+            body=dict[str, Any],
+            body_types=(JSON, "application/merge-patch+json"),
+            answer=DesiredSettings,
+            refusals=_CHANGE,
+            conditional="change",
+        ),
+        "DELETE": Operation(tag="agents", query=query, status=204, refusals=_CHANGE, conditional="change"),
+    }
+
+
+OPERATIONS: dict[str, dict[str, Operation]] = {
+    "/api/v1/metrics": {
+        "GET": Operation(tag="values", answer=documents.Catalogue),
+        "POST": Operation(
+            tag="reports",
+            body=Report | list[Report],
+            body_types=(JSON, "application/x-ndjson"),
+            answer=documents.Taken,
+            status=202,
+            refusals=(400, 413, 415, 422, 503),
+        ),
+    },
+    "/api/v1/metrics/{metric}/byUser/{user_id}": {
+        "GET": Operation(
+            tag="values",
+            query=parameters.HistoryParameters,
+            answer=documents.Entries,
+            forms=_FORMS,
+            refusals=_QUERY,
+            conditional="read",
+            also={304: "Not modified."},
+        )
+    },
+    "/api/v1/metrics/{metric}/fleet": {
+        "GET": Operation(
+            tag="values",
+            query=parameters.FleetParameters,
+            answer=documents.Entries,
+            forms=_FORMS,
+            refusals=_QUERY,
+            conditional="read",
+            also={304: "Not modified."},
+        )
+    },
+    "/api/v1/query": {
+        "GET": Operation(
+            tag="values",
+            query=parameters.TableParameters,
+            answer=Table,
+            forms=_FORMS,
+            refusals=_QUERY,
+            conditional="read",
+            also={304: "Not modified."},
+        )
+    },
+    "/api/v1/windows/byUser/{user_id}": {
+        "GET": Operation(
+            tag="values",
+            query=parameters.UserWindowsParameters,
+            answer=documents.WindowsDocument,
+            forms=_FORMS,
+            refusals=_QUERY,
+        )
+    },
+    "/api/v1/windows/fleet": {
+        "GET": Operation(
+            tag="values",
+            query=parameters.FleetWindowsParameters,
+            answer=documents.WindowsDocument,
+            forms=_FORMS,
+            refusals=_QUERY,
+        )
+    },
+    "/api/v1/users": {
+        "GET": Operation(tag="values", query=parameters.UsersParameters, answer=documents.UserPage, refusals=(422,))
+    },
+    "/api/v1/stream": {
+        "GET": Operation(tag="values", query=parameters.StreamParameters, forms=(_EVENTS,), refusals=(422, 503))
+    },
+    "/api/v1/agents": {
+        "GET": Operation(tag="agents", query=parameters.AgentsParameters, answer=documents.AgentPage, refusals=(422,))
+    },
+    "/api/v1/agents/{user_id}": {"GET": Operation(tag="agents", answer=documents.AgentDetail, refusals=(404,))},
+    "/api/v1/agents/{user_id}/settings": _changes(None, None, None, DesiredSettings),
+    "/api/v1/agents/{user_id}/state": {
+        "POST": Operation(
+            tag="agents",
+            body=AgentState,
+            answer=documents.InstructionsDocument,
+            refusals=(400, 404, 413, 415, 422, 503),
+        )
+    },
+    "/api/v1/agents/{user_id}/commands": {
+        "GET": Operation(tag="agents", answer=documents.CommandList, forms=(JSON, _EVENTS), refusals=(404, 503)),
+        "POST": Operation(
+            tag="agents",
+            body=NewCommand,
+            answer=documents.Created,
+            status=202,
+            refusals=(400, 404, 409, 413, 415, 422, 429, 503),
+        ),
+    },
+    "/api/v1/commands/{command_id}": {"GET": Operation(tag="agents", answer=documents.CommandResult, refusals=(404,))},
+    "/api/v1/settings": _changes(
+        parameters.SettingsParameters,
+        parameters.RankedSettingsParameters,
+        parameters.ListedSettingsParameters,
+        dict[str, Any],
+    ),
+    "/api/v1/rules": {
+        "GET": Operation(tag="alerts", query=parameters.PageParameters, answer=documents.RulePage, refusals=(422,))
+    },
+    "/api/v1/rules/{name}": {
+        "GET": Operation(tag="alerts", answer=documents.RuleDocument, refusals=(404,)),
+        "PUT": Operation(
+            tag="alerts",
+            body=AnyRule,
+            answer=documents.RuleDocument,
+            refusals=_CHANGE,
+            conditional="change",
+            also={201: "The rule was made."},
+        ),
+        "DELETE": Operation(tag="alerts", status=204, refusals=_CHANGE, conditional="change"),
+    },
+    "/api/v1/alerts": {
+        "GET": Operation(tag="alerts", query=parameters.AlertsParameters, answer=documents.AlertPage, refusals=(422,))
+    },
+    "/api/v1/silences": {
+        "GET": Operation(tag="alerts", query=parameters.PageParameters, answer=documents.SilencePage, refusals=(422,)),
+        "POST": Operation(
+            tag="alerts",
+            body=NewSilence,
+            answer=documents.SilenceDocument,
+            status=201,
+            refusals=(400, 409, 413, 415, 422, 503),
+        ),
+    },
+    "/api/v1/silences/{silence_id}": {"DELETE": Operation(tag="alerts", status=204, refusals=(404, 503))},
+    "/api/v1/notifications": {
+        "GET": Operation(
+            tag="alerts", query=parameters.NotificationsParameters, answer=documents.NotificationPage, refusals=(422,)
+        )
+    },
+    "/api/v1/notifications/{message_id}/redeliver": {"POST": Operation(tag="alerts", status=202, refusals=(404, 503))},
+    "/api/v1/annotations": {
+        "GET": Operation(
+            tag="annotations", query=parameters.AnnotationsParameters, answer=AnnotationPage, refusals=(422,)
+        ),
+        "POST": Operation(
+            tag="annotations",
+            body=NewAnnotation,
+            answer=AnnotationDocument,
+            status=201,
+            refusals=(400, 413, 415, 422, 503),
+        ),
+    },
+    "/api/v1/annotations/{annotation_id}": {
+        "GET": Operation(tag="annotations", answer=AnnotationDocument, refusals=(404,)),
+        "DELETE": Operation(tag="annotations", status=204, refusals=(404, 503)),
+    },
+    "/api/v1/audit": {
+        "GET": Operation(
+            tag="operations", query=parameters.AuditParameters, answer=documents.AuditPage, refusals=(422,)
+        )
+    },
+    "/reports/fleet": {
+        "GET": Operation(
+            tag="values",
+            query=parameters.ReportParameters,
+            answer=dict[str, Any],
+            forms=_REPORTS,
+            refusals=_QUERY,
+            conditional="read",
+            also={304: "Not modified."},
+        )
+    },
+    "/reports/users/{user_id}": {
+        "GET": Operation(
+            tag="values",
+            query=parameters.ReportParameters,
+            answer=dict[str, Any],
+            forms=_REPORTS,
+            refusals=_QUERY,
+            conditional="read",
+            also={304: "Not modified."},
+        )
+    },
+    "/healthz": {"GET": Operation(tag="operations", answer=documents.Status)},
+    "/readyz": {"GET": Operation(tag="operations", answer=documents.Readiness, also={503: "The journal is full."})},
+    "/metrics": {"GET": Operation(tag="operations", forms=(_TEXT,))},
+    "/openapi.json": {"GET": Operation(tag="operations", answer=dict[str, Any])},
+}
+"""By path, as in OpenAPI, and method."""

@@ -1,0 +1,291 @@
+"""The parameters that questions take in their query string: their names, kinds, bounds and meaning.
+
+Requests are read with the names of these types, and `/openapi.json` is made of them.
+"""
+
+from typing import Annotated, Literal, get_args
+
+import msgspec
+from msgspec import Meta, Struct
+
+from contract.metrics import Statistic
+from contract.patterns import MAX_PATTERN
+from contract.report import MAX_USER_ID
+from contract.times import MAX_RATE_MS, format_duration
+from service.stores.base import Grouping
+
+MAX_LIMIT = 1000
+DEFAULT_LIMIT = 100
+MAX_USERS = 10_000
+MAX_ALERTS = 10_000
+_MOMENT = {"format": "loadlens-moment", "examples": ["2018-07-12T12:15:00Z"]}
+_DURATION = {"format": "loadlens-duration", "examples": ["15m"]}
+
+Start = Annotated[
+    str,
+    Meta(
+        description="Where the range begins: ISO 8601 or epoch milliseconds; the range is [start, end).",
+        extra_json_schema=_MOMENT,
+    ),
+]
+End = Annotated[str, Meta(description="Where the range ends; now unless it is said.", extra_json_schema=_MOMENT)]
+Rate = Annotated[
+    str,
+    Meta(
+        description=f"The width of a bucket, an InfluxQL duration from 1s to {format_duration(MAX_RATE_MS)}, or `all`"
+        " for one bucket, the range itself.",
+        extra_json_schema=_DURATION,
+    ),
+]
+Zone = Annotated[
+    str,
+    Meta(
+        description="A place whose clock buckets follow, a zone of the IANA database.",
+        extra_json_schema={"examples": ["Europe/Berlin"], "format": "loadlens-zone"},
+    ),
+]
+Offset = Annotated[
+    str,
+    Meta(
+        description="Moves where buckets begin: a duration below the rate, also with a minus.",
+        extra_json_schema=_DURATION | {"examples": ["5m"]},
+    ),
+]
+Core = Annotated[str, Meta(description="The number of one core.", extra_json_schema={"examples": ["0"]})]
+Top = Annotated[int, Meta(ge=1, le=10_000, description="Keeps so many groups, those with the highest values.")]
+Limit = Annotated[int, Meta(ge=1, le=MAX_LIMIT, description="How many entries a page has at most.")]
+After = Annotated[str, Meta(description="The `next` of the page before.")]
+UserId = Annotated[str, Meta(min_length=1, max_length=MAX_USER_ID, description="The id of a machine.")]
+Pattern = Annotated[
+    str, Meta(min_length=1, max_length=MAX_PATTERN, description="A pattern: `*`, `?`, `[ab]`, `[!ab]` as in fnmatch.")
+]
+
+
+def names_of(kind: type[Struct]) -> tuple[str, ...]:
+    """The names of a request's parameters."""
+    return kind.__struct_encode_fields__
+
+
+class HistoryParameters(Struct, kw_only=True):
+    """Values of one machine."""
+
+    start: Start | None = None
+    end: End | None = None
+    resample_rate: Rate = "15m"
+    stat: Statistic | None = None
+    core: Core | None = None
+    tz: Zone | None = None
+    offset: Offset | None = None
+
+
+class FleetParameters(Struct, kw_only=True):
+    """Values of the fleet, or of groups of it."""
+
+    start: Start | None = None
+    end: End | None = None
+    resample_rate: Rate = "15m"
+    stat: Statistic | None = None
+    by: Grouping | None = None
+    top: Top | None = None
+    tz: Zone | None = None
+    offset: Offset | None = None
+
+
+Level = Literal["all", "user", "os_type", "os_version", "core"]
+LEVELS: tuple[Level, ...] = get_args(Level)
+
+
+class TableParameters(Struct, kw_only=True):
+    """Several metrics, statistics, groupings and machines."""
+
+    metric: Annotated[
+        list[str],
+        Meta(
+            description="Names of metrics, `cpuLoadAvg.p95` with the statistic of one.",
+            extra_json_schema={"examples": [["cpuLoadAvg", "memoryUtilization.p95"]]},
+        ),
+    ] = msgspec.field(default_factory=lambda: ["cpuLoadAvg"])
+    stat: Annotated[
+        list[str],
+        Meta(
+            description="Statistics of each metric that does not say its own.",
+            extra_json_schema={"examples": [["mean", "p95"]]},
+        ),
+    ] = []
+    by: Annotated[
+        list[str],
+        Meta(description=f"Groupings, of {', '.join(LEVELS)}.", extra_json_schema={"examples": [["all", "user"]]}),
+    ] = msgspec.field(default_factory=lambda: ["all"])
+    user: Annotated[list[Pattern], Meta(description="Ids of machines, or patterns; all machines unless said.")] = []
+    start: Start | None = None
+    end: End | None = None
+    resample_rate: Rate = "15m"
+    tz: Zone | None = None
+    offset: Offset | None = None
+    top: Top | None = None
+
+
+WINDOWS_METRIC = Annotated[
+    str, Meta(description="The name of a metric.", extra_json_schema={"examples": ["cpuUtilization"]})
+]
+WindowsRate = Annotated[
+    str, Meta(description="The width of a bucket, or `raw`: the windows as they came.", extra_json_schema=_DURATION)
+]
+Histograms = Annotated[
+    Literal["true", "false", "1", "0"], Meta(description="Whether each window comes with its histogram.")
+]
+
+
+class UserWindowsParameters(Struct, kw_only=True):
+    """Windows of one machine."""
+
+    metric: WINDOWS_METRIC = "cpuUtilization"
+    start: Start | None = None
+    end: End | None = None
+    resample_rate: WindowsRate = "15m"
+    core: Annotated[str, Meta(description="The number of a core, or `each`.")] | None = None
+    histograms: Histograms = "false"
+
+
+class FleetWindowsParameters(Struct, kw_only=True):
+    """Windows of the fleet."""
+
+    metric: WINDOWS_METRIC = "cpuUtilization"
+    start: Start | None = None
+    end: End | None = None
+    resample_rate: WindowsRate = "15m"
+    by: Annotated[Literal["user"], Meta(description="Each machine by itself.")] | None = None
+    histograms: Histograms = "false"
+
+
+class UsersParameters(Struct, kw_only=True):
+    """The machines that have reported."""
+
+    limit: Annotated[int, Meta(ge=1, le=MAX_USERS, description="How many machines a page has at most.")] = MAX_USERS
+    after: After | None = None
+
+
+class PageParameters(Struct, kw_only=True):
+    """A page of a list."""
+
+    limit: Limit = MAX_LIMIT
+    after: After | None = None
+
+
+class AgentsParameters(Struct, kw_only=True):
+    """Agents."""
+
+    selector: Annotated[
+        str,
+        Meta(
+            description="`all`, `os:Linux`, `user:` with a pattern, or `agent:` with a user id.",
+            extra_json_schema={"examples": ["os:Linux"]},
+        ),
+    ] = "all"
+    in_step: (
+        Annotated[Literal["true", "false"], Meta(description="Only those that are in sync, or are not.")] | None
+    ) = None
+    connected: Annotated[Literal["true", "false"], Meta(description="Only those that keep a stream open.")] | None = (
+        None
+    )
+    limit: Limit = DEFAULT_LIMIT
+    after: After | None = None
+
+
+class AlertsParameters(Struct, kw_only=True):
+    """Alerts."""
+
+    state: Literal["pending", "firing", "resolved"] | None = None
+    rule: Pattern = "*"
+    user: Pattern = "*"
+    limit: Annotated[int, Meta(ge=1, le=MAX_ALERTS, description="How many alerts a page has at most.")] = 1000
+    after: After | None = None
+
+
+class NotificationsParameters(Struct, kw_only=True):
+    """Notifications."""
+
+    state: Literal["gathering", "waiting", "delivered", "dead"] | None = None
+    limit: Limit = DEFAULT_LIMIT
+    after: After | None = None
+
+
+class AuditParameters(Struct, kw_only=True):
+    """Entries of the audit trail."""
+
+    target: Annotated[str, Meta(description="Only changes of this, such as `all` or `rule:hot`.")] | None = None
+    limit: Limit = DEFAULT_LIMIT
+    after: After | None = None
+    before: (
+        Annotated[str, Meta(description="As `after`; deprecated.", extra_json_schema={"deprecated": True})] | None
+    ) = None
+
+
+class AnnotationsParameters(Struct, kw_only=True):
+    """Annotations."""
+
+    start: Start | None = None
+    end: End | None = None
+    tag: Annotated[list[str], Meta(description="Those that have all of these tags.")] = []
+    user: UserId | None = None
+    sort: Annotated[Literal["time", "-time"], Meta(description="`-time`: the newest first.")] = "time"
+    limit: Limit = DEFAULT_LIMIT
+    after: After | None = None
+
+
+class SettingsParameters(Struct, kw_only=True):
+    """A layer of settings."""
+
+    selector: Annotated[
+        str,
+        Meta(
+            description="Whose: `all`, `os:Linux` or `user:` with a pattern.",
+            extra_json_schema={"examples": ["os:Linux"]},
+        ),
+    ]
+
+
+class RankedSettingsParameters(SettingsParameters, kw_only=True):
+    """A layer of settings, and where it stands."""
+
+    rank: Annotated[int, Meta(ge=1, le=1000, description="Of a selection: the higher wins. Not for `all`.")] | None = (
+        None
+    )
+
+
+class ListedSettingsParameters(Struct, kw_only=True):
+    """One layer, or all."""
+
+    selector: Annotated[str, Meta(description="One layer; without it all are listed.")] | None = None
+
+
+class ReportParameters(Struct, kw_only=True):
+    """What a report to read is of."""
+
+    start: Start | None = None
+    end: End | None = None
+    last: (
+        Annotated[str, Meta(description="The range's length, in place of `start`.", extra_json_schema=_DURATION)] | None
+    ) = None
+    compare: (
+        Annotated[
+            str, Meta(description="How far back the range lies that it is compared with.", extra_json_schema=_DURATION)
+        ]
+        | None
+    ) = None
+    target: Annotated[float, Meta(gt=0, le=1, description="The utilization that sizes aim at.")] = 0.8
+    format: Literal["html", "md", "json"] | None = None
+
+
+class StreamParameters(Struct, kw_only=True):
+    """Which reports to follow."""
+
+    user: Annotated[list[Pattern], Meta(description="Machines: ids or patterns.")] = []
+    os: Annotated[list[str], Meta(description="Operating systems.")] = []
+    type: Annotated[list[str], Meta(description="Types of metrics.")] = []
+    metric: Annotated[str, Meta(description="The metric that `above` and `below` look at.")] | None = None
+    stat: Annotated[str, Meta(description="Its statistic.")] | None = None
+    above: Annotated[float, Meta(description="Only reports whose value is above this.")] | None = None
+    below: Annotated[float, Meta(description="Only reports whose value is below this.")] | None = None
+    fields: Annotated[list[str], Meta(description="Only these members, or values such as `cpuLoadAvg.p95`.")] = []
+    after: Annotated[str, Meta(description="The id of the last event that is known.")] | None = None

@@ -1,0 +1,282 @@
+"""GET /api/v1/query: several metrics, statistics, users and groupings in one question, and the table of its answer."""
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from typing import Any
+
+import falcon
+import pandas as pd
+from falcon.asgi import Request
+from msgspec import Struct
+
+from analytics.frames.frame import with_histograms
+from analytics.frames.statistics import SHARES, approximation_of, statistic
+from contract import times
+from contract.metrics import NamedMetric, Quantity, Statistic
+from contract.patterns import exact_names, matcher
+from contract.problems import shortened
+from service.http.buckets import MAX_BUCKETS, Buckets, check_kept, fitting_rate, take_buckets
+from service.http.parameters import LEVELS, Level, TableParameters, names_of
+from service.http.problems import ProblemError
+from service.http.queries import a_statistic, named_metric, number_of_groups, take_range
+from service.http.requests import Parameters
+from service.stores.base import Grouping, Question, Store
+
+MAX_COLUMNS = 32
+MAX_VALUES = 2_000_000
+"""What one answer may hold: a fleet of 10,000 in 200 buckets."""
+MAX_PATTERNS = 1000
+_SEVERAL = ("metric", "stat", "by", "user")
+_DEFAULT_METRIC = "cpuLoadAvg"
+
+
+class Column(Struct, frozen=True):
+    """One column of values."""
+
+    metric: NamedMetric
+    statistic: Statistic
+
+    @property
+    def name(self) -> str:
+        """What it is called, such as `cpuLoadAvg.p95`."""
+        return f"{self.metric.name}.{self.statistic}"
+
+
+class TableQuery(Struct, frozen=True, kw_only=True):
+    """A checked query. Times are epoch milliseconds, the range is half-open."""
+
+    columns: tuple[Column, ...]
+    start_ms: int
+    end_ms: int
+    buckets: Buckets
+    by: tuple[Level, ...]
+    users: tuple[str, ...]
+    """Patterns of user ids; none for everybody."""
+    top: int | None
+
+
+class Part(Struct, frozen=True):
+    """The rows of one grouping."""
+
+    level: Level
+    frame: pd.DataFrame
+    """A row for each group and bucket, sorted so: `time` (UTC), `group` (not at the level `all`), `core` (at the level
+    `core`), and a column of float64 for each of the query's, NaN where the metric has no data."""
+    approximations: dict[str, str]
+    """How a column is approximate, by its name."""
+
+
+async def read_table_query(req: Request, store: Store) -> TableQuery:
+    """The query of a request; raises ProblemError 422, 404 for an unknown metric, 400 for a body that is no object."""
+    asked = await Parameters.read(req, names_of(TableParameters), _SEVERAL)
+    now_ms = times.now_ms()
+    start_ms, end_ms = take_range(asked, now_ms)
+    statistics = asked.take("stat", lambda value: tuple(a_statistic(one) for one in _listed(value)), ())
+    columns = asked.take("metric", lambda value: _columns(_listed(value), statistics), None)
+    query = TableQuery(
+        columns=columns or _columns([_DEFAULT_METRIC], statistics),
+        start_ms=start_ms,
+        end_ms=end_ms,
+        buckets=take_buckets(asked, start_ms, end_ms),
+        by=asked.take("by", _levels, ("all",)),
+        users=asked.take("user", _patterns, ()),
+        top=asked.take("top", number_of_groups, None),
+    )
+    if not asked.refused:
+        _check_levels(asked, query)
+    if not asked.refused:
+        check_kept(asked, store, start_ms, query.buckets.step_ms, now_ms)
+    asked.check()
+    return query
+
+
+def _check_levels(asked: Parameters, query: TableQuery) -> None:
+    for column in query.columns:
+        metric = column.metric
+        if metric.over_cores and query.by != ("user",):
+            asked.refuse("by", f"{metric.name} compares the cores of one machine: by=user alone goes with it")
+        elif "core" in query.by and not metric.by_core:
+            asked.refuse("by", f"{metric.name} has no cores; cpuLoadAvg, cpuLoadVar and cpuUtilization have")
+    if query.top is not None and set(query.by) <= {"all", "core"}:
+        asked.refuse("top", "goes with by=user, os_type or os_version: it keeps the groups with the highest values")
+
+
+async def table(store: Store, query: TableQuery) -> list[Part]:
+    """The answer, a part for each grouping, made in a thread.
+
+    Raises ProblemError: 404 where a user that is named has never reported, 422 where the answer would be too large;
+    StoreUnavailable.
+    """
+    return await asyncio.to_thread(_table, store, query)
+
+
+def _table(store: Store, query: TableQuery) -> list[Part]:
+    users = _chosen(store, query)
+    _check_size(store, query, users)
+    return [_part(store, query, level, users) for level in query.by]
+
+
+def _chosen(store: Store, query: TableQuery) -> frozenset[str] | None:
+    """The users that the patterns name; None for everybody."""
+    if not query.users:
+        return None
+    named = [pattern for pattern in query.users if exact_names([pattern]) is not None]
+    unknown = next((name for name in named if not store.has_user(name)), None)
+    if unknown is not None:
+        raise ProblemError(
+            falcon.HTTP_404, f"No report of user {unknown!r} has come in. GET /api/v1/users lists those that have."
+        )
+    if len(named) == len(query.users):
+        return frozenset(named)
+    matches = matcher(query.users)
+    return frozenset(user for user in store.users()["user_id"] if matches(user))
+
+
+def _check_size(store: Store, query: TableQuery, users: frozenset[str] | None) -> None:
+    groups = sum(_groups(store, query, level, users) for level in query.by)
+    range_ms = query.end_ms - query.start_ms
+    edges = query.buckets.edges
+    buckets = -(-range_ms // query.buckets.rate_ms) if edges is None else len(edges)
+    values = buckets * groups * len(query.columns)
+    if values > MAX_VALUES:
+        fitting = fitting_rate(range_ms, min(MAX_VALUES // max(groups * len(query.columns), 1), MAX_BUCKETS))
+        problems = Parameters({}, "")
+        problems.refuse(
+            "resample_rate",
+            f"{buckets} buckets of {groups} groups and {len(query.columns)} columns are {values} values; at most "
+            f"{MAX_VALUES} are answered: {fitting}, or fewer users and columns",
+        )
+        problems.check()
+
+
+def _groups(store: Store, query: TableQuery, level: Level, users: frozenset[str] | None) -> int:
+    if level == "all":
+        return 1
+    known = store.users()
+    if users is not None:
+        known = known[known["user_id"].isin(users)]
+    if level == "core":
+        return int(known["cores"].sum())
+    return len(known) if level == "user" else int(known[level].nunique())
+
+
+def _part(store: Store, query: TableQuery, level: Level, users: frozenset[str] | None) -> Part:
+    # What one question to the store answers stands together; the columns keep their order.
+    columns = sorted(query.columns, key=_asked_with)
+    approximations: dict[str, str] = {}
+    values: dict[str, pd.Series[Any]] = {}
+    for (quantity, over_cores), some in groupby(columns, key=_source_of):
+        wanted = list(some)
+        windows = store.answer(_question(query, level, users, quantity, wanted, each=over_cores or level == "core"))
+        if "histogram" in windows:
+            windows = with_histograms(windows)
+        for column, found in _values(windows, level, wanted):
+            values[column.name] = found
+            approximation = approximation_of(windows, column.statistic)
+            if approximation:
+                approximations[column.name] = approximation
+    joined = pd.concat({column.name: values[column.name] for column in query.columns}, axis=1)
+    frame = (joined if joined.index.is_monotonic_increasing else joined.sort_index()).reset_index()
+    if query.top is not None and level in ("user", "os_type", "os_version"):
+        frame = _highest(store, query, level, users, frame)
+    return Part(level, frame, approximations)
+
+
+def _highest(
+    store: Store, query: TableQuery, level: Level, users: frozenset[str] | None, frame: pd.DataFrame
+) -> pd.DataFrame:
+    """The rows of the groups whose first column is highest over the whole range."""
+    assert query.top is not None
+    first = query.columns[0]
+    over_all = TableQuery(
+        columns=(first,), start_ms=query.start_ms, end_ms=query.end_ms, by=(level,), users=query.users, top=None,
+        buckets=Buckets(query.buckets.rate_ms, (query.start_ms,)),
+    )  # fmt: skip
+    whole = _part(store, over_all, level, users).frame
+    kept = whole.nlargest(query.top, first.name)["group"]
+    return frame[frame["group"].isin(kept)].reset_index(drop=True)
+
+
+def _source_of(column: Column) -> tuple[Quantity, bool]:
+    return column.metric.quantity, column.metric.over_cores is not None
+
+
+def _asked_with(column: Column) -> tuple[str, bool]:
+    return column.metric.quantity.name, column.metric.over_cores is not None
+
+
+def _question(
+    query: TableQuery, level: Level, users: frozenset[str] | None, quantity: Quantity, columns: Sequence[Column], *,
+    each: bool,
+) -> Question:  # fmt: skip
+    by: Grouping | None = None if level == "all" else "user" if level == "core" else level
+    return Question(
+        quantity=quantity,
+        start_ms=query.start_ms,
+        end_ms=query.end_ms,
+        rate_ms=query.buckets.rate_ms,
+        edges=query.buckets.edges,
+        cores="each" if each else "whole",
+        by=by,
+        users=users,
+        histograms=any(column.statistic in SHARES for column in columns),
+    )
+
+
+def _values(
+    windows: pd.DataFrame, level: Level, columns: Sequence[Column]
+) -> Iterator[tuple[Column, "pd.Series[Any]"]]:
+    """The values of each column, by group, core and time as far as the level has them."""
+    names = [] if level == "all" else ["user", "core"] if level == "core" else [level]
+    labels = [windows[name].astype("str") if name != "core" else windows[name].astype("int64") for name in names]
+    keys = [*labels, windows.index]
+    index = pd.MultiIndex.from_arrays(keys, names=[*("group", "core")[: len(names)], "time"])
+    for column in columns:
+        values = pd.Series(statistic(windows, column.statistic), index=index)
+        if column.metric.over_cores:
+            values = values.groupby(level=["group", "time"]).agg(column.metric.over_cores)
+        yield column, values
+
+
+def _listed(value: Any) -> list[Any]:
+    """The members of a list: of JSON, of a parameter given several times, or of texts with commas between."""
+    given = value if isinstance(value, list) else [value]
+    return [part for one in given for part in (one.split(",") if isinstance(one, str) else [one])]
+
+
+def _columns(names: Sequence[Any], statistics: Sequence[Statistic]) -> tuple[Column, ...]:
+    columns: dict[str, Column] = {}
+    for name in names:
+        if not isinstance(name, str):
+            raise ValueError(f"expected the name of a metric such as cpuLoadAvg, got {shortened(repr(name))}")
+        metric, _, own = name.partition(".")
+        named = named_metric(metric)
+        wanted = (a_statistic(own),) if own else statistics or (named.statistic,)
+        for one in wanted:
+            column = Column(named, one)
+            columns[column.name] = column
+    if not 1 <= len(columns) <= MAX_COLUMNS:
+        raise ValueError(f"expected 1 to {MAX_COLUMNS} columns, each a metric with a statistic, got {len(columns)}")
+    return tuple(columns.values())
+
+
+def _levels(value: Any) -> tuple[Level, ...]:
+    levels: dict[Level, None] = {}
+    for name in _listed(value):
+        level = next((level for level in LEVELS if level == name), None)
+        if level is None:
+            raise ValueError(f"expected some of {', '.join(LEVELS)}, got {shortened(repr(name))}")
+        levels[level] = None
+    return tuple(levels)
+
+
+def _patterns(value: Any) -> tuple[str, ...]:
+    # A user id may have a comma, so several users are several parameters.
+    given = value if isinstance(value, list) else [value]
+    if not all(isinstance(one, str) for one in given):
+        raise ValueError(f"expected user ids, or patterns such as web-*, got {shortened(repr(value))}")
+    if len(given) > MAX_PATTERNS:
+        raise ValueError(f"expected at most {MAX_PATTERNS} users or patterns, got {len(given)}")
+    matcher(given)
+    return tuple(given)
