@@ -37,6 +37,7 @@ from service.http.resources.rules import OneRule, Rules
 from service.http.resources.stream import Stream
 from service.http.routing import Slashes
 from service.ingest.acknowledgement import Ingest
+from service.ingest.admission import Admission
 from service.ingest.maintenance import Maintenance, replay
 from service.journal.journal import Journal
 from service.notifications.delivery import deliver
@@ -87,6 +88,7 @@ class Service:
         limits = BrokerLimits(consumers=settings.stream_consumers, live_bytes=live_bytes)
         self.broker = Broker(self.journal, limits)
         self.ingest = Ingest(self.journal, self.store, self._publish)
+        self.admission = Admission(self.store, settings.max_users)
         self.control = ControlDatabase(folder / "control.db")
         self.audit = Audit(self.control)
         self.rule_repository = RuleRepository(self.control, self.audit, str(home.relative_to(folder)))
@@ -190,7 +192,7 @@ def _routes(service: Service) -> dict[str, object]:
         "/": Index(store),
         "/reports/fleet": FleetReport(service.report_maker, store),
         "/reports/users/{user_id:path}": UserReport(service.report_maker, store),
-        "/api/v1/metrics": Metrics(service.ingest, store, remote),
+        "/api/v1/metrics": Metrics(service.ingest, service.admission, store, remote),
         "/api/v1/metrics/{metric}/byUser/{user_id:path}": History(store),
         "/api/v1/metrics/{metric}/fleet": Fleet(store),
         "/api/v1/query": Query(store),
@@ -217,7 +219,9 @@ def _routes(service: Service) -> dict[str, object]:
         "/api/v1/audit": AuditTrail(service.audit),
         "/healthz": Health(),
         "/readyz": Ready(
-            store, refusing_looks(service.journal), other_looks(store, service.maintenance, rules, service.lost)
+            store,
+            refusing_looks(service.journal),
+            other_looks(store, service.admission, service.maintenance, rules, service.lost),
         ),
         "/metrics": Prometheus(numbers),
     }

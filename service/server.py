@@ -9,7 +9,7 @@ import signal
 import socket
 import sys
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 from urllib.parse import urlsplit
 
 from gunicorn.app.base import BaseApplication
@@ -21,6 +21,7 @@ from analytics.sources.influx_address import Address, is_influx
 from contract.service_address import is_loopback
 from service.alerts.rule_set import RuleFileError
 from service.app import Application, create_app
+from service.connections import LimitedProtocol
 from service.control.data_lock import DataFolderInUse
 from service.control.database import ControlError
 from service.settings import ServiceSettings
@@ -29,7 +30,10 @@ from service.stores.base import StoreError, StoreUnavailable
 _log = logging.getLogger("loadlens.service")
 _STARTUP_S = 600
 """A worker may take so long to replay its journal before it counts as hung."""
-_SHUTDOWN_S = 60
+_SHUTDOWN_S = 7
+"""A worker that has not ended so long after it was asked to is killed; its journal has what is not in the store."""
+_ANSWERS_S = 3
+"""So long answers under way may go on then."""
 _STALLED_MS = 300_000
 _OTHER_FILES = 2048
 """Open files besides streams: connections of those who report and ask, and the store's own."""
@@ -89,9 +93,10 @@ def _is_news(record: logging.LogRecord) -> bool:
 class Worker(UvicornWorker):
     """uvicorn on uvloop and httptools, without a log line a request."""
 
-    CONFIG_KWARGS = {
+    CONFIG_KWARGS: ClassVar[dict[str, Any]] = {
         "loop": "uvloop",
-        "http": "httptools",
+        "http": LimitedProtocol,
+        "timeout_graceful_shutdown": _ANSWERS_S,
         "access_log": False,
         "lifespan": "on",
         "proxy_headers": False,

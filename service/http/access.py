@@ -38,7 +38,9 @@ class RequireToken:
     def _check(self, req: Request) -> None:
         if req.path in _OPEN:
             return
-        given = (req.get_header("Authorization") or "").encode()
+        scheme, _, shown = (req.get_header("Authorization") or "").partition(" ")
+        # The scheme is the same in upper and lower case (RFC 9110, 11.1).
+        given = f"Bearer {shown.strip()}".encode() if scheme.lower() == "bearer" else b""
         if self._operator is not None and hmac.compare_digest(given, self._operator):
             req.context.token = "operator"  # noqa: S105 - which one was shown
             return

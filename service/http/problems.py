@@ -116,8 +116,10 @@ def check(req: Request, revision: int) -> None:
 
 def _matches(req: Request, revision: int) -> bool:
     wanted, unwanted = req.if_match, req.if_none_match
-    if wanted is not None:
-        return wanted == ["*"] or any(
-            isinstance(one, falcon.ETag) and one == str(revision) and not one.is_weak for one in wanted
-        )
-    return unwanted is None or not (revision if unwanted == ["*"] else str(revision) in unwanted)
+    is_wanted = (
+        wanted is None
+        or wanted == ["*"]
+        or any(isinstance(one, falcon.ETag) and one == str(revision) and not one.is_weak for one in wanted)
+    )
+    # Where both are given, both count (RFC 9110, 13.2.2).
+    return is_wanted and (unwanted is None or not (revision if unwanted == ["*"] else str(revision) in unwanted))

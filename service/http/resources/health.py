@@ -7,6 +7,7 @@ from falcon.asgi import Request, Response
 
 from contract.problems import shortened
 from service.alerts.runner import Runner
+from service.ingest.admission import Admission
 from service.ingest.maintenance import Maintenance
 from service.journal.files import Damage
 from service.journal.journal import Journal
@@ -70,7 +71,9 @@ def refusing_looks(journal: Journal) -> list[Look]:
     ]
 
 
-def other_looks(store: Store, maintenance: Maintenance, rules: Runner, lost: Iterable[Damage]) -> list[Look]:
+def other_looks(
+    store: Store, admission: Admission, maintenance: Maintenance, rules: Runner, lost: Iterable[Damage]
+) -> list[Look]:
     """What is wrong beside that."""
     losses = [
         f"{one.reports} acknowledged reports (offsets {one.first} to {one.last}) are lost: {one.path.name} is damaged"
@@ -78,6 +81,7 @@ def other_looks(store: Store, maintenance: Maintenance, rules: Runner, lost: Ite
     ]
     return [
         lambda: store.problem,
+        lambda: admission.problem,
         lambda: maintenance.problem and f"The store cannot be flushed: {maintenance.problem}",
         lambda: rules.reload_problem and f"Rules stay as they were: {rules.reload_problem}",
         lambda: rules.problem and f"Rules are not evaluated: {rules.problem}",

@@ -101,9 +101,12 @@ class _Reports:
 
     async def _answer(self, req: Request, resp: Response, user_id: str | None) -> None:
         request = await _report_request(req, user_id)
-        scheme, _, token = (req.get_header("Authorization") or "").partition(" ")
+        scheme, _, shown = (req.get_header("Authorization") or "").partition(" ")
+        token = shown if scheme.lower() == "bearer" else None
         try:
-            made = await self._report_maker.report(request, _own_address(req), token if scheme == "Bearer" else None)
+            made = await self._report_maker.report(
+                request, _own_address(req), token if scheme.lower() == "bearer" else None
+            )
         except TooManyReports:
             raise ProblemError(
                 falcon.HTTP_503, "Several reports are being made; ask again in a few seconds.",

@@ -202,6 +202,11 @@ class EmbeddedStore:
                 return self._versions.consistent(read_all)
             raise StoreUnavailable(f"the store cannot be read: {error}") from error
 
+    @property
+    def user_count(self) -> int:
+        """How many users are known."""
+        return len(self._index.users)
+
     def has_user(self, user_id: str) -> bool:
         """Whether any report of this user was ever taken."""
         return user_id in self._index.users
