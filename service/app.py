@@ -173,9 +173,17 @@ def create_app(settings: ServiceSettings) -> Application:
     described = OpenApi(lambda: openapi(routes))
     routes |= {"/openapi.json": described, "/docs": Docs(described), "/docs/style.css": DocsStyle()}
     for path, resource in routes.items():
+        _answer_head(resource)
         app.add_route(path, resource)
     app.add_sink(Slashes(router), "/api/v1/agents/")
     return app
+
+
+def _answer_head(resource: object) -> None:
+    """Have HEAD answered as GET, whose body the server leaves out; but for what goes on for ever."""
+    get = getattr(resource, "on_get", None)
+    if get is not None and not isinstance(resource, Stream | OneAgentsCommands):
+        resource.on_head = get  # type: ignore[attr-defined]
 
 
 def _routes(service: Service) -> dict[str, object]:

@@ -3,6 +3,7 @@
 import asyncio
 from typing import Any
 
+import msgspec
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 MAX_HEAD_BYTES = 64 * 1024
@@ -21,6 +22,9 @@ class LimitedProtocol(HttpToolsProtocol):
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
         self._head_bytes = 0
+        """Bytes that came while the head was not whole."""
+        self._named_bytes = 0
+        """Bytes of the path and the headers that are whole."""
         self._in_head = True
         self._deadline: asyncio.TimerHandle | None = None
 
@@ -41,7 +45,7 @@ class LimitedProtocol(HttpToolsProtocol):
         super().data_received(data)
         # What ended the headers may have had the beginning of a body behind it, which does not count.
         if self._in_head and self._head_bytes > MAX_HEAD_BYTES:
-            self._refuse(431, f"The request line and the headers are longer than {MAX_HEAD_BYTES} bytes.")
+            self._refuse_head()
 
     def handle_websocket_upgrade(self) -> None:
         """From here on the WebSocket has its own deadlines."""
@@ -54,7 +58,18 @@ class LimitedProtocol(HttpToolsProtocol):
             self._in_head = True
             self._head_bytes = 0
             self._expect(HEAD_S)
+        self._named_bytes = 0
         super().on_message_begin()
+
+    def on_url(self, url: bytes) -> None:
+        """Take a part of the path."""
+        self._named_bytes += len(url)
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header."""
+        self._named_bytes += len(name) + len(value)
+        super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """Wait for the body."""
@@ -62,8 +77,10 @@ class LimitedProtocol(HttpToolsProtocol):
         self._expect(BODY_S)
         if self.parser.get_http_version() not in _VERSIONS:
             self._refuse(505, "expected HTTP/1.1 or HTTP/1.0")
-            return
-        super().on_headers_complete()
+        elif self._named_bytes > MAX_HEAD_BYTES:
+            self._refuse_head()
+        else:
+            super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
         """Take a part of the body, unless the request was refused."""
@@ -80,6 +97,9 @@ class LimitedProtocol(HttpToolsProtocol):
         """Whether a request has got as far as the application."""
         cycle: object = self.cycle
         return cycle is not None
+
+    def _refuse_head(self) -> None:
+        self._refuse(431, f"expected a request line and headers of at most {MAX_HEAD_BYTES} bytes, got more")
 
     def _expect(self, seconds: float | None) -> None:
         if self._deadline is not None:
@@ -99,13 +119,10 @@ class LimitedProtocol(HttpToolsProtocol):
         """Answer where nothing has been answered, and close the connection."""
         self._expect(None)
         if not self.transport.is_closing():
-            if self.cycle is None or not self.cycle.response_started or self.cycle.response_complete:
+            if not self._has_cycle() or not self.cycle.response_started or self.cycle.response_complete:
                 reason = _REASONS[status]
-                body = b'{"type":"about:blank","title":"%s","status":%d,"detail":"%s"}' % (
-                    reason,
-                    status,
-                    detail.encode(),
-                )
+                problem = {"type": "about:blank", "title": reason.decode(), "status": status, "detail": detail}
+                body = msgspec.json.encode(problem)
                 self.transport.write(
                     b"HTTP/1.1 %d %s\r\ncontent-type: application/problem+json\r\ncontent-length: %d\r\n"
                     b"connection: close\r\n\r\n%s" % (status, reason, len(body), body)

@@ -1,7 +1,7 @@
 """Answers as a table of dates and values, in the form that the client accepts."""
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import falcon
 import msgspec
@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from falcon import mediatypes
 from falcon.asgi import Request, Response
 
 from contract.times import DAY_MS, format_instant
@@ -99,10 +100,22 @@ def form_of(req: Request) -> str:
     accept = req.accept
     if accept == "*/*":
         return JSON
-    chosen = req.client_prefers(_FORMS)
+    chosen = preferred(req, _FORMS)
     if chosen is None:
         raise ProblemError(falcon.HTTP_406, f"Accept: {accept} asks for none of {', '.join(_FORMS)}.")
     return chosen
+
+
+def preferred(req: Request, forms: Iterable[str]) -> str | None:
+    """The form that a request would rather have; None where it takes none of them, or does not say what it takes.
+
+    Empty elements of the list count for nothing (RFC 9110, 5.6.1).
+    """
+    accept = ",".join(part for part in req.accept.split(",") if part.strip())
+    try:
+        return mediatypes.best_match([*forms], accept) or None
+    except ValueError:
+        return None
 
 
 def send(resp: Response, form: str, values: pd.DataFrame) -> None:

@@ -13,6 +13,7 @@ from falcon.asgi import Request, Response
 from analytics.reports.text import moment
 from contract.problems import display
 from contract.times import parse_timestamp
+from service.http.answers import preferred
 from service.http.parameters import ReportParameters, names_of
 from service.http.problems import ProblemError
 from service.http.requests import Parameters, duration
@@ -104,9 +105,7 @@ class _Reports:
         scheme, _, shown = (req.get_header("Authorization") or "").partition(" ")
         token = shown if scheme.lower() == "bearer" else None
         try:
-            made = await self._report_maker.report(
-                request, _own_address(req), token if scheme.lower() == "bearer" else None
-            )
+            made = await self._report_maker.report(request, _own_address(req), token)
         except TooManyReports:
             raise ProblemError(
                 falcon.HTTP_503, "Several reports are being made; ask again in a few seconds.",
@@ -182,7 +181,7 @@ def _form(value: Any) -> ReportFormat:
 
 
 def _accepted(req: Request) -> ReportFormat:
-    chosen = req.client_prefers(_TYPES)
+    chosen = preferred(req, _TYPES)
     if chosen is None:
         raise ProblemError(falcon.HTTP_406, f"Accept: {req.accept} asks for none of {', '.join(_TYPES)}.")
     return _TYPES[chosen]
