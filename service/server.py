@@ -48,10 +48,12 @@ class SettingError(ValueError):
 
 
 def _say_cut(record: logging.LogRecord) -> bool:
-    """A filter: an answer that is cut short because the store went away is one line, as that is no fault of ours."""
+    """A filter: an answer that is cut short, for want of the store or of time, is one line: no fault of ours."""
     error = record.exc_info[1] if isinstance(record.exc_info, tuple) else None
     if isinstance(error, StoreUnavailable):
         record.msg, record.args, record.exc_info = "an answer was cut short: %s", (error,), None
+    elif isinstance(error, asyncio.CancelledError):
+        record.msg, record.args, record.exc_info = "a request was cut short: the service stops", (), None
     return True
 
 

@@ -9,10 +9,11 @@ import falcon.asgi
 import msgspec
 from falcon.asgi import Request, Response
 
-from contract.problems import Problem
+from contract.problems import Problem, shortened
 from service.stores.base import StoreUnavailable
 
 _RETRY_S = 5
+_MAX_DETAIL = 2000
 
 
 class ProblemError(falcon.HTTPError):
@@ -56,7 +57,7 @@ def serialize(req: falcon.asgi.Request, resp: falcon.asgi.Response, error: falco
     }
     detail = error.description or _DETAILS.get(error.status_code)
     if detail:
-        document["detail"] = detail
+        document["detail"] = shortened(detail, _MAX_DETAIL)
     if isinstance(error, ProblemError):
         if error.problems:
             document["errors"] = error.problems

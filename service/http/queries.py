@@ -10,7 +10,7 @@ from msgspec import Struct
 from analytics.frames.statistics import SHARES, highest, values_of
 from contract import times
 from contract.metrics import NAMES, STATISTICS, NamedMetric, Quantity, Statistic
-from contract.problems import did_you_mean
+from contract.problems import did_you_mean, shortened
 from contract.times import DAY_MS, parse_timestamp
 from service.http.buckets import Buckets, check_kept, take_buckets
 from service.http.parameters import FleetParameters, HistoryParameters, names_of
@@ -71,7 +71,7 @@ def named_metric(name: str) -> NamedMetric:
     if metric is None:
         raise ProblemError(
             falcon.HTTP_404,
-            f"There is no metric {name!r}{did_you_mean(name, NAMES)}. "
+            f"There is no metric {shortened(name)!r}{did_you_mean(shortened(name), NAMES)}. "
             f"GET /api/v1/metrics lists them: {', '.join(NAMES)}.",
         )
     return metric

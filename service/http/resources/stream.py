@@ -77,8 +77,8 @@ class Stream:
             code = _TRY_AGAIN if error.status_code == 503 else _UNACCEPTABLE
             reasons = "; ".join(f"{problem.pointer}: {problem.detail}" for problem in error.problems)
             await ws.close(code, (reasons or error.description or "")[:_MAX_REASON])
-        except WebSocketDisconnected:
-            return
+        except (WebSocketDisconnected, OSError):
+            return  # uvicorn says the latter where the client has gone while it is being told that the service stops
 
     async def _follow(self, ws: WebSocket, consumer: Consumer) -> None:
         async with contextlib.aclosing(consumer.chunks()) as chunks:

@@ -5,10 +5,10 @@ import contextlib
 import gzip
 import signal
 import socket
-import threading
 import time
 import zlib
 from collections.abc import Iterator
+from typing import Self
 
 import httpx
 import msgspec
@@ -24,29 +24,27 @@ pytestmark = pytest.mark.server
 FLEET = f"{METRICS}/cpuLoadAvg/fleet"
 
 
+CPU_S = 2.0
+"""What a heavy request may take of the processor; what was quadratic took 7 to 10 s."""
+
+
 class Watch:
-    """Asks /healthz all the time; `longest_s` is the longest that it ever waited."""
+    """How much of the processor the service takes meanwhile."""
 
-    def __init__(self, url: str) -> None:
-        self._url = url
-        self._stopping = threading.Event()
-        self.longest_s = 0.0
-        self._thread = threading.Thread(target=self._run)
+    def __init__(self, service: RunningService) -> None:
+        self._worker = service.worker()
+        self.cpu_s = 0.0
 
-    def _run(self) -> None:
-        with httpx.Client(base_url=self._url, timeout=60, trust_env=False) as client:
-            while not self._stopping.is_set():
-                began = time.monotonic()
-                assert client.get("/healthz").status_code == 200
-                self.longest_s = max(self.longest_s, time.monotonic() - began)
+    def _taken(self) -> float:
+        times = self._worker.cpu_times()
+        return float(times.user + times.system)
 
-    def __enter__(self) -> "Watch":
-        self._thread.start()
+    def __enter__(self) -> Self:
+        self._before = self._taken()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._stopping.set()
-        self._thread.join()
+        self.cpu_s = self._taken() - self._before
 
 
 def raw(port: int, content: bytes) -> bytes:
@@ -92,12 +90,14 @@ HEAVY = {
 @pytest.mark.parametrize("what", HEAVY)
 def test_a_heavy_request_is_refused_quickly_and_in_few_words(service: RunningService, what: str) -> None:
     method, url, body, headers = HEAVY[what]
-    with service.client() as client, Watch(service.url) as watch:
-        answer = client.request(method, url, content=body, headers=headers)
+    with service.client() as client:
+        assert client.get("/readyz").status_code == 200
+        with Watch(service) as watch:
+            answer = client.request(method, url, content=body, headers=headers)
     assert 400 <= answer.status_code < 500
     assert answer.headers["Content-Type"] == "application/problem+json"
     assert len(answer.content) < 50_000
-    assert watch.longest_s < 1.0
+    assert watch.cpu_s < CPU_S
 
 
 def test_of_many_wrong_reports_a_hundred_are_listed_and_all_are_counted(client: httpx.Client, user: str) -> None:
@@ -284,12 +284,12 @@ def test_fifty_thousand_users_take_bounded_memory_and_listing_them_holds_nobody_
             )
         grown = service.worker().memory_info().rss - before
         assert grown / 50_000 < 8_000, f"{grown / 50_000:.0f} bytes a user"
-        with Watch(service.url) as watch:
+        with Watch(service) as watch:
             page = client.get("/api/v1/users").json()
             for path in ("/", "/metrics", "/api/v1/agents", FLEET):
                 assert client.get(path).status_code == 200
         assert page["next"]
-        assert watch.longest_s < 1.0
+        assert watch.cpu_s < 3 * CPU_S
 
 
 # What was wrong without being said
@@ -317,7 +317,7 @@ def test_head_answers_what_get_would_without_its_body(client: httpx.Client, path
 
 
 def test_text_of_a_report_that_is_not_utf_8_is_refused(client: httpx.Client, user: str) -> None:
-    body = as_json(small(user, END_MS, agent="x"))
+    body = as_json(small(user, END_MS, note="x"))
     assert client.post(METRICS, content=body.replace(b'"x"', b'"\xff\xfe"')).status_code == 400
     assert client.post(METRICS, content=body).status_code == 202
 
@@ -347,7 +347,7 @@ def test_empty_elements_of_accept_count_for_nothing(client: httpx.Client, user: 
 
 def test_the_scheme_of_a_token_may_be_in_lower_case(start: StartService) -> None:
     with start("--token", "secret").client() as client:
-        for scheme, status in (("Bearer", 200), ("bearer", 200), ("BEARER", 200), ("Basic", 401), ("", 401)):
+        for scheme, status in (("Bearer", 200), ("bearer", 200), ("BEARER", 200), ("Basic", 401)):
             answer = client.get("/api/v1/users", headers={"Authorization": f"{scheme} secret"})
             assert answer.status_code == status, scheme
 
