@@ -8,10 +8,12 @@ import zlib
 from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
+from secrets import token_hex
 from typing import Any
 from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 from contract import __version__
+from contract.agent_protocol import INSTANCE_HEADER
 from contract.retry import retry_after_s
 
 PATH = "/api/v1/metrics"
@@ -51,6 +53,7 @@ class Connection:
         self.url = reports_url(url)
         parts = urlsplit(self.url)
         kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+        self._instance = token_hex(8)
         on_the_way = urlsplit(proxy) if proxy else parts
         self._http = kind(on_the_way.hostname or "", on_the_way.port or (_PROXY_PORT if proxy else None))
         self._answered_by = float("inf")
@@ -93,7 +96,7 @@ class Connection:
 
     def listen(self, user_id: str, last_event_id: str | None, timeout_s: float) -> http.client.HTTPResponse:
         """Open an agent's stream; `timeout_s` bounds this and each read. Raises ServiceUnreachable."""
-        headers = self._headers | {"Accept": "text/event-stream"}
+        headers = self._headers | {"Accept": "text/event-stream", INSTANCE_HEADER: self._instance}
         if last_event_id is not None:
             headers["Last-Event-ID"] = last_event_id
         self.close()

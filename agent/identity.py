@@ -13,6 +13,9 @@ from agent.interfaces import is_physical, is_virtual_by_name
 from contract.report import OsType
 
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
+_COMMON = re.compile(r"(00:){5}00|(ff:){5}ff|02:42(:[0-9a-f]{2}){4}")
+"""Addresses that many hosts have: none at all, broadcast, and those that Docker makes of a container's network address
+(`02:42:ac:11:00:02` is the first container's on any host)."""
 
 
 class NoIdentity(Exception):
@@ -45,12 +48,12 @@ def first_real_address(interfaces: Iterable[Interface]) -> str | None:
     """The MAC address of the first real interface, such as `6a:d6:96:d3:45:35`; None where there is none.
 
     Real is hardware, and else (in a container, on macOS and Windows) what has no name of a tunnel, a bridge
-    and the like. First is the lowest index.
+    and the like. First is the lowest index. An address that other hosts have too is passed over.
     """
     real = []
     for interface in interfaces:
-        address = interface.address.lower().replace("-", ":")
-        usable = _MAC.fullmatch(address) and address not in ("00:00:00:00:00:00", "ff:ff:ff:ff:ff:ff")
+        address = _normal(interface.address)
+        usable = _MAC.fullmatch(address) and not _COMMON.fullmatch(address)
         if usable and (interface.physical or not is_virtual_by_name(interface.name)):
             real.append((not interface.physical, interface.index, address))
     return min(real)[2] if real else None
@@ -59,12 +62,21 @@ def first_real_address(interfaces: Iterable[Interface]) -> str | None:
 def identity(user_id: str | None) -> Identity:
     """The identity of this host, under `user_id` or the MAC address of its first real interface.
 
-    Raises NoIdentity where no interface has one.
+    Raises NoIdentity where no interface has one, and where the given one is an address that many hosts have.
     """
+    if user_id and _COMMON.fullmatch(_normal(user_id)):
+        raise NoIdentity(f"expected a user id that no other host has, got {user_id}, the address of many containers")
     user_id = user_id or first_real_address(_interfaces())
     if user_id is None:
-        raise NoIdentity("no network interface has a MAC address to serve as the user id; set --user-id")
+        raise NoIdentity(
+            "expected a network interface with a MAC address of its own to serve as the user id, got none "
+            "(in a container, 02:42:... are those of other hosts' containers too); set --user-id"
+        )
     return Identity(user_id, *_system())
+
+
+def _normal(address: str) -> str:
+    return address.lower().replace("-", ":")
 
 
 def _interfaces() -> Iterable[Interface]:

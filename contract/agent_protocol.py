@@ -18,6 +18,10 @@ MAX_DOCUMENT = 64 * 1024
 MAX_OUTCOMES = 16
 """The most outcomes in one message, and commands that may wait for one agent."""
 
+INSTANCE_HEADER = "X-Loadlens-Instance"
+"""A header of the request for an agent's stream: drawn anew by each run of an agent, so that two hosts with one user id
+are told apart."""
+
 Version = Annotated[str, Meta(max_length=64)]
 CommandId = Annotated[str, Meta(min_length=1, max_length=64, pattern="^[0-9a-zA-Z_-]+$")]
 

@@ -104,6 +104,7 @@ class Service:
 
     def _publish(self, last: int, texts: Sequence[bytes], reports: Sequence[Report]) -> None:
         """Hand on the reports of one commit."""
+        self.remote_configuration.observe(reports)
         self.rules.publish(last, reports)
         self.broker.publish(last, texts, reports)
 
@@ -206,7 +207,7 @@ def _routes(service: Service) -> dict[str, object]:
         "/api/v1/query": Query(store),
         "/api/v1/windows/byUser/{user_id:path}": UserWindows(store, sending),
         "/api/v1/windows/fleet": FleetWindows(store, sending),
-        "/api/v1/users": Users(store),
+        "/api/v1/users": Users(store, remote.shared_ids),
         "/api/v1/stream": Stream(service.broker),
         "/api/v1/agents": AgentList(remote),
         "/api/v1/agents/{user_id}": OneAgent(remote),

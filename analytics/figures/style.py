@@ -35,6 +35,8 @@ def _template(ink: str, faint: str, grid: str, paper: str) -> go.layout.Template
         legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
         title={"x": 0, "xref": "paper", "xanchor": "left", "font": {"size": 16}},
         colorscale={"sequential": "Viridis"},
+        # It would upload the names and the load of machines to a service of Plotly's.
+        modebar={"remove": ["sendChartToCloud"]},
     )
     return go.layout.Template(layout=layout)
 

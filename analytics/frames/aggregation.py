@@ -44,8 +44,8 @@ Key = Callable[[Ints], Ints]
 Merged = tuple[Windows, pd.DataFrame]
 """Windows, and the labels of their series."""
 
-_ROWS: Final = 1 << 17
-"""Rows of a slice: with histograms some 80 MB while they are merged."""
+SLICE_ROWS = 1 << 17
+"""Rows of a slice: with histograms some 80 MB while they are merged. May be set, where memory is scarce."""
 _FAN_IN: Final = 8
 
 
@@ -97,12 +97,13 @@ def reduced(frame: AnyFrame, work: Callable[[pd.DataFrame], T], join: Callable[[
     """
     if is_dask(frame):
         return _on_dask(frame, work, join)
-    slices = max(1, -(-len(frame) // _ROWS))
+    rows = SLICE_ROWS
+    slices = max(1, -(-len(frame) // rows))
     if slices == 1:
         return work(frame)
     results: list[T] = []
     with progress(what, slices) as step:
-        for result in _in_threads(work, (frame.iloc[first : first + _ROWS] for first in range(0, len(frame), _ROWS))):
+        for result in _in_threads(work, (frame.iloc[first : first + rows] for first in range(0, len(frame), rows))):
             results.append(result)
             step()
             if len(results) == _FAN_IN:

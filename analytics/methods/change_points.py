@@ -10,7 +10,7 @@ import pandas as pd
 
 from analytics.frames.aggregation import AnyFrame, is_dask
 from analytics.frames.kernel import Floats, Ints
-from analytics.methods.segmentation import SHORTEST, cuts, standard_deviation, without_season
+from analytics.methods.segmentation import ROUNDING, SHORTEST, cuts, standard_deviation, without_season
 from analytics.methods.series import TimeSeries, by_user_on_dask, on_all_cores, series_of
 from contract.times import parse_duration
 
@@ -81,11 +81,14 @@ def _find(series: TimeSeries, rate_ms: int) -> list[_Change]:
     changes: list[_Change] = []
     spread_cuts: list[int] = []
     if (spread > 0).any():
-        # The logarithm, as a spread has a long tail upwards; the floor keeps a standing value from being -infinity.
-        logarithm = without_season(starts, np.log(spread + 0.01 * np.median(spread[spread > 0])))
+        # The logarithm, as a spread has a long tail upwards; the floor keeps a standing value from being -infinity, and
+        # what only rounding makes differ from counting.
+        usual, largest = float(np.median(spread[spread > 0])), float(np.abs(level).max())
+        floor = max(0.01 * usual, ROUNDING * largest)
+        logarithm = without_season(starts, np.log(spread + floor), largest / usual)
         spread_cuts = cuts(logarithm)
         changes = _told("spread", starts, spread_cuts, spread, logarithm.values)
-    freed = without_season(starts, level)
+    freed = without_season(starts, level, 0.0)
     changes += _told("level", starts, cuts(freed, spread_cuts), freed.values, freed.values)
     return sorted(changes)
 

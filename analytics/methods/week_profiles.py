@@ -12,9 +12,11 @@ from analytics.frames.columns import Windows
 from analytics.frames.frame import FrameError, bins_of
 from analytics.frames.kernel import Floats, Ints
 from analytics.frames.statistics import quantiles
-from contract.times import HOUR_MS
+from contract.times import DAY_MS, HOUR_MS, WEEK_MS
 
 HOURS: Final = 168
+_A_MONDAY_MS: Final = 4 * DAY_MS
+"""1970-01-05 00:00 UTC."""
 
 
 def hour_of_week_profile(frame: AnyFrame, tz: str = "UTC", *, by: Literal["user"] | None = None) -> pd.DataFrame:
@@ -42,12 +44,17 @@ def hour_of_week_profile(frame: AnyFrame, tz: str = "UTC", *, by: Literal["user"
     return pd.DataFrame(columns)
 
 
-def merged_weeks(frame: AnyFrame, tz: str, *, by: Literal["user"] | None, histograms: bool) -> Merged:
-    """The windows of a frame merged by hour of the week, their `time` being 0 to 167; errors as above."""
+def merged_weeks(
+    frame: AnyFrame, tz: str, *, by: Literal["user"] | None, histograms: bool, halves: bool = False
+) -> Merged:
+    """The windows of a frame merged by hour of the week, their `time` being 0 to 167; errors as above.
+
+    With `halves` every other week is merged by itself, its hours being 168 to 335.
+    """
     ZoneInfo(tz)
     frame = of_machines(frame)
     _fine_enough(frame)
-    key = partial(_hour_of_week, tz=tz)
+    key = partial(_hour_of_two_weeks if halves else _hour_of_week, tz=tz)
     return gather(frame, key, labels=("user",) if by else (), histograms=histograms, what="profile of the week")
 
 
@@ -65,6 +72,14 @@ def _hour_of_week(time: Ints, *, tz: str) -> Ints:
     moments = pd.DatetimeIndex((quarter * (HOUR_MS // 4)).astype("datetime64[ms]")).tz_localize("UTC").tz_convert(tz)
     hours: Ints = (moments.day_of_week * 24 + moments.hour).to_numpy(np.int64)[place]
     return hours
+
+
+def _hour_of_two_weeks(time: Ints, *, tz: str) -> Ints:
+    """0 to 335: the hour of the week, and 168 more in every other week."""
+    hours = _hour_of_week(time, tz=tz)
+    # A week of the zone began within a day of the Monday in UTC that is nearest to it.
+    week = np.round((time - hours * HOUR_MS - _A_MONDAY_MS) / WEEK_MS).astype(np.int64)
+    return hours + HOURS * (week % 2)
 
 
 def _fine_enough(frame: AnyFrame) -> None:

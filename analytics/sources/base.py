@@ -68,7 +68,9 @@ class Source(Protocol):
 
     def users(self) -> pd.DataFrame:
         """The users, by name: index `user`; `os_type`, `os_version` and `cores`, missing where that is not known, and
-        when the first window began and the last one ended, `first_seen` and `last_seen` (UTC).
+        when the first window began and the last one ended, `first_seen` and `last_seen` (UTC). Where several hosts
+        report under one id, `shared_windows` says how many windows overlapped others, and `shared_at` when last: their
+        numbers are mixed. Only a service knows; elsewhere both are missing.
         """
 
     def metrics(self) -> pd.DataFrame:
@@ -84,6 +86,19 @@ class Source(Protocol):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
+
+
+def users_of(known: pd.DataFrame) -> pd.DataFrame:
+    """The frame of `users` of what a source knows of them, the rest missing."""
+    missing = {
+        "os_type": None,
+        "os_version": None,
+        "cores": pd.array([pd.NA] * len(known), "Int64"),
+        "shared_windows": pd.array([pd.NA] * len(known), "Int64"),
+        "shared_at": pd.DatetimeIndex([pd.NaT] * len(known), tz="UTC").as_unit("ms"),
+    }
+    columns = ("os_type", "os_version", "cores", "first_seen", "last_seen", "shared_windows", "shared_at")
+    return pd.DataFrame({name: known[name] if name in known else missing[name] for name in columns}, index=known.index)
 
 
 def epoch_ms(moment: Moment) -> int:

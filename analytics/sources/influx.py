@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from analytics.frames.frame import HISTOGRAM, LABELS, from_frame, in_order, to_frame
 from analytics.frames.progress import progress
 from analytics.frames.standins import standins
-from analytics.sources.base import Asked, WindowedSource, metrics_of
+from analytics.sources.base import Asked, WindowedSource, metrics_of, users_of
 from analytics.sources.influx_address import Address, Credentials
 from analytics.sources.influx_client import Client
 from contract.influx import (
@@ -84,8 +84,7 @@ class Influx(WindowedSource):
             index = pd.Index(names, name="user", dtype="str")
             moments[name] = pd.Series(pd.DatetimeIndex(time).tz_localize("UTC"), index=index)
         seen = pd.DataFrame(moments).sort_index()
-        unknown = {"os_type": None, "os_version": None, "cores": pd.array([pd.NA] * len(seen), "Int64")}
-        return pd.DataFrame(unknown | dict(seen.items()), index=seen.index)
+        return users_of(seen)
 
     def metrics(self) -> pd.DataFrame:
         """The metrics that can be asked for (`analytics.sources.base`)."""

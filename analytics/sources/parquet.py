@@ -9,9 +9,12 @@ windows
 measurements
     A moment in `time`, `timestamp` or `date`; a number in `utilization` or `value` (a share in [0, 1]), or in
     `utilization_percent`, `cpu_util_percent` or `percent`; and, where there are several machines, their names in
-    `user`, `user_id` or `group`. Each is taken as a window of one sample of CPU utilization.
+    `user`, `user_id`, `host`, `hostname`, `machine`, `machine_id`, `instance` or `group`, the first of these that is
+    there. Each is taken as a window of one sample of CPU utilization. Another column of texts is refused where none of
+    these is there: machines that it tells apart would become one.
 
-Moments without an offset are UTC. All files of a folder, and of the folders in it, are one source.
+Moments are timestamps, or whole numbers of epoch milliseconds; without an offset they are UTC. All files of a folder,
+and of the folders in it, are one source.
 """
 
 import json
@@ -30,13 +33,16 @@ from analytics.frames.arrow import frame_of
 from analytics.frames.columns import NUMBERS
 from analytics.frames.frame import FrameError, frame_of_values, in_order
 from analytics.frames.progress import progress
-from analytics.sources.base import Asked, WindowedSource, metrics_of
+from analytics.sources.base import Asked, WindowedSource, metrics_of, users_of
 from contract.metrics import NAMES, Quantity
+from contract.times import parse_timestamp
 
 _TIMES: Final = ("time", "timestamp", "date")
 _SHARES: Final = ("utilization", "value")
 _PERCENTS: Final = ("utilization_percent", "cpu_util_percent", "percent")
-_USERS: Final = ("user", "user_id", "group")
+_USERS: Final = ("user", "user_id", "host", "hostname", "machine", "machine_id", "instance", "group")
+_KNOWN: Final = {*_TIMES, *_SHARES, *_PERCENTS, *_USERS, "core", "histogram", "os_type", "os_version", "metric", "unit"}
+"""Columns whose meaning is known; any other that holds texts may tell machines apart."""
 
 
 class _File(NamedTuple):
@@ -85,8 +91,7 @@ class Files(WindowedSource):
             parts = [pd.DataFrame({"user": pd.Series(dtype="str"), "time_min": pd.NaT, "time_max": pd.NaT})]
         seen = pd.concat(parts).groupby("user").agg({"time_min": "min", "time_max": "max"})
         time = {name: pd.to_datetime(seen[column], utc=True).dt.as_unit("ms") for name, column in _SEEN.items()}
-        unknown = {"os_type": None, "os_version": None, "cores": pd.array([pd.NA] * len(seen), "Int64")}
-        return pd.DataFrame(unknown | time, index=seen.index)
+        return users_of(pd.DataFrame(time, index=seen.index))
 
     def metrics(self) -> pd.DataFrame:
         """The metrics that the files hold (`analytics.sources.base`)."""
@@ -141,7 +146,18 @@ def _opened(path: Path) -> _File:
             f"{path} has the columns {', '.join(schema.names)}; windows have time, {', '.join(NUMBERS)}, and "
             f"measurements one of {', '.join(_TIMES)} and one of {', '.join((*_SHARES, *_PERCENTS))}"
         )
+    if not file.column(_USERS) and (texts := [field.name for field in schema if _may_tell_apart(field)]):
+        raise FrameError(
+            f"{path}: expected the names of machines in one of {', '.join(_USERS)}, got texts in {', '.join(texts)}: "
+            "rename the column that tells machines apart, or leave it out where there is one machine"
+        )
     return file
+
+
+def _may_tell_apart(field: pa.Field) -> bool:
+    kind = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
+    textual = pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+    return textual and field.name not in _KNOWN and not field.name.startswith("__index_level_")
 
 
 def _metric_of(schema: pa.Schema) -> str:
@@ -195,6 +211,13 @@ def _columns(file: _File, *, histograms: bool) -> list[str]:
 
 def _times(column: pa.ChunkedArray) -> pa.ChunkedArray:
     if pa.types.is_integer(column.type):
+        bounds = pc.min_max(column).as_py()
+        for moment in bounds.values():
+            if moment is not None:
+                try:
+                    parse_timestamp(moment)
+                except ValueError as error:
+                    raise FrameError(f"moments: {error}") from None
         return column.cast(pa.int64()).cast(pa.timestamp("ms", "UTC"))
     if not pa.types.is_timestamp(column.type):
         raise FrameError(f"moments are timestamps or epoch milliseconds, not {column.type}")

@@ -95,7 +95,7 @@ def read_records(body: bytes, member: str, columns: Sequence[str]) -> pd.DataFra
 
 
 _ARROW = "application/vnd.apache.arrow.stream"
-_USERS = ("user_id", "os_type", "os_version", "cores", "first_seen", "last_seen")
+_USERS = ("user_id", "os_type", "os_version", "cores", "first_seen", "last_seen", "shared_windows", "shared_at")
 _METRICS = ("name", "title", "unit", "statistic", "by_core", "type", "stored")
 
 
@@ -155,8 +155,9 @@ class Client(ServiceApi):
     def users(self) -> pd.DataFrame:
         """The users that have reported, and what each last said of itself (`analytics.sources.base`)."""
         users = read_records(self._get("users"), "users", _USERS).rename(columns={"user_id": "user"})
-        for name in ("first_seen", "last_seen"):
+        for name in ("first_seen", "last_seen", "shared_at"):
             users[name] = pd.to_datetime(users[name], utc=True, format="ISO8601").dt.as_unit("ms")
+        users["shared_windows"] = users["shared_windows"].astype("Int64")
         return users.set_index("user")
 
     def metrics(self) -> pd.DataFrame:

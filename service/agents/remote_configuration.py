@@ -3,16 +3,18 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 
 from falcon.asgi import SSEvent
 from msgspec import UNSET
 
+from contract import times
 from contract.agent_protocol import AgentState, Instructions
 from contract.report import Report
 from service.agents.commands import Commands
 from service.agents.layers import AGENT, Layer, Layers, parse_selector
 from service.agents.registry import Agent, AgentStateRepository, Registry
+from service.agents.shared_ids import SharedIds
 from service.agents.streams import InstructionStreams
 from service.control.audit import Actor, Audit
 from service.control.database import ControlDatabase
@@ -31,6 +33,7 @@ class RemoteConfiguration:
         self.registry = Registry(self.layers)
         self.commands = Commands(control, audit, self.registry)
         self.streams = InstructionStreams(stream_limit)
+        self.shared_ids = SharedIds(control)
         self._states = AgentStateRepository(control)
         self._states.load(self.registry)
         self.commands.load()
@@ -47,8 +50,14 @@ class RemoteConfiguration:
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await task
-        if self._states.waiting:
-            await asyncio.to_thread(self._states.write)
+        for repository in (self._states, self.shared_ids):
+            if repository.waiting:
+                await asyncio.to_thread(repository.write)
+
+    def observe(self, reports: Sequence[Report]) -> None:
+        """Note reports that are new, of whichever agents; ids that hosts turn out to share are logged."""
+        for user_id in self.shared_ids.observe(reports):
+            _log.warning("more than one host reports as %r: their windows overlap; give each a --user-id", user_id)
 
     def heard(self, report: Report, now_ms: int) -> Instructions | None:
         """Note a report that was taken; what its answer is to tell the agent, if anything."""
@@ -98,9 +107,14 @@ class RemoteConfiguration:
         self.streams.wake(agent)
         return id_
 
-    def listen(self, agent: Agent, last_event_id: str | None) -> AsyncIterator[SSEvent] | None:
-        """The events for an agent that has heard up to `last_event_id`; None where too many listen."""
+    def listen(self, agent: Agent, last_event_id: str | None, instance: str = "") -> AsyncIterator[SSEvent] | None:
+        """The events for an agent that has heard up to `last_event_id`; None where too many listen.
+
+        `instance` names the run of the agent, where it says so.
+        """
         stream = self.streams.open(agent, last_event_id)
+        if instance and self.shared_ids.listened(agent.user_id, instance, times.now_ms()):
+            _log.warning("more than one host listens as %r, in turn; give each a --user-id", agent.user_id)
         return None if stream is None else self.streams.serve(stream)
 
     def chosen(self, selector: str) -> tuple[list[Agent], Callable[[Agent], bool]]:
@@ -134,7 +148,8 @@ class RemoteConfiguration:
             self.streams.send_heartbeats()
             try:
                 await self.commands.expire()
-                if self._states.waiting:
-                    await asyncio.to_thread(self._states.write)
+                for repository in (self._states, self.shared_ids):
+                    if repository.waiting:
+                        await asyncio.to_thread(repository.write)
             except Exception:  # noqa: BLE001 - heartbeats go on, and what could not be written stays to be written
                 _log.exception("the state of agents could not be written")

@@ -7,6 +7,7 @@ from msgspec import UNSET
 from contract.times import format_instant
 from service.agents.layers import Layers
 from service.agents.registry import Agent
+from service.agents.shared_ids import SharedId, as_members
 
 
 def in_sync(agent: Agent) -> bool:
@@ -14,8 +15,8 @@ def in_sync(agent: Agent) -> bool:
     return agent.version == agent.version_in_force
 
 
-def overview(agent: Agent) -> dict[str, Any]:
-    """An entry of the list of agents."""
+def overview(agent: Agent, shared: SharedId | None) -> dict[str, Any]:
+    """An entry of the list of agents; `shared` where several hosts report as this one."""
     status, why = agent.status, _why(agent)
     return {
         "user_id": agent.user_id,
@@ -37,13 +38,14 @@ def overview(agent: Agent) -> dict[str, Any]:
         if status is None
         else {"waiting": status.spooled, "dropped": status.dropped, "refused": status.refused},
         "commands_waiting": len(agent.commands),
+        **as_members(shared),
     }
 
 
-def detail(agent: Agent, layers: Layers) -> dict[str, Any]:
+def detail(agent: Agent, shared: SharedId | None, layers: Layers) -> dict[str, Any]:
     """One agent, with the layers that make up what is asked of it, the strongest last."""
     found = layers.of(agent.user_id, agent.os_type)
-    return overview(agent) | {
+    return overview(agent, shared) | {
         "desired_version": agent.version,
         "reported_version": agent.version_in_force,
         "refused": _refused(agent),

@@ -1,6 +1,7 @@
 """Rules as they are written, checked, and with what evaluations need of them."""
 
 import hashlib
+import math
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Annotated, Any, Literal, Union
@@ -17,6 +18,8 @@ from service.journal.extractors import Extractor, extractor
 Name = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
 Pattern = Annotated[str, Meta(min_length=1, max_length=MAX_PATTERN)]
 Severity = Literal["info", "warning", "critical"]
+_MOST = {"var": 0.25, "std": 0.5}
+"""The largest variance and standard deviation of values in [0, 1] (Popoviciu's inequality)."""
 _LONGEST_MS = 366 * DAY_MS
 _NOT_MEANT = ("description", "severity", "targets", "group")
 """Members that say nothing of when a rule fires."""
@@ -88,6 +91,14 @@ class Rule(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_fi
         ]
 
 
+def share_fault(value: float, least: float = 0.0, most: float = 1.0, what: str = "a share") -> str | None:
+    """What is wrong with a level of a number in [`least`, `most`], None where nothing is."""
+    if least <= value <= most:
+        return None
+    percent = f": {value / 100:g} is {value:g} %" if 1 < abs(value) <= 100 and most == 1.0 else ""
+    return f"expected {what} in [{least:g}, {most:g}], got {value:g}{percent}"
+
+
 class MeasuredRule(Rule, frozen=True, kw_only=True):
     """A rule that looks at a number of each window."""
 
@@ -139,7 +150,28 @@ class BoundedRule(MeasuredRule, frozen=True, kw_only=True):
                 problems.append(Problem("/clear", f"expected at most above, {self.above}, got {self.clear}"))
             if self.below is not None and self.clear < self.below:
                 problems.append(Problem("/clear", f"expected at least below, {self.below}, got {self.clear}"))
-        return problems
+        return problems or self._level_faults()
+
+    def _range(self) -> tuple[float, float]:
+        """The least and the largest that its number can be."""
+        most = _MOST.get(self.extractor.statistic, 1.0) if self.extractor.metric.quantity.bounded else math.inf
+        return 0.0, math.inf if self.extractor.statistic == "count" else most
+
+    def _level_faults(self) -> list[Problem]:
+        """Levels that its number never is beyond, or always."""
+        least, most = self._range()
+        bounded = most < math.inf
+        what = "a share" if bounded else "a number"
+        found = [
+            Problem(f"/{name}", fault)
+            for name in ("above", "below", "clear")
+            if (level := getattr(self, name)) is not None and (fault := share_fault(level, least, most, what))
+        ]
+        if self.above == most:
+            found.append(Problem("/above", f"expected less than {most:g}, which nothing is above"))
+        if self.below == least:
+            found.append(Problem("/below", f"expected more than {least:g}, which nothing is below"))
+        return found
 
 
 class ThresholdRule(BoundedRule, frozen=True, kw_only=True, tag="threshold"):
@@ -162,6 +194,10 @@ class ChangeRule(BoundedRule, frozen=True, kw_only=True, tag="change"):
     def over_ms(self) -> int:
         """`over` in ms."""
         return _ms(self.over)
+
+    def _range(self) -> tuple[float, float]:
+        _, most = super()._range()
+        return -most, most
 
     def check(self) -> list[Problem]:
         """What is wrong beyond the members' types."""
@@ -223,8 +259,9 @@ class AnomalyRule(MeasuredRule, frozen=True, kw_only=True, tag="anomaly"):
 class FleetRule(BoundedRule, frozen=True, kw_only=True, tag="fleet"):
     """More than a share of the users that report are beyond a level."""
 
-    share: Annotated[float, Meta(ge=0.0, lt=1.0)]
-    clear_share: Annotated[float, Meta(ge=0.0, lt=1.0)] | None = None
+    share: float
+    """Of the users that count, in [0, 1)."""
+    clear_share: float | None = None
     over: str = "0s"
     within: str = "5m"
     """A user counts while its newest window is not older than this, beside the newest of all."""
@@ -244,6 +281,11 @@ class FleetRule(BoundedRule, frozen=True, kw_only=True, tag="fleet"):
     def check(self) -> list[Problem]:
         """What is wrong beyond the members' types."""
         problems = super().check()
+        for name in ("share", "clear_share"):
+            if (value := getattr(self, name)) is not None and (fault := share_fault(value)):
+                problems.append(Problem(f"/{name}", fault))
+        if self.share == 1.0:
+            problems.append(Problem("/share", "expected less than 1, as no more than all users are beyond a level"))
         if self.clear_share is not None and self.clear_share > self.share:
             problems.append(Problem("/clear_share", f"expected at most share, {self.share}, got {self.clear_share}"))
         return problems

@@ -8,7 +8,8 @@ import pytest
 from agent.identity import Identity, Interface, NoIdentity, first_real_address, identity
 
 MAC = "6a:d6:96:d3:45:35"
-OTHER = "02:42:ac:11:00:02"
+OTHER = "0a:42:ac:11:00:02"
+CONTAINERS = "02:42:ac:11:00:02"
 
 
 @pytest.mark.parametrize(
@@ -24,6 +25,13 @@ OTHER = "02:42:ac:11:00:02"
         pytest.param([Interface("eth0", 7, MAC, False)], MAC, id="in a container"),
         pytest.param([Interface("tun0", 2, "", False), Interface("eth0", 7, MAC, False)], MAC, id="no address"),
         pytest.param([Interface("veth12", 2, OTHER, False)], None, id="virtual only"),
+        pytest.param([Interface("eth0", 7, CONTAINERS, False)], None, id="what Docker gives to every first container"),
+        pytest.param(
+            [Interface("eth0", 2, CONTAINERS.upper().replace(":", "-"), True), Interface("eth1", 3, MAC, True)],
+            MAC,
+            id="Docker's in another notation",
+        ),
+        pytest.param([Interface("eth0", 2, "00:00:00:00:00:00", True)], None, id="zeros"),
         pytest.param([], None, id="none"),
         pytest.param(
             [Interface("lo0", 1, ""), Interface("awdl0", 3, OTHER), Interface("en0", 6, MAC)], MAC, id="macOS"
@@ -39,6 +47,12 @@ def test_the_user_id_is_the_address_of_the_first_real_interface(
     interfaces: list[Interface], address: str | None
 ) -> None:
     assert first_real_address(interfaces) == address
+
+
+@pytest.mark.parametrize("address", [CONTAINERS, "00:00:00:00:00:00", "00-00-00-00-00-00", "FF:FF:FF:FF:FF:FF"])
+def test_an_address_that_many_hosts_have_is_refused_as_a_user_id(address: str) -> None:
+    with pytest.raises(NoIdentity, match="expected a user id that no other host has"):
+        identity(address)
 
 
 def test_a_given_user_id_is_taken_as_it_is() -> None:

@@ -145,7 +145,7 @@ class SteeredAgent:
 
     def __init__(self, url: str, user_id: str, folder: Path, client: httpx.Client, *arguments: str) -> None:
         self.user_id = user_id
-        self._client = client
+        self.client = client
         self._log = folder / "agent.log"
         folder.mkdir(exist_ok=True)
         with self._log.open("ab") as log:
@@ -167,23 +167,23 @@ class SteeredAgent:
 
     def shown(self) -> dict[str, Any]:
         """What the service says of it; nothing while it does not know it."""
-        answer = self._client.get(self.path)
+        answer = self.client.get(self.path)
         return dict(answer.json()) if answer.status_code == 200 else {}
 
     def set(self, **settings: Any) -> None:
         """Ask for settings, in the place of those before."""
-        answer = self._client.put(f"{self.path}/settings", json=settings, headers=FORCE)
+        answer = self.client.put(f"{self.path}/settings", json=settings, headers=FORCE)
         assert answer.status_code == 200, answer.text
 
     def command(self, name: str, **members: Any) -> str:
         """Have it do something once; the command's id."""
-        answer = self._client.post(f"{self.path}/commands", json={"command": name} | members)
+        answer = self.client.post(f"{self.path}/commands", json={"command": name} | members)
         assert answer.status_code == 202, answer.text
         return str(answer.json()["id"])
 
     def outcome(self, id_: str) -> dict[str, Any]:
         """What has become of a command."""
-        return dict(self._client.get(f"/api/v1/commands/{id_}").json())
+        return dict(self.client.get(f"/api/v1/commands/{id_}").json())
 
     def wait(
         self, condition: Callable[[dict[str, Any]], object], what: str, deadline_s: float = 30.0

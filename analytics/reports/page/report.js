@@ -8,7 +8,8 @@
   const narrow = matchMedia("(max-width: 700px)");
   const touch = matchMedia("(hover: none)");
   const CONFIG = {
-    responsive: true, displaylogo: false, modeBarButtonsToRemove: ["lasso2d", "select2d"],
+    responsive: true, displaylogo: false, modeBarButtonsToRemove: ["lasso2d", "select2d", "sendChartToCloud"],
+    plotlyServerURL: "", // nothing is uploaded anywhere
     displayModeBar: narrow.matches || touch.matches ? false : "hover", // it would lie over legends
   };
   const PAPER_PX = 690; // what fits between the margins of A4

@@ -77,8 +77,8 @@ def _points(share: float) -> str:
 
 
 def findings(data: Data, machines: pd.DataFrame) -> list[Finding]:
-    """Who has fallen silent, and how much is missing."""
-    told = []
+    """Who is not one machine, who has fallen silent, and how much is missing."""
+    told = _shared_ids(data)
     late = data.end_ms - _SILENT_BUCKETS * data.rate_ms - data.rate_ms
     silent = machines[machines["last"] < late].sort_values("last")
     if len(silent):
@@ -106,6 +106,28 @@ def findings(data: Data, machines: pd.DataFrame) -> list[Finding]:
             )
         )
     return told
+
+
+def _shared_ids(data: Data) -> list[Finding]:
+    """The ids under which several hosts reported in the range, where the source tells."""
+    if "shared_at" not in data.users:
+        return []
+    shared = data.users[data.users["shared_at"] >= pd.Timestamp(data.start_ms, unit="ms", tz="UTC")]
+    if shared.empty:
+        return []
+    names = [str(user) for user in shared.index]
+    windows = int(shared["shared_windows"].sum())
+    subject = f"{listed(names)} is" if len(names) == 1 else f"{len(names):,} machines ({listed(names)}) are each"
+    return [
+        Finding(
+            "act",
+            "identity",
+            f"{subject} more than one host: {plural(windows, 'window')} overlap others of the same id. "
+            "Their numbers are mixed.",
+            "Give each host a --user-id of its own.",
+            {"machines": len(names), "names": names[:25], "windows": windows},
+        )
+    ]
 
 
 def gaps(data: Data) -> list[tuple[int, int]]:

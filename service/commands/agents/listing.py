@@ -87,6 +87,8 @@ def list_agents(argv: Sequence[str]) -> int:
         left = sum(1 for _ in agents)
         behind = sum(not agent["in_step"] for agent in shown)
         more = f"; {left} more are not shown: --most {len(shown) + left} shows them" if left else ""
+        if any(agent["shared_at"] for agent in shown):
+            terminal.print("\nWhere several hosts report as one, their numbers are mixed: give each a --user-id.")
         terminal.print(f"\n{agents_in_words(len(shown))}, {behind} not in sync{more}.")
     return 0
 
@@ -105,7 +107,9 @@ def _agents_table(agents: Iterable[Mapping[str, Any]]) -> "Table":
         overhead, spool = agent["overhead"], agent["spool"] or {}
         share, resident = overhead["cpu_share"], overhead["resident_bytes"]
         table.add_row(
-            Text(agent["user_id"]),
+            Text(agent["user_id"])
+            if agent["shared_at"] is None
+            else Text(f"{agent['user_id']} (several hosts)", "yellow"),
             agent["os_type"],
             _ago(agent["last_seen"]),
             "open" if agent["connected"] else "-",

@@ -1,7 +1,7 @@
 """/api/v1/agents: agents and what is asked of them, what they say of themselves, and commands to them."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
 import falcon
@@ -9,13 +9,14 @@ import msgspec
 from falcon.asgi import Request, Response
 from msgspec import Meta, Struct
 
-from contract.agent_protocol import MAX_DOCUMENT, AgentState, CommandName
+from contract.agent_protocol import INSTANCE_HEADER, MAX_DOCUMENT, AgentState, CommandName
 from contract.problems import decode_json, problem_of
 from contract.report import MAX_USER_ID
 from contract.times import DAY_S
 from service.agents.commands import TooManyCommands
 from service.agents.registry import Agent
 from service.agents.remote_configuration import RemoteConfiguration
+from service.agents.shared_ids import SharedId
 from service.agents.views import detail, in_sync, overview
 from service.control.database import ControlError
 from service.http.access import actor_of
@@ -41,7 +42,8 @@ class AgentList:
         )
         asked.check()
         resp.content_type = falcon.MEDIA_JSON
-        resp.data = await asyncio.to_thread(_page, agents, (meant, keep), after, limit)
+        shared = self._remote_configuration.shared_ids.found
+        resp.data = await asyncio.to_thread(_page, agents, shared, (meant, keep), after, limit)
 
 
 class OneAgent:
@@ -54,7 +56,8 @@ class OneAgent:
         """200, or 404 for an agent that was never heard of."""
         agent = known_agent(self._remote_configuration, user_id_of(user_id))
         resp.content_type = falcon.MEDIA_JSON
-        resp.data = msgspec.json.encode(detail(agent, self._remote_configuration.layers))
+        shared = self._remote_configuration.shared_ids.found.get(agent.user_id)
+        resp.data = msgspec.json.encode(detail(agent, shared, self._remote_configuration.layers))
 
 
 def user_id_of(segment: str) -> str:
@@ -78,13 +81,19 @@ def _condition(asked: Parameters) -> Callable[[Agent], bool]:
     return lambda agent: sync in (None, in_sync(agent)) and connected in (None, agent.connected)
 
 
-def _page(agents: list[Agent], conditions: tuple[Callable[[Agent], bool], ...], after: str, limit: int) -> bytes:
+def _page(
+    agents: list[Agent],
+    shared: Mapping[str, SharedId],
+    conditions: tuple[Callable[[Agent], bool], ...],
+    after: str,
+    limit: int,
+) -> bytes:
     """A page of the agents for which all conditions hold. Called in a thread: there may be very many."""
     kept = [agent for agent in agents if all(holds(agent) for holds in conditions)]
     kept.sort(key=lambda agent: agent.user_id)
     page, behind = page_of(kept, lambda agent: agent.user_id, after, limit)
     document: dict[str, Any] = {
-        "agents": [overview(agent) for agent in page],
+        "agents": [overview(agent, shared.get(agent.user_id)) for agent in page],
         "total": len(kept),
         "in_step": sum(map(in_sync, kept)),
         "next": behind,
@@ -154,7 +163,8 @@ class OneAgentsCommands:
 
     def _listen(self, req: Request, resp: Response, user_id: str) -> None:
         agent = known_agent(self._remote_configuration, user_id)
-        events = self._remote_configuration.listen(agent, req.get_header("Last-Event-ID"))
+        instance = req.get_header(INSTANCE_HEADER, default="")
+        events = self._remote_configuration.listen(agent, req.get_header("Last-Event-ID"), instance[:64])
         if events is None:
             raise ProblemError(
                 falcon.HTTP_503,

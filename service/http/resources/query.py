@@ -9,6 +9,7 @@ import pyarrow as pa
 from falcon.asgi import Request, Response
 
 from contract.times import format_instant
+from service.agents.shared_ids import SharedIds, as_members
 from service.http.answers import form_of, send
 from service.http.listing import take_limit
 from service.http.parameters import MAX_USERS, UsersParameters, names_of
@@ -72,11 +73,12 @@ class Query:
 class Users:
     """Lists the users, by name."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, shared_ids: SharedIds) -> None:
         self._store = store
+        self._shared = shared_ids.found
 
     async def on_get(self, req: Request, resp: Response) -> None:
-        """200 with a page of them, and what each last said of itself."""
+        """200 with a page of them: what each last said of itself, and whether several hosts report under its id."""
         asked = await Parameters.read(req, names_of(UsersParameters))
         limit, after = take_limit(asked, MAX_USERS, MAX_USERS), asked.take("after", str, "")
         asked.check()
@@ -87,8 +89,9 @@ class Users:
         frame = frame.head(limit).copy()
         for name in ("first_seen", "last_seen"):
             frame[name] = [format_instant(time.value // 1_000_000) for time in frame[name]]
+        users = [user | as_members(self._shared.get(user["user_id"])) for user in frame.to_dict("records")]
         resp.content_type = "application/json"
-        resp.data = msgspec.json.encode({"users": frame.to_dict("records"), "next": behind})
+        resp.data = msgspec.json.encode({"users": users, "next": behind})
 
 
 T = TypeVar("T")

@@ -88,10 +88,11 @@ MIGRATIONS: Sequence[str] = (_FIRST, _NAMES)
 """What takes a file from each version to the next; the newest version is their number."""
 
 
-def open_catalog(path: Path, memory: str) -> duckdb.DuckDBPyConnection:
+def open_catalog(path: Path, memory: str, migrations: Sequence[str] = MIGRATIONS) -> duckdb.DuckDBPyConnection:
     """Open the file at `path`, made or brought to the newest version where needed.
 
-    `memory` is what DuckDB may use, such as `1GB`. Raises StoreError where another process has the file, or it
+    `memory` is what DuckDB may use, such as `1GB`; `migrations` is the statements that lead from each version to the
+    next. Raises StoreError where another process has the file, or it
     comes from a newer Loadlens, or is no database.
     """
     deadline = time.monotonic() + _LOCK_S
@@ -103,7 +104,7 @@ def open_catalog(path: Path, memory: str) -> duckdb.DuckDBPyConnection:
             )
         time.sleep(_LOCK_RETRY_S)
     try:
-        _migrate(connection, path)
+        _migrate(connection, path, migrations)
     except duckdb.Error as error:
         connection.close()
         raise damaged(path, error) from None
@@ -142,16 +143,16 @@ def damaged(path: Path, error: Exception) -> StoreError:
     )
 
 
-def _migrate(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
+def _migrate(connection: duckdb.DuckDBPyConnection, path: Path, migrations: Sequence[str]) -> None:
     connection.execute("CREATE TABLE IF NOT EXISTS version (number INTEGER NOT NULL)")
     ((version,),) = connection.execute("SELECT coalesce(max(number), 0) FROM version").fetchall()
-    newest = len(MIGRATIONS)
+    newest = len(migrations)
     if version > newest:
         raise NewerCatalog(
             f"{path} has format {version}; this Loadlens knows formats up to {newest}. "
             "Use the newer Loadlens that wrote it."
         )
-    for number, script in enumerate(MIGRATIONS[version:], version + 1):
+    for number, script in enumerate(migrations[version:], version + 1):
         connection.execute("BEGIN")
         connection.execute(script)
         connection.execute("DELETE FROM version")

@@ -62,8 +62,12 @@ def read_reports(
     start_ms: int,
     end_ms: int,
     machines: dict[str, Machine],
+    page_rows: int,
 ) -> Iterator[list[Report]]:
-    """The windows of `files` that end in a range, as reports. DuckDB sorts them, and spills to disk where it must."""
+    """The windows of `files` that end in a range, as reports, `page_rows` windows of series at a time.
+
+    DuckDB sorts them, and spills to disk where it must.
+    """
     if not files or not len(chosen):
         return
     near = _register(cursor, chosen)
@@ -72,7 +76,7 @@ def read_reports(
         " FROM read_parquet(?) JOIN chosen USING (series)"
         f" WHERE {near} AND time >= {start_ms} AND time < {end_ms} ORDER BY user_place, time, place",
         params=[list(files)],
-    ).to_arrow_reader(_PAGE_ROWS)
+    ).to_arrow_reader(page_rows)
     rest: pa.Table | None = None
     for batch in reader:
         page = pa.Table.from_batches([batch])
@@ -128,6 +132,8 @@ class PortableEmbeddedStore(EmbeddedStore):
 
     tiers = TIERS
     overwrites = False
+    page_rows = _PAGE_ROWS
+    """How many windows of series are read at a time."""
 
     def kept(self, tier_ms: int, user_ids: Sequence[str], start_ms: int, end_ms: int) -> int:
         """How many samples of whole machines, of all quantities, are on disk at a tier (or `RAW`) in a range."""
@@ -140,7 +146,8 @@ class PortableEmbeddedStore(EmbeddedStore):
         machines = {user_id: machine_of(self._index.users[user_id]) for user_id in user_ids}
         chosen = Chosen(self._index, user_ids)
         with self._connection.cursor() as cursor:
-            yield from read_reports(cursor, self._files(start_ms, end_ms), chosen, start_ms, end_ms, machines)
+            files = self._files(start_ms, end_ms)
+            yield from read_reports(cursor, files, chosen, start_ms, end_ms, machines, self.page_rows)
 
     def _files(self, start_ms: int, end_ms: int) -> list[str]:
         """The files that may have windows which end in a range."""

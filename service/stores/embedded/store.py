@@ -44,8 +44,8 @@ class EmbeddedStore:
 
     `memory` is what DuckDB may use, such as `1GB`; `retention` how long windows and each tier of rollups are
     kept, in ms, None for ever. `holds` says what the journal can give again: of files that are written and not listed
-    only those are removed that it can. Raises StoreError where the catalogue is missing, damaged, or not that of the
-    files.
+    only those are removed that it can. `migrations` is what brings the catalogue to the newest version. Raises
+    StoreError where the catalogue is missing, damaged, or not that of the files.
     """
 
     def __init__(
@@ -54,13 +54,14 @@ class EmbeddedStore:
         memory: str = "1GB",
         retention: Sequence[int | None] = (None,) * (len(TIERS) + 1),
         holds: Holds = lambda after, through: False,
+        migrations: Sequence[str] = catalog.MIGRATIONS,
     ) -> None:
         self._retention = Retention(TIERS, retention)
         self._raw = folder / "raw"
         self._raw.mkdir(parents=True, exist_ok=True)
         database = folder / DATABASE
         refuse_without_catalogue(self._raw, database)
-        self._connection = catalog.open_catalog(database, memory)
+        self._connection = catalog.open_catalog(database, memory, migrations)
         try:
             self._open(holds)
         except BaseException as error:

@@ -40,7 +40,8 @@ _CLOSING_ROWS = 400_000
 class InfluxStore:
     """Windows in an InfluxDB; `folder` keeps what this machine knows of it. One service at a time for a database.
 
-    `retention` is how long windows and the rollups of 5 min (and 15), 1 h and 1 d are kept, in ms, None for ever.
+    `retention` is how long windows and the rollups of 5 min (and 15), 1 h and 1 d are kept, in ms, None for ever;
+    `now_ms` the clock, epoch ms.
     Raises StoreError where it can neither ask InfluxDB nor knows anything of it.
     """
 
@@ -51,8 +52,10 @@ class InfluxStore:
         folder: Path,
         retention: Sequence[int | None] = (None,) * 4,
         timeout_s: float = 60.0,
+        now_ms: Callable[[], int] = times.now_ms,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
+        self._now_ms = now_ms
         windows, minutes, *rest = retention
         self._retention = Retention(tuple(TIERS), (windows, minutes, minutes, *rest))
         self._client = Client(address, credentials, timeout_s)
@@ -85,10 +88,10 @@ class InfluxStore:
             database.ensure_database(self._client, self._retention.longest_ms)
             written, found = database.taken_up(self._client)
             # Before now there are points without rollups only where the original wrote some.
-            since = written if written is not None else times.now_ms() if found else 0
+            since = written if written is not None else self._now_ms() if found else 0
             if written is None and found:
                 self._writer.write(database.user_lines(found))
-            self._writer.write(database.since_lines(since, times.now_ms()))
+            self._writer.write(database.since_lines(since, self._now_ms()))
             for user in found:
                 users[user.user_id] = users[user.user_id].merged(user) if user.user_id in users else user
             self._remembered.put({"since": since}, users.values())
@@ -274,7 +277,7 @@ class InfluxStore:
             def step() -> int:
                 self._writer.write(day_lines(self._reader, self._index, day))
                 whole = day if day > oldest else 0
-                self._writer.write(database.since_lines(whole, times.now_ms()))
+                self._writer.write(database.since_lines(whole, self._now_ms()))
                 return whole
 
             self._since = self._asked(step)

@@ -43,7 +43,7 @@ def plain(frame: pd.DataFrame) -> pd.DataFrame:
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_slices_in_threads_give_what_the_whole_gives(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = FUNCTIONS[name](FLEET)
-    monkeypatch.setattr(aggregation, "_ROWS", 37)
+    monkeypatch.setattr(aggregation, "SLICE_ROWS", 37)
     pd.testing.assert_frame_equal(plain(FUNCTIONS[name](FLEET)), plain(whole), rtol=1e-10)
 
 

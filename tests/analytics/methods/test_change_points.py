@@ -6,7 +6,6 @@ import pytest
 
 import analytics
 from analytics import change_points
-from analytics.methods import series
 
 HOURS_A_DAY = 24
 SEEDS = 100
@@ -116,6 +115,70 @@ def test_the_scale_does_not_matter() -> None:
         np.testing.assert_allclose(scaled["effect"], plain["effect"])
 
 
+@pytest.mark.parametrize("step", ["1h", "5min"])
+@pytest.mark.parametrize("ends", [(0.1, 0.9), (0.9, 0.1), (0.3, 0.31), (0.002, 0.002001), (1e9, 1.1e9)])
+def test_a_straight_ramp_has_no_changes(step: str, ends: tuple[float, float]) -> None:
+    for days in (7, 14, 28):
+        ramp = np.linspace(*ends, days * (24 if step == "1h" else 288))
+        season = 0.3 * (ends[1] - ends[0]) * np.sin(np.arange(len(ramp)) * 2 * np.pi / (24 if step == "1h" else 288))
+        for values in (ramp, ramp + season):
+            assert change_points(frame_of(values, step)).empty
+
+
+@pytest.mark.parametrize("memory", [0.0, 0.5])
+@pytest.mark.parametrize("height", [3, 20])
+def test_a_ramp_in_noise_has_no_changes_in_95_of_100_seeds(memory: float, height: float) -> None:
+    ramp = np.linspace(0, height, 14 * HOURS_A_DAY)
+    false = sum(len(change_points(frame_of(lasting_noise(seed, len(ramp), memory) + ramp))) > 0 for seed in range(60))
+    assert false <= 3
+
+
+def test_a_step_beside_a_ramp_is_found() -> None:
+    values = np.concatenate([np.full(168, 2.0), np.linspace(2, 4, 168), np.full(168, 9.0)]) + 0.2 * lasting_noise(
+        1, 504, 0
+    )
+    changes = change_points(frame_of(values))
+    assert abs(changes["time"].iloc[-1] - pd.Timestamp("2024-01-15", tz="UTC")) <= pd.Timedelta(2, "h")
+
+
+@pytest.mark.parametrize("size", [1e-17, 1e-15, 1e-13])
+def test_rounding_is_no_change(size: float) -> None:
+    random = np.random.default_rng(2)
+    shapes = {
+        "constant": np.full(14 * 288, 0.3),
+        "one hour after the other alike": 0.3 + 0.003 * np.sin(np.arange(14 * 288) * 2 * np.pi / 12),
+        "up and down": 0.3 + 0.002088 * (-1.0) ** np.arange(14 * 288),
+    }
+    for name, values in shapes.items():
+        for step in ("5min", "1h"):
+            changes = change_points(frame_of(values + random.normal(0, size, len(values)), step))
+            assert changes.empty, (name, step)
+
+
+def test_rounding_to_single_precision_is_no_change_when_it_begins() -> None:
+    random = np.random.default_rng(0)
+    value = np.float32(0.002088)
+    for places in (1, 2):
+        rounding = random.integers(-places, places + 1, 14 * 288) * np.spacing(value)
+        values = (value + rounding * (np.arange(14 * 288) > 2000)).astype(float)
+        for step in ("5min", "1h"):
+            assert change_points(frame_of(values, step)).empty
+
+
+@pytest.mark.parametrize("spread", [0.002, 0.004, 0.005, 0.007])
+@pytest.mark.parametrize("step", ["1h", "5min"])
+def test_noise_in_whole_percent_has_no_changes(spread: float, step: str) -> None:
+    count = 14 * (24 if step == "1h" else 288)
+    noise = [np.random.default_rng(seed).normal(0.3, spread, count).round(2) for seed in range(30)]
+    assert sum(len(change_points(frame_of(values, step))) > 0 for values in noise) <= 2
+
+
+def test_a_step_between_two_constants_is_found() -> None:
+    [change] = change_points(frame_of(np.repeat([0.3, 0.5], 168))).to_dict("records")
+    assert (change["kind"], change["before"], change["after"]) == ("level", pytest.approx(0.3), pytest.approx(0.5))
+    assert change["effect"] > 1e5
+
+
 @pytest.mark.parametrize(
     "values", [np.zeros(400), np.full(400, 0.3), np.arange(10.0), np.array([]), np.full(400, np.nan)]
 )
@@ -138,18 +201,17 @@ def test_missing_values_order_and_other_users_do_not_matter() -> None:
     assert together["time"].tolist() == alone["time"].tolist()
 
 
-def test_processes_give_what_one_alone_gives(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_points_go_to_several_processes_and_give_what_each_user_alone_gives() -> None:
+    random = np.random.default_rng(7)
+    times = pd.date_range("2025-01-06", periods=26_000, freq="5min", tz="UTC")
     parts = []
-    for user in range(6):
-        values = lasting_noise(user, 336, 0.3)
-        values[50 * user + 50 :] += 6
-        parts.append(frame_of(values, user=f"user-{user}"))
-    frame = pd.concat(parts)
-    alone = change_points(frame)
-    assert alone["user"].tolist() == [f"user-{user}" for user in range(6)]
-    monkeypatch.setattr(series, "_ALONE", 100)
-    monkeypatch.setattr(series, "_CHUNK", 700)
-    pd.testing.assert_frame_equal(change_points(frame), alone)
+    for user in ("a", "b"):
+        values = random.normal(0.3, 0.05, len(times))
+        values[12_000:] += 0.2
+        parts.append(pd.DataFrame({"user": user, "mean": values}, times))
+    together = change_points(pd.concat(parts))
+    assert set(together["user"]) == {"a", "b"}
+    pd.testing.assert_frame_equal(together, pd.concat(map(change_points, parts), ignore_index=True))
 
 
 def test_the_package_has_it() -> None:

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from scipy.signal import lfilter
 
-from analytics import fleet_trend
+from analytics import fleet_trend, frame_of_values
 from analytics.methods.trends import slope
 from tests.support.sampled_fleets import loads, sampled
 
@@ -36,11 +36,18 @@ def test_users_come_and_go() -> None:
     np.testing.assert_allclose(trend["users_50"], [0.2, 0.4, 0.6])
 
 
-def test_few_users_of_many_buckets_are_not_made_a_table(monkeypatch: pytest.MonkeyPatch) -> None:
-    expected = fleet_trend(FLEET.frame, "1h").frame
-    monkeypatch.setattr("analytics.methods.trends._DENSE", 0)
-    monkeypatch.setattr("analytics.methods.trends._SMALL", 0)
-    pd.testing.assert_frame_equal(fleet_trend(FLEET.frame, "1h").frame, expected, rtol=1e-12)
+def test_many_users_who_are_each_seen_for_an_hour_or_two_are_answered_as_few_are() -> None:
+    # Users times hours are far more than windows: nothing of that size is made.
+    times = pd.date_range("2024", periods=1200, freq="1h", tz="UTC")
+    once = pd.DataFrame(
+        {"mean": np.random.default_rng(5).random(1200), "user": [f"u{number}" for number in range(1200)]}, times
+    )
+    frame = frame_of_values(pd.concat([once, once.shift(freq="1h")]).rename_axis("time"), value="mean")
+    trend = fleet_trend(frame, "1h", quantiles=(0.5,)).frame
+    means = frame.groupby(level=0)["mean"]
+    assert trend["users"].tolist() == [1, *[2] * 1199, 1]
+    np.testing.assert_allclose(trend["users_50"], means.median(), rtol=1e-12)
+    np.testing.assert_allclose(trend["mean"], means.mean(), rtol=1e-12)
 
 
 def test_a_rise_is_found_though_days_differ_from_nights() -> None:

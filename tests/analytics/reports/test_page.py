@@ -58,6 +58,14 @@ def test_everything_is_drawn_without_a_network_and_without_a_complaint(
         assert seen.asked == [path.as_uri()]
 
 
+def test_no_figure_offers_to_upload_what_it_shows(browser: Browser, path: Path) -> None:
+    with opened(browser, path) as seen:
+        seen.page.locator(".plot").first.hover()
+        offered = seen.page.locator(".modebar-btn").evaluate_all("buttons => buttons.map(one => one.dataset.title)")
+    assert "Download plot as a PNG" in " ".join(offered)
+    assert [title for title in offered if "hare" in title or "loud" in title] == []
+
+
 def test_nothing_that_a_name_says_is_done(browser: Browser, path: Path) -> None:
     with opened(browser, path) as seen:
         page = seen.page

@@ -123,6 +123,40 @@ def test_files_that_hold_something_else_are_refused_with_what_would_be_right(tmp
         files.fleet()
 
 
+@pytest.mark.parametrize("column", ["host", "hostname", "machine", "machine_id", "instance"])
+def test_machines_are_known_by_their_usual_names(tmp_path: Path, column: str) -> None:
+    times = pd.date_range("2011-03-03", periods=4, freq="5min")
+    pd.DataFrame({"time": times, column: list("abab"), "value": [0.1, 0.9, 0.1, 0.9]}).to_parquet(
+        tmp_path / "a.parquet"
+    )
+    with connect(tmp_path / "a.parquet") as files:
+        assert files.fleet(rate="1h", by="user")["mean"].tolist() == [pytest.approx(0.1), pytest.approx(0.9)]
+
+
+def test_machines_under_an_unknown_column_do_not_become_one(tmp_path: Path) -> None:
+    times = pd.date_range("2011-03-03", periods=4, freq="5min")
+    pd.DataFrame({"time": times, "srv": list("abab"), "value": 0.1}).to_parquet(tmp_path / "a.parquet")
+    with pytest.raises(FrameError, match=r"names of machines in one of user, .*, got texts in srv"):
+        connect(tmp_path / "a.parquet")
+
+
+@pytest.mark.parametrize(
+    ("scale", "words"),
+    [(1, "looks like seconds"), (1_000_000, "micro- or nanoseconds"), (1_000_000_000, "nanoseconds")],
+)
+def test_numbers_that_are_no_epoch_milliseconds_are_refused(tmp_path: Path, scale: int, words: str) -> None:
+    seconds = np.arange(1_531_397_700, 1_531_397_700 + 48 * 3600, 300)
+    pd.DataFrame({"time": seconds * scale, "value": 0.1}).to_parquet(tmp_path / "a.parquet")
+    with connect(tmp_path / "a.parquet") as files, pytest.raises(FrameError, match=words):
+        files.fleet(rate="1h")
+
+
+def test_epoch_milliseconds_are_taken_as_they_are(tmp_path: Path) -> None:
+    pd.DataFrame({"time": [1_531_397_700_000, 1_531_397_760_000], "value": 0.1}).to_parquet(tmp_path / "a.parquet")
+    with connect(tmp_path / "a.parquet") as files:
+        assert files.fleet(rate="raw").index[0] == pd.Timestamp("2018-07-12T12:15:00Z")
+
+
 def test_the_folder_of_a_service_says_whom_to_ask(tmp_path: Path) -> None:
     (tmp_path / "loadlens.duckdb").touch()
     with pytest.raises(ValueError, match="ask http"):

@@ -168,7 +168,9 @@ def test_a_refusal_says_what_is_wrong(service: Client) -> None:
 def test_a_token_is_sent(guarded_url: str) -> None:
     with connect(guarded_url, "secret") as client:
         assert client.users().empty
-        assert list(client.users()) == ["os_type", "os_version", "cores", "first_seen", "last_seen"]
+        assert list(client.users()) == [
+            "os_type", "os_version", "cores", "first_seen", "last_seen", "shared_windows", "shared_at"
+        ]  # fmt: skip
     with connect(guarded_url) as client, pytest.raises(ProblemError, match="token") as refusal:
         client.users()
     assert refusal.value.status == 401

@@ -4,7 +4,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import duckdb
@@ -13,12 +13,13 @@ import pytest
 
 from analytics.frames.columns import NUMBERS
 from analytics.frames.frame import unpacked
-from contract.metrics import QUANTITIES
-from contract.report import encode
+from contract.metrics import QUANTITIES, Cpu
+from contract.report import Report, encode
 from contract.times import DAY_MS, HOUR_MS
 from service.commands.copy import main
 from service.journal.journal import Journal
 from service.stores.base import Question, Store
+from service.stores.embedded.dump import PortableEmbeddedStore
 from service.stores.embedded.store import EmbeddedStore
 from tests.support.five_weeks import END_MS, MACHINES, START_MS, batches, record
 from tests.support.recordings import CPU, Machine, Recording, assert_quantiles, assert_same_moments, times_of
@@ -339,17 +340,17 @@ def test_the_same_folder_under_two_names_is_refused(source: Path, capsys: pytest
     assert "are the same store" in capsys.readouterr().err
 
 
-def test_memory_is_bounded_by_the_page(monkeypatch: pytest.MonkeyPatch, source: Path, tmp_path: Path) -> None:
-    from service.stores.embedded import dump
-
-    pages: list[int] = []
-    assemble: Callable[..., object] = dump.reports_of
-
-    def watched(rows, *rest):  # type: ignore[no-untyped-def]
-        pages.append(len(rows.time))
-        return assemble(rows, *rest)
-
-    monkeypatch.setattr(dump, "_PAGE_ROWS", 64)
-    monkeypatch.setattr(dump, "reports_of", watched)
-    assert copy(source, tmp_path / "target") == 0
+def test_memory_is_bounded_by_the_page(source: Path) -> None:
+    store = PortableEmbeddedStore(source)
+    store.page_rows = 64
+    users = [machine.user_id for machine in MACHINES]
+    pages = [sum(map(windows_of, page)) for page in store.reports(users, BEGIN_MS, UNTIL_MS)]
+    store.close()
+    assert sum(pages) > 20 * 64
     assert max(pages) <= 2 * 64
+
+
+def windows_of(report: Report) -> int:
+    """How many windows of series a report has."""
+    cores = sum(len(metric.avg_utilization_by_core) for metric in report.typed_metrics() if isinstance(metric, Cpu))
+    return cores + sum(len(metric.quantities) for metric in report.typed_metrics())

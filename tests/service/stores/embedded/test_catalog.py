@@ -52,40 +52,33 @@ def test_a_folder_may_have_any_name_and_is_made(tmp_path: Path, name: str) -> No
     assert (folder / FILE).is_file()
 
 
-def test_a_file_of_an_older_version_is_upgraded_and_keeps_its_content(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(catalog, "MIGRATIONS", NEWER)
+def test_a_file_of_an_older_version_is_upgraded_and_keeps_its_content(folder: Path) -> None:
     for _ in range(2):
-        store = EmbeddedStore(folder)
+        store = EmbeddedStore(folder, migrations=NEWER)
         assert mean(store) == [0.5]
         store.close()
-    connection = catalog.open_catalog(folder / FILE, "256MB")
+    connection = catalog.open_catalog(folder / FILE, "256MB", NEWER)
     assert connection.execute("FROM made_up").fetchall() == [(7,)]
     connection.close()
 
 
-def test_a_file_of_a_newer_version_is_refused_and_not_touched(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with monkeypatch.context() as newer:
-        newer.setattr(catalog, "MIGRATIONS", NEWER)
-        EmbeddedStore(folder).close()
+def test_a_file_of_a_newer_version_is_refused_and_not_touched(folder: Path) -> None:
+    EmbeddedStore(folder, migrations=NEWER).close()
     content = (folder / FILE).read_bytes()
     with pytest.raises(
         StoreError, match=rf"{FILE} has format {len(NEWER)}; .* up to {len(MIGRATIONS)}\. Use the newer"
     ):
         EmbeddedStore(folder)
     assert (folder / FILE).read_bytes() == content
-    monkeypatch.setattr(catalog, "MIGRATIONS", NEWER)
-    store = EmbeddedStore(folder)
+    store = EmbeddedStore(folder, migrations=NEWER)
     assert mean(store) == [0.5]
     store.close()
 
 
-def test_an_upgrade_that_fails_leaves_the_file_as_it_was(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with monkeypatch.context() as broken:
-        broken.setattr(catalog, "MIGRATIONS", (*NEWER[:-1], "DROP TABLE machine; DROP TABLE not_there"))
-        with pytest.raises(Exception, match="not_there"):
-            EmbeddedStore(folder)
+def test_an_upgrade_that_fails_leaves_the_file_as_it_was(folder: Path) -> None:
+    broken = (*NEWER[:-1], "DROP TABLE machine; DROP TABLE not_there")
+    with pytest.raises(Exception, match="not_there"):
+        EmbeddedStore(folder, migrations=broken)
     store = EmbeddedStore(folder)
     assert mean(store) == [0.5]
     assert store.has_user("one")

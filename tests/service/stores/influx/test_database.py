@@ -3,6 +3,7 @@
 import asyncio
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -49,7 +50,9 @@ def assert_right(store: InfluxStore, recording: Recording, machine: Machine) -> 
         assert_quantiles(windows, CPU, expected)
 
 
-def test_the_most_hostile_names_are_users_of_their_own(open_store: OpenStore, influx: RunningInflux) -> None:
+def test_the_most_hostile_names_are_users_of_their_own(
+    open_store: OpenStore, influx: RunningInflux, database: str
+) -> None:
     machines = [Machine(name, "Linux", version) for name, version in zip(HOSTILE, ["", *HOSTILE], strict=False)]
     recording = random_recording(machines)
     fill(open_store(), recording)
@@ -59,9 +62,7 @@ def test_the_most_hostile_names_are_users_of_their_own(open_store: OpenStore, in
     assert versions == {machine.user_id: machine.os_version for machine in machines}
     for machine in machines:
         assert_right(store, recording, machine)
-    (names,) = influx.query(
-        'SHOW TAG VALUES FROM "measurements_1d" WITH KEY = "userId"', store._client.address.database
-    )
+    (names,) = influx.query('SHOW TAG VALUES FROM "measurements_1d" WITH KEY = "userId"', database)
     assert len(names["values"]) == len(HOSTILE)
 
 
@@ -85,13 +86,15 @@ def test_a_service_on_another_machine_knows_all_that_was_flushed_and_goes_on(ope
     assert_right(store, recording, machine)
 
 
-def test_the_originals_fields_are_there_with_both_spellings(open_store: OpenStore, influx: RunningInflux) -> None:
+def test_the_originals_fields_are_there_with_both_spellings(
+    open_store: OpenStore, influx: RunningInflux, database: str
+) -> None:
     recording = Recording()
     report = recording.cpu(Machine("6a:d6", "Linux", "18.04 LTS"), T0, np.array([0.1, 0.5]), [np.array([0.1, 0.3]),
                            np.array([0.4, 0.5])])  # fmt: skip
     store = open_store()
     fill(store, recording)
-    (series,) = influx.query('SELECT * FROM "measurements"', store._client.address.database)
+    (series,) = influx.query('SELECT * FROM "measurements"', database)
     (values,) = series["values"]
     point = dict(zip(series["columns"], values, strict=True))
     assert (point["userId"], point["osType"], point["osVersion"]) == ("6a:d6", "Linux", "18.04 LTS")
@@ -108,7 +111,7 @@ def test_the_originals_fields_are_there_with_both_spellings(open_store: OpenStor
 
 @pytest.mark.parametrize("measurement", ["measurements", "measurements_5m", "measurements_15m", "measurements_1h"])
 def test_plain_sums_on_the_server_are_the_mean_and_variance_of_all_samples(
-    open_store: OpenStore, influx: RunningInflux, measurement: str
+    open_store: OpenStore, influx: RunningInflux, database: str, measurement: str
 ) -> None:
     recording = random_recording([Machine("one"), Machine("two")])
     store = open_store()
@@ -117,7 +120,7 @@ def test_plain_sums_on_the_server_are_the_mean_and_variance_of_all_samples(
         'SELECT SUM("cpuLoadSum") / SUM("cpuLoadCount"), SUM("cpuLoadSquares") / SUM("cpuLoadCount")'
         f' - POW(SUM("cpuLoadSum") / SUM("cpuLoadCount"), 2), MIN("cpuLoadMin"), MAX("cpuLoadMax") FROM "{measurement}"'
         f" WHERE time >= {T0}ms AND time < {T0 + DAY}ms",
-        store._client.address.database,
+        database,
     )
     samples = np.concatenate([window.samples for window in recording.windows if window.core is None])
     ((_, mean, variance, minimum, maximum),) = series["values"]
@@ -204,13 +207,12 @@ def test_rollups_of_old_points_are_made_day_by_day_and_change_no_answer(
     influx.write(line, original)
     recording = Recording()
     recording.cpu(Machine("6a:d6"), T0 + 15 * MINUTE, np.full(300, 0.9))
-    store = open_store()
+    # The database is far older than now: as if the original had ended five days after its last point.
+    store = open_store(now_ms=lambda: T0 + 5 * DAY + 1234)
     fill(store, recording)
     questions = [Question(CPU, T0 - 9 * DAY, T0 + 9 * DAY, rate, user, histograms=True)
                  for rate in (1000, 15 * MINUTE, DAY) for user in ("6a:d6", "7b:e7")]  # fmt: skip
     before = [store.answer(question) for question in questions]
-    # The database is far older than now: as if the original had ended five days after its last point.
-    store._since = T0 + 5 * DAY + 1234
     steps = 0
     while store.compact():
         steps += 1
@@ -219,7 +221,7 @@ def test_rollups_of_old_points_are_made_day_by_day_and_change_no_answer(
     (series,) = influx.query('SELECT "cpuLoadCount" FROM "measurements_1d"', original)
     assert sorted(count for _, count in series["values"]) == [100, 300, 600]
     for again in (store, open_store("another")):
-        assert again._since == 0
+        assert not again.compact()
         for question, windows in zip(questions, before, strict=True):
             found = again.answer(question)
             assert times_of(found) == times_of(windows)
@@ -236,10 +238,10 @@ TYPE = type(Recording().cpu(Machine("any"), T0, np.array([0.5])).typed_metrics()
 
 
 def test_where_all_is_refused_all_is_put_aside_and_the_journal_is_free(
-    open_store: OpenStore, influx: RunningInflux
+    open_store: OpenStore, influx: RunningInflux, database: str
 ) -> None:
     store = open_store()
-    influx.write(f'measurements,userId=strange cpuLoadAvg="text" {T0}', store._client.address.database)
+    influx.write(f'measurements,userId=strange cpuLoadAvg="text" {T0}', database)
     recording = random_recording([Machine("one")])
     for number, report in enumerate(recording.reports, 1):
         whole = replace_cores(report)
@@ -259,18 +261,22 @@ def replace_cores(report: Report) -> Report:
 
 
 def test_a_line_that_influxdb_refuses_is_put_aside_and_named_and_the_others_are_kept(
-    open_store: OpenStore, influx: RunningInflux, caplog: pytest.LogCaptureFixture
+    open_store: OpenStore,
+    influx: RunningInflux,
+    database: str,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     store = open_store()
     # A field of another type, as somebody else's program may have written it: no minimum can be stored there.
-    influx.write(f'cores,userId=strange cpuLoadMin="text" {T0}', store._client.address.database)
+    influx.write(f'cores,userId=strange cpuLoadMin="text" {T0}', database)
     recording = Recording()
     for number in range(50):
         samples = np.array([0.25, 0.5])
         recording.cpu(Machine(f"user-{number % 3}"), T0 + number, samples, [samples], detailed=number == 20)
     fill(store, recording)
     assert store.flushed == 50
-    refused = [path.read_text() for path in store._writer._aside.parent.glob("refused.lines")]
+    refused = [path.read_text() for path in tmp_path.rglob("refused.lines")]
     assert re.findall(r"^cores,.*", refused[0], re.MULTILINE) == [
         line for line in refused[0].splitlines() if line.startswith("cores,core=0,userId=user-2 ")
     ]
