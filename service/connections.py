@@ -8,6 +8,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 MAX_HEAD_BYTES = 64 * 1024
 """The request line and the headers together."""
+MAX_IDLE_BODY_BYTES = 32 * 1024 * 1024
+"""So much of a body is taken though it is answered already, so that a client that sends it all sees the answer."""
 HEAD_S = 15.0
 """From the connection, or the first byte of a further request, to the end of the headers."""
 BODY_S = 60.0
@@ -25,6 +27,7 @@ class LimitedProtocol(HttpToolsProtocol):
         """Bytes that came while the head was not whole."""
         self._named_bytes = 0
         """Bytes of the path and the headers that are whole."""
+        self._body_bytes = 0
         self._in_head = True
         self._deadline: asyncio.TimerHandle | None = None
 
@@ -74,6 +77,7 @@ class LimitedProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Wait for the body."""
         self._in_head = False
+        self._body_bytes = 0
         self._expect(BODY_S)
         if self.parser.get_http_version() not in _VERSIONS:
             self._refuse(505, "expected HTTP/1.1 or HTTP/1.0")
@@ -83,8 +87,11 @@ class LimitedProtocol(HttpToolsProtocol):
             super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
-        """Take a part of the body, unless the request was refused."""
-        if self._has_cycle():
+        """Take a part of the body, unless the request was refused; what nobody reads any more is not taken for ever."""
+        self._body_bytes += len(body)
+        if self._has_cycle() and self.cycle.response_complete and self._body_bytes > MAX_IDLE_BODY_BYTES:
+            self.transport.close()
+        elif self._has_cycle():
             super().on_body(body)
 
     def on_message_complete(self) -> None:
