@@ -76,10 +76,10 @@ def parse(body: bytes, now_ms: int, oldest_ms: int = 0) -> Report:
 def _checked(body: bytes, now_ms: int, oldest_ms: int) -> tuple[Report | None, list[Problem]]:
     """The report, where it can be decoded, and what is wrong; raises MalformedReport."""
     try:
+        report = decode_report(body)
         if not body.isascii():
             # What the report does not need is kept and handed on as it came: that has to be text as well.
             body.decode()
-        report = decode_report(body)
     except UnicodeDecodeError as error:
         raise MalformedReport([problem_of(undecodable(error))]) from None
     except msgspec.ValidationError as error:

@@ -29,8 +29,8 @@ _FLEET = f"{METRICS}/cpuLoadAvg/fleet"
 _USER = f"{METRICS}/cpuLoadAvg/byUser/one"
 _WINDOWS = "/api/v1/windows/byUser/one"
 _GETS = (
-    _FLEET, _USER, _WINDOWS, "/api/v1/windows/fleet", "/api/v1/users", "/api/v1/query", "/api/v1/audit", "/api/v1/agents",
-    "/api/v1/alerts", "/api/v1/notifications", "/api/v1/annotations", "/api/v1/rules", "/api/v1/settings", "/",
+    _FLEET, _USER, _WINDOWS, "/api/v1/windows/fleet", "/api/v1/users", "/api/v1/query", "/api/v1/audit",
+    "/api/v1/agents", "/api/v1/alerts", "/api/v1/notifications", "/api/v1/annotations", "/api/v1/rules", "/api/v1/settings", "/",
     "/api/v1/silences", "/openapi.json", "/metrics", "/readyz",
 )  # fmt: skip
 _PARAMETERS = (
@@ -39,8 +39,8 @@ _PARAMETERS = (
 )  # fmt: skip
 _TEXTS = (
     "", "0", "-1", "1e308", "NaN", "inf", "9" * 30, "9" * 5000, "T" * 20_000, "2020T " * 3000, "1s" * 9000, "*" * 500,
-    "[" * 500, "a" * 30_000, "\u0663", "\U0001f600" * 500, "\ue000", "a\nb", "a\x00b", "..%2f..", "'; DROP TABLE series",
-    "1531397700000", "2018-07-12T12:15:00Z", "99999-01-01", "0001-01-01T00:00:00Z", "2018-07-12T12:15:00+99:99", "1ns",
+    "[" * 500, "a" * 30_000, "\u0663", "\U0001f600" * 500, "\ue000", "a\nb", "a\x00b", "..%2f..",
+    "'; DROP TABLE series", "1531397700000", "2018-07-12T12:15:00Z", "99999-01-01", "0001-01-01T00:00:00Z", "2018-07-12T12:15:00+99:99", "1ns",
     "0s", "52w", "106751991167d", "15m", "1h", "all", "raw", "each", "user", "Europe/../../etc/passwd", "Europe/Berlin",
     *STATISTICS,
 )  # fmt: skip
@@ -84,7 +84,8 @@ def _query(dice: random.Random) -> Hostile:
 def _value(dice: random.Random, depth: int = 0) -> Any:
     kinds: list[Callable[[], Any]] = [
         lambda: dice.choice(_TEXTS), lambda: dice.choice((0, -1, 2**31, 2**53, 2**63, -(2**63), 2**64 - 1, True, None)),
-        lambda: dice.choice((0.5, -0.0, 5e-324, 1e18, 1e300, 1.7e308)), lambda: [_value(dice, 3)] * dice.choice((0, 1, 5, 5000)),
+        lambda: dice.choice((0.5, -0.0, 5e-324, 1e18, 1e300, 1.7e308)),
+        lambda: [_value(dice, 3)] * dice.choice((0, 1, 5, 5000)),
     ]  # fmt: skip
     if depth < 3:
         kinds += [lambda: {dice.choice(_PARAMETERS): _value(dice, depth + 1) for _ in range(3)}]
@@ -147,8 +148,8 @@ def _path(dice: random.Random) -> Hostile:
 def _other(dice: random.Random) -> Hostile:
     """What changes something, with whatever body, conditions and types."""
     url = dice.choice(
-        ("/api/v1/rules/x", "/api/v1/silences", "/api/v1/annotations", "/api/v1/settings?selector=all", "/api/v1/silences/1",
-         "/api/v1/agents/one/settings", "/api/v1/agents/one/commands", "/api/v1/agents/one/state", "/api/v1/audit")
+        ("/api/v1/rules/x", "/api/v1/silences", "/api/v1/annotations", "/api/v1/settings?selector=all",
+         "/api/v1/silences/1", "/api/v1/agents/one/settings", "/api/v1/agents/one/commands", "/api/v1/agents/one/state", "/api/v1/audit")
     )  # fmt: skip
     headers = {
         "Content-Type": dice.choice(("application/json", "text/plain", "", "application/merge-patch+json", "a" * 5000)),
@@ -216,9 +217,8 @@ def main() -> None:
     print(f"{chosen.count} requests of seed {chosen.seed}: {dict(sorted(found.statuses.items()))}")
     print(f"slowest {found.slowest_s * 1000:.0f} ms ({found.slowest.method if found.slowest else ''} "
           f"{found.slowest.url[:80] if found.slowest else ''})")  # fmt: skip
-    print(
-        f"longest answer {found.largest} bytes; most memory {found.memory / 1e6:.0f} MB; tracebacks {log.count('Traceback')}"
-    )
+    print(f"longest answer {found.largest} bytes; most memory {found.memory / 1e6:.0f} MB")
+    print(f"tracebacks in the log: {log.count('Traceback')}")
     for one in found.failed[:10]:
         print("5xx:", one.method, one.url[:200], one.body[:200], one.headers)
 
