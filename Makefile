@@ -73,6 +73,22 @@ bench: setup ## Measure beside peers, one after the other (BENCH='ingest load' f
 notebooks: setup ## Open the notebooks in JupyterLab, on the service that runs or on demo data
 	@exec $(BIN)/python notebooks/lab.py $(ARGS)
 
+.PHONY: pictures
+pictures: setup ## Make the dashboard's pictures in docs/pictures anew
+	PICTURES=docs/pictures $(BIN)/python -m pytest --quiet tests/service/dashboard/test_pictures.py
+
+# Files of others that the dashboard loads. Where npm gives others than those that are listed, nothing is taken.
+VENDOR := service/http/pages/static/vendor
+.PHONY: vendor
+vendor: ## Fetch the dashboard's files of others anew from npm, and compare them with what is listed
+	rm -rf build/vendor && mkdir -p build/vendor
+	cd build/vendor && npm pack --silent uplot@$$(sed -n 's/^| uplot | \([^ ]*\) .*/\1/p' ../../$(VENDOR)/README.md) && tar xzf uplot-*.tgz
+	cp build/vendor/package/dist/uPlot.iife.min.js build/vendor/package/dist/uPlot.min.css build/vendor/
+	cp build/vendor/package/LICENSE build/vendor/uPlot.LICENSE
+	cd build/vendor && sha256sum --check ../../$(VENDOR)/SHA256SUMS
+	cp build/vendor/uPlot.* $(VENDOR)/
+	rm -rf build
+
 # Resolves from nothing, in an environment of its own, so that the lock holds what pyproject.toml asks for and no more.
 .PHONY: lock
 lock: ## Choose the newest versions anew and write them to requirements.lock

@@ -29,12 +29,12 @@ class ServiceUnreachable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ServiceAnswer:
-    """What the service said."""
+    """Status, body and headers of an answer of the service."""
 
     status: int
     body: bytes
     media_type: str
-    """Of the body, in lower case, without parameters."""
+    """The media type of the body, in lower case, without parameters."""
     retry_after_s: float
     """How long it asks to wait; 0 where it does not."""
 

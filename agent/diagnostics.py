@@ -14,7 +14,7 @@ from msgspec import UNSET
 
 from agent.identity import Identity
 from agent.probes import MetricName
-from agent.remote_configuration import RemoteConfiguration
+from agent.remote_configuration import RemoteConfigurationClient
 from contract import __version__, times
 from contract.times import format_instant
 
@@ -53,7 +53,7 @@ _STARTED = time.monotonic()
 
 def diagnostics(
     identity: Identity,
-    remote: RemoteConfiguration,
+    remote: RemoteConfigurationClient,
     counts: Callable[[], Mapping[str, int]],
     problem: Callable[[], str | None],
     recent_problems: RecentProblems,

@@ -6,7 +6,7 @@ import time
 from threading import Event
 
 from agent.connection import Connection, ServiceUnreachable, reason_of
-from agent.remote_configuration import RemoteConfiguration
+from agent.remote_configuration import RemoteConfigurationClient
 from contract.retry import Backoff, retry_after_s
 from contract.server_sent_events import EventStreamParser, EventTooLarge
 
@@ -41,7 +41,7 @@ class Listener:
         self,
         user_id: str,
         connection: Connection,
-        remote: RemoteConfiguration,
+        remote: RemoteConfigurationClient,
         closing: Event,
         *,
         backoff: Backoff | None = None,

@@ -112,7 +112,7 @@ _TRANSIENT = (429, 500, 502, 503, 504)
 _REFUSED = (400, 413, 422)
 
 
-class RemoteConfiguration:
+class RemoteConfigurationClient:
     """Applies what comes by the stream or with answers, whichever comes first. Runs in a thread of its own.
 
     Settings are applied whole or not at all. A command is begun once, known by its id, over restarts too.

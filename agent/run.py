@@ -20,7 +20,7 @@ from agent.identity import Identity, identity
 from agent.listener import Listener
 from agent.plan import CommandBox, SamplingPlan, sampling_plan
 from agent.probes import MetricName
-from agent.remote_configuration import RemoteConfiguration, RemoteStateFile
+from agent.remote_configuration import RemoteConfigurationClient, RemoteStateFile
 from agent.reports import Outbox, PrintingOutbox, ReportBuilder, SpoolingOutbox
 from agent.sampler import Sampler, Window
 from agent.sender import DeadLetters, ReportSender
@@ -106,7 +106,7 @@ def _delivery(
     if not settings.remote:
         outbox = SpoolingOutbox(spool, sender, _start("sender", partial(supervised, sender.run, closing)))
         return _Delivery(outbox, ReportBuilder(me, timeline), sampling_plan(own), {})
-    remote = RemoteConfiguration(own, me, RemoteStateFile(directory, connection.url), connect(), commands)
+    remote = RemoteConfigurationClient(own, me, RemoteStateFile(directory, connection.url), connect(), commands)
     sender.on_instructions = remote.receive
     outbox = SpoolingOutbox(spool, sender, _start("sender", partial(supervised, sender.run, closing)))
     recent_problems = RecentProblems(

@@ -87,7 +87,7 @@ class _Receipt(Struct):
     duplicates: int
     rejected: list[_Rejected] = []
     instructions: msgspec.Raw | UnsetType = UNSET
-    """What it asks of the agent."""
+    """What the service asks of the agent."""
 
 
 class ReportSender:

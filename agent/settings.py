@@ -48,7 +48,7 @@ def _bytes(text: str) -> int:
 
 
 class AgentSettings(ServiceAddress, frozen=True, kw_only=True):
-    """What can be set."""
+    """Settings of `loadlens-agent`."""
 
     url: Annotated[
         str,

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from analytics.methods.thresholds import saturation
     from analytics.methods.trends import fleet_trend
     from analytics.methods.week_profiles import hour_of_week_profile
-    from analytics.sources.connecting import connect
+    from analytics.sources.connecting import connect, connect_async
     from analytics.sources.live import LostEvent, ReportEvent, ValuesEvent, stream
     from analytics.sources.service_api import CutShortError, Patience, ProblemError, ServiceError, UnreachableError
 
@@ -51,6 +51,7 @@ __all__ = [
     "cluster_profiles",
     "compare",
     "connect",
+    "connect_async",
     "core_imbalance",
     "equal_weights",
     "fleet_trend",
@@ -80,7 +81,7 @@ _MODULES = {
     "analytics.methods.thresholds": ("saturation",),
     "analytics.methods.trends": ("fleet_trend",),
     "analytics.methods.week_profiles": ("hour_of_week_profile",),
-    "analytics.sources.connecting": ("connect",),
+    "analytics.sources.connecting": ("connect", "connect_async"),
     "analytics.sources.live": ("LostEvent", "ReportEvent", "ValuesEvent", "stream"),
     "analytics.sources.service_api": ("CutShortError", "Patience", "ProblemError", "ServiceError", "UnreachableError"),
 }

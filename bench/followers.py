@@ -19,7 +19,7 @@ DIGITS = 20
 _CONNECT_S, _READ_S = 120.0, 60.0
 
 
-class Reader(asyncio.Protocol):
+class FollowingReader(asyncio.Protocol):
     """One consumer: takes the delay of each event."""
 
     def __init__(self, query: str, everybody: "Everybody") -> None:
@@ -94,7 +94,7 @@ async def follow(port: int, orders: Connection) -> None:
     everybody = Everybody()
     loop = asyncio.get_running_loop()
     for query in queries:
-        await loop.create_connection(lambda query=query: Reader(query, everybody), "127.0.0.1", port)  # type: ignore[misc]
+        await loop.create_connection(lambda query=query: FollowingReader(query, everybody), "127.0.0.1", port)  # type: ignore[misc]
     async with asyncio.timeout(_CONNECT_S):
         await everybody.present(len(queries))
     orders.send("ready")

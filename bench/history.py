@@ -66,7 +66,7 @@ STARTERS: dict[str, Starter] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class HistoryQuestion:
     """What is asked of a server."""
 
     name: str
@@ -81,7 +81,7 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class HistoryOutcome:
     """How long it took."""
 
     times_ms: np.ndarray
@@ -109,7 +109,7 @@ def main() -> None:
         folder = Path(scratched)
         month = prepared(folder, options, servers)
         asked = [question for question in questions() if question.server in chosen]
-        outcomes: dict[Question, Outcome | None] = dict.fromkeys(asked)
+        outcomes: dict[HistoryQuestion, HistoryOutcome | None] = dict.fromkeys(asked)
         for server in servers:
             outcomes |= measured(server, folder, month, asked, options.requests)
         sizes = {name: folder_bytes(folder / name) for name in servers}
@@ -153,7 +153,7 @@ def prepared(folder: Path, options: argparse.Namespace, chosen: Mapping[str, Sta
     return month
 
 
-def questions() -> Iterator[Question]:
+def questions() -> Iterator[HistoryQuestion]:
     """All questions."""
 
     def ours(metric: str = "cpuLoadAvg", extra: str = "") -> Callable[[str, int, int], str]:
@@ -162,20 +162,26 @@ def questions() -> Iterator[Question]:
         )
 
     for name in ("Loadlens", ON_INFLUX):
-        yield Question("mean, exact", name, ours(), _entries, lambda truth: truth.count)
-        yield Question("mean, exact, to the millisecond", name, ours(), _entries, lambda truth: truth.count, _CUT_MS)
-        yield Question("95th percentile", name, ours(extra="&stat=p95"), _entries, None)
-        yield Question("highest core", name, ours("cpuCoreLoadAvgMax"), _entries, None)
+        yield HistoryQuestion("mean, exact", name, ours(), _entries, lambda truth: truth.count)
+        yield HistoryQuestion(
+            "mean, exact, to the millisecond", name, ours(), _entries, lambda truth: truth.count, _CUT_MS
+        )
+        yield HistoryQuestion("95th percentile", name, ours(extra="&stat=p95"), _entries, None)
+        yield HistoryQuestion("highest core", name, ours("cpuCoreLoadAvgMax"), _entries, None)
     mean = 'SELECT mean(cpuLoadAvg) FROM "measurements" WHERE {where} GROUP BY time(15m)'
     exact = (
         "SELECT sum(total) / sum(n) FROM (SELECT cpuLoadAvg * observations AS total, observations AS n"
         ' FROM "measurements" WHERE {where}) WHERE {range} GROUP BY time(15m)'
     )
-    yield Question("mean of means", "InfluxDB", _influxql(mean), _influx_values, _alike)
-    yield Question("mean of means, to the millisecond", "InfluxDB", _influxql(mean), _influx_values, _alike, _CUT_MS)
-    yield Question("mean, exact, by subquery", "InfluxDB", _influxql(exact), _influx_values, lambda truth: truth.count)
-    yield Question("mean of means", "VictoriaMetrics", _metricsql("&nocache=1"), _victoria_values, _alike)
-    yield Question("mean of means, from its cache", "VictoriaMetrics", _metricsql(""), _victoria_values, _alike)
+    yield HistoryQuestion("mean of means", "InfluxDB", _influxql(mean), _influx_values, _alike)
+    yield HistoryQuestion(
+        "mean of means, to the millisecond", "InfluxDB", _influxql(mean), _influx_values, _alike, _CUT_MS
+    )
+    yield HistoryQuestion(
+        "mean, exact, by subquery", "InfluxDB", _influxql(exact), _influx_values, lambda truth: truth.count
+    )
+    yield HistoryQuestion("mean of means", "VictoriaMetrics", _metricsql("&nocache=1"), _victoria_values, _alike)
+    yield HistoryQuestion("mean of means, from its cache", "VictoriaMetrics", _metricsql(""), _victoria_values, _alike)
 
 
 def _alike(truth: Truth) -> np.ndarray:
@@ -222,8 +228,8 @@ def _victoria_values(content: bytes) -> Values:
 
 
 def measured(
-    name: str, folder: Path, month: Month, asked: Sequence[Question], requests: int
-) -> dict[Question, Outcome]:
+    name: str, folder: Path, month: Month, asked: Sequence[HistoryQuestion], requests: int
+) -> dict[HistoryQuestion, HistoryOutcome]:
     """Ask a server every question that is for it."""
     outcomes = {}
     with STARTERS[name](folder / name) as server:
@@ -234,7 +240,7 @@ def measured(
     return outcomes
 
 
-def _asked(server: Server, question: Question, folder: Path, month: Month, requests: int) -> Outcome:
+def _asked(server: Server, question: HistoryQuestion, folder: Path, month: Month, requests: int) -> HistoryOutcome:
     start, end = month.start_ms + question.cut_ms, month.end_ms - question.cut_ms
     paths = [question.path(user_name(user), start, end) for user in range(month.users)]
     with closing(server.connect()) as connection:
@@ -252,7 +258,7 @@ def _asked(server: Server, question: Question, folder: Path, month: Month, reque
             _difference(question.decode(content), *_expected(month.truth(folder, user), question.truth, start, end))
             for user, content in enumerate(answers)
         )
-    return Outcome(np.array(times) * 1000, len(answers[0]), difference)
+    return HistoryOutcome(np.array(times) * 1000, len(answers[0]), difference)
 
 
 def _expected(
@@ -273,7 +279,7 @@ def _difference(values: Values, buckets: np.ndarray, means: np.ndarray) -> float
     return float(np.abs(np.array([values[bucket] for bucket in buckets.tolist()]) - means).max())
 
 
-def show(month: Month, outcomes: Mapping[Question, Outcome | None], sizes: Mapping[str, int]) -> None:
+def show(month: Month, outcomes: Mapping[HistoryQuestion, HistoryOutcome | None], sizes: Mapping[str, int]) -> None:
     """Print a table."""
     headers = (
         f"One user's {month.days:g} days at 15m", "median ms", "p95 ms", "beside the first", "requests", "kB", "error",
@@ -293,7 +299,7 @@ def show(month: Month, outcomes: Mapping[Question, Outcome | None], sizes: Mappi
     )
 
 
-def _row(name: str, one: Outcome, first: float | None) -> list[str]:
+def _row(name: str, one: HistoryOutcome, first: float | None) -> list[str]:
     median = float(np.median(one.times_ms))
     return [
         name, number(median), number(float(np.percentile(one.times_ms, 95))), ratio(median, first),

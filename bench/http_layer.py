@@ -18,7 +18,7 @@ from contract.report import decode_report
 from service.server import Worker
 
 
-class Metrics:
+class BareMetrics:
     """Takes one report."""
 
     async def on_post(self, req: Request, resp: Response) -> None:
@@ -29,7 +29,7 @@ class Metrics:
         resp.data = b'{"accepted":1,"duplicates":0}'
 
 
-class Health:
+class BareHealth:
     """Answers."""
 
     async def on_get(self, req: Request, resp: Response) -> None:
@@ -39,8 +39,8 @@ class Health:
 def application() -> falcon.asgi.App:
     """The application, with the garbage collector set as the service sets it."""
     app = falcon.asgi.App()
-    app.add_route("/api/v1/metrics", Metrics())
-    app.add_route("/healthz", Health())
+    app.add_route("/api/v1/metrics", BareMetrics())
+    app.add_route("/healthz", BareHealth())
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)

@@ -46,7 +46,7 @@ _LUA = Path(__file__).with_name("reports.lua")
 
 
 @dataclass(frozen=True, slots=True)
-class Contestant:
+class IngestContestant:
     """What is measured."""
 
     name: str
@@ -60,7 +60,7 @@ class Contestant:
 
 
 @dataclass(frozen=True, slots=True)
-class Load:
+class OfferedLoad:
     """What wrk does."""
 
     connections: int
@@ -69,7 +69,7 @@ class Load:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class IngestOutcome:
     """What wrk counted."""
 
     requests: int
@@ -99,7 +99,7 @@ def main() -> None:
     if not installed("wrk"):
         sys.exit("wrk measures here; nothing can be said without it")
     print(f"{machine()}\n")
-    outcomes: dict[str, Outcome | None] = {}
+    outcomes: dict[str, IngestOutcome | None] = {}
     notes = []
     with scratch(options) as folder:
         for contestant in contestants(Path(folder), options.fleet):
@@ -107,13 +107,13 @@ def main() -> None:
                 continue
             outcomes[contestant.name] = None
             if installed(*contestant.needs):
-                load = Load(options.connections, options.warm_up, options.seconds)
+                load = OfferedLoad(options.connections, options.warm_up, options.seconds)
                 outcomes[contestant.name], said = measured(contestant, Path(folder), load)
                 notes += said
     print(shown(outcomes), "", *notes, sep="\n")
 
 
-def shown(outcomes: Mapping[str, Outcome | None]) -> str:
+def shown(outcomes: Mapping[str, IngestOutcome | None]) -> str:
     """The table."""
     headers = (
         "One core, one report a request", "requests/s", "beside InfluxDB", "p50 ms", "p99 ms", "max ms", "CPU us each",
@@ -131,7 +131,7 @@ def shown(outcomes: Mapping[str, Outcome | None]) -> str:
     return table(headers, rows)
 
 
-def contestants(folder: Path, fleet: Path | None) -> Iterator[Contestant]:
+def contestants(folder: Path, fleet: Path | None) -> Iterator[IngestContestant]:
     """What is measured, with its requests written to files."""
     windows = summarised(
         np.concatenate(
@@ -151,25 +151,25 @@ def contestants(folder: Path, fleet: Path | None) -> Iterator[Contestant]:
         return loadlens(folder, core=SERVER_CORE)
 
     path, json_type = "/api/v1/metrics", "application/json"
-    yield Contestant(
+    yield IngestContestant(
         f"Loadlens, the original's report ({_size(shapes['original'])} bytes)",
         ours, path, json_type, shapes["original"], is_ours=True,
     )  # fmt: skip
-    yield Contestant(
+    yield IngestContestant(
         f"Loadlens, our agent's report ({_size(shapes['agent'])} bytes)",
         ours, path, json_type, shapes["agent"], is_ours=True,
     )  # fmt: skip
     for shape, sender in (("original", "the original's"), ("agent", "our agent's")):
-        yield Contestant(
+        yield IngestContestant(
             f"Loadlens on InfluxDB, {sender} report ({_size(shapes[shape])} bytes)",
             lambda folder: loadlens_on_influx(folder, core=SERVER_CORE, influx_core=CLIENT_CORE),
             path, json_type, shapes[shape], is_ours=True, needs=("influxd",),
         )  # fmt: skip
-    yield Contestant(
+    yield IngestContestant(
         f"InfluxDB, the original's point ({_size(points)} bytes)", lambda folder: influxd(folder, core=SERVER_CORE),
         "/write?db=METRICS&precision=ms", "text/plain", points, needs=("influxd",),
     )  # fmt: skip
-    yield Contestant(
+    yield IngestContestant(
         "HTTP layer alone, the original's report, nothing kept",
         lambda folder: http_layer(folder, core=SERVER_CORE), path, json_type, shapes["original"],
     )  # fmt: skip
@@ -199,7 +199,7 @@ def _size(templates: Path) -> int:
     return round(templates.stat().st_size / _TEMPLATES) - 1
 
 
-def measured(contestant: Contestant, folder: Path, load: Load) -> tuple[Outcome, list[str]]:
+def measured(contestant: IngestContestant, folder: Path, load: OfferedLoad) -> tuple[IngestOutcome, list[str]]:
     """Measure one; what it says of itself afterwards, as notes."""
     print(contestant.name, "...", file=sys.stderr, flush=True)
     name = contestant.name.split(",")[0].replace(" ", "-") + contestant.templates.stem
@@ -216,7 +216,7 @@ def measured(contestant: Contestant, folder: Path, load: Load) -> tuple[Outcome,
         return outcome, [_checked(contestant, server, before, outcome, load.connections)]
 
 
-def _wrk(contestant: Contestant, server: Server, connections: int, seconds: int, first_end: int) -> Outcome:
+def _wrk(contestant: IngestContestant, server: Server, connections: int, seconds: int, first_end: int) -> IngestOutcome:
     command = [
         "taskset", "--cpu-list", str(CLIENT_CORE), "wrk", "--threads", "1", "--connections", str(connections),
         "--duration", f"{seconds}s", "--timeout", "30s", "--script", str(_LUA), server.url, "--",
@@ -226,11 +226,11 @@ def _wrk(contestant: Contestant, server: Server, connections: int, seconds: int,
     text = run(command, seconds + _WRK_EXTRA_S)
     used = server.cpu_seconds() - used
     counted = json.loads(text.splitlines()[-1])
-    return Outcome(**counted, server_cpu_us=used / max(counted["requests"], 1) * 1e6)
+    return IngestOutcome(**counted, server_cpu_us=used / max(counted["requests"], 1) * 1e6)
 
 
 def _checked(
-    contestant: Contestant, server: Server, before: dict[str, float], outcome: Outcome, connections: int
+    contestant: IngestContestant, server: Server, before: dict[str, float], outcome: IngestOutcome, connections: int
 ) -> str:
     """What the service counted beside what wrk counted. Raises RuntimeError where they do not agree."""
     after = _settled(server)

@@ -40,7 +40,7 @@ NEAR = 50
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
+class InjectedCase:
     """A series, without and with an anomaly."""
 
     source: str
@@ -115,7 +115,7 @@ def main() -> None:
     print(f"\n{summary(cases, {'Loadlens': ours, 'windowed Gaussian': theirs})}")
 
 
-def detect(case: Case) -> Found:
+def detect(case: InjectedCase) -> Found:
     """Both detectors on both series."""
     return Found(
         (verdicts(case.clean), verdicts(case.changed)),
@@ -139,12 +139,12 @@ def alarms(scores: Floats, threshold: float) -> list[int]:
     return places
 
 
-def false_alarms(case: Case, clean: Sequence[int], changed: Sequence[int]) -> int:
+def false_alarms(case: InjectedCase, clean: Sequence[int], changed: Sequence[int]) -> int:
     """In the series as it was, and before the anomaly."""
     return sum(place >= LEARNED for place in clean) + sum(LEARNED <= place < case.start - NEAR for place in changed)
 
 
-def threshold_for(budget: int, cases: Sequence[Case], found: Sequence[Found]) -> float:
+def threshold_for(budget: int, cases: Sequence[InjectedCase], found: Sequence[Found]) -> float:
     """The lowest threshold with which the Gaussian has no more false alarms than `budget`."""
     low, high = 0.5, 1.0
     for _ in range(40):
@@ -157,7 +157,7 @@ def threshold_for(budget: int, cases: Sequence[Case], found: Sequence[Found]) ->
     return high
 
 
-def summary(cases: Sequence[Case], found: Mapping[str, Sequence[Sequence[Sequence[int]]]]) -> str:
+def summary(cases: Sequence[InjectedCase], found: Mapping[str, Sequence[Sequence[Sequence[int]]]]) -> str:
     """The share found of each source and kind, and the false alarms."""
     hits: dict[tuple[str, str, str], list[bool]] = defaultdict(list)
     false: dict[tuple[str, str], int] = defaultdict(int)
@@ -180,7 +180,7 @@ def summary(cases: Sequence[Case], found: Mapping[str, Sequence[Sequence[Sequenc
     return table(["Found", *KINDS, "false a week"], rows)
 
 
-def made_up(count: int) -> Iterator[Case]:
+def made_up(count: int) -> Iterator[InjectedCase]:
     """Series of many kinds."""
     for seed in range(count):
         rng = np.random.default_rng(seed)
@@ -211,7 +211,7 @@ def usual(rng: np.random.Generator, count: int = 14 * DAY) -> tuple[Floats, bool
     return np.maximum(values, 0), is_seasonal
 
 
-def planetlab(count: int) -> Iterator[Case]:
+def planetlab(count: int) -> Iterator[InjectedCase]:
     """Machines of the demo; their days are put behind each other."""
     fleet = pd.read_parquet(SAMPLE)
     for seed, (_, rows) in enumerate(list(fleet.groupby("user_id", observed=True))[:count]):
@@ -219,7 +219,7 @@ def planetlab(count: int) -> Iterator[Case]:
         yield case("PlanetLab", kind, rows["utilization_percent"].to_numpy(float), np.random.default_rng(seed))
 
 
-def alibaba(path: Path | None) -> Iterator[Case]:
+def alibaba(path: Path | None) -> Iterator[InjectedCase]:
     """The data centre, once for each kind."""
     if path and path.exists():
         values = pd.read_csv(path)["cpu_util_percent"].to_numpy(float)
@@ -227,13 +227,13 @@ def alibaba(path: Path | None) -> Iterator[Case]:
             yield case("Alibaba", kind, values, np.random.default_rng(seed))
 
 
-def case(source: str, kind: str, values: Floats, rng: np.random.Generator) -> Case:
+def case(source: str, kind: str, values: Floats, rng: np.random.Generator) -> InjectedCase:
     """The series with an anomaly in its second half."""
     start = int(rng.uniform(0.5, 0.9) * (len(values) - DAY))
     noise = max(float(np.median(np.abs(np.diff(values)))) / 0.6745 / 2**0.5, 0.25 * float(values.std()))
     changed = values.copy()
     KINDS[kind](changed, start, noise, rng)
-    return Case(source, kind, start, values, np.maximum(changed, 0))
+    return InjectedCase(source, kind, start, values, np.maximum(changed, 0))
 
 
 if __name__ == "__main__":

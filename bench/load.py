@@ -41,7 +41,7 @@ Reports = Iterator[tuple[Windows, str, list[int]]]
 
 
 @dataclass(frozen=True, slots=True)
-class Contestant:
+class LoadContestant:
     """What is measured."""
 
     name: str
@@ -58,7 +58,7 @@ class Contestant:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class LoadOutcome:
     """What came of it."""
 
     reports: int
@@ -83,7 +83,7 @@ def main() -> None:
     options = parser.parse()
     print(f"{machine()}\n")
     windows = varied(options.fleet)
-    outcomes: dict[str, Outcome | None] = {}
+    outcomes: dict[str, LoadOutcome | None] = {}
     with scratch(options) as folder:
         for place, contestant in enumerate(contestants()):
             if options.only in contestant.name:
@@ -97,7 +97,7 @@ def main() -> None:
         print(f"\nAt this rate {_DEMO_WINDOWS:,} windows, as of `make demo`, take {_DEMO_WINDOWS / demo.rate:.0f} s.")
 
 
-def shown(outcomes: Mapping[str, Outcome | None], batch: int) -> str:
+def shown(outcomes: Mapping[str, LoadOutcome | None], batch: int) -> str:
     """The table."""
     headers = (f"Batches of {batch}", "reports/s", "beside InfluxDB", "CPU us each", "bytes each", "flushes")
     peer = next((one.rate for name, one in outcomes.items() if one and name.startswith("InfluxDB")), None)
@@ -113,17 +113,19 @@ def shown(outcomes: Mapping[str, Outcome | None], batch: int) -> str:
     return table(headers, rows)
 
 
-def contestants() -> Iterator[Contestant]:
+def contestants() -> Iterator[LoadContestant]:
     """What is measured."""
     path = "/api/v1/metrics"
-    yield Contestant(
+    yield LoadContestant(
         "Loadlens, mean alone, as in the demo", _loadlens, path, _NDJSON, _demo_batch, is_ours=True, times=5
     )
-    yield Contestant("Loadlens, the original's report", _loadlens, path, _NDJSON, _original_batch, is_ours=True)
-    yield Contestant("Loadlens, our agent's report", _loadlens, path, _NDJSON, _agent_batch, is_ours=True)
+    yield LoadContestant("Loadlens, the original's report", _loadlens, path, _NDJSON, _original_batch, is_ours=True)
+    yield LoadContestant("Loadlens, our agent's report", _loadlens, path, _NDJSON, _agent_batch, is_ours=True)
     points = "/write?db=METRICS&precision=ms"
-    yield Contestant("InfluxDB, the original's points", _influxdb, points, "text/plain", _points, needs=("influxd",))
-    yield Contestant(
+    yield LoadContestant(
+        "InfluxDB, the original's points", _influxdb, points, "text/plain", _points, needs=("influxd",)
+    )
+    yield LoadContestant(
         "VictoriaMetrics, the original's points", _victoria, points, "text/plain", _points,
         needs=("victoria-metrics",),
     )  # fmt: skip
@@ -186,7 +188,9 @@ def _demo_batch(reports: Reports) -> bytes:
     )
 
 
-def measured(contestant: Contestant, folder: Path, windows: list[Windows], options: argparse.Namespace) -> Outcome:
+def measured(
+    contestant: LoadContestant, folder: Path, windows: list[Windows], options: argparse.Namespace
+) -> LoadOutcome:
     """Measure one."""
     start_ms = times.now_ms() - DAY_MS
     places = range(0, options.reports * contestant.times, options.batch)
@@ -204,10 +208,10 @@ def measured(contestant: Contestant, folder: Path, windows: list[Windows], optio
                     f"{contestant.name}: {accepted:.0f} of {len(places) * options.batch} reports were accepted"
                 )
             flushes = round(after["loadlens_store_flushes_total"] - before["loadlens_store_flushes_total"])
-    return Outcome(len(places) * options.batch, seconds, used, sum(map(len, batches)), flushes)
+    return LoadOutcome(len(places) * options.batch, seconds, used, sum(map(len, batches)), flushes)
 
 
-def _sent(contestant: Contestant, server: Server, batches: list[bytes], connections: int) -> float:
+def _sent(contestant: LoadContestant, server: Server, batches: list[bytes], connections: int) -> float:
     """Send batches on so many connections, in turn; the seconds until the last is answered."""
     todo = iter(batches)
 

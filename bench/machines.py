@@ -32,7 +32,7 @@ Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
-class Fleet:
+class ReplayedFleet:
     """The load of machines, in [0, 1], every 5 minutes."""
 
     source: str
@@ -40,7 +40,7 @@ class Fleet:
     """Of each machine."""
 
     @classmethod
-    def read(cls, path: Path | None, machines: int, seed: int) -> "Fleet":
+    def read(cls, path: Path | None, machines: int, seed: int) -> "ReplayedFleet":
         """Machines drawn from the file, or made up where there is none."""
         rng = np.random.default_rng(seed)
         if path is None or not path.exists():

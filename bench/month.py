@@ -38,7 +38,7 @@ Form = Literal["agent", "original", "points", "counted points"]
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class MonthTarget:
     """A server and what it is given."""
 
     port: int
@@ -103,7 +103,7 @@ class Month:
             return Truth(content["end"], content["count"], content["mean"])
 
 
-def load(month: Month, fleet: Fleet, folder: Path, targets: Sequence[Target], processes: int) -> None:
+def load(month: Month, fleet: Fleet, folder: Path, targets: Sequence[MonthTarget], processes: int) -> None:
     """Give the month to every server, stretch by stretch of all users, and keep the truth in `folder`."""
     context = multiprocessing.get_context("spawn")
     done = context.Value("q", 0)
@@ -136,7 +136,7 @@ def _work(
     month: Month,
     fleet: Fleet,
     folder: Path,
-    targets: Sequence[Target],
+    targets: Sequence[MonthTarget],
     users: Sequence[int],
     done: "Synchronized[int]",
 ) -> None:

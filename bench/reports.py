@@ -23,7 +23,7 @@ _SETTINGS: dict[str, str | int | float | bool | list[str]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Windows:
+class ReportedWindows:
     """Summaries by window and series (the whole machine, then each core)."""
 
     count: int
@@ -43,12 +43,12 @@ def user_name(number: int) -> str:
     return f"02:00:00:00:{number >> 8:02x}:{number & 255:02x}"
 
 
-def summarised(samples: npt.NDArray[np.float64]) -> Windows:
+def summarised(samples: npt.NDArray[np.float64]) -> ReportedWindows:
     """What an agent makes of samples (by window, series and sample): sums are as good as exact, as the agent's are."""
     count = samples.shape[-1]
     mean = _total(samples) / count
     variance = _total((samples - mean[..., None]) ** 2) / count
-    return Windows(
+    return ReportedWindows(
         count,
         mean.tolist(),
         variance.tolist(),
@@ -75,14 +75,14 @@ def _histograms(samples: npt.NDArray[np.float64]) -> list[list[list[int]]]:
     return [lists[place : place + series] for place in range(0, rows, series)]
 
 
-def bodies(windows: Windows, user: str, ends: Iterable[int], shape: Shape) -> Iterator[bytes]:
+def bodies(windows: ReportedWindows, user: str, ends: Iterable[int], shape: Shape) -> Iterator[bytes]:
     """The JSON of a report for each window and its end in epoch ms."""
     make = _agent_body if shape == "agent" else _original_body
     for place, end in enumerate(ends):
         yield make(windows, place, user, end)
 
 
-def _agent_body(windows: Windows, place: int, user: str, end: int) -> bytes:
+def _agent_body(windows: ReportedWindows, place: int, user: str, end: int) -> bytes:
     """A window as our agent reports it."""
     cpu = Cpu(
         avg_utilization=windows.mean[place][0],
@@ -105,7 +105,7 @@ def _agent_body(windows: Windows, place: int, user: str, end: int) -> bytes:
     )  # fmt: skip
 
 
-def _original_body(windows: Windows, place: int, user: str, end: int) -> bytes:
+def _original_body(windows: ReportedWindows, place: int, user: str, end: int) -> bytes:
     """A window as the original's client reports it, laid out as in its documented example."""
     mean, variance = windows.mean[place], windows.variance[place]
     return f"""{{
@@ -131,7 +131,7 @@ def ndjson(reports: Iterable[bytes]) -> bytes:
     return b"\n".join(report.replace(b"\n", b"") for report in reports)
 
 
-def lines(windows: Windows, user: str, ends: Iterable[int], *, count: bool = False) -> Iterator[str]:
+def lines(windows: ReportedWindows, user: str, ends: Iterable[int], *, count: bool = False) -> Iterator[str]:
     """The points that the original writes for the same windows: InfluxDB's line protocol, times in ms.
 
     With `count` there is one more field, the number of samples, without which no exact mean can be had.

@@ -30,7 +30,7 @@ _ALL_S, _CHANGE_S = 300.0, 60.0
 """So long all agents may take to do the same, and the real one to do as it is told."""
 
 
-class Fleet:
+class SteeredFleet:
     """Simulated agents: what they have heard, and when."""
 
     def __init__(self, server: Server, streams: int) -> None:
@@ -159,7 +159,7 @@ def main() -> None:
 
 async def measure(server: Server, streams: int, quiet_s: float) -> list[tuple[str, str]]:
     """The rows of the table."""
-    fleet = Fleet(server, streams)
+    fleet = SteeredFleet(server, streams)
     await fleet.introduce()
     before = resident_bytes(server)
     started = time.perf_counter()

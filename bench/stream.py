@@ -65,7 +65,7 @@ KINDS: dict[str, dict[str, object]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
+class StreamCase:
     """A way to follow."""
 
     name: str
@@ -77,7 +77,7 @@ class Case:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class StreamOutcome:
     """What was measured."""
 
     rate: float
@@ -138,18 +138,18 @@ def _high(templates: Sequence[bytes], share: float) -> float:
     return round(float(np.quantile(loads, 1 - share)), 6)
 
 
-def cases(consumers: int, users: int, high: float) -> Iterator[Case]:
+def cases(consumers: int, users: int, high: float) -> Iterator[StreamCase]:
     """What is measured; `high` is a load that few reports exceed."""
-    yield Case("Nobody follows, no rules")
-    yield Case("10 threshold rules", rules=10)
-    yield Case("1 consumer of everything", ("",), 1)
+    yield StreamCase("Nobody follows, no rules")
+    yield StreamCase("10 threshold rules", rules=10)
+    yield StreamCase("1 consumer of everything", ("",), 1)
     each = tuple(f"?user={user_name(place % users)}" for place in range(consumers))
     # Only whole copies of everything can be counted.
     copies = consumers // users if consumers % users == 0 else 0
-    yield Case(f"{consumers:,} consumers, each of one user", each, copies)
+    yield StreamCase(f"{consumers:,} consumers, each of one user", each, copies)
     hot = (f"?metric=cpuLoadAvg&above={high}&fields=user_id,end_timestamp,report_id,cpuLoadAvg",) * consumers
-    yield Case(f"{consumers:,} consumers, all of the hottest machines", hot)
-    yield Case(f"{consumers:,} consumers, each of one user, and 10 rules", each, copies, 10)
+    yield StreamCase(f"{consumers:,} consumers, all of the hottest machines", hot)
+    yield StreamCase(f"{consumers:,} consumers, each of one user, and 10 rules", each, copies, 10)
 
 
 def _templates(path: Path | None) -> Iterator[bytes]:
@@ -211,7 +211,7 @@ class Sender:
         return (self.sent - before) / (time.monotonic() - began)
 
 
-def measured(case: Case, templates: Sequence[bytes], options: argparse.Namespace) -> Outcome:
+def measured(case: StreamCase, templates: Sequence[bytes], options: argparse.Namespace) -> StreamOutcome:
     """Measure one case."""
     with scratch(options) as name:
         folder = Path(name)
@@ -239,7 +239,7 @@ def measured(case: Case, templates: Sequence[bytes], options: argparse.Namespace
             received = _told(followers)
             pin(None)
     shown = np.percentile(np.array(delays) / 1e6, (50, 99, 100)).tolist() if delays else [float("nan")] * 3
-    return Outcome(rate, steady, *shown, received, expected, used / max(paced, 1) * 1e6)
+    return StreamOutcome(rate, steady, *shown, received, expected, used / max(paced, 1) * 1e6)
 
 
 @contextmanager

@@ -51,7 +51,7 @@ class Place(NamedTuple):
     id: int
 
 
-class Wanted(NamedTuple):
+class AnnotationFilter(NamedTuple):
     """Which annotations are asked for; all conditions hold."""
 
     start_ms: int | None = None
@@ -104,7 +104,9 @@ class Annotations:
                 self._audit.note(db, actor, "annotation", _target(number), before=_document(_annotation(row)))
             return row is not None
 
-    def page(self, wanted: Wanted, *, after: Place | None, limit: int, newest_first: bool) -> list[Annotation]:
+    def page(
+        self, wanted: AnnotationFilter, *, after: Place | None, limit: int, newest_first: bool
+    ) -> list[Annotation]:
         """At most `limit` of those wanted, in order of time and id, behind the place `after`."""
         direction, beyond = ("DESC", "<") if newest_first else ("ASC", ">")
         rows = self._control.read(
@@ -123,7 +125,7 @@ class Annotations:
         return [*islice(matching, limit)]
 
 
-def _holds(wanted: Wanted, annotation: Annotation) -> bool:
+def _holds(wanted: AnnotationFilter, annotation: Annotation) -> bool:
     if not set(wanted.tags) <= set(annotation.tags):
         return False
     return wanted.user is None or matcher([annotation.user])(wanted.user)

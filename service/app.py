@@ -20,22 +20,28 @@ from service.annotations import Annotations
 from service.control.audit import Audit
 from service.control.data_lock import DataLock
 from service.control.database import ControlDatabase
+from service.dashboard.analysis import Analyst
+from service.dashboard.matrix import FleetCache
 from service.http.access import RefuseForeignPages, RequireOwnHost, RequireToken
+from service.http.cors import AllowOrigins
+from service.http.encoding import Compress, add_head
 from service.http.openapi.document import openapi
 from service.http.problems import serialize, unavailable, unexpected
 from service.http.resources.agent_settings import FleetSettings, OneAgentsSettings
 from service.http.resources.agents import AgentList, OneAgent, OneAgentsCommands, OneAgentsState, OneCommand
 from service.http.resources.alerts import Alerts, Notifications, OneSilence, Redelivery, Silences
 from service.http.resources.annotations import AnnotationList, OneAnnotation
+from service.http.resources.dashboard import VIEWS, Dashboard, FleetPicture, HostAnalysis, RuleBacktest, StaticFile
 from service.http.resources.documentation import Docs, DocsStyle, OpenApi
 from service.http.resources.health import Health, Ready, other_looks, refusing_looks
 from service.http.resources.ingest import Metrics
 from service.http.resources.operations import AuditTrail, Numbers, Prometheus
 from service.http.resources.pages import FleetReport, Index, UserReport
-from service.http.resources.query import Fleet, FleetWindows, History, Query, Sending, Users, UserWindows
+from service.http.resources.query import Fleet, FleetWindows, History, QueryTables, Sending, Users, UserWindows
 from service.http.resources.rules import OneRule, Rules
-from service.http.resources.stream import Stream
+from service.http.resources.stream import LiveStream
 from service.http.routing import Slashes
+from service.http.versions import RangeVersions
 from service.ingest.acknowledgement import Ingest
 from service.ingest.admission import Admission
 from service.ingest.maintenance import Maintenance, replay
@@ -84,6 +90,7 @@ class Service:
         replayed = replay(self.journal, self.store)
         if replayed:
             _log.info("%d reports replayed from the journal", replayed)
+        self.versions = RangeVersions(self.store)
         live_bytes = min(max(settings.stream_keep, _MIN_LIVE_BYTES), _MAX_LIVE_BYTES)
         limits = BrokerLimits(consumers=settings.stream_consumers, live_bytes=live_bytes)
         self.broker = Broker(self.journal, limits)
@@ -100,13 +107,17 @@ class Service:
         )
         self.remote_configuration = RemoteConfiguration(self.control, self.audit, settings.agent_streams)
         self.report_maker = ReportMaker()
+        self.fleet_cache = FleetCache(self.store)
+        self.analyst = Analyst(self.store)
         self.maintenance = Maintenance(self.journal, self.store, settings.flush_seconds)
 
     def _publish(self, last: int, texts: Sequence[bytes], reports: Sequence[Report]) -> None:
-        """Hand on the reports of one commit."""
+        """Hand on the reports of one commit, which the store answers already."""
+        self.versions.take(reports)
         self.remote_configuration.observe(reports)
         self.rules.publish(last, reports)
         self.broker.publish(last, texts, reports)
+        self.fleet_cache.note(reports)
 
     def open(self) -> None:
         """Start the work in the background; called on the event loop."""
@@ -163,7 +174,8 @@ def create_app(settings: ServiceSettings) -> Application:
     """
     service = Service(settings)
     access = RequireToken(settings.token, settings.operator_token) if settings.token else RequireOwnHost(settings.host)
-    middleware: list[Any] = [_Lifespan(service), access, RefuseForeignPages()]
+    cors = AllowOrigins(settings.cors_origins)
+    middleware: list[Any] = [_Lifespan(service), Compress(), cors, access, RefuseForeignPages(cors.may_change)]
     router = CompiledRouter()
     app = Application(middleware=middleware, router=router)
     app.service = service
@@ -174,17 +186,10 @@ def create_app(settings: ServiceSettings) -> Application:
     described = OpenApi(lambda: openapi(routes))
     routes |= {"/openapi.json": described, "/docs": Docs(described), "/docs/style.css": DocsStyle()}
     for path, resource in routes.items():
-        _answer_head(resource)
+        add_head(resource)
         app.add_route(path, resource)
     app.add_sink(Slashes(router), "/api/v1/agents/")
     return app
-
-
-def _answer_head(resource: object) -> None:
-    """Have HEAD answered as GET, whose body the server leaves out; but for what goes on for ever."""
-    get = getattr(resource, "on_get", None)
-    if get is not None and not isinstance(resource, Stream | OneAgentsCommands):
-        resource.on_head = get  # type: ignore[attr-defined]
 
 
 def _routes(service: Service) -> dict[str, object]:
@@ -198,17 +203,22 @@ def _routes(service: Service) -> dict[str, object]:
         remote_configuration=remote, control=service.control, lost=sum(one.reports for one in service.lost),
     )  # fmt: skip
     return {
-        "/": Index(store),
+        **dict.fromkeys(VIEWS, Dashboard()),
+        "/machines": Index(store),
+        "/static/{version}/{name:path}": StaticFile(),
+        "/api/v1/fleet/picture": FleetPicture(service.fleet_cache, repository),
+        "/api/v1/analysis/{kind}/byUser/{user_id:path}": HostAnalysis(store, service.analyst),
+        "/api/v1/backtests": RuleBacktest(store, rules, repository, service.analyst),
         "/reports/fleet": FleetReport(service.report_maker, store),
         "/reports/users/{user_id:path}": UserReport(service.report_maker, store),
         "/api/v1/metrics": Metrics(service.ingest, service.admission, store, remote),
-        "/api/v1/metrics/{metric}/byUser/{user_id:path}": History(store),
-        "/api/v1/metrics/{metric}/fleet": Fleet(store),
-        "/api/v1/query": Query(store),
+        "/api/v1/metrics/{metric}/byUser/{user_id:path}": History(store, service.versions),
+        "/api/v1/metrics/{metric}/fleet": Fleet(store, service.versions),
+        "/api/v1/query": QueryTables(store, service.versions),
         "/api/v1/windows/byUser/{user_id:path}": UserWindows(store, sending),
         "/api/v1/windows/fleet": FleetWindows(store, sending),
         "/api/v1/users": Users(store, remote.shared_ids),
-        "/api/v1/stream": Stream(service.broker),
+        "/api/v1/stream": LiveStream(service.broker),
         "/api/v1/agents": AgentList(remote),
         "/api/v1/agents/{user_id}": OneAgent(remote),
         "/api/v1/agents/{user_id}/settings": OneAgentsSettings(remote),

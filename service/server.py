@@ -72,19 +72,19 @@ class _Arbiter(Arbiter):
     """
 
     def setup(self, app: BaseApplication) -> None:
-        """Take up the settings."""
+        """As gunicorn's; repeated lines of its log are left out."""
         super().setup(app)
         self.log.error_log.addFilter(_is_news)
 
     def halt(self, reason: str | None = None, exit_status: int = 0) -> None:
-        """End."""
+        """End the program; with exit code 1 where the application could not be loaded."""
         if exit_status == self.APP_LOAD_ERROR:
             self.log.error_log.setLevel(logging.CRITICAL)
             exit_status = 1
         super().halt(reason, exit_status)
 
     def handle_hup(self) -> None:
-        """Hand it on."""
+        """Send SIGHUP on to the worker."""
         self.kill_workers(signal.SIGHUP)
 
 

@@ -106,6 +106,13 @@ class ServiceSettings(Settings, frozen=True, kw_only=True):
         Meta(ge=0, le=10_000, description="Most consumers of the live stream; others get 503.",
              extra={"metavar": "NUMBER"}),
     ] = 1200  # fmt: skip
+    cors_origins: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Pages of these origins may use the interface in a browser; `*` lets any other read.",
+            extra={"metavar": "ORIGIN", "examples": ["https://grafana.example.org"]},
+        ),
+    ] = ()
     rules: Annotated[
         Path | None,
         Meta(
@@ -168,7 +175,10 @@ class ServiceSettings(Settings, frozen=True, kw_only=True):
                 raise ValueError(f"{given[0]}: goes with an InfluxDB, such as --store influx://localhost:8086/METRICS")
             return
         if not is_influx(self.store):
-            raise ValueError("store: not known; embedded or influx://HOST:PORT/DATABASE is right")
+            raise ValueError(
+                "store: expected embedded or influx://HOST:PORT/DATABASE, got another text "
+                "(not shown, as it may hold a password)"
+            )
         try:
             Address.parse(self.store)
         except ValueError as error:

@@ -14,6 +14,7 @@ from contract.metrics import NAMES, STATISTICS, TYPES, type_name
 from contract.settings import Settings
 from contract.settings.fields import Setting, settings_of
 from contract.validation import parse
+from service.http import deprecations
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -119,3 +120,9 @@ def test_the_readmes_report_is_valid() -> None:
 def test_the_readmes_question_is_json() -> None:
     [question] = re.findall(r"--request GET --data '(\{.*?\})' http", README, re.DOTALL)
     assert set(json.loads(question)) == {"start", "end", "resample_rate"}
+
+
+def test_everything_deprecated_is_documented_with_its_dates() -> None:
+    for one in deprecations.ALL:
+        assert (one.until - one.since).days >= 365
+        assert f"| {one.since.date()} | {one.until.date()} | `{one.instead}` |" in API

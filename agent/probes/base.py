@@ -42,7 +42,7 @@ class Probe(Protocol):
         """The samples since `collect` was called last, None where there are none."""
 
 
-class Series(NamedTuple):
+class WeightedSamples(NamedTuple):
     """The samples of one quantity, each with the time that it covers."""
 
     values: list[float]
@@ -50,7 +50,7 @@ class Series(NamedTuple):
     """How much of the window each sample stands for: seconds, or the time that the counters counted; above 0."""
 
     @classmethod
-    def empty(cls) -> "Series":
+    def empty(cls) -> "WeightedSamples":
         """A series to add samples to."""
         return cls([], [])
 
@@ -62,7 +62,7 @@ class QuantitySamples:
     kind: type[Metric]
     period_s: float
     """The time that an observation stands for."""
-    series: Sequence[Series]
+    series: Sequence[WeightedSamples]
     """For each of the kind's quantities its samples, weighed by the seconds since the sample before."""
 
     def metric(self, observations: int) -> Metric:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol
 
 import psutil
 
-from agent.probes.base import NotMeasured, Series
+from agent.probes.base import NotMeasured, WeightedSamples
 from contract.histogram import LINEAR, flatten
 from contract.metrics import Cpu
 from contract.summary import Summary
@@ -155,7 +155,7 @@ class _Counters:
     def __init__(self, times: Times) -> None:
         self._times = times
         self._behind: Times | None = None
-        self._series = Series.empty()
+        self._series = WeightedSamples.empty()
         self._last_value: float | None = None
 
     def add(self, times: Times) -> None:
@@ -187,13 +187,13 @@ class _Counters:
         """Whether time was counted since `collect` was called last."""
         return bool(self._series.values)
 
-    def collect(self) -> Series | None:
+    def collect(self) -> WeightedSamples | None:
         """The samples so far; without any the last one known, None where nothing was ever counted."""
-        series, self._series = self._series, Series.empty()
+        series, self._series = self._series, WeightedSamples.empty()
         if series.values:
             self._last_value = series.values[-1]
         elif self._last_value is not None:
-            return Series([self._last_value], [1.0])
+            return WeightedSamples([self._last_value], [1.0])
         else:
             return None
         return series
@@ -271,8 +271,8 @@ class CpuSamples:
 
     cores: tuple[int, ...]
     """The numbers of the cores in `by_core`: those that are online and count time."""
-    host: Series
-    by_core: Sequence[Series]
+    host: WeightedSamples
+    by_core: Sequence[WeightedSamples]
 
     def metric(self, observations: int) -> Cpu:
         """The report's CPU metric, names of the cores only where they are not 0, 1, 2, ..."""

@@ -11,7 +11,7 @@ from functools import cache
 import psutil
 
 from agent.interfaces import counted_interfaces
-from agent.probes.base import QuantitySamples, Series
+from agent.probes.base import QuantitySamples, WeightedSamples
 from contract.metrics import Disk, Load, Memory, Metric, Network, Swap
 
 PERIOD_S = 1.0
@@ -24,7 +24,7 @@ class _Periodic:
         # With long intervals a sample stands for the interval.
         self._period_s = max(PERIOD_S, interval_s)
         self._sampled_at = 0.0
-        self._series = [Series.empty() for _ in kind.quantities]
+        self._series = [WeightedSamples.empty() for _ in kind.quantities]
 
     def _begin(self, now: float) -> None:
         self.due = now + PERIOD_S
@@ -41,7 +41,7 @@ class _Periodic:
 
     def collect(self) -> QuantitySamples | None:
         """The samples since the last call, each weighed by the time since the one before."""
-        series, self._series = self._series, [Series.empty() for _ in self._series]
+        series, self._series = self._series, [WeightedSamples.empty() for _ in self._series]
         return QuantitySamples(self._kind, self._period_s, series) if series[0].values else None
 
 

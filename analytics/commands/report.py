@@ -18,7 +18,7 @@ from contract.times import format_instant, parse_duration
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from analytics.reports.data import Question
+    from analytics.reports.data import ReportQuestion
     from analytics.reports.model import ReportDocument
 
 
@@ -117,11 +117,11 @@ class ReportSettings(AskSettings, frozen=True, kw_only=True):
                 f"expected --end after --start {format_instant(self.start)}, got {format_instant(self.end)}"
             )
 
-    def question(self) -> "Question":
+    def question(self) -> "ReportQuestion":
         """The range and what else shapes the report."""
-        from analytics.reports.data import Question
+        from analytics.reports.data import ReportQuestion
 
-        return Question(
+        return ReportQuestion(
             start_ms=self.start, end_ms=self.end, last_ms=None if self.last is None else parse_duration(self.last),
             compare_ms=None if self.compare is None else parse_duration(self.compare), target=self.target,
         )  # fmt: skip

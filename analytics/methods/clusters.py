@@ -82,7 +82,7 @@ def cluster_profiles(
     if len(users) < 3:
         raise FrameError(f"{len(users)} users have a profile; clusters take at least three")
     if clusters is not None and not 1 <= clusters <= len(users):
-        raise ValueError(f"{clusters} clusters of {len(users)} users: 1 to {len(users)} is right")
+        raise ValueError(f"expected 1 to {len(users)} clusters of {len(users)} users, got {clusters}")
     some = shapes[np.random.default_rng(_SEED).permutation(len(shapes))[:_SAMPLE]]
     tried = _tried(some, halves, [clusters] if clusters else range(2, min(most, len(some) - 1) + 1))
     best, p_value = (clusters, np.nan) if clusters else _kinds(some, tried)

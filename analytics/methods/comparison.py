@@ -112,7 +112,7 @@ class _Cells:
     time: Ints
     mean: Floats
     share: Floats
-    """Of the samples of this side; 1 altogether."""
+    """The share of this side's samples; 1 altogether."""
 
     @classmethod
     def of(cls, windows: Windows, numbers: Ints | None) -> Self:
@@ -197,7 +197,7 @@ class _Error:
     unit: str
 
     def half_width(self, confidence: float) -> float:
-        """Of the interval of the difference."""
+        """Half the width of the confidence interval of the difference."""
         return float(stats.t.ppf((1 + confidence) / 2, self.freedom) * np.sqrt(self.variance))
 
     def p_value(self, difference: float) -> float:

@@ -37,7 +37,7 @@ def saturation(
     no share, ValueError for a threshold outside [0, 1].
     """
     if not 0 <= threshold <= 1:
-        raise ValueError(f"the threshold is a share in [0, 1], not {threshold:g}")
+        raise ValueError(f"threshold: expected a share in [0, 1], got {threshold:g}")
     shares_only(frame)
     machines = of_machines(frame)
     labels = ["user"] if by and "user" in machines.columns else []

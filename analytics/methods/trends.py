@@ -119,7 +119,7 @@ class FleetTrend:
 
     frame: pd.DataFrame
     slope: Slope
-    """Of the mean, a week."""
+    """The slope of the mean, a week."""
 
     def __str__(self) -> str:
         return f"The fleet's mean: {self.slope}."

@@ -63,7 +63,7 @@ class NothingThere(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class ReportQuestion:
     """What a person asks of a report. Moments are epoch milliseconds; what is None follows from the data."""
 
     start_ms: int | None = None
@@ -111,7 +111,7 @@ class Data:
         return format_duration(self.rate_ms)
 
 
-def of_fleet(source: "Source", question: Question) -> Data:
+def of_fleet(source: "Source", question: ReportQuestion) -> Data:
     """The data of a fleet's report. Raises NothingThere, and what the source raises."""
     users = source.users()
     start_ms, end_ms = _range(
@@ -151,7 +151,7 @@ def of_fleet(source: "Source", question: Question) -> Data:
     )
 
 
-def of_user(source: "Source", user: str, question: Question) -> Data:
+def of_user(source: "Source", user: str, question: ReportQuestion) -> Data:
     """The data of one machine's report. Raises NothingThere, and what the source raises."""
     users = source.users()
     if user not in users.index:
@@ -184,7 +184,7 @@ def of_user(source: "Source", user: str, question: Question) -> Data:
 
 def _data(
     windows: pd.DataFrame, total: pd.DataFrame, samples: pd.DataFrame, cores: pd.DataFrame | None, users: pd.DataFrame,
-    rates_ms: tuple[int, int], range_ms: tuple[int, int], question: Question, *, is_fleet: bool,
+    rates_ms: tuple[int, int], range_ms: tuple[int, int], question: ReportQuestion, *, is_fleet: bool,
 ) -> Data:  # fmt: skip
     start_ms, end_ms = range_ms
     if question.end_ms is None:
@@ -223,7 +223,7 @@ def _cores(source: "Source", user: str, range_ms: tuple[int, int], rate: str) ->
 
 
 def _range(
-    users: pd.DataFrame, question: Question, windows: Callable[..., pd.DataFrame], nothing: str
+    users: pd.DataFrame, question: ReportQuestion, windows: Callable[..., pd.DataFrame], nothing: str
 ) -> tuple[int, int]:
     """The range in epoch milliseconds, half-open: what was asked for, else the last five weeks, or since the first
     data in them. `windows` answers those between a `start` and an `end` at a `rate`.

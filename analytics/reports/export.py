@@ -12,7 +12,7 @@ import msgspec
 from analytics.reports import browser
 from analytics.reports.html import render as render_html
 from analytics.reports.html import title_of
-from analytics.reports.model import Cell, Column, Kind, Picture, ReportDocument, ReportForm, Table
+from analytics.reports.model import Cell, Kind, Picture, ReportColumn, ReportDocument, ReportForm, ReportTable
 from analytics.reports.text import cell, moment
 from contract.problems import display
 from contract.times import format_instant
@@ -58,7 +58,7 @@ def render_json(report: ReportDocument) -> bytes:
     return msgspec.json.format(msgspec.json.encode(document), indent=1) + b"\n"
 
 
-def _json_table(table: Table) -> dict[str, Any]:
+def _json_table(table: ReportTable) -> dict[str, Any]:
     return {
         "title": table.title,
         "columns": [
@@ -70,7 +70,7 @@ def _json_table(table: Table) -> dict[str, Any]:
     }
 
 
-def _value(value: Cell, column: Column) -> Cell:
+def _value(value: Cell, column: ReportColumn) -> Cell:
     if isinstance(value, float) and value != value:
         return None
     if column.kind == "time" and isinstance(value, int | float):
@@ -111,7 +111,7 @@ def _picture(picture: Picture) -> Iterator[str]:
     yield f"**{escaped(title_of(picture))}** (a figure of the HTML report)"
 
 
-def _markdown_table(table: Table) -> Iterator[str]:
+def _markdown_table(table: ReportTable) -> Iterator[str]:
     yield f"### {escaped(table.title)}"
     yield ""
     if table.note:

@@ -10,8 +10,8 @@ from analytics.frames.columns import merge
 from analytics.frames.frame import bins_of, from_frame
 from analytics.frames.statistics import quantiles
 from analytics.methods.thresholds import saturation
-from analytics.reports.data import Data, Question, of_fleet, of_user
-from analytics.reports.model import Column, Finding, ReportDocument, Section, Table
+from analytics.reports.data import Data, ReportQuestion, of_fleet, of_user
+from analytics.reports.model import Finding, ReportColumn, ReportDocument, ReportTable, Section
 from analytics.reports.parts import capacity, changes, coverage, patterns, timeline
 from analytics.reports.parts.base import Part, one_or_nothing
 from analytics.reports.text import level, moment, named, plural
@@ -96,18 +96,24 @@ def assembled(
     )
 
 
-def _all(table: "pd.DataFrame", data: Data) -> Table:
+def _all(table: "pd.DataFrame", data: Data) -> ReportTable:
     columns = [
-        Column("machine", "user"), Column("mean", "share"), Column("median", "share"),
-        Column("95th percentile", "share"), Column("99th percentile", "share"), Column("highest", "share"),
-        Column(f"time above {level(data.target)}", "share"), Column("samples", "number"), Column("last data", "time"),
-    ]  # fmt: skip
+        ReportColumn("machine", "user"),
+        ReportColumn("mean", "share"),
+        ReportColumn("median", "share"),
+        ReportColumn("95th percentile", "share"),
+        ReportColumn("99th percentile", "share"),
+        ReportColumn("highest", "share"),
+        ReportColumn(f"time above {level(data.target)}", "share"),
+        ReportColumn("samples", "number"),
+        ReportColumn("last data", "time"),
+    ]
     shown = table[["mean", "p50", "p95", "p99", "max", "above", "samples", "last"]]
     shown = shown.assign(last=shown["last"] + data.rate_ms)
     rows = [[user, *(value if isinstance(value, int) else float(value) for value in row)]
             for user, *row in shown.itertuples(name=None)]  # fmt: skip
     title = f"All {len(table):,} machines" if len(table) > 1 else "The machine"
-    return Table("all-machines", title, columns, rows, folded=len(table) > 1)
+    return ReportTable("all-machines", title, columns, rows, folded=len(table) > 1)
 
 
 def user_report(data: Data, *, made_ms: int, source: str) -> ReportDocument:
@@ -146,13 +152,13 @@ def _itself(data: Data) -> list[tuple[str, str]]:
     return facts
 
 
-def fleet(source: "Source", question: Question, *, made_ms: int, named: str) -> ReportDocument:
+def fleet(source: "Source", question: ReportQuestion, *, made_ms: int, named: str) -> ReportDocument:
     """The report on all machines of `source`, which is `named` so. Raises NothingThere, and what the source raises."""
     data: Data = of_fleet(source, question)
     return fleet_report(data, made_ms=made_ms, source=named)
 
 
-def user(source: "Source", user_id: str, question: Question, *, made_ms: int, named: str) -> ReportDocument:
+def user(source: "Source", user_id: str, question: ReportQuestion, *, made_ms: int, named: str) -> ReportDocument:
     """The report on one machine. Raises NothingThere, and what the source raises."""
     data: Data = of_user(source, user_id, question)
     return user_report(data, made_ms=made_ms, source=named)

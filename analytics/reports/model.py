@@ -37,7 +37,7 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
+class ReportColumn:
     """A column of a table."""
 
     name: str
@@ -45,13 +45,13 @@ class Column:
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class ReportTable:
     """Rows of cells; what a person may want to sort."""
 
     name: str
     """For programs, and as an anchor: letters and hyphens."""
     title: str
-    columns: Sequence[Column]
+    columns: Sequence[ReportColumn]
     rows: Sequence[Sequence[Cell]]
     note: str = ""
     folded: bool = False
@@ -74,7 +74,7 @@ class Section:
     name: str
     title: str
     intro: str = ""
-    parts: Sequence[Picture | Table] = ()
+    parts: Sequence[Picture | ReportTable] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,9 +94,9 @@ class ReportDocument:
     """What is approximate, missing, or not to be read into it; a sentence each."""
     sections: Sequence[Section]
 
-    def tables(self) -> list[Table]:
+    def tables(self) -> list[ReportTable]:
         """All tables, in order."""
-        return [part for section in self.sections for part in section.parts if isinstance(part, Table)]
+        return [part for section in self.sections for part in section.parts if isinstance(part, ReportTable)]
 
     def pictures(self) -> list[Picture]:
         """All figures, in order."""

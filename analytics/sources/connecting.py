@@ -4,7 +4,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from analytics.sources.async_service import AsyncClient
     from analytics.sources.base import Source
+    from analytics.sources.service_api import Patience
 
 
 _EXPECTED = (
@@ -13,7 +15,20 @@ _EXPECTED = (
 )
 
 
-def connect(source: str | Path = "http://localhost:8888", token: str | None = None) -> "Source":
+def connect_async(
+    url: str = "http://localhost:8888", token: str | None = None, *, patience: "Patience | None" = None
+) -> "AsyncClient":
+    """A running service, each of whose questions is awaited. Raises ValueError for what is not an http(s) address."""
+    from analytics.sources.async_service import AsyncClient
+    from analytics.sources.service import Client
+    from analytics.sources.service_api import IMPATIENT
+
+    return AsyncClient(Client(url, token, patience=patience or IMPATIENT))
+
+
+def connect(
+    source: str | Path = "http://localhost:8888", token: str | None = None, *, patience: "Patience | None" = None
+) -> "Source":
     """A source of windows: a running service, an InfluxDB, or Parquet files.
 
     ============================ ==========================================================================
@@ -25,15 +40,17 @@ def connect(source: str | Path = "http://localhost:8888", token: str | None = No
     `fleet.parquet`, `folder`    Parquet files of windows or of plain measurements (`analytics.sources.parquet`)
     ============================ ==========================================================================
 
-    All answer `history`, `fleet`, `users` and `metrics` alike, as `analytics.sources.base.Source` says. Nothing is
-    asked before the first question. Raises ValueError for anything else, FileNotFoundError where there are no files.
+    A service also has a method for everything else it can be asked and told (`analytics.sources.operations`); with
+    `patience` what only asks is asked again while it is busy or away. All answer `history`, `fleet`, `users` and
+    `metrics` alike, as `analytics.sources.base.Source` says. Nothing is asked before the first question. Raises ValueError for anything else, FileNotFoundError where there are no files.
     """
     text = str(source)
     scheme = text.partition("://")[0].lower() if "://" in text else ""
     if scheme in ("http", "https"):
         from analytics.sources.service import Client
+        from analytics.sources.service_api import IMPATIENT
 
-        return Client(text, token)
+        return Client(text, token, patience=patience or IMPATIENT)
     if scheme.startswith("influx"):
         from analytics.sources.influx import Influx
 

@@ -13,7 +13,7 @@ from analytics.frames.progress import progress
 from analytics.frames.standins import standins
 from analytics.sources.base import Asked, WindowedSource, metrics_of, users_of
 from analytics.sources.influx_address import Address, Credentials
-from analytics.sources.influx_client import Client
+from analytics.sources.influx_client import InfluxClient
 from contract.influx import (
     CORE,
     ORIGINAL_OBSERVATIONS,
@@ -69,7 +69,7 @@ class Influx(WindowedSource):
         where = Address.parse(address)
         user, colon, password = (token or "").partition(":")
         who = Credentials(user=user, password=password) if colon else Credentials(token=user)
-        self._client = Client(where, who)
+        self._client = InfluxClient(where, who)
 
     def users(self) -> pd.DataFrame:
         """The users, and when their first and last window ended; systems and cores the service knows."""

@@ -19,7 +19,7 @@ class Address:
     """A database (in 2.x: a bucket) of a server."""
 
     url: str
-    """Of the server, such as `http://localhost:8086`."""
+    """The address of the server, such as `http://localhost:8086`."""
     database: str
 
     @classmethod

@@ -31,7 +31,7 @@ class InfluxError(Exception):
 
 
 class Unreachable(InfluxError):
-    """It is not there, or cannot now: it may be asked again later."""
+    """InfluxDB is not there, or cannot answer now: it may be asked again later."""
 
     def __init__(self, message: str, retry_after_s: float | None = None) -> None:
         super().__init__(message)
@@ -47,11 +47,11 @@ class Refused(InfluxError):
 
 
 class BadStatement(Refused):
-    """It says that a statement is wrong, which is a defect of whoever made it; the message has its beginning."""
+    """InfluxDB says that a statement is wrong, which is a defect of whoever made it; the message has its beginning."""
 
 
 @dataclass(frozen=True, slots=True)
-class Server:
+class InfluxServer:
     """Which InfluxDB answers."""
 
     version: str
@@ -60,7 +60,7 @@ class Server:
 
     @property
     def generation(self) -> int:
-        """1, 2 or 3."""
+        """The generation of its API: 1, 2 or 3."""
         return self.number[0]
 
     @property
@@ -69,7 +69,7 @@ class Server:
         return self.number >= (1, 8)
 
 
-class Client:
+class InfluxClient:
     """Asks one database; may be used by many threads.
 
     Every call raises Unreachable or Refused where there is no answer.
@@ -81,7 +81,7 @@ class Client:
         self._pool = urllib3.PoolManager(
             maxsize=64, retries=False, timeout=urllib3.Timeout(connect=_CONNECT_S, read=timeout_s)
         )
-        self._server: Server | None = None
+        self._server: InfluxServer | None = None
         self._lock = threading.Lock()
 
     @property
@@ -95,11 +95,11 @@ class Client:
         return {}
 
     @property
-    def known_server(self) -> Server | None:
+    def known_server(self) -> InfluxServer | None:
         """Which InfluxDB answered last; None where none has yet."""
         return self._server
 
-    def server(self) -> Server:
+    def server(self) -> InfluxServer:
         """Which InfluxDB answers; asked once, and again after `forget_server`."""
         with self._lock:
             if self._server is None:
@@ -111,7 +111,7 @@ class Client:
         """It may be another when it is back."""
         self._server = None
 
-    def _ask_version(self) -> Server:
+    def _ask_version(self) -> InfluxServer:
         answer = self.request("GET", "/ping")
         version = answer.headers.get("X-Influxdb-Version", "")
         if not _number(version):
@@ -120,7 +120,7 @@ class Client:
         number = _number(version)
         if number is None:
             raise Refused(answer.status, f"{self.address} does not say which InfluxDB it is; is it one?")
-        return Server(version.removeprefix("v"), number)
+        return InfluxServer(version.removeprefix("v"), number)
 
     def select(self, text: str, types: Mapping[str, pa.DataType]) -> pa.Table:
         """The columns `types` of what a SELECT finds, all null where a column does not exist; `time` is epoch ms."""

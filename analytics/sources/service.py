@@ -14,7 +14,8 @@ from analytics.frames.arrow import frame_of
 from analytics.frames.frame import FrameError
 from analytics.frames.progress import progress
 from analytics.sources.base import Grouping, Moment, check_windows_by, epoch_ms
-from analytics.sources.service_api import JSON_TYPE, ServiceApi, ServiceError, path_segment, refusal
+from analytics.sources.operations import Operations
+from analytics.sources.service_api import IMPATIENT, JSON_TYPE, Patience, ServiceError, path_segment, refusal
 from contract.metrics import NAMES, Statistic
 
 if TYPE_CHECKING:
@@ -43,6 +44,16 @@ def read_values(body: bytes, metric: str, stat: str | None) -> pd.DataFrame:
     if approximation:
         frame.attrs["approximation"] = approximation.decode()
     return frame
+
+
+def read_table(body: bytes) -> pd.DataFrame:
+    """The frame of an Arrow stream with `date` and any other columns."""
+    try:
+        with pa.ipc.open_stream(body) as stream:
+            frame: pd.DataFrame = stream.read_all().to_pandas()
+        return frame.set_index(pd.DatetimeIndex(frame.pop("date"), name="time").as_unit("ms"))
+    except (pa.ArrowException, KeyError) as error:
+        raise ServiceError(f"The service gave an answer that cannot be read: {error}") from error
 
 
 def read_windows(parts: Iterator[bytes], what: str) -> pd.DataFrame:
@@ -94,20 +105,37 @@ def read_records(body: bytes, member: str, columns: Sequence[str]) -> pd.DataFra
     return pd.DataFrame.from_records(records, columns=[*columns, *more])
 
 
+def next_page(body: bytes) -> str | None:
+    """The `after` of the page behind a page of a list; None at its end, and for services that know of no pages."""
+    try:
+        return msgspec.json.decode(body, type=_Page).next
+    except msgspec.DecodeError as error:
+        raise ServiceError(f"The service gave an answer that cannot be read: {error}") from error
+
+
+class _Page(msgspec.Struct):
+    next: str | None = None
+
+
 _ARROW = "application/vnd.apache.arrow.stream"
 _USERS = ("user_id", "os_type", "os_version", "cores", "first_seen", "last_seen", "shared_windows", "shared_at")
 _METRICS = ("name", "title", "unit", "statistic", "by_core", "type", "stored")
 
 
-class Client(ServiceApi):
+class Client(Operations):
     """Asks the service at `url`, with `token` where it asks for one; a source as `analytics.sources.base` describes it.
 
     By default it answers the last day. Nothing is sent before the first question. Raises ValueError for what is not an
     http(s) address. Every question raises UnreachableError where the service does not answer, and ProblemError, with
     the service's own words, where it refuses: an unknown metric or user, a wrong range, rate or token; CutShortError
     where an answer ends before it is whole. Metrics that compare cores, such as `cpuCoreLoadAvgMax`, have no windows:
-    they are answered as values. What has no method of its own, such as rules and agents, `call` asks for.
+    they are answered as values. With `patience` what only asks is asked again while the service is busy or away. What
+    concerns agents, rules and the like is in `analytics.sources.operations`; `call` sends anything else.
     """
+
+    def __init__(self, url: str, token: str | None = None, *, patience: Patience = IMPATIENT, **options: Any) -> None:
+        super().__init__(url, token, **options)
+        self.patience = patience
 
     def history(
         self,
@@ -152,9 +180,42 @@ class Client(ServiceApi):
             return self._windows("windows/fleet", f"{metric} of the fleet", query)
         return self._values(f"metrics/{path_segment(metric)}/fleet", metric, query | {"top": top, "stat": stat})
 
+    def query(
+        self,
+        metrics: str | Sequence[str] = "cpuLoadAvg",
+        *,
+        stats: Sequence[Statistic] = (),
+        by: str | Sequence[str] = "all",
+        users: Sequence[str] = (),
+        start: Moment | None = None,
+        end: Moment | None = None,
+        rate: str = "15m",
+        tz: str | None = None,
+        offset: str | None = None,
+        top: int | None = None,
+    ) -> pd.DataFrame:
+        """Several metrics, statistics, groupings and machines (ids or patterns) at once.
+
+        A row for each grouping, group and bucket: the index `time` (UTC), the columns `by`, `group` (missing for all
+        together), with `by` core `core`, then a column such as `cpuLoadAvg.p95` for each metric and statistic.
+        `rate="all"` has one bucket, the range itself; `tz` and `offset` say where buckets begin (docs/api.md).
+        """
+        query = {
+            "metric": metrics if isinstance(metrics, str) else list(metrics), "stat": list(stats) or None,
+            "by": by if isinstance(by, str) else list(by), "user": list(users) or None, "start": start, "end": end,
+            "resample_rate": rate, "tz": tz, "offset": offset, "top": top,
+        }  # fmt: skip
+        return read_table(self._get("query", query, accept=_ARROW))
+
     def users(self) -> pd.DataFrame:
         """The users that have reported, and what each last said of itself (`analytics.sources.base`)."""
-        users = read_records(self._get("users"), "users", _USERS).rename(columns={"user_id": "user"})
+        pages = []
+        after: str | None = ""
+        while after is not None:
+            body = self._get("users", {"after": after or None})
+            pages.append(read_records(body, "users", _USERS))
+            after = next_page(body)
+        users = (pd.concat(pages) if len(pages) > 1 else pages[0]).rename(columns={"user_id": "user"})
         for name in ("first_seen", "last_seen", "shared_at"):
             users[name] = pd.to_datetime(users[name], utc=True, format="ISO8601").dt.as_unit("ms")
         users["shared_windows"] = users["shared_windows"].astype("Int64")
@@ -172,23 +233,30 @@ class Client(ServiceApi):
             return read_windows(response.iter_raw(), what)
 
     def _get(self, path: str, query: Mapping[str, Any] | None = None, accept: str = JSON_TYPE) -> bytes:
-        with self._asked(path, query or {}, accept) as response:
-            return response.read()
+        headers = {"Accept": accept}
+        response = self.call("GET", path, params=_parameters(query or {}), headers=headers, patience=self.patience)
+        media_type = response.headers.get("Content-Type", "")
+        if response.status != 200 or media_type.partition(";")[0] != accept:
+            raise refusal(response.status, media_type, response.body, accept)
+        return response.body
 
     @contextmanager
     def _asked(self, path: str, query: Mapping[str, Any], accept: str) -> Iterator[httpx.Response]:
         """The answer to a question, which is one of the media type `accept`, before its body is read."""
-        moments = {name: epoch_ms(query[name]) for name in ("start", "end") if query.get(name) is not None}
-        params = {name: _parameter(value) for name, value in {**query, **moments}.items()}
-        with self._answering("GET", path, params=params, headers={"Accept": accept}) as response:
+        # Histograms are packed already: compressing them again costs more time than it saves on most networks.
+        headers = {"Accept": accept, "Accept-Encoding": "identity"}
+        with self._answering("GET", path, params=_parameters(query), headers=headers) as response:
             media_type = response.headers.get("Content-Type", "")
             if response.status_code != 200 or media_type.partition(";")[0] != accept:
                 raise refusal(response.status_code, media_type, response.read(), accept)
             yield response
 
 
-def _parameter(value: Any) -> Any:
-    return str(value).lower() if isinstance(value, bool) else value
+def _parameters(query: Mapping[str, Any]) -> dict[str, Any]:
+    moments = {name: epoch_ms(query[name]) for name in ("start", "end") if query.get(name) is not None}
+    return {
+        name: str(value).lower() if isinstance(value, bool) else value for name, value in {**query, **moments}.items()
+    }
 
 
 def _compares_cores(metric: str) -> bool:

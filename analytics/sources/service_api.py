@@ -98,7 +98,8 @@ class Patience:
     """Waits that many seconds between two tries; what it raises ends the call."""
 
 
-_IMPATIENT = Patience(0.0)
+IMPATIENT = Patience(0.0)
+"""One try."""
 
 
 class ServiceApi:
@@ -138,9 +139,10 @@ class ServiceApi:
         params: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
         expected: Collection[int] = SUCCESS,
-        patience: Patience = _IMPATIENT,
+        patience: Patience = IMPATIENT,
     ) -> ApiResponse:
-        """Call the API: `path` is what follows `/api/v1/`, its segments escaped (`path_segment`).
+        """Call the API: `path` is what follows `/api/v1/`, its segments escaped (`path_segment`); with a slash
+        before it, a path from the root.
 
         `document` is sent as JSON; otherwise `body` is sent as it is, with a Content-Type in `headers`. Of `params`,
         those that are None are left out. Returns the answer if its status is one of `expected`. With `patience`, the
@@ -199,7 +201,7 @@ class ServiceApi:
         given = {name: value for name, value in (params or {}).items() if value is not None}
         try:
             with self._http.stream(
-                method, f"api/v1/{path.lstrip('/')}", content=body, params=given, headers=headers
+                method, path if path.startswith("/") else f"api/v1/{path}", content=body, params=given, headers=headers
             ) as response:
                 begun = True
                 yield response

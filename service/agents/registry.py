@@ -30,7 +30,7 @@ class Agent:
         self.os_version = os_version
         self.desired = DesiredSettings()
         self.version = ""
-        """Of the settings that are asked of it."""
+        """The version of the settings that are asked of it."""
         self.version_in_force = ""
         self.refused = ""
         """The version that it refused."""

@@ -49,7 +49,7 @@ class _Recent:
 
     start: int
     end: int
-    """Of the last window, epoch milliseconds."""
+    """The end of the last window, epoch milliseconds."""
     newest: int
     """The end of the newest window."""
     windows: deque[tuple[int, int]] | None = None

@@ -22,7 +22,7 @@ class InstructionStream:
         self.agent = agent
         self._heartbeat_s = heartbeat_s
         self.version = version
-        """Of the settings that were told last; None where it is not known which."""
+        """The version of the settings that were told last; None where it is not known which."""
         self.told: set[str] = set()
         """The ids of the commands that were told."""
         self.ended = ""

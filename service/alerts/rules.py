@@ -46,7 +46,7 @@ class Rule(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_fi
     for_: str = "0s"
     """It fires when its condition has held so long."""
     clear_for: str = "0s"
-    """It is resolved when the condition has been cleared so long."""
+    """How long the condition must have been cleared until the alarm is resolved."""
     targets: Annotated[list[Name], Meta(max_length=16)] = []
     group: str = "10s"
     """For so long what happens is collected into one notification."""
@@ -260,7 +260,7 @@ class FleetRule(BoundedRule, frozen=True, kw_only=True, tag="fleet"):
     """More than a share of the users that report are beyond a level."""
 
     share: float
-    """Of the users that count, in [0, 1)."""
+    """The share of the users that count, in [0, 1)."""
     clear_share: float | None = None
     over: str = "0s"
     within: str = "5m"

@@ -12,7 +12,7 @@ _SIGTERM = 15
 
 
 def main(parent: int, arguments: list[str]) -> None:
-    """Never returns."""
+    """Become `python -m` with `arguments`, ended by the kernel when `parent` ends; never returns."""
     if sys.platform == "linux":
         import ctypes
 

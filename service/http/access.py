@@ -1,8 +1,11 @@
 """Who may ask what: bearer tokens, and pages of other sites in a browser, which may change nothing here."""
 
+import base64
+import binascii
 import functools
 import hmac
 import ipaddress
+from collections.abc import Callable
 
 import falcon
 from falcon.asgi import Request, Response, WebSocket
@@ -12,12 +15,16 @@ from service.http.problems import ProblemError
 
 _OPEN = ("/healthz", "/readyz")
 _AGENTS = "/api/v1/agents/"
+_BASIC = 'Basic realm="Loadlens: any name, and the token as the password", charset="UTF-8"'
 _MAX_ACTOR = 100
 """Characters of the name that a caller gives."""
 
 
 class RequireToken:
     """Asks every request but the health checks for `Authorization: Bearer <token>`.
+
+    A browser gives it as the password of `Basic` (RFC 7617), with any name: it asks a person for that by itself, and
+    sends it with all that a page of ours asks for, the live stream among it.
 
     With an operator's token beside it, `token` is that of agents: good for reports, for an agent's state and for
     what is asked of it. Everything else needs the operator's.
@@ -38,9 +45,7 @@ class RequireToken:
     def _check(self, req: Request) -> None:
         if req.path in _OPEN:
             return
-        scheme, _, shown = (req.get_header("Authorization") or "").partition(" ")
-        # The scheme is the same in upper and lower case (RFC 9110, 11.1).
-        given = f"Bearer {shown.strip()}".encode() if scheme.lower() == "bearer" else b""
+        given = f"Bearer {token_of(req) or ''}".encode()
         if self._operator is not None and hmac.compare_digest(given, self._operator):
             req.context.token = "operator"  # noqa: S105 - which one was shown
             return
@@ -48,13 +53,26 @@ class RequireToken:
             raise ProblemError(
                 falcon.HTTP_401,
                 "This service asks for the header 'Authorization: Bearer <token>' with the token of its settings.",
-                headers={"WWW-Authenticate": "Bearer"},
+                headers={"WWW-Authenticate": _BASIC if "text/html" in req.accept else "Bearer"},
             )
         req.context.token = "token"  # noqa: S105
         if self._operator is not None and not _is_for_agents(req):
             raise ProblemError(
                 falcon.HTTP_403, "The agents' token lets agents report; this asks for the operator's token."
             )
+
+
+def token_of(req: Request) -> str | None:
+    """The token that a request shows, as `Bearer` or as the password of `Basic`; None where it shows none."""
+    scheme, _, value = (req.get_header("Authorization") or "").partition(" ")
+    if scheme.lower() == "bearer":
+        return value
+    if scheme.lower() != "basic":
+        return None
+    try:
+        return base64.b64decode(value, validate=True).decode().partition(":")[2]
+    except (binascii.Error, UnicodeDecodeError):
+        return None
 
 
 def _is_for_agents(req: Request) -> bool:
@@ -104,9 +122,13 @@ class RequireOwnHost:
 class RefuseForeignPages:
     """Refuses what would change something and comes from a page of another site; programs are not concerned."""
 
+    def __init__(self, may_change: Callable[[str | None], bool]) -> None:
+        """`may_change` says whether pages of an origin are allowed to."""
+        self._may_change = may_change
+
     async def process_request(self, req: Request, resp: Response) -> None:
-        """403 for such a request."""
-        if req.method not in _SAFE and is_foreign(req):
+        """Answers 403 to a request that would change something and comes from another site's page."""
+        if req.method not in _SAFE and is_foreign(req) and not self._may_change(req.get_header("Origin")):
             raise ProblemError(
                 falcon.HTTP_403,
                 "A page of another site must not change anything here; requests of programs carry neither Origin nor"

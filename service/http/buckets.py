@@ -76,8 +76,11 @@ def check_kept(asked: Parameters, store: Store, start_ms: int, step_ms: int, now
     """Refuse buckets that are finer than what is still kept; `step_ms` divides all their edges."""
     finest_ms = store.finest_ms(start_ms, now_ms)
     if step_ms % finest_ms:
-        right = format_duration(finest_ms)
-        asked.refuse("resample_rate", f"so far back only rollups are kept: a multiple of {right} is right")
+        kept = format_duration(finest_ms)
+        asked.refuse(
+            "resample_rate",
+            f"expected a multiple of {kept}, as so far back only rollups are kept, got {format_duration(step_ms)}",
+        )
 
 
 def fitting_rate(range_ms: int, buckets: int) -> str:

@@ -1,4 +1,4 @@
-"""The parameters that questions take in their query string: their names, kinds, bounds and meaning.
+"""The parameters that questions take in their query string: their names, kinds, bounds and meaning. Empty is not given.
 
 Requests are read with the names of these types, and `/openapi.json` is made of them.
 """
@@ -55,9 +55,9 @@ Core = Annotated[str, Meta(description="The number of one core.", extra_json_sch
 Top = Annotated[int, Meta(ge=1, le=10_000, description="Keeps so many groups, those with the highest values.")]
 Limit = Annotated[int, Meta(ge=1, le=MAX_LIMIT, description="How many entries a page has at most.")]
 After = Annotated[str, Meta(description="The `next` of the page before.")]
-UserId = Annotated[str, Meta(min_length=1, max_length=MAX_USER_ID, description="The id of a machine.")]
+UserId = Annotated[str, Meta(max_length=MAX_USER_ID, description="The id of a machine.")]
 Pattern = Annotated[
-    str, Meta(min_length=1, max_length=MAX_PATTERN, description="A pattern: `*`, `?`, `[ab]`, `[!ab]` as in fnmatch.")
+    str, Meta(max_length=MAX_PATTERN, description="A pattern: `*`, `?`, `[ab]`, `[!ab]` as in fnmatch.")
 ]
 
 
@@ -239,6 +239,7 @@ class SettingsParameters(Struct, kw_only=True):
     selector: Annotated[
         str,
         Meta(
+            pattern=r"^(all|os:(Linux|MacOS|Windows)|user:.{1,128})$",
             description="Whose: `all`, `os:Linux` or `user:` with a pattern.",
             extra_json_schema={"examples": ["os:Linux"]},
         ),
@@ -289,3 +290,33 @@ class StreamParameters(Struct, kw_only=True):
     below: Annotated[float, Meta(description="Only reports whose value is below this.")] | None = None
     fields: Annotated[list[str], Meta(description="Only these members, or values such as `cpuLoadAvg.p95`.")] = []
     after: Annotated[str, Meta(description="The id of the last event that is known.")] | None = None
+
+
+class PictureParameters(Struct, kw_only=True):
+    """All machines over time."""
+
+    metric: WINDOWS_METRIC = "cpuUtilization"
+    stat: Annotated[Literal["mean", "max", "min"], Meta(description="What is shown of each bucket.")] = "mean"
+    start: Start | None = None
+    end: End | None = None
+    resample_rate: Annotated[str, Meta(description="The width of a column.", extra_json_schema=_DURATION)] | None = None
+    columns: Annotated[int, Meta(ge=1, le=1000, description="How many columns there may be.")] = 300
+    rows: Annotated[int, Meta(ge=1, le=1000, description="How many rows of pixels there may be.")] = 400
+    sort: Annotated[
+        Literal["name", "mean", "p95", "max", "change", "cores", "seen"], Meta(description="The order of machines.")
+    ] = "name"
+    order: Literal["asc", "desc"] = "asc"
+    q: Annotated[str, Meta(max_length=MAX_USER_ID, description="Machines whose names hold it.")] = ""
+    os: Annotated[Literal["Linux", "MacOS", "Windows"], Meta(description="Machines of a system.")] | None = None
+    state: Literal["hot", "idle", "silent", "alerting"] | None = None
+    first: Annotated[int, Meta(ge=0, le=10**9, description="The place of the first machine in the order.")] = 0
+    count: Annotated[int, Meta(ge=1, le=10**9, description="How many machines there are from it on.")] | None = None
+
+
+class AnalysisParameters(Struct, kw_only=True):
+    """What a method says of one machine."""
+
+    metric: WINDOWS_METRIC = "cpuUtilization"
+    start: Start | None = None
+    end: End | None = None
+    tz: Zone | None = None

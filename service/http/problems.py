@@ -88,7 +88,7 @@ def tag(resp: Response, revision: int) -> None:
     resp.cache_control = ["no-cache"]
 
 
-def is_known(req: Request, resp: Response, revision: int) -> bool:
+def is_known(req: Request, resp: Response, revision: int | str) -> bool:
     """Whether the asker has this version already, and gets 304 (RFC 9110, 13.1.2) instead of it."""
     known = req.if_none_match
     if known is None or not (known == ["*"] or str(revision) in known):

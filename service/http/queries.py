@@ -82,7 +82,7 @@ def a_statistic(value: Any) -> Statistic:
     for known in STATISTICS:
         if known == value:
             return known
-    raise ValueError(f"{value!r} is not a statistic; one of {', '.join(STATISTICS)} is right")
+    raise ValueError(f"expected a statistic ({', '.join(STATISTICS)}), got {value!r}")
 
 
 def check_user(store: Store, user_id: str, quantity: Quantity, core: int | None) -> None:
@@ -102,13 +102,13 @@ def core_number(value: Any, metric: NamedMetric) -> int:
         raise ValueError(f"does not go with {metric.name}; it goes with cpuLoadAvg, cpuLoadVar and cpuUtilization")
     text = str(value)
     if not text.isascii() or not text.isdecimal() or int(text) > 65535:
-        raise ValueError(f"{value!r} is not the number of a core; 0, 1, ... is right")
+        raise ValueError(f"expected the number of a core (0, 1, ...), got {value!r}")
     return int(text)
 
 
 def _grouping(value: Any) -> Grouping:
     if value not in _GROUPINGS:
-        raise ValueError(f"{value!r} is not a grouping; one of {', '.join(_GROUPINGS)} is right")
+        raise ValueError(f"expected a grouping ({', '.join(_GROUPINGS)}), got {value!r}")
     grouping: Grouping = value
     return grouping
 
@@ -117,7 +117,7 @@ def number_of_groups(value: Any) -> int:
     """How many groups to keep, 1 to 10000; raises ValueError."""
     text = str(value)
     if not text.isascii() or not text.isdecimal() or not 1 <= int(text) <= 10_000:
-        raise ValueError(f"{value!r} is not a number of groups; 1 to 10000 is right")
+        raise ValueError(f"expected a number of groups from 1 to 10000, got {value!r}")
     return int(text)
 
 

@@ -67,7 +67,7 @@ def _decompressed(body: bytes, encoding: str) -> bytes:
         return body
     raise ProblemError(
         falcon.HTTP_415,
-        f"Content-Encoding {encoding!r} is not known; gzip, zstd or none is right.",
+        f"Expected as Content-Encoding gzip, zstd or none, got {encoding!r}.",
         headers={"Accept-Encoding": "gzip, zstd"},
     )
 
@@ -185,5 +185,5 @@ def _expected(name: str, names: tuple[str, ...]) -> str:
 def duration(value: Any) -> int:
     """The milliseconds of a duration such as `15m`; raises ValueError for anything else."""
     if not isinstance(value, str):
-        raise ValueError(f"{value!r} is not a duration; a text such as 15m is right")
+        raise ValueError(f"expected a duration such as 15m, got {value!r}")
     return parse_duration(value)

@@ -13,10 +13,10 @@ import pyarrow.parquet as pq
 from falcon.asgi import Response
 
 from service.http.answers import ARROW, CSV, JSON, PARQUET, instants
-from service.http.table_query import Column, Part, TableQuery
+from service.http.table_query import Column, GroupRows, TableQuery
 
 
-class Series(msgspec.Struct, gc=False, omit_defaults=True):
+class ColumnOfGroup(msgspec.Struct, gc=False, omit_defaults=True):
     """The values of one column and one group, one for each date; null where there are no samples."""
 
     metric: str
@@ -37,10 +37,10 @@ class Table(msgspec.Struct, gc=False):
 
     dates: list[str]
     """The starts of all buckets in which any series has samples, in order."""
-    series: list[Series]
+    series: list[ColumnOfGroup]
 
 
-def send_table(resp: Response, form: str, query: TableQuery, parts: Sequence[Part]) -> None:
+def send_table(resp: Response, form: str, query: TableQuery, parts: Sequence[GroupRows]) -> None:
     """Answer with a table, in a form that `form_of` gave. Called in a thread where it may be large."""
     resp.content_type = form
     resp.data = _json(query, parts) if form == JSON else _FORMS[form](_rows(query, parts))
@@ -49,7 +49,7 @@ def send_table(resp: Response, form: str, query: TableQuery, parts: Sequence[Par
         resp.set_header("Approximation", " ".join(sorted(approximations)))
 
 
-def _json(query: TableQuery, parts: Sequence[Part]) -> bytes:
+def _json(query: TableQuery, parts: Sequence[GroupRows]) -> bytes:
     times = np.unique(np.concatenate([_times(part.frame) for part in parts]))
     series = [one for part in parts for one in _series(query.columns, part, times)]
     return msgspec.json.encode(Table(instants(times), series))
@@ -59,7 +59,7 @@ def _times(frame: pd.DataFrame) -> Any:
     return pd.DatetimeIndex(frame["time"]).as_unit("ms").asi8
 
 
-def _series(columns: Sequence[Column], part: Part, times: Any) -> list[Series]:
+def _series(columns: Sequence[Column], part: GroupRows, times: Any) -> list[ColumnOfGroup]:
     frame = part.frame
     labels = [name for name in ("group", "core") if name in frame]
     number = frame.groupby(labels, sort=False).ngroup().to_numpy() if labels else np.zeros(len(frame), np.int64)
@@ -71,7 +71,7 @@ def _series(columns: Sequence[Column], part: Part, times: Any) -> list[Series]:
         matrix[number, place] = frame[column.name].to_numpy(np.float64)
         values[column.name] = matrix.tolist()
     return [
-        Series(
+        ColumnOfGroup(
             column.metric.name,
             column.statistic,
             _unit(column),
@@ -93,7 +93,7 @@ def _unit(column: Column) -> str:
     return unit if column.statistic != "var" or unit == "1" else f"({unit})2"
 
 
-def _rows(query: TableQuery, parts: Sequence[Part]) -> pa.Table:
+def _rows(query: TableQuery, parts: Sequence[GroupRows]) -> pa.Table:
     """The columns `date` (UTC), `by`, `group` (null for all together), `core` where cores are asked for, and values."""
     tables = []
     for part in parts:
@@ -111,7 +111,7 @@ def _rows(query: TableQuery, parts: Sequence[Part]) -> pa.Table:
     return _described(query, parts, pa.concat_tables(tables))
 
 
-def _described(query: TableQuery, parts: Sequence[Part], table: pa.Table) -> pa.Table:
+def _described(query: TableQuery, parts: Sequence[GroupRows], table: pa.Table) -> pa.Table:
     """The table, with each column's unit, and how it is approximate, in the metadata of its field."""
     by_name = {column.name: column for column in query.columns}
     schema = table.schema

@@ -56,7 +56,7 @@ class TableQuery(Struct, frozen=True, kw_only=True):
     top: int | None
 
 
-class Part(Struct, frozen=True):
+class GroupRows(Struct, frozen=True):
     """The rows of one grouping."""
 
     level: Level
@@ -102,7 +102,7 @@ def _check_levels(asked: Parameters, query: TableQuery) -> None:
         asked.refuse("top", "goes with by=user, os_type or os_version: it keeps the groups with the highest values")
 
 
-async def table(store: Store, query: TableQuery) -> list[Part]:
+async def table(store: Store, query: TableQuery) -> list[GroupRows]:
     """The answer, a part for each grouping, made in a thread.
 
     Raises ProblemError: 404 where a user that is named has never reported, 422 where the answer would be too large;
@@ -111,7 +111,7 @@ async def table(store: Store, query: TableQuery) -> list[Part]:
     return await asyncio.to_thread(_table, store, query)
 
 
-def _table(store: Store, query: TableQuery) -> list[Part]:
+def _table(store: Store, query: TableQuery) -> list[GroupRows]:
     users = _chosen(store, query)
     _check_size(store, query, users)
     return [_part(store, query, level, users) for level in query.by]
@@ -161,7 +161,7 @@ def _groups(store: Store, query: TableQuery, level: Level, users: frozenset[str]
     return len(known) if level == "user" else int(known[level].nunique())
 
 
-def _part(store: Store, query: TableQuery, level: Level, users: frozenset[str] | None) -> Part:
+def _part(store: Store, query: TableQuery, level: Level, users: frozenset[str] | None) -> GroupRows:
     # What one question to the store answers stands together; the columns keep their order.
     columns = sorted(query.columns, key=_asked_with)
     approximations: dict[str, str] = {}
@@ -180,7 +180,7 @@ def _part(store: Store, query: TableQuery, level: Level, users: frozenset[str] |
     frame = (joined if joined.index.is_monotonic_increasing else joined.sort_index()).reset_index()
     if query.top is not None and level in ("user", "os_type", "os_version"):
         frame = _highest(store, query, level, users, frame)
-    return Part(level, frame, approximations)
+    return GroupRows(level, frame, approximations)
 
 
 def _highest(

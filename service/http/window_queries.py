@@ -94,7 +94,7 @@ def check_size(asked: WindowsQuery, series: int) -> None:
 
 def _text(value: Any) -> str:
     if not isinstance(value, str):
-        raise ValueError(f"{value!r} is not the name of a metric; a text such as cpuUtilization is right")
+        raise ValueError(f"expected the name of a metric, such as cpuUtilization, got {value!r}")
     return value
 
 
@@ -110,7 +110,7 @@ def _core(value: Any, metric: NamedMetric) -> int | Literal["each"]:
 
 def _by(value: Any) -> bool:
     if value != "user":
-        raise ValueError(f"{value!r} is not a grouping of windows; user is right, or nothing for all together")
+        raise ValueError(f"expected user, or nothing for all together, got {value!r}")
     return True
 
 

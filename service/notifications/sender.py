@@ -55,7 +55,7 @@ class NotificationSender:
         self.given_up = 0
 
     def start(self) -> None:
-        """Begin to deliver."""
+        """Begin to deliver, in a thread."""
         self._thread.start()
 
     def stop(self) -> None:

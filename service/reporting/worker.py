@@ -76,11 +76,11 @@ def _done(task: Task) -> ReportMade | ReportRefused:
 
 def _made(task: Task) -> ReportMade:
     from analytics.reports import export, html, making
-    from analytics.reports.data import Question
+    from analytics.reports.data import ReportQuestion
     from analytics.sources.connecting import connect
 
     request = task.request
-    question = Question(
+    question = ReportQuestion(
         start_ms=request.start_ms, end_ms=request.end_ms, last_ms=request.last_ms, compare_ms=request.compare_ms,
         target=request.target,
     )  # fmt: skip

@@ -12,7 +12,7 @@ from agent.connection import Connection
 from agent.identity import Identity
 from agent.listener import Listener
 from agent.plan import CommandBox
-from agent.remote_configuration import RemoteConfiguration, RemoteStateFile
+from agent.remote_configuration import RemoteConfigurationClient, RemoteStateFile
 from contract.agent_settings import SettingsInForce
 from contract.retry import Backoff
 from tests.support.agents import wait_until
@@ -61,12 +61,12 @@ class Server:
 
 
 @contextlib.contextmanager
-def listened(tmp_path: Path, server: Server, **bounds: float) -> Iterator[RemoteConfiguration]:
+def listened(tmp_path: Path, server: Server, **bounds: float) -> Iterator[RemoteConfigurationClient]:
     """A listener to a server, that tries again soon whatever the server asks for."""
     soon = Backoff(uniform=lambda _least, _most: 0.02, retry_after_cap_s=0.0)
     url = f"http://127.0.0.1:{server.port}"
     own = SettingsInForce(interval=0.05, samples=100, metrics=["cpu"])
-    remote = RemoteConfiguration(
+    remote = RemoteConfigurationClient(
         own, Identity("a/b c", "Linux", "x"), RemoteStateFile(tmp_path, url), Connection(url, None), CommandBox()
     )
     remote.registered.set()
@@ -81,7 +81,7 @@ def listened(tmp_path: Path, server: Server, **bounds: float) -> Iterator[Remote
         thread.join()
 
 
-def told(remote: RemoteConfiguration) -> bool:
+def told(remote: RemoteConfigurationClient) -> bool:
     return remote._received is not None and remote._received.version == "v"
 
 

@@ -15,7 +15,7 @@ from agent.connection import Connection, ServiceAnswer, ServiceUnreachable
 from agent.identity import Identity
 from agent.plan import CommandBox
 from agent.probes import PROBES
-from agent.remote_configuration import RemoteConfiguration, RemoteStateFile
+from agent.remote_configuration import RemoteConfigurationClient, RemoteStateFile
 from contract.agent_protocol import AgentState
 from contract.agent_settings import SettingsInForce
 from contract.retry import Backoff
@@ -59,7 +59,7 @@ class Controlled:
         self.plans: list[Any] = []
         connection: Any = service
         soon = Backoff(uniform=lambda _least, _most: 0.02, retry_after_cap_s=0.0)
-        self.remote = RemoteConfiguration(
+        self.remote = RemoteConfigurationClient(
             OWN,
             Identity("me", "Linux", "x"),
             RemoteStateFile(directory, URL),

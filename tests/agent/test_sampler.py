@@ -6,7 +6,7 @@ import pytest
 
 from agent.plan import CommandBox, SamplerCommand, SamplingPlan
 from agent.probes import MetricName, Probe
-from agent.probes.base import QuantitySamples, Series
+from agent.probes.base import QuantitySamples, WeightedSamples
 from agent.probes.cpu import CpuProbe, CpuReading, CpuSamples
 from agent.probes.system import Gauges
 from agent.sampler import Sampler, Window
@@ -123,7 +123,7 @@ def test_other_metrics_are_sampled_about_once_a_second() -> None:
     for window in windows:
         _, memory = window.samples
         assert isinstance(memory, QuantitySamples)
-        assert memory.series == [Series([0.5] * 5, [pytest.approx(1.0)] * 5)]
+        assert memory.series == [WeightedSamples([0.5] * 5, [pytest.approx(1.0)] * 5)]
 
 
 def test_a_failing_probe_is_left_out_and_logged_once_until_it_works_again(caplog: pytest.LogCaptureFixture) -> None:

@@ -112,6 +112,7 @@ TABLES: dict[str, list[list[str]]] = {
         ["as it is", *["* instead of *"] * 14],
         [*["the first * points left out"] * 5, *["noise added, seed ?"] * 3],
     ],
+    "page": [["20*"]],
     "report": [
         [
             "command, Parquet file, HTML", "command, running service, HTML", "service, GET /reports/fleet",

@@ -30,7 +30,8 @@ _USER = f"{METRICS}/cpuLoadAvg/byUser/one"
 _WINDOWS = "/api/v1/windows/byUser/one"
 _GETS = (
     _FLEET, _USER, _WINDOWS, "/api/v1/windows/fleet", "/api/v1/users", "/api/v1/query", "/api/v1/audit",
-    "/api/v1/agents", "/api/v1/alerts", "/api/v1/notifications", "/api/v1/annotations", "/api/v1/rules", "/api/v1/settings", "/",
+    "/api/v1/agents", "/api/v1/alerts", "/api/v1/notifications", "/api/v1/annotations",
+    "/api/v1/rules", "/api/v1/settings", "/",
     "/api/v1/silences", "/openapi.json", "/metrics", "/readyz",
 )  # fmt: skip
 _PARAMETERS = (
@@ -40,7 +41,8 @@ _PARAMETERS = (
 _TEXTS = (
     "", "0", "-1", "1e308", "NaN", "inf", "9" * 30, "9" * 5000, "T" * 20_000, "2020T " * 3000, "1s" * 9000, "*" * 500,
     "[" * 500, "a" * 30_000, "\u0663", "\U0001f600" * 500, "\ue000", "a\nb", "a\x00b", "..%2f..",
-    "'; DROP TABLE series", "1531397700000", "2018-07-12T12:15:00Z", "99999-01-01", "0001-01-01T00:00:00Z", "2018-07-12T12:15:00+99:99", "1ns",
+    "'; DROP TABLE series", "1531397700000", "2018-07-12T12:15:00Z",
+    "99999-01-01", "0001-01-01T00:00:00Z", "2018-07-12T12:15:00+99:99", "1ns",
     "0s", "52w", "106751991167d", "15m", "1h", "all", "raw", "each", "user", "Europe/../../etc/passwd", "Europe/Berlin",
     *STATISTICS,
 )  # fmt: skip
@@ -149,7 +151,8 @@ def _other(dice: random.Random) -> Hostile:
     """What changes something, with whatever body, conditions and types."""
     url = dice.choice(
         ("/api/v1/rules/x", "/api/v1/silences", "/api/v1/annotations", "/api/v1/settings?selector=all",
-         "/api/v1/silences/1", "/api/v1/agents/one/settings", "/api/v1/agents/one/commands", "/api/v1/agents/one/state", "/api/v1/audit")
+         "/api/v1/silences/1", "/api/v1/agents/one/settings",
+    "/api/v1/agents/one/commands", "/api/v1/agents/one/state", "/api/v1/audit")
     )  # fmt: skip
     headers = {
         "Content-Type": dice.choice(("application/json", "text/plain", "", "application/merge-patch+json", "a" * 5000)),

@@ -118,7 +118,7 @@ class Detector:
     def from_state(cls, state: dict[str, Any]) -> "Detector":
         """The detector that `state` described. Raises ValueError for another version's state."""
         if state.get("version") != _VERSION:
-            raise ValueError(f"a state of version {_VERSION} is right, not {state.get('version')}")
+            raise ValueError(f"expected a state of version {_VERSION}, got version {state.get('version')}")
         made = cls(Tuning(**state["tuning"]))
         made._recent = Recent(made.tuning.window, state["points"], state["times"])
         made._season = Season.from_state(state["season"])
@@ -185,7 +185,7 @@ def _epoch_ms(time: int | datetime) -> int:
     if not isinstance(time, datetime):
         return int(time)
     if time.tzinfo is None:
-        raise ValueError(f"{time} has no time zone; UTC is right")
+        raise ValueError(f"expected a moment with a time zone, such as UTC, got {time}")
     return (time - _EPOCH) // timedelta(milliseconds=1)
 
 

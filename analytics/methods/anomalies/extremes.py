@@ -73,7 +73,7 @@ class Extremes:
         self._seen = 0
         self._every = tuning.window // _SAMPLES_A_BLOCK
         self._highest = self._lowest = -math.inf
-        """Of the block that has begun; the lowest value with its sign changed."""
+        """Extremes of the block that has begun; the lowest value with its sign changed."""
         self._bounds: tuple[float, float, float] | None = None
         self._measure()
 

@@ -53,7 +53,7 @@ class Recent:
         insort(self._ordered, value)
 
     def mean(self) -> float:
-        """Of all points."""
+        """The mean of all points."""
         return math.fsum(self.points) / len(self.points)
 
     def level_and_spread(self) -> tuple[float, float]:

@@ -33,7 +33,7 @@ class Grid:
 
     @property
     def day(self) -> int:
-        """Steps a day."""
+        """How many steps a day has."""
         return DAY_MS // self.step_ms
 
     def times(self, first: int, count: int) -> pd.DatetimeIndex:

@@ -54,7 +54,7 @@ def _given(cores: Cores) -> float | dict[Any, float] | None:
 
 def _positive(cores: float) -> float:
     if not cores > 0:
-        raise ValueError(f"cores: a number above 0 is right, not {cores}")
+        raise ValueError(f"cores: expected a number above 0, got {cores}")
     return float(cores)
 
 

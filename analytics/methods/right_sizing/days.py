@@ -16,6 +16,8 @@ from contract.times import DAY_MS
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+_SIGNIFICANT: Final = 1.96
+"""Standard errors beyond which a trend is no chance, at 5 %."""
 
 MIN_SAMPLES: Final = 20
 """Of a day that counts: with fewer, a 95th percentile is the highest sample."""
@@ -64,19 +66,22 @@ def machines(frame: pd.DataFrame) -> pd.DataFrame:
     if not isinstance(frame.index, pd.DatetimeIndex) or frame.index.tz is None:
         raise FrameError("the index is to be a DatetimeIndex with a time zone, such as UTC")
     if "mean" not in frame or not pd.api.types.is_numeric_dtype(frame["mean"]):
-        raise FrameError("the column mean, utilization as a share in [0, 1], is needed")
+        raise FrameError(
+            "expected the column mean, utilization as a share in [0, 1], got "
+            + (", ".join(map(str, frame.columns)) or "none")
+        )
     if "core" in frame and frame["core"].notna().any():
         frame = frame[frame["core"].isna()]
         if frame.empty:
-            raise FrameError("all rows are of single cores; those of whole machines, without a core, are right")
+            raise FrameError("expected rows of whole machines, without a core, got only rows of single cores")
     seen = frame["mean"].notna() & (frame["count"].fillna(0) > 0 if "count" in frame else True)
     if not seen.all():
         frame = frame[seen]
     if frame.empty:
-        raise FrameError("no row has a value: at least one is needed")
+        raise FrameError("expected at least one row with a value, got none")
     low, high = frame["mean"].min(), frame["mean"].max()
     if low < 0 or high > 1:
-        raise FrameError(f"mean reaches from {low:g} to {high:g}; utilization as a share in [0, 1] is right")
+        raise FrameError(f"expected in mean utilization as a share in [0, 1], got {low:g} to {high:g}")
     return frame
 
 
@@ -167,3 +172,18 @@ def _quantiles(group: Ints, groups: int, used: _Used, q: float) -> tuple[Floats,
     found = order[np.minimum(place, np.maximum(ends - 1, 0))] if len(order) else np.zeros(groups, np.int64)
     return tuple(np.where(total > 0, column[found], np.nan) if len(order) else np.full(groups, np.nan)
                  for column in (used.value, used.least))  # type: ignore[return-value]  # fmt: skip
+
+
+def growth_a_day(days: Ints, means: Floats) -> Floats:
+    """How much the mean of a user grows a day, in its own unit; 0 where no trend can be told from chance.
+
+    `days` and `means` have the shape (users, days). The slope is the median of the slopes of all pairs (Theil and Sen),
+    the test that of Mann and Kendall at 5 %.
+    """
+    count = means.shape[1]
+    earlier, later = np.triu_indices(count, 1)
+    rise = means[:, later] - means[:, earlier]
+    slope = np.median(rise / (days[:, later] - days[:, earlier]), axis=1)
+    spread = np.sqrt(count * (count - 1) * (2 * count + 5) / 18)
+    significant = np.abs(np.sign(rise).sum(axis=1)) > _SIGNIFICANT * spread
+    return np.where(significant, slope, 0.0)

@@ -10,10 +10,9 @@ import pandas as pd
 from analytics.frames.aggregation import AnyFrame, is_dask
 from analytics.frames.resampling import resample
 from analytics.methods.right_sizing.cores import Cores, cores_of
-from analytics.methods.right_sizing.days import Days, Floats, Ints, days_of, machines
-from analytics.methods.right_sizing.growth import growth_a_day
+from analytics.methods.right_sizing.days import Days, Floats, Ints, days_of, growth_a_day, machines
 from analytics.methods.right_sizing.later_days import outlook
-from analytics.methods.right_sizing.words import sentence
+from analytics.methods.right_sizing.text import sentence
 from contract.times import DAY_MS, MAX_RATE_MS, parse_duration
 
 VERDICTS: Final = ("too big", "right", "too small", "no size fits", "not enough data")
@@ -135,13 +134,13 @@ def _aim(
     target: float, share: float, sizes: Sequence[float] | None, headroom: float, ahead: str | None, least_days: int
 ) -> _Aim:
     if not 0 < target <= 1:
-        raise ValueError(f"target is a share of utilization in (0, 1] such as 0.8, not {target}")
+        raise ValueError(f"target: expected a share of utilization in (0, 1] such as 0.8, got {target}")
     if not 0 < share < 1:
-        raise ValueError(f"quantile is a share in (0, 1) such as 0.95, not {share}")
+        raise ValueError(f"quantile: expected a share in (0, 1) such as 0.95, got {share}")
     if headroom < 0:
-        raise ValueError(f"headroom is a share of at least 0 such as 0.2, not {headroom}")
+        raise ValueError(f"headroom: expected a share of at least 0 such as 0.2, got {headroom}")
     if least_days < 2:
-        raise ValueError(f"least_days is at least 2, not {least_days}")
+        raise ValueError(f"least_days: expected at least 2, got {least_days}")
     if sizes is not None and (not len(sizes) or min(sizes) <= 0):
         raise ValueError("sizes are numbers of cores above 0, at least one of them")
     ahead_days = 0.0 if ahead is None else parse_duration(ahead, most_ms=MAX_RATE_MS) / DAY_MS

@@ -10,7 +10,7 @@ from analytics.methods.forecasting import forecast
 from analytics.methods.load_distribution import core_imbalance
 from analytics.methods.right_sizing import right_size
 from analytics.reports.data import Data
-from analytics.reports.model import Column, Finding, Picture, Section, Table
+from analytics.reports.model import Finding, Picture, ReportColumn, ReportTable, Section
 from analytics.reports.parts.base import Part, check_day, in_ms, subject
 from analytics.reports.text import each, level, listed, moment, percent, plural
 from contract.times import DAY_MS, HOUR_MS, WEEK_MS, format_duration
@@ -48,7 +48,7 @@ def sizes(data: Data, machines: pd.DataFrame) -> Part:
     unit = "cores" if in_cores else "machines' worth of CPU"
     title = _sizes_title(data, judged, unit)
     most = judged.loc[judged["saved"].abs().sort_values(ascending=False).index]
-    parts: list[Picture | Table] = [
+    parts: list[Picture | ReportTable] = [
         Picture(
             "sizes",
             figures.right_sizing(
@@ -121,18 +121,18 @@ def _named(data: Data, machines: pd.DataFrame) -> str:
     return f": {listed(list(machines.index))}" if data.is_fleet else ""
 
 
-def _sizes_table(most: pd.DataFrame, unit: str) -> Table:
+def _sizes_table(most: pd.DataFrame, unit: str) -> ReportTable:
     columns = [
-        Column("machine", "user"), Column("now", "number"), Column("needed", "number"),
-        Column("at least", "number"), Column("at most", "number"), Column("saved", "number"),
-        Column("95th percentile", "share"), Column("verdict"), Column("confidence", "share"),
+        ReportColumn("machine", "user"), ReportColumn("now", "number"), ReportColumn("needed", "number"),
+        ReportColumn("at least", "number"), ReportColumn("at most", "number"), ReportColumn("saved", "number"),
+        ReportColumn("95th percentile", "share"), ReportColumn("verdict"), ReportColumn("confidence", "share"),
     ]  # fmt: skip
     names = ["now", "needed", "lower", "upper", "saved", "utilization", "verdict", "confidence"]
     rows = [
         [user, *(value if isinstance(value, str) else float(value) for value in row)]
         for user, *row in most[names].head(_ROWS).itertuples(name=None)
     ]
-    return Table("sizes-table", f"The machines with most to change, {unit}", columns, rows)
+    return ReportTable("sizes-table", f"The machines with most to change, {unit}", columns, rows)
 
 
 def core_balance(data: Data) -> Part:

@@ -13,7 +13,7 @@ from analytics.frames.resampling import resample
 from analytics.methods.change_points import change_points
 from analytics.methods.comparison import compare
 from analytics.reports.data import Data
-from analytics.reports.model import Column, Finding, Picture, Section, Table
+from analytics.reports.model import Finding, Picture, ReportColumn, ReportTable, Section
 from analytics.reports.parts.base import Part, check_day, in_ms, period, subject
 from analytics.reports.text import listed, moment, percent, plural, points, times
 from contract.times import HOUR_MS
@@ -109,7 +109,7 @@ def _last_level_change(data: Data, changes: pd.DataFrame) -> Finding:
     )
 
 
-def _top_changes(data: Data) -> tuple[list[Picture | Table], list[Finding]]:
+def _top_changes(data: Data) -> tuple[list[Picture | ReportTable], list[Finding]]:
     """The machines that were seen in both periods, those that moved most first; nothing for less than two."""
     before = period(data.windows, data.before_ms, data.split_ms)
     after = period(data.windows, data.split_ms, data.end_ms)
@@ -121,7 +121,7 @@ def _top_changes(data: Data) -> tuple[list[Picture | Table], list[Finding]]:
     moved["user"] = moved["user"].astype(str)
     sure = int((moved["p_value"] < _CHANCE).sum())
     title = f"Of {plural(len(moved), 'machine')} seen in both periods {sure:,} changed by more than chance would"
-    parts: list[Picture | Table] = [
+    parts: list[Picture | ReportTable] = [
         Picture(
             "movers",
             figures.top_changes(moved.head(_SHOWN), title),
@@ -132,18 +132,21 @@ def _top_changes(data: Data) -> tuple[list[Picture | Table], list[Finding]]:
     return parts, _leap_findings(moved)
 
 
-def _top_changes_table(moved: pd.DataFrame) -> Table:
+def _top_changes_table(moved: pd.DataFrame) -> ReportTable:
     columns = [
-        Column("machine", "user"), Column("before", "share"), Column("after", "share"), Column("change", "change"),
-        Column("more than chance"),
-    ]  # fmt: skip
+        ReportColumn("machine", "user"),
+        ReportColumn("before", "share"),
+        ReportColumn("after", "share"),
+        ReportColumn("change", "change"),
+        ReportColumn("more than chance"),
+    ]
     rows = [
         [user, float(before), float(after), float(change), "yes" if p_value < _CHANCE else "no"]
         for user, before, after, change, p_value in moved[["user", "before", "after", "difference", "p_value"]]
         .head(_ROWS)
         .itertuples(index=False, name=None)
     ]
-    return Table(
+    return ReportTable(
         "movers-table", "The machines that moved most", columns, rows,
         note="More than chance: by a test that knows that neighbouring hours are alike, adjusted for so many machines.",
     )  # fmt: skip

@@ -10,7 +10,7 @@ from analytics.frames.frame import TooFewData
 from analytics.methods.anomalies import Tuning, anomalies
 from analytics.methods.week_profiles import hour_of_week_profile
 from analytics.reports.data import Data
-from analytics.reports.model import Cell, Column, Finding, Picture, Section, Table
+from analytics.reports.model import Cell, Finding, Picture, ReportColumn, ReportTable, Section
 from analytics.reports.parts.base import Part, check_day, in_ms, subject
 from analytics.reports.text import moment, percent, plural, times
 from contract.times import HOUR_MS
@@ -98,13 +98,16 @@ def total_anomalies(data: Data) -> Part:
     return Part(Section("unusual", "What was unusual", parts=[picture]), [finding])
 
 
-def _anomalies_table(odd: pd.DataFrame, title: str) -> Table:
+def _anomalies_table(odd: pd.DataFrame, title: str) -> ReportTable:
     columns = [
-        Column("machine", "user"), Column("when", "time"), Column("value", "share"), Column("usual", "share"),
-        Column("score, 0 to 1", "number"),
-    ]  # fmt: skip
+        ReportColumn("machine", "user"),
+        ReportColumn("when", "time"),
+        ReportColumn("value", "share"),
+        ReportColumn("usual", "share"),
+        ReportColumn("score, 0 to 1", "number"),
+    ]
     rows: list[list[Cell]] = [
         [str(row["user"]), in_ms(row["time"]), float(row["value"]), float(row["expected"]), float(row["score"])]
         for row in odd.head(_ROWS).reset_index().to_dict("records")
     ]
-    return Table("anomalies-table", title, columns, rows)
+    return ReportTable("anomalies-table", title, columns, rows)

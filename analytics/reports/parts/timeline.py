@@ -9,7 +9,7 @@ from analytics import figures
 from analytics.methods.load_distribution import load_duration_curve
 from analytics.methods.trends import fleet_trend
 from analytics.reports.data import Data
-from analytics.reports.model import Column, Finding, Numbers, Picture, Section, Table
+from analytics.reports.model import Finding, Numbers, Picture, ReportColumn, ReportTable, Section
 from analytics.reports.parts.base import Part, has_day, in_ms
 from analytics.reports.text import each, level, listed, moment, percent, plural
 
@@ -130,7 +130,7 @@ def fleet_load(data: Data, machines: pd.DataFrame, *, sized: bool) -> Part:
         "all machines": load_duration_curve(data.windows),
         "the busiest machine": load_duration_curve(data.windows[data.windows["user"] == machines.index[0]]),
     }
-    parts: list[Picture | Table] = [
+    parts: list[Picture | ReportTable] = [
         Picture(
             "load-duration",
             figures.load_duration(curves, f"Machines were above {level(data.target)} for {percent(above)} of the time"),
@@ -219,11 +219,11 @@ def _idle_findings(idle: pd.DataFrame) -> list[Finding]:
     ]
 
 
-def _load_table(name: str, title: str, chosen: pd.DataFrame, data: Data) -> Table:
+def _load_table(name: str, title: str, chosen: pd.DataFrame, data: Data) -> ReportTable:
     columns = [
-        Column("machine", "user"), Column("mean", "share"), Column("95th percentile", "share"),
-        Column("highest", "share"), Column(f"time above {level(data.target)}", "share"),
+        ReportColumn("machine", "user"), ReportColumn("mean", "share"), ReportColumn("95th percentile", "share"),
+        ReportColumn("highest", "share"), ReportColumn(f"time above {level(data.target)}", "share"),
     ]  # fmt: skip
     picked = chosen[["mean", "p95", "max", "above"]].head(_ROWS)
     rows = [[user, *map(float, row)] for user, *row in picked.itertuples(name=None)]
-    return Table(name, title, columns, rows)
+    return ReportTable(name, title, columns, rows)

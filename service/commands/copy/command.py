@@ -37,7 +37,7 @@ _ADDRESS = "embedded:FOLDER or influx://HOST:PORT/DATABASE"
 
 
 class CopySettings(Settings, frozen=True, kw_only=True):
-    """What can be set."""
+    """Settings of `loadlens-service copy`."""
 
     from_: Annotated[
         str, Meta(min_length=1, description="The store to copy.", extra={"metavar": "STORE", "expected": _ADDRESS})

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from analytics.sources.influx_address import Address, Credentials, is_influx
-from analytics.sources.influx_client import Client, InfluxError
+from analytics.sources.influx_client import InfluxClient, InfluxError
 from contract.metrics import QUANTITIES, Cpu
 from contract.times import DAY_MS
 from service.control.data_lock import DataFolderInUse, DataLock
@@ -139,7 +139,7 @@ def _influx(address: Address, credentials: Credentials, home: Path, *, new: bool
 
     if not new:
         try:
-            found = Client(address, credentials).execute("SHOW DATABASES")
+            found = InfluxClient(address, credentials).execute("SHOW DATABASES")
         except InfluxError as error:
             raise StoreError(str(error)) from None
         if address.database not in {row[0] for series in found for row in series.get("values", [])}:

@@ -35,7 +35,7 @@ _TIMEOUT_S = 60.0
 
 
 class DemoSettings(ServiceAddress, frozen=True, kw_only=True):
-    """What can be set."""
+    """Settings of `loadlens-service demo`."""
 
     url: Annotated[str, Meta(description="The service to load into.")] = SERVICE_URL
     data: Annotated[

@@ -10,6 +10,7 @@ import msgspec
 from contract import __version__
 from contract.metrics import NAMES
 from contract.report import MAX_USER_ID
+from service.dashboard.analysis import KINDS
 from service.http.answers import JSON
 from service.http.openapi.documents import ProblemDocument
 from service.http.openapi.operations import OPERATIONS, PROBLEM, Operation
@@ -46,6 +47,7 @@ _TEMPLATE = "#/components/schemas/{name}"
 _PATH_PARAMETERS: Mapping[str, dict[str, Any]] = {
     "metric": {"enum": sorted(NAMES)},
     "user_id": {"type": "string", "minLength": 1, "maxLength": MAX_USER_ID, "examples": ["6a:d6:96:d3:45:35"]},
+    "kind": {"enum": [*KINDS]},
     "name": {"type": "string", "pattern": "^[a-z0-9][a-z0-9._-]{0,63}$", "examples": ["hot"]},
     "command_id": {"type": "string", "examples": ["00112233"]},
     "silence_id": {"type": "string", "examples": ["00112233"]},
@@ -54,8 +56,8 @@ _PATH_PARAMETERS: Mapping[str, dict[str, Any]] = {
 }
 _CONDITIONS: Mapping[Literal["change", "read"], tuple[tuple[str, str, str], ...]] = {
     "change": (
-        ("If-Match", "The ETag of the version that is changed, or `*` for any.", '"0"'),
-        ("If-None-Match", "`*` for what is not there yet.", "*"),
+        ("If-Match", "The ETag of the version that is changed, or `*` for any; one of both is needed.", "*"),
+        ("If-None-Match", "`*`, in its place, for what is not there yet.", ""),
     ),
     "read": (("If-None-Match", "The ETag of the version that is known.", '"0"'),),
 }
@@ -184,7 +186,7 @@ def _conditions(operation: Operation) -> Iterator[dict[str, Any]]:
     for name, description, example in _CONDITIONS[operation.conditional]:
         yield {
             "name": name, "in": "header", "required": False, "description": description,
-            "schema": {"type": "string", "examples": [example]},
+            "schema": {"type": "string"} | ({"examples": [example]} if example else {}),
         }  # fmt: skip
 
 
@@ -202,5 +204,5 @@ def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def _operation_id(method: str, path: str) -> str:
-    words = re.findall(r"\w+", path.removeprefix("/api/v1"))
+    words = re.findall(r"\w+", path.removeprefix("/api/v1") if path.startswith("/api/v1") else f"service{path}")
     return "_".join([method.lower(), *words])

@@ -15,13 +15,17 @@ Instant = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
 AnyJson = Any
 
 
-class Status(Struct):
+class Document(Struct, forbid_unknown_fields=True):
+    """What an answer holds, and no more."""
+
+
+class Status(Document):
     """That the process answers."""
 
     status: Literal["ok"]
 
 
-class Readiness(Struct):
+class Readiness(Document):
     """Whether reports are taken now."""
 
     status: Literal["ready", "full"]
@@ -41,7 +45,7 @@ class ProblemDocument(Struct):
     errors: list[Problem] | UnsetType = UNSET
 
 
-class Taken(Struct):
+class Taken(Document):
     """What became of the reports of a request."""
 
     accepted: int
@@ -51,14 +55,14 @@ class Taken(Struct):
     """What is asked of the agent, where that is not in force."""
 
 
-class CommandDocument(Struct):
+class CommandDocument(Document):
     """Something to do once."""
 
     id: str
     command: str
 
 
-class InstructionsDocument(Struct):
+class InstructionsDocument(Document):
     """What is asked of an agent."""
 
     version: str = ""
@@ -66,7 +70,7 @@ class InstructionsDocument(Struct):
     commands: list[CommandDocument] = []
 
 
-class MetricDocument(Struct):
+class MetricDocument(Document):
     """A metric that can be asked for."""
 
     name: str
@@ -81,14 +85,14 @@ class MetricDocument(Struct):
     """The name of the quantity that is kept."""
 
 
-class Catalogue(Struct):
+class Catalogue(Document):
     """What can be asked for."""
 
     metrics: list[MetricDocument]
     statistics: list[Statistic]
 
 
-class Entry(Struct):
+class Entry(Document):
     """The value of a bucket."""
 
     date: Instant
@@ -97,7 +101,7 @@ class Entry(Struct):
     group: str | UnsetType = UNSET
 
 
-class Entries(Struct):
+class Entries(Document):
     """Values, one for each bucket with data, in order of time."""
 
     entries: list[Entry]
@@ -105,7 +109,7 @@ class Entries(Struct):
     """How they are approximate, where they are."""
 
 
-class WindowDocument(Struct):
+class WindowDocument(Document):
     """A window, or the windows of a bucket merged."""
 
     time: Instant
@@ -121,13 +125,13 @@ class WindowDocument(Struct):
     histogram: list[int] | UnsetType = UNSET
 
 
-class WindowsDocument(Struct):
+class WindowsDocument(Document):
     """Windows."""
 
     windows: list[WindowDocument]
 
 
-class UserDocument(Struct):
+class UserDocument(Document):
     """What a machine last said of itself."""
 
     user_id: str
@@ -136,16 +140,19 @@ class UserDocument(Struct):
     cores: int
     first_seen: Instant
     last_seen: Instant
+    shared_windows: int
+    """How many windows of several hosts that share this id overlapped."""
+    shared_at: Instant | None
 
 
-class UserPage(Struct):
+class UserPage(Document):
     """A page of machines, by id."""
 
     users: list[UserDocument]
     next: str | None
 
 
-class Overhead(Struct):
+class Overhead(Document):
     """What an agent costs."""
 
     cpu_share: float | None
@@ -153,7 +160,7 @@ class Overhead(Struct):
     resident_bytes: int | None
 
 
-class Spool(Struct):
+class AgentSpool(Document):
     """What an agent keeps on its disk, and what it has lost."""
 
     waiting: int
@@ -161,7 +168,7 @@ class Spool(Struct):
     refused: int
 
 
-class AgentOverview(Struct):
+class AgentOverview(Document):
     """An agent."""
 
     user_id: str
@@ -178,11 +185,13 @@ class AgentOverview(Struct):
     """Why it is not in sync, where it is not."""
     settled: bool
     overhead: Overhead
-    spool: Spool | None
+    spool: AgentSpool | None
     commands_waiting: int
+    shared_windows: int
+    shared_at: Instant | None
 
 
-class LayerDocument(Struct):
+class LayerDocument(Document):
     """A layer of settings that an agent stands under."""
 
     target: str
@@ -199,7 +208,7 @@ class AgentDetail(AgentOverview):
     layers: list[LayerDocument]
 
 
-class AgentPage(Struct):
+class AgentPage(Document):
     """A page of agents, by id."""
 
     agents: list[AgentOverview]
@@ -208,7 +217,7 @@ class AgentPage(Struct):
     next: str | None
 
 
-class SelectionDocument(Struct):
+class SelectionDocument(Document):
     """The layer of a selection."""
 
     selector: str
@@ -217,19 +226,19 @@ class SelectionDocument(Struct):
     etag: str
 
 
-class SelectionList(Struct):
+class SelectionList(Document):
     """The layers in the order in which they are laid; at most 201."""
 
     layers: list[SelectionDocument]
 
 
-class Created(Struct):
+class Created(Document):
     """What was made."""
 
     id: str
 
 
-class CommandStatus(Struct):
+class CommandStatus(Document):
     """What has become of a command."""
 
     id: str
@@ -248,13 +257,13 @@ class CommandResult(CommandStatus):
     document: AnyJson
 
 
-class CommandList(Struct):
+class CommandList(Document):
     """The last commands of an agent, the newest first; at most 100."""
 
     commands: list[CommandStatus]
 
 
-class RuleDocument(Struct):
+class RuleDocument(Document):
     """A rule, and where it is from."""
 
     source: Literal["api", "file"]
@@ -262,7 +271,7 @@ class RuleDocument(Struct):
     etag: str | UnsetType = UNSET
 
 
-class RulePage(Struct):
+class RulePage(Document):
     """A page of rules, by name."""
 
     rules: list[RuleDocument]
@@ -271,7 +280,7 @@ class RulePage(Struct):
     next: str | None
 
 
-class AlertDocument(Struct):
+class AlertDocument(Document):
     """What a rule has found."""
 
     rule: str
@@ -287,7 +296,7 @@ class AlertDocument(Struct):
     silenced: bool | UnsetType = UNSET
 
 
-class AlertPage(Struct):
+class AlertPage(Document):
     """A page of alerts: those that fired, the newest first, then the pending ones."""
 
     alerts: list[AlertDocument]
@@ -295,7 +304,7 @@ class AlertPage(Struct):
     next: str | None
 
 
-class SilenceDocument(Struct):
+class SilenceDocument(Document):
     """Nobody is notified of alerts of these rules and users until then."""
 
     id: str
@@ -306,14 +315,14 @@ class SilenceDocument(Struct):
     created: Instant
 
 
-class SilencePage(Struct):
+class SilencePage(Document):
     """A page of silences, the next to end first."""
 
     silences: list[SilenceDocument]
     next: str | None
 
 
-class NotificationDocument(Struct):
+class NotificationDocument(Document):
     """What is told to a target."""
 
     id: str
@@ -327,7 +336,7 @@ class NotificationDocument(Struct):
     alerts: list[dict[str, AnyJson]]
 
 
-class NotificationPage(Struct):
+class NotificationPage(Document):
     """A page of notifications, the newest first."""
 
     notifications: list[NotificationDocument]
@@ -336,7 +345,7 @@ class NotificationPage(Struct):
     next: str | None
 
 
-class AuditEntry(Struct):
+class AuditEntry(Document):
     """A change."""
 
     id: int
@@ -351,7 +360,7 @@ class AuditEntry(Struct):
     after: AnyJson
 
 
-class AuditPage(Struct):
+class AuditPage(Document):
     """A page of the audit trail, the newest first."""
 
     entries: list[AuditEntry]

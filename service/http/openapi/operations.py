@@ -15,6 +15,7 @@ from service.http.openapi import documents
 from service.http.resources.agents import NewCommand
 from service.http.resources.alerts import NewSilence
 from service.http.resources.annotations import AnnotationDocument, AnnotationPage, NewAnnotation
+from service.http.resources.dashboard import NewBacktest
 from service.http.table_forms import Table
 
 Tag = Literal["values", "reports", "agents", "alerts", "annotations", "operations"]
@@ -147,6 +148,24 @@ OPERATIONS: dict[str, dict[str, Operation]] = {
             refusals=_QUERY,
         )
     },
+    "/api/v1/fleet/picture": {
+        "GET": Operation(
+            tag="values",
+            query=parameters.PictureParameters,
+            forms=("application/octet-stream",),
+            refusals=(400, 404, 413, 422, 503),
+        )
+    },
+    "/api/v1/analysis/{kind}/byUser/{user_id}": {
+        "GET": Operation(
+            tag="values", query=parameters.AnalysisParameters, answer=dict[str, Any], refusals=(400, 404, 413, 422, 503)
+        )
+    },
+    "/api/v1/backtests": {
+        "POST": Operation(
+            tag="alerts", body=NewBacktest, answer=dict[str, Any], refusals=(400, 404, 413, 415, 422, 503)
+        )
+    },
     "/api/v1/users": {
         "GET": Operation(tag="values", query=parameters.UsersParameters, answer=documents.UserPage, refusals=(422,))
     },
@@ -267,3 +286,5 @@ OPERATIONS: dict[str, dict[str, Operation]] = {
     "/openapi.json": {"GET": Operation(tag="operations", answer=dict[str, Any])},
 }
 """By path, as in OpenAPI, and method."""
+FOR_PEOPLE = ("/", "/docs", "/docs/style.css")
+"""Paths of pages, which no program asks."""

@@ -48,6 +48,8 @@ async def patch(
 ) -> None:
     """200 with the settings after a merge patch (RFC 7396): null takes a member out, the others are set."""
     changes = await read_json(req, _MERGE_PATCH, _JSON)
+    if not isinstance(changes, dict):
+        _parsed(changes)  # says what is right instead
 
     def edit(layer: Layer) -> Layer:
         problems.check(req, layer.revision)
@@ -58,7 +60,7 @@ async def patch(
 
 
 async def delete(remote_configuration: RemoteConfiguration, req: Request, resp: Response, target: str) -> None:
-    """204; what remains are the other layers."""
+    """Take the layer away; answers 204. The other layers remain."""
 
     def edit(layer: Layer) -> None:
         problems.check(req, layer.revision)
@@ -124,7 +126,7 @@ class OneAgentsSettings:
         await patch(self._remote_configuration, req, resp, AGENT + user_id_of(user_id))
 
     async def on_delete(self, req: Request, resp: Response, user_id: str) -> None:
-        """204."""
+        """Removes the layer; answers 204."""
         await delete(self._remote_configuration, req, resp, AGENT + user_id_of(user_id))
 
 
@@ -169,7 +171,7 @@ class FleetSettings:
         await patch(self._remote_configuration, req, resp, target, _rank(req, target))
 
     async def on_delete(self, req: Request, resp: Response) -> None:
-        """204."""
+        """Removes the layer; answers 204."""
         await delete(self._remote_configuration, req, resp, _target(req))
 
 

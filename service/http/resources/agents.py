@@ -153,7 +153,7 @@ class OneAgentsCommands:
     async def on_get(self, req: Request, resp: Response, user_id: str) -> None:
         """For `Accept: text/event-stream` the agent's stream; otherwise 200 with its last commands."""
         user = user_id_of(user_id)
-        if _EVENTS in req.accept:
+        if _EVENTS in req.accept and req.method == "GET":
             self._listen(req, resp, user)
             return
         agent = known_agent(self._remote_configuration, user)

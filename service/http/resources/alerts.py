@@ -125,7 +125,8 @@ class NewSilence(Struct, forbid_unknown_fields=True):
     rule: _Pattern = "*"
     user: _Pattern = "*"
     until: str | int | None = None
-    duration: str | None = None
+    duration: Annotated[str | None, Meta(extra_json_schema={"examples": ["2h"]})] = None
+    """How long, in place of `until`."""
     comment: Annotated[str, Meta(max_length=500)] = ""
 
 
@@ -146,7 +147,7 @@ class Silences:
         resp.data = msgspec.json.encode({"silences": [_silence_document(silence) for silence in page], "next": behind})
 
     async def on_post(self, req: Request, resp: Response) -> None:
-        """201 with the silence."""
+        """Makes a silence; answers 201 with it."""
         try:
             asked = msgspec.convert(await read_json(req, "application/json"), NewSilence)
         except msgspec.ValidationError as error:
@@ -173,7 +174,7 @@ class OneSilence:
         self._repository = repository
 
     async def on_delete(self, req: Request, resp: Response, silence_id: str) -> None:
-        """204; targets are notified of what fires and was silenced."""
+        """Ends the silence, so that targets are notified of what fires; answers 204."""
         if not await asyncio.to_thread(self._repository.end_silence, silence_id, actor_of(req)):
             raise ProblemError(falcon.HTTP_404, "No such silence; GET /api/v1/silences lists them.")
         resp.status = falcon.HTTP_204

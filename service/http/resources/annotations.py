@@ -14,7 +14,7 @@ from contract.patterns import MAX_PATTERN
 from contract.problems import problem_of
 from contract.report import MAX_USER_ID
 from contract.times import format_instant, parse_timestamp
-from service.annotations import Annotation, Annotations, Place, Wanted
+from service.annotations import Annotation, AnnotationFilter, Annotations, Place
 from service.control.database import ControlError
 from service.http.access import actor_of
 from service.http.listing import one_of, take_limit
@@ -70,7 +70,7 @@ class AnnotationList:
     async def on_get(self, req: Request, resp: Response) -> None:
         """200 with those that touch a range, have all of some tags and are about a machine, by time."""
         asked = await Parameters.read(req, names_of(AnnotationsParameters), ("tag",))
-        wanted = Wanted(
+        wanted = AnnotationFilter(
             start_ms=asked.take("start", parse_timestamp, None),
             end_ms=asked.take("end", parse_timestamp, None),
             tags=asked.take("tag", _tags, ()),
@@ -122,7 +122,7 @@ class OneAnnotation:
         resp.data = msgspec.json.encode(_document(annotation))
 
     async def on_delete(self, req: Request, resp: Response, annotation_id: str) -> None:
-        """204; the audit trail keeps what it said."""
+        """Removes the annotation; answers 204. The audit trail keeps what it said."""
         try:
             there = await asyncio.to_thread(self._annotations.delete, _number(annotation_id), actor_of(req))
         except ControlError as error:

@@ -15,6 +15,7 @@ from service.agents.remote_configuration import RemoteConfiguration
 from service.alerts.runner import Runner
 from service.control.audit import Audit
 from service.control.database import ControlDatabase
+from service.http.deprecations import AUDIT_BEFORE, warn
 from service.http.listing import take_limit, whole_number
 from service.http.parameters import AuditParameters, names_of
 from service.http.requests import Parameters
@@ -145,6 +146,8 @@ class AuditTrail:
         limit, target = take_limit(asked), asked.take("target", str, None)
         behind = [asked.take(name, lambda value: whole_number(value, 1, _MAX_ID), None) for name in ("after", "before")]
         asked.check()
+        if "before" in req.params:
+            warn(resp, AUDIT_BEFORE)
         before = min((number for number in behind if number is not None), default=None)
         entries = await asyncio.to_thread(self._audit.entries, target=target, before=before, limit=limit)
         resp.content_type = falcon.MEDIA_JSON

@@ -13,6 +13,7 @@ from falcon.asgi import Request, Response
 from analytics.reports.text import moment
 from contract.problems import display
 from contract.times import parse_timestamp
+from service.http.access import token_of
 from service.http.answers import preferred
 from service.http.parameters import ReportParameters, names_of
 from service.http.problems import ProblemError
@@ -52,7 +53,8 @@ def _address(req: Request) -> str:
         host, port = req.host, req.port
     except ValueError:
         raise ProblemError(
-            falcon.HTTP_400, "The header Host is wrong; a name and a port are right, such as localhost:8888."
+            falcon.HTTP_400,
+            f"Expected in the header Host a name and a port, such as localhost:8888, got {req.get_header('Host')!r}.",
         ) from None
     return f"{req.scheme}://{f'[{host}]' if ':' in host else host}:{port}"
 
@@ -102,10 +104,8 @@ class _Reports:
 
     async def _answer(self, req: Request, resp: Response, user_id: str | None) -> None:
         request = await _report_request(req, user_id)
-        scheme, _, shown = (req.get_header("Authorization") or "").partition(" ")
-        token = shown if scheme.lower() == "bearer" else None
         try:
-            made = await self._report_maker.report(request, _own_address(req), token)
+            made = await self._report_maker.report(request, _own_address(req), token_of(req))
         except TooManyReports:
             raise ProblemError(
                 falcon.HTTP_503, "Several reports are being made; ask again in a few seconds.",
@@ -166,7 +166,7 @@ async def _report_request(req: Request, user_id: str | None) -> ReportRequest:
         target=asked.take("target", _target, 0.8),
     )
     if start_ms is not None and last_ms is not None:
-        asked.refuse("last", "start and last both say where the range begins; one of them is right")
+        asked.refuse("last", "expected start or last, got both, which say where the range begins")
     if start_ms is not None and end_ms is not None and end_ms <= start_ms:
         asked.refuse("end", "has to be after start")
     asked.check()

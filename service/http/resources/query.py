@@ -18,6 +18,7 @@ from service.http.queries import check_user, fleet, history, named_metric, read_
 from service.http.requests import Parameters
 from service.http.table_forms import send_table
 from service.http.table_query import read_table_query, table
+from service.http.versions import RangeVersions, is_unchanged
 from service.http.window_forms import FORMS, Form
 from service.http.window_queries import RAW_MS, Plan, check_size, read_windows_query
 from service.stores.base import Store
@@ -26,8 +27,9 @@ from service.stores.base import Store
 class History:
     """Answers the values of one user's metric, one for each bucket that has data."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, versions: RangeVersions) -> None:
         self._store = store
+        self._versions = versions
 
     async def on_get(self, req: Request, resp: Response, metric: str, user_id: str) -> None:
         """200 with entries; 404 for a metric or user that is not known."""
@@ -35,14 +37,17 @@ class History:
         form = form_of(req)
         query = await read_query(req, named, self._store, fleet=False)
         check_user(self._store, user_id, named.quantity, query.core)
+        if is_unchanged(req, resp, self._versions, form, (query.start_ms, query.end_ms)):
+            return
         send(resp, form, await asyncio.to_thread(history, self._store, named, user_id, query))
 
 
 class Fleet:
     """Answers the values of a metric over the fleet."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, versions: RangeVersions) -> None:
         self._store = store
+        self._versions = versions
 
     async def on_get(self, req: Request, resp: Response, metric: str) -> None:
         """200 with entries, which name their group where `by` asks for groups."""
@@ -53,19 +58,26 @@ class Fleet:
                 "metric", f"{metric} is about one machine's cores; for the fleet ask for cpuLoadAvg or cpuLoadVar"
             )
         query = await read_query(req, named, self._store, fleet=True)
+        by_system = query.by in ("os_type", "os_version")
+        if is_unchanged(req, resp, self._versions, form, (query.start_ms, query.end_ms), by_system=by_system):
+            return
         send(resp, form, await asyncio.to_thread(fleet, self._store, named, query))
 
 
-class Query:
+class QueryTables:
     """Answers several metrics, statistics, users and groupings at once."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, versions: RangeVersions) -> None:
         self._store = store
+        self._versions = versions
 
     async def on_get(self, req: Request, resp: Response) -> None:
         """200 with a table; 404 for a metric or user that is not known."""
         form = form_of(req)
         query = await read_table_query(req, self._store)
+        by_system = not {"os_type", "os_version"}.isdisjoint(query.by)
+        if is_unchanged(req, resp, self._versions, form, (query.start_ms, query.end_ms), by_system=by_system):
+            return
         parts = await table(self._store, query)
         await asyncio.to_thread(send_table, resp, form, query, parts)
 

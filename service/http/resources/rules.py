@@ -74,7 +74,7 @@ class OneRule:
         _answer(resp, rule, "api", version)
 
     async def on_delete(self, req: Request, resp: Response, name: str) -> None:
-        """204; its alerts are resolved."""
+        """Removes the rule and resolves its alerts; answers 204."""
         self._refuse_from_file(name)
         problems.required(req)
         if name not in await asyncio.to_thread(self._repository.rules):

@@ -36,7 +36,7 @@ class _Events:
         return self._data
 
 
-class Stream:
+class LiveStream:
     """Follows the reports."""
 
     def __init__(self, broker: Broker) -> None:
@@ -48,6 +48,12 @@ class Stream:
         resp.set_header("Cache-Control", "no-store")
         resp.set_header("X-Accel-Buffering", "no")
         resp.sse = self._events(self._join(subscription, "events", after))  # type: ignore[assignment]  # they serialize
+
+    async def on_head(self, req: Request, resp: Response) -> None:
+        """The headers of the answer to GET, without following anything."""
+        _asked(req)
+        resp.content_type = "text/event-stream"
+        resp.set_header("Cache-Control", "no-store")
 
     async def _events(self, consumer: Consumer) -> AsyncIterator[_Events]:
         try:

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from analytics.frames.columns import Windows, concatenate, merge
-from analytics.sources.influx_client import Client, Refused, Unreachable
+from analytics.sources.influx_client import InfluxClient, Refused, Unreachable
 from contract.influx import (
     MEASUREMENTS,
     OS_TYPE,
@@ -36,7 +36,7 @@ _log = logging.getLogger("loadlens.service")
 _NUMBERS = ("cores", "firstSeen", "lastSeen")
 
 
-def ensure_database(client: Client, kept_ms: int | None) -> None:
+def ensure_database(client: InfluxClient, kept_ms: int | None) -> None:
     """Make the database or bucket where it is missing, to keep points for `kept_ms` (None: for ever).
 
     Raises Unreachable, also where it is missing and may not be made; its words say what would be right.
@@ -58,7 +58,7 @@ def ensure_database(client: Client, kept_ms: int | None) -> None:
         ) from None
 
 
-def _ensure_database(client: Client, kept_ms: int | None) -> None:
+def _ensure_database(client: InfluxClient, kept_ms: int | None) -> None:
     name = client.address.database
     found = {row[0] for series in client.execute("SHOW DATABASES") for row in series.get("values", [])}
     if name not in found:
@@ -68,7 +68,7 @@ def _ensure_database(client: Client, kept_ms: int | None) -> None:
         _log.info("%s: made the database", client.address)
 
 
-def _ensure_bucket(client: Client, kept_ms: int | None) -> None:
+def _ensure_bucket(client: InfluxClient, kept_ms: int | None) -> None:
     import json
 
     name, organization = client.address.database, client.credentials.organization
@@ -86,7 +86,7 @@ def _ensure_bucket(client: Client, kept_ms: int | None) -> None:
     _log.info("%s: made the bucket", client.address)
 
 
-def _ensure_table_space(client: Client) -> None:
+def _ensure_table_space(client: InfluxClient) -> None:
     import json
 
     body = json.dumps({"db": client.address.database}).encode()
@@ -100,7 +100,7 @@ def _ensure_table_space(client: Client) -> None:
             raise
 
 
-def taken_up(client: Client) -> tuple[int | None, list[KnownUser]]:
+def taken_up(client: InfluxClient) -> tuple[int | None, list[KnownUser]]:
     """The time from which the rollups are whole, epoch ms, and the users that are known.
 
     The time is None where no Loadlens has written to the database yet; its users are then those of the original.
@@ -121,7 +121,7 @@ def since_lines(since_ms: int, now_ms: int) -> Iterator[Lines]:
     yield lines_of([f"{STATE} schema=1i,since={since_ms}i {now_ms // DAY_MS * DAY_MS}\n"])
 
 
-def _known_users(client: Client) -> list[KnownUser]:
+def _known_users(client: InfluxClient) -> list[KnownUser]:
     """What the database says of each user: its newest point."""
     kinds = {newest_field(kind): type_name(kind) for kind in TYPES}
     types = {name: pa.string() for name in ("user", OS_TYPE, OS_VERSION, "coreNumbers")}
@@ -159,7 +159,7 @@ def _user_line(user: KnownUser) -> str:
     return f"{USERS}{tag(USER_ID, user.user_id)} {','.join(fields)} {max(user.last_seen, 0) // DAY_MS * DAY_MS}\n"
 
 
-def _original_users(client: Client) -> list[KnownUser]:
+def _original_users(client: InfluxClient) -> list[KnownUser]:
     """The users of points that the original wrote: whoever has a CPU mean."""
     mean = identifier(fields_of(Cpu.quantities[0]).mean)
     labels = ", ".join(map(identifier, (USER_ID, OS_TYPE, OS_VERSION)))
@@ -179,7 +179,7 @@ def _original_users(client: Client) -> list[KnownUser]:
     return list(found.values())
 
 
-def expire(client: Client, retention: Retention, now_ms: int) -> None:
+def expire(client: InfluxClient, retention: Retention, now_ms: int) -> None:
     """Delete the points of each tier that have been kept long enough, whole days of them."""
     for tier in (RAW, *TIERS):
         before = retention.since(tier, now_ms) // DAY_MS * DAY_MS

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from analytics.frames.columns import Windows, take
 from analytics.frames.packing import unpack
 from analytics.sources.influx import packed_of
-from analytics.sources.influx_client import Client
+from analytics.sources.influx_client import InfluxClient
 from contract.influx import (
     CORE,
     DURATION,
@@ -85,7 +85,7 @@ class Wanted:
 class Reader:
     """Reads one database. Calls raise Unreachable or Refused."""
 
-    def __init__(self, client: Client, index: SeriesIndex) -> None:
+    def __init__(self, client: InfluxClient, index: SeriesIndex) -> None:
         self._client = client
         self._index = index
 

@@ -10,7 +10,7 @@ from typing import TypeVar
 import pandas as pd
 
 from analytics.sources.influx_address import Address, Credentials
-from analytics.sources.influx_client import BadStatement, Client, InfluxError, Unreachable
+from analytics.sources.influx_client import BadStatement, InfluxClient, InfluxError, Unreachable
 from contract import times
 from contract.influx import TIERS
 from contract.metrics import Metric, Quantity
@@ -58,7 +58,7 @@ class InfluxStore:
         self._now_ms = now_ms
         windows, minutes, *rest = retention
         self._retention = Retention(tuple(TIERS), (windows, minutes, minutes, *rest))
-        self._client = Client(address, credentials, timeout_s)
+        self._client = InfluxClient(address, credentials, timeout_s)
         self._writer = Writer(self._client, folder / "refused.lines", timeout_s)
         self._remembered = Remembered(folder / "known.sqlite")
         self._index = SeriesIndex()

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import urllib3
 
-from analytics.sources.influx_client import Client, Refused, Unreachable, raise_for_status
+from analytics.sources.influx_client import InfluxClient, Refused, Unreachable, raise_for_status
 from service.stores.influx.lines import Lines
 
 _log = logging.getLogger("loadlens.service")
@@ -25,7 +25,7 @@ _NAMED = 200
 class Writer:
     """Writes to one database; `aside` is the file for lines that it refuses. One thread at a time."""
 
-    def __init__(self, client: Client, aside: Path, timeout_s: float) -> None:
+    def __init__(self, client: InfluxClient, aside: Path, timeout_s: float) -> None:
         self._client = client
         self._aside = aside
         self._timeout_s = timeout_s

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.probes.base import NotMeasured, Series
+from agent.probes.base import NotMeasured, WeightedSamples
 from agent.probes.cpu import (
     AT_ONCE,
     STAND_STILL_S,
@@ -82,7 +82,7 @@ class Written:
 
 def both(values: list[float], ticks: list[float]) -> CpuSamples:
     """The same samples for the host and its core."""
-    return CpuSamples((0,), Series(values, ticks), [Series(values, ticks)])
+    return CpuSamples((0,), WeightedSamples(values, ticks), [WeightedSamples(values, ticks)])
 
 
 def test_a_host_that_stands_still_for_a_short_window_keeps_its_last_value() -> None:
@@ -187,7 +187,7 @@ TIMED = st.tuples(*[st.floats(0.0, 1.0)] * 3, *[st.integers(1, 50)] * 3)
 @given(samples=st.lists(TIMED, min_size=1, max_size=50), observations=st.integers(1, 200))
 def test_the_metric_of_any_samples_passes_the_services_checks(samples: list[Any], observations: int) -> None:
     columns = [list(values) for values in zip(*samples, strict=True)]
-    host, *cores = [Series(columns[number], columns[number + 3]) for number in range(3)]
+    host, *cores = [WeightedSamples(columns[number], columns[number + 3]) for number in range(3)]
     cpu = CpuSamples((0, 3), host, cores).metric(observations)
     report = Report("u", 1_700_000_000_000, 1_700_000_005_000, observations, "Linux", "12", [cpu])
     assert list(check(report, now_ms=1_700_000_005_000)) == []
@@ -196,6 +196,6 @@ def test_the_metric_of_any_samples_passes_the_services_checks(samples: list[Any]
 
 
 def test_cores_are_named_only_where_their_places_do_not_tell() -> None:
-    half = Series([0.5], [1.0])
+    half = WeightedSamples([0.5], [1.0])
     assert CpuSamples((0, 1), half, [half] * 2).metric(1).cores == []
     assert CpuSamples((1,), half, [half]).metric(1).cores == [1]

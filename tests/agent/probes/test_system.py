@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 import pytest
 
 from agent.probes import PROBES, MetricName, Probe
-from agent.probes.base import QuantitySamples, Series
+from agent.probes.base import QuantitySamples, WeightedSamples
 from agent.probes.system import Gauges, Rates
 from contract.metrics import TYPES, Distribution, Load, Network
 from contract.report import Report
 from contract.validation import check
 
 
-def collected(probe: Probe) -> Sequence[Series]:
+def collected(probe: Probe) -> Sequence[WeightedSamples]:
     samples = probe.collect()
     assert isinstance(samples, QuantitySamples)
     return samples.series

@@ -235,9 +235,9 @@ def test_what_cannot_be_sized_is_refused_with_what_would_be_right() -> None:
         right_size([1, 2], 4)
     with pytest.raises(FrameError, match="say how many each machine has"):
         right_size(frame)
-    with pytest.raises(ValueError, match=r"target is a share of utilization in \(0, 1\]"):
+    with pytest.raises(ValueError, match=r"target: expected a share of utilization in \(0, 1\]"):
         right_size(frame, 4, target=80)
-    with pytest.raises(ValueError, match="quantile is a share"):
+    with pytest.raises(ValueError, match="quantile: expected a share"):
         right_size(frame, 4, quantile=95)
     with pytest.raises(ValueError, match="a number above 0"):
         right_size(frame, 0)
@@ -245,9 +245,9 @@ def test_what_cannot_be_sized_is_refused_with_what_would_be_right() -> None:
         right_size(frame, 4, sizes=[])
     with pytest.raises(ValueError, match="headroom"):
         right_size(frame, 4, headroom=-1)
-    with pytest.raises(FrameError, match=r"mean reaches from"):
+    with pytest.raises(FrameError, match="expected in mean utilization as a share"):
         right_size(frame.assign(mean=frame["mean"] * 100), 4)
-    with pytest.raises(FrameError, match="no row has a value"):
+    with pytest.raises(FrameError, match="expected at least one row with a value"):
         right_size(frame.iloc[:0], 4)
     with pytest.raises(FrameError, match="time zone"):
         right_size(frame.tz_localize(None), 4)

@@ -10,7 +10,7 @@ import pytest
 from analytics import connect
 from analytics.frames.frame import to_frame
 from analytics.reports import making
-from analytics.reports.data import NothingThere, Question
+from analytics.reports.data import NothingThere, ReportQuestion
 from analytics.reports.model import Finding, ReportDocument
 from contract.histogram import LINEAR
 from contract.times import DAY_MS
@@ -54,12 +54,12 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def fleet(path: Path) -> ReportDocument:
     """The report on all of them."""
     with connect(path) as source:
-        return making.fleet(source, Question(), made_ms=0, named="a test")
+        return making.fleet(source, ReportQuestion(), made_ms=0, named="a test")
 
 
 def of_machine(path: Path, name: str) -> ReportDocument:
     with connect(path) as source:
-        return making.user(source, name, Question(), made_ms=0, named="a test")
+        return making.user(source, name, ReportQuestion(), made_ms=0, named="a test")
 
 
 def found(report: ReportDocument, kind: str) -> list[Finding]:
@@ -79,8 +79,8 @@ def test_the_hot_and_the_idle_are_named(fleet: ReportDocument) -> None:
 @pytest.mark.parametrize("last_ms", [1000, 900_000, 4 * 3_600_000])
 def test_nobody_is_called_hot_or_idle_who_was_hardly_seen(path: Path, last_ms: int) -> None:
     with connect(path) as source:
-        report = making.fleet(source, Question(last_ms=last_ms), made_ms=0, named="a test")
-        alone = making.user(source, "idle", Question(last_ms=last_ms), made_ms=0, named="a test")
+        report = making.fleet(source, ReportQuestion(last_ms=last_ms), made_ms=0, named="a test")
+        alone = making.user(source, "idle", ReportQuestion(last_ms=last_ms), made_ms=0, named="a test")
     assert not [finding for kind in ("hot", "idle", "size") for finding in found(report, kind) + found(alone, kind)]
     assert any("got no advice" in caveat for caveat in report.caveats)
 
@@ -94,14 +94,14 @@ def test_how_far_off_shares_of_time_may_be_is_said_and_holds(tmp_path: Path) -> 
     windows = windows_of(labels, [part for parts in samples.values() for part in parts], LINEAR)
     to_frame(windows, pd.DataFrame({"user": [*samples]})).to_parquet(tmp_path / "fleet.parquet")
     with connect(tmp_path / "fleet.parquet") as source:
-        report = making.fleet(source, Question(), made_ms=0, named="a test")
+        report = making.fleet(source, ReportQuestion(), made_ms=0, named="a test")
     [said] = [caveat for caveat in report.caveats if "share of time above 80 %" in caveat]
     one, everyone = (float(number) for number in re.findall(r"within ([\d.]+) points", said))
     [table] = [table for table in report.tables() if table.name == "all-machines"]
     off = [100 * abs(float(row[6]) - (np.concatenate(samples[str(row[0])]) >= 0.8).mean()) for row in table.rows]
     assert max(off) <= one and np.mean(off) <= everyone <= one
     with connect(SAMPLE) as source:
-        plain = making.fleet(source, Question(), made_ms=0, named="a test")
+        plain = making.fleet(source, ReportQuestion(), made_ms=0, named="a test")
     assert "The share of time above 80 % is exact." not in said
     assert any("share of time above 80 %" in caveat for caveat in plain.caveats)
 
@@ -124,7 +124,7 @@ def test_who_fell_silent_is_named_and_gaps_are_stated(fleet: ReportDocument) -> 
 def test_what_is_missing_at_the_ends_of_the_range_is_a_gap_too(path: Path) -> None:
     start, end = (int((START + pd.Timedelta(days=days)).timestamp() * 1000) for days in (-30, 30))
     with connect(path) as source:
-        report = making.fleet(source, Question(start_ms=start, end_ms=end), made_ms=0, named="a test")
+        report = making.fleet(source, ReportQuestion(start_ms=start, end_ms=end), made_ms=0, named="a test")
     stated = dict(report.facts)["Gaps without any data"].split("; ")
     assert [stated[0], stated[-1]] == [
         "2026-01-31 00:00 UTC to 2026-03-02 00:00 UTC", "2026-03-12 00:00 UTC to 2026-04-01 00:00 UTC",
@@ -154,7 +154,7 @@ def test_a_machine_that_does_nothing_new_has_nothing_to_act_on(path: Path) -> No
 
 def test_periods_are_those_asked_for(path: Path) -> None:
     with connect(path) as source:
-        question = Question(compare_ms=DAY_MS, start_ms=int(START.value // 1_000_000))
+        question = ReportQuestion(compare_ms=DAY_MS, start_ms=int(START.value // 1_000_000))
         report = making.fleet(source, question, made_ms=0, named="a test")
     [section] = [section for section in report.sections if section.name == "change"]
     assert section.intro.startswith("Before: 2026-03-10 00:00 UTC to 2026-03-11 00:00 UTC.")
@@ -162,13 +162,13 @@ def test_periods_are_those_asked_for(path: Path) -> None:
 
 def test_a_lower_target_makes_more_machines_hot(path: Path) -> None:
     with connect(path) as source:
-        report = making.fleet(source, Question(target=0.5), made_ms=0, named="a test")
+        report = making.fleet(source, ReportQuestion(target=0.5), made_ms=0, named="a test")
     assert set(named(report, "hot")[0]) == {"hot", "steps"}  # type: ignore[call-overload]
 
 
 def test_nothing_is_reported_on_nothing(path: Path) -> None:
     with connect(path) as source, pytest.raises(NothingThere, match="no machine reported in this time"):
-        making.fleet(source, Question(start_ms=0, end_ms=300_000_000_000), made_ms=0, named="a test")
+        making.fleet(source, ReportQuestion(start_ms=0, end_ms=300_000_000_000), made_ms=0, named="a test")
 
 
 def test_a_machine_counts_by_the_time_it_was_seen_however_often_it_samples(tmp_path: Path) -> None:
@@ -179,7 +179,7 @@ def test_a_machine_counts_by_the_time_it_was_seen_however_often_it_samples(tmp_p
     file = tmp_path / "mixed.parquet"
     pd.concat([quiet, busy]).to_parquet(file)
     with connect(file) as source:
-        report = making.fleet(source, Question(), made_ms=0, named="a test")
+        report = making.fleet(source, ReportQuestion(), made_ms=0, named="a test")
     [level] = found(report, "level")
     assert level.numbers["mean"] == pytest.approx((4 * 4 * 0.1 + 2 * 0.6) / (4 * 4 + 2), abs=0.01)
     [moved] = [finding for finding in found(report, "change") if "hedges_g" in finding.numbers]
@@ -197,7 +197,7 @@ def short(folder: Path, *parts: pd.DataFrame) -> ReportDocument:
     file = folder / "short.parquet"
     pd.concat(parts).to_parquet(file)
     with connect(file) as source:
-        return making.fleet(source, Question(), made_ms=0, named="a test")
+        return making.fleet(source, ReportQuestion(), made_ms=0, named="a test")
 
 
 def steady(periods: int, freq: str, start: pd.Timestamp = START) -> pd.DataFrame:
@@ -231,5 +231,5 @@ def test_the_range_begins_with_the_data_whatever_is_far_older(tmp_path: Path) ->
     assert section.intro.startswith("Before: 2026-03-02 00:00 UTC to 2026-03-05 00:00 UTC.")
     file = tmp_path / "short.parquet"
     with connect(file) as source:
-        alone = making.user(source, "one", Question(), made_ms=0, named="a test")
+        alone = making.user(source, "one", ReportQuestion(), made_ms=0, named="a test")
     assert pd.Timestamp(alone.start_ms, unit="ms") == START

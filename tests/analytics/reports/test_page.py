@@ -9,7 +9,7 @@ from plotly.offline import get_plotlyjs_version
 
 from analytics import figures
 from analytics.reports.html import render
-from analytics.reports.model import Column, Finding, Picture, ReportDocument, Section, Table
+from analytics.reports.model import Finding, Picture, ReportColumn, ReportDocument, ReportTable, Section
 from tests.analytics.figures.test_figures import ALL, GAPPED
 from tests.support.hostile_names import NAMES
 from tests.support.pages import opened
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.server
 
 TITLE = "Report"
 ROWS = [[name, place / 10 if place else None, place * 1000] for place, name in enumerate(NAMES)]
-COLUMNS = [Column("machine", "user"), Column("mean", "share"), Column("last seen", "time")]
+COLUMNS = [ReportColumn("machine", "user"), ReportColumn("mean", "share"), ReportColumn("last seen", "time")]
 
 
 def report() -> ReportDocument:
@@ -29,8 +29,8 @@ def report() -> ReportDocument:
         for place, name in enumerate(NAMES[:5])
     ]
     tables = [
-        Table("hostile", f"About {NAMES[0]}", COLUMNS, ROWS, note=NAMES[2]),
-        Table("folded", "All machines", COLUMNS, ROWS, folded=True),
+        ReportTable("hostile", f"About {NAMES[0]}", COLUMNS, ROWS, note=NAMES[2]),
+        ReportTable("folded", "All machines", COLUMNS, ROWS, folded=True),
     ]
     findings = [Finding("act", "hot", f"{name} is hot.", f"Look at {name}.") for name in NAMES]
     return ReportDocument(

@@ -204,7 +204,7 @@ def test_without_an_agent_the_service_runs_alone(up: Callable[..., Up]) -> None:
     running = up("--no-agent")
     running.await_running()
     assert len(psutil.Process(running.process.pid).children()) == 1
-    assert running.get("/api/v1/users") == {"users": []}
+    assert running.get("/api/v1/users") == {"users": [], "next": None}
     terminate(running)
     assert running.end() == 0
 

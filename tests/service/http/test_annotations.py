@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
-from service.annotations import KEPT, Annotations, Wanted
+from service.annotations import KEPT, AnnotationFilter, Annotations
 from service.control.audit import Actor, Audit
 from service.control.database import ControlDatabase
 from tests.service.conftest import StartService
@@ -160,6 +160,6 @@ def test_the_oldest_go_where_there_are_too_many(tmp_path: Any, monkeypatch: pyte
     annotations = Annotations(control, Audit(control))
     for time_ms in (5, 1, 4, 2, 3):
         annotations.add(time_ms, time_ms, f"at {time_ms}", [], "*", Actor("none", "::1"))
-    kept = annotations.page(Wanted(), after=None, limit=10, newest_first=False)
+    kept = annotations.page(AnnotationFilter(), after=None, limit=10, newest_first=False)
     assert [one.time_ms for one in kept] == [3, 4, 5]
     control.close()

@@ -32,7 +32,7 @@ def test_what_is_older_than_what_is_kept_is_refused_with_what_would_do(start: St
                 assert answer.status_code == 422
                 (error,) = answer.json()["errors"]
                 assert error["pointer"] == "resample_rate"
-                assert f"a multiple of {right} is right" in error["detail"]
+                assert f"expected a multiple of {right}" in error["detail"]
             assert sum(value for _, value in entries(history(client, user, **query, resample_rate=right or rate))) == 1
 
 

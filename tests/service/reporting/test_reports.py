@@ -85,7 +85,7 @@ def test_programs_get_findings_and_tables(client: httpx.Client) -> None:
 
 
 def test_a_machine_has_a_report_whatever_it_is_called(client: httpx.Client) -> None:
-    link = re.search(r'<td><a href="(/reports/users/%3C[^"]*)">', client.get("/").text)
+    link = re.search(r'<td><a href="(/reports/users/%3C[^"]*)">', client.get("/machines").text)
     assert link is not None
     answer = client.get(f"{link[1]}?format=md&last=1d")
     assert answer.status_code == 200, answer.text
@@ -101,7 +101,7 @@ def test_a_machine_has_a_report_whatever_it_is_called(client: httpx.Client) -> N
         ("/reports/fleet?last=soon", 422, "duration"),
         ("/reports/fleet?target=80", 422, "share"),
         ("/reports/fleet?format=pdf", 422, "loadlens-analytics"),
-        ("/reports/fleet?last=1d&start=0", 422, "one of them is right"),
+        ("/reports/fleet?last=1d&start=0", 422, "expected start or last, got both"),
         ("/reports/fleet?lats=1d", 422, "did you mean last"),
     ],
 )
@@ -120,12 +120,12 @@ def test_a_target_in_a_body_is_a_share(client: httpx.Client, target: str) -> Non
 
 
 def test_a_wrong_host_is_said_to_be_wrong(client: httpx.Client) -> None:
-    answer = client.get("/", headers={"Host": "localhost:b"})
+    answer = client.get("/machines", headers={"Host": "localhost:b"})
     assert (answer.status_code, "Host" in answer.json()["detail"]) == (400, True)
 
 
-def test_the_first_page_leads_on_and_finds_machines(client: httpx.Client) -> None:
-    page = client.get("/")
+def test_the_page_without_scripts_leads_on_and_finds_machines(client: httpx.Client) -> None:
+    page = client.get("/machines")
     assert page.headers["Content-Type"].startswith("text/html")
     assert "script" not in page.headers["Content-Security-Policy"]
     assert "2 machines have reported" in page.text
@@ -133,9 +133,9 @@ def test_the_first_page_leads_on_and_finds_machines(client: httpx.Client) -> Non
     for address in set(re.findall(r'href="(/[^"]*)"', page.text)) - {"/reports/fleet", "/reports/fleet?last=7d"}:
         if not address.startswith("/reports/"):
             assert client.get(address).status_code == 200, address
-    found = client.get("/", params={"q": "BUS"}).text
+    found = client.get("/machines", params={"q": "BUS"}).text
     assert "/reports/users/busy" in found and "%3Cscript" not in found
-    assert "&lt;i&gt;" in client.get("/", params={"q": "<i>"}).text
+    assert "&lt;i&gt;" in client.get("/machines", params={"q": "<i>"}).text
 
 
 def test_too_many_at_once_are_asked_to_come_again(start: StartService) -> None:
@@ -174,8 +174,8 @@ def test_reports_and_the_first_page_ask_for_the_token(start: StartService) -> No
 def test_a_service_without_reports_says_how_to_begin(start: StartService) -> None:
     service = start()
     with service.client() as client:
-        assert f"loadlens-agent --url {service.url}" in client.get("/").text
-        assert "--url http://[::1]:80<" in client.get("/", headers={"Host": "[::1]"}).text
+        assert f"loadlens-agent --url {service.url}" in client.get("/machines").text
+        assert "--url http://[::1]:80<" in client.get("/machines", headers={"Host": "[::1]"}).text
         answer = client.get("/reports/fleet")
         assert answer.status_code == 404
         assert "demo" in answer.text

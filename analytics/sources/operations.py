@@ -1,0 +1,213 @@
+"""What a service can be asked and told besides values: agents, settings, rules, silences, annotations, reports."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Literal
+
+from analytics.sources.service_api import IMPATIENT, JSON_TYPE, ApiResponse, Patience, ServiceApi, path_segment
+
+Document = dict[str, Any]
+"""A JSON object, as docs/api.md describes it."""
+MERGE_PATCH = "application/merge-patch+json"
+ANY_VERSION = "*"
+"""In place of an ETag: whatever version is there."""
+_FORMS = {"html": "text/html", "md": "text/markdown", "json": JSON_TYPE}
+
+
+class Operations(ServiceApi):
+    """Every endpoint of a service that answers no values, as a method; lists are read page by page to their end.
+
+    What only asks is asked again while the service is busy or away, as `patience` says; what changes something is sent
+    once, since it may have been done where no answer came. All raise as `ServiceApi.call`.
+    """
+
+    patience: Patience = IMPATIENT
+
+    def agents(
+        self, selector: str = "all", *, in_sync: bool | None = None, connected: bool | None = None
+    ) -> list[Document]:
+        """The agents that a selector names: what is asked of each, what is in force, and why the two differ."""
+        return self._list("agents", "agents", {"selector": selector, "in_step": in_sync, "connected": connected})
+
+    def agent(self, user: str) -> Document:
+        """One agent, with the layers of settings that it stands under."""
+        return self._document(f"agents/{path_segment(user)}")
+
+    def layers(self) -> list[Document]:
+        """The layers of settings of the fleet and of selections, in the order in which they are laid."""
+        return list(self._document("settings")["layers"])
+
+    def settings(self, selector: str = "all", *, user: str | None = None) -> tuple[Document, str]:
+        """The settings of a selector's layer, or of one agent's own, and their ETag."""
+        path, params = _layer(selector, user)
+        response = self._asked_for(path, params)
+        return response.document(), response.headers["ETag"]
+
+    def put_settings(
+        self, settings: Mapping[str, Any], selector: str = "all", *, user: str | None = None, rank: int | None = None,
+        if_match: str = ANY_VERSION,
+    ) -> Document:  # fmt: skip
+        """Have a layer hold these settings and no others; ProblemError 412 where `if_match` is not its newest ETag."""
+        path, params = _layer(selector, user)
+        headers = {"If-Match": if_match}
+        answer = self.call("PUT", path, dict(settings), params=params | {"rank": rank}, headers=headers)
+        return dict(answer.document())
+
+    def change_settings(
+        self, changes: Mapping[str, Any], selector: str = "all", *, user: str | None = None, rank: int | None = None,
+        if_match: str = ANY_VERSION,
+    ) -> Document:  # fmt: skip
+        """Change some settings of a layer, None taking one out; the settings that it has then."""
+        path, params = _layer(selector, user)
+        headers = {"If-Match": if_match, "Content-Type": MERGE_PATCH}
+        answer = self.call("PATCH", path, dict(changes), params=params | {"rank": rank}, headers=headers)
+        return dict(answer.document())
+
+    def delete_settings(self, selector: str = "all", *, user: str | None = None, if_match: str = ANY_VERSION) -> None:
+        """Remove a layer; what remains are the others."""
+        path, params = _layer(selector, user)
+        self.call("DELETE", path, params=params, headers={"If-Match": if_match})
+
+    def command(self, user: str, command: Literal["report_now", "diagnostics"], *, expires_s: float = 60.0) -> str:
+        """Have an agent do something once, if it hears of it in time; the command's id."""
+        document = {"command": command, "expires_s": expires_s}
+        return str(self.call("POST", f"agents/{path_segment(user)}/commands", document).document()["id"])
+
+    def commands(self, user: str) -> list[Document]:
+        """The last commands of an agent, the newest first."""
+        return list(self._document(f"agents/{path_segment(user)}/commands")["commands"])
+
+    def command_result(self, command_id: str) -> Document:
+        """What has become of a command, with its `document` where it is done."""
+        return self._document(f"commands/{path_segment(command_id)}")
+
+    def rules(self) -> list[Document]:
+        """The rules by name, each with its `source`: `api` or `file`."""
+        return self._list("rules", "rules")
+
+    def rule(self, name: str) -> Document:
+        """One rule."""
+        return self._document(f"rules/{path_segment(name)}")
+
+    def put_rule(self, name: str, rule: Mapping[str, Any], *, if_match: str | None = None) -> Document:
+        """Make a rule, or change it: without an ETag whatever version is there."""
+        path = f"rules/{path_segment(name)}"
+        answer = self.call("PUT", path, dict(rule), headers={"If-Match": if_match or ANY_VERSION})
+        return dict(answer.document())
+
+    def delete_rule(self, name: str, *, if_match: str = ANY_VERSION) -> None:
+        """Forget a rule; its alerts are resolved."""
+        self.call("DELETE", f"rules/{path_segment(name)}", headers={"If-Match": if_match})
+
+    def alerts(self, state: str | None = None, *, rule: str = "*", user: str = "*") -> list[Document]:
+        """The alerts that are pending or firing, or those of a state, of some rules and users (patterns)."""
+        return self._list("alerts", "alerts", {"state": state, "rule": rule, "user": user})
+
+    def silences(self) -> list[Document]:
+        """The silences in force, the next to end first."""
+        return self._list("silences", "silences")
+
+    def silence(
+        self, *, rule: str = "*", user: str = "*", until: str | int | None = None, duration: str | None = None,
+        comment: str = "",
+    ) -> Document:  # fmt: skip
+        """Have nobody notified of some alerts until a moment, or for a duration such as `2h`."""
+        document = {"rule": rule, "user": user, "until": until, "duration": duration, "comment": comment}
+        return dict(self.call("POST", "silences", document).document())
+
+    def end_silence(self, silence_id: str) -> None:
+        """End a silence."""
+        self.call("DELETE", f"silences/{path_segment(silence_id)}")
+
+    def notifications(self, state: str | None = None) -> list[Document]:
+        """What is told to whom, the newest first."""
+        return self._list("notifications", "notifications", {"state": state})
+
+    def redeliver(self, message_id: str) -> None:
+        """Send a notification again that was delivered or given up."""
+        self.call("POST", f"notifications/{path_segment(message_id)}/redeliver")
+
+    def annotations(
+        self, *, start: str | int | None = None, end: str | int | None = None, tags: Sequence[str] = (),
+        user: str | None = None,
+    ) -> list[Document]:  # fmt: skip
+        """What is said of the moments of a range, by time: with all of these tags, about this machine."""
+        params = {"start": start, "end": end, "tag": list(tags) or None, "user": user, "limit": 1000}
+        return self._list("annotations", "annotations", params)
+
+    def annotate(
+        self, text: str, *, time: str | int | None = None, end: str | int | None = None, tags: Sequence[str] = (),
+        user: str = "*",
+    ) -> Document:  # fmt: skip
+        """Say something of a moment, now unless told, or of a stretch of time up to `end`."""
+        document = {"text": text, "time": time, "end": end, "tags": list(tags), "user": user}
+        return dict(self.call("POST", "annotations", document).document())
+
+    def annotation(self, annotation_id: int) -> Document:
+        """One annotation."""
+        return self._document(f"annotations/{annotation_id}")
+
+    def delete_annotation(self, annotation_id: int) -> None:
+        """Forget an annotation."""
+        self.call("DELETE", f"annotations/{annotation_id}")
+
+    def audit(self, target: str | None = None) -> Iterator[Document]:
+        """Who changed what, the newest first; the next page is asked for when it is needed."""
+        return self._pages("audit", "entries", {"target": target, "limit": 1000})
+
+    def send(self, *reports: Mapping[str, Any]) -> Document:
+        """Send reports, as agents do; how many were taken, and which were refused and why.
+
+        They may be sent again at will: known ones count once. So this is tried again as what only asks.
+        """
+        return dict(self.call("POST", "metrics", list(reports), patience=self.patience).document())
+
+    def report(
+        self, user: str | None = None, *, start: str | int | None = None, end: str | int | None = None,
+        last: str | None = None, compare: str | None = None, target: float | None = None,
+        form: Literal["html", "md", "json"] = "html",
+    ) -> bytes:  # fmt: skip
+        """The report to read on one machine, or on the fleet."""
+        path = "/reports/fleet" if user is None else f"/reports/users/{path_segment(user)}"
+        params = {"start": start, "end": end, "last": last, "compare": compare, "target": target}
+        return self.call("GET", path, params=params, headers={"Accept": _FORMS[form]}, patience=self.patience).body
+
+    def health(self) -> Document:
+        """That the service answers."""
+        return self._document("/healthz")
+
+    def ready(self) -> Document:
+        """Whether it takes reports: `status` is `ready`, or `full`."""
+        return dict(self.call("GET", "/readyz", expected=(200, 503)).document())
+
+    def own_metrics(self) -> str:
+        """The service's own numbers, as Prometheus reads them."""
+        return self._asked_for("/metrics").body.decode()
+
+    def openapi(self) -> Document:
+        """The interface, as an OpenAPI document."""
+        return self._document("/openapi.json")
+
+    def _document(self, path: str, params: Mapping[str, Any] | None = None) -> Document:
+        return self._asked_for(path, params).document(Document)
+
+    def _asked_for(self, path: str, params: Mapping[str, Any] | None = None) -> ApiResponse:
+        return self.call("GET", path, params=params, patience=self.patience)
+
+    def _list(self, path: str, member: str, params: Mapping[str, Any] | None = None) -> list[Document]:
+        return [*self._pages(path, member, params or {})]
+
+    def _pages(self, path: str, member: str, params: Mapping[str, Any]) -> Iterator[Document]:
+        given = {name: str(value).lower() if isinstance(value, bool) else value for name, value in params.items()}
+        after: str | int | None = None
+        while True:
+            page = self._document(path, given | {"after": after})
+            yield from page[member]
+            after = page.get("next")
+            if after is None:
+                return
+
+
+def _layer(selector: str, user: str | None) -> tuple[str, dict[str, Any]]:
+    if user is not None:
+        return f"agents/{path_segment(user)}/settings", {}
+    return "settings", {"selector": selector}

@@ -1,0 +1,212 @@
+"""The dashboard in Chromium: from an address to pixels, with fleets of several sizes.
+
+    .venv/bin/python bench/page.py [--machines 100,3079,10000] [--windows N] [--live SECONDS]
+
+Fleets are loaded into our service, which is then started again. Chromium, driven by Playwright, opens the first page
+with an empty cache; then the order of the heat map is changed again and again, which is one request and one picture
+each; then the pointer moves over it; then the page is followed live while machines report. The service and the browser
+share the machine's cores.
+"""
+
+import shutil
+import statistics
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+from options import Options, scratch
+from output import left_out, machine, number, table
+from processes import wait_until
+from servers import Server, loadlens, settle_loadlens
+
+from contract.histogram import LINEAR, count_values, flatten
+from contract.times import MINUTE_MS
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, CDPSession, Page
+
+_STEP_MS = 5 * MINUTE_MS
+_BATCH = 4000
+_SHOWN_S = 120.0
+_SORTS = ("p95", "mean", "name", "max", "change")
+_MOVES = 120
+# Runs before the page does: notes when a picture of the fleet is drawn, what shifts the layout, and what takes long.
+_WATCH = """(() => {
+  const seen = { drawn: [], shift: 0, tasks: [], first: null };
+  window.__seen = seen;
+  new MutationObserver(() => {
+    requestAnimationFrame(() => setTimeout(() => {
+      const asked = performance.getEntriesByType("resource")
+        .filter((one) => one.name.includes("/fleet/picture")).at(-1);
+      seen.drawn.push({ at: performance.now(), took: performance.now() - (asked?.startTime ?? 0) });
+    }));
+  }).observe(document, { attributes: true, subtree: true, attributeFilter: ["data-machines"] });
+  new PerformanceObserver((list) => {
+    for (const one of list.getEntries()) if (!one.hadRecentInput) seen.shift += one.value;
+  }).observe({ type: "layout-shift", buffered: true });
+  new PerformanceObserver((list) => seen.tasks.push(...list.getEntries().map((one) => one.duration)))
+    .observe({ type: "longtask", buffered: true });
+})()"""
+_HEADERS = (
+    "Machines", "first load KB", "first picture ms", "request to pixels ms, cold", "warm", "hover ms a frame",
+    "longest task ms", "layout shift", "heap MB", "after live MB",
+)  # fmt: skip
+
+
+def main() -> None:
+    """Load, measure and print a table."""
+    parser = Options(__doc__)
+    parser.data("--machines", "100,3079,10000", tiny="20", type=str, help="sizes of fleets")
+    parser.size("--windows", 288, tiny=12, help="windows of five minutes of each machine")
+    parser.size("--times", 15, tiny=3, help="how often the order is changed")
+    parser.size("--live", 120.0, tiny=2.0, help="seconds of live view")
+    parser.shared("--folder", "--keep")
+    options = parser.parse()
+    sizes = [int(size) for size in options.machines.split(",")]
+    print(f"{machine()}\n")
+    if not shutil.which("chromium"):
+        rows = [left_out(f"{size:,}", len(_HEADERS)) for size in sizes]
+    else:
+        with scratch(options) as folder:
+            rows = [_measured(Path(folder) / str(size), size, options) for size in sizes]
+    print(table(_HEADERS, rows))
+
+
+def _measured(folder: Path, machines: int, options: Any) -> list[str]:
+    from playwright.sync_api import sync_playwright
+
+    if not folder.exists():
+        with loadlens(folder) as server:
+            _load(server, machines, options.windows)
+        settle_loadlens(folder)
+    with loadlens(folder) as server, sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=shutil.which("chromium"), args=["--headless", "--no-sandbox"]
+        )
+        try:
+            return [f"{machines:,}", *_looked_at(browser, server, machines, options)]
+        finally:
+            browser.close()
+
+
+def _load(server: Server, machines: int, windows: int) -> None:
+    noise = np.random.default_rng(1)
+    level = noise.beta(1.2, 4, machines)
+    newest = time.time_ns() // 1_000_000 // _STEP_MS * _STEP_MS
+    for step in range(windows - 1, -1, -1):
+        values = np.clip(level + 0.1 * np.sin(step / 46) + noise.normal(0, 0.05, machines), 0, 1).tolist()
+        reports = [_report(place, newest - step * _STEP_MS, value) for place, value in enumerate(values)]
+        for first in range(0, machines, _BATCH):
+            server.ask("POST", "/api/v1/metrics", msgspec.json.encode(reports[first : first + _BATCH]))
+
+
+def _report(place: int, end_ms: int, mean: float) -> dict[str, object]:
+    low, high = max(mean - 0.05, 0.0), min(mean + 0.05, 1.0)
+    cpu = {
+        "type": "CPU", "avg_utilization": (low + high) / 2, "var_utilization": ((high - low) / 2) ** 2,
+        "min_utilization": low, "max_utilization": high,
+        "histogram": flatten(count_values([low] * 50 + [high] * 50, LINEAR)),
+    }  # fmt: skip
+    return {
+        "user_id": f"host-{place:05}", "start_timestamp": end_ms - 5000, "end_timestamp": end_ms,
+        "observations_per_metric": 100, "os_type": "Linux", "os_version": "6.1", "metrics": [cpu],
+    }  # fmt: skip
+
+
+def _looked_at(browser: "Browser", server: Server, machines: int, options: Any) -> Sequence[str]:
+    page = browser.new_page(viewport={"width": 1400, "height": 900})
+    page.set_default_timeout(_SHOWN_S * 1000)
+    page.add_init_script(_WATCH)
+    session = page.context.new_cdp_session(page)
+    sizes: dict[str, float] = {}
+    session.send("Network.enable")
+    session.on("Network.loadingFinished", lambda event: sizes.update({event["requestId"]: event["encodedDataLength"]}))
+    page.goto(server.url)
+    page.wait_for_selector("html[data-shown]")
+    _drawn_after(page, 0)
+    first = page.evaluate("__seen.drawn[0]")
+    loaded = sum(sizes.values())
+    # The first picture after a start reads everything; a later order uses what was read.
+    warm = [_ordered(page, _SORTS[turn % len(_SORTS)]) for turn in range(options.times)]
+    hover = _hovered(page)
+    before = _heap(session)
+    with _reporting(server, machines):
+        page.wait_for_timeout(options.live * 1000)
+    after = _heap(session)
+    seen = page.evaluate("({ shift: __seen.shift, longest: Math.max(0, ...__seen.tasks) })")
+    return [
+        number(loaded / 1000), number(first["at"]), number(first["took"]), number(statistics.median(warm)),
+        number(hover), number(seen["longest"]), f"{seen['shift']:.3f}", number(before / 1e6), number(after / 1e6),
+    ]  # fmt: skip
+
+
+def _ordered(page: "Page", sort: str) -> float:
+    """Milliseconds from the request for another order of the machines to its pixels."""
+    drawn = page.evaluate("__seen.drawn.length")
+    page.get_by_role("combobox", name="Sort by").evaluate(
+        "(node, sort) => { node.value = sort; node.dispatchEvent(new Event('change')); }", sort
+    )
+    _drawn_after(page, drawn)
+    return float(page.evaluate("__seen.drawn.at(-1).took"))
+
+
+def _drawn_after(page: "Page", pictures: int) -> None:
+    """Wait until more pictures are drawn. The page's policy lets Playwright evaluate nothing by itself there."""
+    wait_until(lambda: page.evaluate("__seen.drawn.length") > pictures, _SHOWN_S, "a picture of the fleet", every=0.05)
+
+
+def _hovered(page: "Page") -> float:
+    """Milliseconds of script and layout that a move of the pointer over the heat map takes."""
+    box = page.locator(".heat canvas").first.bounding_box()
+    assert box is not None
+    script = """([left, top, width, height, moves]) => {
+      const canvas = document.querySelector(".heat canvas");
+      const began = performance.now();
+      for (let move = 0; move < moves; move += 1) {
+        canvas.dispatchEvent(new PointerEvent("pointermove", {
+          clientX: left + width * (move / moves), clientY: top + height * ((move * 7) % moves) / moves,
+          bubbles: true }));
+        canvas.parentNode.offsetWidth;
+      }
+      return (performance.now() - began) / moves;
+    }"""
+    return float(page.evaluate(script, [box["x"], box["y"], box["width"], box["height"] - 30, _MOVES]))
+
+
+def _heap(session: "CDPSession") -> float:
+    """Bytes of the page's heap that are in use."""
+    session.send("HeapProfiler.collectGarbage")
+    return float(session.send("Runtime.getHeapUsage")["usedSize"])
+
+
+@contextmanager
+def _reporting(server: Server, machines: int) -> Iterator[None]:
+    """Machines report meanwhile, as many in a second as would if each did so every five minutes."""
+    ended = threading.Event()
+
+    def report() -> None:
+        place = 0
+        while not ended.wait(1.0):
+            now_ms = time.time_ns() // 1_000_000
+            count = max(1, machines // 300)
+            reports = [_report((place + one) % machines, now_ms - 1000, 0.5) for one in range(count)]
+            server.ask("POST", "/api/v1/metrics", msgspec.json.encode(reports))
+            place += count
+
+    thread = threading.Thread(target=report)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,111 @@
+// Asking the service: one place for addresses, errors, and queries as a person would write them.
+
+import { iso } from "./time.js";
+
+/** What went wrong, in words that say what to do. */
+export class ServiceError extends Error {
+  constructor(message, status = 0, errors = []) {
+    super(message);
+    this.status = status;
+    this.errors = errors;
+  }
+}
+
+const WORDS = {
+  0: "The service cannot be reached. Is it running? The page tries again by itself.",
+  401: "The service asks for its token. Load the page anew, and give the token as the password.",
+  403: "The token that was given is the agents'; this needs the operator's.",
+};
+
+async function ask(path, options = {}) {
+  let answer;
+  try {
+    answer = await fetch(path, { credentials: "same-origin", ...options });
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new ServiceError(WORDS[0]);
+  }
+  if (answer.ok) return answer;
+  const problem = await answer.json().catch(() => ({}));
+  const details = (problem.errors ?? []).map((one) => `${one.pointer.replace(/^\//, "")}: ${one.detail}`);
+  throw new ServiceError(WORDS[answer.status] ?? [problem.detail ?? `The service answered ${answer.status}.`, ...details].join(" "), answer.status, problem.errors);
+}
+
+/** The address of a question; moments are epoch milliseconds. */
+export function address(path, parameters = {}) {
+  const search = new URLSearchParams();
+  for (const [name, value] of Object.entries(parameters)) {
+    if (value === null || value === undefined || value === "") continue;
+    search.append(name, name === "start" || name === "end" ? iso(value) : value);
+  }
+  const text = search.toString();
+  return text ? `${path}?${text}` : path;
+}
+
+export const getJson = async (path, signal) => (await ask(path, { signal, headers: { Accept: "application/json" } })).json();
+
+/** Changes something; answers the document, if there is one. */
+export async function send(method, path, body, headers = {}) {
+  const answer = await ask(path, {
+    method,
+    headers: { ...(body === undefined ? {} : { "Content-Type": "application/json" }), "X-Loadlens-Actor": "dashboard", ...headers },
+    body: body === undefined ? undefined : JSON.stringify(body),
+  });
+  return answer.status === 204 || answer.status === 202 ? null : answer.json();
+}
+
+/** A document with its ETag. */
+export async function getTagged(path, signal) {
+  const answer = await ask(path, { signal });
+  return { document: await answer.json(), tag: answer.headers.get("ETag") };
+}
+
+/** The fleet's picture: its header, and a byte for each pixel in `pixels`. */
+export async function getPicture(path, signal) {
+  const data = await (await ask(path, { signal })).arrayBuffer();
+  const length = new DataView(data).getUint32(0, true);
+  const header = JSON.parse(new TextDecoder().decode(new Uint8Array(data, 4, length)));
+  return { ...header, pixels: new Uint8Array(data, 4 + length) };
+}
+
+export const segment = (id) => encodeURIComponent(id);
+
+/** Windows with their `time` in epoch milliseconds. */
+export async function getWindows(path, signal) {
+  const { windows } = await getJson(path, signal);
+  for (const one of windows) one.time = Date.parse(one.time);
+  return windows;
+}
+
+/** Saves what a question answers as CSV. */
+export async function saveCsv(path, file) {
+  save(await (await ask(path, { headers: { Accept: "text/csv" } })).blob(), file);
+}
+
+/** Saves rows as CSV. */
+export function saveRows(columns, rows, file) {
+  const cell = (value) => (/[",\n\r]/.test(String(value ?? "")) ? `"${String(value).replaceAll('"', '""')}"` : String(value ?? ""));
+  save(new Blob([[columns, ...rows].map((row) => row.map(cell).join(",")).join("\r\n")], { type: "text/csv" }), file);
+}
+
+function save(blob, file) {
+  const url = URL.createObjectURL(blob);
+  const link = document.createElement("a");
+  link.href = url;
+  link.download = file.replace(/[^\w.-]+/g, "_");
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(url), 10_000);
+}
+
+const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
+
+/** A question as a line for a shell. */
+export const curl = (path, accept = null) => `curl ${accept ? `--header ${quoted(`Accept: ${accept}`)} ` : ""}${quoted(location.origin + path)}`;
+
+/** A question as Python: a method of the client with its arguments. */
+export function python(method, positional, named) {
+  const value = (one) => (typeof one === "boolean" ? (one ? "True" : "False") : JSON.stringify(one));
+  const list = [...positional.map(value), ...Object.entries(named).filter(([, one]) => one !== null && one !== undefined)
+    .map(([key, one]) => `${key}=${value(key === "start" || key === "end" ? iso(one) : one)}`)];
+  return `import analytics\n\nwith analytics.connect(${JSON.stringify(location.origin)}) as service:\n    frame = service.${method}(${list.join(", ")})\nprint(frame)`;
+}

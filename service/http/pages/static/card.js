@@ -1,0 +1,77 @@
+// The frame of a chart: title, data as CSV, its query as curl and as Python, and a table for those who do not see it.
+
+import { curl, saveCsv, saveRows } from "./api.js";
+import { fill, h, notice, table } from "./dom.js";
+
+const MOST_ROWS = 1000;
+
+/**
+ * A card. `source()` answers `{path, accept, python, csv, file}` of what is shown: `csv` is false where CSV is made of the
+ * table's rows. `rows()` answers `{columns: [{label, number}], rows}` with plain texts and numbers.
+ */
+export function card(title, { help = "", source = null, rows = null, level = "h2" } = {}) {
+  const body = h("div", {});
+  const extra = h("div", {});
+  let open = null;
+  const heading = h(level, {}, title);
+
+  const show = (what, content) => {
+    open = open === what ? null : what;
+    for (const button of tools.children) button.setAttribute("aria-expanded", String(button.dataset.tool === open));
+    fill(extra, open ? content() : []);
+  };
+  const query = (label, text) => {
+    navigator.clipboard?.writeText(text).then(() => notice(`${label} copied.`, { forMs: 2500 }), () => {});
+    return h("div", { class: "query" }, h("pre", { tabindex: "0", "data-query": label }, text));
+  };
+  const csv = async () => {
+    const { path, csv: ofService = true, file = "loadlens.csv" } = source?.() ?? { csv: false };
+    try {
+      if (path && ofService) await saveCsv(path, file);
+      else {
+        const { columns, rows: found } = rows();
+        saveRows(columns.map((column) => column.label), found, file);
+      }
+    } catch (error) {
+      notice(error.message, { forMs: 8000 });
+    }
+  };
+  const tool = (name, label, act) => h("button", { type: "button", "data-tool": name, "aria-expanded": name === "csv" ? null : "false", onclick: act }, label);
+  const tools = h("div", { class: "tools", role: "group", "aria-label": `Data of ${title}` },
+    rows || source ? tool("csv", "CSV", csv) : null,
+    source ? tool("curl", "curl", () => show("curl", () => query("curl", curl(source().path, source().accept)))) : null,
+    source ? tool("python", "Python", () => show("python", () => query("Python", source().python))) : null,
+    rows ? tool("table", "Table", () => show("table", dataTable)) : null);
+
+  function dataTable() {
+    const { columns, rows: found } = rows();
+    const note = found.length > MOST_ROWS ? `The first ${MOST_ROWS} of ${found.length} rows; CSV has all.` : `${found.length} rows.`;
+    return h("div", { class: "data" }, table(`${title}. ${note}`, columns, found.slice(0, MOST_ROWS)));
+  }
+  const node = h("section", { class: "card" },
+    h("header", {}, heading, help ? h("span", { class: "quiet" }, help) : null, tools), body, extra);
+  return {
+    node,
+    body,
+    heading,
+    /** Shows the table or query that is open anew, for new data. */
+    refresh() {
+      if (open === "table") fill(extra, dataTable());
+      else if (open && source) extra.querySelector("pre").textContent = open === "curl" ? curl(source().path, source().accept) : source().python;
+    },
+  };
+}
+
+/** A message over a plot, in place of data; an empty one takes it away. */
+export function message(container, text) {
+  let node = container.querySelector(":scope > .message");
+  if (!text) {
+    node?.remove();
+    return;
+  }
+  if (!node) {
+    node = h("div", { class: "message", role: "status" });
+    container.append(node);
+  }
+  fill(node, text);
+}

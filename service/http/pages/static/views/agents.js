@@ -1,0 +1,82 @@
+// The agents: what each does, what is asked of it, what it costs, and what waits on its disk.
+
+import { address, getJson } from "../api.js";
+import { card } from "../card.js";
+import { badges, fill, h, name, table } from "../dom.js";
+import { whole } from "../numbers.js";
+import { get, hostLink, set } from "../state.js";
+import { ago } from "../time.js";
+
+export const title = "Agents";
+const PAGE = 100;
+const SYNC = { "": "all", true: "in sync", false: "not in sync" };
+const CONNECTED = { "": "all", true: "connected", false: "not connected" };
+
+/** Opens the view in `root`. */
+export function open(root) {
+  const about = h("p", { class: "quiet", role: "status" });
+  const select = (label, parameter, options) => {
+    const node = h("select", { onchange: () => set({ [parameter]: node.value, after: null }) }, Object.entries(options).map(([value, text]) => h("option", { value }, text)));
+    return { node, parameter, label: h("label", {}, label, node) };
+  };
+  const selects = [select("Settings ", "in_step", SYNC), select("Stream ", "connected", CONNECTED)];
+  const search = h("input", { type: "search", size: "18", maxlength: "120", placeholder: "web-*", onchange: () => set({ q: search.value.trim(), after: null }) });
+  let found = [], loading = null;
+  const list = card("Agents", {
+    source: () => ({ path: question(), csv: false, python: `import httpx\n\nprint(httpx.get(${JSON.stringify(location.origin + question())}).json())` }),
+    rows: () => ({ columns: columns(), rows: found.map(plain) }),
+  });
+  const rows = h("div", {});
+  list.body.append(h("div", { class: "controls" }, h("label", {}, "Machine ", search), selects.map((one) => one.label)), rows);
+  root.append(h("h1", {}, "Agents"), about, list.node);
+
+  /** A search without wildcards means names that hold it. */
+  const selector = () => {
+    const text = get("q");
+    return text ? `user:${/[*?[]/.test(text) ? text : `*${text}*`}` : null;
+  };
+  const question = () => address("/api/v1/agents", { selector: selector(), in_step: get("in_step"), connected: get("connected"), after: get("after"), limit: PAGE });
+  const columns = () => [
+    { label: "machine", name: true }, { label: "state" }, { label: "last heard of" }, { label: "offset of its clock", number: true }, { label: "samples every", number: true }, { label: "in a report", number: true },
+    { label: "waiting on disk", number: true }, { label: "dropped", number: true }, { label: "CPU", number: true }, { label: "memory", number: true }, { label: "version" }, { label: "system" },
+  ];
+  const state = (one) => (one.in_step ? "in sync" : one.settled ? "settled" : "waiting");
+  const offset = (one) => (one.clock_offset_s === undefined || one.clock_offset_s === null ? "–" : `${one.clock_offset_s > 0 ? "+" : ""}${one.clock_offset_s.toFixed(2)} s`);
+  const plain = (one) => [
+    one.user_id, one.why ?? "in sync", one.last_seen, offset(one), one.reported?.interval ?? "", one.reported?.samples ?? "", one.spool?.waiting ?? "", one.spool?.dropped ?? "", one.overhead?.cpu_share ?? "", one.overhead?.resident_bytes ?? "", one.version ?? "", `${one.os_type} ${one.os_version}`,
+  ];
+
+  function row(one) {
+    const { interval, samples } = one.reported ?? {};
+    const { cpu_share: cpu, resident_bytes: memory } = one.overhead ?? {};
+    return [
+      h("a", { href: hostLink(one.user_id) }, name(one.user_id)), [badges([one.in_step ? "good" : "pending"].map(() => state(one))), one.connected ? badges(["connected"]) : null, one.why ? h("div", { class: "quiet" }, one.why) : null],
+      ago(Date.parse(one.last_seen)), offset(one), interval ? `${Math.round(1000 * interval)} ms` : "–", samples ?? "–", one.spool ? whole(one.spool.waiting) : "–", one.spool ? whole(one.spool.dropped) : "–",
+      cpu === null || cpu === undefined ? "–" : `${(100 * cpu).toFixed(2)} %`, memory ? `${(memory / 1e6).toFixed(0)} MB` : "–", one.version ?? "–", `${one.os_type} ${one.os_version}`,
+    ];
+  }
+
+  async function refresh() {
+    loading?.abort();
+    const { signal } = (loading = new AbortController());
+    for (const { node, parameter } of selects) node.value = get(parameter);
+    if (document.activeElement !== search) search.value = get("q");
+    let page;
+    try {
+      page = await getJson(question(), signal);
+    } catch (error) {
+      if (error.name === "AbortError") throw error;
+      fill(rows, h("p", { class: "error" }, error.message));
+      return;
+    }
+    found = page.agents;
+    fill(about, `${whole(page.total)} agents, ${whole(page.in_step)} sample as they are asked to.`);
+    const filtered = get("q") || get("in_step") || get("connected");
+    fill(rows, found.length ? table(`${found.length} of ${whole(page.total)} agents`, columns(), found.map(row))
+      : h("p", { class: "empty" }, filtered ? ["No agent is like this. ", h("a", { href: "/agents" }, "Show all")] : ["No agent has reported yet. Start one: ", h("code", {}, `loadlens-agent --url ${location.origin}`)]),
+    h("div", { class: "controls" }, get("after") ? h("button", { type: "button", onclick: () => history.back() }, "Back") : null, page.next ? h("button", { type: "button", onclick: () => set({ after: page.next }) }, "Next") : null));
+    list.refresh();
+  }
+
+  return { refresh, follows: () => ({ users: found.filter((one) => one.connected).map((one) => one.user_id) }), close: () => loading?.abort() };
+}

@@ -1,0 +1,170 @@
+// What rules have found: firing and pending alerts, silences, the history, and what a rule would have said before.
+
+import { address, getJson, getWindows, segment, send } from "../api.js";
+import { card } from "../card.js";
+import { badges, fill, h, name, notice, table } from "../dom.js";
+import { lineChart } from "../linechart.js";
+import { get, hostLink, set } from "../state.js";
+import { ago, durationText, iso, moment, range, rateFor } from "../time.js";
+import { shown } from "../numbers.js";
+
+export const title = "Alerts";
+const DURATIONS = { "30m": "30 minutes", "2h": "2 hours", "8h": "8 hours", "1d": "a day", "7d": "a week" };
+
+/** Opens the view in `root`. */
+export function open(root) {
+  const now = section("Firing and pending"), silences = section("Silences"), past = section("History");
+  const rule = h("input", { name: "rule", size: "16", maxlength: "128", required: true, value: "*" }), user = h("input", { name: "user", size: "16", maxlength: "128", required: true, value: "*" });
+  const length = h("select", { name: "duration" }, Object.entries(DURATIONS).map(([value, text]) => h("option", { value }, text)));
+  const comment = h("input", { name: "comment", size: "24", maxlength: "500", placeholder: "why" });
+  const problem = h("p", { class: "error", role: "alert" });
+  const form = h("form", { class: "fields no-print", "aria-label": "New silence", onsubmit: (event) => { event.preventDefault(); silence(); } },
+    h("label", {}, "Rule", rule), h("label", {}, "Machine", user), h("label", {}, "For", length), h("label", {}, "Comment", comment), h("button", { class: "main" }, "Silence"));
+  const silenceList = h("div", {});
+  silences.body.append(h("p", { class: "quiet" }, "What is silenced is listed and not told. * stands for any characters."), form, problem, silenceList);
+
+  const choose = h("select", { onchange: () => set({ rule: choose.value }) });
+  const host = h("input", { type: "search", size: "20", placeholder: "the first that fires", onchange: () => set({ host: host.value.trim() }) });
+  const test = card("Would have fired", {
+    help: "a rule against what was reported in the range",
+    source: () => ({ path: "/api/v1/backtests", csv: false, python: `import httpx\n\nprint(httpx.post(${JSON.stringify(location.origin + "/api/v1/backtests")}, json=${JSON.stringify(question())}).json())` }),
+    rows: () => ({ columns: [{ label: "machine" }, { label: "fired" }, { label: "resolved" }, { label: "value", number: true }], rows: (tested?.periods ?? []).map((one) => [one.user || "the fleet", iso(one.fired), one.resolved ? iso(one.resolved) : "", one.value]) }),
+  });
+  const plot = h("div", { class: "plot" });
+  const told = h("div", { role: "status" });
+  test.body.append(h("div", { class: "controls" }, h("label", {}, "Rule ", choose), h("label", {}, "Machine ", host), h("button", { type: "button", onclick: () => backtest() }, "Test")), plot, told);
+  const chart = lineChart(plot, { label: "What the rule looks at, and when it would have fired" });
+  root.append(h("h1", {}, "Alerts"), now.node, silences.node, test.node, past.node);
+  let rules = [], tested = null, loading = null, testedFor = "";
+
+  function section(label) {
+    const body = h("div", {});
+    return { node: h("section", { class: "card" }, h("header", {}, h("h2", {}, label)), body), body };
+  }
+
+  const who = (id) => (id ? h("a", { href: hostLink(id) }, name(id)) : "the fleet");
+  const value = (one) => (Math.abs(one) <= 1 ? shown(one) : one.toPrecision(4));
+
+  async function refresh() {
+    loading?.abort();
+    const { signal } = (loading = new AbortController());
+    try {
+      const [alerts, resolved, silent, defined] = await Promise.all([
+        getJson("/api/v1/alerts?limit=500", signal), getJson("/api/v1/alerts?state=resolved&limit=200", signal), getJson("/api/v1/silences", signal), getJson("/api/v1/rules", signal),
+      ]);
+      rules = defined.rules.map((one) => one.rule);
+      paintAlerts(alerts, resolved);
+      paintSilences(silent.silences);
+    } catch (error) {
+      if (error.name === "AbortError") throw error;
+      fill(now.body, h("p", { class: "error" }, error.message));
+      return;
+    }
+    fill(choose, rules.map((one) => h("option", { value: one.name }, one.name)));
+    choose.value = get("rule") || rules[0]?.name || "";
+    host.value = get("host");
+    if (!rules.length) chart.fail(["There are no rules yet: start the service with ", h("code", {}, "--rules rules.toml"), ", or PUT one to /api/v1/rules/NAME. docs/rules.md has examples."]);
+    else if (get("rule") && testedFor !== location.search) await backtest();
+    else if (!tested) chart.fail("Choose a rule, and press Test.");
+  }
+
+  function paintAlerts({ alerts, total }, { alerts: resolved }) {
+    fill(now.body, alerts.length
+      ? table(`${total} ${total === 1 ? "alert" : "alerts"}`, [{ label: "state" }, { label: "severity" }, { label: "rule" }, { label: "machine", name: true }, { label: "since" }, { label: "value", number: true }, { label: "silence" }],
+        alerts.map((one) => [badges([one.state]), one.severity ? badges([one.severity]) : "", h("a", { href: `?rule=${encodeURIComponent(one.rule)}${one.user ? `&host=${encodeURIComponent(one.user)}` : ""}` }, one.rule), who(one.user), `${moment(Date.parse(one.since))}, ${ago(Date.parse(one.since))}`, value(one.value),
+          one.silenced ? "silenced" : h("button", { type: "button", "aria-label": `Silence ${one.rule} of ${one.user || "the fleet"}`, onclick: () => propose(one) }, "Silence …")]))
+      : h("p", { class: "empty" }, rules.length ? "Nothing fires, and nothing is pending." : "Nothing fires: there are no rules yet."));
+    fill(past.body, resolved.length
+      ? table(`The last ${resolved.length} that were resolved`, [{ label: "rule" }, { label: "machine", name: true }, { label: "fired" }, { label: "resolved" }, { label: "lasted" }, { label: "value", number: true }],
+        resolved.map((one) => [one.rule, who(one.user), moment(Date.parse(one.fired)), moment(Date.parse(one.resolved)), ago(Date.parse(one.fired), Date.parse(one.resolved)).replace(" ago", ""), value(one.value)]))
+      : h("p", { class: "empty" }, "Nothing was resolved yet."));
+  }
+
+  function paintSilences(found) {
+    fill(silenceList, found.length
+      ? table("Silences in force", [{ label: "rule" }, { label: "machine" }, { label: "until" }, { label: "comment", wide: true }, { label: "end it" }],
+        found.map((one) => [one.rule, name(one.user), moment(Date.parse(one.until)), one.comment, h("button", { type: "button", "aria-label": `End the silence of ${one.rule}`, onclick: () => end(one.id) }, "End")]))
+      : h("p", { class: "empty" }, "Nothing is silenced."));
+  }
+
+  /** The name as a pattern that stands for nothing else. */
+  const exactly = (text) => text.replace(/[[*?]/g, (one) => `[${one}]`);
+
+  function propose(alert) {
+    rule.value = exactly(alert.rule);
+    user.value = alert.user ? exactly(alert.user) : "*";
+    comment.focus();
+  }
+
+  async function silence() {
+    problem.textContent = "";
+    try {
+      await send("POST", "/api/v1/silences", { rule: rule.value, user: user.value, duration: length.value, comment: comment.value });
+      notice("Silenced.", { forMs: 3000 });
+      form.reset();
+      await refresh();
+    } catch (error) {
+      problem.textContent = error.message;
+    }
+  }
+
+  async function end(id) {
+    try {
+      await send("DELETE", `/api/v1/silences/${segment(id)}`);
+      notice("The silence has ended.", { forMs: 3000 });
+      await refresh();
+    } catch (error) {
+      problem.textContent = error.message;
+    }
+  }
+
+  const question = () => {
+    const { start, end: to } = range();
+    return { rule: choose.value, start: iso(start), end: iso(to) };
+  };
+
+  async function backtest() {
+    testedFor = location.search;
+    const wanted = rules.find((one) => one.name === choose.value);
+    if (!wanted) return;
+    fill(told, "Testing …");
+    const { start, end: to } = range();
+    try {
+      tested = await send("POST", "/api/v1/backtests", question());
+    } catch (error) {
+      chart.fail(error.message);
+      fill(told);
+      return;
+    }
+    const shownUser = get("host") || tested.periods.find((one) => one.user)?.user || "";
+    const metric = wanted.metric ?? "cpuLoadAvg", stat = wanted.stat ?? null;
+    const rate = durationText(rateFor({ start, end: to }, 300));
+    let entries = [];
+    try {
+      const base = shownUser ? `/api/v1/metrics/${metric}/byUser/${segment(shownUser)}` : `/api/v1/metrics/${metric}/fleet`;
+      ({ entries } = await getJson(address(base, { start, end: to, resample_rate: rate, stat })));
+    } catch { /* the periods are shown without what they are about */ }
+    const level = wanted.above ?? wanted.below ?? null;
+    const x = entries.map((one) => Date.parse(one.date) / 1000);
+    chart.show({
+      x, domain: [start / 1000, to / 1000],
+      series: [{ label: `${stat ?? metric} of ${shownUser || "the fleet"}`, data: entries.map((one) => one.value), colour: "--series-1", width: 2, swatch: "swatch-1" },
+        ...(level === null || wanted.kind !== "threshold" ? [] : [{ label: wanted.above === undefined || wanted.above === null ? "below" : "above", data: x.map(() => level), colour: "--hot", dash: [4, 4], swatch: "swatch-hot" }])],
+      periods: tested.periods.filter((one) => one.user === shownUser || !one.user).map((one) => ({ start: one.fired, end: one.resolved ?? to, colour: "--hot" })),
+      empty: "Nothing was reported in this range.",
+    });
+    fill(told, h("p", {}, `${tested.rule} would have fired ${tested.periods.length} ${tested.periods.length === 1 ? "time" : "times"}, on windows of ${tested.rate}.`),
+      tested.periods.length ? h("div", { class: "data" }, table("When it would have fired", [{ label: "machine", name: true }, { label: "fired" }, { label: "resolved" }, { label: "value", number: true }],
+        tested.periods.slice(0, 50).map((one) => [who(one.user), moment(one.fired), one.resolved ? moment(one.resolved) : "still", value(one.value)]))) : null);
+    test.refresh();
+  }
+
+  return {
+    refresh,
+    follows: () => ({ users: [] }),
+    close() {
+      loading?.abort();
+      chart.close();
+    },
+  };
+}

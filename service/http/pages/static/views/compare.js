@@ -1,0 +1,141 @@
+// Several machines in one chart, each in its colour; or each with the same time a week earlier behind it.
+
+import { address, getJson, getWindows, python, segment } from "../api.js";
+import { card } from "../card.js";
+import { fill, h, name, table } from "../dom.js";
+import { lineChart } from "../linechart.js";
+import { difference, meanOf, merged, quantile, shown } from "../numbers.js";
+import { get, hostLink, link, params, set } from "../state.js";
+import { durationText, iso, range, rateFor } from "../time.js";
+import { annotations, metricOf, metricSelect } from "./shared.js";
+
+export const title = "Compare";
+const MOST = 6, WEEK = 7 * 86_400_000;
+const STATISTICS = { mean: "mean", p95: "95th percentile", max: "maximum" };
+
+/** Opens the view in `root`. */
+export function open(root) {
+  const input = h("input", { type: "search", list: "known", size: "28", placeholder: "name of a machine", maxlength: "128" });
+  const known = h("datalist", { id: "known" });
+  const form = h("form", { class: "controls", onsubmit: (event) => { event.preventDefault(); add(input.value.trim()); } },
+    h("label", {}, "Machine ", input), known, h("button", {}, "Add"));
+  const statistic = h("select", { onchange: () => set({ stat: statistic.value === "mean" ? null : statistic.value }) },
+    Object.entries(STATISTICS).map(([value, text]) => h("option", { value }, text)));
+  const overlay = h("input", { type: "checkbox", onchange: () => flip() });
+  const metric = metricSelect();
+  const chosen = h("ul", { class: "plain controls" });
+  const error = h("p", { class: "error", role: "alert" });
+  let found = [], asked = {}, loading = null;
+  const hosts = () => [...new Set(params().getAll("host"))].slice(0, MOST);
+
+  const lines = card("Side by side", {
+    source: () => ({
+      path: address("/api/v1/metrics/" + asked.metric + "/byUser/" + segment(hosts()[0] ?? ""), { start: asked.start, end: asked.end, resample_rate: asked.resample_rate, stat: get("stat", "mean") }),
+      csv: false,
+      python: python("history", ["HOST", asked.metric], { start: asked.start, end: asked.end, rate: asked.resample_rate, stat: get("stat", "mean") })
+        .replace("    frame = service.history(\"HOST\"", `    frames = {host: service.history(host`).replace(/\)\nprint\(frame\)$/, `) for host in ${JSON.stringify(hosts())}}\nprint(frames)`),
+    }),
+    rows: () => ({
+      columns: [{ label: "time" }, { label: "machine" }, { label: "when" }, { label: get("stat", "mean"), number: true }],
+      rows: found.flatMap((one) => [...one.windows.map((row) => [iso(row.time), one.host, "now", valueOf(row)]), ...one.before.map((row) => [iso(row.time), one.host, "a week earlier", valueOf(row)])]),
+    }),
+  });
+  const plot = h("div", { class: "plot tall" });
+  lines.body.append(h("div", { class: "controls" }, metric.label, h("label", {}, "Value ", statistic), h("label", {}, overlay, "a week earlier")), plot);
+  const chart = lineChart(plot, { label: "Loads of machines side by side" });
+  const summary = h("section", { class: "card" });
+  root.append(h("h1", {}, "Compare"), form, error, chosen, lines.node, summary);
+
+  const flip = () => set({ overlay: get("overlay") === "7d" ? null : "7d" });
+  addEventListener("overlay", flip);
+  const valueOf = (row) => (get("stat", "mean") === "p95" ? row.p95 : get("stat", "mean") === "max" ? row.max : row.mean);
+
+  function add(host) {
+    error.textContent = "";
+    if (!host) return;
+    const names = [...known.options].map((one) => one.value);
+    if (names.length && !names.includes(host)) error.textContent = `No machine is named “${host}”. The list under the field has those there are.`;
+    else if (hosts().length >= MOST) error.textContent = `At most ${MOST} machines are compared at a time.`;
+    else {
+      input.value = "";
+      set({ host: [...hosts(), host] });
+    }
+  }
+
+  async function refresh({ quiet = false } = {}) {
+    loading?.abort();
+    const { signal } = (loading = new AbortController());
+    metric.update();
+    statistic.value = get("stat", "mean");
+    overlay.checked = get("overlay") === "7d";
+    if (!quiet && !known.options.length) {
+      getJson("/api/v1/users", signal).then(({ users }) => fill(known, users.map((one) => h("option", { value: one.user_id })))).catch(() => {});
+    }
+    const wanted = hosts(), named = metricOf(), { start, end } = range();
+    fill(chosen, wanted.map((host, place) => h("li", {}, h("i", { class: `badge swatch-${place + 1}` }, " "), h("a", { href: hostLink(host) }, name(host)),
+      h("button", { type: "button", "aria-label": `Remove ${host}`, onclick: () => set({ host: hosts().filter((one) => one !== host) }) }, "×"))));
+    asked = { metric: named.name, start, end, resample_rate: durationText(rateFor({ start, end }, 250)) };
+    summary.hidden = !wanted.length;
+    if (!wanted.length) {
+      chart.fail(["Add machines by name, or select some in the ", h("a", { href: link("/") }, "fleet"), " (Space, or Ctrl and a click)."]);
+      return;
+    }
+    const read = async (host, back) => {
+      const rows = await getWindows(address(`/api/v1/windows/byUser/${segment(host)}`, { ...asked, start: start - back, end: end - back, histograms: true }), signal);
+      for (const row of rows) row.p95 = quantile(row.histogram, 0.95, named.bounded, row.min, row.max);
+      return rows;
+    };
+    try {
+      await annotations.load({ start, end }, signal);
+      found = await Promise.all(wanted.map(async (host) => ({
+        host, windows: await read(host, 0), before: overlay.checked ? await read(host, WEEK) : [],
+      })));
+    } catch (problem) {
+      if (problem.name === "AbortError") throw problem;
+      chart.fail(problem.message);
+      return;
+    }
+    paint(named);
+    lines.refresh();
+  }
+
+  function paint(named) {
+    const series = found.flatMap(({ host, windows, before }, place) => [
+      { label: host, rows: windows, back: 0, colour: `--series-${place + 1}`, swatch: `swatch-${place + 1}`, width: 2 },
+      ...(before.length ? [{ label: `${host}, a week earlier`, rows: before, back: WEEK, colour: `--series-${place + 1}`, swatch: `swatch-${place + 1}`, dash: [5, 4] }] : []),
+    ]);
+    const times = [...new Set(series.flatMap((one) => one.rows.map((row) => row.time + one.back)))].sort((a, b) => a - b);
+    const place = new Map(times.map((at, index) => [at, index]));
+    chart.show({
+      x: times.map((at) => at / 1000), domain: [asked.start / 1000, asked.end / 1000],
+      series: series.map(({ rows, back, ...one }) => {
+        const data = new Array(times.length).fill(undefined); // undefined: no bucket of this machine, the line goes on
+        for (const row of rows) data[place.get(row.time + back)] = valueOf(row);
+        return { ...one, data, unit: named.unit };
+      }),
+      marks: annotations.marks(),
+      empty: "None of these machines reported in this range.",
+    });
+    const statistics = (rows) => {
+      const flat = merged(rows.map((row) => row.histogram)), low = Math.min(...rows.map((row) => row.min)), high = Math.max(...rows.map((row) => row.max));
+      return { mean: meanOf(rows), p95: quantile(flat, 0.95, named.bounded, low, high), max: rows.length ? high : null };
+    };
+    const of = (value) => shown(value, named.unit);
+    fill(summary, table(`${named.text} over the whole range`, [{ label: "machine", name: true }, { label: "mean", number: true }, { label: "p95", number: true }, { label: "maximum", number: true }, { label: "mean a week earlier", number: true }, { label: "change", number: true }],
+      found.map(({ host, windows, before }) => {
+        const now = statistics(windows), then = statistics(before);
+        const change = now.mean !== null && then.mean !== null ? now.mean - then.mean : null;
+        return [h("a", { href: hostLink(host) }, name(host)), of(now.mean), of(now.p95), of(now.max), of(then.mean), named.bounded ? difference(change) : of(change)];
+      })));
+  }
+
+  return {
+    refresh,
+    follows: () => (hosts().length ? { users: hosts() } : null),
+    close() {
+      loading?.abort();
+      removeEventListener("overlay", flip);
+      chart.close();
+    },
+  };
+}

@@ -1,0 +1,281 @@
+// The fleet: all machines over time, how their samples are distributed, who is busy, idle, silent, and what fires.
+
+import { address, getJson, getPicture, getWindows, python } from "../api.js";
+import { card } from "../card.js";
+import { badges, fill, h, name, table } from "../dom.js";
+import { heatMap, scaleStrip } from "../heatmap.js";
+import { lineChart, spacing, withGaps } from "../linechart.js";
+import { difference, loadDuration, merged, quantile, shares, shown, whole } from "../numbers.js";
+import { get, hostLink, link, params, set } from "../state.js";
+import { ago, durationText, iso, moment, range } from "../time.js";
+import { annotations, metricOf, metricSelect, saturatedShare, SATURATED } from "./shared.js";
+
+export const title = "Fleet";
+const SORTS = { name: "name", mean: "mean", p95: "95th percentile", max: "maximum", change: "change", cores: "cores", seen: "last seen" };
+const STATES = { "": "all", hot: "hot", idle: "idle", silent: "silent", alerting: "alerting" };
+
+/** Opens the view in `root`. */
+export function open(root) {
+  const tiles = h("dl", { class: "tiles" }, Array.from({ length: 6 }, () => h("div", { class: "tile" })));
+  const heading = h("h1", {}, "Fleet");
+  const select = (label, parameter, options, fallback) => {
+    const node = h("select", { onchange: () => set({ [parameter]: node.value === fallback ? null : node.value, first: null, count: null }) },
+      Object.entries(options).map(([value, text]) => h("option", { value }, text)));
+    return { node, label: h("label", {}, label, node), parameter, fallback };
+  };
+  const controls = [
+    select("Sort by", "sort", SORTS, "name"),
+    select("order", "order", { asc: "ascending", desc: "descending" }, "asc"),
+    select("Show", "state", STATES, ""),
+    select("OS", "os", { "": "all", Linux: "Linux", MacOS: "MacOS", Windows: "Windows" }, ""),
+    select("Value", "stat", { mean: "mean", max: "maximum", min: "minimum" }, "mean"),
+  ];
+  let typing = 0;
+  const search = h("input", {
+    type: "search", size: "14", maxlength: "128", oninput: () => {
+      clearTimeout(typing);
+      typing = setTimeout(() => set({ q: search.value, first: null, count: null }, { replace: true }), 250);
+    },
+  });
+  const metric = metricSelect();
+  const selection = h("p", { class: "controls" });
+  const plot = h("div", { class: "heat" });
+  const strip = scaleStrip("0 %", "100 %");
+  const note = h("p", { class: "quiet" });
+  let picture = null, windows = [], asked = {}, loading = null;
+
+  const heat = card("Machines over time", {
+    source: () => ({
+      path: address("/api/v1/windows/fleet", { ...asked, by: "user" }), file: "fleet.csv", accept: "text/csv",
+      python: python("fleet", [asked.metric], { start: asked.start, end: asked.end, rate: asked.resample_rate, by: "user", histograms: false }),
+    }),
+    rows: () => ({ columns: machineColumns(), rows: (picture?.machines ?? []).map(plainMachine) }),
+  });
+  heat.body.append(
+    h("div", { class: "controls" }, h("label", {}, "Find ", search), controls.map((one) => one.label), metric.label), selection, plot,
+    h("div", { class: "controls" }, strip.node, note));
+  const map = heatMap(plot, {
+    label: "Machines over time. Arrows move, Enter opens a machine, Space selects it; a table is below.",
+    describe: (row, column) => describe(row, column),
+    pick: (row, event) => pick(row, event),
+    zoom: (start, end) => set({ from: iso(start), to: iso(end), range: null }),
+    zoomRows: (first, last) => zoomRows(first, last),
+  });
+
+  const trend = card("Utilization", {
+    help: "of all machines together",
+    source: () => ({
+      path: address("/api/v1/windows/fleet", { ...asked, histograms: true }), file: "utilization.csv", accept: "text/csv",
+      python: python("fleet", [asked.metric], { start: asked.start, end: asked.end, rate: asked.resample_rate }),
+    }),
+    rows: () => ({
+      columns: [{ label: "time" }, ...["mean", "min", "max", "p5", "p50", "p95", "samples"].map((label) => ({ label, number: true }))],
+      rows: windows.map((one) => [iso(one.time), one.mean, one.min, one.max, one.p5, one.p50, one.p95, one.count]),
+    }),
+  });
+  const trendPlot = h("div", { class: "plot" });
+  trend.body.append(trendPlot);
+  const trendChart = lineChart(trendPlot, { label: "Utilization of the fleet over time", maximum: 1 });
+
+  const distribution = card("Distribution of samples", {
+    help: "exact, of every 50 ms sample in the range",
+    rows: () => ({
+      columns: [{ label: "load from" }, { label: "share of samples in the range", number: true }, { label: "share of samples now", number: true }],
+      rows: bins().all.map((share, bin) => [`${((100 * bin) / 64).toFixed(1)} %`, share, bins().now[bin]]),
+    }),
+  });
+  const distributionPlot = h("div", { class: "plot small" });
+  distribution.body.append(distributionPlot);
+  const distributionChart = lineChart(distributionPlot, { time: false, label: "Distribution of samples over loads", zoom: () => {} });
+
+  const lists = h("div", { class: "columns" });
+  const machines = card("Machines", { rows: () => ({ columns: machineColumns(), rows: (picture?.machines ?? []).map(plainMachine) }) });
+  const columns = h("div", { class: "columns" }, trend.node, distribution.node);
+  root.append(h("div", { class: "head" }, heading), tiles, heat.node, columns, lists, machines.node);
+
+  const bins = () => ({ all: shares(merged(windows.map((one) => one.histogram))), now: shares(windows.at(-1)?.histogram ?? []) });
+  const chosen = () => params().getAll("sel");
+
+  function describe(row, column) {
+    const count = picture.edges[row + 1] - picture.edges[row];
+    const level = picture.pixels[row * picture.columns + column];
+    const value = level ? shown(((level - 1) / 254) * picture.scale, picture.unit) : "no data";
+    const who = count === 1 ? [name(picture.labels[row])] : [`${count} machines from `, name(picture.labels[row])];
+    return [who, h("br"), count > 1 && level ? `highest ${value}` : value, h("br"), moment(picture.start + picture.rate * column)];
+  }
+
+  function pick(row, event) {
+    const count = picture.edges[row + 1] - picture.edges[row];
+    if (count > 1) return zoomRows(row, row);
+    const id = picture.labels[row];
+    if (event.key === " " || event.ctrlKey || event.metaKey || event.shiftKey) return toggle(id);
+    history.pushState(null, "", hostLink(id));
+    return dispatchEvent(new Event("navigate"));
+  }
+
+  const toggle = (id) => set({ sel: chosen().includes(id) ? chosen().filter((one) => one !== id) : [...chosen(), id].slice(-8) });
+  const zoomRows = (first, last) => set({ first: picture.edges[first] || null, count: picture.edges[last + 1] - picture.edges[first] });
+
+  function sortBy(key) {
+    const descending = get("sort", "name") === key ? get("order", "asc") === "asc" : key !== "name";
+    set({ sort: key === "name" ? null : key, order: descending ? "desc" : null });
+  }
+
+  async function refresh({ quiet = false } = {}) {
+    loading?.abort();
+    const { signal } = (loading = new AbortController());
+    for (const { node, parameter, fallback } of controls) node.value = get(parameter, fallback);
+    if (document.activeElement !== search) search.value = get("q");
+    metric.update();
+    const { start, end } = range();
+    const named = metricOf();
+    const question = {
+      metric: named.name, stat: get("stat"), start, end, columns: Math.min(400, Math.max(60, Math.round(plot.clientWidth / 3))),
+      rows: Math.max(10, plot.clientHeight - 22), sort: get("sort"), order: get("order"), q: get("q"), os: get("os"), state: get("state"),
+      first: get("first"), count: get("count"),
+    };
+    if (!quiet && !picture) map.fail("Loading …");
+    const alerts = getJson("/api/v1/alerts?state=firing&limit=200", signal).catch(() => null);
+    try {
+      picture = await getPicture(address("/api/v1/fleet/picture", question), signal);
+    } catch (error) {
+      if (error.name === "AbortError") throw error;
+      map.fail(error.message);
+      return;
+    }
+    asked = { metric: named.name, start: picture.start, end: Math.min(end, picture.start + picture.rate * picture.columns), resample_rate: durationText(picture.rate) };
+    paint(named);
+    try {
+      [windows] = await Promise.all([getWindows(address("/api/v1/windows/fleet", { ...asked, histograms: true }), signal), annotations.load({ start, end }, signal)]);
+    } catch (error) {
+      if (error.name === "AbortError") throw error;
+      trendChart.fail(error.message);
+      distributionChart.fail(error.message);
+      return;
+    }
+    for (const one of windows) {
+      for (const [key, q] of [["p5", 0.05], ["p50", 0.5], ["p95", 0.95]]) one[key] = quantile(one.histogram, q, named.bounded, one.min, one.max);
+    }
+    paintTrend(named);
+    paintTiles(named, await alerts);
+    for (const one of [heat, trend, distribution, machines]) one.refresh();
+  }
+
+  function paint(named) {
+    const unknown = picture.known === 0;
+    strip.top.textContent = shown(picture.scale, picture.unit, 0);
+    const rowsPicked = chosen().flatMap((id) => {
+      const row = picture.labels.indexOf(id);
+      return row >= 0 && picture.edges[row + 1] - picture.edges[row] === 1 ? [row] : [];
+    });
+    map.show(picture, { rowsPicked, empty: unknown ? begin() : nothing() });
+    const per = picture.rows ? Math.ceil((picture.edges.at(-1) - picture.edges[0]) / picture.rows) : 1;
+    const part = get("first") || get("count");
+    fill(note, `${whole(picture.edges.at(-1) - picture.edges[0])} of ${whole(picture.total)} machines, a column is ${durationText(picture.rate)}`,
+      per > 1 ? `, a row up to ${per} machines: its highest value. Click a row, or drag over rows, to see them.` : ".",
+      part ? [" ", h("a", { href: location.pathname + withoutRows() }, "Show all rows")] : null);
+    const found = chosen();
+    fill(selection, found.length ? [`${found.length} selected: `, found.slice(0, 4).map((id, place) => [place ? ", " : "", name(id)]), found.length > 4 ? ", … " : " ",
+      h("a", { href: link("/compare", { host: found }) }, "Compare them"), h("button", { type: "button", onclick: () => set({ sel: null }) }, "Clear")] : null);
+    fill(lists, list("Hottest", picture.hottest, "The highest 95th percentiles of samples.", "p95"), list("Idlest", picture.idlest, "The lowest 95th percentiles of samples.", "p95"),
+      list("Silent", picture.silent, `${whole(picture.states.silent)} machines have not reported for ten minutes.`, "seen"), firing);
+    fill(machines.body, picture.machines.length
+      ? table(`${whole(picture.machines.length)} of ${whole(picture.total)} machines, ${named.text}, over the whole range`, machineColumns(), picture.machines.map(machineRow),
+        { sort: { key: get("sort", "name"), descending: get("order") === "desc", by: sortBy } })
+      : h("p", { class: "empty" }, unknown ? begin() : nothing()));
+    document.documentElement.dataset.machines = picture.total;
+  }
+
+  const firing = h("section", { class: "card" }, h("header", {}, h("h2", {}, "Firing")), h("div", {}));
+  const begin = () => ["No machine has reported yet. Start an agent: ", h("code", {}, `loadlens-agent --url ${location.origin}`), ", or load a fleet to look at: ", h("code", {}, "loadlens-service demo"), "."];
+  const nothing = () => (get("q") || get("state") || get("os") || get("first")
+    ? ["No machine is like this. ", h("a", { href: link("/") }, "Show all")]
+    : ["No machine reported in this range. ", h("a", { href: location.pathname + "?range=30d" }, "Look at the last 30 days"), "."]);
+  const withoutRows = () => {
+    const kept = params();
+    kept.delete("first");
+    kept.delete("count");
+    return kept.size ? `?${kept}` : "";
+  };
+
+  function list(label, found, text, key) {
+    return h("section", { class: "card" }, h("header", {}, h("h2", {}, label)), h("p", { class: "quiet" }, text),
+      found.length ? table(label, [{ label: "machine", name: true }, { label: key === "seen" ? "last seen" : "p95", number: true }, { label: "mean", number: true }],
+        found.map((one) => [h("a", { href: hostLink(one.user_id) }, name(one.user_id)), key === "seen" ? ago(one.seen) : shown(one.p95, picture.unit), shown(one.mean, picture.unit)]), { captionHidden: true })
+        : h("p", { class: "empty" }, "None."));
+  }
+
+  const machineColumns = () => [
+    { label: "machine", key: "name", name: true }, { label: "state" }, { label: "mean", key: "mean", number: true }, { label: "p95", key: "p95", number: true },
+    { label: "maximum", key: "max", number: true }, { label: "change", key: "change", number: true }, { label: "cores", key: "cores", number: true },
+    { label: "system" }, { label: "last seen", key: "seen" },
+  ];
+  const machineRow = (one) => [
+    h("span", {}, h("input", { type: "checkbox", "aria-label": `Select ${one.user_id}`, checked: chosen().includes(one.user_id), onchange: () => toggle(one.user_id) }), " ",
+      h("a", { href: hostLink(one.user_id) }, name(one.user_id))),
+    badges(one.states), shown(one.mean, picture.unit), shown(one.p95, picture.unit), shown(one.maximum, picture.unit),
+    picture.unit === "1" ? difference(one.change) : shown(one.change, picture.unit), one.cores || "–", one.os_type, ago(one.seen),
+  ];
+  const plainMachine = (one) => [one.user_id, one.states.join(" "), one.mean, one.p95, one.maximum, one.change, one.cores, one.os_type, iso(one.seen)];
+
+  function paintTrend(named) {
+    const usual = spacing(windows.map((one) => one.time), picture.rate);
+    const weighted = new Map(picture.weighted.map((value, column) => [picture.start + picture.rate * column, value]));
+    const filtered = get("q") || get("state") || get("os") || get("count");
+    const { x, columns: [mean, p5, p50, p95, cores] } = withGaps(windows.map((one) => one.time),
+      ["mean", "p5", "p50", "p95"].map((key) => windows.map((one) => one[key])).concat([windows.map((one) => weighted.get(one.time) ?? null)]), 1.5 * usual);
+    trendChart.show({
+      x, domain: [picture.start / 1000, range().end / 1000],
+      series: [
+        { label: "p95 of samples", data: p95, colour: "--series-2", swatch: "swatch-2", unit: named.unit },
+        { label: "p5", data: p5, colour: null, swatch: "swatch-band", unit: named.unit },
+        { label: "median", data: p50, colour: "--series-3", dash: [4, 3], swatch: "swatch-3", unit: named.unit },
+        { label: "mean", data: mean, colour: "--series-1", width: 2, swatch: "swatch-1", unit: named.unit },
+        ...(named.name === "cpuUtilization" && get("stat", "mean") === "mean"
+          ? [{ label: filtered ? "mean by cores, of those shown" : "mean by cores", data: cores, colour: "--series-4", dash: [6, 3], swatch: "swatch-4", unit: named.unit }] : []),
+      ],
+      bands: [{ upper: 0, lower: 1, fill: "--band" }],
+      marks: annotations.marks(),
+    });
+    const { all, now } = bins();
+    const edges = all.map((_, bin) => bin / 64);
+    distributionChart.show(named.bounded && windows.length ? {
+      x: edges, domain: [0, 1], top: Math.max(...all, ...now),
+      series: [
+        { label: "in the range", data: all, colour: "--series-1", fill: "--band", bars: true, swatch: "swatch-1" },
+        { label: `in the last ${durationText(picture.rate)}`, data: now, colour: "--series-2", steps: true, width: 2, swatch: "swatch-2" },
+      ],
+    } : { x: [], series: [], empty: named.bounded ? "No data in this range." : "Distributions are shown of shares, such as CPU utilization." });
+  }
+
+  function paintTiles(named, alerts) {
+    const all = merged(windows.map((one) => one.histogram));
+    const last = picture.weighted.findLast((value) => value !== null);
+    const from = windows.length ? Math.min(...windows.map((one) => one.min)) : null, to = windows.length ? Math.max(...windows.map((one) => one.max)) : null;
+    const firingNow = alerts?.alerts ?? [];
+    const tile = (label, value, more, to_) => h("div", { class: "tile" }, h("dt", {}, label), h("dd", {}, to_ ? h("a", { href: to_ }, value) : value), h("dd", { class: "more" }, more));
+    fill(tiles,
+      tile("Machines", whole(picture.states.reporting), `of ${whole(picture.known)} reported in the range`),
+      tile(named.bounded ? "Utilization now" : `${named.text} now`, shown(last, named.unit), named.name === "cpuUtilization" ? "mean, weighted by cores" : "mean"),
+      tile("p95 of samples", shown(all.length ? quantile(all, 0.95, named.bounded, from, to) : null, named.unit), "over the whole range, exact"),
+      tile("Saturated", named.bounded ? shown(saturatedShare(loadDuration(all)), "1", 2) : "–", `of samples at ${(100 * SATURATED).toFixed(1)} % or above`),
+      tile("Silent", whole(picture.states.silent), "no report for ten minutes", link("/", { state: "silent" })),
+      tile("Firing", whole(alerts?.total ?? 0), firingNow.length ? [...new Set(firingNow.map((one) => one.rule))].slice(0, 3).join(", ") : "no rule fires", link("/alerts")));
+    fill(firing.lastChild, firingNow.length
+      ? table("Firing alerts", [{ label: "rule" }, { label: "machine", name: true }, { label: "since" }],
+        firingNow.slice(0, 10).map((one) => [h("a", { href: link("/alerts", { rule: one.rule }) }, one.rule), one.user ? h("a", { href: hostLink(one.user) }, name(one.user)) : "the fleet", ago(Date.parse(one.fired))]), { captionHidden: true })
+      : h("p", { class: "empty" }, "Nothing fires. ", h("a", { href: link("/alerts") }, "Rules and silences")));
+  }
+
+  return {
+    refresh,
+    follows: () => (picture && range().relative ? { users: (picture.known <= 20 ? picture.machines : picture.machines.filter((one) => !one.states.includes("silent"))).map((one) => one.user_id) } : { users: [] }),
+    close() {
+      loading?.abort();
+      clearTimeout(typing);
+      map.close();
+      trendChart.close();
+      distributionChart.close();
+    },
+  };
+}

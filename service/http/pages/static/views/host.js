@@ -1,0 +1,297 @@
+// One machine: its load over time with everything that is known of it, its cores, its size, its agent's settings.
+
+import { address, getJson, getWindows, python, segment, ServiceError } from "../api.js";
+import { card } from "../card.js";
+import { badges, fill, h, name } from "../dom.js";
+import { heatMap, levels, scaleStrip } from "../heatmap.js";
+import { lineChart, spacing, withGaps } from "../linechart.js";
+import { difference, loadDuration, meanOf, merged, quantile, shown } from "../numbers.js";
+import { get, hostLink, link, set } from "../state.js";
+import { ago, durationText, iso, moment, MINUTE, range, rateFor, zone } from "../time.js";
+import { annotations, metricOf, metrics, metricSelect } from "./shared.js";
+import { settings } from "./settings.js";
+
+export const title = "Host";
+const DAYS = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
+const BUCKETS = 300;
+
+/** Opens the view in `root`. */
+export function open(root) {
+  const heading = h("h1", {});
+  const about = h("p", { class: "quiet" });
+  const links = h("p", { class: "head" });
+  const tiles = h("dl", { class: "tiles" }, Array.from({ length: 5 }, () => h("div", { class: "tile" })));
+  const metric = metricSelect();
+  const shows = { forecast: "forecast", marks: "anomalies and changes", overlay: "a week earlier" };
+  const checks = Object.entries(shows).map(([key, text]) => {
+    const node = h("input", { type: "checkbox", onchange: () => flip(key) });
+    return { key, node, label: h("label", {}, node, text) };
+  });
+  let windows = [], before = [], cores = [], week = null, marks = [], forecast = null, rate = 0, asked = {}, loading = null, last = null, heard = null, judged = {};
+
+  const history = card("Load over time", {
+    source: () => ({
+      path: address(`/api/v1/windows/byUser/${segment(id())}`, { ...asked, histograms: true }), file: `${id()}.csv`, accept: "text/csv",
+      python: python("history", [id(), asked.metric], { start: asked.start, end: asked.end, rate: asked.resample_rate }),
+    }),
+    rows: () => ({
+      columns: [{ label: "time" }, ...["mean", "min", "max", "p5", "p50", "p95", "samples"].map((label) => ({ label, number: true }))],
+      rows: windows.map((one) => [iso(one.time), one.mean, one.min, one.max, one.p5, one.p50, one.p95, one.count]),
+    }),
+  });
+  const historyPlot = h("div", { class: "plot tall" });
+  const findings = h("ul", { class: "plain" });
+  history.body.append(h("div", { class: "controls" }, metric.label, checks.map((one) => one.label)), historyPlot);
+  history.node.append(findings);
+  const chart = lineChart(historyPlot, { label: "Load of the machine over time" });
+
+  const coreCard = card("Cores", {
+    help: "mean of each core",
+    source: () => ({
+      path: address(`/api/v1/windows/byUser/${segment(id())}`, { ...asked, core: "each" }), file: `${id()}-cores.csv`, accept: "text/csv",
+      python: python("history", [id(), asked.metric], { start: asked.start, end: asked.end, rate: asked.resample_rate, core: "each" }),
+    }),
+    rows: () => ({ columns: [{ label: "time" }, { label: "core", number: true }, { label: "mean", number: true }, { label: "max", number: true }], rows: cores.map((one) => [iso(one.time), one.core ?? "machine", one.mean, one.max]) }),
+  });
+  const corePlot = h("div", { class: "heat cores" });
+  coreCard.body.append(corePlot, scaleStrip("0 %", "100 %").node);
+  let coreNumbers = [];
+  const coreMap = heatMap(corePlot, {
+    label: "Mean of each core over time", yLabels: (row) => `core ${coreNumbers[row]}`, zoom: (start, end) => set({ from: iso(start), to: iso(end), range: null }),
+    describe: (row, column) => {
+      const at = asked.start - (asked.start % rate) + rate * column;
+      const found = cores.find((one) => one.core === coreNumbers[row] && one.time === at);
+      return [`Core ${coreNumbers[row]}`, h("br"), found ? shown(found.mean) : "no data", h("br"), moment(at)];
+    },
+  });
+
+  const duration = card("Load duration", {
+    help: "how much of the time the load was at least so high",
+    rows: () => ({ columns: [{ label: "load" }, { label: "share of time at or above", number: true }], rows: curve().map((share, bin) => [bin / 64, share]) }),
+  });
+  const durationPlot = h("div", { class: "plot small" });
+  duration.body.append(durationPlot);
+  const durationChart = lineChart(durationPlot, { time: false, label: "Load-duration curve", maximum: 1, xUnit: "1", zoom: () => {} });
+  const curve = () => loadDuration(merged(windows.map((one) => one.histogram)));
+
+  const analysis = (kind) => address(`/api/v1/analysis/${kind}/byUser/${segment(id())}`, { metric: metricOf().name, start: asked.start, end: asked.end, tz: kind === "week" ? zone() : null });
+  const weekCard = card("Hours of the week", {
+    help: "mean of the last four weeks",
+    source: () => ({ path: analysis("week"), csv: false, python: `${python("history", [id(), metricOf().name], { end: asked.end, start: asked.end - 28 * 86_400_000, rate: "1h" }).replace("print(frame)", `print(analytics.hour_of_week_profile(frame, ${JSON.stringify(zone())}))`)}` }),
+    rows: () => ({ columns: [{ label: "day" }, { label: "hour", number: true }, { label: "mean", number: true }, { label: "p95", number: true }], rows: (week?.mean ?? []).map((mean, hour) => [DAYS[Math.floor(hour / 24)], hour % 24, mean, week.p95[hour]]) }),
+  });
+  const weekPlot = h("div", { class: "heat week" });
+  const weekStrip = scaleStrip("0", "");
+  weekCard.body.append(weekPlot, weekStrip.node);
+  const weekMap = heatMap(weekPlot, {
+    label: "Mean load at each hour of the week", time: false, yLabels: (row) => DAYS[row].slice(0, 3), xLabels: [0, 6, 12, 18].map((hour) => [hour, `${String(hour).padStart(2, "0")}:00`]),
+    describe: (row, column) => [`${DAYS[row]}, ${column}:00`, h("br"), `mean ${shown(week.mean[24 * row + column], metricOf().unit)}`, h("br"), `p95 ${shown(week.p95[24 * row + column], metricOf().unit)}`],
+  });
+
+  const size = card("Size", { source: () => ({ path: analysis("size"), csv: false, python: python("history", [id()], { start: asked.end - 42 * 86_400_000, end: asked.end, rate: "1h" }).replace("print(frame)", "    cores = service.users().loc[" + JSON.stringify(id()) + ', "cores"]\nprint(analytics.right_size(frame, cores))') }) });
+  const sizeText = h("div", { role: "status" });
+  size.body.append(sizeText);
+  const agent = settings();
+  const others = h("div", { class: "columns" });
+  const grid = h("div", { class: "columns" }, coreCard.node, duration.node, weekCard.node, size.node, agent.node);
+  root.append(h("div", { class: "head" }, heading, about), links, tiles, history.node, grid, h("h2", {}, "Other metrics"), others);
+  const small = [];
+
+  const id = () => get("id");
+  const has = (key) => (key === "marks" ? get("marks") !== "0" : get(key) === (key === "overlay" ? "7d" : "1"));
+  const flip = (key) => set({ [key]: key === "marks" ? (has(key) ? "0" : null) : has(key) ? null : key === "overlay" ? "7d" : "1" });
+  const overlayKey = () => flip("overlay");
+  addEventListener("overlay", overlayKey);
+
+  async function refresh({ quiet = false } = {}) {
+    loading?.abort();
+    const { signal } = (loading = new AbortController());
+    metric.update();
+    for (const { key, node } of checks) node.checked = has(key);
+    document.title = `${id() || "Host"} · Loadlens`;
+    fill(heading, name(id()));
+    fill(links, h("a", { href: `/reports/users/${segment(id())}` }, "Report"), h("a", { href: link("/compare", { host: [id()] }) }, "Compare"), h("a", { href: link("/") }, "Fleet"));
+    if (!id()) {
+      fill(heading, "No machine is chosen");
+      chart.fail(["Choose one in the ", h("a", { href: link("/") }, "fleet"), "."]);
+      return;
+    }
+    const { start, end } = range();
+    const named = metricOf();
+    if (!quiet && !windows.length) chart.fail("Loading …");
+    rate = rateFor({ start, end }, BUCKETS);
+    asked = { metric: named.name, start, end, resample_rate: durationText(rate) };
+    try {
+      windows = await read(named, asked, signal);
+      const usual = spacing(windows.map((one) => one.time), rate);
+      if (usual > 1.5 * rate) {
+        // It reports less often than that: buckets as wide as its windows leave no holes.
+        rate = rateFor({ start, end }, BUCKETS, usual);
+        asked.resample_rate = durationText(rate);
+        windows = await read(named, asked, signal);
+      }
+      const week_ = 7 * 86_400_000;
+      before = has("overlay") ? await read(named, { ...asked, start: start - week_, end: end - week_ }, signal) : [];
+    } catch (error) {
+      if (error.name === "AbortError") throw error;
+      chart.fail(error.status === 404 ? ["Nothing has been reported by this machine. ", h("a", { href: link("/") }, "All machines")] : error.message);
+      return;
+    }
+    last = windows.at(-1) ?? null;
+    await annotations.load({ start, end, user: id() }, signal);
+    paint(named);
+    const rest = [loadCores(named, signal), describe(signal), agent.refresh(id(), signal)];
+    if (!quiet) rest.push(analyse(named, signal), loadOthers(named, signal));
+    await Promise.all(rest);
+    for (const one of [history, coreCard, duration, weekCard, size]) one.refresh();
+  }
+
+  /** The newest window where it came while we looked, otherwise the last bucket. */
+  function newest() {
+    if (heard && heard.end_timestamp >= (last?.time ?? 0) && heard.user_id === id() && metricOf().name === "cpuUtilization") {
+      return { mean: heard.cpuLoadAvg, p95: heard["cpuLoadAvg.p95"], words: "the newest window" };
+    }
+    return last ? { ...last, words: `mean of ${durationText(rate)}` } : null;
+  }
+
+  async function read(named, question, signal) {
+    const found = await getWindows(address(`/api/v1/windows/byUser/${segment(id())}`, { ...question, histograms: true }), signal);
+    for (const one of found) for (const [key, q] of [["p5", 0.05], ["p50", 0.5], ["p95", 0.95]]) one[key] = quantile(one.histogram, q, named.bounded, one.min, one.max);
+    return found;
+  }
+
+  async function describe(signal) {
+    const { users } = await getJson("/api/v1/users", signal);
+    const user = users.find((one) => one.user_id === id());
+    if (user) fill(about, [`${user.os_type} ${user.os_version}`, user.cores ? `${user.cores} cores` : null, `last seen ${ago(Date.parse(user.last_seen))}`].filter(Boolean).join(" · "));
+  }
+
+  function paint(named) {
+    const { start, end } = asked;
+    const gap = 1.5 * spacing(windows.map((one) => one.time), rate);
+    const rows = windows.map((one) => ({ at: one.time, ...one, ahead: null }));
+    const shifted = before.map((one) => ({ at: one.time + 7 * 86_400_000, earlier: one.mean }));
+    const ahead = has("forecast") && forecast?.time ? forecast.time.map((at, place) => ({ at, expected: forecast.mean[place], lower: forecast.lower[place], upper: forecast.upper[place] })) : [];
+    const byTime = new Map();
+    for (const one of [...rows, ...shifted, ...ahead]) byTime.set(one.at, { ...byTime.get(one.at), ...one });
+    const all = [...byTime.values()].sort((a, b) => a.at - b.at);
+    const keys = ["mean", "min", "max", "p5", "p95", "p50", "earlier", "expected", "lower", "upper"];
+    const { x, columns } = withGaps(all.map((one) => one.at), keys.map((key) => all.map((one) => one[key] ?? null)), Math.max(gap, ahead.length ? 3_700_000 : 0));
+    const [mean, min, max, p5, p95, , earlier, expected, lower, upper] = columns;
+    const line = (label, data, options) => ({ label, data, unit: named.unit, ...options });
+    chart.show({
+      x, domain: [start / 1000, (ahead.length ? ahead.at(-1).at + 3_600_000 : end) / 1000],
+      top: named.bounded ? Math.max(...windows.map((one) => one.max), 0.02) : undefined,
+      series: [
+        line("max", max, { swatch: "swatch-band-wide" }), line("min", min, { swatch: "swatch-band-wide" }), line("p95 of samples", p95, { colour: "--series-2", swatch: "swatch-2" }),
+        line("p5", p5, { swatch: "swatch-band" }), line("mean", mean, { colour: "--series-1", width: 2, swatch: "swatch-1" }),
+        ...(before.length ? [line("mean a week earlier", earlier, { colour: "--series-4", dash: [5, 4], swatch: "swatch-4" })] : []),
+        ...(ahead.length ? [line("forecast", expected, { colour: "--series-3", dash: [6, 3], width: 2, swatch: "swatch-3" }), line("80 % from", lower, { swatch: "swatch-band" }), line("to", upper, { swatch: "swatch-band" })] : []),
+      ],
+      bands: [{ upper: 0, lower: 1, fill: "--band-wide" }, { upper: 2, lower: 3, fill: "--band" },
+        ...(ahead.length ? [{ upper: before.length ? 8 : 7, lower: before.length ? 7 : 6, fill: "--band" }] : [])],
+      marks: [...(has("marks") ? marks : []), ...annotations.marks()],
+      empty: ["Nothing was reported in this range. ", h("a", { href: "?" + new URLSearchParams({ id: id(), range: "30d" }) }, "Look at the last 30 days"), "."],
+    });
+    const flat = merged(windows.map((one) => one.histogram)), low = Math.min(...windows.map((one) => one.min)), high = Math.max(...windows.map((one) => one.max));
+    const q = (share) => (flat.length ? shown(quantile(flat, share, named.bounded, low, high), named.unit) : "–");
+    const tile = (label, value, more) => h("div", { class: "tile" }, h("dt", {}, label), h("dd", {}, value), h("dd", { class: "more" }, more));
+    fill(tiles, tile("Now", h("span", { id: "now" }, shown(newest()?.mean, named.unit)), newest() ? `${newest().words}, p95 ${shown(newest().p95, named.unit)}` : "no data"),
+      tile("Mean", shown(meanOf(windows), named.unit), "over the range, exact"), tile("Median", q(0.5), "of samples"), tile("p95", q(0.95), "of samples, exact over any range"), tile("p99", q(0.99), "of samples"));
+    durationChart.show(named.bounded && windows.length
+      ? { x: curve().map((_, bin) => bin / 64), domain: [0, 1], series: [{ label: "share of time at or above", data: curve(), colour: "--series-1", fill: "--band", swatch: "swatch-1", unit: "1" }] }
+      : { x: [], series: [], empty: named.bounded ? "No data in this range." : "Shown of shares, such as CPU utilization." });
+  }
+
+  async function loadCores(named, signal) {
+    coreCard.node.hidden = named.name !== "cpuUtilization";
+    if (coreCard.node.hidden) return;
+    cores = (await getWindows(address(`/api/v1/windows/byUser/${segment(id())}`, { ...asked, core: "each" }), signal)).filter((one) => one.core !== null);
+    coreNumbers = [...new Set(cores.map((one) => one.core))].sort((a, b) => a - b);
+    const first = Math.floor(asked.start / rate), columns = Math.ceil(asked.end / rate) - first;
+    const values = new Array(columns * coreNumbers.length).fill(null);
+    const rowOf = new Map(coreNumbers.map((core, row) => [core, row]));
+    for (const one of cores) values[rowOf.get(one.core) * columns + Math.floor(one.time / rate) - first] = one.mean;
+    coreMap.show({ pixels: levels(values, 1), rows: coreNumbers.length, columns, start: first * rate, rate }, { empty: "This machine does not report its cores one by one." });
+  }
+
+  async function analyse(named, signal) {
+    const get_ = (kind) => getJson(analysis(kind), signal).catch((error) => {
+      if (error instanceof ServiceError) return { unavailable: error.message };
+      throw error;
+    });
+    const slow = [
+      get_("size").then(paintSize),
+      get_("week").then((found) => {
+        week = found.mean ? found : null;
+        if (week) weekStrip.top.textContent = shown(Math.max(...week.mean), named.unit);
+        if (week) weekMap.show({ pixels: levels(week.mean, Math.max(...week.mean, 1e-9)), rows: 7, columns: 24, start: 0, rate: 1 });
+        else weekMap.fail(found.unavailable);
+      }),
+      Promise.all([get_("anomalies"), get_("changes")]).then(([strange, changed]) => {
+        marks = [
+          ...(strange.anomalies ?? []).map((one) => ({ at: one.time, value: one.value, colour: "--hot", text: `Anomaly (${one.kind}): ${shown(one.value, named.unit)}, expected ${shown(one.expected, named.unit)}` })),
+          ...(changed.changes ?? []).map((one) => ({ at: one.time, line: true, colour: "--series-4", text: one.kind === "level" ? "level" : "spread", words: `Change of the ${one.kind}: from ${shown(one.before, named.unit)} to ${shown(one.after, named.unit)}${annotations.near(one.time)}` })),
+        ];
+        judged = { ...strange, ...changed };
+      }),
+      has("forecast") ? get_("forecast").then((found) => { forecast = found; }) : null,
+    ];
+    await Promise.all(slow.slice(2));
+    paint(named);
+    paintFindings();
+    await Promise.all(slow);
+  }
+
+  function paintFindings() {
+    const told = marks.map((one) => h("li", {}, h("span", { class: `badge ${one.line ? "pending" : "hot"}` }, one.line ? "change" : "anomaly"), `${moment(one.at)}: ${one.words ?? one.text}`));
+    fill(findings, has("marks") ? [told.slice(-8), told.length ? null : h("li", { class: "quiet" }, judged.unavailable ?? "No anomaly and no lasting change in this range.")] : null,
+      has("forecast") && forecast ? h("li", { class: "quiet" }, forecast.summary ?? forecast.unavailable) : null);
+  }
+
+  function paintSize(found) {
+    fill(sizeText, found.unavailable ? h("p", { class: "empty" }, found.unavailable) : [
+      h("p", {}, badges([found.verdict]), found.recommended !== null ? h("strong", {}, `${found.recommended} ${found.recommended === 1 ? "core" : "cores"}`) : null, ` (it has ${found.now})`),
+      h("p", {}, found.why), found.confidence === null ? null : h("p", { class: "quiet" }, `A day within the next two weeks stays under ${shown(found.target, "1", 0)} with a chance of ${shown(found.confidence, "1", 0)}.`)]);
+  }
+
+  async function loadOthers(named, signal) {
+    const question = { start: asked.start, end: asked.end, resample_rate: durationText(Math.max(rate, MINUTE)) };
+    const wanted = metrics().filter((one) => one.name !== named.name);
+    const found = await Promise.all(wanted.map((one) => getWindows(address(`/api/v1/windows/byUser/${segment(id())}`, { ...question, metric: one.name }), signal).catch((error) => {
+      if (error.name === "AbortError") throw error;
+      return [];
+    })));
+    for (const one of small.splice(0)) one.close();
+    const reported = wanted.flatMap((one, place) => (found[place].length ? [[one, found[place]]] : []));
+    fill(others, reported.length ? null : h("p", { class: "empty" }, "This agent reports CPU only. Settings above add others."));
+    for (const [one, points] of reported) {
+      const plot = h("div", { class: "plot small" });
+      const made = card(one.text, {
+        level: "h3",
+        source: () => ({ path: address(`/api/v1/windows/byUser/${segment(id())}`, { ...question, metric: one.name }), file: `${id()}-${one.name}.csv`, accept: "text/csv", python: python("history", [id(), one.name], { start: question.start, end: question.end, rate: question.resample_rate }) }),
+        rows: () => ({ columns: [{ label: "time" }, { label: "mean", number: true }, { label: "max", number: true }], rows: points.map((row) => [iso(row.time), row.mean, row.max]) }),
+      });
+      made.body.append(plot);
+      others.append(made.node);
+      const drawn = lineChart(plot, { label: one.text, unit: one.unit, maximum: one.bounded ? 1 : null });
+      const { x, columns: [mean, high] } = withGaps(points.map((row) => row.time), ["mean", "max"].map((key) => points.map((row) => row[key])), 1.5 * spacing(points.map((row) => row.time), rate));
+      drawn.show({ x, domain: [question.start / 1000, question.end / 1000], series: [{ label: "max", data: high, colour: "--series-2", swatch: "swatch-2" }, { label: "mean", data: mean, colour: "--series-1", width: 2, swatch: "swatch-1" }] });
+      small.push(drawn);
+    }
+  }
+
+  return {
+    refresh,
+    follows: () => (id() ? { users: [id()], fields: "user_id,end_timestamp,cpuLoadAvg,cpuLoadAvg.p95" } : null),
+    heard(report) {
+      if (report.cpuLoadAvg !== undefined && report.cpuLoadAvg !== null) heard = report;
+    },
+    close() {
+      loading?.abort();
+      removeEventListener("overlay", overlayKey);
+      for (const one of [chart, coreMap, durationChart, weekMap, ...small]) one.close();
+      agent.close();
+    },
+  };
+}

@@ -1,0 +1,67 @@
+// Reports: made for the range on the screen, read here, downloaded in any form, or made on a schedule.
+
+import { address, getJson } from "../api.js";
+import { fill, h } from "../dom.js";
+import { get, set } from "../state.js";
+import { iso, range } from "../time.js";
+
+export const title = "Reports";
+const BADGES = { act: "hot", watch: "pending", note: "good" };
+const FORMS = { html: "HTML, one file with everything in it", md: "Markdown", json: "JSON" };
+
+/** Opens the view in `root`. */
+export function open(root) {
+  const host = h("input", { name: "host", type: "search", size: "26", list: "report-hosts", placeholder: "the whole fleet", maxlength: "128" });
+  const list = h("datalist", { id: "report-hosts" });
+  const target = h("input", { name: "target", type: "number", min: "1", max: "100", step: "1", size: "5", value: "80" });
+  const make = h("button", { class: "main" }, "Make the report");
+  const form = h("form", { class: "fields", "aria-label": "Report", onsubmit: (event) => { event.preventDefault(); set({ host: host.value.trim(), target: target.value === "80" ? null : target.value, made: "1" }); show(); } },
+    h("label", {}, "Machine", host), list, h("label", {}, "Target utilization in %", target), make);
+  const state = h("p", { role: "status" });
+  const downloads = h("p", { class: "head" });
+  const reader = h("div", {});
+  const schedule = h("section", { class: "card" });
+  root.append(h("h1", {}, "Reports"), h("section", { class: "card" }, form, h("p", { class: "quiet" }, "What changed, who is hot, who is idle, what to do: about the range that is chosen above. A report takes some seconds."), state, downloads, reader), schedule);
+  let loading = null, shownFor = "";
+
+  const path = (form_) => {
+    const { start, end } = range();
+    const minute = (ms) => Math.floor(ms / 60_000) * 60_000;
+    return address(get("host") ? `/reports/users/${encodeURIComponent(get("host"))}` : "/reports/fleet", { start: minute(start), end: minute(end), target: get("target") ? Number(get("target")) / 100 : null, format: form_ });
+  };
+
+  async function show() {
+    loading?.abort();
+    const { signal } = (loading = new AbortController());
+    shownFor = location.search;
+    fill(state, "The report is being made …");
+    fill(downloads);
+    fill(reader);
+    make.disabled = true;
+    try {
+      const report = await getJson(path("json"), signal);
+      fill(state, "The report is made.");
+      fill(downloads, h("a", { href: path("html"), target: "_blank", rel: "noopener" }, "Read all of it, with its figures"),
+        Object.entries(FORMS).map(([form_, text]) => h("a", { href: path(form_), download: `loadlens-report.${form_}` }, `Download ${text}`)));
+      fill(reader, h("h2", {}, report.title), h("p", { class: "quiet" }, report.subject),
+        h("ul", { class: "plain" }, report.findings.map((one) => h("li", {}, h("span", { class: `badge ${BADGES[one.severity] ?? ""}` }, one.severity), one.sentence, " ", h("span", { class: "quiet" }, one.action)))));
+    } catch (error) {
+      if (error.name !== "AbortError") fill(state, error.message);
+    } finally {
+      make.disabled = false;
+    }
+  }
+
+  async function refresh({ quiet = false } = {}) {
+    const { start, end, relative } = range();
+    if (document.activeElement !== host) host.value = get("host");
+    target.value = get("target", "80");
+    if (!list.options.length) getJson("/api/v1/users").then(({ users }) => fill(list, users.map((one) => h("option", { value: one.user_id })))).catch(() => {});
+    const command = `loadlens-analytics report ${get("host") ? `user '${get("host").replaceAll("'", "'\\''")}'` : "fleet"} ${relative ? `--last ${relative}` : `--start ${iso(start)} --end ${iso(end)}`} --url ${location.origin} --out report.html`;
+    fill(schedule, h("h2", {}, "On a schedule"), h("p", {}, "Any scheduler can make it; this line of a crontab does so each Monday at 7:"), h("pre", { tabindex: "0" }, `0 7 * * 1  ${command}`),
+      h("p", { class: "quiet" }, "docs/reports.md has the same for systemd, and PDF and PNG."));
+    if (get("made") && !quiet && shownFor !== location.search) await show();
+  }
+
+  return { refresh, close: () => loading?.abort() };
+}

@@ -1,0 +1,51 @@
+// What several views need: the metric that is looked at, and what saturated means.
+
+import { address, getJson } from "../api.js";
+import { h } from "../dom.js";
+import { get, set } from "../state.js";
+
+/** The load that counts as saturated: an edge of bins, so that the share of samples above it is exact. */
+export const SATURATED = 58 / 64;
+
+/** The share of samples at or above it, of a load-duration curve. */
+export const saturatedShare = (curve) => curve[58];
+
+const options = () => [...document.getElementById("metrics").content.querySelectorAll("option")];
+
+/** The metric of the address: its name, what it is called, its unit, and whether it is a share. */
+export function metricOf(chosen = get("metric")) {
+  const found = options().find((one) => one.value === chosen) ?? options()[0];
+  return { name: found.value, text: found.textContent, unit: found.dataset.unit, bounded: found.dataset.bounded === "true" };
+}
+
+/** All metrics there are. */
+export const metrics = () => options().map((one) => metricOf(one.value));
+
+/** A choice of the metric, kept in the address. */
+export function metricSelect() {
+  const node = h("select", { onchange: () => set({ metric: node.value === options()[0].value ? null : node.value }) },
+    options().map((one) => h("option", { value: one.value }, one.textContent)));
+  return { node, label: h("label", {}, "Metric", node), update: () => { node.value = metricOf().name; } };
+}
+
+/** Deploys, incidents and the like, as people and their tools have told them. */
+export const annotations = {
+  found: [],
+  /** Those that touch a range, about one machine or about any. */
+  async load({ start, end, user = null }, signal) {
+    const answer = await getJson(address("/api/v1/annotations", { start, end, user, limit: 100 }), signal).catch((error) => {
+      if (error.name === "AbortError") throw error;
+      return {};
+    });
+    this.found = (answer.annotations ?? []).map((one) => ({ ...one, at: Date.parse(one.time) }));
+  },
+  /** As marks of a chart. */
+  marks() {
+    return this.found.map((one) => ({ at: one.at, line: true, colour: "--accent", text: one.text }));
+  },
+  /** Which one a moment comes shortly after, in words. */
+  near(ms) {
+    const before = this.found.filter((one) => ms >= one.at && ms - one.at < 6 * 3_600_000).at(-1);
+    return before ? `, ${Math.round((ms - before.at) / 60_000)} minutes after ${before.text}` : "";
+  },
+};

@@ -1,0 +1,313 @@
+"""The dashboard: the page, its files, and the answers that only it needs."""
+
+import asyncio
+import functools
+import gzip
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+import falcon
+import msgspec
+from falcon.asgi import Request, Response
+from msgspec import UNSET, Struct, UnsetType
+
+from contract import times
+from contract.metrics import NAMES
+from contract.times import DAY_MS, format_duration, parse_timestamp
+from service.alerts.repository import RuleRepository
+from service.alerts.rules import InvalidRule, Rule, parse_rule
+from service.alerts.runner import Runner
+from service.dashboard.analysis import KINDS, MAX_BACKTEST_WINDOWS, Analyst, Busy, Kind, Subject
+from service.dashboard.fleet import MAX_COLUMNS, MAX_ROWS, PictureQuestion, Sort, State, picture
+from service.dashboard.matrix import FleetCache, Shown
+from service.http.buckets import fitting_rate
+from service.http.parameters import AnalysisParameters, PictureParameters, names_of
+from service.http.problems import ProblemError, invalid
+from service.http.queries import check_user, named_metric
+from service.http.requests import Parameters, duration, read_json
+from service.stores.base import Store
+
+if TYPE_CHECKING:
+    import jinja2
+
+_PAGES = Path(__file__).parents[1] / "pages"
+_STATIC = _PAGES / "static"
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+_TYPES = {".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8", ".svg": "image/svg+xml"}
+_FOREVER = "public, max-age=31536000, immutable"
+_BUSY_RETRY_S = "5"
+VIEWS = {
+    "/": "Fleet", "/host": "Host", "/compare": "Compare", "/alerts": "Alerts", "/agents": "Agents",
+    "/reports": "Reports",
+}  # fmt: skip
+"""The views of the page, by path."""
+
+
+@dataclass(frozen=True, slots=True)
+class _StaticContent:
+    content: bytes
+    compressed: bytes
+    media_type: str
+
+
+@functools.cache
+def _files() -> Mapping[str, _StaticContent]:
+    """What the page loads, by path."""
+    return {
+        path.relative_to(_STATIC).as_posix(): _StaticContent(
+            content, gzip.compress(content, 9, mtime=0), _TYPES[path.suffix]
+        )
+        for path in sorted(_STATIC.rglob("*"))
+        if path.suffix in _TYPES
+        for content in [path.read_bytes()]
+    }
+
+
+@functools.cache
+def _version() -> str:
+    """Names the content of all files, so that a browser may keep them for good."""
+    digest = hashlib.sha256()
+    for name, file in _files().items():
+        digest.update(name.encode() + b"\0" + file.content)
+    return digest.hexdigest()[:16]
+
+
+@functools.cache
+def _template() -> "jinja2.Template":
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_PAGES), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True,
+    )  # fmt: skip
+    return environment.get_template("dashboard.html.j2")
+
+
+class Dashboard:
+    """The page of a view; what it shows the page asks for itself."""
+
+    async def on_get(self, req: Request, resp: Response) -> None:
+        """200 with the page."""
+        resp.content_type = falcon.MEDIA_HTML
+        resp.set_header("Content-Security-Policy", _POLICY)
+        resp.set_header("X-Content-Type-Options", "nosniff")
+        resp.set_header("Referrer-Policy", "same-origin")
+        resp.set_header("Cache-Control", "no-cache")
+        resp.text = _page(req.path.rstrip("/") or "/")
+
+
+@functools.cache
+def _page(path: str) -> str:
+    metrics = [metric for metric in NAMES.values() if metric.over_cores is None and metric.name != "cpuLoadAvg"]
+    shown = [metric for metric in metrics if metric.statistic == "mean"]
+    return _template().render(version=_version(), views=VIEWS, path=path, title=VIEWS[path], metrics=shown)
+
+
+class StaticFile:
+    """Scripts and styles, under an address that names their content."""
+
+    async def on_get(self, req: Request, resp: Response, version: str, name: str) -> None:
+        """200, to be kept for good; 404 for what is not there (any more)."""
+        file = _files().get(name)
+        if file is None or version != _version():
+            raise ProblemError(falcon.HTTP_404, "No such file in this version of the page; load the page anew.")
+        resp.content_type = file.media_type
+        resp.set_header("Cache-Control", _FOREVER)
+        resp.set_header("X-Content-Type-Options", "nosniff")
+        _send(req, resp, file.content, file.compressed)
+
+
+def _send(req: Request, resp: Response, content: bytes, compressed: bytes) -> None:
+    resp.set_header("Vary", "Accept-Encoding")
+    if "gzip" in (req.get_header("Accept-Encoding") or ""):
+        resp.set_header("Content-Encoding", "gzip")
+        resp.data = compressed
+    else:
+        resp.data = content
+
+
+class FleetPicture:
+    """All machines over time, as the pixels of a heat map."""
+
+    def __init__(self, cache: FleetCache, repository: RuleRepository) -> None:
+        self._cache = cache
+        self._repository = repository
+        self._turn = asyncio.Semaphore(1)
+
+    async def on_get(self, req: Request, resp: Response) -> None:
+        """200 with the picture (docs/api.md has its form); 503 where the store is away."""
+        asked = await _picture_asked(req, self._cache.store)
+        async with self._turn:
+            content = await asyncio.to_thread(self._draw, asked)
+        resp.content_type = "application/octet-stream"
+        resp.set_header("Cache-Control", "no-store")
+        _send(req, resp, content, await asyncio.to_thread(gzip.compress, content, 1))
+
+    def _draw(self, asked: PictureQuestion) -> bytes:
+        alerting = frozenset(alert.user for alert in self._repository.alerts("firing", 10_000))
+        return picture(self._cache, asked, alerting, times.now_ms())
+
+
+async def _picture_asked(req: Request, store: Store) -> PictureQuestion:
+    asked = await Parameters.read(req, names_of(PictureParameters))
+    now_ms = times.now_ms()
+    end_ms = asked.take("end", parse_timestamp, now_ms)
+    question = PictureQuestion(
+        metric=named_metric(asked.take("metric", str, "cpuUtilization")),
+        statistic=asked.take("stat", lambda value: _one_of(value, get_args(Shown)), "mean"),
+        start_ms=asked.take("start", parse_timestamp, end_ms - DAY_MS),
+        end_ms=end_ms,
+        rate_ms=asked.take("resample_rate", duration, None),
+        columns=asked.take("columns", lambda value: _number(value, 1, MAX_COLUMNS), 300),
+        rows=asked.take("rows", lambda value: _number(value, 1, MAX_ROWS), 400),
+        sort=asked.take("sort", lambda value: _one_of(value, get_args(Sort)), "name"),
+        descending=asked.take("order", lambda value: _one_of(value, ("asc", "desc")), "asc") == "desc",
+        text=asked.take("q", str, ""),
+        os_type=asked.take("os", lambda value: _one_of(value, ("Linux", "MacOS", "Windows")), None),
+        state=asked.take("state", lambda value: _one_of(value, get_args(State)), None),
+        first=asked.take("first", lambda value: _number(value, 0, 10**9), 0),
+        count=asked.take("count", lambda value: _number(value, 1, 10**9), None),
+    )
+    if question.metric.over_cores:
+        asked.refuse("metric", f"expected a metric of machines, got {question.metric.name}, which compares cores")
+    if question.end_ms <= question.start_ms:
+        asked.refuse("end", "expected a moment after start")
+    if question.rate_ms is not None and question.end_ms - question.start_ms > question.rate_ms * MAX_COLUMNS:
+        advice = fitting_rate(question.end_ms - question.start_ms, MAX_COLUMNS)
+        asked.refuse("resample_rate", f"expected at most {MAX_COLUMNS} columns, got more: {advice}")
+    if question.rate_ms is not None and not asked.refused:
+        finest_ms = store.finest_ms(question.start_ms, now_ms)
+        if question.rate_ms % finest_ms:
+            asked.refuse(
+                "resample_rate", f"expected a multiple of {format_duration(finest_ms)}, as is kept so far back"
+            )
+    asked.check()
+    return question
+
+
+def _one_of(value: Any, known: tuple[str, ...]) -> Any:
+    if value not in known:
+        raise ValueError(f"expected one of {', '.join(known)}, got {str(value)[:32]!r}")
+    return value
+
+
+def _number(value: Any, least: int, most: int) -> int:
+    text = str(value)
+    if not text.isascii() or not text.isdecimal() or len(text) > 12 or not least <= int(text) <= most:
+        raise ValueError(f"expected a whole number from {least} to {most}, got {text[:32]!r}")
+    return int(text)
+
+
+class HostAnalysis:
+    """What a method says of a machine."""
+
+    def __init__(self, store: Store, analyst: Analyst) -> None:
+        self._store = store
+        self._analyst = analyst
+
+    async def on_get(self, req: Request, resp: Response, kind: str, user_id: str) -> None:
+        """200 with the answer, `unavailable` in it where there are too few data; 404 for what is not known."""
+        known: dict[str, Kind] = {name: name for name in KINDS}
+        if kind not in known:
+            raise ProblemError(falcon.HTTP_404, f"expected one of {', '.join(KINDS)}, got {kind[:32]!r}")
+        asked = await Parameters.read(req, names_of(AnalysisParameters))
+        end_ms = asked.take("end", parse_timestamp, times.now_ms())
+        metric = named_metric(asked.take("metric", str, "cpuUtilization"))
+        subject = Subject(
+            user_id, metric, asked.take("start", parse_timestamp, end_ms - DAY_MS), end_ms,
+            asked.take("tz", _time_zone, "UTC"),
+        )  # fmt: skip
+        if metric.over_cores:
+            asked.refuse("metric", f"expected a metric of machines, got {metric.name}, which compares cores")
+        if subject.end_ms <= subject.start_ms:
+            asked.refuse("end", "expected a moment after start")
+        asked.check()
+        check_user(self._store, user_id, metric.quantity, None)
+        await _answer(resp, self._analyst.analyse(known[kind], subject))
+
+
+def _time_zone(value: Any) -> str:
+    from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+    try:
+        ZoneInfo(value)
+    except (ZoneInfoNotFoundError, ValueError, TypeError, OSError):
+        raise ValueError(f"expected a time zone such as Europe/Berlin, got {str(value)[:32]!r}") from None
+    return str(value)
+
+
+class NewBacktest(Struct, forbid_unknown_fields=True):
+    """A rule, and the range that it is tried on."""
+
+    start: str | int
+    end: str | int
+    rule: str | UnsetType = UNSET
+    """The name of a rule that is there,"""
+    definition: dict[str, Any] | UnsetType = UNSET
+    """or a rule that is not there yet."""
+
+
+class RuleBacktest:
+    """When a rule would have fired."""
+
+    def __init__(self, store: Store, runner: Runner, repository: RuleRepository, analyst: Analyst) -> None:
+        self._store = store
+        self._runner = runner
+        self._repository = repository
+        self._analyst = analyst
+
+    async def on_post(self, req: Request, resp: Response) -> None:
+        """200 with the periods in which it would have fired; 404 for an unknown rule, 422 for what is wrong."""
+        try:
+            asked = msgspec.convert(await read_json(req, "application/json"), NewBacktest)
+            start_ms, end_ms = parse_timestamp(asked.start), parse_timestamp(asked.end)
+        except (msgspec.ValidationError, ValueError) as error:
+            raise ProblemError(falcon.HTTP_422, f"The backtest cannot be made like this: {error}") from None
+        if end_ms <= start_ms:
+            raise invalid("/end", "expected a moment after start")
+        rule = await self._rule(asked)
+        users = len(await asyncio.to_thread(self._store.users))
+        rate_ms = _backtest_rate(self._store, start_ms, end_ms, max(users, 1))
+        await _answer(resp, self._analyst.backtest(rule, start_ms, end_ms, format_duration(rate_ms)))
+
+    async def _rule(self, asked: NewBacktest) -> Rule:
+        if isinstance(asked.definition, dict):
+            try:
+                return parse_rule({"name": "draft"} | asked.definition)
+            except InvalidRule as error:
+                raise ProblemError(falcon.HTTP_422, "The rule is wrong.", error.problems) from None
+        if asked.rule is UNSET:
+            raise invalid("/rule", "expected rule, a name, or definition, a rule; got neither")
+        rule = self._runner.rule_set.rules.get(asked.rule)
+        if rule is None:
+            rule, _ = (await asyncio.to_thread(self._repository.rules)).get(asked.rule, (None, 0))
+        if rule is None:
+            raise ProblemError(falcon.HTTP_404, f"No rule is named {asked.rule!r}; GET /api/v1/rules lists them.")
+        return rule
+
+
+def _backtest_rate(store: Store, start_ms: int, end_ms: int, users: int) -> int:
+    """The finest width of buckets that a backtest over so many users can look at in some seconds."""
+    finest_ms = store.finest_ms(start_ms, times.now_ms())
+    least_ms = max((end_ms - start_ms) * users // MAX_BACKTEST_WINDOWS, finest_ms)
+    rates = [seconds * 1000 for seconds in (5, 10, 30, 60, 300, 900, 3600, 6 * 3600, 24 * 3600)]
+    return next((rate for rate in rates if rate >= least_ms and rate % finest_ms == 0), DAY_MS)
+
+
+async def _answer(resp: Response, work: Any) -> None:
+    try:
+        document = await work
+    except Busy:
+        raise ProblemError(
+            falcon.HTTP_503, "Many analyses wait already; ask again in a few seconds.",
+            headers={"Retry-After": _BUSY_RETRY_S},
+        ) from None  # fmt: skip
+    resp.content_type = falcon.MEDIA_JSON
+    resp.set_header("Cache-Control", "no-store")
+    resp.data = msgspec.json.encode(document)

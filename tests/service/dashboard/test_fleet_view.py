@@ -1,0 +1,215 @@
+"""The fleet in a real browser: what a person sees of all machines, and does with them."""
+
+import re
+import time
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+from playwright.sync_api import Browser, expect
+
+from tests.support.dashboard_fleet import HOSTILE, HOT, IDLE, SILENT, WEB, report
+from tests.support.dashboards import opened, sent_bytes
+from tests.support.running import RunningService, wait_until
+
+pytestmark = pytest.mark.server
+
+HEAT = "Machines over time"
+MACHINES = 26 + 1 + len(HOSTILE)
+
+
+def test_the_first_page_shows_all_machines_over_time_without_a_complaint(
+    browser: Browser, service: RunningService
+) -> None:
+    with opened(browser, service) as seen:
+        assert seen.tile("Machines") == str(MACHINES)
+        assert seen.drawn(HEAT) > 100_000
+        assert seen.page.locator(".uplot").count() == 2
+        assert seen.complaints == []
+        assert {urlsplit(address).netloc for address in seen.asked} == {f"127.0.0.1:{service.port}"}
+
+
+def test_the_first_load_is_small(browser: Browser, service: RunningService) -> None:
+    with opened(browser, service) as seen:
+        assert sent_bytes(seen, "/") < 300_000
+
+
+def test_the_numbers_are_those_of_the_api(browser: Browser, service: RunningService, client: httpx.Client) -> None:
+    with opened(browser, service) as seen:
+        asked = next(address for address in seen.asked if "/windows/fleet" in address)
+        start, end = (re.search(rf"{name}=([^&]+)", asked)[1].replace("%3A", ":") for name in ("start", "end"))  # type: ignore[index]
+        question = {"start": start, "end": end, "resample_rate": "52w", "stat": "p95"}
+        entries = client.get("/api/v1/metrics/cpuUtilization/fleet", params=question).json()["entries"]
+        assert len(entries) in (1, 2)  # an edge of a bucket may lie in the range
+        if len(entries) == 1:
+            assert seen.tile("p95 of samples") == f"{100 * entries[0]['value']:.1f} %"
+
+
+def test_machines_are_found_by_name_and_the_address_finds_them_again(browser: Browser, service: RunningService) -> None:
+    with opened(browser, service) as seen:
+        seen.page.get_by_label("Find").fill("WEB-0")
+        seen.page.wait_for_selector('html[data-machines="9"]')
+        assert seen.parameters["q"] == ["WEB-0"]
+        seen.page.reload()
+        seen.settled("/")
+        assert [row[0] for row in seen.rows("Machines")] == [f"web-0{number}" for number in range(1, 10)]
+
+
+@pytest.mark.parametrize(("state", "names"), [("hot", [HOT]), ("idle", [IDLE]), ("silent", [SILENT])])
+def test_machines_are_kept_by_what_they_do(
+    browser: Browser, service: RunningService, state: str, names: list[str]
+) -> None:
+    with opened(browser, service) as seen:
+        seen.page.get_by_role("combobox", name="Show").select_option(state)
+        seen.page.wait_for_selector(f'html[data-machines="{len(names)}"]')
+        assert [row[0] for row in seen.rows("Machines")] == names
+
+
+def test_machines_are_kept_by_system_and_alerts(browser: Browser, service: RunningService) -> None:
+    with opened(browser, service, "/?os=MacOS") as seen:
+        assert [row[0] for row in seen.rows("Machines")] == [IDLE]
+        seen.go("/?state=alerting")
+        assert HOT in [row[0] for row in seen.rows("Machines")]
+
+
+def test_the_hottest_come_first_where_one_sorts_so(browser: Browser, service: RunningService) -> None:
+    with opened(browser, service) as seen:
+        seen.card("Machines").locator("[data-sort=p95]").click()
+        seen.page.locator("[aria-sort=descending]").wait_for()
+        assert seen.parameters["sort"] == ["p95"]
+        shares = [float(row[3].rstrip(" %")) for row in seen.rows("Machines")]
+        assert seen.rows("Machines")[0][0] == HOT
+        assert shares == sorted(shares, reverse=True)
+
+
+def test_a_click_on_a_row_opens_the_machine_and_back_returns(browser: Browser, service: RunningService) -> None:
+    with opened(browser, service, "/?q=db-hot") as seen:
+        seen.card(HEAT).locator("canvas").first.click(position={"x": 200, "y": 60})
+        seen.settled("/host")
+        assert seen.parameters["id"] == [HOT]
+        seen.page.go_back()
+        seen.settled("/")
+        assert seen.parameters["q"] == ["db-hot"]
+
+
+def test_pointing_tells_machine_value_and_time_and_marks_the_moment_elsewhere(
+    browser: Browser, service: RunningService
+) -> None:
+    with opened(browser, service, "/?q=db-hot") as seen:
+        seen.card(HEAT).locator("canvas").first.hover(position={"x": 400, "y": 60})
+        tip = seen.card(HEAT).locator(".tip")
+        assert HOT in tip.inner_text() and re.search(r"9\d\.\d %", tip.inner_text())
+        moment = tip.inner_text().splitlines()[-1]
+        assert moment in seen.card("Utilization").locator(".legend").inner_text()
+
+
+def test_selected_machines_are_compared(browser: Browser, service: RunningService) -> None:
+    with opened(browser, service, "/?q=web-0") as seen:
+        seen.page.get_by_label(f"Select {WEB}").check()
+        seen.page.get_by_text("1 selected").wait_for()
+        seen.page.get_by_label("Select web-02").check()
+        seen.page.get_by_text("2 selected").wait_for()
+        assert seen.card(HEAT).locator(".picked").count() == 2
+        seen.page.get_by_role("link", name="Compare them").click()
+        seen.settled("/compare")
+        assert seen.parameters["host"] == [WEB, "web-02"]
+
+
+def test_dragging_zooms_into_time_and_back_returns(browser: Browser, service: RunningService) -> None:
+    with opened(browser, service) as seen:
+        before = seen.page.url
+        box = seen.card(HEAT).locator("canvas").first.bounding_box()
+        assert box
+        seen.page.mouse.move(box["x"] + 300, box["y"] + 100)
+        seen.page.mouse.down()
+        seen.page.mouse.move(box["x"] + 600, box["y"] + 104, steps=4)
+        seen.page.mouse.up()
+        seen.page.wait_for_url("**from=*")
+        assert "range" not in seen.parameters
+        assert "to " in seen.page.locator("#range option:checked").inner_text()
+        seen.page.go_back()
+        seen.page.wait_for_url(before)
+
+
+def test_a_line_chart_is_zoomed_by_dragging_too(browser: Browser, service: RunningService) -> None:
+    with opened(browser, service) as seen:
+        plot = seen.card("Utilization").locator(".u-over")
+        plot.scroll_into_view_if_needed()
+        box = plot.bounding_box()
+        assert box
+        seen.page.mouse.move(box["x"] + 100, box["y"] + 50)
+        seen.page.mouse.down()
+        seen.page.mouse.move(box["x"] + 250, box["y"] + 50, steps=4)
+        seen.page.mouse.up()
+        seen.page.wait_for_url("**from=*")
+
+
+def test_names_are_texts_and_nothing_else(browser: Browser, service: RunningService) -> None:
+    with opened(browser, service) as seen:
+        names = [row[0] for row in seen.rows("Machines")]
+        assert set(HOSTILE) <= set(names)
+        assert seen.page.title() == "Fleet · Loadlens"
+        assert seen.page.locator("main img, main b b, main script").count() == 0
+        for name in HOSTILE[:4]:
+            seen.page.get_by_role("link", name=name, exact=True).first.click()
+            seen.settled("/host")
+            expect(seen.page.locator("h1")).to_have_text(name)
+            assert seen.parameters["id"] == [name]
+            seen.page.go_back()
+            seen.settled("/")
+        assert seen.complaints == []
+
+
+def test_what_fires_and_who_is_silent_is_told(browser: Browser, service: RunningService) -> None:
+    with opened(browser, service) as seen:
+        assert int(seen.tile("Firing")) >= 1
+        assert [HOT in row for row in seen.rows("Firing")].count(True) == 1
+        assert [row[0] for row in seen.rows("Silent")] == [SILENT]
+        assert seen.rows("Hottest")[0][0] == HOT
+        assert seen.rows("Idlest")[0][0] == IDLE
+
+
+def test_a_new_machine_appears_without_loading_anew(
+    browser: Browser, service: RunningService, client: httpx.Client
+) -> None:
+    with opened(browser, service, "/?range=1h") as seen:
+        expect(seen.page.locator("#live")).to_have_attribute("data-state", "live")
+        loads = sum(address == f"{service.url}/?range=1h" for address in seen.asked)
+        known = {row[0] for row in seen.rows("Machines")}
+        now_ms = time.time_ns() // 1_000_000
+        # The new one, and one of those that set the pace.
+        answer = client.post(
+            "/api/v1/metrics",
+            json=[report("aaa-new", now_ms - 2000, 0.5), *(report(name, now_ms - 1000, 0.3) for name in known)],
+        )
+        assert answer.status_code == 202
+        seen.page.get_by_role("link", name="aaa-new", exact=True).first.wait_for()
+        assert sum(address == f"{service.url}/?range=1h" for address in seen.asked) == loads
+
+
+def test_a_fleet_without_machines_says_how_to_begin(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> None:
+    with RunningService(tmp_path_factory.mktemp("empty") / "data") as empty, opened(browser, empty) as seen:
+        assert f"loadlens-agent --url {empty.url}" in seen.card(HEAT).inner_text()
+        assert "loadlens-service demo" in seen.card(HEAT).inner_text()
+        assert seen.complaints == []
+
+
+def test_a_service_that_is_gone_is_said_to_be(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> None:
+    with RunningService(tmp_path_factory.mktemp("gone") / "data") as going, opened(browser, going) as seen:
+        going.kill()
+        seen.page.keyboard.press("r")
+        wait_until(lambda: "cannot be reached" in seen.card(HEAT).inner_text(), "the message")
+
+
+def test_many_machines_share_rows_that_open_when_they_are_clicked(browser: Browser, service: RunningService) -> None:
+    with opened(browser, service, height=500) as seen:
+        seen.page.evaluate("document.querySelector('.heat').style.height = '42px'")
+        seen.page.keyboard.press("r")
+        seen.page.get_by_text("a row up to").wait_for()
+        canvas = seen.card(HEAT).locator("canvas").first
+        canvas.hover(position={"x": 300, "y": 10})
+        assert "machines from" in seen.card(HEAT).locator(".tip").inner_text()
+        canvas.click(position={"x": 300, "y": 10})
+        seen.page.wait_for_url("**count=*")
+        seen.page.get_by_role("link", name="Show all rows").click()
+        wait_until(lambda: "count" not in seen.parameters, "all rows")

@@ -1,0 +1,219 @@
+"""Comparisons, alerts, agents, reports, and what all views share, in a real browser."""
+
+import re
+import time
+
+import httpx
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, expect
+
+from tests.support.dashboard_fleet import HOT, IDLE, WEB
+from tests.support.dashboards import opened
+from tests.support.running import RunningService
+from tests.support.steering import SteeredAgent
+
+pytestmark = pytest.mark.server
+
+VIEWS = ["/", f"/host?id={WEB}", f"/compare?host={WEB}&host={HOT}", "/alerts?rule=hot", "/agents", "/reports"]
+SIDE = "Side by side"
+
+
+def test_machines_stand_side_by_side_and_are_added_by_name(browser: Browser, service: RunningService) -> None:
+    with opened(browser, service, "/compare") as seen:
+        assert "Add machines by name" in seen.card(SIDE).inner_text()
+        for name in (WEB, HOT):
+            seen.page.get_by_role("combobox", name="Machine").fill(name)
+            seen.page.get_by_role("button", name="Add").click()
+            expect(seen.card(SIDE).locator(".legend")).to_contain_text(name)
+        assert seen.parameters["host"] == [WEB, HOT]
+        seen.page.get_by_role("combobox", name="Machine").fill("nobody")
+        seen.page.get_by_role("button", name="Add").click()
+        expect(seen.page.locator(".error").nth(1)).to_contain_text("No machine is named")
+        seen.page.get_by_role("button", name=f"Remove {HOT}").click()
+        expect(seen.card(SIDE).locator(".legend")).not_to_contain_text(HOT)
+
+
+def test_last_week_lies_over_this_one_by_a_key(browser: Browser, service: RunningService) -> None:
+    with opened(browser, service, f"/compare?host={WEB}") as seen:
+        seen.page.keyboard.press("w")
+        expect(seen.card(SIDE).locator(".legend")).to_contain_text(f"{WEB}, a week earlier")
+        assert seen.parameters["overlay"] == ["7d"]
+        change = seen.page.locator("main section.card").last.locator("tbody td").last
+        expect(change).to_have_text(re.compile(r"^\+\d+\.\d pp$"))
+        seen.page.keyboard.press("w")
+        expect(seen.card(SIDE).locator(".legend")).not_to_contain_text("a week earlier")
+
+
+def test_what_fires_is_silenced_and_told_again(browser: Browser, service: RunningService, client: httpx.Client) -> None:
+    with opened(browser, service, "/alerts") as seen:
+        seen.page.get_by_role("button", name=f"Silence hot of {HOT}").click()
+        seen.page.get_by_label("Comment").fill("moving house")
+        seen.page.get_by_role("button", name="Silence", exact=True).click()
+        expect(seen.card("Silences").locator("tbody")).to_contain_text("moving house")
+        [silence] = client.get("/api/v1/silences").json()["silences"]
+        assert (silence["rule"], silence["user"]) == ("hot", HOT)
+        seen.page.get_by_role("button", name="End the silence of hot").click()
+        expect(seen.card("Silences")).to_contain_text("Nothing is silenced.")
+        assert client.get("/api/v1/silences").json()["silences"] == []
+
+
+def test_a_silence_that_cannot_be_is_refused_in_words(browser: Browser, service: RunningService) -> None:
+    with opened(browser, service, "/alerts") as seen:
+        seen.page.get_by_label("Comment").evaluate("node => node.removeAttribute('maxlength')")
+        seen.page.get_by_label("Comment").fill("x" * 501)
+        seen.page.get_by_role("button", name="Silence", exact=True).click()
+        expect(seen.card("Silences").locator(".error")).to_contain_text("comment")
+
+
+def test_a_rule_is_tried_on_what_was_reported(browser: Browser, service: RunningService) -> None:
+    with opened(browser, service, "/alerts?rule=hot") as seen:
+        card = seen.card("Would have fired")
+        expect(card.locator("[role=status]").last).to_contain_text("hot would have fired")
+        assert card.locator(".uplot").count() == 1
+        assert {row[0] for row in seen.rows("Would have fired")} == {HOT, WEB}
+
+
+def test_agents_are_listed_with_what_they_do_and_cost(
+    browser: Browser, service: RunningService, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("agents")
+    with service.client() as client, SteeredAgent(service.url, "listed", folder, client, "--samples", "10") as agent:
+        agent.wait(lambda shown: shown["connected"] and shown["overhead"]["cpu_share"] is not None, "two reports")
+        with opened(browser, service, "/agents?q=list") as seen:
+            [row] = seen.rows("Agents")
+            assert row[0] == "listed"
+            assert "in sync" in row[1] and "connected" in row[1]
+            assert (row[4], row[5]) == ("50 ms", "10")
+            assert row[8].endswith(" %") and row[9].endswith(" MB")
+            seen.page.get_by_role("combobox", name="Settings").select_option("false")
+            expect(seen.card("Agents")).to_contain_text("No agent is like this")
+
+
+def test_a_report_is_made_read_and_downloaded(browser: Browser, service: RunningService) -> None:
+    with opened(browser, service, "/reports?range=24h") as seen:
+        seen.page.get_by_role("button", name="Make the report").click()
+        expect(seen.page.get_by_role("heading", name="Fleet report")).to_be_visible()
+        assert HOT in seen.page.locator("main").inner_text()
+        with seen.page.expect_download() as saved:
+            seen.page.get_by_role("link", name="Download Markdown").click()
+        assert saved.value.path().read_text().startswith("# Fleet report")
+        assert "loadlens-analytics report fleet --last 24h" in seen.page.locator("main").inner_text()
+
+
+def test_times_are_local_or_utc(browser: Browser, service: RunningService) -> None:
+    query = f"/host?id={WEB}&from=2026-01-05T10:00:00Z&to=2026-01-05T12:00:00Z"
+    with opened(browser, service, query, timezone_id="Asia/Tokyo") as seen:
+        assert "19:00 to" in seen.page.locator("#range option:checked").inner_text()
+        seen.page.keyboard.press("u")
+        expect(seen.page.locator("#tz")).to_have_text("UTC")
+        assert "10:00 to" in seen.page.locator("#range option:checked").inner_text()
+        assert seen.parameters["tz"] == ["utc"]
+
+
+def test_dates_are_chosen_in_the_time_that_is_shown(browser: Browser, service: RunningService) -> None:
+    with opened(browser, service, "/", timezone_id="Asia/Tokyo") as seen:
+        seen.page.keyboard.press("t")
+        seen.page.get_by_label("From").fill("2026-01-05T19:00:00")
+        seen.page.get_by_label("to", exact=True).fill("2026-01-05T18:00:00")
+        seen.page.get_by_role("button", name="Show", exact=True).click()
+        expect(seen.page.locator("#absolute-form .error")).to_be_visible()
+        seen.page.get_by_label("to", exact=True).fill("2026-01-05T21:00:00")
+        seen.page.get_by_role("button", name="Show", exact=True).click()
+        seen.page.wait_for_url("**from=*")
+        assert seen.parameters["from"] == ["2026-01-05T10:00:00Z"]
+        assert seen.parameters["to"] == ["2026-01-05T12:00:00Z"]
+
+
+def test_the_keyboard_does_what_the_page_does_and_lists_itself(browser: Browser, service: RunningService) -> None:
+    with opened(browser, service) as seen:
+        seen.page.keyboard.press("?")
+        assert seen.page.locator("#keys").is_visible()
+        assert "Go to the fleet" in seen.page.locator("#keys").inner_text()
+        seen.page.keyboard.press("Escape")
+        for keys, path in (("gl", "/alerts"), ("ga", "/agents"), ("gr", "/reports"), ("gc", "/compare"), ("gf", "/")):
+            for key in keys:
+                seen.page.keyboard.press(key)
+            seen.settled(path)
+            assert seen.page.locator("nav [aria-current]").count() == 1
+        seen.page.keyboard.press("/")
+        seen.page.keyboard.type("idle")
+        seen.page.wait_for_selector('html[data-machines="1"]')
+        assert [row[0] for row in seen.rows("Machines")] == [IDLE]
+        seen.page.keyboard.press("Escape")
+        seen.page.keyboard.press("-")
+        seen.page.wait_for_url("**range=2d*")
+        seen.page.keyboard.press("ArrowLeft")
+        seen.page.wait_for_url("**from=*")
+
+
+def test_light_and_dark_follow_the_system_until_they_are_switched(browser: Browser, service: RunningService) -> None:
+    background = "getComputedStyle(document.documentElement).backgroundColor"
+    with opened(browser, service, "/agents", scheme="dark") as seen:
+        assert seen.page.evaluate(background) == "rgb(20, 24, 28)"
+        seen.page.keyboard.press("d")
+        assert seen.page.evaluate(background) == "rgb(246, 247, 249)"
+        seen.page.reload()
+        assert seen.page.evaluate(background) == "rgb(246, 247, 249)"
+
+
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 390)])
+def test_axe_finds_nothing(browser: Browser, service: RunningService, scheme: str, width: int) -> None:
+    with opened(browser, service, VIEWS[0], scheme=scheme, width=width) as seen:
+        for path in VIEWS:
+            seen.go(path)
+            found = Axe().run(seen.page)
+            assert found.violations_count == 0, f"{path}: {found.generate_report()}"
+
+
+def test_a_phone_shows_every_view_without_scrolling_sideways(browser: Browser, service: RunningService) -> None:
+    with opened(browser, service, VIEWS[0], width=390) as seen:
+        for path in VIEWS:
+            seen.go(path)
+            assert seen.page.evaluate("document.documentElement.scrollWidth") == 390, path
+        assert seen.complaints == []
+
+
+def test_it_prints_on_white_paper_without_its_controls(browser: Browser, service: RunningService) -> None:
+    with opened(browser, service, f"/host?id={WEB}", scheme="dark") as seen:
+        seen.page.emulate_media(media="print")
+        assert seen.page.locator("nav").is_hidden() and seen.page.locator(".tools").first.is_hidden()
+        assert seen.page.evaluate("getComputedStyle(document.body).color") == "rgb(0, 0, 0)"
+        assert seen.page.pdf(prefer_css_page_size=True).startswith(b"%PDF")
+
+
+def test_a_link_shows_another_person_the_same(browser: Browser, service: RunningService) -> None:
+    query = f"/compare?host={WEB}&host={HOT}&stat=p95&range=6h&tz=utc"
+    with opened(browser, service, query) as mine, opened(browser, service, query) as theirs:
+        for seen in (mine, theirs):
+            assert seen.page.locator("#range").input_value() == "6h"
+            expect(seen.card(SIDE).locator(".legend")).to_contain_text(WEB)
+        legends = [seen.card(SIDE).locator(".legend").inner_text() for seen in (mine, theirs)]
+        assert legends[0] == legends[1]
+
+
+def test_a_browser_gives_the_token_as_a_password(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> None:
+    folder = tmp_path_factory.mktemp("token") / "data"
+    with RunningService(folder, "--token", "not-to-be-guessed") as asking:
+        assert (
+            httpx.get(asking.url, headers={"Accept": "text/html"}, trust_env=False)
+            .headers["WWW-Authenticate"]
+            .startswith("Basic ")
+        )
+        assert httpx.get(asking.url, auth=("me", "wrong"), trust_env=False).status_code == 401
+        credentials = {"username": "me", "password": "not-to-be-guessed"}
+        with opened(browser, asking, http_credentials=credentials) as seen:
+            expect(seen.page.locator("#live")).to_have_attribute("data-state", "live")
+            assert "No machine has reported yet" in seen.page.locator("main").inner_text()
+
+
+def test_what_people_say_of_a_moment_is_told_where_it_matters(
+    browser: Browser, service: RunningService, client: httpx.Client
+) -> None:
+    with opened(browser, service, f"/host?id={WEB}") as seen:
+        change = seen.card("Load over time").locator("li", has_text="Change of the level")
+        expect(change).to_have_count(1)
+        told = {"text": "deploy 1.4", "time": time.time_ns() // 1_000_000 - 14 * 3_600_000, "user": "web-*"}
+        assert client.post("/api/v1/annotations", json=told).status_code == 201
+        seen.page.keyboard.press("r")
+        expect(change).to_contain_text("minutes after deploy 1.4")
