@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
+from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.server import Server
 from uvicorn_worker import UvicornWorker
 
@@ -52,8 +53,12 @@ def _say_cut(record: logging.LogRecord) -> bool:
     error = record.exc_info[1] if isinstance(record.exc_info, tuple) else None
     if isinstance(error, StoreUnavailable):
         record.msg, record.args, record.exc_info = "an answer was cut short: %s", (error,), None
-    elif isinstance(error, asyncio.CancelledError):
-        record.msg, record.args, record.exc_info = "a request was cut short: the service stops", (), None
+    elif isinstance(error, asyncio.CancelledError | ClientDisconnected):
+        record.msg, record.args, record.exc_info = (
+            "a request was cut short: the service stops, or its client has gone",
+            (),
+            None,
+        )
     return True
 
 

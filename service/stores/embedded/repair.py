@@ -3,6 +3,7 @@
 Files that are damaged, or replaced by others that are there, are put aside and never removed; so is the old catalogue.
 """
 
+import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -225,7 +226,8 @@ def _take_over(connection: duckdb.DuckDBPyConnection, database: Path, used: dict
         if not differs:
             _copy_rollups(connection, oldest)
     except duckdb.Error:
-        connection.execute("ROLLBACK")
+        with contextlib.suppress(duckdb.Error):  # it may not have come as far as a transaction
+            connection.execute("ROLLBACK")
     finally:
         connection.execute("DETACH old")
 
