@@ -55,7 +55,7 @@ def _say_cut(record: logging.LogRecord) -> bool:
         record.msg, record.args, record.exc_info = "an answer was cut short: %s", (error,), None
     elif isinstance(error, asyncio.CancelledError | ClientDisconnected):
         record.msg, record.args, record.exc_info = (
-            "a request was cut short: the service stops, or its client has gone",
+            "a request was cut short: its client or the service ends",
             (),
             None,
         )

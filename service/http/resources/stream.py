@@ -83,8 +83,11 @@ class LiveStream:
             code = _TRY_AGAIN if error.status_code == 503 else _UNACCEPTABLE
             reasons = "; ".join(f"{problem.pointer}: {problem.detail}" for problem in error.problems)
             await ws.close(code, (reasons or error.description or "")[:_MAX_REASON])
-        except (WebSocketDisconnected, OSError):
-            return  # uvicorn says the latter where the client has gone while it is being told that the service stops
+        except WebSocketDisconnected:
+            return
+        except OSError:
+            # uvicorn says so where the client has gone while it is told that the service stops; falcon would close again.
+            raise WebSocketDisconnected from None
 
     async def _follow(self, ws: WebSocket, consumer: Consumer) -> None:
         async with contextlib.aclosing(consumer.chunks()) as chunks:
