@@ -42,7 +42,8 @@ def connect(
 
     A service also has a method for everything else it can be asked and told (`analytics.sources.operations`); with
     `patience` what only asks is asked again while it is busy or away. All answer `history`, `fleet`, `users` and
-    `metrics` alike, as `analytics.sources.base.Source` says. Nothing is asked before the first question. Raises ValueError for anything else, FileNotFoundError where there are no files.
+    `metrics` alike, as `analytics.sources.base.Source` says. Nothing is asked before the first question. Raises
+    ValueError for anything else, FileNotFoundError where there are no files.
     """
     text = str(source)
     scheme = text.partition("://")[0].lower() if "://" in text else ""
