@@ -8,6 +8,7 @@ import falcon
 import falcon.asgi
 import msgspec
 from falcon.asgi import Request, Response
+from uvicorn.protocols.utils import ClientDisconnected
 
 from contract.problems import Problem, shortened
 from service.stores.base import StoreUnavailable
@@ -68,6 +69,8 @@ def serialize(req: falcon.asgi.Request, resp: falcon.asgi.Response, error: falco
 
 async def unexpected(req: falcon.asgi.Request, resp: falcon.asgi.Response, error: Exception, params: Any) -> None:
     """500 for a fault of ours: logged in full, told without its inside."""
+    if isinstance(error, ClientDisconnected):
+        return  # the server has closed a WebSocket before us, because it stops
     import logging
 
     logging.getLogger("loadlens.service").error("%s %s failed", req.method, req.path, exc_info=error)
