@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from analytics.frames.aggregation import equal_weights
     from analytics.frames.frame import FrameError, TooFewData, frame_of_values, from_frame, to_frame
     from analytics.frames.resampling import resample
+    from analytics.frames.statistics import quantile
     from analytics.methods.anomalies import Detector, Tuning, Verdict, anomalies
     from analytics.methods.change_points import change_points
     from analytics.methods.clusters import cluster_profiles
@@ -60,6 +61,7 @@ __all__ = [
     "from_frame",
     "hour_of_week_profile",
     "load_duration_curve",
+    "quantile",
     "resample",
     "right_size",
     "saturation",
@@ -71,6 +73,7 @@ _MODULES = {
     "analytics.frames.aggregation": ("equal_weights",),
     "analytics.frames.frame": ("FrameError", "TooFewData", "frame_of_values", "from_frame", "to_frame"),
     "analytics.frames.resampling": ("resample",),
+    "analytics.frames.statistics": ("quantile",),
     "analytics.methods.anomalies": ("Detector", "Tuning", "Verdict", "anomalies"),
     "analytics.methods.change_points": ("change_points",),
     "analytics.methods.clusters": ("cluster_profiles",),

@@ -48,7 +48,9 @@ def main() -> None:
     series = hourly(options.alibaba)
     print(last_days(series) + "\n")
     print(many_days(series, options.every) + "\n")
-    print(fleet_intervals(planetlab(options.fleet)) + "\n")
+    fleet = planetlab(options.fleet)
+    print(fleet_intervals(fleet) + "\n")
+    print(by_horizon(fleet, series, options.every) + "\n")
     print(durations(options.part))
 
 
@@ -242,6 +244,54 @@ def compared(predicted: pd.DataFrame, actual: pd.DataFrame) -> pd.DataFrame:
         columns[f"in_{level}"] = (joined["actual"] >= lower) & (joined["actual"] <= upper)
         columns[f"width_{level}"] = upper - lower
     return pd.DataFrame(columns)
+
+
+SPANS = {"1 to 3 h": slice(0, 3), "4 to 24 h": slice(3, DAY), "25 to 48 h": slice(DAY, 2 * DAY)}
+LEVELS = ("idlest", "second", "middle", "fourth", "busiest")
+DAYS_OF_LEVELS = 5
+STARTS_H = (41, 52, 60, 66)
+
+
+def by_horizon(fleet: pd.DataFrame, series: Mapping[str, "pd.Series[float] | None"], every: int) -> str:
+    """The shares within the intervals at each horizon, hourly, of fleets of one kind and of series one by one."""
+    joined = back_to_back(fleet, DAYS_OF_LEVELS)
+    level = joined.groupby("user", observed=True)["mean"].mean()
+    groups: dict[str, list[tuple[pd.DataFrame, pd.DataFrame]]] = {}
+    if len(level) >= len(LEVELS):
+        for name, users in level.groupby(
+            pd.qcut(level.rank(method="first"), len(LEVELS), labels=LEVELS), observed=True
+        ):
+            part = joined[joined["user"].isin(users.index)]
+            starts = [joined.index.min().normalize() + pd.Timedelta(hours=hours) for hours in STARTS_H]
+            groups[f"PlanetLab, the {name} fifth"] = [
+                (part[part.index < start], part[part.index >= start]) for start in starts
+            ]
+    for name, values in series.items():
+        if values is None:
+            continue
+        frame = values.rename("mean").to_frame().assign(user=name)
+        ends = range(3 * DAY, len(frame) - 2 * DAY + 1, every)
+        kind = name.partition(",")[0] + (", network" if "net_" in name else ", one by one")
+        groups.setdefault(kind, []).extend((frame.iloc[:end], frame.iloc[end : end + 2 * DAY]) for end in ends)
+    rows = []
+    for name, parts in groups.items():
+        held = pd.concat([_held_by_step(past, actual) for past, actual in parts])
+        shares = [
+            f"{held.loc[held['step'].between(span.start, span.stop - 1), f'in_{level}'].mean():.1%}"
+            for level in (80, 95)
+            for span in SPANS.values()
+        ]
+        rows.append([name, f"{sum(past['user'].nunique() for past, _ in parts):,}", *shares])
+    headers = [f"in {level} %, {span}" for level in (80, 95) for span in SPANS]
+    return table(["Intervals by horizon", "forecasts", *headers], rows)
+
+
+def _held_by_step(past: pd.DataFrame, actual: pd.DataFrame) -> pd.DataFrame:
+    """Whether each value of the next two days lies in its intervals, and how many steps ahead it is."""
+    predicted = forecast(past, "48h", rate="1h").frame
+    held = compared(predicted, actual.dropna(subset="mean"))
+    held["step"] = (held.index.get_level_values("time") - predicted.index.min()) // pd.Timedelta(hours=1)
+    return held
 
 
 def durations(part: int) -> str:

@@ -13,26 +13,29 @@ import statistics
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 import numpy as np
 from options import Options, scratch
 from output import left_out, machine, number, table
 from processes import wait_until
-from servers import Server, loadlens, settle_loadlens
+from servers import Server, loadlens
 
-from contract.histogram import LINEAR, count_values, flatten
+from contract.histogram import LINEAR, flatten
+from contract.metrics import Cpu
+from contract.report import Report, encode
 from contract.times import MINUTE_MS
+from service.settings import ServiceSettings
+from service.stores.opening import open_store
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, CDPSession, Page
 
 _STEP_MS = 5 * MINUTE_MS
-_BATCH = 4000
 _SHOWN_S = 120.0
 _SORTS = ("p95", "mean", "name", "max", "change")
 _MOVES = 120
@@ -82,9 +85,7 @@ def _measured(folder: Path, machines: int, options: Any) -> list[str]:
     from playwright.sync_api import sync_playwright
 
     if not folder.exists():
-        with loadlens(folder) as server:
-            _load(server, machines, options.windows)
-        settle_loadlens(folder)
+        _load(folder, machines, options.windows)
     with loadlens(folder) as server, sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=shutil.which("chromium"), args=["--headless", "--no-sandbox"]
@@ -95,28 +96,35 @@ def _measured(folder: Path, machines: int, options: Any) -> list[str]:
             browser.close()
 
 
-def _load(server: Server, machines: int, windows: int) -> None:
+def _load(folder: Path, machines: int, windows: int) -> None:
+    """Fill the store of a service that does not run yet."""
+    folder.mkdir(parents=True)
+    store, _ = open_store(ServiceSettings(data_dir=str(folder)))
     noise = np.random.default_rng(1)
     level = noise.beta(1.2, 4, machines)
     newest = time.time_ns() // 1_000_000 // _STEP_MS * _STEP_MS
     for step in range(windows - 1, -1, -1):
         values = np.clip(level + 0.1 * np.sin(step / 46) + noise.normal(0, 0.05, machines), 0, 1).tolist()
         reports = [_report(place, newest - step * _STEP_MS, value) for place, value in enumerate(values)]
-        for first in range(0, machines, _BATCH):
-            server.ask("POST", "/api/v1/metrics", msgspec.json.encode(reports[first : first + _BATCH]))
+        store.add((windows - step) * machines, reports)
+        if store.full:
+            store.flush()
+    store.flush()
+    while store.compact():
+        pass
+    store.close()
 
 
-def _report(place: int, end_ms: int, mean: float) -> dict[str, object]:
+def _report(place: int, end_ms: int, mean: float) -> Report:
     low, high = max(mean - 0.05, 0.0), min(mean + 0.05, 1.0)
-    cpu = {
-        "type": "CPU", "avg_utilization": (low + high) / 2, "var_utilization": ((high - low) / 2) ** 2,
-        "min_utilization": low, "max_utilization": high,
-        "histogram": flatten(count_values([low] * 50 + [high] * 50, LINEAR)),
-    }  # fmt: skip
-    return {
-        "user_id": f"host-{place:05}", "start_timestamp": end_ms - 5000, "end_timestamp": end_ms,
-        "observations_per_metric": 100, "os_type": "Linux", "os_version": "6.1", "metrics": [cpu],
-    }  # fmt: skip
+    middle, half = (low + high) / 2, (high - low) / 2
+    cpu = Cpu(middle, half**2, min_utilization=low, max_utilization=high, histogram=_histogram(low, high))
+    return Report(f"host-{place:05}", end_ms - 5000, end_ms, 100, "Linux", "6.1", [cpu])
+
+
+def _histogram(low: float, high: float) -> list[int]:
+    """Half of the samples at either end."""
+    return flatten(Counter({LINEAR.index(low): 50}) + Counter({LINEAR.index(high): 50}))
 
 
 def _looked_at(browser: "Browser", server: Server, machines: int, options: Any) -> Sequence[str]:
@@ -196,7 +204,7 @@ def _reporting(server: Server, machines: int) -> Iterator[None]:
             now_ms = time.time_ns() // 1_000_000
             count = max(1, machines // 300)
             reports = [_report((place + one) % machines, now_ms - 1000, 0.5) for one in range(count)]
-            server.ask("POST", "/api/v1/metrics", msgspec.json.encode(reports))
+            server.ask("POST", "/api/v1/metrics", b"[" + b",".join(map(encode, reports)) + b"]")
             place += count
 
     thread = threading.Thread(target=report)

@@ -54,8 +54,15 @@ def is_dask(frame: AnyFrame) -> bool:
     return not isinstance(frame, pd.DataFrame) and type(frame).__module__.partition(".")[0].startswith("dask")
 
 
+def check_frame(frame: object) -> None:
+    """Raise FrameError for what is no DataFrame of pandas or Dask, such as a Series."""
+    if not isinstance(frame, pd.DataFrame) and not (is_dask(frame) and hasattr(frame, "columns")):
+        raise FrameError(f"expected a frame of windows, a DataFrame of pandas or Dask, got a {type(frame).__name__}")
+
+
 def example_of(frame: AnyFrame) -> pd.DataFrame:
     """The frame itself, or the empty one that stands for a Dask DataFrame: its columns and `attrs`."""
+    check_frame(frame)
     if isinstance(frame, pd.DataFrame):
         return frame
     example: pd.DataFrame = frame._meta
@@ -116,6 +123,7 @@ def of_machines(frame: AnyFrame) -> AnyFrame:
 
     Raises FrameError for several cores without their machine, which would be counted several times.
     """
+    check_frame(frame)
     if "core" not in frame.columns:
         return frame
     if is_dask(frame):

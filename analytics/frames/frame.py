@@ -252,12 +252,24 @@ def in_order(users: Any) -> Any:
 
 
 def bins_of(frame: pd.DataFrame) -> Bins:
-    """How the values of a frame are placed into bins: as its metric's, shares in [0, 1] where it names none."""
+    """How the values of a frame are placed into bins: as its metric's, shares in [0, 1] where it names none.
+
+    Raises FrameError where it names none and its values are no shares: pandas has dropped the name on the way.
+    """
     named = NAMES.get(str(frame.attrs.get("metric")))
-    return named.quantity.bins if named else LINEAR
+    if named:
+        return named.quantity.bins
+    if "max" in frame and len(frame) and frame["max"].max() > 1.0:
+        raise FrameError(
+            "expected the metric's name in attrs, got a frame without it, whose values are no shares: pandas drops it "
+            'on join, merge and some concat; give it back with frame.attrs["metric"] = "diskReads" or as it is named'
+        )
+    return LINEAR
 
 
 def _check_index(frame: pd.DataFrame) -> None:
+    if not isinstance(frame, pd.DataFrame):
+        raise FrameError(f"expected a frame of windows, a DataFrame, got a {type(frame).__name__}")
     if not isinstance(frame.index, pd.DatetimeIndex) or frame.index.tz is None:
         raise FrameError("the index of a frame of windows is a DatetimeIndex with a time zone, such as UTC")
     if frame.index.hasnans:

@@ -7,29 +7,38 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
-from analytics.frames.aggregation import AnyFrame, example_of, is_dask, reduced
+from analytics.frames.aggregation import AnyFrame, check_frame, example_of, is_dask, reduced
+from analytics.frames.arguments import Duration, duration_ms
 from analytics.frames.columns import NUMBERS
-from analytics.frames.frame import factorize_labels, frame_of_columns, numbers_of, packed, taken, unpacked, with_samples
+from analytics.frames.frame import (
+    FrameError,
+    factorize_labels,
+    frame_of_columns,
+    numbers_of,
+    packed,
+    taken,
+    unpacked,
+    with_samples,
+)
 from analytics.frames.kernel import Ints, merge
-from contract.times import parse_duration
 
 RAW: Final = 1
 """The rate in ms at which windows stay as they came: only those that end in the same millisecond merge."""
 
 
-def resample(frame: AnyFrame, rate: str | int) -> AnyFrame:
-    """The frame in buckets of `rate`, an InfluxQL duration of 1s to 52w such as `15m`, aligned to the epoch.
+def resample(frame: AnyFrame, rate: Duration | int) -> AnyFrame:
+    """The frame in buckets of `rate`, a duration such as `15m` or pandas' `15min`, aligned to the epoch.
 
     Exact: means are weighted by samples, variances are pooled (the one between windows counts), extremes are
     those of all samples, histograms add up. Each user and core by itself, sorted by user, core and time; only
     buckets with samples. Rows of one bucket are added up in their order: equal frames give equal bits. `rate` may also
     be a number of milliseconds. A Dask DataFrame is resampled when it is computed, and sorted within its partitions,
-    each of which then has all of a user. Raises FrameError for what is not a frame of windows, ValueError for a wrong
-    rate.
+    each of which then has all of a user. Raises FrameError for what is not a frame of windows, and for a wrong rate.
     """
-    rate_ms = rate if isinstance(rate, int) else parse_duration(rate)
+    check_frame(frame)
+    rate_ms = rate if isinstance(rate, int) else duration_ms(rate, "rate")
     if rate_ms < RAW:
-        raise ValueError(f"expected a rate of at least 1 ms, got {rate}")
+        raise FrameError(f"rate: expected at least 1 ms, got {rate}")
     key = partial(_floored, width=pd.Timedelta(rate_ms, "ms"))
     return _on_dask(frame, key) if is_dask(frame) else _in_slices(frame, key)
 

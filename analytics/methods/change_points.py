@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 
 from analytics.frames.aggregation import AnyFrame, is_dask
+from analytics.frames.arguments import duration_ms
 from analytics.frames.kernel import Floats, Ints
 from analytics.methods.segmentation import ROUNDING, SHORTEST, cuts, standard_deviation, without_season
 from analytics.methods.series import TimeSeries, by_user_on_dask, on_all_cores, series_of
-from contract.times import parse_duration
 
 _COLUMNS: Final = ("user", "time", "kind", "before", "after", "effect")
 _FEWEST: Final = 4 * SHORTEST
@@ -51,7 +51,7 @@ def change_points(frame: AnyFrame, *, column: str = "mean", rate: str = "1h") ->
     Dask DataFrame the result is one too, computed later. Raises FrameError for an index or column that is not right,
     ValueError for such a rate.
     """
-    work = partial(_changes, column=column, rate_ms=parse_duration(rate))
+    work = partial(_changes, column=column, rate_ms=duration_ms(rate, "rate"))
     return by_user_on_dask(frame, partial(work, alone=True)) if is_dask(frame) else work(frame, alone=False)
 
 

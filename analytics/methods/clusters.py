@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from analytics.frames.aggregation import AnyFrame
+from analytics.frames.aggregation import AnyFrame, check_frame
 from analytics.frames.frame import FrameError
 from analytics.frames.kernel import Floats, Ints
 from analytics.methods.week_profiles import HOURS, merged_weeks
@@ -108,6 +108,7 @@ class _Shapes(NamedTuple):
 
 
 def _shapes(frame: AnyFrame, tz: str) -> _Shapes:
+    check_frame(frame)
     if "user" not in frame.columns:
         raise FrameError("there are no users to put into clusters: fleet(by='user') has them")
     windows, labels = merged_weeks(frame, tz, by="user", histograms=False, halves=True)

@@ -11,12 +11,13 @@ import pandas as pd
 from scipy import stats
 
 from analytics.frames.aggregation import AnyFrame, bucket, example_of, gather, of_machines
+from analytics.frames.arguments import duration_ms
 from analytics.frames.columns import Windows, take
 from analytics.frames.frame import FrameError, bins_of
 from analytics.frames.kernel import Floats, Ints
 from contract.histogram import LINEAR
 from contract.metrics import NAMES
-from contract.times import DAY_MS, HOUR_MS, parse_duration
+from contract.times import DAY_MS, HOUR_MS
 
 _FEWEST: Final = 4
 """Hosts or blocks on each side."""
@@ -70,7 +71,7 @@ def compare(
     if not 0 < confidence < 1:
         raise ValueError(f"confidence: expected a share in (0, 1) such as 0.95, got {confidence}")
     bounded = _same_metric(first, second)
-    block_ms = _block_ms(first, second) if block is None else parse_duration(block)
+    block_ms = _block_ms(first, second) if block is None else duration_ms(block, "block")
     numbers: dict[str, int] = {}
     sides = [_Side.of(frame, by, block_ms, numbers) for frame in (first, second)]
     common = set(sides[1].users)

@@ -7,6 +7,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from analytics.frames.aggregation import AnyFrame, example_of, gather, is_dask, of_machines
+from analytics.frames.arguments import check_by
 from analytics.frames.columns import Windows
 from analytics.frames.frame import FrameError, bins_of
 from contract.histogram import LINEAR
@@ -27,6 +28,7 @@ def load_duration_curve(frame: AnyFrame, *, by: Literal["user"] | None = None) -
     It is the load-duration curve of electricity supply, with both axes as shares. Takes a frame of windows of any
     size, pandas' or Dask's; raises FrameError for another, and for a metric that is no share.
     """
+    check_by(by)
     shares_only(frame)
     windows, labels = gather(of_machines(frame), None, labels=("user",) if by else (), what="load duration")
     counts = counts_of(windows)

@@ -58,6 +58,8 @@ def series_of(frame: pd.DataFrame, column: str) -> SeriesOfUsers:
 
 def check_columns(frame: pd.DataFrame, *columns: str) -> None:
     """Raise FrameError for an index without a time zone or with missing moments, and for columns without numbers."""
+    if not isinstance(frame, pd.DataFrame):
+        raise FrameError(f"expected a DataFrame, got a {type(frame).__name__}")
     if not isinstance(frame.index, pd.DatetimeIndex) or frame.index.tz is None:
         raise FrameError(f"expected as index a DatetimeIndex with a time zone, such as UTC, got {frame.index.dtype}")
     if frame.index.hasnans:

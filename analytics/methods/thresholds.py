@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 
 from analytics.frames.aggregation import AnyFrame, Key, bucket, example_of, of_machines, reduced
+from analytics.frames.arguments import check_by, duration_ms
 from analytics.frames.columns import NUMBERS, Windows
 from analytics.frames.frame import FrameError, from_frame
 from analytics.methods.load_distribution import BINS, counts_of, shares_only
-from contract.times import parse_duration
 
 _SAMPLES: Final = ("share", "lower", "upper", "count", "approximated")
 
@@ -37,14 +37,15 @@ def saturation(
     no share, ValueError for a threshold outside [0, 1].
     """
     if not 0 <= threshold <= 1:
-        raise ValueError(f"threshold: expected a share in [0, 1], got {threshold:g}")
+        raise FrameError(f"threshold: expected a share in [0, 1], got {threshold:g}")
+    check_by(by)
     shares_only(frame)
     machines = of_machines(frame)
     labels = ["user"] if by and "user" in machines.columns else []
     wanted = [*labels, *NUMBERS, *(["histogram"] if "histogram" in machines.columns else [])]
     if missing := [name for name in wanted if name not in machines.columns]:
         raise FrameError(f"a frame of windows has the columns {', '.join(NUMBERS)}; {', '.join(missing)} missing")
-    key = None if rate is None else partial(bucket, rate_ms=parse_duration(rate))
+    key = None if rate is None else partial(bucket, rate_ms=duration_ms(rate, "rate"))
     work = partial(_counted, threshold=threshold, key=key, labels=labels, attrs=example_of(frame).attrs)
     found = reduced(machines[wanted], work, partial(_joined, labels=labels), "saturation")
     return _answer(found, labels, in_order=rate is not None)

@@ -12,9 +12,10 @@ import pandas as pd
 from scipy import stats
 
 from analytics.frames.aggregation import AnyFrame, bucket, example_of, gather, is_dask, of_machines
+from analytics.frames.arguments import duration_ms
 from analytics.frames.frame import FrameError, bins_of, to_frame
 from analytics.frames.statistics import quantiles as quantiles_of
-from contract.times import DAY_MS, WEEK_MS, parse_duration
+from contract.times import DAY_MS, WEEK_MS
 
 _MAX = 1000
 """Values whose pairs are compared; more are averaged in stretches first."""
@@ -143,7 +144,7 @@ def fleet_trend(
     days. Takes a frame of windows of any size, pandas' or Dask's; raises FrameError for another,
     ValueError for a wrong rate or quantiles outside [0, 1].
     """
-    rate_ms = parse_duration(rate)
+    rate_ms = duration_ms(rate, "rate")
     if not all(0 <= q <= 1 for q in quantiles):
         raise ValueError(f"quantiles: expected shares from 0 to 1, got {', '.join(map(str, quantiles))}")
     frame = of_machines(frame)

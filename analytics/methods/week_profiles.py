@@ -1,13 +1,14 @@
 """Profiles of the week: how loaded machines are at each of its 168 hours, in a time zone of choice."""
 
+from datetime import tzinfo
 from functools import partial
 from typing import Any, Final, Literal
-from zoneinfo import ZoneInfo
 
 import numpy as np
 import pandas as pd
 
 from analytics.frames.aggregation import AnyFrame, Merged, example_of, gather, is_dask, of_machines
+from analytics.frames.arguments import check_by, zone_name
 from analytics.frames.columns import Windows
 from analytics.frames.frame import FrameError, bins_of
 from analytics.frames.kernel import Floats, Ints
@@ -19,7 +20,9 @@ _A_MONDAY_MS: Final = 4 * DAY_MS
 """1970-01-05 00:00 UTC."""
 
 
-def hour_of_week_profile(frame: AnyFrame, tz: str = "UTC", *, by: Literal["user"] | None = None) -> pd.DataFrame:
+def hour_of_week_profile(
+    frame: AnyFrame, tz: str | tzinfo = "UTC", *, by: Literal["user"] | None = None
+) -> pd.DataFrame:
     """The load at each hour of the week, of all together or, with `by="user"`, of each.
 
     168 rows (for each user), from Monday 00:00 in the time zone `tz` (such as `Europe/Berlin`): `user` if asked for,
@@ -29,7 +32,7 @@ def hour_of_week_profile(frame: AnyFrame, tz: str = "UTC", *, by: Literal["user"
     samples, when it is set forward one gets none, and each sample weighs the same. A bucket counts where it begins.
 
     Takes a frame of windows of an hour at most, of any size, pandas' or Dask's; raises FrameError for another, and
-    ZoneInfoNotFoundError for an unknown time zone.
+    for an unknown time zone.
     """
     windows, labels = merged_weeks(frame, tz, by=by, histograms=True)
     users = max(len(labels), 1)
@@ -45,13 +48,14 @@ def hour_of_week_profile(frame: AnyFrame, tz: str = "UTC", *, by: Literal["user"
 
 
 def merged_weeks(
-    frame: AnyFrame, tz: str, *, by: Literal["user"] | None, histograms: bool, halves: bool = False
+    frame: AnyFrame, tz: str | tzinfo, *, by: Literal["user"] | None, histograms: bool, halves: bool = False
 ) -> Merged:
     """The windows of a frame merged by hour of the week, their `time` being 0 to 167; errors as above.
 
     With `halves` every other week is merged by itself, its hours being 168 to 335.
     """
-    ZoneInfo(tz)
+    tz = zone_name(tz)
+    check_by(by)
     frame = of_machines(frame)
     _fine_enough(frame)
     key = partial(_hour_of_two_weeks if halves else _hour_of_week, tz=tz)

@@ -147,12 +147,11 @@ class Analyst:
 
 def _history(source: StoreSource, subject: Subject, kind: Kind, rate_ms: int, *, histograms: bool) -> pd.DataFrame:
     start_ms = max(0, min(subject.start_ms, subject.end_ms - _PAST_MS[kind]))
+    start, end = (pd.Timestamp(moment, unit="ms", tz="UTC") for moment in (start_ms, subject.end_ms))
     # So far back windows may be merged into rollups already.
     finest_ms = source.store.finest_ms(start_ms, times.now_ms())
     rate = format_duration(-(-rate_ms // finest_ms) * finest_ms)
-    frame = source.history(
-        subject.user_id, subject.metric.name, start=start_ms, end=subject.end_ms, rate=rate, histograms=histograms
-    )
+    frame = source.history(subject.user_id, subject.metric.name, start=start, end=end, rate=rate, histograms=histograms)
     if frame.empty:
         raise TooFewData("nothing was reported up to this time")
     return frame

@@ -306,7 +306,7 @@ class PictureParameters(Struct, kw_only=True):
         Literal["name", "mean", "p95", "max", "change", "cores", "seen"], Meta(description="The order of machines.")
     ] = "name"
     order: Literal["asc", "desc"] = "asc"
-    q: Annotated[str, Meta(max_length=MAX_USER_ID, description="Machines whose names hold it.")] = ""
+    q: Annotated[str, Meta(description="Machines whose names hold it.")] = ""
     os: Annotated[Literal["Linux", "MacOS", "Windows"], Meta(description="Machines of a system.")] | None = None
     state: Literal["hot", "idle", "silent", "alerting"] | None = None
     first: Annotated[int, Meta(ge=0, le=10**9, description="The place of the first machine in the order.")] = 0

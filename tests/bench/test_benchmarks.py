@@ -57,6 +57,10 @@ TABLES: dict[str, list[list[str]]] = {
             "third of three days, put together, 5 minutes",
         ],
         [
+            *(f"PlanetLab, the {name} fifth" for name in ("idlest", "second", "middle", "fourth", "busiest")),
+            "NAB, one by one",
+        ],
+        [
             "forecast of a day, 3,000 machines, 30 days hourly", "forecast of a week, 3,000 machines, 30 days hourly",
             "forecast of a week, one machine, 30 days hourly", "right_size, 10,000 machines, 30 days hourly",
         ],

@@ -47,7 +47,7 @@ def forecast_grid(grid: Grid, horizon: int, levels: tuple[float, ...]) -> Result
     plan = plan_of(values, grid.day, horizon, grid.start_ms // grid.step_ms)
     most = min(_SAMPLE, max(_SAMPLE_CELLS // _width(values, plan), 1))
     sample = values if n <= most else values[np.linspace(0, n - 1, most).astype(np.int64)]
-    errors, scores = _experience(sample, plan)
+    errors, scores = _experience(sample, plan, from_zero=bool(np.nanmin(values) >= 0))
 
     def one(part: Floats) -> _Part:
         return _forecast(part, plan, errors, scores, levels)
@@ -83,11 +83,11 @@ class _Part:
     weights: Floats
 
 
-def _experience(sample: Floats, plan: BacktestPlan) -> tuple[FleetErrors, Scores]:
+def _experience(sample: Floats, plan: BacktestPlan, *, from_zero: bool) -> tuple[FleetErrors, Scores]:
     """How the methods did over the fleet, and the scores of its mix."""
     tried = backtest(sample, plan)
     seen = seen_of(sample, _moments(sample, plan), plan.day)
-    return tried.fleet, scores_of(tried.residuals, seen, plan)
+    return tried.fleet, scores_of(sample, tried.residuals, seen, plan, from_zero=from_zero)
 
 
 def _forecast(
@@ -95,7 +95,7 @@ def _forecast(
 ) -> _Part:
     tried = backtest(values, plan, errors)
     seen = seen_of(values, _moments(values, plan), plan.day)
-    reach = bounds_of(tried.residuals, seen, plan, scores, levels)
+    reach = bounds_of(tried.mean, tried.residuals, seen, plan, scores, levels)
     bounds = [
         (np.minimum(tried.mean + low, tried.mean), np.maximum(tried.mean + high, tried.mean)) for low, high in reach
     ]

@@ -2,17 +2,19 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import tzinfo
 from typing import Final, Literal
 
 import numpy as np
 import pandas as pd
 
 from analytics.frames.aggregation import AnyFrame, is_dask, of_machines
+from analytics.frames.arguments import Duration, duration_ms, zone_name
 from analytics.frames.frame import TooFewData
 from analytics.frames.resampling import resample
 from analytics.methods.forecasting.fleet import Result, forecast_grid
-from analytics.methods.forecasting.grid import Floats, Grid, grid_of
-from contract.times import DAY_MS, format_duration, parse_duration
+from analytics.methods.forecasting.grid import Floats, Grid, Ints, grid_of, wall_ms
+from contract.times import DAY_MS, MAX_RATE_MS, format_duration
 
 _MIN_STEPS: Final = 3
 _DASK_RATE: Final = "1h"
@@ -40,19 +42,21 @@ class Forecast:
 
 def forecast(
     frame: AnyFrame,
-    horizon: str = "7d",
+    horizon: Duration = "7d",
     levels: Sequence[float] = (0.8, 0.95),
     *,
     column: str = "mean",
     rate: str | None = None,
     start: str | pd.Timestamp | None = None,
     bounds: tuple[float, float] | Literal["auto"] = "auto",
+    tz: str | tzinfo = "UTC",
 ) -> Forecast:
     """Forecast a column of each user of a frame, with prediction intervals.
 
-    Some twenty methods (seasonal naive, means of past days and weeks with a level that holds or fades, ...) are tried
-    out on each series' own past from rolling origins, and mixed by the errors they made; intervals are conformal, from
-    the errors that the mix would have made. See docs/forecasting.md. The same frame gives the same answer.
+    A dozen methods (seasonal naive, means of past days and weeks with a level that holds or fades, a decomposition) are
+    tried out on each series' own past from rolling origins, and mixed by the errors they made. Intervals are conformal,
+    from the errors that the mix would have made; each is for the values of its step alone, not for a whole day. See
+    docs/forecasting.md. The same frame gives the same answer.
 
     Args:
         frame: A series or a frame: index `time` (UTC), any order; `column`; optionally `user`, and `count`, which then
@@ -65,18 +69,20 @@ def forecast(
             (see `analytics.methods.forecasting.grid`).
         start: The first step to forecast, in UTC where it names no zone; what the frame has from there on is not looked
             at. By default the step after the last one of the whole frame.
+        tz: The time zone whose days and weeks repeat, such as `Europe/Berlin`: where its clocks change, the pattern of
+            the day changes with them. Answers are in UTC all the same.
         bounds: What the quantity can be, such as (0, inf). "auto" is (0, 1) where all values lie in it, else (0, inf)
             where none is negative, else no bounds.
 
     Raises:
-        FrameError: The frame is not as described.
+        FrameError: The frame is not as described, `horizon` or `rate` no duration, or `tz` no time zone.
         TooFewData: No series has at least three steps with a value before `start`.
         ValueError: Another argument is wrong.
     """
     named = _levels(levels)
     step_ms = None if rate is None else _rate_ms(rate)
-    grid = _until(grid_of(_at_hand(frame, column, rate), column, step_ms), start)
-    horizon_ms = parse_duration(horizon, least_ms=grid.step_ms)
+    grid = _until(grid_of(_at_hand(frame, column, rate), column, step_ms, zone_name(tz)), start)
+    horizon_ms = duration_ms(horizon, "horizon", least_ms=grid.step_ms, most_ms=MAX_RATE_MS)
     steps = horizon_ms // grid.step_ms
     if len(grid.values) * steps > _MAX_STEPS:
         raise ValueError(
@@ -84,9 +90,11 @@ def forecast(
             f"{steps:,} steps: take a shorter one, or a coarser rate"
         )
     limits = _limits(grid.values) if bounds == "auto" else bounds
-    result = forecast_grid(grid, steps, tuple(named.values()))
+    times, places = grid.ahead(steps)
+    result = forecast_grid(grid, int(places.max()) + 1, tuple(named.values()))
     models = _models(grid, result)
-    return Forecast(_frame(grid, result, list(named), limits), models, summary_of(models, grid, result, horizon))
+    coming = _frame(grid, result, (times, places), list(named), limits)
+    return Forecast(coming, models, summary_of(models, grid, result, format_duration(horizon_ms)))
 
 
 def _at_hand(frame: AnyFrame, column: str, rate: str | None) -> pd.DataFrame:
@@ -107,7 +115,7 @@ def _levels(levels: Sequence[float]) -> dict[str, float]:
 
 
 def _rate_ms(rate: str) -> int:
-    step_ms = parse_duration(rate, most_ms=DAY_MS)
+    step_ms = duration_ms(rate, "rate", most_ms=DAY_MS)
     if DAY_MS % step_ms:
         raise ValueError(f"rate: expected what divides a day, such as 5m, 15m or 1h, got {rate}")
     return step_ms
@@ -115,11 +123,14 @@ def _rate_ms(rate: str) -> int:
 
 def _until(grid: Grid, start: str | pd.Timestamp | None) -> Grid:
     """The grid up to `start`, without the series that have too little before it."""
-    values = grid.values
+    values, end_ms = grid.values, grid.end_ms
     if start is not None:
         moment = pd.Timestamp(start)
-        begin, end = grid.times(0, 1)[0], grid.times(values.shape[1], 1)[0]
-        steps = int(-((grid.start_ms - moment.timestamp() * 1000) // grid.step_ms))
+        begin, end = grid.begin, grid.ahead(1)[0][0]
+        moment_ms = np.array([round(moment.timestamp() * 1000)])
+        ahead_ms = int(wall_ms(moment_ms, grid.tz)[0]) - grid.start_ms
+        steps = -(-ahead_ms // grid.step_ms)
+        end_ms = int(moment_ms[0]) + steps * grid.step_ms - ahead_ms
         if steps < _MIN_STEPS:
             raise ValueError(f"start: expected a moment later than that of the frame's begin, {begin}, got {moment}")
         if steps > values.shape[1] + 366 * grid.day:
@@ -133,7 +144,7 @@ def _until(grid: Grid, start: str | pd.Timestamp | None) -> Grid:
             "take a longer history, or a smaller rate"
         )
     users = None if grid.users is None else [user for user, kept in zip(grid.users, enough, strict=True) if kept]
-    return Grid(values[enough], users, grid.start_ms, grid.step_ms)
+    return Grid(values[enough], users, grid.start_ms, grid.step_ms, grid.tz, end_ms)
 
 
 def _limits(values: Floats) -> tuple[float, float]:
@@ -141,13 +152,15 @@ def _limits(values: Floats) -> tuple[float, float]:
     return (0.0 if low >= 0.0 else -np.inf, 1.0 if low >= 0.0 and high <= 1.0 else np.inf)
 
 
-def _frame(grid: Grid, result: Result, named: list[str], limits: tuple[float, float]) -> pd.DataFrame:
-    n, horizon = result.mean.shape
-    times = grid.times(grid.values.shape[1], horizon)
+def _frame(
+    grid: Grid, result: Result, ahead: tuple[pd.DatetimeIndex, Ints], named: list[str], limits: tuple[float, float]
+) -> pd.DataFrame:
+    times, places = ahead
+    n, horizon = len(result.mean), len(times)
     columns = {"mean": result.mean}
     for name, (low, high) in zip(named, result.bounds, strict=True):
         columns |= {f"lower_{name}": low, f"upper_{name}": high}
-    data = {name: np.clip(values, *limits).ravel() for name, values in columns.items()}
+    data = {name: np.clip(values[:, places], *limits).ravel() for name, values in columns.items()}
     index = pd.DatetimeIndex(np.tile(times.asi8, n).astype("datetime64[ms]"), name="time").tz_localize("UTC")
     frame = pd.DataFrame(data, index=index)
     if grid.users is not None:
@@ -187,11 +200,16 @@ def summary_of(models: pd.DataFrame, grid: Grid, result: Result, horizon: str) -
     n = len(models)
     whose = "the series" if n == 1 else f"{n:,} series"
     steps = grid.values.shape[1]
-    sentences = [f"Forecast of {whose} for {horizon} from {grid.times(steps, 1)[0]:%Y-%m-%d %H:%M} UTC."]
+    sentences = [f"Forecast of {whose} for {horizon} from {grid.ahead(1)[0][0]:%Y-%m-%d %H:%M} UTC."]
     if n == 1:
         sentences.append(f"Model: a mix of {models['model'].iloc[0]}.")
     sentences.append(_on_skill(models, len(result.plan.origins), whole_days=steps >= 2 * grid.day))
     sentences.append(_on_length(steps, grid))
+    if grid.step_ms == DAY_MS:
+        sentences.append("Intervals are for the mean of each day.")
+    else:
+        step = format_duration(grid.step_ms)
+        sentences.append(f"Intervals are for each step of {step} by itself: those of a whole day all hold less often.")
     if not result.tried:
         sentences.append("Too little could be tried out: intervals are a guess from the spread of the values.")
     return " ".join(filter(None, sentences))

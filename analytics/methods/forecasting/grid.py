@@ -13,6 +13,7 @@ from analytics.methods.series import check_columns
 from contract.times import DAY_MS, HOUR_MS, format_duration
 
 Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
 
 _MIN_STEP_MS: Final = 300_000
 _MAX_CELLS: Final = 200_000_000
@@ -28,22 +29,49 @@ class Grid:
     users: list[Any] | None
     """Whose each series is; None where the frame names nobody (then n is 1)."""
     start_ms: int
-    """The epoch milliseconds of the first step, a multiple of `step_ms`."""
+    """The first step, a multiple of `step_ms`: milliseconds since 1970 on the clock on the wall of the zone `tz`."""
     step_ms: int
+    tz: str
+    end_ms: int
+    """The epoch milliseconds of the first step behind the grid."""
 
     @property
     def day(self) -> int:
         """How many steps a day has."""
         return DAY_MS // self.step_ms
 
-    def times(self, first: int, count: int) -> pd.DatetimeIndex:
-        """The starts of `count` steps from step `first` on, which may lie behind the grid."""
-        times = self.start_ms + self.step_ms * np.arange(first, first + count, dtype=np.int64)
-        return pd.DatetimeIndex(times.astype("datetime64[ms]"), name="time").tz_localize("UTC")
+    @property
+    def begin(self) -> pd.Timestamp:
+        """When the first step begins."""
+        wall = pd.Timestamp(self.start_ms, unit="ms")
+        return wall.tz_localize(self.tz, ambiguous=True, nonexistent="shift_forward").tz_convert("UTC")
+
+    def ahead(self, count: int) -> tuple[pd.DatetimeIndex, Ints]:
+        """The starts (UTC) of `count` steps behind the grid, and which step of the clock on the wall each of them is.
+
+        Where clocks are set forward a step of the wall is left out, where they are set back one is there twice.
+        """
+        times = self.end_ms + self.step_ms * np.arange(count, dtype=np.int64)
+        places = (wall_ms(times, self.tz) - self.start_ms) // self.step_ms - self.values.shape[1]
+        return _utc(times), np.maximum(places, 0)
 
 
-def grid_of(frame: pd.DataFrame, column: str, step_ms: int | None) -> Grid:
-    """The `column` of a frame with a UTC index on a regular grid of `step_ms`, aligned to the epoch.
+def wall_ms(time_ms: Ints, tz: str) -> Ints:
+    """Epoch milliseconds as what the clock on the wall of a zone shows then."""
+    if tz == "UTC":
+        return time_ms
+    shown: Ints = _utc(time_ms).tz_convert(tz).tz_localize(None).as_unit("ms").asi8
+    return shown
+
+
+def _utc(time_ms: Ints) -> pd.DatetimeIndex:
+    return pd.DatetimeIndex(time_ms.astype("datetime64[ms]"), name="time").tz_localize("UTC")
+
+
+def grid_of(frame: pd.DataFrame, column: str, step_ms: int | None, tz: str = "UTC") -> Grid:
+    """The `column` of a frame with a UTC index on a regular grid of `step_ms`, aligned to the days of the zone `tz`.
+
+    Its steps are those of the clock on the wall: an hour that is there twice is one step, one that is left out a gap.
 
     Several rows in one step count as their mean, weighted by `count` where the frame has it, which makes the mean of
     windows exact. Rows of single cores are left out. Steps without rows, and rows without samples or value, are gaps.
@@ -60,7 +88,8 @@ def grid_of(frame: pd.DataFrame, column: str, step_ms: int | None) -> Grid:
     values, weights = values[seen], weights[seen]
     series, users = numbered_users(frame[seen])
     step_ms = step_ms or _step_ms(time_ms, series)
-    place = time_ms // step_ms
+    wall = wall_ms(time_ms, tz)
+    place = wall // step_ms
     first = int(place.min())
     steps = int(place.max()) - first + 1
     n = 1 if users is None else len(users)
@@ -73,7 +102,9 @@ def grid_of(frame: pd.DataFrame, column: str, step_ms: int | None) -> Grid:
     total = np.bincount(cell, weights, n * steps)
     summed = np.bincount(cell, weights * values, n * steps)
     grid = np.divide(summed, total, out=np.full(n * steps, np.nan), where=total > 0)
-    return Grid(grid.reshape(n, steps), users, first * step_ms, step_ms)
+    last = int(time_ms.argmax())
+    end_ms = int(time_ms[last] - wall[last] % step_ms) + step_ms
+    return Grid(grid.reshape(n, steps), users, first * step_ms, step_ms, tz, end_ms)
 
 
 def _machines(frame: pd.DataFrame) -> pd.DataFrame:
@@ -94,7 +125,7 @@ def _columns(frame: pd.DataFrame, column: str) -> tuple[Floats, Floats]:
     return values, frame["count"].fillna(0).to_numpy(np.float64)
 
 
-def _step_ms(time_ms: npt.NDArray[np.int64], series: npt.NDArray[np.int64]) -> int:
+def _step_ms(time_ms: Ints, series: Ints) -> int:
     """The most frequent distance of two rows of a series, if it is a step to forecast in."""
     order = np.lexsort((time_ms, series))
     distance = np.diff(time_ms[order])[np.diff(series[order]) == 0]

@@ -6,6 +6,13 @@ the interval. So a machine that suddenly wakes up is in the scores, as large as 
 what is pooled over a fleet is free of unit and size. Both ends have quantiles of their own (as Romano, Patterson and
 Candes 2019 propose), because load is skewed.
 
+Of what is never negative, the way down is counted by ratios and the way up by differences: `log(actual / forecast)`
+below the forecast equals the difference in small and never reaches 0, so that the lower end of a load that always was
+well above 0 stays above it, however uncertain the horizon.
+
+A quantile beyond what the errors at hand can show, which few days do at long horizons, is taken from the farthest one,
+wider by a power of how far beyond it lies, as in a heavy tail.
+
 The horizon is counted from the last time the series was seen, not from the origin, and the scores of series that were
 just seen again after a gap are kept apart: after a gap everything is less certain.
 """
@@ -16,6 +23,7 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from analytics.methods.forecasting.backtest import BacktestPlan
 from analytics.methods.forecasting.grid import Floats
@@ -24,7 +32,7 @@ Bools = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.int64]
 
 _EDGES_DAYS: Final = (1 / 24, 1 / 8, 1 / 4, 1 / 2, 1, 2, 4, 8, 16)
-_MIDDLES_DAYS: Final = 0.5 * (np.array((1 / 48, *_EDGES_DAYS)) + np.array((*_EDGES_DAYS, 32)))
+_FARTHEST_DAYS: Final = 32.0
 HORIZON_BINS: Final = len(_EDGES_DAYS) + 1
 """Horizons are told apart up to one hour, three hours, ..., sixteen days, and beyond."""
 _PRIOR_H: Final = 6.0
@@ -41,6 +49,10 @@ _GAUSSIAN: Final = 0.8
 """Mean absolute deviation of a normal distribution with standard deviation 1."""
 _MIN_SHARE: Final = 0.02
 """No scale is below this share of the fleet's mean spread: an idle machine may wake up."""
+_NEAR_ZERO: Final = 0.03
+"""Of the forecast: ratios are those of values and forecast above this, so that 0 is a ratio too."""
+_TAIL_INDEX: Final = 0.25
+"""Of the power by which tails widen beyond the errors at hand: that of a heavy tail (its fourth moment is infinite)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +107,10 @@ def bin_positions_of(age: Ints, plan: BacktestPlan) -> Floats:
 
     `age` has the shape (n,).
     """
-    days = (age[:, None] + np.arange(1, plan.horizon + 1)) / plan.day
-    places: Floats = np.interp(np.log(days), np.log(_MIDDLES_DAYS), np.arange(HORIZON_BINS))
+    steps = age[:, None] + np.arange(1, plan.horizon + 1)
+    edges = plan.day * np.array((0, *_EDGES_DAYS, _FARTHEST_DAYS))
+    middles = 0.5 * (edges[:-1] + 1 + edges[1:])
+    places: Floats = np.interp(np.log(steps), np.log(middles), np.arange(HORIZON_BINS))
     return places
 
 
@@ -161,11 +175,14 @@ class Scores:
     stale: Pool
     """Those of the others."""
     ratio: Floats
-    """Mean absolute residual over spread, at each origin and at the end: shape (origins + 1, HORIZON_BINS)."""
+    """Mean absolute residual over spread: shape (HORIZON_BINS,)."""
     least: Floats
     """No scale is below this: shape (origins + 1,)."""
-    days: float
-    """How many days of residuals there are, over all series: few days make wider intervals."""
+    independent: Floats
+    """How many stretches of residuals there are that do not overlap, over all series, at each horizon: (HORIZON_BINS,);
+    few make wider intervals."""
+    from_zero: bool
+    """Whether the values are never negative."""
 
     def pool(self, *, fresh: bool) -> Pool | None:
         """The scores for one kind of series, or else for the other; None where there are too few of both."""
@@ -173,7 +190,7 @@ class Scores:
         return next((pool for pool in order if pool.horizon_bins), None)
 
 
-def scores_of(residuals: Floats, seen: Observed, plan: BacktestPlan) -> Scores:
+def scores_of(values: Floats, residuals: Floats, seen: Observed, plan: BacktestPlan, *, from_zero: bool) -> Scores:
     """The scores of a fleet's residuals, shape (n, origins, horizon); `seen` has one moment more, the end."""
     horizon_bins = horizon_bins_of(seen.age[:, :-1], plan)
     known = known_of(residuals, horizon_bins, plan)
@@ -181,8 +198,9 @@ def scores_of(residuals: Floats, seen: Observed, plan: BacktestPlan) -> Scores:
     finite = np.isfinite(seen.spread)
     least = _MIN_SHARE * np.where(finite, seen.spread, 0.0).sum(axis=0) / np.maximum(finite.sum(axis=0), 1)
     scale = _scale(known, seen, ratio, least)[:, :-1]
+    distance = _distance(values, residuals, plan, least[:-1]) if from_zero else residuals
     with np.errstate(invalid="ignore", divide="ignore"):
-        score = residuals / np.take_along_axis(scale, horizon_bins, axis=2)
+        score = distance / np.take_along_axis(scale, horizon_bins, axis=2)
     given = np.isfinite(score)
     experience = known.hours.sum(axis=2)
     experienced = given & (experience[:, :-1] >= _EXPERIENCED * experience[:, -1:])[:, :, None]
@@ -196,15 +214,46 @@ def scores_of(residuals: Floats, seen: Observed, plan: BacktestPlan) -> Scores:
             parts.append(_thinned(np.sort(chosen if len(chosen) >= _MANY else score[given & here])))
         return Pool(tuple(parts))
 
-    stride = np.diff(plan.origins).min() if len(plan.origins) > 1 else plan.day
-    days = float(given.any(axis=2).sum() * stride) / plan.day
-    return Scores(pool(seen.fresh), pool(~seen.fresh), ratio, least, days)
+    return Scores(pool(seen.fresh), pool(~seen.fresh), ratio, least, _independent(given, horizon_bins, plan), from_zero)
+
+
+def _distance(values: Floats, residuals: Floats, plan: BacktestPlan, least: Floats) -> Floats:
+    """How far the actual values lie above the forecast, or below it by their ratio: (n, origins, horizon)."""
+    target = plan.origins[:, None] + np.arange(plan.horizon)
+    actual = values[:, np.minimum(target, values.shape[1] - 1)]
+    middle = np.maximum(actual - residuals, 0.0)
+    offset = _NEAR_ZERO * middle + least[:, None]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        below = (middle + offset) * np.log((actual + offset) / (middle + offset))
+    distance: Floats = np.where(residuals < 0, below, residuals)
+    return distance
+
+
+def _way_down(mean: Floats, distance: Floats, least: float) -> Floats:
+    """How far below the forecast a value is at such a distance: the inverse of `_distance`, not positive."""
+    middle = np.maximum(mean, 0.0)
+    offset = _NEAR_ZERO * middle + least
+    whole = middle + offset
+    way: Floats = whole * np.expm1(
+        np.divide(np.minimum(distance, 0.0), whole, out=np.zeros_like(whole), where=whole > 0)
+    )
+    return way
+
+
+def _independent(given: Bools, horizon_bins: Ints, plan: BacktestPlan) -> Floats:
+    """Stretches that do not overlap: those as long as the horizon is far, one at least of each series that has any."""
+    stride = float(np.diff(plan.origins).min()) if len(plan.origins) > 1 else float(plan.day)
+    found = np.empty(HORIZON_BINS)
+    for horizon_bin, edge in enumerate((*_EDGES_DAYS, _FARTHEST_DAYS)):
+        origins = (given & (horizon_bins == horizon_bin)).any(axis=2)
+        found[horizon_bin] = max(origins.sum() * stride / max(edge * plan.day, stride), origins.any(axis=1).sum())
+    return found
 
 
 def bounds_of(
-    residuals: Floats, seen: Observed, plan: BacktestPlan, fleet: Scores, levels: tuple[float, ...]
+    mean: Floats, residuals: Floats, seen: Observed, plan: BacktestPlan, fleet: Scores, levels: tuple[float, ...]
 ) -> list[tuple[Floats, Floats]]:
-    """How far each level reaches from the forecast to the lower and to the upper end: pairs of shape (n, horizon).
+    """How far each level reaches from the forecast `mean` to the lower and to the upper end: pairs of its shape.
 
     The intervals of levels that rise hold each other. Where nothing could be tried out, they are those of a normal
     distribution with twice the spread of the values.
@@ -218,7 +267,7 @@ def bounds_of(
         fresh, stale = (_reach(scale, fleet, fleet.pool(fresh=fresh), tail) for fresh in (True, False))
         ends = (np.where(seen.fresh[:, -1:], *both) for both in zip(fresh, stale, strict=True))
         low, high = (_between(end, places) for end in ends)
-        bounds.append((low, high))
+        bounds.append((_way_down(mean, low, float(fleet.least[-1])) if fleet.from_zero else low, high))
     return bounds
 
 
@@ -238,19 +287,20 @@ def _reach(scale: Floats, fleet: Scores, pool: Pool | None, tail: float) -> tupl
         reach = 2.0 * statistics.NormalDist().inv_cdf(1.0 - tail) / _GAUSSIAN * scale
         return -reach, reach
     low, high = pool.quantiles(tail)
-    few = scale[:, pool.nearest] * (1.0 + 1.0 / (1.0 + fleet.days))
-    return few * low, few * high
+    beyond = 1.0 / (tail * (1.0 + fleet.independent[pool.nearest]))
+    wide = scale[:, pool.nearest] * np.maximum(beyond, 1.0) ** _TAIL_INDEX
+    return wide * low, wide * high
 
 
 def _ratio(known: KnownResiduals, seen: Observed) -> Floats:
-    """Residual over spread of the whole fleet, (moments, HORIZON_BINS); without any, that of a shorter horizon."""
-    weighted = np.where(known.hours > 0, known.hours * seen.spread[:, :, None], 0.0).sum(axis=0)
-    ratio = np.divide(known.total.sum(axis=0), weighted, out=np.full(weighted.shape, np.nan), where=weighted > 0)
-    for place in range(1, HORIZON_BINS):
-        ratio[:, place] = np.where(np.isnan(ratio[:, place]), ratio[:, place - 1], ratio[:, place])
-    for place in range(HORIZON_BINS - 2, -1, -1):
-        ratio[:, place] = np.where(np.isnan(ratio[:, place]), ratio[:, place + 1], ratio[:, place])
-    return np.where(ratio > 0, ratio, _GAUSSIAN)
+    """Residual over spread of the whole fleet, (HORIZON_BINS,); without any, that of the nearest shorter horizon.
+
+    It is that of all residuals, for the scores of early moments too, when little was known of it.
+    """
+    weighted = np.where(known.hours > 0, known.hours * seen.spread[:, :, None], 0.0)[:, -1].sum(axis=0)
+    ratio = np.divide(known.total[:, -1].sum(axis=0), weighted, out=np.full(HORIZON_BINS, np.nan), where=weighted > 0)
+    filled = pd.Series(ratio).ffill().bfill().to_numpy()
+    return np.where(filled > 0, filled, _GAUSSIAN)
 
 
 def _scale(known: KnownResiduals, seen: Observed, ratio: Floats, least: Floats) -> Floats:

@@ -8,6 +8,8 @@ Athanasopoulos, *Forecasting: Principles and Practice*, 3rd edition, chapters 5 
   A smoothed profile is a dynamic harmonic regression that leaves the fast harmonics out.
 - a *level*: how far the last hours, or the last day, lay from that profile.
 - how long the level lasts: it fades with a half-life (damped), or is held (local level).
+- a *decomposition* into season, level and rest, where the season is that of what lies beside the running mean, so that
+  a level that changed does not blur it.
 - a *rise* from day to day, in one method only, and damped: over a few days of load, most trends do not go on.
 """
 
@@ -25,6 +27,8 @@ _MAX_DAYS = 28
 _MAX_WEEKS = 8
 _RISING_DAYS = 3
 _DAMPING = 0.7
+_SEASON_MEMORY = 0.9
+_HALF_LIVES_H = (12.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -52,11 +56,6 @@ class Past:
         return self._filled(_newest(self.days))
 
     @cached_property
-    def recent(self) -> Floats:
-        """Shape (n, day): the day profile that remembers a few days."""
-        return self._filled(_weighted(self.days, 0.5))
-
-    @cached_property
     def long(self) -> Floats:
         """Shape (n, day): the day profile that remembers a week or so."""
         return self._filled(_weighted(self.days, 0.8))
@@ -76,6 +75,17 @@ class Past:
     def last_week(self) -> Floats:
         """Shape (n, 7 day): the newest value seen at each time of the week."""
         return _patched(_newest(_seasons(self.values, 7 * self.day, _MAX_WEEKS)), self.long)
+
+    @cached_property
+    def by_day(self) -> "Decomposition":
+        """The last four weeks, taken apart with a season of a day."""
+        return decompose(self.days[:, ::-1].reshape(len(self.values), -1), self.day, self.day)
+
+    @cached_property
+    def by_week(self) -> "Decomposition":
+        """The last four weeks, taken apart with a season of a week."""
+        weeks = _seasons(self.values, 7 * self.day, _MAX_DAYS // 7)
+        return decompose(weeks[:, ::-1].reshape(len(self.values), -1), 7 * self.day, self.day)
 
     def smooth(self, profile: Floats) -> Floats:
         """A profile of the day without what is faster than some two hours."""
@@ -119,6 +129,45 @@ class Past:
         return np.where(seen, profile, mean[:, None])
 
 
+@dataclass(frozen=True, slots=True)
+class Decomposition:
+    """n series as season + level + rest, at the end of what was seen."""
+
+    season: Floats
+    """Shape (n, period), mean 0; place j is that of step j to come."""
+    level: Floats
+    """Shape (n, 1)."""
+    rest: Floats
+    """Shape (n, 1): how far the last hours lay from both."""
+    memory: Floats
+    """Shape (n, 1): the share of the rest that lasts for a step, 0 to 1."""
+
+
+def decompose(values: Floats, period: int, day: int) -> Decomposition:
+    """Take series apart, shape (n, whole periods), as MSTL does (Bandara, Hyndman and Bergmeir 2021), with means.
+
+    The trend is the running mean of a whole period, the season the mean of what lies beside it, which newer periods
+    dominate, shrunk by what chance alone would make of it. The level and the rest are means of what is left, with
+    half-lives of twelve hours and one; the rest fades as its autocorrelation says (an AR(1)).
+    """
+    beside = values - _running_mean(values, period)
+    seasons = beside.reshape(len(values), -1, period)[:, ::-1]
+    season = np.nan_to_num(_weighted(seasons, _SEASON_MEMORY))
+    season -= season.mean(axis=1, keepdims=True)
+    rest = (seasons - season[:, None]).reshape(len(values), -1)
+    explained = (season**2).mean(axis=1)
+    chance = _mean_square(rest) / max(seasons.shape[1] - 1, 1)
+    season *= _ratio(np.maximum(explained - chance, 0.0), explained, 0.0)[:, None]
+    left = values - np.tile(season, (1, seasons.shape[1]))
+    level, now = (_latest(left, half_life_h * day / 24.0) for half_life_h in _HALF_LIVES_H)
+    rough = left - _running_mean(left, day)
+    both = np.isfinite(rough[:, 1:] * rough[:, :-1])
+    product = np.where(both, rough[:, 1:] * rough[:, :-1], 0.0).sum(axis=1)
+    square = np.where(both, rough[:, 1:] ** 2, 0.0).sum(axis=1)
+    memory = np.clip(_ratio(product, square, 0.0), 0.0, 1.0)[:, None]
+    return Decomposition(season, level, now - level, memory)
+
+
 Method = Callable[[Past, Floats], Floats]
 """From the past and the hours ahead, shape (H,), to the forecast, shape (n, H)."""
 
@@ -155,6 +204,15 @@ def _rising(profile: Callable[[Past], Floats]) -> Method:
     return method
 
 
+def _decomposed(parts: Callable[[Past], Decomposition]) -> Method:
+    def method(past: Past, hours: Floats) -> Floats:
+        found = parts(past)
+        steps = np.arange(1, len(hours) + 1)
+        return _tiled(found.season, len(hours)) + found.level + found.rest * found.memory**steps
+
+    return method
+
+
 def _flat(level: Callable[[Past], Floats]) -> Method:
     return lambda past, hours: np.broadcast_to(level(past), (len(past.values), len(hours)))
 
@@ -169,32 +227,21 @@ def _now(past: Past) -> Floats:
     return flat[:, :1] + past.deviation(flat, 1.0)
 
 
-def _long_mean(past: Past) -> Floats:
-    mean: Floats = past.long.mean(axis=1, keepdims=True)
-    return mean
-
-
 _METHODS: dict[str, Method] = {
     BASELINE: _constant(lambda past: past.last_seen),
     "last day, smoothed": _constant(lambda past: past.smooth(past.last_seen)),
-    "recent days": _constant(lambda past: past.recent),
-    "many days": _constant(lambda past: past.long),
     "many days, smoothed": _constant(lambda past: past.smooth(past.long)),
     "median of a week's days": _constant(lambda past: past.middle),
-    "median of a week's days at the last hours' level": _fading(lambda past: past.middle, np.inf, 2.0),
-    "recent days, fading level": _fading(lambda past: past.recent, 3.0, 2.0),
     "many days, fading level": _fading(lambda past: past.long, 3.0, 2.0),
-    "recent days, slowly fading level": _fading(lambda past: past.recent, 12.0, 6.0),
     "many days, slowly fading level": _fading(lambda past: past.long, 12.0, 6.0),
-    "recent days at the last day's level": _held(lambda past: past.recent),
-    "many days at the last day's level": _held(lambda past: past.long),
     "many days, smoothed, at the last day's level": _held(lambda past: past.smooth(past.long)),
     "last day and its rise": _rising(lambda past: past.last_seen),
+    "season of a day, level and rest": _decomposed(lambda past: past.by_day),
     "mean of the last day": _flat(_day_mean),
     "mean of the last hours": _flat(_now),
-    "mean of many days": _flat(_long_mean),
 }
 _WEEKLY: dict[str, Method] = {
+    "season of a week, level and rest": _decomposed(lambda past: past.by_week),
     "last week": _constant(lambda past: past.last_week),
     "many weeks": _constant(lambda past: past.weeks),
     "many weeks, fading level": _fading(lambda past: past.weeks, 12.0, 6.0),
@@ -233,6 +280,31 @@ def _weighted(seasons: Floats, memory: float) -> Floats:
     seen = np.isfinite(seasons)
     total = np.einsum("k,nkj->nj", weight, np.where(seen, seasons, 0.0))
     return _ratio(total, np.einsum("k,nkj->nj", weight, seen), np.nan)
+
+
+def _running_mean(values: Floats, width: int) -> Floats:
+    """Of so many steps around each, at the ends of the first and last so many; NaN where none was seen."""
+    seen = np.isfinite(values)
+    steps = values.shape[1]
+    first = np.clip(np.arange(steps) - width // 2, 0, max(steps - width, 0))
+    last = np.minimum(first + width, steps)
+    total, count = (
+        np.concatenate([np.zeros((len(values), 1)), np.cumsum(each, axis=1)], axis=1)
+        for each in (np.where(seen, values, 0.0), seen.astype(np.float64))
+    )
+    return _ratio(total[:, last] - total[:, first], count[:, last] - count[:, first], np.nan)
+
+
+def _latest(values: Floats, half_life: float) -> Floats:
+    """The mean, shape (n, 1), whose weights halve so many steps back; 0 where none was seen."""
+    weight = 0.5 ** (np.arange(values.shape[1])[::-1] / half_life) * np.isfinite(values)
+    total = np.where(weight > 0, np.nan_to_num(values) * weight, 0.0).sum(axis=1)
+    return _ratio(total, weight.sum(axis=1), 0.0)[:, None]
+
+
+def _mean_square(values: Floats) -> Floats:
+    seen = np.isfinite(values)
+    return _ratio((np.where(seen, values, 0.0) ** 2).sum(axis=1), seen.sum(axis=1), 0.0)
 
 
 def _newest(seasons: Floats) -> Floats:

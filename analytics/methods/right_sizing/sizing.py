@@ -8,12 +8,13 @@ import numpy as np
 import pandas as pd
 
 from analytics.frames.aggregation import AnyFrame, is_dask
+from analytics.frames.arguments import duration_ms
 from analytics.frames.resampling import resample
 from analytics.methods.right_sizing.cores import Cores, cores_of
 from analytics.methods.right_sizing.days import Days, Floats, Ints, days_of, growth_a_day, machines
 from analytics.methods.right_sizing.later_days import outlook
 from analytics.methods.right_sizing.text import sentence
-from contract.times import DAY_MS, MAX_RATE_MS, parse_duration
+from contract.times import DAY_MS, MAX_RATE_MS
 
 VERDICTS: Final = ("too big", "right", "too small", "no size fits", "not enough data")
 _HOURS_A_MONTH: Final = 730
@@ -143,7 +144,7 @@ def _aim(
         raise ValueError(f"least_days: expected at least 2, got {least_days}")
     if sizes is not None and (not len(sizes) or min(sizes) <= 0):
         raise ValueError("sizes are numbers of cores above 0, at least one of them")
-    ahead_days = 0.0 if ahead is None else parse_duration(ahead, most_ms=MAX_RATE_MS) / DAY_MS
+    ahead_days = 0.0 if ahead is None else duration_ms(ahead, "ahead", most_ms=MAX_RATE_MS) / DAY_MS
     return _Aim(
         target, share, headroom, ahead_days, least_days, None if sizes is None else np.array(sorted(sizes), float)
     )

@@ -192,14 +192,15 @@ def expected_load(data: Data) -> Part:
     height = float(coming["mean"].max())
     what = "the fleet's mean" if data.is_fleet else "the machine"
     title = (
-        f"In the {each(horizon_ms)} to come {what} is expected between {percent(low)} and {percent(high)}, highest "
+        f"In each {each(_step_ms(data))} of the {each(horizon_ms)} to come {what} is expected between {percent(low)} "
+        f"and {percent(high)}, highest "
         f"about {moment(in_ms(peak))}"
     )
     history = total[pd.DatetimeIndex(total.index) >= _since(data, horizon_ms)]
     picture = Picture(
         "forecast",
         figures.forecast(history, coming, title, threshold=data.target if high > data.target / 2 else None),
-        f"{made.summary} Bands: where 80 and 95 of 100 values are expected.",
+        f"{made.summary} Bands: where 80 and 95 of 100 values are expected, each by itself.",
     )
     return Part(
         Section("outlook", "What is to come", parts=[picture]), [_forecast_finding(data, horizon_ms, low, high, height)]
@@ -217,7 +218,7 @@ def _forecast_finding(data: Data, horizon_ms: int, low: float, high: float, heig
             f"{subject(data)} may reach the target of {level(data.target)} {within}: up to {percent(high)} is likely."
         )
         return Finding("watch", "forecast", sentence, "Have capacity ready.", numbers)
-    sentence = f"{subject(data)} is expected to stay below {percent(high)} {within}, with 9 chances in 10 or better."
+    sentence = f"{subject(data)} is expected to stay below {percent(high)} {within}: each value with 9 chances in 10."
     return Finding("note", "forecast", sentence, numbers=numbers)
 
 

@@ -15,7 +15,7 @@ from service.http.openapi import documents
 from service.http.resources.agents import NewCommand
 from service.http.resources.alerts import NewSilence
 from service.http.resources.annotations import AnnotationDocument, AnnotationPage, NewAnnotation
-from service.http.resources.dashboard import NewBacktest
+from service.http.resources.dashboard import VIEWS, NewBacktest
 from service.http.table_forms import Table
 
 Tag = Literal["values", "reports", "agents", "alerts", "annotations", "operations"]
@@ -286,5 +286,5 @@ OPERATIONS: dict[str, dict[str, Operation]] = {
     "/openapi.json": {"GET": Operation(tag="operations", answer=dict[str, Any])},
 }
 """By path, as in OpenAPI, and method."""
-FOR_PEOPLE = ("/", "/docs", "/docs/style.css")
+FOR_PEOPLE = (*VIEWS, "/machines", "/static/{version}/{name}", "/docs", "/docs/style.css")
 """Paths of pages, which no program asks."""

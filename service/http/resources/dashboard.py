@@ -16,6 +16,7 @@ from msgspec import UNSET, Struct, UnsetType
 
 from contract import times
 from contract.metrics import NAMES
+from contract.report import MAX_USER_ID
 from contract.times import DAY_MS, format_duration, parse_timestamp
 from service.alerts.repository import RuleRepository
 from service.alerts.rules import InvalidRule, Rule, parse_rule
@@ -168,7 +169,7 @@ async def _picture_asked(req: Request, store: Store) -> PictureQuestion:
         rows=asked.take("rows", lambda value: _number(value, 1, MAX_ROWS), 400),
         sort=asked.take("sort", lambda value: _one_of(value, get_args(Sort)), "name"),
         descending=asked.take("order", lambda value: _one_of(value, ("asc", "desc")), "asc") == "desc",
-        text=asked.take("q", str, ""),
+        text=asked.take("q", _text, ""),
         os_type=asked.take("os", lambda value: _one_of(value, ("Linux", "MacOS", "Windows")), None),
         state=asked.take("state", lambda value: _one_of(value, get_args(State)), None),
         first=asked.take("first", lambda value: _number(value, 0, 10**9), 0),
@@ -189,6 +190,13 @@ async def _picture_asked(req: Request, store: Store) -> PictureQuestion:
             )
     asked.check()
     return question
+
+
+def _text(value: Any) -> str:
+    text = str(value)
+    if len(text) > MAX_USER_ID:
+        raise ValueError(f"expected at most {MAX_USER_ID} characters, got {len(text)}")
+    return text
 
 
 def _one_of(value: Any, known: tuple[str, ...]) -> Any:
@@ -272,8 +280,11 @@ class RuleBacktest:
         if end_ms <= start_ms:
             raise invalid("/end", "expected a moment after start")
         rule = await self._rule(asked)
-        users = len(await asyncio.to_thread(self._store.users))
-        rate_ms = _backtest_rate(self._store, start_ms, end_ms, max(users, 1))
+        users = await asyncio.to_thread(self._store.users)
+        # Before the first window there is nothing to try it on.
+        first_ms = int(users["first_seen"].min().value // 1_000_000) if len(users) else end_ms
+        start_ms = min(max(start_ms, first_ms), end_ms)
+        rate_ms = _backtest_rate(self._store, start_ms, end_ms, max(len(users), 1))
         await _answer(resp, self._analyst.backtest(rule, start_ms, end_ms, format_duration(rate_ms)))
 
     async def _rule(self, asked: NewBacktest) -> Rule:

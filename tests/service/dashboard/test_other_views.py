@@ -84,8 +84,8 @@ def test_agents_are_listed_with_what_they_do_and_cost(
             [row] = seen.rows("Agents")
             assert row[0] == "listed"
             assert "in sync" in row[1] and "connected" in row[1]
-            assert (row[4], row[5]) == ("50 ms", "10")
-            assert row[8].endswith(" %") and row[9].endswith(" MB")
+            assert (row[3], row[4]) == ("50 ms", "10")
+            assert row[7].endswith(" %") and row[8].endswith(" MB")
             seen.page.get_by_role("combobox", name="Settings").select_option("false")
             expect(seen.card("Agents")).to_contain_text("No agent is like this")
 
@@ -93,7 +93,7 @@ def test_agents_are_listed_with_what_they_do_and_cost(
 def test_a_report_is_made_read_and_downloaded(browser: Browser, service: RunningService) -> None:
     with opened(browser, service, "/reports?range=24h") as seen:
         seen.page.get_by_role("button", name="Make the report").click()
-        expect(seen.page.get_by_role("heading", name="Fleet report")).to_be_visible()
+        expect(seen.page.get_by_role("heading", name="Fleet report")).to_be_visible(timeout=200_000)
         assert HOT in seen.page.locator("main").inner_text()
         with seen.page.expect_download() as saved:
             seen.page.get_by_role("link", name="Download Markdown").click()
@@ -217,3 +217,16 @@ def test_what_people_say_of_a_moment_is_told_where_it_matters(
         assert client.post("/api/v1/annotations", json=told).status_code == 201
         seen.page.keyboard.press("r")
         expect(change).to_contain_text("minutes after deploy 1.4")
+
+
+def test_a_moment_is_noted_by_hand(browser: Browser, service: RunningService, client: httpx.Client) -> None:
+    with opened(browser, service, "/host?id=web-05") as seen:
+        seen.page.get_by_label("Note what happens now").fill("moved the database")
+        seen.page.get_by_role("button", name="Note", exact=True).click()
+        expect(seen.page.locator("#notice")).to_have_text("Noted.")
+        [kept] = [
+            one
+            for one in client.get("/api/v1/annotations").json()["annotations"]
+            if one["text"] == "moved the database"
+        ]
+        assert kept["user"] == "web-05"

@@ -68,7 +68,26 @@ export async function getPicture(path, signal) {
   return { ...header, pixels: new Uint8Array(data, 4 + length) };
 }
 
+/** The pattern, as the service reads them, that stands for exactly this text. */
+export const exactly = (text) => text.replace(/[[*?]/g, (one) => `[${one}]`);
+
 export const segment = (id) => encodeURIComponent(id);
+
+/** What is known of a machine, or undefined: the first behind the last name that comes before it. */
+export async function getUser(id, signal) {
+  const characters = [...id], last = characters.pop().codePointAt(0);
+  const before = characters.join("") + String.fromCodePoint(last - 1, 0x10ffff);
+  const { users } = await getJson(address("/api/v1/users", { after: before, limit: 1 }), signal);
+  return users.find((one) => one.user_id === id);
+}
+
+const MOST_NAMES = 1000;
+
+/** The first names of machines, to choose from, and whether they are all there are. */
+export async function getNames(signal) {
+  const { users, next } = await getJson(address("/api/v1/users", { limit: MOST_NAMES }), signal);
+  return { names: users.map((one) => one.user_id), all: next === null };
+}
 
 /** Windows with their `time` in epoch milliseconds. */
 export async function getWindows(path, signal) {

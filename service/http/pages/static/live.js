@@ -1,11 +1,10 @@
 // Follows the service's stream of reports, and says when there is something new to show.
 
+import { exactly } from "./api.js";
+
 const LEAST_MS = 5000, LEAST_OF_ONE_MS = 1000;
 const QUIET_MS = 60_000;
 const MOST_USERS = 20;
-
-/** A pattern that stands for exactly this name. */
-const exactly = (name) => name.replace(/[[*?]/g, (one) => `[${one}]`);
 
 /**
  * Calls `fresh(report)` when reports of `users` come in, at most every five seconds (those of one machine every second), and once a minute without any. `state(text)`

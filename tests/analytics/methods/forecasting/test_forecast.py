@@ -239,3 +239,82 @@ def test_what_cannot_be_forecast_is_refused_with_what_would_be_right() -> None:
         forecast(frame.assign(mean=np.nan), "24h")
     with pytest.raises(FrameError, match="rows of single cores alone"):
         forecast(frame.assign(core=1), "24h")
+
+
+def test_the_second_days_band_stays_above_0_for_a_load_that_always_was() -> None:
+    rng = np.random.default_rng(11)
+    hours = np.arange(66)
+    values = 0.12 + 0.04 * np.sin(2 * np.pi * hours / DAY) + rng.exponential(0.06, (60, 66)) ** 1.5
+    values[:, 48:] += 0.05 * rng.exponential(1, (60, 1))
+    assert values.min() > 0.07
+    made = forecast(frame_of(values), "48h").frame
+    second = made[made.index >= START + pd.Timedelta(hours=66 + 24)]
+    assert second["lower_80"].min() > 0.01
+    assert second["lower_95"].min() > 0
+
+
+@pytest.mark.parametrize("kind", ["high", "low", "bursty", "wandering"])
+def test_intervals_hold_their_share_at_each_horizon_whatever_the_fleet(kind: str) -> None:
+    values = np.concatenate([fleet_of(kind, seed) for seed in range(3)])
+    made = forecast(frame_of(values[:, :-48]), "48h").frame
+    came = values[:, -48:]
+    for level, least, most in ((80, 0.75, 0.85), (95, 0.92, 0.98)):
+        lower, upper = (made[f"{side}_{level}"].to_numpy().reshape(-1, 48) for side in ("lower", "upper"))
+        held = (came >= lower) & (came <= upper)
+        for span in (slice(0, 3), slice(3, 24), slice(24, 48)):
+            assert least <= held[:, span].mean() <= most, (kind, level, span)
+
+
+def fleet_of(kind: str, seed: int) -> "np.ndarray[tuple[int, ...], np.dtype[np.float64]]":
+    """A hundred machines, nine days, hourly."""
+    rng = np.random.default_rng(seed)
+    noise = rng.normal(0, 1, (100, 9 * DAY))
+    for hour in range(1, 9 * DAY):
+        noise[:, hour] = 0.6 * noise[:, hour - 1] + 0.8 * noise[:, hour]
+    day = np.sin(2 * np.pi * (np.arange(9 * DAY) - rng.uniform(0, DAY, (100, 1))) / DAY)
+    values = {
+        "high": lambda: 0.8 + 0.08 * day + 0.05 * noise,
+        "low": lambda: 0.06 + 0.02 * day + 0.02 * noise,
+        "bursty": lambda: 0.1 + 0.03 * day + 0.02 * rng.exponential(1, noise.shape) ** 2,
+        "wandering": lambda: 0.5 + 0.02 * rng.normal(0, 1, noise.shape).cumsum(axis=1),
+    }[kind]()
+    return np.clip(values, 0, 1)
+
+
+def test_the_weekend_is_known_as_soon_as_two_weeks_are_there() -> None:
+    rng = np.random.default_rng(3)
+    hours = np.arange(21 * DAY)
+    working = (hours // DAY) % 7 < 5
+    values = np.where(working, 0.5 + 0.2 * np.sin(2 * np.pi * hours / DAY), 0.1) + rng.normal(0, 0.01, len(hours))
+    made = forecast(frame_of(values[: 14 * DAY]), "7d").frame["mean"]
+    assert np.abs(made - values[14 * DAY :]).mean() < 0.05
+
+
+def test_days_are_those_of_the_time_zone_where_clocks_change() -> None:
+    """Office hours in Berlin; clocks are set forward on 2024-03-31, back on 2024-10-27."""
+    for begin, change in (("2024-03-10", "2024-03-31"), ("2024-10-06", "2024-10-27")):
+        times = pd.date_range(begin, pd.Timestamp(change) + pd.Timedelta(days=3), freq="1h", tz="Europe/Berlin")
+        busy = (times.hour >= 8) & (times.hour < 18)
+        frame = pd.DataFrame({"mean": np.where(busy, 0.6, 0.1)}, index=times.tz_convert("UTC").as_unit("ms"))
+        before = frame[frame.index < pd.Timestamp(f"{change} 00:00", tz="Europe/Berlin")]
+        made = forecast(before, "3d", tz="Europe/Berlin").frame
+        assert len(made) == 72
+        np.testing.assert_allclose(made["mean"], frame["mean"].reindex(made.index), atol=1e-9)
+        in_utc = forecast(before, "3d").frame
+        assert np.abs(in_utc["mean"] - frame["mean"].reindex(in_utc.index)).max() > 0.3
+        later = forecast(before, "3d", tz="Europe/Berlin", start=made.index[30]).frame
+        np.testing.assert_allclose(later["mean"].iloc[:40], frame["mean"].reindex(later.index[:40]), atol=1e-9)
+
+
+@pytest.mark.parametrize("tz", ["Asia/Kolkata", "Asia/Kathmandu", "Asia/Tokyo"])
+def test_a_zone_without_changes_moves_nothing(tz: str) -> None:
+    frame = frame_of(np.repeat(simulated(2, 6), 4, axis=1), "15min")
+    there, here = forecast(frame, "24h", tz=tz, rate="15m").frame, forecast(frame, "24h", rate="15m").frame
+    assert there.index.equals(here.index)
+    np.testing.assert_allclose(there["mean"], here["mean"], atol=0.05)
+
+
+def test_the_summary_says_what_intervals_are_for() -> None:
+    frame = frame_of(simulated(1, 4)[0])
+    assert "Intervals are for each step of 1h by itself" in str(forecast(frame, "24h"))
+    assert "Intervals are for the mean of each day" in str(forecast(frame, "2d", rate="1d"))

@@ -37,21 +37,20 @@ export function open(root) {
   };
   const question = () => address("/api/v1/agents", { selector: selector(), in_step: get("in_step"), connected: get("connected"), after: get("after"), limit: PAGE });
   const columns = () => [
-    { label: "machine", name: true }, { label: "state" }, { label: "last heard of" }, { label: "offset of its clock", number: true }, { label: "samples every", number: true }, { label: "in a report", number: true },
+    { label: "machine", name: true }, { label: "state" }, { label: "last heard of" }, { label: "samples every", number: true }, { label: "in a report", number: true },
     { label: "waiting on disk", number: true }, { label: "dropped", number: true }, { label: "CPU", number: true }, { label: "memory", number: true }, { label: "version" }, { label: "system" },
   ];
   const state = (one) => (one.in_step ? "in sync" : one.settled ? "settled" : "waiting");
-  const offset = (one) => (one.clock_offset_s === undefined || one.clock_offset_s === null ? "–" : `${one.clock_offset_s > 0 ? "+" : ""}${one.clock_offset_s.toFixed(2)} s`);
   const plain = (one) => [
-    one.user_id, one.why ?? "in sync", one.last_seen, offset(one), one.reported?.interval ?? "", one.reported?.samples ?? "", one.spool?.waiting ?? "", one.spool?.dropped ?? "", one.overhead?.cpu_share ?? "", one.overhead?.resident_bytes ?? "", one.version ?? "", `${one.os_type} ${one.os_version}`,
+    one.user_id, one.why ?? "in sync", one.last_seen, one.reported?.interval ?? "", one.reported?.samples ?? "", one.spool?.waiting ?? "", one.spool?.dropped ?? "", one.overhead?.cpu_share ?? "", one.overhead?.resident_bytes ?? "", one.version ?? "", `${one.os_type} ${one.os_version}`,
   ];
 
   function row(one) {
     const { interval, samples } = one.reported ?? {};
     const { cpu_share: cpu, resident_bytes: memory } = one.overhead ?? {};
     return [
-      h("a", { href: hostLink(one.user_id) }, name(one.user_id)), [badges([one.in_step ? "good" : "pending"].map(() => state(one))), one.connected ? badges(["connected"]) : null, one.why ? h("div", { class: "quiet" }, one.why) : null],
-      ago(Date.parse(one.last_seen)), offset(one), interval ? `${Math.round(1000 * interval)} ms` : "–", samples ?? "–", one.spool ? whole(one.spool.waiting) : "–", one.spool ? whole(one.spool.dropped) : "–",
+      h("a", { href: hostLink(one.user_id) }, name(one.user_id)), [h("span", { class: `badge ${one.in_step ? "good" : "pending"}` }, state(one)), one.connected ? badges(["connected"]) : null, one.shared_windows ? h("span", { class: "badge silent" }, "several hosts") : null, one.why ? h("div", { class: "quiet" }, one.why) : null],
+      ago(Date.parse(one.last_seen)), interval ? `${Math.round(1000 * interval)} ms` : "–", samples ?? "–", one.spool ? whole(one.spool.waiting) : "–", one.spool ? whole(one.spool.dropped) : "–",
       cpu === null || cpu === undefined ? "–" : `${(100 * cpu).toFixed(2)} %`, memory ? `${(memory / 1e6).toFixed(0)} MB` : "–", one.version ?? "–", `${one.os_type} ${one.os_version}`,
     ];
   }

@@ -1,6 +1,6 @@
 // What rules have found: firing and pending alerts, silences, the history, and what a rule would have said before.
 
-import { address, getJson, getWindows, segment, send } from "../api.js";
+import { address, exactly, getJson, getWindows, segment, send } from "../api.js";
 import { card } from "../card.js";
 import { badges, fill, h, name, notice, table } from "../dom.js";
 import { lineChart } from "../linechart.js";
@@ -86,9 +86,6 @@ export function open(root) {
         found.map((one) => [one.rule, name(one.user), moment(Date.parse(one.until)), one.comment, h("button", { type: "button", "aria-label": `End the silence of ${one.rule}`, onclick: () => end(one.id) }, "End")]))
       : h("p", { class: "empty" }, "Nothing is silenced."));
   }
-
-  /** The name as a pattern that stands for nothing else. */
-  const exactly = (text) => text.replace(/[[*?]/g, (one) => `[${one}]`);
 
   function propose(alert) {
     rule.value = exactly(alert.rule);

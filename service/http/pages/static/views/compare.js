@@ -1,6 +1,6 @@
 // Several machines in one chart, each in its colour; or each with the same time a week earlier behind it.
 
-import { address, getJson, getWindows, python, segment } from "../api.js";
+import { address, getNames, getWindows, python, segment } from "../api.js";
 import { card } from "../card.js";
 import { fill, h, name, table } from "../dom.js";
 import { lineChart } from "../linechart.js";
@@ -25,7 +25,7 @@ export function open(root) {
   const metric = metricSelect();
   const chosen = h("ul", { class: "plain controls" });
   const error = h("p", { class: "error", role: "alert" });
-  let found = [], asked = {}, loading = null;
+  let found = [], asked = {}, loading = null, isComplete = false;
   const hosts = () => [...new Set(params().getAll("host"))].slice(0, MOST);
 
   const lines = card("Side by side", {
@@ -54,7 +54,7 @@ export function open(root) {
     error.textContent = "";
     if (!host) return;
     const names = [...known.options].map((one) => one.value);
-    if (names.length && !names.includes(host)) error.textContent = `No machine is named “${host}”. The list under the field has those there are.`;
+    if (isComplete && names.length && !names.includes(host)) error.textContent = `No machine is named “${host}”. The list under the field has those there are.`;
     else if (hosts().length >= MOST) error.textContent = `At most ${MOST} machines are compared at a time.`;
     else {
       input.value = "";
@@ -69,7 +69,10 @@ export function open(root) {
     statistic.value = get("stat", "mean");
     overlay.checked = get("overlay") === "7d";
     if (!quiet && !known.options.length) {
-      getJson("/api/v1/users", signal).then(({ users }) => fill(known, users.map((one) => h("option", { value: one.user_id })))).catch(() => {});
+      getNames(signal).then(({ names, all }) => {
+        isComplete = all;
+        fill(known, names.map((one) => h("option", { value: one })));
+      }).catch(() => {});
     }
     const wanted = hosts(), named = metricOf(), { start, end } = range();
     fill(chosen, wanted.map((host, place) => h("li", {}, h("i", { class: `badge swatch-${place + 1}` }, " "), h("a", { href: hostLink(host) }, name(host)),

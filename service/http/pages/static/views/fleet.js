@@ -8,7 +8,7 @@ import { lineChart, spacing, withGaps } from "../linechart.js";
 import { difference, loadDuration, merged, quantile, shares, shown, whole } from "../numbers.js";
 import { get, hostLink, link, params, set } from "../state.js";
 import { ago, durationText, iso, moment, range } from "../time.js";
-import { annotations, metricOf, metricSelect, saturatedShare, SATURATED } from "./shared.js";
+import { annotations, metricOf, metricSelect, noteForm, saturatedShare, SATURATED } from "./shared.js";
 
 export const title = "Fleet";
 const SORTS = { name: "name", mean: "mean", p95: "95th percentile", max: "maximum", change: "change", cores: "cores", seen: "last seen" };
@@ -75,6 +75,7 @@ export function open(root) {
   });
   const trendPlot = h("div", { class: "plot" });
   trend.body.append(trendPlot);
+  trend.node.append(noteForm(() => "*", () => refresh({ quiet: true })));
   const trendChart = lineChart(trendPlot, { label: "Utilization of the fleet over time", maximum: 1 });
 
   const distribution = card("Distribution of samples", {

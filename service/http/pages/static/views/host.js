@@ -1,6 +1,6 @@
 // One machine: its load over time with everything that is known of it, its cores, its size, its agent's settings.
 
-import { address, getJson, getWindows, python, segment, ServiceError } from "../api.js";
+import { address, exactly, getJson, getUser, getWindows, python, segment, ServiceError } from "../api.js";
 import { card } from "../card.js";
 import { badges, fill, h, name } from "../dom.js";
 import { heatMap, levels, scaleStrip } from "../heatmap.js";
@@ -8,7 +8,7 @@ import { lineChart, spacing, withGaps } from "../linechart.js";
 import { difference, loadDuration, meanOf, merged, quantile, shown } from "../numbers.js";
 import { get, hostLink, link, set } from "../state.js";
 import { ago, durationText, iso, moment, MINUTE, range, rateFor, zone } from "../time.js";
-import { annotations, metricOf, metrics, metricSelect } from "./shared.js";
+import { annotations, metricOf, metrics, metricSelect, noteForm } from "./shared.js";
 import { settings } from "./settings.js";
 
 export const title = "Host";
@@ -42,7 +42,7 @@ export function open(root) {
   const historyPlot = h("div", { class: "plot tall" });
   const findings = h("ul", { class: "plain" });
   history.body.append(h("div", { class: "controls" }, metric.label, checks.map((one) => one.label)), historyPlot);
-  history.node.append(findings);
+  history.node.append(findings, noteForm(() => exactly(id()), () => refresh({ quiet: true })));
   const chart = lineChart(historyPlot, { label: "Load of the machine over time" });
 
   const coreCard = card("Cores", {
@@ -126,7 +126,7 @@ export function open(root) {
       const usual = spacing(windows.map((one) => one.time), rate);
       if (usual > 1.5 * rate) {
         // It reports less often than that: buckets as wide as its windows leave no holes.
-        rate = rateFor({ start, end }, BUCKETS, usual);
+        rate = rateFor({ start, end }, BUCKETS, 0.9 * usual);
         asked.resample_rate = durationText(rate);
         windows = await read(named, asked, signal);
       }
@@ -161,9 +161,8 @@ export function open(root) {
   }
 
   async function describe(signal) {
-    const { users } = await getJson("/api/v1/users", signal);
-    const user = users.find((one) => one.user_id === id());
-    if (user) fill(about, [`${user.os_type} ${user.os_version}`, user.cores ? `${user.cores} cores` : null, `last seen ${ago(Date.parse(user.last_seen))}`].filter(Boolean).join(" · "));
+    const user = await getUser(id(), signal);
+    if (user) fill(about, [`${user.os_type} ${user.os_version}`, user.cores ? `${user.cores} cores` : null, `last seen ${ago(Date.parse(user.last_seen))}`, user.shared_windows ? "several hosts report under this name: their windows are mixed" : null].filter(Boolean).join(" · "));
   }
 
   function paint(named) {

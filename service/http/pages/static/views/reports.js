@@ -1,6 +1,6 @@
 // Reports: made for the range on the screen, read here, downloaded in any form, or made on a schedule.
 
-import { address, getJson } from "../api.js";
+import { address, getJson, getNames } from "../api.js";
 import { fill, h } from "../dom.js";
 import { get, set } from "../state.js";
 import { iso, range } from "../time.js";
@@ -56,7 +56,7 @@ export function open(root) {
     const { start, end, relative } = range();
     if (document.activeElement !== host) host.value = get("host");
     target.value = get("target", "80");
-    if (!list.options.length) getJson("/api/v1/users").then(({ users }) => fill(list, users.map((one) => h("option", { value: one.user_id })))).catch(() => {});
+    if (!list.options.length) getNames().then(({ names }) => fill(list, names.map((one) => h("option", { value: one })))).catch(() => {});
     const command = `loadlens-analytics report ${get("host") ? `user '${get("host").replaceAll("'", "'\\''")}'` : "fleet"} ${relative ? `--last ${relative}` : `--start ${iso(start)} --end ${iso(end)}`} --url ${location.origin} --out report.html`;
     fill(schedule, h("h2", {}, "On a schedule"), h("p", {}, "Any scheduler can make it; this line of a crontab does so each Monday at 7:"), h("pre", { tabindex: "0" }, `0 7 * * 1  ${command}`),
       h("p", { class: "quiet" }, "docs/reports.md has the same for systemd, and PDF and PNG."));

@@ -1,7 +1,7 @@
 // How a machine's agent samples: what is asked of it, what is in force, and a form that changes it.
 
 import { address, getJson, getTagged, segment, send } from "../api.js";
-import { badges, fill, h, notice } from "../dom.js";
+import { fill, h, notice } from "../dom.js";
 import { ago } from "../time.js";
 
 const FAST_MS = 700, FOR_MS = 30_000;
@@ -43,7 +43,7 @@ export function settings() {
     }
     if (!form.isConnected) fill(body, state, form);
     const reported = agent.reported ?? {};
-    fill(state, h("p", {}, badges([agent.in_step ? "good" : "pending"].map(() => (agent.in_step ? "in force" : "not in force yet"))), agent.in_step ? "The agent samples as it is asked to." : agent.why ?? ""),
+    fill(state, h("p", {}, h("span", { class: `badge ${agent.in_step ? "good" : "pending"}` }, agent.in_step ? "in force" : "not in force yet"), agent.in_step ? "The agent samples as it is asked to." : agent.why ?? ""),
       h("p", { class: "quiet" }, [reported.interval ? `samples every ${1000 * reported.interval} ms` : null, reported.samples ? `${reported.samples} in a report` : null, reported.metrics ? [].concat(reported.metrics).join(", ") : null,
         agent.version ? `version ${agent.version}` : null, agent.connected ? "connected" : `last heard of ${ago(Date.parse(agent.last_seen))}`].filter(Boolean).join(" · ")));
     if (!dirty && filled !== JSON.stringify([id, agent.layers])) await fillForm(agent);

@@ -1,7 +1,7 @@
 // What several views need: the metric that is looked at, and what saturated means.
 
-import { address, getJson } from "../api.js";
-import { h } from "../dom.js";
+import { address, getJson, send } from "../api.js";
+import { h, notice } from "../dom.js";
 import { get, set } from "../state.js";
 
 /** The load that counts as saturated: an edge of bins, so that the share of samples above it is exact. */
@@ -49,3 +49,24 @@ export const annotations = {
     return before ? `, ${Math.round((ms - before.at) / 60_000)} minutes after ${before.text}` : "";
   },
 };
+
+/** A form that notes a moment, of the machines that `user()` names; `done` is called when it is kept. */
+export function noteForm(user, done) {
+  const text = h("input", { name: "note", size: "28", maxlength: "500", required: true, placeholder: "deploy 1.4" });
+  const error = h("span", { class: "error", role: "alert" });
+  const form = h("form", {
+    class: "controls no-print", "aria-label": "Note a moment", onsubmit: async (event) => {
+      event.preventDefault();
+      error.textContent = "";
+      try {
+        await send("POST", "/api/v1/annotations", { text: text.value, user: user() });
+        form.reset();
+        notice("Noted.", { forMs: 2500 });
+        await done();
+      } catch (problem) {
+        error.textContent = problem.message;
+      }
+    },
+  }, h("label", {}, "Note what happens now ", text), h("button", {}, "Note"), error);
+  return form;
+}

@@ -1,0 +1,110 @@
+"""What the functions take as durations, time zones, groupings and frames, and what they say of anything else."""
+
+from datetime import timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import analytics
+from analytics.frames.arguments import duration_ms
+from analytics.frames.frame import FrameError, frame_of_values
+
+
+def frame_of(values: Any, metric: str = "cpuUtilization", freq: str = "1min") -> pd.DataFrame:
+    times = pd.date_range("2026-03-02", periods=len(values), freq=freq, tz="UTC", name="time")
+    return frame_of_values(pd.DataFrame({"value": values, "user": "a"}, index=times), metric=metric)
+
+
+@pytest.mark.parametrize(
+    ("duration", "minutes"),
+    [
+        ("15m", 15),
+        ("1h30m", 90),
+        ("15min", 15),
+        ("2h", 120),
+        ("D", 24 * 60),
+        ("7D", 7 * 24 * 60),
+        (pd.Timedelta("15min"), 15),
+        (timedelta(minutes=15), 15),
+        (pd.offsets.Minute(15), 15),
+        (pd.offsets.Day(2), 2 * 24 * 60),
+    ],
+)
+def test_durations_are_those_of_influxql_of_pandas_and_of_python(duration: Any, minutes: int) -> None:
+    assert duration_ms(duration, "rate") == minutes * 60_000
+
+
+@pytest.mark.parametrize("duration", [24, 1.5, None, "soon", "", "ME", "W-MON", [1], "-5min", pd.NaT])
+def test_anything_else_is_refused_by_the_arguments_name(duration: Any) -> None:
+    with pytest.raises(FrameError, match=r"^rate: expected "):
+        duration_ms(duration, "rate")
+
+
+def test_resampling_takes_the_frequencies_of_pandas() -> None:
+    frame = frame_of(np.linspace(0.1, 0.9, 120))
+    pd.testing.assert_frame_equal(analytics.resample(frame, "15min"), analytics.resample(frame, "15m"))
+    pd.testing.assert_frame_equal(analytics.resample(frame, pd.Timedelta(hours=1)), analytics.resample(frame, "1h"))
+
+
+WEEK = frame_of(np.tile(np.linspace(0.1, 0.9, 24), 14), freq="1h")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        (lambda: analytics.forecast(WEEK, horizon=24), "^horizon: expected a duration such as 15m or 24h, got 24"),
+        (lambda: analytics.forecast(WEEK, horizon="soon"), "^horizon: "),
+        (lambda: analytics.hour_of_week_profile(WEEK, tz="Mars/Olympus"), "^tz: expected the name of a time zone"),
+        (lambda: analytics.hour_of_week_profile(WEEK, tz=7), "^tz: expected the name of a time zone"),
+        (lambda: analytics.hour_of_week_profile(WEEK, by="host"), "^by: expected one of user or None, got 'host'"),
+        (lambda: analytics.saturation(WEEK, by="host"), "^by: "),
+        (lambda: analytics.saturation(WEEK, 90), "^threshold: expected a share in"),
+        (lambda: analytics.load_duration_curve(WEEK, by="host"), "^by: "),
+        (lambda: analytics.quantile(WEEK, 95), "^q: expected a share in"),
+        (lambda: analytics.resample(WEEK["mean"], "1h"), "got a Series"),
+        (lambda: analytics.resample([1, 2], "1h"), "got a list"),
+        (lambda: analytics.saturation(WEEK["mean"]), "got a Series"),
+        (lambda: analytics.change_points([1, 2]), "got a list"),
+        (lambda: analytics.anomalies([1, 2]), "got a list"),
+        (lambda: analytics.fleet_trend([1, 2]), "got a list"),
+        (lambda: analytics.right_size([1, 2]), "got list"),
+        (lambda: analytics.quantile([1, 2], 0.5), "got a list"),
+        (lambda: analytics.compare([1, 2], WEEK), "got a list"),
+        (lambda: analytics.cluster_profiles(WEEK["mean"]), "got a Series"),
+    ],
+)
+def test_a_wrong_argument_is_a_frame_error_that_says_what_was_expected(wrong: Any, words: str) -> None:
+    with pytest.raises(FrameError, match=words):
+        wrong()
+
+
+def test_a_time_zone_may_be_pythons() -> None:
+    named = analytics.hour_of_week_profile(WEEK, "Europe/Berlin")
+    pd.testing.assert_frame_equal(analytics.hour_of_week_profile(WEEK, ZoneInfo("Europe/Berlin")), named)
+
+
+@pytest.mark.parametrize("q", [0.0, 0.5, 0.95, 1.0])
+def test_a_quantile_is_that_of_all_samples_of_a_window(q: float) -> None:
+    values = np.random.default_rng(7).beta(2, 5, 600)
+    hours = analytics.resample(frame_of(values), "1h")
+    found = analytics.quantile(hours, q)
+    assert found.columns.tolist() == ["user", "value"]
+    assert found.attrs["stat"] == f"p{100 * q:g}"
+    for index, value in enumerate(found["value"]):
+        samples = np.sort(values[60 * index : 60 * index + 60])
+        exact = samples[max(int(np.ceil(q * 60)), 1) - 1]
+        assert abs(value - exact) <= 1 / 64
+
+
+def test_a_metric_that_pandas_has_dropped_is_not_taken_for_a_share() -> None:
+    frame = frame_of(np.linspace(0.5, 40.0, 60), metric="diskReads")
+    labels = pd.DataFrame({"user": ["a"], "role": ["db"]})
+    joined = frame.reset_index().merge(labels, on="user").set_index("time")
+    joined.attrs = {}
+    with pytest.raises(FrameError, match=r"expected the metric's name in attrs"):
+        analytics.quantile(joined, 0.95)
+    joined.attrs["metric"] = "diskReads"
+    assert analytics.quantile(joined, 0.95)["value"].tolist() == analytics.quantile(frame, 0.95)["value"].tolist()

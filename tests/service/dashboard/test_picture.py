@@ -1,0 +1,233 @@
+"""The fleet's picture: what its pixels say, and that it is current without reading everything again."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+
+from contract.metrics import NAMES
+from contract.report import Report, decode_report, encode
+from service.dashboard.fleet import PictureQuestion, picture
+from service.dashboard.matrix import FleetCache
+from service.stores.base import Question
+from service.stores.embedded.store import EmbeddedStore
+from tests.support.dashboard_fleet import HOT, STEP_MS, report
+from tests.support.reports import as_json
+from tests.support.running import RunningService
+
+CPU = NAMES["cpuUtilization"]
+START_MS = 1_700_000_100_000 // STEP_MS * STEP_MS
+STEPS = 24
+
+
+class Counting(EmbeddedStore):
+    """A store that remembers what it was asked."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.asked: list[Question] = []
+
+    def answer(self, question: Question) -> Any:
+        self.asked.append(question)
+        return super().answer(question)
+
+
+class Fleet:
+    """A store, and the pictures of what is in it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.store = Counting(folder)
+        self.cache = FleetCache(self.store)
+        self.sent = 0
+
+    def add(self, user: str, step: int, mean: float) -> None:
+        """A window of a machine at the end of a step."""
+        taken: Report = decode_report(as_json(report(user, START_MS + step * STEP_MS, mean, spread=0.0)))
+        assert encode(taken)
+        self.sent += 1
+        self.store.add(self.sent, [taken])
+        self.cache.note([taken])
+
+    def picture(self, **asked: Any) -> tuple[dict[str, Any], np.ndarray[Any, Any]]:
+        """The header and the pixels."""
+        wanted: dict[str, Any] = {
+            "metric": CPU, "statistic": "mean", "start_ms": START_MS, "end_ms": START_MS + STEPS * STEP_MS,
+            "rate_ms": STEP_MS, "columns": 100, "rows": 100,
+        }  # fmt: skip
+        content = picture(self.cache, PictureQuestion(**wanted | asked), frozenset({"b"}), START_MS + STEPS * STEP_MS)
+        length = int.from_bytes(content[:4], "little")
+        header = json.loads(content[4 : 4 + length])
+        pixels = np.frombuffer(content[4 + length :], np.uint8).reshape(header["rows"], header["columns"])
+        return header, pixels
+
+
+@pytest.fixture
+def fleet(tmp_path: Path) -> Iterator[Fleet]:
+    """Three machines at 10, 50 and 100 %; the last one only in the first half."""
+    fleet = Fleet(tmp_path)
+    for step in range(STEPS):
+        for user, mean in (("a", 0.1), ("b", 0.5), *((("c", 1.0),) if step < STEPS // 2 else ())):
+            fleet.add(user, step, mean)
+    yield fleet
+    fleet.store.close()
+
+
+def level(share: float) -> int:
+    """The byte of a share."""
+    return 1 + round(254 * share)
+
+
+def test_each_pixel_is_the_mean_of_its_bucket_and_0_where_there_is_none(fleet: Fleet) -> None:
+    header, pixels = fleet.picture()
+    assert header["labels"] == ["a", "b", "c"]
+    assert header["edges"] == [0, 1, 2, 3]
+    assert (header["start"], header["rate"], header["columns"]) == (START_MS, STEP_MS, STEPS)
+    assert pixels[0].tolist() == [level(0.1)] * STEPS
+    assert pixels[1].tolist() == [level(0.5)] * STEPS
+    assert pixels[2].tolist() == [level(1.0)] * (STEPS // 2) + [0] * (STEPS // 2)
+
+
+def test_neighbours_that_share_a_row_show_the_highest_of_them(fleet: Fleet) -> None:
+    header, pixels = fleet.picture(rows=1)
+    assert (header["rows"], header["edges"], header["total"]) == (1, [0, 3], 3)
+    assert pixels[0].tolist() == [level(1.0)] * (STEPS // 2) + [level(0.5)] * (STEPS // 2)
+
+
+@pytest.mark.parametrize(
+    ("sort", "order"),
+    [("mean", ["a", "b", "c"]), ("p95", ["a", "b", "c"]), ("max", ["a", "b", "c"]), ("name", ["a", "b", "c"])],
+)
+def test_machines_are_sorted_either_way(fleet: Fleet, sort: str, order: list[str]) -> None:
+    assert fleet.picture(sort=sort)[0]["labels"] == order
+    assert fleet.picture(sort=sort, descending=True)[0]["labels"] == order[::-1]
+
+
+def test_machines_are_kept_by_name_state_and_place(fleet: Fleet) -> None:
+    assert fleet.picture(text="B")[0]["labels"] == ["b"]
+    assert fleet.picture(state="hot")[0]["labels"] == ["c"]
+    assert fleet.picture(state="alerting")[0]["labels"] == ["b"]
+    assert fleet.picture(state="silent")[0]["labels"] == ["c"]
+    assert fleet.picture(os_type="Windows")[1].shape == (0, STEPS)
+    header, pixels = fleet.picture(first=1, count=1)
+    assert (header["labels"], header["edges"], header["total"], len(pixels)) == (["b"], [1, 2], 3, 1)
+
+
+def test_the_mean_of_a_column_weighs_machines_by_their_cores(fleet: Fleet) -> None:
+    header, _ = fleet.picture()
+    assert header["weighted"][0] == pytest.approx((0.1 + 0.5 + 1.0) / 3, abs=1e-6)
+    assert header["weighted"][-1] == pytest.approx((0.1 + 0.5) / 2, abs=1e-6)
+    assert header["reporting"] == [3] * (STEPS // 2) + [2] * (STEPS // 2)
+
+
+def test_only_what_has_changed_is_asked_for_again(fleet: Fleet) -> None:
+    fleet.picture()
+    fleet.store.asked.clear()
+    fleet.picture(sort="mean")
+    assert fleet.store.asked == []
+    fleet.add("a", STEPS - 1, 0.9)
+    fleet.add("new", 3, 0.7)
+    _, pixels = fleet.picture(text="a")
+    ranges = [(one.start_ms, one.end_ms) for one in fleet.store.asked if one.rate_ms == STEP_MS]
+    assert ranges == [
+        (START_MS + step * STEP_MS, START_MS + (step + 1) * STEP_MS) for step in (3, STEPS - 1)
+    ]  # the two buckets
+    assert pixels[0][-1] == level((0.1 + 0.9) / 2)
+
+
+def test_a_range_that_moves_on_is_that_of_a_fresh_start(fleet: Fleet) -> None:
+    fleet.picture()
+    fleet.store.asked.clear()
+    moved = {"start_ms": START_MS + 3 * STEP_MS, "end_ms": START_MS + (STEPS + 3) * STEP_MS}
+    header, pixels = fleet.picture(**moved)
+    asked = [one for one in fleet.store.asked if one.rate_ms == STEP_MS]
+    assert [(one.end_ms - one.start_ms) // STEP_MS for one in asked] == [3]
+    fresh = Fleet.__new__(Fleet)
+    fresh.store, fresh.cache = fleet.store, FleetCache(fleet.store)
+    again, expected = fresh.picture(**moved)
+    assert np.array_equal(pixels, expected) and header == again
+
+
+def test_columns_are_as_wide_as_windows_are_apart(fleet: Fleet) -> None:
+    header, pixels = fleet.picture(rate_ms=None, columns=1000)
+    assert header["rate"] == STEP_MS
+    assert (pixels[0] > 0).all()
+
+
+def test_a_fleet_without_machines_has_no_rows(tmp_path: Path) -> None:
+    empty = Fleet(tmp_path)
+    header, pixels = empty.picture()
+    assert (header["rows"], header["known"], pixels.shape) == (0, 0, (0, STEPS))
+    empty.store.close()
+
+
+@pytest.mark.server
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [
+        ("sort=colour", "sort"), ("rows=0", "rows"), ("rows=5000", "1000"), ("stat=p95", "stat"),
+        ("state=busy", "state"),
+        ("start=2026-01-02&end=2026-01-01", "end"), ("resample_rate=1s", "resample_rate"),
+        ("metric=cpuCoreLoadAvgMax", "metric"), ("colour=red", "colour"),
+    ],
+)  # fmt: skip
+def test_what_no_picture_can_be_made_of_is_refused(client: httpx.Client, query: str, words: str) -> None:
+    answer = client.get(f"/api/v1/fleet/picture?{query}")
+    assert answer.status_code == 422, answer.text
+    assert words in answer.text
+
+
+@pytest.mark.server
+@pytest.mark.parametrize("kind", ["anomalies", "changes", "forecast", "size", "week"])
+def test_methods_answer_and_say_where_data_are_too_few(client: httpx.Client, kind: str) -> None:
+    told = client.get(f"/api/v1/analysis/{kind}/byUser/web-01", params={"tz": "Europe/Berlin"})
+    assert told.status_code == 200, told.text
+    assert "unavailable" not in told.json()
+    first = client.get(f"/api/v1/analysis/{kind}/byUser/web-01", params={"start": "1970-01-02", "end": "1970-02-02"})
+    assert first.status_code == 200, first.text
+    early = client.get(f"/api/v1/analysis/{kind}/byUser/web-01", params={"start": "2020-01-01", "end": "2020-01-02"})
+    assert early.json()["unavailable"].startswith("Not enough data")
+    assert client.get(f"/api/v1/analysis/{kind}/byUser/nobody").status_code == 404
+
+
+@pytest.mark.server
+def test_analyses_refuse_what_they_do_not_know(client: httpx.Client) -> None:
+    assert client.get("/api/v1/analysis/fortune/byUser/web-01").status_code == 404
+    assert client.get("/api/v1/analysis/week/byUser/web-01?tz=Mars").status_code == 422
+
+
+@pytest.mark.server
+def test_a_backtest_says_when_a_rule_would_have_fired(client: httpx.Client, service: RunningService) -> None:
+    newest = client.get("/api/v1/users").json()["users"][0]["last_seen"]
+    asked = {"start": 0, "end": newest, "definition": {"kind": "threshold", "metric": "cpuLoadAvg", "above": 0.9}}
+    answer = client.post("/api/v1/backtests", json=asked)
+    assert answer.status_code == 200, answer.text
+    assert {period["user"] for period in answer.json()["periods"]} <= {HOT, "web-01"}
+    for wrong, status in (
+        ({"start": 0, "end": newest}, 422),
+        ({"start": 0, "end": newest, "rule": "nobody"}, 404),
+        ({"start": newest, "end": 0, "rule": "hot"}, 422),
+        ({"start": 0, "end": newest, "definition": {"kind": "magic"}}, 422),
+    ):
+        assert client.post("/api/v1/backtests", json=wrong).status_code == status
+    assert service.process.poll() is None
+
+
+@pytest.mark.server
+def test_files_of_the_page_are_kept_for_good_and_say_nothing_of_others(client: httpx.Client) -> None:
+    page = client.get("/")
+    policy = page.headers["Content-Security-Policy"]
+    assert "unsafe" not in policy and "default-src 'none'" in policy
+    address = page.text.partition('src="')[2].partition('"')[0]
+    file = client.get(address)
+    assert "immutable" in file.headers["Cache-Control"]
+    version = address.split("/")[2]
+    for other in (
+        f"/static/{version}/../dashboard.html.j2",
+        f"/static/{version}/%2e%2e/dashboard.html.j2",
+        "/static/old/app.js",
+    ):
+        assert client.get(other).status_code == 404
