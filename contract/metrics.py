@@ -12,6 +12,9 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from contract.histogram import LINEAR, LOGARITHMIC, Bins
 
 MAX_VALUE = 1e300
+"""What a number of a report that is kept already may be."""
+MAX_QUANTITY = 1e18
+"""What a number of a report that comes in may be: more than any quantity, and sums of its squares are still numbers."""
 ROUNDING = 1e-9
 """How far floating point may carry a number out of its range; what is out by less is clipped (`contract.rounding`)."""
 MAX_SHARE_VARIANCE = 0.25

@@ -38,6 +38,8 @@ _NS = {
     "w": 604_800_000_000_000,
 }
 _MS = {unit: ns // 1_000_000 for unit, ns in reversed(_NS.items()) if ns >= 1_000_000}
+_MAX_TEXT = 64
+"""Characters of a duration or a moment."""
 _DURATION_PART = re.compile("([0-9]{1,18})(" + "|".join(sorted(_NS, key=len, reverse=True)) + ")")
 
 MIN_RATE_MS = SECOND_MS
@@ -51,6 +53,8 @@ def parse_duration(text: str, least_ms: int = MIN_RATE_MS, most_ms: int = MAX_RA
     Raises ValueError, saying what is expected, for any other text, for a duration that is not a whole
     number of milliseconds, and for one outside [`least_ms`, `most_ms`].
     """
+    if len(text) > _MAX_TEXT:
+        raise ValueError(f"expected a duration such as 15m, got {len(text)} characters")
     total = end = 0
     for part in _DURATION_PART.finditer(text):
         if part.start() != end:
@@ -76,6 +80,8 @@ def format_duration(ms: int) -> str:
 
 def parse_seconds(text: str) -> float:
     """The seconds of `50ms`, `7d` or, without a unit, `0.05`; raises ValueError."""
+    if len(text) > _MAX_TEXT:
+        raise ValueError(f"expected a number of seconds or a duration such as 15m, got {len(text)} characters")
     try:
         return float(text)
     except ValueError:
@@ -102,7 +108,7 @@ _END_MS = 253_402_300_800_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NAIVE_EPOCH = _EPOCH.replace(tzinfo=None)  # without an offset to print
 _NUMBER = re.compile(r"[+-]?[0-9]{1,30}")
-_LOST_PLUS = re.compile(r"^(.*[Tt ].*) ([0-9]{2}(?::?[0-9]{2})?)$")
+_LOST_PLUS = re.compile(r"^([0-9-]+[Tt ][^ ]*) ([0-9]{2}(?::?[0-9]{2})?)$")
 
 
 def parse_timestamp(value: object) -> int:
@@ -114,6 +120,8 @@ def parse_timestamp(value: object) -> int:
     expected, for anything else, for moments before 1970 or after 9999, and for numbers that look like seconds.
     """
     if isinstance(value, str):
+        if len(value) > _MAX_TEXT:
+            raise ValueError(f"{_EXPECTED_MOMENT}, got {len(value)} characters")
         text = value.strip()
         return _checked_ms(int(text)) if _NUMBER.fullmatch(text) else _ms_of_text(text)
     if isinstance(value, int) and not isinstance(value, bool):

@@ -9,8 +9,8 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from contract.histogram import LINEAR, Bins
-from contract.metrics import MAX_SHARE_VARIANCE, ROUNDING, TYPES, Cpu, Distribution, Quantity, type_name
-from contract.problems import Problem, decode_json, problem_of
+from contract.metrics import MAX_QUANTITY, MAX_SHARE_VARIANCE, ROUNDING, TYPES, Cpu, Distribution, Quantity, type_name
+from contract.problems import Problem, decode_json, problem_of, undecodable
 from contract.report import Report, decode_report
 from contract.rounding import clip_rounding
 from contract.times import SECONDS_BELOW
@@ -77,6 +77,11 @@ def _checked(body: bytes, now_ms: int, oldest_ms: int) -> tuple[Report | None, l
     """The report, where it can be decoded, and what is wrong; raises MalformedReport."""
     try:
         report = decode_report(body)
+        if not body.isascii():
+            # What the report does not need is kept and handed on as it came: that has to be text as well.
+            body.decode()
+    except UnicodeDecodeError as error:
+        raise MalformedReport([problem_of(undecodable(error))]) from None
     except msgspec.ValidationError as error:
         return None, [_explained(problem_of(error))]
     except msgspec.DecodeError as error:
@@ -176,17 +181,15 @@ def _at(values: Sequence[_T], place: int) -> "_T | UnsetType":
 
 
 def _distribution(quantity: Quantity, distribution: Distribution, pointer: str, observations: int) -> Iterator[Problem]:
-    if quantity.bounded:
-        for name, value, bound in (
-            ("avg", distribution.mean, 1.0),
-            ("var", distribution.variance, MAX_SHARE_VARIANCE),
-            ("max", distribution.maximum, 1.0),
-        ):
-            if value is not UNSET and value > bound:
-                yield Problem(
-                    f"{pointer}/{name}",
-                    f"expected at most {bound:.4g}, got {value}: {quantity.title} is a share in [0, 1]",
-                )
+    most, most_variance = (1.0, MAX_SHARE_VARIANCE) if quantity.bounded else (MAX_QUANTITY, MAX_QUANTITY**2)
+    for name, value, bound in (
+        ("avg", distribution.mean, most),
+        ("var", distribution.variance, most_variance),
+        ("max", distribution.maximum, most),
+    ):
+        if value is not UNSET and value > bound:
+            why = f": {quantity.title} is a share in [0, 1]" if quantity.bounded else ""
+            yield Problem(f"{pointer}/{name}", f"expected at most {bound:.4g}, got {value}{why}")
     count = observations if distribution.observations is UNSET else distribution.observations
     for name, detail in _disagreements(
         distribution.mean, distribution.minimum, distribution.maximum, distribution.histogram, count, quantity.bins

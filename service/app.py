@@ -18,6 +18,7 @@ from service.alerts.repository import RuleRepository
 from service.alerts.runner import Runner
 from service.annotations import Annotations
 from service.control.audit import Audit
+from service.control.data_lock import DataLock
 from service.control.database import ControlDatabase
 from service.dashboard.analysis import Analyst
 from service.dashboard.matrix import FleetCache
@@ -32,8 +33,9 @@ from service.http.resources.alerts import Alerts, Notifications, OneSilence, Red
 from service.http.resources.annotations import AnnotationList, OneAnnotation
 from service.http.resources.dashboard import VIEWS, Dashboard, FleetPicture, HostAnalysis, RuleBacktest, StaticFile
 from service.http.resources.documentation import Docs, DocsStyle, OpenApi
+from service.http.resources.health import Health, Ready, other_looks, refusing_looks
 from service.http.resources.ingest import Metrics
-from service.http.resources.operations import AuditTrail, Health, Numbers, Prometheus, Ready
+from service.http.resources.operations import AuditTrail, Numbers, Prometheus
 from service.http.resources.pages import FleetReport, Index, UserReport
 from service.http.resources.query import Fleet, FleetWindows, History, QueryTables, Sending, Users, UserWindows
 from service.http.resources.rules import OneRule, Rules
@@ -41,6 +43,7 @@ from service.http.resources.stream import LiveStream
 from service.http.routing import Slashes
 from service.http.versions import RangeVersions
 from service.ingest.acknowledgement import Ingest
+from service.ingest.admission import Admission
 from service.ingest.maintenance import Maintenance, replay
 from service.journal.journal import Journal
 from service.notifications.delivery import deliver
@@ -49,7 +52,7 @@ from service.notifications.sender import NotificationSender
 from service.reporting.maker import ReportMaker
 from service.settings import ServiceSettings
 from service.stores.base import StoreUnavailable
-from service.stores.opening import open_store
+from service.stores.opening import home_of, open_store
 from service.stream.broker import Broker, BrokerLimits
 
 _log = logging.getLogger("loadlens.service")
@@ -61,12 +64,28 @@ class Service:
     """The parts of a running service; `open` and `close` are what starts and ends them."""
 
     def __init__(self, settings: ServiceSettings) -> None:
+        # First of all: nothing in a folder that another process uses is so much as read.
+        self._lock = DataLock(Path(settings.data_dir))
+        try:
+            self._build(settings)
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def _build(self, settings: ServiceSettings) -> None:
         folder = Path(settings.data_dir)
-        folder.mkdir(parents=True, exist_ok=True)
-        self.store, home = open_store(settings)
-        _log.info("windows are kept in %s", self.store.description)
+        home = home_of(settings)
         self.journal = Journal(home / "journal", settings.journal_bytes, settings.stream_keep)
+        self.store = open_store(settings, self.journal.holds)
+        _log.info("windows are kept in %s", self.store.description)
         self.journal.advance_to(self.store.flushed)
+        self.lost = self.journal.missing(self.store.flushed)
+        """Reports that were acknowledged and are lost."""
+        for lost in self.lost:
+            _log.error(
+                "%d acknowledged reports (offsets %d to %d) are lost: %s is damaged",
+                lost.reports, lost.first, lost.last, lost.path,
+            )  # fmt: skip
         self.journal.prune(self.store.flushed)
         replayed = replay(self.journal, self.store)
         if replayed:
@@ -76,6 +95,7 @@ class Service:
         limits = BrokerLimits(consumers=settings.stream_consumers, live_bytes=live_bytes)
         self.broker = Broker(self.journal, limits)
         self.ingest = Ingest(self.journal, self.store, self._publish)
+        self.admission = Admission(self.store, settings.max_users)
         self.control = ControlDatabase(folder / "control.db")
         self.audit = Audit(self.control)
         self.rule_repository = RuleRepository(self.control, self.audit, str(home.relative_to(folder)))
@@ -123,6 +143,7 @@ class Service:
         self.journal.close()
         self.journal.prune(self.store.flushed)
         self.control.close()
+        self._lock.release()
 
 
 class _Lifespan:
@@ -179,7 +200,7 @@ def _routes(service: Service) -> dict[str, object]:
     numbers = Numbers(
         ingest=service.ingest, journal=service.journal, store=store, maintenance=service.maintenance,
         broker=service.broker, rules=rules, queue=queue, sender=service.sender, report_maker=service.report_maker,
-        remote_configuration=remote, control=service.control,
+        remote_configuration=remote, control=service.control, lost=sum(one.reports for one in service.lost),
     )  # fmt: skip
     return {
         **dict.fromkeys(VIEWS, Dashboard()),
@@ -190,7 +211,7 @@ def _routes(service: Service) -> dict[str, object]:
         "/api/v1/backtests": RuleBacktest(store, rules, repository, service.analyst),
         "/reports/fleet": FleetReport(service.report_maker, store),
         "/reports/users/{user_id:path}": UserReport(service.report_maker, store),
-        "/api/v1/metrics": Metrics(service.ingest, store, remote),
+        "/api/v1/metrics": Metrics(service.ingest, service.admission, store, remote),
         "/api/v1/metrics/{metric}/byUser/{user_id:path}": History(store, service.versions),
         "/api/v1/metrics/{metric}/fleet": Fleet(store, service.versions),
         "/api/v1/query": QueryTables(store, service.versions),
@@ -216,6 +237,10 @@ def _routes(service: Service) -> dict[str, object]:
         "/api/v1/notifications/{message_id}/redeliver": Redelivery(queue),
         "/api/v1/audit": AuditTrail(service.audit),
         "/healthz": Health(),
-        "/readyz": Ready(service.journal, store),
+        "/readyz": Ready(
+            store,
+            refusing_looks(service.journal),
+            other_looks(store, service.admission, service.maintenance, rules, service.lost),
+        ),
         "/metrics": Prometheus(numbers),
     }

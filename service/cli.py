@@ -53,4 +53,5 @@ _COMMANDS = {
     ),
     "rules": lazy_command("service.commands.rules:main", "list, test and backtest rules; silence alerts"),
     "copy": lazy_command("service.commands.copy.command:main", "copy a store into another, and compare them"),
+    "repair": lazy_command("service.commands.repair:main", "make the embedded store's catalogue from its files"),
 }

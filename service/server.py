@@ -9,11 +9,12 @@ import signal
 import socket
 import sys
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 from urllib.parse import urlsplit
 
 from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
+from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.server import Server
 from uvicorn_worker import UvicornWorker
 
@@ -21,6 +22,8 @@ from analytics.sources.influx_address import Address, is_influx
 from contract.service_address import is_loopback
 from service.alerts.rule_set import RuleFileError
 from service.app import Application, create_app
+from service.connections import LimitedProtocol
+from service.control.data_lock import DataFolderInUse
 from service.control.database import ControlError
 from service.settings import ServiceSettings
 from service.stores.base import StoreError, StoreUnavailable
@@ -28,7 +31,10 @@ from service.stores.base import StoreError, StoreUnavailable
 _log = logging.getLogger("loadlens.service")
 _STARTUP_S = 600
 """A worker may take so long to replay its journal before it counts as hung."""
-_SHUTDOWN_S = 60
+_SHUTDOWN_S = 7
+"""A worker that has not ended so long after it was asked to is killed; its journal has what is not in the store."""
+_ANSWERS_S = 3
+"""So long answers under way may go on then."""
 _STALLED_MS = 300_000
 _OTHER_FILES = 2048
 """Open files besides streams: connections of those who report and ask, and the store's own."""
@@ -43,10 +49,16 @@ class SettingError(ValueError):
 
 
 def _say_cut(record: logging.LogRecord) -> bool:
-    """A filter: an answer that is cut short because the store went away is one line, as that is no fault of ours."""
+    """A filter: an answer that is cut short, for want of the store or of time, is one line: no fault of ours."""
     error = record.exc_info[1] if isinstance(record.exc_info, tuple) else None
     if isinstance(error, StoreUnavailable):
         record.msg, record.args, record.exc_info = "an answer was cut short: %s", (error,), None
+    elif isinstance(error, asyncio.CancelledError | ClientDisconnected):
+        record.msg, record.args, record.exc_info = (
+            "a request was cut short: its client or the service ends",
+            (),
+            None,
+        )
     return True
 
 
@@ -88,9 +100,10 @@ def _is_news(record: logging.LogRecord) -> bool:
 class Worker(UvicornWorker):
     """uvicorn on uvloop and httptools, without a log line a request."""
 
-    CONFIG_KWARGS = {
+    CONFIG_KWARGS: ClassVar[dict[str, Any]] = {
         "loop": "uvloop",
-        "http": "httptools",
+        "http": LimitedProtocol,
+        "timeout_graceful_shutdown": _ANSWERS_S,
         "access_log": False,
         "lifespan": "on",
         "proxy_headers": False,
@@ -145,7 +158,7 @@ class _Server(BaseApplication):
     def load(self) -> Application:
         try:
             app = create_app(self._settings)
-        except (StoreError, RuleFileError, ControlError, OSError) as error:
+        except (StoreError, RuleFileError, ControlError, DataFolderInUse, OSError) as error:
             print(f"loadlens-service: error: {error}", file=sys.stderr, flush=True)
             sys.exit(Arbiter.APP_LOAD_ERROR)
         # What lives as long as the process need not be looked at again; most garbage here is freed by counting.

@@ -75,6 +75,15 @@ class ServiceSettings(Settings, frozen=True, kw_only=True):
             extra={"metavar": "N"},
         ),
     ] = 10_000
+    max_users: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=100_000_000,
+            description="Most machines that are let in; reports of others get 429.",
+            extra={"metavar": "NUMBER"},
+        ),
+    ] = 100_000
     journal_bytes: Annotated[
         int,
         Meta(

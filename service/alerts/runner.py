@@ -70,6 +70,12 @@ class Runner:
         self.transitions = 0
         self.skipped = 0
         self.seconds = 0.0
+        self.reload_failures = 0
+        """How often files could not be read again."""
+        self.reload_problem: str | None = None
+        """Why the rules in force are not those of the files; None where they are."""
+        self.problem: str | None = None
+        """Why rules could not be evaluated when it was last tried; None where they could."""
 
     # For the event loop
 
@@ -134,7 +140,9 @@ class Runner:
                     self._begin()
                     begun = True
                 self._turn()
-            except Exception:  # noqa: BLE001 - it must go on
+                self.problem = None
+            except Exception as error:  # noqa: BLE001 - it must go on
+                self.problem = str(error) or type(error).__name__
                 _log.exception("rules could not be evaluated; going on from what was kept last in %.0f s", _RETRY_S)
                 begun, pause = False, _RETRY_S
         if begun:
@@ -268,8 +276,11 @@ class Runner:
             self._stamp = seen
             try:
                 self.rule_set = read_rule_set(self._path)
+                self.reload_problem = None
                 _log.info("%d rules read from %s", len(self.rule_set.rules), self._path)
             except RuleFileError as error:
+                self.reload_failures += 1
+                self.reload_problem = str(error)
                 _log.error("rules stay as they were: %s", error)
             is_asked = True
         if is_asked:

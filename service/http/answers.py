@@ -1,7 +1,7 @@
 """Answers as a table of dates and values, in the form that the client accepts."""
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import falcon
 import msgspec
@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from falcon import mediatypes
 from falcon.asgi import Request, Response
 
 from contract.times import DAY_MS, format_instant
@@ -68,8 +69,7 @@ def _json(values: pd.DataFrame) -> bytes:
     else:
         entries = [*map(_Entry, dates, numbers)]
     document: dict[str, object] = {"entries": entries}
-    if "approximation" in values.attrs:
-        document["approximation"] = values.attrs["approximation"]
+    document |= {name: values.attrs[name] for name in ("approximation", "caveat") if name in values.attrs}
     return msgspec.json.encode(document)
 
 
@@ -100,10 +100,22 @@ def form_of(req: Request) -> str:
     accept = req.accept
     if accept == "*/*":
         return JSON
-    chosen = req.client_prefers(_FORMS)
+    chosen = preferred(req, _FORMS)
     if chosen is None:
         raise ProblemError(falcon.HTTP_406, f"Accept: {accept} asks for none of {', '.join(_FORMS)}.")
     return chosen
+
+
+def preferred(req: Request, forms: Iterable[str]) -> str | None:
+    """The form that a request would rather have; None where it takes none of them, or does not say what it takes.
+
+    Empty elements of the list count for nothing (RFC 9110, 5.6.1).
+    """
+    accept = ",".join(part for part in req.accept.split(",") if part.strip())
+    try:
+        return mediatypes.best_match([*forms], accept) or None
+    except ValueError:
+        return None
 
 
 def send(resp: Response, form: str, values: pd.DataFrame) -> None:
@@ -112,3 +124,5 @@ def send(resp: Response, form: str, values: pd.DataFrame) -> None:
     resp.data = _FORMS[form](values)
     if "approximation" in values.attrs and form != JSON:
         resp.set_header("Approximation", values.attrs["approximation"])
+    if "caveat" in values.attrs:
+        resp.set_header("Caveat", values.attrs["caveat"])

@@ -8,11 +8,13 @@ import falcon
 import falcon.asgi
 import msgspec
 from falcon.asgi import Request, Response
+from uvicorn.protocols.utils import ClientDisconnected
 
-from contract.problems import Problem
+from contract.problems import Problem, shortened
 from service.stores.base import StoreUnavailable
 
 _RETRY_S = 5
+_MAX_DETAIL = 2000
 
 
 class ProblemError(falcon.HTTPError):
@@ -56,7 +58,7 @@ def serialize(req: falcon.asgi.Request, resp: falcon.asgi.Response, error: falco
     }
     detail = error.description or _DETAILS.get(error.status_code)
     if detail:
-        document["detail"] = detail
+        document["detail"] = shortened(detail, _MAX_DETAIL)
     if isinstance(error, ProblemError):
         if error.problems:
             document["errors"] = error.problems
@@ -67,6 +69,8 @@ def serialize(req: falcon.asgi.Request, resp: falcon.asgi.Response, error: falco
 
 async def unexpected(req: falcon.asgi.Request, resp: falcon.asgi.Response, error: Exception, params: Any) -> None:
     """500 for a fault of ours: logged in full, told without its inside."""
+    if isinstance(error, ClientDisconnected):
+        return  # the server has closed a WebSocket before us, because it stops
     import logging
 
     logging.getLogger("loadlens.service").error("%s %s failed", req.method, req.path, exc_info=error)
@@ -116,8 +120,10 @@ def check(req: Request, revision: int) -> None:
 
 def _matches(req: Request, revision: int) -> bool:
     wanted, unwanted = req.if_match, req.if_none_match
-    if wanted is not None:
-        return wanted == ["*"] or any(
-            isinstance(one, falcon.ETag) and one == str(revision) and not one.is_weak for one in wanted
-        )
-    return unwanted is None or not (revision if unwanted == ["*"] else str(revision) in unwanted)
+    is_wanted = (
+        wanted is None
+        or wanted == ["*"]
+        or any(isinstance(one, falcon.ETag) and one == str(revision) and not one.is_weak for one in wanted)
+    )
+    # Where both are given, both count (RFC 9110, 13.2.2).
+    return is_wanted and (unwanted is None or not (revision if unwanted == ["*"] else str(revision) in unwanted))

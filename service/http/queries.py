@@ -14,7 +14,7 @@ from analytics.frames.statistics import SHARES, highest, values_of
 from analytics.frames.weights import WEIGHTS, Weight, weigh
 from contract import times
 from contract.metrics import NAMES, STATISTICS, NamedMetric, Quantity, Statistic
-from contract.problems import did_you_mean
+from contract.problems import did_you_mean, shortened
 from contract.times import DAY_MS, parse_timestamp
 from service.http.buckets import AskedBuckets, check_kept, take_buckets
 from service.http.parameters import FleetParameters, HistoryParameters, names_of
@@ -80,7 +80,7 @@ def named_metric(name: str) -> NamedMetric:
     if metric is None:
         raise ProblemError(
             falcon.HTTP_404,
-            f"There is no metric {name!r}{did_you_mean(name, NAMES)}. "
+            f"There is no metric {shortened(name)!r}{did_you_mean(shortened(name), NAMES)}. "
             f"GET /api/v1/metrics lists them: {', '.join(NAMES)}.",
         )
     return metric
@@ -144,18 +144,27 @@ def history(store: Store, metric: NamedMetric, user_id: str, query: Query) -> pd
         cores = "each"
     elif query.core is not None:
         cores = query.core
-    windows = store.answer(_question(metric, query, user_id=user_id, cores=cores))
-    values = values_of(windows, query.statistic)
-    return _over_cores(values, metric.over_cores) if metric.over_cores else values
+    question = _question(metric, query, user_id=user_id, cores=cores)
+    values = values_of(store.answer(question), query.statistic)
+    return _with_caveat(_over_cores(values, metric.over_cores) if metric.over_cores else values, store, question)
 
 
 def fleet(store: Store, metric: NamedMetric, query: Query) -> pd.DataFrame:
     """The values of all users together, or of each group of them; with `top`, of the highest groups only."""
+    question = _question(metric, query, by=query.by)
     alone = query.weight == "samples" or query.by == "user"
-    windows = store.answer(_question(metric, query, by=query.by)) if alone else _weighed(store, metric, query)
+    windows = store.answer(question) if alone else _weighed(store, metric, query)
     if query.top is not None:
         windows = highest(windows, query.top, query.statistic)
-    return values_of(windows, query.statistic)
+    return _with_caveat(values_of(windows, query.statistic), store, question)
+
+
+def _with_caveat(values: pd.DataFrame, store: Store, question: Question) -> pd.DataFrame:
+    """The values, with what they lack for damage on disk as `attrs["caveat"]`."""
+    caveat = store.caveat(question)
+    if caveat:
+        values.attrs["caveat"] = caveat
+    return values
 
 
 def _weighed(store: Store, metric: NamedMetric, query: Query) -> pd.DataFrame:

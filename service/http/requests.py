@@ -9,12 +9,19 @@ import msgspec
 import zstandard
 from falcon.asgi import Request
 
-from contract.problems import Problem, decode_json, did_you_mean
+from contract.problems import Problem, decode_json, did_you_mean, shortened
 from contract.times import parse_duration
 from service.http.problems import ProblemError, invalid
 
 MAX_BODY = 8 * 1024 * 1024
 """The largest body, in bytes, after decompression."""
+_MAX_MEMBERS = 1000
+_PART_BYTES = 64 * 1024
+_END = b"the end of a zstd body"
+_END_FRAME = zstandard.ZstdCompressor(write_checksum=True).compress(_END)
+_MAX_TEXT = 1000
+"""Characters of a parameter; most have closer limits of their own."""
+_MAX_DETAIL, _MAX_PROBLEMS = 300, 20
 
 
 async def read_body(req: Request) -> bytes:
@@ -53,8 +60,7 @@ def _decompressed(body: bytes, encoding: str) -> bytes:
         if encoding in ("gzip", "x-gzip"):
             return _gunzip(body)
         if encoding == "zstd":
-            with zstandard.ZstdDecompressor().stream_reader(body, read_across_frames=True) as reader:
-                return reader.read(MAX_BODY + 1)
+            return _unzstd(body)
     except (zlib.error, zstandard.ZstdError) as error:
         raise ProblemError(falcon.HTTP_400, f"The body is not {encoding} data: {error}") from None
     if encoding in ("identity", ""):
@@ -68,14 +74,37 @@ def _decompressed(body: bytes, encoding: str) -> bytes:
 
 def _gunzip(body: bytes) -> bytes:
     """The content of all gzip members, read until one byte above the limit."""
-    content = b""
-    while body and len(content) <= MAX_BODY:
+    content = bytearray()
+    place = members = 0
+    while place < len(body) and len(content) <= MAX_BODY:
+        members += 1
+        if members > _MAX_MEMBERS:
+            raise zlib.error(f"expected at most {_MAX_MEMBERS} gzip members")
         member = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
-        content += member.decompress(body, MAX_BODY + 1 - len(content))
-        if not member.eof and len(content) <= MAX_BODY:
-            raise zlib.error("the data ends too early")
-        body = member.unused_data
-    return content
+        # In parts: what is left behind a member is copied.
+        while not member.eof and len(content) <= MAX_BODY:
+            part = member.unconsumed_tail or body[place : place + _PART_BYTES]
+            if not part:
+                raise zlib.error("the data ends too early")
+            if not member.unconsumed_tail:
+                place += len(part)
+            content += member.decompress(part, MAX_BODY + 1 - len(content))
+        place -= len(member.unused_data)
+    return bytes(content)
+
+
+def _unzstd(body: bytes) -> bytes:
+    """The content of all zstd frames, read until one byte above the limit.
+
+    zstandard does not say when the last frame is cut short: only behind a whole one the frame of ours is one.
+    """
+    with zstandard.ZstdDecompressor().stream_reader(body + _END_FRAME, read_across_frames=True) as reader:
+        content = reader.read(MAX_BODY + 1 + len(_END))
+    if len(content) > MAX_BODY + len(_END):
+        return content
+    if not content.endswith(_END):
+        raise zlib.error("the data ends too early")
+    return content[: -len(_END)]
 
 
 def _too_large() -> ProblemError:
@@ -102,15 +131,20 @@ class Parameters:
         body = await read_body(req) if req.content_length or req.get_header("Transfer-Encoding") else b""
         if body.strip():
             try:
-                return cls(decode_json(body, dict[str, Any]), "/")
+                values = decode_json(body, dict[str, Any])
             except msgspec.DecodeError as error:
                 raise ProblemError(
                     falcon.HTTP_400,
                     f'The body is not a JSON object such as {{"start": "2018-07-12T12:15:00Z"}}: {error}',
                 ) from None
+            unknown = [name for name in values if name not in names]
+            if unknown:
+                problems = [Problem(f"/{shortened(name)}", _expected(name, names)) for name in unknown[:_MAX_PROBLEMS]]
+                raise ProblemError(falcon.HTTP_422, "The query is invalid.", problems)
+            return cls(values, "/")
         for name, value in req.params.items():
             if name not in names:
-                raise invalid(name, f"expected one of {', '.join(names)}, got {name}{did_you_mean(name, names)}")
+                raise invalid(shortened(name), _expected(name, names))
             if not isinstance(value, str) and name not in several:
                 raise invalid(name, "is given more than once")
         return cls({name: value for name, value in req.params.items() if value}, "")
@@ -120,6 +154,9 @@ class Parameters:
         value = self._values.get(name)
         if value is None:
             return default
+        if isinstance(value, str) and len(value) > _MAX_TEXT:
+            self.refuse(name, f"expected at most {_MAX_TEXT} characters, got {len(value)}")
+            return default
         try:
             return convert(value)
         except ValueError as error:
@@ -128,7 +165,7 @@ class Parameters:
 
     def refuse(self, name: str, detail: str) -> None:
         """Say what would be right for a parameter."""
-        self._problems.append(Problem(self._prefix + name, detail))
+        self._problems.append(Problem(self._prefix + name, shortened(detail, _MAX_DETAIL)))
 
     @property
     def refused(self) -> bool:
@@ -139,6 +176,10 @@ class Parameters:
         """Raise ProblemError 422 if anything is wrong."""
         if self._problems:
             raise ProblemError(falcon.HTTP_422, "The query is invalid.", self._problems)
+
+
+def _expected(name: str, names: tuple[str, ...]) -> str:
+    return f"expected one of {', '.join(names)}, got {shortened(name)}{did_you_mean(shortened(name), names)}"
 
 
 def duration(value: Any) -> int:

@@ -159,6 +159,11 @@ class Plan:
             frames = [whole.assign(core=pd.array([pd.NA] * len(whole), "Int64")), cores]
         return pa.concat_tables([table_of(frame, self.schema) for frame in frames])
 
+    def caveat(self, store: Store) -> str | None:
+        """What the answer lacks for damage on disk, as far as is known; None where it lacks nothing."""
+        questions = self._questions(self.query.start_ms, self.query.end_ms)
+        return next((caveat for question in questions if (caveat := store.caveat(question))), None)
+
     def _questions(self, start_ms: int, end_ms: int) -> Iterator[Question]:
         query = self.query
         for cores in ("whole", "each") if query.core == "each" else ("whole" if query.core is None else query.core,):

@@ -46,6 +46,8 @@ class Maintenance:
         self._backoff = Backoff(first_s=_FIRST_RETRY_S, cap_s=_LONGEST_RETRY_S, least=0.5)
         self.flushes = 0
         self.failures = 0
+        self.problem: str | None = None
+        """Why the store could not be flushed when it was last tried; None where it could."""
         self.flush_seconds = 0.0
 
     def start(self) -> None:
@@ -91,6 +93,7 @@ class Maintenance:
         if self._backoff.failures:
             _log.info("the store takes reports again, after %d failures", self._backoff.failures)
         self._backoff.reset()
+        self.problem = None
         return 0.0
 
     def _flush(self) -> None:
@@ -105,6 +108,7 @@ class Maintenance:
 
     def _failed(self, error: Exception) -> float:
         self.failures += 1
+        self.problem = str(error) or type(error).__name__
         if isinstance(error, StoreUnavailable):
             retry_s = self._backoff.next_s(error.retry_after_s or 0.0)
             _log.warning("the store cannot be used: %s; trying again in %.0f s", error, retry_s)

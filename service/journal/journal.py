@@ -1,90 +1,43 @@
 """The journal: accepted reports on disk, in order, before they are acknowledged."""
 
-import bisect
+import contextlib
 import logging
 import os
-import struct
+import re
 import threading
 import time
-import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
 
-
-def sync_folder(folder: Path) -> None:
-    """Make the names in a folder durable, where the system has a notion of it."""
-    if os.name == "nt":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
+from service.journal.files import (
+    HEADER_BYTES,
+    Damage,
+    LogFile,
+    Record,
+    encoded,
+    fill,
+    open_file,
+    open_for_writing,
+    sync_folder,
+    write,
+)
 
 _log = logging.getLogger("loadlens.service")
 
 FILE_BYTES = 8 * 1024 * 1024
 MARK_BYTES = 256 * 1024
+DAMAGED = "damaged"
+"""The folder, within the journal's, to which damaged files are put aside."""
 _MAX_SPARES = 16
 """So many files are kept for use again; more are removed."""
 _SHORT_FILES = 8
 """So many files more than fit are kept for readers: a restart begins a new file, however short the one before is."""
-_CHECKED = struct.Struct("<IQ")
-_HEADER = struct.Struct("<IIQ")
-_DSYNC: int = getattr(os, "O_DSYNC", 0)
+_OURS = re.compile(r"[0-9]{20}\.journal|[0-9]{1,20}\.(new|spare)")
 
 
 class JournalFull(Exception):
     """The journal has reached its limit: the store is behind, or its disk has no room."""
-
-
-class Record(NamedTuple):
-    """The reports of one write to the journal."""
-
-    last: int
-    """The offset of the last of them."""
-    body: bytes
-    """A JSON array of the reports."""
-
-
-@dataclass(slots=True)
-class _LogFile:
-    """A file of the journal and how far it is filled."""
-
-    path: Path
-    after: int
-    """The offset in front of its first record."""
-    mark_bytes: int
-    """How far its marks are apart, in bytes."""
-    last: int
-    """The offset of its last report."""
-    end: int = 0
-    """The place behind its last record."""
-    taken: int = 0
-    """So many of its bytes are pruned: the store has what is in them."""
-    marks: list[tuple[int, int]] = field(default_factory=list)
-    """Places in it, ascending: the offset in front of a record, and where that record begins."""
-
-    def add(self, last: int, size: int) -> None:
-        """Note a record of `size` bytes, the offset of its last report `last`."""
-        if not self.marks or self.end - self.marks[-1][1] >= self.mark_bytes:
-            self.marks.append((self.last, self.end))
-        # In this order: whoever sees the new end sees the new offset too.
-        self.last = last
-        self.end += size
-
-    def place(self, offset: int) -> tuple[int, int]:
-        """The mark nearest before the report that follows `offset`."""
-        found = bisect.bisect_right(self.marks, (offset, self.end)) - 1
-        return self.marks[found] if found >= 0 else (self.after, 0)
-
-    def prune(self, through: int) -> None:
-        """Note that the reports up to `through` are taken."""
-        end = self.end
-        self.taken = max(self.taken, end if self.last <= through else self.place(through)[1])
 
 
 class Journal:
@@ -111,20 +64,29 @@ class Journal:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         self._lock = threading.Lock()
-        for unfinished in folder.glob("*.new"):
+        for unfinished in _found(folder, ".new"):
             unfinished.unlink()
-        self._spares = sorted(folder.glob("*.spare"))
+        self._spares = _found(folder, ".spare")
         self._file_bytes = file_bytes
         self._mark_bytes = mark_bytes
-        self._files = [_found(path, mark_bytes) for path in sorted(folder.glob("*.journal"))]
-        self._warn_of_gaps()
+        self._files = [open_file(path, mark_bytes) for path in _found(folder, ".journal")]
+        self.damage = _damage_of(self._files)
+        """What could not be read when the journal was opened, oldest first."""
         self._descriptor: int | None = None
         self._capacity = 0
         self._pruned = 0
+        self.problem: str | None = None
+        """Why the last write failed, until one has gone well; None before."""
+        self.failures = 0
+        """Writes that failed."""
         self._keep_bytes = keep_bytes
         self.limit_bytes = limit_bytes
-        self.last = self._files[-1].last if self._files else 0
+        self.last = max((file.last for file in self._files), default=0)
         """The offset of the newest report."""
+        for file in self._files:
+            if file.is_cut:
+                _log.warning("%s ends with a write that was cut short, and that nobody acknowledged", file.path)
+        _say_strangers(folder)
 
     @property
     def size(self) -> int:
@@ -141,6 +103,22 @@ class Journal:
         """The offset of the oldest report that can be read; that of the next one where there is none."""
         return self._files[0].after + 1 if self._files else self.last + 1
 
+    def missing(self, after: int) -> list[Damage]:
+        """The reports behind offset `after` that cannot be read, oldest first, as far as they were ever here.
+
+        They are damaged, or pruned already, for the sake of a store that was ahead of `after`; behind offset 0 nothing
+        is known of what is pruned.
+        """
+        damage = [Damage(one.path, max(one.first, after + 1), one.last) for one in self.damage if one.last > after]
+        if 0 < after < self.first - 1:
+            damage.insert(0, Damage(self._folder, after + 1, self.first - 1))
+        return damage
+
+    def holds(self, after: int, through: int) -> bool:
+        """Whether every report behind offset `after` up to `through` can be read."""
+        is_here = self.first <= after + 1 and through <= self.last
+        return is_here and all(one.first > through or one.last <= after for one in self.damage)
+
     def advance_to(self, offset: int) -> None:
         """Count on from `offset` at least: offsets up to it are taken, though their records are pruned."""
         self.last = max(self.last, offset)
@@ -150,35 +128,52 @@ class Journal:
 
         Raises JournalFull at the limit and OSError where the disk fails; then none is kept.
         """
-        body = b"[" + b",".join(reports) + b"]"
         last = self.last + len(reports)
-        checked = _CHECKED.pack(len(body), last)
-        record = struct.pack("<I", zlib.crc32(body, zlib.crc32(checked))) + checked + body
+        record = encoded(b"[" + b",".join(reports) + b"]", last)
         if self.size + len(record) > self.limit_bytes:
             raise JournalFull(f"the journal holds {self.size} bytes; its limit is {self.limit_bytes}")
-        if self._descriptor is None or self._files[-1].end + len(record) > self._capacity:
-            self._begin_file(len(record))
-        assert self._descriptor is not None
-        file = self._files[-1]
-        _write(self._descriptor, record, file.end)
-        file.add(last, len(record))
+        try:
+            if self._descriptor is None or self._files[-1].end + len(record) > self._capacity:
+                self._begin_file(len(record))
+            self._put(record, last)
+        except OSError as error:
+            self.failures += 1
+            self.problem = str(error)
+            raise
+        self.problem = None
         self.last = last
         return last
+
+    def _put(self, record: bytes, last: int) -> None:
+        """Write a record behind the newest one."""
+        assert self._descriptor is not None
+        file = self._files[-1]
+        has_room = file.end + len(record) + HEADER_BYTES <= self._capacity
+        try:
+            write(self._descriptor, record + encoded(b"", last) if has_room else record, file.end)
+        except OSError:
+            # What is there of the record is none of the journal, and must not look like damage.
+            with contextlib.suppress(OSError):
+                write(self._descriptor, encoded(b"", file.last), file.end)
+            raise
+        file.add(last, len(record))
 
     def read(self, after: int) -> Iterator[Record]:
         """The records behind offset `after`, oldest first.
 
         While others prune, whoever reads what is pruned may meet FileNotFoundError, or a file that is used again: then
-        a record does not follow the one before.
+        a record does not follow the one before. Damaged records are left out; then too.
         """
         for file in list(self._files):
-            if file.last > after:
-                yield from (record for record in _records(file, file.place(after)) if record.last > after)
+            for record in file.records(after) if file.last > after else ():
+                if record.last > after:
+                    after = record.last
+                    yield record
 
     def prune(self, through: int) -> None:
         """Forget the reports up to offset `through`, but for those that are kept for readers.
 
-        The files of what is forgotten are kept for use again, or removed.
+        The files of what is forgotten are kept for use again, or removed; damaged ones are put aside.
         """
         with self._lock:
             self._pruned = max(self._pruned, through)
@@ -187,7 +182,9 @@ class Journal:
             done = self._files[: self._forgotten()]
             self._files = self._files[len(done) :]
             for file in done:
-                if len(self._spares) < _MAX_SPARES and file.path.stat().st_size == self._file_bytes:
+                if file.damage:
+                    self._put_aside(file.path)
+                elif len(self._spares) < _MAX_SPARES and file.path.stat().st_size == self._file_bytes:
                     spare = file.path.with_suffix(".spare")
                     file.path.rename(spare)
                     self._spares.append(spare)
@@ -206,13 +203,23 @@ class Journal:
         return pruned - kept
 
     def prepare(self) -> None:
-        """Have a file ready before the present one is full, so that no append waits for one to be made."""
+        """Have a file ready before the present one is full, so that no append waits for one to be made.
+
+        After a write that failed it is tried whether the disk takes a file again. Raises OSError where it does not.
+        """
+        failed = self.problem
         with self._lock:
-            if self._spares or not self._files or self._files[-1].end < self._file_bytes // 4:
+            is_early = not self._files or self._files[-1].end < self._file_bytes // 4
+            if failed is None and (self._spares or is_early):
                 return
-        spare = _fill(self._folder / f"{time.time_ns()}.new", self._file_bytes)
+        spare = fill(self._folder / f"{time.time_ns()}.new", self._file_bytes)
         with self._lock:
-            self._spares.append(spare.replace(spare.with_suffix(".spare")))
+            if len(self._spares) < _MAX_SPARES:
+                self._spares.append(spare.replace(spare.with_suffix(".spare")))
+            else:
+                spare.unlink()
+        if self.problem == failed:
+            self.problem = None
 
     def close(self) -> None:
         """Close the file that is written to."""
@@ -228,69 +235,61 @@ class Journal:
             spare = self._spares.pop() if self._spares and least <= self._file_bytes else None
             size = max(least, self._file_bytes)
             if spare is None:
-                spare = _fill(path.with_suffix(".new"), size)
-            spare.replace(path)
-            sync_folder(self._folder)
-            self._descriptor = os.open(path, os.O_WRONLY | _DSYNC)
+                spare = fill(path.with_suffix(".new"), size)
+            descriptor = open_for_writing(spare)
+            try:
+                # What is left in it of an earlier use is behind its end from now on.
+                write(descriptor, encoded(b"", self.last), 0)
+                if path.exists() and not self._is_empty(path):
+                    self._put_aside(path)
+                spare.replace(path)
+                sync_folder(self._folder)
+            except OSError:
+                os.close(descriptor)
+                raise
+            self._descriptor = descriptor
             self._capacity = size
             self._files = [file for file in self._files if file.path != path]
-            self._files.append(_LogFile(path, self.last, self._mark_bytes, self.last))
+            self._files.append(LogFile(path, self.last, self._mark_bytes, self.last))
 
-    def _warn_of_gaps(self) -> None:
-        for before, behind in zip(self._files, self._files[1:], strict=False):
-            if behind.after > before.last:
-                _log.error(
-                    "the journal lost reports %d to %d: %s is damaged", before.last + 1, behind.after, before.path
-                )
+    def _is_empty(self, path: Path) -> bool:
+        """Whether a file is one of ours in which nothing was ever begun."""
+        return any(file.path == path and not file.end and not file.is_cut for file in self._files)
 
-
-def _found(path: Path, mark_bytes: int) -> _LogFile:
-    """A file on disk, read to its end."""
-    after = int(path.stem)
-    file = _LogFile(path, after, mark_bytes, after)
-    for record in _records(file, (after, 0)):
-        file.add(record.last, _HEADER.size + len(record.body))
-    return file
-
-
-def _records(file: _LogFile, start: tuple[int, int]) -> Iterator[Record]:
-    """The whole records of a file from a place in it, one after the other."""
-    last, place = start
-    with file.path.open("rb") as content:
-        content.seek(place)
-        while len(header := content.read(_HEADER.size)) == _HEADER.size:
-            crc, length, offset = _HEADER.unpack(header)
-            if offset <= last:
-                return
-            body = content.read(length)
-            if len(body) < length or zlib.crc32(body, zlib.crc32(header[4:])) != crc:
-                return
-            last = offset
-            yield Record(offset, body)
+    def _put_aside(self, path: Path) -> None:
+        """Move a file to where nothing is ever written over or removed."""
+        aside = self._folder / DAMAGED
+        aside.mkdir(exist_ok=True)
+        target = aside / path.name
+        number = 0
+        while target.exists():
+            number += 1
+            target = aside / f"{path.name}.{number}"
+        path.rename(target)
+        sync_folder(aside)
+        _log.warning("%s is put aside as %s", path, target)
 
 
-def _fill(path: Path, size: int) -> Path:
-    """Make a file of zeros that is on disk; nothing is left of one that could not be made."""
-    try:
-        with path.open("wb") as file:
-            for start in range(0, size, 1 << 20):
-                file.write(bytes(min(1 << 20, size - start)))
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError:
-        path.unlink(missing_ok=True)
-        raise
-    return path
+def _found(folder: Path, suffix: str) -> list[Path]:
+    """The journal's own files of a kind, oldest first."""
+    return sorted(path for path in folder.glob(f"*{suffix}") if _OURS.fullmatch(path.name) and path.is_file())
 
 
-def _write(descriptor: int, record: bytes, place: int) -> None:
-    """Write a record in place; it is on disk when this returns."""
-    if hasattr(os, "pwrite"):
-        written = os.pwrite(descriptor, record, place)
-        while written < len(record):
-            written += os.pwrite(descriptor, record[written:], place + written)
-    else:
-        os.lseek(descriptor, place, os.SEEK_SET)
-        os.write(descriptor, record)
-    if not _DSYNC:
-        os.fsync(descriptor)
+def _say_strangers(folder: Path) -> None:
+    strangers = sorted(
+        path.name for path in folder.iterdir() if path.name != DAMAGED and not _OURS.fullmatch(path.name)
+    )
+    if strangers:
+        _log.warning("%s holds what is not of the journal, and is left as it is: %s", folder, ", ".join(strangers[:5]))
+
+
+def _damage_of(files: Sequence[LogFile]) -> list[Damage]:
+    """What the files miss within themselves, and from one to the next."""
+    damage = [one for file in files for one in file.damage]
+    for before, behind in pairwise(files):
+        if behind.after > before.last:
+            # The end of the one before is damaged as well, or a file between them is gone.
+            lost = Damage(before.path, before.last + 1, behind.after)
+            before.damage.append(lost)
+            damage.append(lost)
+    return sorted(damage, key=lambda one: one.first)

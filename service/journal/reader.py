@@ -5,7 +5,8 @@ from collections import deque
 import msgspec
 
 from contract.report import Report
-from service.journal.journal import Journal, Record
+from service.journal.files import Record
+from service.journal.journal import Journal
 
 PAGE_BYTES = 256 * 1024
 _KEPT_PAGES = 16

@@ -134,6 +134,13 @@ class Store(Protocol):
         It has the column that `by` names; `core` where single cores are asked for; `histogram` where quantiles are.
         """
 
+    def caveat(self, question: Question) -> str | None:
+        """What the answer to a question lacks for damage on disk; None where it lacks nothing."""
+
+    @property
+    def user_count(self) -> int:
+        """How many users are known; as quick as `has_user`, and both may be called on the event loop."""
+
     def has_user(self, user_id: str) -> bool:
         """Whether any report of this user was ever taken."""
 

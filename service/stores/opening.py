@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 from analytics.sources.influx_address import Address, Credentials
@@ -9,22 +10,30 @@ from service.settings import ServiceSettings
 from service.stores.base import Store
 
 
-def open_store(settings: ServiceSettings) -> tuple[Store, Path]:
-    """The store, and the folder of its journal. Raises StoreError where it cannot be used.
+def home_of(settings: ServiceSettings) -> Path:
+    """The folder of what a store has on this machine, its journal among it.
 
     Each store has a journal of its own: offsets of one say nothing of another.
+    """
+    folder = Path(settings.data_dir)
+    return folder if settings.store == "embedded" else influx_folder(folder, Address.parse(settings.store))
+
+
+def open_store(settings: ServiceSettings, holds: Callable[[int, int], bool]) -> Store:
+    """The store; `holds` says whether its journal can give all reports behind an offset up to another.
+
+    Raises StoreError where it cannot be used.
     """
     folder = Path(settings.data_dir)
     if settings.store == "embedded":
         from service.stores.embedded.store import EmbeddedStore
 
-        return EmbeddedStore(folder, settings.store_memory, settings.retention()), folder
+        return EmbeddedStore(folder, settings.store_memory, settings.retention(), holds)
     from service.stores.influx.store import InfluxStore
 
     address = Address.parse(settings.store)
     credentials = Credentials(settings.store_token, settings.store_user, settings.store_password, settings.store_org)
-    home = influx_folder(folder, address)
-    return InfluxStore(address, credentials, home, settings.retention()), home
+    return InfluxStore(address, credentials, home_of(settings), settings.retention())
 
 
 def influx_folder(data_dir: Path, address: Address) -> Path:

@@ -25,7 +25,7 @@ def window(number: int) -> Report:
 
 def main(folder: Path) -> None:
     """Go on from where the store ends."""
-    store = EmbeddedStore(folder, "256MB")
+    store = EmbeddedStore(folder, "256MB", holds=lambda after, through: True)
     while True:
         first = store.flushed + 1
         store.add(first + 9, [window(number) for number in range(first, first + 10)])

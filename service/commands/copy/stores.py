@@ -16,6 +16,7 @@ from analytics.sources.influx_address import Address, Credentials, is_influx
 from analytics.sources.influx_client import InfluxClient, InfluxError
 from contract.metrics import QUANTITIES, Cpu
 from contract.times import DAY_MS
+from service.control.data_lock import DataFolderInUse, DataLock
 from service.ingest.maintenance import replay
 from service.journal.journal import Journal
 from service.stores.base import Question, Store, StoreError
@@ -86,10 +87,16 @@ def open_store(
             home = influx_folder(data_dir, address) if data_dir else Path()
             if not data_dir or not home.exists():
                 home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="loadlens-copy-")))
+            else:
+                stack.enter_context(_locked(data_dir))
+        else:
+            stack.enter_context(_locked(address))
+            home = address
+        journal = Journal(home / "journal", _JOURNAL_BYTES)
+        if isinstance(address, Address):
             store = _influx(address, credentials, home, new=new)
         else:
-            home, store = address, _embedded(address, memory)
-        journal = Journal(home / "journal", _JOURNAL_BYTES)
+            store = _embedded(address, memory, journal)
         try:
             journal.advance_to(store.flushed)
             replayed = replay(journal, store)
@@ -101,17 +108,29 @@ def open_store(
             journal.close()
 
 
-def _embedded(folder: Path, memory: str) -> Store:
+def _locked(folder: Path) -> DataLock:
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        return EmbeddedStore(folder, memory)
-    except StoreInUse:
-        raise StoreError(
-            f"{folder} is in use by a running service, which alone can read it. "
-            "Stop the service, give this command again, and start the service when it is done."
-        ) from None
+        return DataLock(folder)
+    except DataFolderInUse:
+        raise _in_use(folder) from None
     except OSError as error:
         raise StoreError(f"{folder} cannot be used: {error.strerror or error}") from None
+
+
+def _embedded(folder: Path, memory: str, journal: Journal) -> Store:
+    try:
+        return EmbeddedStore(folder, memory, holds=journal.holds)
+    except StoreInUse:  # by a program that does not know the lock
+        raise _in_use(folder) from None
+    except OSError as error:
+        raise StoreError(f"{folder} cannot be used: {error.strerror or error}") from None
+
+
+def _in_use(folder: Path) -> StoreError:
+    return StoreError(
+        f"{folder} is in use by a running service, which alone can read it. "
+        "Stop the service, give this command again, and start the service when it is done."
+    )
 
 
 def _influx(address: Address, credentials: Credentials, home: Path, *, new: bool) -> Store:

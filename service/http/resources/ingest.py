@@ -1,7 +1,8 @@
 """/api/v1/metrics: reports come in by POST; GET tells which metrics there are."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import falcon
 import msgspec
@@ -17,6 +18,7 @@ from service.agents.remote_configuration import RemoteConfiguration
 from service.http.problems import ProblemError
 from service.http.requests import read_body
 from service.ingest.acknowledgement import Acknowledgement, Ingest, Unavailable
+from service.ingest.admission import Admission
 from service.stores.base import Store
 
 _LINES = ("application/x-ndjson", "application/ndjson", "application/jsonl", "application/jsonlines")
@@ -40,6 +42,11 @@ _CATALOGUE = msgspec.json.encode(
         "statistics": STATISTICS,
     }
 )
+_MAX_LINES = 50_000
+"""Reports in a request; the shortest that say anything fill a body with fewer."""
+_MAX_LISTED, _MAX_PROBLEMS = 100, 20
+"""Of so many reports it is said what is wrong, and so many things of each; the rest is counted."""
+_FULL_RETRY_S = 60
 _SLICE = 200
 """Reports decoded before other requests get their turn."""
 
@@ -52,11 +59,35 @@ class Rejected(msgspec.Struct, frozen=True):
     problems: Sequence[Problem]
 
 
+class _Rejections:
+    """The reports of a batch that are not kept: the first of them with what is wrong, all of them counted."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.listed: list[Rejected] = []
+
+    def add(self, index: int, problems: Sequence[Problem]) -> None:
+        """Count one."""
+        self.count += 1
+        if len(self.listed) < _MAX_LISTED:
+            self.listed.append(Rejected(index, problems[:_MAX_PROBLEMS]))
+
+    def members(self) -> dict[str, Any]:
+        """What an answer says of them."""
+        if not self.count:
+            return {}
+        found: dict[str, Any] = {"rejected": self.listed}
+        return found | ({"rejected_count": self.count} if self.count > len(self.listed) else {})
+
+
 class Metrics:
     """Takes one report, a JSON array of reports, or one report a line (NDJSON)."""
 
-    def __init__(self, ingest: Ingest, store: Store, remote_configuration: RemoteConfiguration) -> None:
+    def __init__(
+        self, ingest: Ingest, admission: Admission, store: Store, remote_configuration: RemoteConfiguration
+    ) -> None:
         self._ingest = ingest
+        self._admission = admission
         self._store = store
         self._remote_configuration = remote_configuration
 
@@ -87,8 +118,10 @@ class Metrics:
         except InvalidReport as error:
             self._ingest.rejected += 1
             raise ProblemError(
-                falcon.HTTP_422, "The report is invalid; nothing of it was stored.", error.problems
+                falcon.HTTP_422, "The report is invalid; nothing of it was stored.", error.problems[:_MAX_PROBLEMS]
             ) from None
+        if not self._admission.admits(report.user_id):
+            raise self._too_many()
         try:
             acknowledgement = await self._ingest.take([text], [report])
         except Unavailable as error:
@@ -101,39 +134,55 @@ class Metrics:
     async def _take_batch(self, bodies: Sequence[bytes], resp: Response) -> None:
         kept: list[bytes] = []
         reports: list[Report] = []
-        rejected: list[Rejected] = []
+        rejected = _Rejections()
+        too_many = 0
         now_ms = times.now_ms()
         oldest_ms = self._store.oldest_ms(now_ms)
         for index, body in enumerate(bodies):
             try:
                 report, text = accepted(body, now_ms, oldest_ms)
-                reports.append(report)
-                kept.append(text)
             except InvalidReport as error:
-                rejected.append(Rejected(index, error.problems))
+                self._ingest.rejected += 1
+                rejected.add(index, error.problems)
+            else:
+                if self._admission.admits(report.user_id):
+                    reports.append(report)
+                    kept.append(text)
+                else:
+                    too_many += 1
+                    rejected.add(index, [Problem("/user_id", self._admission.reason)])
             if index % _SLICE == _SLICE - 1:
                 await asyncio.sleep(0)
-        self._ingest.rejected += len(rejected)
         try:
             acknowledgement = await self._ingest.take(kept, reports) if reports else Acknowledgement(0, 0)
         except Unavailable as error:
             raise _unavailable(error) from None
-        if rejected and not reports:
+        if too_many and not reports:
+            raise self._too_many()
+        if rejected.count and not reports:
             raise ProblemError(
                 falcon.HTTP_422, "Each report of the batch is invalid; nothing was stored.",
-                **acknowledgement._asdict(), rejected=rejected,
+                **acknowledgement._asdict(), **rejected.members(),
             )  # fmt: skip
         resp.status = falcon.HTTP_202
         resp.content_type = falcon.MEDIA_JSON
         told = self._remote_configuration.heard_all(reports, now_ms)
-        resp.data = _answer(acknowledgement, told, rejected)
+        resp.data = _answer(acknowledgement, told, rejected.members())
+
+    def _too_many(self) -> ProblemError:
+        return ProblemError(
+            falcon.HTTP_429,
+            "No more machines are let in; nothing of this request was kept.",
+            [Problem("/user_id", self._admission.reason)],
+            headers={"Retry-After": str(_FULL_RETRY_S)},
+        )
 
 
-def _answer(acknowledgement: Acknowledgement, told: Instructions | None, rejected: Sequence[Rejected] = ()) -> bytes:
+def _answer(
+    acknowledgement: Acknowledgement, told: Instructions | None, rejected: Mapping[str, object] | None = None
+) -> bytes:
     """The counts, what was refused, and what is asked of the agent."""
-    document: dict[str, object] = dict(acknowledgement._asdict())
-    if rejected:
-        document["rejected"] = rejected
+    document: dict[str, object] = acknowledgement._asdict() | dict(rejected or {})
     if told is not None:
         document["instructions"] = told
     return msgspec.json.encode(document)
@@ -144,11 +193,18 @@ def _unavailable(error: Unavailable) -> ProblemError:
 
 
 def _lines(body: bytes) -> list[bytes]:
+    if body.count(b"\n") > _MAX_LINES:
+        raise ProblemError(falcon.HTTP_413, f"The body has more than {_MAX_LINES} lines; send fewer reports at a time.")
     return [line for line in body.splitlines() if line and not line.isspace()]
 
 
 def _elements(body: bytes) -> list[bytes]:
     try:
-        return [bytes(raw) for raw in decode_json(body, list[msgspec.Raw])]
+        elements = decode_json(body, list[msgspec.Raw])
     except msgspec.DecodeError as error:
         raise ProblemError(falcon.HTTP_400, f"The body is not a JSON array: {error}") from None
+    if len(elements) > _MAX_LINES:
+        raise ProblemError(
+            falcon.HTTP_413, f"The body has more than {_MAX_LINES} reports; send fewer of them at a time."
+        )
+    return [bytes(raw) for raw in elements]

@@ -1,4 +1,4 @@
-"""For those who run the service: health, its own numbers for Prometheus, and the audit trail."""
+"""For those who run the service: its own numbers for Prometheus, and the audit trail."""
 
 import asyncio
 from collections.abc import Iterator
@@ -31,32 +31,6 @@ from service.stream.broker import Broker
 _MAX_ID = 10**15
 
 
-class Health:
-    """Says that the process answers."""
-
-    async def on_get(self, req: Request, resp: Response) -> None:
-        """200 while the event loop runs."""
-        resp.media = {"status": "ok"}
-
-
-class Ready:
-    """Says whether reports are taken now."""
-
-    def __init__(self, journal: Journal, store: Store) -> None:
-        self._journal = journal
-        self._store = store
-
-    async def on_get(self, req: Request, resp: Response) -> None:
-        """200, or 503 with the reason. A store that is away is said, and no reason: the journal takes reports."""
-        journal, store = self._journal, self._store
-        about = {"store": store.description} | ({"problem": store.problem} if store.problem else {})
-        if journal.size >= journal.limit_bytes:
-            resp.status = falcon.HTTP_503
-            resp.media = {"status": "full", "detail": "The journal is at its limit; the store is behind."} | about
-        else:
-            resp.media = {"status": "ready"} | about
-
-
 @dataclass(frozen=True, kw_only=True)
 class Numbers:
     """The service's own counters and sizes, read where they are kept: a collector of prometheus-client."""
@@ -72,6 +46,8 @@ class Numbers:
     report_maker: ReportMaker
     remote_configuration: RemoteConfiguration
     control: ControlDatabase
+    lost: int
+    """Acknowledged reports that could not be read when the service started."""
 
     def collect(self) -> Iterator[Metric]:
         """The families, with their values now."""
@@ -83,12 +59,14 @@ class Numbers:
             ("loadlens_reports_duplicate", "Reports acknowledged that were known already.", ingest.duplicates),
             ("loadlens_reports_rejected", "Reports refused as invalid.", ingest.rejected),
             ("loadlens_journal_commits", "Commits of the journal.", ingest.commits),
+            ("loadlens_journal_failures", "Writes of the journal that failed.", journal.failures),
             ("loadlens_store_flushes", "Flushes of the store.", maintenance.flushes),
             ("loadlens_store_flush_failures", "Flushes that failed and are tried again.", maintenance.failures),
             ("loadlens_store_flush_seconds", "Time spent in flushes.", maintenance.flush_seconds),
             ("loadlens_rules_evaluated", "Reports that rules have looked at.", rules.evaluated),
             ("loadlens_rules_seconds", "Time spent in looking.", rules.seconds),
             ("loadlens_rules_skipped", "Reports that rules came too late for.", rules.skipped),
+            ("loadlens_rules_reload_failures", "Times that rules could not be read again.", rules.reload_failures),
             ("loadlens_rules_transitions", "Alarms that began to fire, or were resolved.", rules.transitions),
             ("loadlens_rules_late", "Windows that came too late to matter.", rules.count("late")),
             ("loadlens_rules_refused", "Reports of users that are too many for a rule.", rules.count("refused")),
@@ -120,6 +98,9 @@ class Numbers:
             ("loadlens_reports_waiting", "Reports that wait for a commit.", ingest.waiting),
             ("loadlens_journal_bytes", "Bytes of reports in the journal that wait for the store.", journal.size),
             ("loadlens_journal_kept_bytes", "Bytes of flushed reports kept for the live stream.", journal.kept),
+            ("loadlens_journal_lost", "Acknowledged reports that were damaged on disk and are lost.", self.lost),
+            ("loadlens_rules_reload_failing", "1 while the rules in force are not those of the files.",
+             float(rules.reload_problem is not None)),
             ("loadlens_rules", "Rules in force.", len(rules.engine.evaluations)),
             ("loadlens_rules_alarms", "Alarms that rules keep.", rules.alarms),
             ("loadlens_rules_behind", "Reports acknowledged that rules have not looked at.", rules.behind),

@@ -14,6 +14,7 @@ from analytics.reports.text import moment
 from contract.problems import display
 from contract.times import parse_timestamp
 from service.http.access import token_of
+from service.http.answers import preferred
 from service.http.parameters import ReportParameters, names_of
 from service.http.problems import ProblemError
 from service.http.requests import Parameters, duration
@@ -180,7 +181,7 @@ def _form(value: Any) -> ReportFormat:
 
 
 def _accepted(req: Request) -> ReportFormat:
-    chosen = req.client_prefers(_TYPES)
+    chosen = preferred(req, _TYPES)
     if chosen is None:
         raise ProblemError(falcon.HTTP_406, f"Accept: {req.accept} asks for none of {', '.join(_TYPES)}.")
     return _TYPES[chosen]

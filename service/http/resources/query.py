@@ -127,6 +127,9 @@ class Sending:
         """
         tables = self._tables(plan)
         first = await anext(tables)  # there is at least one piece; before it nothing is sent, the status neither
+        caveat = plan.caveat(self._store)
+        if caveat:
+            resp.set_header("Caveat", caveat)
         resp.content_type = media_type
         resp.stream = self._bytes(first, tables, FORMS[media_type](plan.schema), req)
 

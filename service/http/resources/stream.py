@@ -8,6 +8,7 @@ from typing import Any
 import falcon
 from falcon.asgi import Request, Response, WebSocket
 from falcon.errors import WebSocketDisconnected
+from uvicorn.protocols.utils import ClientDisconnected
 
 from contract.problems import Problem
 from service.http.access import is_foreign
@@ -83,7 +84,7 @@ class LiveStream:
             code = _TRY_AGAIN if error.status_code == 503 else _UNACCEPTABLE
             reasons = "; ".join(f"{problem.pointer}: {problem.detail}" for problem in error.problems)
             await ws.close(code, (reasons or error.description or "")[:_MAX_REASON])
-        except WebSocketDisconnected:
+        except (WebSocketDisconnected, ClientDisconnected):
             return
 
     async def _follow(self, ws: WebSocket, consumer: Consumer) -> None:

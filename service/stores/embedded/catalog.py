@@ -20,6 +20,10 @@ class StoreInUse(StoreError):
     """Another process has it."""
 
 
+class NewerCatalog(StoreError):
+    """A newer Loadlens wrote it."""
+
+
 _LOCK_S = 5.0
 """How long to wait for another process that is ending: one that was killed lets go a moment later."""
 _LOCK_RETRY_S = 0.05
@@ -84,7 +88,13 @@ CREATE TABLE system (
 INSERT INTO system SELECT user_id, last_seen, os_type, os_version FROM machine;
 """
 
-MIGRATIONS: Sequence[str] = (_FIRST, _SYSTEMS)
+_NAMES = """
+ALTER TABLE segment ADD COLUMN has_names BOOLEAN DEFAULT false;
+CREATE TABLE garbage (file VARCHAR NOT NULL);  -- listed no more, and to be removed once nobody reads them
+CREATE TABLE lost (file VARCHAR NOT NULL, first_ms BIGINT NOT NULL, last_ms BIGINT NOT NULL);
+"""
+
+MIGRATIONS: Sequence[str] = (_FIRST, _SYSTEMS, _NAMES)
 """What takes a file from each version to the next; the newest version is their number."""
 
 
@@ -105,6 +115,9 @@ def open_catalog(path: Path, memory: str, migrations: Sequence[str] = MIGRATIONS
         time.sleep(_LOCK_RETRY_S)
     try:
         _migrate(connection, path, migrations)
+    except duckdb.Error as error:
+        connection.close()
+        raise damaged(path, error) from None
     except BaseException:
         connection.close()
         raise
@@ -126,9 +139,18 @@ def _connected(path: Path, memory: str) -> duckdb.DuckDBPyConnection | None:
     except duckdb.IOException as error:
         if "lock" in str(error).lower():
             return None
-        raise StoreError(f"{path} cannot be opened: {error}") from None
+        raise damaged(path, error) from None
     except duckdb.Error as error:
-        raise StoreError(f"{path} cannot be read: {error}") from None
+        raise damaged(path, error) from None
+
+
+def damaged(path: Path, error: Exception) -> StoreError:
+    """The catalogue cannot be read."""
+    reason = str(error).partition("\n")[0]
+    return StoreError(
+        f"{path} cannot be read: {reason}. Put back a copy of it, or run `loadlens-service repair --data-dir "
+        f"{path.parent}`, which makes it from the files of windows. Nothing was changed."
+    )
 
 
 def _migrate(connection: duckdb.DuckDBPyConnection, path: Path, migrations: Sequence[str]) -> None:
@@ -136,7 +158,7 @@ def _migrate(connection: duckdb.DuckDBPyConnection, path: Path, migrations: Sequ
     ((version,),) = connection.execute("SELECT coalesce(max(number), 0) FROM version").fetchall()
     newest = len(migrations)
     if version > newest:
-        raise StoreError(
+        raise NewerCatalog(
             f"{path} has format {version}; this Loadlens knows formats up to {newest}. "
             "Use the newer Loadlens that wrote it."
         )
@@ -172,12 +194,48 @@ def segments(connection: duckdb.DuckDBPyConnection) -> list[Segment]:
 
 def add_segment(connection: duckdb.DuckDBPyConnection, segment: Segment) -> None:
     """List a segment."""
-    connection.execute("INSERT INTO segment VALUES (?, ?, ?, ?, ?, ?, ?, ?)", list(segment))
+    connection.execute("INSERT INTO segment VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", list(segment))
 
 
 def drop_segments(connection: duckdb.DuckDBPyConnection, old: Sequence[Segment]) -> None:
-    """List segments no more."""
+    """List segments no more: their files are garbage from then on."""
+    if not old:
+        return
+    note_garbage(connection, [segment.file for segment in old])
     connection.execute(f"DELETE FROM segment WHERE id IN ({_list(segment.id for segment in old)})")
+
+
+def note_garbage(connection: duckdb.DuckDBPyConnection, files: Sequence[str]) -> None:
+    """Note files that are to be removed."""
+    if files:
+        connection.executemany("INSERT INTO garbage VALUES (?)", [[file] for file in files])
+
+
+def garbage(connection: duckdb.DuckDBPyConnection) -> set[str]:
+    """Files that are listed no more, and may be there still."""
+    return {file for (file,) in connection.execute("FROM garbage").fetchall()}
+
+
+def forget_garbage(connection: duckdb.DuckDBPyConnection) -> None:
+    """Note that the files which were listed no more are removed."""
+    connection.execute("DELETE FROM garbage")
+
+
+def lose_segments(connection: duckdb.DuckDBPyConnection, old: Sequence[Segment]) -> None:
+    """List damaged segments no more; what they held is lost, and their files are kept."""
+    connection.executemany("INSERT INTO lost VALUES (?, ?, ?)", [[one.file, one.first_ms, one.last_ms] for one in old])
+    connection.execute(f"DELETE FROM segment WHERE id IN ({_list(segment.id for segment in old)})")
+
+
+def lost(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, int, int]]:
+    """Files whose windows are lost: name, and the ends of the oldest and the newest of these windows."""
+    return connection.execute("FROM lost ORDER BY first_ms").fetchall()
+
+
+def newest_run(connection: duckdb.DuckDBPyConnection) -> int:
+    """The newest number of a segment or run that was given."""
+    ((number,),) = connection.execute("SELECT run FROM state").fetchall()
+    return int(number)
 
 
 def replace_segments(connection: duckdb.DuckDBPyConnection, old: Sequence[Segment], new: Segment) -> None:

@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import duckdb
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from service.journal.journal import sync_folder
+from service.journal.files import sync_folder
 from service.stores.memtable import SCHEMA
+from service.stores.series import SeriesIndex
 
 _FAN_IN = 4
 LARGEST_SEGMENT = 64_000_000
@@ -53,6 +55,7 @@ _FORMAT: dict[str, Any] = {
     "use_dictionary": [name for name in SCHEMA.names if name != "time"],
     "column_encoding": {"time": "DELTA_BINARY_PACKED"},
     "dictionary_pagesize_limit": 8 * 1024 * 1024,
+    "write_page_checksum": True,
 }
 _NEVER = (2**63 - 1, -(2**63))
 
@@ -68,6 +71,8 @@ class Segment(NamedTuple):
     last_series: int
     first_ms: int
     last_ms: int
+    has_names: bool = False
+    """Whether its rows name their user, quantity and core, so that the catalogue can be made from it."""
 
     def may_hold(self, series: npt.NDArray[np.int64], time: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
         """For each pair of a series and an end, whether the file may have that window."""
@@ -82,16 +87,48 @@ def sort_windows(batches: Sequence[pa.RecordBatch]) -> pa.Table:
     return table.take(pa.array(order))
 
 
-def write_segment(folder: Path, number: int, windows: Iterable[pa.RecordBatch]) -> Segment:
-    """Write windows, sorted by series and time, as segment `number`; they are on disk when it returns."""
-    path = folder / f"{number:09d}.parquet"
+class Origin(msgspec.Struct, frozen=True, kw_only=True):
+    """What a file was made of; it is kept in the file itself."""
+
+    after: int = 0
+    """The journal offset behind which a flush began;"""
+    through: int = 0
+    """everything up to this offset is in files, this one among them."""
+    merged: tuple[int, ...] = ()
+    """The files in whose place it stands."""
+
+
+_ORIGIN = b"loadlens"
+_NAMES = pa.schema(
+    [pa.field(name, pa.dictionary(pa.int32(), pa.string()), nullable=False)
+     for name in ("user_id", "quantity", "os_type", "os_version")]
+    + [pa.field("core", pa.int32(), nullable=False)]
+)  # fmt: skip
+"""What rows are called, beside their number: sorted as they are, these columns cost next to nothing."""
+
+
+def file_name(number: int) -> str:
+    """What the file of a segment is called."""
+    return f"{number:09d}.parquet"
+
+
+def write_segment(
+    folder: Path, number: int, windows: Iterable[pa.RecordBatch], index: SeriesIndex, origin: Origin
+) -> Segment:
+    """Write windows, sorted by series and time, as segment `number`; they are on disk when it returns.
+
+    A file that is not whole has another name, so that what a crash left behind is known.
+    """
+    path = folder / file_name(number)
+    unfinished = path.with_suffix(".new")
     rows = 0
     first_series = last_series = 0
     first_ms, last_ms = _NEVER
-    with path.open("wb") as file:
-        with pq.ParquetWriter(file, SCHEMA, **_FORMAT) as writer:
+    schema = pa.schema([*SCHEMA, *_NAMES], {_ORIGIN: msgspec.json.encode(origin)})
+    with unfinished.open("wb") as file:
+        with pq.ParquetWriter(file, schema, **_FORMAT) as writer:
             for batch in windows:
-                writer.write_batch(batch)
+                writer.write_batch(_named(batch, index, schema))
                 first_series = first_series or batch["series"][0].as_py()
                 last_series = batch["series"][-1].as_py()
                 time = batch["time"].to_numpy()
@@ -99,8 +136,53 @@ def write_segment(folder: Path, number: int, windows: Iterable[pa.RecordBatch]) 
                 rows += len(batch)
         file.flush()
         os.fsync(file.fileno())
+    if path.exists():
+        raise FileExistsError(f"{path} is there already, and is not written over")
+    unfinished.rename(path)
     sync_folder(folder)
-    return Segment(number, path.name, rows, path.stat().st_size, first_series, last_series, first_ms, last_ms)
+    return Segment(number, path.name, rows, path.stat().st_size, first_series, last_series, first_ms, last_ms, True)
+
+
+def _named(batch: pa.RecordBatch, index: SeriesIndex, schema: pa.Schema) -> pa.RecordBatch:
+    """The windows with the names of their series, and the systems of their machines."""
+    numbers, place = np.unique(batch["series"].to_numpy(), return_inverse=True)
+    series = [index.all[number - 1] for number in numbers.tolist()]
+    users = [index.users[one.user_id] for one in series]
+    texts = (
+        [one.user_id for one in series], [one.quantity for one in series],
+        [user.os_type for user in users], [user.os_version for user in users],
+    )  # fmt: skip
+    columns = [_coded(some, place) for some in texts]
+    core = pa.array(np.array([one.core for one in series], np.int32)[place])
+    return pa.RecordBatch.from_arrays([*batch.columns, *columns, core], schema=schema)
+
+
+def _coded(texts: Sequence[str], place: npt.NDArray[np.intp]) -> pa.DictionaryArray:
+    different = sorted(set(texts))
+    codes = {text: code for code, text in enumerate(different)}
+    code = np.array([codes[text] for text in texts], np.int32)
+    return pa.DictionaryArray.from_arrays(pa.array(code[place]), pa.array(different, pa.string()))
+
+
+def origin_of(path: Path) -> Origin | None:
+    """What a file was made of; None where it does not say so.
+
+    Raises OSError or pyarrow.ArrowException where it is damaged.
+    """
+    found = (pq.read_schema(path).metadata or {}).get(_ORIGIN)
+    return None if found is None else msgspec.json.decode(found, type=Origin)
+
+
+def fault_of(path: Path, rows: int | None = None) -> str | None:
+    """Why a file cannot be read as a whole, or has not so many rows; None where it can."""
+    try:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            found = sum(len(batch) for batch in file.iter_batches(_ROW_GROUP))
+    except FileNotFoundError:
+        return "it is gone"
+    except (OSError, pa.ArrowException) as error:
+        return str(error).partition("\n")[0]
+    return None if rows is None or rows == found else f"expected {rows} rows, got {found}"
 
 
 def merged(

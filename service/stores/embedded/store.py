@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import duckdb
@@ -10,20 +10,33 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from analytics.frames.tiers import RAW
+from analytics.frames.tiers import RAW, plan
 from contract import times
 from contract.metrics import Metric, Quantity
 from contract.report import Report
-from service.stores.base import Buckets, Key, Machine, Question
+from service.stores.base import Buckets, Key, Machine, Question, StoreUnavailable
 from service.stores.dump import TYPE_OF, ChosenSeries, coarser, heard, machine_of
 from service.stores.embedded import catalog, dump
+from service.stores.embedded.damage import Damage, Holds, refuse_without_catalogue, remove_garbage
 from service.stores.embedded.reading import append_rollup, read, read_runs, rollups_of
-from service.stores.embedded.segments import LARGEST_RUN, LARGEST_SEGMENT, alike, merged, sort_windows, write_segment
+from service.stores.embedded.segments import (
+    LARGEST_RUN,
+    LARGEST_SEGMENT,
+    Origin,
+    Segment,
+    alike,
+    file_name,
+    merged,
+    origin_of,
+    sort_windows,
+    write_segment,
+)
 from service.stores.embedded.versions import Versions, View
 from service.stores.engine import TIERS, Retention, select
 from service.stores.memtable import Memtable, ends_of
 from service.stores.series import WHOLE, Series, SeriesIndex, User, users_frame
 
+DATABASE = "loadlens.duckdb"
 _FLUSH_ROWS = 1_000_000
 """Windows of series: some 100 MB."""
 
@@ -32,7 +45,9 @@ class EmbeddedStore:
     """Windows in `folder`: a DuckDB file, and Parquet files beside it. One process at a time.
 
     `memory` is what DuckDB may use, such as `1GB`; `retention` how long windows and each tier of rollups are
-    kept, in ms, None for ever; `migrations` what brings its file to the newest version.
+    kept, in ms, None for ever. `holds` says what the journal can give again: of files that are written and not listed
+    only those are removed that it can. `migrations` is what brings the catalogue to the newest version. Raises
+    StoreError where the catalogue is missing, damaged, or not that of the files.
     """
 
     def __init__(
@@ -40,12 +55,24 @@ class EmbeddedStore:
         folder: Path,
         memory: str = "1GB",
         retention: Sequence[int | None] = (None,) * (len(TIERS) + 1),
+        holds: Holds = lambda after, through: False,
         migrations: Sequence[str] = catalog.MIGRATIONS,
     ) -> None:
         self._retention = Retention(TIERS, retention)
         self._raw = folder / "raw"
         self._raw.mkdir(parents=True, exist_ok=True)
-        self._connection = catalog.open_catalog(folder / "loadlens.duckdb", memory, migrations)
+        database = folder / DATABASE
+        refuse_without_catalogue(self._raw, database)
+        self._connection = catalog.open_catalog(database, memory, migrations)
+        try:
+            self._open(holds)
+        except BaseException as error:
+            self._connection.close()
+            if isinstance(error, duckdb.Error):
+                raise catalog.damaged(database, error) from None
+            raise
+
+    def _open(self, holds: Holds) -> None:
         self._lock = threading.Lock()
         self._flushing = threading.Lock()
         self._index = SeriesIndex()
@@ -56,8 +83,11 @@ class EmbeddedStore:
         self._systems = {user.user_id: [*user.systems] for user in self._index.users.values()}
         """What is on disk of what users ran."""
         self._unsaved: list[Series] = []
+        self._unlisted: list[str] = []
+        """Files of windows that were written, or begun, and are not in the catalogue."""
         self._versions = Versions(self._connection, self._raw, self._memtables)
-        self._remove_orphans()
+        remove_garbage(self._connection, self._raw, self._versions.segments, self.flushed, holds)
+        self._damage = Damage(self._connection, self._raw, self._versions.segments)
 
     # What comes in
 
@@ -72,8 +102,14 @@ class EmbeddedStore:
         return f"embedded, DuckDB {duckdb.__version__}"
 
     @property
-    def problem(self) -> None:
-        """Nothing stands between it and its files."""
+    def problem(self) -> str | None:
+        """Which of its files cannot be read; None where all can, as far as is known."""
+        return self._damage.problem
+
+    def caveat(self, question: Question) -> str | None:
+        """What the answer to a question lacks for damaged files; None where it lacks nothing."""
+        pieces = plan(question.start_ms, question.end_ms, question.step_ms, TIERS)
+        return self._damage.caveat((piece.start_ms, piece.end_ms) for piece in pieces if piece.tier == RAW)
 
     @property
     def full(self) -> bool:
@@ -93,6 +129,7 @@ class EmbeddedStore:
             ("users", "Users known.", len(self._index.users)),
             ("segments", "Files of raw windows.", len(segments)),
             ("segment_windows", "Raw windows in files.", sum(segment.rows for segment in segments)),
+            ("segments_damaged", "Files of raw windows that cannot be read.", len(self._damage.damaged())),
             ("segment_bytes", "Bytes of these files.", sum(segment.bytes for segment in segments)),
         ]
 
@@ -131,7 +168,10 @@ class EmbeddedStore:
                 for some_series, some_time in ends_of(memtable, wanted)
                 for place in asked.intersection(zip(some_series.tolist(), some_time.tolist(), strict=True))
             ]
-            files = [str(self._raw / one.file) for one in view.segments if np.any(one.may_hold(series, time))]
+            asked_for = [one for one in view.segments if np.any(one.may_hold(series, time))]
+            if len(self._damage.whole(asked_for)) < len(asked_for):
+                raise StoreUnavailable(f"{self._damage.problem}")
+            files = [str(self._raw / one.file) for one in asked_for]
             if not files:
                 return in_memory
             with self._connection.cursor() as cursor:
@@ -146,7 +186,11 @@ class EmbeddedStore:
                     ).fetchall()
                 )
 
-        return self._versions.consistent(read)
+        try:
+            return self._versions.consistent(read)
+        except duckdb.Error as error:
+            self._damage.is_found(one for one in self._versions.segments if np.any(one.may_hold(series, time)))
+            raise StoreUnavailable(self._damage.problem or f"the store cannot be read: {error}") from None
 
     # What is asked
 
@@ -157,9 +201,21 @@ class EmbeddedStore:
 
         def read_all(view: View) -> pd.DataFrame:
             with self._connection.cursor() as cursor:
-                return read(cursor, self._raw, view.segments, view.memtables, chosen, cuts)
+                return read(cursor, self._raw, self._damage.whole(view.segments), view.memtables, chosen, cuts)
 
-        return self._versions.consistent(read_all)
+        try:
+            return self._versions.consistent(read_all)
+        except duckdb.Error as error:
+            start_ms, end_ms = question.start_ms, question.end_ms
+            asked = [one for one in self._versions.segments if one.last_ms >= start_ms and one.first_ms < end_ms]
+            if self._damage.is_found(asked):
+                return self._versions.consistent(read_all)
+            raise StoreUnavailable(f"the store cannot be read: {error}") from error
+
+    @property
+    def user_count(self) -> int:
+        """How many users are known."""
+        return len(self._index.users)
 
     def has_user(self, user_id: str) -> bool:
         """Whether any report of this user was ever taken."""
@@ -200,13 +256,13 @@ class EmbeddedStore:
     def _write(self, immutable: Memtable) -> None:
         windows = sort_windows(immutable.batches())
         with self._connection.cursor() as cursor:
-            number = catalog.next_run(cursor)
-            segment = write_segment(self._raw, number, windows.to_batches())
+            origin = Origin(after=self.flushed, through=immutable.last)
+            segment = self._written(cursor, windows.to_batches(), origin)
             tiers = rollups_of(windows, self._index.bounded())
             with self._versions.change(cursor, self._let_go):
-                catalog.add_segment(cursor, segment)
+                self._list(cursor, [], segment)
                 for tier, rollup in tiers.items():
-                    append_rollup(cursor, tier, number, rollup)
+                    append_rollup(cursor, tier, segment.id, rollup)
                 catalog.add_series(cursor, self._unsaved)
                 users = self._users_in(windows)
                 catalog.put_users(cursor, users)
@@ -215,7 +271,25 @@ class EmbeddedStore:
                 catalog.put_systems(cursor, changed, self._index)
                 catalog.put_newest(cursor, windows, self._index.streams())
                 catalog.put_flushed(cursor, immutable.last)
+            self._forget_unlisted()
         self._systems |= {user.user_id: systems for user, systems in changed}
+
+    def _written(self, cursor: duckdb.DuckDBPyConnection, windows: Iterable[pa.RecordBatch], origin: Origin) -> Segment:
+        """A new file of windows, not listed yet."""
+        number = catalog.next_run(cursor)
+        self._unlisted.append(file_name(number))
+        return write_segment(self._raw, number, windows, self._index, origin)
+
+    def _list(self, cursor: duckdb.DuckDBPyConnection, old: Sequence[Segment], new: Segment) -> None:
+        """List a file, in place of `old` ones; files of attempts that failed before are garbage from then on."""
+        catalog.replace_segments(cursor, old, new)
+        self._unlisted = [file for file in self._unlisted if file != new.file]
+        catalog.note_garbage(cursor, self._unlisted)
+
+    def _forget_unlisted(self) -> None:
+        for file in self._unlisted:
+            (self._raw / file).unlink(missing_ok=True)
+        self._unlisted = []
 
     def oldest_ms(self, now_ms: int) -> int:
         """Windows that end before this are not taken: whether they are known could not be told any more."""
@@ -250,17 +324,34 @@ class EmbeddedStore:
             return self._compact_segments(cursor) or any(self._compact_rollup(cursor, tier) for tier in TIERS)
 
     def _compact_segments(self, cursor: duckdb.DuckDBPyConnection) -> bool:
-        sizes = {segment.id: segment.rows for segment in self._versions.segments}
-        chosen = alike(sizes, LARGEST_SEGMENT)
+        segments = self._damage.whole(self._versions.segments)
+        chosen = alike({segment.id: segment.rows for segment in segments}, LARGEST_SEGMENT)
+        if not chosen:
+            # Files of older releases do not say what the catalogue is made from: each is written once more.
+            chosen = [segment.id for segment in segments if not segment.has_names][:1]
         if not chosen:
             return False
-        old = [segment for segment in self._versions.segments if segment.id in chosen]
-        with self._connection.cursor() as sorting:
-            new = write_segment(self._raw, catalog.next_run(cursor), merged(sorting, self._raw, old))
+        old = [segment for segment in segments if segment.id in chosen]
+        try:
+            with self._connection.cursor() as sorting:
+                new = self._written(cursor, merged(sorting, self._raw, old), self._origin_of_all(old))
+        except duckdb.Error:
+            if self._damage.is_found(old):
+                return True  # the others are left
+            raise
         with self._versions.change(cursor):
-            catalog.replace_segments(cursor, old, new)
+            self._list(cursor, old, new)
         self._versions.retire(old)
+        self._forget_unlisted()
         return True
+
+    def _origin_of_all(self, segments: Sequence[Segment]) -> Origin:
+        origins = [origin_of(self._raw / segment.file) for segment in segments]
+        through = max(self.flushed if origin is None else origin.through for origin in origins)
+        # Those that these stood for may be read still, and be there after a crash.
+        before = {number for origin in origins if origin for number in origin.merged}
+        still = {number for number in before if (self._raw / file_name(number)).exists()}
+        return Origin(through=through, merged=tuple(sorted(still | {segment.id for segment in segments})))
 
     def _compact_rollup(self, cursor: duckdb.DuckDBPyConnection, tier: int) -> bool:
         chosen = alike(catalog.runs(cursor, tier), LARGEST_RUN)
@@ -272,13 +363,6 @@ class EmbeddedStore:
             catalog.drop_runs(cursor, tier, chosen)
             append_rollup(cursor, tier, number, windows)
         return True
-
-    def _remove_orphans(self) -> None:
-        """Remove files that a crash left behind: written, but never listed; or merged, but not yet removed."""
-        listed = {segment.file for segment in self._versions.segments}
-        for path in self._raw.glob("*.parquet"):
-            if path.name not in listed:
-                path.unlink()
 
     # Dump and restore
 

@@ -182,6 +182,14 @@ class InfluxStore:
             self._flush_through(self._begun)
         return self._asked(lambda: self._views.consistent(read))
 
+    def caveat(self, question: Question) -> None:
+        """Nothing: what InfluxDB lacks, it does not say."""
+
+    @property
+    def user_count(self) -> int:
+        """How many users are known."""
+        return len(self._index.users)
+
     def has_user(self, user_id: str) -> bool:
         """Whether any report of this user was ever taken."""
         return user_id in self._index.users

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from contract.metrics import NAMES
 from tests.service.conftest import StartService
+from tests.support.hostile import send
 from tests.support.reports import END_MS, METRICS, as_json, entries, history, original, post, small
 
 pytestmark = pytest.mark.server
@@ -237,3 +238,15 @@ def test_all_that_is_accepted_can_be_replayed_however_deep_it_is_nested(start: S
     with service.client() as client:
         counts = [entries(history(client, user, stat="count"))[0][1] for user in ("deep", "deep-array")]
     assert sum(counts) == accepted > 20
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_what_nobody_sends_who_means_well_is_answered_without_a_fault_of_ours(start: StartService, seed: int) -> None:
+    service = start("--flush-interval", "1")
+    outcome = send(service, seed, 200)
+    assert outcome.failed == []
+    assert sum(outcome.statuses.values()) == 200
+    assert outcome.largest < 1_000_000
+    assert outcome.memory < 600_000_000
+    assert service.stop() == 0
+    assert "Traceback" not in service.log

@@ -1,0 +1,140 @@
+"""Connections with limits: what a client sends before it is asked for its token is bounded, in bytes and in time."""
+
+import asyncio
+from typing import Any
+
+import msgspec
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+MAX_HEAD_BYTES = 64 * 1024
+"""The request line and the headers together."""
+MAX_IDLE_BODY_BYTES = 32 * 1024 * 1024
+"""So much of a body is taken though it is answered already, so that a client that sends it all sees the answer."""
+HEAD_S = 15.0
+"""From the connection, or the first byte of a further request, to the end of the headers."""
+BODY_S = 60.0
+"""From the end of the headers to the end of the body: 8 MiB at 140 KiB a second."""
+_REASONS = {408: b"Request Timeout", 431: b"Request Header Fields Too Large", 505: b"HTTP Version Not Supported"}
+_VERSIONS = ("1.0", "1.1")
+
+
+class LimitedProtocol(HttpToolsProtocol):
+    """uvicorn's protocol; whose head or body is too large or too slow is told so, and cut off."""
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self._head_bytes = 0
+        """Bytes that came while the head was not whole."""
+        self._named_bytes = 0
+        """Bytes of the path and the headers that are whole."""
+        self._body_bytes = 0
+        self._in_head = True
+        self._deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Wait for a request, for so long."""
+        super().connection_made(transport)
+        self._expect(HEAD_S)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Wait no more."""
+        self._expect(None)
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Take what came, up to the limit."""
+        if self._in_head:
+            self._head_bytes += len(data)
+        super().data_received(data)
+        # What ended the headers may have had the beginning of a body behind it, which does not count.
+        if self._in_head and self._head_bytes > MAX_HEAD_BYTES:
+            self._refuse_head()
+
+    def handle_websocket_upgrade(self) -> None:
+        """From here on the WebSocket has its own deadlines."""
+        self._expect(None)
+        super().handle_websocket_upgrade()
+
+    def on_message_begin(self) -> None:
+        """Wait for the headers."""
+        if not self._in_head:
+            self._in_head = True
+            self._head_bytes = 0
+            self._expect(HEAD_S)
+        self._named_bytes = 0
+        super().on_message_begin()
+
+    def on_url(self, url: bytes) -> None:
+        """Take a part of the path."""
+        self._named_bytes += len(url)
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header."""
+        self._named_bytes += len(name) + len(value)
+        super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """Wait for the body."""
+        self._in_head = False
+        self._body_bytes = 0
+        self._expect(BODY_S)
+        if self.parser.get_http_version() not in _VERSIONS:
+            self._refuse(505, "expected HTTP/1.1 or HTTP/1.0")
+        elif self._named_bytes > MAX_HEAD_BYTES:
+            self._refuse_head()
+        else:
+            super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Take a part of the body, unless the request was refused; what nobody reads any more is not taken for ever."""
+        self._body_bytes += len(body)
+        if self._has_cycle() and self.cycle.response_complete and self._body_bytes > MAX_IDLE_BODY_BYTES:
+            self.transport.close()
+        elif self._has_cycle():
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """Wait for nothing but the next request, as long as idle connections are kept."""
+        self._expect(None)
+        if self._has_cycle():
+            super().on_message_complete()
+
+    def _has_cycle(self) -> bool:
+        """Whether a request has got as far as the application."""
+        cycle: object = self.cycle
+        return cycle is not None
+
+    def _refuse_head(self) -> None:
+        self._refuse(431, f"expected a request line and headers of at most {MAX_HEAD_BYTES} bytes, got more")
+
+    def _expect(self, seconds: float | None) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+        self._deadline = None if seconds is None else self.loop.call_later(seconds, self._late)
+
+    def _late(self) -> None:
+        if self.transport.is_closing():
+            return
+        if self._in_head and not self._head_bytes:
+            self.transport.close()  # a connection that was opened in advance, and never used
+            return
+        what = "the headers" if self._in_head else "the body"
+        self._refuse(408, f"expected the end of {what} within {HEAD_S if self._in_head else BODY_S:.0f} s")
+
+    def _refuse(self, status: int, detail: str) -> None:
+        """Answer where nothing has been answered, and close the connection."""
+        self._expect(None)
+        if not self.transport.is_closing():
+            if not self._has_cycle() or not self.cycle.response_started or self.cycle.response_complete:
+                reason = _REASONS[status]
+                problem = {"type": "about:blank", "title": reason.decode(), "status": status, "detail": detail}
+                body = msgspec.json.encode(problem)
+                self.transport.write(
+                    b"HTTP/1.1 %d %s\r\ncontent-type: application/problem+json\r\ncontent-length: %d\r\n"
+                    b"connection: close\r\n\r\n%s" % (status, reason, len(body), body)
+                )
+            self.transport.close()
+        if self._has_cycle() and not self.cycle.response_complete:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()

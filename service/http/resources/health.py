@@ -1,0 +1,89 @@
+"""Whether the process answers, and whether the service does all that it is there for."""
+
+from collections.abc import Callable, Iterable, Iterator
+
+import falcon
+from falcon.asgi import Request, Response
+
+from contract.problems import shortened
+from service.alerts.runner import Runner
+from service.ingest.admission import Admission
+from service.ingest.maintenance import Maintenance
+from service.journal.files import Damage
+from service.journal.journal import Journal
+from service.stores.base import Store
+
+_MAX_CHARACTERS = 300
+Look = Callable[[], str | None]
+"""Says what is wrong now; None where nothing is."""
+
+
+class Health:
+    """Says that the process answers."""
+
+    async def on_get(self, req: Request, resp: Response) -> None:
+        """200 while the event loop runs."""
+        resp.media = {"status": "ok"}
+
+
+class Ready:
+    """Says whether reports are taken now, and everything that somebody should look at."""
+
+    def __init__(self, store: Store, refusing: Iterable[Look], others: Iterable[Look]) -> None:
+        """Where one of `refusing` says something, reports are turned away; `others` are told beside."""
+        self._store = store
+        self._refusing = [*refusing]
+        self._others = [*others]
+
+    async def on_get(self, req: Request, resp: Response) -> None:
+        """200, or 503 with the reason while reports are turned away.
+
+        `problems` are all that is wrong, in words; most of them are no reason to turn reports away: the journal takes
+        them.
+        """
+        store = self._store
+        refusing = [*_found(self._refusing)]
+        problems = [*refusing, *_found(self._others)]
+        about: dict[str, object] = {"store": store.description}
+        if store.problem:
+            about["problem"] = store.problem
+        if problems:
+            about["problems"] = [shortened(problem, _MAX_CHARACTERS) for problem in problems]
+        if refusing:
+            resp.status = falcon.HTTP_503
+            resp.media = {"status": "full", "detail": refusing[0]} | about
+        else:
+            resp.media = {"status": "ready"} | about
+
+
+def _found(looks: Iterable[Look]) -> Iterator[str]:
+    for look in looks:
+        problem = look()
+        if problem:
+            yield problem
+
+
+def refusing_looks(journal: Journal) -> list[Look]:
+    """What turns reports away."""
+    return [
+        lambda: "The journal is at its limit; the store is behind." if journal.size >= journal.limit_bytes else None,
+        lambda: journal.problem and f"Reports cannot be put on disk: {journal.problem}",
+    ]
+
+
+def other_looks(
+    store: Store, admission: Admission, maintenance: Maintenance, rules: Runner, lost: Iterable[Damage]
+) -> list[Look]:
+    """What is wrong beside that."""
+    losses = [
+        f"{one.reports} acknowledged reports (offsets {one.first} to {one.last}) are lost: {one.path.name} is damaged"
+        for one in lost
+    ]
+    return [
+        lambda: store.problem,
+        lambda: admission.problem,
+        lambda: maintenance.problem and f"The store cannot be flushed: {maintenance.problem}",
+        lambda: rules.reload_problem and f"Rules stay as they were: {rules.reload_problem}",
+        lambda: rules.problem and f"Rules are not evaluated: {rules.problem}",
+        *((lambda loss=loss: loss) for loss in losses),
+    ]

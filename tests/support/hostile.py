@@ -1,0 +1,230 @@
+"""Requests that nobody would send who means well, made from a seed; and what a service says to them.
+
+    python -m tests.support.hostile --count 600 --seed 1
+
+starts a service, sends them, and prints the statuses, the slowest request and the most memory.
+"""
+
+import argparse
+import gzip
+import random
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import quote
+
+import httpx
+import msgspec
+import zstandard
+
+from contract.metrics import NAMES, STATISTICS
+from tests.support.hostile_names import NAMES as HOSTILE
+from tests.support.reports import END_MS, METRICS, as_json, original, post, small
+from tests.support.running import RunningService
+
+_FLEET = f"{METRICS}/cpuLoadAvg/fleet"
+_USER = f"{METRICS}/cpuLoadAvg/byUser/one"
+_WINDOWS = "/api/v1/windows/byUser/one"
+_GETS = (
+    _FLEET, _USER, _WINDOWS, "/api/v1/windows/fleet", "/api/v1/users", "/api/v1/query", "/api/v1/audit",
+    "/api/v1/agents", "/api/v1/alerts", "/api/v1/notifications", "/api/v1/annotations",
+    "/api/v1/rules", "/api/v1/settings", "/",
+    "/api/v1/silences", "/openapi.json", "/metrics", "/readyz",
+)  # fmt: skip
+_PARAMETERS = (
+    "start", "end", "resample_rate", "stat", "core", "by", "top", "tz", "offset", "metric", "user", "limit", "after",
+    "before", "selector", "target", "state", "rule", "tag", "sort", "histograms", "q", "strat",
+)  # fmt: skip
+_TEXTS = (
+    "", "0", "-1", "1e308", "NaN", "inf", "9" * 30, "9" * 5000, "T" * 20_000, "2020T " * 3000, "1s" * 9000, "*" * 500,
+    "[" * 500, "a" * 30_000, "\u0663", "\U0001f600" * 500, "\ue000", "a\nb", "a\x00b", "..%2f..",
+    "'; DROP TABLE series", "1531397700000", "2018-07-12T12:15:00Z",
+    "99999-01-01", "0001-01-01T00:00:00Z", "2018-07-12T12:15:00+99:99", "1ns",
+    "0s", "52w", "106751991167d", "15m", "1h", "all", "raw", "each", "user", "Europe/../../etc/passwd", "Europe/Berlin",
+    *STATISTICS,
+)  # fmt: skip
+
+
+_MAX_BYTES = 20_000_000
+
+
+class Hostile(NamedTuple):
+    """A request."""
+
+    method: str
+    url: str
+    body: bytes = b""
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+def requests(seed: int) -> Iterator[Hostile]:
+    """Hostile requests without end, the same for a seed."""
+    dice = random.Random(seed)
+    kinds: list[Callable[[random.Random], Hostile]] = [
+        _query,
+        _query,
+        _body,
+        _report,
+        _report,
+        _compressed,
+        _path,
+        _other,
+    ]
+    while True:
+        yield dice.choice(kinds)(dice)
+
+
+def _query(dice: random.Random) -> Hostile:
+    pairs = [(dice.choice(_PARAMETERS), dice.choice(_TEXTS)) for _ in range(dice.choice((1, 1, 2, 3, 40)))]
+    text = "&".join(f"{name}={quote(value)}" for name, value in pairs)
+    return Hostile("GET", f"{dice.choice(_GETS)}?{text}"[:60_000])
+
+
+def _value(dice: random.Random, depth: int = 0) -> Any:
+    kinds: list[Callable[[], Any]] = [
+        lambda: dice.choice(_TEXTS), lambda: dice.choice((0, -1, 2**31, 2**53, 2**63, -(2**63), 2**64 - 1, True, None)),
+        lambda: dice.choice((0.5, -0.0, 5e-324, 1e18, 1e300, 1.7e308)),
+        lambda: [_value(dice, 3)] * dice.choice((0, 1, 5, 5000)),
+    ]  # fmt: skip
+    if depth < 3:
+        kinds += [lambda: {dice.choice(_PARAMETERS): _value(dice, depth + 1) for _ in range(3)}]
+    return dice.choice(kinds)()
+
+
+def _body(dice: random.Random) -> Hostile:
+    document = {dice.choice(_PARAMETERS): _value(dice) for _ in range(dice.choice((1, 1, 2, 5)))}
+    return Hostile(
+        "GET", dice.choice(_GETS), msgspec.json.encode(document)[:_MAX_BYTES], (("Content-Type", "application/json"),)
+    )
+
+
+def _report(dice: random.Random) -> Hostile:
+    report = original(dice.choice(("one", "two", *HOSTILE)))
+    for _ in range(dice.choice((1, 1, 2))):
+        part: Any = dice.choice((report, report["metrics"][0]))
+        part[dice.choice(sorted(part))] = _value(dice)
+        if (
+            not isinstance(report["metrics"], list)
+            or not report["metrics"]
+            or not isinstance(report["metrics"][0], dict)
+        ):
+            break
+    body = as_json([report] * dice.choice((2, 500))) if dice.random() < 0.2 else as_json(report)
+    if dice.random() < 0.2:
+        body = body[: dice.randrange(len(body))]
+    if dice.random() < 0.2:
+        place = dice.randrange(len(body) + 1)
+        body = body[:place] + dice.randbytes(5) + body[place:]
+    return Hostile("POST", METRICS, body[:_MAX_BYTES])
+
+
+def _compressed(dice: random.Random) -> Hostile:
+    name, compress = dice.choice((("gzip", gzip.compress), ("zstd", zstandard.compress)))
+    content = dice.choice(
+        (b"", b" ", b"1\n" * 300_000, bytes(9_000_000), as_json(small("one", END_MS)), b"[" * 100_000)
+    )
+    body = compress(content) * dice.choice((1, 1, 2, 900, 3000))
+    if dice.random() < 0.3:
+        body = body[: dice.randrange(len(body))]
+    if dice.random() < 0.2:
+        flipped = bytearray(body)
+        flipped[dice.randrange(len(body))] ^= 1 << dice.randrange(8) if body else 0
+        body = bytes(flipped)
+    return Hostile(
+        "POST", METRICS, body[: 8 << 20], (("Content-Encoding", dice.choice((name, name, "br", name.upper()))),)
+    )
+
+
+def _path(dice: random.Random) -> Hostile:
+    parts = [dice.choice((*HOSTILE, *_TEXTS[:20], *NAMES, "byUser", "fleet")) for _ in range(dice.choice((1, 2, 4)))]
+    prefix = dice.choice(
+        ("/api/v1/metrics/", "/api/v1/agents/", "/api/v1/rules/", "/reports/users/", "/", "/api/v1/windows/")
+    )
+    text = prefix + "/".join(quote(part[:2000], safe="") for part in parts)
+    return Hostile(dice.choice(("GET", "GET", "HEAD", "OPTIONS")), text[:60_000])
+
+
+def _other(dice: random.Random) -> Hostile:
+    """What changes something, with whatever body, conditions and types."""
+    url = dice.choice(
+        ("/api/v1/rules/x", "/api/v1/silences", "/api/v1/annotations", "/api/v1/settings?selector=all",
+         "/api/v1/silences/1", "/api/v1/agents/one/settings",
+    "/api/v1/agents/one/commands", "/api/v1/agents/one/state", "/api/v1/audit")
+    )  # fmt: skip
+    headers = {
+        "Content-Type": dice.choice(("application/json", "text/plain", "", "application/merge-patch+json", "a" * 5000)),
+        "If-Match": dice.choice(("*", '"1"', 'W/"1"', "junk,,,", '"' * 500)),
+        "If-None-Match": dice.choice(("*", '"1"', "", "x")),
+        "Accept": dice.choice(("*/*", "text/html,", ",,,", "text/csv;q=zzz", "application/json", "a/b/c")),
+        "Authorization": dice.choice(("bearer x", "Bearer", "Basic ====")),
+    }
+    chosen = tuple((name, value) for name, value in headers.items() if dice.random() < 0.5)
+    body = msgspec.json.encode(_value(dice))[:_MAX_BYTES] if dice.random() < 0.8 else dice.randbytes(300)
+    return Hostile(dice.choice(("PUT", "POST", "PATCH", "DELETE", "GET")), url, body, chosen)
+
+
+class Outcome(NamedTuple):
+    """What came of some requests."""
+
+    statuses: Counter[int]
+    slowest_s: float
+    slowest: Hostile | None
+    failed: list[Hostile]
+    """Those that were answered with 5xx."""
+    largest: int
+    """The bytes of the longest answer."""
+    memory: int
+    """The most bytes that the service had in memory."""
+
+
+def send(service: RunningService, seed: int, count: int) -> Outcome:
+    """Send so many requests of a seed to a service, and look at it."""
+    statuses: Counter[int] = Counter()
+    slowest_s, slowest, largest, memory = 0.0, None, 0, 0
+    failed: list[Hostile] = []
+    with service.client() as client:
+        post(client, original("one"), original("two"))
+        client.get("/readyz")
+        worker = service.worker()
+        for _, one in zip(range(count), requests(seed), strict=False):
+            request = client.build_request(one.method, one.url, content=one.body, headers=[*one.headers])
+            began = time.monotonic()
+            try:
+                answer = client.send(request)
+            except httpx.HTTPError:
+                statuses[0] += 1  # cut off: only what is too large for a head
+                continue
+            took = time.monotonic() - began
+            if took > slowest_s:
+                slowest_s, slowest = took, one
+            statuses[answer.status_code] += 1
+            largest = max(largest, len(answer.content))
+            memory = max(memory, worker.memory_info().rss)
+            if answer.status_code >= 500:
+                failed.append(one)
+    return Outcome(statuses, slowest_s, slowest, failed, largest, memory)
+
+
+def main() -> None:
+    """Run from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--count", type=int, default=600)
+    parser.add_argument("--seed", type=int, default=1)
+    chosen = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder, RunningService(Path(folder) / "data") as service:
+        found = send(service, chosen.seed, chosen.count)
+        log = service.log
+    print(f"{chosen.count} requests of seed {chosen.seed}: {dict(sorted(found.statuses.items()))}")
+    print(f"slowest {found.slowest_s * 1000:.0f} ms ({found.slowest.method if found.slowest else ''} "
+          f"{found.slowest.url[:80] if found.slowest else ''})")  # fmt: skip
+    print(f"longest answer {found.largest} bytes; most memory {found.memory / 1e6:.0f} MB")
+    print(f"tracebacks in the log: {log.count('Traceback')}")
+    for one in found.failed[:10]:
+        print("5xx:", one.method, one.url[:200], one.body[:200], one.headers)
+
+
+if __name__ == "__main__":
+    main()
