@@ -130,7 +130,10 @@ def test_what_ran_before_it_was_recorded_is_not_made_up(tmp_path: Path) -> None:
     with closing(EmbeddedStore(tmp_path)) as store:
         store.add(3, recording.reports)
     with closing(duckdb.connect(str(tmp_path / "loadlens.duckdb"))) as file:
-        file.execute("DROP TABLE system; UPDATE version SET number = 1")
+        file.execute(
+            "DROP TABLE system; DROP TABLE garbage; DROP TABLE lost; ALTER TABLE segment DROP COLUMN has_names;"
+            "UPDATE version SET number = 1"
+        )
     with closing(EmbeddedStore(tmp_path)) as store:
         newer = Recording()
         newer.cpu(Machine("old", "Linux", "22.04"), START_MS + 3 * HOUR_MS, np.array([0.6]))
