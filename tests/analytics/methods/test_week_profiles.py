@@ -54,5 +54,5 @@ def test_days_have_no_profile_and_places_must_exist() -> None:
     fleet = sampled(windows=1500).frame
     with pytest.raises(FrameError, match="an hour at most"):
         hour_of_week_profile(resample(fleet, "1d"))
-    with pytest.raises(KeyError, match="Berlin"):
+    with pytest.raises(FrameError, match="Berlin"):
         hour_of_week_profile(fleet, "Mars/Berlin")

@@ -46,6 +46,12 @@ MASKS = (
     Mask(r"/api/v1/(audit|silences)", r'"id":"[0-9a-f]{16}"', '"id":"<chance>"'),
     Mask(r"/api/v1/audit", r'"target":"silence:[0-9a-f]{16}"', '"target":"silence:<chance>"'),
     Mask(r"/api/v1/notifications", r'"id":"msg_[0-9a-f]{32}"', '"id":"<message>"'),
+    # The start of the service that a version of an answer is counted from.
+    Mask(r"/api/v1/(metrics/.*|windows/.*|query)", r'^etag: "[0-9a-f]{8}[.]', 'etag: "<start>.'),
+    # Documents that have tests of their own, and names of files by their content.
+    Mask(r"/(openapi[.]json|docs)", r"(?s)\A[{<].*\Z", "<document>"),
+    Mask(r"/(openapi[.]json|docs|machines)", r'^etag: ".*"$', 'etag: "<hash>"'),
+    Mask(r"/", r"/static/[0-9a-f]{16}/", "/static/<hash>/"),
     # Versions of others.
     Mask(r"/readyz", r"DuckDB [0-9.]+", "DuckDB <version>"),
     # Of the service's own numbers the names and what they mean: values and Python's own labels change by themselves.
