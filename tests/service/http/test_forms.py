@@ -86,12 +86,12 @@ def test_arrow_and_parquet_have_a_row_for_each_entry(client: httpx.Client, path:
         for row in table.to_pylist()
     ]
     assert found == rows(client, path)
-    assert b"halves" in table.schema.metadata[b"approximation"]
+    assert b"mean and variance" in table.schema.metadata[b"approximation"]
 
 
 @pytest.mark.parametrize("form", ["text/csv", ARROW, PARQUET])
 def test_approximation_is_said_in_a_header_where_the_form_has_no_place_for_it(client: httpx.Client, form: str) -> None:
-    assert "halves" in get(client, "history", form).headers["Approximation"]
+    assert "mean and variance" in get(client, "history", form).headers["Approximation"]
     assert "Approximation" not in get(client, "history", form, stat="mean").headers
 
 

@@ -50,9 +50,14 @@ def test_a_report_in_many_lines_is_one_event(service: RunningService, client: ht
         assert follower.reports[0].data == report
 
 
-@pytest.mark.parametrize(
-    "odd", [b"\xff\xfe", "\u2028\u2029\u0085".encode(), b"\\n\\ndata: {}\\n\\n", "\U0001f525".encode()]
-)
+def test_a_report_that_is_no_utf8_is_refused_and_reaches_nobody(client: httpx.Client, user: str) -> None:
+    body = msgspec.json.encode(small(user, END_MS, note="@")).replace(b"@", b"\xff\xfe")
+    answer = client.post(METRICS, content=body)
+    assert answer.status_code == 400
+    assert "UTF-8" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("odd", ["\u2028\u2029\u0085".encode(), b"\\n\\ndata: {}\\n\\n", "\U0001f525".encode()])
 def test_what_nobody_knows_in_a_report_harms_nobody(
     service: RunningService, client: httpx.Client, user: str, odd: bytes
 ) -> None:
