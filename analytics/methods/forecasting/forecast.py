@@ -94,7 +94,11 @@ def forecast(
     result = forecast_grid(grid, int(places.max()) + 1, tuple(named.values()))
     models = _models(grid, result)
     coming = _frame(grid, result, (times, places), list(named), limits)
-    return Forecast(coming, models, summary_of(models, grid, result, format_duration(horizon_ms)))
+    return Forecast(
+        coming,
+        models,
+        summary_of(models, grid, result, horizon if isinstance(horizon, str) else format_duration(horizon_ms)),
+    )
 
 
 def _at_hand(frame: AnyFrame, column: str, rate: str | None) -> pd.DataFrame:

@@ -119,7 +119,7 @@ def _locked(folder: Path) -> DataLock:
 
 def _embedded(folder: Path, memory: str, journal: Journal) -> Store:
     try:
-        return EmbeddedStore(folder, memory, holds=journal.holds)
+        return EmbeddedStore(folder, memory, holds=journal.holds, notes_files=True)
     except StoreInUse:  # by a program that does not know the lock
         raise _in_use(folder) from None
     except OSError as error:

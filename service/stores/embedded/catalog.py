@@ -216,9 +216,12 @@ def garbage(connection: duckdb.DuckDBPyConnection) -> set[str]:
     return {file for (file,) in connection.execute("FROM garbage").fetchall()}
 
 
-def forget_garbage(connection: duckdb.DuckDBPyConnection) -> None:
-    """Note that the files which were listed no more are removed."""
-    connection.execute("DELETE FROM garbage")
+def forget_garbage(connection: duckdb.DuckDBPyConnection, file: str | None = None) -> None:
+    """Note that the files which were listed no more are removed; or that one `file` is listed now."""
+    if file is None:
+        connection.execute("DELETE FROM garbage")
+    else:
+        connection.execute("DELETE FROM garbage WHERE file = ?", [file])
 
 
 def lose_segments(connection: duckdb.DuckDBPyConnection, old: Sequence[Segment]) -> None:

@@ -45,7 +45,9 @@ class EmbeddedStore:
     """Windows in `folder`: a DuckDB file, and Parquet files beside it. One process at a time.
 
     `memory` is what DuckDB may use, such as `1GB`; `retention` how long windows and each tier of rollups are
-    kept, in ms, None for ever. `holds` says what the journal can give again: of files that are written and not listed
+    kept, in ms, None for ever. `notes_files` is for who fills the store without a journal:
+    each file is noted before it is written, so that a crash leaves none that is not known. `holds` says what the
+    journal can give again: of files that are written and not listed
     only those are removed that it can. `migrations` is what brings the catalogue to the newest version. Raises
     StoreError where the catalogue is missing, damaged, or not that of the files.
     """
@@ -56,9 +58,11 @@ class EmbeddedStore:
         memory: str = "1GB",
         retention: Sequence[int | None] = (None,) * (len(TIERS) + 1),
         holds: Holds = lambda after, through: False,
+        notes_files: bool = False,
         migrations: Sequence[str] = catalog.MIGRATIONS,
     ) -> None:
         self._retention = Retention(TIERS, retention)
+        self._notes_files = notes_files
         self._raw = folder / "raw"
         self._raw.mkdir(parents=True, exist_ok=True)
         database = folder / DATABASE
@@ -278,11 +282,14 @@ class EmbeddedStore:
         """A new file of windows, not listed yet."""
         number = catalog.next_run(cursor)
         self._unlisted.append(file_name(number))
+        if self._notes_files:
+            catalog.note_garbage(cursor, [file_name(number)])
         return write_segment(self._raw, number, windows, self._index, origin)
 
     def _list(self, cursor: duckdb.DuckDBPyConnection, old: Sequence[Segment], new: Segment) -> None:
         """List a file, in place of `old` ones; files of attempts that failed before are garbage from then on."""
         catalog.replace_segments(cursor, old, new)
+        catalog.forget_garbage(cursor, new.file)
         self._unlisted = [file for file in self._unlisted if file != new.file]
         catalog.note_garbage(cursor, self._unlisted)
 
