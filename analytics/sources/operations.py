@@ -171,6 +171,19 @@ class Operations(ServiceApi):
         params = {"start": start, "end": end, "last": last, "compare": compare, "target": target}
         return self.call("GET", path, params=params, headers={"Accept": _FORMS[form]}, patience=self.patience).body
 
+    def analysis(self, user: str, kind: str, **parameters: str | int) -> Document:
+        """What a method says of one machine: `kind` is anomalies, changes, forecast, size or week (docs/api.md)."""
+        return self._document(f"analysis/{path_segment(kind)}/byUser/{path_segment(user)}", parameters)
+
+    def backtest(self, rule: str | Mapping[str, Any], start: str, end: str) -> Document:
+        """When a rule, given by name or as a definition, would have fired in a range."""
+        asked = {"start": start, "end": end} | ({"rule": rule} if isinstance(rule, str) else {"definition": dict(rule)})
+        return dict(self.call("POST", "backtests", asked, patience=self.patience).document())
+
+    def fleet_picture(self, **parameters: str | int) -> bytes:
+        """All machines over time as pixels of a heat map, as docs/api.md describes its bytes."""
+        return self._asked_for("fleet/picture", parameters).body
+
     def health(self) -> Document:
         """That the service answers."""
         return self._document("/healthz")

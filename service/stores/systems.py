@@ -37,7 +37,7 @@ class SystemsOverTime:
             (place, moment, system + 1) for place, user in enumerate(users) for moment, system in [*user.systems]
         ]
         first = [(place, np.iinfo(np.int64).min, 0) for place in range(len(users))]
-        place, moment, system = (np.array(column, np.int64) for column in zip(*first, *changes, strict=True))
+        place, moment, system = np.array([*first, *changes], np.int64).reshape(-1, 3).T
         order = np.lexsort((moment, place))
         code = code_of[system[order]]
         told = place[order], moment[order], code

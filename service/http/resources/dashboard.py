@@ -157,6 +157,9 @@ class FleetPicture:
 
 async def _picture_asked(req: Request, store: Store) -> PictureQuestion:
     asked = await Parameters.read(req, names_of(PictureParameters))
+    for name in ("columns", "rows", "first", "count"):
+        if req.params.get(name) == "":
+            asked.refuse(name, "expected a whole number, got nothing")
     now_ms = times.now_ms()
     end_ms = asked.take("end", parse_timestamp, now_ms)
     question = PictureQuestion(

@@ -87,6 +87,9 @@ def test_every_endpoint_has_a_method(service: RunningService) -> None:
         assert {entry["action"] for entry in client.audit()} >= {"annotation", "silence", "rule"}
         assert b"Loadlens" in client.report(form="html") or client.report(USER, form="md")
         client.report(USER, form="json")
+        assert client.analysis(USER, "week")
+        assert client.fleet_picture(columns=10)
+        assert client.backtest(RULE, "2018-07-12T12:00:00Z", "2018-07-12T13:00:00Z")
         assert client.health() == {"status": "ok"}
         assert client.ready()["status"] == "ready"
         assert "loadlens_reports_accepted" in client.own_metrics()

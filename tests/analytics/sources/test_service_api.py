@@ -77,7 +77,7 @@ def test_a_refusal_is_typed(api: ServiceApi) -> None:
 
 def test_headers_go_with_each_call(guarded_url: str) -> None:
     with ServiceApi(guarded_url, headers={"Authorization": "Bearer secret"}) as api:
-        assert api.call("GET", "users").document() == {"users": []}
+        assert api.call("GET", "users").document() == {"users": [], "next": None}
     with ServiceApi(guarded_url) as api, pytest.raises(ProblemError, match="token") as refusal:
         api.call("GET", "users")
     assert refusal.value.status == 401

@@ -11,6 +11,7 @@ import pytest
 import analytics
 from analytics.frames.statistics import values_of
 from contract.times import HOUR_MS
+from tests.service.conftest import StartService
 from tests.support.recordings import Machine, Recording, Samples
 from tests.support.reports import METRICS, JsonObject, post, small
 from tests.support.running import RunningService
@@ -222,3 +223,12 @@ def test_a_weight_that_cannot_be_told_is_refused(unequal: RunningService) -> Non
         answer = client.get(f"{METRICS}/cpuLoadAvg/fleet", params=RANGE | {"weight": "cores"})
         assert answer.status_code == 422
         assert "coreless" in answer.text
+
+
+@pytest.mark.parametrize("by", ["os_type", "os_version"])
+def test_groups_of_nobody_are_no_entries(start: StartService, by: str) -> None:
+    with start().client() as client:
+        answer = client.get(
+            "/api/v1/metrics/load1m/fleet", params={"by": by, "start": "2018-07-12", "end": "2018-07-13"}
+        )
+        assert answer.json() == {"entries": []}
