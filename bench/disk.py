@@ -22,8 +22,8 @@ from pathlib import Path
 import duckdb
 import pyarrow.parquet as pq
 from data import ROOT
-from machines import Fleet
-from month import Form, Month, Target, load
+from machines import ReplayedFleet
+from month import Form, Month, MonthTarget, load
 from options import Options, scratch
 from output import left_out, machine, number, ratio, table
 from servers import (
@@ -70,7 +70,7 @@ def main() -> None:
     options = parser.parse()
     print(f"{machine()}\n")
     month = Month.until_today(options.users, options.days, seed=2)
-    fleet = Fleet.read(options.fleet, options.users * math.ceil(options.days), seed=2)
+    fleet = ReplayedFleet.read(options.fleet, options.users * math.ceil(options.days), seed=2)
     with scratch(options) as scratched:
         folder = Path(scratched)
         sizes = filled(folder, month, fleet, options.processes, options.steady)
@@ -84,7 +84,7 @@ def main() -> None:
         print(_real_agent(month, fleet, options.agent))
 
 
-def filled(folder: Path, month: Month, fleet: Fleet, processes: int, steady_s: float) -> dict[str, Size | None]:
+def filled(folder: Path, month: Month, fleet: ReplayedFleet, processes: int, steady_s: float) -> dict[str, Size | None]:
     """Load every server; what each takes in the end, None where it is not installed."""
     sizes: dict[str, Size | None] = {}
     peers = {
@@ -96,8 +96,10 @@ def filled(folder: Path, month: Month, fleet: Fleet, processes: int, steady_s: f
         if installed(program)
     }
     with ExitStack() as stack:
-        targets = [Target(stack.enter_context(loadlens(folder / name)).port, form) for name, form in _OURS.items()]
-        targets += [Target(stack.enter_context(start(folder / name)).port, "points") for name, start in peers.items()]
+        targets = [MonthTarget(stack.enter_context(loadlens(folder / name)).port, form) for name, form in _OURS.items()]
+        targets += [
+            MonthTarget(stack.enter_context(start(folder / name)).port, "points") for name, start in peers.items()
+        ]
         load(month, fleet, folder, targets, processes)
         print("letting the stores compact ...", file=sys.stderr)
         if _INFLUXDB in peers:
@@ -160,7 +162,7 @@ def _columns(folder: Path, month: Month) -> str:
     return "  columns: " + ", ".join(f"{name} {size / month.reports:.2f}" for name, size in sizes.items())
 
 
-def _real_agent(month: Month, fleet: Fleet, seconds: float) -> str:
+def _real_agent(month: Month, fleet: ReplayedFleet, seconds: float) -> str:
     """How full the histograms of our agent's reports are, beside the simulated ones."""
     command = [sys.executable, "-m", "agent", "--dry-run"]
     try:

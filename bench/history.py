@@ -25,8 +25,8 @@ from urllib.parse import quote, urlencode
 
 import msgspec
 import numpy as np
-from machines import Fleet
-from month import Month, Target, Truth, load
+from machines import ReplayedFleet
+from month import Month, MonthTarget, Truth, load
 from options import Options, scratch
 from output import left_out, machine, number, ratio, table
 from reports import user_name
@@ -133,12 +133,12 @@ def prepared(folder: Path, options: argparse.Namespace, chosen: Mapping[str, Sta
         sys.exit(f"{folder} is not empty, but not a folder of this program that was loaded whole; remove it")
     folder.mkdir(parents=True, exist_ok=True)
     month = wanted
-    fleet = Fleet.read(options.fleet, 40 * options.users, seed=1)
+    fleet = ReplayedFleet.read(options.fleet, 40 * options.users, seed=1)
     with ExitStack() as stack:
         eager = {"InfluxDB": partial(influxd, eager=True), ON_INFLUX: partial(loadlens_on_influx, eager=True)}
         servers = {name: stack.enter_context(eager.get(name, start)(folder / name)) for name, start in chosen.items()}
         targets = [
-            Target(server.port, "agent" if name in ("Loadlens", ON_INFLUX) else "counted points")
+            MonthTarget(server.port, "agent" if name in ("Loadlens", ON_INFLUX) else "counted points")
             for name, server in servers.items()
         ]
         load(month, fleet, folder, targets, options.processes)

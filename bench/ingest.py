@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from machines import Fleet, samples
+from machines import ReplayedFleet, samples
 from options import Options, scratch
 from output import left_out, machine, number, ratio, table
 from processes import CLIENT_CORE, SERVER_CORE, run, wait_until
@@ -177,7 +177,7 @@ def contestants(folder: Path, fleet: Path | None) -> Iterator[IngestContestant]:
 
 def loads(fleet: Path | None, machines: int) -> Iterator[np.ndarray]:
     """A stretch of each machine's load."""
-    read = Fleet.read(fleet, machines, seed=1)
+    read = ReplayedFleet.read(fleet, machines, seed=1)
     for place in range(machines):
         yield read.at(place, 3600, 20)
 

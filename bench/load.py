@@ -20,11 +20,11 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
-from machines import WINDOW_MS, Fleet, samples
+from machines import WINDOW_MS, ReplayedFleet, samples
 from options import Options, scratch
 from output import left_out, machine, number, ratio, table
 from processes import CLIENT_CORE, SERVER_CORE, pin
-from reports import Windows, bodies, lines, ndjson, summarised, user_name
+from reports import ReportedWindows, bodies, lines, ndjson, summarised, user_name
 from servers import Server, answer, influxd, installed, loadlens, victoria_metrics
 
 from contract import times
@@ -36,7 +36,7 @@ _VARIETY = 2000
 _NDJSON = "application/x-ndjson"
 
 
-Reports = Iterator[tuple[Windows, str, list[int]]]
+Reports = Iterator[tuple[ReportedWindows, str, list[int]]]
 """Window, user and end of each."""
 
 
@@ -143,9 +143,9 @@ def _victoria(folder: Path) -> AbstractContextManager[Server]:
     return victoria_metrics(folder, core=SERVER_CORE)
 
 
-def varied(fleet: Path | None) -> list[Windows]:
+def varied(fleet: Path | None) -> list[ReportedWindows]:
     """So many windows of machines with four cores, each by itself."""
-    read = Fleet.read(fleet, _VARIETY // 20, seed=1)
+    read = ReplayedFleet.read(fleet, _VARIETY // 20, seed=1)
     made = []
     for place in range(_VARIETY // 20):
         sampled = samples(read.at(place, 3600, 20), 4, np.random.default_rng(place))
@@ -153,7 +153,7 @@ def varied(fleet: Path | None) -> list[Windows]:
     return made
 
 
-def _reports(windows: list[Windows], first: int, last: int, start_ms: int) -> Reports:
+def _reports(windows: list[ReportedWindows], first: int, last: int, start_ms: int) -> Reports:
     """The reports from number `first` up to `last`, where the first window ends at `start_ms`."""
     for report in range(first, last):
         yield windows[report % 1999], user_name(report % USERS), [start_ms + report // USERS * WINDOW_MS]
@@ -189,7 +189,7 @@ def _demo_batch(reports: Reports) -> bytes:
 
 
 def measured(
-    contestant: LoadContestant, folder: Path, windows: list[Windows], options: argparse.Namespace
+    contestant: LoadContestant, folder: Path, windows: list[ReportedWindows], options: argparse.Namespace
 ) -> LoadOutcome:
     """Measure one."""
     start_ms = times.now_ms() - DAY_MS

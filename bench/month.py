@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from machines import WINDOW_MS, Fleet, samples
+from machines import WINDOW_MS, ReplayedFleet, samples
 from processes import wait_until
-from reports import Windows, bodies, lines, ndjson, summarised, user_name
+from reports import ReportedWindows, bodies, lines, ndjson, summarised, user_name
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from servers import AnswerError, answer
@@ -86,7 +86,7 @@ class Month:
         """Of all users."""
         return self.users * self.stretches * _PER_STRETCH
 
-    def stretch(self, fleet: Fleet, user: int, number: int) -> tuple[Windows, range]:
+    def stretch(self, fleet: ReplayedFleet, user: int, number: int) -> tuple[ReportedWindows, range]:
         """The windows of 80 minutes and their ends."""
         rng = np.random.default_rng((self.seed, user, number))
         day, place = divmod(number, _PER_DAY)
@@ -103,7 +103,7 @@ class Month:
             return Truth(content["end"], content["count"], content["mean"])
 
 
-def load(month: Month, fleet: Fleet, folder: Path, targets: Sequence[MonthTarget], processes: int) -> None:
+def load(month: Month, fleet: ReplayedFleet, folder: Path, targets: Sequence[MonthTarget], processes: int) -> None:
     """Give the month to every server, stretch by stretch of all users, and keep the truth in `folder`."""
     context = multiprocessing.get_context("spawn")
     done = context.Value("q", 0)
@@ -134,7 +134,7 @@ def load(month: Month, fleet: Fleet, folder: Path, targets: Sequence[MonthTarget
 
 def _work(
     month: Month,
-    fleet: Fleet,
+    fleet: ReplayedFleet,
     folder: Path,
     targets: Sequence[MonthTarget],
     users: Sequence[int],
@@ -160,7 +160,7 @@ def _work(
         )
 
 
-def _send(connection: HTTPConnection, form: Form, windows: Windows, user: str, ends: range) -> None:
+def _send(connection: HTTPConnection, form: Form, windows: ReportedWindows, user: str, ends: range) -> None:
     if form in ("points", "counted points"):
         text = "\n".join(lines(windows, user, ends, count=form == "counted points"))
         answer(connection, "POST", "/write?db=METRICS&precision=ms", text, {})

@@ -27,11 +27,11 @@ from typing import Any
 import msgspec
 import numpy as np
 from followers import DIGITS
-from machines import WINDOW_MS, Fleet, samples
+from machines import WINDOW_MS, ReplayedFleet, samples
 from options import Options, scratch
 from output import machine, number, ratio, table
 from processes import CLIENT_CORE, SERVER_CORE, pin, running
-from reports import Windows, bodies, summarised, user_name
+from reports import ReportedWindows, bodies, summarised, user_name
 from servers import Server, answer, loadlens
 
 from contract import times
@@ -154,10 +154,10 @@ def cases(consumers: int, users: int, high: float) -> Iterator[StreamCase]:
 
 def _templates(path: Path | None) -> Iterator[bytes]:
     """A report of each of some machines: user, times and mark are put in when it is sent."""
-    fleet = Fleet.read(path, _MACHINES, seed=1)
+    fleet = ReplayedFleet.read(path, _MACHINES, seed=1)
     for place in range(_MACHINES):
         sampled = samples(fleet.at(place, 3600, _WINDOWS), 4, np.random.default_rng(place))
-        windows: Windows = summarised(sampled)
+        windows: ReportedWindows = summarised(sampled)
         yield from bodies(windows, "@USER@", [9_999_999_999_999] * len(windows), "agent")
 
 

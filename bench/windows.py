@@ -19,8 +19,8 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from machines import WINDOW_MS, Fleet, samples
-from month import Month, Target, load
+from machines import WINDOW_MS, ReplayedFleet, samples
+from month import Month, MonthTarget, load
 from options import Options, scratch
 from output import machine, number, table
 from reports import bodies, summarised, user_name
@@ -52,7 +52,7 @@ def main() -> None:
     print(f"{machine()}\n")
     with scratch(options) as scratched:
         folder = Path(scratched)
-        fleet = Fleet.read(options.fleet, 40, seed=1)
+        fleet = ReplayedFleet.read(options.fleet, 40, seed=1)
         month = _prepared(folder, options.days, fleet)
         with loadlens(folder / "Loadlens") as server:
             rows = [_asked(server, month, name, question, options.times) for name, question in QUESTIONS.items()]
@@ -69,14 +69,14 @@ def main() -> None:
     )
 
 
-def _prepared(folder: Path, days: float, fleet: Fleet) -> Month:
+def _prepared(folder: Path, days: float, fleet: ReplayedFleet) -> Month:
     listed = folder / "windows.json"
     if listed.exists():
         return msgspec.json.decode(listed.read_bytes(), type=Month)
     folder.mkdir(parents=True, exist_ok=True)
     month = Month.until_today(users=1, days=days, seed=1)
     with loadlens(folder / "Loadlens") as server:
-        load(month, fleet, folder, [Target(server.port, "agent")], 1)
+        load(month, fleet, folder, [MonthTarget(server.port, "agent")], 1)
     settle_loadlens(folder / "Loadlens")
     listed.write_bytes(msgspec.json.encode(month))
     return month
@@ -117,7 +117,7 @@ def _asking(server: Server, month: Month) -> Iterator[None]:
         asking.result()
 
 
-def _ingest(server: Server, fleet: Fleet, user: str, seconds: float) -> np.ndarray:
+def _ingest(server: Server, fleet: ReplayedFleet, user: str, seconds: float) -> np.ndarray:
     """Milliseconds of each report, sent one after the other; each is new, so each is synced to disk."""
     print(f"single reports, {user} ...", file=sys.stderr)
     windows = summarised(samples(fleet.at(0, 0, _VARIETY), 4, np.random.default_rng(3)))
