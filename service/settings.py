@@ -15,6 +15,17 @@ _FOREVER = "forever"
 _LONGEST_MS = 100 * 366 * 24 * 60 * 60 * 1000
 
 
+StoreMemory = Annotated[
+    str,
+    Meta(
+        pattern=r"^[0-9]+(\.[0-9]+)?(MB|GB|MiB|GiB)$",
+        description="Most memory the database may use for a query or for sorting.",
+        extra={"metavar": "SIZE", "examples": ["4GB"], "expected": "a size such as 512MB or 4GB"},
+    ),
+]
+"""What DuckDB may use, wherever it is opened."""
+
+
 class ServiceSettings(Settings, frozen=True, kw_only=True):
     """What an operator can set, by flag, by `LOADLENS_*` or in the `[service]` table of a file."""
 
@@ -126,14 +137,7 @@ class ServiceSettings(Settings, frozen=True, kw_only=True):
         Meta(description="Most seconds that reports stay in memory and journal only.",
              extra={"metavar": "SECONDS", "default": "300, with InfluxDB 10"}),
     ] = None  # fmt: skip
-    store_memory: Annotated[
-        str,
-        Meta(
-            pattern=r"^[0-9]+(\.[0-9]+)?(MB|GB|MiB|GiB)$",
-            description="Most memory the database may use for a query or for sorting.",
-            extra={"metavar": "SIZE", "examples": ["4GB"], "expected": "a size such as 512MB or 4GB"},
-        ),
-    ] = "1GB"
+    store_memory: StoreMemory = "1GB"
     keep_windows: Annotated[
         str,
         Meta(

@@ -8,6 +8,7 @@ from msgspec import Meta
 
 from contract.settings import Settings, load
 from service.commands import failed
+from service.settings import StoreMemory
 
 _PROGRAM = "loadlens-service repair"
 _DESCRIPTION = """Makes a data folder of the embedded store whole again, while no service uses it: the catalogue and the
@@ -24,14 +25,7 @@ class RepairSettings(Settings, frozen=True, kw_only=True):
     data_dir: Annotated[
         str, Meta(min_length=1, description="Folder of the journal and the embedded store.", extra={"metavar": "DIR"})
     ] = "var/loadlens"
-    store_memory: Annotated[
-        str,
-        Meta(
-            pattern=r"^[0-9]+(\.[0-9]+)?(MB|GB|MiB|GiB)$",
-            description="Most memory the database may use.",
-            extra={"metavar": "SIZE", "examples": ["4GB"], "expected": "a size such as 512MB or 4GB"},
-        ),
-    ] = "1GB"
+    store_memory: StoreMemory = "1GB"
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -227,3 +227,16 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def put_aside(path: Path, folder: Path) -> Path:
+    """Move a file into a folder where nothing reads, overwrites or removes it; returns where it is, durably."""
+    folder.mkdir(exist_ok=True)
+    target = folder / path.name
+    number = 0
+    while target.exists():
+        number += 1
+        target = folder / f"{path.name}.{number}"
+    path.rename(target)
+    sync_folder(folder)
+    return target

@@ -19,6 +19,7 @@ from service.journal.files import (
     fill,
     open_file,
     open_for_writing,
+    put_aside,
     sync_folder,
     write,
 )
@@ -258,15 +259,7 @@ class Journal:
 
     def _put_aside(self, path: Path) -> None:
         """Move a file to where nothing is ever written over or removed."""
-        aside = self._folder / DAMAGED
-        aside.mkdir(exist_ok=True)
-        target = aside / path.name
-        number = 0
-        while target.exists():
-            number += 1
-            target = aside / f"{path.name}.{number}"
-        path.rename(target)
-        sync_folder(aside)
+        target = put_aside(path, self._folder / DAMAGED)
         _log.warning("%s is put aside as %s", path, target)
 
 

@@ -11,6 +11,7 @@ from analytics.sources.influx_address import Credentials
 from contract.settings import Settings, fail, load
 from contract.times import format_duration
 from service.commands import failed
+from service.settings import StoreMemory
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -57,14 +58,7 @@ class CopySettings(Settings, frozen=True, kw_only=True):
             extra={"metavar": "DIR"},
         ),
     ] = Path("var/loadlens")
-    store_memory: Annotated[
-        str,
-        Meta(
-            pattern=r"^[0-9]+(\.[0-9]+)?(MB|GB|MiB|GiB)$",
-            description="Most memory the database may use for a query or for sorting.",
-            extra={"metavar": "SIZE", "examples": ["4GB"], "expected": "a size such as 512MB or 4GB"},
-        ),
-    ] = "1GB"
+    store_memory: StoreMemory = "1GB"
     store_token: Annotated[
         str, Meta(description="Token of the InfluxDB (2 and 3).", extra={"metavar": "TOKEN", "secret": True})
     ] = ""

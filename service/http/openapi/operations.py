@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from contract.agent_protocol import AgentState
 from contract.agent_settings import DesiredSettings
@@ -85,6 +86,14 @@ def _changes(
     }
 
 
+def _question(query: type[Struct], answer: Any, *, versioned: bool = True) -> dict[str, Operation]:
+    """A GET of values in each form; a `versioned` answer has an ETag, and may be 304."""
+    operation = Operation(tag="values", query=query, answer=answer, forms=_FORMS, refusals=_QUERY)
+    if versioned:
+        operation = replace(operation, conditional="read", also={304: "Not modified."})
+    return {"GET": operation}
+
+
 OPERATIONS: dict[str, dict[str, Operation]] = {
     "/api/v1/metrics": {
         "GET": Operation(tag="values", answer=documents.Catalogue),
@@ -97,57 +106,13 @@ OPERATIONS: dict[str, dict[str, Operation]] = {
             refusals=(400, 413, 415, 422, 503),
         ),
     },
-    "/api/v1/metrics/{metric}/byUser/{user_id}": {
-        "GET": Operation(
-            tag="values",
-            query=parameters.HistoryParameters,
-            answer=documents.Entries,
-            forms=_FORMS,
-            refusals=_QUERY,
-            conditional="read",
-            also={304: "Not modified."},
-        )
-    },
-    "/api/v1/metrics/{metric}/fleet": {
-        "GET": Operation(
-            tag="values",
-            query=parameters.FleetParameters,
-            answer=documents.Entries,
-            forms=_FORMS,
-            refusals=_QUERY,
-            conditional="read",
-            also={304: "Not modified."},
-        )
-    },
-    "/api/v1/query": {
-        "GET": Operation(
-            tag="values",
-            query=parameters.TableParameters,
-            answer=Table,
-            forms=_FORMS,
-            refusals=_QUERY,
-            conditional="read",
-            also={304: "Not modified."},
-        )
-    },
-    "/api/v1/windows/byUser/{user_id}": {
-        "GET": Operation(
-            tag="values",
-            query=parameters.UserWindowsParameters,
-            answer=documents.WindowsDocument,
-            forms=_FORMS,
-            refusals=_QUERY,
-        )
-    },
-    "/api/v1/windows/fleet": {
-        "GET": Operation(
-            tag="values",
-            query=parameters.FleetWindowsParameters,
-            answer=documents.WindowsDocument,
-            forms=_FORMS,
-            refusals=_QUERY,
-        )
-    },
+    "/api/v1/metrics/{metric}/byUser/{user_id}": _question(parameters.HistoryParameters, documents.Entries),
+    "/api/v1/metrics/{metric}/fleet": _question(parameters.FleetParameters, documents.Entries),
+    "/api/v1/query": _question(parameters.TableParameters, Table),
+    "/api/v1/windows/byUser/{user_id}": _question(
+        parameters.UserWindowsParameters, documents.WindowsDocument, versioned=False
+    ),
+    "/api/v1/windows/fleet": _question(parameters.FleetWindowsParameters, documents.WindowsDocument, versioned=False),
     "/api/v1/fleet/picture": {
         "GET": Operation(
             tag="values",

@@ -6,7 +6,6 @@ import gzip
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import falcon
@@ -29,13 +28,13 @@ from service.http.parameters import AnalysisParameters, PictureParameters, names
 from service.http.problems import ProblemError, invalid
 from service.http.queries import check_user, named_metric
 from service.http.requests import Parameters, duration, read_json
+from service.http.templates import PAGES, environment
 from service.stores.base import Store
 
 if TYPE_CHECKING:
     import jinja2
 
-_PAGES = Path(__file__).parents[1] / "pages"
-_STATIC = _PAGES / "static"
+_STATIC = PAGES / "static"
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
@@ -81,13 +80,8 @@ def _version() -> str:
 
 @functools.cache
 def _template() -> "jinja2.Template":
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_PAGES), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True,
-    )  # fmt: skip
-    return environment.get_template("dashboard.html.j2")
+    page = environment()
+    return page.get_template("dashboard.html.j2")
 
 
 class Dashboard:

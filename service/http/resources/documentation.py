@@ -2,14 +2,14 @@
 
 import functools
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import falcon
 import msgspec
 from falcon.asgi import Request, Response
 
-_PAGES = Path(__file__).parents[1] / "pages"
+from service.http.templates import PAGES, environment
+
 _POLICY = "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
 
@@ -54,15 +54,10 @@ class Docs:
 
     @functools.cached_property
     def _page(self) -> str:
-        import jinja2
-
-        environment = jinja2.Environment(
-            loader=jinja2.FileSystemLoader(_PAGES), autoescape=True, undefined=jinja2.StrictUndefined,
-            trim_blocks=True, lstrip_blocks=True,
-        )  # fmt: skip
-        environment.filters["kind"] = _kind
-        environment.filters["text"] = _plain
-        return environment.get_template("docs.html.j2").render(document=self._openapi.document)
+        page = environment()
+        page.filters["kind"] = _kind
+        page.filters["text"] = _plain
+        return page.get_template("docs.html.j2").render(document=self._openapi.document)
 
 
 class DocsStyle:
@@ -73,7 +68,7 @@ class DocsStyle:
         resp.content_type = "text/css; charset=utf-8"
         resp.set_header("X-Content-Type-Options", "nosniff")
         resp.cache_control = ["max-age=3600"]
-        resp.data = (_PAGES / "docs.css").read_bytes()
+        resp.data = (PAGES / "docs.css").read_bytes()
 
 
 def _plain(text: str) -> str:

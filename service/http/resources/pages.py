@@ -3,7 +3,6 @@
 import asyncio
 import functools
 import logging
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -18,6 +17,7 @@ from service.http.answers import preferred
 from service.http.parameters import ReportParameters, names_of
 from service.http.problems import ProblemError
 from service.http.requests import Parameters, duration
+from service.http.templates import environment
 from service.reporting.maker import ReportFailed, ReportMaker, TooManyReports
 from service.reporting.worker import ReportFormat, ReportRefused, ReportRequest
 from service.stores.base import Store
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 _MAX = 100
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
-_PAGES = Path(__file__).parents[1] / "pages"
 
 
 class Index:
@@ -80,16 +79,11 @@ def _machine(user: dict[Any, Any]) -> dict[str, str]:
 
 @functools.cache
 def _template() -> "jinja2.Template":
-    import jinja2
-
     import analytics.reports.html
 
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_PAGES), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True,
-    )  # fmt: skip
-    environment.globals["style"] = analytics.reports.html.style()
-    return environment.get_template("index.html.j2")
+    page = environment()
+    page.globals["style"] = analytics.reports.html.style()
+    return page.get_template("index.html.j2")
 
 
 _log = logging.getLogger("loadlens.service")

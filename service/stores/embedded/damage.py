@@ -13,6 +13,7 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
+from service.journal.files import put_aside
 from service.stores.base import StoreError
 from service.stores.embedded import catalog
 from service.stores.embedded.segments import Segment, fault_of, origin_of
@@ -26,17 +27,9 @@ Holds = Callable[[int, int], bool]
 """Whether the journal can give all reports behind an offset up to another."""
 
 
-def put_aside(path: Path) -> Path:
+def set_aside(path: Path) -> Path:
     """Move a file of windows to where nothing reads or removes it; returns where it is."""
-    folder = path.parent / SET_ASIDE
-    folder.mkdir(exist_ok=True)
-    target = folder / path.name
-    number = 0
-    while target.exists():
-        number += 1
-        target = folder / f"{path.name}.{number}"
-    path.rename(target)
-    return target
+    return put_aside(path, path.parent / SET_ASIDE)
 
 
 def refuse_without_catalogue(folder: Path, database: Path) -> None:
@@ -79,7 +72,7 @@ def remove_garbage(
     for path in remove:
         path.unlink()
     for path in aside:
-        _log.warning("%s is not in the catalogue; it is put aside as %s", path, put_aside(path))
+        _log.warning("%s is not in the catalogue; it is put aside as %s", path, set_aside(path))
     catalog.forget_garbage(connection)
 
 

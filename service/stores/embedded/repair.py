@@ -16,7 +16,7 @@ from contract.metrics import QUANTITIES
 from service.stores.base import StoreError
 from service.stores.embedded import catalog
 from service.stores.embedded.catalog import tier_table
-from service.stores.embedded.damage import put_aside, window_files
+from service.stores.embedded.damage import set_aside, window_files
 from service.stores.embedded.reading import append_rollup, rollups_of
 from service.stores.embedded.segments import Origin, Segment, fault_of, origin_of
 from service.stores.engine import TIERS
@@ -94,7 +94,7 @@ def _delist(
     connection.execute("COMMIT")
     for one in lost:
         say(f"{one.file}: {one.rows} windows are lost; rollups of their times are kept")
-    aside = [put_aside(path) for path in faults]
+    aside = [set_aside(path) for path in faults]
     kept = [one for one in listed if one not in lost]
     return Repaired(len(kept), sum(one.rows for one in kept), aside, was_made=False)
 
@@ -123,7 +123,7 @@ def _made_anew(
     finally:
         connection.close()
     # From here on nothing fails but renaming: the files that are not listed go first, the catalogue last.
-    aside = [put_aside(path) for path in (*damaged, *(path for path in whole if path not in used))]
+    aside = [set_aside(path) for path in (*damaged, *(path for path in whole if path not in used))]
     aside += [_kept(old) for old in (Path(f"{database}.wal"), database) if old.exists()]
     unfinished.rename(database)
     return Repaired(len(used), windows, aside, was_made=True)

@@ -15,24 +15,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from service.journal.journal import FILE_BYTES, Journal, JournalFull
+from tests.service.journal.conftest import LIMIT, files_of
 from tests.support.journal_writer import report
 from tests.support.running import ROOT
-
-LIMIT = 1 << 40
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    """Where a journal can be made."""
-    return tmp_path / "journal"
-
-
-@pytest.fixture
-def journal(path: Path) -> Iterator[Journal]:
-    """An empty journal."""
-    journal = Journal(path, LIMIT)
-    yield journal
-    journal.close()
 
 
 def content(journal: Journal, after: int = 0) -> list[int]:
@@ -412,10 +397,6 @@ class AnyOrder(RuleBasedStateMachine):
         self.journal.close()
 
 
-def files_of(folder: Path) -> dict[Path, bytes]:
-    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
 @pytest.mark.parametrize("keep_bytes", [0, 700])
 @pytest.mark.parametrize("file_bytes", [200, 1000])
 def test_no_order_of_steps_loses_or_doubles_a_report(
@@ -430,150 +411,3 @@ def test_no_order_of_steps_loses_or_doubles_a_report(
 
 
 # Damage
-
-LENGTHS = [1, 3, 1, 2, 1]
-"""So many reports has each record."""
-
-
-def filled(path: Path, *, reused: bool = False) -> Journal:
-    """A journal of records of `LENGTHS`; its file may have been used before, so that old records lie behind its end."""
-    journal = Journal(path, LIMIT, file_bytes=400)
-    if reused:
-        for number in range(1, 41):
-            journal.append([b'{"old": %d}' % number])
-        journal.prune(40)
-    for length in LENGTHS:
-        numbers = range(journal.last + 1, journal.last + 1 + length)
-        journal.append([b'{"n": %d}' % number for number in numbers])
-    return journal
-
-
-def numbers_of(journal: Journal, after: int) -> list[int]:
-    return [one["n"] for record in journal.read(after) for one in msgspec.json.decode(record.body)]
-
-
-@pytest.mark.parametrize("reused", [False, True])
-def test_one_flipped_bit_takes_one_record_and_it_is_said_which(tmp_path: Path, reused: bool) -> None:
-    """Each bit of the newest file in turn, with the journal opened behind it, used, and opened again."""
-    journal = filled(tmp_path / "whole", reused=reused)
-    journal.close()
-    last, first = journal.last, journal.last - sum(LENGTHS) + 1
-    file = max(files_of(tmp_path / "whole"), key=lambda path: path.name if path.suffix == ".journal" else "")
-    content = file.read_bytes()
-    used = len(content.rstrip(b"\0")) if not reused else content.index(b'{"n": %d}]' % last) + 60
-    offsets = [*range(first, last + 1)]
-    for place in range(used):
-        damaged = tmp_path / f"{place}"
-        damaged.mkdir()
-        flipped = bytearray(content)
-        flipped[place] ^= 1 << place % 8
-        (damaged / file.name).write_bytes(flipped)
-        again = Journal(damaged, LIMIT, file_bytes=400)
-        found = numbers_of(again, first - 1)
-        lost = [offset for one in again.missing(first - 1) for offset in range(one.first, one.last + 1)]
-        assert sorted(found + lost) == offsets, f"bit of byte {place}"
-        assert len(lost) <= max(LENGTHS)
-        assert again.last == last
-        assert again.append([b'{"n": %d}' % (last + 1)]) == last + 1
-        assert numbers_of(again, first - 1) == [*found, last + 1]
-        again.prune(last + 1)
-        again.close()
-        if lost:
-            # It can be looked at: what nobody needs any more is used again, but for what is damaged.
-            (kept,) = (damaged / "damaged").iterdir()
-            assert kept.read_bytes() == bytes(flipped)
-        newest = Journal(damaged, LIMIT, file_bytes=400)
-        assert newest.last == last + 1
-        newest.close()
-
-
-def test_damage_in_several_files_is_all_found(path: Path) -> None:
-    journal = Journal(path, LIMIT, file_bytes=300)
-    for number in range(1, 61):
-        journal.append([b'{"n": %d}' % number])
-    journal.close()
-    files = sorted(path.glob("*.journal"))
-    assert len(files) > 3
-    for file in files:
-        content = bytearray(file.read_bytes())
-        content[20] ^= 4  # in the first record's body
-        file.write_bytes(content)
-    again = Journal(path, LIMIT, file_bytes=300)
-    lost = {offset for one in again.missing(0) for offset in range(one.first, one.last + 1)}
-    assert lost == {int(file.stem) + 1 for file in files}
-    assert numbers_of(again, 0) == [number for number in range(1, 61) if number not in lost]
-    again.close()
-
-
-def test_a_file_that_is_gone_is_said(path: Path) -> None:
-    journal = Journal(path, LIMIT, file_bytes=300)
-    for number in range(1, 61):
-        journal.append([b'{"n": %d}' % number])
-    journal.close()
-    files = sorted(path.glob("*.journal"))
-    files[1].unlink()
-    again = Journal(path, LIMIT, file_bytes=300)
-    (lost,) = again.missing(0)
-    assert (lost.first, lost.last) == (int(files[1].stem) + 1, int(files[2].stem))
-    assert again.missing(lost.last) == []
-    files[0].unlink()
-    again.close()
-    again = Journal(path, LIMIT, file_bytes=300)
-    (lost,) = again.missing(3)
-    assert (lost.first, lost.last) == (4, int(files[2].stem))
-    again.close()
-
-
-def test_zeros_in_place_of_a_page_take_only_what_they_cover(path: Path) -> None:
-    journal = Journal(path, LIMIT)
-    for number in range(1, 101):
-        journal.append([b'{"n": %d, "x": "%s"}' % (number, b"x" * 500)])
-    journal.close()
-    (file,) = path.glob("*.journal")
-    content = bytearray(file.read_bytes())
-    content[4096:8192] = bytes(4096)
-    file.write_bytes(content)
-    again = Journal(path, LIMIT)
-    (lost,) = again.missing(0)
-    assert lost.reports < 12
-    assert len(numbers_of(again, 0)) == 100 - lost.reports
-    again.close()
-
-
-def test_damage_while_the_journal_is_in_use_takes_one_record(journal: Journal, path: Path) -> None:
-    for number in range(1, 11):
-        journal.append([b'{"n": %d}' % number])
-    (file,) = path.glob("*.journal")
-    content = file.read_bytes()
-    with file.open("r+b") as damaged:
-        damaged.seek(content.index(b'{"n": 4}'))
-        damaged.write(b"!")
-    assert numbers_of(journal, 0) == [1, 2, 3, 5, 6, 7, 8, 9, 10]
-    assert journal.append([b'{"n": 11}']) == 11
-
-
-def test_what_is_not_of_the_journal_is_left_alone_and_said(path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    path.mkdir()
-    strangers = ["notes.txt", "abc.journal", "important.new", "copy.spare", "1.journal"]
-    for name in strangers:
-        (path / name).write_text("mine")
-    (path / "00000000000000000007.journal").mkdir()
-    journal = Journal(path, LIMIT)
-    assert journal.append([b"1"]) == 1
-    journal.prune(1)
-    journal.close()
-    assert all((path / name).read_text() == "mine" for name in strangers)
-    assert "notes.txt" in caplog.text
-
-
-def test_files_that_were_copied_back_do_not_double_reports(path: Path) -> None:
-    journal = Journal(path, LIMIT, file_bytes=300)
-    for number in range(1, 31):
-        journal.append([b'{"n": %d}' % number])
-    journal.close()
-    files = sorted(path.glob("*.journal"))
-    (path / f"{int(files[1].stem) - 1:020d}.journal").write_bytes(files[0].read_bytes())
-    again = Journal(path, LIMIT, file_bytes=300)
-    assert numbers_of(again, 0) == [*range(1, 31)]
-    assert again.append([b'{"n": 31}']) == 31
-    again.close()
