@@ -106,7 +106,7 @@ def test_a_receiver_that_fails_and_recovers_gets_each_notification(start: StartS
         service.kill()
         service = kit.start()
         with service.client() as client:
-            wait_until(lambda: not notifications(client, "waiting") + notifications(client, "gathering"), "delivery")
+            wait_until(lambda: not notifications(client, "gathering") + notifications(client, "waiting"), "delivery")
             told = [change["user"] for one in receiver.accepted for change in one.body["data"]["alerts"]]
             assert sorted(told) == [f"user-{number}" for number in range(5)]
             ids = {received.id for received in receiver.requests}
@@ -123,7 +123,7 @@ def test_one_notification_tells_of_many_users(start: StartService, rules: Path) 
         with service.client() as client:
             post(client, *(small(f"user-{number}", END_MS, 0.9) for number in range(1500)))
             wait_for_alerts(client, 1500, limit=2000)
-            wait_until(lambda: not notifications(client, "waiting") + notifications(client, "gathering"), "delivery")
+            wait_until(lambda: not notifications(client, "gathering") + notifications(client, "waiting"), "delivery")
             assert [len(received.body["data"]["alerts"]) for received in receiver.accepted] == [1000, 500]
 
 
@@ -172,7 +172,8 @@ def test_states_survive_a_crash_and_nothing_is_evaluated_twice(start: StartServi
             assert {alert["fired"] for alert in found} == {"2018-07-12T13:38:50.626Z"}
             post(client, *(small(user, END_MS + (seconds + 65) * 1000, 0.1) for user in users))
             wait_for_alerts(client, 20, state="resolved")
-            wait_until(lambda: not notifications(client, "waiting") + notifications(client, "gathering"), "delivery")
+            # In this order: a message that is gathered is waiting next, and must not be missed in between.
+            wait_until(lambda: not notifications(client, "gathering") + notifications(client, "waiting"), "delivery")
             numbers = client.get("/metrics").text
             assert "loadlens_rules_skipped_total 0.0" in numbers
         told = [(one["user"], one["state"]) for got in receiver.accepted for one in got.body["data"]["alerts"]]
