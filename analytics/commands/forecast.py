@@ -94,7 +94,7 @@ def show_forecast(
         rows = pd.DataFrame(
             {"mean": users["mean"].mean(), "highest": users["mean"].max(), "up to": users[upper].max()}
         ).join(models[["error", "skill"]])
-        formats = dict.fromkeys(rows, written) | {"skill": "{:.0%}".format}
+        formats = dict.fromkeys(map(str, rows), written) | {"skill": "{:.0%}".format}
         show_rows(console, rows.sort_values("up to", ascending=False), "", written=formats)
     else:
         lower = upper.replace("upper", "lower")

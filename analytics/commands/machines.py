@@ -39,9 +39,14 @@ def windows(
     """The windows that a method looks at, of each machine by name."""
     user_id = user_id or settings.user_id
     start, end = bounds_ms
-    if user_id is None:
+    if user_id is None and not (settings.data is not None and source.users().empty):
         return source.fleet(settings.metric, start=start, end=end, rate=rate, by="user", histograms=histograms)
-    frame = source.history(user_id, settings.metric, start=start, end=end, rate=rate, histograms=histograms)
+    if user_id is None:
+        # A file that names no machine is of one.
+        user_id = settings.data.stem if settings.data is not None else ""
+        frame = source.fleet(settings.metric, start=start, end=end, rate=rate, histograms=histograms)
+    else:
+        frame = source.history(user_id, settings.metric, start=start, end=end, rate=rate, histograms=histograms)
     frame = frame.assign(user=user_id)
     frame["user"] = frame["user"].astype("category")
     return frame

@@ -109,6 +109,6 @@ def show_sizes(console: "Console", frame: "pd.DataFrame") -> None:
     known = frame.dropna(subset="recommended")
     saved, missing = known["saved"].clip(lower=0).sum(), -known["saved"].clip(upper=0).sum()
     counts = ", ".join(f"{count:,} {verdict}" for verdict, count in frame["verdict"].value_counts().items())
-    console.print(f"\n{counts}. {saved:g} of {known['now'].sum():g} cores could be saved, {missing:g} are missing.")
+    console.print(f"\n{counts}. {saved:g} of {known['now'].sum():g} cores could be saved, {missing:g} more are needed.")
     if "saved_a_month" in frame:
         console.print(f"That is {frame['saved_a_month'].sum():,.2f} a month.")

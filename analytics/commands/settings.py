@@ -74,7 +74,7 @@ class SpanSettings(AskSettings, frozen=True, kw_only=True):
         str | None,
         Meta(
             description="Show the time this long before the end, such as 6h or 30d.",
-            extra={**DURATION, "default": "1d"},
+            extra={**DURATION, "default": "1d; of files all there is"},
         ),
     ] = None
     start: Annotated[

@@ -27,7 +27,7 @@ _EXAMPLES = f"""examples:
   {PROGRAM} stream --stat p95 --above 0.9 --format json | jq -r .user
   {PROGRAM} stream --data fleet.parquet --most 100  the windows of a file, in order of time"""
 _STATISTICS = ("mean", "p95", "min", "max", "count")
-_WIDTH = 30
+_WIDTH = 22
 """Characters of a name on a line; of a longer one the last are shown."""
 
 
@@ -151,13 +151,13 @@ def _writer(settings: StreamSettings) -> Callable[[dict[str, Any]], object]:
     unit = NAMES[settings.metric].quantity.unit
     written = {stat: formatter(unit, stat) for stat in _STATISTICS}
     headings = "".join(f"{stat:>9}" for stat in _STATISTICS[:-1])
-    console.print(f"{'time (UTC)':<20}  {'user':<{_WIDTH}}{headings}".rstrip(), style="bold", soft_wrap=True)
+    console.print(f"{'time (UTC)':<19}  {'user':<{_WIDTH}}{headings}".rstrip(), style="bold", soft_wrap=True)
 
     def show(row: dict[str, Any]) -> None:
         values = (row[stat] for stat in _STATISTICS[:-1])
         cells = ["-" if value is None else written[stat](value) for stat, value in zip(written, values, strict=False)]
         user = row["user"] if len(row["user"]) <= _WIDTH else "…" + row["user"][1 - _WIDTH :]
-        line = f"{row['time'][:19].replace('T', ' '):<20}  {user:<{_WIDTH}}" + "".join(f"{cell:>9}" for cell in cells)
+        line = f"{row['time'][:19].replace('T', ' '):<19}  {user:<{_WIDTH}}" + "".join(f"{cell:>9}" for cell in cells)
         console.print(plain(line), soft_wrap=True)
 
     return show
