@@ -58,7 +58,8 @@ def failed(error: Exception) -> int:
     """Say on standard error what went wrong; returns the exit code of failures, 1."""
     reason = str(error.args[0]) if isinstance(error, LookupError) and error.args else str(error)
     if isinstance(error, OSError) and error.filename:
-        reason = f"{error.filename}: {error.strerror}"
+        # What is written is first named so; nobody asked for that file.
+        reason = f"{str(error.filename).removesuffix('.part')}: {error.strerror}"
     for said, command in (("GET /api/v1/users lists", f"`{PROGRAM} users` lists"), ("users() lists", "`users` lists")):
         reason = reason.replace(said, command)
     print(f"{PROGRAM}: error: {reason}", file=sys.stderr)

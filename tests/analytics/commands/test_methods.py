@@ -3,6 +3,9 @@
 import csv
 import io
 import json
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pandas as pd
@@ -10,7 +13,10 @@ import pytest
 
 import analytics
 from analytics.cli import main
-from tests.support.terminals import ROOT, run_on_terminal
+from contract import times
+from tests.support.reports import post, small
+from tests.support.running import RunningService
+from tests.support.terminals import ROOT, environment, run_on_terminal
 
 SAMPLE = ROOT / "service" / "commands" / "demo" / "data" / "planetlab-sample.parquet"
 USER = "planetlab-1_cs_uh_edu_due_test"
@@ -148,3 +154,23 @@ def test_help_teaches_by_examples(command: str, capsys: pytest.CaptureFixture[st
     out = capsys.readouterr().out
     assert "examples:" in out and "--data PATH" in out
     assert out.count(f"loadlens-analytics {command}") >= 4
+
+
+@pytest.mark.server
+def test_reports_stream_as_they_come(tmp_path: Path) -> None:
+    with RunningService(tmp_path / "data") as service, service.client() as client:
+        command = [sys.executable, "-m", "analytics", "stream", "--user", "web-*", "--most", "2", "--above", "0.4"]
+        with subprocess.Popen(
+            command, cwd=ROOT, env=environment(LOADLENS_URL=service.url), stdout=subprocess.PIPE, text=True
+        ) as process:
+            # Whoever follows begins with what is acknowledged next, so reports go on until it has seen enough.
+            end = time.monotonic() + 120.0
+            while process.poll() is None and time.monotonic() < end:
+                for user, mean in (("web-1", 0.5), ("web-2", 0.25), ("db-1", 0.75)):
+                    post(client, small(user, times.now_ms(), mean=mean))
+                time.sleep(0.05)
+            process.kill()
+            assert process.stdout is not None
+            rows = list(csv.DictReader(process.stdout))
+        assert process.returncode == 0
+    assert [(row["user"], row["mean"]) for row in rows] == [("web-1", "0.5")] * 2
