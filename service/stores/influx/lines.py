@@ -55,9 +55,7 @@ def window_lines(
     for quantity, is_core, rows in _groups(series, index):
         if is_core != cores:
             continue
-        if without is not None:
-            rows = rows[~without[rows]]
-        for part in _slices(rows):
+        for part in _slices(rows if without is None else rows[~without[rows]]):
             chosen = windows.take(pa.array(part))
             fields = _moments(
                 quantity,

@@ -1,7 +1,7 @@
 """Windows into InfluxDB, report by report: what belongs to one is written, or put aside, together.
 
-A report is a line of the machine and one for each core, and InfluxDB may refuse any of them alone. Cores whose machine is
-missing, or a machine without some of its cores, would be answered as if that were all there was.
+A report is a line of the machine and one for each core, and InfluxDB may refuse any of them alone. Cores whose machine
+is missing, or a machine without some of its cores, would be answered as if that were all there was.
 """
 
 from collections.abc import Iterable, Iterator
@@ -49,9 +49,7 @@ class WindowWriter:
                 self._take_back(measurement, windows, np.flatnonzero(written & refused))
         return np.flatnonzero(refused)
 
-    def _written(
-        self, windows: pa.Table, words: dict[int, str], *, cores: bool, without: Flags | None = None
-    ) -> Flags:
+    def _written(self, windows: pa.Table, words: dict[int, str], *, cores: bool, without: Flags | None = None) -> Flags:
         """Write the lines of machines, or of cores, adding to `words` those that are refused; which are written."""
         written = np.zeros(len(windows), np.bool_)
         for lines in window_lines(windows, self._index, cores=cores, without=without):
@@ -87,7 +85,9 @@ def _reports(windows: pa.Table, index: SeriesIndex) -> npt.NDArray[np.int64]:
     series, time = numbers(windows, "series"), numbers(windows, "time")
     users: dict[str, int] = {}
     named, place = np.unique(series, return_inverse=True)
-    user = np.array([users.setdefault(index.all[number - 1].user_id, len(users)) for number in named.tolist()], np.int64)
+    user = np.array(
+        [users.setdefault(index.all[number - 1].user_id, len(users)) for number in named.tolist()], np.int64
+    )
     ends, end = np.unique(time, return_inverse=True)
     found: npt.NDArray[np.int64] = user[place] * max(len(ends), 1) + end if len(series) else np.empty(0, np.int64)
     return found

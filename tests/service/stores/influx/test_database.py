@@ -8,8 +8,9 @@ import msgspec
 import numpy as np
 import pytest
 
+from analytics.frames.statistics import approximation_of
 from analytics.sources.influx_address import Address, Credentials
-from contract.metrics import Cpu, Disk, Memory
+from contract.metrics import BUSIEST_CORE, IDLEST_CORE, Cpu, Disk, Memory
 from contract.report import Report
 from service.stores.base import Key, Question
 from service.stores.influx.store import InfluxStore
@@ -185,6 +186,29 @@ def test_points_of_the_original_are_answered_as_a_hundred_samples_each(original:
     assert windows["mean"].tolist() == pytest.approx([0.4])
     assert windows["var"].tolist() == pytest.approx([0.01 + 0.08 / 3])
     assert asyncio.run(store.known({Key("6a:d6", TYPE, T0), Key("6a:d6", TYPE, T0 + 1)})) == {Key("6a:d6", TYPE, T0)}
+
+
+def test_what_points_of_the_original_say_of_cores_is_answered_as_the_busiest_and_the_idlest_core(
+    original: str, open_store: OpenStore
+) -> None:
+    for _ in range(2):
+        store = open_store(now_ms=lambda: T0 + 5 * DAY)
+        assert store.cores("6a:d6", CPU) == [IDLEST_CORE, BUSIEST_CORE]
+        assert store.users()["cores"].tolist() == [0, 0]
+        for rate in (1000, HOUR, DAY):
+            windows = store.answer(Question(CPU, *RANGE, rate, "6a:d6", cores="each", histograms=True))
+            assert windows.groupby("core")["count"].sum().to_dict() == {IDLEST_CORE: 300, BUSIEST_CORE: 300}
+            assert windows["approximated"].sum() == 600
+            means = windows.groupby("core")["mean"].max().to_dict()
+            assert means == {IDLEST_CORE: pytest.approx(0.1), BUSIEST_CORE: pytest.approx(0.9)}
+            assert "name no cores" in (approximation_of(windows, "mean") or "")
+            one = store.answer(Question(CPU, *RANGE, rate, "6a:d6", cores=BUSIEST_CORE))
+            assert one["count"].sum() == 300
+        windows = store.answer(Question(CPU, *RANGE, DAY, by="user", cores="each"))
+        assert windows["var"].tolist() == [pytest.approx(0.01), pytest.approx(0.02)] * 2
+        while store.compact():
+            pass
+        store.close()
 
 
 def test_points_of_the_original_count_with_the_system_of_their_time(
