@@ -89,10 +89,12 @@ def _of_service(settings: StreamSettings) -> Iterator[dict[str, Any]]:
     """Rows of reports as they come; what was lost is said on standard error."""
     from analytics.sources.live import LostEvent, ValuesEvent, stream
 
-    fields = ["user_id", "end_timestamp", *(f"{settings.metric}.{stat}" for stat in _STATISTICS)]
+    # The service names a metric's own statistic by the metric alone.
+    own = NAMES[settings.metric].statistic
+    named = {stat: settings.metric if stat == own else f"{settings.metric}.{stat}" for stat in _STATISTICS}
     events = stream(
         settings.url, token=settings.token, user=settings.user or None, metric=settings.metric, stat=settings.stat,
-        above=settings.above, below=settings.below, fields=fields,
+        above=settings.above, below=settings.below, fields=["user_id", "end_timestamp", *named.values()],
     )  # fmt: skip
     for event in events:
         if isinstance(event, LostEvent):
@@ -100,7 +102,7 @@ def _of_service(settings: StreamSettings) -> Iterator[dict[str, Any]]:
         elif isinstance(event, ValuesEvent):
             values = event.values
             yield {"time": format_instant(values["end_timestamp"]), "user": values["user_id"]} | {
-                stat: values.get(f"{settings.metric}.{stat}") for stat in _STATISTICS
+                stat: values.get(name) for stat, name in named.items()
             }
 
 
