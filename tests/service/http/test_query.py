@@ -86,7 +86,7 @@ def test_without_parameters_the_fleets_load_of_the_last_day_is_answered(fleet: h
 
 
 def close_to(entries: list[dict[str, Any]]) -> Any:
-    """The values at their dates. A flush between two requests changes the order in which is summed, so the last digit."""
+    """The values at their dates. A flush between two requests changes the order of sums, so the last digit."""
     return pytest.approx({entry["date"]: entry["value"] for entry in entries}, rel=1e-12)
 
 
