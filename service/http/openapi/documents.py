@@ -350,7 +350,8 @@ class AuditEntry(Document):
 
     id: int
     at: Instant
-    token: Literal["operator", "token", "none"]
+    token: str
+    """The id of the token that was shown; `operator` or `token` for those of the settings, `none` without any."""
     address: str
     actor: str
     """Who it says it was; nobody checks that."""
