@@ -1,6 +1,7 @@
 """The composition root: settings in, application out."""
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Sequence
 from functools import partial
@@ -19,10 +20,10 @@ from service.alerts.runner import Runner
 from service.annotations import Annotations
 from service.control.audit import Audit
 from service.control.data_lock import DataLock
-from service.control.database import ControlDatabase
+from service.control.database import ControlDatabase, ControlError
+from service.credentials.tokens import Tokens
 from service.dashboard.analysis import Analyst
 from service.dashboard.matrix import FleetCache
-from service.credentials.tokens import Tokens
 from service.http.access import RefuseForeignPages, RequireOwnHost
 from service.http.authentication import Authentication
 from service.http.cors import AllowOrigins
@@ -129,6 +130,7 @@ class Service:
         self.sender.start()
         self.maintenance.start()
         self.remote_configuration.start()
+        self.tokens.start()
 
     def end_streams(self) -> None:
         """Let answers end that would go on for ever: the server waits for them before it closes the service."""
@@ -143,6 +145,8 @@ class Service:
         self.sender.stop()
         self.maintenance.stop()
         self.store.close()
+        with contextlib.suppress(ControlError):
+            self.tokens.write_uses()
         # In this order: the file that is written to is pruned only once it is closed.
         self.journal.close()
         self.journal.prune(self.store.flushed)
@@ -162,6 +166,7 @@ class _Lifespan:
     async def process_shutdown(self, scope: dict[str, Any], event: dict[str, Any]) -> None:
         self._service.end_streams()
         await self._service.remote_configuration.stop()
+        await self._service.tokens.stop()
         await asyncio.to_thread(self._service.close)
 
 
@@ -241,7 +246,7 @@ def _routes(service: Service) -> dict[str, object]:
         "/api/v1/annotations/{annotation_id}": OneAnnotation(service.annotations),
         "/api/v1/notifications": Notifications(queue),
         "/api/v1/notifications/{message_id}/redeliver": Redelivery(queue),
-        "/api/v1/identity": Who(service.tokens),
+        "/api/v1/identity": Who(),
         "/api/v1/tokens": TokenList(service.tokens),
         "/api/v1/tokens/{token_id}": OneToken(service.tokens),
         "/api/v1/tokens/{token_id}/rotate": NewSecret(service.tokens),

@@ -16,6 +16,7 @@ _EPILOG = """examples:
   LOADLENS_TOKEN=... loadlens-service --host 0.0.0.0  reachable from other machines
   loadlens-service up                                 the service and an agent for this machine
   loadlens-service agents                             what agents do, and whether that is what was asked
+  loadlens-service tokens create --role admin me      the first token, while the service is stopped
   loadlens-service demo                               fill a running service with a real fleet
   loadlens-service copy --from embedded:var/loadlens --to embedded:/srv/loadlens
 """
@@ -48,6 +49,7 @@ def _serve(argv: Sequence[str]) -> int:
 _COMMANDS = {
     "up": lazy_command("service.commands.up:main", "run the service and an agent for this machine, until Ctrl-C"),
     "agents": lazy_command("service.commands.agents:main", "show agents, and say how they are to sample"),
+    "tokens": lazy_command("service.commands.tokens:main", "make, list, change, rotate and revoke tokens"),
     "demo": lazy_command(
         "service.commands.demo.command:main", "load a real fleet into a running service, shifted so that it ends now"
     ),

@@ -21,7 +21,7 @@ class Identity(Struct, frozen=True, dict=True):
     role: Role
     scope: str = EVERYONE
     """The user ids that it is about: an id for an agent, else a pattern."""
-    token: str = "none"
+    token: str = "none"  # noqa: S105 - its id
     """The id of the token that was shown; `token` or `operator` for those of the settings, `none` without any."""
     session: str = ""
     """The id of the session, where a browser has signed in."""

@@ -1,26 +1,34 @@
 """Tokens in the control database, and all of them in memory: a request is checked by one look-up and one SHA-256."""
 
+import asyncio
+import contextlib
 import hmac
+import logging
 import sqlite3
 from collections.abc import Callable, Iterable
-from typing import Any, Literal, NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import msgspec
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 from msgspec.structs import replace
 
 from contract import times
-from contract.times import format_instant
+from contract.times import DAY_MS, format_instant, parse_duration
 from service.control.audit import Actor, Audit
-from service.control.database import ControlDatabase
-from service.credentials.identity import Identity, Role
+from service.control.database import ControlDatabase, ControlError
+from service.credentials.identity import EVERYONE, Identity, Role
 from service.credentials.token_text import digest, id_of, new_id, new_text
 
+_log = logging.getLogger("loadlens.service")
 KEPT = 200_000
 """Tokens that are kept, with those that are revoked or have expired."""
 SECRETS = 2
 """Texts of a token that may be valid at a time."""
-_FORGOTTEN_MS = 90 * 24 * 60 * 60 * 1000
+_WRITE_EVERY_S = 30.0
+LONGEST_MS = 100 * 366 * DAY_MS
+"""No token is made for longer, unless for ever."""
+_FORGOTTEN_MS = 90 * DAY_MS
 """Tokens of agents that were revoked or expired so long ago are forgotten; those of people stay."""
 _STEPS = [
     """
@@ -124,6 +132,7 @@ class Tokens:
         """Tokens for processes of the service's own, which nobody lists and no disk holds."""
         self._used: set[str] = set()
         """Ids whose last use is not written yet."""
+        self._writing: asyncio.Task[None] | None = None
         self._forget_old()
         for token in _read(control):
             self._tokens[token.id] = token
@@ -184,12 +193,12 @@ class Tokens:
         return Made(token, text)
 
     def change(
-        self, token_id: str, *, actor: Actor, name: str | None = None, expires_ms: int | None | Literal["keep"] = "keep"
+        self, token_id: str, *, actor: Actor, name: str | None = None, expires_ms: int | UnsetType | None = UNSET
     ) -> Token:
         """Give a token another name or another end. Raises KeyError, TokenRefused and ControlError."""
 
         def changed(token: Token) -> Token:
-            kept = token.expires_ms if expires_ms == "keep" else expires_ms
+            kept = token.expires_ms if expires_ms is UNSET else expires_ms
             return replace(token, name=token.name if name is None else name, expires_ms=kept)
 
         return self._change(token_id, actor, "change", changed)
@@ -223,6 +232,24 @@ class Tokens:
         token, text = _made("", identity.role, identity.scope, now_ms + for_ms, None)
         self._passing[token.id] = token
         return text
+
+    def start(self) -> None:
+        """Write last uses now and then; called on the event loop."""
+        self._writing = asyncio.create_task(self._keep_writing())
+
+    async def stop(self) -> None:
+        """Write no more."""
+        if self._writing is not None:
+            self._writing.cancel()
+            await asyncio.gather(self._writing, return_exceptions=True)
+
+    async def _keep_writing(self) -> None:
+        while True:
+            await asyncio.sleep(_WRITE_EVERY_S)
+            try:
+                await asyncio.to_thread(self.write_uses)
+            except ControlError as error:
+                _log.warning("when tokens were last used could not be written: %s", error)
 
     def write_uses(self) -> None:
         """Put last uses on disk. Raises ControlError."""
@@ -261,7 +288,7 @@ class Tokens:
     def _note(self, db: sqlite3.Connection, actor: Actor, action: str, before: Token | None, after: Token) -> None:
         self._audit.note(
             db, actor, f"token {action}", f"token:{after.id}",
-            before=before and msgspec.json.encode(_audited(before)), after=msgspec.json.encode(_audited(after)),
+            before=None if before is None else _audited(before), after=_audited(after),
         )  # fmt: skip
 
     def _forget_old(self) -> None:
@@ -307,11 +334,44 @@ def _read(control: ControlDatabase) -> Iterable[Token]:
         yield Token(**values, secrets=tuple(secrets.get(values["id"], ())), identity=identity)
 
 
-def _audited(token: Token) -> dict[str, Any]:
-    return {name: value for name, value in token.document().items() if not name.startswith("last_")}
+def _audited(token: Token) -> bytes:
+    shown = token.document()
+    return msgspec.json.encode({name: value for name, value in shown.items() if not name.startswith("last_")})
+
+
+def scope_problem(role: Role, scope: str, uses: int | None) -> tuple[str, str] | None:
+    """Which value does not go with the role, and what would; None where all is right."""
+    if role == "agent" and scope == EVERYONE:
+        return "scope", "expected the one user id that the agent reports as, got all"
+    if role in ("operator", "admin") and scope != EVERYONE:
+        return "scope", f"expected {EVERYONE}, got {scope!r}: who operates, operates all"
+    if role == "agent" and not scope.isprintable():
+        return "scope", "expected printable characters"
+    if role != "enrolment" and uses is not None:
+        return "uses", "goes with the role enrolment"
+    return None
+
+
+def end_of(lifetime: str | None) -> int | None:
+    """The moment in epoch milliseconds at which a duration from now is over; None without one.
+
+    Raises ValueError for what is no duration of 1 s to 100 years.
+    """
+    if lifetime is None:
+        return None
+    return times.now_ms() + parse_duration(lifetime, least_ms=1000, most_ms=LONGEST_MS)
+
+
+def any_kept(path: Path) -> bool:
+    """Whether a control database has tokens, without making it."""
+    if not path.exists():
+        return False
+    try:
+        with contextlib.closing(sqlite3.connect(path, timeout=10.0)) as db:
+            return db.execute("SELECT 1 FROM credentials_token LIMIT 1").fetchone() is not None
+    except sqlite3.OperationalError:
+        return False  # a file of before there were tokens, or one that the service itself will complain about
 
 
 def _instant(at_ms: int | None) -> str | None:
     return None if at_ms is None else format_instant(at_ms)
-
-

@@ -71,7 +71,10 @@ class GroupRows(Struct, frozen=True):
 
 
 async def read_table_query(req: Request, store: Store, identity: Identity) -> TableQuery:
-    """The query of a request, about the machines in the scope of who asks; raises ProblemError 422, 404 for an unknown metric, 400 for a body that is no object."""
+    """The query of a request, about the machines in the scope of who asks.
+
+    Raises ProblemError 422, 404 for an unknown metric, 400 for a body that is no object.
+    """
     asked = await Parameters.read(req, names_of(TableParameters), _SEVERAL)
     now_ms = times.now_ms()
     start_ms, end_ms = take_range(asked, now_ms)

@@ -15,8 +15,8 @@ from contract.problems import display
 from contract.times import parse_timestamp
 from service.credentials.identity import ANYBODY
 from service.credentials.tokens import Tokens
-from service.http.authentication import identity_of
 from service.http.answers import preferred
+from service.http.authentication import identity_of
 from service.http.parameters import ReportParameters, names_of
 from service.http.problems import ProblemError
 from service.http.requests import Parameters, duration
