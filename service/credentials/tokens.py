@@ -186,7 +186,7 @@ class Tokens:
         if len(self._tokens) >= KEPT:
             raise TokenRefused(f"{len(self._tokens)} tokens are kept already; no more fit")
         with self._control.transaction() as db:
-            token, text = _made(name, role, scope, expires_ms, uses)
+            token, text = _made(name, role, scope, expires_ms, (uses or 1) if role == "enrolment" else None)
             _insert(db, token)
             self._note(db, actor, "create", None, token)
         self._tokens[token.id] = token

@@ -98,11 +98,10 @@ class TokenList:
         problem = scope_problem(asked.role, asked.scope, asked.uses)
         if problem is not None:
             raise invalid(f"/{problem[0]}", problem[1])
-        uses = (asked.uses or 1) if asked.role == "enrolment" else None
         expires_ms = _end(asked.expires, asked.lifetime)
         made = await _changed(
             lambda: self._tokens.create(
-                asked.name, asked.role, asked.scope, expires_ms=expires_ms, uses=uses, actor=actor_of(req)
+                asked.name, asked.role, asked.scope, expires_ms=expires_ms, uses=asked.uses, actor=actor_of(req)
             )
         )
         resp.location = f"/api/v1/tokens/{made.token.id}"
