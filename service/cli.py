@@ -16,7 +16,8 @@ _EPILOG = """examples:
   LOADLENS_TOKEN=... loadlens-service --host 0.0.0.0  reachable from other machines
   loadlens-service up                                 the service and an agent for this machine
   loadlens-service agents                             what agents do, and whether that is what was asked
-  loadlens-service tokens create --role admin me      the first token, while the service is stopped
+  loadlens-service tokens create --offline --role admin me
+                                                      the first token, while the service is stopped
   loadlens-service demo                               fill a running service with a real fleet
   loadlens-service copy --from embedded:var/loadlens --to embedded:/srv/loadlens
 """

@@ -213,7 +213,8 @@ def serve(settings: ServiceSettings) -> NoReturn:
     if not is_loopback(settings.host) and not settings.token and not any_kept(Path(settings.data_dir) / "control.db"):
         raise SettingError(
             f"--host {settings.host} lets other machines in; make a token that they must send "
-            "(loadlens-service tokens create --role admin NAME, or the old way --token), or listen on 127.0.0.1"
+            "(loadlens-service tokens create --offline --role admin NAME, or the old way --token or LOADLENS_TOKEN), "
+            "or listen on 127.0.0.1"
         )
     try:
         Path(settings.data_dir).mkdir(parents=True, exist_ok=True)

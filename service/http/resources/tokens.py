@@ -93,7 +93,7 @@ class TokenList:
             raise ProblemError(
                 falcon.HTTP_409,
                 "This service asks for no token. Stop it and make the first one where its data are:"
-                " loadlens-service tokens create --data-dir DIR --role admin NAME",
+                " loadlens-service tokens create --offline --data-dir DIR --role admin NAME",
             )
         problem = scope_problem(asked.role, asked.scope, asked.uses)
         if problem is not None:

@@ -213,7 +213,13 @@ def status(client: httpx.Client, row: str, headers: dict[str, str], *, user: str
     method, path = row.removesuffix(" (events)").split()
     if row.endswith("(events)"):
         headers = headers | EVENTS
-    for name, value in {"metric": "cpuLoadAvg", "user_id": user, "kind": "week", "version": "0", "name": "x.js"}.items():
+    for name, value in {
+        "metric": "cpuLoadAvg",
+        "user_id": user,
+        "kind": "week",
+        "version": "0",
+        "name": "x.js",
+    }.items():
         path = path.replace(f"{{{name}}}", value)
     path = path.replace("{annotation_id}", "999999999").replace("{command_id}", "x").replace("{token_id}", "x")
     path = path.replace("{silence_id}", "x").replace("{message_id}", "x")
