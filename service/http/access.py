@@ -41,7 +41,7 @@ class RequireOwnHost:
             raise ProblemError(
                 falcon.HTTP_421,
                 "Without a token this service answers only for localhost and for addresses such as 127.0.0.1 in the"
-                " header Host. Ask it by one of these, or make a token, see docs/access.md.",
+                " header Host. Ask it by one of these, or set a token (--token) to use other names.",
             )
 
 

@@ -92,10 +92,10 @@ def check(req: Request, params: dict[str, Any]) -> None:
     if route in OPEN:
         return
     identity: Identity = req.context.identity
-    method = req.method
-    if method == "OPTIONS":
+    if req.method == "OPTIONS":
         return
-    roles = PERMISSIONS.get(route, {}).get("GET" if method == "HEAD" else method, _NOBODY)
+    method = "GET" if req.method == "HEAD" else req.method
+    roles = PERMISSIONS.get(route, {}).get(method, _NOBODY)
     if identity.role not in roles:
         # A method that the route does not have is answered by the route, to whom it is for at all.
         if method not in PERMISSIONS.get(route, {}) and _may_ask_anything(identity, route):
