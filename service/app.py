@@ -1,6 +1,7 @@
 """The composition root: settings in, application out."""
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Sequence
 from functools import partial
@@ -19,10 +20,12 @@ from service.alerts.runner import Runner
 from service.annotations import Annotations
 from service.control.audit import Audit
 from service.control.data_lock import DataLock
-from service.control.database import ControlDatabase
+from service.control.database import ControlDatabase, ControlError
+from service.credentials.tokens import Tokens
 from service.dashboard.analysis import Analyst
 from service.dashboard.matrix import FleetCache
-from service.http.access import RefuseForeignPages, RequireOwnHost, RequireToken
+from service.http.access import RefuseForeignPages, RequireOwnHost
+from service.http.authentication import Authentication
 from service.http.cors import AllowOrigins
 from service.http.encoding import Compress, add_head
 from service.http.openapi.document import openapi
@@ -40,6 +43,7 @@ from service.http.resources.pages import FleetReport, Index, UserReport
 from service.http.resources.query import Fleet, FleetWindows, History, QueryTables, Sending, Users, UserWindows
 from service.http.resources.rules import OneRule, Rules
 from service.http.resources.stream import LiveStream
+from service.http.resources.tokens import NewSecret, OneToken, TokenList, Who
 from service.http.routing import Slashes
 from service.http.versions import RangeVersions
 from service.ingest.acknowledgement import Ingest
@@ -98,6 +102,7 @@ class Service:
         self.admission = Admission(self.store, settings.max_users)
         self.control = ControlDatabase(folder / "control.db")
         self.audit = Audit(self.control)
+        self.tokens = Tokens(self.control, self.audit)
         self.rule_repository = RuleRepository(self.control, self.audit, str(home.relative_to(folder)))
         self.annotations = Annotations(self.control, self.audit)
         self.queue = NotificationQueue(self.control)
@@ -125,6 +130,7 @@ class Service:
         self.sender.start()
         self.maintenance.start()
         self.remote_configuration.start()
+        self.tokens.start()
 
     def end_streams(self) -> None:
         """Let answers end that would go on for ever: the server waits for them before it closes the service."""
@@ -139,6 +145,8 @@ class Service:
         self.sender.stop()
         self.maintenance.stop()
         self.store.close()
+        with contextlib.suppress(ControlError):
+            self.tokens.write_uses()
         # In this order: the file that is written to is pruned only once it is closed.
         self.journal.close()
         self.journal.prune(self.store.flushed)
@@ -158,6 +166,7 @@ class _Lifespan:
     async def process_shutdown(self, scope: dict[str, Any], event: dict[str, Any]) -> None:
         self._service.end_streams()
         await self._service.remote_configuration.stop()
+        await self._service.tokens.stop()
         await asyncio.to_thread(self._service.close)
 
 
@@ -173,7 +182,9 @@ def create_app(settings: ServiceSettings) -> Application:
     Raises StoreError where the store cannot be used.
     """
     service = Service(settings)
-    access = RequireToken(settings.token, settings.operator_token) if settings.token else RequireOwnHost(settings.host)
+    access: Authentication | RequireOwnHost = RequireOwnHost(settings.host)
+    if settings.token or len(service.tokens):
+        access = Authentication(service.tokens, settings.token, settings.operator_token)
     cors = AllowOrigins(settings.cors_origins)
     middleware: list[Any] = [_Lifespan(service), Compress(), cors, access, RefuseForeignPages(cors.may_change)]
     router = CompiledRouter()
@@ -209,8 +220,8 @@ def _routes(service: Service) -> dict[str, object]:
         "/api/v1/fleet/picture": FleetPicture(service.fleet_cache, repository),
         "/api/v1/analysis/{kind}/byUser/{user_id:path}": HostAnalysis(store, service.analyst),
         "/api/v1/backtests": RuleBacktest(store, rules, repository, service.analyst),
-        "/reports/fleet": FleetReport(service.report_maker, store),
-        "/reports/users/{user_id:path}": UserReport(service.report_maker, store),
+        "/reports/fleet": FleetReport(service.report_maker, store, service.tokens),
+        "/reports/users/{user_id:path}": UserReport(service.report_maker, store, service.tokens),
         "/api/v1/metrics": Metrics(service.ingest, service.admission, store, remote),
         "/api/v1/metrics/{metric}/byUser/{user_id:path}": History(store, service.versions),
         "/api/v1/metrics/{metric}/fleet": Fleet(store, service.versions),
@@ -218,12 +229,12 @@ def _routes(service: Service) -> dict[str, object]:
         "/api/v1/windows/byUser/{user_id:path}": UserWindows(store, sending),
         "/api/v1/windows/fleet": FleetWindows(store, sending),
         "/api/v1/users": Users(store, remote.shared_ids),
-        "/api/v1/stream": LiveStream(service.broker),
+        "/api/v1/stream": LiveStream(service.broker, service.tokens),
         "/api/v1/agents": AgentList(remote),
         "/api/v1/agents/{user_id}": OneAgent(remote),
         "/api/v1/agents/{user_id}/settings": OneAgentsSettings(remote),
         "/api/v1/agents/{user_id}/state": OneAgentsState(remote),
-        "/api/v1/agents/{user_id}/commands": OneAgentsCommands(remote),
+        "/api/v1/agents/{user_id}/commands": OneAgentsCommands(remote, service.tokens),
         "/api/v1/commands/{command_id}": OneCommand(remote),
         "/api/v1/settings": FleetSettings(remote),
         "/api/v1/rules": Rules(repository, rules),
@@ -235,6 +246,10 @@ def _routes(service: Service) -> dict[str, object]:
         "/api/v1/annotations/{annotation_id}": OneAnnotation(service.annotations),
         "/api/v1/notifications": Notifications(queue),
         "/api/v1/notifications/{message_id}/redeliver": Redelivery(queue),
+        "/api/v1/identity": Who(),
+        "/api/v1/tokens": TokenList(service.tokens),
+        "/api/v1/tokens/{token_id}": OneToken(service.tokens),
+        "/api/v1/tokens/{token_id}/rotate": NewSecret(service.tokens),
         "/api/v1/audit": AuditTrail(service.audit),
         "/healthz": Health(),
         "/readyz": Ready(

@@ -17,6 +17,8 @@ _EPILOG = """examples:
   loadlens-service up                                 the service and an agent for this machine
   loadlens-service status                             what works, what does not and what to do
   loadlens-service agents                             what agents do, and whether that is what was asked
+  loadlens-service tokens create --offline --role admin me
+                                                      the first token, while the service is stopped
   loadlens-service demo                               fill a running service with a real fleet
   loadlens-service copy --from embedded:var/loadlens --to embedded:/srv/loadlens
 """
@@ -50,6 +52,7 @@ _COMMANDS = {
     "up": lazy_command("service.commands.up:main", "run the service and an agent for this machine, until Ctrl-C"),
     "status": lazy_command("service.commands.status:main", "say what works, what does not and what to do"),
     "agents": lazy_command("service.commands.agents:main", "show agents, and say how they are to sample"),
+    "tokens": lazy_command("service.commands.tokens:main", "make, list, change, rotate and revoke tokens"),
     "demo": lazy_command(
         "service.commands.demo.command:main", "load a real fleet into a running service, shifted so that it ends now"
     ),

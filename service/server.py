@@ -25,6 +25,7 @@ from service.app import Application, create_app
 from service.connections import LimitedProtocol
 from service.control.data_lock import DataFolderInUse
 from service.control.database import ControlError
+from service.credentials.tokens import any_kept
 from service.settings import ServiceSettings
 from service.stores.base import StoreError, StoreUnavailable
 
@@ -209,10 +210,11 @@ def serve(settings: ServiceSettings) -> NoReturn:
 
     Raises SettingError for an address that must not be used without a token, ServerError for one that is taken.
     """
-    if not is_loopback(settings.host) and not settings.token:
+    if not is_loopback(settings.host) and not settings.token and not any_kept(Path(settings.data_dir) / "control.db"):
         raise SettingError(
-            f"--host {settings.host} lets other machines in; set a token that they must send "
-            "(--token, LOADLENS_TOKEN or the [service] table), or listen on 127.0.0.1"
+            f"--host {settings.host} lets other machines in; make a token that they must send "
+            "(loadlens-service tokens create --offline --role admin NAME, or the old way --token or LOADLENS_TOKEN), "
+            "or listen on 127.0.0.1"
         )
     try:
         Path(settings.data_dir).mkdir(parents=True, exist_ok=True)

@@ -17,9 +17,10 @@ from service.http.resources.agents import NewCommand
 from service.http.resources.alerts import NewSilence
 from service.http.resources.annotations import AnnotationDocument, AnnotationPage, NewAnnotation
 from service.http.resources.dashboard import VIEWS, NewBacktest
+from service.http.resources.tokens import ChangedToken, NewToken, Rotation
 from service.http.table_forms import Table
 
-Tag = Literal["values", "reports", "agents", "alerts", "annotations", "operations"]
+Tag = Literal["values", "reports", "agents", "alerts", "annotations", "operations", "access"]
 PROBLEM = "application/problem+json"
 _TEXT = "text/plain"
 _EVENTS = "text/event-stream"
@@ -217,6 +218,36 @@ OPERATIONS: dict[str, dict[str, Operation]] = {
     "/api/v1/annotations/{annotation_id}": {
         "GET": Operation(tag="annotations", answer=AnnotationDocument, refusals=(404,)),
         "DELETE": Operation(tag="annotations", status=204, refusals=(404, 503)),
+    },
+    "/api/v1/identity": {"GET": Operation(tag="access", answer=documents.IdentityDocument)},
+    "/api/v1/tokens": {
+        "GET": Operation(tag="access", query=parameters.PageParameters, answer=documents.TokenPage, refusals=(422,)),
+        "POST": Operation(
+            tag="access",
+            body=NewToken,
+            answer=documents.NewTokenDocument,
+            status=201,
+            refusals=(400, 409, 413, 415, 422, 503),
+        ),
+    },
+    "/api/v1/tokens/{token_id}": {
+        "GET": Operation(tag="access", answer=documents.TokenDocument, refusals=(404,)),
+        "PATCH": Operation(
+            tag="access",
+            body=ChangedToken,
+            answer=documents.TokenDocument,
+            refusals=(400, 404, 409, 413, 415, 422, 503),
+        ),
+        "DELETE": Operation(tag="access", status=204, refusals=(404, 409, 503)),
+    },
+    "/api/v1/tokens/{token_id}/rotate": {
+        "POST": Operation(
+            tag="access",
+            body=Rotation,
+            answer=documents.NewTokenDocument,
+            status=201,
+            refusals=(400, 404, 409, 413, 415, 422, 503),
+        )
     },
     "/api/v1/audit": {
         "GET": Operation(

@@ -13,7 +13,7 @@ from service.agents.layers import AGENT, ALL, Layer, TooManyLayers, parse_select
 from service.agents.remote_configuration import RemoteConfiguration
 from service.control.database import ControlError
 from service.http import problems
-from service.http.access import actor_of
+from service.http.authentication import actor_of
 from service.http.problems import ProblemError, invalid
 from service.http.requests import read_json
 from service.http.resources.agents import user_id_of
