@@ -1,7 +1,7 @@
 """What the evaluations of all kinds of rules have: an alarm for each user, bounded in number."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from contract.report import Report
@@ -46,8 +46,8 @@ class Evaluation:
         """Evaluate the rule with a report that arrived at `now_ms`; the transition that follows, if any."""
         raise NotImplementedError
 
-    def tick(self, now_ms: int) -> Iterator[Transition]:
-        """What follows from time passing alone."""
+    def tick(self, now_ms: int, is_paused: Callable[[str], bool]) -> Iterator[Transition]:
+        """What follows from time passing alone; `is_paused` says whose agent is meant not to report."""
         return self.forget_silent(now_ms)
 
     def forget_silent(self, now_ms: int) -> Iterator[Transition]:
