@@ -95,7 +95,8 @@ def fault(file: Path, text: str, where: Sequence[str | int], problem: Problem, n
     else:
         line, detail = _in_yaml(text, where, problem)
     if isinstance(name, str) and name:
-        return f"{file}:{line}: {str(table).removesuffix('s')} {shortened(name)}: {member + ': ' if member else ''}{detail}"
+        called = f"{str(table).removesuffix('s')} {shortened(name)}"
+        return f"{file}:{line}: {called}: {member + ': ' if member else ''}{detail}"
     return f"{file}:{line}: {shown}{'.' + member if member else ''}: {detail}"
 
 
@@ -112,9 +113,13 @@ def _in_yaml(text: str, where: Sequence[str | int], problem: Problem) -> tuple[i
             break
         node, depth = found, depth + 1
     assert node is not None
-    is_whole = depth == len(keys) and isinstance(node, yaml.ScalarNode)
     detail = problem.detail
-    if is_whole and detail.startswith("Expected str") and node.style is None and node.tag != _YAML_TEXT:
+    if (
+        depth == len(keys)
+        and isinstance(node, yaml.ScalarNode)
+        and detail.startswith("Expected str")
+        and node.tag != _YAML_TEXT
+    ):
         detail = f"expected text, got {node.value}, which YAML takes for something else: write '{node.value}' in quotes"
     return int(node.start_mark.line) + 1, detail
 

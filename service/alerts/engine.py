@@ -24,9 +24,7 @@ _EVALUATIONS: dict[type[Rule], type[Evaluation]] = {
 class Engine:
     """The evaluations of all rules that are enabled. For one thread at a time."""
 
-    def __init__(
-        self, *, max_alarms: int = MAX_ALARMS, is_paused: Callable[[str], bool] = lambda user: False
-    ) -> None:
+    def __init__(self, *, max_alarms: int = MAX_ALARMS, is_paused: Callable[[str], bool] = lambda user: False) -> None:
         """A rule keeps at most `max_alarms`, one for each user; `is_paused` says whose agent is meant not to report."""
         self._is_paused = is_paused
         self._max_alarms = max_alarms

@@ -55,8 +55,11 @@ class Notifier:
             self._add(told, rules)
             self._repository.trim_alerts()
 
-    def notify_of_firing(self, rules: Mapping[str, Rule]) -> None:
-        """Notify of what fires and was muted, once nothing mutes it, and again of what is to be repeated by now."""
+    def notify_of_firing(self, rules: Mapping[str, Rule], value_of: Callable[[str, str], float | None]) -> None:
+        """Notify of what fires and was muted, once nothing mutes it, and again of what is to be repeated by now.
+
+        `value_of` gives the value of a rule's alarm of a user as it is now, where there is one.
+        """
         now_ms = times.now_ms()
         unnotified = self._repository.unnotified()
         before = [
@@ -75,9 +78,10 @@ class Notifier:
                 rule = rules.get(alert.rule)
                 if rule is not None and not is_muted(rule, alert.user):
                     self._repository.mark_notified(alert)
+                    value = value_of(alert.rule, alert.user)
                     self._collect(
-                        told, rule, alert.user, alert.state, alert.since_ms, alert.fired_ms, alert.value,
-                        repeated=bool(alert.notified),
+                        told, rule, alert.user, alert.state, alert.since_ms, alert.fired_ms,
+                        alert.value if value is None else value, repeated=bool(alert.notified),
                     )  # fmt: skip
             self._add(told, rules)
 
@@ -95,15 +99,14 @@ class Notifier:
             self._queue.add(rules[name], changes, times.now_ms(), wording.facts(rules[name]))
 
     def _muter(self, rules: Mapping[str, Rule], beginning: Iterable[Transition] = ()) -> Callable[[Rule, str], bool]:
-        """Whether nobody is to hear now of a rule and user: silenced, or inhibited by what fires or is `beginning` to."""
+        """Whether nobody is to hear of a rule and user now: silenced, or inhibited by what fires or `beginning`s."""
         now_ms = times.now_ms()
         silences = [
             (matcher([one.rule]), matcher([one.user]))
-            for one in (
-                *(kept for kept in self._repository.silences(now_ms) if kept.start_ms <= now_ms),
-                *(weekly for weekly in self.weekly if weekly.covers(now_ms)),
-            )
+            for one in self._repository.silences(now_ms)
+            if one.start_ms <= now_ms
         ]
+        silences += [(matcher([one.rule]), matcher([one.user])) for one in self.weekly if one.covers(now_ms)]
         causes = {name for rule in rules.values() for name in rule.inhibited_by}
         firing = self._repository.firing_users(causes)
         for one in beginning:

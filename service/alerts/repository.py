@@ -41,7 +41,9 @@ _STEPS = [
     ALTER TABLE rules_alert ADD COLUMN notified_ms INTEGER NOT NULL DEFAULT 0;
     UPDATE rules_alert SET notified_ms = CAST(strftime('%s', 'now') AS INTEGER) * 1000;
     ALTER TABLE rules_silence ADD COLUMN start_ms INTEGER NOT NULL DEFAULT 0;
-    CREATE TABLE rules_file (root TEXT NOT NULL, path TEXT NOT NULL, text TEXT NOT NULL, PRIMARY KEY (root, path)) STRICT;
+    CREATE TABLE rules_file (
+        root TEXT NOT NULL, path TEXT NOT NULL, text TEXT NOT NULL, PRIMARY KEY (root, path)
+    ) STRICT;
     """,
 ]
 _log = logging.getLogger("loadlens.service")
@@ -205,7 +207,8 @@ class RuleRepository:
         """Note that an alarm fires."""
         with self.control.transaction() as db:
             db.execute(
-                "INSERT INTO rules_alert (rule, user, severity, state, since_ms, fired_ms, value, notified, notified_ms)"
+                "INSERT INTO rules_alert"
+                " (rule, user, severity, state, since_ms, fired_ms, value, notified, notified_ms)"
                 " VALUES (?, ?, ?, 'firing', ?, ?, ?, ?, ?)",
                 (
                     transition.rule, transition.user, severity, transition.since_ms, transition.at_ms,
@@ -250,9 +253,7 @@ class RuleRepository:
 
     def unnotified(self) -> list[Alert]:
         """Alerts that fire and that nobody was notified of."""
-        rows = self.control.read(
-            f"SELECT {_ALERT} FROM rules_alert WHERE state = 'firing' AND notified = 0"
-        )
+        rows = self.control.read(f"SELECT {_ALERT} FROM rules_alert WHERE state = 'firing' AND notified = 0")
         return [Alert._make(row) for row in rows]
 
     def notified_before(self, rule: str, before_ms: int) -> list[Alert]:
@@ -275,9 +276,7 @@ class RuleRepository:
     def mark_notified(self, alert: Alert) -> None:
         """Note that somebody is notified of an alert."""
         with self.control.transaction() as db:
-            db.execute(
-                "UPDATE rules_alert SET notified = 1, notified_ms = ? WHERE id = ?", (times.now_ms(), alert.id)
-            )
+            db.execute("UPDATE rules_alert SET notified = 1, notified_ms = ? WHERE id = ?", (times.now_ms(), alert.id))
 
     # Silences
 

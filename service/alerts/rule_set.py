@@ -97,7 +97,7 @@ def parse_rule_set(texts: Mapping[Path, str], faults: Iterable[str] = ()) -> Rul
 
 
 def inhibition_faults(rules: Mapping[str, Rule]) -> dict[str, str]:
-    """What is wrong with `inhibited_by`, by the name of the rule: nobody would be told where rules inhibit each other."""
+    """What is wrong with `inhibited_by`, by the name of the rule: of rules in a circle nobody might ever hear."""
     faults = {}
     for rule in rules.values():
         for name in rule.inhibited_by:
@@ -163,8 +163,10 @@ def _add(rule_set: RuleSet, file: Path, text: str, document: dict[str, Any]) -> 
         except InvalidTarget as error:
             rule_set.unusable.add(str(name))
             faults.append(fault(file, text, ("targets", str(name)), error.problem))
-    return faults + _add_routes(rule_set, file, document.get("routes", {})) + _add_silences(
-        rule_set, file, text, document.get("silences", [])
+    return (
+        faults
+        + _add_routes(rule_set, file, document.get("routes", {}))
+        + _add_silences(rule_set, file, text, document.get("silences", []))
     )
 
 

@@ -19,8 +19,8 @@ from service.alerts.engine import Engine
 from service.alerts.notifier import Notifier
 from service.alerts.repository import RuleRepository
 from service.alerts.rule_set import RuleFileError, RuleSet, parse_rule_set, read_rule_set, stamp
-from service.alerts.silences import WeeklySilence
 from service.alerts.rules import Rule
+from service.alerts.silences import WeeklySilence
 from service.journal.journal import Journal
 from service.journal.reader import JournalReader
 from service.notifications.queue import NotificationQueue
@@ -170,7 +170,7 @@ class Runner:
         return rule_set
 
     def _keep_files(self, path: Path, rule_set: RuleSet) -> None:
-        self._repository.put_files(_root(path), {str(file): text for file, text in rule_set.texts.items()})
+        self._repository.put_files(_root(path), {str(file.absolute()): text for file, text in rule_set.texts.items()})
 
     def _complain(self, error: RuleFileError) -> None:
         self.reload_failures += 1
@@ -247,9 +247,14 @@ class Runner:
             self._ticked_at = now
             with self.lock:
                 self._pending += self.engine.tick(times.now_ms())
-            self._notifier.notify_of_firing(self._rules)
+            self._notifier.notify_of_firing(self._rules, self._value_of)
         if self._pending or time.monotonic() - self._kept_at >= _KEEP_EVERY_S:
             self._keep()
+
+    def _value_of(self, rule: str, user: str) -> float | None:
+        """The value of an alarm now; None where there is none any more."""
+        evaluation = self.engine.evaluations.get(rule)
+        return None if evaluation is None else evaluation.value_of(user, times.now_ms())
 
     def _taken(self) -> list[_Commit]:
         """The commits that came since the last time."""

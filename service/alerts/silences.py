@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
@@ -11,8 +11,8 @@ from msgspec import Meta, Struct
 from contract.patterns import MAX_PATTERN
 from contract.problems import Problem, problem_of, shortened
 
-_DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+_DAYS: tuple[str, ...] = get_args(Day)
 _Pattern = Annotated[str, Meta(min_length=1, max_length=MAX_PATTERN)]
 _Clock = Annotated[str, Meta(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")]
 
@@ -31,7 +31,7 @@ class WeeklySilence(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     rule: _Pattern = "*"
     user: _Pattern = "*"
-    days: Annotated[list[Day], Meta(min_length=1)] = msgspec.field(default_factory=lambda: list(_DAYS))
+    days: Annotated[list[Day], Meta(min_length=1)] = msgspec.field(default_factory=lambda: [*get_args(Day)])
     """On which days it begins."""
     from_: _Clock = "00:00"
     to_: _Clock = "00:00"

@@ -26,9 +26,7 @@ _LONGEST_WAIT_S = 3600.0
 class DeliveryFailed(Exception):
     """A message was not delivered. The text holds no secret."""
 
-    def __init__(
-        self, message: str, *, permanent: bool = False, rejected: bool = False, wait_s: float = 0.0
-    ) -> None:
+    def __init__(self, message: str, *, permanent: bool = False, rejected: bool = False, wait_s: float = 0.0) -> None:
         super().__init__(message)
         self.rejected = rejected
         """Whether the receiver said no to this very message, and may well take others."""

@@ -50,6 +50,11 @@ class Evaluation:
         """What follows from time passing alone; `is_paused` says whose agent is meant not to report."""
         return self.forget_silent(now_ms)
 
+    def value_of(self, user: str, now_ms: int) -> float | None:
+        """The value of a user's alarm at `now_ms`; None where there is no alarm."""
+        alarm = self.alarms.get(user)
+        return None if alarm is None else alarm.value
+
     def forget_silent(self, now_ms: int) -> Iterator[Transition]:
         """Forget those who have been silent for long."""
         if self._looked_ms is None:

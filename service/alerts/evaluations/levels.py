@@ -257,6 +257,11 @@ class AbsenceEvaluation(Evaluation):
             yield Transition(self.rule.name, user, "resolved", now_ms, alarm.since_ms, (now_ms - alarm.last_ms) / 1000)
             self.forget(user)
 
+    def value_of(self, user: str, now_ms: int) -> float | None:
+        """For how long a user has been silent, in seconds."""
+        alarm = self.alarms.get(user)
+        return None if alarm is None else (now_ms - alarm.last_ms) / 1000
+
     def _wait_on(self, user: str, now_ms: int) -> None:
         """Wait for a user as if it had reported now."""
         alarm = self.alarms[user]
