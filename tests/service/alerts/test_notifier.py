@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from contract import times
+from contract.metrics import Cpu
+from contract.report import Report
 from contract.times import HOUR_MS, MINUTE_MS, parse_timestamp
 from service.alerts import wording
 from service.alerts.alarms import Transition
@@ -18,7 +20,7 @@ from service.alerts.silences import parse_silence
 from service.control.audit import Actor, Audit
 from service.control.database import ControlDatabase
 from service.notifications.queue import NotificationQueue
-from tests.support.reports import END_MS, small
+from tests.support.reports import END_MS
 
 ACTOR = Actor("none", "127.0.0.1", "somebody")
 
@@ -49,16 +51,20 @@ class Desk:
         """Rule, user and state of what was told, in order; it is forgotten."""
         found = [
             (message.rule, one["user"], one["state"])
-            for message in sorted(self._queue.messages(None, 100), key=lambda message: message.created_ms)
+            for message in sorted(self._queue.messages("gathering", 100), key=lambda message: message.created_ms)
             for one in message.changes
         ]
-        for message in self._queue.messages(None, 100):
+        for message in self._queue.messages("gathering", 100):
             self._queue.finish(message, "delivered")
         return found
 
     def last(self) -> dict[str, Any]:
         (message,) = self._queue.messages("gathering", 1)
         return message.changes[-1]
+
+
+def report(user: str) -> Report:
+    return Report(user, END_MS - 5000, END_MS, 100, "Linux", "", [Cpu(0.5)])
 
 
 def rule(name: str = "busy", **more: Any) -> Rule:
@@ -166,7 +172,8 @@ def test_a_silence_without_times_takes_the_whole_day() -> None:
     [
         ({"kind": "threshold", "metric": "cpuLoadAvg", "stat": "p95", "over": "10m", "above": 0.95}, 0.971,
          "cpuLoadAvg.p95 over 10m is 97.1 %, level 95 %"),
-        ({"kind": "threshold", "metric": "diskReadBytes", "above": 1e6}, 2.5e6, "diskReadBytes is 2.5e+06 B/s, level 1e+06 B/s"),
+        ({"kind": "threshold", "metric": "diskReadBytes", "above": 100.0}, 250.0,
+         "diskReadBytes is 250 B/s, level 100 B/s"),
         ({"kind": "threshold", "metric": "load1m", "above": 8}, 12.25, "load1m is 12.25, level 8"),
         ({"kind": "change", "metric": "cpuLoadAvg", "over": "10m", "above": 0.4}, 0.5,
          "cpuLoadAvg changed by 50 % in 10m, level 40 %"),
@@ -184,7 +191,7 @@ def test_who_is_paused_is_not_absent_and_has_its_time_again_afterwards() -> None
     paused: set[str] = set()
     engine = Engine(is_paused=paused.__contains__)
     engine.use([parse_rule({"name": "silent", "kind": "absence", "after": "2m"})])
-    assert [*engine.observe([small("a", END_MS, 0.5), small("b", END_MS, 0.5)], 0)] == []
+    assert [*engine.observe([report("a"), report("b")], 0)] == []
     paused.add("a")
     assert [*engine.tick(0)] == []
     assert [(one.user, one.state) for one in engine.tick(3 * MINUTE_MS)] == [("b", "firing")]

@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.service.commands.test_rules import run as run_command
 from tests.service.conftest import StartService
 from tests.support.reports import END_MS, post, small
 from tests.support.running import RunningService, clean_environment, wait_until
@@ -144,6 +145,16 @@ def test_what_a_receiver_wants_no_more_is_dead_and_can_be_sent_again(start: Star
             assert answer.status_code == 202
             wait_until(lambda: bool(receiver.accepted), "the webhook")
             assert receiver.accepted[0].id == dead["id"]
+            assert client.get(f"/api/v1/notifications/{dead['id']}").json()["rule"] == "busy"
+        tried = run_command("notify", "ops", "--url", service.url)
+        assert "ops took it" in tried.stdout, tried.stderr
+        assert receiver.accepted[-1].body["data"]["rule"] == "test"
+        again = run_command("redeliver", dead["id"], "--url", service.url)
+        assert "1 sent again" in again.stdout, again.stderr
+        assert "There are none." in run_command("redeliver", "--dead", "--url", service.url).stdout
+        assert dead["id"] in run_command("notifications", "--url", service.url).stdout
+        wrong = run_command("notify", "opps", "--url", service.url)
+        assert wrong.returncode == 1 and "expected one of ops" in wrong.stderr
 
 
 def test_private_addresses_are_not_called_unless_that_is_allowed(start: StartService, rules: Path) -> None:
