@@ -81,8 +81,8 @@ def list_rules(argv: Sequence[str]) -> int:
     settings = load(ServiceAddress, argv, program=_LIST, description=_LIST_DESCRIPTION, epilog=_LIST_EPILOG)
     from rich.console import Console
     from rich.markup import escape
-    from rich.table import Table
 
+    from analytics.commands.tables import fitting_table
     from analytics.sources.service_api import ServiceApi, ServiceError
 
     try:
@@ -93,7 +93,8 @@ def list_rules(argv: Sequence[str]) -> int:
     except (ServiceError, InvalidRule) as error:
         return failed(_LIST, error)
     counts = Counter((alert["rule"], alert["state"]) for alert in alerts)
-    table = Table("rule", "when", "whose", "targets", "from", "pending", "firing")
+    counted = ("pending", "firing")
+    table = fitting_table("rule", "when", "whose", "targets", "from", *counted, numbers=counted)
     for rule, source in rules:
         firing, pending = counts[rule.name, "firing"], counts[rule.name, "pending"]
         name = rule.name if rule.enabled else f"{rule.name} (disabled)"
@@ -114,15 +115,15 @@ def test_files(argv: Sequence[str]) -> int:
     settings = load(RulesFileSettings, argv, program=_TEST, description=_TEST_DESCRIPTION, epilog=_TEST_EPILOG)
     from rich.console import Console
     from rich.markup import escape
-    from rich.table import Table
 
+    from analytics.commands.tables import fitting_table
     from service.alerts.rule_set import RuleFileError, read_rule_set
 
     try:
         rule_set = read_rule_set(settings.path)
     except RuleFileError as error:
         return failed(_TEST, error)
-    table = Table("rule", "kind", "when", "whose", "targets", "file")
+    table = fitting_table("rule", "kind", "when", "whose", "targets", "file")
     for name, rule in rule_set.rules.items():
         kind = type(rule).__name__.lower()
         cells = (name, kind, condition(rule), _whose(rule), ", ".join(rule.targets) or "-", rule_set.files[name].name)
@@ -149,8 +150,8 @@ def silence(argv: Sequence[str]) -> int:
     settings = load(SilenceSettings, argv, program=_SILENCE, description=_SILENCE_DESCRIPTION, epilog=_SILENCE_EPILOG)
     from rich.console import Console
     from rich.markup import escape
-    from rich.table import Table
 
+    from analytics.commands.tables import fitting_table
     from analytics.sources.service_api import ServiceApi, ServiceError, path_segment
 
     try:
@@ -163,16 +164,15 @@ def silence(argv: Sequence[str]) -> int:
             page = api.call("GET", "silences").document()
     except ServiceError as error:
         return failed(_SILENCE, error)
-    columns = ("id", "rule", "user", "start", "until", "comment")
-    table = Table(*columns)
-    for silence in page["silences"]:
-        table.add_row(*(escape(str(silence[name])) for name in columns))
+    table = fitting_table("id", "rule", "user", "until", "comment", whole=("id", "until"))
+    for one in page["silences"]:
+        until = f"{one['start']} to {one['until']}" if one["start"] > one["created"] else one["until"]
+        table.add_row(*map(escape, (one["id"], one["rule"], one["user"], until, one["comment"])))
     for weekly in page["weekly"]:
         one = weekly["silence"]
-        days = ", ".join(one["days"])
-        begin, end = f"{days} {one['from']}", f"{one['to']} {one['zone']}" + (" (now)" if weekly["in_force"] else "")
-        shown = ("weekly", one["rule"], one["user"], begin, end, one["comment"])
-        table.add_row(*map(escape, shown))
+        when = f"{' '.join(one['days'])} {one['from']} to {one['to']} {one['zone']}"
+        named = "weekly, now" if weekly["in_force"] else "weekly"
+        table.add_row(*map(escape, (named, one["rule"], one["user"], when, one["comment"])))
     Console(highlight=False).print(table if table.row_count else "Nothing is silenced.")
     return 0
 

@@ -95,6 +95,7 @@ def list_notifications(argv: Sequence[str]) -> int:
     from rich.markup import escape
     from rich.table import Table
 
+    from analytics.commands.tables import fitting_table
     from analytics.sources.operations import Operations
     from analytics.sources.service_api import ServiceError
 
@@ -104,7 +105,7 @@ def list_notifications(argv: Sequence[str]) -> int:
     except ServiceError as error:
         return failed(_LIST, error)
     names = ("id", "rule", "target", "state", "created", "attempts", "error")
-    table = Table(*names)
+    table = fitting_table(*names, whole=("id",), numbers=("attempts",))
     for message in found:
         if settings.target in (None, message["target"]):
             table.add_row(*(escape(str(message[name])) for name in names))
