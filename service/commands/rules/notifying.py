@@ -93,7 +93,6 @@ def list_notifications(argv: Sequence[str]) -> int:
     settings = load(NotificationSettings, argv, program=_LIST, description=_LIST_DESCRIPTION, epilog=_LIST_EPILOG)
     from rich.console import Console
     from rich.markup import escape
-    from rich.table import Table
 
     from analytics.commands.tables import fitting_table
     from analytics.sources.operations import Operations
