@@ -32,12 +32,13 @@ from service.http.openapi.document import openapi
 from service.http.problems import serialize, unavailable, unexpected
 from service.http.resources.agent_settings import FleetSettings, OneAgentsSettings
 from service.http.resources.agents import AgentList, OneAgent, OneAgentsCommands, OneAgentsState, OneCommand
-from service.http.resources.alerts import Alerts, Notifications, OneSilence, Redelivery, Silences
+from service.http.resources.alerts import Alerts, OneSilence, Silences
 from service.http.resources.annotations import AnnotationList, OneAnnotation
 from service.http.resources.dashboard import VIEWS, Dashboard, FleetPicture, HostAnalysis, RuleBacktest, StaticFile
 from service.http.resources.documentation import Docs, DocsStyle, OpenApi
 from service.http.resources.health import Health, Ready, other_looks, refusing_looks
 from service.http.resources.ingest import Metrics
+from service.http.resources.notifications import Notifications, OneNotification, Redelivery, TargetTest
 from service.http.resources.operations import AuditTrail, Numbers, Prometheus
 from service.http.resources.pages import FleetReport, Index, UserReport
 from service.http.resources.query import Fleet, FleetWindows, History, QueryTables, Sending, Users, UserWindows
@@ -106,11 +107,14 @@ class Service:
         self.rule_repository = RuleRepository(self.control, self.audit, str(home.relative_to(folder)))
         self.annotations = Annotations(self.control, self.audit)
         self.queue = NotificationQueue(self.control)
-        self.rules = Runner(self.journal, self.rule_repository, self.queue, settings.rules)
+        self.remote_configuration = RemoteConfiguration(self.control, self.audit, settings.agent_streams)
+        self.rules = Runner(
+            self.journal, self.rule_repository, self.queue, settings.rules,
+            public_url=settings.public_url, is_paused=self.remote_configuration.is_paused,
+        )  # fmt: skip
         self.sender = NotificationSender(
             self.queue, lambda: self.rules.targets, partial(deliver, private=settings.notify_private)
         )
-        self.remote_configuration = RemoteConfiguration(self.control, self.audit, settings.agent_streams)
         self.report_maker = ReportMaker()
         self.fleet_cache = FleetCache(self.store)
         self.analyst = Analyst(self.store)
@@ -240,16 +244,18 @@ def _routes(service: Service) -> dict[str, object]:
         "/api/v1/rules": Rules(repository, rules),
         "/api/v1/rules/{name}": OneRule(repository, rules),
         "/api/v1/alerts": Alerts(repository, rules),
-        "/api/v1/silences": Silences(repository),
+        "/api/v1/silences": Silences(repository, rules),
         "/api/v1/silences/{silence_id}": OneSilence(repository),
         "/api/v1/annotations": AnnotationList(service.annotations),
         "/api/v1/annotations/{annotation_id}": OneAnnotation(service.annotations),
         "/api/v1/notifications": Notifications(queue),
+        "/api/v1/notifications/{message_id}": OneNotification(queue),
         "/api/v1/notifications/{message_id}/redeliver": Redelivery(queue),
         "/api/v1/identity": Who(),
         "/api/v1/tokens": TokenList(service.tokens),
         "/api/v1/tokens/{token_id}": OneToken(service.tokens),
         "/api/v1/tokens/{token_id}/rotate": NewSecret(service.tokens),
+        "/api/v1/targets/{name}/test": TargetTest(queue, rules),
         "/api/v1/audit": AuditTrail(service.audit),
         "/healthz": Health(),
         "/readyz": Ready(

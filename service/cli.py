@@ -56,7 +56,7 @@ _COMMANDS = {
     "demo": lazy_command(
         "service.commands.demo.command:main", "load a real fleet into a running service, shifted so that it ends now"
     ),
-    "rules": lazy_command("service.commands.rules:main", "list, test and backtest rules; silence alerts"),
+    "rules": lazy_command("service.commands.rules:main", "list, test and backtest rules; silence alerts; try targets"),
     "copy": lazy_command("service.commands.copy.command:main", "copy a store into another, and compare them"),
     "repair": lazy_command("service.commands.repair:main", "make the embedded store's catalogue from its files"),
 }

@@ -131,6 +131,15 @@ class ServiceSettings(Settings, frozen=True, kw_only=True):
             extra={"metavar": "PATH"},
         ),
     ] = None
+    public_url: Annotated[
+        str,
+        Meta(
+            pattern=r"^(https?://[^\s/?#@]+[^\s?#]*)?$",
+            description="Where people reach the dashboard; notifications link there.",
+            extra={"metavar": "URL", "examples": ["https://loadlens.example.org"], "default": "no links",
+                   "expected": "an address such as https://loadlens.example.org"},
+        ),
+    ] = ""  # fmt: skip
     notify_private: Annotated[bool, Meta(description="Let notifications go to any address, private ones too.")] = False
     flush_interval: Annotated[
         Annotated[float, Meta(ge=0.1, le=3600)] | None,

@@ -57,6 +57,11 @@ class Agent:
         """Whether it is to be told its settings: it has others, and has not refused these."""
         return self.version != self.version_in_force and not (self.version and self.version == self.refused)
 
+    @property
+    def paused(self) -> bool:
+        """Whether it says that it is paused, and has not reported since."""
+        return self.state is not None and self.state.settings.paused and self.status_ms <= self.state.at
+
     def instructions(self) -> Instructions:
         """Everything that is asked of it."""
         settings = msgspec.Raw(msgspec.json.encode(self.desired))

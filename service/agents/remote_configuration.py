@@ -54,6 +54,11 @@ class RemoteConfiguration:
             if repository.waiting:
                 await asyncio.to_thread(repository.write)
 
+    def is_paused(self, user_id: str) -> bool:
+        """Whether an agent is meant not to report now. Any thread may ask."""
+        agent = self.registry.get(user_id)
+        return agent is not None and agent.paused
+
     def observe(self, reports: Sequence[Report]) -> None:
         """Note reports that are new, of whichever agents; ids that hosts turn out to share are logged."""
         for user_id in self.shared_ids.observe(reports):

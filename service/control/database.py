@@ -45,6 +45,10 @@ class ControlDatabase:
         self._write_lock = threading.RLock()
         self._read_lock = threading.Lock()
         path.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(OSError):
+            # Files of rules are kept in it, and may hold addresses that are secrets.
+            path.touch(0o600)
+            path.chmod(0o600)
         try:
             self._writer = _connect(path)
             self._prepare(limit_bytes)

@@ -202,6 +202,12 @@ OPERATIONS: dict[str, dict[str, Operation]] = {
             tag="alerts", query=parameters.NotificationsParameters, answer=documents.NotificationPage, refusals=(422,)
         )
     },
+    "/api/v1/notifications/{message_id}": {
+        "GET": Operation(tag="alerts", answer=documents.NotificationDocument, refusals=(404,))
+    },
+    "/api/v1/targets/{name}/test": {
+        "POST": Operation(tag="alerts", answer=documents.Created, status=202, refusals=(404, 503))
+    },
     "/api/v1/notifications/{message_id}/redeliver": {"POST": Operation(tag="alerts", status=202, refusals=(404, 503))},
     "/api/v1/annotations": {
         "GET": Operation(

@@ -311,6 +311,9 @@ _ALERTS = [
     get("/notifications?state=delivered", until=_TWO_TOLD),
     send("POST", f"{API}/notifications/msg_unknown/redeliver"),
     send("GET", f"{API}/notifications/msg_unknown/redeliver"),
+    get("/notifications/${told}", until='"state":"delivered"'),
+    get("/notifications/msg_unknown"),
+    send("POST", f"{API}/targets/nobody/test"),
     send("POST", f"{API}/notifications"),
     send("POST", f"{API}/alerts"),
 ]
