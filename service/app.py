@@ -18,7 +18,7 @@ from service.alerts.repository import RuleRepository
 from service.alerts.runner import Runner
 from service.annotations import Annotations
 from service.control.audit import Audit
-from service.control.data_lock import DataLock
+from service.control.data_lock import lock_data_folder
 from service.control.database import ControlDatabase
 from service.dashboard.analysis import Analyst
 from service.dashboard.matrix import FleetCache
@@ -65,7 +65,7 @@ class Service:
 
     def __init__(self, settings: ServiceSettings) -> None:
         # First of all: nothing in a folder that another process uses is so much as read.
-        self._lock = DataLock(Path(settings.data_dir))
+        self._lock = lock_data_folder(Path(settings.data_dir))
         try:
             self._build(settings)
         except BaseException:
