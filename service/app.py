@@ -17,6 +17,7 @@ from service.agents.remote_configuration import RemoteConfiguration
 from service.alerts.repository import RuleRepository
 from service.alerts.runner import Runner
 from service.annotations import Annotations
+from service.backup.snapshots import Live, SnapshotMaker
 from service.control.audit import Audit
 from service.control.data_lock import lock_data_folder
 from service.control.database import ControlDatabase
@@ -109,6 +110,7 @@ class Service:
         self.report_maker = ReportMaker()
         self.fleet_cache = FleetCache(self.store)
         self.analyst = Analyst(self.store)
+        self.snapshots = SnapshotMaker(folder, Live(home, self.journal, self.store))
         self.maintenance = Maintenance(self.journal, self.store, settings.flush_seconds)
 
     def _publish(self, last: int, texts: Sequence[bytes], reports: Sequence[Report]) -> None:
@@ -124,6 +126,7 @@ class Service:
         self.rules.start()
         self.sender.start()
         self.maintenance.start()
+        self.snapshots.start()
         self.remote_configuration.start()
 
     def end_streams(self) -> None:
@@ -138,6 +141,7 @@ class Service:
         self.rules.stop()
         self.sender.stop()
         self.maintenance.stop()
+        self.snapshots.stop()
         self.store.close()
         # In this order: the file that is written to is pruned only once it is closed.
         self.journal.close()

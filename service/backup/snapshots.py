@@ -12,7 +12,7 @@ import shutil
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,8 +21,7 @@ import msgspec
 
 from service.control.data_lock import LOCK_FILE, DataFolderError, DataFolderInUse, DataLock, check_format
 from service.control.database import copy_database, seal
-from service.journal.files import open_file
-from service.journal.journal import DAMAGED, MARK_BYTES, Journal
+from service.journal.journal import DAMAGED, Journal, faults
 from service.stores.base import Store
 from service.stores.embedded.damage import SET_ASIDE
 from service.stores.embedded.segments import link_or_copy
@@ -89,7 +88,7 @@ class SnapshotMaker:
             try:
                 token = _taken_request(folder)
                 if token:
-                    _answer(folder, token, lambda: make(self._data_dir, folder / token, self._live))
+                    _answer(folder, token, self._data_dir, self._live)
             except OSError as error:
                 _log.warning("a snapshot could not be made: %s", error)
 
@@ -134,7 +133,7 @@ def _asked_for(data_dir: Path, folder: Path, token: str) -> Snapshot:
                 _remove(request)
                 if not answer.exists():
                     _remove(folder / token)
-                    _answer(folder, token, lambda: make(data_dir, folder / token))
+                    _answer(folder, token, data_dir)
     return msgspec.json.decode(answer.read_bytes(), type=Snapshot)
 
 
@@ -149,9 +148,9 @@ def _taken_request(folder: Path) -> str | None:
     return token if token.isalnum() else None
 
 
-def _answer(folder: Path, token: str, work: Callable[[], Snapshot]) -> None:
+def _answer(folder: Path, token: str, data_dir: Path, live: Live | None = None) -> None:
     try:
-        made = work()
+        made = make(data_dir, folder / token, live)
     except (OSError, sqlite3.Error, duckdb.Error) as error:
         _log.warning("a snapshot could not be made: %s", error)
         made = Snapshot(error=str(error).partition("\n")[0])
@@ -166,7 +165,7 @@ def make(data_dir: Path, target: Path, live: Live | None = None) -> Snapshot:
     """
     target.mkdir()
     made = Snapshot()
-    for path in _files(data_dir, None if live is None else live):
+    for path in _files(data_dir, live):
         place = target / path.relative_to(data_dir)
         place.parent.mkdir(parents=True, exist_ok=True)
         _copy(path, place, made)
@@ -223,11 +222,8 @@ def _copy(path: Path, place: Path, made: Snapshot) -> None:
 
 
 def _say_damage(target: Path, made: Snapshot) -> None:
-    for path in target.rglob("*.journal"):
-        made.problems += [
-            f"{path.name}: {one.reports} reports (offsets {one.first} to {one.last}) are damaged"
-            for one in open_file(path, MARK_BYTES).damage
-        ]
+    for folder in target.rglob("journal"):
+        made.problems += faults(folder)
 
 
 def _put(path: Path, content: bytes) -> None:
@@ -242,5 +238,3 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
-
-

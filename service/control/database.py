@@ -54,7 +54,9 @@ class ControlDatabase:
         self._read_lock = threading.Lock()
         path.parent.mkdir(parents=True, exist_ok=True)
         if fault := seal_fault(path):
-            _log.error("%s: %s; put back a copy where settings, rules or annotations are not what they were", path, fault)
+            _log.error(
+                "%s: %s; put back a copy where settings, rules or annotations are not what they were", path, fault
+            )
         try:
             self._writer = _connect(path)
             self._prepare(limit_bytes)

@@ -196,7 +196,7 @@ class Journal:
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
-        """While the block runs no file is removed or used again; what is pruned meanwhile does not count for the limit."""
+        """While the block runs no file is removed or used again; what is pruned does not count for the limit."""
         with self._lock:
             self._held += 1
         try:
@@ -284,6 +284,12 @@ class Journal:
         """Move a file to where nothing is ever written over or removed."""
         target = put_aside(path, self._folder / DAMAGED)
         _log.warning("%s is put aside as %s", path, target)
+
+
+def faults(folder: Path) -> Iterator[str]:
+    """What is wrong with the journal in `folder`, which nobody uses, in words; nothing is changed."""
+    for one in _damage_of([open_file(path, MARK_BYTES) for path in _found(folder, ".journal")]):
+        yield f"{one.path.name}: {one.reports} reports (offsets {one.first} to {one.last}) are damaged"
 
 
 def _found(folder: Path, suffix: str) -> list[Path]:
