@@ -18,8 +18,9 @@ from service.agents.remote_configuration import RemoteConfiguration
 from service.alerts.repository import RuleRepository
 from service.alerts.runner import Runner
 from service.annotations import Annotations
+from service.backup.snapshots import Live, SnapshotMaker
 from service.control.audit import Audit
-from service.control.data_lock import DataLock
+from service.control.data_lock import lock_data_folder
 from service.control.database import ControlDatabase, ControlError
 from service.credentials.tokens import Tokens
 from service.dashboard.analysis import Analyst
@@ -70,7 +71,7 @@ class Service:
 
     def __init__(self, settings: ServiceSettings) -> None:
         # First of all: nothing in a folder that another process uses is so much as read.
-        self._lock = DataLock(Path(settings.data_dir))
+        self._lock = lock_data_folder(Path(settings.data_dir))
         try:
             self._build(settings)
         except BaseException:
@@ -118,6 +119,7 @@ class Service:
         self.report_maker = ReportMaker()
         self.fleet_cache = FleetCache(self.store)
         self.analyst = Analyst(self.store)
+        self.snapshots = SnapshotMaker(folder, Live(home, self.journal, self.store))
         self.maintenance = Maintenance(self.journal, self.store, settings.flush_seconds)
 
     def _publish(self, last: int, texts: Sequence[bytes], reports: Sequence[Report]) -> None:
@@ -133,6 +135,7 @@ class Service:
         self.rules.start()
         self.sender.start()
         self.maintenance.start()
+        self.snapshots.start()
         self.remote_configuration.start()
         self.tokens.start()
 
@@ -148,6 +151,7 @@ class Service:
         self.rules.stop()
         self.sender.stop()
         self.maintenance.stop()
+        self.snapshots.stop()
         self.store.close()
         with contextlib.suppress(ControlError):
             self.tokens.write_uses()

@@ -23,7 +23,7 @@ from contract.service_address import is_loopback
 from service.alerts.rule_set import RuleFileError
 from service.app import Application, create_app
 from service.connections import LimitedProtocol
-from service.control.data_lock import DataFolderInUse
+from service.control.data_lock import DataFolderError
 from service.control.database import ControlError
 from service.credentials.tokens import any_kept
 from service.settings import ServiceSettings
@@ -159,7 +159,7 @@ class _Server(BaseApplication):
     def load(self) -> Application:
         try:
             app = create_app(self._settings)
-        except (StoreError, RuleFileError, ControlError, DataFolderInUse, OSError) as error:
+        except (StoreError, RuleFileError, ControlError, DataFolderError, OSError) as error:
             print(f"loadlens-service: error: {error}", file=sys.stderr, flush=True)
             sys.exit(Arbiter.APP_LOAD_ERROR)
         # What lives as long as the process need not be looked at again; most garbage here is freed by counting.
