@@ -22,6 +22,7 @@ from service.backup.snapshots import Live, SnapshotMaker
 from service.control.audit import Audit
 from service.control.data_lock import lock_data_folder
 from service.control.database import ControlDatabase, ControlError
+from service.credentials.sessions import Sessions
 from service.credentials.tokens import Tokens
 from service.dashboard.analysis import Analyst
 from service.dashboard.matrix import FleetCache
@@ -44,6 +45,7 @@ from service.http.resources.operations import AuditTrail, Numbers, Prometheus
 from service.http.resources.pages import FleetReport, Index, UserReport
 from service.http.resources.query import Fleet, FleetWindows, History, QueryTables, Sending, Users, UserWindows
 from service.http.resources.rules import OneRule, Rules
+from service.http.resources.sign_in import OneSession, SessionList, SignIn, SignOut
 from service.http.resources.stream import LiveStream
 from service.http.resources.tokens import NewSecret, OneToken, TokenList, Who
 from service.http.routing import Slashes
@@ -105,6 +107,7 @@ class Service:
         self.control = ControlDatabase(folder / "control.db")
         self.audit = Audit(self.control)
         self.tokens = Tokens(self.control, self.audit)
+        self.sessions = Sessions(self.control, self.audit, self.tokens)
         self.rule_repository = RuleRepository(self.control, self.audit, str(home.relative_to(folder)))
         self.annotations = Annotations(self.control, self.audit)
         self.queue = NotificationQueue(self.control)
@@ -190,9 +193,10 @@ def create_app(settings: ServiceSettings) -> Application:
     Raises StoreError where the store cannot be used.
     """
     service = Service(settings)
-    access: Authentication | RequireOwnHost = RequireOwnHost(settings.host)
+    authentication = None
     if settings.token or len(service.tokens):
-        access = Authentication(service.tokens, settings.token, settings.operator_token)
+        authentication = Authentication(service.tokens, service.sessions, settings.token, settings.operator_token)
+    access = authentication or RequireOwnHost(settings.host)
     cors = AllowOrigins(settings.cors_origins)
     middleware: list[Any] = [_Lifespan(service), Compress(), cors, access, RefuseForeignPages(cors.may_change)]
     router = CompiledRouter()
@@ -201,7 +205,7 @@ def create_app(settings: ServiceSettings) -> Application:
     app.set_error_serializer(serialize)
     app.add_error_handler(Exception, unexpected)
     app.add_error_handler(StoreUnavailable, unavailable)
-    routes = _routes(service)
+    routes = _routes(service) | _sign_in(service.sessions, authentication)
     described = OpenApi(lambda: openapi(routes))
     routes |= {"/openapi.json": described, "/docs": Docs(described), "/docs/style.css": DocsStyle()}
     for path, resource in routes.items():
@@ -209,6 +213,16 @@ def create_app(settings: ServiceSettings) -> Application:
         app.add_route(path, resource)
     app.add_sink(Slashes(router), "/api/v1/agents/")
     return app
+
+
+def _sign_in(sessions: Sessions, authentication: Authentication | None) -> dict[str, object]:
+    """What concerns browsers that sign in, by path."""
+    return {
+        "/sign-in": SignIn(sessions, authentication),
+        "/sign-out": SignOut(sessions),
+        "/api/v1/sessions": SessionList(sessions),
+        "/api/v1/sessions/{session_id}": OneSession(sessions),
+    }
 
 
 def _routes(service: Service) -> dict[str, object]:
@@ -237,7 +251,7 @@ def _routes(service: Service) -> dict[str, object]:
         "/api/v1/windows/byUser/{user_id:path}": UserWindows(store, sending),
         "/api/v1/windows/fleet": FleetWindows(store, sending),
         "/api/v1/users": Users(store, remote.shared_ids),
-        "/api/v1/stream": LiveStream(service.broker, service.tokens),
+        "/api/v1/stream": LiveStream(service.broker, service.sessions),
         "/api/v1/agents": AgentList(remote),
         "/api/v1/agents/{user_id}": OneAgent(remote),
         "/api/v1/agents/{user_id}/settings": OneAgentsSettings(remote),

@@ -228,6 +228,14 @@ class Operations(ServiceApi):
         """End a token for good."""
         self.call("DELETE", f"tokens/{path_segment(token_id)}")
 
+    def sessions(self) -> list[Document]:
+        """Browsers that have signed in: with any token for an admin, with the same for others."""
+        return self._list("sessions", "sessions")
+
+    def end_session(self, session_id: str) -> None:
+        """Have a browser sign in anew."""
+        self.call("DELETE", f"sessions/{path_segment(session_id)}")
+
     def health(self) -> Document:
         """That the service answers."""
         return self._document("/healthz")

@@ -281,7 +281,7 @@ class Tokens:
         now_ms = times.now_ms()
         if before.role != "admin" or not before.is_valid(now_ms) or after.is_valid(now_ms):
             return
-        others = (one for one in self._tokens.values() if one.role == "admin" and one.id != before.id)
+        others = (one for one in list(self._tokens.values()) if one.role == "admin" and one.id != before.id)
         if not any(one.is_valid(now_ms) for one in others):
             raise TokenRefused("it is the last token with the role admin; make another first")
 

@@ -10,7 +10,8 @@ from falcon.asgi import Request, Response, WebSocket
 from service.credentials.identity import ANYBODY
 from service.http.problems import ProblemError
 
-_SAFE = frozenset(("GET", "HEAD", "OPTIONS"))
+SAFE = frozenset(("GET", "HEAD", "OPTIONS"))
+"""Methods that change nothing."""
 _OWN_SITES = ("same-origin", "none")
 _HOSTS_KNOWN = 256
 
@@ -54,7 +55,7 @@ class RefuseForeignPages:
 
     async def process_request(self, req: Request, resp: Response) -> None:
         """Answers 403 to a request that would change something and comes from another site's page."""
-        if req.method not in _SAFE and is_foreign(req) and not self._may_change(req.get_header("Origin")):
+        if req.method not in SAFE and is_foreign(req) and not self._may_change(req.get_header("Origin")):
             raise ProblemError(
                 falcon.HTTP_403,
                 "A page of another site must not change anything here; requests of programs carry neither Origin nor"
@@ -72,6 +73,11 @@ def is_foreign(req: Request) -> bool:
         return site not in _OWN_SITES
     origin = req.get_header("Origin")
     return origin is not None and origin.partition("://")[2].lower() != req.netloc.lower()
+
+
+def says_origin(req: Request) -> bool:
+    """Whether a browser says for which page it asks: each of today's does, of what may change something."""
+    return req.get_header("Sec-Fetch-Site") is not None or req.get_header("Origin") is not None
 
 
 def _is_own(own: str, host: str) -> bool:

@@ -8,7 +8,7 @@ from falcon.asgi import Request
 from service.credentials.identity import Identity, Role
 from service.http.problems import ProblemError
 
-OPEN: Final = frozenset(("/healthz", "/readyz"))
+OPEN: Final = frozenset(("/healthz", "/readyz", "/sign-in"))
 """Paths that are answered without a token."""
 _NOBODY: frozenset[Role] = frozenset()
 _ALL: frozenset[Role] = frozenset(("agent", "reader", "operator", "admin", "enrolment"))
@@ -35,6 +35,8 @@ PERMISSIONS: dict[str, dict[str, frozenset[Role]]] = {
     "/openapi.json": _ASK,
     "/healthz": {"GET": _ALL},
     "/readyz": {"GET": _ALL},
+    "/sign-in": {"GET": _ALL, "POST": _ALL},
+    "/sign-out": {"POST": _READ},
     "/metrics": _ASK,
     "/reports/fleet": _ASK,
     "/reports/users/{user_id:path}": _ASK,
@@ -67,6 +69,8 @@ PERMISSIONS: dict[str, dict[str, frozenset[Role]]] = {
     "/api/v1/annotations/{annotation_id}": {"GET": _READ, "DELETE": _OPERATE},
     "/api/v1/audit": {"GET": _OPERATE},
     "/api/v1/identity": {"GET": _ALL},
+    "/api/v1/sessions": _ASK,
+    "/api/v1/sessions/{session_id}": {"DELETE": _READ},
     "/api/v1/tokens": {"GET": _ADMIN, "POST": _ADMIN},
     "/api/v1/tokens/{token_id}": {"GET": _ADMIN, "PATCH": _ADMIN, "DELETE": _ADMIN},
     "/api/v1/tokens/{token_id}/rotate": {"POST": _ADMIN},
@@ -78,6 +82,7 @@ ABOUT_NOBODY: Final = frozenset(
     (
         "/", "/host", "/compare", "/alerts", "/agents", "/reports", "/static/{version}/{name:path}", "/docs",
         "/docs/style.css", "/openapi.json", "/healthz", "/readyz", "/api/v1/metrics", "/api/v1/identity",
+        "/sign-in", "/sign-out", "/api/v1/sessions", "/api/v1/sessions/{session_id}",
     )
 )  # fmt: skip
 """Routes whose answers say nothing of any machine: pages without data, and what takes reports, each of which is

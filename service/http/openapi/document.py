@@ -54,6 +54,7 @@ _PATH_PARAMETERS: Mapping[str, dict[str, Any]] = {
     "silence_id": {"type": "string", "examples": ["00112233"]},
     "message_id": {"type": "string", "examples": ["msg_1"]},
     "token_id": {"type": "string", "pattern": "^[0-9a-f]{12}$", "examples": ["001122334455"]},
+    "session_id": {"type": "string", "examples": ["0011223344556677"]},
     "annotation_id": {"type": "integer", "minimum": 1, "maximum": 10**15},
 }
 _CONDITIONS: Mapping[Literal["change", "read"], tuple[tuple[str, str, str], ...]] = {

@@ -424,6 +424,27 @@ class TokenPage(Document):
     next: str | None
 
 
+class SessionDocument(Document):
+    """A browser that has signed in."""
+
+    id: str
+    token: str
+    """The id of the token that it has signed in with."""
+    role: Role
+    created: Instant
+    expires: Instant
+    address: str
+    browser: str
+    """What it says it is."""
+
+
+class SessionPage(Document):
+    """A page of sessions, by id."""
+
+    sessions: list[SessionDocument]
+    next: str | None
+
+
 class IdentityDocument(Document):
     """Who asks."""
 

@@ -226,6 +226,10 @@ OPERATIONS: dict[str, dict[str, Operation]] = {
         "DELETE": Operation(tag="annotations", status=204, refusals=(404, 503)),
     },
     "/api/v1/identity": {"GET": Operation(tag="access", answer=documents.IdentityDocument)},
+    "/api/v1/sessions": {
+        "GET": Operation(tag="access", query=parameters.PageParameters, answer=documents.SessionPage, refusals=(422,))
+    },
+    "/api/v1/sessions/{session_id}": {"DELETE": Operation(tag="access", status=204, refusals=(404, 503))},
     "/api/v1/tokens": {
         "GET": Operation(tag="access", query=parameters.PageParameters, answer=documents.TokenPage, refusals=(422,)),
         "POST": Operation(
@@ -288,5 +292,5 @@ OPERATIONS: dict[str, dict[str, Operation]] = {
     "/openapi.json": {"GET": Operation(tag="operations", answer=dict[str, Any])},
 }
 """By path, as in OpenAPI, and method."""
-FOR_PEOPLE = (*VIEWS, "/machines", "/static/{version}/{name}", "/docs", "/docs/style.css")
+FOR_PEOPLE = (*VIEWS, "/machines", "/static/{version}/{name}", "/docs", "/docs/style.css", "/sign-in", "/sign-out")
 """Paths of pages, which no program asks."""

@@ -130,7 +130,7 @@ class _Reports:
             raise ProblemError(falcon.code_to_http_status(made.status), made.detail, headers=headers)
         resp.etag = made.etag
         resp.set_header("Cache-Control", f"private, max-age={int(made.fresh_s)}")
-        resp.set_header("Vary", "Accept, Authorization")
+        resp.set_header("Vary", "Accept, Authorization, Cookie")
         if req.if_none_match and any(tag in ("*", made.etag) for tag in req.if_none_match):
             resp.status = falcon.HTTP_304
             return

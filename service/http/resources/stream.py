@@ -13,7 +13,7 @@ from uvicorn.protocols.utils import ClientDisconnected
 
 from contract.problems import Problem
 from service.credentials.identity import Identity
-from service.credentials.tokens import Tokens
+from service.credentials.sessions import Sessions
 from service.http.access import is_foreign
 from service.http.authentication import identity_of
 from service.http.problems import ProblemError
@@ -44,9 +44,9 @@ class _Events:
 class LiveStream:
     """Follows the reports."""
 
-    def __init__(self, broker: Broker, tokens: Tokens) -> None:
+    def __init__(self, broker: Broker, sessions: Sessions) -> None:
         self._broker = broker
-        self._tokens = tokens
+        self._sessions = sessions
 
     async def on_get(self, req: Request, resp: Response) -> None:
         """200 with events until the client hangs up or the service stops."""
@@ -66,7 +66,7 @@ class LiveStream:
         try:
             yield _Events(_BEGIN)
             async for chunk in consumer.chunks():
-                if not self._tokens.is_valid(identity):
+                if not self._sessions.is_valid(identity):
                     return
                 yield _Events(chunk)
         finally:
@@ -99,7 +99,7 @@ class LiveStream:
         async with contextlib.aclosing(consumer.chunks()) as chunks:
             try:
                 async for chunk in chunks:
-                    if not self._tokens.is_valid(identity):
+                    if not self._sessions.is_valid(identity):
                         await ws.close(_ENDED, "the token is revoked or past its end")
                         return
                     await ws.send_text(chunk.decode())

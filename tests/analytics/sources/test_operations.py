@@ -118,6 +118,9 @@ def _of_tokens(folder: Path) -> set[tuple[str, str]]:
         assert client.change_token(made["id"], name="web-1", lifetime=None)["expires"] is None
         assert client.rotate_token(made["id"], overlap="0s")["token"] != made["token"]
         client.revoke_token(made["id"])
+        assert client.sessions() == []
+        with pytest.raises(analytics.ProblemError, match="No such session"):
+            client.end_session("none")
         assert client.token(made["id"])["revoked"] is not None
     return asked
 

@@ -33,6 +33,9 @@ MATRIX = {
     "GET /docs": READ,
     "GET /docs/style.css": READ,
     "GET /openapi.json": READ,
+    "GET /sign-in": ANYBODY,
+    "POST /sign-in": ANYBODY,
+    "POST /sign-out": READ,
     "GET /healthz": ANYBODY,
     "GET /readyz": ANYBODY,
     "GET /metrics": READ,
@@ -81,6 +84,8 @@ MATRIX = {
     "DELETE /api/v1/annotations/{annotation_id}": OPERATE,
     "GET /api/v1/audit": OPERATE,
     "GET /api/v1/identity": ALL,
+    "GET /api/v1/sessions": READ,
+    "DELETE /api/v1/sessions/{session_id}": READ,
     "GET /api/v1/tokens": ADMIN,
     "POST /api/v1/tokens": ADMIN,
     "GET /api/v1/tokens/{token_id}": ADMIN,
@@ -92,7 +97,8 @@ MATRIX = {
 ABOUT_NO_MACHINE = {
     "GET /", "GET /host", "GET /compare", "GET /alerts", "GET /agents", "GET /reports",
     "GET /static/{version}/{name}", "GET /docs", "GET /docs/style.css", "GET /openapi.json", "GET /healthz",
-    "GET /readyz", "GET /api/v1/metrics", "GET /api/v1/identity",
+    "GET /readyz", "GET /api/v1/metrics", "GET /api/v1/identity", "GET /sign-in", "POST /sign-in", "POST /sign-out",
+    "GET /api/v1/sessions", "DELETE /api/v1/sessions/{session_id}",
 }  # fmt: skip
 OF_THE_SCOPE = {"GET /api/v1/users", "GET /api/v1/query", "GET /api/v1/stream"}
 EVENTS = {"Accept": "text/event-stream"}
@@ -221,7 +227,12 @@ def status(client: httpx.Client, row: str, headers: dict[str, str], *, user: str
         "name": "x.js",
     }.items():
         path = path.replace(f"{{{name}}}", value)
-    path = path.replace("{annotation_id}", "999999999").replace("{command_id}", "x").replace("{token_id}", "x")
+    path = (
+        path.replace("{annotation_id}", "999999999")
+        .replace("{command_id}", "x")
+        .replace("{token_id}", "x")
+        .replace("{session_id}", "x")
+    )
     path = path.replace("{silence_id}", "x").replace("{message_id}", "x")
     asked = {"url": path, "headers": headers, "follow_redirects": False}
     if method != "GET" and path != METRICS:
