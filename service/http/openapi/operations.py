@@ -13,6 +13,7 @@ from service.alerts.rules import AnyRule
 from service.http import parameters
 from service.http.answers import ARROW, CSV, JSON, PARQUET
 from service.http.openapi import documents
+from service.http.requests import MERGE_PATCH
 from service.http.resources.agents import NewCommand
 from service.http.resources.alerts import NewSilence
 from service.http.resources.annotations import AnnotationDocument, AnnotationPage, NewAnnotation
@@ -78,7 +79,7 @@ def _changes(
             tag="agents",
             query=ranked,
             body=dict[str, Any],
-            body_types=(JSON, "application/merge-patch+json"),
+            body_types=(JSON, MERGE_PATCH),
             answer=DesiredSettings,
             refusals=_CHANGE,
             conditional="change",
@@ -245,6 +246,7 @@ OPERATIONS: dict[str, dict[str, Operation]] = {
         "PATCH": Operation(
             tag="access",
             body=ChangedToken,
+            body_types=(JSON, MERGE_PATCH),
             answer=documents.TokenDocument,
             refusals=(400, 404, 409, 413, 415, 422, 503),
         ),
