@@ -208,7 +208,7 @@ class _Up:
         return os.environ | self._config | token | {"LOADLENS_LOG_LEVEL": settings.log_level}
 
     def _say_where_to_look(self, user: str | None, shown: str | None) -> None:
-        token = bool(self._settings.token)
+        token = bool(self._settings.token or self._agent_token)
         lines = [
             "",
             f"Loadlens runs on {self.url}.",
