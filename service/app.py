@@ -47,7 +47,7 @@ from service.http.resources.query import Fleet, FleetWindows, History, QueryTabl
 from service.http.resources.rules import OneRule, Rules
 from service.http.resources.sign_in import OneSession, SessionList, SignIn, SignOut
 from service.http.resources.stream import LiveStream
-from service.http.resources.tokens import NewSecret, OneToken, TokenList, Who
+from service.http.resources.tokens import Enrolments, NewSecret, OneToken, TokenList, Who
 from service.http.routing import Slashes
 from service.http.versions import RangeVersions
 from service.ingest.acknowledgement import Ingest
@@ -270,6 +270,7 @@ def _routes(service: Service) -> dict[str, object]:
         "/api/v1/notifications/{message_id}": OneNotification(queue),
         "/api/v1/notifications/{message_id}/redeliver": Redelivery(queue),
         "/api/v1/identity": Who(),
+        "/api/v1/enrolments": Enrolments(service.tokens),
         "/api/v1/tokens": TokenList(service.tokens),
         "/api/v1/tokens/{token_id}": OneToken(service.tokens),
         "/api/v1/tokens/{token_id}/rotate": NewSecret(service.tokens),

@@ -225,6 +225,30 @@ class Tokens:
 
         return Made(self._change(token_id, actor, "rotate", changed), text.text)
 
+    def enrol(self, enrolment: Identity, user_id: str, *, actor: Actor) -> Made:
+        """A token for the agent of `user_id`, by an enrolment token, which it uses up a little.
+
+        Raises TokenRefused where that is used up, or the agent has a token already; and ControlError.
+        """
+        with self._control.transaction() as db:
+            before = self._tokens[enrolment.token]
+            now_ms = times.now_ms()
+            if not before.uses_left or not before.is_valid(now_ms):
+                raise TokenRefused("the enrolment token is used up")
+            agents = (one for one in list(self._tokens.values()) if one.role == "agent" and one.scope == user_id)
+            if any(one.is_valid(now_ms) for one in agents):
+                raise TokenRefused("this user id has a token already; an admin revokes it first")
+            if len(self._tokens) >= KEPT:
+                raise TokenRefused(f"{len(self._tokens)} tokens are kept already; no more fit")
+            used = replace(before, uses_left=before.uses_left - 1)
+            token, text = _made(before.name, "agent", user_id, None, None)
+            db.execute("UPDATE credentials_token SET uses_left = ? WHERE id = ?", (used.uses_left, used.id))
+            _insert(db, token)
+            self._note(db, actor, "enrol", None, token)
+        self._tokens[used.id] = used
+        self._tokens[token.id] = token
+        return Made(token, text)
+
     def pass_on(self, identity: Identity, for_ms: int) -> str:
         """A token for a process of the service's own that acts for somebody, and ends by itself."""
         now_ms = times.now_ms()

@@ -17,6 +17,7 @@ _REPORTS: frozenset[Role] = frozenset(("agent", "operator", "admin"))
 _READ: frozenset[Role] = frozenset(("reader", "operator", "admin"))
 _OPERATE: frozenset[Role] = frozenset(("operator", "admin"))
 _ADMIN: frozenset[Role] = frozenset(("admin",))
+_ENROLMENT: frozenset[Role] = frozenset(("enrolment",))
 
 _ASK = {"GET": _READ}
 _CHANGE = {"GET": _READ, "PUT": _OPERATE, "PATCH": _OPERATE, "DELETE": _OPERATE}
@@ -73,6 +74,7 @@ PERMISSIONS: dict[str, dict[str, frozenset[Role]]] = {
     "/api/v1/identity": {"GET": _ALL},
     "/api/v1/sessions": _ASK,
     "/api/v1/sessions/{session_id}": {"DELETE": _READ},
+    "/api/v1/enrolments": {"POST": _ENROLMENT},
     "/api/v1/tokens": {"GET": _ADMIN, "POST": _ADMIN},
     "/api/v1/tokens/{token_id}": {"GET": _ADMIN, "PATCH": _ADMIN, "DELETE": _ADMIN},
     "/api/v1/tokens/{token_id}/rotate": {"POST": _ADMIN},
@@ -85,6 +87,7 @@ ABOUT_NOBODY: Final = frozenset(
         "/", "/host", "/compare", "/alerts", "/agents", "/reports", "/static/{version}/{name:path}", "/docs",
         "/docs/style.css", "/openapi.json", "/healthz", "/readyz", "/api/v1/metrics", "/api/v1/identity",
         "/sign-in", "/sign-out", "/api/v1/sessions", "/api/v1/sessions/{session_id}",
+        "/api/v1/enrolments",
     )
 )  # fmt: skip
 """Routes whose answers say nothing of any machine: pages without data, and what takes reports, each of which is

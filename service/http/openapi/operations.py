@@ -18,7 +18,7 @@ from service.http.resources.agents import NewCommand
 from service.http.resources.alerts import NewSilence
 from service.http.resources.annotations import AnnotationDocument, AnnotationPage, NewAnnotation
 from service.http.resources.dashboard import VIEWS, NewBacktest
-from service.http.resources.tokens import ChangedToken, NewToken, Rotation
+from service.http.resources.tokens import ChangedToken, NewEnrolment, NewToken, Rotation
 from service.http.table_forms import Table
 
 Tag = Literal["values", "reports", "agents", "alerts", "annotations", "operations", "access"]
@@ -231,6 +231,15 @@ OPERATIONS: dict[str, dict[str, Operation]] = {
         "GET": Operation(tag="access", query=parameters.PageParameters, answer=documents.SessionPage, refusals=(422,))
     },
     "/api/v1/sessions/{session_id}": {"DELETE": Operation(tag="access", status=204, refusals=(404, 503))},
+    "/api/v1/enrolments": {
+        "POST": Operation(
+            tag="access",
+            body=NewEnrolment,
+            answer=documents.NewTokenDocument,
+            status=201,
+            refusals=(400, 409, 413, 415, 422, 503),
+        )
+    },
     "/api/v1/tokens": {
         "GET": Operation(tag="access", query=parameters.PageParameters, answer=documents.TokenPage, refusals=(422,)),
         "POST": Operation(

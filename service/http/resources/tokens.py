@@ -12,6 +12,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from contract import times
 from contract.patterns import MAX_PATTERN
 from contract.problems import problem_of
+from contract.report import MAX_USER_ID
 from contract.times import DAY_MS, parse_duration, parse_timestamp
 from service.control.database import ControlError
 from service.credentials.identity import ANYBODY, EVERYONE, Role
@@ -106,6 +107,32 @@ class TokenList:
         )
         resp.location = f"/api/v1/tokens/{made.token.id}"
         _answer_once(resp, made)
+
+
+class NewEnrolment(Struct, forbid_unknown_fields=True):
+    """Who wants a token."""
+
+    user_id: Annotated[str, Meta(min_length=1, max_length=MAX_USER_ID)]
+
+
+class Enrolments:
+    """Gives agents tokens of their own."""
+
+    def __init__(self, tokens: Tokens) -> None:
+        self._tokens = tokens
+
+    async def on_post(self, req: Request, resp: Response) -> None:
+        """201 with an agent's token for one user id, which is never shown again; 409 where the id has one."""
+        asked = await _read(req, NewEnrolment)
+        identity = identity_of(req)
+        if self._tokens.get(identity.token) is None:
+            raise ProblemError(falcon.HTTP_409, "This service asks for no token.")
+        problem = scope_problem("agent", asked.user_id, None)
+        if problem is not None:
+            raise invalid("/user_id", problem[1])
+        if not identity.covers(asked.user_id):
+            raise ProblemError(falcon.HTTP_403, "The scope of this token does not have this user id.")
+        _answer_once(resp, await _changed(lambda: self._tokens.enrol(identity, asked.user_id, actor=actor_of(req))))
 
 
 class OneToken:

@@ -24,6 +24,7 @@ USER = "6a:d6:96:d3:45:35"
 RULE = {"kind": "threshold", "metric": "cpuLoadAvg", "above": 0.9}
 NOT_CALLED = {
     ("POST", "/api/v1/agents/{user_id}/state"),  # agents themselves send it
+    ("POST", "/api/v1/enrolments"),  # agents themselves ask
     ("GET", "/api/v1/stream"),  # analytics.stream follows it
     ("POST", "/api/v1/notifications/{message_id}/redeliver"),  # nothing was told to anybody here
 }

@@ -88,6 +88,7 @@ MATRIX = {
     "GET /api/v1/identity": ALL,
     "GET /api/v1/sessions": READ,
     "DELETE /api/v1/sessions/{session_id}": READ,
+    "POST /api/v1/enrolments": "enrolment",
     "GET /api/v1/tokens": ADMIN,
     "POST /api/v1/tokens": ADMIN,
     "GET /api/v1/tokens/{token_id}": ADMIN,
