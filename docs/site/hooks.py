@@ -18,6 +18,15 @@ _LINK = re.compile(r"(!?\[[^\]]*\]\()([^)\s#]+)((?:#[^)\s]*)?\))")
 _ELSEWHERE = re.compile(r"^[a-z][a-z0-9+.-]*:")
 
 
+def on_config(config: Any) -> Any:
+    """Pages that the navigation does not name yet stand at its end, so that none is missing."""
+    named = set(re.findall(r"'([^']+\.md)'", repr(config.nav)))
+    others = sorted(page.name for page in (ROOT / "docs").glob("*.md") if page.name not in named)
+    if others:
+        config.nav.append({"More": others})
+    return config
+
+
 def on_files(files: Files, config: Any) -> Files:
     """Add the first page (the README), the reference, and every file of the project that a page leads to."""
     files.append(File.generated(config, "index.md", content=_rewritten("README.md", "index.md")))
