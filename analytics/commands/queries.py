@@ -35,7 +35,7 @@ def _answer(
     if form == "table" and isinstance(settings, RangeSettings) and settings.windows:
         fail(PROGRAM, "--windows is for files: expected --out fleet.parquet or --format csv, got a table")
     try:
-        with connect(settings.url, settings.token) as service:
+        with connect(settings.url, settings.token, ca_file=settings.ca_file) as service:
             frame = question(service)
         if form == "table":
             if isinstance(sys.stdout, io.TextIOWrapper):
