@@ -78,7 +78,7 @@ class AgentSettings(ServiceAddress, frozen=True, kw_only=True):
     client_certificate: Annotated[
         Path | None,
         Meta(
-            description="Shown to a service that takes certificates in place of tokens; its common name is the user id.",
+            description="Shown to a service that takes certificates for tokens; its common name is the user id.",
             extra={"metavar": "FILE", "default": "none is shown"},
         ),
     ] = None

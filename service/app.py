@@ -194,14 +194,9 @@ def create_app(settings: ServiceSettings) -> Application:
         authentication = Authentication(service.tokens, service.sessions, settings.token, settings.operator_token)
     access = authentication or RequireOwnHost(settings.host)
     cors = AllowOrigins(settings.cors_origins)
-    middleware: list[Any] = [
-        _Lifespan(service),
-        Compress(),
-        cors,
-        access,
-        RefuseForeignPages(cors.may_change),
-        OnlyEncrypted(),
-    ]
+    middleware: list[Any] = [_Lifespan(service), Compress(), cors, access, RefuseForeignPages(cors.may_change)]
+    if settings.tls_certificate or settings.trusted_proxies:
+        middleware.insert(0, OnlyEncrypted())
     router = CompiledRouter()
     app = Application(middleware=middleware, router=router)
     app.service = service

@@ -95,7 +95,7 @@ class ServiceSettings(Settings, frozen=True, kw_only=True):
     tls_client_ca: Annotated[
         Path | None,
         Meta(
-            description="Agents may show certificates that these have signed, in place of tokens; the common name is the user id.",
+            description="Agents may show certificates of this CA in place of tokens; the common name is the user id.",
             extra={"metavar": "FILE", "default": "none is asked for"},
         ),
     ] = None

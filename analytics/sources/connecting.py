@@ -50,7 +50,9 @@ def connect(
     ============================ ==========================================================================
 
     A service over HTTPS is trusted where the system trusts its certificate, or `ca_file` has it or who signed it
-    (without `check_name` whatever the name in it). A service also has a method for everything else it can be asked and told (`analytics.sources.operations`); with
+    (without `check_name` whatever the name in it).
+
+    A service also has a method for everything else it can be asked and told (`analytics.sources.operations`); with
     `patience` what only asks is asked again while it is busy or away. All answer `history`, `fleet`, `users` and
     `metrics` alike, as `analytics.sources.base.Source` says. Nothing is asked before the first question. Raises
     ValueError for anything else, FileNotFoundError where there are no files.

@@ -217,8 +217,8 @@ def stream(
     `ValuesEvent`s, otherwise `ReportEvent`s. `after` is the id of an event behind which to begin; by default it begins
     with what is acknowledged next. A `LostEvent` says which reports will not come.
 
-    With `ca_file` the certificates in it are trusted, and no others. Raises ValueError for what is not an http(s) address,
-    and for a file that cannot be used.
+    With `ca_file` the certificates in it are trusted, and no others. Raises ValueError for what is not an http(s)
+    address, and for a file that cannot be used.
     """
     check_service_url(url)
     asked = {

@@ -77,8 +77,8 @@ class ReportMaker:
     ) -> FinishedReport | ReportRefused:
         """The report, a kept one of the last minute where there is one. Raises TooManyReports and ReportFailed.
 
-        `address` is the host and port where the service answers. `token` makes the token that it is made with, and `scope` says whose report it may be: one that was made for
-        who may see all is not answered to who may not.
+        `address` is the host and port where the service answers. `token` makes the token that it is made with, and
+        `scope` says whose report it may be: one that was made for who may see all is not answered to who may not.
         """
         asked = (request, scope)
         kept = self._kept.get(asked)
