@@ -16,7 +16,7 @@ from agent.identity import NoIdentity, identity
 from agent.settings import AgentSettings, check_proxy, default_spool_dir
 from contract.problems import display
 from contract.report import MAX_USER_ID
-from contract.service_address import SERVICE_URL, ServiceAddress, proxy_for
+from contract.service_address import SERVICE_URL, ServiceAddress, proxy_for, tls_context
 from contract.settings import load
 
 _log = logging.getLogger(__name__)
@@ -100,7 +100,7 @@ def main(argv: Sequence[str]) -> int:
     directory = settings.spool_dir or default_spool_dir(os.environ)
     try:
         user_id = identity(settings.user_id).user_id
-        token = enrol(settings.url, settings.enrolment_token, settings.proxy_in_use, user_id)
+        token = enrol(settings, user_id)
         keep(directory, token)
     except (EnrolmentFailed, NoIdentity, OSError) as error:
         print(f"{_PROGRAM}: error: {error}", file=sys.stderr)
@@ -119,15 +119,17 @@ def token_for(settings: AgentSettings, user_id: str, environ: Mapping[str, str] 
     directory = settings.spool_dir or default_spool_dir(environ)
     token = kept(directory)
     if token is None and settings.enrolment_token:
-        token = enrol(settings.url, settings.enrolment_token, settings.proxy_in_use, user_id)
+        token = enrol(settings, user_id)
         keep(directory, token)
         _log.info("enrolled as %s; the token is kept in %s", user_id, directory / TOKEN_FILE)
     return token
 
 
-def enrol(url: str, enrolment_token: str, proxy: str | None, user_id: str) -> str:
-    """A token for the agent of `user_id`. Raises EnrolmentFailed."""
-    connection = Connection(url, enrolment_token, proxy)
+def enrol(settings: EnrolSettings | AgentSettings, user_id: str) -> str:
+    """A token for the agent of `user_id`, by the enrolment token. Raises EnrolmentFailed and OSError."""
+    url = settings.url
+    tls = tls_context(settings.ca_file) if url.startswith("https:") else None
+    connection = Connection(url, settings.enrolment_token, settings.proxy_in_use, tls)
     try:
         answer = connection.post_enrolment(msgspec.json.encode({"user_id": user_id}), _TIMEOUT_S)
     except ServiceUnreachable as error:

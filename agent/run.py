@@ -109,7 +109,7 @@ def _delivery(
     directory = settings.spool_dir or default_spool_dir(os.environ)
     spool = Spool(directory, settings.spool_bytes, settings.spool_age)
     token = token_for(settings, me.user_id)
-    connect = partial(Connection, settings.url, token, settings.proxy_in_use)
+    connect = partial(Connection, settings.url, token, settings.proxy_in_use, settings.tls())
     connection = connect()
     sender = ReportSender(spool, connection, DeadLetters(directory), Backoff())
     _log.info("reports go to %s; %d wait in %s", connection.url, spool.waiting, directory)

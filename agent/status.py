@@ -17,7 +17,7 @@ from agent.heartbeat import Heartbeat, age_s, read_heartbeat
 from agent.settings import MIB, check_proxy, default_spool_dir
 from contract.checkup import Finding, as_document, exit_code, in_words
 from contract.problems import decode_json, shortened
-from contract.service_address import SERVICE_URL, ServiceAddress, proxy_for
+from contract.service_address import SERVICE_URL, ServiceAddress, proxy_for, tls_context
 from contract.settings import load
 from contract.times import format_instant, format_seconds
 from contract.validation import FUTURE_MS
@@ -113,7 +113,8 @@ def look(settings: StatusSettings) -> Iterator[Finding]:
     if token is None:
         with contextlib.suppress(OSError):
             token = kept(directory)
-    connection = Connection(url, token, settings.proxy_on_the_way(url))
+    tls = tls_context(settings.ca_file) if url.startswith("https:") else None
+    connection = Connection(url, token, settings.proxy_on_the_way(url), tls)
     yield from _service(connection, token, heartbeat)
     if heartbeat is not None:
         yield from _spool(heartbeat, directory)

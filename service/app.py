@@ -26,7 +26,7 @@ from service.credentials.sessions import Sessions
 from service.credentials.tokens import Tokens
 from service.dashboard.analysis import Analyst
 from service.dashboard.matrix import FleetCache
-from service.http.access import RefuseForeignPages, RequireOwnHost
+from service.http.access import OnlyEncrypted, RefuseForeignPages, RequireOwnHost
 from service.http.authentication import Authentication
 from service.http.cors import AllowOrigins
 from service.http.encoding import Compress, add_head
@@ -62,6 +62,7 @@ from service.settings import ServiceSettings
 from service.stores.base import StoreUnavailable
 from service.stores.opening import home_of, open_store
 from service.stream.broker import Broker, BrokerLimits
+from service.tls import Tls
 
 _log = logging.getLogger("loadlens.service")
 _MIN_LIVE_BYTES, _MAX_LIVE_BYTES = 1 << 20, 64 << 20
@@ -119,7 +120,7 @@ class Service:
         self.sender = NotificationSender(
             self.queue, lambda: self.rules.targets, partial(deliver, private=settings.notify_private)
         )
-        self.report_maker = ReportMaker()
+        self.report_maker = ReportMaker(settings.tls_certificate)
         self.fleet_cache = FleetCache(self.store)
         self.analyst = Analyst(self.store)
         self.snapshots = SnapshotMaker(folder, Live(home, self.journal, self.store))
@@ -185,6 +186,9 @@ class Application(falcon.asgi.App[Request, Response]):
     """The application, and the service behind it."""
 
     service: Service
+    trusted_proxies: tuple[str, ...] = ()
+    tls: Tls | None = None
+    """What the server encrypts with, where it does."""
 
 
 def create_app(settings: ServiceSettings) -> Application:
@@ -194,14 +198,17 @@ def create_app(settings: ServiceSettings) -> Application:
     """
     service = Service(settings)
     authentication = None
-    if settings.token or len(service.tokens):
+    if settings.token or len(service.tokens) or settings.tls_client_ca:
         authentication = Authentication(service.tokens, service.sessions, settings.token, settings.operator_token)
     access = authentication or RequireOwnHost(settings.host)
     cors = AllowOrigins(settings.cors_origins)
     middleware: list[Any] = [_Lifespan(service), Compress(), cors, access, RefuseForeignPages(cors.may_change)]
+    if settings.tls_certificate or settings.trusted_proxies:
+        middleware.insert(0, OnlyEncrypted())
     router = CompiledRouter()
     app = Application(middleware=middleware, router=router)
     app.service = service
+    app.trusted_proxies = settings.trusted_proxies
     app.set_error_serializer(serialize)
     app.add_error_handler(Exception, unexpected)
     app.add_error_handler(StoreUnavailable, unavailable)

@@ -1,5 +1,6 @@
 """The service's settings: they come in once, here, and nothing below reads the environment."""
 
+import ipaddress
 import itertools
 from pathlib import Path
 from typing import Annotated, Literal
@@ -77,6 +78,34 @@ class ServiceSettings(Settings, frozen=True, kw_only=True):
             extra={"metavar": "TOKEN", "secret": True},
         ),
     ] = ""
+    tls_certificate: Annotated[
+        Path | None,
+        Meta(
+            description="Speak HTTPS with this certificate (PEM, with its chain); read again when it changes.",
+            extra={"metavar": "FILE", "default": "plain HTTP"},
+        ),
+    ] = None
+    tls_key: Annotated[
+        Path | None,
+        Meta(
+            description="Its key, without a password.",
+            extra={"metavar": "FILE", "default": "in the certificate's file"},
+        ),
+    ] = None
+    tls_client_ca: Annotated[
+        Path | None,
+        Meta(
+            description="Agents may show certificates of this CA in place of tokens; the common name is the user id.",
+            extra={"metavar": "FILE", "default": "none is asked for"},
+        ),
+    ] = None
+    trusted_proxies: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Addresses or networks of proxies whose X-Forwarded-For and X-Forwarded-Proto are believed.",
+            extra={"metavar": "ADDRESS", "examples": ["10.0.0.0/8"]},
+        ),
+    ] = ()
     agent_streams: Annotated[
         int,
         Meta(
@@ -172,6 +201,7 @@ class ServiceSettings(Settings, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         """Raise ValueError for an unknown store, and for times to keep that are no durations or do not fit."""
         self._check_store()
+        self._check_tls()
         if self.operator_token and self.operator_token == self.token:
             raise ValueError("operator_token: must differ from token, or it would keep nobody out")
         if self.operator_token and not self.token:
@@ -180,6 +210,18 @@ class ServiceSettings(Settings, frozen=True, kw_only=True):
         for (finer, one), (coarser, other) in itertools.pairwise(zip(_KEPT, times, strict=True)):
             if other is not None and (one is None or one > other):
                 raise ValueError(f"{finer} must not be longer than {coarser}: coarser rollups stand in for finer data")
+
+    def _check_tls(self) -> None:
+        for name in ("tls_key", "tls_client_ca"):
+            if getattr(self, name) is not None and self.tls_certificate is None:
+                raise ValueError(f"{name}: goes with tls_certificate")
+        for proxy in self.trusted_proxies:
+            try:
+                ipaddress.ip_network(proxy)
+            except ValueError:
+                raise ValueError(
+                    f"trusted_proxies: expected addresses or networks such as 10.0.0.0/8, got {proxy}"
+                ) from None
 
     def _check_store(self) -> None:
         if self.store == "embedded":

@@ -123,6 +123,7 @@ class TokensApi(Operations):
             settings.operator_token or settings.token,
             headers={"X-Loadlens-Actor": person()},
             timeout_s=_TIMEOUT_S,
+            ca_file=settings.ca_file,
         )
 
 

@@ -97,6 +97,8 @@ class _Up:
     def run(self) -> None:
         """Start everything, say where to look, and wait; ends by an exception only."""
         settings = self._settings
+        if settings.tls_certificate is not None:
+            raise UpError("it speaks plain HTTP to this machine; with --tls-certificate run loadlens-service itself")
         _check_free(settings.host, self._port)
         user = self._user_id() if settings.agent else None
         self._make_tokens(user)

@@ -46,6 +46,15 @@ class RequireOwnHost:
             )
 
 
+class OnlyEncrypted:
+    """Has a browser that has come over TLS come so from then on (HSTS, RFC 6797)."""
+
+    async def process_request(self, req: Request, resp: Response) -> None:
+        """Say so in the answer."""
+        if req.scheme == "https":
+            resp.set_header("Strict-Transport-Security", "max-age=31536000")
+
+
 class RefuseForeignPages:
     """Refuses what would change something and comes from a page of another site; programs are not concerned."""
 

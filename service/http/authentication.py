@@ -12,12 +12,13 @@ from falcon.asgi import Request, Response, WebSocket
 
 from contract import times
 from service.control.audit import Actor
-from service.credentials.identity import ANYBODY, Identity
+from service.credentials.identity import ANYBODY, EVERYONE, Identity
 from service.credentials.sessions import Sessions
 from service.credentials.tokens import Tokens
 from service.http.access import SAFE, is_foreign, says_origin
 from service.http.permissions import OPEN, check
 from service.http.problems import ProblemError
+from service.tls import CERTIFICATE_NAME
 
 _SIGN_IN = "/sign-in"
 _MAX_ACTOR = 100
@@ -72,6 +73,9 @@ class Authentication:
         text = token_of(req)
         if text is not None:
             return self.identity_of_token(text, req)
+        name = req.scope.get(CERTIFICATE_NAME)
+        if name and name != EVERYONE:
+            return Identity("agent", name, f"certificate:{name}")
         cookie = req.cookies.get(_cookie_name(req))
         # The browser must say that a page of ours asks; where it says nothing, only what changes nothing is answered.
         if cookie is None or is_foreign(req) or (req.method not in SAFE and not says_origin(req)):

@@ -9,6 +9,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import msgspec
 
@@ -53,7 +54,9 @@ class FinishedReport:
 class ReportMaker:
     """Everything here runs on the event loop; processes are waited for in threads."""
 
-    def __init__(self) -> None:
+    def __init__(self, certificate: Path | None = None) -> None:
+        """`certificate` is what the service shows where it speaks HTTPS."""
+        self._certificate = certificate
         self._kept: OrderedDict[_Asked, FinishedReport] = OrderedDict()
         self._running: dict[_Asked, asyncio.Task[FinishedReport | ReportRefused]] = {}
         self._turn = asyncio.Semaphore(_AT_ONCE)
@@ -70,12 +73,12 @@ class ReportMaker:
         return len(self._running)
 
     async def report(
-        self, request: ReportRequest, url: str, token: Callable[[], str] | None, scope: str = "*"
+        self, request: ReportRequest, address: str, token: Callable[[], str] | None, scope: str = "*"
     ) -> FinishedReport | ReportRefused:
         """The report, a kept one of the last minute where there is one. Raises TooManyReports and ReportFailed.
 
-        `token` makes the token that it is made with, and `scope` says whose report it may be: one that was made for
-        who may see all is not answered to who may not.
+        `address` is the host and port where the service answers. `token` makes the token that it is made with, and
+        `scope` says whose report it may be: one that was made for who may see all is not answered to who may not.
         """
         asked = (request, scope)
         kept = self._kept.get(asked)
@@ -87,7 +90,7 @@ class ReportMaker:
                 self.refused += 1
                 raise TooManyReports
             # Whoever asks for the same meanwhile waits for this one; it goes on if the first of them leaves.
-            task = asyncio.create_task(self._make(request, url, token and token()))
+            task = asyncio.create_task(self._make(request, address, token and token()))
             self._running[asked] = task
             task.add_done_callback(lambda done: self._ended(asked, done))
         return await asyncio.shield(task)
@@ -107,8 +110,12 @@ class ReportMaker:
         while len(self._kept) > _KEPT or sum(len(kept.content) for kept in self._kept.values()) > _KEPT_BYTES:
             self._kept.popitem(last=False)
 
-    async def _make(self, request: ReportRequest, url: str, token: str | None) -> FinishedReport | ReportRefused:
-        task = msgspec.msgpack.encode(Task(request=request, url=url, token=token))
+    async def _make(self, request: ReportRequest, address: str, token: str | None) -> FinishedReport | ReportRefused:
+        scheme = "http" if self._certificate is None else "https"
+        certificate = None if self._certificate is None else str(self._certificate)
+        task = msgspec.msgpack.encode(
+            Task(request=request, url=f"{scheme}://{address}", token=token, certificate=certificate)
+        )
         async with self._turn:
             output = await asyncio.to_thread(_run, task)
         result = msgspec.msgpack.decode(output, type=ReportMade | ReportRefused)

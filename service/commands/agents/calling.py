@@ -75,6 +75,7 @@ class AgentsApi(ServiceApi):
             settings.operator_token or settings.token,
             headers={"X-Loadlens-Actor": person()},
             timeout_s=_TIMEOUT_S,
+            ca_file=settings.ca_file,
         )
 
     def agents(self, target: str, **conditions: str) -> Iterator[dict[str, Any]]:

@@ -86,7 +86,7 @@ def list_rules(argv: Sequence[str]) -> int:
     from analytics.sources.service_api import ServiceApi, ServiceError
 
     try:
-        with ServiceApi(settings.url, settings.token, timeout_s=_TIMEOUT_S) as api:
+        with ServiceApi(settings.url, settings.token, timeout_s=_TIMEOUT_S, ca_file=settings.ca_file) as api:
             page = api.call("GET", "rules").document()
             alerts = api.call("GET", "alerts", params={"limit": _MAX_ALERTS}).document()["alerts"]
         rules = [(parse_rule(one["rule"]), one["source"]) for one in page["rules"]]
@@ -155,7 +155,7 @@ def silence(argv: Sequence[str]) -> int:
     from analytics.sources.service_api import ServiceApi, ServiceError, path_segment
 
     try:
-        with ServiceApi(settings.url, settings.token, timeout_s=_TIMEOUT_S) as api:
+        with ServiceApi(settings.url, settings.token, timeout_s=_TIMEOUT_S, ca_file=settings.ca_file) as api:
             if settings.end is not None:
                 api.call("DELETE", f"silences/{path_segment(settings.end)}")
             elif settings.duration is not None:

@@ -205,6 +205,6 @@ def _target(value: Any) -> float:
 
 
 def _own_address(req: Request) -> str:
-    """Where this request has reached us: the process that makes the report asks there."""
+    """The host and port where this request has reached us: the process that makes the report asks there."""
     host, port = req.scope["server"]
-    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    return f"{f'[{host}]' if ':' in host else host}:{port}"
