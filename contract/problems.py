@@ -37,16 +37,22 @@ def problem_of(error: msgspec.DecodeError) -> Problem:
 _BYTE_ORDER_MARKS = ((codecs.BOM_UTF32_LE, "UTF-32"), (codecs.BOM_UTF16_LE, "UTF-16"), (codecs.BOM_UTF16_BE, "UTF-16"))
 
 
+def without_mark(content: bytes) -> bytes:
+    """The bytes of a UTF-8 text without its byte order mark; raises UnicodeError where the mark is another's."""
+    for mark, name in _BYTE_ORDER_MARKS:
+        if content.startswith(mark):
+            raise UnicodeError(f"expected UTF-8 text, got {name}: save it as UTF-8")
+    return content.removeprefix(codecs.BOM_UTF8)
+
+
 def utf8(content: bytes) -> str:
     """The text of a file that a person wrote: UTF-8, with or without a byte order mark as editors on Windows leave it.
 
     Raises UnicodeError, which says what was expected and what came.
     """
-    for mark, name in _BYTE_ORDER_MARKS:
-        if content.startswith(mark):
-            raise UnicodeError(f"expected UTF-8 text, got {name}: save it as UTF-8")
+    content = without_mark(content)
     try:
-        return content.decode("utf-8-sig")
+        return content.decode()
     except UnicodeDecodeError as error:
         raise UnicodeError(f"expected UTF-8 text, got byte 0x{content[error.start]:02x} at {error.start}") from None
 

@@ -7,9 +7,11 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from analytics.sources.influx_address import Address, is_influx
+from contract.logs import LogFormat
 from contract.settings import Settings
 from contract.times import parse_duration
 
+LogRequests = Literal["all", "failed", "none"]
 _TIMES = "forever, or a duration such as 90d"
 _FOREVER = "forever"
 _LONGEST_MS = 100 * 366 * 24 * 60 * 60 * 1000
@@ -168,6 +170,16 @@ class ServiceSettings(Settings, frozen=True, kw_only=True):
         Literal["debug", "info", "warning", "error"],
         Meta(description="The least that is logged.", extra={"metavar": "LEVEL"}),
     ] = "info"
+    log_format: Annotated[
+        LogFormat, Meta(description="Lines for people, or JSON for programs.", extra={"metavar": "FORMAT"})
+    ] = "text"
+    log_requests: Annotated[
+        LogRequests | None,
+        Meta(
+            description="Which requests are logged, with method, path, status, time and bytes.",
+            extra={"metavar": "WHICH", "default": "all with --log-format json, otherwise none"},
+        ),
+    ] = None
 
     def __post_init__(self) -> None:
         """Raise ValueError for an unknown store, and for times to keep that are no durations or do not fit."""
@@ -200,6 +212,11 @@ class ServiceSettings(Settings, frozen=True, kw_only=True):
             raise ValueError("store_token: does not go with store_user; InfluxDB 1 has users, 2 and 3 have tokens")
         if bool(self.store_user) != bool(self.store_password):
             raise ValueError("store_user: goes with store_password")
+
+    @property
+    def requests_logged(self) -> LogRequests:
+        """`log_requests`, or what goes with the format."""
+        return self.log_requests or ("all" if self.log_format == "json" else "none")
 
     @property
     def flush_seconds(self) -> float:

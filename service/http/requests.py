@@ -9,7 +9,7 @@ import msgspec
 import zstandard
 from falcon.asgi import Request
 
-from contract.problems import Problem, decode_json, did_you_mean, shortened
+from contract.problems import Problem, decode_json, did_you_mean, shortened, without_mark
 from contract.times import parse_duration
 from service.http.problems import ProblemError, invalid
 
@@ -38,7 +38,10 @@ async def read_body(req: Request) -> bytes:
         body = _decompressed(body, encoding.strip().lower())
     if len(body) > MAX_BODY:
         raise _too_large()
-    return body
+    try:
+        return without_mark(body)
+    except UnicodeError as error:
+        raise ProblemError(falcon.HTTP_400, f"The body is not JSON: {error}.") from None
 
 
 async def read_json(req: Request, *types: str) -> Any:
