@@ -105,7 +105,9 @@ class Service:
         self.rule_repository = RuleRepository(self.control, self.audit, str(home.relative_to(folder)))
         self.annotations = Annotations(self.control, self.audit)
         self.queue = NotificationQueue(self.control)
-        self.remote_configuration = RemoteConfiguration(self.control, self.audit, settings.agent_streams)
+        self.remote_configuration = RemoteConfiguration(
+            self.control, self.audit, settings.agent_streams, settings.keep_agents_ms
+        )
         self.rules = Runner(
             self.journal, self.rule_repository, self.queue, settings.rules,
             public_url=settings.public_url, is_paused=self.remote_configuration.is_paused,
@@ -251,7 +253,7 @@ def _routes(service: Service) -> dict[str, object]:
         "/api/v1/users": Users(store, remote.shared_ids),
         "/api/v1/stream": LiveStream(service.broker),
         "/api/v1/agents": AgentList(remote),
-        "/api/v1/agents/{user_id}": OneAgent(remote),
+        "/api/v1/agents/{user_id}": OneAgent(remote, rules),
         "/api/v1/agents/{user_id}/settings": OneAgentsSettings(remote),
         "/api/v1/agents/{user_id}/state": OneAgentsState(remote),
         "/api/v1/agents/{user_id}/commands": OneAgentsCommands(remote),

@@ -166,6 +166,13 @@ class ServiceSettings(Settings, frozen=True, kw_only=True):
     keep_1d: Annotated[
         str, Meta(description="How long rollups of 1 day are kept.", extra={"metavar": "TIME", "expected": _TIMES})
     ] = "forever"
+    keep_agents: Annotated[
+        str,
+        Meta(
+            description="How long agents that are silent stay in lists of agents.",
+            extra={"metavar": "TIME", "examples": ["90d"], "expected": _TIMES},
+        ),
+    ] = "forever"
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"],
         Meta(description="The least that is logged.", extra={"metavar": "LEVEL"}),
@@ -188,6 +195,7 @@ class ServiceSettings(Settings, frozen=True, kw_only=True):
             raise ValueError("operator_token: must differ from token, or it would keep nobody out")
         if self.operator_token and not self.token:
             raise ValueError("operator_token: needs a token beside it, for agents")
+        _kept("keep_agents", self.keep_agents)
         times = self.retention()
         for (finer, one), (coarser, other) in itertools.pairwise(zip(_KEPT, times, strict=True)):
             if other is not None and (one is None or one > other):
@@ -212,6 +220,11 @@ class ServiceSettings(Settings, frozen=True, kw_only=True):
             raise ValueError("store_token: does not go with store_user; InfluxDB 1 has users, 2 and 3 have tokens")
         if bool(self.store_user) != bool(self.store_password):
             raise ValueError("store_user: goes with store_password")
+
+    @property
+    def keep_agents_ms(self) -> int | None:
+        """How long silent agents stay in lists, ms; None for ever."""
+        return _kept("keep_agents", self.keep_agents)
 
     @property
     def requests_logged(self) -> LogRequests:
