@@ -108,6 +108,34 @@ def decode_json(body: bytes | memoryview | msgspec.Raw, kind: Any = Any) -> Any:
         raise undecodable(error) from None
 
 
+_WRITTEN = 256 * 1024
+"""Bytes of the largest document that is taken for one that a person wrote."""
+
+
+def refuse_repeated_names(body: bytes) -> None:
+    """Raise msgspec.DecodeError where an object of a JSON document has a name twice: readers differ in which counts.
+
+    For what people write, not for reports: it reads the document once more, unless it is large. It must be one that
+    `decode_json` takes.
+    """
+    import json
+
+    def check(members: list[tuple[str, Any]]) -> None:
+        seen = set()
+        for name, _ in members:
+            if name in seen:
+                raise msgspec.DecodeError(f"the member {display(shortened(name))!r} stands twice")
+            seen.add(name)
+
+    if len(body) > _WRITTEN:
+        return
+    try:
+        # Numbers are left as they are: Python makes no int of very many digits.
+        json.loads(body, object_pairs_hook=check, parse_int=str, parse_float=str)
+    except RecursionError as error:
+        raise undecodable(error) from None
+
+
 def undecodable(error: UnicodeDecodeError | RecursionError) -> msgspec.DecodeError:
     """The error that msgspec should have raised."""
     if isinstance(error, UnicodeDecodeError):

@@ -14,6 +14,7 @@ from tests.support.running import RunningService, wait_until
 
 pytestmark = pytest.mark.server
 Line = dict[str, Any]
+JSON = {"Content-Type": "application/json"}
 
 
 def lines(service: RunningService) -> list[Line]:
@@ -93,7 +94,7 @@ def test_answers_are_counted_by_route_and_status_and_their_time_measured(start: 
     assert build.labels["version"] == __version__
 
 
-def test_bodies_may_begin_with_a_byte_order_mark_and_utf_16_is_said_to_be_that(start: StartService) -> None:
+def test_bodies_may_begin_with_a_byte_order_mark_and_what_is_doubtful_is_refused(start: StartService) -> None:
     service = start()
     with service.client() as client:
         body = json.dumps(small("web-1", END_MS))
@@ -101,5 +102,7 @@ def test_bodies_may_begin_with_a_byte_order_mark_and_utf_16_is_said_to_be_that(s
             METRICS, content=b"\xef\xbb\xbf" + body.encode(), headers={"Content-Type": "application/json"}
         )
         assert answer.status_code == 202, answer.text
+        repeated = client.post("/api/v1/silences", content=b'{"duration": "1h", "duration": "2h"}', headers=JSON)
+        assert (repeated.status_code, "'duration' stands twice" in repeated.json()["detail"]) == (400, True)
         answer = client.post(METRICS, content=body.encode("utf-16"), headers={"Content-Type": "application/json"})
         assert (answer.status_code, "UTF-16" in answer.json()["detail"]) == (400, True)
