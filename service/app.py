@@ -13,6 +13,7 @@ import falcon.asgi
 from falcon.asgi import Request, Response
 from falcon.routing import CompiledRouter
 
+from contract.logs import fields
 from contract.report import Report
 from service.agents.remote_configuration import RemoteConfiguration
 from service.alerts.repository import RuleRepository
@@ -32,6 +33,7 @@ from service.http.cors import AllowOrigins
 from service.http.encoding import Compress, add_head
 from service.http.openapi.document import openapi
 from service.http.problems import serialize, unavailable, unexpected
+from service.http.request_log import NameRoute, RequestLog
 from service.http.resources.agent_settings import FleetSettings, OneAgentsSettings
 from service.http.resources.agents import AgentList, OneAgent, OneAgentsCommands, OneAgentsState, OneCommand
 from service.http.resources.alerts import Alerts, OneSilence, Silences
@@ -100,6 +102,7 @@ class Service:
         if replayed:
             _log.info("%d reports replayed from the journal", replayed)
         self.versions = RangeVersions(self.store)
+        self.requests = RequestLog(settings.requests_logged)
         live_bytes = min(max(settings.stream_keep, _MIN_LIVE_BYTES), _MAX_LIVE_BYTES)
         limits = BrokerLimits(consumers=settings.stream_consumers, live_bytes=live_bytes)
         self.broker = Broker(self.journal, limits)
@@ -112,7 +115,9 @@ class Service:
         self.rule_repository = RuleRepository(self.control, self.audit, str(home.relative_to(folder)))
         self.annotations = Annotations(self.control, self.audit)
         self.queue = NotificationQueue(self.control)
-        self.remote_configuration = RemoteConfiguration(self.control, self.audit, settings.agent_streams)
+        self.remote_configuration = RemoteConfiguration(
+            self.control, self.audit, settings.agent_streams, settings.keep_agents_ms
+        )
         self.rules = Runner(
             self.journal, self.rule_repository, self.queue, settings.rules,
             public_url=settings.public_url, is_paused=self.remote_configuration.is_paused,
@@ -145,6 +150,7 @@ class Service:
 
     def end_streams(self) -> None:
         """Let answers end that would go on for ever: the server waits for them before it closes the service."""
+        _log.info("the service ends: requests under way go on for a moment")
         self.broker.close()
         self.remote_configuration.streams.close()
 
@@ -164,6 +170,14 @@ class Service:
         self.journal.prune(self.store.flushed)
         self.control.close()
         self._lock.release()
+        _log.info(
+            "the service has ended; it took %d reports and refused %d, and %d wait in the journal",
+            self.ingest.accepted, self.ingest.rejected, self.journal.last - self.store.flushed,
+            extra=fields(
+                accepted=self.ingest.accepted, rejected=self.ingest.rejected,
+                waiting=self.journal.last - self.store.flushed,
+            ),
+        )  # fmt: skip
 
 
 class _Lifespan:
@@ -190,6 +204,13 @@ class Application(falcon.asgi.App[Request, Response]):
     tls: Tls | None = None
     """What the server encrypts with, where it does."""
 
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:  # type: ignore[override]  # as falcon's own
+        """Answer a request, as ASGI asks for it; those of HTTP are counted and logged."""
+        if scope["type"] == "http":
+            await self.service.requests.answer(super().__call__, scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
+
 
 def create_app(settings: ServiceSettings) -> Application:
     """The application, with its store open.
@@ -202,7 +223,14 @@ def create_app(settings: ServiceSettings) -> Application:
         authentication = Authentication(service.tokens, service.sessions, settings.token, settings.operator_token)
     access = authentication or RequireOwnHost(settings.host)
     cors = AllowOrigins(settings.cors_origins)
-    middleware: list[Any] = [_Lifespan(service), Compress(), cors, access, RefuseForeignPages(cors.may_change)]
+    middleware: list[Any] = [
+        _Lifespan(service),
+        NameRoute(),
+        Compress(),
+        cors,
+        access,
+        RefuseForeignPages(cors.may_change),
+    ]
     if settings.tls_certificate or settings.trusted_proxies:
         middleware.insert(0, OnlyEncrypted())
     router = CompiledRouter()
@@ -241,6 +269,7 @@ def _routes(service: Service) -> dict[str, object]:
         ingest=service.ingest, journal=service.journal, store=store, maintenance=service.maintenance,
         broker=service.broker, rules=rules, queue=queue, sender=service.sender, report_maker=service.report_maker,
         remote_configuration=remote, control=service.control, lost=sum(one.reports for one in service.lost),
+        requests=service.requests,
     )  # fmt: skip
     return {
         **dict.fromkeys(VIEWS, Dashboard()),
@@ -260,7 +289,7 @@ def _routes(service: Service) -> dict[str, object]:
         "/api/v1/users": Users(store, remote.shared_ids),
         "/api/v1/stream": LiveStream(service.broker, service.sessions),
         "/api/v1/agents": AgentList(remote),
-        "/api/v1/agents/{user_id}": OneAgent(remote),
+        "/api/v1/agents/{user_id}": OneAgent(remote, rules),
         "/api/v1/agents/{user_id}/settings": OneAgentsSettings(remote),
         "/api/v1/agents/{user_id}/state": OneAgentsState(remote),
         "/api/v1/agents/{user_id}/commands": OneAgentsCommands(remote, service.tokens),

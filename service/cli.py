@@ -1,9 +1,8 @@
 """The command line of `loadlens-service`."""
 
-import logging
-import sys
 from collections.abc import Sequence
 
+from contract.logs import configure
 from contract.settings import dispatch, fail, load
 from service.commands import failed, lazy_command
 from service.settings import ServiceSettings
@@ -33,9 +32,7 @@ def _serve(argv: Sequence[str]) -> int:
     settings = load(
         ServiceSettings, argv, program=_PROGRAM, description=_DESCRIPTION, epilog=_EPILOG, commands=_COMMANDS
     )
-    logging.basicConfig(
-        level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr
-    )
+    configure(settings.log_level, settings.log_format)
     # What the server is built of is imported only when it is wanted: --help answers at once.
     from service.server import ServerError, SettingError, serve
 

@@ -32,6 +32,10 @@ class Operations(ServiceApi):
         """One agent, with the layers of settings that it stands under."""
         return self._document(f"agents/{path_segment(user)}")
 
+    def forget_agent(self, user: str) -> None:
+        """Forget an agent, its settings, commands and alarms, not its windows; one that still reports is back."""
+        self.call("DELETE", f"agents/{path_segment(user)}")
+
     def layers(self) -> list[Document]:
         """The layers of settings of the fleet and of selections, in the order in which they are laid."""
         return list(self._document("settings")["layers"])

@@ -76,6 +76,11 @@ class Engine:
             self._routes[origin] = tuple(one for one in self.evaluations.values() if one.rule.takes(*origin))
         return self._routes[origin]
 
+    def forget(self, user: str, now_ms: int) -> Iterator[Transition]:
+        """Forget a user's alarms; those that fire are resolved."""
+        for evaluation in self.evaluations.values():
+            yield from evaluation.let_go(user, now_ms)
+
     def tick(self, now_ms: int) -> Iterator[Transition]:
         """What follows from the time being `now_ms`."""
         for evaluation in self.evaluations.values():

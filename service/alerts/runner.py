@@ -74,6 +74,7 @@ class Runner:
         self._reader = JournalReader(journal)
         self._queue: deque[_Commit] = deque()
         self._queue_lock = threading.Lock()
+        self._leaving: deque[str] = deque()
         self.queued = 0
         self._reload = threading.Event()
         self._stopping = threading.Event()
@@ -139,6 +140,10 @@ class Runner:
     def reload(self) -> None:
         """Look at files and definitions anew."""
         self._reload.set()
+
+    def forget(self, user: str) -> None:
+        """Forget a user's alarms soon; those that fire are resolved."""
+        self._leaving.append(user)
 
     def start(self) -> None:
         """Begin to evaluate."""
@@ -243,6 +248,9 @@ class Runner:
         if is_tick or self._reload.is_set():
             self._look_for_changes()
         self._evaluate(self._taken())
+        while self._leaving:
+            with self.lock:
+                self._pending += self.engine.forget(self._leaving.popleft(), times.now_ms())
         if is_tick:
             self._ticked_at = now
             with self.lock:

@@ -62,11 +62,17 @@ class Evaluation:
         if now_ms - self._looked_ms < FORGET_MS:
             return
         for user in self.alarms.keys() - self.heard - {FLEET_USER}:
-            alarm = self.alarms[user]
-            if alarm.state is AlarmState.FIRING:
-                yield Transition(self.rule.name, user, "resolved", now_ms, alarm.since_ms, alarm.value)
-            self.forget(user)
+            yield from self.let_go(user, now_ms)
         self.heard, self._looked_ms = set(), now_ms
+
+    def let_go(self, user: str, now_ms: int) -> Iterator[Transition]:
+        """Forget a user, where it is known; an alarm that fires is resolved."""
+        alarm = self.alarms.get(user)
+        if alarm is None:
+            return
+        if alarm.state is AlarmState.FIRING:
+            yield Transition(self.rule.name, user, "resolved", now_ms, alarm.since_ms, alarm.value)
+        self.forget(user)
 
     def forget(self, user: str) -> None:
         """Forget a user and its alarm."""

@@ -71,7 +71,7 @@ def notify(argv: Sequence[str]) -> int:
 
     deadline = time.monotonic() + settings.wait
     try:
-        with Operations(settings.url, settings.token, timeout_s=_TIMEOUT_S) as api:
+        with Operations(settings.url, settings.token, timeout_s=_TIMEOUT_S, ca_file=settings.ca_file) as api:
             identity = api.test_target(settings.target)
             while True:
                 message = api.notification(identity)
@@ -99,7 +99,7 @@ def list_notifications(argv: Sequence[str]) -> int:
     from analytics.sources.service_api import ServiceError
 
     try:
-        with Operations(settings.url, settings.token, timeout_s=_TIMEOUT_S) as api:
+        with Operations(settings.url, settings.token, timeout_s=_TIMEOUT_S, ca_file=settings.ca_file) as api:
             found = api.notifications(settings.state)
     except ServiceError as error:
         return failed(_LIST, error)
@@ -123,7 +123,7 @@ def redeliver(argv: Sequence[str]) -> int:
     from analytics.sources.service_api import ServiceError
 
     try:
-        with Operations(settings.url, settings.token, timeout_s=_TIMEOUT_S) as api:
+        with Operations(settings.url, settings.token, timeout_s=_TIMEOUT_S, ca_file=settings.ca_file) as api:
             ids = list(settings.ids)
             if settings.dead:
                 # The oldest first, so that they come in the order in which they were made.

@@ -142,7 +142,10 @@ OPERATIONS: dict[str, dict[str, Operation]] = {
     "/api/v1/agents": {
         "GET": Operation(tag="agents", query=parameters.AgentsParameters, answer=documents.AgentPage, refusals=(422,))
     },
-    "/api/v1/agents/{user_id}": {"GET": Operation(tag="agents", answer=documents.AgentDetail, refusals=(404,))},
+    "/api/v1/agents/{user_id}": {
+        "GET": Operation(tag="agents", answer=documents.AgentDetail, refusals=(404,)),
+        "DELETE": Operation(tag="agents", status=204, refusals=(404, 503)),
+    },
     "/api/v1/agents/{user_id}/settings": _changes(None, None, None, DesiredSettings),
     "/api/v1/agents/{user_id}/state": {
         "POST": Operation(

@@ -73,6 +73,8 @@ def test_every_endpoint_has_a_method(service: RunningService, tmp_path: Path) ->
         with pytest.raises(analytics.ProblemError, match="takes no commands"):
             client.command(USER, "report_now")
         assert client.commands(USER) == []
+        client.forget_agent(USER)
+        assert client.agents() == []
         with pytest.raises(analytics.ProblemError, match="No such command"):
             client.command_result("none")
 

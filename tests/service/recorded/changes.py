@@ -143,7 +143,7 @@ _AGENTS = [
     listed(in_step="perhaps"),
     listed(connected="perhaps"),
     send("POST", f"{API}/agents"),
-    send("DELETE", f"{API}/agents/db%2Fmain"),
+    send("DELETE", f"{API}/agents/nobody"),
     state(""),
     state("web-1", settings={"interval": 0}),
     state("web-1", settings_version="v" * 65),
