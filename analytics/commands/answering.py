@@ -30,7 +30,7 @@ def answer(
     if form == "table" and isinstance(settings, RangeSettings) and settings.windows:
         fail(PROGRAM, "--windows is for files: expected --out fleet.parquet or --format csv, got a table")
     try:
-        with connect(settings.data or settings.url, settings.token) as source:
+        with connect(settings.data or settings.url, settings.token, ca_file=settings.ca_file) as source:
             frame = question(source)
         if form == "table":
             show(terminal(), frame)

@@ -156,7 +156,7 @@ def _made(settings: ReportSettings) -> "ReportDocument":
 
     now_ms = times.now_ms()
     named = settings.url if settings.data is None else settings.data.name
-    with connect(settings.data or settings.url, settings.token) as source:
+    with connect(settings.data or settings.url, settings.token, ca_file=settings.ca_file) as source:
         if settings.user_id is None:
             return making.fleet(source, settings.question(), made_ms=now_ms, named=named)
         return making.user(source, settings.user_id, settings.question(), made_ms=now_ms, named=named)

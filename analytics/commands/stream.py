@@ -93,8 +93,9 @@ def _of_service(settings: StreamSettings) -> Iterator[dict[str, Any]]:
     own = NAMES[settings.metric].statistic
     named = {stat: settings.metric if stat == own else f"{settings.metric}.{stat}" for stat in _STATISTICS}
     events = stream(
-        settings.url, token=settings.token, user=settings.user or None, metric=settings.metric, stat=settings.stat,
-        above=settings.above, below=settings.below, fields=["user_id", "end_timestamp", *named.values()],
+        settings.url, token=settings.token, ca_file=settings.ca_file, user=settings.user or None,
+        metric=settings.metric, stat=settings.stat, above=settings.above, below=settings.below,
+        fields=["user_id", "end_timestamp", *named.values()],
     )  # fmt: skip
     for event in events:
         if isinstance(event, LostEvent):
