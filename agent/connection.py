@@ -96,6 +96,10 @@ class Connection:
         """Send an agent's state; as `post`."""
         return self._post(f"{self._agents}{quote(user_id, safe='')}/state", body, self._headers, timeout_s)
 
+    def post_enrolment(self, body: bytes, timeout_s: float) -> ServiceAnswer:
+        """Ask for a token of the agent's own; as `post`."""
+        return self._post(self._target.removesuffix(PATH) + "/api/v1/enrolments", body, self._headers, timeout_s)
+
     def get(self, path: str, timeout_s: float) -> ServiceAnswer:
         """Ask for `path` of the service, such as `/readyz`; as `post`."""
         return self._post(self._target.removesuffix(PATH) + path, b"", self._headers, timeout_s, "GET")

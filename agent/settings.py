@@ -72,6 +72,13 @@ class AgentSettings(ServiceAddress, frozen=True, kw_only=True):
     token: Annotated[str | None, Meta(description="Sent to the service as a bearer token.", extra={"secret": True})] = (
         None
     )
+    enrolment_token: Annotated[
+        str,
+        Meta(
+            description="Gets this agent its own token, at its first start; kept beside the spool from then on.",
+            extra={"metavar": "TOKEN", "secret": True},
+        ),
+    ] = ""
     proxy: Annotated[
         str | None,
         Meta(

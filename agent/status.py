@@ -1,5 +1,6 @@
 """`loadlens-agent status`: whether the agent of this machine runs and its reports arrive; if not, what to do."""
 
+import contextlib
 import os
 import time
 from collections.abc import Iterator, Sequence
@@ -11,6 +12,7 @@ import msgspec
 from msgspec import Meta
 
 from agent.connection import Connection, ServiceAnswer, ServiceUnreachable
+from agent.enrolment import kept
 from agent.heartbeat import Heartbeat, is_late, read_heartbeat
 from agent.settings import MIB, check_proxy, default_spool_dir
 from contract.checkup import Finding, as_document, exit_code, in_words
@@ -105,8 +107,12 @@ def look(settings: StatusSettings) -> Iterator[Finding]:
     url = settings.url or (heartbeat.url if heartbeat else SERVICE_URL)
     if heartbeat is not None and settings.url not in (None, heartbeat.url):
         yield Finding("url", "note", f"The agent sends to {heartbeat.url}; {url} is looked at.")
-    connection = Connection(url, settings.token, settings.proxy_on_the_way(url))
-    yield from _service(connection, settings.token, heartbeat)
+    token = settings.token
+    if token is None:
+        with contextlib.suppress(OSError):
+            token = kept(directory)
+    connection = Connection(url, token, settings.proxy_on_the_way(url))
+    yield from _service(connection, token, heartbeat)
     if heartbeat is not None:
         yield from _spool(heartbeat, directory)
 

@@ -1,6 +1,7 @@
 """The composition root: settings in, application out."""
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Sequence
 from functools import partial
@@ -18,12 +19,16 @@ from service.agents.remote_configuration import RemoteConfiguration
 from service.alerts.repository import RuleRepository
 from service.alerts.runner import Runner
 from service.annotations import Annotations
+from service.backup.snapshots import Live, SnapshotMaker
 from service.control.audit import Audit
-from service.control.data_lock import DataLock
-from service.control.database import ControlDatabase
+from service.control.data_lock import lock_data_folder
+from service.control.database import ControlDatabase, ControlError
+from service.credentials.sessions import Sessions
+from service.credentials.tokens import Tokens
 from service.dashboard.analysis import Analyst
 from service.dashboard.matrix import FleetCache
-from service.http.access import RefuseForeignPages, RequireOwnHost, RequireToken
+from service.http.access import RefuseForeignPages, RequireOwnHost
+from service.http.authentication import Authentication
 from service.http.cors import AllowOrigins
 from service.http.encoding import Compress, add_head
 from service.http.openapi.document import openapi
@@ -42,7 +47,9 @@ from service.http.resources.operations import AuditTrail, Numbers, Prometheus
 from service.http.resources.pages import FleetReport, Index, UserReport
 from service.http.resources.query import Fleet, FleetWindows, History, QueryTables, Sending, Users, UserWindows
 from service.http.resources.rules import OneRule, Rules
+from service.http.resources.sign_in import OneSession, SessionList, SignIn, SignOut
 from service.http.resources.stream import LiveStream
+from service.http.resources.tokens import Enrolments, NewSecret, OneToken, TokenList, Who
 from service.http.routing import Slashes
 from service.http.versions import RangeVersions
 from service.ingest.acknowledgement import Ingest
@@ -68,7 +75,7 @@ class Service:
 
     def __init__(self, settings: ServiceSettings) -> None:
         # First of all: nothing in a folder that another process uses is so much as read.
-        self._lock = DataLock(Path(settings.data_dir))
+        self._lock = lock_data_folder(Path(settings.data_dir))
         try:
             self._build(settings)
         except BaseException:
@@ -102,6 +109,8 @@ class Service:
         self.admission = Admission(self.store, settings.max_users)
         self.control = ControlDatabase(folder / "control.db")
         self.audit = Audit(self.control)
+        self.tokens = Tokens(self.control, self.audit)
+        self.sessions = Sessions(self.control, self.audit, self.tokens)
         self.rule_repository = RuleRepository(self.control, self.audit, str(home.relative_to(folder)))
         self.annotations = Annotations(self.control, self.audit)
         self.queue = NotificationQueue(self.control)
@@ -118,6 +127,7 @@ class Service:
         self.report_maker = ReportMaker()
         self.fleet_cache = FleetCache(self.store)
         self.analyst = Analyst(self.store)
+        self.snapshots = SnapshotMaker(folder, Live(home, self.journal, self.store))
         self.maintenance = Maintenance(self.journal, self.store, settings.flush_seconds)
 
     def _publish(self, last: int, texts: Sequence[bytes], reports: Sequence[Report]) -> None:
@@ -133,7 +143,9 @@ class Service:
         self.rules.start()
         self.sender.start()
         self.maintenance.start()
+        self.snapshots.start()
         self.remote_configuration.start()
+        self.tokens.start()
 
     def end_streams(self) -> None:
         """Let answers end that would go on for ever: the server waits for them before it closes the service."""
@@ -148,7 +160,10 @@ class Service:
         self.rules.stop()
         self.sender.stop()
         self.maintenance.stop()
+        self.snapshots.stop()
         self.store.close()
+        with contextlib.suppress(ControlError):
+            self.tokens.write_uses()
         # In this order: the file that is written to is pruned only once it is closed.
         self.journal.close()
         self.journal.prune(self.store.flushed)
@@ -176,6 +191,7 @@ class _Lifespan:
     async def process_shutdown(self, scope: dict[str, Any], event: dict[str, Any]) -> None:
         self._service.end_streams()
         await self._service.remote_configuration.stop()
+        await self._service.tokens.stop()
         await asyncio.to_thread(self._service.close)
 
 
@@ -198,7 +214,10 @@ def create_app(settings: ServiceSettings) -> Application:
     Raises StoreError where the store cannot be used.
     """
     service = Service(settings)
-    access = RequireToken(settings.token, settings.operator_token) if settings.token else RequireOwnHost(settings.host)
+    authentication = None
+    if settings.token or len(service.tokens):
+        authentication = Authentication(service.tokens, service.sessions, settings.token, settings.operator_token)
+    access = authentication or RequireOwnHost(settings.host)
     cors = AllowOrigins(settings.cors_origins)
     middleware: list[Any] = [
         _Lifespan(service),
@@ -214,7 +233,7 @@ def create_app(settings: ServiceSettings) -> Application:
     app.set_error_serializer(serialize)
     app.add_error_handler(Exception, unexpected)
     app.add_error_handler(StoreUnavailable, unavailable)
-    routes = _routes(service)
+    routes = _routes(service) | _sign_in(service.sessions, authentication)
     described = OpenApi(lambda: openapi(routes))
     routes |= {"/openapi.json": described, "/docs": Docs(described), "/docs/style.css": DocsStyle()}
     for path, resource in routes.items():
@@ -222,6 +241,16 @@ def create_app(settings: ServiceSettings) -> Application:
         app.add_route(path, resource)
     app.add_sink(Slashes(router), "/api/v1/agents/")
     return app
+
+
+def _sign_in(sessions: Sessions, authentication: Authentication | None) -> dict[str, object]:
+    """What concerns browsers that sign in, by path."""
+    return {
+        "/sign-in": SignIn(sessions, authentication),
+        "/sign-out": SignOut(sessions),
+        "/api/v1/sessions": SessionList(sessions),
+        "/api/v1/sessions/{session_id}": OneSession(sessions),
+    }
 
 
 def _routes(service: Service) -> dict[str, object]:
@@ -242,8 +271,8 @@ def _routes(service: Service) -> dict[str, object]:
         "/api/v1/fleet/picture": FleetPicture(service.fleet_cache, repository),
         "/api/v1/analysis/{kind}/byUser/{user_id:path}": HostAnalysis(store, service.analyst),
         "/api/v1/backtests": RuleBacktest(store, rules, repository, service.analyst),
-        "/reports/fleet": FleetReport(service.report_maker, store),
-        "/reports/users/{user_id:path}": UserReport(service.report_maker, store),
+        "/reports/fleet": FleetReport(service.report_maker, store, service.tokens),
+        "/reports/users/{user_id:path}": UserReport(service.report_maker, store, service.tokens),
         "/api/v1/metrics": Metrics(service.ingest, service.admission, store, remote),
         "/api/v1/metrics/{metric}/byUser/{user_id:path}": History(store, service.versions),
         "/api/v1/metrics/{metric}/fleet": Fleet(store, service.versions),
@@ -251,12 +280,12 @@ def _routes(service: Service) -> dict[str, object]:
         "/api/v1/windows/byUser/{user_id:path}": UserWindows(store, sending),
         "/api/v1/windows/fleet": FleetWindows(store, sending),
         "/api/v1/users": Users(store, remote.shared_ids),
-        "/api/v1/stream": LiveStream(service.broker),
+        "/api/v1/stream": LiveStream(service.broker, service.sessions),
         "/api/v1/agents": AgentList(remote),
         "/api/v1/agents/{user_id}": OneAgent(remote, rules),
         "/api/v1/agents/{user_id}/settings": OneAgentsSettings(remote),
         "/api/v1/agents/{user_id}/state": OneAgentsState(remote),
-        "/api/v1/agents/{user_id}/commands": OneAgentsCommands(remote),
+        "/api/v1/agents/{user_id}/commands": OneAgentsCommands(remote, service.tokens),
         "/api/v1/commands/{command_id}": OneCommand(remote),
         "/api/v1/settings": FleetSettings(remote),
         "/api/v1/rules": Rules(repository, rules),
@@ -269,6 +298,11 @@ def _routes(service: Service) -> dict[str, object]:
         "/api/v1/notifications": Notifications(queue),
         "/api/v1/notifications/{message_id}": OneNotification(queue),
         "/api/v1/notifications/{message_id}/redeliver": Redelivery(queue),
+        "/api/v1/identity": Who(),
+        "/api/v1/enrolments": Enrolments(service.tokens),
+        "/api/v1/tokens": TokenList(service.tokens),
+        "/api/v1/tokens/{token_id}": OneToken(service.tokens),
+        "/api/v1/tokens/{token_id}/rotate": NewSecret(service.tokens),
         "/api/v1/targets/{name}/test": TargetTest(queue, rules),
         "/api/v1/audit": AuditTrail(service.audit),
         "/healthz": Health(),

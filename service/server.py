@@ -26,8 +26,9 @@ from contract.service_address import is_loopback
 from service.alerts.rule_set import RuleFileError
 from service.app import Application, create_app
 from service.connections import LimitedProtocol
-from service.control.data_lock import DataFolderInUse
+from service.control.data_lock import DataFolderError
 from service.control.database import ControlError
+from service.credentials.tokens import any_kept
 from service.settings import ServiceSettings
 from service.stores.base import StoreError, StoreUnavailable
 
@@ -172,7 +173,7 @@ class _Server(BaseApplication):
     def load(self) -> Application:
         try:
             app = create_app(self._settings)
-        except (StoreError, RuleFileError, ControlError, DataFolderInUse, OSError) as error:
+        except (StoreError, RuleFileError, ControlError, DataFolderError, OSError) as error:
             print(f"loadlens-service: error: {error}", file=sys.stderr, flush=True)
             sys.exit(Arbiter.APP_LOAD_ERROR)
         # What lives as long as the process need not be looked at again; most garbage here is freed by counting.
@@ -223,10 +224,11 @@ def serve(settings: ServiceSettings) -> NoReturn:
 
     Raises SettingError for an address that must not be used without a token, ServerError for one that is taken.
     """
-    if not is_loopback(settings.host) and not settings.token:
+    if not is_loopback(settings.host) and not settings.token and not any_kept(Path(settings.data_dir) / "control.db"):
         raise SettingError(
-            f"--host {settings.host} lets other machines in; set a token that they must send "
-            "(--token, LOADLENS_TOKEN or the [service] table), or listen on 127.0.0.1"
+            f"--host {settings.host} lets other machines in; make a token that they must send "
+            "(loadlens-service tokens create --offline --role admin NAME, or the old way --token or LOADLENS_TOKEN), "
+            "or listen on 127.0.0.1"
         )
     try:
         Path(settings.data_dir).mkdir(parents=True, exist_ok=True)

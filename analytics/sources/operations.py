@@ -197,6 +197,49 @@ class Operations(ServiceApi):
         """All machines over time as pixels of a heat map, as docs/api.md describes its bytes."""
         return self._asked_for("fleet/picture", parameters).body
 
+    def identity(self) -> Document:
+        """Who asks: the role, the scope and the id of the token that is sent."""
+        return self._document("identity")
+
+    def tokens(self) -> list[Document]:
+        """All tokens by id, without what opens."""
+        return self._list("tokens", "tokens")
+
+    def token(self, token_id: str) -> Document:
+        """One token, without what opens."""
+        return self._document(f"tokens/{path_segment(token_id)}")
+
+    def create_token(
+        self, name: str, role: Literal["agent", "reader", "operator", "admin", "enrolment"], *, scope: str = "*",
+        expires: str | int | None = None, lifetime: str | None = None, uses: int | None = None,
+    ) -> Document:  # fmt: skip
+        """Make a token: its member `token` is what opens, and is never answered again."""
+        document = {
+            "name": name, "role": role, "scope": scope, "expires": expires, "lifetime": lifetime, "uses": uses,
+        }  # fmt: skip
+        return dict(self.call("POST", "tokens", document).document())
+
+    def change_token(self, token_id: str, **changes: str | int | None) -> Document:
+        """Change the `name` of a token, or when it ends: `expires`, a moment, or `lifetime`, a duration from now."""
+        return dict(self.call("PATCH", f"tokens/{path_segment(token_id)}", changes).document())
+
+    def rotate_token(self, token_id: str, *, overlap: str = "1d") -> Document:
+        """Give a token another text, in the member `token`; the one before goes on for `overlap`."""
+        path = f"tokens/{path_segment(token_id)}/rotate"
+        return dict(self.call("POST", path, {"overlap": overlap}).document())
+
+    def revoke_token(self, token_id: str) -> None:
+        """End a token for good."""
+        self.call("DELETE", f"tokens/{path_segment(token_id)}")
+
+    def sessions(self) -> list[Document]:
+        """Browsers that have signed in: with any token for an admin, with the same for others."""
+        return self._list("sessions", "sessions")
+
+    def end_session(self, session_id: str) -> None:
+        """Have a browser sign in anew."""
+        self.call("DELETE", f"sessions/{path_segment(session_id)}")
+
     def health(self) -> Document:
         """That the service answers."""
         return self._document("/healthz")

@@ -15,6 +15,8 @@ from service.http.problems import ProblemError, invalid
 
 MAX_BODY = 8 * 1024 * 1024
 """The largest body, in bytes, after decompression."""
+MERGE_PATCH = "application/merge-patch+json"
+"""RFC 7396: null takes a member out, the others are set."""
 _MAX_MEMBERS = 1000
 _PART_BYTES = 64 * 1024
 _END = b"the end of a zstd body"

@@ -78,7 +78,7 @@ class AgentsApi(ServiceApi):
         super().__init__(
             settings.url,
             settings.operator_token or settings.token,
-            headers={"X-Loadlens-Actor": _person()},
+            headers={"X-Loadlens-Actor": person()},
             timeout_s=_TIMEOUT_S,
         )
 
@@ -115,7 +115,7 @@ def _layer(selector: str) -> tuple[str, dict[str, str]]:
     return "settings", {"selector": selector}
 
 
-def _person() -> str:
+def person() -> str:
     """Who calls, for the audit trail: nobody checks it."""
     try:
         name = getpass.getuser()

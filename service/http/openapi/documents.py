@@ -9,6 +9,7 @@ from contract.metrics import Statistic
 from contract.problems import Problem
 from service.alerts.rules import AnyRule, Severity
 from service.alerts.silences import WeeklySilence
+from service.credentials.identity import Role
 from service.http.resources.ingest import Rejected
 
 Instant = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
@@ -367,7 +368,8 @@ class AuditEntry(Document):
 
     id: int
     at: Instant
-    token: Literal["operator", "token", "none"]
+    token: str
+    """The id of the token that was shown; `operator` or `token` for those of the settings, `none` without any."""
     address: str
     actor: str
     """Who it says it was; nobody checks that."""
@@ -382,3 +384,72 @@ class AuditPage(Document):
 
     entries: list[AuditEntry]
     next: int | None
+
+
+class SecretDocument(Document):
+    """One text of a token, without the text."""
+
+    created: Instant
+    expires: Instant | None
+    """When it ends though the token goes on, as a newer one has taken its place."""
+
+
+class TokenDocument(Document):
+    """A token, without what opens."""
+
+    id: str
+    name: str
+    role: Role
+    scope: str
+    created: Instant
+    expires: Instant | None
+    revoked: Instant | None
+    uses_left: int | None
+    """Of an enrolment token: how often it may still be used."""
+    last_used: Instant | None
+    last_address: str | None
+    secrets: list[SecretDocument]
+
+
+class NewTokenDocument(TokenDocument):
+    """A token, and its text, once."""
+
+    token: str
+
+
+class TokenPage(Document):
+    """A page of tokens, by id."""
+
+    tokens: list[TokenDocument]
+    next: str | None
+
+
+class SessionDocument(Document):
+    """A browser that has signed in."""
+
+    id: str
+    token: str
+    """The id of the token that it has signed in with."""
+    role: Role
+    created: Instant
+    expires: Instant
+    address: str
+    browser: str
+    """What it says it is."""
+
+
+class SessionPage(Document):
+    """A page of sessions, by id."""
+
+    sessions: list[SessionDocument]
+    next: str | None
+
+
+class IdentityDocument(Document):
+    """Who asks."""
+
+    role: Role
+    scope: str
+    """The user ids that may be asked about: a pattern, an agent's own id, or `*` for all."""
+    token: str
+    """The id of the token; `operator` or `token` for those of the settings, `none` without any."""

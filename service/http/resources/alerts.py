@@ -15,7 +15,7 @@ from contract.times import DAY_MS, format_instant, parse_duration, parse_timesta
 from service.alerts.repository import Alert, RuleRepository, Silence, TooMany
 from service.alerts.runner import Runner
 from service.control.database import ControlError
-from service.http.access import actor_of
+from service.http.authentication import actor_of
 from service.http.listing import one_of, page_of, take_limit
 from service.http.parameters import (
     MAX_ALERTS,

@@ -18,6 +18,8 @@ from contract.problems import Problem, decode_json, display, shortened
 from contract.report import Report
 from contract.validation import InvalidReport, MalformedReport, accepted
 from service.agents.remote_configuration import RemoteConfiguration
+from service.credentials.identity import Identity
+from service.http.authentication import identity_of
 from service.http.problems import ProblemError
 from service.http.requests import read_body
 from service.ingest.acknowledgement import Acknowledgement, Ingest, Unavailable
@@ -54,6 +56,7 @@ _MAX_LISTED, _MAX_PROBLEMS = 100, 20
 _FULL_RETRY_S = 60
 _SLICE = 200
 """Reports decoded before other requests get their turn."""
+_ANOTHER = Problem("/user_id", "expected the user id that the token is for, got another")
 
 
 class Rejected(msgspec.Struct, frozen=True):
@@ -120,19 +123,19 @@ class Metrics:
         """202 with counts, once the reports are on disk and answered by queries."""
         body = await read_body(req)
         if req.content_type and req.content_type.startswith(_LINES):
-            await self._take_batch(_lines(body), resp)
+            await self._take_batch(_lines(body), identity_of(req), resp)
         elif body.lstrip(b" \t\r\n")[:1] == b"[":
-            await self._take_batch(_elements(body), resp)
+            await self._take_batch(_elements(body), identity_of(req), resp)
         else:
-            await self._take_one(body, resp)
+            await self._take_one(body, identity_of(req), resp)
 
-    async def _take_one(self, body: bytes, resp: Response) -> None:
+    async def _take_one(self, body: bytes, identity: Identity, resp: Response) -> None:
         try:
             now_ms = times.now_ms()
             report, text = accepted(body, now_ms, self._store.oldest_ms(now_ms))
         except MalformedReport as error:
             if b"\n" in body and "trailing characters" in str(error):
-                await self._take_batch(_lines(body), resp)
+                await self._take_batch(_lines(body), identity, resp)
                 return
             self._refused(body, error.problems)
             raise ProblemError(falcon.HTTP_400, error.problems[0].detail) from None
@@ -141,9 +144,10 @@ class Metrics:
             raise ProblemError(
                 falcon.HTTP_422, "The report is invalid; nothing of it was stored.", error.problems[:_MAX_PROBLEMS]
             ) from None
-        if not self._admission.admits(report.user_id):
-            self._say_refused(report.user_id, [Problem("/user_id", self._admission.reason)])
-            raise self._too_many()
+        refusal = self._refusal(identity, report)
+        if refusal is not None:
+            self._say_refused(report.user_id, refusal.problems)
+            raise refusal
         try:
             acknowledgement = await self._ingest.take([text], [report])
         except Unavailable as error:
@@ -153,11 +157,11 @@ class Metrics:
         resp.content_type = falcon.MEDIA_JSON
         resp.data = _ACCEPTED if acknowledgement.accepted and told is None else _answer(acknowledgement, told)
 
-    async def _take_batch(self, bodies: Sequence[bytes], resp: Response) -> None:
+    async def _take_batch(self, bodies: Sequence[bytes], identity: Identity, resp: Response) -> None:
         kept: list[bytes] = []
         reports: list[Report] = []
         rejected = _Rejections()
-        too_many = 0
+        refusal: ProblemError | None = None
         now_ms = times.now_ms()
         oldest_ms = self._store.oldest_ms(now_ms)
         for index, body in enumerate(bodies):
@@ -167,22 +171,22 @@ class Metrics:
                 self._refused(body, error.problems)
                 rejected.add(index, error.problems)
             else:
-                if self._admission.admits(report.user_id):
+                not_let_in = self._refusal(identity, report)
+                if not_let_in is None:
                     reports.append(report)
                     kept.append(text)
                 else:
-                    too_many += 1
-                    reasons = [Problem("/user_id", self._admission.reason)]
-                    self._say_refused(report.user_id, reasons)
-                    rejected.add(index, reasons)
+                    refusal = not_let_in
+                    self._say_refused(report.user_id, refusal.problems)
+                    rejected.add(index, refusal.problems)
             if index % _SLICE == _SLICE - 1:
                 await asyncio.sleep(0)
         try:
             acknowledgement = await self._ingest.take(kept, reports) if reports else Acknowledgement(0, 0)
         except Unavailable as error:
             raise _unavailable(error) from None
-        if too_many and not reports:
-            raise self._too_many()
+        if refusal is not None and not reports:
+            raise refusal
         if rejected.count and not reports:
             raise ProblemError(
                 falcon.HTTP_422, "Each report of the batch is invalid; nothing was stored.",
@@ -208,13 +212,24 @@ class Metrics:
             extra=fields(user=named or None, reason=reason),
         )  # fmt: skip
 
-    def _too_many(self) -> ProblemError:
+    def _refusal(self, identity: Identity, report: Report) -> ProblemError | None:
+        """Why this report is not taken from this token, or at all; None where it is."""
+        if identity.is_scoped and not identity.covers(report.user_id):
+            return _of_another()
+        if self._admission.admits(report.user_id):
+            return None
         return ProblemError(
             falcon.HTTP_429,
             "No more machines are let in; nothing of this request was kept.",
             [Problem("/user_id", self._admission.reason)],
             headers={"Retry-After": str(_FULL_RETRY_S)},
         )
+
+
+def _of_another() -> ProblemError:
+    return ProblemError(
+        falcon.HTTP_403, "The token is for another user id; nothing of this request was kept.", [_ANOTHER]
+    )
 
 
 def _answer(

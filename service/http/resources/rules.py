@@ -14,7 +14,7 @@ from service.alerts.rules import InvalidRule, Rule, parse_rule
 from service.alerts.runner import Runner
 from service.control.database import ControlError
 from service.http import problems
-from service.http.access import actor_of
+from service.http.authentication import actor_of
 from service.http.listing import page_of, take_limit
 from service.http.parameters import MAX_LIMIT, PageParameters, names_of
 from service.http.problems import ProblemError
