@@ -178,6 +178,11 @@ class InfluxStore:
         self._views.add(last, reports)
 
     @property
+    def last(self) -> int:
+        """The journal offset of the newest report that was added."""
+        return self._views.last
+
+    @property
     def full(self) -> bool:
         """Whether so much is in memory that it should be flushed now."""
         return self._views.full
