@@ -108,6 +108,7 @@ class InfluxStore:
         try:
             database.ensure_database(self._client, self._retention.longest_ms)
             state, found = database.taken_up(self._client, self._now_ms())
+            self._last_moment = state.time_ms if state else 0
             for user in found:
                 users[user.user_id] = users[user.user_id].merged(user) if user.user_id in users else user
             if rolled is None or (state and state.owner != self._checkpoint.owner):

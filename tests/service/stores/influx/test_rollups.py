@@ -57,6 +57,7 @@ class Feed:
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
         self.recording = Recording()
+        self._given = 0
         self._random = np.random.default_rng(7)
 
     def window(self, end_ms: int, name: str = "one") -> None:
@@ -66,10 +67,10 @@ class Feed:
 
     def pass_to(self, store: InfluxStore) -> None:
         """What the store was not given yet."""
-        reports = self.recording.reports
-        given = store.last
-        if given < len(reports):
-            store.add(len(reports), reports[given:])
+        reports = self.recording.reports[self._given :]
+        if reports:
+            store.add(store.last + len(reports), reports)
+            self._given += len(reports)
 
     def assert_answered(self, store: InfluxStore, rates: tuple[int, ...] = RATES) -> None:
         """All windows, once, at each rate."""
@@ -95,15 +96,21 @@ def rows(influx: RunningInflux, database: str, measurement: str) -> list[tuple[s
     return sorted((series["tags"]["part"], time, count) for series in found for time, count in series["values"])
 
 
-def live(feed: Feed, store: InfluxStore, clock: Clock, hours: float, step_ms: int = 100_000) -> None:
-    """Time goes by: each machine has a window every 100 s, of which every ninth comes half an hour late."""
+def killed(store: InfluxStore) -> None:
+    """Its process is killed: it does nothing any more."""
+    store._closed = True
+    store._checkpoint.close()
+
+
+def live(feed: Feed, store: InfluxStore, clock: Clock, hours: float, late_one: int = 9) -> None:
+    """Time goes by: each machine has a window every 100 s; of one of them every ninth comes half an hour late."""
     end = clock.now_ms + int(hours * HOUR_MS)
     number = 0
     while clock.now_ms < end:
-        clock.now_ms += step_ms
+        clock.now_ms += 100_000
         number += 1
         feed.window(clock.now_ms - 1000)
-        feed.window(clock.now_ms - 2000 - (30 * MINUTE_MS + 1234 if number % 9 == 0 else 0), "two")
+        feed.window(clock.now_ms - 2000 - (30 * MINUTE_MS + 1234 if number % late_one == 0 else 0), "two")
         feed.pass_to(store)
         store.flush()
 
@@ -163,7 +170,7 @@ def test_a_bucket_is_one_row_when_it_is_over_and_what_comes_later_is_another(
     assert series["values"][0][1] == 45
 
 
-@pytest.mark.parametrize("writes_before", (0, 2, 5, 9, 14, 20))
+@pytest.mark.parametrize("writes_before", [0, 2, 5, 9, 14, 20])
 def test_a_crash_between_any_two_writes_writes_the_very_same_rows_again(
     server: InfluxProxy, open_store: OpenStore, clock: Clock, writes_before: int
 ) -> None:
@@ -182,6 +189,7 @@ def test_a_crash_between_any_two_writes_writes_the_very_same_rows_again(
     with contextlib.suppress(StoreUnavailable):
         live(feed, store, clock, 0.5)  # over midnight, when every tier is written
     server.fault = lambda _: None
+    killed(store)
     again = open_store(url=server.url, now_ms=clock)
     for last in range(again.flushed + 1, len(feed.recording.reports) + 1):
         again.add(last, feed.recording.reports[last - 1 : last])
@@ -212,6 +220,7 @@ def test_another_service_completes_what_one_had_begun_to_write(
     # One of the lines got there, and then the machine burned down.
     server.influx.write(rollups[0].body.decode().splitlines()[0], rollups[0].parameters["bucket"])
     server.fault = lambda _: None
+    killed(store)
     another = open_store("another", url=server.url, now_ms=clock)
     feed.assert_answered(another)
     live(feed, another, clock, 0.5)
@@ -235,7 +244,7 @@ def test_users_are_told_once_a_day_and_when_they_change(
 ) -> None:
     feed = Feed(clock)
     store = open_store(now_ms=clock)
-    live(feed, store, clock, 1)
+    live(feed, store, clock, 1, late_one=1000)
     told = 'SELECT COUNT("lastSeen") FROM "users" GROUP BY "userId"'
     assert [series["values"][0][1] for series in influx.query(told, database)] == [1, 1]
     feed.recording.cpu(Machine("one", os_version="13"), clock.now_ms, np.array([0.5]), [np.array([0.5])] * 5)
@@ -298,7 +307,7 @@ def test_a_database_of_the_version_before_goes_on_being_read_and_written(
         while clock.now_ms < end:
             clock.now_ms += 100_000
             feed.window(clock.now_ms - 500)
-            store.add(store.last + 1, feed.recording.reports[-1:])
+            feed.pass_to(store)
             store.flush()
 
     for _ in range(4):
@@ -312,13 +321,14 @@ def test_a_database_of_the_version_before_goes_on_being_read_and_written(
 
 def test_the_folder_may_be_lost(tmp_path: Path, server: InfluxProxy, open_store: OpenStore, clock: Clock) -> None:
     feed = Feed(clock)
-    live(feed, open_store(url=server.url, now_ms=clock), clock, 0.6)
+    store = open_store(url=server.url, now_ms=clock)
+    live(feed, store, clock, 0.6)
     for number in range(3):
+        killed(store)
         store = open_store(f"machine {number}", url=server.url, now_ms=clock)
-        begin = len(feed.recording.reports)
         feed.window(T0 + HOUR_MS + number)
         feed.window(clock.now_ms)
-        store.add(begin + 2, feed.recording.reports[begin:])
+        feed.pass_to(store)
         store.flush()
         feed.assert_answered(store)
         clock.now_ms += FINEST
