@@ -260,11 +260,19 @@ def _as_they_lie(rows: pa.Table, points: Points) -> pa.Table:
     if points.parts:
         columns["part"] = _numbers(rows[PART])
     kept = (core >= 0) & pc.is_valid(rows[names.mean]).to_numpy()
+    time = rows["time"].to_numpy()
+    first = _first_of_each(user_of, core, time)
+    order = None
     if points.tier == RAW:
-        kept &= _first_of_each(user_of, core, rows["time"].to_numpy())
+        kept &= first
+    elif not first.all():
+        # Parts of a bucket come in any order; in one of their own they add up to the same bits each time.
+        order = np.lexsort((columns["mean"].to_numpy(), columns["count"].to_numpy(), time, core, user_of))
     if points.cores == "whole":
         del columns["core"]
     table = pa.table(columns)
+    if order is not None:
+        return table.take(pa.array(order[kept[order]])).combine_chunks()
     return (table if kept.all() else table.take(pa.array(np.flatnonzero(kept)))).combine_chunks()
 
 
