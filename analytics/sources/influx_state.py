@@ -30,14 +30,17 @@ _SPANS: Final = (2 * DAY_MS, 60 * DAY_MS, None)
 def state_of(client: InfluxClient, now_ms: int) -> State | None:
     """What the database says; None where no Loadlens has written to it yet. Raises what `client` raises."""
     fields = {tier: through_field(tier) for tier in TIERS}
-    types = {name: pa.int64() for name in ("time", SCHEMA, SINCE, PARTS, *fields.values())} | {OWNER: pa.string()}
+    # Whoever else wrote to it may have written fractions.
+    numbers = (SCHEMA, SINCE, PARTS, *fields.values())
+    types = {"time": pa.int64(), OWNER: pa.string()} | {name: pa.float64() for name in numbers}
     columns = ", ".join(identifier(name) for name in types if name != "time")
     for span in _SPANS:
         where = f" WHERE time >= {now_ms - span}ms" if span else ""
         text = f"SELECT {columns} FROM {identifier(STATE)}{where} ORDER BY time DESC LIMIT 1"
         for row in client.select(text, types).to_pylist():
-            schema = row[SCHEMA] or 1
+            told = {name: None if row[name] is None else int(row[name]) for name in numbers}
+            schema = told[SCHEMA] or 1
             # At first every bucket was kept whole, also those that were not over.
-            through = {tier: NEVER_MS if schema < 2 else row[name] or 0 for tier, name in fields.items()}
-            return State(row["time"], schema, Rolled(row[SINCE], through), row[PARTS] or 0, row[OWNER] or "")
+            through = {tier: NEVER_MS if schema < 2 else told[name] or 0 for tier, name in fields.items()}
+            return State(row["time"], schema, Rolled(told[SINCE] or 0, through), told[PARTS] or 0, row[OWNER] or "")
     return None

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from analytics.frames.columns import Windows, concatenate, merge
 from analytics.frames.tiers import RAW
-from analytics.sources.influx_client import InfluxClient, Refused, Unreachable
+from analytics.sources.influx_client import InfluxClient, Refused
 from analytics.sources.influx_points import Points, condition
 from analytics.sources.influx_state import State, state_of
 from contract.influx import (
@@ -37,7 +37,7 @@ from contract.influx import (
     through_field,
 )
 from contract.metrics import QUANTITIES, TYPES, Cpu, type_name
-from contract.times import DAY_MS, format_duration
+from contract.times import DAY_MS
 from service.stores.engine import Retention
 from service.stores.influx.lines import Lines, bucket_lines, lines_of
 from service.stores.influx.reading import Reader
@@ -47,70 +47,6 @@ from service.stores.series import WHOLE, SeriesIndex
 _log = logging.getLogger("loadlens.service")
 _SYSTEMS = msgspec.json.Decoder(list[tuple[int, str, str]])
 _NUMBERS = ("cores", "firstSeen", "lastSeen")
-
-
-def ensure_database(client: InfluxClient, kept_ms: int | None) -> None:
-    """Make the database or bucket where it is missing, to keep points for `kept_ms` (None: for ever).
-
-    Raises Unreachable, also where it is missing and may not be made; its words say what would be right.
-    """
-    generation = client.server().generation
-    try:
-        if generation == 1:
-            _ensure_database(client, kept_ms)
-        elif generation == 2:
-            _ensure_bucket(client, kept_ms)
-        else:
-            _ensure_table_space(client)
-    except Refused as error:
-        if error.status == 401:
-            asked = "a token (--store-token), or a user and password (--store-user, --store-password), that it knows"
-            raise Unreachable(f"{client.address} asks for {asked}: {error}") from None
-        raise Unreachable(
-            f"{client.address}: the database {client.address.database} is not there and cannot be made: {error}"
-        ) from None
-
-
-def _ensure_database(client: InfluxClient, kept_ms: int | None) -> None:
-    name = client.address.database
-    found = {row[0] for series in client.execute("SHOW DATABASES") for row in series.get("values", [])}
-    if name not in found:
-        # Without a duration its default retention policy keeps points for ever.
-        duration = f" WITH DURATION {format_duration(kept_ms)}" if kept_ms else ""
-        client.execute(f"CREATE DATABASE {identifier(name)}{duration}", change=True)
-        _log.info("%s: made the database", client.address)
-
-
-def _ensure_bucket(client: InfluxClient, kept_ms: int | None) -> None:
-    import json
-
-    name, organization = client.address.database, client.credentials.organization
-    found = json.loads(client.request("GET", "/api/v2/buckets", {"name": name, "limit": "1"}).data)
-    if found.get("buckets"):
-        return
-    named = {"org": organization} if organization else {}
-    organizations = json.loads(client.request("GET", "/api/v2/orgs", named).data).get("orgs") or []
-    if len(organizations) != 1:
-        raise Refused(404, f"there are {len(organizations)} organizations; --store-org names the right one")
-    rules = [{"type": "expire", "everySeconds": kept_ms // 1000}] if kept_ms else []
-    bucket = {"orgID": organizations[0]["id"], "name": name, "retentionRules": rules}
-    body = json.dumps(bucket).encode()
-    client.request("POST", "/api/v2/buckets", body=body, headers={"Content-Type": "application/json"})
-    _log.info("%s: made the bucket", client.address)
-
-
-def _ensure_table_space(client: InfluxClient) -> None:
-    import json
-
-    body = json.dumps({"db": client.address.database}).encode()
-    headers = {"Content-Type": "application/json"}
-    try:
-        client.request("POST", "/api/v3/configure/database", body=body, headers=headers)
-        _log.info("%s: made the database", client.address)
-    except Refused as error:
-        # 409: it is there. Without an admin's token it is made by the first write.
-        if error.status not in (401, 403, 404, 409):
-            raise
 
 
 def taken_up(client: InfluxClient, now_ms: int) -> tuple[State | None, list[CatalogedUser]]:

@@ -32,6 +32,7 @@ from service.stores.influx.checkpoint import Checkpoint
 from service.stores.influx.database import day_lines, oldest_ms, state_lines, user_lines
 from service.stores.influx.dump import Dump
 from service.stores.influx.lines import Lines, bucket_lines
+from service.stores.influx.places import Place, ensure_database
 from service.stores.influx.publication import ImmutableMemtable, View, Views
 from service.stores.influx.reading import NumberedRows, Reader
 from service.stores.influx.rollups import FINEST, Sealing, late, over, still_open, touched, without
@@ -70,7 +71,8 @@ class InfluxStore:
         windows, minutes, *rest = retention
         self._retention = Retention(tuple(TIERS), (windows, minutes, minutes, *rest))
         self._client = InfluxClient(address, credentials, timeout_s)
-        self._writer = Writer(self._client, folder / "refused.lines", timeout_s)
+        self._place: Place | None = None
+        self._writer = Writer(self._client, folder / "refused.lines", timeout_s, lambda: self._place or self._find())
         self._checkpoint = Checkpoint(folder / "known.sqlite")
         self._index = SeriesIndex()
         self._reader = Reader(self._client, self._index)
@@ -106,7 +108,7 @@ class InfluxStore:
         users = {user.user_id: user for user in self._checkpoint.users()}
         rolled = self._noted_rolled()
         try:
-            database.ensure_database(self._client, self._retention.longest_ms)
+            self._find()
             state, found = database.taken_up(self._client, self._now_ms())
             self._last_moment = state.time_ms if state else 0
             for user in found:
@@ -133,6 +135,11 @@ class InfluxStore:
             _log.warning("%s; reports are taken, queries wait until it is back", error)
         self._catalog.restore(list(users.values()))
         return Views(self._index, self.flushed, self._begun, rolled)
+
+    def _find(self) -> Place:
+        """Where the database lies, made where it is missing."""
+        self._place = ensure_database(self._client, self._retention.longest_ms)
+        return self._place
 
     def _noted_rolled(self) -> Rolled | None:
         """What the rollups have, as it was last noted in the folder."""
@@ -305,7 +312,7 @@ class InfluxStore:
         with self._flushing:
             try:
                 if self._problems:
-                    database.ensure_database(self._client, self._retention.longest_ms)
+                    self._find()
                 self._settle()
                 while self.flushed < offset and (immutable := self._views.seal()):
                     self._write(immutable)
