@@ -172,7 +172,7 @@ def test_while_influxdb_is_away_reports_are_taken_and_queries_are_told_to_wait(
         assert counted(client) == 10
         wait_until(lambda: metric(client, "journal_behind") == 0, "a flush")
         assert counted(client) == 10
-        assert "problem" not in client.get("/readyz").json()
+        wait_until(lambda: "problem" not in client.get("/readyz").json(), "the end of the flush")
     assert "Traceback" not in service.log
 
 
