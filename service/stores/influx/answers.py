@@ -91,17 +91,14 @@ class Stored:
         return found
 
     def _in_memory(self, memories: Sequence[WindowsInMemory], keys: Collection[Key]) -> set[Key]:
-        places = {(self._index.stream(key.user_id, key.type), key.end_ms): key for key in keys}
-        wanted = np.zeros(len(self._index) + 1, np.bool_)
-        wanted[[number for number, _ in places if number is not None]] = True
-        found = set()
+        places = [(self._index.stream(key.user_id, key.type), key) for key in keys]
+        asked = [(number, key) for number, key in places if number is not None]
+        series = np.array([number for number, _ in asked], np.int64)
+        time = np.array([key.end_ms for _, key in asked], np.int64)
+        held = np.zeros(len(asked), np.bool_)
         for memory in memories:
-            for batch in memory.batches():
-                series, time = batch["series"].to_numpy(), batch["time"].to_numpy()
-                rows = np.flatnonzero(wanted.take(series, mode="clip") & (series < len(wanted)))
-                pairs = zip(series[rows].tolist(), time[rows].tolist(), strict=True)
-                found |= {places[pair] for pair in pairs if pair in places}
-        return found
+            held |= memory.holds(series, time)
+        return {asked[place][1] for place in np.flatnonzero(held).tolist()}
 
 
 def _pieces(view: View, question: Question, cuts: Sequence[int]) -> Iterator[Piece]:
