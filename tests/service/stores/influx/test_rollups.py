@@ -201,7 +201,7 @@ def test_a_crash_between_any_two_writes_writes_the_very_same_rows_again(
 
 
 def test_another_service_completes_what_one_had_begun_to_write(
-    server: InfluxProxy, open_store: OpenStore, clock: Clock
+    server: InfluxProxy, open_store: OpenStore, clock: Clock, database: str
 ) -> None:
     feed = Feed(clock)
     store = open_store(url=server.url, now_ms=clock)
@@ -218,7 +218,7 @@ def test_another_service_completes_what_one_had_begun_to_write(
     with pytest.raises(StoreUnavailable):
         store.flush()
     # One of the lines got there, and then the machine burned down.
-    server.influx.write(rollups[0].body.decode().splitlines()[0], rollups[0].parameters["bucket"])
+    server.influx.write(rollups[0].body.decode().splitlines()[0], database)
     server.fault = lambda _: None
     killed(store)
     another = open_store("another", url=server.url, now_ms=clock)
