@@ -97,18 +97,17 @@ class Checkpoint:
         """Write nothing of what was noted."""
         self._connection.execute("DELETE FROM noted")
 
-    def part_after(self, buckets: Sequence[tuple[int, int]], least: int) -> int:
-        """The number of the next part of some buckets (tier and start) together, more than `least`."""
-        found = least
+    def next_parts(self, tier_ms: int, buckets: Sequence[int]) -> dict[int, int]:
+        """The number of the next part of each of a tier's buckets, by their start."""
+        least = self.value("base") or 0
+        found = dict.fromkeys(buckets, least + 1)
         for start in range(0, len(buckets), _AT_ONCE):
             some = buckets[start : start + _AT_ONCE]
-            values = ", ".join(["(?, ?)"] * len(some))
-            row = self._connection.execute(
-                f"SELECT max(number) FROM part WHERE (tier, bucket) IN (VALUES {values})",
-                [number for bucket in some for number in bucket],
-            ).fetchone()
-            found = max(found, row[0] or 0)
-        return found + 1
+            marks = ", ".join("?" * len(some))
+            text = f"SELECT bucket, number FROM part WHERE tier = ? AND bucket IN ({marks})"
+            for bucket, number in self._connection.execute(text, [tier_ms, *some]):
+                found[bucket] = max(number, least) + 1
+        return found
 
     def forget_parts(self, tier_ms: int, before_ms: int) -> None:
         """Forget the numbers of a tier's parts whose buckets start before a time."""
@@ -119,4 +118,4 @@ class Checkpoint:
         self._connection.close()
 
 
-_AT_ONCE = 300
+_AT_ONCE = 900

@@ -71,12 +71,12 @@ def window_lines(
             yield Lines(part, _joined(keys, fields, time[part]))
 
 
-def bucket_lines(tier_ms: int, buckets: Windows, index: SeriesIndex, part: int | None = None) -> Iterator[Lines]:
+def bucket_lines(tier_ms: int, buckets: Windows, index: SeriesIndex, parts: Ints | None = None) -> Iterator[Lines]:
     """The points of a rollup's buckets, sorted by series, with histograms; one line each.
 
-    `part` is the number of the part that they are of their buckets, None where they are the whole.
+    `parts` has of each the number of the part that it is of its bucket, None where all are the whole.
     """
-    numbered = "" if part is None else tag(PART, str(part))
+    highest = -1 if parts is None else int(parts.max(initial=0))
     assert buckets.histograms is not None
     packed = pack(buckets.histograms, len(buckets))
     for quantity, is_core, of_kind in _groups(buckets.series, index):
@@ -89,7 +89,9 @@ def bucket_lines(tier_ms: int, buckets: Windows, index: SeriesIndex, part: int |
             )  # fmt: skip
             approximated = buckets.approximated[rows]
             fields[fields_of(quantity).approximated] = _integers(approximated, approximated > 0)
-            keys = _keys(buckets.series[rows], partial(_series_key, measurement, numbered, index=index))
+            keys = _bucket_keys(
+                measurement, buckets.series[rows], None if parts is None else parts[rows], highest, index
+            )
             yield Lines(rows, _joined(keys, fields, buckets.time[rows]))
 
 
@@ -174,6 +176,20 @@ def _window_keys(series: Ints, system: Ints, index: SeriesIndex) -> pa.StringArr
         return MEASUREMENTS + tag(OS_TYPE, os_type) + tag(OS_VERSION, os_version) + _user(number, index)
 
     return _keys(series.astype(np.int64) * systems + system, key)
+
+
+def _bucket_keys(
+    measurement: str, series: Ints, parts: Ints | None, highest: int, index: SeriesIndex
+) -> pa.StringArray:
+    """The measurement and tags of each row of a rollup; no part is higher than `highest`."""
+    if parts is None:
+        return _keys(series, partial(_series_key, measurement, "", index=index))
+
+    def key(combined: int) -> str:
+        number, part = divmod(combined, highest + 1)
+        return _series_key(measurement, tag(PART, str(part)), number, index)
+
+    return _keys(series * (highest + 1) + parts, key)
 
 
 def _series_key(measurement: str, part: str, number: int, index: SeriesIndex) -> str:

@@ -49,16 +49,19 @@ class Keys:
 
 
 class NumberedRows:
-    """Rows of a rollup that are all of one number of part."""
+    """Rows of a rollup, each with the number of the part that it is of its bucket: one number for a bucket."""
 
-    def __init__(self, rows: Windows, part: int) -> None:
+    def __init__(self, rows: Windows, parts: Ints) -> None:
         self.rows = rows
+        self.parts = parts
         self._keys = Keys(rows.series, rows.time)
-        self._part = part
+        self._times, first = np.unique(rows.time, return_index=True)
+        self._of_time = parts[first]
 
     def hold(self, series: Ints, time: Ints, part: Ints) -> npt.NDArray[np.bool_]:
         """Which rows are among them."""
-        found: npt.NDArray[np.bool_] = self._keys.hold(series, time) & (part == self._part)
+        place = np.minimum(np.searchsorted(self._times, time), len(self._times) - 1)
+        found: npt.NDArray[np.bool_] = self._keys.hold(series, time) & (part == self._of_time[place])
         return found
 
 

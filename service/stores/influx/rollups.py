@@ -8,7 +8,7 @@ finds.
 What a row holds is fixed, and on this machine's disk, before it is written (`service.stores.influx.checkpoint`).
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Final
 
@@ -117,8 +117,3 @@ def without(rows: Windows, known: Windows) -> Windows:
     width = int(max(rows.time.max(), known.time.max())) + 1
     kept: npt.NDArray[np.bool_] = ~np.isin(rows.series * width + rows.time, known.series * width + known.time)
     return take(rows, kept)
-
-
-def touched(rows: Mapping[int, Windows]) -> list[tuple[int, int]]:
-    """The tier and the start of each bucket that has any of some rows."""
-    return [(tier, time) for tier, windows in rows.items() for time in np.unique(windows.time).tolist()]

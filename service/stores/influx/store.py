@@ -35,7 +35,7 @@ from service.stores.influx.lines import Lines, bucket_lines
 from service.stores.influx.places import Place, ensure_database
 from service.stores.influx.publication import ImmutableMemtable, View, Views
 from service.stores.influx.reading import NumberedRows, Reader
-from service.stores.influx.rollups import FINEST, Sealing, late, over, still_open, touched, without
+from service.stores.influx.rollups import FINEST, Sealing, late, over, still_open, without
 from service.stores.influx.users import CatalogedUser, UserCatalog
 from service.stores.influx.windows import WindowWriter
 from service.stores.influx.writing import Writer
@@ -353,31 +353,35 @@ class InfluxStore:
             immutable.leave_out(refused)
         windows = rows_of(immutable.windows, self._index.bounded(), histograms=True).windows()
         rolled = self._views.rolled
-        rows = late(windows, rolled)
-        part = self._note(rows, {"flushed": immutable.last}, users)
+        rows = self._note(late(windows, rolled), {"flushed": immutable.last}, users)
         self.flushed = immutable.last
-        self._views.flushed(
-            still_open(windows, rolled), {tier: NumberedRows(some, part) for tier, some in rows.items()}
-        )
+        self._views.flushed(still_open(windows, rolled), rows)
         self._catalog.note(users)
         self._index.created.clear()
         self._settle()
 
     def _note(
-        self, rows: Mapping[int, Windows], values: Mapping[str, int] | None = None, users: Sequence[CatalogedUser] = ()
-    ) -> int:
-        """Note rows by tier that are parts of their buckets; returns the number of the part."""
-        buckets = touched(rows)
-        part = self._checkpoint.part_after(buckets, self._checkpoint.value("base") or 0) if rows else 0
+        self, found: Mapping[int, Windows], values: Mapping[str, int] | None = None, users: Sequence[CatalogedUser] = ()
+    ) -> dict[int, NumberedRows]:
+        """Note rows by tier that are parts of buckets that were written already; returns them with their numbers."""
+        rows: dict[int, NumberedRows] = {}
+        parts: list[tuple[int, int, int]] = []
+        for tier, some in found.items():
+            starts, place = np.unique(some.time, return_inverse=True)
+            numbers = self._checkpoint.next_parts(tier, starts.tolist())
+            parts += [(tier, start, number) for start, number in numbers.items()]
+            rows[tier] = NumberedRows(some, np.array([numbers[start] for start in starts.tolist()], np.int64)[place])
         noted = []
         values = dict(values or {})
-        if part > self._parts:
+        highest = max((number for _, _, number in parts), default=0)
+        if highest > self._parts:
             # Whoever takes over the database needs numbers that were never used.
-            self._parts = values[PARTS] = part
+            self._parts = values[PARTS] = highest
             noted.append(self._state(self._views.rolled))
-        noted += [lines for tier, some in rows.items() for lines in bucket_lines(tier, some, self._index, part)]
-        self._checkpoint.put(values, users, noted, [(*bucket, part) for bucket in buckets])
-        return part
+        for tier, numbered in rows.items():
+            noted += bucket_lines(tier, numbered.rows, self._index, numbered.parts)
+        self._checkpoint.put(values, users, noted, parts)
+        return rows
 
     def _roll_up(self) -> None:
         """Write the buckets that are over."""
@@ -402,7 +406,9 @@ class InfluxStore:
         """Write the rows of a tier's buckets that start before `end_ms`."""
         rolled = self._views.rolled
         rolled = Rolled(rolled.since_ms, {**rolled.through_ms, tier: end_ms})
-        noted = [*bucket_lines(tier, rows, self._index, 0), self._state(rolled)] if len(rows) else []
+        noted = [*bucket_lines(tier, rows, self._index, np.zeros(len(rows), np.int64))]
+        if noted:
+            noted.append(self._state(rolled))
         self._checkpoint.put(self._values(rolled), (), noted)
         self._ready = rolled, opened
         self._settle()

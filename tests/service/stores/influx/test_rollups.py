@@ -163,11 +163,25 @@ def test_a_bucket_is_one_row_when_it_is_over_and_what_comes_later_is_another(
     feed.window(begin + 4)
     feed.pass_to(store)
     store.flush()
-    assert rows(influx, database, "measurements_1d") == [("0", T0, 40), ("3", T0, 5)]
+    assert rows(influx, database, "measurements_1d") == [("0", T0, 40), ("1", T0, 5)]
     feed.assert_answered(store)
     # Sums on the server need to know nothing of it.
     (series,) = influx.query('SELECT SUM("cpuLoadCount") FROM "measurements_1d"', database)
     assert series["values"][0][1] == 45
+
+
+def test_numbers_of_parts_stay_small_however_much_comes_late(
+    influx: RunningInflux, open_store: OpenStore, clock: Clock, database: str
+) -> None:
+    feed = Feed(clock)
+    store = open_store(now_ms=clock)
+    for place in range(40):
+        for number in range(2):
+            feed.window(T0 - 10 * DAY_MS + place * 6 * HOUR_MS + number * 3 * HOUR_MS)
+        feed.pass_to(store)
+        store.flush()
+    assert max(int(part) for part, _, _ in rows(influx, database, "measurements_1d")) <= 5
+    assert {part for part, _, _ in rows(influx, database, "measurements_5m")} == {"1"}
 
 
 @pytest.mark.parametrize("writes_before", [0, 2, 5, 9, 14, 20])
