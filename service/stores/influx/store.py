@@ -197,8 +197,12 @@ class InfluxStore:
 
     @property
     def problem(self) -> str | None:
-        """Why InfluxDB could not be used when it was last asked; None where it could."""
-        return next(iter(list(self._problems.values())), None)
+        """Why InfluxDB could not be used when it was last asked, or that it refused lines; None where all is well."""
+        refused = self._writer.set_aside
+        words = (
+            f"InfluxDB refused {refused} lines since the start, put aside in {self._writer.aside}" if refused else None
+        )
+        return next(iter(list(self._problems.values())), words)
 
     @property
     def description(self) -> str:

@@ -46,7 +46,7 @@ class Writer:
     def __init__(self, client: InfluxClient, aside: Path, timeout_s: float, place: Callable[[], Place]) -> None:
         self._client = client
         self._place = place
-        self._aside = aside
+        self.aside = aside
         self._timeout_s = timeout_s
         self._api: Any = None
         self.written_lines = 0
@@ -111,17 +111,17 @@ class Writer:
         Raises Unreachable where the file has no room for more.
         """
         texts = [f"# {words}\n{line}".encode() for words, line in lines]
-        if self._aside.exists() and self._aside.stat().st_size + sum(map(len, texts)) > _LONGEST_FILE:
-            raise Unreachable(f"{self._aside} has no room for more refused lines: see to them, and remove it")
-        with self._aside.open("ab") as file:
+        if self.aside.exists() and self.aside.stat().st_size + sum(map(len, texts)) > _LONGEST_FILE:
+            raise Unreachable(f"{self.aside} has no room for more refused lines: see to them, and remove it")
+        with self.aside.open("ab") as file:
             file.writelines(texts)
             file.flush()
             os.fsync(file.fileno())
         self.set_aside += len(texts)
         for text in texts[:_LOGGED]:
-            _log.error("put aside in %s: %s", self._aside, text[:_NAMED].decode(errors="replace").rstrip())
+            _log.error("put aside in %s: %s", self.aside, text[:_NAMED].decode(errors="replace").rstrip())
         if len(texts) > _LOGGED:
-            _log.error("put aside in %s: %d more lines", self._aside, len(texts) - _LOGGED)
+            _log.error("put aside in %s: %d more lines", self.aside, len(texts) - _LOGGED)
 
     def _post(self, body: bytes) -> None:
         client = self._client

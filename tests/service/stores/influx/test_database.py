@@ -341,6 +341,7 @@ def test_a_report_with_a_line_that_influxdb_refuses_is_put_aside_whole_and_named
     assert len(refused) == 3 * 3
     assert len([line for line in refused if line.startswith("measurements,")]) == 3
     assert {name: value for name, _, value in store.sizes()}["lines_refused"] == 9
+    assert "InfluxDB refused 9 lines since the start, put aside in" in (store.problem or "")
     assert "field type conflict" in caplog.text
     assert "another line of this report was refused" in caplog.text
     for again in (store, open_store("another")):
