@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import shutil
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import chain
@@ -23,6 +24,7 @@ from contract.metrics import Metric, Quantity
 from contract.report import Report
 from contract.times import DAY_MS
 from contract.validation import FUTURE_MS
+from service.control.database import copy_database
 from service.stores.base import Buckets, Key, Machine, Question, StoreError, StoreUnavailable
 from service.stores.dump import TYPE_OF, coarser, heard
 from service.stores.engine import Retention, select
@@ -113,6 +115,8 @@ class InfluxStore:
             self._last_moment = state.time_ms if state else 0
             for user in found:
                 users[user.user_id] = users[user.user_id].merged(user) if user.user_id in users else user
+            if rolled and state and state.owner == self._checkpoint.owner:
+                self._check_is_newest(rolled, state)
             if rolled is None or (state and state.owner != self._checkpoint.owner):
                 if self._checkpoint.has_noted:
                     _log.warning(
@@ -135,6 +139,14 @@ class InfluxStore:
             _log.warning("%s; reports are taken, queries wait until it is back", error)
         self._catalog.restore(list(users.values()))
         return Views(self._index, self.flushed, self._begun, rolled)
+
+    def _check_is_newest(self, rolled: Rolled, state: State) -> None:
+        """Raises StoreError where InfluxDB has more of this folder's own than the folder knows: it is an older copy."""
+        if any(time > rolled.through_ms[tier] for tier, time in state.rolled.through_ms.items()):
+            raise StoreError(
+                f"{self._checkpoint.path.parent} is older than what {self._client.address} has from it: restore the "
+                "database as it was at the same time, or start with an empty folder, which goes on from the database"
+            )
 
     def _find(self) -> Place:
         """Where the database lies, made where it is missing."""
@@ -524,6 +536,14 @@ class InfluxStore:
 
         self._asked(write)
         self._index.created.clear()
+
+    def snapshot(self, folder: Path) -> dict[str, str]:
+        """As `Store.snapshot`: what is known of users, and lines that InfluxDB refused; the windows are InfluxDB's."""
+        folder.mkdir(parents=True, exist_ok=True)
+        copy_database(self._checkpoint.path, folder / self._checkpoint.path.name)
+        if self._writer.aside.exists():
+            shutil.copyfile(self._writer.aside, folder / self._writer.aside.name)
+        return {}
 
     def close(self) -> None:
         """Flush where that is quickly done; what InfluxDB has not is in the journal."""

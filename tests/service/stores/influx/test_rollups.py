@@ -10,7 +10,7 @@ import pytest
 from analytics import connect
 from contract.metrics import Cpu
 from contract.times import DAY_MS, HOUR_MS, MINUTE_MS
-from service.stores.base import Question, StoreUnavailable
+from service.stores.base import Question, StoreError, StoreUnavailable
 from service.stores.influx.lines import bucket_lines
 from service.stores.influx.rollups import FINEST, GRACE_MS, late
 from service.stores.influx.store import InfluxStore
@@ -239,6 +239,18 @@ def test_another_service_completes_what_one_had_begun_to_write(
     feed.assert_answered(another)
     live(feed, another, clock, 0.5)
     feed.assert_answered(another)
+
+
+def test_a_folder_that_is_restored_from_before_is_refused(open_store: OpenStore, clock: Clock, tmp_path: Path) -> None:
+    feed = Feed(clock)
+    store = open_store(now_ms=clock)
+    live(feed, store, clock, 0.1)
+    store.snapshot(tmp_path / "restored")
+    live(feed, store, clock, 0.3)
+    killed(store)
+    with pytest.raises(StoreError, match=r"is older than what influx://.* has from it"):
+        open_store("restored", now_ms=clock)
+    feed.assert_answered(open_store("empty", now_ms=clock))
 
 
 def test_the_library_reads_a_database_that_is_written_to(
