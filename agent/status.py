@@ -13,7 +13,7 @@ from msgspec import Meta
 
 from agent.connection import Connection, ServiceAnswer, ServiceUnreachable
 from agent.enrolment import kept
-from agent.heartbeat import Heartbeat, age_s, read_heartbeat
+from agent.heartbeat import Heartbeat, is_late, read_heartbeat
 from agent.settings import MIB, check_proxy, default_spool_dir
 from contract.checkup import Finding, as_document, exit_code, in_words
 from contract.problems import decode_json, shortened
@@ -34,8 +34,6 @@ examples:
   loadlens-agent status --spool-dir var/loadlens/agent    an agent that `loadlens-service up` started
   loadlens-agent status --json | jq '.findings[] | select(.state == "fails")'"""
 _TIMEOUT_S = 10.0
-_SILENT_S = 60.0
-"""An agent that samples writes a heartbeat with its reports, and at least this often once one is due."""
 _FULL_SHARE = 0.5
 _CLOCK_S = 5.0
 """So far may a clock be off: the service tells whole seconds, and a slow answer takes one or two."""
@@ -142,7 +140,7 @@ def _agent(heartbeat: Heartbeat | None, directory: Path) -> Iterator[Finding]:
             "agent", "note", f"{name}, and is paused by the service: it samples nothing.",
             f"`loadlens-service agents set {heartbeat.user_id} paused=false` lets it go on.",
         )  # fmt: skip
-    elif age_s(heartbeat) > 2 * period_s + _SILENT_S:
+    elif is_late(heartbeat):
         yield Finding(
             "agent", "fails", f"{name}, but has made no report since {seen}; one is due every {_seconds(period_s)}.",
             "Its log says why; restart it.",

@@ -13,13 +13,15 @@ import falcon.asgi
 from falcon.asgi import Request, Response
 from falcon.routing import CompiledRouter
 
+from contract.logs import fields
 from contract.report import Report
 from service.agents.remote_configuration import RemoteConfiguration
 from service.alerts.repository import RuleRepository
 from service.alerts.runner import Runner
 from service.annotations import Annotations
+from service.backup.snapshots import Live, SnapshotMaker
 from service.control.audit import Audit
-from service.control.data_lock import DataLock
+from service.control.data_lock import lock_data_folder
 from service.control.database import ControlDatabase, ControlError
 from service.credentials.attempts import FailedAttempts
 from service.credentials.sessions import Sessions
@@ -32,14 +34,16 @@ from service.http.cors import AllowOrigins
 from service.http.encoding import Compress, add_head
 from service.http.openapi.document import openapi
 from service.http.problems import serialize, unavailable, unexpected
+from service.http.request_log import NameRoute, RequestLog
 from service.http.resources.agent_settings import FleetSettings, OneAgentsSettings
 from service.http.resources.agents import AgentList, OneAgent, OneAgentsCommands, OneAgentsState, OneCommand
-from service.http.resources.alerts import Alerts, Notifications, OneSilence, Redelivery, Silences
+from service.http.resources.alerts import Alerts, OneSilence, Silences
 from service.http.resources.annotations import AnnotationList, OneAnnotation
 from service.http.resources.dashboard import VIEWS, Dashboard, FleetPicture, HostAnalysis, RuleBacktest, StaticFile
 from service.http.resources.documentation import Docs, DocsStyle, OpenApi
 from service.http.resources.health import Health, Ready, other_looks, refusing_looks
 from service.http.resources.ingest import Metrics
+from service.http.resources.notifications import Notifications, OneNotification, Redelivery, TargetTest
 from service.http.resources.operations import AuditTrail, Numbers, Prometheus
 from service.http.resources.pages import FleetReport, Index, UserReport
 from service.http.resources.query import Fleet, FleetWindows, History, QueryTables, Sending, Users, UserWindows
@@ -73,7 +77,7 @@ class Service:
 
     def __init__(self, settings: ServiceSettings) -> None:
         # First of all: nothing in a folder that another process uses is so much as read.
-        self._lock = DataLock(Path(settings.data_dir))
+        self._lock = lock_data_folder(Path(settings.data_dir))
         try:
             self._build(settings)
         except BaseException:
@@ -99,6 +103,7 @@ class Service:
         if replayed:
             _log.info("%d reports replayed from the journal", replayed)
         self.versions = RangeVersions(self.store)
+        self.requests = RequestLog(settings.requests_logged)
         live_bytes = min(max(settings.stream_keep, _MIN_LIVE_BYTES), _MAX_LIVE_BYTES)
         limits = BrokerLimits(consumers=settings.stream_consumers, live_bytes=live_bytes)
         self.broker = Broker(self.journal, limits)
@@ -111,14 +116,20 @@ class Service:
         self.rule_repository = RuleRepository(self.control, self.audit, str(home.relative_to(folder)))
         self.annotations = Annotations(self.control, self.audit)
         self.queue = NotificationQueue(self.control)
-        self.rules = Runner(self.journal, self.rule_repository, self.queue, settings.rules)
+        self.remote_configuration = RemoteConfiguration(
+            self.control, self.audit, settings.agent_streams, settings.keep_agents_ms
+        )
+        self.rules = Runner(
+            self.journal, self.rule_repository, self.queue, settings.rules,
+            public_url=settings.public_url, is_paused=self.remote_configuration.is_paused,
+        )  # fmt: skip
         self.sender = NotificationSender(
             self.queue, lambda: self.rules.targets, partial(deliver, private=settings.notify_private)
         )
-        self.remote_configuration = RemoteConfiguration(self.control, self.audit, settings.agent_streams)
         self.report_maker = ReportMaker(settings.tls_certificate)
         self.fleet_cache = FleetCache(self.store)
         self.analyst = Analyst(self.store)
+        self.snapshots = SnapshotMaker(folder, Live(home, self.journal, self.store))
         self.maintenance = Maintenance(self.journal, self.store, settings.flush_seconds)
 
     def _publish(self, last: int, texts: Sequence[bytes], reports: Sequence[Report]) -> None:
@@ -134,11 +145,13 @@ class Service:
         self.rules.start()
         self.sender.start()
         self.maintenance.start()
+        self.snapshots.start()
         self.remote_configuration.start()
         self.tokens.start()
 
     def end_streams(self) -> None:
         """Let answers end that would go on for ever: the server waits for them before it closes the service."""
+        _log.info("the service ends: requests under way go on for a moment")
         self.broker.close()
         self.remote_configuration.streams.close()
 
@@ -149,6 +162,7 @@ class Service:
         self.rules.stop()
         self.sender.stop()
         self.maintenance.stop()
+        self.snapshots.stop()
         self.store.close()
         with contextlib.suppress(ControlError):
             self.tokens.write_uses()
@@ -157,6 +171,14 @@ class Service:
         self.journal.prune(self.store.flushed)
         self.control.close()
         self._lock.release()
+        _log.info(
+            "the service has ended; it took %d reports and refused %d, and %d wait in the journal",
+            self.ingest.accepted, self.ingest.rejected, self.journal.last - self.store.flushed,
+            extra=fields(
+                accepted=self.ingest.accepted, rejected=self.ingest.rejected,
+                waiting=self.journal.last - self.store.flushed,
+            ),
+        )  # fmt: skip
 
 
 class _Lifespan:
@@ -183,6 +205,13 @@ class Application(falcon.asgi.App[Request, Response]):
     tls: Tls | None = None
     """What the server encrypts with, where it does."""
 
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:  # type: ignore[override]  # as falcon's own
+        """Answer a request, as ASGI asks for it; those of HTTP are counted and logged."""
+        if scope["type"] == "http":
+            await self.service.requests.answer(super().__call__, scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
+
 
 def create_app(settings: ServiceSettings) -> Application:
     """The application, with its store open.
@@ -198,7 +227,14 @@ def create_app(settings: ServiceSettings) -> Application:
         )  # fmt: skip
     access = authentication or RequireOwnHost(settings.host)
     cors = AllowOrigins(settings.cors_origins)
-    middleware: list[Any] = [_Lifespan(service), Compress(), cors, access, RefuseForeignPages(cors.may_change)]
+    middleware: list[Any] = [
+        _Lifespan(service),
+        NameRoute(),
+        Compress(),
+        cors,
+        access,
+        RefuseForeignPages(cors.may_change),
+    ]
     if settings.tls_certificate or settings.trusted_proxies:
         middleware.insert(0, OnlyEncrypted())
     router = CompiledRouter()
@@ -237,6 +273,7 @@ def _routes(service: Service) -> dict[str, object]:
         ingest=service.ingest, journal=service.journal, store=store, maintenance=service.maintenance,
         broker=service.broker, rules=rules, queue=queue, sender=service.sender, report_maker=service.report_maker,
         remote_configuration=remote, control=service.control, lost=sum(one.reports for one in service.lost),
+        requests=service.requests,
     )  # fmt: skip
     return {
         **dict.fromkeys(VIEWS, Dashboard()),
@@ -256,7 +293,7 @@ def _routes(service: Service) -> dict[str, object]:
         "/api/v1/users": Users(store, remote.shared_ids),
         "/api/v1/stream": LiveStream(service.broker, service.sessions),
         "/api/v1/agents": AgentList(remote),
-        "/api/v1/agents/{user_id}": OneAgent(remote),
+        "/api/v1/agents/{user_id}": OneAgent(remote, rules),
         "/api/v1/agents/{user_id}/settings": OneAgentsSettings(remote),
         "/api/v1/agents/{user_id}/state": OneAgentsState(remote),
         "/api/v1/agents/{user_id}/commands": OneAgentsCommands(remote, service.tokens),
@@ -265,17 +302,19 @@ def _routes(service: Service) -> dict[str, object]:
         "/api/v1/rules": Rules(repository, rules),
         "/api/v1/rules/{name}": OneRule(repository, rules),
         "/api/v1/alerts": Alerts(repository, rules),
-        "/api/v1/silences": Silences(repository),
+        "/api/v1/silences": Silences(repository, rules),
         "/api/v1/silences/{silence_id}": OneSilence(repository),
         "/api/v1/annotations": AnnotationList(service.annotations),
         "/api/v1/annotations/{annotation_id}": OneAnnotation(service.annotations),
         "/api/v1/notifications": Notifications(queue),
+        "/api/v1/notifications/{message_id}": OneNotification(queue),
         "/api/v1/notifications/{message_id}/redeliver": Redelivery(queue),
         "/api/v1/identity": Who(),
         "/api/v1/enrolments": Enrolments(service.tokens),
         "/api/v1/tokens": TokenList(service.tokens),
         "/api/v1/tokens/{token_id}": OneToken(service.tokens),
         "/api/v1/tokens/{token_id}/rotate": NewSecret(service.tokens),
+        "/api/v1/targets/{name}/test": TargetTest(queue, rules),
         "/api/v1/audit": AuditTrail(service.audit),
         "/healthz": Health(),
         "/readyz": Ready(

@@ -14,16 +14,19 @@ from urllib.parse import urlsplit
 
 from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
+from gunicorn.glogging import Logger
 from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.server import Server
 from uvicorn_worker import UvicornWorker
 
 from analytics.sources.influx_address import Address, is_influx
+from contract import __version__
+from contract.logs import fields
 from contract.service_address import is_loopback
 from service.alerts.rule_set import RuleFileError
 from service.app import Application, create_app
 from service.connections import LimitedProtocol
-from service.control.data_lock import DataFolderInUse
+from service.control.data_lock import DataFolderError
 from service.control.database import ControlError
 from service.credentials.tokens import any_kept
 from service.settings import ServiceSettings
@@ -146,6 +149,16 @@ class Worker(UvicornWorker):
         os.kill(os.getpid(), signal.SIGTERM)
 
 
+class _JsonLog(Logger):
+    """gunicorn's log, and so uvicorn's, in the lines of all others."""
+
+    def setup(self, cfg: Any) -> None:
+        """As gunicorn's, but for who writes."""
+        super().setup(cfg)
+        for log in (self.error_log, self.access_log):
+            log.handlers = [*logging.getLogger().handlers]
+
+
 class _Server(BaseApplication):
     def __init__(self, settings: ServiceSettings, listener: socket.socket, tls: Tls | None) -> None:
         self._settings = settings
@@ -163,6 +176,7 @@ class _Server(BaseApplication):
             "graceful_timeout": _SHUTDOWN_S,
             "keepalive": 75,
             "loglevel": "warning",
+            "logger_class": _JsonLog if self._settings.log_format == "json" else Logger,
             "proc_name": "loadlens-service",
             "post_fork": _die_with_parent,
             "control_socket_disable": True,
@@ -176,7 +190,7 @@ class _Server(BaseApplication):
     def load(self) -> Application:
         try:
             app = create_app(self._settings)
-        except (StoreError, RuleFileError, ControlError, DataFolderInUse, OSError) as error:
+        except (StoreError, RuleFileError, ControlError, DataFolderError, OSError) as error:
             print(f"loadlens-service: error: {error}", file=sys.stderr, flush=True)
             sys.exit(Arbiter.APP_LOAD_ERROR)
         app.tls = self._tls
@@ -268,7 +282,11 @@ def serve(settings: ServiceSettings) -> NoReturn:
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _STALLED_MS)
     _allow_connections(settings.agent_streams + settings.stream_consumers + _OTHER_FILES)
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    _log.info("Loadlens service on %s://%s:%d", "http" if tls is None else "https", host, listener.getsockname()[1])
+    port = listener.getsockname()[1]
+    _log.info(
+        "Loadlens service on %s://%s:%d", "http" if tls is None else "https", host, port,
+        extra=fields(version=__version__, host=settings.host, port=port, data_dir=settings.data_dir),
+    )  # fmt: skip
     _warn_of_open_secrets(settings)
     _Server(settings, listener, tls).run()
     raise AssertionError("gunicorn ends the process")

@@ -50,13 +50,6 @@ class ReportSettings(AskSettings, frozen=True, kw_only=True):
             extra={"positional": True, "default": "none"},
         ),
     ] = None
-    data: Annotated[
-        Path | None,
-        Meta(
-            description="Parquet file, or a folder of such files, to read instead of asking the service.",
-            extra={"metavar": "PATH", "default": "the service is asked"},
-        ),
-    ] = None
     format: Annotated[
         ReportForm | None,
         Meta(description="What to write; pdf and png need Chromium.",

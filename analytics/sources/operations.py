@@ -32,6 +32,10 @@ class Operations(ServiceApi):
         """One agent, with the layers of settings that it stands under."""
         return self._document(f"agents/{path_segment(user)}")
 
+    def forget_agent(self, user: str) -> None:
+        """Forget an agent, its settings, commands and alarms, not its windows; one that still reports is back."""
+        self.call("DELETE", f"agents/{path_segment(user)}")
+
     def layers(self) -> list[Document]:
         """The layers of settings of the fleet and of selections, in the order in which they are laid."""
         return list(self._document("settings")["layers"])
@@ -107,11 +111,12 @@ class Operations(ServiceApi):
         return self._list("silences", "silences")
 
     def silence(
-        self, *, rule: str = "*", user: str = "*", until: str | int | None = None, duration: str | None = None,
-        comment: str = "",
+        self, *, rule: str = "*", user: str = "*", start: str | int | None = None, until: str | int | None = None,
+        duration: str | None = None, comment: str = "",
     ) -> Document:  # fmt: skip
-        """Have nobody notified of some alerts until a moment, or for a duration such as `2h`."""
-        document = {"rule": rule, "user": user, "until": until, "duration": duration, "comment": comment}
+        """Notify nobody of some alerts until a moment or for a duration such as `2h`, from `start` on or at once."""
+        times = {"start": start, "until": until, "duration": duration}
+        document = {"rule": rule, "user": user, "comment": comment, **times}
         return dict(self.call("POST", "silences", document).document())
 
     def end_silence(self, silence_id: str) -> None:
@@ -121,6 +126,14 @@ class Operations(ServiceApi):
     def notifications(self, state: str | None = None) -> list[Document]:
         """What is told to whom, the newest first."""
         return self._list("notifications", "notifications", {"state": state})
+
+    def notification(self, message_id: str) -> Document:
+        """What has become of one notification."""
+        return self._document(f"notifications/{path_segment(message_id)}")
+
+    def test_target(self, name: str) -> str:
+        """Send a target a notification that says that it is a test; its id."""
+        return str(self.call("POST", f"targets/{path_segment(name)}/test").document()["id"])
 
     def redeliver(self, message_id: str) -> None:
         """Send a notification again that was delivered or given up."""

@@ -7,7 +7,8 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from contract.agent_settings import DesiredSettings
 from contract.metrics import Statistic
 from contract.problems import Problem
-from service.alerts.rules import AnyRule
+from service.alerts.rules import AnyRule, Severity
+from service.alerts.silences import WeeklySilence
 from service.credentials.identity import Role
 from service.http.resources.ingest import Rejected
 
@@ -278,6 +279,10 @@ class RulePage(Document):
     rules: list[RuleDocument]
     targets: dict[str, str]
     """What is told, by name, with as much of its address as may be shown."""
+    routes: dict[Severity, list[str]]
+    """By severity, the targets of rules that name none."""
+    problem: str | None
+    """Why the rules in force are not those of the files; null where they are."""
     next: str | None
 
 
@@ -311,15 +316,25 @@ class SilenceDocument(Document):
     id: str
     rule: str
     user: str
+    start: Instant
     until: Instant
     comment: str
     created: Instant
+
+
+class WeeklyDocument(Document):
+    """A silence of a file of rules, and whether it is in force now."""
+
+    silence: WeeklySilence
+    in_force: bool
 
 
 class SilencePage(Document):
     """A page of silences, the next to end first."""
 
     silences: list[SilenceDocument]
+    weekly: list[WeeklyDocument]
+    """Those of the files."""
     next: str | None
 
 
@@ -334,6 +349,8 @@ class NotificationDocument(Document):
     due: Instant
     attempts: int
     error: str
+    rejected: bool
+    """Whether the receiver has said no to this very message: others do not wait for it."""
     alerts: list[dict[str, AnyJson]]
 
 

@@ -13,6 +13,7 @@ from service.alerts.rules import AnyRule
 from service.http import parameters
 from service.http.answers import ARROW, CSV, JSON, PARQUET
 from service.http.openapi import documents
+from service.http.requests import MERGE_PATCH
 from service.http.resources.agents import NewCommand
 from service.http.resources.alerts import NewSilence
 from service.http.resources.annotations import AnnotationDocument, AnnotationPage, NewAnnotation
@@ -78,7 +79,7 @@ def _changes(
             tag="agents",
             query=ranked,
             body=dict[str, Any],
-            body_types=(JSON, "application/merge-patch+json"),
+            body_types=(JSON, MERGE_PATCH),
             answer=DesiredSettings,
             refusals=_CHANGE,
             conditional="change",
@@ -141,7 +142,10 @@ OPERATIONS: dict[str, dict[str, Operation]] = {
     "/api/v1/agents": {
         "GET": Operation(tag="agents", query=parameters.AgentsParameters, answer=documents.AgentPage, refusals=(422,))
     },
-    "/api/v1/agents/{user_id}": {"GET": Operation(tag="agents", answer=documents.AgentDetail, refusals=(404,))},
+    "/api/v1/agents/{user_id}": {
+        "GET": Operation(tag="agents", answer=documents.AgentDetail, refusals=(404,)),
+        "DELETE": Operation(tag="agents", status=204, refusals=(404, 503)),
+    },
     "/api/v1/agents/{user_id}/settings": _changes(None, None, None, DesiredSettings),
     "/api/v1/agents/{user_id}/state": {
         "POST": Operation(
@@ -202,6 +206,12 @@ OPERATIONS: dict[str, dict[str, Operation]] = {
             tag="alerts", query=parameters.NotificationsParameters, answer=documents.NotificationPage, refusals=(422,)
         )
     },
+    "/api/v1/notifications/{message_id}": {
+        "GET": Operation(tag="alerts", answer=documents.NotificationDocument, refusals=(404,))
+    },
+    "/api/v1/targets/{name}/test": {
+        "POST": Operation(tag="alerts", answer=documents.Created, status=202, refusals=(404, 503))
+    },
     "/api/v1/notifications/{message_id}/redeliver": {"POST": Operation(tag="alerts", status=202, refusals=(404, 503))},
     "/api/v1/annotations": {
         "GET": Operation(
@@ -248,6 +258,7 @@ OPERATIONS: dict[str, dict[str, Operation]] = {
         "PATCH": Operation(
             tag="access",
             body=ChangedToken,
+            body_types=(JSON, MERGE_PATCH),
             answer=documents.TokenDocument,
             refusals=(400, 404, 409, 413, 415, 422, 503),
         ),

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping
+from functools import partial
 from typing import Annotated, Any
 
 import falcon
@@ -15,10 +16,12 @@ from contract.problems import decode_json, problem_of
 from contract.report import MAX_USER_ID
 from contract.times import DAY_S
 from service.agents.commands import TooManyCommands
+from service.agents.layers import Layers
 from service.agents.registry import Agent
 from service.agents.remote_configuration import RemoteConfiguration
 from service.agents.shared_ids import SharedId
 from service.agents.views import detail, in_sync, overview
+from service.alerts.runner import Runner
 from service.control.database import ControlError
 from service.credentials.identity import Identity
 from service.credentials.tokens import Tokens
@@ -47,14 +50,17 @@ class AgentList:
         asked.check()
         resp.content_type = falcon.MEDIA_JSON
         shared = self._remote_configuration.shared_ids.found
-        resp.data = await asyncio.to_thread(_page, agents, shared, (meant, keep), after, limit)
+        layers = self._remote_configuration.layers
+        show = partial(_shown, shared=shared, layers=layers)
+        resp.data = await asyncio.to_thread(_page, agents, show, (meant, keep), after, limit)
 
 
 class OneAgent:
-    """Shows one agent, with the layers of settings that it stands under."""
+    """Shows one agent, with the layers of settings that it stands under, and forgets it."""
 
-    def __init__(self, remote_configuration: RemoteConfiguration) -> None:
+    def __init__(self, remote_configuration: RemoteConfiguration, rules: Runner) -> None:
         self._remote_configuration = remote_configuration
+        self._rules = rules
 
     async def on_get(self, req: Request, resp: Response, user_id: str) -> None:
         """200, or 404 for an agent that was never heard of."""
@@ -62,6 +68,18 @@ class OneAgent:
         resp.content_type = falcon.MEDIA_JSON
         shared = self._remote_configuration.shared_ids.found.get(agent.user_id)
         resp.data = msgspec.json.encode(detail(agent, shared, self._remote_configuration.layers))
+
+    async def on_delete(self, req: Request, resp: Response, user_id: str) -> None:
+        """Forgets the agent, its settings, its commands and its alarms; answers 204. One that still reports is back."""
+        user = user_id_of(user_id)
+        try:
+            known = await self._remote_configuration.forget(user, actor_of(req))
+        except ControlError as error:
+            raise ProblemError(falcon.HTTP_503, f"It is not forgotten: {error}", headers={"Retry-After": "5"}) from None
+        if not known:
+            raise ProblemError(falcon.HTTP_404, f"No agent {user!r} is known, and nothing is set for it.")
+        self._rules.forget(user)
+        resp.status = falcon.HTTP_204
 
 
 def user_id_of(segment: str) -> str:
@@ -85,9 +103,13 @@ def _condition(asked: Parameters) -> Callable[[Agent], bool]:
     return lambda agent: sync in (None, in_sync(agent)) and connected in (None, agent.connected)
 
 
+def _shown(agent: Agent, shared: Mapping[str, SharedId], layers: Layers) -> dict[str, Any]:
+    return overview(agent, shared.get(agent.user_id), layers)
+
+
 def _page(
     agents: list[Agent],
-    shared: Mapping[str, SharedId],
+    show: Callable[[Agent], dict[str, Any]],
     conditions: tuple[Callable[[Agent], bool], ...],
     after: str,
     limit: int,
@@ -97,7 +119,7 @@ def _page(
     kept.sort(key=lambda agent: agent.user_id)
     page, behind = page_of(kept, lambda agent: agent.user_id, after, limit)
     document: dict[str, Any] = {
-        "agents": [overview(agent, shared.get(agent.user_id)) for agent in page],
+        "agents": [show(agent) for agent in page],
         "total": len(kept),
         "in_step": sum(map(in_sync, kept)),
         "next": behind,

@@ -1,17 +1,20 @@
 """/api/v1/metrics: reports come in by POST; GET tells which metrics there are."""
 
 import asyncio
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import falcon
 import msgspec
 from falcon.asgi import Request, Response
+from msgspec import Struct
 
 from contract import times
 from contract.agent_protocol import Instructions
+from contract.logs import Seldom, fields
 from contract.metrics import NAMES, STATISTICS, TYPES, type_name
-from contract.problems import Problem, decode_json
+from contract.problems import Problem, decode_json, display, shortened
 from contract.report import Report
 from contract.validation import InvalidReport, MalformedReport, accepted
 from service.agents.remote_configuration import RemoteConfiguration
@@ -23,6 +26,8 @@ from service.ingest.acknowledgement import Acknowledgement, Ingest, Unavailable
 from service.ingest.admission import Admission
 from service.stores.base import Store
 
+_log = logging.getLogger("loadlens.service")
+_LONGEST_NAME, _LONGEST_REASON = 128, 300
 _LINES = ("application/x-ndjson", "application/ndjson", "application/jsonl", "application/jsonlines")
 _ACCEPTED = msgspec.json.encode(Acknowledgement(1, 0)._asdict())
 _CATALOGUE = msgspec.json.encode(
@@ -83,6 +88,20 @@ class _Rejections:
         return found | ({"rejected_count": self.count} if self.count > len(self.listed) else {})
 
 
+class _Named(Struct):
+    """As much of a report as says whose it is."""
+
+    user_id: str = ""
+
+
+def _user_of(body: bytes) -> str:
+    """Whose a report is that is not valid; empty where it does not say so."""
+    try:
+        return decode_json(body, _Named).user_id
+    except msgspec.DecodeError:
+        return ""
+
+
 class Metrics:
     """Takes one report, a JSON array of reports, or one report a line (NDJSON)."""
 
@@ -93,6 +112,7 @@ class Metrics:
         self._admission = admission
         self._store = store
         self._remote_configuration = remote_configuration
+        self._refusals = Seldom()
 
     async def on_get(self, req: Request, resp: Response) -> None:
         """200 with the catalogue: what can be asked for."""
@@ -117,14 +137,16 @@ class Metrics:
             if b"\n" in body and "trailing characters" in str(error):
                 await self._take_batch(_lines(body), identity, resp)
                 return
+            self._refused(body, error.problems)
             raise ProblemError(falcon.HTTP_400, error.problems[0].detail) from None
         except InvalidReport as error:
-            self._ingest.rejected += 1
+            self._refused(body, error.problems)
             raise ProblemError(
                 falcon.HTTP_422, "The report is invalid; nothing of it was stored.", error.problems[:_MAX_PROBLEMS]
             ) from None
         refusal = self._refusal(identity, report)
         if refusal is not None:
+            self._say_refused(report.user_id, refusal.problems)
             raise refusal
         try:
             acknowledgement = await self._ingest.take([text], [report])
@@ -146,7 +168,7 @@ class Metrics:
             try:
                 report, text = accepted(body, now_ms, oldest_ms)
             except InvalidReport as error:
-                self._ingest.rejected += 1
+                self._refused(body, error.problems)
                 rejected.add(index, error.problems)
             else:
                 not_let_in = self._refusal(identity, report)
@@ -155,6 +177,7 @@ class Metrics:
                     kept.append(text)
                 else:
                     refusal = not_let_in
+                    self._say_refused(report.user_id, refusal.problems)
                     rejected.add(index, refusal.problems)
             if index % _SLICE == _SLICE - 1:
                 await asyncio.sleep(0)
@@ -173,6 +196,21 @@ class Metrics:
         resp.content_type = falcon.MEDIA_JSON
         told = self._remote_configuration.heard_all(reports, now_ms)
         resp.data = _answer(acknowledgement, told, rejected.members())
+
+    def _refused(self, body: bytes, problems: Sequence[Problem]) -> None:
+        """Count an invalid report, and say whose it was and what was wrong, unless too many are said already."""
+        self._ingest.rejected += 1
+        self._say_refused(None, problems, body)
+
+    def _say_refused(self, user: str | None, problems: Sequence[Problem], body: bytes = b"") -> None:
+        if not self._refusals.allows():
+            return
+        named = display(shortened(user or _user_of(body), _LONGEST_NAME))
+        reason = f"{problems[0].pointer or 'the report'}: {display(shortened(problems[0].detail, _LONGEST_REASON))}"
+        _log.warning(
+            "a report of %s is refused: %s%s", named or "nobody known", reason, self._refusals.left_out(),
+            extra=fields(user=named or None, reason=reason),
+        )  # fmt: skip
 
     def _refusal(self, identity: Identity, report: Report) -> ProblemError | None:
         """Why this report is not taken from this token, or at all; None where it is."""

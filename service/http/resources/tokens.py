@@ -21,7 +21,7 @@ from service.http.authentication import actor_of, identity_of
 from service.http.listing import page_of, take_limit
 from service.http.parameters import MAX_LIMIT, PageParameters, names_of
 from service.http.problems import ProblemError, invalid
-from service.http.requests import Parameters, read_json
+from service.http.requests import MERGE_PATCH, Parameters, read_json
 
 MAX_USES = 100_000
 _LONGEST_OVERLAP_MS = 90 * DAY_MS
@@ -150,7 +150,7 @@ class OneToken:
 
     async def on_patch(self, req: Request, resp: Response, token_id: str) -> None:
         """Gives it another name or another end; answers 200 with it."""
-        asked = await _read(req, ChangedToken)
+        asked = await _read(req, ChangedToken, MERGE_PATCH)
         name = None if asked.name is UNSET else asked.name
         unchanged = asked.expires is UNSET and asked.lifetime is UNSET
         end_ms = UNSET if unchanged else _end(_given(asked.expires), _given(asked.lifetime))
@@ -183,9 +183,9 @@ class NewSecret:
         )
 
 
-async def _read(req: Request, kind: type[T]) -> T:
+async def _read(req: Request, kind: type[T], *types: str) -> T:
     try:
-        return msgspec.convert(await read_json(req, "application/json"), kind)
+        return msgspec.convert(await read_json(req, "application/json", *types), kind)
     except msgspec.ValidationError as error:
         raise ProblemError(falcon.HTTP_422, "Nothing was changed.", [problem_of(error)]) from None
 

@@ -73,6 +73,8 @@ def test_every_endpoint_has_a_method(service: RunningService, tmp_path: Path) ->
         with pytest.raises(analytics.ProblemError, match="takes no commands"):
             client.command(USER, "report_now")
         assert client.commands(USER) == []
+        client.forget_agent(USER)
+        assert client.agents() == []
         with pytest.raises(analytics.ProblemError, match="No such command"):
             client.command_result("none")
 
@@ -80,6 +82,10 @@ def test_every_endpoint_has_a_method(service: RunningService, tmp_path: Path) ->
         assert [rule["rule"]["name"] for rule in client.rules()] == [client.rule("hot")["rule"]["name"]] == ["hot"]
         client.delete_rule("hot")
         assert client.alerts() == client.notifications("dead") == []
+        with pytest.raises(analytics.ProblemError, match="No such target"):
+            client.test_target("ops")
+        with pytest.raises(analytics.ProblemError, match="No such notification"):
+            client.notification("none")
         silence = client.silence(user="web-*", duration="2h", comment="moving")
         assert client.silences() == [silence]
         client.end_silence(silence["id"])
