@@ -53,7 +53,7 @@ PERMISSIONS: dict[str, dict[str, frozenset[Role]]] = {
     "/api/v1/users": _ASK,
     "/api/v1/stream": _ASK,
     "/api/v1/agents": _ASK,
-    "/api/v1/agents/{user_id}": _ASK,
+    "/api/v1/agents/{user_id}": {"GET": _READ, "DELETE": _OPERATE},
     "/api/v1/agents/{user_id}/settings": _CHANGE,
     "/api/v1/agents/{user_id}/state": {"POST": _AGENT},
     "/api/v1/agents/{user_id}/commands": {"GET": _READ | _AGENT, "POST": _OPERATE},

@@ -55,6 +55,7 @@ MATRIX = {
     "GET /api/v1/stream": READ,
     "GET /api/v1/agents": READ,
     "GET /api/v1/agents/{user_id}": READ,
+    "DELETE /api/v1/agents/{user_id}": OPERATE,
     "GET /api/v1/agents/{user_id}/settings": READ,
     "PUT /api/v1/agents/{user_id}/settings": OPERATE,
     "PATCH /api/v1/agents/{user_id}/settings": OPERATE,
