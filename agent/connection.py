@@ -8,10 +8,12 @@ import zlib
 from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from secrets import token_hex
 from typing import Any
 from urllib.parse import SplitResult, quote, unquote, urlsplit
 
+from agent.clock import steady_s
 from contract import __version__
 from contract.agent_protocol import INSTANCE_HEADER
 from contract.retry import retry_after_s
@@ -37,6 +39,11 @@ class ServiceAnswer:
     """The media type of the body, in lower case, without parameters."""
     retry_after_s: float
     """How long it asks to wait; 0 where it does not."""
+    date_s: float | None = None
+    """Its clock when it answered, epoch seconds, whole ones; None where it does not say."""
+    asked_at: float = 0.0
+    answered_at: float = 0.0
+    """When it was asked, and had answered, by the steady clock (`agent.clock.steady_s`)."""
 
 
 def reports_url(url: str) -> str:
@@ -132,15 +139,19 @@ class Connection:
         self._answered_by = time.monotonic() + timeout_s
         if self._http.sock is not None:
             self._http.sock.settimeout(timeout_s)
+        asked_at = steady_s()
         self._http.request("POST", target, body, headers)
         response = self._http.getresponse()
+        answered_at = steady_s()
         content = response.read(_ANSWER_BYTES)
         if not response.isclosed():
             if response.length and len(content) < _ANSWER_BYTES:
                 raise http.client.IncompleteRead(content, response.length)
             self.close()
         wait_s = retry_after_s(response.getheader("Retry-After")) or 0.0
-        return ServiceAnswer(response.status, content, response.headers.get_content_type(), wait_s)
+        date_s = _date_s(response.getheader("Date"))
+        media_type = response.headers.get_content_type()
+        return ServiceAnswer(response.status, content, media_type, wait_s, date_s, asked_at, answered_at)
 
     def _response(self, sock: socket.socket, *, method: str | None = None) -> http.client.HTTPResponse:
         """What http.client makes to read an answer, with a deadline for all of it where there is one."""
@@ -179,6 +190,14 @@ class _UntilDeadline(io.RawIOBase):
         # The socket lives on until the last that reads from it is closed.
         self._raw.close()
         super().close()
+
+
+def _date_s(text: str | None) -> float | None:
+    """The moment of a Date header (RFC 9110, 6.6.1), epoch seconds; None without one that can be read."""
+    try:
+        return None if text is None else parsedate_to_datetime(text).timestamp()
+    except (ValueError, OverflowError):
+        return None
 
 
 def _array(bodies: Sequence[bytes]) -> bytes:

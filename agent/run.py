@@ -13,7 +13,7 @@ from types import FrameType
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from agent.clock import SystemClock, Timeline
+from agent.clock import ServiceTime, SystemClock, Timeline
 from agent.connection import Connection
 from agent.diagnostics import RecentProblems, diagnostics
 from agent.identity import Identity, identity
@@ -65,7 +65,8 @@ def run(settings: AgentSettings) -> None:
         _start(name, partial(supervised, work, closing))
     try:
         while (window := _next(inbox)) is not None:
-            deliver.outbox.put(deliver.report_builder.report(window, **deliver.outbox.counts()))
+            report = deliver.report_builder.report(window, **deliver.outbox.counts())
+            deliver.outbox.put(report, window.ended_at)
             if settings.once:
                 break
     finally:
@@ -100,22 +101,23 @@ def _delivery(
     spool = Spool(directory, settings.spool_bytes, settings.spool_age)
     connect = partial(Connection, settings.url, settings.token, settings.proxy_in_use)
     connection = connect()
-    sender = ReportSender(spool, connection, DeadLetters(directory), Backoff())
+    service_time = ServiceTime()
+    sender = ReportSender(spool, connection, DeadLetters(directory), Backoff(), service_time=service_time)
     _log.info("reports go to %s; %d wait in %s", connection.url, spool.waiting, directory)
     timeline = Timeline(spool.given_out())
     if not settings.remote:
-        outbox = SpoolingOutbox(spool, sender, _start("sender", partial(supervised, sender.run, closing)))
-        return _Delivery(outbox, ReportBuilder(me, timeline), sampling_plan(own), {})
+        outbox = SpoolingOutbox(spool, sender, _start("sender", partial(supervised, sender.run, closing)), service_time)
+        return _Delivery(outbox, ReportBuilder(me, timeline, service_time=service_time), sampling_plan(own), {})
     remote = RemoteConfigurationClient(own, me, RemoteStateFile(directory, connection.url), connect(), commands)
     sender.on_instructions = remote.receive
-    outbox = SpoolingOutbox(spool, sender, _start("sender", partial(supervised, sender.run, closing)))
+    outbox = SpoolingOutbox(spool, sender, _start("sender", partial(supervised, sender.run, closing)), service_time)
     recent_problems = RecentProblems(
         [settings.token or "", *_credentials(settings.url), *_credentials(settings.proxy_in_use or "")]
     )
     logging.getLogger().addHandler(recent_problems)
     remote.diagnose = partial(diagnostics, me, remote, outbox.counts, lambda: outbox.problem, recent_problems, failing)
     listener = Listener(me.user_id, connect(), remote, closing)
-    report_builder = ReportBuilder(me, timeline, lambda: remote.refused_version)
+    report_builder = ReportBuilder(me, timeline, lambda: remote.refused_version, service_time)
     return _Delivery(outbox, report_builder, remote.first_plan(), {"remote": remote.run, "listener": listener.run})
 
 

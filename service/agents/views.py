@@ -38,6 +38,7 @@ def overview(agent: Agent, shared: SharedId | None) -> dict[str, Any]:
         if status is None
         else {"waiting": status.spooled, "dropped": status.dropped, "refused": status.refused},
         "commands_waiting": len(agent.commands),
+        "clock_ahead_s": agent.clock_ahead_s,
         **as_members(shared),
     }
 
