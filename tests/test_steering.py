@@ -20,6 +20,10 @@ pytestmark = pytest.mark.server
 
 STEP_S = 0.6
 """Windows of this length, where a test waits for some."""
+HELD_UP_S = 8.0
+"""So long may a busy machine hold up an agent; a sample later than `agent.sampler.GAP_S` would end the window."""
+ROUNDING_S = 0.002
+"""Start and end of a window are whole milliseconds."""
 
 
 @pytest.fixture(scope="module")
@@ -54,14 +58,20 @@ def settings_of(report: Report) -> tuple[float, int]:
 
 
 def assert_no_window_mixes_rates(reports: list[Report]) -> None:
-    """Each window took as long as so many samples at its interval take; a late sample may lengthen it a little."""
+    """Each window took as long as so many samples at its interval take, as exactly as the machine lets it sample."""
     for report in reports:
         interval, samples = settings_of(report)
         # A sample that comes late stands for each interval that it covers, and may end the window beyond its number.
-        assert report.observations_per_metric <= samples + 1.5 / interval
+        assert report.observations_per_metric <= samples + HELD_UP_S / interval
         span_s = (report.end_timestamp - report.start_timestamp) / 1000
-        least = report.observations_per_metric * interval
-        assert least - 0.01 <= span_s <= least + 1.5, (span_s, least)
+        scheduled_s = report.observations_per_metric * interval
+        # Deadlines lie on a grid: a window that began with a late sample is shorter by less than an interval.
+        assert scheduled_s - interval - ROUNDING_S <= span_s <= scheduled_s + HELD_UP_S, (span_s, scheduled_s)
+
+
+def assert_whole(reports: list[Report]) -> None:
+    """Each window has as many observations as its settings ask for, or more where its last sample came late."""
+    assert all(report.observations_per_metric >= settings_of(report)[1] for report in reports)
 
 
 def assert_history_is_that_of_all_samples(client: httpx.Client, user: str, reports: list[Report]) -> None:
@@ -96,9 +106,9 @@ def test_a_rate_set_from_the_api_is_in_force_at_once_and_every_sample_counts_at_
     quick = [report for report in reports if settings_of(report) == (0.02, 30)]
     assert reports == slow + quick
     # The window that ran was cut short at the change; the last one at the end.
-    assert [report.observations_per_metric for report in slow[:-1]] == [100]
-    assert 1 <= slow[-1].observations_per_metric < 100
-    assert {report.observations_per_metric for report in quick[:-1]} == {30}
+    assert_whole(slow[:-1])
+    assert slow[-1].observations_per_metric >= 1
+    assert_whole(quick[:-1])
     assert {report.agent.settings_version for report in slow if report.agent} == {""}
     assert len({report.agent.settings_version for report in quick if report.agent} - {""}) == 1
     assert_no_window_mixes_rates(reports)
@@ -124,10 +134,11 @@ def test_where_no_stream_gets_through_the_next_report_is_answered_with_what_is_a
         assert not agent.shown()["connected"]
         assert agent.stop() == 0
     told = [place for place, answer in enumerate(between.answers) if "instructions" in answer]
-    # Told once or, where a report was under way just then, twice; and no later window was under the old plan.
-    assert 1 <= len(told) <= 2
-    after = between.reports()[told[0] + 1 :]
-    assert [settings_of(report)[0] for report in after[2:]] == [0.03] * len(after[2:])
+    # Told until a report was made under the new plan; and no window was under the old one after the first of those.
+    assert told
+    intervals = [settings_of(report)[0] for report in between.reports()]
+    assert intervals == sorted(intervals)
+    assert told[-1] <= len(intervals) - intervals.count(0.03)
     assert_no_window_mixes_rates(between.reports())
     assert_history_is_that_of_all_samples(client, "blocked", between.reports())
 
@@ -241,7 +252,7 @@ def test_report_now_ends_the_window_and_loses_no_sample(between: Proxy, client: 
         agent.wait_connected()
         wait_until(passes(STEP_S), "some samples")
         id_ = agent.command("report_now")
-        wait_until(lambda: bool(between.reports()), "the report", 2.0)
+        wait_until(lambda: bool(between.reports()), "the report")
         wait_until(lambda: agent.outcome(id_)["status"] == "done", "the outcome")
         assert agent.stop() == 0
     first, last = between.reports()

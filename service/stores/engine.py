@@ -189,10 +189,22 @@ def _of_fleet(index: SeriesIndex, question: Question) -> _Found:
     return [one for user in users for one in _of_user(index, user, question)]
 
 
+_FEW = 256
+"""Up to so many series are found one by one; for more all windows are looked through."""
+
+
 def in_memory(memtables: Sequence[WindowsInMemory], chosen: Selection) -> Iterator[LoadedRows]:
     """The chosen windows of some memtables, a part at a time."""
     for memtable in memtables:
-        for batch in memtable.batches():
+        for batch in _batches(memtable, chosen):
             places = chosen.places_in(batch["series"].to_numpy(), batch["time"].to_numpy())
             if len(places):
                 yield rows_of(batch.take(pa.array(places)), chosen.bounded, histograms=chosen.question.histograms)
+
+
+def _batches(memtable: WindowsInMemory, chosen: Selection) -> list[pa.RecordBatch]:
+    if len(chosen.series) > _FEW:
+        return memtable.batches()
+    found = memtable.of_series(chosen.series)
+    # A frame costs more than its rows: many pieces of a few windows become one.
+    return [pa.concat_batches(found)] if found else []

@@ -16,7 +16,7 @@ from analytics.frames.columns import NUMBERS, Windows
 from analytics.frames.frame import histograms_of, to_frame
 from analytics.frames.packing import pack_one
 from analytics.frames.reported import frame_of_reported
-from contract.metrics import Cpu, Metric
+from contract.metrics import IDLEST_CORE, Cpu, Metric
 from contract.report import Report
 from service.stores.series import SeriesIndex
 
@@ -112,11 +112,58 @@ class WindowsInMemory(Protocol):
     def batches(self) -> list[pa.RecordBatch]:
         """All of them, with the columns of `SCHEMA` at least."""
 
+    def of_series(self, series: npt.NDArray[np.integer]) -> list[pa.RecordBatch]:
+        """Those of some series: numbers, ascending. Its cost grows with what it finds."""
+
+    def holds(self, series: npt.NDArray[np.int64], time: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        """Of each pair of a series and an end, whether that window is here."""
+
+
+class SortedWindows:
+    """Windows that do not change, sorted by series, so that those of one are found without looking at the others."""
+
+    def __init__(self, batch: pa.RecordBatch) -> None:
+        """Take windows that are sorted by series."""
+        self.batch = batch
+        self._series = numbers(batch, "series")
+        self._time = numbers(batch, "time")
+        self._first_ms, self._last_ms = (int(self._time.min()), int(self._time.max())) if len(batch) else (0, -1)
+
+    @classmethod
+    def of(cls, batch: pa.RecordBatch) -> Self:
+        """Sort windows of any order; those of a series stay in theirs."""
+        series = numbers(batch, "series")
+        if np.all(series[1:] >= series[:-1]):
+            return cls(batch)
+        return cls(batch.take(pa.array(np.argsort(series, kind="stable"))))
+
+    def of_series(self, series: npt.NDArray[np.integer]) -> list[pa.RecordBatch]:
+        """The windows of some series, a piece for each that has some."""
+        first, last = self._places(series)
+        found = np.flatnonzero(last > first)
+        return [self.batch.slice(first[place], last[place] - first[place]) for place in found.tolist()]
+
+    def holds(self, series: npt.NDArray[np.int64], time: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        """Of each pair of a series and an end, whether that window is here."""
+        held = np.zeros(len(series), np.bool_)
+        near = np.flatnonzero((time >= self._first_ms) & (time <= self._last_ms))
+        if len(near):
+            first, last = self._places(series[near])
+            asked = np.repeat(np.arange(len(near)), last - first)
+            rows = np.arange(len(asked)) - np.repeat(np.cumsum(last - first) - last, last - first)
+            held[near[asked[self._time[rows] == time[near][asked]]]] = True
+        return held
+
+    def _places(self, series: npt.NDArray[np.integer]) -> tuple[Numbers, Numbers]:
+        # Of the same type, so that the column is not converted.
+        wanted = series.astype(np.int32)
+        return np.searchsorted(self._series, wanted), np.searchsorted(self._series, wanted, side="right")
+
 
 class Memtable:
-    """Windows in the order they came: Arrow record batches that do not change, and a tail that grows.
+    """Windows as they came: sorted pieces that do not change, and a tail that grows.
 
-    `add` runs on one thread; `batches` may be called from any, and has every window whose `add` returned.
+    `add` runs on one thread; everything else may be called from any, and sees every window whose `add` returned.
     """
 
     def __init__(self, series: SeriesIndex, after: int) -> None:
@@ -124,12 +171,12 @@ class Memtable:
         self.last = after
         """The journal offset of its last report."""
         self.rows = 0
-        # Replaced as one, so that a reader never sees a chunk twice or not at all.
-        self._content: tuple[list[pa.RecordBatch], list[_Entry]] = ([], [])
+        # Replaced as one, so that a reader never sees a piece twice or not at all.
+        self._content: tuple[list[SortedWindows], list[_Entry]] = ([], [])
 
     def add(self, last: int, reports: Sequence[Report]) -> None:
         """Take reports, the last of them at journal offset `last`."""
-        chunks, tail = self._content
+        pieces, tail = self._content
         index = self._series
         rows = 0
         for report in reports:
@@ -139,7 +186,7 @@ class Memtable:
                 if type(metric) is Cpu:
                     ids = index.of_cpu(user, metric)
                     if report.end_timestamp == user.last_seen:
-                        user.cores = len(ids) - 1
+                        user.cores = len(ids) - 1 - sum(core >= IDLEST_CORE for core in metric.cores)
                 else:
                     ids = index.of_metric(user.user_id, metric)
                 tail.append((ids, report, metric, system))
@@ -147,12 +194,30 @@ class Memtable:
         self.last = last
         self.rows += rows
         if len(tail) >= _CHUNK:
-            self._content = ([*chunks, columns(tail)], [])
+            self._content = ([*pieces, SortedWindows.of(columns(tail))], [])
 
     def batches(self) -> list[pa.RecordBatch]:
-        """All windows, oldest first."""
-        chunks, tail = self._content
-        return [*chunks, columns(tail[:])] if tail else chunks
+        """All windows."""
+        pieces, tail = self._content
+        done = [piece.batch for piece in pieces]
+        return [*done, columns(tail[:])] if tail else done
+
+    def of_series(self, series: npt.NDArray[np.integer]) -> list[pa.RecordBatch]:
+        """The windows of some series: numbers, ascending."""
+        pieces, tail = self._content
+        found = [batch for piece in pieces for batch in piece.of_series(series)]
+        wanted = frozenset(series.tolist())
+        entries = [entry for entry in tail[:] if not wanted.isdisjoint(entry[0])]
+        return found + SortedWindows.of(columns(entries)).of_series(series) if entries else found
+
+    def holds(self, series: npt.NDArray[np.int64], time: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        """Of each pair of a stream's series and an end, whether that window is here."""
+        pieces, tail = self._content
+        newest = {(ids[0], report.end_timestamp) for ids, report, _, _ in tail[:]}
+        held = np.fromiter((pair in newest for pair in zip(series.tolist(), time.tolist(), strict=True)), np.bool_)
+        for piece in pieces:
+            held |= piece.holds(series, time)
+        return held
 
 
 def ends_of(

@@ -1,18 +1,23 @@
 """The service's time: windows of a host whose clock is wrong are filed when they were, each once."""
 
-import os
+import shutil
 import subprocess
-import time
+import sys
 from pathlib import Path
 
+import httpx
 import pytest
 
 from agent.clock import ServiceTime
-from contract.times import DAY_MS, now_ms
-from tests.support.agents import FakeService, RunningAgent, serving
-from tests.support.running import wait_until
+from contract.times import DAY_MS, DAY_S, now_ms, parse_timestamp
+from tests.service.conftest import StartService, data_dir, start
+from tests.support.agents import RunningAgent
+from tests.support.running import ROOT, clean_environment, wait_until
+
+__all__ = ["data_dir", "start"]
 
 T = 1_800_000_000.0
+LIMIT_S = 60
 LIMIT_MS = 60_000
 
 
@@ -58,7 +63,87 @@ def test_a_slow_answer_is_replaced_by_a_quick_one_and_a_clock_that_was_set_is_fo
     assert service_time.at_ms(101.0) == pytest.approx((T + 3600) * 1000, abs=1100)
 
 
-def faked(days: str) -> dict[str, str]:
+# Agents whose clock is wrong, as processes
+
+
+def faked(days: float) -> dict[str, str]:
     """The environment of a process whose wall clock is so many days off, and whose steady clocks are not."""
-    path = subprocess.run(["faketime", "-m", "-f", days, "printenv", "LD_PRELOAD"], capture_output=True, text=True, check=True)
-    return {"LD_PRELOAD": path.stdout.strip(), "FAKETIME": days, "DONT_FAKE_MONOTONIC": "1"}
+    preloaded = subprocess.run(
+        ["faketime", "now", "printenv", "LD_PRELOAD"], capture_output=True, text=True, check=True
+    )
+    return {"LD_PRELOAD": preloaded.stdout.strip(), "FAKETIME": f"{days:+f}d", "DONT_FAKE_MONOTONIC": "1"}
+
+
+pytestmark = [
+    pytest.mark.server,
+    pytest.mark.skipif(not shutil.which("faketime"), reason="faketime is not installed"),
+]
+
+
+@pytest.mark.parametrize("days", [400, -3])
+@pytest.mark.parametrize("remote", ["--remote", "--no-remote"])
+def test_an_agent_with_a_wrong_clock_files_its_windows_when_they_were(
+    start: StartService, tmp_path: Path, days: int, remote: str
+) -> None:
+    service = start()
+    began_ms = now_ms()
+    with (
+        service.client() as client,
+        RunningAgent(
+            "--url", service.url, "--spool-dir", str(tmp_path / "spool"), remote, environment=faked(days)
+        ) as agent,
+    ):
+        wait_until(lambda: len(windows(client)) >= 20, "windows")
+        assert all(began_ms - LIMIT_MS < end < now_ms() + LIMIT_MS for end in windows(client))
+        (told,) = client.get("/api/v1/agents").json()["agents"]
+        assert told["clock_ahead_s"] == pytest.approx(days * DAY_S, abs=LIMIT_S)
+        (user,) = client.get("/api/v1/users").json()["users"]
+        assert user["clock_ahead_s"] == told["clock_ahead_s"]
+        ready = client.get("/readyz")
+        assert ready.status_code == 200
+        (problem,) = ready.json()["problems"]
+        assert problem.startswith("Clocks of machines are off by more than 60 s: 1, that of test by ")
+        listed = subprocess.run(
+            [sys.executable, "-m", "service", "agents", "--url", service.url],
+            cwd=ROOT, env=clean_environment(COLUMNS="200"), capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        assert f"clock {abs(days)}d {'ahead' if days > 0 else 'behind'}" in listed.stdout.replace("399d", "400d")
+        assert agent.stop() == 0
+    assert not (tmp_path / "spool" / "refused.ndjson").exists()
+
+
+def test_reports_that_waited_before_the_time_was_known_are_corrected_once(start: StartService, tmp_path: Path) -> None:
+    service = start()
+    port = service.port
+    assert service.stop() == 0
+    spool = ("--spool-dir", str(tmp_path / "spool"), "--url", f"http://127.0.0.1:{port}")
+    began_ms = now_ms()
+    for _ in range(2):
+        # Of an agent that is killed: what it left is corrected by the next one.
+        with RunningAgent(*spool, environment=faked(400)) as agent:
+            wait_until(lambda: spooled(tmp_path / "spool") >= 10, "reports in the spool")
+            agent.process.kill()
+            agent.ended()
+    waited = spooled(tmp_path / "spool")
+    service = start("--port", str(port))
+    with service.client() as client, RunningAgent(*spool, environment=faked(400)) as agent:
+        wait_until(lambda: len(windows(client)) >= waited + 5, "windows")
+        found = windows(client)
+        assert all(began_ms - LIMIT_MS < end < now_ms() + LIMIT_MS for end in found)
+        assert agent.stop() == 0
+    assert not (tmp_path / "spool" / "refused.ndjson").exists()
+
+
+def spooled(folder: Path) -> int:
+    """How many reports an agent has put into its spool so far, by looking on."""
+    log = folder / "spool.db-wal"
+    return log.read_bytes().count(b'"report_id"') if log.exists() else 0
+
+
+def windows(client: httpx.Client) -> list[int]:
+    """The ends of the windows that the service has, whenever they were."""
+    answer = client.get("/api/v1/windows/byUser/test", params={"start": 20_000_000_000, "end": "2040-01-01T00:00:00Z"})
+    if answer.status_code == 404:
+        return []
+    assert answer.status_code == 200, answer.text
+    return [parse_timestamp(row["date"]) for row in answer.json()["windows"]]

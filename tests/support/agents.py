@@ -179,8 +179,12 @@ def serving(service: FakeService, port: int = 0) -> Iterator[FakeService]:
 class RunningAgent:
     """`python -m agent` on a quick schedule, its messages at hand."""
 
-    def __init__(self, *argv: str, python: str = sys.executable, **options: Any) -> None:
+    def __init__(
+        self, *argv: str, python: str = sys.executable, environment: Mapping[str, str] | None = None, **options: Any
+    ) -> None:
+        """`environment` has variables beside those of the tests."""
         environ = {name: value for name, value in os.environ.items() if not name.startswith("LOADLENS_")}
+        environ |= environment or {}
         self.process = subprocess.Popen(
             [python, "-m", "agent", "--interval", "10ms", "--samples", "10", "--user-id", "test", *argv],
             cwd=ROOT, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options,

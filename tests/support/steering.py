@@ -186,7 +186,7 @@ class SteeredAgent:
         return dict(self.client.get(f"/api/v1/commands/{id_}").json())
 
     def wait(
-        self, condition: Callable[[dict[str, Any]], object], what: str, deadline_s: float = 30.0
+        self, condition: Callable[[dict[str, Any]], object], what: str, deadline_s: float = 60.0
     ) -> dict[str, Any]:
         """What the service says of it as soon as a condition holds."""
         found: list[dict[str, Any]] = []

@@ -164,15 +164,10 @@ class EmbeddedStore:
         series, time = (np.array(column, np.int64) for column in zip(*places, strict=True))
 
         def read(view: View) -> list[tuple[int, int]]:
-            wanted = np.zeros(len(self._index) + 1, bool)
-            wanted[series] = True
-            asked = set(places)
-            in_memory = [
-                place
-                for memtable in view.memtables
-                for some_series, some_time in ends_of(memtable, wanted)
-                for place in asked.intersection(zip(some_series.tolist(), some_time.tolist(), strict=True))
-            ]
+            held = np.zeros(len(places), np.bool_)
+            for memtable in view.memtables:
+                held |= memtable.holds(series, time)
+            in_memory = [places[place] for place in np.flatnonzero(held).tolist()]
             asked_for = [one for one in view.segments if np.any(one.may_hold(series, time))]
             if len(self._damage.whole(asked_for)) < len(asked_for):
                 raise StoreUnavailable(f"{self._damage.problem}")

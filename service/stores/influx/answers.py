@@ -11,7 +11,7 @@ import pandas as pd
 from analytics.frames.columns import Windows, take
 from analytics.frames.tiers import RAW, Piece
 from analytics.sources.influx_points import Points, pieces
-from contract.metrics import Metric
+from contract.metrics import BUSIEST_CORE, Metric
 from contract.times import DAY_MS, HOUR_MS
 from service.stores.base import Key, Question
 from service.stores.engine import Selection, in_memory
@@ -43,8 +43,11 @@ class Stored:
         question = chosen.question
         users = [question.user_id] if question.user_id is not None else self._users(chosen.series)
         narrowed = self._narrowed(question, users)
+        original = any(BUSIEST_CORE in self._index.cores(user_id, question.quantity.name) for user_id in users)
         for piece in pieces(narrowed.start_ms, narrowed.end_ms, narrowed.step_ms, since_ms, cuts):
-            points = Points(question.quantity, piece.tier, piece.start_ms, piece.end_ms, users, question.cores)
+            points = Points(
+                question.quantity, piece.tier, piece.start_ms, piece.end_ms, users, question.cores, original
+            )
             keys = _keys(view.publication, piece)
             for rows in self._reader.rows(points, histograms=question.histograms):
                 yield rows.take(np.isin(rows.series, chosen.series) & ~_held(rows, keys))
@@ -80,17 +83,14 @@ class Stored:
         return found
 
     def _in_memory(self, memories: Sequence[WindowsInMemory], keys: Collection[Key]) -> set[Key]:
-        places = {(self._index.stream(key.user_id, key.type), key.end_ms): key for key in keys}
-        wanted = np.zeros(len(self._index) + 1, np.bool_)
-        wanted[[number for number, _ in places if number is not None]] = True
-        found = set()
+        places = [(self._index.stream(key.user_id, key.type), key) for key in keys]
+        asked = [(number, key) for number, key in places if number is not None]
+        series = np.array([number for number, _ in asked], np.int64)
+        time = np.array([key.end_ms for _, key in asked], np.int64)
+        held = np.zeros(len(asked), np.bool_)
         for memory in memories:
-            for batch in memory.batches():
-                series, time = batch["series"].to_numpy(), batch["time"].to_numpy()
-                rows = np.flatnonzero(wanted.take(series, mode="clip") & (series < len(wanted)))
-                pairs = zip(series[rows].tolist(), time[rows].tolist(), strict=True)
-                found |= {places[pair] for pair in pairs if pair in places}
-        return found
+            held |= memory.holds(series, time)
+        return {asked[place][1] for place in np.flatnonzero(held).tolist()}
 
 
 def _keys(publication: Publication | None, piece: Piece) -> Keys | None:

@@ -16,7 +16,7 @@ import pyarrow as pa
 from analytics.frames.columns import Windows
 from contract.report import Report
 from service.stores.influx.reading import Keys
-from service.stores.memtable import MEMTABLE_SCHEMA, Memtable, WindowsInMemory
+from service.stores.memtable import MEMTABLE_SCHEMA, Memtable, SortedWindows, WindowsInMemory
 from service.stores.series import SeriesIndex
 
 T = TypeVar("T")
@@ -31,12 +31,22 @@ class ImmutableMemtable:
     def __init__(self, memtable: Memtable) -> None:
         self._memtable = memtable
         self._sorted: pa.Table | None = None
+        self._left: SortedWindows | None = None
+        """What is left where InfluxDB refused some."""
         self.last = memtable.last
         """The journal offset of the last report."""
 
     def batches(self) -> list[pa.RecordBatch]:
         """All windows, with the columns of `MEMTABLE_SCHEMA`."""
         return self._memtable.batches() if self._sorted is None else self._sorted.to_batches()
+
+    def of_series(self, series: npt.NDArray[np.integer]) -> list[pa.RecordBatch]:
+        """The windows of some series: numbers, ascending."""
+        return (self._left or self._memtable).of_series(series)
+
+    def holds(self, series: npt.NDArray[np.int64], time: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        """Of each pair of a stream's series and an end, whether that window is here."""
+        return (self._left or self._memtable).holds(series, time)
 
     @property
     def windows(self) -> pa.Table:
@@ -56,6 +66,12 @@ class ImmutableMemtable:
         """Forget the windows at some places of `windows`."""
         kept = np.setdiff1d(np.arange(len(self.windows)), rows)
         self._sorted = self.windows.take(pa.array(kept)).combine_chunks()
+        self._left = _sorted_windows(self._sorted)
+
+
+def _sorted_windows(windows: pa.Table) -> SortedWindows:
+    batches = windows.combine_chunks().to_batches()
+    return SortedWindows(batches[0] if batches else pa.RecordBatch.from_pylist([], windows.schema))
 
 
 class Publication:
@@ -63,6 +79,7 @@ class Publication:
 
     def __init__(self, windows: pa.Table, buckets: Mapping[int, Windows]) -> None:
         self.windows = windows
+        self._sorted = _sorted_windows(windows)
         self.window_keys = Keys(windows["series"].to_numpy(), windows["time"].to_numpy())
         self.buckets = buckets
         self.bucket_keys = {tier: Keys(rows.series, rows.time) for tier, rows in buckets.items()}
@@ -71,6 +88,14 @@ class Publication:
         """Its windows."""
         batches: list[pa.RecordBatch] = self.windows.to_batches()
         return batches
+
+    def of_series(self, series: npt.NDArray[np.integer]) -> list[pa.RecordBatch]:
+        """The windows of some series: numbers, ascending."""
+        return self._sorted.of_series(series)
+
+    def holds(self, series: npt.NDArray[np.int64], time: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        """Of each pair of a stream's series and an end, whether that window is here."""
+        return self.window_keys.hold(series, time)
 
 
 class PublishedView(NamedTuple):

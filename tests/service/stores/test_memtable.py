@@ -1,0 +1,98 @@
+"""Windows in memory are found by their series: as many as are there, whatever lies between them."""
+
+import math
+import random
+from collections.abc import Callable
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from contract.metrics import Cpu, Distribution, Memory, Metric
+from contract.report import Report
+from service.stores.memtable import Memtable, SortedWindows, columns
+from service.stores.series import SeriesIndex
+
+Row = tuple[int, int, float]
+"""Series, end and mean."""
+HOSTS = 7
+
+
+def reports(count: int, seed: int = 0) -> list[Report]:
+    """Of some hosts, in no order of time; machines have up to four cores, which may change."""
+    draw = random.Random(seed)
+    ends = [1_000_000 + number for number in range(count)]
+    draw.shuffle(ends)
+    made = []
+    for end in ends:
+        cores = [draw.random() for _ in range(draw.randrange(5))]
+        metrics: list[Metric] = [Cpu(draw.random(), avg_utilization_by_core=cores, var_utilization_by_core=cores)]
+        if draw.random() < 0.1:
+            metrics.append(Memory(utilization=Distribution(mean=draw.random(), variance=0.0)))
+        made.append(Report(f"host-{draw.randrange(HOSTS)}", end - 5, end, 100, "Linux", "12", metrics))
+    return made
+
+
+def rows(batches: list[pa.RecordBatch]) -> list[Row]:
+    """What batches hold, in order of series and end."""
+    found = [
+        row
+        for one in batches
+        for row in zip(*(one[name].to_pylist() for name in ("series", "time", "mean")), strict=True)
+    ]
+    return sorted(found)
+
+
+@pytest.fixture(params=[0, 1, 100, 2047, 2048, 5000])
+def filled(request: pytest.FixtureRequest) -> tuple[Memtable, SeriesIndex]:
+    """A memtable of so many reports, a part of them in pieces that do not change."""
+    index = SeriesIndex()
+    memtable = Memtable(index, after=0)
+    for number, report in enumerate(reports(request.param), 1):
+        memtable.add(number, [report])
+    return memtable, index
+
+
+def test_the_windows_of_some_series_are_all_that_are_there(filled: tuple[Memtable, SeriesIndex]) -> None:
+    memtable, index = filled
+    everything = rows(memtable.batches())
+    assert len(everything) == memtable.rows
+    draw = random.Random(1)
+    for width in (0, 1, 2, 5):
+        chosen = sorted(draw.sample(range(1, len(index) + 6), width))
+        found = rows(memtable.of_series(np.array(chosen, np.int64)))
+        assert found == [row for row in everything if row[0] in chosen]
+
+
+def test_windows_are_known_by_series_and_end(filled: tuple[Memtable, SeriesIndex]) -> None:
+    memtable, index = filled
+    streams = {series for series in range(1, len(index) + 1) if index.streams()[series]}
+    there = [(series, end) for series, end, _ in rows(memtable.batches()) if series in streams]
+    beside = [(series, end + off) for series, end in there for off in (-1, 1)] + [(len(index) + 9, 1_000_000)]
+    asked = there + beside
+    random.Random(2).shuffle(asked)
+    held = memtable.holds(*np.array(asked, np.int64).reshape(-1, 2).T)
+    assert [pair for pair, one in zip(asked, held.tolist(), strict=True) if one] == [
+        pair for pair in asked if pair in set(there)
+    ]
+
+
+@pytest.mark.parametrize("make", [SortedWindows, SortedWindows.of])
+def test_no_windows_are_found_where_there_are_none(make: Callable[[pa.RecordBatch], SortedWindows]) -> None:
+    index = SeriesIndex()
+    memtable = Memtable(index, after=0)
+    memtable.add(1, reports(1))
+    empty = make(memtable.batches()[0].slice(0, 0))
+    assert empty.of_series(np.array([1, 2])) == []
+    assert not empty.holds(np.array([1]), np.array([1_000_000])).any()
+
+
+def test_what_is_found_has_every_column() -> None:
+    index = SeriesIndex()
+    report = reports(1, seed=3)[0]
+    memtable = Memtable(index, after=0)
+    memtable.add(1, [report])
+    (batch,) = memtable.of_series(np.array([1]))
+    assert batch.schema == columns([((1,), report, Cpu(0.5), 0)]).schema
+    assert batch["count"].to_pylist() == [100]
+    assert math.isnan(batch["minimum"].to_pylist()[0])
