@@ -88,8 +88,11 @@ class FakeService:
             body = gzip.decompress(body)
         document = json.loads(body)
         if document == []:
-            # Asked for the time; refused or hidden as any other request is.
-            return self.always or Answering(202, {"accepted": 0, "duplicates": 0})
+            # Asked for the time, and refused as any other request is.
+            if self.always is None:
+                return Answering(202, {"accepted": 0, "duplicates": 0})
+            self.requests.append(Request(time.monotonic(), [], headers, self.always.status))
+            return self.always
         batch = isinstance(document, list)
         reports = [decode_report(json.dumps(one).encode()) for one in (document if batch else [document])]
         with self._lock:
