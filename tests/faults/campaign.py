@@ -34,6 +34,7 @@ from tests.support.running import ROOT, RunningService, clean_environment, wait_
 T0 = 1_704_067_200_000
 _SENDERS = 3
 _FAULTS_EACH = 6
+"""One behind the other; many together are what a seed is for."""
 _AGENT = "agent"
 
 
@@ -260,13 +261,13 @@ FAULTS: dict[str, Callable[[Campaign], None]] = {
 }
 
 
-def run(seed: int) -> Outcome:
-    """Run the campaign of a seed."""
+def run(seed: int, faults: int = _FAULTS_EACH) -> Outcome:
+    """Run the campaign of a seed, with so many faults."""
     folder = Path(tempfile.mkdtemp(prefix="loadlens-faults-"))
     tried: Counter[str] = Counter()
     with Campaign(seed, folder) as campaign:
         campaign.load(30)
-        for _ in range(_FAULTS_EACH):
+        for _ in range(faults):
             name = campaign.dice.choice(sorted(FAULTS))
             tried[name] += 1
             FAULTS[name](campaign)

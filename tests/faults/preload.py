@@ -1,5 +1,6 @@
 """The library that shifts clocks and fails writes: built when it is needed, controlled while processes run with it."""
 
+import atexit
 import functools
 import mmap
 import shutil
@@ -23,6 +24,7 @@ def can_build() -> bool:
 @functools.cache
 def _library() -> Path:
     folder = Path(tempfile.mkdtemp(prefix="loadlens-faulty-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     library = folder / "faulty.so"
     command = ["cc", "-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-o", str(library), str(_SOURCE), "-ldl"]
     subprocess.run(command, check=True)

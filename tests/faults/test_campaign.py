@@ -8,8 +8,9 @@ from tests.faults.preload import can_build
 pytestmark = [pytest.mark.server, pytest.mark.skipif(not can_build(), reason="there is no C compiler")]
 
 
+@pytest.mark.timeout(900)  # a machine that is ten times slower
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_nothing_acknowledged_is_lost_or_counted_twice(seed: int) -> None:
-    outcome = run(seed)
+    outcome = run(seed, faults=4)
     assert (outcome.lost, outcome.doubled) == (0, 0), outcome
     assert outcome.acknowledged > 0
