@@ -57,6 +57,10 @@ class ControlDatabase:
             _log.error(
                 "%s: %s; put back a copy where settings, rules or annotations are not what they were", path, fault
             )
+        with contextlib.suppress(OSError):
+            # Files of rules are kept in it, and may hold addresses that are secrets.
+            path.touch(0o600)
+            path.chmod(0o600)
         try:
             self._writer = _connect(path)
             self._prepare(limit_bytes)
