@@ -290,7 +290,7 @@ def _routes(service: Service) -> dict[str, object]:
         "/api/v1/query": QueryTables(store, service.versions),
         "/api/v1/windows/byUser/{user_id:path}": UserWindows(store, sending),
         "/api/v1/windows/fleet": FleetWindows(store, sending),
-        "/api/v1/users": Users(store, remote.shared_ids),
+        "/api/v1/users": Users(store, remote.shared_ids, remote.registry),
         "/api/v1/stream": LiveStream(service.broker, service.sessions),
         "/api/v1/agents": AgentList(remote),
         "/api/v1/agents/{user_id}": OneAgent(remote, rules),
@@ -320,7 +320,7 @@ def _routes(service: Service) -> dict[str, object]:
         "/readyz": Ready(
             store,
             refusing_looks(service.journal),
-            other_looks(store, service.admission, service.maintenance, rules, service.lost),
+            other_looks(store, service.admission, service.maintenance, rules, remote.registry, service.lost),
         ),
         "/metrics": Prometheus(numbers),
     }

@@ -40,6 +40,7 @@ def overview(agent: Agent, shared: SharedId | None, layers: Layers) -> dict[str,
         if status is None
         else {"waiting": status.spooled, "dropped": status.dropped, "refused": status.refused},
         "commands_waiting": len(agent.commands),
+        "clock_ahead_s": agent.clock_ahead_s,
         **as_members(shared),
     }
 
