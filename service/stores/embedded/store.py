@@ -18,6 +18,7 @@ from service.stores.base import Buckets, Key, Machine, Question, StoreUnavailabl
 from service.stores.dump import TYPE_OF, ChosenSeries, coarser, heard, machine_of
 from service.stores.embedded import catalog, dump
 from service.stores.embedded.damage import Damage, Holds, refuse_without_catalogue, remove_garbage
+from service.stores.embedded.ends import Ends
 from service.stores.embedded.reading import append_rollup, read, read_runs, rollups_of
 from service.stores.embedded.segments import (
     LARGEST_RUN,
@@ -91,6 +92,7 @@ class EmbeddedStore:
         """Files of windows that were written, or begun, and are not in the catalogue."""
         self._versions = Versions(self._connection, self._raw, self._memtables)
         remove_garbage(self._connection, self._raw, self._versions.segments, self.flushed, holds)
+        self._ends = Ends(self._raw)
         self._damage = Damage(self._connection, self._raw, self._versions.segments)
 
     # What comes in
@@ -166,28 +168,15 @@ class EmbeddedStore:
             held = np.zeros(len(places), np.bool_)
             for memtable in view.memtables:
                 held |= memtable.holds(series, time)
-            in_memory = [places[place] for place in np.flatnonzero(held).tolist()]
             asked_for = [one for one in view.segments if np.any(one.may_hold(series, time))]
             if len(self._damage.whole(asked_for)) < len(asked_for):
                 raise StoreUnavailable(f"{self._damage.problem}")
-            files = [str(self._raw / one.file) for one in asked_for]
-            if not files:
-                return in_memory
-            with self._connection.cursor() as cursor:
-                cursor.register("asked", pa.table({"series": series, "time": time}))
-                return (
-                    in_memory
-                    + cursor.execute(
-                        "SELECT DISTINCT series, time FROM read_parquet(?) SEMI JOIN asked USING (series, time)"
-                        f" WHERE series BETWEEN {series.min()} AND {series.max()}"
-                        f" AND time BETWEEN {time.min()} AND {time.max()}",
-                        [files],
-                    ).fetchall()
-                )
+            held |= self._ends.hold(asked_for, series, time, self._index.streams())
+            return [places[place] for place in np.flatnonzero(held).tolist()]
 
         try:
             return self._versions.consistent(read)
-        except duckdb.Error as error:
+        except (OSError, pa.ArrowException) as error:
             self._damage.is_found(one for one in self._versions.segments if np.any(one.may_hold(series, time)))
             raise StoreUnavailable(self._damage.problem or f"the store cannot be read: {error}") from None
 

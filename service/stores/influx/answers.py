@@ -16,7 +16,8 @@ from contract.times import DAY_MS, HOUR_MS
 from service.stores.base import Key, Question
 from service.stores.engine import Selection, in_memory
 from service.stores.influx.publication import Publication, PublishedView
-from service.stores.influx.reading import Keys, Reader
+from service.stores.influx.reading import Reader
+from service.stores.keys import Keys
 from service.stores.memtable import LoadedRows, WindowsInMemory
 from service.stores.series import SeriesIndex
 

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from analytics.frames.columns import Windows
 from contract.report import Report
-from service.stores.influx.reading import Keys
+from service.stores.keys import Keys
 from service.stores.memtable import MEMTABLE_SCHEMA, Memtable, SortedWindows, WindowsInMemory
 from service.stores.series import SeriesIndex
 

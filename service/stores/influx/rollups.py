@@ -20,7 +20,8 @@ from analytics.frames.tiers import RAW
 from analytics.sources.influx_points import Points
 from contract.influx import TIERS
 from contract.metrics import QUANTITIES
-from service.stores.influx.reading import Keys, Reader, without
+from service.stores.influx.reading import Reader, without
+from service.stores.keys import Keys
 from service.stores.series import WHOLE, SeriesIndex
 
 _KEPT_ROWS = 200_000
