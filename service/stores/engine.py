@@ -65,6 +65,11 @@ class Selection:
     systems: SystemsOverTime | None = None
     """What the machines ran when, where that groups them."""
 
+    @property
+    def is_whole_fleet(self) -> bool:
+        """Whether all machines are asked for, together and nothing of their cores."""
+        return _is_whole_fleet(self.question)
+
     def cuts(self, kept: Retention, now_ms: int) -> list[int]:
         """Moments that no bucket of a rollup may span, because what groups its windows changed.
 
@@ -143,8 +148,16 @@ def _order(rank: Ints, time: Ints) -> Ints | None:
     return np.lexsort((time, rank))
 
 
+def _is_whole_fleet(question: Question) -> bool:
+    asked = question.user_id, question.by, question.users, question.each_user, question.cores
+    return asked == (None, None, None, False, "whole")
+
+
 def select(index: SeriesIndex, question: Question) -> Selection:
     """The series that a question is about."""
+    if _is_whole_fleet(question):
+        series, rank = index.of_machines(question.quantity.name)
+        return Selection(question, series, pd.DataFrame(index=range(len(series))), rank, index.bounded())
     user_id = question.user_id
     if user_id is None:
         found = _of_fleet(index, question)

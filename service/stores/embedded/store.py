@@ -19,7 +19,7 @@ from service.stores.dump import TYPE_OF, ChosenSeries, coarser, heard, machine_o
 from service.stores.embedded import catalog, dump
 from service.stores.embedded.damage import Damage, Holds, refuse_without_catalogue, remove_garbage
 from service.stores.embedded.ends import Ends
-from service.stores.embedded.reading import append_rollup, read, read_runs, rollups_of
+from service.stores.embedded.reading import append_rollup, complete_fleet, read, read_runs, rollups_of, with_fleet
 from service.stores.embedded.segments import (
     LARGEST_RUN,
     LARGEST_SEGMENT,
@@ -189,7 +189,8 @@ class EmbeddedStore:
 
         def read_all(view: View) -> pd.DataFrame:
             with self._connection.cursor() as cursor:
-                return read(cursor, self._raw, self._damage.whole(view.segments), view.memtables, chosen, cuts)
+                segments = self._damage.whole(view.segments)
+                return read(cursor, self._raw, segments, view.memtables, chosen, cuts, has_fleet=view.has_fleet)
 
         try:
             return self._versions.consistent(read_all)
@@ -246,7 +247,7 @@ class EmbeddedStore:
         with self._connection.cursor() as cursor:
             origin = Origin(after=self.flushed, through=immutable.last)
             segment = self._written(cursor, windows.to_batches(), origin)
-            tiers = rollups_of(windows, self._index.bounded())
+            tiers = rollups_of(windows, self._index)
             with self._versions.change(cursor, self._let_go):
                 self._list(cursor, [], segment)
                 for tier, rollup in tiers.items():
@@ -345,6 +346,12 @@ class EmbeddedStore:
         return Origin(through=through, merged=tuple(sorted(still | {segment.id for segment in segments})))
 
     def _compact_rollup(self, cursor: duckdb.DuckDBPyConnection, tier: int) -> bool:
+        lacking = catalog.runs_without_fleet(cursor, tier)
+        if lacking:
+            # Older releases kept no buckets of all machines together.
+            with self._versions.change(cursor):
+                complete_fleet(cursor, tier, lacking[0], self._index)
+            return True
         chosen = alike(catalog.runs(cursor, tier), LARGEST_RUN)
         if not chosen:
             return False
@@ -397,7 +404,7 @@ class EmbeddedStore:
             number = catalog.next_run(cursor)
             with self._versions.change(cursor):
                 for tier, windows in coarser(buckets, np.array(numbers, np.int64), TIERS).items():
-                    append_rollup(cursor, tier, number, windows)
+                    append_rollup(cursor, tier, number, with_fleet(windows, self._index))
                 catalog.add_series(cursor, created)
                 catalog.put_users(cursor, users)
 
