@@ -20,7 +20,8 @@ from service.stores.series import fleet_number
 from tests.support.five_weeks import START_MS
 from tests.support.recordings import CPU, Machine, Recording, assert_quantiles, assert_same_moments
 
-END_MS = START_MS + 2 * DAY_MS
+FIRST_DAY_MS = START_MS // DAY_MS * DAY_MS + DAY_MS
+END_MS = FIRST_DAY_MS + 2 * DAY_MS
 MEMORY = Memory.quantities[0]
 
 
@@ -28,10 +29,10 @@ def recorded(seed: int, machines: range, off_ms: int = 0) -> Recording:
     """Two days of some machines, a window each ten minutes."""
     rng = np.random.default_rng(seed)
     recording = Recording()
-    for end in range(START_MS + 1 + off_ms, END_MS, 600_000):
+    for end in range(FIRST_DAY_MS + 1 + off_ms, END_MS, 600_000):
         for number in machines:
             recording.cpu(Machine(f"machine-{number}"), end, rng.random(3), [rng.random(3)] * 2)
-    recording.other(Machine("machine-0"), START_MS + 7 + off_ms, Memory, {"utilization": rng.random(5)})
+    recording.other(Machine("machine-0"), FIRST_DAY_MS + 7 + off_ms, Memory, {"utilization": rng.random(5)})
     return recording
 
 
@@ -50,7 +51,7 @@ def fill(store: EmbeddedStore, *recordings: Recording) -> None:
 
 
 def asked(store: EmbeddedStore, quantity: Quantity, rate_ms: int) -> pd.DataFrame:
-    return store.answer(Question(quantity, START_MS, END_MS, rate_ms, histograms=True))
+    return store.answer(Question(quantity, FIRST_DAY_MS, END_MS, rate_ms, histograms=True))
 
 
 def assert_right(store: EmbeddedStore, recording: Recording) -> None:
@@ -58,7 +59,7 @@ def assert_right(store: EmbeddedStore, recording: Recording) -> None:
     for quantity in (CPU, MEMORY):
         for rate_ms in (900_000, HOUR_MS, DAY_MS):
             expected = recording.buckets(
-                quantity, START_MS, END_MS, rate_ms, lambda window: "" if window.core is None else None
+                quantity, FIRST_DAY_MS, END_MS, rate_ms, lambda window: "" if window.core is None else None
             )
             found = asked(store, quantity, rate_ms)
             assert_same_moments(found, expected)
@@ -117,8 +118,7 @@ def test_buckets_of_another_store_count(store: EmbeddedStore, tmp_path: Path) ->
     users = [f"machine-{number}" for number in range(3)]
     machines = [machine_of(store._index.users[user], store._index) for user in users]
     with closing(EmbeddedStore(tmp_path / "other", "256MB")) as other:
-        first_day = START_MS // DAY_MS * DAY_MS
-        other.add_rollups(store.rollups(TIERS[0], users, first_day, END_MS + DAY_MS), machines)
+        other.add_rollups(store.rollups(TIERS[0], users, FIRST_DAY_MS, END_MS), machines)
         assert_right(other, recording)
 
 
