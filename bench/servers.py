@@ -169,9 +169,9 @@ def victoria_metrics(folder: Path, *, core: int | None = None) -> contextlib.Abs
     return _running(command, port, "/health", folder, core)
 
 
-def settle_loadlens(folder: Path) -> None:
+def settle_loadlens(folder: Path, tree: Path = ROOT) -> None:
     """Start the service on a folder, wait until everything is flushed and nothing is left to compact, and stop it."""
-    with loadlens(folder, "--flush-interval", "0.2") as server:
+    with loadlens(folder, "--flush-interval", "0.2", tree=tree) as server:
         ahead = server.metrics()["loadlens_store_flushes_total"]
 
         def is_settled() -> bool:

@@ -79,6 +79,7 @@ TABLES: dict[str, list[list[str]]] = {
             "VictoriaMetrics: mean of means*", "VictoriaMetrics: mean of means, from its cache*",
         ]
     ],
+    "fleet": [["mean of 3 machines, now", "p95 of 3 machines, now"]],
     "in_memory": [["50 windows in memory, now", "500 windows in memory, now"]],
     "late": [
         [
