@@ -2,9 +2,9 @@
 
     .venv/bin/python bench/fleet.py [--machines 300 3079] [--beside TREE]
 
-Each machine reports the mean of half an hour, 336 times; everything is flushed and compacted before the fleet is asked for
-over HTTP, on one connection that is kept alive. With --beside TREE the service of another work tree is filled as well,
-and the two of them are asked in turn.
+Each machine reports a mean every half an hour; everything is flushed and compacted before the fleet is asked for over
+HTTP, on one connection that is kept alive. With --beside TREE the service of another work tree is filled as well, and
+the two of them are asked in turn.
 """
 
 import argparse
