@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from agent.settings import AgentSettings
-from contract.settings import load
+from contract.settings import Command, dispatch, load
 
 PROGRAM = "loadlens-agent"
 DESCRIPTION = """\
@@ -14,6 +14,7 @@ Samples this host's CPU, every core of it, and reports a summary of each window 
 What cannot be sent waits on disk."""
 EPILOG = """\
 examples:
+  loadlens-agent status
   loadlens-agent --url https://loadlens.example.org
   loadlens-agent --once --samples 20
   loadlens-agent --metrics cpu,memory,disk --interval 100ms --samples 50"""
@@ -22,8 +23,12 @@ _log = logging.getLogger(__name__)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the agent; the exit code: 0 at the end, 1 for a failure, 2 for a wrong setting."""
-    settings = load(AgentSettings, argv, program=PROGRAM, description=DESCRIPTION, epilog=EPILOG)
+    """Run the program; its exit code: 0 at the end, 1 for a failure, 2 for a wrong setting."""
+    return dispatch(PROGRAM, argv, _COMMANDS, _sample)
+
+
+def _sample(argv: Sequence[str]) -> int:
+    settings = load(AgentSettings, argv, program=PROGRAM, description=DESCRIPTION, epilog=EPILOG, commands=_COMMANDS)
     if not settings.url.startswith("https:"):
         _leave_out_ssl()
     from agent.identity import NoIdentity
@@ -55,3 +60,13 @@ def _leave_out_ssl() -> None:
         import http.client  # noqa: F401
     finally:
         del sys.modules["ssl"]
+
+
+def _status(argv: Sequence[str]) -> int:
+    # Imported when it is wanted: an agent that samples has no use for it.
+    from agent.status import main
+
+    return main(argv)
+
+
+_COMMANDS = {"status": Command("say what works, what does not and what to do", _status)}

@@ -37,6 +37,8 @@ class ServiceAnswer:
     """The media type of the body, in lower case, without parameters."""
     retry_after_s: float
     """How long it asks to wait; 0 where it does not."""
+    date: str = ""
+    """The service's clock, as the header Date has it; empty where it does not tell."""
 
 
 def reports_url(url: str) -> str:
@@ -94,6 +96,10 @@ class Connection:
         """Send an agent's state; as `post`."""
         return self._post(f"{self._agents}{quote(user_id, safe='')}/state", body, self._headers, timeout_s)
 
+    def get(self, path: str, timeout_s: float) -> ServiceAnswer:
+        """Ask for `path` of the service, such as `/readyz`; as `post`."""
+        return self._post(self._target.removesuffix(PATH) + path, b"", self._headers, timeout_s, "GET")
+
     def listen(self, user_id: str, last_event_id: str | None, timeout_s: float) -> http.client.HTTPResponse:
         """Open an agent's stream; `timeout_s` bounds this and each read. Raises ServiceUnreachable."""
         headers = self._headers | {"Accept": "text/event-stream", INSTANCE_HEADER: self._instance}
@@ -109,30 +115,36 @@ class Connection:
             self.close()
             raise ServiceUnreachable(reason_of(error)) from None
 
-    def _post(self, target: str, body: bytes, headers: dict[str, str], timeout_s: float) -> ServiceAnswer:
+    def _post(
+        self, target: str, body: bytes, headers: dict[str, str], timeout_s: float, method: str = "POST"
+    ) -> ServiceAnswer:
         try:
-            return self._exchange_again(target, body, headers, timeout_s)
+            return self._exchange_again(target, body, headers, timeout_s, method)
         except (OSError, http.client.HTTPException) as error:
             self.close()
             raise ServiceUnreachable(reason_of(error)) from None
 
-    def _exchange_again(self, target: str, body: bytes, headers: dict[str, str], timeout_s: float) -> ServiceAnswer:
+    def _exchange_again(
+        self, target: str, body: bytes, headers: dict[str, str], timeout_s: float, method: str
+    ) -> ServiceAnswer:
         reused = self._http.sock is not None
         try:
-            return self._exchange(target, body, headers, timeout_s)
+            return self._exchange(target, body, headers, timeout_s, method)
         except _STALE:
             # The service closes connections that are idle for long, and may do so just now.
             if not reused:
                 raise
             self.close()
-            return self._exchange(target, body, headers, timeout_s)
+            return self._exchange(target, body, headers, timeout_s, method)
 
-    def _exchange(self, target: str, body: bytes, headers: dict[str, str], timeout_s: float) -> ServiceAnswer:
+    def _exchange(
+        self, target: str, body: bytes, headers: dict[str, str], timeout_s: float, method: str
+    ) -> ServiceAnswer:
         self._http.timeout = timeout_s
         self._answered_by = time.monotonic() + timeout_s
         if self._http.sock is not None:
             self._http.sock.settimeout(timeout_s)
-        self._http.request("POST", target, body, headers)
+        self._http.request(method, target, body or None, headers)
         response = self._http.getresponse()
         content = response.read(_ANSWER_BYTES)
         if not response.isclosed():
@@ -140,7 +152,8 @@ class Connection:
                 raise http.client.IncompleteRead(content, response.length)
             self.close()
         wait_s = retry_after_s(response.getheader("Retry-After")) or 0.0
-        return ServiceAnswer(response.status, content, response.headers.get_content_type(), wait_s)
+        date = response.getheader("Date") or ""
+        return ServiceAnswer(response.status, content, response.headers.get_content_type(), wait_s, date)
 
     def _response(self, sock: socket.socket, *, method: str | None = None) -> http.client.HTTPResponse:
         """What http.client makes to read an answer, with a deadline for all of it where there is one."""

@@ -137,6 +137,8 @@ class RemoteConfigurationClient:
         """Whether a stream is open."""
         self.diagnose: Callable[[], dict[str, Any]] = dict
         """Makes the document that the command `diagnostics` answers."""
+        self.on_change: Callable[[], object] | None = None
+        """Called when other settings are in force."""
         self.in_force = self._own = own
         self.version = ""
         """The version of the desired settings that are in force; empty for the agent's own."""
@@ -264,6 +266,8 @@ class RemoteConfigurationClient:
             _log.warning("the sampler has not changed its plan within %.0f s; it will", SAMPLER_TIMEOUT_S)
         self.in_force, self.version, self.refusal = in_force, instructions.version, UNSET
         _log.info("the service has set: %s", _in_words(desired))
+        if self.on_change is not None:
+            self.on_change()
 
     def _refuse(self, version: str, error: InvalidSettings) -> None:
         self.refusal = Refusal(version, [_shortened(problem) for problem in error.problems[:32]])

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from agent.clock import SystemClock, Timeline
 from agent.connection import Connection
 from agent.diagnostics import RecentProblems, diagnostics
+from agent.heartbeat import Heartbeat, HeartbeatFile
 from agent.identity import Identity, identity
 from agent.listener import Listener
 from agent.plan import CommandBox, SamplingPlan, sampling_plan
@@ -26,6 +27,8 @@ from agent.sampler import Sampler, Window
 from agent.sender import DeadLetters, ReportSender
 from agent.settings import AgentSettings, default_spool_dir
 from agent.spool import Spool
+from contract import times
+from contract.agent_settings import SettingsInForce
 from contract.retry import Backoff
 from contract.times import format_seconds
 
@@ -34,6 +37,9 @@ _log = logging.getLogger(__name__)
 RESTART_S = 5.0
 """The longest wait before a thread that failed is started again; it doubles up to `RESTART_CAP_S`."""
 RESTART_CAP_S = 300.0
+
+_QUIET_BEAT_S, _BEAT_S = 30.0, 1.0
+"""Least seconds between heartbeats while nothing is sent, and while reports are."""
 
 Inbox = SimpleQueue[Window | Exception | None]
 """What the threads hand to the main one: a window, what ended a thread, or None at the end of the sampling."""
@@ -66,6 +72,8 @@ def run(settings: AgentSettings) -> None:
     try:
         while (window := _next(inbox)) is not None:
             deliver.outbox.put(deliver.report_builder.report(window, **deliver.outbox.counts()))
+            if deliver.heartbeat is not None:
+                deliver.heartbeat.beat(_QUIET_BEAT_S)
             if settings.once:
                 break
     finally:
@@ -82,6 +90,7 @@ class _Delivery(NamedTuple):
     plan: SamplingPlan
     threads: Mapping[str, Callable[[], None]]
     """The functions of further threads, by the threads' names."""
+    heartbeat: HeartbeatFile | None = None
 
 
 def _delivery(
@@ -104,10 +113,17 @@ def _delivery(
     _log.info("reports go to %s; %d wait in %s", connection.url, spool.waiting, directory)
     timeline = Timeline(spool.given_out())
     if not settings.remote:
+        heartbeat = HeartbeatFile(directory, partial(_heartbeat, settings, me, spool, sender, failing, lambda: own))
+        sender.on_attempt = partial(heartbeat.beat, _BEAT_S)
+        heartbeat.beat()
         outbox = SpoolingOutbox(spool, sender, _start("sender", partial(supervised, sender.run, closing)))
-        return _Delivery(outbox, ReportBuilder(me, timeline), sampling_plan(own), {})
+        return _Delivery(outbox, ReportBuilder(me, timeline), sampling_plan(own), {}, heartbeat)
     remote = RemoteConfigurationClient(own, me, RemoteStateFile(directory, connection.url), connect(), commands)
     sender.on_instructions = remote.receive
+    heartbeat = HeartbeatFile(
+        directory, partial(_heartbeat, settings, me, spool, sender, failing, lambda: remote.in_force)
+    )
+    sender.on_attempt, remote.on_change = partial(heartbeat.beat, _BEAT_S), heartbeat.beat
     outbox = SpoolingOutbox(spool, sender, _start("sender", partial(supervised, sender.run, closing)))
     recent_problems = RecentProblems(
         [settings.token or "", *_credentials(settings.url), *_credentials(settings.proxy_in_use or "")]
@@ -116,7 +132,30 @@ def _delivery(
     remote.diagnose = partial(diagnostics, me, remote, outbox.counts, lambda: outbox.problem, recent_problems, failing)
     listener = Listener(me.user_id, connect(), remote, closing)
     report_builder = ReportBuilder(me, timeline, lambda: remote.refused_version)
-    return _Delivery(outbox, report_builder, remote.first_plan(), {"remote": remote.run, "listener": listener.run})
+    plan = remote.first_plan()
+    heartbeat.beat()
+    threads = {"remote": remote.run, "listener": listener.run}
+    return _Delivery(outbox, report_builder, plan, threads, heartbeat)
+
+
+def _heartbeat(
+    settings: AgentSettings,
+    me: Identity,
+    spool: Spool,
+    sender: ReportSender,
+    failing: Mapping[MetricName, str],
+    in_force: Callable[[], SettingsInForce],
+    pid: int,
+    process_started: float,
+) -> Heartbeat:
+    """How the agent is now."""
+    parts = urlsplit(settings.url)
+    return Heartbeat(
+        at=times.now_ms(), pid=pid, process_started=process_started, user_id=me.user_id,
+        url=parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl(), settings=in_force(),
+        spool_limit_bytes=settings.spool_bytes, waiting=spool.waiting, waiting_bytes=spool.waiting_bytes,
+        dropped=spool.dropped, refused=sender.refused, problem=sender.problem, not_sampled=dict(failing),
+    )  # fmt: skip
 
 
 def _credentials(url: str) -> list[str]:

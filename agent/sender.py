@@ -112,6 +112,8 @@ class ReportSender:
         """How many reports the service has refused since the agent started."""
         self.on_instructions: Callable[[msgspec.Raw], object] | None = None
         """Gets the instructions that come with the service's answers."""
+        self.on_attempt: Callable[[], object] | None = None
+        """Called after each attempt to send, whatever came of it."""
         self._spool = spool
         self._connection = connection
         self._dead_letters = dead_letters
@@ -146,6 +148,8 @@ class ReportSender:
             closing = self._closing.is_set()
             batch = self._spool.peek(self._limit, MAX_BYTES)
             wait_s = self._send(batch) if batch else 0.0
+            if batch and self.on_attempt is not None:
+                self.on_attempt()
             if closing and (wait_s or not batch):
                 break
             if wait_s:

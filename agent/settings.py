@@ -47,6 +47,18 @@ def _bytes(text: str) -> int:
     return int(match[1]) * _SIZES[match[2].upper()]
 
 
+def check_proxy(proxy: str | None) -> None:
+    """Raise ValueError where a proxy is none that an agent can speak to; None is no proxy."""
+    if proxy is None:
+        return
+    try:
+        check_service_url(proxy)
+    except ValueError:
+        raise ValueError("--proxy: expected an address such as http://proxy.example.org:3128") from None
+    if not proxy.startswith("http:"):
+        raise ValueError("--proxy: expected a proxy that is spoken to by http://")
+
+
 class AgentSettings(ServiceAddress, frozen=True, kw_only=True):
     """Settings of `loadlens-agent`."""
 
@@ -141,13 +153,7 @@ class AgentSettings(ServiceAddress, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if (proxy := self.proxy_in_use) is not None:
-            try:
-                check_service_url(proxy)
-            except ValueError:
-                raise ValueError("--proxy: expected an address such as http://proxy.example.org:3128") from None
-            if not proxy.startswith("http:"):
-                raise ValueError("--proxy: expected a proxy that is spoken to by http://")
+        check_proxy(self.proxy_in_use)
         if self.user_id is not None and not self.user_id.isprintable():
             raise ValueError("--user-id: expected printable characters")
         if len(set(self.metrics)) < len(self.metrics):

@@ -192,6 +192,11 @@ class Spool:
             for entry in entries:
                 self._take_off(entry)
 
+    @property
+    def waiting_bytes(self) -> int:
+        """The bytes of the reports that wait."""
+        return self._size
+
     def given_out(self) -> list[int]:
         """The ends of the windows that are remembered, of earlier runs too, oldest first."""
         with self._lock:

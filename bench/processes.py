@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -88,6 +89,7 @@ def running(
     try:
         yield program
     except BaseException as error:
+        signal.setitimer(signal.ITIMER_REAL, 0)  # the deadline must not interrupt what stops the program
         error.add_note(program._last_words())
         raise
     finally:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Final
 
-from contract.metrics import TYPES, Cpu, Metric, Quantity, type_name
+from contract.metrics import BUSIEST_CORE, IDLEST_CORE, TYPES, Cpu, Metric, Quantity, type_name
 
 _LAST_MS = (2**63 - 1) // 1_000_000
 _BEHIND_BACKSLASH = "\u200b"
@@ -91,6 +91,13 @@ OVER_CORES: Final = (
     "cpuCoreLoadAvgMax", "cpuCoreLoadAvgMin", "cpuCoreLoadVarMax", "cpuCoreLoadVarMin", "cpuCoreLoadMinMin",
 )  # fmt: skip
 """Fields of `measurements`, as the original has them; the last is its misspelling of the one before."""
+
+
+STAND_IN_CORES: Final = {
+    BUSIEST_CORE: ("cpuCoreLoadAvgMax", "cpuCoreLoadVarMax"),
+    IDLEST_CORE: ("cpuCoreLoadAvgMin", "cpuCoreLoadMinMin"),
+}
+"""Mean and variance of the cores that stand for all cores of a point of the original."""
 
 
 @dataclass(frozen=True, slots=True)

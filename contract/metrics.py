@@ -85,6 +85,9 @@ class Metric(Struct, gc=False, frozen=True, tag_field="type", omit_defaults=True
 
 
 MAX_CORES = 4096
+IDLEST_CORE, BUSIEST_CORE = 65534, 65535
+"""Numbers that stand for the idlest and the busiest core, whichever they were: all that points of the original system
+say of cores."""
 Cores = Meta(max_length=MAX_CORES)
 Histogram = Annotated[list[int], Meta(max_length=2 * (LINEAR.last - LINEAR.first + 1))]
 

@@ -15,6 +15,7 @@ _EPILOG = """examples:
   loadlens-service --port 9000 --data-dir /srv/loadlens
   LOADLENS_TOKEN=... loadlens-service --host 0.0.0.0  reachable from other machines
   loadlens-service up                                 the service and an agent for this machine
+  loadlens-service status                             what works, what does not and what to do
   loadlens-service agents                             what agents do, and whether that is what was asked
   loadlens-service demo                               fill a running service with a real fleet
   loadlens-service copy --from embedded:var/loadlens --to embedded:/srv/loadlens
@@ -47,6 +48,7 @@ def _serve(argv: Sequence[str]) -> int:
 
 _COMMANDS = {
     "up": lazy_command("service.commands.up:main", "run the service and an agent for this machine, until Ctrl-C"),
+    "status": lazy_command("service.commands.status:main", "say what works, what does not and what to do"),
     "agents": lazy_command("service.commands.agents:main", "show agents, and say how they are to sample"),
     "demo": lazy_command(
         "service.commands.demo.command:main", "load a real fleet into a running service, shifted so that it ends now"

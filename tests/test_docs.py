@@ -4,6 +4,9 @@ import importlib
 import json
 import pkgutil
 import re
+import shlex
+import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,9 +18,12 @@ from contract.settings import Settings
 from contract.settings.fields import Setting, settings_of
 from contract.validation import parse
 from service.http import deprecations
+from tests.support.reports import original
+from tests.support.running import RunningService, clean_environment
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
+PROGRAMS = (ROOT / "docs" / "programs.md").read_text()
 API = (ROOT / "docs" / "api.md").read_text()
 SETTINGS = (ROOT / "docs" / "settings.md").read_text()
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
@@ -70,7 +76,7 @@ def test_every_program_and_command_is_documented() -> None:
     for program, target in programs.items():
         module = importlib.import_module(target.partition(":")[0])
         commands += [f"{program} {command}" for command in getattr(module, "_COMMANDS", {})]
-    assert [command for command in commands if f"`{command}`" not in README] == []
+    assert [command for command in commands if f"`{command}`" not in PROGRAMS] == []
 
 
 @pytest.mark.parametrize("word", [*NAMES, *STATISTICS, *map(type_name, TYPES)])
@@ -112,13 +118,40 @@ def test_names_that_docs_take_from_modules_exist(page: Path) -> None:
     assert missing == []
 
 
-def test_the_readmes_report_is_valid() -> None:
-    bodies = re.findall(r"--request POST --data '(\{.*?\})' http", README, re.DOTALL)
+def test_the_readme_is_short_and_shows_a_picture_of_the_project() -> None:
+    assert len(README.splitlines()) < 80
+    [picture] = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", README)
+    assert picture.startswith("docs/pictures/") and (ROOT / picture).is_file()
+    first = " ".join(README.split("\n\n")[1].split())
+    assert first.startswith("The 95th and 99th percentile of 50 ms CPU samples, exact over any range")
+
+
+@pytest.mark.server
+def test_what_the_readme_and_the_programs_page_have_people_try_works(tmp_path: Path) -> None:
+    text = README + PROGRAMS
+    with RunningService(tmp_path / "data") as service, service.client() as client:
+        assert client.post("/api/v1/metrics", json=original("web-1")).status_code == 202
+        asked = re.findall(r"^ *curl \"?http://localhost:8888(/[^\s\"]*)", text, re.MULTILINE)
+        assert len(asked) >= 4
+        assert {path: client.get(path).status_code for path in asked} == dict.fromkeys(asked, 200)
+        commands = re.findall(r"^ *(?:\.venv/bin/)?loadlens-(analytics) (.+)$", README, re.MULTILINE)
+        assert len(commands) >= 1
+        for program, arguments in commands:
+            done = subprocess.run(
+                [sys.executable, "-m", program, *shlex.split(arguments)],
+                cwd=tmp_path, env=clean_environment(LOADLENS_URL=service.url, PYTHONPATH=str(ROOT)),
+                capture_output=True, text=True, timeout=240, check=False,
+            )  # fmt: skip
+            assert done.returncode == 0, done.stderr
+
+
+def test_the_report_that_is_sent_by_curl_is_valid() -> None:
+    bodies = re.findall(r"--request POST --data '(\{.*?\})' http", PROGRAMS, re.DOTALL)
     assert [parse(body.encode(), 2**43).user_id for body in bodies] == ["6a:d6:96:d3:45:35"]
 
 
-def test_the_readmes_question_is_json() -> None:
-    [question] = re.findall(r"--request GET --data '(\{.*?\})' http", README, re.DOTALL)
+def test_the_question_that_is_asked_by_curl_is_json() -> None:
+    [question] = re.findall(r"--request GET --data '(\{.*?\})' http", PROGRAMS, re.DOTALL)
     assert set(json.loads(question)) == {"start", "end", "resample_rate"}
 
 

@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from analytics.commands.settings import OutputForm
+from analytics.commands.tables import fill, fitting_table, plain
 from contract.times import format_instant, parse_duration
 
 _SUFFIXES: dict[str, OutputForm] = {".csv": "csv", ".json": "json", ".parquet": "parquet", ".pq": "parquet"}
@@ -138,9 +138,12 @@ def _bytes_per_second(value: float) -> str:
 
 
 _CHART_LINES = 8
-_SPARKLINE_WIDTH = 44
-_MAX_ROWS = 24
-"""Rows of a table on a terminal; of more, the first and the last."""
+_GAP = 2
+"""Columns of a terminal between those of a table."""
+_EXTREMES = ("lowest", "highest", "last")
+_MIN_SPARKLINE, _MAX_SPARKLINE = 16, 60
+_MAX_NAME = 30
+"""Columns of a terminal that a name gets before a timeline; longer ones go on below."""
 
 
 def show_series(console: Console, frame: pd.DataFrame, name: str, rate: str) -> None:
@@ -153,10 +156,10 @@ def show_series(console: Console, frame: pd.DataFrame, name: str, rate: str) -> 
     console.print(_heading(frame, f"of {name}", rate))
     if not console.options.ascii_only:
         _draw(console, time_ms, value, rate, written(float(np.nanmax(value))))
-    table = Table("time (UTC)", box=None, pad_edge=False)
-    table.add_column(str(frame.attrs.get("stat", "value")), justify="right")
+    stat = str(frame.attrs.get("stat", "value"))
+    table = fitting_table("time (UTC)", stat, numbers=(stat,), whole=("time (UTC)",))
     rows = [(format_instant(time), written(number)) for time, number in zip(time_ms.tolist(), value, strict=True)]
-    _fill(table, rows)
+    fill(table, rows)
     console.print(table)
 
 
@@ -168,42 +171,34 @@ def show_groups(console: Console, frame: pd.DataFrame, name: str, rate: str) -> 
     written = formatter(frame.attrs.get("unit", ""), frame.attrs.get("stat", ""))
     time_ms, _ = _columns(frame)
     ends_ms = np.array([time_ms.min(), time_ms.max()])
-    span = " to ".join(map(format_instant, ends_ms.tolist()))
-    table = Table(name, span, box=None, pad_edge=False)
-    for heading in ("lowest", "highest", "last"):
-        table.add_column(heading, justify="right")
     groups = sorted(frame.groupby("group"), key=lambda item: -item[1]["value"].max())
+    values = [part["value"].to_numpy(np.float64) for _, part in groups]
+    numbers = [tuple(written(number) for number in (value.min(), value.max(), value[-1])) for value in values]
+    names = [str(group) for group, _ in groups]
+    width = _timeline_width(console, names, numbers)
     top = float(frame["value"].max())
-    rows = []
-    for group, part in groups:
-        value = part["value"].to_numpy(np.float64)
-        line = "" if console.options.ascii_only else _timeline(part, ends_ms, rate, top)
-        rows.append((str(group), line, *(written(number) for number in (value.min(), value.max(), value[-1]))))
-    _fill(table, rows)
+    lines = [_timeline(part, ends_ms, rate, top, width) if width else "" for _, part in groups]
+    table = fitting_table(name, "over time", *_EXTREMES, numbers=_EXTREMES, whole=("over time",))
+    fill(table, [(*row, *number) for *row, number in zip(names, lines, numbers, strict=True)])
     console.print(_heading(frame, f"by {name}", rate))
+    console.print(Text(" to ".join(map(format_instant, ends_ms.tolist())), "dim"))
     console.print(table)
 
 
-def _timeline(part: pd.DataFrame, ends_ms: npt.NDArray[np.int64], rate: str, top: float) -> str:
+def _timeline_width(console: Console, names: Sequence[str], numbers: Sequence[tuple[str, ...]]) -> int:
+    """The columns of a terminal that names and numbers leave for timelines; 0 where it can draw none."""
+    if console.options.ascii_only:
+        return 0
+    written = [max(map(len, column)) for column in zip(_EXTREMES, *numbers, strict=True)]
+    taken = min(_MAX_NAME, max(map(len, names))) + sum(written) + _GAP * (1 + len(written))
+    return max(_MIN_SPARKLINE, min(_MAX_SPARKLINE, console.width - taken))
+
+
+def _timeline(part: pd.DataFrame, ends_ms: npt.NDArray[np.int64], rate: str, top: float, width: int) -> str:
     """One group's sparkline, to the scale of time and value that all groups share."""
     time_ms, value = _columns(part)
     time_ms, value = np.concatenate([time_ms, ends_ms]), np.concatenate([value, [np.nan, np.nan]])
-    return sparkline(condensed(time_ms, value, parse_duration(rate), _SPARKLINE_WIDTH), top)
-
-
-def show_rows(console: Console, frame: pd.DataFrame) -> None:
-    """A table of all rows."""
-    if frame.empty:
-        console.print("Nothing has been reported yet.")
-        return
-    table = Table(box=None, pad_edge=False)
-    plain = textual(frame)
-    for column in plain:
-        right = pd.api.types.is_integer_dtype(plain[column])
-        table.add_column(str(column), justify="right" if right else "left", no_wrap=column == frame.index.name)
-    for row in plain.itertuples(index=False):
-        table.add_row(*(_text("-" if pd.isna(value) else str(value)) for value in row))
-    console.print(table)
+    return sparkline(condensed(time_ms, value, parse_duration(rate), width), top)
 
 
 def _columns(frame: pd.DataFrame) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
@@ -212,14 +207,9 @@ def _columns(frame: pd.DataFrame) -> tuple[npt.NDArray[np.int64], npt.NDArray[np
 
 def _heading(frame: pd.DataFrame, name: str, rate: str) -> Text:
     stat = frame.attrs.get("stat")
-    heading = _text(f"{frame.attrs.get('metric', 'value')}{f' ({stat})' if stat else ''} {name}, every {rate}")
+    heading = plain(f"{frame.attrs.get('metric', 'value')}{f' ({stat})' if stat else ''} {name}, every {rate}")
     heading.stylize("bold")
     return heading
-
-
-def _text(text: str) -> Text:
-    """Text as it is: no markup, and nothing that a reporting machine could tell the terminal to do."""
-    return Text("".join(character if character.isprintable() else "\ufffd" for character in text))
 
 
 def _draw(
@@ -236,15 +226,5 @@ def _draw(
     console.print(Text(" " * margin + first + " " * gap + last + "\n", "dim"))
 
 
-def _fill(table: Table, rows: Sequence[tuple[str, ...]]) -> None:
-    half = _MAX_ROWS // 2
-    hidden = len(rows) - _MAX_ROWS
-    shown = rows if hidden <= 0 else [*rows[:half], *rows[-half:]]
-    for number, row in enumerate(shown):
-        if hidden > 0 and number == half:
-            table.add_row(Text(f"... {hidden:,} more", "dim"))
-        table.add_row(*map(_text, row))
-
-
 def _say_nothing(console: Console, name: str) -> None:
-    console.print(_text(f"There is no data of {name} in this range."))
+    console.print(plain(f"There is no data of {name} in this range."))

@@ -155,9 +155,16 @@ _USERS = "Lists the machines that have reported, and what each last said of itse
 def run_users(argv: Sequence[str]) -> int:
     """Run the command with `argv`; returns the exit code."""
     settings = load(AskSettings, argv, program=f"{PROGRAM} users", description=_USERS)
-    from analytics.commands.output import show_rows
+    return _answer(settings, lambda service: service.users(), _show_users)
 
-    return _answer(settings, lambda service: service.users(), show_rows)
+
+def _show_users(console: "Console", frame: "pd.DataFrame") -> None:
+    from analytics.commands.tables import show_rows
+
+    if not frame["shared_windows"].any():
+        frame = frame.drop(columns=["shared_windows", "shared_at"])
+    written = {"cores": lambda cores: str(cores or "-"), "first_seen": lambda at: at.strftime("%Y-%m-%d")}
+    show_rows(console, frame, "Nothing has been reported yet.", written=written, whole=True)
 
 
 _METRICS = "Lists the metrics that can be asked for, with unit and usual statistic."
@@ -166,10 +173,10 @@ _METRICS = "Lists the metrics that can be asked for, with unit and usual statist
 def run_metrics(argv: Sequence[str]) -> int:
     """Run the command with `argv`; returns the exit code."""
     settings = load(AskSettings, argv, program=f"{PROGRAM} metrics", description=_METRICS)
-    from analytics.commands.output import show_rows
+    from analytics.commands.tables import show_rows
 
     return _answer(
         settings,
         lambda service: service.metrics(),
-        lambda console, frame: show_rows(console, frame.drop(columns=["type", "stored"])),
+        lambda console, frame: show_rows(console, frame.drop(columns=["type", "stored"]), "No metric.", whole=True),
     )

@@ -11,7 +11,7 @@ from analytics.frames.frame import GROUPS, LABELS, FrameError, bins_of, unpacked
 from analytics.frames.kernel import Floats, Histograms, merge_histograms
 from analytics.frames.resampling import over_all_time
 from contract.histogram import Bins
-from contract.metrics import Statistic
+from contract.metrics import IDLEST_CORE, Statistic
 
 SHARES: Final[dict[str, float]] = {"p50": 0.50, "p95": 0.95, "p99": 0.99}
 """The statistics that are taken of histograms, and the share that each stands for."""
@@ -85,6 +85,10 @@ APPROXIMATION: Final = (
     "{share:.3g} % of the observations came without minimum, maximum and histogram; each such window stands for "
     "samples with its mean and variance."
 )
+CORES_APPROXIMATION: Final = (
+    "Points of the original system name no cores: the mean of what they say of the busiest and the idlest core, "
+    "whichever they were, stands for these."
+)
 _FROM_STANDINS: Final = (*SHARES, "min", "max")
 
 
@@ -146,6 +150,8 @@ def group_of(frame: pd.DataFrame) -> str | None:
 
 def approximation_of(frame: pd.DataFrame, stat: Statistic) -> str | None:
     """How a statistic of windows is approximate, None where it is not."""
+    if "core" in frame and (frame["core"] >= IDLEST_CORE).any():
+        return CORES_APPROXIMATION
     approximated = int(frame["approximated"].sum()) if stat in _FROM_STANDINS else 0
     if not approximated:
         return None

@@ -4,7 +4,7 @@ Everything that reads windows or rollups from InfluxDB does it by this module: `
 the service's store.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, Self
 
@@ -23,6 +23,7 @@ from contract.influx import (
     CORE,
     DURATION,
     ORIGINAL_OBSERVATIONS,
+    STAND_IN_CORES,
     TIERS,
     USER_ID,
     between,
@@ -33,7 +34,7 @@ from contract.influx import (
     tag_literal,
     tag_value,
 )
-from contract.metrics import Quantity
+from contract.metrics import Cpu, Quantity
 
 _ROWS: Final = 500_000
 """About so many rows are asked for at once."""
@@ -61,6 +62,8 @@ class Points:
     users: Sequence[str]
     """Whose; nobody named are all."""
     cores: Cores = "whole"
+    original: bool = True
+    """Whether points of the original may be among them, which have the idlest and the busiest core beside the whole."""
 
     def steps(self, machines: int) -> Iterator[Self]:
         """The same in parts that are asked for at once, so that memory holds the rows of so many `machines`."""
@@ -92,6 +95,44 @@ def select(client: InfluxClient, points: Points, *, histograms: bool, durations:
     (how many samples it says are), of windows always and of rollups with `histograms` `histogram` (packed, empty where
     there is none), with `durations` `duration` (ms). Raises what `client` raises.
     """
+    parts = [_selected(client, points, histograms=histograms, durations=durations)]
+    if points.tier == RAW and points.original and points.quantity == Cpu.quantities[0]:
+        stand_ins = [core for core in STAND_IN_CORES if points.cores in ("each", core)]
+        if stand_ins:
+            parts.append(_stand_ins(client, points, stand_ins))
+    if len(parts) == 1 or not len(parts[1]):
+        return parts[0]
+    return pa.concat_tables(parts, promote_options="none").unify_dictionaries().combine_chunks()
+
+
+def _stand_ins(client: InfluxClient, points: Points, cores: Sequence[int]) -> pa.Table:
+    """The cores that stand for all cores of the original's points, in the columns of `select`."""
+    whole = replace(points, cores="whole")
+    count = fields_of(points.quantity).count
+    types = {"time": pa.int64(), count: pa.int64()}
+    types |= {name: pa.float64() for core in cores for name in STAND_IN_CORES[core]}
+    if len(points.users) != 1:
+        types[USER_ID] = _LABEL
+    rows = _found(client, whole, types)
+    rows = rows.filter(pc.is_null(rows[count]))
+    empty = fields_of(points.quantity)
+    tables = []
+    for core in cores:
+        mean, variance = STAND_IN_CORES[core]
+        columns = {
+            empty.mean: rows[mean],
+            empty.variance: rows[variance],
+            empty.count: rows[count],
+            "time": rows["time"],
+        }
+        columns |= {USER_ID: rows[USER_ID]} if USER_ID in rows.column_names else {}
+        nothing = {name: pa.nulls(len(rows), pa.float64()) for name in (empty.minimum, empty.maximum)}
+        nothing |= {empty.histogram: pa.nulls(len(rows), pa.string())}
+        tables.append(_as_they_lie(pa.table(columns | nothing), replace(points, cores=core)))
+    return pa.concat_tables(tables)
+
+
+def _selected(client: InfluxClient, points: Points, *, histograms: bool, durations: bool) -> pa.Table:
     names = fields_of(points.quantity)
     types = {"time": pa.int64(), names.count: pa.int64()}
     types |= {name: pa.float64() for name in (names.mean, names.variance, names.minimum, names.maximum)}
@@ -105,12 +146,17 @@ def select(client: InfluxClient, points: Points, *, histograms: bool, durations:
         types[USER_ID] = _LABEL
     if points.cores == "each":
         types[CORE] = _LABEL
+    return _as_they_lie(_found(client, points, types), points)
+
+
+def _found(client: InfluxClient, points: Points, types: Mapping[str, pa.DataType]) -> pa.Table:
+    """The columns `types` of the points."""
     where = condition(points.users, points.start_ms, points.end_ms)
     if isinstance(points.cores, int):
         where += f" AND {identifier(CORE)} = {literal(str(points.cores))}"
     columns = ", ".join(identifier(name) for name in types if name != "time")
     measurement = identifier(measurement_of(points.tier, cores=points.cores != "whole"))
-    return _as_they_lie(client.select(f"SELECT {columns} FROM {measurement} WHERE {where}", types), points)
+    return client.select(f"SELECT {columns} FROM {measurement} WHERE {where}", types)
 
 
 def frame_of(rows: pa.Table, points: Points, *, histograms: bool) -> pd.DataFrame:

@@ -16,7 +16,7 @@ from analytics.frames.columns import NUMBERS, Windows
 from analytics.frames.frame import histograms_of, to_frame
 from analytics.frames.packing import pack_one
 from analytics.frames.reported import frame_of_reported
-from contract.metrics import Cpu, Metric
+from contract.metrics import IDLEST_CORE, Cpu, Metric
 from contract.report import Report
 from service.stores.series import SeriesIndex
 
@@ -186,7 +186,7 @@ class Memtable:
                 if type(metric) is Cpu:
                     ids = index.of_cpu(user, metric)
                     if report.end_timestamp == user.last_seen:
-                        user.cores = len(ids) - 1
+                        user.cores = len(ids) - 1 - sum(core >= IDLEST_CORE for core in metric.cores)
                 else:
                     ids = index.of_metric(user.user_id, metric)
                 tail.append((ids, report, metric, system))

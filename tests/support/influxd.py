@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import time
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Self
@@ -66,9 +67,10 @@ def free_ports(number: int) -> list[int]:
 class RunningInflux:
     """influxd with its data in a folder; it can be killed and started again on the same port."""
 
-    def __init__(self, folder: Path, *, auth: bool = False) -> None:
+    def __init__(self, folder: Path, *, auth: bool = False, environment: Mapping[str, str] | None = None) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
+        self._environment = {**os.environ, **(environment or {})}
         self.port, rpc_port = free_ports(2)
         self._config = folder / "influxdb.toml"
         self._config.write_text(
@@ -90,7 +92,7 @@ class RunningInflux:
         with (self.folder / "influxd.log").open("ab") as log:
             self.process = subprocess.Popen(
                 ["influxd", "-config", str(self._config)], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                start_new_session=True,
+                start_new_session=True, env=self._environment,
             )  # fmt: skip
         deadline = time.monotonic() + _DEADLINE_S
         while True:

@@ -95,14 +95,14 @@ def list_agents(argv: Sequence[str]) -> int:
 
 def _agents_table(agents: Iterable[Mapping[str, Any]]) -> "Table":
     """A row for each agent."""
-    from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("agent", "os", "seen", "stream", "in force", "in sync"):
-        table.add_column(name, overflow="fold")
-    for name in ("CPU %", "MB", "spool"):
-        table.add_column(name, justify="right")
+    from analytics.commands.tables import fitting_table
+
+    numbers = ("CPU %", "MB", "spool")
+    table = fitting_table(
+        "agent", "os", "seen", "stream", "in force", "in sync", *numbers, numbers=numbers, whole=("seen", "stream")
+    )
     for agent in agents:
         overhead, spool = agent["overhead"], agent["spool"] or {}
         share, resident = overhead["cpu_share"], overhead["resident_bytes"]
@@ -153,13 +153,11 @@ def audit(argv: Sequence[str]) -> int:
 
 def _audit_table(entries: Iterable[Mapping[str, Any]]) -> "Table":
     """A row for each change."""
-    from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("when", no_wrap=True)
-    for name in ("who", "what", "target", "before", "after"):
-        table.add_column(name, overflow="fold")
+    from analytics.commands.tables import fitting_table
+
+    table = fitting_table("when", "who", "what", "target", "before", "after", whole=("when",))
     for entry in entries:
         who = f"{entry['actor'] or '-'} ({entry['token']}, {entry['address']})"
         values = (_short_document(entry["before"]), _short_document(entry["after"]))

@@ -202,6 +202,12 @@ def counts(store: Store, span: DayRange) -> pd.DataFrame:
     return pd.concat(columns, axis=1).fillna(0).astype("int64").sort_index()
 
 
+def with_cores(store: Store) -> list[str]:
+    """The users of whom single cores were ever reported, by name."""
+    cpu = Cpu.quantities[0]
+    return [user for user in store.users()["user_id"] if store.cores(user, cpu)]
+
+
 def core_counts(store: Store, user_id: str, span: DayRange) -> pd.DataFrame:
     """The samples of each core of a user: a row for each `day`, a column for each core."""
     question = Question(Cpu.quantities[0], span.start_ms, span.end_ms, DAY_MS, user_id=user_id, cores="each")

@@ -14,7 +14,7 @@ import pandas as pd
 from analytics.frames.tiers import RAW
 from contract.report import Report
 from contract.times import DAY_MS
-from service.commands.copy.stores import DayRange, core_counts, counts
+from service.commands.copy.stores import DayRange, core_counts, counts, with_cores
 from service.ingest.acknowledgement import keys_of
 from service.stores.base import Machine, Store
 
@@ -124,10 +124,11 @@ class Transfer:
 
 def _lack_cores(source: Store, target: Store, span: DayRange, same: "pd.Series[bool]") -> "pd.Series[bool]":
     """Which of the days of users that are the `same` have other samples of some core."""
-    users = source.users()
-    with_cores = users.loc[users["cores"] > 0, "user_id"]
     lacking = pd.Series(False, index=same.index)
-    for user in with_cores[with_cores.isin(same.index[same].get_level_values("user"))]:
+    there = set(same.index[same].get_level_values("user"))
+    for user in with_cores(source):
+        if user not in there:
+            continue
         wanted, present = (core_counts(store, user, span) for store in (source, target))
         for day in wanted.index[~(wanted == present.reindex_like(wanted)).all(axis=1)]:
             lacking.loc[(day, user)] = True

@@ -11,7 +11,7 @@ from analytics.frames.frame import unpacked
 from analytics.frames.tiers import RAW
 from contract.metrics import QUANTITIES, Cpu
 from contract.times import DAY_MS
-from service.commands.copy.stores import DayRange, counts, day_name
+from service.commands.copy.stores import DayRange, counts, day_name, with_cores
 from service.commands.copy.transfer import unknown
 from service.ingest.acknowledgement import keys_of
 from service.stores.base import Question, Store
@@ -77,8 +77,7 @@ def _questions(source: Store, span: DayRange) -> Iterator[tuple[Question, str]]:
     for quantity in QUANTITIES.values():
         yield Question(quantity, start, end, DAY_MS, by="user", histograms=True), quantity.name
     cpu = Cpu.quantities[0]
-    users = source.users()
-    for user in users.loc[users["cores"] > 0, "user_id"]:
+    for user in with_cores(source):
         yield Question(cpu, start, end, DAY_MS, user_id=user, cores="each", histograms=True), f"{cpu.name} of core"
 
 

@@ -79,8 +79,8 @@ def list_rules(argv: Sequence[str]) -> int:
     settings = load(ServiceAddress, argv, program=_LIST, description=_LIST_DESCRIPTION, epilog=_LIST_EPILOG)
     from rich.console import Console
     from rich.markup import escape
-    from rich.table import Table
 
+    from analytics.commands.tables import fitting_table
     from analytics.sources.service_api import ServiceApi, ServiceError
 
     try:
@@ -91,7 +91,8 @@ def list_rules(argv: Sequence[str]) -> int:
     except (ServiceError, InvalidRule) as error:
         return failed(_LIST, error)
     counts = Counter((alert["rule"], alert["state"]) for alert in alerts)
-    table = Table("rule", "when", "whose", "targets", "from", "pending", "firing")
+    counted = ("pending", "firing")
+    table = fitting_table("rule", "when", "whose", "targets", "from", *counted, numbers=counted)
     for rule, source in rules:
         firing, pending = counts[rule.name, "firing"], counts[rule.name, "pending"]
         name = rule.name if rule.enabled else f"{rule.name} (disabled)"
@@ -107,15 +108,15 @@ def test_files(argv: Sequence[str]) -> int:
     settings = load(RulesFileSettings, argv, program=_TEST, description=_TEST_DESCRIPTION, epilog=_TEST_EPILOG)
     from rich.console import Console
     from rich.markup import escape
-    from rich.table import Table
 
+    from analytics.commands.tables import fitting_table
     from service.alerts.rule_set import RuleFileError, read_rule_set
 
     try:
         rule_set = read_rule_set(settings.path)
     except RuleFileError as error:
         return failed(_TEST, error)
-    table = Table("rule", "kind", "when", "whose", "targets", "file")
+    table = fitting_table("rule", "kind", "when", "whose", "targets", "file")
     for name, rule in rule_set.rules.items():
         kind = type(rule).__name__.lower()
         cells = (name, kind, _condition(rule), _whose(rule), ", ".join(rule.targets) or "-", rule_set.files[name].name)
@@ -142,8 +143,8 @@ def silence(argv: Sequence[str]) -> int:
     settings = load(SilenceSettings, argv, program=_SILENCE, description=_SILENCE_DESCRIPTION, epilog=_SILENCE_EPILOG)
     from rich.console import Console
     from rich.markup import escape
-    from rich.table import Table
 
+    from analytics.commands.tables import fitting_table
     from analytics.sources.service_api import ServiceApi, ServiceError, path_segment
 
     try:
@@ -156,7 +157,7 @@ def silence(argv: Sequence[str]) -> int:
             silences = api.call("GET", "silences").document()["silences"]
     except ServiceError as error:
         return failed(_SILENCE, error)
-    table = Table("id", "rule", "user", "until", "comment")
+    table = fitting_table("id", "rule", "user", "until", "comment", whole=("id", "until"))
     for silence in silences:
         table.add_row(*(escape(str(silence[name])) for name in ("id", "rule", "user", "until", "comment")))
     Console(highlight=False).print(table if silences else "Nothing is silenced.")

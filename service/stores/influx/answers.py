@@ -11,7 +11,7 @@ import pandas as pd
 from analytics.frames.columns import Windows, take
 from analytics.frames.tiers import RAW, Piece
 from analytics.sources.influx_points import Points, pieces
-from contract.metrics import Metric
+from contract.metrics import BUSIEST_CORE, Metric
 from contract.times import DAY_MS, HOUR_MS
 from service.stores.base import Key, Question
 from service.stores.engine import Selection, in_memory
@@ -44,8 +44,11 @@ class Stored:
         question = chosen.question
         users = [question.user_id] if question.user_id is not None else self._users(chosen.series)
         narrowed = self._narrowed(question, users)
+        original = any(BUSIEST_CORE in self._index.cores(user_id, question.quantity.name) for user_id in users)
         for piece in pieces(narrowed.start_ms, narrowed.end_ms, narrowed.step_ms, since_ms, cuts):
-            points = Points(question.quantity, piece.tier, piece.start_ms, piece.end_ms, users, question.cores)
+            points = Points(
+                question.quantity, piece.tier, piece.start_ms, piece.end_ms, users, question.cores, original
+            )
             keys = _keys(view.publication, piece)
             for rows in self._reader.rows(points, histograms=question.histograms):
                 yield rows.take(np.isin(rows.series, chosen.series) & ~_held(rows, keys))

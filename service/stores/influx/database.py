@@ -17,6 +17,7 @@ from contract.influx import (
     MEASUREMENTS,
     OS_TYPE,
     OS_VERSION,
+    STAND_IN_CORES,
     STATE,
     TIERS,
     USER_ID,
@@ -146,10 +147,15 @@ def _known_users(client: InfluxClient) -> list[CatalogedUser]:
         )
         for row in rows.to_pylist()
     ]  # fmt: skip
-    if not all(user.systems for user in users):
-        found = {user.user_id: user.systems for user in _original_users(client)}
-        users = [user if user.systems else replace(user, systems=found.get(user.user_id, [])) for user in users]
+    if not all(user.systems and user.core_numbers for user in users):
+        found = {user.user_id: user for user in _original_users(client)}
+        users = [_completed(user, found[user.user_id]) if user.user_id in found else user for user in users]
     return users
+
+
+def _completed(user: CatalogedUser, found: CatalogedUser) -> CatalogedUser:
+    """A user as an earlier version told it, with what its points say."""
+    return replace(user, systems=user.systems or found.systems, core_numbers=user.core_numbers or found.core_numbers)
 
 
 def user_lines(users: list[CatalogedUser]) -> Iterator[Lines]:
@@ -177,20 +183,25 @@ def _original_users(client: InfluxClient) -> list[CatalogedUser]:
     The first and the last window of each system are asked for: where one comes again after another, it counts as back
     behind the last of that.
     """
-    mean = identifier(fields_of(Cpu.quantities[0]).mean)
     labels = ", ".join(map(identifier, (USER_ID, OS_TYPE, OS_VERSION)))
+    fields = fields_of(Cpu.quantities[0])
+    shown = [fields.mean, fields.count, *(mean for mean, _ in STAND_IN_CORES.values())]
     types = {"time": pa.int64()} | {name: pa.string() for name in (USER_ID, OS_TYPE, OS_VERSION)}
+    types |= {name: pa.float64() for name in shown}
+    asked = ", ".join(map(identifier, shown))
     found: dict[str, CatalogedUser] = {}
     spans: dict[str, dict[tuple[str, str], list[int]]] = defaultdict(dict)
     for order in ("ASC", "DESC"):
         rows = client.select(
-            f"SELECT {mean}, {labels} FROM {identifier(MEASUREMENTS)} GROUP BY {labels} ORDER BY time {order} LIMIT 1",
+            f"SELECT {asked}, {labels} FROM {identifier(MEASUREMENTS)} GROUP BY {labels} ORDER BY time {order} LIMIT 1",
             types,
         )
-        for row in rows.filter(pc.is_valid(rows[USER_ID])).to_pylist():
+        for row in rows.filter(pc.and_(pc.is_valid(rows[USER_ID]), pc.is_valid(rows[fields.mean]))).to_pylist():
             name, end = tag_value(row[USER_ID]), row["time"]
             system = tag_value(row[OS_TYPE] or "Linux"), tag_value(row[OS_VERSION] or "")
-            user = CatalogedUser(name, *system, 0, [], end, end, {type_name(Cpu): end})
+            stand_ins = [core for core, (field, _) in STAND_IN_CORES.items() if row[field] is not None]
+            cores = [] if row[fields.count] is not None else sorted(stand_ins)
+            user = CatalogedUser(name, *system, 0, cores, end, end, {type_name(Cpu): end})
             found[name] = found[name].merged(user) if name in found else user
             spans[name].setdefault(system, []).append(end)
     return [replace(user, systems=_systems(spans[name])) for name, user in found.items()]

@@ -44,12 +44,18 @@ class Lines(NamedTuple):
     text: pa.StringArray
 
 
-def window_lines(windows: pa.Table, index: SeriesIndex) -> Iterator[Lines]:
-    """The points of windows with the columns of `MEMTABLE_SCHEMA`, sorted by series; one line each."""
+def window_lines(
+    windows: pa.Table, index: SeriesIndex, *, cores: bool, without: npt.NDArray[np.bool_] | None = None
+) -> Iterator[Lines]:
+    """The points of windows with the columns of `MEMTABLE_SCHEMA`, sorted by series: one line for each of a machine,
+    or, with `cores`, for each of a core; none for the rows that `without` marks.
+    """
     series, time = numbers(windows, "series"), numbers(windows, "time")
-    over_cores = _over_cores(windows, index)
+    over_cores = {} if cores else _over_cores(windows, index)
     for quantity, is_core, rows in _groups(series, index):
-        for part in _slices(rows):
+        if is_core != cores:
+            continue
+        for part in _slices(rows if without is None else rows[~without[rows]]):
             chosen = windows.take(pa.array(part))
             fields = _moments(
                 quantity,

@@ -26,11 +26,12 @@ from service.stores.influx import database
 from service.stores.influx.answers import Stored
 from service.stores.influx.database import day_lines, oldest_ms
 from service.stores.influx.dump import Dump
-from service.stores.influx.lines import bucket_lines, window_lines
+from service.stores.influx.lines import bucket_lines
 from service.stores.influx.publication import ImmutableMemtable, Publication, PublishedView, Views
 from service.stores.influx.reading import Reader
 from service.stores.influx.rollups import Rollups
 from service.stores.influx.users import CatalogedUser, Checkpoint, UserCatalog
+from service.stores.influx.windows import WindowWriter
 from service.stores.influx.writing import Writer
 from service.stores.memtable import ends_of, rows_of
 from service.stores.series import WHOLE, SeriesIndex, users_frame
@@ -67,6 +68,7 @@ class InfluxStore:
         self._checkpoint = Checkpoint(folder / "known.sqlite")
         self._index = SeriesIndex()
         self._reader = Reader(self._client, self._index)
+        self._windows = WindowWriter(self._client, self._writer, self._index)
         self._rollups = Rollups(self._reader, self._index)
         self._catalog = UserCatalog(self._index)
         self._stored = Stored(self._reader, self._index)
@@ -260,7 +262,7 @@ class InfluxStore:
             users = self._catalog.users_of(immutable.windows)
             # Users first: where the windows of a user are, it is known that there may be some.
             self._writer.write(database.user_lines(users))
-            refused = self._writer.write(window_lines(immutable.windows, self._index))
+            refused = self._windows.write(immutable.windows)
             if len(refused):
                 immutable.leave_out(refused)
         for tier, rows in buckets.items():

@@ -1,10 +1,10 @@
-"""Writing lines: in batches, by the API that the server has; lines that it refuses are put aside, one by one."""
+"""Writing lines: in batches, by the API that the server has; lines that it refuses are found one by one."""
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +19,19 @@ _BATCH_BYTES = 2_000_000
 _WRONG_LINES = (400, 413, 422)
 """Answers that are about the lines; 401, 403 and 404 are about who asks, or for what."""
 _LONGEST_FILE = 100_000_000
-_NAMED = 200
+_NAMED = 300
+_LOGGED = 10
+"""So many of the lines that are put aside at once are shown."""
+
+
+class Refusal(NamedTuple):
+    """A line that InfluxDB refuses."""
+
+    row: int
+    """Its place among the rows that were given."""
+    words: str
+    """InfluxDB's own."""
+    line: str
 
 
 class Writer:
@@ -34,19 +46,28 @@ class Writer:
         self.set_aside = 0
         """Lines that were refused."""
 
-    def write(self, parts: Iterator[Lines]) -> npt.NDArray[np.int64]:
-        """Write all lines; returns the rows of those that were refused and put aside.
+    def write(self, parts: Iterable[Lines]) -> None:
+        """Write all lines, and put aside those that are refused.
 
         Raises Unreachable where InfluxDB cannot take them now, or lets nobody write; writing again does no harm.
         """
-        refused: list[int] = []
+        refused = self.try_write(parts)
+        if refused:
+            self.put_aside((one.words, one.line) for one in refused)
+
+    def try_write(self, parts: Iterable[Lines]) -> list[Refusal]:
+        """Write all lines but those that are refused, which are returned; raises what `write` raises."""
+        refused: list[Refusal] = []
         for part in parts:
             for start, end in _batches(part.text):
-                refused += part.rows[self._batch(part.text, start, end)].tolist()
-        return np.array(refused, np.int64)
+                refused += [
+                    Refusal(int(part.rows[place]), words, part.text[place].as_py())
+                    for place, words in self._batch(part.text, start, end)
+                ]
+        return refused
 
-    def _batch(self, text: pa.StringArray, start: int, end: int) -> list[int]:
-        """Write lines `start` to `end`; the places of those that were refused."""
+    def _batch(self, text: pa.StringArray, start: int, end: int) -> list[tuple[int, str]]:
+        """Write lines `start` to `end`; the places of those that were refused, and why."""
         body = _body(text, start, end)
         try:
             self._post(body)
@@ -57,20 +78,27 @@ class Writer:
                 # Halves are sent again whole: the same point overwrites itself.
                 middle = (start + end) // 2
                 return self._batch(text, start, middle) + self._batch(text, middle, end)
-            self._put_aside(body, error)
-            return [start]
+            return [(start, str(error))]
         self.written_lines += end - start
         return []
 
-    def _put_aside(self, line: bytes, error: Refused) -> None:
-        if self._aside.exists() and self._aside.stat().st_size + len(line) > _LONGEST_FILE:
-            raise Unreachable(f"{error}; {self._aside} has no room for more refused lines: see to them, and remove it")
-        self.set_aside += 1
+    def put_aside(self, lines: Iterable[tuple[str, str]]) -> None:
+        """Keep lines that are not in InfluxDB, each with the reason; they are on disk when it returns.
+
+        Raises Unreachable where the file has no room for more.
+        """
+        texts = [f"# {words}\n{line}".encode() for words, line in lines]
+        if self._aside.exists() and self._aside.stat().st_size + sum(map(len, texts)) > _LONGEST_FILE:
+            raise Unreachable(f"{self._aside} has no room for more refused lines: see to them, and remove it")
         with self._aside.open("ab") as file:
-            file.write(f"# {error}\n".encode() + line)
+            file.writelines(texts)
             file.flush()
             os.fsync(file.fileno())
-        _log.error("%s; put aside in %s: %s", error, self._aside, line[:_NAMED].decode(errors="replace").rstrip())
+        self.set_aside += len(texts)
+        for text in texts[:_LOGGED]:
+            _log.error("put aside in %s: %s", self._aside, text[:_NAMED].decode(errors="replace").rstrip())
+        if len(texts) > _LOGGED:
+            _log.error("put aside in %s: %d more lines", self._aside, len(texts) - _LOGGED)
 
     def _post(self, body: bytes) -> None:
         client = self._client

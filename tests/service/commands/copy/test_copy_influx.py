@@ -131,22 +131,58 @@ def test_what_is_left_as_rollups_only_gets_into_influxdb_and_out_again(
         store.close()
 
 
+FIELDS = [
+    "cpuLoadAvg",
+    "cpuLoadVar",
+    "cpuCoreLoadAvgMax",
+    "cpuCoreLoadAvgMin",
+    "cpuCoreLoadVarMax",
+    "cpuCoreLoadMinMin",
+]
+
+
+def write_original(influx: RunningInflux, database: str) -> None:
+    """Fifty points as the original wrote them."""
+    influx.query(f'CREATE DATABASE "{database}"')
+    lines = [
+        f"measurements,osType=Linux,osVersion=18.04\\ LTS,userId=6a:d6:96:d3:45:35"
+        f" cpuLoadAvg={place / 100},cpuLoadVar=0.01,cpuCoreLoadAvgMax={place / 100 + 0.2},"
+        f"cpuCoreLoadAvgMin={place / 200},cpuCoreLoadVarMax={place / 1000},cpuCoreLoadMinMin={place / 2000}"
+        f" {START_MS + place * 5000}"
+        for place in range(50)
+    ]
+    influx.write("\n".join(lines), database)
+
+
+def original_fields(influx: RunningInflux, database: str) -> list[list[object]]:
+    """The original's fields of all points of machines, with their times."""
+    (series,) = influx.query(f'SELECT {", ".join(FIELDS)} FROM "measurements"', database)
+    values: list[list[object]] = series["values"]
+    return values
+
+
+def test_points_of_the_original_are_copied_field_by_field(
+    influx: RunningInflux, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_original(influx, "OLD1")
+    assert copy(influx.address("OLD1"), influx.address("NEW1")) == 0
+    assert "Verified: " in capsys.readouterr().out
+    assert original_fields(influx, "NEW1") == original_fields(influx, "OLD1")
+    assert copy(influx.address("NEW1"), tmp_path / "embedded") == 0
+    assert copy(tmp_path / "embedded", influx.address("BACK1")) == 0
+    assert original_fields(influx, "BACK1") == original_fields(influx, "OLD1")
+
+
 def test_points_of_the_original_are_copied_as_the_hundred_samples_they_stand_for(
     influx: RunningInflux, tmp_path: Path
 ) -> None:
-    influx.query('CREATE DATABASE "OLD"')
-    lines = [
-        f"measurements,osType=Linux,osVersion=18.04\\ LTS,userId=6a:d6:96:d3:45:35"
-        f" cpuLoadAvg={place / 100},cpuLoadVar=0.01 {START_MS + place * 5000}"
-        for place in range(50)
-    ]
-    influx.write("\n".join(lines), "OLD")
+    write_original(influx, "OLD")
     assert copy(influx.address("OLD"), tmp_path / "target") == 0
     store = EmbeddedStore(tmp_path / "target", "256MB")
     windows = store.answer(Question(CPU, BEGIN_MS, UNTIL_MS, DAY_MS, "6a:d6:96:d3:45:35"))
     assert windows["count"].tolist() == windows["approximated"].tolist() == [5000]
     np.testing.assert_allclose(windows["mean"], [np.arange(50).mean() / 100])
-    assert store.users()[["os_type", "os_version"]].to_numpy().tolist() == [["Linux", "18.04 LTS"]]
+    assert store.users()[["os_type", "os_version", "cores"]].to_numpy().tolist() == [["Linux", "18.04 LTS", 0]]
     store.close()
 
 

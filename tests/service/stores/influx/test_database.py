@@ -1,7 +1,6 @@
 """What lies in InfluxDB: the original's names, sums that merge on the server, points of the original."""
 
 import asyncio
-import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,13 +8,15 @@ import msgspec
 import numpy as np
 import pytest
 
-from contract.metrics import Cpu, Disk, Memory
+from analytics.frames.statistics import approximation_of
+from analytics.sources.influx_address import Address, Credentials
+from contract.metrics import BUSIEST_CORE, IDLEST_CORE, Cpu, Disk, Memory
 from contract.report import Report
 from service.stores.base import Key, Question
 from service.stores.influx.store import InfluxStore
 from tests.contract.test_influx import HOSTILE
 from tests.service.stores.influx.conftest import OpenStore
-from tests.support.influxd import RunningInflux
+from tests.support.influxd import RunningInflux, need
 from tests.support.recordings import CPU, Machine, Recording, assert_quantiles, assert_same_moments, times_of
 
 pytestmark = pytest.mark.server
@@ -187,6 +188,29 @@ def test_points_of_the_original_are_answered_as_a_hundred_samples_each(original:
     assert asyncio.run(store.known({Key("6a:d6", TYPE, T0), Key("6a:d6", TYPE, T0 + 1)})) == {Key("6a:d6", TYPE, T0)}
 
 
+def test_what_points_of_the_original_say_of_cores_is_answered_as_the_busiest_and_the_idlest_core(
+    original: str, open_store: OpenStore
+) -> None:
+    for _ in range(2):
+        store = open_store(now_ms=lambda: T0 + 5 * DAY)
+        assert store.cores("6a:d6", CPU) == [IDLEST_CORE, BUSIEST_CORE]
+        assert store.users()["cores"].tolist() == [0, 0]
+        for rate in (1000, HOUR, DAY):
+            windows = store.answer(Question(CPU, *RANGE, rate, "6a:d6", cores="each", histograms=True))
+            assert windows.groupby("core")["count"].sum().to_dict() == {IDLEST_CORE: 300, BUSIEST_CORE: 300}
+            assert windows["approximated"].sum() == 600
+            means = windows.groupby("core")["mean"].max().to_dict()
+            assert means == {IDLEST_CORE: pytest.approx(0.1), BUSIEST_CORE: pytest.approx(0.9)}
+            assert "name no cores" in (approximation_of(windows, "mean") or "")
+            one = store.answer(Question(CPU, *RANGE, rate, "6a:d6", cores=BUSIEST_CORE))
+            assert one["count"].sum() == 300
+        windows = store.answer(Question(CPU, *RANGE, DAY, by="user", cores="each"))
+        assert windows["var"].tolist() == [pytest.approx(0.01), pytest.approx(0.02)] * 2
+        while store.compact():
+            pass
+        store.close()
+
+
 def test_points_of_the_original_count_with_the_system_of_their_time(
     influx: RunningInflux, database: str, open_store: OpenStore
 ) -> None:
@@ -279,29 +303,87 @@ def replace_cores(report: Report) -> Report:
     return msgspec.structs.replace(report, metrics=[whole])
 
 
-def test_a_line_that_influxdb_refuses_is_put_aside_and_named_and_the_others_are_kept(
+def refused_lines(folder: Path) -> list[str]:
+    """The lines that were put aside, without the reasons."""
+    text = "".join(path.read_text() for path in folder.rglob("refused.lines"))
+    return [line for line in text.splitlines() if not line.startswith("#")]
+
+
+# A field of another type, as somebody else's program may have written it: which value then cannot be stored there.
+STRANGE = {
+    "a core": f'cores,userId=strange cpuLoadMin="text" {T0}',
+    "the machine": f"measurements,userId=strange cpuLoadMin=true {T0}",
+}
+
+
+@pytest.mark.parametrize("line", STRANGE.values(), ids=STRANGE)
+def test_a_report_with_a_line_that_influxdb_refuses_is_put_aside_whole_and_named_and_the_others_are_kept(
     open_store: OpenStore,
     influx: RunningInflux,
     database: str,
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
+    line: str,
 ) -> None:
     store = open_store()
-    # A field of another type, as somebody else's program may have written it: no minimum can be stored there.
-    influx.write(f'cores,userId=strange cpuLoadMin="text" {T0}', database)
+    influx.write(line, database)
     recording = Recording()
     for number in range(50):
         samples = np.array([0.25, 0.5])
-        recording.cpu(Machine(f"user-{number % 3}"), T0 + number, samples, [samples], detailed=number == 20)
+        recording.cpu(
+            Machine(f"user-{number % 3}"), T0 + number, samples, [samples, samples], detailed=number % 20 == 0
+        )
     fill(store, recording)
     assert store.flushed == 50
-    refused = [path.read_text() for path in tmp_path.rglob("refused.lines")]
-    assert re.findall(r"^cores,.*", refused[0], re.MULTILINE) == [
-        line for line in refused[0].splitlines() if line.startswith("cores,core=0,userId=user-2 ")
-    ]
-    assert {name: value for name, _, value in store.sizes()}["lines_refused"] >= 1
+    refused = refused_lines(tmp_path)
+    assert len(refused) == 3 * 3
+    assert len([line for line in refused if line.startswith("measurements,")]) == 3
+    assert {name: value for name, _, value in store.sizes()}["lines_refused"] == 9
     assert "field type conflict" in caplog.text
-    windows = store.answer(Question(CPU, *RANGE, DAY, by=None))
-    assert windows["count"].tolist() == [100]
-    windows = store.answer(Question(CPU, *RANGE, 1000, "user-2", cores=0))
-    assert windows["count"].tolist() == [15 * 2 + 2 * 0]
+    assert "another line of this report was refused" in caplog.text
+    for again in (store, open_store("another")):
+        for rate in (1000, 5 * MINUTE, DAY):
+            windows = again.answer(Question(CPU, *RANGE, rate, by="user"))
+            assert windows["count"].sum() == (50 - 3) * 2
+            for core in (0, 1):
+                windows = again.answer(Question(CPU, *RANGE, rate, "user-2", cores=core))
+                assert windows["count"].sum() == (16 - 1) * 2
+
+
+def test_where_every_machine_is_refused_reports_with_cores_are_put_aside_and_flushes_go_on(
+    open_store: OpenStore, influx: RunningInflux, database: str, tmp_path: Path
+) -> None:
+    store = open_store()
+    influx.write(f"measurements cpuLoadAvg=1i {T0}", database)
+    recording = random_recording([Machine("one"), Machine("two")])
+    fill(store, recording)
+    fill(store, random_recording([Machine("three")]))
+    assert store.flushed == len(recording.reports) + 6
+    assert len(refused_lines(tmp_path)) == 3 * (len(recording.reports) + 6)
+    assert not influx.query('SELECT * FROM "cores"', database)
+    for cores in ("whole", "each"):
+        assert len(store.answer(Question(CPU, *RANGE, DAY, "one", cores=cores))) == 0
+
+
+def test_no_core_is_counted_to_a_machine_that_influxdb_has_no_room_for(tmp_path: Path) -> None:
+    need()
+    with RunningInflux(tmp_path / "influxd", environment={"INFLUXDB_DATA_MAX_SERIES_PER_DATABASE": "30"}) as influx:
+        store = InfluxStore(Address(influx.url, "FULL"), Credentials(), tmp_path / "store")
+        recording = Recording()
+        for number in range(12):
+            low = np.full(4, number / 20)
+            recording.cpu(Machine(f"user-{number:02}"), T0 + number, low + 0.1, [low, low + 0.3])
+        fill(store, recording)
+        refused = refused_lines(tmp_path / "store")
+        assert refused
+        (series,) = influx.query('SELECT * FROM "measurements"', "FULL")
+        points = [dict(zip(series["columns"], values, strict=True)) for values in series["values"]]
+        assert 0 < len(points) < 12
+        for point in points:
+            place = int(str(point["userId"])[-2:])
+            assert point["cpuCoreLoadAvgMin"] == pytest.approx(place / 20)
+            assert point["cpuCoreLoadAvgMax"] == pytest.approx(place / 20 + 0.3)
+        for series in influx.query('SELECT COUNT("cpuLoadAvg") FROM "cores" GROUP BY "userId"', "FULL"):
+            assert series["values"][0][1] == 2
+            assert series["tags"]["userId"] in {point["userId"] for point in points}
+        store.close()

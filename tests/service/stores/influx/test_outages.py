@@ -129,6 +129,24 @@ def test_kills_of_influxdb_and_of_the_service_under_load_lose_nothing_and_double
     assert sum(len(sender.acknowledged) for sender in senders) > 400
 
 
+ORIGINAL = {
+    "cpuLoadAvg": 0.25, "cpuLoadVar": 0.0625, "cpuCoreLoadAvgMax": 0.75, "cpuCoreLoadAvgMin": 0.125,
+    "cpuCoreLoadVarMax": 0.03125, "cpuCoreLoadMinMin": 0.015625,
+}  # fmt: skip
+
+
+def test_all_six_metrics_of_the_originals_points_are_answered(own_influx: RunningInflux, start: Start) -> None:
+    own_influx.query('CREATE DATABASE "METRICS"')
+    fields = ",".join(f"{name}={value}" for name, value in ORIGINAL.items())
+    own_influx.write(f"measurements,osType=Linux,osVersion=18.04,userId=old {fields} {T0}")
+    with start().client() as client:
+        for name, value in (ORIGINAL | {"cpuCoreLoadVarMin": 0.015625}).items():
+            asked = {"start": T0 - 1000, "end": T0 + 1000}
+            answer = client.get(f"/api/v1/metrics/{name}/byUser/old", params=asked).json()
+            assert [entry["value"] for entry in answer["entries"]] == [value]
+            assert ("name no cores" in answer.get("approximation", "")) == ("Core" in name)
+
+
 def test_while_influxdb_is_away_reports_are_taken_and_queries_are_told_to_wait(
     own_influx: RunningInflux, start: Start
 ) -> None:

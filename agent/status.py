@@ -1,0 +1,262 @@
+"""`loadlens-agent status`: whether the agent of this machine runs and its reports arrive; if not, what to do."""
+
+import os
+import time
+from collections.abc import Iterator, Sequence
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+from agent.connection import Connection, ServiceAnswer, ServiceUnreachable
+from agent.heartbeat import Heartbeat, age_s, read_heartbeat
+from agent.settings import MIB, check_proxy, default_spool_dir
+from contract.checkup import Finding, as_document, exit_code, in_words
+from contract.problems import decode_json, shortened
+from contract.service_address import SERVICE_URL, ServiceAddress, proxy_for
+from contract.settings import load
+from contract.times import format_instant, format_seconds
+from contract.validation import FUTURE_MS
+
+_PROGRAM = "loadlens-agent status"
+_DESCRIPTION = """\
+Says in plain words whether the agent of this machine runs, whether its reports
+arrive, and what to do where they do not. Changes nothing.
+
+The exit code is 0 where all works, 1 where something fails."""
+_EPILOG = """\
+examples:
+  loadlens-agent status
+  loadlens-agent status --spool-dir var/loadlens/agent    an agent that `loadlens-service up` started
+  loadlens-agent status --json | jq '.findings[] | select(.state == "fails")'"""
+_TIMEOUT_S = 10.0
+_SILENT_S = 60.0
+"""An agent that samples writes a heartbeat with its reports, and at least this often once one is due."""
+_FULL_SHARE = 0.5
+_CLOCK_S = 5.0
+"""So far may a clock be off: the service tells whole seconds, and a slow answer takes one or two."""
+
+
+class StatusSettings(ServiceAddress, frozen=True, kw_only=True):
+    """Which agent, and how to answer."""
+
+    url: Annotated[
+        str | None,
+        Meta(description="The service.", extra={"default": "where the agent sends, else " + SERVICE_URL}),
+    ] = None  # type: ignore[assignment]
+    token: Annotated[str | None, Meta(description="Sent to the service as a bearer token.", extra={"secret": True})] = (
+        None
+    )
+    proxy: Annotated[
+        str | None,
+        Meta(
+            description="An HTTP proxy on the way to the service; none is used to reach this machine itself.",
+            extra={
+                "metavar": "URL",
+                "default": "as https_proxy, http_proxy, all_proxy and no_proxy say",
+                "examples": ["http://proxy.example.org:3128"],
+                "secret": True,
+            },
+        ),
+    ] = None
+    spool_dir: Annotated[
+        Path | None,
+        Meta(
+            description="Where reports wait until the service has them.",
+            extra={"metavar": "DIR", "default": "the system's place for such data"},
+        ),
+    ] = None
+    json: Annotated[bool, Meta(description="Print JSON instead of words and tables.")] = False
+
+    def __post_init__(self) -> None:
+        if self.url is not None:
+            super().__post_init__()
+        check_proxy(self.proxy_on_the_way(self.url or SERVICE_URL))
+
+    def proxy_on_the_way(self, url: str) -> str | None:
+        """The proxy on the way to the service at `url`; None where there is none."""
+        return proxy_for(url, {"all_proxy": self.proxy} if self.proxy else None)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the command; returns the exit code: 0 where all works, 1 where something fails, 2 for a wrong setting."""
+    settings = load(StatusSettings, argv, program=_PROGRAM, description=_DESCRIPTION, epilog=_EPILOG)
+    findings = list(look(settings))
+    if settings.json:
+        print(msgspec.json.encode(as_document(findings)).decode())
+    else:
+        print(in_words(findings))
+    return exit_code(findings)
+
+
+def look(settings: StatusSettings) -> Iterator[Finding]:
+    """What there is to say, the agent first, then the service, then what lies between them."""
+    directory = settings.spool_dir or default_spool_dir(os.environ)
+    heartbeat = None
+    try:
+        heartbeat = read_heartbeat(directory)
+    except OSError as error:
+        reason = error.strerror or error
+        yield Finding("agent", "fails", f"{directory}: {reason}", "Run this as the user that the agent runs as.")
+    except msgspec.DecodeError as error:
+        yield Finding("agent", "fails", f"{directory}: its heartbeat cannot be read: {error}", "Restart the agent.")
+    else:
+        yield from _agent(heartbeat, directory)
+    url = settings.url or (heartbeat.url if heartbeat else SERVICE_URL)
+    if heartbeat is not None and settings.url not in (None, heartbeat.url):
+        yield Finding("url", "note", f"The agent sends to {heartbeat.url}; {url} is looked at.")
+    connection = Connection(url, settings.token, settings.proxy_on_the_way(url))
+    yield from _service(connection, settings.token, heartbeat)
+    if heartbeat is not None:
+        yield from _spool(heartbeat, directory)
+
+
+def _agent(heartbeat: Heartbeat | None, directory: Path) -> Iterator[Finding]:
+    if heartbeat is None:
+        yield Finding(
+            "agent", "fails", f"No agent has run with the spool in {directory}.",
+            "Start `loadlens-agent`, or name the spool of the one that runs with --spool-dir.",
+        )  # fmt: skip
+        return
+    settings = heartbeat.settings
+    seen = format_instant(heartbeat.at)
+    if not heartbeat.runs:
+        yield Finding(
+            "agent", "fails", f"It does not run. It was last seen at {seen}, as process {heartbeat.pid}.",
+            "Start it; its log says why it ended. Reports that wait are sent then.",
+        )  # fmt: skip
+        return
+    period_s = settings.interval * settings.samples
+    name = f"Process {heartbeat.pid} reports as {heartbeat.user_id}"
+    if settings.paused:
+        yield Finding(
+            "agent", "note", f"{name}, and is paused by the service: it samples nothing.",
+            f"`loadlens-service agents set {heartbeat.user_id} paused=false` lets it go on.",
+        )  # fmt: skip
+    elif age_s(heartbeat) > 2 * period_s + _SILENT_S:
+        yield Finding(
+            "agent", "fails", f"{name}, but has made no report since {seen}; one is due every {_seconds(period_s)}.",
+            "Its log says why; restart it.",
+        )  # fmt: skip
+    else:
+        yield Finding(
+            "agent", "works",
+            f"{name}, and samples {', '.join(settings.metrics)} every {_seconds(settings.interval)}: a report every"
+            f" {_seconds(period_s)}.",
+        )  # fmt: skip
+    for metric, reason in heartbeat.not_sampled.items():
+        yield Finding("metrics", "fails", f"{metric} cannot be sampled: {reason}", "Leave it out of --metrics.")
+
+
+def _service(connection: Connection, token: str | None, heartbeat: Heartbeat | None) -> Iterator[Finding]:
+    url = connection.url.removesuffix("/api/v1/metrics")
+    before_s = time.time()
+    try:
+        health, ready = connection.get("/healthz", _TIMEOUT_S), connection.get("/readyz", _TIMEOUT_S)
+        taken = connection.post([b"[]"], _TIMEOUT_S)
+    except ServiceUnreachable as error:
+        yield Finding(
+            "service", "fails", f"{url} cannot be reached: {error}. Reports wait in the spool meanwhile.",
+            "Start the service there, or set --url to where it is.",
+        )  # fmt: skip
+        return
+    finally:
+        connection.close()
+    if health.status != 200 or _document(health).get("status") != "ok":
+        yield Finding(
+            "service", "fails", f"{url} answers {health.status}, and not as a Loadlens service does.",
+            "Set --url to where the service is; a proxy on the way may answer in its place.",
+        )  # fmt: skip
+        return
+    yield _readiness(url, ready)
+    yield from _token(taken, token, heartbeat)
+    yield from _clock(health, (before_s + time.time()) / 2)
+
+
+def _readiness(url: str, ready: ServiceAnswer) -> Finding:
+    if ready.status == 200:
+        return Finding("service", "works", f"{url} answers, and takes reports.")
+    detail = _document(ready).get("detail") or f"it answers {ready.status}"
+    return Finding(
+        "service", "fails", f"{url} turns reports away: {detail}",
+        "On the service's machine `loadlens-service status` says what to do. Reports wait in the spool.",
+    )  # fmt: skip
+
+
+def _token(taken: ServiceAnswer, token: str | None, heartbeat: Heartbeat | None) -> Iterator[Finding]:
+    # An empty list changes nothing, and is turned away like reports where the token is wrong.
+    if taken.status not in (401, 403):
+        yield Finding(
+            "token", "works", "The service takes what is sent with this token." if token else "None is asked."
+        )
+    elif token is None and heartbeat is not None and heartbeat.runs and heartbeat.problem is None:
+        yield Finding("token", "works", "The service takes the token that the agent sends.")
+    else:
+        given = "with this token" if token else "without a token"
+        yield Finding(
+            "token", "fails", f"The service takes no reports {given}: it answers {taken.status}.",
+            "Give the agent, and this command, the service's token: --token or LOADLENS_TOKEN.",
+        )  # fmt: skip
+
+
+def _clock(answer: ServiceAnswer, own_s: float) -> Iterator[Finding]:
+    try:
+        off_s = own_s - parsedate_to_datetime(answer.date).timestamp()
+    except ValueError:
+        return
+    if abs(off_s) <= _CLOCK_S:
+        yield Finding("clock", "works", "It agrees with the service's to a few seconds.")
+        return
+    side = "ahead of" if off_s > 0 else "behind"
+    refused = " Reports are refused." if off_s * 1000 > FUTURE_MS else " Reports carry wrong times."
+    yield Finding(
+        "clock", "fails", f"This machine's is {_seconds(abs(off_s))} {side} the service's.{refused}",
+        "Set the clocks of both by NTP (`timedatectl status` shows whether they are).",
+    )  # fmt: skip
+
+
+def _spool(heartbeat: Heartbeat, directory: Path) -> Iterator[Finding]:
+    share = heartbeat.waiting_bytes / heartbeat.spool_limit_bytes
+    waiting = (
+        f"{_count(heartbeat.waiting, 'report')} ({heartbeat.waiting_bytes / MIB:.1f} of"
+        f" {heartbeat.spool_limit_bytes / MIB:.0f} MiB)"
+    )
+    if heartbeat.runs and heartbeat.problem is not None:
+        yield Finding(
+            "reports", "fails", f"They are not taken: {shortened(heartbeat.problem, 300)}.",
+            "They wait, and go out by themselves once the service takes them.",
+        )  # fmt: skip
+    if share >= _FULL_SHARE:
+        yield Finding(
+            "spool", "fails", f"It fills: {waiting}. When it is full the oldest reports are dropped.",
+            "Let the service take reports soon, or give more room with --spool-bytes.",
+        )  # fmt: skip
+    else:
+        yield Finding("spool", "note" if heartbeat.problem else "works", f"Waiting in {directory}: {waiting}.")
+    if heartbeat.dropped:
+        yield Finding(
+            "spool", "note", f"{_count(heartbeat.dropped, 'report')} dropped since it was made: full or too old."
+        )
+    if heartbeat.refused:
+        yield Finding(
+            "reports", "fails", f"The service refused {_count(heartbeat.refused, 'report')} since the agent started.",
+            f"{directory / 'refused.ndjson'} has them, with what is wrong with each.",
+        )  # fmt: skip
+
+
+def _document(answer: ServiceAnswer) -> dict[str, Any]:
+    try:
+        return decode_json(answer.body, dict[str, Any])
+    except msgspec.DecodeError:
+        return {}
+
+
+def _seconds(seconds: float) -> str:
+    """`50ms`, `5s`, `3h`: whole seconds from ten on."""
+    return format_seconds(seconds if seconds < 10 else round(seconds))
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
