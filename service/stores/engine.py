@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
+from analytics.frames.columns import concatenate
 from analytics.frames.frame import taken
 from analytics.frames.kernel import Ints
 from analytics.frames.resampling import resample, resample_at
@@ -208,11 +209,34 @@ _FEW = 256
 
 def in_memory(memtables: Sequence[WindowsInMemory], chosen: Selection) -> Iterator[LoadedRows]:
     """The chosen windows of some memtables, a part at a time."""
+    question = chosen.question
     for memtable in memtables:
-        for batch in _batches(memtable, chosen):
-            places = chosen.places_in(batch["series"].to_numpy(), batch["time"].to_numpy())
-            if len(places):
-                yield rows_of(batch.take(pa.array(places)), chosen.bounded, histograms=chosen.question.histograms)
+        if chosen.is_whole_fleet and question.step_ms % TIERS[0] == 0 and len(chosen.series):
+            yield from _together(memtable, chosen)
+        else:
+            yield from _of_batches(_batches(memtable, chosen), chosen)
+
+
+def _together(memtable: WindowsInMemory, chosen: Selection) -> Iterator[LoadedRows]:
+    """The windows of all machines: as buckets of those pieces that lie within the range, one by one of the others."""
+    question = chosen.question
+    width = TIERS[0]
+    merged = []
+    for piece in memtable.pieces():
+        if question.start_ms <= piece.first_ms // width * width and piece.last_ms < question.end_ms:
+            merged.append(piece.together(width, chosen.series, chosen.bounded, histograms=question.histograms))
+        else:
+            yield from _of_batches([piece.batch], chosen)
+    windows = concatenate(merged)
+    if len(windows):
+        yield LoadedRows.of(windows)
+
+
+def _of_batches(batches: Iterable[pa.RecordBatch], chosen: Selection) -> Iterator[LoadedRows]:
+    for batch in batches:
+        places = chosen.places_in(batch["series"].to_numpy(), batch["time"].to_numpy())
+        if len(places):
+            yield rows_of(batch.take(pa.array(places)), chosen.bounded, histograms=chosen.question.histograms)
 
 
 def _batches(memtable: WindowsInMemory, chosen: Selection) -> list[pa.RecordBatch]:

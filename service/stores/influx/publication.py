@@ -40,6 +40,10 @@ class ImmutableMemtable:
         """All windows, with the columns of `MEMTABLE_SCHEMA`."""
         return self._memtable.batches() if self._sorted is None else self._sorted.to_batches()
 
+    def pieces(self) -> list[SortedWindows]:
+        """All windows, sorted by series piece by piece."""
+        return [self._left] if self._left else self._memtable.pieces()
+
     def of_series(self, series: npt.NDArray[np.integer]) -> list[pa.RecordBatch]:
         """The windows of some series: numbers, ascending."""
         return (self._left or self._memtable).of_series(series)
@@ -88,6 +92,10 @@ class Publication:
         """Its windows."""
         batches: list[pa.RecordBatch] = self.windows.to_batches()
         return batches
+
+    def pieces(self) -> list[SortedWindows]:
+        """Its windows, sorted by series."""
+        return [self._sorted]
 
     def of_series(self, series: npt.NDArray[np.integer]) -> list[pa.RecordBatch]:
         """The windows of some series: numbers, ascending."""
