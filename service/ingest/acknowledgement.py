@@ -126,13 +126,17 @@ class Ingest:
                 # What another request brings meanwhile is either newer than all (and not ours) or waits for the next
                 # round, and what came before is in the store then, so what is found stays true until our commit.
                 late, self._late = self._late, []
-                for group in (self._writing, self._next):
-                    if group:
-                        with contextlib.suppress(Exception):
-                            await self._join(group, _NOTHING)
+                await self._settle()
                 await self._take_found([one for one in late if not one.done.done()])
         finally:
             self._looking_up = None
+
+    async def _settle(self) -> None:
+        """Wait for what is being committed now; then the store knows it, or it has failed."""
+        for group in (self._writing, self._next):
+            if group:
+                with contextlib.suppress(Exception):
+                    await self._join(group, _NOTHING)
 
     async def _take_found(self, late: Sequence[_Late]) -> None:
         """Take requests that are looked up together."""
@@ -145,6 +149,7 @@ class Ingest:
             if len(late) > 1:
                 # It may be only one of them that cannot be told.
                 for one in late:
+                    await self._settle()
                     await self._take_found([one])
             else:
                 _fail(late[0].done, Unavailable(f"whether late reports are known cannot be told now: {error}"))
