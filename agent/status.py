@@ -1,5 +1,6 @@
 """`loadlens-agent status`: whether the agent of this machine runs and its reports arrive; if not, what to do."""
 
+import contextlib
 import os
 import time
 from collections.abc import Iterator, Sequence
@@ -11,11 +12,12 @@ import msgspec
 from msgspec import Meta
 
 from agent.connection import Connection, ServiceAnswer, ServiceUnreachable
-from agent.heartbeat import Heartbeat, age_s, read_heartbeat
+from agent.enrolment import kept
+from agent.heartbeat import Heartbeat, is_late, read_heartbeat
 from agent.settings import MIB, check_proxy, default_spool_dir
 from contract.checkup import Finding, as_document, exit_code, in_words
 from contract.problems import decode_json, shortened
-from contract.service_address import SERVICE_URL, ServiceAddress, proxy_for
+from contract.service_address import SERVICE_URL, ServiceAddress, proxy_for, tls_context
 from contract.settings import load
 from contract.times import format_instant, format_seconds
 from contract.validation import FUTURE_MS
@@ -32,8 +34,6 @@ examples:
   loadlens-agent status --spool-dir var/loadlens/agent    an agent that `loadlens-service up` started
   loadlens-agent status --json | jq '.findings[] | select(.state == "fails")'"""
 _TIMEOUT_S = 10.0
-_SILENT_S = 60.0
-"""An agent that samples writes a heartbeat with its reports, and at least this often once one is due."""
 _FULL_SHARE = 0.5
 _CLOCK_S = 5.0
 """So far may a clock be off: the service tells whole seconds, and a slow answer takes one or two."""
@@ -107,8 +107,13 @@ def look(settings: StatusSettings) -> Iterator[Finding]:
     url = settings.url or (heartbeat.url if heartbeat else SERVICE_URL)
     if heartbeat is not None and settings.url not in (None, heartbeat.url):
         yield Finding("url", "note", f"The agent sends to {heartbeat.url}; {url} is looked at.")
-    connection = Connection(url, settings.token, settings.proxy_on_the_way(url))
-    yield from _service(connection, settings.token, heartbeat)
+    token = settings.token
+    if token is None:
+        with contextlib.suppress(OSError):
+            token = kept(directory)
+    tls = tls_context(settings.ca_file) if url.startswith("https:") else None
+    connection = Connection(url, token, settings.proxy_on_the_way(url), tls)
+    yield from _service(connection, token, heartbeat)
     if heartbeat is not None:
         yield from _spool(heartbeat, directory)
 
@@ -135,7 +140,7 @@ def _agent(heartbeat: Heartbeat | None, directory: Path) -> Iterator[Finding]:
             "agent", "note", f"{name}, and is paused by the service: it samples nothing.",
             f"`loadlens-service agents set {heartbeat.user_id} paused=false` lets it go on.",
         )  # fmt: skip
-    elif age_s(heartbeat) > 2 * period_s + _SILENT_S:
+    elif is_late(heartbeat):
         yield Finding(
             "agent", "fails", f"{name}, but has made no report since {seen}; one is due every {_seconds(period_s)}.",
             "Its log says why; restart it.",

@@ -40,9 +40,11 @@ def print_pdf(page: str) -> bytes:
     """The page, HTML with its figures to be drawn, on A4. Raises BrowserError."""
 
     async def printed(tab: "Tab") -> bytes:
+        # The outline is of the headings, which a tagged PDF has.
         answer = await _ask(
-            tab, "Page.printToPDF", printBackground=True, preferCSSPageSize=True, generateTaggedPDF=True
-        )
+            tab, "Page.printToPDF", printBackground=True, preferCSSPageSize=True, generateTaggedPDF=True,
+            generateDocumentOutline=True,
+        )  # fmt: skip
         return base64.b64decode(answer["data"])
 
     return _run(_opened(page, _PAPER_WIDTH, printed))

@@ -12,7 +12,7 @@ import msgspec
 from analytics.reports import browser
 from analytics.reports.html import render as render_html
 from analytics.reports.html import title_of
-from analytics.reports.model import Cell, Kind, Picture, ReportColumn, ReportDocument, ReportForm, ReportTable
+from analytics.reports.model import Cell, Finding, Kind, Picture, ReportColumn, ReportDocument, ReportForm, ReportTable
 from analytics.reports.text import cell, moment
 from contract.problems import display
 from contract.times import format_instant
@@ -49,13 +49,19 @@ def render_json(report: ReportDocument) -> bytes:
         "made": format_instant(report.made_ms),
         "start": format_instant(report.start_ms),
         "end": format_instant(report.end_ms),
-        "findings": report.findings,
+        "findings": [_json_finding(finding) for finding in report.findings],
         "figures": {picture.name: title_of(picture) for picture in report.pictures()},
         "tables": {table.name: _json_table(table) for table in report.tables()},
         "facts": dict(report.facts),
         "caveats": report.caveats,
     }
     return msgspec.json.format(msgspec.json.encode(document), indent=1) + b"\n"
+
+
+def _json_finding(finding: Finding) -> dict[str, Any]:
+    members: dict[str, Any] = {"severity": finding.severity, "kind": finding.kind, "sentence": finding.sentence}
+    members |= {"action": finding.action, "numbers": finding.numbers}
+    return members if finding.everyone is None else {**members, "everyone": _json_table(finding.everyone)}
 
 
 def _json_table(table: ReportTable) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from analytics.methods.thresholds import saturation
 from analytics.reports.data import Data, ReportQuestion, of_fleet, of_user
 from analytics.reports.model import Finding, ReportColumn, ReportDocument, ReportTable, Section
 from analytics.reports.parts import capacity, changes, coverage, patterns, timeline
+from analytics.reports.parts.advice import Advice, advise
 from analytics.reports.parts.base import Part, one_or_nothing
 from analytics.reports.text import level, moment, named, plural
 
@@ -26,8 +27,8 @@ def machines(data: Data) -> pd.DataFrame:
     """A row a machine, index `user`, the busiest first.
 
     Of all samples in the range: `mean`, the quantiles `p50`, `p95` and `p99`, `max`, and `above`, the share of samples
-    above the target; all shares. `samples`, what they count for (`weight`), and `buckets` with data, `first` and `last`
-    (epoch milliseconds of their starts).
+    above the target, which is at least `surely_above`; all shares. `samples`, what they count for (`weight`), and
+    `buckets` with data, `first` and `last` (epoch milliseconds of their starts).
     """
     windows, labels = from_frame(data.windows, histograms=True)
     everything = merge(windows, rate_ms=1 << 53)
@@ -44,8 +45,8 @@ def machines(data: Data) -> pd.DataFrame:
     table["buckets"] = np.bincount(series, minlength=size)
     table["first"] = pd.Series(windows.time).groupby(series).min().to_numpy()
     table["last"] = pd.Series(windows.time).groupby(series).max().to_numpy()
-    above = saturation(data.windows, data.target).set_index("user")["share"]
-    table["above"] = above.rename(index=str).reindex(table.index)
+    above = saturation(data.windows, data.target).set_index("user").rename(index=str).reindex(table.index)
+    table["above"], table["surely_above"] = above["share"], above["lower"]
     return table.sort_values("mean", ascending=False, kind="stable")
 
 
@@ -55,16 +56,16 @@ _ORDER = ("act", "watch", "note")
 def fleet_report(data: Data, *, made_ms: int, source: str) -> ReportDocument:
     """What there is to say of a fleet; `source` names where the data come from."""
     table = machines(data)
-    needs = one_or_nothing("sizes", lambda: capacity.sizes(data, table))
+    advice = advise(data, table)
     parts = [
         timeline.fleet_timeline(data, table),
         one_or_nothing("what changed", lambda: changes.what_changed(data)),
-        timeline.fleet_load(data, table, sized=needs.section is not None),
+        timeline.fleet_load(data, table, advice),
         one_or_nothing("the hours of the week", lambda: patterns.hours_of_week(data)),
         one_or_nothing("anomalies", lambda: patterns.fleet_anomalies(data, table)),
         one_or_nothing("what is to come", lambda: capacity.expected_load(data)),
-        needs,
-        Part(Section("machines", "All machines", parts=[_all(table, data)])),
+        one_or_nothing("sizes", lambda: capacity.fleet_sizes(data, table, advice)),
+        Part(Section("machines", "All machines", parts=[_all(table, data, advice)])),
     ]
     return assembled(
         parts,
@@ -96,7 +97,7 @@ def assembled(
     )
 
 
-def _all(table: "pd.DataFrame", data: Data) -> ReportTable:
+def _all(table: "pd.DataFrame", data: Data, advice: Advice) -> ReportTable:
     columns = [
         ReportColumn("machine", "user"),
         ReportColumn("mean", "share"),
@@ -107,10 +108,11 @@ def _all(table: "pd.DataFrame", data: Data) -> ReportTable:
         ReportColumn(f"time above {level(data.target)}", "share"),
         ReportColumn("samples", "number"),
         ReportColumn("last data", "time"),
+        ReportColumn("advice"),
     ]
     shown = table[["mean", "p50", "p95", "p99", "max", "above", "samples", "last"]]
-    shown = shown.assign(last=shown["last"] + data.rate_ms)
-    rows = [[user, *(value if isinstance(value, int) else float(value) for value in row)]
+    shown = shown.assign(last=shown["last"] + data.rate_ms, advice=advice.kinds)
+    rows = [[user, *(value if isinstance(value, int | str) else float(value) for value in row)]
             for user, *row in shown.itertuples(name=None)]  # fmt: skip
     title = f"All {len(table):,} machines" if len(table) > 1 else "The machine"
     return ReportTable("all-machines", title, columns, rows, folded=len(table) > 1)
@@ -120,15 +122,18 @@ def user_report(data: Data, *, made_ms: int, source: str) -> ReportDocument:
     """What there is to say of one machine; `source` names where the data come from."""
     table = machines(data)
     [user] = table.index
+    advice = advise(data, table)
+    coming = one_or_nothing("what is to come", lambda: capacity.expected_load(data))
+    calm = all(finding.severity == "note" for finding in coming.findings)
     parts = [
         timeline.machine_timeline(data),
         one_or_nothing("what changed", lambda: changes.what_changed(data)),
-        timeline.machine_load(data, table),
-        one_or_nothing("cores", lambda: capacity.core_balance(data)),
+        timeline.machine_load(data, table, advice),
+        one_or_nothing("cores", lambda: capacity.core_balance(data, advice)),
         one_or_nothing("the hours of the week", lambda: patterns.hours_of_week(data)),
         one_or_nothing("anomalies", lambda: patterns.total_anomalies(data)),
-        one_or_nothing("what is to come", lambda: capacity.expected_load(data)),
-        one_or_nothing("its size", lambda: capacity.sizes(data, table)),
+        coming,
+        one_or_nothing("its size", lambda: capacity.machine_size(data, advice, calm=calm)),
     ]
     return assembled(
         parts,

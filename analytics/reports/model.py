@@ -23,20 +23,6 @@ Numbers = Mapping[str, Cell | Sequence[str]]
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that the reader should know, in a plain sentence."""
-
-    severity: Severity
-    kind: str
-    """What it is about, for programs: `level`, `trend`, `change`, `hot`, `idle`, `load`, `cores`, `week`, `anomaly`,
-    `forecast`, `size`, `coverage` or `identity`."""
-    sentence: str
-    action: str = ""
-    """What to do about it; nothing where there is nothing to do."""
-    numbers: Numbers = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
 class ReportColumn:
     """A column of a table."""
 
@@ -56,6 +42,22 @@ class ReportTable:
     note: str = ""
     folded: bool = False
     """Shown only to who asks for it, and never printed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that the reader should know, in a plain sentence."""
+
+    severity: Severity
+    kind: str
+    """What it is about, for programs: `level`, `trend`, `change`, `hot`, `idle`, `load`, `cores`, `week`, `anomaly`,
+    `forecast`, `size`, `coverage` or `identity`."""
+    sentence: str
+    action: str = ""
+    """What to do about it; nothing where there is nothing to do."""
+    numbers: Numbers = field(default_factory=dict)
+    everyone: ReportTable | None = None
+    """All machines that it is about, where it names only some."""
 
 
 @dataclass(frozen=True, slots=True)

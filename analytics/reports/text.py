@@ -56,6 +56,11 @@ def plural(number: int, thing: str, things: str = "") -> str:
     return f"{number:,} {thing if number == 1 else things or thing + 's'}"
 
 
+def them(number: int) -> str:
+    """So many things that were named before: `it` or `them`."""
+    return "it" if number == 1 else "them"
+
+
 def times(number: int) -> str:
     """How often."""
     return {1: "once", 2: "twice"}.get(number, f"{number:,} times")

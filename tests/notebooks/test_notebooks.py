@@ -5,8 +5,11 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import nbformat
+import numpy as np
+import pandas as pd
 import pytest
 
 from tests.support.running import ROOT, RunningService, clean_environment
@@ -43,17 +46,60 @@ def test_a_notebook_is_kept_without_outputs_and_takes_parameters(path: Path) -> 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_runs_from_top_to_bottom_and_says_something(path: Path, url: str, tmp_path: Path) -> None:
-    done = tmp_path / path.name
+    assert len(figures_of(run(path, url, tmp_path))) >= 2
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Files with little in them: ten days of one machine, and an hour of four."""
+    folder = tmp_path_factory.mktemp("small")
+    random = np.random.default_rng(1)
+    ten_days = pd.date_range("2026-03-02", periods=10 * 288, freq="5min")
+    load = 0.3 + 0.2 * np.sin(np.arange(len(ten_days)) / 288 * 2 * np.pi) + random.normal(0, 0.02, len(ten_days))
+    one = pd.DataFrame({"time": ten_days, "user": "alone", "value": load.clip(0, 1)})
+    hour = pd.date_range("2026-03-02", periods=144, freq="25s")
+    four = [pd.DataFrame({"time": hour, "user": f"machine-{n}", "value": random.uniform(size=144)}) for n in range(4)]
+    files = {"one machine": folder / "one.parquet", "one hour": folder / "hour.parquet"}
+    one.to_parquet(files["one machine"])
+    pd.concat(four).to_parquet(files["one hour"])
+    return files
+
+
+@pytest.mark.parametrize("data", ["one machine", "one hour"])
+@pytest.mark.parametrize("path", NOTEBOOKS[1:], ids=lambda path: path.stem)
+def test_a_notebook_runs_on_little_data(path: Path, data: str, small: dict[str, Path], tmp_path: Path) -> None:
+    assert figures_of(run(path, str(small[data]), tmp_path))
+
+
+def test_the_notebook_on_anomalies_shows_one(small: dict[str, Path], tmp_path: Path) -> None:
+    """Also where nothing unusual happened: a fault is put in."""
+    [path] = [path for path in NOTEBOOKS if path.stem.startswith("03")]
+    traces = [
+        trace for figure in figures_of(run(path, str(small["one machine"]), tmp_path)) for trace in figure["data"]
+    ]
+    assert any(trace.get("name") == "anomaly" and trace["x"] for trace in traces)
+
+
+def run(path: Path, source: str, folder: Path) -> nbformat.NotebookNode:
+    """The notebook with its outputs, none of which is a complaint."""
+    done = folder / path.name
     command = [sys.executable, "-m", "papermill", "--no-progress-bar", "--log-level", "ERROR", str(path), str(done)]
     finished = subprocess.run(
-        [*command, "-p", "source", url], cwd=tmp_path, env=clean_environment(TMPDIR=str(tmp_path)) | _python(),
+        [*command, "-p", "source", source], cwd=folder, env=clean_environment(TMPDIR=str(folder)) | _python(),
         capture_output=True, text=True, timeout=180, check=False,
     )  # fmt: skip
     assert finished.returncode == 0, finished.stderr[-3000:]
-    outputs = [output for cell in nbformat.read(done, as_version=4).cells for output in cell.get("outputs", [])]
+    notebook = nbformat.read(done, as_version=4)
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
     assert [output.text for output in outputs if output.get("name") == "stderr"] == []
-    figures = [output for output in outputs if "application/vnd.plotly.v1+json" in output.get("data", {})]
-    assert len(figures) >= 2
+    return notebook
+
+
+def figures_of(notebook: nbformat.NotebookNode) -> list[Any]:
+    """The figures that a notebook shows."""
+    kind = "application/vnd.plotly.v1+json"
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    return [output["data"][kind] for output in outputs if kind in output.get("data", {})]
 
 
 def _python() -> dict[str, str]:

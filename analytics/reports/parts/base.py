@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import pandas as pd
 
@@ -9,6 +10,9 @@ from analytics.frames.frame import TooFewData
 from analytics.reports.data import Data
 from analytics.reports.model import Finding, Section
 from contract.times import DAY_MS
+
+SHOWN: Final = 25
+"""Rows of a table that shows the first of many."""
 
 
 @dataclass(frozen=True, slots=True)

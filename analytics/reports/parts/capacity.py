@@ -1,5 +1,8 @@
 """What is needed: the size of each machine, how evenly its cores are used, and what is to come."""
 
+from collections.abc import Hashable, Mapping
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
@@ -8,20 +11,14 @@ from analytics.frames.frame import TooFewData
 from analytics.frames.resampling import resample
 from analytics.methods.forecasting import forecast
 from analytics.methods.load_distribution import core_imbalance
-from analytics.methods.right_sizing import right_size
 from analytics.reports.data import Data
 from analytics.reports.model import Finding, Picture, ReportColumn, ReportTable, Section
-from analytics.reports.parts.base import Part, check_day, in_ms, subject
-from analytics.reports.text import each, level, listed, moment, percent, plural
+from analytics.reports.parts.advice import Advice
+from analytics.reports.parts.base import SHOWN, Part, check_day, in_ms, subject
+from analytics.reports.text import each, level, listed, moment, percent, plural, them
 from contract.times import DAY_MS, HOUR_MS, WEEK_MS, format_duration
 
 _SHOWN_SIZES = 15
-_ROWS = 25
-_STEPS = (0.1, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 3.0, 4.0)
-"""Sizes to choose from where cores are not known, in times the present size."""
-_SHORT_MS = 14 * DAY_MS
-_MIN_DAYS, _MIN_DAYS_SHORT = 5, 3
-_HALF_UNKNOWN = 0.5
 _UNEVEN = 1.5
 """A core with so many times the work of the average one stands out."""
 _MAX_HORIZON_MS = WEEK_MS
@@ -29,99 +26,142 @@ _SHOWN_HORIZONS = 3
 """So many times the horizon of the past is shown beside it."""
 
 
-def sizes(data: Data, machines: pd.DataFrame) -> Part:
-    """How large each machine should be. Raises TooFewData where none was seen for long enough."""
-    known = data.users["cores"].dropna().astype(float)
-    known = known[known > 0]
-    in_cores = len(known) > _HALF_UNKNOWN * len(machines)
-    least_days = _MIN_DAYS_SHORT if data.end_ms - data.start_ms < _SHORT_MS else _MIN_DAYS
-    sized = right_size(
-        data.windows.assign(user=data.windows["user"].astype(str)),
-        known.rename(index=str) if in_cores else 1.0,
-        data.target,
-        sizes=None if in_cores else _STEPS,
-        least_days=least_days,
-    )
-    judged = sized[sized["needed"].notna()]
-    if judged.empty:
-        raise TooFewData(f"no machine was seen on {least_days} days or more")
-    unit = "cores" if in_cores else "machines' worth of CPU"
-    title = _sizes_title(data, judged, unit)
-    most = judged.loc[judged["saved"].abs().sort_values(ascending=False).index]
+def fleet_sizes(data: Data, machines: pd.DataFrame, advice: Advice) -> Part:
+    """How large each machine should be, those that need more first. Raises TooFewData where none can be sized."""
+    sized = advice.check_sizes()
+    larger, smaller, idle = (advice.sized(kind) for kind in ("hot", "too big", "idle"))
+    title = _sizes_title(larger, smaller, idle, advice)
+    rest = advice.sized("")
+    # Those that are right change nothing.
+    ordered = pd.concat([part for part in (larger, smaller, idle, rest) if len(part)])
     parts: list[Picture | ReportTable] = [
         Picture(
             "sizes",
             figures.right_sizing(
-                most.head(_SHOWN_SIZES).rename_axis("user").reset_index(),
-                title,
-                unit="cores" if in_cores else "times the present size",
+                ordered.head(_SHOWN_SIZES).rename_axis("user").reset_index(), title, unit=advice.relation
             ),
-            f"The machines with most to change. Needed: what keeps 95 of 100 samples below "
-            f"{level(data.target)}; its line is what a day within the next two weeks needs, with 90 % confidence.",
+            f"Those that need more first, then those with most to save. {_NEEDED.format(level(data.target))}",
         ),
-        _sizes_table(most, "in cores" if in_cores else "in times the present size"),
-    ]
-    caveats = [] if in_cores else ["The number of cores is not known: sizes are relative to what each machine has now."]
-    if len(judged) < len(machines):
-        caveats.append(
-            f"{plural(len(machines) - len(judged), 'machine')} seen on fewer than {least_days} days got no size."
-        )
-    section = Section("sizes", "What it needs", parts=parts)
-    return Part(section, _size_findings(judged, unit, data), caveats)
+        _sizes_table("sizes-table", f"Who needs more, and who could do with less, in {advice.relation}",
+                     ordered.head(SHOWN)),
+    ]  # fmt: skip
+    few = advice.judged - len(sized)
+    caveats = [f"{plural(few, 'machine')} seen on fewer than {advice.least_days} days got no size."] if few else []
+    found = [*_too_small(larger, advice, data), *_too_big(smaller, len(idle), float(sized["now"].sum()), advice)]
+    return Part(Section("sizes", "What it needs", parts=parts), found, [*_relative(advice), *caveats])
 
 
-def _sizes_title(data: Data, judged: pd.DataFrame, unit: str) -> str:
-    if not data.is_fleet:
-        [machine] = judged.to_dict("records")
-        return f"The machine has {machine['now']:g} and needs {machine['needed']:g} {unit}"
-    smaller, larger = judged[judged["saved"] > 0]["saved"], judged[judged["saved"] < 0]["saved"]
-    parts = [f"{plural(len(smaller), 'machine')} could be smaller, by {smaller.sum():,.1f} {unit} in all"]
-    if len(larger):
-        parts.append(f"{len(larger):,} should be larger, by {-larger.sum():,.1f}")
-    return "; ".join(parts)
+_NEEDED = (
+    "Needed: what keeps 95 of 100 samples below {}; its line is what a day within the next two weeks needs, with 90 % "
+    "confidence."
+)
 
 
-def _size_findings(judged: pd.DataFrame, unit: str, data: Data) -> list[Finding]:
-    small = judged[judged["verdict"] == "too small"].sort_values("saved")
-    big = judged[judged["verdict"] == "too big"]
+def _relative(advice: Advice) -> list[str]:
+    if advice.in_cores:
+        return []
+    return ["The number of cores is not known: sizes are relative to what each machine has now."]
+
+
+def _sizes_title(larger: pd.DataFrame, smaller: pd.DataFrame, idle: pd.DataFrame, advice: Advice) -> str:
     told = []
-    if len(small):
-        missing = -float(small["saved"].sum())
-        told.append(
-            Finding(
-                "act",
-                "size",
-                f"{_who(data, small)} too small to stay below {level(data.target)}{_named(data, small)}.",
-                f"Give {'it' if len(small) == 1 else 'them'} {missing:,.1f} {unit} more.",
-                {"machines": len(small), "missing": missing, "names": [*small.index[:_ROWS]]},
-            )
+    if len(larger):
+        told.append(f"{plural(len(larger), 'machine')} should be larger{_by(-larger['saved'].sum(), advice)}")
+    if len(smaller):
+        told.append(f"{plural(len(smaller), 'machine')} could be smaller{_by(smaller['saved'].sum(), advice)}")
+    if len(idle):
+        told.append(f"{plural(len(idle), 'machine')} {'is' if len(idle) == 1 else 'are'} idle")
+    return "; ".join(told) or "Every machine has the size that it needs"
+
+
+def _by(cores: float, advice: Advice) -> str:
+    """By how much in all; nothing where that is not known."""
+    return f", by {cores:,.1f} {advice.unit} in all" if cores > 0 else ""
+
+
+def _too_small(small: pd.DataFrame, advice: Advice, data: Data) -> list[Finding]:
+    if small.empty:
+        return []
+    names, many, missing = [*map(str, small.index)], len(small), -float(small["saved"].sum())
+    none_fits = int((small["verdict"] == "no size fits").sum())
+    action = f"Give {them(many)} {missing:,.1f} {advice.unit} more." if missing else "Move work away."
+    if none_fits and missing:
+        action += f" For {none_fits:,} no size is enough."
+    return [
+        Finding(
+            "act",
+            "size",
+            f"{plural(many, 'hot machine')} {'is' if many == 1 else 'are'} too small to stay below "
+            f"{level(data.target)}: {listed(names)}.",
+            action,
+            {"machines": many, "missing": missing, "names": names},
+            _sizes_table("all-too-small", f"All {many:,} machines that need more, in {advice.relation}", small)
+            if many > 1
+            else None,
         )
-    if len(big):
-        saved = float(big["saved"].sum())
-        told.append(
-            Finding(
-                "watch",
-                "size",
-                f"{_who(data, big)} larger than needed, by {saved:,.1f} {unit} "
-                f"({percent(saved / float(judged['now'].sum()))}).",
-                "Make them smaller, beginning with those of the table." if data.is_fleet else "Make it smaller.",
-                {"machines": len(big), "saved": saved, "names": [*big.index[:_ROWS]]},
-            )
+    ]
+
+
+def _too_big(big: pd.DataFrame, idle: int, now: float, advice: Advice) -> list[Finding]:
+    if big.empty:
+        return []
+    names, many, saved = [*map(str, big.index)], len(big), float(big["saved"].sum())
+    beside = " beside the idle one" if idle == 1 else " beside those that are idle" if idle else ""
+    return [
+        Finding(
+            "watch",
+            "size",
+            f"{plural(many, 'machine')}{beside} {'is' if many == 1 else 'are'} larger than needed, by {saved:,.1f} "
+            f"{advice.unit} ({percent(saved / now)} of what all have): {listed(names)}.",
+            f"Make {them(many)} smaller{', those with most to save first' if many > 1 else ''}.",
+            {"machines": many, "saved": saved, "names": names},
+            _sizes_table("all-too-big", f"All {many:,} machines that could be smaller, in {advice.relation}", big)
+            if many > 1
+            else None,
         )
-    return told
+    ]
 
 
-def _who(data: Data, machines: pd.DataFrame) -> str:
-    if not data.is_fleet:
-        return "The machine is"
-    return f"{plural(len(machines), 'machine')} {'is' if len(machines) == 1 else 'are'}"
+def machine_size(data: Data, advice: Advice, *, calm: bool) -> Part:
+    """How large the machine should be; `calm`: it is expected to stay below the target. Raises TooFewData."""
+    sized = advice.check_sizes()
+    [machine] = sized.to_dict("records")
+    now, needed = float(machine["now"]), float(machine["needed"])
+    what = advice.unit if advice.in_cores else "times its present size"
+    title = f"The machine has {now:g} {'core' if now == 1 else 'cores'} and needs {needed:g}"
+    if not advice.in_cores:
+        title = f"The machine needs {needed:g} {what}"
+    parts: list[Picture | ReportTable] = [
+        Picture(
+            "sizes",
+            figures.right_sizing(sized.rename_axis("user").reset_index(), title, unit=advice.relation),
+            _NEEDED.format(level(data.target)),
+        ),
+        _sizes_table("sizes-table", f"Its size, in {advice.relation}", sized),
+    ]
+    return Part(Section("sizes", "What it needs", parts=parts), _machine_size(machine, advice, data, calm=calm),
+                _relative(advice))  # fmt: skip
 
 
-def _named(data: Data, machines: pd.DataFrame) -> str:
-    return f": {listed(list(machines.index))}" if data.is_fleet else ""
+def _machine_size(machine: Mapping[Hashable, Any], advice: Advice, data: Data, *, calm: bool) -> list[Finding]:
+    """One machine is told one thing: an idle one not to shrink, one whose load may grow not either."""
+    [kind] = advice.kinds
+    saved = float(machine["saved"])
+    if kind == "hot":
+        more = f"Give it {-saved:,.1f} {advice.unit} more." if saved < 0 else "No size is enough: move work away."
+        sentence = f"The machine is too small to stay below {level(data.target)}."
+        return [Finding("act", "size", sentence, more, {"machines": 1, "missing": 0.0 if np.isnan(saved) else -saved})]
+    if kind != "too big":
+        return []
+    share = percent(saved / float(machine["now"]))
+    sentence = f"The machine is larger than needed, by {saved:,.1f} {advice.unit} ({share})"
+    numbers = {"machines": 1, "saved": saved}
+    if not calm:
+        return [Finding("note", "size", f"{sentence}, as long as its load stays as it was.", numbers=numbers)]
+    return [Finding("watch", "size", f"{sentence}.", "Make it smaller.", numbers)]
 
 
-def _sizes_table(most: pd.DataFrame, unit: str) -> ReportTable:
+def _sizes_table(name: str, title: str, sized: pd.DataFrame) -> ReportTable:
     columns = [
         ReportColumn("machine", "user"), ReportColumn("now", "number"), ReportColumn("needed", "number"),
         ReportColumn("at least", "number"), ReportColumn("at most", "number"), ReportColumn("saved", "number"),
@@ -129,13 +169,13 @@ def _sizes_table(most: pd.DataFrame, unit: str) -> ReportTable:
     ]  # fmt: skip
     names = ["now", "needed", "lower", "upper", "saved", "utilization", "verdict", "confidence"]
     rows = [
-        [user, *(value if isinstance(value, str) else float(value) for value in row)]
-        for user, *row in most[names].head(_ROWS).itertuples(name=None)
+        [str(user), *(value if isinstance(value, str) else float(value) for value in row)]
+        for user, *row in sized[names].itertuples(name=None)
     ]
-    return ReportTable("sizes-table", f"The machines with most to change, {unit}", columns, rows)
+    return ReportTable(name, title, columns, rows)
 
 
-def core_balance(data: Data) -> Part:
+def core_balance(data: Data, advice: Advice) -> Part:
     """A bar a core; nothing where cores were not reported. Raises TooFewData for a machine of one core."""
     if data.cores is None:
         return Part(caveats=["Single cores are left out: this machine reports none."])
@@ -149,9 +189,11 @@ def core_balance(data: Data) -> Part:
     number = int(busiest["core"])
     if factor >= _UNEVEN:
         title = f"Core {number} does {factor:.1f} times the work of the average core"
+        [kind] = advice.kinds
         finding = Finding(
             "watch", "cores", f"{title}: {percent(float(busiest['mean']))} beside {percent(mean)}.",
-            "A single thread, or interrupts, may hold the machine up; more cores would not help.",
+            "A single thread, or interrupts, may hold the machine up"
+            + ("." if kind == "hot" else "; more cores would not help."),
             {"core": number, "factor": factor, "one_saturated": alone},
         )  # fmt: skip
     else:

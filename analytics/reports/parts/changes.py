@@ -15,8 +15,8 @@ from analytics.methods.change_points import change_points
 from analytics.methods.comparison import compare
 from analytics.reports.data import Data
 from analytics.reports.model import Finding, Picture, ReportColumn, ReportTable, Section
-from analytics.reports.parts.base import Part, check_day, in_ms, period, same_machines, subject
-from analytics.reports.text import listed, moment, percent, plural, points, times
+from analytics.reports.parts.base import SHOWN, Part, check_day, in_ms, period, same_machines, subject
+from analytics.reports.text import listed, moment, percent, plural, points, them, times
 from contract.times import HOUR_MS
 
 _NOTEWORTHY = 0.02
@@ -24,7 +24,6 @@ _NOTEWORTHY = 0.02
 _CHANCE = 0.05
 """Below this a p-value counts as more than chance."""
 _SHOWN = 12
-_ROWS = 25
 _LEAP = 0.2
 _MAX_MACHINES = 5000
 """Machines that are compared; each takes a millisecond."""
@@ -188,12 +187,12 @@ def _top_changes(data: Data) -> tuple[list[Picture | ReportTable], list[Finding]
             figures.top_changes(moved.head(_SHOWN), title),
             "Those that moved most: from the open circle (before) to the filled one (after).",
         ),
-        _top_changes_table(moved),
+        _top_changes_table("movers-table", "The machines that moved most", moved.head(SHOWN)),
     ]
     return parts, _leap_findings(moved)
 
 
-def _top_changes_table(moved: pd.DataFrame) -> ReportTable:
+def _top_changes_table(name: str, title: str, moved: pd.DataFrame) -> ReportTable:
     columns = [
         ReportColumn("machine", "user"),
         ReportColumn("before", "share"),
@@ -203,27 +202,41 @@ def _top_changes_table(moved: pd.DataFrame) -> ReportTable:
     ]
     rows = [
         [user, float(before), float(after), float(change), "yes" if p_value < _CHANCE else "no"]
-        for user, before, after, change, p_value in moved[["user", "before", "after", "difference", "p_value"]]
-        .head(_ROWS)
-        .itertuples(index=False, name=None)
+        for user, before, after, change, p_value in moved[
+            ["user", "before", "after", "difference", "p_value"]
+        ].itertuples(index=False, name=None)
     ]
     return ReportTable(
-        "movers-table", "The machines that moved most", columns, rows,
+        name, title, columns, rows,
         note="More than chance: by a test that knows that neighbouring hours are alike, adjusted for so many machines.",
     )  # fmt: skip
 
 
 def _leap_findings(moved: pd.DataFrame) -> list[Finding]:
-    risen = moved[(moved["difference"] >= _LEAP) & (moved["p_value"] < _CHANCE)]
-    if risen.empty:
+    """The machines that rose, and those that fell, by much and more than chance would."""
+    sure = moved[moved["p_value"] < _CHANCE]
+    return [
+        finding
+        for way, change, action in (
+            ("rose", sure["difference"], "Ask what was put on {}."),
+            ("fell", -sure["difference"], "Ask what was taken from {}."),
+        )
+        for finding in _leaps(way, sure[change >= _LEAP], action)
+    ]
+
+
+def _leaps(way: str, leaped: pd.DataFrame, action: str) -> list[Finding]:
+    if leaped.empty:
         return []
-    names = risen["user"].tolist()
+    names, many = leaped["user"].tolist(), len(leaped)
+    everyone = _top_changes_table(f"all-that-{way}", f"All {many:,} machines that {way}", leaped)
     return [
         Finding(
             "watch",
             "change",
-            f"{plural(len(risen), 'machine')} rose by {_LEAP * 100:.0f} points or more: {listed(names)}.",
-            "Ask what was put on them.",
-            {"machines": len(risen), "names": names[:_ROWS]},
+            f"{plural(many, 'machine')} {way} by {_LEAP * 100:.0f} points or more: {listed(names)}.",
+            action.format(them(many)),
+            {"machines": many, "way": way, "names": names},
+            everyone if many > 1 else None,
         )
     ]

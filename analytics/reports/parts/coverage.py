@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from analytics.reports.data import Data
-from analytics.reports.model import Finding
+from analytics.reports.model import Cell, Finding, ReportColumn, ReportTable
 from analytics.reports.text import each, level, listed, moment, percent, plural, span
 
 _MAX_GAPS = 6
@@ -94,8 +94,11 @@ def findings(data: Data, machines: pd.DataFrame) -> list[Finding]:
                 f"{plural(len(silent), 'machine')} of {len(machines):,} {verb} silent: nothing in the last "
                 f"{each(data.end_ms - int(silent['last'].max()) - data.rate_ms)} or longer "
                 f"({listed(list(silent.index))}).",
-                "Look whether they are gone or their agents are stopped.",
-                {"machines": len(silent), "names": [*silent.index[:25]]},
+                "Look whether it is gone or its agent is stopped."
+                if len(silent) == 1
+                else "Look whether they are gone or their agents are stopped.",
+                {"machines": len(silent), "names": [*map(str, silent.index)]},
+                _silent_table(silent, data) if len(silent) > 1 else None,
             )
         )
     lost = sum(end - start for start, end in gaps(data))
@@ -129,9 +132,23 @@ def _shared_ids(data: Data) -> list[Finding]:
             f"{subject} more than one host: {plural(windows, 'window')} overlap others of the same id. "
             "Their numbers are mixed.",
             "Give each host a --user-id of its own.",
-            {"machines": len(names), "names": names[:25], "windows": windows},
+            {"machines": len(names), "names": names, "windows": windows},
+            _shared_table(shared) if len(names) > 1 else None,
         )
     ]
+
+
+def _silent_table(silent: pd.DataFrame, data: Data) -> ReportTable:
+    columns = [ReportColumn("machine", "user"), ReportColumn("last data", "time"), ReportColumn("mean", "share")]
+    rows: list[list[Cell]] = [[str(user), int(last) + data.rate_ms, float(mean)]
+            for user, last, mean in silent[["last", "mean"]].itertuples(name=None)]  # fmt: skip
+    return ReportTable("all-silent", f"All {len(silent):,} silent machines", columns, rows)
+
+
+def _shared_table(shared: pd.DataFrame) -> ReportTable:
+    columns = [ReportColumn("machine", "user"), ReportColumn("overlapping windows", "number")]
+    rows: list[list[Cell]] = [[str(user), int(windows)] for user, windows in shared["shared_windows"].items()]
+    return ReportTable("all-shared", f"All {len(shared):,} ids of more than one host", columns, rows)
 
 
 def gaps(data: Data) -> list[tuple[int, int]]:

@@ -11,7 +11,7 @@ from analytics.methods.anomalies import Tuning, anomalies
 from analytics.methods.week_profiles import hour_of_week_profile
 from analytics.reports.data import Data
 from analytics.reports.model import Cell, Finding, Picture, ReportColumn, ReportTable, Section
-from analytics.reports.parts.base import Part, check_day, in_ms, subject
+from analytics.reports.parts.base import SHOWN, Part, check_day, in_ms, subject
 from analytics.reports.text import moment, percent, plural, times
 from contract.times import HOUR_MS
 
@@ -19,7 +19,6 @@ _DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Su
 _MIN_HOURS_TO_TELL = 2 * 7 * 24
 _MAX_MACHINES = 50
 """So many of the busiest machines are looked at one by one; each takes its time."""
-_ROWS = 25
 
 
 def hours_of_week(data: Data) -> Part:
@@ -60,7 +59,9 @@ def fleet_anomalies(data: Data, machines: pd.DataFrame) -> Part:
     odd = odd[odd["anomaly"]].sort_values("score", ascending=False)
     if part.section is None or odd.empty:
         return part
-    title = f"The {min(_ROWS, len(odd)):,} strongest anomalies of the {plural(len(busiest), 'busiest machine')}"
+    whose = "busiest machine" if len(busiest) == 1 else f"{len(busiest):,} busiest machines"
+    strongest = "strongest anomaly" if len(odd) == 1 else f"{min(SHOWN, len(odd)):,} strongest anomalies"
+    title = f"The {strongest} of the {whose}"
     section = Section(
         part.section.name, part.section.title, part.section.intro, [*part.section.parts, _anomalies_table(odd, title)]
     )
@@ -87,7 +88,7 @@ def total_anomalies(data: Data) -> Part:
             f"{subject(data)} was unlike itself {times(len(odd))}, most of all {moment(in_ms(strongest))}: "
             f"{percent(float(worst['value']))} where {percent(float(worst['expected']))} was usual.",
             "Ask what happened then.",
-            {"anomalies": len(odd), "times": [moment(in_ms(time)) for time in odd.index[:_ROWS]]},
+            {"anomalies": len(odd), "times": [moment(in_ms(time)) for time in odd.index[:SHOWN]]},
         )
     picture = Picture(
         "anomalies",
@@ -108,6 +109,6 @@ def _anomalies_table(odd: pd.DataFrame, title: str) -> ReportTable:
     ]
     rows: list[list[Cell]] = [
         [str(row["user"]), in_ms(row["time"]), float(row["value"]), float(row["expected"]), float(row["score"])]
-        for row in odd.head(_ROWS).reset_index().to_dict("records")
+        for row in odd.head(SHOWN).reset_index().to_dict("records")
     ]
     return ReportTable("anomalies-table", title, columns, rows)

@@ -11,30 +11,26 @@ from analytics.methods.load_distribution import load_duration_curve
 from analytics.methods.trends import fleet_trend
 from analytics.reports.data import Data
 from analytics.reports.model import Finding, Numbers, Picture, ReportColumn, ReportTable, Section
-from analytics.reports.parts.base import Part, has_day, in_ms, same_machines
-from analytics.reports.text import each, level, listed, moment, percent, plural
+from analytics.reports.parts.advice import IDLE, Advice
+from analytics.reports.parts.base import SHOWN, Part, has_day, in_ms, same_machines
+from analytics.reports.text import each, level, listed, moment, percent, plural, them
 
 if TYPE_CHECKING:
     from analytics.methods.trends import Slope
 
 
-_QUANTILES = (0.05, 0.25, 0.75, 0.95)
-_BANDS = [("users_5", "users_95", "90 of 100 machines"), ("users_25", "users_75", "50 of 100 machines")]
 _CHANCE, _SLOW = 0.05, 0.01
 _BUSIEST = 0.1
 """The busiest of the machines whose share of the work is told."""
-IDLE = 0.1
-"""A machine is idle where 95 of 100 of its samples are below this."""
-_ROWS = 25
-_MIN_SAMPLES = 20
-"""With fewer, a 95th percentile is the highest sample."""
-_MIN_MS = 600_000
-"""How long a machine is seen at least before anything is advised: a few seconds say nothing of what it is for."""
+_FEW = 20
+"""From so many machines on, a band that holds 90 of 100 of them leaves one out."""
+_Bands = list[tuple[str, str, str]]
 
 
 def fleet_timeline(data: Data, machines: pd.DataFrame) -> Part:
     """Trend with bands over the machines, and all of them as a heat map."""
-    trend = fleet_trend(data.windows, data.rate, quantiles=_QUANTILES)
+    quantiles, bands, note = _bands(len(machines))
+    trend = fleet_trend(data.windows, data.rate, quantiles=quantiles)
     first, last = machines["p50"].quantile([0.25, 0.75])
     mean = float(np.average(data.total["mean"], weights=data.total["count"]))
     title = f"The {_mean_of(data, machines)} is {percent(mean)}"
@@ -43,9 +39,8 @@ def fleet_timeline(data: Data, machines: pd.DataFrame) -> Part:
     parts = [
         Picture(
             "trend",
-            figures.trend(trend.frame, title, bands=_BANDS),
-            f"A point for each {each(data.rate_ms)}. The line is the {_mean_of(data, machines)}; the bands hold most "
-            "machines.",
+            figures.trend(trend.frame, title, bands=bands),
+            f"A point for each {each(data.rate_ms)}. The line is the {_mean_of(data, machines)}{note}.",
         )
     ]
     if len(machines) > 1:
@@ -56,12 +51,24 @@ def fleet_timeline(data: Data, machines: pd.DataFrame) -> Part:
     )
 
 
+def _bands(machines: int) -> tuple[tuple[float, ...], _Bands, str]:
+    """The quantiles over the machines that bound bands, the bands, and what to say of these."""
+    if machines == 1:
+        return (0.5,), [], ""
+    said = "; the bands are of the means of machines, each counted once"
+    if machines < _FEW:
+        all_of_them = "both machines" if machines == 2 else f"all {machines} machines"
+        return (0.0, 1.0), [("users_0", "users_100", all_of_them)], said.replace("bands are", "band is")
+    inner = ("users_25", "users_75", "50 of 100 machines")
+    return (0.05, 0.25, 0.75, 0.95), [("users_5", "users_95", "90 of 100 machines"), inner], said
+
+
 def _mean_of(data: Data, machines: pd.DataFrame) -> str:
     """What a fleet's mean is a mean of."""
     cores = data.machine_cores
     if cores is None:
         return f"mean of the {plural(len(machines), 'machine')}"
-    return f"share of the {cores.sum():,.0f} cores that was used"
+    return f"share of the {plural(round(cores.sum()), 'core')} that was used"
 
 
 def machine_timeline(data: Data) -> Part:
@@ -119,7 +126,8 @@ def _heat_map(data: Data, machines: pd.DataFrame) -> Picture:
     work = (machines["mean"] * machines["buckets"] * sizes).sort_values(ascending=False)
     busiest = max(1, round(len(work) * _BUSIEST))
     share = float(work.iloc[:busiest].sum() / max(work.sum(), 1e-12))
-    title = f"The {plural(busiest, 'busiest machine')} of {len(work):,} did {percent(share)} of all work"
+    who = "busiest machine" if busiest == 1 else f"{busiest:,} busiest machines"
+    title = f"The {who} of {len(work):,} did {percent(share)} of all work"
     if cores is None:
         title += ", were all of one size"
     return Picture(
@@ -146,8 +154,8 @@ def _level_finding(data: Data, mean: float, machines: pd.DataFrame) -> Finding:
         idle = there * (1 - mean)
         numbers |= {"cores": float(cores.sum()), "idle_cores": idle}
         said = (
-            f"{plural(len(machines), 'machine')} used {percent(mean)} of {cores.sum():,.0f} cores on average; "
-            f"{idle:,.1f} were idle"
+            f"{plural(len(machines), 'machine')} used {percent(mean)} of {plural(round(cores.sum()), 'core')} on "
+            f"average; {idle:,.1f} were idle"
         )
     sentence = f"{said}; the busiest {each(data.total_rate_ms)} began {moment(in_ms(peak))}, with {percent(height)}."
     return Finding("note", "level", sentence, numbers={**numbers})
@@ -168,39 +176,40 @@ def _peak(data: Data) -> tuple[object, float]:
     return data.total["mean"].idxmax(), float(data.total["mean"].max())
 
 
-def fleet_load(data: Data, machines: pd.DataFrame, *, sized: bool) -> Part:
-    """Load-duration curves, the hottest and the idlest machines. `sized`: the report says what they need."""
-    judged = machines[_long_enough(machines, data)]
-    hot = judged[judged["p95"] >= data.target].sort_values("above", ascending=False)
-    idle = judged[judged["p95"] < IDLE].sort_values("p95")
+def fleet_load(data: Data, machines: pd.DataFrame, advice: Advice) -> Part:
+    """Load-duration curves, the hottest and the idlest machines."""
+    hot = machines.loc[advice.who("hot")].sort_values("surely_above", ascending=False, kind="stable")
+    idle = machines.loc[advice.who("idle")].sort_values("p95", kind="stable")
     above = float((machines["above"] * machines["weight"]).sum() / machines["weight"].sum())
     curves = {
         "all machines": load_duration_curve(data.windows),
         "the busiest machine": load_duration_curve(data.windows[data.windows["user"] == machines.index[0]]),
     }
+    title = f"Machines were above {level(data.target)} for {percent(above)} of the time"
     parts: list[Picture | ReportTable] = [
         Picture(
             "load-duration",
-            figures.load_duration(curves, f"Machines were above {level(data.target)} for {percent(above)} of the time"),
+            figures.load_duration(curves if len(machines) > 1 else {"the machine": curves["all machines"]}, title),
             "Read it from the left: the curve is above a height for so much of the time, over all machines. Steep on "
             "the left means short peaks; a high plateau means machines that are always busy.",
         )
     ]
-    if len(hot):
-        parts.append(_load_table("hottest", f"The hottest of {plural(len(hot), 'hot machine')}", hot, data))
-    if len(idle):
-        parts.append(_load_table("idlest", f"The idlest of {plural(len(idle), 'idle machine')}", idle, data))
-    intro = f"Hot: at least 5 of 100 samples above {level(data.target)}. Idle: 95 of 100 samples below {level(IDLE)}."
-    findings = [*_hot_findings(data, hot, sized=sized), *_idle_findings(data, idle)] if len(judged) else []
-    few = len(machines) - len(judged)
-    seen = f"seen for less than ten minutes, or in fewer than {_MIN_SAMPLES} samples, got no advice."
-    caveats = [f"{plural(few, 'machine')} {seen}"] if few else []
-    return Part(Section("load", "Who is hot, who is idle", intro, parts), findings, caveats)
+    for name, kind, chosen in (("hottest", "hot", hot), ("idlest", "idle", idle)):
+        if len(chosen):
+            many = f"The {name} of {len(chosen):,} {kind} machines" if len(chosen) > 1 else f"The {kind} machine"
+            parts.append(_load_table(name, many, chosen.head(SHOWN), data))
+    intro = (
+        f"Hot: more than 5 of 100 samples are above {level(data.target)} for sure. Idle: 95 of 100 samples are below "
+        f"{level(IDLE)}. Where the size of a machine can be told, what it has now decides whether it is hot."
+    )
+    findings = [*_hot_findings(data, hot, advice), *_idle_findings(data, idle)] if advice.judged else []
+    return Part(Section("load", "Who is hot, who is idle", intro, parts), findings, advice.caveats)
 
 
-def machine_load(data: Data, machines: pd.DataFrame) -> Part:
+def machine_load(data: Data, machines: pd.DataFrame, advice: Advice) -> Part:
     """The machine's load-duration curve, and whether it is hot or idle."""
     [machine] = machines.to_dict("records")
+    [kind] = advice.kinds
     high, above = float(machine["p95"]), float(machine["above"])
     curves = {"the machine": load_duration_curve(data.windows)}
     often = f"for {percent(above)} of the time" if above > 0 else "at no time"
@@ -210,14 +219,14 @@ def machine_load(data: Data, machines: pd.DataFrame) -> Part:
         Picture("load-duration", figures.load_duration(curves, title), note)
     ])  # fmt: skip
     numbers: Numbers = {"p95": high, "above_target": above, "target": data.target}
-    if not _long_enough(machines, data).all():
+    if not advice.judged:
         finding = Finding("note", "load", "The machine was seen too briefly to call it hot or idle.", numbers=numbers)
-    elif high >= data.target:
+    elif kind == "hot":
         finding = Finding(
             "act", "hot", f"The machine is hot: {percent(above)} of its time above {level(data.target)}.",
             "Move work away from it, or give it more CPU.", numbers,
         )  # fmt: skip
-    elif high < IDLE:
+    elif kind == "idle":
         finding = Finding(
             "watch", "idle", f"The machine is idle: 95 of 100 samples are below {percent(high)}.",
             "Switch it off, or put its work on another.", numbers,
@@ -227,24 +236,22 @@ def machine_load(data: Data, machines: pd.DataFrame) -> Part:
     return Part(section, [finding])
 
 
-def _long_enough(machines: pd.DataFrame, data: Data) -> "pd.Series[bool]":
-    return (machines["samples"] >= _MIN_SAMPLES) & (machines["buckets"] * data.rate_ms >= _MIN_MS)
-
-
-def _hot_findings(data: Data, hot: pd.DataFrame, *, sized: bool) -> list[Finding]:
+def _hot_findings(data: Data, hot: pd.DataFrame, advice: Advice) -> list[Finding]:
+    height = level(data.target)
     if hot.empty:
-        return [Finding("note", "hot", f"No machine is hot: none has 5 of 100 samples above {level(data.target)}.")]
-    numbers: Numbers = {"machines": len(hot), "target": data.target, "names": [*hot.index[:_ROWS]]}
-    verb, them = ("is", "it") if len(hot) == 1 else ("are", "them")
-    where = "; “What it needs” says how much" if sized else ""
+        return [Finding("note", "hot", f"No machine is hot: none has more than 5 of 100 samples above {height}.")]
+    names = [*map(str, hot.index)]
+    sized = len(advice.sized("hot"))
+    where = "" if not sized else f"; “What it needs” says how much{'' if sized == len(hot) else f' for {sized:,}'}"
     return [
         Finding(
             "act",
             "hot",
-            f"{plural(len(hot), 'machine')} {verb} hot, above {level(data.target)} for 5 % of the time or more: "
-            f"{listed(list(hot.index))}.",
-            f"Move work away from {them}, or give {them} more CPU{where}.",
-            numbers,
+            f"{plural(len(hot), 'machine')} {'is' if len(hot) == 1 else 'are'} hot, above {height} for more than 5 % "
+            f"of the time: {listed(names)}.",
+            f"Move work away from {them(len(hot))}, or give {them(len(hot))} more CPU{where}.",
+            {"machines": len(hot), "target": data.target, "names": names},
+            _load_table("all-hot", f"All {len(hot):,} hot machines", hot, data) if len(hot) > 1 else None,
         )
     ]
 
@@ -252,19 +259,22 @@ def _hot_findings(data: Data, hot: pd.DataFrame, *, sized: bool) -> list[Finding
 def _idle_findings(data: Data, idle: pd.DataFrame) -> list[Finding]:
     if idle.empty:
         return []
+    names = [*map(str, idle.index)]
     cores = data.machine_cores
     work = float((idle["mean"] * (1.0 if cores is None else cores.reindex(idle.index))).sum())
     busy = "busy machines" if cores is None else "busy cores"
-    numbers: Numbers = {"machines": len(idle), "work": work, "names": [*idle.index[:_ROWS]]}
-    verb = "is" if len(idle) == 1 else "are"
+    one = len(idle) == 1
     return [
         Finding(
             "watch",
             "idle",
-            f"{plural(len(idle), 'machine')} {verb} idle, below {level(IDLE)} for 95 % of the time; together they do "
-            f"the work of {work:,.1f} {busy}.",
-            "Switch them off, or put their work together on fewer.",
-            numbers,
+            f"{plural(len(idle), 'machine')} {'is' if one else 'are'} idle, below {level(IDLE)} for 95 % of the time: "
+            f"{listed(names)}; {'it does' if one else 'together they do'} the work of {work:,.1f} {busy}.",
+            "Switch it off, or put its work on another."
+            if one
+            else "Switch them off, or put their work together on fewer.",
+            {"machines": len(idle), "work": work, "names": names},
+            None if one else _load_table("all-idle", f"All {len(idle):,} idle machines", idle, data),
         )
     ]
 
@@ -274,6 +284,5 @@ def _load_table(name: str, title: str, chosen: pd.DataFrame, data: Data) -> Repo
         ReportColumn("machine", "user"), ReportColumn("mean", "share"), ReportColumn("95th percentile", "share"),
         ReportColumn("highest", "share"), ReportColumn(f"time above {level(data.target)}", "share"),
     ]  # fmt: skip
-    picked = chosen[["mean", "p95", "max", "above"]].head(_ROWS)
-    rows = [[user, *map(float, row)] for user, *row in picked.itertuples(name=None)]
+    rows = [[user, *map(float, row)] for user, *row in chosen[["mean", "p95", "max", "above"]].itertuples(name=None)]
     return ReportTable(name, title, columns, rows)

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import shutil
 import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ from contract.influx import TIERS
 from contract.metrics import Metric, Quantity
 from contract.report import Report
 from contract.times import DAY_MS
+from service.control.database import copy_database
 from service.stores.base import Buckets, Key, Machine, Question, StoreError, StoreUnavailable
 from service.stores.dump import TYPE_OF, coarser, heard
 from service.stores.engine import Retention, select
@@ -64,7 +66,8 @@ class InfluxStore:
         windows, minutes, *rest = retention
         self._retention = Retention(tuple(TIERS), (windows, minutes, minutes, *rest))
         self._client = InfluxClient(address, credentials, timeout_s)
-        self._writer = Writer(self._client, folder / "refused.lines", timeout_s)
+        self._refused_lines = folder / "refused.lines"
+        self._writer = Writer(self._client, self._refused_lines, timeout_s)
         self._checkpoint = Checkpoint(folder / "known.sqlite")
         self._index = SeriesIndex()
         self._reader = Reader(self._client, self._index)
@@ -352,6 +355,14 @@ class InfluxStore:
         self._asked(write)
         self._checkpoint.put({}, users)
         self._index.created.clear()
+
+    def snapshot(self, folder: Path) -> dict[str, str]:
+        """As `Store.snapshot`: what is known of users, and lines that InfluxDB refused; the windows are InfluxDB's."""
+        folder.mkdir(parents=True, exist_ok=True)
+        copy_database(self._checkpoint.path, folder / self._checkpoint.path.name)
+        if self._refused_lines.exists():
+            shutil.copyfile(self._refused_lines, folder / self._refused_lines.name)
+        return {}
 
     def close(self) -> None:
         """Flush where that is quickly done; what InfluxDB has not is in the journal."""

@@ -56,6 +56,7 @@ class Checkpoint:
     """The file at `path`. Raises sqlite3.Error where it cannot be used."""
 
     def __init__(self, path: Path) -> None:
+        self.path = path
         self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
         self._connection.execute("PRAGMA journal_mode = WAL")
         self._connection.execute("PRAGMA synchronous = FULL")

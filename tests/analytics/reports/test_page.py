@@ -8,6 +8,7 @@ from playwright.sync_api import Browser
 from plotly.offline import get_plotlyjs_version
 
 from analytics import figures
+from analytics.reports.browser import print_pdf
 from analytics.reports.html import render
 from analytics.reports.model import Finding, Picture, ReportColumn, ReportDocument, ReportTable, Section
 from tests.analytics.figures.test_figures import ALL, GAPPED
@@ -176,3 +177,25 @@ def test_the_pages_plotly_is_the_one_that_makes_the_figures() -> None:
     """After an update: npm pack plotly.js-cartesian-dist-min@VERSION, and its plotly-cartesian.min.js into the page."""
     script = Path(figures.__file__).parents[1] / "reports" / "page" / "plotly-cartesian.min.js"
     assert f"v{get_plotlyjs_version()}\n" in script.read_text()[:200]
+
+
+def test_everyone_behind_a_finding_is_folded_and_can_be_searched(browser: Browser, tmp_path: Path) -> None:
+    everyone = ReportTable("all-hot", "All 4 hot machines", COLUMNS[:1], [[name] for name in NAMES[:4]])
+    finding = Finding("act", "hot", "4 machines are hot.", everyone=everyone)
+    document = ReportDocument("Report", "", 0, 0, 1, [finding], [], [], [])
+    (tmp_path / "report.html").write_text(render(document), encoding="utf-8")
+    with opened(browser, tmp_path / "report.html") as seen:
+        rows = seen.page.locator("#all-hot tbody tr")
+        assert rows.count() == 4 and not rows.first.is_visible()
+        seen.page.locator(".findings summary").click()
+        assert rows.first.is_visible()
+        seen.page.locator(".findings .find input").fill(NAMES[1])
+        assert seen.page.locator("#all-hot tbody tr:visible").count() == 1
+        assert seen.complaints == []
+
+
+def test_a_pdf_has_an_outline_of_its_headings() -> None:
+    document = ReportDocument("Report of a test", "", 0, 0, 1, [], [], [], [Section("one", "First section")])
+    pdf = print_pdf(render(document, theme="light"))
+    assert re.search(rb"/Outlines \d+ 0 R", pdf)
+    assert pdf.count(b"/Parent") > 2

@@ -1,0 +1,125 @@
+"""What is advised of each machine: one thing of one machine, for all parts of a report."""
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import numpy as np
+import pandas as pd
+
+from analytics.frames.frame import TooFewData
+from analytics.methods.right_sizing import right_size
+from analytics.reports.data import Data
+from analytics.reports.text import plural
+from contract.times import DAY_MS
+
+IDLE: Final = 0.1
+"""A machine is idle where 95 of 100 of its samples are below this."""
+RARELY: Final = 0.05
+"""The share of the time for which a machine may be above the target."""
+_MIN_SAMPLES: Final = 20
+"""With fewer, a 95th percentile is the highest sample."""
+_MIN_MS: Final = 600_000
+"""How long a machine is seen at least before anything is advised: a few seconds say nothing of what it is for."""
+_GONE_MS: Final = DAY_MS
+"""Of a machine that is silent for longer it is only said that it is."""
+
+_STEPS: Final = (0.1, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 3.0, 4.0)
+"""Sizes to choose from where cores are not known, in times the present size."""
+_SHORT_MS: Final = 14 * DAY_MS
+_MIN_DAYS, _MIN_DAYS_SHORT = 5, 3
+_HALF_UNKNOWN: Final = 0.5
+_SHORT_OF: Final = ("too small", "no size fits")
+
+Kind = Literal["hot", "idle", "too big", ""]
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """What is advised, and the sizes it rests on."""
+
+    kinds: "pd.Series[str]"
+    """Of each machine, index `user`: `hot`, `idle`, `too big` (and not idle), or nothing."""
+    sizes: pd.DataFrame | None
+    """What `analytics.right_size` answers of the machines that were seen for long enough; None where none was."""
+    in_cores: bool
+    """Whether sizes are cores; else they are relative to what each machine has now."""
+    least_days: int
+    judged: int
+    """How many machines there is enough to say of."""
+    caveats: tuple[str, ...]
+
+    @property
+    def unit(self) -> str:
+        """Of sizes, in a sentence."""
+        return "cores" if self.in_cores else "machines' worth of CPU"
+
+    @property
+    def relation(self) -> str:
+        """The same at an axis."""
+        return "cores" if self.in_cores else "times the present size"
+
+    def who(self, kind: Kind) -> pd.Index:
+        """The machines of which this is said."""
+        return self.kinds.index[self.kinds == kind]
+
+    def sized(self, kind: Kind) -> pd.DataFrame:
+        """The sizes of the machines of which this is said, those with most to change first."""
+        if self.sizes is None:
+            return pd.DataFrame(columns=["now", "needed", "recommended", "saved"])
+        chosen = self.sizes.loc[self.sizes.index.intersection(self.who(kind))]
+        # Where no size is enough, nothing is known of what is missing, and that is most.
+        return chosen.loc[chosen["saved"].abs().sort_values(ascending=False, na_position="first").index]
+
+    def check_sizes(self) -> pd.DataFrame:
+        """The sizes; raises TooFewData where there are none."""
+        if self.sizes is None:
+            raise TooFewData(f"no machine was seen on {self.least_days} days or more")
+        return self.sizes
+
+
+def advise(data: Data, machines: pd.DataFrame) -> Advice:
+    """What is advised of each machine of a report's table.
+
+    Whether a machine that was sized is too small, its size says; otherwise it is hot where more than 5 of 100 of its
+    samples are above the target for sure.
+    """
+    enough = (machines["samples"] >= _MIN_SAMPLES) & (machines["buckets"] * data.rate_ms >= _MIN_MS)
+    gone = machines["last"] < machines["last"].max() - _GONE_MS
+    judged = machines[enough & ~gone]
+    in_cores, least_days, sizes = _sizes(data, judged)
+    verdicts = sizes["verdict"].reindex(machines.index)
+    short = verdicts.isin(_SHORT_OF).where(verdicts.notna(), machines["surely_above"] > RARELY)
+    kinds = pd.Series(
+        np.select([~machines.index.isin(judged.index), short, machines["p95"] < IDLE, verdicts == "too big"],
+                  ["", "hot", "idle", "too big"], ""), index=machines.index,
+    )  # fmt: skip
+    return Advice(
+        kinds, None if sizes.empty else sizes, in_cores, least_days, len(judged), _caveats(enough, gone, data)
+    )
+
+
+def _caveats(enough: "pd.Series[bool]", gone: "pd.Series[bool]", data: Data) -> tuple[str, ...]:
+    few, lost = int((~enough).sum()), int((enough & gone).sum())
+    told = []
+    if few:
+        seen = f"seen for less than ten minutes, or in fewer than {_MIN_SAMPLES} samples"
+        told.append(f"{plural(few, 'machine')} {seen}, got no advice.")
+    if lost:
+        told.append(f"{plural(lost, 'machine')}, silent for a day or longer, got no advice.")
+    return tuple(told) if data.is_fleet else ()
+
+
+def _sizes(data: Data, judged: pd.DataFrame) -> tuple[bool, int, pd.DataFrame]:
+    """Whether sizes are in cores, on how many days a machine is to be seen, and the sizes of those that were."""
+    known = data.users["cores"].dropna().astype(float).rename(index=str)
+    known = known[(known > 0) & known.index.isin(judged.index)]
+    in_cores = len(known) > _HALF_UNKNOWN * len(judged)
+    least_days = _MIN_DAYS_SHORT if data.end_ms - data.start_ms < _SHORT_MS else _MIN_DAYS
+    windows = data.windows.assign(user=data.windows["user"].astype(str))
+    windows = windows[windows["user"].isin(known.index if in_cores else judged.index)]
+    if windows.empty:
+        return in_cores, least_days, pd.DataFrame({"verdict": pd.Series(dtype="str"), "needed": pd.Series(dtype=float)})
+    sized = right_size(
+        windows, known if in_cores else 1.0, data.target, sizes=None if in_cores else _STEPS, least_days=least_days
+    )
+    return in_cores, least_days, sized[sized["needed"].notna()]
