@@ -46,7 +46,7 @@ def weigh(
     if weight == "samples" or "user" not in frame or frame.empty:
         return frame
     kept = with_samples(frame)
-    factors = kept["user"].astype("str").astype(object).map(host_factors(frame)).to_numpy(np.int64)
+    factors = of_rows(host_factors(frame), kept)
     if weight == "cores":
         factors = factors * known_cores(kept, cores)
     factors = factors // max(1, int(np.gcd.reduce(factors)))
@@ -61,7 +61,12 @@ def equal_weights(frame: pd.DataFrame) -> pd.DataFrame:
     if (factors <= 1).all():
         return frame
     kept = with_samples(frame)
-    return multiplied(kept, kept["user"].astype("str").astype(object).map(factors).to_numpy(np.int64))
+    return multiplied(kept, of_rows(factors, kept))
+
+
+def of_rows(by_user: "pd.Series[int]", frame: pd.DataFrame) -> Ints:
+    """What is said of each row's user, 1 where nothing is."""
+    return frame["user"].astype("str").astype(object).map(by_user).fillna(1).to_numpy().astype(np.int64)
 
 
 def multiplied(frame: pd.DataFrame, factors: Ints) -> pd.DataFrame:
@@ -127,7 +132,8 @@ def known_cores(frame: pd.DataFrame, cores: "Mapping[Any, Any] | pd.Series[Any] 
             f"expected the cores of each user with weight='cores', got none of {', '.join(unknown[:3])}{more}; "
             "weight='hosts' counts each host alike"
         )
-    return row.round().to_numpy(np.int64)
+    known: Ints = row.round().to_numpy().astype(np.int64)
+    return known
 
 
 def host_factors(frame: pd.DataFrame, alike: float = _ALIKE) -> "pd.Series[int]":

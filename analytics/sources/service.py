@@ -176,11 +176,11 @@ class Client(Operations):
     ) -> pd.DataFrame:
         """The windows of all users together or of each, or with `stat` their values (`analytics.sources.base`)."""
         query = {"start": start, "end": end, "resample_rate": rate, "by": by}
-        weighed = {} if weight == "samples" else {"weight": weight}
+        weighed: dict[str, Any] = {} if weight == "samples" else {"weight": weight}
         if stat is None:
             check_windows_by(by, top)
-            query |= {"metric": metric, "histograms": histograms} | weighed
-            return self._windows("windows/fleet", f"{metric} of the fleet", query)
+            wanted = query | weighed | {"metric": metric, "histograms": histograms}
+            return self._windows("windows/fleet", f"{metric} of the fleet", wanted)
         return self._values(
             f"metrics/{path_segment(metric)}/fleet", metric, query | {"top": top, "stat": stat} | weighed
         )

@@ -6,7 +6,7 @@ from typing import Any, Final
 import pandas as pd
 
 from analytics.frames.resampling import RAW_MS, resample
-from analytics.frames.weights import WEIGHTS, Weight, cores_at, host_factors, known_cores, multiplied, weigh
+from analytics.frames.weights import WEIGHTS, Weight, cores_at, host_factors, known_cores, multiplied, of_rows, weigh
 from contract.metrics import Cpu
 from contract.times import DAY_MS
 from service.http.problems import invalid
@@ -64,7 +64,7 @@ class PieceWeights:
         if each.empty:
             return each.drop(columns="user")
         # A user that came meanwhile counts as it samples.
-        factors = each["user"].astype("str").astype(object).map(self._factors).fillna(1).to_numpy("int64")
+        factors = of_rows(self._factors, each)
         if self._weight == "cores":
             try:
                 known = _with_cores(each, self._weight, self._store, question)
