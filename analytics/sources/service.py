@@ -227,6 +227,8 @@ class Client(Operations):
         for name in ("first_seen", "last_seen", "shared_at"):
             users[name] = pd.to_datetime(users[name], utc=True, format="ISO8601").dt.as_unit("ms")
         users["shared_windows"] = users["shared_windows"].astype("Int64")
+        # The service says 0 of a machine that names no cores: how many it has is not known.
+        users["cores"] = users["cores"].astype("Int64").where(users["cores"] > 0)
         return users.set_index("user")
 
     def metrics(self) -> pd.DataFrame:
