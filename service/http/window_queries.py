@@ -41,7 +41,7 @@ class WindowsQuery(Struct, frozen=True, kw_only=True):
     """One core, the machine and each of its cores, or the machine alone."""
     by_user: bool
     histograms: bool
-    weight: Weight
+    weight: Weight = "samples"
     """How users count in what is said of all together."""
 
     @property
