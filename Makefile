@@ -73,6 +73,11 @@ bench: setup ## Measure beside peers, one after the other (BENCH='ingest load' f
 notebooks: setup ## Open the notebooks in JupyterLab, on the service that runs or on demo data
 	@exec $(BIN)/python notebooks/lab.py $(ARGS)
 
+.PHONY: docs
+docs: setup ## Make the documentation as a site in build/docs, which opens without a server
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
+	@echo "build/docs/index.html"
+
 .PHONY: pictures
 pictures: setup ## Make the dashboard's pictures in docs/pictures anew
 	PICTURES=docs/pictures $(BIN)/python -m pytest --quiet tests/service/dashboard/test_pictures.py

@@ -31,6 +31,7 @@ def _sample(argv: Sequence[str]) -> int:
     settings = load(AgentSettings, argv, program=PROGRAM, description=DESCRIPTION, epilog=EPILOG, commands=_COMMANDS)
     if not settings.url.startswith("https:"):
         _leave_out_ssl()
+    from agent.enrolment import EnrolmentFailed
     from agent.identity import NoIdentity
     from agent.run import run
     from agent.spool import SpoolInUse
@@ -38,7 +39,7 @@ def _sample(argv: Sequence[str]) -> int:
     logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(message)s")
     try:
         run(settings)
-    except (NoIdentity, SpoolInUse) as error:
+    except (NoIdentity, SpoolInUse, EnrolmentFailed) as error:
         # An interface may come up, another agent may end: whoever runs this agent may start it again.
         _log.error("%s", error)
         return 1
@@ -69,4 +70,13 @@ def _status(argv: Sequence[str]) -> int:
     return main(argv)
 
 
-_COMMANDS = {"status": Command("say what works, what does not and what to do", _status)}
+def _enrol(argv: Sequence[str]) -> int:
+    from agent.enrolment import main
+
+    return main(argv)
+
+
+_COMMANDS = {
+    "status": Command("say what works, what does not and what to do", _status),
+    "enrol": Command("get a token of this agent's own", _enrol),
+}

@@ -9,12 +9,15 @@ from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
 from secrets import token_hex
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 from contract import __version__
 from contract.agent_protocol import INSTANCE_HEADER
 from contract.retry import retry_after_s
+
+if TYPE_CHECKING:
+    import ssl
 
 PATH = "/api/v1/metrics"
 _PROXY_PORT = 3128
@@ -50,14 +53,22 @@ def reports_url(url: str) -> str:
 class Connection:
     """Posts reports and states, and opens streams. Not for use by several threads."""
 
-    def __init__(self, url: str, token: str | None, proxy: str | None = None) -> None:
-        """`proxy` is the address of an HTTP proxy on the way; None where there is none."""
+    def __init__(
+        self, url: str, token: str | None, proxy: str | None = None, tls: "ssl.SSLContext | None" = None
+    ) -> None:
+        """`proxy` is the address of an HTTP proxy on the way; None where there is none.
+
+        `tls` is what HTTPS is checked with, in place of what the system trusts.
+        """
         self.url = reports_url(url)
         parts = urlsplit(self.url)
-        kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
         self._instance = token_hex(8)
         on_the_way = urlsplit(proxy) if proxy else parts
-        self._http = kind(on_the_way.hostname or "", on_the_way.port or (_PROXY_PORT if proxy else None))
+        host, port = on_the_way.hostname or "", on_the_way.port or (_PROXY_PORT if proxy else None)
+        if parts.scheme == "https":
+            self._http: http.client.HTTPConnection = http.client.HTTPSConnection(host, port, context=tls)
+        else:
+            self._http = http.client.HTTPConnection(host, port)
         self._answered_by = float("inf")
         self._http.response_class = self._response  # type: ignore[assignment]
         self._target = parts.path
@@ -95,6 +106,10 @@ class Connection:
     def post_state(self, user_id: str, body: bytes, timeout_s: float) -> ServiceAnswer:
         """Send an agent's state; as `post`."""
         return self._post(f"{self._agents}{quote(user_id, safe='')}/state", body, self._headers, timeout_s)
+
+    def post_enrolment(self, body: bytes, timeout_s: float) -> ServiceAnswer:
+        """Ask for a token of the agent's own; as `post`."""
+        return self._post(self._target.removesuffix(PATH) + "/api/v1/enrolments", body, self._headers, timeout_s)
 
     def get(self, path: str, timeout_s: float) -> ServiceAnswer:
         """Ask for `path` of the service, such as `/readyz`; as `post`."""

@@ -16,6 +16,8 @@ from contract.problems import decode_json
 
 _NAME = "heartbeat.json"
 _SAME_PROCESS_S = 2.0
+SILENT_S = 60.0
+"""An agent that samples writes a heartbeat with its reports, and at least this often once one is due."""
 _MAX_BYTES = 256 * 1024
 
 
@@ -93,6 +95,21 @@ def read_heartbeat(directory: Path) -> Heartbeat | None:
             return decode_json(file.read(_MAX_BYTES), Heartbeat)
     except FileNotFoundError:
         return None
+
+
+def is_late(heartbeat: Heartbeat) -> bool:
+    """Whether the agent should have made a report since; one that is paused makes none."""
+    settings = heartbeat.settings
+    return not settings.paused and age_s(heartbeat) > 2 * settings.interval * settings.samples + SILENT_S
+
+
+def is_healthy(directory: Path) -> bool:
+    """Whether the agent whose spool is there runs and makes its reports; the images' health check asks this."""
+    try:
+        heartbeat = read_heartbeat(directory)
+    except (OSError, msgspec.DecodeError):
+        return False
+    return heartbeat is not None and heartbeat.runs and not is_late(heartbeat)
 
 
 def age_s(heartbeat: Heartbeat) -> float:

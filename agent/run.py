@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from agent.clock import SystemClock, Timeline
 from agent.connection import Connection
 from agent.diagnostics import RecentProblems, diagnostics
+from agent.enrolment import token_for
 from agent.heartbeat import Heartbeat, HeartbeatFile
 from agent.identity import Identity, identity
 from agent.listener import Listener
@@ -107,7 +108,8 @@ def _delivery(
         return _Delivery(PrintingOutbox(), ReportBuilder(me, Timeline()), sampling_plan(own), {})
     directory = settings.spool_dir or default_spool_dir(os.environ)
     spool = Spool(directory, settings.spool_bytes, settings.spool_age)
-    connect = partial(Connection, settings.url, settings.token, settings.proxy_in_use)
+    token = token_for(settings, me.user_id)
+    connect = partial(Connection, settings.url, token, settings.proxy_in_use, settings.tls())
     connection = connect()
     sender = ReportSender(spool, connection, DeadLetters(directory), Backoff())
     _log.info("reports go to %s; %d wait in %s", connection.url, spool.waiting, directory)
@@ -126,7 +128,7 @@ def _delivery(
     sender.on_attempt, remote.on_change = partial(heartbeat.beat, _BEAT_S), heartbeat.beat
     outbox = SpoolingOutbox(spool, sender, _start("sender", partial(supervised, sender.run, closing)))
     recent_problems = RecentProblems(
-        [settings.token or "", *_credentials(settings.url), *_credentials(settings.proxy_in_use or "")]
+        [token or "", settings.enrolment_token, *_credentials(settings.url), *_credentials(settings.proxy_in_use or "")]
     )
     logging.getLogger().addHandler(recent_problems)
     remote.diagnose = partial(diagnostics, me, remote, outbox.counts, lambda: outbox.problem, recent_problems, failing)

@@ -5,14 +5,17 @@ import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from msgspec import Meta
 
 from contract.agent_settings import IntervalS, LogLevel, MetricName, SamplesPerReport, SettingsInForce
 from contract.report import MAX_USER_ID
-from contract.service_address import SERVICE_URL, ServiceAddress, check_service_url, proxy_for
+from contract.service_address import SERVICE_URL, ServiceAddress, check_service_url, proxy_for, tls_context
 from contract.times import DAY_S, format_seconds, parse_seconds
+
+if TYPE_CHECKING:
+    import ssl
 
 _NAME = "loadlens-agent"
 _VAR_LIB = Path("/var/lib")
@@ -72,6 +75,24 @@ class AgentSettings(ServiceAddress, frozen=True, kw_only=True):
     token: Annotated[str | None, Meta(description="Sent to the service as a bearer token.", extra={"secret": True})] = (
         None
     )
+    client_certificate: Annotated[
+        Path | None,
+        Meta(
+            description="Shown to a service that takes certificates for tokens; its common name is the user id.",
+            extra={"metavar": "FILE", "default": "none is shown"},
+        ),
+    ] = None
+    client_key: Annotated[
+        Path | None,
+        Meta(description="Its key.", extra={"metavar": "FILE", "default": "in the certificate's file"}),
+    ] = None
+    enrolment_token: Annotated[
+        str,
+        Meta(
+            description="Gets this agent its own token, at its first start; kept beside the spool from then on.",
+            extra={"metavar": "TOKEN", "secret": True},
+        ),
+    ] = ""
     proxy: Annotated[
         str | None,
         Meta(
@@ -165,6 +186,12 @@ class AgentSettings(ServiceAddress, frozen=True, kw_only=True):
                 f" {self.samples} samples {format_seconds(self.interval)} apart: every {format_seconds(self.period_s)};"
                 " a number without a unit is seconds: write 50ms for milliseconds, or fewer --samples"
             )
+
+    def tls(self) -> "ssl.SSLContext | None":
+        """What HTTPS is checked with, and what is shown; None where the system's ways are right. Raises OSError."""
+        if not self.url.startswith("https:") or (self.ca_file is None and self.client_certificate is None):
+            return None
+        return tls_context(self.ca_file, self.client_certificate, self.client_key)
 
     @property
     def proxy_in_use(self) -> str | None:

@@ -1,24 +1,29 @@
 """`loadlens-agent status`: whether the agent of this machine runs and its reports arrive; if not, what to do."""
 
+import contextlib
 import os
 import time
 from collections.abc import Iterator, Sequence
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 from msgspec import Meta
 
 from agent.connection import Connection, ServiceAnswer, ServiceUnreachable
-from agent.heartbeat import Heartbeat, age_s, read_heartbeat
+from agent.enrolment import kept
+from agent.heartbeat import Heartbeat, is_late, read_heartbeat
 from agent.settings import MIB, check_proxy, default_spool_dir
 from contract.checkup import Finding, as_document, exit_code, in_words
 from contract.problems import decode_json, shortened
-from contract.service_address import SERVICE_URL, ServiceAddress, proxy_for
+from contract.service_address import SERVICE_URL, ServiceAddress, proxy_for, tls_context
 from contract.settings import load
 from contract.times import format_instant, format_seconds
 from contract.validation import FUTURE_MS
+
+if TYPE_CHECKING:
+    import ssl
 
 _PROGRAM = "loadlens-agent status"
 _DESCRIPTION = """\
@@ -32,8 +37,6 @@ examples:
   loadlens-agent status --spool-dir var/loadlens/agent    an agent that `loadlens-service up` started
   loadlens-agent status --json | jq '.findings[] | select(.state == "fails")'"""
 _TIMEOUT_S = 10.0
-_SILENT_S = 60.0
-"""An agent that samples writes a heartbeat with its reports, and at least this often once one is due."""
 _FULL_SHARE = 0.5
 _CLOCK_S = 5.0
 """So far may a clock be off: the service tells whole seconds, and a slow answer takes one or two."""
@@ -61,6 +64,17 @@ class StatusSettings(ServiceAddress, frozen=True, kw_only=True):
             },
         ),
     ] = None
+    client_certificate: Annotated[
+        Path | None,
+        Meta(
+            description="Shown to a service that takes certificates for tokens; its common name is the user id.",
+            extra={"metavar": "FILE", "default": "none is shown"},
+        ),
+    ] = None
+    client_key: Annotated[
+        Path | None,
+        Meta(description="Its key.", extra={"metavar": "FILE", "default": "in the certificate's file"}),
+    ] = None
     spool_dir: Annotated[
         Path | None,
         Meta(
@@ -74,6 +88,12 @@ class StatusSettings(ServiceAddress, frozen=True, kw_only=True):
         if self.url is not None:
             super().__post_init__()
         check_proxy(self.proxy_on_the_way(self.url or SERVICE_URL))
+
+    def tls(self, url: str) -> "ssl.SSLContext | None":
+        """What HTTPS is checked with, and what is shown; None for plain HTTP. Raises OSError."""
+        if not url.startswith("https:"):
+            return None
+        return tls_context(self.ca_file, self.client_certificate, self.client_key)
 
     def proxy_on_the_way(self, url: str) -> str | None:
         """The proxy on the way to the service at `url`; None where there is none."""
@@ -107,8 +127,18 @@ def look(settings: StatusSettings) -> Iterator[Finding]:
     url = settings.url or (heartbeat.url if heartbeat else SERVICE_URL)
     if heartbeat is not None and settings.url not in (None, heartbeat.url):
         yield Finding("url", "note", f"The agent sends to {heartbeat.url}; {url} is looked at.")
-    connection = Connection(url, settings.token, settings.proxy_on_the_way(url))
-    yield from _service(connection, settings.token, heartbeat)
+    token = settings.token
+    if token is None:
+        with contextlib.suppress(OSError):
+            token = kept(directory)
+    try:
+        tls = settings.tls(url)
+    except OSError as error:
+        yield Finding(
+            "service", "fails", f"{error.filename}: {error.strerror}", "Name the files of certificates that are there."
+        )
+    else:
+        yield from _service(Connection(url, token, settings.proxy_on_the_way(url), tls), token, heartbeat)
     if heartbeat is not None:
         yield from _spool(heartbeat, directory)
 
@@ -135,7 +165,7 @@ def _agent(heartbeat: Heartbeat | None, directory: Path) -> Iterator[Finding]:
             "agent", "note", f"{name}, and is paused by the service: it samples nothing.",
             f"`loadlens-service agents set {heartbeat.user_id} paused=false` lets it go on.",
         )  # fmt: skip
-    elif age_s(heartbeat) > 2 * period_s + _SILENT_S:
+    elif is_late(heartbeat):
         yield Finding(
             "agent", "fails", f"{name}, but has made no report since {seen}; one is due every {_seconds(period_s)}.",
             "Its log says why; restart it.",

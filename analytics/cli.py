@@ -16,6 +16,8 @@ _EPILOG = f"""examples:
   {PROGRAM} fleet --by user --top 10 --last 7d            the ten busiest machines of the week
   {PROGRAM} fleet --last 30d --rate 1h --out fleet.parquet
   {PROGRAM} report fleet --out fleet.html                 what changed, who is hot, who is idle, what to do
+  {PROGRAM} forecast web-1 --horizon 2d                   what to expect
+  {PROGRAM} right-size --data fleet.parquet --cores 8     how many cores machines need, from a file
   {PROGRAM} fleet --windows --by user --last 30d --rate 1h --out fleet.parquet    all statistics of each machine
   {PROGRAM} history web-1 --start 2018-07-12T12:15:00Z --end 2018-07-12T16:15:00Z | cut -d, -f2"""
 
@@ -58,6 +60,12 @@ _COMMANDS = {
     "history": _command("queries", "run_history", "one machine's values over time"),
     "fleet": _command("queries", "run_fleet", "the values of all machines together, or of groups of them"),
     "report": _command("report", "run_report", "findings, figures and tables in one file"),
+    "forecast": _command("forecast", "run_forecast", "what load to expect, and how far to trust it"),
+    "anomalies": _command("anomalies", "run_anomalies", "where machines did what they had not done before"),
+    "right-size": _command("right_size", "run_right_size", "how many cores machines need, and what that saves"),
+    "compare": _command("compare", "run_compare", "whether a time, or a machine, differs from another"),
+    "saturation": _command("saturation", "run_saturation", "for how long machines were at or above a load"),
+    "stream": _command("stream", "run_stream", "the reports as they come"),
     "users": _command("queries", "run_users", "the machines that report"),
     "metrics": _command("queries", "run_metrics", "the metrics that can be asked for"),
 }

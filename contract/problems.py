@@ -37,16 +37,22 @@ def problem_of(error: msgspec.DecodeError) -> Problem:
 _BYTE_ORDER_MARKS = ((codecs.BOM_UTF32_LE, "UTF-32"), (codecs.BOM_UTF16_LE, "UTF-16"), (codecs.BOM_UTF16_BE, "UTF-16"))
 
 
+def without_mark(content: bytes) -> bytes:
+    """The bytes of a UTF-8 text without its byte order mark; raises UnicodeError where the mark is another's."""
+    for mark, name in _BYTE_ORDER_MARKS:
+        if content.startswith(mark):
+            raise UnicodeError(f"expected UTF-8 text, got {name}: save it as UTF-8")
+    return content.removeprefix(codecs.BOM_UTF8)
+
+
 def utf8(content: bytes) -> str:
     """The text of a file that a person wrote: UTF-8, with or without a byte order mark as editors on Windows leave it.
 
     Raises UnicodeError, which says what was expected and what came.
     """
-    for mark, name in _BYTE_ORDER_MARKS:
-        if content.startswith(mark):
-            raise UnicodeError(f"expected UTF-8 text, got {name}: save it as UTF-8")
+    content = without_mark(content)
     try:
-        return content.decode("utf-8-sig")
+        return content.decode()
     except UnicodeDecodeError as error:
         raise UnicodeError(f"expected UTF-8 text, got byte 0x{content[error.start]:02x} at {error.start}") from None
 
@@ -99,6 +105,34 @@ def decode_json(body: bytes | memoryview | msgspec.Raw, kind: Any = Any) -> Any:
     try:
         return msgspec.json.decode(body, type=kind)
     except (UnicodeDecodeError, RecursionError) as error:
+        raise undecodable(error) from None
+
+
+_WRITTEN = 256 * 1024
+"""Bytes of the largest document that is taken for one that a person wrote."""
+
+
+def refuse_repeated_names(body: bytes) -> None:
+    """Raise msgspec.DecodeError where an object of a JSON document has a name twice: readers differ in which counts.
+
+    For what people write, not for reports: it reads the document once more, unless it is large. It must be one that
+    `decode_json` takes.
+    """
+    import json
+
+    def check(members: list[tuple[str, Any]]) -> None:
+        seen = set()
+        for name, _ in members:
+            if name in seen:
+                raise msgspec.DecodeError(f"the member {display(shortened(name))!r} stands twice")
+            seen.add(name)
+
+    if len(body) > _WRITTEN:
+        return
+    try:
+        # Numbers are left as they are: Python makes no int of very many digits.
+        json.loads(body, object_pairs_hook=check, parse_int=str, parse_float=str)
+    except RecursionError as error:
         raise undecodable(error) from None
 
 

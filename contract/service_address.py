@@ -4,12 +4,16 @@ import ipaddress
 import os
 import re
 from collections.abc import Mapping
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 from urllib.parse import urlsplit
 
 from msgspec import Meta
 
 from contract.settings import Settings
+
+if TYPE_CHECKING:
+    import ssl
 
 SERVICE_URL = "http://localhost:8888"
 _VISIBLE = re.compile("[!-~]+")
@@ -21,6 +25,13 @@ class ServiceAddress(Settings, frozen=True, kw_only=True):
     url: Annotated[str, Meta(description="The service to ask.")] = SERVICE_URL
     token: Annotated[
         str | None, Meta(description="Sent to the service, where it asks for one.", extra={"secret": True})
+    ] = None
+    ca_file: Annotated[
+        Path | None,
+        Meta(
+            description="Trust the certificates in this PEM file, and no others.",
+            extra={"metavar": "FILE", "default": "those that the system trusts"},
+        ),
     ] = None
 
     def __post_init__(self) -> None:
@@ -42,6 +53,26 @@ def check_service_url(url: str) -> None:
         known = False
     if not known or parts.query or parts.fragment or not _VISIBLE.fullmatch(url):
         raise ValueError(f"expected an address such as {SERVICE_URL}, got {url}")
+
+
+def tls_context(
+    ca_file: Path | None = None, certificate: Path | None = None, key: Path | None = None
+) -> "ssl.SSLContext":
+    """What a client checks the service's certificate with: TLS 1.2 or newer, the name, and who has signed it.
+
+    With `ca_file` its certificates alone are trusted, which may be the service's own. `certificate` and `key` are what
+    the client shows. Raises OSError, which names the file, for what cannot be read.
+    """
+    import ssl
+
+    context = ssl.create_default_context(cafile=ca_file)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if ca_file is not None:
+        # The service's own certificate may stand there, though somebody else has signed it.
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    if certificate is not None:
+        context.load_cert_chain(certificate, key)
+    return context
 
 
 def is_loopback(host: str) -> bool:

@@ -1,6 +1,7 @@
 """The composition root: settings in, application out."""
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Sequence
 from functools import partial
@@ -12,34 +13,43 @@ import falcon.asgi
 from falcon.asgi import Request, Response
 from falcon.routing import CompiledRouter
 
+from contract.logs import fields
 from contract.report import Report
 from service.agents.remote_configuration import RemoteConfiguration
 from service.alerts.repository import RuleRepository
 from service.alerts.runner import Runner
 from service.annotations import Annotations
+from service.backup.snapshots import Live, SnapshotMaker
 from service.control.audit import Audit
-from service.control.data_lock import DataLock
-from service.control.database import ControlDatabase
+from service.control.data_lock import lock_data_folder
+from service.control.database import ControlDatabase, ControlError
+from service.credentials.sessions import Sessions
+from service.credentials.tokens import Tokens
 from service.dashboard.analysis import Analyst
 from service.dashboard.matrix import FleetCache
-from service.http.access import RefuseForeignPages, RequireOwnHost, RequireToken
+from service.http.access import OnlyEncrypted, RefuseForeignPages, RequireOwnHost
+from service.http.authentication import Authentication
 from service.http.cors import AllowOrigins
 from service.http.encoding import Compress, add_head
 from service.http.openapi.document import openapi
 from service.http.problems import serialize, unavailable, unexpected
+from service.http.request_log import NameRoute, RequestLog
 from service.http.resources.agent_settings import FleetSettings, OneAgentsSettings
 from service.http.resources.agents import AgentList, OneAgent, OneAgentsCommands, OneAgentsState, OneCommand
-from service.http.resources.alerts import Alerts, Notifications, OneSilence, Redelivery, Silences
+from service.http.resources.alerts import Alerts, OneSilence, Silences
 from service.http.resources.annotations import AnnotationList, OneAnnotation
 from service.http.resources.dashboard import VIEWS, Dashboard, FleetPicture, HostAnalysis, RuleBacktest, StaticFile
 from service.http.resources.documentation import Docs, DocsStyle, OpenApi
 from service.http.resources.health import Health, Ready, other_looks, refusing_looks
 from service.http.resources.ingest import Metrics
+from service.http.resources.notifications import Notifications, OneNotification, Redelivery, TargetTest
 from service.http.resources.operations import AuditTrail, Numbers, Prometheus
 from service.http.resources.pages import FleetReport, Index, UserReport
 from service.http.resources.query import Fleet, FleetWindows, History, QueryTables, Sending, Users, UserWindows
 from service.http.resources.rules import OneRule, Rules
+from service.http.resources.sign_in import OneSession, SessionList, SignIn, SignOut
 from service.http.resources.stream import LiveStream
+from service.http.resources.tokens import Enrolments, NewSecret, OneToken, TokenList, Who
 from service.http.routing import Slashes
 from service.http.versions import RangeVersions
 from service.ingest.acknowledgement import Ingest
@@ -54,6 +64,7 @@ from service.settings import ServiceSettings
 from service.stores.base import StoreUnavailable
 from service.stores.opening import home_of, open_store
 from service.stream.broker import Broker, BrokerLimits
+from service.tls import Tls
 
 _log = logging.getLogger("loadlens.service")
 _MIN_LIVE_BYTES, _MAX_LIVE_BYTES = 1 << 20, 64 << 20
@@ -65,7 +76,7 @@ class Service:
 
     def __init__(self, settings: ServiceSettings) -> None:
         # First of all: nothing in a folder that another process uses is so much as read.
-        self._lock = DataLock(Path(settings.data_dir))
+        self._lock = lock_data_folder(Path(settings.data_dir))
         try:
             self._build(settings)
         except BaseException:
@@ -91,6 +102,7 @@ class Service:
         if replayed:
             _log.info("%d reports replayed from the journal", replayed)
         self.versions = RangeVersions(self.store)
+        self.requests = RequestLog(settings.requests_logged)
         live_bytes = min(max(settings.stream_keep, _MIN_LIVE_BYTES), _MAX_LIVE_BYTES)
         limits = BrokerLimits(consumers=settings.stream_consumers, live_bytes=live_bytes)
         self.broker = Broker(self.journal, limits)
@@ -98,17 +110,25 @@ class Service:
         self.admission = Admission(self.store, settings.max_users)
         self.control = ControlDatabase(folder / "control.db")
         self.audit = Audit(self.control)
+        self.tokens = Tokens(self.control, self.audit)
+        self.sessions = Sessions(self.control, self.audit, self.tokens)
         self.rule_repository = RuleRepository(self.control, self.audit, str(home.relative_to(folder)))
         self.annotations = Annotations(self.control, self.audit)
         self.queue = NotificationQueue(self.control)
-        self.rules = Runner(self.journal, self.rule_repository, self.queue, settings.rules)
+        self.remote_configuration = RemoteConfiguration(
+            self.control, self.audit, settings.agent_streams, settings.keep_agents_ms
+        )
+        self.rules = Runner(
+            self.journal, self.rule_repository, self.queue, settings.rules,
+            public_url=settings.public_url, is_paused=self.remote_configuration.is_paused,
+        )  # fmt: skip
         self.sender = NotificationSender(
             self.queue, lambda: self.rules.targets, partial(deliver, private=settings.notify_private)
         )
-        self.remote_configuration = RemoteConfiguration(self.control, self.audit, settings.agent_streams)
-        self.report_maker = ReportMaker()
+        self.report_maker = ReportMaker(settings.tls_certificate)
         self.fleet_cache = FleetCache(self.store)
         self.analyst = Analyst(self.store)
+        self.snapshots = SnapshotMaker(folder, Live(home, self.journal, self.store))
         self.maintenance = Maintenance(self.journal, self.store, settings.flush_seconds)
 
     def _publish(self, last: int, texts: Sequence[bytes], reports: Sequence[Report]) -> None:
@@ -124,10 +144,13 @@ class Service:
         self.rules.start()
         self.sender.start()
         self.maintenance.start()
+        self.snapshots.start()
         self.remote_configuration.start()
+        self.tokens.start()
 
     def end_streams(self) -> None:
         """Let answers end that would go on for ever: the server waits for them before it closes the service."""
+        _log.info("the service ends: requests under way go on for a moment")
         self.broker.close()
         self.remote_configuration.streams.close()
 
@@ -138,12 +161,23 @@ class Service:
         self.rules.stop()
         self.sender.stop()
         self.maintenance.stop()
+        self.snapshots.stop()
         self.store.close()
+        with contextlib.suppress(ControlError):
+            self.tokens.write_uses()
         # In this order: the file that is written to is pruned only once it is closed.
         self.journal.close()
         self.journal.prune(self.store.flushed)
         self.control.close()
         self._lock.release()
+        _log.info(
+            "the service has ended; it took %d reports and refused %d, and %d wait in the journal",
+            self.ingest.accepted, self.ingest.rejected, self.journal.last - self.store.flushed,
+            extra=fields(
+                accepted=self.ingest.accepted, rejected=self.ingest.rejected,
+                waiting=self.journal.last - self.store.flushed,
+            ),
+        )  # fmt: skip
 
 
 class _Lifespan:
@@ -158,6 +192,7 @@ class _Lifespan:
     async def process_shutdown(self, scope: dict[str, Any], event: dict[str, Any]) -> None:
         self._service.end_streams()
         await self._service.remote_configuration.stop()
+        await self._service.tokens.stop()
         await asyncio.to_thread(self._service.close)
 
 
@@ -165,6 +200,16 @@ class Application(falcon.asgi.App[Request, Response]):
     """The application, and the service behind it."""
 
     service: Service
+    trusted_proxies: tuple[str, ...] = ()
+    tls: Tls | None = None
+    """What the server encrypts with, where it does."""
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:  # type: ignore[override]  # as falcon's own
+        """Answer a request, as ASGI asks for it; those of HTTP are counted and logged."""
+        if scope["type"] == "http":
+            await self.service.requests.answer(super().__call__, scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
 
 
 def create_app(settings: ServiceSettings) -> Application:
@@ -173,16 +218,29 @@ def create_app(settings: ServiceSettings) -> Application:
     Raises StoreError where the store cannot be used.
     """
     service = Service(settings)
-    access = RequireToken(settings.token, settings.operator_token) if settings.token else RequireOwnHost(settings.host)
+    authentication = None
+    if settings.token or len(service.tokens) or settings.tls_client_ca:
+        authentication = Authentication(service.tokens, service.sessions, settings.token, settings.operator_token)
+    access = authentication or RequireOwnHost(settings.host)
     cors = AllowOrigins(settings.cors_origins)
-    middleware: list[Any] = [_Lifespan(service), Compress(), cors, access, RefuseForeignPages(cors.may_change)]
+    middleware: list[Any] = [
+        _Lifespan(service),
+        NameRoute(),
+        Compress(),
+        cors,
+        access,
+        RefuseForeignPages(cors.may_change),
+    ]
+    if settings.tls_certificate or settings.trusted_proxies:
+        middleware.insert(0, OnlyEncrypted())
     router = CompiledRouter()
     app = Application(middleware=middleware, router=router)
     app.service = service
+    app.trusted_proxies = settings.trusted_proxies
     app.set_error_serializer(serialize)
     app.add_error_handler(Exception, unexpected)
     app.add_error_handler(StoreUnavailable, unavailable)
-    routes = _routes(service)
+    routes = _routes(service) | _sign_in(service.sessions, authentication)
     described = OpenApi(lambda: openapi(routes))
     routes |= {"/openapi.json": described, "/docs": Docs(described), "/docs/style.css": DocsStyle()}
     for path, resource in routes.items():
@@ -190,6 +248,16 @@ def create_app(settings: ServiceSettings) -> Application:
         app.add_route(path, resource)
     app.add_sink(Slashes(router), "/api/v1/agents/")
     return app
+
+
+def _sign_in(sessions: Sessions, authentication: Authentication | None) -> dict[str, object]:
+    """What concerns browsers that sign in, by path."""
+    return {
+        "/sign-in": SignIn(sessions, authentication),
+        "/sign-out": SignOut(sessions),
+        "/api/v1/sessions": SessionList(sessions),
+        "/api/v1/sessions/{session_id}": OneSession(sessions),
+    }
 
 
 def _routes(service: Service) -> dict[str, object]:
@@ -201,6 +269,7 @@ def _routes(service: Service) -> dict[str, object]:
         ingest=service.ingest, journal=service.journal, store=store, maintenance=service.maintenance,
         broker=service.broker, rules=rules, queue=queue, sender=service.sender, report_maker=service.report_maker,
         remote_configuration=remote, control=service.control, lost=sum(one.reports for one in service.lost),
+        requests=service.requests,
     )  # fmt: skip
     return {
         **dict.fromkeys(VIEWS, Dashboard()),
@@ -209,8 +278,8 @@ def _routes(service: Service) -> dict[str, object]:
         "/api/v1/fleet/picture": FleetPicture(service.fleet_cache, repository),
         "/api/v1/analysis/{kind}/byUser/{user_id:path}": HostAnalysis(store, service.analyst),
         "/api/v1/backtests": RuleBacktest(store, rules, repository, service.analyst),
-        "/reports/fleet": FleetReport(service.report_maker, store),
-        "/reports/users/{user_id:path}": UserReport(service.report_maker, store),
+        "/reports/fleet": FleetReport(service.report_maker, store, service.tokens),
+        "/reports/users/{user_id:path}": UserReport(service.report_maker, store, service.tokens),
         "/api/v1/metrics": Metrics(service.ingest, service.admission, store, remote),
         "/api/v1/metrics/{metric}/byUser/{user_id:path}": History(store, service.versions),
         "/api/v1/metrics/{metric}/fleet": Fleet(store, service.versions),
@@ -218,23 +287,30 @@ def _routes(service: Service) -> dict[str, object]:
         "/api/v1/windows/byUser/{user_id:path}": UserWindows(store, sending),
         "/api/v1/windows/fleet": FleetWindows(store, sending),
         "/api/v1/users": Users(store, remote.shared_ids),
-        "/api/v1/stream": LiveStream(service.broker),
+        "/api/v1/stream": LiveStream(service.broker, service.sessions),
         "/api/v1/agents": AgentList(remote),
-        "/api/v1/agents/{user_id}": OneAgent(remote),
+        "/api/v1/agents/{user_id}": OneAgent(remote, rules),
         "/api/v1/agents/{user_id}/settings": OneAgentsSettings(remote),
         "/api/v1/agents/{user_id}/state": OneAgentsState(remote),
-        "/api/v1/agents/{user_id}/commands": OneAgentsCommands(remote),
+        "/api/v1/agents/{user_id}/commands": OneAgentsCommands(remote, service.tokens),
         "/api/v1/commands/{command_id}": OneCommand(remote),
         "/api/v1/settings": FleetSettings(remote),
         "/api/v1/rules": Rules(repository, rules),
         "/api/v1/rules/{name}": OneRule(repository, rules),
         "/api/v1/alerts": Alerts(repository, rules),
-        "/api/v1/silences": Silences(repository),
+        "/api/v1/silences": Silences(repository, rules),
         "/api/v1/silences/{silence_id}": OneSilence(repository),
         "/api/v1/annotations": AnnotationList(service.annotations),
         "/api/v1/annotations/{annotation_id}": OneAnnotation(service.annotations),
         "/api/v1/notifications": Notifications(queue),
+        "/api/v1/notifications/{message_id}": OneNotification(queue),
         "/api/v1/notifications/{message_id}/redeliver": Redelivery(queue),
+        "/api/v1/identity": Who(),
+        "/api/v1/enrolments": Enrolments(service.tokens),
+        "/api/v1/tokens": TokenList(service.tokens),
+        "/api/v1/tokens/{token_id}": OneToken(service.tokens),
+        "/api/v1/tokens/{token_id}/rotate": NewSecret(service.tokens),
+        "/api/v1/targets/{name}/test": TargetTest(queue, rules),
         "/api/v1/audit": AuditTrail(service.audit),
         "/healthz": Health(),
         "/readyz": Ready(

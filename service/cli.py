@@ -1,9 +1,8 @@
 """The command line of `loadlens-service`."""
 
-import logging
-import sys
 from collections.abc import Sequence
 
+from contract.logs import configure
 from contract.settings import dispatch, fail, load
 from service.commands import failed, lazy_command
 from service.settings import ServiceSettings
@@ -17,6 +16,8 @@ _EPILOG = """examples:
   loadlens-service up                                 the service and an agent for this machine
   loadlens-service status                             what works, what does not and what to do
   loadlens-service agents                             what agents do, and whether that is what was asked
+  loadlens-service tokens create --offline --role admin me
+                                                      the first token, while the service is stopped
   loadlens-service demo                               fill a running service with a real fleet
   loadlens-service copy --from embedded:var/loadlens --to embedded:/srv/loadlens
 """
@@ -31,9 +32,7 @@ def _serve(argv: Sequence[str]) -> int:
     settings = load(
         ServiceSettings, argv, program=_PROGRAM, description=_DESCRIPTION, epilog=_EPILOG, commands=_COMMANDS
     )
-    logging.basicConfig(
-        level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr
-    )
+    configure(settings.log_level, settings.log_format)
     # What the server is built of is imported only when it is wanted: --help answers at once.
     from service.server import ServerError, SettingError, serve
 
@@ -50,10 +49,14 @@ _COMMANDS = {
     "up": lazy_command("service.commands.up:main", "run the service and an agent for this machine, until Ctrl-C"),
     "status": lazy_command("service.commands.status:main", "say what works, what does not and what to do"),
     "agents": lazy_command("service.commands.agents:main", "show agents, and say how they are to sample"),
+    "tokens": lazy_command("service.commands.tokens:main", "make, list, change, rotate and revoke tokens"),
     "demo": lazy_command(
         "service.commands.demo.command:main", "load a real fleet into a running service, shifted so that it ends now"
     ),
-    "rules": lazy_command("service.commands.rules:main", "list, test and backtest rules; silence alerts"),
+    "rules": lazy_command("service.commands.rules:main", "list, test and backtest rules; silence alerts; try targets"),
     "copy": lazy_command("service.commands.copy.command:main", "copy a store into another, and compare them"),
+    "backup": lazy_command("service.commands.backup:main", "copy the data folder, while the service runs"),
+    "restore": lazy_command("service.commands.backup:restore", "put a backup into an empty data folder"),
+    "verify": lazy_command("service.commands.backup:verify", "find what is damaged in backups, or in a data folder"),
     "repair": lazy_command("service.commands.repair:main", "make the embedded store's catalogue from its files"),
 }

@@ -6,6 +6,8 @@ from typing import Any
 import msgspec
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from service.tls import CERTIFICATE_NAME, common_name
+
 MAX_HEAD_BYTES = 64 * 1024
 """The request line and the headers together."""
 MAX_IDLE_BODY_BYTES = 32 * 1024 * 1024
@@ -29,11 +31,15 @@ class LimitedProtocol(HttpToolsProtocol):
         """Bytes of the path and the headers that are whole."""
         self._body_bytes = 0
         self._in_head = True
+        self._certificate_name = ""
+        """The common name of the certificate that the client shows, and that was checked."""
         self._deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wait for a request, for so long."""
         super().connection_made(transport)
+        encrypted = transport.get_extra_info("ssl_object")
+        self._certificate_name = "" if encrypted is None else common_name(encrypted.getpeercert())
         self._expect(HEAD_S)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -84,6 +90,8 @@ class LimitedProtocol(HttpToolsProtocol):
         elif self._named_bytes > MAX_HEAD_BYTES:
             self._refuse_head()
         else:
+            if self._certificate_name:
+                self.scope[CERTIFICATE_NAME] = self._certificate_name  # type: ignore[literal-required]
             super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:

@@ -14,19 +14,24 @@ from urllib.parse import urlsplit
 
 from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
+from gunicorn.glogging import Logger
 from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.server import Server
 from uvicorn_worker import UvicornWorker
 
 from analytics.sources.influx_address import Address, is_influx
+from contract import __version__
+from contract.logs import fields
 from contract.service_address import is_loopback
 from service.alerts.rule_set import RuleFileError
 from service.app import Application, create_app
 from service.connections import LimitedProtocol
-from service.control.data_lock import DataFolderInUse
+from service.control.data_lock import DataFolderError
 from service.control.database import ControlError
+from service.credentials.tokens import any_kept
 from service.settings import ServiceSettings
 from service.stores.base import StoreError, StoreUnavailable
+from service.tls import Tls, TlsError
 
 _log = logging.getLogger("loadlens.service")
 _STARTUP_S = 600
@@ -71,7 +76,7 @@ class _Uvicorn(Server):
 
 
 class _Arbiter(Arbiter):
-    """SIGHUP makes the worker read its rules again, instead of starting a second worker beside it.
+    """SIGHUP makes the worker read its rules and its certificate again, instead of starting a second worker beside it.
 
     A worker that cannot open its application has said why: nothing is added, and the exit code is 1.
     """
@@ -116,22 +121,48 @@ class Worker(UvicornWorker):
 
     async def _serve(self) -> None:
         self.config.app = self.wsgi
+        self.config.proxy_headers = bool(self.wsgi.trusted_proxies)
+        self.config.forwarded_allow_ips = list(self.wsgi.trusted_proxies)
+        self.config.load()
+        tls: Tls | None = self.wsgi.tls
+        watching = None
+        if tls is not None:
+            self.config.ssl = tls.context
+            watching = asyncio.create_task(tls.watch())
         server = _Uvicorn(self.config)
         logging.getLogger("uvicorn.error").addFilter(_say_cut)
         self._install_sigquit_handler()
-        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self.wsgi.service.rules.reload)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._reload)
         await server.serve(sockets=self.sockets)
+        if watching is not None:
+            watching.cancel()
         if not server.started:
             sys.exit(Arbiter.WORKER_BOOT_ERROR)
+
+    def _reload(self) -> None:
+        self.wsgi.service.rules.reload()
+        if self.wsgi.tls is not None:
+            self.wsgi.tls.reload()
 
     def handle_exit(self, sig: int, frame: Any) -> None:
         """End as after SIGTERM. gunicorn turns a SIGINT into SIGQUIT for its worker, which uvicorn does not know."""
         os.kill(os.getpid(), signal.SIGTERM)
 
 
+class _JsonLog(Logger):
+    """gunicorn's log, and so uvicorn's, in the lines of all others."""
+
+    def setup(self, cfg: Any) -> None:
+        """As gunicorn's, but for who writes."""
+        super().setup(cfg)
+        for log in (self.error_log, self.access_log):
+            log.handlers = [*logging.getLogger().handlers]
+
+
 class _Server(BaseApplication):
-    def __init__(self, settings: ServiceSettings, listener: socket.socket) -> None:
+    def __init__(self, settings: ServiceSettings, listener: socket.socket, tls: Tls | None) -> None:
         self._settings = settings
+        self._tls = tls
         self._listener = listener
         super().__init__()
 
@@ -145,6 +176,7 @@ class _Server(BaseApplication):
             "graceful_timeout": _SHUTDOWN_S,
             "keepalive": 75,
             "loglevel": "warning",
+            "logger_class": _JsonLog if self._settings.log_format == "json" else Logger,
             "proc_name": "loadlens-service",
             "post_fork": _die_with_parent,
             "control_socket_disable": True,
@@ -158,9 +190,10 @@ class _Server(BaseApplication):
     def load(self) -> Application:
         try:
             app = create_app(self._settings)
-        except (StoreError, RuleFileError, ControlError, DataFolderInUse, OSError) as error:
+        except (StoreError, RuleFileError, ControlError, DataFolderError, OSError) as error:
             print(f"loadlens-service: error: {error}", file=sys.stderr, flush=True)
             sys.exit(Arbiter.APP_LOAD_ERROR)
+        app.tls = self._tls
         # What lives as long as the process need not be looked at again; most garbage here is freed by counting.
         gc.collect()
         gc.freeze()
@@ -204,16 +237,28 @@ def _warn_of_open_secrets(settings: ServiceSettings) -> None:
         )  # fmt: skip
 
 
+def _tls(settings: ServiceSettings) -> Tls | None:
+    """What connections are encrypted with; None where they are not. Raises SettingError."""
+    if settings.tls_certificate is None:
+        return None
+    try:
+        return Tls(settings.tls_certificate, settings.tls_key, settings.tls_client_ca)
+    except TlsError as error:
+        raise SettingError(f"--tls-certificate, --tls-key, --tls-client-ca: {error}") from None
+
+
 def serve(settings: ServiceSettings) -> NoReturn:
     """Run until SIGTERM or SIGINT; what was accepted is then on the store's disk.
 
     Raises SettingError for an address that must not be used without a token, ServerError for one that is taken.
     """
-    if not is_loopback(settings.host) and not settings.token:
+    if not is_loopback(settings.host) and not settings.token and not any_kept(Path(settings.data_dir) / "control.db"):
         raise SettingError(
-            f"--host {settings.host} lets other machines in; set a token that they must send "
-            "(--token, LOADLENS_TOKEN or the [service] table), or listen on 127.0.0.1"
+            f"--host {settings.host} lets other machines in; make a token that they must send "
+            "(loadlens-service tokens create --offline --role admin NAME, or the old way --token or LOADLENS_TOKEN), "
+            "or listen on 127.0.0.1"
         )
+    tls = _tls(settings)
     try:
         Path(settings.data_dir).mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -237,7 +282,11 @@ def serve(settings: ServiceSettings) -> NoReturn:
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _STALLED_MS)
     _allow_connections(settings.agent_streams + settings.stream_consumers + _OTHER_FILES)
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    _log.info("Loadlens service on http://%s:%d", host, listener.getsockname()[1])
+    port = listener.getsockname()[1]
+    _log.info(
+        "Loadlens service on %s://%s:%d", "http" if tls is None else "https", host, port,
+        extra=fields(version=__version__, host=settings.host, port=port, data_dir=settings.data_dir),
+    )  # fmt: skip
     _warn_of_open_secrets(settings)
-    _Server(settings, listener).run()
+    _Server(settings, listener, tls).run()
     raise AssertionError("gunicorn ends the process")

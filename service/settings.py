@@ -1,5 +1,6 @@
 """The service's settings: they come in once, here, and nothing below reads the environment."""
 
+import ipaddress
 import itertools
 from pathlib import Path
 from typing import Annotated, Literal
@@ -7,9 +8,11 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from analytics.sources.influx_address import Address, is_influx
+from contract.logs import LogFormat
 from contract.settings import Settings
-from contract.times import parse_duration
+from contract.times import format_seconds, parse_duration, parse_seconds
 
+LogRequests = Literal["all", "failed", "none"]
 _TIMES = "forever, or a duration such as 90d"
 _FOREVER = "forever"
 _LONGEST_MS = 100 * 366 * 24 * 60 * 60 * 1000
@@ -77,6 +80,34 @@ class ServiceSettings(Settings, frozen=True, kw_only=True):
             extra={"metavar": "TOKEN", "secret": True},
         ),
     ] = ""
+    tls_certificate: Annotated[
+        Path | None,
+        Meta(
+            description="Speak HTTPS with this certificate (PEM, with its chain); read again when it changes.",
+            extra={"metavar": "FILE", "default": "plain HTTP"},
+        ),
+    ] = None
+    tls_key: Annotated[
+        Path | None,
+        Meta(
+            description="Its key, without a password.",
+            extra={"metavar": "FILE", "default": "in the certificate's file"},
+        ),
+    ] = None
+    tls_client_ca: Annotated[
+        Path | None,
+        Meta(
+            description="Agents may show certificates of this CA in place of tokens; the common name is the user id.",
+            extra={"metavar": "FILE", "default": "none is asked for"},
+        ),
+    ] = None
+    trusted_proxies: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Addresses or networks of proxies whose X-Forwarded-For and X-Forwarded-Proto are believed.",
+            extra={"metavar": "ADDRESS", "examples": ["10.0.0.0/8"]},
+        ),
+    ] = ()
     agent_streams: Annotated[
         int,
         Meta(
@@ -131,11 +162,21 @@ class ServiceSettings(Settings, frozen=True, kw_only=True):
             extra={"metavar": "PATH"},
         ),
     ] = None
+    public_url: Annotated[
+        str,
+        Meta(
+            pattern=r"^(https?://[^\s/?#@]+[^\s?#]*)?$",
+            description="Where people reach the dashboard; notifications link there.",
+            extra={"metavar": "URL", "examples": ["https://loadlens.example.org"], "default": "no links",
+                   "expected": "an address such as https://loadlens.example.org"},
+        ),
+    ] = ""  # fmt: skip
     notify_private: Annotated[bool, Meta(description="Let notifications go to any address, private ones too.")] = False
     flush_interval: Annotated[
         Annotated[float, Meta(ge=0.1, le=3600)] | None,
-        Meta(description="Most seconds that reports stay in memory and journal only.",
-             extra={"metavar": "SECONDS", "default": "300, with InfluxDB 10"}),
+        Meta(description="Longest time that reports stay in memory and journal only.",
+             extra={"metavar": "TIME", "parse": parse_seconds, "format": format_seconds, "expected": "100ms to 1h",
+                    "default": "5m, with InfluxDB 10s"}),
     ] = None  # fmt: skip
     store_memory: StoreMemory = "1GB"
     keep_windows: Annotated[
@@ -155,22 +196,53 @@ class ServiceSettings(Settings, frozen=True, kw_only=True):
     keep_1d: Annotated[
         str, Meta(description="How long rollups of 1 day are kept.", extra={"metavar": "TIME", "expected": _TIMES})
     ] = "forever"
+    keep_agents: Annotated[
+        str,
+        Meta(
+            description="How long agents that are silent stay in lists of agents.",
+            extra={"metavar": "TIME", "examples": ["90d"], "expected": _TIMES},
+        ),
+    ] = "forever"
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"],
         Meta(description="The least that is logged.", extra={"metavar": "LEVEL"}),
     ] = "info"
+    log_format: Annotated[
+        LogFormat, Meta(description="Lines for people, or JSON for programs.", extra={"metavar": "FORMAT"})
+    ] = "text"
+    log_requests: Annotated[
+        LogRequests | None,
+        Meta(
+            description="Which requests are logged, with method, path, status, time and bytes.",
+            extra={"metavar": "WHICH", "default": "all with --log-format json, otherwise none"},
+        ),
+    ] = None
 
     def __post_init__(self) -> None:
         """Raise ValueError for an unknown store, and for times to keep that are no durations or do not fit."""
         self._check_store()
+        self._check_tls()
         if self.operator_token and self.operator_token == self.token:
             raise ValueError("operator_token: must differ from token, or it would keep nobody out")
         if self.operator_token and not self.token:
             raise ValueError("operator_token: needs a token beside it, for agents")
+        _kept("keep_agents", self.keep_agents)
         times = self.retention()
         for (finer, one), (coarser, other) in itertools.pairwise(zip(_KEPT, times, strict=True)):
             if other is not None and (one is None or one > other):
                 raise ValueError(f"{finer} must not be longer than {coarser}: coarser rollups stand in for finer data")
+
+    def _check_tls(self) -> None:
+        for name in ("tls_key", "tls_client_ca"):
+            if getattr(self, name) is not None and self.tls_certificate is None:
+                raise ValueError(f"{name}: goes with tls_certificate")
+        for proxy in self.trusted_proxies:
+            try:
+                ipaddress.ip_network(proxy)
+            except ValueError:
+                raise ValueError(
+                    f"trusted_proxies: expected addresses or networks such as 10.0.0.0/8, got {proxy}"
+                ) from None
 
     def _check_store(self) -> None:
         if self.store == "embedded":
@@ -191,6 +263,16 @@ class ServiceSettings(Settings, frozen=True, kw_only=True):
             raise ValueError("store_token: does not go with store_user; InfluxDB 1 has users, 2 and 3 have tokens")
         if bool(self.store_user) != bool(self.store_password):
             raise ValueError("store_user: goes with store_password")
+
+    @property
+    def keep_agents_ms(self) -> int | None:
+        """How long silent agents stay in lists, ms; None for ever."""
+        return _kept("keep_agents", self.keep_agents)
+
+    @property
+    def requests_logged(self) -> LogRequests:
+        """`log_requests`, or what goes with the format."""
+        return self.log_requests or ("all" if self.log_format == "json" else "none")
 
     @property
     def flush_seconds(self) -> float:

@@ -154,8 +154,7 @@ def show_series(console: Console, frame: pd.DataFrame, name: str, rate: str) -> 
     written = formatter(frame.attrs.get("unit", ""), frame.attrs.get("stat", ""))
     time_ms, value = _columns(frame)
     console.print(_heading(frame, f"of {name}", rate))
-    if not console.options.ascii_only:
-        _draw(console, time_ms, value, rate, written(float(np.nanmax(value))))
+    draw(console, frame["value"], rate, written)
     stat = str(frame.attrs.get("stat", "value"))
     table = fitting_table("time (UTC)", stat, numbers=(stat,), whole=("time (UTC)",))
     rows = [(format_instant(time), written(number)) for time, number in zip(time_ms.tolist(), value, strict=True)]
@@ -212,15 +211,29 @@ def _heading(frame: pd.DataFrame, name: str, rate: str) -> Text:
     return heading
 
 
-def _draw(
-    console: Console, time_ms: npt.NDArray[np.int64], value: npt.NDArray[np.float64], rate: str, highest: str
+def draw(
+    console: Console,
+    values: "pd.Series[float]",
+    rate: str,
+    written: Callable[[float], str],
+    *,
+    since: pd.Timestamp | None = None,
 ) -> None:
+    """A chart of values by time (UTC), as wide as the terminal; what lies before `since` is drawn faintly."""
+    if console.options.ascii_only or values.dropna().empty:
+        return
+    values = values.dropna()
+    time_ms, value = pd.DatetimeIndex(values.index).as_unit("ms").asi8, values.to_numpy().astype(np.float64)
+    highest = written(float(value.max()))
     margin = len(highest) + 1
     columns = condensed(time_ms, value, parse_duration(rate), max(8, console.width - margin - 1))
-    lines = chart(columns, float(np.nanmax(value)), _CHART_LINES)
+    now = 0 if since is None else round(len(columns) * float(np.mean(time_ms < since.timestamp() * 1000)))
+    lines = chart(columns, float(value.max()), _CHART_LINES)
     for number, line in enumerate(lines):
         label = highest if number == 0 else "0" if number == len(lines) - 1 else ""
-        console.print(Text(f"{label:>{margin - 1}} ", "dim").append(line, "cyan"))
+        console.print(
+            Text(f"{label:>{margin - 1}} ", "dim").append(line[:now], "bright_black").append(line[now:], "cyan")
+        )
     first, last = format_instant(int(time_ms[0])), format_instant(int(time_ms[-1]))
     gap = max(2, len(columns) - len(first) - len(last))
     console.print(Text(" " * margin + first + " " * gap + last + "\n", "dim"))

@@ -1,59 +1,19 @@
 """The commands that ask one question and show or write the answer: history, fleet, users, metrics."""
 
-import io
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from msgspec import Meta
 
+from analytics.commands.answering import answer
 from analytics.commands.settings import PROGRAM, AskSettings, RangeSettings
 from contract import times
 from contract.report import MAX_USER_ID
-from contract.settings import fail, load
+from contract.settings import load
 
 if TYPE_CHECKING:
     import pandas as pd
     from rich.console import Console
-
-    from analytics.sources.base import Source
-
-
-def _answer(
-    settings: AskSettings,
-    question: "Callable[[Source], pd.DataFrame]",
-    show: "Callable[[Console, pd.DataFrame], None]",
-) -> int:
-    """Ask, then `show` the frame on the terminal or write it as data; returns the exit code."""
-    from rich.console import Console
-
-    from analytics.commands.output import form_of, write
-    from analytics.sources.connecting import connect
-    from analytics.sources.service_api import ServiceError
-
-    form = form_of(settings.format, settings.out, terminal=sys.stdout.isatty())
-    if form == "table" and isinstance(settings, RangeSettings) and settings.windows:
-        fail(PROGRAM, "--windows is for files: expected --out fleet.parquet or --format csv, got a table")
-    try:
-        with connect(settings.url, settings.token) as service:
-            frame = question(service)
-        if form == "table":
-            if isinstance(sys.stdout, io.TextIOWrapper):
-                # A name that the terminal has no characters for is no reason to show nothing.
-                sys.stdout.reconfigure(errors="replace")
-            show(Console(highlight=False), frame)
-        else:
-            write(frame, form, settings.out)
-    except BrokenPipeError:
-        raise
-    except (ServiceError, OSError) as error:
-        reason = f"{settings.out}: {error.strerror}" if isinstance(error, OSError) else str(error)
-        reason = reason.replace("GET /api/v1/users lists", f"`{PROGRAM} users` lists")
-        print(f"{PROGRAM}: error: {reason}", file=sys.stderr)
-        return 1
-    if approximation := frame.attrs.get("approximation"):
-        print(f"Approximate: {approximation}", file=sys.stderr)
-    return 0
 
 
 _HISTORY = "Shows one machine's values over time: a chart and a table on a terminal, otherwise data."
@@ -86,9 +46,9 @@ def run_history(argv: Sequence[str]) -> int:
     settings = load(HistorySettings, argv, program=f"{PROGRAM} history", description=_HISTORY, epilog=_HISTORY_EXAMPLES)
     from analytics.commands.output import show_series
 
-    start_ms, end_ms = settings.range_ms(times.now_ms())
+    start_ms, end_ms = settings.bounds_ms(times.now_ms(), "1d")
     name = settings.user_id if settings.core is None else f"{settings.user_id}, core {settings.core}"
-    return _answer(
+    return answer(
         settings,
         lambda service: service.history(
             settings.user_id, settings.metric, start=start_ms, end=end_ms, rate=settings.rate, stat=settings.statistic,
@@ -136,10 +96,10 @@ def run_fleet(argv: Sequence[str]) -> int:
     settings = load(FleetQuerySettings, argv, program=f"{PROGRAM} fleet", description=_FLEET, epilog=_FLEET_EXAMPLES)
     from analytics.commands.output import show_groups, show_series
 
-    start_ms, end_ms = settings.range_ms(times.now_ms())
+    start_ms, end_ms = settings.bounds_ms(times.now_ms(), "1d")
     show = show_series if settings.by is None else show_groups
     name = "the fleet" if settings.by is None else settings.by
-    return _answer(
+    return answer(
         settings,
         lambda service: service.fleet(
             settings.metric, start=start_ms, end=end_ms, rate=settings.rate, by=settings.by, top=settings.top,
@@ -155,7 +115,7 @@ _USERS = "Lists the machines that have reported, and what each last said of itse
 def run_users(argv: Sequence[str]) -> int:
     """Run the command with `argv`; returns the exit code."""
     settings = load(AskSettings, argv, program=f"{PROGRAM} users", description=_USERS)
-    return _answer(settings, lambda service: service.users(), _show_users)
+    return answer(settings, lambda service: service.users(), _show_users)
 
 
 def _show_users(console: "Console", frame: "pd.DataFrame") -> None:
@@ -175,7 +135,7 @@ def run_metrics(argv: Sequence[str]) -> int:
     settings = load(AskSettings, argv, program=f"{PROGRAM} metrics", description=_METRICS)
     from analytics.commands.tables import show_rows
 
-    return _answer(
+    return answer(
         settings,
         lambda service: service.metrics(),
         lambda console, frame: show_rows(console, frame.drop(columns=["type", "stored"]), "No metric.", whole=True),

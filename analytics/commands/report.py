@@ -50,13 +50,6 @@ class ReportSettings(AskSettings, frozen=True, kw_only=True):
             extra={"positional": True, "default": "none"},
         ),
     ] = None
-    data: Annotated[
-        Path | None,
-        Meta(
-            description="Parquet file, or a folder of such files, to read instead of asking the service.",
-            extra={"metavar": "PATH", "default": "the service is asked"},
-        ),
-    ] = None
     format: Annotated[
         ReportForm | None,
         Meta(description="What to write; pdf and png need Chromium.",
@@ -163,7 +156,7 @@ def _made(settings: ReportSettings) -> "ReportDocument":
 
     now_ms = times.now_ms()
     named = settings.url if settings.data is None else settings.data.name
-    with connect(settings.data or settings.url, settings.token) as source:
+    with connect(settings.data or settings.url, settings.token, ca_file=settings.ca_file) as source:
         if settings.user_id is None:
             return making.fleet(source, settings.question(), made_ms=now_ms, named=named)
         return making.user(source, settings.user_id, settings.question(), made_ms=now_ms, named=named)

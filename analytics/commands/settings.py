@@ -17,15 +17,17 @@ _MIN_MS = 1000
 _MAX_MS = 3650 * DAY_MS
 
 
-def _duration(most_ms: int) -> Callable[[str], str]:
+def duration(most_ms: int) -> Callable[[str], str]:
+    """How a setting that is a length of time is read, of a second to `most_ms`."""
+
     def parse(text: str) -> str:
         return format_duration(parse_duration(text, _MIN_MS, most_ms))
 
     return parse
 
 
-DURATION = {"metavar": "DURATION", "parse": _duration(_MAX_MS)}
-"""How a setting that is a length of time is read."""
+DURATION = {"metavar": "DURATION", "parse": duration(_MAX_MS)}
+"""A setting that is a length of time of any kind."""
 MOMENT = {
     "metavar": "TIME",
     "parse": parse_timestamp,
@@ -38,6 +40,13 @@ MOMENT = {
 class AskSettings(ServiceAddress, frozen=True, kw_only=True):
     """Where to ask, and where the answer goes."""
 
+    data: Annotated[
+        Path | None,
+        Meta(
+            description="Parquet file, or a folder of such files, to read instead of asking the service.",
+            extra={"metavar": "PATH", "default": "the service is asked"},
+        ),
+    ] = None
     format: Annotated[
         OutputForm | None,
         Meta(
@@ -55,28 +64,17 @@ class AskSettings(ServiceAddress, frozen=True, kw_only=True):
             raise ValueError("--format table is for terminals; csv, json or parquet go into a file")
 
 
-class RangeSettings(AskSettings, frozen=True, kw_only=True):
-    """Of which time, how finely, and which statistic."""
+class SpanSettings(AskSettings, frozen=True, kw_only=True):
+    """What to look at, and of which time."""
 
     metric: Annotated[
         str, Meta(description=f"What to show; `{PROGRAM} metrics` lists the names.", extra={"metavar": "NAME"})
     ] = "cpuLoadAvg"
-    stat: Annotated[
-        Statistic | None,
-        Meta(
-            description="The statistic of each bucket's samples.",
-            extra={"default": "the metric's own, the mean for most", "expected": ", ".join(STATISTICS)},
-        ),
-    ] = None
-    windows: Annotated[
-        bool,
-        Meta(description="Write every column of the windows instead of one value; Parquet has their histograms too."),
-    ] = False
     last: Annotated[
         str | None,
         Meta(
             description="Show the time this long before the end, such as 6h or 30d.",
-            extra={**DURATION, "default": "1d"},
+            extra={**DURATION, "default": "1d; of files all there is"},
         ),
     ] = None
     start: Annotated[
@@ -89,11 +87,52 @@ class RangeSettings(AskSettings, frozen=True, kw_only=True):
     end: Annotated[
         int | None, Meta(description="Show windows that end before this moment.", extra={**MOMENT, "default": "now"})
     ] = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.last is not None and self.start is not None:
+            raise ValueError("expected --last or --start, got both: each says where the range begins")
+        if self.start is not None and self.end is not None and self.end < self.start:
+            raise ValueError(
+                f"expected --end not before --start {format_instant(self.start)}, got {format_instant(self.end)}"
+            )
+
+    def bounds_ms(self, now_ms: int, last: str) -> tuple[int | None, int | None]:
+        """The half-open range asked for, epoch milliseconds, at the time `now_ms`; `last` is its usual length.
+
+        Files are read from end to end where nothing is said: None means that there is no bound.
+        """
+        if self.data is not None and self.start is None and self.last is None:
+            return None, self.end
+        return self.range_ms(now_ms, last)
+
+    def range_ms(self, now_ms: int, last: str = "1d") -> tuple[int, int]:
+        """The same, always with bounds."""
+        end_ms = now_ms if self.end is None else self.end
+        if self.start is not None:
+            return self.start, end_ms
+        return max(0, end_ms - parse_duration(self.last or last, _MIN_MS, _MAX_MS)), end_ms
+
+
+class RangeSettings(SpanSettings, frozen=True, kw_only=True):
+    """Also how finely, and which statistic."""
+
+    stat: Annotated[
+        Statistic | None,
+        Meta(
+            description="The statistic of each bucket's samples.",
+            extra={"default": "the metric's own, the mean for most", "expected": ", ".join(STATISTICS)},
+        ),
+    ] = None
+    windows: Annotated[
+        bool,
+        Meta(description="Write every column of the windows instead of one value; Parquet has their histograms too."),
+    ] = False
     rate: Annotated[
         str,
         Meta(
             description="The width of a bucket, 1s to 52w.",
-            extra={"metavar": "DURATION", "parse": _duration(52 * WEEK_MS)},
+            extra={"metavar": "DURATION", "parse": duration(52 * WEEK_MS)},
         ),
     ] = "15m"
 
@@ -101,12 +140,6 @@ class RangeSettings(AskSettings, frozen=True, kw_only=True):
         super().__post_init__()
         if self.windows and self.stat is not None:
             raise ValueError("expected --windows or --stat, got both: the one writes all statistics, the other one")
-        if self.last is not None and self.start is not None:
-            raise ValueError("expected --last or --start, got both: each says where the range begins")
-        if self.start is not None and self.end is not None and self.end < self.start:
-            raise ValueError(
-                f"expected --end not before --start {format_instant(self.start)}, got {format_instant(self.end)}"
-            )
 
     @property
     def statistic(self) -> Statistic | None:
@@ -115,10 +148,3 @@ class RangeSettings(AskSettings, frozen=True, kw_only=True):
             return None
         named = NAMES.get(self.metric)
         return self.stat or (named.statistic if named else "mean")
-
-    def range_ms(self, now_ms: int) -> tuple[int, int]:
-        """The half-open range asked for, epoch milliseconds, at the time `now_ms`."""
-        end_ms = now_ms if self.end is None else self.end
-        if self.start is not None:
-            return self.start, end_ms
-        return max(0, end_ms - parse_duration(self.last or "1d", _MIN_MS, _MAX_MS)), end_ms

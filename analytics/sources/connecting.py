@@ -16,18 +16,27 @@ _EXPECTED = (
 
 
 def connect_async(
-    url: str = "http://localhost:8888", token: str | None = None, *, patience: "Patience | None" = None
+    url: str = "http://localhost:8888",
+    token: str | None = None,
+    *,
+    patience: "Patience | None" = None,
+    ca_file: Path | None = None,
 ) -> "AsyncClient":
     """A running service, each of whose questions is awaited. Raises ValueError for what is not an http(s) address."""
     from analytics.sources.async_service import AsyncClient
     from analytics.sources.service import Client
     from analytics.sources.service_api import IMPATIENT
 
-    return AsyncClient(Client(url, token, patience=patience or IMPATIENT))
+    return AsyncClient(Client(url, token, patience=patience or IMPATIENT, ca_file=ca_file))
 
 
 def connect(
-    source: str | Path = "http://localhost:8888", token: str | None = None, *, patience: "Patience | None" = None
+    source: str | Path = "http://localhost:8888",
+    token: str | None = None,
+    *,
+    patience: "Patience | None" = None,
+    ca_file: Path | None = None,
+    check_name: bool = True,
 ) -> "Source":
     """A source of windows: a running service, an InfluxDB, or Parquet files.
 
@@ -40,6 +49,9 @@ def connect(
     `fleet.parquet`, `folder`    Parquet files of windows or of plain measurements (`analytics.sources.parquet`)
     ============================ ==========================================================================
 
+    A service over HTTPS is trusted where the system trusts its certificate, or `ca_file` has it or who signed it
+    (without `check_name` whatever the name in it).
+
     A service also has a method for everything else it can be asked and told (`analytics.sources.operations`); with
     `patience` what only asks is asked again while it is busy or away. All answer `history`, `fleet`, `users` and
     `metrics` alike, as `analytics.sources.base.Source` says. Nothing is asked before the first question. Raises
@@ -51,7 +63,7 @@ def connect(
         from analytics.sources.service import Client
         from analytics.sources.service_api import IMPATIENT
 
-        return Client(text, token, patience=patience or IMPATIENT)
+        return Client(text, token, patience=patience or IMPATIENT, ca_file=ca_file, check_name=check_name)
     if scheme.startswith("influx"):
         from analytics.sources.influx import Influx
 

@@ -4,12 +4,13 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx
 import msgspec
 
-from analytics.sources.service_api import ServiceError, UnreachableError, refusal
+from analytics.sources.service_api import ServiceError, UnreachableError, refusal, trust
 from contract.metrics import Statistic
 from contract.report import Report
 from contract.retry import Backoff
@@ -113,7 +114,10 @@ class Stream:
     UnreachableError if the service cannot be reached the first time, and ProblemError where it refuses.
     """
 
-    def __init__(self, url: str, token: str | None, parameters: dict[str, Any], after: int | None) -> None:
+    def __init__(
+        self, url: str, token: str | None, parameters: dict[str, Any], after: int | None, ca_file: Path | None = None
+    ) -> None:
+        self._verify = trust(ca_file)
         self._url = url
         self._proxy = proxy_for(url)
         self._headers = {"Accept": "text/event-stream"} | ({"Authorization": f"Bearer {token}"} if token else {})
@@ -125,7 +129,7 @@ class Stream:
 
     def __iter__(self) -> Iterator[Event]:
         with httpx.Client(
-            base_url=self._url, timeout=_TIMEOUT, transport=httpx.HTTPTransport(proxy=self._proxy)
+            base_url=self._url, timeout=_TIMEOUT, transport=httpx.HTTPTransport(proxy=self._proxy, verify=self._verify)
         ) as client:
             while True:
                 try:
@@ -140,7 +144,9 @@ class Stream:
 
     async def __aiter__(self) -> AsyncIterator[Event]:
         async with httpx.AsyncClient(
-            base_url=self._url, timeout=_TIMEOUT, transport=httpx.AsyncHTTPTransport(proxy=self._proxy)
+            base_url=self._url,
+            timeout=_TIMEOUT,
+            transport=httpx.AsyncHTTPTransport(proxy=self._proxy, verify=self._verify),
         ) as client:
             while True:
                 try:
@@ -201,6 +207,7 @@ def stream(
     below: float | None = None,
     fields: Sequence[str] | None = None,
     after: int | None = None,
+    ca_file: Path | None = None,
 ) -> Stream:
     """Follow a service: an iterator, and an async iterator, of events.
 
@@ -210,11 +217,12 @@ def stream(
     `ValuesEvent`s, otherwise `ReportEvent`s. `after` is the id of an event behind which to begin; by default it begins
     with what is acknowledged next. A `LostEvent` says which reports will not come.
 
-    Raises ValueError for what is not an http(s) address.
+    With `ca_file` the certificates in it are trusted, and no others. Raises ValueError for what is not an http(s)
+    address, and for a file that cannot be used.
     """
     check_service_url(url)
     asked = {
         "user": user, "os": os, "type": type, "metric": metric, "stat": stat, "above": above, "below": below,
         "fields": None if fields is None else ",".join(fields),
     }  # fmt: skip
-    return Stream(url, token, {name: value for name, value in asked.items() if value is not None}, after)
+    return Stream(url, token, {name: value for name, value in asked.items() if value is not None}, after, ca_file)

@@ -32,6 +32,10 @@ class Operations(ServiceApi):
         """One agent, with the layers of settings that it stands under."""
         return self._document(f"agents/{path_segment(user)}")
 
+    def forget_agent(self, user: str) -> None:
+        """Forget an agent, its settings, commands and alarms, not its windows; one that still reports is back."""
+        self.call("DELETE", f"agents/{path_segment(user)}")
+
     def layers(self) -> list[Document]:
         """The layers of settings of the fleet and of selections, in the order in which they are laid."""
         return list(self._document("settings")["layers"])
@@ -107,11 +111,12 @@ class Operations(ServiceApi):
         return self._list("silences", "silences")
 
     def silence(
-        self, *, rule: str = "*", user: str = "*", until: str | int | None = None, duration: str | None = None,
-        comment: str = "",
+        self, *, rule: str = "*", user: str = "*", start: str | int | None = None, until: str | int | None = None,
+        duration: str | None = None, comment: str = "",
     ) -> Document:  # fmt: skip
-        """Have nobody notified of some alerts until a moment, or for a duration such as `2h`."""
-        document = {"rule": rule, "user": user, "until": until, "duration": duration, "comment": comment}
+        """Notify nobody of some alerts until a moment or for a duration such as `2h`, from `start` on or at once."""
+        times = {"start": start, "until": until, "duration": duration}
+        document = {"rule": rule, "user": user, "comment": comment, **times}
         return dict(self.call("POST", "silences", document).document())
 
     def end_silence(self, silence_id: str) -> None:
@@ -121,6 +126,14 @@ class Operations(ServiceApi):
     def notifications(self, state: str | None = None) -> list[Document]:
         """What is told to whom, the newest first."""
         return self._list("notifications", "notifications", {"state": state})
+
+    def notification(self, message_id: str) -> Document:
+        """What has become of one notification."""
+        return self._document(f"notifications/{path_segment(message_id)}")
+
+    def test_target(self, name: str) -> str:
+        """Send a target a notification that says that it is a test; its id."""
+        return str(self.call("POST", f"targets/{path_segment(name)}/test").document()["id"])
 
     def redeliver(self, message_id: str) -> None:
         """Send a notification again that was delivered or given up."""
@@ -183,6 +196,49 @@ class Operations(ServiceApi):
     def fleet_picture(self, **parameters: str | int) -> bytes:
         """All machines over time as pixels of a heat map, as docs/api.md describes its bytes."""
         return self._asked_for("fleet/picture", parameters).body
+
+    def identity(self) -> Document:
+        """Who asks: the role, the scope and the id of the token that is sent."""
+        return self._document("identity")
+
+    def tokens(self) -> list[Document]:
+        """All tokens by id, without what opens."""
+        return self._list("tokens", "tokens")
+
+    def token(self, token_id: str) -> Document:
+        """One token, without what opens."""
+        return self._document(f"tokens/{path_segment(token_id)}")
+
+    def create_token(
+        self, name: str, role: Literal["agent", "reader", "operator", "admin", "enrolment"], *, scope: str = "*",
+        expires: str | int | None = None, lifetime: str | None = None, uses: int | None = None,
+    ) -> Document:  # fmt: skip
+        """Make a token: its member `token` is what opens, and is never answered again."""
+        document = {
+            "name": name, "role": role, "scope": scope, "expires": expires, "lifetime": lifetime, "uses": uses,
+        }  # fmt: skip
+        return dict(self.call("POST", "tokens", document).document())
+
+    def change_token(self, token_id: str, **changes: str | int | None) -> Document:
+        """Change the `name` of a token, or when it ends: `expires`, a moment, or `lifetime`, a duration from now."""
+        return dict(self.call("PATCH", f"tokens/{path_segment(token_id)}", changes).document())
+
+    def rotate_token(self, token_id: str, *, overlap: str = "1d") -> Document:
+        """Give a token another text, in the member `token`; the one before goes on for `overlap`."""
+        path = f"tokens/{path_segment(token_id)}/rotate"
+        return dict(self.call("POST", path, {"overlap": overlap}).document())
+
+    def revoke_token(self, token_id: str) -> None:
+        """End a token for good."""
+        self.call("DELETE", f"tokens/{path_segment(token_id)}")
+
+    def sessions(self) -> list[Document]:
+        """Browsers that have signed in: with any token for an admin, with the same for others."""
+        return self._list("sessions", "sessions")
+
+    def end_session(self, session_id: str) -> None:
+        """Have a browser sign in anew."""
+        self.call("DELETE", f"sessions/{path_segment(session_id)}")
 
     def health(self) -> Document:
         """That the service answers."""

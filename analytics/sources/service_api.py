@@ -5,10 +5,12 @@ It knows nothing of DataFrames, so that commands which only send and print JSON 
 """
 
 import json
+import ssl
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar, overload
 from urllib.parse import quote
@@ -18,7 +20,7 @@ import msgspec
 
 from contract.problems import Problem, decode_json
 from contract.retry import Backoff, retry_after_s
-from contract.service_address import check_service_url, proxy_for
+from contract.service_address import check_service_url, proxy_for, tls_context
 
 PROBLEM_TYPE = "application/problem+json"
 """The media type of refusals (RFC 9457)."""
@@ -102,12 +104,25 @@ IMPATIENT = Patience(0.0)
 """One try."""
 
 
+def trust(ca_file: Path | None, check_name: bool = True) -> ssl.SSLContext | bool:
+    """What httpx checks certificates with; raises ValueError for a file that cannot be used."""
+    if ca_file is None:
+        return True
+    try:
+        context = tls_context(ca_file)
+    except OSError as error:
+        raise ValueError(f"{ca_file}: expected certificates in PEM: {error.strerror or error}") from None
+    context.check_hostname = check_name
+    return context
+
+
 class ServiceApi:
     """The HTTP API of the service at `url`, called with `token` where it asks for one. A context manager.
 
     Connections are kept open between calls, and threads may share one object. `headers` go with each call. A call
-    gives up after `timeout_s` seconds without a byte of the answer. Nothing is sent before the first call. Raises
-    ValueError for what is not an http(s) address.
+    gives up after `timeout_s` seconds without a byte of the answer. Nothing is sent before the first call. With
+    `ca_file` the certificates in it are trusted, and no others; without `check_name` whatever the name in them. Raises
+    ValueError for what is not an http(s) address, and for a file that cannot be used.
     """
 
     def __init__(
@@ -117,6 +132,8 @@ class ServiceApi:
         *,
         headers: Mapping[str, str] | None = None,
         timeout_s: float = TIMEOUT_S,
+        ca_file: Path | None = None,
+        check_name: bool = True,
     ) -> None:
         check_service_url(url)
         self.url = url.rstrip("/")
@@ -126,7 +143,7 @@ class ServiceApi:
             headers=authorization | dict(headers or {}),
             timeout=httpx.Timeout(timeout_s, connect=min(timeout_s, CONNECT_TIMEOUT_S)),
             # A second try to connect, as the first may meet a closing socket.
-            transport=httpx.HTTPTransport(retries=1, proxy=proxy_for(url)),
+            transport=httpx.HTTPTransport(retries=1, proxy=proxy_for(url), verify=trust(ca_file, check_name)),
         )
 
     def call(

@@ -88,6 +88,11 @@ class Commands:
             for outcome in known:
                 agent.commands.pop(outcome.id, None)
 
+    def drop(self, user_id: str) -> None:
+        """Forget an agent's commands. Called in a thread."""
+        with self._control.transaction() as db:
+            db.execute("DELETE FROM agents_command WHERE user_id = ?", (user_id,))
+
     async def expire(self) -> None:
         """Give up what was not done in time."""
         now_ms = times.now_ms()

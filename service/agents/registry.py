@@ -1,6 +1,6 @@
 """The agents that have been heard of: what each was asked, what it says is in force, and when; kept over restarts."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import msgspec
 from msgspec import UNSET
@@ -57,6 +57,11 @@ class Agent:
         """Whether it is to be told its settings: it has others, and has not refused these."""
         return self.version != self.version_in_force and not (self.version and self.version == self.refused)
 
+    @property
+    def paused(self) -> bool:
+        """Whether it says that it is paused, and has not reported since."""
+        return self.state is not None and self.state.settings.paused and self.status_ms <= self.state.at
+
     def instructions(self) -> Instructions:
         """Everything that is asked of it."""
         settings = msgspec.Raw(msgspec.json.encode(self.desired))
@@ -92,6 +97,14 @@ class Registry:
             agent = self._agents[user_id] = Agent(user_id, os_type, os_version)
             self.refresh(agent)
         return agent
+
+    def remove(self, user_id: str) -> bool:
+        """Know an agent no more; False where it was not known."""
+        return self._agents.pop(user_id, None) is not None
+
+    def silent(self, since_ms: int) -> list[str]:
+        """The agents that were not heard since a moment, and do not listen."""
+        return [agent.user_id for agent in self if agent.seen_ms < since_ms and not agent.connected]
 
     def heard(self, report: Report, status: AgentStatus, now_ms: int) -> Agent | None:
         """Note what a report's `status` says of its agent; the agent, where the answer is to tell it something.
@@ -182,6 +195,14 @@ class AgentStateRepository:
         if agent.state is not None:
             self._unwritten[agent.user_id] = (agent.seen_ms, agent.state)
 
+    def drop(self, user_ids: Iterable[str]) -> None:
+        """Forget states, on disk too. Called in a thread."""
+        users = [*user_ids]
+        for user_id in users:
+            self._unwritten.pop(user_id, None)
+        with self._control.transaction() as db:
+            db.executemany("DELETE FROM agents_state WHERE user_id = ?", ((user_id,) for user_id in users))
+
     @property
     def waiting(self) -> bool:
         """Whether there is something to write."""
@@ -189,9 +210,10 @@ class AgentStateRepository:
 
     def write(self) -> None:
         """Put the states that were noted on disk."""
-        noted = dict(self._unwritten)
-        rows = [(user_id, seen_ms, msgspec.json.encode(state)) for user_id, (seen_ms, state) in noted.items()]
         with self._control.transaction() as db:
+            # Here, and not before: what is dropped meanwhile must not be written again.
+            noted = dict(self._unwritten)
+            rows = [(user_id, seen_ms, msgspec.json.encode(state)) for user_id, (seen_ms, state) in noted.items()]
             db.executemany("INSERT OR REPLACE INTO agents_state VALUES (?, ?, ?)", rows)
             db.execute(
                 "DELETE FROM agents_state WHERE user_id IN"

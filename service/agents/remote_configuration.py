@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 
 from falcon.asgi import SSEvent
@@ -21,6 +22,7 @@ from service.control.database import ControlDatabase
 
 _log = logging.getLogger("loadlens.service")
 _LOOK_EVERY_S = 1.0
+_SILENT_EVERY_S = 10.0
 _SLICE = 500
 """Agents that are looked at before requests get their turn: a few milliseconds."""
 
@@ -28,7 +30,12 @@ _SLICE = 500
 class RemoteConfiguration:
     """Desired and reported state of agents. Everything here runs on the event loop, but what says otherwise."""
 
-    def __init__(self, control: ControlDatabase, audit: Audit, stream_limit: int) -> None:
+    def __init__(self, control: ControlDatabase, audit: Audit, stream_limit: int, keep_ms: int | None = None) -> None:
+        """Agents that are silent for over `keep_ms` are listed no more; None for ever."""
+        self._control = control
+        self._audit = audit
+        self._keep_ms = keep_ms
+        self._looked_s = time.monotonic()
         self.layers = Layers(control, audit)
         self.registry = Registry(self.layers)
         self.commands = Commands(control, audit, self.registry)
@@ -53,6 +60,11 @@ class RemoteConfiguration:
         for repository in (self._states, self.shared_ids):
             if repository.waiting:
                 await asyncio.to_thread(repository.write)
+
+    def is_paused(self, user_id: str) -> bool:
+        """Whether an agent is meant not to report now. Any thread may ask."""
+        agent = self.registry.get(user_id)
+        return agent is not None and agent.paused
 
     def observe(self, reports: Sequence[Report]) -> None:
         """Note reports that are new, of whichever agents; ids that hosts turn out to share are logged."""
@@ -101,6 +113,27 @@ class RemoteConfiguration:
             self._changed.set()
         return layer
 
+    async def forget(self, user_id: str, actor: Actor) -> bool:
+        """Forget an agent: what it said, its own settings, its commands; noted in the audit trail.
+
+        False where nothing is known of it. One that still runs is heard of again. Raises ControlError.
+        """
+        known = self.registry.get(user_id) is not None or self.layers.get(AGENT + user_id).revision > 0
+        if not known and user_id not in self.shared_ids.found:
+            return False
+        await asyncio.to_thread(self._drop, user_id, actor)
+        self.registry.remove(user_id)
+        self.streams.end(user_id, "forgotten")
+        return True
+
+    def _drop(self, user_id: str, actor: Actor) -> None:
+        self.layers.change(AGENT + user_id, actor, lambda layer: None)
+        with self._control.transaction() as db:
+            self._audit.note(db, actor, "forget", AGENT + user_id)
+            self.commands.drop(user_id)
+            self._states.drop([user_id])
+            self.shared_ids.drop(user_id)
+
     async def command(self, agent: Agent, command: str, expires_s: float, actor: Actor) -> str:
         """Have an agent do something once, as `Commands.add`; it hears of it at once where it listens."""
         id_ = await self.commands.add(agent, command, expires_s, actor)
@@ -142,12 +175,25 @@ class RemoteConfiguration:
             except Exception:  # noqa: BLE001 - the next change must not find nobody at work
                 _log.exception("not all agents were told of a change; the next one tells them")
 
+    async def _leave_out_silent(self) -> None:
+        """List those no more who have been silent for long; their own settings stay, should they come back."""
+        if self._keep_ms is None or time.monotonic() - self._looked_s < _SILENT_EVERY_S:
+            return
+        self._looked_s = time.monotonic()
+        silent = self.registry.silent(times.now_ms() - self._keep_ms)
+        if silent:
+            await asyncio.to_thread(self._states.drop, silent)
+            for user_id in silent:
+                self.registry.remove(user_id)
+            _log.info("%d agents are listed no more: they were silent for too long", len(silent))
+
     async def _look_after(self) -> None:
         while True:
             await asyncio.sleep(_LOOK_EVERY_S)
             self.streams.send_heartbeats()
             try:
                 await self.commands.expire()
+                await self._leave_out_silent()
                 for repository in (self._states, self.shared_ids):
                     if repository.waiting:
                         await asyncio.to_thread(repository.write)

@@ -154,6 +154,14 @@ class SharedIds:
         self._unwritten.add(user_id)
         return [user_id] if fresh else []
 
+    def drop(self, user_id: str) -> None:
+        """Forget what is known of an id, on disk too. Called in a thread."""
+        self._unwritten.discard(user_id)
+        self.found.pop(user_id, None)
+        self._listeners.pop(user_id, None)
+        with self._control.transaction() as db:
+            db.execute("DELETE FROM shared_ids WHERE user_id = ?", (user_id,))
+
     @property
     def waiting(self) -> bool:
         """Whether there is something to write."""
@@ -161,9 +169,10 @@ class SharedIds:
 
     def write(self) -> None:
         """Put what was found on disk."""
-        noted = [*self._unwritten]
-        found = [(name, self.found[name]) for name in noted]
-        rows = [(name, one.first_ms, one.last_ms, one.windows) for name, one in found]
         with self._control.transaction() as db:
+            # Here, and not before: what is dropped meanwhile must not be written again.
+            noted = [*self._unwritten]
+            found = [(name, one) for name in noted if (one := self.found.get(name))]
+            rows = [(name, one.first_ms, one.last_ms, one.windows) for name, one in found]
             db.executemany("INSERT OR REPLACE INTO shared_ids VALUES (?, ?, ?, ?)", rows)
         self._unwritten.difference_update(noted)

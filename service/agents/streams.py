@@ -110,6 +110,12 @@ class InstructionStreams:
                 del self._streams[agent.user_id]
                 agent.connected = False
 
+    def end(self, user_id: str, why: str) -> None:
+        """End an agent's stream, where it has one open; it may open another."""
+        stream = self._streams.get(user_id)
+        if stream is not None:
+            stream.end(why)
+
     def wake(self, agent: Agent) -> None:
         """Have an agent's stream look whether there is something to tell."""
         stream = self._streams.get(agent.user_id)

@@ -15,7 +15,7 @@ def in_sync(agent: Agent) -> bool:
     return agent.version == agent.version_in_force
 
 
-def overview(agent: Agent, shared: SharedId | None) -> dict[str, Any]:
+def overview(agent: Agent, shared: SharedId | None, layers: Layers) -> dict[str, Any]:
     """An entry of the list of agents; `shared` where several hosts report as this one."""
     status, why = agent.status, _why(agent)
     return {
@@ -25,7 +25,8 @@ def overview(agent: Agent, shared: SharedId | None) -> dict[str, Any]:
         "version": agent.state.agent_version if agent.state else status.version if status else None,
         "last_seen": format_instant(agent.seen_ms),
         "connected": agent.connected,
-        "desired": agent.desired,
+        # As the layers are now: a change reaches the agents of a large fleet one after the other.
+        "desired": layers.desired(agent.user_id, agent.os_type)[0],
         "reported": agent.state.settings if agent.state else status.settings if status else None,
         "in_step": why is None,
         "why": why,
@@ -45,7 +46,7 @@ def overview(agent: Agent, shared: SharedId | None) -> dict[str, Any]:
 def detail(agent: Agent, shared: SharedId | None, layers: Layers) -> dict[str, Any]:
     """One agent, with the layers that make up what is asked of it, the strongest last."""
     found = layers.of(agent.user_id, agent.os_type)
-    return overview(agent, shared) | {
+    return overview(agent, shared, layers) | {
         "desired_version": agent.version,
         "reported_version": agent.version_in_force,
         "refused": _refused(agent),

@@ -1,7 +1,7 @@
 """All rules, fed with the reports in the order of the journal: who looks at whose, and what follows."""
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from contract.report import Report
 from service.alerts.alarms import SavedAlarm, Transition
@@ -24,8 +24,9 @@ _EVALUATIONS: dict[type[Rule], type[Evaluation]] = {
 class Engine:
     """The evaluations of all rules that are enabled. For one thread at a time."""
 
-    def __init__(self, *, max_alarms: int = MAX_ALARMS) -> None:
-        """A rule keeps at most `max_alarms`, one for each user."""
+    def __init__(self, *, max_alarms: int = MAX_ALARMS, is_paused: Callable[[str], bool] = lambda user: False) -> None:
+        """A rule keeps at most `max_alarms`, one for each user; `is_paused` says whose agent is meant not to report."""
+        self._is_paused = is_paused
         self._max_alarms = max_alarms
         self.evaluations: dict[str, Evaluation] = {}
         self._routes: dict[tuple[str, str], tuple[Evaluation, ...]] = {}
@@ -75,7 +76,12 @@ class Engine:
             self._routes[origin] = tuple(one for one in self.evaluations.values() if one.rule.takes(*origin))
         return self._routes[origin]
 
+    def forget(self, user: str, now_ms: int) -> Iterator[Transition]:
+        """Forget a user's alarms; those that fire are resolved."""
+        for evaluation in self.evaluations.values():
+            yield from evaluation.let_go(user, now_ms)
+
     def tick(self, now_ms: int) -> Iterator[Transition]:
         """What follows from the time being `now_ms`."""
         for evaluation in self.evaluations.values():
-            yield from evaluation.tick(now_ms)
+            yield from evaluation.tick(now_ms, self._is_paused)

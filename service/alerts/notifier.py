@@ -1,74 +1,121 @@
-"""The notifier: what alarms do becomes alerts, and notifications to the rule's targets unless it is silenced."""
+"""The notifier: what alarms do becomes alerts, and notifications to the rule's targets unless it is muted."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 from contract import times
 from contract.patterns import matcher
-from contract.times import format_instant
+from service.alerts import wording
 from service.alerts.alarms import Transition
+from service.alerts.evaluations.base import FLEET_USER
 from service.alerts.repository import RuleRepository
 from service.alerts.rules import Rule
+from service.alerts.silences import WeeklySilence
 from service.notifications.queue import NotificationQueue
+
+_Changes = dict[str, list[dict[str, Any]]]
+"""What targets are to be told, by rule."""
 
 
 class Notifier:
     """Writes alerts and notifications, in the transaction under way where there is one."""
 
-    def __init__(self, repository: RuleRepository, queue: NotificationQueue) -> None:
+    def __init__(
+        self,
+        repository: RuleRepository,
+        queue: NotificationQueue,
+        *,
+        public_url: str = "",
+        is_paused: Callable[[str], bool] = lambda user: False,
+    ) -> None:
+        """Links lead to `public_url`, where there is one; `is_paused` says whether an agent is meant not to report."""
         self._repository = repository
         self._queue = queue
+        self._public_url = public_url
+        self._is_paused = is_paused
+        self.weekly: Sequence[WeeklySilence] = ()
+        """The scheduled silences that are known."""
 
     def notify(self, transitions: Sequence[Transition], rules: Mapping[str, Rule]) -> None:
         """Note what alarms have done, and notify targets; nobody hears of a rule that is not among `rules`."""
         if not transitions:
             return
-        is_silenced = self._silencer()
-        changes_of: dict[str, list[dict[str, object]]] = {}
+        told: _Changes = {}
         with self._repository.control.transaction():
+            is_muted = self._muter(rules, transitions)
             for one in transitions:
                 rule = rules.get(one.rule)
                 if one.state == "resolved":
-                    is_due = self._repository.resolve(one) and rule is not None
+                    is_due = self._repository.resolve(one)
                 else:
-                    is_due = rule is not None and not is_silenced(one.rule, one.user)
+                    is_due = rule is not None and not is_muted(rule, one.user)
                     self._repository.fire(one, rule.severity if rule else "info", notified=is_due)
-                if is_due:
-                    changes_of.setdefault(one.rule, []).append(
-                        _change(one.user, one.state, one.since_ms, one.at_ms, one.value)
-                    )
-            self._add(changes_of, rules)
+                if rule is not None and is_due:
+                    self._collect(told, rule, one.user, one.state, one.since_ms, one.at_ms, one.value)
+            self._add(told, rules)
             self._repository.trim_alerts()
 
-    def notify_of_unsilenced(self, rules: Mapping[str, Rule]) -> None:
-        """Notify of what fires and was silenced, once the silence is over."""
+    def notify_of_firing(self, rules: Mapping[str, Rule], value_of: Callable[[str, str], float | None]) -> None:
+        """Notify of what fires and was muted, once nothing mutes it, and again of what is to be repeated by now.
+
+        `value_of` gives the value of a rule's alarm of a user as it is now, where there is one.
+        """
+        now_ms = times.now_ms()
         unnotified = self._repository.unnotified()
-        if not unnotified:
+        before = [
+            alert
+            for rule in rules.values()
+            if rule.repeat_ms is not None
+            for alert in self._repository.notified_before(rule.name, now_ms - rule.repeat_ms)
+            if not self._is_paused(alert.user)
+        ]
+        if not unnotified and not before:
             return
-        is_silenced = self._silencer()
-        changes_of: dict[str, list[dict[str, object]]] = {}
+        told: _Changes = {}
         with self._repository.control.transaction():
-            for alert in unnotified:
-                if alert.rule in rules and not is_silenced(alert.rule, alert.user):
+            is_muted = self._muter(rules)
+            for alert in (*unnotified, *before):
+                rule = rules.get(alert.rule)
+                if rule is not None and not is_muted(rule, alert.user):
                     self._repository.mark_notified(alert)
-                    change = _change(alert.user, alert.state, alert.since_ms, alert.fired_ms, alert.value)
-                    changes_of.setdefault(alert.rule, []).append(change)
-            self._add(changes_of, rules)
+                    value = value_of(alert.rule, alert.user)
+                    self._collect(
+                        told, rule, alert.user, alert.state, alert.since_ms, alert.fired_ms,
+                        alert.value if value is None else value, repeated=bool(alert.notified),
+                    )  # fmt: skip
+            self._add(told, rules)
 
-    def _add(self, changes_of: Mapping[str, Sequence[dict[str, object]]], rules: Mapping[str, Rule]) -> None:
-        for name, changes in changes_of.items():
-            self._queue.add(rules[name], changes, times.now_ms())
+    def _collect(
+        self, told: _Changes, rule: Rule, user: str, state: str, since_ms: int, at_ms: int, value: float, *,
+        repeated: bool = False,
+    ) -> None:  # fmt: skip
+        change = wording.change(
+            rule, user, state, since_ms, at_ms, value, public_url=self._public_url, repeated=repeated
+        )
+        told.setdefault(rule.name, []).append(change)
 
-    def _silencer(self) -> Callable[[str, str], bool]:
-        """Whether a rule and user are silenced now."""
-        silences = [(matcher([one.rule]), matcher([one.user])) for one in self._repository.silences(times.now_ms())]
-        return lambda rule, user: any(takes_rule(rule) and takes_user(user) for takes_rule, takes_user in silences)
+    def _add(self, told: _Changes, rules: Mapping[str, Rule]) -> None:
+        for name, changes in told.items():
+            self._queue.add(rules[name], changes, times.now_ms(), wording.facts(rules[name]))
 
+    def _muter(self, rules: Mapping[str, Rule], beginning: Iterable[Transition] = ()) -> Callable[[Rule, str], bool]:
+        """Whether nobody is to hear of a rule and user now: silenced, or inhibited by what fires or `beginning`s."""
+        now_ms = times.now_ms()
+        silences = [
+            (matcher([one.rule]), matcher([one.user]))
+            for one in self._repository.silences(now_ms)
+            if one.start_ms <= now_ms
+        ]
+        silences += [(matcher([one.rule]), matcher([one.user])) for one in self.weekly if one.covers(now_ms)]
+        causes = {name for rule in rules.values() for name in rule.inhibited_by}
+        firing = self._repository.firing_users(causes)
+        for one in beginning:
+            if one.state == "firing" and one.rule in causes:
+                firing[one.rule].add(one.user)
 
-def _change(user: str, state: str, since_ms: int, at_ms: int, value: float) -> dict[str, object]:
-    return {
-        "user": user,
-        "state": state,
-        "since": format_instant(since_ms),
-        "at": format_instant(at_ms),
-        "value": value,
-    }
+        def is_muted(rule: Rule, user: str) -> bool:
+            if any(not firing[cause].isdisjoint((user, FLEET_USER)) for cause in rule.inhibited_by):
+                return True
+            return any(takes_rule(rule.name) and takes_user(user) for takes_rule, takes_user in silences)
+
+        return is_muted

@@ -37,8 +37,18 @@ _STEPS = [
     DROP TABLE rules_progress;
     CREATE TABLE rules_progress (journal TEXT PRIMARY KEY, offset INTEGER NOT NULL) STRICT;
     """,
+    """
+    ALTER TABLE rules_alert ADD COLUMN notified_ms INTEGER NOT NULL DEFAULT 0;
+    UPDATE rules_alert SET notified_ms = CAST(strftime('%s', 'now') AS INTEGER) * 1000;
+    ALTER TABLE rules_silence ADD COLUMN start_ms INTEGER NOT NULL DEFAULT 0;
+    CREATE TABLE rules_file (
+        root TEXT NOT NULL, path TEXT NOT NULL, text TEXT NOT NULL, PRIMARY KEY (root, path)
+    ) STRICT;
+    """,
 ]
 _log = logging.getLogger("loadlens.service")
+_ALERT = "id, rule, user, severity, state, since_ms, fired_ms, resolved_ms, value, notified, notified_ms"
+_SILENCE = "id, rule, user, until_ms, comment, created_ms, start_ms"
 _MAX_RESOLVED = 10_000
 _MAX_SILENCES = 1000
 _MAX_RULES = 1000
@@ -64,6 +74,8 @@ class Alert(NamedTuple):
     value: float
     notified: int
     """1 where somebody was notified, or would have been."""
+    notified_ms: int
+    """When that was last, by the service's clock."""
 
 
 class Silence(NamedTuple):
@@ -75,6 +87,8 @@ class Silence(NamedTuple):
     until_ms: int
     comment: str
     created_ms: int
+    start_ms: int
+    """0 where it began when it was made."""
 
 
 class RuleRepository:
@@ -121,6 +135,18 @@ class RuleRepository:
             if after is not None:
                 db.execute("INSERT INTO rules_rule VALUES (?, ?, ?)", (name, after.decode(), version))
             return version
+
+    # Files
+
+    def files(self, root: str) -> dict[str, str]:
+        """The files under a root that were good when they were read last, by path; nothing where none ever were."""
+        return dict(self.control.read("SELECT path, text FROM rules_file WHERE root = ?", (root,)))
+
+    def put_files(self, root: str, files: Mapping[str, str]) -> None:
+        """Keep the files of a root in place of what was kept; those of other roots are forgotten."""
+        with self.control.transaction() as db:
+            db.execute("DELETE FROM rules_file")
+            db.executemany("INSERT INTO rules_file VALUES (?, ?, ?)", ((root, *file) for file in files.items()))
 
     # Progress
 
@@ -181,11 +207,12 @@ class RuleRepository:
         """Note that an alarm fires."""
         with self.control.transaction() as db:
             db.execute(
-                "INSERT INTO rules_alert (rule, user, severity, state, since_ms, fired_ms, value, notified)"
-                " VALUES (?, ?, ?, 'firing', ?, ?, ?, ?)",
+                "INSERT INTO rules_alert"
+                " (rule, user, severity, state, since_ms, fired_ms, value, notified, notified_ms)"
+                " VALUES (?, ?, ?, 'firing', ?, ?, ?, ?, ?)",
                 (
                     transition.rule, transition.user, severity, transition.since_ms, transition.at_ms,
-                    transition.value, notified,
+                    transition.value, notified, times.now_ms(),
                 ),
             )  # fmt: skip
 
@@ -215,8 +242,7 @@ class RuleRepository:
     def alerts(self, state: str | None = None, limit: int = 1000) -> list[Alert]:
         """Alerts, newest first."""
         rows = self.control.read(
-            "SELECT id, rule, user, severity, state, since_ms, fired_ms, resolved_ms, value, notified FROM rules_alert"
-            " WHERE ? IS NULL OR state = ? ORDER BY id DESC LIMIT ?",
+            f"SELECT {_ALERT} FROM rules_alert WHERE ? IS NULL OR state = ? ORDER BY id DESC LIMIT ?",
             (state, state, limit),
         )
         return [Alert._make(row) for row in rows]
@@ -227,28 +253,46 @@ class RuleRepository:
 
     def unnotified(self) -> list[Alert]:
         """Alerts that fire and that nobody was notified of."""
+        rows = self.control.read(f"SELECT {_ALERT} FROM rules_alert WHERE state = 'firing' AND notified = 0")
+        return [Alert._make(row) for row in rows]
+
+    def notified_before(self, rule: str, before_ms: int) -> list[Alert]:
+        """Alerts of a rule that fire and that somebody was notified of, before a moment for the last time."""
         rows = self.control.read(
-            "SELECT id, rule, user, severity, state, since_ms, fired_ms, resolved_ms, value, notified FROM rules_alert"
-            " WHERE state = 'firing' AND notified = 0"
+            f"SELECT {_ALERT} FROM rules_alert WHERE state = 'firing' AND rule = ? AND notified AND notified_ms <= ?",
+            (rule, before_ms),
         )
         return [Alert._make(row) for row in rows]
+
+    def firing_users(self, rules: Collection[str]) -> dict[str, set[str]]:
+        """The users for whom each of some rules fires; the empty one is the fleet."""
+        found: dict[str, set[str]] = {}
+        with self.control.transaction() as db:
+            for rule in rules:
+                rows = db.execute("SELECT user FROM rules_alert WHERE state = 'firing' AND rule = ?", (rule,))
+                found[rule] = {user for (user,) in rows}
+        return found
 
     def mark_notified(self, alert: Alert) -> None:
         """Note that somebody is notified of an alert."""
         with self.control.transaction() as db:
-            db.execute("UPDATE rules_alert SET notified = 1 WHERE id = ?", (alert.id,))
+            db.execute("UPDATE rules_alert SET notified = 1, notified_ms = ? WHERE id = ?", (times.now_ms(), alert.id))
 
     # Silences
 
     def silences(self, now_ms: int) -> list[Silence]:
-        """The silences in force, the next to end first."""
-        rows = self.control.read("SELECT * FROM rules_silence WHERE until_ms > ? ORDER BY until_ms", (now_ms,))
+        """The silences that are not over, the next to end first; those that begin later are among them."""
+        rows = self.control.read(
+            f"SELECT {_SILENCE} FROM rules_silence WHERE until_ms > ? ORDER BY until_ms", (now_ms,)
+        )
         return [Silence(*row) for row in rows]
 
-    def add_silence(self, rule: str, user: str, until_ms: int, comment: str, actor: Actor) -> Silence:
+    def add_silence(
+        self, rule: str, user: str, until_ms: int, comment: str, actor: Actor, *, start_ms: int = 0
+    ) -> Silence:
         """Notify nobody of some rules and users until a moment. `rule` and `user` are patterns. Raises TooMany."""
         now_ms = times.now_ms()
-        silence = Silence(secrets.token_hex(8), rule, user, until_ms, comment, now_ms)
+        silence = Silence(secrets.token_hex(8), rule, user, until_ms, comment, now_ms, start_ms)
         with self.control.transaction() as db:
             db.execute("DELETE FROM rules_silence WHERE until_ms <= ?", (now_ms,))
             (count,) = db.execute("SELECT count(*) FROM rules_silence").fetchone()
@@ -256,13 +300,13 @@ class RuleRepository:
                 raise TooMany(f"There are {count} silences; no more are kept.")
             after = msgspec.json.encode(silence._asdict())
             self._audit.note(db, actor, "silence", f"silence:{silence.id}", after=after)
-            db.execute("INSERT INTO rules_silence VALUES (?, ?, ?, ?, ?, ?)", silence)
+            db.execute(f"INSERT INTO rules_silence ({_SILENCE}) VALUES (?, ?, ?, ?, ?, ?, ?)", silence)
         return silence
 
     def end_silence(self, identity: str, actor: Actor) -> bool:
         """End a silence; False where there is none."""
         with self.control.transaction() as db:
-            row = db.execute("DELETE FROM rules_silence WHERE id = ? RETURNING *", (identity,)).fetchone()
+            row = db.execute(f"DELETE FROM rules_silence WHERE id = ? RETURNING {_SILENCE}", (identity,)).fetchone()
             if row is not None:
                 before = msgspec.json.encode(Silence(*row)._asdict())
                 self._audit.note(db, actor, "silence", f"silence:{identity}", before=before)

@@ -1,4 +1,4 @@
-"""Rule sets: rules and targets in files, TOML or YAML, one file or a folder of them.
+"""Rule sets: rules, targets, routes and scheduled silences in files, TOML or YAML, one file or a folder of them.
 
 [[rules]]
 name = "busy"
@@ -12,36 +12,47 @@ webhook = "https://example.org/hook"
 secret = "env:OPS_SECRET"
 """
 
-import re
-import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-from contract.problems import Problem, shortened
-from service.alerts.rules import InvalidRule, Rule, parse_rule
+import msgspec
+
+from contract.problems import Problem, did_you_mean
+from service.alerts.documents import SUFFIXES, RuleFileError, document_of, fault, read_text
+from service.alerts.rules import InvalidRule, Rule, Severity, parse_rule
+from service.alerts.silences import InvalidSilence, WeeklySilence, parse_silence
 from service.notifications.targets import InvalidTarget, Target, parse_target
 
-_SUFFIXES = (".toml", ".yaml", ".yml")
-_MAX_BYTES = 4 * 1024 * 1024
+__all__ = ["RuleFileError", "RuleSet", "inhibition_faults", "parse_rule_set", "read_rule_set", "stamp"]
+
 _MAX_RULES = 1000
-
-
-class RuleFileError(Exception):
-    """Files that cannot be used; the message has a line for each thing that is wrong."""
+_TABLES = ("rules", "targets", "routes", "silences")
+_SEVERITIES: tuple[str, ...] = get_args(Severity)
 
 
 @dataclass(slots=True)
 class RuleSet:
-    """The rules and targets of some files."""
+    """What some files say."""
 
     rules: dict[str, Rule] = field(default_factory=dict)
     targets: dict[str, Target] = field(default_factory=dict)
+    routes: dict[str, list[str]] = field(default_factory=dict)
+    """By severity, the targets of rules that name none."""
+    silences: list[WeeklySilence] = field(default_factory=list)
     files: dict[str, Path] = field(default_factory=dict)
     """The file that each rule is from."""
+    texts: dict[Path, str] = field(default_factory=dict)
+    """The text of each file."""
     unusable: set[str] = field(default_factory=set)
     """Targets that are there and cannot be used."""
+
+    def routed(self, rule: Rule) -> Rule:
+        """The rule with those as targets who are told of it."""
+        routed = self.routes.get(rule.severity)
+        return msgspec.structs.replace(rule, targets=routed) if routed and not rule.targets else rule
 
 
 def stamp(path: Path) -> tuple[tuple[str, int, int], ...]:
@@ -57,73 +68,81 @@ def stamp(path: Path) -> tuple[tuple[str, int, int], ...]:
 
 
 def read_rule_set(path: Path) -> RuleSet:
-    """The rules and targets of a file, or of all files of a folder. Raises RuleFileError."""
-    rule_set, faults = RuleSet(), []
+    """What a file says, or all files of a folder. Raises RuleFileError."""
+    texts, faults = {}, []
     for file in _files(path):
         try:
-            text = _text(file)
-            document = _document(file, text)
+            texts[file] = read_text(file)
+        except RuleFileError as error:
+            faults.append(str(error))
+    return parse_rule_set(texts, faults)
+
+
+def parse_rule_set(texts: Mapping[Path, str], faults: Iterable[str] = ()) -> RuleSet:
+    """What the texts of some files say. Raises RuleFileError, with `faults` before what is wrong with these."""
+    rule_set, faults = RuleSet(texts=dict(texts)), [*faults]
+    for file, text in texts.items():
+        try:
+            document = document_of(file, text)
         except RuleFileError as error:
             faults.append(str(error))
             continue
         faults += _add(rule_set, file, text, document)
-    for rule in rule_set.rules.values():
-        known = f"one of {', '.join(rule_set.targets)}" if rule_set.targets else "none, as the files have no targets"
-        faults += [
-            f"{rule_set.files[rule.name]}: rule {rule.name}: targets: expected {known}, got {target}"
-            for target in rule.targets
-            if target not in rule_set.targets and target not in rule_set.unusable
-        ]
+    faults += _names_wrongly(rule_set)
     if len(rule_set.rules) > _MAX_RULES:
-        faults.append(f"{path}: expected at most {_MAX_RULES} rules, got {len(rule_set.rules)}")
+        faults.append(f"expected at most {_MAX_RULES} rules, got {len(rule_set.rules)}")
     if faults:
         raise RuleFileError("\n".join(faults))
     return rule_set
 
 
+def inhibition_faults(rules: Mapping[str, Rule]) -> dict[str, str]:
+    """What is wrong with `inhibited_by`, by the name of the rule: of rules in a circle nobody might ever hear."""
+    faults = {}
+    for rule in rules.values():
+        for name in rule.inhibited_by:
+            if name not in rules:
+                faults[rule.name] = f"expected names of rules, got {name}{did_you_mean(name, rules)}"
+    try:
+        TopologicalSorter({rule.name: rule.inhibited_by for rule in rules.values()}).prepare()
+    except CycleError as error:
+        circle: list[str] = error.args[1]
+        faults[circle[0]] = f"expected no circle, got {' by '.join(circle)}"
+    return faults
+
+
+def _names_wrongly(rule_set: RuleSet) -> list[str]:
+    """Names of targets and rules that are none."""
+    known = f"one of {', '.join(rule_set.targets)}" if rule_set.targets else "none, as the files have no targets"
+    there = rule_set.targets.keys() | rule_set.unusable
+    faults = [
+        f"{rule_set.files[rule.name]}: rule {rule.name}: targets: expected {known}, got {target}"
+        for rule in rule_set.rules.values()
+        for target in rule.targets
+        if target not in there
+    ]
+    faults += [
+        f"routes: {severity}: expected {known}, got {target}"
+        for severity, targets in rule_set.routes.items()
+        for target in targets
+        if target not in there
+    ]
+    faults += [
+        f"{rule_set.files[name]}: rule {name}: inhibited_by: {detail}"
+        for name, detail in inhibition_faults(rule_set.rules).items()
+    ]
+    return faults
+
+
 def _files(path: Path) -> list[Path]:
     if path.is_dir():
-        return sorted(file for file in path.iterdir() if file.suffix in _SUFFIXES and file.is_file())
+        return sorted(file for file in path.iterdir() if file.suffix in SUFFIXES and file.is_file())
     return [path]
-
-
-def _text(file: Path) -> str:
-    try:
-        content = file.read_bytes()
-    except OSError as error:
-        raise RuleFileError(f"{file}: cannot be read: {error.strerror or error}") from None
-    if len(content) > _MAX_BYTES:
-        raise RuleFileError(f"{file}: expected at most {_MAX_BYTES} bytes, got {len(content)}")
-    try:
-        return content.decode()
-    except UnicodeDecodeError as error:
-        raise RuleFileError(f"{file}: expected UTF-8: {error}") from None
-
-
-def _document(file: Path, text: str) -> dict[str, Any]:
-    if file.suffix == ".toml":
-        try:
-            return tomllib.loads(text)
-        except tomllib.TOMLDecodeError as error:
-            raise RuleFileError(f"{file}: expected TOML: {error}") from None
-    if file.suffix not in _SUFFIXES:
-        raise RuleFileError(f"{file}: expected a name that ends in .toml, .yaml or .yml")
-    import yaml
-
-    try:
-        document = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise RuleFileError(f"{file}: expected YAML: {' '.join(str(error).split())}") from None
-    if document is None:
-        return {}
-    if not isinstance(document, dict):
-        raise RuleFileError(f"{file}: expected rules and targets at the top, got {type(document).__name__}")
-    return document
 
 
 def _add(rule_set: RuleSet, file: Path, text: str, document: dict[str, Any]) -> list[str]:
     """Add what a file says to the rule set; returns what is wrong with it."""
-    faults = [f"{file}: expected rules and targets, got {name}" for name in document.keys() - {"rules", "targets"}]
+    faults = [f"{file}: expected rules and targets, got {name}" for name in document.keys() - set(_TABLES)]
     rules, targets = document.get("rules", []), document.get("targets", {})
     if not isinstance(rules, list) or not isinstance(targets, dict):
         return [*faults, f"{file}: expected a list of rules ([[rules]]) and a table of targets ([targets.NAME])"]
@@ -132,68 +151,48 @@ def _add(rule_set: RuleSet, file: Path, text: str, document: dict[str, Any]) -> 
             rule = parse_rule(one)
         except InvalidRule as error:
             name = one.get("name") if isinstance(one, dict) else None
-            faults += [_fault(file, text, ("rules", place), problem, name) for problem in error.problems]
+            faults += [fault(file, text, ("rules", place), problem, name) for problem in error.problems]
             continue
         if rule.name in rule_set.rules:
             other = Problem("/name", f"{rule.name} stands in {rule_set.files[rule.name]} already")
-            faults.append(_fault(file, text, ("rules", place), other, rule.name))
+            faults.append(fault(file, text, ("rules", place), other, rule.name))
         rule_set.rules[rule.name], rule_set.files[rule.name] = rule, file
     for name, one in targets.items():
         try:
             rule_set.targets[str(name)] = parse_target(str(name), one, file.parent)
         except InvalidTarget as error:
             rule_set.unusable.add(str(name))
-            faults.append(_fault(file, text, ("targets", str(name)), error.problem))
+            faults.append(fault(file, text, ("targets", str(name)), error.problem))
+    return (
+        faults
+        + _add_routes(rule_set, file, document.get("routes", {}))
+        + _add_silences(rule_set, file, text, document.get("silences", []))
+    )
+
+
+def _add_routes(rule_set: RuleSet, file: Path, routes: Any) -> list[str]:
+    if not isinstance(routes, dict):
+        return [f"{file}: routes: expected a table such as [routes] with critical = ['ops']"]
+    faults = []
+    for severity, targets in routes.items():
+        if severity not in _SEVERITIES:
+            faults.append(f"{file}: routes: expected {', '.join(_SEVERITIES)}, got {severity}")
+        elif severity in rule_set.routes:
+            faults.append(f"{file}: routes: {severity} stands in another file already")
+        elif not isinstance(targets, list) or not all(isinstance(target, str) for target in targets):
+            faults.append(f"{file}: routes: {severity}: expected a list of names of targets")
+        else:
+            rule_set.routes[severity] = targets
     return faults
 
 
-def _fault(file: Path, text: str, where: tuple[str, int | str], problem: Problem, name: object = None) -> str:
-    """What is wrong with a rule, called by its `name` where it has one, or with a target."""
-    table, key = where
-    shown = f"{table}[{key}]" if isinstance(key, int) else f"{table}.{key}"
-    member = problem.pointer.strip("/").replace("/", ".")
-    line = _line(file, text, where, member)
-    if isinstance(name, str) and name:
-        return f"{file}:{line}: rule {shortened(name)}: {member + ': ' if member else ''}{problem.detail}"
-    return f"{file}:{line}: {shown}{'.' + member if member else ''}: {problem.detail}"
-
-
-def _line(file: Path, text: str, where: tuple[str, int | str], member: str) -> int:
-    """The line of a member, or of what it misses, counted from 1."""
-    first = member.split(".", maxsplit=1)[0]
-    if file.suffix == ".toml":
-        return _toml_line(text.splitlines(), where, first)
-    import yaml
-
-    node: Any = yaml.compose(text)
-    for key in (*where, first):
-        found = _child(node, key)
-        if found is None:
-            break
-        node = found
-    return int(node.start_mark.line) + 1
-
-
-def _child(node: Any, key: int | str) -> Any:
-    """A member of a YAML node, or None."""
-    if isinstance(key, int):
-        return node.value[key]
-    if not isinstance(node.value, list) or not all(isinstance(pair, tuple) for pair in node.value):
-        return None
-    return next((value for name, value in node.value if name.value == key), None)
-
-
-def _toml_line(lines: Sequence[str], where: tuple[str, int | str], member: str) -> int:
-    table, key = where
-    if isinstance(key, int):
-        headers = [place for place, line in enumerate(lines) if re.match(rf"\s*\[\[\s*{table}\s*\]\]", line)]
-        start = headers[key] if key < len(headers) else 0
-    else:
-        header = re.compile(rf"\s*\[\s*{table}\s*\.\s*\"?{re.escape(key)}\"?\s*\]")
-        start = next((place for place, line in enumerate(lines) if header.match(line)), 0)
-    for place in range(start + 1, len(lines)):
-        if lines[place].lstrip().startswith("["):
-            break
-        if re.match(rf"\s*{re.escape(member)}\s*=", lines[place]):
-            return place + 1
-    return start + 1
+def _add_silences(rule_set: RuleSet, file: Path, text: str, silences: Any) -> list[str]:
+    if not isinstance(silences, list):
+        return [f"{file}: expected a list of silences ([[silences]])"]
+    faults = []
+    for place, one in enumerate(silences):
+        try:
+            rule_set.silences.append(parse_silence(one))
+        except InvalidSilence as error:
+            faults.append(fault(file, text, ("silences", place), error.problem))
+    return faults

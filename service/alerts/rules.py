@@ -12,7 +12,7 @@ from msgspec import Meta, Struct
 from contract.patterns import MAX_PATTERN, matcher
 from contract.problems import Problem, did_you_mean, problem_of, shortened
 from contract.report import OsType
-from contract.times import DAY_MS, parse_duration
+from contract.times import DAY_MS, MINUTE_MS, parse_duration
 from service.journal.extractors import Extractor, extractor
 
 Name = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
@@ -21,7 +21,7 @@ Severity = Literal["info", "warning", "critical"]
 _MOST = {"var": 0.25, "std": 0.5}
 """The largest variance and standard deviation of values in [0, 1] (Popoviciu's inequality)."""
 _LONGEST_MS = 366 * DAY_MS
-_NOT_MEANT = ("description", "severity", "targets", "group")
+_NOT_MEANT = ("description", "severity", "targets", "group", "repeat", "inhibited_by")
 """Members that say nothing of when a rule fires."""
 
 
@@ -50,6 +50,10 @@ class Rule(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_fi
     targets: Annotated[list[Name], Meta(max_length=16)] = []
     group: str = "10s"
     """For so long what happens is collected into one notification."""
+    repeat: str | None = None
+    """What still fires is told again so long after it was told last; never where there is none."""
+    inhibited_by: Annotated[list[Name], Meta(max_length=16)] = []
+    """Rules: while one of them fires for the same user or for the fleet, nobody is told of this one."""
 
     @cached_property
     def for_ms(self) -> int:
@@ -65,6 +69,11 @@ class Rule(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_fi
     def group_ms(self) -> int:
         """`group` in ms."""
         return _ms(self.group)
+
+    @cached_property
+    def repeat_ms(self) -> int | None:
+        """`repeat` in ms."""
+        return None if self.repeat is None else _ms(self.repeat)
 
     @cached_property
     def takes_user(self) -> Callable[[str], bool]:
@@ -83,12 +92,17 @@ class Rule(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_fi
 
     def check(self) -> list[Problem]:
         """What is wrong beyond the members' types."""
-        return [
+        problems = [
             Problem(f"/{name.rstrip('_')}", problem)
-            for name in ("for_", "clear_for", "group", "over", "after", "within", "every", "forget")
+            for name in ("for_", "clear_for", "group", "repeat", "over", "after", "within", "every", "forget")
             if isinstance(text := getattr(self, name, None), str)
             if (problem := _duration_fault(text))
         ]
+        if not problems and self.repeat_ms is not None and self.repeat_ms < MINUTE_MS:
+            problems.append(Problem("/repeat", f"expected at least 1m, got {self.repeat}"))
+        if self.name in self.inhibited_by:
+            problems.append(Problem("/inhibited_by", "expected other rules, got the rule itself"))
+        return problems
 
 
 def share_fault(value: float, least: float = 0.0, most: float = 1.0, what: str = "a share") -> str | None:

@@ -8,7 +8,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -18,8 +18,9 @@ from service.alerts.alarms import AlarmState, Transition
 from service.alerts.engine import Engine
 from service.alerts.notifier import Notifier
 from service.alerts.repository import RuleRepository
-from service.alerts.rule_set import RuleFileError, RuleSet, read_rule_set, stamp
+from service.alerts.rule_set import RuleFileError, RuleSet, parse_rule_set, read_rule_set, stamp
 from service.alerts.rules import Rule
+from service.alerts.silences import WeeklySilence
 from service.journal.journal import Journal
 from service.journal.reader import JournalReader
 from service.notifications.queue import NotificationQueue
@@ -43,21 +44,37 @@ class Runner:
     """The thread, and the rules that are in force."""
 
     def __init__(
-        self, journal: Journal, repository: RuleRepository, queue: NotificationQueue, path: Path | None
+        self,
+        journal: Journal,
+        repository: RuleRepository,
+        queue: NotificationQueue,
+        path: Path | None,
+        *,
+        public_url: str = "",
+        is_paused: Callable[[str], bool] = lambda user: False,
     ) -> None:
-        """Read the rules of `path`, a file or folder; raises RuleFileError."""
+        """Read the rules of `path`, a file or folder; raises RuleFileError where they were never good.
+
+        Notifications link to `public_url`, where there is one; `is_paused` says whose agent is meant not to report.
+        """
         self._journal = journal
         self._repository = repository
-        self._notifier = Notifier(repository, queue)
+        self._is_paused = is_paused
+        self._notifier = Notifier(repository, queue, public_url=public_url, is_paused=is_paused)
         self._path = path
         self._stamp = self._seen = stamp(path) if path else ()
-        self.rule_set = read_rule_set(path) if path else RuleSet()
-        self.engine = Engine()
+        self.reload_failures = 0
+        """How often files could not be read again."""
+        self.reload_problem: str | None = None
+        """Why the rules in force are not those of the files; None where they are."""
+        self.rule_set = self._first_rule_set(path) if path else RuleSet()
+        self.engine = Engine(is_paused=is_paused)
         self.lock = threading.Lock()
         """Held while the engine works."""
         self._reader = JournalReader(journal)
         self._queue: deque[_Commit] = deque()
         self._queue_lock = threading.Lock()
+        self._leaving: deque[str] = deque()
         self.queued = 0
         self._reload = threading.Event()
         self._stopping = threading.Event()
@@ -70,10 +87,6 @@ class Runner:
         self.transitions = 0
         self.skipped = 0
         self.seconds = 0.0
-        self.reload_failures = 0
-        """How often files could not be read again."""
-        self.reload_problem: str | None = None
-        """Why the rules in force are not those of the files; None where they are."""
         self.problem: str | None = None
         """Why rules could not be evaluated when it was last tried; None where they could."""
 
@@ -101,6 +114,16 @@ class Runner:
         return self.rule_set.targets
 
     @property
+    def routes(self) -> Mapping[str, Sequence[str]]:
+        """By severity, the targets of rules that name none."""
+        return self.rule_set.routes
+
+    @property
+    def weekly_silences(self) -> Sequence[WeeklySilence]:
+        """The silences of the files, in force or not."""
+        return self.rule_set.silences
+
+    @property
     def behind(self) -> int:
         """How many reports are acknowledged and not evaluated."""
         return max(0, self._journal.last - self._offset)
@@ -118,6 +141,10 @@ class Runner:
         """Look at files and definitions anew."""
         self._reload.set()
 
+    def forget(self, user: str) -> None:
+        """Forget a user's alarms soon; those that fire are resolved."""
+        self._leaving.append(user)
+
     def start(self) -> None:
         """Begin to evaluate."""
         self._thread.start()
@@ -129,6 +156,31 @@ class Runner:
             self._thread.join()
 
     # The thread
+
+    def _first_rule_set(self, path: Path) -> RuleSet:
+        """The files' rules; where these are wrong, as the files were when they were good."""
+        try:
+            rule_set = read_rule_set(path)
+        except RuleFileError as error:
+            kept = self._repository.files(_root(path))
+            if not kept:
+                raise
+            try:
+                rule_set = parse_rule_set({Path(file): text for file, text in kept.items()})
+            except RuleFileError:
+                raise error from None
+            self._complain(error)
+        else:
+            self._keep_files(path, rule_set)
+        return rule_set
+
+    def _keep_files(self, path: Path, rule_set: RuleSet) -> None:
+        self._repository.put_files(_root(path), {str(file.absolute()): text for file, text in rule_set.texts.items()})
+
+    def _complain(self, error: RuleFileError) -> None:
+        self.reload_failures += 1
+        self.reload_problem = str(error)
+        _log.error("rules stay as they were: %s", error)
 
     def _run(self) -> None:
         begun = False
@@ -152,7 +204,7 @@ class Runner:
     def _begin(self) -> None:
         """Take up what was kept, and look at what has come since."""
         with self.lock:
-            self.engine = Engine()
+            self.engine = Engine(is_paused=self._is_paused)
             self._pending = []
             progress = self._repository.progress()
             self._offset = self._journal.last if progress is None else min(progress, self._journal.last)
@@ -166,7 +218,8 @@ class Runner:
         defined = {
             name: rule for name, (rule, _) in self._repository.rules().items() if name not in self.rule_set.rules
         }
-        rules = defined | self.rule_set.rules
+        self._notifier.weekly = self.rule_set.silences
+        rules = {name: self.rule_set.routed(rule) for name, rule in (defined | self.rule_set.rules).items()}
         before = dict(self.engine.evaluations)
         self.engine.use(rules.values())
         evaluations = self.engine.evaluations
@@ -195,13 +248,21 @@ class Runner:
         if is_tick or self._reload.is_set():
             self._look_for_changes()
         self._evaluate(self._taken())
+        while self._leaving:
+            with self.lock:
+                self._pending += self.engine.forget(self._leaving.popleft(), times.now_ms())
         if is_tick:
             self._ticked_at = now
             with self.lock:
                 self._pending += self.engine.tick(times.now_ms())
-            self._notifier.notify_of_unsilenced(self._rules)
+            self._notifier.notify_of_firing(self._rules, self._value_of)
         if self._pending or time.monotonic() - self._kept_at >= _KEEP_EVERY_S:
             self._keep()
+
+    def _value_of(self, rule: str, user: str) -> float | None:
+        """The value of an alarm now; None where there is none any more."""
+        evaluation = self.engine.evaluations.get(rule)
+        return None if evaluation is None else evaluation.value_of(user, times.now_ms())
 
     def _taken(self) -> list[_Commit]:
         """The commits that came since the last time."""
@@ -277,11 +338,10 @@ class Runner:
             try:
                 self.rule_set = read_rule_set(self._path)
                 self.reload_problem = None
+                self._keep_files(self._path, self.rule_set)
                 _log.info("%d rules read from %s", len(self.rule_set.rules), self._path)
             except RuleFileError as error:
-                self.reload_failures += 1
-                self.reload_problem = str(error)
-                _log.error("rules stay as they were: %s", error)
+                self._complain(error)
             is_asked = True
         if is_asked:
             self._keep()
@@ -297,3 +357,8 @@ class Runner:
                 for user, alarm in evaluation.alarms.items()
                 if alarm.state is AlarmState.PENDING
             ]
+
+
+def _root(path: Path) -> str:
+    """What the files of a path are kept under."""
+    return str(path.absolute())

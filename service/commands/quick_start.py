@@ -4,10 +4,9 @@ from urllib.parse import quote
 
 
 def browser(url: str, *, token: bool = False) -> list[str]:
-    """What to open first: a page, or where a browser could not show a token, a report as a file."""
-    if not token:
-        return ["", "  Reports and machines, in a browser", f"    {url}/"]
-    return ["", "  A report on the fleet (with LOADLENS_TOKEN)", f"    loadlens-analytics report fleet --url {url}"]
+    """What to open first."""
+    hint = " (sign in with LOADLENS_TOKEN)" if token else ""
+    return ["", f"  Reports and machines, in a browser{hint}", f"    {url}/"]
 
 
 def machine(url: str, user: str | None, *, token: bool = False) -> list[str]:

@@ -35,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     import duckdb
     import pyarrow as pa
 
-    from service.control.data_lock import DataFolderInUse, DataLock
+    from service.control.data_lock import DataFolderError, lock_data_folder
     from service.stores.base import StoreError
     from service.stores.embedded.repair import repair
     from service.stores.embedded.store import DATABASE
@@ -44,9 +44,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not (folder / "raw").is_dir():
         return failed(_PROGRAM, f"expected the --data-dir of a service with an embedded store, got {folder}")
     try:
-        with DataLock(folder):
+        with lock_data_folder(folder):
             done = repair(folder / "raw", folder / DATABASE, settings.store_memory, say=print)
-    except (StoreError, DataFolderInUse, OSError, duckdb.Error, pa.ArrowException) as error:
+    except (StoreError, DataFolderError, OSError, duckdb.Error, pa.ArrowException) as error:
         return failed(_PROGRAM, error)
     made = "was made anew and lists" if done.was_made else "lists"
     print(f"The catalogue {made} {done.files} files with {done.windows} windows.")

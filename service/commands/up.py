@@ -22,7 +22,10 @@ from contract.report import decode_report
 from contract.settings import load
 from contract.settings.fields import settings_of
 from service.commands import quick_start
+from service.commands.own_tokens import own_token
 from service.commands.processes import Child, ChildEnded, wait_for_end
+from service.control.data_lock import DataFolderInUse
+from service.control.database import ControlError
 from service.settings import ServiceSettings
 
 _PROGRAM = "loadlens-service up"
@@ -88,15 +91,20 @@ class _Up:
         self._console = Console(highlight=False, markup=False, soft_wrap=True)
         self.url = f"http://{_reachable(settings.host)}:{self._port}"
         self.failed = False
+        self._agent_token: str | None = None
+        self._demo_token: str | None = None
 
     def run(self) -> None:
         """Start everything, say where to look, and wait; ends by an exception only."""
         settings = self._settings
+        if settings.tls_certificate is not None:
+            raise UpError("it speaks plain HTTP to this machine; with --tls-certificate run loadlens-service itself")
         _check_free(settings.host, self._port)
+        user = self._user_id() if settings.agent else None
+        self._make_tokens(user)
         self.say(f"Starting the service on {self.url}, data in {_data_paths(settings)} ...")
         service = Child("service", "service", environ=os.environ | self._config | self._service_environ())
         self._children.append(service)
-        user = self._user_id() if settings.agent else None
         self._await_ready(service)
         shown = self._demonstrate() if settings.demo else None
         if settings.agent:
@@ -144,6 +152,19 @@ class _Up:
                 told = True
             time.sleep(_LOOK_EVERY_S)
 
+    def _make_tokens(self, user: str | None) -> None:
+        """Where the service asks for tokens of its own, its agent and the demonstration get some."""
+        if self._settings.token:
+            return
+        folder = Path(self._settings.data_dir)
+        try:
+            if user is not None:
+                self._agent_token = own_token(folder, "agent", user)
+            if self._settings.demo:
+                self._demo_token = own_token(folder, "operator")
+        except (DataFolderInUse, ControlError) as error:
+            raise UpError(str(error)) from None
+
     def _user_id(self) -> str:
         """The name under which the agent will report; only the agent knows how it comes by it."""
         try:
@@ -165,7 +186,7 @@ class _Up:
         from service.commands.demo.command import demonstrate, sample_fleet
         from service.commands.demo.fleet import FleetError
 
-        token = self._settings.operator_token or self._settings.token
+        token = self._settings.operator_token or self._settings.token or self._demo_token
         try:
             fleet = sample_fleet()
             demonstrate(fleet, self.url, token, self._console, again=False)
@@ -184,11 +205,12 @@ class _Up:
 
     def _agent_environ(self) -> dict[str, str]:
         settings = self._settings
-        token = {"LOADLENS_TOKEN": settings.token} if settings.token else {}
+        given = settings.token or self._agent_token
+        token = {"LOADLENS_TOKEN": given} if given else {}
         return os.environ | self._config | token | {"LOADLENS_LOG_LEVEL": settings.log_level}
 
     def _say_where_to_look(self, user: str | None, shown: str | None) -> None:
-        token = bool(self._settings.token)
+        token = bool(self._settings.token or self._agent_token)
         lines = [
             "",
             f"Loadlens runs on {self.url}.",

@@ -33,7 +33,7 @@ class Actor(NamedTuple):
     """Who asked for a change."""
 
     token: str
-    """The token that was shown: `operator`, `token` where there is only one, or `none`."""
+    """The id of the token that was shown; `operator` or `token` for those of the settings, or `none`."""
     address: str
     """Where the request came from: the nearest proxy's address where there is one."""
     name: str = ""

@@ -1,4 +1,4 @@
-"""The lock of a data folder: one process at a time, whatever store it uses.
+"""The lock of a data folder: one process at a time, whatever store it uses; and the format of what is in it.
 
 Two services on one folder would write over each other's journal. The kernel lets go of the lock with the process that
 has it, however it ends, so that a lock never outlives its holder.
@@ -16,17 +16,57 @@ except ImportError:  # a system without flock: nothing but the embedded store's 
     fcntl = None  # type: ignore[assignment]
 
 LOCK_FILE = "loadlens.lock"
+FORMAT_FILE = "loadlens.format"
+FORMAT = 1
+"""Of a data folder as a whole; goes up with what an older release would misread. What is within has versions too."""
+UNFINISHED = "restore.unfinished"
+"""Is there for as long as a folder is being restored."""
 _WAIT_S = 10.0
 """How long to wait for another process that is ending; a service ends within 8 seconds."""
 _RETRY_S = 0.05
 
 
-class DataFolderInUse(Exception):
-    """Another process has the data folder; the message says which, and what to do."""
+class DataFolderError(Exception):
+    """The data folder cannot be used; the message says why, and what to do."""
+
+
+class DataFolderInUse(DataFolderError):
+    """Another process has it; the message says which."""
+
+
+def lock_data_folder(folder: Path, wait_s: float = _WAIT_S) -> "DataLock":
+    """Take the lock of a data folder, made where it is missing, and see that this release may use it.
+
+    Raises DataFolderError where another process has it for longer than `wait_s`, a newer release has written to it, or
+    a restore into it was cut short; and OSError where it cannot be used. Nothing is changed then.
+    """
+    lock = DataLock(folder, wait_s)
+    try:
+        check_format(folder)
+        (folder / FORMAT_FILE).write_text(f"{FORMAT}\n", encoding="ascii")
+    except BaseException:
+        lock.release()
+        raise
+    return lock
+
+
+def check_format(folder: Path) -> None:
+    """Raise DataFolderError where a folder is of a newer release, or half restored."""
+    if (folder / UNFINISHED).exists():
+        raise DataFolderError(f"a restore into {folder} was cut short; empty the folder and restore again")
+    try:
+        text = (folder / FORMAT_FILE).read_text(encoding="ascii", errors="replace").strip()
+    except FileNotFoundError:
+        return
+    if text.isdecimal() and int(text) > FORMAT:
+        raise DataFolderError(
+            f"{folder} has format {text}; this Loadlens knows formats up to {FORMAT}. "
+            "Use the newer Loadlens that wrote it. Nothing was changed."
+        )
 
 
 class DataLock:
-    """Holds the folder from its making until `release`. Made once a process for a folder."""
+    """Holds a folder from its making until `release`. Made once a process for a folder."""
 
     def __init__(self, folder: Path, wait_s: float = _WAIT_S) -> None:
         """Take the lock of `folder`, which is made where it is missing.

@@ -1,12 +1,20 @@
-"""The control database: what operators have decided, and what is owed to them; one SQLite file."""
+"""The control database: what operators have decided, and what is owed to them; one SQLite file.
+
+SQLite has no checksums. So the checksum of the whole file is put beside it when it is closed, and by whoever copies it:
+as long as nobody has opened it again, each flipped bit is found.
+"""
 
 import contextlib
+import hashlib
+import logging
 import re
 import sqlite3
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+_log = logging.getLogger("loadlens.service")
 
 LIMIT_BYTES = 1024 * 1024 * 1024
 """The most the file may grow to. What is kept in it is bounded by who keeps it; this is for what they overlook."""
@@ -45,9 +53,18 @@ class ControlDatabase:
         self._write_lock = threading.RLock()
         self._read_lock = threading.Lock()
         path.parent.mkdir(parents=True, exist_ok=True)
+        if fault := seal_fault(path):
+            _log.error(
+                "%s: %s; put back a copy where settings, rules or annotations are not what they were", path, fault
+            )
+        with contextlib.suppress(OSError):
+            # Files of rules are kept in it, and may hold addresses that are secrets.
+            path.touch(0o600)
+            path.chmod(0o600)
         try:
             self._writer = _connect(path)
             self._prepare(limit_bytes)
+            _seal(path).unlink(missing_ok=True)
             self._reader = _connect(path)
             self._reader.execute("PRAGMA query_only = ON")
         except sqlite3.Error as error:
@@ -110,11 +127,13 @@ class ControlDatabase:
         return int((pages - free) * page_size)
 
     def close(self) -> None:
-        """Let go of the file, after whoever uses it now."""
+        """Let go of the file, after whoever uses it now, and seal it."""
         with self._read_lock:
             self._reader.close()
         with self._write_lock:
             self._writer.close()
+            with contextlib.suppress(OSError):
+                seal(self._path)
 
     def _prepare(self, limit_bytes: int) -> None:
         db = self._writer
@@ -129,6 +148,45 @@ class ControlDatabase:
         db.execute(f"PRAGMA max_page_count = {max(limit_bytes // page_size, 1)}").fetchone()
         if version < _FORMAT:
             db.executescript(_SCHEMA)
+
+
+def seal(path: Path) -> None:
+    """Put the checksum of a closed database beside it; nothing where others have it open still."""
+    if not Path(f"{path}-wal").exists():
+        _seal(path).write_text(_checksum(path) + "\n", encoding="ascii")
+
+
+def seal_fault(path: Path) -> str | None:
+    """What is wrong with a closed database by its seal; None where nothing is, or there is no seal."""
+    try:
+        expected = _seal(path).read_text(encoding="ascii", errors="replace").strip()
+        return None if expected == _checksum(path) else "its checksum is not that of when it was closed"
+    except FileNotFoundError:
+        return None
+
+
+def is_sealed(path: Path) -> bool:
+    """Whether a database has a seal."""
+    return _seal(path).exists()
+
+
+def copy_database(path: Path, target: Path) -> None:
+    """Put a consistent copy of an SQLite file that may be in use at `target`. Raises sqlite3.Error."""
+    with contextlib.closing(_connect(path)) as source, contextlib.closing(_connect(target)) as copy:
+        source.backup(copy)
+        ((answer,),) = copy.execute("PRAGMA quick_check(1)").fetchall()
+        if answer != "ok":
+            raise sqlite3.DatabaseError(answer)
+        copy.execute("PRAGMA journal_mode = DELETE")
+
+
+def _seal(path: Path) -> Path:
+    return path.with_name(f"{path.name}.sha256")
+
+
+def _checksum(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _connect(path: Path) -> sqlite3.Connection:

@@ -9,12 +9,14 @@ import msgspec
 import zstandard
 from falcon.asgi import Request
 
-from contract.problems import Problem, decode_json, did_you_mean, shortened
+from contract.problems import Problem, decode_json, did_you_mean, refuse_repeated_names, shortened, without_mark
 from contract.times import parse_duration
 from service.http.problems import ProblemError, invalid
 
 MAX_BODY = 8 * 1024 * 1024
 """The largest body, in bytes, after decompression."""
+MERGE_PATCH = "application/merge-patch+json"
+"""RFC 7396: null takes a member out, the others are set."""
 _MAX_MEMBERS = 1000
 _PART_BYTES = 64 * 1024
 _END = b"the end of a zstd body"
@@ -38,7 +40,10 @@ async def read_body(req: Request) -> bytes:
         body = _decompressed(body, encoding.strip().lower())
     if len(body) > MAX_BODY:
         raise _too_large()
-    return body
+    try:
+        return without_mark(body)
+    except UnicodeError as error:
+        raise ProblemError(falcon.HTTP_400, f"The body is not JSON: {error}.") from None
 
 
 async def read_json(req: Request, *types: str) -> Any:
@@ -49,10 +54,13 @@ async def read_json(req: Request, *types: str) -> Any:
     given = (req.content_type or "").partition(";")[0].strip().lower()
     if given not in types:
         raise ProblemError(falcon.HTTP_415, f"Content-Type {given!r} is not right here; {' or '.join(types)} is.")
+    body = await read_body(req)
     try:
-        return decode_json(await read_body(req))
+        document = decode_json(body)
+        refuse_repeated_names(body)
     except msgspec.DecodeError as error:
         raise ProblemError(falcon.HTTP_400, f"The body is not JSON: {error}") from None
+    return document
 
 
 def _decompressed(body: bytes, encoding: str) -> bytes:
@@ -132,6 +140,7 @@ class Parameters:
         if body.strip():
             try:
                 values = decode_json(body, dict[str, Any])
+                refuse_repeated_names(body)
             except msgspec.DecodeError as error:
                 raise ProblemError(
                     falcon.HTTP_400,

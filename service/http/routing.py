@@ -8,8 +8,7 @@ import falcon
 from falcon.asgi import Request, Response, WebSocket
 from falcon.routing import CompiledRouter
 
-SLASH = "\ue000"
-"""Stands for a slash inside a segment. It is not printable, so no user id has it."""
+from service.http.permissions import SLASH, check
 
 
 class Slashes:
@@ -34,4 +33,7 @@ class Slashes:
         if found is None:
             raise falcon.HTTPNotFound
         methods: Any = found[1]
+        # Who may ask this was not looked at before: no route was known.
+        req.uri_template = found[3]
+        check(req, found[2])
         await methods[req.method](req, resp, **found[2])

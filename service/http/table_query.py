@@ -15,8 +15,9 @@ from analytics.frames.statistics import SHARES, approximation_of, statistic
 from analytics.frames.weights import Weight
 from contract import times
 from contract.metrics import NamedMetric, Quantity, Statistic
-from contract.patterns import exact_names, matcher
+from contract.patterns import EVERYBODY, exact_names, matcher
 from contract.problems import shortened
+from service.credentials.identity import ANYBODY, Identity
 from service.http.buckets import MAX_BUCKETS, AskedBuckets, check_kept, fitting_rate, take_buckets
 from service.http.parameters import LEVELS, Level, TableParameters, names_of
 from service.http.problems import ProblemError
@@ -56,8 +57,10 @@ class TableQuery(Struct, frozen=True, kw_only=True):
     users: tuple[str, ...]
     """Patterns of user ids; none for everybody."""
     top: int | None
-    weight: Weight
+    weight: Weight = "samples"
     """How users count in what is said of several."""
+    identity: Identity = ANYBODY
+    """Who asks: only machines in its scope count."""
 
 
 class GroupRows(Struct, frozen=True):
@@ -71,8 +74,11 @@ class GroupRows(Struct, frozen=True):
     """How a column is approximate, by its name."""
 
 
-async def read_table_query(req: Request, store: Store) -> TableQuery:
-    """The query of a request; raises ProblemError 422, 404 for an unknown metric, 400 for a body that is no object."""
+async def read_table_query(req: Request, store: Store, identity: Identity) -> TableQuery:
+    """The query of a request, about the machines in the scope of who asks.
+
+    Raises ProblemError 422, 404 for an unknown metric, 400 for a body that is no object.
+    """
     asked = await Parameters.read(req, names_of(TableParameters), _SEVERAL)
     now_ms = times.now_ms()
     start_ms, end_ms = take_range(asked, now_ms)
@@ -87,6 +93,7 @@ async def read_table_query(req: Request, store: Store) -> TableQuery:
         users=asked.take("user", _patterns, ()),
         top=asked.take("top", number_of_groups, None),
         weight=asked.take("weight", a_weight, "samples"),
+        identity=identity,
     )
     if not asked.refused:
         _check_levels(asked, query)
@@ -125,19 +132,22 @@ def _table(store: Store, query: TableQuery) -> list[GroupRows]:
 
 
 def _chosen(store: Store, query: TableQuery) -> frozenset[str] | None:
-    """The users that the patterns name; None for everybody."""
-    if not query.users:
+    """The users that the patterns name and whom the asker may see; None for everybody."""
+    covers = query.identity.covers
+    if not query.users and not query.identity.is_scoped:
         return None
     named = [pattern for pattern in query.users if exact_names([pattern]) is not None]
+    if not all(map(covers, named)):
+        raise ProblemError(falcon.HTTP_403, "The scope of this token does not have each user id that is named.")
     unknown = next((name for name in named if not store.has_user(name)), None)
     if unknown is not None:
         raise ProblemError(
             falcon.HTTP_404, f"No report of user {unknown!r} has come in. GET /api/v1/users lists those that have."
         )
-    if len(named) == len(query.users):
+    if query.users and len(named) == len(query.users):
         return frozenset(named)
-    matches = matcher(query.users)
-    return frozenset(user for user in store.users()["user_id"] if matches(user))
+    matches = matcher(query.users or EVERYBODY)
+    return frozenset(user for user in store.users()["user_id"] if matches(user) and covers(user))
 
 
 def _check_size(store: Store, query: TableQuery, users: frozenset[str] | None) -> None:

@@ -116,6 +116,24 @@ def open_file(path: Path, mark_bytes: int) -> LogFile:
     return file
 
 
+def copy_file(file: LogFile, folder: Path, mark_bytes: int) -> None:
+    """Put a copy of a file as it is now into `folder`; it may be written to meanwhile, but not be used again.
+
+    It has no more than is filled, and an end mark behind that.
+    """
+    end = file.end
+    copy = folder / file.path.name
+    with file.path.open("rb") as source, copy.open("wb") as target:
+        left = end
+        while left and (content := source.read(min(left, 1 << 20))):
+            target.write(content)
+            left -= len(content)
+        target.flush()
+        # The offset of the last report may be that of a newer record by now; a damaged file is not written to any more.
+        last = file.last if file.damage else open_file(copy, mark_bytes).last
+        target.write(encoded(b"", last))
+
+
 class _Whole(NamedTuple):
     record: Record
 

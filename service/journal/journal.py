@@ -15,6 +15,7 @@ from service.journal.files import (
     Damage,
     LogFile,
     Record,
+    copy_file,
     encoded,
     fill,
     open_file,
@@ -80,6 +81,7 @@ class Journal:
         """Why the last write failed, until one has gone well; None before."""
         self.failures = 0
         """Writes that failed."""
+        self._held = 0
         self._keep_bytes = keep_bytes
         self.limit_bytes = limit_bytes
         self.last = max((file.last for file in self._files), default=0)
@@ -192,8 +194,29 @@ class Journal:
                 else:
                     file.path.unlink()
 
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """While the block runs no file is removed or used again; what is pruned does not count for the limit."""
+        with self._lock:
+            self._held += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._held -= 1
+
+    def copy_to(self, folder: Path) -> None:
+        """Put a copy of the journal as it is now into an empty `folder`, in a `held` block."""
+        folder.mkdir(parents=True, exist_ok=True)
+        with self._lock:
+            files = list(self._files)
+        for file in files:
+            copy_file(file, folder, self._mark_bytes)
+
     def _forgotten(self) -> int:
         """How many of the oldest files nobody needs."""
+        if self._held:
+            return 0
         closed = len(self._files) - (self._descriptor is not None)
         pruned = next((place for place in range(closed) if self._files[place].last > self._pruned), closed)
         newer = sum(file.end for file in self._files[pruned:])
@@ -261,6 +284,12 @@ class Journal:
         """Move a file to where nothing is ever written over or removed."""
         target = put_aside(path, self._folder / DAMAGED)
         _log.warning("%s is put aside as %s", path, target)
+
+
+def faults(folder: Path) -> Iterator[str]:
+    """What is wrong with the journal in `folder`, which nobody uses, in words; nothing is changed."""
+    for one in _damage_of([open_file(path, MARK_BYTES) for path in _found(folder, ".journal")]):
+        yield f"{one.path.name}: {one.reports} reports (offsets {one.first} to {one.last}) are damaged"
 
 
 def _found(folder: Path, suffix: str) -> list[Path]:

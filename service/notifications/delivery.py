@@ -18,14 +18,18 @@ if TYPE_CHECKING:
     import httpx
 
 _GONE = 410
+_LATER = (408, 425, 429)
+"""Statuses of the 400s that say nothing against the message (RFC 9110, 8470, 6585)."""
 _LONGEST_WAIT_S = 3600.0
 
 
 class DeliveryFailed(Exception):
     """A message was not delivered. The text holds no secret."""
 
-    def __init__(self, message: str, *, permanent: bool = False, wait_s: float = 0.0) -> None:
+    def __init__(self, message: str, *, permanent: bool = False, rejected: bool = False, wait_s: float = 0.0) -> None:
         super().__init__(message)
+        self.rejected = rejected
+        """Whether the receiver said no to this very message, and may well take others."""
         self.permanent = permanent
         """Whether trying again would be wrong."""
         self.wait_s = wait_s
@@ -113,7 +117,11 @@ def check_answer(response: "httpx.Response") -> None:
     if status == _GONE:
         raise DeliveryFailed("the receiver answered 410: it wants no more", permanent=True)
     wait_s = retry_after_s(response.headers.get("Retry-After")) or 0.0
-    raise DeliveryFailed(f"the receiver answered {status}", wait_s=min(wait_s, _LONGEST_WAIT_S))
+    raise DeliveryFailed(
+        f"the receiver answered {status}",
+        rejected=status // 100 == 4 and status not in _LATER,
+        wait_s=min(wait_s, _LONGEST_WAIT_S),
+    )
 
 
 _FIXED = ("discord", "mailgun", "opsgenie", "pagerduty", "pbul", "pover", "sendgrid", "slack", "tgram")

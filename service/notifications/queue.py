@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
@@ -18,6 +19,7 @@ _STEPS = [
     ) STRICT;
     CREATE INDEX notify_message_by_state ON notify_message (state, due_ms);
     """,
+    "ALTER TABLE notify_message ADD COLUMN rejected INTEGER NOT NULL DEFAULT 0;",
 ]
 STATES = ("gathering", "waiting", "delivered", "dead")
 _MAX_WAITING = 10_000
@@ -25,7 +27,11 @@ _MAX_KEPT = 1000
 """Delivered ones, and dead ones, that can be looked at."""
 _MAX_ALERTS = 1000
 """Of one message; further ones begin another."""
-_COLUMNS = "id, rule, target, state, created_ms, due_ms, attempts, alerts, about, error"
+_MAX_LINES = 50
+"""Changes that a text tells one by one; the webhook's body has them all."""
+_COLUMNS = "id, rule, target, state, created_ms, due_ms, attempts, alerts, about, error, rejected"
+TEST_RULE = "test"
+"""What a test notification has in place of a rule's name."""
 
 
 class AlertRule(Protocol):
@@ -65,8 +71,10 @@ class Message(NamedTuple):
     alerts: str
     """JSON: what happened; of each user, when its alarm last began to fire, and when it was last resolved."""
     about: str
-    """JSON: the rule's description and severity."""
+    """JSON: the rule's severity and description, and what it looks at."""
     error: str
+    rejected: int
+    """1 where the receiver has said no to this very message: others of its target need not wait for it."""
 
     @property
     def changes(self) -> list[dict[str, Any]]:
@@ -88,9 +96,14 @@ class Message(NamedTuple):
         changes = self.changes
         firing = sum(change["state"] == "firing" for change in changes)
         about = msgspec.json.decode(self.about)
-        title = f"[{about['severity']}] {self.rule}: {firing} firing, {len(changes) - firing} resolved"
-        lines = [f"{change['user'] or 'the fleet'}: {change['state']} at {change['at']}" for change in changes]
-        return title, "\n".join(([about["description"]] if about["description"] else []) + lines)
+        what = f"{firing} firing, {len(changes) - firing} resolved"
+        if len(changes) == 1:
+            what = f"{_whose(changes[0])} {changes[0]['state']}"
+        lines = [about["description"]] if about["description"] else []
+        lines += [line for change in changes[:_MAX_LINES] for line in _lines(change)]
+        if len(changes) > _MAX_LINES:
+            lines.append(f"and {len(changes) - _MAX_LINES} others")
+        return f"[{about['severity']}] {self.rule}: {what}", "\n".join(lines)
 
 
 class NotificationQueue:
@@ -100,10 +113,17 @@ class NotificationQueue:
         self._control = control
         control.migrate("notify", _STEPS)
 
-    def add(self, rule: AlertRule, changes: Sequence[Mapping[str, Any]], now_ms: int) -> None:
+    def add(
+        self,
+        rule: AlertRule,
+        changes: Sequence[Mapping[str, Any]],
+        now_ms: int,
+        facts: Mapping[str, Any] = MappingProxyType({}),
+    ) -> None:
         """Tell a rule's targets of changes of its alerts, together with others of the next `group_ms`.
 
-        A change has `user` (empty for the fleet), `state` (`firing` or `resolved`), `since`, `at` and `value`.
+        A change has `user` (empty for the fleet), `state` (`firing` or `resolved`), `since`, `at` and `value`; it may
+        have `summary`, a sentence of what was seen, and `link`, where to look. `facts` are further members on the rule.
         """
         with self._control.transaction() as db:
             for target in rule.targets:
@@ -126,14 +146,17 @@ class NotificationQueue:
                         " WHERE state = 'gathering' AND rule = ? AND target = ?",
                         (rule.name, target),
                     )
-                    self._begin(db, rule, target, part, now_ms)
+                    self._begin(db, rule, facts, (target, part), now_ms)
 
-    def _begin(self, db: Any, rule: AlertRule, target: str, alerts: str, now_ms: int) -> None:
+    def _begin(
+        self, db: Any, rule: AlertRule, facts: Mapping[str, Any], addressed: tuple[str, str], now_ms: int
+    ) -> None:
+        target, alerts = addressed
         (waiting,) = db.execute(
             "SELECT count(*) FROM notify_message WHERE state IN ('gathering', 'waiting')"
         ).fetchone()
         is_full = waiting >= _MAX_WAITING
-        about = {"severity": rule.severity, "description": rule.description}
+        about = {"severity": rule.severity, "description": rule.description, **facts}
         message = Message(
             id=f"msg_{secrets.token_hex(16)}",
             rule=rule.name,
@@ -145,16 +168,41 @@ class NotificationQueue:
             alerts=alerts,
             about=msgspec.json.encode(about).decode(),
             error=f"{waiting} others waited already" if is_full else "",
+            rejected=0,
         )
-        db.execute("INSERT INTO notify_message VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", message)
+        db.execute(f"INSERT INTO notify_message ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", message)
         if is_full:
             self._trim(db, "dead")
+
+    def add_test(self, target: str, now_ms: int) -> str:
+        """Send a target a message that says that it is a test; returns its id."""
+        change = {
+            "user": "", "state": "firing", "since": format_instant(now_ms), "at": format_instant(now_ms), "value": 0.0,
+            "summary": "this is a test", "link": None, "repeated": False,
+        }  # fmt: skip
+        about = {"severity": "info", "description": "A test notification: nothing is wrong."}
+        message = Message(
+            id=f"msg_{secrets.token_hex(16)}",
+            rule=TEST_RULE,
+            target=target,
+            state="waiting",
+            created_ms=now_ms,
+            due_ms=now_ms,
+            attempts=0,
+            alerts=msgspec.json.encode({_key(change): change}).decode(),
+            about=msgspec.json.encode(about).decode(),
+            error="",
+            rejected=0,
+        )
+        with self._control.transaction() as db:
+            db.execute(f"INSERT INTO notify_message ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", message)
+        return message.id
 
     def due(self, now_ms: int, busy: set[str]) -> list[Message]:
         """The oldest waiting message of each target that is not busy, where that one is due; it collects no more.
 
         Younger ones of the target wait for it, so that none overtakes another; one that is to be delivered again has
-        its old place.
+        its old place. For one that its receiver has rejected none waits: it is handed out where no other is due.
         """
         # As it is now: a target that is done a moment later has done what is read here.
         busy = set(busy)
@@ -163,11 +211,15 @@ class NotificationQueue:
                 "UPDATE notify_message SET state = 'waiting' WHERE state = 'gathering' AND due_ms <= ?", (now_ms,)
             )
             rows = db.execute(
-                f"SELECT {_COLUMNS} FROM notify_message WHERE due_ms <= ? AND rowid IN"
-                " (SELECT min(rowid) FROM notify_message WHERE state = 'waiting' GROUP BY target)",
-                (now_ms,),
+                f"SELECT {_COLUMNS} FROM notify_message WHERE due_ms <= :now AND rowid IN"
+                " (SELECT min(rowid) FROM notify_message WHERE state = 'waiting' AND NOT rejected GROUP BY target"
+                " UNION ALL SELECT min(rowid) FROM notify_message"
+                " WHERE state = 'waiting' AND rejected AND due_ms <= :now GROUP BY target) ORDER BY rejected DESC",
+                {"now": now_ms},
             ).fetchall()
-        return [message for row in rows if (message := Message(*row)).target not in busy]
+        # Of one target the last is taken, which is none that was rejected where there are both.
+        found = {message.target: message for message in map(Message._make, rows)}
+        return [message for message in found.values() if message.target not in busy]
 
     def has_due(self, now_ms: int) -> bool:
         """Whether a message is due at `now_ms`."""
@@ -187,12 +239,12 @@ class NotificationQueue:
             )
             self._trim(db, state)
 
-    def postpone(self, message: Message, due_ms: int, error: str) -> None:
-        """Note that a message is to be tried again."""
+    def postpone(self, message: Message, due_ms: int, error: str, *, rejected: bool = False) -> None:
+        """Note that a message is to be tried again; `rejected` where its receiver has said no to this very one."""
         with self._control.transaction() as db:
             db.execute(
-                "UPDATE notify_message SET attempts = attempts + 1, due_ms = ?, error = ? WHERE id = ?",
-                (due_ms, error, message.id),
+                "UPDATE notify_message SET attempts = attempts + 1, due_ms = ?, error = ?, rejected = ? WHERE id = ?",
+                (due_ms, error, rejected, message.id),
             )
 
     def redeliver(self, identity: str, now_ms: int) -> bool:
@@ -200,7 +252,7 @@ class NotificationQueue:
         with self._control.transaction() as db:
             return (
                 db.execute(
-                    "UPDATE notify_message SET state = 'waiting', attempts = 0, due_ms = ?"
+                    "UPDATE notify_message SET state = 'waiting', attempts = 0, due_ms = ?, rejected = 0"
                     " WHERE id = ? AND state IN ('dead', 'delivered')",
                     (now_ms, identity),
                 ).rowcount
@@ -216,6 +268,11 @@ class NotificationQueue:
             {"state": state, "created": created_ms, "id": identity, "limit": limit},
         )
         return [Message(*row) for row in rows]
+
+    def message(self, identity: str) -> Message | None:
+        """One message by its id; None where there is none."""
+        rows = self._control.read(f"SELECT {_COLUMNS} FROM notify_message WHERE id = ?", (identity,))
+        return Message(*rows[0]) if rows else None
 
     @property
     def waiting(self) -> int:
@@ -234,6 +291,20 @@ class NotificationQueue:
             " (SELECT id FROM notify_message WHERE state = ? ORDER BY created_ms DESC LIMIT ?)",
             (state, state, _MAX_KEPT),
         )
+
+
+def _whose(change: Mapping[str, Any]) -> str:
+    return str(change["user"] or "the fleet")
+
+
+def _lines(change: Mapping[str, Any]) -> list[str]:
+    """What a text says of one change."""
+    when = f"since {change['since']}" if change["state"] == "firing" else f"at {change['at']}, began {change['since']}"
+    still = "still " if change.get("repeated") else ""
+    line = f"{_whose(change)}: {still}{change['state']} {when}"
+    if change.get("summary"):
+        line += f": {change['summary']}"
+    return [line, f"  {change['link']}"] if change.get("link") else [line]
 
 
 def _key(change: Mapping[str, Any]) -> str:

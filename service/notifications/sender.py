@@ -3,6 +3,7 @@
 import logging
 import threading
 import traceback
+from collections import Counter
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 
@@ -52,6 +53,8 @@ class NotificationSender:
         self._under_way: dict[str, Future[None]] = {}
         self.delivered = 0
         self.failures = 0
+        self.failures_of: Counter[str] = Counter()
+        """Attempts that failed, by target."""
         self.given_up = 0
 
     def start(self) -> None:
@@ -113,6 +116,7 @@ class NotificationSender:
 
     def _fail(self, message: Message, error: DeliveryFailed) -> None:
         self.failures += 1
+        self.failures_of[message.target] += 1
         now_ms = times.now_ms()
         if error.permanent or message.attempts + 1 >= _MAX_ATTEMPTS:
             self.given_up += 1
@@ -124,4 +128,4 @@ class NotificationSender:
             "notification %s to %s failed: %s; trying again in %.0f s",
             message.id, message.target, error, pause_s,
         )  # fmt: skip
-        self._queue.postpone(message, now_ms + round(1000 * pause_s), str(error))
+        self._queue.postpone(message, now_ms + round(1000 * pause_s), str(error), rejected=error.rejected)

@@ -7,7 +7,9 @@ import subprocess
 import sys
 import time
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import msgspec
 
@@ -19,7 +21,10 @@ _WAITING = 8
 _FRESH_S = 60.0
 _KEPT_BYTES = 64 << 20
 _KEPT = 32
-_PATIENCE_S = 300.0
+PATIENCE_S = 300.0
+"""A report that takes longer is given up."""
+_Asked = tuple[ReportRequest, str]
+"""What is to be made, and the scope of who asks."""
 
 
 class TooManyReports(Exception):
@@ -49,9 +54,11 @@ class FinishedReport:
 class ReportMaker:
     """Everything here runs on the event loop; processes are waited for in threads."""
 
-    def __init__(self) -> None:
-        self._kept: OrderedDict[ReportRequest, FinishedReport] = OrderedDict()
-        self._running: dict[ReportRequest, asyncio.Task[FinishedReport | ReportRefused]] = {}
+    def __init__(self, certificate: Path | None = None) -> None:
+        """`certificate` is what the service shows where it speaks HTTPS."""
+        self._certificate = certificate
+        self._kept: OrderedDict[_Asked, FinishedReport] = OrderedDict()
+        self._running: dict[_Asked, asyncio.Task[FinishedReport | ReportRefused]] = {}
         self._turn = asyncio.Semaphore(_AT_ONCE)
         self.made = 0
         """Reports made so far."""
@@ -65,24 +72,31 @@ class ReportMaker:
         """Reports that are being made or wait for their turn."""
         return len(self._running)
 
-    async def report(self, request: ReportRequest, url: str, token: str | None) -> FinishedReport | ReportRefused:
-        """The report, a kept one of the last minute where there is one. Raises TooManyReports and ReportFailed."""
-        kept = self._kept.get(request)
+    async def report(
+        self, request: ReportRequest, address: str, token: Callable[[], str] | None, scope: str = "*"
+    ) -> FinishedReport | ReportRefused:
+        """The report, a kept one of the last minute where there is one. Raises TooManyReports and ReportFailed.
+
+        `address` is the host and port where the service answers. `token` makes the token that it is made with, and
+        `scope` says whose report it may be: one that was made for who may see all is not answered to who may not.
+        """
+        asked = (request, scope)
+        kept = self._kept.get(asked)
         if kept is not None and kept.fresh_s > 0:
             return kept
-        task = self._running.get(request)
+        task = self._running.get(asked)
         if task is None:
             if len(self._running) >= _AT_ONCE + _WAITING:
                 self.refused += 1
                 raise TooManyReports
             # Whoever asks for the same meanwhile waits for this one; it goes on if the first of them leaves.
-            task = asyncio.create_task(self._make(request, url, token))
-            self._running[request] = task
-            task.add_done_callback(lambda done: self._ended(request, done))
+            task = asyncio.create_task(self._make(request, address, token and token()))
+            self._running[asked] = task
+            task.add_done_callback(lambda done: self._ended(asked, done))
         return await asyncio.shield(task)
 
-    def _ended(self, request: ReportRequest, task: "asyncio.Task[FinishedReport | ReportRefused]") -> None:
-        self._running.pop(request, None)
+    def _ended(self, asked: _Asked, task: "asyncio.Task[FinishedReport | ReportRefused]") -> None:
+        self._running.pop(asked, None)
         if task.cancelled():
             return
         if task.exception() is not None:
@@ -91,13 +105,17 @@ class ReportMaker:
         self.made += 1
         result = task.result()
         if isinstance(result, FinishedReport):
-            self._kept[request] = result
-            self._kept.move_to_end(request)
+            self._kept[asked] = result
+            self._kept.move_to_end(asked)
         while len(self._kept) > _KEPT or sum(len(kept.content) for kept in self._kept.values()) > _KEPT_BYTES:
             self._kept.popitem(last=False)
 
-    async def _make(self, request: ReportRequest, url: str, token: str | None) -> FinishedReport | ReportRefused:
-        task = msgspec.msgpack.encode(Task(request=request, url=url, token=token))
+    async def _make(self, request: ReportRequest, address: str, token: str | None) -> FinishedReport | ReportRefused:
+        scheme = "http" if self._certificate is None else "https"
+        certificate = None if self._certificate is None else str(self._certificate)
+        task = msgspec.msgpack.encode(
+            Task(request=request, url=f"{scheme}://{address}", token=token, certificate=certificate)
+        )
         async with self._turn:
             output = await asyncio.to_thread(_run, task)
         result = msgspec.msgpack.decode(output, type=ReportMade | ReportRefused)
@@ -115,10 +133,10 @@ def _run(task: bytes) -> bytes:
     try:
         done = subprocess.run(
             [sys.executable, "-P", "-m", *parent_watch, "service.reporting.worker"],
-            input=task, env=environ, capture_output=True, timeout=_PATIENCE_S, check=False,
+            input=task, env=environ, capture_output=True, timeout=PATIENCE_S, check=False,
         )  # fmt: skip
     except subprocess.TimeoutExpired:
-        raise ReportFailed(f"it took more than {_PATIENCE_S:.0f} s and was stopped") from None
+        raise ReportFailed(f"it took more than {PATIENCE_S:.0f} s and was stopped") from None
     if done.returncode:
         raise ReportFailed(f"exit code {done.returncode}: {done.stderr.decode(errors='replace')[-4000:]}")
     return done.stdout

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from pathlib import Path
 from typing import Literal
 
 import msgspec
@@ -49,6 +50,8 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     request: ReportRequest
     url: str
     token: str | None = None
+    certificate: str | None = None
+    """The file with the certificate that the service shows, whatever the name in it."""
 
 
 def main() -> None:
@@ -85,7 +88,8 @@ def _made(task: Task) -> ReportMade:
         target=request.target,
     )  # fmt: skip
     now_ms = times.now_ms()
-    with connect(task.url, task.token) as source:
+    ca_file = None if task.certificate is None else Path(task.certificate)
+    with connect(task.url, task.token, ca_file=ca_file, check_name=ca_file is None) as source:
         if request.user_id is None:
             report = making.fleet(source, question, made_ms=now_ms, named="this service")
         else:

@@ -4,6 +4,7 @@ import math
 from bisect import bisect_right
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, NamedTuple, Protocol, cast
 
 import pandas as pd
@@ -182,6 +183,12 @@ class Store(Protocol):
 
     def close(self) -> None:
         """Flush and let go of the files."""
+
+    def snapshot(self, folder: Path) -> dict[str, str]:
+        """Put into `folder` a consistent copy of what it has on this machine, while it goes on.
+
+        Returns the SHA-256 of those of these files, by their paths in `folder`, that are known without reading them.
+        """
 
     # Dump and restore. What is in memory only is left out: flush first.
 

@@ -35,11 +35,16 @@ class Subscription:
     below: float | None = None
     fields: tuple[str | Extractor, ...] = ()
     """Members and metrics to send; none for the report as it came."""
+    scope: str = "*"
+    """A pattern: of other users the consumer may not hear."""
 
     @cached_property
     def takes_user(self) -> Callable[[str], bool]:
         """Whether a user's reports can be among those wanted."""
-        return matcher(self.users)
+        if self.scope == "*":
+            return matcher(self.users)
+        wanted, allowed = matcher(self.users), matcher([self.scope])
+        return lambda user: wanted(user) and allowed(user)
 
     def takes_origin(self, user_id: str, os_type: str) -> bool:
         """Whether reports of this user and operating system can be among those wanted."""
@@ -53,7 +58,8 @@ class Subscription:
     @property
     def needs_report(self) -> bool:
         """Whether more than the report's text is needed."""
-        return not self.is_static or bool(self.fields) or self.users != EVERYBODY or bool(self.systems)
+        by_origin = self.users != EVERYBODY or self.scope != "*" or bool(self.systems)
+        return not self.is_static or bool(self.fields) or by_origin
 
     @cached_property
     def _value(self) -> Callable[[Report], float | None] | None:

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from contract.problems import decode_json
+from contract.problems import decode_json, refuse_repeated_names
 from contract.report import decode_report
 from contract.validation import MalformedReport, parse
 from tests.support.documents import NOW_MS, ORIGINAL
@@ -38,3 +38,10 @@ def test_a_report_that_cannot_be_decoded_is_malformed(body: bytes) -> None:
         decode_report(body)
     with pytest.raises(MalformedReport):
         parse(body, NOW_MS)
+
+
+def test_a_name_that_stands_twice_is_refused_wherever_it_stands() -> None:
+    refuse_repeated_names(b'{"a": {"b": 1}, "c": [{"b": 1}, {"b": 2}], "n": ' + b"9" * 10_000 + b"}")
+    for body in (b'{"a": 1, "a": 1}', b'[{"x": {"b": 1, "a": 2, "a": 3}}]', b'{"a": 1, "\\u0061": 2}'):
+        with pytest.raises(msgspec.DecodeError, match="the member 'a' stands twice"):
+            refuse_repeated_names(body)

@@ -2,17 +2,18 @@
 
 import fnmatch
 import json
-import os
 import re
 import subprocess
 import sys
-import time
 import tomllib
 from pathlib import Path
 
 import pytest
 
+from agent.heartbeat import Heartbeat, HeartbeatFile
 from agent.settings import AgentSettings
+from contract import times
+from contract.agent_settings import SettingsInForce
 from contract.settings.fields import settings_of
 from service.settings import ServiceSettings
 from tests.support.running import RunningService, clean_environment
@@ -81,7 +82,12 @@ def health(name: str, **environ: str) -> int:
     python, *arguments = json.loads(command)
     assert python == "python"
     done = subprocess.run(
-        [sys.executable, *arguments], env=clean_environment(**environ), capture_output=True, check=False, timeout=30
+        [sys.executable, *arguments],
+        cwd=ROOT,
+        env=clean_environment(**environ),
+        capture_output=True,
+        check=False,
+        timeout=30,
     )
     return done.returncode
 
@@ -95,9 +101,37 @@ def test_the_service_is_healthy_while_it_takes_reports(tmp_path: Path) -> None:
     assert health("service", LOADLENS_PORT=port) == 1
 
 
-def test_the_agent_is_healthy_while_its_spool_is_written(tmp_path: Path) -> None:
-    spool = tmp_path / "spool.db"
-    spool.touch()
-    assert health("agent", LOADLENS_SPOOL_DIR=str(tmp_path)) == 0
-    os.utime(spool, (time.time() - 600,) * 2)
+@pytest.mark.parametrize(
+    ("paused", "samples", "age_s", "code"),
+    [
+        (False, 100, 0, 0),
+        (False, 100, 300, 1),
+        (True, 100, 30_000, 0),
+        (False, 10_000, 900, 0),
+        (False, 10_000, 2000, 1),
+    ],
+)
+def test_the_agent_is_healthy_while_it_does_what_it_is_to_do(
+    tmp_path: Path, paused: bool, samples: int, age_s: int, code: int
+) -> None:
+    """It reports every five seconds, or every ten minutes, or is paused."""
+
+    def look(pid: int, process_started: float) -> Heartbeat:
+        settings = SettingsInForce(
+            interval=0.05 if samples == 100 else 0.06, samples=samples, metrics=["cpu"], paused=paused
+        )
+        at = times.now_ms() - 1000 * age_s
+        return Heartbeat(at, pid, process_started, "web-1", "http://localhost:8888", settings, 1 << 20)
+
+    assert health("agent", LOADLENS_SPOOL_DIR=str(tmp_path)) == 1, "none has run"
+    HeartbeatFile(tmp_path, look).beat()
+    assert health("agent", LOADLENS_SPOOL_DIR=str(tmp_path)) == code
+
+
+def test_an_agent_that_ended_is_not_healthy(tmp_path: Path) -> None:
+    settings = SettingsInForce(interval=0.05, samples=100, metrics=["cpu"], paused=True)
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait(60)
+    heartbeat = Heartbeat(times.now_ms(), ended.pid, 0.0, "web-1", "http://localhost:8888", settings, 1 << 20)
+    HeartbeatFile(tmp_path, lambda pid, started: heartbeat).beat()
     assert health("agent", LOADLENS_SPOOL_DIR=str(tmp_path)) == 1

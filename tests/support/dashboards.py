@@ -10,7 +10,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.support.running import RunningService
 
-__all__ = ["Dashboard", "opened"]
+__all__ = ["Dashboard", "opened", "signed_in"]
 
 _DEADLINE_MS = 30_000
 expect.set_options(timeout=_DEADLINE_MS)
@@ -96,6 +96,22 @@ def opened(
     )  # type: ignore[call-overload]
     try:
         yield Dashboard(context.new_page(), service).go(path)
+    finally:
+        context.close()
+
+
+@contextlib.contextmanager
+def signed_in(
+    browser: Browser, service: RunningService, token: str, path: str = "/", **options: Any
+) -> Iterator[Dashboard]:
+    """A view of the dashboard as somebody comes to it who has a token, and no cookie yet."""
+    context = browser.new_context(reduced_motion="reduce", **options)
+    try:
+        seen = Dashboard(context.new_page(), service)
+        seen.page.goto(service.url + path)
+        seen.page.get_by_label("Token").fill(token)
+        seen.page.get_by_role("button", name="Sign in").click()
+        yield seen.settled(urlsplit(path).path)
     finally:
         context.close()
 

@@ -16,7 +16,7 @@ import psutil
 __all__ = ["ROOT", "RunningService", "clean_environment", "wait_until"]
 
 ROOT = Path(__file__).parents[2]
-_ADDRESS = re.compile(r"Loadlens service on (http://\S+)")
+_ADDRESS = re.compile(r"Loadlens service on (https?://[^\s\"]+)")
 _DEADLINE_S = 60.0
 _LOOK_EVERY_S = 0.01
 

@@ -1,7 +1,7 @@
 """What the evaluations of all kinds of rules have: an alarm for each user, bounded in number."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from contract.report import Report
@@ -46,9 +46,14 @@ class Evaluation:
         """Evaluate the rule with a report that arrived at `now_ms`; the transition that follows, if any."""
         raise NotImplementedError
 
-    def tick(self, now_ms: int) -> Iterator[Transition]:
-        """What follows from time passing alone."""
+    def tick(self, now_ms: int, is_paused: Callable[[str], bool]) -> Iterator[Transition]:
+        """What follows from time passing alone; `is_paused` says whose agent is meant not to report."""
         return self.forget_silent(now_ms)
+
+    def value_of(self, user: str, now_ms: int) -> float | None:
+        """The value of a user's alarm at `now_ms`; None where there is no alarm."""
+        alarm = self.alarms.get(user)
+        return None if alarm is None else alarm.value
 
     def forget_silent(self, now_ms: int) -> Iterator[Transition]:
         """Forget those who have been silent for long."""
@@ -57,11 +62,17 @@ class Evaluation:
         if now_ms - self._looked_ms < FORGET_MS:
             return
         for user in self.alarms.keys() - self.heard - {FLEET_USER}:
-            alarm = self.alarms[user]
-            if alarm.state is AlarmState.FIRING:
-                yield Transition(self.rule.name, user, "resolved", now_ms, alarm.since_ms, alarm.value)
-            self.forget(user)
+            yield from self.let_go(user, now_ms)
         self.heard, self._looked_ms = set(), now_ms
+
+    def let_go(self, user: str, now_ms: int) -> Iterator[Transition]:
+        """Forget a user, where it is known; an alarm that fires is resolved."""
+        alarm = self.alarms.get(user)
+        if alarm is None:
+            return
+        if alarm.state is AlarmState.FIRING:
+            yield Transition(self.rule.name, user, "resolved", now_ms, alarm.since_ms, alarm.value)
+        self.forget(user)
 
     def forget(self, user: str) -> None:
         """Forget a user and its alarm."""

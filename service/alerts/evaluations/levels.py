@@ -1,7 +1,7 @@
 """Levels: of the last window or a time, beside a while ago, over the fleet; and time without a report."""
 
 from collections import OrderedDict, deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from contract.report import Report
@@ -232,12 +232,20 @@ class AbsenceEvaluation(Evaluation):
         alarm.state, alarm.value = AlarmState.OK, silent_ms / 1000
         return Transition(self.rule.name, user, "resolved", now_ms, alarm.since_ms, alarm.value)
 
-    def tick(self, now_ms: int) -> Iterator[Transition]:
-        """What follows from time passing alone."""
+    def tick(self, now_ms: int, is_paused: Callable[[str], bool]) -> Iterator[Transition]:
+        """What follows from time passing alone; who is paused is not absent."""
         if self._begun_ms is None:
             # While the service was away nobody could report.
             self._begun_ms = now_ms
+        for user in [user for user in self._absent if is_paused(user)]:
+            del self._absent[user]
+            alarm = self.alarms[user]
+            yield Transition(self.rule.name, user, "resolved", now_ms, alarm.since_ms, (now_ms - alarm.last_ms) / 1000)
+            self._wait_on(user, now_ms)
         for user in self._silent_for(self._waiting, now_ms, self.rule.after_ms):
+            if is_paused(user):
+                self._wait_on(user, now_ms)
+                continue
             alarm = self.alarms[user]
             self._absent[user] = None
             alarm.state, alarm.since_ms, alarm.value = AlarmState.FIRING, alarm.last_ms, (now_ms - alarm.last_ms) / 1000
@@ -248,6 +256,18 @@ class AbsenceEvaluation(Evaluation):
             alarm = self.alarms[user]
             yield Transition(self.rule.name, user, "resolved", now_ms, alarm.since_ms, (now_ms - alarm.last_ms) / 1000)
             self.forget(user)
+
+    def value_of(self, user: str, now_ms: int) -> float | None:
+        """For how long a user has been silent, in seconds."""
+        alarm = self.alarms.get(user)
+        return None if alarm is None else (now_ms - alarm.last_ms) / 1000
+
+    def _wait_on(self, user: str, now_ms: int) -> None:
+        """Wait for a user as if it had reported now."""
+        alarm = self.alarms[user]
+        alarm.state, alarm.last_ms = AlarmState.OK, now_ms
+        self._waiting[user] = None
+        self.changed.add(user)
 
     def _silent_for(self, users: OrderedDict[str, None], now_ms: int, silence_ms: int) -> Iterator[str]:
         """Those who have been silent so long, taken out of `users`."""

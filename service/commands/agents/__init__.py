@@ -35,5 +35,8 @@ _COMMANDS = {
     "diagnostics": lazy_command(
         f"{_HERE}.commanding:diagnostics", "have agents say what helps to find out what ails them"
     ),
+    "forget": lazy_command(
+        f"{_HERE}.commanding:forget", "leave agents that are gone out of lists, settings and alerts"
+    ),
     "audit": lazy_command(f"{_HERE}.listing:audit", "who changed what"),
 }

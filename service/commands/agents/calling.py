@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 PROGRAM = "loadlens-service agents"
 TARGETS = """\
 TARGET is a user id, or a selection: all, os:Linux (also os:MacOS, os:Windows),
-user:web-* (* anything, ? one character, [ab] one of these). agent:ID is the user
-id ID, whatever it looks like."""
+user:web-* or web-* (* anything, ? one character, [ab] one of these). agent:ID is
+the user id ID, whatever it looks like."""
 WAIT = {"metavar": "TIME", "parse": parse_seconds, "format": format_seconds, "expected": "1s to 1d"}
 _PAGE = 1000
 _MAX_TRIES = 5
@@ -52,7 +52,12 @@ class CallSettings(ServiceAddress, frozen=True, kw_only=True):
 
 
 def selector_of(target: str) -> str:
-    """What a person calls a target, as the service wants it: selections as they are, anything else is a user id."""
+    """What a person calls a target, as the service wants it: selections as they are, anything else is a user id.
+
+    What has the marks of a pattern is one, as everywhere.
+    """
+    if not target.startswith(("os:", "user:", "agent:")) and any(mark in target for mark in "*?["):
+        target = f"user:{target}"
     if target == "all" or target.startswith(("os:", "user:")):
         try:
             return parse_selector(target).text
@@ -73,8 +78,9 @@ class AgentsApi(ServiceApi):
         super().__init__(
             settings.url,
             settings.operator_token or settings.token,
-            headers={"X-Loadlens-Actor": _person()},
+            headers={"X-Loadlens-Actor": person()},
             timeout_s=_TIMEOUT_S,
+            ca_file=settings.ca_file,
         )
 
     def agents(self, target: str, **conditions: str) -> Iterator[dict[str, Any]]:
@@ -110,7 +116,7 @@ def _layer(selector: str) -> tuple[str, dict[str, str]]:
     return "settings", {"selector": selector}
 
 
-def _person() -> str:
+def person() -> str:
     """Who calls, for the audit trail: nobody checks it."""
     try:
         name = getpass.getuser()

@@ -43,7 +43,7 @@ selections the higher rank wins (os: 100, user: 200 unless given).
 {TARGETS}"""
 _SET_EPILOG = """examples:
   loadlens-service agents set all interval=1s samples=10
-  loadlens-service agents set user:web-* metrics=cpu,memory,network --watch
+  loadlens-service agents set 'web-*' metrics=cpu,memory,network --watch
   loadlens-service agents set 6a:d6:96:d3:45:35 paused=true
 """
 _UNSET_DESCRIPTION = f"""\
@@ -70,6 +70,7 @@ _DEADLINE_S = 300.0
 _SEEN_S = 3600.0
 _LOOK_EVERY_S = 0.5
 _MAX_NAMED = 20
+_MAX_SHADOWED = 3
 _CONVERT: Mapping[str, Callable[[str], object]] = {
     "interval": parse_seconds,
     "samples": int,
@@ -150,11 +151,26 @@ def set_settings(argv: Sequence[str]) -> int:
 
     with one_line_errors(_SET), AgentsApi(settings) as api:
         _say_layer(settings, api.change_settings(settings.target, send).document())
-        if not settings.json and next(api.agents(settings.target), None) is None:
-            print(f"No agent that {settings.target} means has reported yet; one that does is told then.")
+        if not settings.json:
+            _say_who_differs(settings.target, values, [*api.agents(settings.target)])
         if settings.watch:
             return _follow(api, settings.target, deadline_s=_DEADLINE_S, seen_s=_SEEN_S, as_json=settings.json)
     return 0
+
+
+def _say_who_differs(target: str, values: Mapping[str, Any], agents: Sequence[Mapping[str, Any]]) -> None:
+    """Say where stronger layers keep agents from what was set, or that there are no agents at all."""
+    terminal = console()
+    if not agents:
+        terminal.print(f"No agent that {target} means has reported yet; one that does is told then.")
+    for name, value in values.items():
+        others = [agent["user_id"] for agent in agents if agent["desired"].get(name) != value]
+        if others:
+            named = ", ".join(others[:_MAX_SHADOWED]) + (", ..." if len(others) > _MAX_SHADOWED else "")
+            keep = "keeps its" if len(others) == 1 else "keep their"
+            terminal.print(
+                f"{len(others)} of {agents_in_words(len(agents))} {keep} own {name}, as a stronger layer asks: {named}."
+            )
 
 
 def unset_settings(argv: Sequence[str]) -> int:

@@ -10,7 +10,7 @@ from msgspec import Meta
 
 from analytics.sources.service_api import ServiceError
 from contract.agent_protocol import CommandName
-from contract.settings import load
+from contract.settings import SettingsError, load
 from contract.times import DAY_S
 from service.commands.agents.calling import (
     PROGRAM,
@@ -21,6 +21,7 @@ from service.commands.agents.calling import (
     agent_path,
     one_line,
     one_line_errors,
+    selector_of,
 )
 
 _DESCRIPTIONS: dict[CommandName, str] = {
@@ -48,6 +49,24 @@ _EPILOGS: dict[CommandName, str] = {
 _LOOK_EVERY_S = 0.1
 
 
+_FORGET = f"{PROGRAM} forget"
+_FORGET_DESCRIPTION = """\
+Forgets agents that are gone: what they said, their own settings, their commands,
+their alerts. Their windows stay. One that still reports is listed again."""
+_FORGET_EPILOG = """examples:
+  loadlens-service agents forget 6a:d6:96:d3:45:35
+  loadlens-service agents forget web-1 web-2
+"""
+
+
+class ForgetSettings(CallSettings, frozen=True, kw_only=True):
+    """Who is gone."""
+
+    users: Annotated[
+        tuple[str, ...], Meta(min_length=1, description="User ids.", extra={"positional": True, "metavar": "ID"})
+    ]
+
+
 class CommandSettings(CallSettings, frozen=True, kw_only=True):
     """Who is to do it, and how long to wait."""
 
@@ -56,6 +75,24 @@ class CommandSettings(CallSettings, frozen=True, kw_only=True):
         Annotated[float, Meta(ge=1.0, le=DAY_S)],
         Meta(description="How long to wait for the agents; then it is given up.", extra=WAIT),
     ] = 30.0
+
+
+def forget(argv: Sequence[str]) -> int:
+    """Run `forget`; returns the exit code."""
+    settings = load(ForgetSettings, argv, program=_FORGET, description=_FORGET_DESCRIPTION, epilog=_FORGET_EPILOG)
+    targets = []
+    with one_line_errors(_FORGET):
+        for user in settings.users:
+            selector = selector_of(user)
+            if not selector.startswith("agent:"):
+                raise SettingsError(f"expected user ids, got the selection {user}; agent:{user} is the id {user}")
+            targets.append(selector.removeprefix("agent:"))
+        with AgentsApi(settings) as api:
+            for target in targets:
+                api.call("DELETE", agent_path(target))
+    if not settings.json:
+        print(f"{len(targets)} forgotten.")
+    return 0
 
 
 def report_now(argv: Sequence[str]) -> int:

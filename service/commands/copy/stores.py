@@ -16,7 +16,7 @@ from analytics.sources.influx_address import Address, Credentials, is_influx
 from analytics.sources.influx_client import InfluxClient, InfluxError
 from contract.metrics import QUANTITIES, Cpu
 from contract.times import DAY_MS
-from service.control.data_lock import DataFolderInUse, DataLock
+from service.control.data_lock import DataFolderError, DataFolderInUse, DataLock, lock_data_folder
 from service.ingest.maintenance import replay
 from service.journal.journal import Journal
 from service.stores.base import Question, Store, StoreError
@@ -110,9 +110,11 @@ def open_store(
 
 def _locked(folder: Path) -> DataLock:
     try:
-        return DataLock(folder)
+        return lock_data_folder(folder)
     except DataFolderInUse:
         raise _in_use(folder) from None
+    except DataFolderError as error:
+        raise StoreError(str(error)) from None
     except OSError as error:
         raise StoreError(f"{folder} cannot be used: {error.strerror or error}") from None
 

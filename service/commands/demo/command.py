@@ -66,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if settings.users is not None:
         fleet = fleet.longest(settings.users)
     try:
-        done = demonstrate(fleet, settings.url, settings.token, console, again=True)
+        done = demonstrate(fleet, settings.url, settings.token, console, again=True, ca_file=settings.ca_file)
     except ServiceError as error:
         wants_token = isinstance(error, ProblemError) and error.status == HTTPStatus.UNAUTHORIZED
         hint = " Give --token, or LOADLENS_TOKEN in the environment." if wants_token else ""
@@ -83,12 +83,14 @@ def sample_fleet() -> RecordedFleet:
     return read_fleet(_SAMPLE, "PlanetLab node")
 
 
-def demonstrate(fleet: RecordedFleet, url: str, token: str | None, console: Console, *, again: bool) -> bool:
+def demonstrate(
+    fleet: RecordedFleet, url: str, token: str | None, console: Console, *, again: bool, ca_file: Path | None = None
+) -> bool:
     """Load a fleet into the service at `url`; True where nothing of it was refused.
 
     A fleet that is there already is sent `again` only where asked. Raises ServiceError.
     """
-    with ServiceApi(url, token, timeout_s=_TIMEOUT_S) as api:
+    with ServiceApi(url, token, timeout_s=_TIMEOUT_S, ca_file=ca_file) as api:
         return _load(fleet, api, console, again=again)
 
 

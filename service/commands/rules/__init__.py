@@ -1,4 +1,4 @@
-"""`loadlens-service rules`: list, test, backtest, silence."""
+"""`loadlens-service rules`: list, test, backtest, silence, and what is told to targets."""
 
 from collections.abc import Sequence
 
@@ -22,5 +22,8 @@ _COMMANDS = {
     "backtest": lazy_command(
         f"{_HERE}.backtesting:backtest_rules", "when rules would have fired, by a running service's history"
     ),
+    "notify": lazy_command(f"{_HERE}.notifying:notify", "send a target a test notification, and say what became of it"),
+    "notifications": lazy_command(f"{_HERE}.notifying:list_notifications", "what was told to whom, and what waits"),
+    "redeliver": lazy_command(f"{_HERE}.notifying:redeliver", "send notifications again that were given up"),
     "silence": lazy_command(f"{_HERE}.console:silence", "tell nobody for a while"),
 }

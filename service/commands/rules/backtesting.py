@@ -109,7 +109,7 @@ def backtest_rules(argv: Sequence[str]) -> int:
         )
     )
     try:
-        with Client(settings.url, settings.token) as source:
+        with Client(settings.url, settings.token, ca_file=settings.ca_file) as source:
             periods = backtest(rules, source, start_ms, end_ms, settings.rate, lambda: next(progress, None))
     except ServiceError as error:
         return failed(_PROGRAM, error)

@@ -11,16 +11,9 @@ from msgspec import Meta
 
 from contract.service_address import ServiceAddress
 from contract.settings import Settings, load
-from service.alerts.rules import (
-    AbsenceRule,
-    AnomalyRule,
-    ChangeRule,
-    FleetRule,
-    InvalidRule,
-    Rule,
-    ThresholdRule,
-    parse_rule,
-)
+from contract.times import format_instant, parse_timestamp
+from service.alerts.rules import InvalidRule, Rule, parse_rule
+from service.alerts.wording import condition
 from service.commands import failed
 
 if TYPE_CHECKING:
@@ -43,7 +36,8 @@ when the silence is over are told then. Without --duration it lists the silences
 _SILENCE_EPILOG = """examples:
   loadlens-service rules silence --rule busy --duration 2h
   loadlens-service rules silence --user "lab-*" --duration 1d --comment "moving house"
-  loadlens-service rules silence                      which are in force
+  loadlens-service rules silence --start 2026-03-01T22:00Z --duration 4h
+  loadlens-service rules silence                      which are in force, or will be
   loadlens-service rules silence --end 1f0c2a7be4d0a6c3"""
 _TIMEOUT_S = 30.0
 _MAX_ALERTS = 10_000
@@ -68,6 +62,14 @@ class SilenceSettings(ServiceAddress, frozen=True, kw_only=True):
         str | None,
         Meta(description="How long, such as 2h.", extra={"metavar": "DURATION", "default": "list the silences"}),
     ] = None
+    start: Annotated[
+        int | None,
+        Meta(
+            description="From this moment on.",
+            extra={"metavar": "TIME", "default": "now", "parse": parse_timestamp, "format": format_instant,
+                   "expected": "ISO 8601 or epoch milliseconds"},
+        ),
+    ] = None  # fmt: skip
     comment: Annotated[str, Meta(max_length=500, description="Why.", extra={"metavar": "TEXT"})] = ""
     end: Annotated[
         str | None, Meta(description="End the silence with this id.", extra={"metavar": "ID", "default": "none"})
@@ -84,10 +86,10 @@ def list_rules(argv: Sequence[str]) -> int:
     from analytics.sources.service_api import ServiceApi, ServiceError
 
     try:
-        with ServiceApi(settings.url, settings.token, timeout_s=_TIMEOUT_S) as api:
-            listed = api.call("GET", "rules").document()["rules"]
+        with ServiceApi(settings.url, settings.token, timeout_s=_TIMEOUT_S, ca_file=settings.ca_file) as api:
+            page = api.call("GET", "rules").document()
             alerts = api.call("GET", "alerts", params={"limit": _MAX_ALERTS}).document()["alerts"]
-        rules = [(parse_rule(one["rule"]), one["source"]) for one in listed]
+        rules = [(parse_rule(one["rule"]), one["source"]) for one in page["rules"]]
     except (ServiceError, InvalidRule) as error:
         return failed(_LIST, error)
     counts = Counter((alert["rule"], alert["state"]) for alert in alerts)
@@ -97,9 +99,14 @@ def list_rules(argv: Sequence[str]) -> int:
         firing, pending = counts[rule.name, "firing"], counts[rule.name, "pending"]
         name = rule.name if rule.enabled else f"{rule.name} (disabled)"
         shown = f"[bold red]{firing}[/]" if firing else "0"
-        cells = (name, _condition(rule), _whose(rule), ", ".join(rule.targets) or "-", source, str(pending))
+        targets = ", ".join(rule.targets or page["routes"].get(rule.severity, ())) or "-"
+        cells = (name, condition(rule), _whose(rule), targets, source, str(pending))
         table.add_row(*map(escape, cells), shown)
-    Console(highlight=False).print(table if rules else "There are no rules; --rules FILE or the API brings some.")
+    console = Console(highlight=False)
+    console.print(table if rules else "There are no rules; --rules FILE or the API brings some.")
+    if page["problem"]:
+        console.print("These rules stay in force: the files have a mistake.", style="bold red")
+        console.print(page["problem"], markup=False, soft_wrap=True)
     return 0
 
 
@@ -119,7 +126,7 @@ def test_files(argv: Sequence[str]) -> int:
     table = fitting_table("rule", "kind", "when", "whose", "targets", "file")
     for name, rule in rule_set.rules.items():
         kind = type(rule).__name__.lower()
-        cells = (name, kind, _condition(rule), _whose(rule), ", ".join(rule.targets) or "-", rule_set.files[name].name)
+        cells = (name, kind, condition(rule), _whose(rule), ", ".join(rule.targets) or "-", rule_set.files[name].name)
         table.add_row(*map(escape, cells))
     console = Console(highlight=False)
     console.print(table)
@@ -148,39 +155,26 @@ def silence(argv: Sequence[str]) -> int:
     from analytics.sources.service_api import ServiceApi, ServiceError, path_segment
 
     try:
-        with ServiceApi(settings.url, settings.token, timeout_s=_TIMEOUT_S) as api:
+        with ServiceApi(settings.url, settings.token, timeout_s=_TIMEOUT_S, ca_file=settings.ca_file) as api:
             if settings.end is not None:
                 api.call("DELETE", f"silences/{path_segment(settings.end)}")
             elif settings.duration is not None:
-                names = ("rule", "user", "duration", "comment")
+                names = ("rule", "user", "start", "duration", "comment")
                 api.call("POST", "silences", {name: getattr(settings, name) for name in names})
-            silences = api.call("GET", "silences").document()["silences"]
+            page = api.call("GET", "silences").document()
     except ServiceError as error:
         return failed(_SILENCE, error)
     table = fitting_table("id", "rule", "user", "until", "comment", whole=("id", "until"))
-    for silence in silences:
-        table.add_row(*(escape(str(silence[name])) for name in ("id", "rule", "user", "until", "comment")))
-    Console(highlight=False).print(table if silences else "Nothing is silenced.")
+    for one in page["silences"]:
+        until = f"{one['start']} to {one['until']}" if one["start"] > one["created"] else one["until"]
+        table.add_row(*map(escape, (one["id"], one["rule"], one["user"], until, one["comment"])))
+    for weekly in page["weekly"]:
+        one = weekly["silence"]
+        when = f"{' '.join(one['days'])} {one['from']} to {one['to']} {one['zone']}"
+        named = "weekly, now" if weekly["in_force"] else "weekly"
+        table.add_row(*map(escape, (named, one["rule"], one["user"], when, one["comment"])))
+    Console(highlight=False).print(table if table.row_count else "Nothing is silenced.")
     return 0
-
-
-def _condition(rule: Rule) -> str:
-    """When it fires: `cpuLoadAvg.p95 over 10m > 0.95, clear 0.85, for 5m`."""
-    held = f", for {rule.for_}" if rule.for_ms else ""
-    if isinstance(rule, AbsenceRule):
-        return f"no report for {rule.after}"
-    if isinstance(rule, AnomalyRule):
-        return f"{rule.extractor.label} is unusual, every {rule.every}{held}"
-    assert isinstance(rule, ThresholdRule | ChangeRule | FleetRule)
-    level = f"> {rule.above:g}" if rule.above is not None else f"< {rule.below:g}"
-    clear = "" if rule.clear is None else f", clear {rule.clear:g}"
-    over = f" over {rule.over}" if rule.over_ms else ""
-    text = f"{rule.extractor.label}{over} {level}{clear}"
-    if isinstance(rule, ChangeRule):
-        text = f"{rule.extractor.label} changed {level}{clear} in {rule.over}"
-    if isinstance(rule, FleetRule):
-        text = f"{rule.share:.0%} of users: {text}"
-    return text + held
 
 
 def _whose(rule: Rule) -> str:

@@ -23,11 +23,12 @@ _TAGS = {
     "alerts": "Rules, what they have found, and who is told.",
     "annotations": "What people say of moments.",
     "operations": "For those who run the service.",
+    "access": "Tokens: who may do what.",
 }
 _MEANINGS = {
     400: "The body is not JSON in UTF-8, or its compression is broken.",
     401: "The token is missing or wrong.",
-    403: "The token is not good for this, or a page of another site wants to change something.",
+    403: "The token's role or scope is not good for this, or a page of another site wants to change something.",
     404: "No such metric, user, core or thing.",
     405: "The path does not have this method.",
     406: "None of the forms in Accept is known.",
@@ -52,6 +53,8 @@ _PATH_PARAMETERS: Mapping[str, dict[str, Any]] = {
     "command_id": {"type": "string", "examples": ["00112233"]},
     "silence_id": {"type": "string", "examples": ["00112233"]},
     "message_id": {"type": "string", "examples": ["msg_1"]},
+    "token_id": {"type": "string", "pattern": "^[0-9a-f]{12}$", "examples": ["001122334455"]},
+    "session_id": {"type": "string", "examples": ["0011223344556677"]},
     "annotation_id": {"type": "integer", "minimum": 1, "maximum": 10**15},
 }
 _CONDITIONS: Mapping[Literal["change", "read"], tuple[tuple[str, str, str], ...]] = {

@@ -7,7 +7,9 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from contract.agent_settings import DesiredSettings
 from contract.metrics import Statistic
 from contract.problems import Problem
-from service.alerts.rules import AnyRule
+from service.alerts.rules import AnyRule, Severity
+from service.alerts.silences import WeeklySilence
+from service.credentials.identity import Role
 from service.http.resources.ingest import Rejected
 
 Instant = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
@@ -277,6 +279,10 @@ class RulePage(Document):
     rules: list[RuleDocument]
     targets: dict[str, str]
     """What is told, by name, with as much of its address as may be shown."""
+    routes: dict[Severity, list[str]]
+    """By severity, the targets of rules that name none."""
+    problem: str | None
+    """Why the rules in force are not those of the files; null where they are."""
     next: str | None
 
 
@@ -310,15 +316,25 @@ class SilenceDocument(Document):
     id: str
     rule: str
     user: str
+    start: Instant
     until: Instant
     comment: str
     created: Instant
+
+
+class WeeklyDocument(Document):
+    """A silence of a file of rules, and whether it is in force now."""
+
+    silence: WeeklySilence
+    in_force: bool
 
 
 class SilencePage(Document):
     """A page of silences, the next to end first."""
 
     silences: list[SilenceDocument]
+    weekly: list[WeeklyDocument]
+    """Those of the files."""
     next: str | None
 
 
@@ -333,6 +349,8 @@ class NotificationDocument(Document):
     due: Instant
     attempts: int
     error: str
+    rejected: bool
+    """Whether the receiver has said no to this very message: others do not wait for it."""
     alerts: list[dict[str, AnyJson]]
 
 
@@ -350,7 +368,8 @@ class AuditEntry(Document):
 
     id: int
     at: Instant
-    token: Literal["operator", "token", "none"]
+    token: str
+    """The id of the token that was shown; `operator` or `token` for those of the settings, `none` without any."""
     address: str
     actor: str
     """Who it says it was; nobody checks that."""
@@ -365,3 +384,72 @@ class AuditPage(Document):
 
     entries: list[AuditEntry]
     next: int | None
+
+
+class SecretDocument(Document):
+    """One text of a token, without the text."""
+
+    created: Instant
+    expires: Instant | None
+    """When it ends though the token goes on, as a newer one has taken its place."""
+
+
+class TokenDocument(Document):
+    """A token, without what opens."""
+
+    id: str
+    name: str
+    role: Role
+    scope: str
+    created: Instant
+    expires: Instant | None
+    revoked: Instant | None
+    uses_left: int | None
+    """Of an enrolment token: how often it may still be used."""
+    last_used: Instant | None
+    last_address: str | None
+    secrets: list[SecretDocument]
+
+
+class NewTokenDocument(TokenDocument):
+    """A token, and its text, once."""
+
+    token: str
+
+
+class TokenPage(Document):
+    """A page of tokens, by id."""
+
+    tokens: list[TokenDocument]
+    next: str | None
+
+
+class SessionDocument(Document):
+    """A browser that has signed in."""
+
+    id: str
+    token: str
+    """The id of the token that it has signed in with."""
+    role: Role
+    created: Instant
+    expires: Instant
+    address: str
+    browser: str
+    """What it says it is."""
+
+
+class SessionPage(Document):
+    """A page of sessions, by id."""
+
+    sessions: list[SessionDocument]
+    next: str | None
+
+
+class IdentityDocument(Document):
+    """Who asks."""
+
+    role: Role
+    scope: str
+    """The user ids that may be asked about: a pattern, an agent's own id, or `*` for all."""
+    token: str
+    """The id of the token; `operator` or `token` for those of the settings, `none` without any."""

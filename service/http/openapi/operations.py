@@ -13,13 +13,15 @@ from service.alerts.rules import AnyRule
 from service.http import parameters
 from service.http.answers import ARROW, CSV, JSON, PARQUET
 from service.http.openapi import documents
+from service.http.requests import MERGE_PATCH
 from service.http.resources.agents import NewCommand
 from service.http.resources.alerts import NewSilence
 from service.http.resources.annotations import AnnotationDocument, AnnotationPage, NewAnnotation
 from service.http.resources.dashboard import VIEWS, NewBacktest
+from service.http.resources.tokens import ChangedToken, NewEnrolment, NewToken, Rotation
 from service.http.table_forms import Table
 
-Tag = Literal["values", "reports", "agents", "alerts", "annotations", "operations"]
+Tag = Literal["values", "reports", "agents", "alerts", "annotations", "operations", "access"]
 PROBLEM = "application/problem+json"
 _TEXT = "text/plain"
 _EVENTS = "text/event-stream"
@@ -77,7 +79,7 @@ def _changes(
             tag="agents",
             query=ranked,
             body=dict[str, Any],
-            body_types=(JSON, "application/merge-patch+json"),
+            body_types=(JSON, MERGE_PATCH),
             answer=DesiredSettings,
             refusals=_CHANGE,
             conditional="change",
@@ -140,7 +142,10 @@ OPERATIONS: dict[str, dict[str, Operation]] = {
     "/api/v1/agents": {
         "GET": Operation(tag="agents", query=parameters.AgentsParameters, answer=documents.AgentPage, refusals=(422,))
     },
-    "/api/v1/agents/{user_id}": {"GET": Operation(tag="agents", answer=documents.AgentDetail, refusals=(404,))},
+    "/api/v1/agents/{user_id}": {
+        "GET": Operation(tag="agents", answer=documents.AgentDetail, refusals=(404,)),
+        "DELETE": Operation(tag="agents", status=204, refusals=(404, 503)),
+    },
     "/api/v1/agents/{user_id}/settings": _changes(None, None, None, DesiredSettings),
     "/api/v1/agents/{user_id}/state": {
         "POST": Operation(
@@ -201,6 +206,12 @@ OPERATIONS: dict[str, dict[str, Operation]] = {
             tag="alerts", query=parameters.NotificationsParameters, answer=documents.NotificationPage, refusals=(422,)
         )
     },
+    "/api/v1/notifications/{message_id}": {
+        "GET": Operation(tag="alerts", answer=documents.NotificationDocument, refusals=(404,))
+    },
+    "/api/v1/targets/{name}/test": {
+        "POST": Operation(tag="alerts", answer=documents.Created, status=202, refusals=(404, 503))
+    },
     "/api/v1/notifications/{message_id}/redeliver": {"POST": Operation(tag="alerts", status=202, refusals=(404, 503))},
     "/api/v1/annotations": {
         "GET": Operation(
@@ -217,6 +228,50 @@ OPERATIONS: dict[str, dict[str, Operation]] = {
     "/api/v1/annotations/{annotation_id}": {
         "GET": Operation(tag="annotations", answer=AnnotationDocument, refusals=(404,)),
         "DELETE": Operation(tag="annotations", status=204, refusals=(404, 503)),
+    },
+    "/api/v1/identity": {"GET": Operation(tag="access", answer=documents.IdentityDocument)},
+    "/api/v1/sessions": {
+        "GET": Operation(tag="access", query=parameters.PageParameters, answer=documents.SessionPage, refusals=(422,))
+    },
+    "/api/v1/sessions/{session_id}": {"DELETE": Operation(tag="access", status=204, refusals=(404, 503))},
+    "/api/v1/enrolments": {
+        "POST": Operation(
+            tag="access",
+            body=NewEnrolment,
+            answer=documents.NewTokenDocument,
+            status=201,
+            refusals=(400, 409, 413, 415, 422, 503),
+        )
+    },
+    "/api/v1/tokens": {
+        "GET": Operation(tag="access", query=parameters.PageParameters, answer=documents.TokenPage, refusals=(422,)),
+        "POST": Operation(
+            tag="access",
+            body=NewToken,
+            answer=documents.NewTokenDocument,
+            status=201,
+            refusals=(400, 409, 413, 415, 422, 503),
+        ),
+    },
+    "/api/v1/tokens/{token_id}": {
+        "GET": Operation(tag="access", answer=documents.TokenDocument, refusals=(404,)),
+        "PATCH": Operation(
+            tag="access",
+            body=ChangedToken,
+            body_types=(JSON, MERGE_PATCH),
+            answer=documents.TokenDocument,
+            refusals=(400, 404, 409, 413, 415, 422, 503),
+        ),
+        "DELETE": Operation(tag="access", status=204, refusals=(404, 409, 503)),
+    },
+    "/api/v1/tokens/{token_id}/rotate": {
+        "POST": Operation(
+            tag="access",
+            body=Rotation,
+            answer=documents.NewTokenDocument,
+            status=201,
+            refusals=(400, 404, 409, 413, 415, 422, 503),
+        )
     },
     "/api/v1/audit": {
         "GET": Operation(
@@ -251,5 +306,5 @@ OPERATIONS: dict[str, dict[str, Operation]] = {
     "/openapi.json": {"GET": Operation(tag="operations", answer=dict[str, Any])},
 }
 """By path, as in OpenAPI, and method."""
-FOR_PEOPLE = (*VIEWS, "/machines", "/static/{version}/{name}", "/docs", "/docs/style.css")
+FOR_PEOPLE = (*VIEWS, "/machines", "/static/{version}/{name}", "/docs", "/docs/style.css", "/sign-in", "/sign-out")
 """Paths of pages, which no program asks."""

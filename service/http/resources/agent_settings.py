@@ -13,13 +13,12 @@ from service.agents.layers import AGENT, ALL, Layer, TooManyLayers, parse_select
 from service.agents.remote_configuration import RemoteConfiguration
 from service.control.database import ControlError
 from service.http import problems
-from service.http.access import actor_of
+from service.http.authentication import actor_of
 from service.http.problems import ProblemError, invalid
-from service.http.requests import read_json
+from service.http.requests import MERGE_PATCH, read_json
 from service.http.resources.agents import user_id_of
 
 _JSON = "application/json"
-_MERGE_PATCH = "application/merge-patch+json"
 
 
 def get(remote_configuration: RemoteConfiguration, req: Request, resp: Response, target: str) -> None:
@@ -47,7 +46,7 @@ async def patch(
     remote_configuration: RemoteConfiguration, req: Request, resp: Response, target: str, rank: int | None = None
 ) -> None:
     """200 with the settings after a merge patch (RFC 7396): null takes a member out, the others are set."""
-    changes = await read_json(req, _MERGE_PATCH, _JSON)
+    changes = await read_json(req, MERGE_PATCH, _JSON)
     if not isinstance(changes, dict):
         _parsed(changes)  # says what is right instead
 

@@ -1,12 +1,14 @@
 """/api/v1/agents: agents and what is asked of them, what they say of themselves, and commands to them."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import AsyncIterator, Callable, Mapping
+from functools import partial
 from typing import Annotated, Any
 
 import falcon
 import msgspec
-from falcon.asgi import Request, Response
+from falcon.asgi import Request, Response, SSEvent
 from msgspec import Meta, Struct
 
 from contract.agent_protocol import INSTANCE_HEADER, MAX_DOCUMENT, AgentState, CommandName
@@ -14,17 +16,22 @@ from contract.problems import decode_json, problem_of
 from contract.report import MAX_USER_ID
 from contract.times import DAY_S
 from service.agents.commands import TooManyCommands
+from service.agents.layers import Layers
 from service.agents.registry import Agent
 from service.agents.remote_configuration import RemoteConfiguration
 from service.agents.shared_ids import SharedId
 from service.agents.views import detail, in_sync, overview
+from service.alerts.runner import Runner
 from service.control.database import ControlError
-from service.http.access import actor_of
+from service.credentials.identity import Identity
+from service.credentials.tokens import Tokens
+from service.http.access import is_foreign
+from service.http.authentication import actor_of, identity_of
 from service.http.listing import flag, page_of, take_limit
 from service.http.parameters import AgentsParameters, names_of
+from service.http.permissions import SLASH
 from service.http.problems import ProblemError
 from service.http.requests import Parameters, read_body, read_json
-from service.http.routing import SLASH
 
 
 class AgentList:
@@ -43,14 +50,17 @@ class AgentList:
         asked.check()
         resp.content_type = falcon.MEDIA_JSON
         shared = self._remote_configuration.shared_ids.found
-        resp.data = await asyncio.to_thread(_page, agents, shared, (meant, keep), after, limit)
+        layers = self._remote_configuration.layers
+        show = partial(_shown, shared=shared, layers=layers)
+        resp.data = await asyncio.to_thread(_page, agents, show, (meant, keep), after, limit)
 
 
 class OneAgent:
-    """Shows one agent, with the layers of settings that it stands under."""
+    """Shows one agent, with the layers of settings that it stands under, and forgets it."""
 
-    def __init__(self, remote_configuration: RemoteConfiguration) -> None:
+    def __init__(self, remote_configuration: RemoteConfiguration, rules: Runner) -> None:
         self._remote_configuration = remote_configuration
+        self._rules = rules
 
     async def on_get(self, req: Request, resp: Response, user_id: str) -> None:
         """200, or 404 for an agent that was never heard of."""
@@ -58,6 +68,18 @@ class OneAgent:
         resp.content_type = falcon.MEDIA_JSON
         shared = self._remote_configuration.shared_ids.found.get(agent.user_id)
         resp.data = msgspec.json.encode(detail(agent, shared, self._remote_configuration.layers))
+
+    async def on_delete(self, req: Request, resp: Response, user_id: str) -> None:
+        """Forgets the agent, its settings, its commands and its alarms; answers 204. One that still reports is back."""
+        user = user_id_of(user_id)
+        try:
+            known = await self._remote_configuration.forget(user, actor_of(req))
+        except ControlError as error:
+            raise ProblemError(falcon.HTTP_503, f"It is not forgotten: {error}", headers={"Retry-After": "5"}) from None
+        if not known:
+            raise ProblemError(falcon.HTTP_404, f"No agent {user!r} is known, and nothing is set for it.")
+        self._rules.forget(user)
+        resp.status = falcon.HTTP_204
 
 
 def user_id_of(segment: str) -> str:
@@ -81,9 +103,13 @@ def _condition(asked: Parameters) -> Callable[[Agent], bool]:
     return lambda agent: sync in (None, in_sync(agent)) and connected in (None, agent.connected)
 
 
+def _shown(agent: Agent, shared: Mapping[str, SharedId], layers: Layers) -> dict[str, Any]:
+    return overview(agent, shared.get(agent.user_id), layers)
+
+
 def _page(
     agents: list[Agent],
-    shared: Mapping[str, SharedId],
+    show: Callable[[Agent], dict[str, Any]],
     conditions: tuple[Callable[[Agent], bool], ...],
     after: str,
     limit: int,
@@ -93,7 +119,7 @@ def _page(
     kept.sort(key=lambda agent: agent.user_id)
     page, behind = page_of(kept, lambda agent: agent.user_id, after, limit)
     document: dict[str, Any] = {
-        "agents": [overview(agent, shared.get(agent.user_id)) for agent in page],
+        "agents": [show(agent) for agent in page],
         "total": len(kept),
         "in_step": sum(map(in_sync, kept)),
         "next": behind,
@@ -147,21 +173,30 @@ class NewCommand(Struct, forbid_unknown_fields=True):
 class OneAgentsCommands:
     """What one agent is to do once."""
 
-    def __init__(self, remote_configuration: RemoteConfiguration) -> None:
+    def __init__(self, remote_configuration: RemoteConfiguration, tokens: Tokens) -> None:
         self._remote_configuration = remote_configuration
+        self._tokens = tokens
 
     async def on_get(self, req: Request, resp: Response, user_id: str) -> None:
         """For `Accept: text/event-stream` the agent's stream; otherwise 200 with its last commands."""
         user = user_id_of(user_id)
+        identity = identity_of(req)
         if _EVENTS in req.accept and req.method == "GET":
-            self._listen(req, resp, user)
+            if identity.role not in ("agent", "admin"):
+                raise ProblemError(falcon.HTTP_403, "The stream is the agent's; without Accept: text/event-stream you"
+                                   " get its last commands.")  # fmt: skip
+            self._listen(req, resp, user, identity)
             return
+        if identity.role == "agent":
+            raise ProblemError(falcon.HTTP_403, "An agent's token is good for its stream: Accept: text/event-stream.")
         agent = known_agent(self._remote_configuration, user)
         found = await asyncio.to_thread(self._remote_configuration.commands.of, agent.user_id, _MAX_OPEN)
         resp.content_type = falcon.MEDIA_JSON
         resp.data = msgspec.json.encode({"commands": found})
 
-    def _listen(self, req: Request, resp: Response, user_id: str) -> None:
+    def _listen(self, req: Request, resp: Response, user_id: str, identity: Identity) -> None:
+        if is_foreign(req):
+            raise ProblemError(falcon.HTTP_403, "A page of another site must not take an agent's place.")
         agent = known_agent(self._remote_configuration, user_id)
         instance = req.get_header(INSTANCE_HEADER, default="")
         events = self._remote_configuration.listen(agent, req.get_header("Last-Event-ID"), instance[:64])
@@ -174,7 +209,14 @@ class OneAgentsCommands:
         resp.cache_control = ["no-store"]
         # nginx and its like would hold events back.
         resp.set_header("X-Accel-Buffering", "no")
-        resp.sse = events
+        resp.sse = self._while_valid(events, identity)
+
+    async def _while_valid(self, events: AsyncIterator[SSEvent], identity: Identity) -> AsyncIterator[SSEvent]:
+        async with contextlib.aclosing(events) as stream:  # type: ignore[type-var]  # it is a generator
+            async for event in stream:
+                if not self._tokens.is_valid(identity):
+                    return
+                yield event
 
     async def on_post(self, req: Request, resp: Response, user_id: str) -> None:
         """202 with the command's id, and its place in Location."""

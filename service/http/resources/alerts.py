@@ -1,4 +1,4 @@
-"""/api/v1/alerts, /silences and /notifications: what rules have found, and who is told."""
+"""/api/v1/alerts and /silences: what rules have found, and of what nobody is told."""
 
 import asyncio
 from typing import Annotated, Any
@@ -15,19 +15,17 @@ from contract.times import DAY_MS, format_instant, parse_duration, parse_timesta
 from service.alerts.repository import Alert, RuleRepository, Silence, TooMany
 from service.alerts.runner import Runner
 from service.control.database import ControlError
-from service.http.access import actor_of
+from service.http.authentication import actor_of
 from service.http.listing import one_of, page_of, take_limit
 from service.http.parameters import (
     MAX_ALERTS,
     MAX_LIMIT,
     AlertsParameters,
-    NotificationsParameters,
     PageParameters,
     names_of,
 )
 from service.http.problems import ProblemError, invalid
 from service.http.requests import Parameters, read_json
-from service.notifications.queue import STATES, Message, NotificationQueue
 
 _STATES = ("pending", "firing", "resolved")
 
@@ -120,10 +118,11 @@ _Pattern = Annotated[str, Meta(min_length=1, max_length=MAX_PATTERN)]
 
 
 class NewSilence(Struct, forbid_unknown_fields=True):
-    """Of what nobody is to be notified, and until when: `until` or `duration`."""
+    """Of what nobody is to be notified, and until when: `until` or `duration`, from `start` on or at once."""
 
     rule: _Pattern = "*"
     user: _Pattern = "*"
+    start: str | int | None = None
     until: str | int | None = None
     duration: Annotated[str | None, Meta(extra_json_schema={"examples": ["2h"]})] = None
     """How long, in place of `until`."""
@@ -131,20 +130,25 @@ class NewSilence(Struct, forbid_unknown_fields=True):
 
 
 class Silences:
-    """All silences that are in force."""
+    """All silences that are in force or are to be."""
 
-    def __init__(self, repository: RuleRepository) -> None:
+    def __init__(self, repository: RuleRepository, runner: Runner) -> None:
         self._repository = repository
+        self._runner = runner
 
     async def on_get(self, req: Request, resp: Response) -> None:
-        """200 with a page of the silences, the next to end first."""
+        """200 with a page of the silences, the next to end first, and those of the files."""
         asked = await Parameters.read(req, names_of(PageParameters))
         limit, after = take_limit(asked, default=MAX_LIMIT), asked.take("after", str, "")
         asked.check()
-        silences = await asyncio.to_thread(self._repository.silences, times.now_ms())
+        now_ms = times.now_ms()
+        silences = await asyncio.to_thread(self._repository.silences, now_ms)
         page, behind = page_of(sorted(silences, key=_silence_place), _silence_place, after, limit)
         resp.content_type = "application/json"
-        resp.data = msgspec.json.encode({"silences": [_silence_document(silence) for silence in page], "next": behind})
+        weekly = [{"silence": silence, "in_force": silence.covers(now_ms)} for silence in self._runner.weekly_silences]
+        resp.data = msgspec.json.encode(
+            {"silences": [_silence_document(silence) for silence in page], "weekly": weekly, "next": behind}
+        )
 
     async def on_post(self, req: Request, resp: Response) -> None:
         """Makes a silence; answers 201 with it."""
@@ -153,11 +157,12 @@ class Silences:
         except msgspec.ValidationError as error:
             problem = problem_of(error)
             raise ProblemError(falcon.HTTP_422, "The silence is wrong; nothing was changed.", [problem]) from None
-        until_ms = _until_ms(asked)
+        start_ms, until_ms = _range_ms(asked, times.now_ms())
         try:
             silence = await asyncio.to_thread(
-                self._repository.add_silence, asked.rule, asked.user, until_ms, asked.comment, actor_of(req)
-            )
+                self._repository.add_silence, asked.rule, asked.user, until_ms, asked.comment, actor_of(req),
+                start_ms=start_ms,
+            )  # fmt: skip
         except TooMany as error:
             raise ProblemError(falcon.HTTP_409, str(error)) from None
         except ControlError as error:
@@ -180,22 +185,34 @@ class OneSilence:
         resp.status = falcon.HTTP_204
 
 
-def _until_ms(asked: NewSilence) -> int:
+def _range_ms(asked: NewSilence, now_ms: int) -> tuple[int, int]:
+    """From when, 0 for now, and until when; both within the next year."""
     if (asked.until is None) == (asked.duration is None):
         raise invalid(
             "/until",
             f"expected until, a moment, or duration, such as 2h, got {'neither' if asked.until is None else 'both'}",
         )
-    now_ms = times.now_ms()
+    begin_ms = now_ms if asked.start is None else _moment("/start", asked.start)
+    if not begin_ms <= now_ms + _LONGEST_MS:
+        raise invalid("/start", f"expected a moment within the next year, got {format_instant(begin_ms)}")
+    if asked.duration is None:
+        until_ms = _moment("/until", asked.until)
+    else:
+        try:
+            until_ms = begin_ms + parse_duration(asked.duration, 1000, _LONGEST_MS)
+        except ValueError as error:
+            raise invalid("/duration", str(error)) from None
+    if not max(begin_ms, now_ms) < until_ms <= now_ms + 2 * _LONGEST_MS:
+        expected = "expected a moment within the next year" + ("" if asked.start is None else ", after start")
+        raise invalid("/until", f"{expected}, got {format_instant(until_ms)}")
+    return 0 if asked.start is None else begin_ms, until_ms
+
+
+def _moment(pointer: str, value: str | int | None) -> int:
     try:
-        if asked.duration is not None:
-            return now_ms + parse_duration(asked.duration, 1000, _LONGEST_MS)
-        until_ms = parse_timestamp(asked.until)
+        return parse_timestamp(value)
     except ValueError as error:
-        raise invalid("/until" if asked.duration is None else "/duration", str(error)) from None
-    if not now_ms < until_ms <= now_ms + _LONGEST_MS:
-        raise invalid("/until", f"expected a moment within the next year, got {format_instant(until_ms)}")
-    return until_ms
+        raise invalid(pointer, str(error)) from None
 
 
 def _silence_place(silence: Silence) -> str:
@@ -207,67 +224,8 @@ def _silence_document(silence: Silence) -> dict[str, Any]:
         "id": silence.id,
         "rule": silence.rule,
         "user": silence.user,
+        "start": format_instant(silence.start_ms or silence.created_ms),
         "until": format_instant(silence.until_ms),
         "comment": silence.comment,
         "created": format_instant(silence.created_ms),
-    }
-
-
-class Notifications:
-    """Lists notifications."""
-
-    def __init__(self, queue: NotificationQueue) -> None:
-        self._queue = queue
-
-    async def on_get(self, req: Request, resp: Response) -> None:
-        """200 with notifications, newest first, and how many are in each state."""
-        asked = await Parameters.read(req, names_of(NotificationsParameters))
-        state = asked.take("state", lambda value: one_of(value, STATES), None)
-        limit, after = take_limit(asked), asked.take("after", _message_place, None)
-        asked.check()
-        messages = await asyncio.to_thread(self._queue.messages, state, limit + 1, after)
-        page = messages[:limit]
-        behind = f"{page[-1].created_ms}-{page[-1].id}" if len(messages) > limit else None
-        counts = await asyncio.to_thread(self._queue.counts)
-        resp.content_type = "application/json"
-        resp.data = msgspec.json.encode(
-            {
-                "notifications": [_notification_document(message) for message in page],
-                "counts": counts,
-                "next": behind,
-            }
-        )
-
-
-def _message_place(value: Any) -> tuple[int, str]:
-    created_ms, _, identity = str(value).partition("-")
-    if not created_ms.isascii() or not created_ms.isdecimal() or len(created_ms) > 15:
-        raise ValueError(f"expected the next of the page before, got {str(value)[:32]!r}")
-    return int(created_ms), identity
-
-
-class Redelivery:
-    """Sends a notification again that was delivered or given up."""
-
-    def __init__(self, queue: NotificationQueue) -> None:
-        self._queue = queue
-
-    async def on_post(self, req: Request, resp: Response, message_id: str) -> None:
-        """202; its id stays the same."""
-        if not await asyncio.to_thread(self._queue.redeliver, message_id, times.now_ms()):
-            raise ProblemError(falcon.HTTP_404, "No such notification that is dead or delivered.")
-        resp.status = falcon.HTTP_202
-
-
-def _notification_document(message: Message) -> dict[str, Any]:
-    return {
-        "id": message.id,
-        "rule": message.rule,
-        "target": message.target,
-        "state": message.state,
-        "created": format_instant(message.created_ms),
-        "due": format_instant(message.due_ms),
-        "attempts": message.attempts,
-        "error": message.error,
-        "alerts": message.changes,
     }

@@ -16,7 +16,7 @@ from contract.report import MAX_USER_ID
 from contract.times import format_instant, parse_timestamp
 from service.annotations import Annotation, AnnotationFilter, Annotations, Place
 from service.control.database import ControlError
-from service.http.access import actor_of
+from service.http.authentication import actor_of
 from service.http.listing import one_of, take_limit
 from service.http.parameters import AnnotationsParameters, names_of
 from service.http.problems import ProblemError, invalid

@@ -1,26 +1,33 @@
 """/api/v1/metrics: reports come in by POST; GET tells which metrics there are."""
 
 import asyncio
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import falcon
 import msgspec
 from falcon.asgi import Request, Response
+from msgspec import Struct
 
 from contract import times
 from contract.agent_protocol import Instructions
+from contract.logs import Seldom, fields
 from contract.metrics import NAMES, STATISTICS, TYPES, type_name
-from contract.problems import Problem, decode_json
+from contract.problems import Problem, decode_json, display, shortened
 from contract.report import Report
 from contract.validation import InvalidReport, MalformedReport, accepted
 from service.agents.remote_configuration import RemoteConfiguration
+from service.credentials.identity import Identity
+from service.http.authentication import identity_of
 from service.http.problems import ProblemError
 from service.http.requests import read_body
 from service.ingest.acknowledgement import Acknowledgement, Ingest, Unavailable
 from service.ingest.admission import Admission
 from service.stores.base import Store
 
+_log = logging.getLogger("loadlens.service")
+_LONGEST_NAME, _LONGEST_REASON = 128, 300
 _LINES = ("application/x-ndjson", "application/ndjson", "application/jsonl", "application/jsonlines")
 _ACCEPTED = msgspec.json.encode(Acknowledgement(1, 0)._asdict())
 _CATALOGUE = msgspec.json.encode(
@@ -49,6 +56,7 @@ _MAX_LISTED, _MAX_PROBLEMS = 100, 20
 _FULL_RETRY_S = 60
 _SLICE = 200
 """Reports decoded before other requests get their turn."""
+_ANOTHER = Problem("/user_id", "expected the user id that the token is for, got another")
 
 
 class Rejected(msgspec.Struct, frozen=True):
@@ -80,6 +88,20 @@ class _Rejections:
         return found | ({"rejected_count": self.count} if self.count > len(self.listed) else {})
 
 
+class _Named(Struct):
+    """As much of a report as says whose it is."""
+
+    user_id: str = ""
+
+
+def _user_of(body: bytes) -> str:
+    """Whose a report is that is not valid; empty where it does not say so."""
+    try:
+        return decode_json(body, _Named).user_id
+    except msgspec.DecodeError:
+        return ""
+
+
 class Metrics:
     """Takes one report, a JSON array of reports, or one report a line (NDJSON)."""
 
@@ -90,6 +112,7 @@ class Metrics:
         self._admission = admission
         self._store = store
         self._remote_configuration = remote_configuration
+        self._refusals = Seldom()
 
     async def on_get(self, req: Request, resp: Response) -> None:
         """200 with the catalogue: what can be asked for."""
@@ -100,28 +123,31 @@ class Metrics:
         """202 with counts, once the reports are on disk and answered by queries."""
         body = await read_body(req)
         if req.content_type and req.content_type.startswith(_LINES):
-            await self._take_batch(_lines(body), resp)
+            await self._take_batch(_lines(body), identity_of(req), resp)
         elif body.lstrip(b" \t\r\n")[:1] == b"[":
-            await self._take_batch(_elements(body), resp)
+            await self._take_batch(_elements(body), identity_of(req), resp)
         else:
-            await self._take_one(body, resp)
+            await self._take_one(body, identity_of(req), resp)
 
-    async def _take_one(self, body: bytes, resp: Response) -> None:
+    async def _take_one(self, body: bytes, identity: Identity, resp: Response) -> None:
         try:
             now_ms = times.now_ms()
             report, text = accepted(body, now_ms, self._store.oldest_ms(now_ms))
         except MalformedReport as error:
             if b"\n" in body and "trailing characters" in str(error):
-                await self._take_batch(_lines(body), resp)
+                await self._take_batch(_lines(body), identity, resp)
                 return
+            self._refused(body, error.problems)
             raise ProblemError(falcon.HTTP_400, error.problems[0].detail) from None
         except InvalidReport as error:
-            self._ingest.rejected += 1
+            self._refused(body, error.problems)
             raise ProblemError(
                 falcon.HTTP_422, "The report is invalid; nothing of it was stored.", error.problems[:_MAX_PROBLEMS]
             ) from None
-        if not self._admission.admits(report.user_id):
-            raise self._too_many()
+        refusal = self._refusal(identity, report)
+        if refusal is not None:
+            self._say_refused(report.user_id, refusal.problems)
+            raise refusal
         try:
             acknowledgement = await self._ingest.take([text], [report])
         except Unavailable as error:
@@ -131,34 +157,36 @@ class Metrics:
         resp.content_type = falcon.MEDIA_JSON
         resp.data = _ACCEPTED if acknowledgement.accepted and told is None else _answer(acknowledgement, told)
 
-    async def _take_batch(self, bodies: Sequence[bytes], resp: Response) -> None:
+    async def _take_batch(self, bodies: Sequence[bytes], identity: Identity, resp: Response) -> None:
         kept: list[bytes] = []
         reports: list[Report] = []
         rejected = _Rejections()
-        too_many = 0
+        refusal: ProblemError | None = None
         now_ms = times.now_ms()
         oldest_ms = self._store.oldest_ms(now_ms)
         for index, body in enumerate(bodies):
             try:
                 report, text = accepted(body, now_ms, oldest_ms)
             except InvalidReport as error:
-                self._ingest.rejected += 1
+                self._refused(body, error.problems)
                 rejected.add(index, error.problems)
             else:
-                if self._admission.admits(report.user_id):
+                not_let_in = self._refusal(identity, report)
+                if not_let_in is None:
                     reports.append(report)
                     kept.append(text)
                 else:
-                    too_many += 1
-                    rejected.add(index, [Problem("/user_id", self._admission.reason)])
+                    refusal = not_let_in
+                    self._say_refused(report.user_id, refusal.problems)
+                    rejected.add(index, refusal.problems)
             if index % _SLICE == _SLICE - 1:
                 await asyncio.sleep(0)
         try:
             acknowledgement = await self._ingest.take(kept, reports) if reports else Acknowledgement(0, 0)
         except Unavailable as error:
             raise _unavailable(error) from None
-        if too_many and not reports:
-            raise self._too_many()
+        if refusal is not None and not reports:
+            raise refusal
         if rejected.count and not reports:
             raise ProblemError(
                 falcon.HTTP_422, "Each report of the batch is invalid; nothing was stored.",
@@ -169,13 +197,39 @@ class Metrics:
         told = self._remote_configuration.heard_all(reports, now_ms)
         resp.data = _answer(acknowledgement, told, rejected.members())
 
-    def _too_many(self) -> ProblemError:
+    def _refused(self, body: bytes, problems: Sequence[Problem]) -> None:
+        """Count an invalid report, and say whose it was and what was wrong, unless too many are said already."""
+        self._ingest.rejected += 1
+        self._say_refused(None, problems, body)
+
+    def _say_refused(self, user: str | None, problems: Sequence[Problem], body: bytes = b"") -> None:
+        if not self._refusals.allows():
+            return
+        named = display(shortened(user or _user_of(body), _LONGEST_NAME))
+        reason = f"{problems[0].pointer or 'the report'}: {display(shortened(problems[0].detail, _LONGEST_REASON))}"
+        _log.warning(
+            "a report of %s is refused: %s%s", named or "nobody known", reason, self._refusals.left_out(),
+            extra=fields(user=named or None, reason=reason),
+        )  # fmt: skip
+
+    def _refusal(self, identity: Identity, report: Report) -> ProblemError | None:
+        """Why this report is not taken from this token, or at all; None where it is."""
+        if identity.is_scoped and not identity.covers(report.user_id):
+            return _of_another()
+        if self._admission.admits(report.user_id):
+            return None
         return ProblemError(
             falcon.HTTP_429,
             "No more machines are let in; nothing of this request was kept.",
             [Problem("/user_id", self._admission.reason)],
             headers={"Retry-After": str(_FULL_RETRY_S)},
         )
+
+
+def _of_another() -> ProblemError:
+    return ProblemError(
+        falcon.HTTP_403, "The token is for another user id; nothing of this request was kept.", [_ANOTHER]
+    )
 
 
 def _answer(

@@ -1,6 +1,7 @@
 """For those who run the service: its own numbers for Prometheus, and the audit trail."""
 
 import asyncio
+import platform
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -11,6 +12,7 @@ from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector,
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
+from contract import __version__
 from service.agents.remote_configuration import RemoteConfiguration
 from service.alerts.runner import Runner
 from service.control.audit import Audit
@@ -18,6 +20,7 @@ from service.control.database import ControlDatabase
 from service.http.deprecations import AUDIT_BEFORE, warn
 from service.http.listing import take_limit, whole_number
 from service.http.parameters import AuditParameters, names_of
+from service.http.request_log import RequestLog
 from service.http.requests import Parameters
 from service.ingest.acknowledgement import Ingest
 from service.ingest.maintenance import Maintenance
@@ -46,11 +49,22 @@ class Numbers:
     report_maker: ReportMaker
     remote_configuration: RemoteConfiguration
     control: ControlDatabase
+    requests: RequestLog
     lost: int
     """Acknowledged reports that could not be read when the service started."""
 
     def collect(self) -> Iterator[Metric]:
         """The families, with their values now."""
+        build = GaugeMetricFamily("loadlens_build_info", "1, with the version that runs.", labels=("version", "python"))
+        build.add_metric((__version__, platform.python_version()), 1.0)
+        yield build
+        yield from self.requests.collect()
+        failures = CounterMetricFamily(
+            "loadlens_notifications_target_failures", "Attempts that failed, by target.", labels=("target",)
+        )
+        for target in self.rules.targets.keys() | self.sender.failures_of.keys():
+            failures.add_metric((target,), self.sender.failures_of[target])
+        yield failures
         ingest, journal, store, maintenance = self.ingest, self.journal, self.store, self.maintenance
         broker, rules, sender = self.broker, self.rules, self.sender
         report_maker, remote_configuration = self.report_maker, self.remote_configuration

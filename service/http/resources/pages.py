@@ -3,6 +3,7 @@
 import asyncio
 import functools
 import logging
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -12,8 +13,10 @@ from falcon.asgi import Request, Response
 from analytics.reports.text import moment
 from contract.problems import display
 from contract.times import parse_timestamp
-from service.http.access import token_of
+from service.credentials.identity import ANYBODY
+from service.credentials.tokens import Tokens
 from service.http.answers import preferred
+from service.http.authentication import identity_of
 from service.http.parameters import ReportParameters, names_of
 from service.http.problems import ProblemError
 from service.http.requests import Parameters, duration
@@ -89,17 +92,29 @@ def _template() -> "jinja2.Template":
 _log = logging.getLogger("loadlens.service")
 _TYPES: dict[str, ReportFormat] = {"text/html": "html", "text/markdown": "md", "application/json": "json"}
 _RETRY_S = 10
+_PASSED_ON_MS = 3_600_000
+"""Longer than a report waits for its turn and is made."""
 
 
 class _Reports:
-    def __init__(self, report_maker: ReportMaker, store: Store) -> None:
+    def __init__(self, report_maker: ReportMaker, store: Store, tokens: Tokens) -> None:
         self._report_maker = report_maker
         self._store = store
+        self._tokens = tokens
+
+    def _token_for(self, req: Request) -> Callable[[], str] | None:
+        """What makes a token for the process that makes the report, which asks as whoever asks us."""
+        identity = identity_of(req)
+        if identity is ANYBODY:
+            return None
+        return lambda: self._tokens.pass_on(identity, _PASSED_ON_MS)
 
     async def _answer(self, req: Request, resp: Response, user_id: str | None) -> None:
         request = await _report_request(req, user_id)
         try:
-            made = await self._report_maker.report(request, _own_address(req), token_of(req))
+            made = await self._report_maker.report(
+                request, _own_address(req), self._token_for(req), identity_of(req).scope
+            )
         except TooManyReports:
             raise ProblemError(
                 falcon.HTTP_503, "Several reports are being made; ask again in a few seconds.",
@@ -115,7 +130,7 @@ class _Reports:
             raise ProblemError(falcon.code_to_http_status(made.status), made.detail, headers=headers)
         resp.etag = made.etag
         resp.set_header("Cache-Control", f"private, max-age={int(made.fresh_s)}")
-        resp.set_header("Vary", "Accept, Authorization")
+        resp.set_header("Vary", "Accept, Authorization, Cookie")
         if req.if_none_match and any(tag in ("*", made.etag) for tag in req.if_none_match):
             resp.status = falcon.HTTP_304
             return
@@ -190,6 +205,6 @@ def _target(value: Any) -> float:
 
 
 def _own_address(req: Request) -> str:
-    """Where this request has reached us: the process that makes the report asks there."""
+    """The host and port where this request has reached us: the process that makes the report asks there."""
     host, port = req.scope["server"]
-    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    return f"{f'[{host}]' if ':' in host else host}:{port}"

@@ -12,6 +12,7 @@ from analytics.frames.resampling import RAW_MS
 from contract.times import format_instant
 from service.agents.shared_ids import SharedIds, as_members
 from service.http.answers import form_of, send
+from service.http.authentication import identity_of
 from service.http.listing import take_limit
 from service.http.parameters import MAX_USERS, UsersParameters, names_of
 from service.http.problems import invalid
@@ -75,7 +76,7 @@ class QueryTables:
     async def on_get(self, req: Request, resp: Response) -> None:
         """200 with a table; 404 for a metric or user that is not known."""
         form = form_of(req)
-        query = await read_table_query(req, self._store)
+        query = await read_table_query(req, self._store, identity_of(req))
         by_system = not {"os_type", "os_version"}.isdisjoint(query.by)
         if is_unchanged(req, resp, self._versions, form, (query.start_ms, query.end_ms), by_system=by_system):
             return
@@ -96,6 +97,9 @@ class Users:
         limit, after = take_limit(asked, MAX_USERS, MAX_USERS), asked.take("after", str, "")
         asked.check()
         frame = await asyncio.to_thread(self._store.users)
+        identity = identity_of(req)
+        if identity.is_scoped:
+            frame = frame[frame["user_id"].map(identity.covers)]
         if after:
             frame = frame[frame["user_id"] > after]
         behind = frame["user_id"].iloc[limit - 1] if len(frame) > limit else None

@@ -1,7 +1,6 @@
 """/api/v1/rules: the rules in force; those that are not from files can be made, changed and deleted here."""
 
 import asyncio
-from collections.abc import Mapping
 from typing import Any
 
 import falcon
@@ -10,11 +9,12 @@ from falcon.asgi import Request, Response
 
 from contract.problems import Problem
 from service.alerts.repository import RuleRepository, TooMany
+from service.alerts.rule_set import inhibition_faults
 from service.alerts.rules import InvalidRule, Rule, parse_rule
 from service.alerts.runner import Runner
 from service.control.database import ControlError
 from service.http import problems
-from service.http.access import actor_of
+from service.http.authentication import actor_of
 from service.http.listing import page_of, take_limit
 from service.http.parameters import MAX_LIMIT, PageParameters, names_of
 from service.http.problems import ProblemError
@@ -42,7 +42,15 @@ class Rules:
         targets = {name: target.shown for name, target in self._runner.targets.items()}
         resp.content_type = _JSON
         names, behind = page_of(sorted(rules), str, after, limit)
-        resp.data = msgspec.json.encode({"rules": [rules[name] for name in names], "targets": targets, "next": behind})
+        resp.data = msgspec.json.encode(
+            {
+                "rules": [rules[name] for name in names],
+                "targets": targets,
+                "routes": self._runner.routes,
+                "problem": self._runner.reload_problem,
+                "next": behind,
+            }
+        )
 
 
 class OneRule:
@@ -67,7 +75,7 @@ class OneRule:
         """200 with the rule as it is now, or 201."""
         self._refuse_from_file(name)
         problems.required(req)
-        rule = _parsed(await read_json(req, _JSON), name, self._runner.targets)
+        rule = _parsed(await read_json(req, _JSON), name, self._runner)
         was_there = name in await asyncio.to_thread(self._repository.rules)
         version = await self._change(req, name, rule)
         resp.status = falcon.HTTP_200 if was_there else falcon.HTTP_201
@@ -101,7 +109,8 @@ class OneRule:
             raise ProblemError(falcon.HTTP_409, f"Rule {name} stands in {file.name}; change it there.")
 
 
-def _parsed(document: Any, name: str, targets: Mapping[str, object]) -> Rule:
+def _parsed(document: Any, name: str, runner: Runner) -> Rule:
+    targets = runner.targets
     if isinstance(document, dict):
         document = {"name": name} | document
     try:
@@ -117,6 +126,8 @@ def _parsed(document: Any, name: str, targets: Mapping[str, object]) -> Rule:
         for place, target in enumerate(rule.targets)
         if target not in targets
     ]
+    if fault := inhibition_faults({**runner.rules, rule.name: rule}).get(rule.name):
+        problems.append(Problem("/inhibited_by", fault))
     if rule.name != name:
         problems.append(Problem("/name", f"expected {name} as in the address, got {rule.name}"))
     if problems:

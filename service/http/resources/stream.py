@@ -3,6 +3,7 @@
 import contextlib
 import logging
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import falcon
@@ -11,7 +12,10 @@ from falcon.errors import WebSocketDisconnected
 from uvicorn.protocols.utils import ClientDisconnected
 
 from contract.problems import Problem
+from service.credentials.identity import Identity
+from service.credentials.sessions import Sessions
 from service.http.access import is_foreign
+from service.http.authentication import identity_of
 from service.http.problems import ProblemError
 from service.stream.broker import Broker, TooManyConsumers
 from service.stream.channels import StreamFormat
@@ -22,7 +26,7 @@ _log = logging.getLogger("loadlens.service")
 _RETRY_MS = 1000
 _BEGIN = b"retry: %d\n\n" % _RETRY_MS
 _MAX_REASON = 120
-_UNACCEPTABLE, _TRY_AGAIN, _FOREIGN = 3422, 1013, 3403
+_UNACCEPTABLE, _TRY_AGAIN, _FOREIGN, _ENDED = 3422, 1013, 3403, 3401
 """Codes that a WebSocket is closed with."""
 
 
@@ -40,15 +44,17 @@ class _Events:
 class LiveStream:
     """Follows the reports."""
 
-    def __init__(self, broker: Broker) -> None:
+    def __init__(self, broker: Broker, sessions: Sessions) -> None:
         self._broker = broker
+        self._sessions = sessions
 
     async def on_get(self, req: Request, resp: Response) -> None:
         """200 with events until the client hangs up or the service stops."""
         subscription, after = _asked(req)
+        identity = identity_of(req)
         resp.set_header("Cache-Control", "no-store")
         resp.set_header("X-Accel-Buffering", "no")
-        resp.sse = self._events(self._join(subscription, "events", after))  # type: ignore[assignment]  # they serialize
+        resp.sse = self._events(self._join(subscription, "events", after), identity)  # type: ignore[assignment]  # they serialize
 
     async def on_head(self, req: Request, resp: Response) -> None:
         """The headers of the answer to GET, without following anything."""
@@ -56,10 +62,12 @@ class LiveStream:
         resp.content_type = "text/event-stream"
         resp.set_header("Cache-Control", "no-store")
 
-    async def _events(self, consumer: Consumer) -> AsyncIterator[_Events]:
+    async def _events(self, consumer: Consumer, identity: Identity) -> AsyncIterator[_Events]:
         try:
             yield _Events(_BEGIN)
             async for chunk in consumer.chunks():
+                if not self._sessions.is_valid(identity):
+                    return
                 yield _Events(chunk)
         finally:
             consumer.leave()
@@ -79,7 +87,7 @@ class LiveStream:
                 await ws.close(_FOREIGN, "a page of another site must not follow the stream")
                 return
             subscription, after = _asked(req)
-            await self._follow(ws, self._join(subscription, "lines", after))
+            await self._follow(ws, self._join(subscription, "lines", after), identity_of(req))
         except ProblemError as error:
             code = _TRY_AGAIN if error.status_code == 503 else _UNACCEPTABLE
             reasons = "; ".join(f"{problem.pointer}: {problem.detail}" for problem in error.problems)
@@ -87,10 +95,13 @@ class LiveStream:
         except (WebSocketDisconnected, ClientDisconnected):
             return
 
-    async def _follow(self, ws: WebSocket, consumer: Consumer) -> None:
+    async def _follow(self, ws: WebSocket, consumer: Consumer, identity: Identity) -> None:
         async with contextlib.aclosing(consumer.chunks()) as chunks:
             try:
                 async for chunk in chunks:
+                    if not self._sessions.is_valid(identity):
+                        await ws.close(_ENDED, "the token is revoked or past its end")
+                        return
                     await ws.send_text(chunk.decode())
             finally:
                 consumer.leave()
@@ -110,4 +121,4 @@ def _asked(req: Request) -> tuple[Subscription, int | None]:
             problems.append(Problem("after", f"expected the id of an event, a whole number, got {text[:32]!r}"))
     if problems:
         raise ProblemError(falcon.HTTP_422, "The stream cannot be followed like this.", problems)
-    return subscription, after
+    return replace(subscription, scope=identity_of(req).scope), after

@@ -1,5 +1,6 @@
 """The DuckDB file: what the store knows of its segments, its series and users, and the rollups themselves."""
 
+import contextlib
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import astuple
@@ -94,7 +95,9 @@ CREATE TABLE garbage (file VARCHAR NOT NULL);  -- listed no more, and to be remo
 CREATE TABLE lost (file VARCHAR NOT NULL, first_ms BIGINT NOT NULL, last_ms BIGINT NOT NULL);
 """
 
-MIGRATIONS: Sequence[str] = (_FIRST, _SYSTEMS, _NAMES)
+_CHECKSUMS = "ALTER TABLE segment ADD COLUMN checksum VARCHAR;  -- SHA-256 of the file"
+
+MIGRATIONS: Sequence[str] = (_FIRST, _SYSTEMS, _NAMES, _CHECKSUMS)
 """What takes a file from each version to the next; the newest version is their number."""
 
 
@@ -170,6 +173,30 @@ def _migrate(connection: duckdb.DuckDBPyConnection, path: Path, migrations: Sequ
         connection.execute("COMMIT")
 
 
+def copy_to(connection: duckdb.DuckDBPyConnection, path: Path) -> list[Segment]:
+    """Put a copy of the file, as of one moment, at `path`; returns the segments that the copy lists.
+
+    Raises duckdb.Error where the file cannot be read to the end, or `path` not be written.
+    """
+    ((name,),) = connection.execute("SELECT current_database()").fetchall()
+    connection.execute(f"ATTACH '{quoted(path)}' AS snapshot")
+    try:
+        connection.execute("BEGIN")
+        connection.execute(f'COPY FROM DATABASE "{name}" TO snapshot')
+        connection.execute("COMMIT")
+        connection.execute("CHECKPOINT snapshot")
+        return [Segment(*row) for row in connection.execute("FROM snapshot.segment ORDER BY id").fetchall()]
+    finally:
+        with contextlib.suppress(duckdb.Error):  # it may have been committed, or not begun
+            connection.execute("ROLLBACK")
+        connection.execute("DETACH snapshot")
+
+
+def quoted(path: Path) -> str:
+    """A path within quotes of SQL."""
+    return str(path).replace("'", "''")
+
+
 def flushed(connection: duckdb.DuckDBPyConnection) -> int:
     """The journal offset through which everything is in this file."""
     ((offset,),) = connection.execute("SELECT flushed FROM state").fetchall()
@@ -194,7 +221,7 @@ def segments(connection: duckdb.DuckDBPyConnection) -> list[Segment]:
 
 def add_segment(connection: duckdb.DuckDBPyConnection, segment: Segment) -> None:
     """List a segment."""
-    connection.execute("INSERT INTO segment VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", list(segment))
+    connection.execute("INSERT INTO segment VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", list(segment))
 
 
 def drop_segments(connection: duckdb.DuckDBPyConnection, old: Sequence[Segment]) -> None:

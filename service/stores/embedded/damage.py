@@ -128,7 +128,9 @@ class Damage:
         """Read files to the end; whether one of them, which was taken to be whole, is damaged."""
         found = False
         for segment in segments:
-            if segment.file not in self._faults and (fault := fault_of(self._folder / segment.file, segment.rows)):
+            if segment.file not in self._faults and (
+                fault := fault_of(self._folder / segment.file, segment.rows, segment.checksum)
+            ):
                 self._note(segment, fault)
                 found = True
         return found

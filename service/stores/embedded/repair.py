@@ -18,7 +18,7 @@ from service.stores.embedded import catalog
 from service.stores.embedded.catalog import tier_table
 from service.stores.embedded.damage import set_aside, window_files
 from service.stores.embedded.reading import append_rollup, rollups_of
-from service.stores.embedded.segments import Origin, Segment, fault_of, origin_of
+from service.stores.embedded.segments import Origin, Segment, checksum_of, fault_of, origin_of
 from service.stores.engine import TIERS
 from service.stores.memtable import SCHEMA
 from service.stores.series import Series, SeriesIndex, User
@@ -172,8 +172,9 @@ def _listed(path: Path) -> Segment:
         first_ms, last_ms = min(first_ms, int(time.min())), max(last_ms, int(time.max()))
         rows += len(windows)
     return Segment(
-        int(path.stem), path.name, rows, path.stat().st_size, first_series, last_series, first_ms, last_ms, True
-    )
+        int(path.stem), path.name, rows, path.stat().st_size, first_series, last_series, first_ms, last_ms, True,
+        checksum_of(path),
+    )  # fmt: skip
 
 
 def _batches(path: Path) -> Iterator[pa.Table]:
@@ -214,7 +215,7 @@ def _take_over(connection: duckdb.DuckDBPyConnection, database: Path, used: dict
         return
     ((oldest,),) = connection.execute("SELECT min(first_ms) FROM segment").fetchall()
     try:
-        connection.execute(f"ATTACH '{str(database).replace(chr(39), chr(39) * 2)}' AS old (READ_ONLY)")
+        connection.execute(f"ATTACH '{catalog.quoted(database)}' AS old (READ_ONLY)")
     except duckdb.Error:
         return
     try:

@@ -1,11 +1,13 @@
 """Raw windows on disk: Parquet files, sorted by series and time, written once; which of them to merge."""
 
+import hashlib
 import math
 import os
+import shutil
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import duckdb
 import msgspec
@@ -73,6 +75,8 @@ class Segment(NamedTuple):
     last_ms: int
     has_names: bool = False
     """Whether its rows name their user, quantity and core, so that the catalogue can be made from it."""
+    checksum: str | None = None
+    """SHA-256 of the file as it was written, in hexadecimal; None for files of releases that did not note it."""
 
     def may_hold(self, series: npt.NDArray[np.int64], time: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
         """For each pair of a series and an end, whether the file may have that window."""
@@ -125,8 +129,9 @@ def write_segment(
     first_series = last_series = 0
     first_ms, last_ms = _NEVER
     schema = pa.schema([*SCHEMA, *_NAMES], {_ORIGIN: msgspec.json.encode(origin)})
+    checksum = hashlib.sha256()
     with unfinished.open("wb") as file:
-        with pq.ParquetWriter(file, schema, **_FORMAT) as writer:
+        with pq.ParquetWriter(pa.PythonFile(_Summed(file, checksum), "w"), schema, **_FORMAT) as writer:
             for batch in windows:
                 writer.write_batch(_named(batch, index, schema))
                 first_series = first_series or batch["series"][0].as_py()
@@ -140,7 +145,32 @@ def write_segment(
         raise FileExistsError(f"{path} is there already, and is not written over")
     unfinished.rename(path)
     sync_folder(folder)
-    return Segment(number, path.name, rows, path.stat().st_size, first_series, last_series, first_ms, last_ms, True)
+    return Segment(
+        number, path.name, rows, path.stat().st_size, first_series, last_series, first_ms, last_ms, True,
+        checksum.hexdigest(),
+    )  # fmt: skip
+
+
+class _Summed:
+    """A file that is written from its beginning to its end, and summed up on the way."""
+
+    def __init__(self, file: BinaryIO, checksum: "hashlib._Hash") -> None:
+        self._file = file
+        self._checksum = checksum
+        self.closed = False
+
+    def write(self, content: bytes) -> int:
+        self._checksum.update(content)
+        return self._file.write(content)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def flush(self) -> None:
+        self._file.flush()
+
+    def close(self) -> None:
+        """Nothing: who opened the file puts it on disk first."""
 
 
 def _named(batch: pa.RecordBatch, index: SeriesIndex, schema: pa.Schema) -> pa.RecordBatch:
@@ -173,8 +203,24 @@ def origin_of(path: Path) -> Origin | None:
     return None if found is None else msgspec.json.decode(found, type=Origin)
 
 
-def fault_of(path: Path, rows: int | None = None) -> str | None:
-    """Why a file cannot be read as a whole, or has not so many rows; None where it can."""
+def checksum_of(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def link_or_copy(path: Path, target: Path) -> None:
+    """Give a file that is never changed a second name, or copy it where the file system has none; gone ones stay so."""
+    try:
+        target.hardlink_to(path)
+    except FileNotFoundError:
+        return
+    except OSError:
+        shutil.copyfile(path, target)
+
+
+def fault_of(path: Path, rows: int | None = None, checksum: str | None = None) -> str | None:
+    """Why a file cannot be read as a whole, has not so many rows, or another checksum; None where all is right."""
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
             found = sum(len(batch) for batch in file.iter_batches(_ROW_GROUP))
@@ -182,7 +228,9 @@ def fault_of(path: Path, rows: int | None = None) -> str | None:
         return "it is gone"
     except (OSError, pa.ArrowException) as error:
         return str(error).partition("\n")[0]
-    return None if rows is None or rows == found else f"expected {rows} rows, got {found}"
+    if rows is not None and rows != found:
+        return f"expected {rows} rows, got {found}"
+    return "its checksum is another" if checksum is not None and checksum != checksum_of(path) else None
 
 
 def merged(

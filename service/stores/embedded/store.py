@@ -26,6 +26,7 @@ from service.stores.embedded.segments import (
     Segment,
     alike,
     file_name,
+    link_or_copy,
     merged,
     origin_of,
     sort_windows,
@@ -414,6 +415,17 @@ class EmbeddedStore:
 
     def rebuild(self, user_ids: Sequence[str], start_ms: int, end_ms: int) -> None:
         """Nothing: windows and rollups go on disk together."""
+
+    def snapshot(self, folder: Path) -> dict[str, str]:
+        """As `Store.snapshot`: the catalogue as of one moment, and links to the files of windows that it lists."""
+        raw = folder / self._raw.name
+        raw.mkdir(parents=True, exist_ok=True)
+        # Files that are listed now, or later, stay for as long as this reads.
+        with self._versions.reading(), self._connection.cursor() as cursor:
+            segments = catalog.copy_to(cursor, folder / DATABASE)
+            for segment in segments:
+                link_or_copy(self._raw / segment.file, raw / segment.file)
+        return {f"{raw.name}/{one.file}": one.checksum for one in segments if one.checksum}
 
     def close(self) -> None:
         """Flush and let go of the files."""

@@ -72,6 +72,16 @@ class Versions:
             return read(View(self._latest.segments, self._memtables()))
 
     @contextlib.contextmanager
+    def reading(self) -> Iterator[None]:
+        """While the block runs, the files that the newest version lists stay, and those that later ones list."""
+        with self._publishing:
+            reader = self._begin()
+        try:
+            yield
+        finally:
+            self._end(reader)
+
+    @contextlib.contextmanager
     def change(self, cursor: duckdb.DuckDBPyConnection, then: Callable[[], None] | None = None) -> Iterator[None]:
         """A transaction of the catalog; readers see it, and what `then` does, as one step.
 

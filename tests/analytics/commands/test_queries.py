@@ -4,7 +4,6 @@ import csv
 import io
 import json
 import os
-import pty
 import re
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from analytics import cli, connect
 from contract import __version__
 from contract.metrics import NAMES
 from tests.support.small_fleet import HOUR, OLD, SAMPLES, USERS
+from tests.support.terminals import environment, run_on_terminal
 
 pytestmark = pytest.mark.server
 
@@ -27,33 +27,11 @@ COMMANDS = ("history", "fleet", "users", "metrics")
 Finished = subprocess.CompletedProcess[str]
 
 
-def environment(**more: str) -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if not name.startswith("LOADLENS_")} | more
-
-
 def run(*arguments: str, **variables: str) -> Finished:
     command = [sys.executable, "-m", "analytics", *arguments]
     return subprocess.run(
         command, cwd=ROOT, env=environment(**variables), capture_output=True, text=True, timeout=60, check=False
     )
-
-
-def run_on_terminal(url: str, *arguments: str, columns: int = 100, **variables: str) -> str:
-    """What a terminal shows, without colours."""
-    ours, theirs = pty.openpty()
-    command = [sys.executable, "-m", "analytics", *arguments]
-    shown = environment(LOADLENS_URL=url, COLUMNS=str(columns), TERM="xterm-256color", **variables)
-    output = b""
-    with subprocess.Popen(command, cwd=ROOT, env=shown, stdin=theirs, stdout=theirs, stderr=theirs) as process:
-        os.close(theirs)
-        try:
-            while part := os.read(ours, 65536):
-                output += part
-        except OSError:  # Linux reports the end of a pseudo-terminal as an error
-            pass
-        os.close(ours)
-    assert process.returncode == 0, output
-    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", output.decode()).replace("\r\n", "\n")
 
 
 def rows(text: str) -> list[dict[str, str]]:

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -14,6 +15,7 @@ import pytest
 import analytics
 from analytics.sources.service import Client
 from service.http.openapi.operations import OPERATIONS
+from tests.support.access import make_tokens
 from tests.support.reports import original
 from tests.support.running import RunningService
 
@@ -22,6 +24,7 @@ USER = "6a:d6:96:d3:45:35"
 RULE = {"kind": "threshold", "metric": "cpuLoadAvg", "above": 0.9}
 NOT_CALLED = {
     ("POST", "/api/v1/agents/{user_id}/state"),  # agents themselves send it
+    ("POST", "/api/v1/enrolments"),  # agents themselves ask
     ("GET", "/api/v1/stream"),  # analytics.stream follows it
     ("POST", "/api/v1/notifications/{message_id}/redeliver"),  # nothing was told to anybody here
 }
@@ -39,7 +42,7 @@ def report_of(user: str) -> dict[str, Any]:
     return original(user, start_timestamp=now_ms - 6000, end_timestamp=now_ms - 1000, agent=status)
 
 
-def test_every_endpoint_has_a_method(service: RunningService) -> None:
+def test_every_endpoint_has_a_method(service: RunningService, tmp_path: Path) -> None:
     with Client(service.url) as client:
         asked: set[tuple[str, str]] = set()
         client._http.event_hooks["request"] = [lambda request: asked.add((request.method, _template(request.url)))]
@@ -70,6 +73,8 @@ def test_every_endpoint_has_a_method(service: RunningService) -> None:
         with pytest.raises(analytics.ProblemError, match="takes no commands"):
             client.command(USER, "report_now")
         assert client.commands(USER) == []
+        client.forget_agent(USER)
+        assert client.agents() == []
         with pytest.raises(analytics.ProblemError, match="No such command"):
             client.command_result("none")
 
@@ -77,6 +82,10 @@ def test_every_endpoint_has_a_method(service: RunningService) -> None:
         assert [rule["rule"]["name"] for rule in client.rules()] == [client.rule("hot")["rule"]["name"]] == ["hot"]
         client.delete_rule("hot")
         assert client.alerts() == client.notifications("dead") == []
+        with pytest.raises(analytics.ProblemError, match="No such target"):
+            client.test_target("ops")
+        with pytest.raises(analytics.ProblemError, match="No such notification"):
+            client.notification("none")
         silence = client.silence(user="web-*", duration="2h", comment="moving")
         assert client.silences() == [silence]
         client.end_silence(silence["id"])
@@ -94,8 +103,29 @@ def test_every_endpoint_has_a_method(service: RunningService) -> None:
         assert client.ready()["status"] == "ready"
         assert "loadlens_reports_accepted" in client.own_metrics()
         assert client.openapi()["openapi"].startswith("3.1")
+        asked |= _of_tokens(tmp_path)
     described = {(method, path) for path, methods in OPERATIONS.items() for method in methods}
     assert described - asked == NOT_CALLED
+
+
+def _of_tokens(folder: Path) -> set[tuple[str, str]]:
+    """What a client asks of a service that has tokens, about them."""
+    admin = make_tokens(folder / "data", ("me", "admin", "*"))["me"]
+    asked: set[tuple[str, str]] = set()
+    with RunningService(folder / "data") as service, Client(service.url, admin) as client:
+        client._http.event_hooks["request"] = [lambda request: asked.add((request.method, _template(request.url)))]
+        mine = client.identity()
+        assert (mine["role"], mine["scope"]) == ("admin", "*")
+        made = client.create_token("web", "agent", scope="web-1", lifetime="90d")
+        assert [token["id"] for token in client.tokens()] == sorted([made["id"], mine["token"]])
+        assert client.change_token(made["id"], name="web-1", lifetime=None)["expires"] is None
+        assert client.rotate_token(made["id"], overlap="0s")["token"] != made["token"]
+        client.revoke_token(made["id"])
+        assert client.sessions() == []
+        with pytest.raises(analytics.ProblemError, match="No such session"):
+            client.end_session("none")
+        assert client.token(made["id"])["revoked"] is not None
+    return asked
 
 
 def _template(url: httpx.URL) -> str:

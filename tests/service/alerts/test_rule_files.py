@@ -77,6 +77,21 @@ def test_toml_and_yaml_say_the_same(tmp_path: Path) -> None:
         ("a.yaml", YAML.replace("webhook: https://example.org/hook", "apprise: nonsense"), "targets.ops.apprise"),
         ("a.json", "{}", "expected a name that ends in .toml"),
         ("a.toml", TOML + TOML.partition("[targets")[0], "busy stands in"),
+        ("a.yaml", YAML.replace("above: 0.8", "above: 0.8\n    above: 0.9"), "the key above stands twice"),
+        ("a.yaml", YAML + "rules: []\n", "the key rules stands twice"),
+        ("a.toml", TOML.replace("above = 0.8", "above = 0.8\nabove = 0.9"), "Cannot overwrite a value"),
+        (
+            "a.yaml",
+            YAML.replace("    above", "    users: [22:33:44:55:10:11]\n    above"),
+            "a.yaml:6: rule busy: users.0: expected text, got 22:33:44:55:10:11, which YAML takes for something else",
+        ),
+        ("a.toml", TOML + '[routes]\nurgent = ["ops"]', "routes: expected info, warning, critical, got urgent"),
+        ("a.toml", TOML + '[routes]\ncritical = ["opps"]', "routes: critical: expected one of ops, got opps"),
+        ("a.toml", TOML.replace("above", 'inhibited_by = ["bussy"]\nabove'), "expected names of rules, got bussy"),
+        ("a.toml", TOML.replace("above", 'inhibited_by = ["busy"]\nabove'), "expected other rules"),
+        ("a.toml", TOML.replace("above", 'repeat = "1s"\nabove'), "repeat: expected at least 1m, got 1s"),
+        ("a.yaml", YAML + "silences: [{from: 22:00}]", "silences[0].from: expected a time of day as a text"),
+        ("a.toml", TOML + '[[silences]]\nzone = "Berlin"', "silences[0].zone: expected a zone of the IANA database"),
     ],
 )
 def test_what_is_wrong_is_told_with_its_place(tmp_path: Path, name: str, text: str, message: str) -> None:
@@ -86,6 +101,34 @@ def test_what_is_wrong_is_told_with_its_place(tmp_path: Path, name: str, text: s
         read_rule_set(path)
     assert message in str(wrong.value)
     assert KEY not in str(wrong.value)
+
+
+def test_files_may_begin_with_a_byte_order_mark_and_utf_16_is_said_to_be_that(tmp_path: Path) -> None:
+    path = tmp_path / "a.toml"
+    path.write_bytes(b"\xef\xbb\xbf" + TOML.encode())
+    assert "busy" in read_rule_set(path).rules
+    path.write_text(TOML, encoding="utf-16")
+    with pytest.raises(RuleFileError, match="UTF-16: save it as UTF-8"):
+        read_rule_set(path)
+
+
+def test_rules_that_inhibit_each_other_in_a_circle_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.yaml"
+    rule = "  - {{name: {}, kind: absence, after: 1m, inhibited_by: [{}]}}\n"
+    path.write_text("rules:\n" + rule.format("a", "b") + rule.format("b", "c") + rule.format("c", "a"))
+    with pytest.raises(RuleFileError, match="inhibited_by: expected no circle"):
+        read_rule_set(path)
+
+
+def test_a_rule_without_targets_is_told_to_those_of_its_severity(tmp_path: Path) -> None:
+    path = tmp_path / "a.toml"
+    unaddressed = TOML.replace('targets = ["ops"]', "") + '[routes]\nwarning = ["ops"]\n'
+    path.write_text(unaddressed)
+    rule_set = read_rule_set(path)
+    assert rule_set.routed(rule_set.rules["busy"]).targets == ["ops"]
+    path.write_text(unaddressed.replace("[[rules]]", '[[rules]]\nseverity = "info"'))
+    rule_set = read_rule_set(path)
+    assert rule_set.routed(rule_set.rules["busy"]).targets == []
 
 
 def test_a_folder_is_one_book_and_its_stamp_changes_with_it(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.service.commands.test_rules import run as run_command
 from tests.service.conftest import StartService
 from tests.support.reports import END_MS, post, small
 from tests.support.running import RunningService, clean_environment, wait_until
@@ -72,7 +73,7 @@ def rules(tmp_path: Path) -> Path:
 
 def test_what_fires_is_listed_and_told_with_a_valid_signature(start: StartService, rules: Path) -> None:
     with Receiver() as receiver:
-        service = Kit(start, rules, receiver).start()
+        service = Kit(start, rules, receiver).start("--public-url", "https://loadlens.example.org/")
         with service.client() as client:
             post(client, small("calm", END_MS, 0.5), small("busy", END_MS, 0.9))
             (alert,) = wait_for_alerts(client, 1)
@@ -85,6 +86,11 @@ def test_what_fires_is_listed_and_told_with_a_valid_signature(start: StartServic
             (alert,) = wait_for_alerts(client, 1, state="resolved")
             assert alert["resolved"] == "2018-07-12T13:37:50.626Z"
             wait_until(lambda: len(receiver.accepted) == 2, "the webhook")
+        (change,) = receiver.accepted[0].body["data"]["alerts"]
+        assert change["summary"] == "cpuLoadAvg is 90 %, level 80 %"
+        assert change["link"].startswith("https://loadlens.example.org/host?id=busy&from=")
+        told = receiver.accepted[0].body["data"]
+        assert (told["metric"], told["stat"], told["above"]) == ("cpuLoadAvg", "mean", 0.8)
         first, second = (received.body["data"] for received in receiver.accepted)
         assert first["rule"] == second["rule"] == "busy"
         assert [change["state"] for change in first["alerts"] + second["alerts"]] == ["firing", "resolved"]
@@ -139,6 +145,16 @@ def test_what_a_receiver_wants_no_more_is_dead_and_can_be_sent_again(start: Star
             assert answer.status_code == 202
             wait_until(lambda: bool(receiver.accepted), "the webhook")
             assert receiver.accepted[0].id == dead["id"]
+            assert client.get(f"/api/v1/notifications/{dead['id']}").json()["rule"] == "busy"
+        tried = run_command("notify", "ops", "--url", service.url)
+        assert "ops took it" in tried.stdout, tried.stderr
+        assert receiver.accepted[-1].body["data"]["rule"] == "test"
+        again = run_command("redeliver", dead["id"], "--url", service.url)
+        assert "1 sent again" in again.stdout, again.stderr
+        assert "There are none." in run_command("redeliver", "--dead", "--url", service.url).stdout
+        assert dead["id"] in run_command("notifications", "--url", service.url).stdout
+        wrong = run_command("notify", "opps", "--url", service.url)
+        assert wrong.returncode == 1 and "expected one of ops" in wrong.stderr
 
 
 def test_private_addresses_are_not_called_unless_that_is_allowed(start: StartService, rules: Path) -> None:
@@ -184,7 +200,8 @@ def test_files_are_read_again_when_they_change_and_stay_in_force_when_they_are_w
     start: StartService, rules: Path
 ) -> None:
     with Receiver() as receiver:
-        service = Kit(start, rules, receiver).start()
+        kit = Kit(start, rules, receiver)
+        service = kit.start()
         with service.client() as client:
             post(client, small("a", END_MS, 0.7))
             rules.write_text(BUSY.replace("0.8", "0.6").replace('name = "busy"', 'name = "busier"'))
@@ -196,11 +213,21 @@ def test_files_are_read_again_when_they_change_and_stay_in_force_when_they_are_w
             wait_until(lambda: "rules stay as they were" in service.log, "the complaint")
             assert f"{rules}:6: rule busy: above" in service.log
             assert len(alerts(client)) == 1
+            assert f"{rules}:6: rule busy: above" in client.get("/api/v1/rules").json()["problem"]
             os.kill(service.process.pid, signal.SIGHUP)
             wait_until(lambda: service.log.count("rules stay as they were") == 2, "the second complaint")
+        service.stop()
+        service = kit.start()
+        with service.client() as client:
+            listed = client.get("/api/v1/rules").json()
+            assert [one["rule"]["name"] for one in listed["rules"]] == ["busier"], "a broken file stops no start"
+            assert f"{rules}:6: rule busy: above" in listed["problem"]
+            assert "Rules stay as they were" in client.get("/readyz").text
+            assert len(wait_for_alerts(client, 1)) == 1
             rules.write_text(BUSY)
             wait_for_alerts(client, 0)
             assert wait_for_alerts(client, 1, state="resolved")[0]["rule"] == "busier"
+            assert client.get("/api/v1/rules").json()["problem"] is None
 
 
 def test_wrong_files_keep_the_service_from_starting(start: StartService, tmp_path: Path) -> None:
@@ -293,7 +320,15 @@ def test_what_is_silenced_is_not_told_until_the_silence_is_over(start: StartServ
             told = [one["user"] for got in receiver.accepted for one in got.body["data"]["alerts"]]
             assert told == ["web-1", "lab-1"]
             assert client.delete(f"/api/v1/silences/{made.json()['id']}").status_code == 404
-            for wrong in ({}, {"duration": "0s"}, {"until": "2001-01-01"}, {"rule": "", "duration": "1h"}, {"x": 1}):
+            later = {"user": "lab-1", "start": "2001-01-01", "duration": "1h"}
+            for wrong in (
+                later,
+                {},
+                {"duration": "0s"},
+                {"until": "2001-01-01"},
+                {"rule": "", "duration": "1h"},
+                {"x": 1},
+            ):
                 assert client.post("/api/v1/silences", json=wrong).status_code == 422, wrong
 
 

@@ -97,6 +97,29 @@ def test_what_is_set_for_an_agent_that_never_reported_says_so(service: RunningSe
     assert "No agent that nobody means has reported yet" in done.stdout
 
 
+def test_a_bare_pattern_is_one_and_who_keeps_other_settings_is_said(
+    service: RunningService, client: httpx.Client
+) -> None:
+    for user in ("lab-1", "lab-2", "lab-3"):
+        client.post(f"{path_of(user)}/state", json=state())
+    assert run(service, "set", "lab-2", "samples=50").returncode == 0
+    done = run(service, "set", "lab-*", "samples=20", "interval=40ms")
+    assert "Set for lab-* now: interval=40ms samples=20." in done.stdout, done.stderr
+    assert "1 of 3 agents keeps its own samples, as a stronger layer asks: lab-2." in done.stdout
+    assert "own interval" not in done.stdout
+    assert run(service, "unset", "lab-*").returncode == 0
+
+
+def test_agents_that_are_gone_are_forgotten(service: RunningService, client: httpx.Client) -> None:
+    for user in ("gone-1", "gone-2"):
+        client.post(f"{path_of(user)}/state", json=state())
+    refused = run(service, "forget", "gone-*")
+    assert refused.returncode == 2 and "expected user ids, got the selection gone-*" in refused.stderr
+    assert run(service, "forget", "gone-1", "gone-2").stdout == "2 forgotten.\n"
+    assert client.get(path_of("gone-1")).status_code == 404
+    assert run(service, "forget", "gone-1").returncode == 1
+
+
 def test_the_audit_trail_names_whoever_called(service: RunningService) -> None:
     run(service, "set", "agent:os:odd", "samples=7")
     [entry] = json.loads(run(service, "audit", "agent:os:odd", "--json").stdout)

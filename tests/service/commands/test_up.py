@@ -17,6 +17,7 @@ import psutil
 import pytest
 
 from service.commands.up import UpSettings, _data_paths
+from tests.support.access import make_tokens
 from tests.support.running import ROOT, RunningService, clean_environment, wait_until
 
 pytestmark = [pytest.mark.server, pytest.mark.skipif(os.name != "posix", reason="the server runs on POSIX systems")]
@@ -219,6 +220,20 @@ def test_service_and_agent_share_the_token_of_a_file(up: Callable[..., Up], tmp_
     wait_until(lambda: "'me'" in str(running.get("/api/v1/users", headers=headers)), "the first report")
     assert "$LOADLENS_TOKEN" in running.said
     assert "s3cret" not in running.said
+
+
+def test_where_tokens_are_asked_for_the_agent_gets_one(up: Callable[..., Up], tmp_path: Path) -> None:
+    admin = make_tokens(tmp_path / "data", ("me", "admin", "*"))["me"]
+    headers = {"Authorization": f"Bearer {admin}"}
+    running = up()
+    running.await_running()
+    assert httpx.get(running.url + "/api/v1/users", trust_env=False).status_code == 401
+    wait_until(lambda: len(running.get("/api/v1/users", headers=headers)["users"]) == 1, "the first report")
+    (user,) = running.get("/api/v1/users", headers=headers)["users"]
+    tokens = running.get("/api/v1/tokens", headers=headers)["tokens"]
+    assert [token["scope"] for token in tokens if token["role"] == "agent"] == [user["user_id"]]
+    terminate(running)
+    assert running.end() == 0
 
 
 def test_demo_loads_the_fleet_the_first_time_only(up: Callable[..., Up]) -> None:

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import subprocess
 import sys
 import time
@@ -171,3 +172,33 @@ def test_settings_are_changed_and_seen_to_be_in_force(
             card.get_by_label("Seconds between samples").evaluate("node => node.max = 999999")
             card.get_by_role("button", name="Apply").click()
             expect(card.locator(".error")).to_contain_text("interval")
+
+
+@pytest.mark.parametrize(
+    ("path", "card"), [(f"/host?id={WEB}&range=6h", "Load duration"), ("/?range=6h", "Load duration")]
+)
+def test_a_load_duration_curve_is_that_of_the_library(
+    browser: Browser, service: RunningService, path: str, card: str
+) -> None:
+    with opened(browser, service, path) as seen:
+        curl, python = seen.query(card, "curl"), seen.query(card, "Python")
+        seen.card(card).get_by_role("button", name="Table").click()
+        share = {row[0]: float(row[1]) for row in seen.rows(card)}
+        assert len(seen.download(card).splitlines()) == 1 + len(share)
+    assert json.loads(subprocess.check_output(["bash", "-c", f"{curl} --silent"], timeout=60))["windows"]
+    at = "print(analytics.load_duration_curve(frame).set_index('load').loc[0.25, 'share'])"
+    printed = subprocess.run(
+        [sys.executable, "-c", python.replace("print(analytics.load_duration_curve(frame))", at)],
+        capture_output=True, text=True, check=True, cwd=ROOT, env=clean_environment(), timeout=120,
+    )  # fmt: skip
+    assert share["0.25"] == pytest.approx(float(printed.stdout), abs=0.01)
+
+
+def test_the_distribution_of_samples_comes_as_a_query_too(browser: Browser, service: RunningService) -> None:
+    with opened(browser, service, "/?range=6h") as seen:
+        python = seen.query("Distribution of samples", "Python")
+    printed = subprocess.run(
+        [sys.executable, "-c", python], capture_output=True, text=True, check=True, cwd=ROOT, env=clean_environment(),
+        timeout=120,
+    )  # fmt: skip
+    assert "samples" in printed.stdout.splitlines()[0]

@@ -9,7 +9,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, expect
 
 from tests.support.dashboard_fleet import HOT, IDLE, WEB
-from tests.support.dashboards import opened
+from tests.support.dashboards import opened, signed_in
 from tests.support.running import RunningService
 from tests.support.steering import SteeredAgent
 
@@ -17,6 +17,12 @@ pytestmark = pytest.mark.server
 
 VIEWS = ["/", f"/host?id={WEB}", f"/compare?host={WEB}&host={HOT}", "/alerts?rule=hot", "/agents", "/reports"]
 SIDE = "Side by side"
+SHIFT = """() => new Promise((done) => {
+  const add = (list) => done(list.getEntries().filter((one) => !one.hadRecentInput).map((one) =>
+    [one.value, ...one.sources.map((source) => source.node?.className ?? source.node?.nodeName)]));
+  new PerformanceObserver(add).observe({ type: "layout-shift", buffered: true });
+  setTimeout(() => done([]), 2000);
+})"""
 
 
 def test_machines_stand_side_by_side_and_are_added_by_name(browser: Browser, service: RunningService) -> None:
@@ -192,17 +198,11 @@ def test_a_link_shows_another_person_the_same(browser: Browser, service: Running
         assert legends[0] == legends[1]
 
 
-def test_a_browser_gives_the_token_as_a_password(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_a_person_signs_in_with_the_token_once(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = tmp_path_factory.mktemp("token") / "data"
     with RunningService(folder, "--token", "not-to-be-guessed") as asking:
-        assert (
-            httpx.get(asking.url, headers={"Accept": "text/html"}, trust_env=False)
-            .headers["WWW-Authenticate"]
-            .startswith("Basic ")
-        )
         assert httpx.get(asking.url, auth=("me", "wrong"), trust_env=False).status_code == 401
-        credentials = {"username": "me", "password": "not-to-be-guessed"}
-        with opened(browser, asking, http_credentials=credentials) as seen:
+        with signed_in(browser, asking, "not-to-be-guessed") as seen:
             expect(seen.page.locator("#live")).to_have_attribute("data-state", "live")
             assert "No machine has reported yet" in seen.page.locator("main").inner_text()
 
@@ -230,3 +230,12 @@ def test_a_moment_is_noted_by_hand(browser: Browser, service: RunningService, cl
             if one["text"] == "moved the database"
         ]
         assert kept["user"] == "web-05"
+
+
+@pytest.mark.parametrize("path", VIEWS)
+def test_what_is_read_does_not_move_while_a_view_is_filled(
+    browser: Browser, service: RunningService, path: str
+) -> None:
+    with opened(browser, service, path) as seen:
+        moved = seen.page.evaluate(SHIFT)
+        assert sum(value for value, *_ in moved) < 0.005, moved

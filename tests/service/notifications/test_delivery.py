@@ -5,11 +5,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from service.alerts.rules import Rule, parse_rule
 from service.control.database import ControlDatabase
-from service.notifications.delivery import deliver
+from service.notifications.delivery import DeliveryFailed, check_answer, deliver
 from service.notifications.queue import Message, NotificationQueue
 from service.notifications.sender import NotificationSender
 from service.notifications.targets import Target, parse_target
@@ -54,6 +55,48 @@ def test_a_message_waits_for_the_older_ones_of_its_target(queue: NotificationQue
     queue.finish(first, "delivered")
     (second,) = queue.due(60_000, {"others"})
     assert second.changes[0]["state"] == "resolved"
+
+
+def test_for_a_message_that_its_receiver_rejects_none_waits(queue: NotificationQueue) -> None:
+    queue.add(rule(), change("firing"), 1000)
+    (first,) = queue.due(1000, set())
+    queue.postpone(first, 4000, "422", rejected=True)
+    queue.add(rule(), change("resolved"), 2000)
+    (second,) = queue.due(3000, set())
+    assert second.id != first.id
+    queue.finish(second, "delivered")
+    assert [message.id for message in queue.due(4000, set())] == [first.id], "it is tried again"
+
+
+def test_a_target_is_tried_with_a_message_of_its_own(queue: NotificationQueue) -> None:
+    identity = queue.add_test("ops", 1000)
+    (message,) = queue.due(1000, set())
+    assert (message.id, message.target) == (identity, "ops")
+    assert "test" in message.body() and "nothing is wrong" in message.text()[1]
+    queue.finish(message, "delivered")
+    found = queue.message(identity)
+    assert found is not None and found.state == "delivered"
+    assert queue.message("none") is None
+
+
+def test_a_text_tells_what_was_seen_and_where_to_look(queue: NotificationQueue) -> None:
+    seen = change("firing")[0] | {
+        "summary": "cpuLoadAvg is 90 %, level 80 %",
+        "link": "https://example.org/host?id=web-1",
+    }
+    queue.add(rule(), [seen], 1000)
+    (message,) = queue.due(1000, set())
+    title, text = message.text()
+    assert title == "[warning] busy: web-1 firing"
+    assert text.splitlines() == [
+        "web-1: firing since x: cpuLoadAvg is 90 %, level 80 %", "  https://example.org/host?id=web-1",
+    ]  # fmt: skip
+    queue.finish(message, "delivered")
+    queue.add(rule(), [{**seen, "user": f"web-{number}"} for number in range(60)], 2000)
+    (message,) = queue.due(2000, set())
+    title, text = message.text()
+    assert title == "[warning] busy: 60 firing, 0 resolved"
+    assert text.endswith("and 10 others")
 
 
 def test_what_is_delivered_while_the_queue_is_read_is_not_handed_out_again(queue: NotificationQueue) -> None:
@@ -101,6 +144,32 @@ def test_a_receiver_gets_what_happened_in_order_over_its_failures(
         wait_until(lambda: queue.counts()["delivered"] == 2, "delivery")
         states = [received.body["data"]["alerts"][0]["state"] for received in receiver.accepted]
         assert states == ["firing", "resolved"]
+
+
+def test_later_messages_get_past_one_that_is_always_rejected(
+    queue: NotificationQueue, start_sender: StartSender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rejected: list[str] = []
+
+    def refuse(target: Target, message: Message) -> None:
+        if message.changes[0]["state"] == "firing":
+            rejected.append(message.id)
+            raise DeliveryFailed("the receiver answered 422", rejected=True)
+
+    queue.add(rule(), change("firing"), 1000)
+    queue.add(rule("other"), change("resolved"), 2000)
+    sender = start_sender(target("https://example.org/hook", monkeypatch), refuse)
+    wait_until(lambda: queue.counts()["delivered"] == 1, "the later one")
+    assert rejected and sender.failures_of["ops"] >= 1
+    (waiting,) = queue.messages("waiting", 10)
+    assert waiting.rejected
+
+
+@pytest.mark.parametrize(("status", "rejected"), [(400, True), (404, True), (422, True), (429, False), (503, False)])
+def test_only_statuses_against_the_message_reject_it(status: int, rejected: bool) -> None:
+    with pytest.raises(DeliveryFailed) as failed:
+        check_answer(httpx.Response(status))
+    assert failed.value.rejected is rejected
 
 
 def test_whatever_goes_wrong_is_tried_again_later_and_told_once_without_the_address(

@@ -28,4 +28,9 @@ DASHBOARDS = [
     get("//static/0/none.js"),
     get("//openapi.json"),
     get("//docs"),
+    get("/identity"),
+    get("/tokens"),
+    post("/tokens", {"name": "mine", "role": "admin"}),
+    post("/tokens", {"name": "", "role": "king"}),
+    get("/sessions"),
 ]

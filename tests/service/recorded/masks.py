@@ -30,8 +30,8 @@ MASKS = (
     Mask(_COMMANDS, rf'"(created|expires|finished)":"{_INSTANT}"', r'"\1":"<now>"'),
     Mask(r"/api/v1/audit", rf'"at":"{_INSTANT}"', '"at":"<now>"'),
     Mask(r"/api/v1/audit", r'"(until_ms|created_ms)":[0-9]+', r'"\1":"<now>"'),
-    Mask(r"/api/v1/silences", rf'"(until|created)":"{_INSTANT}"', r'"\1":"<now>"'),
-    Mask(r"/api/v1/notifications", rf'"(created|due)":"{_INSTANT}"', r'"\1":"<now>"'),
+    Mask(r"/api/v1/silences", rf'"(start|until|created)":"{_INSTANT}"', r'"\1":"<now>"'),
+    Mask(r"/api/v1/notifications(/.*)?", rf'"(created|due)":"{_INSTANT}"', r'"\1":"<now>"'),
     # What fired at a fixed time is resolved now where its rule is taken away.
     Mask(r"/api/v1/alerts", rf'"resolved":"(?!2025-03){_INSTANT}"', '"resolved":"<now>"'),
     # When a report was made, its ETag, which is a hash of it, and for how much longer it is kept.
@@ -45,7 +45,7 @@ MASKS = (
     Mask(r"/api/v1/(agents/.*/state|metrics)", r'"id":"[0-9a-f]{16}"', '"id":"<command>"'),
     Mask(r"/api/v1/(audit|silences)", r'"id":"[0-9a-f]{16}"', '"id":"<chance>"'),
     Mask(r"/api/v1/audit", r'"target":"silence:[0-9a-f]{16}"', '"target":"silence:<chance>"'),
-    Mask(r"/api/v1/notifications", r'"id":"msg_[0-9a-f]{32}"', '"id":"<message>"'),
+    Mask(r"/api/v1/notifications(/.*)?", r'"id":"msg_[0-9a-f]{32}"', '"id":"<message>"'),
     # The start of the service that a version of an answer is counted from.
     Mask(r"/api/v1/(metrics/.*|windows/.*|query)", r'^etag: "[0-9a-f]{8}[.]', 'etag: "<start>.'),
     # Documents that have tests of their own, and names of files by their content.

@@ -13,8 +13,8 @@ export class ServiceError extends Error {
 
 const WORDS = {
   0: "The service cannot be reached. Is it running? The page tries again by itself.",
-  401: "The service asks for its token. Load the page anew, and give the token as the password.",
-  403: "The token that was given is the agents'; this needs the operator's.",
+  401: "You are not signed in any more. Load the page anew to sign in.",
+  403: "The token that you have signed in with is not good for this.",
 };
 
 async function ask(path, options = {}) {

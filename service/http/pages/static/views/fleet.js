@@ -8,7 +8,7 @@ import { lineChart, spacing, withGaps } from "../linechart.js";
 import { difference, loadDuration, merged, quantile, shares, shown, whole } from "../numbers.js";
 import { get, hostLink, link, params, set } from "../state.js";
 import { ago, durationText, iso, moment, range } from "../time.js";
-import { annotations, metricOf, metricSelect, noteForm, saturatedShare, SATURATED } from "./shared.js";
+import { annotations, loadDurationPython, metricOf, metricSelect, noteForm, saturatedShare, SATURATED } from "./shared.js";
 
 export const title = "Fleet";
 const SORTS = { name: "name", mean: "mean", p95: "95th percentile", max: "maximum", change: "change", cores: "cores", seen: "last seen" };
@@ -80,6 +80,10 @@ export function open(root) {
 
   const distribution = card("Distribution of samples", {
     help: "exact, of every 50 ms sample in the range",
+    source: () => ({
+      path: address("/api/v1/windows/fleet", { ...asked, histograms: true }), csv: false, file: "distribution.csv",
+      python: loadDurationPython("fleet", [asked.metric], asked).replace("print(analytics.load_duration_curve(frame))", "curve = analytics.load_duration_curve(frame)\nprint(curve.assign(samples=-curve[\"share\"].diff(-1)))"),
+    }),
     rows: () => ({
       columns: [{ label: "load from" }, { label: "share of samples in the range", number: true }, { label: "share of samples now", number: true }],
       rows: bins().all.map((share, bin) => [`${((100 * bin) / 64).toFixed(1)} %`, share, bins().now[bin]]),
@@ -89,9 +93,22 @@ export function open(root) {
   distribution.body.append(distributionPlot);
   const distributionChart = lineChart(distributionPlot, { time: false, label: "Distribution of samples over loads", zoom: () => {} });
 
+  const duration = card("Load duration", {
+    help: "how much of the machines' time the load was at least so high",
+    source: () => ({
+      path: address("/api/v1/windows/fleet", { ...asked, histograms: true }), csv: false, file: "load-duration.csv",
+      python: loadDurationPython("fleet", [asked.metric], asked),
+    }),
+    rows: () => ({ columns: [{ label: "load" }, { label: "share of time at or above", number: true }], rows: curve().map((share, bin) => [bin / 64, share]) }),
+  });
+  const durationPlot = h("div", { class: "plot small" });
+  duration.body.append(durationPlot);
+  const durationChart = lineChart(durationPlot, { time: false, label: "Load-duration curve of the fleet", maximum: 1, xUnit: "1", zoom: () => {} });
+  const curve = () => loadDuration(merged(windows.map((one) => one.histogram)));
+
   const lists = h("div", { class: "columns" });
   const machines = card("Machines", { rows: () => ({ columns: machineColumns(), rows: (picture?.machines ?? []).map(plainMachine) }) });
-  const columns = h("div", { class: "columns" }, trend.node, distribution.node);
+  const columns = h("div", { class: "columns" }, trend.node, distribution.node, duration.node);
   root.append(h("div", { class: "head" }, heading), tiles, heat.node, columns, lists, machines.node);
 
   const bins = () => ({ all: shares(merged(windows.map((one) => one.histogram))), now: shares(windows.at(-1)?.histogram ?? []) });
@@ -152,6 +169,7 @@ export function open(root) {
       if (error.name === "AbortError") throw error;
       trendChart.fail(error.message);
       distributionChart.fail(error.message);
+      durationChart.fail(error.message);
       return;
     }
     for (const one of windows) {
@@ -159,7 +177,7 @@ export function open(root) {
     }
     paintTrend(named);
     paintTiles(named, await alerts);
-    for (const one of [heat, trend, distribution, machines]) one.refresh();
+    for (const one of [heat, trend, distribution, duration, machines]) one.refresh();
   }
 
   function paint(named) {
@@ -247,6 +265,11 @@ export function open(root) {
         { label: `in the last ${durationText(picture.rate)}`, data: now, colour: "--series-2", steps: true, width: 2, swatch: "swatch-2" },
       ],
     } : { x: [], series: [], empty: named.bounded ? "No data in this range." : "Distributions are shown of shares, such as CPU utilization." });
+    const whole_ = named.bounded && windows.length ? curve() : [];
+    durationChart.show({
+      x: whole_.map((_, bin) => bin / 64), domain: [0, 1], empty: named.bounded ? "No data in this range." : "Shown of shares, such as CPU utilization.",
+      series: [{ label: "share of time at or above", data: whole_, colour: "--series-1", fill: "--band", swatch: "swatch-1", unit: "1" }],
+    });
   }
 
   function paintTiles(named, alerts) {
@@ -277,6 +300,7 @@ export function open(root) {
       map.close();
       trendChart.close();
       distributionChart.close();
+      durationChart.close();
     },
   };
 }

@@ -8,7 +8,7 @@ import { lineChart, spacing, withGaps } from "../linechart.js";
 import { difference, loadDuration, meanOf, merged, quantile, shown } from "../numbers.js";
 import { get, hostLink, link, set } from "../state.js";
 import { ago, durationText, iso, moment, MINUTE, range, rateFor, zone } from "../time.js";
-import { annotations, metricOf, metrics, metricSelect, noteForm } from "./shared.js";
+import { annotations, loadDurationPython, metricOf, metrics, metricSelect, noteForm } from "./shared.js";
 import { settings } from "./settings.js";
 
 export const title = "Host";
@@ -40,7 +40,7 @@ export function open(root) {
     }),
   });
   const historyPlot = h("div", { class: "plot tall" });
-  const findings = h("ul", { class: "plain" });
+  const findings = h("ul", { class: "plain findings" });
   history.body.append(h("div", { class: "controls" }, metric.label, checks.map((one) => one.label)), historyPlot);
   history.node.append(findings, noteForm(() => exactly(id()), () => refresh({ quiet: true })));
   const chart = lineChart(historyPlot, { label: "Load of the machine over time" });
@@ -67,6 +67,10 @@ export function open(root) {
 
   const duration = card("Load duration", {
     help: "how much of the time the load was at least so high",
+    source: () => ({
+      path: address(`/api/v1/windows/byUser/${segment(id())}`, { ...asked, histograms: true }), csv: false, file: `${id()}-load-duration.csv`,
+      python: loadDurationPython("history", [id(), asked.metric], asked),
+    }),
     rows: () => ({ columns: [{ label: "load" }, { label: "share of time at or above", number: true }], rows: curve().map((share, bin) => [bin / 64, share]) }),
   });
   const durationPlot = h("div", { class: "plot small" });

@@ -1,6 +1,6 @@
 // What several views need: the metric that is looked at, and what saturated means.
 
-import { address, getJson, send } from "../api.js";
+import { address, getJson, python, send } from "../api.js";
 import { h, notice } from "../dom.js";
 import { get, set } from "../state.js";
 
@@ -9,6 +9,10 @@ export const SATURATED = 58 / 64;
 
 /** The share of samples at or above it, of a load-duration curve. */
 export const saturatedShare = (curve) => curve[58];
+
+/** The query of a load-duration curve as Python: its windows, and the curve of their histograms. */
+export const loadDurationPython = (method, positional, { start, end, resample_rate: rate }) =>
+  python(method, positional, { start, end, rate }).replace("print(frame)", "print(analytics.load_duration_curve(frame))");
 
 const options = () => [...document.getElementById("metrics").content.querySelectorAll("option")];
 

@@ -1,0 +1,66 @@
+"""How a command answers: it asks a service or reads files, then shows a table to people or writes data for programs."""
+
+import io
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from analytics.commands.settings import PROGRAM, AskSettings, RangeSettings
+from contract.settings import fail
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from rich.console import Console
+
+    from analytics.sources.base import Source
+
+
+def answer(
+    settings: AskSettings,
+    question: "Callable[[Source], pd.DataFrame]",
+    show: "Callable[[Console, pd.DataFrame], None]",
+) -> int:
+    """Ask, then `show` the frame on the terminal or write it as data; returns the exit code."""
+    from analytics.commands.output import form_of, write
+    from analytics.frames.frame import FrameError, TooFewData
+    from analytics.sources.connecting import connect
+    from analytics.sources.service_api import ServiceError
+
+    form = form_of(settings.format, settings.out, terminal=sys.stdout.isatty())
+    if form == "table" and isinstance(settings, RangeSettings) and settings.windows:
+        fail(PROGRAM, "--windows is for files: expected --out fleet.parquet or --format csv, got a table")
+    try:
+        with connect(settings.data or settings.url, settings.token, ca_file=settings.ca_file) as source:
+            frame = question(source)
+        if form == "table":
+            show(terminal(), frame)
+        else:
+            write(frame, form, settings.out)
+    except BrokenPipeError:
+        raise
+    except (ServiceError, OSError, FrameError, TooFewData, LookupError, ValueError) as error:
+        return failed(error)
+    if approximation := frame.attrs.get("approximation"):
+        print(f"Approximate: {approximation}", file=sys.stderr)
+    return 0
+
+
+def terminal() -> "Console":
+    """Standard output; a name that it has no characters for is no reason to show nothing."""
+    from rich.console import Console
+
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
+    return Console(highlight=False, markup=False)
+
+
+def failed(error: Exception) -> int:
+    """Say on standard error what went wrong; returns the exit code of failures, 1."""
+    reason = str(error.args[0]) if isinstance(error, LookupError) and error.args else str(error)
+    if isinstance(error, OSError) and error.filename:
+        # What is written is first named so; nobody asked for that file.
+        reason = f"{str(error.filename).removesuffix('.part')}: {error.strerror}"
+    for said, command in (("GET /api/v1/users lists", f"`{PROGRAM} users` lists"), ("users() lists", "`users` lists")):
+        reason = reason.replace(said, command)
+    print(f"{PROGRAM}: error: {reason}", file=sys.stderr)
+    return 1

@@ -1,0 +1,401 @@
+"""Tokens in the control database, and all of them in memory: a request is checked by one look-up and one SHA-256."""
+
+import asyncio
+import contextlib
+import hmac
+import logging
+import sqlite3
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+from msgspec import UNSET, Struct, UnsetType
+from msgspec.structs import replace
+
+from contract import times
+from contract.times import DAY_MS, format_instant, parse_duration
+from service.control.audit import Actor, Audit
+from service.control.database import ControlDatabase, ControlError
+from service.credentials.identity import EVERYONE, Identity, Role
+from service.credentials.token_text import digest, id_of, new_id, new_text
+
+_log = logging.getLogger("loadlens.service")
+KEPT = 200_000
+"""Tokens that are kept, with those that are revoked or have expired."""
+SECRETS = 2
+"""Texts of a token that may be valid at a time."""
+_WRITE_EVERY_S = 30.0
+LONGEST_MS = 100 * 366 * DAY_MS
+"""No token is made for longer, unless for ever."""
+_FORGOTTEN_MS = 90 * DAY_MS
+"""Tokens of agents that were revoked or expired so long ago are forgotten; those of people stay."""
+_STEPS = [
+    """
+    CREATE TABLE credentials_token (
+        id TEXT PRIMARY KEY,
+        name TEXT NOT NULL,
+        role TEXT NOT NULL,
+        scope TEXT NOT NULL,
+        created_ms INTEGER NOT NULL,
+        expires_ms INTEGER,
+        revoked_ms INTEGER,
+        uses_left INTEGER,
+        last_used_ms INTEGER,
+        last_address TEXT
+    ) STRICT;
+    CREATE TABLE credentials_secret (
+        token_id TEXT NOT NULL REFERENCES credentials_token (id) ON DELETE CASCADE,
+        digest BLOB NOT NULL,
+        created_ms INTEGER NOT NULL,
+        expires_ms INTEGER
+    ) STRICT;
+    CREATE INDEX credentials_secret_by_token ON credentials_secret (token_id);
+    """
+]
+_COLUMNS = "id, name, role, scope, created_ms, expires_ms, revoked_ms, uses_left, last_used_ms, last_address"
+
+
+class TokenRefused(Exception):
+    """A change that cannot be made; the message says why."""
+
+
+class Secret(NamedTuple):
+    """One text of a token."""
+
+    digest: bytes
+    created_ms: int
+    expires_ms: int | None
+    """When it ends though the token goes on, as a newer one has taken its place; None where it does not."""
+
+
+class Token(Struct, kw_only=True):
+    """A token as it is kept. Times are epoch milliseconds; a change makes another one, but for the last use."""
+
+    id: str
+    name: str
+    role: Role
+    scope: str
+    created_ms: int
+    expires_ms: int | None
+    revoked_ms: int | None = None
+    uses_left: int | None = None
+    """How often an enrolment token may still be used; None for other roles."""
+    last_used_ms: int | None = None
+    last_address: str | None = None
+    secrets: tuple[Secret, ...] = ()
+    identity: Identity
+
+    def is_valid(self, now_ms: int) -> bool:
+        """Whether it opens anything at a moment."""
+        return self.revoked_ms is None and (self.expires_ms is None or now_ms < self.expires_ms)
+
+    def document(self) -> dict[str, Any]:
+        """What may be shown of it: everything but what opens."""
+        return {
+            "id": self.id,
+            "name": self.name,
+            "role": self.role,
+            "scope": self.scope,
+            "created": format_instant(self.created_ms),
+            "expires": _instant(self.expires_ms),
+            "revoked": _instant(self.revoked_ms),
+            "uses_left": self.uses_left,
+            "last_used": _instant(self.last_used_ms),
+            "last_address": self.last_address,
+            "secrets": [
+                {"created": format_instant(secret.created_ms), "expires": _instant(secret.expires_ms)}
+                for secret in self.secrets
+            ],
+        }
+
+
+class Made(NamedTuple):
+    """A token, and the text that nobody can see again."""
+
+    token: Token
+    text: str
+
+
+class Tokens:
+    """Makes, changes and checks tokens; each change is in the audit trail, in the same transaction.
+
+    Checking is for the event loop. Changes wait for the disk, and are made in threads.
+    """
+
+    def __init__(self, control: ControlDatabase, audit: Audit) -> None:
+        self._control = control
+        self._audit = audit
+        control.migrate("credentials.tokens", _STEPS)
+        self._tokens: dict[str, Token] = {}
+        self._passing: dict[str, Token] = {}
+        """Tokens for processes of the service's own, which nobody lists and no disk holds."""
+        self._used: set[str] = set()
+        """Ids whose last use is not written yet."""
+        self._writing: asyncio.Task[None] | None = None
+        self._forget_old()
+        for token in _read(control):
+            self._tokens[token.id] = token
+
+    def __len__(self) -> int:
+        return len(self._tokens)
+
+    def identity(self, text: str, now_ms: int, address: str) -> Identity | None:
+        """Who shows this text; None where it opens nothing (any more). Notes the use."""
+        token_id = id_of(text)
+        token = self._tokens.get(token_id) or self._passing.get(token_id)
+        if token is None:
+            return None
+        given = digest(text)
+        for secret in token.secrets:
+            if hmac.compare_digest(given, secret.digest) and not (
+                secret.expires_ms is not None and now_ms >= secret.expires_ms
+            ):
+                if not token.is_valid(now_ms):
+                    return None
+                token.last_used_ms = now_ms
+                token.last_address = address
+                self._used.add(token_id)
+                return token.identity
+        return None
+
+    def is_valid(self, identity: Identity) -> bool:
+        """Whether who was let in would be let in now: for answers that go on for long."""
+        token = self._tokens.get(identity.token)
+        return token is None or token.is_valid(times.now_ms())
+
+    def get(self, token_id: str) -> Token | None:
+        """A token by its id."""
+        return self._tokens.get(token_id)
+
+    def all(self) -> list[Token]:
+        """All tokens, those that open nothing any more too, by id."""
+        return [self._tokens[token_id] for token_id in sorted(self._tokens)]
+
+    def create(
+        self,
+        name: str,
+        role: Role,
+        scope: str,
+        *,
+        expires_ms: int | None,
+        actor: Actor,
+        uses: int | None = None,
+    ) -> Made:
+        """Make a token. Raises TokenRefused where there are too many, and ControlError."""
+        if len(self._tokens) >= KEPT:
+            raise TokenRefused(f"{len(self._tokens)} tokens are kept already; no more fit")
+        with self._control.transaction() as db:
+            token, text = _made(name, role, scope, expires_ms, (uses or 1) if role == "enrolment" else None)
+            _insert(db, token)
+            self._note(db, actor, "create", None, token)
+        self._tokens[token.id] = token
+        return Made(token, text)
+
+    def change(
+        self, token_id: str, *, actor: Actor, name: str | None = None, expires_ms: int | UnsetType | None = UNSET
+    ) -> Token:
+        """Give a token another name or another end. Raises KeyError, TokenRefused and ControlError."""
+
+        def changed(token: Token) -> Token:
+            kept = token.expires_ms if expires_ms is UNSET else expires_ms
+            return replace(token, name=token.name if name is None else name, expires_ms=kept)
+
+        return self._change(token_id, actor, "change", changed)
+
+    def revoke(self, token_id: str, *, actor: Actor) -> Token:
+        """End a token for good. Raises KeyError, TokenRefused and ControlError."""
+        return self._change(token_id, actor, "revoke", lambda token: replace(token, revoked_ms=times.now_ms()))
+
+    def rotate(self, token_id: str, *, overlap_ms: int, actor: Actor) -> Made:
+        """Give a token a new text; the one before goes on for `overlap_ms`, older ones end now.
+
+        Raises KeyError, TokenRefused and ControlError.
+        """
+        text = new_text(token_id)
+        now_ms = times.now_ms()
+
+        def changed(token: Token) -> Token:
+            before = token.secrets[0]
+            end_ms = now_ms + overlap_ms
+            if before.expires_ms is not None:
+                end_ms = min(end_ms, before.expires_ms)
+            kept = () if overlap_ms == 0 else (before._replace(expires_ms=end_ms),)
+            return replace(token, secrets=(Secret(text.digest, now_ms, None), *kept)[:SECRETS])
+
+        return Made(self._change(token_id, actor, "rotate", changed), text.text)
+
+    def enrol(self, enrolment: Identity, user_id: str, *, actor: Actor) -> Made:
+        """A token for the agent of `user_id`, by an enrolment token, which it uses up a little.
+
+        Raises TokenRefused where that is used up, or the agent has a token already; and ControlError.
+        """
+        with self._control.transaction() as db:
+            before = self._tokens[enrolment.token]
+            now_ms = times.now_ms()
+            if not before.uses_left or not before.is_valid(now_ms):
+                raise TokenRefused("the enrolment token is used up")
+            agents = (one for one in list(self._tokens.values()) if one.role == "agent" and one.scope == user_id)
+            if any(one.is_valid(now_ms) for one in agents):
+                raise TokenRefused("this user id has a token already; an admin revokes it first")
+            if len(self._tokens) >= KEPT:
+                raise TokenRefused(f"{len(self._tokens)} tokens are kept already; no more fit")
+            used = replace(before, uses_left=before.uses_left - 1)
+            token, text = _made(before.name, "agent", user_id, None, None)
+            db.execute("UPDATE credentials_token SET uses_left = ? WHERE id = ?", (used.uses_left, used.id))
+            _insert(db, token)
+            self._note(db, actor, "enrol", None, token)
+        self._tokens[used.id] = used
+        self._tokens[token.id] = token
+        return Made(token, text)
+
+    def pass_on(self, identity: Identity, for_ms: int) -> str:
+        """A token for a process of the service's own that acts for somebody, and ends by itself."""
+        now_ms = times.now_ms()
+        self._passing = {key: token for key, token in self._passing.items() if token.is_valid(now_ms)}
+        token, text = _made("", identity.role, identity.scope, now_ms + for_ms, None)
+        self._passing[token.id] = token
+        return text
+
+    def start(self) -> None:
+        """Write last uses now and then; called on the event loop."""
+        self._writing = asyncio.create_task(self._keep_writing())
+
+    async def stop(self) -> None:
+        """Write no more."""
+        if self._writing is not None:
+            self._writing.cancel()
+            await asyncio.gather(self._writing, return_exceptions=True)
+
+    async def _keep_writing(self) -> None:
+        while True:
+            await asyncio.sleep(_WRITE_EVERY_S)
+            try:
+                await asyncio.to_thread(self.write_uses)
+            except ControlError as error:
+                _log.warning("when tokens were last used could not be written: %s", error)
+
+    def write_uses(self) -> None:
+        """Put last uses on disk. Raises ControlError."""
+        used, self._used = self._used, set()
+        known = [token for token_id in used if (token := self._tokens.get(token_id))]
+        if not known:
+            return
+        with self._control.transaction() as db:
+            db.executemany(
+                "UPDATE credentials_token SET last_used_ms = ?, last_address = ? WHERE id = ?",
+                [(token.last_used_ms, token.last_address, token.id) for token in known],
+            )
+
+    def _change(self, token_id: str, actor: Actor, action: str, changed: Callable[[Token], Token]) -> Token:
+        with self._control.transaction() as db:
+            before = self._tokens[token_id]
+            if before.revoked_ms is not None:
+                raise TokenRefused("it is revoked; make another")
+            token = changed(before)
+            self._refuse_to_lock_out(before, token)
+            db.execute("DELETE FROM credentials_token WHERE id = ?", (token_id,))
+            _insert(db, token)
+            self._note(db, actor, action, before, token)
+        self._tokens[token_id] = token
+        return token
+
+    def _refuse_to_lock_out(self, before: Token, after: Token) -> None:
+        """Raise TokenRefused where nobody could make tokens any more."""
+        now_ms = times.now_ms()
+        if before.role != "admin" or not before.is_valid(now_ms) or after.is_valid(now_ms):
+            return
+        others = (one for one in list(self._tokens.values()) if one.role == "admin" and one.id != before.id)
+        if not any(one.is_valid(now_ms) for one in others):
+            raise TokenRefused("it is the last token with the role admin; make another first")
+
+    def _note(self, db: sqlite3.Connection, actor: Actor, action: str, before: Token | None, after: Token) -> None:
+        self._audit.note(
+            db, actor, f"token {action}", f"token:{after.id}",
+            before=None if before is None else _audited(before), after=_audited(after),
+        )  # fmt: skip
+
+    def _forget_old(self) -> None:
+        with self._control.transaction() as db:
+            db.execute(
+                "DELETE FROM credentials_token WHERE role = 'agent' AND min(ifnull(revoked_ms, expires_ms),"
+                " ifnull(expires_ms, revoked_ms)) < ?",
+                (times.now_ms() - _FORGOTTEN_MS,),
+            )
+
+
+def _made(name: str, role: Role, scope: str, expires_ms: int | None, uses: int | None) -> Made:
+    token_id = new_id()
+    text = new_text(token_id)
+    now_ms = times.now_ms()
+    token = Token(
+        id=token_id, name=name, role=role, scope=scope, created_ms=now_ms, expires_ms=expires_ms, uses_left=uses,
+        secrets=(Secret(text.digest, now_ms, None),), identity=Identity(role, scope, token_id),
+    )  # fmt: skip
+    return Made(token, text.text)
+
+
+def _insert(db: sqlite3.Connection, token: Token) -> None:
+    db.execute(
+        f"INSERT INTO credentials_token ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            token.id, token.name, token.role, token.scope, token.created_ms, token.expires_ms, token.revoked_ms,
+            token.uses_left, token.last_used_ms, token.last_address,
+        ),
+    )  # fmt: skip
+    db.executemany("INSERT INTO credentials_secret VALUES (?, ?, ?, ?)", [(token.id, *one) for one in token.secrets])
+
+
+def _read(control: ControlDatabase) -> Iterable[Token]:
+    secrets: dict[str, list[Secret]] = {}
+    for token_id, *secret in control.read(
+        "SELECT token_id, digest, created_ms, expires_ms FROM credentials_secret ORDER BY created_ms DESC, rowid"
+    ):
+        secrets.setdefault(token_id, []).append(Secret(*secret))
+    for row in control.read(f"SELECT {_COLUMNS} FROM credentials_token"):
+        values = dict(zip(_COLUMNS.split(", "), row, strict=True))
+        identity = Identity(values["role"], values["scope"], values["id"])
+        yield Token(**values, secrets=tuple(secrets.get(values["id"], ())), identity=identity)
+
+
+def _audited(token: Token) -> bytes:
+    shown = token.document()
+    return msgspec.json.encode({name: value for name, value in shown.items() if not name.startswith("last_")})
+
+
+def scope_problem(role: Role, scope: str, uses: int | None) -> tuple[str, str] | None:
+    """Which value does not go with the role, and what would; None where all is right."""
+    if role == "agent" and scope == EVERYONE:
+        return "scope", "expected the one user id that the agent reports as, got all"
+    if role in ("operator", "admin") and scope != EVERYONE:
+        return "scope", f"expected {EVERYONE}, got {scope!r}: who operates, operates all"
+    if role == "agent" and not scope.isprintable():
+        return "scope", "expected printable characters"
+    if role != "enrolment" and uses is not None:
+        return "uses", "goes with the role enrolment"
+    return None
+
+
+def end_of(lifetime: str | None) -> int | None:
+    """The moment in epoch milliseconds at which a duration from now is over; None without one.
+
+    Raises ValueError for what is no duration of 1 s to 100 years.
+    """
+    if lifetime is None:
+        return None
+    return times.now_ms() + parse_duration(lifetime, least_ms=1000, most_ms=LONGEST_MS)
+
+
+def any_kept(path: Path) -> bool:
+    """Whether a control database has tokens, without making it."""
+    if not path.exists():
+        return False
+    try:
+        with contextlib.closing(sqlite3.connect(path, timeout=10.0)) as db:
+            return db.execute("SELECT 1 FROM credentials_token LIMIT 1").fetchone() is not None
+    except sqlite3.OperationalError:
+        return False  # a file of before there were tokens, or one that the service itself will complain about
+
+
+def _instant(at_ms: int | None) -> str | None:
+    return None if at_ms is None else format_instant(at_ms)

@@ -1,0 +1,129 @@
+"""Each request: its id, how long its answer took to begin, what it was; counted for /metrics, and logged if asked."""
+
+import logging
+import re
+import secrets
+import time
+from bisect import bisect_left
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
+
+from falcon.asgi import Request, Response
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
+
+from contract.logs import REQUEST_ID, Seldom, fields
+from contract.problems import display, shortened
+from service.settings import LogRequests
+
+_log = logging.getLogger("loadlens.requests")
+_ROUTE = "loadlens.route"
+_HEADER = b"x-request-id"
+_GIVEN = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+_BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
+_FAILED = 400
+_LONGEST_PATH = 300
+Receive = Callable[[], Awaitable[Any]]
+Send = Callable[[Any], Awaitable[None]]
+Answerer = Callable[[Any, Receive, Send], Awaitable[None]]
+
+
+class NameRoute:
+    """Middleware that notes which of the routes a request is for: there are few of these, and no end of paths."""
+
+    async def process_resource(self, req: Request, resp: Response, resource: object, params: dict[str, Any]) -> None:
+        """Note it where `RequestLog` finds it."""
+        req.scope[_ROUTE] = req.uri_template
+
+
+class RequestLog:
+    """Stands around the application. Everything here runs on the event loop."""
+
+    def __init__(self, logged: LogRequests) -> None:
+        """`failed` logs those with a status of 400 and more, some lines of them where there are very many."""
+        self._logged = logged
+        self._seldom = Seldom()
+        self._buckets: dict[tuple[str, str], list[int]] = {}
+        self._seconds: dict[tuple[str, str], float] = {}
+        self._statuses: dict[tuple[str, str, int], int] = {}
+
+    async def answer(self, app: Answerer, scope: Any, receive: Receive, send: Send) -> None:
+        """Have `app` answer a request; the answer's `X-Request-ID` is its id: the asker's where that one is usable."""
+        began = time.perf_counter()
+        request_id = _id_of(scope)
+        named = REQUEST_ID.set(request_id)
+        status, first_s, sent = 0, 0.0, 0
+
+        async def count(event: Any) -> None:
+            nonlocal status, first_s, sent
+            if event["type"] == "http.response.start":
+                status, first_s = event["status"], time.perf_counter() - began
+                event["headers"] = [*event.get("headers", ()), (_HEADER, request_id.encode())]
+            elif event["type"] == "http.response.body":
+                sent += len(event.get("body", b""))
+            await send(event)
+
+        try:
+            await app(scope, receive, count)
+        finally:
+            self._note(scope, status, first_s or time.perf_counter() - began)
+            if self._is_logged(status):
+                self._say(scope, status, sent, time.perf_counter() - began)
+            REQUEST_ID.reset(named)
+
+    def collect(self) -> Iterator[Metric]:
+        """The families for /metrics: requests by status, and the time until an answer began."""
+        statuses = CounterMetricFamily(
+            "loadlens_http_requests", "Requests answered; status 0 is a client that was gone.",
+            labels=("method", "route", "status"),
+        )  # fmt: skip
+        for (method, route, status), number in [*self._statuses.items()]:
+            statuses.add_metric((method, route, str(status)), number)
+        yield statuses
+        latency = HistogramMetricFamily(
+            "loadlens_http_request_seconds", "Time until an answer began.", labels=("method", "route")
+        )
+        for key, counts in [*self._buckets.items()]:
+            total, buckets = 0, []
+            for bound, number in zip((*map(str, _BOUNDS_S), "+Inf"), counts, strict=True):
+                total += number
+                buckets.append((bound, float(total)))
+            latency.add_metric(key, buckets, self._seconds[key])
+        yield latency
+
+    def _note(self, scope: Any, status: int, seconds: float) -> None:
+        method = scope["method"] if scope["method"] in _METHODS else "other"
+        key = (method, scope.get(_ROUTE) or "none")
+        counts = self._buckets.get(key)
+        if counts is None:
+            counts = self._buckets[key] = [0] * (len(_BOUNDS_S) + 1)
+            self._seconds[key] = 0.0
+        counts[bisect_left(_BOUNDS_S, seconds)] += 1
+        self._seconds[key] += seconds
+        by_status = (*key, status)
+        self._statuses[by_status] = self._statuses.get(by_status, 0) + 1
+
+    def _is_logged(self, status: int) -> bool:
+        if self._logged == "failed":
+            return (status >= _FAILED or status == 0) and self._seldom.allows()
+        return self._logged == "all"
+
+    def _say(self, scope: Any, status: int, sent: int, seconds: float) -> None:
+        method, path = shortened(display(scope["method"]), 20), shortened(display(scope["path"]), _LONGEST_PATH)
+        milliseconds = round(1000 * seconds, 3)
+        client = scope.get("client")
+        _log.info(
+            "%s %s %d in %.1f ms, %d bytes%s", method, path, status, milliseconds, sent, self._seldom.left_out(),
+            extra=fields(
+                method=method, path=path, status=status, milliseconds=milliseconds, bytes=sent,
+                client=client[0] if client else None,
+            ),
+        )  # fmt: skip
+
+
+def _id_of(scope: Any) -> str:
+    """The id that the asker gave the request, or a new one."""
+    for name, value in scope["headers"]:
+        if name == _HEADER and _GIVEN.fullmatch(value):
+            return str(value.decode())
+    return secrets.token_hex(8)

@@ -1,0 +1,182 @@
+"""/sign-in and /sign-out: a person pastes a token once, and the browser keeps a cookie; /api/v1/sessions lists them."""
+
+import asyncio
+import functools
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qs, urlsplit
+
+import falcon
+import msgspec
+from falcon.asgi import Request, Response
+
+from contract import times
+from contract.problems import display
+from service.control.database import ControlError
+from service.credentials.identity import ANYBODY, Identity
+from service.credentials.sessions import FOR_PEOPLE, Session, Sessions
+from service.http.authentication import Authentication, actor_of, clear_cookie, identity_of, set_cookie
+from service.http.listing import page_of, take_limit
+from service.http.parameters import MAX_LIMIT, PageParameters, names_of
+from service.http.problems import ProblemError
+from service.http.requests import Parameters, read_body
+from service.http.templates import environment
+
+if TYPE_CHECKING:
+    import jinja2
+
+_FORM = "application/x-www-form-urlencoded"
+_MAX_FORM = 16 * 1024
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+_UNKNOWN = "This token is not known, is revoked, or is past its end."
+_NOT_FOR_PEOPLE = "This token is for programs: sign in with a reader's, an operator's or an admin's."
+
+
+class SignIn:
+    """The page where a browser signs in, and where it sees its sessions."""
+
+    def __init__(self, sessions: Sessions, authentication: Authentication | None) -> None:
+        """`authentication` is None where the service asks for no token."""
+        self._sessions = sessions
+        self._authentication = authentication
+
+    async def on_get(self, req: Request, resp: Response) -> None:
+        """200 with the page."""
+        self._show(req, resp, next_path=_own_path(req.get_param("next") or "/"))
+
+    async def on_post(self, req: Request, resp: Response) -> None:
+        """303 to where the browser wanted to go, with the cookie; 401 or 403 with the page for another token."""
+        form = await _form(req)
+        next_path = _own_path(form.get("next", "/"))
+        if self._authentication is None:
+            raise falcon.HTTPSeeOther(next_path)
+        identity = self._authentication.identity_of_token(form.get("token", "").strip(), req)
+        if identity is None or identity.role not in FOR_PEOPLE:
+            resp.status = falcon.HTTP_401 if identity is None else falcon.HTTP_403
+            self._show(req, resp, next_path=next_path, wrong=_UNKNOWN if identity is None else _NOT_FOR_PEOPLE)
+            return
+        req.context.identity = identity
+        browser = req.get_header("User-Agent") or ""
+        try:
+            session, cookie = await asyncio.to_thread(
+                self._sessions.begin, identity, address=req.remote_addr, browser=browser, actor=actor_of(req)
+            )
+        except ControlError as error:
+            raise ProblemError(falcon.HTTP_503, f"Nobody can sign in: {error}", headers={"Retry-After": "5"}) from None
+        set_cookie(req, resp, cookie, session.expires_ms)
+        resp.set_header("Cache-Control", "no-store")
+        resp.status = falcon.HTTP_303
+        resp.location = next_path
+
+    def _show(self, req: Request, resp: Response, *, next_path: str, wrong: str = "") -> None:
+        identity: Identity | None = getattr(req.context, "identity", None)
+        mine = [] if identity is None or identity is ANYBODY else self._sessions.of(identity.token)
+        resp.content_type = falcon.MEDIA_HTML
+        resp.set_header("Content-Security-Policy", _POLICY)
+        resp.set_header("X-Content-Type-Options", "nosniff")
+        resp.set_header("Referrer-Policy", "same-origin")
+        resp.set_header("Cache-Control", "no-store")
+        resp.text = _template().render(
+            open=self._authentication is None, identity=identity, next=next_path, wrong=wrong,
+            sessions=[_shown(session) for session in mine],
+        )  # fmt: skip
+
+
+class SignOut:
+    """Ends a session."""
+
+    def __init__(self, sessions: Sessions) -> None:
+        self._sessions = sessions
+
+    async def on_post(self, req: Request, resp: Response) -> None:
+        """303 to the page where one signs in; `session` ends another session of the same token instead."""
+        form = await _form(req)
+        identity = identity_of(req)
+        ended = form.get("session") or identity.session
+        await _end(self._sessions, ended, identity, req)
+        if ended == identity.session:
+            clear_cookie(req, resp)
+        resp.set_header("Cache-Control", "no-store")
+        resp.status = falcon.HTTP_303
+        resp.location = "/sign-in"
+
+
+class SessionList:
+    """The sessions of browsers, in pages."""
+
+    def __init__(self, sessions: Sessions) -> None:
+        self._sessions = sessions
+
+    async def on_get(self, req: Request, resp: Response) -> None:
+        """200 with a page of them by id: all for who has the role admin, those of the same token for others."""
+        asked = await Parameters.read(req, names_of(PageParameters))
+        limit, after = take_limit(asked, default=MAX_LIMIT), asked.take("after", str, "")
+        asked.check()
+        identity = identity_of(req)
+        found = self._sessions.of(None if identity.role == "admin" else identity.token)
+        page, behind = page_of(found, lambda session: session.id, after, limit)
+        resp.content_type = falcon.MEDIA_JSON
+        resp.data = msgspec.json.encode({"sessions": [session.document() for session in page], "next": behind})
+
+
+class OneSession:
+    """A session by its id."""
+
+    def __init__(self, sessions: Sessions) -> None:
+        self._sessions = sessions
+
+    async def on_delete(self, req: Request, resp: Response, session_id: str) -> None:
+        """Ends it; answers 204."""
+        if not await _end(self._sessions, session_id, identity_of(req), req):
+            raise ProblemError(falcon.HTTP_404, "No such session; GET /api/v1/sessions lists them.")
+        resp.status = falcon.HTTP_204
+
+
+async def _end(sessions: Sessions, session_id: str, identity: Identity, req: Request) -> bool:
+    """End a session of the same token, or any for who has the role admin."""
+    try:
+        return await asyncio.to_thread(
+            lambda: sessions.end(
+                session_id, actor=actor_of(req),
+                allowed=lambda one: identity.role == "admin" or one.identity.token == identity.token,
+            )
+        )  # fmt: skip
+    except ControlError as error:
+        raise ProblemError(falcon.HTTP_503, f"Nothing was changed: {error}", headers={"Retry-After": "5"}) from None
+
+
+async def _form(req: Request) -> dict[str, str]:
+    """The last value of each field of a form. Raises ProblemError 413 and 415."""
+    if (req.content_type or "").partition(";")[0].strip().lower() != _FORM:
+        raise ProblemError(falcon.HTTP_415, f"Expected a form, {_FORM}.")
+    body = await read_body(req)
+    if len(body) > _MAX_FORM:
+        raise ProblemError(falcon.HTTP_413, f"A form has at most {_MAX_FORM} bytes.")
+    fields = parse_qs(body.decode("latin-1"), max_num_fields=16)
+    return {name: values[-1] for name, values in fields.items()}
+
+
+def _own_path(text: str) -> str:
+    """Where to go on: a path of this service, the first page for anything else."""
+    parts = urlsplit(text) if text.isprintable() and "\\" not in text else None
+    if parts is None or parts.scheme or parts.netloc or not text.startswith("/") or text.startswith("//"):
+        return "/"
+    return text
+
+
+def _shown(session: Session) -> dict[str, object]:
+    minutes = max(0, session.expires_ms - times.now_ms()) // 60_000
+    return {
+        "id": session.id,
+        "address": session.address,
+        "browser": display(session.browser),
+        "left": f"{minutes // 60} h {minutes % 60} min",
+    }
+
+
+@functools.cache
+def _template() -> "jinja2.Template":
+    import analytics.reports.html
+
+    page = environment()
+    page.globals["style"] = analytics.reports.html.style()
+    return page.get_template("sign_in.html.j2")
