@@ -228,7 +228,7 @@ class FleetWindows:
         media_type = form_of(req)
         query = await read_windows_query(req, self._store, fleet=True)
         series = 1
-        if query.by_user or query.rate_ms == RAW_MS:
+        if query.by_user or query.weighs or query.rate_ms == RAW_MS:
             series = max(1, len(await asyncio.to_thread(self._store.users)))
         check_size(query, series)
         await self._sending.send(req, resp, media_type, Plan(query, None, series))
