@@ -5,7 +5,7 @@ them with `analytics.resample`. Retention is part of the plan: what is kept no l
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -159,6 +159,22 @@ def select(index: SeriesIndex, question: Question) -> Selection:
     if _is_whole_fleet(question):
         series, rank = index.of_machines(question.quantity.name)
         return Selection(question, series, pd.DataFrame(index=range(len(series))), rank, index.bounded())
+    if question.user_id is None and question.by == "user" and question.users is None:
+        return _of_each_machine(index, question)
+    return _selected(index, question)
+
+
+def _of_each_machine(index: SeriesIndex, question: Question) -> Selection:
+    """The series of every machine, made once as long as none joins: of 10,000 machines it takes half a second."""
+    key = question.quantity.name, question.cores
+    size = len(index)
+    made, kept = index.selected.get(key, (-1, None))
+    selection: Selection = kept if kept is not None and made == size else _selected(index, question)
+    index.selected[key] = size, selection
+    return replace(selection, question=question)
+
+
+def _selected(index: SeriesIndex, question: Question) -> Selection:
     user_id = question.user_id
     if user_id is None:
         found = _of_fleet(index, question)
@@ -200,6 +216,11 @@ def _of_user(index: SeriesIndex, user: User, question: Question) -> _Found:
 
 def _of_fleet(index: SeriesIndex, question: Question) -> _Found:
     users = [user for user in list(index.users.values()) if question.users is None or user.user_id in question.users]
+    if question.cores == "whole":
+        # The usual question, of each of very many machines.
+        name = question.quantity.name
+        found = ((index.cores(user.user_id, name).get(WHOLE), user) for user in users)
+        return [(number, user, WHOLE) for number, user in found if number is not None]
     return [one for user in users for one in _of_user(index, user, question)]
 
 

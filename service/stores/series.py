@@ -5,6 +5,7 @@ from array import array
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -100,6 +101,8 @@ class SeriesIndex:
         self._systems: dict[tuple[str, str], int] = {}
         self.created: list[Series] = []
         """Series made since this list was last taken."""
+        self.selected: dict[tuple[str, object], tuple[int, Any]] = {}
+        """What the query engine has made of all machines, by quantity and cores, and of how many series."""
 
     def __len__(self) -> int:
         return len(self._ids)

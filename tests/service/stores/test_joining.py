@@ -57,3 +57,23 @@ def test_the_oldest_day_is_found() -> None:
 def test_what_is_known_of_a_user_is_written() -> None:
     index = joining()
     assert UserCatalog(index).user(index.users["one"], {}).core_numbers == [0, 1, 2]
+
+
+def test_a_machine_that_joins_is_in_the_next_answer_of_each_machine() -> None:
+    index = SeriesIndex()
+    question = Question(quantity=CPU, start_ms=0, end_ms=DAY_MS, rate_ms=1000, by="user")
+    for number, name in enumerate(("web-2", "web-1", "web-3"), 1):
+        index.users[name] = User(name, "Linux", "12", 1, DAY_MS, DAY_MS)
+        index.of_name(name, CPU.name, None)
+        chosen = select(index, question)
+        assert chosen.series.tolist() == list(range(1, number + 1))
+        assert sorted(chosen.labels["user"].astype(str)) == sorted(index.users)
+        assert len(chosen.bounded) == number + 1
+    later = Question(quantity=CPU, start_ms=DAY_MS, end_ms=2 * DAY_MS, rate_ms=1000, by="user", histograms=True)
+    again = select(index, later)
+    assert again.question is later, "what is kept of machines is of no range"
+    assert again.labels is chosen.labels and again.rank.tolist() == [1, 0, 2]
+    index.of_name("web-1", CPU.name, 0)
+    assert select(index, Question(quantity=CPU, start_ms=0, end_ms=1, rate_ms=1, by="user", cores="each")).labels[
+        "core"
+    ].tolist() == [0]
