@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 from msgspec import Meta
@@ -21,6 +21,9 @@ from contract.service_address import SERVICE_URL, ServiceAddress, proxy_for, tls
 from contract.settings import load
 from contract.times import format_instant, format_seconds
 from contract.validation import FUTURE_MS
+
+if TYPE_CHECKING:
+    import ssl
 
 _PROGRAM = "loadlens-agent status"
 _DESCRIPTION = """\
@@ -61,6 +64,17 @@ class StatusSettings(ServiceAddress, frozen=True, kw_only=True):
             },
         ),
     ] = None
+    client_certificate: Annotated[
+        Path | None,
+        Meta(
+            description="Shown to a service that takes certificates for tokens; its common name is the user id.",
+            extra={"metavar": "FILE", "default": "none is shown"},
+        ),
+    ] = None
+    client_key: Annotated[
+        Path | None,
+        Meta(description="Its key.", extra={"metavar": "FILE", "default": "in the certificate's file"}),
+    ] = None
     spool_dir: Annotated[
         Path | None,
         Meta(
@@ -74,6 +88,12 @@ class StatusSettings(ServiceAddress, frozen=True, kw_only=True):
         if self.url is not None:
             super().__post_init__()
         check_proxy(self.proxy_on_the_way(self.url or SERVICE_URL))
+
+    def tls(self, url: str) -> "ssl.SSLContext | None":
+        """What HTTPS is checked with, and what is shown; None for plain HTTP. Raises OSError."""
+        if not url.startswith("https:"):
+            return None
+        return tls_context(self.ca_file, self.client_certificate, self.client_key)
 
     def proxy_on_the_way(self, url: str) -> str | None:
         """The proxy on the way to the service at `url`; None where there is none."""
@@ -111,9 +131,14 @@ def look(settings: StatusSettings) -> Iterator[Finding]:
     if token is None:
         with contextlib.suppress(OSError):
             token = kept(directory)
-    tls = tls_context(settings.ca_file) if url.startswith("https:") else None
-    connection = Connection(url, token, settings.proxy_on_the_way(url), tls)
-    yield from _service(connection, token, heartbeat)
+    try:
+        tls = settings.tls(url)
+    except OSError as error:
+        yield Finding(
+            "service", "fails", f"{error.filename}: {error.strerror}", "Name the files of certificates that are there."
+        )
+    else:
+        yield from _service(Connection(url, token, settings.proxy_on_the_way(url), tls), token, heartbeat)
     if heartbeat is not None:
         yield from _spool(heartbeat, directory)
 

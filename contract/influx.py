@@ -69,20 +69,38 @@ MEASUREMENTS: Final = "measurements"
 CORES: Final = "cores"
 """Windows of single cores: tags `userId` and `core`."""
 USERS: Final = "users"
-"""What is known of each machine, a point a user and day: tag `userId`."""
+"""What is known of each machine, a point a day and when it changes: tag `userId`."""
 STATE: Final = "state"
-"""What is known of the database itself: no tags."""
+"""What is known of the database itself, a point when it changes: no tags."""
 
 USER_ID: Final = "userId"
 OS_VERSION: Final = "osVersion"
 OS_TYPE: Final = "osType"
 CORE: Final = "core"
+PART: Final = "part"
+"""Tag of rollups: which of the rows of a bucket this is, that add up to all of it. `0` is what was there when the
+bucket was over, 1 and higher came later; a row without the tag is a whole bucket."""
 
 DURATION: Final = "duration"
 """Field of `measurements`: how long the window is, ms."""
 
 TIERS: Final = {300_000: "5m", 900_000: "15m", 3_600_000: "1h", 86_400_000: "1d"}
 """The rollups by the width of their buckets in ms, finest first; each width divides the next."""
+
+SINCE: Final = "since"
+"""Field of `state`: before this time, epoch ms, the windows have to be read, because rollups lack some."""
+SCHEMA: Final = "schema"
+"""Field of `state`: 2, or 1 where a bucket was one row that was written again with every flush."""
+OWNER: Final = "owner"
+"""Field of `state`: the folder of the service that said it."""
+PARTS: Final = "parts"
+"""Field of `state`: the highest number of a part that may be in use."""
+
+
+def through_field(tier_ms: int) -> str:
+    """The field of `state` with the time, epoch ms, before which a rollup has all its buckets, such as `through5m`."""
+    return "through" + TIERS[tier_ms]
+
 
 ORIGINAL_OBSERVATIONS: Final = 100
 """How many samples a point stands for that does not say so: the original's client made each report of 100."""
@@ -133,7 +151,8 @@ def fields_of(quantity: Quantity) -> Fields:
 def measurement_of(tier_ms: int = 0, *, cores: bool = False) -> str:
     """The measurement of windows (0) or of a rollup, such as `measurements_15m`, of machines or of cores.
 
-    Rollups have the tags `userId` and, of cores, `core`: a machine has one bucket whatever system it ran meanwhile.
+    Rollups have the tags `userId`, `part` and, of cores, `core`: a machine has one bucket whatever system it ran
+    meanwhile.
     """
     name = CORES if cores else MEASUREMENTS
     return f"{name}_{TIERS[tier_ms]}" if tier_ms else name

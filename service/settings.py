@@ -10,7 +10,7 @@ from msgspec import Meta
 from analytics.sources.influx_address import Address, is_influx
 from contract.logs import LogFormat
 from contract.settings import Settings
-from contract.times import parse_duration
+from contract.times import format_seconds, parse_duration, parse_seconds
 
 LogRequests = Literal["all", "failed", "none"]
 _TIMES = "forever, or a duration such as 90d"
@@ -174,8 +174,9 @@ class ServiceSettings(Settings, frozen=True, kw_only=True):
     notify_private: Annotated[bool, Meta(description="Let notifications go to any address, private ones too.")] = False
     flush_interval: Annotated[
         Annotated[float, Meta(ge=0.1, le=3600)] | None,
-        Meta(description="Most seconds that reports stay in memory and journal only.",
-             extra={"metavar": "SECONDS", "default": "300, with InfluxDB 10"}),
+        Meta(description="Longest time that reports stay in memory and journal only.",
+             extra={"metavar": "TIME", "parse": parse_seconds, "format": format_seconds, "expected": "100ms to 1h",
+                    "default": "5m, with InfluxDB 10s"}),
     ] = None  # fmt: skip
     store_memory: StoreMemory = "1GB"
     keep_windows: Annotated[

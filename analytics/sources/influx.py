@@ -4,7 +4,6 @@ from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 from pandas.api.types import union_categoricals
 
 from analytics.frames.progress import progress
@@ -13,9 +12,11 @@ from analytics.frames.tiers import RAW, Piece
 from analytics.sources.base import Asked, WindowedSource, metrics_of, users_of
 from analytics.sources.influx_address import Address, Credentials
 from analytics.sources.influx_client import InfluxClient
-from analytics.sources.influx_points import Cores, Points, frame_of, pieces, select
-from contract.influx import STATE, TIERS, USER_ID, fields_of, identifier, measurement_of, tag_value
+from analytics.sources.influx_points import Cores, Points, Rolled, frame_of, pieces, select
+from analytics.sources.influx_state import state_of
+from contract.influx import TIERS, USER_ID, fields_of, identifier, measurement_of, tag_value
 from contract.metrics import QUANTITIES, Cpu
+from contract.times import now_ms
 
 
 class Influx(WindowedSource):
@@ -94,10 +95,8 @@ class Influx(WindowedSource):
         """The plan of a range, of windows alone where no rollup can serve the rate."""
         rate_ms = rate_ms or RAW_MS
         served = any(rate_ms % tier == 0 for tier in TIERS)
-        return pieces(start_ms, end_ms, rate_ms, self._since() if served else end_ms)
+        return pieces(start_ms, end_ms, rate_ms, self._rolled() if served else Rolled.nothing())
 
-    def _since(self) -> int:
-        """From when on the rollups are whole, epoch ms; for ever in the future where there are none."""
-        since = identifier("since")
-        rows = self._client.select(f"SELECT last({since}) AS {since} FROM {identifier(STATE)}", {"since": pa.int64()})
-        return int(rows["since"][0].as_py()) if len(rows) else 1 << 60
+    def _rolled(self) -> Rolled:
+        state = state_of(self._client, now_ms())
+        return state.rolled if state else Rolled.nothing()

@@ -1,5 +1,6 @@
 """Asking InfluxDB: InfluxQL over `/query`, the one query language of 1.x, 2.x and 3.x, answered as CSV."""
 
+import base64
 import io
 import json
 import logging
@@ -41,9 +42,11 @@ class Unreachable(InfluxError):
 class Refused(InfluxError):
     """It will not, however often it is asked."""
 
-    def __init__(self, status: int, message: str) -> None:
+    def __init__(self, status: int, message: str, body: bytes = b"") -> None:
         super().__init__(message)
         self.status = status
+        self.body = body
+        """What it answered."""
 
 
 class BadStatement(Refused):
@@ -62,11 +65,6 @@ class InfluxServer:
     def generation(self) -> int:
         """The generation of its API: 1, 2 or 3."""
         return self.number[0]
-
-    @property
-    def has_write_api(self) -> bool:
-        """Whether it has `/api/v2/write`."""
-        return self.number >= (1, 8)
 
 
 class InfluxClient:
@@ -89,9 +87,12 @@ class InfluxClient:
         """What identifies who asks."""
         who = self.credentials
         if who.token:
-            return {"Authorization": f"Token {who.token}"}
+            # A header is Latin-1 to http.client: so UTF-8 gets through as it is.
+            return {"Authorization": f"Token {who.token}".encode().decode("latin-1")}
         if who.user:
-            return dict(urllib3.make_headers(basic_auth=f"{who.user}:{who.password}"))
+            # urllib3 would write it in Latin-1, which has not all characters; InfluxDB reads UTF-8.
+            basic = base64.b64encode(f"{who.user}:{who.password}".encode()).decode()
+            return {"Authorization": f"Basic {basic}"}
         return {}
 
     @property
@@ -194,7 +195,7 @@ def raise_for_status(status: int, body: bytes, headers: Mapping[str, str]) -> No
     if status in (408, 429) or status >= 500:
         wait_s = retry_after_s(headers.get("Retry-After"))
         raise Unreachable(message, None if wait_s is None else min(wait_s, _LONGEST_RETRY_S))
-    raise Refused(status, message)
+    raise Refused(status, message, body)
 
 
 def message_of(body: bytes) -> str:

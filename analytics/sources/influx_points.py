@@ -6,7 +6,7 @@ the service's store.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final, Literal, Self
+from typing import Any, Final, Literal, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,7 @@ from contract.influx import (
     CORE,
     DURATION,
     ORIGINAL_OBSERVATIONS,
+    PART,
     STAND_IN_CORES,
     TIERS,
     USER_ID,
@@ -42,6 +43,8 @@ _WINDOW_MS: Final = 5000
 _MIN_STEP_MS: Final = 60_000
 _FEW: Final = 100
 """Up to so many users are named in a statement; of more, everybody's rows are read."""
+NEVER_MS: Final = 1 << 60
+"""A time for ever in the future, epoch ms."""
 _LABEL: Final = pa.dictionary(pa.int32(), pa.string())
 
 
@@ -62,6 +65,8 @@ class Points:
     users: Sequence[str]
     """Whose; nobody named are all."""
     cores: Cores = "whole"
+    parts: bool = False
+    """Whether the number of each row's part is wanted (-1 where it is a whole bucket), in the column `part`."""
     original: bool = True
     """Whether points of the original may be among them, which have the idlest and the busiest core beside the whole."""
 
@@ -72,11 +77,52 @@ class Points:
             yield replace(self, start_ms=start, end_ms=min(start + width, self.end_ms))
 
 
-def pieces(start_ms: int, end_ms: int, step_ms: int, since_ms: int, cuts: Sequence[int] = ()) -> Iterator[Piece]:
-    """The plan of a range (`analytics.frames.tiers`); before `since_ms` there are no rollups, none spans a cut."""
-    if start_ms < min(since_ms, end_ms):
-        yield Piece(RAW, start_ms, min(since_ms, end_ms))
-    yield from plan(max(start_ms, since_ms), end_ms, step_ms, tuple(TIERS), cuts)
+class Rolled(NamedTuple):
+    """What the rollups of a database have."""
+
+    since_ms: int
+    """Before this they lack some windows."""
+    through_ms: Mapping[int, int]
+    """By tier: from here on there are no buckets yet. A coarser tier ends no later than a finer one."""
+
+    @classmethod
+    def nothing(cls) -> Self:
+        """Of a database without rollups."""
+        return cls(NEVER_MS, dict.fromkeys(TIERS, NEVER_MS))
+
+
+def pieces(start_ms: int, end_ms: int, step_ms: int, rolled: Rolled, cuts: Sequence[int] = ()) -> Iterator[Piece]:
+    """The plan of a range (`analytics.frames.tiers`): only of buckets that are there, none of which spans a cut."""
+    found: list[Piece] = []
+    for tiers, last_ms in _stretches(rolled):
+        until_ms = min(last_ms, end_ms)
+        if start_ms < until_ms:
+            found += plan(start_ms, until_ms, step_ms, tiers, cuts)
+            start_ms = until_ms
+    return _joined(found)
+
+
+def _stretches(rolled: Rolled) -> Iterator[tuple[tuple[int, ...], int]]:
+    """The tiers there are, and until when: none at first, then all, then ever fewer."""
+    yield (), rolled.since_ms
+    tiers = tuple(TIERS)
+    for number in range(len(tiers), 0, -1):
+        yield tiers[:number], rolled.through_ms[tiers[number - 1]]
+    yield (), NEVER_MS
+
+
+def _joined(found: Sequence[Piece]) -> Iterator[Piece]:
+    """Pieces of one tier that follow each other as one."""
+    waiting: Piece | None = None
+    for piece in found:
+        if waiting and (piece.tier, piece.start_ms) == (waiting.tier, waiting.end_ms):
+            waiting = Piece(piece.tier, waiting.start_ms, piece.end_ms)
+            continue
+        if waiting:
+            yield waiting
+        waiting = piece
+    if waiting:
+        yield waiting
 
 
 def condition(users: Sequence[str], start_ms: int, end_ms: int) -> str:
@@ -146,6 +192,8 @@ def _selected(client: InfluxClient, points: Points, *, histograms: bool, duratio
         types[USER_ID] = _LABEL
     if points.cores == "each":
         types[CORE] = _LABEL
+    if points.parts:
+        types[PART] = _LABEL
     return _as_they_lie(_found(client, points, types), points)
 
 
@@ -209,12 +257,22 @@ def _as_they_lie(rows: pa.Table, points: Points) -> pa.Table:
         columns["histogram"] = _packed(rows[names.histogram])
     if DURATION in rows.column_names:
         columns["duration"] = rows[DURATION].fill_null(0)
+    if points.parts:
+        columns["part"] = _numbers(rows[PART])
     kept = (core >= 0) & pc.is_valid(rows[names.mean]).to_numpy()
+    time = rows["time"].to_numpy()
+    first = _first_of_each(user_of, core, time)
+    order = None
     if points.tier == RAW:
-        kept &= _first_of_each(user_of, core, rows["time"].to_numpy())
+        kept &= first
+    elif not first.all():
+        # Parts of a bucket come in any order; in one of their own they add up to the same bits each time.
+        order = np.lexsort((columns["mean"].to_numpy(), columns["count"].to_numpy(), time, core, user_of))
     if points.cores == "whole":
         del columns["core"]
     table = pa.table(columns)
+    if order is not None:
+        return table.take(pa.array(order[kept[order]])).combine_chunks()
     return (table if kept.all() else table.take(pa.array(np.flatnonzero(kept)))).combine_chunks()
 
 
@@ -230,7 +288,12 @@ def _cores(rows: pa.Table, points: Points) -> Ints:
     """The number of each row's core, -1 for what is none."""
     if points.cores != "each":
         return np.full(len(rows), points.cores if isinstance(points.cores, int) else 0, np.int64)
-    tags, tag_of = _tags(rows[CORE])
+    return _numbers(rows[CORE])
+
+
+def _numbers(column: pa.ChunkedArray) -> Ints:
+    """The numbers that the values of a tag are, -1 for what is none."""
+    tags, tag_of = _tags(column)
     numbers = np.array([int(tag) if tag.isdecimal() else -1 for tag in tags], np.int64)
     return numbers[tag_of]
 

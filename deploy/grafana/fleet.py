@@ -18,27 +18,26 @@ from deploy.grafana.parts import (
     user,
 )
 from deploy.grafana.queries import (
+    BUCKET_MEAN,
     COUNT_OF_MACHINES,
     CPU,
     EACH_BUCKET,
     EACH_USER,
-    POINT_MEAN,
+    LAST_REPORTS,
     SATURATED,
-    SILENT_MACHINES,
     mean,
     quoted,
     select,
+    select_of_means,
     share_between,
 )
 
 _MAX_ROWS = 100
 """Machines that a heat map has rows for."""
 _PERCENT_SATURATED = f"{SATURATED:.0%}"
-_IS_SATURATED = f"{POINT_MEAN} >= {SATURATED:g}"
+_IS_SATURATED = f"{BUCKET_MEAN} >= {SATURATED:g}"
 _EACH_TENTH = [(place / 10, (place + 1) / 10 if place < 9 else None) for place in range(10)]
-_QUANTILES = {"the fleet": mean()} | {
-    f"{share} % of machines are below": f"PERCENTILE({POINT_MEAN}, {share})" for share in (50, 95)
-}
+_QUANTILES = {f"{share} % of machines are below": f"PERCENTILE({BUCKET_MEAN}, {share})" for share in (50, 95)}
 
 
 def fleet() -> Dashboard:
@@ -51,10 +50,10 @@ def fleet() -> Dashboard:
 
 
 def _numbers() -> list[Builder[Panel]]:
-    saturated = select({"buckets": f"COUNT({POINT_MEAN})"}, where=_IS_SATURATED, by=(EACH_USER,))
+    saturated = select_of_means({"buckets": f"COUNT({BUCKET_MEAN})"}, where=_IS_SATURATED, by=(EACH_USER,))
     busy = f'SELECT COUNT("buckets") AS "machines" FROM ({saturated}) WHERE $timeFilter'
     return [
-        number("Machines", "How many have reported in this time.", COUNT_OF_MACHINES),
+        number("Machines", "How many have reported in this time.", COUNT_OF_MACHINES, nothing="0"),
         number("Utilization", "The mean of all samples.", select({"mean": mean()}), unit=PERCENT, decimals=1),
         number(
             "Highest sample",
@@ -62,18 +61,26 @@ def _numbers() -> list[Builder[Panel]]:
             select({"maximum": f"MAX({quoted(CPU.maximum)})"}),
             unit=PERCENT,
         ),
-        number("Saturated at some time", f"Machines with a bucket whose mean was {_PERCENT_SATURATED} or more.", busy),
+        number(
+            "Saturated at some time",
+            f"Machines with a bucket whose mean was {_PERCENT_SATURATED} or more.",
+            busy,
+            nothing="0",
+        ),
     ]
 
 
 def _over_time() -> list[Builder[Panel]]:
     tenths = [InfluxQuery(share_between(low, high), f"{low + 0.1:.1f}") for low, high in _EACH_TENTH]
-    each = select({"mean": f"MEAN({POINT_MEAN})"}, by=(EACH_BUCKET, EACH_USER), fill="null")
+    each = select({"mean": mean()}, by=(EACH_BUCKET, EACH_USER), fill="null")
     return [
         graph(
             "Utilization",
             "The mean of all samples, and what half of the machines, and 95 % of them, stay below.",
-            [InfluxQuery(select(_QUANTILES, by=(EACH_BUCKET,), fill="null"))],
+            [
+                InfluxQuery(select({"the fleet": mean()}, by=(EACH_BUCKET,), fill="null")),
+                InfluxQuery(select_of_means(_QUANTILES, by=(EACH_BUCKET,), fill="null")),
+            ],
             width=12,
         ),
         graph(
@@ -82,6 +89,7 @@ def _over_time() -> list[Builder[Panel]]:
             [InfluxQuery(share_between(SATURATED, None), "saturated machines")],
             width=12,
             unit="short",
+            nothing="0",
         ),
         colours(
             "Machines by utilization",
@@ -116,12 +124,11 @@ def _tables() -> list[Builder[Panel]]:
             most=20,
         ),
         sorted_table(
-            "Silent agents",
-            "Machines whose newest window ended more than 15 minutes before the end of the time that is looked at.",
-            SILENT_MACHINES,
-            "lastSeen",
-            units={"lastSeen": "dateTimeFromNow"},
+            "Last reports",
+            "When the newest window of each machine ended, in the time that is looked at; the longest silent is first.",
+            LAST_REPORTS,
+            "Time",
+            units={"Time": "dateTimeFromNow", "load": PERCENT},
             descending=False,
-            hidden=("Time",),
         ),
     ]

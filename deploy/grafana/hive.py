@@ -1,15 +1,18 @@
 """The original system's dashboard: its two panels, exact and on rollups."""
 
-from grafana_foundation_sdk.models.dashboard import Dashboard
+from grafana_foundation_sdk.models.dashboard import Dashboard, DynamicConfigValue
 
 from deploy.grafana.parts import PERCENT, InfluxQuery, board, finish, graph, sorted_table, system, tier, user
-from deploy.grafana.queries import CORES, EACH_BUCKET, EACH_USER, POINT_MEAN, mean, select, variance
+from deploy.grafana.queries import BUCKET_MEAN, EACH_BUCKET, EACH_USER, mean, select, select_of_means, variance
 
 _LOADS = select({"load average": mean(), "load variance": variance()}, by=(EACH_BUCKET,), fill="null")
-_OF_CORES = select(
-    {"core maximum": f"MAX({POINT_MEAN})", "core minimum": f"MIN({POINT_MEAN})"}, CORES, by=(EACH_BUCKET,), fill="null"
+_OF_CORES = select_of_means(
+    {"core maximum": f"MAX({BUCKET_MEAN})", "core minimum": f"MIN({BUCKET_MEAN})"},
+    cores=True,
+    by=(EACH_BUCKET,),
+    fill="null",
 )
-_PERCENTILE = select({"percentile": f"PERCENTILE({POINT_MEAN}, 95)"}, by=(EACH_USER,))
+_PERCENTILE = select_of_means({"percentile": f"PERCENTILE({BUCKET_MEAN}, 95)"}, by=(EACH_USER,))
 
 
 def hive() -> Dashboard:
@@ -22,7 +25,7 @@ def hive() -> Dashboard:
             "Mean and variance of all samples of the chosen machines; the highest and the lowest mean of a core.",
             [InfluxQuery(_LOADS), InfluxQuery(_OF_CORES)],
             height=12,
-        )
+        ).override_by_name("load variance", [DynamicConfigValue("unit", "short")])
     )
     made = made.with_panel(
         sorted_table(

@@ -70,24 +70,36 @@ def graph(
     width: int = 24,
     height: int = 8,
     unit: str = PERCENT,
+    nothing: str = "",
 ) -> timeseries.Panel:
-    """Lines over time; a gap in the data is a gap in the line."""
+    """Lines over time; a gap in the data is a gap in the line. `nothing` is shown where there are no data."""
     legend = common_builders.VizLegendOptions().show_legend(True).display_mode(common.LegendDisplayMode.LIST)
     legend = legend.placement(common.LegendPlacement.BOTTOM).calcs(["mean", "max"])
     tooltip = common_builders.VizTooltipOptions().mode(common.TooltipDisplayMode.MULTI)
     panel = timeseries.Panel().unit(unit).min(0).line_width(1).fill_opacity(8).span_nulls(False)
     panel = panel.show_points(common.VisibilityMode.AUTO).legend(legend).tooltip(tooltip)
+    if nothing:
+        panel = panel.no_value(nothing)
     dressed: timeseries.Panel = _dress(panel, title, description, targets, width, height)
     return dressed
 
 
 def number(
-    title: str, description: str, query: str, *, width: int = 6, unit: str = "short", decimals: int = 0
+    title: str,
+    description: str,
+    query: str,
+    *,
+    width: int = 6,
+    unit: str = "short",
+    decimals: int = 0,
+    nothing: str = "",
 ) -> stat.Panel:
-    """One number, large."""
+    """One number, large; `nothing` is shown where there is none."""
     options = common_builders.ReduceDataOptions().calcs(["lastNotNull"]).values(False)
     panel = stat.Panel().unit(unit).decimals(decimals).reduce_options(options)
     panel = panel.graph_mode(common.BigValueGraphMode.NONE).color_mode(common.BigValueColorMode.NONE)
+    if nothing:
+        panel = panel.no_value(nothing)
     dressed: stat.Panel = _dress(panel, title, description, [InfluxQuery(query)], width, 4)
     return dressed
 

@@ -3,17 +3,16 @@
 Grafana fills in `$timeFilter`, `$__to` and the variables: `$tier` is the width of the buckets and says which rollup is
 read, `${user:regex}` stands for the machines that are chosen, escaped for a regular expression.
 
-Every bucket of a rollup is one point, so a point's mean is that of all its samples, and SUM merges buckets exactly.
+A bucket of a rollup is one or more rows that add up: SUM, MIN and MAX merge rows and buckets exactly. What compares
+the means of machines or cores asks for these first, bucket by bucket, in a statement within the statement.
 """
 
-from contract.influx import CORE, OS_TYPE, USER_ID, USERS, Fields, fields_of, measurement_of
+from contract.influx import CORE, OS_TYPE, USER_ID, Fields, fields_of, measurement_of
 from contract.metrics import Cpu
 
 CPU: Fields = fields_of(Cpu.quantities[0])
 SATURATED = 0.9
 """A machine counts as saturated in a bucket whose mean reaches this."""
-SILENT_MS = 15 * 60 * 1000
-"""A machine counts as silent when its newest window is older, at the end of the range that is looked at."""
 
 
 def quoted(name: str) -> str:
@@ -27,7 +26,8 @@ CHOSEN = f"{quoted(USER_ID)} =~ /^${{user:regex}}$/ AND $timeFilter"
 EACH_BUCKET = "time($tier)"
 EACH_USER = quoted(USER_ID)
 EACH_CORE = quoted(CORE)
-POINT_MEAN = quoted(CPU.mean)
+BUCKET_MEAN = quoted("mean")
+"""The mean of a bucket of a machine or core, in `select_of_means`."""
 
 
 def mean(fields: Fields = CPU) -> str:
@@ -40,6 +40,11 @@ def variance(fields: Fields = CPU) -> str:
     return f"SUM({quoted(fields.squares)}) / SUM({quoted(fields.count)}) - POW({mean(fields)}, 2)"
 
 
+def deviation(fields: Fields = CPU) -> str:
+    """The standard deviation of all samples; rounding may make a variance of 0 a little negative."""
+    return f"SQRT(ABS({variance(fields)}))"
+
+
 def select(
     columns: dict[str, str], source: str = MACHINES, *, where: str = "", by: tuple[str, ...] = (), fill: str = ""
 ) -> str:
@@ -50,6 +55,18 @@ def select(
     return f"SELECT {named} FROM {source} WHERE {condition}{groups}" + (f" fill({fill})" if fill else "")
 
 
+def select_of_means(
+    columns: dict[str, str], *, cores: bool = False, where: str = "", by: tuple[str, ...] = (), fill: str = ""
+) -> str:
+    """A statement on the means of the buckets of each machine, or each core, that is chosen."""
+    series = (EACH_BUCKET, EACH_USER, *((EACH_CORE,) if cores else ()))
+    means = select({"mean": mean()}, CORES if cores else MACHINES, by=series, fill="none")
+    named = ", ".join(f"{expression} AS {quoted(name)}" for name, expression in columns.items())
+    condition = f"$timeFilter AND {where}" if where else "$timeFilter"
+    groups = f" GROUP BY {', '.join(by)}" if by else ""
+    return f"SELECT {named} FROM ({means}) WHERE {condition}{groups}" + (f" fill({fill})" if fill else "")
+
+
 def by_core(columns: dict[str, str]) -> str:
     """Of each core, bucket by bucket."""
     return select(columns, CORES, by=(EACH_BUCKET, EACH_CORE), fill="null")
@@ -57,8 +74,8 @@ def by_core(columns: dict[str, str]) -> str:
 
 def share_between(low: float, high: float | None) -> str:
     """How many machines have a mean in [low, high), bucket by bucket; without `high` in [low, 1]."""
-    where = f"{POINT_MEAN} >= {low:g}" + ("" if high is None else f" AND {POINT_MEAN} < {high:g}")
-    return select({"machines": f"COUNT({POINT_MEAN})"}, where=where, by=(EACH_BUCKET,), fill="0")
+    where = f"{BUCKET_MEAN} >= {low:g}" + ("" if high is None else f" AND {BUCKET_MEAN} < {high:g}")
+    return select_of_means({"machines": f"COUNT({BUCKET_MEAN})"}, where=where, by=(EACH_BUCKET,), fill="0")
 
 
 SYSTEMS = f"SHOW TAG VALUES FROM {quoted(measurement_of())} WITH KEY = {quoted(OS_TYPE)}"
@@ -76,10 +93,5 @@ COUNT_OF_MACHINES = (
     + ") WHERE $timeFilter"
 )
 
-SILENT_MACHINES = (
-    'SELECT "lastSeen", "osType", "osVersion", "cores" FROM ('
-    f'SELECT LAST("lastSeen") AS "lastSeen", "osType", "osVersion", "cores" FROM {quoted(USERS)}'
-    f" WHERE {quoted(USER_ID)} =~ /^${{user:regex}}$/ GROUP BY {EACH_USER}"
-    f') WHERE "lastSeen" < $__to - {SILENT_MS} GROUP BY {EACH_USER}'
-)
-"""What is known of machines that have said nothing for a while; not bound to the range, as they are not in it."""
+LAST_REPORTS = select({"load": f"LAST({quoted(CPU.mean)})"}, quoted(measurement_of()), by=(EACH_USER,))
+"""The newest window of each machine, and when it ended."""

@@ -4,7 +4,18 @@ from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.models.dashboard import Dashboard, Panel
 
 from deploy.grafana.parts import PERCENT, InfluxQuery, board, colours, finish, graph, number, system, tier, user
-from deploy.grafana.queries import CORES, CPU, EACH_BUCKET, POINT_MEAN, by_core, mean, quoted, select, variance
+from deploy.grafana.queries import (
+    BUCKET_MEAN,
+    CPU,
+    EACH_BUCKET,
+    by_core,
+    deviation,
+    mean,
+    quoted,
+    select,
+    select_of_means,
+    variance,
+)
 
 _EXTREMES = {"highest sample": f"MAX({quoted(CPU.maximum)})", "lowest sample": f"MIN({quoted(CPU.minimum)})"}
 _CORE = "core $tag_core"
@@ -20,10 +31,9 @@ def machine() -> Dashboard:
 
 
 def _numbers() -> list[Builder[Panel]]:
-    deviation = f"SQRT({variance()})"
     return [
         number("Utilization", "The mean of all samples.", select({"mean": mean()}), unit=PERCENT, decimals=1),
-        number("Standard deviation", "Of all samples.", select({"sd": deviation}), unit=PERCENT, decimals=1),
+        number("Standard deviation", "Of all samples.", select({"sd": deviation()}), unit=PERCENT, decimals=1),
         number(
             "Highest sample",
             "Of the machine as a whole.",
@@ -36,7 +46,7 @@ def _numbers() -> list[Builder[Panel]]:
 
 def _over_time() -> list[Builder[Panel]]:
     each_bucket = (EACH_BUCKET,)
-    spread = select({"imbalance": f"SPREAD({POINT_MEAN})"}, CORES, by=each_bucket, fill="null")
+    spread = select_of_means({"imbalance": f"SPREAD({BUCKET_MEAN})"}, cores=True, by=each_bucket, fill="null")
     return [
         graph(
             "Utilization",

@@ -181,8 +181,12 @@ def test_one_machine_can_be_chosen_whatever_its_name(filled: Filled) -> None:
 
 def test_the_numbers_are_those_of_the_samples(filled: Filled) -> None:
     recording = record(filled.now_ms)
+    # The dashboards show buckets that are over.
+    [last] = filled.ask('SELECT LAST("cpuLoadCount") FROM "measurements_5m" WHERE "userId" = \'saturated\'')
+    over_ms = last["values"][0][0] + 5 * MINUTE_MS
     whole = [one for one in recording.windows if one.core is None and one.machine.user_id == "saturated"]
-    samples = np.concatenate([one.samples for one in whole])
+    samples = np.concatenate([one.samples for one in whole if one.end_ms < over_ms])
+    assert len(samples) > 170 * 20
     [mean] = filled.ask(
         next(
             panel["targets"][0]["query"]
@@ -195,12 +199,11 @@ def test_the_numbers_are_those_of_the_samples(filled: Filled) -> None:
     np.testing.assert_allclose([mean["values"][0][1], deviation["values"][0][1]], [samples.mean(), samples.std()])
 
 
-def test_who_is_silent_is_named_and_who_reports_is_not(filled: Filled) -> None:
-    series = filled.ask(query_of("Silent agents"), user=filled.users())
-    silent = {one["tags"]["userId"]: dict(zip(one["columns"], one["values"][0], strict=True)) for one in series}
-    assert HOSTILE in silent
-    assert "saturated" not in silent
-    assert filled.now_ms - silent[HOSTILE]["lastSeen"] >= HOUR_MS
+def test_when_each_machine_reported_last_is_shown_whoever_is_silent_first(filled: Filled) -> None:
+    series = filled.ask(query_of("Last reports"), user=filled.users())
+    last = {one["tags"]["userId"]: one["values"][0][0] for one in series}
+    assert filled.now_ms - last[HOSTILE] >= HOUR_MS > filled.now_ms - last["saturated"]
+    assert min(last, key=lambda user: last[user]) == HOSTILE
 
 
 def test_the_tenths_of_the_heat_map_hold_every_machine_once(filled: Filled) -> None:
@@ -211,6 +214,6 @@ def test_the_tenths_of_the_heat_map_hold_every_machine_once(filled: Filled) -> N
         for series in filled.ask(target["query"], user=users):
             for moment, count in series["values"]:
                 machines[moment] = machines.get(moment, 0) + count
-    [counted] = filled.ask(query_of("Saturation").replace('"cpuLoadAvg" >= 0.9', '"cpuLoadAvg" >= 0'), user=users)
+    [counted] = filled.ask(query_of("Saturation").replace('"mean" >= 0.9', '"mean" >= 0'), user=users)
     assert machines == dict(counted["values"])
     assert max(machines.values()) > 1

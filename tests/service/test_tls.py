@@ -1,5 +1,6 @@
 """Over TLS: who is trusted, what is shown, and that a certificate is renewed while the service runs."""
 
+import json
 import shutil
 import signal
 import ssl
@@ -157,6 +158,28 @@ def test_an_agent_reports_with_its_certificate(
     finally:
         agent.terminate()
         agent.wait(60)
+
+
+def test_the_agents_status_is_asked_with_its_certificate(
+    service: RunningService, ca: Certificate, folder: Path
+) -> None:
+    certificate = issued(folder, ca, "web-4")
+    shown = ("--client-certificate", str(certificate.path), "--client-key", str(certificate.key))
+
+    def token_and_service(*settings: str) -> dict[str, str]:
+        given = ("--json", "--url", service.url, "--spool-dir", str(folder), *settings)
+        done = subprocess.run(
+            [sys.executable, "-m", "agent", "status", *given],
+            cwd=ROOT, env=clean_environment(), capture_output=True, text=True, timeout=120, check=False,
+        )  # fmt: skip
+        assert done.returncode == 1, done.stderr  # no agent runs there
+        return {one["about"]: one["state"] for one in json.loads(done.stdout)["findings"]}
+
+    trusting = ("--ca-file", str(ca.path))
+    assert token_and_service(*trusting, *shown)["token"] == "works"
+    assert token_and_service(*trusting)["token"] == "fails"
+    assert token_and_service(*shown)["service"] == "fails"
+    assert token_and_service("--ca-file", str(folder / "gone.pem"))["service"] == "fails"
 
 
 @pytest.mark.parametrize("how", ["signal", "change"])

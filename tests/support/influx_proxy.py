@@ -5,8 +5,10 @@ test asks for them.
 """
 
 import json
+import re
 import threading
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple, Self
 from urllib.parse import parse_qs, urlencode, urlsplit
@@ -17,7 +19,8 @@ from tests.support.influxd import RunningInflux
 
 __all__ = ["Fault", "InfluxProxy", "Request"]
 
-VERSIONS = {1: "1.8.10", 2: "v2.7.12", 3: "3.4.1"}
+VERSIONS = {1: "1.8.10", 2: "v2.7.12", 3: "3.10.1"}
+ORGANIZATION = "00000000000000aa"
 
 
 class Request(NamedTuple):
@@ -47,6 +50,13 @@ class InfluxProxy:
         self.token = token
         self.buckets = set() if bucket is None else {bucket}
         self.requests: list[Request] = []
+        self.written: dict[tuple[str, str, str], str] = {}
+        """The fields of every point that was taken, by bucket, series and time."""
+        self.mapped: dict[str, str] = {}
+        """In 2.x: the buckets of databases that are mapped to others than that of their name."""
+        self._columns: dict[tuple[str, str, str], str] = {}
+        self.overwritten: list[tuple[str, str, str]] = []
+        """Those that were written again with other fields."""
         self.fault: Callable[[Request], Fault | None] = lambda _: None
         self._pool = urllib3.PoolManager(retries=False, maxsize=8)
         proxy = self
@@ -102,12 +112,12 @@ class InfluxProxy:
             return self._error(401, "unauthorized", "unauthorized access")
         if request.path == "/query":
             return self._query(request)
-        if request.path == "/api/v2/write":
-            return self._write(request)
-        if self.generation == 2 and request.path == "/api/v2/orgs":
-            return _json(200, {"orgs": [{"id": "00aa", "name": "acme"}]})
-        if self.generation == 2 and request.path == "/api/v2/buckets":
-            return self._buckets(request)
+        if request.path == ("/api/v3/write_lp" if self.generation == 3 else "/api/v2/write"):
+            return self._write_lp(request) if self.generation == 3 else self._write(request)
+        if self.generation == 1 and request.path == "/write":
+            return self._forward(request.parameters["db"], request.body)
+        if self.generation == 2 and request.path in ("/api/v2/orgs", "/api/v2/dbrps", "/api/v2/buckets"):
+            return self._resources(request)
         if self.generation == 3 and request.path == "/api/v3/configure/database":
             name = json.loads(request.body)["db"]
             if name in self.buckets:
@@ -115,6 +125,19 @@ class InfluxProxy:
             self.make(name)
             return _json(200, {})
         return self._error(404, "not found", "path not found")
+
+    def _resources(self, request: Request) -> Fault:
+        """Organizations, buckets, and the mappings of databases to buckets, of which those of buckets' own names are
+        virtual since 2.4.0."""
+        if request.path == "/api/v2/orgs":
+            return _json(200, {"orgs": [{"id": ORGANIZATION, "name": "acme"}]})
+        if request.path == "/api/v2/buckets":
+            return self._buckets(request)
+        name = request.parameters["db"]
+        found = [{"bucketID": _id(self.mapped[name])}] if name in self.mapped else []
+        virtual = [{"bucketID": _id(name), "virtual": True}] if name in self.buckets else []
+        about = {"database": name, "orgID": ORGANIZATION, "default": True}
+        return _json(200, {"content": [about | mapping for mapping in (*found, *virtual)]})
 
     def _ping(self) -> Fault:
         version = {"X-Influxdb-Version": VERSIONS[self.generation]}
@@ -129,14 +152,17 @@ class InfluxProxy:
 
     def _buckets(self, request: Request) -> Fault:
         if request.method == "GET":
-            return _json(200, {"buckets": [{"name": name} for name in self.buckets & {request.parameters["name"]}]})
+            names = self.buckets & {request.parameters["name"]}
+            return _json(200, {"buckets": [{"id": _id(name), "name": name, "orgID": ORGANIZATION} for name in names]})
         asked = json.loads(request.body)
-        assert asked["orgID"] == "00aa"
+        assert asked["orgID"] == ORGANIZATION
         self.make(asked["name"])
-        return _json(201, asked)
+        return _json(201, asked | {"id": _id(asked["name"])})
 
     def _query(self, request: Request) -> Fault:
         name = request.parameters["db"]
+        name = self.mapped.get(name, name)
+        request.parameters["db"] = name
         if self.generation == 2 and name not in self.buckets:
             return self._error(404, "not found", f'no dbrp mapping found for "{name}"')
         if self.generation == 3:
@@ -148,24 +174,50 @@ class InfluxProxy:
         return Fault(answer.status, answer.data, {"Content-Type": answer.headers["Content-Type"]})
 
     def _write(self, request: Request) -> Fault:
-        name = request.parameters["bucket"]
+        """The organization and the bucket are looked up, each by its name or id, then the points are checked."""
         assert request.parameters["precision"] == "ms"
-        if name not in self.buckets:
-            if self.generation == 2:
-                return self._error(404, "not found", f'bucket "{name}" not found')
-            self.make(name)
-        path = f"/write?{urlencode({'db': name, 'precision': 'ms'})}"
-        answer = self._pool.request("POST", self.influx.url + path, body=request.body)
+        if request.parameters["org"] not in (ORGANIZATION, "acme"):
+            return self._error(404, "not found", f'organization name "{request.parameters["org"]}" not found')
+        name = next((one for one in self.buckets if request.parameters["bucket"] in (one, _id(one))), None)
+        if name is None:
+            return self._error(404, "not found", f'bucket "{request.parameters["bucket"]}" not found')
+        answer = self._forward(name, request.body)
         if answer.status == 204:
-            return Fault(204)
-        message = json.loads(answer.data)["error"]
-        if self.generation == 3:
-            return _json(
-                400, {"error": "partial write of line protocol occurred", "data": [{"error_message": message}]}
-            )
+            return answer
+        message = json.loads(answer.body)["error"]
         if "partial write" in message and "unable to parse" not in message:
             return self._error(422, "unprocessable entity", message)
         return self._error(answer.status, "invalid", message)
+
+    def _write_lp(self, request: Request) -> Fault:
+        """Nothing is written where a line is wrong, and the first that is gets named (influxdb3_server/src/http.rs)."""
+        name = request.parameters["db"]
+        assert (request.parameters["precision"], request.parameters["accept_partial"]) == ("millisecond", "false")
+        self.make(name)
+        for number, (line, fields) in enumerate(_types(request.body.decode()), 1):
+            for field, kind in fields.items():
+                measurement = line.partition(",")[0].partition(" ")[0]
+                if self._columns.setdefault((name, measurement, field), kind) != kind:
+                    wrong = f"invalid column type for column '{field}', got iox::column_type::field::{kind}"
+                    data = {"original_line": line[:32], "line_number": number, "error_message": wrong}
+                    return _json(400, {"error": "line protocol parsing error", "data": data})
+        # Of two points of one series and time either may be answered, for ever: this server keeps the first.
+        points = dict(_points(name, request.body.decode()))
+        new = [f"{series} {fields} {time}" for (_, series, time), fields in points.items()
+               if (name, series, time) not in self.written]  # fmt: skip
+        answer = self._forward(name, "\n".join(new).encode(), points)
+        assert answer.status == 204, answer.body
+        return answer
+
+    def _forward(self, name: str, body: bytes, points: dict[tuple[str, str, str], str] | None = None) -> Fault:
+        """Write to the InfluxDB behind, and remember what is written."""
+        path = f"/write?{urlencode({'db': name, 'precision': 'ms'})}"
+        answer = self._pool.request("POST", self.influx.url + path, body=body)
+        if answer.status == 204:
+            points = dict(_points(name, body.decode())) if points is None else points
+            self.overwritten += [key for key, fields in points.items() if self.written.get(key, fields) != fields]
+            self.written = points | self.written if self.generation == 3 else self.written | points
+        return Fault(answer.status, answer.data)
 
     def _error(self, status: int, code: str, message: str) -> Fault:
         if self.generation == 3:
@@ -180,6 +232,39 @@ class InfluxProxy:
         self._server.server_close()
         self._thread.join()
         self._pool.clear()
+
+
+_LINE = re.compile(r"((?:\\[ ,=]|[^ ])+) (.*) (-?\d+)")
+
+
+def _points(bucket: str, body: str) -> Iterator[tuple[tuple[str, str, str], str]]:
+    """The fields of each line, by bucket, series and time."""
+    for line in body.split("\n"):
+        found = _LINE.fullmatch(line)
+        if found:
+            yield (bucket, found[1], found[3]), found[2]
+
+
+_FIELD = re.compile(r'(\w+)=("(?:[^"\\]|\\.)*"|[^,]*)')
+
+
+def _types(body: str) -> Iterator[tuple[str, dict[str, str]]]:
+    """Each line, with the types of its fields."""
+    for line in body.split("\n"):
+        found = _LINE.fullmatch(line)
+        if found:
+            yield line, {name: _type(value) for name, value in _FIELD.findall(found[2])}
+
+
+def _type(value: str) -> str:
+    if value.startswith('"'):
+        return "string"
+    return "boolean" if value in ("true", "false") else "integer" if value.endswith("i") else "float"
+
+
+def _id(bucket: str) -> str:
+    """A bucket's id."""
+    return f"{zlib.crc32(bucket.encode()):016x}"
 
 
 def _json(status: int, content: object) -> Fault:

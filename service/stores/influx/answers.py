@@ -10,14 +10,14 @@ import pandas as pd
 
 from analytics.frames.columns import Windows, take
 from analytics.frames.tiers import RAW, Piece
-from analytics.sources.influx_points import Points, pieces
+from analytics.sources.influx_points import Points, Rolled, pieces
 from contract.metrics import BUSIEST_CORE, Metric
 from contract.times import DAY_MS, HOUR_MS
 from service.stores.base import Key, Question
 from service.stores.engine import Selection, in_memory
-from service.stores.influx.publication import Publication, PublishedView
+from service.stores.influx.publication import View
 from service.stores.influx.reading import Reader
-from service.stores.keys import Keys
+from service.stores.influx.rollups import FINEST
 from service.stores.memtable import LoadedRows, WindowsInMemory
 from service.stores.series import SeriesIndex
 
@@ -33,28 +33,36 @@ class Stored:
         self._reader = reader
         self._index = index
 
-    def windows(
-        self, view: PublishedView, chosen: Selection, since_ms: int, cuts: Sequence[int]
-    ) -> Iterator[LoadedRows]:
-        """The windows of a question, some of them merged already; before `since_ms` there are no rollups, and none of
-        them spans one of `cuts`.
-        """
+    def windows(self, view: View, chosen: Selection, cuts: Sequence[int]) -> Iterator[LoadedRows]:
+        """The windows of a question, some of them merged already, in no bucket that spans one of `cuts`."""
         if not len(chosen.series):
             return
         question = chosen.question
         users = [question.user_id] if question.user_id is not None else self._users(chosen.series)
         narrowed = self._narrowed(question, users)
         original = any(BUSIEST_CORE in self._index.cores(user_id, question.quantity.name) for user_id in users)
-        for piece in pieces(narrowed.start_ms, narrowed.end_ms, narrowed.step_ms, since_ms, cuts):
-            points = Points(
-                question.quantity, piece.tier, piece.start_ms, piece.end_ms, users, question.cores, original
-            )
-            keys = _keys(view.publication, piece)
-            for rows in self._reader.rows(points, histograms=question.histograms):
-                yield rows.take(np.isin(rows.series, chosen.series) & ~_held(rows, keys))
-            if view.publication:
-                yield from _published(view.publication, piece, chosen)
+        for piece in _pieces(view, narrowed, cuts):
+            start_ms, end_ms = piece.start_ms, piece.end_ms
+            if piece.tier == FINEST and view.open is not None and end_ms > view.rolled.through_ms[FINEST]:
+                end_ms = max(view.rolled.through_ms[FINEST], start_ms)
+                yield from _within(view.open, end_ms, piece.end_ms, chosen)
+            if start_ms < end_ms:
+                points = Points(
+                    question.quantity, piece.tier, start_ms, end_ms, users, question.cores, original=original
+                )
+                yield from self._stored(view, points, chosen)
         yield from in_memory(view.memories, chosen)
+
+    def _stored(self, view: View, points: Points, chosen: Selection) -> Iterator[LoadedRows]:
+        """What InfluxDB has of some points, and what it is about to have of rollups."""
+        late = view.late.get(points.tier)
+        for rows in self._reader.rows(points, histograms=chosen.question.histograms, unless=late):
+            held = np.zeros(len(rows.series), np.bool_)
+            if points.tier == RAW and view.written is not None:
+                held = view.written.keys.hold(rows.series.astype(np.int64), pd.DatetimeIndex(rows.frame.index).asi8)
+            yield rows.take(np.isin(rows.series, chosen.series) & ~held)
+        if late is not None:
+            yield from _within(late.rows, points.start_ms, points.end_ms, chosen)
 
     def _narrowed(self, question: Question, users: Sequence[str]) -> Question:
         """The question without the days before and behind all that these users have reported."""
@@ -66,10 +74,9 @@ class Stored:
     def _users(self, series: npt.NDArray[np.int64]) -> list[str]:
         return sorted({self._index.all[number - 1].user_id for number in series.tolist()})
 
-    def known(self, view: PublishedView, keys: Collection[Key]) -> set[Key]:
+    def known(self, view: View, keys: Collection[Key]) -> set[Key]:
         """Those of `keys` that are in memory or in InfluxDB; their streams are known."""
-        memories = [*view.memories, *([view.publication] if view.publication else [])]
-        found = self._in_memory(memories, keys)
+        found = self._in_memory(view.memories, keys)
         by_type: dict[type[Metric], list[Key]] = defaultdict(list)
         for key in keys:
             if key not in found:
@@ -94,30 +101,22 @@ class Stored:
         return {asked[place][1] for place in np.flatnonzero(held).tolist()}
 
 
-def _keys(publication: Publication | None, piece: Piece) -> Keys | None:
-    if publication is None:
-        return None
-    return publication.window_keys if piece.tier == RAW else publication.bucket_keys[piece.tier]
+def _pieces(view: View, question: Question, cuts: Sequence[int]) -> Iterator[Piece]:
+    """The plan of a question. What is still open is a tier without an end, where it is in memory."""
+    rolled = view.rolled
+    if view.open is not None:
+        rolled = Rolled(rolled.since_ms, {**rolled.through_ms, FINEST: question.end_ms})
+    return pieces(question.start_ms, question.end_ms, question.step_ms, rolled, cuts)
 
 
-def _published(publication: Publication, piece: Piece, chosen: Selection) -> Iterator[LoadedRows]:
+def _within(buckets: Windows, start_ms: int, end_ms: int, chosen: Selection) -> Iterator[LoadedRows]:
+    """The buckets of a question that start in a range."""
     question = chosen.question
-    start_ms, end_ms = max(question.start_ms, piece.start_ms), min(question.end_ms, piece.end_ms)
+    start_ms, end_ms = max(question.start_ms, start_ms), min(question.end_ms, end_ms)
     within = replace(chosen, question=replace(question, start_ms=start_ms, end_ms=end_ms))
-    if piece.tier == RAW:
-        yield from in_memory([publication], within)
-        return
-    buckets = publication.buckets[piece.tier]
     rows = within.places_in(buckets.series, buckets.time)
     if len(rows):
         yield LoadedRows.of(_with(take(buckets, rows), question.histograms))
-
-
-def _held(rows: LoadedRows, keys: Keys | None) -> npt.NDArray[np.bool_]:
-    """Which rows are among `keys`."""
-    if keys is None:
-        return np.zeros(len(rows.series), np.bool_)
-    return keys.hold(rows.series.astype(np.int64), pd.DatetimeIndex(rows.frame.index).asi8)
 
 
 def _with(windows: Windows, histograms: bool) -> Windows:

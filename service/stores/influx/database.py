@@ -11,12 +11,17 @@ from msgspec.structs import replace
 
 from analytics.frames.columns import Windows, concatenate, merge
 from analytics.frames.tiers import RAW
-from analytics.sources.influx_client import InfluxClient, Refused, Unreachable
-from analytics.sources.influx_points import Points
+from analytics.sources.influx_client import InfluxClient, Refused
+from analytics.sources.influx_points import Points, condition
+from analytics.sources.influx_state import State, state_of
 from contract.influx import (
     MEASUREMENTS,
     OS_TYPE,
     OS_VERSION,
+    OWNER,
+    PARTS,
+    SCHEMA,
+    SINCE,
     STAND_IN_CORES,
     STATE,
     TIERS,
@@ -29,9 +34,10 @@ from contract.influx import (
     string_field,
     tag,
     tag_value,
+    through_field,
 )
 from contract.metrics import QUANTITIES, TYPES, Cpu, type_name
-from contract.times import DAY_MS, format_duration
+from contract.times import DAY_MS
 from service.stores.engine import Retention
 from service.stores.influx.lines import Lines, bucket_lines, lines_of
 from service.stores.influx.reading import Reader
@@ -43,79 +49,11 @@ _SYSTEMS = msgspec.json.Decoder(list[tuple[int, str, str]])
 _NUMBERS = ("cores", "firstSeen", "lastSeen")
 
 
-def ensure_database(client: InfluxClient, kept_ms: int | None) -> None:
-    """Make the database or bucket where it is missing, to keep points for `kept_ms` (None: for ever).
-
-    Raises Unreachable, also where it is missing and may not be made; its words say what would be right.
-    """
-    generation = client.server().generation
+def taken_up(client: InfluxClient, now_ms: int) -> tuple[State | None, list[CatalogedUser]]:
+    """What the database says of itself, and the users that are known: where it says nothing, those of the original."""
     try:
-        if generation == 1:
-            _ensure_database(client, kept_ms)
-        elif generation == 2:
-            _ensure_bucket(client, kept_ms)
-        else:
-            _ensure_table_space(client)
-    except Refused as error:
-        if error.status == 401:
-            asked = "a token (--store-token), or a user and password (--store-user, --store-password), that it knows"
-            raise Unreachable(f"{client.address} asks for {asked}: {error}") from None
-        raise Unreachable(
-            f"{client.address}: the database {client.address.database} is not there and cannot be made: {error}"
-        ) from None
-
-
-def _ensure_database(client: InfluxClient, kept_ms: int | None) -> None:
-    name = client.address.database
-    found = {row[0] for series in client.execute("SHOW DATABASES") for row in series.get("values", [])}
-    if name not in found:
-        # Without a duration its default retention policy keeps points for ever.
-        duration = f" WITH DURATION {format_duration(kept_ms)}" if kept_ms else ""
-        client.execute(f"CREATE DATABASE {identifier(name)}{duration}", change=True)
-        _log.info("%s: made the database", client.address)
-
-
-def _ensure_bucket(client: InfluxClient, kept_ms: int | None) -> None:
-    import json
-
-    name, organization = client.address.database, client.credentials.organization
-    found = json.loads(client.request("GET", "/api/v2/buckets", {"name": name, "limit": "1"}).data)
-    if found.get("buckets"):
-        return
-    named = {"org": organization} if organization else {}
-    organizations = json.loads(client.request("GET", "/api/v2/orgs", named).data).get("orgs") or []
-    if len(organizations) != 1:
-        raise Refused(404, f"there are {len(organizations)} organizations; --store-org names the right one")
-    rules = [{"type": "expire", "everySeconds": kept_ms // 1000}] if kept_ms else []
-    bucket = {"orgID": organizations[0]["id"], "name": name, "retentionRules": rules}
-    body = json.dumps(bucket).encode()
-    client.request("POST", "/api/v2/buckets", body=body, headers={"Content-Type": "application/json"})
-    _log.info("%s: made the bucket", client.address)
-
-
-def _ensure_table_space(client: InfluxClient) -> None:
-    import json
-
-    body = json.dumps({"db": client.address.database}).encode()
-    headers = {"Content-Type": "application/json"}
-    try:
-        client.request("POST", "/api/v3/configure/database", body=body, headers=headers)
-        _log.info("%s: made the database", client.address)
-    except Refused as error:
-        # 409: it is there. Without an admin's token it is made by the first write.
-        if error.status not in (401, 403, 404, 409):
-            raise
-
-
-def taken_up(client: InfluxClient) -> tuple[int | None, list[CatalogedUser]]:
-    """The time from which the rollups are whole, epoch ms, and the users that are known.
-
-    The time is None where no Loadlens has written to the database yet; its users are then those of the original.
-    """
-    since = identifier("since")
-    try:
-        rows = client.select(f"SELECT last({since}) AS {since} FROM {identifier(STATE)}", {"since": pa.int64()})
-        return (rows["since"][0].as_py(), _known_users(client)) if len(rows) else (None, _original_users(client))
+        state = state_of(client, now_ms)
+        return (state, _known_users(client, state)) if state else (None, _original_users(client))
     except Refused as error:
         # In 3.x the first write makes the database.
         if client.server().generation < 3 or "not found" not in str(error):
@@ -123,19 +61,25 @@ def taken_up(client: InfluxClient) -> tuple[int | None, list[CatalogedUser]]:
         return None, []
 
 
-def since_lines(since_ms: int, now_ms: int) -> Iterator[Lines]:
-    """The point that says so; one a day, so that it is not lost where points expire."""
-    yield lines_of([f"{STATE} schema=1i,since={since_ms}i {now_ms // DAY_MS * DAY_MS}\n"])
+def state_lines(state: State) -> Lines:
+    """The point that says so."""
+    through = "".join(f",{through_field(tier)}={time}i" for tier, time in state.rolled.through_ms.items())
+    numbers = f"{SCHEMA}={state.schema}i,{SINCE}={state.rolled.since_ms}i,{PARTS}={state.parts}i{through}"
+    return lines_of([f"{STATE} {numbers},{OWNER}={string_field(state.owner)} {state.time_ms}\n"])
 
 
-def _known_users(client: InfluxClient) -> list[CatalogedUser]:
-    """What the database says of each user: its newest point."""
+def _known_users(client: InfluxClient, state: State) -> list[CatalogedUser]:
+    """What the database says of each user: its newest point, and its windows since."""
+    # All users are told of once a day.
+    since_ms = state.time_ms - 2 * DAY_MS if state.schema > 1 else None
+    where = "" if since_ms is None else f" WHERE time >= {since_ms}ms"
     kinds = {newest_field(kind): type_name(kind) for kind in TYPES}
     types = {name: pa.string() for name in ("user", OS_TYPE, OS_VERSION, "coreNumbers", "systems")}
     types |= {name: pa.int64() for name in (*_NUMBERS, *kinds)}
     columns = ", ".join(map(identifier, types))
     rows = client.select(
-        f"SELECT {columns} FROM {identifier(USERS)} GROUP BY {identifier(USER_ID)} ORDER BY time DESC LIMIT 1", types
+        f"SELECT {columns} FROM {identifier(USERS)}{where} GROUP BY {identifier(USER_ID)} ORDER BY time DESC LIMIT 1",
+        types,
     )
     users = [
         CatalogedUser(
@@ -150,7 +94,34 @@ def _known_users(client: InfluxClient) -> list[CatalogedUser]:
     if not all(user.systems and user.core_numbers for user in users):
         found = {user.user_id: user for user in _original_users(client)}
         users = [_completed(user, found[user.user_id]) if user.user_id in found else user for user in users]
-    return users
+    return _with_newest(client, users, since_ms)
+
+
+def _with_newest(client: InfluxClient, users: list[CatalogedUser], since_ms: int | None) -> list[CatalogedUser]:
+    """The users, with the ends of the newest windows that InfluxDB has of them."""
+    # What comes late is no newest window, unless all of its machine's are: then they lie anywhere.
+    bounded = since_ms is not None and client.server().generation > 2
+    where = f" WHERE time >= {since_ms}ms" if bounded else ""
+    newest: dict[str, dict[str, int]] = defaultdict(dict)
+    for kind in TYPES:
+        mean = fields_of(kind.quantities[0]).mean
+        rows = client.select(
+            f"SELECT {identifier(mean)}, {identifier(USER_ID)} FROM {identifier(MEASUREMENTS)}{where}"
+            f" GROUP BY {identifier(USER_ID)} ORDER BY time DESC LIMIT 1",
+            {"time": pa.int64(), USER_ID: pa.string()},
+        )
+        for row in rows.filter(pc.is_valid(rows[USER_ID])).to_pylist():
+            newest[tag_value(row[USER_ID])][type_name(kind)] = row["time"]
+    return [
+        replace(
+            user,
+            last_seen=max(user.last_seen, *newest[user.user_id].values()),
+            newest={name: max(end, newest[user.user_id].get(name, end)) for name, end in user.newest.items()},
+        )
+        if newest[user.user_id]
+        else user
+        for user in users
+    ]
 
 
 def _completed(user: CatalogedUser, found: CatalogedUser) -> CatalogedUser:
@@ -158,12 +129,12 @@ def _completed(user: CatalogedUser, found: CatalogedUser) -> CatalogedUser:
     return replace(user, systems=user.systems or found.systems, core_numbers=user.core_numbers or found.core_numbers)
 
 
-def user_lines(users: list[CatalogedUser]) -> Iterator[Lines]:
-    """The points of users, each at the day of its newest window."""
-    yield lines_of([_user_line(user) for user in users])
+def user_lines(users: Sequence[CatalogedUser], told_ms: int) -> Lines:
+    """The points of users, told at a moment at which nothing else is told of any."""
+    return lines_of([_user_line(user, told_ms) for user in users])
 
 
-def _user_line(user: CatalogedUser) -> str:
+def _user_line(user: CatalogedUser, told_ms: int) -> str:
     numbers = " ".join(map(str, user.core_numbers))
     fields = [
         f"user={string_field(user.user_id)}",
@@ -174,7 +145,7 @@ def _user_line(user: CatalogedUser) -> str:
         f"cores={user.cores}i,firstSeen={user.first_seen}i,lastSeen={user.last_seen}i",
         *(f"{newest_field(kind)}={user.newest[type_name(kind)]}i" for kind in TYPES if type_name(kind) in user.newest),
     ]
-    return f"{USERS}{tag(USER_ID, user.user_id)} {','.join(fields)} {max(user.last_seen, 0) // DAY_MS * DAY_MS}\n"
+    return f"{USERS}{tag(USER_ID, user.user_id)} {','.join(fields)} {told_ms}\n"
 
 
 def _original_users(client: InfluxClient) -> list[CatalogedUser]:
@@ -235,6 +206,18 @@ def expire(client: InfluxClient, retention: Retention, now_ms: int) -> None:
             client.execute(f"DELETE FROM {measurement} WHERE time < {before}ms", change=True)
 
 
+def delete_rollups(client: InfluxClient, user_ids: Sequence[str], start_ms: int, end_ms: int) -> None:
+    """Delete the buckets of some users that start in a range, in all tiers."""
+    for start in range(0, len(user_ids), _NAMED):
+        where = condition(user_ids[start : start + _NAMED], start_ms, end_ms)
+        for tier in TIERS:
+            for cores in (False, True):
+                client.execute(
+                    f"DELETE FROM {identifier(measurement_of(tier, cores=cores))} WHERE {where}", change=True
+                )
+
+
+_NAMED = 100
 _USERS = 20
 """So many users' windows of a day are merged at once: some 350,000."""
 

@@ -19,6 +19,7 @@ from contract.influx import (
     OS_TYPE,
     OS_VERSION,
     OVER_CORES,
+    PART,
     USER_ID,
     fields_of,
     measurement_of,
@@ -70,22 +71,28 @@ def window_lines(
             yield Lines(part, _joined(keys, fields, time[part]))
 
 
-def bucket_lines(tier_ms: int, buckets: Windows, index: SeriesIndex) -> Iterator[Lines]:
-    """The points of a rollup's buckets, sorted by series, with histograms; one line each."""
+def bucket_lines(tier_ms: int, buckets: Windows, index: SeriesIndex, parts: Ints | None = None) -> Iterator[Lines]:
+    """The points of a rollup's buckets, sorted by series, with histograms; one line each.
+
+    `parts` has of each the number of the part that it is of its bucket, None where all are the whole.
+    """
+    highest = -1 if parts is None else int(parts.max(initial=0))
     assert buckets.histograms is not None
     packed = pack(buckets.histograms, len(buckets))
-    for quantity, is_core, rows in _groups(buckets.series, index):
+    for quantity, is_core, of_kind in _groups(buckets.series, index):
         measurement = measurement_of(tier_ms, cores=is_core)
-        for part in _slices(rows):
+        for rows in _slices(of_kind):
             fields = _moments(
                 quantity,
-                buckets.count[part], buckets.mean[part], buckets.variance[part],
-                buckets.minimum[part], buckets.maximum[part], packed.take(pa.array(part)),
+                buckets.count[rows], buckets.mean[rows], buckets.variance[rows],
+                buckets.minimum[rows], buckets.maximum[rows], packed.take(pa.array(rows)),
             )  # fmt: skip
-            approximated = buckets.approximated[part]
+            approximated = buckets.approximated[rows]
             fields[fields_of(quantity).approximated] = _integers(approximated, approximated > 0)
-            keys = _keys(buckets.series[part], partial(_series_key, measurement, index=index))
-            yield Lines(part, _joined(keys, fields, buckets.time[part]))
+            keys = _bucket_keys(
+                measurement, buckets.series[rows], None if parts is None else parts[rows], highest, index
+            )
+            yield Lines(rows, _joined(keys, fields, buckets.time[rows]))
 
 
 def _slices(rows: Ints) -> Iterator[Ints]:
@@ -164,16 +171,30 @@ def _window_keys(series: Ints, system: Ints, index: SeriesIndex) -> pa.StringArr
     def key(number: int) -> str:
         number, place = divmod(number, systems)
         if index.all[number - 1].core != WHOLE:
-            return _series_key(CORES, number, index)
+            return _series_key(CORES, "", number, index)
         os_type, os_version = index.systems[place]
         return MEASUREMENTS + tag(OS_TYPE, os_type) + tag(OS_VERSION, os_version) + _user(number, index)
 
     return _keys(series.astype(np.int64) * systems + system, key)
 
 
-def _series_key(measurement: str, number: int, index: SeriesIndex) -> str:
+def _bucket_keys(
+    measurement: str, series: Ints, parts: Ints | None, highest: int, index: SeriesIndex
+) -> pa.StringArray:
+    """The measurement and tags of each row of a rollup; no part is higher than `highest`."""
+    if parts is None:
+        return _keys(series, partial(_series_key, measurement, "", index=index))
+
+    def key(combined: int) -> str:
+        number, part = divmod(combined, highest + 1)
+        return _series_key(measurement, tag(PART, str(part)), number, index)
+
+    return _keys(series * (highest + 1) + parts, key)
+
+
+def _series_key(measurement: str, part: str, number: int, index: SeriesIndex) -> str:
     core = index.all[number - 1].core
-    return measurement + ("" if core == WHOLE else tag(CORE, str(core))) + _user(number, index)
+    return measurement + ("" if core == WHOLE else tag(CORE, str(core))) + part + _user(number, index)
 
 
 def _user(number: int, index: SeriesIndex) -> str:

@@ -1,8 +1,8 @@
 """What is in memory, and what readers see as one state while it goes into InfluxDB.
 
-InfluxDB has no transactions: while a flush writes, some of its points are there and some are not. So a flush first
-computes everything that it will write, and publishes it here: from then on readers take what it writes from memory,
-whether InfluxDB has it yet or not. A reader that began before asks again.
+InfluxDB has no transactions: while a flush writes, some of its points are there and some are not. So before it writes,
+readers are told: from then on they take what it writes from memory, whether InfluxDB has it yet or not. A reader that
+began before asks again.
 """
 
 import threading
@@ -13,8 +13,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from analytics.frames.columns import Windows
+from analytics.frames.columns import Windows, concatenate, merge
+from analytics.sources.influx_points import Rolled
 from contract.report import Report
+from service.stores.influx.reading import NumberedRows
+from service.stores.influx.rollups import FINEST
 from service.stores.keys import Keys
 from service.stores.memtable import MEMTABLE_SCHEMA, Memtable, SortedWindows, WindowsInMemory
 from service.stores.series import SeriesIndex
@@ -78,19 +81,17 @@ def _sorted_windows(windows: pa.Table) -> SortedWindows:
     return SortedWindows(batches[0] if batches else pa.RecordBatch.from_pylist([], windows.schema))
 
 
-class Publication:
-    """What a flush writes."""
+class BeingWritten:
+    """The windows of a flush while they are written: InfluxDB has all, some or none of them."""
 
-    def __init__(self, windows: pa.Table, buckets: Mapping[int, Windows]) -> None:
-        self.windows = windows
+    def __init__(self, windows: pa.Table) -> None:
+        self._windows = windows
         self._sorted = _sorted_windows(windows)
-        self.window_keys = Keys(windows["series"].to_numpy(), windows["time"].to_numpy())
-        self.buckets = buckets
-        self.bucket_keys = {tier: Keys(rows.series, rows.time) for tier, rows in buckets.items()}
+        self.keys = Keys(windows["series"].to_numpy(), windows["time"].to_numpy())
 
     def batches(self) -> list[pa.RecordBatch]:
         """Its windows."""
-        batches: list[pa.RecordBatch] = self.windows.to_batches()
+        batches: list[pa.RecordBatch] = self._windows.to_batches()
         return batches
 
     def pieces(self) -> list[SortedWindows]:
@@ -103,31 +104,43 @@ class Publication:
 
     def holds(self, series: npt.NDArray[np.int64], time: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
         """Of each pair of a stream's series and an end, whether that window is here."""
-        return self.window_keys.hold(series, time)
+        return self.keys.hold(series, time)
 
 
-class PublishedView(NamedTuple):
-    """One state: what InfluxDB has nothing of, and what it has all, some or nothing of."""
+class View(NamedTuple):
+    """One state of the store: what is in memory, and what of it is in InfluxDB too."""
 
     memories: Sequence[WindowsInMemory]
-    publication: Publication | None
+    """Windows that are in no rollup, and in no bucket of `open`, yet."""
+    written: BeingWritten | None
+    """Of `memories`, what InfluxDB may have."""
+    rolled: Rolled
+    """Which buckets InfluxDB has."""
+    open: Windows | None
+    """The buckets of the finest rollup that it has not, added up of the windows that it has; None where these have to
+    be read."""
+    late: Mapping[int, NumberedRows]
+    """Rows for buckets that it has, by tier: InfluxDB has all, some or none of them."""
 
 
 class Views:
     """The memtables, the one of them that is being flushed, and what is published. Any thread may call."""
 
-    def __init__(self, index: SeriesIndex, after: int, cut: int) -> None:
+    def __init__(self, index: SeriesIndex, after: int, cut: int, rolled: Rolled) -> None:
         self._index = index
         # A flush that a crash cut short ended at this journal offset: what it had is flushed by itself.
         self._cut = cut
         # Oldest first; the last one grows.
         self._memtables = [Memtable(index, after)]
         self._immutable: ImmutableMemtable | None = None
-        self._publication: Publication | None = None
+        self._written: BeingWritten | None = None
+        self._rolled = rolled
+        self._open: Windows | None = None
+        self._late: Mapping[int, NumberedRows] = {}
         self._version = 0
         # Guards all of these; held for moments.
         self._lock = threading.Lock()
-        # Held while something is published, and by the last try of a reader.
+        # Held while a state begins, and by the last try of a reader.
         self._publishing = threading.Lock()
 
     def add(self, last: int, reports: Sequence[Report]) -> None:
@@ -168,25 +181,56 @@ class Views:
                     self._memtables = [Memtable(self._index, self._immutable.last)]
             return self._immutable
 
-    def publish(self, publication: Publication) -> None:
-        """From now on InfluxDB may have any part of this."""
+    def begin(self) -> None:
+        """From now on InfluxDB may have any of the windows that are being flushed."""
         with self._publishing, self._lock:
-            self._publication = publication
+            assert self._immutable is not None
+            self._written = BeingWritten(self._immutable.windows)
             self._version += 1
 
-    def let_go(self) -> None:
-        """InfluxDB has all of the memtable that was flushed."""
-        with self._lock:
-            self._immutable = self._publication = None
+    def flushed(self, opened: Windows, late: Mapping[int, NumberedRows]) -> None:
+        """InfluxDB has all windows that were being flushed; from now on it may have any of the rows `late`.
 
-    def now(self) -> PublishedView:
+        `opened` is what they add to the buckets that are still open.
+        """
+        with self._publishing, self._lock:
+            self._immutable = self._written = None
+            self._late = late
+            if self._open is not None:
+                self._open = merge(concatenate([self._open, opened]), rate_ms=FINEST)
+            self._version += 1
+
+    def settled(self) -> None:
+        """InfluxDB has all rows that were late."""
+        with self._lock:
+            self._late = {}
+
+    def rolls(self, rolled: Rolled, opened: Windows | None) -> None:
+        """InfluxDB has more buckets now, or is known to have others; `opened` are those that it has not."""
+        with self._lock:
+            self._rolled, self._open = rolled, opened
+
+    @property
+    def rolled(self) -> Rolled:
+        """Which buckets InfluxDB has."""
+        return self._rolled
+
+    @property
+    def open(self) -> Windows | None:
+        """The buckets of the finest rollup that it has not; None where they have to be read."""
+        return self._open
+
+    def now(self) -> View:
         """The state now."""
         with self._lock:
-            if self._immutable is None or self._publication is not None:
-                return PublishedView([*self._memtables], self._publication)
-            return PublishedView([self._immutable, *self._memtables], None)
+            memories: list[WindowsInMemory] = [*self._memtables]
+            if self._written is not None:
+                memories.insert(0, self._written)
+            elif self._immutable is not None:
+                memories.insert(0, self._immutable)
+            return View(memories, self._written, self._rolled, self._open, self._late)
 
-    def consistent(self, read: Callable[[PublishedView], T]) -> T:
+    def consistent(self, read: Callable[[View], T]) -> T:
         """What `read` makes of one state; again where a flush began to write meanwhile, the last try holds it off."""
         for _ in range(_TRIES - 1):
             with self._publishing:

@@ -1,6 +1,7 @@
 """Reads: the windows and buckets that InfluxDB holds, as rows with our numbers of series."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -8,7 +9,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from analytics.frames.columns import Windows, take
+from analytics.frames.columns import Windows
 from analytics.sources.influx_client import InfluxClient
 from analytics.sources.influx_points import Points, condition, frame_of, select
 from contract.influx import USER_ID, fields_of, identifier, measurement_of, tag_value
@@ -20,6 +21,23 @@ from service.stores.series import WHOLE, SeriesIndex
 Ints = npt.NDArray[np.int64]
 
 
+class NumberedRows:
+    """Rows of a rollup, each with the number of the part that it is of its bucket: one number for a bucket."""
+
+    def __init__(self, rows: Windows, parts: Ints) -> None:
+        self.rows = rows
+        self.parts = parts
+        self._keys = Keys(rows.series, rows.time)
+        self._times, first = np.unique(rows.time, return_index=True)
+        self._of_time = parts[first]
+
+    def hold(self, series: Ints, time: Ints, part: Ints) -> npt.NDArray[np.bool_]:
+        """Which rows are among them."""
+        place = np.minimum(np.searchsorted(self._times, time), len(self._times) - 1)
+        found: npt.NDArray[np.bool_] = self._keys.hold(series, time) & (part == self._of_time[place])
+        return found
+
+
 class Reader:
     """Reads one database. Calls raise Unreachable or Refused."""
 
@@ -27,21 +45,33 @@ class Reader:
         self._client = client
         self._index = index
 
-    def rows(self, points: Points, *, histograms: bool) -> Iterator[LoadedRows]:
-        """The points as frames of windows, a part at a time; only those of series that the index knows."""
+    def rows(
+        self, points: Points, *, histograms: bool, numbered: bool = False, unless: NumberedRows | None = None
+    ) -> Iterator[LoadedRows]:
+        """The points as frames of windows, a part at a time; only those of series that the index knows.
+
+        Of rollups, only the parts that are `numbered`, and none of those of `unless`.
+        """
+        if unless is not None or numbered:
+            points = replace(points, parts=True)
         for step in points.steps(len(points.users)):
             found = select(self._client, step, histograms=histograms)
             if len(found):
                 frame = frame_of(found, step, histograms=histograms)
                 series = self._series(found, step)
+                wanted = series > 0
+                if numbered:
+                    wanted &= found["part"].to_numpy() >= 0
+                if unless is not None:
+                    wanted &= ~unless.hold(series, found["time"].to_numpy(), found["part"].to_numpy())
                 frame = frame.drop(columns=["user", "core"], errors="ignore")
-                rows = LoadedRows(series, frame).take(series > 0)
+                rows = LoadedRows(series, frame).take(wanted)
                 if len(rows.series):
                     yield rows
 
-    def windows(self, points: Points) -> Iterator[Windows]:
+    def windows(self, points: Points, *, numbered: bool = False) -> Iterator[Windows]:
         """The points as plain arrays, with their histograms, a part at a time."""
-        return (rows.windows() for rows in self.rows(points, histograms=True))
+        return (rows.windows() for rows in self.rows(points, histograms=True, numbered=numbered))
 
     def as_came(self, points: Points) -> pa.Table:
         """Windows with the columns of `SCHEMA`, nothing filled in; of a core's, `duration` is 0."""
@@ -73,11 +103,3 @@ class Reader:
         numbers = np.array([[of_user.get(one, 0) for one in cores] for of_user in known], np.int64)
         found: Ints = numbers[users.indices.to_numpy(), core]
         return found
-
-
-def without(windows: Windows, keys: Keys | None) -> Windows:
-    """The windows that are not among `keys`."""
-    if keys is None:
-        return windows
-    held = keys.hold(windows.series, windows.time)
-    return take(windows, ~held) if held.any() else windows

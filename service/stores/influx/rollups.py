@@ -1,114 +1,119 @@
-"""Rollups: what each touched bucket holds, the new windows among it, computed before anything is written.
+"""Rollups: rows that add up, each written once, never over another.
 
-A bucket is one point that is written whole, so writing it again does no harm, and late windows only make it fuller.
-What a bucket held before is known in one of three ways:
+A bucket of 5 min is added up in memory, flush by flush, and is a row (part 0) when it is over and a grace for late
+windows has passed. A coarser one is added up of the rows of the next finer tier, when it is over. What comes later
+still is a row of its own in each tier whose bucket has been written: part 1, 2 and so on. So any reader adds up what it
+finds.
 
-- it was touched lately, and is kept here;
-- it begins behind the newest window of its stream, so it held nothing;
-- otherwise it is read: the finest tier from the windows in InfluxDB, a coarser one from the next finer.
-
-So every bucket is a function of the windows, whatever was written before a crash.
+What a row holds is fixed, and on this machine's disk, before it is written (`service.stores.influx.checkpoint`).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from analytics.frames.columns import Windows, concatenate, merge, take
 from analytics.frames.tiers import RAW
-from analytics.sources.influx_points import Points
+from analytics.sources.influx_points import Cores, Points, Rolled
 from contract.influx import TIERS
 from contract.metrics import QUANTITIES
-from service.stores.influx.reading import Reader, without
-from service.stores.keys import Keys
+from contract.times import MINUTE_MS
+from service.stores.influx.reading import Reader
 from service.stores.series import WHOLE, SeriesIndex
 
-_KEPT_ROWS = 200_000
-"""Most buckets of a tier that are kept; of larger fleets they are read each time."""
-_KEPT_ENTRIES = 4_000_000
-"""Most entries of their histograms: some 80 MB."""
-
-_WINDOW_MS = 5000
-_NEAR_ROWS = 1000
-"""Over a gap of so many rows it is quicker to read on than to ask again."""
-
-Ints = npt.NDArray[np.int64]
-Tiers = Mapping[int, Windows]
+GRACE_MS: Final = MINUTE_MS
+"""So long after its end a bucket of 5 min still takes windows; what comes later is a row of its own."""
+FINEST: Final = next(iter(TIERS))
+_FINER: Final = dict(pairwise(reversed((RAW, *TIERS))))
+_ROWS: Final = 500_000
+"""So many rows, at most, are asked for at once."""
+_USERS: Final = 100
+"""So many are named in a statement."""
 
 
-class Rollups:
-    """The newest bucket of each series and tier, and what new windows make of these and others."""
+def over(tier_ms: int, now_ms: int) -> int:
+    """Before this a tier's buckets are over at the time `now_ms`, epoch ms."""
+    return (now_ms - GRACE_MS) // tier_ms * tier_ms
+
+
+def still_open(windows: Windows, rolled: Rolled) -> Windows:
+    """What windows add to the buckets of 5 min that are not written yet."""
+    buckets = merge(windows, rate_ms=FINEST)
+    return take(buckets, buckets.time >= max(rolled.through_ms[FINEST], rolled.since_ms))
+
+
+def late(windows: Windows, rolled: Rolled) -> dict[int, Windows]:
+    """What windows add to buckets that are written already, by tier; only tiers that have any."""
+    found: dict[int, Windows] = {}
+    for tier in TIERS:
+        windows = merge(windows, rate_ms=tier)
+        rows = take(windows, (windows.time >= rolled.since_ms) & (windows.time < rolled.through_ms[tier]))
+        if len(rows):
+            found[tier] = rows
+    return found
+
+
+class Sealing:
+    """Makes the rows of buckets that are over, of what InfluxDB holds. Calls raise Unreachable or Refused."""
 
     def __init__(self, reader: Reader, index: SeriesIndex) -> None:
         self._reader = reader
         self._index = index
-        self._kept: dict[int, Windows] = {tier: Windows.empty() for tier in TIERS}
 
-    def upon(self, windows: Windows, newest: Ints) -> dict[int, Windows]:
-        """Every bucket that holds one of `windows`, whole, by tier.
+    def open_buckets(self, rolled: Rolled) -> Windows:
+        """The buckets of 5 min that are not written yet, added up of the windows in InfluxDB."""
+        start = max(rolled.through_ms[FINEST], rolled.since_ms)
+        ends = [user.last_seen for user in list(self._index.users.values()) if user.last_seen >= start]
+        if not ends:
+            return Windows.empty()
+        parts = (merge(part, rate_ms=FINEST) for part in self._rows(RAW, start, max(ends) + 1))
+        return merge(concatenate([*parts]), rate_ms=FINEST)
 
-        `windows` are sorted and have histograms; `newest` is by series the end of its newest window before, epoch ms.
-        Nothing is kept yet. Raises Unreachable where what must be read cannot be.
+    def rows(self, tier_ms: int, start_ms: int, end_ms: int) -> Windows:
+        """The buckets of a coarser tier that start in a range, added up of the rows of the next finer one.
+
+        A row without a part is a whole bucket, as an earlier version wrote them: the coarser bucket has it already.
         """
-        touched: dict[int, Windows] = {}
-        finer, finer_tier, added = windows, RAW, windows
-        for tier in TIERS:
-            added = merge(added, rate_ms=tier)
-            kept = self._kept[tier]
-            is_kept = Keys(kept.series, kept.time).hold(added.series, added.time)
-            unread = np.flatnonzero(~is_kept & (added.time <= newest[added.series]))
-            known = added if not len(unread) else take(added, np.setdiff1d(np.arange(len(added)), unread))
-            before = take(kept, Keys(known.series, known.time).hold(kept.series, kept.time))
-            parts = [known, before]
-            if len(unread):
-                parts.append(self._read(tier, take(added, unread), finer_tier, finer))
-            touched[tier] = merge(concatenate(parts), rate_ms=tier)
-            finer, finer_tier = touched[tier], tier
-        return touched
+        parts = (merge(part, rate_ms=tier_ms) for part in self._rows(_FINER[tier_ms], start_ms, end_ms, numbered=True))
+        return merge(concatenate([*parts]), rate_ms=tier_ms)
 
-    def keep(self, touched: Tiers) -> None:
-        """The buckets that `upon` gave are in InfluxDB now."""
-        for tier, windows in touched.items():
-            kept = without(self._kept[tier], Keys(windows.series, windows.time))
-            together = concatenate([kept, windows])
-            order = np.lexsort((together.time, together.series))
-            is_last = np.diff(together.series[order], append=-1) != 0
-            together = take(together, order[is_last])
-            assert together.histograms is not None
-            is_small = len(together) <= _KEPT_ROWS and len(together.histograms) <= _KEPT_ENTRIES
-            self._kept[tier] = together if is_small else Windows.empty()
+    def written(self, tier_ms: int, start_ms: int) -> Windows:
+        """The rows, not whole buckets, that a tier has from a time on."""
+        return concatenate([*self._rows(tier_ms, start_ms, start_ms + _LONGEST_MS, numbered=True)])
 
-    def _read(self, tier: int, buckets: Windows, finer_tier: int, finer: Windows) -> Windows:
-        """The finer rows in some buckets: those in InfluxDB, and in their place those of `finer`, which are newer."""
-        wanted = Keys(buckets.series, buckets.time)
-        mine = take(finer, wanted.hold(finer.series, finer.time // tier * tier))
-        known = Keys(finer.series, finer.time)
-        parts = [mine]
-        for question in self._questions(tier, buckets, finer_tier):
-            for part in self._reader.windows(question):
-                inside = take(part, wanted.hold(part.series, part.time // tier * tier))
-                parts.append(merge(without(inside, known), rate_ms=tier))
-        return merge(concatenate(parts), rate_ms=tier)
+    def _rows(self, tier_ms: int, start_ms: int, end_ms: int, *, numbered: bool = False) -> Iterator[Windows]:
+        for users, quantity, kind in self._series(max((end_ms - start_ms) // (tier_ms or _WINDOW_MS), 1)):
+            points = Points(QUANTITIES[quantity], tier_ms, start_ms, end_ms, users, kind)
+            yield from self._reader.windows(points, numbered=numbered)
 
-    def _questions(self, tier: int, buckets: Windows, finer_tier: int) -> Iterator[Points]:
-        """What to ask for: for each quantity, machines and cores apart, stretches of buckets near each other."""
-        near = max(tier, _NEAR_ROWS * (finer_tier or _WINDOW_MS))
-        groups: dict[tuple[str, bool], list[int]] = {}
-        for number in np.unique(buckets.series).tolist():
-            one = self._index.all[number - 1]
-            groups.setdefault((one.quantity, one.core != WHOLE), []).append(number)
-        for (quantity, is_core), numbers in groups.items():
-            rows = np.isin(buckets.series, numbers)
-            times = np.unique(buckets.time[rows])
-            ends = np.flatnonzero(np.diff(times, append=times[-1] + 2 * near) > near)
-            begin = 0
-            for end in ends.tolist():
-                start_ms, last_ms = int(times[begin]), int(times[end])
-                inside = rows & (buckets.time >= start_ms) & (buckets.time <= last_ms)
-                users = {self._index.all[number - 1].user_id for number in np.unique(buckets.series[inside]).tolist()}
-                yield Points(
-                    QUANTITIES[quantity], finer_tier, start_ms, last_ms + tier, sorted(users),
-                    "each" if is_core else "whole",
-                )  # fmt: skip
-                begin = end + 1
+    def _series(self, rows_each: int) -> Iterator[tuple[Sequence[str], str, Cores]]:
+        """Users, quantity and kind of all series, in parts of not too many rows."""
+        # A copy, because series may join meanwhile.
+        counted: dict[tuple[str, bool], int] = {}
+        for one in list(self._index.all):
+            kind = one.quantity, one.core != WHOLE
+            counted[kind] = counted.get(kind, 0) + 1
+        users = sorted(self._index.users)
+        for (quantity, is_core), number in counted.items():
+            # Of nobody named everybody's rows are read.
+            groups: Sequence[Sequence[str]] = [()]
+            if number * rows_each > _ROWS:
+                groups = [users[start : start + _USERS] for start in range(0, len(users), _USERS)]
+            for group in groups:
+                yield group, quantity, "each" if is_core else "whole"
+
+
+_WINDOW_MS: Final = 5000
+_LONGEST_MS: Final = 400 * 24 * 60 * MINUTE_MS
+
+
+def without(rows: Windows, known: Windows) -> Windows:
+    """The rows whose series and time are not among those of `known`."""
+    if not len(known) or not len(rows):
+        return rows
+    width = int(max(rows.time.max(), known.time.max())) + 1
+    kept: npt.NDArray[np.bool_] = ~np.isin(rows.series * width + rows.time, known.series * width + known.time)
+    return take(rows, kept)

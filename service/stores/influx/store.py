@@ -4,35 +4,41 @@ import asyncio
 import logging
 import shutil
 import threading
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 import pandas as pd
 
-from analytics.frames.columns import Windows, merge
+from analytics.frames.columns import Windows, take
 from analytics.frames.tiers import RAW
 from analytics.sources.influx_address import Address, Credentials
 from analytics.sources.influx_client import BadStatement, InfluxClient, InfluxError, Unreachable
+from analytics.sources.influx_points import Rolled
+from analytics.sources.influx_state import State
 from contract import times
-from contract.influx import TIERS
+from contract.influx import PARTS, SINCE, TIERS, through_field
 from contract.metrics import Metric, Quantity
 from contract.report import Report
 from contract.times import DAY_MS
+from contract.validation import FUTURE_MS
 from service.control.database import copy_database
 from service.stores.base import Buckets, Key, Machine, Question, StoreError, StoreUnavailable
 from service.stores.dump import TYPE_OF, coarser, heard
 from service.stores.engine import Retention, select
 from service.stores.influx import database
 from service.stores.influx.answers import Stored
-from service.stores.influx.database import day_lines, oldest_ms
+from service.stores.influx.checkpoint import Checkpoint
+from service.stores.influx.database import day_lines, oldest_ms, state_lines, user_lines
 from service.stores.influx.dump import Dump
-from service.stores.influx.lines import bucket_lines
-from service.stores.influx.publication import ImmutableMemtable, Publication, PublishedView, Views
-from service.stores.influx.reading import Reader
-from service.stores.influx.rollups import Rollups
-from service.stores.influx.users import CatalogedUser, Checkpoint, UserCatalog
+from service.stores.influx.lines import Lines, bucket_lines
+from service.stores.influx.places import Place, ensure_database
+from service.stores.influx.publication import ImmutableMemtable, View, Views
+from service.stores.influx.reading import NumberedRows, Reader
+from service.stores.influx.rollups import FINEST, Sealing, late, over, still_open, without
+from service.stores.influx.users import CatalogedUser, UserCatalog
 from service.stores.influx.windows import WindowWriter
 from service.stores.influx.writing import Writer
 from service.stores.memtable import ends_of, rows_of
@@ -40,6 +46,7 @@ from service.stores.series import WHOLE, SeriesIndex, users_frame
 
 _log = logging.getLogger("loadlens.service")
 T = TypeVar("T")
+_SCHEMA = 2
 _CLOSING_ROWS = 400_000
 """Windows that are still written before the end: some ten seconds."""
 
@@ -66,13 +73,13 @@ class InfluxStore:
         windows, minutes, *rest = retention
         self._retention = Retention(tuple(TIERS), (windows, minutes, minutes, *rest))
         self._client = InfluxClient(address, credentials, timeout_s)
-        self._refused_lines = folder / "refused.lines"
-        self._writer = Writer(self._client, self._refused_lines, timeout_s)
+        self._place: Place | None = None
+        self._writer = Writer(self._client, folder / "refused.lines", timeout_s, lambda: self._place or self._find())
         self._checkpoint = Checkpoint(folder / "known.sqlite")
         self._index = SeriesIndex()
         self._reader = Reader(self._client, self._index)
         self._windows = WindowWriter(self._client, self._writer, self._index)
-        self._rollups = Rollups(self._reader, self._index)
+        self._sealing = Sealing(self._reader, self._index)
         self._catalog = UserCatalog(self._index)
         self._stored = Stored(self._reader, self._index)
         self._dump = Dump(self._client, self._reader, self._index, self._asked)
@@ -80,39 +87,109 @@ class InfluxStore:
         self.flushed = self._checkpoint.value("flushed") or 0
         # A flush up to here was begun: where it was cut short, some of it may be in InfluxDB.
         self._begun = self._checkpoint.value("begun") or 0
-        self._views = Views(self._index, self.flushed, self._begun)
+        self._parts = self._checkpoint.value(PARTS) or 0
+        self._last_moment = 0
+        self._ready: tuple[Rolled, Windows | None] | None = None
+        """What the rollups have when all that is noted is written."""
+        self._settled = False
+        """Whether all is written that was noted when this process began."""
+        self._adopting = False
+        """Whether another service may have been cut short."""
         self._expired_day = -1
+        self._closed = False
         self._problems: dict[str, str] = {}
         """Why InfluxDB could not be asked, and why it could not be written to, when it was last tried."""
         try:
-            self._since = self._open()
+            self._views = self._open()
         except BaseException:
             self._checkpoint.close()
             raise
 
-    def _open(self) -> int:
-        """Take up what is known of the users; returns since when the rollups are whole."""
+    def _open(self) -> Views:
+        """Take up what is known of the users, and of the rollups."""
         users = {user.user_id: user for user in self._checkpoint.users()}
-        since = self._checkpoint.value("since")
+        rolled = self._noted_rolled()
         try:
-            database.ensure_database(self._client, self._retention.longest_ms)
-            written, found = database.taken_up(self._client)
-            # Before now there are points without rollups only where the original wrote some.
-            since = written if written is not None else self._now_ms() if found else 0
-            if written is None and found:
-                self._writer.write(database.user_lines(found))
-            self._writer.write(database.since_lines(since, self._now_ms()))
+            self._find()
+            state, found = database.taken_up(self._client, self._now_ms())
+            self._last_moment = state.time_ms if state else 0
             for user in found:
                 users[user.user_id] = users[user.user_id].merged(user) if user.user_id in users else user
-            self._checkpoint.put({"since": since}, users.values())
+            if rolled and state and state.owner == self._checkpoint.owner:
+                self._check_is_newest(rolled, state)
+            if rolled is None or (state and state.owner != self._checkpoint.owner):
+                if self._checkpoint.has_noted:
+                    _log.warning(
+                        "%s: another service went on with it; rows not yet written are left out", self._client.address
+                    )
+                    self._checkpoint.forget_noted()
+                rolled = self._adopted(state, known=bool(found))
+                self._parts = state.parts if state else 0
+                values = self._values(rolled) | {"base": self._parts}
+                told = self._catalog.to_tell(users.values(), self._day())
+                noted = [user_lines(told, self._moment())] if told else []
+                self._checkpoint.put(values, users.values(), [*noted, self._state(rolled)])
+                self._adopting = state is not None and state.schema == _SCHEMA
+            else:
+                self._checkpoint.put({}, users.values())
         except InfluxError as error:
-            if since is None:
+            if rolled is None:
                 raise StoreError(f"{error}") from None
             self._problems["asking"] = str(error)
             _log.warning("%s; reports are taken, queries wait until it is back", error)
         self._catalog.restore(list(users.values()))
-        assert since is not None
-        return since
+        return Views(self._index, self.flushed, self._begun, rolled)
+
+    def _check_is_newest(self, rolled: Rolled, state: State) -> None:
+        """Raises StoreError where InfluxDB has more of this folder's own than the folder knows: it is an older copy."""
+        if any(time > rolled.through_ms[tier] for tier, time in state.rolled.through_ms.items()):
+            raise StoreError(
+                f"{self._checkpoint.path.parent} is older than what {self._client.address} has from it: restore the "
+                "database as it was at the same time, or start with an empty folder, which goes on from the database"
+            )
+
+    def _find(self) -> Place:
+        """Where the database lies, made where it is missing."""
+        self._place = ensure_database(self._client, self._retention.longest_ms)
+        return self._place
+
+    def _noted_rolled(self) -> Rolled | None:
+        """What the rollups have, as it was last noted in the folder."""
+        since = self._checkpoint.value(SINCE)
+        through = {tier: self._checkpoint.value(through_field(tier)) for tier in TIERS}
+        known = {tier: time for tier, time in through.items() if time is not None}
+        return None if since is None or len(known) < len(through) else Rolled(since, known)
+
+    def _adopted(self, state: State | None, *, known: bool) -> Rolled:
+        """What the rollups of a database have that this folder does not know yet; `known` where it has points."""
+        now_ms = self._now_ms()
+        if state is not None and state.schema == _SCHEMA:
+            return state.rolled
+        if state is not None:
+            # An earlier version kept every bucket whole, also those that are not over. What comes into them counts as
+            # late, and those of coarser tiers get rows beside their own when they are over.
+            ready_ms = -(-(now_ms + FUTURE_MS) // FINEST) * FINEST
+            since_ms = -(-state.rolled.since_ms // DAY_MS) * DAY_MS
+        else:
+            ready_ms = over(FINEST, now_ms)
+            # The points of the original have no rollups, whatever day they are of.
+            since_ms = now_ms // DAY_MS * DAY_MS + DAY_MS if known else 0
+        return Rolled(since_ms, {tier: max(ready_ms // tier * tier, since_ms) for tier in TIERS})
+
+    def _values(self, rolled: Rolled) -> dict[str, int]:
+        """What a state of the rollups is called in the folder."""
+        return {SINCE: rolled.since_ms} | {through_field(tier): time for tier, time in rolled.through_ms.items()}
+
+    def _state(self, rolled: Rolled) -> Lines:
+        return state_lines(State(self._moment(), _SCHEMA, rolled, self._parts, self._checkpoint.owner))
+
+    def _moment(self) -> int:
+        """Now, or a little later: a moment that was not given before."""
+        self._last_moment = max(self._now_ms(), self._last_moment + 1)
+        return self._last_moment
+
+    def _day(self) -> int:
+        return self._now_ms() // DAY_MS
 
     # What comes in
 
@@ -121,14 +198,23 @@ class InfluxStore:
         self._views.add(last, reports)
 
     @property
+    def last(self) -> int:
+        """The journal offset of the newest report that was added."""
+        return self._views.last
+
+    @property
     def full(self) -> bool:
         """Whether so much is in memory that it should be flushed now."""
         return self._views.full
 
     @property
     def problem(self) -> str | None:
-        """Why InfluxDB could not be used when it was last asked; None where it could."""
-        return next(iter(list(self._problems.values())), None)
+        """Why InfluxDB could not be used when it was last asked, or that it refused lines; None where all is well."""
+        refused = self._writer.set_aside
+        words = (
+            f"InfluxDB refused {refused} lines since the start, put aside in {self._writer.aside}" if refused else None
+        )
+        return next(iter(list(self._problems.values())), words)
 
     @property
     def description(self) -> str:
@@ -179,11 +265,11 @@ class InfluxStore:
         chosen = select(self._index, question)
         cuts = chosen.cuts(self._retention, times.now_ms())
 
-        def read(view: PublishedView) -> pd.DataFrame:
-            return chosen.resampled(self._stored.windows(view, chosen, self._since, cuts))
+        def read(view: View) -> pd.DataFrame:
+            return chosen.resampled(self._stored.windows(view, chosen, cuts))
 
-        if self.flushed < self._begun:
-            # What a crash left half written would count in InfluxDB and in memory.
+        if self._is_unsettled:
+            # What a crash left half written would count in InfluxDB and in memory, or not at all.
             self._flush_through(self._begun)
         return self._asked(lambda: self._views.consistent(read))
 
@@ -242,9 +328,11 @@ class InfluxStore:
         with self._flushing:
             try:
                 if self._problems:
-                    database.ensure_database(self._client, self._retention.longest_ms)
+                    self._find()
+                self._settle()
                 while self.flushed < offset and (immutable := self._views.seal()):
                     self._write(immutable)
+                self._roll_up()
             except BadStatement:
                 raise
             except InfluxError as error:
@@ -253,58 +341,144 @@ class InfluxStore:
                 raise StoreUnavailable(str(error), after) from None
             self._problems.clear()
 
+    @property
+    def _is_unsettled(self) -> bool:
+        """Whether InfluxDB may lack what another process had begun to write."""
+        return self.flushed < self._begun or self._adopting or not self._settled
+
+    def _settle(self) -> None:
+        """Write what is noted."""
+        for number, lines in self._checkpoint.noted():
+            self._writer.write([lines])
+            self._checkpoint.done(number)
+        self._settled = True
+        self._views.settled()
+        if self._ready is not None:
+            self._views.rolls(*self._ready)
+            self._ready = None
+
     def _write(self, immutable: ImmutableMemtable) -> None:
-        refused = None
-        while refused is None or len(refused):
-            buckets = self._rollups.upon(
-                rows_of(immutable.windows, self._index.bounded(), histograms=True).windows(),
-                self._catalog.newest_of(immutable.windows),
-            )
-            self._views.publish(Publication(immutable.windows, buckets))
-            self._checkpoint.put({"begun": immutable.last})
-            users = self._catalog.users_of(immutable.windows)
-            # Users first: where the windows of a user are, it is known that there may be some.
-            self._writer.write(database.user_lines(users))
-            refused = self._windows.write(immutable.windows)
-            if len(refused):
-                immutable.leave_out(refused)
-        for tier, rows in buckets.items():
-            self._writer.write(bucket_lines(tier, rows, self._index))
-        self._checkpoint.put({"flushed": immutable.last}, users)
-        self._rollups.keep(buckets)
-        self._catalog.note(users)
+        users = self._catalog.users_of(immutable.windows)
+        told = self._catalog.to_tell(users, self._day())
+        # Users first: where the windows of a user are, it is known that there may be some.
+        self._checkpoint.put({"begun": immutable.last}, (), [user_lines(told, self._moment())] if told else ())
+        self._settle()
+        self._views.begin()
+        refused = self._windows.write(immutable.windows)
+        if len(refused):
+            immutable.leave_out(refused)
+        windows = rows_of(immutable.windows, self._index.bounded(), histograms=True).windows()
+        rolled = self._views.rolled
+        rows = self._note(late(windows, rolled), {"flushed": immutable.last}, users)
         self.flushed = immutable.last
-        self._views.let_go()
+        self._views.flushed(still_open(windows, rolled), rows)
+        self._catalog.note(users)
         self._index.created.clear()
+        self._settle()
+
+    def _note(
+        self, found: Mapping[int, Windows], values: Mapping[str, int] | None = None, users: Sequence[CatalogedUser] = ()
+    ) -> dict[int, NumberedRows]:
+        """Note rows by tier that are parts of buckets that were written already; returns them with their numbers."""
+        rows: dict[int, NumberedRows] = {}
+        parts: list[tuple[int, int, int]] = []
+        for tier, some in found.items():
+            starts, place = np.unique(some.time, return_inverse=True)
+            numbers = self._checkpoint.next_parts(tier, starts.tolist())
+            parts += [(tier, start, number) for start, number in numbers.items()]
+            rows[tier] = NumberedRows(some, np.array([numbers[start] for start in starts.tolist()], np.int64)[place])
+        noted = []
+        values = dict(values or {})
+        highest = max((number for _, _, number in parts), default=0)
+        if highest > self._parts:
+            # Whoever takes over the database needs numbers that were never used.
+            self._parts = values[PARTS] = highest
+            noted.append(self._state(self._views.rolled))
+        for tier, numbered in rows.items():
+            noted += bucket_lines(tier, numbered.rows, self._index, numbered.parts)
+        self._checkpoint.put(values, users, noted, parts)
+        return rows
+
+    def _roll_up(self) -> None:
+        """Write the buckets that are over."""
+        opened = self._views.open
+        if self._adopting:
+            self._complete()
+        if opened is None:
+            opened = self._sealing.open_buckets(self._views.rolled)
+            self._views.rolls(self._views.rolled, opened)
+        for tier in TIERS:
+            rolled = self._views.rolled
+            start_ms, end_ms = rolled.through_ms[tier], over(tier, self._now_ms())
+            if end_ms <= start_ms:
+                continue
+            if tier == FINEST:
+                rows, opened = take(opened, opened.time < end_ms), take(opened, opened.time >= end_ms)
+            else:
+                rows = self._sealing.rows(tier, start_ms, end_ms)
+            self._seal(tier, rows, end_ms, opened)
+
+    def _seal(self, tier: int, rows: Windows, end_ms: int, opened: Windows | None) -> None:
+        """Write the rows of a tier's buckets that start before `end_ms`."""
+        rolled = self._views.rolled
+        rolled = Rolled(rolled.since_ms, {**rolled.through_ms, tier: end_ms})
+        noted = [*bucket_lines(tier, rows, self._index, np.zeros(len(rows), np.int64))]
+        if noted:
+            noted.append(self._state(rolled))
+        self._checkpoint.put(self._values(rolled), (), noted)
+        self._ready = rolled, opened
+        self._settle()
+
+    def _complete(self) -> None:
+        """Complete the buckets that another service, whose folder is not here, had begun to write."""
+        for tier in TIERS:
+            rolled = self._views.rolled
+            start_ms = rolled.through_ms[tier]
+            there = self._sealing.written(tier, start_ms)
+            if len(there):
+                end_ms = int(there.time.max()) + tier
+                if tier == FINEST:
+                    rows = self._sealing.open_buckets(rolled)
+                    rows = take(rows, rows.time < end_ms)
+                else:
+                    rows = self._sealing.rows(tier, start_ms, end_ms)
+                self._seal(tier, without(rows, there), end_ms, None)
+        self._adopting = False
 
     def compact(self) -> bool:
         """Make the rollups of one more day before those that are whole; False where all are."""
         with self._flushing:
-            if not self._since or self._views.is_flushing:
+            rolled = self._views.rolled
+            day = (rolled.since_ms - 1) // DAY_MS * DAY_MS
+            is_over = day + DAY_MS <= over(DAY_MS, self._now_ms())
+            if not rolled.since_ms or not is_over or self._views.is_flushing or self._is_unsettled or self._ready:
                 return False
-            day = (self._since - 1) // DAY_MS * DAY_MS
-            oldest = oldest_ms(self._index)
+            rolled = Rolled(day if day > oldest_ms(self._index) else 0, rolled.through_ms)
 
-            def step() -> int:
-                self._writer.write(day_lines(self._reader, self._index, day))
-                whole = day if day > oldest else 0
-                self._writer.write(database.since_lines(whole, self._now_ms()))
-                return whole
+            def step() -> None:
+                lines = chain(day_lines(self._reader, self._index, day), [self._state(rolled)])
+                self._checkpoint.put(self._values(rolled), (), lines)
+                self._ready = rolled, self._views.open
+                self._settle()
 
-            self._since = self._asked(step)
-            self._checkpoint.put({"since": self._since})
-            return bool(self._since)
+            self._asked(step)
+            return bool(rolled.since_ms)
 
     def expire(self, now_ms: int) -> None:
-        """Forget what has been kept long enough, once a day."""
+        """Forget what has been kept long enough, and tell InfluxDB all that is known of users, once a day."""
         with self._flushing:
             day = now_ms // DAY_MS
             if day == self._expired_day:
                 return
 
             def step() -> None:
-                self._writer.write(database.since_lines(self._since, now_ms))
+                users = self._catalog.to_tell(self._catalog.all_users(), self._day())
+                noted = [user_lines(users, self._moment())] if users else []
+                self._checkpoint.put({}, (), [*noted, self._state(self._views.rolled)])
+                self._settle()
                 database.expire(self._client, self._retention, now_ms)
+                for tier in TIERS:
+                    self._checkpoint.forget_parts(tier, self._retention.since(tier, now_ms))
 
             self._asked(step)
             self._expired_day = day
@@ -332,40 +506,50 @@ class InfluxStore:
         series = [self._index.of_name(name.user_id, name.quantity.name, name.core) for name in buckets.names]
         users = [self._catalog.restored(heard(self._index, machine)) for machine in machines]
         with self._flushing:
-            self._put(users, coarser(buckets, np.array(series, np.int64), self.tiers))
+            through = self._views.rolled.through_ms
+            found = coarser(buckets, np.array(series, np.int64), self.tiers)
+            # What is not over yet will be made of the finer ones.
+            self._put(users, {tier: take(rows, rows.time < through[tier]) for tier, rows in found.items()})
 
     def rebuild(self, user_ids: Sequence[str], start_ms: int, end_ms: int) -> None:
-        """Make the rollups of some users' days anew from their windows, where those were added again."""
+        """Make the rollups of some users' days anew from their windows, where those were added again.
+
+        Raises StoreError on InfluxDB 3, which cannot delete the ones that are there.
+        """
         self.flush()
         with self._flushing:
-            buckets: dict[int, Windows] = {}
+            if self._asked(self._client.server).generation > 2:
+                raise StoreError("rollups of InfluxDB 3 cannot be made anew: copy into a database that is empty")
+            self._views.rolls(self._views.rolled, None)
             windows = self._dump.merged(RAW, self.tiers[0], user_ids, start_ms, end_ms)
-            for tier in self.tiers:
-                windows = buckets[tier] = merge(windows, rate_ms=tier)
-            self._put([], buckets)
-            # What was kept of these buckets may count windows twice.
-            self._rollups = Rollups(self._reader, self._index)
+            self._asked(lambda: database.delete_rollups(self._client, user_ids, start_ms, end_ms))
+            self._put([], late(windows, self._views.rolled))
+        self.flush()
 
-    def _put(self, users: list[CatalogedUser], buckets: dict[int, Windows]) -> None:
+    def _put(self, users: list[CatalogedUser], rows: Mapping[int, Windows]) -> None:
         def write() -> None:
-            self._writer.write(database.user_lines(users))
-            for tier, windows in buckets.items():
-                self._writer.write(bucket_lines(tier, windows, self._index))
+            if users:
+                told = self._catalog.to_tell(users, self._day())
+                self._checkpoint.put({}, users, [user_lines(told, self._moment())] if told else ())
+            self._note({tier: some for tier, some in rows.items() if len(some)})
+            self._settle()
 
         self._asked(write)
-        self._checkpoint.put({}, users)
         self._index.created.clear()
 
     def snapshot(self, folder: Path) -> dict[str, str]:
         """As `Store.snapshot`: what is known of users, and lines that InfluxDB refused; the windows are InfluxDB's."""
         folder.mkdir(parents=True, exist_ok=True)
         copy_database(self._checkpoint.path, folder / self._checkpoint.path.name)
-        if self._refused_lines.exists():
-            shutil.copyfile(self._refused_lines, folder / self._refused_lines.name)
+        if self._writer.aside.exists():
+            shutil.copyfile(self._writer.aside, folder / self._writer.aside.name)
         return {}
 
     def close(self) -> None:
         """Flush where that is quickly done; what InfluxDB has not is in the journal."""
+        if self._closed:
+            return
+        self._closed = True
         try:
             if self._views.rows <= _CLOSING_ROWS:
                 self.flush()

@@ -1,12 +1,8 @@
-"""The catalog of users that InfluxDB has windows of, and its checkpoint on this machine: one SQLite file."""
+"""The catalog of users that InfluxDB has windows of."""
 
-import sqlite3
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+from collections.abc import Hashable, Iterable, Sequence
 
-import msgspec
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 from msgspec import Struct
 
@@ -45,46 +41,6 @@ class CatalogedUser(Struct):
         )  # fmt: skip
 
 
-_DECODER = msgspec.json.Decoder(CatalogedUser)
-_TABLES = """
-CREATE TABLE IF NOT EXISTS state (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS user (id TEXT PRIMARY KEY, known BLOB NOT NULL) WITHOUT ROWID;
-"""
-
-
-class Checkpoint:
-    """The file at `path`. Raises sqlite3.Error where it cannot be used."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
-        self._connection.execute("PRAGMA journal_mode = WAL")
-        self._connection.execute("PRAGMA synchronous = FULL")
-        self._connection.executescript(_TABLES)
-
-    def value(self, name: str) -> int | None:
-        """A number of the state: `flushed`, the journal offset through which InfluxDB has everything, or `since`."""
-        row = self._connection.execute("SELECT value FROM state WHERE name = ?", [name]).fetchone()
-        return None if row is None else int(row[0])
-
-    def users(self) -> list[CatalogedUser]:
-        """The users that were known when it was last put."""
-        return [_DECODER.decode(known) for (known,) in self._connection.execute("SELECT known FROM user")]
-
-    def put(self, values: dict[str, int], users: Iterable[CatalogedUser] = ()) -> None:
-        """Keep numbers and users, all or nothing; they are on disk when it returns."""
-        with self._connection:
-            self._connection.execute("BEGIN")
-            self._connection.executemany("REPLACE INTO state VALUES (?, ?)", values.items())
-            self._connection.executemany(
-                "REPLACE INTO user VALUES (?, ?)", ((user.user_id, msgspec.json.encode(user)) for user in users)
-            )
-
-    def close(self) -> None:
-        """Let go of the file."""
-        self._connection.close()
-
-
 _TYPES = {type_name(kind): kind for kind in TYPES}
 
 
@@ -94,6 +50,7 @@ class UserCatalog:
     def __init__(self, index: SeriesIndex) -> None:
         self._index = index
         self._newest: dict[tuple[str, str], int] = {}
+        self._told: dict[str, Hashable] = {}
 
     def restore(self, users: Sequence[CatalogedUser]) -> None:
         """Take up users that are known from InfluxDB or from this machine's disk."""
@@ -114,13 +71,25 @@ class UserCatalog:
         """The end of the newest window of each stream, epoch ms."""
         return {(user, _TYPES[name]): end for (user, name), end in self._newest.items() if name in _TYPES}
 
-    def newest_of(self, windows: pa.Table) -> npt.NDArray[np.int64]:
-        """By series: the end of the newest window of its stream, -1 where there is none; of the series of `windows`."""
-        newest = np.full(len(self._index) + 1, -1, np.int64)
-        for number in np.unique(windows["series"].to_numpy()).tolist():
-            one = self._index.all[number - 1]
-            newest[number] = self._newest.get((one.user_id, type_name(TYPE_OF[one.quantity])), -1)
-        return newest
+    def to_tell(self, users: Iterable[CatalogedUser], day: int) -> list[CatalogedUser]:
+        """Those of `users` of whom InfluxDB is to be told anew: on another day, and whenever they changed.
+
+        The ends of their newest windows are told once a day: there are the windows themselves.
+        """
+        found = []
+        for user in users:
+            told = (
+                day, user.os_type, user.os_version, user.cores, tuple(user.core_numbers), tuple(user.systems),
+                frozenset(user.newest),
+            )  # fmt: skip
+            if self._told.get(user.user_id) != told:
+                self._told[user.user_id] = told
+                found.append(user)
+        return found
+
+    def all_users(self) -> list[CatalogedUser]:
+        """Everything that is known."""
+        return [self.user(user, {}) for user in list(self._index.users.values())]
 
     def users_of(self, windows: pa.Table) -> list[CatalogedUser]:
         """What is known of the users of `windows`, which are sorted by series and time, these among it."""

@@ -4,7 +4,8 @@ A report is a line of the machine and one for each core, and InfluxDB may refuse
 is missing, or a machine without some of its cores, would be answered as if that were all there was.
 """
 
-from collections.abc import Iterable, Iterator
+import logging
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,7 @@ from service.stores.influx.writing import Writer
 from service.stores.memtable import numbers
 from service.stores.series import SeriesIndex
 
+_log = logging.getLogger("loadlens.service")
 _ITS_REPORT = "another line of this report was refused"
 
 Flags = npt.NDArray[np.bool_]
@@ -46,7 +48,7 @@ class WindowWriter:
         if words:
             self._put_aside(windows, np.flatnonzero(refused), words)
             for measurement, written in ((MEASUREMENTS, machines), (CORES, cores)):
-                self._take_back(measurement, windows, np.flatnonzero(written & refused))
+                self._take_back(measurement, windows, np.flatnonzero(written & refused).tolist())
         return np.flatnonzero(refused)
 
     def _written(self, windows: pa.Table, words: dict[int, str], *, cores: bool, without: Flags | None = None) -> Flags:
@@ -69,8 +71,14 @@ class WindowWriter:
         }
         self._writer.put_aside((words.get(row, _ITS_REPORT), text[row]) for row in sorted(text))
 
-    def _take_back(self, measurement: str, windows: pa.Table, rows: Iterable[int]) -> None:
+    def _take_back(self, measurement: str, windows: pa.Table, rows: Sequence[int]) -> None:
         """Delete points that were written of reports that were not taken as a whole."""
+        if self._client.server().generation > 2:
+            if len(rows):
+                _log.error(
+                    "InfluxDB 3 cannot delete: %d points in %s stay, of reports put aside", len(rows), measurement
+                )
+            return
         for user, end_ms in sorted(set(self._named(windows, rows))):
             where = f"{between(end_ms, end_ms + 1)} AND {identifier(USER_ID)} = {tag_literal(user)}"
             self._client.execute(f"DELETE FROM {identifier(measurement)} WHERE {where}", change=True)

@@ -2,10 +2,11 @@
 
 import logging
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -13,11 +14,13 @@ import urllib3
 
 from analytics.sources.influx_client import InfluxClient, Refused, Unreachable, raise_for_status
 from service.stores.influx.lines import Lines
+from service.stores.influx.places import Place
 
 _log = logging.getLogger("loadlens.service")
 _BATCH_BYTES = 2_000_000
 _WRONG_LINES = (400, 413, 422)
 """Answers that are about the lines; 401, 403 and 404 are about who asks, or for what."""
+_TOO_LARGE = 413
 _LONGEST_FILE = 100_000_000
 _NAMED = 300
 _LOGGED = 10
@@ -35,11 +38,15 @@ class Refusal(NamedTuple):
 
 
 class Writer:
-    """Writes to one database; `aside` is the file for lines that it refuses. One thread at a time."""
+    """Writes to one database; `aside` is the file for lines that it refuses. One thread at a time.
 
-    def __init__(self, client: InfluxClient, aside: Path, timeout_s: float) -> None:
+    `place` says which bucket of InfluxDB 2 that is.
+    """
+
+    def __init__(self, client: InfluxClient, aside: Path, timeout_s: float, place: Callable[[], Place]) -> None:
         self._client = client
-        self._aside = aside
+        self._place = place
+        self.aside = aside
         self._timeout_s = timeout_s
         self._api: Any = None
         self.written_lines = 0
@@ -72,6 +79,8 @@ class Writer:
         try:
             self._post(body)
         except Refused as error:
+            if self._client.server().generation > 2 and error.status != _TOO_LARGE:
+                return self._around_wrong_line(text, start, end, error)
             if error.status not in _WRONG_LINES:
                 raise Unreachable(f"{self._client.address} lets nobody write: {error}") from None
             if end - start > 1:
@@ -82,37 +91,56 @@ class Writer:
         self.written_lines += end - start
         return []
 
+    def _around_wrong_line(self, text: pa.StringArray, start: int, end: int, error: Refused) -> list[tuple[int, str]]:
+        """Write what is before and behind the first line that InfluxDB 3 finds wrong; nothing was written yet.
+
+        It answers 400 to much that is no fault of a line, such as a write-ahead log that is full: a wrong line is what
+        it names as one.
+        """
+        found = _wrong_line(error.body)
+        if found is None or not 0 < found[0] <= end - start:
+            raise Unreachable(f"{self._client.address} cannot take writes: {error}") from None
+        place = start + found[0] - 1
+        before = self._batch(text, start, place) if place > start else []
+        behind = self._batch(text, place + 1, end) if place + 1 < end else []
+        return [*before, (place, f"InfluxDB answers {error.status}: {found[1]}"), *behind]
+
     def put_aside(self, lines: Iterable[tuple[str, str]]) -> None:
         """Keep lines that are not in InfluxDB, each with the reason; they are on disk when it returns.
 
         Raises Unreachable where the file has no room for more.
         """
         texts = [f"# {words}\n{line}".encode() for words, line in lines]
-        if self._aside.exists() and self._aside.stat().st_size + sum(map(len, texts)) > _LONGEST_FILE:
-            raise Unreachable(f"{self._aside} has no room for more refused lines: see to them, and remove it")
-        with self._aside.open("ab") as file:
+        if self.aside.exists() and self.aside.stat().st_size + sum(map(len, texts)) > _LONGEST_FILE:
+            raise Unreachable(f"{self.aside} has no room for more refused lines: see to them, and remove it")
+        with self.aside.open("ab") as file:
             file.writelines(texts)
             file.flush()
             os.fsync(file.fileno())
         self.set_aside += len(texts)
         for text in texts[:_LOGGED]:
-            _log.error("put aside in %s: %s", self._aside, text[:_NAMED].decode(errors="replace").rstrip())
+            _log.error("put aside in %s: %s", self.aside, text[:_NAMED].decode(errors="replace").rstrip())
         if len(texts) > _LOGGED:
-            _log.error("put aside in %s: %d more lines", self._aside, len(texts) - _LOGGED)
+            _log.error("put aside in %s: %d more lines", self.aside, len(texts) - _LOGGED)
 
     def _post(self, body: bytes) -> None:
         client = self._client
-        if client.server().has_write_api:
+        generation = client.server().generation
+        if generation == 1:
+            client.request("POST", "/write", {"db": client.address.database, "precision": "ms"}, body)
+        elif generation == 2:
             self._post_by_api(body)
         else:
-            parameters = {"db": client.address.database, "precision": "ms"}
-            client.request("POST", "/write", parameters, body)
+            parameters = {"db": client.address.database, "precision": "millisecond", "accept_partial": "false"}
+            client.request("POST", "/api/v3/write_lp", parameters, body)
 
     def _post_by_api(self, body: bytes) -> None:
         from influxdb_client.rest import ApiException
 
         try:
-            self._write_api().write(bucket=self._client.address.database, record=body, write_precision="ms")
+            place = self._place()
+            api = self._write_api()
+            api.write(bucket=place.bucket, org=place.organization, record=body, write_precision="ms")
         except ApiException as error:
             content = error.body or error.reason or ""
             raise_for_status(error.status or 500, str(content).encode(), error.headers or {})
@@ -124,14 +152,23 @@ class Writer:
             from influxdb_client.client.influxdb_client import InfluxDBClient
             from influxdb_client.client.write_api import SYNCHRONOUS
 
-            who = self._client.credentials
-            token = who.token or (f"{who.user}:{who.password}" if who.user else "")
             client = InfluxDBClient(
-                url=self._client.address.url, token=token, org=who.organization or "-",
+                url=self._client.address.url, token=self._client.credentials.token, org="-",
                 timeout=int(self._timeout_s * 1000), retries=False, debug=False,
             )  # fmt: skip
             self._api = client.write_api(write_options=SYNCHRONOUS)
         return self._api
+
+
+def _wrong_line(body: bytes) -> tuple[int, str] | None:
+    """The number, from 1, of the first line that an answer of InfluxDB 3 names as wrong, and what is wrong with it."""
+    try:
+        content = msgspec.json.decode(body)
+        data = content["data"]
+        first = min(data, key=lambda one: one["line_number"]) if isinstance(data, list) else data
+        return int(first["line_number"]), str(first["error_message"])
+    except (msgspec.DecodeError, KeyError, TypeError, ValueError):
+        return None
 
 
 def _batches(text: pa.StringArray) -> Iterator[tuple[int, int]]:

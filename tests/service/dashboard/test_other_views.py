@@ -17,6 +17,12 @@ pytestmark = pytest.mark.server
 
 VIEWS = ["/", f"/host?id={WEB}", f"/compare?host={WEB}&host={HOT}", "/alerts?rule=hot", "/agents", "/reports"]
 SIDE = "Side by side"
+SHIFT = """() => new Promise((done) => {
+  const add = (list) => done(list.getEntries().filter((one) => !one.hadRecentInput).map((one) =>
+    [one.value, ...one.sources.map((source) => source.node?.className ?? source.node?.nodeName)]));
+  new PerformanceObserver(add).observe({ type: "layout-shift", buffered: true });
+  setTimeout(() => done([]), 2000);
+})"""
 
 
 def test_machines_stand_side_by_side_and_are_added_by_name(browser: Browser, service: RunningService) -> None:
@@ -224,3 +230,12 @@ def test_a_moment_is_noted_by_hand(browser: Browser, service: RunningService, cl
             if one["text"] == "moved the database"
         ]
         assert kept["user"] == "web-05"
+
+
+@pytest.mark.parametrize("path", VIEWS)
+def test_what_is_read_does_not_move_while_a_view_is_filled(
+    browser: Browser, service: RunningService, path: str
+) -> None:
+    with opened(browser, service, path) as seen:
+        moved = seen.page.evaluate(SHIFT)
+        assert sum(value for value, *_ in moved) < 0.005, moved

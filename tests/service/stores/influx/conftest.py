@@ -43,6 +43,7 @@ def newer(request: pytest.FixtureRequest, influx: RunningInflux) -> Iterator[Inf
     """A server that answers as InfluxDB 2 or 3 does; it wants a token, and has no bucket."""
     with InfluxProxy(influx, request.param, "s3cret-t0ken") as proxy:
         yield proxy
+        assert not proxy.overwritten
 
 
 @pytest.fixture
@@ -51,3 +52,4 @@ def proxy(influx: RunningInflux, database: str) -> Iterator[InfluxProxy]:
     with InfluxProxy(influx, 2) as proxy:
         proxy.make(database)
         yield proxy
+        assert not proxy.overwritten

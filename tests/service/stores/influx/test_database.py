@@ -251,15 +251,17 @@ def test_rollups_of_old_points_are_made_day_by_day_and_change_no_answer(
     recording = Recording()
     recording.cpu(Machine("6a:d6"), T0 + 15 * MINUTE, np.full(300, 0.9))
     # The database is far older than now: as if the original had ended five days after its last point.
-    store = open_store(now_ms=lambda: T0 + 5 * DAY + 1234)
+    now = [T0 + 4 * DAY + 1234]
+    store = open_store(now_ms=lambda: now[0])
     fill(store, recording)
+    now[0] += DAY + HOUR
     questions = [Question(CPU, T0 - 9 * DAY, T0 + 9 * DAY, rate, user, histograms=True)
                  for rate in (1000, 15 * MINUTE, DAY) for user in ("6a:d6", "7b:e7")]  # fmt: skip
     before = [store.answer(question) for question in questions]
     steps = 0
     while store.compact():
         steps += 1
-    assert steps == 8
+    assert steps == 7
     assert not influx.query(f'SELECT * FROM "measurements_1d" WHERE time >= {T0 + DAY}ms', original)
     (series,) = influx.query('SELECT "cpuLoadCount" FROM "measurements_1d"', original)
     assert sorted(count for _, count in series["values"]) == [100, 300, 600]
@@ -339,6 +341,7 @@ def test_a_report_with_a_line_that_influxdb_refuses_is_put_aside_whole_and_named
     assert len(refused) == 3 * 3
     assert len([line for line in refused if line.startswith("measurements,")]) == 3
     assert {name: value for name, _, value in store.sizes()}["lines_refused"] == 9
+    assert "InfluxDB refused 9 lines since the start, put aside in" in (store.problem or "")
     assert "field type conflict" in caplog.text
     assert "another line of this report was refused" in caplog.text
     for again in (store, open_store("another")):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from analytics.sources.influx_client import BadStatement
+from contract.metrics import Memory
 from service.stores.base import Question, StoreError, StoreUnavailable
 from service.stores.influx.store import InfluxStore
 from tests.service.stores.influx.conftest import OpenStore
@@ -56,8 +57,8 @@ def test_points_are_written_by_the_newer_api_and_answered(
     store = open_store(url=newer.url, who=WHO)
     fill(store, recording)
     assert_right(store, recording)
-    assert {request.path for request in writes(newer)} == {"/api/v2/write"}
-    assert all(request.parameters["bucket"] == database for request in writes(newer))
+    path = "/api/v2/write" if newer.generation == 2 else "/api/v3/write_lp"
+    assert {request.path for request in writes(newer)} == {path}
     assert store.description.startswith(f"InfluxDB {newer.generation}.")
     assert database in newer.buckets
 
@@ -71,20 +72,89 @@ def test_another_machine_takes_up_what_is_there(newer: InfluxProxy, open_store: 
     assert_right(store, recording)
 
 
-def test_influxdb_1_8_has_the_newer_api_too(influx: RunningInflux, open_store: OpenStore, database: str) -> None:
+def test_influxdb_1_8_is_written_to_as_any_1_x(influx: RunningInflux, open_store: OpenStore) -> None:
     with InfluxProxy(influx, 1) as proxy:
         recording = recorded()
         store = open_store(url=proxy.url)
         fill(store, recording)
         assert_right(store, recording)
-        assert {request.path for request in writes(proxy)} == {"/api/v2/write"}
+        assert {request.path for request in writes(proxy)} == {"/write"}
+
+
+def test_in_2_x_what_is_written_goes_where_reads_find_it(
+    influx: RunningInflux, open_store: OpenStore, database: str
+) -> None:
+    with InfluxProxy(influx, 2) as proxy:
+        # As `influxd upgrade` leaves it: the data are in a bucket of another name, with a mapping.
+        proxy.make(f"{database} autogen")
+        proxy.mapped[database] = f"{database} autogen"
+        recording = recorded()
+        store = open_store(url=proxy.url)
+        fill(store, recording)
+        assert_right(store, recording)
+        assert proxy.buckets == {f"{database} autogen"}
+        assert {key[0] for key in proxy.written} == {f"{database} autogen"}
+
+
+def test_an_influxdb_2_that_is_too_old_is_refused(proxy: InfluxProxy, open_store: OpenStore) -> None:
+    proxy.fault = lambda asked: Fault(204, headers={"X-Influxdb-Version": "v2.3.0"}) if asked.path == "/ping" else None
+    with pytest.raises(StoreError, match=r"expected InfluxDB 2\.4 or newer, got 2\.3\.0"):
+        open_store(url=proxy.url)
+
+
+TROUBLE = [
+    b'{"error": "write buffer error: the WAL buffer is full"}',
+    b'{"error": "object store error: connection refused"}',
+    b'{"code": "invalid", "message": "shutting down"}',
+]
+
+
+@pytest.mark.parametrize("body", TROUBLE)
+def test_in_3_x_a_400_that_names_no_line_is_trouble_of_influxdb_and_no_line_is_put_aside(
+    influx: RunningInflux, open_store: OpenStore, body: bytes
+) -> None:
+    with InfluxProxy(influx, 3, TOKEN) as proxy:
+        recording = recorded()
+        store = open_store(url=proxy.url, who=WHO)
+        store.add(30, recording.reports)
+        proxy.fault = lambda asked: Fault(400, body) if "write" in asked.path else None
+        with pytest.raises(StoreUnavailable, match="cannot take writes"):
+            store.flush()
+        proxy.fault = lambda _: None
+        store.flush()
+        assert_right(store, recording)
+        assert {name: value for name, _, value in store.sizes()}["lines_refused"] == 0
+
+
+def test_in_3_x_only_the_report_of_the_line_that_is_named_is_put_aside(
+    influx: RunningInflux, open_store: OpenStore, database: str
+) -> None:
+    with InfluxProxy(influx, 3, TOKEN) as proxy:
+        store = open_store(url=proxy.url, who=WHO)
+        recording = recorded()
+        fill(store, recording)
+        proxy._columns[database, "measurements", "memoryUtilizationAvg"] = "string"
+        strange = Recording()
+        strange.other(Machine("user 0"), T0 + 1, Memory, {"utilization": np.array([0.5])})
+        more = recorded_later()
+        fill(store, Recording(reports=[*more.reports[:3], *strange.reports, *more.reports[3:]]))
+        assert {name: value for name, _, value in store.sizes()}["lines_refused"] == 1
+        assert_right(store, Recording([*recording.windows, *more.windows]))
+
+
+def recorded_later() -> Recording:
+    recording = Recording()
+    for number in range(8):
+        samples = np.array([0.25, 0.75])
+        recording.cpu(Machine(f"user {number % 2}"), T0 + DAY // 2 + number, samples, [samples])
+    return recording
 
 
 def test_a_wrong_token_is_told_at_the_start_and_never_shown(
     newer: InfluxProxy, open_store: OpenStore, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    with pytest.raises(StoreError, match="401: unauthorized") as error:
+    with pytest.raises(StoreError, match=r"asks for a token \(--store-token\).*401: unauthorized") as error:
         open_store(url=newer.url, who={"token": "wr0ng-s3cret"})
     assert "wr0ng-s3cret" not in str(error.value) + caplog.text
 

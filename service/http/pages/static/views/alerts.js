@@ -34,7 +34,8 @@ export function open(root) {
   const told = h("div", { role: "status" });
   test.body.append(h("div", { class: "controls" }, h("label", {}, "Rule ", choose), h("label", {}, "Machine ", host), h("button", { type: "button", onclick: () => backtest() }, "Test")), plot, told);
   const chart = lineChart(plot, { label: "What the rule looks at, and when it would have fired" });
-  root.append(h("h1", {}, "Alerts"), now.node, silences.node, test.node, past.node);
+  root.classList.add("waiting");
+  root.append(h("h1", {}, "Alerts"), now.node, silences.node, past.node, test.node);
   let rules = [], tested = null, loading = null, testedFor = "";
 
   function section(label) {
@@ -59,6 +60,8 @@ export function open(root) {
       if (error.name === "AbortError") throw error;
       fill(now.body, h("p", { class: "error" }, error.message));
       return;
+    } finally {
+      if (!signal.aborted) root.classList.remove("waiting");
     }
     fill(choose, rules.map((one) => h("option", { value: one.name }, one.name)));
     choose.value = get("rule") || rules[0]?.name || "";
@@ -160,6 +163,7 @@ export function open(root) {
     refresh,
     follows: () => ({ users: [] }),
     close() {
+      root.classList.remove("waiting");
       loading?.abort();
       chart.close();
     },

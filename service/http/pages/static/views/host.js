@@ -40,7 +40,7 @@ export function open(root) {
     }),
   });
   const historyPlot = h("div", { class: "plot tall" });
-  const findings = h("ul", { class: "plain" });
+  const findings = h("ul", { class: "plain findings" });
   history.body.append(h("div", { class: "controls" }, metric.label, checks.map((one) => one.label)), historyPlot);
   history.node.append(findings, noteForm(() => exactly(id()), () => refresh({ quiet: true })));
   const chart = lineChart(historyPlot, { label: "Load of the machine over time" });
