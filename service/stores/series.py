@@ -101,7 +101,7 @@ class SeriesIndex:
         self._systems: dict[tuple[str, str], int] = {}
         self.created: list[Series] = []
         """Series made since this list was last taken."""
-        self.selected: dict[tuple[str, object], tuple[int, Any]] = {}
+        self.selected: dict[str, tuple[int, Any]] = {}
         """What the query engine has made of all machines, by quantity and cores, and of how many series."""
 
     def __len__(self) -> int:
