@@ -102,7 +102,7 @@ class SeriesIndex:
         self.created: list[Series] = []
         """Series made since this list was last taken."""
         self.selected: dict[str, tuple[int, Any]] = {}
-        """What the query engine has made of all machines, by quantity and cores, and of how many series."""
+        """What the query engine has made of all machines, by quantity, and of how many series."""
 
     def __len__(self) -> int:
         return len(self._ids)
