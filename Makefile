@@ -49,6 +49,10 @@ test: setup ## Run the tests that need no server and no browser (ARGS='-k histor
 test-all: setup ## Run all tests: also those with real services, InfluxDB and Chromium
 	$(PYTEST) $(ARGS)
 
+.PHONY: faults
+faults: setup ## Run campaigns of faults on real services and agents (SEEDS=1000 for hours, FIRST=7 to repeat one)
+	$(BIN)/python -m tests.faults.campaign --seeds $(or $(SEEDS),10) --first $(or $(FIRST),1)
+
 .PHONY: coverage
 coverage: setup ## Run all tests and show which branches of contract, agent and the stores they miss
 	$(PYTEST) --cov=contract --cov=agent --cov=service.stores --cov-branch --cov-report=term:skip-covered $(ARGS)

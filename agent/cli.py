@@ -33,10 +33,13 @@ def _sample(argv: Sequence[str]) -> int:
         _leave_out_ssl()
     from agent.enrolment import EnrolmentFailed
     from agent.identity import NoIdentity
+    from agent.log import OneLine
     from agent.run import run
     from agent.spool import SpoolInUse
 
-    logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(message)s")
+    handler = logging.StreamHandler()
+    handler.setFormatter(OneLine("%(asctime)s %(levelname)s %(message)s"))
+    logging.basicConfig(level=settings.log_level.upper(), handlers=[handler])
     try:
         run(settings)
     except (NoIdentity, SpoolInUse, EnrolmentFailed) as error:

@@ -1,9 +1,11 @@
-"""Time as the sampler sees it: clocks that never stop, or sleep with the host, and steady times of windows."""
+"""Time as the agent sees it: clocks that never stop, or sleep with the host, the service's time, times of windows."""
 
+import secrets
 import sys
 import time
 from array import array
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Protocol
 
 from agent.plan import CommandBox
@@ -75,6 +77,72 @@ elif sys.platform == "darwin":
     _GOES_ON, _STANDS_STILL = time.CLOCK_MONOTONIC, time.CLOCK_UPTIME_RAW
 
 
+def steady_s() -> float:
+    """Seconds since some fixed moment, sleep of the host included; never goes back, and knows of no wall clock."""
+    return time.clock_gettime(_GOES_ON) if _GOES_ON is not None else time.monotonic()
+
+
+def boot_id() -> str:
+    """Names what `steady_s` counts from: the same for as long as its seconds can be compared."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        # Elsewhere it is not known whether the host was started anew between two runs.
+        return secrets.token_hex(16)
+
+
+CLOCK_LIMIT_S = 60.0
+"""A clock that differs by more from the service's is not believed."""
+_DATE_S = 2.0
+"""A Date header has whole seconds, and servers renew it once a second."""
+
+
+class ServiceTime:
+    """The service's clock, as its answers tell it, by the host's steady clock.
+
+    Windows are stamped by the host's wall clock, unless it differs from the service's by more than `limit_s`: then by
+    the service's. One thread tells it what was heard; any may ask.
+    """
+
+    def __init__(self, limit_s: float = CLOCK_LIMIT_S, wall_ms: Callable[[], int] = times.now_ms) -> None:
+        self._limit_ms = limit_s * 1000
+        self._wall_ms = wall_ms
+        self._offset_s: tuple[float, float] | None = None
+        """Bounds of what is to be added to the steady clock for the service's, in epoch seconds."""
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the service has told its time."""
+        return self._offset_s is not None
+
+    def heard(self, date_s: float, asked_at: float, answered_at: float) -> None:
+        """Note the service's clock, epoch seconds, as it was at some moment between two of the steady clock.
+
+        What is known stays unless this is much sharper, or contradicts it: so the windows of one host do not jitter.
+        """
+        low, high = date_s - answered_at, date_s + _DATE_S - asked_at
+        known = self._offset_s
+        if known is None or high < known[0] or low > known[1] or high - low < (known[1] - known[0]) / 2:
+            self._offset_s = (low, high)
+
+    def at_ms(self, moment: float) -> int | None:
+        """The service's clock at a moment of the steady clock, epoch milliseconds; None where it is not known."""
+        offset = self._offset_s
+        return None if offset is None else round((moment + sum(offset) / 2) * 1000)
+
+    def correction_ms(self, end_ms: int, ended_at: float) -> int:
+        """What to add to the times of a window that ended at `end_ms` by the wall, `ended_at` by the steady clock."""
+        service_ms = self.at_ms(ended_at)
+        if service_ms is None or abs(service_ms - end_ms) <= self._limit_ms:
+            return 0
+        return service_ms - end_ms
+
+    def ahead_s(self) -> float | None:
+        """How far the wall clock is ahead of the service's, seconds, to about two; None where that is not known."""
+        service_ms = self.at_ms(steady_s())
+        return None if service_ms is None else (self._wall_ms() - service_ms) / 1000
+
+
 class SystemClock:
     """The host's clocks. `commands` end a wait."""
 
@@ -83,7 +151,7 @@ class SystemClock:
 
     def now(self) -> float:
         """As `Clock.now`."""
-        return time.clock_gettime(_GOES_ON) if _GOES_ON is not None else time.monotonic()
+        return steady_s()
 
     def asleep(self) -> float:
         """As `Clock.asleep`."""

@@ -8,10 +8,12 @@ import zlib
 from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, quote, unquote, urlsplit
 
+from agent.clock import steady_s
 from contract import __version__
 from contract.agent_protocol import INSTANCE_HEADER
 from contract.retry import retry_after_s
@@ -42,6 +44,17 @@ class ServiceAnswer:
     """How long it asks to wait; 0 where it does not."""
     date: str = ""
     """The service's clock, as the header Date has it; empty where it does not tell."""
+    asked_at: float = 0.0
+    answered_at: float = 0.0
+    """When it was asked, and had answered, by the steady clock (`agent.clock.steady_s`)."""
+
+    @property
+    def date_s(self) -> float | None:
+        """`date` in epoch seconds; None where it does not tell, or not in a way that can be read."""
+        try:
+            return parsedate_to_datetime(self.date).timestamp()
+        except (ValueError, OverflowError):
+            return None
 
 
 def reports_url(url: str) -> str:
@@ -159,8 +172,10 @@ class Connection:
         self._answered_by = time.monotonic() + timeout_s
         if self._http.sock is not None:
             self._http.sock.settimeout(timeout_s)
+        asked_at = steady_s()
         self._http.request(method, target, body or None, headers)
         response = self._http.getresponse()
+        answered_at = steady_s()
         content = response.read(_ANSWER_BYTES)
         if not response.isclosed():
             if response.length and len(content) < _ANSWER_BYTES:
@@ -168,7 +183,8 @@ class Connection:
             self.close()
         wait_s = retry_after_s(response.getheader("Retry-After")) or 0.0
         date = response.getheader("Date") or ""
-        return ServiceAnswer(response.status, content, response.headers.get_content_type(), wait_s, date)
+        media_type = response.headers.get_content_type()
+        return ServiceAnswer(response.status, content, media_type, wait_s, date, asked_at, answered_at)
 
     def _response(self, sock: socket.socket, *, method: str | None = None) -> http.client.HTTPResponse:
         """What http.client makes to read an answer, with a deadline for all of it where there is one."""

@@ -154,7 +154,7 @@ def kept(directory: Path) -> str | None:
                 _log.warning("others could read %s; now they cannot, but rotate the token", path)
                 os.fchmod(file.fileno(), 0o600)
             text = file.read(_LONGEST).decode("ascii", "replace").strip()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     return text if text.isprintable() and text else None
 

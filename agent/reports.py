@@ -7,32 +7,41 @@ from threading import Thread
 from typing import Protocol
 
 import psutil
+from msgspec import UNSET
 
-from agent.clock import Timeline
+from agent.clock import ServiceTime, Timeline
 from agent.identity import Identity
 from agent.plan import SamplingPlan
 from agent.sampler import Window
 from agent.sender import ReportSender
 from agent.spool import Spool
 from contract import __version__
-from contract.report import AgentStatus, Report, encode
+from contract.report import AgentStatus, Report, encode, report_id
 
 
 class ReportBuilder:
     """Makes a report of each window: its summaries, whose they are, and what the agent costs."""
 
     def __init__(
-        self, identity: Identity, timeline: Timeline, refused_version: Callable[[], str] | None = None
+        self,
+        identity: Identity,
+        timeline: Timeline,
+        refused_version: Callable[[], str] | None = None,
+        service_time: ServiceTime | None = None,
     ) -> None:
         """`refused_version` says which settings of the service were refused; None where it may set none."""
         self._identity = identity
         self._timeline = timeline
         self._refused_version = refused_version
+        self._service_time = service_time or ServiceTime()
         self._process = psutil.Process()
 
     def report(self, window: Window, *, spooled: int = 0, dropped: int = 0, refused: int = 0) -> Report:
         """The report of a window. `spooled`, `dropped` and `refused` are the counts of `AgentStatus`."""
-        start_ms, end_ms = self._timeline.place(window.start_ms, window.duration_s)
+        ended_ms = window.start_ms + round(window.duration_s * 1000)
+        corrected_ms = window.start_ms + self._service_time.correction_ms(ended_ms, window.ended_at)
+        start_ms, end_ms = self._timeline.place(corrected_ms, window.duration_s)
+        ahead_s = self._service_time.ahead_s()
         user_id = self._identity.user_id
         return Report(
             user_id=user_id,
@@ -42,7 +51,7 @@ class ReportBuilder:
             os_type=self._identity.os_type,
             os_version=self._identity.os_version,
             metrics=[samples.metric(window.observations) for samples in window.samples],
-            report_id=f"{user_id[:100]}@{end_ms}",
+            report_id=report_id(user_id, end_ms),
             agent=AgentStatus(
                 version=__version__,
                 cpu_seconds=round(time.process_time(), 3),
@@ -54,6 +63,7 @@ class ReportBuilder:
                 remote=self._refused_version is not None,
                 settings_version=window.plan.version,
                 settings_refused=self._refused_version() if self._refused_version else "",
+                clock_ahead_s=UNSET if ahead_s is None else round(ahead_s, 1),
             ),
         )
 
@@ -72,8 +82,8 @@ class Outbox(Protocol):
     def counts(self) -> dict[str, int]:
         """The members `spooled`, `dropped` and `refused` of `AgentStatus`, as far as they are known."""
 
-    def put(self, report: Report) -> None:
-        """Take a report, which is safe when this returns."""
+    def put(self, report: Report, ended_at: float) -> None:
+        """Take a report, which is safe when this returns; its window ended at that moment of the steady clock."""
 
     def close(self) -> None:
         """Deliver what can be delivered quickly."""
@@ -82,7 +92,8 @@ class Outbox(Protocol):
 class SpoolingOutbox:
     """Puts reports into the spool, from which `thread` sends them."""
 
-    def __init__(self, spool: Spool, sender: ReportSender, thread: Thread) -> None:
+    def __init__(self, spool: Spool, sender: ReportSender, thread: Thread, service_time: ServiceTime) -> None:
+        self._service_time = service_time
         self._spool = spool
         self._sender = sender
         self._thread = thread
@@ -96,9 +107,10 @@ class SpoolingOutbox:
         """The spool's and the sender's counts."""
         return {"spooled": self._spool.waiting, "dropped": self._spool.dropped, "refused": self._sender.refused}
 
-    def put(self, report: Report) -> None:
+    def put(self, report: Report, ended_at: float) -> None:
         """Write the report to the spool."""
-        self._spool.put(encode(report), report.end_timestamp)
+        is_placed = self._service_time.is_known
+        self._spool.put(encode(report), report.end_timestamp, ended_at, is_placed=is_placed)
         self._sender.wake()
 
     def close(self) -> None:
@@ -115,7 +127,7 @@ class PrintingOutbox:
         """Nothing waits, is dropped or refused, so there are no counts."""
         return {}
 
-    def put(self, report: Report) -> None:
+    def put(self, report: Report, ended_at: float) -> None:
         """Print the report. Raises BrokenPipeError where nobody reads any more."""
         sys.stdout.write(encode(report).decode() + "\n")
         sys.stdout.flush()

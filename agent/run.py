@@ -13,7 +13,7 @@ from types import FrameType
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from agent.clock import SystemClock, Timeline
+from agent.clock import ServiceTime, SystemClock, Timeline
 from agent.connection import Connection
 from agent.diagnostics import RecentProblems, diagnostics
 from agent.enrolment import token_for
@@ -72,7 +72,8 @@ def run(settings: AgentSettings) -> None:
         _start(name, partial(supervised, work, closing))
     try:
         while (window := _next(inbox)) is not None:
-            deliver.outbox.put(deliver.report_builder.report(window, **deliver.outbox.counts()))
+            report = deliver.report_builder.report(window, **deliver.outbox.counts())
+            deliver.outbox.put(report, window.ended_at)
             if deliver.heartbeat is not None:
                 deliver.heartbeat.beat(_QUIET_BEAT_S)
             if settings.once:
@@ -111,29 +112,32 @@ def _delivery(
     token = token_for(settings, me.user_id)
     connect = partial(Connection, settings.url, token, settings.proxy_in_use, settings.tls())
     connection = connect()
-    sender = ReportSender(spool, connection, DeadLetters(directory), Backoff())
+    service_time = ServiceTime()
+    sender = ReportSender(spool, connection, DeadLetters(directory), Backoff(), service_time=service_time)
     _log.info("reports go to %s; %d wait in %s", connection.url, spool.waiting, directory)
     timeline = Timeline(spool.given_out())
     if not settings.remote:
         heartbeat = HeartbeatFile(directory, partial(_heartbeat, settings, me, spool, sender, failing, lambda: own))
         sender.on_attempt = partial(heartbeat.beat, _BEAT_S)
         heartbeat.beat()
-        outbox = SpoolingOutbox(spool, sender, _start("sender", partial(supervised, sender.run, closing)))
-        return _Delivery(outbox, ReportBuilder(me, timeline), sampling_plan(own), {}, heartbeat)
+        outbox = SpoolingOutbox(spool, sender, _start("sender", partial(supervised, sender.run, closing)), service_time)
+        return _Delivery(
+            outbox, ReportBuilder(me, timeline, service_time=service_time), sampling_plan(own), {}, heartbeat
+        )
     remote = RemoteConfigurationClient(own, me, RemoteStateFile(directory, connection.url), connect(), commands)
     sender.on_instructions = remote.receive
     heartbeat = HeartbeatFile(
         directory, partial(_heartbeat, settings, me, spool, sender, failing, lambda: remote.in_force)
     )
     sender.on_attempt, remote.on_change = partial(heartbeat.beat, _BEAT_S), heartbeat.beat
-    outbox = SpoolingOutbox(spool, sender, _start("sender", partial(supervised, sender.run, closing)))
+    outbox = SpoolingOutbox(spool, sender, _start("sender", partial(supervised, sender.run, closing)), service_time)
     recent_problems = RecentProblems(
         [token or "", settings.enrolment_token, *_credentials(settings.url), *_credentials(settings.proxy_in_use or "")]
     )
     logging.getLogger().addHandler(recent_problems)
     remote.diagnose = partial(diagnostics, me, remote, outbox.counts, lambda: outbox.problem, recent_problems, failing)
     listener = Listener(me.user_id, connect(), remote, closing)
-    report_builder = ReportBuilder(me, timeline, lambda: remote.refused_version)
+    report_builder = ReportBuilder(me, timeline, lambda: remote.refused_version, service_time)
     plan = remote.first_plan()
     heartbeat.beat()
     threads = {"remote": remote.run, "listener": listener.run}

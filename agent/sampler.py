@@ -29,6 +29,8 @@ class Window:
     """The wall clock when the window began."""
     duration_s: float
     """From the beginning to the last sample, by a clock that does not jump."""
+    ended_at: float
+    """When the last sample was taken, by that clock (`agent.clock.Clock.now`)."""
     observations: int
     """How many intervals of the plan it covers: a sample that comes late stands for all that it covers."""
     samples: Sequence[Samples]
@@ -164,5 +166,5 @@ class Sampler:
                 _log.info("%s can be sampled again", name)
         if samples and self._observations:
             duration = self._sampled_at - self._opened_at
-            self._deliver(Window(self._plan, self._start_ms, duration, self._observations, samples))
+            self._deliver(Window(self._plan, self._start_ms, duration, self._sampled_at, self._observations, samples))
             self._delivered = True

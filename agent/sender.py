@@ -13,10 +13,12 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
+from agent.clock import ServiceTime
 from agent.connection import Connection, ServiceAnswer, ServiceUnreachable
 from agent.spool import Spool, SpooledReport
 from contract import times
 from contract.problems import decode_json
+from contract.report import decode_report, encode, report_id
 from contract.retry import Backoff
 
 MAX_DEAD_LETTER_BYTES = 4 * 1024 * 1024
@@ -60,6 +62,7 @@ TIMEOUT_S = 20.0
 MISCONFIGURED_WAIT_S = 30.0
 """The least wait where only a person can help."""
 
+_NO_REPORTS = b"[]"
 _ACCEPTED = 202
 _REFUSED = (400, 413, 415, 422)
 """The service refuses reports as they are with these. A proxy uses them too, so the body has to be the service's."""
@@ -107,7 +110,9 @@ class ReportSender:
         backoff: Backoff,
         *,
         misconfigured_wait_s: float = MISCONFIGURED_WAIT_S,
+        service_time: ServiceTime | None = None,
     ) -> None:
+        """`service_time` is told of the service's clock, and places windows by it; without one nobody asks for it."""
         self.refused = 0
         """How many reports the service has refused since the agent started."""
         self.on_instructions: Callable[[msgspec.Raw], object] | None = None
@@ -119,6 +124,8 @@ class ReportSender:
         self._dead_letters = dead_letters
         self._backoff = backoff
         self._misconfigured_wait_s = misconfigured_wait_s
+        self._time = service_time or ServiceTime()
+        self._is_told = service_time is None
         self._limit = MAX_REPORTS
         self._problem: str | None = None
         self._wake = Event()
@@ -162,11 +169,19 @@ class ReportSender:
         """Make one attempt; returns how long to wait before the next."""
         timeout_s = min(TIMEOUT_S, max(0.1, self._deadline - time.monotonic()))
         try:
+            if not self._is_told:
+                # Before anything is sent by a clock that may be years away: how late is it there?
+                answer = self._connection.post([_NO_REPORTS], timeout_s)
+                self._is_told = self._note_time(answer) or answer.status in _REFUSED
+                if not self._is_told:
+                    return self._unsettled(answer)
+            batch = self._spool.place(batch, self._placed)
             answer = self._connection.post([entry.body for entry in batch], timeout_s)
         except ServiceUnreachable as error:
             return self._later(str(error), 0.0)
         receipt = _receipt(answer)
         if receipt is not None:
+            self._note_time(answer)
             if receipt.instructions is not UNSET and self.on_instructions is not None:
                 self.on_instructions(receipt.instructions)
             rejected = [one for one in receipt.rejected if 0 <= one.index < len(batch)]
@@ -182,12 +197,32 @@ class ReportSender:
             return self._settled(batch, answer.status, [_Rejected(0, problems)])
         return self._unsettled(answer)
 
+    def _note_time(self, answer: ServiceAnswer) -> bool:
+        """Learn the service's time from an answer; False where the answer is not the service's."""
+        if _receipt(answer) is None:
+            return False
+        if answer.date_s is not None:
+            self._time.heard(answer.date_s, answer.asked_at, answer.answered_at)
+        return True
+
+    def _placed(self, entry: SpooledReport, ended_at: float | None) -> SpooledReport:
+        """A report that was made before the service's time was known, with the times that it is to have."""
+        by_ms = 0 if ended_at is None else self._time.correction_ms(entry.end_ms, ended_at)
+        if not by_ms:
+            return entry
+        report = decode_report(entry.body)
+        start_ms, end_ms = max(0, report.start_timestamp + by_ms), max(0, report.end_timestamp + by_ms)
+        moved = msgspec.structs.replace(
+            report, start_timestamp=start_ms, end_timestamp=end_ms, report_id=report_id(report.user_id, end_ms)
+        )
+        return entry._replace(end_ms=end_ms, body=encode(moved))
+
     def _next_passes(self, timeout_s: float) -> bool:
         """Whether the service takes the second oldest report, when something before it turns the oldest away.
 
         Then the oldest would hold back all others for ever. The second is sent again later, and counts once.
         """
-        following = self._spool.peek(2, 2 * MAX_BYTES)[1:]
+        following = self._spool.place(self._spool.peek(2, 2 * MAX_BYTES)[1:], self._placed)
         try:
             return bool(following) and _receipt(self._connection.post([following[0].body], timeout_s)) is not None
         except ServiceUnreachable:

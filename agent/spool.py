@@ -3,18 +3,24 @@
 import logging
 import sqlite3
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from threading import Lock
 from typing import NamedTuple
 
-from agent.clock import REMEMBERED
+from agent.clock import REMEMBERED, boot_id, steady_s
 
 _log = logging.getLogger(__name__)
 
-_VERSION = 1
+_VERSION = 2
+_TIMES = """
+ALTER TABLE report ADD COLUMN at_ms INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE report ADD COLUMN placed INTEGER NOT NULL DEFAULT 1;
+CREATE TABLE clock (boot TEXT NOT NULL, base_ms INTEGER NOT NULL, first_ms INTEGER NOT NULL);
+"""
 _SCHEMA = f"""
 CREATE TABLE report (number INTEGER PRIMARY KEY, end_ms INTEGER NOT NULL, body BLOB NOT NULL);
+{_TIMES}
 CREATE TABLE given_out (number INTEGER PRIMARY KEY, end_ms INTEGER NOT NULL);
 CREATE TABLE tally (name TEXT PRIMARY KEY, count INTEGER NOT NULL);
 INSERT INTO tally VALUES ('dropped', 0);
@@ -36,6 +42,10 @@ class SpooledReport(NamedTuple):
     """The end of its window, epoch milliseconds."""
     body: bytes
     """Its JSON, in UTF-8."""
+    at_ms: int = 0
+    """When its window ended, by the spool's own clock (`Spool`)."""
+    is_placed: bool = True
+    """Whether its times are final: what was sent once is sent with the same times again."""
 
 
 class SpoolFile:
@@ -71,6 +81,8 @@ class SpoolFile:
         (version,) = self._db.execute("PRAGMA user_version").fetchone()
         if version == 0:
             self._db.executescript("BEGIN IMMEDIATE;" + _SCHEMA + "COMMIT;")
+        elif version == 1:
+            self._db.executescript(f"BEGIN IMMEDIATE; {_TIMES} PRAGMA user_version = {_VERSION}; COMMIT;")
         elif version != _VERSION:
             raise sqlite3.DatabaseError(f"its format is version {version}; this agent knows version {_VERSION}")
         # Takes the lock also where there was nothing to make.
@@ -79,6 +91,21 @@ class SpoolFile:
         (newest,) = self._db.execute("SELECT max(number) FROM given_out").fetchone()
         self.newest: int = newest or 0
         """The number of the last report that was ever added."""
+
+    def clock(self, boot: str, now_ms: int) -> tuple[int, int]:
+        """What to add to the host's steady clock for the spool's, and what that says first of this run of the host.
+
+        `boot` names the run of the host, `now_ms` is its steady clock.
+        """
+        row = self._db.execute("SELECT boot, base_ms, first_ms FROM clock").fetchone()
+        if row is not None and row[0] == boot:
+            return int(row[1]), int(row[2])
+        (last,) = self._db.execute("SELECT coalesce(max(at_ms), 0) FROM report").fetchone()
+        first_ms = last + 1
+        self._db.executescript("BEGIN IMMEDIATE; DELETE FROM clock")
+        self._db.execute("INSERT INTO clock VALUES (?, ?, ?)", (boot, first_ms - now_ms, first_ms))
+        self._db.execute("COMMIT")
+        return first_ms - now_ms, first_ms
 
     def waiting(self) -> tuple[int, int]:
         """How many reports wait, and the bytes of their bodies."""
@@ -96,9 +123,21 @@ class SpoolFile:
 
     def after(self, number: int) -> Iterator[SpooledReport]:
         """The reports behind `number`, oldest first, each read as it is asked for."""
-        query = "SELECT number, end_ms, body FROM report WHERE number > ? ORDER BY number"
+        query = "SELECT number, end_ms, body, at_ms, placed FROM report WHERE number > ? ORDER BY number"
         for row in self._db.execute(query, (number,)):
             yield SpooledReport(*row)
+
+    def replace(self, entries: Sequence[SpooledReport]) -> None:
+        """Write reports anew in their places, those that are there, in one commit."""
+        with self._db:
+            self._db.execute("BEGIN IMMEDIATE")
+            self._db.executemany(
+                "UPDATE report SET end_ms = ?, body = ?, at_ms = ?, placed = ? WHERE number = ?",
+                [(*entry[1:], entry.number) for entry in entries],
+            )
+            self._db.executemany(
+                "UPDATE given_out SET end_ms = ? WHERE number = ?", [(entry.end_ms, entry.number) for entry in entries]
+            )
 
     def write(self, entries: Sequence[SpooledReport], done: int, newly_dropped: int) -> None:
         """Add `entries`, take off all up to number `done` and count drops, in one commit."""
@@ -106,7 +145,9 @@ class SpoolFile:
         newest = entries[-1].number if entries else self.newest
         db.execute("BEGIN IMMEDIATE")
         try:
-            db.executemany("INSERT INTO report VALUES (?, ?, ?)", [entry for entry in entries if entry.number > done])
+            db.executemany(
+                "INSERT INTO report VALUES (?, ?, ?, ?, ?)", [entry for entry in entries if entry.number > done]
+            )
             db.executemany("INSERT INTO given_out VALUES (?, ?)", [entry[:2] for entry in entries])
             db.execute("DELETE FROM report WHERE number <= ?", (done,))
             db.execute("DELETE FROM given_out WHERE number <= ?", (newest - REMEMBERED,))
@@ -146,6 +187,8 @@ class Spool:
       soon as the disk takes it. No failure of the disk raises.
     - What `done` takes off is written with the next `put`: a process killed in between sends it again.
     - Bounded by bytes and by age: the oldest are dropped first, and counted; the count outlives the process too.
+    - Age is by a clock of its own, which goes on with the host and stands still while the host is off: a wall clock
+      that is wrong, or set right, drops nothing.
     """
 
     def __init__(self, directory: Path, max_bytes: int, max_age_s: float) -> None:
@@ -161,17 +204,51 @@ class Spool:
         self._unsaid = 0
         self._say_at = 0.0
         self._number = self._done = self.waiting = self._size = self.dropped = 0
+        self._base_ms = self._first_ms = 0
         self._open()
 
-    def put(self, body: bytes, end_ms: int) -> None:
-        """Add a report whose window ended at `end_ms`."""
+    def put(self, body: bytes, end_ms: int, ended_at: float | None = None, *, is_placed: bool = True) -> None:
+        """Add a report whose window ended at `end_ms`, and at `ended_at` by the steady clock; None is now.
+
+        One that is not placed yet waits for `place` before it is sent.
+        """
         with self._lock:
+            at_ms = round((steady_s() if ended_at is None else ended_at) * 1000) + self._base_ms
             self._number += 1
-            self._unwritten.append(SpooledReport(self._number, end_ms, body))
+            self._unwritten.append(SpooledReport(self._number, end_ms, body, at_ms, is_placed))
             self.waiting += 1
             self._size += len(body)
-            self._drop_oldest(end_ms)
+            self._drop_oldest(at_ms)
             self._write()
+
+    def place(
+        self, entries: Sequence[SpooledReport], placed: Callable[[SpooledReport, float | None], SpooledReport]
+    ) -> list[SpooledReport]:
+        """Settle the times of what `peek` gave, once, on disk before it is sent; returns the reports to send.
+
+        `placed` gives a report with its final times; it is told when its window ended by the steady clock, or None
+        where that was in another run of the host.
+        """
+        fresh = [entry for entry in entries if not entry.is_placed]
+        if not fresh:
+            return [*entries]
+        settled = {
+            entry.number: placed(entry, self._ended_at(entry))._replace(number=entry.number, is_placed=True)
+            for entry in fresh
+        }
+        with self._lock:
+            self._unwritten = [settled.get(entry.number, entry) for entry in self._unwritten]
+            waiting = [entry for entry in fresh if entry.number > self._done]
+            self._size += sum(len(settled[entry.number].body) - len(entry.body) for entry in waiting)
+            try:
+                if self._file is not None:
+                    self._file.replace([*settled.values()])
+            except sqlite3.Error as error:
+                self._failed(error)
+        return [settled.get(entry.number, entry) for entry in entries]
+
+    def _ended_at(self, entry: SpooledReport) -> float | None:
+        return (entry.at_ms - self._base_ms) / 1000 if entry.at_ms >= self._first_ms else None
 
     def peek(self, max_count: int, max_bytes: int) -> list[SpooledReport]:
         """The oldest reports, as many as both bounds allow; at least one where any waits."""
@@ -232,9 +309,10 @@ class Spool:
         return True
 
     def _drop_oldest(self, now_ms: int) -> None:
+        """Keep the bounds, at a moment of the spool's own clock."""
         dropped = 0
         for entry in self._oldest_first():
-            if self._size <= self._max_bytes and entry.end_ms >= now_ms - self._max_age_ms:
+            if self._size <= self._max_bytes and entry.at_ms >= now_ms - self._max_age_ms:
                 break
             dropped += self._take_off(entry)
         if dropped:
@@ -289,6 +367,7 @@ class Spool:
         try:
             self._path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
             file = SpoolFile(self._path)
+            self._base_ms, self._first_ms = file.clock(boot_id(), round(steady_s() * 1000))
         except (OSError, sqlite3.Error) as error:
             if _is_damaged(error):
                 self._start_anew(error, 0)

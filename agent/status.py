@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 from msgspec import Meta
 
+from agent.clock import CLOCK_LIMIT_S
 from agent.connection import Connection, ServiceAnswer, ServiceUnreachable
 from agent.enrolment import kept
 from agent.heartbeat import Heartbeat, is_late, read_heartbeat
@@ -20,7 +21,6 @@ from contract.problems import decode_json, shortened
 from contract.service_address import SERVICE_URL, ServiceAddress, proxy_for, tls_context
 from contract.settings import load
 from contract.times import format_instant, format_seconds
-from contract.validation import FUTURE_MS
 
 if TYPE_CHECKING:
     import ssl
@@ -240,9 +240,9 @@ def _clock(answer: ServiceAnswer, own_s: float) -> Iterator[Finding]:
         yield Finding("clock", "works", "It agrees with the service's to a few seconds.")
         return
     side = "ahead of" if off_s > 0 else "behind"
-    refused = " Reports are refused." if off_s * 1000 > FUTURE_MS else " Reports carry wrong times."
+    stamped = " Reports are stamped by the service's." if abs(off_s) > CLOCK_LIMIT_S else ""
     yield Finding(
-        "clock", "fails", f"This machine's is {_seconds(abs(off_s))} {side} the service's.{refused}",
+        "clock", "fails", f"This machine's is {_seconds(abs(off_s))} {side} the service's.{stamped}",
         "Set the clocks of both by NTP (`timedatectl status` shows whether they are).",
     )  # fmt: skip
 

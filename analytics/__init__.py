@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from analytics.frames.frame import FrameError, TooFewData, frame_of_values, from_frame, to_frame
+    from analytics.frames.handover import to_nixtla, to_text
     from analytics.frames.resampling import resample
     from analytics.frames.statistics import quantile
     from analytics.frames.weights import equal_weights, weigh
@@ -67,11 +68,14 @@ __all__ = [
     "saturation",
     "stream",
     "to_frame",
+    "to_nixtla",
+    "to_text",
     "weigh",
 ]
 
 _MODULES = {
     "analytics.frames.frame": ("FrameError", "TooFewData", "frame_of_values", "from_frame", "to_frame"),
+    "analytics.frames.handover": ("to_nixtla", "to_text"),
     "analytics.frames.resampling": ("resample",),
     "analytics.frames.statistics": ("quantile",),
     "analytics.frames.weights": ("equal_weights", "weigh"),

@@ -17,6 +17,8 @@ from falcon.testing import create_asgi_req
 
 from service.control.audit import Actor, Audit
 from service.control.database import ControlDatabase
+from service.credentials.attempts import FailedAttempts
+from service.credentials.sessions import Sessions
 from service.credentials.tokens import Tokens
 from service.http.authentication import Authentication
 
@@ -37,7 +39,9 @@ def main() -> None:
         text = made[TOKENS // 2].text
         now_ms = time.time_ns() // 1_000_000
         look_up = _median(lambda: tokens.identity(text, now_ms, "192.0.2.7"))
-        whole = asyncio.run(_whole(Authentication(tokens), text))
+        whole = asyncio.run(
+            _whole(Authentication(tokens, Sessions(control, Audit(control), tokens), FailedAttempts(300)), text)
+        )
         nothing = asyncio.run(_whole(None, text))
         control.close()
     print(f"{TOKENS} tokens; median of {ROUNDS} rounds of {CHECKS} checks")

@@ -22,7 +22,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -206,9 +206,9 @@ def measured(contestant: IngestContestant, folder: Path, load: OfferedLoad) -> t
     with contestant.start(folder / name) as server:
         day_ago = times.now_ms() - DAY_MS
         if load.warm_up_s:
-            _wrk(contestant, server, load.connections, load.warm_up_s, day_ago)
+            wrk(contestant, server, replace(load, seconds=load.warm_up_s), day_ago)
         before = server.metrics() if contestant.is_ours else {}
-        outcome = _wrk(contestant, server, load.connections, load.seconds, day_ago + 6 * 3_600_000)
+        outcome = wrk(contestant, server, load, day_ago + 6 * 3_600_000)
         if outcome.refused or outcome.broken:
             raise RuntimeError(f"{contestant.name}: {outcome.refused} refused, {outcome.broken} connections broken")
         if not contestant.is_ours:
@@ -216,14 +216,15 @@ def measured(contestant: IngestContestant, folder: Path, load: OfferedLoad) -> t
         return outcome, [_checked(contestant, server, before, outcome, load.connections)]
 
 
-def _wrk(contestant: IngestContestant, server: Server, connections: int, seconds: int, first_end: int) -> IngestOutcome:
+def wrk(contestant: IngestContestant, server: Server, load: OfferedLoad, first_end: int) -> IngestOutcome:
+    """Send a contestant's reports for `seconds`; the first window ends at `first_end`, epoch ms."""
     command = [
-        "taskset", "--cpu-list", str(CLIENT_CORE), "wrk", "--threads", "1", "--connections", str(connections),
-        "--duration", f"{seconds}s", "--timeout", "30s", "--script", str(_LUA), server.url, "--",
+        "taskset", "--cpu-list", str(CLIENT_CORE), "wrk", "--threads", "1", "--connections", str(load.connections),
+        "--duration", f"{load.seconds}s", "--timeout", "30s", "--script", str(_LUA), server.url, "--",
         contestant.path, contestant.content_type, str(contestant.templates), str(USERS), str(first_end),
     ]  # fmt: skip
     used = server.cpu_seconds()
-    text = run(command, seconds + _WRK_EXTRA_S)
+    text = run(command, load.seconds + _WRK_EXTRA_S)
     used = server.cpu_seconds() - used
     counted = json.loads(text.splitlines()[-1])
     return IngestOutcome(**counted, server_cpu_us=used / max(counted["requests"], 1) * 1e6)

@@ -8,12 +8,13 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
-from data import FLEET
+from data import FLEET, ROOT
 
 _SHARED: dict[str, dict[str, Any]] = {
     "--only": {"metavar": "TEXT", "default": "", "help": "measure only what has this in its name"},
     "--folder": {"type": Path, "help": "where data is kept meanwhile (default: the temporary folder)"},
     "--keep": {"type": Path, "metavar": "DIR", "help": "keep what is loaded there, and use it if it is there"},
+    "--beside": {"type": Path, "metavar": "TREE", "help": "another work tree, whose service is measured as well"},
     "--fleet": {
         "type": Path, "metavar": "FILE", "default": FLEET, "help": "load of real machines, Parquet; made up without",
     },
@@ -66,6 +67,11 @@ def scratch(options: argparse.Namespace) -> AbstractContextManager[str]:
     if kept:
         return nullcontext(str(kept.resolve()))
     return tempfile.TemporaryDirectory(dir=getattr(options, "folder", None), prefix="loadlens-bench-")
+
+
+def trees(options: argparse.Namespace) -> dict[str, Path]:
+    """The work trees whose service is measured, by name: this one, and the one to measure beside it."""
+    return ({"before": options.beside.resolve()} if options.beside else {}) | {"now": ROOT}
 
 
 def _give_up_after(seconds: int) -> None:

@@ -72,6 +72,7 @@ def running(
     core: int | None = None,
     environment: Mapping[str, str] | None = None,
     pass_fds: Sequence[int] = (),
+    tree: Path = ROOT,
 ) -> Iterator[Program]:
     """A program that runs as long as the context, on one core if that is named, with its output in a file.
 
@@ -81,7 +82,7 @@ def running(
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [*pinned, *command], cwd=ROOT, env=environment, pass_fds=pass_fds,
+            [*pinned, *command], cwd=tree, env=environment, pass_fds=pass_fds,
             stdin=subprocess.DEVNULL, stdout=output, stderr=output,
         )  # fmt: skip
     program = Program(_name(command), process, log)

@@ -110,11 +110,13 @@ def installed(*programs: str) -> bool:
     return not missing
 
 
-def loadlens(folder: Path, *options: str, core: int | None = None) -> contextlib.AbstractContextManager[Server]:
-    """Our service, with its own settings but for `options`."""
+def loadlens(
+    folder: Path, *options: str, core: int | None = None, tree: Path = ROOT
+) -> contextlib.AbstractContextManager[Server]:
+    """Our service, as it is in a work tree, with its own settings but for `options`."""
     port = _free_port()
     place = ["--port", str(port), "--data-dir", str(folder), "--log-level", "warning"]
-    return _running([sys.executable, "-m", "service", *place, *options], port, "/healthz", folder, core)
+    return _running([sys.executable, "-m", "service", *place, *options], port, "/healthz", folder, core, tree)
 
 
 def http_layer(folder: Path, *, core: int | None = None) -> contextlib.AbstractContextManager[Server]:
@@ -167,9 +169,9 @@ def victoria_metrics(folder: Path, *, core: int | None = None) -> contextlib.Abs
     return _running(command, port, "/health", folder, core)
 
 
-def settle_loadlens(folder: Path) -> None:
+def settle_loadlens(folder: Path, tree: Path = ROOT) -> None:
     """Start the service on a folder, wait until everything is flushed and nothing is left to compact, and stop it."""
-    with loadlens(folder, "--flush-interval", "0.2") as server:
+    with loadlens(folder, "--flush-interval", "0.2", tree=tree) as server:
         ahead = server.metrics()["loadlens_store_flushes_total"]
 
         def is_settled() -> bool:
@@ -219,12 +221,15 @@ def folder_bytes(folder: Path) -> int:
 
 
 @contextlib.contextmanager
-def _running(command: Sequence[str], port: int, ready: str, folder: Path, core: int | None) -> Iterator[Server]:
+def _running(
+    command: Sequence[str], port: int, ready: str, folder: Path, core: int | None, tree: Path = ROOT
+) -> Iterator[Server]:
     """A server, once it answers. Raises TimeoutError where it does not, RuntimeError where it ends instead."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("LOADLENS_")}
     # Go takes the cores it may use for the number of its threads; with one it would stand still at every sync.
     environment["GOMAXPROCS"] = str(max(2, os.cpu_count() or 2))
-    with running(command, folder / "bench.log", core=core, environment=environment) as program:
+    environment["PYTHONPATH"] = str(tree)
+    with running(command, folder / "bench.log", core=core, environment=environment, tree=tree) as program:
         server = Server(port, program, folder)
 
         def is_ready() -> bool:

@@ -38,6 +38,8 @@ class AgentStatus(Struct, frozen=True, omit_defaults=True):
     """The version of what the service asked for that is in force; empty where it asked for nothing."""
     settings_refused: Annotated[str, Meta(max_length=64)] = ""
     """The version that the agent refused to apply; its reasons are in `contract.agent_protocol.AgentState`."""
+    clock_ahead_s: Annotated[float, Meta(ge=-1e12, le=1e12)] | UnsetType = UNSET
+    """How far its host's clock is ahead of the service's; negative where it is behind, left out where not known."""
 
 
 class Report(Struct, frozen=True, omit_defaults=True):
@@ -62,6 +64,11 @@ class Report(Struct, frozen=True, omit_defaults=True):
     def typed_metrics(self) -> list[Metric]:
         """`metrics`, with the base class that a type checker knows."""
         return self.metrics
+
+
+def report_id(user_id: str, end_ms: int) -> str:
+    """What an agent calls a report."""
+    return f"{user_id[:100]}@{end_ms}"
 
 
 _decoder = msgspec.json.Decoder(Report)

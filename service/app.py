@@ -23,6 +23,7 @@ from service.backup.snapshots import Live, SnapshotMaker
 from service.control.audit import Audit
 from service.control.data_lock import lock_data_folder
 from service.control.database import ControlDatabase, ControlError
+from service.credentials.attempts import FailedAttempts
 from service.credentials.sessions import Sessions
 from service.credentials.tokens import Tokens
 from service.dashboard.analysis import Analyst
@@ -220,7 +221,10 @@ def create_app(settings: ServiceSettings) -> Application:
     service = Service(settings)
     authentication = None
     if settings.token or len(service.tokens) or settings.tls_client_ca:
-        authentication = Authentication(service.tokens, service.sessions, settings.token, settings.operator_token)
+        authentication = Authentication(
+            service.tokens, service.sessions, FailedAttempts(settings.failed_sign_ins), settings.token,
+            settings.operator_token,
+        )  # fmt: skip
     access = authentication or RequireOwnHost(settings.host)
     cors = AllowOrigins(settings.cors_origins)
     middleware: list[Any] = [
@@ -286,7 +290,7 @@ def _routes(service: Service) -> dict[str, object]:
         "/api/v1/query": QueryTables(store, service.versions),
         "/api/v1/windows/byUser/{user_id:path}": UserWindows(store, sending),
         "/api/v1/windows/fleet": FleetWindows(store, sending),
-        "/api/v1/users": Users(store, remote.shared_ids),
+        "/api/v1/users": Users(store, remote.shared_ids, remote.registry),
         "/api/v1/stream": LiveStream(service.broker, service.sessions),
         "/api/v1/agents": AgentList(remote),
         "/api/v1/agents/{user_id}": OneAgent(remote, rules),
@@ -316,7 +320,7 @@ def _routes(service: Service) -> dict[str, object]:
         "/readyz": Ready(
             store,
             refusing_looks(service.journal),
-            other_looks(store, service.admission, service.maintenance, rules, service.lost),
+            other_looks(store, service.admission, service.maintenance, rules, remote.registry, service.lost),
         ),
         "/metrics": Prometheus(numbers),
     }

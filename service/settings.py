@@ -108,6 +108,15 @@ class ServiceSettings(Settings, frozen=True, kw_only=True):
             extra={"metavar": "ADDRESS", "examples": ["10.0.0.0/8"]},
         ),
     ] = ()
+    failed_sign_ins: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=1_000_000,
+            description="Most wrong tokens a minute from an address; then it gets 429.",
+            extra={"metavar": "NUMBER"},
+        ),
+    ] = 300
     agent_streams: Annotated[
         int,
         Meta(

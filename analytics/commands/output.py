@@ -17,6 +17,7 @@ from analytics.commands.settings import OutputForm
 from analytics.commands.tables import fill, fitting_table, plain
 from contract.times import format_instant, parse_duration
 
+_FORMULA = frozenset("=+-@\t\r")
 _SUFFIXES: dict[str, OutputForm] = {".csv": "csv", ".json": "json", ".parquet": "parquet", ".pq": "parquet"}
 
 
@@ -48,7 +49,7 @@ def write(frame: pd.DataFrame, form: OutputForm, out: Path | None) -> None:
 def _encoded(frame: pd.DataFrame, form: OutputForm) -> bytes:
     match form:
         case "csv":
-            return textual(frame).to_csv(index=False, lineterminator="\n").encode()
+            return _without_formulas(textual(frame)).to_csv(index=False, lineterminator="\n").encode()
         case "json":
             columns = textual(frame)
             rows = zip(*(_plain(columns[name]) for name in columns), strict=True)
@@ -70,6 +71,14 @@ def textual(frame: pd.DataFrame) -> pd.DataFrame:
         frame[name] = pd.Series(
             [None if missing else format_instant(ms) for ms, missing in told], frame.index, "object"
         )
+    return frame
+
+
+def _without_formulas(frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame with an apostrophe before texts that a spreadsheet would take for formulas."""
+    for name in frame.select_dtypes(["object", "str"]):
+        is_formula = [isinstance(value, str) and value[:1] in _FORMULA for value in frame[name]]
+        frame[name] = frame[name].mask(pd.Series(is_formula, frame.index), "'" + frame[name].astype(str))
     return frame
 
 

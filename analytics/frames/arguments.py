@@ -27,6 +27,15 @@ def duration_ms(value: Duration, name: str, *, least_ms: int = MIN_RATE_MS, most
     return ms
 
 
+def signed_ms(value: Duration, name: str) -> int:
+    """The milliseconds of a duration that may have a minus in front: `-6h`. Raises FrameError as `duration_ms` does."""
+    if isinstance(value, str):
+        return -duration_ms(value[1:], name) if value.startswith("-") else duration_ms(value, name)
+    if isinstance(value, timedelta) and value < timedelta(0):
+        return -duration_ms(-value, name)
+    return duration_ms(value, name)
+
+
 def _milliseconds(value: Duration | None, least_ms: int, most_ms: int) -> int:
     if isinstance(value, str):
         try:

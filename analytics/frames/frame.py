@@ -256,17 +256,31 @@ def in_order(users: Any) -> Any:
 def bins_of(frame: pd.DataFrame) -> Bins:
     """How the values of a frame are placed into bins: as its metric's, shares in [0, 1] where it names none.
 
-    Raises FrameError where it names none and its values are no shares: pandas has dropped the name on the way.
+    Raises FrameError where it names none and its values, or its histograms, are not those of shares: pandas has
+    dropped the name on the way, or put two metrics together.
     """
     named = NAMES.get(str(frame.attrs.get("metric")))
     if named:
         return named.quantity.bins
-    if "max" in frame and len(frame) and frame["max"].max() > 1.0:
+    if ("max" in frame and len(frame) and frame["max"].max() > 1.0) or not _are_shares(frame):
         raise FrameError(
             "expected the metric's name in attrs, got a frame without it, whose values are no shares: pandas drops it "
-            'on join, merge and some concat; give it back with frame.attrs["metric"] = "diskReads" or as it is named'
+            "on join, merge and concat of two metrics; give it back with "
+            'frame.attrs["metric"] = "diskReads" or as it is named, and keep metrics in frames of their own'
         )
     return LINEAR
+
+
+_LOOKED_AT: Final = 2000
+"""So many rows of a frame without a name are looked at, spread over all of it."""
+
+
+def _are_shares(frame: pd.DataFrame) -> bool:
+    """Whether histograms have only bins of shares; other values, below 1, have bins far below those."""
+    if "histogram" not in frame:
+        return True
+    found = histograms_of(frame.iloc[:: max(1, len(frame) // _LOOKED_AT)])
+    return not len(found) or bool(found.bin.min() >= LINEAR.first and found.bin.max() <= LINEAR.last)
 
 
 def _check_index(frame: pd.DataFrame) -> None:

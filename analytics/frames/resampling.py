@@ -1,14 +1,17 @@
 """The exact resampling of frames of windows: what a service answers with, and what a notebook calls."""
 
 from collections.abc import Callable, Sequence
+from datetime import tzinfo
 from functools import partial
 from typing import Final
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pandas as pd
 
 from analytics.frames.aggregation import AnyFrame, check_frame, example_of, is_dask, reduced
-from analytics.frames.arguments import Duration, duration_ms
+from analytics.frames.arguments import Duration, duration_ms, signed_ms, zone_name
+from analytics.frames.calendar import clock_edges, shifted_edges
 from analytics.frames.columns import NUMBERS
 from analytics.frames.frame import (
     FrameError,
@@ -21,25 +24,37 @@ from analytics.frames.frame import (
     with_samples,
 )
 from analytics.frames.kernel import Ints, merge
+from contract.times import format_duration
 
 RAW_MS: Final = 1
 """The rate in ms at which windows stay as they came: only those that end in the same millisecond merge."""
 
 
-def resample(frame: AnyFrame, rate: Duration | int) -> AnyFrame:
+def resample(
+    frame: AnyFrame, rate: Duration | int, *, tz: str | tzinfo | None = None, offset: Duration | None = None
+) -> AnyFrame:
     """The frame in buckets of `rate`, a duration such as `15m` or pandas' `15min`, aligned to the epoch.
+
+    With `tz`, a time zone such as `Europe/Berlin`, buckets follow the clock there: days from midnight to midnight, of
+    23 or 25 hours where clocks change, and weeks from Monday to Monday. `offset`, a duration below the rate, with a
+    minus in front for earlier, moves where buckets begin: `6h` for days from six to six.
 
     Exact: means are weighted by samples, variances are pooled (the one between windows counts), extremes are
     those of all samples, histograms add up. Each user and core by itself, sorted by user, core and time; only
     buckets with samples. Rows of one bucket are added up in their order: equal frames give equal bits. `rate` may also
     be a number of milliseconds. A Dask DataFrame is resampled when it is computed, and sorted within its partitions,
-    each of which then has all of a user. Raises FrameError for what is not a frame of windows, and for a wrong rate.
+    each of which then has all of a user. Raises FrameError for what is not a frame of windows, and for a wrong rate,
+    zone or offset.
     """
     check_frame(frame)
     rate_ms = rate if isinstance(rate, int) else duration_ms(rate, "rate")
     if rate_ms < RAW_MS:
         raise FrameError(f"rate: expected at least 1 ms, got {rate}")
-    key = partial(_floored, width=pd.Timedelta(rate_ms, "ms"))
+    key = (
+        partial(_floored, width=pd.Timedelta(rate_ms, "ms"))
+        if tz is None and offset is None
+        else _placing(rate_ms, tz, offset)
+    )
     return _on_dask(frame, key) if is_dask(frame) else _in_slices(frame, key)
 
 
@@ -50,6 +65,22 @@ def resample_at(frame: pd.DataFrame, edges: Sequence[int]) -> pd.DataFrame:
     first edge.
     """
     return _in_slices(frame, partial(_placed, edges=np.asarray(edges, np.int64)))
+
+
+def _placing(rate_ms: int, tz: str | tzinfo | None, offset: Duration | None) -> "_Key":
+    """The key of buckets that follow a clock, or are moved."""
+    offset_ms = 0 if offset is None else signed_ms(offset, "offset")
+    if abs(offset_ms) >= rate_ms:
+        raise FrameError(f"offset: expected less than the rate, {format_duration(rate_ms)}, got {offset!r}")
+    if tz is None:
+        return partial(_within, edges_of=partial(shifted_edges, rate_ms=rate_ms, offset_ms=offset_ms))
+    zone = ZoneInfo(zone_name(tz))
+    return partial(_within, edges_of=partial(clock_edges, rate_ms=rate_ms, offset_ms=offset_ms, zone=zone))
+
+
+def _within(index: pd.DatetimeIndex, *, edges_of: Callable[[int, int], Ints]) -> Ints:
+    time = index.asi8
+    return _placed(index, edges=edges_of(int(time.min()), int(time.max()) + 1)) if len(time) else time
 
 
 def _floored(index: pd.DatetimeIndex, *, width: pd.Timedelta) -> Ints:

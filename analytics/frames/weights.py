@@ -7,8 +7,9 @@ from typing import Any, Final, Literal, get_args
 import numpy as np
 import pandas as pd
 
-from analytics.frames.frame import FrameError, from_frame, to_frame
+from analytics.frames.frame import FrameError, from_frame, to_frame, with_samples
 from analytics.frames.kernel import Histograms, Ints
+from contract.metrics import IDLEST_CORE
 
 Weight = Literal["samples", "cores", "hosts"]
 """`samples`: each sample counts the same. `hosts`: each host counts by the time it was seen. `cores`: each core does,
@@ -31,9 +32,11 @@ def weigh(
     Means, quantiles and shares over several users weigh each sample alike, so one that samples every 50 ms drowns those
     that sample every five minutes, and two cores count as much as 64. Here `count`, `approximated` and histograms of a
     user are multiplied by a whole number: for `hosts` what brings the median `count` of its rows to that of the user
-    with most in a row; for `cores` that, times its number of `cores` (by user, such as `source.users()["cores"]`). What
-    is said of one user stays exactly as it was; what is said of several is by rows, that is by time where rows are
-    buckets of one width (`resample`). Counts are weights then, no longer numbers of samples.
+    with most in a row; for `cores` that, times its number of cores. That is what the column `cores` of a row says, how
+    many the machine had at the time (`cores_at`), and where that is missing `cores`, by user, such as
+    `source.users()["cores"]`. What is said of one user stays exactly as it was, unless its cores changed; what is said
+    of several is by rows, that is by time where rows are buckets of one width (`resample`). Counts are weights then, no
+    longer numbers of samples.
 
     A frame without `user`, or whose users count alike anyhow, comes back as it is. Raises FrameError for what is not a
     frame of windows, and ValueError for another `weight` and where the cores of a user are not known.
@@ -42,28 +45,41 @@ def weigh(
         raise ValueError(f"expected a weight, one of {', '.join(WEIGHTS)}, got {weight!r}")
     if weight == "samples" or "user" not in frame or frame.empty:
         return frame
-    return _multiplied(frame, _factors(frame, _known(frame, cores) if weight == "cores" else None, _ALIKE))
+    kept = with_samples(frame)
+    factors = of_rows(host_factors(frame), kept)
+    if weight == "cores":
+        factors = factors * known_cores(kept, cores)
+    factors = factors // max(1, int(np.gcd.reduce(factors)))
+    return frame if (factors <= 1).all() else multiplied(kept, factors)
 
 
 def equal_weights(frame: pd.DataFrame) -> pd.DataFrame:
     """As `weigh(frame, "hosts")`, but a frame whose users sample about alike, within a fifth, comes back as it is."""
-    return frame if "user" not in frame or frame.empty else _multiplied(frame, _factors(frame, None, _ABOUT_ALIKE))
-
-
-def _multiplied(frame: pd.DataFrame, factors: "pd.Series[int]") -> pd.DataFrame:
-    """The frame with the samples of each user so often; itself where all factors are 1."""
+    if "user" not in frame or frame.empty:
+        return frame
+    factors = host_factors(frame, _ABOUT_ALIKE)
     if (factors <= 1).all():
         return frame
+    kept = with_samples(frame)
+    return multiplied(kept, of_rows(factors, kept))
+
+
+def of_rows(by_user: "pd.Series[int]", frame: pd.DataFrame) -> Ints:
+    """What is said of each row's user, 1 where nothing is."""
+    return frame["user"].astype("str").astype(object).map(by_user).fillna(1).to_numpy().astype(np.int64)
+
+
+def multiplied(frame: pd.DataFrame, factors: Ints) -> pd.DataFrame:
+    """The frame with the samples of each row so often; all its rows have samples."""
     windows, labels = from_frame(frame)
-    factor: Ints = labels["user"].map(factors).to_numpy(np.int64)[windows.series].astype(np.int64)
     histograms = windows.histograms
     if histograms is not None:
-        histograms = Histograms(histograms.row, histograms.bin, histograms.count * factor[histograms.row])
+        histograms = Histograms(histograms.row, histograms.bin, histograms.count * factors[histograms.row])
     weighted = to_frame(
         dataclasses.replace(
             windows,
-            count=windows.count * factor,
-            approximated=windows.approximated * factor,
+            count=windows.count * factors,
+            approximated=windows.approximated * factors,
             histograms=histograms,
         ),
         labels,
@@ -72,27 +88,59 @@ def _multiplied(frame: pd.DataFrame, factors: "pd.Series[int]") -> pd.DataFrame:
     return weighted
 
 
-def _known(frame: pd.DataFrame, cores: "Mapping[Any, Any] | pd.Series[Any] | None") -> "pd.Series[int]":
-    """The cores of each user of a frame, index `user`."""
-    if cores is None:
+def cores_at(frame: pd.DataFrame, single: pd.DataFrame) -> "pd.Series[float]":
+    """How many cores the machine of each row of `frame` had at that time, NaN where that was not recorded.
+
+    `single` has rows of single cores, in buckets as long as those of the frame or longer: a machine had as many as it
+    has rows in the bucket, or in the one before, or else in the one after. Both have the column `user`.
+    """
+    single = single[single["core"].notna() & (single["core"].fillna(0) < IDLEST_CORE)]
+    names = frame["user"].astype("str").astype(object).to_numpy()
+    rows = pd.DataFrame(
+        {"user": names, "time": pd.DatetimeIndex(frame.index).as_unit("ms"), "row": np.arange(len(frame))}
+    )
+    if single.empty:
+        return pd.Series(np.nan, index=frame.index)
+    times = pd.DatetimeIndex(single.index).as_unit("ms")
+    told = single["core"].groupby([single["user"].astype("str").astype(object).to_numpy(), times]).nunique()
+    known = told.rename_axis(["user", "time"]).rename("cores").astype(np.float64).reset_index().sort_values("time")
+    rows = rows.sort_values("time", kind="stable")
+    before, after = (
+        pd.merge_asof(rows, known, on="time", by="user", direction=way)["cores"] for way in ("backward", "forward")
+    )
+    found = before.fillna(after).to_numpy()
+    cores = np.empty(len(frame))
+    cores[rows["row"].to_numpy()] = found
+    return pd.Series(cores, index=frame.index)
+
+
+def known_cores(frame: pd.DataFrame, cores: "Mapping[Any, Any] | pd.Series[Any] | None") -> Ints:
+    """The cores of each row: what its column `cores` says, else those of its user; ValueError where neither does."""
+    names = frame["user"].astype("str").astype(object)
+    if cores is None and "cores" not in frame:
         raise ValueError(
             "expected the cores of each user with weight='cores', such as source.users()['cores'], got none"
         )
-    users = [str(user) for user in pd.unique(frame["user"].dropna())]
-    told = pd.Series(cores).rename(index=str).reindex(users)
-    known = pd.to_numeric(told, errors="coerce").fillna(0).astype("int64")
-    unknown = sorted(known.index[known <= 0])
+    told = pd.Series({} if cores is None else cores, dtype=object).rename(index=str)
+    of_user = pd.to_numeric(names.map(told), errors="coerce")
+    row = pd.to_numeric(frame["cores"], errors="coerce") if "cores" in frame else of_user
+    row = row.astype("float64").where(row.astype("float64") > 0, of_user.astype("float64")).fillna(0)
+    unknown = sorted({*names[(row <= 0).to_numpy()]})
     if unknown:
         more = f" and {len(unknown) - 3} more" if len(unknown) > 3 else ""
         raise ValueError(
             f"expected the cores of each user with weight='cores', got none of {', '.join(unknown[:3])}{more}; "
             "weight='hosts' counts each host alike"
         )
+    known: Ints = row.round().to_numpy().astype(np.int64)
     return known
 
 
-def _factors(frame: pd.DataFrame, cores: "pd.Series[int] | None", alike: float) -> "pd.Series[int]":
-    """What to multiply the counts of each user by, index `user`; whole numbers within the share `alike`."""
+def host_factors(frame: pd.DataFrame, alike: float = _ALIKE) -> "pd.Series[int]":
+    """What to multiply the counts of each user by, index `user`, so that all count alike by the time they were seen.
+
+    Whole numbers, within the share `alike`.
+    """
     if "count" not in frame:
         raise FrameError("expected a frame of windows, got one without the column count")
     there = frame[frame["count"] > 0]
@@ -104,8 +152,6 @@ def _factors(frame: pd.DataFrame, cores: "pd.Series[int] | None", alike: float) 
     wanted = median.max() / median
     whole = wanted.round()
     wanted = whole.where((whole / wanted - 1).abs() <= alike, wanted)
-    if cores is not None:
-        wanted = wanted * cores.reindex(wanted.index)
     if not np.allclose(wanted, wanted.round()):
         wanted = wanted * _FINE
     factors = wanted.round().astype("int64")

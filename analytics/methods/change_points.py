@@ -17,6 +17,8 @@ from analytics.methods.series import TimeSeries, by_user_on_dask, on_all_cores, 
 _COLUMNS: Final = ("user", "time", "kind", "before", "after", "effect")
 _FEWEST: Final = 4 * SHORTEST
 _POINTS_FOR_A_SPREAD: Final = 4
+_AROUND: Final = 3
+"""So many buckets before and after its own one the moment of a change is looked for."""
 
 
 class _Change(NamedTuple):
@@ -35,7 +37,8 @@ def change_points(frame: AnyFrame, *, column: str = "mean", rate: str = "1h") ->
 
     ========  ==========================================================================================
     `user`    where `frame` has it
-    `time`    the start of the first bucket after the change (UTC)
+    `time`    when (UTC): of a level, to the value after which it was another one, where buckets have several;
+              otherwise the start of the first bucket after the change
     `kind`    `level` or `spread`
     `before`  the level (mean) or spread (mean standard deviation within a bucket, or mean difference
               between neighbours where buckets have fewer than four points) since the change before,
@@ -89,8 +92,26 @@ def _find(series: TimeSeries, rate_ms: int) -> list[_Change]:
         spread_cuts = cuts(logarithm)
         changes = _told("spread", starts, spread_cuts, spread, logarithm.values)
     freed = without_season(starts, level, 0.0)
-    changes += _told("level", starts, cuts(freed, spread_cuts), freed.values, freed.values)
-    return sorted(changes)
+    levels = _told("level", starts, cuts(freed, spread_cuts), freed.values, freed.values)
+    if len(starts) < known.sum():
+        bucket = np.searchsorted(starts, series.time[known], side="right") - 1
+        values = series.value[known] - (level - freed.values)[bucket]
+        levels = [_to_the_value(change, series.time[known], values, rate_ms) for change in levels]
+    return sorted([*changes, *levels])
+
+
+def _to_the_value(change: _Change, times: Ints, values: Floats, rate_ms: int) -> _Change:
+    """The change at the value that parts what lies around its bucket best; `values` are without their season.
+
+    The least squares of two known levels; a value counts no further than these, so that one alone moves nothing.
+    """
+    begin, end = np.searchsorted(times, [change.time_ms - _AROUND * rate_ms, change.time_ms + _AROUND * rate_ms])
+    low, high = sorted([change.before, change.after])
+    beyond = (np.clip(values[begin:end], low, high) - (low + high) / 2) * np.sign(change.after - change.before)
+    place = int(np.argmin(np.concatenate([[0.0], np.cumsum(beyond)])))
+    if not 0 < place < end - begin:
+        return change
+    return change._replace(time_ms=int(times[begin + place]))
 
 
 def _buckets(times: Ints, values: Floats, rate_ms: int) -> tuple[Ints, Floats, Floats]:

@@ -22,6 +22,8 @@ _MAX = 1000
 _FEWEST = 5
 _DAYS = 8
 """From so many days on, the slope is that of daily means, which have no daily season."""
+_THROUGHOUT = 0.9
+"""A user was there throughout who has so many of the buckets that any has."""
 _DENSE, _SMALL = 4, 1 << 20
 """Users times buckets are a table while it has at most so many cells a window, or so few altogether."""
 
@@ -120,10 +122,16 @@ class FleetTrend:
 
     frame: pd.DataFrame
     slope: Slope
-    """The slope of the mean, a week."""
+    """The slope of the mean, a week; where users come and go, of the mean of those that were there throughout."""
+    users: int
+    """So many users the slope is of; the frame is of all."""
 
     def __str__(self) -> str:
-        return f"The fleet's mean: {self.slope}."
+        if not self.users:
+            return "The fleet's mean: no trend is told, because fewer than two users were seen throughout."
+        seen = int(self.frame["users"].max()) if len(self.frame) else 0
+        whose = "The fleet's mean" if self.users >= seen else f"The mean of the {self.users:,} users seen throughout"
+        return f"{whose}: {self.slope}."
 
 
 def fleet_trend(
@@ -141,7 +149,11 @@ def fleet_trend(
     - `samples_10`, `samples_50`, `samples_90`: quantiles over all samples, from merged histograms, within half a bin
 
     in the unit of the metric. The slope is that of the mean a week, of daily means where there are at least eight
-    days. Takes a frame of windows of any size, pandas' or Dask's; raises FrameError for another,
+    days. A mean over whoever happens to report moves with who does: where users come and go, the slope is that of the
+    users seen in nine tenths of the buckets, and there is none (NaN) where these are fewer than two. Users count by
+    their samples; `analytics.weigh` makes them count by cores, or alike.
+
+    Takes a frame of windows of any size, pandas' or Dask's; raises FrameError for another,
     ValueError for a wrong rate or quantiles outside [0, 1].
     """
     rate_ms = duration_ms(rate, "rate")
@@ -156,7 +168,34 @@ def fleet_trend(
     band = _band(frame, rate_ms, quantiles)
     answer = pd.concat([band[["users"]], answer, band.drop(columns="users")], axis=1)
     answer.attrs = dict(example_of(frame).attrs)
-    return FleetTrend(answer, slope(_for_slope(answer, rate_ms), confidence=confidence))
+    lasting, users = _throughout(frame, rate_ms, len(answer))
+    told = answer
+    if lasting is not None:
+        windows, _ = gather(lasting, key, labels=(), what="trend of the users seen throughout")
+        told = to_frame(windows).drop(columns="histogram")
+    return FleetTrend(
+        answer, slope(_for_slope(told, rate_ms) if users else told["mean"].iloc[:0], confidence=confidence), users
+    )
+
+
+def _throughout(frame: AnyFrame, rate_ms: int, buckets: int) -> tuple[AnyFrame | None, int]:
+    """The windows of the users that were there throughout, None for those of all; and how many users these are."""
+    if "user" not in frame.columns:
+        return None, 1
+    work = partial(_user_totals, rate_ms=rate_ms)
+    columns = frame[["user", "count", "mean"]]
+    if is_dask(columns):
+        totals = columns.map_partitions(work, meta=work(example_of(columns)))
+        seen = totals[totals["count"] > 0].drop_duplicates(["user", "bucket"]).groupby("user").size().compute()
+    else:
+        totals = work(columns)
+        seen = totals[totals["count"] > 0].groupby("user").size()
+    lasting = seen.index[seen >= _THROUGHOUT * buckets]
+    if len(lasting) == len(seen):
+        return None, len(seen)
+    if len(lasting) < 2:
+        return None, 0
+    return frame[frame["user"].astype("str").isin(list(lasting))], len(lasting)
 
 
 def _for_slope(answer: pd.DataFrame, rate_ms: int) -> "pd.Series[float]":

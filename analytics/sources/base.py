@@ -12,7 +12,7 @@ import pandas as pd
 from analytics.frames.frame import FrameError
 from analytics.frames.resampling import RAW_MS, resample
 from analytics.frames.statistics import highest, values_of
-from analytics.frames.weights import Weight, weigh
+from analytics.frames.weights import Weight, cores_at, weigh
 from contract.metrics import NAMES, TYPES, Quantity, Statistic, type_name
 from contract.times import parse_duration, parse_timestamp
 
@@ -92,10 +92,20 @@ class Source(Protocol):
     ) -> None: ...
 
 
-def weighed_together(each: pd.DataFrame, weight: Weight, users: Callable[[], pd.DataFrame]) -> pd.DataFrame:
-    """The windows of users as those of all together, in the same buckets, weighed as `analytics.weigh` does."""
-    cores = users()["cores"] if weight == "cores" else None
-    together: pd.DataFrame = resample(weigh(each, weight, cores=cores).drop(columns="user"), RAW_MS)
+def weighed_together(
+    each: pd.DataFrame, weight: Weight, users: Callable[[], pd.DataFrame], single: Callable[[], pd.DataFrame | None]
+) -> pd.DataFrame:
+    """The windows of users as those of all together, in the same buckets, weighed as `analytics.weigh` does.
+
+    `single` answers the windows of single cores in the same buckets, where there are any: they say how many cores a
+    machine had at a time, and `users` how many it has now.
+    """
+    cores = None
+    if weight == "cores" and "user" in each:
+        cores, rows = users()["cores"], single()
+        each = each if rows is None or rows.empty else each.assign(cores=cores_at(each, rows).to_numpy())
+    weighed = weigh(each, weight, cores=cores).drop(columns=["user", "cores"], errors="ignore")
+    together: pd.DataFrame = resample(weighed, RAW_MS)
     return together
 
 
@@ -202,7 +212,7 @@ class WindowedSource(ABC):
         check_windows_by(by, top if stat is None else None)
         if weight != "samples" and by is None:
             each = self.fleet(metric, start=start, end=end, rate=rate, by="user", histograms=histograms or bool(stat))
-            together = weighed_together(each, weight, self.users)
+            together = weighed_together(each, weight, self.users, lambda: self._cores(start, end, rate))
             return together if stat is None else values_of(together, stat)
         if top is not None and by is None:
             raise ValueError("top goes with by: it keeps the groups with the highest values")
@@ -215,6 +225,15 @@ class WindowedSource(ABC):
             frame.attrs = _attrs(metric)
             frame = highest(frame, top, stat)
         return _answer(frame, metric, rate, stat)
+
+    def _cores(self, start: Moment | None, end: Moment | None, rate: str) -> pd.DataFrame | None:
+        """The windows of single cores of all users; None where there are none."""
+        try:
+            found = self._windows(_asked("cpuLoadAvg", start, end, rate, core="each", histograms=False))
+        except LookupError:
+            return None
+        single = found[found["core"].notna()] if {"user", "core"} <= {*found.columns} else found.iloc[:0]
+        return None if single.empty else _answer(single, "cpuLoadAvg", rate, None)
 
     @abstractmethod
     def close(self) -> None:

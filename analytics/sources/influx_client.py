@@ -6,7 +6,7 @@ import json
 import logging
 import re
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
@@ -125,6 +125,9 @@ class InfluxClient:
 
     def select(self, text: str, types: Mapping[str, pa.DataType]) -> pa.Table:
         """The columns `types` of what a SELECT finds, all null where a column does not exist; `time` is epoch ms."""
+        if self.server().generation > 2:
+            # CSV of InfluxDB 3 that fails midway ends like any other, only shorter; JSON does not.
+            return _table(self.execute(text), types)
         answer = self._query("GET", text, {"Accept": "application/csv"})
         if not answer.data.strip():
             # InfluxDB leaves a statement's error out of CSV: nothing may mean none, or that it failed.
@@ -144,7 +147,9 @@ class InfluxClient:
     def execute(self, text: str, *, change: bool = False) -> list[dict[str, Any]]:
         """The series of a statement's answer, each with `columns` and `values`."""
         answer = self._query("POST" if change else "GET", text)
-        results = _json(answer.data).get("results", [])
+        results = _json(answer.data).get("results")
+        if results is None:
+            raise Unreachable(f"{self.address} ended its answer before it was whole")
         for result in results:
             if "error" in result:
                 raise Refused(answer.status, str(result["error"])[:_SHOWN])
@@ -185,6 +190,28 @@ class InfluxClient:
             return self._pool.request(method, self.address.url + path, headers=headers, redirect=False, **content)
         except urllib3.exceptions.HTTPError as error:
             raise Unreachable(f"{self.address} cannot be reached: {_plain(error)}") from None
+
+
+def _table(found: Sequence[Mapping[str, Any]], types: Mapping[str, pa.DataType]) -> pa.Table:
+    """The columns `types` of the series of a SELECT, one series after the other."""
+    empty = pa.schema(list(types.items())).empty_table()
+    tables = [empty]
+    for series in found:
+        columns = dict(zip(series["columns"], zip(*series["values"], strict=True), strict=True))
+        rows = len(series["values"])
+        arrays = [_column(columns.get(name), rows, kind) for name, kind in types.items()]
+        tables.append(pa.table(arrays, names=list(types)))
+    return pa.concat_tables(tables).unify_dictionaries()
+
+
+def _column(values: Sequence[Any] | None, rows: int, kind: pa.DataType) -> pa.Array:
+    if values is None:
+        return pa.nulls(rows, kind)
+    if pa.types.is_dictionary(kind):
+        return pa.array([value or None for value in values], pa.string()).dictionary_encode()
+    if pa.types.is_string(kind):
+        return pa.array([value or None for value in values], kind)
+    return pa.array(values, pa.float64() if pa.types.is_floating(kind) else None).cast(kind)
 
 
 def raise_for_status(status: int, body: bytes, headers: Mapping[str, str]) -> None:

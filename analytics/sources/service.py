@@ -14,7 +14,7 @@ from analytics.frames.arrow import frame_of
 from analytics.frames.frame import FrameError
 from analytics.frames.progress import progress
 from analytics.frames.weights import Weight
-from analytics.sources.base import Grouping, Moment, check_windows_by, epoch_ms, weighed_together
+from analytics.sources.base import Grouping, Moment, check_windows_by, epoch_ms
 from analytics.sources.operations import Operations
 from analytics.sources.service_api import IMPATIENT, JSON_TYPE, Patience, ServiceError, path_segment, refusal
 from contract.metrics import NAMES, Statistic
@@ -176,14 +176,11 @@ class Client(Operations):
     ) -> pd.DataFrame:
         """The windows of all users together or of each, or with `stat` their values (`analytics.sources.base`)."""
         query = {"start": start, "end": end, "resample_rate": rate, "by": by}
+        weighed: dict[str, Any] = {} if weight == "samples" else {"weight": weight}
         if stat is None:
             check_windows_by(by, top)
-            if weight != "samples" and by is None:
-                each = self.fleet(metric, start=start, end=end, rate=rate, by="user", histograms=histograms)
-                return weighed_together(each, weight, self.users)
-            query |= {"metric": metric, "histograms": histograms}
-            return self._windows("windows/fleet", f"{metric} of the fleet", query)
-        weighed = {} if weight == "samples" else {"weight": weight}
+            wanted = query | weighed | {"metric": metric, "histograms": histograms}
+            return self._windows("windows/fleet", f"{metric} of the fleet", wanted)
         return self._values(
             f"metrics/{path_segment(metric)}/fleet", metric, query | {"top": top, "stat": stat} | weighed
         )
@@ -201,17 +198,20 @@ class Client(Operations):
         tz: str | None = None,
         offset: str | None = None,
         top: int | None = None,
+        weight: Weight = "samples",
     ) -> pd.DataFrame:
         """Several metrics, statistics, groupings and machines (ids or patterns) at once.
 
         A row for each grouping, group and bucket: the index `time` (UTC), the columns `by`, `group` (missing for all
         together), with `by` core `core`, then a column such as `cpuLoadAvg.p95` for each metric and statistic.
-        `rate="all"` has one bucket, the range itself; `tz` and `offset` say where buckets begin (docs/api.md).
+        `rate="all"` has one bucket, the range itself; `tz` and `offset` say where buckets begin, `weight` how users
+        count in what is said of several (docs/api.md).
         """
         query = {
             "metric": metrics if isinstance(metrics, str) else list(metrics), "stat": list(stats) or None,
             "by": by if isinstance(by, str) else list(by), "user": list(users) or None, "start": start, "end": end,
             "resample_rate": rate, "tz": tz, "offset": offset, "top": top,
+            "weight": None if weight == "samples" else weight,
         }  # fmt: skip
         return read_table(self._get("query", query, accept=_ARROW))
 
@@ -227,6 +227,8 @@ class Client(Operations):
         for name in ("first_seen", "last_seen", "shared_at"):
             users[name] = pd.to_datetime(users[name], utc=True, format="ISO8601").dt.as_unit("ms")
         users["shared_windows"] = users["shared_windows"].astype("Int64")
+        # The service says 0 of a machine that names no cores: how many it has is not known.
+        users["cores"] = users["cores"].astype("Int64").where(users["cores"] > 0)
         return users.set_index("user")
 
     def metrics(self) -> pd.DataFrame:

@@ -10,6 +10,7 @@ from msgspec import UNSET
 
 from contract import times
 from contract.agent_protocol import MAX_DOCUMENT, MAX_OUTCOMES, AgentCommand, Outcome
+from contract.problems import display
 from contract.times import format_instant
 from service.agents.layers import AGENT
 from service.agents.registry import Agent, Registry
@@ -138,7 +139,7 @@ class Commands:
         with self._control.transaction() as db:
             for outcome in outcomes:
                 document = b"" if outcome.document is UNSET else bytes(outcome.document)
-                detail = outcome.detail
+                detail = display(outcome.detail)
                 if len(document) > MAX_DOCUMENT:
                     document, detail = b"", f"its result of {len(document)} bytes is too large to be kept"
                 db.execute(

@@ -16,6 +16,10 @@ MAX_AGENTS = 200_000
 """Agents beyond these are not configured, and not listed; their reports are taken as ever."""
 
 
+CLOCK_LIMIT_S = 60.0
+"""A clock that is off by more is said; agents do not stamp windows by such a clock either (`agent.clock`)."""
+
+
 class Agent:
     """One agent. Read and changed on the event loop only."""
 
@@ -53,6 +57,11 @@ class Agent:
         """Whether it has a stream open."""
 
     @property
+    def clock_ahead_s(self) -> float | None:
+        """How far its host's clock is ahead of ours, seconds; None where it has not said."""
+        return None if self.status is None or self.status.clock_ahead_s is UNSET else self.status.clock_ahead_s
+
+    @property
     def settings_due(self) -> bool:
         """Whether it is to be told its settings: it has others, and has not refused these."""
         return self.version != self.version_in_force and not (self.version and self.version == self.refused)
@@ -74,6 +83,8 @@ class Registry:
     def __init__(self, layers: Layers) -> None:
         self._layers = layers
         self._agents: dict[str, Agent] = {}
+        self.clocks_off: dict[str, float] = {}
+        """By user id how far clocks are ahead of ours, seconds, those that are off by more than `CLOCK_LIMIT_S`."""
         self.turned_away = 0
         """Times that an agent was not taken up because there are too many."""
 
@@ -82,6 +93,18 @@ class Registry:
 
     def __iter__(self) -> Iterator[Agent]:
         return iter(self._agents.values())
+
+    @property
+    def clock_problem(self) -> str | None:
+        """Whose clocks are off, in words; None where none is."""
+        off = list(self.clocks_off.items())
+        if not off:
+            return None
+        user_id, ahead_s = max(off, key=lambda one: abs(one[1]))
+        return (
+            f"Clocks of machines are off by more than {CLOCK_LIMIT_S:.0f} s: {len(off)}, that of {user_id} by "
+            f"{ahead_s:+.0f} s; their windows are stamped by the time of this service"
+        )
 
     def get(self, user_id: str) -> Agent | None:
         """The agent of a user id, if it was heard of."""
@@ -100,6 +123,7 @@ class Registry:
 
     def remove(self, user_id: str) -> bool:
         """Know an agent no more; False where it was not known."""
+        self.clocks_off.pop(user_id, None)
         return self._agents.pop(user_id, None) is not None
 
     def silent(self, since_ms: int) -> list[str]:
@@ -122,6 +146,11 @@ class Registry:
                 agent.earlier_cpu_s, agent.earlier_at_ms = before.cpu_seconds, agent.status_ms
             agent.at_ms = agent.status_ms = report.end_timestamp
             agent.status = status
+            ahead_s = status.clock_ahead_s
+            if ahead_s is not UNSET and not -CLOCK_LIMIT_S <= ahead_s <= CLOCK_LIMIT_S:
+                self.clocks_off[report.user_id] = ahead_s
+            elif self.clocks_off:
+                self.clocks_off.pop(report.user_id, None)
             if status.settings_version != agent.version_in_force or status.remote is not agent.remote:
                 self._reported(agent, status)
             if status.settings_refused:

@@ -4,6 +4,7 @@ from typing import Any
 
 from msgspec import UNSET
 
+from contract.problems import display
 from contract.times import format_instant
 from service.agents.layers import Layers
 from service.agents.registry import Agent
@@ -39,6 +40,7 @@ def overview(agent: Agent, shared: SharedId | None, layers: Layers) -> dict[str,
         if status is None
         else {"waiting": status.spooled, "dropped": status.dropped, "refused": status.refused},
         "commands_waiting": len(agent.commands),
+        "clock_ahead_s": agent.clock_ahead_s,
         **as_members(shared),
     }
 
@@ -80,7 +82,8 @@ def _refused(agent: Agent) -> list[dict[str, str]]:
     refusal = agent.state.refused if agent.state else UNSET
     if refusal is UNSET or refusal.version != agent.version:
         return []
-    return [{"pointer": problem.pointer, "detail": problem.detail} for problem in refusal.problems]
+    # An agent's own words, which must not steer the terminal of who reads them.
+    return [{"pointer": display(one.pointer), "detail": display(one.detail)} for one in refusal.problems]
 
 
 def _cpu_share(agent: Agent) -> float | None:

@@ -199,7 +199,7 @@ class _Up:
         texts = {}
         for setting in settings_of(ServiceSettings):
             value = getattr(self._settings, setting.name)
-            if value not in (None, ""):  # what is empty counts as not set there
+            if value not in (None, "", ()):  # what is empty counts as not set there
                 texts[setting.variable] = str(value) if setting.secret else setting.shown(value)
         return texts | {"LOADLENS_PORT": str(self._port)}
 

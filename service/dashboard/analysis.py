@@ -178,7 +178,7 @@ def _anomalies(source: StoreSource, subject: Subject) -> dict[str, Any]:
 def _changes(source: StoreSource, subject: Subject) -> dict[str, Any]:
     from analytics.methods.change_points import change_points
 
-    found = change_points(_history(source, subject, "changes", HOUR_MS, histograms=False), rate="1h")
+    found = change_points(_history(source, subject, "changes", 5 * MINUTE_MS, histograms=False), rate="1h")
     return {
         "changes": [
             {"time": at, "kind": str(kind), "before": _number(before), "after": _number(after)}

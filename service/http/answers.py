@@ -14,6 +14,7 @@ from falcon import mediatypes
 from falcon.asgi import Request, Response
 
 from contract.times import DAY_MS, format_instant
+from service.http.csv_cells import harmless
 from service.http.problems import ProblemError
 
 JSON = "application/json"
@@ -75,6 +76,8 @@ def _json(values: pd.DataFrame) -> bytes:
 
 def _csv(values: pd.DataFrame) -> bytes:
     dates = pd.Index(instants(_moments(values)), name="date")
+    if "group" in values:
+        values = values.assign(group=values["group"].map(harmless))
     return values.set_axis(dates).to_csv().encode()
 
 

@@ -3,6 +3,8 @@
 import base64
 import binascii
 import hmac
+import math
+import time
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlencode
@@ -12,6 +14,7 @@ from falcon.asgi import Request, Response, WebSocket
 
 from contract import times
 from service.control.audit import Actor
+from service.credentials.attempts import WINDOW_S, FailedAttempts
 from service.credentials.identity import ANYBODY, EVERYONE, Identity
 from service.credentials.sessions import Sessions
 from service.credentials.tokens import Tokens
@@ -37,8 +40,11 @@ class Authentication:
     cookie of a session.
     """
 
-    def __init__(self, tokens: Tokens, sessions: Sessions, token: str = "", operator_token: str = "") -> None:
+    def __init__(
+        self, tokens: Tokens, sessions: Sessions, attempts: FailedAttempts, token: str = "", operator_token: str = ""
+    ) -> None:
         self._tokens = tokens
+        self._attempts = attempts
         self._sessions = sessions
         self._old: list[tuple[bytes, Identity]] = []
         if token:
@@ -66,8 +72,26 @@ class Authentication:
         check(req, params)
 
     def identity_of_token(self, text: str, req: Request) -> Identity | None:
-        """Who shows this token in a request; None where it opens nothing."""
-        return self._tokens.identity(text, times.now_ms(), req.remote_addr) or self._old_identity(text)
+        """Who shows this token in a request; None where it opens nothing.
+
+        Raises ProblemError 429 for an address that has shown too many wrong ones; but a token that was made, which
+        nobody guesses, is always looked at.
+        """
+        identity = self._tokens.identity(text, times.now_ms(), req.remote_addr)
+        if identity is not None:
+            return identity
+        now_s = time.monotonic()
+        wait_s = math.ceil(self._attempts.wait_s(req.remote_addr, now_s))
+        if wait_s:
+            raise ProblemError(falcon.HTTP_429, "Too many wrong tokens have come from this address.", headers={
+                "Retry-After": str(wait_s),
+                "RateLimit-Policy": f'"wrong tokens";q={self._attempts.per_minute};w={WINDOW_S:.0f}',
+                "RateLimit": f'"wrong tokens";r=0;t={wait_s}',
+            })  # fmt: skip
+        identity = self._old_identity(text)
+        if identity is None:
+            self._attempts.note(req.remote_addr, now_s)
+        return identity
 
     def _known(self, req: Request) -> Identity | None:
         text = token_of(req)

@@ -5,12 +5,11 @@ import math
 import zoneinfo
 from typing import Any
 
-import numpy as np
-import pandas as pd
 from msgspec import Struct
 
+from analytics.frames.calendar import clock_edges, shifted_edges
 from contract.problems import did_you_mean, shortened
-from contract.times import DAY_MS, HOUR_MS, format_duration, parse_duration
+from contract.times import format_duration, parse_duration
 from service.http.requests import Parameters, duration
 from service.stores.base import Store
 
@@ -67,9 +66,8 @@ def take_buckets(asked: Parameters, start_ms: int, end_ms: int) -> AskedBuckets:
     if zone is None and not offset_ms:
         return AskedBuckets(rate_ms)
     if zone is None:
-        first_ms = (start_ms - offset_ms) // rate_ms * rate_ms + offset_ms
-        return AskedBuckets(rate_ms, tuple(range(first_ms, max(end_ms, first_ms + 1), rate_ms)))
-    return AskedBuckets(rate_ms, _of_clock(start_ms, end_ms, rate_ms, offset_ms, zone))
+        return AskedBuckets(rate_ms, tuple(shifted_edges(start_ms, end_ms, rate_ms, offset_ms).tolist()))
+    return AskedBuckets(rate_ms, tuple(clock_edges(start_ms, end_ms, rate_ms, offset_ms, zone).tolist()))
 
 
 def check_kept(asked: Parameters, store: Store, start_ms: int, step_ms: int, now_ms: int) -> None:
@@ -88,30 +86,6 @@ def fitting_rate(range_ms: int, buckets: int) -> str:
     least_ms = -(-range_ms // max(buckets, 1))
     fitting = next((rate for rate in _ROUND_RATES if parse_duration(rate) >= least_ms), None)
     return f"a rate of {fitting} would do" if fitting else "ask for a shorter range"
-
-
-def _of_clock(start_ms: int, end_ms: int, rate_ms: int, offset_ms: int, zone: zoneinfo.ZoneInfo) -> tuple[int, ...]:
-    """The moments at which a place's clock shows a multiple of the rate, from the one before the range to its end.
-
-    Multiples are counted from 1970-01-01T00:00 on that clock. A day is from midnight to midnight, so of 23 or 25 hours
-    where clocks change. What the clock skips begins where it goes on. What it shows twice begins twice where buckets
-    are of an hour at most, otherwise at the first.
-    """
-    # The clock is less than a day off UTC, and changes by less than a day.
-    first_ms = ((start_ms - 2 * DAY_MS - offset_ms) // rate_ms - 1) * rate_ms + offset_ms
-    shown = pd.DatetimeIndex(np.arange(first_ms, end_ms + 2 * DAY_MS, rate_ms).view("M8[ms]"))
-    edges = _moments(shown, zone, first=True)
-    if rate_ms <= HOUR_MS:
-        edges = np.concatenate([edges, _moments(shown, zone, first=False)])
-    edges = np.unique(edges)
-    begin = max(int(np.searchsorted(edges, start_ms, side="right")) - 1, 0)
-    end = max(int(np.searchsorted(edges, end_ms, side="left")), begin + 1)
-    return tuple(edges[begin:end].tolist())
-
-
-def _moments(shown: pd.DatetimeIndex, zone: zoneinfo.ZoneInfo, *, first: bool) -> Any:
-    local = shown.tz_localize(zone, ambiguous=np.full(len(shown), first), nonexistent="shift_forward")
-    return local.as_unit("ms").asi8
 
 
 def _rate(value: Any) -> int | None:

@@ -126,6 +126,7 @@ class TableParameters(Struct, kw_only=True):
     tz: Zone | None = None
     offset: Offset | None = None
     top: Top | None = None
+    weight: WeightOf = "samples"
 
 
 WINDOWS_METRIC = Annotated[
@@ -159,6 +160,7 @@ class FleetWindowsParameters(Struct, kw_only=True):
     resample_rate: WindowsRate = "15m"
     by: Annotated[Literal["user"], Meta(description="Each machine by itself.")] | None = None
     histograms: Histograms = "false"
+    weight: WeightOf = "samples"
 
 
 class UsersParameters(Struct, kw_only=True):

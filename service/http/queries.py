@@ -1,6 +1,5 @@
 """History and fleet: what is asked, which windows that needs, and the values that answer it."""
 
-from dataclasses import replace
 from typing import Any, Literal, get_args
 
 import falcon
@@ -9,17 +8,17 @@ from falcon.asgi import Request
 from msgspec import Struct
 
 from analytics.frames.frame import frame_of_columns
-from analytics.frames.resampling import RAW_MS, resample
 from analytics.frames.statistics import SHARES, highest, values_of
-from analytics.frames.weights import WEIGHTS, Weight, weigh
+from analytics.frames.weights import Weight
 from contract import times
 from contract.metrics import NAMES, STATISTICS, NamedMetric, Quantity, Statistic
 from contract.problems import did_you_mean, shortened
 from contract.times import DAY_MS, parse_timestamp
 from service.http.buckets import AskedBuckets, check_kept, take_buckets
 from service.http.parameters import FleetParameters, HistoryParameters, names_of
-from service.http.problems import ProblemError, invalid
+from service.http.problems import ProblemError
 from service.http.requests import Parameters
+from service.http.weighing import a_weight, weighed
 from service.stores.base import Grouping, Question, Store
 
 _GROUPINGS: tuple[str, ...] = get_args(Grouping)
@@ -56,7 +55,7 @@ async def read_query(req: Request, metric: NamedMetric, store: Store, *, fleet: 
         core=asked.take("core", lambda value: core_number(value, metric), None),
         by=asked.take("by", _grouping, None),
         top=asked.take("top", number_of_groups, None),
-        weight=asked.take("weight", _weight, "samples"),
+        weight=asked.take("weight", a_weight, "samples"),
     )
     if query.weight != "samples" and query.statistic == "count" and not asked.refused:
         asked.refuse("weight", "does not go with stat=count, which counts samples")
@@ -122,13 +121,6 @@ def _grouping(value: Any) -> Grouping:
     return grouping
 
 
-def _weight(value: Any) -> Weight:
-    for known in WEIGHTS:
-        if known == value:
-            return known
-    raise ValueError(f"{value!r} is not a weight; one of {', '.join(WEIGHTS)} is right")
-
-
 def number_of_groups(value: Any) -> int:
     """How many groups to keep, 1 to 10000; raises ValueError."""
     text = str(value)
@@ -152,8 +144,7 @@ def history(store: Store, metric: NamedMetric, user_id: str, query: Query) -> pd
 def fleet(store: Store, metric: NamedMetric, query: Query) -> pd.DataFrame:
     """The values of all users together, or of each group of them; with `top`, of the highest groups only."""
     question = _question(metric, query, by=query.by)
-    alone = query.weight == "samples" or query.by == "user"
-    windows = store.answer(question) if alone else _weighed(store, metric, query)
+    windows = weighed(store, question, query.weight)
     if query.top is not None:
         windows = highest(windows, query.top, query.statistic)
     return _with_caveat(values_of(windows, query.statistic), store, question)
@@ -165,20 +156,6 @@ def _with_caveat(values: pd.DataFrame, store: Store, question: Question) -> pd.D
     if caveat:
         values.attrs["caveat"] = caveat
     return values
-
-
-def _weighed(store: Store, metric: NamedMetric, query: Query) -> pd.DataFrame:
-    """The windows of groups, or of all together, in which users count as the query's weight says.
-
-    Raises ProblemError 422 where that cannot be told.
-    """
-    each = store.answer(replace(_question(metric, query, by=query.by or "user"), each_user=True))
-    try:
-        weighed = weigh(each, query.weight, cores=store.users().set_index("user_id")["cores"])
-    except ValueError as error:
-        raise invalid("weight", str(error)) from None
-    together: pd.DataFrame = resample(weighed.drop(columns="user"), RAW_MS)
-    return together
 
 
 def _question(

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from falcon.asgi import Response
 
 from service.http.answers import ARROW, CSV, JSON, PARQUET, instants
+from service.http.csv_cells import without_formulas
 from service.http.table_query import Column, GroupRows, TableQuery
 
 
@@ -127,7 +128,9 @@ def _described(query: TableQuery, parts: Sequence[GroupRows], table: pa.Table) -
 def _csv(table: pa.Table) -> bytes:
     dates = pa.array(instants(table["date"].cast(pa.int64()).to_numpy()), pa.string())
     sink = io.BytesIO()
-    pa_csv.write_csv(table.set_column(0, "date", dates), sink, pa_csv.WriteOptions(quoting_style="needed"))
+    pa_csv.write_csv(
+        without_formulas(table.set_column(0, "date", dates)), sink, pa_csv.WriteOptions(quoting_style="needed")
+    )
     return sink.getvalue()
 
 

@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from analytics.frames.frame import with_histograms
 from analytics.frames.statistics import SHARES, approximation_of, statistic
+from analytics.frames.weights import Weight
 from contract import times
 from contract.metrics import NamedMetric, Quantity, Statistic
 from contract.patterns import EVERYBODY, exact_names, matcher
@@ -22,6 +23,7 @@ from service.http.parameters import LEVELS, Level, TableParameters, names_of
 from service.http.problems import ProblemError
 from service.http.queries import a_statistic, named_metric, number_of_groups, take_range
 from service.http.requests import Parameters
+from service.http.weighing import a_weight, weighed
 from service.stores.base import Grouping, Question, Store
 
 MAX_COLUMNS = 32
@@ -55,6 +57,8 @@ class TableQuery(Struct, frozen=True, kw_only=True):
     users: tuple[str, ...]
     """Patterns of user ids; none for everybody."""
     top: int | None
+    weight: Weight = "samples"
+    """How users count in what is said of several."""
     identity: Identity = ANYBODY
     """Who asks: only machines in its scope count."""
 
@@ -88,6 +92,7 @@ async def read_table_query(req: Request, store: Store, identity: Identity) -> Ta
         by=asked.take("by", _levels, ("all",)),
         users=asked.take("user", _patterns, ()),
         top=asked.take("top", number_of_groups, None),
+        weight=asked.take("weight", a_weight, "samples"),
         identity=identity,
     )
     if not asked.refused:
@@ -105,6 +110,8 @@ def _check_levels(asked: Parameters, query: TableQuery) -> None:
             asked.refuse("by", f"{metric.name} compares the cores of one machine: by=user alone goes with it")
         elif "core" in query.by and not metric.by_core:
             asked.refuse("by", f"{metric.name} has no cores; cpuLoadAvg, cpuLoadVar and cpuUtilization have")
+    if query.weight != "samples" and any(column.statistic == "count" for column in query.columns):
+        asked.refuse("weight", "does not go with count, which counts samples")
     if query.top is not None and set(query.by) <= {"all", "core"}:
         asked.refuse("top", "goes with by=user, os_type or os_version: it keeps the groups with the highest values")
 
@@ -178,7 +185,8 @@ def _part(store: Store, query: TableQuery, level: Level, users: frozenset[str] |
     values: dict[str, pd.Series[Any]] = {}
     for (quantity, over_cores), some in groupby(columns, key=_source_of):
         wanted = list(some)
-        windows = store.answer(_question(query, level, users, quantity, wanted, each=over_cores or level == "core"))
+        question = _question(query, level, users, quantity, wanted, each=over_cores or level == "core")
+        windows = weighed(store, question, query.weight)
         if "histogram" in windows:
             windows = with_histograms(windows)
         for column, found in _values(windows, level, wanted):
@@ -201,6 +209,7 @@ def _highest(
     first = query.columns[0]
     over_all = TableQuery(
         columns=(first,), start_ms=query.start_ms, end_ms=query.end_ms, by=(level,), users=query.users, top=None,
+        weight=query.weight,
         buckets=AskedBuckets(query.buckets.rate_ms, (query.start_ms,)),
     )  # fmt: skip
     whole = _part(store, over_all, level, users).frame

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from analytics.frames.packing import unpack
 from service.http.answers import ARROW, CSV, JSON, PARQUET, instants
+from service.http.csv_cells import without_formulas
 
 _TEXT_ROWS = 10_000
 """Rows that are turned into text at once: some tens of ms."""
@@ -75,7 +76,7 @@ class _Csv:
         for part in _parts(table):
             sink = io.BytesIO()
             options = pa_csv.WriteOptions(include_header=self._header, quoting_style="needed")
-            pa_csv.write_csv(_textual(part), sink, options)
+            pa_csv.write_csv(without_formulas(_textual(part)), sink, options)
             self._header = False
             yield sink.getvalue()
 

@@ -1,7 +1,7 @@
 """Windows themselves: what is asked, and the answer in pieces small enough for memory."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from analytics.frames.arrow import schema_of, table_of
 from analytics.frames.resampling import RAW_MS
+from analytics.frames.weights import Weight
 from contract import times
 from contract.metrics import NamedMetric
 from contract.times import DAY_MS, format_duration, parse_timestamp
@@ -19,6 +20,7 @@ from service.http.buckets import check_kept, fitting_rate
 from service.http.parameters import FleetWindowsParameters, UserWindowsParameters, names_of
 from service.http.queries import core_number, named_metric
 from service.http.requests import Parameters, duration
+from service.http.weighing import PieceWeights, a_weight
 from service.stores.base import Question, Store
 
 MAX_WINDOWS = 20_000_000
@@ -39,6 +41,13 @@ class WindowsQuery(Struct, frozen=True, kw_only=True):
     """One core, the machine and each of its cores, or the machine alone."""
     by_user: bool
     histograms: bool
+    weight: Weight = "samples"
+    """How users count in what is said of all together."""
+
+    @property
+    def weighs(self) -> bool:
+        """Whether users are put together otherwise than by their samples."""
+        return self.weight != "samples" and not self.by_user
 
     @property
     def window_ms(self) -> int:
@@ -67,6 +76,7 @@ async def read_windows_query(req: Request, store: Store, *, fleet: bool) -> Wind
         core=asked.take("core", lambda value: _core(value, metric), None),
         by_user=asked.take("by", _by, False),
         histograms=asked.take("histograms", _flag, False),
+        weight=asked.take("weight", a_weight, "samples"),
     )
     if query.end_ms < query.start_ms:
         asked.refuse("end", "is before start; the range is [start, end)")
@@ -132,7 +142,9 @@ class Plan:
     query: WindowsQuery
     user_id: str | None
     series: int
-    """How many series are asked for."""
+    """How many series are read."""
+    told: list[PieceWeights] = field(default_factory=list)
+    """The weights of the answer, as soon as they are told."""
 
     @property
     def schema(self) -> pa.Schema:
@@ -153,11 +165,21 @@ class Plan:
 
     def answer(self, store: Store, start_ms: int, end_ms: int) -> pa.Table:
         """The windows of one piece, sorted by user, core (the whole machine first) and time."""
+        if self.query.weighs:
+            [question] = self._questions(start_ms, end_ms)
+            return table_of(self._weights(store).together(question), self.schema)
         frames = [store.answer(question) for question in self._questions(start_ms, end_ms)]
         if self.query.core == "each":
             whole, cores = frames
             frames = [whole.assign(core=pd.array([pd.NA] * len(whole), "Int64")), cores]
         return pa.concat_tables([table_of(frame, self.schema) for frame in frames])
+
+    def _weights(self, store: Store) -> PieceWeights:
+        """The weights of all pieces, told of the whole range by the first."""
+        if not self.told:
+            [question] = self._questions(self.query.start_ms, self.query.end_ms)
+            self.told.append(PieceWeights(store, replace(question, by="user"), self.query.weight))
+        return self.told[0]
 
     def caveat(self, store: Store) -> str | None:
         """What the answer lacks for damage on disk, as far as is known; None where it lacks nothing."""

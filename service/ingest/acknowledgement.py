@@ -1,8 +1,12 @@
-"""From a valid report to its acknowledgement: duplicates told apart, one commit for all who wait (group commit)."""
+"""From a valid report to its acknowledgement: duplicates told apart, one commit for all who wait (group commit).
+
+What is not the newest of its stream may be known. All such reports that wait are looked up together: one question to
+the store for all of them, and one commit for those that turn out to be new.
+"""
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -31,6 +35,7 @@ Publish = Callable[[int, Sequence[bytes], Sequence[Report]], None]
 """Is told the offset of the last report of a commit, and the reports as text and decoded."""
 
 _NOTHING = Acknowledgement(0, 0)
+_Done = asyncio.Future[Acknowledgement]
 _ONE = Acknowledgement(1, 0)
 
 
@@ -40,7 +45,15 @@ class _Group:
 
     bodies: list[bytes] = field(default_factory=list)
     reports: list[Report] = field(default_factory=list)
-    waiting: list[tuple[asyncio.Future[Acknowledgement], Acknowledgement]] = field(default_factory=list)
+    waiting: list[tuple[_Done, Acknowledgement]] = field(default_factory=list)
+
+
+class _Late(NamedTuple):
+    """A request some of whose reports may be known."""
+
+    bodies: Sequence[bytes]
+    reports: Sequence[Report]
+    done: _Done
 
 
 class Ingest:
@@ -55,7 +68,8 @@ class Ingest:
         self._thread = ThreadPoolExecutor(1, "journal")
         self._next: _Group | None = None
         self._writing: _Group | None = None
-        self._look_up = asyncio.Lock()
+        self._late: list[_Late] = []
+        self._looking_up: asyncio.Task[None] | None = None
         self.accepted = 0
         self.duplicates = 0
         self.rejected = 0
@@ -68,8 +82,9 @@ class Ingest:
 
     @property
     def waiting(self) -> int:
-        """How many reports wait for a commit."""
-        return sum(len(group.reports) for group in (self._next, self._writing) if group)
+        """How many reports wait for a commit, or to be looked up."""
+        groups = [self._next, self._writing, *self._late]
+        return sum(len(group.reports) for group in groups if group)
 
     def take(self, bodies: Sequence[bytes], reports: Sequence[Report]) -> Awaitable[Acknowledgement]:
         """Keep `reports`, whose JSON texts are `bodies`.
@@ -77,7 +92,9 @@ class Ingest:
         The acknowledgement comes when they are on disk and every later query sees them. Raises Unavailable, when it is
         awaited, where they could not be put on disk; then none of them is kept.
         """
-        return self._commit(bodies, reports) if self._all_newer(reports) else self._take_known(bodies, reports)
+        if not self._all_newer(reports):
+            return self._take_late(bodies, reports)
+        return self._commit(bodies, reports, _ONE if len(reports) == 1 else Acknowledgement(len(reports), 0))
 
     def _all_newer(self, reports: Iterable[Report]) -> bool:
         newest = self._newest
@@ -94,42 +111,83 @@ class Ingest:
                     all_newer = False
         return all_newer
 
-    async def _take_known(self, bodies: Sequence[bytes], reports: Sequence[Report]) -> Acknowledgement:
+    def _take_late(self, bodies: Sequence[bytes], reports: Sequence[Report]) -> _Done:
         """As `take`, for reports some of which may be known."""
-        # One at a time: what another request brings meanwhile is either newer than all (and not ours) or
-        # waits here, so the look-up stays true until our commit.
-        async with self._look_up:
-            for group in (self._writing, self._next):
-                if group:
-                    with contextlib.suppress(Unavailable):
-                        await self._join(group, _NOTHING)
-            return await self._take_unknown(bodies, reports)
+        late = _Late(bodies, reports, self._loop.create_future())
+        self._late.append(late)
+        if self._looking_up is None:
+            self._looking_up = self._loop.create_task(self._look_up())
+        return late.done
 
-    async def _take_unknown(self, bodies: Sequence[bytes], reports: Sequence[Report]) -> Acknowledgement:
+    async def _look_up(self) -> None:
+        """Look up all that wait, until nothing does."""
         try:
-            known = await self._store.known({key for report in reports for key in keys_of(report)})
+            while self._late:
+                # What another request brings meanwhile is either newer than all (and not ours) or waits for the next
+                # round, and what came before is in the store then, so what is found stays true until our commit.
+                late, self._late = self._late, []
+                await self._settle()
+                await self._take_found([one for one in late if not one.done.done()])
+        finally:
+            self._looking_up = None
+
+    async def _settle(self) -> None:
+        """Wait for what is being committed now; then the store knows it, or it has failed."""
+        for group in (self._writing, self._next):
+            if group:
+                with contextlib.suppress(Exception):
+                    await self._join(group, _NOTHING)
+
+    async def _take_found(self, late: Sequence[_Late]) -> None:
+        """Take requests that are looked up together."""
+        try:
+            known = await self._store.known({key for one in late for report in one.reports for key in keys_of(report)})
+            coming: set[Key] = set()
+            for one in late:
+                self._take_unknown(one, known, coming)
         except StoreUnavailable as error:
-            raise Unavailable(f"whether late reports are known cannot be told now: {error}") from None
-        fresh_bodies: list[bytes] = []
-        fresh_reports: list[Report] = []
-        for body, report in zip(bodies, reports, strict=True):
+            if len(late) > 1:
+                # It may be only one of them that cannot be told.
+                for one in late:
+                    await self._settle()
+                    await self._take_found([one])
+            else:
+                _fail(late[0].done, Unavailable(f"whether late reports are known cannot be told now: {error}"))
+        except Exception as error:  # noqa: BLE001
+            # A fault of ours must not leave requests without an answer.
+            for one in late:
+                _fail(one.done, error)
+
+    def _take_unknown(self, late: _Late, known: Collection[Key], coming: set[Key]) -> None:
+        """Commit what of a request is neither known nor `coming`, brought by others of the same commit."""
+        bodies: list[bytes] = []
+        reports: list[Report] = []
+        waits = False
+        for body, report in zip(late.bodies, late.reports, strict=True):
             keys = keys_of(report)
-            metrics = [metric for key, metric in keys.items() if key not in known]
-            known.update(keys)
+            waits |= not coming.isdisjoint(keys)
+            metrics = [metric for key, metric in keys.items() if key not in known and key not in coming]
+            coming.update(key for key in keys if key not in known)
             if len(metrics) == len(keys):
-                fresh_bodies.append(body)
-                fresh_reports.append(report)
+                bodies.append(body)
+                reports.append(report)
             elif metrics:
                 rest = msgspec.structs.replace(report, metrics=metrics)
-                fresh_bodies.append(encode(rest))
-                fresh_reports.append(rest)
-        if fresh_reports:
-            await self._commit(fresh_bodies, fresh_reports)
-        duplicates = len(reports) - len(fresh_reports)
-        self.duplicates += duplicates
-        return Acknowledgement(len(fresh_reports), duplicates)
+                bodies.append(encode(rest))
+                reports.append(rest)
+        acknowledgement = Acknowledgement(len(reports), len(late.reports) - len(reports))
+        if reports or waits:
+            self._commit(bodies, reports, acknowledgement, late.done)
+        else:
+            self._acknowledge(late.done, acknowledgement)
 
-    def _commit(self, bodies: Sequence[bytes], reports: Sequence[Report]) -> asyncio.Future[Acknowledgement]:
+    def _commit(
+        self,
+        bodies: Sequence[bytes],
+        reports: Sequence[Report],
+        acknowledgement: Acknowledgement,
+        done: _Done | None = None,
+    ) -> _Done:
         group = self._next
         if group is None:
             group = self._next = _Group()
@@ -138,13 +196,18 @@ class Ingest:
                 self._loop.call_soon(self._write)
         group.bodies.extend(bodies)
         group.reports.extend(reports)
-        return self._join(group, _ONE if len(reports) == 1 else Acknowledgement(len(reports), 0))
+        return self._join(group, acknowledgement, done)
 
-    def _join(self, group: _Group, acknowledgement: Acknowledgement) -> asyncio.Future[Acknowledgement]:
+    def _join(self, group: _Group, acknowledgement: Acknowledgement, done: _Done | None = None) -> _Done:
         # A future for each, so that a client that hangs up cancels only its own.
-        done: asyncio.Future[Acknowledgement] = self._loop.create_future()
+        done = done or self._loop.create_future()
         group.waiting.append((done, acknowledgement))
         return done
+
+    def _acknowledge(self, done: _Done, acknowledgement: Acknowledgement) -> None:
+        self.duplicates += acknowledgement.duplicates
+        if not done.done():
+            done.set_result(acknowledgement)
 
     def _write(self) -> None:
         if self._writing is not None or self._next is None:
@@ -167,12 +230,10 @@ class Ingest:
         elif isinstance(error, JournalFull | OSError):
             error = Unavailable(f"reports cannot be put on disk: {error}")
         for done, acknowledgement in group.waiting:
-            if done.cancelled():
-                continue
             if error is None:
-                done.set_result(acknowledgement)
+                self._acknowledge(done, acknowledgement)
             else:
-                done.set_exception(error)
+                _fail(done, error)
 
     def _add_to_store(self, last: int, group: _Group) -> Exception | None:
         try:
@@ -187,6 +248,11 @@ class Ingest:
     def close(self) -> None:
         """Wait for the commit under way, if any."""
         self._thread.shutdown()
+
+
+def _fail(done: _Done, error: BaseException) -> None:
+    if not done.done():
+        done.set_exception(error)
 
 
 def keys_of(report: Report) -> dict[Key, Metric]:

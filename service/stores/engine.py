@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
+from analytics.frames.columns import concatenate
 from analytics.frames.frame import taken
 from analytics.frames.kernel import Ints
 from analytics.frames.resampling import resample, resample_at
@@ -64,6 +65,11 @@ class Selection:
     """By series number: whether its quantity is a share."""
     systems: SystemsOverTime | None = None
     """What the machines ran when, where that groups them."""
+
+    @property
+    def is_whole_fleet(self) -> bool:
+        """Whether all machines are asked for, together and nothing of their cores."""
+        return _is_whole_fleet(self.question)
 
     def cuts(self, kept: Retention, now_ms: int) -> list[int]:
         """Moments that no bucket of a rollup may span, because what groups its windows changed.
@@ -143,16 +149,27 @@ def _order(rank: Ints, time: Ints) -> Ints | None:
     return np.lexsort((time, rank))
 
 
+def _is_whole_fleet(question: Question) -> bool:
+    asked = question.user_id, question.by, question.users, question.each_user, question.cores
+    return asked == (None, None, None, False, "whole")
+
+
 def select(index: SeriesIndex, question: Question) -> Selection:
     """The series that a question is about."""
-    if question.user_id is None and question.by == "user" and question.users is None:
+    if _is_whole_fleet(question):
+        series, rank = index.of_machines(question.quantity.name)
+        return Selection(question, series, pd.DataFrame(index=range(len(series))), rank, index.bounded())
+    if (question.user_id, question.by, question.users, question.cores) == (None, "user", None, "whole"):
         return _of_each_machine(index, question)
     return _selected(index, question)
 
 
 def _of_each_machine(index: SeriesIndex, question: Question) -> Selection:
-    """The series of every machine, made once as long as none joins: of 10,000 machines it takes half a second."""
-    key = question.quantity.name, question.cores
+    """The series of every machine, made once as long as none joins: of 10,000 machines it takes half a second.
+
+    One selection is kept for each quantity of whole machines, so that what is kept has a limit.
+    """
+    key = question.quantity.name
     size = len(index)
     made, kept = index.selected.get(key, (-1, None))
     selection: Selection = kept if kept is not None and made == size else _selected(index, question)
@@ -216,11 +233,34 @@ _FEW = 256
 
 def in_memory(memtables: Sequence[WindowsInMemory], chosen: Selection) -> Iterator[LoadedRows]:
     """The chosen windows of some memtables, a part at a time."""
+    question = chosen.question
     for memtable in memtables:
-        for batch in _batches(memtable, chosen):
-            places = chosen.places_in(batch["series"].to_numpy(), batch["time"].to_numpy())
-            if len(places):
-                yield rows_of(batch.take(pa.array(places)), chosen.bounded, histograms=chosen.question.histograms)
+        if chosen.is_whole_fleet and question.step_ms % TIERS[0] == 0 and len(chosen.series):
+            yield from _together(memtable, chosen)
+        else:
+            yield from _of_batches(_batches(memtable, chosen), chosen)
+
+
+def _together(memtable: WindowsInMemory, chosen: Selection) -> Iterator[LoadedRows]:
+    """The windows of all machines: as buckets of those pieces that lie within the range, one by one of the others."""
+    question = chosen.question
+    width = TIERS[0]
+    merged = []
+    for piece in memtable.pieces():
+        if question.start_ms <= piece.first_ms // width * width and piece.last_ms < question.end_ms:
+            merged.append(piece.together(width, chosen.series, chosen.bounded, histograms=question.histograms))
+        else:
+            yield from _of_batches([piece.batch], chosen)
+    windows = concatenate(merged)
+    if len(windows):
+        yield LoadedRows.of(windows)
+
+
+def _of_batches(batches: Iterable[pa.RecordBatch], chosen: Selection) -> Iterator[LoadedRows]:
+    for batch in batches:
+        places = chosen.places_in(batch["series"].to_numpy(), batch["time"].to_numpy())
+        if len(places):
+            yield rows_of(batch.take(pa.array(places)), chosen.bounded, histograms=chosen.question.histograms)
 
 
 def _batches(memtable: WindowsInMemory, chosen: Selection) -> list[pa.RecordBatch]:

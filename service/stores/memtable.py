@@ -12,7 +12,7 @@ import pandas as pd
 import pyarrow as pa
 from msgspec import UNSET, UnsetType
 
-from analytics.frames.columns import NUMBERS, Windows
+from analytics.frames.columns import NUMBERS, Windows, merge
 from analytics.frames.frame import histograms_of, to_frame
 from analytics.frames.packing import pack_one
 from analytics.frames.reported import frame_of_reported
@@ -112,6 +112,9 @@ class WindowsInMemory(Protocol):
     def batches(self) -> list[pa.RecordBatch]:
         """All of them, with the columns of `SCHEMA` at least."""
 
+    def pieces(self) -> list["SortedWindows"]:
+        """The same, sorted by series piece by piece."""
+
     def of_series(self, series: npt.NDArray[np.integer]) -> list[pa.RecordBatch]:
         """Those of some series: numbers, ascending. Its cost grows with what it finds."""
 
@@ -127,7 +130,9 @@ class SortedWindows:
         self.batch = batch
         self._series = numbers(batch, "series")
         self._time = numbers(batch, "time")
-        self._first_ms, self._last_ms = (int(self._time.min()), int(self._time.max())) if len(batch) else (0, -1)
+        self.first_ms, self.last_ms = (int(self._time.min()), int(self._time.max())) if len(batch) else (0, -1)
+        """When the oldest and the newest of them end."""
+        self._together: dict[tuple[int, bool], Windows] = {}
 
     @classmethod
     def of(cls, batch: pa.RecordBatch) -> Self:
@@ -146,13 +151,29 @@ class SortedWindows:
     def holds(self, series: npt.NDArray[np.int64], time: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
         """Of each pair of a series and an end, whether that window is here."""
         held = np.zeros(len(series), np.bool_)
-        near = np.flatnonzero((time >= self._first_ms) & (time <= self._last_ms))
+        near = np.flatnonzero((time >= self.first_ms) & (time <= self.last_ms))
         if len(near):
             first, last = self._places(series[near])
             asked = np.repeat(np.arange(len(near)), last - first)
             rows = np.arange(len(asked)) - np.repeat(np.cumsum(last - first) - last, last - first)
             held[near[asked[self._time[rows] == time[near][asked]]]] = True
         return held
+
+    def together(
+        self, rate_ms: int, series: npt.NDArray[np.int64], bounded: npt.NDArray[np.bool_], *, histograms: bool
+    ) -> Windows:
+        """The windows of some series merged into buckets, all of one series: the first of `series`.
+
+        They are kept: whoever asks for the same series again, or the same and newer ones, gets what was made once.
+        """
+        key = int(series[0]), histograms
+        if key not in self._together:
+            wanted = np.zeros(max(len(bounded), int(series[-1]) + 1), np.bool_)
+            wanted[series] = True
+            chosen = self.batch.take(pa.array(np.flatnonzero(marked(self._series, wanted))))
+            windows = rows_of(chosen, bounded, histograms=histograms).windows()
+            self._together[key] = merge(windows, np.full(len(windows), series[0]), rate_ms)
+        return self._together[key]
 
     def _places(self, series: npt.NDArray[np.integer]) -> tuple[Numbers, Numbers]:
         # Of the same type, so that the column is not converted.
@@ -201,6 +222,11 @@ class Memtable:
         pieces, tail = self._content
         done = [piece.batch for piece in pieces]
         return [*done, columns(tail[:])] if tail else done
+
+    def pieces(self) -> list[SortedWindows]:
+        """All windows, sorted by series piece by piece."""
+        pieces, tail = self._content
+        return [*pieces, SortedWindows.of(columns(tail[:]))] if tail else pieces
 
     def of_series(self, series: npt.NDArray[np.integer]) -> list[pa.RecordBatch]:
         """The windows of some series: numbers, ascending."""

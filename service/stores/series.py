@@ -1,5 +1,6 @@
 """The series and users that a store holds, in memory, with what is not on disk yet told apart."""
 
+import zlib
 from array import array
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping
@@ -16,8 +17,18 @@ from contract.report import Report
 MAX_SYSTEMS = 64
 """So many changes of a machine's system are kept; what was before them counts as not recorded."""
 _LAST = 1 << 62
+Ints = npt.NDArray[np.int64]
 WHOLE = -1
 """In place of a core's number: the whole machine."""
+
+
+def fleet_number(quantity: str) -> int:
+    """The number of the series that stands for a quantity of all machines together.
+
+    It is kept on disk, so it follows from the name alone; those of machines and cores are above 0, these below.
+    """
+    return -1 - (zlib.crc32(quantity.encode()) >> 1)
+
 
 _FIRST = {kind.quantities[0].name for kind in TYPES}
 
@@ -81,13 +92,16 @@ class SeriesIndex:
         self._by_user: dict[str, dict[str, dict[int, int]]] = {}
         self._bounded = array("b", [0])
         self._streams = array("b", [0])
+        self._fleet = array("i", [0])
+        self._wholes: dict[str, array[int]] = {}
+        self._in_order: dict[str, tuple[tuple[int, int], Ints, Ints]] = {}
         self.users: dict[str, User] = {}
         self.systems: list[tuple[str, str]] = []
         """Operating systems that were named: type and version."""
         self._systems: dict[tuple[str, str], int] = {}
         self.created: list[Series] = []
         """Series made since this list was last taken."""
-        self.selected: dict[tuple[str, object], tuple[int, Any]] = {}
+        self.selected: dict[str, tuple[int, Any]] = {}
         """What the query engine has made of all machines, by quantity and cores, and of how many series."""
 
     def __len__(self) -> int:
@@ -100,6 +114,9 @@ class SeriesIndex:
         self._by_user.setdefault(series.user_id, {}).setdefault(series.quantity, {})[series.core] = series.id
         self._bounded.append(QUANTITIES[series.quantity].bounded)
         self._streams.append(series.core == WHOLE and series.quantity in _FIRST)
+        self._fleet.append(fleet_number(series.quantity) if series.core == WHOLE else 0)
+        if series.core == WHOLE:
+            self._wholes.setdefault(series.quantity, array("i")).append(series.id)
 
     def restore_user(self, user: User, kinds: Iterable[type[Metric]], cores: Iterable[int]) -> None:
         """Take a user that is known, with the metric types it reports and the numbers of its cores."""
@@ -144,6 +161,20 @@ class SeriesIndex:
         """All series of a user: their numbers by quantity and core."""
         return self._by_user.get(user_id, {})
 
+    def of_machines(self, quantity: str) -> tuple[Ints, Ints]:
+        """The series of a quantity of all machines: numbers, ascending, and the place of each in order of users."""
+        wholes = self._wholes.get(quantity, array("i"))[:]
+        known = len(wholes), len(self.users)
+        if quantity not in self._in_order or self._in_order[quantity][0] != known:
+            users = self.users
+            named = [(self.all[number - 1].user_id, number) for number in wholes]
+            names = [(user_id, number) for user_id, number in named if user_id in users]
+            rank = np.empty(len(names), np.int64)
+            rank[sorted(range(len(names)), key=names.__getitem__)] = np.arange(len(names))
+            self._in_order[quantity] = known, np.array([number for _, number in names], np.int64), rank
+        _, numbers, rank = self._in_order[quantity]
+        return numbers, rank
+
     def stream(self, user_id: str, kind: type[Metric]) -> int | None:
         """The series that stands for all of a user's metric type: every report of the type has it."""
         return self.cores(user_id, kind.quantities[0].name).get(WHOLE)
@@ -175,6 +206,10 @@ class SeriesIndex:
     def bounded(self) -> npt.NDArray[np.bool_]:
         """By series number: whether its quantity is a share."""
         return np.frombuffer(self._bounded[:], np.int8).astype(bool)
+
+    def fleet(self) -> Ints:
+        """By series number: the fleet's series that it is a part of (`fleet_number`), 0 for a core's."""
+        return np.frombuffer(self._fleet[:], np.int32).astype(np.int64)
 
     def streams(self) -> npt.NDArray[np.bool_]:
         """By series number: whether it stands for all of its user's metric type."""

@@ -1,9 +1,11 @@
 """Windows keep their place in time, whatever the wall clock does."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.clock import REMEMBERED, Timeline
+from agent.clock import REMEMBERED, ServiceTime, Timeline
+from contract.times import DAY_MS
 
 T = 1_800_000_000_000
 
@@ -59,3 +61,48 @@ def test_ends_differ_and_windows_are_never_empty_for_any_clock(jumps: list[tuple
         assert end not in ends
         ends.add(end)
         wall = wall + jump + round(duration * 1000)
+
+
+# The service's time
+
+
+def told(date_s: float, asked_at: float = 100.0, answered_at: float = 100.1) -> ServiceTime:
+    service_time = ServiceTime(wall_ms=lambda: T)
+    service_time.heard(date_s, asked_at, answered_at)
+    return service_time
+
+
+def test_without_an_answer_nothing_is_corrected() -> None:
+    assert ServiceTime().correction_ms(5, 1.0) == 0
+    assert ServiceTime().ahead_s() is None
+
+
+@pytest.mark.parametrize("days", [-1000, -3, 14, 400])
+def test_a_window_is_moved_to_when_it_was_by_the_service(days: int) -> None:
+    service_time = told(T / 1000)
+    wrong_ms = T + days * DAY_MS
+    moved = wrong_ms + service_time.correction_ms(wrong_ms, 100.0)
+    assert moved == pytest.approx(T, abs=2000)
+    before = wrong_ms - 5000
+    assert before + service_time.correction_ms(before, 95.0) == moved - 5000
+
+
+@pytest.mark.parametrize("seconds", [-57, 0, 57])
+def test_a_clock_that_differs_by_less_is_believed(seconds: int) -> None:
+    assert told(T / 1000).correction_ms(T + seconds * 1000, 100.0) == 0
+
+
+def test_answers_that_agree_do_not_make_windows_jitter() -> None:
+    service_time = told(T / 1000)
+    before = service_time.at_ms(100.0)
+    for second in range(1, 60):
+        service_time.heard(T / 1000 + second, 100.3 + second, 100.6 + second)
+        assert service_time.at_ms(100.0) == before
+
+
+def test_a_slow_answer_is_replaced_by_a_quick_one_and_a_clock_that_was_set_is_followed() -> None:
+    service_time = told(T / 1000, 80.0, 100.0)
+    service_time.heard(T / 1000, 100.0, 100.1)
+    assert service_time.at_ms(100.0) == pytest.approx(T, abs=1100)
+    service_time.heard(T / 1000 + 3600, 101.0, 101.1)
+    assert service_time.at_ms(101.0) == pytest.approx(T + 3_600_000, abs=1100)

@@ -1,5 +1,6 @@
 """The spool: what waits is on disk, bounded, in order, and survives what happens to the file."""
 
+import contextlib
 import logging
 import sqlite3
 from pathlib import Path
@@ -8,7 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.spool import IN_MEMORY, Spool, SpoolInUse
+import agent.spool
+from agent.clock import steady_s
+from agent.spool import IN_MEMORY, Spool, SpooledReport, SpoolInUse
 from contract.times import DAY_MS, DAY_S
 
 MIB = 1024 * 1024
@@ -76,10 +79,81 @@ def test_the_oldest_are_dropped_for_room_and_the_count_survives(
 def test_reports_that_are_too_old_are_dropped(tmp_path: Path) -> None:
     spool = opened(tmp_path, max_age_s=60.0)
     for number in range(10):
-        spool.put(b"x", T + number * 10_000)
+        spool.put(b"x", T, 1000.0 + number * 10)
     assert (spool.waiting, spool.dropped) == (7, 3)
-    spool.put(b"y", T + DAY_MS)
+    spool.put(b"y", T, 1000.0 + DAY_S)
     assert (bodies(spool), spool.dropped) == ([b"y"], 10)
+    spool.close()
+
+
+def test_a_wall_clock_that_is_wrong_drops_nothing(tmp_path: Path) -> None:
+    spool = opened(tmp_path, max_age_s=60.0)
+    for number, days in enumerate((0, 14, 400, 0, -14, 0)):
+        spool.put(b"x", T + days * DAY_MS, 1000.0 + number)
+    assert (spool.waiting, spool.dropped) == (6, 0)
+    spool.close()
+    again = opened(tmp_path, max_age_s=60.0)
+    assert (again.waiting, again.dropped) == (6, 0)
+    again.close()
+
+
+def test_while_the_host_is_off_reports_do_not_age(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1_000_000.0
+    monkeypatch.setattr(agent.spool, "steady_s", lambda: now)
+    for boot in range(3):
+        monkeypatch.setattr(agent.spool, "boot_id", lambda: f"boot {boot}")  # noqa: B023
+        for _run in range(2):
+            spool = opened(tmp_path, max_age_s=60.0)
+            for _ in range(5):
+                now += 1.0
+                spool.put(b"x", T)
+            spool.close()
+        now = 10.0 if boot == 1 else now + 1_000_000.0 * (boot == 0)
+    spool = opened(tmp_path, max_age_s=60.0)
+    assert (spool.waiting, spool.dropped) == (30, 0)
+    now += 50.0
+    spool.put(b"y", T)
+    assert (spool.waiting, spool.dropped) == (11, 20)
+    spool.close()
+
+
+def test_times_are_settled_once_and_over_restarts(tmp_path: Path) -> None:
+    now = steady_s()
+    spool = opened(tmp_path)
+    spool.put(b"placed", T, now + 100)
+    spool.put(b"not placed", T, now + 101, is_placed=False)
+    asked = []
+
+    def placed(entry: SpooledReport, ended_at: float | None) -> SpooledReport:
+        asked.append((entry.body, ended_at))
+        return entry._replace(body=b"settled now", end_ms=T + 5)
+
+    spool.close()
+    for _ in range(2):
+        again = opened(tmp_path)
+        entries = again.place(again.peek(10, MIB), placed)
+        assert [(entry.body, entry.end_ms) for entry in entries] == [(b"placed", T), (b"settled now", T + 5)]
+        assert again.place(again.peek(10, MIB), placed) == entries
+        assert again.given_out() == [T, T + 5]
+        again.close()
+    assert asked == [(b"not placed", pytest.approx(now + 101, abs=0.01))]
+
+
+def test_the_spool_of_an_older_agent_is_taken_over(tmp_path: Path) -> None:
+    with contextlib.closing(sqlite3.connect(tmp_path / "spool.db")) as db:
+        db.executescript("""
+            CREATE TABLE report (number INTEGER PRIMARY KEY, end_ms INTEGER NOT NULL, body BLOB NOT NULL);
+            CREATE TABLE given_out (number INTEGER PRIMARY KEY, end_ms INTEGER NOT NULL);
+            CREATE TABLE tally (name TEXT PRIMARY KEY, count INTEGER NOT NULL);
+            INSERT INTO tally VALUES ('dropped', 2);
+            INSERT INTO report VALUES (7, 1000, 'old');
+            INSERT INTO given_out VALUES (7, 1000);
+            PRAGMA user_version = 1;
+        """)
+    spool = opened(tmp_path)
+    spool.put(b"new", T)
+    assert (bodies(spool), spool.dropped) == (["old", b"new"], 2)
+    assert spool.place(spool.peek(1, MIB), lambda entry, ended_at: entry._replace(body=b"moved"))[0].body == "old"
     spool.close()
 
 
@@ -122,7 +196,7 @@ def test_the_spool_of_a_newer_agent_is_put_aside(tmp_path: Path, caplog: pytest.
     db.execute("PRAGMA user_version = 99")
     db.close()
     opened(tmp_path).close()
-    assert "its format is version 99; this agent knows version 1" in caplog.text
+    assert "its format is version 99; this agent knows version 2" in caplog.text
     assert (tmp_path / "spool.db.damaged").exists()
 
 

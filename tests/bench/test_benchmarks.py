@@ -79,6 +79,14 @@ TABLES: dict[str, list[list[str]]] = {
             "VictoriaMetrics: mean of means*", "VictoriaMetrics: mean of means, from its cache*",
         ]
     ],
+    "fleet": [["mean of 3 machines, now", "p95 of 3 machines, now"]],
+    "in_memory": [["50 windows in memory, now", "500 windows in memory, now"]],
+    "late": [
+        [
+            "the newest of each machine, now", "sent twice, in memory, now", "backfilled, older than all, now",
+            "sent twice, on disk, now", "late, between those on disk, now",
+        ]
+    ],
     "ingest": [
         [
             "Loadlens, the original's report (* bytes)", "Loadlens, our agent's report (* bytes)",
@@ -184,7 +192,7 @@ def tables(text: str) -> list[list[list[str]]]:
 
 @pytest.mark.parametrize("name", benchmarks())
 def test_a_benchmark_fills_every_row_of_its_tables(name: str) -> None:
-    if name == "ingest" and not shutil.which("wrk"):
+    if name in ("ingest", "late") and not shutil.which("wrk"):
         pytest.skip("wrk is not installed")
     assert name in TABLES, f"{name} is new: say in TABLES which rows its tables have"
     with started(name) as process:

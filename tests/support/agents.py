@@ -87,6 +87,12 @@ class FakeService:
         if headers.get("Content-Encoding") == "gzip":
             body = gzip.decompress(body)
         document = json.loads(body)
+        if document == []:
+            # Asked for the time, and refused as any other request is.
+            if self.always is None:
+                return Answering(202, {"accepted": 0, "duplicates": 0})
+            self.requests.append(Request(time.monotonic(), [], headers, self.always.status))
+            return self.always
         batch = isinstance(document, list)
         reports = [decode_report(json.dumps(one).encode()) for one in (document if batch else [document])]
         with self._lock:
@@ -176,8 +182,12 @@ def serving(service: FakeService, port: int = 0) -> Iterator[FakeService]:
 class RunningAgent:
     """`python -m agent` on a quick schedule, its messages at hand."""
 
-    def __init__(self, *argv: str, python: str = sys.executable, **options: Any) -> None:
+    def __init__(
+        self, *argv: str, python: str = sys.executable, environment: Mapping[str, str] | None = None, **options: Any
+    ) -> None:
+        """`environment` has variables beside those of the tests."""
         environ = {name: value for name, value in os.environ.items() if not name.startswith("LOADLENS_")}
+        environ |= environment or {}
         self.process = subprocess.Popen(
             [python, "-m", "agent", "--interval", "10ms", "--samples", "10", "--user-id", "test", *argv],
             cwd=ROOT, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options,

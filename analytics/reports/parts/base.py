@@ -7,6 +7,7 @@ from typing import Final
 import pandas as pd
 
 from analytics.frames.frame import TooFewData
+from analytics.frames.resampling import resample
 from analytics.reports.data import Data
 from analytics.reports.model import Finding, Section
 from contract.times import DAY_MS
@@ -61,6 +62,28 @@ def same_machines(data: Data) -> tuple[pd.DataFrame, int]:
     if len(throughout) < 2:
         raise TooFewData(f"{len(throughout)} of {len(buckets):,} machines were seen throughout")
     return data.windows[data.windows["user"].isin(throughout)], len(throughout)
+
+
+def steady_total(data: Data) -> tuple[pd.DataFrame, int, str, list[str]]:
+    """All machines together, or those that were there throughout where others came and went.
+
+    Their windows, the width of these in ms, what they are in a sentence, and what limits them.
+    """
+    if not data.is_fleet:
+        return data.total, data.total_rate_ms, "the machine", []
+    try:
+        windows, machines = same_machines(data)
+    except TooFewData as error:
+        return (
+            data.total,
+            data.total_rate_ms,
+            "the fleet's mean",
+            [f"The forecast is of the mean of whoever reports, which moves with who does: {error}."],
+        )
+    if machines == len(data.samples):
+        return data.total, data.total_rate_ms, "the fleet's mean", []
+    total = resample(windows.drop(columns="user"), data.rate)
+    return total, data.rate_ms, f"the mean of the {machines:,} machines seen throughout", []
 
 
 def subject(data: Data) -> str:

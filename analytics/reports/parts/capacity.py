@@ -14,7 +14,7 @@ from analytics.methods.load_distribution import core_imbalance
 from analytics.reports.data import Data
 from analytics.reports.model import Finding, Picture, ReportColumn, ReportTable, Section
 from analytics.reports.parts.advice import Advice
-from analytics.reports.parts.base import SHOWN, Part, check_day, in_ms, subject
+from analytics.reports.parts.base import SHOWN, Part, check_day, in_ms, steady_total
 from analytics.reports.text import each, level, listed, moment, percent, plural, them
 from contract.times import DAY_MS, HOUR_MS, WEEK_MS, format_duration
 
@@ -226,13 +226,13 @@ def expected_load(data: Data) -> Part:
     """The forecast of the fleet's mean, or of the machine's. Raises TooFewData where the history is too short."""
     check_day(data)
     horizon_ms = _horizon_ms(data)
-    total = resample(data.total, format_duration(_step_ms(data)))
+    steady, _, what, caveats = steady_total(data)
+    total = resample(steady, format_duration(_step_ms(data)))
     made = forecast(total, horizon=format_duration(horizon_ms))
     coming = made.frame
     low, high = float(coming["lower_80"].min()), float(coming["upper_80"].max())
     peak = coming["mean"].idxmax()
     height = float(coming["mean"].max())
-    what = "the fleet's mean" if data.is_fleet else "the machine"
     title = (
         f"In each {each(_step_ms(data))} of the {each(horizon_ms)} to come {what} is expected between {percent(low)} "
         f"and {percent(high)}, highest "
@@ -245,22 +245,23 @@ def expected_load(data: Data) -> Part:
         f"{made.summary} Bands: where 80 and 95 of 100 values are expected, each by itself.",
     )
     return Part(
-        Section("outlook", "What is to come", parts=[picture]), [_forecast_finding(data, horizon_ms, low, high, height)]
+        Section("outlook", "What is to come", parts=[picture]),
+        [_forecast_finding(data, what, horizon_ms, low, high, height)],
+        caveats,
     )
 
 
-def _forecast_finding(data: Data, horizon_ms: int, low: float, high: float, height: float) -> Finding:
+def _forecast_finding(data: Data, what: str, horizon_ms: int, low: float, high: float, height: float) -> Finding:
     numbers = {"horizon_days": horizon_ms / DAY_MS, "lower_80": low, "upper_80": high, "highest_mean": height}
+    who = f"{what[0].upper()}{what[1:]}"
     within = f"in the {each(horizon_ms)} to come"
     if height >= data.target:
-        sentence = f"{subject(data)} is expected to reach {percent(height)} {within}: more than {level(data.target)}."
+        sentence = f"{who} is expected to reach {percent(height)} {within}: more than {level(data.target)}."
         return Finding("act", "forecast", sentence, "Add capacity, or move work, before then.", numbers)
     if high >= data.target:
-        sentence = (
-            f"{subject(data)} may reach the target of {level(data.target)} {within}: up to {percent(high)} is likely."
-        )
+        sentence = f"{who} may reach the target of {level(data.target)} {within}: up to {percent(high)} is likely."
         return Finding("watch", "forecast", sentence, "Have capacity ready.", numbers)
-    sentence = f"{subject(data)} is expected to stay below {percent(high)} {within}: each value with 9 chances in 10."
+    sentence = f"{who} is expected to stay below {percent(high)} {within}: each value with 9 chances in 10."
     return Finding("note", "forecast", sentence, numbers=numbers)
 
 

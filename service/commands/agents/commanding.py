@@ -1,5 +1,6 @@
 """`loadlens-service agents report-now` and `diagnostics`: commands to agents, and what became of them."""
 
+import json
 import sys
 import time
 from collections.abc import Sequence
@@ -10,6 +11,7 @@ from msgspec import Meta
 
 from analytics.sources.service_api import ServiceError
 from contract.agent_protocol import CommandName
+from contract.problems import display
 from contract.settings import SettingsError, load
 from contract.times import DAY_S
 from service.commands.agents.calling import (
@@ -150,10 +152,11 @@ def _wait(api: AgentsApi, ids: list[str], wait_s: float) -> list[dict[str, Any]]
 
 def _show(outcome: dict[str, Any], *, as_json: bool, indented: bool) -> None:
     if outcome["document"] is not None and not as_json:
-        text = msgspec.json.encode({"user_id": outcome["user_id"]} | outcome["document"])
-        print((msgspec.json.format(text) if indented else text).decode())
+        # ASCII alone: what an agent says must not steer the terminal.
+        document = {"user_id": outcome["user_id"]} | outcome["document"]
+        print(json.dumps(document, indent=2) if indented else json.dumps(document, separators=(",", ":")))
     elif as_json:
         print(msgspec.json.encode(outcome).decode())
     else:
-        detail = f": {outcome['detail']}" if outcome["detail"] else ""
-        print(f"{outcome['user_id']}: {outcome['status']}{detail}")
+        detail = f": {display(outcome['detail'])}" if outcome["detail"] else ""
+        print(f"{display(outcome['user_id'])}: {outcome['status']}{detail}")

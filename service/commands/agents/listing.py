@@ -24,6 +24,7 @@ from service.commands.agents.calling import (
 
 if TYPE_CHECKING:
     from rich.table import Table
+    from rich.text import Text
 
 _LIST = f"{PROGRAM} list"
 _LIST_DESCRIPTION = f"""\
@@ -46,6 +47,7 @@ _AUDIT_EPILOG = """examples:
   loadlens-service agents audit                  everything
   loadlens-service agents audit user:web-*       what was changed for this selection
 """
+_CLOCK_LIMIT_S = 60.0
 _UNITS = (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1))
 
 
@@ -107,9 +109,7 @@ def _agents_table(agents: Iterable[Mapping[str, Any]]) -> "Table":
         overhead, spool = agent["overhead"], agent["spool"] or {}
         share, resident = overhead["cpu_share"], overhead["resident_bytes"]
         table.add_row(
-            Text(agent["user_id"])
-            if agent["shared_at"] is None
-            else Text(f"{agent['user_id']} (several hosts)", "yellow"),
+            _named(agent),
             agent["os_type"],
             _ago(agent["last_seen"]),
             "open" if agent["connected"] else "-",
@@ -120,6 +120,17 @@ def _agents_table(agents: Iterable[Mapping[str, Any]]) -> "Table":
             str(spool.get("waiting", "-")),
         )
     return table
+
+
+def _named(agent: Mapping[str, Any]) -> "Text":
+    """The agent's name, with what makes its numbers doubtful."""
+    from rich.text import Text
+
+    doubts = [] if agent["shared_at"] is None else ["several hosts"]
+    ahead_s = agent.get("clock_ahead_s")  # not said by older services
+    if ahead_s is not None and abs(ahead_s) > _CLOCK_LIMIT_S:
+        doubts.append(f"clock {_length(round(abs(ahead_s)))} {'ahead' if ahead_s > 0 else 'behind'}")
+    return Text(f"{agent['user_id']} ({', '.join(doubts)})", "yellow") if doubts else Text(agent["user_id"])
 
 
 def _short_settings(settings: Mapping[str, Any]) -> str:
@@ -133,9 +144,13 @@ def _short_settings(settings: Mapping[str, Any]) -> str:
 
 def _ago(instant: str) -> str:
     """How long ago that was: `3s`, `5m`, `2d`."""
-    seconds = max(0, round(time.time() - parse_timestamp(instant) / 1000))
+    return f"{_length(max(0, round(time.time() - parse_timestamp(instant) / 1000)))} ago"
+
+
+def _length(seconds: int) -> str:
+    """Seconds in the largest unit that fits: `3s`, `5m`, `2d`."""
     unit, size = next(((unit, size) for unit, size in _UNITS if seconds >= size), ("s", 1))
-    return f"{seconds // size}{unit} ago"
+    return f"{seconds // size}{unit}"
 
 
 def audit(argv: Sequence[str]) -> int:

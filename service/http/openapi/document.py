@@ -39,10 +39,10 @@ _MEANINGS = {
     421: "Host is not a name of this service.",
     422: "A parameter or a member is wrong.",
     428: "The change does not say which version it is meant for.",
-    429: "Too many wait already.",
+    429: "Too many wait already, or too many wrong tokens have come from this address.",
     503: "It cannot be done now; try again after Retry-After seconds.",
 }
-_EVERYWHERE = (401, 403, 421)
+_EVERYWHERE = (401, 403, 421, 429)
 """What the door may answer, whatever is asked."""
 _TEMPLATE = "#/components/schemas/{name}"
 _PATH_PARAMETERS: Mapping[str, dict[str, Any]] = {

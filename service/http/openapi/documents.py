@@ -145,6 +145,8 @@ class UserDocument(Document):
     shared_windows: int
     """How many windows of several hosts that share this id overlapped."""
     shared_at: Instant | None
+    clock_ahead_s: float | None
+    """How far its clock is ahead of the service's, seconds; negative where it is behind; null where it has not said."""
 
 
 class UserPage(Document):
@@ -189,6 +191,7 @@ class AgentOverview(Document):
     overhead: Overhead
     spool: AgentSpool | None
     commands_waiting: int
+    clock_ahead_s: float | None
     shared_windows: int
     shared_at: Instant | None
 

@@ -6,6 +6,7 @@ import falcon
 from falcon.asgi import Request, Response
 
 from contract.problems import shortened
+from service.agents.registry import Registry
 from service.alerts.runner import Runner
 from service.ingest.admission import Admission
 from service.ingest.maintenance import Maintenance
@@ -72,7 +73,12 @@ def refusing_looks(journal: Journal) -> list[Look]:
 
 
 def other_looks(
-    store: Store, admission: Admission, maintenance: Maintenance, rules: Runner, lost: Iterable[Damage]
+    store: Store,
+    admission: Admission,
+    maintenance: Maintenance,
+    rules: Runner,
+    agents: Registry,
+    lost: Iterable[Damage],
 ) -> list[Look]:
     """What is wrong beside that."""
     losses = [
@@ -85,5 +91,6 @@ def other_looks(
         lambda: maintenance.problem and f"The store cannot be flushed: {maintenance.problem}",
         lambda: rules.reload_problem and f"Rules stay as they were: {rules.reload_problem}",
         lambda: rules.problem and f"Rules are not evaluated: {rules.problem}",
+        lambda: agents.clock_problem,
         *((lambda loss=loss: loss) for loss in losses),
     ]

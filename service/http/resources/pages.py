@@ -73,7 +73,8 @@ def _machine(user: dict[Any, Any]) -> dict[str, str]:
     cores = user.get("cores")
     return {
         "name": display(str(user["user_id"])),
-        "path": quote(str(user["user_id"]), safe=""),
+        # Whatever the escape, a browser takes these two for a step in the path.
+        "path": "" if user["user_id"] in (".", "..") else quote(str(user["user_id"]), safe=""),
         "system": display(f"{user['os_type']} {user['os_version']}"),
         "cores": "" if cores is None or cores != cores or not cores else f"{cores:.0f}",
         "last_seen": moment(user["last_seen"].value // 1_000_000),

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 import pyarrow as pa
@@ -10,6 +10,7 @@ from falcon.asgi import Request, Response
 
 from analytics.frames.resampling import RAW_MS
 from contract.times import format_instant
+from service.agents.registry import Registry
 from service.agents.shared_ids import SharedIds, as_members
 from service.http.answers import form_of, send
 from service.http.authentication import identity_of
@@ -87,9 +88,10 @@ class QueryTables:
 class Users:
     """Lists the users, by name."""
 
-    def __init__(self, store: Store, shared_ids: SharedIds) -> None:
+    def __init__(self, store: Store, shared_ids: SharedIds, agents: Registry) -> None:
         self._store = store
         self._shared = shared_ids.found
+        self._agents = agents
 
     async def on_get(self, req: Request, resp: Response) -> None:
         """200 with a page of them: what each last said of itself, and whether several hosts report under its id."""
@@ -106,9 +108,14 @@ class Users:
         frame = frame.head(limit).copy()
         for name in ("first_seen", "last_seen"):
             frame[name] = [format_instant(time.value // 1_000_000) for time in frame[name]]
-        users = [user | as_members(self._shared.get(user["user_id"])) for user in frame.to_dict("records")]
+        users = [user | self._told(user["user_id"]) for user in frame.to_dict("records")]
         resp.content_type = "application/json"
         resp.data = msgspec.json.encode({"users": users, "next": behind})
+
+    def _told(self, user_id: str) -> dict[str, Any]:
+        """What is known of who reports under an id."""
+        agent = self._agents.get(user_id)
+        return as_members(self._shared.get(user_id)) | {"clock_ahead_s": agent.clock_ahead_s if agent else None}
 
 
 T = TypeVar("T")
@@ -221,7 +228,7 @@ class FleetWindows:
         media_type = form_of(req)
         query = await read_windows_query(req, self._store, fleet=True)
         series = 1
-        if query.by_user or query.rate_ms == RAW_MS:
+        if query.by_user or query.weighs or query.rate_ms == RAW_MS:
             series = max(1, len(await asyncio.to_thread(self._store.users)))
         check_size(query, series)
         await self._sending.send(req, resp, media_type, Plan(query, None, series))

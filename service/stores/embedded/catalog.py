@@ -97,7 +97,11 @@ CREATE TABLE lost (file VARCHAR NOT NULL, first_ms BIGINT NOT NULL, last_ms BIGI
 
 _CHECKSUMS = "ALTER TABLE segment ADD COLUMN checksum VARCHAR;  -- SHA-256 of the file"
 
-MIGRATIONS: Sequence[str] = (_FIRST, _SYSTEMS, _NAMES, _CHECKSUMS)
+_FLEET = """
+ALTER TABLE run ADD COLUMN has_fleet BOOLEAN DEFAULT false;  -- buckets of all machines, series < 0
+"""
+
+MIGRATIONS: Sequence[str] = (_FIRST, _SYSTEMS, _NAMES, _CHECKSUMS, _FLEET)
 """What takes a file from each version to the next; the newest version is their number."""
 
 
@@ -291,9 +295,32 @@ def runs(connection: duckdb.DuckDBPyConnection, tier: int) -> dict[int, int]:
     return dict(connection.execute("SELECT number, rows FROM run WHERE tier = ? ORDER BY number", [tier]).fetchall())
 
 
-def add_run(connection: duckdb.DuckDBPyConnection, tier: int, number: int, rows: int) -> None:
-    """List a run."""
-    connection.execute("INSERT INTO run VALUES (?, ?, ?)", [tier, number, rows])
+def add_run(
+    connection: duckdb.DuckDBPyConnection, tier: int, number: int, rows: int, *, has_fleet: bool = False
+) -> None:
+    """List a run; `has_fleet` where its rows have the buckets of all machines together."""
+    connection.execute("INSERT INTO run VALUES (?, ?, ?, ?)", [tier, number, rows, has_fleet])
+
+
+def note_fleet(connection: duckdb.DuckDBPyConnection, tier: int, number: int, rows: int) -> None:
+    """Note that so many rows of all machines together were added to a run."""
+    connection.execute(
+        f"UPDATE run SET has_fleet = true, rows = rows + {rows:d} WHERE tier = {tier:d} AND number = {number:d}"
+    )
+
+
+def runs_without_fleet(connection: duckdb.DuckDBPyConnection, tier: int | None = None) -> list[int]:
+    """The runs, of a tier or of all, whose rows do not have the buckets of all machines together."""
+    of_tier = "" if tier is None else f" AND tier = {tier:d}"
+    found = connection.execute(f"SELECT number FROM run WHERE NOT has_fleet{of_tier} ORDER BY number").fetchall()
+    return [number for (number,) in found]
+
+
+def forget_fleet(connection: duckdb.DuckDBPyConnection) -> None:
+    """Drop the buckets of all machines together, which compaction makes anew: where those of some were changed."""
+    for tier in (300_000, HOUR_MS, DAY_MS):
+        connection.execute(f"DELETE FROM {tier_table(tier)} WHERE series < 0")
+    connection.execute("UPDATE run SET has_fleet = false")
 
 
 def drop_runs(connection: duckdb.DuckDBPyConnection, tier: int, numbers: Sequence[int]) -> None:

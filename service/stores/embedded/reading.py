@@ -11,14 +11,15 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
-from analytics.frames.columns import NUMBERS, Windows, merge
+from analytics.frames.columns import NUMBERS, Windows, concatenate, merge, take
 from analytics.frames.frame import frame_of_columns, packed_column
 from analytics.frames.packing import pack, unpack
 from analytics.frames.tiers import RAW, Piece, plan
-from service.stores.embedded.catalog import add_run, tier_table
+from service.stores.embedded.catalog import add_run, note_fleet, tier_table
 from service.stores.embedded.segments import Segment
 from service.stores.engine import BATCH_ROWS, TIERS, Selection, in_memory
 from service.stores.memtable import SCHEMA, LoadedRows, WindowsInMemory, binary, numbers, rows_of
+from service.stores.series import SeriesIndex, fleet_number
 
 _NUMBERS = ("series", "time", "count", "mean", "variance", "minimum", "maximum", "approximated")
 ROLLUP_COLUMNS = (*_NUMBERS, "histogram")
@@ -33,17 +34,49 @@ def windows_of_rollup(batch: pa.Table, *, histograms: bool) -> Windows:
     return Windows(**columns, histograms=unpack(binary(batch)) if histograms else None)
 
 
-def rollups_of(batch: pa.Table, bounded: Numbers) -> dict[int, Windows]:
-    """The buckets of each tier that the windows of a batch fall into, coarser ones made from finer ones."""
-    windows = rows_of(batch, bounded, histograms=True).windows()
-    tiers = {}
-    for tier in TIERS:
-        windows = tiers[tier] = merge(windows, rate_ms=tier)
+def rollups_of(batch: pa.Table, index: SeriesIndex) -> dict[int, Windows]:
+    """The buckets of each tier that the windows of a batch fall into, coarser ones made from finer ones.
+
+    Those of the fleet are among them.
+    """
+    windows = rows_of(batch, index.bounded(), histograms=True).windows()
+    finest, *coarser = TIERS
+    tiers = {finest: with_fleet(merge(windows, rate_ms=finest), index)}
+    for tier in coarser:
+        tiers[tier] = merge(next(reversed(tiers.values())), rate_ms=tier)
     return tiers
 
 
+def with_fleet(buckets: Windows, index: SeriesIndex) -> Windows:
+    """The buckets of single series, sorted by series, and those of the fleet in front of them."""
+    return concatenate([fleet_of(buckets, index), buckets])
+
+
+def fleet_of(buckets: Windows, index: SeriesIndex) -> Windows:
+    """The buckets of all machines together, of those of single series."""
+    number = index.fleet()[buckets.series]
+    whole = np.flatnonzero(number)
+    return merge(take(buckets, whole), number[whole])
+
+
 def append_rollup(connection: duckdb.DuckDBPyConnection, tier: int, run: int, windows: Windows) -> None:
-    """Put merged windows, sorted by series and time, into a tier's table as one run."""
+    """Put merged windows, sorted by series and time and the fleet's among them, into a tier's table as one run."""
+    add_run(connection, tier, run, _appended(connection, tier, run, windows), has_fleet=True)
+
+
+def complete_fleet(connection: duckdb.DuckDBPyConnection, tier: int, run: int, index: SeriesIndex) -> None:
+    """Add the fleet's buckets to a run that has none."""
+    connection.register("wholes", pa.table({"series": np.flatnonzero(index.fleet()).astype(np.int32)}))
+    rows = connection.sql(
+        f"SELECT {', '.join(ROLLUP_COLUMNS)} FROM {tier_table(tier)} SEMI JOIN wholes USING (series) WHERE run = {run}"
+    ).to_arrow_table()
+    connection.unregister("wholes")
+    fleet = fleet_of(windows_of_rollup(rows, histograms=True), index)
+    note_fleet(connection, tier, run, _appended(connection, tier, run, fleet))
+
+
+def _appended(connection: duckdb.DuckDBPyConnection, tier: int, run: int, windows: Windows) -> int:
+    """Put windows into a tier's table; how many."""
     assert windows.histograms is not None
     rows = pa.table(
         {
@@ -56,7 +89,7 @@ def append_rollup(connection: duckdb.DuckDBPyConnection, tier: int, run: int, wi
     connection.register("appended", rows)
     connection.execute(f"INSERT INTO {tier_table(tier)} SELECT * FROM appended")
     connection.unregister("appended")
-    add_run(connection, tier, run, len(rows))
+    return len(rows)
 
 
 def read_runs(connection: duckdb.DuckDBPyConnection, tier: int, runs: Sequence[int]) -> Windows:
@@ -79,12 +112,16 @@ def read(
     memtables: Sequence[WindowsInMemory],
     chosen: Selection,
     cuts: Sequence[int] = (),
+    *,
+    has_fleet: bool = False,
 ) -> pd.DataFrame:
     """The selection's windows, resampled; no rollup spans one of `cuts`.
 
-    `connection` is in a transaction; `segments` are those it sees, `memtables` what it does not see yet.
+    `connection` is in a transaction; `segments` are those it sees, `memtables` what it does not see yet. `has_fleet`
+    says that the rollups have the buckets of all machines together.
     """
-    return chosen.resampled(chain(_stored(connection, folder, segments, chosen, cuts), in_memory(memtables, chosen)))
+    stored = _stored(connection, folder, segments, chosen, cuts, has_fleet=has_fleet)
+    return chosen.resampled(chain(stored, in_memory(memtables, chosen)))
 
 
 def _stored(
@@ -93,14 +130,25 @@ def _stored(
     segments: Sequence[Segment],
     chosen: Selection,
     cuts: Sequence[int],
+    *,
+    has_fleet: bool,
 ) -> Iterator[LoadedRows]:
+    if not len(chosen.series):
+        return
     question = chosen.question
     pieces = [*plan(question.start_ms, question.end_ms, question.step_ms, TIERS, cuts)]
     # A statement costs more than its rows: the pieces of all tiers are read by one.
     columns = ROLLUP_COLUMNS if question.histograms else ROLLUP_COLUMNS[:-1]
     rollups = [_between(columns, tier_table(piece.tier), piece) for piece in pieces if piece.tier != RAW]
-    for batch in _selected(connection, rollups, [], chosen):
-        yield _rows_of_rollup(batch)
+    if has_fleet and chosen.is_whole_fleet:
+        fleet = np.array([fleet_number(question.quantity.name)])
+        for batch in _selected(connection, rollups, [], fleet):
+            rows = _rows_of_rollup(batch)
+            # They stand for all that is chosen.
+            yield rows._replace(series=np.full(len(rows.series), chosen.series[0]))
+    else:
+        for batch in _selected(connection, rollups, [], chosen.series):
+            yield _rows_of_rollup(batch)
     raw = []
     files = []
     for piece in pieces:
@@ -108,7 +156,7 @@ def _stored(
         if overlapping:
             raw.append(_between(SCHEMA.names, "read_parquet(?)", piece))
             files.append([str(folder / segment.file) for segment in overlapping])
-    for batch in _selected(connection, raw, files, chosen):
+    for batch in _selected(connection, raw, files, chosen.series):
         yield rows_of(batch, chosen.bounded, histograms=question.histograms)
 
 
@@ -126,19 +174,19 @@ def _between(columns: Sequence[str], source: str, piece: Piece) -> str:
 
 
 def _selected(
-    connection: duckdb.DuckDBPyConnection, parts: Sequence[str], parameters: list[list[str]], chosen: Selection
+    connection: duckdb.DuckDBPyConnection, parts: Sequence[str], parameters: list[list[str]], series: Numbers
 ) -> Iterator[pa.Table]:
-    """The rows of all parts that belong to the chosen series, in batches; each part ends in a condition."""
-    if not parts or not len(chosen.series):
+    """The rows of all parts that belong to some series, ascending, in batches; each part ends in a condition."""
+    if not parts:
         return
-    if len(chosen.series) <= _FEW:
-        wanted = f" AND series IN ({', '.join(map(str, chosen.series))})"
+    if len(series) <= _FEW:
+        wanted = f" AND series IN ({', '.join(map(str, series.tolist()))})"
         table = connection.sql(" UNION ALL ".join(part + wanted for part in parts), params=parameters).to_arrow_table()
         if len(table):
             yield table
         return
-    connection.register("chosen", pa.table({"series": chosen.series}))
-    wanted = f" AND series BETWEEN {chosen.series[0]} AND {chosen.series[-1]} AND series IN (FROM chosen)"
+    connection.register("chosen", pa.table({"series": series}))
+    wanted = f" AND series BETWEEN {series[0]} AND {series[-1]} AND series IN (FROM chosen)"
     query = " UNION ALL ".join(part + wanted for part in parts)
     for batch in connection.sql(query, params=parameters).to_arrow_reader(BATCH_ROWS):
         if len(batch):

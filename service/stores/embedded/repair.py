@@ -151,7 +151,7 @@ def _fill(connection: duckdb.DuckDBPyConnection, used: dict[Path, Origin], say: 
         catalog.add_segment(connection, segment)
         for windows in _batches(path):
             number = catalog.next_run(connection)
-            for tier, rollup in rollups_of(windows, index.bounded()).items():
+            for tier, rollup in rollups_of(windows, index).items():
                 append_rollup(connection, tier, number, rollup)
             catalog.put_newest(connection, windows, index.streams())
         total += segment.rows
@@ -244,7 +244,7 @@ def _copy_rollups(connection: duckdb.DuckDBPyConnection, oldest_ms: int) -> None
         number, table = catalog.next_run(connection), tier_table(tier)
         ((count,),) = connection.execute(
             f"INSERT INTO {table} SELECT * REPLACE ({number} AS run) FROM old.{table}"
-            f" WHERE time < {oldest_ms // tier * tier} ORDER BY series, time"
+            f" WHERE series > 0 AND time < {oldest_ms // tier * tier} ORDER BY series, time"
         ).fetchall()
         if count:
             catalog.add_run(connection, tier, number, int(count))

@@ -18,7 +18,8 @@ from service.stores.base import Buckets, Key, Machine, Question, StoreUnavailabl
 from service.stores.dump import TYPE_OF, ChosenSeries, coarser, heard, machine_of
 from service.stores.embedded import catalog, dump
 from service.stores.embedded.damage import Damage, Holds, refuse_without_catalogue, remove_garbage
-from service.stores.embedded.reading import append_rollup, read, read_runs, rollups_of
+from service.stores.embedded.ends import Ends
+from service.stores.embedded.reading import append_rollup, complete_fleet, read, read_runs, rollups_of, with_fleet
 from service.stores.embedded.segments import (
     LARGEST_RUN,
     LARGEST_SEGMENT,
@@ -92,6 +93,7 @@ class EmbeddedStore:
         """Files of windows that were written, or begun, and are not in the catalogue."""
         self._versions = Versions(self._connection, self._raw, self._memtables)
         remove_garbage(self._connection, self._raw, self._versions.segments, self.flushed, holds)
+        self._ends = Ends(self._raw)
         self._damage = Damage(self._connection, self._raw, self._versions.segments)
 
     # What comes in
@@ -167,28 +169,15 @@ class EmbeddedStore:
             held = np.zeros(len(places), np.bool_)
             for memtable in view.memtables:
                 held |= memtable.holds(series, time)
-            in_memory = [places[place] for place in np.flatnonzero(held).tolist()]
             asked_for = [one for one in view.segments if np.any(one.may_hold(series, time))]
             if len(self._damage.whole(asked_for)) < len(asked_for):
                 raise StoreUnavailable(f"{self._damage.problem}")
-            files = [str(self._raw / one.file) for one in asked_for]
-            if not files:
-                return in_memory
-            with self._connection.cursor() as cursor:
-                cursor.register("asked", pa.table({"series": series, "time": time}))
-                return (
-                    in_memory
-                    + cursor.execute(
-                        "SELECT DISTINCT series, time FROM read_parquet(?) SEMI JOIN asked USING (series, time)"
-                        f" WHERE series BETWEEN {series.min()} AND {series.max()}"
-                        f" AND time BETWEEN {time.min()} AND {time.max()}",
-                        [files],
-                    ).fetchall()
-                )
+            held |= self._ends.hold(asked_for, series, time, self._index.streams())
+            return [places[place] for place in np.flatnonzero(held).tolist()]
 
         try:
             return self._versions.consistent(read)
-        except duckdb.Error as error:
+        except (OSError, pa.ArrowException) as error:
             self._damage.is_found(one for one in self._versions.segments if np.any(one.may_hold(series, time)))
             raise StoreUnavailable(self._damage.problem or f"the store cannot be read: {error}") from None
 
@@ -201,7 +190,8 @@ class EmbeddedStore:
 
         def read_all(view: View) -> pd.DataFrame:
             with self._connection.cursor() as cursor:
-                return read(cursor, self._raw, self._damage.whole(view.segments), view.memtables, chosen, cuts)
+                segments = self._damage.whole(view.segments)
+                return read(cursor, self._raw, segments, view.memtables, chosen, cuts, has_fleet=view.has_fleet)
 
         try:
             return self._versions.consistent(read_all)
@@ -258,7 +248,7 @@ class EmbeddedStore:
         with self._connection.cursor() as cursor:
             origin = Origin(after=self.flushed, through=immutable.last)
             segment = self._written(cursor, windows.to_batches(), origin)
-            tiers = rollups_of(windows, self._index.bounded())
+            tiers = rollups_of(windows, self._index)
             with self._versions.change(cursor, self._let_go):
                 self._list(cursor, [], segment)
                 for tier, rollup in tiers.items():
@@ -357,6 +347,12 @@ class EmbeddedStore:
         return Origin(through=through, merged=tuple(sorted(still | {segment.id for segment in segments})))
 
     def _compact_rollup(self, cursor: duckdb.DuckDBPyConnection, tier: int) -> bool:
+        lacking = catalog.runs_without_fleet(cursor, tier)
+        if lacking:
+            # Older releases kept no buckets of all machines together.
+            with self._versions.change(cursor):
+                complete_fleet(cursor, tier, lacking[0], self._index)
+            return True
         chosen = alike(catalog.runs(cursor, tier), LARGEST_RUN)
         if not chosen:
             return False
@@ -409,7 +405,7 @@ class EmbeddedStore:
             number = catalog.next_run(cursor)
             with self._versions.change(cursor):
                 for tier, windows in coarser(buckets, np.array(numbers, np.int64), TIERS).items():
-                    append_rollup(cursor, tier, number, windows)
+                    append_rollup(cursor, tier, number, with_fleet(windows, self._index))
                 catalog.add_series(cursor, created)
                 catalog.put_users(cursor, users)
 

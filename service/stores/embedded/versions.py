@@ -20,6 +20,7 @@ _TRIES = 3
 class _Version(NamedTuple):
     number: int
     segments: Sequence[Segment]
+    has_fleet: bool
 
 
 class View(NamedTuple):
@@ -27,6 +28,8 @@ class View(NamedTuple):
 
     segments: Sequence[Segment]
     memtables: Sequence[Memtable]
+    has_fleet: bool
+    """Whether all rollups have the buckets of all machines together."""
 
 
 class Versions:
@@ -37,7 +40,7 @@ class Versions:
     ) -> None:
         self._folder = folder
         self._memtables = memtables
-        self._latest = _Version(0, catalog.segments(connection))
+        self._latest = _Version(0, catalog.segments(connection), not catalog.runs_without_fleet(connection))
         self._changing = False
         # Held while a change becomes visible.
         self._publishing = threading.Lock()
@@ -60,7 +63,7 @@ class Versions:
         for _ in range(_TRIES - 1):
             with self._publishing:
                 version, reader = self._latest, self._begin()
-                view = View(version.segments, self._memtables())
+                view = View(version.segments, self._memtables(), version.has_fleet)
             try:
                 result = read(view)
             finally:
@@ -69,7 +72,7 @@ class Versions:
             if not self._changing and self._latest is version:
                 return result
         with self._publishing:
-            return read(View(self._latest.segments, self._memtables()))
+            return read(View(self._latest.segments, self._memtables(), self._latest.has_fleet))
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[None]:
@@ -91,6 +94,7 @@ class Versions:
         try:
             yield
             segments = catalog.segments(cursor)
+            has_fleet = not catalog.runs_without_fleet(cursor)
         except BaseException:
             cursor.execute("ROLLBACK")
             raise
@@ -101,7 +105,7 @@ class Versions:
                 if then:
                     then()
                 with self._lock:
-                    self._latest = _Version(self._latest.number + 1, segments)
+                    self._latest = _Version(self._latest.number + 1, segments, has_fleet)
             finally:
                 self._changing = False
 

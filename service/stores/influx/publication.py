@@ -16,8 +16,9 @@ import pyarrow as pa
 from analytics.frames.columns import Windows, concatenate, merge
 from analytics.sources.influx_points import Rolled
 from contract.report import Report
-from service.stores.influx.reading import Keys, NumberedRows
+from service.stores.influx.reading import NumberedRows
 from service.stores.influx.rollups import FINEST
+from service.stores.keys import Keys
 from service.stores.memtable import MEMTABLE_SCHEMA, Memtable, SortedWindows, WindowsInMemory
 from service.stores.series import SeriesIndex
 
@@ -41,6 +42,10 @@ class ImmutableMemtable:
     def batches(self) -> list[pa.RecordBatch]:
         """All windows, with the columns of `MEMTABLE_SCHEMA`."""
         return self._memtable.batches() if self._sorted is None else self._sorted.to_batches()
+
+    def pieces(self) -> list[SortedWindows]:
+        """All windows, sorted by series piece by piece."""
+        return [self._left] if self._left else self._memtable.pieces()
 
     def of_series(self, series: npt.NDArray[np.integer]) -> list[pa.RecordBatch]:
         """The windows of some series: numbers, ascending."""
@@ -88,6 +93,10 @@ class BeingWritten:
         """Its windows."""
         batches: list[pa.RecordBatch] = self._windows.to_batches()
         return batches
+
+    def pieces(self) -> list[SortedWindows]:
+        """Its windows, sorted by series."""
+        return [self._sorted]
 
     def of_series(self, series: npt.NDArray[np.integer]) -> list[pa.RecordBatch]:
         """The windows of some series: numbers, ascending."""

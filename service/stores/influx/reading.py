@@ -14,38 +14,11 @@ from analytics.sources.influx_client import InfluxClient
 from analytics.sources.influx_points import Points, condition, frame_of, select
 from contract.influx import USER_ID, fields_of, identifier, measurement_of, tag_value
 from contract.metrics import Quantity
+from service.stores.keys import Keys
 from service.stores.memtable import LoadedRows
 from service.stores.series import WHOLE, SeriesIndex
 
 Ints = npt.NDArray[np.int64]
-
-
-class Keys:
-    """The pairs of a series and a time, for fast membership; some may occur twice."""
-
-    def __init__(self, series: Ints, time: Ints) -> None:
-        self._series = (int(series.min()), int(series.max())) if len(series) else (0, -1)
-        self._time = (int(time.min()), int(time.max())) if len(time) else (0, -1)
-        self._sorted = np.unique(self._combined(series.astype(np.int64), time))
-
-    def _combined(self, series: Ints, time: Ints) -> Ints:
-        combined: Ints = (series - self._series[0]) * (self._time[1] - self._time[0] + 1) + (time - self._time[0])
-        return combined
-
-    def hold(self, series: Ints, time: Ints) -> npt.NDArray[np.bool_]:
-        """Which of the pairs are among them."""
-        inside: npt.NDArray[np.bool_] = (
-            (series >= self._series[0])
-            & (series <= self._series[1])
-            & (time >= self._time[0])
-            & (time <= self._time[1])
-        )
-        rows = np.flatnonzero(inside)
-        if len(rows):
-            wanted = self._combined(series[rows].astype(np.int64), time[rows])
-            place = np.minimum(np.searchsorted(self._sorted, wanted), len(self._sorted) - 1)
-            inside[rows] = self._sorted[place] == wanted
-        return inside
 
 
 class NumberedRows:

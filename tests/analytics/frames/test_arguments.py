@@ -108,3 +108,24 @@ def test_a_metric_that_pandas_has_dropped_is_not_taken_for_a_share() -> None:
         analytics.quantile(joined, 0.95)
     joined.attrs["metric"] = "diskReads"
     assert analytics.quantile(joined, 0.95)["value"].tolist() == analytics.quantile(frame, 0.95)["value"].tolist()
+
+
+@pytest.mark.parametrize("level", [0.9, 40.0])
+def test_a_frame_that_lost_its_metric_is_refused_and_one_that_kept_it_is_right(level: float) -> None:
+    """Also where all its values could be shares: its histograms are not."""
+    times = pd.date_range("2026-03-02", periods=48, freq="30min", tz="UTC")
+    load = np.random.default_rng(1).uniform(0.1, 1.0, 48)
+    disk = analytics.frame_of_values(pd.DataFrame({"value": level * load}, index=times), metric="diskReads")
+    cpu = analytics.frame_of_values(pd.DataFrame({"value": load}, index=times))
+    note = pd.DataFrame({"note": 1}, index=times)
+    right = float(np.quantile(level * load, 0.95, method="inverted_cdf"))
+    for kept in (disk, pd.concat([disk, disk]), disk.reset_index().set_index("time"), disk.assign(note=1)):
+        found = analytics.quantile(analytics.resample(kept, "1d"), 0.95)["value"].item()
+        assert found == pytest.approx(right, rel=0.011)
+    lost = [
+        disk.join(note), disk.merge(note, left_index=True, right_index=True), pd.concat([disk, cpu]),
+        pd.concat([disk.assign(user="a"), cpu.assign(user="b")]),
+    ]  # fmt: skip
+    for frame in lost:
+        with pytest.raises(analytics.FrameError, match="the metric's name in attrs"):
+            analytics.quantile(frame, 0.95)

@@ -6,6 +6,7 @@ import pytest
 
 from analytics import equal_weights, load_duration_curve, resample, weigh
 from analytics.frames.frame import frame_of_values, from_frame
+from analytics.frames.weights import cores_at
 
 HOURS = 48
 
@@ -71,3 +72,25 @@ def test_cores_that_are_not_known_are_asked_for() -> None:
             weigh(frame, "cores", cores=cores)
     with pytest.raises(ValueError, match="expected a weight, one of samples, cores, hosts"):
         weigh(frame, "users")  # type: ignore[arg-type]
+
+
+def test_a_user_weighs_by_the_cores_it_had_in_each_window() -> None:
+    """4 cores at 80 %, then 8 at 40 %; beside it 2 at 50 %."""
+    frame = fleet(of_user("grown", 0.8, 12), of_user("small", 0.5, 12))
+    later = (frame["user"] == "grown") & (frame.index >= frame.index.min() + pd.Timedelta(days=1))
+    frame = frame.assign(cores=np.where(frame["user"] == "small", 2.0, np.where(later, 8.0, 4.0)))
+    weighed = weigh(frame, "cores").drop(columns="user")
+    means = resample(weighed, "1d")["mean"]
+    assert means.tolist() == pytest.approx([(4 * 0.8 + 2 * 0.5) / 6, (8 * 0.8 + 2 * 0.5) / 10])
+    frame.loc[later, "cores"] = np.nan
+    told = resample(weigh(frame, "cores", cores={"grown": 8}).drop(columns="user"), "1d")["mean"]
+    assert told.tolist() == pytest.approx(means.tolist())
+
+
+def test_how_many_cores_there_were_is_told_by_rows_of_single_cores() -> None:
+    times = pd.date_range("2026-03-02", periods=6, freq="1h", tz="UTC")
+    frame = pd.DataFrame({"user": ["one"] * 6}, index=times)
+    rows = [(hour, core) for hour, cores in ((1, 2), (2, 2), (4, 3)) for core in range(cores)]
+    single = pd.DataFrame({"user": "one", "core": [core for _, core in rows]}, index=times[[hour for hour, _ in rows]])
+    assert cores_at(frame, single).tolist() == [2, 2, 2, 2, 3, 3]
+    assert cores_at(frame.assign(user="other"), single).isna().all()

@@ -235,3 +235,15 @@ def test_what_is_not_right_is_refused(change: object, said: str) -> None:
 def test_a_wrong_rate_is_refused() -> None:
     with pytest.raises(ValueError, match="hour"):
         change_points(frame_of(np.zeros(50)), rate="hour")
+
+
+@pytest.mark.parametrize("size", [0.3, 0.1, -0.15])
+def test_a_step_is_told_to_the_value_where_buckets_have_several(size: float) -> None:
+    """At 23:35, with a season: an hour's bucket would say 23:00 or 00:00."""
+    times = pd.date_range("2026-03-02", periods=14 * 288, freq="5min", tz="UTC")
+    step = pd.Timestamp("2026-03-09T23:35", tz="UTC")
+    season = 0.1 * np.sin(np.arange(len(times)) / 288 * 2 * np.pi)
+    noise = np.random.default_rng(2).normal(0, 0.02, len(times))
+    found = change_points(pd.DataFrame({"mean": 0.4 + season + noise + size * (times >= step)}, index=times))
+    [level] = found[found["kind"] == "level"]["time"]
+    assert abs(level - step) <= pd.Timedelta(minutes=5)

@@ -80,3 +80,21 @@ def test_too_little_is_no_trend_and_says_so() -> None:
     assert (flat.per_week, flat.p_value) == (0.0, 1.0)
     with pytest.raises(ValueError, match="shares from 0 to 1"):
         fleet_trend(FLEET.frame, quantiles=[95])
+
+
+def test_who_comes_and_goes_is_no_trend() -> None:
+    """Busy users join one after the other: the mean of whoever reports rises, and nobody does more."""
+    days = 28
+    steady = [loads(0.2 + RANDOM.normal(0, 0.01, 24 * days), user=f"steady-{number}") for number in range(4)]
+    joined = [
+        loads(np.full(24 * (days - 2 * number), 0.8), start=f"2024-01-{1 + 2 * number:02}", user=f"late-{number}")
+        for number in range(2, 13)
+    ]
+    trend = fleet_trend(pd.concat([*steady, *joined]), "1h")
+    assert trend.frame["mean"].iloc[-1] > 0.6 > 0.3 > trend.frame["mean"].iloc[0]
+    assert trend.users == 4 and trend.slope.p_value > 0.05
+    assert str(trend).startswith("The mean of the 4 users seen throughout: ")
+    one_by_one = [loads(np.full(240, 0.2), user="first"), loads(np.full(240, 0.6), start="2024-01-11", user="second")]
+    nobody = fleet_trend(pd.concat(one_by_one), "1h")
+    assert (nobody.users, nobody.slope.p_value) == (0, 1.0)
+    assert "fewer than two users were seen throughout" in str(nobody)

@@ -430,3 +430,12 @@ def test_one_machine_is_it_and_several_are_they(tmp_path: Path) -> None:
     )
     assert re.findall(r"\b1 (?:machines|cores|anomalies|busiest|days)\b", said) == []
     assert "Switch it off" in said and "The hot machine" in said and "away from it" in said
+
+
+def test_who_comes_and_goes_is_no_forecast(tmp_path: Path) -> None:
+    late = noise(0.9)
+    late[:120] = np.nan
+    loads = {f"old-{number}": noise(0.2) for number in range(4)} | {f"new-{number}": late for number in range(8)}
+    report = report_on(tmp_path, loads)
+    [coming] = found(report, "forecast")
+    assert coming.sentence.startswith("The mean of the 4 machines seen throughout is expected to stay below 2")

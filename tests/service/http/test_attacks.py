@@ -7,6 +7,7 @@ import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from http.client import HTTPConnection
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -310,7 +311,7 @@ def attacked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[httpx.C
     }.items():
         headers[f"admin, {change}"] = bearer(text)
     headers["admin, old scheme"] = {"Authorization": f"Token {good}"}
-    with RunningService(folder) as service, service.client() as client:
+    with RunningService(folder, "--failed-sign-ins", "100000") as service, service.client() as client:
         for user in (OWN, OTHER):
             assert client.post(METRICS, json=report(user), headers=headers["operator"]).status_code == 202
         yield client, headers
@@ -347,6 +348,20 @@ def test_of_a_batch_an_agents_own_reports_are_taken_and_others_named(
     assert answer.status_code == 202
     assert answer.json()["accepted"] + answer.json()["duplicates"] == 1
     assert [one["index"] for one in answer.json()["rejected"]] == [0]
+
+
+def test_who_guesses_waits_and_who_has_a_token_does_not(tmp_path: Path) -> None:
+    token = make_tokens(tmp_path / "data", ("me", "reader", "*"))["me"]
+    arguments = ("--failed-sign-ins", "1", "--token", "weak", "--operator-token", "weaker")
+    with RunningService(tmp_path / "data", *arguments) as service, service.client() as client:
+        first, second = (client.get("/api/v1/users", headers=bearer(f"guess {number}")) for number in range(2))
+        assert (first.status_code, second.status_code) == (401, 429)
+        assert 1 <= int(second.headers["Retry-After"]) <= 60
+        assert second.headers["RateLimit"].startswith('"wrong tokens";r=0;t=')
+        assert second.headers["RateLimit-Policy"] == '"wrong tokens";q=1;w=60'
+        assert client.post("/sign-in", data={"token": "weaker"}).status_code == 429
+        assert client.get("/api/v1/users", headers=bearer(token)).status_code == 200
+        assert client.get("/healthz").status_code == 200
 
 
 def test_two_tokens_in_one_request_are_no_way_in(

@@ -6,6 +6,7 @@ from typing import Any
 
 import httpx
 import numpy as np
+import pandas as pd
 import pytest
 
 import analytics
@@ -204,7 +205,60 @@ def test_the_library_weighs_as_the_service_does(unequal: RunningService, weight:
         assert values_of(windows, "p95")["value"].tolist() == answered.tolist()
         by_user = source.fleet(start=T0, end=T0 + 4 * HOUR_MS, rate="1h", by="user")
         weighed = analytics.weigh(by_user, weight, cores=source.users()["cores"]).drop(columns="user")
-        assert analytics.resample(weighed, "1h")["mean"].tolist() == windows["mean"].tolist()
+        assert analytics.resample(weighed, "1h")["mean"].tolist() == pytest.approx(windows["mean"].tolist(), abs=1e-12)
+
+
+@pytest.mark.parametrize(("weight", "mean"), [("samples", 0.3), ("hosts", 0.5), ("cores", BY_CORES)])
+def test_tables_and_windows_are_weighed_too(unequal: RunningService, weight: Any, mean: float) -> None:
+    query = RANGE | {"resample_rate": "1h", "weight": weight}
+    with unequal.client() as client:
+        table = client.get("/api/v1/query", params=query | {"by": ["all", "user", "os_version"]})
+        assert table.status_code == 200, table.text
+        rows = {(one["by"], one.get("group")): one for one in table.json()["series"]}
+        assert rows["all", None]["values"] == pytest.approx([mean] * 4)
+        assert rows["user", "small"]["values"] == pytest.approx([0.9] * 4)
+        windows = client.get("/api/v1/windows/fleet", params=query | {"histograms": "true"})
+        assert [one["mean"] for one in windows.json()["windows"]] == pytest.approx([mean] * 4)
+        refused = client.get("/api/v1/query", params=query | {"stat": "count", "weight": "cores"})
+        assert refused.status_code == 422 and "weight" in refused.text
+    with analytics.connect(unequal.url) as source:
+        told = source.query(start=T0, end=T0 + 4 * HOUR_MS, rate="1h", weight=weight)  # type: ignore[attr-defined]
+        assert told["cpuLoadAvg.mean"].tolist() == pytest.approx([mean] * 4)
+
+
+@pytest.fixture(scope="module")
+def grown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
+    """A machine of 4 cores at 80 %, then of 8 at 40 %, beside one of 2 at 50 %."""
+    recording = Recording()
+    for minute in range(0, 240, 10):
+        load, cores = (0.8, 4) if minute < 120 else (0.4, 8)
+        recording.cpu(
+            Machine("grown", "Linux", "22.04"), T0 + minute * 60_000, np.full(9, load), [np.full(9, load)] * cores
+        )
+        recording.cpu(Machine("small", "Linux", "22.04"), T0 + minute * 60_000, np.full(9, 0.5), [np.full(9, 0.5)] * 2)
+    with RunningService(tmp_path_factory.mktemp("grown") / "data") as service:
+        with service.client() as client:
+            assert post(client, *recording.reports).status_code == 202
+        yield service
+        assert service.stop() == 0
+
+
+def test_a_machine_weighs_by_the_cores_that_it_had_at_the_time(grown: RunningService, tmp_path: Path) -> None:
+    """4.2 of 6 cores were in use, then 4.2 of 10: by what it has now it would have been 7.4 of 10."""
+    used = [4.2 / 6, 4.2 / 6, 4.2 / 10, 4.2 / 10]
+    with grown.client() as client:
+        assert [one["value"] for one in ask(client, resample_rate="1h", weight="cores")] == pytest.approx(used)
+    with analytics.connect(grown.url) as source:
+        asked: Any = {"start": T0, "end": T0 + 4 * HOUR_MS, "rate": "1h"}
+        assert source.fleet(**asked, weight="cores")["mean"].tolist() == pytest.approx(used)
+        each = [
+            source.history(user, **(asked | {"rate": "raw"}), core="each").assign(user=user)
+            for user in ("grown", "small")
+        ]
+    frame = pd.concat(each)
+    frame.assign(user=pd.Categorical(frame["user"])).to_parquet(tmp_path / "fleet.parquet")
+    with analytics.connect(tmp_path / "fleet.parquet") as file:
+        assert file.fleet(rate="1h", weight="cores")["mean"].tolist() == pytest.approx(used)
 
 
 def test_a_weight_that_cannot_be_told_is_refused(unequal: RunningService) -> None:

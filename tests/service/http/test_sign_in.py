@@ -81,6 +81,7 @@ def test_the_cookie_is_for_this_service_alone_and_no_script_reads_it(
         for part in ("HttpOnly", "SameSite=Strict", "Path=/", "expires="):
             assert part in cookie
         assert "Domain" not in cookie
+        assert signed.headers["Cache-Control"] == "no-store"
         assert "Secure" not in cookie  # it came over plain HTTP
         assert tokens["reader"][22:] not in cookie
         for path in ("/", "/docs", "/machines", "/api/v1/users", "/openapi.json", "/api/v1/rules"):

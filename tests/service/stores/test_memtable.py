@@ -96,3 +96,27 @@ def test_what_is_found_has_every_column() -> None:
     assert batch.schema == columns([((1,), report, Cpu(0.5), 0)]).schema
     assert batch["count"].to_pylist() == [100]
     assert math.isnan(batch["minimum"].to_pylist()[0])
+
+
+def test_all_machines_together_are_merged_once_and_right(filled: tuple[Memtable, SeriesIndex]) -> None:
+    memtable, index = filled
+    series, _ = index.of_machines("cpu.utilization") if len(index) else (np.array([1]), None)
+    expected: dict[int, list[float]] = {}
+    for number, end, mean in rows(memtable.batches()):
+        if number in series:
+            expected.setdefault(end // 300_000 * 300_000, []).append(mean)
+    for _ in range(2):
+        found: dict[int, tuple[int, float]] = {}
+        for piece in memtable.pieces():
+            windows = piece.together(300_000, series, index.bounded(), histograms=False)
+            assert set(windows.series.tolist()) <= {int(series[0])}
+            for time, count, mean in zip(
+                windows.time.tolist(), windows.count.tolist(), windows.mean.tolist(), strict=True
+            ):
+                before, total = found.get(time, (0, 0.0))
+                found[time] = before + count, total + count * mean
+        assert {time: count // 100 for time, (count, _) in found.items()} == {
+            time: len(means) for time, means in expected.items()
+        }
+        for time, (count, total) in found.items():
+            assert total / count == pytest.approx(np.mean(expected[time]))

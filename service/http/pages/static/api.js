@@ -103,7 +103,10 @@ export async function saveCsv(path, file) {
 
 /** Saves rows as CSV. */
 export function saveRows(columns, rows, file) {
-  const cell = (value) => (/[",\n\r]/.test(String(value ?? "")) ? `"${String(value).replaceAll('"', '""')}"` : String(value ?? ""));
+  // A name must not be a formula to a spreadsheet.
+  const text = (value) => (typeof value === "string" && /^[=+\-@\t\r]/.test(value) ? `'${value}` : String(value ?? ""));
+  const quoted = (value) => (/[",\n\r]/.test(value) ? `"${value.replaceAll('"', '""')}"` : value);
+  const cell = (value) => quoted(text(value));
   save(new Blob([[columns, ...rows].map((row) => row.map(cell).join(",")).join("\r\n")], { type: "text/csv" }), file);
 }
 

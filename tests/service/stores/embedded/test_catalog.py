@@ -133,6 +133,7 @@ def test_what_ran_before_it_was_recorded_is_not_made_up(tmp_path: Path) -> None:
         file.execute(
             "DROP TABLE system; DROP TABLE garbage; DROP TABLE lost; ALTER TABLE segment DROP COLUMN has_names;"
             "ALTER TABLE segment DROP COLUMN checksum;"
+            "ALTER TABLE run DROP COLUMN has_fleet;"
             "UPDATE version SET number = 1"
         )
     with closing(EmbeddedStore(tmp_path)) as store:

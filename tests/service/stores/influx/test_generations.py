@@ -126,6 +126,30 @@ def test_in_3_x_a_400_that_names_no_line_is_trouble_of_influxdb_and_no_line_is_p
         assert {name: value for name, _, value in store.sizes()}["lines_refused"] == 0
 
 
+def test_in_3_x_an_answer_that_ends_midway_is_not_taken_for_the_whole(
+    influx: RunningInflux, open_store: OpenStore
+) -> None:
+    with InfluxProxy(influx, 3, TOKEN) as proxy:
+        recording = recorded()
+        store = open_store(url=proxy.url, who=WHO)
+        fill(store, recording)
+        question = Question(CPU, T0, T0 + DAY, 1000, "user 0")
+        right = store.answer(question)
+
+        def cut(asked: Request) -> Fault | None:
+            if asked.path != "/query":
+                return None
+            whole = proxy._query(asked).body
+            end = whole.rfind(b"\n", 0, len(whole) // 2) + 1 if "csv" in asked.accept else len(whole) // 2
+            return Fault(200, whole[:end])
+
+        proxy.fault = cut
+        with pytest.raises(StoreUnavailable, match="ended its answer before it was whole"):
+            store.answer(question)
+        proxy.fault = lambda _: None
+        assert store.answer(question).equals(right)
+
+
 def test_in_3_x_only_the_report_of_the_line_that_is_named_is_put_aside(
     influx: RunningInflux, open_store: OpenStore, database: str
 ) -> None:
