@@ -53,10 +53,7 @@ class ControlDatabase:
         self._write_lock = threading.RLock()
         self._read_lock = threading.Lock()
         path.parent.mkdir(parents=True, exist_ok=True)
-        if fault := seal_fault(path):
-            _log.error(
-                "%s: %s; put back a copy where settings, rules or annotations are not what they were", path, fault
-            )
+        fault = seal_fault(path)
         with contextlib.suppress(OSError):
             # Files of rules are kept in it, and may hold addresses that are secrets.
             path.touch(0o600)
@@ -71,6 +68,10 @@ class ControlDatabase:
             raise ControlError(
                 f"{path} cannot be used: {error}; put it aside to begin without settings, rules and audit trail"
             ) from None
+        if fault is not None:
+            _log.error(
+                "%s: %s; put back a copy where settings, rules or annotations are not what they were", path, fault
+            )
 
     def migrate(self, room: str, steps: Sequence[str]) -> None:
         """Bring the tables of `room` up to date: each step, an SQL script, runs once, in order, all or nothing.
