@@ -1,6 +1,7 @@
 """`loadlens-service backup`, `restore` and `verify`: copies of the data folder."""
 
 import contextlib
+import os
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -84,6 +85,7 @@ def _make(settings: BackupSettings) -> int:
     from service.control.data_lock import DataLock
 
     console = _console()
+    os.umask(0o077)  # what is copied may hold secrets: addresses of receivers, tokens
     with DataLock(settings.target):
         began = datetime.now(UTC)
         repository = Repository(settings.target)
@@ -120,6 +122,7 @@ def restore(argv: Sequence[str] | None = None) -> int:
         name = settings.backup or names[-1]
         backup = repository.read(name)
         console = _console()
+        os.umask(0o077)
         with _progress(console, "Restoring", backup.bytes) as advance:
             repository.restore(backup, settings.data_dir, advance)
         console.print(f"{settings.data_dir} is what it was at {backup.began:%Y-%m-%d %H:%M:%S} UTC (backup {name}).")

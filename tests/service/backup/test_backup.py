@@ -180,6 +180,7 @@ def test_the_data_folder_of_a_stopped_service_is_backed_up_too(
         else:
             assert service.stop() == 0
         backup(data_dir, target)
+    assert not [path for path in target.rglob("*") if path.is_file() and path.stat().st_mode & 0o077]
     restore(target, tmp_path / "restored")
     with RunningService(tmp_path / "restored") as restored, restored.client() as client:
         assert counts(client, "one") == [1.0] * 20
