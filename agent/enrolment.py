@@ -4,7 +4,7 @@ import contextlib
 import logging
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -13,10 +13,9 @@ from msgspec import Meta, Struct
 
 from agent.connection import Connection, ServiceUnreachable
 from agent.identity import NoIdentity, identity
-from agent.settings import AgentSettings, check_proxy, default_spool_dir
+from agent.settings import AgentAddress, AgentSettings, UserId
 from contract.problems import display
-from contract.report import MAX_USER_ID
-from contract.service_address import SERVICE_URL, ServiceAddress, proxy_for, tls_context
+from contract.service_address import SERVICE_URL
 from contract.settings import load
 
 _log = logging.getLogger(__name__)
@@ -49,55 +48,25 @@ class _Refusal(Struct):
     detail: str = ""
 
 
-class EnrolSettings(ServiceAddress, frozen=True, kw_only=True):
+class EnrolSettings(AgentAddress, frozen=True, kw_only=True):
     """Where to get it, and for whom."""
 
     url: Annotated[str, Meta(description="The service.")] = SERVICE_URL
     enrolment_token: Annotated[
         str, Meta(description="What an admin made for this.", extra={"metavar": "TOKEN", "secret": True})
     ] = ""
-    proxy: Annotated[
-        str | None,
-        Meta(
-            description="An HTTP proxy on the way to the service.",
-            extra={
-                "metavar": "URL",
-                "default": "as https_proxy, http_proxy, all_proxy and no_proxy say",
-                "secret": True,
-            },
-        ),
-    ] = None
-    user_id: Annotated[
-        Annotated[str, Meta(min_length=1, max_length=MAX_USER_ID)] | None,
-        Meta(
-            description="The name under which this host reports.",
-            extra={"metavar": "ID", "default": "the MAC address of the first real network interface"},
-        ),
-    ] = None
-    spool_dir: Annotated[
-        Path | None,
-        Meta(
-            description="Where reports wait until the service has them.",
-            extra={"metavar": "DIR", "default": "the system's place for such data"},
-        ),
-    ] = None
+    user_id: UserId = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.enrolment_token:
             raise ValueError("--enrolment-token: expected the token that an admin made, got none")
-        check_proxy(self.proxy_in_use)
-
-    @property
-    def proxy_in_use(self) -> str | None:
-        """The address of the proxy on the way to the service; None where there is none."""
-        return proxy_for(self.url, {"all_proxy": self.proxy} if self.proxy else None)
 
 
 def main(argv: Sequence[str]) -> int:
     """Run the command; returns the exit code: 0, 1 for a failure, 2 for a wrong setting."""
     settings = load(EnrolSettings, argv, program=_PROGRAM, description=_DESCRIPTION, epilog=_EPILOG)
-    directory = settings.spool_dir or default_spool_dir(os.environ)
+    directory = settings.directory
     try:
         user_id = identity(settings.user_id).user_id
         token = enrol(settings, user_id)
@@ -109,14 +78,14 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def token_for(settings: AgentSettings, user_id: str, environ: Mapping[str, str] = os.environ) -> str | None:
+def token_for(settings: AgentSettings, user_id: str) -> str | None:
     """The token to send: the one that is set, else the one that is kept, else a new one by enrolment; None without any.
 
     Raises EnrolmentFailed and OSError.
     """
     if settings.token is not None:
         return settings.token
-    directory = settings.spool_dir or default_spool_dir(environ)
+    directory = settings.directory
     token = kept(directory)
     if token is None and settings.enrolment_token:
         token = enrol(settings, user_id)
@@ -128,8 +97,7 @@ def token_for(settings: AgentSettings, user_id: str, environ: Mapping[str, str] 
 def enrol(settings: EnrolSettings | AgentSettings, user_id: str) -> str:
     """A token for the agent of `user_id`, by the enrolment token. Raises EnrolmentFailed and OSError."""
     url = settings.url
-    tls = tls_context(settings.ca_file) if url.startswith("https:") else None
-    connection = Connection(url, settings.enrolment_token, settings.proxy_in_use, tls)
+    connection = Connection(url, settings.enrolment_token, settings.proxy_to(url), settings.tls(url))
     try:
         answer = connection.post_enrolment(msgspec.json.encode({"user_id": user_id}), _TIMEOUT_S)
     except ServiceUnreachable as error:

@@ -2,7 +2,6 @@
 
 import gc
 import logging
-import os
 import signal
 import sys
 from collections.abc import Callable, Mapping
@@ -26,7 +25,7 @@ from agent.remote_configuration import RemoteConfigurationClient, RemoteStateFil
 from agent.reports import Outbox, PrintingOutbox, ReportBuilder, SpoolingOutbox
 from agent.sampler import Sampler, Window
 from agent.sender import DeadLetters, ReportSender
-from agent.settings import AgentSettings, default_spool_dir
+from agent.settings import AgentSettings
 from agent.spool import Spool
 from contract import times
 from contract.agent_settings import SettingsInForce
@@ -107,10 +106,11 @@ def _delivery(
     own = settings.in_force()
     if settings.once or settings.dry_run:
         return _Delivery(PrintingOutbox(), ReportBuilder(me, Timeline()), sampling_plan(own), {})
-    directory = settings.spool_dir or default_spool_dir(os.environ)
+    directory = settings.directory
     spool = Spool(directory, settings.spool_bytes, settings.spool_age)
     token = token_for(settings, me.user_id)
-    connect = partial(Connection, settings.url, token, settings.proxy_in_use, settings.tls())
+    proxy = settings.proxy_to(settings.url)
+    connect = partial(Connection, settings.url, token, proxy, settings.tls(settings.url))
     connection = connect()
     service_time = ServiceTime()
     sender = ReportSender(spool, connection, DeadLetters(directory), Backoff(), service_time=service_time)
@@ -132,7 +132,7 @@ def _delivery(
     sender.on_attempt, remote.on_change = partial(heartbeat.beat, _BEAT_S), heartbeat.beat
     outbox = SpoolingOutbox(spool, sender, _start("sender", partial(supervised, sender.run, closing)), service_time)
     recent_problems = RecentProblems(
-        [token or "", settings.enrolment_token, *_credentials(settings.url), *_credentials(settings.proxy_in_use or "")]
+        [token or "", settings.enrolment_token, *_credentials(settings.url), *_credentials(proxy or "")]
     )
     logging.getLogger().addHandler(recent_problems)
     remote.diagnose = partial(diagnostics, me, remote, outbox.counts, lambda: outbox.problem, recent_problems, failing)

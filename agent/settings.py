@@ -62,19 +62,19 @@ def check_proxy(proxy: str | None) -> None:
         raise ValueError("--proxy: expected a proxy that is spoken to by http://")
 
 
-class AgentSettings(ServiceAddress, frozen=True, kw_only=True):
-    """Settings of `loadlens-agent`."""
+UserId = Annotated[
+    Annotated[str, Meta(min_length=1, max_length=MAX_USER_ID)] | None,
+    Meta(
+        description="The name under which this host reports.",
+        extra={"metavar": "ID", "default": "the MAC address of the first real network interface"},
+    ),
+]
+"""A setting that several programs of the agent have."""
 
-    url: Annotated[
-        str,
-        Meta(
-            description="The service; reports are posted to its /api/v1/metrics.",
-            extra={"examples": ["https://loadlens.example.org"]},
-        ),
-    ] = SERVICE_URL
-    token: Annotated[str | None, Meta(description="Sent to the service as a bearer token.", extra={"secret": True})] = (
-        None
-    )
+
+class AgentAddress(ServiceAddress, frozen=True, kw_only=True):
+    """How the agent of this host comes to its service, and where it keeps what is its own."""
+
     client_certificate: Annotated[
         Path | None,
         Meta(
@@ -86,13 +86,6 @@ class AgentSettings(ServiceAddress, frozen=True, kw_only=True):
         Path | None,
         Meta(description="Its key.", extra={"metavar": "FILE", "default": "in the certificate's file"}),
     ] = None
-    enrolment_token: Annotated[
-        str,
-        Meta(
-            description="Gets this agent its own token, at its first start; kept beside the spool from then on.",
-            extra={"metavar": "TOKEN", "secret": True},
-        ),
-    ] = ""
     proxy: Annotated[
         str | None,
         Meta(
@@ -105,13 +98,55 @@ class AgentSettings(ServiceAddress, frozen=True, kw_only=True):
             },
         ),
     ] = None
-    user_id: Annotated[
-        Annotated[str, Meta(min_length=1, max_length=MAX_USER_ID)] | None,
+    spool_dir: Annotated[
+        Path | None,
         Meta(
-            description="The name under which this host reports.",
-            extra={"metavar": "ID", "default": "the MAC address of the first real network interface"},
+            description="Where reports wait until the service has them.",
+            extra={"metavar": "DIR", "default": "the system's place for such data"},
         ),
     ] = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_proxy(self.proxy_to(self.url))
+
+    def tls(self, url: str) -> "ssl.SSLContext | None":
+        """What HTTPS to `url` is checked with, and what is shown; None for plain HTTP. Raises OSError."""
+        if not url.startswith("https:"):
+            return None
+        return tls_context(self.ca_file, self.client_certificate, self.client_key)
+
+    def proxy_to(self, url: str) -> str | None:
+        """The address of the proxy on the way to `url`; None where there is none."""
+        return proxy_for(url, {"all_proxy": self.proxy} if self.proxy else None)
+
+    @property
+    def directory(self) -> Path:
+        """Where spool, token and heartbeat are."""
+        return self.spool_dir or default_spool_dir(os.environ)
+
+
+class AgentSettings(AgentAddress, frozen=True, kw_only=True):
+    """Settings of `loadlens-agent`."""
+
+    url: Annotated[
+        str,
+        Meta(
+            description="The service; reports are posted to its /api/v1/metrics.",
+            extra={"examples": ["https://loadlens.example.org"]},
+        ),
+    ] = SERVICE_URL
+    token: Annotated[str | None, Meta(description="Sent to the service as a bearer token.", extra={"secret": True})] = (
+        None
+    )
+    enrolment_token: Annotated[
+        str,
+        Meta(
+            description="Gets this agent its own token, at its first start; kept beside the spool from then on.",
+            extra={"metavar": "TOKEN", "secret": True},
+        ),
+    ] = ""
+    user_id: UserId = None
     metrics: Annotated[
         Annotated[tuple[MetricName, ...], Meta(min_length=1)],
         Meta(
@@ -133,13 +168,6 @@ class AgentSettings(ServiceAddress, frozen=True, kw_only=True):
         ),
     ] = 0.05
     samples: Annotated[SamplesPerReport, Meta(description="Samples in one report.", extra={"metavar": "N"})] = 100
-    spool_dir: Annotated[
-        Path | None,
-        Meta(
-            description="Where reports wait until the service has them.",
-            extra={"metavar": "DIR", "default": "the system's place for such data"},
-        ),
-    ] = None
     spool_bytes: Annotated[
         Annotated[int, Meta(ge=MIB)],
         Meta(
@@ -174,7 +202,6 @@ class AgentSettings(ServiceAddress, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_proxy(self.proxy_in_use)
         if self.user_id is not None and not self.user_id.isprintable():
             raise ValueError("--user-id: expected printable characters")
         if len(set(self.metrics)) < len(self.metrics):
@@ -186,17 +213,6 @@ class AgentSettings(ServiceAddress, frozen=True, kw_only=True):
                 f" {self.samples} samples {format_seconds(self.interval)} apart: every {format_seconds(self.period_s)};"
                 " a number without a unit is seconds: write 50ms for milliseconds, or fewer --samples"
             )
-
-    def tls(self) -> "ssl.SSLContext | None":
-        """What HTTPS is checked with, and what is shown; None where the system's ways are right. Raises OSError."""
-        if not self.url.startswith("https:") or (self.ca_file is None and self.client_certificate is None):
-            return None
-        return tls_context(self.ca_file, self.client_certificate, self.client_key)
-
-    @property
-    def proxy_in_use(self) -> str | None:
-        """The address of the proxy on the way to the service; None where there is none."""
-        return proxy_for(self.url, {"all_proxy": self.proxy} if self.proxy else None)
 
     @property
     def period_s(self) -> float:

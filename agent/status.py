@@ -1,12 +1,11 @@
 """`loadlens-agent status`: whether the agent of this machine runs and its reports arrive; if not, what to do."""
 
 import contextlib
-import os
 import time
 from collections.abc import Iterator, Sequence
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
@@ -15,15 +14,12 @@ from agent.clock import CLOCK_LIMIT_S
 from agent.connection import Connection, ServiceAnswer, ServiceUnreachable
 from agent.enrolment import kept
 from agent.heartbeat import Heartbeat, is_late, read_heartbeat
-from agent.settings import MIB, check_proxy, default_spool_dir
+from agent.settings import MIB, AgentAddress, check_proxy
 from contract.checkup import Finding, as_document, exit_code, in_words
 from contract.problems import decode_json, shortened
-from contract.service_address import SERVICE_URL, ServiceAddress, proxy_for, tls_context
+from contract.service_address import SERVICE_URL
 from contract.settings import load
 from contract.times import format_instant, format_seconds
-
-if TYPE_CHECKING:
-    import ssl
 
 _PROGRAM = "loadlens-agent status"
 _DESCRIPTION = """\
@@ -42,62 +38,19 @@ _CLOCK_S = 5.0
 """So far may a clock be off: the service tells whole seconds, and a slow answer takes one or two."""
 
 
-class StatusSettings(ServiceAddress, frozen=True, kw_only=True):
+class StatusSettings(AgentAddress, frozen=True, kw_only=True):
     """Which agent, and how to answer."""
 
     url: Annotated[
         str | None,
         Meta(description="The service.", extra={"default": "where the agent sends, else " + SERVICE_URL}),
     ] = None  # type: ignore[assignment]
-    token: Annotated[str | None, Meta(description="Sent to the service as a bearer token.", extra={"secret": True})] = (
-        None
-    )
-    proxy: Annotated[
-        str | None,
-        Meta(
-            description="An HTTP proxy on the way to the service; none is used to reach this machine itself.",
-            extra={
-                "metavar": "URL",
-                "default": "as https_proxy, http_proxy, all_proxy and no_proxy say",
-                "examples": ["http://proxy.example.org:3128"],
-                "secret": True,
-            },
-        ),
-    ] = None
-    client_certificate: Annotated[
-        Path | None,
-        Meta(
-            description="Shown to a service that takes certificates for tokens; its common name is the user id.",
-            extra={"metavar": "FILE", "default": "none is shown"},
-        ),
-    ] = None
-    client_key: Annotated[
-        Path | None,
-        Meta(description="Its key.", extra={"metavar": "FILE", "default": "in the certificate's file"}),
-    ] = None
-    spool_dir: Annotated[
-        Path | None,
-        Meta(
-            description="Where reports wait until the service has them.",
-            extra={"metavar": "DIR", "default": "the system's place for such data"},
-        ),
-    ] = None
     json: Annotated[bool, Meta(description="Print JSON instead of words and tables.")] = False
 
     def __post_init__(self) -> None:
         if self.url is not None:
             super().__post_init__()
-        check_proxy(self.proxy_on_the_way(self.url or SERVICE_URL))
-
-    def tls(self, url: str) -> "ssl.SSLContext | None":
-        """What HTTPS is checked with, and what is shown; None for plain HTTP. Raises OSError."""
-        if not url.startswith("https:"):
-            return None
-        return tls_context(self.ca_file, self.client_certificate, self.client_key)
-
-    def proxy_on_the_way(self, url: str) -> str | None:
-        """The proxy on the way to the service at `url`; None where there is none."""
-        return proxy_for(url, {"all_proxy": self.proxy} if self.proxy else None)
+        check_proxy(self.proxy_to(self.url or SERVICE_URL))
 
 
 def main(argv: Sequence[str]) -> int:
@@ -113,7 +66,7 @@ def main(argv: Sequence[str]) -> int:
 
 def look(settings: StatusSettings) -> Iterator[Finding]:
     """What there is to say, the agent first, then the service, then what lies between them."""
-    directory = settings.spool_dir or default_spool_dir(os.environ)
+    directory = settings.directory
     heartbeat = None
     try:
         heartbeat = read_heartbeat(directory)
@@ -138,7 +91,7 @@ def look(settings: StatusSettings) -> Iterator[Finding]:
             "service", "fails", f"{error.filename}: {error.strerror}", "Name the files of certificates that are there."
         )
     else:
-        yield from _service(Connection(url, token, settings.proxy_on_the_way(url), tls), token, heartbeat)
+        yield from _service(Connection(url, token, settings.proxy_to(url), tls), token, heartbeat)
     if heartbeat is not None:
         yield from _spool(heartbeat, directory)
 
