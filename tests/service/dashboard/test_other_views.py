@@ -8,9 +8,9 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, expect
 
-from tests.support.dashboard_fleet import HOT, IDLE, WEB
+from tests.support.dashboard_fleet import HOT, IDLE, WEB, report
 from tests.support.dashboards import opened, signed_in
-from tests.support.running import RunningService
+from tests.support.running import RunningService, wait_until
 from tests.support.steering import SteeredAgent
 
 pytestmark = pytest.mark.server
@@ -94,6 +94,23 @@ def test_agents_are_listed_with_what_they_do_and_cost(
             assert row[7].endswith(" %") and row[8].endswith(" MB")
             seen.page.get_by_role("combobox", name="Settings").select_option("false")
             expect(seen.card("Agents")).to_contain_text("No agent is like this")
+
+
+def test_a_clock_that_is_off_is_told_in_words(browser: Browser, service: RunningService, client: httpx.Client) -> None:
+    offsets = {"clock-ahead": 150.0, "clock-behind": -7_300.0, "clock-late": -12.4, "clock-right": 0.8}
+    told: dict[str, dict[str, float]] = {name: {"clock_ahead_s": ahead_s} for name, ahead_s in offsets.items()}
+    now_ms = time.time_ns() // 1_000_000
+    reports = [
+        report(name, now_ms, 0.2) | {"agent": {"version": "1", "cpu_seconds": 1.0, "resident_bytes": 1, **clock}}
+        for name, clock in {**told, "clock-unknown": {}}.items()
+    ]
+    assert client.post("/api/v1/metrics", json=reports).status_code == 202
+    wait_until(lambda: client.get("/api/v1/agents?selector=user:clock-*").json()["total"] == 5, "the agents")
+    with opened(browser, service, "/agents?q=clock-*") as seen:
+        assert {row[0]: row[9] for row in seen.rows("Agents")} == {
+            "clock-ahead": "2 min ahead", "clock-behind": "2 h behind", "clock-late": "12 s behind",
+            "clock-right": "", "clock-unknown": "",
+        }  # fmt: skip
 
 
 def test_a_report_is_made_read_and_downloaded(browser: Browser, service: RunningService) -> None:

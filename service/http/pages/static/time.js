@@ -85,12 +85,18 @@ export function ticks(start, end, most) {
 }
 
 /** How long ago a moment is. */
-export function ago(ms, now = Date.now()) {
-  const past = Math.max(0, now - ms);
-  for (const [unit, length] of [["d", D], ["h", H], ["min", M]]) {
-    if (past >= length) return `${Math.floor(past / length)} ${unit} ago`;
-  }
-  return `${Math.round(past / S)} s ago`;
+export const ago = (ms, now = Date.now()) => `${length(Math.max(0, now - ms))} ago`;
+
+/** How far a clock is ahead (negative: behind), in seconds, as words; none where it is right within a second. */
+export function clockWords(seconds) {
+  if (seconds === null || seconds === undefined || Math.abs(seconds) <= 1) return "";
+  return `${length(S * Math.abs(seconds))} ${seconds > 0 ? "ahead" : "behind"}`;
+}
+
+/** A length of time in the largest unit that fits. */
+function length(ms) {
+  const [unit, size] = [["d", D], ["h", H], ["min", M]].find(([, one]) => ms >= one) ?? [];
+  return unit ? `${Math.floor(ms / size)} ${unit}` : `${Math.round(ms / S)} s`;
 }
 
 /** ISO 8601 in UTC, without a fraction of a second where there is none. */

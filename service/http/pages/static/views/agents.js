@@ -5,7 +5,7 @@ import { card } from "../card.js";
 import { badges, fill, h, name, table } from "../dom.js";
 import { whole } from "../numbers.js";
 import { get, hostLink, set } from "../state.js";
-import { ago } from "../time.js";
+import { ago, clockWords } from "../time.js";
 
 export const title = "Agents";
 const PAGE = 100;
@@ -38,11 +38,11 @@ export function open(root) {
   const question = () => address("/api/v1/agents", { selector: selector(), in_step: get("in_step"), connected: get("connected"), after: get("after"), limit: PAGE });
   const columns = () => [
     { label: "machine", name: true }, { label: "state" }, { label: "last heard of" }, { label: "samples every", number: true }, { label: "in a report", number: true },
-    { label: "waiting on disk", number: true }, { label: "dropped", number: true }, { label: "CPU", number: true }, { label: "memory", number: true }, { label: "version" }, { label: "system" },
+    { label: "waiting on disk", number: true }, { label: "dropped", number: true }, { label: "CPU", number: true }, { label: "memory", number: true }, { label: "clock" }, { label: "version" }, { label: "system" },
   ];
   const state = (one) => (one.in_step ? "in sync" : one.settled ? "settled" : "waiting");
   const plain = (one) => [
-    one.user_id, one.why ?? "in sync", one.last_seen, one.reported?.interval ?? "", one.reported?.samples ?? "", one.spool?.waiting ?? "", one.spool?.dropped ?? "", one.overhead?.cpu_share ?? "", one.overhead?.resident_bytes ?? "", one.version ?? "", `${one.os_type} ${one.os_version}`,
+    one.user_id, one.why ?? "in sync", one.last_seen, one.reported?.interval ?? "", one.reported?.samples ?? "", one.spool?.waiting ?? "", one.spool?.dropped ?? "", one.overhead?.cpu_share ?? "", one.overhead?.resident_bytes ?? "", clockWords(one.clock_ahead_s), one.version ?? "", `${one.os_type} ${one.os_version}`,
   ];
 
   function row(one) {
@@ -51,7 +51,7 @@ export function open(root) {
     return [
       h("a", { href: hostLink(one.user_id) }, name(one.user_id)), [h("span", { class: `badge ${one.in_step ? "good" : "pending"}` }, state(one)), one.connected ? badges(["connected"]) : null, one.shared_windows ? h("span", { class: "badge silent" }, "several hosts") : null, one.why ? h("div", { class: "quiet" }, one.why) : null],
       ago(Date.parse(one.last_seen)), interval ? `${Math.round(1000 * interval)} ms` : "–", samples ?? "–", one.spool ? whole(one.spool.waiting) : "–", one.spool ? whole(one.spool.dropped) : "–",
-      cpu === null || cpu === undefined ? "–" : `${(100 * cpu).toFixed(2)} %`, memory ? `${(memory / 1e6).toFixed(0)} MB` : "–", one.version ?? "–", `${one.os_type} ${one.os_version}`,
+      cpu === null || cpu === undefined ? "–" : `${(100 * cpu).toFixed(2)} %`, memory ? `${(memory / 1e6).toFixed(0)} MB` : "–", clockWords(one.clock_ahead_s), one.version ?? "–", `${one.os_type} ${one.os_version}`,
     ];
   }
 
