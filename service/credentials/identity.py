@@ -30,7 +30,7 @@ class Identity(Struct, frozen=True, dict=True):
 
     @cached_property
     def is_counted(self) -> bool:
-        """Whether what it takes is counted: not where many share it, as they do the settings' tokens and enrolments'."""
+        """Whether what it takes is counted: not where many share it, as the settings' tokens and enrolments'."""
         return self.token not in _SHARED and self.role != "enrolment"
 
     @property
