@@ -3,8 +3,8 @@
     python -m bench.access
 
 Makes a store of 10,000 tokens, and times what stands between a request and its resource: the text is taken from the
-header, looked up, hashed, compared, and the route's roles and the scope are looked at. CPU time, the median of
-many rounds.
+header, looked up, hashed, compared, the request is counted, and the route's roles and the scope are looked at. CPU
+time, the median of many rounds.
 """
 
 import asyncio
@@ -22,6 +22,8 @@ from service.credentials.attempts import FailedAttempts
 from service.credentials.sessions import Sessions
 from service.credentials.tokens import Tokens
 from service.http.authentication import Authentication
+from service.http.token_limits import TokenLimits
+from service.settings import ServiceSettings
 
 TOKENS, ROUNDS, CHECKS = 10_000, 50, 2_000
 BENCH = Actor("bench", "")
@@ -40,9 +42,11 @@ def main() -> None:
         text = made[TOKENS // 2].text
         now_ms = time.time_ns() // 1_000_000
         look_up = _median(lambda: tokens.identity(text, now_ms, "192.0.2.7"))
-        whole = asyncio.run(
-            _whole(Authentication(tokens, Sessions(control, Audit(control), tokens), FailedAttempts(300)), text)
+        sessions, limits = (
+            Sessions(control, Audit(control), tokens),
+            TokenLimits(ServiceSettings(token_requests=1_000_000)),
         )
+        whole = asyncio.run(_whole(Authentication(tokens, sessions, FailedAttempts(300), limits), text))
         nothing = asyncio.run(_whole(None, text))
         control.close()
     print(f"{TOKENS} tokens; median of {ROUNDS} rounds of {CHECKS} checks")

@@ -52,6 +52,7 @@ from service.http.resources.sign_in import OneSession, SessionList, SignIn, Sign
 from service.http.resources.stream import LiveStream
 from service.http.resources.tokens import Enrolments, NewSecret, OneToken, TokenList, Who
 from service.http.routing import Slashes
+from service.http.token_limits import TokenLimits
 from service.http.versions import RangeVersions
 from service.ingest.acknowledgement import Ingest
 from service.ingest.admission import Admission
@@ -113,6 +114,7 @@ class Service:
         self.audit = Audit(self.control)
         self.tokens = Tokens(self.control, self.audit)
         self.sessions = Sessions(self.control, self.audit, self.tokens)
+        self.token_limits = TokenLimits(settings)
         self.rule_repository = RuleRepository(self.control, self.audit, str(home.relative_to(folder)))
         self.annotations = Annotations(self.control, self.audit)
         self.queue = NotificationQueue(self.control)
@@ -222,8 +224,8 @@ def create_app(settings: ServiceSettings) -> Application:
     authentication = None
     if settings.token or len(service.tokens) or settings.tls_client_ca:
         authentication = Authentication(
-            service.tokens, service.sessions, FailedAttempts(settings.failed_sign_ins), settings.token,
-            settings.operator_token,
+            service.tokens, service.sessions, FailedAttempts(settings.failed_sign_ins), service.token_limits,
+            settings.token, settings.operator_token,
         )  # fmt: skip
     access = authentication or RequireOwnHost(settings.host)
     cors = AllowOrigins(settings.cors_origins)
@@ -284,14 +286,14 @@ def _routes(service: Service) -> dict[str, object]:
         "/api/v1/backtests": RuleBacktest(store, rules, repository, service.analyst),
         "/reports/fleet": FleetReport(service.report_maker, store, service.tokens),
         "/reports/users/{user_id:path}": UserReport(service.report_maker, store, service.tokens),
-        "/api/v1/metrics": Metrics(service.ingest, service.admission, store, remote),
+        "/api/v1/metrics": Metrics(service.ingest, service.admission, store, remote, service.token_limits),
         "/api/v1/metrics/{metric}/byUser/{user_id:path}": History(store, service.versions),
         "/api/v1/metrics/{metric}/fleet": Fleet(store, service.versions),
         "/api/v1/query": QueryTables(store, service.versions),
         "/api/v1/windows/byUser/{user_id:path}": UserWindows(store, sending),
         "/api/v1/windows/fleet": FleetWindows(store, sending),
         "/api/v1/users": Users(store, remote.shared_ids, remote.registry),
-        "/api/v1/stream": LiveStream(service.broker, service.sessions),
+        "/api/v1/stream": LiveStream(service.broker, service.sessions, service.token_limits),
         "/api/v1/agents": AgentList(remote),
         "/api/v1/agents/{user_id}": OneAgent(remote, rules),
         "/api/v1/agents/{user_id}/settings": OneAgentsSettings(remote),

@@ -117,6 +117,42 @@ class ServiceSettings(Settings, frozen=True, kw_only=True):
             extra={"metavar": "NUMBER"},
         ),
     ] = 300
+    token_requests: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=1_000_000,
+            description="Most requests a second of a token, averaged over a minute; then it gets 429. 0 for no limit.",
+            extra={"metavar": "NUMBER"},
+        ),
+    ] = 200
+    token_streams: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=10_000,
+            description="Most live streams that a token may have open; more get 429. 0 for no limit.",
+            extra={"metavar": "NUMBER"},
+        ),
+    ] = 200
+    agent_daily_bytes: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=1 << 50,
+            description="Most bytes of reports a day of an agent's own token; then it gets 429. 0 for no limit.",
+            extra={"metavar": "BYTES"},
+        ),
+    ] = 0
+    agent_daily_reports: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=1_000_000_000,
+            description="Most reports a day of an agent's own token; then it gets 429. 0 for no limit.",
+            extra={"metavar": "NUMBER"},
+        ),
+    ] = 0
     agent_streams: Annotated[
         int,
         Meta(

@@ -13,6 +13,8 @@ Role = Literal["agent", "reader", "operator", "admin", "enrolment"]
 rules and the like too. `admin`: tokens too. `enrolment`: an agent gets its own token with it, and nothing else."""
 EVERYONE = "*"
 """The scope of all user ids."""
+_SHARED = frozenset(("none", "token", "operator"))
+"""What stands for the id of a token where none was shown, or one of the settings'."""
 
 
 class Identity(Struct, frozen=True, dict=True):
@@ -25,6 +27,11 @@ class Identity(Struct, frozen=True, dict=True):
     """The id of the token that was shown; `token` or `operator` for those of the settings, `none` without any."""
     session: str = ""
     """The id of the session, where a browser has signed in."""
+
+    @cached_property
+    def is_counted(self) -> bool:
+        """Whether what it takes is counted: not where many share it, as the settings' tokens and enrolments'."""
+        return self.token not in _SHARED and self.role != "enrolment"
 
     @property
     def is_scoped(self) -> bool:

@@ -14,13 +14,14 @@ from falcon.asgi import Request, Response, WebSocket
 
 from contract import times
 from service.control.audit import Actor
-from service.credentials.attempts import WINDOW_S, FailedAttempts
+from service.credentials.attempts import FailedAttempts
 from service.credentials.identity import ANYBODY, EVERYONE, Identity
 from service.credentials.sessions import Sessions
 from service.credentials.tokens import Tokens
 from service.http.access import SAFE, is_foreign, says_origin
 from service.http.permissions import OPEN, check
 from service.http.problems import ProblemError
+from service.http.token_limits import TokenLimits, rate_headers
 from service.tls import CERTIFICATE_NAME
 
 _SIGN_IN = "/sign-in"
@@ -41,10 +42,17 @@ class Authentication:
     """
 
     def __init__(
-        self, tokens: Tokens, sessions: Sessions, attempts: FailedAttempts, token: str = "", operator_token: str = ""
+        self,
+        tokens: Tokens,
+        sessions: Sessions,
+        attempts: FailedAttempts,
+        limits: TokenLimits,
+        token: str = "",
+        operator_token: str = "",
     ) -> None:
         self._tokens = tokens
         self._attempts = attempts
+        self._limits = limits
         self._sessions = sessions
         self._old: list[tuple[bytes, Identity]] = []
         if token:
@@ -80,18 +88,28 @@ class Authentication:
         identity = self._tokens.identity(text, times.now_ms(), req.remote_addr)
         if identity is not None:
             return identity
-        now_s = time.monotonic()
-        wait_s = math.ceil(self._attempts.wait_s(req.remote_addr, now_s))
-        if wait_s:
-            raise ProblemError(falcon.HTTP_429, "Too many wrong tokens have come from this address.", headers={
-                "Retry-After": str(wait_s),
-                "RateLimit-Policy": f'"wrong tokens";q={self._attempts.per_minute};w={WINDOW_S:.0f}',
-                "RateLimit": f'"wrong tokens";r=0;t={wait_s}',
-            })  # fmt: skip
+        self._refuse_who_guesses(req)
         identity = self._old_identity(text)
         if identity is None:
-            self._attempts.note(req.remote_addr, now_s)
+            self._attempts.note(req.remote_addr, time.monotonic())
         return identity
+
+    def _identity_of_cookie(self, cookie: str, req: Request) -> Identity | None:
+        """Who shows this cookie of a session; one that opens nothing counts as a wrong token does."""
+        identity = self._sessions.identity(cookie, times.now_ms())
+        if identity is None:
+            self._refuse_who_guesses(req)
+            self._attempts.note(req.remote_addr, time.monotonic())
+        return identity
+
+    def _refuse_who_guesses(self, req: Request) -> None:
+        wait_s = math.ceil(self._attempts.wait_s(req.remote_addr, time.monotonic()))
+        if wait_s:
+            raise ProblemError(
+                falcon.HTTP_429,
+                "Too many wrong tokens have come from this address.",
+                headers=rate_headers("wrong tokens", self._attempts.rate, wait_s),
+            )
 
     def _known(self, req: Request) -> Identity | None:
         text = token_of(req)
@@ -104,11 +122,12 @@ class Authentication:
         # The browser must say that a page of ours asks; where it says nothing, only what changes nothing is answered.
         if cookie is None or is_foreign(req) or (req.method not in SAFE and not says_origin(req)):
             return None
-        return self._sessions.identity(cookie, times.now_ms())
+        return self._identity_of_cookie(cookie, req)
 
     def _identity(self, req: Request) -> Identity:
         identity = self._known(req)
         if identity is not None:
+            self._limits.request(identity)
             return identity
         by_person = req.method == "GET" and not req.is_websocket and "text/html" in req.accept
         if by_person and req.get_header("Authorization") is None:

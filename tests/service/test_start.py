@@ -45,7 +45,7 @@ def test_an_address_that_others_can_reach_needs_a_token(data_dir: Path, host: st
         (["--prot", "8888"], "--port"),
         (["--store", "nosuch"], "embedded"),
         (["--journal-bytes", "1"], "16777216"),
-        (["--flush-interval", "0"], "0.1"),
+        (["--flush-interval", "0"], "100ms"),
         (["--store-memory", "lots"], "512MB"),
         (["--keep-windows", "5"], "forever"),
         (["--keep-windows", "90d", "--keep-5m", "30d"], "keep_5m"),

@@ -39,7 +39,7 @@ _MEANINGS = {
     421: "Host is not a name of this service.",
     422: "A parameter or a member is wrong.",
     428: "The change does not say which version it is meant for.",
-    429: "Too many wait already, or too many wrong tokens have come from this address.",
+    429: "Too many wait already, the token is at a limit, or too many wrong tokens have come from this address.",
     503: "It cannot be done now; try again after Retry-After seconds.",
 }
 _EVERYWHERE = (401, 403, 421, 429)

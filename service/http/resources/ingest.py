@@ -22,6 +22,7 @@ from service.credentials.identity import Identity
 from service.http.authentication import identity_of
 from service.http.problems import ProblemError
 from service.http.requests import read_body
+from service.http.token_limits import TokenLimits
 from service.ingest.acknowledgement import Acknowledgement, Ingest, Unavailable
 from service.ingest.admission import Admission
 from service.stores.base import Store
@@ -106,9 +107,15 @@ class Metrics:
     """Takes one report, a JSON array of reports, or one report a line (NDJSON)."""
 
     def __init__(
-        self, ingest: Ingest, admission: Admission, store: Store, remote_configuration: RemoteConfiguration
+        self,
+        ingest: Ingest,
+        admission: Admission,
+        store: Store,
+        remote_configuration: RemoteConfiguration,
+        limits: TokenLimits,
     ) -> None:
         self._ingest = ingest
+        self._limits = limits
         self._admission = admission
         self._store = store
         self._remote_configuration = remote_configuration
@@ -121,13 +128,16 @@ class Metrics:
 
     async def on_post(self, req: Request, resp: Response) -> None:
         """202 with counts, once the reports are on disk and answered by queries."""
+        identity = identity_of(req)
+        self._limits.check_reports(identity)
         body = await read_body(req)
+        self._limits.took_bytes(identity, len(body))
         if req.content_type and req.content_type.startswith(_LINES):
-            await self._take_batch(_lines(body), identity_of(req), resp)
+            await self._take_batch(_lines(body), identity, resp)
         elif body.lstrip(b" \t\r\n")[:1] == b"[":
-            await self._take_batch(_elements(body), identity_of(req), resp)
+            await self._take_batch(_elements(body), identity, resp)
         else:
-            await self._take_one(body, identity_of(req), resp)
+            await self._take_one(body, identity, resp)
 
     async def _take_one(self, body: bytes, identity: Identity, resp: Response) -> None:
         try:
@@ -152,6 +162,7 @@ class Metrics:
             acknowledgement = await self._ingest.take([text], [report])
         except Unavailable as error:
             raise _unavailable(error) from None
+        self._limits.took_reports(identity, 1)
         told = self._remote_configuration.heard(report, now_ms)
         resp.status = falcon.HTTP_202
         resp.content_type = falcon.MEDIA_JSON
@@ -192,6 +203,7 @@ class Metrics:
                 falcon.HTTP_422, "Each report of the batch is invalid; nothing was stored.",
                 **acknowledgement._asdict(), **rejected.members(),
             )  # fmt: skip
+        self._limits.took_reports(identity, len(reports))
         resp.status = falcon.HTTP_202
         resp.content_type = falcon.MEDIA_JSON
         told = self._remote_configuration.heard_all(reports, now_ms)

@@ -17,6 +17,7 @@ from service.credentials.sessions import Sessions
 from service.http.access import is_foreign
 from service.http.authentication import identity_of
 from service.http.problems import ProblemError
+from service.http.token_limits import TokenLimits
 from service.stream.broker import Broker, TooManyConsumers
 from service.stream.channels import StreamFormat
 from service.stream.consumer import Consumer
@@ -44,9 +45,10 @@ class _Events:
 class LiveStream:
     """Follows the reports."""
 
-    def __init__(self, broker: Broker, sessions: Sessions) -> None:
+    def __init__(self, broker: Broker, sessions: Sessions, limits: TokenLimits) -> None:
         self._broker = broker
         self._sessions = sessions
+        self._limits = limits
 
     async def on_get(self, req: Request, resp: Response) -> None:
         """200 with events until the client hangs up or the service stops."""
@@ -54,7 +56,7 @@ class LiveStream:
         identity = identity_of(req)
         resp.set_header("Cache-Control", "no-store")
         resp.set_header("X-Accel-Buffering", "no")
-        resp.sse = self._events(self._join(subscription, "events", after), identity)  # type: ignore[assignment]  # they serialize
+        resp.sse = self._events(self._join(subscription, "events", after, identity), identity)  # type: ignore[assignment]  # they serialize
 
     async def on_head(self, req: Request, resp: Response) -> None:
         """The headers of the answer to GET, without following anything."""
@@ -70,13 +72,21 @@ class LiveStream:
                     return
                 yield _Events(chunk)
         finally:
-            consumer.leave()
+            self._leave(consumer, identity)
 
-    def _join(self, subscription: Subscription, stream_format: StreamFormat, after: int | None) -> Consumer:
+    def _join(
+        self, subscription: Subscription, stream_format: StreamFormat, after: int | None, identity: Identity
+    ) -> Consumer:
+        self._limits.begin_stream(identity)
         try:
             return Consumer(self._broker, subscription, stream_format, after)
         except TooManyConsumers as error:
+            self._limits.end_stream(identity)
             raise ProblemError(falcon.HTTP_503, f"{error}.", headers={"Retry-After": "10"}) from None
+
+    def _leave(self, consumer: Consumer, identity: Identity) -> None:
+        consumer.leave()
+        self._limits.end_stream(identity)
 
     async def on_websocket(self, req: Request, ws: WebSocket) -> None:
         """Each message has one or more events, a JSON object on a line each."""
@@ -87,9 +97,10 @@ class LiveStream:
                 await ws.close(_FOREIGN, "a page of another site must not follow the stream")
                 return
             subscription, after = _asked(req)
-            await self._follow(ws, self._join(subscription, "lines", after), identity_of(req))
+            identity = identity_of(req)
+            await self._follow(ws, self._join(subscription, "lines", after, identity), identity)
         except ProblemError as error:
-            code = _TRY_AGAIN if error.status_code == 503 else _UNACCEPTABLE
+            code = _TRY_AGAIN if error.status_code in (429, 503) else _UNACCEPTABLE
             reasons = "; ".join(f"{problem.pointer}: {problem.detail}" for problem in error.problems)
             await ws.close(code, (reasons or error.description or "")[:_MAX_REASON])
         except (WebSocketDisconnected, ClientDisconnected):
@@ -104,7 +115,7 @@ class LiveStream:
                         return
                     await ws.send_text(chunk.decode())
             finally:
-                consumer.leave()
+                self._leave(consumer, identity)
         await ws.close(1012, "the service stops")
 
 

@@ -30,4 +30,4 @@ def test_what_is_remembered_is_bounded() -> None:
     attempts = FailedAttempts(1)
     for number in range(20_001):
         attempts.note(f"10.{number // 65536}.{number // 256 % 256}.{number % 256}", 0.0)
-    assert len(attempts._paid_until) == 10_000
+    assert len(attempts.rate) == 10_000

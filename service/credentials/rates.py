@@ -1,0 +1,44 @@
+"""How much of something each may have in a time."""
+
+from collections import OrderedDict
+
+
+class Rate:
+    """So much in a window for each key, all at once or evenly; what was taken comes back evenly.
+
+    The generic cell rate algorithm (ITU-T I.371): a key is remembered by one number, the moment at which all that it
+    took is back.
+    """
+
+    def __init__(self, amount: int, window_s: float, kept: int) -> None:
+        """`kept` keys are remembered; those that took something longest ago are forgotten first."""
+        self.amount = amount
+        self.window_s = window_s
+        self._each_s = window_s / amount
+        self._kept = kept
+        self._back_at: OrderedDict[str, float] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._back_at)
+
+    def wait_s(self, key: str, now_s: float) -> float:
+        """How long until there is anything to take; 0 where there is."""
+        return max(0.0, self._back_at.get(key, 0.0) + self._each_s - now_s - self.window_s)
+
+    def admits(self, key: str, now_s: float) -> bool:
+        """Take one where there is one; whether there was."""
+        back_at = max(now_s, self._back_at.get(key, 0.0)) + self._each_s
+        if back_at > now_s + self.window_s:
+            return False
+        self._keep(key, back_at)
+        return True
+
+    def take(self, key: str, now_s: float, amount: int = 1) -> None:
+        """Take so much. It may be more than there is: that is waited for afterwards."""
+        self._keep(key, max(now_s, self._back_at.get(key, 0.0)) + amount * self._each_s)
+
+    def _keep(self, key: str, back_at: float) -> None:
+        self._back_at[key] = back_at
+        self._back_at.move_to_end(key)
+        if len(self._back_at) > self._kept:
+            self._back_at.popitem(last=False)
