@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from service.tls import CERTIFICATE_NAME, common_name
 
@@ -38,8 +39,7 @@ class LimitedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wait for a request, for so long."""
         super().connection_made(transport)
-        encrypted = transport.get_extra_info("ssl_object")
-        self._certificate_name = "" if encrypted is None else common_name(encrypted.getpeercert())
+        self._certificate_name = _certificate_name(transport)
         self._expect(HEAD_S)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -146,3 +146,20 @@ class LimitedProtocol(HttpToolsProtocol):
         if self._has_cycle() and not self.cycle.response_complete:
             self.cycle.disconnected = True
             self.cycle.message_event.set()
+
+
+class CertifiedWebSocket(WebSocketsSansIOProtocol):
+    """uvicorn's protocol of WebSockets; the application learns whose certificate the client shows, as over HTTP."""
+
+    async def run_asgi(self) -> None:
+        """Have the application answer."""
+        name = _certificate_name(self.transport)
+        if name:
+            self.scope[CERTIFICATE_NAME] = name  # type: ignore[literal-required]
+        await super().run_asgi()
+
+
+def _certificate_name(transport: asyncio.BaseTransport) -> str:
+    """The common name of the certificate that the client shows, and that was checked."""
+    encrypted = transport.get_extra_info("ssl_object")
+    return "" if encrypted is None else common_name(encrypted.getpeercert())

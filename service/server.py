@@ -25,7 +25,7 @@ from contract.logs import fields
 from contract.service_address import is_loopback
 from service.alerts.rule_set import RuleFileError
 from service.app import Application, create_app
-from service.connections import LimitedProtocol
+from service.connections import CertifiedWebSocket, LimitedProtocol
 from service.control.data_lock import DataFolderError
 from service.control.database import ControlError
 from service.credentials.tokens import any_kept
@@ -113,7 +113,7 @@ class Worker(UvicornWorker):
         "lifespan": "on",
         "proxy_headers": False,
         "server_header": False,
-        "ws": "websockets-sansio",
+        "ws": CertifiedWebSocket,
         # Reports that many consumers get would be compressed for each of them anew.
         "ws_per_message_deflate": False,
         "ws_max_size": 64 * 1024,

@@ -176,7 +176,7 @@ def clear_cookie(req: Request, resp: Response) -> None:
 
 
 def _is_encrypted(req: Request) -> bool:
-    return bool(req.scheme == "https")
+    return req.scheme in ("https", "wss")
 
 
 def _cookie_name(req: Request) -> str:

@@ -13,6 +13,8 @@ from socket import create_connection
 
 import httpx
 import pytest
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
 
 import analytics
 from contract.service_address import tls_context
@@ -137,6 +139,38 @@ def test_an_agent_is_who_its_certificate_says(
     stranger = issued(folder, authority(folder, "strangers"), "web-1")
     with client(service, ca, stranger) as refused, pytest.raises(httpx.TransportError):
         refused.post(METRICS, json=original("web-1")).raise_for_status()
+
+
+def test_a_certificate_says_the_same_over_a_websocket(
+    service: RunningService, ca: Certificate, folder: Path, tokens: dict[str, str]
+) -> None:
+    certificate = issued(folder, ca, "web-5")
+    ours = {"Sec-Fetch-Site": "same-origin"}
+    with client(service, ca) as asking:
+        signed = asking.post("/sign-in", data={"token": tokens["admin"]}, headers=ours)
+        cookie = ours | {"Cookie": signed.headers["Set-Cookie"].partition(";")[0]}
+    url = service.url.replace("https", "wss") + "/api/v1/stream"
+    plain, certified = tls_context(ca.path), tls_context(ca.path, certificate.path, certificate.key)
+
+    def is_open(context: ssl.SSLContext, headers: dict[str, str]) -> bool:
+        try:
+            with connect(url, ssl=context, additional_headers=headers, proxy=None, open_timeout=60):
+                return True
+        except InvalidStatus as refused:
+            return refused.response.status_code != 403
+
+    def is_answered(by: Certificate | None, headers: dict[str, str]) -> bool:
+        with client(service, ca, by) as asking:
+            return asking.get("/api/v1/users", headers=headers).status_code == 200
+
+    # An agent's certificate is for no stream of all reports, and comes before the cookie, but not before a token.
+    for headers, plainly, with_certificate in (
+        ({}, False, False),
+        (cookie, True, False),
+        (bearer(tokens["admin"]), True, True),
+    ):
+        assert (is_open(plain, headers), is_open(certified, headers)) == (plainly, with_certificate)
+        assert (is_answered(None, headers), is_answered(certificate, headers)) == (plainly, with_certificate)
 
 
 def test_an_agent_reports_with_its_certificate(

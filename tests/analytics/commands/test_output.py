@@ -1,11 +1,16 @@
 """Charts keep peaks, show gaps, and fit their width."""
 
+import csv
+import json
+from pathlib import Path
+
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analytics.commands.output import chart, condensed, formatter, sparkline
+from analytics.commands.output import chart, condensed, formatter, sparkline, write
 
 
 def test_a_sparkline_shows_zero_the_highest_and_a_gap() -> None:
@@ -56,3 +61,28 @@ def test_few_values_are_drawn_wide() -> None:
 )
 def test_numbers_are_written_as_people_read_them(unit: str, stat: str, value: float, text: str) -> None:
     assert formatter(unit, stat)(value) == text
+
+
+NAMES = ("=HYPERLINK(1)", "+1-2", "-x", "@SUM(A1)", "\tx", "web-1", "a=1", "", "'quoted")
+
+
+def test_texts_in_csv_are_no_formulas_and_numbers_stay_numbers(tmp_path: Path) -> None:
+    frame = pd.DataFrame(
+        {"group": NAMES, "value": [-0.5] * len(NAMES)}, index=pd.Index([f"{name}!" for name in NAMES], name="user")
+    )
+    write(frame, "csv", tmp_path / "table.csv")
+    with (tmp_path / "table.csv").open(newline="") as file:
+        header, *rows = csv.reader(file)
+    assert header == ["user", "group", "value"]
+    for name, (user, group, value) in zip(NAMES, rows, strict=True):
+        before = "'" if name[:1] in ("=", "+", "-", "@", "\t") else ""
+        assert (user, group) == (f"{before}{name}!", f"{before}{name}")
+        assert float(value) == -0.5
+
+
+def test_names_are_as_they_are_where_no_spreadsheet_reads_them(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"value": [0.5] * len(NAMES)}, index=pd.Index(NAMES, name="user"))
+    write(frame, "json", tmp_path / "table.json")
+    write(frame, "parquet", tmp_path / "table.parquet")
+    assert [row["user"] for row in json.loads((tmp_path / "table.json").read_text())] == [*NAMES]
+    assert pd.read_parquet(tmp_path / "table.parquet").index.tolist() == [*NAMES]

@@ -171,3 +171,55 @@ def test_the_operators_token_is_taken_from_the_services_own_file(tmp_path: Path)
         assert run(guarded, "list", "--config", str(config)).returncode == 0
         refused = run(guarded, "list", "--token", "for-agents")
         assert refused.returncode == 1 and "operator" in refused.stderr
+
+
+STEERING = "\x1b[2J\x1b]0;owned\x07\x9b31m\u202e\r\n[red]forged: done[/]"
+"""Clears the screen, names the window, turns text around, and begins a line of its own."""
+
+
+def harmless(text: str) -> bool:
+    return text.replace("\n", "").isprintable() and "\nforged" not in text and "\n[red]" not in text
+
+
+def test_what_an_agent_says_does_not_steer_the_terminal(service: RunningService, client: httpx.Client) -> None:
+    path = path_of("rogue-1")
+    assert client.post(f"{path}/state", json=state()).status_code == 200
+    assert run(service, "set", "rogue-1", "samples=50").returncode == 0
+    asked = client.post(f"{path}/state", json=state()).json()
+    problems = [{"pointer": f"/{STEERING}", "detail": STEERING}]
+    refused = state(
+        refused={"version": asked["version"], "problems": problems}, os_version=STEERING[:200], agent_version=STEERING
+    )
+    assert client.post(f"{path}/state", json=refused).status_code == 200
+    for arguments in (("list", "rogue-1"), ("watch", "rogue-1"), ("audit", "rogue-1")):
+        shown = run(service, *arguments)
+        assert "rogue-1" in shown.stdout
+        assert harmless(shown.stdout + shown.stderr), ascii(shown.stdout + shown.stderr)
+    assert "forged: done" in run(service, "watch", "rogue-1").stdout
+
+
+@pytest.mark.parametrize("document", [None, {STEERING: [STEERING, 1]}])
+def test_an_outcome_does_not_steer_the_terminal(
+    service: RunningService, client: httpx.Client, document: object
+) -> None:
+    path = path_of("rogue-2")
+    assert client.post(f"{path}/state", json=state()).status_code == 200
+    with subprocess.Popen(
+        [sys.executable, "-m", "service", "agents", "diagnostics", "rogue-2", "--wait", "60s"],
+        cwd=ROOT, env=clean_environment(LOADLENS_URL=service.url), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        text=True,
+    ) as asking:  # fmt: skip
+        waiting: list[str] = []
+
+        def is_asked() -> bool:
+            found = client.post(f"{path}/state", json=state()).json().get("commands", [])
+            waiting[:] = [command["id"] for command in found]
+            return bool(waiting)
+
+        wait_until(is_asked, "the command")
+        outcome = {"id": waiting[0], "status": "done" if document else "refused", "detail": STEERING}
+        told = state(outcomes=[outcome | ({"document": document} if document else {})])
+        assert client.post(f"{path}/state", json=told).status_code == 200
+        shown, said = asking.communicate(timeout=120)
+    assert "rogue-2" in shown
+    assert harmless(shown + said), ascii(shown + said)

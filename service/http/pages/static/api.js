@@ -71,7 +71,14 @@ export async function getPicture(path, signal) {
 /** The pattern, as the service reads them, that stands for exactly this text. */
 export const exactly = (text) => text.replace(/[[*?]/g, (one) => `[${one}]`);
 
-export const segment = (id) => encodeURIComponent(id);
+/** Whether a browser can ask about a machine: it takes these two for steps in a path, whatever the escape. */
+export const hasAddress = (id) => id !== "." && id !== "..";
+
+/** A text as a segment of a path; throws where it has none: `agents/../settings` would be the whole fleet's. */
+export function segment(id) {
+  if (!hasAddress(id)) throw new ServiceError(`A browser cannot ask about a machine that is called ${id}; loadlens-analytics and loadlens-service agents can.`);
+  return encodeURIComponent(id);
+}
 
 /** What is known of a machine, or undefined: the first behind the last name that comes before it. */
 export async function getUser(id, signal) {

@@ -1,6 +1,6 @@
 // Reports: made for the range on the screen, read here, downloaded in any form, or made on a schedule.
 
-import { address, getJson, getNames } from "../api.js";
+import { address, getJson, getNames, segment } from "../api.js";
 import { fill, h } from "../dom.js";
 import { get, set } from "../state.js";
 import { iso, range } from "../time.js";
@@ -27,7 +27,7 @@ export function open(root) {
   const path = (form_) => {
     const { start, end } = range();
     const minute = (ms) => Math.floor(ms / 60_000) * 60_000;
-    return address(get("host") ? `/reports/users/${encodeURIComponent(get("host"))}` : "/reports/fleet", { start: minute(start), end: minute(end), target: get("target") ? Number(get("target")) / 100 : null, format: form_ });
+    return address(get("host") ? `/reports/users/${segment(get("host"))}` : "/reports/fleet", { start: minute(start), end: minute(end), target: get("target") ? Number(get("target")) / 100 : null, format: form_ });
   };
 
   async function show() {

@@ -67,8 +67,8 @@ export function settings() {
     if (samples.value) wanted.samples = Number(samples.value);
     if (paused.value) wanted.paused = paused.value === "true";
     if (chosen.checked) wanted.metrics = which.filter(({ node: box }) => box.checked).map(({ one }) => one);
-    const path = `/api/v1/agents/${segment(id)}/settings`;
     try {
+      const path = `/api/v1/agents/${segment(id)}/settings`;
       const { tag } = await getTagged(path);
       await send("PUT", path, wanted, { "If-Match": tag });
     } catch (problem) {
