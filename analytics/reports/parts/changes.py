@@ -114,8 +114,8 @@ def _change_of_mean(data: Data, periods: _Periods, level: Mapping[Hashable, Any]
     if level is not None:
         time_ms = in_ms(level["time"])
         when, after = moment(time_ms), after_annotation(data, time_ms, level["width_ms"])
-        numbers |= {"level_time": when, "level_before": float(level["before"]), "level_after": float(level["after"]),
-                    "level_follows": after or None}  # fmt: skip
+        numbers |= {"level_time": when, "level_before": float(level["before"]), "level_after": float(level["after"])}
+        numbers |= {"level_follows": after} if after else {}
         when = ", ".join(filter(None, [when, after]))
         lasting = f" {when}, from {percent(float(level['before']))} to {percent(float(level['after']))}."
     if abs(now - was) < _NOTEWORTHY:

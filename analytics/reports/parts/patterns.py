@@ -1,6 +1,6 @@
 """What is usual, hour by hour of the week, and what was not."""
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -82,6 +82,9 @@ def total_anomalies(data: Data) -> Part:
         after = after_annotation(data, in_ms(strongest), data.total_rate_ms)
         when = ", ".join(filter(None, [moment(in_ms(strongest)), after]))
         title = f"{plural(len(odd), 'anomaly', 'anomalies')} in {what}, the strongest {moment(in_ms(strongest))}"
+        numbers: dict[str, Cell | Sequence[str]] = {
+            "anomalies": len(odd), "times": [moment(in_ms(time)) for time in odd.index[:SHOWN]],
+        }  # fmt: skip
         [worst, *_] = odd.loc[[strongest]].to_dict("records")
         finding = Finding(
             "watch",
@@ -89,11 +92,8 @@ def total_anomalies(data: Data) -> Part:
             f"{subject(data)} was unlike itself {times(len(odd))}, most of all {when}: "
             f"{percent(float(worst['value']))} where {percent(float(worst['expected']))} was usual.",
             "Ask what happened then.",
-            {
-                "anomalies": len(odd), "times": [moment(in_ms(time)) for time in odd.index[:SHOWN]],
-                "strongest_follows": after or None,
-            },
-        )  # fmt: skip
+            numbers | ({"strongest_follows": after} if after else {}),
+        )
     picture = Picture(
         "anomalies",
         figures.anomalies(verdicts, title),
