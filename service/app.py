@@ -130,7 +130,7 @@ class Service:
         )
         self.report_maker = ReportMaker(settings.tls_certificate)
         self.fleet_cache = FleetCache(self.store)
-        self.analyst = Analyst(self.store)
+        self.analyst = Analyst(self.store, self.annotations)
         self.snapshots = SnapshotMaker(folder, Live(home, self.journal, self.store))
         self.maintenance = Maintenance(self.journal, self.store, settings.flush_seconds)
 

@@ -8,7 +8,7 @@ light one. Names of machines are shown as they are: no name is taken for markup.
 from analytics.figures.comparisons import core_imbalance, hours_of_day, right_sizing, top_changes
 from analytics.figures.heat_maps import hour_of_week, users_over_time
 from analytics.figures.style import DARK, LIGHT
-from analytics.figures.trends import anomalies, forecast, levels, load_duration, trend
+from analytics.figures.trends import anomalies, forecast, levels, load_duration, mark_moments, trend
 
 __all__ = [
     "DARK",
@@ -20,6 +20,7 @@ __all__ = [
     "hours_of_day",
     "levels",
     "load_duration",
+    "mark_moments",
     "right_sizing",
     "top_changes",
     "trend",

@@ -8,8 +8,11 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from analytics.figures.axes import TIME, UTILIZATION, as_shares
-from analytics.figures.style import BLUE, GREY, ORANGE, RED, SEQUENCE, blank, label, see_through
+from analytics.figures.style import BLUE, GREY, ORANGE, PURPLE, RED, SEQUENCE, blank, label, see_through
 from analytics.frames.gaps import lone, naive, segments, step_of, with_gaps
+
+_NOTE_CHARACTERS = 80
+"""So much of a text is shown under the pointer."""
 
 
 def trend(
@@ -31,6 +34,28 @@ def trend(
         add_band(figure, frame, lower, upper, name=name, opacity=0.16 + 0.2 * place)
     add_line(figure, frame[line], name=line_name)
     return as_shares(figure, frame, [line, *(upper for _, upper, _ in bands)])
+
+
+def mark_moments(figure: go.Figure, moments: pd.DataFrame) -> None:
+    """Mark moments and stretches of time in a figure of shares over time; their texts show under the pointer.
+
+    `moments` has the columns `start` and `end` (UTC; the same for a moment) and `text`, which is never taken for
+    markup.
+    """
+    if moments.empty:
+        return
+    starts, ends = (
+        naive(pd.DatetimeIndex(moments[name])).strftime("%Y-%m-%dT%H:%M:%S").tolist() for name in ("start", "end")
+    )
+    for start, end in zip(starts, ends, strict=True):
+        figure.add_vline(x=start, line={"color": PURPLE, "width": 1, "dash": "dot"})
+        if end != start:
+            figure.add_vrect(x0=start, x1=end, fillcolor=PURPLE, opacity=0.12, line={"width": 0})
+    figure.add_scatter(
+        x=starts, y=[figure.layout.yaxis.range[1]] * len(starts), mode="markers", name="annotation", cliponaxis=False,
+        marker={"color": PURPLE, "size": 9, "symbol": "triangle-down"},
+        text=[label(text, _NOTE_CHARACTERS) for text in moments["text"]], hovertemplate="%{text}<extra></extra>",
+    )  # fmt: skip
 
 
 def add_band(

@@ -10,6 +10,7 @@ import pandas as pd
 from analytics.frames.gaps import step_of
 from analytics.frames.resampling import resample
 from analytics.frames.weights import equal_weights, weigh
+from analytics.reports.annotations import Annotation, annotations_of
 from contract.times import DAY_MS, HOUR_MS, format_duration
 
 if TYPE_CHECKING:
@@ -100,6 +101,8 @@ class Data:
     """Where the second of the periods that are compared begins; the first is as long."""
     target: float
     is_fleet: bool
+    annotations: tuple[Annotation, ...] = ()
+    """About the machine, or any of the fleet, by time; from an hour before the range on."""
 
     @property
     def machine_cores(self) -> "pd.Series[float] | None":
@@ -155,6 +158,7 @@ def of_fleet(source: "Source", question: ReportQuestion) -> Data:
         (rate_ms, total_ms),
         (start_ms, end_ms),
         question,
+        annotations_of(source, start_ms, end_ms),
         is_fleet=True,
     )
 
@@ -196,13 +200,15 @@ def of_user(source: "Source", user: str, question: ReportQuestion) -> Data:
         (rate_ms, total_ms),
         (start_ms, end_ms),
         question,
+        annotations_of(source, start_ms, end_ms, user),
         is_fleet=False,
     )
 
 
 def _data(
     windows: pd.DataFrame, total: pd.DataFrame, samples: pd.DataFrame, cores: pd.DataFrame | None, users: pd.DataFrame,
-    rates_ms: tuple[int, int], range_ms: tuple[int, int], question: ReportQuestion, *, is_fleet: bool,
+    rates_ms: tuple[int, int], range_ms: tuple[int, int], question: ReportQuestion,
+    annotations: tuple[Annotation, ...], *, is_fleet: bool,
 ) -> Data:  # fmt: skip
     start_ms, end_ms = range_ms
     if question.end_ms is None:
@@ -213,7 +219,7 @@ def _data(
     return Data(
         windows=windows, total=total, samples=samples, cores=cores, users=users, rate_ms=rates_ms[0],
         total_rate_ms=rates_ms[1], start_ms=start_ms, end_ms=end_ms, split_ms=split_ms,
-        target=question.target, is_fleet=is_fleet,
+        target=question.target, is_fleet=is_fleet, annotations=annotations,
     )  # fmt: skip
 
 

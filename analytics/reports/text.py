@@ -12,8 +12,13 @@ _UNITS = ((DAY_MS, "day"), (HOUR_MS, "hour"), (60_000, "minute"), (1000, "second
 
 
 def named(user: str) -> str:
-    """A machine's name in a sentence: in quotation marks, so that it is not taken for words of ours."""
-    text = display(user)
+    """A machine's name in a sentence."""
+    return quoted(user)
+
+
+def quoted(text: str) -> str:
+    """What others wrote, in a sentence: in quotation marks, so that it is not taken for words of ours."""
+    text = display(text)
     if len(text) > _NAME_CHARACTERS:
         half = _NAME_CHARACTERS // 2 - 1
         text = f"{text[:half]}…{text[-half:]}"

@@ -14,12 +14,14 @@ import numpy as np
 import pandas as pd
 
 from analytics.frames.frame import TooFewData
+from analytics.frames.gaps import step_of
 from analytics.sources.base import Asked, WindowedSource, metrics_of
 from contract import times
 from contract.metrics import QUANTITIES, NamedMetric
 from contract.times import DAY_MS, HOUR_MS, MINUTE_MS, format_duration
 from service.alerts.backtest import FiringPeriod, backtest
 from service.alerts.rules import Rule
+from service.annotations import AnnotationFilter, Annotations
 from service.stores.base import Question, Store
 
 Kind = Literal["anomalies", "changes", "forecast", "size", "week"]
@@ -34,6 +36,8 @@ _STEP_MS = 5 * MINUTE_MS
 _TARGET = 0.8
 _FRESH_S, _KEPT = 60.0, 256
 _WAITING = 16
+_ANNOTATIONS = 1000
+"""Annotations that are looked at, the newest of the range."""
 _NOT_BEFORE_MS = 1
 """The width of a bucket for windows as they came."""
 
@@ -91,8 +95,9 @@ class StoreSource(WindowedSource):
 class Analyst:
     """Answers on the event loop; the work is done in threads, one at a time over all who ask."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, annotations: Annotations) -> None:
         self._source = StoreSource(store)
+        self._annotations = annotations
         self._turn = asyncio.Semaphore(1)
         self._running: dict[tuple[Any, ...], asyncio.Task[dict[str, Any]]] = {}
         self._kept: OrderedDict[tuple[Any, ...], tuple[float, dict[str, Any]]] = OrderedDict()
@@ -104,7 +109,10 @@ class Analyst:
         """
         # A range that ends now ends a little later each time it is asked for.
         to_minute = subject._replace(end_ms=-(-subject.end_ms // MINUTE_MS) * MINUTE_MS)
-        return await self._once((kind, to_minute), lambda: self._analysed(kind, to_minute))
+        answer = await self._once((kind, to_minute), lambda: self._analysed(kind, to_minute))
+        # What people note meanwhile is told at once, also of what is kept.
+        found = answer.get(kind)
+        return answer | {kind: await asyncio.to_thread(self._told, subject, found)} if found else answer
 
     async def backtest(self, rule: Rule, start_ms: int, end_ms: int, rate: str) -> dict[str, Any]:
         """When a rule would have fired. Raises Busy, and StoreUnavailable."""
@@ -138,6 +146,15 @@ class Analyst:
             self._kept.popitem(last=False)
         return result
 
+    def _told(self, subject: Subject, found: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Anomalies or changes, each with what it came shortly after: `follows`, null where there is nothing."""
+        from analytics.reports.annotations import AFTER_MS, Annotation, shortly_after
+
+        wanted = AnnotationFilter(subject.start_ms - AFTER_MS, subject.end_ms, user=subject.user_id)
+        newest = self._annotations.page(wanted, after=None, limit=_ANNOTATIONS, newest_first=True)
+        told = [Annotation(one.time_ms, one.end_ms, one.text, one.user) for one in reversed(newest)]
+        return [one | {"follows": shortly_after(told, one["time"], one["width"]) or None} for one in found]
+
     def _analysed(self, kind: Kind, subject: Subject) -> dict[str, Any]:
         try:
             return _METHODS[kind](self._source, subject)
@@ -157,16 +174,23 @@ def _history(source: StoreSource, subject: Subject, kind: Kind, rate_ms: int, *,
     return frame
 
 
+def _width_ms(frame: pd.DataFrame) -> int:
+    """The usual distance of the buckets: a moment that is told is known so exactly."""
+    return int(step_of(pd.DatetimeIndex(frame.index)).total_seconds() * 1000)
+
+
 def _anomalies(source: StoreSource, subject: Subject) -> dict[str, Any]:
     from analytics.methods.anomalies import Tuning, anomalies
 
     frame = _history(source, subject, "anomalies", _STEP_MS, histograms=False)
+    width_ms = _width_ms(frame)
     verdicts = anomalies(frame, tuning=Tuning.for_step(_STEP_MS))
     found = verdicts[verdicts["anomaly"] & (verdicts.index >= pd.Timestamp(subject.start_ms, unit="ms", tz="UTC"))]
     return {
         "anomalies": [
             {
-                "time": at, "value": value, "expected": _number(expected), "score": score, "kind": str(kind),
+                "time": at, "width": width_ms, "value": value, "expected": _number(expected), "score": score,
+                "kind": str(kind),
             }
             for at, value, expected, score, kind in zip(
                 _ms(found.index), found["value"], found["expected"], found["score"], found["kind"], strict=True
@@ -178,10 +202,18 @@ def _anomalies(source: StoreSource, subject: Subject) -> dict[str, Any]:
 def _changes(source: StoreSource, subject: Subject) -> dict[str, Any]:
     from analytics.methods.change_points import change_points
 
-    found = change_points(_history(source, subject, "changes", 5 * MINUTE_MS, histograms=False), rate="1h")
+    frame = _history(source, subject, "changes", _STEP_MS, histograms=False)
+    width_ms = _width_ms(frame)
+    found = change_points(frame, rate="1h")
     return {
         "changes": [
-            {"time": at, "kind": str(kind), "before": _number(before), "after": _number(after)}
+            {
+                "time": at,
+                "width": HOUR_MS if kind == "spread" else width_ms,
+                "kind": str(kind),
+                "before": _number(before),
+                "after": _number(after),
+            }
             for at, kind, before, after in zip(
                 _ms(pd.DatetimeIndex(found["time"])), found["kind"], found["before"], found["after"], strict=True
             )

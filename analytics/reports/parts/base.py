@@ -8,6 +8,7 @@ import pandas as pd
 
 from analytics.frames.frame import TooFewData
 from analytics.frames.resampling import resample
+from analytics.reports.annotations import about_all, shortly_after
 from analytics.reports.data import Data
 from analytics.reports.model import Finding, Section
 from contract.times import DAY_MS
@@ -89,6 +90,15 @@ def steady_total(data: Data) -> tuple[pd.DataFrame, int, str, list[str]]:
 def subject(data: Data) -> str:
     """What the report is on, at the beginning of a sentence."""
     return "The fleet" if data.is_fleet else "The machine"
+
+
+def after_annotation(data: Data, moment_ms: int, width_ms: int, user: str | None = None) -> str:
+    """What a moment of a machine, or of the whole report, came shortly after (`shortly_after`); nothing otherwise.
+
+    What concerns only some machines of a fleet does not explain its mean.
+    """
+    users = [user] if user is not None else [*map(str, data.samples.index)]
+    return shortly_after(about_all(data.annotations, users), moment_ms, width_ms)
 
 
 def in_ms(moment: object) -> int:

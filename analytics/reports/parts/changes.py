@@ -15,7 +15,7 @@ from analytics.methods.change_points import change_points
 from analytics.methods.comparison import compare
 from analytics.reports.data import Data
 from analytics.reports.model import Finding, Picture, ReportColumn, ReportTable, Section
-from analytics.reports.parts.base import SHOWN, Part, check_day, in_ms, period, same_machines, subject
+from analytics.reports.parts.base import SHOWN, Part, after_annotation, check_day, in_ms, period, same_machines, subject
 from analytics.reports.text import listed, moment, percent, plural, points, them, times
 from contract.times import HOUR_MS
 
@@ -112,8 +112,11 @@ def _change_of_mean(data: Data, periods: _Periods, level: Mapping[Hashable, Any]
     }  # fmt: skip
     lasting = ""
     if level is not None:
-        when = moment(in_ms(level["time"]))
+        time_ms = in_ms(level["time"])
+        when, after = moment(time_ms), after_annotation(data, time_ms, level["width_ms"])
         numbers |= {"level_time": when, "level_before": float(level["before"]), "level_after": float(level["after"])}
+        numbers |= {"level_follows": after} if after else {}
+        when = ", ".join(filter(None, [when, after]))
         lasting = f" {when}, from {percent(float(level['before']))} to {percent(float(level['after']))}."
     if abs(now - was) < _NOTEWORTHY:
         means = f"{percent(was)} before, {percent(now)} after"
@@ -138,7 +141,7 @@ def _change_of_mean(data: Data, periods: _Periods, level: Mapping[Hashable, Any]
 
 
 _Level = Mapping[Hashable, Any]
-"""A row of `change_points`."""
+"""A row of `change_points`, and how exactly its time is known: to a bucket of `width_ms`."""
 
 
 def _level_changes(data: Data) -> tuple[list[Picture], _Level | None, list[str]]:
@@ -166,7 +169,7 @@ def _level_changes(data: Data) -> tuple[list[Picture], _Level | None, list[str]]
         "Orange: the level between changes, without the pattern of the day; dotted: when it changed.",
     )
     [*_, last] = changes.to_dict("records")
-    return [picture], last, []
+    return [picture], last | {"width_ms": rate_ms}, []
 
 
 def _top_changes(data: Data) -> tuple[list[Picture | ReportTable], list[Finding]]:

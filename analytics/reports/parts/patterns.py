@@ -1,6 +1,6 @@
 """What is usual, hour by hour of the week, and what was not."""
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -11,7 +11,7 @@ from analytics.methods.anomalies import Tuning, anomalies
 from analytics.methods.week_profiles import hour_of_week_profile
 from analytics.reports.data import Data
 from analytics.reports.model import Cell, Finding, Picture, ReportColumn, ReportTable, Section
-from analytics.reports.parts.base import SHOWN, Part, check_day, in_ms, subject
+from analytics.reports.parts.base import SHOWN, Part, after_annotation, check_day, in_ms, subject
 from analytics.reports.text import moment, percent, plural, times
 from contract.times import HOUR_MS
 
@@ -62,9 +62,8 @@ def fleet_anomalies(data: Data, machines: pd.DataFrame) -> Part:
     whose = "busiest machine" if len(busiest) == 1 else f"{len(busiest):,} busiest machines"
     strongest = "strongest anomaly" if len(odd) == 1 else f"{min(SHOWN, len(odd)):,} strongest anomalies"
     title = f"The {strongest} of the {whose}"
-    section = Section(
-        part.section.name, part.section.title, part.section.intro, [*part.section.parts, _anomalies_table(odd, title)]
-    )
+    table = _anomalies_table(data, odd, title)
+    section = Section(part.section.name, part.section.title, part.section.intro, [*part.section.parts, table])
     return Part(section, part.findings, part.caveats)
 
 
@@ -80,15 +79,20 @@ def total_anomalies(data: Data) -> Part:
         finding = Finding("note", "anomaly", f"{title}: every value was within what came before made likely.")
     else:
         strongest = odd["score"].idxmax()
+        after = after_annotation(data, in_ms(strongest), data.total_rate_ms)
+        when = ", ".join(filter(None, [moment(in_ms(strongest)), after]))
         title = f"{plural(len(odd), 'anomaly', 'anomalies')} in {what}, the strongest {moment(in_ms(strongest))}"
+        numbers: dict[str, Cell | Sequence[str]] = {
+            "anomalies": len(odd), "times": [moment(in_ms(time)) for time in odd.index[:SHOWN]],
+        }  # fmt: skip
         [worst, *_] = odd.loc[[strongest]].to_dict("records")
         finding = Finding(
             "watch",
             "anomaly",
-            f"{subject(data)} was unlike itself {times(len(odd))}, most of all {moment(in_ms(strongest))}: "
+            f"{subject(data)} was unlike itself {times(len(odd))}, most of all {when}: "
             f"{percent(float(worst['value']))} where {percent(float(worst['expected']))} was usual.",
             "Ask what happened then.",
-            {"anomalies": len(odd), "times": [moment(in_ms(time)) for time in odd.index[:SHOWN]]},
+            numbers | ({"strongest_follows": after} if after else {}),
         )
     picture = Picture(
         "anomalies",
@@ -99,7 +103,7 @@ def total_anomalies(data: Data) -> Part:
     return Part(Section("unusual", "What was unusual", parts=[picture]), [finding])
 
 
-def _anomalies_table(odd: pd.DataFrame, title: str) -> ReportTable:
+def _anomalies_table(data: Data, odd: pd.DataFrame, title: str) -> ReportTable:
     columns = [
         ReportColumn("machine", "user"),
         ReportColumn("when", "time"),
@@ -111,4 +115,9 @@ def _anomalies_table(odd: pd.DataFrame, title: str) -> ReportTable:
         [str(row["user"]), in_ms(row["time"]), float(row["value"]), float(row["expected"]), float(row["score"])]
         for row in odd.head(SHOWN).reset_index().to_dict("records")
     ]
+    shown = zip(odd.index, odd["user"], strict=True)
+    followed = [after_annotation(data, in_ms(time), data.rate_ms, str(user)) for time, user in [*shown][:SHOWN]]
+    if any(followed):
+        columns.append(ReportColumn("shortly after"))
+        rows = [[*row, words or None] for row, words in zip(rows, followed, strict=True)]
     return ReportTable("anomalies-table", title, columns, rows)

@@ -1,6 +1,6 @@
 """How the load went, who carried it when, and who is hot or idle."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -10,7 +10,7 @@ from analytics.frames.frame import TooFewData
 from analytics.methods.load_distribution import load_duration_curve
 from analytics.methods.trends import fleet_trend
 from analytics.reports.data import Data
-from analytics.reports.model import Finding, Numbers, Picture, ReportColumn, ReportTable, Section
+from analytics.reports.model import Cell, Finding, Numbers, Picture, ReportColumn, ReportTable, Section
 from analytics.reports.parts.advice import IDLE, Advice
 from analytics.reports.parts.base import SHOWN, Part, has_day, in_ms, same_machines
 from analytics.reports.text import each, level, listed, moment, percent, plural, them
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _CHANCE, _SLOW = 0.05, 0.01
 _BUSIEST = 0.1
 """The busiest of the machines whose share of the work is told."""
+_MAX_ANNOTATIONS = 100
 _FEW = 20
 """From so many machines on, a band that holds 90 of 100 of them leaves one out."""
 _Bands = list[tuple[str, str, str]]
@@ -36,15 +37,15 @@ def fleet_timeline(data: Data, machines: pd.DataFrame) -> Part:
     title = f"The {_mean_of(data, machines)} is {percent(mean)}"
     if len(machines) > 1:
         title += f"; half of the machines are mostly between {percent(first)} and {percent(last)}"
-    parts = [
-        Picture(
-            "trend",
-            figures.trend(trend.frame, title, bands=bands),
-            f"A point for each {each(data.rate_ms)}. The line is the {_mean_of(data, machines)}{note}.",
-        )
-    ]
+    picture = Picture(
+        "trend",
+        figures.trend(trend.frame, title, bands=bands),
+        f"A point for each {each(data.rate_ms)}. The line is the {_mean_of(data, machines)}{note}.",
+    )
+    parts: list[Picture | ReportTable] = [picture]
     if len(machines) > 1:
         parts.append(_heat_map(data, machines))
+    parts += _mark_annotations(data, picture, trend.frame.index)
     slope, caveats = _same_hosts_trend(data) if has_day(data) else ([], [])
     return Part(
         Section("course", "How the load went", parts=parts), [_level_finding(data, mean, machines), *slope], caveats
@@ -88,7 +89,34 @@ def machine_timeline(data: Data) -> Part:
         ),
         f"A point is the mean of each {each(data.rate_ms)}; the bands are of the samples within.",
     )  # fmt: skip
-    return Part(Section("course", "How the load went", parts=[picture]), [_machine_level_finding(data, mean)])
+    noted = _mark_annotations(data, picture, shown.index)
+    return Part(Section("course", "How the load went", parts=[picture, *noted]), [_machine_level_finding(data, mean)])
+
+
+def _mark_annotations(data: Data, picture: Picture, index: "pd.Index[Any]") -> list[ReportTable]:
+    """Mark what was noted in a figure over time of these windows; a table of it, where there is any."""
+    start_ms, end_ms = in_ms(index.min()), in_ms(index.max()) + data.rate_ms
+    within = [one for one in data.annotations if one.time_ms < end_ms and one.end_ms >= start_ms]
+    if not within:
+        return []
+    shown = within[-_MAX_ANNOTATIONS:]
+    moments = pd.DataFrame(
+        [(max(one.time_ms, start_ms), min(one.end_ms, end_ms), one.text) for one in shown],
+        columns=["start", "end", "text"],
+    )
+    for name in ("start", "end"):
+        moments[name] = pd.to_datetime(moments[name], unit="ms", utc=True)
+    figures.mark_moments(picture.figure, moments)
+    columns = [
+        ReportColumn("when", "time"), ReportColumn("until", "time"), ReportColumn("what"), ReportColumn("machines"),
+    ]  # fmt: skip
+    rows: list[list[Cell]] = [
+        [one.time_ms, one.end_ms if one.end_ms > one.time_ms else None, one.text, one.user] for one in shown
+    ]
+    title = f"{plural(len(within), 'annotation')} in this time"
+    if len(shown) < len(within):
+        title += f", the newest {len(shown)}"
+    return [ReportTable("annotations-table", title, columns, rows, note="Marked in the figure of the mean.")]
 
 
 def _same_hosts_trend(data: Data) -> tuple[list[Finding], list[str]]:

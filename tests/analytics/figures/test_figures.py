@@ -31,6 +31,12 @@ def anomalous() -> pd.DataFrame:
     return pd.DataFrame({"value": values, "lower": values - 0.1, "upper": values + 0.1, "anomaly": values > 0.45})
 
 
+def marked(moments: pd.DataFrame) -> go.Figure:
+    figure = figures.trend(GAPPED, TITLE)
+    figures.mark_moments(figure, moments)
+    return figure
+
+
 def coming() -> pd.DataFrame:
     index = pd.date_range(HOURS[-1] + pd.Timedelta("1h"), periods=24, freq="1h")
     return pd.DataFrame({"mean": 0.5, "lower_80": 0.4, "upper_80": 0.6, "lower_95": -0.1, "upper_95": 1.2}, index=index)
@@ -43,6 +49,9 @@ PROFILE = pd.DataFrame(
     {"mean": np.linspace(0, 1, 168)}, index=pd.MultiIndex.from_product([range(7), range(24)], names=["weekday", "hour"])
 )
 CORES = pd.DataFrame({"core": [0, 1], "mean": [0.2, 0.6], "low": [0.0, 0.1], "high": [0.4, 0.9]})
+MOMENTS = pd.DataFrame(
+    {"start": [HOURS[2], HOURS[5]], "end": [HOURS[2], HOURS[8]], "text": ["<b>deploy</b>", "incident"]}
+)
 CHANGES = pd.DataFrame({"time": [HOURS[60]], "before": [0.2], "after": [0.4]})
 ALL: dict[str, Callable[[], go.Figure]] = {
     "trend": lambda: figures.trend(GAPPED, TITLE, bands=[("p10", "p90", "80 of 100 machines")]),
@@ -52,6 +61,7 @@ ALL: dict[str, Callable[[], go.Figure]] = {
     "users_over_time": lambda: figures.users_over_time(fleet(["a", "b"]), TITLE),
     "hour_of_week": lambda: figures.hour_of_week(PROFILE, TITLE),
     "anomalies": lambda: figures.anomalies(anomalous(), TITLE),
+    "mark_moments": lambda: marked(MOMENTS),
     "levels": lambda: figures.levels(GAPPED, CHANGES, TITLE),
     "forecast": lambda: figures.forecast(GAPPED, coming(), TITLE, threshold=0.8),
     "core_imbalance": lambda: figures.core_imbalance(CORES, TITLE),
@@ -72,7 +82,7 @@ def test_a_figure_says_what_to_see_and_names_both_axes(name: str) -> None:
     assert layout.xaxis.title.text
     assert layout.yaxis.title.text
     assert ("UTC" in layout.xaxis.title.text) == (name in {
-        "trend", "users_over_time", "hour_of_week", "anomalies", "levels", "forecast", "hours_of_day",
+        "trend", "users_over_time", "hour_of_week", "anomalies", "levels", "forecast", "hours_of_day", "mark_moments",
     })  # fmt: skip
 
 
@@ -96,6 +106,15 @@ def test_no_line_is_drawn_over_a_gap() -> None:
 def test_nothing_is_filled_over_a_gap() -> None:
     band = figures.trend(GAPPED, TITLE, bands=[("p10", "p90", "most")]).data[0]
     assert list(band.x).count(None) == 2  # a polygon for each side of the gap
+
+
+def test_moments_are_marked_above_the_data_and_their_texts_are_no_markup() -> None:
+    assert not marked(MOMENTS.head(0)).layout.shapes
+    figure = marked(MOMENTS)
+    marks = figure.data[-1]
+    assert list(marks.text) == ["&lt;b&gt;deploy&lt;/b&gt;", "incident"]
+    assert list(marks.y) == [figure.layout.yaxis.range[1]] * 2
+    assert [shape.type for shape in figure.layout.shapes] == ["line", "line", "rect"]
 
 
 def test_a_value_between_gaps_is_a_dot() -> None:

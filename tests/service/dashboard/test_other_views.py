@@ -230,10 +230,12 @@ def test_what_people_say_of_a_moment_is_told_where_it_matters(
     with opened(browser, service, f"/host?id={WEB}") as seen:
         change = seen.card("Load over time").locator("li", has_text="Change of the level")
         expect(change).to_have_count(1)
-        told = {"text": "deploy 1.4", "time": time.time_ns() // 1_000_000 - 14 * 3_600_000, "user": "web-*"}
+        asked = {"start": f"{time.time_ns() // 1_000_000 - 86_400_000}"}
+        [found] = client.get(f"/api/v1/analysis/changes/byUser/{WEB}", params=asked).json()["changes"]
+        told = {"text": "deploy 1.4", "time": found["time"] - 2 * 60_000, "user": "web-*"}
         assert client.post("/api/v1/annotations", json=told).status_code == 201
         seen.page.keyboard.press("r")
-        expect(change).to_contain_text("minutes after deploy 1.4")
+        expect(change).to_contain_text("2 minutes after “deploy 1.4”")
 
 
 def test_a_moment_is_noted_by_hand(browser: Browser, service: RunningService, client: httpx.Client) -> None:

@@ -232,9 +232,10 @@ export function open(root) {
         else weekMap.fail(found.unavailable);
       }),
       Promise.all([get_("anomalies"), get_("changes")]).then(([strange, changed]) => {
+        const follows = (one) => (one.follows ? `, ${one.follows}` : "");
         marks = [
-          ...(strange.anomalies ?? []).map((one) => ({ at: one.time, value: one.value, colour: "--hot", text: `Anomaly (${one.kind}): ${shown(one.value, named.unit)}, expected ${shown(one.expected, named.unit)}` })),
-          ...(changed.changes ?? []).map((one) => ({ at: one.time, line: true, colour: "--series-4", text: one.kind === "level" ? "level" : "spread", words: `Change of the ${one.kind}: from ${shown(one.before, named.unit)} to ${shown(one.after, named.unit)}${annotations.near(one.time)}` })),
+          ...(strange.anomalies ?? []).map((one) => ({ at: one.time, value: one.value, colour: "--hot", text: `Anomaly (${one.kind}): ${shown(one.value, named.unit)}, expected ${shown(one.expected, named.unit)}${follows(one)}` })),
+          ...(changed.changes ?? []).map((one) => ({ at: one.time, line: true, colour: "--series-4", text: one.kind === "level" ? "level" : "spread", words: `Change of the ${one.kind}: from ${shown(one.before, named.unit)} to ${shown(one.after, named.unit)}${follows(one)}` })),
         ];
         judged = { ...strange, ...changed };
       }),

@@ -47,11 +47,6 @@ export const annotations = {
   marks() {
     return this.found.map((one) => ({ at: one.at, line: true, colour: "--accent", text: one.text }));
   },
-  /** Which one a moment comes shortly after, in words. */
-  near(ms) {
-    const before = this.found.filter((one) => ms >= one.at && ms - one.at < 6 * 3_600_000).at(-1);
-    return before ? `, ${Math.round((ms - before.at) / 60_000)} minutes after ${before.text}` : "";
-  },
 };
 
 /** A form that notes a moment, of the machines that `user()` names; `done` is called when it is kept. */
