@@ -399,6 +399,7 @@ GUARDED = [
     patch("/tokens/0123456789ab", {"name": "yours"}, **_OPERATOR),
     post("/tokens/0123456789ab/rotate", {}, **_OPERATOR),
     delete("/tokens/0123456789ab", **_OPERATOR),
+    post("/enrolments", {"user_id": "web-1"}, **_OPERATOR),
     get("/sessions", **_OPERATOR),
     delete("/sessions/0123456789abcdef", **_OPERATOR),
     get("//sign-in"),
