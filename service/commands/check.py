@@ -42,7 +42,7 @@ class CheckSettings(Settings, frozen=True, kw_only=True):
         str,
         Meta(
             min_length=1,
-            description="The InfluxDB; of its own database nothing is read or changed.",
+            description="The InfluxDB; a database in the address is left alone.",
             extra={"metavar": "STORE", "positional": True, "expected": "influx://HOST:PORT, or influxs:// for TLS"},
         ),
     ]
@@ -91,7 +91,7 @@ def check(address: Address, credentials: Credentials) -> list[Finding]:
     own = replace(address, database=f"loadlens_check_{secrets.token_hex(6)}")
     client = InfluxClient(own, credentials, influx_checks.TIMEOUT_S)
     try:
-        findings.append(influx_checks.server(client))
+        findings.append(influx_checks.server(InfluxClient(address, credentials, influx_checks.TIMEOUT_S)))
         if exit_code(findings) == 0:
             findings.append(influx_checks.login(own, credentials))
         if exit_code(findings) == 0:

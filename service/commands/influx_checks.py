@@ -96,6 +96,9 @@ def tried(bench: Bench) -> Iterator[Finding]:
             finding = one(bench)
         except InfluxError as error:
             finding = Finding(about, "fails", f"{error}.", _SEE)
+        except (TypeError, ValueError) as error:
+            # Such as a number that is none.
+            finding = Finding(about, "fails", f"Its answer cannot be read: {error}.", _SEE)
         yield finding
         if about == "writing" and finding.state == "fails":
             return
@@ -166,7 +169,7 @@ def _limits(bench: Bench) -> Finding:
 def _settings(client: InfluxClient) -> dict[str, int]:
     """The numbers in the configuration of a server of 1.x or 2.x."""
     if client.server().generation == 2:
-        shown: dict[str, Any] = msgspec.json.decode(client.request("GET", "/api/v2/config").data)["config"]
+        shown: dict[str, Any] = msgspec.json.decode(client.request("GET", "/api/v2/config").data).get("config", {})
     else:
         shown = {}
         for series in client.execute("SHOW DIAGNOSTICS"):
