@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Meta
 
 from analytics.sources.influx_address import Address, Credentials
-from analytics.sources.influx_client import InfluxClient, InfluxError
+from analytics.sources.influx_client import InfluxClient, InfluxError, Unreachable
 from contract.checkup import Finding, as_document, exit_code, in_words
 from contract.settings import Settings, load
 from contract.times import DAY_MS, now_ms
@@ -138,9 +138,9 @@ def _dropped(client: InfluxClient, *, may_be_there: bool) -> Iterator[Finding]:
     try:
         drop_database(client)
     except InfluxError as error:
-        # Also where making it failed: InfluxDB may have done it, and only its answer was lost.
-        if may_be_there:
-            yield Finding("cleanup", "fails", f"{name} is left behind: {error}.", "Drop it yourself.")
+        # Where making it failed, InfluxDB may have done it, and only its answer was lost.
+        if may_be_there or isinstance(error, Unreachable):
+            yield Finding("cleanup", "fails", f"{name} may be left behind: {error}.", "Drop it yourself.")
     else:
         if may_be_there:
             yield Finding("cleanup", "works", f"{name} is dropped, and nothing is left behind.")

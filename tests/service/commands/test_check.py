@@ -151,6 +151,15 @@ def test_a_server_that_fails_midway_is_told_and_all_is_dropped(second: InfluxPro
     assert findings["cleanup"].state == "works"
 
 
+def test_a_server_that_is_lost_while_a_database_is_made_is_told_with_the_name_that_may_be_left(
+    second: InfluxProxy,
+) -> None:
+    second.fault = lambda asked: Fault(503) if "buckets" in asked.path else None
+    findings = found(second.address("METRICS"), token=TOKEN)
+    assert failing(findings) == ["database", "cleanup"]
+    assert "loadlens_check_" in findings["cleanup"].says
+
+
 def test_a_value_that_comes_back_with_another_bit_is_told(second: InfluxProxy) -> None:
     def rounded(asked: Request) -> Fault | None:
         if "SELECT" not in asked.parameters.get("q", ""):
@@ -209,7 +218,7 @@ def test_what_is_interrupted_leaves_nothing_behind(newer: InfluxProxy, number: s
         process.kill()
         process.wait()
     assert (process.returncode, errors) == (1, "")
-    assert "It was interrupted" in out and "nothing is left behind" in " ".join(out.split())
+    assert "works writing" in out and "It was interrupted" in out and "nothing is left behind" in " ".join(out.split())
 
 
 def test_json_says_the_same_to_programs(influx: RunningInflux, capsys: pytest.CaptureFixture[str]) -> None:
