@@ -21,7 +21,7 @@ __all__ = ["Fault", "InfluxProxy", "Request"]
 
 VERSIONS = {1: "1.8.10", 2: "v2.7.12", 3: "3.10.1"}
 ORGANIZATION = "00000000000000aa"
-Points = dict[tuple[str, str, str], dict[str, str]]
+Points = dict[tuple[str, str, str], str]
 """Fields by bucket, series and time."""
 
 
@@ -223,11 +223,11 @@ class InfluxProxy:
         # Of the values that a field has in points of one series and time any may be answered, for ever: this server
         # keeps the first. Fields of which only one of the points has a value are all answered (iox_query's
         # provider/deduplicate/algo.rs).
-        points = _points(name, request.body.decode())
-        new = []
-        for key, fields in points.items():
-            added = [f"{field}={value}" for field, value in fields.items() if field not in self.written.get(key, {})]
-            new += [f"{key[1]} {','.join(added)} {key[2]}"] if added else []
+        points: Points = {}
+        for key, fields in _points(name, request.body.decode()):
+            points[key] = _united(points.get(key, fields), fields)
+        new = [f"{key[1]} {_united(self.written.get(key, fields), fields)} {key[2]}"
+               for key, fields in points.items() if self.written.get(key) != fields]  # fmt: skip
         answer = self._forward(name, "\n".join(new).encode(), points)
         assert answer.status == 204, answer.body
         return answer
@@ -237,11 +237,11 @@ class InfluxProxy:
         path = f"/write?{urlencode({'db': name, 'precision': 'ms'})}"
         answer = self._pool.request("POST", self.influx.url + path, body=body)
         if answer.status == 204:
-            for key, fields in (_points(name, body.decode()) if points is None else points).items():
-                before = self.written.get(key, {})
-                if any(fields[field] != before[field] for field in fields.keys() & before.keys()):
+            for key, fields in _points(name, body.decode()) if points is None else points.items():
+                before = self.written.get(key, fields)
+                if _clash(before, fields):
                     self.overwritten.append(key)
-                self.written[key] = fields | before if self.generation == 3 else before | fields
+                self.written[key] = _united(before, fields) if self.generation == 3 else _united(fields, before)
         return Fault(answer.status, answer.data)
 
     def _error(self, status: int, code: str, message: str) -> Fault:
@@ -265,14 +265,28 @@ _LINE = re.compile(r"((?:\\[ ,=]|[^ ])+) (.*) (-?\d+)")
 _FIELD = re.compile(r'(\w+)=("(?:[^"\\]|\\.)*"|[^,]*)')
 
 
-def _points(bucket: str, body: str) -> Points:
+def _points(bucket: str, body: str) -> Iterator[tuple[tuple[str, str, str], str]]:
     """The fields of each line, by bucket, series and time."""
-    points: Points = {}
     for line in body.split("\n"):
         found = _LINE.fullmatch(line)
         if found:
-            points.setdefault((bucket, found[1], found[3]), {}).update(_FIELD.findall(found[2]))
-    return points
+            yield (bucket, found[1], found[3]), found[2]
+
+
+def _united(first: str, second: str) -> str:
+    """The fields of two points; those that both have with the values of the first."""
+    if first == second:
+        return first
+    fields = dict(_FIELD.findall(second)) | dict(_FIELD.findall(first))
+    return ",".join(f"{name}={value}" for name, value in fields.items())
+
+
+def _clash(first: str, second: str) -> bool:
+    """Whether a field has one value in one of two points, and another in the other."""
+    if first == second:
+        return False
+    one, other = dict(_FIELD.findall(first)), dict(_FIELD.findall(second))
+    return any(one[name] != other[name] for name in one.keys() & other.keys())
 
 
 def _types(body: str) -> Iterator[tuple[str, dict[str, str]]]:
