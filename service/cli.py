@@ -48,6 +48,7 @@ def _serve(argv: Sequence[str]) -> int:
 _COMMANDS = {
     "up": lazy_command("service.commands.up:main", "run the service and an agent for this machine, until Ctrl-C"),
     "status": lazy_command("service.commands.status:main", "say what works, what does not and what to do"),
+    "check": lazy_command("service.commands.check:main", "try whether an InfluxDB does what the store needs"),
     "agents": lazy_command("service.commands.agents:main", "show agents, and say how they are to sample"),
     "tokens": lazy_command("service.commands.tokens:main", "make, list, change, rotate and revoke tokens"),
     "demo": lazy_command(

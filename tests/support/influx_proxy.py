@@ -21,6 +21,8 @@ __all__ = ["Fault", "InfluxProxy", "Request"]
 
 VERSIONS = {1: "1.8.10", 2: "v2.7.12", 3: "3.10.1"}
 ORGANIZATION = "00000000000000aa"
+Points = dict[tuple[str, str, str], str]
+"""Fields by bucket, series and time."""
 
 
 class Request(NamedTuple):
@@ -50,7 +52,7 @@ class InfluxProxy:
         self.token = token
         self.buckets = set() if bucket is None else {bucket}
         self.requests: list[Request] = []
-        self.written: dict[tuple[str, str, str], str] = {}
+        self.written: Points = {}
         """The fields of every point that was taken, by bucket, series and time."""
         self.mapped: dict[str, str] = {}
         """In 2.x: the buckets of databases that are mapped to others than that of their name."""
@@ -68,6 +70,9 @@ class InfluxProxy:
                 self._answer()
 
             def do_POST(self) -> None:
+                self._answer()
+
+            def do_DELETE(self) -> None:
                 self._answer()
 
             def _answer(self) -> None:
@@ -116,6 +121,8 @@ class InfluxProxy:
             return self._write_lp(request) if self.generation == 3 else self._write(request)
         if self.generation == 1 and request.path == "/write":
             return self._forward(request.parameters["db"], request.body)
+        if request.method == "DELETE":
+            return self._delete(request)
         if self.generation == 2 and request.path in ("/api/v2/orgs", "/api/v2/dbrps", "/api/v2/buckets"):
             return self._resources(request)
         if self.generation == 3 and request.path == "/api/v3/configure/database":
@@ -149,6 +156,18 @@ class InfluxProxy:
         """Make a bucket or database."""
         self.buckets.add(name)
         self.influx.query(f'CREATE DATABASE "{name}"')
+
+    def _delete(self, request: Request) -> Fault:
+        """A bucket by its id in 2.x, a database by its name in 3.x, with all that is in it."""
+        names = {request.parameters.get("db", "")}
+        if self.generation == 2:
+            names = {one for one in self.buckets if request.path == f"/api/v2/buckets/{_id(one)}"}
+        if not names & self.buckets:
+            return self._error(404, "not found", "not found")
+        for name in names:
+            self.buckets.discard(name)
+            self.influx.query(f'DROP DATABASE "{name}"')
+        return Fault(204 if self.generation == 2 else 200)
 
     def _buckets(self, request: Request) -> Fault:
         if request.method == "GET":
@@ -201,22 +220,28 @@ class InfluxProxy:
                     wrong = f"invalid column type for column '{field}', got iox::column_type::field::{kind}"
                     data = {"original_line": line[:32], "line_number": number, "error_message": wrong}
                     return _json(400, {"error": "line protocol parsing error", "data": data})
-        # Of two points of one series and time either may be answered, for ever: this server keeps the first.
-        points = dict(_points(name, request.body.decode()))
-        new = [f"{series} {fields} {time}" for (_, series, time), fields in points.items()
-               if (name, series, time) not in self.written]  # fmt: skip
+        # Of the values that a field has in points of one series and time any may be answered, for ever: this server
+        # keeps the first. Fields of which only one of the points has a value are all answered (iox_query's
+        # provider/deduplicate/algo.rs).
+        points: Points = {}
+        for key, fields in _points(name, request.body.decode()):
+            points[key] = _united(points.get(key, fields), fields)
+        new = [f"{key[1]} {_united(self.written.get(key, fields), fields)} {key[2]}"
+               for key, fields in points.items() if self.written.get(key) != fields]  # fmt: skip
         answer = self._forward(name, "\n".join(new).encode(), points)
         assert answer.status == 204, answer.body
         return answer
 
-    def _forward(self, name: str, body: bytes, points: dict[tuple[str, str, str], str] | None = None) -> Fault:
+    def _forward(self, name: str, body: bytes, points: Points | None = None) -> Fault:
         """Write to the InfluxDB behind, and remember what is written."""
         path = f"/write?{urlencode({'db': name, 'precision': 'ms'})}"
         answer = self._pool.request("POST", self.influx.url + path, body=body)
         if answer.status == 204:
-            points = dict(_points(name, body.decode())) if points is None else points
-            self.overwritten += [key for key, fields in points.items() if self.written.get(key, fields) != fields]
-            self.written = points | self.written if self.generation == 3 else self.written | points
+            for key, fields in _points(name, body.decode()) if points is None else points.items():
+                before = self.written.get(key, fields)
+                if _clash(before, fields):
+                    self.overwritten.append(key)
+                self.written[key] = _united(before, fields) if self.generation == 3 else _united(fields, before)
         return Fault(answer.status, answer.data)
 
     def _error(self, status: int, code: str, message: str) -> Fault:
@@ -237,6 +262,9 @@ class InfluxProxy:
 _LINE = re.compile(r"((?:\\[ ,=]|[^ ])+) (.*) (-?\d+)")
 
 
+_FIELD = re.compile(r'(\w+)=("(?:[^"\\]|\\.)*"|[^,]*)')
+
+
 def _points(bucket: str, body: str) -> Iterator[tuple[tuple[str, str, str], str]]:
     """The fields of each line, by bucket, series and time."""
     for line in body.split("\n"):
@@ -245,7 +273,20 @@ def _points(bucket: str, body: str) -> Iterator[tuple[tuple[str, str, str], str]
             yield (bucket, found[1], found[3]), found[2]
 
 
-_FIELD = re.compile(r'(\w+)=("(?:[^"\\]|\\.)*"|[^,]*)')
+def _united(first: str, second: str) -> str:
+    """The fields of two points; those that both have with the values of the first."""
+    if first == second:
+        return first
+    fields = dict(_FIELD.findall(second)) | dict(_FIELD.findall(first))
+    return ",".join(f"{name}={value}" for name, value in fields.items())
+
+
+def _clash(first: str, second: str) -> bool:
+    """Whether a field has one value in one of two points, and another in the other."""
+    if first == second:
+        return False
+    one, other = dict(_FIELD.findall(first)), dict(_FIELD.findall(second))
+    return any(one[name] != other[name] for name in one.keys() & other.keys())
 
 
 def _types(body: str) -> Iterator[tuple[str, dict[str, str]]]:

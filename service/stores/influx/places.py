@@ -10,7 +10,7 @@ from contract.times import format_duration
 
 _log = logging.getLogger("loadlens.service")
 _JSON = {"Content-Type": "application/json"}
-_OLDEST_2 = (2, 4)
+OLDEST_2 = (2, 4)
 """Before it, a bucket without a mapping of its own cannot be asked by InfluxQL."""
 
 
@@ -30,7 +30,7 @@ def ensure_database(client: InfluxClient, kept_ms: int | None) -> Place:
     """
     try:
         server = client.server()
-        if server.generation == 2 and server.number < _OLDEST_2:
+        if server.generation == 2 and server.number < OLDEST_2:
             raise Unreachable(f"{client.address}: expected InfluxDB 2.4 or newer, got {server.version}")
         if server.generation == 1:
             return _ensure_database(client, kept_ms)
@@ -44,6 +44,29 @@ def ensure_database(client: InfluxClient, kept_ms: int | None) -> Place:
         raise Unreachable(
             f"{client.address}: the database {client.address.database} is not there and cannot be made: {error}"
         ) from None
+
+
+def drop_database(client: InfluxClient) -> None:
+    """Drop the database or bucket with all that is in it; nothing where there is none.
+
+    Raises Unreachable or Refused.
+    """
+    name, generation = client.address.database, client.server().generation
+    if generation == 1:
+        client.execute(f"DROP DATABASE {identifier(name)}", change=True)
+        return
+    try:
+        if generation > 2:
+            # Otherwise its files stay for three days.
+            client.request("DELETE", "/api/v3/configure/database", {"db": name, "hard_delete_at": "now"})
+            return
+        organization = client.credentials.organization
+        named = {"org": organization} if organization else {}
+        for found in _listed(client, "buckets", {"name": name, "limit": "1"} | named):
+            client.request("DELETE", f"/api/v2/buckets/{found['id']}")
+    except Refused as error:
+        if error.status != 404:
+            raise
 
 
 def _ensure_database(client: InfluxClient, kept_ms: int | None) -> Place:
