@@ -205,6 +205,8 @@ class InfluxProxy:
         points = dict(_points(name, request.body.decode()))
         new = [f"{series} {fields} {time}" for (_, series, time), fields in points.items()
                if (name, series, time) not in self.written]  # fmt: skip
+        # Without a time of its own a point gets the server's.
+        new += [line for line in request.body.decode().split("\n") if line and not _LINE.fullmatch(line)]
         answer = self._forward(name, "\n".join(new).encode(), points)
         assert answer.status == 204, answer.body
         return answer
