@@ -356,6 +356,7 @@ class InfluxStore:
                 self._claim.hold()
                 if self._claim.is_emptied and not self._is_retold:
                     # What the database knew of itself is gone too.
+                    self._find()
                     self._expired_day = -1
                     self._is_retold = True
                 self._settle()
