@@ -357,6 +357,7 @@ class InfluxStore:
                 if self._claim.is_emptied and not self._is_retold:
                     # What the database knew of itself is gone too.
                     self._find()
+                    self._catalog.forget_told()
                     self._expired_day = -1
                     self._is_retold = True
                 self._settle()
