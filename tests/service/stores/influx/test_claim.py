@@ -12,10 +12,10 @@ import pytest
 from analytics.sources.influx_address import Address, Credentials
 from service.stores.base import Question, StoreError, StoreUnavailable
 from service.stores.influx.store import InfluxStore
-from tests.service.stores.influx.test_database import CPU, DAY, T0
+from tests.service.stores.influx.test_database import DAY, T0
 from tests.support.influx_proxy import InfluxProxy
 from tests.support.influxd import RunningInflux
-from tests.support.recordings import Machine, Recording
+from tests.support.recordings import CPU, Machine, Recording
 from tests.support.reports import post, small
 from tests.support.running import RunningService, wait_until
 
@@ -29,7 +29,7 @@ def opening(influx: RunningInflux, database: str, tmp_path: Path) -> Iterator[Op
     """Opens the database with a folder of a name, whoever else has it."""
     opened: list[InfluxStore] = []
 
-    def opening(folder: str, url: str = influx.url, claim_s: float = 60.0, token: str | None = None) -> InfluxStore:
+    def opening(folder: str, url: str = influx.url, claim_s: float = 60.0, token: str = "") -> InfluxStore:
         store = InfluxStore(Address(url, database), Credentials(token), tmp_path / folder, claim_s=claim_s)
         opened.append(store)
         return store
