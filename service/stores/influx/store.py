@@ -58,6 +58,7 @@ class InfluxStore:
 
     `retention` is how long windows and the rollups of 5 min (and 15), 1 h and 1 d are kept, in ms, None for ever;
     `now_ms` the clock, epoch ms; after `claim_s` without a word another service may have the database.
+    `claimant` is who has it, None for the folder: where a folder is gone with its process, the next goes on at once.
     Raises StoreError where it can neither ask InfluxDB nor knows anything of it, or another service has it.
     """
 
@@ -70,6 +71,7 @@ class InfluxStore:
         timeout_s: float = 60.0,
         now_ms: Callable[[], int] = times.now_ms,
         claim_s: float = CLAIM_S,
+        claimant: str | None = None,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._now_ms = now_ms
@@ -80,8 +82,8 @@ class InfluxStore:
         aside = folder / "refused.lines"
         self._checkpoint = Checkpoint(folder / "known.sqlite")
         self._claim = Claim(
-            self._client, Writer(self._client, aside, timeout_s, self._where), self._checkpoint.owner, folder,
-            self._checkpoint.value(_CLAIMED), self._note_claim, claim_s,
+            self._client, Writer(self._client, aside, timeout_s, self._where), claimant or self._checkpoint.owner,
+            folder, self._checkpoint.value(_CLAIMED), self._note_claim, claim_s,
         )  # fmt: skip
         self._writer = Writer(self._client, aside, timeout_s, self._where, self._claim.hold)
         self._index = SeriesIndex()
