@@ -1,6 +1,7 @@
 """The stores of a copy: opened from their addresses as the service opens them, and what they hold of each day."""
 
 import contextlib
+import socket
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -85,7 +86,8 @@ def open_store(
         if isinstance(address, Address):
             # What a service remembers of a database on its own machine is its own, unless it is asked for.
             home = influx_folder(data_dir, address) if data_dir else Path()
-            if not data_dir or not home.exists():
+            is_services = home.exists() and data_dir is not None
+            if not data_dir or not is_services:
                 home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="loadlens-copy-")))
             else:
                 stack.enter_context(_locked(data_dir))
@@ -94,7 +96,7 @@ def open_store(
             home = address
         journal = Journal(home / "journal", _JOURNAL_BYTES)
         if isinstance(address, Address):
-            store = _influx(address, credentials, home, new=new)
+            store = _influx(address, credentials, home, new=new, is_services=is_services)
         else:
             store = _embedded(address, memory, journal)
         try:
@@ -135,7 +137,7 @@ def _in_use(folder: Path) -> StoreError:
     )
 
 
-def _influx(address: Address, credentials: Credentials, home: Path, *, new: bool) -> Store:
+def _influx(address: Address, credentials: Credentials, home: Path, *, new: bool, is_services: bool) -> Store:
     from service.stores.influx.store import InfluxStore
 
     if not new:
@@ -147,7 +149,8 @@ def _influx(address: Address, credentials: Credentials, home: Path, *, new: bool
             raise StoreError(
                 f"{address}: there is no database {address.database}, or it is not to be seen by this user"
             )
-    store = InfluxStore(address, credentials, home)
+    # A copy that was killed goes on at once, though its folder is gone.
+    store = InfluxStore(address, credentials, home, claimant=None if is_services else f"copy-{socket.gethostname()}")
     if store.problem:
         store.close()
         raise StoreError(store.problem)
