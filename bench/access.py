@@ -1,20 +1,22 @@
 """What it costs to look at a token: of each report, microseconds.
 
-    python -m bench.access
+    .venv/bin/python bench/access.py [--tokens 10000] [--rounds 50]
 
-Makes a store of 10,000 tokens, and times what stands between a request and its resource: the text is taken from the
+Makes a store of many tokens, and times what stands between a request and its resource: the text is taken from the
 header, looked up, hashed, compared, the request is counted, and the route's roles and the scope are looked at. CPU
 time, the median of many rounds.
 """
 
 import asyncio
 import statistics
-import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from falcon.asgi import Request, Response
 from falcon.testing import create_asgi_req
+from options import Options, scratch
+from output import machine, table
 
 from service.control.audit import Actor, Audit
 from service.control.database import ControlDatabase
@@ -25,39 +27,44 @@ from service.http.authentication import Authentication
 from service.http.token_limits import TokenLimits
 from service.settings import ServiceSettings
 
-TOKENS, ROUNDS, CHECKS = 10_000, 50, 2_000
+CHECKS = 2_000
 BENCH = Actor("bench", "")
 
 
 def main() -> None:
-    """Print the figures."""
-    with tempfile.TemporaryDirectory() as folder:
+    """Measure and print a table."""
+    parser = Options(__doc__)
+    parser.size("--tokens", 10_000, tiny=10, help="tokens that there are")
+    parser.size("--rounds", 50, tiny=2, help="how often each is measured; the median counts")
+    options = parser.parse()
+    print(f"{machine()}\n")
+    with scratch(options) as folder:
         control = ControlDatabase(Path(folder) / "control.db")
         tokens = Tokens(control, Audit(control))
         with control.transaction():
             made = [
-                tokens.create(f"agent {number}", "agent", f"host-{number}", expires_ms=None, actor=BENCH)
-                for number in range(TOKENS)
+                tokens.create(f"agent {place}", "agent", f"host-{place}", expires_ms=None, actor=BENCH)
+                for place in range(options.tokens)
             ]
-        text = made[TOKENS // 2].text
+        text = made[options.tokens // 2].text
         now_ms = time.time_ns() // 1_000_000
-        look_up = _median(lambda: tokens.identity(text, now_ms, "192.0.2.7"))
-        sessions, limits = (
-            Sessions(control, Audit(control), tokens),
-            TokenLimits(ServiceSettings(token_requests=1_000_000)),
-        )
-        whole = asyncio.run(_whole(Authentication(tokens, sessions, FailedAttempts(300), limits), text))
-        nothing = asyncio.run(_whole(None, text))
+        look_up = _median(lambda: tokens.identity(text, now_ms, "192.0.2.7"), options.rounds)
+        sessions = Sessions(control, Audit(control), tokens)
+        limits = TokenLimits(ServiceSettings(token_requests=1_000_000))
+        access = Authentication(tokens, sessions, FailedAttempts(300), limits)
+        whole = asyncio.run(_whole(access, text, options.rounds))
+        nothing = asyncio.run(_whole(None, text, options.rounds))
         control.close()
-    print(f"{TOKENS} tokens; median of {ROUNDS} rounds of {CHECKS} checks")
-    print(f"look-up, SHA-256 and comparison: {look_up:.2f} us")
-    print(f"all that a report passes: {whole - nothing:.2f} us more than without tokens")
+    rows = [
+        ["look-up, SHA-256 and comparison", f"{look_up:.2f}"],
+        ["all that a report passes, beyond none", f"{whole - nothing:.2f}"],
+    ]
+    print(table(("Of each report", "CPU us"), rows))
 
 
-def _median(work: object) -> float:
-    assert callable(work)
+def _median(work: Callable[[], object], times: int) -> float:
     rounds = []
-    for _ in range(ROUNDS):
+    for _ in range(times):
         start = time.process_time()
         for _ in range(CHECKS):
             work()
@@ -65,13 +72,13 @@ def _median(work: object) -> float:
     return statistics.median(rounds)
 
 
-async def _whole(access: Authentication | None, text: str) -> float:
+async def _whole(access: Authentication | None, text: str, times: int) -> float:
     """Microseconds of both steps of the middleware; without it, those of the loop that calls it."""
     req: Request = create_asgi_req(path="/api/v1/metrics", method="POST", headers={"Authorization": f"Bearer {text}"})
     req.uri_template = "/api/v1/metrics"
     resp = Response()
     rounds = []
-    for _ in range(ROUNDS):
+    for _ in range(times):
         start = time.process_time()
         for _ in range(CHECKS):
             if access is not None:

@@ -25,10 +25,11 @@ from contract.settings.fields import settings_of
 from docs.site import averages, reference
 from service.alerts.rules import KINDS
 from service.http.openapi.operations import OPERATIONS
+from tests.support.running import wait_until
 from tests.test_docs import settings_structs
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser
+    from playwright.sync_api import Browser, Page
 
 ROOT = Path(__file__).parents[2]
 SAMPLE = "service/commands/demo/data/planetlab-sample.parquet"
@@ -161,6 +162,19 @@ def test_the_tutorials_commands_run(
     assert main(shlex.split(command.replace(SAMPLE, str(ROOT / SAMPLE)))) == 0, capsys.readouterr().err
 
 
+def finds(page: "Page", words: str) -> bool:
+    """Whether a search finds something; what is typed before the page listens is not heard, and is typed again."""
+    from playwright.sync_api import TimeoutError as NotFound
+
+    page.locator(".md-search__input").fill("")
+    page.locator(".md-search__input").fill(words)
+    try:
+        page.locator(".md-search-result__item").first.wait_for(timeout=5_000)
+    except NotFound:
+        return False
+    return True
+
+
 # The last one: while the browser is there, its event loop keeps other tests from running one of their own.
 @pytest.mark.server
 def test_a_browser_asks_nobody_else_and_finds_what_it_searches(site: Path, browser: "Browser") -> None:
@@ -174,8 +188,7 @@ def test_a_browser_asks_nobody_else_and_finds_what_it_searches(site: Path, brows
         for name in ("index", "reference/commands", "why-averages-of-averages-lie"):
             page.goto(f"{url}/{name}.html")
             assert page.locator("h1").count() == 1
-        page.locator(".md-search__input").fill("right-size")
-        page.locator(".md-search-result__item").first.wait_for()
+        wait_until(lambda: finds(page, "right-size"), "what was searched")
         page.close()
     assert errors == []
     assert [one for one in asked if not one.startswith((url, "data:", "blob:"))] == []

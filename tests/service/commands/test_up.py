@@ -16,6 +16,8 @@ import httpx
 import psutil
 import pytest
 
+from agent.settings import MIB
+from agent.spool import Spool
 from service.commands.up import UpSettings, _data_paths
 from tests.support.access import make_tokens
 from tests.support.running import ROOT, RunningService, clean_environment, wait_until
@@ -143,9 +145,18 @@ def test_it_ends_in_order_and_leaves_nothing(up: Callable[..., Up], ask: Callabl
     assert running.complaints == ""
     assert running.said.index("Stopping the agent") < running.said.index("Stopping the service")
     with RunningService(running.data_dir) as service, service.client() as client:
-        (known,) = client.get("/api/v1/users").json()["users"]
-        assert known["user_id"] == running.user
+        known = [user["user_id"] for user in client.get("/api/v1/users").json()["users"]]
+        # Where a busy machine leaves the agent no time to send it, it waits for the next start.
+        assert known == [running.user] or (known, waiting_in(running.data_dir / "agent")) == ([], 1)
         assert service.stop() == 0
+
+
+def waiting_in(directory: Path) -> int:
+    spool = Spool(directory, MIB, 3600.0)
+    try:
+        return spool.waiting
+    finally:
+        spool.close()
 
 
 def test_what_was_started_ends_with_it_even_when_it_is_killed(up: Callable[..., Up]) -> None:
@@ -198,7 +209,7 @@ def test_an_agent_that_cannot_start_is_said_in_one_line(up: Callable[..., Up]) -
 def test_a_wrong_setting_ends_it_with_2(up: Callable[..., Up]) -> None:
     running = up("--flush-interval", "soon")
     assert running.end() == 2
-    assert running.complaints.startswith("loadlens-service up: error: --flush-interval: expected a number")
+    assert running.complaints.startswith("loadlens-service up: error: --flush-interval: expected a duration")
 
 
 def test_without_an_agent_the_service_runs_alone(up: Callable[..., Up]) -> None:

@@ -24,7 +24,7 @@ def test_the_first_page_shows_all_machines_over_time_without_a_complaint(
     with opened(browser, service) as seen:
         assert seen.tile("Machines") == str(MACHINES)
         assert seen.drawn(HEAT) > 100_000
-        assert seen.page.locator(".uplot").count() == 2
+        assert seen.page.locator(".uplot").count() == 3
         assert seen.complaints == []
         assert {urlsplit(address).netloc for address in seen.asked} == {f"127.0.0.1:{service.port}"}
 
