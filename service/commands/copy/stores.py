@@ -1,7 +1,6 @@
 """The stores of a copy: opened from their addresses as the service opens them, and what they hold of each day."""
 
 import contextlib
-import socket
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -86,8 +85,7 @@ def open_store(
         if isinstance(address, Address):
             # What a service remembers of a database on its own machine is its own, unless it is asked for.
             home = influx_folder(data_dir, address) if data_dir else Path()
-            is_services = home.exists() and data_dir is not None
-            if not data_dir or not is_services:
+            if not data_dir or not home.exists():
                 home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="loadlens-copy-")))
             else:
                 stack.enter_context(_locked(data_dir))
@@ -96,7 +94,7 @@ def open_store(
             home = address
         journal = Journal(home / "journal", _JOURNAL_BYTES)
         if isinstance(address, Address):
-            store = _influx(address, credentials, home, new=new, is_services=is_services)
+            store = _influx(address, credentials, home, new=new)
         else:
             store = _embedded(address, memory, journal)
         try:
@@ -137,7 +135,7 @@ def _in_use(folder: Path) -> StoreError:
     )
 
 
-def _influx(address: Address, credentials: Credentials, home: Path, *, new: bool, is_services: bool) -> Store:
+def _influx(address: Address, credentials: Credentials, home: Path, *, new: bool) -> Store:
     from service.stores.influx.store import InfluxStore
 
     if not new:
@@ -149,8 +147,7 @@ def _influx(address: Address, credentials: Credentials, home: Path, *, new: bool
             raise StoreError(
                 f"{address}: there is no database {address.database}, or it is not to be seen by this user"
             )
-    # A copy that was killed goes on at once, though its folder is gone.
-    store = InfluxStore(address, credentials, home, claimant=None if is_services else f"copy-{socket.gethostname()}")
+    store = InfluxStore(address, credentials, home)
     if store.problem:
         store.close()
         raise StoreError(store.problem)

@@ -31,7 +31,6 @@ from service.stores.engine import Retention, select
 from service.stores.influx import database
 from service.stores.influx.answers import Stored
 from service.stores.influx.checkpoint import Checkpoint
-from service.stores.influx.claim import CLAIM_S, Claim, InUse
 from service.stores.influx.database import day_lines, oldest_ms, state_lines, user_lines
 from service.stores.influx.dump import Dump
 from service.stores.influx.lines import Lines, bucket_lines
@@ -48,7 +47,6 @@ from service.stores.series import WHOLE, SeriesIndex, users_frame
 _log = logging.getLogger("loadlens.service")
 T = TypeVar("T")
 _SCHEMA = 2
-_CLAIMED = "claimed"
 _CLOSING_ROWS = 400_000
 """Windows that are still written before the end: some ten seconds."""
 
@@ -57,9 +55,8 @@ class InfluxStore:
     """Windows in an InfluxDB; `folder` keeps what this machine knows of it. One service at a time for a database.
 
     `retention` is how long windows and the rollups of 5 min (and 15), 1 h and 1 d are kept, in ms, None for ever;
-    `now_ms` the clock, epoch ms; after `claim_s` without a word another service may have the database.
-    `claimant` is who has it, None for the folder: where a folder is gone with its process, the next goes on at once.
-    Raises StoreError where it can neither ask InfluxDB nor knows anything of it, or another service has it.
+    `now_ms` the clock, epoch ms.
+    Raises StoreError where it can neither ask InfluxDB nor knows anything of it.
     """
 
     def __init__(
@@ -70,8 +67,6 @@ class InfluxStore:
         retention: Sequence[int | None] = (None,) * 4,
         timeout_s: float = 60.0,
         now_ms: Callable[[], int] = times.now_ms,
-        claim_s: float = CLAIM_S,
-        claimant: str | None = None,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._now_ms = now_ms
@@ -79,13 +74,8 @@ class InfluxStore:
         self._retention = Retention(tuple(TIERS), (windows, minutes, minutes, *rest))
         self._client = InfluxClient(address, credentials, timeout_s)
         self._place: Place | None = None
-        aside = folder / "refused.lines"
+        self._writer = Writer(self._client, folder / "refused.lines", timeout_s, lambda: self._place or self._find())
         self._checkpoint = Checkpoint(folder / "known.sqlite")
-        self._claim = Claim(
-            self._client, Writer(self._client, aside, timeout_s, self._where), claimant or self._checkpoint.owner,
-            folder, self._checkpoint.value(_CLAIMED), self._note_claim, claim_s,
-        )  # fmt: skip
-        self._writer = Writer(self._client, aside, timeout_s, self._where, self._claim.hold)
         self._index = SeriesIndex()
         self._reader = Reader(self._client, self._index)
         self._windows = WindowWriter(self._client, self._writer, self._index)
@@ -106,15 +96,12 @@ class InfluxStore:
         self._adopting = False
         """Whether another service may have been cut short."""
         self._expired_day = -1
-        self._is_retold = False
-        """Whether a database that was emptied was told again what is known of it."""
         self._closed = False
         self._problems: dict[str, str] = {}
         """Why InfluxDB could not be asked, and why it could not be written to, when it was last tried."""
         try:
             self._views = self._open()
         except BaseException:
-            self._claim.let_go()
             self._checkpoint.close()
             raise
 
@@ -124,7 +111,6 @@ class InfluxStore:
         rolled = self._noted_rolled()
         try:
             self._find()
-            self._claim.begin()
             state, found = database.taken_up(self._client, self._now_ms())
             self._last_moment = state.time_ms if state else 0
             for user in found:
@@ -147,7 +133,7 @@ class InfluxStore:
             else:
                 self._checkpoint.put({}, users.values())
         except InfluxError as error:
-            if rolled is None or isinstance(error, InUse):
+            if rolled is None:
                 raise StoreError(f"{error}") from None
             self._problems["asking"] = str(error)
             _log.warning("%s; reports are taken, queries wait until it is back", error)
@@ -166,13 +152,6 @@ class InfluxStore:
         """Where the database lies, made where it is missing."""
         self._place = ensure_database(self._client, self._retention.longest_ms)
         return self._place
-
-    def _where(self) -> Place:
-        """Where the database lies, as far as is known."""
-        return self._place or self._find()
-
-    def _note_claim(self, since: int) -> None:
-        self._checkpoint.put({_CLAIMED: since})
 
     def _noted_rolled(self) -> Rolled | None:
         """What the rollups have, as it was last noted in the folder."""
@@ -230,12 +209,7 @@ class InfluxStore:
 
     @property
     def problem(self) -> str | None:
-        """Why InfluxDB could not be used when it was last asked, is not to be written to, or that it refused lines.
-
-        None where all is well.
-        """
-        if self._claim.problem:
-            return self._claim.problem
+        """Why InfluxDB could not be used when it was last asked, or that it refused lines; None where all is well."""
         refused = self._writer.set_aside
         words = (
             f"InfluxDB refused {refused} lines since the start, put aside in {self._writer.aside}" if refused else None
@@ -355,13 +329,6 @@ class InfluxStore:
             try:
                 if self._problems:
                     self._find()
-                self._claim.hold()
-                if self._claim.is_emptied and not self._is_retold:
-                    # What the database knew of itself is gone too.
-                    self._find()
-                    self._catalog.forget_told()
-                    self._expired_day = -1
-                    self._is_retold = True
                 self._settle()
                 while self.flushed < offset and (immutable := self._views.seal()):
                     self._write(immutable)
@@ -509,7 +476,6 @@ class InfluxStore:
                 noted = [user_lines(users, self._moment())] if users else []
                 self._checkpoint.put({}, (), [*noted, self._state(self._views.rolled)])
                 self._settle()
-                self._claim.hold()
                 database.expire(self._client, self._retention, now_ms)
                 for tier in TIERS:
                     self._checkpoint.forget_parts(tier, self._retention.since(tier, now_ms))
@@ -554,7 +520,6 @@ class InfluxStore:
         with self._flushing:
             if self._asked(self._client.server).generation > 2:
                 raise StoreError("rollups of InfluxDB 3 cannot be made anew: copy into a database that is empty")
-            self._asked(self._claim.hold)
             self._views.rolls(self._views.rolled, None)
             windows = self._dump.merged(RAW, self.tiers[0], user_ids, start_ms, end_ms)
             self._asked(lambda: database.delete_rollups(self._client, user_ids, start_ms, end_ms))
@@ -590,6 +555,4 @@ class InfluxStore:
                 self.flush()
         except (StoreUnavailable, BadStatement) as error:
             _log.warning("%s; what is not in it stays in the journal", error)
-        if not self._problems:
-            self._claim.let_go()
         self._checkpoint.close()
