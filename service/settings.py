@@ -27,6 +27,27 @@ StoreMemory = Annotated[
     ),
 ]
 """What DuckDB may use, wherever it is opened."""
+StoreToken = Annotated[
+    str, Meta(description="API token of InfluxDB 2 or 3.", extra={"metavar": "TOKEN", "secret": True})
+]
+StoreUser = Annotated[str, Meta(description="User of InfluxDB 1.", extra={"metavar": "NAME"})]
+StorePassword = Annotated[
+    str, Meta(description="Password of that user.", extra={"metavar": "PASSWORD", "secret": True})
+]
+StoreOrg = Annotated[str, Meta(description="Organization of InfluxDB 2, its name or id.", extra={"metavar": "NAME"})]
+"""These four say who asks an InfluxDB."""
+
+
+def check_influx(store: str, token: str, user: str, password: str) -> None:
+    """Raise ValueError for what is no address of an InfluxDB, and for what does not open one together."""
+    try:
+        Address.parse(store)
+    except ValueError as error:
+        raise ValueError(f"store: {error}") from None
+    if token and user:
+        raise ValueError("store_token: does not go with store_user; InfluxDB 1 has users, 2 and 3 have tokens")
+    if bool(user) != bool(password):
+        raise ValueError("store_user: goes with store_password")
 
 
 class ServiceSettings(Settings, frozen=True, kw_only=True):
@@ -53,16 +74,10 @@ class ServiceSettings(Settings, frozen=True, kw_only=True):
             },
         ),
     ] = "embedded"
-    store_token: Annotated[
-        str, Meta(description="API token of InfluxDB 2 or 3.", extra={"metavar": "TOKEN", "secret": True})
-    ] = ""
-    store_user: Annotated[str, Meta(description="User of InfluxDB 1.", extra={"metavar": "NAME"})] = ""
-    store_password: Annotated[
-        str, Meta(description="Password of that user.", extra={"metavar": "PASSWORD", "secret": True})
-    ] = ""
-    store_org: Annotated[
-        str, Meta(description="Organization of InfluxDB 2, its name or id.", extra={"metavar": "NAME"})
-    ] = ""
+    store_token: StoreToken = ""
+    store_user: StoreUser = ""
+    store_password: StorePassword = ""
+    store_org: StoreOrg = ""
     data_dir: Annotated[
         str, Meta(min_length=1, description="Folder for the journal and the embedded store.", extra={"metavar": "DIR"})
     ] = "var/loadlens"
@@ -300,14 +315,7 @@ class ServiceSettings(Settings, frozen=True, kw_only=True):
                 "store: expected embedded or influx://HOST:PORT/DATABASE, got another text "
                 "(not shown, as it may hold a password)"
             )
-        try:
-            Address.parse(self.store)
-        except ValueError as error:
-            raise ValueError(f"store: {error}") from None
-        if self.store_token and self.store_user:
-            raise ValueError("store_token: does not go with store_user; InfluxDB 1 has users, 2 and 3 have tokens")
-        if bool(self.store_user) != bool(self.store_password):
-            raise ValueError("store_user: goes with store_password")
+        check_influx(self.store, self.store_token, self.store_user, self.store_password)
 
     @property
     def keep_agents_ms(self) -> int | None:

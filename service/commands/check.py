@@ -17,6 +17,7 @@ from analytics.sources.influx_client import InfluxClient, InfluxError, Unreachab
 from contract.checkup import Finding, as_document, exit_code, in_words
 from contract.settings import Settings, load
 from contract.times import DAY_MS, now_ms
+from service.settings import StoreOrg, StorePassword, StoreToken, StoreUser, check_influx
 
 _PROGRAM = "loadlens-service check"
 _DESCRIPTION = """\
@@ -46,27 +47,14 @@ class CheckSettings(Settings, frozen=True, kw_only=True):
             extra={"metavar": "STORE", "positional": True, "expected": "influx://HOST:PORT, or influxs:// for TLS"},
         ),
     ]
-    store_token: Annotated[
-        str, Meta(description="API token of InfluxDB 2 or 3.", extra={"metavar": "TOKEN", "secret": True})
-    ] = ""
-    store_user: Annotated[str, Meta(description="User of InfluxDB 1.", extra={"metavar": "NAME"})] = ""
-    store_password: Annotated[
-        str, Meta(description="Password of that user.", extra={"metavar": "PASSWORD", "secret": True})
-    ] = ""
-    store_org: Annotated[
-        str, Meta(description="Organization of InfluxDB 2, its name or id.", extra={"metavar": "NAME"})
-    ] = ""
+    store_token: StoreToken = ""
+    store_user: StoreUser = ""
+    store_password: StorePassword = ""
+    store_org: StoreOrg = ""
     json: Annotated[bool, Meta(description="Print JSON instead of words.")] = False
 
     def __post_init__(self) -> None:
-        try:
-            Address.parse(self.store)
-        except ValueError as error:
-            raise ValueError(f"store: {error}") from None
-        if self.store_token and self.store_user:
-            raise ValueError("store_token: does not go with store_user; InfluxDB 1 has users, 2 and 3 have tokens")
-        if bool(self.store_user) != bool(self.store_password):
-            raise ValueError("store_user: goes with store_password")
+        check_influx(self.store, self.store_token, self.store_user, self.store_password)
 
 
 def main(argv: Sequence[str]) -> int:

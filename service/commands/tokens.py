@@ -13,7 +13,7 @@ from contract.patterns import MAX_PATTERN
 from contract.settings import SettingsError, dispatch, load
 from contract.settings.commands import listing as list_of_commands
 from service.commands import failed, lazy_command
-from service.commands.agents.calling import CallSettings, console, one_line_errors, person
+from service.commands.agents.calling import CallSettings, PersonalApi, console, one_line_errors, person
 from service.control.audit import Actor
 from service.credentials.identity import EVERYONE, Role
 
@@ -114,17 +114,8 @@ class RevokeTokenSettings(CallSettings, frozen=True, kw_only=True):
     id: _ID
 
 
-class TokensApi(Operations):
-    """The service's API as the person calls it whom the settings name. A context manager."""
-
-    def __init__(self, settings: CallSettings) -> None:
-        super().__init__(
-            settings.url,
-            settings.operator_token or settings.token,
-            headers={"X-Loadlens-Actor": person()},
-            timeout_s=_TIMEOUT_S,
-            ca_file=settings.ca_file,
-        )
+class TokensApi(PersonalApi, Operations):
+    """What the commands ask about tokens."""
 
 
 def main(argv: Sequence[str]) -> int:

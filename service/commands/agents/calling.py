@@ -71,8 +71,8 @@ def agent_path(user_id: str) -> str:
     return f"agents/{path_segment(user_id)}"
 
 
-class AgentsApi(ServiceApi):
-    """The service's API as the operator calls it who the settings name. A context manager."""
+class PersonalApi(ServiceApi):
+    """The service's API as the person calls it whom the settings name. A context manager."""
 
     def __init__(self, settings: CallSettings) -> None:
         super().__init__(
@@ -82,6 +82,10 @@ class AgentsApi(ServiceApi):
             timeout_s=_TIMEOUT_S,
             ca_file=settings.ca_file,
         )
+
+
+class AgentsApi(PersonalApi):
+    """What the commands ask of agents and their settings."""
 
     def agents(self, target: str, **conditions: str) -> Iterator[dict[str, Any]]:
         """The agents that a target means, by user id."""
