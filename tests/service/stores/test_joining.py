@@ -79,31 +79,12 @@ def test_a_machine_that_joins_is_in_the_next_answer_of_each_machine() -> None:
     ].tolist() == [0]
 
 
-def test_a_machine_that_joins_is_in_the_next_answer_of_each_machine() -> None:
-    index = joined(2)
-    question = Question(CPU, 0, DAY_MS, DAY_MS, by="user")
-    assert select(index, question).labels["user"].tolist() == ["host 0", "host 1"]
-    join(index, 2)
-    assert select(index, question).labels["user"].tolist() == ["host 0", "host 1", "host 2"]
-
-
 def test_what_is_kept_of_questions_does_not_grow_with_what_is_asked() -> None:
     """One selection for each quantity, however many cores are asked for by number."""
-    index = joined(3)
+    index = SeriesIndex()
+    index.users["one"] = User("one", "Linux", "12", 1, DAY_MS, DAY_MS)
+    for core in (None, 0):
+        index.of_name("one", CPU.name, core)
     for cores in ("whole", "each", *range(100)):
         select(index, Question(CPU, 0, DAY_MS, DAY_MS, by="user", cores=cores))
     assert len(index.selected) == 1
-
-
-def joined(number: int) -> SeriesIndex:
-    index = SeriesIndex()
-    for place in range(number):
-        join(index, place)
-    return index
-
-
-def join(index: SeriesIndex, place: int) -> None:
-    name = f"host {place}"
-    index.users[name] = User(name, "Linux", "12", 1, DAY_MS, DAY_MS)
-    index.of_name(name, CPU.name, None)
-    index.of_name(name, CPU.name, 0)
