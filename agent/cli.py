@@ -33,13 +33,11 @@ def _sample(argv: Sequence[str]) -> int:
         _leave_out_ssl()
     from agent.enrolment import EnrolmentFailed
     from agent.identity import NoIdentity
-    from agent.log import OneLine
     from agent.run import run
     from agent.spool import SpoolInUse
+    from contract.logs import configure
 
-    handler = logging.StreamHandler()
-    handler.setFormatter(OneLine("%(asctime)s %(levelname)s %(message)s"))
-    logging.basicConfig(level=settings.log_level.upper(), handlers=[handler])
+    configure(settings.log_level, "text")
     try:
         run(settings)
     except (NoIdentity, SpoolInUse, EnrolmentFailed) as error:

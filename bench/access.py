@@ -20,7 +20,7 @@ from output import machine, table
 
 from service.control.audit import Actor, Audit
 from service.control.database import ControlDatabase
-from service.credentials.attempts import FailedAttempts
+from service.credentials.rates import FailedAttempts
 from service.credentials.sessions import Sessions
 from service.credentials.tokens import Tokens
 from service.http.authentication import Authentication

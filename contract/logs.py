@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from contract.problems import display
 from contract.times import format_instant
 
 LogFormat = Literal["text", "json"]
@@ -19,15 +20,22 @@ REQUEST_ID: ContextVar[str] = ContextVar("request_id", default="")
 def configure(level: str, form: LogFormat) -> None:
     """Log to standard error what is at least as serious as `level`."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(
-        JsonFormatter() if form == "json" else logging.Formatter("%(asctime)s %(levelname)s %(message)s")
-    )
+    handler.setFormatter(JsonFormatter() if form == "json" else OneLine("%(asctime)s %(levelname)s %(message)s"))
     logging.basicConfig(level=level.upper(), handlers=[handler])
 
 
 def fields(**members: Any) -> dict[str, Any]:
     """What `extra` of a call of a logger is to be, so that a line of JSON has these members beside the message."""
     return {"fields": members}
+
+
+class OneLine(logging.Formatter):
+    """Records for people: what cannot be seen in a message, such as line breaks or escapes, is written out."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
+        """The line of a record; a traceback comes behind it as it is."""
+        record.message = display(record.message)
+        return super().formatMessage(record)
 
 
 class JsonFormatter(logging.Formatter):

@@ -23,7 +23,7 @@ from service.backup.snapshots import Live, SnapshotMaker
 from service.control.audit import Audit
 from service.control.data_lock import lock_data_folder
 from service.control.database import ControlDatabase, ControlError
-from service.credentials.attempts import FailedAttempts
+from service.credentials.rates import FailedAttempts
 from service.credentials.sessions import Sessions
 from service.credentials.tokens import Tokens
 from service.dashboard.analysis import Analyst

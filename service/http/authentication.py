@@ -14,8 +14,8 @@ from falcon.asgi import Request, Response, WebSocket
 
 from contract import times
 from service.control.audit import Actor
-from service.credentials.attempts import FailedAttempts
 from service.credentials.identity import ANYBODY, EVERYONE, Identity
+from service.credentials.rates import FailedAttempts
 from service.credentials.sessions import Sessions
 from service.credentials.tokens import Tokens
 from service.http.access import SAFE, is_foreign, says_origin

@@ -101,8 +101,9 @@ class NotificationSender:
         except Exception as error:  # noqa: BLE001 - whatever it is, it is tried again as late as all else
             if message.attempts == 0:
                 # Without its text, which may hold the address.
-                places = "".join(traceback.format_tb(error.__traceback__))
-                _log.error("notification %s raised %s\n%s", message.id, type(error).__name__, places)
+                frames = traceback.extract_tb(error.__traceback__)
+                places = ", ".join(f"{frame.filename}:{frame.lineno} in {frame.name}" for frame in frames)
+                _log.error("notification %s raised %s at %s", message.id, type(error).__name__, places)
             self._fail(message, DeliveryFailed(f"{type(error).__name__} in this service; its log says where"))
         else:
             self.delivered += 1

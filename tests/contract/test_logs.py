@@ -1,4 +1,4 @@
-"""What is logged is one line of JSON a record, and a flood of lines is some lines and a number."""
+"""What is logged is one line a record, as text or JSON, and a flood of lines is some lines and a number."""
 
 import json
 import logging
@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from contract.logs import REQUEST_ID, JsonFormatter, Seldom, fields
+from contract.logs import REQUEST_ID, JsonFormatter, OneLine, Seldom, fields
 
 
 def line(message: str, *args: object, **more: object) -> dict[str, object]:
@@ -54,3 +54,21 @@ def test_a_flood_is_some_lines_and_a_number() -> None:
     assert seldom.allows()
     assert seldom.left_out() == " (and 5 others before)"
     assert seldom.left_out() == ""
+
+
+def test_what_cannot_be_seen_is_written_out() -> None:
+    record = logging.LogRecord("agent", logging.WARNING, __file__, 1, "refused: %s", ("a\nb\r\x00\x1b[2J\u202e",), None)
+    line = OneLine("%(levelname)s %(message)s").format(record)
+    assert line == "WARNING refused: a\\u000ab\\u000d\\u0000\\u001b[2J\\u202e"
+
+
+def test_a_traceback_keeps_its_lines() -> None:
+    try:
+        raise ValueError("x")
+    except ValueError as error:
+        record = logging.LogRecord(
+            "agent", logging.ERROR, __file__, 1, "a fault", None, (ValueError, error, error.__traceback__)
+        )
+    text = OneLine("%(message)s").format(record)
+    assert text.startswith("a fault\nTraceback")
+    assert text.endswith("ValueError: x")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from service.credentials.attempts import FailedAttempts
+from service.credentials.rates import FailedAttempts
 
 
 def test_a_minutes_failures_are_free_and_then_they_come_back_one_by_one() -> None:
