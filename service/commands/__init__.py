@@ -2,9 +2,10 @@
 
 import importlib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
-from contract.settings import Command
+from contract.settings import Command, dispatch
+from contract.settings.commands import listing
 
 
 def lazy_command(target: str, summary: str) -> Command:
@@ -16,6 +17,19 @@ def lazy_command(target: str, summary: str) -> Command:
         return function(argv)
 
     return Command(summary, run)
+
+
+def run_one_of(program: str, argv: Sequence[str], commands: Mapping[str, Command], summary: str) -> int:
+    """Run one of a command's own commands, `list` where none is named; returns its exit code.
+
+    `summary` is what `--help` says before it lists them.
+    """
+    if argv and argv[0] in ("-h", "--help"):
+        print(
+            f"usage: {program} [COMMAND] [settings]\n       {program} COMMAND --help\n\n{summary}\n\n{listing(commands)}"
+        )
+        return 0
+    return dispatch(program, argv, commands, commands["list"].run)
 
 
 def failed(program: str, error: Exception | str) -> int:

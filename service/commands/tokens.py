@@ -10,9 +10,8 @@ from msgspec import Meta
 
 from analytics.sources.operations import Operations
 from contract.patterns import MAX_PATTERN
-from contract.settings import SettingsError, dispatch, load
-from contract.settings.commands import listing as list_of_commands
-from service.commands import failed, lazy_command
+from contract.settings import SettingsError, load
+from service.commands import failed, lazy_command, run_one_of
 from service.commands.agents.calling import CallSettings, PersonalApi, console, one_line_errors, person
 from service.control.audit import Actor
 from service.credentials.identity import EVERYONE, Role
@@ -120,14 +119,7 @@ class TokensApi(PersonalApi, Operations):
 
 def main(argv: Sequence[str]) -> int:
     """Run a command; without one, list the tokens. Returns the exit code: 0, 1 for a failure, 2 for a wrong setting."""
-    if argv and argv[0] in ("-h", "--help"):
-        print(
-            f"usage: {PROGRAM} [COMMAND] [settings]\n       {PROGRAM} COMMAND --help\n\n"
-            "Says who may do what. Without a command it lists the tokens.\n\n"
-            f"{list_of_commands(_COMMANDS)}"
-        )
-        return 0
-    return dispatch(PROGRAM, argv, _COMMANDS, _COMMANDS["list"].run)
+    return run_one_of(PROGRAM, argv, _COMMANDS, "Says who may do what. Without a command it lists the tokens.")
 
 
 def create(argv: Sequence[str]) -> int:

@@ -2,9 +2,7 @@
 
 from collections.abc import Sequence
 
-from contract.settings import dispatch
-from contract.settings.commands import listing as list_of_commands
-from service.commands import lazy_command
+from service.commands import lazy_command, run_one_of
 
 __all__ = ["main"]
 
@@ -14,14 +12,9 @@ _HERE = "service.commands.agents"
 
 def main(argv: Sequence[str]) -> int:
     """Run a command; without one, list the agents. Returns the exit code: 0, 1 for a failure, 2 for a wrong setting."""
-    if argv and argv[0] in ("-h", "--help"):
-        print(
-            f"usage: {_PROGRAM} [COMMAND] [settings]\n       {_PROGRAM} COMMAND --help\n\n"
-            "Shows agents, and says what they are to do. Without a command it lists them all.\n\n"
-            f"{list_of_commands(_COMMANDS)}"
-        )
-        return 0
-    return dispatch(_PROGRAM, argv, _COMMANDS, _COMMANDS["list"].run)
+    return run_one_of(
+        _PROGRAM, argv, _COMMANDS, "Shows agents, and says what they are to do. Without a command it lists them all."
+    )
 
 
 _COMMANDS = {
