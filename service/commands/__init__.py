@@ -25,9 +25,8 @@ def run_one_of(program: str, argv: Sequence[str], commands: Mapping[str, Command
     `summary` is what `--help` says before it lists them.
     """
     if argv and argv[0] in ("-h", "--help"):
-        print(
-            f"usage: {program} [COMMAND] [settings]\n       {program} COMMAND --help\n\n{summary}\n\n{listing(commands)}"
-        )
+        usage = f"usage: {program} [COMMAND] [settings]\n       {program} COMMAND --help"
+        print(f"{usage}\n\n{summary}\n\n{listing(commands)}")
         return 0
     return dispatch(program, argv, commands, commands["list"].run)
 
