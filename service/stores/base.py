@@ -18,6 +18,10 @@ class StoreError(Exception):
     """The store cannot be used; the message says what to do."""
 
 
+class CannotForget(Exception):
+    """The store cannot delete what it has of one user; the message says what to do instead."""
+
+
 class StoreUnavailable(Exception):
     """The store cannot be asked or written to now, and may be later; `retry_after_s` where it says when."""
 
@@ -171,6 +175,20 @@ class Store(Protocol):
 
     def expire(self, now_ms: int) -> None:
         """Forget what has been kept long enough at the time `now_ms`."""
+
+    def forget(self, user_id: str) -> None:
+        """Forget a user with all windows and buckets of theirs, of whom no report comes meanwhile; nothing if unknown.
+
+        It is in no later answer, and what it sends afterwards is a new user's. Where it fails, or the process ends, it
+        is to be asked for again until it returns. Raises CannotForget, StoreUnavailable.
+        """
+
+    def check_can_forget(self) -> None:
+        """Raises CannotForget where single users cannot be forgotten, and StoreUnavailable where that is not known."""
+
+    @property
+    def is_erased(self) -> bool:
+        """Whether nothing of users that were forgotten is left in its own files; compaction sees to that."""
 
     def oldest_ms(self, now_ms: int) -> int:
         """Windows that end before this are not taken: whether they are known could not be told any more."""

@@ -170,10 +170,10 @@ def _of_each_machine(index: SeriesIndex, question: Question) -> Selection:
     One selection is kept for each quantity of whole machines, so that what is kept has a limit.
     """
     key = question.quantity.name
-    size = len(index)
-    made, kept = index.selected.get(key, (-1, None))
-    selection: Selection = kept if kept is not None and made == size else _selected(index, question)
-    index.selected[key] = size, selection
+    state = index.state
+    made, kept = index.selected.get(key, (None, None))
+    selection: Selection = kept if kept is not None and made == state else _selected(index, question)
+    index.selected[key] = state, selection
     return replace(selection, question=question)
 
 

@@ -30,6 +30,11 @@ def fleet_number(quantity: str) -> int:
     return -1 - (zlib.crc32(quantity.encode()) >> 1)
 
 
+def nobody_of(number: int) -> str:
+    """In place of a user id: whom a series belongs to that is of no user any more. No user id has a NUL."""
+    return f"\x00{number}"
+
+
 _FIRST = {kind.quantities[0].name for kind in TYPES}
 
 
@@ -94,23 +99,42 @@ class SeriesIndex:
         self._streams = array("b", [0])
         self._fleet = array("i", [0])
         self._wholes: dict[str, array[int]] = {}
-        self._in_order: dict[str, tuple[tuple[int, int], Ints, Ints]] = {}
+        self._in_order: dict[str, tuple[tuple[int, int, int], Ints, Ints]] = {}
         self.users: dict[str, User] = {}
         self.systems: list[tuple[str, str]] = []
         """Operating systems that were named: type and version."""
         self._systems: dict[tuple[str, str], int] = {}
         self.created: list[Series] = []
         """Series made since this list was last taken."""
-        self.selected: dict[str, tuple[int, Any]] = {}
-        """What the query engine has made of all machines, by quantity, and of how many series."""
+        self.selected: dict[str, tuple[tuple[int, int], Any]] = {}
+        """What the query engine has made of all machines, by quantity, and of which `state`."""
+        self.nobody: set[int] = set()
+        """The series of users that were forgotten: their numbers stay, and belong to nobody."""
 
     def __len__(self) -> int:
         return len(self._ids)
+
+    @property
+    def state(self) -> tuple[int, int]:
+        """Changes whenever a series joins, or belongs to nobody any more."""
+        return len(self._ids), len(self.nobody)
+
+    def forget(self, user_id: str) -> None:
+        """Forget a user: its series belong to nobody, and none of their numbers is given again."""
+        self.users.pop(user_id, None)
+        for quantity, cores in self._by_user.pop(user_id, {}).items():
+            for core, number in cores.items():
+                series = Series(number, nobody_of(number), quantity, core)
+                self.all[number - 1] = series
+                self._ids[series.user_id, quantity, core] = self._ids.pop((user_id, quantity, core))
+                self.nobody.add(number)
 
     def restore(self, series: Series) -> None:
         """Take a series that is on disk; they come in the order of their numbers."""
         self.all.append(series)
         self._ids[series.user_id, series.quantity, series.core] = series.id
+        if series.user_id == nobody_of(series.id):
+            self.nobody.add(series.id)
         self._by_user.setdefault(series.user_id, {}).setdefault(series.quantity, {})[series.core] = series.id
         self._bounded.append(QUANTITIES[series.quantity].bounded)
         self._streams.append(series.core == WHOLE and series.quantity in _FIRST)
@@ -164,7 +188,7 @@ class SeriesIndex:
     def of_machines(self, quantity: str) -> tuple[Ints, Ints]:
         """The series of a quantity of all machines: numbers, ascending, and the place of each in order of users."""
         wholes = self._wholes.get(quantity, array("i"))[:]
-        known = len(wholes), len(self.users)
+        known = len(wholes), len(self.users), len(self.nobody)
         if quantity not in self._in_order or self._in_order[quantity][0] != known:
             users = self.users
             named = [(self.all[number - 1].user_id, number) for number in wholes]

@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import astuple
 from pathlib import Path
 
@@ -14,6 +14,7 @@ import pyarrow as pa
 from contract.times import DAY_MS, HOUR_MS
 from service.stores.base import StoreError
 from service.stores.embedded.segments import Segment
+from service.stores.engine import TIERS
 from service.stores.series import Series, SeriesIndex, User
 
 
@@ -318,9 +319,32 @@ def runs_without_fleet(connection: duckdb.DuckDBPyConnection, tier: int | None =
 
 def forget_fleet(connection: duckdb.DuckDBPyConnection) -> None:
     """Drop the buckets of all machines together, which compaction makes anew: where those of some were changed."""
-    for tier in (300_000, HOUR_MS, DAY_MS):
+    for tier in TIERS:
         connection.execute(f"DELETE FROM {tier_table(tier)} WHERE series < 0")
     connection.execute("UPDATE run SET has_fleet = false")
+
+
+def forget_user(connection: duckdb.DuckDBPyConnection, user_id: str, series: Collection[int]) -> None:
+    """Forget a user, whose series are these: they belong to nobody from then on.
+
+    The segments that may have windows of theirs are to be written again.
+    """
+    connection.execute("UPDATE series SET user_id = chr(0) || id WHERE user_id = ?", [user_id])
+    for table in ("machine", "system"):
+        connection.execute(f"DELETE FROM {table} WHERE user_id = ?", [user_id])
+    if not series:
+        return
+    numbers = _list(series)
+    connection.execute(f"DELETE FROM stream WHERE series IN ({numbers})")
+    for tier in TIERS:
+        table = tier_table(tier)
+        connection.execute(f"DELETE FROM {table} WHERE series IN ({numbers})")
+        connection.execute(
+            f"UPDATE run SET rows = (SELECT count(*) FROM {table} WHERE {table}.run = run.number) WHERE tier = {tier:d}"
+        )
+    forget_fleet(connection)
+    spans = " OR ".join(f"{number:d} BETWEEN first_series AND last_series" for number in series)
+    connection.execute(f"UPDATE segment SET has_names = false WHERE {spans}")
 
 
 def drop_runs(connection: duckdb.DuckDBPyConnection, tier: int, numbers: Sequence[int]) -> None:

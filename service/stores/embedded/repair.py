@@ -21,7 +21,7 @@ from service.stores.embedded.reading import append_rollup, rollups_of
 from service.stores.embedded.segments import Origin, Segment, checksum_of, fault_of, origin_of
 from service.stores.engine import TIERS
 from service.stores.memtable import SCHEMA
-from service.stores.series import Series, SeriesIndex, User
+from service.stores.series import Series, SeriesIndex, User, nobody_of
 
 _BATCH_ROWS = 1 << 20
 _FIRST_QUANTITY = next(iter(QUANTITIES))
@@ -198,7 +198,7 @@ def _name_series(connection: duckdb.DuckDBPyConnection, index: SeriesIndex, file
     for number, user_id, quantity, core in rows:
         while len(index.all) < number - 1:
             nobody = len(index.all) + 1
-            index.restore(Series(nobody, f"\x00{nobody}", _FIRST_QUANTITY, -1))
+            index.restore(Series(nobody, nobody_of(nobody), _FIRST_QUANTITY, -1))
         index.restore(Series(number, user_id, quantity, core))
     for row in connection.execute(
         "SELECT user_id, arg_max(os_type, time), arg_max(os_version, time),"
@@ -221,7 +221,7 @@ def _take_over(connection: duckdb.DuckDBPyConnection, database: Path, used: dict
     try:
         ((differs,),) = connection.execute(
             "SELECT count(*) FROM old.series AS one JOIN series AS other USING (id)"
-            " WHERE other.user_id[1] <> chr(0) AND (one.user_id, one.quantity, one.core)"
+            " WHERE one.user_id[1] <> chr(0) AND other.user_id[1] <> chr(0) AND (one.user_id, one.quantity, one.core)"
             " <> (other.user_id, other.quantity, other.core)"
         ).fetchall()
         if not differs:

@@ -5,7 +5,7 @@ import math
 import os
 import shutil
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -74,7 +74,8 @@ class Segment(NamedTuple):
     first_ms: int
     last_ms: int
     has_names: bool = False
-    """Whether its rows name their user, quantity and core, so that the catalogue can be made from it."""
+    """Whether its rows name their user, quantity and core as these are known, so that the catalogue can be made from it;
+    where not, it is of an older release, or has windows of a user that was forgotten, and is to be written again."""
     checksum: str | None = None
     """SHA-256 of the file as it was written, in hexadecimal; None for files of releases that did not note it."""
 
@@ -234,13 +235,16 @@ def fault_of(path: Path, rows: int | None = None, checksum: str | None = None) -
 
 
 def merged(
-    connection: duckdb.DuckDBPyConnection, folder: Path, segments: Sequence[Segment]
+    connection: duckdb.DuckDBPyConnection, folder: Path, segments: Sequence[Segment], nobody: Collection[int] = ()
 ) -> Iterator[pa.RecordBatch]:
-    """The windows of several segments, sorted by DuckDB, which spills to disk where it must."""
+    """The windows of several segments but those of the series `nobody`, sorted by DuckDB, which spills to disk."""
     columns = ", ".join(SCHEMA.names)
     files = [str(folder / segment.file) for segment in segments]
+    connection.register("nobody", pa.table({"series": pa.array(sorted(nobody), pa.int32())}))
     reader = connection.sql(
-        f"SELECT {columns} FROM read_parquet(?) ORDER BY series, time", params=[files]
+        f"SELECT {columns} FROM read_parquet(?) ANTI JOIN nobody USING (series) ORDER BY series, time", params=[files]
     ).to_arrow_reader(_ROW_GROUP)
     for batch in reader:
-        yield pa.RecordBatch.from_arrays(batch.columns, schema=SCHEMA)
+        if len(batch):
+            yield pa.RecordBatch.from_arrays(batch.columns, schema=SCHEMA)
+    connection.unregister("nobody")

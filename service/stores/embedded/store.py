@@ -307,6 +307,26 @@ class EmbeddedStore:
                     with self._versions.change(cursor):
                         catalog.drop_rollups_before(cursor, tier, since)
 
+    def check_can_forget(self) -> None:
+        """It can."""
+
+    def forget(self, user_id: str) -> None:
+        """Forget a user: out of all answers in one step, out of the files by the compactions that follow."""
+        self.flush()
+        with self._flushing, self._connection.cursor() as cursor:
+            if user_id not in self._index.users:
+                return
+            cores = self._index.quantities(user_id).values()
+            numbers = [number for of_quantity in cores for number in of_quantity.values()]
+            with self._versions.change(cursor, lambda: self._index.forget(user_id)):
+                catalog.forget_user(cursor, user_id, numbers)
+            self._systems.pop(user_id, None)
+
+    @property
+    def is_erased(self) -> bool:
+        """Whether no file that can be read has windows of users that were forgotten, or is of an older release."""
+        return all(segment.has_names for segment in self._damage.whole(self._versions.segments))
+
     def _users_in(self, windows: pa.Table) -> list[User]:
         names = {self._index.all[series - 1].user_id for series in np.unique(windows["series"].to_numpy()).tolist()}
         return [self._index.users[name] for name in names]
@@ -320,20 +340,26 @@ class EmbeddedStore:
         segments = self._damage.whole(self._versions.segments)
         chosen = alike({segment.id: segment.rows for segment in segments}, LARGEST_SEGMENT)
         if not chosen:
-            # Files of older releases do not say what the catalogue is made from: each is written once more.
+            # Files of older releases do not say what the catalogue is made from, others have windows of users that were
+            # forgotten: each is written once more.
             chosen = [segment.id for segment in segments if not segment.has_names][:1]
         if not chosen:
             return False
         old = [segment for segment in segments if segment.id in chosen]
         try:
             with self._connection.cursor() as sorting:
-                new = self._written(cursor, merged(sorting, self._raw, old), self._origin_of_all(old))
+                windows = merged(sorting, self._raw, old, self._index.nobody)
+                new = self._written(cursor, windows, self._origin_of_all(old))
         except duckdb.Error:
             if self._damage.is_found(old):
                 return True  # the others are left
             raise
         with self._versions.change(cursor):
-            self._list(cursor, old, new)
+            if new.rows:
+                self._list(cursor, old, new)
+            else:
+                catalog.drop_segments(cursor, old)
+                catalog.note_garbage(cursor, self._unlisted)
         self._versions.retire(old)
         self._forget_unlisted()
         return True

@@ -79,6 +79,10 @@ class Checkpoint:
             )
             self._connection.executemany("REPLACE INTO part VALUES (?, ?, ?)", parts)
 
+    def forget(self, user_id: str) -> None:
+        """Forget a user."""
+        self._connection.execute("DELETE FROM user WHERE id = ?", [user_id])
+
     def noted(self) -> Iterator[tuple[int, Lines]]:
         """What is noted and not done, oldest first, each with its number."""
         decompress = zstandard.ZstdDecompressor().decompress

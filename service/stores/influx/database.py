@@ -33,6 +33,7 @@ from contract.influx import (
     newest_field,
     string_field,
     tag,
+    tag_literal,
     tag_value,
     through_field,
 )
@@ -215,6 +216,14 @@ def delete_rollups(client: InfluxClient, user_ids: Sequence[str], start_ms: int,
                 client.execute(
                     f"DELETE FROM {identifier(measurement_of(tier, cores=cores))} WHERE {where}", change=True
                 )
+
+
+def delete_user(client: InfluxClient, user_id: str) -> None:
+    """Delete all points of a user: what is known of it last, so that it is known until nothing else is there."""
+    tiers = [measurement_of(tier, cores=cores) for cores in (False, True) for tier in (RAW, *TIERS)]
+    for measurement in (*tiers, USERS):
+        where = f"{identifier(USER_ID)} = {tag_literal(user_id)}"
+        client.execute(f"DELETE FROM {identifier(measurement)} WHERE {where}", change=True)
 
 
 _NAMED = 100

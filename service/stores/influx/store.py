@@ -25,7 +25,7 @@ from contract.report import Report
 from contract.times import DAY_MS
 from contract.validation import FUTURE_MS
 from service.control.database import copy_database
-from service.stores.base import Buckets, Key, Machine, Question, StoreError, StoreUnavailable
+from service.stores.base import Buckets, CannotForget, Key, Machine, Question, StoreError, StoreUnavailable
 from service.stores.dump import TYPE_OF, coarser, heard
 from service.stores.engine import Retention, select
 from service.stores.influx import database
@@ -482,6 +482,31 @@ class InfluxStore:
 
             self._asked(step)
             self._expired_day = day
+
+    def check_can_forget(self) -> None:
+        """Raises CannotForget where this is InfluxDB 3, which has no DELETE, and StoreUnavailable where it is away."""
+        if self._asked(self._client.server).generation > 2:
+            raise CannotForget(
+                "InfluxDB 3 cannot delete the points of one user: set a retention period for the database, so that they go "
+                "with all that are as old"
+            )
+
+    def forget(self, user_id: str) -> None:
+        """Delete all points of a user. Raises CannotForget on InfluxDB 3, StoreUnavailable where it is away."""
+        self.check_can_forget()
+        self.flush()
+        with self._flushing:
+            numbers = [number for some in self._index.quantities(user_id).values() for number in some.values()]
+            opened = self._views.open
+            if opened is not None:
+                self._views.rolls(self._views.rolled, take(opened, ~np.isin(opened.series, numbers)))
+            # Before its points are deleted one measurement after the other: nobody is answered some of them.
+            self._catalog.forget(user_id)
+            self._asked(lambda: database.delete_user(self._client, user_id))
+            self._checkpoint.forget(user_id)
+
+    is_erased = True
+    """InfluxDB deletes in its files by itself."""
 
     # Dump and restore; everything raises StoreUnavailable where InfluxDB is away
 

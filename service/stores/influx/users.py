@@ -67,6 +67,13 @@ class UserCatalog:
         for user in users:
             self._newest |= {(user.user_id, name): end for name, end in user.newest.items()}
 
+    def forget(self, user_id: str) -> None:
+        """Know nothing of a user any more."""
+        self._index.forget(user_id)
+        self._told.pop(user_id, None)
+        for name in _TYPES:
+            self._newest.pop((user_id, name), None)
+
     def newest(self) -> dict[tuple[str, type[Metric]], int]:
         """The end of the newest window of each stream, epoch ms."""
         return {(user, _TYPES[name]): end for (user, name), end in self._newest.items() if name in _TYPES}

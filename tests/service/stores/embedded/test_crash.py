@@ -136,6 +136,42 @@ def test_a_crash_at_any_step_of_a_compaction_changes_no_answer(tmp_path: Path, i
         assert assert_whole(image, recording) == len(recording.reports)
 
 
+def test_a_crash_at_any_step_of_forgetting_leaves_the_user_or_removes_it_whole(tmp_path: Path, images: Images) -> None:
+    recording = Recording()
+    store = EmbeddedStore(tmp_path / "store", "256MB", holds=ALL)
+    for day in range(3):
+        for user in ("gone", "stays"):
+            recording.cpu(Machine(user), flusher.START_MS + day * DAY_MS, np.array([0.25, 0.75]), [np.array([0.5, 0.5])])
+        store.add(len(recording.reports), recording.reports[-2:])
+        store.flush()
+    images.take()
+    before = len(images.all()) - 1
+    store.forget("gone")
+    while store.compact():
+        images.take()
+    images.take()
+    store.close()
+    whole = recording.buckets(CPU, 0, FOREVER_MS, DAY_MS, lambda one: one.machine.user_id if one.core is None else None)
+    outcomes = []
+    for image in images.all()[before:]:
+        store = EmbeddedStore(image, "256MB", holds=ALL)
+        left = [*store.users()["user_id"]]
+        for rate_ms in (1000, *TIERS):
+            windows = store.answer(Question(CPU, 0, FOREVER_MS, rate_ms, by="user"))
+            assert windows["user"].value_counts().to_dict() == dict.fromkeys(left, 3)
+        windows = store.answer(Question(CPU, 0, FOREVER_MS, DAY_MS, by="user"))
+        assert_same_moments(windows, {key: samples for key, samples in whole.items() if key[0] in left})
+        outcomes.append(len(left))
+        store.forget("gone")
+        while store.compact():
+            pass
+        assert store.is_erased
+        assert len(segments_of(image)) == {name: value for name, _, value in store.sizes()}["segments"]
+        store.close()
+    assert outcomes == sorted(outcomes, reverse=True)
+    assert set(outcomes) == {1, 2}
+
+
 def test_a_flush_that_fails_is_made_good_by_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recording = Recording()
     store = EmbeddedStore(tmp_path / "store", "256MB", holds=ALL)
