@@ -8,7 +8,7 @@ from typing import NamedTuple
 import msgspec
 
 from contract import times
-from contract.patterns import matcher
+from contract.patterns import exact_names, matcher
 from service.control.audit import Actor, Audit
 from service.control.database import ControlDatabase
 
@@ -103,6 +103,12 @@ class Annotations:
             if row is not None:
                 self._audit.note(db, actor, "annotation", _target(number), before=_document(_annotation(row)))
             return row is not None
+
+    def drop(self, user: str) -> None:
+        """Forget those about this machine and no other."""
+        if exact_names([user]) is not None:
+            with self._control.transaction() as db:
+                db.execute("DELETE FROM annotations_annotation WHERE user = ?", (user,))
 
     def page(
         self, wanted: AnnotationFilter, *, after: Place | None, limit: int, newest_first: bool

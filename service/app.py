@@ -28,6 +28,7 @@ from service.credentials.sessions import Sessions
 from service.credentials.tokens import Tokens
 from service.dashboard.analysis import Analyst
 from service.dashboard.matrix import FleetCache
+from service.forgetting import Forgetting, Knowing
 from service.http.access import OnlyEncrypted, RefuseForeignPages, RequireOwnHost
 from service.http.authentication import Authentication
 from service.http.cors import AllowOrigins
@@ -46,7 +47,7 @@ from service.http.resources.ingest import Metrics
 from service.http.resources.notifications import Notifications, OneNotification, Redelivery, TargetTest
 from service.http.resources.operations import AuditTrail, Numbers, Prometheus
 from service.http.resources.pages import FleetReport, Index, UserReport
-from service.http.resources.query import Fleet, FleetWindows, History, QueryTables, Sending, Users, UserWindows
+from service.http.resources.query import Fleet, FleetWindows, History, OneUser, QueryTables, Sending, Users, UserWindows
 from service.http.resources.rules import OneRule, Rules
 from service.http.resources.sign_in import OneSession, SessionList, SignIn, SignOut
 from service.http.resources.stream import LiveStream
@@ -133,6 +134,18 @@ class Service:
         self.analyst = Analyst(self.store, self.annotations)
         self.snapshots = SnapshotMaker(folder, Live(home, self.journal, self.store))
         self.maintenance = Maintenance(self.journal, self.store, settings.flush_seconds)
+        knowing = Knowing(
+            store=self.store, journal=self.journal, ingest=self.ingest, agents=self.remote_configuration,
+            rules=self.rules, alerts=self.rule_repository, annotations=self.annotations, clear=self._clear_answers,
+        )  # fmt: skip
+        self.forgetting = Forgetting(self.control, self.audit, knowing, str(home.relative_to(folder)))
+
+    async def _clear_answers(self) -> None:
+        """Give no answer again that was made so far."""
+        await asyncio.to_thread(self.fleet_cache.clear)
+        self.versions.renew()
+        self.analyst.clear()
+        self.report_maker.clear()
 
     def _publish(self, last: int, texts: Sequence[bytes], reports: Sequence[Report]) -> None:
         """Hand on the reports of one commit, which the store answers already."""
@@ -150,6 +163,7 @@ class Service:
         self.snapshots.start()
         self.remote_configuration.start()
         self.tokens.start()
+        self.forgetting.start()
 
     def end_streams(self) -> None:
         """Let answers end that would go on for ever: the server waits for them before it closes the service."""
@@ -196,6 +210,7 @@ class _Lifespan:
         self._service.end_streams()
         await self._service.remote_configuration.stop()
         await self._service.tokens.stop()
+        await self._service.forgetting.stop()
         await asyncio.to_thread(self._service.close)
 
 
@@ -293,6 +308,7 @@ def _routes(service: Service) -> dict[str, object]:
         "/api/v1/windows/byUser/{user_id:path}": UserWindows(store, sending),
         "/api/v1/windows/fleet": FleetWindows(store, sending),
         "/api/v1/users": Users(store, remote.shared_ids, remote.registry),
+        "/api/v1/users/{user_id:path}": OneUser(service.forgetting),
         "/api/v1/stream": LiveStream(service.broker, service.sessions, service.token_limits),
         "/api/v1/agents": AgentList(remote),
         "/api/v1/agents/{user_id}": OneAgent(remote, rules),
@@ -322,7 +338,10 @@ def _routes(service: Service) -> dict[str, object]:
         "/readyz": Ready(
             store,
             refusing_looks(service.journal),
-            other_looks(store, service.admission, service.maintenance, rules, remote.registry, service.lost),
+            [
+                *other_looks(store, service.admission, service.maintenance, rules, remote.registry, service.lost),
+                lambda: service.forgetting.problem,
+            ],
         ),
         "/metrics": Prometheus(numbers),
     }

@@ -36,6 +36,13 @@ class Operations(ServiceApi):
         """Forget an agent, its settings, commands and alarms, not its windows; one that still reports is back."""
         self.call("DELETE", f"agents/{path_segment(user)}")
 
+    def forget_user(self, user: str) -> None:
+        """Forget a user with all its windows, and its agent; what it sends afterwards is a new user's.
+
+        ProblemError 501 where the windows are in InfluxDB 3, which cannot delete those of one user.
+        """
+        self.call("DELETE", f"users/{path_segment(user)}")
+
     def layers(self) -> list[Document]:
         """The layers of settings of the fleet and of selections, in the order in which they are laid."""
         return list(self._document("settings")["layers"])

@@ -247,6 +247,15 @@ class RuleRepository:
         )
         return [Alert._make(row) for row in rows]
 
+    def erase_alerts(self, user: str, before_ms: int) -> bool:
+        """Forget the alerts of a user that fired before a moment, as soon as all are resolved; whether it is done."""
+        with self.control.transaction() as db:
+            where = "WHERE user = ? AND fired_ms <= ?"
+            if db.execute(f"SELECT 1 FROM rules_alert {where} AND state = 'firing'", (user, before_ms)).fetchone():
+                return False
+            db.execute(f"DELETE FROM rules_alert {where}", (user, before_ms))
+        return True
+
     def firing_of(self, rules: Collection[str]) -> list[Alert]:
         """The alerts of some rules that fire."""
         return [alert for alert in self.alerts("firing", -1) if alert.rule in rules]

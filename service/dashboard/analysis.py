@@ -102,6 +102,10 @@ class Analyst:
         self._running: dict[tuple[Any, ...], asyncio.Task[dict[str, Any]]] = {}
         self._kept: OrderedDict[tuple[Any, ...], tuple[float, dict[str, Any]]] = OrderedDict()
 
+    def clear(self) -> None:
+        """Keep nothing of what was answered so far."""
+        self._kept.clear()
+
     async def analyse(self, kind: Kind, subject: Subject) -> dict[str, Any]:
         """The answer of a method; one of the last minute, where there is one.
 

@@ -157,6 +157,13 @@ class FleetCache:
             for one in self._kept.values():
                 one.stale = one.stale or any(one.start_ms <= end < one.end_ms for end in ends)
 
+    def clear(self) -> None:
+        """Keep nothing of what was answered so far. Called in a thread."""
+        with self.lock, self._guard:
+            self._matrices.clear()
+            self._kept.clear()
+            self.rows = MachineRows()
+
     def matrix(self, key: MatrixKey, start_ms: int) -> Floats:
         """The values from the bucket of `start_ms` on, a row for each of `rows`. Raises StoreUnavailable."""
         with self._guard:

@@ -51,6 +51,7 @@ PERMISSIONS: dict[str, dict[str, frozenset[Role]]] = {
     "/api/v1/analysis/{kind}/byUser/{user_id:path}": _ASK,
     "/api/v1/backtests": {"POST": _READ},
     "/api/v1/users": _ASK,
+    "/api/v1/users/{user_id:path}": {"DELETE": _OPERATE},
     "/api/v1/stream": _ASK,
     "/api/v1/agents": _ASK,
     "/api/v1/agents/{user_id}": {"GET": _READ, "DELETE": _OPERATE},

@@ -93,12 +93,17 @@ def a_statistic(value: Any) -> Statistic:
     raise ValueError(f"expected a statistic ({', '.join(STATISTICS)}), got {value!r}")
 
 
+def unknown_user(user_id: str) -> ProblemError:
+    """404 for a user that has never reported."""
+    return ProblemError(
+        falcon.HTTP_404, f"No report of user {user_id!r} has come in. GET /api/v1/users lists those that have."
+    )
+
+
 def check_user(store: Store, user_id: str, quantity: Quantity, core: int | None) -> None:
     """Raise ProblemError 404 where a user, or a core of it, has never reported."""
     if not store.has_user(user_id):
-        raise ProblemError(
-            falcon.HTTP_404, f"No report of user {user_id!r} has come in. GET /api/v1/users lists those that have."
-        )
+        raise unknown_user(user_id)
     if core is not None and core not in (cores := store.cores(user_id, quantity)):
         known = ", ".join(map(str, cores)) or "none"
         raise ProblemError(falcon.HTTP_404, f"User {user_id!r} has no core {core}; its cores are {known}.")

@@ -33,6 +33,10 @@ class RangeVersions:
         for hour in {report.end_timestamp // HOUR_MS for report in reports}:
             self._hours[hour] = self._days[hour * HOUR_MS // DAY_MS] = self._last
 
+    def renew(self) -> None:
+        """Take everything for changed."""
+        self._run = secrets.token_hex(4)
+
     def of(self, start_ms: int, end_ms: int) -> str:
         """The version of [start, end): equal for equal data, to the hour."""
         return f"{self._run}.{self._last_change(start_ms, end_ms)}.{self._kept(start_ms, end_ms)}"

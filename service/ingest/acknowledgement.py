@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from contract.metrics import Metric
+from contract.metrics import TYPES, Metric
 from contract.report import Report, encode
 from service.journal.journal import Journal, JournalFull
 from service.stores.base import Key, Store, StoreUnavailable
@@ -35,6 +35,7 @@ Publish = Callable[[int, Sequence[bytes], Sequence[Report]], None]
 """Is told the offset of the last report of a commit, and the reports as text and decoded."""
 
 _NOTHING = Acknowledgement(0, 0)
+_LOOK_S = 0.01
 _Done = asyncio.Future[Acknowledgement]
 _ONE = Acknowledgement(1, 0)
 
@@ -69,6 +70,10 @@ class Ingest:
         self._next: _Group | None = None
         self._writing: _Group | None = None
         self._late: list[_Late] = []
+        self._found: list[_Late] = []
+        """Those of them that are looked up now."""
+        self.leaving: set[str] = set()
+        """Users of whom nothing is taken, because they are being forgotten."""
         self._looking_up: asyncio.Task[None] | None = None
         self.accepted = 0
         self.duplicates = 0
@@ -90,8 +95,11 @@ class Ingest:
         """Keep `reports`, whose JSON texts are `bodies`.
 
         The acknowledgement comes when they are on disk and every later query sees them. Raises Unavailable, when it is
-        awaited, where they could not be put on disk; then none of them is kept.
+        awaited, where they could not be put on disk, and at once while one of their users is being forgotten; then none
+        of them is kept.
         """
+        if self.leaving and not self.leaving.isdisjoint(report.user_id for report in reports):
+            raise Unavailable("the user is being forgotten, and is new afterwards")
         if not self._all_newer(reports):
             return self._take_late(bodies, reports)
         return self._commit(bodies, reports, _ONE if len(reports) == 1 else Acknowledgement(len(reports), 0))
@@ -125,11 +133,12 @@ class Ingest:
             while self._late:
                 # What another request brings meanwhile is either newer than all (and not ours) or waits for the next
                 # round, and what came before is in the store then, so what is found stays true until our commit.
-                late, self._late = self._late, []
+                self._found, self._late = self._late, []
                 await self._settle()
-                await self._take_found([one for one in late if not one.done.done()])
+                await self._take_found([one for one in self._found if not one.done.done()])
         finally:
             self._looking_up = None
+            self._found = []
 
     async def _settle(self) -> None:
         """Wait for what is being committed now; then the store knows it, or it has failed."""
@@ -244,6 +253,24 @@ class Ingest:
         self.accepted += len(group.reports)
         self.commits += 1
         return None
+
+    async def settle(self, user_id: str) -> int:
+        """Wait until nothing of a user, who is `leaving`, is on its way, and go on in a new file of the journal.
+
+        Returns the offset up to which everything of theirs is.
+        """
+        while self._is_coming(user_id):  # noqa: ASYNC110 - seldom, and over soon: no report pays for an event
+            await asyncio.sleep(_LOOK_S)
+        return await self._loop.run_in_executor(self._thread, self._journal.turn_over)
+
+    def _is_coming(self, user_id: str) -> bool:
+        groups = [self._next, self._writing, *self._late, *self._found]
+        return any(report.user_id == user_id for group in groups if group for report in group.reports)
+
+    def forget(self, user_id: str) -> None:
+        """Take what comes of a user from now on for new, as the store does."""
+        for kind in TYPES:
+            self._newest.pop((user_id, kind), None)
 
     def close(self) -> None:
         """Wait for the commit under way, if any."""

@@ -245,6 +245,32 @@ class Journal:
         if self.problem == failed:
             self.problem = None
 
+    def turn_over(self) -> int:
+        """Have the next report go into a new file, called as `append` is; returns the offset of the last before it."""
+        self.close()
+        return self.last
+
+    def erase(self, through: int) -> bool:
+        """Remove what is kept of reports up to offset `through`, where a file ends, and of earlier uses of files.
+
+        False where it has to be tried again: they are not pruned, somebody holds files, or the last file goes on.
+        """
+        with self._lock:
+            closed = self._files if self._descriptor is None else self._files[:-1]
+            is_open = any(file.after < through for file in self._files[len(closed) :])
+            if self._held or self._pruned < through or is_open:
+                return False
+            for file in [file for file in closed if file.last <= through]:
+                if file.damage:
+                    self._put_aside(file.path)
+                else:
+                    file.path.unlink()
+                self._files.remove(file)
+            while self._spares:
+                self._spares.pop().unlink()
+            sync_folder(self._folder)
+        return True
+
     def close(self) -> None:
         """Close the file that is written to."""
         if self._descriptor is not None:

@@ -53,7 +53,7 @@ class JournalReader:
         It begins behind `after + 1` where the reports in between are pruned; None where all up to `through` are.
         """
         for page in self._pages:
-            if page.first <= after + 1 <= page.last:
+            if self._journal.first <= page.first <= after + 1 <= page.last:
                 return page
         found = None
         for _ in range(_TRIES):

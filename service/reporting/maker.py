@@ -72,6 +72,10 @@ class ReportMaker:
         """Reports that are being made or wait for their turn."""
         return len(self._running)
 
+    def clear(self) -> None:
+        """Keep no report that was made so far."""
+        self._kept.clear()
+
     async def report(
         self, request: ReportRequest, address: str, token: Callable[[], str] | None, scope: str = "*"
     ) -> FinishedReport | ReportRefused:

@@ -71,6 +71,11 @@ def agent_path(user_id: str) -> str:
     return f"agents/{path_segment(user_id)}"
 
 
+def user_path(user_id: str) -> str:
+    """The path of a user, with windows and all."""
+    return f"users/{path_segment(user_id)}"
+
+
 class PersonalApi(ServiceApi):
     """The service's API as the person calls it whom the settings name. A context manager."""
 

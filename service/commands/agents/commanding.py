@@ -24,6 +24,7 @@ from service.commands.agents.calling import (
     one_line,
     one_line_errors,
     selector_of,
+    user_path,
 )
 
 _DESCRIPTIONS: dict[CommandName, str] = {
@@ -54,10 +55,12 @@ _LOOK_EVERY_S = 0.1
 _FORGET = f"{PROGRAM} forget"
 _FORGET_DESCRIPTION = """\
 Forgets agents that are gone: what they said, their own settings, their commands,
-their alerts. Their windows stay. One that still reports is listed again."""
+their alerts. Their windows stay, unless --windows says otherwise. One that still
+reports is listed again."""
 _FORGET_EPILOG = """examples:
   loadlens-service agents forget 6a:d6:96:d3:45:35
   loadlens-service agents forget web-1 web-2
+  loadlens-service agents forget --windows web-3
 """
 
 
@@ -67,6 +70,9 @@ class ForgetSettings(CallSettings, frozen=True, kw_only=True):
     users: Annotated[
         tuple[str, ...], Meta(min_length=1, description="User ids.", extra={"positional": True, "metavar": "ID"})
     ]
+    windows: Annotated[bool, Meta(description="Forget their windows too, for good: all that they ever reported.")] = (
+        False
+    )
 
 
 class CommandSettings(CallSettings, frozen=True, kw_only=True):
@@ -91,7 +97,7 @@ def forget(argv: Sequence[str]) -> int:
             targets.append(selector.removeprefix("agent:"))
         with AgentsApi(settings) as api:
             for target in targets:
-                api.call("DELETE", agent_path(target))
+                api.call("DELETE", user_path(target) if settings.windows else agent_path(target))
     if not settings.json:
         print(f"{len(targets)} forgotten.")
     return 0

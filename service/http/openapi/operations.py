@@ -136,6 +136,7 @@ OPERATIONS: dict[str, dict[str, Operation]] = {
     "/api/v1/users": {
         "GET": Operation(tag="values", query=parameters.UsersParameters, answer=documents.UserPage, refusals=(422,))
     },
+    "/api/v1/users/{user_id}": {"DELETE": Operation(tag="values", status=204, refusals=(404, 501, 503))},
     "/api/v1/stream": {
         "GET": Operation(tag="values", query=parameters.StreamParameters, forms=(_EVENTS,), refusals=(422, 503))
     },

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from typing import Any, TypeVar
 
+import falcon
 import msgspec
 import pyarrow as pa
 from falcon.asgi import Request, Response
@@ -12,19 +13,21 @@ from analytics.frames.resampling import RAW_MS
 from contract.times import format_instant
 from service.agents.registry import Registry
 from service.agents.shared_ids import SharedIds, as_members
+from service.control.database import ControlError
+from service.forgetting import Forgetting
 from service.http.answers import form_of, send
-from service.http.authentication import identity_of
+from service.http.authentication import actor_of, identity_of
 from service.http.listing import take_limit
 from service.http.parameters import MAX_USERS, UsersParameters, names_of
-from service.http.problems import invalid
-from service.http.queries import check_user, fleet, history, named_metric, read_query
+from service.http.problems import ProblemError, invalid
+from service.http.queries import check_user, fleet, history, named_metric, read_query, unknown_user
 from service.http.requests import Parameters
 from service.http.table_forms import send_table
 from service.http.table_query import read_table_query, table
 from service.http.versions import RangeVersions, is_unchanged
 from service.http.window_forms import FORMS, Form
 from service.http.window_queries import Plan, check_size, read_windows_query
-from service.stores.base import Store
+from service.stores.base import CannotForget, Store, StoreUnavailable
 
 
 class History:
@@ -121,6 +124,27 @@ class Users:
 T = TypeVar("T")
 _AT_ONCE = 1
 """Pieces that are worked on at once, of all requests together; with two, reports that come in wait twice as long."""
+
+
+class OneUser:
+    """Forgets a user with all that is known of it."""
+
+    def __init__(self, forgetting: Forgetting) -> None:
+        self._forgetting = forgetting
+
+    async def on_delete(self, req: Request, resp: Response, user_id: str) -> None:
+        """204 when no answer has it any more; what it sends afterwards is a new user's."""
+        try:
+            known = await self._forgetting.forget(user_id, actor_of(req))
+        except CannotForget as error:
+            raise ProblemError(falcon.HTTP_501, f"{error}. Nothing was changed.") from None
+        except (StoreUnavailable, ControlError, OSError) as error:
+            raise ProblemError(
+                falcon.HTTP_503, f"The user is not forgotten yet: {error}", headers={"Retry-After": "5"}
+            ) from None
+        if not known:
+            raise unknown_user(user_id)
+        resp.status = falcon.HTTP_204
 
 
 class Sending:

@@ -74,8 +74,8 @@ class Segment(NamedTuple):
     first_ms: int
     last_ms: int
     has_names: bool = False
-    """Whether its rows name their user, quantity and core as these are known, so that the catalogue can be made from it;
-    where not, it is of an older release, or has windows of a user that was forgotten, and is to be written again."""
+    """Whether its rows name their user, quantity and core, so that the catalogue can be made from it. Where not, it is
+    of an older release, or has windows of a user that was forgotten, and is to be written again."""
     checksum: str | None = None
     """SHA-256 of the file as it was written, in hexadecimal; None for files of releases that did not note it."""
 

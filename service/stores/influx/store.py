@@ -487,8 +487,8 @@ class InfluxStore:
         """Raises CannotForget where this is InfluxDB 3, which has no DELETE, and StoreUnavailable where it is away."""
         if self._asked(self._client.server).generation > 2:
             raise CannotForget(
-                "InfluxDB 3 cannot delete the points of one user: set a retention period for the database, so that they go "
-                "with all that are as old"
+                "InfluxDB 3 cannot delete the points of one user: set a retention period for the database, so that "
+                "they go with all that are as old"
             )
 
     def forget(self, user_id: str) -> None:

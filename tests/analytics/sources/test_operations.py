@@ -75,6 +75,9 @@ def test_every_endpoint_has_a_method(service: RunningService, tmp_path: Path) ->
         assert client.commands(USER) == []
         client.forget_agent(USER)
         assert client.agents() == []
+        assert client.send(report_of("gone"))["accepted"] == 1
+        client.forget_user("gone")
+        assert list(client.users().index) == [USER]
         with pytest.raises(analytics.ProblemError, match="No such command"):
             client.command_result("none")
 

@@ -12,6 +12,7 @@ import pytest
 from service.cli import main
 from tests.support.agent_states import agent as path_of
 from tests.support.agent_states import state
+from tests.support.reports import END_MS, post, small
 from tests.support.running import ROOT, RunningService, clean_environment, wait_until
 from tests.support.steering import SteeredAgent
 
@@ -118,6 +119,13 @@ def test_agents_that_are_gone_are_forgotten(service: RunningService, client: htt
     assert run(service, "forget", "gone-1", "gone-2").stdout == "2 forgotten.\n"
     assert client.get(path_of("gone-1")).status_code == 404
     assert run(service, "forget", "gone-1").returncode == 1
+
+
+def test_users_are_forgotten_with_their_windows(service: RunningService, client: httpx.Client) -> None:
+    post(client, small("gone-3", END_MS)).raise_for_status()
+    assert run(service, "forget", "--windows", "gone-3").stdout == "1 forgotten.\n"
+    assert "gone-3" not in client.get("/api/v1/users").text
+    assert "No report of user 'gone-3'" in run(service, "forget", "--windows", "gone-3").stderr
 
 
 def test_the_audit_trail_names_whoever_called(service: RunningService) -> None:

@@ -52,6 +52,7 @@ MATRIX = {
     "GET /api/v1/analysis/{kind}/byUser/{user_id}": READ,
     "POST /api/v1/backtests": READ,
     "GET /api/v1/users": READ,
+    "DELETE /api/v1/users/{user_id}": OPERATE,
     "GET /api/v1/stream": READ,
     "GET /api/v1/agents": READ,
     "GET /api/v1/agents/{user_id}": READ,

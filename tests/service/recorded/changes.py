@@ -144,6 +144,7 @@ _AGENTS = [
     listed(connected="perhaps"),
     send("POST", f"{API}/agents"),
     send("DELETE", f"{API}/agents/nobody"),
+    send("DELETE", f"{API}/users/nobody"),
     state(""),
     state("web-1", settings={"interval": 0}),
     state("web-1", settings_version="v" * 65),

@@ -67,9 +67,7 @@ def compact(store: Store) -> None:
         pass
 
 
-def test_a_forgotten_user_is_in_no_answer(
-    new_place: Callable[[], Place], recording: Recording
-) -> None:
+def test_a_forgotten_user_is_in_no_answer(new_place: Callable[[], Place], recording: Recording) -> None:
     never = new_place().open()
     fill(never, without(recording))
     expected = answers(never)

@@ -141,7 +141,9 @@ def test_a_crash_at_any_step_of_forgetting_leaves_the_user_or_removes_it_whole(t
     store = EmbeddedStore(tmp_path / "store", "256MB", holds=ALL)
     for day in range(3):
         for user in ("gone", "stays"):
-            recording.cpu(Machine(user), flusher.START_MS + day * DAY_MS, np.array([0.25, 0.75]), [np.array([0.5, 0.5])])
+            recording.cpu(
+                Machine(user), flusher.START_MS + day * DAY_MS, np.array([0.25, 0.75]), [np.array([0.5, 0.5])]
+            )
         store.add(len(recording.reports), recording.reports[-2:])
         store.flush()
     images.take()
