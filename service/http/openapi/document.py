@@ -40,6 +40,7 @@ _MEANINGS = {
     422: "A parameter or a member is wrong.",
     428: "The change does not say which version it is meant for.",
     429: "Too many wait already, the token is at a limit, or too many wrong tokens have come from this address.",
+    501: "The store cannot do it; the detail says what to do instead.",
     503: "It cannot be done now; try again after Retry-After seconds.",
 }
 _EVERYWHERE = (401, 403, 421, 429)
