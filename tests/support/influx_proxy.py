@@ -228,6 +228,8 @@ class InfluxProxy:
             points[key] = _united(points.get(key, fields), fields)
         new = [f"{key[1]} {_united(self.written.get(key, fields), fields)} {key[2]}"
                for key, fields in points.items() if self.written.get(key) != fields]  # fmt: skip
+        # Without a time of its own a point gets the server's.
+        new += [line for line in request.body.decode().split("\n") if line and not _LINE.fullmatch(line)]
         answer = self._forward(name, "\n".join(new).encode(), points)
         assert answer.status == 204, answer.body
         return answer

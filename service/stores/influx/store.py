@@ -31,6 +31,7 @@ from service.stores.engine import Retention, select
 from service.stores.influx import database
 from service.stores.influx.answers import Stored
 from service.stores.influx.checkpoint import Checkpoint
+from service.stores.influx.claim import CLAIM_S, Claim, InUse
 from service.stores.influx.database import day_lines, oldest_ms, state_lines, user_lines
 from service.stores.influx.dump import Dump
 from service.stores.influx.lines import Lines, bucket_lines
@@ -47,6 +48,7 @@ from service.stores.series import WHOLE, SeriesIndex, users_frame
 _log = logging.getLogger("loadlens.service")
 T = TypeVar("T")
 _SCHEMA = 2
+_CLAIMED = "claimed"
 _CLOSING_ROWS = 400_000
 """Windows that are still written before the end: some ten seconds."""
 
@@ -55,8 +57,9 @@ class InfluxStore:
     """Windows in an InfluxDB; `folder` keeps what this machine knows of it. One service at a time for a database.
 
     `retention` is how long windows and the rollups of 5 min (and 15), 1 h and 1 d are kept, in ms, None for ever;
-    `now_ms` the clock, epoch ms.
-    Raises StoreError where it can neither ask InfluxDB nor knows anything of it.
+    `now_ms` the clock, epoch ms; after `claim_s` without a word another service may have the database.
+    With `read_only` it neither claims the database nor writes to it, whoever has it.
+    Raises StoreError where it can neither ask InfluxDB nor knows anything of it, or another service has it.
     """
 
     def __init__(
@@ -67,6 +70,8 @@ class InfluxStore:
         retention: Sequence[int | None] = (None,) * 4,
         timeout_s: float = 60.0,
         now_ms: Callable[[], int] = times.now_ms,
+        claim_s: float = CLAIM_S,
+        read_only: bool = False,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._now_ms = now_ms
@@ -74,8 +79,14 @@ class InfluxStore:
         self._retention = Retention(tuple(TIERS), (windows, minutes, minutes, *rest))
         self._client = InfluxClient(address, credentials, timeout_s)
         self._place: Place | None = None
-        self._writer = Writer(self._client, folder / "refused.lines", timeout_s, lambda: self._place or self._find())
+        aside = folder / "refused.lines"
         self._checkpoint = Checkpoint(folder / "known.sqlite")
+        self._claim = Claim(
+            self._client, Writer(self._client, aside, timeout_s, self._where), self._checkpoint.owner, folder,
+            self._checkpoint.value(_CLAIMED), self._note_claim, claim_s,
+        )  # fmt: skip
+        self._writer = Writer(self._client, aside, timeout_s, self._where, self._hold)
+        self._read_only = read_only
         self._index = SeriesIndex()
         self._reader = Reader(self._client, self._index)
         self._windows = WindowWriter(self._client, self._writer, self._index)
@@ -96,12 +107,15 @@ class InfluxStore:
         self._adopting = False
         """Whether another service may have been cut short."""
         self._expired_day = -1
+        self._is_retold = False
+        """Whether a database that was emptied was told again what is known of it."""
         self._closed = False
         self._problems: dict[str, str] = {}
         """Why InfluxDB could not be asked, and why it could not be written to, when it was last tried."""
         try:
             self._views = self._open()
         except BaseException:
+            self._claim.let_go()
             self._checkpoint.close()
             raise
 
@@ -110,7 +124,9 @@ class InfluxStore:
         users = {user.user_id: user for user in self._checkpoint.users()}
         rolled = self._noted_rolled()
         try:
-            self._find()
+            if not self._read_only:
+                self._find()
+                self._claim.begin()
             state, found = database.taken_up(self._client, self._now_ms())
             self._last_moment = state.time_ms if state else 0
             for user in found:
@@ -133,7 +149,7 @@ class InfluxStore:
             else:
                 self._checkpoint.put({}, users.values())
         except InfluxError as error:
-            if rolled is None:
+            if rolled is None or isinstance(error, InUse):
                 raise StoreError(f"{error}") from None
             self._problems["asking"] = str(error)
             _log.warning("%s; reports are taken, queries wait until it is back", error)
@@ -152,6 +168,19 @@ class InfluxStore:
         """Where the database lies, made where it is missing."""
         self._place = ensure_database(self._client, self._retention.longest_ms)
         return self._place
+
+    def _where(self) -> Place:
+        """Where the database lies, as far as is known."""
+        return self._place or self._find()
+
+    def _hold(self) -> None:
+        """See that the database may be written to. Raises Unreachable or StoreError where it may not."""
+        if self._read_only:
+            raise StoreError(f"{self._client.address} was opened to be read only")
+        self._claim.hold()
+
+    def _note_claim(self, since: int) -> None:
+        self._checkpoint.put({_CLAIMED: since})
 
     def _noted_rolled(self) -> Rolled | None:
         """What the rollups have, as it was last noted in the folder."""
@@ -209,7 +238,12 @@ class InfluxStore:
 
     @property
     def problem(self) -> str | None:
-        """Why InfluxDB could not be used when it was last asked, or that it refused lines; None where all is well."""
+        """Why InfluxDB could not be used when it was last asked, is not to be written to, or that it refused lines.
+
+        None where all is well.
+        """
+        if self._claim.problem:
+            return self._claim.problem
         refused = self._writer.set_aside
         words = (
             f"InfluxDB refused {refused} lines since the start, put aside in {self._writer.aside}" if refused else None
@@ -325,10 +359,19 @@ class InfluxStore:
 
     def _flush_through(self, offset: int) -> None:
         """Put what was added up to a journal offset into InfluxDB."""
+        if self._read_only:
+            return
         with self._flushing:
             try:
                 if self._problems:
                     self._find()
+                self._hold()
+                if self._claim.is_emptied and not self._is_retold:
+                    # What the database knew of itself is gone too.
+                    self._find()
+                    self._catalog.forget_told()
+                    self._expired_day = -1
+                    self._is_retold = True
                 self._settle()
                 while self.flushed < offset and (immutable := self._views.seal()):
                     self._write(immutable)
@@ -344,7 +387,7 @@ class InfluxStore:
     @property
     def _is_unsettled(self) -> bool:
         """Whether InfluxDB may lack what another process had begun to write."""
-        return self.flushed < self._begun or self._adopting or not self._settled
+        return not self._read_only and (self.flushed < self._begun or self._adopting or not self._settled)
 
     def _settle(self) -> None:
         """Write what is noted."""
@@ -447,6 +490,8 @@ class InfluxStore:
 
     def compact(self) -> bool:
         """Make the rollups of one more day before those that are whole; False where all are."""
+        if self._read_only:
+            return False
         with self._flushing:
             rolled = self._views.rolled
             day = (rolled.since_ms - 1) // DAY_MS * DAY_MS
@@ -476,6 +521,7 @@ class InfluxStore:
                 noted = [user_lines(users, self._moment())] if users else []
                 self._checkpoint.put({}, (), [*noted, self._state(self._views.rolled)])
                 self._settle()
+                self._hold()
                 database.expire(self._client, self._retention, now_ms)
                 for tier in TIERS:
                     self._checkpoint.forget_parts(tier, self._retention.since(tier, now_ms))
@@ -520,6 +566,7 @@ class InfluxStore:
         with self._flushing:
             if self._asked(self._client.server).generation > 2:
                 raise StoreError("rollups of InfluxDB 3 cannot be made anew: copy into a database that is empty")
+            self._asked(self._hold)
             self._views.rolls(self._views.rolled, None)
             windows = self._dump.merged(RAW, self.tiers[0], user_ids, start_ms, end_ms)
             self._asked(lambda: database.delete_rollups(self._client, user_ids, start_ms, end_ms))
@@ -555,4 +602,6 @@ class InfluxStore:
                 self.flush()
         except (StoreUnavailable, BadStatement) as error:
             _log.warning("%s; what is not in it stays in the journal", error)
+        if not self._problems:
+            self._claim.let_go()
         self._checkpoint.close()

@@ -40,12 +40,21 @@ class Refusal(NamedTuple):
 class Writer:
     """Writes to one database; `aside` is the file for lines that it refuses. One thread at a time.
 
-    `place` says which bucket of InfluxDB 2 that is.
+    `place` says which bucket of InfluxDB 2 that is; `guard` is asked before each batch, and raises Unreachable where
+    nothing may be written.
     """
 
-    def __init__(self, client: InfluxClient, aside: Path, timeout_s: float, place: Callable[[], Place]) -> None:
+    def __init__(
+        self,
+        client: InfluxClient,
+        aside: Path,
+        timeout_s: float,
+        place: Callable[[], Place],
+        guard: Callable[[], None] = lambda: None,
+    ) -> None:
         self._client = client
         self._place = place
+        self._guard = guard
         self.aside = aside
         self._timeout_s = timeout_s
         self._api: Any = None
@@ -75,6 +84,7 @@ class Writer:
 
     def _batch(self, text: pa.StringArray, start: int, end: int) -> list[tuple[int, str]]:
         """Write lines `start` to `end`; the places of those that were refused, and why."""
+        self._guard()
         body = _body(text, start, end)
         try:
             self._post(body)
