@@ -83,6 +83,9 @@ class Claim:
         """When, by the monotonic clock, nobody else had it."""
         self._lost: str | None = None
         self._emptied: str | None = None
+        self._doubted = False
+        self.losses = 0
+        """How often the database was dropped or emptied while this service had it."""
         self._lock = threading.Lock()
         self._ending = threading.Event()
         self._beating = threading.Thread(target=self._beat_on, name="claim", daemon=True)
@@ -91,11 +94,6 @@ class Claim:
     def problem(self) -> str | None:
         """That another took the database over, or that what was in it is gone; None where all is well."""
         return self._lost or self._emptied
-
-    @property
-    def is_emptied(self) -> bool:
-        """Whether the database was dropped or emptied while this service had it."""
-        return self._emptied is not None
 
     def begin(self) -> None:
         """Take the database, whoever had it before, and keep it. Raises what `hold` raises."""
@@ -116,6 +114,10 @@ class Claim:
             if self._lost is not None:
                 raise Unreachable(self._lost)
 
+    def doubt(self) -> None:
+        """Look anew before anything else is written: something went wrong."""
+        self._doubted = True
+
     def let_go(self) -> None:
         """End it, so that another can have the database at once; what cannot be written becomes stale."""
         self._ending.set()
@@ -135,7 +137,9 @@ class Claim:
 
     @property
     def _is_fresh(self) -> bool:
-        return self._confirmed is not None and time.monotonic() - self._confirmed < self._stale_s * _FRESH
+        if self._confirmed is None or self._doubted:
+            return False
+        return time.monotonic() - self._confirmed < self._stale_s * _FRESH
 
     def _take(self) -> None:
         before = self._newest(DAY_MS)
@@ -163,7 +167,7 @@ class Claim:
                 raise self._in_use(first)
             time.sleep(_LOOK_S)
         self._tell(_HAS, since)
-        self._since, self._confirmed = since, looked
+        self._since, self._confirmed, self._doubted = since, looked, False
         self._note(since)
         if self._beating.ident is None:
             self._beating.start()
@@ -181,12 +185,12 @@ class Claim:
                 return
 
     def _note_emptied(self) -> None:
-        if self._emptied is None:
-            self._emptied = (
-                f"{self._client.address} was dropped or emptied, which was noticed at {format_instant(times.now_ms())}:"
-                " what was written before is gone; what comes is written."
-            )
-            _log.error("%s", self._emptied)
+        self.losses += 1
+        self._emptied = (
+            f"{self._client.address} was dropped or emptied, which was noticed at {format_instant(times.now_ms())}:"
+            " what was written before is gone; what comes is written."
+        )
+        _log.error("%s", self._emptied)
 
     def _in_use(self, other: _Claimed) -> InUse:
         return InUse(

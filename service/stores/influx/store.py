@@ -34,6 +34,7 @@ from service.stores.influx.checkpoint import Checkpoint
 from service.stores.influx.claim import CLAIM_S, Claim, InUse
 from service.stores.influx.database import day_lines, oldest_ms, state_lines, user_lines
 from service.stores.influx.dump import Dump
+from service.stores.influx.keeping import Keeping
 from service.stores.influx.lines import Lines, bucket_lines
 from service.stores.influx.places import Place, ensure_database
 from service.stores.influx.publication import ImmutableMemtable, View, Views
@@ -49,6 +50,8 @@ _log = logging.getLogger("loadlens.service")
 T = TypeVar("T")
 _SCHEMA = 2
 _CLAIMED = "claimed"
+_SELECT_S = 30.0
+"""So long an InfluxDB may take for a statement whose answer somebody waits for; there may be several."""
 _CLOSING_ROWS = 400_000
 """Windows that are still written before the end: some ten seconds."""
 
@@ -77,7 +80,7 @@ class InfluxStore:
         self._now_ms = now_ms
         windows, minutes, *rest = retention
         self._retention = Retention(tuple(TIERS), (windows, minutes, minutes, *rest))
-        self._client = InfluxClient(address, credentials, timeout_s)
+        self._client = InfluxClient(address, credentials, timeout_s, _SELECT_S)
         self._place: Place | None = None
         aside = folder / "refused.lines"
         self._checkpoint = Checkpoint(folder / "known.sqlite")
@@ -107,8 +110,11 @@ class InfluxStore:
         self._adopting = False
         """Whether another service may have been cut short."""
         self._expired_day = -1
-        self._is_retold = False
-        """Whether a database that was emptied was told again what is known of it."""
+        self._losses = 0
+        """How often a database that was emptied was told again what is known of it."""
+        self._expired = 0
+        """Lines that were too old for InfluxDB, when it was last asked how long it keeps any."""
+        self._keeping = Keeping(self._client, self._retention.longest_ms)
         self._closed = False
         self._problems: dict[str, str] = {}
         """Why InfluxDB could not be asked, and why it could not be written to, when it was last tried."""
@@ -242,13 +248,8 @@ class InfluxStore:
 
         None where all is well.
         """
-        if self._claim.problem:
-            return self._claim.problem
-        refused = self._writer.set_aside
-        words = (
-            f"InfluxDB refused {refused} lines since the start, put aside in {self._writer.aside}" if refused else None
-        )
-        return next(iter(list(self._problems.values())), words)
+        words = (self._claim.problem, *list(self._problems.values()), self._keeping.problem, self._writer.problem)
+        return next(filter(None, words), None)
 
     @property
     def description(self) -> str:
@@ -268,6 +269,9 @@ class InfluxStore:
              float(server.generation if server else 0)),
             ("lines_written", "Lines written since the start.", self._writer.written_lines),
             ("lines_refused", "Lines that InfluxDB refused since the start, put aside.", self._writer.set_aside),
+            ("lines_dropped", "Of these, lines that the file for them had no room for.", self._writer.dropped),
+            ("lines_expired", "Lines not written since the start: older than InfluxDB keeps any.",
+             self._writer.expired),
         ]  # fmt: skip
 
     def newest(self) -> dict[tuple[str, type[Metric]], int]:
@@ -329,7 +333,7 @@ class InfluxStore:
 
     def oldest_ms(self, now_ms: int) -> int:
         """Windows that end before this are not taken: whether they are known could not be told any more."""
-        return self._retention.since(RAW, now_ms)
+        return max(self._retention.since(RAW, now_ms), self._keeping.oldest_ms(now_ms))
 
     def finest_ms(self, start_ms: int, now_ms: int) -> int:
         """A rate for a range from `start_ms` must be a multiple of this, because finer data is not kept so long."""
@@ -343,7 +347,8 @@ class InfluxStore:
             raise
         except InfluxError as error:
             self._fail("asking", error)
-            raise StoreUnavailable(f"InfluxDB cannot be asked now: {error}") from None
+            after = error.retry_after_s if isinstance(error, Unreachable) else None
+            raise StoreUnavailable(f"InfluxDB cannot be asked now: {error}", after) from None
         self._problems.pop("asking", None)
         return answer
 
@@ -365,13 +370,12 @@ class InfluxStore:
             try:
                 if self._problems:
                     self._find()
+                    self._claim.doubt()
                 self._hold()
-                if self._claim.is_emptied and not self._is_retold:
-                    # What the database knew of itself is gone too.
-                    self._find()
-                    self._catalog.forget_told()
-                    self._expired_day = -1
-                    self._is_retold = True
+                if self._claim.losses > self._losses:
+                    self._take_up_anew()
+                self._keeping.look(self._where(), anew=self._writer.expired > self._expired)
+                self._expired = self._writer.expired
                 self._settle()
                 while self.flushed < offset and (immutable := self._views.seal()):
                     self._write(immutable)
@@ -383,6 +387,16 @@ class InfluxStore:
                 after = error.retry_after_s if isinstance(error, Unreachable) else None
                 raise StoreUnavailable(str(error), after) from None
             self._problems.clear()
+
+    def _take_up_anew(self) -> None:
+        """Go on with a database that was dropped: what it knew of itself, and had of open buckets, is gone too."""
+        self._losses = self._claim.losses
+        self._find()
+        self._catalog.forget_told()
+        self._expired_day = -1
+        self._views.rolls(self._views.rolled, None)
+        if self._ready is not None:
+            self._ready = self._ready[0], None
 
     @property
     def _is_unsettled(self) -> bool:
@@ -401,6 +415,10 @@ class InfluxStore:
             self._ready = None
 
     def _write(self, immutable: ImmutableMemtable) -> None:
+        expired = np.flatnonzero(immutable.windows["time"].to_numpy() < self._keeping.oldest_ms(self._now_ms()))
+        if len(expired):
+            self._writer.expired += len(expired)
+            immutable.leave_out(expired)
         users = self._catalog.users_of(immutable.windows)
         told = self._catalog.to_tell(users, self._day())
         # Users first: where the windows of a user are, it is known that there may be some.
