@@ -1,7 +1,6 @@
 """The command `loadlens-agent`."""
 
 import logging
-import os
 import sys
 from collections.abc import Sequence
 
@@ -45,8 +44,7 @@ def _sample(argv: Sequence[str]) -> int:
         _log.error("%s", error)
         return 1
     except BrokenPipeError:
-        # Whoever read the printed reports has enough. Nothing is left to flush at the end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise  # whoever read the printed reports has enough
     except OSError as error:
         _log.error("the agent cannot go on: %s", error)
         return 1

@@ -111,7 +111,7 @@ class AgentAddress(ServiceAddress, frozen=True, kw_only=True):
         check_proxy(self.proxy_to(self.url))
 
     def tls(self, url: str) -> "ssl.SSLContext | None":
-        """What HTTPS to `url` is checked with, and what is shown; None for plain HTTP. Raises OSError."""
+        """What HTTPS to `url` is checked with, and what is shown; None for plain HTTP. Raises SettingsError."""
         if not url.startswith("https:"):
             return None
         return tls_context(self.ca_file, self.client_certificate, self.client_key)

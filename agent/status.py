@@ -18,7 +18,7 @@ from agent.settings import MIB, AgentAddress, check_proxy
 from contract.checkup import Finding, as_document, exit_code, in_words
 from contract.problems import decode_json, shortened
 from contract.service_address import SERVICE_URL
-from contract.settings import load
+from contract.settings import SettingsError, load
 from contract.times import format_instant, format_seconds
 
 _PROGRAM = "loadlens-agent status"
@@ -86,10 +86,8 @@ def look(settings: StatusSettings) -> Iterator[Finding]:
             token = kept(directory)
     try:
         tls = settings.tls(url)
-    except OSError as error:
-        yield Finding(
-            "service", "fails", f"{error.filename}: {error.strerror}", "Name the files of certificates that are there."
-        )
+    except SettingsError as error:
+        yield Finding("service", "fails", str(error), "Name the files of certificates that are there.")
     else:
         yield from _service(Connection(url, token, settings.proxy_to(url), tls), token, heartbeat)
     if heartbeat is not None:

@@ -1,8 +1,6 @@
 """The command line `loadlens-analytics`: which function of `analytics.commands` each command is."""
 
 import importlib
-import os
-import sys
 from collections.abc import Callable, Sequence
 
 from analytics.commands.settings import PROGRAM
@@ -26,10 +24,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code: 0, 1 for a failure, 2 for a wrong setting."""
     try:
         return dispatch(PROGRAM, argv, _COMMANDS, _without_command)
-    except BrokenPipeError:
-        # The reader (such as `head`) has seen enough; nothing more may be flushed into the closed pipe.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except KeyboardInterrupt:
         return 130
 

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from msgspec import Meta
 
-from contract.settings import Settings
+from contract.settings import Settings, SettingsError
 
 if TYPE_CHECKING:
     import ssl
@@ -61,17 +61,25 @@ def tls_context(
     """What a client checks the service's certificate with: TLS 1.2 or newer, the name, and who has signed it.
 
     With `ca_file` its certificates alone are trusted, which may be the service's own. `certificate` and `key` are what
-    the client shows. Raises OSError, which names the file, for what cannot be read.
+    the client shows. Raises SettingsError, which names the file, for what cannot be used.
     """
     import ssl
 
-    context = ssl.create_default_context(cafile=ca_file)
+    try:
+        context = ssl.create_default_context(cafile=ca_file)
+    except OSError as error:
+        raise SettingsError(f"{ca_file}: expected certificates in PEM: {error.strerror or error}") from None
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     if ca_file is not None:
         # The service's own certificate may stand there, though somebody else has signed it.
         context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     if certificate is not None:
-        context.load_cert_chain(certificate, key)
+        try:
+            context.load_cert_chain(certificate, key)
+        except OSError as error:
+            files = " and ".join(str(file) for file in (certificate, key) if file)
+            reason = error.strerror or error
+            raise SettingsError(f"{files}: expected a certificate and its key in PEM: {reason}") from None
     return context
 
 

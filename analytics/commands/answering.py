@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from analytics.commands.settings import PROGRAM, AskSettings, RangeSettings
-from contract.settings import fail
+from contract.settings import SettingsError, fail
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,7 +55,9 @@ def terminal() -> "Console":
 
 
 def failed(error: Exception) -> int:
-    """Say on standard error what went wrong; returns the exit code of failures, 1."""
+    """Say on standard error what went wrong; returns the exit code of failures, 1. Raises SettingsError as it is."""
+    if isinstance(error, SettingsError):
+        raise error
     reason = str(error.args[0]) if isinstance(error, LookupError) and error.args else str(error)
     if isinstance(error, OSError) and error.filename:
         # What is written is first named so; nobody asked for that file.

@@ -108,10 +108,7 @@ def trust(ca_file: Path | None, check_name: bool = True) -> ssl.SSLContext | boo
     """What httpx checks certificates with; raises ValueError for a file that cannot be used."""
     if ca_file is None:
         return True
-    try:
-        context = tls_context(ca_file)
-    except OSError as error:
-        raise ValueError(f"{ca_file}: expected certificates in PEM: {error.strerror or error}") from None
+    context = tls_context(ca_file)
     context.check_hostname = check_name
     return context
 

@@ -1,7 +1,9 @@
 """Programs with commands, such as `loadlens-service demo`, and how a program says that it was called wrongly."""
 
+import contextlib
+import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -43,6 +45,33 @@ def dispatch(
     that has no default lists them here.
     """
     argv = sys.argv[1:] if argv is None else argv
+    with _ending_in_order(program):
+        return _dispatched(program, argv, commands, default)
+
+
+@contextlib.contextmanager
+def _ending_in_order(program: str) -> Iterator[None]:
+    """Ends the program with a line for a wrong setting, and in silence where whoever read its output has enough."""
+    try:
+        try:
+            yield
+        except SettingsError as error:
+            fail(program, str(error))
+        finally:
+            # Now, and not when Python ends: nobody could be told of it any more.
+            if sys.stdout is not None:
+                sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(0) from None
+
+
+def _dispatched(
+    program: str,
+    argv: Sequence[str],
+    commands: Mapping[str, Command],
+    default: Callable[[Sequence[str]], int | None] | None,
+) -> int:
     first = argv[0] if argv else ""
     if first in commands:
         return _run(program, commands[first].run, argv[1:])

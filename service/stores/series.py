@@ -245,10 +245,10 @@ def users_frame(known: Mapping[str, User]) -> pd.DataFrame:
     users = [known[name] for name in sorted(known)]
     return pd.DataFrame(
         {
-            "user_id": [user.user_id for user in users],
-            "os_type": [user.os_type for user in users],
-            "os_version": [user.os_version for user in users],
-            "cores": [user.cores for user in users],
+            "user_id": pd.array([user.user_id for user in users], "str"),
+            "os_type": pd.array([user.os_type for user in users], "str"),
+            "os_version": pd.array([user.os_version for user in users], "str"),
+            "cores": np.array([user.cores for user in users], np.int64),
             "first_seen": pd.to_datetime([user.first_seen for user in users], unit="ms", utc=True),
             "last_seen": pd.to_datetime([user.last_seen for user in users], unit="ms", utc=True),
         }

@@ -1,5 +1,6 @@
 """Settings: where they come from, which wins, and what a person reads when one is wrong."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -391,3 +392,18 @@ def test_files_in_utf16_are_said_to_be(capsys: pytest.CaptureFixture[str], tmp_p
     file.write_bytes("\ufeff[agent]\nsamples = 7\n".encode(encoding))
     said = refusal(capsys, "--config", str(file))
     assert f"expected UTF-8 text, got UTF-{'32' if '32' in encoding else '16'}" in said
+
+
+@pytest.mark.server
+@pytest.mark.parametrize(
+    "command", ["service --help", "service agents --help", "agent --help", "analytics users --help"]
+)
+def test_whoever_reads_no_further_is_told_nothing(command: str) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with open(writer, "wb") as closed:
+        done = subprocess.run(
+            [sys.executable, "-m", *command.split()], stdout=closed, stderr=subprocess.PIPE, text=True,
+            check=False,
+        )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")

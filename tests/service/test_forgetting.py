@@ -181,6 +181,8 @@ def test_backups_and_verify_agree_afterwards(start: StartService, tmp_path: Path
     with RunningService(tmp_path / "restored") as restored, restored.client() as client:
         assert users(client) == ["stays"]
         assert counted(client, "stays") == 100
+        assert client.delete("/api/v1/users/stays").status_code == 204
+        assert client.get("/api/v1/users", params={"after": "a"}).json()["users"] == []
 
 
 def test_influxdb_forgets_as_well_and_what_is_asked_while_it_is_away_changes_nothing(

@@ -2,7 +2,6 @@
 
 import getpass
 import io
-import os
 import socket
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -13,7 +12,7 @@ from msgspec import Meta
 
 from analytics.sources.service_api import ApiResponse, ProblemError, ServiceApi, ServiceError, path_segment
 from contract.service_address import SERVICE_URL, ServiceAddress
-from contract.settings import SettingsError, fail
+from contract.settings import SettingsError
 from contract.times import format_seconds, parse_seconds
 from service.agents.layers import parse_selector
 from service.commands import failed
@@ -136,17 +135,11 @@ def person() -> str:
 
 @contextmanager
 def one_line_errors(program: str) -> Iterator[None]:
-    """Ends the program with one line where the service refuses, and quietly where a person has seen enough."""
+    """Ends the program with one line where the service refuses, and quietly where a person stops it."""
     try:
         yield
     except ServiceError as error:
         raise SystemExit(failed(program, one_line(error))) from None
-    except SettingsError as error:
-        fail(program, str(error))
-    except BrokenPipeError:
-        # Whoever read what was printed has enough. Nothing is left to flush at the end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise SystemExit(0) from None
     except KeyboardInterrupt:
         print(file=sys.stderr)
         raise SystemExit(130) from None

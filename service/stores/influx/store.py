@@ -566,6 +566,7 @@ class InfluxStore:
                 self._views.rolls(self._views.rolled, take(opened, ~np.isin(opened.series, numbers)))
             # Before its points are deleted one measurement after the other: nobody is answered some of them.
             self._catalog.forget(user_id)
+            self._asked(self._hold)
             self._asked(lambda: database.delete_user(self._client, user_id))
             self._checkpoint.forget(user_id)
 
