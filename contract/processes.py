@@ -1,9 +1,9 @@
 """Who used the CPU: the processes and units (systemd units, containers) of a window that used most of it.
 
 A window names a few of them, and says what the others can have used at most. That is a summary of heavy hitters as
-Space-Saving keeps it (Metwally, Agrawal and El Abbadi 2005), and it merges as such summaries do (Agarwal, Cormode, Huang,
-Phillips, Wei and Yi 2013): what is known of each adds up, and so does what may be missing. So over any range and any
-number of machines a process used at least `cpu_s`, and at most that and what may be missing.
+Space-Saving keeps it (Metwally, Agrawal and El Abbadi 2005), and it merges as such summaries do (Agarwal, Cormode,
+Huang, Phillips, Wei and Yi 2013): what is known of each adds up, and so does what may be missing. So over any range and
+any number of machines a process used at least `cpu_s`, and at most that and what may be missing.
 """
 
 from typing import Annotated, Literal

@@ -6,7 +6,7 @@ import pandas as pd
 
 from analytics.frames.frame import FrameError
 from analytics.sources.base import Moment, epoch_ms
-from analytics.sources.service import OTHERS, USE_KEYS, Client
+from analytics.sources.service import OTHERS, USE_KEYS, Client, is_others
 
 _NEEDED = {*USE_KEYS, "cpu_s", "busy_s"}
 
@@ -23,8 +23,8 @@ def who(
     """Those that used most CPU time between `start` and `end`, the most first, and behind them all others together.
 
     `source` is a service (`analytics.connect`), which is asked about one `host`, or about all machines without one; or
-    a frame over time that such a service answered (`service.who(..., rate="5m")`), whose buckets that start in the range
-    are added up. `by` is not looked at then, for the frame has one already.
+    a frame over time that such a service answered (`service.who(..., rate="5m")`), whose buckets that start in the
+    range are added up. `by` is not looked at then, for the frame has one already.
 
     The frame has the columns `name`, `user`, `unit`, `command`, `cpu_s` (CPU seconds) and `share`, of all CPU time that
     was used, so that they add up to 1; of a service also `at_most_s`, what each can have used at most, `resident_bytes`
@@ -33,7 +33,7 @@ def who(
     """
     if not isinstance(source, pd.DataFrame):
         return source.who(host, start=start, end=end, by=by, top=top)
-    if not _NEEDED <= {*source.columns}:
+    if not _NEEDED.issubset(source.columns):
         raise FrameError(f"expected a frame of service.who(..., rate=...), got the columns {', '.join(source.columns)}")
     time = pd.DatetimeIndex(source.index).as_unit("ms").asi8
     chosen = source
@@ -42,7 +42,7 @@ def who(
     if end is not None:
         chosen = chosen[pd.DatetimeIndex(chosen.index).as_unit("ms").asi8 < epoch_ms(end)]
     busy_s = float(chosen.groupby(level=0)["busy_s"].first().sum())
-    used = chosen[chosen["name"] != OTHERS].groupby([*USE_KEYS], sort=False)["cpu_s"].sum().sort_values(ascending=False)
+    used = chosen[~is_others(chosen)].groupby([*USE_KEYS], sort=False)["cpu_s"].sum().sort_values(ascending=False)
     rows: list[tuple[Any, ...]] = [(*key, cpu_s) for key, cpu_s in used.head(top).items()]  # type: ignore[misc]
     if rows or busy_s:
         rows.append((OTHERS, "", "", "", max(0.0, busy_s - sum(row[-1] for row in rows))))

@@ -13,7 +13,7 @@ TOP = 20
 
 
 class CpuUse(NamedTuple):
-    """What a source says of a range, by process and by unit; frames as `analytics.who` and `Client.who` describe them."""
+    """What a source says of a range, by process and by unit; frames as `Client.who` describes them."""
 
     processes: pd.DataFrame
     over_time: pd.DataFrame

@@ -122,6 +122,11 @@ _USE = (*USE_KEYS, "cpu_s", "at_most_s", "share", "resident_bytes", "machines")
 _USE_OVER_TIME = (*USE_KEYS, "cpu_s", "busy_s", "core_s")
 
 
+def is_others(frame: pd.DataFrame) -> "pd.Series[bool]":
+    """Which rows of such a frame are of all that are not named; a process of that name has a user."""
+    return (frame["name"] == OTHERS) & (frame["user"] == "") & (frame["unit"] == "") & (frame["command"] == "")
+
+
 def read_use(document: Mapping[str, Any]) -> pd.DataFrame:
     """The frame of what a service answers of who used the CPU."""
     keys = [tuple(one[name] for name in USE_KEYS) for one in document["top"]] + [(OTHERS, "", "", "")]
@@ -260,10 +265,11 @@ class Client(Operations):
     ) -> pd.DataFrame:
         """Who used the CPU of a machine, or of all: those that used most, and behind them `others` together.
 
-        Without `rate` a row each, with `name`, `user`, `unit`, `command`, `cpu_s`, `at_most_s` (missing for the others),
-        `share` of all that was used, `resident_bytes` and `machines`. With it a row for each of these in each bucket:
-        the index `time`, the same names, `cpu_s`, and `busy_s` and `core_s` of the bucket: what was used, and what its
-        cores had. `attrs` have `busy_s`, `core_s`, `machines`, `any_other_at_most_s` and `approximation` of the range.
+        Without `rate` a row each, with `name`, `user`, `unit`, `command`, `cpu_s`, `at_most_s` (missing for the
+        others), `share` of all that was used, `resident_bytes` and `machines`. With it a row for each of these in each
+        bucket: the index `time`, the same names, `cpu_s`, and `busy_s` and `core_s` of the bucket: what was used, and
+        what its cores had. `attrs` have `busy_s`, `core_s`, `machines`, `any_other_at_most_s` and `approximation` of
+        the range.
         """
         moments = {name: None if at is None else epoch_ms(at) for name, at in (("start", start), ("end", end))}
         document = self.who_document(host, by=by, top=top, rate=rate, **moments)

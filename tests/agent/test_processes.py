@@ -34,8 +34,8 @@ class Proc:
         (self.folder / "stat").write_text(f"cpu {ticks} 0 0 100000\ncpu0 1 0 0 1\ncpu1 1 0 0 1\nintr 0\n")
 
     def process(
-        self, pid: int, ticks: int, name: bytes = b"job", *, started: int = 5, cgroup: str = "0::/system.slice/a.service",
-        command: bytes = b"job\0--password=hunter2",
+        self, pid: int, ticks: int, name: bytes = b"job", *, started: int = 5,
+        cgroup: str = "0::/system.slice/a.service", command: bytes = b"job\0--password=hunter2",
     ) -> None:  # fmt: skip
         """A process that has used so much time."""
         folder = self.folder / str(pid)
@@ -195,7 +195,7 @@ def test_nothing_is_looked_at_unless_it_is_asked_for() -> None:
 def test_a_report_with_processes_that_cannot_be_is_refused(wrong: Consumer) -> None:
     use = ProcessUse(seconds=5.0, cores=2, busy_s=1.0, processes=[wrong])
     report = msgspec.structs.replace(decode_report(as_json(small("a", times.now_ms()))), processes=use)
-    assert [problem.pointer for problem in check(report, times.now_ms())][0].startswith("/processes/processes")
+    assert check(report, times.now_ms())[0].pointer.startswith("/processes/processes")
 
 
 def test_a_report_without_processes_is_as_it_was_before() -> None:

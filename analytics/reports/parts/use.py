@@ -9,7 +9,7 @@ from analytics.reports.data import Data
 from analytics.reports.model import Cell, Finding, ReportColumn, ReportTable, Section
 from analytics.reports.parts.base import Part, in_ms, subject
 from analytics.reports.text import moment, percent, plural, quoted
-from analytics.sources.service import OTHERS
+from analytics.sources.service import OTHERS, is_others
 from contract.times import HOUR_MS
 
 _SPIKES = 0.05
@@ -26,7 +26,7 @@ _NO_UNIT = "(no unit)"
 class Spikes(NamedTuple):
     """The buckets that stand out, and who did most in them."""
 
-    count: int
+    number: int
     hour: int | None
     """The hour of the day, UTC, that most of them fall into."""
     first_ms: int
@@ -66,10 +66,10 @@ def cpu_use(data: Data) -> Part:
     first = use.processes.iloc[0]
     findings = []
     if first["name"] != OTHERS:
-        sentence = f"{quoted(str(first['name']))} used most of the CPU: {percent(float(first['share']))} of all that was used"
+        name, share = quoted(str(first["name"])), percent(float(first["share"]))
         findings.append(
             Finding(
-                "note", "who", f"{sentence}{told}.",
+                "note", "who", f"{name} used most of the CPU: {share} of all that was used{told}.",
                 numbers={"name": str(first["name"]), "unit": str(first["unit"]), "share": float(first["share"])},
             )
         )  # fmt: skip
@@ -80,16 +80,17 @@ def cpu_use(data: Data) -> Part:
 
 
 def _finding(data: Data, found: Spikes) -> Finding:
-    if found.hour is not None and found.count > 1:
+    if found.hour is not None and found.number > 1:
         which = f"The {found.hour:02}:00 UTC spikes are"
-    elif found.count > 1:
-        which = f"The {found.count:,} spikes are"
+    elif found.number > 1:
+        which = f"The {found.number:,} spikes are"
     else:
         which = f"The spike of {moment(found.first_ms)} is"
+    used = f"{percent(found.share)} of what {subject(data).lower()} used then"
     return Finding(
-        "watch", "who", f"{which} {quoted(found.name)}, {percent(found.share)} of what {subject(data).lower()} used then.",
+        "watch", "who", f"{which} {quoted(found.name)}, {used}.",
         "Move it to a quieter time, or give it less of the CPU.",
-        {"name": found.name, "share": found.share, "spikes": found.count, "hour": found.hour},
+        {"name": found.name, "share": found.share, "spikes": found.number, "hour": found.hour},
     )  # fmt: skip
 
 
@@ -108,7 +109,7 @@ def spikes(processes: pd.DataFrame, units: pd.DataFrame) -> Spikes | None:
     if highest.empty:
         return None
     unit, of_unit = _most(units, highest.index, but=_NO_UNIT)
-    name, share = (unit, of_unit) if of_unit >= 0.5 else _most(processes, highest.index, but=OTHERS)
+    name, share = (unit, of_unit) if of_unit >= 0.5 else _most(processes, highest.index)
     if share < _LEAST:
         return None
     moments = [in_ms(at) for at in highest.index]
@@ -116,11 +117,11 @@ def spikes(processes: pd.DataFrame, units: pd.DataFrame) -> Spikes | None:
     return Spikes(len(moments), hour if often >= _SAME_HOUR * len(moments) else None, min(moments), name, share)
 
 
-def _most(frame: pd.DataFrame, buckets: "pd.Index[pd.Timestamp]", *, but: str) -> tuple[str, float]:
+def _most(frame: pd.DataFrame, buckets: "pd.Index[pd.Timestamp]", but: str = "") -> tuple[str, float]:
     """Who did most in some buckets, and how much of all that was done in them."""
     chosen = frame[frame.index.isin(buckets)]
     busy_s = float(chosen.groupby(level=0)["busy_s"].first().sum())
-    used = chosen[~chosen["name"].isin((OTHERS, but))].groupby("name")["cpu_s"].sum()
+    used = chosen[~is_others(chosen) & (chosen["name"] != but)].groupby("name")["cpu_s"].sum()
     if used.empty or busy_s <= 0.0:
         return "", 0.0
     return str(used.idxmax()), float(used.max()) / busy_s

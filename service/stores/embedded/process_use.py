@@ -89,7 +89,10 @@ def answer(cursor: duckdb.DuckDBPyConnection, question: UseQuestion, memory: Use
         f"LIMIT {question.top:d}",
         values,
     ).fetchall()
-    top = [TopUse(*row[:5], max(row[4], row[5] + beyond_s), *row[6:]) for row in rows]
+    top = [
+        TopUse(name, owner, unit, command, cpu_s, max(cpu_s, most_s + beyond_s), resident_bytes, on_machines)
+        for name, owner, unit, command, cpu_s, most_s, resident_bytes, on_machines in rows
+    ]
     buckets = _buckets(cursor, question.rate_ms, top, windows, uses, values) if question.rate_ms else []
     return UseAnswer(top, machines, seconds, core_s, busy_s, beyond_s, buckets)
 

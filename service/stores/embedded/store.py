@@ -48,8 +48,9 @@ class EmbeddedStore:
     """Windows in `folder`: a DuckDB file, and Parquet files beside it. One process at a time.
 
     `memory` is what DuckDB may use, such as `1GB`; `retention` how long windows and each tier of rollups are
-    kept, in ms, None for ever, and `keep_processes_ms` what is said of processes. `notes_files` is for who fills the store without a journal:
-    each file is noted before it is written, so that a crash leaves none that is not known. `holds` says what the
+    kept, in ms, None for ever, and `keep_processes_ms` what is said of processes. `notes_files` is for who fills the
+    store without a journal: each file is noted before it is written, so that a crash leaves none that is not known.
+    `holds` says what the
     journal can give again: of files that are written and not listed
     only those are removed that it can. `migrations` is what brings the catalogue to the newest version. Raises
     StoreError where the catalogue is missing, damaged, or not that of the files.
