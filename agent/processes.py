@@ -1,8 +1,8 @@
 """Who uses the CPU: one look at all processes when a window ends, by Linux's /proc.
 
 A look reads `/proc/PID/stat` of each process, and of new ones once whose they are. It is taken beside the sampling, by
-the thread that makes the reports, and not more often than each `LEAST_S` seconds, so that its cost has a bound whatever
-the length of windows.
+the thread that makes the reports. Looks are as far apart as keeps their cost below `MOST_SHARE` of a core, and
+`LEAST_S` seconds at least, however many processes there are and however short windows are.
 """
 
 import logging
@@ -22,6 +22,8 @@ from contract.processes import LISTED, MAX_COMMAND, MAX_NAME, MAX_UNIT, Consumer
 
 LEAST_S = 4.5
 """Looks closer together than this are left out: the next report covers the time of both."""
+MOST_SHARE = 0.002
+"""The most of a core that looks may take: the dearer the last was, the later is the next."""
 _STAT_BYTES = 1024
 _log = logging.getLogger(__name__)
 _LONG_ID = re.compile(r"[0-9a-f]{32,}")
@@ -58,12 +60,15 @@ class ProcessTable:
     """The processes of this machine, and what each used since the last look."""
 
     def __init__(self, detail: ProcessDetail, proc: str = "/proc", least_s: float = LEAST_S) -> None:
-        """Raises NotMeasured where there is no /proc to look at."""
+        """With `least_s` 0 looks are as close together as they are asked for.
+
+        Raises NotMeasured where there is no /proc to look at.
+        """
         if sys.platform != "linux" and proc == "/proc":
             raise NotMeasured("processes are told of Linux only")
         self._proc = proc
         self._full = detail == "full"
-        self._least_s = least_s
+        self._least_s = self._apart_s = least_s
         try:
             self._stat = ProcStat(f"{proc}/stat")
         except OSError as error:
@@ -83,11 +88,14 @@ class ProcessTable:
         """
         now = time.monotonic() if now is None else now
         seconds = now - self._looked_at
-        if seconds < self._least_s or seconds <= 0.0:
+        if seconds < self._apart_s or seconds <= 0.0:
             return None
+        began = time.thread_time()
         cores, counters = self._stat.read()
         times = self._stat.times(counters)[0]
         used = self._look_at_all()
+        if self._least_s:
+            self._apart_s = max(self._least_s, (time.thread_time() - began) / MOST_SHARE)
         busy_s = busy_and_total(self._times, times)[0] * self._tick_s
         self._looked_at, self._times = now, times
         return self._summary(used, seconds, max(1, len(cores)), busy_s)

@@ -36,11 +36,6 @@ def service(tmp_path: Path) -> Iterator[RunningService]:
         yield service
 
 
-def looks(client: Client) -> float:
-    """The time that is told of."""
-    return float(client.who_document("test", start=20_000_000_000)["seconds"])
-
-
 def test_known_programs_are_named_with_what_the_kernel_says_they_used(service: RunningService, tmp_path: Path) -> None:
     options = ("--processes", "names", "--interval", "50ms", "--samples", "20")
     with (
@@ -56,13 +51,15 @@ def test_known_programs_are_named_with_what_the_kernel_says_they_used(service: R
                 burners[name] = subprocess.Popen(
                     [str(tmp_path / name), "-S", "-c", BURN, str(duty)], env={"PYTHONHOME": sys.base_prefix}
                 )
-            began = time.monotonic()
-            wait_until(lambda: time.monotonic() - began > 6.0 and looks(client) > 8.0, "two looks", 120.0)
+            wait_until(lambda: burners.keys() <= _named(client), "the burners", 300.0)
             for burner in burners.values():
                 burner.send_signal(signal.SIGSTOP)
-            # What they used by now is in the looks that begin from here on.
-            stopped = looks(client)
-            wait_until(lambda: looks(client) >= stopped + 8.0, "two more looks", 120.0)
+            # A window that ends from now on is told of by a look at what they had used by then.
+            stopped_ms = time.time_ns() // 1_000_000 + 1
+            wait_until(
+                lambda: client.who_document("test", start=stopped_ms, end=stopped_ms + DAY_MS)["seconds"] > 0.0,
+                "a look at all that they used", 300.0,
+            )  # fmt: skip
         finally:
             used = {name: _ended(burner) for name, burner in burners.items()}
         whole = client.who("test", start=20_000_000_000, top=100).set_index("name")
@@ -76,6 +73,10 @@ def test_known_programs_are_named_with_what_the_kernel_says_they_used(service: R
         assert whole.loc[name, "at_most_s"] >= cpu_s - 0.05
         assert abs(whole.loc[name, "cpu_s"] - cpu_s) / busy_s < 0.05
     assert analytics.who(frame, top=100).set_index("name")["cpu_s"].to_dict() == pytest.approx(whole["cpu_s"].to_dict())
+
+
+def _named(client: Client) -> set[str]:
+    return {one["name"] for one in client.who_document("test", start=20_000_000_000, top=100)["top"]}
 
 
 def _ended(burner: "subprocess.Popen[bytes]") -> float:
