@@ -131,7 +131,7 @@ class Authentication:
             return identity
         by_person = req.method == "GET" and not req.is_websocket and "text/html" in req.accept
         if by_person and req.get_header("Authorization") is None:
-            raise falcon.HTTPSeeOther(f"{_SIGN_IN}?{urlencode({'next': req.relative_uri})}")
+            raise falcon.HTTPSeeOther(f"{req.root_path}{_SIGN_IN}?{urlencode({'next': req.relative_uri})}")
         raise ProblemError(
             falcon.HTTP_401,
             "This service asks for the header 'Authorization: Bearer <token>' with a token that it knows and that is "
@@ -165,7 +165,7 @@ def token_of(req: Request) -> str | None:
 def set_cookie(req: Request, resp: Response, value: str, expires_ms: int) -> None:
     """Have the browser show a session from now on, to this service and nobody else, and no script read it."""
     resp.set_cookie(
-        _cookie_name(req), value, expires=datetime.fromtimestamp(expires_ms / 1000, UTC), path="/",
+        _cookie_name(req), value, expires=datetime.fromtimestamp(expires_ms / 1000, UTC), path=req.root_path or "/",
         secure=_is_encrypted(req), http_only=True, same_site="Strict",
     )  # fmt: skip
 
@@ -180,8 +180,10 @@ def _is_encrypted(req: Request) -> bool:
 
 
 def _cookie_name(req: Request) -> str:
-    """With `__Host-` the browser takes it over TLS only, and from no other name's page."""
-    return "__Host-loadlens" if _is_encrypted(req) else "loadlens"
+    """With `__Host-` the browser takes it over TLS only, for all paths, and from no other name's page."""
+    if not _is_encrypted(req):
+        return "loadlens"
+    return "__Secure-loadlens" if req.root_path else "__Host-loadlens"
 
 
 def identity_of(req: Request) -> Identity:
