@@ -163,7 +163,7 @@ def test_every_link_of_the_pages_leads_under_the_path(client: httpx.Client) -> N
 
 def test_the_dashboard_works_under_the_path(proxy: Proxy, tokens: dict[str, str], browser: "Browser") -> None:
     now_ms = times.now_ms()
-    fresh = original("web-1", start_timestamp=now_ms - 5000, end_timestamp=now_ms)
+    fresh = original("web-1", start_timestamp=now_ms - 125_000, end_timestamp=now_ms - 120_000)
     with proxy.client(headers=bearer(tokens["admin"])) as client:
         assert client.post(METRICS, json=fresh).status_code == 202
     context = browser.new_context(ignore_https_errors=True)

@@ -14,7 +14,7 @@ from contract.problems import display
 from service.control.database import ControlError
 from service.credentials.identity import ANYBODY, Identity
 from service.credentials.sessions import FOR_PEOPLE, Session, Sessions
-from service.http.authentication import Authentication, actor_of, clear_cookie, identity_of, set_cookie
+from service.http.authentication import Authentication, actor_of, address_of, clear_cookie, identity_of, set_cookie
 from service.http.listing import page_of, take_limit
 from service.http.parameters import MAX_LIMIT, PageParameters, names_of
 from service.http.problems import ProblemError
@@ -58,7 +58,7 @@ class SignIn:
         browser = req.get_header("User-Agent") or ""
         try:
             session, cookie = await asyncio.to_thread(
-                self._sessions.begin, identity, address=req.remote_addr, browser=browser, actor=actor_of(req)
+                self._sessions.begin, identity, address=address_of(req), browser=browser, actor=actor_of(req)
             )
         except ControlError as error:
             raise ProblemError(falcon.HTTP_503, f"Nobody can sign in: {error}", headers={"Retry-After": "5"}) from None
