@@ -181,13 +181,12 @@ def _tell(understood: "Understood") -> None:
         _say(f"... and {len(understood.said) - _SHOWN} lines more")
     frame = understood.checked.frame
     if not frame.empty:
-        _say(f"{len(frame):,} samples of {frame['user'].nunique():,} hosts, "
-             f"{format_instant(int(frame['end_ms'].min()))} to {format_instant(int(frame['end_ms'].max()))}")  # fmt: skip
-        intervals = (frame["end_ms"] - frame["start_ms"]).groupby(frame["quantity"], observed=True).median()
-        spread = frame["value"].groupby(frame["quantity"], observed=True).agg(["count", "min", "mean", "max"])
-        for name, row in spread.iterrows():
-            _say(f"  {name}: {int(row['count']):,} samples, {row['min']:.4g} to {row['max']:.4g}, mean {row['mean']:.4g}, "
-                 f"each of {times.format_duration(int(intervals[name]))}")  # fmt: skip
+        first, last = (format_instant(int(moment)) for moment in (frame["end_ms"].min(), frame["end_ms"].max()))
+        _say(f"{len(frame):,} samples of {frame['user'].nunique():,} hosts, {first} to {last}")
+        for name, rows in frame.groupby("quantity", observed=True):
+            value, apart_ms = rows["value"], int((rows["end_ms"] - rows["start_ms"]).median())
+            spread = f"{value.min():.4g} to {value.max():.4g}, mean {value.mean():.4g}"
+            _say(f"  {name}: {len(rows):,} samples, {spread}, each of {times.format_duration(apart_ms)}")
     if understood.checked.clipped:
         _say(f"{understood.checked.clipped:,} shares a little out of 0 to 100 % are clipped")
     if understood.checked.repeated:

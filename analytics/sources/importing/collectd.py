@@ -54,7 +54,9 @@ def read_file(path: Path, file: int, hints: Hints, aside: SetAside) -> Reading:
     except ValueError as error:
         raise ImportFault(f"expected collectd's CSV, got what cannot be read: {error}".splitlines()[0]) from None
     epoch = pd.to_numeric(table["epoch"], errors="coerce")
-    frames, fields = [], []
+    end_ms = np.where(epoch.isna(), -1.0, np.floor(epoch.fillna(0) * 1000 + 1e-3)).astype(np.int64)
+    frames: list[pd.DataFrame] = []
+    fields: list[Field] = []
     for column in table.columns[1:]:
         value = pd.to_numeric(table[column], errors="coerce")
         field = _field(named, str(column), value.to_numpy(np.float64))
@@ -65,7 +67,7 @@ def read_file(path: Path, file: int, hints: Hints, aside: SetAside) -> Reading:
         frames.append(
             frame_of_readings(
                 {
-                    "user": named.host, "end_ms": np.where(epoch.isna(), -1.0, np.floor(epoch.fillna(0) * 1000 + 1e-3)).astype(np.int64),
+                    "user": named.host, "end_ms": end_ms,
                     "core": core, "device": named.instance or named.type_instance, "field": len(fields) - 1,
                     "value": value, "line": np.arange(2, len(table) + 2), "file": file,
                 }

@@ -97,7 +97,7 @@ def _complete(wide: pd.DataFrame, aside: SetAside) -> pd.DataFrame:
 
 
 def _utilization(states: pd.DataFrame, total: "pd.Series[float] | float") -> "pd.Series[float]":
-    """The share of time that was busy, of columns of times in states that make up `total`; NaN where nobody can tell."""
+    """The share of time that was busy, of times in states that make up `total`; NaN where nobody can tell."""
     there = {*states.columns}
     if "idle" in there:
         idle = states[[name for name in states if name in IDLE_STATES]].sum(axis=1, min_count=1)

@@ -95,7 +95,8 @@ _LOADS: Final = {"1": "load.1m", "5": "load.5m", "15": "load.15m"}
 _GIVEN: Final = {
     "mem_available_percent": Field("free", _MEMORY, "percent"),
     "available_percent": Field("free", _MEMORY, "percent"),
-    "mem_available_bytes": Field("part", "memory.available"), "memory_mem_available_bytes": Field("part", "memory.available"),
+    "mem_available_bytes": Field("part", "memory.available"),
+    "memory_mem_available_bytes": Field("part", "memory.available"),
     "mem_total_bytes": Field("part", "memory.total"), "memory_mem_total_bytes": Field("part", "memory.total"),
     "memory_swap_free_bytes": Field("part", "swap.available"), "memory_swap_total_bytes": Field("part", "swap.total"),
     "network_receive_bytes_total": Field("growth", "network.received_bytes"),
@@ -105,7 +106,8 @@ _GIVEN: Final = {
     "disk_reads_completed_total": Field("growth", "disk.reads"),
     "disk_writes_completed_total": Field("growth", "disk.writes"),
     "compute_googleapis_com_instance_cpu_utilization": Field("gauge", _CPU, "share"),
-    "system_cpu_utilization": Field("gauge", _CPU, "share"), "system_memory_utilization": Field("gauge", _MEMORY, "share"),
+    "system_cpu_utilization": Field("gauge", _CPU, "share"),
+    "system_memory_utilization": Field("gauge", _MEMORY, "share"),
 }  # fmt: skip
 """Names that mean one thing."""
 STORED: Final = [

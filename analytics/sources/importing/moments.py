@@ -1,4 +1,4 @@
-"""Columns of moments as epoch milliseconds: numbers of any unit, texts of any offset, in a zone where they have none."""
+"""Columns of moments as epoch milliseconds: numbers of any unit, texts of any offset, or of a zone without one."""
 
 from typing import Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError

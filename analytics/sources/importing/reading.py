@@ -57,8 +57,11 @@ def read(paths: Sequence[Path], hints: Hints, now_ms: int, interval_ms: int | No
         replace(field, unit=hints.unit) if hints.unit != "guess" and field.unit == "guess" else field
         for field in gathered.fields
     ]
-    said += [f"{what}: values are taken as {unit}, by the highest (--unit says otherwise)"
-             for what, unit in unit_of(fields, gathered.readings).items() if what == "state" or what.endswith(".utilization")]  # fmt: skip
+    said += [
+        f"{what}: values are taken as {unit}, by the highest (--unit says otherwise)"
+        for what, unit in unit_of(fields, gathered.readings).items()
+        if what == "state" or what.endswith(".utilization")
+    ]
     samples = samples_of(gathered.readings, fields, aside)
     windows = [one.windows for one in readings if one.windows is not None]
     every = joined([samples, *windows])
@@ -82,11 +85,13 @@ def _once(said: Sequence[str]) -> list[str]:
 
 
 def _files(path: Path) -> list[Path]:
-    """A file, or those in a folder; a folder of Parquet files is one, since its folders may say something."""
+    """A file, or those in a folder; a folder of Parquet files in folders such as `host=web-1` is one."""
     if not path.is_dir():
         return [path]
     files = sorted(one for one in path.rglob("*") if one.is_file() and not one.name.startswith((".", "_")))
-    return [path] if files and all(one.suffix == ".parquet" for one in files) else files
+    inner = [one.relative_to(path).parts[:-1] for one in files]
+    is_hive = any("=" in part for parts in inner for part in parts) and all(one.suffix == ".parquet" for one in files)
+    return [path] if is_hive else files
 
 
 def _read_one(path: Path, file: int, hints: Hints, mapping: Mapping | None, aside: SetAside) -> Sequence[Reading]:

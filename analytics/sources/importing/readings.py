@@ -1,4 +1,4 @@
-"""What every reader of a form gives: readings of fields, with what was understood in words; and what one may be told."""
+"""What every reader of a form gives: readings of fields, and what was understood in words."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -18,7 +18,7 @@ _MANY_CORES: Final = 65_534
 
 @dataclass(frozen=True, slots=True)
 class Hints:
-    """What a person says of files that cannot be guessed, or was guessed wrong; names of columns as the file has them."""
+    """What a person says of files that cannot be guessed, or was guessed wrong; columns as the file names them."""
 
     time: str | None = None
     host: str | None = None
@@ -54,7 +54,7 @@ class Reading:
 
 
 def frame_of_readings(columns: dict[str, Any]) -> pd.DataFrame:
-    """A frame of readings of columns; `core`, `device`, `field`, `line` and `file` may be left out, or be one for all."""
+    """A frame of readings; `core`, `device`, `field`, `line` and `file` may be left out, or be one for all rows."""
     rows = len(columns["value"])
     defaults: dict[str, Any] = {"core": WHOLE, "device": "", "field": 0, "line": 0, "file": 0}
     made: dict[str, Any] = {}
@@ -89,7 +89,9 @@ def in_rounds(frame: pd.DataFrame, round_ms: int) -> pd.DataFrame:
     """Readings of one round given one moment, the last of them."""
     moments = frame[["user", "end_ms"]].drop_duplicates().sort_values(["user", "end_ms"])
     user, end_ms = moments["user"].cat.codes.to_numpy(), moments["end_ms"].to_numpy()
-    begins = np.append(True, (np.diff(user) != 0) | (np.diff(end_ms) >= round_ms)) if len(moments) else np.array([], bool)
+    begins = (
+        np.append(True, (np.diff(user) != 0) | (np.diff(end_ms) >= round_ms)) if len(moments) else np.array([], bool)
+    )
     last = moments["end_ms"].groupby(np.cumsum(begins)).transform("max")
     placed = frame[["user", "end_ms"]].merge(moments.assign(last=last), on=["user", "end_ms"], how="left")
     return frame.assign(end_ms=placed["last"].to_numpy(np.int64))

@@ -93,8 +93,8 @@ def _spread(counts: npt.NDArray[np.int64]) -> list[int]:
 def _lines(head: str, pieces: _Pieces, first: int, last: int) -> Iterator[str]:
     """The reports of one user, in order of time; metrics of one window stand together."""
     rows = zip(
-        pieces.end_ms[first:last].tolist(), pieces.start_ms[first:last].tolist(), pieces.observations[first:last].tolist(),
-        pieces.text[first:last].tolist(), strict=True,
+        pieces.end_ms[first:last].tolist(), pieces.start_ms[first:last].tolist(),
+        pieces.observations[first:last].tolist(), pieces.text[first:last].tolist(), strict=True,
     )  # fmt: skip
     for (end, start, count), some in groupby(rows, itemgetter(0, 1, 2)):
         metrics = ",".join([row[3] for row in some])
@@ -192,9 +192,12 @@ def _distributions(rows: pd.DataFrame) -> list[str]:
     if known is None:
         return [f'{{"avg":{value!r}}}' for value in values]
     return [
-        json.dumps({"avg": value} | {("observations" if name == "count" else name): what for name, what in one.items()}, separators=(",", ":"))
+        json.dumps({"avg": value} | {_NAMED.get(name, name): what for name, what in one.items()}, separators=(",", ":"))
         for value, one in zip(values, known, strict=True)
-    ]  # fmt: skip
+    ]
+
+
+_NAMED: Final = {"count": "observations"}
 
 
 def _cpu(rows: pd.DataFrame, aside: SetAside) -> _Pieces:

@@ -2,8 +2,8 @@
 
 CPU (all and each), memory, swap, load averages, network interfaces and block devices are taken. A record's moment is
 the end of its interval. `sar`'s lines have the time of day of the machine: its zone has to be known (`--tz`), unless it
-is UTC; a day is over where the time goes back. Memory and swap are as `%memused` and `%swpused` say. Loopback is left out of the
-network, as the agent does.
+is UTC; a day is over where the time goes back. Memory and swap are as `%memused` and `%swpused` say. Loopback is left
+out of the network, as the agent does.
 """
 
 import re
@@ -27,12 +27,15 @@ _STATES: Final = {
 }  # fmt: skip
 _SECTOR: Final = 512.0
 _PLAIN: Final = {
-    "memused": Field("gauge", "memory.utilization", "percent"), "swpused": Field("gauge", "swap.utilization", "percent"),
+    "memused": Field("gauge", "memory.utilization", "percent"),
+    "swpused": Field("gauge", "swap.utilization", "percent"),
     "ldavg-1": Field("gauge", "load.1m", "share"), "ldavg-5": Field("gauge", "load.5m", "share"),
     "ldavg-15": Field("gauge", "load.15m", "share"),
-    "rxkB": Field("rate", "network.received_bytes", scale=1024.0), "txkB": Field("rate", "network.sent_bytes", scale=1024.0),
+    "rxkB": Field("rate", "network.received_bytes", scale=1024.0),
+    "txkB": Field("rate", "network.sent_bytes", scale=1024.0),
     "rtps": Field("rate", "disk.reads"), "wtps": Field("rate", "disk.writes"),
-    "bread": Field("rate", "disk.read_bytes", scale=_SECTOR), "bwrtn": Field("rate", "disk.written_bytes", scale=_SECTOR),
+    "bread": Field("rate", "disk.read_bytes", scale=_SECTOR),
+    "bwrtn": Field("rate", "disk.written_bytes", scale=_SECTOR),
 }  # fmt: skip
 _SAR_NAMES: Final = {
     "%memused": "memused", "%swpused": "swpused", "ldavg-1": "ldavg-1", "ldavg-5": "ldavg-5", "ldavg-15": "ldavg-15",
@@ -151,9 +154,7 @@ class _SarTable:
             hour = int(clock.split(":")[0]) % 12 + (12 if noon.upper() == "PM" else 0)
             clock = f"{hour:02}:{clock.split(':', 1)[1]}"
         clock = clock.zfill(8)
-        if any(
-            word.startswith("%") or word.endswith("/s") or word.startswith("ldavg") for word in rest
-        ) and not _numbers(rest[1:]):
+        if any(word.startswith(("%", "ldavg")) or word.endswith("/s") for word in rest) and not _numbers(rest[1:]):
             # A new table begins: another quantity of the same day, or the same one again after a page.
             if [*rest] != [*self._columns]:
                 self._day = self._first

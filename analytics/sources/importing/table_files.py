@@ -30,7 +30,7 @@ ReadTable = Callable[[pa.Table, Ints, int, str, Hints, SetAside], Reading]
 
 
 def read_csv(path: Path, file: int, hints: Hints, aside: SetAside, read: ReadTable = read_table) -> Sequence[Reading]:
-    """What a CSV file says: with a header; of any of four delimiters; or of InfluxDB's annotated kind, table by table."""
+    """What a CSV file with a header says, of any of four delimiters; of InfluxDB's annotated kind, table by table."""
     body = path.read_bytes()
     if b"\0" in body[:_SNIFFED]:
         raise ImportFault("expected text, got a file with zero bytes")
@@ -75,7 +75,7 @@ def _csv(body: bytes, before: int, path: Path, file: int, hints: Hints, aside: S
         names = [name if names.index(name) == place else f"{name} {place + 1}" for place, name in enumerate(names)]
     try:
         table = pacsv.read_csv(
-            io.BytesIO(body),
+            pa.BufferReader(body),
             read_options=pacsv.ReadOptions(
                 column_names=names,
                 skip_rows=1,

@@ -154,7 +154,7 @@ def roles_of(table: pa.Table, hints: Hints) -> Roles:
     time = hints.time or _first(given, _TIMES) or _timestamps(table)
     if time is None:
         raise ImportFault(
-            f"expected a column of times such as time or timestamp, got {', '.join(table.column_names)}: --time names it"
+            f"expected a column of times such as timestamp, got {', '.join(table.column_names)}: --time names it"
         )
     rest = {told: name for told, name in given.items() if name != time}
     states = {told for told in rest if told.removeprefix("percent_").removeprefix("usage_") in ("idle", "system")}

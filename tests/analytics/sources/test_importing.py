@@ -40,7 +40,9 @@ def same(found: Told, expected: Told) -> bool:
 
 
 def cpu_of(found: Understood, user: str = "web-1", core: int = -1) -> list[float]:
-    return [value for (name, quantity, one, _), value in told(found).items() if (name, quantity, one) == (user, CPU, core)]
+    return [
+        value for (name, quantity, one, _), value in told(found).items() if (name, quantity, one) == (user, CPU, core)
+    ]
 
 
 # CSV
@@ -67,7 +69,8 @@ def test_dubious_rows_are_set_aside_by_line_and_not_the_file() -> None:
     found = understood("csv/wide.csv")
     assert found.checked.clipped == 1  # 100.4 %
     assert {(line, reason.partition(":")[0]) for _, line, reason in found.aside.rows} == {
-        (4, "no number in the column 'CPU Utilization (%)'"), (6, "out of range"), (8, "expected 8 columns, got another number"),
+        (4, "no number in the column 'CPU Utilization (%)'"), (6, "out of range"),
+        (8, "expected 8 columns, got another number"),
     }  # fmt: skip
 
 
@@ -112,7 +115,8 @@ def test_csv_of_states_and_cores() -> None:
     ("text", "moment"),
     [
         ("1772359200", "01 10:00:00"), ("1772359200.25", "01 10:00:00"), ("1772359200000", "01 10:00:00"),
-        ("1772359200000000", "01 10:00:00"), ("1772359200000000000", "01 10:00:00"), ("2026-03-01T10:00:00Z", "01 10:00:00"),
+        ("1772359200000000", "01 10:00:00"), ("1772359200000000000", "01 10:00:00"),
+        ("2026-03-01T10:00:00Z", "01 10:00:00"),
         ("2026-03-01 10:00:00", "01 15:00:00"), ("2026-03-01T12:00:00+02:00", "01 10:00:00"),
         ("2026-03-01 10:00:00 UTC", "01 10:00:00"), ("2026-03-01T10:00:00.5-0800", "01 18:00:00"),
     ],
@@ -125,7 +129,8 @@ def test_times_of_any_unit_and_zone(tmp_path: Path, text: str, moment: str) -> N
 
 @pytest.mark.parametrize(
     "name",
-    ["CPU", "cpu_util", "cpuUtilization", "CPUUtilization", "% Processor Time", "avg cpu", "cpu.utilization", "usage_active",
+    ["CPU", "cpu_util", "cpuUtilization", "CPUUtilization", "% Processor Time", "avg cpu", "cpu.utilization",
+     "usage_active",
      "utilization_percent", "cpu_percent", "CPU Usage (%)", "system.cpu.utilization"],
 )  # fmt: skip
 def test_usual_names_of_utilization(name: str) -> None:
@@ -294,7 +299,7 @@ def test_telegraf_names_become_ours() -> None:
             ("web-1", "network.sent_bytes", -1, "01 10:00:10"): 5.0,
         },
     )  # fmt: skip
-    assert (13, "no line of line protocol with a time") in {(line, reason) for _, line, reason in found.aside.rows}
+    assert (14, "no line of line protocol with a time") in {(line, reason) for _, line, reason in found.aside.rows}
 
 
 def test_telegraf_in_seconds_with_escaped_names() -> None:
