@@ -30,7 +30,7 @@ _EXAMPLES = f"""examples:
   {PROGRAM} import load.csv --dry-run                          what would be understood, nothing is written
   {PROGRAM} import load.csv --to http://localhost:8888         into a service
   {PROGRAM} import sa29.json sa30.json --to fleet/             into Parquet files, for --data fleet/
-  {PROGRAM} import load.csv --time ts --host box --value busy --unit percent --tz Europe/Berlin
+  {PROGRAM} import load.csv --time-column ts --host-column box --value-column busy --unit percent --tz Europe/Berlin
   {PROGRAM} import points.lp --mapping schema.toml             line protocol of any schema (docs/importing.md)"""
 _SHOWN = 40
 _EXIT_NOTHING = 1
@@ -55,16 +55,16 @@ class ImportSettings(ServiceAddress, frozen=True, kw_only=True):
     ] = None
     dry_run: Annotated[bool, Meta(description="Say what was understood, and write nothing.")] = False
     yes: Annotated[bool, Meta(description="Do not ask on a terminal before writing.")] = False
-    time: Annotated[
+    time_column: Annotated[
         str | None, Meta(description="The column of times.", extra={"metavar": "COLUMN", "default": "guessed"})
     ] = None
-    host: Annotated[
+    host_column: Annotated[
         str | None, Meta(description="The column, or tag, of hosts.", extra={"metavar": "COLUMN", "default": "guessed"})
     ] = None
-    value: Annotated[
+    value_column: Annotated[
         str | None, Meta(description="The column of values.", extra={"metavar": "COLUMN", "default": "guessed"})
     ] = None
-    core: Annotated[
+    core_column: Annotated[
         str | None, Meta(description="The column of cores.", extra={"metavar": "COLUMN", "default": "guessed"})
     ] = None
     metric: Annotated[
@@ -94,7 +94,7 @@ class ImportSettings(ServiceAddress, frozen=True, kw_only=True):
             description="The host, where files name none.", extra={"metavar": "NAME", "default": "the name of the file"}
         ),
     ] = None
-    interval: Annotated[
+    sample_interval: Annotated[
         str | None,
         Meta(
             description="The time that a sample stands for.",
@@ -113,7 +113,7 @@ class ImportSettings(ServiceAddress, frozen=True, kw_only=True):
         super().__post_init__()
         if self.metric is not None and self.metric not in NAMES and self.metric not in QUANTITIES:
             raise ValueError(f"--metric: expected a name that `{PROGRAM} metrics` lists, got {self.metric}")
-        if self.mapping is not None and (self.time or self.host or self.value or self.core):
+        if self.mapping is not None and (self.time_column or self.host_column or self.value_column or self.core_column):
             raise ValueError("expected --mapping or names of columns, got both: the mapping names them")
 
     @property
@@ -136,7 +136,7 @@ def run_import(argv: Sequence[str]) -> int:
         zone_of(settings.tz)
     except ValueError as error:
         fail(PROGRAM, f"--tz: {error}")
-    interval_ms = None if settings.interval is None else parse_duration(settings.interval)
+    interval_ms = None if settings.sample_interval is None else parse_duration(settings.sample_interval)
     try:
         understood = read(settings.file, _hints(settings), times.now_ms(), interval_ms)
         _tell(understood)
@@ -163,8 +163,8 @@ def _hints(settings: ImportSettings) -> "Hints":
 
     stored = NAMES[settings.metric].quantity.name if settings.metric in NAMES else settings.metric
     return Hints(
-        time=settings.time, host=settings.host, value=settings.value, core=settings.core, metric=stored,
-        unit=settings.unit, zone=settings.tz, time_format=settings.time_format, host_name=settings.host_name,
+        time=settings.time_column, host=settings.host_column, value=settings.value_column, core=settings.core_column,
+        metric=stored, unit=settings.unit, zone=settings.tz, time_format=settings.time_format, host_name=settings.host_name,
         mapping=settings.mapping,
     )  # fmt: skip
 

@@ -11,7 +11,7 @@ where fields are of devices), `field` (a number into the list of fields), `value
 """
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
@@ -41,7 +41,7 @@ def samples_of(readings: pd.DataFrame, fields: Sequence[Field], aside: SetAside)
 
 def unit_of(fields: Sequence[Field], readings: pd.DataFrame) -> dict[str, str]:
     """For each kind of share whose unit no name says: percent or share, told by the highest value."""
-    told = {}
+    told: dict[str, str] = {}
     for number, field in enumerate(fields):
         group = "state" if field.kind == "state" else field.target
         values = readings["value"].to_numpy()[readings["field"].to_numpy() == number]
@@ -59,13 +59,14 @@ def _scales(readings: pd.DataFrame, fields: Sequence[Field]) -> "np.ndarray[tupl
         is_share = field.kind == "state" or (quantity is not None and quantity.bounded)
         unit = told.get("state" if field.kind == "state" else field.target) if field.unit == "guess" else field.unit
         scales.append(field.scale / (100.0 if is_share and unit == "percent" else 1.0))
-    return np.array(scales)[readings["field"].to_numpy()]
+    each: np.ndarray[tuple[int], np.dtype[np.float64]] = np.array(scales)[readings["field"].to_numpy()]
+    return each
 
 
-def _targets(readings: pd.DataFrame, fields: Sequence[Field]) -> pd.Categorical:
+def _targets(readings: pd.DataFrame, fields: Sequence[Field]) -> Any:
     names = sorted({field.target for field in fields})
     place = np.array([names.index(field.target) for field in fields])
-    return pd.Categorical.from_codes(place[readings["field"].to_numpy()], names).remove_unused_categories()
+    return pd.Categorical(names, names).take(place[readings["field"].to_numpy()]).remove_unused_categories()
 
 
 def _gauges(readings: pd.DataFrame, fields: Sequence[Field], aside: SetAside) -> pd.DataFrame:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from analytics.sources.importing.fields import Field, Unit
-from analytics.sources.importing.samples import WHOLE, Ints
+from analytics.sources.importing.samples import WHOLE, Ints, repeated
 
 _WHOLE_NAMES: Final = frozenset({"", "all", "total", "cpu-total", "cpu_total", "_total", "-1", "cpu", "aggregate"})
 UNKNOWN_CORE: Final = -2
@@ -61,7 +61,7 @@ def frame_of_readings(columns: dict[str, Any]) -> pd.DataFrame:
     for name, given in (defaults | columns).items():
         if name == "user":
             made[name] = (
-                pd.Categorical.from_codes(np.zeros(rows, np.int8), [given]) if isinstance(given, str)
+                repeated(given, rows) if isinstance(given, str)
                 else given if isinstance(given, pd.Categorical) else pd.Categorical(given)
             )  # fmt: skip
         elif name == "device":

@@ -37,12 +37,12 @@ class Batch(NamedTuple):
 
 
 class _Pieces(NamedTuple):
-    """A metric of each report: whose, when, and its JSON."""
+    """A metric of each report: whose (the place of its name), when, and its JSON; arrays of int64, and of texts."""
 
-    user: npt.NDArray[np.int64]
-    start_ms: npt.NDArray[np.int64]
-    end_ms: npt.NDArray[np.int64]
-    observations: npt.NDArray[np.int64]
+    user: Any
+    start_ms: Any
+    end_ms: Any
+    observations: Any
     text: Texts
 
 
@@ -56,10 +56,10 @@ def lanes_of(checked: Checked, systems: Mapping[str, tuple[str, str]], aside: Se
     pieces = [made for kind in TYPES if (made := _pieces(kind, frame, aside)) is not None]
     if not pieces:
         return []
-    joined = _Pieces(*(np.concatenate(parts) for parts in zip(*pieces, strict=True)))
+    joined = _Pieces._make(np.concatenate(parts) for parts in zip(*pieces, strict=True))
     if len(pieces) > 1:
         order = np.lexsort((joined.observations, joined.start_ms, joined.end_ms, joined.user))
-        joined = _Pieces(*(column[order] for column in joined))
+        joined = _Pieces._make(column[order] for column in joined)
     heads = [f'{{"user_id":{json.dumps(user)},{_system(*systems.get(user, ("Linux", "")))},' for user in users]
     counts = np.bincount(joined.user, minlength=len(users))
     lane_of = _spread(counts)
@@ -169,7 +169,7 @@ def _summaries(rows: pd.DataFrame) -> list[dict[str, Any]] | None:
     if found is not None:
         flat = np.column_stack([found.bin, found.count]).ravel().tolist()
         ends = 2 * np.searchsorted(found.row, np.arange(len(rows) + 1))
-    known = []
+    known: list[dict[str, Any]] = []
     columns = (rows[name].tolist() for name in ("count", "var", "min", "max", "approximated"))
     for (count, variance, low, high, guessed), begin, end in zip(
         zip(*columns, strict=True), ends[:-1].tolist(), ends[1:].tolist(), strict=True

@@ -98,6 +98,11 @@ class SetAside:
             table.writerows((self.files[number], line, reason) for number, line, reason in sorted(self.rows))
 
 
+def repeated(text: str, rows: int) -> Any:
+    """A text as the category of all rows."""
+    return pd.Categorical([text]).take(np.zeros(rows, np.intp))
+
+
 def frame_of(columns: dict[str, Any]) -> pd.DataFrame:
     """A frame of samples of columns; single values stand for all rows, and `core` and `line` may be left out."""
     rows = len(columns["value"])
@@ -106,7 +111,7 @@ def frame_of(columns: dict[str, Any]) -> pd.DataFrame:
     for name, given in whole.items():
         if name in ("user", "quantity"):
             made[name] = (
-                pd.Categorical.from_codes(np.zeros(rows, np.int8), [given]) if isinstance(given, str)
+                repeated(given, rows) if isinstance(given, str)
                 else given if isinstance(given, pd.Categorical) else pd.Categorical(given)
             )  # fmt: skip
         elif np.isscalar(given):
@@ -171,7 +176,7 @@ def _named(frame: pd.DataFrame, aside: SetAside) -> pd.DataFrame:
         bad = np.array(wrong)[frame["user"].cat.codes.to_numpy()]
         frame = aside.take(frame, bad, f"a host's name that is not 1 to {MAX_USER_ID} printable characters")
     used = frame["user"].cat.remove_unused_categories()
-    ordered = used.cat.rename_categories(used.cat.categories.astype("str"))
+    ordered = used.cat.rename_categories([str(name) for name in used.cat.categories])
     return frame.assign(user=ordered.cat.reorder_categories(sorted(ordered.cat.categories)))
 
 
@@ -214,10 +219,15 @@ def _starts(frame: pd.DataFrame, interval_ms: int | None) -> Ints:
     """When the window of each sample begins, of a sorted frame."""
     end_ms = frame["end_ms"].to_numpy(np.int64)
     if interval_ms is not None:
-        return np.maximum(end_ms - interval_ms, SECONDS_BELOW)
+        return _not_before(end_ms - interval_ms)
     group = frame["user"].cat.codes.to_numpy(np.int64) * len(QUANTITIES) + frame["quantity"].cat.codes.to_numpy()
     apart = np.diff(end_ms)
     between = (np.diff(group) == 0) & (apart > 0)
     medians = pd.Series(apart[between]).groupby(group[1:][between]).median()
     length = pd.Series(group).map(medians).fillna(MINUTE_MS).to_numpy(np.int64)
-    return np.maximum(end_ms - length, SECONDS_BELOW)
+    return _not_before(end_ms - length)
+
+
+def _not_before(start_ms: Ints) -> Ints:
+    earliest: Ints = np.maximum(start_ms, SECONDS_BELOW)
+    return earliest

@@ -4,7 +4,7 @@ A window that is there already, by machine, core and end, stays as it is, so tha
 """
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -12,7 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from analytics.frames.arrow import frame_of, schema_of, table_of
-from analytics.frames.frame import HISTOGRAM, frame_of_values, histograms_of, packed, utc
+from analytics.frames.frame import frame_of_values, histograms_of, packed, utc
+from analytics.frames.kernel import Histograms
 from analytics.sources.importing.samples import WHOLE, Checked, ImportFault
 from analytics.sources.parquet import metric_of
 from contract.metrics import NAMES, QUANTITIES
@@ -58,7 +59,7 @@ def windows_of(samples: pd.DataFrame, metric: str) -> pd.DataFrame:
     return frame
 
 
-def _cores(samples: pd.DataFrame) -> pd.api.extensions.ExtensionArray:
+def _cores(samples: pd.DataFrame) -> Any:
     core = samples["core"].to_numpy(np.int64)
     return pd.arrays.IntegerArray(np.maximum(core, 0), core == WHOLE)
 
@@ -78,7 +79,7 @@ def _of_windows(samples: pd.DataFrame, metric: str) -> pd.DataFrame:
     columns |= {"approximated": samples["approximated"].to_numpy(np.int64)}
     found = histograms_of(samples) if samples["histogram"].notna().any() else None
     columns["histogram"] = (
-        packed(found, len(samples)) if found is not None else pd.array([b""] * len(samples), dtype=HISTOGRAM)
+        packed(found, len(samples)) if found is not None else packed(Histograms.empty(), len(samples))
     )
     return pd.DataFrame(columns, index=utc(samples["end_ms"].to_numpy(np.int64)))
 
@@ -124,7 +125,7 @@ def _known(path: Path, metric: str) -> pd.DataFrame | None:
     if "user" not in frame:
         raise ImportFault(f"{path}: expected windows that name their hosts in a column user, got none")
     if "core" not in frame:
-        frame.insert(1, "core", pd.array([pd.NA] * len(frame), "Int64"))
+        frame = frame.assign(core=pd.array([pd.NA] * len(frame), "Int64"))
     if "histogram" not in frame:
-        frame["histogram"] = pd.array([b""] * len(frame), dtype=HISTOGRAM)
+        frame["histogram"] = packed(Histograms.empty(), len(frame))
     return frame

@@ -76,9 +76,7 @@ def read_sadf(path: Path, file: int, hints: Hints, aside: SetAside) -> Reading:
             str(host["nodename"]): (str(host.get("sysname", "Linux")), str(host.get("release", ""))) for host in hosts
         }
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ImportFault(
-            f"expected the JSON of `sadf -j`, got what cannot be read: {error or type(error).__name__}"
-        ) from None
+        raise ImportFault(f"expected the JSON of `sadf -j`, got what cannot be read: {error!r:.80}") from None
     return _reading(rows, "UTC", file, hints, "JSON of sadf", systems)
 
 

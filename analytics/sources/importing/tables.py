@@ -154,7 +154,7 @@ def roles_of(table: pa.Table, hints: Hints) -> Roles:
     time = hints.time or _first(given, _TIMES) or _timestamps(table)
     if time is None:
         raise ImportFault(
-            f"expected a column of times such as timestamp, got {', '.join(table.column_names)}: --time names it"
+            f"expected a column of times such as timestamp, got {', '.join(table.column_names)}: --time-column names it"
         )
     rest = {told: name for told, name in given.items() if name != time}
     states = {told for told in rest if told.removeprefix("percent_").removeprefix("usage_") in ("idle", "system")}
@@ -182,7 +182,7 @@ def roles_of(table: pa.Table, hints: Hints) -> Roles:
         return Roles(time, None, None, None, dict.fromkeys(reversed(numeric), _metric(hints)), hosts_are_columns=True)
     raise ImportFault(
         f"expected a column of values such as value, cpu or utilization_percent, got {', '.join(table.column_names)}: "
-        "--value and --metric say which column is what"
+        "--value-column and --metric say which column is what"
     )
 
 
@@ -257,7 +257,7 @@ def categories_of(column: pa.ChunkedArray) -> pd.Categorical:
     if not pa.types.is_dictionary(column.type):
         column = column.cast(pa.string()).dictionary_encode()
     coded = pd.Categorical(column.unify_dictionaries().to_pandas())
-    return coded.rename_categories(coded.categories.astype("str"))
+    return coded.rename_categories(str)
 
 
 def _is_numeric(column: pa.ChunkedArray) -> bool:

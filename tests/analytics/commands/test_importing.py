@@ -172,8 +172,8 @@ def test_a_service_that_is_not_there_is_said(tmp_path: Path) -> None:
         (["nowhere.csv"], 1, "nowhere.csv: No such file or directory"),
         (["x.csv", "--tz", "Mars"], 2, "--tz: expected a time zone such as Europe/Berlin, got Mars"),
         (["x.csv", "--metric", "speed"], 2, "--metric: expected a name that"),
-        (["x.csv", "--time", "moment"], 1, "expected a column 'moment', got time, host, cpu"),
-        (["x.csv", "--mapping", "m.toml", "--host", "x"], 2, "expected --mapping or names of columns, got both"),
+        (["x.csv", "--time-column", "moment"], 1, "expected a column 'moment', got time, host, cpu"),
+        (["x.csv", "--mapping", "m.toml", "--host-column", "x"], 2, "expected --mapping or names of columns, got both"),
         ([], 2, "FILE"),
     ],
 )  # fmt: skip
