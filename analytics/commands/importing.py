@@ -164,8 +164,8 @@ def _hints(settings: ImportSettings) -> "Hints":
     stored = NAMES[settings.metric].quantity.name if settings.metric in NAMES else settings.metric
     return Hints(
         time=settings.time_column, host=settings.host_column, value=settings.value_column, core=settings.core_column,
-        metric=stored, unit=settings.unit, zone=settings.tz, time_format=settings.time_format, host_name=settings.host_name,
-        mapping=settings.mapping,
+        metric=stored, unit=settings.unit, zone=settings.tz, time_format=settings.time_format,
+        host_name=settings.host_name, mapping=settings.mapping,
     )  # fmt: skip
 
 

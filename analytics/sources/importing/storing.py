@@ -115,8 +115,9 @@ def _known(path: Path, metric: str) -> pd.DataFrame | None:
         return None
     try:
         table = pq.read_table(path)
-        if metric_of(table.schema) != metric:
-            raise ImportFault(f"{path}: expected windows of {metric}, got those of {metric_of(table.schema)}")
+        held = metric_of(path, table.schema)
+        if held != metric:
+            raise ImportFault(f"{path}: expected windows of {metric}, got those of {held}")
         frame = frame_of(table)
     except (pa.ArrowException, ValueError) as error:
         if isinstance(error, ImportFault):

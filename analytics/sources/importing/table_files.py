@@ -116,16 +116,16 @@ def read_parquet(
     if not table.num_rows:
         raise ImportFault("expected rows, got none")
     if {"time", *NUMBERS} <= {*schema.names}:
-        return [_own(table, file, path.stem, hints, aside)]
+        return [_own(table, path, file, hints)]
     return [read(table, np.arange(1, table.num_rows + 1), file, path.stem, hints, aside)]
 
 
-def _own(table: pa.Table, file: int, stem: str, hints: Hints, aside: SetAside) -> Reading:
+def _own(table: pa.Table, path: Path, file: int, hints: Hints) -> Reading:
     """Windows as we export them: summaries, which are kept whole."""
     from analytics.sources.parquet import metric_of
 
-    metric = metric_of(table.schema)
     try:
+        metric = metric_of(path, table.schema)
         frame = frame_of_arrow(table)
     except FrameError as error:
         raise ImportFault(str(error)) from None
@@ -134,7 +134,7 @@ def _own(table: pa.Table, file: int, stem: str, hints: Hints, aside: SetAside) -
     rows = len(frame)
     lines: Ints = np.arange(1, rows + 1)
     columns = {
-        "user": frame["user"].array if "user" in frame else hints.host_name or stem,
+        "user": frame["user"].array if "user" in frame else hints.host_name or path.stem,
         "end_ms": pd.DatetimeIndex(frame.index).asi8,
         "core": frame["core"].fillna(WHOLE).to_numpy(np.int64) if "core" in frame else WHOLE,
         "quantity": quantity, "value": frame["mean"].to_numpy(), "line": lines, "file": file,
