@@ -10,7 +10,7 @@ import msgspec
 from contract import times
 from contract.report import Report
 from contract.retry import Backoff
-from service.journal.journal import Journal
+from service.journal.base import Log
 from service.stores.base import Store, StoreUnavailable
 
 _log = logging.getLogger("loadlens.service")
@@ -20,7 +20,7 @@ _FIRST_RETRY_S, _LONGEST_RETRY_S = 1.0, 30.0
 _REPORTS = msgspec.json.Decoder(list[Report])
 
 
-def replay(journal: Journal, store: Store) -> int:
+def replay(journal: Log, store: Store) -> int:
     """Give the store what it had not put on its own disk; returns how many reports that were."""
     count = 0
     for record in journal.read(after=store.flushed):
@@ -37,7 +37,7 @@ class Maintenance:
     stays in the journal; its limit turns new reports away before memory runs out.
     """
 
-    def __init__(self, journal: Journal, store: Store, flush_interval_s: float) -> None:
+    def __init__(self, journal: Log, store: Store, flush_interval_s: float) -> None:
         self._journal = journal
         self._store = store
         self._interval = flush_interval_s

@@ -10,8 +10,8 @@ from service.agents.registry import Registry
 from service.alerts.runner import Runner
 from service.ingest.admission import Admission
 from service.ingest.maintenance import Maintenance
+from service.journal.base import Log
 from service.journal.files import Damage
-from service.journal.journal import Journal
 from service.stores.base import Store
 
 _MAX_CHARACTERS = 300
@@ -64,7 +64,7 @@ def _found(looks: Iterable[Look]) -> Iterator[str]:
             yield problem
 
 
-def refusing_looks(journal: Journal) -> list[Look]:
+def refusing_looks(journal: Log) -> list[Look]:
     """What turns reports away."""
     return [
         lambda: "The journal is at its limit; the store is behind." if journal.size >= journal.limit_bytes else None,

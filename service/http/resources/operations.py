@@ -24,7 +24,7 @@ from service.http.request_log import RequestLog
 from service.http.requests import Parameters
 from service.ingest.acknowledgement import Ingest
 from service.ingest.maintenance import Maintenance
-from service.journal.journal import Journal
+from service.journal.base import Log
 from service.notifications.queue import NotificationQueue
 from service.notifications.sender import NotificationSender
 from service.reporting.maker import ReportMaker
@@ -39,7 +39,7 @@ class Numbers:
     """The service's own counters and sizes, read where they are kept: a collector of prometheus-client."""
 
     ingest: Ingest
-    journal: Journal
+    journal: Log
     store: Store
     maintenance: Maintenance
     broker: Broker

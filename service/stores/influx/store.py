@@ -38,6 +38,7 @@ from service.stores.influx.places import Place, ensure_database
 from service.stores.influx.publication import ImmutableMemtable, View, Views
 from service.stores.influx.reading import NumberedRows, Reader
 from service.stores.influx.rollups import FINEST, Sealing, late, over, still_open, without
+from service.stores.influx.shared_checkpoint import SharedCheckpoint
 from service.stores.influx.users import CatalogedUser, UserCatalog
 from service.stores.influx.windows import WindowWriter
 from service.stores.influx.writing import Writer
@@ -55,7 +56,7 @@ class InfluxStore:
     """Windows in an InfluxDB; `folder` keeps what this machine knows of it. One service at a time for a database.
 
     `retention` is how long windows and the rollups of 5 min (and 15), 1 h and 1 d are kept, in ms, None for ever;
-    `now_ms` the clock, epoch ms.
+    `now_ms` the clock, epoch ms; `checkpoint` is where the writers of a cluster keep what others go on with.
     Raises StoreError where it can neither ask InfluxDB nor knows anything of it.
     """
 
@@ -67,6 +68,7 @@ class InfluxStore:
         retention: Sequence[int | None] = (None,) * 4,
         timeout_s: float = 60.0,
         now_ms: Callable[[], int] = times.now_ms,
+        checkpoint: Checkpoint | SharedCheckpoint | None = None,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._now_ms = now_ms
@@ -75,7 +77,7 @@ class InfluxStore:
         self._client = InfluxClient(address, credentials, timeout_s)
         self._place: Place | None = None
         self._writer = Writer(self._client, folder / "refused.lines", timeout_s, lambda: self._place or self._find())
-        self._checkpoint = Checkpoint(folder / "known.sqlite")
+        self._checkpoint = checkpoint or Checkpoint(folder / "known.sqlite")
         self._index = SeriesIndex()
         self._reader = Reader(self._client, self._index)
         self._windows = WindowWriter(self._client, self._writer, self._index)

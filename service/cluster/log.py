@@ -1,0 +1,320 @@
+"""The replicated log: accepted reports on the disks of a quorum, in order, before they are acknowledged.
+
+One stream of JetStream has all reports; their sequence in it is the offset that the journal of one machine would give.
+A report's subject is its host's partition, and its message id says host, metric types and end of window: sent again to
+any process within the stream's duplicate window, it is stored once.
+"""
+
+import asyncio
+import contextlib
+import logging
+import threading
+import time
+import zlib
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from concurrent.futures import Future
+from pathlib import Path
+
+import msgspec
+import nats.errors
+import nats.js.errors
+from nats.aio.msg import Msg
+from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType, StreamConfig
+
+from contract.metrics import type_name
+from contract.report import Report
+from service.cluster.connection import CALL_S, Cluster, ClusterError, ensure_stream
+from service.cluster.tail import Message, Tail
+from service.journal.files import Damage, Record
+from service.journal.journal import JournalFull
+
+_log = logging.getLogger("loadlens.service")
+PARTITIONS = 64
+DUPLICATE_WINDOW_S = 120.0
+_BEHIND_S = 60.0
+"""A process that has not followed the log for so long cannot tell what is known: half the duplicate window."""
+_ACKNOWLEDGED_S = 10.0
+"""So long reports are sent again and again before whoever waits is told that it failed."""
+_RESEND_S = 1.5
+_IN_FLIGHT = 2000
+"""Reports that are under way at once: JetStream turns more of a stream than 10,000 away."""
+_SEEN_S = 1.0
+"""So long a commit waits until this process answers what it wrote."""
+_LOOK_S = 1.0
+_TOO_LARGE = 500
+_READ_S = 30.0
+_DECODER = msgspec.json.Decoder(Report)
+
+
+Take = Callable[[int, Sequence[bytes], Sequence[Report]], Awaitable[None]]
+"""Takes reports that follow each other: the offset of the last, and the reports as text and decoded."""
+
+
+class _Error(msgspec.Struct):
+    code: int = 0
+    err_code: int = 0
+    description: str = ""
+
+
+class _Acknowledged(msgspec.Struct):
+    seq: int = 0
+    duplicate: bool = False
+    error: _Error | None = None
+
+
+_ACKNOWLEDGED = msgspec.json.Decoder(_Acknowledged)
+_FULL = ("maximum bytes exceeded", "maximum messages exceeded", "insufficient")
+
+
+def partition_of(user_id: str) -> int:
+    """The partition of a host: its reports are in order within it."""
+    return zlib.crc32(user_id.encode()) % PARTITIONS
+
+
+def message_id(report: Report) -> str:
+    """What tells a report from all others: host, types of metrics and end of the window; without spaces."""
+    types = "+".join(sorted(type_name(type(metric)) for metric in report.typed_metrics()))
+    host = report.user_id.encode().hex()
+    return f"{host}:{types}:{report.end_timestamp}"
+
+
+class ReplicatedLog:
+    """The stream of reports, in place of a journal (`service.journal.journal.Journal`).
+
+    `append` is called by one thread at a time, the others by any. Raises ClusterError where NATS cannot be used.
+    """
+
+    def __init__(self, cluster: Cluster, limit_bytes: int, keep_bytes: int) -> None:
+        self.cluster = cluster
+        name = cluster.address.name
+        self.stream = f"{name}-reports"
+        self._prefix = f"{name}.reports."
+        self.limit_bytes = limit_bytes
+        self._keep_bytes = keep_bytes
+        self.damage: list[Damage] = []
+        self.problem: str | None = None
+        """Why the last write failed, until one has gone well; None before."""
+        self.failures = 0
+        self.duplicates = 0
+        """Reports that JetStream had already."""
+        self.kept = 0
+        self._flushed = 0
+        self._inbox = cluster.connection.new_inbox()
+        self._sent: dict[str, asyncio.Future[_Acknowledged]] = {}
+        self._number = 0
+        self._bytes = 0
+        self._following: Future[None] | None = None
+        self._followed = threading.Condition()
+        self._seen = 0
+        self._current = time.monotonic()
+        self.first, self.last = 1, 0
+        try:
+            cluster.call(self._open(), 3 * CALL_S)
+        except (nats.errors.Error, TimeoutError) as error:
+            raise ClusterError(f"{cluster.address}: {error or type(error).__name__}") from None
+        self._looking = asyncio.run_coroutine_threadsafe(self._look_on(), cluster.loop)
+
+    async def _open(self) -> None:
+        wanted = StreamConfig(
+            name=self.stream, subjects=[f"{self._prefix}*"], storage=StorageType.FILE, discard=DiscardPolicy.NEW,
+            retention=RetentionPolicy.LIMITS, num_replicas=self.cluster.replicas, max_msgs=-1, max_age=0,
+            max_bytes=self.limit_bytes + self._keep_bytes, duplicate_window=DUPLICATE_WINDOW_S,
+        )  # fmt: skip
+        await ensure_stream(self.cluster, wanted)
+        await self.cluster.connection.subscribe(
+            f"{self._inbox}.*", cb=self._acknowledge, pending_msgs_limit=0, pending_bytes_limit=0
+        )
+        await self._look()
+
+    async def _look(self) -> None:
+        """Ask how much is in the stream."""
+        info = await self.cluster.jetstream.stream_info(self.stream)
+        state = info.state
+        self.first, self.last = state.first_seq or 1, max(state.last_seq, self.last)
+        self._bytes, messages = state.bytes, max(state.messages, 1)
+        self.limit_bytes = max((info.config.max_bytes or 0) - self._keep_bytes, 1)
+        waiting = max(self.last - max(self._flushed, self.first - 1), 0)
+        self.kept = round(self._bytes * (1 - min(waiting / messages, 1)))
+
+    async def _look_on(self) -> None:
+        while True:
+            await asyncio.sleep(_LOOK_S)
+            try:
+                await self._look()
+            except (nats.errors.Error, TimeoutError) as error:
+                _log.debug("%s: %s", self.cluster.address, error)
+
+    @property
+    def size(self) -> int:
+        """The bytes of the reports that the store has not."""
+        return self._bytes - self.kept
+
+    def advance_to(self, offset: int) -> None:
+        """Take that the store has everything up to `offset`."""
+        self._flushed = max(self._flushed, offset)
+
+    def missing(self, after: int) -> list[Damage]:
+        """Nothing: what JetStream lost, it does not say."""
+        return []
+
+    def holds(self, after: int, through: int) -> bool:
+        """Whether every report behind offset `after` up to `through` can be read."""
+        return self.first <= after + 1 and through <= self.last
+
+    def prepare(self) -> None:
+        """Nothing: JetStream has its files ready."""
+
+    # What comes in
+
+    def append(self, texts: Sequence[bytes], reports: Sequence[Report]) -> int:
+        """Put reports, each with its JSON text, on the disks of a quorum; returns the offset of the last.
+
+        They are all under way at once, and sent again where no word comes. Raises JournalFull at the stream's limit
+        and OSError where JetStream does not take them; some may be stored then, and count once when they come again.
+        """
+        if time.monotonic() - self._current > _BEHIND_S:
+            raise OSError(f"this process is {self.behind} reports behind the log")
+        messages = [
+            (self._prefix + str(partition_of(report.user_id)), text, {"Nats-Msg-Id": message_id(report)})
+            for text, report in zip(texts, reports, strict=True)
+        ]
+        try:
+            last = self.cluster.call(self._publish(messages), _ACKNOWLEDGED_S + CALL_S)
+        except JournalFull:
+            self.failures += 1
+            raise
+        except (nats.errors.Error, TimeoutError, OSError) as error:
+            self.failures += 1
+            self.problem = str(error) or type(error).__name__
+            raise OSError(f"{self.cluster.address}: {self.problem}") from None
+        self.problem = None
+        with self._followed:
+            self._followed.wait_for(lambda: self._seen >= last or self._following is None, _SEEN_S)
+        return last
+
+    async def _publish(self, messages: Sequence[tuple[str, bytes, dict[str, str]]]) -> int:
+        last = 0
+        for start in range(0, len(messages), _IN_FLIGHT):
+            left = list(messages[start : start + _IN_FLIGHT])
+            deadline = time.monotonic() + _ACKNOWLEDGED_S
+            while left:
+                if time.monotonic() > deadline:
+                    raise TimeoutError(f"{len(left)} reports were not acknowledged within {_ACKNOWLEDGED_S:.0f} s")
+                answers = await self._send(left)
+                last = max([last, *(answer.seq for answer in answers if answer is not None)])
+                left = [message for message, answer in zip(left, answers, strict=True) if answer is None]
+        self.last = max(self.last, last)
+        return last
+
+    async def _send(self, messages: Sequence[tuple[str, bytes, dict[str, str]]]) -> list[_Acknowledged | None]:
+        """Send messages once; what became of each, None where no word came."""
+        publish = self.cluster.connection.publish
+        waiting: dict[str, asyncio.Future[_Acknowledged]] = {}
+        try:
+            for subject, text, headers in messages:
+                self._number += 1
+                reply = f"{self._inbox}.{self._number}"
+                self._sent[reply] = waiting[reply] = self.cluster.loop.create_future()
+                await publish(subject, text, reply, headers)
+            await asyncio.wait(waiting.values(), timeout=_RESEND_S)
+        finally:
+            for reply in waiting:
+                self._sent.pop(reply, None)
+        answers = [future.result() if future.done() else None for future in waiting.values()]
+        return [self._kept(answer) for answer in answers]
+
+    def _kept(self, answer: _Acknowledged | None) -> _Acknowledged | None:
+        """An answer that says that a report is stored; None where it is to be sent again. Raises as `append`."""
+        if answer is None or answer.error is None:
+            self.duplicates += bool(answer and answer.duplicate)
+            return answer
+        words = answer.error.description
+        if any(one in words for one in _FULL):
+            raise JournalFull(f"the stream {self.stream} takes no more ({words}): the store is behind, or a disk is full")
+        if answer.error.code < _TOO_LARGE:
+            raise OSError(words)
+        return None
+
+    async def _acknowledge(self, message: Msg) -> None:
+        waiting = self._sent.get(message.subject)
+        if waiting is not None and not waiting.done():
+            # Where no leader is, nobody answers, which NATS tells by a status.
+            waiting.set_result(_ACKNOWLEDGED.decode(message.data) if message.data else _NOBODY)
+
+    # What goes out
+
+    def follow(self, after: int, take: Take) -> None:
+        """Hand every report behind offset `after` to `take`, on the NATS thread; more only when it has done its work."""
+        self._seen = after
+        tail = Tail(self.cluster, self.stream, after)
+
+        async def hand_on(messages: Sequence[Message]) -> None:
+            if messages:
+                last = messages[-1].sequence
+                texts = [message.payload for message in messages]
+                await take(last, texts, [_DECODER.decode(text) for text in texts])
+                with self._followed:
+                    self._seen = last
+                    self.last = max(self.last, last)
+                    self._followed.notify_all()
+            if not tail.behind:
+                self._current = time.monotonic()
+
+        self._following = asyncio.run_coroutine_threadsafe(tail.follow(hand_on), self.cluster.loop)
+
+    @property
+    def behind(self) -> int:
+        """How many reports of the log this process has not seen."""
+        return max(self.last - self._seen, 0)
+
+    def read(self, after: int) -> Iterator[Record]:
+        """The reports behind offset `after` that are there now, oldest first. Raises OSError where it cannot be read."""
+        tail = Tail(self.cluster, self.stream, after)
+        batches = tail.through(self.last)
+        try:
+            while messages := self.cluster.call(_next(batches), _READ_S):
+                texts = [message.payload for message in messages]
+                yield Record(messages[-1].sequence, b"[" + b",".join(texts) + b"]")
+        except (nats.errors.Error, TimeoutError) as error:
+            raise OSError(f"{self.cluster.address}: {error or type(error).__name__}") from None
+        finally:
+            asyncio.run_coroutine_threadsafe(_closed(batches), self.cluster.loop)
+
+    def prune(self, through: int) -> None:
+        """Take that the store has everything up to offset `through`."""
+        self.advance_to(through)
+
+    def purge(self, through: int) -> None:
+        """Forget the reports up to offset `through`, but for about the newest `keep_bytes`."""
+        self.advance_to(through)
+        messages = max(self.last - self.first + 1, 1)
+        kept = round(self._keep_bytes * messages / max(self._bytes, 1))
+        before = min(through, self.last - kept) + 1
+        if before > self.first:
+            self.cluster.call(self.cluster.jetstream.purge_stream(self.stream, seq=before))
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Nothing: this machine has nothing of it."""
+        yield
+
+    def copy_to(self, folder: Path) -> None:
+        """Nothing: this machine has nothing of it."""
+
+    def close(self) -> None:
+        """Follow no more."""
+        self._looking.cancel()
+        if self._following is not None:
+            self._following.cancel()
+            self._following = None
+
+
+_NOBODY = _Acknowledged(error=_Error(503, 0, "nobody answers"))
+
+
+async def _next(batches: AsyncIterator[Sequence[Message]]) -> Sequence[Message]:
+    return await anext(batches, ())
+
+
+async def _closed(batches: AsyncGenerator[Sequence[Message], None]) -> None:
+    await batches.aclose()
