@@ -25,6 +25,7 @@ from contract.logs import fields
 from contract.service_address import is_loopback
 from service.alerts.rule_set import RuleFileError
 from service.app import Application, create_app
+from service.cluster.connection import ClusterError
 from service.connections import CertifiedWebSocket, LimitedProtocol
 from service.control.data_lock import DataFolderError
 from service.control.database import ControlError
@@ -190,7 +191,7 @@ class _Server(BaseApplication):
     def load(self) -> Application:
         try:
             app = create_app(self._settings)
-        except (StoreError, RuleFileError, ControlError, DataFolderError, OSError) as error:
+        except (StoreError, RuleFileError, ControlError, DataFolderError, ClusterError, OSError) as error:
             print(f"loadlens-service: error: {error}", file=sys.stderr, flush=True)
             sys.exit(Arbiter.APP_LOAD_ERROR)
         app.tls = self._tls

@@ -22,7 +22,8 @@ T = TypeVar("T")
 CALL_S = 5.0
 """So long an answer of JetStream may take: longer than the election of a leader does."""
 _CONNECT_S = 15.0
-_PING_S = 2.0
+_RECONNECT_S = 0.1
+_PING_S = 2
 """Two pings without an answer end a connection to a node that is cut off."""
 _QUORUM = 3
 NOT_FOUND = 10059
@@ -53,7 +54,9 @@ class ClusterAddress(NamedTuple):
         except ValueError:
             is_good = False
         if scheme not in ("nats", "tls") or not servers or not is_good or not name.replace("-", "").isalnum():
-            raise ValueError("expected nats://HOST:PORT,HOST:PORT/NAME, or tls:// (not shown, as it may hold a password)")
+            raise ValueError(
+                "expected nats://HOST:PORT,HOST:PORT/NAME, or tls:// (not shown, as it may hold a password)"
+            )
         return cls(servers, name)
 
     def __str__(self) -> str:
@@ -76,12 +79,13 @@ class Cluster:
             self.call(self._connect(), _CONNECT_S)
         except (OSError, nats.errors.Error, TimeoutError) as error:
             self._end()
-            raise ClusterError(f"{address} cannot be reached: {error or type(error).__name__}") from None
+            raise ClusterError(f"{address} cannot be reached: {words_of(error)}") from None
         self.jetstream: JetStreamContext = self.connection.jetstream(timeout=CALL_S)
 
     async def _connect(self) -> None:
         await self.connection.connect(
-            list(self.address.servers), name="loadlens", max_reconnect_attempts=-1, reconnect_time_wait=0.1,
+            list(self.address.servers), name="loadlens", max_reconnect_attempts=-1,
+            reconnect_time_wait=_RECONNECT_S,  # type: ignore[arg-type]  # a fraction does, too
             connect_timeout=2, ping_interval=_PING_S, max_outstanding_pings=2, error_cb=_say,
             skip_subject_validation=True,
         )  # fmt: skip
@@ -116,8 +120,13 @@ class Cluster:
         self._thread.join(CALL_S)
 
 
+def words_of(error: BaseException) -> str:
+    """What an error says; some of NATS say nothing but what they are."""
+    return str(error) or type(error).__name__
+
+
 async def _say(error: Exception) -> None:
-    _log.debug("NATS: %s", error or type(error).__name__)
+    _log.debug("NATS: %s", words_of(error))
 
 
 async def ensure_stream(cluster: Cluster, wanted: StreamConfig) -> None:
@@ -155,9 +164,8 @@ def _wrong(wanted: StreamConfig, found: StreamConfig) -> list[str]:
     )
     wrong = [f"expected {name} {_word(right)}, got {_word(is_)}" for name, right, is_ in checks if is_ != right]
     if found.duplicate_window < wanted.duplicate_window:
-        wrong.append(
-            f"expected duplicate_window of {wanted.duplicate_window:.0f} s or longer, got {found.duplicate_window:.0f} s"
-        )
+        least, got = wanted.duplicate_window, found.duplicate_window
+        wrong.append(f"expected duplicate_window of {least:.0f} s or longer, got {got:.0f} s")
     if wanted.num_replicas and (found.num_replicas or 1) < wanted.num_replicas:
         wrong.append(
             f"expected num_replicas {wanted.num_replicas}, got {found.num_replicas}: "

@@ -1,4 +1,4 @@
-"""Leases: which of many processes does what one does at a time. A key of a bucket that JetStream forgets when it is stale.
+"""Leases: which of many processes does what one does at a time. Each is a key that JetStream forgets when it is stale.
 
 A lease keeps two from working at once as long as clocks run. It does not fence: a process that was paused notices only
 when it runs again. What must not happen twice is refused by the ledger (`service.cluster.ledger`).
@@ -15,7 +15,7 @@ import nats.js.errors
 from nats.js.api import KeyValueConfig, StorageType
 from nats.js.kv import KeyValue
 
-from service.cluster.connection import CALL_S, Cluster, ClusterError
+from service.cluster.connection import CALL_S, Cluster, ClusterError, words_of
 
 _log = logging.getLogger("loadlens.service")
 STALE_S = 4.0
@@ -39,7 +39,7 @@ class Lease:
         try:
             self._bucket: KeyValue = cluster.call(self._open(), 3 * CALL_S)
         except (nats.errors.Error, TimeoutError) as error:
-            raise ClusterError(f"{cluster.address}: {error or type(error).__name__}") from None
+            raise ClusterError(f"{cluster.address}: {words_of(error)}") from None
         self._thread = threading.Thread(target=self._run, name=f"lease {name}", daemon=True)
 
     async def _open(self) -> KeyValue:

@@ -18,12 +18,13 @@ import nats.js.errors
 import zstandard
 from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType, StreamConfig
 
-from service.cluster.connection import CALL_S, Cluster, ClusterError, ensure_stream
+from service.cluster.connection import CALL_S, Cluster, ClusterError, ensure_stream, words_of
 from service.cluster.tail import Message, Tail
 
 _log = logging.getLogger("loadlens.service")
 _PIECE = 400_000
 """Characters of lines in a piece of an entry: JetStream takes messages of 1 MB."""
+_PARTS = 20_000
 _ENTRIES = 2000
 """After so many entries they are summed up in one."""
 _TRY_S = 10.0
@@ -45,6 +46,8 @@ class Entry(msgspec.Struct, omit_defaults=True):
     """The numbers of those that are written."""
     parts: list[tuple[int, int, int]] = []
     """The numbers of parts by tier and bucket."""
+    begins: bool = False
+    """Whether a step begins with it: what was left of one before that was cut short does not count."""
     goes_on: bool = False
     """Whether the next entry belongs to the same step."""
     afresh: bool = False
@@ -70,11 +73,13 @@ class Ledger:
     def take(self, sequence: int, entry: Entry) -> bool:
         """Add the entry at a sequence; whether a step is complete."""
         self.sequence = sequence
-        if entry.afresh and not self._step:
-            self.values, self.noted, self.parts = {}, {}, {}
+        if entry.begins:
+            self._step = []
         self._step.append(entry)
         if entry.goes_on:
             return False
+        if self._step[0].afresh:
+            self.values, self.noted, self.parts = {}, {}, {}
         for one in self._step:
             self.values |= one.values
             self.noted |= dict(one.noted)
@@ -87,11 +92,10 @@ class Ledger:
 
     def entries(self) -> list[Entry]:
         """What sums it up."""
-        pieces = [Entry(afresh=True, values=self.values, goes_on=True)]
-        pieces += [Entry(noted=[one], goes_on=True) for one in self.noted.items()]
+        pieces = [Entry(afresh=True, values={**self.values})]
+        pieces += [Entry(noted=[one]) for one in self.noted.items()]
         parts = [(tier, bucket, number) for (tier, bucket), number in self.parts.items()]
-        pieces += [Entry(parts=parts[start : start + 20_000], goes_on=True) for start in range(0, len(parts), 20_000)]
-        pieces[-1].goes_on = False
+        pieces += [Entry(parts=parts[start : start + _PARTS]) for start in range(0, len(parts), _PARTS)]
         return pieces
 
 
@@ -130,7 +134,7 @@ class LedgerReader:
             cluster.call(_ensure(cluster, self._stream), 3 * CALL_S)
             last = cluster.call(last_entry(cluster, self._stream))
         except (nats.errors.Error, TimeoutError) as error:
-            raise ClusterError(f"{cluster.address}: {error or type(error).__name__}") from None
+            raise ClusterError(f"{cluster.address}: {words_of(error)}") from None
         self._tail = Tail(cluster, self._stream, 0)
         self._following = asyncio.run_coroutine_threadsafe(self._tail.follow(self._take), cluster.loop)
         self.wait_for(last, 3 * CALL_S)
@@ -153,7 +157,7 @@ class LedgerReader:
         try:
             self.wait_for(self._cluster.call(last_entry(self._cluster, self._stream)))
         except nats.errors.Error as error:
-            raise OSError(f"{self._cluster.address}: {error or type(error).__name__}") from None
+            raise OSError(f"{self._cluster.address}: {words_of(error)}") from None
 
     def close(self) -> None:
         """Follow no more."""
@@ -181,7 +185,7 @@ class WriterLedger:
             cluster.call(self._read(), 12 * CALL_S)
             self._put([Entry(values={"takeovers": self._ledger.values.get("takeovers", 0) + 1})])
         except (nats.errors.Error, TimeoutError) as error:
-            raise ClusterError(f"{cluster.address}: {error or type(error).__name__}") from None
+            raise ClusterError(f"{cluster.address}: {words_of(error)}") from None
 
     async def _read(self) -> None:
         last = await last_entry(self._cluster, self._stream)
@@ -205,11 +209,11 @@ class WriterLedger:
         """Keep numbers, lines to be written, and numbers of parts, all or nothing; on a quorum when it returns."""
         compress = zstandard.ZstdCompressor(level=1).compress
         number = max([*self._ledger.noted, self._ledger.values.get("noted", 0)])
-        entries = [Entry(parts=[*parts], goes_on=True)]
+        entries = [Entry(parts=[*parts])]
         for lines in noted:
             for piece in _pieces(lines):
                 number += 1
-                entries.append(Entry(noted=[(number, compress("".join(piece).encode()))], goes_on=True))
+                entries.append(Entry(noted=[(number, compress("".join(piece).encode()))]))
         entries.append(Entry(values={**values, "noted": number}))
         self._put([entry for entry in entries if entry.parts or entry.noted or entry.values])
         if self._ledger.sequence - self._first > _ENTRIES:
@@ -258,7 +262,8 @@ class WriterLedger:
             _log.debug("the ledger was not shortened: %s", error)
 
     def _put(self, entries: Sequence[Entry]) -> None:
-        for entry in entries:
+        for place, entry in enumerate(entries):
+            entry.begins, entry.goes_on = place == 0, place < len(entries) - 1
             sequence = self._publish(msgspec.msgpack.encode(entry))
             self._ledger.take(sequence, entry)
 
@@ -280,7 +285,7 @@ class WriterLedger:
                     raise ClusterError(f"{self._cluster.address}: {error.description}") from None
             except (nats.errors.Error, TimeoutError) as error:
                 if time.monotonic() > end:
-                    raise ClusterError(f"{self._cluster.address}: {error or type(error).__name__}") from None
+                    raise ClusterError(f"{self._cluster.address}: {words_of(error)}") from None
             time.sleep(0.1)
 
 

@@ -23,7 +23,7 @@ from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType, StreamConfi
 
 from contract.metrics import type_name
 from contract.report import Report
-from service.cluster.connection import CALL_S, Cluster, ClusterError, ensure_stream
+from service.cluster.connection import CALL_S, Cluster, ClusterError, ensure_stream, words_of
 from service.cluster.tail import Message, Tail
 from service.journal.files import Damage, Record
 from service.journal.journal import JournalFull
@@ -111,7 +111,7 @@ class ReplicatedLog:
         try:
             cluster.call(self._open(), 3 * CALL_S)
         except (nats.errors.Error, TimeoutError) as error:
-            raise ClusterError(f"{cluster.address}: {error or type(error).__name__}") from None
+            raise ClusterError(f"{cluster.address}: {words_of(error)}") from None
         self._looking = asyncio.run_coroutine_threadsafe(self._look_on(), cluster.loop)
 
     async def _open(self) -> None:
@@ -131,6 +131,8 @@ class ReplicatedLog:
         info = await self.cluster.jetstream.stream_info(self.stream)
         state = info.state
         self.first, self.last = state.first_seq or 1, max(state.last_seq, self.last)
+        if state.last_seq < self._flushed:
+            self.problem = f"the stream {self.stream} was made anew: its offsets begin again; see docs/scaling.md"
         self._bytes, messages = state.bytes, max(state.messages, 1)
         self.limit_bytes = max((info.config.max_bytes or 0) - self._keep_bytes, 1)
         waiting = max(self.last - max(self._flushed, self.first - 1), 0)
@@ -148,6 +150,14 @@ class ReplicatedLog:
     def size(self) -> int:
         """The bytes of the reports that the store has not."""
         return self._bytes - self.kept
+
+    def check(self, flushed: int) -> None:
+        """Raise ClusterError where the store has more than the log ever had: that was made anew, and counts from 1."""
+        if self.last < flushed:
+            raise ClusterError(
+                f"the stream {self.stream} ends at {self.last}, but the store has its reports up to {flushed}: its "
+                "disks were lost, or somebody made it anew; see docs/scaling.md, If a stream is lost"
+            )
 
     def advance_to(self, offset: int) -> None:
         """Take that the store has everything up to `offset`."""
@@ -172,8 +182,9 @@ class ReplicatedLog:
         They are all under way at once, and sent again where no word comes. Raises JournalFull at the stream's limit
         and OSError where JetStream does not take them; some may be stored then, and count once when they come again.
         """
-        if time.monotonic() - self._current > _BEHIND_S:
-            raise OSError(f"this process is {self.behind} reports behind the log")
+        if self.following_problem:
+            # Whether a report is known could not be told.
+            raise OSError(self.following_problem)
         messages = [
             (self._prefix + str(partition_of(report.user_id)), text, {"Nats-Msg-Id": message_id(report)})
             for text, report in zip(texts, reports, strict=True)
@@ -185,7 +196,7 @@ class ReplicatedLog:
             raise
         except (nats.errors.Error, TimeoutError, OSError) as error:
             self.failures += 1
-            self.problem = str(error) or type(error).__name__
+            self.problem = words_of(error)
             raise OSError(f"{self.cluster.address}: {self.problem}") from None
         self.problem = None
         with self._followed:
@@ -230,7 +241,9 @@ class ReplicatedLog:
             return answer
         words = answer.error.description
         if any(one in words for one in _FULL):
-            raise JournalFull(f"the stream {self.stream} takes no more ({words}): the store is behind, or a disk is full")
+            raise JournalFull(
+                f"the stream {self.stream} takes no more ({words}): the store is behind, or a disk is full"
+            )
         if answer.error.code < _TOO_LARGE:
             raise OSError(words)
         return None
@@ -244,23 +257,45 @@ class ReplicatedLog:
     # What goes out
 
     def follow(self, after: int, take: Take) -> None:
-        """Hand every report behind offset `after` to `take`, on the NATS thread; more only when it has done its work."""
+        """Hand every report behind offset `after` to `take`, and note what this process has seen."""
         self._seen = after
+
+        async def take_and_note(last: int, texts: Sequence[bytes], reports: Sequence[Report]) -> None:
+            await take(last, texts, reports)
+            with self._followed:
+                self._seen = last
+                self.last = max(self.last, last)
+                self._followed.notify_all()
+
+        self._following = self.hand_out(after, take_and_note, self._note_current)
+
+    def _note_current(self) -> None:
+        self._current = time.monotonic()
+
+    def hand_out(self, after: int, take: Take, current: Callable[[], None] = lambda: None) -> Future[None]:
+        """Hand every report behind offset `after` to `take` on the NATS thread, more only when it is done with them.
+
+        Goes on until it is cancelled, or `take` fails; `current` is called while nothing waits.
+        """
         tail = Tail(self.cluster, self.stream, after)
 
         async def hand_on(messages: Sequence[Message]) -> None:
             if messages:
-                last = messages[-1].sequence
                 texts = [message.payload for message in messages]
-                await take(last, texts, [_DECODER.decode(text) for text in texts])
-                with self._followed:
-                    self._seen = last
-                    self.last = max(self.last, last)
-                    self._followed.notify_all()
+                await take(messages[-1].sequence, texts, [_DECODER.decode(text) for text in texts])
             if not tail.behind:
-                self._current = time.monotonic()
+                current()
 
-        self._following = asyncio.run_coroutine_threadsafe(tail.follow(hand_on), self.cluster.loop)
+        return asyncio.run_coroutine_threadsafe(tail.follow(hand_on), self.cluster.loop)
+
+    @property
+    def following_problem(self) -> str | None:
+        """Why this process does not see what is in the log; None where it does."""
+        if self._following is not None and self._following.done():
+            return "This process has ceased to follow the log; start it again."
+        if time.monotonic() - self._current > _BEHIND_S:
+            return f"This process is {self.behind} reports behind the log."
+        return None
 
     @property
     def behind(self) -> int:
@@ -268,7 +303,7 @@ class ReplicatedLog:
         return max(self.last - self._seen, 0)
 
     def read(self, after: int) -> Iterator[Record]:
-        """The reports behind offset `after` that are there now, oldest first. Raises OSError where it cannot be read."""
+        """The reports behind offset `after` that are there now, oldest first. Raises OSError."""
         tail = Tail(self.cluster, self.stream, after)
         batches = tail.through(self.last)
         try:
@@ -276,22 +311,22 @@ class ReplicatedLog:
                 texts = [message.payload for message in messages]
                 yield Record(messages[-1].sequence, b"[" + b",".join(texts) + b"]")
         except (nats.errors.Error, TimeoutError) as error:
-            raise OSError(f"{self.cluster.address}: {error or type(error).__name__}") from None
+            raise OSError(f"{self.cluster.address}: {words_of(error)}") from None
         finally:
             asyncio.run_coroutine_threadsafe(_closed(batches), self.cluster.loop)
 
     def prune(self, through: int) -> None:
-        """Take that the store has everything up to offset `through`."""
-        self.advance_to(through)
-
-    def purge(self, through: int) -> None:
-        """Forget the reports up to offset `through`, but for about the newest `keep_bytes`."""
+        """Forget the reports up to offset `through`, which the store has, but for about the newest `keep_bytes`."""
         self.advance_to(through)
         messages = max(self.last - self.first + 1, 1)
         kept = round(self._keep_bytes * messages / max(self._bytes, 1))
         before = min(through, self.last - kept) + 1
         if before > self.first:
-            self.cluster.call(self.cluster.jetstream.purge_stream(self.stream, seq=before))
+            try:
+                self.cluster.call(self.cluster.jetstream.purge_stream(self.stream, seq=before))
+                self.first = before
+            except (nats.errors.Error, TimeoutError) as error:
+                _log.debug("%s: %s", self.stream, error)
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
@@ -313,7 +348,10 @@ _NOBODY = _Acknowledged(error=_Error(503, 0, "nobody answers"))
 
 
 async def _next(batches: AsyncIterator[Sequence[Message]]) -> Sequence[Message]:
-    return await anext(batches, ())
+    try:
+        return await anext(batches)
+    except StopAsyncIteration:
+        return ()
 
 
 async def _closed(batches: AsyncGenerator[Sequence[Message], None]) -> None:

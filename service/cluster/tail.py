@@ -1,7 +1,8 @@
 """The messages of a stream in their order, each once, from a sequence on: read through, or followed.
 
-A consumer of JetStream lives in one server's memory and asks for no acknowledgement: how far a reader is, it knows itself,
-and keeps it with what it made of the messages. So a consumer that is lost is made again behind the last message.
+A consumer of JetStream lives in one server's memory and asks for no acknowledgement: how far a reader is, it knows
+itself, and keeps it with what it made of the messages. So a consumer that is lost is made again behind the last
+message.
 """
 
 import asyncio
@@ -58,11 +59,19 @@ class Tail:
         """Hand every message on, as they come, until it is cancelled; more only when `take` is done with them."""
         while True:
             try:
-                async for messages in self._consume():
-                    await take(messages)
+                async with contextlib.aclosing(self._consume()) as batches:
+                    async for messages in batches:
+                        await self._hand_on(take, messages)
             except (_Lost, nats.errors.Error, TimeoutError, OSError):
                 self.restarts += 1
                 await asyncio.sleep(_RETRY_S)
+
+    async def _hand_on(self, take: Callable[[Sequence[Message]], Awaitable[None]], messages: Sequence[Message]) -> None:
+        try:
+            await take(messages)
+        except Exception as error:
+            # It is no fault of the stream's: to go on would leave messages out.
+            raise RuntimeError(f"messages of {self._stream} could not be taken") from error
 
     async def through(self, last: int) -> AsyncGenerator[Sequence[Message], None]:
         """The messages up to sequence `last`; raises TimeoutError or nats.errors.Error where they cannot be read."""
@@ -83,7 +92,7 @@ class Tail:
                 await asyncio.sleep(_RETRY_S)
 
     async def _consume(self) -> AsyncGenerator[Sequence[Message], None]:
-        """Batches of messages from one consumer, without a gap in any; an empty one where it says that there is nothing."""
+        """Batches of messages from one consumer, without a gap in any; an empty one where nothing comes."""
         connection = self._cluster.connection
         waiting: list[Msg] = []
         arrived = asyncio.Event()

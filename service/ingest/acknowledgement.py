@@ -39,6 +39,7 @@ Raises JournalFull at a limit and OSError where that fails. Called in a thread, 
 Publish = Callable[[int, Sequence[bytes], Sequence[Report]], None]
 """Is told the offset of the last report of a commit, and the reports as text and decoded."""
 
+
 class KnownWindows(Protocol):
     """What is asked and told of a store (`service.stores.base.Store`)."""
 

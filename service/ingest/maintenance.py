@@ -37,13 +37,19 @@ class Maintenance:
     stays in the journal; its limit turns new reports away before memory runs out.
     """
 
-    def __init__(self, journal: Log, store: Store, flush_interval_s: float) -> None:
+    def __init__(
+        self, journal: Log, store: Store, flush_interval_s: float, fatal: type[Exception] | tuple[()] = ()
+    ) -> None:
+        """Flush every `flush_interval_s` at least; an error of a kind that is `fatal` ends it (see `ended_by`)."""
         self._journal = journal
         self._store = store
         self._interval = flush_interval_s
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="maintenance", daemon=True)
         self._backoff = Backoff(first_s=_FIRST_RETRY_S, cap_s=_LONGEST_RETRY_S, least=0.5)
+        self._fatal = fatal
+        self.ended_by: Exception | None = None
+        """The error that ended it; None while it goes on."""
         self.flushes = 0
         self.failures = 0
         self.problem: str | None = None
@@ -89,6 +95,10 @@ class Maintenance:
             while self._store.compact() and not self._filled() and not self._stopping.is_set():
                 pass
         except Exception as error:  # noqa: BLE001
+            if isinstance(error, self._fatal):
+                self.ended_by = error
+                self._stopping.set()
+                return 0.0
             return self._failed(error)
         if self._backoff.failures:
             _log.info("the store takes reports again, after %d failures", self._backoff.failures)

@@ -63,7 +63,7 @@ class InfluxReplica(InfluxStore):
     def apply(self, progress: Progress) -> None:
         """Take what the writer has told."""
         self._replica.apply(progress)
-        self.flushed = self._replica.flushed
+        self.flushed = self._replica.written_through
 
     @property
     def _is_unsettled(self) -> bool:

@@ -111,7 +111,7 @@ class ReplicaViews(Views):
         super().__init__(index, 0, 0, Rolled(0, dict.fromkeys(TIERS, 0)))
         self._now_ms = now_ms
         self._refresh = refresh
-        self.flushed = 0
+        self.written_through = 0
         self._parts = [_Part(index, 0)]
         self._flushed_parts: list[Memtable] = []
         self._gathered = Windows.empty()
@@ -127,11 +127,12 @@ class ReplicaViews(Views):
     def add(self, last: int, reports: Sequence[Report]) -> None:
         """Take reports, the last of them at offset `last`; InfluxDB may have them by now."""
         with self._changed:
-            place = _place(last, reports, self.flushed)
-            if place:
+            place = _place(last, reports, self.written_through)
+            if place or last - len(reports) > self.last:
                 # The writer was quicker than this process: what the open buckets have of it is not known here.
-                Memtable(self._index, 0).add(last, reports[:place])
                 self._open_from_ms = self._now_ms() + FUTURE_MS
+            if place:
+                Memtable(self._index, 0).add(last, reports[:place])
             if place < len(reports):
                 if self._parts[-1].reports >= _PART_REPORTS:
                     self._parts.append(_Part(self._index, self._parts[-1].last))
@@ -149,9 +150,9 @@ class ReplicaViews(Views):
 
     def _flush_through(self, offset: int) -> None:
         """InfluxDB has every window up to an offset."""
-        if offset <= self.flushed:
+        if offset <= self.written_through:
             return
-        self.flushed = offset
+        self.written_through = offset
         kept: list[_Part] = []
         for part in self._parts:
             if part.last <= offset:
@@ -193,7 +194,7 @@ class ReplicaViews(Views):
     @property
     def last(self) -> int:
         """The offset of the newest report."""
-        return max(self._parts[-1].last, self.flushed)
+        return max(self._parts[-1].last, self.written_through)
 
     @property
     def rows(self) -> int:
@@ -221,7 +222,9 @@ class ReplicaViews(Views):
                 since_ms = max(rolled.through_ms[FINEST], rolled.since_ms)
                 opened = None
                 if since_ms >= self._open_from_ms:
-                    opened = take(self._gathered, self._gathered.time >= since_ms) if len(self._gathered) else self._gathered
+                    opened = (
+                        take(self._gathered, self._gathered.time >= since_ms) if len(self._gathered) else self._gathered
+                    )
                 memories: list[WindowsInMemory] = [*memtables]
                 return View(memories, _Held(memtables), rolled, opened, {}), self._notes
 
