@@ -322,7 +322,7 @@ def _routes(service: Service) -> dict[str, object]:
         ingest=service.ingest, journal=service.journal, store=store, maintenance=service.maintenance,
         broker=service.broker, rules=rules, queue=queue, sender=service.sender, report_maker=service.report_maker,
         remote_configuration=remote, control=service.control, lost=sum(one.reports for one in service.lost),
-        requests=service.requests,
+        requests=service.requests, cluster_sizes=service.member.sizes if service.member else tuple,
     )  # fmt: skip
     return {
         **dict.fromkeys(VIEWS, Dashboard()),

@@ -73,6 +73,17 @@ class Member:
         writing = self.writer and self.writer.problem and f"This process cannot write: {self.writer.problem}"
         return [*found, *(one for one in (self.log.following_problem, writing) if one)]
 
+    def sizes(self) -> list[tuple[str, str, float]]:
+        """What to watch: names, explanations and values."""
+        writer = self.writer
+        return [
+            ("connected", "1 where a server of NATS is connected.", float(self.cluster.is_connected)),
+            ("unseen", "Reports of the log that this process has not seen.", self.log.behind),
+            ("duplicates", "Reports that were sent again, and that the log had already.", self.log.duplicates),
+            ("writing", "1 where this process writes to the store.", float(writer is not None and writer.is_writing)),
+            ("rules", "1 where this process evaluates the rules.", float(self.evaluates_rules())),
+        ]
+
     def start(self, deliver: Deliver) -> None:
         """Begin to follow the log, `deliver` being called on the event loop that runs now."""
         loop = asyncio.get_running_loop()

@@ -2,7 +2,7 @@
 
 import asyncio
 import platform
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import falcon
@@ -50,6 +50,8 @@ class Numbers:
     remote_configuration: RemoteConfiguration
     control: ControlDatabase
     requests: RequestLog
+    cluster_sizes: Callable[[], Sequence[tuple[str, str, float]]] = tuple
+    """Of a process of a cluster, what to watch of it: names, explanations and values."""
     lost: int
     """Acknowledged reports that could not be read when the service started."""
 
@@ -129,6 +131,7 @@ class Numbers:
             ("loadlens_journal_behind", "Reports in the journal that the store has not flushed.",
              journal.last - store.flushed),
             *(("loadlens_store_" + name, text, value) for name, text, value in store.sizes()),
+            *(("loadlens_cluster_" + name, text, value) for name, text, value in self.cluster_sizes()),
         ):  # fmt: skip
             yield GaugeMetricFamily(name, text, value=value)
 
