@@ -105,7 +105,7 @@ class ReplicatedLog:
         self._bytes = 0
         self._following: Future[None] | None = None
         self._followed = threading.Condition()
-        self._seen = 0
+        self._seen = self._certain = 0
         self._current = time.monotonic()
         self.first, self.last = 1, 0
         try:
@@ -130,7 +130,8 @@ class ReplicatedLog:
         """Ask how much is in the stream."""
         info = await self.cluster.jetstream.stream_info(self.stream)
         state = info.state
-        self.first, self.last = state.first_seq or 1, max(state.last_seq, self.last)
+        # A node that was cut off may tell more, or less, than what the others have agreed on.
+        self.first, self.last = state.first_seq or 1, max(state.last_seq, self._certain)
         if state.last_seq < self._flushed:
             self.problem = f"the stream {self.stream} was made anew: its offsets begin again; see docs/scaling.md"
         self._bytes, messages = state.bytes, max(state.messages, 1)
@@ -214,7 +215,7 @@ class ReplicatedLog:
                 answers = await self._send(left)
                 last = max([last, *(answer.seq for answer in answers if answer is not None)])
                 left = [message for message, answer in zip(left, answers, strict=True) if answer is None]
-        self.last = max(self.last, last)
+        self._is_there(last)
         return last
 
     async def _send(self, messages: Sequence[tuple[str, bytes, dict[str, str]]]) -> list[_Acknowledged | None]:
@@ -264,10 +265,14 @@ class ReplicatedLog:
             await take(last, texts, reports)
             with self._followed:
                 self._seen = last
-                self.last = max(self.last, last)
+                self._is_there(last)
                 self._followed.notify_all()
 
         self._following = self.hand_out(after, take_and_note, self._note_current)
+
+    def _is_there(self, last: int) -> None:
+        self._certain = max(self._certain, last)
+        self.last = max(self.last, last)
 
     def _note_current(self) -> None:
         self._current = time.monotonic()
