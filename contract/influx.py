@@ -72,6 +72,9 @@ USERS: Final = "users"
 """What is known of each machine, a point a day and when it changes: tag `userId`."""
 STATE: Final = "state"
 """What is known of the database itself, a point when it changes: no tags."""
+CLAIM: Final = "claim"
+"""Which service has the database, a point every few seconds, at the server's time: tag `owner`, as the field of
+`state`; fields `phase`, `since` (epoch ms), `place` and `process`."""
 
 USER_ID: Final = "userId"
 OS_VERSION: Final = "osVersion"

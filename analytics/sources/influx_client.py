@@ -6,7 +6,7 @@ import json
 import logging
 import re
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
@@ -16,10 +16,12 @@ import pyarrow.csv
 import urllib3
 
 from analytics.sources.influx_address import Address, Credentials
+from analytics.sources.standstill import Breaker, StandsStill
 from contract.retry import retry_after_s
 
 _log = logging.getLogger("loadlens.influxdb")
 _CONNECT_S = 5.0
+_PING_S = 5.0
 _LONGEST_URL = 4000
 _SHOWN = 300
 _LONGEST_RETRY_S = 600.0
@@ -37,6 +39,10 @@ class Unreachable(InfluxError):
     def __init__(self, message: str, retry_after_s: float | None = None) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+
+
+class TimedOut(Unreachable):
+    """It did not answer in time."""
 
 
 class Refused(InfluxError):
@@ -70,15 +76,24 @@ class InfluxServer:
 class InfluxClient:
     """Asks one database; may be used by many threads.
 
-    Every call raises Unreachable or Refused where there is no answer.
+    Every call raises Unreachable or Refused where there is no answer: after `timeout_s`, a SELECT after `select_s`
+    (None: the same), and at once where the server stood still a moment ago.
     """
 
-    def __init__(self, address: Address, credentials: Credentials | None = None, timeout_s: float = 60.0) -> None:
+    def __init__(
+        self,
+        address: Address,
+        credentials: Credentials | None = None,
+        timeout_s: float = 60.0,
+        select_s: float | None = None,
+    ) -> None:
         self.address = address
         self.credentials = credentials or Credentials()
         self._pool = urllib3.PoolManager(
             maxsize=64, retries=False, timeout=urllib3.Timeout(connect=_CONNECT_S, read=timeout_s)
         )
+        self._select_s = timeout_s if select_s is None else select_s
+        self._breaker = Breaker(self._answers_ping)
         self._server: InfluxServer | None = None
         self._lock = threading.Lock()
 
@@ -113,40 +128,49 @@ class InfluxClient:
         self._server = None
 
     def _ask_version(self) -> InfluxServer:
-        answer = self.request("GET", "/ping")
+        answer = self.request("GET", "/ping", timeout_s=_PING_S)
         version = answer.headers.get("X-Influxdb-Version", "")
         if not _number(version):
-            answer = self.request("GET", "/health")
+            answer = self.request("GET", "/health", timeout_s=_PING_S)
             version = str(_json(answer.data).get("version", ""))
         number = _number(version)
         if number is None:
             raise Refused(answer.status, f"{self.address} does not say which InfluxDB it is; is it one?")
         return InfluxServer(version.removeprefix("v"), number)
 
+    def _answers_ping(self) -> bool:
+        """Whether it answers at all, whatever it answers."""
+        try:
+            self._sent("GET", "/ping", {}, self.headers, _PING_S)
+        except Unreachable:
+            return False
+        return True
+
     def select(self, text: str, types: Mapping[str, pa.DataType]) -> pa.Table:
         """The columns `types` of what a SELECT finds, all null where a column does not exist; `time` is epoch ms."""
         if self.server().generation > 2:
             # CSV of InfluxDB 3 that fails midway ends like any other, only shorter; JSON does not.
-            return _table(self.execute(text), types)
-        answer = self._query("GET", text, {"Accept": "application/csv"})
+            return _table(self._results(self._query("GET", text, timeout_s=self._select_s)), types)
+        answer = self._query("GET", text, {"Accept": "application/csv"}, self._select_s)
         if not answer.data.strip():
             # InfluxDB leaves a statement's error out of CSV: nothing may mean none, or that it failed.
             self.execute(text)
             return pa.schema(list(types.items())).empty_table()
         if answer.data.startswith(b"error\n"):
             raise Refused(answer.status, answer.data[6 : 6 + _SHOWN].decode(errors="replace").strip())
-        return pa.csv.read_csv(
-            io.BytesIO(answer.data),
-            parse_options=pa.csv.ParseOptions(newlines_in_values=False),
-            convert_options=pa.csv.ConvertOptions(
-                column_types=dict(types), include_columns=list(types), include_missing_columns=True,
-                null_values=[""], quoted_strings_can_be_null=True, strings_can_be_null=True,
-            ),
-        )  # fmt: skip
+        try:
+            return _read_csv(answer.data, types)
+        except pa.ArrowInvalid:
+            # Somebody else's program may have written a field with another type: such a value is none of ours.
+            texts = _read_csv(answer.data, dict.fromkeys(types, pa.string()))
+            columns = [_parsed(texts[name], kind) for name, kind in types.items()]
+            return pa.table(columns, schema=pa.schema(list(types.items())))
 
     def execute(self, text: str, *, change: bool = False) -> list[dict[str, Any]]:
         """The series of a statement's answer, each with `columns` and `values`."""
-        answer = self._query("POST" if change else "GET", text)
+        return self._results(self._query("POST" if change else "GET", text))
+
+    def _results(self, answer: urllib3.BaseHTTPResponse) -> list[dict[str, Any]]:
         results = _json(answer.data).get("results")
         if results is None:
             raise Unreachable(f"{self.address} ended its answer before it was whole")
@@ -155,10 +179,12 @@ class InfluxClient:
                 raise Refused(answer.status, str(result["error"])[:_SHOWN])
         return [series for result in results for series in result.get("series", [])]
 
-    def _query(self, method: str, text: str, headers: Mapping[str, str] | None = None) -> urllib3.BaseHTTPResponse:
+    def _query(
+        self, method: str, text: str, headers: Mapping[str, str] | None = None, timeout_s: float | None = None
+    ) -> urllib3.BaseHTTPResponse:
         parameters = {"db": self.address.database, "epoch": "ms", "q": text}
         try:
-            return self.request(method, "/query", parameters, headers=headers)
+            return self.request(method, "/query", parameters, headers=headers, timeout_s=timeout_s)
         except Refused as error:
             if error.status not in _WRONG_STATEMENT:
                 raise
@@ -172,24 +198,64 @@ class InfluxClient:
         parameters: Mapping[str, str] | None = None,
         body: bytes | memoryview | None = None,
         headers: Mapping[str, str] | None = None,
+        timeout_s: float | None = None,
     ) -> urllib3.BaseHTTPResponse:
-        """An answer of status 2xx."""
+        """An answer of status 2xx, within `timeout_s` (None: as long as the client waits)."""
+        try:
+            self._breaker.check()
+        except StandsStill as error:
+            raise Unreachable(f"{self.address} stands still: it is asked again soon", error.again_s) from None
         headers = self.headers | dict(headers or {})
+        content: dict[str, Any] = {"body": body}
         if body is None and parameters and sum(map(len, parameters.values())) > _LONGEST_URL:
-            answer = self._sent("POST", path, {"fields": dict(parameters), "encode_multipart": False}, headers)
-        else:
-            query = "?" + urlencode(parameters) if parameters else ""
-            answer = self._sent(method, path + query, {"body": body}, headers)
+            method, content = "POST", {"fields": dict(parameters), "encode_multipart": False}
+        elif parameters:
+            path += "?" + urlencode(parameters)
+        try:
+            answer = self._sent(method, path, content, headers, timeout_s)
+        except TimedOut:
+            self._breaker.note_timeout()
+            raise
         raise_for_status(answer.status, answer.data, answer.headers)
         return answer
 
     def _sent(
-        self, method: str, path: str, content: dict[str, Any], headers: dict[str, str]
+        self, method: str, path: str, content: dict[str, Any], headers: dict[str, str], timeout_s: float | None
     ) -> urllib3.BaseHTTPResponse:
+        if timeout_s is not None:
+            content["timeout"] = urllib3.Timeout(connect=min(_CONNECT_S, timeout_s), read=timeout_s)
         try:
             return self._pool.request(method, self.address.url + path, headers=headers, redirect=False, **content)
+        except urllib3.exceptions.TimeoutError as error:
+            raise TimedOut(f"{self.address} did not answer in time: {_plain(error)}") from None
         except urllib3.exceptions.HTTPError as error:
             raise Unreachable(f"{self.address} cannot be reached: {_plain(error)}") from None
+
+
+def _read_csv(text: bytes, types: Mapping[str, pa.DataType]) -> pa.Table:
+    return pa.csv.read_csv(
+        io.BytesIO(text),
+        parse_options=pa.csv.ParseOptions(newlines_in_values=False),
+        convert_options=pa.csv.ConvertOptions(
+            column_types=dict(types), include_columns=list(types), include_missing_columns=True,
+            null_values=[""], quoted_strings_can_be_null=True, strings_can_be_null=True,
+        ),
+    )  # fmt: skip
+
+
+def _parsed(texts: pa.ChunkedArray, kind: pa.DataType) -> pa.Array:
+    """The values of a column; null where they are of another type."""
+    parse: Callable[[str], float] | None
+    parse = float if pa.types.is_floating(kind) else int if pa.types.is_integer(kind) else None
+    if parse is None:
+        return texts.combine_chunks().cast(kind)
+    values: list[float | None] = []
+    for text in texts.to_pylist():
+        try:
+            values.append(None if text is None else parse(text))
+        except ValueError:
+            values.append(None)
+    return pa.array(values, kind)
 
 
 def _table(found: Sequence[Mapping[str, Any]], types: Mapping[str, pa.DataType]) -> pa.Table:

@@ -178,11 +178,12 @@ class WriterLedger:
         self._ledger = Ledger()
         self._first = 1
         self.name = self._stream
-        self.owner = f"cluster {cluster.address.name}"
-        """One name for all writers of a cluster."""
         try:
             cluster.call(_ensure(cluster, self._stream), 3 * CALL_S)
             cluster.call(self._read(), 12 * CALL_S)
+            made = cluster.call(cluster.jetstream.stream_info(self._stream)).created
+            self.owner = f"cluster {cluster.address.name}, since {made}"
+            """One name for all writers that share a ledger."""
             self._put([Entry(values={"takeovers": self._ledger.values.get("takeovers", 0) + 1})])
         except (nats.errors.Error, TimeoutError) as error:
             raise ClusterError(f"{cluster.address}: {words_of(error)}") from None

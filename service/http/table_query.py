@@ -1,6 +1,5 @@
 """GET /api/v1/query: several metrics, statistics, users and groupings in one question, and the table of its answer."""
 
-import asyncio
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import Any
@@ -18,6 +17,7 @@ from contract.metrics import NamedMetric, Quantity, Statistic
 from contract.patterns import EVERYBODY, exact_names, matcher
 from contract.problems import shortened
 from service.credentials.identity import ANYBODY, Identity
+from service.http.asking import ask
 from service.http.buckets import MAX_BUCKETS, AskedBuckets, check_kept, fitting_rate, take_buckets
 from service.http.parameters import LEVELS, Level, TableParameters, names_of
 from service.http.problems import ProblemError
@@ -122,7 +122,7 @@ async def table(store: Store, query: TableQuery) -> list[GroupRows]:
     Raises ProblemError: 404 where a user that is named has never reported, 422 where the answer would be too large;
     StoreUnavailable.
     """
-    return await asyncio.to_thread(_table, store, query)
+    return await ask(_table, store, query)
 
 
 def _table(store: Store, query: TableQuery) -> list[GroupRows]:

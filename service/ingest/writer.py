@@ -94,10 +94,14 @@ class Writer:
         """Write as long as this process has the lease."""
         ledger = WriterLedger(self._cluster)
         store = self._open_store(SharedCheckpoint(ledger))
-        if store.problem:
-            # Without what InfluxDB knows of the users, it would be told less of them.
-            raise StoreError(store.problem)
-        self._log.check(store.flushed)
+        try:
+            if store.problem:
+                # Without what InfluxDB knows of the users, it would be told less of them.
+                raise StoreError(store.problem)
+            self._log.check(store.flushed)
+        except (StoreError, ClusterError):
+            store.abandon()
+            raise
         begun = ledger.value("begun") or 0
 
         async def take(last: int, texts: Sequence[bytes], reports: Sequence[Report]) -> None:
@@ -124,5 +128,7 @@ class Writer:
             self.store = None
             following.cancel()
             maintenance.stop()
-        if self._lease.is_held:
-            store.close()
+            if self._lease.is_held and maintenance.ended_by is None:
+                store.close()
+            else:
+                store.abandon()

@@ -24,7 +24,7 @@ def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
 def test_two_services_with_an_influxdb_cannot_share_a_data_folder(
     data_dir: Path, influx: RunningInflux, start: StartService
 ) -> None:
-    store = ("--store", influx.address(), "--flush-interval", "3600")
+    store = ("--store", influx.address("ONE-FOLDER"), "--flush-interval", "3600")
     service = start(*store)
     with service.client() as client:
         for number in range(20):

@@ -56,6 +56,8 @@ class InfluxProxy:
         """The fields of every point that was taken, by bucket, series and time."""
         self.mapped: dict[str, str] = {}
         """In 2.x: the buckets of databases that are mapped to others than that of their name."""
+        self.kept: dict[str, int] = {}
+        """How long the points of a bucket are kept, ms; those that are not here for ever."""
         self._columns: dict[tuple[str, str, str], str] = {}
         self.overwritten: list[tuple[str, str, str]] = []
         """Those that were written again with other fields."""
@@ -123,7 +125,7 @@ class InfluxProxy:
             return self._forward(request.parameters["db"], request.body)
         if request.method == "DELETE":
             return self._delete(request)
-        if self.generation == 2 and request.path in ("/api/v2/orgs", "/api/v2/dbrps", "/api/v2/buckets"):
+        if self.generation == 2 and request.path.startswith(("/api/v2/orgs", "/api/v2/dbrps", "/api/v2/buckets")):
             return self._resources(request)
         if self.generation == 3 and request.path == "/api/v3/configure/database":
             name = json.loads(request.body)["db"]
@@ -140,6 +142,8 @@ class InfluxProxy:
             return _json(200, {"orgs": [{"id": ORGANIZATION, "name": "acme"}]})
         if request.path == "/api/v2/buckets":
             return self._buckets(request)
+        if request.path.startswith("/api/v2/buckets/"):
+            return self._bucket(request.path.rpartition("/")[2])
         name = request.parameters["db"]
         found = [{"bucketID": _id(self.mapped[name])}] if name in self.mapped else []
         virtual = [{"bucketID": _id(name), "virtual": True}] if name in self.buckets else []
@@ -157,6 +161,12 @@ class InfluxProxy:
         self.buckets.add(name)
         self.influx.query(f'CREATE DATABASE "{name}"')
 
+    def keep(self, name: str, span_ms: int) -> None:
+        """Keep the points of a bucket or database for so long."""
+        self.kept[name] = span_ms
+        if self.generation == 3:
+            self.influx.query(f'ALTER RETENTION POLICY "autogen" ON "{name}" DURATION {span_ms}ms SHARD DURATION 1h')
+
     def _delete(self, request: Request) -> Fault:
         """A bucket by its id in 2.x, a database by its name in 3.x, with all that is in it."""
         names = {request.parameters.get("db", "")}
@@ -168,6 +178,13 @@ class InfluxProxy:
             self.buckets.discard(name)
             self.influx.query(f'DROP DATABASE "{name}"')
         return Fault(204 if self.generation == 2 else 200)
+
+    def _bucket(self, number: str) -> Fault:
+        for name in self.buckets:
+            if _id(name) == number:
+                rules = [{"type": "expire", "everySeconds": self.kept[name] // 1000}] if name in self.kept else []
+                return _json(200, {"id": number, "name": name, "orgID": ORGANIZATION, "retentionRules": rules})
+        return self._error(404, "not found", "bucket not found")
 
     def _buckets(self, request: Request) -> Fault:
         if request.method == "GET":
@@ -228,6 +245,8 @@ class InfluxProxy:
             points[key] = _united(points.get(key, fields), fields)
         new = [f"{key[1]} {_united(self.written.get(key, fields), fields)} {key[2]}"
                for key, fields in points.items() if self.written.get(key) != fields]  # fmt: skip
+        # Without a time of its own a point gets the server's.
+        new += [line for line in request.body.decode().split("\n") if line and not _LINE.fullmatch(line)]
         answer = self._forward(name, "\n".join(new).encode(), points)
         assert answer.status == 204, answer.body
         return answer

@@ -27,6 +27,7 @@ Copies all windows and rollups of one store into another, the reports that are
 still in the source's journal among them, and compares both at the end: counts,
 means, variances, extremes and histograms of each user, quantity, core and day.
 Stop the service whose embedded store is copied first: it alone can use it.
+An InfluxDB is copied while its service runs; none may write to the target.
 A copy that was cut short goes on when the command is given again."""
 _EPILOG = """examples:
   loadlens-service copy --from embedded:var/loadlens --to embedded:/srv/loadlens
@@ -129,6 +130,8 @@ def _show_copy(source: "Opened", target: "Opened", console: "Console") -> bool:
     """Copy what `target` lacks of `source`, and compare them; True where nothing differs."""
     if source.replayed:
         console.print(f"{source.replayed:,} windows were in the source's journal only; they are copied too.")
+    if source.is_running:
+        console.print("The source's service runs: what its journal alone has, of the last seconds, is not copied.")
     from service.commands.copy.stores import day_ranges
 
     todo = day_ranges(source.store)

@@ -34,6 +34,10 @@ StoreAddress = Path | Address
 """The folder of an embedded store, or the address of an InfluxDB."""
 
 
+class FolderInUse(StoreError):
+    """A running service has the folder."""
+
+
 class AddressError(ValueError):
     """An address of no store; the message says what was expected."""
 
@@ -47,6 +51,8 @@ class Opened:
     """The journal offset through which it holds everything."""
     replayed: int = 0
     """Reports that were in the journal only."""
+    is_running: bool = False
+    """Whether the service of an InfluxDB's journal runs, which alone can read that."""
 
 
 def parse_store_address(address: str, *, new: bool) -> StoreAddress:
@@ -77,31 +83,36 @@ def open_store(
 ) -> Iterator[Opened]:
     """The store at an address, made where there is none and it may be `new`, with what its service's journal still has.
 
-    The journal of an embedded store lies in its folder, that of an InfluxDB in `data_dir`, if anywhere. Raises
-    StoreError where the store cannot be used.
+    The journal of an embedded store lies in its folder, that of an InfluxDB in `data_dir`, if anywhere. An InfluxDB
+    that need not be `new` is read only, whoever has it. Raises StoreError where the store cannot be used.
     """
     with contextlib.ExitStack() as stack:
         store: Store
+        is_running = False
         if isinstance(address, Address):
             # What a service remembers of a database on its own machine is its own, unless it is asked for.
             home = influx_folder(data_dir, address) if data_dir else Path()
-            if not data_dir or not home.exists():
+            is_services = data_dir is not None and home.exists()
+            if data_dir is not None and is_services:
+                try:
+                    stack.enter_context(_locked(data_dir))
+                except FolderInUse:
+                    is_services, is_running = False, True
+            if not is_services:
                 home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="loadlens-copy-")))
-            else:
-                stack.enter_context(_locked(data_dir))
         else:
             stack.enter_context(_locked(address))
             home = address
         journal = Journal(home / "journal", _JOURNAL_BYTES)
         if isinstance(address, Address):
-            store = _influx(address, credentials, home, new=new)
+            store = _influx(address, credentials, home, new=new, read_only=not new and not is_services)
         else:
             store = _embedded(address, memory, journal)
         try:
             journal.advance_to(store.flushed)
             replayed = replay(journal, store)
             store.flush()
-            yield Opened(store, journal.last, replayed)
+            yield Opened(store, journal.last, replayed, is_running)
         finally:
             # What the journal has is left to the service, whose rules and streams may still read it.
             store.close()
@@ -128,14 +139,14 @@ def _embedded(folder: Path, memory: str, journal: Journal) -> Store:
         raise StoreError(f"{folder} cannot be used: {error.strerror or error}") from None
 
 
-def _in_use(folder: Path) -> StoreError:
-    return StoreError(
+def _in_use(folder: Path) -> FolderInUse:
+    return FolderInUse(
         f"{folder} is in use by a running service, which alone can read it. "
         "Stop the service, give this command again, and start the service when it is done."
     )
 
 
-def _influx(address: Address, credentials: Credentials, home: Path, *, new: bool) -> Store:
+def _influx(address: Address, credentials: Credentials, home: Path, *, new: bool, read_only: bool) -> Store:
     from service.stores.influx.store import InfluxStore
 
     if not new:
@@ -147,7 +158,7 @@ def _influx(address: Address, credentials: Credentials, home: Path, *, new: bool
             raise StoreError(
                 f"{address}: there is no database {address.database}, or it is not to be seen by this user"
             )
-    store = InfluxStore(address, credentials, home)
+    store = InfluxStore(address, credentials, home, read_only=read_only)
     if store.problem:
         store.close()
         raise StoreError(store.problem)

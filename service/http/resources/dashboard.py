@@ -23,6 +23,7 @@ from service.alerts.runner import Runner
 from service.dashboard.analysis import KINDS, MAX_BACKTEST_WINDOWS, Analyst, Busy, Kind, Subject
 from service.dashboard.fleet import MAX_COLUMNS, MAX_ROWS, PictureQuestion, Sort, State, picture
 from service.dashboard.matrix import FleetCache, Shown
+from service.http.asking import ask
 from service.http.buckets import fitting_rate
 from service.http.parameters import AnalysisParameters, PictureParameters, names_of
 from service.http.problems import ProblemError, invalid
@@ -139,7 +140,7 @@ class FleetPicture:
         """200 with the picture (docs/api.md has its form); 503 where the store is away."""
         asked = await _picture_asked(req, self._cache.store)
         async with self._turn:
-            content = await asyncio.to_thread(self._draw, asked)
+            content = await ask(self._draw, asked)
         resp.content_type = "application/octet-stream"
         resp.set_header("Cache-Control", "no-store")
         _send(req, resp, content, await asyncio.to_thread(gzip.compress, content, 1))

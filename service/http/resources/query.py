@@ -13,6 +13,7 @@ from contract.times import format_instant
 from service.agents.registry import Registry
 from service.agents.shared_ids import SharedIds, as_members
 from service.http.answers import form_of, send
+from service.http.asking import ask
 from service.http.authentication import identity_of
 from service.http.listing import take_limit
 from service.http.parameters import MAX_USERS, UsersParameters, names_of
@@ -42,7 +43,7 @@ class History:
         check_user(self._store, user_id, named.quantity, query.core)
         if is_unchanged(req, resp, self._versions, form, (query.start_ms, query.end_ms)):
             return
-        send(resp, form, await asyncio.to_thread(history, self._store, named, user_id, query))
+        send(resp, form, await ask(history, self._store, named, user_id, query))
 
 
 class Fleet:
@@ -64,7 +65,7 @@ class Fleet:
         by_system = query.by in ("os_type", "os_version")
         if is_unchanged(req, resp, self._versions, form, (query.start_ms, query.end_ms), by_system=by_system):
             return
-        send(resp, form, await asyncio.to_thread(fleet, self._store, named, query))
+        send(resp, form, await ask(fleet, self._store, named, query))
 
 
 class QueryTables:
@@ -177,7 +178,7 @@ class Sending:
 
     async def _beside(self, work: Callable[..., T], *arguments: object) -> T:
         async with self._turn:
-            return await asyncio.to_thread(work, *arguments)
+            return await ask(work, *arguments)
 
 
 async def _chained(first: T, rest: AsyncIterator[T]) -> AsyncIterator[T]:

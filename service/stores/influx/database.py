@@ -15,6 +15,7 @@ from analytics.sources.influx_client import InfluxClient, Refused
 from analytics.sources.influx_points import Points, condition
 from analytics.sources.influx_state import State, state_of
 from contract.influx import (
+    CLAIM,
     MEASUREMENTS,
     OS_TYPE,
     OS_VERSION,
@@ -193,7 +194,7 @@ def _systems(spans: Mapping[tuple[str, str], Sequence[int]]) -> list[tuple[int, 
 
 
 def expire(client: InfluxClient, retention: Retention, now_ms: int) -> None:
-    """Delete the points of each tier that have been kept long enough, whole days of them."""
+    """Delete the points of each tier that have been kept long enough, whole days of them, and old claims."""
     for tier in (RAW, *TIERS):
         before = retention.since(tier, now_ms) // DAY_MS * DAY_MS
         if before <= 0:
@@ -204,6 +205,8 @@ def expire(client: InfluxClient, retention: Retention, now_ms: int) -> None:
         for cores in (False, True):
             measurement = identifier(measurement_of(tier, cores=cores))
             client.execute(f"DELETE FROM {measurement} WHERE time < {before}ms", change=True)
+    if client.server().generation < 3:
+        client.execute(f"DELETE FROM {identifier(CLAIM)} WHERE time < now() - 2d", change=True)
 
 
 def delete_rollups(client: InfluxClient, user_ids: Sequence[str], start_ms: int, end_ms: int) -> None:

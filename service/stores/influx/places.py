@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 from typing import Any, NamedTuple
 
 from analytics.sources.influx_client import InfluxClient, Refused, Unreachable
@@ -12,6 +13,11 @@ _log = logging.getLogger("loadlens.service")
 _JSON = {"Content-Type": "application/json"}
 OLDEST_2 = (2, 4)
 """Before it, a bucket without a mapping of its own cannot be asked by InfluxQL."""
+
+
+RETENTION_3 = (3, 2)
+"""Since then a database of InfluxDB 3 has a retention period."""
+_PARTS_MS = {"h": 3_600_000, "m": 60_000, "s": 1000}
 
 
 class Place(NamedTuple):
@@ -36,7 +42,7 @@ def ensure_database(client: InfluxClient, kept_ms: int | None) -> Place:
             return _ensure_database(client, kept_ms)
         if server.generation == 2:
             return _ensure_bucket(client, kept_ms)
-        return _ensure_table_space(client)
+        return _ensure_table_space(client, kept_ms)
     except Refused as error:
         if error.status == 401:
             asked = "a token (--store-token), or a user and password (--store-user, --store-password), that it knows"
@@ -44,6 +50,38 @@ def ensure_database(client: InfluxClient, kept_ms: int | None) -> Place:
         raise Unreachable(
             f"{client.address}: the database {client.address.database} is not there and cannot be made: {error}"
         ) from None
+
+
+def kept_ms(client: InfluxClient, place: Place) -> int | None:
+    """How long InfluxDB itself keeps points there, ms; None for ever, and where it does not say.
+
+    Raises Unreachable or Refused.
+    """
+    server = client.server()
+    if server.generation == 2:
+        # Its SHOW RETENTION POLICIES says 0s of every bucket.
+        bucket = json.loads(client.request("GET", f"/api/v2/buckets/{place.bucket}").data)
+        seconds = [int(rule.get("everySeconds", 0)) for rule in bucket.get("retentionRules") or []]
+        return min((one * 1000 for one in seconds if one > 0), default=None)
+    if server.generation > 2 and server.number < RETENTION_3:
+        return None
+    try:
+        found = client.execute(f"SHOW RETENTION POLICIES ON {identifier(client.address.database)}")
+    except Refused as error:
+        # In 3.x a database is only there from its first write on.
+        if server.generation < 3 or "not found" not in str(error):
+            raise
+        return None
+    policies = [dict(zip(one["columns"], row, strict=True)) for one in found for row in one.get("values", [])]
+    for policy in policies:
+        if policy.get("default", True):
+            return _duration_ms(str(policy.get("duration", ""))) or None
+    return None
+
+
+def _duration_ms(text: str) -> int:
+    """What `168h0m0s` means, ms."""
+    return sum(int(number) * _PARTS_MS[unit] for number, unit in re.findall(r"(\d+)([hms])(?![a-z])", text))
 
 
 def drop_database(client: InfluxClient) -> None:
@@ -119,10 +157,13 @@ def _listed(
     return found
 
 
-def _ensure_table_space(client: InfluxClient) -> Place:
+def _ensure_table_space(client: InfluxClient, kept_ms: int | None) -> Place:
     name = client.address.database
+    wanted = {"db": name}
+    if kept_ms and client.server().number >= RETENTION_3:
+        wanted["retention_period"] = f"{kept_ms // 1000}s"
     try:
-        body = json.dumps({"db": name}).encode()
+        body = json.dumps(wanted).encode()
         client.request("POST", "/api/v3/configure/database", body=body, headers=_JSON)
         _log.info("%s: made the database", client.address)
     except Refused as error:

@@ -1,13 +1,15 @@
 """InfluxDB as a store of a process that does not write to it: of a cluster's writer it reads the ledger."""
 
+import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from pathlib import Path
 
 from analytics.sources.influx_address import Address, Credentials
 from analytics.sources.influx_client import InfluxError, Unreachable
 from contract import times
-from service.stores.base import StoreError
+from service.stores.base import Key, StoreError
 from service.stores.influx import database
 from service.stores.influx.publication import Views
 from service.stores.influx.replica_views import Progress, ReplicaViews
@@ -34,7 +36,7 @@ class InfluxReplica(InfluxStore):
         now_ms: Callable[[], int] = times.now_ms,
     ) -> None:
         self._refresh = refresh
-        super().__init__(address, credentials, folder, retention, timeout_s, now_ms)
+        super().__init__(address, credentials, folder, retention, timeout_s, now_ms, read_only=True)
 
     def _open(self) -> Views:
         """Take up what is known of the users."""
@@ -65,9 +67,12 @@ class InfluxReplica(InfluxStore):
         self._replica.apply(progress)
         self.flushed = self._replica.written_through
 
-    @property
-    def _is_unsettled(self) -> bool:
-        return False
+    async def known(self, keys: Collection[Key]) -> set[Key]:
+        """Those of `keys` that are stored already. Raises StoreUnavailable where InfluxDB cannot be asked."""
+        mine = [key for key in keys if self._index.stream(key.user_id, key.type) is not None]
+        # A window leaves the memory only when it is in InfluxDB, which is asked after it.
+        look = partial(self._stored.known, self._replica.now(), mine)
+        return await asyncio.to_thread(self._asked, look) if mine else set()
 
     def flush(self) -> None:
         """Nothing is written here; what the writer has written is added up for queries."""

@@ -31,8 +31,10 @@ from service.stores.engine import Retention, select
 from service.stores.influx import database
 from service.stores.influx.answers import Stored
 from service.stores.influx.checkpoint import Checkpoint
+from service.stores.influx.claim import CLAIM_S, Claim, InUse
 from service.stores.influx.database import day_lines, oldest_ms, state_lines, user_lines
 from service.stores.influx.dump import Dump
+from service.stores.influx.keeping import Keeping
 from service.stores.influx.lines import Lines, bucket_lines
 from service.stores.influx.places import Place, ensure_database
 from service.stores.influx.publication import ImmutableMemtable, View, Views
@@ -48,6 +50,9 @@ from service.stores.series import WHOLE, SeriesIndex, users_frame
 _log = logging.getLogger("loadlens.service")
 T = TypeVar("T")
 _SCHEMA = 2
+_CLAIMED = "claimed"
+_SELECT_S = 30.0
+"""So long an InfluxDB may take for a statement whose answer somebody waits for; there may be several."""
 _CLOSING_ROWS = 400_000
 """Windows that are still written before the end: some ten seconds."""
 
@@ -56,8 +61,10 @@ class InfluxStore:
     """Windows in an InfluxDB; `folder` keeps what this machine knows of it. One service at a time for a database.
 
     `retention` is how long windows and the rollups of 5 min (and 15), 1 h and 1 d are kept, in ms, None for ever;
-    `now_ms` the clock, epoch ms; `checkpoint` is where the writers of a cluster keep what others go on with.
-    Raises StoreError where it can neither ask InfluxDB nor knows anything of it.
+    `now_ms` the clock, epoch ms; after `claim_s` without a word another service may have the database.
+    With `read_only` it neither claims the database nor writes to it, whoever has it. `checkpoint` is where the writers
+    of a cluster keep what others go on with; they have one name, and so one claim.
+    Raises StoreError where it can neither ask InfluxDB nor knows anything of it, or another service has it.
     """
 
     def __init__(
@@ -68,16 +75,24 @@ class InfluxStore:
         retention: Sequence[int | None] = (None,) * 4,
         timeout_s: float = 60.0,
         now_ms: Callable[[], int] = times.now_ms,
+        claim_s: float = CLAIM_S,
+        read_only: bool = False,
         checkpoint: Checkpoint | SharedCheckpoint | None = None,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._now_ms = now_ms
         windows, minutes, *rest = retention
         self._retention = Retention(tuple(TIERS), (windows, minutes, minutes, *rest))
-        self._client = InfluxClient(address, credentials, timeout_s)
+        self._client = InfluxClient(address, credentials, timeout_s, _SELECT_S)
         self._place: Place | None = None
-        self._writer = Writer(self._client, folder / "refused.lines", timeout_s, lambda: self._place or self._find())
+        aside = folder / "refused.lines"
         self._checkpoint = checkpoint or Checkpoint(folder / "known.sqlite")
+        self._claim = Claim(
+            self._client, Writer(self._client, aside, timeout_s, self._where), self._checkpoint.owner, folder,
+            self._checkpoint.value(_CLAIMED), self._note_claim, claim_s,
+        )  # fmt: skip
+        self._writer = Writer(self._client, aside, timeout_s, self._where, self._hold)
+        self._read_only = read_only
         self._index = SeriesIndex()
         self._reader = Reader(self._client, self._index)
         self._windows = WindowWriter(self._client, self._writer, self._index)
@@ -98,12 +113,18 @@ class InfluxStore:
         self._adopting = False
         """Whether another service may have been cut short."""
         self._expired_day = -1
+        self._losses = 0
+        """How often a database that was emptied was told again what is known of it."""
+        self._expired = 0
+        """Lines that were too old for InfluxDB, when it was last asked how long it keeps any."""
+        self._keeping = Keeping(self._client, self._retention.longest_ms)
         self._closed = False
         self._problems: dict[str, str] = {}
         """Why InfluxDB could not be asked, and why it could not be written to, when it was last tried."""
         try:
             self._views = self._open()
         except BaseException:
+            self._claim.let_go()
             self._checkpoint.close()
             raise
 
@@ -112,7 +133,9 @@ class InfluxStore:
         users = {user.user_id: user for user in self._checkpoint.users()}
         rolled = self._noted_rolled()
         try:
-            self._find()
+            if not self._read_only:
+                self._find()
+                self._claim.begin()
             state, found = database.taken_up(self._client, self._now_ms())
             self._last_moment = state.time_ms if state else 0
             for user in found:
@@ -135,7 +158,7 @@ class InfluxStore:
             else:
                 self._checkpoint.put({}, users.values())
         except InfluxError as error:
-            if rolled is None:
+            if rolled is None or isinstance(error, InUse):
                 raise StoreError(f"{error}") from None
             self._problems["asking"] = str(error)
             _log.warning("%s; reports are taken, queries wait until it is back", error)
@@ -154,6 +177,19 @@ class InfluxStore:
         """Where the database lies, made where it is missing."""
         self._place = ensure_database(self._client, self._retention.longest_ms)
         return self._place
+
+    def _where(self) -> Place:
+        """Where the database lies, as far as is known."""
+        return self._place or self._find()
+
+    def _hold(self) -> None:
+        """See that the database may be written to. Raises Unreachable or StoreError where it may not."""
+        if self._read_only:
+            raise StoreError(f"{self._client.address} was opened to be read only")
+        self._claim.hold()
+
+    def _note_claim(self, since: int) -> None:
+        self._checkpoint.put({_CLAIMED: since})
 
     def _noted_rolled(self) -> Rolled | None:
         """What the rollups have, as it was last noted in the folder."""
@@ -211,12 +247,12 @@ class InfluxStore:
 
     @property
     def problem(self) -> str | None:
-        """Why InfluxDB could not be used when it was last asked, or that it refused lines; None where all is well."""
-        refused = self._writer.set_aside
-        words = (
-            f"InfluxDB refused {refused} lines since the start, put aside in {self._writer.aside}" if refused else None
-        )
-        return next(iter(list(self._problems.values())), words)
+        """Why InfluxDB could not be used when it was last asked, is not to be written to, or that it refused lines.
+
+        None where all is well.
+        """
+        words = (self._claim.problem, *list(self._problems.values()), self._keeping.problem, self._writer.problem)
+        return next(filter(None, words), None)
 
     @property
     def description(self) -> str:
@@ -236,6 +272,9 @@ class InfluxStore:
              float(server.generation if server else 0)),
             ("lines_written", "Lines written since the start.", self._writer.written_lines),
             ("lines_refused", "Lines that InfluxDB refused since the start, put aside.", self._writer.set_aside),
+            ("lines_dropped", "Of these, lines that the file for them had no room for.", self._writer.dropped),
+            ("lines_expired", "Lines not written since the start: older than InfluxDB keeps any.",
+             self._writer.expired),
         ]  # fmt: skip
 
     def newest(self) -> dict[tuple[str, type[Metric]], int]:
@@ -297,7 +336,7 @@ class InfluxStore:
 
     def oldest_ms(self, now_ms: int) -> int:
         """Windows that end before this are not taken: whether they are known could not be told any more."""
-        return self._retention.since(RAW, now_ms)
+        return max(self._retention.since(RAW, now_ms), self._keeping.oldest_ms(now_ms))
 
     def finest_ms(self, start_ms: int, now_ms: int) -> int:
         """A rate for a range from `start_ms` must be a multiple of this, because finer data is not kept so long."""
@@ -311,7 +350,8 @@ class InfluxStore:
             raise
         except InfluxError as error:
             self._fail("asking", error)
-            raise StoreUnavailable(f"InfluxDB cannot be asked now: {error}") from None
+            after = error.retry_after_s if isinstance(error, Unreachable) else None
+            raise StoreUnavailable(f"InfluxDB cannot be asked now: {error}", after) from None
         self._problems.pop("asking", None)
         return answer
 
@@ -327,10 +367,18 @@ class InfluxStore:
 
     def _flush_through(self, offset: int) -> None:
         """Put what was added up to a journal offset into InfluxDB."""
+        if self._read_only:
+            return
         with self._flushing:
             try:
                 if self._problems:
                     self._find()
+                    self._claim.doubt()
+                self._hold()
+                if self._claim.losses > self._losses:
+                    self._take_up_anew()
+                self._keeping.look(self._where(), anew=self._writer.expired > self._expired)
+                self._expired = self._writer.expired
                 self._settle()
                 while self.flushed < offset and (immutable := self._views.seal()):
                     self._write(immutable)
@@ -343,10 +391,20 @@ class InfluxStore:
                 raise StoreUnavailable(str(error), after) from None
             self._problems.clear()
 
+    def _take_up_anew(self) -> None:
+        """Go on with a database that was dropped: what it knew of itself, and had of open buckets, is gone too."""
+        self._losses = self._claim.losses
+        self._find()
+        self._catalog.forget_told()
+        self._expired_day = -1
+        self._views.rolls(self._views.rolled, None)
+        if self._ready is not None:
+            self._ready = self._ready[0], None
+
     @property
     def _is_unsettled(self) -> bool:
         """Whether InfluxDB may lack what another process had begun to write."""
-        return self.flushed < self._begun or self._adopting or not self._settled
+        return not self._read_only and (self.flushed < self._begun or self._adopting or not self._settled)
 
     def _settle(self) -> None:
         """Write what is noted."""
@@ -360,6 +418,10 @@ class InfluxStore:
             self._ready = None
 
     def _write(self, immutable: ImmutableMemtable) -> None:
+        expired = np.flatnonzero(immutable.windows["time"].to_numpy() < self._keeping.oldest_ms(self._now_ms()))
+        if len(expired):
+            self._writer.expired += len(expired)
+            immutable.leave_out(expired)
         users = self._catalog.users_of(immutable.windows)
         told = self._catalog.to_tell(users, self._day())
         # Users first: where the windows of a user are, it is known that there may be some.
@@ -449,6 +511,8 @@ class InfluxStore:
 
     def compact(self) -> bool:
         """Make the rollups of one more day before those that are whole; False where all are."""
+        if self._read_only:
+            return False
         with self._flushing:
             rolled = self._views.rolled
             day = (rolled.since_ms - 1) // DAY_MS * DAY_MS
@@ -478,6 +542,7 @@ class InfluxStore:
                 noted = [user_lines(users, self._moment())] if users else []
                 self._checkpoint.put({}, (), [*noted, self._state(self._views.rolled)])
                 self._settle()
+                self._hold()
                 database.expire(self._client, self._retention, now_ms)
                 for tier in TIERS:
                     self._checkpoint.forget_parts(tier, self._retention.since(tier, now_ms))
@@ -522,6 +587,7 @@ class InfluxStore:
         with self._flushing:
             if self._asked(self._client.server).generation > 2:
                 raise StoreError("rollups of InfluxDB 3 cannot be made anew: copy into a database that is empty")
+            self._asked(self._hold)
             self._views.rolls(self._views.rolled, None)
             windows = self._dump.merged(RAW, self.tiers[0], user_ids, start_ms, end_ms)
             self._asked(lambda: database.delete_rollups(self._client, user_ids, start_ms, end_ms))
@@ -547,6 +613,12 @@ class InfluxStore:
             shutil.copyfile(self._writer.aside, folder / self._writer.aside.name)
         return {}
 
+    def abandon(self) -> None:
+        """Write nothing more: another process goes on from the same checkpoint."""
+        self._closed = True
+        self._claim.abandon()
+        self._checkpoint.close()
+
     def close(self) -> None:
         """Flush where that is quickly done; what InfluxDB has not is in the journal."""
         if self._closed:
@@ -557,4 +629,6 @@ class InfluxStore:
                 self.flush()
         except (StoreUnavailable, BadStatement) as error:
             _log.warning("%s; what is not in it stays in the journal", error)
+        if not self._problems:
+            self._claim.let_go()
         self._checkpoint.close()

@@ -87,6 +87,10 @@ class UserCatalog:
                 found.append(user)
         return found
 
+    def forget_told(self) -> None:
+        """InfluxDB has nothing any more of what it was told."""
+        self._told.clear()
+
     def all_users(self) -> list[CatalogedUser]:
         """Everything that is known."""
         return [self.user(user, {}) for user in list(self._index.users.values())]

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,6 +23,8 @@ _WRONG_LINES = (400, 413, 422)
 """Answers that are about the lines; 401, 403 and 404 are about who asks, or for what."""
 _TOO_LARGE = 413
 _LONGEST_FILE = 100_000_000
+_EXPIRED = re.compile(r"beyond retention policy dropped=(\d+)|dropped (\d+) points outside retention policy")
+"""What 1.x and 2.x say of points that are older than they keep any; the others of the batch are written."""
 _NAMED = 300
 _LOGGED = 10
 """So many of the lines that are put aside at once are shown."""
@@ -40,18 +43,39 @@ class Refusal(NamedTuple):
 class Writer:
     """Writes to one database; `aside` is the file for lines that it refuses. One thread at a time.
 
-    `place` says which bucket of InfluxDB 2 that is.
+    `place` says which bucket of InfluxDB 2 that is; `guard` is asked before each batch, and raises Unreachable where
+    nothing may be written.
     """
 
-    def __init__(self, client: InfluxClient, aside: Path, timeout_s: float, place: Callable[[], Place]) -> None:
+    def __init__(
+        self,
+        client: InfluxClient,
+        aside: Path,
+        timeout_s: float,
+        place: Callable[[], Place],
+        guard: Callable[[], None] = lambda: None,
+    ) -> None:
         self._client = client
         self._place = place
+        self._guard = guard
         self.aside = aside
         self._timeout_s = timeout_s
         self._api: Any = None
         self.written_lines = 0
         self.set_aside = 0
         """Lines that were refused."""
+        self.dropped = 0
+        """Of these, those that the file had no room for."""
+        self.expired = 0
+        """Lines that are older than InfluxDB keeps any; they are not put aside, as it will never take them."""
+
+    @property
+    def problem(self) -> str | None:
+        """That lines were refused; None where none were."""
+        if not self.set_aside:
+            return None
+        words = f"InfluxDB refused {self.set_aside} lines since the start, put aside in {self.aside}"
+        return f"{words}, but for {self.dropped} that it had no room for" if self.dropped else words
 
     def write(self, parts: Iterable[Lines]) -> None:
         """Write all lines, and put aside those that are refused.
@@ -75,6 +99,7 @@ class Writer:
 
     def _batch(self, text: pa.StringArray, start: int, end: int) -> list[tuple[int, str]]:
         """Write lines `start` to `end`; the places of those that were refused, and why."""
+        self._guard()
         body = _body(text, start, end)
         try:
             self._post(body)
@@ -83,6 +108,8 @@ class Writer:
                 return self._around_wrong_line(text, start, end, error)
             if error.status not in _WRONG_LINES:
                 raise Unreachable(f"{self._client.address} lets nobody write: {error}") from None
+            if _expired(str(error)) >= end - start:
+                return [(place, str(error)) for place in range(start, end)]
             if end - start > 1:
                 # Halves are sent again whole: the same point overwrites itself.
                 middle = (start + end) // 2
@@ -108,16 +135,23 @@ class Writer:
     def put_aside(self, lines: Iterable[tuple[str, str]]) -> None:
         """Keep lines that are not in InfluxDB, each with the reason; they are on disk when it returns.
 
-        Raises Unreachable where the file has no room for more.
+        Those that are older than InfluxDB keeps any are counted only, and so are those that the file has no room for.
         """
-        texts = [f"# {words}\n{line}".encode() for words, line in lines]
-        if self.aside.exists() and self.aside.stat().st_size + sum(map(len, texts)) > _LONGEST_FILE:
-            raise Unreachable(f"{self.aside} has no room for more refused lines: see to them, and remove it")
+        named = [*lines]
+        texts = [f"# {words}\n{line}".encode() for words, line in named if not _expired(words)]
+        self.expired += len(named) - len(texts)
+        if not texts:
+            return
+        room = _LONGEST_FILE - (self.aside.stat().st_size if self.aside.exists() else 0)
+        fitting = int(np.searchsorted(np.cumsum([len(text) for text in texts]), room, side="right"))
         with self.aside.open("ab") as file:
-            file.writelines(texts)
+            file.writelines(texts[:fitting])
             file.flush()
             os.fsync(file.fileno())
         self.set_aside += len(texts)
+        if fitting < len(texts):
+            self.dropped += len(texts) - fitting
+            _log.error("%s has no room for more: %d refused lines are dropped", self.aside, len(texts) - fitting)
         for text in texts[:_LOGGED]:
             _log.error("put aside in %s: %s", self.aside, text[:_NAMED].decode(errors="replace").rstrip())
         if len(texts) > _LOGGED:
@@ -158,6 +192,12 @@ class Writer:
             )  # fmt: skip
             self._api = client.write_api(write_options=SYNCHRONOUS)
         return self._api
+
+
+def _expired(words: str) -> int:
+    """How many points of a batch were older than InfluxDB keeps any, as it says."""
+    found = _EXPIRED.search(words)
+    return int(found[1] or found[2]) if found else 0
 
 
 def _wrong_line(body: bytes) -> tuple[int, str] | None:

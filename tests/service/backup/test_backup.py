@@ -358,7 +358,7 @@ def test_a_data_folder_of_a_newer_release_is_refused_and_not_touched(
 def test_what_a_service_with_an_influxdb_has_not_written_yet_is_in_its_backup(
     start: StartService, data_dir: Path, tmp_path: Path, influx: RunningInflux
 ) -> None:
-    store = ("--store", influx.address())
+    store = ("--store", influx.address("BACKED-UP"))
     service = start(*store, "--flush-interval", "3600")
     with service.client() as client:
         post(client, *(small("one", END_MS + number * 1000) for number in range(10)))

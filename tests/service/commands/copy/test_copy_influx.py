@@ -1,6 +1,7 @@
 """Copies between an embedded store and a real InfluxDB, both ways: each window once, wherever they were cut short."""
 
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -32,7 +33,8 @@ from tests.service.commands.copy.test_copy import (
 from tests.support.five_weeks import START_MS
 from tests.support.influxd import RunningInflux, need
 from tests.support.recordings import CPU, Machine, Recording
-from tests.support.running import ROOT, wait_until
+from tests.support.reports import post, small
+from tests.support.running import ROOT, RunningService, wait_until
 
 pytestmark = pytest.mark.server
 
@@ -204,6 +206,38 @@ def test_reports_that_only_the_journal_has_are_copied(
     copied = EmbeddedStore(tmp_path / "target", "256MB")
     assert_holds(copied, recording)
     copied.close()
+
+
+@pytest.mark.parametrize("folder", ["its own", "another"])
+def test_a_database_is_copied_while_its_service_runs(
+    influx: RunningInflux, tmp_path: Path, capsys: pytest.CaptureFixture[str], folder: str
+) -> None:
+    address = influx.address(f"LIVE-{folder.replace(' ', '-')}")
+    with RunningService(tmp_path / "its own", "--store", address, "--flush-interval", "0.3") as service:
+        with service.client() as client:
+            assert post(client, *(small("one", START_MS + number * 1000) for number in range(9))).status_code == 202
+            wait_until(lambda: "loadlens_journal_behind 0.0" in client.get("/metrics").text, "a flush")
+            arguments = ["--from", address, "--to", str(tmp_path / "target"), "--data-dir", str(tmp_path / folder)]
+            assert main(arguments) == 0
+            shown = capsys.readouterr().out
+            assert "Windows copied: 9." in shown
+            assert "Verified: " in shown
+            assert ("The source's service runs" in shown) == (folder == "its own")
+            assert "problem" not in client.get("/readyz").json()
+
+
+def test_nothing_is_copied_into_a_database_that_a_running_service_has(
+    influx: RunningInflux, recording: Recording, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fill(tmp_path / "source", recording)
+    store = opened(influx, "TAKEN", tmp_path / "service")
+    assert copy(tmp_path / "source", influx.address("TAKEN")) == 1
+    assert (
+        f"is in use by the service on {socket.gethostname()}, folder {tmp_path / 'service'}" in capsys.readouterr().err
+    )
+    assert store.problem is None
+    assert store.users().empty
+    store.close()
 
 
 def test_an_influxdb_that_is_away_is_named_and_the_copy_goes_on_later(

@@ -24,17 +24,24 @@ def database() -> str:
 
 @pytest.fixture
 def open_store(influx: RunningInflux, database: str, tmp_path: Path) -> Iterator[OpenStore]:
-    """Opens the database as a machine of a name would, and closes what a test left open."""
-    opened: list[InfluxStore] = []
+    """Opens the database as a machine of a name would, and closes what a test left open.
+
+    Another machine finds it let go of, as after the minute in which the claim of one that was killed becomes stale.
+    """
+    opened: dict[str, InfluxStore] = {}
+    stores: list[InfluxStore] = []
 
     def open_store(machine: str = "here", url: str = influx.url, **options: object) -> InfluxStore:
         credentials = Credentials(**options.pop("who", {}))  # type: ignore[arg-type]
+        for other in [store for name, store in opened.items() if name != machine]:
+            other._claim.let_go()
         store = InfluxStore(Address(url, database), credentials, tmp_path / machine, **options)  # type: ignore[arg-type]
-        opened.append(store)
+        opened[machine] = store
+        stores.append(store)
         return store
 
     yield open_store
-    for store in opened:
+    for store in stores:
         store.close()
 
 

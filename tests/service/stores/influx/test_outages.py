@@ -7,6 +7,7 @@ import resource
 import signal
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -268,6 +269,37 @@ def test_an_influxdb_that_stands_still_holds_up_no_report(own_influx: RunningInf
         assert counted(client) == 50
         wait_until(lambda: metric(client, "journal_behind") == 0, "a flush")
         assert counted(client) == 50
+
+
+def test_while_influxdb_hangs_questions_end_and_nothing_else_waits_for_it(
+    own_influx: RunningInflux, start: Start
+) -> None:
+    service = start()
+    with service.client() as client, ThreadPoolExecutor(60) as threads:
+        assert post(client, small("one", T0)).status_code == 202
+        wait_until(lambda: metric(client, "journal_behind") == 0, "a flush")
+        own_influx.pause()
+
+        def ask() -> httpx.Response:
+            asked = {"start": T0 - 1000, "end": T0 + 1000}
+            return httpx.get(f"{service.url}/api/v1/metrics/cpuLoadAvg/byUser/one", params=asked, timeout=300)
+
+        questions = [threads.submit(ask) for _ in range(60)]
+        for number in range(1, 10):
+            for path in ("/metrics", "/healthz", "/readyz", "/api/v1/rules", "/api/v1/users"):
+                assert client.get(path).status_code == 200
+            assert post(client, small("one", T0 + number * 1000)).status_code == 202
+        # It stands still all the while, and yet each question ends.
+        for question in questions:
+            answer = question.result()
+            assert answer.status_code == 503
+            assert int(answer.headers["Retry-After"]) > 0
+        assert "problem" in client.get("/readyz").json()
+        own_influx.resume()
+        wait_until(lambda: history(client, "one").status_code == 200, "InfluxDB")
+        assert counted(client) == 10
+        wait_until(lambda: metric(client, "journal_behind") == 0, "a flush")
+        assert counted(client) == 10
 
 
 def test_an_influxdb_without_room_gets_everything_when_there_is_room(own_influx: RunningInflux, start: Start) -> None:
