@@ -6,7 +6,7 @@ import logging
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import falcon
 import falcon.asgi
@@ -185,6 +185,10 @@ class Service:
         self.remote_configuration.start()
         self.tokens.start()
 
+    def reload(self) -> None:
+        """Read the files of the rules again."""
+        self.rules.reload()
+
     def end_streams(self) -> None:
         """Let answers end that would go on for ever: the server waits for them before it closes the service."""
         _log.info("the service ends: requests under way go on for a moment")
@@ -246,10 +250,22 @@ class _Lifespan:
         await asyncio.to_thread(self._service.close)
 
 
+class Serving(Protocol):
+    """What the server needs of what it serves."""
+
+    requests: RequestLog
+
+    def end_streams(self) -> None:
+        """Let answers end that would go on for ever."""
+
+    def reload(self) -> None:
+        """Read rules again, where there are any."""
+
+
 class Application(falcon.asgi.App[Request, Response]):
     """The application, and the service behind it."""
 
-    service: Service
+    service: "Serving"
     trusted_proxies: tuple[str, ...] = ()
     tls: Tls | None = None
     """What the server encrypts with, where it does."""

@@ -141,7 +141,7 @@ class Worker(UvicornWorker):
             sys.exit(Arbiter.WORKER_BOOT_ERROR)
 
     def _reload(self) -> None:
-        self.wsgi.service.rules.reload()
+        self.wsgi.service.reload()
         if self.wsgi.tls is not None:
             self.wsgi.tls.reload()
 
@@ -190,7 +190,7 @@ class _Server(BaseApplication):
 
     def load(self) -> Application:
         try:
-            app = create_app(self._settings)
+            app = _create(self._settings)
         except (StoreError, RuleFileError, ControlError, DataFolderError, ClusterError, OSError) as error:
             print(f"loadlens-service: error: {error}", file=sys.stderr, flush=True)
             sys.exit(Arbiter.APP_LOAD_ERROR)
@@ -200,6 +200,14 @@ class _Server(BaseApplication):
         gc.freeze()
         gc.set_threshold(50_000, 20, 100)
         return app
+
+
+def _create(settings: ServiceSettings) -> Application:
+    if settings.role == "writer":
+        from service.writer_process import create_writer
+
+        return create_writer(settings)
+    return create_app(settings)
 
 
 def _die_with_parent(server: Any, worker: Any) -> None:

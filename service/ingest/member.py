@@ -21,6 +21,8 @@ from service.stores.influx.replica import InfluxReplica
 from service.stores.opening import open_replica, open_shared
 
 _log = logging.getLogger("loadlens.service")
+_LONG_S = 60.0
+"""So long reports may wait for the writer before somebody should look at it."""
 Deliver = Callable[[int, Sequence[bytes], Sequence[Report]], None]
 """Takes what the log has: the offset of the last report, and the reports as text and decoded."""
 
@@ -70,6 +72,9 @@ class Member:
     def problems(self) -> list[str]:
         """What is wrong with the cluster, as far as this process can tell."""
         found = [] if self.cluster.is_connected else [f"No server of {self.cluster.address} can be reached."]
+        waiting_s, reports = self.store.waiting_s, self.log.last - self.store.flushed
+        if waiting_s > _LONG_S:
+            found.append(f"No writer has put anything into the store for {waiting_s:.0f} s; {reports} reports wait.")
         writing = self.writer and self.writer.problem and f"This process cannot write: {self.writer.problem}"
         return [*found, *(one for one in (self.log.following_problem, writing) if one)]
 
@@ -78,6 +83,7 @@ class Member:
         writer = self.writer
         return [
             ("connected", "1 where a server of NATS is connected.", float(self.cluster.is_connected)),
+            ("waiting_seconds", "How long at least the oldest report has waited for the writer.", self.store.waiting_s),
             ("unseen", "Reports of the log that this process has not seen.", self.log.behind),
             ("duplicates", "Reports that were sent again, and that the log had already.", self.log.duplicates),
             ("writing", "1 where this process writes to the store.", float(writer is not None and writer.is_writing)),

@@ -67,6 +67,11 @@ class InfluxReplica(InfluxStore):
         self._replica.apply(progress)
         self.flushed = self._replica.written_through
 
+    @property
+    def waiting_s(self) -> float:
+        """How long at least the oldest report has waited for the writer, seconds."""
+        return self._replica.waiting_s
+
     async def known(self, keys: Collection[Key]) -> set[Key]:
         """Those of `keys` that are stored already. Raises StoreUnavailable where InfluxDB cannot be asked."""
         mine = [key for key in keys if self._index.stream(key.user_id, key.type) is not None]

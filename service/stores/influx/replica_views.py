@@ -7,6 +7,7 @@ ledger has a new note by the time it has read.
 """
 
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, TypeVar
 
@@ -54,6 +55,8 @@ class _Part:
         self.after = after
         self.memtable = Memtable(index, after)
         self.reports = 0
+        self.began_s = time.monotonic()
+        """When its first report came."""
         self._commits: list[tuple[int, Sequence[Report]]] = []
 
     @property
@@ -61,6 +64,8 @@ class _Part:
         return self.memtable.last
 
     def add(self, last: int, reports: Sequence[Report]) -> None:
+        if not self.reports:
+            self.began_s = time.monotonic()
         self.memtable.add(last, reports)
         self._commits.append((last, reports))
         self.reports += len(reports)
@@ -195,6 +200,12 @@ class ReplicaViews(Views):
     def last(self) -> int:
         """The offset of the newest report."""
         return max(self._parts[-1].last, self.written_through)
+
+    @property
+    def waiting_s(self) -> float:
+        """How long at least the oldest report has waited for the writer, seconds."""
+        part = self._parts[0]
+        return time.monotonic() - part.began_s if part.reports else 0.0
 
     @property
     def rows(self) -> int:
