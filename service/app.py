@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import importlib.util
 import logging
 from collections.abc import Sequence
 from functools import partial
@@ -20,6 +21,7 @@ from service.alerts.repository import RuleRepository
 from service.alerts.runner import Runner
 from service.annotations import Annotations
 from service.backup.snapshots import Live, SnapshotMaker
+from service.cluster.errors import ClusterError
 from service.control.audit import Audit
 from service.control.data_lock import lock_data_folder
 from service.control.database import ControlDatabase, ControlError
@@ -229,6 +231,8 @@ class Service:
 def _join(settings: ServiceSettings) -> "Member":
     """Become a process of a cluster."""
     # Only these need the client of NATS.
+    if importlib.util.find_spec("nats") is None:
+        raise ClusterError("a journal in NATS needs nats-py: pip install 'loadlens[service,cluster]'")
     from service.ingest.member import Member
 
     return Member(settings)

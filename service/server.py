@@ -25,7 +25,7 @@ from contract.logs import fields
 from contract.service_address import is_loopback
 from service.alerts.rule_set import RuleFileError
 from service.app import Application, create_app
-from service.cluster.connection import ClusterError
+from service.cluster.errors import ClusterError
 from service.connections import CertifiedWebSocket, LimitedProtocol
 from service.control.data_lock import DataFolderError
 from service.control.database import ControlError

@@ -17,6 +17,8 @@ from nats.aio.client import Client
 from nats.js import JetStreamContext
 from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType, StreamConfig
 
+from service.cluster.errors import ClusterError
+
 _log = logging.getLogger("loadlens.service")
 T = TypeVar("T")
 CALL_S = 5.0
@@ -28,10 +30,6 @@ _PING_S = 2
 _QUORUM = 3
 NOT_FOUND = 10059
 """JetStream's code for a stream that is not there."""
-
-
-class ClusterError(Exception):
-    """NATS cannot be used, or is not set up as it has to be; the message says what to do."""
 
 
 class ClusterAddress(NamedTuple):

@@ -15,7 +15,8 @@ import nats.js.errors
 from nats.js.api import KeyValueConfig, StorageType
 from nats.js.kv import KeyValue
 
-from service.cluster.connection import CALL_S, Cluster, ClusterError, words_of
+from service.cluster.connection import CALL_S, Cluster, words_of
+from service.cluster.errors import ClusterError
 
 _log = logging.getLogger("loadlens.service")
 STALE_S = 4.0

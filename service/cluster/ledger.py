@@ -18,7 +18,8 @@ import nats.js.errors
 import zstandard
 from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType, StreamConfig
 
-from service.cluster.connection import CALL_S, Cluster, ClusterError, ensure_stream, words_of
+from service.cluster.connection import CALL_S, Cluster, ensure_stream, words_of
+from service.cluster.errors import ClusterError
 from service.cluster.tail import Message, Tail
 
 _log = logging.getLogger("loadlens.service")

@@ -23,7 +23,8 @@ from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType, StreamConfi
 
 from contract.metrics import type_name
 from contract.report import Report
-from service.cluster.connection import CALL_S, Cluster, ClusterError, ensure_stream, words_of
+from service.cluster.connection import CALL_S, Cluster, ensure_stream, words_of
+from service.cluster.errors import ClusterError
 from service.cluster.tail import Message, Tail
 from service.journal.files import Damage, Record
 from service.journal.journal import JournalFull

@@ -10,7 +10,8 @@ import threading
 from collections.abc import Callable, Sequence
 
 from contract.report import Report
-from service.cluster.connection import Cluster, ClusterError
+from service.cluster.connection import Cluster
+from service.cluster.errors import ClusterError
 from service.cluster.lease import Lease
 from service.cluster.ledger import Superseded, WriterLedger
 from service.cluster.log import ReplicatedLog

@@ -20,7 +20,7 @@ _CONFIG = """
 server_name: n{number}
 listen: 127.0.0.1:{port}
 http: 127.0.0.1:{monitor}
-jetstream {{ store_dir: "{folder}/jetstream", max_memory_store: 64MB, max_file_store: 4GB }}
+jetstream {{ store_dir: "{folder}/jetstream", max_memory_store: 64MB, max_file_store: 1TB }}
 """
 _ROUTES = """
 cluster {{ name: tests, listen: 127.0.0.1:{route}, no_advertise: true, routes: [{routes}] }}

@@ -2,10 +2,13 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from service.cluster.ledger import WriterLedger
 from service.stores.influx.lines import Lines, lines_of
 from service.stores.influx.users import CatalogedUser
+
+if TYPE_CHECKING:
+    from service.cluster.ledger import WriterLedger
 
 
 class SharedCheckpoint:
@@ -14,7 +17,7 @@ class SharedCheckpoint:
     Of users it keeps nothing: InfluxDB has what it was told of them, and nobody writes without it.
     """
 
-    def __init__(self, ledger: WriterLedger) -> None:
+    def __init__(self, ledger: "WriterLedger") -> None:
         self._ledger = ledger
         self.path = Path(ledger.name)
         self.owner = ledger.owner
