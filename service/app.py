@@ -48,6 +48,7 @@ from service.http.resources.ingest import Metrics
 from service.http.resources.notifications import Notifications, OneNotification, Redelivery, TargetTest
 from service.http.resources.operations import AuditTrail, Numbers, Prometheus
 from service.http.resources.pages import FleetReport, Index, UserReport
+from service.http.resources.process_use import TopProcesses
 from service.http.resources.query import Fleet, FleetWindows, History, QueryTables, Sending, Users, UserWindows
 from service.http.resources.rules import OneRule, Rules
 from service.http.resources.sign_in import OneSession, SessionList, SignIn, SignOut
@@ -359,6 +360,7 @@ def _routes(service: Service) -> dict[str, object]:
         "/api/v1/query": QueryTables(store, service.versions),
         "/api/v1/windows/byUser/{user_id:path}": UserWindows(store, sending),
         "/api/v1/windows/fleet": FleetWindows(store, sending),
+        "/api/v1/who": TopProcesses(store),
         "/api/v1/users": Users(store, remote.shared_ids, remote.registry),
         "/api/v1/stream": LiveStream(service.broker, service.sessions, service.token_limits),
         "/api/v1/agents": AgentList(remote),
