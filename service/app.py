@@ -54,7 +54,7 @@ from service.http.resources.rules import OneRule, Rules
 from service.http.resources.sign_in import OneSession, SessionList, SignIn, SignOut
 from service.http.resources.stream import LiveStream
 from service.http.resources.tokens import Enrolments, NewSecret, OneToken, TokenList, Who
-from service.http.routing import Slashes
+from service.http.routing import Slashes, elsewhere, under
 from service.http.token_limits import TokenLimits
 from service.http.versions import RangeVersions
 from service.ingest.acknowledgement import Ingest
@@ -271,16 +271,22 @@ class Application(falcon.asgi.App[Request, Response]):
     """The application, and the service behind it."""
 
     service: "Serving"
+    path_prefix: str = ""
     trusted_proxies: tuple[str, ...] = ()
     tls: Tls | None = None
     """What the server encrypts with, where it does."""
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:  # type: ignore[override]  # as falcon's own
         """Answer a request, as ASGI asks for it; those of HTTP are counted and logged."""
-        if scope["type"] == "http":
-            await self.service.requests.answer(super().__call__, scope, receive, send)
-        else:
+        if scope["type"] == "lifespan":
             await super().__call__(scope, receive, send)
+            return
+        below = under(self.path_prefix, scope)
+        app, scope = (elsewhere, scope) if below is None else (super().__call__, below)
+        if scope["type"] == "http":
+            await self.service.requests.answer(app, scope, receive, send)
+        else:
+            await app(scope, receive, send)
 
 
 def create_app(settings: ServiceSettings) -> Application:
@@ -310,13 +316,18 @@ def create_app(settings: ServiceSettings) -> Application:
     router = CompiledRouter()
     app = Application(middleware=middleware, router=router)
     app.service = service
+    app.path_prefix = settings.path_prefix
     app.trusted_proxies = settings.trusted_proxies
     app.set_error_serializer(serialize)
     app.add_error_handler(Exception, unexpected)
     app.add_error_handler(StoreUnavailable, unavailable)
     routes = _routes(service) | _sign_in(service.sessions, authentication)
-    described = OpenApi(lambda: openapi(routes))
-    routes |= {"/openapi.json": described, "/docs": Docs(described), "/docs/style.css": DocsStyle()}
+    described = OpenApi(lambda: openapi(routes, f"{settings.path_prefix}/"))
+    routes |= {
+        "/openapi.json": described,
+        "/docs": Docs(described, settings.path_prefix),
+        "/docs/style.css": DocsStyle(),
+    }
     for path, resource in routes.items():
         add_head(resource)
         app.add_route(path, resource)

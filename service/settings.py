@@ -137,6 +137,15 @@ class ServiceSettings(Settings, frozen=True, kw_only=True):
             extra={"metavar": "FILE", "default": "none is asked for"},
         ),
     ] = None
+    path_prefix: Annotated[
+        str,
+        Meta(
+            pattern=r"^(/(?!\.{1,2}(/|\Z))[A-Za-z0-9._~-]+)*\Z",
+            description="Serve everything under this path, which a proxy in front hands on as it came.",
+            extra={"metavar": "PATH", "examples": ["/loadlens"], "default": "none",
+                   "expected": "a path without a slash at its end, such as /loadlens"},
+        ),
+    ] = ""  # fmt: skip
     trusted_proxies: Annotated[
         tuple[str, ...],
         Meta(
