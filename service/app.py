@@ -204,9 +204,9 @@ class Service:
         """Put everything on the store's disk and let go of the files."""
         self.broker.end()
         self.ingest.close()
+        self.rules.stop()
         if self.member is not None:
             self.member.stop()
-        self.rules.stop()
         self.sender.stop()
         self.maintenance.stop()
         self.snapshots.stop()

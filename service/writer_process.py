@@ -134,6 +134,7 @@ def create_writer(settings: ServiceSettings) -> Application:
     middleware: list[Any] = [_Lifespan(process), NameRoute(), access]
     app = Application(middleware=middleware)
     app.service = process
+    app.path_prefix = settings.path_prefix
     app.trusted_proxies = settings.trusted_proxies
     app.set_error_serializer(serialize)
     app.add_error_handler(Exception, unexpected)

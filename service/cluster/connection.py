@@ -114,6 +114,8 @@ class Cluster:
         self._end()
 
     def _end(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            self.call(_cancel_others())
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join(CALL_S)
 
@@ -121,6 +123,14 @@ class Cluster:
 def words_of(error: BaseException) -> str:
     """What an error says; some of NATS say nothing but what they are."""
     return str(error) or type(error).__name__
+
+
+async def _cancel_others() -> None:
+    """End all that runs on this loop."""
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
 
 
 async def _say(error: Exception) -> None:

@@ -3,7 +3,6 @@
 import asyncio
 import logging
 from collections.abc import Callable, Collection, Sequence
-from functools import partial
 from pathlib import Path
 
 from analytics.sources.influx_address import Address, Credentials
@@ -75,8 +74,11 @@ class InfluxReplica(InfluxStore):
     async def known(self, keys: Collection[Key]) -> set[Key]:
         """Those of `keys` that are stored already. Raises StoreUnavailable where InfluxDB cannot be asked."""
         mine = [key for key in keys if self._index.stream(key.user_id, key.type) is not None]
-        # A window leaves the memory only when it is in InfluxDB, which is asked after it.
-        look = partial(self._stored.known, self._replica.now(), mine)
+
+        def look() -> set[Key]:
+            # A window leaves the memory only when it is in InfluxDB, which is asked after it.
+            return self._stored.known(self._replica.now(), mine)
+
         return await asyncio.to_thread(self._asked, look) if mine else set()
 
     def flush(self) -> None:

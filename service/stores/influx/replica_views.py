@@ -13,6 +13,7 @@ from typing import Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from analytics.frames.columns import Windows, concatenate, merge, take
 from analytics.sources.influx_client import Unreachable
@@ -22,7 +23,7 @@ from contract.report import Report
 from contract.validation import FUTURE_MS
 from service.stores.influx.publication import View, Views
 from service.stores.influx.rollups import FINEST
-from service.stores.memtable import Memtable, SortedWindows, WindowsInMemory, rows_of
+from service.stores.memtable import Memtable, SortedWindows, rows_of
 from service.stores.series import SeriesIndex
 
 T = TypeVar("T")
@@ -87,25 +88,38 @@ def _place(last: int, reports: Sequence[Report], offset: int) -> int:
     return min(max(len(reports) - (last - offset), 0), len(reports))
 
 
-class _Held:
-    """The keys of all windows in memory."""
+class _Frozen:
+    """The windows of some memtables at one moment: what is read from memory and left out of what InfluxDB has."""
 
     def __init__(self, memtables: Sequence[Memtable]) -> None:
-        self._memtables = memtables
-        self._pieces: list[SortedWindows] | None = None
+        self._pieces = [piece for memtable in memtables for piece in memtable.pieces()]
 
     @property
-    def keys(self) -> "_Held":
+    def keys(self) -> "_Frozen":
         return self
 
-    def hold(self, series: npt.NDArray[np.int64], time: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-        """Which pairs of a series and an end are in memory."""
-        if self._pieces is None:
-            self._pieces = [piece for memtable in self._memtables for piece in memtable.pieces()]
+    def batches(self) -> list[pa.RecordBatch]:
+        """All windows."""
+        return [piece.batch for piece in self._pieces]
+
+    def pieces(self) -> list[SortedWindows]:
+        """All windows, sorted by series piece by piece."""
+        return self._pieces
+
+    def of_series(self, series: npt.NDArray[np.integer]) -> list[pa.RecordBatch]:
+        """The windows of some series: numbers, ascending."""
+        return [batch for piece in self._pieces for batch in piece.of_series(series)]
+
+    def holds(self, series: npt.NDArray[np.int64], time: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        """Of each pair of a series and an end, whether that window is here."""
         held = np.zeros(len(series), np.bool_)
         for piece in self._pieces:
             held |= piece.holds(series, time)
         return held
+
+    def hold(self, series: npt.NDArray[np.int64], time: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        """The same."""
+        return self.holds(series, time)
 
 
 class ReplicaViews(Views):
@@ -236,8 +250,9 @@ class ReplicaViews(Views):
                     opened = (
                         take(self._gathered, self._gathered.time >= since_ms) if len(self._gathered) else self._gathered
                     )
-                memories: list[WindowsInMemory] = [*memtables]
-                return View(memories, _Held(memtables), rolled, opened, {}), self._notes
+                notes = self._notes
+            memory = _Frozen(memtables)
+            return View([memory], memory, rolled, opened, {}), notes
 
     def consistent(self, read: Callable[[View], T]) -> T:
         """What `read` makes of one state. Raises Unreachable where there is none for too long."""
