@@ -142,7 +142,7 @@ class Forgetting:
                 return  # somebody else was first
             knowing = self._knowing
             try:
-                through = await knowing.ingest.settle(user)
+                through = await knowing.ingest.settle(user, knowing.journal.turn_over)
                 await asyncio.to_thread(knowing.store.forget, user)
                 knowing.ingest.forget(user)
                 await knowing.agents.forget(user, asked.actor)

@@ -130,11 +130,17 @@ _AT_ONCE = 1
 class OneUser:
     """Forgets a user with all that is known of it."""
 
-    def __init__(self, forgetting: Forgetting) -> None:
+    def __init__(self, forgetting: Forgetting | None) -> None:
         self._forgetting = forgetting
 
     async def on_delete(self, req: Request, resp: Response, user_id: str) -> None:
         """204 when no answer has it any more; what it sends afterwards is a new user's."""
+        if self._forgetting is None:
+            raise ProblemError(
+                falcon.HTTP_501,
+                "With a journal in NATS no single user can be forgotten: all processes read its log, which keeps what it "
+                "has. Nothing was changed.",
+            )
         try:
             known = await self._forgetting.forget(user_id, actor_of(req))
         except CannotForget as error:

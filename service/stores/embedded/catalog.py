@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from contract.times import DAY_MS, HOUR_MS
 from service.stores.base import StoreError
+from service.stores.embedded import process_use
 from service.stores.embedded.segments import Segment
 from service.stores.engine import TIERS
 from service.stores.series import Series, SeriesIndex, User
@@ -102,7 +103,7 @@ _FLEET = """
 ALTER TABLE run ADD COLUMN has_fleet BOOLEAN DEFAULT false;  -- buckets of all machines, series < 0
 """
 
-MIGRATIONS: Sequence[str] = (_FIRST, _SYSTEMS, _NAMES, _CHECKSUMS, _FLEET)
+MIGRATIONS: Sequence[str] = (_FIRST, _SYSTEMS, _NAMES, _CHECKSUMS, _FLEET, process_use.MIGRATION)
 """What takes a file from each version to the next; the newest version is their number."""
 
 
@@ -330,7 +331,7 @@ def forget_user(connection: duckdb.DuckDBPyConnection, user_id: str, series: Col
     The segments that may have windows of theirs are to be written again.
     """
     connection.execute("UPDATE series SET user_id = chr(0) || id WHERE user_id = ?", [user_id])
-    for table in ("machine", "system"):
+    for table in ("machine", "system", "process_window", "process_use"):
         connection.execute(f"DELETE FROM {table} WHERE user_id = ?", [user_id])
     if not series:
         return
