@@ -138,8 +138,8 @@ class OneUser:
         if self._forgetting is None:
             raise ProblemError(
                 falcon.HTTP_501,
-                "With a journal in NATS no single user can be forgotten: all processes read its log, which keeps what it "
-                "has. Nothing was changed.",
+                "With a journal in NATS no single user can be forgotten: all processes read its log, which keeps what "
+                "it has. Nothing was changed.",
             )
         try:
             known = await self._forgetting.forget(user_id, actor_of(req))
