@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from agent.probes.base import NotMeasured, Probe, QuantitySamples, Samples
 from agent.probes.cpu import CpuProbe, cpu_source
+from agent.probes.kernel import pressure_probe, scheduler_probe, times_probe
 from agent.probes.system import disk_probe, load_probe, memory_probe, network_probe, swap_probe
 from contract.agent_settings import MetricName
 
@@ -16,5 +17,8 @@ PROBES: dict[MetricName, Callable[[float], Probe]] = {
     "disk": disk_probe,
     "network": network_probe,
     "load": load_probe,
+    "times": times_probe,
+    "scheduler": scheduler_probe,
+    "pressure": pressure_probe,
 }
 """For each metric, what makes its probe for samples so many seconds apart."""
