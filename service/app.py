@@ -23,6 +23,7 @@ from service.backup.snapshots import Live, SnapshotMaker
 from service.control.audit import Audit
 from service.control.data_lock import lock_data_folder
 from service.control.database import ControlDatabase, ControlError
+from service.credentials.openid import CALLBACK, OpenId
 from service.credentials.rates import FailedAttempts
 from service.credentials.sessions import Sessions
 from service.credentials.tokens import Tokens
@@ -44,6 +45,7 @@ from service.http.resources.documentation import Docs, DocsStyle, OpenApi
 from service.http.resources.health import Health, Ready, other_looks, refusing_looks
 from service.http.resources.ingest import Metrics
 from service.http.resources.notifications import Notifications, OneNotification, Redelivery, TargetTest
+from service.http.resources.openid import OpenIdBegin, OpenIdEnd
 from service.http.resources.operations import AuditTrail, Numbers, Prometheus
 from service.http.resources.pages import FleetReport, Index, UserReport
 from service.http.resources.process_use import TopProcesses
@@ -52,7 +54,7 @@ from service.http.resources.rules import OneRule, Rules
 from service.http.resources.sign_in import OneSession, SessionList, SignIn, SignOut
 from service.http.resources.stream import LiveStream
 from service.http.resources.tokens import Enrolments, NewSecret, OneToken, TokenList, Who
-from service.http.routing import Slashes
+from service.http.routing import Slashes, elsewhere, under
 from service.http.token_limits import TokenLimits
 from service.http.versions import RangeVersions
 from service.ingest.acknowledgement import Ingest
@@ -204,16 +206,22 @@ class Application(falcon.asgi.App[Request, Response]):
     """The application, and the service behind it."""
 
     service: Service
+    path_prefix: str = ""
     trusted_proxies: tuple[str, ...] = ()
     tls: Tls | None = None
     """What the server encrypts with, where it does."""
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:  # type: ignore[override]  # as falcon's own
         """Answer a request, as ASGI asks for it; those of HTTP are counted and logged."""
-        if scope["type"] == "http":
-            await self.service.requests.answer(super().__call__, scope, receive, send)
-        else:
+        if scope["type"] == "lifespan":
             await super().__call__(scope, receive, send)
+            return
+        below = under(self.path_prefix, scope)
+        app, scope = (elsewhere, scope) if below is None else (super().__call__, below)
+        if scope["type"] == "http":
+            await self.service.requests.answer(app, scope, receive, send)
+        else:
+            await app(scope, receive, send)
 
 
 def create_app(settings: ServiceSettings) -> Application:
@@ -223,7 +231,7 @@ def create_app(settings: ServiceSettings) -> Application:
     """
     service = Service(settings)
     authentication = None
-    if settings.token or len(service.tokens) or settings.tls_client_ca:
+    if settings.token or len(service.tokens) or settings.tls_client_ca or settings.openid_issuer:
         authentication = Authentication(
             service.tokens, service.sessions, FailedAttempts(settings.failed_sign_ins), service.token_limits,
             settings.token, settings.operator_token,
@@ -243,13 +251,19 @@ def create_app(settings: ServiceSettings) -> Application:
     router = CompiledRouter()
     app = Application(middleware=middleware, router=router)
     app.service = service
+    app.path_prefix = settings.path_prefix
     app.trusted_proxies = settings.trusted_proxies
     app.set_error_serializer(serialize)
     app.add_error_handler(Exception, unexpected)
     app.add_error_handler(StoreUnavailable, unavailable)
-    routes = _routes(service) | _sign_in(service.sessions, authentication)
-    described = OpenApi(lambda: openapi(routes))
-    routes |= {"/openapi.json": described, "/docs": Docs(described), "/docs/style.css": DocsStyle()}
+    openid = OpenId(settings, settings.public_url) if settings.openid_issuer else None
+    routes = _routes(service) | _sign_in(service.sessions, authentication, openid)
+    described = OpenApi(lambda: openapi(routes, f"{settings.path_prefix}/"))
+    routes |= {
+        "/openapi.json": described,
+        "/docs": Docs(described, settings.path_prefix),
+        "/docs/style.css": DocsStyle(),
+    }
     for path, resource in routes.items():
         add_head(resource)
         app.add_route(path, resource)
@@ -257,10 +271,13 @@ def create_app(settings: ServiceSettings) -> Application:
     return app
 
 
-def _sign_in(sessions: Sessions, authentication: Authentication | None) -> dict[str, object]:
+def _sign_in(sessions: Sessions, authentication: Authentication | None, openid: OpenId | None) -> dict[str, object]:
     """What concerns browsers that sign in, by path."""
+    sign_in = SignIn(sessions, authentication, openid)
     return {
-        "/sign-in": SignIn(sessions, authentication),
+        "/sign-in": sign_in,
+        "/sign-in/openid": OpenIdBegin(sign_in),
+        CALLBACK: OpenIdEnd(sign_in),
         "/sign-out": SignOut(sessions),
         "/api/v1/sessions": SessionList(sessions),
         "/api/v1/sessions/{session_id}": OneSession(sessions),

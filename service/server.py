@@ -252,7 +252,8 @@ def serve(settings: ServiceSettings) -> NoReturn:
 
     Raises SettingError for an address that must not be used without a token, ServerError for one that is taken.
     """
-    if not is_loopback(settings.host) and not settings.token and not any_kept(Path(settings.data_dir) / "control.db"):
+    asks = settings.token or settings.openid_issuer or any_kept(Path(settings.data_dir) / "control.db")
+    if not is_loopback(settings.host) and not asks:
         raise SettingError(
             f"--host {settings.host} lets other machines in; make a token that they must send "
             "(loadlens-service tokens create --offline --role admin NAME, or the old way --token or LOADLENS_TOKEN), "
@@ -284,7 +285,7 @@ def serve(settings: ServiceSettings) -> NoReturn:
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     port = listener.getsockname()[1]
     _log.info(
-        "Loadlens service on %s://%s:%d", "http" if tls is None else "https", host, port,
+        "Loadlens service on %s://%s:%d%s", "http" if tls is None else "https", host, port, settings.path_prefix,
         extra=fields(version=__version__, host=settings.host, port=port, data_dir=settings.data_dir),
     )  # fmt: skip
     _warn_of_open_secrets(settings)

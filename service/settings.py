@@ -9,8 +9,8 @@ from msgspec import Meta
 
 from analytics.sources.influx_address import Address, is_influx
 from contract.logs import LogFormat
-from contract.settings import Settings
 from contract.times import format_seconds, parse_duration, parse_seconds
+from service.openid_settings import OpenIdSettings
 
 LogRequests = Literal["all", "failed", "none"]
 _TIMES = "forever, or a duration such as 90d"
@@ -50,7 +50,7 @@ def check_influx(store: str, token: str, user: str, password: str) -> None:
         raise ValueError("store_user: goes with store_password")
 
 
-class ServiceSettings(Settings, frozen=True, kw_only=True):
+class ServiceSettings(OpenIdSettings, frozen=True, kw_only=True):
     """What an operator can set, by flag, by `LOADLENS_*` or in the `[service]` table of a file."""
 
     host: Annotated[
@@ -116,6 +116,15 @@ class ServiceSettings(Settings, frozen=True, kw_only=True):
             extra={"metavar": "FILE", "default": "none is asked for"},
         ),
     ] = None
+    path_prefix: Annotated[
+        str,
+        Meta(
+            pattern=r"^(/(?!\.{1,2}(/|\Z))[A-Za-z0-9._~-]+)*\Z",
+            description="Serve everything under this path, which a proxy in front hands on as it came.",
+            extra={"metavar": "PATH", "examples": ["/loadlens"], "default": "none",
+                   "expected": "a path without a slash at its end, such as /loadlens"},
+        ),
+    ] = ""  # fmt: skip
     trusted_proxies: Annotated[
         tuple[str, ...],
         Meta(
@@ -289,6 +298,7 @@ class ServiceSettings(Settings, frozen=True, kw_only=True):
         """Raise ValueError for an unknown store, and for times to keep that are no durations or do not fit."""
         self._check_store()
         self._check_tls()
+        self.check_openid(self.public_url, self.path_prefix)
         if self.operator_token and self.operator_token == self.token:
             raise ValueError("operator_token: must differ from token, or it would keep nobody out")
         if self.operator_token and not self.token:

@@ -89,7 +89,7 @@ class _Up:
         self._config = {"LOADLENS_CONFIG": config} if config else {}
         self._children: list[Child] = []
         self._console = Console(highlight=False, markup=False, soft_wrap=True)
-        self.url = f"http://{_reachable(settings.host)}:{self._port}"
+        self.url = f"http://{_reachable(settings.host)}:{self._port}{settings.path_prefix}"
         self.failed = False
         self._agent_token: str | None = None
         self._demo_token: str | None = None
@@ -156,12 +156,12 @@ class _Up:
         """Where the service asks for tokens of its own, its agent and the demonstration get some."""
         if self._settings.token:
             return
-        folder = Path(self._settings.data_dir)
+        folder, asked = Path(self._settings.data_dir), bool(self._settings.openid_issuer)
         try:
             if user is not None:
-                self._agent_token = own_token(folder, "agent", user)
+                self._agent_token = own_token(folder, "agent", user, asked=asked)
             if self._settings.demo:
-                self._demo_token = own_token(folder, "operator")
+                self._demo_token = own_token(folder, "operator", asked=asked)
         except (DataFolderInUse, ControlError) as error:
             raise UpError(str(error)) from None
 

@@ -1,6 +1,7 @@
 // One machine: its load over time with everything that is known of it, its cores, its size, its agent's settings.
 
 import { address, exactly, getJson, getUser, getWindows, hasAddress, python, segment, ServiceError } from "../api.js";
+import { BASE } from "../base.js";
 import { card } from "../card.js";
 import { badges, fill, h, name } from "../dom.js";
 import { heatMap, levels, scaleStrip } from "../heatmap.js";
@@ -119,7 +120,7 @@ export function open(root) {
     for (const { key, node } of checks) node.checked = has(key);
     document.title = `${id() || "Host"} · Loadlens`;
     fill(heading, name(id()));
-    fill(links, hasAddress(id()) ? h("a", { href: `/reports/users/${segment(id())}` }, "Report") : null, h("a", { href: link("/compare", { host: [id()] }) }, "Compare"), h("a", { href: link("/") }, "Fleet"));
+    fill(links, hasAddress(id()) ? h("a", { href: `${BASE}/reports/users/${segment(id())}` }, "Report") : null, h("a", { href: link("/compare", { host: [id()] }) }, "Compare"), h("a", { href: link("/") }, "Fleet"));
     if (!id()) {
       fill(heading, "No machine is chosen");
       chart.fail(["Choose one in the ", h("a", { href: link("/") }, "fleet"), "."]);
