@@ -154,7 +154,7 @@ class AgentSettings(AgentAddress, frozen=True, kw_only=True):
             description="What to sample; all but cpu about once a second.",
             extra={
                 "examples": ["cpu,memory,disk"],
-                "expected": "a list of cpu, memory, swap, disk, network, load, times, scheduler and pressure",
+                "expected": "a list of cpu, memory, swap, disk, network, load, times, scheduler, pressure and bursts",
             },
         ),
     ] = ("cpu",)

@@ -240,7 +240,44 @@ class Pressure(Metric, tag="PRESSURE", gc=False, frozen=True, omit_defaults=True
     )
 
 
-TYPES: tuple[type[Metric], ...] = (Cpu, Memory, Swap, Disk, Network, Load, Times, Scheduler, Pressure)
+BURST = 0.9
+"""From so high a sample on, a share, a burst goes on."""
+
+
+class Bursts(Metric, tag="BURSTS", gc=False, frozen=True, omit_defaults=True):
+    """How long at a time the CPU is at 100 %, and how often it is nearly so; each a number of a whole window.
+
+    Merged, all stay exact: shares and rates are means over time, and the longest run is the highest. A run belongs to
+    each window that it reaches into, with all of its length so far, so one that crosses an edge is neither cut nor
+    lost; a burst belongs to the window in which it begins.
+    """
+
+    saturated: Distribution
+    """The share of time at exactly 100 %, of the machine."""
+    longest: Distribution
+    """The longest run of samples at 100 %, seconds."""
+    begun: Distribution
+    """Bursts that began, per minute: runs of samples of `BURST` or more."""
+    core_saturated: Distribution
+    """The share of time at 100 %, of a core; the mean of the cores."""
+    core_longest: Distribution
+    """The longest run of any one core, seconds."""
+    core_begun: Distribution
+    """Bursts that began on single cores, per minute; of all cores together."""
+
+    quantities = (
+        Quantity("burst.saturated", "saturated", "Share of time at 100 %", "1", bounded=True),
+        Quantity("burst.longest", "longest", "Longest run at 100 %", "s", bounded=False),
+        Quantity("burst.begun", "begun", "Bursts over 90 % per minute", "{burst}/min", bounded=False),
+        Quantity("burst.core_saturated", "core_saturated", "Share of time at 100 %, of a core", "1", bounded=True),
+        Quantity("burst.core_longest", "core_longest", "Longest run at 100 % of a core", "s", bounded=False),
+        Quantity(
+            "burst.core_begun", "core_begun", "Bursts over 90 % of cores per minute", "{burst}/min", bounded=False
+        ),
+    )
+
+
+TYPES: tuple[type[Metric], ...] = (Cpu, Memory, Swap, Disk, Network, Load, Times, Scheduler, Pressure, Bursts)
 
 # A Union built at run time is what msgspec decodes; a type checker sees the base class.
 AnyMetric = Union[TYPES]  # type: ignore[valid-type]  # noqa: UP007
