@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from msgspec import Meta
 
@@ -81,5 +81,5 @@ def _frames(source: "Source", settings: SqlSettings) -> "list[pd.DataFrame]":
         held = source.metrics()
         names = held[~held["stored"].duplicated(keep="last")].index.tolist()
     rate = "raw" if settings.data is not None else settings.rate
-    by = None if settings.data is not None and source.users().empty else "user"
+    by: Literal["user"] | None = None if settings.data is not None and source.users().empty else "user"
     return [source.fleet(name, start=start_ms, end=end_ms, rate=rate, by=by) for name in names]
