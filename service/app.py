@@ -25,6 +25,7 @@ from service.cluster.errors import ClusterError
 from service.control.audit import Audit
 from service.control.data_lock import lock_data_folder
 from service.control.database import ControlDatabase, ControlError
+from service.credentials.openid import CALLBACK, OpenId
 from service.credentials.rates import FailedAttempts
 from service.credentials.sessions import Sessions
 from service.credentials.tokens import Tokens
@@ -46,6 +47,7 @@ from service.http.resources.documentation import Docs, DocsStyle, OpenApi
 from service.http.resources.health import Health, Ready, member_looks, other_looks, refusing_looks
 from service.http.resources.ingest import Metrics
 from service.http.resources.notifications import Notifications, OneNotification, Redelivery, TargetTest
+from service.http.resources.openid import OpenIdBegin, OpenIdEnd
 from service.http.resources.operations import AuditTrail, Numbers, Prometheus
 from service.http.resources.pages import FleetReport, Index, UserReport
 from service.http.resources.process_use import TopProcesses
@@ -296,7 +298,7 @@ def create_app(settings: ServiceSettings) -> Application:
     """
     service = Service(settings)
     authentication = None
-    if settings.token or len(service.tokens) or settings.tls_client_ca:
+    if settings.token or len(service.tokens) or settings.tls_client_ca or settings.openid_issuer:
         authentication = Authentication(
             service.tokens, service.sessions, FailedAttempts(settings.failed_sign_ins), service.token_limits,
             settings.token, settings.operator_token,
@@ -321,7 +323,8 @@ def create_app(settings: ServiceSettings) -> Application:
     app.set_error_serializer(serialize)
     app.add_error_handler(Exception, unexpected)
     app.add_error_handler(StoreUnavailable, unavailable)
-    routes = _routes(service) | _sign_in(service.sessions, authentication)
+    openid = OpenId(settings, settings.public_url) if settings.openid_issuer else None
+    routes = _routes(service) | _sign_in(service.sessions, authentication, openid)
     described = OpenApi(lambda: openapi(routes, f"{settings.path_prefix}/"))
     routes |= {
         "/openapi.json": described,
@@ -335,10 +338,13 @@ def create_app(settings: ServiceSettings) -> Application:
     return app
 
 
-def _sign_in(sessions: Sessions, authentication: Authentication | None) -> dict[str, object]:
+def _sign_in(sessions: Sessions, authentication: Authentication | None, openid: OpenId | None) -> dict[str, object]:
     """What concerns browsers that sign in, by path."""
+    sign_in = SignIn(sessions, authentication, openid)
     return {
-        "/sign-in": SignIn(sessions, authentication),
+        "/sign-in": sign_in,
+        "/sign-in/openid": OpenIdBegin(sign_in),
+        CALLBACK: OpenIdEnd(sign_in),
         "/sign-out": SignOut(sessions),
         "/api/v1/sessions": SessionList(sessions),
         "/api/v1/sessions/{session_id}": OneSession(sessions),

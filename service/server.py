@@ -261,7 +261,8 @@ def serve(settings: ServiceSettings) -> NoReturn:
 
     Raises SettingError for an address that must not be used without a token, ServerError for one that is taken.
     """
-    if not is_loopback(settings.host) and not settings.token and not any_kept(Path(settings.data_dir) / "control.db"):
+    asks = settings.token or settings.openid_issuer or any_kept(Path(settings.data_dir) / "control.db")
+    if not is_loopback(settings.host) and not asks:
         raise SettingError(
             f"--host {settings.host} lets other machines in; make a token that they must send "
             "(loadlens-service tokens create --offline --role admin NAME, or the old way --token or LOADLENS_TOKEN), "

@@ -9,8 +9,8 @@ from msgspec import Meta
 
 from analytics.sources.influx_address import Address, is_influx
 from contract.logs import LogFormat
-from contract.settings import Settings
 from contract.times import format_seconds, parse_duration, parse_seconds
+from service.openid_settings import OpenIdSettings
 
 Role = Literal["all", "api", "writer", "rules"]
 """Of a process of a cluster: api takes reports and answers, writer puts them into the store, rules evaluates rules."""
@@ -52,7 +52,7 @@ def check_influx(store: str, token: str, user: str, password: str) -> None:
         raise ValueError("store_user: goes with store_password")
 
 
-class ServiceSettings(Settings, frozen=True, kw_only=True):
+class ServiceSettings(OpenIdSettings, frozen=True, kw_only=True):
     """What an operator can set, by flag, by `LOADLENS_*` or in the `[service]` table of a file."""
 
     host: Annotated[
@@ -320,6 +320,7 @@ class ServiceSettings(Settings, frozen=True, kw_only=True):
         self._check_store()
         self._check_journal()
         self._check_tls()
+        self.check_openid(self.public_url, self.path_prefix)
         if self.operator_token and self.operator_token == self.token:
             raise ValueError("operator_token: must differ from token, or it would keep nobody out")
         if self.operator_token and not self.token:
