@@ -80,7 +80,7 @@ def test_nats_takes_the_configuration(tmp_path: Path) -> None:
     text = re.sub(r"(?m)^  sync_interval: always\n", "", text).replace("/data", str(tmp_path / "data"))
     for given, free in (("0.0.0.0:4222", client), ("0.0.0.0:8222", monitor), ("0.0.0.0:6222", route)):
         text = text.replace(given, f"127.0.0.1:{free}")
-    text = re.sub(r"routes: \[.*\]", "routes: []", text)
+    text = re.sub(r"routes: \[.*\]", f"routes: [nats://127.0.0.1:{route}]", text)
     (tmp_path / "nats.conf").write_text(text)
     with (tmp_path / "log").open("wb") as log:
         process = subprocess.Popen(
