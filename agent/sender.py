@@ -17,6 +17,7 @@ from agent.clock import ServiceTime
 from agent.connection import Connection, ServiceAnswer, ServiceUnreachable
 from agent.spool import Spool, SpooledReport
 from contract import times
+from contract.logs import Seldom
 from contract.problems import decode_json
 from contract.report import decode_report, encode, report_id
 from contract.retry import Backoff
@@ -115,6 +116,7 @@ class ReportSender:
         """`service_time` is told of the service's clock, and places windows by it; without one nobody asks for it."""
         self.refused = 0
         """How many reports the service has refused since the agent started."""
+        self._refusals = Seldom()
         self.on_instructions: Callable[[msgspec.Raw], object] | None = None
         """Gets the instructions that come with the service's answers."""
         self.on_attempt: Callable[[], object] | None = None
@@ -232,7 +234,11 @@ class ReportSender:
         for one in rejected:
             self.refused += 1
             self._dead_letters.add(batch[one.index].body, status, one.problems)
-            _log.warning("the service refused a report, which is put aside: %s", _text(one.problems))
+            if self._refusals.allows():
+                reason = _text(one.problems)
+                _log.warning(
+                    "the service refused a report, which is put aside: %s%s", reason, self._refusals.left_out()
+                )
         self._spool.done(batch)
         self._backoff.reset()
         self._limit = min(MAX_REPORTS, self._limit * 2)

@@ -144,6 +144,17 @@ def test_a_batch_of_only_bad_reports_blocks_nothing(tmp_path: Path) -> None:
     assert len(delivery.refused()) == 3
 
 
+def test_many_bad_reports_are_said_in_few_lines(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    service = FakeService()
+    service.refuses = lambda one: "bad"
+    with delivering(tmp_path, service, 200) as delivery:
+        delivery.wait_until_empty()
+    assert len(delivery.refused()) == delivery.sender.refused == 200
+    said = [line for line in caplog.messages if "put aside" in line]
+    # Ten in ten seconds; on a machine that takes longer there may be some more.
+    assert 0 < len(said) < 100
+
+
 def test_a_single_bad_report_is_put_aside_with_the_services_reasons(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
