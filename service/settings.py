@@ -12,6 +12,8 @@ from contract.logs import LogFormat
 from contract.times import format_seconds, parse_duration, parse_seconds
 from service.openid_settings import OpenIdSettings
 
+Role = Literal["all", "api", "writer", "rules"]
+"""Of a process of a cluster: api takes reports and answers, writer puts them into the store, rules evaluates rules."""
 LogRequests = Literal["all", "failed", "none"]
 _TIMES = "forever, or a duration such as 90d"
 _FOREVER = "forever"
@@ -78,6 +80,25 @@ class ServiceSettings(OpenIdSettings, frozen=True, kw_only=True):
     store_user: StoreUser = ""
     store_password: StorePassword = ""
     store_org: StoreOrg = ""
+    journal: Annotated[
+        str,
+        Meta(
+            description="Where reports wait for the store: `embedded` (the data directory), or NATS JetStream.",
+            extra={
+                "metavar": "JOURNAL",
+                "examples": ["nats://a,b,c"],
+                "secret": True,
+                "expected": "embedded, nats://HOST:PORT,HOST:PORT/NAME, or tls:// for TLS",
+            },
+        ),
+    ] = "embedded"
+    role: Annotated[
+        Role,
+        Meta(
+            description="What this process does in a cluster, with a journal in NATS.",
+            extra={"metavar": "ROLE", "expected": "all, api, writer or rules"},
+        ),
+    ] = "all"
     data_dir: Annotated[
         str, Meta(min_length=1, description="Folder for the journal and the embedded store.", extra={"metavar": "DIR"})
     ] = "var/loadlens"
@@ -265,6 +286,13 @@ class ServiceSettings(OpenIdSettings, frozen=True, kw_only=True):
     keep_1d: Annotated[
         str, Meta(description="How long rollups of 1 day are kept.", extra={"metavar": "TIME", "expected": _TIMES})
     ] = "forever"
+    keep_processes: Annotated[
+        str,
+        Meta(
+            description="How long it is kept which processes used the CPU, by the window for a week, then by the hour.",
+            extra={"metavar": "TIME", "examples": ["400d"], "expected": _TIMES},
+        ),
+    ] = "90d"
     keep_agents: Annotated[
         str,
         Meta(
@@ -290,6 +318,7 @@ class ServiceSettings(OpenIdSettings, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         """Raise ValueError for an unknown store, and for times to keep that are no durations or do not fit."""
         self._check_store()
+        self._check_journal()
         self._check_tls()
         self.check_openid(self.public_url, self.path_prefix)
         if self.operator_token and self.operator_token == self.token:
@@ -297,6 +326,7 @@ class ServiceSettings(OpenIdSettings, frozen=True, kw_only=True):
         if self.operator_token and not self.token:
             raise ValueError("operator_token: needs a token beside it, for agents")
         _kept("keep_agents", self.keep_agents)
+        _kept("keep_processes", self.keep_processes)
         times = self.retention()
         for (finer, one), (coarser, other) in itertools.pairwise(zip(_KEPT, times, strict=True)):
             if other is not None and (one is None or one > other):
@@ -314,6 +344,18 @@ class ServiceSettings(OpenIdSettings, frozen=True, kw_only=True):
                     f"trusted_proxies: expected addresses or networks such as 10.0.0.0/8, got {proxy}"
                 ) from None
 
+    def _check_journal(self) -> None:
+        if not self.is_clustered:
+            if self.role != "all":
+                raise ValueError("role: goes with a journal in NATS, such as --journal nats://a,b,c")
+            return
+        if not self.journal.startswith(("nats://", "tls://")):
+            raise ValueError("journal: expected embedded, nats://HOST:PORT,HOST:PORT/NAME, or tls:// for TLS")
+        if self.store == "embedded":
+            raise ValueError(
+                "journal: goes with a store that processes share, such as --store influx://localhost:8086/METRICS"
+            )
+
     def _check_store(self) -> None:
         if self.store == "embedded":
             given = [name for name in _OF_INFLUX if getattr(self, name)]
@@ -328,9 +370,19 @@ class ServiceSettings(OpenIdSettings, frozen=True, kw_only=True):
         check_influx(self.store, self.store_token, self.store_user, self.store_password)
 
     @property
+    def is_clustered(self) -> bool:
+        """Whether this is one process of several, which share a log in NATS and a store."""
+        return self.journal != "embedded"
+
+    @property
     def keep_agents_ms(self) -> int | None:
         """How long silent agents stay in lists, ms; None for ever."""
         return _kept("keep_agents", self.keep_agents)
+
+    @property
+    def keep_processes_ms(self) -> int | None:
+        """How long it is kept who used the CPU, ms; None for ever."""
+        return _kept("keep_processes", self.keep_processes)
 
     @property
     def requests_logged(self) -> LogRequests:

@@ -52,6 +52,7 @@ PERMISSIONS: dict[str, dict[str, frozenset[Role]]] = {
     "/api/v1/fleet/picture": _ASK,
     "/api/v1/analysis/{kind}/byUser/{user_id:path}": _ASK,
     "/api/v1/backtests": {"POST": _READ},
+    "/api/v1/who": _ASK,
     "/api/v1/users": _ASK,
     "/api/v1/stream": _ASK,
     "/api/v1/agents": _ASK,
@@ -94,7 +95,7 @@ ABOUT_NOBODY: Final = frozenset(
 )  # fmt: skip
 """Routes whose answers say nothing of any machine: pages without data, and what takes reports, each of which is
 looked at by itself."""
-FILTERED: Final = frozenset(("/api/v1/users", "/api/v1/query", "/api/v1/stream"))
+FILTERED: Final = frozenset(("/api/v1/users", "/api/v1/query", "/api/v1/stream", "/api/v1/who"))
 """Routes that answer of the machines in the scope of who asks, and of no others."""
 
 

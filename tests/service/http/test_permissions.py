@@ -53,6 +53,7 @@ MATRIX = {
     "GET /api/v1/fleet/picture": READ,
     "GET /api/v1/analysis/{kind}/byUser/{user_id}": READ,
     "POST /api/v1/backtests": READ,
+    "GET /api/v1/who": READ,
     "GET /api/v1/users": READ,
     "GET /api/v1/stream": READ,
     "GET /api/v1/agents": READ,
@@ -107,7 +108,7 @@ ABOUT_NO_MACHINE = {
     "GET /sign-in/openid", "GET /sign-in/openid/callback", "POST /sign-out",
     "GET /api/v1/sessions", "DELETE /api/v1/sessions/{session_id}",
 }  # fmt: skip
-OF_THE_SCOPE = {"GET /api/v1/users", "GET /api/v1/query", "GET /api/v1/stream"}
+OF_THE_SCOPE = {"GET /api/v1/users", "GET /api/v1/query", "GET /api/v1/stream", "GET /api/v1/who"}
 EVENTS = {"Accept": "text/event-stream"}
 
 
