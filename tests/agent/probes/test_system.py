@@ -28,9 +28,10 @@ def test_this_machine_gives_a_metric_that_the_service_takes(name: MetricName) ->
     probe = PROBES[name](0.05)
     try:
         probe.restart(time.monotonic())
-    except NotMeasured as reason:
+    except NotMeasured:
         # Not every machine tells these, and says so.
-        assert name in ("pressure", "limits"), reason
+        if name not in ("pressure", "limits"):
+            raise
         return
     deadline = time.monotonic() + 10.0
     while (samples := probe.collect()) is None and time.monotonic() < deadline:
