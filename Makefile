@@ -106,7 +106,7 @@ vendor: ## Fetch the dashboard's files of others anew from npm, and compare them
 .PHONY: lock
 lock: ## Choose the newest versions anew and write them to requirements.lock
 	rm -rf build/lock && "$(PYTHON)" -m venv build/lock
-	build/lock/bin/python -m pip install --quiet --disable-pip-version-check '.[service,analytics,dask,notebooks,dev]'
+	build/lock/bin/python -m pip install --quiet --disable-pip-version-check '.[service,analytics,dask,mcp,notebooks,dev]'
 	{ echo "# Every version that is tested, chosen by 'make lock'. Used as constraints: what is installed, pyproject.toml says."; \
 	  build/lock/bin/python -m pip freeze --exclude loadlens; } > requirements.lock
 	rm -rf build
