@@ -106,7 +106,7 @@ vendor: ## Fetch the dashboard's files of others anew from npm, and compare them
 .PHONY: lock
 lock: ## Choose the newest versions anew: requirements.lock, and requirements/ with the hashes of their files
 	rm -rf build/lock && "$(PYTHON)" -m venv build/lock
-	build/lock/bin/python -m pip install --quiet --disable-pip-version-check '.[service,analytics,cluster,dask,notebooks,dev]'
+	build/lock/bin/python -m pip install --quiet --disable-pip-version-check '.[service,analytics,cluster,dask,mcp,notebooks,dev]'
 	{ echo "# Every version that is tested, chosen by 'make lock'. Used as constraints: what is installed, pyproject.toml says."; \
 	  build/lock/bin/python -m pip freeze --exclude loadlens; } > requirements.lock
 	rm -rf build
@@ -119,7 +119,7 @@ hashes: ## Write requirements/ anew, with the versions of requirements.lock
 	rm -rf build/hashes && "$(PYTHON)" -m venv build/hashes
 	build/hashes/bin/python -m pip install --quiet --disable-pip-version-check uv
 	$(COMPILE) pyproject.toml --constraint requirements.lock --output-file requirements/agent.txt
-	$(COMPILE) pyproject.toml --extra service --constraint requirements.lock --output-file requirements/service.txt
+	$(COMPILE) pyproject.toml --extra service --extra cluster --constraint requirements.lock --output-file requirements/service.txt
 	$(COMPILE) pyproject.toml --all-extras --constraint requirements.lock --output-file requirements/all.txt
 	printf 'hatchling>=1.27\neditables>=0.5\n' | $(COMPILE) - --constraint requirements.lock --output-file requirements/build.txt
 	printf 'cyclonedx-bom>=7\npip-audit>=2.9\n' | $(COMPILE) - --output-file requirements/tools.txt

@@ -68,6 +68,8 @@ _COMMANDS = {
     "saturation": _command("saturation", "run_saturation", "for how long machines were at or above a load"),
     "stream": _command("stream", "run_stream", "the reports as they come"),
     "import": _command("importing", "run_import", "data of other tools into a service, or into files"),
+    "sql": _command("sql", "run_sql", "a question in SQL to windows, of files or of a service"),
+    "mcp": _command("mcp_server", "run_mcp", "a server that an assistant asks about the fleet"),
     "users": _command("queries", "run_users", "the machines that report"),
     "metrics": _command("queries", "run_metrics", "the metrics that can be asked for"),
 }
