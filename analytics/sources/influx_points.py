@@ -67,6 +67,8 @@ class Points:
     cores: Cores = "whole"
     parts: bool = False
     """Whether the number of each row's part is wanted (-1 where it is a whole bucket), in the column `part`."""
+    foreign: bool | None = None
+    """Whether only windows that are points of the original are wanted, or only those that are not; None for all."""
     original: bool = True
     """Whether points of the original may be among them, which have the idlest and the busiest core beside the whole."""
 
@@ -142,7 +144,7 @@ def select(client: InfluxClient, points: Points, *, histograms: bool, durations:
     there is none), with `durations` `duration` (ms). Raises what `client` raises.
     """
     parts = [_selected(client, points, histograms=histograms, durations=durations)]
-    if points.tier == RAW and points.original and points.quantity == Cpu.quantities[0]:
+    if points.tier == RAW and points.original and points.foreign is not False and points.quantity == Cpu.quantities[0]:
         stand_ins = [core for core in STAND_IN_CORES if points.cores in ("each", core)]
         if stand_ins:
             parts.append(_stand_ins(client, points, stand_ins))
@@ -260,6 +262,8 @@ def _as_they_lie(rows: pa.Table, points: Points) -> pa.Table:
     if points.parts:
         columns["part"] = _numbers(rows[PART])
     kept = (core >= 0) & pc.is_valid(rows[names.mean]).to_numpy()
+    if points.foreign is not None:
+        kept &= pc.is_null(count).to_numpy() == points.foreign
     time = rows["time"].to_numpy()
     first = _first_of_each(user_of, core, time)
     order = None

@@ -71,10 +71,17 @@ def window_lines(
             yield Lines(part, _joined(keys, fields, time[part]))
 
 
-def bucket_lines(tier_ms: int, buckets: Windows, index: SeriesIndex, parts: Ints | None = None) -> Iterator[Lines]:
+def bucket_lines(
+    tier_ms: int,
+    buckets: Windows,
+    index: SeriesIndex,
+    parts: Ints | None = None,
+    beside: Mapping[str, pa.StringArray] | None = None,
+) -> Iterator[Lines]:
     """The points of a rollup's buckets, sorted by series, with histograms; one line each.
 
-    `parts` has of each the number of the part that it is of its bucket, None where all are the whole.
+    `parts` has of each the number of the part that it is of its bucket, None where all are the whole; `beside` has
+    further fields of each, as text.
     """
     highest = -1 if parts is None else int(parts.max(initial=0))
     assert buckets.histograms is not None
@@ -89,6 +96,7 @@ def bucket_lines(tier_ms: int, buckets: Windows, index: SeriesIndex, parts: Ints
             )  # fmt: skip
             approximated = buckets.approximated[rows]
             fields[fields_of(quantity).approximated] = _integers(approximated, approximated > 0)
+            fields |= {name: texts.take(pa.array(rows)) for name, texts in (beside or {}).items()}
             keys = _bucket_keys(
                 measurement, buckets.series[rows], None if parts is None else parts[rows], highest, index
             )

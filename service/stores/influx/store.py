@@ -19,7 +19,7 @@ from analytics.sources.influx_client import BadStatement, InfluxClient, InfluxEr
 from analytics.sources.influx_points import Rolled
 from analytics.sources.influx_state import State
 from contract import times
-from contract.influx import PARTS, SINCE, TIERS, through_field
+from contract.influx import PARTS, SINCE, TIERS, between, through_field
 from contract.metrics import Metric, Quantity
 from contract.report import Report
 from contract.times import DAY_MS
@@ -36,6 +36,7 @@ from service.stores.influx.database import day_lines, oldest_ms, state_lines, us
 from service.stores.influx.dump import Dump
 from service.stores.influx.keeping import Keeping
 from service.stores.influx.lines import Lines, bucket_lines
+from service.stores.influx.originals import Originals, Told
 from service.stores.influx.places import Place, ensure_database
 from service.stores.influx.publication import ImmutableMemtable, View, Views
 from service.stores.influx.reading import NumberedRows, Reader
@@ -52,6 +53,8 @@ _SCHEMA = 2
 _CLAIMED = "claimed"
 _SELECT_S = 30.0
 """So long an InfluxDB may take for a statement whose answer somebody waits for; there may be several."""
+_USERS = 20
+"""So many users' points of the original of a day are added at once."""
 _CLOSING_ROWS = 400_000
 """Windows that are still written before the end: some ten seconds."""
 
@@ -95,7 +98,8 @@ class InfluxStore:
         self._windows = WindowWriter(self._client, self._writer, self._index)
         self._sealing = Sealing(self._reader, self._index)
         self._catalog = UserCatalog(self._index)
-        self._stored = Stored(self._reader, self._index)
+        self._originals = Originals(self._client, self._reader, self._index)
+        self._stored = Stored(self._reader, self._index, lambda: self._originals.live)
         self._dump = Dump(self._client, self._reader, self._index, self._asked)
         self._flushing = threading.Lock()
         self.flushed = self._checkpoint.value("flushed") or 0
@@ -438,7 +442,11 @@ class InfluxStore:
         self._settle()
 
     def _note(
-        self, found: Mapping[int, Windows], values: Mapping[str, int] | None = None, users: Sequence[CatalogedUser] = ()
+        self,
+        found: Mapping[int, Windows],
+        values: Mapping[str, int] | None = None,
+        users: Sequence[CatalogedUser] = (),
+        told: Told | None = None,
     ) -> dict[int, NumberedRows]:
         """Note rows by tier that are parts of buckets that were written already; returns them with their numbers."""
         rows: dict[int, NumberedRows] = {}
@@ -456,7 +464,8 @@ class InfluxStore:
             self._parts = values[PARTS] = highest
             noted.append(self._state(self._views.rolled))
         for tier, numbered in rows.items():
-            noted += bucket_lines(tier, numbered.rows, self._index, numbered.parts)
+            beside = told.fields if told is not None and tier == FINEST else None
+            noted += bucket_lines(tier, numbered.rows, self._index, numbered.parts, beside)
         self._checkpoint.put(values, users, noted, parts)
         return rows
 
@@ -507,18 +516,26 @@ class InfluxStore:
         self._adopting = False
 
     def compact(self) -> bool:
-        """Make the rollups of one more day before those that are whole; False where all are."""
+        """Look for points of the original, and make the rollups of one more day before those that are whole.
+
+        False where all are.
+        """
         if self._read_only:
             return False
         with self._flushing:
+            if self._views.is_flushing or self._is_unsettled or self._ready:
+                return False
+            found = self._asked(self._join_originals)
             rolled = self._views.rolled
             day = (rolled.since_ms - 1) // DAY_MS * DAY_MS
-            is_over = day + DAY_MS <= over(DAY_MS, self._now_ms())
-            if not rolled.since_ms or not is_over or self._views.is_flushing or self._is_unsettled or self._ready:
-                return False
+            if not rolled.since_ms or day + DAY_MS > over(DAY_MS, self._now_ms()):
+                return found
+            users = sorted(self._index.users)
             rolled = Rolled(day if day > oldest_ms(self._index) else 0, rolled.through_ms)
 
             def step() -> None:
+                for start in range(0, len(users), _USERS):
+                    self._note_originals(users[start : start + _USERS], day, day + DAY_MS)
                 lines = chain(day_lines(self._reader, self._index, day), [self._state(rolled)])
                 self._checkpoint.put(self._values(rolled), (), lines)
                 self._ready = rolled, self._views.open
@@ -526,6 +543,40 @@ class InfluxStore:
 
             self._asked(step)
             return bool(rolled.since_ms)
+
+    def _join_originals(self) -> bool:
+        """Add what came into the database beside this service to the rollups; whether anything did."""
+        rolled, now_ms = self._views.rolled, self._now_ms()
+        day = self._originals.next_day(rolled, now_ms, oldest_ms(self._index))
+        if day is None:
+            return False
+        counted = self._originals.counted(day, rolled, now_ms)
+        # Minutes do not matter, but for who is silent.
+        self._meet(counted.changed, day, min(day + DAY_MS, now_ms) - 2 * FINEST)
+        start_ms, end_ms = max(day, rolled.since_ms), min(day + DAY_MS, rolled.through_ms[FINEST])
+        for start in range(0, len(counted.lacking), _USERS):
+            self._views.appends(self._note_originals(counted.lacking[start : start + _USERS], start_ms, end_ms))
+            self._settle()
+        self._originals.done(counted)
+        return bool(counted.lacking)
+
+    def _note_originals(self, users: Sequence[str], start_ms: int, end_ms: int) -> dict[int, NumberedRows]:
+        """Note rows of points of the original that no rollup tells of yet."""
+        rows, told = self._originals.rows(users, start_ms, end_ms)
+        found = late(rows, self._views.rolled._replace(since_ms=0)) if len(rows) else {}
+        return self._note(found, told=told)
+
+    def _meet(self, users: Sequence[str], day: int, until_ms: int) -> None:
+        """Know users that have points of the original in a day, up to a time."""
+        new = self._catalog.strangers(users, day, max(until_ms, day + 1))
+        if not new:
+            return
+        where = between(day, day + 2 * DAY_MS)
+        found = [user for user in database.original_users(self._client, where) if user.user_id in new]
+        told = self._catalog.to_tell(self._catalog.met(found), self._day())
+        self._checkpoint.put({}, told, [user_lines(told, self._moment())] if told else ())
+        self._settle()
+        self._index.created.clear()
 
     def expire(self, now_ms: int) -> None:
         """Forget what has been kept long enough, and tell InfluxDB all that is known of users, once a day."""
