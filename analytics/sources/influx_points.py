@@ -41,6 +41,8 @@ _ROWS: Final = 500_000
 """About so many rows are asked for at once."""
 _WINDOW_MS: Final = 5000
 _MIN_STEP_MS: Final = 60_000
+_FILES: Final = 250
+_FILE_MS: Final = 600_000
 _FEW: Final = 100
 """Up to so many users are named in a statement; of more, everybody's rows are read."""
 NEVER_MS: Final = 1 << 60
@@ -72,11 +74,23 @@ class Points:
     original: bool = True
     """Whether points of the original may be among them, which have the idlest and the busiest core beside the whole."""
 
-    def steps(self, machines: int) -> Iterator[Self]:
-        """The same in parts that are asked for at once, so that memory holds the rows of so many `machines`."""
+    def steps(self, machines: int, generation: int = 1) -> Iterator[Self]:
+        """The same in parts that are asked for at once, so that memory holds the rows of so many `machines`.
+
+        `generation` is that of InfluxDB: version 3 answers no statement that touches many files.
+        """
         width = max(_ROWS * (self.tier or _WINDOW_MS) // max(machines, 1), self.tier, _MIN_STEP_MS)
+        width = min(width, longest_ms(self.tier, generation))
         for start in range(self.start_ms, self.end_ms, width):
             yield replace(self, start_ms=start, end_ms=min(start + width, self.end_ms))
+
+
+def longest_ms(tier: int, generation: int) -> int:
+    """How long a range one statement may ask for.
+
+    InfluxDB 3 has a file of each measurement for ten minutes, and Core refuses what touches more than 432.
+    """
+    return NEVER_MS if generation < 3 else _FILES * max(tier, _FILE_MS)
 
 
 class Rolled(NamedTuple):

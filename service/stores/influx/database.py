@@ -93,7 +93,7 @@ def _known_users(client: InfluxClient, state: State) -> list[CatalogedUser]:
         )
         for row in rows.to_pylist()
     ]  # fmt: skip
-    if not all(user.systems and user.core_numbers for user in users):
+    if since_ms is None and not all(user.systems and user.core_numbers for user in users):
         found = {user.user_id: user for user in original_users(client)}
         users = [_completed(user, found[user.user_id]) if user.user_id in found else user for user in users]
     return _with_newest(client, users, since_ms)
