@@ -151,8 +151,9 @@ class InfluxProxy:
         name = request.parameters["db"]
         found = [{"bucketID": _id(self.mapped[name])}] if name in self.mapped else []
         virtual = [{"bucketID": _id(name), "virtual": True}] if name in self.buckets else []
-        about = {"database": name, "orgID": ORGANIZATION, "default": True}
-        return _json(200, {"content": [about | mapping for mapping in (*found, *virtual)]})
+        about = {"database": name, "orgID": ORGANIZATION}
+        mappings = [about | mapping | {"default": not place} for place, mapping in enumerate((*found, *virtual))]
+        return _json(200, {"content": mappings})
 
     def _ping(self) -> Fault:
         version = {"X-Influxdb-Version": VERSIONS[self.generation]}
