@@ -42,11 +42,11 @@ demo: setup ## The same, with a fleet to look at
 PYTEST := $(BIN)/python -m pytest --numprocesses logical --dist loadfile
 
 .PHONY: test
-test: setup ## Run the tests that need no server and no browser (ARGS='-k history' passes arguments to pytest)
-	$(PYTEST) -m "not server" $(ARGS)
+test: setup ## Run the tests that need no server, no browser and no patience (ARGS='-k history' passes arguments to pytest)
+	$(PYTEST) -m "not server and not slow" $(ARGS)
 
 .PHONY: test-all
-test-all: setup ## Run all tests: also those with real services, InfluxDB and Chromium
+test-all: setup ## Run all tests: also those of many draws, and with real services, InfluxDB and Chromium
 	$(PYTEST) $(ARGS)
 
 .PHONY: faults

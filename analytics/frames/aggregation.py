@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from analytics.frames.columns import NUMBERS, Windows, concatenate, merge
-from analytics.frames.frame import LABELS, FrameError, from_frame
+from analytics.frames.frame import LABELS, FrameError, from_frame, metric_of
 from analytics.frames.kernel import Ints
 from analytics.frames.progress import progress
 
@@ -85,15 +85,17 @@ def gather(
 
     Only those of `labels` (`user`, `core`) that the frame has are told apart; without `key` nothing of time is.
     Sorted by series and key; series are in the order of their labels. With `histograms` all rows have one, stand-ins
-    where they are missing. Raises FrameError for what is not a frame of windows.
+    where they are missing. Raises FrameError for what is not a frame of windows, or is of several metrics.
     """
-    kept = [name for name in LABELS if name in labels and name in frame.columns]
+    kept = [name for name in LABELS if name in (*labels, "metric") and name in frame.columns]
     wanted = [*kept, *NUMBERS, *(["histogram"] if histograms and "histogram" in frame.columns else [])]
     missing = [name for name in wanted if name not in frame.columns]
     if missing:
         raise FrameError(f"a frame of windows has the columns {', '.join(NUMBERS)}; {', '.join(missing)} missing")
     work = partial(_merged, key=key, histograms=histograms, attrs=example_of(frame).attrs)
-    return reduced(frame[wanted], work, joined, what)
+    windows, found = reduced(frame[wanted], work, joined, what)
+    metric_of(found)
+    return windows, found.drop(columns="metric", errors="ignore")
 
 
 def reduced(frame: AnyFrame, work: Callable[[pd.DataFrame], T], join: Callable[[Sequence[T]], T], what: str) -> T:
@@ -120,9 +122,11 @@ def reduced(frame: AnyFrame, work: Callable[[pd.DataFrame], T], join: Callable[[
 def of_machines(frame: AnyFrame) -> AnyFrame:
     """The rows of a frame that are of whole machines; all of them where no core is named, or only one.
 
-    Raises FrameError for several cores without their machine, which would be counted several times.
+    Raises FrameError for several cores without their machine, which would be counted several times, and for rows of
+    several metrics.
     """
     check_frame(frame)
+    metric_of(example_of(frame))
     if "core" not in frame.columns:
         return frame
     if is_dask(frame):

@@ -9,6 +9,7 @@ column          dtype         what
 `user`          category      whose, a text; left out where the frame is of one user, or of all together
 `os_type`,      category      of which system, or version of one, texts; there where users are grouped so
 `os_version`
+`metric`        category      of which metric of the catalogue; left out where `attrs["metric"]` says so alone
 `core`          Int64         which core, missing (`<NA>`) for the whole machine; left out where none is named
 `count`         int64         samples, above 0
 `mean`          float64       in the unit of the metric; `1` is a share in [0, 1]
@@ -19,9 +20,10 @@ column          dtype         what
 ==============  ============  =====================================================================
 
 A packed histogram is a few bytes a bin in use, in one Arrow buffer for the whole column
-(`pd.ArrowDtype(pa.large_binary())`), so it travels over Arrow and Parquet as it is. `attrs["metric"]`, where it is
-there, names the metric of the catalogue, which says how values are placed into bins; without it they are shares in
-[0, 1]. `from_frame` gives the plain arrays of a frame, `to_frame` the frame of such.
+(`pd.ArrowDtype(pa.large_binary())`), so it travels over Arrow and Parquet as it is. The metric says how values are
+placed into bins. What sources answer names it in the column `metric`, which pandas keeps on join, merge and concat, as
+it does not keep `attrs`; without either, values are shares in [0, 1]. `from_frame` gives the plain arrays of a frame,
+`to_frame` the frame of such.
 """
 
 from functools import cache
@@ -45,7 +47,7 @@ HISTOGRAM: Final = pd.ArrowDtype(pa.large_binary())
 
 GROUPS: Final = ("user", "os_type", "os_version")
 """The columns that name whose windows they are."""
-LABELS: Final = (*GROUPS, "core")
+LABELS: Final = (*GROUPS, "metric", "core")
 """The columns that tell series apart."""
 UTC_MS: Final = pd.DatetimeTZDtype("ms", "UTC")
 _WHOLE: Final = ("count", "approximated")
@@ -230,9 +232,7 @@ def frame_of_values(values: pd.DataFrame, *, value: str = "value", metric: str =
     columns |= {"count": ones, "mean": numbers, "var": zeros, "min": numbers, "max": numbers.copy()}
     columns |= {"approximated": np.zeros(len(numbers), np.int64), "histogram": packed(histograms, len(numbers))}
     index = pd.DatetimeIndex(values.index, name="time").tz_convert("UTC").as_unit("ms")
-    frame = pd.DataFrame(columns, index=index)
-    frame.attrs = {"metric": metric, "unit": quantity.unit}
-    return frame
+    return of_metric(pd.DataFrame(columns, index=index), metric)
 
 
 def packed(histograms: Histograms, rows: int) -> pd.api.extensions.ExtensionArray:
@@ -253,20 +253,49 @@ def in_order(users: Any) -> Any:
     return texts.reorder_categories(texts.categories.sort_values())
 
 
+def of_metric(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """The frame, named as of one metric of the catalogue: in its column `metric`, and in `attrs` with the unit."""
+    column = pd.Categorical.from_codes(np.zeros(len(frame), np.int8), pd.Index([metric]))
+    if "metric" in frame:
+        frame = frame.assign(metric=column)
+    else:
+        frame = frame.copy(deep=False)
+        frame.insert(sum(name in frame for name in GROUPS), "metric", pd.Series(column, frame.index))
+    frame.attrs = {"metric": metric, "unit": NAMES[metric].quantity.unit}
+    return frame
+
+
+def metric_of(frame: pd.DataFrame) -> str | None:
+    """The metric that a frame names, in its column or else in `attrs`; None where it names none.
+
+    Raises FrameError where its rows are of several, or some name none.
+    """
+    named = sorted("" if pd.isna(name) else str(name) for name in frame["metric"].unique()) if "metric" in frame else []
+    if len(named) > 1:
+        several = ", ".join(name or "none" for name in named)
+        raise FrameError(
+            f"expected rows of one metric, got {several}: take those of one, as by "
+            f"frame[frame['metric'] == '{named[-1]}']"
+        )
+    if named and named[0]:
+        return named[0]
+    return str(frame.attrs["metric"]) if "metric" in frame.attrs else None
+
+
 def bins_of(frame: pd.DataFrame) -> Bins:
     """How the values of a frame are placed into bins: as its metric's, shares in [0, 1] where it names none.
 
-    Raises FrameError where it names none and its values, or its histograms, are not those of shares: pandas has
-    dropped the name on the way, or put two metrics together.
+    Raises FrameError where its rows are of several metrics, or where it names none and its values, or its histograms,
+    are not those of shares: pandas has dropped the name on the way.
     """
-    named = NAMES.get(str(frame.attrs.get("metric")))
+    named = NAMES.get(str(metric_of(frame)))
     if named:
         return named.quantity.bins
     if ("max" in frame and len(frame) and frame["max"].max() > 1.0) or not _are_shares(frame):
         raise FrameError(
-            "expected the metric's name in attrs, got a frame without it, whose values are no shares: pandas drops it "
-            "on join, merge and concat of two metrics; give it back with "
-            'frame.attrs["metric"] = "diskReads" or as it is named, and keep metrics in frames of their own'
+            "expected the metric's name in the column metric or in attrs, got a frame without it, whose values are no "
+            "shares: name it with "
+            'frame["metric"] = "diskReads" or as it is named'
         )
     return LINEAR
 

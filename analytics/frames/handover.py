@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analytics.frames.frame import FrameError, histograms_of, with_samples
+from analytics.frames.frame import FrameError, histograms_of, metric_of, with_samples
 
 
 def to_text(frame: pd.DataFrame) -> pd.DataFrame:
@@ -30,11 +30,13 @@ def to_nixtla(frame: pd.DataFrame, column: str = "mean") -> pd.DataFrame:
 
     `unique_id` is the user, `all` where the frame names none; `ds` the moment in UTC, without a time zone, as those
     tools want it; `y` the values of `column`. Sorted by both. Resample first: they expect steps of one width. Raises
-    FrameError for what is no frame of windows, for a frame with rows of single cores, and for an unknown column.
+    FrameError for what is no frame of windows, for a frame of several metrics or with rows of single cores, and for an
+    unknown column.
     """
     frame = with_samples(frame)
     if column not in frame or not pd.api.types.is_numeric_dtype(frame[column].dtype):
         raise FrameError(f"column: expected one of numbers, such as mean, got {column!r}")
+    metric_of(frame)
     if "core" in frame and frame["core"].notna().any():
         raise FrameError("expected rows of whole machines, got rows of single cores: they would be mixed")
     names: Any = frame["user"].astype("str").to_numpy() if "user" in frame else "all"

@@ -146,14 +146,15 @@ def _on_dask(frame: AnyFrame, key: _Key) -> AnyFrame:
     return met.map_partitions(partial(_partition, key=key, named=True), meta=_named(example))
 
 
+_NAMES: Final = ("user", "metric")
+
+
 def _partition(part: pd.DataFrame, *, key: _Key, named: bool = False) -> pd.DataFrame:
     buckets = _resampled(part, key)
     buckets.attrs = dict(part.attrs)
     # Between partitions names are texts: each has categories of its own, which do not fit together.
-    return _named(buckets) if named or "user" not in buckets else buckets.astype({"user": "str"})
+    return _named(buckets) if named else buckets.astype({name: "str" for name in _NAMES if name in buckets})
 
 
 def _named(buckets: pd.DataFrame) -> pd.DataFrame:
-    if "user" not in buckets:
-        return buckets
-    return buckets.assign(user=pd.Categorical(buckets["user"].astype("str")))
+    return buckets.assign(**{name: pd.Categorical(buckets[name].astype("str")) for name in _NAMES if name in buckets})

@@ -124,11 +124,12 @@ def quantile(frame: pd.DataFrame, q: float) -> pd.DataFrame:
     if not 0.0 <= q <= 1.0:
         raise FrameError(f"q: expected a share in [0, 1] such as 0.95, got {q!r}")
     frame = with_histograms(with_samples(frame))
+    bins = bins_of(frame)
     histograms, _ = unpacked(frame)
     minimum, maximum = frame["min"].to_numpy(np.float64), frame["max"].to_numpy(np.float64)
-    columns = {name: frame[name] for name in LABELS if name in frame}
+    columns = {name: frame[name] for name in LABELS if name in frame and name != "metric"}
     values = pd.DataFrame(columns, index=frame.index)
-    values["value"] = _quantiles(histograms, minimum, maximum, q, bins_of(frame))
+    values["value"] = _quantiles(histograms, minimum, maximum, q, bins)
     values.attrs = dict(frame.attrs) | {"stat": f"p{100 * q:g}"}
     return values
 

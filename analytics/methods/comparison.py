@@ -13,7 +13,7 @@ from scipy import stats
 from analytics.frames.aggregation import AnyFrame, bucket, example_of, gather, of_machines
 from analytics.frames.arguments import duration_ms
 from analytics.frames.columns import Windows, take
-from analytics.frames.frame import FrameError, bins_of
+from analytics.frames.frame import FrameError, bins_of, metric_of
 from analytics.frames.kernel import Floats, Ints
 from contract.histogram import LINEAR
 from contract.metrics import NAMES
@@ -172,7 +172,7 @@ class _Side:
 
 def _same_metric(*frames: AnyFrame) -> bool:
     """Whether the metric of two frames is a share; raises FrameError where they are of two metrics."""
-    names = [example_of(frame).attrs.get("metric") for frame in frames]
+    names = [metric_of(example_of(frame)) for frame in frames]
     known = [NAMES[str(name)].quantity if str(name) in NAMES else name for name in names]
     first, second = (bins_of(example_of(frame)) for frame in frames)
     if first is not second or (None not in names and known[0] != known[1]):

@@ -9,7 +9,7 @@ import pandas as pd
 from analytics.frames.aggregation import AnyFrame, example_of, gather, is_dask, of_machines
 from analytics.frames.arguments import check_by
 from analytics.frames.columns import Windows
-from analytics.frames.frame import FrameError, bins_of
+from analytics.frames.frame import FrameError, bins_of, metric_of
 from contract.histogram import LINEAR
 
 BINS: Final = LINEAR.bins
@@ -54,7 +54,7 @@ def counts_of(windows: Windows) -> npt.NDArray[np.int64]:
 def shares_only(frame: AnyFrame) -> None:
     """Raise FrameError where a frame says that its metric is no share in [0, 1]."""
     if bins_of(example_of(frame)) is not LINEAR:
-        metric = example_of(frame).attrs["metric"]
+        metric = metric_of(example_of(frame))
         raise FrameError(f"expected a share in [0, 1], such as cpuUtilization or memoryUtilization, got {metric}")
 
 

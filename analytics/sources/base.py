@@ -1,15 +1,15 @@
 """What every source of windows answers alike, and what those share that read windows themselves."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import date
 from types import TracebackType
-from typing import Any, Literal, Protocol, Self
+from typing import Literal, Protocol, Self
 
 import pandas as pd
 
-from analytics.frames.frame import FrameError
+from analytics.frames.frame import FrameError, of_metric
 from analytics.frames.resampling import RAW_MS, resample
 from analytics.frames.statistics import highest, values_of
 from analytics.frames.weights import Weight, cores_at, weigh
@@ -42,7 +42,7 @@ class Source(Protocol):
         One row for each bucket of `rate` (InfluxQL duration, 1s to 52w) in [`start`, `end`) that has data, in order
         of time; `raw` gives the windows as they were reported. `core` takes one core instead of the machine, `each`
         the machine and each of its cores, in a column `core`. Without `histograms` the answer is smaller, but no
-        quantile can be taken of it.
+        quantile can be taken of it. A column `metric` names the metric, so that what pandas puts together is known.
 
         With `stat` the frame has the index `time` and the column `value` (float64) of that statistic instead.
         `attrs` hold `metric` and `unit`, with `stat` also that, and `approximation`, a sentence, where values are
@@ -222,7 +222,6 @@ class WindowedSource(ABC):
         elif "user" not in frame:
             raise FrameError("no users are named here; a column user or user_id would be right")
         if top is not None and stat is not None:
-            frame.attrs = _attrs(metric)
             frame = highest(frame, top, stat)
         return _answer(frame, metric, rate, stat)
 
@@ -287,12 +286,8 @@ def _asked(
 
 
 def _answer(frame: pd.DataFrame, metric: str, rate: str, stat: Statistic | None) -> pd.DataFrame:
-    frame.attrs = _attrs(metric)
+    frame = of_metric(frame, metric)
     if rate == "raw" and stat is None:
         return frame
     frame = resample(frame, RAW_MS if rate == "raw" else rate)
     return frame if stat is None else values_of(frame, stat)
-
-
-def _attrs(metric: str) -> dict[Hashable | None, Any]:
-    return {"metric": metric, "unit": NAMES[metric].quantity.unit}

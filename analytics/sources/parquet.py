@@ -139,7 +139,7 @@ def _opened(path: Path) -> _File:
         schema = pq.read_schema(path)
     except pa.ArrowInvalid as error:
         raise FrameError(f"{path} is not a Parquet file: {error}") from None
-    file = _File(path, schema, _metric_of(schema))
+    file = _File(path, schema, _metric_of(path, schema))
     value = file.column((*_SHARES, *_PERCENTS))
     if not file.column(_TIMES) or not (file.has_windows or value):
         raise FrameError(
@@ -160,8 +160,15 @@ def _may_tell_apart(field: pa.Field) -> bool:
     return textual and field.name not in _KNOWN and not field.name.startswith("__index_level_")
 
 
-def _metric_of(schema: pa.Schema) -> str:
-    """The metric that the metadata name: as the service writes it, or as pandas keeps `attrs`."""
+def _metric_of(path: Path, schema: pa.Schema) -> str:
+    """The metric that the column names, or else the metadata: as the service writes it, or as pandas keeps `attrs`."""
+    if "metric" in schema.names:
+        told = pq.read_table(path, columns=["metric"])["metric"].cast(pa.string()).unique().to_pylist()
+        if len(told) > 1:
+            several = ", ".join(sorted(map(str, told)))
+            raise FrameError(f"{path}: expected one metric a file, got {several}: write a file for each")
+        if told and told[0] in NAMES:
+            return str(told[0])
     metadata = schema.metadata or {}
     named = metadata.get(b"metric", b"").decode()
     if not named and b"pandas" in metadata:

@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 
 from analytics.frames.arrow import frame_of
-from analytics.frames.frame import FrameError
+from analytics.frames.frame import FrameError, of_metric
 from analytics.frames.progress import progress
 from analytics.frames.weights import Weight
 from analytics.sources.base import Grouping, Moment, check_windows_by, epoch_ms
@@ -66,6 +66,8 @@ def read_windows(parts: Iterator[bytes], what: str) -> pd.DataFrame:
                 frame = frame_of(pa.Table.from_batches(_each(stream, step), stream.schema))
     except (pa.ArrowException, FrameError) as error:
         raise ServiceError(f"The service gave an answer that cannot be read: {error}") from error
+    if metadata.get("metric") in NAMES:
+        return of_metric(frame, metadata["metric"])
     frame.attrs = {name: metadata[name] for name in ("metric", "unit") if name in metadata}
     return frame
 

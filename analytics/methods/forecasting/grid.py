@@ -8,7 +8,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from analytics.frames.aggregation import numbered_users
-from analytics.frames.frame import FrameError
+from analytics.frames.frame import FrameError, metric_of
 from analytics.methods.series import check_columns
 from contract.times import DAY_MS, HOUR_MS, format_duration
 
@@ -76,9 +76,10 @@ def grid_of(frame: pd.DataFrame, column: str, step_ms: int | None, tz: str = "UT
     Several rows in one step count as their mean, weighted by `count` where the frame has it, which makes the mean of
     windows exact. Rows of single cores are left out. Steps without rows, and rows without samples or value, are gaps.
     Without `step_ms` the step is that of the frame; where that does not divide a day or is below 5 minutes, it is an
-    hour, or 5 minutes for less than two days. Raises FrameError for a frame that cannot be read so, or that has no
-    value at all.
+    hour, or 5 minutes for less than two days. Raises FrameError for a frame that cannot be read so, is of several
+    metrics, or has no value at all.
     """
+    metric_of(frame)
     frame = _machines(frame)
     values, weights = _columns(frame, column)
     seen = np.isfinite(values) & (weights > 0)

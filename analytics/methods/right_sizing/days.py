@@ -10,8 +10,9 @@ import pandas as pd
 
 from analytics.frames.aggregation import numbered_users
 from analytics.frames.columns import merge
-from analytics.frames.frame import FrameError, from_frame
+from analytics.frames.frame import FrameError, from_frame, metric_of
 from contract.histogram import LINEAR
+from contract.metrics import NAMES
 from contract.times import DAY_MS
 
 Floats = npt.NDArray[np.float64]
@@ -70,6 +71,9 @@ def machines(frame: pd.DataFrame) -> pd.DataFrame:
             "expected the column mean, utilization as a share in [0, 1], got "
             + (", ".join(map(str, frame.columns)) or "none")
         )
+    metric = metric_of(frame)
+    if metric is not None and not NAMES[metric].by_core:
+        raise FrameError(f"expected CPU utilization, got {metric}: sizes are in cores")
     if "core" in frame and frame["core"].notna().any():
         frame = frame[frame["core"].isna()]
         if frame.empty:

@@ -63,6 +63,7 @@ def one_kind(kind: str, users: int, seed: int) -> pd.DataFrame:
     return pd.concat([loads(each.clip(0, 1), user=f"{n:02}") for n, each in enumerate(load)])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("users", [4, 12, 40])
 @pytest.mark.parametrize(
     "kind",

@@ -118,6 +118,7 @@ def dealt(frame: pd.DataFrame, seed: int, size: int | None = None) -> tuple[pd.D
     return frame[users.isin(order[:size]).to_numpy()], frame[users.isin(order[size : 2 * size]).to_numpy()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("days", [1, 3, 6])
 @pytest.mark.parametrize("size", [8, None])
 def test_groups_dealt_at_random_seldom_differ(fleet: pd.DataFrame, days: int, size: int | None) -> None:
@@ -127,6 +128,7 @@ def test_groups_dealt_at_random_seldom_differ(fleet: pd.DataFrame, days: int, si
     assert set(answers["unit"]) == {"hosts"}
 
 
+@pytest.mark.slow
 def test_groups_of_unequal_size_and_weight_seldom_differ(fleet: pd.DataFrame) -> None:
     frame = fleet.assign(count=np.where(fleet["user"].cat.codes % 3 == 0, 7200, 12))
     found = []
@@ -162,6 +164,7 @@ def test_machines_in_both_frames_are_compared_with_themselves() -> None:
     assert row["p_value"] < 0.001 < 0.05 < unpaired["p_value"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("common", [0.0, 0.7, 1.0])
 def test_a_fleet_is_seldom_called_changed_by_days_that_are_all_machines(common: float) -> None:
     found = []

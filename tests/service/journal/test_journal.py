@@ -397,6 +397,7 @@ class AnyOrder(RuleBasedStateMachine):
         self.journal.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("keep_bytes", [0, 700])
 @pytest.mark.parametrize("file_bytes", [200, 1000])
 def test_no_order_of_steps_loses_or_doubles_a_report(

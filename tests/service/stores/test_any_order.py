@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 
 import numpy as np
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
@@ -120,6 +121,7 @@ class AnyOrder(RuleBasedStateMachine):
         self.store.close()
 
 
+@pytest.mark.slow
 def test_no_order_of_steps_changes_an_answer(new_place: Callable[[], Place]) -> None:
     run_state_machine_as_test(
         lambda: AnyOrder(new_place()),  # type: ignore[arg-type]  # anything that makes one will do

@@ -72,8 +72,9 @@ def test_windows_are_known_by_series_and_end(filled: tuple[Memtable, SeriesIndex
     asked = there + beside
     random.Random(2).shuffle(asked)
     held = memtable.holds(*np.array(asked, np.int64).reshape(-1, 2).T)
+    stored = set(there)
     assert [pair for pair, one in zip(asked, held.tolist(), strict=True) if one] == [
-        pair for pair in asked if pair in set(there)
+        pair for pair in asked if pair in stored
     ]
 
 

@@ -5,6 +5,8 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pytest
+
 from contract.metrics import Cpu
 from contract.report import Report
 from contract.times import DAY_MS
@@ -62,6 +64,7 @@ class Readers:
         return asked
 
 
+@pytest.mark.slow
 def test_answers_are_right_at_every_moment_of_flushes_and_compactions(tmp_path: Path) -> None:
     store = EmbeddedStore(tmp_path, "256MB")
     readers = Readers(store)
@@ -90,6 +93,7 @@ def test_answers_are_right_at_every_moment_of_flushes_and_compactions(tmp_path: 
     store.close()
 
 
+@pytest.mark.slow
 def test_many_flushes_leave_few_files(tmp_path: Path) -> None:
     store = EmbeddedStore(tmp_path, "256MB")
     for number in range(1, 51):
