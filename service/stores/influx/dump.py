@@ -1,6 +1,7 @@
 """The dump of an InfluxDB: its windows as reports, its rollups, and how many samples it has."""
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Protocol, TypeVar
 
@@ -133,12 +134,20 @@ class Dump:
         windows = self.merged(tier_ms, tier_ms, user_ids, start_ms, end_ms)
         return Buckets(tier_ms, merge(windows, chosen.places(windows.series), tier_ms), chosen.names)
 
-    def merged(self, tier_ms: int, rate_ms: int, user_ids: Sequence[str], start_ms: int, end_ms: int) -> Windows:
-        """The rows of a tier, merged part by part into buckets, with our numbers of series."""
+    def merged(
+        self,
+        tier_ms: int,
+        rate_ms: int,
+        user_ids: Sequence[str],
+        start_ms: int,
+        end_ms: int,
+        foreign: bool | None = None,
+    ) -> Windows:
+        """The rows of a tier, merged part by part into buckets, with our numbers of series; `foreign` as of `Points`."""
         merged = Windows.empty()
         for users in _some(user_ids):
             for wanted in self._wanted(users, ChosenSeries(self._index, users), tier_ms, start_ms, end_ms):
-                parts = self._asked(partial(self._parts, wanted, rate_ms))
+                parts = self._asked(partial(self._parts, replace(wanted, foreign=foreign), rate_ms))
                 merged = merge(concatenate([merged, *parts]), rate_ms=rate_ms)
         return merged
 

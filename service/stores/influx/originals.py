@@ -119,13 +119,17 @@ class Originals:
         told = self._told(start_ms, end_ms) if there else {}
         opened: dict[str, int] = {}
         if now_ms // DAY_MS * DAY_MS == day_ms:
-            opened = self._points(max(end_ms, day_ms), day_ms + 2 * DAY_MS)
+            opened = self._points(end_ms if start_ms < end_ms else day_ms, day_ms + 2 * DAY_MS)
             self.live = frozenset(there.keys() | opened.keys())
         both = {user: (there.get(user, 0), opened.get(user, 0)) for user in there.keys() | opened.keys()}
         before = self._seen.get(day_ms, {})
         changed = sorted(user for user, count in both.items() if before.get(user) != count)
         lacking = [user for user in changed if there.get(user, 0) > told.get(user, 0)]
         return Counted(day_ms, both, changed, lacking, began)
+
+    def forget(self) -> None:
+        """Look at every day as if it had not been looked at yet."""
+        self._seen.clear()
 
     def done(self, counted: Counted) -> None:
         """All that was found of a day is in the rollups now."""
