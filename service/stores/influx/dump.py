@@ -143,7 +143,7 @@ class Dump:
         end_ms: int,
         foreign: bool | None = None,
     ) -> Windows:
-        """The rows of a tier, merged part by part into buckets, with our numbers of series; `foreign` as of `Points`."""
+        """The rows of a tier, merged part by part into buckets, with our numbers of series; `foreign` of `Points`."""
         merged = Windows.empty()
         for users in _some(user_ids):
             for wanted in self._wanted(users, ChosenSeries(self._index, users), tier_ms, start_ms, end_ms):
