@@ -1,6 +1,6 @@
 """Points of the original that come into the database beside this service: found, and added to the rollups.
 
-They come in no report, so nothing says that they are there. What can be counted cheaply is counted, a day at a time:
+They come in no report, so nothing says that they are there. What can be counted cheaply is counted, part by part:
 the points that do not say how many samples they had, and those that the rollups tell of. Where there are more of the
 first, the points are read, and those that no rollup tells of become rows of their own, as whatever comes late.
 """
@@ -29,7 +29,7 @@ from contract.influx import (
     tag_value,
 )
 from contract.metrics import Cpu
-from contract.times import DAY_MS
+from contract.times import DAY_MS, HOUR_MS
 from service.stores.influx.reading import Reader
 from service.stores.influx.rollups import FINEST
 from service.stores.series import WHOLE, SeriesIndex
@@ -38,6 +38,8 @@ _CPU: Final = Cpu.quantities[0]
 _SHARE: Final = 100
 """Of so much time that passes, at most one part is spent on counting."""
 _LEAST_S: Final = 5.0
+_FEW: Final = 1000
+"""Of so many users a day can be counted at once in a second or two."""
 
 
 class Told(NamedTuple):
@@ -55,13 +57,14 @@ class Told(NamedTuple):
 
 
 class Counted(NamedTuple):
-    """What there is of a day."""
+    """What there is of a range."""
 
-    day_ms: int
+    start_ms: int
+    end_ms: int
     points: Mapping[str, tuple[int, int]]
     """How many points of the original each user has before and behind the end of the finest rollup."""
     changed: Sequence[str]
-    """Who has others than when the day was last looked at."""
+    """Who has others than when it was last looked at."""
     lacking: Sequence[str]
     """Who of them has points that no rollup tells of."""
     began: float
@@ -74,31 +77,33 @@ class Originals:
         self._client = client
         self._reader = reader
         self._index = index
-        self._seen: dict[int, Mapping[str, tuple[int, int]]] = {}
-        """By day: what each user had when it was last looked at."""
+        self._seen: dict[tuple[int, int], Mapping[str, tuple[int, int]]] = {}
+        """By range: what each user had when it was last looked at."""
         self._not_before = 0.0
         self._first = self._older = 0
         self._is_older_next = False
-        self.live: frozenset[str] = frozenset()
-        """Who had such points today: whatever is not over yet is read for them from InfluxDB."""
+        self._recent: tuple[int, frozenset[str], frozenset[str]] = (0, frozenset(), frozenset())
+        """The start of the newest range, who had such points in the one before, and who has in this."""
 
-    def next_day(self, rolled: Rolled, now_ms: int, oldest_ms: int) -> int | None:
-        """The start of the day to look at now: today and all before it by turns, ever again; None for none yet.
+    def next_range(self, rolled: Rolled, now_ms: int, oldest_ms: int) -> tuple[int, int] | None:
+        """What to look at now: the newest day and all before it by turns, ever again; None for nothing yet.
 
-        `oldest_ms` is the day of the oldest window of the users that are known.
+        In a large fleet it is an hour, so that nothing waits for long. `oldest_ms` is the day of the oldest window of
+        the users that are known.
         """
         if time.monotonic() < self._not_before:
             return None
-        today = now_ms // DAY_MS * DAY_MS
+        unit = DAY_MS if len(self._index.users) <= _FEW else HOUR_MS
+        newest = now_ms // unit * unit
         self._is_older_next = not self._is_older_next
         if self._is_older_next:
-            return today
-        if not self._first < self._older <= today:
+            return newest, newest + unit
+        if not self._first < self._older <= newest:
             # All were looked at, or none yet.
-            self._older = today
-            self._first = max(min(self._oldest_ms(), oldest_ms or today), rolled.since_ms) // DAY_MS * DAY_MS
-        self._older = max(self._older - DAY_MS, self._first)
-        return self._older
+            self._older = newest
+            self._first = max(min(self._oldest_ms(), oldest_ms or newest), rolled.since_ms) // unit * unit
+        self._older = max(self._older // unit * unit - unit, self._first)
+        return self._older, self._older + unit
 
     def _oldest_ms(self) -> int:
         """The time of the oldest point."""
@@ -110,30 +115,37 @@ class Originals:
         rows = self._client.select(text, {"time": pa.int64()})
         return int(rows["time"][0].as_py()) if len(rows) else NEVER_MS
 
-    def counted(self, day_ms: int, rolled: Rolled, now_ms: int) -> Counted:
-        """What there is of a day."""
+    def counted(self, start_ms: int, end_ms: int, rolled: Rolled, now_ms: int) -> Counted:
+        """What there is of a range."""
         began = time.monotonic()
-        end_ms = min(day_ms + DAY_MS, rolled.through_ms[FINEST])
-        start_ms = max(day_ms, rolled.since_ms)
-        there = self._points(start_ms, end_ms) if start_ms < end_ms else {}
-        told = self._told(start_ms, end_ms) if there else {}
+        first_ms, last_ms = max(start_ms, rolled.since_ms), min(end_ms, rolled.through_ms[FINEST])
+        there = self._points(first_ms, last_ms) if first_ms < last_ms else {}
+        told = self._told(first_ms, last_ms) if there else {}
         opened: dict[str, int] = {}
-        if now_ms // DAY_MS * DAY_MS == day_ms:
-            opened = self._points(end_ms if start_ms < end_ms else day_ms, day_ms + 2 * DAY_MS)
-            self.live = frozenset(there.keys() | opened.keys())
+        if start_ms <= now_ms < end_ms:
+            opened = self._points(last_ms if first_ms < last_ms else start_ms, end_ms + DAY_MS)
+            recent = frozenset(there.keys() | opened.keys())
+            if self._recent[0] != start_ms:
+                self._recent = start_ms, self._recent[2], recent
+            self._recent = (*self._recent[:2], recent)
         both = {user: (there.get(user, 0), opened.get(user, 0)) for user in there.keys() | opened.keys()}
-        before = self._seen.get(day_ms, {})
+        before = self._seen.get((start_ms, end_ms), {})
         changed = sorted(user for user, count in both.items() if before.get(user) != count)
         lacking = [user for user in changed if there.get(user, 0) > told.get(user, 0)]
-        return Counted(day_ms, both, changed, lacking, began)
+        return Counted(start_ms, end_ms, both, changed, lacking, began)
+
+    @property
+    def live(self) -> frozenset[str]:
+        """Who had such points lately: whatever is not over yet is read for them from InfluxDB."""
+        return self._recent[1] | self._recent[2]
 
     def forget(self) -> None:
-        """Look at every day as if it had not been looked at yet."""
+        """Look at everything as if it had not been looked at yet."""
         self._seen.clear()
 
     def done(self, counted: Counted) -> None:
-        """All that was found of a day is in the rollups now."""
-        self._seen[counted.day_ms] = counted.points
+        """All that was found is in the rollups now."""
+        self._seen[counted.start_ms, counted.end_ms] = counted.points
         ended = time.monotonic()
         self._not_before = ended + max((ended - counted.began) * _SHARE, _LEAST_S)
 
