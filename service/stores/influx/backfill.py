@@ -62,13 +62,13 @@ class Backfill:
     def _join_originals(self) -> bool:
         """Add what came into the database beside this service to the rollups; whether anything did."""
         rolled, now_ms = self._notes.views.rolled, self._notes.now_ms()
-        day = self._originals.next_day(rolled, now_ms, oldest_ms(self._index))
-        if day is None:
+        found = self._originals.next_range(rolled, now_ms, oldest_ms(self._index))
+        if found is None:
             return False
-        counted = self._originals.counted(day, rolled, now_ms)
+        counted = self._originals.counted(*found, rolled, now_ms)
         # Minutes do not matter, but for who is silent.
-        self._meet(counted.changed, day, min(day + DAY_MS, now_ms) - 2 * FINEST)
-        start_ms, end_ms = max(day, rolled.since_ms), min(day + DAY_MS, rolled.through_ms[FINEST])
+        self._meet(counted.changed, found[0], min(found[1], now_ms) - 2 * FINEST)
+        start_ms, end_ms = max(found[0], rolled.since_ms), min(found[1], rolled.through_ms[FINEST])
         for start in range(0, len(counted.lacking), _USERS):
             rows = self._note_originals(counted.lacking[start : start + _USERS], start_ms, end_ms)
             self._notes.views.appends(rows)
@@ -82,12 +82,13 @@ class Backfill:
         found = late(rows, self._notes.views.rolled._replace(since_ms=0)) if len(rows) else {}
         return self._notes.late(found, told=told)
 
-    def _meet(self, users: Sequence[str], day: int, until_ms: int) -> None:
-        """Know users that have points of the original in a day, up to a time."""
-        new = self._catalog.strangers(users, day, max(until_ms, day + 1))
+    def _meet(self, users: Sequence[str], start_ms: int, until_ms: int) -> None:
+        """Know users that have points of the original in the days after a time, up to another."""
+        new = self._catalog.strangers(users, start_ms, max(until_ms, start_ms + 1))
         if not new:
             return
-        found = [user for user in original_users(self._client, between(day, day + 2 * DAY_MS)) if user.user_id in new]
+        where = between(start_ms, start_ms + 2 * DAY_MS)
+        found = [user for user in original_users(self._client, where) if user.user_id in new]
         met = self._catalog.met(found)
         self._notes.keep({}, met, self._notes.news(met))
         self._notes.settle()
