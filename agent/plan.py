@@ -1,5 +1,6 @@
 """What the sampler does: a plan made from settings, and the commands by which other threads change or end it."""
 
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ from threading import Event, Lock
 from agent.probes import PROBES, MetricName, Probe
 from contract.agent_settings import InvalidSettings, SettingsInForce
 from contract.problems import Problem
+from contract.processes import ProcessDetail
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +22,8 @@ class SamplingPlan:
     probes: Mapping[MetricName, Probe]
     paused: bool = False
     """Whether nothing is sampled for now."""
+    processes: ProcessDetail = "off"
+    """What is told of the processes that use the CPU."""
     version: str = ""
     """The version of the desired settings that made this plan; empty where the service asked for nothing."""
 
@@ -31,7 +35,7 @@ Probes = Mapping[MetricName, Callable[[float], Probe]]
 def sampling_plan(settings: SettingsInForce, version: str = "", probes: Probes = PROBES) -> SamplingPlan:
     """The plan of settings, with probes of its own."""
     chosen = {name: probes[name](settings.interval) for name in settings.metrics}
-    return SamplingPlan(settings.interval, settings.samples, chosen, settings.paused, version)
+    return SamplingPlan(settings.interval, settings.samples, chosen, settings.paused, settings.processes, version)
 
 
 def checked_plan(
@@ -39,9 +43,11 @@ def checked_plan(
 ) -> SamplingPlan:
     """As `sampling_plan`, after a trial of each metric that is not among the `known` ones.
 
-    Raises InvalidSettings, which names the metrics that cannot be sampled here.
+    Raises InvalidSettings, which names the metrics that cannot be sampled here, and processes where these cannot.
     """
     problems = []
+    if settings.processes != "off" and sys.platform != "linux":
+        problems.append(Problem("/processes", "they are told of Linux only"))
     for index, name in enumerate(settings.metrics):
         if name in known.metrics:
             continue

@@ -12,6 +12,7 @@ from msgspec import UNSET
 from agent.clock import ServiceTime, Timeline
 from agent.identity import Identity
 from agent.plan import SamplingPlan
+from agent.processes import ProcessWatch
 from agent.sampler import Window
 from agent.sender import ReportSender
 from agent.spool import Spool
@@ -28,8 +29,11 @@ class ReportBuilder:
         timeline: Timeline,
         refused_version: Callable[[], str] | None = None,
         service_time: ServiceTime | None = None,
+        watch: ProcessWatch | None = None,
     ) -> None:
         """`refused_version` says which settings of the service were refused; None where it may set none."""
+        self.watch = watch or ProcessWatch()
+        """Looks at the processes where the plan of a window says so."""
         self._identity = identity
         self._timeline = timeline
         self._refused_version = refused_version
@@ -43,6 +47,7 @@ class ReportBuilder:
         start_ms, end_ms = self._timeline.place(corrected_ms, window.duration_s)
         ahead_s = self._service_time.ahead_s()
         user_id = self._identity.user_id
+        use = self.watch.use(window.plan)
         return Report(
             user_id=user_id,
             start_timestamp=start_ms,
@@ -52,6 +57,7 @@ class ReportBuilder:
             os_version=self._identity.os_version,
             metrics=[samples.metric(window.observations) for samples in window.samples],
             report_id=report_id(user_id, end_ms),
+            processes=UNSET if use is None else use,
             agent=AgentStatus(
                 version=__version__,
                 cpu_seconds=round(time.process_time(), 3),
@@ -69,7 +75,12 @@ class ReportBuilder:
 
 
 def _settings(plan: SamplingPlan) -> dict[str, str | int | float | bool | list[str]]:
-    return {"interval": plan.interval_s, "samples": plan.samples, "metrics": list(plan.probes)}
+    told: dict[str, str | int | float | bool | list[str]] = {
+        "interval": plan.interval_s,
+        "samples": plan.samples,
+        "metrics": list(plan.probes),
+    }
+    return told if plan.processes == "off" else told | {"processes": plan.processes}
 
 
 CLOSE_S = 3.0

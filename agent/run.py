@@ -21,6 +21,7 @@ from agent.identity import Identity, identity
 from agent.listener import Listener
 from agent.plan import CommandBox, SamplingPlan, sampling_plan
 from agent.probes import MetricName
+from agent.processes import LEAST_S, ProcessWatch
 from agent.remote_configuration import RemoteConfigurationClient, RemoteStateFile
 from agent.reports import Outbox, PrintingOutbox, ReportBuilder, SpoolingOutbox
 from agent.sampler import Sampler, Window
@@ -63,6 +64,7 @@ def run(settings: AgentSettings) -> None:
     sampler = Sampler(deliver.plan, SystemClock(commands), inbox.put, commands, failing)
     period = format_seconds(deliver.plan.interval_s * deliver.plan.samples)
     _log.info("sampling %s as %s, a report every %s", ", ".join(deliver.plan.probes), me.user_id, period)
+    deliver.report_builder.watch.follow(deliver.plan)
     # What is there now stays: the collector need not look at it again.
     gc.collect()
     gc.freeze()
@@ -105,7 +107,9 @@ def _delivery(
     """Reports printed, or sent by way of a spool, which also remembers the windows of earlier runs."""
     own = settings.in_force()
     if settings.once or settings.dry_run:
-        return _Delivery(PrintingOutbox(), ReportBuilder(me, Timeline()), sampling_plan(own), {})
+        # Who asks for one window waits for it, however short it is.
+        watch = ProcessWatch(0.0 if settings.once else LEAST_S)
+        return _Delivery(PrintingOutbox(), ReportBuilder(me, Timeline(), watch=watch), sampling_plan(own), {})
     directory = settings.directory
     spool = Spool(directory, settings.spool_bytes, settings.spool_age)
     token = token_for(settings, me.user_id)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 from msgspec import Meta
 
 from contract.agent_settings import IntervalS, LogLevel, MetricName, SamplesPerReport, SettingsInForce
+from contract.processes import ProcessDetail
 from contract.report import MAX_USER_ID
 from contract.service_address import SERVICE_URL, ServiceAddress, check_service_url, proxy_for, tls_context
 from contract.times import DAY_S, format_seconds, parse_seconds
@@ -154,6 +155,13 @@ class AgentSettings(AgentAddress, frozen=True, kw_only=True):
             extra={"examples": ["cpu,memory,disk"], "expected": "a list of cpu, memory, swap, disk, network and load"},
         ),
     ] = ("cpu",)
+    processes: Annotated[
+        ProcessDetail,
+        Meta(
+            description="Also say which processes and units used the CPU: their names, or their command lines too.",
+            extra={"expected": "off, names or full"},
+        ),
+    ] = "off"
     interval: Annotated[
         IntervalS,
         Meta(
@@ -222,5 +230,6 @@ class AgentSettings(AgentAddress, frozen=True, kw_only=True):
     def in_force(self) -> SettingsInForce:
         """Those of the settings that the service may change."""
         return SettingsInForce(
-            interval=self.interval, samples=self.samples, metrics=list(self.metrics), log_level=self.log_level
-        )
+            interval=self.interval, samples=self.samples, metrics=list(self.metrics), processes=self.processes,
+            log_level=self.log_level,
+        )  # fmt: skip

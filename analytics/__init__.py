@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from analytics.methods.change_points import change_points
     from analytics.methods.clusters import cluster_profiles
     from analytics.methods.comparison import compare
+    from analytics.methods.consumers import who
     from analytics.methods.forecasting import Forecast, forecast
     from analytics.methods.load_distribution import core_imbalance, load_duration_curve
     from analytics.methods.right_sizing import right_size
@@ -71,6 +72,7 @@ __all__ = [
     "to_nixtla",
     "to_text",
     "weigh",
+    "who",
 ]
 
 _MODULES = {
@@ -83,6 +85,7 @@ _MODULES = {
     "analytics.methods.change_points": ("change_points",),
     "analytics.methods.clusters": ("cluster_profiles",),
     "analytics.methods.comparison": ("compare",),
+    "analytics.methods.consumers": ("who",),
     "analytics.methods.forecasting": ("Forecast", "forecast"),
     "analytics.methods.load_distribution": ("core_imbalance", "load_duration_curve"),
     "analytics.methods.right_sizing": ("right_size",),

@@ -9,11 +9,14 @@ once without a write plugin and once writing CSV; glances, where it is installed
 second, its screen switched off. The first row is what 20 wake-ups a second alone cost.
 
 CPU time is what the kernel's scheduler has given to all threads of the process (/proc/<pid>/task/*/schedstat), in
-nanoseconds; memory is in millions of bytes. Linux only.
+nanoseconds; memory is in millions of bytes. The last rows are taken while 500 more processes sleep, for what it costs
+to say who uses the CPU. Linux only.
 """
 
 import contextlib
 import importlib.util
+import os
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -115,6 +118,27 @@ def measure(command: list[str], log: Path, settle_s: float, seconds: float) -> l
     return [f"{used / elapsed / 1e7:.2f}", number(resident), number(highest)]
 
 
+PROCESSES = 500
+
+
+@contextlib.contextmanager
+def sleeping(number: int) -> Iterator[None]:
+    """So many processes that do nothing."""
+    pids = []
+    try:
+        for _ in range(number):
+            pid = os.fork()
+            if not pid:
+                signal.pause()
+                os._exit(0)
+            pids.append(pid)
+        yield
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+
+
 def collectd(directory: Path, *, csv: bool) -> list[str]:
     """The command that runs collectd in the foreground."""
     config = directory / f"collectd-{csv}.conf"
@@ -137,11 +161,12 @@ def main() -> None:
         for name, command in contestants(folder, url).items():
             print(f"{name} ...", file=sys.stderr)
             log = folder / f"{len(rows)}.log"
-            rows.append(
-                [name, *measure(command, log, options.settle, options.seconds)]
-                if command
-                else left_out(name, len(headers))
-            )
+            with sleeping(PROCESSES if "processes" in name else 0):
+                rows.append(
+                    [name, *measure(command, log, options.settle, options.seconds)]
+                    if command
+                    else left_out(name, len(headers))
+                )
     print(table(headers, rows))
 
 
@@ -156,6 +181,9 @@ def contestants(folder: Path, url: str) -> dict[str, list[str] | None]:
         "loadlens-agent, 20 Hz, all metrics": [*agent, "--metrics", "cpu,memory,swap,disk,network,load"],
         "collectd, 20 Hz, no output": collectd(folder, csv=False) if has_collectd else None,
         "collectd, 20 Hz, to CSV": collectd(folder, csv=True) if has_collectd else None,
+        f"loadlens-agent, 20 Hz, {PROCESSES} processes": agent,
+        f"loadlens-agent, 20 Hz, {PROCESSES} processes, their names": [*agent, "--processes", "names"],
+        f"loadlens-agent, 20 Hz, {PROCESSES} processes, command lines too": [*agent, "--processes", "full"],
         "glances, 1 Hz": [sys.executable, "-m", "glances", "--quiet", "--time", "1"] if has_glances else None,
     }
 

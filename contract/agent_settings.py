@@ -10,6 +10,7 @@ import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from contract.problems import Problem, did_you_mean, problem_of, shortened
+from contract.processes import ProcessDetail
 
 MetricName = Literal["cpu", "memory", "swap", "disk", "network", "load"]
 LogLevel = Literal["debug", "info", "warning", "error"]
@@ -30,6 +31,8 @@ class DesiredSettings(Struct, frozen=True, omit_defaults=True, forbid_unknown_fi
     """Samples in one report."""
     metrics: Annotated[list[MetricName], Meta(min_length=1)] | UnsetType = UNSET
     """What is sampled."""
+    processes: ProcessDetail | UnsetType = UNSET
+    """What it tells of the processes that use the CPU."""
     paused: bool | UnsetType = UNSET
     """Whether it samples nothing for now."""
     log_level: LogLevel | UnsetType = UNSET
@@ -42,6 +45,7 @@ class SettingsInForce(Struct, frozen=True, kw_only=True):
     interval: IntervalS
     samples: SamplesPerReport
     metrics: list[MetricName]
+    processes: ProcessDetail = "off"
     paused: bool = False
     log_level: LogLevel = "info"
 
@@ -59,6 +63,7 @@ _EXPECTED = {
     "interval": "seconds from 0.01 to 60, such as 0.05",
     "samples": "a whole number from 1 to 10000",
     "metrics": "a list of cpu, memory, swap, disk, network and load",
+    "processes": "off, names or full",
     "paused": "true or false",
     "log_level": "debug, info, warning or error",
 }

@@ -7,6 +7,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from contract.metrics import AnyMetric, Metric
 from contract.problems import undecodable
+from contract.processes import ProcessUse
 
 OsType = Literal["Linux", "MacOS", "Windows"]
 OS_TYPES: tuple[OsType, ...] = ("Linux", "MacOS", "Windows")
@@ -60,6 +61,8 @@ class Report(Struct, frozen=True, omit_defaults=True):
     metrics: Annotated[list[AnyMetric], Meta(min_length=1, max_length=64)]
     report_id: Annotated[str, Meta(max_length=128)] | UnsetType = UNSET
     agent: AgentStatus | UnsetType = UNSET
+    processes: ProcessUse | UnsetType = UNSET
+    """Who used the CPU; only where that is asked of the agent."""
 
     def typed_metrics(self) -> list[Metric]:
         """`metrics`, with the base class that a type checker knows."""

@@ -11,6 +11,7 @@ from msgspec import UNSET, UnsetType
 from contract.histogram import LINEAR, Bins
 from contract.metrics import MAX_QUANTITY, MAX_SHARE_VARIANCE, ROUNDING, TYPES, Cpu, Distribution, Quantity, type_name
 from contract.problems import Problem, decode_json, problem_of, undecodable
+from contract.processes import Consumer, ProcessUse
 from contract.report import Report, decode_report
 from contract.rounding import clip_rounding
 from contract.times import SECONDS_BELOW
@@ -115,7 +116,30 @@ def check(report: Report, now_ms: int) -> list[Problem]:
             for quantity, distribution in metric.distributions():
                 pointer = f"/metrics/{place}/{quantity.attribute}"
                 problems += _distribution(quantity, distribution, pointer, report.observations_per_metric)
+    if report.processes is not UNSET:
+        problems += _processes(report.processes)
     return problems
+
+
+_TICKS_S = 0.5
+"""How much more than the whole its parts may come to, by the rounding of each."""
+
+
+def _processes(use: ProcessUse) -> Iterator[Problem]:
+    for member, consumers in (("processes", use.processes), ("units", use.units)):
+        for place, one in enumerate(consumers):
+            if not _is_printable(one):
+                detail = "expected printable characters, got control or other unprintable ones"
+                yield Problem(f"/processes/{member}/{place}", detail)
+        listed = sum(one.cpu_s for one in consumers)
+        if listed > use.busy_s + _TICKS_S:
+            yield Problem(
+                f"/processes/{member}", f"expected at most busy_s {use.busy_s:.6g} s in all, got {listed:.6g}"
+            )
+
+
+def _is_printable(one: Consumer) -> bool:
+    return all(text.isprintable() for text in (one.name, one.user, one.unit, one.command))
 
 
 def _unprintable(report: Report) -> Iterator[Problem]:

@@ -46,12 +46,13 @@ from service.http.resources.ingest import Metrics
 from service.http.resources.notifications import Notifications, OneNotification, Redelivery, TargetTest
 from service.http.resources.operations import AuditTrail, Numbers, Prometheus
 from service.http.resources.pages import FleetReport, Index, UserReport
+from service.http.resources.process_use import TopProcesses
 from service.http.resources.query import Fleet, FleetWindows, History, QueryTables, Sending, Users, UserWindows
 from service.http.resources.rules import OneRule, Rules
 from service.http.resources.sign_in import OneSession, SessionList, SignIn, SignOut
 from service.http.resources.stream import LiveStream
 from service.http.resources.tokens import Enrolments, NewSecret, OneToken, TokenList, Who
-from service.http.routing import Slashes
+from service.http.routing import Slashes, elsewhere, under
 from service.http.token_limits import TokenLimits
 from service.http.versions import RangeVersions
 from service.ingest.acknowledgement import Ingest
@@ -203,16 +204,22 @@ class Application(falcon.asgi.App[Request, Response]):
     """The application, and the service behind it."""
 
     service: Service
+    path_prefix: str = ""
     trusted_proxies: tuple[str, ...] = ()
     tls: Tls | None = None
     """What the server encrypts with, where it does."""
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:  # type: ignore[override]  # as falcon's own
         """Answer a request, as ASGI asks for it; those of HTTP are counted and logged."""
-        if scope["type"] == "http":
-            await self.service.requests.answer(super().__call__, scope, receive, send)
-        else:
+        if scope["type"] == "lifespan":
             await super().__call__(scope, receive, send)
+            return
+        below = under(self.path_prefix, scope)
+        app, scope = (elsewhere, scope) if below is None else (super().__call__, below)
+        if scope["type"] == "http":
+            await self.service.requests.answer(app, scope, receive, send)
+        else:
+            await app(scope, receive, send)
 
 
 def create_app(settings: ServiceSettings) -> Application:
@@ -242,13 +249,18 @@ def create_app(settings: ServiceSettings) -> Application:
     router = CompiledRouter()
     app = Application(middleware=middleware, router=router)
     app.service = service
+    app.path_prefix = settings.path_prefix
     app.trusted_proxies = settings.trusted_proxies
     app.set_error_serializer(serialize)
     app.add_error_handler(Exception, unexpected)
     app.add_error_handler(StoreUnavailable, unavailable)
     routes = _routes(service) | _sign_in(service.sessions, authentication)
-    described = OpenApi(lambda: openapi(routes))
-    routes |= {"/openapi.json": described, "/docs": Docs(described), "/docs/style.css": DocsStyle()}
+    described = OpenApi(lambda: openapi(routes, f"{settings.path_prefix}/"))
+    routes |= {
+        "/openapi.json": described,
+        "/docs": Docs(described, settings.path_prefix),
+        "/docs/style.css": DocsStyle(),
+    }
     for path, resource in routes.items():
         add_head(resource)
         app.add_route(path, resource)
@@ -292,6 +304,7 @@ def _routes(service: Service) -> dict[str, object]:
         "/api/v1/query": QueryTables(store, service.versions),
         "/api/v1/windows/byUser/{user_id:path}": UserWindows(store, sending),
         "/api/v1/windows/fleet": FleetWindows(store, sending),
+        "/api/v1/who": TopProcesses(store),
         "/api/v1/users": Users(store, remote.shared_ids, remote.registry),
         "/api/v1/stream": LiveStream(service.broker, service.sessions, service.token_limits),
         "/api/v1/agents": AgentList(remote),

@@ -284,7 +284,7 @@ def serve(settings: ServiceSettings) -> NoReturn:
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     port = listener.getsockname()[1]
     _log.info(
-        "Loadlens service on %s://%s:%d", "http" if tls is None else "https", host, port,
+        "Loadlens service on %s://%s:%d%s", "http" if tls is None else "https", host, port, settings.path_prefix,
         extra=fields(version=__version__, host=settings.host, port=port, data_dir=settings.data_dir),
     )  # fmt: skip
     _warn_of_open_secrets(settings)

@@ -116,6 +116,15 @@ class ServiceSettings(Settings, frozen=True, kw_only=True):
             extra={"metavar": "FILE", "default": "none is asked for"},
         ),
     ] = None
+    path_prefix: Annotated[
+        str,
+        Meta(
+            pattern=r"^(/(?!\.{1,2}(/|\Z))[A-Za-z0-9._~-]+)*\Z",
+            description="Serve everything under this path, which a proxy in front hands on as it came.",
+            extra={"metavar": "PATH", "examples": ["/loadlens"], "default": "none",
+                   "expected": "a path without a slash at its end, such as /loadlens"},
+        ),
+    ] = ""  # fmt: skip
     trusted_proxies: Annotated[
         tuple[str, ...],
         Meta(
@@ -256,6 +265,13 @@ class ServiceSettings(Settings, frozen=True, kw_only=True):
     keep_1d: Annotated[
         str, Meta(description="How long rollups of 1 day are kept.", extra={"metavar": "TIME", "expected": _TIMES})
     ] = "forever"
+    keep_processes: Annotated[
+        str,
+        Meta(
+            description="How long it is kept which processes used the CPU, by the window for a week, then by the hour.",
+            extra={"metavar": "TIME", "examples": ["400d"], "expected": _TIMES},
+        ),
+    ] = "90d"
     keep_agents: Annotated[
         str,
         Meta(
@@ -287,6 +303,7 @@ class ServiceSettings(Settings, frozen=True, kw_only=True):
         if self.operator_token and not self.token:
             raise ValueError("operator_token: needs a token beside it, for agents")
         _kept("keep_agents", self.keep_agents)
+        _kept("keep_processes", self.keep_processes)
         times = self.retention()
         for (finer, one), (coarser, other) in itertools.pairwise(zip(_KEPT, times, strict=True)):
             if other is not None and (one is None or one > other):
@@ -321,6 +338,11 @@ class ServiceSettings(Settings, frozen=True, kw_only=True):
     def keep_agents_ms(self) -> int | None:
         """How long silent agents stay in lists, ms; None for ever."""
         return _kept("keep_agents", self.keep_agents)
+
+    @property
+    def keep_processes_ms(self) -> int | None:
+        """How long it is kept who used the CPU, ms; None for ever."""
+        return _kept("keep_processes", self.keep_processes)
 
     @property
     def requests_logged(self) -> LogRequests:

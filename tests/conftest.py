@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 settings.register_profile("loadlens", deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("loadlens")
 
-_PROGRAMS = ("influxd", "nats-server", "victoria-metrics", "chromium")
+_PROGRAMS = ("nginx", "caddy", "influxd", "nats-server", "victoria-metrics", "chromium")
 _running: list[pytest.Item] = []
 
 

@@ -45,6 +45,8 @@ Merged = tuple[Windows, pd.DataFrame]
 
 SLICE_ROWS = 1 << 17
 """Rows of a slice: with histograms some 80 MB while they are merged. May be set, where memory is scarce."""
+_PLAIN_ROWS: Final = 32
+"""So many times as many are a slice where there are no histograms."""
 _FAN_IN: Final = 8
 
 
@@ -105,18 +107,23 @@ def reduced(frame: AnyFrame, work: Callable[[pd.DataFrame], T], join: Callable[[
     """
     if is_dask(frame):
         return _on_dask(frame, work, join)
-    rows = SLICE_ROWS
+    rows = SLICE_ROWS if "histogram" in frame else _PLAIN_ROWS * SLICE_ROWS
     slices = max(1, -(-len(frame) // rows))
     if slices == 1:
         return work(frame)
-    results: list[T] = []
+    # As many at each level as are joined into one of the next: nothing is merged more often than there are levels, also
+    # where joining makes nothing smaller.
+    levels: list[list[T]] = [[]]
     with progress(what, slices) as step:
         for result in _in_threads(work, (frame.iloc[first : first + rows] for first in range(0, len(frame), rows))):
-            results.append(result)
             step()
-            if len(results) == _FAN_IN:
-                results = [join(results)]
-    return join(results)
+            levels[0].append(result)
+            for level in range(len(levels)):
+                if len(levels[level]) == _FAN_IN:
+                    levels += [[]] if level + 1 == len(levels) else []
+                    levels[level + 1].append(join(levels[level]))
+                    levels[level] = []
+    return join([result for level in reversed(levels) for result in level])
 
 
 def of_machines(frame: AnyFrame) -> AnyFrame:

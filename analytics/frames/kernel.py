@@ -1,21 +1,22 @@
-"""The adding up of windows that belong together: numpy, beneath what pandas has grouped.
+"""The adding up of windows that belong together: numpy, beneath the frames of pandas.
 
 Counts add up, means are weighted by samples, variances are pooled (Chan, Golub and LeVeque 1983: the variance between
 the windows counts too), extremes are those of all samples, histograms add up bin by bin. `analytics.resample`, the
 rollups of the service's stores and the methods of this library all merge by `merge`: equal rows give equal bits.
 
-Why not pandas for this too: 8,640 windows in 2,880 buckets take `merge` 0.4 ms, of which pandas' grouping is half; with
-sums and extremes by `groupby` they take 1.7 ms, half of what a month over HTTP takes altogether. Their histograms, of
-60 bins each, take 5.8 ms; as rows of pandas, one a bin, a `groupby` takes 38 ms, and one of a combined key 18 ms.
+Why not pandas for this too: 8,640 windows in 2,880 buckets take `merge` 0.4 ms; sums and extremes by `groupby`
+take 1.7 ms, half of what a month over HTTP takes altogether. Their histograms, of 60 bins each, take 5.8 ms; as rows of
+pandas, one a bin, a `groupby` takes 38 ms, and one of a combined key 18 ms. A day of 10,000 machines, 2.88 million
+windows in order of time, is put in order of machine and time in 114 ms (`order_of`); pandas' `ngroup` takes 702 ms.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -66,31 +67,46 @@ def merge(numbers: Mapping[str, npt.NDArray[Any]], keys: Sequence[Ints], histogr
     values, `histograms` theirs, None where there are none; each of `keys` has length n. The windows of one group are
     added up in the order in which they are given. One that is alone keeps its numbers to the bit.
     """
-    group = _groups(keys)
-    columns = dict(numbers)
-    place, keys = group, [*keys]
-    if not np.all(place[1:] >= place[:-1]):
-        order = np.argsort(place, kind="stable")
-        place, keys = place[order], [key[order] for key in keys]
+    columns, keys = dict(numbers), [*keys]
+    order = order_of(keys)
+    if order is not None:
+        keys = [key[order] for key in keys]
         columns = {name: values[order] for name, values in columns.items()}
+    is_new = np.zeros(len(keys[0]), np.bool_)
+    for key in keys:
+        is_new[1:] |= key[1:] != key[:-1]
+    place = np.cumsum(is_new, dtype=np.int64)
     first = np.flatnonzero(np.diff(place, prepend=-1))
     if histograms is not None:
+        group = place
+        if order is not None:
+            group = np.empty_like(place)
+            group[order] = place
         histograms = merge_histograms(histograms, group, len(first))
     if len(first) < len(place):
         columns = _added(columns, first, place)
     return Merged([key[first] for key in keys], columns, histograms)
 
 
-def _groups(keys: Sequence[Ints]) -> Ints:
-    """The place of each row's tuple of keys among the different ones, in order."""
-    is_new = np.zeros(len(keys[0]), np.bool_)
-    descends = np.zeros(len(is_new) - 1 if len(is_new) else 0, np.bool_)
+def order_of(keys: Sequence[Ints]) -> Ints | None:
+    """The places of rows in order of their tuples of keys, equal ones as they are given; None where they are in order.
+
+    Keys are added up to one number a row where that fits: it sorts several times faster than a tuple, and a stable sort
+    finds the runs that rows come in.
+    """
+    descends = np.zeros(max(len(keys[0]) - 1, 0), np.bool_)
     for key in reversed(keys):
         descends = (key[1:] < key[:-1]) | ((key[1:] == key[:-1]) & descends)
-        is_new[1:] |= key[1:] != key[:-1]
     if not descends.any():
-        return np.cumsum(is_new)
-    return np.asarray(pd.Series(keys[0], copy=False).groupby([*keys], sort=True).ngroup(), np.int64)
+        return None
+    lowest = [int(key.min()) for key in keys]
+    widths = [int(key.max()) - low + 1 for key, low in zip(keys, lowest, strict=True)]
+    if math.prod(widths) >= 1 << 63:
+        return np.lexsort([*reversed(keys)])
+    number = np.zeros(len(keys[0]), np.int64)
+    for key, low, width in zip(keys, lowest, widths, strict=True):
+        number = number * width + (key - low)
+    return np.argsort(number, kind="stable")
 
 
 def _added(columns: dict[str, npt.NDArray[Any]], first: Ints, place: Ints) -> dict[str, npt.NDArray[Any]]:

@@ -11,6 +11,7 @@ from analytics.frames.gaps import step_of
 from analytics.frames.resampling import resample
 from analytics.frames.weights import equal_weights, weigh
 from analytics.reports.annotations import Annotation, annotations_of
+from analytics.reports.use import CpuUse, use_of
 from contract.times import DAY_MS, HOUR_MS, format_duration
 
 if TYPE_CHECKING:
@@ -103,6 +104,8 @@ class Data:
     is_fleet: bool
     annotations: tuple[Annotation, ...] = ()
     """About the machine, or any of the fleet, by time; from an hour before the range on."""
+    use: CpuUse | None = None
+    """Who used the CPU; None where that is not known."""
 
     @property
     def machine_cores(self) -> "pd.Series[float] | None":
@@ -159,6 +162,7 @@ def of_fleet(source: "Source", question: ReportQuestion) -> Data:
         (start_ms, end_ms),
         question,
         annotations_of(source, start_ms, end_ms),
+        use_of(source, start_ms, end_ms, format_duration(max(rate_ms, HOUR_MS))),
         is_fleet=True,
     )
 
@@ -201,6 +205,7 @@ def of_user(source: "Source", user: str, question: ReportQuestion) -> Data:
         (start_ms, end_ms),
         question,
         annotations_of(source, start_ms, end_ms, user),
+        use_of(source, start_ms, end_ms, format_duration(rate_ms), user),
         is_fleet=False,
     )
 
@@ -208,7 +213,7 @@ def of_user(source: "Source", user: str, question: ReportQuestion) -> Data:
 def _data(
     windows: pd.DataFrame, total: pd.DataFrame, samples: pd.DataFrame, cores: pd.DataFrame | None, users: pd.DataFrame,
     rates_ms: tuple[int, int], range_ms: tuple[int, int], question: ReportQuestion,
-    annotations: tuple[Annotation, ...], *, is_fleet: bool,
+    annotations: tuple[Annotation, ...], use: CpuUse | None, *, is_fleet: bool,
 ) -> Data:  # fmt: skip
     start_ms, end_ms = range_ms
     if question.end_ms is None:
@@ -219,7 +224,7 @@ def _data(
     return Data(
         windows=windows, total=total, samples=samples, cores=cores, users=users, rate_ms=rates_ms[0],
         total_rate_ms=rates_ms[1], start_ms=start_ms, end_ms=end_ms, split_ms=split_ms,
-        target=question.target, is_fleet=is_fleet, annotations=annotations,
+        target=question.target, is_fleet=is_fleet, annotations=annotations, use=use,
     )  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from analytics.frames.statistics import quantiles
 from analytics.methods.thresholds import saturation
 from analytics.reports.data import Data, ReportQuestion, of_fleet, of_user
 from analytics.reports.model import Finding, ReportColumn, ReportDocument, ReportTable, Section
-from analytics.reports.parts import capacity, changes, coverage, patterns, timeline
+from analytics.reports.parts import capacity, changes, coverage, patterns, timeline, use
 from analytics.reports.parts.advice import Advice, advise
 from analytics.reports.parts.base import Part, one_or_nothing
 from analytics.reports.text import level, moment, named, plural
@@ -59,6 +59,7 @@ def fleet_report(data: Data, *, made_ms: int, source: str) -> ReportDocument:
     advice = advise(data, table)
     parts = [
         timeline.fleet_timeline(data, table),
+        use.cpu_use(data),
         one_or_nothing("what changed", lambda: changes.what_changed(data)),
         timeline.fleet_load(data, table, advice),
         one_or_nothing("the hours of the week", lambda: patterns.hours_of_week(data)),
@@ -127,6 +128,7 @@ def user_report(data: Data, *, made_ms: int, source: str) -> ReportDocument:
     calm = all(finding.severity == "note" for finding in coming.findings)
     parts = [
         timeline.machine_timeline(data),
+        use.cpu_use(data),
         one_or_nothing("what changed", lambda: changes.what_changed(data)),
         timeline.machine_load(data, table, advice),
         one_or_nothing("cores", lambda: capacity.core_balance(data, advice)),

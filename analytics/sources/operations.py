@@ -188,6 +188,14 @@ class Operations(ServiceApi):
         """What a method says of one machine: `kind` is anomalies, changes, forecast, size or week (docs/api.md)."""
         return self._document(f"analysis/{path_segment(kind)}/byUser/{path_segment(user)}", parameters)
 
+    def who_document(
+        self, host: str | None = None, *, start: str | int | None = None, end: str | int | None = None,
+        by: Literal["process", "unit"] = "process", top: int = 5, rate: str | None = None,
+    ) -> Document:  # fmt: skip
+        """Who used the CPU of a machine, or of all, in a range, as docs/api.md has it; `rate` asks for buckets too."""
+        params = {"host": host, "start": start, "end": end, "by": by, "top": top, "resample_rate": rate}
+        return self._document("who", params)
+
     def backtest(self, rule: str | Mapping[str, Any], start: str, end: str) -> Document:
         """When a rule, given by name or as a definition, would have fired in a range."""
         asked = {"start": start, "end": end} | ({"rule": rule} if isinstance(rule, str) else {"definition": dict(rule)})

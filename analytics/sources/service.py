@@ -116,6 +116,44 @@ def next_page(body: bytes) -> str | None:
         raise ServiceError(f"The service gave an answer that cannot be read: {error}") from error
 
 
+USE_KEYS = ("name", "user", "unit", "command")
+"""What tells processes and units apart in frames of who used the CPU."""
+OTHERS = "others"
+"""What stands there for all that are not named, with no user, unit or command."""
+_USE = (*USE_KEYS, "cpu_s", "at_most_s", "share", "resident_bytes", "machines")
+_USE_OVER_TIME = (*USE_KEYS, "cpu_s", "busy_s", "core_s")
+
+
+def is_others(frame: pd.DataFrame) -> "pd.Series[bool]":
+    """Which rows of such a frame are of all that are not named; a process of that name has a user."""
+    return (frame["name"] == OTHERS) & (frame["user"] == "") & (frame["unit"] == "") & (frame["command"] == "")
+
+
+def read_use(document: Mapping[str, Any]) -> pd.DataFrame:
+    """The frame of what a service answers of who used the CPU."""
+    keys = [tuple(one[name] for name in USE_KEYS) for one in document["top"]] + [(OTHERS, "", "", "")]
+    busy_s = document["busy_s"]
+    if "buckets" in document:
+        buckets = document["buckets"]
+        rows = [
+            (*key, cpu_s, bucket["busy_s"], bucket["core_s"])
+            for bucket in buckets
+            for key, cpu_s in zip(keys, [*bucket["top_s"], bucket["others_s"]], strict=True)
+        ]
+        times = pd.to_datetime([one["time"] for one in buckets for _ in keys], utc=True, format="ISO8601")
+        frame = pd.DataFrame(rows, columns=[*_USE_OVER_TIME], index=pd.DatetimeIndex(times, name="time").as_unit("ms"))
+    else:
+        entries = [tuple(one[name] for name in _USE) for one in document["top"]]
+        if busy_s:
+            entries.append((*keys[-1], document["others_s"], None, document["others_s"] / busy_s, None, None))
+        frame = pd.DataFrame(entries, columns=[*_USE])
+        frame["at_most_s"] = frame["at_most_s"].astype("float64")
+        frame[["resident_bytes", "machines"]] = frame[["resident_bytes", "machines"]].astype("Int64")
+    told = ("busy_s", "core_s", "machines", "any_other_at_most_s", "approximation")
+    frame.attrs = {name: document[name] for name in told}
+    return frame
+
+
 class _Page(msgspec.Struct):
     next: str | None = None
 
@@ -216,6 +254,28 @@ class Client(Operations):
             "weight": None if weight == "samples" else weight,
         }  # fmt: skip
         return read_table(self._get("query", query, accept=_ARROW))
+
+    def who(
+        self,
+        host: str | None = None,
+        *,
+        start: Moment | None = None,
+        end: Moment | None = None,
+        by: Literal["process", "unit"] = "process",
+        top: int = 5,
+        rate: str | None = None,
+    ) -> pd.DataFrame:
+        """Who used the CPU of a machine, or of all: those that used most, and behind them `others` together.
+
+        Without `rate` a row each, with `name`, `user`, `unit`, `command`, `cpu_s`, `at_most_s` (missing for the
+        others), `share` of all that was used, `resident_bytes` and `machines`. With it a row for each of these in each
+        bucket: the index `time`, the same names, `cpu_s`, and `busy_s` and `core_s` of the bucket: what was used, and
+        what its cores had. `attrs` have `busy_s`, `core_s`, `machines`, `any_other_at_most_s` and `approximation` of
+        the range.
+        """
+        moments = {name: None if at is None else epoch_ms(at) for name, at in (("start", start), ("end", end))}
+        document = self.who_document(host, by=by, top=top, rate=rate, **moments)
+        return read_use(document)
 
     def users(self) -> pd.DataFrame:
         """The users that have reported, and what each last said of itself (`analytics.sources.base`)."""

@@ -1,10 +1,16 @@
 """The notifier: what alarms do becomes alerts, and notifications to the rule's targets unless it is muted."""
 
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from msgspec import UNSET
+
 from contract import times
 from contract.patterns import matcher
+from contract.processes import ProcessUse, top_words
+from contract.report import Report
+from contract.times import MINUTE_MS
 from service.alerts import wording
 from service.alerts.alarms import Transition
 from service.alerts.evaluations.base import FLEET_USER
@@ -12,6 +18,10 @@ from service.alerts.repository import RuleRepository
 from service.alerts.rules import Rule
 from service.alerts.silences import WeeklySilence
 from service.notifications.queue import NotificationQueue
+
+_NEAR_MS = 2 * MINUTE_MS
+"""What a machine said so long before or after a moment tells who used its CPU then."""
+_MAX_USED = 20_000
 
 _Changes = dict[str, list[dict[str, Any]]]
 """What targets are to be told, by rule."""
@@ -33,8 +43,23 @@ class Notifier:
         self._queue = queue
         self._public_url = public_url
         self._is_paused = is_paused
+        self._used: OrderedDict[str, tuple[int, ProcessUse]] = OrderedDict()
         self.weekly: Sequence[WeeklySilence] = ()
         """The scheduled silences that are known."""
+
+    def hear(self, reports: Iterable[Report]) -> None:
+        """Remember who used the CPU of machines that say so, of each what it said last."""
+        for report in reports:
+            if report.processes is not UNSET:
+                self._used[report.user_id] = report.end_timestamp, report.processes
+                self._used.move_to_end(report.user_id)
+        while len(self._used) > _MAX_USED:
+            self._used.popitem(last=False)
+
+    def _who(self, user: str, at_ms: int) -> list[str]:
+        """Who used most of the CPU of a machine around a moment; empty where that is not known."""
+        end_ms, use = self._used.get(user, (0, None))
+        return [] if use is None or abs(end_ms - at_ms) > _NEAR_MS else top_words(use)
 
     def notify(self, transitions: Sequence[Transition], rules: Mapping[str, Rule]) -> None:
         """Note what alarms have done, and notify targets; nobody hears of a rule that is not among `rules`."""
@@ -90,8 +115,9 @@ class Notifier:
         repeated: bool = False,
     ) -> None:  # fmt: skip
         change = wording.change(
-            rule, user, state, since_ms, at_ms, value, public_url=self._public_url, repeated=repeated
-        )
+            rule, user, state, since_ms, at_ms, value, public_url=self._public_url, repeated=repeated,
+            who=self._who(user, times.now_ms() if repeated else at_ms) if state == "firing" else (),
+        )  # fmt: skip
         told.setdefault(rule.name, []).append(change)
 
     def _add(self, told: _Changes, rules: Mapping[str, Rule]) -> None:

@@ -301,6 +301,7 @@ class Runner:
     def _observe(self, reports: Sequence[Report], last: int) -> None:
         began = time.perf_counter()
         now_ms = times.now_ms()
+        self._notifier.hear(reports)
         for start in range(0, len(reports), _SLICE):
             with self.lock:
                 self._pending += self.engine.observe(reports[start : start + _SLICE], now_ms)

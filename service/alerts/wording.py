@@ -1,6 +1,7 @@
 """Rules and what they find, in words and as members of a notification."""
 
 import re
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlencode
 
@@ -58,16 +59,20 @@ def facts(rule: Rule) -> dict[str, Any]:
 
 
 def change(
-    rule: Rule, user: str, state: str, since_ms: int, at_ms: int, value: float, *, public_url: str, repeated: bool
-) -> dict[str, Any]:
-    """What became of an alarm, as a notification tells it; `public_url` is where people reach the dashboard."""
+    rule: Rule, user: str, state: str, since_ms: int, at_ms: int, value: float, *, public_url: str, repeated: bool,
+    who: Sequence[str] = (),
+) -> dict[str, Any]:  # fmt: skip
+    """What became of an alarm, as a notification tells it; `public_url` is where people reach the dashboard.
+
+    `who` are those that used most of the CPU at that time, with their shares.
+    """
     return {
         "user": user,
         "state": state,
         "since": format_instant(since_ms),
         "at": format_instant(at_ms),
         "value": value,
-        "summary": summary(rule, value),
+        "summary": summary(rule, value) + (f"; most of the CPU by {', '.join(who)}" if who else ""),
         "link": _link(public_url, user, since_ms, at_ms) if public_url else None,
         "repeated": repeated,
     }

@@ -89,7 +89,7 @@ class _Up:
         self._config = {"LOADLENS_CONFIG": config} if config else {}
         self._children: list[Child] = []
         self._console = Console(highlight=False, markup=False, soft_wrap=True)
-        self.url = f"http://{_reachable(settings.host)}:{self._port}"
+        self.url = f"http://{_reachable(settings.host)}:{self._port}{settings.path_prefix}"
         self.failed = False
         self._agent_token: str | None = None
         self._demo_token: str | None = None

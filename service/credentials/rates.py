@@ -33,7 +33,10 @@ class Rate:
 
     def admits(self, key: str, now_s: float) -> bool:
         """Take one where there is one; whether there was."""
-        back_at = max(now_s, self._back_at.get(key, 0.0)) + self._each_s
+        back_at = self._back_at.get(key, 0.0)
+        if back_at < now_s:
+            back_at = now_s
+        back_at += self._each_s
         if back_at > now_s + self.window_s:
             return False
         self._keep(key, back_at)
@@ -58,6 +61,7 @@ class FailedAttempts:
 
     def __init__(self, per_minute: int) -> None:
         self.rate = Rate(per_minute, _WINDOW_S, _KEPT)
+        self._known: OrderedDict[str, None] = OrderedDict()
 
     def wait_s(self, address: str, now_s: float) -> float:
         """How long an address has to wait before another failure is taken; 0 where it has not."""
@@ -66,6 +70,16 @@ class FailedAttempts:
     def note(self, address: str, now_s: float) -> None:
         """Count a failure of an address that has not to wait."""
         self.rate.take(_source(address), now_s)
+
+    def note_success(self, address: str) -> None:
+        """Remember that somebody at an address that has not to wait has shown what is right."""
+        self._known[_source(address)] = None
+        if len(self._known) > _KEPT:
+            self._known.popitem(last=False)
+
+    def knows(self, address: str) -> bool:
+        """Whether somebody at this address has shown what is right before."""
+        return _source(address) in self._known
 
 
 @lru_cache(_KEPT)

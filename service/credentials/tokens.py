@@ -1,9 +1,13 @@
-"""Tokens in the control database, and all of them in memory: a request is checked by one look-up and one SHA-256."""
+"""Tokens in the control database, and all of them in memory: a request is checked by two look-ups.
+
+The first request with a token costs a SHA-256 and a comparison in constant time besides.
+"""
 
 import asyncio
 import contextlib
 import hmac
 import logging
+import math
 import sqlite3
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -25,6 +29,8 @@ KEPT = 200_000
 """Tokens that are kept, with those that are revoked or have expired."""
 SECRETS = 2
 """Texts of a token that may be valid at a time."""
+_KNOWN = 50_000
+"""Texts of tokens that are remembered; then all are looked at anew."""
 _WRITE_EVERY_S = 30.0
 LONGEST_MS = 100 * 366 * DAY_MS
 """No token is made for longer, unless for ever."""
@@ -110,6 +116,14 @@ class Token(Struct, kw_only=True):
         }
 
 
+class _Known(NamedTuple):
+    """A text that was found right."""
+
+    token: Token
+    """As it was then: a change makes another one, and what is known of this one does not count any more."""
+    end_ms: float
+
+
 class Made(NamedTuple):
     """A token, and the text that nobody can see again."""
 
@@ -130,6 +144,8 @@ class Tokens:
         self._tokens: dict[str, Token] = {}
         self._passing: dict[str, Token] = {}
         """Tokens for processes of the service's own, which nobody lists and no disk holds."""
+        self._known: dict[str, _Known] = {}
+        """Texts that need no SHA-256 again: those that were found right, as long as their token is the same."""
         self._used: set[str] = set()
         """Ids whose last use is not written yet."""
         self._writing: asyncio.Task[None] | None = None
@@ -142,21 +158,35 @@ class Tokens:
 
     def identity(self, text: str, now_ms: int, address: str) -> Identity | None:
         """Who shows this text; None where it opens nothing (any more). Notes the use."""
+        known = self._known.get(text)
+        if known is None or now_ms >= known.end_ms or self._tokens.get(known.token.id) is not known.token:
+            known = self._look_up(text, now_ms)
+            if known is None:
+                return None
+        token = known.token
+        token.last_used_ms = now_ms
+        token.last_address = address
+        self._used.add(token.id)
+        return token.identity
+
+    def _look_up(self, text: str, now_ms: int) -> _Known | None:
+        """The token whose text this is, if it opens anything now; remembered where its token is one of those kept."""
+        self._known.pop(text, None)
         token_id = id_of(text)
         token = self._tokens.get(token_id) or self._passing.get(token_id)
-        if token is None:
+        if token is None or not token.is_valid(now_ms):
             return None
         given = digest(text)
         for secret in token.secrets:
             if hmac.compare_digest(given, secret.digest) and not (
                 secret.expires_ms is not None and now_ms >= secret.expires_ms
             ):
-                if not token.is_valid(now_ms):
-                    return None
-                token.last_used_ms = now_ms
-                token.last_address = address
-                self._used.add(token_id)
-                return token.identity
+                ends = (end_ms for end_ms in (token.expires_ms, secret.expires_ms) if end_ms is not None)
+                known = _Known(token, min(ends, default=math.inf))
+                if len(self._known) >= _KNOWN:
+                    self._known.clear()
+                self._known[text] = known
+                return known
         return None
 
     def is_valid(self, identity: Identity) -> bool:

@@ -23,6 +23,7 @@ from service.alerts.backtest import FiringPeriod, backtest
 from service.alerts.rules import Rule
 from service.annotations import AnnotationFilter, Annotations
 from service.stores.base import Question, Store
+from service.stores.process_use import UseQuestion
 
 Kind = Literal["anomalies", "changes", "forecast", "size", "week"]
 KINDS: tuple[Kind, ...] = ("anomalies", "changes", "forecast", "size", "week")
@@ -153,7 +154,18 @@ class Analyst:
         wanted = AnnotationFilter(subject.start_ms - AFTER_MS, subject.end_ms, user=subject.user_id)
         newest = self._annotations.page(wanted, after=None, limit=_ANNOTATIONS, newest_first=True)
         told = [Annotation(one.time_ms, one.end_ms, one.text, one.user) for one in reversed(newest)]
-        return [one | {"follows": shortly_after(told, one["time"], one["width"]) or None} for one in found]
+        return [
+            one | {"follows": shortly_after(told, one["time"], one["width"]) or None} | self._who(subject, one)
+            for one in found
+        ]
+
+    def _who(self, subject: Subject, found: dict[str, Any]) -> dict[str, Any]:
+        """Who used most of the CPU then: `who`, where the machine said so."""
+        question = UseQuestion(found["time"], found["time"] + found["width"], top=3, user_id=subject.user_id)
+        used = self._source.store.who(question)
+        if not used.busy_s:
+            return {}
+        return {"who": [{"name": one.name, "unit": one.unit, "share": one.cpu_s / used.busy_s} for one in used.top]}
 
     def _analysed(self, kind: Kind, subject: Subject) -> dict[str, Any]:
         try:

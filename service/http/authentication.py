@@ -25,6 +25,8 @@ from service.http.token_limits import TokenLimits, rate_headers
 from service.tls import CERTIFICATE_NAME
 
 _SIGN_IN = "/sign-in"
+_LONG = 32
+"""Characters of a setting's token that nobody guesses, however often they may try."""
 _MAX_ACTOR = 100
 """Characters of the name that a caller gives."""
 _OF_SETTINGS = Identity("admin", token="token")  # noqa: S106 - which one was shown
@@ -82,28 +84,34 @@ class Authentication:
     def identity_of_token(self, text: str, req: Request) -> Identity | None:
         """Who shows this token in a request; None where it opens nothing.
 
-        Raises ProblemError 429 for an address that has shown too many wrong ones; but a token that was made, which
-        nobody guesses, is always looked at.
+        Raises ProblemError 429 for an address that has shown too many wrong ones; but what nobody guesses is let in:
+        a token that was made, or one of the settings that is long. So is a short one where it was shown before from
+        the same address, so that a fleet behind one address is not slowed by who guesses there.
         """
-        identity = self._tokens.identity(text, times.now_ms(), req.remote_addr)
+        address = address_of(req)
+        identity = self._tokens.identity(text, times.now_ms(), address)
         if identity is not None:
             return identity
-        self._refuse_who_guesses(req)
         identity = self._old_identity(text)
+        if identity is not None and (len(text) >= _LONG or self._attempts.knows(address)):
+            return identity
+        self._refuse_who_guesses(address)
         if identity is None:
-            self._attempts.note(req.remote_addr, time.monotonic())
+            self._attempts.note(address, time.monotonic())
+        else:
+            self._attempts.note_success(address)
         return identity
 
     def _identity_of_cookie(self, cookie: str, req: Request) -> Identity | None:
         """Who shows this cookie of a session; one that opens nothing counts as a wrong token does."""
         identity = self._sessions.identity(cookie, times.now_ms())
         if identity is None:
-            self._refuse_who_guesses(req)
-            self._attempts.note(req.remote_addr, time.monotonic())
+            self._refuse_who_guesses(address_of(req))
+            self._attempts.note(address_of(req), time.monotonic())
         return identity
 
-    def _refuse_who_guesses(self, req: Request) -> None:
-        wait_s = math.ceil(self._attempts.wait_s(req.remote_addr, time.monotonic()))
+    def _refuse_who_guesses(self, address: str) -> None:
+        wait_s = math.ceil(self._attempts.wait_s(address, time.monotonic()))
         if wait_s:
             raise ProblemError(
                 falcon.HTTP_429,
@@ -131,7 +139,7 @@ class Authentication:
             return identity
         by_person = req.method == "GET" and not req.is_websocket and "text/html" in req.accept
         if by_person and req.get_header("Authorization") is None:
-            raise falcon.HTTPSeeOther(f"{_SIGN_IN}?{urlencode({'next': req.relative_uri})}")
+            raise falcon.HTTPSeeOther(f"{req.root_path}{_SIGN_IN}?{urlencode({'next': req.relative_uri})}")
         raise ProblemError(
             falcon.HTTP_401,
             "This service asks for the header 'Authorization: Bearer <token>' with a token that it knows and that is "
@@ -150,7 +158,12 @@ class Authentication:
 
 def token_of(req: Request) -> str | None:
     """The token that a request shows, as `Bearer` or as the password of `Basic`; None where it shows none."""
-    scheme, _, value = (req.get_header("Authorization") or "").partition(" ")
+    shown = req.get_header("Authorization")
+    if shown is None:
+        return None
+    if shown.startswith("Bearer "):
+        return shown[7:]
+    scheme, _, value = shown.partition(" ")
     scheme = scheme.lower()
     if scheme == "bearer":
         return value
@@ -162,10 +175,16 @@ def token_of(req: Request) -> str | None:
         return None
 
 
+def address_of(req: Request) -> str:
+    """Where a request comes from; through a proxy that is trusted, what that says."""
+    client = req.scope.get("client")
+    return str(client[0]) if client else "127.0.0.1"
+
+
 def set_cookie(req: Request, resp: Response, value: str, expires_ms: int) -> None:
     """Have the browser show a session from now on, to this service and nobody else, and no script read it."""
     resp.set_cookie(
-        _cookie_name(req), value, expires=datetime.fromtimestamp(expires_ms / 1000, UTC), path="/",
+        _cookie_name(req), value, expires=datetime.fromtimestamp(expires_ms / 1000, UTC), path=req.root_path or "/",
         secure=_is_encrypted(req), http_only=True, same_site="Strict",
     )  # fmt: skip
 
@@ -180,8 +199,10 @@ def _is_encrypted(req: Request) -> bool:
 
 
 def _cookie_name(req: Request) -> str:
-    """With `__Host-` the browser takes it over TLS only, and from no other name's page."""
-    return "__Host-loadlens" if _is_encrypted(req) else "loadlens"
+    """With `__Host-` the browser takes it over TLS only, for all paths, and from no other name's page."""
+    if not _is_encrypted(req):
+        return "loadlens"
+    return "__Secure-loadlens" if req.root_path else "__Host-loadlens"
 
 
 def identity_of(req: Request) -> Identity:
@@ -193,4 +214,4 @@ def identity_of(req: Request) -> Identity:
 def actor_of(req: Request) -> Actor:
     """Who makes this request, for the audit trail."""
     name = (req.get_header("X-Loadlens-Actor") or "")[:_MAX_ACTOR]
-    return Actor(identity_of(req).token, str(req.remote_addr), name if name.isprintable() else ascii(name))
+    return Actor(identity_of(req).token, address_of(req), name if name.isprintable() else ascii(name))

@@ -140,6 +140,24 @@ Histograms = Annotated[
 ]
 
 
+MAX_TOP_USERS = 100
+
+
+class WhoParameters(Struct, kw_only=True):
+    """Who used the CPU."""
+
+    host: Annotated[UserId, Meta(min_length=1)] | None = None
+    start: Start | None = None
+    end: End | None = None
+    by: Annotated[Literal["process", "unit"], Meta(description="Processes by name, user and unit; or units alone.")] = (
+        "process"
+    )
+    top: Annotated[int, Meta(ge=1, le=MAX_TOP_USERS, description="How many are named.")] = 5
+    resample_rate: (
+        Annotated[str, Meta(description="Also what each used in buckets so wide.", extra_json_schema=_DURATION)] | None
+    ) = None
+
+
 class UserWindowsParameters(Struct, kw_only=True):
     """Windows of one machine."""
 

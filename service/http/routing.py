@@ -1,14 +1,47 @@
-"""User ids with slashes in the middle of paths: %2F belongs to its segment, which the server has decoded already."""
+"""Paths: those under a prefix, and those with slashes in a user id.
+
+%2F belongs to its segment, which the server has decoded already.
+"""
 
 import re
 from typing import Any
 from urllib.parse import unquote
 
 import falcon
+import msgspec
 from falcon.asgi import Request, Response, WebSocket
 from falcon.routing import CompiledRouter
 
 from service.http.permissions import SLASH, check
+
+_HEALTH = frozenset(("/healthz", "/readyz"))
+
+
+def under(prefix: str, scope: dict[str, Any]) -> dict[str, Any] | None:
+    """The scope of a request with `prefix` as its `root_path`, and the rest as its path; None for what is elsewhere.
+
+    Supervisors ask for health without it. A prefix that is written with escapes is elsewhere too.
+    """
+    if not prefix or scope["path"] in _HEALTH:
+        return scope
+    path, raw = scope["path"], bytes(scope.get("raw_path") or b"")
+    behind = raw[len(prefix) :]
+    if (path != prefix and not path.startswith(f"{prefix}/")) or not raw.startswith(prefix.encode()):
+        return None
+    if behind[:1] not in (b"/", b"?", b""):
+        return None
+    return scope | {"root_path": prefix, "path": path[len(prefix) :] or "/", "raw_path": behind or b"/"}
+
+
+async def elsewhere(scope: Any, receive: Any, send: Any) -> None:
+    """An ASGI application that says 404 to what is not under the prefix."""
+    if scope["type"] == "websocket":
+        await send({"type": "websocket.close"})
+        return
+    problem = {"type": "about:blank", "title": "Not Found", "status": 404, "detail": "Nothing is at this path."}
+    headers = [(b"content-type", b"application/problem+json")]
+    await send({"type": "http.response.start", "status": 404, "headers": headers})
+    await send({"type": "http.response.body", "body": msgspec.json.encode(problem)})
 
 
 class Slashes:

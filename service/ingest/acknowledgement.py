@@ -172,7 +172,8 @@ class Ingest:
                 bodies.append(body)
                 reports.append(report)
             elif metrics:
-                rest = msgspec.structs.replace(report, metrics=metrics)
+                # Who used the CPU came with what is known already, and counts once.
+                rest = msgspec.structs.replace(report, metrics=metrics, processes=msgspec.UNSET)
                 bodies.append(encode(rest))
                 reports.append(rest)
         acknowledgement = Acknowledgement(len(reports), len(late.reports) - len(reports))

@@ -4,6 +4,7 @@ import os
 import sys
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Struct
@@ -94,7 +95,7 @@ def _made(task: Task) -> ReportMade:
             report = making.fleet(source, question, made_ms=now_ms, named="this service")
         else:
             report = making.user(source, request.user_id, question, made_ms=now_ms, named="this service")
-    content = export.encoded(report, request.form, user_path="/reports/users/")
+    content = export.encoded(report, request.form, user_path=f"{urlsplit(task.url).path}/reports/users/")
     return ReportMade(content, html.policy() if request.form == "html" else "")
 
 

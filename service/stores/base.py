@@ -12,6 +12,7 @@ import pandas as pd
 from analytics.frames.columns import Windows
 from contract.metrics import Metric, Quantity
 from contract.report import OsType, Report
+from service.stores.process_use import UseAnswer, UseQuestion
 
 
 class StoreError(Exception):
@@ -137,6 +138,13 @@ class Store(Protocol):
 
     def caveat(self, question: Question) -> str | None:
         """What the answer to a question lacks for damage on disk; None where it lacks nothing."""
+
+    @property
+    def keeps_processes(self) -> bool:
+        """Whether it keeps who used the CPU; where not, `who` knows of nobody."""
+
+    def who(self, question: UseQuestion) -> UseAnswer:
+        """Who used the CPU of a machine, or of all, in a range."""
 
     @property
     def user_count(self) -> int:

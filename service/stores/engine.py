@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from analytics.frames.columns import concatenate
 from analytics.frames.frame import taken
-from analytics.frames.kernel import Ints
+from analytics.frames.kernel import Ints, order_of
 from analytics.frames.resampling import resample, resample_at
 from analytics.frames.tiers import RAW
 from contract.times import MINUTE_MS
@@ -93,17 +93,18 @@ class Selection:
         """All windows of `parts`, named and resampled.
 
         They are resampled together, so that they are added up in the same order wherever they come from; very many of
-        them a part at a time, so that memory follows what is answered, not what is read.
+        them a part at a time, so that memory follows what is answered, not what is read: at least as many at once as
+        came of those before, so that what merging does not make fewer is not merged again and again.
         """
         done: list[pd.DataFrame] = []
         waiting: list[LoadedRows] = []
-        rows = 0
+        rows = merged = 0
         for part in parts:
             waiting.append(part)
             rows += len(part.series)
-            if rows > BATCH_ROWS:
+            if rows > max(BATCH_ROWS, 2 * merged):
                 done, waiting = [self._in_buckets(self._labelled(done, waiting))], []
-                rows = len(done[0])
+                rows = merged = len(done[0])
         frame = self._in_buckets(self._labelled(done, waiting))
         quantity = self.question.quantity
         frame.attrs = {"metric": quantity.camel, "unit": quantity.unit}
@@ -122,7 +123,7 @@ class Selection:
         place_of = np.zeros(len(self.bounded), np.int64)
         place_of[self.series] = np.arange(len(self.series))
         place = place_of[np.concatenate([part.series for part in parts])]
-        order = _order(self.rank[place], pd.DatetimeIndex(frame.index).asi8)
+        order = order_of([self.rank[place], pd.DatetimeIndex(frame.index).asi8])
         if order is not None:
             frame, place = frame.take(order), place[order]
         labels = taken(self.labels, place) if len(self.labels.columns) else {}
@@ -135,18 +136,6 @@ class Selection:
 
 BATCH_ROWS = 1 << 20
 """So many rows are resampled together: with histograms some 500 MB."""
-
-
-def _order(rank: Ints, time: Ints) -> Ints | None:
-    """The places of rows in order of series, then time; None where they are in order already."""
-    if np.all((rank[1:] > rank[:-1]) | ((rank[1:] == rank[:-1]) & (time[1:] >= time[:-1]))):
-        return None
-    first = int(time.min())
-    times = int(time.max()) - first + 1
-    if (int(rank.max()) + 1) * times < 1 << 63:
-        # One key sorts several times faster than two; a stable sort finds the runs that parts come in.
-        return np.argsort(rank * times + (time - first), kind="stable")
-    return np.lexsort((time, rank))
 
 
 def _is_whole_fleet(question: Question) -> bool:

@@ -18,6 +18,7 @@ from analytics.frames.packing import pack_one
 from analytics.frames.reported import frame_of_reported
 from contract.metrics import IDLEST_CORE, Cpu, Metric
 from contract.report import Report
+from service.stores.process_use import UseEntry, UseTables, tables_of
 from service.stores.series import SeriesIndex
 
 Numbers = npt.NDArray[Any]
@@ -100,6 +101,8 @@ MEMTABLE_SCHEMA = SCHEMA.append(pa.field("system", pa.int32(), nullable=False))
 
 _CHUNK = 2048
 """Reports that are turned into columns together: some 3 ms of work."""
+_USES_CHUNK = 256
+"""The same of those that name processes, which have some ten rows each."""
 _LONGEST = 2**31 - 1
 
 _Entry = tuple[tuple[int, ...], Report, Metric, int]
@@ -194,6 +197,7 @@ class Memtable:
         self.rows = 0
         # Replaced as one, so that a reader never sees a piece twice or not at all.
         self._content: tuple[list[SortedWindows], list[_Entry]] = ([], [])
+        self._uses: tuple[list[UseTables], list[UseEntry]] = ([], [])
 
     def add(self, last: int, reports: Sequence[Report]) -> None:
         """Take reports, the last of them at journal offset `last`."""
@@ -203,6 +207,8 @@ class Memtable:
         for report in reports:
             user = index.hear(report)
             system = index.system(report.os_type, report.os_version)
+            if report.processes is not UNSET:
+                self._add_use((report.user_id, report.end_timestamp, report.processes))
             for metric in report.typed_metrics():
                 if type(metric) is Cpu:
                     ids = index.of_cpu(user, metric)
@@ -216,6 +222,17 @@ class Memtable:
         self.rows += rows
         if len(tail) >= _CHUNK:
             self._content = ([*pieces, SortedWindows.of(columns(tail))], [])
+
+    def _add_use(self, entry: UseEntry) -> None:
+        done, tail = self._uses
+        tail.append(entry)
+        if len(tail) >= _USES_CHUNK:
+            self._uses = ([*done, tables_of(tail)], [])
+
+    def process_uses(self) -> list[UseTables]:
+        """Who used the CPU, of the windows that said so."""
+        done, tail = self._uses
+        return [*done, tables_of(tail[:])] if tail else done
 
     def batches(self) -> list[pa.RecordBatch]:
         """All windows."""

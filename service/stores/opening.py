@@ -28,7 +28,9 @@ def open_store(settings: ServiceSettings, holds: Callable[[int, int], bool]) -> 
     if settings.store == "embedded":
         from service.stores.embedded.store import EmbeddedStore
 
-        return EmbeddedStore(folder, settings.store_memory, settings.retention(), holds)
+        return EmbeddedStore(
+            folder, settings.store_memory, settings.retention(), holds, keep_processes_ms=settings.keep_processes_ms
+        )
     from service.stores.influx.store import InfluxStore
 
     address = Address.parse(settings.store)

@@ -66,8 +66,11 @@ _CONDITIONS: Mapping[Literal["change", "read"], tuple[tuple[str, str, str], ...]
 }
 
 
-def openapi(resources: Mapping[str, object]) -> dict[str, Any]:
-    """The document of some resources, by the path of their routes; those that no program asks are left out."""
+def openapi(resources: Mapping[str, object], server: str = "/") -> dict[str, Any]:
+    """The document of some resources, by the path of their routes; those that no program asks are left out.
+
+    `server` is the path that all are under.
+    """
     paths = {path: resource for route, resource in resources.items() if (path := path_of(route)) in OPERATIONS}
     types = [kind for path in paths for operation in OPERATIONS[path].values() for kind in _types(operation)]
     schemas, components = msgspec.json.schema_components([*types, ProblemDocument], ref_template=_TEMPLATE)
@@ -81,7 +84,7 @@ def openapi(resources: Mapping[str, object]) -> dict[str, Any]:
             "description": "CPU analytics for fleets: summaries that merge exactly.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
-        "servers": [{"url": "/"}],
+        "servers": [{"url": server}],
         "tags": [{"name": name, "description": text} for name, text in _TAGS.items()],
         "security": [{"token": []}, {}],
         "paths": {path: builder.path(path, resource) for path, resource in paths.items()},

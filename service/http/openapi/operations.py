@@ -18,6 +18,7 @@ from service.http.resources.agents import NewCommand
 from service.http.resources.alerts import NewSilence
 from service.http.resources.annotations import AnnotationDocument, AnnotationPage, NewAnnotation
 from service.http.resources.dashboard import VIEWS, NewBacktest
+from service.http.resources.process_use import WhoDocument
 from service.http.resources.tokens import ChangedToken, NewEnrolment, NewToken, Rotation
 from service.http.table_forms import Table
 
@@ -131,6 +132,11 @@ OPERATIONS: dict[str, dict[str, Operation]] = {
     "/api/v1/backtests": {
         "POST": Operation(
             tag="alerts", body=NewBacktest, answer=dict[str, Any], refusals=(400, 404, 413, 415, 422, 503)
+        )
+    },
+    "/api/v1/who": {
+        "GET": Operation(
+            tag="values", query=parameters.WhoParameters, answer=WhoDocument, refusals=(400, 404, 413, 422, 503)
         )
     },
     "/api/v1/users": {

@@ -237,7 +237,7 @@ class OneAgentsCommands:
         except ControlError as error:
             raise ProblemError(falcon.HTTP_503, str(error), headers={"Retry-After": "5"}) from None
         resp.status = falcon.HTTP_202
-        resp.location = f"/api/v1/commands/{id_}"
+        resp.location = f"{req.root_path}/api/v1/commands/{id_}"
         resp.media = {"id": id_}
 
 

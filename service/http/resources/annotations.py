@@ -102,7 +102,7 @@ class AnnotationList:
         except ControlError as error:
             raise ProblemError(falcon.HTTP_503, f"Nothing was kept: {error}", headers={"Retry-After": "5"}) from None
         resp.status = falcon.HTTP_201
-        resp.location = f"/api/v1/annotations/{annotation.id}"
+        resp.location = f"{req.root_path}/api/v1/annotations/{annotation.id}"
         resp.content_type = falcon.MEDIA_JSON
         resp.data = msgspec.json.encode(_document(annotation))
 

@@ -95,14 +95,14 @@ class Dashboard:
         resp.set_header("X-Content-Type-Options", "nosniff")
         resp.set_header("Referrer-Policy", "same-origin")
         resp.set_header("Cache-Control", "no-cache")
-        resp.text = _page(req.path.rstrip("/") or "/")
+        resp.text = _page(req.path.rstrip("/") or "/", req.root_path)
 
 
 @functools.cache
-def _page(path: str) -> str:
+def _page(path: str, base: str) -> str:
     metrics = [metric for metric in NAMES.values() if metric.over_cores is None and metric.name != "cpuLoadAvg"]
     shown = [metric for metric in metrics if metric.statistic == "mean"]
-    return _template().render(version=_version(), views=VIEWS, path=path, title=VIEWS[path], metrics=shown)
+    return _template().render(version=_version(), views=VIEWS, path=path, title=VIEWS[path], metrics=shown, base=base)
 
 
 class StaticFile:

@@ -40,8 +40,10 @@ class OpenApi:
 class Docs:
     """The same for people, a page without scripts."""
 
-    def __init__(self, openapi: OpenApi) -> None:
+    def __init__(self, openapi: OpenApi, base: str = "") -> None:
+        """`base` is the path that the service is under."""
         self._openapi = openapi
+        self._base = base
 
     async def on_get(self, req: Request, resp: Response) -> None:
         """200 with the page."""
@@ -57,7 +59,7 @@ class Docs:
         page = environment()
         page.filters["kind"] = _kind
         page.filters["text"] = _plain
-        return page.get_template("docs.html.j2").render(document=self._openapi.document)
+        return page.get_template("docs.html.j2").render(document=self._openapi.document, base=self._base)
 
 
 class DocsStyle:

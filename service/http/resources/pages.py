@@ -46,7 +46,7 @@ class Index:
         resp.set_header("Content-Security-Policy", _POLICY)
         resp.set_header("X-Content-Type-Options", "nosniff")
         resp.set_header("Cache-Control", "no-store")
-        resp.text = await asyncio.to_thread(_page, self._store, wanted, _address(req))
+        resp.text = await asyncio.to_thread(_page, self._store, wanted, _address(req), req.root_path)
 
 
 def _address(req: Request) -> str:
@@ -58,14 +58,19 @@ def _address(req: Request) -> str:
             falcon.HTTP_400,
             f"Expected in the header Host a name and a port, such as localhost:8888, got {req.get_header('Host')!r}.",
         ) from None
-    return f"{req.scheme}://{f'[{host}]' if ':' in host else host}:{port}"
+    return f"{req.scheme}://{f'[{host}]' if ':' in host else host}:{port}{req.root_path}"
 
 
-def _page(store: Store, wanted: str, url: str) -> str:
+def _page(store: Store, wanted: str, url: str, base: str) -> str:
     users = store.users().to_dict("records")
     found = [user for user in users if wanted.lower() in str(user["user_id"]).lower()]
     return _template().render(
-        known=len(users), found=len(found), shown=[_machine(user) for user in found[:_MAX]], wanted=wanted, url=url
+        known=len(users),
+        found=len(found),
+        shown=[_machine(user) for user in found[:_MAX]],
+        wanted=wanted,
+        url=url,
+        base=base,
     )
 
 
@@ -206,6 +211,6 @@ def _target(value: Any) -> float:
 
 
 def _own_address(req: Request) -> str:
-    """The host and port where this request has reached us: the process that makes the report asks there."""
+    """The host, port and prefix where this request has reached us: the process that makes the report asks there."""
     host, port = req.scope["server"]
-    return f"{f'[{host}]' if ':' in host else host}:{port}"
+    return f"{f'[{host}]' if ':' in host else host}:{port}{req.root_path}"

@@ -3,7 +3,7 @@
 import asyncio
 import functools
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import falcon
 import msgspec
@@ -14,7 +14,7 @@ from contract.problems import display
 from service.control.database import ControlError
 from service.credentials.identity import ANYBODY, Identity
 from service.credentials.sessions import FOR_PEOPLE, Session, Sessions
-from service.http.authentication import Authentication, actor_of, clear_cookie, identity_of, set_cookie
+from service.http.authentication import Authentication, actor_of, address_of, clear_cookie, identity_of, set_cookie
 from service.http.listing import page_of, take_limit
 from service.http.parameters import MAX_LIMIT, PageParameters, names_of
 from service.http.problems import ProblemError
@@ -41,12 +41,12 @@ class SignIn:
 
     async def on_get(self, req: Request, resp: Response) -> None:
         """200 with the page."""
-        self._show(req, resp, next_path=_own_path(req.get_param("next") or "/"))
+        self._show(req, resp, next_path=_own_path(req.get_param("next") or "", req.root_path))
 
     async def on_post(self, req: Request, resp: Response) -> None:
         """303 to where the browser wanted to go, with the cookie; 401 or 403 with the page for another token."""
         form = await _form(req)
-        next_path = _own_path(form.get("next", "/"))
+        next_path = _own_path(form.get("next", ""), req.root_path)
         if self._authentication is None:
             raise falcon.HTTPSeeOther(next_path)
         identity = self._authentication.identity_of_token(form.get("token", "").strip(), req)
@@ -58,7 +58,7 @@ class SignIn:
         browser = req.get_header("User-Agent") or ""
         try:
             session, cookie = await asyncio.to_thread(
-                self._sessions.begin, identity, address=req.remote_addr, browser=browser, actor=actor_of(req)
+                self._sessions.begin, identity, address=address_of(req), browser=browser, actor=actor_of(req)
             )
         except ControlError as error:
             raise ProblemError(falcon.HTTP_503, f"Nobody can sign in: {error}", headers={"Retry-After": "5"}) from None
@@ -76,7 +76,7 @@ class SignIn:
         resp.set_header("Referrer-Policy", "same-origin")
         resp.set_header("Cache-Control", "no-store")
         resp.text = _template().render(
-            open=self._authentication is None, identity=identity, next=next_path, wrong=wrong,
+            base=req.root_path, open=self._authentication is None, identity=identity, next=next_path, wrong=wrong,
             sessions=[_shown(session) for session in mine],
         )  # fmt: skip
 
@@ -97,7 +97,7 @@ class SignOut:
             clear_cookie(req, resp)
         resp.set_header("Cache-Control", "no-store")
         resp.status = falcon.HTTP_303
-        resp.location = "/sign-in"
+        resp.location = f"{req.root_path}/sign-in"
 
 
 class SessionList:
@@ -155,12 +155,14 @@ async def _form(req: Request) -> dict[str, str]:
     return {name: values[-1] for name, values in fields.items()}
 
 
-def _own_path(text: str) -> str:
-    """Where to go on: a path of this service, the first page for anything else."""
+def _own_path(text: str, base: str) -> str:
+    """Where to go on: a path of this service, which is under `base`; the first page for anything else."""
+    first = f"{base}/"
     parts = urlsplit(text) if text.isprintable() and "\\" not in text else None
-    if parts is None or parts.scheme or parts.netloc or not text.startswith("/") or text.startswith("//"):
-        return "/"
-    return text
+    if parts is None or parts.scheme or parts.netloc or not text.startswith(first) or text.startswith("//"):
+        return first
+    # A browser takes steps out of `base` before it asks.
+    return first if ".." in unquote(parts.path).split("/") else text
 
 
 def _shown(session: Session) -> dict[str, object]:

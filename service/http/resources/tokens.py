@@ -105,7 +105,7 @@ class TokenList:
                 asked.name, asked.role, asked.scope, expires_ms=expires_ms, uses=asked.uses, actor=actor_of(req)
             )
         )
-        resp.location = f"/api/v1/tokens/{made.token.id}"
+        resp.location = f"{req.root_path}/api/v1/tokens/{made.token.id}"
         _answer_once(resp, made)
 
 

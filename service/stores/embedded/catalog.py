@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from contract.times import DAY_MS, HOUR_MS
 from service.stores.base import StoreError
+from service.stores.embedded import process_use
 from service.stores.embedded.segments import Segment
 from service.stores.series import Series, SeriesIndex, User
 
@@ -101,7 +102,7 @@ _FLEET = """
 ALTER TABLE run ADD COLUMN has_fleet BOOLEAN DEFAULT false;  -- buckets of all machines, series < 0
 """
 
-MIGRATIONS: Sequence[str] = (_FIRST, _SYSTEMS, _NAMES, _CHECKSUMS, _FLEET)
+MIGRATIONS: Sequence[str] = (_FIRST, _SYSTEMS, _NAMES, _CHECKSUMS, _FLEET, process_use.MIGRATION)
 """What takes a file from each version to the next; the newest version is their number."""
 
 

@@ -16,7 +16,7 @@ from contract.metrics import Metric, Quantity
 from contract.report import Report
 from service.stores.base import Buckets, Key, Machine, Question, StoreUnavailable
 from service.stores.dump import TYPE_OF, ChosenSeries, coarser, heard, machine_of
-from service.stores.embedded import catalog, dump
+from service.stores.embedded import catalog, dump, process_use
 from service.stores.embedded.damage import Damage, Holds, refuse_without_catalogue, remove_garbage
 from service.stores.embedded.ends import Ends
 from service.stores.embedded.reading import append_rollup, complete_fleet, read, read_runs, rollups_of, with_fleet
@@ -36,6 +36,7 @@ from service.stores.embedded.segments import (
 from service.stores.embedded.versions import Versions, View
 from service.stores.engine import TIERS, Retention, select
 from service.stores.memtable import Memtable, ends_of
+from service.stores.process_use import UseAnswer, UseQuestion, joined
 from service.stores.series import WHOLE, Series, SeriesIndex, User, users_frame
 
 DATABASE = "loadlens.duckdb"
@@ -47,8 +48,9 @@ class EmbeddedStore:
     """Windows in `folder`: a DuckDB file, and Parquet files beside it. One process at a time.
 
     `memory` is what DuckDB may use, such as `1GB`; `retention` how long windows and each tier of rollups are
-    kept, in ms, None for ever. `notes_files` is for who fills the store without a journal:
-    each file is noted before it is written, so that a crash leaves none that is not known. `holds` says what the
+    kept, in ms, None for ever, and `keep_processes_ms` what is said of processes. `notes_files` is for who fills the
+    store without a journal: each file is noted before it is written, so that a crash leaves none that is not known.
+    `holds` says what the
     journal can give again: of files that are written and not listed
     only those are removed that it can. `migrations` is what brings the catalogue to the newest version. Raises
     StoreError where the catalogue is missing, damaged, or not that of the files.
@@ -62,8 +64,10 @@ class EmbeddedStore:
         holds: Holds = lambda after, through: False,
         notes_files: bool = False,
         migrations: Sequence[str] = catalog.MIGRATIONS,
+        keep_processes_ms: int | None = None,
     ) -> None:
         self._retention = Retention(TIERS, retention)
+        self._keep_processes_ms = keep_processes_ms
         self._notes_files = notes_files
         self._raw = folder / "raw"
         self._raw.mkdir(parents=True, exist_ok=True)
@@ -202,6 +206,21 @@ class EmbeddedStore:
                 return self._versions.consistent(read_all)
             raise StoreUnavailable(f"the store cannot be read: {error}") from error
 
+    keeps_processes = True
+
+    def who(self, question: UseQuestion) -> UseAnswer:
+        """Who used the CPU, of the windows that said so."""
+
+        def read_all(view: View) -> UseAnswer:
+            memory = joined([tables for memtable in view.memtables for tables in memtable.process_uses()])
+            with self._connection.cursor() as cursor:
+                return process_use.answer(cursor, question, memory)
+
+        try:
+            return self._versions.consistent(read_all)
+        except duckdb.Error as error:
+            raise StoreUnavailable(f"the store cannot be read: {error}") from error
+
     @property
     def user_count(self) -> int:
         """How many users are known."""
@@ -260,6 +279,7 @@ class EmbeddedStore:
                 changed = [(user, systems) for user, systems in told if systems != self._systems.get(user.user_id)]
                 catalog.put_systems(cursor, changed, self._index)
                 catalog.put_newest(cursor, windows, self._index.streams())
+                process_use.put(cursor, joined(immutable.process_uses()))
                 catalog.put_flushed(cursor, immutable.last)
             self._forget_unlisted()
         self._systems |= {user.user_id: systems for user, systems in changed}
@@ -306,6 +326,9 @@ class EmbeddedStore:
                 if catalog.has_rollups_before(cursor, tier, since):
                     with self._versions.change(cursor):
                         catalog.drop_rollups_before(cursor, tier, since)
+            if process_use.is_due(cursor, self._keep_processes_ms, now_ms):
+                with self._versions.change(cursor):
+                    process_use.expire(cursor, self._keep_processes_ms, now_ms)
 
     def _users_in(self, windows: pa.Table) -> list[User]:
         names = {self._index.all[series - 1].user_id for series in np.unique(windows["series"].to_numpy()).tolist()}

@@ -43,6 +43,7 @@ from service.stores.influx.users import CatalogedUser, UserCatalog
 from service.stores.influx.windows import WindowWriter
 from service.stores.influx.writing import Writer
 from service.stores.memtable import ends_of
+from service.stores.process_use import NOBODY, UseAnswer, UseQuestion
 from service.stores.series import WHOLE, SeriesIndex, users_frame
 
 _log = logging.getLogger("loadlens.service")
@@ -245,6 +246,12 @@ class InfluxStore:
 
     def caveat(self, question: Question) -> None:
         """Nothing: what InfluxDB lacks, it does not say."""
+
+    keeps_processes = False
+
+    def who(self, question: UseQuestion) -> UseAnswer:
+        """Nobody: InfluxDB has no tables in which names of processes would not each be a series."""
+        return NOBODY
 
     @property
     def user_count(self) -> int:

@@ -1,6 +1,7 @@
 """What is merged piece by piece, in threads or on a Dask cluster of several processes, is the same as at once."""
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,21 @@ def test_slices_in_threads_give_what_the_whole_gives(name: str, monkeypatch: pyt
     whole = FUNCTIONS[name](FLEET)
     monkeypatch.setattr(aggregation, "SLICE_ROWS", 37)
     pd.testing.assert_frame_equal(plain(FUNCTIONS[name](FLEET)), plain(whole), rtol=1e-10)
+
+
+@pytest.mark.parametrize("slices", [1, 2, 8, 9, 64, 200])
+def test_no_part_is_merged_again_with_each_that_comes_later(slices: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(aggregation, "SLICE_ROWS", 1)
+    frame = FLEET.iloc[:slices]
+    joined: list[int] = []
+
+    def join(parts: Sequence[list[int]]) -> list[int]:
+        joined.append(sum(map(len, parts)))
+        return [row for part in parts for row in part]
+
+    rows = aggregation.reduced(frame, lambda part: [int(part["count"].sum())], join, "counting")
+    assert rows == frame["count"].tolist()
+    assert sum(joined) <= slices * (1 + math.log(max(slices, 8), 8)), "each part a time for each level, and at the end"
 
 
 @pytest.fixture(scope="module")

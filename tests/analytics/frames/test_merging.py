@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analytics.frames.columns import Windows, concatenate, merge, take
+from analytics.frames.kernel import order_of
 from contract.histogram import LINEAR, LOGARITHMIC
 from contract.summary import Summary
 from tests.support.sampled_windows import Samples, of_summaries, windows_of
@@ -175,3 +176,12 @@ def test_taken_windows_keep_their_histograms(labelled: Labelled, data: st.DataOb
     assert_same(take(windows, np.array(places, np.int64)), columns([labelled[place] for place in places]))
     mask = np.isin(np.arange(len(labelled)), places)
     assert_same(take(windows, mask), columns([part for part, kept in zip(labelled, mask, strict=True) if kept]))
+
+
+@given(st.lists(st.tuples(*[st.integers(-(2**62), 2**62) | st.integers(-3, 3)] * 2), min_size=1, max_size=40))
+def test_rows_are_put_in_order_of_their_keys_and_equal_ones_stay_as_they_are(rows: list[tuple[int, int]]) -> None:
+    keys = [*np.array(rows, np.int64).T]
+    order = order_of(keys)
+    right = sorted(range(len(rows)), key=rows.__getitem__)
+    assert (right if order is None else order.tolist()) == right
+    assert (order is None) == (right == [*range(len(rows))])

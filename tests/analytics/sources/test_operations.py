@@ -99,6 +99,7 @@ def test_every_endpoint_has_a_method(service: RunningService, tmp_path: Path) ->
         assert client.analysis(USER, "week")
         assert client.fleet_picture(columns=10)
         assert client.backtest(RULE, "2018-07-12T12:00:00Z", "2018-07-12T13:00:00Z")
+        assert client.who_document(USER)["machines"] == 0
         assert client.health() == {"status": "ok"}
         assert client.ready()["status"] == "ready"
         assert "loadlens_reports_accepted" in client.own_metrics()

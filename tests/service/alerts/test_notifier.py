@@ -5,9 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from contract import times
 from contract.metrics import Cpu
+from contract.processes import Consumer, ProcessUse
 from contract.report import Report
 from contract.times import HOUR_MS, MINUTE_MS, parse_timestamp
 from service.alerts import wording
@@ -91,6 +93,21 @@ def test_what_still_fires_is_told_again_with_its_value_now(
     assert desk.told() == [("busy", "web-1", "firing")]
     desk.look()
     assert desk.told() == []
+
+
+def test_who_used_most_of_the_cpu_then_is_named(control: ControlDatabase) -> None:
+    used = [Consumer("python3", 4.1, unit="backup.service"), Consumer("postgres", 0.4)]
+    use = ProcessUse(seconds=5.0, cores=1, busy_s=5.0, processes=used)
+    desk = Desk(control, rule(), rule("later"))
+    desk.notifier.hear([replace(report("web-1"), processes=use), report("web-2")])
+    desk.note(firing())
+    assert desk.last()["summary"].endswith("; most of the CPU by python3 (backup.service) 82 %, postgres 8 %")
+    desk.told()
+    desk.note(firing(user="web-2"))
+    assert "most of the CPU" not in desk.last()["summary"]
+    desk.told()
+    desk.note(firing("later")._replace(at_ms=END_MS + HOUR_MS))
+    assert "most of the CPU" not in desk.last()["summary"]
 
 
 def test_of_a_paused_agent_nothing_is_told_again(control: ControlDatabase, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,6 +26,19 @@ def test_addresses_of_one_ipv6_network_count_together() -> None:
     assert attempts.wait_s("2001:db8:0:1::1", 0.0) == 0.0
 
 
+def test_an_address_is_known_once_something_right_came_from_it() -> None:
+    attempts = FailedAttempts(1)
+    assert not attempts.knows("192.0.2.1")
+    attempts.note_success("192.0.2.1")
+    attempts.note_success("2001:db8::1")
+    assert attempts.knows("192.0.2.1")
+    assert attempts.knows("2001:db8::2")
+    assert not attempts.knows("192.0.2.2")
+    for number in range(20_000):
+        attempts.note_success(f"address {number}")
+    assert not attempts.knows("192.0.2.1")
+
+
 def test_what_is_remembered_is_bounded() -> None:
     attempts = FailedAttempts(1)
     for number in range(20_001):

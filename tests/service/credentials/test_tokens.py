@@ -46,6 +46,40 @@ def test_a_token_says_who_shows_it_until_its_end(tokens: Tokens) -> None:
     assert tokens.identity(made.text, 5000, ADDRESS) is None
 
 
+@pytest.mark.parametrize("ended", ["revoked", "expires", "rotated", "its text is over", "its end is nearer"])
+def test_a_token_that_was_just_let_in_is_not_once_it_has_ended(tokens: Tokens, ended: str) -> None:
+    now_ms = time.time_ns() // 1_000_000
+    made = agent(tokens, expires_ms=now_ms + HOUR_MS)
+    assert tokens.identity(made.text, now_ms, ADDRESS)
+    later_ms = now_ms
+    if ended == "revoked":
+        tokens.revoke(made.token.id, actor=TEST)
+    if ended == "expires":
+        later_ms = now_ms + HOUR_MS
+    if ended in ("rotated", "its text is over"):
+        overlap_ms = 0 if ended == "rotated" else HOUR_MS // 2
+        tokens.rotate(made.token.id, overlap_ms=overlap_ms, actor=TEST)
+        assert bool(tokens.identity(made.text, now_ms, ADDRESS)) == bool(overlap_ms)
+        later_ms = now_ms + HOUR_MS // 2 + 60_000
+    if ended == "its end is nearer":
+        tokens.change(made.token.id, actor=TEST, expires_ms=now_ms + 1)
+        assert tokens.identity(made.text, now_ms, ADDRESS)
+        later_ms = now_ms + 1
+    for _ in range(2):
+        assert tokens.identity(made.text, later_ms, ADDRESS) is None
+
+
+def test_what_is_known_of_a_token_lets_no_other_text_in(tokens: Tokens) -> None:
+    made = agent(tokens)
+    assert tokens.identity(made.text, 0, ADDRESS)
+    other = made.text[:-1] + ("0" if made.text[-1] != "0" else "1")
+    for text in (other, made.text.upper(), made.text + " ", made.text[:-1]):
+        assert tokens.identity(text, 0, ADDRESS) is None
+    identity = tokens.identity(made.text, 1, "192.0.2.8")
+    assert identity is not None
+    assert (made.token.last_used_ms, made.token.last_address) == (1, "192.0.2.8")
+
+
 def test_an_agents_scope_is_one_id_whatever_its_characters(tokens: Tokens) -> None:
     made = tokens.create("web", "agent", "web-[1]*", expires_ms=None, actor=TEST)
     identity = tokens.identity(made.text, 0, ADDRESS)

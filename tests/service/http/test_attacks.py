@@ -364,6 +364,29 @@ def test_who_guesses_waits_and_who_has_a_token_does_not(tmp_path: Path) -> None:
         assert client.get("/healthz").status_code == 200
 
 
+@pytest.mark.parametrize("shared", ["weak", "0123456789abcdef" * 2])
+def test_a_fleet_that_shares_a_token_and_an_address_is_not_slowed_by_who_guesses_there(
+    tmp_path: Path, shared: str
+) -> None:
+    arguments = ("--failed-sign-ins", "1", "--token", shared, "--operator-token", "other")
+    with RunningService(tmp_path / "data", *arguments) as service, service.client() as client:
+        if shared == "weak":  # an agent of the fleet was let in before somebody guesses
+            assert client.post(METRICS, json=report("host-0"), headers=bearer(shared)).status_code == 202
+        answers = {client.get("/api/v1/users", headers=bearer(f"guess {number}")).status_code for number in range(10)}
+        assert answers == {401, 429}
+        for number in range(1, 40):
+            sent = client.post(METRICS, json=report(f"host-{number}"), headers=bearer(shared))
+            assert sent.status_code == 202, sent.text
+            assert client.get("/api/v1/users", headers=bearer(f"more {number}")).status_code in (401, 429)
+        # From where it was never right, a short one waits with the wrong ones.
+        other = httpx.Client(base_url=service.url, transport=httpx.HTTPTransport(local_address="127.0.0.2"), timeout=60)
+        with other:
+            for number in range(10):
+                other.get("/api/v1/users", headers=bearer(f"guess {number}"))
+            last = other.post(METRICS, json=report("host-1"), headers=bearer(shared))
+            assert last.status_code == (429 if shared == "weak" else 202)
+
+
 def test_two_tokens_in_one_request_are_no_way_in(
     attacked: tuple[httpx.Client, dict[str, dict[str, str]]],
 ) -> None:

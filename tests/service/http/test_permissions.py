@@ -51,6 +51,7 @@ MATRIX = {
     "GET /api/v1/fleet/picture": READ,
     "GET /api/v1/analysis/{kind}/byUser/{user_id}": READ,
     "POST /api/v1/backtests": READ,
+    "GET /api/v1/who": READ,
     "GET /api/v1/users": READ,
     "GET /api/v1/stream": READ,
     "GET /api/v1/agents": READ,
@@ -104,7 +105,7 @@ ABOUT_NO_MACHINE = {
     "GET /readyz", "GET /api/v1/metrics", "GET /api/v1/identity", "GET /sign-in", "POST /sign-in", "POST /sign-out",
     "GET /api/v1/sessions", "DELETE /api/v1/sessions/{session_id}",
 }  # fmt: skip
-OF_THE_SCOPE = {"GET /api/v1/users", "GET /api/v1/query", "GET /api/v1/stream"}
+OF_THE_SCOPE = {"GET /api/v1/users", "GET /api/v1/query", "GET /api/v1/stream", "GET /api/v1/who"}
 EVENTS = {"Accept": "text/event-stream"}
 
 

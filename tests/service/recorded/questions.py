@@ -269,7 +269,16 @@ _REPORTS = [
     get("//reports/fleet?start=2025-03-10&end=2025-03-13&compare=1d&format=json"),
 ]
 
-QUESTIONS = [*_HISTORIES, *_WRONG_HISTORIES, *_FLEET, *_WINDOWS, *_PAGES, *_REPORTS]
+_WHO = [
+    get(f"/who{query(ALL | {'resample_rate': '1d'})}"),
+    get(f"/who{query(ALL | {'host': 'web-1', 'by': 'unit', 'top': 3})}"),
+    get("/who?host=nobody"),
+    get("/who?by=thread&top=0&start=x&resample_rate=1x"),
+    get(f"/who{query(ALL | {'resample_rate': '1s'})}"),
+    send("POST", f"{API}/who"),
+]
+
+QUESTIONS = [*_HISTORIES, *_WRONG_HISTORIES, *_FLEET, *_WINDOWS, *_PAGES, *_REPORTS, *_WHO]
 
 
 def stream(parameters: JsonObject, **options: Any) -> JsonObject:

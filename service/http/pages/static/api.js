@@ -1,5 +1,6 @@
 // Asking the service: one place for addresses, errors, and queries as a person would write them.
 
+import { BASE, SERVICE } from "./base.js";
 import { iso } from "./time.js";
 
 /** What went wrong, in words that say what to do. */
@@ -20,7 +21,7 @@ const WORDS = {
 async function ask(path, options = {}) {
   let answer;
   try {
-    answer = await fetch(path, { credentials: "same-origin", ...options });
+    answer = await fetch(BASE + path, { credentials: "same-origin", ...options });
   } catch (error) {
     if (error.name === "AbortError") throw error;
     throw new ServiceError(WORDS[0]);
@@ -129,12 +130,12 @@ function save(blob, file) {
 const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
 
 /** A question as a line for a shell. */
-export const curl = (path, accept = null) => `curl ${accept ? `--header ${quoted(`Accept: ${accept}`)} ` : ""}${quoted(location.origin + path)}`;
+export const curl = (path, accept = null) => `curl ${accept ? `--header ${quoted(`Accept: ${accept}`)} ` : ""}${quoted(SERVICE + path)}`;
 
 /** A question as Python: a method of the client with its arguments. */
 export function python(method, positional, named) {
   const value = (one) => (typeof one === "boolean" ? (one ? "True" : "False") : JSON.stringify(one));
   const list = [...positional.map(value), ...Object.entries(named).filter(([, one]) => one !== null && one !== undefined)
     .map(([key, one]) => `${key}=${value(key === "start" || key === "end" ? iso(one) : one)}`)];
-  return `import analytics\n\nwith analytics.connect(${JSON.stringify(location.origin)}) as service:\n    frame = service.${method}(${list.join(", ")})\nprint(frame)`;
+  return `import analytics\n\nwith analytics.connect(${JSON.stringify(SERVICE)}) as service:\n    frame = service.${method}(${list.join(", ")})\nprint(frame)`;
 }

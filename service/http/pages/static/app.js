@@ -1,5 +1,6 @@
 // The page: which view the address asks for, the controls of the time range, and following new data.
 
+import { viewPath } from "./base.js";
 import { fill, h, notice } from "./dom.js";
 import { keys } from "./keys.js";
 import { follow } from "./live.js";
@@ -19,7 +20,7 @@ let shown = null, view = null, stopFollowing = null, followed = "";
 
 /** Shows what the address asks for. */
 async function render({ quiet = false } = {}) {
-  const path = VIEWS[location.pathname] ? location.pathname : "/";
+  const here = viewPath(location.pathname), path = VIEWS[here] ? here : "/";
   if (path !== shown) {
     view?.close?.();
     stopFollowing?.();
@@ -28,7 +29,7 @@ async function render({ quiet = false } = {}) {
     shown = path;
     document.title = `${VIEWS[path].title} · Loadlens`;
     for (const one of document.querySelectorAll("nav [data-view]")) {
-      if (one.pathname === path) one.setAttribute("aria-current", "page");
+      if (viewPath(one.pathname) === path) one.setAttribute("aria-current", "page");
       else one.removeAttribute("aria-current");
     }
     fill(main);
@@ -70,7 +71,7 @@ function controls() {
   byId("live").disabled = relative === null;
   byId("tz").textContent = isUtc() ? "UTC" : "Local";
   byId("tz").setAttribute("aria-label", isUtc() ? "Times are in UTC; show local time" : `Times are in ${zone()}; show UTC`);
-  for (const anchor of document.querySelectorAll("[data-view]")) anchor.setAttribute("href", link(anchor.pathname));
+  for (const anchor of document.querySelectorAll("[data-view]")) anchor.setAttribute("href", link(viewPath(anchor.pathname)));
 }
 
 /** Moves the range by a part of its length. */
@@ -145,7 +146,7 @@ for (const [id, act] of Object.entries({
 document.addEventListener("click", (event) => {
   const anchor = event.target.closest("a[href]");
   if (!anchor || event.defaultPrevented || event.button || event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return;
-  if (anchor.origin !== location.origin || anchor.target || anchor.hasAttribute("download") || !VIEWS[anchor.pathname]) return;
+  if (anchor.origin !== location.origin || anchor.target || anchor.hasAttribute("download") || !VIEWS[viewPath(anchor.pathname)]) return;
   event.preventDefault();
   if (anchor.getAttribute("href").startsWith("#")) byId(anchor.hash.slice(1))?.focus();
   else {

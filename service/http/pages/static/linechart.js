@@ -12,7 +12,7 @@ const FONT = "12px system-ui, sans-serif";
 
 /**
  * A chart in `container`. `options`: `time` (false for another axis), `unit`, `xUnit`, `maximum` (of the axis; null for that of
- * the data), `zoom(start, end)`, `label` for those who do not see it.
+ * the data), `zoom(start, end)`, `pick(ms)` for a moment that is clicked on, `label` for those who do not see it.
  */
 export function lineChart(container, options) {
   const { time = true, unit = "1", xUnit = "1", label = "Chart" } = options;
@@ -20,7 +20,14 @@ export function lineChart(container, options) {
   container.after(legend);
   container.setAttribute("role", "img");
   container.setAttribute("aria-label", label);
-  let plot = null, shape = "", current = null, silent = false;
+  let plot = null, shape = "", current = null, silent = false, pressed = null;
+  if (options.pick) {
+    container.addEventListener("pointerdown", (event) => { pressed = event.clientX; });
+    container.addEventListener("click", (event) => {
+      // A drag zooms, and ends with a click too.
+      if (plot && current?.x.length && pressed !== null && Math.abs(event.clientX - pressed) < 4) options.pick(1000 * plot.posToVal(event.clientX - plot.over.getBoundingClientRect().left, "x"));
+    });
+  }
 
   const width = () => Math.max(200, container.clientWidth);
   const height = () => Math.max(120, container.clientHeight);

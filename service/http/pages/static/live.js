@@ -1,6 +1,7 @@
 // Follows the service's stream of reports, and says when there is something new to show.
 
 import { exactly } from "./api.js";
+import { BASE } from "./base.js";
 
 const LEAST_MS = 5000, LEAST_OF_ONE_MS = 1000;
 const QUIET_MS = 60_000;
@@ -30,7 +31,7 @@ export function follow({ users = [], fields = "user_id,end_timestamp" }, fresh, 
   };
   const open = () => {
     if (ended || document.hidden || source) return;
-    source = new EventSource(`/api/v1/stream?${search}`);
+    source = new EventSource(`${BASE}/api/v1/stream?${search}`);
     source.onopen = () => state("live");
     source.onmessage = (event) => {
       const first = newest === null;

@@ -1,5 +1,7 @@
 // The page's state is its address: a link shows another person the same, and the browser's back goes back.
 
+import { BASE } from "./base.js";
+
 const SHARED = ["range", "from", "to", "tz", "metric"];
 
 export const params = () => new URLSearchParams(location.search);
@@ -21,7 +23,7 @@ export function link(path, changes = {}) {
   const here = params();
   const kept = new URLSearchParams();
   for (const name of SHARED) if (here.has(name)) kept.set(name, here.get(name));
-  return path + changed(kept, changes);
+  return BASE + path + changed(kept, changes);
 }
 
 /** The address of a machine's view. */

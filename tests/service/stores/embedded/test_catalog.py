@@ -131,7 +131,8 @@ def test_what_ran_before_it_was_recorded_is_not_made_up(tmp_path: Path) -> None:
         store.add(3, recording.reports)
     with closing(duckdb.connect(str(tmp_path / "loadlens.duckdb"))) as file:
         file.execute(
-            "DROP TABLE system; DROP TABLE garbage; DROP TABLE lost; ALTER TABLE segment DROP COLUMN has_names;"
+            "DROP TABLE system; DROP TABLE garbage; DROP TABLE lost;"
+            "DROP TABLE process_window; DROP TABLE process_use; ALTER TABLE segment DROP COLUMN has_names;"
             "ALTER TABLE segment DROP COLUMN checksum;"
             "ALTER TABLE run DROP COLUMN has_fleet;"
             "UPDATE version SET number = 1"

@@ -1,6 +1,7 @@
 // The agents: what each does, what is asked of it, what it costs, and what waits on its disk.
 
 import { address, getJson } from "../api.js";
+import { BASE, SERVICE } from "../base.js";
 import { card } from "../card.js";
 import { badges, fill, h, name, table } from "../dom.js";
 import { whole } from "../numbers.js";
@@ -23,7 +24,7 @@ export function open(root) {
   const search = h("input", { type: "search", size: "18", maxlength: "120", placeholder: "web-*", onchange: () => set({ q: search.value.trim(), after: null }) });
   let found = [], loading = null;
   const list = card("Agents", {
-    source: () => ({ path: question(), csv: false, python: `import httpx\n\nprint(httpx.get(${JSON.stringify(location.origin + question())}).json())` }),
+    source: () => ({ path: question(), csv: false, python: `import httpx\n\nprint(httpx.get(${JSON.stringify(SERVICE + question())}).json())` }),
     rows: () => ({ columns: columns(), rows: found.map(plain) }),
   });
   const rows = h("div", {});
@@ -72,7 +73,7 @@ export function open(root) {
     fill(about, `${whole(page.total)} agents, ${whole(page.in_step)} sample as they are asked to.`);
     const filtered = get("q") || get("in_step") || get("connected");
     fill(rows, found.length ? table(`${found.length} of ${whole(page.total)} agents`, columns(), found.map(row))
-      : h("p", { class: "empty" }, filtered ? ["No agent is like this. ", h("a", { href: "/agents" }, "Show all")] : ["No agent has reported yet. Start one: ", h("code", {}, `loadlens-agent --url ${location.origin}`)]),
+      : h("p", { class: "empty" }, filtered ? ["No agent is like this. ", h("a", { href: `${BASE}/agents` }, "Show all")] : ["No agent has reported yet. Start one: ", h("code", {}, `loadlens-agent --url ${SERVICE}`)]),
     h("div", { class: "controls" }, get("after") ? h("button", { type: "button", onclick: () => history.back() }, "Back") : null, page.next ? h("button", { type: "button", onclick: () => set({ after: page.next }) }, "Next") : null));
     list.refresh();
   }

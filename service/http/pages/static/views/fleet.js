@@ -1,6 +1,7 @@
 // The fleet: all machines over time, how their samples are distributed, who is busy, idle, silent, and what fires.
 
 import { address, getJson, getPicture, getWindows, python } from "../api.js";
+import { SERVICE } from "../base.js";
 import { card } from "../card.js";
 import { badges, fill, h, name, table } from "../dom.js";
 import { heatMap, scaleStrip } from "../heatmap.js";
@@ -206,7 +207,7 @@ export function open(root) {
   }
 
   const firing = h("section", { class: "card" }, h("header", {}, h("h2", {}, "Firing")), h("div", {}));
-  const begin = () => ["No machine has reported yet. Start an agent: ", h("code", {}, `loadlens-agent --url ${location.origin}`), ", or load a fleet to look at: ", h("code", {}, "loadlens-service demo"), "."];
+  const begin = () => ["No machine has reported yet. Start an agent: ", h("code", {}, `loadlens-agent --url ${SERVICE}`), ", or load a fleet to look at: ", h("code", {}, "loadlens-service demo"), "."];
   const nothing = () => (get("q") || get("state") || get("os") || get("first")
     ? ["No machine is like this. ", h("a", { href: link("/") }, "Show all")]
     : ["No machine reported in this range. ", h("a", { href: location.pathname + "?range=30d" }, "Look at the last 30 days"), "."]);

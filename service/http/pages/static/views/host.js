@@ -1,6 +1,7 @@
 // One machine: its load over time with everything that is known of it, its cores, its size, its agent's settings.
 
 import { address, exactly, getJson, getUser, getWindows, hasAddress, python, segment, ServiceError } from "../api.js";
+import { BASE } from "../base.js";
 import { card } from "../card.js";
 import { badges, fill, h, name } from "../dom.js";
 import { heatMap, levels, scaleStrip } from "../heatmap.js";
@@ -9,6 +10,7 @@ import { difference, loadDuration, meanOf, merged, quantile, shown } from "../nu
 import { get, hostLink, link, set } from "../state.js";
 import { ago, durationText, iso, moment, MINUTE, range, rateFor, zone } from "../time.js";
 import { annotations, loadDurationPython, metricOf, metrics, metricSelect, noteForm } from "./shared.js";
+import { processes } from "./processes.js";
 import { settings } from "./settings.js";
 
 export const title = "Host";
@@ -43,7 +45,8 @@ export function open(root) {
   const findings = h("ul", { class: "plain findings" });
   history.body.append(h("div", { class: "controls" }, metric.label, checks.map((one) => one.label)), historyPlot);
   history.node.append(findings, noteForm(() => exactly(id()), () => refresh({ quiet: true })));
-  const chart = lineChart(historyPlot, { label: "Load of the machine over time" });
+  const who = processes(() => id());
+  const chart = lineChart(historyPlot, { label: "Load of the machine over time", pick: (at) => who.pick(at) });
 
   const coreCard = card("Cores", {
     help: "mean of each core",
@@ -98,7 +101,7 @@ export function open(root) {
   const agent = settings();
   const others = h("div", { class: "columns" });
   const grid = h("div", { class: "columns" }, coreCard.node, duration.node, weekCard.node, size.node, agent.node);
-  root.append(h("div", { class: "head" }, heading, about), links, tiles, history.node, grid, h("h2", {}, "Other metrics"), others);
+  root.append(h("div", { class: "head" }, heading, about), links, tiles, history.node, who.node, grid, h("h2", {}, "Other metrics"), others);
   const small = [];
 
   const id = () => get("id");
@@ -114,7 +117,7 @@ export function open(root) {
     for (const { key, node } of checks) node.checked = has(key);
     document.title = `${id() || "Host"} · Loadlens`;
     fill(heading, name(id()));
-    fill(links, hasAddress(id()) ? h("a", { href: `/reports/users/${segment(id())}` }, "Report") : null, h("a", { href: link("/compare", { host: [id()] }) }, "Compare"), h("a", { href: link("/") }, "Fleet"));
+    fill(links, hasAddress(id()) ? h("a", { href: `${BASE}/reports/users/${segment(id())}` }, "Report") : null, h("a", { href: link("/compare", { host: [id()] }) }, "Compare"), h("a", { href: link("/") }, "Fleet"));
     if (!id()) {
       fill(heading, "No machine is chosen");
       chart.fail(["Choose one in the ", h("a", { href: link("/") }, "fleet"), "."]);
@@ -144,7 +147,7 @@ export function open(root) {
     last = windows.at(-1) ?? null;
     await annotations.load({ start, end, user: id() }, signal);
     paint(named);
-    const rest = [loadCores(named, signal), describe(signal), agent.refresh(id(), signal)];
+    const rest = [who.refresh({ start, end, rate }, signal), loadCores(named, signal), describe(signal), agent.refresh(id(), signal)];
     if (!quiet) rest.push(analyse(named, signal), loadOthers(named, signal));
     await Promise.all(rest);
     for (const one of [history, coreCard, duration, weekCard, size]) one.refresh();
@@ -232,7 +235,8 @@ export function open(root) {
         else weekMap.fail(found.unavailable);
       }),
       Promise.all([get_("anomalies"), get_("changes")]).then(([strange, changed]) => {
-        const follows = (one) => (one.follows ? `, ${one.follows}` : "");
+        const used = (one) => (one.who?.length ? `; most of the CPU by ${one.who.map((who) => `${who.unit ? `${who.name} (${who.unit})` : who.name} ${shown(who.share, "1", 0)}`).join(", ")}` : "");
+        const follows = (one) => (one.follows ? `, ${one.follows}` : "") + used(one);
         marks = [
           ...(strange.anomalies ?? []).map((one) => ({ at: one.time, value: one.value, colour: "--hot", text: `Anomaly (${one.kind}): ${shown(one.value, named.unit)}, expected ${shown(one.expected, named.unit)}${follows(one)}` })),
           ...(changed.changes ?? []).map((one) => ({ at: one.time, line: true, colour: "--series-4", text: one.kind === "level" ? "level" : "spread", words: `Change of the ${one.kind}: from ${shown(one.before, named.unit)} to ${shown(one.after, named.unit)}${follows(one)}` })),
@@ -295,6 +299,7 @@ export function open(root) {
       loading?.abort();
       removeEventListener("overlay", overlayKey);
       for (const one of [chart, coreMap, durationChart, weekMap, ...small]) one.close();
+      who.close();
       agent.close();
     },
   };

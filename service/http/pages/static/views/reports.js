@@ -1,6 +1,7 @@
 // Reports: made for the range on the screen, read here, downloaded in any form, or made on a schedule.
 
 import { address, getJson, getNames, segment } from "../api.js";
+import { BASE, SERVICE } from "../base.js";
 import { fill, h } from "../dom.js";
 import { get, set } from "../state.js";
 import { iso, range } from "../time.js";
@@ -41,8 +42,8 @@ export function open(root) {
     try {
       const report = await getJson(path("json"), signal);
       fill(state, "The report is made.");
-      fill(downloads, h("a", { href: path("html"), target: "_blank", rel: "noopener" }, "Read all of it, with its figures"),
-        Object.entries(FORMS).map(([form_, text]) => h("a", { href: path(form_), download: `loadlens-report.${form_}` }, `Download ${text}`)));
+      fill(downloads, h("a", { href: BASE + path("html"), target: "_blank", rel: "noopener" }, "Read all of it, with its figures"),
+        Object.entries(FORMS).map(([form_, text]) => h("a", { href: BASE + path(form_), download: `loadlens-report.${form_}` }, `Download ${text}`)));
       fill(reader, h("h2", {}, report.title), h("p", { class: "quiet" }, report.subject),
         h("ul", { class: "plain" }, report.findings.map((one) => h("li", {}, h("span", { class: `badge ${BADGES[one.severity] ?? ""}` }, one.severity), one.sentence, " ", h("span", { class: "quiet" }, one.action)))));
     } catch (error) {
@@ -57,7 +58,7 @@ export function open(root) {
     if (document.activeElement !== host) host.value = get("host");
     target.value = get("target", "80");
     if (!list.options.length) getNames().then(({ names }) => fill(list, names.map((one) => h("option", { value: one })))).catch(() => {});
-    const command = `loadlens-analytics report ${get("host") ? `user '${get("host").replaceAll("'", "'\\''")}'` : "fleet"} ${relative ? `--last ${relative}` : `--start ${iso(start)} --end ${iso(end)}`} --url ${location.origin} --out report.html`;
+    const command = `loadlens-analytics report ${get("host") ? `user '${get("host").replaceAll("'", "'\\''")}'` : "fleet"} ${relative ? `--last ${relative}` : `--start ${iso(start)} --end ${iso(end)}`} --url ${SERVICE} --out report.html`;
     fill(schedule, h("h2", {}, "On a schedule"), h("p", {}, "Any scheduler can make it; this line of a crontab does so each Monday at 7:"), h("pre", { tabindex: "0" }, `0 7 * * 1  ${command}`),
       h("p", { class: "quiet" }, "docs/reports.md has the same for systemd, and PDF and PNG."));
     if (get("made") && !quiet && shownFor !== location.search) await show();

@@ -13,11 +13,12 @@ export function settings() {
   const interval = h("input", { name: "interval", type: "number", min: "0.01", max: "60", step: "any", placeholder: "agent's own", size: "8" });
   const samples = h("input", { name: "samples", type: "number", min: "1", max: "10000", step: "1", placeholder: "agent's own", size: "8" });
   const paused = h("select", { name: "paused" }, h("option", { value: "" }, "agent's own"), h("option", { value: "false" }, "sample"), h("option", { value: "true" }, "pause"));
+  const processes = h("select", { name: "processes" }, [["", "agent's own"], ["off", "off"], ["names", "their names"], ["full", "their command lines too"]].map(([value, text]) => h("option", { value }, text)));
   const which = METRICS.map((one) => ({ one, node: h("input", { type: "checkbox", name: "metric", value: one }) }));
   const chosen = h("input", { type: "checkbox", name: "own-metrics" });
   const error = h("p", { class: "error", role: "alert" });
   const form = h("form", { onsubmit: (event) => { event.preventDefault(); save(); } },
-    h("div", { class: "fields" }, h("label", {}, "Seconds between samples", interval), h("label", {}, "Samples in a report", samples), h("label", {}, "Sampling", paused)),
+    h("div", { class: "fields" }, h("label", {}, "Seconds between samples", interval), h("label", {}, "Samples in a report", samples), h("label", {}, "Sampling", paused), h("label", {}, "Processes", processes)),
     h("fieldset", { class: "controls" }, h("legend", {}, h("label", {}, chosen, "Choose what is sampled")), which.map(({ one, node }) => h("label", {}, node, one))),
     error, h("div", { class: "controls" }, h("button", { class: "main" }, "Apply"), h("button", { type: "button", onclick: () => { form.reset(); save(); } }, "Back to the agent's own")));
   const body = h("div", {});
@@ -56,6 +57,7 @@ export function settings() {
     interval.value = own.interval ?? "";
     samples.value = own.samples ?? "";
     paused.value = own.paused === undefined ? "" : String(own.paused);
+    processes.value = own.processes ?? "";
     chosen.checked = Boolean(own.metrics);
     for (const { one, node: box } of which) box.checked = (own.metrics ?? agent.reported?.metrics ?? []).includes(one);
   }
@@ -66,6 +68,7 @@ export function settings() {
     if (interval.value) wanted.interval = Number(interval.value);
     if (samples.value) wanted.samples = Number(samples.value);
     if (paused.value) wanted.paused = paused.value === "true";
+    if (processes.value) wanted.processes = processes.value;
     if (chosen.checked) wanted.metrics = which.filter(({ node: box }) => box.checked).map(({ one }) => one);
     try {
       const path = `/api/v1/agents/${segment(id)}/settings`;

@@ -1,0 +1,92 @@
+// Who used a machine's CPU: processes or units stacked over time, and who it was at a moment.
+
+import { address, getJson, python } from "../api.js";
+import { card } from "../card.js";
+import { fill, h, name } from "../dom.js";
+import { lineChart, withGaps } from "../linechart.js";
+import { shown } from "../numbers.js";
+import { get, set } from "../state.js";
+import { durationText, iso, moment } from "../time.js";
+
+const MOST_BUCKETS = 2000;
+
+/** What a process or unit is called, as nodes: names are anybody's text. */
+const called = (one) => [name(one.name), one.unit ? [" (", name(one.unit), ")"] : null, one.command && one.command !== one.name ? [" ", h("code", {}, name(one.command))] : null];
+const label = (one) => (one.unit ? `${one.name} (${one.unit})` : one.name);
+
+/** A card of the machine `id()`. `show` is told the range; `pick` a moment of it. */
+export function processes(id) {
+  const by = h("select", { onchange: () => set({ who: by.value === "process" ? null : by.value }) }, h("option", { value: "process" }, "processes"), h("option", { value: "unit" }, "units and containers"));
+  let asked = {}, found = null, loading = null;
+  const made = card("Who used the CPU", {
+    help: "click on a spike to see who it was",
+    source: () => ({ path: address("/api/v1/who", asked), csv: false, file: `${id()}-who.csv`, python: python("who", [id()], { start: asked.start, end: asked.end, by: asked.by, rate: asked.resample_rate }) }),
+    rows: () => ({
+      columns: [{ label: "time" }, { label: "name" }, { label: "user" }, { label: "unit" }, { label: "command" }, { label: "CPU seconds", number: true }],
+      rows: (found?.buckets ?? []).flatMap((one) => [...found.top, { name: "others", user: "", unit: "", command: "" }].map((who, place) => [one.time, who.name, who.user, who.unit, who.command, one.top_s[place] ?? one.others_s])),
+    }),
+  });
+  const plot = h("div", { class: "plot" });
+  const whole = h("ol", { class: "plain who" });
+  const then = h("div", { role: "status", "aria-live": "polite", id: "who-then" });
+  made.body.append(h("div", { class: "controls" }, h("label", {}, "Show ", by)), plot, then, whole);
+  const chart = lineChart(plot, { label: "CPU by process over time", pick });
+
+  async function refresh({ start, end, rate }, signal) {
+    by.value = get("who") === "unit" ? "unit" : "process";
+    const width = Math.max(rate, Math.ceil((end - start) / MOST_BUCKETS / 1000) * 1000);
+    asked = { host: id(), start, end, by: by.value, resample_rate: durationText(width) };
+    try {
+      found = await getJson(address("/api/v1/who", asked), signal);
+    } catch (error) {
+      if (error.name === "AbortError") throw error;
+      found = null;
+      chart.fail(error.message);
+      fill(whole);
+      return;
+    }
+    paint(width);
+    made.refresh();
+  }
+
+  function paint(width) {
+    const { top, buckets } = found;
+    fill(then);
+    fill(whole, top.length ? entries(found) : null);
+    const shares = top.map((_, place) => buckets.map((one) => one.top_s[place] / one.core_s)).concat([buckets.map((one) => one.others_s / one.core_s)]);
+    // Each line is the sum of those below it, so that the highest is what the machine did.
+    const sums = shares.map((_, place) => buckets.map((_, at) => shares.slice(0, place + 1).reduce((sum, one) => sum + one[at], 0)));
+    const { x, columns } = withGaps(buckets.map((one) => Date.parse(one.time)), [...sums, ...shares], 1.5 * Math.max(width, 5000));
+    const drawn = columns.slice(0, sums.length), own = columns.slice(sums.length);
+    const colours = [...top.map((_, place) => `--series-${(place % 6) + 1}`), "--missing"];
+    const series = drawn.map((data, place) => ({
+      label: place < top.length ? label(top[place]) : "others", data, colour: colours[place], width: 1, fill: place ? undefined : colours[0], steps: true,
+      swatch: place < top.length ? `swatch-${(place % 6) + 1}` : "swatch-band-wide", unit: "1", show: (at) => shown(own[place][at]),
+    }));
+    chart.show({
+      x, series, domain: [asked.start / 1000, asked.end / 1000], top: Math.max(...(drawn.at(-1) ?? []).filter((one) => one !== null), 0.02),
+      bands: series.slice(1).map((_, place) => ({ upper: place + 1, lower: place, fill: colours[place + 1] })),
+      empty: found.unavailable ?? "The agent did not say which processes ran. Choose it in its settings below, or start it with --processes names.",
+    });
+  }
+
+  const entries = (of) => [...of.top.map((one) => h("li", {}, h("b", {}, shown(one.share)), " ", called(one), one.user ? h("span", { class: "quiet" }, ` ${one.user}`) : null)),
+    h("li", { class: "quiet" }, `${shown(of.busy_s ? of.others_s / of.busy_s : 0)} others`)];
+
+  /** Says who it was around a moment: in its bucket. */
+  async function pick(at) {
+    if (!found?.buckets?.length) return;
+    loading?.abort();
+    loading = new AbortController();
+    const starts = found.buckets.map((one) => Date.parse(one.time)), width = starts.length > 1 ? Math.min(...starts.slice(1).map((one, place) => one - starts[place])) : asked.end - asked.start;
+    const start = starts.filter((one) => one <= at).at(-1) ?? starts[0];
+    try {
+      const of = await getJson(address("/api/v1/who", { host: id(), by: asked.by, start, end: start + width }), loading.signal);
+      fill(then, h("p", {}, `${moment(start)}, of ${shown(of.core_s ? of.busy_s / of.core_s : 0)} that the machine used:`), h("ol", { class: "plain who" }, entries(of)));
+    } catch (error) {
+      if (error.name !== "AbortError") fill(then, h("p", { class: "error" }, error.message));
+    }
+  }
+
+  return { node: made.node, refresh, pick, close: () => { loading?.abort(); chart.close(); } };
+}

@@ -1,0 +1,189 @@
+"""Who used the CPU, in the catalogue: rows of windows, those of a week ago and older merged into hours.
+
+A merged hour is a summary of heavy hitters as a window is one, of `MERGED` at most (`contract.processes`): whoever is
+left out used no more than the hour has beyond.
+"""
+
+import duckdb
+import pyarrow as pa
+
+from contract.times import HOUR_MS, WEEK_MS
+from service.stores.process_use import KINDS, NOBODY, TopUse, UseAnswer, UseBucket, UseQuestion, UseTables
+
+WINDOWS_KEPT_MS = WEEK_MS
+"""Older windows are merged into hours."""
+MERGED = 20
+"""How many processes and units an hour names."""
+
+MIGRATION = """
+CREATE TABLE process_window (
+    user_id VARCHAR NOT NULL,
+    time BIGINT NOT NULL,      -- the end of the window, or of the last that was merged; epoch ms
+    seconds DOUBLE NOT NULL,
+    core_s DOUBLE NOT NULL,
+    busy_s DOUBLE NOT NULL,
+    process_beyond_s DOUBLE NOT NULL,
+    unit_beyond_s DOUBLE NOT NULL,
+    merged BOOLEAN NOT NULL
+);
+CREATE TABLE process_use (
+    user_id VARCHAR NOT NULL,
+    time BIGINT NOT NULL,
+    kind TINYINT NOT NULL,
+    name VARCHAR NOT NULL,
+    owner VARCHAR NOT NULL,
+    unit VARCHAR NOT NULL,
+    command VARCHAR NOT NULL,
+    cpu_s DOUBLE NOT NULL,
+    more_s DOUBLE NOT NULL,
+    resident_bytes BIGINT NOT NULL
+);
+"""
+
+
+def put(cursor: duckdb.DuckDBPyConnection, tables: UseTables) -> None:
+    """Keep what windows say, sorted by machine and time."""
+    if not len(tables.windows):
+        return
+    cursor.register("told_windows", tables.windows)
+    cursor.register("told_uses", tables.uses)
+    cursor.execute("INSERT INTO process_window SELECT *, false FROM told_windows ORDER BY user_id, time")
+    cursor.execute("INSERT INTO process_use SELECT * FROM told_uses ORDER BY user_id, time, kind, cpu_s DESC")
+    cursor.unregister("told_windows")
+    cursor.unregister("told_uses")
+
+
+def answer(cursor: duckdb.DuckDBPyConnection, question: UseQuestion, memory: UseTables) -> UseAnswer:
+    """Who used most of what is on disk and in memory."""
+    kind = KINDS.index(question.by)
+    cursor.register("memory_windows", memory.windows)
+    cursor.register("memory_uses", memory.uses)
+    asked = "time >= $start AND time < $end"
+    values: dict[str, object] = {"start": question.start_ms, "end": question.end_ms}
+    if question.user_id is not None:
+        asked += " AND user_id = $user_id"
+        values["user_id"] = question.user_id
+    elif question.covers is not None:
+        known = cursor.execute(
+            "SELECT DISTINCT user_id FROM process_window UNION SELECT user_id FROM memory_windows"
+        ).fetchall()
+        names = pa.array([name for (name,) in known if question.covers(name)], pa.string())
+        cursor.register("covered", pa.table({"user_id": names}))
+        asked += " AND user_id IN (FROM covered)"
+    windows = (
+        f"(SELECT user_id, time, seconds, core_s, busy_s, {question.by}_beyond_s AS beyond_s FROM process_window "
+        f"WHERE {asked} UNION ALL SELECT user_id, time, seconds, core_s, busy_s, {question.by}_beyond_s "
+        f"FROM memory_windows WHERE {asked})"
+    )
+    uses = (
+        f"(FROM process_use WHERE {asked} AND kind = {kind} UNION ALL FROM memory_uses WHERE {asked} AND kind = {kind})"
+    )
+    ((machines, seconds, core_s, busy_s, beyond_s),) = cursor.execute(
+        f"SELECT count(DISTINCT user_id), sum(seconds), sum(core_s), sum(busy_s), sum(beyond_s) FROM {windows}", values
+    ).fetchall()
+    if not machines:
+        return NOBODY
+    rows = cursor.execute(
+        "SELECT name, owner, unit, command, sum(cpu_s) AS cpu, sum(cpu_s + more_s), max(resident_bytes), "
+        f"count(DISTINCT user_id) FROM {uses} GROUP BY ALL ORDER BY cpu DESC, name, owner, unit, command "
+        f"LIMIT {question.top:d}",
+        values,
+    ).fetchall()
+    top = [
+        TopUse(name, owner, unit, command, cpu_s, max(cpu_s, most_s + beyond_s), resident_bytes, on_machines)
+        for name, owner, unit, command, cpu_s, most_s, resident_bytes, on_machines in rows
+    ]
+    buckets = _buckets(cursor, question.rate_ms, top, windows, uses, values) if question.rate_ms else []
+    return UseAnswer(top, machines, seconds, core_s, busy_s, beyond_s, buckets)
+
+
+def _buckets(
+    cursor: duckdb.DuckDBPyConnection, rate_ms: int, top: list[TopUse], windows: str, uses: str,
+    values: dict[str, object],
+) -> list[UseBucket]:  # fmt: skip
+    names = ("name", "owner", "unit", "command")
+    columns = {name: pa.array([one[place] for one in top], pa.string()) for place, name in enumerate(names)}
+    cursor.register("chosen", pa.table(columns | {"place": pa.array(range(len(top)), pa.int32())}))
+    bucket = f"time // {rate_ms:d} * {rate_ms:d}"
+    used: dict[int, list[float]] = {}
+    for start, place, cpu_s in cursor.execute(
+        f"SELECT {bucket} AS bucket, place, sum(cpu_s) FROM {uses} JOIN chosen USING (name, owner, unit, command) "
+        "GROUP BY bucket, place",
+        values,
+    ).fetchall():
+        used.setdefault(start, [0.0] * len(top))[place] = cpu_s
+    totals = cursor.execute(
+        f"SELECT {bucket} AS bucket, sum(core_s), sum(busy_s) FROM {windows} GROUP BY bucket ORDER BY bucket", values
+    ).fetchall()
+    return [
+        UseBucket(start, core_s, busy_s, tuple(used.get(start, [0.0] * len(top)))) for start, core_s, busy_s in totals
+    ]
+
+
+def expire(cursor: duckdb.DuckDBPyConnection, kept_ms: int | None, now_ms: int) -> None:
+    """Forget what has been kept for long enough, and merge whole hours that are over for a week; in a transaction."""
+    old_ms, cut_ms = _edges(kept_ms, now_ms)
+    for table in ("process_window", "process_use"):
+        cursor.execute(f"DELETE FROM {table} WHERE time < {old_ms:d}")
+    # Of hours that were merged before, and of which a late window has come, all is merged again.
+    cursor.execute(
+        "CREATE OR REPLACE TEMP TABLE hour_window AS SELECT user_id, max(time) AS last, min(time) AS first, "
+        "sum(seconds) AS seconds, sum(core_s) AS core_s, sum(busy_s) AS busy_s, "
+        "[sum(process_beyond_s), sum(unit_beyond_s)] AS beyond "
+        f"FROM process_window SEMI JOIN (SELECT DISTINCT user_id, time // {HOUR_MS} AS hour FROM process_window "
+        f"WHERE NOT merged AND time < {cut_ms:d}) d "
+        f"ON process_window.user_id = d.user_id AND process_window.time // {HOUR_MS} = d.hour "
+        f"GROUP BY user_id, time // {HOUR_MS}"
+    )
+    cursor.execute(
+        "CREATE OR REPLACE TEMP TABLE hour_use AS SELECT *, row_number() OVER "
+        "(PARTITION BY user_id, last, kind ORDER BY at_most_s DESC, name, owner, unit, command) AS place FROM "
+        "(SELECT h.user_id, h.last, u.kind, name, owner, unit, command, sum(cpu_s) AS cpu_s, "
+        "sum(cpu_s + more_s) + any_value(h.beyond[u.kind + 1]) AS at_most_s, max(resident_bytes) AS resident_bytes "
+        "FROM process_use u JOIN hour_window h ON u.user_id = h.user_id AND u.time BETWEEN h.first AND h.last "
+        "GROUP BY h.user_id, h.last, u.kind, name, owner, unit, command)"
+    )
+    # Whoever is left out, and whoever no window names, used no more than this.
+    cursor.execute(
+        "CREATE OR REPLACE TEMP TABLE hour_beyond AS SELECT h.user_id, h.last, k.kind, greatest(h.beyond[k.kind + 1], "
+        f"coalesce(max(u.at_most_s) FILTER (u.place > {MERGED}), 0)) AS beyond_s "
+        "FROM hour_window h CROSS JOIN (VALUES (0), (1)) k(kind) LEFT JOIN hour_use u "
+        "ON u.user_id = h.user_id AND u.last = h.last AND u.kind = k.kind GROUP BY h.user_id, h.last, k.kind, h.beyond"
+    )
+    for table in ("process_window", "process_use"):
+        cursor.execute(
+            f"DELETE FROM {table} USING hour_window h "
+            f"WHERE {table}.user_id = h.user_id AND {table}.time BETWEEN h.first AND h.last"
+        )
+    cursor.execute(
+        "INSERT INTO process_window SELECT h.user_id, h.last, seconds, core_s, busy_s, p.beyond_s, u.beyond_s, true "
+        "FROM hour_window h JOIN hour_beyond p ON p.user_id = h.user_id AND p.last = h.last AND p.kind = 0 "
+        "JOIN hour_beyond u ON u.user_id = h.user_id AND u.last = h.last AND u.kind = 1 ORDER BY h.user_id, h.last"
+    )
+    cursor.execute(
+        "INSERT INTO process_use SELECT u.user_id, u.last, u.kind, name, owner, unit, command, cpu_s, "
+        "at_most_s - cpu_s - b.beyond_s, resident_bytes FROM hour_use u JOIN hour_beyond b "
+        f"ON b.user_id = u.user_id AND b.last = u.last AND b.kind = u.kind WHERE place <= {MERGED} "
+        "ORDER BY u.user_id, u.last, u.kind, cpu_s DESC"
+    )
+
+
+def _edges(kept_ms: int | None, now_ms: int) -> tuple[int, int]:
+    """What is older than the first is kept no longer, and what is older than the second as hours; full hours both."""
+    old_ms = 0 if kept_ms is None else max(0, now_ms - kept_ms) // HOUR_MS * HOUR_MS
+    return old_ms, (now_ms - WINDOWS_KEPT_MS) // HOUR_MS * HOUR_MS
+
+
+def is_due(cursor: duckdb.DuckDBPyConnection, kept_ms: int | None, now_ms: int) -> bool:
+    """Whether `expire` has anything to do."""
+    old_ms, cut_ms = _edges(kept_ms, now_ms)
+    found = cursor.execute(
+        f"SELECT 1 FROM process_window WHERE time < {old_ms:d} OR (NOT merged AND time < {cut_ms:d}) LIMIT 1"
+    )
+    return bool(found.fetchall())
+
+
+def forget(cursor: duckdb.DuckDBPyConnection, user_id: str) -> None:
+    """Forget what a machine told of its processes; in a transaction."""
+    for table in ("process_window", "process_use"):
+        cursor.execute(f"DELETE FROM {table} WHERE user_id = ?", [user_id])

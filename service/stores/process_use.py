@@ -1,0 +1,153 @@
+"""Who used the CPU: what is asked of a store, what it answers, and the rows that reports become."""
+
+from collections.abc import Callable, Sequence
+from typing import Literal, NamedTuple
+
+import pyarrow as pa
+
+from contract.processes import ProcessUse
+
+By = Literal["process", "unit"]
+KINDS: tuple[By, ...] = ("process", "unit")
+"""A row's `kind` is the place in it."""
+
+WINDOWS_SCHEMA = pa.schema(
+    [
+        pa.field("user_id", pa.string(), nullable=False),
+        pa.field("time", pa.int64(), nullable=False),
+        pa.field("seconds", pa.float64(), nullable=False),
+        pa.field("core_s", pa.float64(), nullable=False),
+        pa.field("busy_s", pa.float64(), nullable=False),
+        pa.field("process_beyond_s", pa.float64(), nullable=False),
+        pa.field("unit_beyond_s", pa.float64(), nullable=False),
+    ]
+)
+"""A row for each window: its end in epoch ms, the time it covers, what its cores could have done and did, and the most
+that a process or a unit can have used that has no row."""
+USES_SCHEMA = pa.schema(
+    [
+        pa.field("user_id", pa.string(), nullable=False),
+        pa.field("time", pa.int64(), nullable=False),
+        pa.field("kind", pa.int8(), nullable=False),
+        pa.field("name", pa.string(), nullable=False),
+        pa.field("owner", pa.string(), nullable=False),
+        pa.field("unit", pa.string(), nullable=False),
+        pa.field("command", pa.string(), nullable=False),
+        pa.field("cpu_s", pa.float64(), nullable=False),
+        pa.field("more_s", pa.float64(), nullable=False),
+        pa.field("resident_bytes", pa.int64(), nullable=False),
+    ]
+)
+"""A row for each process and unit that a window names. It used at least `cpu_s`; `more_s` is how much more it can have
+used at most, less the most of what has no row: so over many windows the sum of both, and of what each window has
+beyond, is the most that it can have used, whether each of them names it or not."""
+
+
+class UseTables(NamedTuple):
+    """Windows and uses, of `WINDOWS_SCHEMA` and `USES_SCHEMA`."""
+
+    windows: pa.Table
+    uses: pa.Table
+
+
+UseEntry = tuple[str, int, ProcessUse]
+"""A machine, the end of a window, and who used its CPU."""
+
+
+def tables_of(entries: Sequence[UseEntry]) -> UseTables:
+    """The rows of some windows."""
+    windows, uses = [], []
+    for user_id, end_ms, use in entries:
+        beyond = []
+        listed = (use.processes, use.processes_beyond_s), (use.units, use.units_beyond_s)
+        for kind, (consumers, beyond_s) in enumerate(listed):
+            rest_s = max(0.0, use.busy_s - sum(one.cpu_s for one in consumers))
+            # What has no row can be one that began and ended unseen, beside what was seen of it.
+            most_s, missed_s = min(beyond_s + use.unseen_s, rest_s), min(use.unseen_s, rest_s)
+            beyond.append(most_s)
+            uses += [
+                (user_id, end_ms, kind, one.name, one.user, one.unit, one.command, one.cpu_s, missed_s - most_s,
+                 one.resident_bytes)
+                for one in consumers
+            ]  # fmt: skip
+        windows.append((user_id, end_ms, use.seconds, use.seconds * use.cores, use.busy_s, *beyond))
+    return UseTables(_table(windows, WINDOWS_SCHEMA), _table(uses, USES_SCHEMA))
+
+
+def joined(parts: Sequence[UseTables]) -> UseTables:
+    """The rows of several parts."""
+    empty = tables_of([])
+    return UseTables(
+        pa.concat_tables([empty.windows, *(part.windows for part in parts)]),
+        pa.concat_tables([empty.uses, *(part.uses for part in parts)]),
+    )
+
+
+def _table(rows: Sequence[tuple[object, ...]], schema: pa.Schema) -> pa.Table:
+    columns = list(zip(*rows, strict=True)) if rows else [()] * len(schema)
+    return pa.Table.from_arrays(
+        [pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)], schema=schema
+    )
+
+
+class UseQuestion(NamedTuple):
+    """Who used the CPU in a range."""
+
+    start_ms: int
+    """Windows that end at or after this"""
+    end_ms: int
+    """and before this."""
+    by: By = "process"
+    top: int = 5
+    user_id: str | None = None
+    """One machine, or None for all."""
+    covers: Callable[[str], bool] | None = None
+    """Of all machines only those that it covers; None for all."""
+    rate_ms: int | None = None
+    """The width of buckets, aligned to the epoch; None for the range alone."""
+
+
+class TopUse(NamedTuple):
+    """A process or unit over a range."""
+
+    name: str
+    user: str
+    unit: str
+    command: str
+    cpu_s: float
+    """What it used at least,"""
+    at_most_s: float
+    """and at most."""
+    resident_bytes: int
+    """The most memory that it had on any machine at the end of a window."""
+    machines: int
+    """How many machines named it."""
+
+
+class UseBucket(NamedTuple):
+    """A bucket, of windows that end in it."""
+
+    start_ms: int
+    core_s: float
+    busy_s: float
+    top_s: tuple[float, ...]
+    """What each of the top used."""
+
+
+class UseAnswer(NamedTuple):
+    """Who used most, the most first; they and all others used `busy_s` together."""
+
+    top: list[TopUse]
+    machines: int
+    """How many machines told of their processes."""
+    seconds: float
+    """The time that their windows cover, added up."""
+    core_s: float
+    """CPU time that their cores had in it."""
+    busy_s: float
+    beyond_s: float
+    """The most that anyone can have used whom no window names."""
+    buckets: list[UseBucket]
+
+
+NOBODY = UseAnswer([], 0, 0.0, 0.0, 0.0, 0.0, [])

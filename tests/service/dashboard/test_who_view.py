@@ -1,0 +1,63 @@
+"""Who used the CPU, in a real browser: stacked under the load, named for a moment that is clicked on, as text only."""
+
+import time
+
+import httpx
+import pytest
+from playwright.sync_api import Browser, expect
+
+from tests.support.dashboard_fleet import IDLE
+from tests.support.dashboards import opened
+from tests.support.hostile_names import NAMES
+from tests.support.nightly_backup import reports
+from tests.support.reports import post
+from tests.support.running import RunningService
+
+pytestmark = pytest.mark.server
+
+WHO, USER, HOSTILE = "Who used the CPU", "backed-up", NAMES[2]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def told(service: RunningService) -> None:
+    with service.client() as client:
+        post(client, *reports(USER, time.time_ns() // 1_000_000, HOSTILE))
+
+
+def test_processes_and_units_are_stacked_and_named(browser: Browser, service: RunningService) -> None:
+    with opened(browser, service, f"/host?id={USER}&range=7d") as seen:
+        card = seen.card(WHO)
+        expect(card.locator("ol.who").last).to_contain_text("python3 (backup.service)")
+        expect(card.locator("ol.who").last).to_contain_text(HOSTILE)
+        expect(card.locator("ol.who").last).to_contain_text("others")
+        assert "others" in card.locator(".legend").inner_text()
+        assert seen.drawn(WHO) > 1000
+        card.get_by_label("Show").select_option("unit")
+        expect(card.locator("ol.who").last).to_contain_text("backup.service")
+        expect(card.locator("ol.who").last).not_to_contain_text("python3")
+        assert seen.parameters["who"] == ["unit"]
+        assert len(seen.rows(WHO)) == 0
+        card.get_by_role("button", name="Table").click()
+        assert any(row[1] == "others" for row in seen.rows(WHO))
+        assert seen.page.title() != "pwned"
+        assert seen.complaints == []
+
+
+def test_a_click_on_a_spike_says_who_it_was(browser: Browser, service: RunningService) -> None:
+    with opened(browser, service, f"/host?id={USER}&range=7d") as seen:
+        canvas = seen.card("Load over time").locator(".u-over").first
+        canvas.click(position={"x": 200, "y": 40})
+        expect(seen.page.locator("#who-then")).to_contain_text("that the machine used")
+        expect(seen.page.locator("#who-then ol.who")).to_contain_text("postgres (postgresql.service)")
+        assert seen.complaints == []
+
+
+def test_a_machine_that_says_nothing_says_how_it_can(browser: Browser, service: RunningService) -> None:
+    with opened(browser, service, f"/host?id={IDLE}") as seen:
+        expect(seen.card(WHO)).to_contain_text("--processes names")
+        assert seen.complaints == []
+
+
+def test_the_python_of_the_card_gives_a_frame(service: RunningService, client: httpx.Client) -> None:
+    answer = client.get("/api/v1/who", params={"host": USER, "by": "unit", "resample_rate": "1h"})
+    assert answer.json()["buckets"]
