@@ -34,13 +34,13 @@ _REMEDIES = (
     ("was taken over at", "Stop one of the two services, and restart the other."),
     (
         "was dropped or emptied",
-        "See who did it; what comes since is kept, and a restart of the service ends this word.",
+        "See who did it. What comes since is kept; a restart ends this word.",
     ),
     ("keeps points for", "Give the database a retention period as long as --keep-1d, or shorten the settings."),
     ("stands still", "See what holds InfluxDB up; it is tried again by itself, and reports wait in the journal."),
     (
         "InfluxDB refused",
-        "See refused.lines in the store's folder for InfluxDB's words; docs/influxdb.md says what to do.",
+        "Read InfluxDB's words in that file; docs/influxdb.md says what to do with it.",
     ),
     ("limit; the store is behind", "See whether the store's disk is full or slow; --journal-bytes gives more room."),
     ("cannot be put on disk", "Free space on the disk of --data-dir, and see that the service may write there."),
