@@ -19,6 +19,7 @@ _EPILOG = f"""examples:
   {PROGRAM} forecast web-1 --horizon 2d                   what to expect
   {PROGRAM} right-size --data fleet.parquet --cores 8     how many cores machines need, from a file
   {PROGRAM} fleet --windows --by user --last 30d --rate 1h --out fleet.parquet    all statistics of each machine
+  {PROGRAM} import sa29.json --dry-run                    what sysstat, Prometheus, CSV and others would become
   {PROGRAM} history web-1 --start 2018-07-12T12:15:00Z --end 2018-07-12T16:15:00Z | cut -d, -f2"""
 
 
@@ -66,6 +67,9 @@ _COMMANDS = {
     "compare": _command("compare", "run_compare", "whether a time, or a machine, differs from another"),
     "saturation": _command("saturation", "run_saturation", "for how long machines were at or above a load"),
     "stream": _command("stream", "run_stream", "the reports as they come"),
+    "import": _command("importing", "run_import", "data of other tools into a service, or into files"),
+    "sql": _command("sql", "run_sql", "a question in SQL to windows, of files or of a service"),
+    "mcp": _command("mcp_server", "run_mcp", "a server that an assistant asks about the fleet"),
     "users": _command("queries", "run_users", "the machines that report"),
     "metrics": _command("queries", "run_metrics", "the metrics that can be asked for"),
 }

@@ -139,7 +139,7 @@ def _opened(path: Path) -> _File:
         schema = pq.read_schema(path)
     except pa.ArrowInvalid as error:
         raise FrameError(f"{path} is not a Parquet file: {error}") from None
-    file = _File(path, schema, _metric_of(path, schema))
+    file = _File(path, schema, metric_of(path, schema))
     value = file.column((*_SHARES, *_PERCENTS))
     if not file.column(_TIMES) or not (file.has_windows or value):
         raise FrameError(
@@ -160,7 +160,7 @@ def _may_tell_apart(field: pa.Field) -> bool:
     return textual and field.name not in _KNOWN and not field.name.startswith("__index_level_")
 
 
-def _metric_of(path: Path, schema: pa.Schema) -> str:
+def metric_of(path: Path, schema: pa.Schema) -> str:
     """The metric that the column names, or else the metadata: as the service writes it, or as pandas keeps `attrs`."""
     if "metric" in schema.names:
         told = pq.read_table(path, columns=["metric"])["metric"].cast(pa.string()).unique().to_pylist()

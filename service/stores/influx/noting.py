@@ -17,6 +17,7 @@ from service.stores.influx.originals import Told
 from service.stores.influx.publication import Views
 from service.stores.influx.reading import NumberedRows
 from service.stores.influx.rollups import FINEST
+from service.stores.influx.shared_checkpoint import SharedCheckpoint
 from service.stores.influx.users import CatalogedUser, UserCatalog
 from service.stores.influx.writing import Writer
 from service.stores.series import SeriesIndex
@@ -39,7 +40,7 @@ class Notes:
 
     def __init__(
         self,
-        checkpoint: Checkpoint,
+        checkpoint: Checkpoint | SharedCheckpoint,
         writer: Writer,
         catalog: UserCatalog,
         index: SeriesIndex,

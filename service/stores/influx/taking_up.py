@@ -14,6 +14,7 @@ from service.stores.influx.checkpoint import Checkpoint
 from service.stores.influx.database import taken_up
 from service.stores.influx.noting import SCHEMA_NUMBER, Notes, values_of
 from service.stores.influx.rollups import FINEST, over
+from service.stores.influx.shared_checkpoint import SharedCheckpoint
 from service.stores.influx.users import CatalogedUser
 
 _log = logging.getLogger("loadlens.service")
@@ -28,7 +29,7 @@ class TakenUp(NamedTuple):
     """Whether another service had the database, and may have been cut short."""
 
 
-def noted_rolled(checkpoint: Checkpoint) -> Rolled | None:
+def noted_rolled(checkpoint: Checkpoint | SharedCheckpoint) -> Rolled | None:
     """What the rollups have, as it was last noted in the folder."""
     since = checkpoint.value(SINCE)
     through = {tier: checkpoint.value(through_field(tier)) for tier in TIERS}
@@ -36,7 +37,7 @@ def noted_rolled(checkpoint: Checkpoint) -> Rolled | None:
     return None if since is None or len(known) < len(through) else Rolled(since, known)
 
 
-def take_up(client: InfluxClient, checkpoint: Checkpoint, notes: Notes) -> TakenUp:
+def take_up(client: InfluxClient, checkpoint: Checkpoint | SharedCheckpoint, notes: Notes) -> TakenUp:
     """Ask the database, and note what this folder did not know.
 
     Raises Unreachable or Refused, and StoreError where the folder is older than what the database has from it.
@@ -63,7 +64,9 @@ def take_up(client: InfluxClient, checkpoint: Checkpoint, notes: Notes) -> Taken
     return TakenUp(known, rolled, is_adopted=state is not None and state.schema == SCHEMA_NUMBER)
 
 
-def _check_is_newest(client: InfluxClient, checkpoint: Checkpoint, rolled: Rolled, state: State) -> None:
+def _check_is_newest(
+    client: InfluxClient, checkpoint: Checkpoint | SharedCheckpoint, rolled: Rolled, state: State
+) -> None:
     """Raises StoreError where InfluxDB has more of this folder's own than the folder knows: it is an older copy."""
     if any(time > rolled.through_ms[tier] for tier, time in state.rolled.through_ms.items()):
         raise StoreError(

@@ -1,0 +1,119 @@
+"""Columns of moments as epoch milliseconds: numbers of any unit, texts of any offset, or of a zone without one."""
+
+from typing import Final
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from analytics.sources.importing.samples import ImportFault, Ints
+
+UNKNOWN_MS: Final = -1
+"""What stands for a moment that cannot be read."""
+_MOSTLY: Final = 0.5
+"""Where a larger share of different texts are no moments, the column is none of moments."""
+_UNITS: Final = (("s", 2e10, 1e3), ("ms", 2e13, 1.0), ("us", 2e16, 1e-3), ("ns", np.inf, 1e-6))
+"""Names, the number below which one is of that unit, and milliseconds in it: all moments from 1970 to 2603."""
+
+
+def zone_of(name: str) -> ZoneInfo:
+    """The time zone of a name such as `Europe/Berlin`; raises ValueError."""
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError(f"expected a time zone such as Europe/Berlin, got {name}") from None
+
+
+def milliseconds(column: pa.ChunkedArray, zone: str, form: str | None = None) -> tuple[Ints, str]:
+    """Epoch milliseconds of a column, `UNKNOWN_MS` where there is no moment, and in words what it was.
+
+    Numbers are seconds, milliseconds, microseconds or nanoseconds, told by their size. Texts are ISO 8601 or of `form`
+    (as strptime takes it); without an offset they are of `zone`. Less than a millisecond is cut off.
+    """
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        return milliseconds(column.cast(kind.value_type), zone, form)
+    if pa.types.is_timestamp(kind):
+        return _of_timestamps(column, zone)
+    if pa.types.is_date(kind):
+        return _of_timestamps(column.cast(pa.timestamp("ms")), zone)
+    if pa.types.is_integer(kind) or pa.types.is_floating(kind):
+        return _of_numbers(column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False))
+    if form is None:
+        try:
+            numbers = pc.cast(column, pa.float64())
+        except pa.ArrowInvalid:
+            pass
+        else:
+            return _of_numbers(numbers.to_numpy(zero_copy_only=False))
+    return _of_texts(column.cast(pa.string()), zone, form)
+
+
+def _of_numbers(numbers: "np.ndarray[tuple[int], np.dtype[np.float64]]") -> tuple[Ints, str]:
+    numbers = np.asarray(numbers, np.float64)
+    there = np.isfinite(numbers) & (numbers >= 0)
+    if not there.any():
+        return np.full(len(numbers), UNKNOWN_MS, np.int64), "no moments"
+    middle = float(np.median(numbers[there]))
+    name, _, scale = next(unit for unit in _UNITS if middle < unit[1])
+    # To the microsecond first: 1.7e9 s as a float is exact to 0.2 us, and 12.345 s would become 12344 ms.
+    exact = np.floor(np.where(there, numbers, 0.0) * scale + 1e-3 * (scale >= 1))
+    return np.where(there, exact, UNKNOWN_MS).astype(np.int64), f"epoch {name}"
+
+
+def _of_timestamps(column: pa.ChunkedArray, zone: str) -> tuple[Ints, str]:
+    said = f"timestamps, {column.type.tz or zone}"
+    if column.type.tz is None:
+        moments = pd.DatetimeIndex(column.to_pandas())
+        return _local(moments, zone), said
+    whole = column.cast(pa.timestamp("ms", "UTC"), safe=False).cast(pa.int64())
+    return pc.fill_null(whole, UNKNOWN_MS).to_numpy().astype(np.int64), said
+
+
+def _of_texts(column: pa.ChunkedArray, zone: str, form: str | None) -> tuple[Ints, str]:
+    codes, names = _distinct(column)
+    if form is None:
+        each, said = _iso(names, zone)
+    else:
+        parsed = pd.DatetimeIndex(pd.to_datetime(names, format=form, errors="coerce", utc="%z" in form))
+        each, said = (_epoch(parsed), form) if parsed.tz is not None else (_local(parsed, zone), f"{form}, {zone}")
+    if len(each) and (each == UNKNOWN_MS).mean() > _MOSTLY:
+        raise ImportFault(
+            f"expected {form or 'ISO 8601 or epoch numbers'} in the column of times, got {str(names[0])[:40]!r}: "
+            "--time-format says how they are written, such as '%d/%m/%Y %H:%M:%S'"
+        )
+    return np.where(codes < 0, UNKNOWN_MS, each[codes]) if len(each) else np.full(len(codes), UNKNOWN_MS), said
+
+
+def _distinct(column: pa.ChunkedArray) -> "tuple[Ints, pd.Index[str]]":
+    """Texts as numbers and names: each is understood once."""
+    coded = column.dictionary_encode().unify_dictionaries().combine_chunks()
+    if isinstance(coded, pa.ChunkedArray):
+        coded = coded.chunk(0) if coded.num_chunks else pa.array([], coded.type)
+    codes = pc.fill_null(coded.indices.cast(pa.int64()), -1).to_numpy(zero_copy_only=False)
+    return codes, pd.Index(coded.dictionary.to_pandas(), dtype="str").str.strip()
+
+
+def _iso(names: "pd.Index[str]", zone: str) -> tuple[Ints, str]:
+    """Moments of ISO 8601 texts; those without an offset are of `zone`."""
+    plain = names.str.replace(r" ?(?:UTC|GMT)$", "Z", regex=True)
+    with_offset = np.asarray(
+        plain.str.contains(r"(?:[zZ]|:\d{2}(?:\.\d+)?[+-]\d{2}:?(?:\d{2})?)$", regex=True), np.bool_
+    )
+    parsed = pd.DatetimeIndex(pd.to_datetime(plain, format="ISO8601", errors="coerce", utc=True))
+    each = _epoch(parsed)
+    if len(each) and not with_offset.all():
+        each = np.where(with_offset, each, _local(parsed.tz_localize(None), zone))
+    return each, "ISO 8601" + ("" if with_offset.all() else f", {zone}")
+
+
+def _local(moments: pd.DatetimeIndex, zone: str) -> Ints:
+    """Wall-clock times of a zone; those that a change of clocks makes unclear, or skips, are unknown."""
+    return _epoch(moments.tz_localize(zone_of(zone), ambiguous="NaT", nonexistent="NaT"))
+
+
+def _epoch(moments: pd.DatetimeIndex) -> Ints:
+    whole = moments.as_unit("ms")
+    return np.where(whole.isna(), UNKNOWN_MS, whole.asi8)

@@ -1,0 +1,128 @@
+"""What every reader of a form gives: readings of fields, and what was understood in words."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+
+from analytics.sources.importing.fields import Field, Unit
+from analytics.sources.importing.samples import WHOLE, Ints, repeated
+
+_WHOLE_NAMES: Final = frozenset({"", "all", "total", "cpu-total", "cpu_total", "_total", "-1", "cpu", "aggregate"})
+UNKNOWN_CORE: Final = -2
+_MANY_CORES: Final = 65_534
+
+
+@dataclass(frozen=True, slots=True)
+class Hints:
+    """What a person says of files that cannot be guessed, or was guessed wrong; columns as the file names them."""
+
+    time: str | None = None
+    host: str | None = None
+    value: str | None = None
+    core: str | None = None
+    metric: str | None = None
+    """The stored name of the quantity that values are of."""
+    unit: Unit = "guess"
+    zone: str = "UTC"
+    """The zone of times without an offset."""
+    time_format: str | None = None
+    """How times are written, as strptime has it."""
+    host_name: str | None = None
+    """The machine, where the file names none."""
+    mapping: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a file says."""
+
+    readings: pd.DataFrame
+    """As `deriving` describes it; empty where the file has windows of our own."""
+    fields: Sequence[Field] = ()
+    said: Sequence[str] = ()
+    """What was understood, a line each."""
+    windows: pd.DataFrame | None = None
+    """Samples (`samples`) of windows of our own, which need no deriving."""
+    round_ms: int = 0
+    """Moments of a host that are less apart than this are of one round of readings, and count as its last."""
+    systems: dict[str, tuple[str, str]] = field(default_factory=dict)
+    """What hosts run, where the file says so: kind of system and its version."""
+
+
+def frame_of_readings(columns: dict[str, Any]) -> pd.DataFrame:
+    """A frame of readings; `core`, `device`, `field`, `line` and `file` may be left out, or be one for all rows."""
+    rows = len(columns["value"])
+    defaults: dict[str, Any] = {"core": WHOLE, "device": "", "field": 0, "line": 0, "file": 0}
+    made: dict[str, Any] = {}
+    for name, given in (defaults | columns).items():
+        if name == "user":
+            made[name] = (
+                repeated(given, rows) if isinstance(given, str)
+                else given if isinstance(given, pd.Categorical) else pd.Categorical(given)
+            )  # fmt: skip
+        elif name == "device":
+            made[name] = pd.Categorical([given] * rows if isinstance(given, str) else given)
+        else:
+            made[name] = np.full(rows, given) if np.isscalar(given) else np.asarray(given)
+    return pd.DataFrame(made)
+
+
+def together(readings: Sequence[Reading]) -> Reading:
+    """The readings of several files of one form as one, so that units are told by all of them."""
+    readings = [one for one in readings if len(one.readings)]
+    if not readings:
+        return Reading(frame_of_readings({"user": [], "end_ms": [], "value": []}))
+    fields: list[Field] = []
+    frames = []
+    for one in readings:
+        fields += [known for known in one.fields if known not in fields]
+        place = np.array([fields.index(known) for known in one.fields])
+        frames.append(one.readings.assign(field=place[one.readings["field"].to_numpy()]))
+    return replace(readings[0], readings=concatenated(frames), fields=fields)
+
+
+def in_rounds(frame: pd.DataFrame, round_ms: int) -> pd.DataFrame:
+    """Readings of one round given one moment, the last of them."""
+    moments = frame[["user", "end_ms"]].drop_duplicates().sort_values(["user", "end_ms"])
+    user, end_ms = moments["user"].cat.codes.to_numpy(), moments["end_ms"].to_numpy()
+    begins = (
+        np.append(True, (np.diff(user) != 0) | (np.diff(end_ms) >= round_ms)) if len(moments) else np.array([], bool)
+    )
+    last = moments["end_ms"].groupby(np.cumsum(begins)).transform("max")
+    placed = frame[["user", "end_ms"]].merge(moments.assign(last=last), on=["user", "end_ms"], how="left")
+    return frame.assign(end_ms=placed["last"].to_numpy(np.int64))
+
+
+def concatenated(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Several frames of readings, one below the other."""
+    if len(frames) == 1:
+        return frames[0]
+    for name in ("user", "device"):
+        names = pd.CategoricalDtype(sorted({str(text) for frame in frames for text in frame[name].cat.categories}))
+        frames = [frame.assign(**{name: frame[name].astype(names)}) for frame in frames]
+    return pd.concat(frames, ignore_index=True)
+
+
+def core_of(name: str) -> int:
+    """The number of a core by its name: `3`, `cpu3`, `cpu-3`; -1 for the whole machine, -2 for what is neither."""
+    told = name.strip().lower()
+    if told in _WHOLE_NAMES:
+        return WHOLE
+    digits = told.removeprefix("cpu").lstrip("-_ ")
+    return int(digits) if digits.isdigit() and int(digits) <= _MANY_CORES - 1 else UNKNOWN_CORE
+
+
+def cores_of(names: "pd.Series[Any] | pd.Categorical") -> Ints:
+    """The numbers of cores of a column of names; each different one is understood once."""
+    coded = pd.Categorical(names)
+    numbers = np.array([core_of(_text(name)) for name in coded.categories] + [WHOLE], np.int64)
+    found: Ints = numbers[np.asarray(coded.codes)]
+    return found
+
+
+def _text(name: object) -> str:
+    return str(int(name)) if isinstance(name, float) and name.is_integer() else str(name)

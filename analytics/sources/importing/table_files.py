@@ -1,0 +1,149 @@
+"""CSV and Parquet files as tables for `tables`, and windows of our own as samples."""
+
+import csv
+import io
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.csv as pacsv
+import pyarrow.dataset as ds
+
+from analytics.frames.arrow import frame_of as frame_of_arrow
+from analytics.frames.columns import NUMBERS
+from analytics.frames.frame import FrameError
+from analytics.sources.importing.readings import Hints, Reading, frame_of_readings
+from analytics.sources.importing.samples import WHOLE, ImportFault, Ints, SetAside, frame_of
+from analytics.sources.importing.tables import read_table
+from contract.metrics import NAMES
+
+_SNIFFED: Final = 64 * 1024
+_DELIMITERS: Final = ",;\t|"
+
+
+ReadTable = Callable[[pa.Table, Ints, int, str, Hints, SetAside], Reading]
+"""Says what a table does: as `tables.read_table`, or by a mapping."""
+
+
+def read_csv(path: Path, file: int, hints: Hints, aside: SetAside, read: ReadTable = read_table) -> Sequence[Reading]:
+    """What a CSV file with a header says, of any of four delimiters; of InfluxDB's annotated kind, table by table."""
+    body = path.read_bytes()
+    if b"\0" in body[:_SNIFFED]:
+        raise ImportFault("expected text, got a file with zero bytes")
+    if not body.strip():
+        raise ImportFault("expected a table with a header, got an empty file")
+    body = body.removeprefix(b"\xef\xbb\xbf")
+    if body.lstrip()[:1] == b"#":
+        return _annotated(body, path, file, hints, aside, read)
+    return [_csv(body, 0, path, file, hints, aside, read)]
+
+
+def _annotated(body: bytes, path: Path, file: int, hints: Hints, aside: SetAside, read: ReadTable) -> list[Reading]:
+    """Tables with annotations before them and a blank line behind: https://docs.influxdata.com/influxdb/v2/reference/syntax/annotated-csv/"""
+    readings = []
+    place = 0
+    for block in re.split(rb"\r?\n\r?\n(?=#|,)", body):
+        lines = block.splitlines()
+        header = next((number for number, line in enumerate(lines) if line.strip() and line[:1] != b"#"), None)
+        if header is not None and len(lines) > header + 1:
+            readings.append(_csv(b"\n".join(lines[header:]) + b"\n", place + header, path, file, hints, aside, read))
+        place += len(lines) + 1
+    if not readings:
+        raise ImportFault("expected a table with a header, got comments alone")
+    return readings
+
+
+def _csv(body: bytes, before: int, path: Path, file: int, hints: Hints, aside: SetAside, read: ReadTable) -> Reading:
+    sample = body[:_SNIFFED].decode("utf-8", "replace")
+    first = sample.partition("\n")[0]
+    delimiter = max(_DELIMITERS, key=first.count) if any(map(first.count, _DELIMITERS)) else ","
+    header = next(csv.reader(io.StringIO(first), delimiter=delimiter))
+    if all(re.fullmatch(r"[-+.\dTZ: ]*", name) for name in header):
+        raise ImportFault(f"expected the names of columns in the first line, got {first.strip()[:60]!r}")
+    ragged: list[int] = []
+
+    def invalid(row: pacsv.InvalidRow) -> str:
+        ragged.append(row.number or 0)
+        return "skip"
+
+    names = [name.strip() or f"column {place}" for place, name in enumerate(header, 1)]
+    if len({*names}) < len(names):
+        names = [name if names.index(name) == place else f"{name} {place + 1}" for place, name in enumerate(names)]
+    try:
+        table = pacsv.read_csv(
+            pa.BufferReader(body),
+            read_options=pacsv.ReadOptions(
+                column_names=names,
+                skip_rows=1,
+                use_threads=b'"' not in body and _is_regular(body, len(names), delimiter),
+            ),
+            parse_options=pacsv.ParseOptions(delimiter=delimiter, invalid_row_handler=invalid),
+            convert_options=pacsv.ConvertOptions(
+                column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=True, null_values=[""]
+            ),
+        )
+    except pa.ArrowInvalid as error:
+        raise ImportFault(f"expected CSV in UTF-8, got what cannot be read: {str(error).splitlines()[0]}") from None
+    if not table.num_rows:
+        raise ImportFault("expected rows below the header, got none")
+    for line in ragged:
+        aside.add(file, before + line, f"expected {len(names)} columns, got another number")
+    lines = np.arange(2, table.num_rows + len(ragged) + 2)
+    lines = lines[~np.isin(lines, ragged)][: table.num_rows] + before
+    return read(table, lines, file, path.stem, hints, aside)
+
+
+def _is_regular(body: bytes, columns: int, delimiter: str) -> bool:
+    """Whether every line has as many columns, so that threads may read: they do not tell the numbers of lines."""
+    lines = body.count(b"\n") + (not body.endswith(b"\n"))
+    return body.count(delimiter.encode()) == lines * (columns - 1)
+
+
+def read_parquet(
+    path: Path, file: int, hints: Hints, aside: SetAside, read: ReadTable = read_table
+) -> Sequence[Reading]:
+    """What a Parquet file says, or a folder of them whose folders may be named as Hive does (`host=web-1/`)."""
+    try:
+        found = ds.dataset(path, format="parquet", partitioning="hive")
+        schema = found.schema
+        table = found.to_table()
+    except (pa.ArrowException, OSError) as error:
+        raise ImportFault(f"expected Parquet, got what cannot be read: {str(error).splitlines()[0]}") from None
+    if not table.num_rows:
+        raise ImportFault("expected rows, got none")
+    if {"time", *NUMBERS} <= {*schema.names}:
+        return [_own(table, path, file, hints)]
+    return [read(table, np.arange(1, table.num_rows + 1), file, path.stem, hints, aside)]
+
+
+def _own(table: pa.Table, path: Path, file: int, hints: Hints) -> Reading:
+    """Windows as we export them: summaries, which are kept whole."""
+    from analytics.sources.parquet import metric_of
+
+    try:
+        metric = metric_of(path, table.schema)
+        frame = frame_of_arrow(table)
+    except FrameError as error:
+        raise ImportFault(str(error)) from None
+    frame = frame[frame["count"] > 0]
+    quantity = NAMES[metric].quantity.name
+    rows = len(frame)
+    lines: Ints = np.arange(1, rows + 1)
+    columns = {
+        "user": frame["user"].array if "user" in frame else hints.host_name or path.stem,
+        "end_ms": pd.DatetimeIndex(frame.index).asi8,
+        "core": frame["core"].fillna(WHOLE).to_numpy(np.int64) if "core" in frame else WHOLE,
+        "quantity": quantity, "value": frame["mean"].to_numpy(), "line": lines, "file": file,
+    }  # fmt: skip
+    made = frame_of(columns)
+    for name in ("count", "var", "min", "max", "approximated"):
+        made[name] = frame[name].to_numpy()
+    made["histogram"] = frame["histogram"].array if "histogram" in frame else None
+    said = [
+        f"windows of {metric}: count, mean, variance, extremes" + (" and histograms" if "histogram" in frame else "")
+    ]
+    return Reading(frame_of_readings({"user": [], "end_ms": [], "value": []}), (), said, windows=made)

@@ -1,0 +1,388 @@
+"""Files of other tools become the samples that they say, whatever their form."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from analytics.sources.importing.fields import Field, field_of
+from analytics.sources.importing.reading import Understood, read
+from analytics.sources.importing.readings import Hints
+from analytics.sources.importing.samples import ImportFault
+
+DATA = Path(__file__).parents[2] / "data" / "import"
+NOW_MS = 1_800_000_000_000
+CPU, MEMORY = "cpu.utilization", "memory.utilization"
+Told = Mapping[tuple[str, str, int, str], float]
+
+
+def understood(*names: str | Path, **hints: Any) -> Understood:
+    return read([DATA / name for name in names], Hints(**hints), NOW_MS)
+
+
+def told(found: Understood) -> Told:
+    """Each sample by host, quantity, core (-1 for the machine) and moment."""
+    frame = found.checked.frame
+    moments = pd.to_datetime(frame["end_ms"], unit="ms").dt.strftime("%d %H:%M:%S")
+    keys = zip(frame["user"], frame["quantity"], frame["core"], moments, strict=True)
+    return dict(zip(keys, frame["value"], strict=True))
+
+
+def same(found: Told, expected: Told) -> bool:
+    assert found.keys() == expected.keys()
+    return found == pytest.approx(dict(expected), rel=1e-12, abs=1e-15)
+
+
+def cpu_of(found: Understood, user: str = "web-1", core: int = -1) -> list[float]:
+    return [
+        value for (name, quantity, one, _), value in told(found).items() if (name, quantity, one) == (user, CPU, core)
+    ]
+
+
+# CSV
+
+
+def test_wide_csv_with_several_metrics() -> None:
+    found = understood("csv/wide.csv")
+    values = told(found)
+    assert same(
+        {key: value for key, value in values.items() if key[0] == "web-1"},
+        {
+            ("web-1", CPU, -1, "01 10:00:00"): 0.125, ("web-1", CPU, -1, "01 10:01:00"): 1.0,
+            **{("web-1", MEMORY, -1, f"01 10:0{n}:00"): 0.4 + n / 100 for n in range(3)},
+            **{("web-1", "load.1m", -1, f"01 10:0{n}:00"): load for n, load in enumerate((0.5, 1.5, 1.0))},
+            **{("web-1", "load.5m", -1, f"01 10:0{n}:00"): load for n, load in enumerate((0.4, 0.6, 0.6))},
+            **{("web-1", "load.15m", -1, f"01 10:0{n}:00"): load for n, load in enumerate((0.3, 0.4, 0.4))},
+        },
+    )  # fmt: skip
+    assert cpu_of(found, "web-2") == [0.875]
+    assert any("not taken: comment" in line for line in found.said)
+
+
+def test_dubious_rows_are_set_aside_by_line_and_not_the_file() -> None:
+    found = understood("csv/wide.csv")
+    assert found.checked.clipped == 1  # 100.4 %
+    assert {(line, reason.partition(":")[0]) for _, line, reason in found.aside.rows} == {
+        (4, "no number in the column 'CPU Utilization (%)'"), (6, "out of range"),
+        (8, "expected 8 columns, got another number"),
+    }  # fmt: skip
+
+
+def test_long_csv_of_german_spreadsheets() -> None:
+    found = understood("csv/long.csv", time="Zeit", time_format="%d.%m.%Y %H:%M:%S", zone="Europe/Berlin")
+    assert same(
+        told(found),
+        {
+            ("web-1", CPU, -1, "01 10:00:00"): 0.125, ("web-1", CPU, -1, "01 10:05:00"): 0.25,
+            ("web-1", MEMORY, -1, "01 10:00:00"): 0.4, ("web-1", MEMORY, -1, "01 10:05:00"): 0.5,
+        },
+    )  # fmt: skip
+    assert any("not taken: temperature" in line for line in found.said)
+    assert set(found.checked.frame["end_ms"] - found.checked.frame["start_ms"]) == {300_000}
+
+
+def test_csv_whose_columns_are_hosts() -> None:
+    assert same(
+        told(understood("csv/hosts.csv")),
+        {
+            ("web-1", CPU, -1, "01 10:00:00"): 0.125, ("web-1", CPU, -1, "01 10:01:00"): 0.25,
+            ("web-1", CPU, -1, "01 10:02:00"): 0.5, ("web-2", CPU, -1, "01 10:00:00"): 0.875,
+            ("web-2", CPU, -1, "01 10:02:00"): 0.625,
+        },
+    )  # fmt: skip
+
+
+def test_csv_of_one_machine_without_a_name() -> None:
+    found = understood("csv/one.csv", host_name="i-5f5533")
+    assert cpu_of(found, "i-5f5533") == pytest.approx([0.51846, 0.44508, 0.41244], rel=1e-12)
+    assert cpu_of(understood("csv/one.csv"), "one") != []
+    small = understood("csv/one.csv", unit="share")
+    assert small.checked.frame.empty and small.aside.count == 3
+
+
+def test_csv_of_states_and_cores() -> None:
+    found = understood("csv/cores.csv")
+    assert [cpu_of(found, core=core) for core in (-1, 0, 1)] == [[pytest.approx(0.3)], [0.6], [pytest.approx(0.0)]]
+
+
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        ("1772359200", "01 10:00:00"), ("1772359200.25", "01 10:00:00"), ("1772359200000", "01 10:00:00"),
+        ("1772359200000000", "01 10:00:00"), ("1772359200000000000", "01 10:00:00"),
+        ("2026-03-01T10:00:00Z", "01 10:00:00"),
+        ("2026-03-01 10:00:00", "01 15:00:00"), ("2026-03-01T12:00:00+02:00", "01 10:00:00"),
+        ("2026-03-01 10:00:00 UTC", "01 10:00:00"), ("2026-03-01T10:00:00.5-0800", "01 18:00:00"),
+    ],
+)  # fmt: skip
+def test_times_of_any_unit_and_zone(tmp_path: Path, text: str, moment: str) -> None:
+    (tmp_path / "x.csv").write_text(f"time,host,cpu\n{text},web-1,0.5\n")
+    found = understood(tmp_path / "x.csv", zone="America/New_York")
+    assert told(found) == {("web-1", CPU, -1, moment): 0.5}
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["CPU", "cpu_util", "cpuUtilization", "CPUUtilization", "% Processor Time", "avg cpu", "cpu.utilization",
+     "usage_active",
+     "utilization_percent", "cpu_percent", "CPU Usage (%)", "system.cpu.utilization"],
+)  # fmt: skip
+def test_usual_names_of_utilization(name: str) -> None:
+    field = field_of(name)
+    assert field is not None
+    assert (field.kind, field.target) == ("gauge", CPU)
+
+
+def test_names_that_say_nothing_of_ours() -> None:
+    assert [name for name in ("temperature", "id", "requests", "cpu_count", "disk_free", "us") if field_of(name)] == []
+    assert field_of("time_idle") == Field("state_time", "idle")
+
+
+# Parquet
+
+
+def test_parquet_in_hive_folders(tmp_path: Path) -> None:
+    for host, value in (("web-1", 0.25), ("web-2", 0.75)):
+        folder = tmp_path / "fleet" / f"host={host}"
+        folder.mkdir(parents=True)
+        times = pa.array([1_772_359_200_000, 1_772_359_260_000], pa.timestamp("ms", "UTC"))
+        pq.write_table(pa.table({"ts": times, "cpu": [value, value / 2]}), folder / "part-0.parquet")
+    found = understood(tmp_path / "fleet")
+    assert [cpu_of(found, host) for host in ("web-1", "web-2")] == [[0.25, 0.125], [0.75, 0.375]]
+
+
+def test_parquet_of_cloud_machines_with_naive_times(tmp_path: Path) -> None:
+    times = pd.to_datetime(["2026-03-01 10:00", "2026-03-01 10:05"]).astype("datetime64[us]")
+    table = pd.DataFrame({"timestamp": times, "vmid": ["a=", "a="], "min cpu": [1.0, 2.0], "avg cpu": [12.5, 25.0]})
+    table.to_parquet(tmp_path / "azure.parquet")
+    found = understood(tmp_path / "azure.parquet", zone="Europe/Berlin")
+    assert told(found) == {("a=", CPU, -1, "01 09:00:00"): 0.125, ("a=", CPU, -1, "01 09:05:00"): 0.25}
+
+
+def test_parquet_in_long_form_with_dictionaries(tmp_path: Path) -> None:
+    table = pa.table(
+        {
+            "time": [1_772_359_200, 1_772_359_200], "host": pa.array(["web-1", "web-1"]).dictionary_encode(),
+            "metric": pa.array(["system.cpu.utilization", "load1"]).dictionary_encode(), "value": [0.5, 3.0],
+        }
+    )  # fmt: skip
+    pq.write_table(table, tmp_path / "long.parquet")
+    found = told(understood(tmp_path / "long.parquet"))
+    assert found == {("web-1", CPU, -1, "01 10:00:00"): 0.5, ("web-1", "load.1m", -1, "01 10:00:00"): 3.0}
+
+
+# sysstat
+
+
+def test_sadf_json_as_it_was_recorded() -> None:
+    found = understood("sysstat/sadf.json")
+    [host] = json.loads((DATA / "sysstat/sadf.json").read_text())["sysstat"]["hosts"]
+    loads = [record["cpu-load"] for record in host["statistics"]]
+    for place, core in enumerate((-1, 0, 1)):
+        expected = [1 - (one[place]["idle"] + one[place]["iowait"]) / 100 for one in loads]
+        assert cpu_of(found, host["nodename"], core) == pytest.approx(expected, abs=1e-12)
+    assert found.systems == {host["nodename"]: ("Linux", host["release"])}
+    values = told(found)
+    first = host["statistics"][0]
+    stamp = f"{first['timestamp']['date'][-2:]} {first['timestamp']['time']}"
+    assert values[host["nodename"], "load.5m", -1, stamp] == first["queue"]["ldavg-5"]
+    assert values[host["nodename"], MEMORY, -1, stamp] == pytest.approx(first["memory"]["memused-percent"] / 100)
+    assert values[host["nodename"], "disk.read_bytes", -1, stamp] == first["io"]["io-reads"]["bread"] * 512
+    assert values[host["nodename"], "network.received_bytes", -1, stamp] == 0.0
+
+
+def test_sar_text_says_the_same_as_the_json_of_the_same_recording() -> None:
+    text, document = told(understood("sysstat/sar.txt")), told(understood("sysstat/sadf.json"))
+    assert len(text) > 30
+    assert same(text, document)
+
+
+def test_sar_text_over_midnight_on_a_twelve_hour_clock() -> None:
+    found = understood("sysstat/sar-night.txt", zone="America/New_York")
+    assert told(found) == {
+        ("db-1", CPU, -1, "02 04:50:01"): pytest.approx(0.15), ("db-1", CPU, -1, "02 05:00:01"): pytest.approx(0.26),
+        ("db-1", CPU, -1, "02 05:20:01"): pytest.approx(0.3),
+    }  # fmt: skip
+
+
+def test_sar_text_with_one_core_and_a_restart() -> None:
+    found = understood("sysstat/sar-one-core.txt")
+    assert cpu_of(found) == pytest.approx([0.10, 0.01])
+    assert cpu_of(found, core=3) == pytest.approx([0.24])
+
+
+# Prometheus
+
+
+def test_counters_of_node_exporter_become_shares() -> None:
+    found = understood("prometheus/counters.json")
+    # Core 0: 25 of 60 s busy, then none; core 1: none, then all; both counters went back, then 30 s busy and none.
+    assert cpu_of(found, "web-1:9100", 0) == pytest.approx([25 / 60, 0.0, 0.5])
+    assert cpu_of(found, "web-1:9100", 1) == pytest.approx([0.0, 1.0, 0.0])
+    assert cpu_of(found, "web-1:9100") == pytest.approx([25 / 120, 0.5, 0.25])
+    assert [reason for _, _, reason in found.aside.rows] == ["a counter that went back, as after a restart"]
+
+
+def test_an_expression_is_of_the_metric_that_is_named() -> None:
+    found = understood("prometheus/expression.json")
+    assert cpu_of(found, "web-1:9100") == [0.125, 0.25]
+    assert found.checked.frame["end_ms"].iloc[0] == 1_772_359_200_123
+    load = told(understood("prometheus/expression.json", metric="load.1m"))
+    assert load["web-1:9100", "load.1m", -1, "01 10:00:00"] == 12.5
+
+
+def test_an_instant_answer_has_gauges_and_amounts() -> None:
+    found = understood("prometheus/vector.json")
+    assert told(found) == {
+        ("web-1:9100", "load.1m", -1, "01 10:00:00"): 0.5, ("web-1:9100", "load.5m", -1, "01 10:00:00"): 0.25,
+        ("web-1:9100", "load.15m", -1, "01 10:00:00"): 0.125, ("web-1:9100", MEMORY, -1, "01 10:00:00"): 0.75,
+    }  # fmt: skip
+    assert any("one reading of a counter" in reason for _, _, reason in found.aside.rows)
+
+
+# collectd
+
+
+def test_collectd_percent_as_it_was_recorded() -> None:
+    found = understood("collectd/percent")
+    frame = found.checked.frame
+    idle = pd.read_csv(next((DATA / "collectd/percent/db-1/cpu-0").glob("percent-idle-*")))
+    wait = pd.read_csv(next((DATA / "collectd/percent/db-1/cpu-0").glob("percent-wait-*")))
+    expected = 1 - (idle["value"] + wait["value"]) / 100
+    assert cpu_of(found, "db-1", 0) == pytest.approx(expected.tolist()[: len(cpu_of(found, "db-1", 0))], abs=1e-9)
+    cores = np.array([cpu_of(found, "db-1", core) for core in (0, 1)])
+    assert cpu_of(found, "db-1") == pytest.approx(cores.mean(axis=0).tolist())
+    assert {*frame["quantity"]} >= {CPU, MEMORY, "load.1m", "load.5m", "load.15m", "swap.utilization"}
+    memory = frame[frame["quantity"] == MEMORY]["value"]
+    assert ((memory > 0) & (memory < 1)).all()
+
+
+def test_collectd_counters_as_they_were_recorded() -> None:
+    found = understood("collectd/counters")
+    folder = DATA / "collectd/counters/db-1/cpu-1"
+    states = {path.name.split("-")[1]: pd.read_csv(path)["value"].diff() for path in folder.iterdir()}
+    total = sum(states.values())
+    expected = (1 - (states["idle"] + states["wait"]) / total).dropna().tolist()
+    assert cpu_of(found, "db-1", 1) == pytest.approx(expected[: len(cpu_of(found, "db-1", 1))])
+    assert len(cpu_of(found, "db-1", 1)) >= 3
+
+
+def test_collectd_rates_of_an_interface(tmp_path: Path) -> None:
+    folder = tmp_path / "csv" / "db-1" / "interface-eth0"
+    folder.mkdir(parents=True)
+    (folder / "if_octets-2026-03-01").write_text("epoch,rx,tx\n1772359200.000,100.5,20.25\n1772359210.000,50.5,10.25\n")
+    values = told(understood(tmp_path / "csv"))
+    assert values["db-1", "network.received_bytes", -1, "01 10:00:10"] == 50.5
+    assert values["db-1", "network.sent_bytes", -1, "01 10:00:00"] == 20.25
+
+
+# Telegraf and InfluxDB
+
+
+def test_telegraf_names_become_ours() -> None:
+    found = understood("telegraf/telegraf.lp")
+    at = "01 10:00:00"
+    assert same(
+        told(found),
+        {
+            ("web-1", CPU, -1, at): 0.25, ("web-1", CPU, 0, at): 0.5, ("web-1", CPU, 1, at): 0.0,
+            ("web-1", CPU, -1, "01 10:00:10"): 0.5, ("web-1", MEMORY, -1, at): 0.25,
+            ("web-1", "swap.utilization", -1, at): 0.125, ("web-1", "load.1m", -1, at): 0.5,
+            ("web-1", "load.5m", -1, at): 0.25, ("web-1", "load.15m", -1, at): 0.125,
+            ("web-1", "network.received_bytes", -1, "01 10:00:10"): 150.0,
+            ("web-1", "network.sent_bytes", -1, "01 10:00:10"): 5.0,
+        },
+    )  # fmt: skip
+    assert (14, "no line of line protocol with a time") in {(line, reason) for _, line, reason in found.aside.rows}
+
+
+def test_telegraf_in_seconds_with_escaped_names() -> None:
+    assert cpu_of(understood("telegraf/seconds.lp"), "web 1") == pytest.approx([0.3, 0.4])
+
+
+def test_telegraf_times_of_the_cpu_are_counters() -> None:
+    assert cpu_of(understood("telegraf/times.lp")) == [pytest.approx(0.4)]
+
+
+def test_annotated_csv_of_influxdb_by_a_mapping() -> None:
+    found = understood("influx/annotated.csv", mapping=DATA / "influx/annotated.toml")
+    assert told(found) == {
+        ("web-1", CPU, -1, "01 10:00:00"): 0.125, ("web-1", CPU, -1, "01 10:01:00"): 0.25,
+        ("web-1", MEMORY, -1, "01 10:00:00"): pytest.approx(0.4),
+    }  # fmt: skip
+
+
+def test_line_protocol_of_another_schema_by_a_mapping() -> None:
+    found = understood("influx/export.lp", mapping=DATA / "influx/export.toml")
+    assert cpu_of(found) == pytest.approx([0.125, 0.25])
+
+
+def test_influxql_csv_with_counters_by_a_mapping() -> None:
+    assert cpu_of(understood("influx/influxql.csv", mapping=DATA / "influx/influxql.toml")) == [pytest.approx(0.25)]
+
+
+# What all share
+
+
+def test_rows_that_are_there_twice_count_once_and_others_are_set_aside(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text(
+        "time,host,cpu\n1772359200,a,0.5\n1772359200,a,0.5\n1772359200,a,0.25\n1,a,0.5\n99999999999,a,0.5\n,a,0.5\n1772359201,,0.5\n"
+    )
+    found = understood(tmp_path / "x.csv")
+    assert told(found) == {("a", CPU, -1, "01 10:00:00"): 0.5}
+    assert found.checked.repeated == 1
+    assert sorted(line for _, line, _ in found.aside.rows) == [4, 5, 6, 7, 8]
+
+
+def test_what_is_set_aside_is_bounded(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text("time,host,cpu_percent\n" + "1772359200,a,900\n" * 30_000 + "1772359200,a,50\n")
+    found = understood(tmp_path / "x.csv")
+    assert (len(found.aside.rows), found.aside.count) == (10_000, 30_000)
+    found.aside.write(tmp_path / "aside.csv")
+    assert len((tmp_path / "aside.csv").read_text().splitlines()) == 10_001
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("empty.csv", b"", "expected something to import, got an empty file"),
+        ("binary.bin", b"\x00\x01\x02" * 100, "expected text or Parquet"),
+        ("cut.parquet", b"PAR1" + b"\x00" * 30, "expected Parquet"),
+        ("cut.json", b'{"sysstat": {"hosts": [', "expected the JSON of `sadf -j`"),
+        ("other.json", b'{"answer": 42}', "expected JSON of `sadf -j` or of Prometheus' API"),
+        ("error.json", b'{"status":"error","resultType":"","metric":1,"value":1,"error":"bad"}', "got an error: bad"),
+        ("latin.csv", b"time,host,cpu\n1772359200,\xfc\xff,0.5\n", "expected CSV in UTF-8"),
+        ("header.csv", b"1772359200,0.5\n1772359210,0.5\n", "expected the names of columns in the first line"),
+        ("none.csv", b"time,host,cpu\n", "expected rows below the header"),
+        ("notime.csv", b"host,cpu\nweb-1,0.5\n", "expected a column of times"),
+        ("novalue.csv", b"time,host,colour\n1772359200,web-1,red\n", "expected a column of values"),
+        ("when.csv", b"time,host,cpu\nyesterday,web-1,0.5\n", "--time-format"),
+        ("some.lp", b"fan,host=web-1 speed=3 1772359200\n", "--mapping"),
+    ],
+)  # fmt: skip
+def test_a_bad_file_ends_with_one_clear_line(tmp_path: Path, name: str, content: bytes, said: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ImportFault) as caught:
+        understood(tmp_path / name)
+    assert said in str(caught.value) and name in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("time = 1", "time"), ("time = 'x'", "take"), ("time='x'\n[[take]]\ncolumn='y'", "expected metric or state"),
+        ("time='x'\n[[take]]\ncolumn='y'\nmetric='z'", "metric: expected one of cpu.utilization"),
+        ("time='_time'\n[[take]]\ncolumn='y'\nmetric='cpuUtilization'", "expected a column 'y'"), ("= 3", "Invalid"),
+    ],
+)  # fmt: skip
+def test_a_wrong_mapping_is_said(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "m.toml").write_text(text)
+    with pytest.raises(ImportFault, match=said):
+        understood("influx/annotated.csv", mapping=tmp_path / "m.toml")
