@@ -83,7 +83,7 @@ class InfluxReplica(InfluxStore):
 
     def flush(self) -> None:
         """Nothing is written here; what the writer has written is added up for queries."""
-        self._replica.gather()
+        self._replica.tidy()
 
     def compact(self) -> bool:
         """Nothing: the writer does."""

@@ -68,17 +68,18 @@ def client(service: RunningService) -> Iterator[httpx.Client]:
         yield client
 
 
-def started(folder: Path, provider: OpenIdProvider, *arguments: str) -> RunningService:
+def started(folder: Path, provider: OpenIdProvider, path: str = "") -> RunningService:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     settings = {
         "LOADLENS_OPENID_ISSUER": provider.issuer,
         "LOADLENS_OPENID_CLIENT_ID": CLIENT_ID,
         "LOADLENS_OPENID_CLIENT_SECRET": CLIENT_SECRET,
-        "LOADLENS_PUBLIC_URL": f"http://127.0.0.1:{port}",
+        "LOADLENS_PUBLIC_URL": f"http://127.0.0.1:{port}{path}",
+        "LOADLENS_PATH_PREFIX": path,
     }
     return RunningService(
-        folder, "--port", str(port), "--openid-roles", ",".join(ROLES), "--openid-scopes", "groups", *arguments,
+        folder, "--port", str(port), "--openid-roles", ",".join(ROLES), "--openid-scopes", "groups",
         environment=clean_environment(**settings),
     )  # fmt: skip
 
@@ -333,6 +334,20 @@ def test_in_a_browser_one_comes_back_to_where_one_wanted_to_go(
         assert not context.cookies()
     finally:
         context.close()
+
+
+def test_under_a_path_all_of_it_stays_there(folder: Path, provider: OpenIdProvider) -> None:
+    with started(folder / "under", provider, "/loadlens") as service, service.client() as client:
+        back = back_from_provider(client, "/loadlens/agents")
+        assert back.startswith(f"{service.url}/sign-in/openid/callback?")
+        (begun,) = client.cookies.jar
+        assert begun.path == "/loadlens/sign-in"
+        answer = client.get(back, headers=BACK)
+        assert 'content="0; url=/loadlens/agents"' in answer.text
+        (cookie,) = client.cookies.jar
+        assert cookie.path == "/loadlens"
+        assert client.get("/api/v1/identity", headers=PAGE).json()["token"] == "openid:alice"
+        assert 'url=/loadlens/"' in client.get(back_from_provider(client, "/agents"), headers=BACK).text
 
 
 def test_without_a_provider_there_is_nothing_to_sign_in_at(tmp_path: Path) -> None:
