@@ -68,7 +68,7 @@ def client(service: RunningService) -> Iterator[httpx.Client]:
         yield client
 
 
-def started(folder: Path, provider: OpenIdProvider, path: str = "") -> RunningService:
+def started(folder: Path, provider: OpenIdProvider, path: str = "", *, more: tuple[str, ...] = ()) -> RunningService:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     settings = {
@@ -79,7 +79,7 @@ def started(folder: Path, provider: OpenIdProvider, path: str = "") -> RunningSe
         "LOADLENS_PATH_PREFIX": path,
     }
     return RunningService(
-        folder, "--port", str(port), "--openid-roles", ",".join(ROLES), "--openid-scopes", "groups",
+        folder, "--port", str(port), "--openid-roles", ",".join(ROLES), "--openid-scopes", "groups", *more,
         environment=clean_environment(**settings),
     )  # fmt: skip
 
@@ -270,6 +270,17 @@ def test_nobody_ends_a_sign_in_that_another_browser_has_begun(
 @pytest.mark.parametrize("following", ["https://evil.example/", "//evil.example", "/\\evil.example", "javascript:x"])
 def test_nobody_is_led_elsewhere_afterwards(client: httpx.Client, provider: OpenIdProvider, following: str) -> None:
     assert 'content="0; url=/"' in client.get(back_from_provider(client, following), headers=BACK).text
+
+
+def test_an_address_that_begins_very_many_sign_ins_waits_and_those_under_way_go_on(
+    folder: Path, provider: OpenIdProvider, tokens: dict[str, str]
+) -> None:
+    with started(folder / "many", provider, more=("--failed-sign-ins", "1")) as service, service.client() as client:
+        back = back_from_provider(client)
+        waits = client.get("/sign-in/openid", headers=PAGE)
+        assert waits.status_code == 429
+        assert int(waits.headers["Retry-After"]) > 0
+        assert client.get(back, headers=BACK).status_code == 200
 
 
 def test_a_provider_that_is_away_is_named_and_tokens_still_let_in(
