@@ -42,6 +42,7 @@ PERMISSIONS: dict[str, dict[str, frozenset[Role]]] = {
     "/reports/fleet": _ASK,
     "/reports/users/{user_id:path}": _ASK,
     "/api/v1/metrics": {"GET": _READ, "POST": _REPORTS},
+    "/api/v1/otlp/v1/metrics": {"POST": _REPORTS},
     "/api/v1/metrics/{metric}/byUser/{user_id:path}": _ASK,
     "/api/v1/metrics/{metric}/fleet": _ASK,
     "/api/v1/query": _ASK,
@@ -86,7 +87,7 @@ SLASH = "\ue000"
 ABOUT_NOBODY: Final = frozenset(
     (
         "/", "/host", "/compare", "/alerts", "/agents", "/reports", "/static/{version}/{name:path}", "/docs",
-        "/docs/style.css", "/openapi.json", "/healthz", "/readyz", "/api/v1/metrics", "/api/v1/identity",
+        "/docs/style.css", "/openapi.json", "/healthz", "/readyz", "/api/v1/metrics", "/api/v1/otlp/v1/metrics", "/api/v1/identity",
         "/sign-in", "/sign-out", "/api/v1/sessions", "/api/v1/sessions/{session_id}",
         "/api/v1/enrolments",
     )
