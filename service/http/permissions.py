@@ -87,7 +87,8 @@ SLASH = "\ue000"
 ABOUT_NOBODY: Final = frozenset(
     (
         "/", "/host", "/compare", "/alerts", "/agents", "/reports", "/static/{version}/{name:path}", "/docs",
-        "/docs/style.css", "/openapi.json", "/healthz", "/readyz", "/api/v1/metrics", "/api/v1/otlp/v1/metrics", "/api/v1/identity",
+        "/docs/style.css", "/openapi.json", "/healthz", "/readyz", "/api/v1/metrics", "/api/v1/identity",
+        "/api/v1/otlp/v1/metrics",
         "/sign-in", "/sign-out", "/api/v1/sessions", "/api/v1/sessions/{session_id}",
         "/api/v1/enrolments",
     )

@@ -1,4 +1,4 @@
-"""OpenTelemetry's metrics as reports: https://opentelemetry.io/docs/specs/otlp/ and the semantic conventions for systems.
+"""OpenTelemetry's metrics as reports: https://opentelemetry.io/docs/specs/otlp/, and its conventions for systems.
 
 The host is the resource's `host.name`, else `host.id`, else `service.instance.id`. What is taken:
 

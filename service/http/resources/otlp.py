@@ -62,6 +62,8 @@ def _request(body: bytes, media_type: str) -> ExportMetricsServiceRequest:
         if media_type == PROTOBUF:
             request.ParseFromString(body)
         elif media_type == falcon.MEDIA_JSON:
+            if body.lstrip()[:1] != b"{":
+                raise json_format.ParseError("expected a JSON object")
             json_format.Parse(body, request, ignore_unknown_fields=True)
         else:
             given = f"Content-Type {media_type!r} is not right here"

@@ -47,7 +47,8 @@ def meters(url: str, host: str, **options: Any) -> MeterProvider:
 
 def history(url: str, host: str, metric: str = "cpuLoadAvg", **options: Any) -> Any:
     with Client(url) as client:
-        return client.history(host, metric, start=0, rate="raw", **options)
+        now_ms = times.now_ms()
+        return client.history(host, metric, start=now_ms - 3_600_000, end=now_ms + 3_600_000, rate="raw", **options)
 
 
 def points(name: str, kind: str, *values: tuple[int, float, dict[str, str]], **members: Any) -> dict[str, Any]:
@@ -112,7 +113,7 @@ def test_exponential_histograms_from_the_exporter_merge_into_ours(service: Runni
     assert frame["max"].max() == max(samples)
     assert frame["min"].min() == min(samples)
     with Client(service.url) as client:
-        p95 = client.query(["cpuLoadAvg"], stats=["p95"], users=["histograms"], by="user", rate="all", start=0)
+        p95 = client.query(["cpuLoadAvg"], stats=["p95"], users=["histograms"], by="user", rate="all")
     # Half a bucket of theirs, at most 160 between powers of two, and half a bin of ours.
     assert p95["cpuLoadAvg.p95"].iloc[0] == pytest.approx(sorted(samples)[3800], abs=1 / 64 + 0.03)
 
@@ -154,8 +155,10 @@ def test_what_is_not_kept_is_counted_with_the_reason(service: RunningService) ->
 @pytest.mark.parametrize(
     ("body", "media_type", "status"),
     [
-        (b"\xff\xff\xff", "application/x-protobuf", 400), (b"{", "application/json", 400), (b"[]", "application/json", 400),
-        (b"{}", "text/plain", 415), (b"\xff", "application/json", 400), (b"x" * (8 * 1024 * 1024 + 1), "application/json", 413),
+        (b"\xff\xff\xff", "application/x-protobuf", 400), (b"{", "application/json", 400),
+        (b"[]", "application/json", 400),
+        (b"{}", "text/plain", 415), (b"\xff", "application/json", 400),
+        (b"x" * (8 * 1024 * 1024 + 1), "application/json", 413),
     ],
 )  # fmt: skip
 def test_what_is_no_request_is_refused(service: RunningService, body: bytes, media_type: str, status: int) -> None:
@@ -186,11 +189,13 @@ def test_an_agents_token_is_good_for_its_own_host_alone(tmp_path: Path) -> None:
     made = make_tokens(tmp_path / "data", ("agent", "agent", "mine"), ("reader", "reader", "*"))
     at = times.now_ms() * 10**6 - MINUTE_NS
     with RunningService(tmp_path / "data") as service:
+        agent, reader = made["agent"], made["reader"]
         for token, host, status in (
-            (made["agent"], "mine", 200), (made["agent"], "other", 403), (made["reader"], "mine", 403), ("none", "mine", 401),
+            (agent, "mine", 200), (agent, "other", 403), (reader, "mine", 403), ("none", "mine", 401),
         ):  # fmt: skip
-            resource = {"resource": {"attributes": [{"key": "host.name", "value": {"stringValue": host}}]},
-                        "scopeMetrics": [{"metrics": [points("system.cpu.utilization", "gauge", (at, 0.5, {}))]}]}  # fmt: skip
+            named = {"attributes": [{"key": "host.name", "value": {"stringValue": host}}]}
+            gauge = points("system.cpu.utilization", "gauge", (at, 0.5, {}))
+            resource = {"resource": named, "scopeMetrics": [{"metrics": [gauge]}]}
             headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
             body = json.dumps({"resourceMetrics": [resource]})
             answer = httpx.post(service.url + PATH, content=body, headers=headers, timeout=60)
