@@ -16,7 +16,7 @@ PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
 
 .PHONY: help
 help: ## List what can be made
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: setup
 setup: $(STAMP) ## Make .venv with everything in it (the other targets do it by themselves)
@@ -33,6 +33,10 @@ $(STAMP): pyproject.toml requirements.lock
 .PHONY: run
 run: setup ## Run the service on http://localhost:8888 and an agent for this machine
 	@exec $(BIN)/loadlens-service up
+
+.PHONY: run-cluster
+run-cluster: setup ## Run two services on one NATS and one InfluxDB of this machine (docs/scaling.md)
+	@PYTHON=$(BIN)/python exec deploy/run-cluster.sh
 
 .PHONY: demo
 demo: setup ## The same, with a fleet to look at

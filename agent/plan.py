@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from threading import Event, Lock
 
-from agent.probes import PROBES, MetricName, Probe
+from agent.probes import PROBES, MetricName, Probe, sharing
 from contract.agent_settings import InvalidSettings, SettingsInForce
 from contract.problems import Problem
 from contract.processes import ProcessDetail
@@ -34,7 +34,7 @@ Probes = Mapping[MetricName, Callable[[float], Probe]]
 
 def sampling_plan(settings: SettingsInForce, version: str = "", probes: Probes = PROBES) -> SamplingPlan:
     """The plan of settings, with probes of its own."""
-    chosen = {name: probes[name](settings.interval) for name in settings.metrics}
+    chosen = sharing({name: probes[name](settings.interval) for name in settings.metrics}, settings.interval)
     return SamplingPlan(settings.interval, settings.samples, chosen, settings.paused, settings.processes, version)
 
 

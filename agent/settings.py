@@ -152,7 +152,10 @@ class AgentSettings(AgentAddress, frozen=True, kw_only=True):
         Annotated[tuple[MetricName, ...], Meta(min_length=1)],
         Meta(
             description="What to sample; all but cpu about once a second.",
-            extra={"examples": ["cpu,memory,disk"], "expected": "a list of cpu, memory, swap, disk, network and load"},
+            extra={
+                "examples": ["cpu,memory,disk"],
+                "expected": "a list of cpu, memory, swap, disk, network, load, times, scheduler, pressure and bursts",
+            },
         ),
     ] = ("cpu",)
     processes: Annotated[

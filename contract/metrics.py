@@ -173,7 +173,111 @@ class Load(Metric, tag="LOAD", gc=False, frozen=True, omit_defaults=True):
     )
 
 
-TYPES: tuple[type[Metric], ...] = (Cpu, Memory, Swap, Disk, Network, Load)
+class Times(Metric, tag="TIMES", gc=False, frozen=True, omit_defaults=True):
+    """How the CPU time of the whole machine is divided, each kind a share of all time in [0, 1].
+
+    `user`, `system`, `irq`, `steal` and `guest` add up to what `Cpu` counts as busy; stolen time is among it, and
+    `work` is the same without it. `iowait` is idle time, with a task that waits for input or output.
+    """
+
+    user: Distribution
+    """Programs, niced ones too, without guests."""
+    system: Distribution
+    iowait: Distribution
+    steal: Distribution
+    """Wanted, and given to others by the hypervisor."""
+    irq: Distribution
+    """Interrupts, soft ones too."""
+    guest: Distribution
+    """Virtual machines that run here."""
+    work: Distribution
+
+    quantities = (
+        Quantity("cpu_time.user", "user", "CPU time of programs", "1", bounded=True),
+        Quantity("cpu_time.system", "system", "CPU time of the kernel", "1", bounded=True),
+        Quantity("cpu_time.iowait", "iowait", "CPU idle, waiting for input and output", "1", bounded=True),
+        Quantity("cpu_time.steal", "steal", "CPU time stolen by the hypervisor", "1", bounded=True),
+        Quantity("cpu_time.irq", "irq", "CPU time of interrupts", "1", bounded=True),
+        Quantity("cpu_time.guest", "guest", "CPU time of virtual machines", "1", bounded=True),
+        Quantity("cpu_time.work", "work", "CPU utilization without stolen time", "1", bounded=True),
+    )
+
+
+class Scheduler(Metric, tag="SCHEDULER", gc=False, frozen=True, omit_defaults=True):
+    """What the scheduler has to do, each at least 0."""
+
+    context_switches: Distribution
+    runnable: Distribution
+    """Threads that run, or wait for a core."""
+    blocked: Distribution
+    """Threads that wait for input or output."""
+
+    quantities = (
+        Quantity("scheduler.context_switches", "context_switches", "Context switches", "{switch}/s", bounded=False),
+        Quantity("scheduler.runnable", "runnable", "Threads that run or wait for a core", "{thread}", bounded=False),
+        Quantity("scheduler.blocked", "blocked", "Threads that wait for input or output", "{thread}", bounded=False),
+    )
+
+
+class Pressure(Metric, tag="PRESSURE", gc=False, frozen=True, omit_defaults=True):
+    """The share of time, in [0, 1], in which `some` or all (`full`) work waited for a resource (Linux's PSI).
+
+    Of the CPU there is no `full`: something always runs while work waits for it.
+    """
+
+    cpu_some: Distribution
+    memory_some: Distribution
+    memory_full: Distribution
+    io_some: Distribution
+    io_full: Distribution
+
+    quantities = (
+        Quantity("pressure.cpu_some", "cpu_some", "Pressure: some wait for the CPU", "1", bounded=True),
+        Quantity("pressure.memory_some", "memory_some", "Pressure: some wait for memory", "1", bounded=True),
+        Quantity("pressure.memory_full", "memory_full", "Pressure: all wait for memory", "1", bounded=True),
+        Quantity("pressure.io_some", "io_some", "Pressure: some wait for input and output", "1", bounded=True),
+        Quantity("pressure.io_full", "io_full", "Pressure: all wait for input and output", "1", bounded=True),
+    )
+
+
+BURST = 0.9
+"""From so high a sample on, a share, a burst goes on."""
+
+
+class Bursts(Metric, tag="BURSTS", gc=False, frozen=True, omit_defaults=True):
+    """How long at a time the CPU is at 100 %, and how often it is nearly so; each a number of a whole window.
+
+    Merged, all stay exact: shares and rates are means over time, and the longest run is the highest. A run belongs to
+    each window that it reaches into, with all of its length so far, so one that crosses an edge is neither cut nor
+    lost; a burst belongs to the window in which it begins.
+    """
+
+    saturated: Distribution
+    """The share of time at exactly 100 %, of the machine."""
+    longest: Distribution
+    """The longest run of samples at 100 %, seconds."""
+    begun: Distribution
+    """Bursts that began, per minute: runs of samples of `BURST` or more."""
+    core_saturated: Distribution
+    """The share of time at 100 %, of a core; the mean of the cores."""
+    core_longest: Distribution
+    """The longest run of any one core, seconds."""
+    core_begun: Distribution
+    """Bursts that began on single cores, per minute; of all cores together."""
+
+    quantities = (
+        Quantity("burst.saturated", "saturated", "Share of time at 100 %", "1", bounded=True),
+        Quantity("burst.longest", "longest", "Longest run at 100 %", "s", bounded=False),
+        Quantity("burst.begun", "begun", "Bursts over 90 % per minute", "{burst}/min", bounded=False),
+        Quantity("burst.core_saturated", "core_saturated", "Share of time at 100 %, of a core", "1", bounded=True),
+        Quantity("burst.core_longest", "core_longest", "Longest run at 100 % of a core", "s", bounded=False),
+        Quantity(
+            "burst.core_begun", "core_begun", "Bursts over 90 % of cores per minute", "{burst}/min", bounded=False
+        ),
+    )
+
+
+TYPES: tuple[type[Metric], ...] = (Cpu, Memory, Swap, Disk, Network, Load, Times, Scheduler, Pressure, Bursts)
 
 # A Union built at run time is what msgspec decodes; a type checker sees the base class.
 AnyMetric = Union[TYPES]  # type: ignore[valid-type]  # noqa: UP007

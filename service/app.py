@@ -2,11 +2,12 @@
 
 import asyncio
 import contextlib
+import importlib.util
 import logging
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import falcon
 import falcon.asgi
@@ -20,9 +21,11 @@ from service.alerts.repository import RuleRepository
 from service.alerts.runner import Runner
 from service.annotations import Annotations
 from service.backup.snapshots import Live, SnapshotMaker
+from service.cluster.errors import ClusterError
 from service.control.audit import Audit
 from service.control.data_lock import lock_data_folder
 from service.control.database import ControlDatabase, ControlError
+from service.credentials.openid import CALLBACK, OpenId
 from service.credentials.rates import FailedAttempts
 from service.credentials.sessions import Sessions
 from service.credentials.tokens import Tokens
@@ -41,9 +44,10 @@ from service.http.resources.alerts import Alerts, OneSilence, Silences
 from service.http.resources.annotations import AnnotationList, OneAnnotation
 from service.http.resources.dashboard import VIEWS, Dashboard, FleetPicture, HostAnalysis, RuleBacktest, StaticFile
 from service.http.resources.documentation import Docs, DocsStyle, OpenApi
-from service.http.resources.health import Health, Ready, other_looks, refusing_looks
+from service.http.resources.health import Health, Ready, member_looks, other_looks, refusing_looks
 from service.http.resources.ingest import Metrics
 from service.http.resources.notifications import Notifications, OneNotification, Redelivery, TargetTest
+from service.http.resources.openid import OpenIdBegin, OpenIdEnd
 from service.http.resources.operations import AuditTrail, Numbers, Prometheus
 from service.http.resources.otlp import OpenTelemetryMetrics
 from service.http.resources.pages import FleetReport, Index, UserReport
@@ -59,16 +63,21 @@ from service.http.versions import RangeVersions
 from service.ingest.acknowledgement import Ingest
 from service.ingest.admission import Admission
 from service.ingest.maintenance import Maintenance, replay
+from service.journal.base import Log
+from service.journal.files import Damage
 from service.journal.journal import Journal
 from service.notifications.delivery import deliver
 from service.notifications.queue import NotificationQueue
 from service.notifications.sender import NotificationSender
 from service.reporting.maker import ReportMaker
 from service.settings import ServiceSettings
-from service.stores.base import StoreUnavailable
+from service.stores.base import Store, StoreUnavailable
 from service.stores.opening import home_of, open_store
 from service.stream.broker import Broker, BrokerLimits
 from service.tls import Tls
+
+if TYPE_CHECKING:
+    from service.ingest.member import Member
 
 _log = logging.getLogger("loadlens.service")
 _MIN_LIVE_BYTES, _MAX_LIVE_BYTES = 1 << 20, 64 << 20
@@ -90,27 +99,23 @@ class Service:
     def _build(self, settings: ServiceSettings) -> None:
         folder = Path(settings.data_dir)
         home = home_of(settings)
-        self.journal = Journal(home / "journal", settings.journal_bytes, settings.stream_keep)
-        self.store = open_store(settings, self.journal.holds)
-        _log.info("windows are kept in %s", self.store.description)
-        self.journal.advance_to(self.store.flushed)
-        self.lost = self.journal.missing(self.store.flushed)
+        self.member = _join(settings) if settings.is_clustered else None
+        """What this process is in a cluster; None where it is alone."""
+        self.lost: Sequence[Damage] = ()
         """Reports that were acknowledged and are lost."""
-        for lost in self.lost:
-            _log.error(
-                "%d acknowledged reports (offsets %d to %d) are lost: %s is damaged",
-                lost.reports, lost.first, lost.last, lost.path,
-            )  # fmt: skip
-        self.journal.prune(self.store.flushed)
-        replayed = replay(self.journal, self.store)
-        if replayed:
-            _log.info("%d reports replayed from the journal", replayed)
+        self.journal: Log
+        self.store: Store
+        if self.member is not None:
+            self.journal, self.store = self.member.log, self.member.store
+        else:
+            self._open_alone(settings, home)
+        _log.info("windows are kept in %s", self.store.description)
         self.versions = RangeVersions(self.store)
         self.requests = RequestLog(settings.requests_logged)
         live_bytes = min(max(settings.stream_keep, _MIN_LIVE_BYTES), _MAX_LIVE_BYTES)
         limits = BrokerLimits(consumers=settings.stream_consumers, live_bytes=live_bytes)
         self.broker = Broker(self.journal, limits)
-        self.ingest = Ingest(self.journal, self.store, self._publish)
+        self.ingest = self._new_ingest()
         self.admission = Admission(self.store, settings.max_users)
         self.control = ControlDatabase(folder / "control.db")
         self.audit = Audit(self.control)
@@ -126,6 +131,7 @@ class Service:
         self.rules = Runner(
             self.journal, self.rule_repository, self.queue, settings.rules,
             public_url=settings.public_url, is_paused=self.remote_configuration.is_paused,
+            is_mine=self.member.evaluates_rules if self.member else lambda: True,
         )  # fmt: skip
         self.sender = NotificationSender(
             self.queue, lambda: self.rules.targets, partial(deliver, private=settings.notify_private)
@@ -135,6 +141,36 @@ class Service:
         self.analyst = Analyst(self.store, self.annotations)
         self.snapshots = SnapshotMaker(folder, Live(home, self.journal, self.store))
         self.maintenance = Maintenance(self.journal, self.store, settings.flush_seconds)
+
+    def _open_alone(self, settings: ServiceSettings, home: Path) -> None:
+        """Open the journal and the store of a process that shares them with nobody."""
+        self._own_journal = journal = Journal(home / "journal", settings.journal_bytes, settings.stream_keep)
+        store = open_store(settings, journal.holds)
+        journal.advance_to(store.flushed)
+        self.lost = journal.missing(store.flushed)
+        for lost in self.lost:
+            _log.error(
+                "%d acknowledged reports (offsets %d to %d) are lost: %s is damaged",
+                lost.reports, lost.first, lost.last, lost.path,
+            )  # fmt: skip
+        journal.prune(store.flushed)
+        replayed = replay(journal, store)
+        if replayed:
+            _log.info("%d reports replayed from the journal", replayed)
+        self.journal, self.store = journal, store
+
+    def _new_ingest(self) -> Ingest:
+        if self.member is not None:
+            # What is acknowledged comes back by the log, with what others acknowledged.
+            return Ingest(self.member.log.append, self.member.followed, lambda last, texts, reports: None)
+        journal = self._own_journal
+        return Ingest(lambda texts, reports: journal.append(texts), self.store, self._publish)
+
+    def _deliver(self, last: int, texts: Sequence[bytes], reports: Sequence[Report]) -> None:
+        """Take what the log of a cluster brings."""
+        self.store.add(last, reports)
+        self.ingest.hear(reports)
+        self._publish(last, texts, reports)
 
     def _publish(self, last: int, texts: Sequence[bytes], reports: Sequence[Report]) -> None:
         """Hand on the reports of one commit, which the store answers already."""
@@ -146,12 +182,18 @@ class Service:
 
     def open(self) -> None:
         """Start the work in the background; called on the event loop."""
+        if self.member is not None:
+            self.member.start(self._deliver)
         self.rules.start()
         self.sender.start()
         self.maintenance.start()
         self.snapshots.start()
         self.remote_configuration.start()
         self.tokens.start()
+
+    def reload(self) -> None:
+        """Read the files of the rules again."""
+        self.rules.reload()
 
     def end_streams(self) -> None:
         """Let answers end that would go on for ever: the server waits for them before it closes the service."""
@@ -164,6 +206,8 @@ class Service:
         self.broker.end()
         self.ingest.close()
         self.rules.stop()
+        if self.member is not None:
+            self.member.stop()
         self.sender.stop()
         self.maintenance.stop()
         self.snapshots.stop()
@@ -172,7 +216,10 @@ class Service:
             self.tokens.write_uses()
         # In this order: the file that is written to is pruned only once it is closed.
         self.journal.close()
-        self.journal.prune(self.store.flushed)
+        if self.member is None:
+            self.journal.prune(self.store.flushed)
+        else:
+            self.member.close()
         self.control.close()
         self._lock.release()
         _log.info(
@@ -183,6 +230,16 @@ class Service:
                 waiting=self.journal.last - self.store.flushed,
             ),
         )  # fmt: skip
+
+
+def _join(settings: ServiceSettings) -> "Member":
+    """Become a process of a cluster."""
+    # Only these need the client of NATS.
+    if importlib.util.find_spec("nats") is None:
+        raise ClusterError("a journal in NATS needs nats-py: pip install 'loadlens[service,cluster]'")
+    from service.ingest.member import Member
+
+    return Member(settings)
 
 
 class _Lifespan:
@@ -201,10 +258,22 @@ class _Lifespan:
         await asyncio.to_thread(self._service.close)
 
 
+class Serving(Protocol):
+    """What the server needs of what it serves."""
+
+    requests: RequestLog
+
+    def end_streams(self) -> None:
+        """Let answers end that would go on for ever."""
+
+    def reload(self) -> None:
+        """Read rules again, where there are any."""
+
+
 class Application(falcon.asgi.App[Request, Response]):
     """The application, and the service behind it."""
 
-    service: Service
+    service: "Serving"
     path_prefix: str = ""
     trusted_proxies: tuple[str, ...] = ()
     tls: Tls | None = None
@@ -230,7 +299,7 @@ def create_app(settings: ServiceSettings) -> Application:
     """
     service = Service(settings)
     authentication = None
-    if settings.token or len(service.tokens) or settings.tls_client_ca:
+    if settings.token or len(service.tokens) or settings.tls_client_ca or settings.openid_issuer:
         authentication = Authentication(
             service.tokens, service.sessions, FailedAttempts(settings.failed_sign_ins), service.token_limits,
             settings.token, settings.operator_token,
@@ -255,7 +324,8 @@ def create_app(settings: ServiceSettings) -> Application:
     app.set_error_serializer(serialize)
     app.add_error_handler(Exception, unexpected)
     app.add_error_handler(StoreUnavailable, unavailable)
-    routes = _routes(service) | _sign_in(service.sessions, authentication)
+    openid = OpenId(settings, settings.public_url) if settings.openid_issuer else None
+    routes = _routes(service) | _sign_in(service.sessions, authentication, openid)
     described = OpenApi(lambda: openapi(routes, f"{settings.path_prefix}/"))
     routes |= {
         "/openapi.json": described,
@@ -269,10 +339,13 @@ def create_app(settings: ServiceSettings) -> Application:
     return app
 
 
-def _sign_in(sessions: Sessions, authentication: Authentication | None) -> dict[str, object]:
+def _sign_in(sessions: Sessions, authentication: Authentication | None, openid: OpenId | None) -> dict[str, object]:
     """What concerns browsers that sign in, by path."""
+    sign_in = SignIn(sessions, authentication, openid)
     return {
-        "/sign-in": SignIn(sessions, authentication),
+        "/sign-in": sign_in,
+        "/sign-in/openid": OpenIdBegin(sign_in),
+        CALLBACK: OpenIdEnd(sign_in),
         "/sign-out": SignOut(sessions),
         "/api/v1/sessions": SessionList(sessions),
         "/api/v1/sessions/{session_id}": OneSession(sessions),
@@ -288,7 +361,7 @@ def _routes(service: Service) -> dict[str, object]:
         ingest=service.ingest, journal=service.journal, store=store, maintenance=service.maintenance,
         broker=service.broker, rules=rules, queue=queue, sender=service.sender, report_maker=service.report_maker,
         remote_configuration=remote, control=service.control, lost=sum(one.reports for one in service.lost),
-        requests=service.requests,
+        requests=service.requests, cluster_sizes=service.member.sizes if service.member else tuple,
     )  # fmt: skip
     metrics = Metrics(service.ingest, service.admission, store, remote, service.token_limits)
     return {
@@ -338,7 +411,10 @@ def _routes(service: Service) -> dict[str, object]:
         "/readyz": Ready(
             store,
             refusing_looks(service.journal),
-            other_looks(store, service.admission, service.maintenance, rules, remote.registry, service.lost),
+            [
+                *other_looks(store, service.admission, service.maintenance, rules, remote.registry, service.lost),
+                *member_looks(service.member),
+            ],
         ),
         "/metrics": Prometheus(numbers),
     }

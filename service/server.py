@@ -25,6 +25,7 @@ from contract.logs import fields
 from contract.service_address import is_loopback
 from service.alerts.rule_set import RuleFileError
 from service.app import Application, create_app
+from service.cluster.errors import ClusterError
 from service.connections import CertifiedWebSocket, LimitedProtocol
 from service.control.data_lock import DataFolderError
 from service.control.database import ControlError
@@ -140,7 +141,7 @@ class Worker(UvicornWorker):
             sys.exit(Arbiter.WORKER_BOOT_ERROR)
 
     def _reload(self) -> None:
-        self.wsgi.service.rules.reload()
+        self.wsgi.service.reload()
         if self.wsgi.tls is not None:
             self.wsgi.tls.reload()
 
@@ -189,8 +190,8 @@ class _Server(BaseApplication):
 
     def load(self) -> Application:
         try:
-            app = create_app(self._settings)
-        except (StoreError, RuleFileError, ControlError, DataFolderError, OSError) as error:
+            app = _create(self._settings)
+        except (StoreError, RuleFileError, ControlError, DataFolderError, ClusterError, OSError) as error:
             print(f"loadlens-service: error: {error}", file=sys.stderr, flush=True)
             sys.exit(Arbiter.APP_LOAD_ERROR)
         app.tls = self._tls
@@ -199,6 +200,14 @@ class _Server(BaseApplication):
         gc.freeze()
         gc.set_threshold(50_000, 20, 100)
         return app
+
+
+def _create(settings: ServiceSettings) -> Application:
+    if settings.role == "writer":
+        from service.writer_process import create_writer
+
+        return create_writer(settings)
+    return create_app(settings)
 
 
 def _die_with_parent(server: Any, worker: Any) -> None:
@@ -252,7 +261,8 @@ def serve(settings: ServiceSettings) -> NoReturn:
 
     Raises SettingError for an address that must not be used without a token, ServerError for one that is taken.
     """
-    if not is_loopback(settings.host) and not settings.token and not any_kept(Path(settings.data_dir) / "control.db"):
+    asks = settings.token or settings.openid_issuer or any_kept(Path(settings.data_dir) / "control.db")
+    if not is_loopback(settings.host) and not asks:
         raise SettingError(
             f"--host {settings.host} lets other machines in; make a token that they must send "
             "(loadlens-service tokens create --offline --role admin NAME, or the old way --token or LOADLENS_TOKEN), "

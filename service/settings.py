@@ -9,9 +9,11 @@ from msgspec import Meta
 
 from analytics.sources.influx_address import Address, is_influx
 from contract.logs import LogFormat
-from contract.settings import Settings
 from contract.times import format_seconds, parse_duration, parse_seconds
+from service.openid_settings import OpenIdSettings
 
+Role = Literal["all", "api", "writer", "rules"]
+"""Of a process of a cluster: api takes reports and answers, writer puts them into the store, rules evaluates rules."""
 LogRequests = Literal["all", "failed", "none"]
 _TIMES = "forever, or a duration such as 90d"
 _FOREVER = "forever"
@@ -50,7 +52,7 @@ def check_influx(store: str, token: str, user: str, password: str) -> None:
         raise ValueError("store_user: goes with store_password")
 
 
-class ServiceSettings(Settings, frozen=True, kw_only=True):
+class ServiceSettings(OpenIdSettings, frozen=True, kw_only=True):
     """What an operator can set, by flag, by `LOADLENS_*` or in the `[service]` table of a file."""
 
     host: Annotated[
@@ -78,6 +80,25 @@ class ServiceSettings(Settings, frozen=True, kw_only=True):
     store_user: StoreUser = ""
     store_password: StorePassword = ""
     store_org: StoreOrg = ""
+    journal: Annotated[
+        str,
+        Meta(
+            description="Where reports wait for the store: `embedded` (the data directory), or NATS JetStream.",
+            extra={
+                "metavar": "JOURNAL",
+                "examples": ["nats://a,b,c"],
+                "secret": True,
+                "expected": "embedded, nats://HOST:PORT,HOST:PORT/NAME, or tls:// for TLS",
+            },
+        ),
+    ] = "embedded"
+    role: Annotated[
+        Role,
+        Meta(
+            description="What this process does in a cluster, with a journal in NATS.",
+            extra={"metavar": "ROLE", "expected": "all, api, writer or rules"},
+        ),
+    ] = "all"
     data_dir: Annotated[
         str, Meta(min_length=1, description="Folder for the journal and the embedded store.", extra={"metavar": "DIR"})
     ] = "var/loadlens"
@@ -297,7 +318,9 @@ class ServiceSettings(Settings, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         """Raise ValueError for an unknown store, and for times to keep that are no durations or do not fit."""
         self._check_store()
+        self._check_journal()
         self._check_tls()
+        self.check_openid(self.public_url, self.path_prefix)
         if self.operator_token and self.operator_token == self.token:
             raise ValueError("operator_token: must differ from token, or it would keep nobody out")
         if self.operator_token and not self.token:
@@ -321,6 +344,18 @@ class ServiceSettings(Settings, frozen=True, kw_only=True):
                     f"trusted_proxies: expected addresses or networks such as 10.0.0.0/8, got {proxy}"
                 ) from None
 
+    def _check_journal(self) -> None:
+        if not self.is_clustered:
+            if self.role != "all":
+                raise ValueError("role: goes with a journal in NATS, such as --journal nats://a,b,c")
+            return
+        if not self.journal.startswith(("nats://", "tls://")):
+            raise ValueError("journal: expected embedded, nats://HOST:PORT,HOST:PORT/NAME, or tls:// for TLS")
+        if self.store == "embedded":
+            raise ValueError(
+                "journal: goes with a store that processes share, such as --store influx://localhost:8086/METRICS"
+            )
+
     def _check_store(self) -> None:
         if self.store == "embedded":
             given = [name for name in _OF_INFLUX if getattr(self, name)]
@@ -333,6 +368,11 @@ class ServiceSettings(Settings, frozen=True, kw_only=True):
                 "(not shown, as it may hold a password)"
             )
         check_influx(self.store, self.store_token, self.store_user, self.store_password)
+
+    @property
+    def is_clustered(self) -> bool:
+        """Whether this is one process of several, which share a log in NATS and a store."""
+        return self.journal != "embedded"
 
     @property
     def keep_agents_ms(self) -> int | None:

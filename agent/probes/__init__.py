@@ -3,11 +3,13 @@
 from collections.abc import Callable
 
 from agent.probes.base import NotMeasured, Probe, QuantitySamples, Samples
+from agent.probes.bursts import BurstProbe
 from agent.probes.cpu import CpuProbe, cpu_source
+from agent.probes.kernel import pressure_probe, scheduler_probe, times_probe
 from agent.probes.system import disk_probe, load_probe, memory_probe, network_probe, swap_probe
 from contract.agent_settings import MetricName
 
-__all__ = ["PROBES", "MetricName", "NotMeasured", "Probe", "QuantitySamples", "Samples"]
+__all__ = ["PROBES", "MetricName", "NotMeasured", "Probe", "QuantitySamples", "Samples", "sharing"]
 
 PROBES: dict[MetricName, Callable[[float], Probe]] = {
     "cpu": lambda _interval_s: CpuProbe(cpu_source()),
@@ -16,5 +18,18 @@ PROBES: dict[MetricName, Callable[[float], Probe]] = {
     "disk": disk_probe,
     "network": network_probe,
     "load": load_probe,
+    "times": times_probe,
+    "scheduler": scheduler_probe,
+    "pressure": pressure_probe,
+    "bursts": lambda interval_s: BurstProbe(interval_s, CpuProbe(cpu_source()), is_shared=False),
 }
 """For each metric, what makes its probe for samples so many seconds apart."""
+
+
+def sharing(probes: dict[MetricName, Probe], interval_s: float) -> dict[MetricName, Probe]:
+    """The probes, of which those that look at the CPU's samples share its probe, and come behind it."""
+    cpu = probes.get("cpu")
+    if "bursts" in probes and isinstance(cpu, CpuProbe):
+        del probes["bursts"]
+        probes["bursts"] = BurstProbe(interval_s, cpu, is_shared=True)
+    return probes

@@ -216,6 +216,8 @@ class CpuProbe:
 
     def __init__(self, source: CpuSource) -> None:
         self._source = source
+        self.collected: CpuSamples | None = None
+        """What `collect` gave last, for who looks at the same samples."""
         self._cores: Sequence[Any] = ()
         self._readings: list[Any] = []
         self._counters: list[_Counters] = []
@@ -244,6 +246,7 @@ class CpuProbe:
 
     def collect(self) -> "CpuSamples | None":
         """The samples so far. Raises NotMeasured where the counters of the host stand still."""
+        self.collected = None
         self._understand()
         if not self._taken:
             return None
@@ -256,7 +259,9 @@ class CpuProbe:
         if host is None:
             return None
         counted = [(int(number), series) for number, series in zip(self._cores, cores, strict=True) if series]
-        return CpuSamples(tuple(number for number, _ in counted), host, [series for _, series in counted])
+        numbers = tuple(number for number, _ in counted)
+        self.collected = CpuSamples(numbers, host, [series for _, series in counted])
+        return self.collected
 
     def _understand(self) -> None:
         for reading in self._readings:

@@ -17,7 +17,9 @@ from contract.metrics import Disk, Load, Memory, Metric, Network, Swap
 PERIOD_S = 1.0
 
 
-class _Periodic:
+class Periodic:
+    """What is sampled about once a second; the base of probes that say how."""
+
     def __init__(self, kind: type[Metric], interval_s: float) -> None:
         self.due = 0.0
         self._kind = kind
@@ -45,7 +47,7 @@ class _Periodic:
         return QuantitySamples(self._kind, self._period_s, series) if series[0].values else None
 
 
-class Gauges(_Periodic):
+class Gauges(Periodic):
     """Samples numbers as they are. `read` gives one for each of the kind's quantities.
 
     A sample stands for the time since the one before.
@@ -72,7 +74,7 @@ Counters = Mapping[str, Sequence[int]]
 """For each device, a count for each of the kind's quantities."""
 
 
-class Rates(_Periodic):
+class Rates(Periodic):
     """Samples the growth per second of counters, added up over the devices that `read` gives.
 
     A device that comes or goes adds nothing for that sample, and a counter that goes back counts as unmoved.

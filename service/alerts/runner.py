@@ -21,7 +21,7 @@ from service.alerts.repository import RuleRepository
 from service.alerts.rule_set import RuleFileError, RuleSet, parse_rule_set, read_rule_set, stamp
 from service.alerts.rules import Rule
 from service.alerts.silences import WeeklySilence
-from service.journal.journal import Journal
+from service.journal.base import Log
 from service.journal.reader import JournalReader
 from service.notifications.queue import NotificationQueue
 from service.notifications.targets import Target
@@ -45,21 +45,24 @@ class Runner:
 
     def __init__(
         self,
-        journal: Journal,
+        journal: Log,
         repository: RuleRepository,
         queue: NotificationQueue,
         path: Path | None,
         *,
         public_url: str = "",
         is_paused: Callable[[str], bool] = lambda user: False,
+        is_mine: Callable[[], bool] = lambda: True,
     ) -> None:
         """Read the rules of `path`, a file or folder; raises RuleFileError where they were never good.
 
-        Notifications link to `public_url`, where there is one; `is_paused` says whose agent is meant not to report.
+        Notifications link to `public_url`, where there is one; `is_paused` says whose agent is meant not to report, and
+        `is_mine` whether this process is the one of a cluster that evaluates them.
         """
         self._journal = journal
         self._repository = repository
         self._is_paused = is_paused
+        self._is_mine = is_mine
         self._notifier = Notifier(repository, queue, public_url=public_url, is_paused=is_paused)
         self._path = path
         self._stamp = self._seen = stamp(path) if path else ()
@@ -187,6 +190,10 @@ class Runner:
         pause = 0.0
         while not self._stopping.wait(pause):
             pause = _POLL_S
+            if not self._is_mine():
+                # What was kept last is where it goes on, should it be the one again.
+                begun = False
+                continue
             try:
                 if not begun:
                     self._begin()

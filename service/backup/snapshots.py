@@ -21,7 +21,8 @@ import msgspec
 
 from service.control.data_lock import LOCK_FILE, DataFolderError, DataFolderInUse, DataLock, check_format
 from service.control.database import copy_database, seal
-from service.journal.journal import DAMAGED, Journal, faults
+from service.journal.base import Log
+from service.journal.journal import DAMAGED, faults
 from service.stores.base import Store
 from service.stores.embedded.damage import SET_ASIDE
 from service.stores.embedded.segments import link_or_copy
@@ -59,7 +60,7 @@ class Live(NamedTuple):
     """What a running service has open; `home` is the folder of the store and its journal."""
 
     home: Path
-    journal: Journal
+    journal: Log
     store: Store
 
 

@@ -12,12 +12,13 @@ _UP = "loadlens-service up"
 _DEMO_LIFETIME = "1h"
 
 
-def own_token(folder: Path, role: Role, scope: str = EVERYONE) -> str | None:
+def own_token(folder: Path, role: Role, scope: str = EVERYONE, *, asked: bool = False) -> str | None:
     """A token in the service's data folder, the same one with another text if there was one; None where none is asked.
 
-    An agent's has no end; another's has. Raises DataFolderInUse and ControlError.
+    `asked` says that the service asks for one though none is kept. An agent's has no end; another's has. Raises
+    DataFolderInUse and ControlError.
     """
-    if not any_kept(folder / "control.db"):
+    if not asked and not any_kept(folder / "control.db"):
         return None
     with DataLock(folder):
         control = ControlDatabase(folder / "control.db")

@@ -156,12 +156,12 @@ class _Up:
         """Where the service asks for tokens of its own, its agent and the demonstration get some."""
         if self._settings.token:
             return
-        folder = Path(self._settings.data_dir)
+        folder, asked = Path(self._settings.data_dir), bool(self._settings.openid_issuer)
         try:
             if user is not None:
-                self._agent_token = own_token(folder, "agent", user)
+                self._agent_token = own_token(folder, "agent", user, asked=asked)
             if self._settings.demo:
-                self._demo_token = own_token(folder, "operator")
+                self._demo_token = own_token(folder, "operator", asked=asked)
         except (DataFolderInUse, ControlError) as error:
             raise UpError(str(error)) from None
 

@@ -8,7 +8,7 @@ from falcon.asgi import Request
 from service.credentials.identity import Identity, Role
 from service.http.problems import ProblemError
 
-OPEN: Final = frozenset(("/healthz", "/readyz", "/sign-in"))
+OPEN: Final = frozenset(("/healthz", "/readyz", "/sign-in", "/sign-in/openid", "/sign-in/openid/callback"))
 """Paths that are answered without a token."""
 _NOBODY: frozenset[Role] = frozenset()
 _ALL: frozenset[Role] = frozenset(("agent", "reader", "operator", "admin", "enrolment"))
@@ -37,6 +37,8 @@ PERMISSIONS: dict[str, dict[str, frozenset[Role]]] = {
     "/healthz": {"GET": _ALL},
     "/readyz": {"GET": _ALL},
     "/sign-in": {"GET": _ALL, "POST": _ALL},
+    "/sign-in/openid": {"GET": _ALL},
+    "/sign-in/openid/callback": {"GET": _ALL},
     "/sign-out": {"POST": _READ},
     "/metrics": _ASK,
     "/reports/fleet": _ASK,
@@ -89,8 +91,8 @@ ABOUT_NOBODY: Final = frozenset(
         "/", "/host", "/compare", "/alerts", "/agents", "/reports", "/static/{version}/{name:path}", "/docs",
         "/docs/style.css", "/openapi.json", "/healthz", "/readyz", "/api/v1/metrics", "/api/v1/identity",
         "/api/v1/otlp/v1/metrics",
-        "/sign-in", "/sign-out", "/api/v1/sessions", "/api/v1/sessions/{session_id}",
-        "/api/v1/enrolments",
+        "/sign-in", "/sign-in/openid", "/sign-in/openid/callback", "/sign-out", "/api/v1/sessions",
+        "/api/v1/sessions/{session_id}", "/api/v1/enrolments",
     )
 )  # fmt: skip
 """Routes whose answers say nothing of any machine: pages without data, and what takes reports, each of which is

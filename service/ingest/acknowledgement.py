@@ -10,14 +10,14 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import msgspec
 
 from contract.metrics import Metric
 from contract.report import Report, encode
-from service.journal.journal import Journal, JournalFull
-from service.stores.base import Key, Store, StoreUnavailable
+from service.journal.journal import JournalFull
+from service.stores.base import Key, StoreUnavailable
 
 
 class Unavailable(Exception):
@@ -31,8 +31,27 @@ class Acknowledgement(NamedTuple):
     duplicates: int
 
 
+Append = Callable[[Sequence[bytes], Sequence[Report]], int]
+"""Puts reports, given as text and decoded, on disk together; returns the offset of the last.
+
+Raises JournalFull at a limit and OSError where that fails. Called in a thread, one call at a time.
+"""
 Publish = Callable[[int, Sequence[bytes], Sequence[Report]], None]
 """Is told the offset of the last report of a commit, and the reports as text and decoded."""
+
+
+class KnownWindows(Protocol):
+    """What is asked and told of a store (`service.stores.base.Store`)."""
+
+    def newest(self) -> dict[tuple[str, type[Metric]], int]:
+        """The end of the newest window of each stream, epoch milliseconds."""
+
+    async def known(self, keys: Collection[Key]) -> set[Key]:
+        """Those of `keys` that are stored already."""
+
+    def add(self, last: int, reports: Sequence[Report]) -> None:
+        """Take reports that are on disk, the last of them at offset `last`."""
+
 
 _NOTHING = Acknowledgement(0, 0)
 _Done = asyncio.Future[Acknowledgement]
@@ -59,8 +78,8 @@ class _Late(NamedTuple):
 class Ingest:
     """Takes valid reports to the journal and the store. Everything here runs on the event loop."""
 
-    def __init__(self, journal: Journal, store: Store, publish: Publish) -> None:
-        self._journal = journal
+    def __init__(self, append: Append, store: KnownWindows, publish: Publish) -> None:
+        self._append = append
         self._store = store
         self._publish = publish
         # The newest window of each stream: what ends later is new without a look-up.
@@ -85,6 +104,10 @@ class Ingest:
         """How many reports wait for a commit, or to be looked up."""
         groups = [self._next, self._writing, *self._late]
         return sum(len(group.reports) for group in groups if group)
+
+    def hear(self, reports: Sequence[Report]) -> None:
+        """Note reports that others took: what is not newer than these may be known."""
+        self._all_newer(reports)
 
     def take(self, bodies: Sequence[bytes], reports: Sequence[Report]) -> Awaitable[Acknowledgement]:
         """Keep `reports`, whose JSON texts are `bodies`.
@@ -215,7 +238,7 @@ class Ingest:
             return
         group = self._writing = self._next
         self._next = None
-        writing = self._loop.run_in_executor(self._thread, self._journal.append, group.bodies)
+        writing = self._loop.run_in_executor(self._thread, self._append, group.bodies, group.reports)
         writing.add_done_callback(self._written)
 
     def _written(self, writing: asyncio.Future[int]) -> None:

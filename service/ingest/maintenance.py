@@ -10,7 +10,7 @@ import msgspec
 from contract import times
 from contract.report import Report
 from contract.retry import Backoff
-from service.journal.journal import Journal
+from service.journal.base import Log
 from service.stores.base import Store, StoreUnavailable
 
 _log = logging.getLogger("loadlens.service")
@@ -20,7 +20,7 @@ _FIRST_RETRY_S, _LONGEST_RETRY_S = 1.0, 30.0
 _REPORTS = msgspec.json.Decoder(list[Report])
 
 
-def replay(journal: Journal, store: Store) -> int:
+def replay(journal: Log, store: Store) -> int:
     """Give the store what it had not put on its own disk; returns how many reports that were."""
     count = 0
     for record in journal.read(after=store.flushed):
@@ -37,13 +37,19 @@ class Maintenance:
     stays in the journal; its limit turns new reports away before memory runs out.
     """
 
-    def __init__(self, journal: Journal, store: Store, flush_interval_s: float) -> None:
+    def __init__(
+        self, journal: Log, store: Store, flush_interval_s: float, fatal: type[Exception] | tuple[()] = ()
+    ) -> None:
+        """Flush every `flush_interval_s` at least; an error of a kind that is `fatal` ends it (see `ended_by`)."""
         self._journal = journal
         self._store = store
         self._interval = flush_interval_s
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="maintenance", daemon=True)
         self._backoff = Backoff(first_s=_FIRST_RETRY_S, cap_s=_LONGEST_RETRY_S, least=0.5)
+        self._fatal = fatal
+        self.ended_by: Exception | None = None
+        """The error that ended it; None while it goes on."""
         self.flushes = 0
         self.failures = 0
         self.problem: str | None = None
@@ -89,6 +95,10 @@ class Maintenance:
             while self._store.compact() and not self._filled() and not self._stopping.is_set():
                 pass
         except Exception as error:  # noqa: BLE001
+            if isinstance(error, self._fatal):
+                self.ended_by = error
+                self._stopping.set()
+                return 0.0
             return self._failed(error)
         if self._backoff.failures:
             _log.info("the store takes reports again, after %d failures", self._backoff.failures)

@@ -5,8 +5,8 @@ from collections import deque
 import msgspec
 
 from contract.report import Report
+from service.journal.base import Log
 from service.journal.files import Record
-from service.journal.journal import Journal
 
 PAGE_BYTES = 256 * 1024
 _KEPT_PAGES = 16
@@ -41,7 +41,7 @@ class Page:
 class JournalReader:
     """Pages of the journal, the newest of them kept for others who read the same. For one thread."""
 
-    def __init__(self, journal: Journal, *, page_bytes: int = PAGE_BYTES) -> None:
+    def __init__(self, journal: Log, *, page_bytes: int = PAGE_BYTES) -> None:
         """A page ends with the record that brings it to more than `page_bytes`."""
         self._journal = journal
         self._page_bytes = page_bytes

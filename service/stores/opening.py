@@ -4,10 +4,16 @@ import hashlib
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from analytics.sources.influx_address import Address, Credentials
 from service.settings import ServiceSettings
 from service.stores.base import Store
+
+if TYPE_CHECKING:
+    from service.stores.influx.replica import InfluxReplica
+    from service.stores.influx.shared_checkpoint import SharedCheckpoint
+    from service.stores.influx.store import InfluxStore
 
 
 def home_of(settings: ServiceSettings) -> Path:
@@ -33,9 +39,27 @@ def open_store(settings: ServiceSettings, holds: Callable[[int, int], bool]) -> 
         )
     from service.stores.influx.store import InfluxStore
 
-    address = Address.parse(settings.store)
-    credentials = Credentials(settings.store_token, settings.store_user, settings.store_password, settings.store_org)
-    return InfluxStore(address, credentials, home_of(settings), settings.retention())
+    return InfluxStore(Address.parse(settings.store), _credentials(settings), home_of(settings), settings.retention())
+
+
+def open_shared(settings: ServiceSettings, checkpoint: "SharedCheckpoint") -> "InfluxStore":
+    """The store, for the writer of a cluster. Raises StoreError where it cannot be used."""
+    from service.stores.influx.store import InfluxStore
+
+    address, credentials = Address.parse(settings.store), _credentials(settings)
+    return InfluxStore(address, credentials, home_of(settings), settings.retention(), checkpoint=checkpoint)
+
+
+def open_replica(settings: ServiceSettings, refresh: Callable[[], None]) -> "InfluxReplica":
+    """The store, for a process that does not write; `refresh` as there. Raises StoreError where it cannot be used."""
+    from service.stores.influx.replica import InfluxReplica
+
+    address, credentials = Address.parse(settings.store), _credentials(settings)
+    return InfluxReplica(address, credentials, home_of(settings), refresh, settings.retention())
+
+
+def _credentials(settings: ServiceSettings) -> Credentials:
+    return Credentials(settings.store_token, settings.store_user, settings.store_password, settings.store_org)
 
 
 def influx_folder(data_dir: Path, address: Address) -> Path:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from contract.report import Report
-from service.journal.journal import Journal
+from service.journal.base import Log
 from service.journal.reader import PAGE_BYTES, JournalReader
 from service.stream.channels import BATCH_BYTES, Channel, EventBatch, Routes, StreamFormat
 from service.stream.subscription import Subscription
@@ -65,7 +65,7 @@ class PastEvents(NamedTuple):
 class Broker:
     """The channels of all consumers. Everything here runs on the event loop, but for the reading of the journal."""
 
-    def __init__(self, journal: Journal, limits: BrokerLimits) -> None:
+    def __init__(self, journal: Log, limits: BrokerLimits) -> None:
         self._limits = limits
         self._reader = JournalReader(journal, page_bytes=limits.page_bytes)
         self._thread = ThreadPoolExecutor(1, "stream")

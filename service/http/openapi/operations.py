@@ -323,5 +323,15 @@ OPERATIONS: dict[str, dict[str, Operation]] = {
     "/openapi.json": {"GET": Operation(tag="operations", answer=dict[str, Any])},
 }
 """By path, as in OpenAPI, and method."""
-FOR_PEOPLE = (*VIEWS, "/machines", "/static/{version}/{name}", "/docs", "/docs/style.css", "/sign-in", "/sign-out")
+FOR_PEOPLE = (
+    *VIEWS,
+    "/machines",
+    "/static/{version}/{name}",
+    "/docs",
+    "/docs/style.css",
+    "/sign-in",
+    "/sign-in/openid",
+    "/sign-in/openid/callback",
+    "/sign-out",
+)
 """Paths of pages, which no program asks."""

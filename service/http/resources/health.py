@@ -1,6 +1,7 @@
 """Whether the process answers, and whether the service does all that it is there for."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Protocol
 
 import falcon
 from falcon.asgi import Request, Response
@@ -10,8 +11,8 @@ from service.agents.registry import Registry
 from service.alerts.runner import Runner
 from service.ingest.admission import Admission
 from service.ingest.maintenance import Maintenance
+from service.journal.base import Log
 from service.journal.files import Damage
-from service.journal.journal import Journal
 from service.stores.base import Store
 
 _MAX_CHARACTERS = 300
@@ -64,12 +65,25 @@ def _found(looks: Iterable[Look]) -> Iterator[str]:
             yield problem
 
 
-def refusing_looks(journal: Journal) -> list[Look]:
+def refusing_looks(journal: Log) -> list[Look]:
     """What turns reports away."""
     return [
         lambda: "The journal is at its limit; the store is behind." if journal.size >= journal.limit_bytes else None,
         lambda: journal.problem and f"Reports cannot be put on disk: {journal.problem}",
     ]
+
+
+class MemberOfCluster(Protocol):
+    """What a process is in a cluster."""
+
+    @property
+    def problems(self) -> Sequence[str]:
+        """What is wrong with the cluster, as far as this process can tell."""
+
+
+def member_looks(member: MemberOfCluster | None) -> list[Look]:
+    """What is wrong with the cluster that a process is a member of, if it is."""
+    return [] if member is None else [lambda: " ".join(member.problems) or None]
 
 
 def other_looks(

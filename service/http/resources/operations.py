@@ -2,7 +2,7 @@
 
 import asyncio
 import platform
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -25,7 +25,7 @@ from service.http.request_log import RequestLog
 from service.http.requests import Parameters
 from service.ingest.acknowledgement import Ingest
 from service.ingest.maintenance import Maintenance
-from service.journal.journal import Journal
+from service.journal.base import Log
 from service.notifications.queue import NotificationQueue
 from service.notifications.sender import NotificationSender
 from service.reporting.maker import ReportMaker
@@ -40,7 +40,7 @@ class Numbers:
     """The service's own counters and sizes, read where they are kept: a collector of prometheus-client."""
 
     ingest: Ingest
-    journal: Journal
+    journal: Log
     store: Store
     maintenance: Maintenance
     broker: Broker
@@ -51,6 +51,8 @@ class Numbers:
     remote_configuration: RemoteConfiguration
     control: ControlDatabase
     requests: RequestLog
+    cluster_sizes: Callable[[], Sequence[tuple[str, str, float]]] = tuple
+    """Of a process of a cluster, what to watch of it: names, explanations and values."""
     lost: int
     """Acknowledged reports that could not be read when the service started."""
 
@@ -130,6 +132,7 @@ class Numbers:
             ("loadlens_journal_behind", "Reports in the journal that the store has not flushed.",
              journal.last - store.flushed),
             *(("loadlens_store_" + name, text, value) for name, text, value in store.sizes()),
+            *(("loadlens_cluster_" + name, text, value) for name, text, value in self.cluster_sizes()),
         ):  # fmt: skip
             yield GaugeMetricFamily(name, text, value=value)
 

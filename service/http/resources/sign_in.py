@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import logging
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -13,6 +14,7 @@ from contract import times
 from contract.problems import display
 from service.control.database import ControlError
 from service.credentials.identity import ANYBODY, Identity
+from service.credentials.openid import OpenId
 from service.credentials.sessions import FOR_PEOPLE, Session, Sessions
 from service.http.authentication import Authentication, actor_of, address_of, clear_cookie, identity_of, set_cookie
 from service.http.listing import page_of, take_limit
@@ -24,8 +26,11 @@ from service.http.templates import environment
 if TYPE_CHECKING:
     import jinja2
 
+_log = logging.getLogger("loadlens.service")
 _FORM = "application/x-www-form-urlencoded"
 _MAX_FORM = 16 * 1024
+_MAX_SHOWN = 100
+"""Sessions on the page; GET /api/v1/sessions has all."""
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 _UNKNOWN = "This token is not known, is revoked, or is past its end."
 _NOT_FOR_PEOPLE = "This token is for programs: sign in with a reader's, an operator's or an admin's."
@@ -34,19 +39,20 @@ _NOT_FOR_PEOPLE = "This token is for programs: sign in with a reader's, an opera
 class SignIn:
     """The page where a browser signs in, and where it sees its sessions."""
 
-    def __init__(self, sessions: Sessions, authentication: Authentication | None) -> None:
-        """`authentication` is None where the service asks for no token."""
+    def __init__(self, sessions: Sessions, authentication: Authentication | None, openid: OpenId | None = None) -> None:
+        """`authentication` is None where the service asks for no token, `openid` where there is no provider."""
         self._sessions = sessions
         self._authentication = authentication
+        self.openid = openid
 
     async def on_get(self, req: Request, resp: Response) -> None:
         """200 with the page."""
-        self._show(req, resp, next_path=_own_path(req.get_param("next") or "", req.root_path))
+        self._show(req, resp, next_path=own_path(req.get_param("next") or "", req.root_path))
 
     async def on_post(self, req: Request, resp: Response) -> None:
         """303 to where the browser wanted to go, with the cookie; 401 or 403 with the page for another token."""
         form = await _form(req)
-        next_path = _own_path(form.get("next", ""), req.root_path)
+        next_path = own_path(form.get("next", ""), req.root_path)
         if self._authentication is None:
             raise falcon.HTTPSeeOther(next_path)
         identity = self._authentication.identity_of_token(form.get("token", "").strip(), req)
@@ -54,6 +60,13 @@ class SignIn:
             resp.status = falcon.HTTP_401 if identity is None else falcon.HTTP_403
             self._show(req, resp, next_path=next_path, wrong=_UNKNOWN if identity is None else _NOT_FOR_PEOPLE)
             return
+        await self.begin_session(req, resp, identity)
+        resp.set_header("Cache-Control", "no-store")
+        resp.status = falcon.HTTP_303
+        resp.location = next_path
+
+    async def begin_session(self, req: Request, resp: Response, identity: Identity) -> None:
+        """Let the browser in, and give it its cookie. Raises ProblemError 503."""
         req.context.identity = identity
         browser = req.get_header("User-Agent") or ""
         try:
@@ -63,13 +76,21 @@ class SignIn:
         except ControlError as error:
             raise ProblemError(falcon.HTTP_503, f"Nobody can sign in: {error}", headers={"Retry-After": "5"}) from None
         set_cookie(req, resp, cookie, session.expires_ms)
-        resp.set_header("Cache-Control", "no-store")
-        resp.status = falcon.HTTP_303
-        resp.location = next_path
 
-    def _show(self, req: Request, resp: Response, *, next_path: str, wrong: str = "") -> None:
+    def refuse(self, req: Request, resp: Response, status: str, error: Exception) -> None:
+        """The page, with why somebody who was at the provider is not let in."""
+        _log.warning("a sign-in at %s has failed: %s", self.openid and self.openid.name, error)
+        resp.status = status
+        text = str(error)
+        self._show(req, resp, next_path=f"{req.root_path}/", wrong=f"{text[:1].upper()}{text[1:].rstrip('.')}.")
+
+    def lead_on(self, req: Request, resp: Response, next_path: str) -> None:
+        """A page that leads on by itself, as a page of ours and not as the provider's."""
+        self._show(req, resp, next_path=next_path, leads=True)
+
+    def _show(self, req: Request, resp: Response, *, next_path: str, wrong: str = "", leads: bool = False) -> None:
         identity: Identity | None = getattr(req.context, "identity", None)
-        mine = [] if identity is None or identity is ANYBODY else self._sessions.of(identity.token)
+        shown = [] if identity is None or identity is ANYBODY or leads else self._sessions.of(whose(identity))
         resp.content_type = falcon.MEDIA_HTML
         resp.set_header("Content-Security-Policy", _POLICY)
         resp.set_header("X-Content-Type-Options", "nosniff")
@@ -77,7 +98,8 @@ class SignIn:
         resp.set_header("Cache-Control", "no-store")
         resp.text = _template().render(
             base=req.root_path, open=self._authentication is None, identity=identity, next=next_path, wrong=wrong,
-            sessions=[_shown(session) for session in mine],
+            leads=leads, provider=self.openid and self.openid.name, more=max(0, len(shown) - _MAX_SHOWN),
+            sessions=[_shown(session) for session in shown[:_MAX_SHOWN]],
         )  # fmt: skip
 
 
@@ -112,7 +134,7 @@ class SessionList:
         limit, after = take_limit(asked, default=MAX_LIMIT), asked.take("after", str, "")
         asked.check()
         identity = identity_of(req)
-        found = self._sessions.of(None if identity.role == "admin" else identity.token)
+        found = self._sessions.of(whose(identity))
         page, behind = page_of(found, lambda session: session.id, after, limit)
         resp.content_type = falcon.MEDIA_JSON
         resp.data = msgspec.json.encode({"sessions": [session.document() for session in page], "next": behind})
@@ -131,13 +153,18 @@ class OneSession:
         resp.status = falcon.HTTP_204
 
 
+def whose(identity: Identity) -> str | None:
+    """Whose sessions somebody sees and may end: those of the same token or person; of all, None, for an admin."""
+    return None if identity.role == "admin" else identity.token
+
+
 async def _end(sessions: Sessions, session_id: str, identity: Identity, req: Request) -> bool:
-    """End a session of the same token, or any for who has the role admin."""
+    """End a session that is somebody's to end."""
     try:
         return await asyncio.to_thread(
             lambda: sessions.end(
                 session_id, actor=actor_of(req),
-                allowed=lambda one: identity.role == "admin" or one.identity.token == identity.token,
+                allowed=lambda one: whose(identity) in (None, one.identity.token),
             )
         )  # fmt: skip
     except ControlError as error:
@@ -155,7 +182,7 @@ async def _form(req: Request) -> dict[str, str]:
     return {name: values[-1] for name, values in fields.items()}
 
 
-def _own_path(text: str, base: str) -> str:
+def own_path(text: str, base: str) -> str:
     """Where to go on: a path of this service, which is under `base`; the first page for anything else."""
     first = f"{base}/"
     parts = urlsplit(text) if text.isprintable() and "\\" not in text else None
@@ -169,6 +196,7 @@ def _shown(session: Session) -> dict[str, object]:
     minutes = max(0, session.expires_ms - times.now_ms()) // 60_000
     return {
         "id": session.id,
+        "who": display(session.identity.token),
         "address": session.address,
         "browser": display(session.browser),
         "left": f"{minutes // 60} h {minutes % 60} min",

@@ -135,6 +135,10 @@ class Claim:
         finally:
             self._lock.release()
 
+    def abandon(self) -> None:
+        """Say nothing any more: another goes on in the same name."""
+        self._ending.set()
+
     @property
     def _is_fresh(self) -> bool:
         if self._confirmed is None or self._doubted:

@@ -7,7 +7,7 @@ began before asks again.
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -107,12 +107,27 @@ class BeingWritten:
         return self.keys.hold(series, time)
 
 
+class Holding(Protocol):
+    """Keys of windows."""
+
+    def hold(self, series: npt.NDArray[np.int64], time: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        """Which pairs of a series and an end are among them."""
+
+
+class MaybeInStore(Protocol):
+    """Windows in memory of which InfluxDB has all, some or none."""
+
+    @property
+    def keys(self) -> Holding:
+        """Theirs."""
+
+
 class View(NamedTuple):
     """One state of the store: what is in memory, and what of it is in InfluxDB too."""
 
     memories: Sequence[WindowsInMemory]
     """Windows that are in no rollup, and in no bucket of `open`, yet."""
-    written: BeingWritten | None
+    written: MaybeInStore | None
     """Of `memories`, what InfluxDB may have."""
     rolled: Rolled
     """Which buckets InfluxDB has."""

@@ -40,6 +40,7 @@ from service.stores.influx.places import Place, ensure_database
 from service.stores.influx.publication import ImmutableMemtable, View, Views
 from service.stores.influx.reading import NumberedRows, Reader
 from service.stores.influx.rollups import FINEST, Sealing, late, over, still_open, without
+from service.stores.influx.shared_checkpoint import SharedCheckpoint
 from service.stores.influx.users import CatalogedUser, UserCatalog
 from service.stores.influx.windows import WindowWriter
 from service.stores.influx.writing import Writer
@@ -62,7 +63,8 @@ class InfluxStore:
 
     `retention` is how long windows and the rollups of 5 min (and 15), 1 h and 1 d are kept, in ms, None for ever;
     `now_ms` the clock, epoch ms; after `claim_s` without a word another service may have the database.
-    With `read_only` it neither claims the database nor writes to it, whoever has it.
+    With `read_only` it neither claims the database nor writes to it, whoever has it. `checkpoint` is where the writers
+    of a cluster keep what others go on with; they have one name, and so one claim.
     Raises StoreError where it can neither ask InfluxDB nor knows anything of it, or another service has it.
     """
 
@@ -76,6 +78,7 @@ class InfluxStore:
         now_ms: Callable[[], int] = times.now_ms,
         claim_s: float = CLAIM_S,
         read_only: bool = False,
+        checkpoint: Checkpoint | SharedCheckpoint | None = None,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._now_ms = now_ms
@@ -84,7 +87,7 @@ class InfluxStore:
         self._client = InfluxClient(address, credentials, timeout_s, _SELECT_S)
         self._place: Place | None = None
         aside = folder / "refused.lines"
-        self._checkpoint = Checkpoint(folder / "known.sqlite")
+        self._checkpoint = checkpoint or Checkpoint(folder / "known.sqlite")
         self._claim = Claim(
             self._client, Writer(self._client, aside, timeout_s, self._where), self._checkpoint.owner, folder,
             self._checkpoint.value(_CLAIMED), self._note_claim, claim_s,
@@ -616,6 +619,12 @@ class InfluxStore:
         if self._writer.aside.exists():
             shutil.copyfile(self._writer.aside, folder / self._writer.aside.name)
         return {}
+
+    def abandon(self) -> None:
+        """Write nothing more: another process goes on from the same checkpoint."""
+        self._closed = True
+        self._claim.abandon()
+        self._checkpoint.close()
 
     def close(self) -> None:
         """Flush where that is quickly done; what InfluxDB has not is in the journal."""

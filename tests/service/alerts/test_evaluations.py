@@ -6,10 +6,11 @@ from collections.abc import Iterable
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from analytics.frames.standins import standins
 from contract.histogram import LINEAR, quantile
-from contract.metrics import Statistic
+from contract.metrics import Bursts, Distribution, Statistic
 from contract.report import Report, decode_report
 from contract.summary import Summary
 from service.alerts.alarms import Transition
@@ -67,6 +68,21 @@ def test_hysteresis_keeps_it_from_flapping() -> None:
     assert len(fired(wobbling, **BUSY)) == 20
     assert fired(wobbling, **BUSY, clear=0.5) == [("a", "firing", 0), ("a", "resolved", 100)]
     assert fired(wobbling, **BUSY, clear_for="10s") == [("a", "firing", 0)]
+
+
+@pytest.mark.parametrize("over", [{}, {"over": "10s"}])
+def test_a_run_at_full_load_is_a_threshold_as_any_other(over: dict[str, str]) -> None:
+    engine = Engine()
+    rule = {"name": "stuck", "kind": "threshold", "metric": "burstLongest", "stat": "max", "above": 2, **over}
+    engine.use([parse_rule(rule)])
+    states = []
+    for place, longest in enumerate((0.4, 2.0, 2.05, 0.1, 0.1, 0.1)):
+        one = Distribution(longest, 0.0, longest, longest, observations=100)
+        share = Distribution(0.5)
+        bursts = Bursts(share, one, share, share, one, share)
+        sent = replace(report("a", 5.0 * place, 0.5), metrics=[bursts])
+        states += [(place, found.state) for found in engine.observe([sent], START_MS + 5000 * place)]
+    assert states == [(2, "firing"), (3 if not over else 4, "resolved")]
 
 
 def test_each_user_has_its_own_alarm() -> None:

@@ -10,7 +10,7 @@ from tests.support.dashboard_fleet import IDLE
 from tests.support.dashboards import opened
 from tests.support.hostile_names import NAMES
 from tests.support.nightly_backup import reports
-from tests.support.reports import post
+from tests.support.reports import post, small
 from tests.support.running import RunningService
 
 pytestmark = pytest.mark.server
@@ -18,10 +18,35 @@ pytestmark = pytest.mark.server
 WHO, USER, HOSTILE = "Who used the CPU", "backed-up", NAMES[2]
 
 
+KINDS = {"user": 0.3, "system": 0.1, "iowait": 0.2, "steal": 0.15, "irq": 0.01, "guest": 0.0, "work": 0.41}
+
+
 @pytest.fixture(scope="module", autouse=True)
 def told(service: RunningService) -> None:
+    now_ms = time.time_ns() // 1_000_000
+    times = {"type": "TIMES"} | {name: {"avg": mean, "observations": 60} for name, mean in KINDS.items()}
     with service.client() as client:
-        post(client, *reports(USER, time.time_ns() // 1_000_000, HOSTILE))
+        post(client, *reports(USER, now_ms, HOSTILE))
+        kinds = [small("kinds", now_ms - step * 60_000) for step in range(60)]
+        assert post(client, *(one | {"metrics": [*one["metrics"], times]} for one in kinds)).status_code == 202
+
+
+def test_kinds_of_time_are_stacked(browser: Browser, service: RunningService, client: httpx.Client) -> None:
+    with opened(browser, service, "/host?id=kinds&range=1h") as seen:
+        card = seen.card("Kinds of CPU time")
+        legend = card.locator(".legend")
+        for words in ("programs", "kernel", "interrupts", "virtual machines", "stolen", "waiting for input and output"):
+            expect(legend).to_contain_text(words)
+        assert seen.drawn("Kinds of CPU time") > 500
+        card.get_by_role("button", name="Table").click()
+        assert [float(cell) for cell in seen.rows("Kinds of CPU time")[0][1:]] == [0.3, 0.1, 0.01, 0.0, 0.15, 0.2]
+        expect(seen.card("CPU utilization without stolen time")).to_have_count(1)
+        assert seen.complaints == []
+    answer = client.get(
+        "/api/v1/query", params={"metric": "cpuTimeSteal,cpuTimeWork", "user": "kinds", "resample_rate": "all"}
+    )
+    assert "0.15" in answer.text
+    assert "0.41" in answer.text
 
 
 def test_processes_and_units_are_stacked_and_named(browser: Browser, service: RunningService) -> None:

@@ -35,6 +35,8 @@ MATRIX = {
     "GET /openapi.json": READ,
     "GET /sign-in": ANYBODY,
     "POST /sign-in": ANYBODY,
+    "GET /sign-in/openid": ANYBODY,
+    "GET /sign-in/openid/callback": ANYBODY,
     "POST /sign-out": READ,
     "GET /healthz": ANYBODY,
     "GET /readyz": ANYBODY,
@@ -103,7 +105,8 @@ MATRIX = {
 ABOUT_NO_MACHINE = {
     "GET /", "GET /host", "GET /compare", "GET /alerts", "GET /agents", "GET /reports",
     "GET /static/{version}/{name}", "GET /docs", "GET /docs/style.css", "GET /openapi.json", "GET /healthz",
-    "GET /readyz", "GET /api/v1/metrics", "GET /api/v1/identity", "GET /sign-in", "POST /sign-in", "POST /sign-out",
+    "GET /readyz", "GET /api/v1/metrics", "GET /api/v1/identity", "GET /sign-in", "POST /sign-in",
+    "GET /sign-in/openid", "GET /sign-in/openid/callback", "POST /sign-out",
     "GET /api/v1/sessions", "DELETE /api/v1/sessions/{session_id}",
 }  # fmt: skip
 OF_THE_SCOPE = {"GET /api/v1/users", "GET /api/v1/query", "GET /api/v1/stream", "GET /api/v1/who"}

@@ -25,7 +25,9 @@ class Opened:
     def __init__(self, folder: Path, journal_bytes: int = 1 << 27) -> None:
         self.journal = Journal(folder / "journal", journal_bytes)
         self.store = EmbeddedStore(folder, "256MB")
-        self.ingest = Ingest(self.journal, self.store, lambda last, bodies, reports: None)
+        self.ingest = Ingest(
+            lambda texts, reports: self.journal.append(texts), self.store, lambda last, bodies, reports: None
+        )
 
     def take(self, *requests: Sequence[Report]) -> list[Acknowledgement | BaseException]:
         """Requests that come at once."""
@@ -52,7 +54,9 @@ def opened(tmp_path: Path) -> Iterator[Opened]:
 def restarted(opened: Opened) -> Ingest:
     """Ingest on another loop, over the same journal and store."""
     opened.ingest.close()
-    opened.ingest = Ingest(opened.journal, opened.store, lambda last, bodies, reports: None)
+    opened.ingest = Ingest(
+        lambda texts, reports: opened.journal.append(texts), opened.store, lambda last, bodies, reports: None
+    )
     return opened.ingest
 
 

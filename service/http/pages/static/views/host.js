@@ -12,10 +12,13 @@ import { ago, durationText, iso, moment, MINUTE, range, rateFor, zone } from "..
 import { annotations, loadDurationPython, metricOf, metrics, metricSelect, noteForm } from "./shared.js";
 import { processes } from "./processes.js";
 import { settings } from "./settings.js";
+import { stacked } from "./stacked.js";
 
 export const title = "Host";
 const DAYS = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
 const BUCKETS = 300;
+/** Kinds of CPU time that are drawn on top of each other; `cpuTimeWork` is some of them together. */
+const KINDS = [["cpuTimeUser", "programs"], ["cpuTimeSystem", "kernel"], ["cpuTimeIrq", "interrupts"], ["cpuTimeGuest", "virtual machines"], ["cpuTimeSteal", "stolen"], ["cpuTimeIowait", "idle, waiting for input and output"]];
 
 /** Opens the view in `root`. */
 export function open(root) {
@@ -271,8 +274,10 @@ export function open(root) {
       return [];
     })));
     for (const one of small.splice(0)) one.close();
-    const reported = wanted.flatMap((one, place) => (found[place].length ? [[one, found[place]]] : []));
-    fill(others, reported.length ? null : h("p", { class: "empty" }, "This agent reports CPU only. Settings above add others."));
+    const kinds = new Map(wanted.flatMap((one, place) => (found[place].length && KINDS.some(([known]) => known === one.name) ? [[one.name, found[place]]] : [])));
+    const reported = wanted.flatMap((one, place) => (found[place].length && !kinds.has(one.name) ? [[one, found[place]]] : []));
+    fill(others, reported.length || kinds.size ? null : h("p", { class: "empty" }, "This agent reports CPU only. Settings above add others."));
+    if (kinds.size) drawKinds(kinds, question);
     for (const [one, points] of reported) {
       const plot = h("div", { class: "plot small" });
       const made = card(one.text, {
@@ -287,6 +292,25 @@ export function open(root) {
       drawn.show({ x, domain: [question.start / 1000, question.end / 1000], series: [{ label: "max", data: high, colour: "--series-2", swatch: "swatch-2" }, { label: "mean", data: mean, colour: "--series-1", width: 2, swatch: "swatch-1" }] });
       small.push(drawn);
     }
+  }
+
+  /** The kinds of CPU time on top of each other, and a table of them. */
+  function drawKinds(kinds, question) {
+    const drawn = KINDS.filter(([one]) => kinds.has(one)), plot = h("div", { class: "plot small" });
+    const times = kinds.get(drawn[0][0]).map((row) => row.time);
+    const byTime = drawn.map(([one]) => new Map(kinds.get(one).map((row) => [row.time, row.mean])));
+    const data = byTime.map((means) => times.map((at) => means.get(at) ?? null));
+    const made = card("Kinds of CPU time", {
+      level: "h3",
+      source: () => ({ path: address("/api/v1/query", { ...question, metric: drawn.map(([one]) => one).join(","), user: exactly(id()) }), file: `${id()}-kinds-of-time.csv`, accept: "text/csv", python: python("query", [drawn.map(([one]) => one)], { users: [exactly(id())], start: question.start, end: question.end, rate: question.resample_rate }) }),
+      rows: () => ({ columns: [{ label: "time" }, ...drawn.map(([, label]) => ({ label, number: true }))], rows: times.map((at, place) => [iso(at), ...data.map((one) => one[place])]) }),
+    });
+    made.body.append(plot);
+    others.append(made.node);
+    const one = lineChart(plot, { label: "Kinds of CPU time" });
+    const { x, columns } = withGaps(times, data, 1.5 * spacing(times, rate));
+    one.show({ x, domain: [question.start / 1000, question.end / 1000], ...stacked(columns.map((values, place) => ({ label: drawn[place][1], data: values, rest: drawn[place][0] === "cpuTimeIowait" }))) });
+    small.push(one);
   }
 
   return {

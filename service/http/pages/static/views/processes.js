@@ -6,7 +6,8 @@ import { fill, h, name } from "../dom.js";
 import { lineChart, withGaps } from "../linechart.js";
 import { shown } from "../numbers.js";
 import { get, set } from "../state.js";
-import { durationText, iso, moment } from "../time.js";
+import { durationText, moment } from "../time.js";
+import { stacked } from "./stacked.js";
 
 const MOST_BUCKETS = 2000;
 
@@ -54,18 +55,10 @@ export function processes(id) {
     fill(then);
     fill(whole, top.length ? entries(found) : null);
     const shares = top.map((_, place) => buckets.map((one) => one.top_s[place] / one.core_s)).concat([buckets.map((one) => one.others_s / one.core_s)]);
-    // Each line is the sum of those below it, so that the highest is what the machine did.
-    const sums = shares.map((_, place) => buckets.map((_, at) => shares.slice(0, place + 1).reduce((sum, one) => sum + one[at], 0)));
-    const { x, columns } = withGaps(buckets.map((one) => Date.parse(one.time)), [...sums, ...shares], 1.5 * Math.max(width, 5000));
-    const drawn = columns.slice(0, sums.length), own = columns.slice(sums.length);
-    const colours = [...top.map((_, place) => `--series-${(place % 6) + 1}`), "--missing"];
-    const series = drawn.map((data, place) => ({
-      label: place < top.length ? label(top[place]) : "others", data, colour: colours[place], width: 1, fill: place ? undefined : colours[0], steps: true,
-      swatch: place < top.length ? `swatch-${(place % 6) + 1}` : "swatch-band-wide", unit: "1", show: (at) => shown(own[place][at]),
-    }));
+    const { x, columns } = withGaps(buckets.map((one) => Date.parse(one.time)), shares, 1.5 * Math.max(width, 5000));
     chart.show({
-      x, series, domain: [asked.start / 1000, asked.end / 1000], top: Math.max(...(drawn.at(-1) ?? []).filter((one) => one !== null), 0.02),
-      bands: series.slice(1).map((_, place) => ({ upper: place + 1, lower: place, fill: colours[place + 1] })),
+      x, domain: [asked.start / 1000, asked.end / 1000],
+      ...stacked(columns.map((data, place) => (place < top.length ? { label: label(top[place]), data } : { label: "others", data, rest: true }))),
       empty: found.unavailable ?? "The agent did not say which processes ran. Choose it in its settings below, or start it with --processes names.",
     });
   }

@@ -1,0 +1,186 @@
+"""A connection to NATS, on an event loop in a thread of its own, so that code without a loop can use it too."""
+
+import asyncio
+import contextlib
+import logging
+import threading
+from collections.abc import Coroutine
+from concurrent.futures import Future
+from typing import Any, NamedTuple, TypeVar
+from urllib.parse import urlsplit
+
+import nats
+import nats.errors
+import nats.js.errors
+import uvloop
+from nats.aio.client import Client
+from nats.js import JetStreamContext
+from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType, StreamConfig
+
+from service.cluster.errors import ClusterError
+
+_log = logging.getLogger("loadlens.service")
+T = TypeVar("T")
+CALL_S = 5.0
+"""So long an answer of JetStream may take: longer than the election of a leader does."""
+_CONNECT_S = 15.0
+_RECONNECT_S = 0.1
+_PING_S = 2
+"""Two pings without an answer end a connection to a node that is cut off."""
+_QUORUM = 3
+NOT_FOUND = 10059
+"""JetStream's code for a stream that is not there."""
+
+
+class ClusterAddress(NamedTuple):
+    """The servers of a NATS cluster, and what of it is ours."""
+
+    servers: tuple[str, ...]
+    name: str
+    """The prefix of our streams and buckets: several fleets can share a NATS."""
+
+    @classmethod
+    def parse(cls, text: str) -> "ClusterAddress":
+        """Read `nats://HOST[:PORT],HOST.../NAME`; `tls://` for TLS. Raises ValueError."""
+        scheme, _, rest = text.partition("://")
+        hosts, _, name = rest.partition("/")
+        who, at, hosts = hosts.rpartition("@")
+        servers = tuple(f"{scheme}://{who}{at}{host}" for host in hosts.split(",") if host)
+        name = name or "loadlens"
+        try:
+            is_good = all(urlsplit(server).hostname and urlsplit(server).port != 0 for server in servers)
+        except ValueError:
+            is_good = False
+        if scheme not in ("nats", "tls") or not servers or not is_good or not name.replace("-", "").isalnum():
+            raise ValueError(
+                "expected nats://HOST:PORT,HOST:PORT/NAME, or tls:// (not shown, as it may hold a password)"
+            )
+        return cls(servers, name)
+
+    def __str__(self) -> str:
+        """The address without the password."""
+        parts = [urlsplit(server) for server in self.servers]
+        return f"{parts[0].scheme}://{','.join(part.netloc.rpartition('@')[2] for part in parts)}/{self.name}"
+
+
+class Cluster:
+    """The connection. Any thread may call, but for those that run on its loop."""
+
+    def __init__(self, address: ClusterAddress) -> None:
+        """Connect. Raises ClusterError."""
+        self.address = address
+        self.loop = uvloop.new_event_loop()
+        self.connection = Client()
+        self._thread = threading.Thread(target=self.loop.run_forever, name="nats", daemon=True)
+        self._thread.start()
+        try:
+            self.call(self._connect(), _CONNECT_S)
+        except (OSError, nats.errors.Error, TimeoutError) as error:
+            self._end()
+            raise ClusterError(f"{address} cannot be reached: {words_of(error)}") from None
+        self.jetstream: JetStreamContext = self.connection.jetstream(timeout=CALL_S)
+
+    async def _connect(self) -> None:
+        await self.connection.connect(
+            list(self.address.servers), name="loadlens", max_reconnect_attempts=-1,
+            reconnect_time_wait=_RECONNECT_S,  # type: ignore[arg-type]  # a fraction does, too
+            connect_timeout=2, ping_interval=_PING_S, max_outstanding_pings=2, error_cb=_say,
+            skip_subject_validation=True,
+        )  # fmt: skip
+
+    def call(self, work: Coroutine[Any, Any, T], timeout_s: float = CALL_S) -> T:
+        """Wait for what is done on the loop. Raises what it raises, and TimeoutError."""
+        future: Future[T] = asyncio.run_coroutine_threadsafe(work, self.loop)
+        try:
+            return future.result(timeout_s)
+        except TimeoutError:
+            future.cancel()
+            raise
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether a server of the cluster is connected."""
+        return bool(self.connection.is_connected)
+
+    @property
+    def replicas(self) -> int:
+        """On how many nodes everything is kept: three where there are as many, or else one."""
+        return _QUORUM if len(self.connection.servers) >= _QUORUM else 1
+
+    def close(self) -> None:
+        """Let go of it."""
+        with contextlib.suppress(nats.errors.Error, TimeoutError):
+            self.call(self.connection.close())
+        self._end()
+
+    def _end(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            self.call(_cancel_others())
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self._thread.join(CALL_S)
+
+
+def words_of(error: BaseException) -> str:
+    """What an error says; some of NATS say nothing but what they are."""
+    return str(error) or type(error).__name__
+
+
+async def _cancel_others() -> None:
+    """End all that runs on this loop."""
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
+
+
+async def _say(error: Exception) -> None:
+    _log.debug("NATS: %s", words_of(error))
+
+
+async def ensure_stream(cluster: Cluster, wanted: StreamConfig) -> None:
+    """Make a stream where it is missing, and see that it keeps what it is given.
+
+    Raises ClusterError where one is there that would lose or turn away what it should keep.
+    """
+    assert wanted.name is not None
+    try:
+        found = (await cluster.jetstream.stream_info(wanted.name)).config
+    except nats.js.errors.NotFoundError:
+        found = (await cluster.jetstream.add_stream(wanted)).config
+        _log.info("%s: made the stream %s, %d times on disk", cluster.address, wanted.name, found.num_replicas or 1)
+    problems = [*_wrong(wanted, found)]
+    if problems:
+        raise ClusterError(f"the stream {wanted.name} of {cluster.address}: {'; '.join(problems)}")
+    if (found.num_replicas or 1) < _QUORUM:
+        _log.warning(
+            "the stream %s is on one node of %s only: what is acknowledged is lost with that node's disk. A cluster of "
+            "three nodes keeps it on three",
+            wanted.name, cluster.address,
+        )  # fmt: skip
+
+
+def _wrong(wanted: StreamConfig, found: StreamConfig) -> list[str]:
+    """What of a stream's configuration breaks a promise, in words."""
+    checks = (
+        ("storage", StorageType.FILE, found.storage),
+        ("discard", DiscardPolicy.NEW, found.discard),
+        ("retention", RetentionPolicy.LIMITS, found.retention or RetentionPolicy.LIMITS),
+        ("subjects", wanted.subjects, found.subjects),
+        ("max_age", 0, found.max_age or 0),
+        ("max_msgs", -1, found.max_msgs or -1),
+        ("sealed", False, found.sealed),
+    )
+    wrong = [f"expected {name} {_word(right)}, got {_word(is_)}" for name, right, is_ in checks if is_ != right]
+    if found.duplicate_window < wanted.duplicate_window:
+        least, got = wanted.duplicate_window, found.duplicate_window
+        wrong.append(f"expected duplicate_window of {least:.0f} s or longer, got {got:.0f} s")
+    if wanted.num_replicas and (found.num_replicas or 1) < wanted.num_replicas:
+        wrong.append(
+            f"expected num_replicas {wanted.num_replicas}, got {found.num_replicas}: "
+            f"nats stream edit --replicas {wanted.num_replicas} {wanted.name}"
+        )
+    return wrong
+
+
+def _word(value: object) -> object:
+    return getattr(value, "value", value)

@@ -1,0 +1,107 @@
+"""The writer of a cluster is killed or paused, and another goes on from the ledger: every row is written once."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from analytics.sources.influx_address import Address, Credentials
+from contract.times import DAY_MS, HOUR_MS, MINUTE_MS
+from service.cluster.connection import Cluster
+from service.cluster.errors import ClusterError
+from service.cluster.ledger import WriterLedger
+from service.stores.base import StoreUnavailable
+from service.stores.influx.shared_checkpoint import SharedCheckpoint
+from service.stores.influx.store import InfluxStore
+from tests.service.stores.influx.test_rollups import T0, Clock, Feed, live
+from tests.support.influx_proxy import Fault, InfluxProxy, Request
+from tests.support.influxd import RunningInflux
+
+pytestmark = pytest.mark.server
+TakeOver = Callable[[], InfluxStore]
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """It shows an hour past midnight."""
+    return Clock(T0 + HOUR_MS)
+
+
+@pytest.fixture(params=[2, 3], ids=["2.x", "3.x"])
+def server(request: pytest.FixtureRequest, influx: RunningInflux, name: str) -> Iterator[InfluxProxy]:
+    """An InfluxDB; nobody writes another value over one that is there."""
+    with InfluxProxy(influx, request.param) as server:
+        server.make(name)
+        yield server
+        assert not server.overwritten
+
+
+@pytest.fixture
+def take_over(server: InfluxProxy, cluster: Cluster, name: str, clock: Clock, tmp_path: Path) -> Iterator[TakeOver]:
+    """Each time another process goes on, on a machine that has nothing but the ledger."""
+    opened: list[InfluxStore] = []
+
+    def take_over() -> InfluxStore:
+        ledger = SharedCheckpoint(WriterLedger(cluster))
+        folder = tmp_path / f"machine-{len(opened)}"
+        opened.append(InfluxStore(Address(server.url, name), Credentials(), folder, now_ms=clock, checkpoint=ledger))
+        return opened[-1]
+
+    yield take_over
+    for store in opened:
+        store.abandon()
+
+
+def give(store: InfluxStore, feed: Feed) -> None:
+    """What the log has behind what the store has."""
+    for last in range(store.flushed + 1, len(feed.recording.reports) + 1):
+        store.add(last, feed.recording.reports[last - 1 : last])
+
+
+@pytest.mark.parametrize("writes_before", [0, 1, 3, 6, 10, 15])
+def test_a_writer_that_dies_between_any_two_writes_is_gone_on_from(
+    server: InfluxProxy, take_over: TakeOver, clock: Clock, writes_before: int
+) -> None:
+    feed = Feed(clock)
+    store = take_over()
+    live(feed, store, clock, 0.5)
+    clock.now_ms = T0 + DAY_MS - 30_000
+    live(feed, store, clock, 0.02)
+    left = [writes_before]
+
+    def die(asked: Request) -> Fault | None:
+        left[0] -= "write" in asked.path
+        return Fault(503) if left[0] < 0 else None
+
+    server.fault = die
+    with contextlib.suppress(StoreUnavailable):
+        live(feed, store, clock, 0.5)  # over midnight, when every tier is written
+    server.fault = lambda _: None
+    store.abandon()
+    again = take_over()
+    give(again, feed)
+    feed.assert_answered(again)
+    clock.now_ms += 10 * MINUTE_MS
+    again.flush()
+    feed.assert_answered(again)
+
+
+def test_a_writer_that_was_paused_writes_nothing_that_counts(take_over: TakeOver, clock: Clock) -> None:
+    """Whatever it had in memory: the other has it from the log."""
+    feed = Feed(clock)
+    paused = take_over()
+    live(feed, paused, clock, 0.5)
+    for number in range(5):
+        feed.window(clock.now_ms - 40 * MINUTE_MS - number * 1000)
+    feed.pass_to(paused)
+    other = take_over()
+    give(other, feed)
+    other.flush()
+    for _ in range(2):
+        with pytest.raises((ClusterError, StoreUnavailable)):
+            paused.flush()
+    feed.assert_answered(other)
+    clock.now_ms += 10 * MINUTE_MS
+    other.flush()
+    feed.assert_answered(other)

@@ -1,0 +1,97 @@
+"""What a report costs in CPU time, process by process: alone with InfluxDB, and in a cluster.
+
+    python -m tests.support.cluster_cost --reports 20000
+
+64 senders, one report a request, each of four cores. The time is that of user and system together.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import psutil
+
+from tests.support.influxd import RunningInflux
+from tests.support.load import Connection
+from tests.support.nats_cluster import RunningNats
+from tests.support.reports import METRICS, as_json, original
+from tests.support.running import RunningService, wait_until
+
+_SENDERS = 64
+
+
+def _body(user: str, end_ms: int) -> bytes:
+    report = original(user, start_timestamp=end_ms - 5000, end_timestamp=end_ms)
+    by_core = [0.1957, 0.1921, 0.2484, 0.2112]
+    report["metrics"][0] |= {"avg_utilization_by_core": by_core, "var_utilization_by_core": [0.0034] * 4}
+    return as_json(report)
+
+
+async def _send(port: int, sender: int, reports: int, end_ms: int) -> None:
+    async with Connection(port) as connection:
+        for number in range(reports):
+            status, answer = await connection.post(METRICS, _body(f"host-{sender}", end_ms + 5000 * number))
+            assert status == 202, answer
+
+
+def _seconds(processes: Mapping[str, list[int]]) -> dict[str, float]:
+    found = {}
+    for name, pids in processes.items():
+        every = [one for pid in pids for one in (psutil.Process(pid), *psutil.Process(pid).children(recursive=True))]
+        found[name] = sum(sum(one.cpu_times()[:2]) for one in every)
+    return found
+
+
+def _measure(name: str, services: Mapping[str, RunningService], others: Mapping[str, list[int]], reports: int) -> None:
+    processes = {role: [service.process.pid] for role, service in services.items()} | others
+    service = next(iter(services.values()))
+    each = reports // _SENDERS
+    end_ms = int(time.time() * 1000) - 5000 * each * 2
+
+    async def send(end_ms: int, each: int) -> None:
+        await asyncio.gather(*(_send(service.port, sender, each, end_ms) for sender in range(_SENDERS)))
+
+    asyncio.run(send(end_ms - 5000 * 40, 20))
+    before, began = _seconds(processes), time.monotonic()
+    asyncio.run(send(end_ms, each))
+    took = time.monotonic() - began
+    with service.client() as client:
+        wait_until(lambda: "\nloadlens_journal_behind 0.0" in client.get("/metrics").text, "the store")
+    after = _seconds(processes)
+    cost = {role: (after[role] - before[role]) / (each * _SENDERS) * 1e6 for role in processes}
+    words = ", ".join(f"{role} {value:.0f} us" for role, value in cost.items())
+    print(f"{name}: {each * _SENDERS / took:.0f} reports/s; CPU a report: {words}", flush=True)
+
+
+def main() -> None:
+    """Measure all."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--reports", type=int, default=20_000)
+    parser.add_argument("--rounds", type=int, default=1)
+    asked = parser.parse_args()
+    for number in range(asked.rounds):
+        for nodes in (0, 1, 3):
+            with contextlib.ExitStack() as stack:
+                root = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+                influx = stack.enter_context(RunningInflux(root / "influx"))
+                store = ("--store", influx.address(), "--flush-interval", "2")
+                others = {"InfluxDB": [influx.process.pid]}
+                services = {}
+                if nodes:
+                    nats = stack.enter_context(RunningNats(root / "nats", nodes))
+                    others["NATS"] = [node.process.pid for node in nats.nodes]
+                    for role in ("api", "writer"):
+                        arguments = ("--journal", nats.address(), "--role", role, *store)
+                        services[role] = stack.enter_context(RunningService(root / role, *arguments))
+                else:
+                    services["service"] = stack.enter_context(RunningService(root / "alone", *store))
+                name = f"{nodes} nodes of NATS" if nodes else "alone"
+                _measure(f"round {number + 1}, {name}", services, others, asked.reports)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,115 @@
+"""Real nats-servers with JetStream as processes of their own, on free ports of this machine: one, or a cluster."""
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Self
+
+import pytest
+import urllib3
+
+from tests.support.influxd import free_ports
+
+__all__ = ["NatsNode", "RunningNats", "need_nats"]
+
+_CONFIG = """
+server_name: n{number}
+listen: 127.0.0.1:{port}
+http: 127.0.0.1:{monitor}
+jetstream {{ store_dir: "{folder}/jetstream", max_memory_store: 64MB, max_file_store: 1TB }}
+"""
+_ROUTES = """
+cluster {{ name: tests, listen: 127.0.0.1:{route}, no_advertise: true, routes: [{routes}] }}
+"""
+_DEADLINE_S = 60.0
+
+
+def need_nats() -> None:
+    """Leave the test out where there is no nats-server; in CI that is a failure."""
+    if shutil.which("nats-server"):
+        return
+    reason = "nats-server is not installed, so nothing was tested with NATS (on Debian: apt-get install nats-server)"
+    if os.environ.get("CI"):
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+class NatsNode:
+    """One server; it can be killed, or stand still, and be started again."""
+
+    def __init__(self, folder: Path, number: int, ports: Sequence[int], routes: Sequence[int]) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        self.port, self.monitor, route = ports
+        config = _CONFIG.format(number=number, port=self.port, monitor=self.monitor, folder=folder)
+        if len(routes) > 1:
+            named = ", ".join(f'"nats://127.0.0.1:{one}"' for one in routes)
+            config += _ROUTES.format(route=route, routes=named)
+        (folder / "nats.conf").write_text(config)
+        self.start()
+
+    def start(self) -> None:
+        """Start it."""
+        with (self.folder / "nats.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                ["nats-server", "-c", str(self.folder / "nats.conf")], stdin=subprocess.DEVNULL, stdout=log,
+                stderr=log, start_new_session=True,
+            )  # fmt: skip
+
+    @property
+    def is_healthy(self) -> bool:
+        """Whether it answers, and has caught up with the others."""
+        try:
+            answer = urllib3.request("GET", f"http://127.0.0.1:{self.monitor}/healthz", timeout=5, retries=False)
+        except urllib3.exceptions.HTTPError:
+            return False
+        return answer.status == 200
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        self.process.kill()
+        self.process.wait(_DEADLINE_S)
+
+    def pause(self) -> None:
+        """It stands still."""
+        self.process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """It goes on."""
+        self.process.send_signal(signal.SIGCONT)
+
+
+class RunningNats:
+    """`size` servers that are one cluster."""
+
+    def __init__(self, folder: Path, size: int = 3) -> None:
+        ports = free_ports(3 * size)
+        routes = ports[2::3]
+        self.nodes = [
+            NatsNode(folder / f"n{number}", number, ports[3 * number : 3 * number + 3], routes)
+            for number in range(size)
+        ]
+        self.wait()
+
+    def wait(self) -> None:
+        """Return when all servers are well."""
+        end = time.monotonic() + _DEADLINE_S
+        while not all(node.is_healthy for node in self.nodes):
+            assert time.monotonic() < end, "the nats-servers are not well"
+            time.sleep(0.05)
+
+    def address(self, name: str = "loadlens") -> str:
+        """For `--journal`."""
+        return f"nats://{','.join(f'127.0.0.1:{node.port}' for node in self.nodes)}/{name}"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for node in self.nodes:
+            node.resume()
+            node.kill()
