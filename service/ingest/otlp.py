@@ -44,6 +44,10 @@ _MS: Final = 1_000_000
 _MAX_STREAMS: Final = 100_000
 _MOST_NAMES: Final = 10
 _WHOLE: Final = -1
+_FINEST: Final = (-10, 20)
+"""The scales that OpenTelemetry's data model has."""
+_LEAST_LOG: Final = -1000.0
+"""Of what is smaller nobody can tell it from 0."""
 States = dict[str, float]
 
 
@@ -229,6 +233,9 @@ def _take_histograms(metric: Metric, host: _Host, made: Converted) -> None:
     for point in metric.exponential_histogram.data_points:
         if not point.count:
             continue
+        if not _FINEST[0] <= point.scale <= _FINEST[1]:
+            made.reject(1, f"{_CPU}: expected a scale from {_FINEST[0]} to {_FINEST[1]}, got {point.scale}")
+            continue
         if point.negative.bucket_counts and any(point.negative.bucket_counts):
             made.reject(1, f"{_CPU}: expected shares from 0 to 1, got an observation below 0")
             continue
@@ -241,11 +248,12 @@ def _summary(point: ExponentialHistogramDataPoint) -> Cpu:
     A bucket i holds values in (base^i, base^(i+1)], base = 2^(2^-scale); its observations are counted at its geometric
     middle, which is off by half a bucket at most. The mean is that of the sum, exactly where the sender tells it.
     """
-    base = 2.0 ** (2.0**-point.scale)
+    width = 2.0**-point.scale
     values = [(0.0, point.zero_count)] if point.zero_count else []
     for place, count in enumerate(point.positive.bucket_counts):
         if count:
-            values.append((min(1.0, base ** (point.positive.offset + place + 0.5)), count))
+            # A share is at most 1, whose logarithm is 0.
+            values.append((2.0 ** min(0.0, max(_LEAST_LOG, (point.positive.offset + place + 0.5) * width)), count))
     bins: dict[int, int] = defaultdict(int)
     for value, count in values:
         bins[LINEAR.index(value)] += count

@@ -1,5 +1,7 @@
 """/api/v1/otlp/v1/metrics: metrics of OpenTelemetry's exporters and collectors, by OTLP/HTTP."""
 
+import asyncio
+
 import falcon
 from falcon.asgi import Request, Response
 from google.protobuf import json_format
@@ -15,7 +17,7 @@ from service.http.problems import ProblemError
 from service.http.requests import read_body
 from service.http.resources.ingest import Metrics
 from service.http.token_limits import TokenLimits
-from service.ingest.otlp import Counters, convert
+from service.ingest.otlp import Converted, Counters, convert
 
 PROTOBUF = "application/x-protobuf"
 
@@ -35,11 +37,12 @@ class OpenTelemetryMetrics:
         media_type = (req.content_type or "").partition(";")[0].strip().lower()
         body = await read_body(req)
         self._limits.took_bytes(identity, len(body))
-        made = convert(_request(body, media_type), self._counters)
+        # Beside the event loop: a large request takes longer than others should wait.
+        made, bodies = await asyncio.to_thread(self._converted, body, media_type)
         answer = ExportMetricsServiceResponse()
         rejected, reasons = made.rejected, made.reasons
-        if made.reports:
-            taken = await self._metrics.take([encode(report) for report in made.reports], identity)
+        if bodies:
+            taken = await self._metrics.take(bodies, identity)
             rejected += taken.rejections.count
             reasons += [f"{one.problems[0].pointer}: {one.problems[0].detail}" for one in taken.rejections.listed[:1]]
         # Only now: a request that was not kept comes again, and says its growth since the same reading.
@@ -53,6 +56,10 @@ class OpenTelemetryMetrics:
         else:
             resp.content_type = PROTOBUF
             resp.data = answer.SerializeToString()
+
+    def _converted(self, body: bytes, media_type: str) -> tuple[Converted, list[bytes]]:
+        made = convert(_request(body, media_type), self._counters)
+        return made, [encode(report) for report in made.reports]
 
 
 def _request(body: bytes, media_type: str) -> ExportMetricsServiceRequest:

@@ -167,6 +167,16 @@ def test_what_is_no_request_is_refused(service: RunningService, body: bytes, med
     assert answer.headers["Content-Type"].startswith("application/problem+json")
 
 
+def test_exponential_histograms_of_strange_scales_are_not_kept(service: RunningService) -> None:
+    at = str(times.now_ms() * 10**6)
+    for scale, offset, said in ((100, 0, "expected a scale"), (-200, 0, "expected a scale"), (0, -2_000_000_000, None)):
+        point = {"timeUnixNano": at, "count": "2", "scale": scale, "sum": 0.5,
+                 "positive": {"offset": offset, "bucketCounts": ["2"]}}  # fmt: skip
+        histogram = {"aggregationTemporality": 1, "dataPoints": [point]}
+        told = send(service.url, "strange", {"name": "system.cpu.utilization", "exponentialHistogram": histogram})
+        assert (said is None and told == {}) or said in told["errorMessage"]
+
+
 def test_values_that_no_share_has_are_refused(service: RunningService) -> None:
     at = times.now_ms() * 10**6
     resource = {"resource": {"attributes": [{"key": "host.name", "value": {"stringValue": "wrong"}}]},
