@@ -7,7 +7,6 @@ SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-EXTRAS := service,analytics,dev
 
 # The first of these that is new enough and can make environments; `make setup PYTHON=...` overrides it.
 PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
@@ -22,12 +21,13 @@ help: ## List what can be made
 setup: $(STAMP) ## Make .venv with everything in it (the other targets do it by themselves)
 	@:
 
-$(STAMP): pyproject.toml requirements.lock
+$(STAMP): pyproject.toml requirements/all.txt requirements/build.txt
 	@test -n "$(PYTHON)" || { \
 		echo "error: Python 3.11 or newer with venv is needed (on Debian: apt-get install python3 python3-venv)" >&2; exit 1; }
 	@echo "Setting up $(VENV); the first time this takes a minute or two ..."
 	@"$(PYTHON)" -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable '.[$(EXTRAS)]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements/build.txt -r requirements/all.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $(STAMP)
 
 .PHONY: run
@@ -104,12 +104,41 @@ vendor: ## Fetch the dashboard's files of others anew from npm, and compare them
 
 # Resolves from nothing, in an environment of its own, so that the lock holds what pyproject.toml asks for and no more.
 .PHONY: lock
-lock: ## Choose the newest versions anew and write them to requirements.lock
+lock: ## Choose the newest versions anew: requirements.lock, and requirements/ with the hashes of their files
 	rm -rf build/lock && "$(PYTHON)" -m venv build/lock
-	build/lock/bin/python -m pip install --quiet --disable-pip-version-check '.[service,analytics,dask,mcp,notebooks,dev]'
+	build/lock/bin/python -m pip install --quiet --disable-pip-version-check '.[service,analytics,cluster,dask,mcp,notebooks,dev]'
 	{ echo "# Every version that is tested, chosen by 'make lock'. Used as constraints: what is installed, pyproject.toml says."; \
 	  build/lock/bin/python -m pip freeze --exclude loadlens; } > requirements.lock
 	rm -rf build
+	$(MAKE) hashes
+
+# For every system and Python that pyproject.toml allows: a line says where its package is needed.
+COMPILE := build/hashes/bin/uv pip compile --universal --python-version 3.11.7 --generate-hashes --no-header --no-annotate --quiet
+.PHONY: hashes
+hashes: ## Write requirements/ anew, with the versions of requirements.lock
+	rm -rf build/hashes && "$(PYTHON)" -m venv build/hashes
+	build/hashes/bin/python -m pip install --quiet --disable-pip-version-check uv
+	$(COMPILE) pyproject.toml --constraint requirements.lock --output-file requirements/agent.txt
+	$(COMPILE) pyproject.toml --extra service --extra cluster --constraint requirements.lock --output-file requirements/service.txt
+	$(COMPILE) pyproject.toml --all-extras --constraint requirements.lock --output-file requirements/all.txt
+	printf 'hatchling>=1.27\neditables>=0.5\n' | $(COMPILE) - --constraint requirements.lock --output-file requirements/build.txt
+	printf 'cyclonedx-bom>=7\npip-audit>=2.9\n' | $(COMPILE) - --output-file requirements/tools.txt
+	rm -rf build
+
+build/tools/.installed: requirements/tools.txt
+	rm -rf build/tools && "$(PYTHON)" -m venv build/tools
+	build/tools/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/tools.txt
+	@touch $@
+
+.PHONY: sbom
+sbom: build/tools/.installed ## Write what a service consists of to build/sbom.json (CycloneDX), and check it
+	build/tools/bin/cyclonedx-py requirements requirements/service.txt --pyproject pyproject.toml --mc-type application \
+		--output-reproducible --validate --output-format JSON --output-file build/sbom.json
+	@build/tools/bin/python -c "import json; print(len(json.load(open('build/sbom.json'))['components']), 'components in build/sbom.json')"
+
+.PHONY: audit
+audit: build/tools/.installed ## Ask whether weaknesses of what is locked are known (needs the vulnerability service)
+	build/tools/bin/pip-audit --disable-pip --require-hashes --strict -r requirements/all.txt -r requirements/build.txt
 
 .PHONY: clean
 clean: ## Remove what was made (not the data in var/)

@@ -33,6 +33,7 @@ def _sample(argv: Sequence[str]) -> int:
         _leave_out_ssl()
     from agent.enrolment import EnrolmentFailed
     from agent.identity import NoIdentity
+    from agent.probes import NotMeasured
     from agent.run import run
     from agent.spool import SpoolInUse
     from contract.logs import configure
@@ -40,7 +41,7 @@ def _sample(argv: Sequence[str]) -> int:
     configure(settings.log_level, "text")
     try:
         run(settings)
-    except (NoIdentity, SpoolInUse, EnrolmentFailed) as error:
+    except (NoIdentity, NotMeasured, SpoolInUse, EnrolmentFailed) as error:
         # An interface may come up, another agent may end: whoever runs this agent may start it again.
         _log.error("%s", error)
         return 1

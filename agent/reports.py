@@ -30,10 +30,15 @@ class ReportBuilder:
         refused_version: Callable[[], str] | None = None,
         service_time: ServiceTime | None = None,
         watch: ProcessWatch | None = None,
+        scope: str = "host",
     ) -> None:
-        """`refused_version` says which settings of the service were refused; None where it may set none."""
+        """`refused_version` says which settings of the service were refused; None where it may set none.
+
+        `scope` says whose CPU is sampled.
+        """
         self.watch = watch or ProcessWatch()
         """Looks at the processes where the plan of a window says so."""
+        self._told: dict[str, str] = {} if scope == "host" else {"scope": scope}
         self._identity = identity
         self._timeline = timeline
         self._refused_version = refused_version
@@ -65,7 +70,7 @@ class ReportBuilder:
                 spooled=spooled,
                 dropped=dropped,
                 refused=refused,
-                settings=_settings(window.plan),
+                settings=_settings(window.plan) | self._told,
                 remote=self._refused_version is not None,
                 settings_version=window.plan.version,
                 settings_refused=self._refused_version() if self._refused_version else "",

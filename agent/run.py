@@ -20,7 +20,7 @@ from agent.heartbeat import Heartbeat, HeartbeatFile
 from agent.identity import Identity, identity
 from agent.listener import Listener
 from agent.plan import CommandBox, SamplingPlan, sampling_plan
-from agent.probes import MetricName
+from agent.probes import OF_GROUP, PROBES, MetricName
 from agent.processes import LEAST_S, ProcessWatch
 from agent.remote_configuration import RemoteConfigurationClient, RemoteStateFile
 from agent.reports import Outbox, PrintingOutbox, ReportBuilder, SpoolingOutbox
@@ -63,7 +63,8 @@ def run(settings: AgentSettings) -> None:
     deliver = _delivery(settings, me, commands, inbox, closing, failing)
     sampler = Sampler(deliver.plan, SystemClock(commands), inbox.put, commands, failing)
     period = format_seconds(deliver.plan.interval_s * deliver.plan.samples)
-    _log.info("sampling %s as %s, a report every %s", ", ".join(deliver.plan.probes), me.user_id, period)
+    whose = "" if settings.scope == "host" else " of its control group"
+    _log.info("sampling %s%s as %s, a report every %s", ", ".join(deliver.plan.probes), whose, me.user_id, period)
     deliver.report_builder.watch.follow(deliver.plan)
     # What is there now stays: the collector need not look at it again.
     gc.collect()
@@ -106,10 +107,16 @@ def _delivery(
 ) -> _Delivery:
     """Reports printed, or sent by way of a spool, which also remembers the windows of earlier runs."""
     own = settings.in_force()
+    probes = OF_GROUP if settings.scope == "cgroup" else PROBES
     if settings.once or settings.dry_run:
         # Who asks for one window waits for it, however short it is.
         watch = ProcessWatch(0.0 if settings.once else LEAST_S)
-        return _Delivery(PrintingOutbox(), ReportBuilder(me, Timeline(), watch=watch), sampling_plan(own), {})
+        return _Delivery(
+            PrintingOutbox(),
+            ReportBuilder(me, Timeline(), watch=watch, scope=settings.scope),
+            sampling_plan(own, probes=probes),
+            {},
+        )
     directory = settings.directory
     spool = Spool(directory, settings.spool_bytes, settings.spool_age)
     token = token_for(settings, me.user_id)
@@ -126,9 +133,15 @@ def _delivery(
         heartbeat.beat()
         outbox = SpoolingOutbox(spool, sender, _start("sender", partial(supervised, sender.run, closing)), service_time)
         return _Delivery(
-            outbox, ReportBuilder(me, timeline, service_time=service_time), sampling_plan(own), {}, heartbeat
+            outbox,
+            ReportBuilder(me, timeline, service_time=service_time, scope=settings.scope),
+            sampling_plan(own, probes=probes),
+            {},
+            heartbeat,
         )
-    remote = RemoteConfigurationClient(own, me, RemoteStateFile(directory, connection.url), connect(), commands)
+    remote = RemoteConfigurationClient(
+        own, me, RemoteStateFile(directory, connection.url), connect(), commands, probes=probes
+    )
     sender.on_instructions = remote.receive
     heartbeat = HeartbeatFile(
         directory, partial(_heartbeat, settings, me, spool, sender, failing, lambda: remote.in_force)
@@ -141,7 +154,7 @@ def _delivery(
     logging.getLogger().addHandler(recent_problems)
     remote.diagnose = partial(diagnostics, me, remote, outbox.counts, lambda: outbox.problem, recent_problems, failing)
     listener = Listener(me.user_id, connect(), remote, closing)
-    report_builder = ReportBuilder(me, timeline, lambda: remote.refused_version, service_time)
+    report_builder = ReportBuilder(me, timeline, lambda: remote.refused_version, service_time, scope=settings.scope)
     plan = remote.first_plan()
     heartbeat.beat()
     threads = {"remote": remote.run, "listener": listener.run}

@@ -5,7 +5,7 @@ import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from msgspec import Meta
 
@@ -154,10 +154,15 @@ class AgentSettings(AgentAddress, frozen=True, kw_only=True):
             description="What to sample; all but cpu about once a second.",
             extra={
                 "examples": ["cpu,memory,disk"],
-                "expected": "a list of cpu, memory, swap, disk, network, load, times, scheduler, pressure and bursts",
+                "expected": "a list of cpu, memory, swap, disk, network, load, times, scheduler, pressure, bursts "
+                "and limits",
             },
         ),
     ] = ("cpu",)
+    scope: Annotated[
+        Literal["host", "cgroup"],
+        Meta(description="Whose CPU is sampled: the host's, or that of the control group that the agent is in."),
+    ] = "host"
     processes: Annotated[
         ProcessDetail,
         Meta(

@@ -13,7 +13,8 @@ from contract.problems import Problem, did_you_mean, problem_of, shortened
 from contract.processes import ProcessDetail
 
 MetricName = Literal[
-    "cpu", "memory", "swap", "disk", "network", "load", "times", "scheduler", "pressure", "bursts"
+    "cpu", "memory", "swap", "disk", "network", "load", "times", "scheduler", "pressure", "bursts",
+    "limits",
 ]  # fmt: skip
 LogLevel = Literal["debug", "info", "warning", "error"]
 IntervalS = Annotated[float, Meta(ge=0.01, le=60.0)]
@@ -64,7 +65,7 @@ _KINDS: dict[str, Any] = get_type_hints(DesiredSettings, include_extras=True)
 _EXPECTED = {
     "interval": "seconds from 0.01 to 60, such as 0.05",
     "samples": "a whole number from 1 to 10000",
-    "metrics": "a list of cpu, memory, swap, disk, network, load, times, scheduler, pressure and bursts",
+    "metrics": "a list of cpu, memory, swap, disk, network, load, times, scheduler, pressure, bursts and limits",
     "processes": "off, names or full",
     "paused": "true or false",
     "log_level": "debug, info, warning or error",

@@ -105,6 +105,11 @@ def through_field(tier_ms: int) -> str:
     return "through" + TIERS[tier_ms]
 
 
+ORIGINAL_POINTS: Final = "originalPoints"
+"""Field of `measurements_5m`, an integer: how many points of the original a row is made of; left out where of none."""
+ORIGINAL_TIMES: Final = "originalTimes"
+"""Field of `measurements_5m` beside it: how far the ends of these points are behind the row's time, ms, with spaces."""
+
 ORIGINAL_OBSERVATIONS: Final = 100
 """How many samples a point stands for that does not say so: the original's client made each report of 100."""
 

@@ -277,7 +277,29 @@ class Bursts(Metric, tag="BURSTS", gc=False, frozen=True, omit_defaults=True):
     )
 
 
-TYPES: tuple[type[Metric], ...] = (Cpu, Memory, Swap, Disk, Network, Load, Times, Scheduler, Pressure, Bursts)
+class Limits(Metric, tag="LIMITS", gc=False, frozen=True, omit_defaults=True):
+    """What the control group of the agent, such as its container, uses of what it may."""
+
+    cpu: Distribution
+    """CPU time against the limit, or against the machine's cores where there is none; in [0, 1]."""
+    throttled: Distribution
+    """The share of the scheduler's periods in which the group had to wait, having used its limit up."""
+    throttled_time: Distribution
+    """For how long it had to wait, seconds per second, added up over cores."""
+    memory: Distribution
+    """Memory against the limit, or against the machine's where there is none; in [0, 1]."""
+
+    quantities = (
+        Quantity("limit.cpu", "cpu", "CPU against the group's limit", "1", bounded=True),
+        Quantity("limit.throttled", "throttled", "Share of periods throttled", "1", bounded=True),
+        Quantity("limit.throttled_time", "throttled_time", "Time throttled, all cores", "s/s", bounded=False),
+        Quantity("limit.memory", "memory", "Memory against the group's limit", "1", bounded=True),
+    )
+
+
+TYPES: tuple[type[Metric], ...] = (
+    Cpu, Memory, Swap, Disk, Network, Load, Times, Scheduler, Pressure, Bursts, Limits,
+)  # fmt: skip
 
 # A Union built at run time is what msgspec decodes; a type checker sees the base class.
 AnyMetric = Union[TYPES]  # type: ignore[valid-type]  # noqa: UP007

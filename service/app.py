@@ -325,7 +325,8 @@ def create_app(settings: ServiceSettings) -> Application:
     app.add_error_handler(Exception, unexpected)
     app.add_error_handler(StoreUnavailable, unavailable)
     openid = OpenId(settings, settings.public_url) if settings.openid_issuer else None
-    routes = _routes(service) | _sign_in(service.sessions, authentication, openid)
+    begun = FailedAttempts(settings.failed_sign_ins)
+    routes = _routes(service) | _sign_in(service.sessions, authentication, openid, begun)
     described = OpenApi(lambda: openapi(routes, f"{settings.path_prefix}/"))
     routes |= {
         "/openapi.json": described,
@@ -339,12 +340,14 @@ def create_app(settings: ServiceSettings) -> Application:
     return app
 
 
-def _sign_in(sessions: Sessions, authentication: Authentication | None, openid: OpenId | None) -> dict[str, object]:
+def _sign_in(
+    sessions: Sessions, authentication: Authentication | None, openid: OpenId | None, begun: FailedAttempts
+) -> dict[str, object]:
     """What concerns browsers that sign in, by path."""
     sign_in = SignIn(sessions, authentication, openid)
     return {
         "/sign-in": sign_in,
-        "/sign-in/openid": OpenIdBegin(sign_in),
+        "/sign-in/openid": OpenIdBegin(sign_in, begun),
         CALLBACK: OpenIdEnd(sign_in),
         "/sign-out": SignOut(sessions),
         "/api/v1/sessions": SessionList(sessions),

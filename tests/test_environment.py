@@ -1,4 +1,4 @@
-"""The three lists of what is installed agree: pyproject.toml, requirements.lock and environment.yml."""
+"""The lists of what is installed agree: pyproject.toml, requirements.lock, those with hashes, and environment.yml."""
 
 import re
 import tomllib
@@ -19,6 +19,18 @@ LOCK_LINES = [line for line in (ROOT / "requirements.lock").read_text().splitlin
 CONDA: list[Any] = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
 
 
+HASHED = {path.name: path.read_text() for path in sorted((ROOT / "requirements").glob("*.txt"))}
+_ENTRY = re.compile(
+    r"^([a-z0-9._-]+)==([a-z0-9.!+]+)(?: ; ([^\\\n]+?))? \\\n((?:    --hash=sha256:[0-9a-f]{64}(?: \\)?\n)+)",
+    re.MULTILINE,
+)
+
+
+def hashed(name: str) -> dict[str, Version]:
+    """The version of each package in a list with hashes."""
+    return {canonicalize_name(found[1]): Version(found[2]) for found in _ENTRY.finditer(HASHED[name])}
+
+
 def direct_requirements() -> list[Requirement]:
     """Everything that pyproject.toml asks for, of the base and of every extra."""
     texts = [*PROJECT["dependencies"], *(text for extra in EXTRAS.values() for text in extra)]
@@ -33,6 +45,27 @@ def locked() -> dict[str, Version]:
 
 def test_the_lock_is_names_with_one_version_each() -> None:
     assert [line for line in LOCK_LINES if not re.fullmatch(r"[A-Za-z0-9._-]+==[A-Za-z0-9.!+]+", line)] == []
+
+
+@pytest.mark.parametrize("name", HASHED)
+def test_lists_with_hashes_are_versions_and_hashes_and_nothing_else(name: str) -> None:
+    assert _ENTRY.sub("", HASHED[name]) == ""
+    assert len(hashed(name)) > 1
+
+
+def test_lists_with_hashes_have_the_versions_of_the_lock() -> None:
+    everything = hashed("all.txt")
+    assert {name: everything.get(name) for name in locked()} == locked(), "make hashes writes them anew"
+    for name in ("agent.txt", "service.txt"):
+        assert hashed(name).items() <= everything.items()
+    assert {"hatchling", "editables"} <= {*hashed("build.txt")}
+
+
+@pytest.mark.parametrize(("name", "extras"), [("agent.txt", ()), ("service.txt", ("service", "analytics"))])
+def test_an_image_gets_what_it_asks_for(name: str, extras: tuple[str, ...]) -> None:
+    texts = [*PROJECT["dependencies"], *(text for extra in extras for text in EXTRAS[extra])]
+    asked = {canonicalize_name(requirement.name) for requirement in map(Requirement, texts)} - {"loadlens"}
+    assert asked <= {*hashed(name)}
 
 
 @pytest.mark.parametrize("requirement", direct_requirements(), ids=str)

@@ -59,11 +59,14 @@ class Influx(WindowedSource):
         core = asked.core
         kinds: list[Cores] = ["whole"] if core is None else ["whole", "each"] if core == "each" else [core]
         users = [] if asked.user is None else [asked.user]
+        generation = self._client.server().generation
         steps = [
             step
             for piece in self._pieces(start, end, asked.rate_ms)
             for kind in kinds
-            for step in Points(asked.quantity, piece.tier, piece.start_ms, piece.end_ms, users, kind).steps(machines)
+            for step in Points(asked.quantity, piece.tier, piece.start_ms, piece.end_ms, users, kind).steps(
+                machines, generation
+            )
         ]
         parts = [self._frame(Points(asked.quantity, RAW, start, start, users, kinds[0]), asked)]
         with progress(f"reading {asked.quantity.title}", len(steps)) as step_done:

@@ -41,6 +41,8 @@ _ROWS: Final = 500_000
 """About so many rows are asked for at once."""
 _WINDOW_MS: Final = 5000
 _MIN_STEP_MS: Final = 60_000
+_FILES: Final = 250
+_FILE_MS: Final = 600_000
 _FEW: Final = 100
 """Up to so many users are named in a statement; of more, everybody's rows are read."""
 NEVER_MS: Final = 1 << 60
@@ -67,14 +69,28 @@ class Points:
     cores: Cores = "whole"
     parts: bool = False
     """Whether the number of each row's part is wanted (-1 where it is a whole bucket), in the column `part`."""
+    foreign: bool | None = None
+    """Whether only windows that are points of the original are wanted, or only those that are not; None for all."""
     original: bool = True
     """Whether points of the original may be among them, which have the idlest and the busiest core beside the whole."""
 
-    def steps(self, machines: int) -> Iterator[Self]:
-        """The same in parts that are asked for at once, so that memory holds the rows of so many `machines`."""
+    def steps(self, machines: int, generation: int = 1) -> Iterator[Self]:
+        """The same in parts that are asked for at once, so that memory holds the rows of so many `machines`.
+
+        `generation` is that of InfluxDB: version 3 answers no statement that touches many files.
+        """
         width = max(_ROWS * (self.tier or _WINDOW_MS) // max(machines, 1), self.tier, _MIN_STEP_MS)
+        width = min(width, longest_ms(self.tier, generation))
         for start in range(self.start_ms, self.end_ms, width):
             yield replace(self, start_ms=start, end_ms=min(start + width, self.end_ms))
+
+
+def longest_ms(tier: int, generation: int) -> int:
+    """How long a range one statement may ask for.
+
+    InfluxDB 3 has a file of each measurement for ten minutes, and Core refuses what touches more than 432.
+    """
+    return NEVER_MS if generation < 3 else _FILES * max(tier, _FILE_MS)
 
 
 class Rolled(NamedTuple):
@@ -142,7 +158,7 @@ def select(client: InfluxClient, points: Points, *, histograms: bool, durations:
     there is none), with `durations` `duration` (ms). Raises what `client` raises.
     """
     parts = [_selected(client, points, histograms=histograms, durations=durations)]
-    if points.tier == RAW and points.original and points.quantity == Cpu.quantities[0]:
+    if points.tier == RAW and points.original and points.foreign is not False and points.quantity == Cpu.quantities[0]:
         stand_ins = [core for core in STAND_IN_CORES if points.cores in ("each", core)]
         if stand_ins:
             parts.append(_stand_ins(client, points, stand_ins))
@@ -260,6 +276,8 @@ def _as_they_lie(rows: pa.Table, points: Points) -> pa.Table:
     if points.parts:
         columns["part"] = _numbers(rows[PART])
     kept = (core >= 0) & pc.is_valid(rows[names.mean]).to_numpy()
+    if points.foreign is not None:
+        kept &= pc.is_null(count).to_numpy() == points.foreign
     time = rows["time"].to_numpy()
     first = _first_of_each(user_of, core, time)
     order = None

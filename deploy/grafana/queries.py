@@ -36,13 +36,16 @@ def mean(fields: Fields = CPU) -> str:
 
 
 def variance(fields: Fields = CPU) -> str:
-    """The population variance of all samples: the mean of the squares less the square of the mean."""
-    return f"SUM({quoted(fields.squares)}) / SUM({quoted(fields.count)}) - POW({mean(fields)}, 2)"
+    """The population variance of all samples: the mean of the squares less the square of the mean.
+
+    Rounding may make a variance of 0 a little negative.
+    """
+    return f"ABS(SUM({quoted(fields.squares)}) / SUM({quoted(fields.count)}) - POW({mean(fields)}, 2))"
 
 
 def deviation(fields: Fields = CPU) -> str:
-    """The standard deviation of all samples; rounding may make a variance of 0 a little negative."""
-    return f"SQRT(ABS({variance(fields)}))"
+    """The standard deviation of all samples."""
+    return f"SQRT({variance(fields)})"
 
 
 def select(
@@ -78,12 +81,12 @@ def share_between(low: float, high: float | None) -> str:
     return select_of_means({"machines": f"COUNT({BUCKET_MEAN})"}, where=where, by=(EACH_BUCKET,), fill="0")
 
 
-SYSTEMS = f"SHOW TAG VALUES FROM {quoted(measurement_of())} WITH KEY = {quoted(OS_TYPE)}"
-"""The operating systems there are."""
+SYSTEMS = f"SHOW TAG VALUES FROM {quoted(measurement_of())} WITH KEY = {quoted(OS_TYPE)} WHERE $timeFilter"
+"""The operating systems there are in the range. Where no time is named, InfluxDB 3 looks back a day."""
 
 USERS_OF_SYSTEMS = (
     f"SHOW TAG VALUES FROM {quoted(measurement_of())} WITH KEY = {quoted(USER_ID)}"
-    f" WHERE {quoted(OS_TYPE)} =~ /^${{os:regex}}$/"
+    f" WHERE {quoted(OS_TYPE)} =~ /^${{os:regex}}$/ AND $timeFilter"
 )
 """The machines of those that are chosen."""
 

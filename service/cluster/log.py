@@ -26,7 +26,7 @@ from contract.report import Report
 from service.cluster.connection import CALL_S, Cluster, ensure_stream, words_of
 from service.cluster.errors import ClusterError
 from service.cluster.tail import Message, Tail
-from service.journal.files import Damage, Record
+from service.journal.files import Record
 from service.journal.journal import JournalFull
 
 _log = logging.getLogger("loadlens.service")
@@ -92,13 +92,14 @@ class ReplicatedLog:
         self._prefix = f"{name}.reports."
         self.limit_bytes = limit_bytes
         self._keep_bytes = keep_bytes
-        self.damage: list[Damage] = []
         self.problem: str | None = None
         """Why the last write failed, until one has gone well; None before."""
         self.failures = 0
         self.duplicates = 0
         """Reports that JetStream had already."""
         self.kept = 0
+        self._is_anew = False
+        """Whether offsets begin again."""
         self._flushed = 0
         self._inbox = cluster.connection.new_inbox()
         self._sent: dict[str, asyncio.Future[_Acknowledged]] = {}
@@ -133,8 +134,7 @@ class ReplicatedLog:
         state = info.state
         # A node that was cut off may tell more, or less, than what the others have agreed on.
         self.first, self.last = state.first_seq or 1, max(state.last_seq, self._certain)
-        if state.last_seq < self._flushed:
-            self.problem = f"the stream {self.stream} was made anew: its offsets begin again; see docs/scaling.md"
+        self._is_anew = state.last_seq < self._flushed
         self._bytes, messages = state.bytes, max(state.messages, 1)
         self.limit_bytes = max((info.config.max_bytes or 0) - self._keep_bytes, 1)
         waiting = max(self.last - max(self._flushed, self.first - 1), 0)
@@ -165,14 +165,6 @@ class ReplicatedLog:
         """Take that the store has everything up to `offset`."""
         self._flushed = max(self._flushed, offset)
 
-    def missing(self, after: int) -> list[Damage]:
-        """Nothing: what JetStream lost, it does not say."""
-        return []
-
-    def holds(self, after: int, through: int) -> bool:
-        """Whether every report behind offset `after` up to `through` can be read."""
-        return self.first <= after + 1 and through <= self.last
-
     def prepare(self) -> None:
         """Nothing: JetStream has its files ready."""
 
@@ -192,7 +184,8 @@ class ReplicatedLog:
             for text, report in zip(texts, reports, strict=True)
         ]
         try:
-            last = self.cluster.call(self._publish(messages), _ACKNOWLEDGED_S + CALL_S)
+            pieces = len(messages) // _IN_FLIGHT + 1
+            last = self.cluster.call(self._publish(messages), pieces * _ACKNOWLEDGED_S + CALL_S)
         except JournalFull:
             self.failures += 1
             raise
@@ -297,6 +290,8 @@ class ReplicatedLog:
     @property
     def following_problem(self) -> str | None:
         """Why this process does not see what is in the log; None where it does."""
+        if self._is_anew:
+            return f"The stream {self.stream} was made anew, and its offsets begin again: see docs/scaling.md."
         if self._following is not None and self._following.done():
             return "This process has ceased to follow the log; start it again."
         if time.monotonic() - self._current > _BEHIND_S:

@@ -31,6 +31,17 @@ _CLOCK_S = 5.0
 """So far may a clock be off: the service tells whole seconds, and a slow answer takes one or two."""
 _MAX_NAMED = 3
 _REMEDIES = (
+    ("was taken over at", "Stop one of the two services, and restart the other."),
+    (
+        "was dropped or emptied",
+        "See who did it. What comes since is kept; a restart ends this word.",
+    ),
+    ("keeps points for", "Give the database a retention period as long as --keep-1d, or shorten the settings."),
+    ("stands still", "See what holds InfluxDB up; it is tried again by itself, and reports wait in the journal."),
+    (
+        "InfluxDB refused",
+        "Read InfluxDB's words in that file; docs/influxdb.md says what to do with it.",
+    ),
     ("limit; the store is behind", "See whether the store's disk is full or slow; --journal-bytes gives more room."),
     ("cannot be put on disk", "Free space on the disk of --data-dir, and see that the service may write there."),
     ("cannot be flushed", "Free space on the disk; the service's log has the reason, and it tries again by itself."),

@@ -146,7 +146,7 @@ MAX_TOP_USERS = 100
 class WhoParameters(Struct, kw_only=True):
     """Who used the CPU."""
 
-    host: Annotated[UserId, Meta(min_length=1)] | None = None
+    host: UserId | None = None
     start: Start | None = None
     end: End | None = None
     by: Annotated[Literal["process", "unit"], Meta(description="Processes by name, user and unit; or units alone.")] = (

@@ -45,8 +45,6 @@ class Writer:
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
         self.problem: str | None = None
         """Why this process cannot write, though it should; None where it can, or another does."""
-        self.turns = 0
-        """How often this process began to write."""
         self.store: InfluxStore | None = None
         """What it writes to, while it does."""
 
@@ -116,7 +114,6 @@ class Writer:
         following = self._log.hand_out(store.flushed, take)
         maintenance.start()
         self.store = store
-        self.turns += 1
         _log.info("this process writes to %s, from offset %d on", store.description, store.flushed)
         try:
             while self._lease.is_held and not self._stopping.wait(_LOOK_S):

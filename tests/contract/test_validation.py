@@ -98,7 +98,7 @@ def test_a_core_may_differ_from_the_whole() -> None:
         ("/os_version", "\u001b[31mred", None, "expected printable characters"),
         ("/os_version", "x" * 257, None, "length <= 256"),
         # types
-        (f"{CPU}/type", "GPU", None, "CPU, MEMORY, SWAP, DISK, NETWORK, LOAD, TIMES, SCHEDULER, PRESSURE, BURSTS"),
+        (f"{CPU}/type", "GPU", None, "NETWORK, LOAD, TIMES, SCHEDULER, PRESSURE, BURSTS, LIMITS"),
         ("/os_type", "linux", None, "expected Linux, MacOS or Windows"),
         ("/metrics", [], None, "length >= 1"),
         ("/metrics", [{"avg_utilization": 0.1}], f"{CPU}", "expected one of CPU"),

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from contract import times
+from contract.metrics import QUANTITIES, Disk, Load, Memory, Network, Swap
 from contract.report import encode
 from contract.times import HOUR_MS, MINUTE_MS
 from deploy.grafana.__main__ import DASHBOARDS, FOLDER, as_json
@@ -144,6 +145,9 @@ def record(now_ms: int) -> Recording:
             if machine.user_id == HOSTILE and end > now_ms - HOUR_MS:
                 continue
             recording.cpu(machine, end, random.uniform(low, 1, 20), [random.uniform(low, 1, 20) for _ in range(2)])
+        for kind in (Memory, Swap, Disk, Network, Load):
+            samples = {one.attribute: random.uniform(0.1, 0.9, 5) for one in kind.quantities}
+            recording.other(Machine("saturated", "Windows", "11"), end, kind, samples)
     return recording
 
 
@@ -184,7 +188,11 @@ def test_the_numbers_are_those_of_the_samples(filled: Filled) -> None:
     # The dashboards show buckets that are over.
     [last] = filled.ask('SELECT LAST("cpuLoadCount") FROM "measurements_5m" WHERE "userId" = \'saturated\'')
     over_ms = last["values"][0][0] + 5 * MINUTE_MS
-    whole = [one for one in recording.windows if one.core is None and one.machine.user_id == "saturated"]
+    whole = [
+        one
+        for one in recording.windows
+        if one.core is None and one.machine.user_id == "saturated" and one.quantity == QUANTITIES["cpu.utilization"]
+    ]
     samples = np.concatenate([one.samples for one in whole if one.end_ms < over_ms])
     assert len(samples) > 170 * 20
     [mean] = filled.ask(
@@ -197,6 +205,42 @@ def test_the_numbers_are_those_of_the_samples(filled: Filled) -> None:
     )
     [deviation] = filled.ask(query_of("Standard deviation"), user=["saturated"])
     np.testing.assert_allclose([mean["values"][0][1], deviation["values"][0][1]], [samples.mean(), samples.std()])
+
+
+@pytest.mark.parametrize("samples", [[0.1] * 7, [0.3] * 100, [0.7] * 3])
+def test_machines_that_never_change_have_no_deviation_and_no_error(
+    filled: Filled, steady: RunningInflux, samples: list[float]
+) -> None:
+    """The mean of the squares less the square of the mean is a little below 0 then."""
+    count, total, squares = len(samples), sum(samples), sum(one * one for one in samples)
+    fields = f"cpuLoadCount={count}i,cpuLoadSum={total!r},cpuLoadSquares={squares!r}"
+    steady.query("DROP SERIES FROM /.*/")
+    steady.write(f"measurements_5m,userId=steady,part=0 {fields} {filled.now_ms - HOUR_MS}")
+    looked_at = Filled(steady, filled.now_ms)
+    for title in ("Standard deviation", "Variance"):
+        [series] = looked_at.ask(query_of(title), user=["steady"])
+        values = [value for _, value in series["values"] if value is not None]
+        assert len(values) == 1
+        assert 0 <= values[0] < 1e-7
+
+
+@pytest.fixture(scope="module")
+def steady(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningInflux]:
+    """A database of its own."""
+    need()
+    with RunningInflux(tmp_path_factory.mktemp("steady")) as influx:
+        influx.query('CREATE DATABASE "METRICS"')
+        yield influx
+
+
+def test_every_number_has_a_unit_that_is_its_own() -> None:
+    units = {panel["title"]: panel["fieldConfig"]["defaults"]["unit"] for name, panel in panels() if name == "resources"
+             and "unit" in panel["fieldConfig"]["defaults"]}  # fmt: skip
+    assert units == {
+        "Memory in use": "percentunit", "Most memory in use": "percentunit", "Swap in use": "percentunit",
+        "Most load": "short", "Memory": "percentunit", "Load average": "short", "Disk traffic": "Bps",
+        "Disk operations": "ops", "Network traffic": "Bps",
+    }  # fmt: skip
 
 
 def test_when_each_machine_reported_last_is_shown_whoever_is_silent_first(filled: Filled) -> None:

@@ -49,7 +49,7 @@ def ignored(path: str) -> bool:
 
 def test_the_build_gets_what_the_wheel_is_made_of_and_nothing_else() -> None:
     packages = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
-    assert set(copied()) == {*packages["packages"], "pyproject.toml", "requirements.lock", "README.md", "LICENSE"}
+    assert set(copied()) == {*packages["packages"], "pyproject.toml", "requirements", "README.md", "LICENSE"}
     assert [name for name in copied() if not (ROOT / name).exists()] == []
     tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False).stdout
     for path in tracked.splitlines():
@@ -69,6 +69,25 @@ def test_the_images_run_without_root_and_are_watched(name: str) -> None:
     assert f'ENTRYPOINT ["loadlens-{name}"]' in stage
     # Only wheels, built before from the lock: nothing is fetched.
     assert "--no-index" in stage
+
+
+def test_what_the_images_fetch_has_the_hashes_that_are_locked() -> None:
+    fetching = re.findall(r"pip (?:install|wheel) [^\n]*", stages()["wheels"])
+    assert len(fetching) == 4
+    for command in fetching:
+        assert "--no-deps" in command
+        assert ("--require-hashes" in command) == (" ." not in command)
+        assert "--require-hashes" in command or "--no-build-isolation" in command
+    for name in re.findall(r"-r (\S+)", stages()["wheels"]):
+        assert (ROOT / name).exists()
+
+
+def test_a_release_can_pin_the_image_that_ours_begin_from() -> None:
+    assert re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE) == [
+        "python:${PYTHON}", "python:${PYTHON}", "base", "base"
+    ]  # fmt: skip
+    assert "@sha256:<digest>" in DOCKERFILE
+    assert "@sha256:" in (ROOT / "docs" / "releasing.md").read_text()
 
 
 def test_what_the_images_set_are_settings() -> None:

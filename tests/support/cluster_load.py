@@ -195,6 +195,10 @@ def pause_nats_leader(load: ClusterUnderLoad) -> None:
     node.pause()
     load.go_on()
     node.resume()
+    load.go_on()
+    # Servers of 2.9 may not find themselves well again after that until they are started anew.
+    node.kill()
+    node.start()
     load.nats.wait()
 
 

@@ -7,6 +7,7 @@ test asks for them.
 import json
 import re
 import threading
+import time
 import zlib
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -21,6 +22,7 @@ __all__ = ["Fault", "InfluxProxy", "Request"]
 
 VERSIONS = {1: "1.8.10", 2: "v2.7.12", 3: "3.10.1"}
 ORGANIZATION = "00000000000000aa"
+_FILE_MS, _FILES = 600_000, 432
 Points = dict[tuple[str, str, str], str]
 """Fields by bucket, series and time."""
 
@@ -54,6 +56,8 @@ class InfluxProxy:
         self.requests: list[Request] = []
         self.written: Points = {}
         """The fields of every point that was taken, by bucket, series and time."""
+        self.files: dict[tuple[str, str], set[int]] = {}
+        """By bucket and measurement: the times of the files that 3.x has of it, in units of ten minutes."""
         self.mapped: dict[str, str] = {}
         """In 2.x: the buckets of databases that are mapped to others than that of their name."""
         self.kept: dict[str, int] = {}
@@ -147,8 +151,9 @@ class InfluxProxy:
         name = request.parameters["db"]
         found = [{"bucketID": _id(self.mapped[name])}] if name in self.mapped else []
         virtual = [{"bucketID": _id(name), "virtual": True}] if name in self.buckets else []
-        about = {"database": name, "orgID": ORGANIZATION, "default": True}
-        return _json(200, {"content": [about | mapping for mapping in (*found, *virtual)]})
+        about = {"database": name, "orgID": ORGANIZATION}
+        mappings = [about | mapping | {"default": not place} for place, mapping in enumerate((*found, *virtual))]
+        return _json(200, {"content": mappings})
 
     def _ping(self) -> Fault:
         version = {"X-Influxdb-Version": VERSIONS[self.generation]}
@@ -203,11 +208,38 @@ class InfluxProxy:
             return self._error(404, "not found", f'no dbrp mapping found for "{name}"')
         if self.generation == 3:
             assert ";" not in request.parameters["q"].strip(";"), "3.x takes one statement at a time"
+            if refused := self._refused(name, request.parameters["q"]):
+                return refused
         answer = self._pool.request(
             "POST", f"{self.influx.url}/query", fields=request.parameters, encode_multipart=False,
             headers={"Accept": request.accept},
         )  # fmt: skip
         return Fault(answer.status, answer.data, {"Content-Type": answer.headers["Content-Type"]})
+
+    def _refused(self, name: str, text: str) -> Fault | None:
+        """What 3.x does not do: delete, touch many files, and look back for tags further than a day by itself."""
+        if text.startswith(("DELETE", "DROP")):
+            return self._error(405, "", "This feature is not implemented: DELETE")
+        if text.startswith("SHOW TAG VALUES") and "time" not in text:
+            recent = (time.time() - 86_400) * 1000
+            [key] = re.findall(r'WITH KEY = "(\w+)"', text)
+            found = {
+                value for _, series, end in self.written if float(end) >= recent
+                for value in re.findall(rf",{key}=((?:\\.|[^, ])+)", series)
+            }  # fmt: skip
+            rows = [[key, value] for value in sorted(found)]
+            series = [{"name": "measurements", "columns": ["key", "value"], "values": rows}]
+            return _json(200, {"results": [{"statement_id": 0} | ({"series": series} if rows else {})]})
+        measurement = re.search(r'FROM "(\w+)"', text)
+        if not text.startswith("SELECT") or measurement is None or "now()" in text:
+            return None
+        first, last = (re.search(rf"time {sign} (-?\d+)ms", text) for sign in (">=", "<"))
+        start = int(first[1]) // _FILE_MS if first else -(1 << 62)
+        end = int(last[1]) // _FILE_MS if last else 1 << 62
+        touched = sum(start <= chunk <= end for chunk in self.files.get((name, measurement[1]), ()))
+        if touched > _FILES:
+            return Fault(500, f"Query would scan {touched} Parquet files, exceeding the file limit.".encode())
+        return None
 
     def _write(self, request: Request) -> Fault:
         """The organization and the bucket are looked up, each by its name or id, then the points are checked."""
@@ -242,6 +274,8 @@ class InfluxProxy:
         # provider/deduplicate/algo.rs).
         points: Points = {}
         for key, fields in _points(name, request.body.decode()):
+            if key in points:
+                self.overwritten.append(key)
             points[key] = _united(points.get(key, fields), fields)
         new = [f"{key[1]} {_united(self.written.get(key, fields), fields)} {key[2]}"
                for key, fields in points.items() if self.written.get(key) != fields]  # fmt: skip
@@ -258,8 +292,10 @@ class InfluxProxy:
         if answer.status == 204:
             for key, fields in _points(name, body.decode()) if points is None else points.items():
                 before = self.written.get(key, fields)
-                if _clash(before, fields):
+                if before != fields:
                     self.overwritten.append(key)
+                measurement = re.split("[ ,]", key[1])[0]
+                self.files.setdefault((name, measurement), set()).add(int(key[2]) // _FILE_MS)
                 self.written[key] = _united(before, fields) if self.generation == 3 else _united(fields, before)
         return Fault(answer.status, answer.data)
 
@@ -298,14 +334,6 @@ def _united(first: str, second: str) -> str:
         return first
     fields = dict(_FIELD.findall(second)) | dict(_FIELD.findall(first))
     return ",".join(f"{name}={value}" for name, value in fields.items())
-
-
-def _clash(first: str, second: str) -> bool:
-    """Whether a field has one value in one of two points, and another in the other."""
-    if first == second:
-        return False
-    one, other = dict(_FIELD.findall(first)), dict(_FIELD.findall(second))
-    return any(one[name] != other[name] for name in one.keys() & other.keys())
 
 
 def _types(body: str) -> Iterator[tuple[str, dict[str, str]]]:

@@ -1,5 +1,6 @@
 """/sign-in/openid: a person goes to the OpenID Connect provider, and comes back with a session."""
 
+import math
 import time
 from datetime import UTC, datetime
 
@@ -8,8 +9,11 @@ from falcon.asgi import Request, Response
 
 from service.credentials.openid import LIFETIME_S, NotLetIn, OpenId
 from service.credentials.openid_provider import OpenIdError, ProviderUnavailable
+from service.credentials.rates import FailedAttempts
+from service.http.authentication import address_of
 from service.http.problems import ProblemError
 from service.http.resources.sign_in import SignIn, own_path
+from service.http.token_limits import rate_headers
 
 _COOKIE = "loadlens-sign-in"
 _PATH = "/sign-in"
@@ -19,12 +23,15 @@ _ANSWER = ("state", "code", "error", "iss")
 class OpenIdBegin:
     """Where a sign-in at the provider begins."""
 
-    def __init__(self, sign_in: SignIn) -> None:
+    def __init__(self, sign_in: SignIn, begun: FailedAttempts) -> None:
+        """`begun` counts sign-ins: who begins very many would have those of others forgotten."""
         self._sign_in = sign_in
+        self._begun = begun
 
     async def on_get(self, req: Request, resp: Response) -> None:
-        """303 to the provider; 503 with the page where it does not answer."""
+        """303 to the provider; 429 for an address that begins too many, 503 with the page where it does not answer."""
         openid = _needed(self._sign_in.openid)
+        self._count(address_of(req))
         try:
             started = await openid.begin(own_path(req.get_param("next") or "", req.root_path))
         except ProviderUnavailable as error:
@@ -34,6 +41,16 @@ class OpenIdBegin:
         resp.set_header("Cache-Control", "no-store")
         resp.status = falcon.HTTP_303
         resp.location = started.url
+
+    def _count(self, address: str) -> None:
+        now_s = time.monotonic()
+        wait_s = math.ceil(self._begun.wait_s(address, now_s))
+        if wait_s:
+            raise ProblemError(
+                falcon.HTTP_429, "Too many sign-ins have been begun from this address.",
+                headers=rate_headers("sign-ins", self._begun.rate, wait_s),
+            )  # fmt: skip
+        self._begun.note(address, now_s)
 
 
 class OpenIdEnd:

@@ -1,7 +1,7 @@
 """Answers from InfluxDB and from memory, each window once."""
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -29,9 +29,11 @@ _SPAN_MS = HOUR_MS
 class Stored:
     """Reads a state of the store."""
 
-    def __init__(self, reader: Reader, index: SeriesIndex) -> None:
+    def __init__(self, reader: Reader, index: SeriesIndex, live: Callable[[], frozenset[str]]) -> None:
         self._reader = reader
         self._index = index
+        self._live = live
+        """Who has points in InfluxDB that came there beside this service, some minutes ago."""
 
     def windows(self, view: View, chosen: Selection, cuts: Sequence[int]) -> Iterator[LoadedRows]:
         """The windows of a question, some of them merged already, in no bucket that spans one of `cuts`."""
@@ -41,6 +43,8 @@ class Stored:
         users = [question.user_id] if question.user_id is not None else self._users(chosen.series)
         narrowed = self._narrowed(question, users)
         original = any(BUSIEST_CORE in self._index.cores(user_id, question.quantity.name) for user_id in users)
+        if view.open is not None and not self._live().isdisjoint(users):
+            view = view._replace(open=None)
         for piece in _pieces(view, narrowed, cuts):
             start_ms, end_ms = piece.start_ms, piece.end_ms
             if piece.tier == FINEST and view.open is not None and end_ms > view.rolled.through_ms[FINEST]:

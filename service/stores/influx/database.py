@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from msgspec.structs import replace
@@ -54,7 +55,7 @@ def taken_up(client: InfluxClient, now_ms: int) -> tuple[State | None, list[Cata
     """What the database says of itself, and the users that are known: where it says nothing, those of the original."""
     try:
         state = state_of(client, now_ms)
-        return (state, _known_users(client, state)) if state else (None, _original_users(client))
+        return (state, _known_users(client, state)) if state else (None, original_users(client))
     except Refused as error:
         # In 3.x the first write makes the database.
         if client.server().generation < 3 or "not found" not in str(error):
@@ -92,8 +93,8 @@ def _known_users(client: InfluxClient, state: State) -> list[CatalogedUser]:
         )
         for row in rows.to_pylist()
     ]  # fmt: skip
-    if not all(user.systems and user.core_numbers for user in users):
-        found = {user.user_id: user for user in _original_users(client)}
+    if since_ms is None and not all(user.systems and user.core_numbers for user in users):
+        found = {user.user_id: user for user in original_users(client)}
         users = [_completed(user, found[user.user_id]) if user.user_id in found else user for user in users]
     return _with_newest(client, users, since_ms)
 
@@ -149,8 +150,10 @@ def _user_line(user: CatalogedUser, told_ms: int) -> str:
     return f"{USERS}{tag(USER_ID, user.user_id)} {','.join(fields)} {told_ms}\n"
 
 
-def _original_users(client: InfluxClient) -> list[CatalogedUser]:
+def original_users(client: InfluxClient, where: str = "") -> list[CatalogedUser]:
     """The users of points, the original's among them: whoever has a CPU mean; and what they ran when.
+
+    `where` is a condition of the points that are looked at.
 
     The first and the last window of each system are asked for: where one comes again after another, it counts as back
     behind the last of that.
@@ -165,7 +168,8 @@ def _original_users(client: InfluxClient) -> list[CatalogedUser]:
     spans: dict[str, dict[tuple[str, str], list[int]]] = defaultdict(dict)
     for order in ("ASC", "DESC"):
         rows = client.select(
-            f"SELECT {asked}, {labels} FROM {identifier(MEASUREMENTS)} GROUP BY {labels} ORDER BY time {order} LIMIT 1",
+            f"SELECT {asked}, {labels} FROM {identifier(MEASUREMENTS)}{where and f' WHERE {where}'}"
+            f" GROUP BY {labels} ORDER BY time {order} LIMIT 1",
             types,
         )
         for row in rows.filter(pc.and_(pc.is_valid(rows[USER_ID]), pc.is_valid(rows[fields.mean]))).to_pylist():
@@ -234,6 +238,8 @@ def oldest_ms(index: SeriesIndex) -> int:
 def day_lines(reader: Reader, index: SeriesIndex, day_ms: int) -> Iterator[Lines]:
     """The buckets of every tier in the day from `day_ms`, made of all windows that InfluxDB has of it.
 
+    Points of the original are not among them (`service.stores.influx.originals`).
+
     Raises Unreachable where they cannot be read.
     """
     users = sorted(index.users)
@@ -244,7 +250,7 @@ def day_lines(reader: Reader, index: SeriesIndex, day_ms: int) -> Iterator[Lines
             if not cores:
                 continue
             for kind in ("whole", "each") if set(cores) != {WHOLE} else ("whole",):
-                wanted = Points(quantity, RAW, day_ms, day_ms + DAY_MS, some, kind)
+                wanted = Points(quantity, RAW, day_ms, day_ms + DAY_MS, some, kind, foreign=False)
                 yield from _tiers(reader, index, wanted)
 
 
@@ -254,4 +260,4 @@ def _tiers(reader: Reader, index: SeriesIndex, wanted: Points) -> Iterator[Lines
     buckets: Windows = concatenate(parts)
     for tier in TIERS if len(buckets) else ():
         buckets = merge(buckets, rate_ms=tier)
-        yield from bucket_lines(tier, buckets, index)
+        yield from bucket_lines(tier, buckets, index, np.zeros(len(buckets), np.int64))

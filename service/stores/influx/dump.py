@@ -1,6 +1,7 @@
 """The dump of an InfluxDB: its windows as reports, its rollups, and how many samples it has."""
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Protocol, TypeVar
 
@@ -11,7 +12,7 @@ from analytics.frames.columns import Windows, concatenate, merge
 from analytics.frames.packing import unpack
 from analytics.frames.tiers import RAW
 from analytics.sources.influx_client import InfluxClient
-from analytics.sources.influx_points import Points, condition
+from analytics.sources.influx_points import Points, condition, longest_ms
 from contract.influx import DURATION, ORIGINAL_OBSERVATIONS, fields_of, identifier, measurement_of
 from contract.metrics import QUANTITIES, Cpu, Quantity
 from contract.report import Report
@@ -51,10 +52,16 @@ class Dump:
     def kept(self, tier_ms: int, user_ids: Sequence[str], start_ms: int, end_ms: int) -> int:
         """How many samples of whole machines, of all quantities, are in InfluxDB at a tier (or `RAW`) in a range."""
         return sum(
-            self._samples(quantity, tier_ms, condition(users, start_ms, end_ms))
+            self._samples(quantity, tier_ms, condition(users, start, end))
             for users in _some(user_ids)
+            for start, end in self._ranges(tier_ms, start_ms, end_ms)
             for quantity in self._quantities(users)
         )
+
+    def _ranges(self, tier_ms: int, start_ms: int, end_ms: int) -> Iterator[tuple[int, int]]:
+        """A range in parts that InfluxDB answers at once."""
+        width = longest_ms(tier_ms, self._asked(self._client.server).generation)
+        return ((start, min(start + width, end_ms)) for start in range(start_ms, end_ms, width))
 
     def _samples(self, quantity: Quantity, tier_ms: int, where: str) -> int:
         count, mean = (identifier(name) for name in (fields_of(quantity).count, fields_of(quantity).mean))
@@ -80,10 +87,11 @@ class Dump:
         for users in _some(user_ids):
             machines = {user_id: machine_of(self._index.users[user_id], self._index) for user_id in users}
             chosen = ChosenSeries(self._index, users)
-            step = self._step(users, chosen, start_ms, end_ms)
-            for start in range(start_ms, end_ms, step):
-                rows = self._windows(users, chosen, start, min(start + step, end_ms))
-                yield reports_of(rows, chosen.names, machines)
+            for first, last in self._ranges(RAW, start_ms, end_ms):
+                step = self._step(users, chosen, first, last)
+                for start in range(first, last, step):
+                    rows = self._windows(users, chosen, start, min(start + step, last))
+                    yield reports_of(rows, chosen.names, machines)
 
     def _step(self, user_ids: Sequence[str], chosen: ChosenSeries, start_ms: int, end_ms: int) -> int:
         """The part of a range that has about a page of windows if they are spread evenly, ms."""
@@ -126,12 +134,20 @@ class Dump:
         windows = self.merged(tier_ms, tier_ms, user_ids, start_ms, end_ms)
         return Buckets(tier_ms, merge(windows, chosen.places(windows.series), tier_ms), chosen.names)
 
-    def merged(self, tier_ms: int, rate_ms: int, user_ids: Sequence[str], start_ms: int, end_ms: int) -> Windows:
-        """The rows of a tier, merged part by part into buckets, with our numbers of series."""
+    def merged(
+        self,
+        tier_ms: int,
+        rate_ms: int,
+        user_ids: Sequence[str],
+        start_ms: int,
+        end_ms: int,
+        foreign: bool | None = None,
+    ) -> Windows:
+        """The rows of a tier, merged part by part into buckets, with our numbers of series; `foreign` of `Points`."""
         merged = Windows.empty()
         for users in _some(user_ids):
             for wanted in self._wanted(users, ChosenSeries(self._index, users), tier_ms, start_ms, end_ms):
-                parts = self._asked(partial(self._parts, wanted, rate_ms))
+                parts = self._asked(partial(self._parts, replace(wanted, foreign=foreign), rate_ms))
                 merged = merge(concatenate([merged, *parts]), rate_ms=rate_ms)
         return merged
 

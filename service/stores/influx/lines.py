@@ -48,55 +48,120 @@ class Lines(NamedTuple):
 def window_lines(
     windows: pa.Table, index: SeriesIndex, *, cores: bool, without: npt.NDArray[np.bool_] | None = None
 ) -> Iterator[Lines]:
-    """The points of windows with the columns of `MEMTABLE_SCHEMA`, sorted by series: one line for each of a machine,
-    or, with `cores`, for each of a core; none for the rows that `without` marks.
+    """The points of windows with the columns of `MEMTABLE_SCHEMA`, sorted by series: one line for each machine and end,
+    with all its quantities, or, with `cores`, for each core and end; none for the rows that `without` marks.
     """
     series, time = numbers(windows, "series"), numbers(windows, "time")
+    system = numbers(windows, "system")
     over_cores = {} if cores else _over_cores(windows, index)
-    for quantity, is_core, rows in _groups(series, index):
-        if is_core != cores:
-            continue
-        for part in _slices(rows if without is None else rows[~without[rows]]):
-            chosen = windows.take(pa.array(part))
-            fields = _moments(
-                quantity,
-                numbers(chosen, "count"), numbers(chosen, "mean"), numbers(chosen, "variance"),
-                numbers(chosen, "minimum"), numbers(chosen, "maximum"), binary(chosen),
-            )  # fmt: skip
-            if not is_core:
-                fields[DURATION] = _integers(numbers(chosen, "duration"))
-                if quantity == _CPU:
-                    fields |= {name: _floats(values[part]) for name, values in over_cores.items()}
-            keys = _window_keys(series[part], numbers(chosen, "system"), index)
-            yield Lines(part, _joined(keys, fields, time[part]))
+
+    def fields(quantity: Quantity, rows: Ints) -> dict[str, pa.StringArray]:
+        chosen = windows.take(pa.array(rows))
+        found = _moments(
+            quantity,
+            numbers(chosen, "count"), numbers(chosen, "mean"), numbers(chosen, "variance"),
+            numbers(chosen, "minimum"), numbers(chosen, "maximum"), binary(chosen),
+        )  # fmt: skip
+        if not cores and quantity == _CPU:
+            found |= {name: _floats(values[rows]) for name, values in over_cores.items()}
+        return found
+
+    def once(rows: Ints) -> dict[str, pa.StringArray]:
+        return {} if cores else {DURATION: _integers(numbers(windows.take(pa.array(rows)), "duration"))}
+
+    groups = [
+        (quantity, rows if without is None else rows[~without[rows]])
+        for quantity, is_core, rows in _groups(series, index)
+        if is_core == cores
+    ]
+    owner = _owners(series, index) * max(len(index.systems), 1) + (0 if cores else system)
+    yield from _lines(groups, owner, time, fields, lambda rows: _window_keys(series[rows], system[rows], index), once)
 
 
-def bucket_lines(tier_ms: int, buckets: Windows, index: SeriesIndex, parts: Ints | None = None) -> Iterator[Lines]:
-    """The points of a rollup's buckets, sorted by series, with histograms; one line each.
+def bucket_lines(
+    tier_ms: int,
+    buckets: Windows,
+    index: SeriesIndex,
+    parts: Ints | None = None,
+    beside: Mapping[str, pa.StringArray] | None = None,
+) -> Iterator[Lines]:
+    """The points of a rollup's buckets, with histograms: one line for each machine or core, bucket and part.
 
-    `parts` has of each the number of the part that it is of its bucket, None where all are the whole.
+    `parts` has of each the number of the part that it is of its bucket, None where all are the whole; `beside` has
+    further fields of each, as text.
     """
     highest = -1 if parts is None else int(parts.max(initial=0))
     assert buckets.histograms is not None
     packed = pack(buckets.histograms, len(buckets))
-    for quantity, is_core, of_kind in _groups(buckets.series, index):
-        measurement = measurement_of(tier_ms, cores=is_core)
-        for rows in _slices(of_kind):
-            fields = _moments(
-                quantity,
-                buckets.count[rows], buckets.mean[rows], buckets.variance[rows],
-                buckets.minimum[rows], buckets.maximum[rows], packed.take(pa.array(rows)),
-            )  # fmt: skip
-            approximated = buckets.approximated[rows]
-            fields[fields_of(quantity).approximated] = _integers(approximated, approximated > 0)
-            keys = _bucket_keys(
+
+    def fields(quantity: Quantity, rows: Ints) -> dict[str, pa.StringArray]:
+        found = _moments(
+            quantity,
+            buckets.count[rows], buckets.mean[rows], buckets.variance[rows],
+            buckets.minimum[rows], buckets.maximum[rows], packed.take(pa.array(rows)),
+        )  # fmt: skip
+        approximated = buckets.approximated[rows]
+        found[fields_of(quantity).approximated] = _integers(approximated, approximated > 0)
+        return found | {name: texts.take(pa.array(rows)) for name, texts in (beside or {}).items()}
+
+    kinds = [*_groups(buckets.series, index)]
+    owner = _owners(buckets.series, index) * (highest + 2) + (0 if parts is None else parts)
+    for cores in (False, True):
+        measurement = measurement_of(tier_ms, cores=cores)
+
+        def keys(rows: Ints, measurement: str = measurement) -> pa.StringArray:
+            return _bucket_keys(
                 measurement, buckets.series[rows], None if parts is None else parts[rows], highest, index
             )
-            yield Lines(rows, _joined(keys, fields, buckets.time[rows]))
+
+        groups = [(quantity, rows) for quantity, is_core, rows in kinds if is_core == cores]
+        yield from _lines(groups, owner, buckets.time, fields, keys)
 
 
-def _slices(rows: Ints) -> Iterator[Ints]:
-    return (rows[start : start + _SLICE] for start in range(0, len(rows), _SLICE))
+def _owners(series: Ints, index: SeriesIndex) -> Ints:
+    """A number for each row, the same for all quantities of a machine, or of a core."""
+    found: dict[tuple[str, int], int] = {}
+    named, place = np.unique(series, return_inverse=True)
+    owners = [
+        found.setdefault((index.all[number - 1].user_id, index.all[number - 1].core), len(found))
+        for number in named.tolist()
+    ]
+    numbered: Ints = np.array(owners, np.int64)[place] if len(series) else np.empty(0, np.int64)
+    return numbered
+
+
+def _lines(
+    groups: Sequence[tuple[Quantity, Ints]],
+    owner: Ints,
+    time: Ints,
+    fields: Callable[[Quantity, Ints], Mapping[str, pa.StringArray]],
+    keys: Callable[[Ints], pa.StringArray],
+    once: Callable[[Ints], Mapping[str, pa.StringArray]] = lambda _: {},
+) -> Iterator[Lines]:
+    """One line for each owner and time, with the fields of all quantities that have a row there, and those of `once`.
+
+    InfluxDB 3 promises nothing of two lines of one series and time.
+    """
+    rows = np.concatenate([np.empty(0, np.int64), *(rows for _, rows in groups)])
+    ends, end = np.unique(time[rows], return_inverse=True)
+    place = np.unique(owner[rows], return_inverse=True)[1]
+    found, first, line = np.unique(place * max(len(ends), 1) + end, return_index=True, return_inverse=True)
+    starts = np.cumsum([0, *(len(rows) for _, rows in groups)])
+    for begin in range(0, len(found), _SLICE):
+        heads = rows[first[begin : begin + _SLICE]]
+        texts = [_joined(named) for named in (once(heads),) if named]
+        for (quantity, of_group), start in zip(groups, starts.tolist(), strict=False):
+            its = line[start : start + len(of_group)] - begin
+            within = np.flatnonzero((its >= 0) & (its < len(heads)))
+            if not len(within):
+                continue
+            where = np.full(len(heads), -1)
+            where[its[within]] = np.arange(len(within))
+            text = _joined(fields(quantity, of_group[within]))
+            texts.append(text.take(pa.array(where, mask=where < 0)))
+        text = pc.binary_join_element_wise(*texts, ",", null_handling="skip")
+        times = pc.binary_join_element_wise(pc.cast(pa.array(time[heads]), pa.string()), "\n", "")
+        yield Lines(heads, pc.binary_join_element_wise(keys(heads), text, times, " "))
 
 
 def _groups(series: Ints, index: SeriesIndex) -> Iterator[tuple[Quantity, bool, Ints]]:
@@ -225,11 +290,10 @@ def _hexadecimal(packed: pa.BinaryArray) -> pa.StringArray:
     return pc.binary_join_element_wise('"', text, '"', "")
 
 
-def _joined(keys: pa.StringArray, fields: Mapping[str, pa.StringArray], time: Ints) -> pa.StringArray:
+def _joined(fields: Mapping[str, pa.StringArray]) -> pa.StringArray:
+    """The fields of each row as text; those that are null are left out."""
     named = (pc.binary_join_element_wise(name + "=", text, "") for name, text in fields.items())
-    joined = pc.binary_join_element_wise(*named, ",", null_handling="skip")
-    ends = pc.binary_join_element_wise(pc.cast(pa.array(time), pa.string()), "\n", "")
-    return pc.binary_join_element_wise(keys, joined, ends, " ")
+    return pc.binary_join_element_wise(*named, ",", null_handling="skip")
 
 
 def lines_of(texts: Sequence[str]) -> Lines:

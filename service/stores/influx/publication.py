@@ -215,6 +215,12 @@ class Views:
                 self._open = merge(concatenate([self._open, opened]), rate_ms=FINEST)
             self._version += 1
 
+    def appends(self, late: Mapping[int, NumberedRows]) -> None:
+        """From now on InfluxDB may have any of the rows `late`; nothing else changes."""
+        with self._publishing, self._lock:
+            self._late = late
+            self._version += 1
+
     def settled(self) -> None:
         """InfluxDB has all rows that were late."""
         with self._lock:

@@ -54,7 +54,7 @@ class Reader:
         """
         if unless is not None or numbered:
             points = replace(points, parts=True)
-        for step in points.steps(len(points.users)):
+        for step in points.steps(len(points.users), self._client.server().generation):
             found = select(self._client, step, histograms=histograms)
             if len(found):
                 frame = frame_of(found, step, histograms=histograms)

@@ -64,7 +64,11 @@ class InfluxReplica(InfluxStore):
     def apply(self, progress: Progress) -> None:
         """Take what the writer has told."""
         self._replica.apply(progress)
-        self.flushed = self._replica.written_through
+
+    @property
+    def flushed(self) -> int:
+        """The offset through which InfluxDB has everything."""
+        return self._replica.written_through
 
     @property
     def waiting_s(self) -> float:
@@ -83,7 +87,7 @@ class InfluxReplica(InfluxStore):
 
     def flush(self) -> None:
         """Nothing is written here; what the writer has written is added up for queries."""
-        self._replica.gather()
+        self._replica.tidy()
 
     def compact(self) -> bool:
         """Nothing: the writer does."""

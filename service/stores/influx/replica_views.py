@@ -29,6 +29,8 @@ from service.stores.series import SeriesIndex
 T = TypeVar("T")
 _TRIES = 5
 _WAIT_S = 10.0
+_IDLE_S = 600.0
+"""A process that nobody has asked for so long does not add up the open buckets: whoever asks first reads windows."""
 _PART_REPORTS = 2048
 """A part of the memory has so many reports: where the writer stops in the middle of one, it is made anew."""
 
@@ -136,6 +138,8 @@ class ReplicaViews(Views):
         self._gathered = Windows.empty()
         self._open_from_ms = now_ms() + FUTURE_MS
         """From this bucket on `_gathered` is whole: everything of it came after this process began."""
+        self._asked_s = -_IDLE_S
+        """When somebody asked last."""
         self._notes = 0
         self._is_writing = False
         # Guards all of these; held for moments.
@@ -183,6 +187,16 @@ class ReplicaViews(Views):
                 self._flushed_parts.append(before.memtable)
                 kept.append(behind)
         self._parts = kept or [_Part(self._index, offset)]
+
+    def tidy(self) -> None:
+        """Add up what was flushed while somebody asks now and then; where nobody does, it need not be kept."""
+        if time.monotonic() - self._asked_s < _IDLE_S:
+            self.gather()
+            return
+        with self._gathering, self._changed:
+            self._flushed_parts = []
+            self._gathered = Windows.empty()
+            self._open_from_ms = self._now_ms() + FUTURE_MS
 
     def gather(self) -> None:
         """Add what was flushed to the buckets of 5 min that are open."""
@@ -256,6 +270,7 @@ class ReplicaViews(Views):
 
     def consistent(self, read: Callable[[View], T]) -> T:
         """What `read` makes of one state. Raises Unreachable where there is none for too long."""
+        self._asked_s = time.monotonic()
         for _ in range(_TRIES):
             view, notes = self._settled(_WAIT_S)
             result = read(view)

@@ -5,7 +5,6 @@ import logging
 import shutil
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from itertools import chain
 from pathlib import Path
 from typing import TypeVar
 
@@ -16,41 +15,40 @@ from analytics.frames.columns import Windows, take
 from analytics.frames.tiers import RAW
 from analytics.sources.influx_address import Address, Credentials
 from analytics.sources.influx_client import BadStatement, InfluxClient, InfluxError, Unreachable
-from analytics.sources.influx_points import Rolled
-from analytics.sources.influx_state import State
 from contract import times
-from contract.influx import PARTS, SINCE, TIERS, through_field
+from contract.influx import TIERS
 from contract.metrics import Metric, Quantity
 from contract.report import Report
 from contract.times import DAY_MS
-from contract.validation import FUTURE_MS
 from service.control.database import copy_database
 from service.stores.base import Buckets, Key, Machine, Question, StoreError, StoreUnavailable
 from service.stores.dump import TYPE_OF, coarser, heard
 from service.stores.engine import Retention, select
 from service.stores.influx import database
 from service.stores.influx.answers import Stored
+from service.stores.influx.backfill import Backfill
 from service.stores.influx.checkpoint import Checkpoint
 from service.stores.influx.claim import CLAIM_S, Claim, InUse
-from service.stores.influx.database import day_lines, oldest_ms, state_lines, user_lines
 from service.stores.influx.dump import Dump
+from service.stores.influx.flushing import Flusher
 from service.stores.influx.keeping import Keeping
-from service.stores.influx.lines import Lines, bucket_lines
+from service.stores.influx.noting import Notes
+from service.stores.influx.originals import Originals
 from service.stores.influx.places import Place, ensure_database
-from service.stores.influx.publication import ImmutableMemtable, View, Views
-from service.stores.influx.reading import NumberedRows, Reader
-from service.stores.influx.rollups import FINEST, Sealing, late, over, still_open, without
+from service.stores.influx.publication import View, Views
+from service.stores.influx.reading import Reader
+from service.stores.influx.rollups import Sealing, late
 from service.stores.influx.shared_checkpoint import SharedCheckpoint
+from service.stores.influx.taking_up import TakenUp, noted_rolled, take_up
 from service.stores.influx.users import CatalogedUser, UserCatalog
 from service.stores.influx.windows import WindowWriter
 from service.stores.influx.writing import Writer
-from service.stores.memtable import ends_of, rows_of
+from service.stores.memtable import ends_of
 from service.stores.process_use import NOBODY, UseAnswer, UseQuestion
 from service.stores.series import WHOLE, SeriesIndex, users_frame
 
 _log = logging.getLogger("loadlens.service")
 T = TypeVar("T")
-_SCHEMA = 2
 _CLAIMED = "claimed"
 _SELECT_S = 30.0
 """So long an InfluxDB may take for a statement whose answer somebody waits for; there may be several."""
@@ -97,33 +95,28 @@ class InfluxStore:
         self._index = SeriesIndex()
         self._reader = Reader(self._client, self._index)
         self._windows = WindowWriter(self._client, self._writer, self._index)
-        self._sealing = Sealing(self._reader, self._index)
         self._catalog = UserCatalog(self._index)
-        self._stored = Stored(self._reader, self._index)
+        self._originals = Originals(self._client, self._reader, self._index)
+        self._stored = Stored(self._reader, self._index, lambda: self._originals.live)
         self._dump = Dump(self._client, self._reader, self._index, self._asked)
+        self._keeping = Keeping(self._client, self._retention.longest_ms)
+        self._notes = Notes(self._checkpoint, self._writer, self._catalog, self._index, now_ms)
+        self._flusher = Flusher(
+            self._notes, self._writer, self._windows, Sealing(self._reader, self._index), self._catalog, self._index,
+            self._keeping, self._checkpoint.value("flushed") or 0, self._checkpoint.value("begun") or 0,
+        )  # fmt: skip
+        self._backfill = Backfill(self._client, self._reader, self._notes, self._originals, self._catalog, self._index)
         self._flushing = threading.Lock()
-        self.flushed = self._checkpoint.value("flushed") or 0
-        # A flush up to here was begun: where it was cut short, some of it may be in InfluxDB.
-        self._begun = self._checkpoint.value("begun") or 0
-        self._parts = self._checkpoint.value(PARTS) or 0
-        self._last_moment = 0
-        self._ready: tuple[Rolled, Windows | None] | None = None
-        """What the rollups have when all that is noted is written."""
-        self._settled = False
-        """Whether all is written that was noted when this process began."""
-        self._adopting = False
-        """Whether another service may have been cut short."""
         self._expired_day = -1
         self._losses = 0
         """How often a database that was emptied was told again what is known of it."""
         self._expired = 0
         """Lines that were too old for InfluxDB, when it was last asked how long it keeps any."""
-        self._keeping = Keeping(self._client, self._retention.longest_ms)
         self._closed = False
         self._problems: dict[str, str] = {}
         """Why InfluxDB could not be asked, and why it could not be written to, when it was last tried."""
         try:
-            self._views = self._open()
+            self._views = self._notes.views = self._open()
         except BaseException:
             self._claim.let_go()
             self._checkpoint.close()
@@ -131,48 +124,21 @@ class InfluxStore:
 
     def _open(self) -> Views:
         """Take up what is known of the users, and of the rollups."""
-        users = {user.user_id: user for user in self._checkpoint.users()}
-        rolled = self._noted_rolled()
         try:
             if not self._read_only:
                 self._find()
                 self._claim.begin()
-            state, found = database.taken_up(self._client, self._now_ms())
-            self._last_moment = state.time_ms if state else 0
-            for user in found:
-                users[user.user_id] = users[user.user_id].merged(user) if user.user_id in users else user
-            if rolled and state and state.owner == self._checkpoint.owner:
-                self._check_is_newest(rolled, state)
-            if rolled is None or (state and state.owner != self._checkpoint.owner):
-                if self._checkpoint.has_noted:
-                    _log.warning(
-                        "%s: another service went on with it; rows not yet written are left out", self._client.address
-                    )
-                    self._checkpoint.forget_noted()
-                rolled = self._adopted(state, known=bool(found))
-                self._parts = state.parts if state else 0
-                values = self._values(rolled) | {"base": self._parts}
-                told = self._catalog.to_tell(users.values(), self._day())
-                noted = [user_lines(told, self._moment())] if told else []
-                self._checkpoint.put(values, users.values(), [*noted, self._state(rolled)])
-                self._adopting = state is not None and state.schema == _SCHEMA
-            else:
-                self._checkpoint.put({}, users.values())
+            found = take_up(self._client, self._checkpoint, self._notes)
+            self._flusher.is_adopting = found.is_adopted
         except InfluxError as error:
+            rolled = noted_rolled(self._checkpoint)
             if rolled is None or isinstance(error, InUse):
                 raise StoreError(f"{error}") from None
             self._problems["asking"] = str(error)
             _log.warning("%s; reports are taken, queries wait until it is back", error)
-        self._catalog.restore(list(users.values()))
-        return Views(self._index, self.flushed, self._begun, rolled)
-
-    def _check_is_newest(self, rolled: Rolled, state: State) -> None:
-        """Raises StoreError where InfluxDB has more of this folder's own than the folder knows: it is an older copy."""
-        if any(time > rolled.through_ms[tier] for tier, time in state.rolled.through_ms.items()):
-            raise StoreError(
-                f"{self._checkpoint.path.parent} is older than what {self._client.address} has from it: restore the "
-                "database as it was at the same time, or start with an empty folder, which goes on from the database"
-            )
+            found = TakenUp(self._checkpoint.users(), rolled, is_adopted=False)
+        self._catalog.restore(found.users)
+        return Views(self._index, self._flusher.flushed, self._flusher.begun, found.rolled)
 
     def _find(self) -> Place:
         """Where the database lies, made where it is missing."""
@@ -192,49 +158,16 @@ class InfluxStore:
     def _note_claim(self, since: int) -> None:
         self._checkpoint.put({_CLAIMED: since})
 
-    def _noted_rolled(self) -> Rolled | None:
-        """What the rollups have, as it was last noted in the folder."""
-        since = self._checkpoint.value(SINCE)
-        through = {tier: self._checkpoint.value(through_field(tier)) for tier in TIERS}
-        known = {tier: time for tier, time in through.items() if time is not None}
-        return None if since is None or len(known) < len(through) else Rolled(since, known)
-
-    def _adopted(self, state: State | None, *, known: bool) -> Rolled:
-        """What the rollups of a database have that this folder does not know yet; `known` where it has points."""
-        now_ms = self._now_ms()
-        if state is not None and state.schema == _SCHEMA:
-            return state.rolled
-        if state is not None:
-            # An earlier version kept every bucket whole, also those that are not over. What comes into them counts as
-            # late, and those of coarser tiers get rows beside their own when they are over.
-            ready_ms = -(-(now_ms + FUTURE_MS) // FINEST) * FINEST
-            since_ms = -(-state.rolled.since_ms // DAY_MS) * DAY_MS
-        else:
-            ready_ms = over(FINEST, now_ms)
-            # The points of the original have no rollups, whatever day they are of.
-            since_ms = now_ms // DAY_MS * DAY_MS + DAY_MS if known else 0
-        return Rolled(since_ms, {tier: max(ready_ms // tier * tier, since_ms) for tier in TIERS})
-
-    def _values(self, rolled: Rolled) -> dict[str, int]:
-        """What a state of the rollups is called in the folder."""
-        return {SINCE: rolled.since_ms} | {through_field(tier): time for tier, time in rolled.through_ms.items()}
-
-    def _state(self, rolled: Rolled) -> Lines:
-        return state_lines(State(self._moment(), _SCHEMA, rolled, self._parts, self._checkpoint.owner))
-
-    def _moment(self) -> int:
-        """Now, or a little later: a moment that was not given before."""
-        self._last_moment = max(self._now_ms(), self._last_moment + 1)
-        return self._last_moment
-
-    def _day(self) -> int:
-        return self._now_ms() // DAY_MS
-
     # What comes in
 
     def add(self, last: int, reports: Sequence[Report]) -> None:
         """Take reports that the journal holds, the last of them at offset `last`."""
         self._views.add(last, reports)
+
+    @property
+    def flushed(self) -> int:
+        """The journal offset through which InfluxDB has everything."""
+        return self._flusher.flushed
 
     @property
     def last(self) -> int:
@@ -312,7 +245,7 @@ class InfluxStore:
 
         if self._is_unsettled:
             # What a crash left half written would count in InfluxDB and in memory, or not at all.
-            self._flush_through(self._begun)
+            self._flush_through(self._flusher.begun)
         return self._asked(lambda: self._views.consistent(read))
 
     def caveat(self, question: Question) -> None:
@@ -386,10 +319,7 @@ class InfluxStore:
                     self._take_up_anew()
                 self._keeping.look(self._where(), anew=self._writer.expired > self._expired)
                 self._expired = self._writer.expired
-                self._settle()
-                while self.flushed < offset and (immutable := self._views.seal()):
-                    self._write(immutable)
-                self._roll_up()
+                self._flusher.flush(offset)
             except BadStatement:
                 raise
             except InfluxError as error:
@@ -404,138 +334,25 @@ class InfluxStore:
         self._find()
         self._catalog.forget_told()
         self._expired_day = -1
-        self._views.rolls(self._views.rolled, None)
-        if self._ready is not None:
-            self._ready = self._ready[0], None
+        self._notes.forget_open()
+        self._originals.forget()
 
     @property
     def _is_unsettled(self) -> bool:
         """Whether InfluxDB may lack what another process had begun to write."""
-        return not self._read_only and (self.flushed < self._begun or self._adopting or not self._settled)
-
-    def _settle(self) -> None:
-        """Write what is noted."""
-        for number, lines in self._checkpoint.noted():
-            self._writer.write([lines])
-            self._checkpoint.done(number)
-        self._settled = True
-        self._views.settled()
-        if self._ready is not None:
-            self._views.rolls(*self._ready)
-            self._ready = None
-
-    def _write(self, immutable: ImmutableMemtable) -> None:
-        expired = np.flatnonzero(immutable.windows["time"].to_numpy() < self._keeping.oldest_ms(self._now_ms()))
-        if len(expired):
-            self._writer.expired += len(expired)
-            immutable.leave_out(expired)
-        users = self._catalog.users_of(immutable.windows)
-        told = self._catalog.to_tell(users, self._day())
-        # Users first: where the windows of a user are, it is known that there may be some.
-        self._checkpoint.put({"begun": immutable.last}, (), [user_lines(told, self._moment())] if told else ())
-        self._settle()
-        self._views.begin()
-        refused = self._windows.write(immutable.windows)
-        if len(refused):
-            immutable.leave_out(refused)
-        windows = rows_of(immutable.windows, self._index.bounded(), histograms=True).windows()
-        rolled = self._views.rolled
-        rows = self._note(late(windows, rolled), {"flushed": immutable.last}, users)
-        self.flushed = immutable.last
-        self._views.flushed(still_open(windows, rolled), rows)
-        self._catalog.note(users)
-        self._index.created.clear()
-        self._settle()
-
-    def _note(
-        self, found: Mapping[int, Windows], values: Mapping[str, int] | None = None, users: Sequence[CatalogedUser] = ()
-    ) -> dict[int, NumberedRows]:
-        """Note rows by tier that are parts of buckets that were written already; returns them with their numbers."""
-        rows: dict[int, NumberedRows] = {}
-        parts: list[tuple[int, int, int]] = []
-        for tier, some in found.items():
-            starts, place = np.unique(some.time, return_inverse=True)
-            numbers = self._checkpoint.next_parts(tier, starts.tolist())
-            parts += [(tier, start, number) for start, number in numbers.items()]
-            rows[tier] = NumberedRows(some, np.array([numbers[start] for start in starts.tolist()], np.int64)[place])
-        noted = []
-        values = dict(values or {})
-        highest = max((number for _, _, number in parts), default=0)
-        if highest > self._parts:
-            # Whoever takes over the database needs numbers that were never used.
-            self._parts = values[PARTS] = highest
-            noted.append(self._state(self._views.rolled))
-        for tier, numbered in rows.items():
-            noted += bucket_lines(tier, numbered.rows, self._index, numbered.parts)
-        self._checkpoint.put(values, users, noted, parts)
-        return rows
-
-    def _roll_up(self) -> None:
-        """Write the buckets that are over."""
-        opened = self._views.open
-        if self._adopting:
-            self._complete()
-        if opened is None:
-            opened = self._sealing.open_buckets(self._views.rolled)
-            self._views.rolls(self._views.rolled, opened)
-        for tier in TIERS:
-            rolled = self._views.rolled
-            start_ms, end_ms = rolled.through_ms[tier], over(tier, self._now_ms())
-            if end_ms <= start_ms:
-                continue
-            if tier == FINEST:
-                rows, opened = take(opened, opened.time < end_ms), take(opened, opened.time >= end_ms)
-            else:
-                rows = self._sealing.rows(tier, start_ms, end_ms)
-            self._seal(tier, rows, end_ms, opened)
-
-    def _seal(self, tier: int, rows: Windows, end_ms: int, opened: Windows | None) -> None:
-        """Write the rows of a tier's buckets that start before `end_ms`."""
-        rolled = self._views.rolled
-        rolled = Rolled(rolled.since_ms, {**rolled.through_ms, tier: end_ms})
-        noted = [*bucket_lines(tier, rows, self._index, np.zeros(len(rows), np.int64))]
-        if noted:
-            noted.append(self._state(rolled))
-        self._checkpoint.put(self._values(rolled), (), noted)
-        self._ready = rolled, opened
-        self._settle()
-
-    def _complete(self) -> None:
-        """Complete the buckets that another service, whose folder is not here, had begun to write."""
-        for tier in TIERS:
-            rolled = self._views.rolled
-            start_ms = rolled.through_ms[tier]
-            there = self._sealing.written(tier, start_ms)
-            if len(there):
-                end_ms = int(there.time.max()) + tier
-                if tier == FINEST:
-                    rows = self._sealing.open_buckets(rolled)
-                    rows = take(rows, rows.time < end_ms)
-                else:
-                    rows = self._sealing.rows(tier, start_ms, end_ms)
-                self._seal(tier, without(rows, there), end_ms, None)
-        self._adopting = False
+        return not self._read_only and self._flusher.is_unsettled
 
     def compact(self) -> bool:
-        """Make the rollups of one more day before those that are whole; False where all are."""
+        """Look for points of the original, and make the rollups of one more day before those that are whole.
+
+        False where all are.
+        """
         if self._read_only:
             return False
         with self._flushing:
-            rolled = self._views.rolled
-            day = (rolled.since_ms - 1) // DAY_MS * DAY_MS
-            is_over = day + DAY_MS <= over(DAY_MS, self._now_ms())
-            if not rolled.since_ms or not is_over or self._views.is_flushing or self._is_unsettled or self._ready:
+            if self._views.is_flushing or self._is_unsettled or self._notes.is_waiting:
                 return False
-            rolled = Rolled(day if day > oldest_ms(self._index) else 0, rolled.through_ms)
-
-            def step() -> None:
-                lines = chain(day_lines(self._reader, self._index, day), [self._state(rolled)])
-                self._checkpoint.put(self._values(rolled), (), lines)
-                self._ready = rolled, self._views.open
-                self._settle()
-
-            self._asked(step)
-            return bool(rolled.since_ms)
+            return self._asked(self._backfill.step)
 
     def expire(self, now_ms: int) -> None:
         """Forget what has been kept long enough, and tell InfluxDB all that is known of users, once a day."""
@@ -545,14 +362,12 @@ class InfluxStore:
                 return
 
             def step() -> None:
-                users = self._catalog.to_tell(self._catalog.all_users(), self._day())
-                noted = [user_lines(users, self._moment())] if users else []
-                self._checkpoint.put({}, (), [*noted, self._state(self._views.rolled)])
-                self._settle()
+                noted = self._notes.news(self._catalog.all_users())
+                self._notes.keep({}, (), [*noted, self._notes.state(self._views.rolled)])
+                self._notes.settle()
                 self._hold()
                 database.expire(self._client, self._retention, now_ms)
-                for tier in TIERS:
-                    self._checkpoint.forget_parts(tier, self._retention.since(tier, now_ms))
+                self._notes.forget_parts(lambda tier: self._retention.since(tier, now_ms))
 
             self._asked(step)
             self._expired_day = day
@@ -595,8 +410,9 @@ class InfluxStore:
             if self._asked(self._client.server).generation > 2:
                 raise StoreError("rollups of InfluxDB 3 cannot be made anew: copy into a database that is empty")
             self._asked(self._hold)
-            self._views.rolls(self._views.rolled, None)
-            windows = self._dump.merged(RAW, self.tiers[0], user_ids, start_ms, end_ms)
+            self._notes.forget_open()
+            self._originals.forget()
+            windows = self._dump.merged(RAW, self.tiers[0], user_ids, start_ms, end_ms, foreign=False)
             self._asked(lambda: database.delete_rollups(self._client, user_ids, start_ms, end_ms))
             self._put([], late(windows, self._views.rolled))
         self.flush()
@@ -604,10 +420,9 @@ class InfluxStore:
     def _put(self, users: list[CatalogedUser], rows: Mapping[int, Windows]) -> None:
         def write() -> None:
             if users:
-                told = self._catalog.to_tell(users, self._day())
-                self._checkpoint.put({}, users, [user_lines(told, self._moment())] if told else ())
-            self._note({tier: some for tier, some in rows.items() if len(some)})
-            self._settle()
+                self._notes.keep({}, users, self._notes.news(users))
+            self._notes.late({tier: some for tier, some in rows.items() if len(some)})
+            self._notes.settle()
 
         self._asked(write)
         self._index.created.clear()

@@ -5,8 +5,11 @@ from collections.abc import Hashable, Iterable, Sequence
 import numpy as np
 import pyarrow as pa
 from msgspec import Struct
+from msgspec.structs import replace
 
+from contract.influx import STAND_IN_CORES
 from contract.metrics import TYPES, Cpu, Metric, type_name
+from contract.times import DAY_MS
 from service.stores.dump import TYPE_OF
 from service.stores.series import WHOLE, SeriesIndex, User
 
@@ -106,6 +109,39 @@ class UserCatalog:
             ends = newest.setdefault(one.user_id, {})
             ends[name] = max(end, ends.get(name, -1), self._newest.get((one.user_id, name), -1))
         return [self.user(self._index.users[user_id], ends) for user_id, ends in sorted(newest.items())]
+
+    def strangers(self, users: Iterable[str], start_ms: int, end_ms: int) -> set[str]:
+        """Those of `users` of whom it is not known that they have points of the original from one time to another."""
+        found = set()
+        for user_id in users:
+            known = self._index.users.get(user_id)
+            if (
+                known is None
+                or not known.first_seen // DAY_MS * DAY_MS <= start_ms < end_ms <= known.last_seen
+                or not STAND_IN_CORES.keys() <= self._index.cores(user_id, Cpu.quantities[0].name).keys()
+            ):
+                found.add(user_id)
+        return found
+
+    def met(self, users: Iterable[CatalogedUser]) -> list[CatalogedUser]:
+        """Take users that have points of the original; what is known of them now."""
+        found = []
+        for user in users:
+            known = self._index.users.get(user.user_id)
+            if known is None:
+                met = replace(user, core_numbers=sorted(STAND_IN_CORES))
+                self.restore([met])
+                found.append(met)
+                continue
+            known.first_seen = min(known.first_seen, user.first_seen)
+            known.last_seen = max(known.last_seen, user.last_seen)
+            for since, *system in user.systems:
+                known.runs(since, self._index.system(*system))
+            for core in STAND_IN_CORES:
+                self._index.of_name(user.user_id, Cpu.quantities[0].name, core)
+            self.note([user])
+            found.append(self.user(known, {}))
+        return found
 
     def restored(self, user: User) -> CatalogedUser:
         """A user some of whose windows are gone: what ends later than it was last seen is new."""

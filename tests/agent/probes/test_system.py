@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
-from agent.probes import PROBES, MetricName, Probe
+from agent.probes import PROBES, MetricName, NotMeasured, Probe
 from agent.probes.base import QuantitySamples, WeightedSamples
 from agent.probes.system import Gauges, Rates
 from contract.metrics import TYPES, Distribution, Load, Network
@@ -26,7 +26,13 @@ def test_every_metric_of_the_catalogue_has_a_probe() -> None:
 @pytest.mark.parametrize("name", PROBES)
 def test_this_machine_gives_a_metric_that_the_service_takes(name: MetricName) -> None:
     probe = PROBES[name](0.05)
-    probe.restart(time.monotonic())
+    try:
+        probe.restart(time.monotonic())
+    except NotMeasured:
+        # Not every machine tells these, and says so.
+        if name not in ("pressure", "limits"):
+            raise
+        return
     deadline = time.monotonic() + 10.0
     while (samples := probe.collect()) is None and time.monotonic() < deadline:
         probe.sample(time.monotonic())

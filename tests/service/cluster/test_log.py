@@ -155,6 +155,18 @@ def test_a_log_that_was_made_anew_is_not_taken_for_the_old_one(log: ReplicatedLo
         log.check(4)
 
 
+def test_while_a_stream_begins_anew_reports_are_refused(log: ReplicatedLog) -> None:
+    """They would be taken for others, which the store has."""
+    log.append(*reports(3))
+    log.prune(3)
+    log.cluster.call(log.cluster.jetstream.delete_stream(log.stream))
+    config = StreamConfig(name=log.stream, subjects=[f"{log.cluster.address.name}.reports.*"])
+    log.cluster.call(log.cluster.jetstream.add_stream(config))
+    wait_until(lambda: log.following_problem is not None, "notice")
+    with pytest.raises(OSError, match="was made anew"):
+        log.append(*reports(1))
+
+
 def test_a_host_is_always_in_the_same_partition() -> None:
     """So its reports stay in order."""
     assert {partition_of(f"host-{number}") for number in range(2000)} == set(range(PARTITIONS))

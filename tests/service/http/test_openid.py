@@ -68,17 +68,18 @@ def client(service: RunningService) -> Iterator[httpx.Client]:
         yield client
 
 
-def started(folder: Path, provider: OpenIdProvider, *arguments: str) -> RunningService:
+def started(folder: Path, provider: OpenIdProvider, path: str = "", *, more: tuple[str, ...] = ()) -> RunningService:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     settings = {
         "LOADLENS_OPENID_ISSUER": provider.issuer,
         "LOADLENS_OPENID_CLIENT_ID": CLIENT_ID,
         "LOADLENS_OPENID_CLIENT_SECRET": CLIENT_SECRET,
-        "LOADLENS_PUBLIC_URL": f"http://127.0.0.1:{port}",
+        "LOADLENS_PUBLIC_URL": f"http://127.0.0.1:{port}{path}",
+        "LOADLENS_PATH_PREFIX": path,
     }
     return RunningService(
-        folder, "--port", str(port), "--openid-roles", ",".join(ROLES), "--openid-scopes", "groups", *arguments,
+        folder, "--port", str(port), "--openid-roles", ",".join(ROLES), "--openid-scopes", "groups", *more,
         environment=clean_environment(**settings),
     )  # fmt: skip
 
@@ -271,6 +272,17 @@ def test_nobody_is_led_elsewhere_afterwards(client: httpx.Client, provider: Open
     assert 'content="0; url=/"' in client.get(back_from_provider(client, following), headers=BACK).text
 
 
+def test_an_address_that_begins_very_many_sign_ins_waits_and_those_under_way_go_on(
+    folder: Path, provider: OpenIdProvider, tokens: dict[str, str]
+) -> None:
+    with started(folder / "many", provider, more=("--failed-sign-ins", "1")) as service, service.client() as client:
+        back = back_from_provider(client)
+        waits = client.get("/sign-in/openid", headers=PAGE)
+        assert waits.status_code == 429
+        assert int(waits.headers["Retry-After"]) > 0
+        assert client.get(back, headers=BACK).status_code == 200
+
+
 def test_a_provider_that_is_away_is_named_and_tokens_still_let_in(
     folder: Path, provider: OpenIdProvider, tokens: dict[str, str]
 ) -> None:
@@ -333,6 +345,20 @@ def test_in_a_browser_one_comes_back_to_where_one_wanted_to_go(
         assert not context.cookies()
     finally:
         context.close()
+
+
+def test_under_a_path_all_of_it_stays_there(folder: Path, provider: OpenIdProvider) -> None:
+    with started(folder / "under", provider, "/loadlens") as service, service.client() as client:
+        back = back_from_provider(client, "/loadlens/agents")
+        assert back.startswith(f"{service.url}/sign-in/openid/callback?")
+        (begun,) = client.cookies.jar
+        assert begun.path == "/loadlens/sign-in"
+        answer = client.get(back, headers=BACK)
+        assert 'content="0; url=/loadlens/agents"' in answer.text
+        (cookie,) = client.cookies.jar
+        assert cookie.path == "/loadlens"
+        assert client.get("/api/v1/identity", headers=PAGE).json()["token"] == "openid:alice"
+        assert 'url=/loadlens/"' in client.get(back_from_provider(client, "/agents"), headers=BACK).text
 
 
 def test_without_a_provider_there_is_nothing_to_sign_in_at(tmp_path: Path) -> None:

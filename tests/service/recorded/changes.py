@@ -404,6 +404,8 @@ GUARDED = [
     delete("/sessions/0123456789abcdef", **_OPERATOR),
     get("//sign-in"),
     post("//sign-in", {"token": "operator"}),
+    get("//sign-in/openid"),
+    get("//sign-in/openid/callback?state=x&code=y"),
     post("//sign-out", {}),
 ]  # fmt: skip
 """Where tokens are asked for, nothing is kept for long, and nobody may listen."""

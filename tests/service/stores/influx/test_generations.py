@@ -3,11 +3,14 @@
 import contextlib
 import logging
 
+import msgspec
 import numpy as np
 import pytest
 
-from analytics.sources.influx_client import BadStatement
-from contract.metrics import Memory
+from analytics.sources.influx_address import Address
+from analytics.sources.influx_client import BadStatement, InfluxClient
+from contract.metrics import Disk, Memory
+from deploy.grafana.queries import SYSTEMS
 from service.stores.base import Question, StoreError, StoreUnavailable
 from service.stores.influx.store import InfluxStore
 from tests.service.stores.influx.conftest import OpenStore
@@ -356,3 +359,67 @@ def test_a_crash_between_any_two_writes_of_a_flush_leaves_nothing_doubled(
     again.flush()
     assert_right(again, recording)
     assert_right(open_store("another", url=proxy.url), recording)
+
+
+def test_in_3_x_no_statement_touches_many_files_and_a_fresh_service_starts(
+    influx: RunningInflux, open_store: OpenStore, database: str
+) -> None:
+    with InfluxProxy(influx, 3) as proxy:
+        proxy.make(database)
+        recording = Recording()
+        # Ten days with a window in each ten minutes: 1,440 files. Neither has cores.
+        for number in range(10 * 144):
+            recording.cpu(Machine("one"), T0 + number * 600_000 + 17, np.array([0.25, 0.5]))
+        rows = {quantity.attribute: np.array([0.5, 1.0]) for quantity in Memory.quantities}
+        recording.other(Machine("one"), T0 + 17, Memory, rows)
+        now = [T0 + 10 * DAY]
+        store = open_store(url=proxy.url, now_ms=lambda: now[0])
+        fill(store, recording)
+        for again in (store, open_store("another", url=proxy.url, now_ms=lambda: now[0])):
+            for rate in (1000, 5 * 60_000, 15 * 60_000, DAY):
+                windows = again.answer(Question(CPU, T0 - DAY, T0 + 30 * DAY, rate, "one"))
+                assert windows["count"].sum() == 2 * 1440
+        assert store.kept(0, ["one"], T0, T0 + 10 * DAY) == 2 * 1440 + 2
+        reports = [report for page in store.reports(["one"], T0, T0 + 10 * DAY) for report in page]
+        assert len(reports) == 1440
+        assert not proxy.overwritten
+
+
+def test_each_report_is_one_line_of_the_machine_and_one_of_each_core(
+    proxy: InfluxProxy, open_store: OpenStore, database: str
+) -> None:
+    recording = Recording()
+    samples = np.array([0.25, 0.5])
+    for number in range(3):
+        machine = Machine(f"user {number}")
+        for end in (T0, T0 + 5000):
+            report = recording.cpu(machine, end, samples, [samples, samples])
+            others = [
+                recording.other(machine, end, kind, {one.attribute: samples for one in kind.quantities})
+                for kind in (Memory, Disk)
+            ]
+            metrics = [metric for one in (report, *others) for metric in one.metrics]
+            recording.reports[-3:] = [msgspec.structs.replace(report, metrics=metrics)]
+    fill(open_store(url=proxy.url), recording)
+    lines = [key for key in proxy.written if key[1].startswith(("measurements,", "cores,"))]
+    assert len(lines) == 6 * (1 + 2)
+    assert not proxy.overwritten
+    store = open_store("another", url=proxy.url)
+    for quantity in (CPU, *Memory.quantities, *Disk.quantities):
+        windows = store.answer(Question(quantity, T0 - DAY, T0 + DAY, 1000, by="user"))
+        assert windows["count"].tolist() == [2] * 6
+        assert windows["mean"].tolist() == [0.375] * 6
+
+
+def test_grafana_finds_machines_of_the_time_that_is_looked_at_in_3_x_too(
+    influx: RunningInflux, open_store: OpenStore, database: str
+) -> None:
+    with InfluxProxy(influx, 3) as proxy:
+        proxy.make(database)
+        fill(open_store(url=proxy.url), recorded())
+        client = InfluxClient(Address(proxy.url, database))
+        looked_at = f"time >= {T0 - DAY}ms and time <= {T0 + DAY}ms"
+        found = client.execute(SYSTEMS.replace("$timeFilter", looked_at))
+        assert [row[1] for series in found for row in series["values"]] == ["Linux"]
+        # InfluxDB 3 looks back a day where no time is named.
+        assert client.execute(SYSTEMS.partition(" WHERE ")[0]) == []

@@ -55,9 +55,14 @@ def counts(store: InfluxStore, rate_ms: int) -> list[tuple[object, int]]:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_every_window_is_answered_once_whatever_was_told_when(
-    open_store: OpenStore, replica: InfluxReplica, clock: Clock, seed: int
+    open_store: OpenStore, replica: InfluxReplica, clock: Clock, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Windows come to both in one order, but not at one time; some are late, some come before the writer tells."""
+    """Windows come to both in one order, but not at one time; some are late, some come before the writer tells.
+
+    Also where nobody has asked for a while.
+    """
+    if seed % 2:
+        monkeypatch.setattr("service.stores.influx.replica_views._IDLE_S", 0.0)
     writer, feed = open_store(now_ms=clock), Feed(clock)
     random = np.random.default_rng(seed)
     given = 0

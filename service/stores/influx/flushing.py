@@ -1,0 +1,122 @@
+"""A flush: windows into InfluxDB, and the buckets of rollups that are over."""
+
+import numpy as np
+
+from analytics.frames.columns import take
+from contract.influx import TIERS
+from service.stores.influx.keeping import Keeping
+from service.stores.influx.noting import Notes
+from service.stores.influx.publication import ImmutableMemtable
+from service.stores.influx.rollups import FINEST, Sealing, late, over, still_open, without
+from service.stores.influx.users import UserCatalog
+from service.stores.influx.windows import WindowWriter
+from service.stores.influx.writing import Writer
+from service.stores.memtable import rows_of
+from service.stores.series import SeriesIndex
+
+
+class Flusher:
+    """Writes memtables and rollups. One thread at a time; calls raise Unreachable or Refused.
+
+    `flushed` is the journal offset through which InfluxDB has everything, `begun` that through which a flush was begun:
+    where it was cut short, some of it may be in InfluxDB.
+    """
+
+    def __init__(
+        self,
+        notes: Notes,
+        writer: Writer,
+        windows: WindowWriter,
+        sealing: Sealing,
+        catalog: UserCatalog,
+        index: SeriesIndex,
+        keeping: Keeping,
+        flushed: int,
+        begun: int,
+    ) -> None:
+        self._notes = notes
+        self._writer = writer
+        self._windows = windows
+        self._sealing = sealing
+        self._catalog = catalog
+        self._index = index
+        self._keeping = keeping
+        self.flushed = flushed
+        self.begun = begun
+        self.is_adopting = False
+        """Whether another service may have been cut short."""
+
+    @property
+    def is_unsettled(self) -> bool:
+        """Whether InfluxDB may lack what another process had begun to write."""
+        return self.flushed < self.begun or self.is_adopting or not self._notes.is_settled
+
+    def flush(self, offset: int) -> None:
+        """Put what was added up to a journal offset into InfluxDB, and write the buckets that are over."""
+        self._notes.settle()
+        while self.flushed < offset and (immutable := self._notes.views.seal()):
+            self._write(immutable)
+        self._roll_up()
+
+    def _write(self, immutable: ImmutableMemtable) -> None:
+        notes, views = self._notes, self._notes.views
+        self._leave_out_expired(immutable)
+        users = self._catalog.users_of(immutable.windows)
+        # Users first: where the windows of a user are, it is known that there may be some.
+        notes.keep({"begun": immutable.last}, (), notes.news(users))
+        notes.settle()
+        views.begin()
+        refused = self._windows.write(immutable.windows)
+        if len(refused):
+            immutable.leave_out(refused)
+        windows = rows_of(immutable.windows, self._index.bounded(), histograms=True).windows()
+        rolled = views.rolled
+        rows = notes.late(late(windows, rolled), {"flushed": immutable.last}, users)
+        self.flushed = immutable.last
+        views.flushed(still_open(windows, rolled), rows)
+        self._catalog.note(users)
+        self._index.created.clear()
+        notes.settle()
+
+    def _leave_out_expired(self, immutable: ImmutableMemtable) -> None:
+        """Forget windows that InfluxDB would not keep."""
+        oldest_ms = self._keeping.oldest_ms(self._notes.now_ms())
+        expired = np.flatnonzero(immutable.windows["time"].to_numpy() < oldest_ms)
+        if len(expired):
+            self._writer.expired += len(expired)
+            immutable.leave_out(expired)
+
+    def _roll_up(self) -> None:
+        """Write the buckets that are over."""
+        notes, views = self._notes, self._notes.views
+        opened = views.open
+        if self.is_adopting:
+            self._complete()
+        if opened is None:
+            opened = self._sealing.open_buckets(views.rolled)
+            views.rolls(views.rolled, opened)
+        for tier in TIERS:
+            start_ms, end_ms = views.rolled.through_ms[tier], over(tier, notes.now_ms())
+            if end_ms <= start_ms:
+                continue
+            if tier == FINEST:
+                rows, opened = take(opened, opened.time < end_ms), take(opened, opened.time >= end_ms)
+            else:
+                rows = self._sealing.rows(tier, start_ms, end_ms)
+            notes.seal(tier, rows, end_ms, opened)
+
+    def _complete(self) -> None:
+        """Complete the buckets that another service, whose folder is not here, had begun to write."""
+        for tier in TIERS:
+            rolled = self._notes.views.rolled
+            start_ms = rolled.through_ms[tier]
+            there = self._sealing.written(tier, start_ms)
+            if len(there):
+                end_ms = int(there.time.max()) + tier
+                if tier == FINEST:
+                    rows = self._sealing.open_buckets(rolled)
+                    rows = take(rows, rows.time < end_ms)
+                else:
+                    rows = self._sealing.rows(tier, start_ms, end_ms)
+                self._notes.seal(tier, without(rows, there), end_ms, None)
+        self.is_adopting = False
