@@ -56,6 +56,10 @@ class Notifier:
         while len(self._used) > _MAX_USED:
             self._used.popitem(last=False)
 
+    def forget(self, user: str) -> None:
+        """Forget what a machine said."""
+        self._used.pop(user, None)
+
     def _who(self, user: str, at_ms: int) -> list[str]:
         """Who used most of the CPU of a machine around a moment; empty where that is not known."""
         end_ms, use = self._used.get(user, (0, None))

@@ -256,8 +256,10 @@ class Runner:
             self._look_for_changes()
         self._evaluate(self._taken())
         while self._leaving:
+            user = self._leaving.popleft()
+            self._notifier.forget(user)
             with self.lock:
-                self._pending += self.engine.forget(self._leaving.popleft(), times.now_ms())
+                self._pending += self.engine.forget(user, times.now_ms())
         if is_tick:
             self._ticked_at = now
             with self.lock:

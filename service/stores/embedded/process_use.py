@@ -181,9 +181,3 @@ def is_due(cursor: duckdb.DuckDBPyConnection, kept_ms: int | None, now_ms: int) 
         f"SELECT 1 FROM process_window WHERE time < {old_ms:d} OR (NOT merged AND time < {cut_ms:d}) LIMIT 1"
     )
     return bool(found.fetchall())
-
-
-def forget(cursor: duckdb.DuckDBPyConnection, user_id: str) -> None:
-    """Forget what a machine told of its processes; in a transaction."""
-    for table in ("process_window", "process_use"):
-        cursor.execute(f"DELETE FROM {table} WHERE user_id = ?", [user_id])

@@ -108,6 +108,10 @@ def test_who_used_most_of_the_cpu_then_is_named(control: ControlDatabase) -> Non
     desk.told()
     desk.note(firing("later")._replace(at_ms=END_MS + HOUR_MS))
     assert "most of the CPU" not in desk.last()["summary"]
+    desk.told()
+    desk.notifier.forget("web-1")
+    desk.note(firing("later", "web-3"), firing())
+    assert "most of the CPU" not in desk.last()["summary"]
 
 
 def test_of_a_paused_agent_nothing_is_told_again(control: ControlDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
