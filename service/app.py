@@ -50,6 +50,7 @@ from service.http.resources.ingest import Metrics
 from service.http.resources.notifications import Notifications, OneNotification, Redelivery, TargetTest
 from service.http.resources.openid import OpenIdBegin, OpenIdEnd
 from service.http.resources.operations import AuditTrail, Numbers, Prometheus
+from service.http.resources.otlp import OpenTelemetryMetrics
 from service.http.resources.pages import FleetReport, Index, UserReport
 from service.http.resources.process_use import TopProcesses
 from service.http.resources.query import Fleet, FleetWindows, History, OneUser, QueryTables, Sending, Users, UserWindows
@@ -386,6 +387,7 @@ def _routes(service: Service) -> dict[str, object]:
         remote_configuration=remote, control=service.control, lost=sum(one.reports for one in service.lost),
         requests=service.requests, cluster_sizes=service.member.sizes if service.member else tuple,
     )  # fmt: skip
+    metrics = Metrics(service.ingest, service.admission, store, remote, service.token_limits)
     return {
         **dict.fromkeys(VIEWS, Dashboard()),
         "/machines": Index(store),
@@ -395,7 +397,8 @@ def _routes(service: Service) -> dict[str, object]:
         "/api/v1/backtests": RuleBacktest(store, rules, repository, service.analyst),
         "/reports/fleet": FleetReport(service.report_maker, store, service.tokens),
         "/reports/users/{user_id:path}": UserReport(service.report_maker, store, service.tokens),
-        "/api/v1/metrics": Metrics(service.ingest, service.admission, store, remote, service.token_limits),
+        "/api/v1/metrics": metrics,
+        "/api/v1/otlp/v1/metrics": OpenTelemetryMetrics(metrics, service.token_limits),
         "/api/v1/metrics/{metric}/byUser/{user_id:path}": History(store, service.versions),
         "/api/v1/metrics/{metric}/fleet": Fleet(store, service.versions),
         "/api/v1/query": QueryTables(store, service.versions),

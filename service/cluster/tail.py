@@ -8,6 +8,7 @@ message.
 import asyncio
 import contextlib
 import json
+import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from typing import NamedTuple
 
@@ -24,6 +25,8 @@ _EXPIRES_S = 30.0
 _HEARTBEAT_S = 0.5
 _SILENT_S = 1.5
 """After so long without message or heartbeat a consumer is made anew."""
+_QUIET_S = 2.0
+"""After so long without a message the stream's leader is asked whether there is none."""
 _RETRY_S = 0.1
 _LINGER_S = 0.002
 """What comes within that time is handed on together."""
@@ -43,11 +46,10 @@ class _Lost(Exception):
 class Tail:
     """Follows a stream. Everything here runs on the connection's loop."""
 
-    def __init__(self, cluster: Cluster, stream: str, after: int, subject: str | None = None) -> None:
-        """Begin behind sequence `after`; with `subject` only what was sent to it."""
+    def __init__(self, cluster: Cluster, stream: str, after: int) -> None:
+        """Begin behind sequence `after`."""
         self._cluster = cluster
         self._stream = stream
-        self._subject = subject
         self.last = after
         """The sequence of the newest message that was handed out."""
         self.behind: int | None = None
@@ -83,7 +85,10 @@ class Tail:
                     async for messages in batches:
                         if messages:
                             yield messages
-                        if self.last >= last or (self.behind == 0 and not messages):
+                        if self.last >= last:
+                            return
+                        if self.behind == 0 and not messages:
+                            await self._check()
                             return
             except (_Lost, nats.errors.Error, TimeoutError):
                 tries = 0 if self.last > before else tries + 1
@@ -107,40 +112,41 @@ class Tail:
         try:
             consumer = await self._create()
             ask = f"$JS.API.CONSUMER.MSG.NEXT.{self._stream}.{consumer}"
-            expected = 1
-            asked = 0
+            delivery = _Delivery()
+            came_s = time.monotonic()
             while True:
-                if asked < _AT_ONCE // 2:
+                if delivery.asked < _AT_ONCE // 2:
                     await connection.publish(ask, _REQUEST, reply=inbox)
-                    asked += _AT_ONCE
+                    delivery.asked += _AT_ONCE
                 await asyncio.wait_for(arrived.wait(), _SILENT_S)
                 await asyncio.sleep(_LINGER_S)
                 batch = waiting[:]
                 waiting.clear()
                 arrived.clear()
-                found: list[Message] = []
-                for message in batch:
-                    if not message.reply.startswith("$JS.ACK"):
-                        if (message.headers or {}).get("Status") != "100":
-                            # The request has ended, for its time or for want of a leader.
-                            asked = 0
-                        continue
-                    sequence, delivered, self.behind = _place(message.reply)
-                    if delivered != expected:
-                        raise _Lost
-                    expected += 1
-                    asked -= 1
-                    if found and sequence != found[-1].sequence + 1:
-                        yield self._handed(found)
-                        found = []
-                    found.append(Message(sequence, message.data))
-                yield self._handed(found)
+                runs = delivery.runs(batch)
+                self.behind = self.behind if delivery.behind is None else delivery.behind
+                if runs:
+                    came_s = time.monotonic()
+                elif time.monotonic() - came_s > _QUIET_S:
+                    came_s = time.monotonic()
+                    await self._check()
+                for run in runs or [[]]:
+                    yield self._handed(run)
         finally:
             with contextlib.suppress(nats.errors.Error):
                 await subscription.unsubscribe()
             if consumer and connection.is_connected:
                 with contextlib.suppress(nats.errors.Error):
                     await connection.publish(f"$JS.API.CONSUMER.DELETE.{self._stream}.{consumer}")
+
+    async def _check(self) -> None:
+        """Raise _Lost where the stream's leader has messages that the consumer's server does not know of.
+
+        A server that stood still may stay behind the others, and serve its consumers with nothing but heartbeats.
+        """
+        state = (await self._cluster.jetstream.stream_info(self._stream)).state
+        if state.messages and state.last_seq > self.last:
+            raise _Lost
 
     def _handed(self, messages: Sequence[Message]) -> Sequence[Message]:
         self.last = messages[-1].sequence if messages else self.last
@@ -151,7 +157,6 @@ class Tail:
             ack_policy=AckPolicy.NONE,
             deliver_policy=DeliverPolicy.BY_START_SEQUENCE,
             opt_start_seq=self.last + 1,
-            filter_subject=self._subject,
             inactive_threshold=30.0,
             mem_storage=True,
             num_replicas=1,
@@ -159,6 +164,35 @@ class Tail:
         made = await self._cluster.jetstream.add_consumer(self._stream, config, timeout=2.0)
         self.behind = made.num_pending
         return made.name
+
+
+class _Delivery:
+    """What a consumer has delivered, and what it was asked for."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        """Messages that are still to come of those that were asked for."""
+        self.behind: int | None = None
+        self._delivered = 0
+
+    def runs(self, batch: Sequence[Msg]) -> list[list[Message]]:
+        """The messages of a batch, in runs whose sequences follow each other. Raises _Lost where one is left out."""
+        runs: list[list[Message]] = []
+        for message in batch:
+            if not message.reply.startswith("$JS.ACK"):
+                if (message.headers or {}).get("Status") != "100":
+                    # The request has ended, for its time or for want of a leader.
+                    self.asked = 0
+                continue
+            sequence, delivered, self.behind = _place(message.reply)
+            if delivered != self._delivered + 1:
+                raise _Lost
+            self._delivered = delivered
+            self.asked -= 1
+            if not runs or sequence != runs[-1][-1].sequence + 1:
+                runs.append([])
+            runs[-1].append(Message(sequence, message.data))
+        return runs
 
 
 _REQUEST = json.dumps(

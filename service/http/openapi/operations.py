@@ -18,6 +18,7 @@ from service.http.resources.agents import NewCommand
 from service.http.resources.alerts import NewSilence
 from service.http.resources.annotations import AnnotationDocument, AnnotationPage, NewAnnotation
 from service.http.resources.dashboard import VIEWS, NewBacktest
+from service.http.resources.otlp import PROTOBUF
 from service.http.resources.process_use import WhoDocument
 from service.http.resources.tokens import ChangedToken, NewEnrolment, NewToken, Rotation
 from service.http.table_forms import Table
@@ -108,6 +109,16 @@ OPERATIONS: dict[str, dict[str, Operation]] = {
             status=202,
             refusals=(400, 413, 415, 422, 503),
         ),
+    },
+    "/api/v1/otlp/v1/metrics": {
+        "POST": Operation(
+            tag="reports",
+            body=dict[str, Any],
+            body_types=(JSON, PROTOBUF),
+            answer=dict[str, Any],
+            forms=(JSON, PROTOBUF),
+            refusals=(400, 413, 415, 422, 503),
+        )
     },
     "/api/v1/metrics/{metric}/byUser/{user_id}": _question(parameters.HistoryParameters, documents.Entries),
     "/api/v1/metrics/{metric}/fleet": _question(parameters.FleetParameters, documents.Entries),

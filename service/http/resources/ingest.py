@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import falcon
 import msgspec
@@ -68,7 +68,7 @@ class Rejected(msgspec.Struct, frozen=True):
     problems: Sequence[Problem]
 
 
-class _Rejections:
+class Rejections:
     """The reports of a batch that are not kept: the first of them with what is wrong, all of them counted."""
 
     def __init__(self) -> None:
@@ -87,6 +87,15 @@ class _Rejections:
             return {}
         found: dict[str, Any] = {"rejected": self.listed}
         return found | ({"rejected_count": self.count} if self.count > len(self.listed) else {})
+
+
+class Taken(NamedTuple):
+    """What became of a batch."""
+
+    acknowledgement: Acknowledgement
+    rejections: Rejections
+    told: Instructions | None
+    """What is asked of the agents, if anything."""
 
 
 class _Named(Struct):
@@ -169,9 +178,19 @@ class Metrics:
         resp.data = _ACCEPTED if acknowledgement.accepted and told is None else _answer(acknowledgement, told)
 
     async def _take_batch(self, bodies: Sequence[bytes], identity: Identity, resp: Response) -> None:
+        taken = await self.take(bodies, identity)
+        resp.status = falcon.HTTP_202
+        resp.content_type = falcon.MEDIA_JSON
+        resp.data = _answer(taken.acknowledgement, taken.told, taken.rejections.members())
+
+    async def take(self, bodies: Sequence[bytes], identity: Identity) -> Taken:
+        """Take reports, each a JSON document; returns when those that are right are on disk and answered by queries.
+
+        Raises ProblemError where none of them is kept.
+        """
         kept: list[bytes] = []
         reports: list[Report] = []
-        rejected = _Rejections()
+        rejected = Rejections()
         refusal: ProblemError | None = None
         now_ms = times.now_ms()
         oldest_ms = self._store.oldest_ms(now_ms)
@@ -204,10 +223,7 @@ class Metrics:
                 **acknowledgement._asdict(), **rejected.members(),
             )  # fmt: skip
         self._limits.took_reports(identity, len(reports))
-        resp.status = falcon.HTTP_202
-        resp.content_type = falcon.MEDIA_JSON
-        told = self._remote_configuration.heard_all(reports, now_ms)
-        resp.data = _answer(acknowledgement, told, rejected.members())
+        return Taken(acknowledgement, rejected, self._remote_configuration.heard_all(reports, now_ms))
 
     def _refused(self, body: bytes, problems: Sequence[Problem]) -> None:
         """Count an invalid report, and say whose it was and what was wrong, unless too many are said already."""

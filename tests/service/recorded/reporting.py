@@ -150,7 +150,14 @@ _WRONG = [
     other("LOAD", load1={"avg": 1e301}, load5={"avg": 1}, load15={"avg": 1}),
 ]  # fmt: skip
 
+_OTHERS = {
+    "resource": {},
+    "scopeMetrics": [{"metrics": [{"name": "system.uptime", "gauge": {"dataPoints": [{"asInt": "1"}]}}]}],
+}
+
 REFUSED = [
+    post("/otlp/v1/metrics", {"resourceMetrics": [_OTHERS]}),
+    post("/otlp/v1/metrics", {"resourceMetrics": 7}),
     *(post(METRICS, report) for report in _WRONG),
     post(METRICS, []),
     post(METRICS, [wrong(os_type="BeOS"), without("metrics"), "text"]),

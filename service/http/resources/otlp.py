@@ -1,0 +1,83 @@
+"""/api/v1/otlp/v1/metrics: metrics of OpenTelemetry's exporters and collectors, by OTLP/HTTP."""
+
+import asyncio
+
+import falcon
+from falcon.asgi import Request, Response
+from google.protobuf import json_format
+from google.protobuf.message import DecodeError
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
+    ExportMetricsServiceRequest,
+    ExportMetricsServiceResponse,
+)
+
+from contract.report import encode
+from service.http.authentication import identity_of
+from service.http.problems import ProblemError
+from service.http.requests import read_body
+from service.http.resources.ingest import Metrics
+from service.http.token_limits import TokenLimits
+from service.ingest.otlp import Converted, Counters, convert
+
+PROTOBUF = "application/x-protobuf"
+
+
+class OpenTelemetryMetrics:
+    """Takes an export request in protobuf or JSON, with the limits, permissions and durability of reports."""
+
+    def __init__(self, metrics: Metrics, limits: TokenLimits) -> None:
+        self._metrics = metrics
+        self._limits = limits
+        self._counters = Counters()
+
+    async def on_post(self, req: Request, resp: Response) -> None:
+        """200 once what is kept is on disk and answered by queries; what is not kept is counted, with the reason."""
+        identity = identity_of(req)
+        self._limits.check_reports(identity)
+        media_type = (req.content_type or "").partition(";")[0].strip().lower()
+        body = await read_body(req)
+        self._limits.took_bytes(identity, len(body))
+        # Beside the event loop: a large request takes longer than others should wait.
+        made, bodies = await asyncio.to_thread(self._converted, body, media_type)
+        answer = ExportMetricsServiceResponse()
+        rejected, reasons = made.rejected, made.reasons
+        if bodies:
+            taken = await self._metrics.take(bodies, identity)
+            rejected += taken.rejections.count
+            reasons += [f"{one.problems[0].pointer}: {one.problems[0].detail}" for one in taken.rejections.listed[:1]]
+        # Only now: a request that was not kept comes again, and says its growth since the same reading.
+        self._counters.keep(made.read)
+        if rejected:
+            answer.partial_success.rejected_data_points = rejected
+            answer.partial_success.error_message = "; ".join(reasons)
+        if media_type == falcon.MEDIA_JSON:
+            resp.content_type = falcon.MEDIA_JSON
+            resp.data = json_format.MessageToJson(answer, indent=None).encode()
+        else:
+            resp.content_type = PROTOBUF
+            resp.data = answer.SerializeToString()
+
+    def _converted(self, body: bytes, media_type: str) -> tuple[Converted, list[bytes]]:
+        made = convert(_request(body, media_type), self._counters)
+        return made, [encode(report) for report in made.reports]
+
+
+def _request(body: bytes, media_type: str) -> ExportMetricsServiceRequest:
+    """The request of a body; raises ProblemError 415 for another type, 400 for what is none."""
+    request = ExportMetricsServiceRequest()
+    try:
+        if media_type == PROTOBUF:
+            request.ParseFromString(body)
+        elif media_type == falcon.MEDIA_JSON:
+            if body.lstrip()[:1] != b"{":
+                raise json_format.ParseError("expected a JSON object")
+            json_format.Parse(body, request, ignore_unknown_fields=True)
+        else:
+            given = f"Content-Type {media_type!r} is not right here"
+            raise ProblemError(falcon.HTTP_415, f"{given}; {PROTOBUF} or {falcon.MEDIA_JSON} is.")
+    except (DecodeError, json_format.ParseError, UnicodeDecodeError, RecursionError) as error:
+        reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+        raise ProblemError(
+            falcon.HTTP_400, f"The body is no export request of OpenTelemetry's metrics: {reason}"
+        ) from None
+    return request
