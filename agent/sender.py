@@ -90,6 +90,8 @@ class _Receipt(Struct):
     accepted: int
     duplicates: int
     rejected: list[_Rejected] = []
+    rejected_count: int = 0
+    """How many there are, where not all are listed: only the first are."""
     instructions: msgspec.Raw | UnsetType = UNSET
     """What the service asks of the agent."""
 
@@ -187,6 +189,9 @@ class ReportSender:
             if receipt.instructions is not UNSET and self.on_instructions is not None:
                 self.on_instructions(receipt.instructions)
             rejected = [one for one in receipt.rejected if 0 <= one.index < len(batch)]
+            if rejected and receipt.rejected_count > len(receipt.rejected):
+                # Of what stands behind the last that is listed it is not known which were taken: it is sent again.
+                batch = batch[: rejected[-1].index + 1]
             return self._settled(batch, answer.status, rejected)
         if answer.status in _REFUSED and len(batch) > 1:
             # Refused as a whole, without a word on which: smaller batches find out.

@@ -25,7 +25,7 @@ from typing import NamedTuple, Self
 
 import httpx
 
-from contract.times import DAY_S, now_ms
+from contract.times import DAY_MS, DAY_S, now_ms
 from tests.faults.preload import Fault, Preload
 from tests.faults.relay import Relay
 from tests.support.reports import METRICS, as_json, entries, history, small
@@ -122,6 +122,7 @@ class Campaign:
     def finish(self) -> tuple[int, int, int]:
         """Let everything come to rest, and count what was acknowledged, is lost, and is there more than once."""
         self.disk.fail_writes("none")
+        self.disk.shift_clock(0)
         self.service.kill()
         self.start_service()
         self.load(30)
@@ -155,9 +156,13 @@ class Campaign:
 
     def _agents_windows(self, client: httpx.Client) -> tuple[int, int, int]:
         """How many windows the agent has finished, how many the service lacks, and how many it has twice."""
-        made = self._spooled("SELECT max(number) FROM given_out")
+        # What the service refused, because one of the two clocks was off, was put aside and never acknowledged.
+        aside = self.spool / "refused.ndjson"
+        refused = len(aside.read_bytes().splitlines()) if aside.exists() else 0
+        made = self._spooled("SELECT max(number) FROM given_out") - refused
         moment = now_ms()
-        span = {"start": moment - 3_600_000, "end": moment + 3_600_000, "resample_rate": "raw"}
+        # What was sampled while a clock was off may be filed as far off as the service's was.
+        span = {"start": moment - 4 * DAY_MS, "end": moment + 4 * DAY_MS, "resample_rate": "raw"}
         rows = client.get(f"/api/v1/windows/byUser/{_AGENT}", params=span).raise_for_status().json()["windows"]
         times = [row["time"] for row in rows]
         return made, max(0, made - len(set(times))), len(times) - len(set(times))
@@ -215,6 +220,13 @@ def step_the_agents_clock(campaign: Campaign) -> None:
     campaign.clock.shift_clock(campaign.dice.choice((-1, 1)) * campaign.dice.choice((600, 3 * DAY_S, 400 * DAY_S)))
 
 
+def step_the_services_clock(campaign: Campaign) -> None:
+    """The service's wall clock is minutes or days off from now on; it may be started again with it."""
+    campaign.disk.shift_clock(campaign.dice.choice((-1, 1)) * campaign.dice.choice((30, 600, 3 * DAY_S)))
+    if campaign.dice.random() < 0.5:
+        kill_all(campaign)
+
+
 def failing_writes(fault: Fault) -> Callable[[Campaign], None]:
     """Some or all writes of the service fail for a while; then it goes on, or is killed."""
 
@@ -254,6 +266,7 @@ FAULTS: dict[str, Callable[[Campaign], None]] = {
     "kill -9 of the agent": kill_agent,
     "cut connections": cut_connections,
     "a step of the agent's clock": step_the_agents_clock,
+    "a step of the service's clock": step_the_services_clock,
     "ENOSPC": failing_writes("no space"),
     "EIO": failing_writes("device error"),
     "short writes": failing_writes("short writes"),

@@ -115,7 +115,10 @@ class FakeService:
             problem = {"title": "Invalid report", "status": 422, "errors": rejected[0]["problems"]}
             return Answering(422, problem, {"Content-Type": "application/problem+json"})
         none = len(rejected) == len(reports)
-        return Answering(422 if none else 202, counts | ({"rejected": rejected} if rejected else {}))
+        if rejected:
+            # As the service: the first are listed, all are counted.
+            counts |= {"rejected": rejected[:100], "rejected_count": len(rejected)}
+        return Answering(422 if none else 202, counts)
 
 
 @contextlib.contextmanager
