@@ -59,7 +59,7 @@ from service.http.resources.sign_in import OneSession, SessionList, SignIn, Sign
 from service.http.resources.stream import LiveStream
 from service.http.resources.tokens import Enrolments, NewSecret, OneToken, TokenList, Who
 from service.http.routing import Slashes, elsewhere, under
-from service.http.token_limits import TokenLimits
+from service.http.token_limits import AddressLimit, TokenLimits
 from service.http.versions import RangeVersions
 from service.ingest.acknowledgement import Ingest
 from service.ingest.admission import Admission
@@ -335,6 +335,8 @@ def create_app(settings: ServiceSettings) -> Application:
         access,
         RefuseForeignPages(cors.may_change),
     ]
+    if settings.address_requests:
+        middleware.insert(middleware.index(access), AddressLimit(settings.address_requests))
     if settings.tls_certificate or settings.trusted_proxies:
         middleware.insert(0, OnlyEncrypted())
     router = CompiledRouter()

@@ -171,6 +171,15 @@ class ServiceSettings(OpenIdSettings, frozen=True, kw_only=True):
             extra={"metavar": "NUMBER"},
         ),
     ] = 200
+    address_requests: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=1_000_000,
+            description="Most requests a second of an address, averaged over a minute; then 429. 0 for no limit.",
+            extra={"metavar": "NUMBER"},
+        ),
+    ] = 0
     token_streams: Annotated[
         int,
         Meta(

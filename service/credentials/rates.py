@@ -65,25 +65,26 @@ class FailedAttempts:
 
     def wait_s(self, address: str, now_s: float) -> float:
         """How long an address has to wait before another failure is taken; 0 where it has not."""
-        return self.rate.wait_s(_source(address), now_s)
+        return self.rate.wait_s(network_of(address), now_s)
 
     def note(self, address: str, now_s: float) -> None:
         """Count a failure of an address that has not to wait."""
-        self.rate.take(_source(address), now_s)
+        self.rate.take(network_of(address), now_s)
 
     def note_success(self, address: str) -> None:
         """Remember that somebody at an address that has not to wait has shown what is right."""
-        self._known[_source(address)] = None
+        self._known[network_of(address)] = None
         if len(self._known) > _KEPT:
             self._known.popitem(last=False)
 
     def knows(self, address: str) -> bool:
         """Whether somebody at this address has shown what is right before."""
-        return _source(address) in self._known
+        return network_of(address) in self._known
 
 
 @lru_cache(_KEPT)
-def _source(address: str) -> str:
+def network_of(address: str) -> str:
+    """What counts as one address: itself, or of IPv6 its network of 64 bits."""
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:

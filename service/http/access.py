@@ -99,3 +99,9 @@ def _is_own(own: str, host: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def address_of(req: Request) -> str:
+    """Where a request comes from; through a proxy that is trusted, what that says."""
+    client = req.scope.get("client")
+    return str(client[0]) if client else "127.0.0.1"

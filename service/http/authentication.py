@@ -18,7 +18,7 @@ from service.credentials.identity import ANYBODY, EVERYONE, Identity
 from service.credentials.rates import FailedAttempts
 from service.credentials.sessions import Sessions
 from service.credentials.tokens import Tokens
-from service.http.access import SAFE, is_foreign, says_origin
+from service.http.access import SAFE, address_of, is_foreign, says_origin
 from service.http.permissions import OPEN, check
 from service.http.problems import ProblemError
 from service.http.token_limits import TokenLimits, rate_headers
@@ -173,12 +173,6 @@ def token_of(req: Request) -> str | None:
         return base64.b64decode(value, validate=True).decode().partition(":")[2]
     except (binascii.Error, UnicodeDecodeError):
         return None
-
-
-def address_of(req: Request) -> str:
-    """Where a request comes from; through a proxy that is trusted, what that says."""
-    client = req.scope.get("client")
-    return str(client[0]) if client else "127.0.0.1"
 
 
 def set_cookie(req: Request, resp: Response, value: str, expires_ms: int) -> None:

@@ -1,7 +1,7 @@
 """What a token may take: who is over it gets 429, with when to come back (Retry-After) and what is allowed (RateLimit).
 
-Nothing is counted by address, so any number of agents may share one. Nothing is counted of who shows no token or one of
-the settings', which many share, nor of enrolment tokens, which have their number of uses.
+Nothing is counted of who shows no token or one of the settings', which many share, nor of enrolment tokens, which have
+their number of uses. Addresses have a limit only where one is set, so that any number of agents may share one.
 """
 
 import logging
@@ -11,11 +11,13 @@ from collections import Counter
 from collections.abc import Callable
 
 import falcon
+from falcon.asgi import Request, Response, WebSocket
 
 from contract.logs import Seldom, fields
 from contract.times import DAY_S
 from service.credentials.identity import Identity
-from service.credentials.rates import Rate
+from service.credentials.rates import Rate, network_of
+from service.http.access import address_of
 from service.http.problems import ProblemError
 from service.settings import ServiceSettings
 
@@ -24,6 +26,7 @@ _REQUESTS_WINDOW_S = 60.0
 _KEPT = 200_000
 """Tokens that are remembered."""
 _STREAM_RETRY_S = 10
+_HEALTH = ("/healthz", "/readyz")
 
 
 class _Quota:
@@ -127,6 +130,38 @@ class TokenLimits:
                     extra=fields(token=identity.token),
                 )  # fmt: skip
             raise
+
+
+class AddressLimit:
+    """Asks every request, but those for the health of the service, whether its address has one left.
+
+    It stands in front of what asks who it is: a token lets nobody pass.
+    """
+
+    def __init__(self, requests_a_second: int, clock: Callable[[], float] = time.monotonic) -> None:
+        """`clock` gives seconds that only grow."""
+        self._rate = Rate(requests_a_second * int(_REQUESTS_WINDOW_S), _REQUESTS_WINDOW_S, _KEPT)
+        self._clock = clock
+
+    async def process_request(self, req: Request, resp: Response) -> None:
+        """429 for an address that asked too often."""
+        if req.path not in _HEALTH:
+            self.count(address_of(req))
+
+    async def process_request_ws(self, req: Request, ws: WebSocket) -> None:
+        """429 for a WebSocket of an address that asked too often."""
+        self.count(address_of(req))
+
+    def count(self, address: str) -> None:
+        """Count a request. Raises ProblemError 429 where nothing is left."""
+        network, now_s = network_of(address), self._clock()
+        if not self._rate.admits(network, now_s):
+            wait_s = math.ceil(self._rate.wait_s(network, now_s))
+            raise ProblemError(
+                falcon.HTTP_429,
+                f"This address is at its limit of requests; there is room again in {wait_s} s.",
+                headers=rate_headers("requests of an address", self._rate, wait_s),
+            )
 
 
 def rate_headers(name: str, rate: Rate, wait_s: int) -> dict[str, str]:

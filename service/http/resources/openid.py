@@ -10,7 +10,7 @@ from falcon.asgi import Request, Response
 from service.credentials.openid import LIFETIME_S, NotLetIn, OpenId
 from service.credentials.openid_provider import OpenIdError, ProviderUnavailable
 from service.credentials.rates import FailedAttempts
-from service.http.authentication import address_of
+from service.http.access import address_of
 from service.http.problems import ProblemError
 from service.http.resources.sign_in import SignIn, own_path
 from service.http.token_limits import rate_headers

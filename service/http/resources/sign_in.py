@@ -16,7 +16,8 @@ from service.control.database import ControlError
 from service.credentials.identity import ANYBODY, Identity
 from service.credentials.openid import OpenId
 from service.credentials.sessions import FOR_PEOPLE, Session, Sessions
-from service.http.authentication import Authentication, actor_of, address_of, clear_cookie, identity_of, set_cookie
+from service.http.access import address_of
+from service.http.authentication import Authentication, actor_of, clear_cookie, identity_of, set_cookie
 from service.http.listing import page_of, take_limit
 from service.http.parameters import MAX_LIMIT, PageParameters, names_of
 from service.http.problems import ProblemError

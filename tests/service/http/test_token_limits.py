@@ -11,7 +11,7 @@ from websockets.sync.client import connect
 
 from service.credentials.identity import ANYBODY, Identity
 from service.http.problems import ProblemError
-from service.http.token_limits import TokenLimits
+from service.http.token_limits import AddressLimit, TokenLimits
 from service.settings import ServiceSettings
 from tests.support.access import bearer, make_tokens
 from tests.support.reports import END_MS, METRICS, JsonObject, small
@@ -78,6 +78,21 @@ def test_zero_is_no_limit() -> None:
         limits.took_bytes(AGENT, 10**9)
         limits.took_reports(AGENT, 10**6)
         limits.check_reports(AGENT)
+
+
+def test_requests_of_an_address_are_counted_whoever_asks_and_come_back() -> None:
+    clock = Clock()
+    limit = AddressLimit(2, clock)
+    for place in range(120):
+        limit.count(f"2001:db8::{place:x}")
+    with pytest.raises(ProblemError) as caught:
+        limit.count("2001:db8::ffff")
+    assert caught.value.status_code == 429
+    assert dict(caught.value.headers or {})["RateLimit-Policy"] == '"requests of an address";q=120;w=60'
+    limit.count("2001:db8:1::1")
+    limit.count("192.0.2.1")
+    clock.now_s = 0.5
+    limit.count("2001:db8::1")
 
 
 def test_a_days_reports_come_back_over_the_day() -> None:
@@ -195,3 +210,19 @@ def test_who_guesses_cookies_waits_and_who_is_signed_in_does_not(tmp_path: Path)
         assert [answer.status_code for answer in answers] == [401, 429]
         assert answers[1].headers["RateLimit-Policy"] == '"wrong tokens";q=1;w=60'
         assert client.get("/api/v1/users", headers=ours | {"Cookie": cookie}).status_code == 200
+
+
+@pytest.mark.server
+def test_an_address_that_asks_too_often_waits_with_any_token_and_health_is_still_told(tmp_path: Path) -> None:
+    with limited(tmp_path, "--address-requests", "1") as (_, client, tokens):
+        found: list[httpx.Response] = []
+
+        def is_refused() -> bool:
+            answers = [client.get("/api/v1/identity", headers=bearer(tokens["reader"])) for _ in range(50)]
+            found.extend(answer for answer in answers if answer.status_code == 429)
+            return bool(found)
+
+        wait_until(is_refused, "a request over the limit", 60)
+        assert int(found[0].headers["Retry-After"]) >= 1
+        assert found[0].headers["RateLimit"].startswith('"requests of an address";r=0;t=')
+        assert client.get("/healthz").status_code == 200
