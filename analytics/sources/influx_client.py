@@ -226,6 +226,9 @@ class InfluxClient:
             content["timeout"] = urllib3.Timeout(connect=min(_CONNECT_S, timeout_s), read=timeout_s)
         try:
             return self._pool.request(method, self.address.url + path, headers=headers, redirect=False, **content)
+        except urllib3.exceptions.NewConnectionError as error:
+            # To urllib3 it is a timeout too, but a refused connection is answered at once.
+            raise Unreachable(f"{self.address} cannot be reached: {_plain(error)}") from None
         except urllib3.exceptions.TimeoutError as error:
             raise TimedOut(f"{self.address} did not answer in time: {_plain(error)}") from None
         except urllib3.exceptions.HTTPError as error:
