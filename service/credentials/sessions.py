@@ -36,7 +36,8 @@ _STEPS = [
         address TEXT NOT NULL,
         browser TEXT NOT NULL
     ) STRICT;
-    """
+    """,
+    "ALTER TABLE credentials_session ADD COLUMN text TEXT NOT NULL DEFAULT ''",
 ]
 
 
@@ -150,17 +151,18 @@ def _digest(secret: str) -> bytes:
 def _insert(db: sqlite3.Connection, session: Session) -> None:
     identity = session.identity
     db.execute(
-        "INSERT INTO credentials_session VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO credentials_session VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             session.id, session.digest, identity.token, identity.role, identity.scope, session.created_ms,
-            session.expires_ms, session.address, session.browser,
+            session.expires_ms, session.address, session.browser, identity.text,
         ),
     )  # fmt: skip
 
 
 def _read(control: ControlDatabase) -> Iterable[Session]:
-    for session_id, digest, token, role, scope, created_ms, expires_ms, address, browser in control.read(
-        "SELECT id, digest, token_id, role, scope, created_ms, expires_ms, address, browser FROM credentials_session"
+    for session_id, digest, token, role, scope, created_ms, expires_ms, address, browser, text in control.read(
+        "SELECT id, digest, token_id, role, scope, created_ms, expires_ms, address, browser, text"
+        " FROM credentials_session"
     ):
-        identity = Identity(role, scope, token, session_id)
+        identity = Identity(role, scope, token, session_id, text)
         yield Session(session_id, digest, identity, created_ms, expires_ms, address, browser)

@@ -196,6 +196,23 @@ def test_sessions_are_listed_and_ended_and_end_with_their_token(
         assert client.get("/api/v1/users").status_code == 401
 
 
+def test_a_session_ends_with_the_text_that_it_began_with(tmp_path: Path) -> None:
+    tokens = make_tokens(tmp_path / "data", ("me", "reader", "*"), ("admin", "admin", "*"))
+    with RunningService(tmp_path / "data") as service, service.client() as client, service.client() as asking:
+        sign_in(client, tokens["me"])
+        token = client.get("/api/v1/identity").json()["token"]
+        rotated = asking.post(f"/api/v1/tokens/{token}/rotate", json={"overlap": "1h"}, headers=bearer(tokens["admin"]))
+        cookies = dict(client.cookies)
+        service.stop()
+    with RunningService(tmp_path / "data") as service, service.client(cookies=cookies) as client:
+        with service.client() as asking, service.client() as fresh:
+            sign_in(fresh, rotated.json()["token"])
+            assert client.get("/api/v1/users").status_code == 200
+            asking.post(f"/api/v1/tokens/{token}/rotate", json={"overlap": "1h"}, headers=bearer(tokens["admin"]))
+            assert client.get("/api/v1/users").status_code == 401
+            assert fresh.get("/api/v1/users").status_code == 200
+
+
 def test_a_session_goes_on_over_a_restart(tmp_path: Path) -> None:
     token = make_tokens(tmp_path / "data", ("me", "reader", "*"))["me"]
     with RunningService(tmp_path / "data") as service, service.client() as client:
