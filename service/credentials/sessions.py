@@ -20,6 +20,8 @@ LIFETIME_MS = 12 * 60 * 60 * 1000
 """A session ends after so long, however much it is used; and with its token."""
 KEPT = 10_000
 """Sessions at a time, of all tokens; the oldest end first."""
+KEPT_OF_TOKEN = 1000
+"""Sessions at a time of one token or person, so that nobody can end those of all others by signing in very often."""
 FOR_PEOPLE: frozenset[Role] = frozenset(("reader", "operator", "admin"))
 """Roles that a browser signs in with."""
 _MAX_BROWSER = 200
@@ -93,7 +95,7 @@ class Sessions:
             self._audit.note(db, actor, "session begin", f"session:{session_id}")
             if self._tokens.get(identity.token) is not None:
                 _insert(db, session)
-            for over in self._over(now_ms):
+            for over in self._over(now_ms, identity.token):
                 db.execute("DELETE FROM credentials_session WHERE id = ?", (over,))
                 self._sessions.pop(over, None)
         self._sessions[session_id] = session
@@ -134,13 +136,16 @@ class Sessions:
     def _is_valid(self, session: Session, now_ms: int) -> bool:
         return now_ms < session.expires_ms and self._tokens.is_valid(session.identity)
 
-    def _over(self, now_ms: int) -> list[str]:
-        """Sessions that have ended, and the oldest where there are too many."""
-        over = [one.id for one in list(self._sessions.values()) if now_ms >= one.expires_ms]
-        many = len(self._sessions) - len(over) - KEPT + 1
+    def _over(self, now_ms: int, token_id: str) -> list[str]:
+        """Sessions that have ended, and the oldest where there are too many of this token or of all for another."""
+        oldest = sorted(self._sessions.values(), key=lambda one: one.created_ms)
+        over = [one.id for one in oldest if now_ms >= one.expires_ms]
+        going_on = [one for one in oldest if now_ms < one.expires_ms]
+        of_token = [one.id for one in going_on if one.identity.token == token_id]
+        over += of_token[: max(0, len(of_token) - KEPT_OF_TOKEN + 1)]
+        many = len(oldest) - len(over) - KEPT + 1
         if many > 0:
-            oldest = sorted(self._sessions.values(), key=lambda one: one.created_ms)
-            over += [one.id for one in oldest if one.id not in over][:many]
+            over += [one.id for one in going_on if one.id not in over][:many]
         return over
 
 

@@ -61,6 +61,7 @@ class SignIn:
             resp.status = falcon.HTTP_401 if identity is None else falcon.HTTP_403
             self._show(req, resp, next_path=next_path, wrong=_UNKNOWN if identity is None else _NOT_FOR_PEOPLE)
             return
+        self._authentication.count(identity)
         await self.begin_session(req, resp, identity)
         resp.set_header("Cache-Control", "no-store")
         resp.status = falcon.HTTP_303
