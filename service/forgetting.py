@@ -81,8 +81,10 @@ class Forgetting:
         self._lock = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
         self.problem: str | None = None
-        """Why a user is not forgotten yet, though it is noted; None where there is none. It is told without a token, and
-        does not say which: the log does."""
+        """Why a user is not forgotten yet, though it is noted; None where there is none.
+
+        It is told without a token, and does not say which: the log does.
+        """
         control.migrate("forgetting", _STEPS)
         rows = control.read(
             "SELECT user, asked_ms, token, address, actor, through FROM forgetting_user WHERE journal = ?", (journal,)

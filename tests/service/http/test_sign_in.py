@@ -196,6 +196,15 @@ def test_sessions_are_listed_and_ended_and_end_with_their_token(
         assert client.get("/api/v1/users").status_code == 401
 
 
+def test_who_signs_in_anew_leaves_no_session_behind(service: RunningService, tokens: dict[str, str]) -> None:
+    with service.client() as client, service.client() as thief:
+        sign_in(client, tokens["operator"])
+        thief.cookies = httpx.Cookies(dict(client.cookies))
+        sign_in(client, tokens["reader"])
+        assert client.get("/api/v1/identity").json()["role"] == "reader"
+        assert thief.get("/api/v1/identity").status_code == 401
+
+
 def test_who_signs_in_counts_as_one_who_asks(tmp_path: Path) -> None:
     token = make_tokens(tmp_path / "data", ("me", "reader", "*"))["me"]
     with RunningService(tmp_path / "data", "--token-requests", "1") as service, service.client() as client:
