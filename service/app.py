@@ -37,7 +37,7 @@ from service.http.authentication import Authentication
 from service.http.cors import AllowOrigins
 from service.http.encoding import Compress, add_head
 from service.http.openapi.document import openapi
-from service.http.problems import serialize, unavailable, unexpected
+from service.http.problems import serialize, unavailable, uncontrolled, unexpected
 from service.http.request_log import NameRoute, RequestLog
 from service.http.resources.agent_settings import FleetSettings, OneAgentsSettings
 from service.http.resources.agents import AgentList, OneAgent, OneAgentsCommands, OneAgentsState, OneCommand
@@ -347,6 +347,7 @@ def create_app(settings: ServiceSettings) -> Application:
     app.set_error_serializer(serialize)
     app.add_error_handler(Exception, unexpected)
     app.add_error_handler(StoreUnavailable, unavailable)
+    app.add_error_handler(ControlError, uncontrolled)
     openid = OpenId(settings, settings.public_url) if settings.openid_issuer else None
     begun = FailedAttempts(settings.failed_sign_ins)
     routes = _routes(service) | _sign_in(service.sessions, authentication, openid, begun)
@@ -439,7 +440,9 @@ def _routes(service: Service) -> dict[str, object]:
             store,
             refusing_looks(service.journal),
             [
-                *other_looks(store, service.admission, service.maintenance, rules, remote.registry, service.lost),
+                *other_looks(
+                    store, service.admission, service.maintenance, rules, remote.registry, service.control, service.lost
+                ),
                 *member_looks(service.member),
                 lambda: service.forgetting.problem if service.forgetting else None,
             ],

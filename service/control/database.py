@@ -18,6 +18,9 @@ _log = logging.getLogger("loadlens.service")
 
 LIMIT_BYTES = 1024 * 1024 * 1024
 """The most the file may grow to. What is kept in it is bounded by who keeps it; this is for what they overlook."""
+_DAMAGE = ("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_IOERR")
+"""What SQLite says of a damaged file, or of a disk that cannot be read."""
+_WHAT_TO_DO = "put back a copy where settings, rules or annotations are not what they were"
 _APPLICATION_ID = 0x4C4F4144
 _FORMAT = 1
 _PREPARE = """
@@ -68,10 +71,16 @@ class ControlDatabase:
             raise ControlError(
                 f"{path} cannot be used: {error}; put it aside to begin without settings, rules and audit trail"
             ) from None
+        self._damage: str | None = None
+        self._unwritten: str | None = None
         if fault is not None:
-            _log.error(
-                "%s: %s; put back a copy where settings, rules or annotations are not what they were", path, fault
-            )
+            self._damage = f"{path}: {fault}; {_WHAT_TO_DO}"
+            _log.error("%s", self._damage)
+
+    @property
+    def problem(self) -> str | None:
+        """What is wrong with the file: damage that was found for good, or why nothing can be kept now; else None."""
+        return self._damage or self._unwritten
 
     def migrate(self, room: str, steps: Sequence[str]) -> None:
         """Bring the tables of `room` up to date: each step, an SQL script, runs once, in order, all or nothing.
@@ -107,16 +116,34 @@ class ControlDatabase:
                 db.execute("BEGIN IMMEDIATE")
                 yield db
                 db.execute("COMMIT")
+                self._unwritten = None
             except sqlite3.OperationalError as error:
-                raise _explained(self._path, error) from error
+                explained = _explained(self._path, error)
+                self._unwritten = str(explained)
+                raise explained from error
+            except sqlite3.DatabaseError as error:
+                self._note_damage(error)
+                raise
             finally:
                 if db.in_transaction:
                     db.execute("ROLLBACK")
 
     def read(self, query: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> list[tuple[Any, ...]]:
-        """The rows of a query, as last committed."""
+        """The rows of a query, as last committed. Raises ControlError where the file is damaged."""
         with self._read_lock:
-            return self._reader.execute(query, parameters).fetchall()
+            try:
+                return self._reader.execute(query, parameters).fetchall()
+            except sqlite3.DatabaseError as error:
+                self._note_damage(error)
+                raise
+
+    def _note_damage(self, error: sqlite3.DatabaseError) -> None:
+        """Raise ControlError, and remember why, where SQLite says that the file is damaged or cannot be read."""
+        if error.sqlite_errorname.startswith(_DAMAGE):
+            if self._damage is None:
+                self._damage = f"{self._path}: {error}; {_WHAT_TO_DO}"
+                _log.error("%s", self._damage)
+            raise ControlError(f"{self._path} cannot be read: {error}") from error
 
     @property
     def size(self) -> int:

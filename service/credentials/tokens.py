@@ -447,7 +447,7 @@ def any_kept(path: Path) -> bool:
     try:
         with contextlib.closing(sqlite3.connect(path, timeout=10.0)) as db:
             return db.execute("SELECT 1 FROM credentials_token LIMIT 1").fetchone() is not None
-    except sqlite3.OperationalError:
+    except sqlite3.DatabaseError:
         return False  # a file of before there were tokens, or one that the service itself will complain about
 
 

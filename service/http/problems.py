@@ -11,6 +11,7 @@ from falcon.asgi import Request, Response
 from uvicorn.protocols.utils import ClientDisconnected
 
 from contract.problems import Problem, shortened
+from service.control.database import ControlError
 from service.stores.base import StoreUnavailable
 
 _RETRY_S = 5
@@ -83,6 +84,11 @@ async def unavailable(
     """503 for a store that is away: what was asked may be asked again."""
     headers = {"Retry-After": str(max(math.ceil(error.retry_after_s or 0), _RETRY_S))}
     raise ProblemError(falcon.HTTP_503, str(error), headers=headers)
+
+
+async def uncontrolled(req: falcon.asgi.Request, resp: falcon.asgi.Response, error: ControlError, params: Any) -> None:
+    """503 for a control database that cannot be used."""
+    raise ProblemError(falcon.HTTP_503, str(error), headers={"Retry-After": str(_RETRY_S)})
 
 
 def tag(resp: Response, revision: int) -> None:

@@ -275,6 +275,19 @@ def bulky(number: int) -> bytes:
     return as_json(small("one", END_MS + number * 1000, padding="x" * (1 << 20)))
 
 
+def test_a_control_database_whose_seal_is_broken_is_told(start: StartService, data_dir: Path) -> None:
+    service = start()
+    with service.client() as client:
+        assert "problems" not in client.get("/readyz").json()
+    service.stop()
+    flip(data_dir / "control.db", 80)  # a byte of the header that means nothing
+    service = start()
+    with service.client() as client:
+        ready = client.get("/readyz")
+        assert ready.status_code == 200
+        assert "control.db: its checksum is not that of when it was closed" in ready.json()["problems"][0]
+
+
 def test_rules_that_could_not_be_read_again_are_told(start: StartService, tmp_path: Path) -> None:
     rules = tmp_path / "rules.toml"
     good = '[[rules]]\nname = "high"\nkind = "threshold"\nmetric = "cpuLoadAvg"\nabove = 0.9\nfor = "1m"\n'

@@ -9,6 +9,7 @@ from falcon.asgi import Request, Response
 from contract.problems import shortened
 from service.agents.registry import Registry
 from service.alerts.runner import Runner
+from service.control.database import ControlDatabase
 from service.ingest.admission import Admission
 from service.ingest.maintenance import Maintenance
 from service.journal.base import Log
@@ -92,6 +93,7 @@ def other_looks(
     maintenance: Maintenance,
     rules: Runner,
     agents: Registry,
+    control: ControlDatabase,
     lost: Iterable[Damage],
 ) -> list[Look]:
     """What is wrong beside that."""
@@ -106,5 +108,6 @@ def other_looks(
         lambda: rules.reload_problem and f"Rules stay as they were: {rules.reload_problem}",
         lambda: rules.problem and f"Rules are not evaluated: {rules.problem}",
         lambda: agents.clock_problem,
+        lambda: control.problem,
         *((lambda loss=loss: loss) for loss in losses),
     ]

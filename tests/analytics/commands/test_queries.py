@@ -75,7 +75,7 @@ def test_windows_go_into_a_file_that_the_library_reads(service_url: str, tmp_pat
     assert frame["user"].tolist() == sorted(USERS)
     assert frame["count"].sum() == sum(len(part) for parts in SAMPLES.values() for part in parts)
     [row] = rows(run("fleet", "--windows", "--rate", "1h", *RANGE, "--url", service_url).stdout)
-    assert [*row] == ["time", "count", "mean", "var", "min", "max", "approximated"]
+    assert [*row] == ["time", "metric", "count", "mean", "var", "min", "max", "approximated"]
 
 
 def test_users_and_metrics_are_listed(service_url: str) -> None:

@@ -1,6 +1,7 @@
 """The control database: what is committed stays, in any thread, over crashes and versions."""
 
 import os
+import re
 import sqlite3
 import subprocess
 import sys
@@ -109,6 +110,42 @@ def test_a_file_that_is_no_database_is_named(path: Path) -> None:
         ControlDatabase(path)
 
 
+def test_a_bit_that_flipped_while_it_was_closed_is_told(path: Path) -> None:
+    filled(path)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    control = ControlDatabase(path)
+    assert re.search(r"control\.db: its checksum is not that of when it was closed", control.problem or "")
+    control.close()
+
+
+def test_pages_that_are_overwritten_while_it_is_open_are_told_for_good(path: Path) -> None:
+    filled(path)
+    control = ControlDatabase(path)
+    assert control.problem is None
+    with path.open("r+b") as file:
+        file.seek(path.stat().st_size // 2)
+        file.write(b"\xff" * (path.stat().st_size // 4))
+    with pytest.raises(ControlError, match="cannot be read"):
+        control.read("SELECT sum(length(body)) FROM room_blob")
+    with pytest.raises(ControlError, match="cannot be read"), control.transaction() as db:
+        db.execute("DELETE FROM room_blob")
+    with control.transaction() as db:
+        db.execute("CREATE TABLE room_other (name TEXT) STRICT")
+    assert re.search(r"control\.db: .*malformed; put back a copy", control.problem or "")
+    control.close()
+
+
+def filled(path: Path) -> None:
+    """A database of some hundred pages, closed."""
+    control = ControlDatabase(path)
+    control.migrate("room", ["CREATE TABLE room_blob (body BLOB NOT NULL) STRICT;"])
+    with control.transaction() as db:
+        db.executemany("INSERT INTO room_blob VALUES (?)", [(bytes([number]) * 1000,) for number in range(250)] * 4)
+    control.close()
+
+
 def test_it_does_not_grow_beyond_its_limit_and_goes_on_when_there_is_room(path: Path) -> None:
     control = ControlDatabase(path, limit_bytes=256 * 1024)
     control.migrate("room", ["CREATE TABLE room_blob (body BLOB NOT NULL) STRICT;"])
@@ -120,11 +157,13 @@ def test_it_does_not_grow_beyond_its_limit_and_goes_on_when_there_is_room(path: 
 
     with pytest.raises(ControlFull):
         fill()
+    assert "takes no more" in (control.problem or "")
     kept = control.read("SELECT count(*) FROM room_blob")[0][0]
     assert 0 < kept < 30
     assert 0 < control.size <= 256 * 1024
     with control.transaction() as db:
         db.execute("DELETE FROM room_blob")
+    assert control.problem is None
     with control.transaction() as db:
         db.execute("INSERT INTO room_blob VALUES (?)", (os.urandom(10_000),))
     control.close()
