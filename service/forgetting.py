@@ -81,7 +81,10 @@ class Forgetting:
         self._lock = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
         self.problem: str | None = None
-        """Why a user is not forgotten yet, though it is noted; None where there is none."""
+        """Why a user is not forgotten yet, though it is noted; None where there is none.
+
+        It is told without a token, and does not say which: the log does.
+        """
         control.migrate("forgetting", _STEPS)
         rows = control.read(
             "SELECT user, asked_ms, token, address, actor, through FROM forgetting_user WHERE journal = ?", (journal,)
@@ -165,8 +168,8 @@ class Forgetting:
             )
 
     def _say(self, user: str, error: Exception) -> None:
-        self.problem = f"{display(user)} is to be forgotten, and is not yet: {error}"
-        _log.warning("%s", self.problem)
+        self.problem = f"A machine is to be forgotten, and is not yet (the log says which): {error}"
+        _log.warning("%s is to be forgotten, and is not yet: %s", display(user), error)
 
     async def _look_after(self) -> None:
         pause_s = 0.0

@@ -3,11 +3,13 @@
 import asyncio
 import ctypes
 import gc
+import ipaddress
 import logging
 import os
 import signal
 import socket
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, NoReturn
 from urllib.parse import urlsplit
@@ -123,7 +125,7 @@ class Worker(UvicornWorker):
     async def _serve(self) -> None:
         self.config.app = self.wsgi
         self.config.proxy_headers = bool(self.wsgi.trusted_proxies)
-        self.config.forwarded_allow_ips = list(self.wsgi.trusted_proxies)
+        self.config.forwarded_allow_ips = _as_seen(self.wsgi.trusted_proxies)
         self.config.load()
         tls: Tls | None = self.wsgi.tls
         watching = None
@@ -231,6 +233,13 @@ def _allow_connections(files: int) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
     if allowed < files:
         _log.warning("the system allows %d open files; %d streams may need %d", allowed, files - _OTHER_FILES, files)
+
+
+def _as_seen(proxies: Sequence[str]) -> list[str]:
+    """Addresses and networks as connections may show them: over `--host ::` those of IPv4 come mapped to IPv6."""
+    networks = [ipaddress.ip_network(proxy) for proxy in proxies]
+    mapped = [f"::ffff:{one.network_address}/{96 + one.prefixlen}" for one in networks if one.version == 4]
+    return [*proxies, *mapped]
 
 
 def _warn_of_open_secrets(settings: ServiceSettings) -> None:

@@ -27,6 +27,8 @@ class Identity(Struct, frozen=True, dict=True):
     """The id of the token that was shown; `token` or `operator` for those of the settings, `none` without any."""
     session: str = ""
     """The id of the session, where a browser has signed in."""
+    text: str = ""
+    """Which text of the token was shown, as `Secret.name` says; empty for what has none, and where it is not known."""
 
     @cached_property
     def is_counted(self) -> bool:

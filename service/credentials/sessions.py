@@ -20,6 +20,8 @@ LIFETIME_MS = 12 * 60 * 60 * 1000
 """A session ends after so long, however much it is used; and with its token."""
 KEPT = 10_000
 """Sessions at a time, of all tokens; the oldest end first."""
+KEPT_OF_TOKEN = 1000
+"""Sessions at a time of one token or person, so that nobody can end those of all others by signing in very often."""
 FOR_PEOPLE: frozenset[Role] = frozenset(("reader", "operator", "admin"))
 """Roles that a browser signs in with."""
 _MAX_BROWSER = 200
@@ -36,7 +38,8 @@ _STEPS = [
         address TEXT NOT NULL,
         browser TEXT NOT NULL
     ) STRICT;
-    """
+    """,
+    "ALTER TABLE credentials_session ADD COLUMN text TEXT NOT NULL DEFAULT ''",
 ]
 
 
@@ -92,7 +95,7 @@ class Sessions:
             self._audit.note(db, actor, "session begin", f"session:{session_id}")
             if self._tokens.get(identity.token) is not None:
                 _insert(db, session)
-            for over in self._over(now_ms):
+            for over in self._over(now_ms, identity.token):
                 db.execute("DELETE FROM credentials_session WHERE id = ?", (over,))
                 self._sessions.pop(over, None)
         self._sessions[session_id] = session
@@ -133,13 +136,16 @@ class Sessions:
     def _is_valid(self, session: Session, now_ms: int) -> bool:
         return now_ms < session.expires_ms and self._tokens.is_valid(session.identity)
 
-    def _over(self, now_ms: int) -> list[str]:
-        """Sessions that have ended, and the oldest where there are too many."""
-        over = [one.id for one in list(self._sessions.values()) if now_ms >= one.expires_ms]
-        many = len(self._sessions) - len(over) - KEPT + 1
+    def _over(self, now_ms: int, token_id: str) -> list[str]:
+        """Sessions that have ended, and the oldest where there are too many of this token or of all for another."""
+        oldest = sorted(self._sessions.values(), key=lambda one: one.created_ms)
+        over = [one.id for one in oldest if now_ms >= one.expires_ms]
+        going_on = [one for one in oldest if now_ms < one.expires_ms]
+        of_token = [one.id for one in going_on if one.identity.token == token_id]
+        over += of_token[: max(0, len(of_token) - KEPT_OF_TOKEN + 1)]
+        many = len(oldest) - len(over) - KEPT + 1
         if many > 0:
-            oldest = sorted(self._sessions.values(), key=lambda one: one.created_ms)
-            over += [one.id for one in oldest if one.id not in over][:many]
+            over += [one.id for one in going_on if one.id not in over][:many]
         return over
 
 
@@ -150,17 +156,18 @@ def _digest(secret: str) -> bytes:
 def _insert(db: sqlite3.Connection, session: Session) -> None:
     identity = session.identity
     db.execute(
-        "INSERT INTO credentials_session VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO credentials_session VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             session.id, session.digest, identity.token, identity.role, identity.scope, session.created_ms,
-            session.expires_ms, session.address, session.browser,
+            session.expires_ms, session.address, session.browser, identity.text,
         ),
     )  # fmt: skip
 
 
 def _read(control: ControlDatabase) -> Iterable[Session]:
-    for session_id, digest, token, role, scope, created_ms, expires_ms, address, browser in control.read(
-        "SELECT id, digest, token_id, role, scope, created_ms, expires_ms, address, browser FROM credentials_session"
+    for session_id, digest, token, role, scope, created_ms, expires_ms, address, browser, text in control.read(
+        "SELECT id, digest, token_id, role, scope, created_ms, expires_ms, address, browser, text"
+        " FROM credentials_session"
     ):
-        identity = Identity(role, scope, token, session_id)
+        identity = Identity(role, scope, token, session_id, text)
         yield Session(session_id, digest, identity, created_ms, expires_ms, address, browser)

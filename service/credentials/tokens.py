@@ -9,6 +9,7 @@ import hmac
 import logging
 import math
 import sqlite3
+import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -35,7 +36,8 @@ _WRITE_EVERY_S = 30.0
 LONGEST_MS = 100 * 366 * DAY_MS
 """No token is made for longer, unless for ever."""
 _FORGOTTEN_MS = 90 * DAY_MS
-"""Tokens of agents that were revoked or expired so long ago are forgotten; those of people stay."""
+"""Tokens of agents that were revoked or expired so long ago are forgotten; those of people stay, and where there are
+none of these all: a service that has a token asks for one."""
 _STEPS = [
     """
     CREATE TABLE credentials_token (
@@ -73,6 +75,15 @@ class Secret(NamedTuple):
     created_ms: int
     expires_ms: int | None
     """When it ends though the token goes on, as a newer one has taken its place; None where it does not."""
+
+    @property
+    def name(self) -> str:
+        """What tells it from the token's others, and opens nothing."""
+        return self.digest[:8].hex()
+
+    def is_valid(self, now_ms: int) -> bool:
+        """Whether it opens anything at a moment, as long as its token does."""
+        return self.expires_ms is None or now_ms < self.expires_ms
 
 
 class Token(Struct, kw_only=True):
@@ -122,6 +133,7 @@ class _Known(NamedTuple):
     token: Token
     """As it was then: a change makes another one, and what is known of this one does not count any more."""
     end_ms: float
+    identity: Identity
 
 
 class Made(NamedTuple):
@@ -149,6 +161,8 @@ class Tokens:
         self._used: set[str] = set()
         """Ids whose last use is not written yet."""
         self._writing: asyncio.Task[None] | None = None
+        self._changing = threading.Lock()
+        """Held while a change is made on disk and in memory, where the next one looks."""
         self._forget_old()
         for token in _read(control):
             self._tokens[token.id] = token
@@ -167,7 +181,7 @@ class Tokens:
         token.last_used_ms = now_ms
         token.last_address = address
         self._used.add(token.id)
-        return token.identity
+        return known.identity
 
     def _look_up(self, text: str, now_ms: int) -> _Known | None:
         """The token whose text this is, if it opens anything now; remembered where its token is one of those kept."""
@@ -178,11 +192,9 @@ class Tokens:
             return None
         given = digest(text)
         for secret in token.secrets:
-            if hmac.compare_digest(given, secret.digest) and not (
-                secret.expires_ms is not None and now_ms >= secret.expires_ms
-            ):
+            if hmac.compare_digest(given, secret.digest) and secret.is_valid(now_ms):
                 ends = (end_ms for end_ms in (token.expires_ms, secret.expires_ms) if end_ms is not None)
-                known = _Known(token, min(ends, default=math.inf))
+                known = _Known(token, min(ends, default=math.inf), replace(token.identity, text=secret.name))
                 if len(self._known) >= _KNOWN:
                     self._known.clear()
                 self._known[text] = known
@@ -190,9 +202,12 @@ class Tokens:
         return None
 
     def is_valid(self, identity: Identity) -> bool:
-        """Whether who was let in would be let in now: for answers that go on for long."""
-        token = self._tokens.get(identity.token)
-        return token is None or token.is_valid(times.now_ms())
+        """Whether who was let in would be let in now, by the same text: for answers that go on for long."""
+        token, now_ms = self._tokens.get(identity.token), times.now_ms()
+        if token is None:
+            return True
+        secrets = [secret for secret in token.secrets if identity.text in ("", secret.name)]
+        return token.is_valid(now_ms) and any(secret.is_valid(now_ms) for secret in secrets)
 
     def get(self, token_id: str) -> Token | None:
         """A token by its id."""
@@ -260,6 +275,10 @@ class Tokens:
 
         Raises TokenRefused where that is used up, or the agent has a token already; and ControlError.
         """
+        with self._changing:
+            return self._enrol(enrolment, user_id, actor)
+
+    def _enrol(self, enrolment: Identity, user_id: str, actor: Actor) -> Made:
         with self._control.transaction() as db:
             before = self._tokens[enrolment.token]
             now_ms = times.now_ms()
@@ -318,6 +337,10 @@ class Tokens:
             )
 
     def _change(self, token_id: str, actor: Actor, action: str, changed: Callable[[Token], Token]) -> Token:
+        with self._changing:
+            return self._change_alone(token_id, actor, action, changed)
+
+    def _change_alone(self, token_id: str, actor: Actor, action: str, changed: Callable[[Token], Token]) -> Token:
         with self._control.transaction() as db:
             before = self._tokens[token_id]
             if before.revoked_ms is not None:
@@ -349,7 +372,8 @@ class Tokens:
         with self._control.transaction() as db:
             db.execute(
                 "DELETE FROM credentials_token WHERE role = 'agent' AND min(ifnull(revoked_ms, expires_ms),"
-                " ifnull(expires_ms, revoked_ms)) < ?",
+                " ifnull(expires_ms, revoked_ms)) < ?"
+                " AND EXISTS (SELECT 1 FROM credentials_token WHERE role <> 'agent')",
                 (times.now_ms() - _FORGOTTEN_MS,),
             )
 

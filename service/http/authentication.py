@@ -102,6 +102,10 @@ class Authentication:
             self._attempts.note_success(address)
         return identity
 
+    def count(self, identity: Identity) -> None:
+        """Count a request of somebody whose token came otherwise. Raises ProblemError 429 where there are too many."""
+        self._limits.request(identity)
+
     def _identity_of_cookie(self, cookie: str, req: Request) -> Identity | None:
         """Who shows this cookie of a session; one that opens nothing counts as a wrong token does."""
         identity = self._sessions.identity(cookie, times.now_ms())

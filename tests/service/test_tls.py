@@ -9,7 +9,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from socket import create_connection
+from socket import create_connection, has_dualstack_ipv6
 
 import httpx
 import pytest
@@ -266,6 +266,20 @@ def test_files_that_cannot_be_used_are_named(tmp_path: Path, ca: Certificate, wr
     assert ended.returncode == 2
     (line,) = ended.stderr.splitlines()
     assert str(certificate) in line
+
+
+@pytest.mark.skipif(not has_dualstack_ipv6(), reason="this machine has no IPv6")
+@pytest.mark.parametrize("trusted", ["127.0.0.0/8", "127.0.0.1", "10.0.0.0/8,127.0.0.1"])
+def test_a_proxy_that_comes_by_ipv4_to_a_service_on_ipv6_is_believed(tmp_path: Path, trusted: str) -> None:
+    token = make_tokens(tmp_path / "data", ("me", "admin", "*"))["me"]
+    forwarded = {"X-Forwarded-For": "198.51.100.7", "X-Forwarded-Proto": "https", "Sec-Fetch-Site": "same-origin"}
+    with RunningService(tmp_path / "data", "--host", "::", "--trusted-proxies", trusted) as service:
+        port = service.port
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False) as asking:
+            signed = asking.post("/sign-in", data={"token": token}, headers=forwarded)
+            assert "Secure" in signed.headers["Set-Cookie"]
+            (mine,) = asking.get("/api/v1/sessions", headers=bearer(token)).json()["sessions"]
+            assert mine["address"] == "198.51.100.7"
 
 
 @pytest.mark.parametrize(("trusted", "seen"), [("127.0.0.0/8", "198.51.100.7"), ("10.0.0.0/8", "127.0.0.1")])

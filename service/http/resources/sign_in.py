@@ -61,13 +61,15 @@ class SignIn:
             resp.status = falcon.HTTP_401 if identity is None else falcon.HTTP_403
             self._show(req, resp, next_path=next_path, wrong=_UNKNOWN if identity is None else _NOT_FOR_PEOPLE)
             return
+        self._authentication.count(identity)
         await self.begin_session(req, resp, identity)
         resp.set_header("Cache-Control", "no-store")
         resp.status = falcon.HTTP_303
         resp.location = next_path
 
     async def begin_session(self, req: Request, resp: Response, identity: Identity) -> None:
-        """Let the browser in, and give it its cookie. Raises ProblemError 503."""
+        """Let the browser in, and give it its cookie; the session that it shows is over. Raises ProblemError 503."""
+        before: Identity | None = getattr(req.context, "identity", None)
         req.context.identity = identity
         browser = req.get_header("User-Agent") or ""
         try:
@@ -76,6 +78,8 @@ class SignIn:
             )
         except ControlError as error:
             raise ProblemError(falcon.HTTP_503, f"Nobody can sign in: {error}", headers={"Retry-After": "5"}) from None
+        if before is not None and before.session:
+            await _end(self._sessions, before.session, before, req)
         set_cookie(req, resp, cookie, session.expires_ms)
 
     def refuse(self, req: Request, resp: Response, status: str, error: Exception) -> None:

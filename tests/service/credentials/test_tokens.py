@@ -1,8 +1,12 @@
 """Tokens open what they are for, until they end; what is kept of them opens nothing."""
 
+import contextlib
 import re
+import sqlite3
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -119,7 +123,8 @@ def test_two_texts_are_good_at_a_time_and_the_third_ends_the_first(tokens: Token
     first = agent(tokens)
     second = tokens.rotate(first.token.id, overlap_ms=HOUR_MS, actor=TEST)
     now_ms = time.time_ns() // 1_000_000
-    assert tokens.identity(first.text, now_ms, ADDRESS) is tokens.identity(second.text, now_ms, ADDRESS) is not None
+    shown = [tokens.identity(one.text, now_ms, ADDRESS) for one in (first, second)]
+    assert [one and one.token for one in shown] == [first.token.id] * 2
     assert tokens.identity(first.text, now_ms + 2 * HOUR_MS, ADDRESS) is None
     assert tokens.identity(second.text, now_ms + 2 * HOUR_MS, ADDRESS) is not None
     third = tokens.rotate(first.token.id, overlap_ms=HOUR_MS, actor=TEST)
@@ -195,3 +200,69 @@ def test_agents_tokens_that_were_over_long_ago_are_forgotten(tokens: Tokens, con
     agent(tokens, expires_ms=1)
     kept = tokens.create("old reader", "reader", "*", expires_ms=1, actor=TEST)
     assert [token.id for token in Tokens(control, Audit(control)).all()] == [kept.token.id]
+
+
+def test_a_service_with_agents_tokens_only_never_comes_to_ask_for_none(
+    tokens: Tokens, control: ControlDatabase
+) -> None:
+    over = agent(tokens, expires_ms=1)
+    for _ in range(2):
+        assert [token.id for token in Tokens(control, Audit(control)).all()] == [over.token.id]
+
+
+def test_who_was_let_in_by_a_text_that_is_over_is_not_let_go_on(tokens: Tokens, control: ControlDatabase) -> None:
+    made = agent(tokens)
+    now_ms = time.time_ns() // 1_000_000
+    first = tokens.identity(made.text, now_ms, ADDRESS)
+    assert first is not None
+    second_text = tokens.rotate(made.token.id, overlap_ms=HOUR_MS, actor=TEST).text
+    assert tokens.is_valid(first)
+    second = tokens.identity(second_text, now_ms, ADDRESS)
+    assert second is not None
+    tokens.rotate(made.token.id, overlap_ms=HOUR_MS, actor=TEST)
+    assert not tokens.is_valid(first)
+    assert tokens.is_valid(second)
+    tokens.rotate(made.token.id, overlap_ms=0, actor=TEST)
+    assert not tokens.is_valid(second)
+    assert Tokens(control, Audit(control)).is_valid(second) is False
+
+
+class _SlowControl(ControlDatabase):
+    """Gives others time behind each transaction, which is on disk by then."""
+
+    waiting: threading.Barrier | None = None
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        with super().transaction() as db:
+            yield db
+        if self.waiting is not None:
+            with contextlib.suppress(threading.BrokenBarrierError):
+                self.waiting.wait(1.0)
+
+
+@pytest.fixture
+def slow(tmp_path: Path) -> Iterator[_SlowControl]:
+    control = _SlowControl(tmp_path / "slow.db")
+    yield control
+    control.close()
+
+
+def test_of_two_agents_that_enrol_at_a_time_as_one_user_one_gets_a_token(slow: _SlowControl) -> None:
+    tokens = Tokens(slow, Audit(slow))
+    made = tokens.create("racks", "enrolment", "*", expires_ms=None, uses=5, actor=TEST)
+    slow.waiting = threading.Barrier(2)
+    with ThreadPoolExecutor(2) as pool:
+        asked = [pool.submit(tokens.enrol, made.token.identity, "web-1", actor=TEST) for _ in range(2)]
+        assert sum(isinstance(one.exception(), TokenRefused) for one in asked) == 1
+    assert [token.role for token in tokens.all()].count("agent") == 1
+
+
+def test_two_admins_that_revoke_each_other_at_a_time_lock_nobody_out(slow: _SlowControl) -> None:
+    tokens = Tokens(slow, Audit(slow))
+    admins = [tokens.create("me", "admin", "*", expires_ms=None, actor=TEST).token for _ in range(2)]
+    slow.waiting = threading.Barrier(2)
+    with ThreadPoolExecutor(2) as pool:
+        asked = [pool.submit(tokens.revoke, one.id, actor=TEST) for one in admins]
+        assert sum(isinstance(one.exception(), TokenRefused) for one in asked) == 1
+    assert [token.revoked_ms for token in tokens.all()].count(None) == 1

@@ -196,6 +196,43 @@ def test_sessions_are_listed_and_ended_and_end_with_their_token(
         assert client.get("/api/v1/users").status_code == 401
 
 
+def test_who_signs_in_anew_leaves_no_session_behind(service: RunningService, tokens: dict[str, str]) -> None:
+    with service.client() as client, service.client() as thief:
+        sign_in(client, tokens["operator"])
+        thief.cookies = httpx.Cookies(dict(client.cookies))
+        sign_in(client, tokens["reader"])
+        assert client.get("/api/v1/identity").json()["role"] == "reader"
+        assert thief.get("/api/v1/identity").status_code == 401
+
+
+def test_who_signs_in_counts_as_one_who_asks(tmp_path: Path) -> None:
+    token = make_tokens(tmp_path / "data", ("me", "reader", "*"))["me"]
+    with RunningService(tmp_path / "data", "--token-requests", "1") as service, service.client() as client:
+        for _ in range(400):  # 60 at once, and one more each second
+            answer = client.post("/sign-in", data={"token": token}, headers=OURS)
+            if answer.status_code != 303:
+                break
+        assert answer.status_code == 429
+        assert "RateLimit" in answer.headers
+
+
+def test_a_session_ends_with_the_text_that_it_began_with(tmp_path: Path) -> None:
+    tokens = make_tokens(tmp_path / "data", ("me", "reader", "*"), ("admin", "admin", "*"))
+    with RunningService(tmp_path / "data") as service, service.client() as client, service.client() as asking:
+        sign_in(client, tokens["me"])
+        token = client.get("/api/v1/identity").json()["token"]
+        rotated = asking.post(f"/api/v1/tokens/{token}/rotate", json={"overlap": "1h"}, headers=bearer(tokens["admin"]))
+        cookies = dict(client.cookies)
+        service.stop()
+    with RunningService(tmp_path / "data") as service, service.client(cookies=cookies) as client:
+        with service.client() as asking, service.client() as fresh:
+            sign_in(fresh, rotated.json()["token"])
+            assert client.get("/api/v1/users").status_code == 200
+            asking.post(f"/api/v1/tokens/{token}/rotate", json={"overlap": "1h"}, headers=bearer(tokens["admin"]))
+            assert client.get("/api/v1/users").status_code == 401
+            assert fresh.get("/api/v1/users").status_code == 200
+
+
 def test_a_session_goes_on_over_a_restart(tmp_path: Path) -> None:
     token = make_tokens(tmp_path / "data", ("me", "reader", "*"))["me"]
     with RunningService(tmp_path / "data") as service, service.client() as client:
