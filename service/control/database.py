@@ -74,12 +74,15 @@ class ControlDatabase:
         self._damage: str | None = None
         self._unwritten: str | None = None
         if fault is not None:
-            self._damage = f"{path}: {fault}; {_WHAT_TO_DO}"
+            self._damage = f"{path.name}: {fault}; {_WHAT_TO_DO}"
             _log.error("%s", self._damage)
 
     @property
     def problem(self) -> str | None:
-        """What is wrong with the file: damage that was found for good, or why nothing can be kept now; else None."""
+        """What is wrong with the file: damage that was found for good, or why nothing can be kept now; else None.
+
+        It is told without a token, and does not say where the file lies.
+        """
         return self._damage or self._unwritten
 
     def migrate(self, room: str, steps: Sequence[str]) -> None:
@@ -119,7 +122,7 @@ class ControlDatabase:
                 self._unwritten = None
             except sqlite3.OperationalError as error:
                 explained = _explained(self._path, error)
-                self._unwritten = str(explained)
+                self._unwritten = str(explained).replace(str(self._path), self._path.name)
                 raise explained from error
             except sqlite3.DatabaseError as error:
                 self._note_damage(error)
@@ -141,7 +144,7 @@ class ControlDatabase:
         """Raise ControlError, and remember why, where SQLite says that the file is damaged or cannot be read."""
         if error.sqlite_errorname.startswith(_DAMAGE):
             if self._damage is None:
-                self._damage = f"{self._path}: {error}; {_WHAT_TO_DO}"
+                self._damage = f"{self._path.name}: {error}; {_WHAT_TO_DO}"
                 _log.error("%s", self._damage)
             raise ControlError(f"{self._path} cannot be read: {error}") from error
 
