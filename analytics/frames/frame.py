@@ -266,7 +266,7 @@ def of_metric(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
 
 
 def metric_of(frame: pd.DataFrame) -> str | None:
-    """The metric that a frame names, in its column or else in `attrs`; None where it names none.
+    """The metric that a frame names, in `attrs` or else in its column; None where it names none.
 
     Raises FrameError where its rows are of several, or some name none.
     """
@@ -277,9 +277,8 @@ def metric_of(frame: pd.DataFrame) -> str | None:
             f"expected rows of one metric, got {several}: take those of one, as by "
             f"frame[frame['metric'] == '{named[-1]}']"
         )
-    if named and named[0]:
-        return named[0]
-    return str(frame.attrs["metric"]) if "metric" in frame.attrs else None
+    # What somebody has put into `attrs` by hand is newer than the column.
+    return str(frame.attrs.get("metric", "") or "".join(named)) or None
 
 
 def bins_of(frame: pd.DataFrame) -> Bins:

@@ -161,18 +161,17 @@ def _may_tell_apart(field: pa.Field) -> bool:
 
 
 def metric_of(path: Path, schema: pa.Schema) -> str:
-    """The metric that the column names, or else the metadata: as the service writes it, or as pandas keeps `attrs`."""
+    """The metric that the metadata name, as the service writes it, or as pandas keeps `attrs`; else the column."""
+    metadata = schema.metadata or {}
+    named = metadata.get(b"metric", b"").decode()
+    if not named and b"pandas" in metadata:
+        named = str(json.loads(metadata[b"pandas"]).get("attributes", {}).get("metric", ""))
     if "metric" in schema.names:
         told = pq.read_table(path, columns=["metric"])["metric"].cast(pa.string()).unique().to_pylist()
         if len(told) > 1:
             several = ", ".join(sorted(map(str, told)))
             raise FrameError(f"{path}: expected one metric a file, got {several}: write a file for each")
-        if told and told[0] in NAMES:
-            return str(told[0])
-    metadata = schema.metadata or {}
-    named = metadata.get(b"metric", b"").decode()
-    if not named and b"pandas" in metadata:
-        named = str(json.loads(metadata[b"pandas"]).get("attributes", {}).get("metric", ""))
+        named = named or str(*told)
     return named if named in NAMES else "cpuUtilization"
 
 
