@@ -81,7 +81,12 @@ def is_foreign(req: Request) -> bool:
     if site is not None:
         return site not in _OWN_SITES
     origin = req.get_header("Origin")
-    return origin is not None and origin.partition("://")[2].lower() != req.netloc.lower()
+    if origin is None:
+        return False
+    scheme, _, host = origin.lower().partition("://")
+    # Whoever is on the way can answer for our name without TLS. That a page came by TLS and its request without is no
+    # sign of another: a proxy that is not trusted has ended it.
+    return host != req.netloc.lower() or (scheme == "http" and req.scheme in ("https", "wss"))
 
 
 def says_origin(req: Request) -> bool:

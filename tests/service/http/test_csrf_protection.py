@@ -94,3 +94,15 @@ def test_a_page_of_another_site_sends_no_report(client: httpx.Client, headers: M
 def test_a_page_of_the_same_origin_may(service: RunningService, client: httpx.Client) -> None:
     for headers in ({"Origin": service.url}, {"Origin": service.url, "Sec-Fetch-Site": "same-origin"}):
         assert client.post(METRICS, json=original("pages"), headers=headers).status_code == 202
+
+
+@pytest.mark.parametrize(
+    ("shown", "origin", "status"),
+    [("https", "http", 403), ("https", "https", 202), ("http", "http", 202), ("http", "https", 202)],
+)
+def test_a_page_that_came_without_tls_is_another_site_to_who_asks_over_tls(
+    start: StartService, shown: str, origin: str, status: int
+) -> None:
+    with start("--trusted-proxies", "127.0.0.1").client() as client:
+        headers = {"Host": "localhost", "X-Forwarded-Proto": shown, "Origin": f"{origin}://localhost"}
+        assert client.post(METRICS, json=original("pages"), headers=headers).status_code == status
