@@ -12,7 +12,7 @@ from tests.support.running import RunningService
 
 __all__ = ["Dashboard", "opened", "signed_in"]
 
-_DEADLINE_MS = 30_000
+_DEADLINE_MS = 90_000
 expect.set_options(timeout=_DEADLINE_MS)
 
 

@@ -45,7 +45,7 @@ def opened(browser: Browser, page: Path | str, *, width: int = 1200, scheme: str
     try:
         seen = Seen(context.new_page())
         seen.page.goto(address)
-        seen.page.wait_for_selector("html[data-drawn]", timeout=30_000)
+        seen.page.wait_for_selector("html[data-drawn]", timeout=90_000)
         yield seen
     finally:
         context.close()
