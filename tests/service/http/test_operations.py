@@ -5,7 +5,7 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from contract.metrics import NAMES, STATISTICS
+from contract.metrics import NAMES, STATISTICS, TYPES, type_name
 from tests.service.conftest import StartService
 from tests.support.reports import END_MS, METRICS, original, post, small
 
@@ -39,7 +39,7 @@ def test_the_catalogue_names_all_that_can_be_asked_for(client: httpx.Client) -> 
         assert metric["title"]
         assert metric["unit"]
         assert metric["statistic"] in STATISTICS
-        assert metric["type"] in ("CPU", "MEMORY", "SWAP", "DISK", "NETWORK", "LOAD")
+        assert metric["type"] in [type_name(kind) for kind in TYPES]
 
 
 def test_the_exposition_counts_what_became_of_reports(start: StartService) -> None:
