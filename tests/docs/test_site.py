@@ -182,7 +182,7 @@ def test_a_browser_asks_nobody_else_and_finds_what_it_searches(site: Path, brows
     errors: list[str] = []
     with served(site) as url:
         page = browser.new_page()
-        page.set_default_timeout(60_000)
+        page.set_default_timeout(180_000)
         page.on("request", lambda request: asked.append(request.url))
         page.on("pageerror", lambda error: errors.append(str(error)))
         for name in ("index", "reference/commands", "why-averages-of-averages-lie"):
