@@ -65,9 +65,9 @@ def _values(report: Report) -> Iterator[tuple[str, float]]:
 
 def _difference(wanted: FieldSummary, found: FieldSummary | None) -> str:
     """What differs; nothing where the target has all, and where it has more from elsewhere."""
-    if found is None or found.count < wanted.count:
-        return f"{wanted.count} values in the source, {found.count if found else 0} in the target"
-    if found.count > wanted.count:
+    if found is None or found.values < wanted.values:
+        return f"{wanted.values} values in the source, {found.values if found else 0} in the target"
+    if found.values > wanted.values:
         return ""
     names = {"sum": "total", "minimum": "least", "maximum": "greatest"}
     pairs = {name: (getattr(wanted, attribute), getattr(found, attribute)) for name, attribute in names.items()}

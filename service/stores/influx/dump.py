@@ -52,7 +52,8 @@ class FieldDay(NamedTuple):
 class FieldSummary(NamedTuple):
     """The values that a field has on a day."""
 
-    count: int
+    values: int
+    """How many."""
     total: float
     least: float
     greatest: float
@@ -60,7 +61,7 @@ class FieldSummary(NamedTuple):
     def joined(self, other: "FieldSummary") -> "FieldSummary":
         """Those of both."""
         return FieldSummary(
-            self.count + other.count, self.total + other.total,
+            self.values + other.values, self.total + other.total,
             min(self.least, other.least), max(self.greatest, other.greatest),
         )  # fmt: skip
 
