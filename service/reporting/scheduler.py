@@ -58,9 +58,11 @@ class Scheduler:
 
     async def _run(self, schedule: Schedule) -> None:
         timing, forgotten = schedule.timing, self.schedules.forgotten
+        # Up to now, not to the newest data: a fleet that has gone silent is not reported as it was before.
         request = ReportRequest(
-            user_id=timing.user, form="html", last_ms=parse_duration(timing.last), target=timing.target
-        )
+            user_id=timing.user, form="html", end_ms=times.now_ms(), last_ms=parse_duration(timing.last),
+            target=timing.target,
+        )  # fmt: skip
         try:
             made = await self._make(request, schedule.id)
         except TooManyReports:

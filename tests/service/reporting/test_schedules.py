@@ -102,7 +102,9 @@ def test_what_was_made_is_kept_over_a_restart_and_its_next_time_comes(
         return finished(request)
 
     run(schedules, outcome)
-    assert asked == [ReportRequest(user_id=None, form="html", last_ms=7 * 86_400_000, target=0.8)]
+    [request] = asked
+    assert (request.user_id, request.form, request.last_ms, request.target) == (None, "html", 7 * 86_400_000, 0.8)
+    assert request.end_ms is not None and made.created_ms <= request.end_ms <= time.time_ns() // 1_000_000
     run(schedules, outcome)
     assert len(asked) == 1, "it is not due any more"
     control.close()
