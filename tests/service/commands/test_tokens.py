@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from service.credentials.token_text import PATTERN
+from service.credentials.token import PATTERN
 from tests.support import preloaded
 from tests.support.access import bearer
 from tests.support.reports import METRICS, original
