@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from analytics.frames.frame import by_user
 from analytics.frames.gaps import step_of
 from analytics.frames.resampling import resample
 from analytics.frames.weights import equal_weights, weigh
@@ -125,7 +126,7 @@ class Data:
 
 def of_fleet(source: "Source", question: ReportQuestion) -> Data:
     """The data of a fleet's report. Raises NothingThere, and what the source raises."""
-    users = source.users()
+    users = by_user(source.users())
     start_ms, end_ms = _range(
         users, question, partial(source.fleet, histograms=False),
         "the source holds no machines yet; start an agent, or load the demo",
@@ -179,7 +180,7 @@ def cores_of(users: pd.DataFrame, names: "pd.Index[str]") -> "pd.Series[float] |
 
 def of_user(source: "Source", user: str, question: ReportQuestion) -> Data:
     """The data of one machine's report. Raises NothingThere, and what the source raises."""
-    users = source.users()
+    users = by_user(source.users())
     if user not in users.index:
         raise NothingThere(f"no machine is named {user!r}; `loadlens-analytics users` lists those there are")
     users = users.loc[[user]]

@@ -168,7 +168,7 @@ def _level_changes(data: Data) -> tuple[list[Picture], _Level | None, list[str]]
         figures.levels(hourly, changes, f"The level changed {times(len(changes))}, for half a day or longer"),
         "Orange: the level between changes, without the pattern of the day; dotted: when it changed.",
     )
-    [*_, last] = changes.to_dict("records")
+    [*_, last] = changes.reset_index().to_dict("records")
     return [picture], last | {"width_ms": rate_ms}, []
 
 

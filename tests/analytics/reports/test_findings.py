@@ -249,7 +249,9 @@ class Knowing:
 
     def users(self) -> pd.DataFrame:
         users = self._source.users()
-        return users.assign(**{name: self._known[name].reindex(users.index) for name in self._known})
+        return users.assign(
+            **{name: self._known[name].reindex(users["user"].astype(str)).array for name in self._known}
+        )
 
 
 Loads = dict[str, "np.ndarray[Any, Any]"]

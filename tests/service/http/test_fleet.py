@@ -204,7 +204,7 @@ def test_the_library_weighs_as_the_service_does(unequal: RunningService, weight:
         windows = source.fleet(**asked)
         assert values_of(windows, "p95")["value"].tolist() == answered.tolist()
         by_user = source.fleet(start=T0, end=T0 + 4 * HOUR_MS, rate="1h", by="user")
-        weighed = analytics.weigh(by_user, weight, cores=source.users()["cores"]).drop(columns="user")
+        weighed = analytics.weigh(by_user, weight, cores=source.users()).drop(columns="user")
         assert analytics.resample(weighed, "1h")["mean"].tolist() == pytest.approx(windows["mean"].tolist(), abs=1e-12)
 
 
