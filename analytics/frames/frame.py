@@ -14,6 +14,7 @@ column          dtype         what
 `os_version`
 `metric`        category      of which metric of the catalogue; left out where `attrs["metric"]` says so alone
 `core`          Int64         which core, missing (`<NA>`) for the whole machine; left out where none is named
+`cores`         Int64         optional: how many the machine had at the time; `resample` leaves it out
 `count`         int64         samples, above 0
 `mean`          float64       in the unit of the metric; `1` is a share in [0, 1]
 `var`           float64       population variance, in the square of that unit

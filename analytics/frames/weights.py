@@ -122,6 +122,13 @@ def cores_by_user(users: pd.DataFrame) -> "pd.Series[float]":
     return cores[cores > 0]
 
 
+def cores_or_now(frame: pd.DataFrame, users: pd.DataFrame) -> "pd.Series[Any]":
+    """The cores of each row: what its column `cores` says, else what `users` says its user has now; Int64."""
+    now = frame["user"].astype("str").astype(object).map(cores_by_user(users)).astype("float64")
+    had = pd.to_numeric(frame["cores"], errors="coerce").astype("float64") if "cores" in frame else now
+    return had.where(had > 0, now).round().astype("Int64")
+
+
 def known_cores(frame: pd.DataFrame, cores: Cores) -> Ints:
     """The cores of each row: what its column `cores` says, else those of its user; ValueError where neither does."""
     names = frame["user"].astype("str").astype(object)

@@ -12,7 +12,7 @@ import pandas as pd
 from analytics.frames.frame import FrameError, of_metric
 from analytics.frames.resampling import RAW_MS, resample
 from analytics.frames.statistics import highest, values_of
-from analytics.frames.weights import Weight, cores_at, weigh
+from analytics.frames.weights import Weight, cores_at, cores_or_now, weigh
 from contract.metrics import NAMES, TYPES, Quantity, Statistic, type_name
 from contract.times import parse_duration, parse_timestamp
 
@@ -67,7 +67,8 @@ class Source(Protocol):
         With `stat` single values, as of `history`; the column that `by` names says whose they are, and `top` keeps
         those that are highest over the whole range. `weight` says how users count in what is said of several
         (`analytics.weigh`): `cores` makes the mean the share of all CPU time that was used, and raises ValueError
-        (ProblemError, where a service answers) where the cores of a user are not known.
+        (ProblemError, where a service answers) where the cores of a user are not known. With `by="user"` and no `stat`
+        it adds the column `cores`: how many the machine had at the time, else has now, missing where neither is known.
         """
 
     def users(self) -> pd.DataFrame:
@@ -219,6 +220,11 @@ class WindowedSource(ABC):
         if top is not None and by is None:
             raise ValueError("top goes with by: it keeps the groups with the highest values")
         frame = self._windows(_asked(metric, start, end, rate, histograms=histograms or stat is not None))
+        if weight == "cores" and by == "user" and stat is None and "user" in frame:
+            frame = _answer(frame, metric, rate, None)
+            single = self._cores(start, end, rate)
+            known = frame if single is None else frame.assign(cores=cores_at(frame, single).to_numpy())
+            return frame.assign(cores=cores_or_now(known, self.users()))
         if by is None:
             frame = frame.drop(columns="user", errors="ignore")
         elif "user" not in frame:

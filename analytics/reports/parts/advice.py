@@ -8,7 +8,7 @@ import pandas as pd
 
 from analytics.frames.frame import TooFewData, by_user
 from analytics.methods.right_sizing import right_size
-from analytics.reports.data import Data
+from analytics.reports.data import Data, cores_now
 from analytics.reports.text import plural
 from contract.times import DAY_MS
 
@@ -112,7 +112,7 @@ def _caveats(enough: "pd.Series[bool]", gone: "pd.Series[bool]", data: Data) -> 
 
 def _sizes(data: Data, judged: pd.DataFrame) -> tuple[bool, int, pd.DataFrame]:
     """Whether sizes are in cores, on how many days a machine is to be seen, and the sizes of those that were."""
-    known = data.users["cores"].dropna().astype(float).rename(index=str)
+    known = cores_now(data).dropna().rename(index=str)
     known = known[(known > 0) & known.index.isin(judged.index)]
     in_cores = len(known) > _HALF_UNKNOWN * len(judged)
     least_days = _MIN_DAYS_SHORT if data.end_ms - data.start_ms < _SHORT_MS else _MIN_DAYS
