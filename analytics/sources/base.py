@@ -121,7 +121,7 @@ def users_of(known: pd.DataFrame) -> pd.DataFrame:
     }
     columns = ("os_type", "os_version", "cores", "first_seen", "last_seen", "shared_windows", "shared_at")
     told = pd.DataFrame({name: known[name] if name in known else missing[name] for name in columns}, index=known.index)
-    told.insert(0, "user", pd.Categorical(known.index.astype("str")))
+    told.insert(0, "user", pd.Series(pd.Categorical(known.index.astype("str")), told.index))
     return told.reset_index(drop=True)
 
 
