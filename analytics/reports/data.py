@@ -187,7 +187,7 @@ def _sized_as(weighted: pd.DataFrame, windows: pd.DataFrame) -> pd.DataFrame:
 
 def _coarser(windows: pd.DataFrame, rate_ms: int) -> pd.DataFrame:
     """The windows in longer buckets, each with the cores that its machine had at the end of it."""
-    longer = resample(windows, format_duration(rate_ms))
+    longer: pd.DataFrame = resample(windows, format_duration(rate_ms))
     return longer.assign(cores=cores_in(windows, longer, rate_ms)) if "cores" in windows else longer
 
 

@@ -224,7 +224,7 @@ class WindowedSource(ABC):
             frame = _answer(frame, metric, rate, None)
             single = self._cores(start, end, rate)
             known = frame if single is None else frame.assign(cores=cores_at(frame, single).to_numpy())
-            frame.insert(frame.columns.get_loc("count"), "cores", cores_or_now(known, self.users()))
+            frame.insert(list(frame.columns).index("count"), "cores", cores_or_now(known, self.users()))
             return frame
         if by is None:
             frame = frame.drop(columns="user", errors="ignore")

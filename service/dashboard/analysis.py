@@ -67,7 +67,7 @@ class StoreSource(WindowedSource):
     def users(self) -> pd.DataFrame:
         """The users, by name (`analytics.sources.base`)."""
         frame = self.store.users()
-        frame.insert(0, "user", pd.Categorical(frame.pop("user_id")))
+        frame.insert(0, "user", frame.pop("user_id").astype("category"))
         return frame
 
     def metrics(self) -> pd.DataFrame:
