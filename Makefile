@@ -47,7 +47,7 @@ PYTEST := $(BIN)/python -m pytest --numprocesses logical --dist loadfile
 
 .PHONY: test
 test: setup ## Run the tests that need no server, no browser and no patience (ARGS='-k history' passes arguments to pytest)
-	$(PYTEST) -m "not server and not slow" $(ARGS)
+	$(PYTEST) --hypothesis-profile=quick -m "not server and not slow" $(ARGS)
 
 .PHONY: test-all
 test-all: setup ## Run all tests: also those of many draws, and with real services, InfluxDB and Chromium

@@ -36,7 +36,7 @@ class Options(argparse.ArgumentParser):
         super().__init__(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
         self._tiny: dict[str, Any] = {"fleet": None}
         self.add_argument("--tiny", action="store_true", help="see that everything runs; the figures mean nothing")
-        self.size("--deadline", 7200, tiny=90, help="seconds after which it gives up")
+        self.size("--deadline", 7200, tiny=240, help="seconds after which it gives up")
 
     def size(self, flag: str, full: float, *, tiny: float, help: str) -> None:  # noqa: A002 - argparse's word
         """A number that says how much is measured, and the one that stands for it with `--tiny`."""

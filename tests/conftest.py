@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 # Machines that share their cores miss deadlines that say nothing about the code. A failure in CI repeats itself.
 settings.register_profile("loadlens", deadline=None, derandomize="CI" in os.environ)
+# `make test` draws fewer (--hypothesis-profile=quick).
+settings.register_profile("quick", settings.get_profile("loadlens"), max_examples=30)
 settings.load_profile("loadlens")
 
 _PROGRAMS = ("nginx", "caddy", "influxd", "nats-server", "victoria-metrics", "chromium")

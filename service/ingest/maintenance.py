@@ -15,6 +15,8 @@ from service.stores.base import Store, StoreUnavailable
 
 _log = logging.getLogger("loadlens.service")
 _LOOK_EVERY_S = 0.25
+_TIDY_EVERY_S = 5.0
+"""Where nothing came, what is old is looked for so seldom at most."""
 _FIRST_RETRY_S, _LONGEST_RETRY_S = 1.0, 30.0
 
 _REPORTS = msgspec.json.Decoder(list[Report])
@@ -55,6 +57,7 @@ class Maintenance:
         self.problem: str | None = None
         """Why the store could not be flushed when it was last tried; None where it could."""
         self.flush_seconds = 0.0
+        self._tidied = (-1, float("-inf"))
 
     def start(self) -> None:
         """Begin, in a thread."""
@@ -91,9 +94,7 @@ class Maintenance:
         """Flush and tidy up; returns after how many seconds to try again where it failed, else 0."""
         try:
             self._flush()
-            self._store.expire(times.now_ms())
-            while self._store.compact() and not self._filled() and not self._stopping.is_set():
-                pass
+            self._tidy()
         except Exception as error:  # noqa: BLE001
             if isinstance(error, self._fatal):
                 self.ended_by = error
@@ -105,6 +106,16 @@ class Maintenance:
         self._backoff.reset()
         self.problem = None
         return 0.0
+
+    def _tidy(self) -> None:
+        """Forget what is old and merge what is small, as far as there may be anything new to do."""
+        flushed, now = self._store.flushed, time.monotonic()
+        if self._tidied[0] == flushed and now - self._tidied[1] < _TIDY_EVERY_S:
+            return
+        self._store.expire(times.now_ms())
+        while self._store.compact() and not self._filled() and not self._stopping.is_set():
+            pass
+        self._tidied = flushed, now
 
     def _flush(self) -> None:
         started = time.monotonic()

@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-import time
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
@@ -12,6 +11,7 @@ import httpx
 import pytest
 import yaml
 
+from contract import times
 from contract.metrics import Disk, Memory
 from deploy.grafana_api.__main__ import DASHBOARDS, FOLDER, SOURCE, as_json
 from tests.support.recordings import Machine, Recording
@@ -19,7 +19,6 @@ from tests.support.reports import post
 from tests.support.running import RunningService
 
 USER = "rack 1/a"
-NOW_MS = time.time_ns() // 1_000_000
 QUERIES = [
     (f"{name}: {panel['title']} {target['refId']}", target)
     for name, make in DASHBOARDS.items()
@@ -34,7 +33,13 @@ QUERIES = [
 
 
 @pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+def now_ms() -> int:
+    """When the first of these tests began, for all of them."""
+    return times.now_ms()
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory, now_ms: int) -> Iterator[httpx.Client]:
     """A service with two machines."""
     import numpy as np
 
@@ -43,7 +48,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     disk = ("read_bytes", "written_bytes", "reads", "writes")
     for machine in (Machine(USER), Machine("b", "Windows", "11")):
         for minute in range(30):
-            end_ms = NOW_MS - minute * 60_000 - 1000
+            end_ms = now_ms - minute * 60_000 - 1000
             recording.cpu(machine, end_ms, random.random(10), [random.random(10), random.random(10)])
             recording.other(machine, end_ms, Memory, {"utilization": random.random(10)})
             recording.other(machine, end_ms, Disk, {name: random.random(10) * 1e6 for name in disk})
@@ -65,12 +70,12 @@ def test_the_data_source_is_provisioned_under_the_name_that_dashboards_use() -> 
 @pytest.mark.server
 @pytest.mark.parametrize(("name", "target"), QUERIES, ids=[name for name, _ in QUERIES])
 def test_the_query_is_answered_with_the_columns_that_the_panel_takes(
-    client: httpx.Client, name: str, target: dict[str, Any]
+    client: httpx.Client, name: str, target: dict[str, Any], now_ms: int
 ) -> None:
     options = target["url_options"]
-    params = {one["key"]: _filled(one["value"]) for one in options["params"]}
+    params = {one["key"]: _filled(one["value"], now_ms) for one in options["params"]}
     headers = {one["key"]: one["value"] for one in options["headers"]}
-    answer = client.get(_filled(target["url"]), params=params, headers=headers)
+    answer = client.get(_filled(target["url"], now_ms), params=params, headers=headers)
     assert answer.status_code == 200, answer.text
     rows = answer.json()[target["root_selector"]] if target["type"] == "json" else _rows(answer.text)
     assert rows
@@ -83,9 +88,9 @@ def test_the_query_is_answered_with_the_columns_that_the_panel_takes(
                 assert value
 
 
-def _filled(text: str) -> str:
+def _filled(text: str, now_ms: int) -> str:
     values = {
-        "${__from}": str(NOW_MS - 3_600_000), "${__to}": str(NOW_MS), "${rate}": "5m",
+        "${__from}": str(now_ms - 3_600_000), "${__to}": str(now_ms), "${rate}": "5m",
         "${user:percentencode}": quote(USER, safe=""),
     }  # fmt: skip
     for name, value in values.items():

@@ -3,6 +3,7 @@
 import math
 import random
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 import httpx
 
@@ -10,7 +11,7 @@ from contract.histogram import LINEAR, count_values, flatten
 from tests.support.hostile_names import NAMES
 from tests.support.reports import JsonObject
 
-__all__ = ["HOSTILE", "HOT", "IDLE", "MINUTE_MS", "SILENT", "STEP_MS", "WEB", "fill", "report"]
+__all__ = ["HOSTILE", "HOT", "IDLE", "MINUTE_MS", "SILENT", "STEP_MS", "WEB", "fill", "newest_ms", "report", "until"]
 
 MINUTE_MS = 60_000
 STEP_MS = 5 * MINUTE_MS
@@ -80,3 +81,15 @@ def fill(client: httpx.Client, now_ms: int) -> None:
     answer = client.post("/api/v1/metrics", json=batch)
     assert answer.status_code == 202, answer.text
     assert not answer.json().get("rejected"), answer.text[:500]
+
+
+def newest_ms(client: httpx.Client) -> int:
+    """The end of the newest window of a step, however long ago `fill` sent it."""
+    [seen] = [one["last_seen"] for one in client.get("/api/v1/users").json()["users"] if one["user_id"] == HOT]
+    return int(datetime.fromisoformat(seen).timestamp() * 1000) // STEP_MS * STEP_MS
+
+
+def until(end_ms: int, hours: float) -> str:
+    """The parameters of a view's address that shows the hours before a moment."""
+    start, end = (datetime.fromtimestamp(ms / 1000, UTC) for ms in (end_ms - int(hours * 3_600_000), end_ms))
+    return f"from={start:%Y-%m-%dT%H:%M:%SZ}&to={end:%Y-%m-%dT%H:%M:%SZ}"

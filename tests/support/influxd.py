@@ -28,7 +28,7 @@ bind-address = "127.0.0.1:{rpc_port}"
   wal-dir = "{folder}/wal"
   query-log-enabled = false
 [coordinator]
-  write-timeout = "10s"
+  write-timeout = "60s"
 [monitor]
   store-enabled = false
 [http]

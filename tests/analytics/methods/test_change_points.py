@@ -35,6 +35,7 @@ def week(count: int) -> np.ndarray:
     return -1.0 * (np.arange(count) // HOURS_A_DAY % 7 >= 5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("memory", "season"), [(0.0, 0.0), (0.9, 0.0), (0.5, 5.0)])
 def test_noise_has_no_change_in_95_of_100_seeds(memory: float, season: float) -> None:
     count = 14 * HOURS_A_DAY

@@ -8,7 +8,7 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, expect
 
-from tests.support.dashboard_fleet import HOSTILE, HOT, IDLE, SILENT, WEB, report
+from tests.support.dashboard_fleet import HOSTILE, HOT, IDLE, SILENT, WEB, newest_ms, report, until
 from tests.support.dashboards import opened, sent_bytes
 from tests.support.running import RunningService, wait_until
 
@@ -57,9 +57,9 @@ def test_machines_are_found_by_name_and_the_address_finds_them_again(browser: Br
 
 @pytest.mark.parametrize(("state", "names"), [("hot", [HOT]), ("idle", [IDLE]), ("silent", [SILENT])])
 def test_machines_are_kept_by_what_they_do(
-    browser: Browser, service: RunningService, state: str, names: list[str]
+    browser: Browser, service: RunningService, client: httpx.Client, state: str, names: list[str]
 ) -> None:
-    with opened(browser, service) as seen:
+    with opened(browser, service, f"/?{until(newest_ms(client), 24)}") as seen:
         seen.page.get_by_role("combobox", name="Show").select_option(state)
         seen.page.wait_for_selector(f'html[data-machines="{len(names)}"]')
         assert [row[0] for row in seen.rows("Machines")] == names
@@ -160,8 +160,8 @@ def test_names_are_texts_and_nothing_else(browser: Browser, service: RunningServ
         assert seen.complaints == []
 
 
-def test_what_fires_and_who_is_silent_is_told(browser: Browser, service: RunningService) -> None:
-    with opened(browser, service) as seen:
+def test_what_fires_and_who_is_silent_is_told(browser: Browser, service: RunningService, client: httpx.Client) -> None:
+    with opened(browser, service, f"/?{until(newest_ms(client), 24)}") as seen:
         assert int(seen.tile("Firing")) >= 1
         assert [HOT in row for row in seen.rows("Firing")].count(True) == 1
         assert [row[0] for row in seen.rows("Silent")] == [SILENT]

@@ -6,12 +6,13 @@ import json
 import subprocess
 import sys
 import time
+from datetime import datetime
 
 import httpx
 import pytest
 from playwright.sync_api import Browser, expect
 
-from tests.support.dashboard_fleet import HOT, IDLE, WEB, report
+from tests.support.dashboard_fleet import HOT, IDLE, STEP_MS, WEB, newest_ms, report, until
 from tests.support.dashboards import opened
 from tests.support.running import ROOT, RunningService, clean_environment
 from tests.support.steering import SteeredAgent
@@ -32,14 +33,18 @@ def test_the_95th_percentile_of_samples_stands_beside_the_mean(browser: Browser,
 
 
 def test_csv_has_what_is_drawn(browser: Browser, service: RunningService, client: httpx.Client) -> None:
-    with opened(browser, service, f"/host?id={WEB}&range=6h") as seen:
+    newest = newest_ms(client)
+    with opened(browser, service, f"/host?id={WEB}&{until(newest, 6)}") as seen:
         rows = [*csv.DictReader(io.StringIO(seen.download(LOAD)))]
-        assert len(rows) == 72 or len(rows) == 73
+        times = [round(datetime.fromisoformat(row["time"]).timestamp() * 1000) for row in rows]
+        assert times == [*range(newest - 6 * 12 * STEP_MS, newest, STEP_MS)]
         assert {"time", "mean", "min", "max", "histogram"} <= set(rows[0])
 
 
-def test_the_query_as_curl_and_as_python_give_the_same(browser: Browser, service: RunningService) -> None:
-    with opened(browser, service, f"/host?id={WEB}&range=6h") as seen:
+def test_the_query_as_curl_and_as_python_give_the_same(
+    browser: Browser, service: RunningService, client: httpx.Client
+) -> None:
+    with opened(browser, service, f"/host?id={WEB}&{until(newest_ms(client), 6)}") as seen:
         curl, python = seen.query(LOAD, "curl"), seen.query(LOAD, "Python")
     answered = subprocess.run(
         ["bash", "-c", f"{curl} --silent"], capture_output=True, text=True, check=True, timeout=60
@@ -49,15 +54,17 @@ def test_the_query_as_curl_and_as_python_give_the_same(browser: Browser, service
         [sys.executable, "-c", python.replace("print(frame)", "print(len(frame))")], capture_output=True, text=True,
         check=True, cwd=ROOT, env=clean_environment(), timeout=60,
     )  # fmt: skip
-    assert count == int(printed.stdout) > 70
+    assert count == int(printed.stdout) == 6 * 12
 
 
-def test_the_data_are_a_table_for_those_who_do_not_see_the_chart(browser: Browser, service: RunningService) -> None:
-    with opened(browser, service, f"/host?id={WEB}&range=6h") as seen:
+def test_the_data_are_a_table_for_those_who_do_not_see_the_chart(
+    browser: Browser, service: RunningService, client: httpx.Client
+) -> None:
+    with opened(browser, service, f"/host?id={WEB}&{until(newest_ms(client), 6)}") as seen:
         button = seen.card(LOAD).get_by_role("button", name="Table")
         button.click()
         assert button.get_attribute("aria-expanded") == "true"
-        assert len(seen.rows(LOAD)) > 70
+        assert len(seen.rows(LOAD)) == 6 * 12
         assert seen.card(LOAD).locator(".plot").get_attribute("role") == "img"
 
 

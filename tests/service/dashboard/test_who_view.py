@@ -32,7 +32,7 @@ def told(service: RunningService) -> None:
 
 
 def test_kinds_of_time_are_stacked(browser: Browser, service: RunningService, client: httpx.Client) -> None:
-    with opened(browser, service, "/host?id=kinds&range=1h") as seen:
+    with opened(browser, service, "/host?id=kinds&range=6h") as seen:
         card = seen.card("Kinds of CPU time")
         legend = card.locator(".legend")
         for words in ("programs", "kernel", "interrupts", "virtual machines", "stolen", "waiting for input and output"):

@@ -244,6 +244,7 @@ def test_what_is_pruned_while_another_thread_appends_is_only_what_was_asked(path
     journal.close()
 
 
+@pytest.mark.slow
 def test_a_killed_process_loses_nothing_it_had_acknowledged(tmp_path: Path) -> None:
     """Killed five times, each time in the middle of a write; each goes on where the one before ended."""
     path = tmp_path / "journal"

@@ -6,8 +6,10 @@ from typing import NamedTuple
 
 import pytest
 
+from analytics.sources import influx_client
 from contract.report import Report
 from service.stores.base import Store
+from service.stores.influx import store as influx_store
 from tests.support.five_weeks import batches, record
 from tests.support.recordings import Recording
 from tests.support.stores import STORES, Place, marked, place_of
@@ -18,6 +20,16 @@ class Filled(NamedTuple):
 
     store: Store
     recording: Recording
+
+
+@pytest.fixture(scope="session", autouse=True)
+def patience() -> Iterator[None]:
+    """How long stores wait for InfluxDB: a machine that runs all tests at once may stand still for half a minute."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(influx_client, "_CONNECT_S", 60.0)
+        patch.setattr(influx_client, "_PING_S", 60.0)
+        patch.setattr(influx_store, "_SELECT_S", 300.0)
+        yield
 
 
 @pytest.fixture(params=[marked(kind) for kind in STORES])

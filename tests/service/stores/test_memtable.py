@@ -64,6 +64,7 @@ def test_the_windows_of_some_series_are_all_that_are_there(filled: tuple[Memtabl
         assert found == [row for row in everything if row[0] in chosen]
 
 
+@pytest.mark.slow
 def test_windows_are_known_by_series_and_end(filled: tuple[Memtable, SeriesIndex]) -> None:
     memtable, index = filled
     streams = {series for series in range(1, len(index) + 1) if index.streams()[series]}

@@ -142,6 +142,7 @@ def test_no_order_of_steps_leaves_out_or_doubles_a_report(tmp_path: Path, seed: 
     asyncio.run(run())
 
 
+@pytest.mark.slow
 def test_many_different_selections_do_not_hold_up_the_event_loop(tmp_path: Path) -> None:
     # A round has no time at all: it ends with the first report. The events of all at once would take over a second.
     limits = BrokerLimits(consumers=150, live_bytes=1 << 24, min_pause_s=0.0, pause_per_consumer_s=0.0, round_s=0.0)

@@ -107,6 +107,7 @@ def test_copying_again_adds_nothing(source: Path, tmp_path: Path, capsys: pytest
     assert {path.name for path in (tmp_path / "target" / "raw").iterdir()} == files
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("steps", [2, 15])
 def test_a_copy_that_is_killed_goes_on_where_it_was(
     source: Path, recording: Recording, tmp_path: Path, capsys: pytest.CaptureFixture[str], steps: int

@@ -194,6 +194,7 @@ def test_a_flush_that_fails_is_made_good_by_the_next(tmp_path: Path, monkeypatch
     assert assert_whole(tmp_path / "store", recording) == 9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("offsets", [1, 3, 17, 60])
 def test_a_killed_process_leaves_exactly_what_it_had_flushed(tmp_path: Path, offsets: int) -> None:
     """Killed in the middle of whatever it does after its n-th flush, flushes and compactions among it."""

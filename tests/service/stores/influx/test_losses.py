@@ -1,11 +1,11 @@
 """What is done to a database behind the service's back: it is dropped, or keeps its points for a shorter time."""
 
 import contextlib
-import time
 from pathlib import Path
 
 import pytest
 
+from contract import times
 from contract.times import DAY_MS, HOUR_MS, MINUTE_MS
 from service.stores.base import Question, StoreUnavailable
 from service.stores.influx import keeping, writing
@@ -19,8 +19,17 @@ from tests.support.running import wait_until
 
 pytestmark = pytest.mark.server
 
-NOW = int(time.time()) * 1000
-MIDNIGHT = NOW // DAY_MS * DAY_MS - DAY_MS
+
+@pytest.fixture
+def now_ms() -> int:
+    """The moment at which the test began: InfluxDB compares the points with its own clock."""
+    return times.now_ms() // 1000 * 1000
+
+
+@pytest.fixture
+def midnight(now_ms: int) -> int:
+    """The last but one before it."""
+    return now_ms // DAY_MS * DAY_MS - DAY_MS
 
 
 def size(store: InfluxStore, name: str) -> float:
@@ -35,15 +44,15 @@ def flushed(store: InfluxStore) -> bool:
     return False
 
 
-def counted(store: InfluxStore, rate_ms: int) -> int:
-    windows = store.answer(Question(CPU, MIDNIGHT, MIDNIGHT + 3 * DAY_MS, rate_ms))
+def counted(store: InfluxStore, rate_ms: int, midnight: int) -> int:
+    windows = store.answer(Question(CPU, midnight, midnight + 3 * DAY_MS, rate_ms))
     return int(windows["count"].sum())
 
 
 def test_after_a_drop_all_rates_count_what_came_since_and_nothing_else(
-    open_store: OpenStore, influx: RunningInflux, database: str
+    open_store: OpenStore, influx: RunningInflux, database: str, midnight: int
 ) -> None:
-    clock = Clock(MIDNIGHT + HOUR_MS)
+    clock = Clock(midnight + HOUR_MS)
     store = open_store(now_ms=clock)
     live(Feed(clock), store, clock, 1.5)
     for number in range(2):  # it may happen more than once
@@ -57,15 +66,15 @@ def test_after_a_drop_all_rates_count_what_came_since_and_nothing_else(
         clock.now_ms += 2 * MINUTE_MS
         store.flush()
         samples = 5 * len(feed.recording.reports)
-        assert {rate: counted(store, rate) for rate in (1000, 5 * MINUTE_MS, 15 * MINUTE_MS, HOUR_MS, DAY_MS)} == (
-            dict.fromkeys((1000, 5 * MINUTE_MS, 15 * MINUTE_MS, HOUR_MS, DAY_MS), samples)
-        )
+        assert {
+            rate: counted(store, rate, midnight) for rate in (1000, 5 * MINUTE_MS, 15 * MINUTE_MS, HOUR_MS, DAY_MS)
+        } == (dict.fromkeys((1000, 5 * MINUTE_MS, 15 * MINUTE_MS, HOUR_MS, DAY_MS), samples))
     clock.now_ms += 2 * DAY_MS
     store.flush()
     store.expire(clock.now_ms)
-    assert counted(store, DAY_MS) == samples
+    assert counted(store, DAY_MS, midnight) == samples
     store.close()
-    assert counted(open_store("another", now_ms=clock), DAY_MS) == samples
+    assert counted(open_store("another", now_ms=clock), DAY_MS, midnight) == samples
 
 
 def windows(ends: list[int]) -> Recording:
@@ -75,7 +84,7 @@ def windows(ends: list[int]) -> Recording:
     return recording
 
 
-CPU_SAMPLES = Feed(Clock(NOW))._random.random(4)
+CPU_SAMPLES = Feed(Clock(0))._random.random(4)
 
 
 def fill(store: InfluxStore, ends: list[int]) -> None:
@@ -89,20 +98,21 @@ def test_a_retention_period_that_is_made_shorter_is_said_and_what_is_older_is_no
     database: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
+    now_ms: int,
 ) -> None:
     monkeypatch.setattr(keeping, "_LOOK_EVERY_S", 0.0)
     store = open_store()
-    fill(store, [NOW - 3 * HOUR_MS, NOW - MINUTE_MS])
+    fill(store, [now_ms - 3 * HOUR_MS, now_ms - MINUTE_MS])
     assert store.problem is None
     influx.query(f'ALTER RETENTION POLICY "autogen" ON "{database}" DURATION 1h SHARD DURATION 1h')
     for number in range(1, 20):
-        fill(store, [NOW - 5 * HOUR_MS - number * 1000, NOW - MINUTE_MS + number * 1000])
+        fill(store, [now_ms - 5 * HOUR_MS - number * 1000, now_ms - MINUTE_MS + number * 1000])
     assert "keeps points for 1h now, before for ever" in (store.problem or "")
     assert size(store, "lines_expired") >= 19
     assert size(store, "lines_refused") == 0
     assert not [*tmp_path.rglob("refused.lines")]
-    assert store.oldest_ms(NOW) == NOW - HOUR_MS
-    found = store.answer(Question(CPU, NOW - HOUR_MS, NOW + HOUR_MS, 1000, "one"))
+    assert store.oldest_ms(now_ms) == now_ms - HOUR_MS
+    found = store.answer(Question(CPU, now_ms - HOUR_MS, now_ms + HOUR_MS, 1000, "one"))
     assert found["count"].sum() == 4 * 20
     influx.query(f'ALTER RETENTION POLICY "autogen" ON "{database}" DURATION INF')
     store.flush()
@@ -110,12 +120,12 @@ def test_a_retention_period_that_is_made_shorter_is_said_and_what_is_older_is_no
 
 
 def test_lines_that_influxdb_finds_too_old_fill_no_file_before_it_is_known_why(
-    open_store: OpenStore, influx: RunningInflux, database: str, tmp_path: Path
+    open_store: OpenStore, influx: RunningInflux, database: str, tmp_path: Path, now_ms: int
 ) -> None:
     store = open_store()
-    fill(store, [NOW - MINUTE_MS])
+    fill(store, [now_ms - MINUTE_MS])
     influx.query(f'ALTER RETENTION POLICY "autogen" ON "{database}" DURATION 1h SHARD DURATION 1h')
-    fill(store, [NOW - 5 * HOUR_MS, NOW - 4 * HOUR_MS, NOW])
+    fill(store, [now_ms - 5 * HOUR_MS, now_ms - 4 * HOUR_MS, now_ms])
     assert size(store, "lines_expired") >= 2
     store.flush()
     assert "keeps points for 1h now" in (store.problem or "")
@@ -123,30 +133,48 @@ def test_lines_that_influxdb_finds_too_old_fill_no_file_before_it_is_known_why(
 
 
 def test_a_retention_period_of_newer_generations_is_known(
-    newer: InfluxProxy, open_store: OpenStore, influx: RunningInflux, database: str
+    newer: InfluxProxy, open_store: OpenStore, influx: RunningInflux, database: str, now_ms: int
 ) -> None:
     newer.make(database)
     newer.keep(database, HOUR_MS)
     store = open_store(url=newer.url, who={"token": "s3cret-t0ken"})
-    fill(store, [NOW - 5 * HOUR_MS, NOW - MINUTE_MS])
+    fill(store, [now_ms - 5 * HOUR_MS, now_ms - MINUTE_MS])
     assert size(store, "lines_expired") == 1
-    assert store.oldest_ms(NOW) == NOW - HOUR_MS
+    assert store.oldest_ms(now_ms) == now_ms - HOUR_MS
     assert store.problem is None
 
 
+def test_points_that_influxdb_finds_too_old_by_its_own_clock_are_no_trouble(
+    newer: InfluxProxy, open_store: OpenStore, database: str, now_ms: int
+) -> None:
+    newer.make(database)
+    newer.keep(database, HOUR_MS)
+    store = open_store(url=newer.url, who={"token": "s3cret-t0ken"}, now_ms=Clock(now_ms - 2 * HOUR_MS))
+    fill(store, [now_ms - 2 * HOUR_MS, now_ms - MINUTE_MS])
+    assert store.problem is None
+    assert size(store, "lines_refused") == 0
+    assert store.flushed == 2
+
+
 def test_the_file_of_refused_lines_is_bounded_and_what_it_had_no_room_for_is_counted(
-    open_store: OpenStore, influx: RunningInflux, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    open_store: OpenStore,
+    influx: RunningInflux,
+    database: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    now_ms: int,
+    midnight: int,
 ) -> None:
     monkeypatch.setattr(writing, "_LONGEST_FILE", 2000)
     influx.query(f'CREATE DATABASE "{database}"')
-    influx.write(f'measurements,userId=strange cpuLoadMin="text" {NOW}', database)
+    influx.write(f'measurements,userId=strange cpuLoadMin="text" {now_ms}', database)
     store = open_store()
     for number in range(20):
-        fill(store, [NOW + number * 1000])
+        fill(store, [now_ms + number * 1000])
     assert size(store, "lines_refused") == 20
     (file,) = tmp_path.rglob("refused.lines")
     assert 1000 < file.stat().st_size <= 2000
     kept = file.read_text().count("\nmeasurements,")
     assert size(store, "lines_dropped") == 20 - kept > 0
-    assert counted(store, DAY_MS) == 0
+    assert counted(store, DAY_MS, midnight) == 0
     assert f"but for {20 - kept} that it had no room for" in (store.problem or "")
