@@ -46,7 +46,7 @@ _MAX_STREAMS: Final = 100_000
 _MOST_NAMES: Final = 10
 _LONGEST_REASON: Final = 200
 _A_POINT: Final = 10
-"""So many buckets or attributes take as long as a point."""
+"""So many buckets or attributes, or what holds points, take as long as a point."""
 _WHOLE: Final = -1
 _FINEST: Final = (-10, 20)
 """The scales that OpenTelemetry's data model has."""
@@ -108,21 +108,26 @@ class _Host:
     """Times since boot by moment, core and mode."""
 
 
-def size(request: ExportMetricsServiceRequest) -> int:
-    """How much work a request is, in data points; buckets and attributes count as a share of one."""
-    found = parts = 0
+def is_larger(request: ExportMetricsServiceRequest, most: int) -> bool:
+    """Whether a request is more work than so many data points; what holds them, and their parts, are a share of one."""
+    work = 0.0
     for resource in request.resource_metrics:
-        parts += len(resource.resource.attributes)
+        work += (1 + len(resource.resource.attributes)) / _A_POINT
         for scope in resource.scope_metrics:
-            found += len(scope.metrics)
+            work += 1 / _A_POINT
             for metric in scope.metrics:
+                work += 1 / _A_POINT
                 kind = metric.WhichOneof("data")
                 for point in getattr(metric, kind).data_points if kind else ():
-                    found += 1
-                    parts += len(point.attributes)
+                    parts = len(point.attributes)
                     if kind == "exponential_histogram":
                         parts += len(point.positive.bucket_counts) + len(point.negative.bucket_counts)
-    return found + parts // _A_POINT
+                    work += 1 + parts / _A_POINT
+                if work > most:
+                    return True
+        if work > most:
+            return True
+    return False
 
 
 def convert(request: ExportMetricsServiceRequest, counters: Counters) -> Converted:

@@ -17,7 +17,7 @@ from service.http.problems import ProblemError
 from service.http.requests import read_body
 from service.http.resources.ingest import Metrics
 from service.http.token_limits import TokenLimits
-from service.ingest.otlp import Converted, Counters, convert, size
+from service.ingest.otlp import Converted, Counters, convert, is_larger
 
 PROTOBUF = "application/x-protobuf"
 _MAX_POINTS = 50_000
@@ -62,7 +62,7 @@ class OpenTelemetryMetrics:
 
     def _converted(self, body: bytes, media_type: str) -> tuple[Converted, list[bytes]]:
         request = _request(body, media_type)
-        if size(request) > _MAX_POINTS:
+        if is_larger(request, _MAX_POINTS):
             raise ProblemError(
                 falcon.HTTP_413, f"The request has more than {_MAX_POINTS} data points; send fewer at a time."
             )
