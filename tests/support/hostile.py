@@ -19,6 +19,7 @@ from urllib.parse import quote
 
 import httpx
 import msgspec
+import psutil
 import zstandard
 
 from contract.metrics import NAMES, STATISTICS
@@ -202,6 +203,9 @@ class Outcome(NamedTuple):
     statuses: Counter[int]
     slowest_s: float
     slowest: Hostile | None
+    busiest_s: float
+    """The most that a request took of the service's processor, to about 10 ms."""
+    busiest: Hostile | None
     failed: list[Hostile]
     """Those that were answered with 5xx."""
     largest: int
@@ -213,7 +217,7 @@ class Outcome(NamedTuple):
 def send(service: RunningService, hostile: Iterable[Hostile]) -> Outcome:
     """Send requests to a service, and look at it."""
     statuses: Counter[int] = Counter()
-    slowest_s, slowest, largest, memory = 0.0, None, 0, 0
+    slowest_s, slowest, busiest_s, busiest, largest, memory = 0.0, None, 0.0, None, 0, 0
     failed: list[Hostile] = []
     with service.client() as client:
         post(client, original("one"), original("two"))
@@ -221,7 +225,7 @@ def send(service: RunningService, hostile: Iterable[Hostile]) -> Outcome:
         worker = service.worker()
         for one in hostile:
             request = client.build_request(one.method, one.url, content=one.body, headers=[*one.headers])
-            began = time.monotonic()
+            began, before_s = time.monotonic(), _cpu_s(worker)
             try:
                 answer = client.send(request)
             except httpx.HTTPError:
@@ -230,12 +234,20 @@ def send(service: RunningService, hostile: Iterable[Hostile]) -> Outcome:
             took = time.monotonic() - began
             if took > slowest_s:
                 slowest_s, slowest = took, one
+            taken_s = _cpu_s(worker) - before_s
+            if taken_s > busiest_s:
+                busiest_s, busiest = taken_s, one
             statuses[answer.status_code] += 1
             largest = max(largest, len(answer.content))
             memory = max(memory, worker.memory_info().rss)
             if answer.status_code >= 500:
                 failed.append(one)
-    return Outcome(statuses, slowest_s, slowest, failed, largest, memory)
+    return Outcome(statuses, slowest_s, slowest, busiest_s, busiest, failed, largest, memory)
+
+
+def _cpu_s(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return float(times.user + times.system)
 
 
 def main() -> None:
@@ -248,8 +260,9 @@ def main() -> None:
         found = send(service, islice(requests(chosen.seed), chosen.count))
         log = service.log
     print(f"{chosen.count} requests of seed {chosen.seed}: {dict(sorted(found.statuses.items()))}")
-    print(f"slowest {found.slowest_s * 1000:.0f} ms ({found.slowest.method if found.slowest else ''} "
-          f"{found.slowest.url[:80] if found.slowest else ''})")  # fmt: skip
+    slowest, busiest = ("slowest", found.slowest_s, found.slowest), ("busiest", found.busiest_s, found.busiest)
+    for what, seconds, one in (slowest, busiest):
+        print(f"{what} {seconds * 1000:.0f} ms ({one.method if one else ''} {one.url[:80] if one else ''})")
     print(f"longest answer {found.largest} bytes; most memory {found.memory / 1e6:.0f} MB")
     print(f"tracebacks in the log: {log.count('Traceback')}")
     for one in found.failed[:10]:
