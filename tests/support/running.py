@@ -13,6 +13,8 @@ from typing import Self
 import httpx
 import psutil
 
+from tests.support.preloaded import Forked, can_fork, fork
+
 __all__ = ["ROOT", "RunningService", "clean_environment", "wait_until"]
 
 ROOT = Path(__file__).parents[2]
@@ -46,17 +48,23 @@ class RunningService:
     ) -> None:
         self.data_dir = data_dir
         self._log = data_dir.with_name(data_dir.name + ".log")
+        arguments = ("--port", "0", "--data-dir", str(data_dir), *arguments)
+        environment = environment or clean_environment()
         with self._log.open("ab") as log:
             before = log.tell()
-            self.process = subprocess.Popen(
-                [*prefix, sys.executable, "-m", "service", "--port", "0", "--data-dir", str(data_dir), *arguments],
-                cwd=ROOT,
-                env=environment or clean_environment(),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
+            self.process: subprocess.Popen[bytes] | Forked
+            if not prefix and can_fork(environment):
+                self.process = fork("service", *arguments, environment=environment, cwd=ROOT, output=log)
+            else:
+                self.process = subprocess.Popen(
+                    [*prefix, sys.executable, "-m", "service", *arguments],
+                    cwd=ROOT,
+                    env=environment,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    start_new_session=True,
+                )
         try:
             # The address is logged once the socket listens: what connects from then on waits until it is answered.
             wait_until(lambda: bool(self._address(before)) or self.process.poll() is not None, "the address")

@@ -1,0 +1,170 @@
+"""Services as processes of their own, forked from one process that has imported what a service is made of.
+
+`python -m service` takes over a second of CPU for its imports, each time. A fork of a process that has them takes some
+milliseconds; from `main` on it is the same program, with its own session, arguments, environment and files. What needs
+an interpreter of its own (a preloaded library, a profile) is started as `python -m`: see `can_fork`.
+"""
+
+import atexit
+import contextlib
+import json
+import os
+import runpy
+import select
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO, NoReturn
+
+_ROOT = Path(__file__).parents[2]
+_MAX_MESSAGE = 1 << 20
+
+
+def can_fork(environment: dict[str, str]) -> bool:
+    """Whether a program with this environment may be forked: none of its variables is for the start of a process."""
+    return not any(
+        name.startswith(("PYTHON", "LD_", "COV_", "COVERAGE_", "MALLOC_", "ARROW_", "OMP_", "OPENBLAS_"))
+        and os.environ.get(name) != value
+        for name, value in environment.items()
+    )
+
+
+class Forked:
+    """A forked program: the part of `subprocess.Popen` that tests use."""
+
+    def __init__(self, pid: int, forks: "_Forks") -> None:
+        self.pid = pid
+        self.returncode: int | None = None
+        self._forks = forks
+        self._ended = os.pidfd_open(pid)
+
+    def poll(self) -> int | None:
+        """Its exit code, negative where a signal ended it; None while it runs."""
+        return self._waited(0)
+
+    def wait(self, timeout: float | None = None) -> int:
+        """The same, once it has ended; subprocess.TimeoutExpired where it has not in time (seconds)."""
+        code = self._waited(timeout)
+        if code is None:
+            raise subprocess.TimeoutExpired(["service"], timeout or 0)
+        return code
+
+    def send_signal(self, number: int) -> None:
+        """Send it a signal, if it runs."""
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        """Send it SIGTERM."""
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Send it SIGKILL."""
+        self.send_signal(signal.SIGKILL)
+
+    def _waited(self, timeout: float | None) -> int | None:
+        if self.returncode is None and select.select([self._ended], [], [], timeout)[0]:
+            self.returncode = self._forks.ask({"reap": self.pid})
+            os.close(self._ended)
+        return self.returncode
+
+
+class _Forks:
+    """The process that has imported everything, of this test process."""
+
+    def __init__(self) -> None:
+        self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            command = [sys.executable, "-m", "tests.support.preloaded", str(theirs.fileno())]
+            environment = {name: value for name, value in os.environ.items() if not name.startswith("LOADLENS_")}
+            subprocess.Popen(command, cwd=_ROOT, env=environment, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL)
+
+    def ask(self, message: dict[str, object], files: Sequence[int] = ()) -> int:
+        socket.send_fds(self._socket, [json.dumps(message).encode()], files)
+        answer = self._socket.recv(_MAX_MESSAGE)
+        assert answer, "the process that forks services has ended"
+        return int(answer)
+
+
+_forks: _Forks | None = None
+
+
+def fork(module: str, *arguments: str, environment: dict[str, str], cwd: Path, output: IO[bytes]) -> Forked:
+    """`python -m MODULE ARGUMENTS`, in a session of its own, with no input; what it says goes to `output`."""
+    global _forks
+    sys.audit("subprocess.Popen", sys.executable, [sys.executable, "-m", module, *arguments], str(cwd), environment)
+    _forks = _forks or _Forks()
+    message = {"module": module, "arguments": arguments, "environment": environment, "cwd": str(cwd)}
+    return Forked(_forks.ask(message, [output.fileno()]), _forks)
+
+
+def _serve(connection: socket.socket) -> None:
+    """Fork what is asked for until nobody is there to ask."""
+    import service.server  # noqa: F401 - for those that are forked
+
+    while True:
+        body, files, _, _ = socket.recv_fds(connection, _MAX_MESSAGE, 1)
+        if not body:
+            return
+        message = json.loads(body)
+        if "reap" in message:
+            answer = os.waitstatus_to_exitcode(os.waitpid(message["reap"], 0)[1])
+        else:
+            answer = _forked(connection, message, files[0])
+            os.close(files[0])
+        connection.send(str(answer).encode())
+
+
+def _forked(connection: socket.socket, message: dict[str, object], output: int) -> int:
+    begun, begins = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        connection.close()
+        os.close(begun)
+        os.setsid()
+        os.close(begins)
+        _become(message, output)
+    os.close(begins)
+    with contextlib.closing(os.fdopen(begun, "rb")) as waiting:
+        waiting.read()  # it has a session of its own now
+    return pid
+
+
+def _become(message: dict[str, object], output: int) -> NoReturn:
+    """Be the program, to its end.
+
+    As at the end of an interpreter, threads that are no daemons are waited for and what was registered for the exit
+    runs. That modules are torn down one by one, which takes most of a second, is left out.
+    """
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    os.close(output)
+    os.environ.clear()
+    os.environ.update(message["environment"])  # type: ignore[call-overload]  # a dict of texts
+    os.chdir(str(message["cwd"]))
+    sys.argv[1:] = message["arguments"]  # type: ignore[call-overload]  # a list of texts
+    code: object = 0
+    try:
+        runpy.run_module(str(message["module"]), run_name="__main__", alter_sys=True)
+    except SystemExit as end:
+        code = end.code or 0
+    except BaseException:  # noqa: BLE001 - what nobody caught, as the interpreter prints it
+        traceback.print_exc()
+        code = 1
+    if not isinstance(code, int):
+        print(code, file=sys.stderr)
+        code = 1
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code & 0xFF)
+
+
+if __name__ == "__main__":
+    _serve(socket.socket(fileno=int(sys.argv[1])))
