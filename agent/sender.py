@@ -186,7 +186,7 @@ class ReportSender:
             answer = self._connection.post([entry.body for entry in batch], timeout_s)
         except ServiceUnreachable as error:
             if self._is_told and error.is_perhaps_taken:
-                self._mistimed.sent_in_vain(batch)
+                self._doubt(batch)
             return self._later(str(error), 0.0)
         if answer.is_repeated:
             self._mistimed.sent_in_vain(batch)
@@ -216,8 +216,13 @@ class ReportSender:
             problems = answer.body[:1000].decode(errors="replace") or f"answered {answer.status}"
         if problems is not None:
             return self._settled(batch, answer.status, [_Rejected(0, problems)])
-        self._mistimed.sent_in_vain(batch)
+        self._doubt(batch)
         return self._unsettled(answer)
+
+    def _doubt(self, batch: Sequence[SpooledReport]) -> None:
+        """Note that of these it is not known whether they were taken; until it is, no others join them."""
+        self._mistimed.sent_in_vain(batch)
+        self._limit = len(batch)
 
     def _note_time(self, answer: ServiceAnswer) -> bool:
         """Learn the service's time from an answer; False where the answer is not the service's."""

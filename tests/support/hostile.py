@@ -118,11 +118,17 @@ def _value(dice: random.Random, depth: int = 0) -> Any:
     kinds: list[Callable[[], Any]] = [
         lambda: dice.choice(_TEXTS), lambda: dice.choice((0, -1, 2**31, 2**53, 2**63, -(2**63), 2**64 - 1, True, None)),
         lambda: dice.choice((0.5, -0.0, 5e-324, 1e18, 1e300, 1.7e308)),
-        lambda: [_value(dice, 3)] * dice.choice((0, 1, 5, 5000)),
     ]  # fmt: skip
     if depth < 3:
-        kinds += [lambda: {dice.choice(_PARAMETERS): _value(dice, depth + 1) for _ in range(3)}]
+        kinds += [lambda: _list(dice), lambda: {dice.choice(_PARAMETERS): _value(dice, depth + 1) for _ in range(3)}]
     return dice.choice(kinds)()
+
+
+def _list(dice: random.Random) -> list[Any]:
+    """A list of the same, without lists in it: so that what is made has a length."""
+    one = _value(dice, 3)
+    length = len(one) if isinstance(one, str) else 10
+    return [one] * min(dice.choice((0, 1, 5, 5000)), 1 + 1_000_000 // (1 + length))
 
 
 def _body(dice: random.Random) -> Hostile:
