@@ -25,6 +25,7 @@ from service.cluster.errors import ClusterError
 from service.control.audit import Audit
 from service.control.data_lock import lock_data_folder
 from service.control.database import ControlDatabase, ControlError
+from service.credentials.identity import Identity
 from service.credentials.openid import CALLBACK, OpenId
 from service.credentials.rates import FailedAttempts
 from service.credentials.sessions import Sessions
@@ -55,6 +56,7 @@ from service.http.resources.pages import FleetReport, Index, UserReport
 from service.http.resources.process_use import TopProcesses
 from service.http.resources.query import Fleet, FleetWindows, History, OneUser, QueryTables, Sending, Users, UserWindows
 from service.http.resources.rules import OneRule, Rules
+from service.http.resources.schedules import OneSchedule, ScheduledReport, ScheduleList
 from service.http.resources.sign_in import OneSession, SessionList, SignIn, SignOut
 from service.http.resources.stream import LiveStream
 from service.http.resources.tokens import Enrolments, NewSecret, OneToken, TokenList, Who
@@ -70,7 +72,10 @@ from service.journal.journal import Journal
 from service.notifications.delivery import deliver
 from service.notifications.queue import NotificationQueue
 from service.notifications.sender import NotificationSender
-from service.reporting.maker import ReportMaker
+from service.reporting.maker import FinishedReport, ReportMaker
+from service.reporting.scheduler import Scheduler
+from service.reporting.schedules import Schedules
+from service.reporting.worker import ReportRefused, ReportRequest
 from service.settings import ServiceSettings
 from service.stores.base import Store, StoreUnavailable
 from service.stores.opening import home_of, open_store
@@ -81,6 +86,8 @@ if TYPE_CHECKING:
     from service.ingest.member import Member
 
 _log = logging.getLogger("loadlens.service")
+_SCHEDULED_MS = 3_600_000
+"""Longer than a report of a schedule waits for its turn and is made."""
 _MIN_LIVE_BYTES, _MAX_LIVE_BYTES = 1 << 20, 64 << 20
 """Bounds of what the live stream holds for consumers in memory."""
 
@@ -138,6 +145,8 @@ class Service:
             self.queue, lambda: self.rules.targets, partial(deliver, private=settings.notify_private)
         )
         self.report_maker = ReportMaker(settings.tls_certificate)
+        self.schedules = Schedules(self.control, self.audit)
+        self.scheduler = Scheduler(self.schedules, partial(self._make_scheduled, _own_address(settings)))
         self.fleet_cache = FleetCache(self.store)
         self.analyst = Analyst(self.store, self.annotations)
         self.snapshots = SnapshotMaker(folder, Live(home, self.journal, self.store))
@@ -148,9 +157,19 @@ class Service:
     def _new_forgetting(self, journal: str) -> Forgetting:
         knowing = Knowing(
             store=self.store, journal=self._own_journal, ingest=self.ingest, agents=self.remote_configuration,
-            rules=self.rules, alerts=self.rule_repository, annotations=self.annotations, clear=self._clear_answers,
+            rules=self.rules, alerts=self.rule_repository, annotations=self.annotations, schedules=self.schedules,
+            clear=self._clear_answers,
         )  # fmt: skip
         return Forgetting(self.control, self.audit, knowing, journal)
+
+    async def _make_scheduled(
+        self, address: str, request: ReportRequest, schedule: int
+    ) -> FinishedReport | ReportRefused:
+        """Have a report made of a schedule, as a reader asks for it who may see all machines."""
+        reader = Identity("reader", token=f"schedule:{schedule}")
+        return await self.report_maker.report(
+            request, address, lambda: self.tokens.pass_on(reader, _SCHEDULED_MS), reader.scope
+        )
 
     async def _clear_answers(self) -> None:
         """Give no answer again that was made so far."""
@@ -207,6 +226,7 @@ class Service:
         self.snapshots.start()
         self.remote_configuration.start()
         self.tokens.start()
+        self.scheduler.start()
         if self.forgetting is not None:
             self.forgetting.start()
 
@@ -251,6 +271,12 @@ class Service:
         )  # fmt: skip
 
 
+def _own_address(settings: ServiceSettings) -> str:
+    """The host, port and prefix where this process reaches its own service."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)
+    return f"{f'[{host}]' if ':' in host else host}:{settings.port}{settings.path_prefix}"
+
+
 def _join(settings: ServiceSettings) -> "Member":
     """Become a process of a cluster."""
     # Only these need the client of NATS.
@@ -272,6 +298,7 @@ class _Lifespan:
 
     async def process_shutdown(self, scope: dict[str, Any], event: dict[str, Any]) -> None:
         self._service.end_streams()
+        await self._service.scheduler.stop()
         await self._service.remote_configuration.stop()
         await self._service.tokens.stop()
         if self._service.forgetting is not None:
@@ -400,6 +427,9 @@ def _routes(service: Service) -> dict[str, object]:
         "/api/v1/backtests": RuleBacktest(store, rules, repository, service.analyst),
         "/reports/fleet": FleetReport(service.report_maker, store, service.tokens),
         "/reports/users/{user_id:path}": UserReport(service.report_maker, store, service.tokens),
+        "/api/v1/schedules": ScheduleList(service.schedules, store),
+        "/api/v1/schedules/{schedule_id}": OneSchedule(service.schedules),
+        "/api/v1/schedules/{schedule_id}/report": ScheduledReport(service.schedules),
         "/api/v1/metrics": metrics,
         "/api/v1/otlp/v1/metrics": OpenTelemetryMetrics(metrics, service.token_limits),
         "/api/v1/metrics/{metric}/byUser/{user_id:path}": History(store, service.versions),

@@ -21,6 +21,7 @@ from service.control.audit import Actor, Audit
 from service.control.database import ControlDatabase, ControlError
 from service.ingest.acknowledgement import Ingest
 from service.journal.journal import Journal
+from service.reporting.schedules import Schedules
 from service.stores.base import CannotForget, Store, StoreUnavailable
 
 _log = logging.getLogger("loadlens.service")
@@ -62,6 +63,7 @@ class Knowing:
     rules: Runner
     alerts: RuleRepository
     annotations: Annotations
+    schedules: Schedules
     clear: Callable[[], Awaitable[None]]
     """Forgets answers that are kept to be given again."""
 
@@ -163,6 +165,7 @@ class Forgetting:
     def _note_gone(self, user: str, through: int) -> None:
         with self._control.transaction() as db:
             self._knowing.annotations.drop(user)
+            self._knowing.schedules.drop(user)
             db.execute(
                 "UPDATE forgetting_user SET through = ? WHERE journal = ? AND user = ?", (through, self._journal, user)
             )

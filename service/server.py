@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
 from gunicorn.glogging import Logger
+from msgspec.structs import replace
 from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.server import Server
 from uvicorn_worker import UvicornWorker
@@ -31,7 +32,7 @@ from service.cluster.errors import ClusterError
 from service.connections import CertifiedWebSocket, LimitedProtocol
 from service.control.data_lock import DataFolderError
 from service.control.database import ControlError
-from service.credentials.tokens import any_kept
+from service.credentials.token import any_kept
 from service.settings import ServiceSettings
 from service.stores.base import StoreError, StoreUnavailable
 from service.tls import Tls, TlsError
@@ -307,5 +308,6 @@ def serve(settings: ServiceSettings) -> NoReturn:
         extra=fields(version=__version__, host=settings.host, port=port, data_dir=settings.data_dir),
     )  # fmt: skip
     _warn_of_open_secrets(settings)
-    _Server(settings, listener, tls).run()
+    # Whatever port was asked for, this is the one: reports of schedules ask the service there.
+    _Server(replace(settings, port=port), listener, tls).run()
     raise AssertionError("gunicorn ends the process")

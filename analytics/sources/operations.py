@@ -170,6 +170,32 @@ class Operations(ServiceApi):
         """Forget an annotation."""
         self.call("DELETE", f"annotations/{annotation_id}")
 
+    def schedules(self) -> list[Document]:
+        """The reports that the service makes by itself, and how the last run of each ended."""
+        return self._list("schedules", "schedules")
+
+    def schedule_report(
+        self, user: str | None = None, *, days: Sequence[str] | None = None, at: str = "06:00", tz: str = "UTC",
+        last: str = "7d", target: float = 0.8,
+    ) -> Document:  # fmt: skip
+        """Have the service make a report on one machine, or on the fleet, on days (`mon` ...) at a time of a place."""
+        document: Document = {"user": user, "at": at, "tz": tz, "last": last, "target": target}
+        if days is not None:
+            document["days"] = list(days)
+        return dict(self.call("POST", "schedules", document).document())
+
+    def schedule(self, schedule_id: int) -> Document:
+        """One schedule."""
+        return self._document(f"schedules/{schedule_id}")
+
+    def scheduled_report(self, schedule_id: int) -> bytes:
+        """The last report that a schedule has made, a page of HTML; ProblemError 404 where there is none yet."""
+        return self._asked_for(f"schedules/{schedule_id}/report").body
+
+    def delete_schedule(self, schedule_id: int) -> None:
+        """Forget a schedule with its report."""
+        self.call("DELETE", f"schedules/{schedule_id}")
+
     def audit(self, target: str | None = None) -> Iterator[Document]:
         """Who changed what, the newest first; the next page is asked for when it is needed."""
         return self._pages("audit", "entries", {"target": target, "limit": 1000})

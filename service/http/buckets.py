@@ -41,7 +41,7 @@ def take_buckets(asked: Parameters, start_ms: int, end_ms: int) -> AskedBuckets:
     `resample_rate` is a duration or `all`; `tz` names a place whose clock buckets follow, `offset` shifts their edges.
     """
     rate_ms = asked.take("resample_rate", _rate, DEFAULT_RATE_MS)
-    zone = asked.take("tz", _zone, None)
+    zone = asked.take("tz", zone_of, None)
     offset_ms = asked.take("offset", _offset, 0)
     if asked.refused:
         return AskedBuckets(DEFAULT_RATE_MS)
@@ -103,7 +103,8 @@ def _zones() -> frozenset[str]:
     return frozenset(zoneinfo.available_timezones())
 
 
-def _zone(value: Any) -> zoneinfo.ZoneInfo:
+def zone_of(value: Any) -> zoneinfo.ZoneInfo:
+    """The zone of the IANA database with a name; raises ValueError for anything else."""
     if not isinstance(value, str) or value not in _zones():
         near = did_you_mean(value, _zones()) if isinstance(value, str) else ""
         raise ValueError(

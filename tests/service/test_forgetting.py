@@ -67,6 +67,7 @@ def test_a_forgotten_user_leaves_everything_and_a_restart_does_not_bring_it_back
             fill(client, user, 50)
             note = {"text": "moved", "time": "2018-07-12", "user": user}
             assert client.post("/api/v1/annotations", json=note).status_code == 201
+            assert client.post("/api/v1/schedules", json={"user": user}).status_code == 201
         wait_until(lambda: client.get("/api/v1/alerts?state=firing").json()["total"] == 2, "both alerts")
         wait_until(lambda: bool(list((service.data_dir / "raw").glob("*.parquet"))), "files of windows")
         fill(client, "gone-for-good", 5, first=100)
@@ -79,6 +80,7 @@ def test_a_forgotten_user_leaves_everything_and_a_restart_does_not_bring_it_back
         audited = client.get("/api/v1/audit?target=user:gone-for-good").json()["entries"]
         assert [(entry["action"], entry["actor"]) for entry in audited] == [("forget", "carol")]
         assert len(client.get("/api/v1/annotations", params={"start": 0}).json()["annotations"]) == 1
+        assert [one["schedule"]["user"] for one in client.get("/api/v1/schedules").json()["schedules"]] == ["stays"]
         wait_until(lambda: not files_with(service.data_dir, "gone-for-good"), "the files to be without it")
         wait_until(lambda: client.get("/api/v1/alerts?state=resolved").json()["total"] == 0, "its alerts to be gone")
         assert client.get("/readyz").json()["status"] == "ready"

@@ -22,6 +22,7 @@ _TAGS = {
     "agents": "See agents, and say how they are to sample.",
     "alerts": "Rules, what they have found, and who is told.",
     "annotations": "What people say of moments.",
+    "schedules": "Reports that the service makes by itself.",
     "operations": "For those who run the service.",
     "access": "Tokens: who may do what.",
 }
@@ -57,6 +58,7 @@ _PATH_PARAMETERS: Mapping[str, dict[str, Any]] = {
     "token_id": {"type": "string", "pattern": "^[0-9a-f]{12}$", "examples": ["001122334455"]},
     "session_id": {"type": "string", "examples": ["0011223344556677"]},
     "annotation_id": {"type": "integer", "minimum": 1, "maximum": 10**15},
+    "schedule_id": {"type": "integer", "minimum": 1, "maximum": 10**15},
 }
 _CONDITIONS: Mapping[Literal["change", "read"], tuple[tuple[str, str, str], ...]] = {
     "change": (

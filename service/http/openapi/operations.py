@@ -20,10 +20,12 @@ from service.http.resources.annotations import AnnotationDocument, AnnotationPag
 from service.http.resources.dashboard import VIEWS, NewBacktest
 from service.http.resources.otlp import PROTOBUF
 from service.http.resources.process_use import WhoDocument
+from service.http.resources.schedules import ScheduleDocument, SchedulePage
 from service.http.resources.tokens import ChangedToken, NewEnrolment, NewToken, Rotation
 from service.http.table_forms import Table
+from service.reporting.schedules import Timing
 
-Tag = Literal["values", "reports", "agents", "alerts", "annotations", "operations", "access"]
+Tag = Literal["values", "reports", "agents", "alerts", "annotations", "schedules", "operations", "access"]
 PROBLEM = "application/problem+json"
 _TEXT = "text/plain"
 _EVENTS = "text/event-stream"
@@ -246,6 +248,23 @@ OPERATIONS: dict[str, dict[str, Operation]] = {
     "/api/v1/annotations/{annotation_id}": {
         "GET": Operation(tag="annotations", answer=AnnotationDocument, refusals=(404,)),
         "DELETE": Operation(tag="annotations", status=204, refusals=(404, 503)),
+    },
+    "/api/v1/schedules": {
+        "GET": Operation(tag="schedules", query=parameters.PageParameters, answer=SchedulePage, refusals=(422,)),
+        "POST": Operation(
+            tag="schedules",
+            body=Timing,
+            answer=ScheduleDocument,
+            status=201,
+            refusals=(400, 409, 413, 415, 422, 503),
+        ),
+    },
+    "/api/v1/schedules/{schedule_id}": {
+        "GET": Operation(tag="schedules", answer=ScheduleDocument, refusals=(404,)),
+        "DELETE": Operation(tag="schedules", status=204, refusals=(404, 503)),
+    },
+    "/api/v1/schedules/{schedule_id}/report": {
+        "GET": Operation(tag="schedules", forms=(_REPORTS[0],), refusals=(404,))
     },
     "/api/v1/identity": {"GET": Operation(tag="access", answer=documents.IdentityDocument)},
     "/api/v1/sessions": {

@@ -97,6 +97,11 @@ def test_every_endpoint_has_a_method(service: RunningService, tmp_path: Path) ->
         said = client.annotate("deploy 1.4", tags=["deploy"], user="6a:*")
         assert client.annotations(tags=["deploy"], user=USER) == [said] == [client.annotation(said["id"])]
         client.delete_annotation(said["id"])
+        planned = client.schedule_report(USER, days=["mon"], at="07:30", tz="Europe/Berlin", last="1d")
+        assert client.schedules() == [planned] == [client.schedule(planned["id"])]
+        with pytest.raises(analytics.ProblemError, match="no report yet"):
+            client.scheduled_report(planned["id"])
+        client.delete_schedule(planned["id"])
         assert {entry["action"] for entry in client.audit()} >= {"annotation", "silence", "rule"}
         assert b"Loadlens" in client.report(form="html") or client.report(USER, form="md")
         client.report(USER, form="json")

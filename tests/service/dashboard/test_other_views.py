@@ -1,6 +1,8 @@
 """Comparisons, alerts, agents, reports, and what all views share, in a real browser."""
 
+import contextlib
 import re
+import sqlite3
 import time
 
 import httpx
@@ -8,7 +10,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, expect
 
-from tests.support.dashboard_fleet import HOT, IDLE, WEB, report
+from tests.support.dashboard_fleet import HOT, IDLE, SILENT, WEB, report
 from tests.support.dashboards import opened, signed_in
 from tests.support.running import RunningService, wait_until
 from tests.support.steering import SteeredAgent
@@ -122,6 +124,38 @@ def test_a_report_is_made_read_and_downloaded(browser: Browser, service: Running
             seen.page.get_by_role("link", name="Download Markdown").click()
         assert saved.value.path().read_text().startswith("# Fleet report")
         assert "loadlens-analytics report fleet --last 24h" in seen.page.locator("main").inner_text()
+
+
+def test_a_report_is_made_on_a_schedule_and_a_run_that_fails_is_said(
+    browser: Browser, service: RunningService, client: httpx.Client
+) -> None:
+    with opened(browser, service, "/reports", timezone_id="Europe/Berlin") as seen:
+        card = seen.card("On a schedule")
+        expect(card).to_contain_text("Nothing is scheduled.")
+        card.get_by_label("About").fill(IDLE)
+        card.get_by_role("combobox", name="of", exact=True).select_option("the last day")
+        card.get_by_role("combobox", name="On", exact=True).select_option("Friday")
+        card.get_by_label("at", exact=True).fill("07:30")
+        card.get_by_role("button", name="Schedule").click()
+        expect(card.locator("tbody")).to_contain_text("Friday, 07:30 Europe/Berlin")
+        expect(card.locator("tbody")).to_contain_text("it has not been made yet")
+        quiet = {"user": SILENT, "last": "1h"}
+        assert client.post("/api/v1/schedules", json=quiet).status_code == 201
+        with contextlib.closing(sqlite3.connect(service.data_dir / "control.db", timeout=60)) as control, control:
+            control.execute("UPDATE reporting_schedule SET next_ms = 0")  # as if their times had come
+        planned = "/api/v1/schedules"
+        wait_until(lambda: all(one["run"] for one in client.get(planned).json()["schedules"]), "the runs", 200)
+        seen.page.keyboard.press("r")
+        expect(card.locator("tbody tr").nth(1)).to_contain_text("failed")
+        expect(card.locator("tbody tr").nth(1)).to_contain_text("none yet")
+        link = card.get_by_role("link", name="Read that of")
+        with seen.page.expect_popup() as other:
+            link.click()
+        expect(other.value.locator("h1")).to_contain_text(IDLE)
+        for name in (SILENT, IDLE):
+            card.get_by_role("button", name=f"End the schedule of {name}").click()
+        expect(card).to_contain_text("Nothing is scheduled.")
+        assert seen.complaints == []
 
 
 def test_times_are_local_or_utc(browser: Browser, service: RunningService) -> None:

@@ -91,6 +91,11 @@ MATRIX = {
     "GET /api/v1/annotations/{annotation_id}": READ,
     "DELETE /api/v1/annotations/{annotation_id}": OPERATE,
     "GET /api/v1/audit": OPERATE,
+    "GET /api/v1/schedules": READ,
+    "POST /api/v1/schedules": OPERATE,
+    "GET /api/v1/schedules/{schedule_id}": READ,
+    "DELETE /api/v1/schedules/{schedule_id}": OPERATE,
+    "GET /api/v1/schedules/{schedule_id}/report": READ,
     "GET /api/v1/identity": ALL,
     "GET /api/v1/sessions": READ,
     "DELETE /api/v1/sessions/{session_id}": READ,
@@ -241,6 +246,7 @@ def status(client: httpx.Client, row: str, headers: dict[str, str], *, user: str
         path = path.replace(f"{{{name}}}", value)
     path = (
         path.replace("{annotation_id}", "999999999")
+        .replace("{schedule_id}", "999999999")
         .replace("{command_id}", "x")
         .replace("{token_id}", "x")
         .replace("{session_id}", "x")

@@ -5,6 +5,7 @@ import { BASE, SERVICE } from "../base.js";
 import { fill, h } from "../dom.js";
 import { get, set } from "../state.js";
 import { iso, range } from "../time.js";
+import { schedules } from "./schedules.js";
 
 export const title = "Reports";
 const BADGES = { act: "hot", watch: "pending", note: "good" };
@@ -21,8 +22,9 @@ export function open(root) {
   const state = h("p", { role: "status" });
   const downloads = h("p", { class: "head" });
   const reader = h("div", {});
-  const schedule = h("section", { class: "card" });
-  root.append(h("h1", {}, "Reports"), h("section", { class: "card" }, form, h("p", { class: "quiet" }, "What changed, who is hot, who is idle, what to do: about the range that is chosen above. A report takes some seconds."), state, downloads, reader), schedule);
+  const planned = schedules(list.id, () => get("host"));
+  const command = h("section", { class: "card", hidden: true });
+  root.append(h("h1", {}, "Reports"), h("section", { class: "card" }, form, h("p", { class: "quiet" }, "What changed, who is hot, who is idle, what to do: about the range that is chosen above. A report takes some seconds."), state, downloads, reader), planned.node, command);
   let loading = null, shownFor = "";
 
   const path = (form_) => {
@@ -58,8 +60,10 @@ export function open(root) {
     if (document.activeElement !== host) host.value = get("host");
     target.value = get("target", "80");
     if (!list.options.length) getNames().then(({ names }) => fill(list, names.map((one) => h("option", { value: one })))).catch(() => {});
-    const command = `loadlens-analytics report ${get("host") ? `user '${get("host").replaceAll("'", "'\\''")}'` : "fleet"} ${relative ? `--last ${relative}` : `--start ${iso(start)} --end ${iso(end)}`} --url ${SERVICE} --out report.html`;
-    fill(schedule, h("h2", {}, "On a schedule"), h("p", {}, "Any scheduler can make it; this line of a crontab does so each Monday at 7:"), h("pre", { tabindex: "0" }, `0 7 * * 1  ${command}`),
+    const line = `loadlens-analytics report ${get("host") ? `user '${get("host").replaceAll("'", "'\\''")}'` : "fleet"} ${relative ? `--last ${relative}` : `--start ${iso(start)} --end ${iso(end)}`} --url ${SERVICE} --out report.html`;
+    await planned.refresh();
+    command.hidden = false;
+    fill(command, h("h2", {}, "Elsewhere"), h("p", {}, "Any scheduler can make it, as PDF too; this line of a crontab does so each Monday at 7:"), h("pre", { tabindex: "0" }, `0 7 * * 1  ${line}`),
       h("p", { class: "quiet" }, "docs/reports.md has the same for systemd, and PDF and PNG."));
     if (get("made") && !quiet && shownFor !== location.search) await show();
   }

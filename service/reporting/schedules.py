@@ -1,0 +1,219 @@
+"""Schedules: which reports are made by themselves, when, and what came of it, kept in the control database.
+
+The last report that was made is kept with its schedule, compressed. A run that fails is said, and leaves it as it was.
+"""
+
+import sqlite3
+import zlib
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Annotated, Any, Final, Literal, NamedTuple, get_args
+from zoneinfo import ZoneInfo
+
+import msgspec
+from msgspec import Meta, Struct
+
+from contract import times
+from contract.report import MAX_USER_ID
+from contract.times import MINUTE_MS
+from service.control.audit import Actor, Audit
+from service.control.database import ControlDatabase
+
+Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+DAYS: Final[tuple[Day, ...]] = get_args(Day)
+MOST: Final = 50
+"""Schedules that are kept."""
+MAX_BYTES: Final = 8 << 20
+"""Of a kept report, compressed: a report of ten thousand machines is a tenth of it."""
+RETRY_MS: Final = 10 * MINUTE_MS
+RETRIES: Final = 3
+"""A run that fails is tried again so often, so long after; then it waits for its next day."""
+_STEPS = [
+    """
+    CREATE TABLE reporting_schedule (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        user TEXT,
+        definition TEXT NOT NULL,
+        created_ms INTEGER NOT NULL,
+        next_ms INTEGER NOT NULL,
+        tries INTEGER NOT NULL DEFAULT 0,
+        ran_ms INTEGER,
+        failure TEXT,
+        made_ms INTEGER,
+        policy TEXT,
+        content BLOB
+    ) STRICT;
+    """
+]
+_COLUMNS = "id, definition, created_ms, next_ms, tries, ran_ms, failure, made_ms"
+
+
+class TooManySchedules(Exception):
+    """As many schedules are kept as may be."""
+
+
+class Timing(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which report is made, on which days of the week, at what time of a place."""
+
+    user: Annotated[str, Meta(min_length=1, max_length=MAX_USER_ID)] | None = None
+    """The machine that it is on; None for the fleet."""
+    last: Annotated[str, Meta(extra_json_schema={"examples": ["7d"]})] = "7d"
+    """The length of its range, which ends when it is made."""
+    target: Annotated[float, Meta(gt=0, le=1)] = 0.8
+    """The utilization that sizes aim at."""
+    days: Annotated[tuple[Day, ...], Meta(min_length=1, max_length=7)] = DAYS
+    at: Annotated[str, Meta(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]\Z")] = "06:00"
+    tz: str = "UTC"
+    """The place whose clock `at` is of: a zone of the IANA database."""
+
+    def next_after(self, now_ms: int) -> int:
+        """The first moment behind `now_ms` (epoch milliseconds) at which the report is due."""
+        zone, at = ZoneInfo(self.tz), time.fromisoformat(self.at)
+        today = datetime.fromtimestamp(now_ms / 1000, zone).date()
+        # What is due today may be over, and its day comes again in a week.
+        moments = (_moment(today + timedelta(days=ahead), at, zone) for ahead in range(9) if self._is_due(today, ahead))
+        return next(moment for moment in moments if moment > now_ms)
+
+    def _is_due(self, today: date, ahead: int) -> bool:
+        return DAYS[(today + timedelta(days=ahead)).weekday()] in self.days
+
+
+def _moment(day: date, at: time, zone: ZoneInfo) -> int:
+    """Where a clock is put forward over `at`, as long after midnight as it would have been."""
+    return int(datetime.combine(day, at, zone).astimezone(UTC).timestamp()) * 1000
+
+
+class Schedule(NamedTuple):
+    """A schedule, and what came of it so far."""
+
+    id: int
+    timing: Timing
+    created_ms: int
+    next_ms: int
+    """When it is made next; in the past while that is being done."""
+    tries: int
+    """Runs since it was due that have failed."""
+    ran_ms: int | None
+    """When the last run ended; None before the first."""
+    failure: str | None
+    """Why the last run made no report; None where it did."""
+    made_ms: int | None
+    """When the report that is kept was made; None where there is none."""
+
+
+class KeptReport(NamedTuple):
+    """The last report that a schedule has made."""
+
+    content: bytes
+    policy: str
+    """Its Content-Security-Policy."""
+
+
+class Schedules:
+    """Reads and writes; what people change is in the audit trail, in the same transaction. Used in any thread."""
+
+    def __init__(self, control: ControlDatabase, audit: Audit) -> None:
+        self._control = control
+        self._audit = audit
+        self.forgotten = 0
+        """How often machines were forgotten: a report that was begun before may still name one."""
+        control.migrate("reporting", _STEPS)
+
+    def add(self, timing: Timing, actor: Actor) -> Schedule:
+        """Keep one; raises TooManySchedules."""
+        now_ms = times.now_ms()
+        with self._control.transaction() as db:
+            (count,) = db.execute("SELECT count(*) FROM reporting_schedule").fetchone()
+            if count >= MOST:
+                raise TooManySchedules(f"There are {count} schedules; no more are kept.")
+            definition = msgspec.json.encode(timing)
+            row = db.execute(
+                "INSERT INTO reporting_schedule (user, definition, created_ms, next_ms) VALUES (?, ?, ?, ?)"
+                f" RETURNING {_COLUMNS}",
+                (timing.user, definition.decode(), now_ms, timing.next_after(now_ms)),
+            ).fetchone()
+            schedule = _schedule(row)
+            self._audit.note(db, actor, "schedule", _target(schedule.id), after=definition)
+        return schedule
+
+    def get(self, number: int) -> Schedule | None:
+        """One by its id; None where there is none."""
+        rows = self._control.read(f"SELECT {_COLUMNS} FROM reporting_schedule WHERE id = ?", (number,))
+        return _schedule(rows[0]) if rows else None
+
+    def all(self) -> list[Schedule]:
+        """All of them, in the order in which they were made."""
+        return [*map(_schedule, self._control.read(f"SELECT {_COLUMNS} FROM reporting_schedule ORDER BY id"))]
+
+    def due(self, now_ms: int) -> list[Schedule]:
+        """Those whose time has come, the longest due first."""
+        query = f"SELECT {_COLUMNS} FROM reporting_schedule WHERE next_ms <= ? ORDER BY next_ms, id"
+        return [*map(_schedule, self._control.read(query, (now_ms,)))]
+
+    def report(self, number: int) -> KeptReport | None:
+        """The last report that a schedule has made; None where there is none."""
+        rows = self._control.read("SELECT content, policy FROM reporting_schedule WHERE id = ?", (number,))
+        if not rows or rows[0][0] is None:
+            return None
+        return KeptReport(zlib.decompress(rows[0][0]), rows[0][1])
+
+    def delete(self, number: int, actor: Actor) -> bool:
+        """Forget one with its report; False where there is none."""
+        with self._control.transaction() as db:
+            row = db.execute("DELETE FROM reporting_schedule WHERE id = ? RETURNING definition", (number,)).fetchone()
+            if row is not None:
+                self._audit.note(db, actor, "schedule", _target(number), before=row[0].encode())
+            return row is not None
+
+    def drop(self, user: str) -> None:
+        """Forget what is about this machine: its schedules, and reports that may name it, which are made anew."""
+        self.forgotten += 1
+        with self._control.transaction() as db:
+            db.execute("DELETE FROM reporting_schedule WHERE user = ?", (user,))
+            db.execute(
+                "UPDATE reporting_schedule SET content = NULL, policy = NULL, made_ms = NULL, next_ms = ?, tries = 0"
+                " WHERE content IS NOT NULL",
+                (times.now_ms(),),
+            )
+
+    def note_made(self, schedule: Schedule, report: KeptReport, forgotten: int) -> None:
+        """Keep what a run has made that began when `self.forgotten` was `forgotten`; else it is made again."""
+        packed = zlib.compress(report.content, 6)
+        if len(packed) > MAX_BYTES:
+            failure = f"The report is too large to be kept: {len(packed) >> 20} MB, compressed, of {MAX_BYTES >> 20} MB"
+            self.note_failed(schedule, f"{failure}. Choose a shorter range, or one machine.", again=False)
+            return
+        with self._control.transaction() as db:
+            if forgotten != self.forgotten:
+                return
+            now_ms = times.now_ms()
+            _end(db, schedule, now_ms, schedule.timing.next_after(now_ms), 0, None)
+            db.execute(
+                "UPDATE reporting_schedule SET made_ms = ?, policy = ?, content = ? WHERE id = ?",
+                (now_ms, report.policy, packed, schedule.id),
+            )
+
+    def note_failed(self, schedule: Schedule, failure: str, *, again: bool) -> None:
+        """Say why a run made no report; `again` where it may help to try once more soon."""
+        now_ms = times.now_ms()
+        again = again and schedule.tries < RETRIES
+        next_ms = now_ms + RETRY_MS if again else schedule.timing.next_after(now_ms)
+        with self._control.transaction() as db:
+            _end(db, schedule, now_ms, next_ms, schedule.tries + 1 if again else 0, failure)
+
+
+def _end(
+    db: sqlite3.Connection, schedule: Schedule, now_ms: int, next_ms: int, tries: int, failure: str | None
+) -> None:
+    db.execute(
+        "UPDATE reporting_schedule SET ran_ms = ?, next_ms = ?, tries = ?, failure = ? WHERE id = ?",
+        (now_ms, next_ms, tries, failure, schedule.id),
+    )
+
+
+def _schedule(row: tuple[Any, ...]) -> Schedule:
+    number, definition, *rest = row
+    return Schedule(number, msgspec.json.decode(definition, type=Timing), *rest)
+
+
+def _target(number: int) -> str:
+    return f"schedule:{number}"
