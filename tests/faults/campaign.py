@@ -163,7 +163,7 @@ class Campaign:
         self.stopping.set()
         for sender in self.senders:
             sender.join()
-        wait_until(self._agent_rests, "the agent's spool to empty", 120)
+        wait_until(self._agent_rests, "the agent's spool to empty", 300)
         lost = doubled = 0
         with self.service.client() as client:
             for sender in self.senders:
@@ -258,7 +258,8 @@ def step_the_agents_clock(campaign: Campaign) -> None:
 
 def step_the_services_clock(campaign: Campaign) -> None:
     """The service's wall clock is minutes or days off from now on; it may be started again with it."""
-    campaign.disk.shift_clock(campaign.dice.choice((-1, 1)) * campaign.dice.choice((30, 600, 3 * DAY_S)))
+    # Windows of which it is not known whether they were taken wait until they are no more than 300 s ahead.
+    campaign.disk.shift_clock(campaign.dice.choice((-1, 1)) * campaign.dice.choice((30, 330, 3 * DAY_S)))
     if campaign.dice.random() < 0.5:
         kill_all(campaign)
 
