@@ -241,7 +241,7 @@ class InfluxStore:
         cuts = chosen.cuts(self._retention, times.now_ms())
 
         def read(view: View) -> pd.DataFrame:
-            return chosen.resampled(self._stored.windows(view, chosen, cuts))
+            return chosen.answered(self._stored.windows(view, chosen, cuts))
 
         if self._is_unsettled:
             # What a crash left half written would count in InfluxDB and in memory, or not at all.
