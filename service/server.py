@@ -32,7 +32,7 @@ from service.cluster.errors import ClusterError
 from service.connections import CertifiedWebSocket, LimitedProtocol
 from service.control.data_lock import DataFolderError
 from service.control.database import ControlError
-from service.credentials.tokens import any_kept
+from service.credentials.token import any_kept
 from service.settings import ServiceSettings
 from service.stores.base import StoreError, StoreUnavailable
 from service.tls import Tls, TlsError

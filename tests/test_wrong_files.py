@@ -1,13 +1,12 @@
 """A file that a setting names and that cannot be used: one line that names it, and exit code 2, of every program."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.support import preloaded
 from tests.support.certificates import authority
-from tests.support.running import ROOT, clean_environment
+from tests.support.running import clean_environment
 
 pytestmark = pytest.mark.server
 
@@ -55,13 +54,10 @@ def wrong(folder: Path, kind: str) -> Path:
 
 def assert_refused(folder: Path, *arguments: str | Path, **environment: str) -> None:
     folders = {"service": ("--data-dir", folder / "data"), "agent": ("--spool-dir", folder / "spool")}
-    command = [sys.executable, "-m", *arguments]
+    command = [*map(str, arguments)]
     if len(arguments) < 2 or str(arguments[1]).startswith("--") or arguments[1] == "enrol":
-        command += folders.get(str(arguments[0]), ())
-    done = subprocess.run(
-        [*map(str, command)], cwd=ROOT, env=clean_environment(HOME=str(folder), **environment), timeout=120,
-        stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        command += map(str, folders.get(command[0], ()))
+    done = preloaded.run(*command, environment=clean_environment(HOME=str(folder), **environment))
     lines = done.stderr.strip().splitlines()
     assert (done.returncode, len(lines)) == (2, 1), lines
     assert "wrong.file" in lines[0]

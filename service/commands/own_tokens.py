@@ -6,7 +6,8 @@ from service.control.audit import Actor, Audit
 from service.control.data_lock import DataLock
 from service.control.database import ControlDatabase
 from service.credentials.identity import EVERYONE, Role
-from service.credentials.tokens import Tokens, any_kept, end_of
+from service.credentials.token import any_kept
+from service.credentials.tokens import Tokens, end_of
 
 _UP = "loadlens-service up"
 _DEMO_LIFETIME = "1h"

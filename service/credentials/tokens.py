@@ -4,26 +4,23 @@ The first request with a token costs a SHA-256 and a comparison in constant time
 """
 
 import asyncio
-import contextlib
 import hmac
 import logging
 import math
 import sqlite3
 import threading
-from collections.abc import Callable, Iterable
-from pathlib import Path
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
-import msgspec
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
 from contract import times
-from contract.times import DAY_MS, format_instant, parse_duration
+from contract.times import DAY_MS, parse_duration
 from service.control.audit import Actor, Audit
 from service.control.database import ControlDatabase, ControlError
 from service.credentials.identity import EVERYONE, Identity, Role
-from service.credentials.token_text import digest, id_of, new_id, new_text
+from service.credentials.token import STEPS, Made, Secret, Token, audited, digest, id_of, insert, made, new_text, read
 
 _log = logging.getLogger("loadlens.service")
 KEPT = 200_000
@@ -38,93 +35,10 @@ LONGEST_MS = 100 * 366 * DAY_MS
 _FORGOTTEN_MS = 90 * DAY_MS
 """Tokens of agents that were revoked or expired so long ago are forgotten; those of people stay, and where there are
 none of these all: a service that has a token asks for one."""
-_STEPS = [
-    """
-    CREATE TABLE credentials_token (
-        id TEXT PRIMARY KEY,
-        name TEXT NOT NULL,
-        role TEXT NOT NULL,
-        scope TEXT NOT NULL,
-        created_ms INTEGER NOT NULL,
-        expires_ms INTEGER,
-        revoked_ms INTEGER,
-        uses_left INTEGER,
-        last_used_ms INTEGER,
-        last_address TEXT
-    ) STRICT;
-    CREATE TABLE credentials_secret (
-        token_id TEXT NOT NULL REFERENCES credentials_token (id) ON DELETE CASCADE,
-        digest BLOB NOT NULL,
-        created_ms INTEGER NOT NULL,
-        expires_ms INTEGER
-    ) STRICT;
-    CREATE INDEX credentials_secret_by_token ON credentials_secret (token_id);
-    """
-]
-_COLUMNS = "id, name, role, scope, created_ms, expires_ms, revoked_ms, uses_left, last_used_ms, last_address"
 
 
 class TokenRefused(Exception):
     """A change that cannot be made; the message says why."""
-
-
-class Secret(NamedTuple):
-    """One text of a token."""
-
-    digest: bytes
-    created_ms: int
-    expires_ms: int | None
-    """When it ends though the token goes on, as a newer one has taken its place; None where it does not."""
-
-    @property
-    def name(self) -> str:
-        """What tells it from the token's others, and opens nothing."""
-        return self.digest[:8].hex()
-
-    def is_valid(self, now_ms: int) -> bool:
-        """Whether it opens anything at a moment, as long as its token does."""
-        return self.expires_ms is None or now_ms < self.expires_ms
-
-
-class Token(Struct, kw_only=True):
-    """A token as it is kept. Times are epoch milliseconds; a change makes another one, but for the last use."""
-
-    id: str
-    name: str
-    role: Role
-    scope: str
-    created_ms: int
-    expires_ms: int | None
-    revoked_ms: int | None = None
-    uses_left: int | None = None
-    """How often an enrolment token may still be used; None for other roles."""
-    last_used_ms: int | None = None
-    last_address: str | None = None
-    secrets: tuple[Secret, ...] = ()
-    identity: Identity
-
-    def is_valid(self, now_ms: int) -> bool:
-        """Whether it opens anything at a moment."""
-        return self.revoked_ms is None and (self.expires_ms is None or now_ms < self.expires_ms)
-
-    def document(self) -> dict[str, Any]:
-        """What may be shown of it: everything but what opens."""
-        return {
-            "id": self.id,
-            "name": self.name,
-            "role": self.role,
-            "scope": self.scope,
-            "created": format_instant(self.created_ms),
-            "expires": _instant(self.expires_ms),
-            "revoked": _instant(self.revoked_ms),
-            "uses_left": self.uses_left,
-            "last_used": _instant(self.last_used_ms),
-            "last_address": self.last_address,
-            "secrets": [
-                {"created": format_instant(secret.created_ms), "expires": _instant(secret.expires_ms)}
-                for secret in self.secrets
-            ],
-        }
 
 
 class _Known(NamedTuple):
@@ -136,13 +50,6 @@ class _Known(NamedTuple):
     identity: Identity
 
 
-class Made(NamedTuple):
-    """A token, and the text that nobody can see again."""
-
-    token: Token
-    text: str
-
-
 class Tokens:
     """Makes, changes and checks tokens; each change is in the audit trail, in the same transaction.
 
@@ -152,7 +59,7 @@ class Tokens:
     def __init__(self, control: ControlDatabase, audit: Audit) -> None:
         self._control = control
         self._audit = audit
-        control.migrate("credentials.tokens", _STEPS)
+        control.migrate("credentials.tokens", STEPS)
         self._tokens: dict[str, Token] = {}
         self._passing: dict[str, Token] = {}
         """Tokens for processes of the service's own, which nobody lists and no disk holds."""
@@ -164,7 +71,7 @@ class Tokens:
         self._changing = threading.Lock()
         """Held while a change is made on disk and in memory, where the next one looks."""
         self._forget_old()
-        for token in _read(control):
+        for token in read(control):
             self._tokens[token.id] = token
 
     def __len__(self) -> int:
@@ -231,8 +138,8 @@ class Tokens:
         if len(self._tokens) >= KEPT:
             raise TokenRefused(f"{len(self._tokens)} tokens are kept already; no more fit")
         with self._control.transaction() as db:
-            token, text = _made(name, role, scope, expires_ms, (uses or 1) if role == "enrolment" else None)
-            _insert(db, token)
+            token, text = made(name, role, scope, expires_ms, (uses or 1) if role == "enrolment" else None)
+            insert(db, token)
             self._note(db, actor, "create", None, token)
         self._tokens[token.id] = token
         return Made(token, text)
@@ -290,9 +197,9 @@ class Tokens:
             if len(self._tokens) >= KEPT:
                 raise TokenRefused(f"{len(self._tokens)} tokens are kept already; no more fit")
             used = replace(before, uses_left=before.uses_left - 1)
-            token, text = _made(before.name, "agent", user_id, None, None)
+            token, text = made(before.name, "agent", user_id, None, None)
             db.execute("UPDATE credentials_token SET uses_left = ? WHERE id = ?", (used.uses_left, used.id))
-            _insert(db, token)
+            insert(db, token)
             self._note(db, actor, "enrol", None, token)
         self._tokens[used.id] = used
         self._tokens[token.id] = token
@@ -302,7 +209,7 @@ class Tokens:
         """A token for a process of the service's own that acts for somebody, and ends by itself."""
         now_ms = times.now_ms()
         self._passing = {key: token for key, token in self._passing.items() if token.is_valid(now_ms)}
-        token, text = _made("", identity.role, identity.scope, now_ms + for_ms, None)
+        token, text = made("", identity.role, identity.scope, now_ms + for_ms, None)
         self._passing[token.id] = token
         return text
 
@@ -348,7 +255,7 @@ class Tokens:
             token = changed(before)
             self._refuse_to_lock_out(before, token)
             db.execute("DELETE FROM credentials_token WHERE id = ?", (token_id,))
-            _insert(db, token)
+            insert(db, token)
             self._note(db, actor, action, before, token)
         self._tokens[token_id] = token
         return token
@@ -365,7 +272,7 @@ class Tokens:
     def _note(self, db: sqlite3.Connection, actor: Actor, action: str, before: Token | None, after: Token) -> None:
         self._audit.note(
             db, actor, f"token {action}", f"token:{after.id}",
-            before=None if before is None else _audited(before), after=_audited(after),
+            before=None if before is None else audited(before), after=audited(after),
         )  # fmt: skip
 
     def _forget_old(self) -> None:
@@ -376,45 +283,6 @@ class Tokens:
                 " AND EXISTS (SELECT 1 FROM credentials_token WHERE role <> 'agent')",
                 (times.now_ms() - _FORGOTTEN_MS,),
             )
-
-
-def _made(name: str, role: Role, scope: str, expires_ms: int | None, uses: int | None) -> Made:
-    token_id = new_id()
-    text = new_text(token_id)
-    now_ms = times.now_ms()
-    token = Token(
-        id=token_id, name=name, role=role, scope=scope, created_ms=now_ms, expires_ms=expires_ms, uses_left=uses,
-        secrets=(Secret(text.digest, now_ms, None),), identity=Identity(role, scope, token_id),
-    )  # fmt: skip
-    return Made(token, text.text)
-
-
-def _insert(db: sqlite3.Connection, token: Token) -> None:
-    db.execute(
-        f"INSERT INTO credentials_token ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (
-            token.id, token.name, token.role, token.scope, token.created_ms, token.expires_ms, token.revoked_ms,
-            token.uses_left, token.last_used_ms, token.last_address,
-        ),
-    )  # fmt: skip
-    db.executemany("INSERT INTO credentials_secret VALUES (?, ?, ?, ?)", [(token.id, *one) for one in token.secrets])
-
-
-def _read(control: ControlDatabase) -> Iterable[Token]:
-    secrets: dict[str, list[Secret]] = {}
-    for token_id, *secret in control.read(
-        "SELECT token_id, digest, created_ms, expires_ms FROM credentials_secret ORDER BY created_ms DESC, rowid"
-    ):
-        secrets.setdefault(token_id, []).append(Secret(*secret))
-    for row in control.read(f"SELECT {_COLUMNS} FROM credentials_token"):
-        values = dict(zip(_COLUMNS.split(", "), row, strict=True))
-        identity = Identity(values["role"], values["scope"], values["id"])
-        yield Token(**values, secrets=tuple(secrets.get(values["id"], ())), identity=identity)
-
-
-def _audited(token: Token) -> bytes:
-    shown = token.document()
-    return msgspec.json.encode({name: value for name, value in shown.items() if not name.startswith("last_")})
 
 
 def scope_problem(role: Role, scope: str, uses: int | None) -> tuple[str, str] | None:
@@ -438,18 +306,3 @@ def end_of(lifetime: str | None) -> int | None:
     if lifetime is None:
         return None
     return times.now_ms() + parse_duration(lifetime, least_ms=1000, most_ms=LONGEST_MS)
-
-
-def any_kept(path: Path) -> bool:
-    """Whether a control database has tokens, without making it."""
-    if not path.exists():
-        return False
-    try:
-        with contextlib.closing(sqlite3.connect(path, timeout=10.0)) as db:
-            return db.execute("SELECT 1 FROM credentials_token LIMIT 1").fetchone() is not None
-    except sqlite3.DatabaseError:
-        return False  # a file of before there were tokens, or one that the service itself will complain about
-
-
-def _instant(at_ms: int | None) -> str | None:
-    return None if at_ms is None else format_instant(at_ms)

@@ -3,7 +3,6 @@
 import re
 import resource
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,9 +10,10 @@ import httpx
 import pytest
 
 from tests.service.conftest import StartService
+from tests.support import preloaded
 from tests.support.followers import STREAM, Event, events_of, lines_of
 from tests.support.reports import END_MS, METRICS, as_json, entries, history, post, small
-from tests.support.running import ROOT, clean_environment, wait_until
+from tests.support.running import clean_environment, wait_until
 
 pytestmark = pytest.mark.server
 
@@ -129,10 +129,7 @@ def run(command: str, data_dir: Path) -> "subprocess.CompletedProcess[str]":
     arguments = (
         ["repair", "--data-dir", str(data_dir)] if command == "repair" else ["--port", "0", "--data-dir", str(data_dir)]
     )
-    return subprocess.run(
-        [sys.executable, "-m", "service", *arguments],
-        cwd=ROOT, env=clean_environment(), capture_output=True, text=True, timeout=100, check=False,
-    )  # fmt: skip
+    return preloaded.run("service", *arguments, environment=clean_environment())
 
 
 def contents(files: list[Path]) -> list[bytes]:

@@ -1,24 +1,21 @@
 """One process at a time has a data folder, whatever store it uses; the next one has it as soon as that has ended."""
 
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.service.conftest import StartService
+from tests.support import preloaded
 from tests.support.influxd import RunningInflux
 from tests.support.reports import END_MS, METRICS, entries, history, post, small
-from tests.support.running import ROOT, RunningService, clean_environment
+from tests.support.running import RunningService, clean_environment
 
 pytestmark = pytest.mark.server
 
 
 def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, "-m", "service", *arguments],
-        cwd=ROOT, env=clean_environment(), capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
+    return preloaded.run("service", *arguments, environment=clean_environment())
 
 
 def test_two_services_with_an_influxdb_cannot_share_a_data_folder(

@@ -18,6 +18,7 @@ from websockets.sync.client import connect
 
 import analytics
 from contract.service_address import tls_context
+from tests.support import preloaded
 from tests.support.access import bearer, make_tokens
 from tests.support.certificates import Certificate, authority, issued
 from tests.support.reports import METRICS, original
@@ -109,10 +110,7 @@ def test_library_and_commands_trust_what_they_are_told_to(
         analytics.connect(service.url, ca_file=folder / "none.pem")
     environment = clean_environment(LOADLENS_TOKEN=tokens["admin"], LOADLENS_CA_FILE=str(ca.path))
     for program in (("analytics", "users"), ("service", "tokens"), ("service", "rules", "list")):
-        command = [sys.executable, "-m", *program, "--url", service.url]
-        done = subprocess.run(
-            command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, check=False
-        )
+        done = preloaded.run(*program, "--url", service.url, environment=environment)
         assert done.returncode == 0, done.stderr
 
 
@@ -258,10 +256,9 @@ def test_files_that_cannot_be_used_are_named(tmp_path: Path, ca: Certificate, wr
     if wrong == "no certificate":
         certificate, key = tmp_path / "text.pem", good.key
         certificate.write_text("hello")
-    ended = subprocess.run(
-        [sys.executable, "-m", "service", "--tls-certificate", str(certificate), "--tls-key", str(key), "--port", "0"],
-        cwd=ROOT, env=clean_environment(LOADLENS_DATA_DIR=str(tmp_path / "data")), capture_output=True, text=True,
-        timeout=120, check=False,
+    ended = preloaded.run(
+        "service", "--tls-certificate", str(certificate), "--tls-key", str(key), "--port", "0",
+        environment=clean_environment(LOADLENS_DATA_DIR=str(tmp_path / "data")),
     )  # fmt: skip
     assert ended.returncode == 2
     (line,) = ended.stderr.splitlines()

@@ -6,7 +6,8 @@ from pathlib import Path
 from service.control.audit import Actor, Audit
 from service.control.database import ControlDatabase
 from service.credentials.identity import Role
-from service.credentials.tokens import Made, Tokens
+from service.credentials.token import Made
+from service.credentials.tokens import Tokens
 
 TEST = Actor("test", "")
 HOUR_MS = 3_600_000

@@ -1,4 +1,4 @@
-"""Services as processes of their own, forked from one process that has imported what a service is made of.
+"""Programs as processes of their own, forked from one process that has imported what a service is made of.
 
 `python -m service` takes over a second of CPU for its imports, each time. A fork of a process that has them takes some
 milliseconds; from `main` on it is the same program, with its own session, arguments, environment and files. What needs
@@ -7,6 +7,7 @@ an interpreter of its own (a preloaded library, a profile) is started as `python
 
 import atexit
 import contextlib
+import functools
 import json
 import os
 import runpy
@@ -15,13 +16,15 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
+import time
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, NoReturn
 
-_ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[2]
 _MAX_MESSAGE = 1 << 20
 
 
@@ -82,7 +85,14 @@ class _Forks:
         with theirs:
             command = [sys.executable, "-m", "tests.support.preloaded", str(theirs.fileno())]
             environment = {name: value for name, value in os.environ.items() if not name.startswith("LOADLENS_")}
-            subprocess.Popen(command, cwd=_ROOT, env=environment, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL)
+            self._process = subprocess.Popen(
+                command, cwd=ROOT, env=environment, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL
+            )
+        atexit.register(self._close)
+
+    def _close(self) -> None:
+        self._socket.close()
+        self._process.wait()
 
     def ask(self, message: dict[str, object], files: Sequence[int] = ()) -> int:
         socket.send_fds(self._socket, [json.dumps(message).encode()], files)
@@ -91,36 +101,66 @@ class _Forks:
         return int(answer)
 
 
-_forks: _Forks | None = None
+@functools.cache
+def _forks() -> _Forks:
+    return _Forks()
 
 
-def fork(module: str, *arguments: str, environment: dict[str, str], cwd: Path, output: IO[bytes]) -> Forked:
-    """`python -m MODULE ARGUMENTS`, in a session of its own, with no input; what it says goes to `output`."""
-    global _forks
+def fork(
+    module: str, *arguments: str, environment: dict[str, str], cwd: Path, output: IO[bytes], errors: IO[bytes]
+) -> Forked:
+    """`python -m MODULE ARGUMENTS`, in a session of its own, with no input; what it says goes to two files."""
     sys.audit("subprocess.Popen", sys.executable, [sys.executable, "-m", module, *arguments], str(cwd), environment)
-    _forks = _forks or _Forks()
     message = {"module": module, "arguments": arguments, "environment": environment, "cwd": str(cwd)}
-    return Forked(_forks.ask(message, [output.fileno()]), _forks)
+    return Forked(_forks().ask(message, [output.fileno(), errors.fileno()]), _forks())
+
+
+def run(
+    module: str, *arguments: str, environment: dict[str, str], cwd: Path = ROOT, timeout: float = 120
+) -> subprocess.CompletedProcess[str]:
+    """What `python -m MODULE ARGUMENTS` says, once it has ended; subprocess.TimeoutExpired after so many seconds."""
+    command = [sys.executable, "-m", module, *arguments]
+    if not can_fork(environment):
+        return subprocess.run(
+            command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=timeout, check=False,
+            stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
+        process = fork(module, *arguments, environment=environment, cwd=cwd, output=output, errors=errors)
+        try:
+            code = process.wait(timeout)
+        except BaseException:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            raise
+        said = []
+        for file in (output, errors):
+            file.seek(0)
+            said.append(file.read().decode())
+    return subprocess.CompletedProcess(command, code, *said)
 
 
 def _serve(connection: socket.socket) -> None:
     """Fork what is asked for until nobody is there to ask."""
-    import service.server  # noqa: F401 - for those that are forked
+    # For those that are forked.
+    import analytics  # noqa: F401
+    import service.server  # noqa: F401
 
     while True:
-        body, files, _, _ = socket.recv_fds(connection, _MAX_MESSAGE, 1)
+        body, files, _, _ = socket.recv_fds(connection, _MAX_MESSAGE, 2)
         if not body:
             return
         message = json.loads(body)
         if "reap" in message:
             answer = os.waitstatus_to_exitcode(os.waitpid(message["reap"], 0)[1])
         else:
-            answer = _forked(connection, message, files[0])
-            os.close(files[0])
+            answer = _forked(connection, message, files)
+            for file in files:
+                os.close(file)
         connection.send(str(answer).encode())
 
 
-def _forked(connection: socket.socket, message: dict[str, object], output: int) -> int:
+def _forked(connection: socket.socket, message: dict[str, object], files: Sequence[int]) -> int:
     begun, begins = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -128,24 +168,25 @@ def _forked(connection: socket.socket, message: dict[str, object], output: int) 
         os.close(begun)
         os.setsid()
         os.close(begins)
-        _become(message, output)
+        _become(message, files)
     os.close(begins)
     with contextlib.closing(os.fdopen(begun, "rb")) as waiting:
         waiting.read()  # it has a session of its own now
     return pid
 
 
-def _become(message: dict[str, object], output: int) -> NoReturn:
+def _become(message: dict[str, object], files: Sequence[int]) -> NoReturn:
     """Be the program, to its end.
 
     As at the end of an interpreter, threads that are no daemons are waited for and what was registered for the exit
     runs. That modules are torn down one by one, which takes most of a second, is left out.
     """
-    os.dup2(output, 1)
-    os.dup2(output, 2)
-    os.close(output)
+    for file, standard in zip(files, (1, 2), strict=True):
+        os.dup2(file, standard)
+        os.close(file)
     os.environ.clear()
     os.environ.update(message["environment"])  # type: ignore[call-overload]  # a dict of texts
+    time.tzset()
     os.chdir(str(message["cwd"]))
     sys.argv[1:] = message["arguments"]  # type: ignore[call-overload]  # a list of texts
     code: object = 0

@@ -13,11 +13,10 @@ from typing import Self
 import httpx
 import psutil
 
-from tests.support.preloaded import Forked, can_fork, fork
+from tests.support.preloaded import ROOT, Forked, can_fork, fork
 
 __all__ = ["ROOT", "RunningService", "clean_environment", "wait_until"]
 
-ROOT = Path(__file__).parents[2]
 _ADDRESS = re.compile(r"Loadlens service on (https?://[^\s\"]+)")
 _DEADLINE_S = 60.0
 _LOOK_EVERY_S = 0.01
@@ -54,7 +53,7 @@ class RunningService:
             before = log.tell()
             self.process: subprocess.Popen[bytes] | Forked
             if not prefix and can_fork(environment):
-                self.process = fork("service", *arguments, environment=environment, cwd=ROOT, output=log)
+                self.process = fork("service", *arguments, environment=environment, cwd=ROOT, output=log, errors=log)
             else:
                 self.process = subprocess.Popen(
                     [*prefix, sys.executable, "-m", "service", *arguments],

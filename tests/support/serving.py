@@ -1,11 +1,12 @@
 """A service in a process of its own."""
 
 import contextlib
+import os
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
+
+from tests.support.preloaded import ROOT, Forked, fork
 
 _STOP_S = 30
 
@@ -13,9 +14,10 @@ _STOP_S = 30
 @contextlib.contextmanager
 def running(folder: Path, *arguments: str) -> Iterator[str]:
     """The address of a service with its data in `folder`, which ends with the context."""
-    command = [sys.executable, "-m", "service", "--port", "0", "--data-dir", str(folder), *arguments]
+    arguments = ("--port", "0", "--data-dir", str(folder), *arguments)
     log = folder / "log"
-    with log.open("wb") as stderr, subprocess.Popen(command, stderr=stderr, cwd=Path(__file__).parents[2]) as process:
+    with log.open("wb") as said:
+        process = fork("service", *arguments, environment=dict(os.environ), cwd=ROOT, output=said, errors=said)
         try:
             yield _address(process, log)
         finally:
@@ -23,7 +25,7 @@ def running(folder: Path, *arguments: str) -> Iterator[str]:
             process.wait(_STOP_S)
 
 
-def _address(process: "subprocess.Popen[bytes]", log: Path) -> str:
+def _address(process: Forked, log: Path) -> str:
     """The address that the service logs once it listens; a connection made before it is ready waits for it."""
     with log.open() as lines:
         text = ""

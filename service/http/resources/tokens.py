@@ -16,7 +16,8 @@ from contract.report import MAX_USER_ID
 from contract.times import DAY_MS, parse_duration, parse_timestamp
 from service.control.database import ControlError
 from service.credentials.identity import ANYBODY, EVERYONE, Role
-from service.credentials.tokens import LONGEST_MS, Made, Token, TokenRefused, Tokens, end_of, scope_problem
+from service.credentials.token import Made, Token
+from service.credentials.tokens import LONGEST_MS, TokenRefused, Tokens, end_of, scope_problem
 from service.http.authentication import actor_of, identity_of
 from service.http.listing import page_of, take_limit
 from service.http.parameters import MAX_LIMIT, PageParameters, names_of

@@ -1,7 +1,6 @@
 """`loadlens-analytics import`, run as a person runs it, into a running service and into files."""
 
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from analytics.sources.importing.sending import Note, send
 from analytics.sources.service import Client
 from analytics.sources.service_api import ServiceApi, ServiceError
 from contract import times
+from tests.support import preloaded
 from tests.support.serving import running
 from tests.support.terminals import ROOT, environment
 
@@ -24,10 +24,9 @@ NUMBERS = ["count", "mean", "var", "min", "max", "approximated"]
 
 
 def run(*arguments: object, cwd: Path, **variables: str) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "analytics", "import", *map(str, arguments)]
-    variables = {"XDG_STATE_HOME": str(cwd / "state"), "PYTHONPATH": str(ROOT)} | variables
-    return subprocess.run(
-        command, cwd=cwd, env=environment(**variables), capture_output=True, text=True, timeout=240, check=False
+    variables = {"XDG_STATE_HOME": str(cwd / "state")} | variables
+    return preloaded.run(
+        "analytics", "import", *map(str, arguments), cwd=cwd, environment=environment(**variables), timeout=240
     )
 
 

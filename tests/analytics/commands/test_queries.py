@@ -15,6 +15,7 @@ import pytest
 from analytics import cli, connect
 from contract import __version__
 from contract.metrics import NAMES
+from tests.support import preloaded
 from tests.support.small_fleet import HOUR, OLD, SAMPLES, USERS
 from tests.support.terminals import environment, run_on_terminal
 
@@ -28,10 +29,7 @@ Finished = subprocess.CompletedProcess[str]
 
 
 def run(*arguments: str, **variables: str) -> Finished:
-    command = [sys.executable, "-m", "analytics", *arguments]
-    return subprocess.run(
-        command, cwd=ROOT, env=environment(**variables), capture_output=True, text=True, timeout=60, check=False
-    )
+    return preloaded.run("analytics", *arguments, environment=environment(**variables))
 
 
 def rows(text: str) -> list[dict[str, str]]:

@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from service.cli import main
+from tests.support import preloaded
 from tests.support.agent_states import agent as path_of
 from tests.support.agent_states import state
 from tests.support.reports import END_MS, post, small
@@ -41,11 +42,9 @@ def real(service: RunningService, client: httpx.Client, tmp_path_factory: pytest
 
 
 def run(service: RunningService, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "service", "agents", *arguments],
-        cwd=ROOT, env=clean_environment(LOADLENS_URL=service.url, **environment),
-        capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
+    return preloaded.run(
+        "service", "agents", *arguments, environment=clean_environment(LOADLENS_URL=service.url, **environment)
+    )
 
 
 def test_a_roll_out_is_set_followed_listed_and_taken_back(service: RunningService, real: str) -> None:

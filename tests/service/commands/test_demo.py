@@ -3,7 +3,6 @@
 import http.server
 import json
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -25,6 +24,7 @@ from contract.validation import parse
 from service.commands.demo.fleet import WINDOW_MS, FleetError, RecordedFleet, batches, read_fleet
 from service.commands.demo.loading import PATIENCE_S, plan, post
 from service.http.requests import MAX_BODY
+from tests.support import preloaded
 from tests.support.running import ROOT, RunningService, clean_environment
 
 pytestmark = pytest.mark.server
@@ -198,10 +198,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService
 
 
 def demo(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "service", "demo", *arguments],
-        cwd=ROOT, env=clean_environment(**environment), capture_output=True, text=True, check=False, timeout=120,
-    )  # fmt: skip
+    return preloaded.run("service", "demo", *arguments, environment=clean_environment(**environment))
 
 
 def fleet_values(service: RunningService, fleet: RecordedFleet, **query: Any) -> list[float]:

@@ -3,7 +3,6 @@
 import io
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,8 +14,9 @@ from service.alerts.backtest import FiringPeriod, backtest
 from service.alerts.rule_set import read_rule_set
 from service.commands.rules import backtesting
 from tests.service.conftest import StartService
+from tests.support import preloaded
 from tests.support.reports import END_MS, JsonObject, original, post, small
-from tests.support.running import ROOT, clean_environment, wait_until
+from tests.support.running import clean_environment, wait_until
 
 pytestmark = pytest.mark.server
 
@@ -32,9 +32,7 @@ rules:
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "service", "rules", *arguments]
-    environment = clean_environment(COLUMNS="160")
-    return subprocess.run(command, cwd=ROOT, env=environment, check=False, capture_output=True, text=True, timeout=60)
+    return preloaded.run("service", "rules", *arguments, environment=clean_environment(COLUMNS="160"))
 
 
 @pytest.fixture

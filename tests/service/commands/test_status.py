@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,10 +11,11 @@ import pytest
 
 from contract import times
 from service.cli import main
+from tests.support import preloaded
 from tests.support.agent_states import SETTINGS, state
 from tests.support.agent_states import agent as path_of
 from tests.support.reports import post, small
-from tests.support.running import ROOT, RunningService, clean_environment, wait_until
+from tests.support.running import RunningService, clean_environment, wait_until
 
 pytestmark = pytest.mark.server
 
@@ -37,11 +37,9 @@ AGENT = {"version": "0.1.0", "cpu_seconds": 1.0, "resident_bytes": 20_000_000}
 
 
 def run(url: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "service", "status", *arguments],
-        cwd=ROOT, env=clean_environment(LOADLENS_URL=url, **environment),
-        capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
+    return preloaded.run(
+        "service", "status", *arguments, environment=clean_environment(LOADLENS_URL=url, **environment)
+    )
 
 
 def found(service: RunningService) -> tuple[int, list[dict[str, Any]]]:

@@ -2,25 +2,22 @@
 
 import json
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from service.credentials.token_text import PATTERN
+from service.credentials.token import PATTERN
+from tests.support import preloaded
 from tests.support.access import bearer
 from tests.support.reports import METRICS, original
-from tests.support.running import ROOT, RunningService, clean_environment
+from tests.support.running import RunningService, clean_environment
 
 pytestmark = pytest.mark.server
 
 
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "service", "tokens", *arguments],
-        cwd=ROOT, env=clean_environment(**environment), capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
+    return preloaded.run("service", "tokens", *arguments, environment=clean_environment(**environment))
 
 
 @pytest.fixture(scope="module")

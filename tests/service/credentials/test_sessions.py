@@ -8,7 +8,8 @@ from service.control.audit import Audit
 from service.control.database import ControlDatabase
 from service.credentials import sessions as module
 from service.credentials.sessions import Session, Sessions
-from service.credentials.tokens import Made, Tokens
+from service.credentials.token import Made
+from service.credentials.tokens import Tokens
 from tests.support.access import TEST
 
 

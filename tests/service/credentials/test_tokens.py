@@ -13,8 +13,8 @@ import pytest
 
 from service.control.audit import Audit
 from service.control.database import ControlDatabase
-from service.credentials.token_text import PATTERN
-from service.credentials.tokens import Made, TokenRefused, Tokens
+from service.credentials.token import PATTERN, Made
+from service.credentials.tokens import TokenRefused, Tokens
 from tests.support.access import HOUR_MS, TEST
 
 ADDRESS = "192.0.2.7"
