@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
+from xdist.scheduler.loadfile import LoadFileScheduling
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -38,6 +39,25 @@ def _refuse_unmarked_servers(event: str, arguments: tuple[object, ...]) -> None:
 
 
 sys.addaudithook(_refuse_unmarked_servers)
+
+
+_ALIKE = (
+    "tests/deploy/test_grafana.py",
+    *(f"tests/service/stores/test_{name}.py" for name in ("answers", "fleet", "identity")),
+)
+"""Files that lean on the same filled stores: one process runs them, so that these are filled once."""
+
+
+class _ByFile(LoadFileScheduling):
+    def _split_scope(self, nodeid: str) -> str:
+        file: str = super()._split_scope(nodeid)
+        return "filled stores" if file in _ALIKE else file
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> LoadFileScheduling | None:
+    """Give each process whole files, and files that share what takes long to make to one."""
+    return _ByFile(config, log) if config.getoption("dist") == "loadfile" else None
 
 
 # No longer than a module: while it is there, its event loop keeps tests from running one of their own.
