@@ -42,7 +42,7 @@ class Window:
     samples: Samples
 
 
-@dataclass
+@dataclass(eq=False)
 class Recording:
     """All that was sampled, and the reports of it in the order they were made."""
 
