@@ -101,6 +101,7 @@ TABLES: dict[str, list[list[str]]] = {
             "InfluxDB, the original's point (* bytes)*", "HTTP layer alone, the original's report, nothing kept",
         ]
     ],
+    "sustained": [["Loadlens", "Loadlens on InfluxDB*"]],
     "injected": [
         [
             f"{detector}, {source}" for detector in ("Loadlens", "windowed Gaussian")

@@ -65,6 +65,15 @@ def test_the_original_dashboard_has_its_two_panels() -> None:
     assert found == [("CPU Loads", "timeseries"), ("95 Percentile Load per User", "table")]
 
 
+def test_where_no_machine_is_counted_it_says_0_and_not_no_data() -> None:
+    counting = {
+        panel["title"]: panel["fieldConfig"]["defaults"].get("noValue")
+        for _, panel in panels()
+        if panel["type"] in ("stat", "timeseries") and 'AS "machines"' in panel["targets"][0]["query"]
+    }
+    assert counting == dict.fromkeys(("Machines", "Saturated at some time", "Saturation"), "0")
+
+
 def test_everything_asks_the_data_source_that_is_provisioned() -> None:
     [source] = yaml.safe_load((PROVISIONING / "datasources" / "influxdb.yml").read_text())["datasources"]
     wanted = {"type": source["type"], "uid": source["uid"]}

@@ -230,6 +230,20 @@ def test_points_of_the_original_count_with_the_system_of_their_time(
         assert windows["mean"].tolist() == pytest.approx([0.2, 0.6, 0.9])
 
 
+def test_a_state_of_fractions_that_somebody_else_wrote_keeps_no_service_from_its_work(
+    influx: RunningInflux, database: str, open_store: OpenStore
+) -> None:
+    influx.query(f'CREATE DATABASE "{database}"')
+    influx.write(f"state since=0.5,through5m=1e3 {T0}", database)
+    recording = Recording()
+    recording.cpu(Machine("6a:d6"), T0 + 15 * MINUTE, np.full(300, 0.9))
+    store = open_store()
+    fill(store, recording)
+    for again in (store, open_store("another")):
+        assert again.answer(Question(CPU, *RANGE, DAY, "6a:d6"))["count"].tolist() == [300]
+        assert again.problem is None
+
+
 def test_new_reports_of_an_old_user_join_its_old_points(original: str, open_store: OpenStore) -> None:
     recording = Recording()
     recording.cpu(Machine("6a:d6"), T0 + 15 * MINUTE, np.full(300, 0.9))  # late, between two points of the original

@@ -10,7 +10,7 @@ from analytics.sources.influx_address import Address
 from analytics.sources.influx_client import BadStatement, InfluxClient
 from contract.metrics import Disk, Memory
 from deploy.grafana.queries import SYSTEMS
-from service.stores.base import Question, StoreUnavailable
+from service.stores.base import Question, StoreError, StoreUnavailable
 from service.stores.influx.store import InfluxStore
 from tests.service.stores.influx.conftest import OpenStore
 from tests.support.influx_proxy import Fault, InfluxProxy, Request
@@ -325,6 +325,20 @@ def test_in_3_x_no_statement_touches_many_files_and_a_fresh_service_starts(
         reports = [report for page in store.reports(["one"], T0, T0 + 10 * DAY) for report in page]
         assert len(reports) == 1440
         assert not proxy.overwritten
+
+
+def test_rollups_are_made_anew_but_in_3_x_which_cannot_delete_them(newer: InfluxProxy, open_store: OpenStore) -> None:
+    recording = recorded()
+    store = open_store(url=newer.url, who=WHO)
+    fill(store, recording)
+    if newer.generation > 2:
+        with pytest.raises(StoreError, match="rollups of InfluxDB 3 cannot be made anew: copy into a database that is"):
+            store.rebuild(["user 0", "user 1"], T0, T0 + DAY)
+        assert_right(store, recording)
+    else:
+        store.rebuild(["user 0"], T0, T0 + DAY)
+        assert_right(store, recording)
+        newer.overwritten.clear()  # 2.x promises that a row that is written again is replaced
 
 
 def test_each_report_is_one_line_of_the_machine_and_one_of_each_core(

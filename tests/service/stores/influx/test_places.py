@@ -10,7 +10,7 @@ from service.stores.base import StoreError
 from service.stores.influx.keeping import kept_ms
 from tests.service.stores.influx.conftest import OpenStore
 from tests.service.stores.influx.test_generations import TOKEN, WHO, assert_right, fill, recorded
-from tests.support.influx_proxy import Fault, InfluxProxy
+from tests.support.influx_proxy import ORGANIZATION, Fault, InfluxProxy, Request
 from tests.support.influxd import RunningInflux
 
 pytestmark = pytest.mark.server
@@ -94,6 +94,25 @@ def test_in_2_x_what_is_written_goes_where_reads_find_it(
         assert_right(store, recording)
         assert proxy.buckets == {f"{database} autogen"}
         assert {key[0] for key in proxy.written} == {f"{database} autogen"}
+
+
+def test_which_of_several_organizations_is_meant_has_to_be_said(proxy: InfluxProxy, open_store: OpenStore) -> None:
+    proxy.buckets.clear()
+    two = [{"id": ORGANIZATION, "name": "acme"}, {"id": "00000000000000bb", "name": "other"}]
+
+    def of_two(asked: Request) -> Fault | None:
+        if asked.path != "/api/v2/orgs":
+            return None
+        found = [one for one in two if asked.parameters.get("org", one["name"]) == one["name"]]
+        return Fault(200, json.dumps({"orgs": found}).encode())
+
+    proxy.fault = of_two
+    with pytest.raises(StoreError, match="there are 2 organizations; --store-org names the right one"):
+        open_store(url=proxy.url)
+    recording = recorded()
+    store = open_store(url=proxy.url, who={"organization": "acme"})
+    fill(store, recording)
+    assert_right(store, recording)
 
 
 def test_an_influxdb_2_that_is_too_old_is_refused(proxy: InfluxProxy, open_store: OpenStore) -> None:

@@ -10,6 +10,7 @@ import pytest
 from analytics import connect
 from contract.metrics import Cpu
 from contract.times import DAY_MS, HOUR_MS, MINUTE_MS
+from service.commands.copy import main as copy
 from service.stores.base import Question, StoreError, StoreUnavailable
 from service.stores.influx.lines import bucket_lines
 from service.stores.influx.rollups import FINEST, GRACE_MS, late
@@ -343,6 +344,24 @@ def test_a_database_of_the_version_before_goes_on_being_read_and_written(
     go_on(0.2)
     feed.assert_answered(store)
     feed.assert_answered(open_store("another", now_ms=clock))
+
+
+def test_a_database_of_the_version_before_is_converted_by_a_copy(
+    influx: RunningInflux,
+    open_store: OpenStore,
+    clock: Clock,
+    database: str,
+    former: Callable[[Feed], None],
+) -> None:
+    feed = Feed(clock)
+    for number in range(20):
+        clock.now_ms += 100_000
+        feed.window(clock.now_ms, "two" if number % 2 else "one")
+    former(feed)
+    new = f"{database}_new"
+    assert copy(["--from", influx.address(database), "--to", influx.address(new), "--data-dir", "nowhere"]) == 0
+    feed.assert_answered(open_store("another", name=new, now_ms=clock))
+    assert {part for part, _, _ in rows(influx, new, "measurements_5m")} == {"1"}
 
 
 def test_the_folder_may_be_lost(tmp_path: Path, server: InfluxProxy, open_store: OpenStore, clock: Clock) -> None:
