@@ -126,6 +126,10 @@ STAND_IN_CORES: Final = {
 """Mean and variance of the cores that stand for all cores of a point of the original."""
 
 
+ORIGINAL_FIELDS: Final = ("cpuLoadAvg", "cpuLoadVar", *OVER_CORES[:3], OVER_CORES[4])
+"""Fields of `measurements` that the original writes."""
+
+
 @dataclass(frozen=True, slots=True)
 class Fields:
     """The fields of one quantity in a point."""

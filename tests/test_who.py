@@ -42,7 +42,7 @@ def test_known_programs_are_named_with_what_the_kernel_says_they_used(service: R
         RunningAgent("--url", service.url, "--spool-dir", str(tmp_path / "spool"), *options),
         analytics.connect(service.url) as client,
     ):
-        wait_until(lambda: "test" in client.users().index, "the agent")
+        wait_until(lambda: "test" in client.users()["user"].tolist(), "the agent")
         burners: dict[str, subprocess.Popen[bytes]] = {}
         try:
             for name, duty in DUTIES.items():

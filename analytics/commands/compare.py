@@ -82,7 +82,6 @@ def run_compare(argv: Sequence[str]) -> int:
         else:
             first, second = _two_times(source, settings, bounds)
             found = compare(first, second, by=settings.by)
-        found = found.set_index("user") if "user" in found else found
         found.attrs |= first.attrs
         return found
 
@@ -120,12 +119,12 @@ def show_comparison(console: "Console", frame: "pd.DataFrame") -> None:
 
     written = formatter(str(frame.attrs.get("unit", "")), "mean")
     means = [str(name) for name in frame if str(name).startswith("mean_")]
-    rows = frame[[*means, "difference", "lower", "upper", "p_value"]]
+    rows = frame[[*(name for name in ("user",) if name in frame), *means, "difference", "lower", "upper", "p_value"]]
     rows = rows.rename(columns={name: name.removeprefix("mean_") for name in means} | {"p_value": "p"})
     formats = {str(name): written for name in rows} | {"p": "{:.2g}".format}
     if len(frame) == 1:
         verdict = str(frame["verdict"].iloc[0])
         console.print(plain(f"{verdict[0].upper()}{verdict[1:]}."))
         console.print()
-        rows = rows.reset_index(drop=True)
+        rows = rows.drop(columns="user", errors="ignore")
     show_rows(console, rows, "Nothing has been reported in both times.", written=formats)

@@ -86,14 +86,17 @@ def show_forecast(
 
     from analytics.commands.output import draw, formatter
     from analytics.commands.tables import show_rows
+    from analytics.frames.frame import by_user
 
     written = formatter(str(frame.attrs.get("unit", "")), "mean")
     upper = next(str(name) for name in frame if str(name).startswith("upper_"))
     if frame["user"].nunique() > 1:
         users = frame.groupby("user", observed=True)
-        rows = pd.DataFrame(
-            {"mean": users["mean"].mean(), "highest": users["mean"].max(), "up to": users[upper].max()}
-        ).join(models[["error", "skill"]])
+        rows = (
+            pd.DataFrame({"mean": users["mean"].mean(), "highest": users["mean"].max(), "up to": users[upper].max()})
+            .rename(index=str)
+            .join(by_user(models)[["error", "skill"]])
+        )
         formats = dict.fromkeys(map(str, rows), written) | {"skill": "{:.0%}".format}
         show_rows(console, rows.sort_values("up to", ascending=False), "", written=formats)
     else:

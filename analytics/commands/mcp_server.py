@@ -106,7 +106,7 @@ class Tools:
 
         found = self._client.users()
         matches = matcher([pattern])
-        found = found[[matches(str(name)) for name in found.index]]
+        found = found[[matches(str(name)) for name in found["user"]]]
         return page(found, f"machines that are called {pattern}", f"{PROGRAM} users")
 
     def metrics(self) -> Document:
@@ -191,8 +191,7 @@ class Tools:
 
         start_ms, end_ms = _bounds(last, None)
         frame = self._windows(machine, "cpuLoadAvg", start_ms, end_ms, "1h", histograms=True)
-        known = self._client.users()["cores"]
-        found = right_size(frame, known[known.fillna(0) > 0].astype(float), target, quantile)
+        found = right_size(frame, self._client.users(), target, quantile)
         asked = f"--target {target:g} --quantile {quantile:g}"
         command = _command(f"right-size {_quoted(machine)}", "cpuLoadAvg", start_ms, end_ms, asked)
         found = found.sort_values("saved", ascending=False, na_position="last")
@@ -237,8 +236,7 @@ def page(frame: "pd.DataFrame", what: str, query: str, attrs: Any = None) -> Doc
 
     from analytics.commands.output import textual
 
-    columns = textual(frame.iloc[:PAGE] if frame.index.name is not None else frame.iloc[:PAGE].reset_index(drop=True))
-    columns = columns.drop(columns="index", errors="ignore").astype(object)
+    columns = textual(frame.iloc[:PAGE]).astype(object)
     # Neither NaN nor infinity is JSON.
     columns = columns.where(columns.notna() & ~columns.isin([math.inf, -math.inf]), None)
     rows = [dict(zip(columns, row, strict=True)) for row in columns.itertuples(index=False, name=None)]

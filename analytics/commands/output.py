@@ -31,7 +31,8 @@ def form_of(chosen: OutputForm | None, out: Path | None, *, terminal: bool) -> O
 
 
 def write(frame: pd.DataFrame, form: OutputForm, out: Path | None) -> None:
-    """Write `frame`, its index as the first column and moments as ISO 8601 in UTC, to `out` or standard output.
+    """Write `frame`, an index with a name as the first column and moments as ISO 8601 in UTC, to `out` or standard
+    output.
 
     JSON is an array of objects, a row each. Parquet keeps the types. Raises OSError where the file cannot be
     written; there is then no half of one under its name.
@@ -63,8 +64,8 @@ def _encoded(frame: pd.DataFrame, form: OutputForm) -> bytes:
 
 
 def textual(frame: pd.DataFrame) -> pd.DataFrame:
-    """The frame with its index as a column and moments as text; histograms, which are bytes, are left out."""
-    frame = frame.reset_index().drop(columns="histogram", errors="ignore")
+    """The frame with its index, where that has a name, as a column and moments as text; histograms are left out."""
+    frame = frame.reset_index(drop=frame.index.name is None).drop(columns="histogram", errors="ignore")
     for name in frame.select_dtypes("datetimetz"):
         moments = pd.DatetimeIndex(frame[name]).as_unit("ms")
         told = zip(moments.asi8.tolist(), moments.isna().tolist(), strict=True)
@@ -76,6 +77,8 @@ def textual(frame: pd.DataFrame) -> pd.DataFrame:
 
 def _without_formulas(frame: pd.DataFrame) -> pd.DataFrame:
     """The frame with an apostrophe before texts that a spreadsheet would take for formulas."""
+    for name in frame.select_dtypes("category"):
+        frame[name] = frame[name].astype(object)
     for name in frame.select_dtypes(["object", "str"]):
         is_formula = [isinstance(value, str) and value[:1] in _FORMULA for value in frame[name]]
         frame[name] = frame[name].mask(pd.Series(is_formula, frame.index), "'" + frame[name].astype(str))
@@ -179,7 +182,7 @@ def show_groups(console: Console, frame: pd.DataFrame, name: str, rate: str) -> 
     written = formatter(frame.attrs.get("unit", ""), frame.attrs.get("stat", ""))
     time_ms, _ = _columns(frame)
     ends_ms = np.array([time_ms.min(), time_ms.max()])
-    groups = sorted(frame.groupby("group"), key=lambda item: -item[1]["value"].max())
+    groups = sorted(frame.groupby(name, observed=True), key=lambda item: -item[1]["value"].max())
     values = [part["value"].to_numpy(np.float64) for _, part in groups]
     numbers = [tuple(written(number) for number in (value.min(), value.max(), value[-1])) for value in values]
     names = [str(group) for group, _ in groups]

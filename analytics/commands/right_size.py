@@ -69,14 +69,14 @@ def run_right_size(argv: Sequence[str]) -> int:
 
     def ask(source: "Source") -> "pd.DataFrame":
         from analytics.frames.frame import FrameError
+        from analytics.frames.weights import cores_by_user
         from analytics.methods.right_sizing import right_size
 
         bounds = settings.bounds_ms(times.now_ms(), "42d")
         frame = windows(source, settings, bounds, "1h", histograms=True)
         cores: float | pd.Series[float] | None = settings.cores
         if cores is None:
-            known = source.users()["cores"]
-            cores = known[known.fillna(0) > 0].astype(float)
+            cores = cores_by_user(source.users())
             if not frame["user"].isin(cores.index).any():
                 raise FrameError("how many cores the machines have is not known here: say it with --cores")
         sized = right_size(
@@ -101,7 +101,7 @@ def show_sizes(console: "Console", frame: "pd.DataFrame") -> None:
     if len(frame) == 1:
         console.print(plain(str(frame["why"].iloc[0])))
         return
-    rows = frame[[*_SHOWN, "verdict"]].rename(columns=_SHOWN)
+    rows = frame[[*(name for name in ("user",) if name in frame), *_SHOWN, "verdict"]].rename(columns=_SHOWN)
     formats = dict.fromkeys(("cores", "right", "saved"), "{:g}".format) | dict.fromkeys(
         ("used", "sure"), "{:.0%}".format
     )

@@ -65,8 +65,7 @@ def run_saturation(argv: Sequence[str]) -> int:
         bounds = settings.bounds_ms(times.now_ms(), "7d")
         rate_ms = min(HOUR_MS, parse_duration(settings.every)) if settings.every else HOUR_MS
         frame = windows(source, settings, bounds, format_duration(rate_ms), histograms=True)
-        found = saturation(frame, settings.threshold, rate=settings.every)
-        return found if settings.every else found.set_index("user")
+        return saturation(frame, settings.threshold, rate=settings.every)
 
     def show(console: "Console", frame: "pd.DataFrame") -> None:
         show_saturation(console, frame, settings.threshold)

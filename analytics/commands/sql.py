@@ -64,7 +64,7 @@ def run_sql(argv: Sequence[str]) -> int:
         if form == "table":
             show_rows(terminal(), found, "No rows.")
         else:
-            write(found if found.empty or form == "parquet" else found.set_index(found.columns[0]), form, settings.out)
+            write(found, form, settings.out)
     except BrokenPipeError:
         raise
     except (ServiceError, SqlError, FrameError, LookupError, OSError, ValueError) as error:
@@ -79,7 +79,7 @@ def _frames(source: "Source", settings: SqlSettings) -> "list[pd.DataFrame]":
     if settings.data is not None:
         # Names of one quantity mean the same windows.
         held = source.metrics()
-        names = held[~held["stored"].duplicated(keep="last")].index.tolist()
+        names = held[~held["stored"].duplicated(keep="last")]["metric"].tolist()
     rate = "raw" if settings.data is not None else settings.rate
     by: Literal["user"] | None = None if settings.data is not None and source.users().empty else "user"
     return [source.fleet(name, start=start_ms, end=end_ms, rate=rate, by=by) for name in names]

@@ -59,7 +59,7 @@ def show_rows(
     written: Mapping[str, Callable[[Any], str]] | None = None,
     whole: bool = False,
 ) -> None:
-    """A table of the rows with the index as the first column; `nothing` is said where there are none.
+    """A table of the rows, with an index that has a name as the first column; `nothing` is said where there are none.
 
     Columns without any value are left out. `written` says how the values of a column are written; without it moments
     are written to the minute, and flags as yes or no. Unless all rows are to be shown as a `whole`, those in the
@@ -68,7 +68,7 @@ def show_rows(
     if frame.empty:
         console.print(plain(nothing))
         return
-    columns = frame if isinstance(frame.index, pd.RangeIndex) else frame.reset_index()
+    columns = frame if frame.index.name is None else frame.reset_index()
     columns = columns.dropna(axis="columns", how="all")
     texts = {str(name): _texts(columns[name], (written or {}).get(str(name))) for name in columns}
     numbers = [name for name in texts if pd.api.types.is_numeric_dtype(columns[name])]

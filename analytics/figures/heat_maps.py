@@ -46,21 +46,21 @@ def users_over_time(frame: pd.DataFrame, title: str, *, column: str = "mean") ->
 
 
 def hour_of_week(profile: pd.DataFrame, title: str, *, column: str = "mean") -> go.Figure:
-    """A row a day, a column an hour, both in UTC; the brighter the busier.
+    """A row a day, a column an hour, both of the profile's time zone; the brighter the busier.
 
-    `profile`: an index of (`weekday`, `hour`), Monday 0, or the columns of these names; `column` a share.
+    `profile`: the columns `weekday`, Monday 0, and `hour`, and `column`, a share, as `analytics.hour_of_week_profile`
+    answers; its `attrs["tz"]` names the zone, UTC without it.
     """
-    if "weekday" not in profile:
-        profile = profile.reset_index()
+    zone = profile.attrs.get("tz", "UTC")
     cells = profile.pivot_table(index="weekday", columns="hour", values=column, observed=True)
     cells = cells.reindex(index=range(7), columns=range(24))
-    figure = blank(title, x="hour of the day (UTC)", y="day of the week (UTC)", height=370, head=_BAR_PX)
+    figure = blank(title, x=f"hour of the day ({zone})", y=f"day of the week ({zone})", height=370, head=_BAR_PX)
     values = cells.to_numpy(float)
     figure.add_heatmap(
         z=values.astype(np.float32),
         x=list(range(24)),
         y=list(_DAYS),
-        hovertemplate="%{y} %{x}:00 UTC<br>%{z:.1%}<extra></extra>",
+        hovertemplate=f"%{{y}} %{{x}}:00 {zone}<br>%{{z:.1%}}<extra></extra>",
         hoverongaps=False,
         xgap=1,
         ygap=1,

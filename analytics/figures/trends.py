@@ -173,13 +173,13 @@ def anomalies(frame: pd.DataFrame, title: str) -> go.Figure:
 def levels(frame: pd.DataFrame, changes: pd.DataFrame, title: str, *, column: str = "mean") -> go.Figure:
     """Values, and the level between lasting changes.
 
-    `frame`: index time (UTC), sorted, and `column` (a share). `changes`: columns `time` (UTC), `before` and `after`,
-    the mean levels around each change, in order of time.
+    `frame`: index time (UTC), sorted, and `column` (a share). `changes`: index time (UTC), columns `before` and
+    `after`, the mean levels around each change, in order of time, as `analytics.change_points` answers for one user.
     """
     figure = blank(title, x=TIME, y=UTILIZATION)
     add_line(figure, frame[column], name="utilization", width=1.2)
     index = pd.DatetimeIndex(frame.index)
-    times = pd.DatetimeIndex(changes["time"])
+    times = pd.DatetimeIndex(changes.index)
     bounds = [index[0], *times, index[-1] + step_of(index)]
     heights = [*changes["before"].head(1), *changes["after"]]
     steps = naive(pd.DatetimeIndex(bounds)).strftime("%Y-%m-%dT%H:%M:%S").tolist()

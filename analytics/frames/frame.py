@@ -1,5 +1,8 @@
 """Windows as DataFrames: the one shape that every function of this library takes and gives.
 
+In every answer what a row is of is a column (`user`, `core`, `metric`, `cluster`), never a level of the index. The
+index is `time` where each row has a moment, otherwise 0 to n - 1. `user` is a category.
+
 A frame of windows has the index `time` (UTC, milliseconds: the end of a window, or the start of a bucket after
 resampling) and the columns
 
@@ -11,6 +14,7 @@ column          dtype         what
 `os_version`
 `metric`        category      of which metric of the catalogue; left out where `attrs["metric"]` says so alone
 `core`          Int64         which core, missing (`<NA>`) for the whole machine; left out where none is named
+`cores`         Int64         optional: how many the machine had at the time; `resample` leaves it out
 `count`         int64         samples, above 0
 `mean`          float64       in the unit of the metric; `1` is a share in [0, 1]
 `var`           float64       population variance, in the square of that unit
@@ -66,6 +70,11 @@ class TooFewData(ValueError):
 def utc(time_ms: Ints) -> pd.DatetimeIndex:
     """The index of a frame whose moments are epoch milliseconds."""
     return pd.DatetimeIndex(time_ms.view("datetime64[ms]"), name="time", copy=False).tz_localize("UTC")
+
+
+def by_user(frame: pd.DataFrame) -> pd.DataFrame:
+    """A frame with one row a user, to look users up in: the index `user`, of texts, in the place of the column."""
+    return frame.drop(columns="user").set_axis(pd.Index(frame["user"].astype("str"), name="user", dtype="str"))
 
 
 def frame_of_columns(columns: dict[str, Any], time_ms: Ints) -> pd.DataFrame:

@@ -7,13 +7,15 @@ from typing import Any, Final, Literal, get_args
 import numpy as np
 import pandas as pd
 
-from analytics.frames.frame import FrameError, from_frame, to_frame, with_samples
+from analytics.frames.frame import FrameError, by_user, from_frame, to_frame, with_samples
 from analytics.frames.kernel import Histograms, Ints
 from contract.metrics import IDLEST_CORE
 
 Weight = Literal["samples", "cores", "hosts"]
 """`samples`: each sample counts the same. `hosts`: each host counts by the time it was seen. `cores`: each core does,
 so that a mean is the share of all CPU time that was used."""
+Cores = Mapping[Any, Any] | pd.Series | pd.DataFrame | None
+"""How many cores users have: by user, or a frame with `user` and `cores`."""
 WEIGHTS: Final[tuple[Weight, ...]] = get_args(Weight)
 
 _ALIKE: Final = 0.02
@@ -24,19 +26,17 @@ _FINE: Final = 20
 """What is no whole number is counted in so many parts, which is right within 2.5 %."""
 
 
-def weigh(
-    frame: pd.DataFrame, weight: Weight = "hosts", *, cores: "Mapping[Any, Any] | pd.Series[Any] | None" = None
-) -> pd.DataFrame:
+def weigh(frame: pd.DataFrame, weight: Weight = "hosts", *, cores: Cores = None) -> pd.DataFrame:
     """The frame with the samples of each user so often that users count as `weight` says.
 
     Means, quantiles and shares over several users weigh each sample alike, so one that samples every 50 ms drowns those
     that sample every five minutes, and two cores count as much as 64. Here `count`, `approximated` and histograms of a
     user are multiplied by a whole number: for `hosts` what brings the median `count` of its rows to that of the user
     with most in a row; for `cores` that, times its number of cores. That is what the column `cores` of a row says, how
-    many the machine had at the time (`cores_at`), and where that is missing `cores`, by user, such as
-    `source.users()["cores"]`. What is said of one user stays exactly as it was, unless its cores changed; what is said
-    of several is by rows, that is by time where rows are buckets of one width (`resample`). Counts are weights then, no
-    longer numbers of samples.
+    many the machine had at the time (`cores_at`), and where that is missing `cores`, by user, or
+    a frame with `user` and `cores`, `source.users()`. What is said of one user stays exactly as it was, unless its
+    cores changed; what is said of several is by rows, that is by time where rows are buckets of one width (`resample`).
+    Counts are weights then, no longer numbers of samples.
 
     A frame without `user`, or whose users count alike anyhow, comes back as it is. Raises FrameError for what is not a
     frame of windows, and ValueError for another `weight` and where the cores of a user are not known.
@@ -114,14 +114,28 @@ def cores_at(frame: pd.DataFrame, single: pd.DataFrame) -> "pd.Series[float]":
     return pd.Series(cores, index=frame.index)
 
 
-def known_cores(frame: pd.DataFrame, cores: "Mapping[Any, Any] | pd.Series[Any] | None") -> Ints:
+def cores_by_user(users: pd.DataFrame) -> "pd.Series[float]":
+    """What a frame with `user` and `cores` says, as `source.users()` answers it, by user; without those not known."""
+    if not {"user", "cores"} <= {*users.columns}:
+        raise FrameError(f"expected the columns user and cores, got {', '.join(map(str, users.columns)) or 'none'}")
+    cores = pd.to_numeric(by_user(users)["cores"], errors="coerce").astype("float64")
+    return cores[cores > 0]
+
+
+def cores_or_now(frame: pd.DataFrame, users: pd.DataFrame) -> "pd.Series[Any]":
+    """The cores of each row: what its column `cores` says, else what `users` says its user has now; Int64."""
+    now = frame["user"].astype("str").astype(object).map(cores_by_user(users)).astype("float64")
+    had = pd.to_numeric(frame["cores"], errors="coerce").astype("float64") if "cores" in frame else now
+    return had.where(had > 0, now).round().astype("Int64")
+
+
+def known_cores(frame: pd.DataFrame, cores: Cores) -> Ints:
     """The cores of each row: what its column `cores` says, else those of its user; ValueError where neither does."""
     names = frame["user"].astype("str").astype(object)
     if cores is None and "cores" not in frame:
-        raise ValueError(
-            "expected the cores of each user with weight='cores', such as source.users()['cores'], got none"
-        )
-    told = pd.Series({} if cores is None else cores, dtype=object).rename(index=str)
+        raise ValueError("expected the cores of each user with weight='cores', such as source.users(), got none")
+    given = cores_by_user(cores) if isinstance(cores, pd.DataFrame) else {} if cores is None else cores
+    told = pd.Series(given, dtype=object).rename(index=str)
     of_user = pd.to_numeric(names.map(told), errors="coerce")
     row = pd.to_numeric(frame["cores"], errors="coerce") if "cores" in frame else of_user
     row = row.astype("float64").where(row.astype("float64") > 0, of_user.astype("float64")).fillna(0)

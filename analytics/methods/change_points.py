@@ -10,6 +10,7 @@ import pandas as pd
 
 from analytics.frames.aggregation import AnyFrame, is_dask
 from analytics.frames.arguments import duration_ms
+from analytics.frames.frame import utc
 from analytics.frames.kernel import Floats, Ints
 from analytics.methods.segmentation import ROUNDING, SHORTEST, cuts, standard_deviation, without_season
 from analytics.methods.series import TimeSeries, by_user_on_dask, on_all_cores, series_of
@@ -33,12 +34,12 @@ def change_points(frame: AnyFrame, *, column: str = "mean", rate: str = "1h") ->
     """When the level or the spread of each user's `column` changed for at least twelve buckets of `rate`.
 
     `frame` has an index of times with a time zone, in any order, a numeric `column`, and a column `user` where it is of
-    many. `rate` is an InfluxQL duration. Returns one row a change, sorted by user and time, with the columns
+    many. `rate` is an InfluxQL duration. Returns one row a change, sorted by user and time, with the index `time`
+    (UTC): of a level, the value after which it was another one, where buckets have several; otherwise the start of the
+    first bucket after the change; and the columns
 
     ========  ==========================================================================================
     `user`    where `frame` has it
-    `time`    when (UTC): of a level, to the value after which it was another one, where buckets have several;
-              otherwise the start of the first bucket after the change
     `kind`    `level` or `spread`
     `before`  the level (mean) or spread (mean standard deviation within a bucket, or mean difference
               between neighbours where buckets have fewer than four points) since the change before,
@@ -66,9 +67,9 @@ def _changes(frame: pd.DataFrame, *, column: str, rate_ms: int, alone: bool) -> 
     names = ["all"] * len(series) if users is None else users
     rows = [(user, *change) for user, changes in zip(names, found, strict=True) for change in changes]
     table = pd.DataFrame(rows, columns=list(_COLUMNS))
-    table["time"] = pd.to_datetime(table["time"].astype("int64"), unit="ms", utc=True).astype("datetime64[ms, UTC]")
-    table = table.astype({"user": "str", "before": float, "after": float, "effect": float, "kind": "str"})
-    return table.drop(columns="user") if users is None else table
+    table.index = utc(table.pop("time").to_numpy(np.int64))
+    table = table.astype({"before": float, "after": float, "effect": float, "kind": "str"})
+    return table.drop(columns="user") if users is None else table.assign(user=pd.Categorical(table["user"]))
 
 
 def _find_all(series: Sequence[TimeSeries], rate_ms: int) -> list[list[_Change]]:

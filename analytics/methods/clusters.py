@@ -35,13 +35,16 @@ class ProfileClusters:
     """Users in clusters by the shape of their week; printed, it says how many and who stands for each."""
 
     members: pd.DataFrame
-    """Index `user`: `cluster` (0 is the largest), `distance` to its centre, in standard deviations of an hour, and
+    """One row a user: `user`, `cluster` (0 is the largest), `distance` to its centre, in standard deviations of an
+    hour, and
     `representative`, True for the one user of each cluster that is nearest to its centre."""
     profiles: pd.DataFrame
-    """One row for each cluster: `users`, `representative`, `peak` (the hour of the week that is highest, 0 is Monday
+    """One row for each cluster: `cluster`, `users`, `representative`, `peak` (the hour of the week that is highest, 0
+    is Monday
     00:00), and columns 0 to 167 with the centre's shape: 0 is a user's own mean, 1 its own standard deviation."""
     silhouettes: pd.DataFrame
-    """Index `clusters`, the numbers that were tried: `silhouette`, -1 to 1, and `stability`, 0 to 1, how much of each
+    """One row for each number of clusters that was tried: `clusters`, `silhouette`, -1 to 1, and `stability`, 0 to 1,
+    how much of each
     cluster is found again in the other half of the weeks; NaN where no users have two weeks."""
     p_value: float
     """How likely a silhouette as high is where there are no kinds, 1/40 at least; 1 where no number is stable, NaN
@@ -88,12 +91,14 @@ def cluster_profiles(
     best, p_value = (clusters, np.nan) if clusters else _kinds(some, tried)
     labels, centres = _largest_first(*_clustered(shapes, best))
     distance = np.sqrt(((shapes - centres[labels]) ** 2).mean(axis=1))
-    members = pd.DataFrame({"cluster": labels, "distance": distance}, index=pd.Index(users, name="user"))
-    nearest = members.groupby("cluster")["distance"].idxmin()
+    members = pd.DataFrame({"user": pd.Categorical(users), "cluster": labels, "distance": distance})
+    nearest = members.groupby("cluster")["distance"].idxmin().to_numpy()
     members["representative"] = members.index.isin(nearest)
-    profiles = pd.DataFrame(centres, index=pd.RangeIndex(len(centres), name="cluster"))
-    about = {"users": np.bincount(labels), "representative": nearest.to_numpy(), "peak": centres.argmax(axis=1)}
-    profiles = pd.concat([pd.DataFrame(about, index=profiles.index), profiles], axis=1)
+    about = {
+        "cluster": np.arange(len(centres)), "users": np.bincount(labels),
+        "representative": members["user"].iloc[nearest].astype("str").to_numpy(), "peak": centres.argmax(axis=1),
+    }  # fmt: skip
+    profiles = pd.concat([pd.DataFrame(about), pd.DataFrame(centres)], axis=1)
     return ProfileClusters(members, profiles, tried, p_value, left_out)
 
 
@@ -160,24 +165,25 @@ def _silhouette(shapes: Floats, labels: Ints) -> float:
 def _tried(shapes: Floats, halves: tuple[Floats, Floats], numbers: Iterable[int]) -> pd.DataFrame:
     """The silhouette and stability of some numbers of clusters."""
     first, second = (half[:_SAMPLE] for half in halves)
-    rows = {
-        k: (
+    rows = [
+        (
+            k,
             _silhouette(shapes, _clustered(shapes, k)[0]),
             _stability(_clustered(first, k)[0], _clustered(second, k)[0]) if len(first) > k else np.nan,
         )
         for k in numbers
-    }
-    return pd.DataFrame.from_dict(rows, orient="index", columns=["silhouette", "stability"]).rename_axis("clusters")
+    ]
+    return pd.DataFrame(rows, columns=["clusters", "silhouette", "stability"])
 
 
 def _kinds(shapes: Floats, tried: pd.DataFrame) -> tuple[int, float]:
     """How many clusters are kinds, and how likely the silhouette that says so is by chance."""
-    stable = tried.loc[~(tried["stability"] < _STABLE), "silhouette"]
+    stable = tried[~(tried["stability"] < _STABLE)]
     if stable.empty:
         return 1, 1.0
-    best = int(stable.index[int(stable.argmax())])
-    p_value = _p_value(shapes[:_DRAWN], best)
-    return (best if p_value <= _SIGNIFICANT and stable[best] >= _STRUCTURE else 1), p_value
+    best, silhouette = stable[["clusters", "silhouette"]].iloc[int(stable["silhouette"].argmax())]
+    p_value = _p_value(shapes[:_DRAWN], int(best))
+    return (int(best) if p_value <= _SIGNIFICANT and silhouette >= _STRUCTURE else 1), p_value
 
 
 def _stability(first: Ints, second: Ints) -> float:

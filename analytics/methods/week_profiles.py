@@ -28,8 +28,9 @@ def hour_of_week_profile(
     168 rows (for each user), from Monday 00:00 in the time zone `tz` (such as `Europe/Berlin`): `user` if asked for,
     `hour_of_week` (0 to 167), `weekday` (0 is Monday), `hour`, `count`, `mean` (weighted by samples), `var`, `min`,
     `max`, `p50`, `p95` (from histograms), in the unit of the metric; NaN, and a count of 0, for hours without samples.
-    An hour is that of the clock on the wall: in the night when it is set back one hour of the week gets two hours of
-    samples, when it is set forward one gets none, and each sample weighs the same. A bucket counts where it begins.
+    `attrs["tz"]` names the zone. An hour is that of the clock on the wall: in the night when it is set back one hour of
+    the week gets two hours of samples, when it is set forward one gets none, and each sample weighs the same. A bucket
+    counts where it begins.
 
     Takes a frame of windows of an hour at most, of any size, pandas' or Dask's; raises FrameError for another, and
     for an unknown time zone.
@@ -44,7 +45,9 @@ def hour_of_week_profile(
     for name, values in _statistics(windows, frame).items():
         columns[name] = np.full(users * HOURS, np.nan)
         columns[name][place] = values
-    return pd.DataFrame(columns)
+    profile = pd.DataFrame(columns)
+    profile.attrs = {"tz": zone_name(tz)}
+    return profile
 
 
 def merged_weeks(

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from analytics.frames.frame import by_user
 from analytics.frames.gaps import step_of
 from analytics.frames.resampling import resample
-from analytics.frames.weights import equal_weights, weigh
+from analytics.frames.weights import cores_at, cores_or_now, equal_weights, weigh
 from analytics.reports.annotations import Annotation, annotations_of
 from analytics.reports.use import CpuUse, use_of
 from contract.times import DAY_MS, HOUR_MS, format_duration
@@ -83,7 +84,8 @@ class Data:
 
     windows: pd.DataFrame
     """Of each machine, with the column `user`, in buckets of `rate_ms`; in a fleet weighed by cores where those of
-    every machine are known, otherwise `analytics.equal_weights`."""
+    every machine are known, otherwise `analytics.equal_weights`. The column `cores` says how many the machine had at
+    the time; it is not there where those of one are not known."""
     total: pd.DataFrame
     """Of all machines together, in buckets of `total_rate_ms`; of the machine where the report is on one. Of a fleet it
     may lack histograms."""
@@ -109,8 +111,10 @@ class Data:
 
     @property
     def machine_cores(self) -> "pd.Series[float] | None":
-        """The cores of each machine, index `user`; None where those of one are not known: then machines count alike."""
-        return cores_of(self.users, self.samples.index)
+        """The cores of each machine over its time in the range, index `user`; None where those of one are not known:
+        then machines count alike.
+        """
+        return mean_cores(self.windows)
 
     @property
     def before_ms(self) -> int:
@@ -125,7 +129,7 @@ class Data:
 
 def of_fleet(source: "Source", question: ReportQuestion) -> Data:
     """The data of a fleet's report. Raises NothingThere, and what the source raises."""
-    users = source.users()
+    users = by_user(source.users())
     start_ms, end_ms = _range(
         users, question, partial(source.fleet, histograms=False),
         "the source holds no machines yet; start an agent, or load the demo",
@@ -133,23 +137,23 @@ def of_fleet(source: "Source", question: ReportQuestion) -> Data:
     seen = users[(_ms(users["last_seen"]) > start_ms) & (_ms(users["first_seen"]) < end_ms)]
     spans = (_ms(seen["last_seen"]).clip(upper=end_ms) - _ms(seen["first_seen"]).clip(lower=start_ms)).clip(lower=1)
     rate_ms = MACHINES.rate_ms(end_ms - start_ms, float(spans.sum()))
-    windows = source.fleet(by="user", start=start_ms, end=end_ms, rate=format_duration(rate_ms))
+    windows = source.fleet(by="user", start=start_ms, end=end_ms, rate=format_duration(rate_ms), weight="cores")
     if windows.empty:
         raise NothingThere("no machine reported in this time; ask for another --start and --end, or a longer --last")
     samples = _samples(windows)
-    known_cores = cores_of(users, samples.index)
-    weighted = equal_weights(windows) if known_cores is None else weigh(windows, "cores", cores=known_cores)
+    windows = _with_cores(windows, users)
+    weighted = weigh(windows, "cores") if "cores" in windows else equal_weights(windows)
     total_ms = min(rate_ms, HOUR_MS, TOTAL.rate_ms(end_ms - start_ms, float(spans.sum())))
     if weighted is not windows:
         # What the source puts together weighs each sample alike.
-        windows, total_ms = weighted, rate_ms
+        windows, total_ms = _sized_as(weighted, windows), rate_ms
     if total_ms == rate_ms:
         total = resample(windows.drop(columns="user"), format_duration(rate_ms))
     else:
         total = source.fleet(start=start_ms, end=end_ms, rate=format_duration(total_ms), histograms=False)
     total, total_ms = _as_reported(total, total_ms)
     if rate_ms < total_ms:
-        windows, rate_ms = resample(windows, format_duration(total_ms)), total_ms
+        windows, rate_ms = _coarser(windows, total_ms), total_ms
     present = windows["user"].cat.remove_unused_categories()
     known = users.loc[users.index.intersection(present.cat.categories)]
     return _data(
@@ -167,19 +171,52 @@ def of_fleet(source: "Source", question: ReportQuestion) -> Data:
     )
 
 
-def cores_of(users: pd.DataFrame, names: "pd.Index[str]") -> "pd.Series[float] | None":
-    """The cores of some users, of what is known of all; None where those of one are not."""
-    if "cores" not in users:
+def _with_cores(windows: pd.DataFrame, users: pd.DataFrame) -> pd.DataFrame:
+    """The windows with `cores`, at the time or else as they are now; without the column where one is not known."""
+    if "cores" in users:
+        cores = cores_or_now(windows, users.rename_axis("user").reset_index())
+        if cores.notna().all():
+            return windows.assign(cores=cores)
+    return windows.drop(columns="cores", errors="ignore")
+
+
+def _sized_as(weighted: pd.DataFrame, windows: pd.DataFrame) -> pd.DataFrame:
+    """The weighted windows with the column `cores` of those that they are made of, row by row."""
+    return weighted.assign(cores=windows["cores"].array) if "cores" in windows else weighted
+
+
+def _coarser(windows: pd.DataFrame, rate_ms: int) -> pd.DataFrame:
+    """The windows in longer buckets, each with the cores that its machine had at the end of it."""
+    longer: pd.DataFrame = resample(windows, format_duration(rate_ms))
+    return longer.assign(cores=cores_in(windows, longer, rate_ms)) if "cores" in windows else longer
+
+
+def cores_in(windows: pd.DataFrame, longer: pd.DataFrame, rate_ms: int) -> "pd.Series[int]":
+    """The last number of cores in each of the longer buckets, of those that windows say."""
+    start = pd.DatetimeIndex(windows.index).floor(pd.Timedelta(rate_ms, "ms"))
+    last = windows["cores"].groupby([windows["user"].astype("str").to_numpy(), start]).last()
+    wanted = pd.MultiIndex.from_arrays([longer["user"].astype("str").to_numpy(), longer.index])
+    return pd.Series(last.reindex(wanted).array, longer.index)
+
+
+def cores_now(data: Data) -> "pd.Series[float]":
+    """The cores that each machine has now, index `user`: as it said last, or else had in its last window."""
+    told = data.users["cores"].astype("float64")
+    if "cores" not in data.windows:
+        return told
+    return told.fillna(data.windows["cores"].astype("float64").groupby(data.windows["user"].astype("str")).last())
+
+
+def mean_cores(windows: pd.DataFrame) -> "pd.Series[float] | None":
+    """The mean number of cores of each user over some windows, index `user`; None where windows name none."""
+    if "cores" not in windows:
         return None
-    cores = (
-        pd.to_numeric(users["cores"], errors="coerce").astype("float64").rename(index=str).reindex(names.astype("str"))
-    )
-    return cores if bool((cores > 0).all()) else None
+    return windows["cores"].astype("float64").groupby(windows["user"].astype("str")).mean()
 
 
 def of_user(source: "Source", user: str, question: ReportQuestion) -> Data:
     """The data of one machine's report. Raises NothingThere, and what the source raises."""
-    users = source.users()
+    users = by_user(source.users())
     if user not in users.index:
         raise NothingThere(f"no machine is named {user!r}; `loadlens-analytics users` lists those there are")
     users = users.loc[[user]]
@@ -195,6 +232,9 @@ def of_user(source: "Source", user: str, question: ReportQuestion) -> Data:
     cores = _cores(source, user, (start_ms, end_ms), format_duration(rate_ms))
     windows = resample(total, format_duration(rate_ms))
     windows = windows.assign(user=pd.Categorical([user] * len(windows)))
+    if cores is not None:
+        windows = windows.assign(cores=cores_at(windows, cores.assign(user=user)).to_numpy())
+    windows = _with_cores(windows, users)
     return _data(
         windows,
         total,

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from analytics.frames.columns import merge
-from analytics.frames.frame import bins_of, from_frame
+from analytics.frames.frame import bins_of, by_user, from_frame
 from analytics.frames.statistics import quantiles
 from analytics.methods.thresholds import saturation
 from analytics.reports.data import Data, ReportQuestion, of_fleet, of_user
@@ -45,7 +45,7 @@ def machines(data: Data) -> pd.DataFrame:
     table["buckets"] = np.bincount(series, minlength=size)
     table["first"] = pd.Series(windows.time).groupby(series).min().to_numpy()
     table["last"] = pd.Series(windows.time).groupby(series).max().to_numpy()
-    above = saturation(data.windows, data.target).set_index("user").rename(index=str).reindex(table.index)
+    above = by_user(saturation(data.windows, data.target)).reindex(table.index)
     table["above"], table["surely_above"] = above["share"], above["lower"]
     return table.sort_values("mean", ascending=False, kind="stable")
 

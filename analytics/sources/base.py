@@ -12,7 +12,7 @@ import pandas as pd
 from analytics.frames.frame import FrameError, of_metric
 from analytics.frames.resampling import RAW_MS, resample
 from analytics.frames.statistics import highest, values_of
-from analytics.frames.weights import Weight, cores_at, weigh
+from analytics.frames.weights import Weight, cores_at, cores_or_now, weigh
 from contract.metrics import NAMES, TYPES, Quantity, Statistic, type_name
 from contract.times import parse_duration, parse_timestamp
 
@@ -64,21 +64,22 @@ class Source(Protocol):
     ) -> pd.DataFrame:
         """The windows of all users together; with `by="user"` of each, named by the column `user`.
 
-        With `stat` single values, as of `history`; the column `group` then names the groups that `by` makes, and
-        `top` keeps those that are highest over the whole range. `weight` says how users count in what is said of
-        several (`analytics.weigh`): `cores` makes the mean the share of all CPU time that was used, and raises
-        ValueError (ProblemError, where a service answers) where the cores of a user are not known.
+        With `stat` single values, as of `history`; the column that `by` names says whose they are, and `top` keeps
+        those that are highest over the whole range. `weight` says how users count in what is said of several
+        (`analytics.weigh`): `cores` makes the mean the share of all CPU time that was used, and raises ValueError
+        (ProblemError, where a service answers) where the cores of a user are not known. With `by="user"` and no `stat`
+        it adds the column `cores`: how many the machine had at the time, else has now, missing where neither is known.
         """
 
     def users(self) -> pd.DataFrame:
-        """The users, by name: index `user`; `os_type`, `os_version` and `cores`, missing where that is not known, and
-        when the first window began and the last one ended, `first_seen` and `last_seen` (UTC). Where several hosts
-        report under one id, `shared_windows` says how many windows overlapped others, and `shared_at` when last: their
-        numbers are mixed. Only a service knows; elsewhere both are missing.
+        """The users, in order of their names: `user`; `os_type`, `os_version` and `cores`, missing where that is not
+        known, and when the first window began and the last one ended, `first_seen` and `last_seen` (UTC). Where several
+        hosts report under one id, `shared_windows` says how many windows overlapped others, and `shared_at` when last:
+        their numbers are mixed. Only a service knows; elsewhere both are missing.
         """
 
     def metrics(self) -> pd.DataFrame:
-        """The metrics that can be asked for: index `name`; `title`, `unit`, the default `statistic`, `by_core`
+        """The metrics that can be asked for: `metric`, its name; `title`, `unit`, the default `statistic`, `by_core`
         (whether single cores can be asked for), `type` and the name of the `stored` quantity.
         """
 
@@ -102,7 +103,7 @@ def weighed_together(
     """
     cores = None
     if weight == "cores" and "user" in each:
-        cores, rows = users()["cores"], single()
+        cores, rows = users(), single()
         each = each if rows is None or rows.empty else each.assign(cores=cores_at(each, rows).to_numpy())
     weighed = weigh(each, weight, cores=cores).drop(columns=["user", "cores"], errors="ignore")
     together: pd.DataFrame = resample(weighed, RAW_MS)
@@ -110,7 +111,7 @@ def weighed_together(
 
 
 def users_of(known: pd.DataFrame) -> pd.DataFrame:
-    """The frame of `users` of what a source knows of them, the rest missing."""
+    """The frame of `users` of what a source knows of them, index `user`, the rest missing."""
     missing = {
         "os_type": None,
         "os_version": None,
@@ -119,7 +120,9 @@ def users_of(known: pd.DataFrame) -> pd.DataFrame:
         "shared_at": pd.DatetimeIndex([pd.NaT] * len(known), tz="UTC").as_unit("ms"),
     }
     columns = ("os_type", "os_version", "cores", "first_seen", "last_seen", "shared_windows", "shared_at")
-    return pd.DataFrame({name: known[name] if name in known else missing[name] for name in columns}, index=known.index)
+    told = pd.DataFrame({name: known[name] if name in known else missing[name] for name in columns}, index=known.index)
+    told.insert(0, "user", pd.Series(pd.Categorical(known.index.astype("str")), told.index))
+    return told.reset_index(drop=True)
 
 
 def epoch_ms(moment: Moment) -> int:
@@ -190,7 +193,7 @@ class WindowedSource(ABC):
         asked = _asked(metric, start, end, rate, user=user, core=core, histograms=histograms or stat is not None)
         frame = self._windows(asked)
         if "user" in frame:
-            if frame.empty and user not in self.users().index:
+            if frame.empty and user not in {*self.users()["user"]}:
                 raise LookupError(f"{user!r} is not known here; users() lists those that are")
             frame = frame.drop(columns="user")
         return _answer(frame, metric, rate, stat)
@@ -217,13 +220,19 @@ class WindowedSource(ABC):
         if top is not None and by is None:
             raise ValueError("top goes with by: it keeps the groups with the highest values")
         frame = self._windows(_asked(metric, start, end, rate, histograms=histograms or stat is not None))
+        if weight == "cores" and by == "user" and stat is None and "user" in frame:
+            frame = _answer(frame, metric, rate, None)
+            single = self._cores(start, end, rate)
+            known = frame if single is None else frame.assign(cores=cores_at(frame, single).to_numpy())
+            frame.insert(list(frame.columns).index("count"), "cores", cores_or_now(known, self.users()))
+            return frame
         if by is None:
             frame = frame.drop(columns="user", errors="ignore")
         elif "user" not in frame:
             raise FrameError("no users are named here; a column user or user_id would be right")
         if top is not None and stat is not None:
             frame = highest(frame, top, stat)
-        return _answer(frame, metric, rate, stat)
+        return _answer(frame, metric, rate, stat, by)
 
     def _cores(self, start: Moment | None, end: Moment | None, rate: str) -> pd.DataFrame | None:
         """The windows of single cores of all users; None where there are none."""
@@ -252,13 +261,13 @@ def metrics_of(quantities: Iterable[Quantity]) -> pd.DataFrame:
     held = set(quantities)
     rows = [
         {
-            "name": one.name, "title": one.title, "unit": one.quantity.unit, "statistic": one.statistic,
+            "metric": one.name, "title": one.title, "unit": one.quantity.unit, "statistic": one.statistic,
             "by_core": one.by_core, "type": type_name(kind), "stored": one.quantity.name,
         }
         for one in NAMES.values() for kind in TYPES
         if one.quantity in kind.quantities and one.quantity in held and one.over_cores is None
     ]  # fmt: skip
-    return pd.DataFrame(rows).set_index("name")
+    return pd.DataFrame(rows)
 
 
 def _asked(
@@ -285,9 +294,18 @@ def _asked(
     )
 
 
-def _answer(frame: pd.DataFrame, metric: str, rate: str, stat: Statistic | None) -> pd.DataFrame:
+def _answer(
+    frame: pd.DataFrame, metric: str, rate: str, stat: Statistic | None, by: Grouping | None = None
+) -> pd.DataFrame:
     frame = of_metric(frame, metric)
     if rate == "raw" and stat is None:
         return frame
     frame = resample(frame, RAW_MS if rate == "raw" else rate)
-    return frame if stat is None else values_of(frame, stat)
+    return frame if stat is None else of_groups(values_of(frame, stat), by)
+
+
+def of_groups(values: pd.DataFrame, by: Grouping | None) -> pd.DataFrame:
+    """Values whose column `group` is called what the groups are, such as `user`, and is a category."""
+    if by is None or "group" not in values:
+        return values
+    return values.assign(group=pd.Categorical(values["group"])).rename(columns={"group": by})

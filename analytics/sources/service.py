@@ -14,7 +14,7 @@ from analytics.frames.arrow import frame_of
 from analytics.frames.frame import FrameError, of_metric
 from analytics.frames.progress import progress
 from analytics.frames.weights import Weight
-from analytics.sources.base import Grouping, Moment, check_windows_by, epoch_ms
+from analytics.sources.base import Grouping, Moment, check_windows_by, epoch_ms, of_groups
 from analytics.sources.operations import Operations
 from analytics.sources.service_api import IMPATIENT, JSON_TYPE, Patience, ServiceError, path_segment, refusal
 from contract.metrics import NAMES, Statistic
@@ -221,9 +221,10 @@ class Client(Operations):
             check_windows_by(by, top)
             wanted = query | weighed | {"metric": metric, "histograms": histograms}
             return self._windows("windows/fleet", f"{metric} of the fleet", wanted)
-        return self._values(
+        values = self._values(
             f"metrics/{path_segment(metric)}/fleet", metric, query | {"top": top, "stat": stat} | weighed
         )
+        return of_groups(values, by)
 
     def query(
         self,
@@ -291,11 +292,11 @@ class Client(Operations):
         users["shared_windows"] = users["shared_windows"].astype("Int64")
         # The service says 0 of a machine that names no cores: how many it has is not known.
         users["cores"] = users["cores"].astype("Int64").where(users["cores"] > 0)
-        return users.set_index("user")
+        return users.assign(user=pd.Categorical(users["user"])).reset_index(drop=True)
 
     def metrics(self) -> pd.DataFrame:
         """The metrics that can be asked for (`analytics.sources.base`)."""
-        return read_records(self._get("metrics"), "metrics", _METRICS).set_index("name")
+        return read_records(self._get("metrics"), "metrics", _METRICS).rename(columns={"name": "metric"})
 
     def _values(self, path: str, metric: str, query: Mapping[str, Any]) -> pd.DataFrame:
         return read_values(self._get(path, query, accept=_ARROW), metric, query["stat"])

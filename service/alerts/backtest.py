@@ -52,7 +52,7 @@ def backtest(
     `rate` is `raw` for windows as they came, or a duration to merge them first. `each` is called after each stretch of
     each quantity (`steps` says how many there are). Raises analytics' ServiceError.
     """
-    systems = {str(user): str(system) for user, system in source.users()["os_type"].items()}
+    systems = {str(row.user): str(row.os_type) for row in source.users().itertuples()}
     periods: list[FiringPeriod] = []
     for (metric, by_core), some in _by_metric(rules).items():
         asked = _WindowSource(source, metric, by_core, any(_needs_histograms(rule) for rule in some), rate, systems)

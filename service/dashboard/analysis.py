@@ -15,6 +15,7 @@ import pandas as pd
 
 from analytics.frames.frame import TooFewData
 from analytics.frames.gaps import step_of
+from analytics.frames.weights import cores_by_user
 from analytics.sources.base import Asked, WindowedSource, metrics_of
 from contract import times
 from contract.metrics import QUANTITIES, NamedMetric
@@ -66,7 +67,8 @@ class StoreSource(WindowedSource):
     def users(self) -> pd.DataFrame:
         """The users, by name (`analytics.sources.base`)."""
         frame = self.store.users()
-        return frame.set_index(pd.Index(frame.pop("user_id"), name="user", dtype="str"))
+        frame.insert(0, "user", frame.pop("user_id").astype("category"))
+        return frame
 
     def metrics(self) -> pd.DataFrame:
         """The metrics that can be asked for (`analytics.sources.base`)."""
@@ -231,7 +233,7 @@ def _changes(source: StoreSource, subject: Subject) -> dict[str, Any]:
                 "after": _number(after),
             }
             for at, kind, before, after in zip(
-                _ms(pd.DatetimeIndex(found["time"])), found["kind"], found["before"], found["after"], strict=True
+                _ms(found.index), found["kind"], found["before"], found["after"], strict=True
             )
             if subject.start_ms <= at < subject.end_ms
         ]
@@ -263,10 +265,10 @@ def _size(source: StoreSource, subject: Subject) -> dict[str, Any]:
 
     if subject.metric.quantity.name != "cpu.utilization":
         raise TooFewData("sizes are told from CPU utilization")
-    cores = source.users()["cores"].get(subject.user_id)
+    cores = cores_by_user(source.users()).get(subject.user_id)
     if not cores:
         raise TooFewData("the number of cores is not known")
-    sized = right_size(_history(source, subject, "size", HOUR_MS, histograms=True), float(cores), _TARGET)
+    sized = right_size(_history(source, subject, "size", HOUR_MS, histograms=True), cores, _TARGET)
     [row] = sized.to_dict("records")
     return {
         name: _number(row[name]) for name in ("now", "needed", "lower", "upper", "recommended", "saved", "confidence")

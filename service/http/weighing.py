@@ -6,7 +6,17 @@ from typing import Any, Final
 import pandas as pd
 
 from analytics.frames.resampling import RAW_MS, resample
-from analytics.frames.weights import WEIGHTS, Weight, cores_at, host_factors, known_cores, multiplied, of_rows, weigh
+from analytics.frames.weights import (
+    WEIGHTS,
+    Weight,
+    cores_at,
+    cores_or_now,
+    host_factors,
+    known_cores,
+    multiplied,
+    of_rows,
+    weigh,
+)
 from contract.metrics import Cpu
 from contract.times import DAY_MS
 from service.http.problems import invalid
@@ -73,6 +83,13 @@ class PieceWeights:
                 raise invalid("weight", str(error)) from None
         together: pd.DataFrame = resample(multiplied(each, factors).drop(columns="user"), RAW_MS)
         return together
+
+
+def with_cores(each: pd.DataFrame, store: Store, question: Question) -> pd.DataFrame:
+    """The windows of users with the column `cores`: how many each had at the time, else has now; missing if unknown."""
+    known = _with_cores(each, "cores", store, question)
+    users = store.users().rename(columns={"user_id": "user"})
+    return known.assign(cores=cores_or_now(known, users))
 
 
 def _cores_now(store: Store) -> "pd.Series[Any]":

@@ -20,7 +20,7 @@ from service.http.buckets import check_kept, fitting_rate
 from service.http.parameters import FleetWindowsParameters, UserWindowsParameters, names_of
 from service.http.queries import core_number, named_metric
 from service.http.requests import Parameters, duration
-from service.http.weighing import PieceWeights, a_weight
+from service.http.weighing import PieceWeights, a_weight, with_cores
 from service.stores.base import Question, Store
 
 MAX_WINDOWS = 20_000_000
@@ -48,6 +48,11 @@ class WindowsQuery(Struct, frozen=True, kw_only=True):
     def weighs(self) -> bool:
         """Whether users are put together otherwise than by their samples."""
         return self.weight != "samples" and not self.by_user
+
+    @property
+    def tells_cores(self) -> bool:
+        """Whether each window of a machine says how many cores it had."""
+        return self.weight == "cores" and self.by_user
 
     @property
     def window_ms(self) -> int:
@@ -150,7 +155,8 @@ class Plan:
     def schema(self) -> pa.Schema:
         """The columns of the answer; its metadata say the metric, its unit and how many pieces come."""
         query = self.query
-        schema = schema_of(users=query.by_user, cores=query.core is not None, histograms=query.histograms)
+        schema = schema_of(users=query.by_user, cores=query.core is not None, histograms=query.histograms,
+                           sizes=query.tells_cores)  # fmt: skip
         pieces = str(len(self.ranges()))
         metric = query.metric
         return schema.with_metadata({"metric": metric.name, "unit": metric.quantity.unit, "pieces": pieces})
@@ -168,6 +174,9 @@ class Plan:
         if self.query.weighs:
             [question] = self._questions(start_ms, end_ms)
             return table_of(self._weights(store).together(question), self.schema)
+        if self.query.tells_cores:
+            [question] = self._questions(start_ms, end_ms)
+            return table_of(with_cores(store.answer(question), store, question), self.schema)
         frames = [store.answer(question) for question in self._questions(start_ms, end_ms)]
         if self.query.core == "each":
             whole, cores = frames

@@ -48,9 +48,12 @@ class Fault(NamedTuple):
 class InfluxProxy:
     """A server of a generation on a free port; `fault` decides what to answer instead, None for the right answer."""
 
-    def __init__(self, influx: RunningInflux, generation: int, token: str = "", bucket: str | None = None) -> None:
+    def __init__(
+        self, influx: RunningInflux, generation: int, token: str = "", bucket: str | None = None, version: str = ""
+    ) -> None:
         self.influx = influx
         self.generation = generation
+        self.version = version or VERSIONS[generation]
         self.token = token
         self.buckets = set() if bucket is None else {bucket}
         self.requests: list[Request] = []
@@ -132,12 +135,21 @@ class InfluxProxy:
         if self.generation == 2 and request.path.startswith(("/api/v2/orgs", "/api/v2/dbrps", "/api/v2/buckets")):
             return self._resources(request)
         if self.generation == 3 and request.path == "/api/v3/configure/database":
-            name = json.loads(request.body)["db"]
-            if name in self.buckets:
-                return _json(409, {"error": "attempted to create a resource that already exists"})
-            self.make(name)
-            return _json(200, {})
+            return self._configure(json.loads(request.body))
         return self._error(404, "not found", "path not found")
+
+    def _configure(self, asked: dict[str, str]) -> Fault:
+        """Make a database of 3.x; before 3.2 it knows nothing of a retention period."""
+        name = asked["db"]
+        if not _NAME_3.fullmatch(name):
+            return self._error(400, "", _WRONG_NAME_3)
+        if name in self.buckets:
+            return _json(409, {"error": "attempted to create a resource that already exists"})
+        number = tuple(map(int, self.version.split(".")[:2]))
+        period = asked.get("retention_period") if number >= (3, 2) else None
+        assert asked.keys() <= {"db", "retention_period"}
+        self.make(name, None if period is None else int(period.removesuffix("s")) * 1000)
+        return _json(200, {})
 
     def _resources(self, request: Request) -> Fault:
         """Organizations, buckets, and the mappings of databases to buckets, of which those of buckets' own names are
@@ -156,15 +168,17 @@ class InfluxProxy:
         return _json(200, {"content": mappings})
 
     def _ping(self) -> Fault:
-        version = {"X-Influxdb-Version": VERSIONS[self.generation]}
+        version = {"X-Influxdb-Version": self.version}
         if self.generation < 3:
             return Fault(204, headers=version)
-        return Fault(200, json.dumps({"version": VERSIONS[3], "revision": "83b589b883"}).encode(), version)
+        return Fault(200, json.dumps({"version": self.version, "revision": "83b589b883"}).encode(), version)
 
-    def make(self, name: str) -> None:
-        """Make a bucket or database."""
+    def make(self, name: str, kept_ms: int | None = None) -> None:
+        """Make a bucket or database, to keep points for so long (None: for ever)."""
         self.buckets.add(name)
         self.influx.query(f'CREATE DATABASE "{name}"')
+        if kept_ms is not None:
+            self.keep(name, kept_ms)
 
     def keep(self, name: str, span_ms: int) -> None:
         """Keep the points of a bucket or database for so long."""
@@ -196,7 +210,10 @@ class InfluxProxy:
             return _json(200, {"buckets": [{"id": _id(name), "name": name, "orgID": ORGANIZATION} for name in names]})
         asked = json.loads(request.body)
         assert asked["orgID"] == ORGANIZATION
-        self.make(asked["name"])
+        rules = asked.get("retentionRules", [])
+        if len(rules) > 1 or any(rule["type"] != "expire" or rule["everySeconds"] < 0 for rule in rules):
+            return self._error(422, "unprocessable entity", "unexpected retention rules")
+        self.make(asked["name"], next((rule["everySeconds"] * 1000 for rule in rules if rule["everySeconds"]), None))
         return _json(201, asked | {"id": _id(asked["name"])})
 
     def _query(self, request: Request) -> Fault:
@@ -260,7 +277,10 @@ class InfluxProxy:
         """Nothing is written where a line is wrong, and the first that is gets named (influxdb3_server/src/http.rs)."""
         name = request.parameters["db"]
         assert (request.parameters["precision"], request.parameters["accept_partial"]) == ("millisecond", "false")
-        self.make(name)
+        if not _NAME_3.fullmatch(name):
+            return self._error(400, "", _WRONG_NAME_3)
+        if name not in self.buckets:
+            self.make(name)
         for number, (line, fields) in enumerate(_types(request.body.decode()), 1):
             for field, kind in fields.items():
                 measurement = line.partition(",")[0].partition(" ")[0]
@@ -321,9 +341,9 @@ class InfluxProxy:
         self._pool.clear()
 
 
+_NAME_3 = re.compile("[A-Za-z0-9][A-Za-z0-9_-]*(/[A-Za-z0-9_-]+)?")
+_WRONG_NAME_3 = "invalid character in database or rp name: must be ASCII, containing only letters, numbers, underscores"
 _LINE = re.compile(r"((?:\\[ ,=]|[^ ])+) (.*) (-?\d+)")
-
-
 _FIELD = re.compile(r'(\w+)=("(?:[^"\\]|\\.)*"|[^,]*)')
 
 

@@ -30,7 +30,8 @@ class Forecast:
     """Index `time` (UTC, the start of each step); columns `user` (where the history had it), `mean`, and for each level
     `lower_80`, `upper_80` and so on, in the unit of the history. Sorted by user and time."""
     models: pd.DataFrame
-    """One row a user (index `user`, or a single row): `model` in words, `error` and `naive_error` (mean absolute errors
+    """One row a user: `user` (where the history had it), `model` in words, `error` and `naive_error` (mean absolute
+    errors
     in the backtest, the latter of the seasonal naive on the same points, in the unit of the history; NaN where nothing
     could be tried out), `skill` (1 - error / naive_error), `observed` (steps with a value)."""
     summary: str
@@ -176,15 +177,16 @@ def _frame(
 def _models(grid: Grid, result: Result) -> pd.DataFrame:
     with np.errstate(invalid="ignore", divide="ignore"):
         skill = np.where(result.baseline_error > 0, 1.0 - result.error / result.baseline_error, np.nan)
+    named = {} if grid.users is None else {"user": pd.Categorical(grid.users)}
     return pd.DataFrame(
-        {
+        named
+        | {
             "model": [model_of(result.plan.methods, weights) for weights in result.weights.T],
             "error": result.error,
             "naive_error": result.baseline_error,
             "skill": skill,
             "observed": np.isfinite(grid.values).sum(axis=1),
-        },
-        index=None if grid.users is None else pd.Index(grid.users, name="user"),
+        }
     )
 
 

@@ -8,10 +8,11 @@ import numpy.typing as npt
 import pandas as pd
 
 from analytics.frames.frame import FrameError
+from analytics.frames.weights import cores_by_user
 from analytics.methods.right_sizing.days import Floats
 
-Cores = float | Mapping[Any, float] | pd.Series | None
-"""One number for all machines, by user, or None: as the frame says."""
+Cores = float | Mapping[Any, float] | pd.Series | pd.DataFrame | None
+"""One number for all machines, by user, a frame with `user` and `cores`, or None: as the frame says."""
 
 
 def cores_of(frame: pd.DataFrame, whole: pd.DataFrame, cores: Cores) -> tuple[Floats, dict[Any, float]]:
@@ -47,6 +48,8 @@ def cores_of(frame: pd.DataFrame, whole: pd.DataFrame, cores: Cores) -> tuple[Fl
 
 
 def _given(cores: Cores) -> float | dict[Any, float] | None:
+    if isinstance(cores, pd.DataFrame):
+        cores = cores_by_user(cores)
     if isinstance(cores, (Mapping, pd.Series)):
         return {user: _positive(n) for user, n in cores.items()}
     return None if cores is None else _positive(cores)

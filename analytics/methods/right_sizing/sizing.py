@@ -73,7 +73,8 @@ def right_size(
             without, that of the means of windows, in which short peaks do not show. Rows of single cores are only
             counted. A Dask DataFrame of windows is merged to days on its cluster first, to hours where it has no
             histograms.
-        cores: What each machine has now: one number for all, or by user; users without one are left out. By default
+        cores: What each machine has now: one number for all, by user, or a frame with `user` and `cores` such as
+            `source.users()`; users without one are left out. By default
             what the frame says of its last window: in the column `cores`, or else by rows of single cores. Where the
             frame says nothing, machines had what they have now.
         target: The utilization to stay under at the quantile, in (0, 1].
@@ -87,7 +88,7 @@ def right_size(
         core_hour_price: What a core costs an hour, in any currency.
 
     Returns:
-        One row a machine (index `user` where the frame has it): `now`, `needed`, `lower`, `upper` and `recommended` in
+        One row a machine: `user` where the frame has it, `now`, `needed`, `lower`, `upper` and `recommended` in
         cores, infinity where none of `sizes` is enough; `utilization`, the quantile of what was used, as a share of
         what the machine has now (above 1 where it had more); `demand` in cores, headroom and growth included; `saved`
         cores (below 0: more are needed) and `saved_share`; `saved_a_month` in money where there is a price (730 hours);
@@ -113,7 +114,7 @@ def right_size(
         sentence({str(name): value for name, value in row.items()}, quantile, target, least_days, sizes)
         for row in table.to_dict("records")
     ]
-    return table if "user" in frame else table.reset_index(drop=True)
+    return table if "user" in frame else table.drop(columns="user")
 
 
 def _at_hand(frame: AnyFrame) -> pd.DataFrame:
@@ -173,6 +174,7 @@ def _sized(days: Days, has: dict[Any, float], aim: _Aim) -> pd.DataFrame:
     chance = later.chance(recommended * aim.target / (factor * room))
     return pd.DataFrame(
         {
+            "user": pd.Categorical(days.users),
             "now": now,
             "needed": needed,
             "lower": lower,
@@ -185,8 +187,7 @@ def _sized(days: Days, has: dict[Any, float], aim: _Aim) -> pd.DataFrame:
             "verdict": np.select(kinds, ["not enough data", "no size fits", "too small", "too big"], "right"),
             "confidence": np.where(np.isnan(recommended), np.nan, chance),
             "days": number,
-        },
-        index=pd.Index(days.users, name="user"),
+        }
     )
 
 

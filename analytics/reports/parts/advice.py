@@ -6,9 +6,9 @@ from typing import Final, Literal
 import numpy as np
 import pandas as pd
 
-from analytics.frames.frame import TooFewData
+from analytics.frames.frame import TooFewData, by_user
 from analytics.methods.right_sizing import right_size
-from analytics.reports.data import Data
+from analytics.reports.data import Data, cores_now
 from analytics.reports.text import plural
 from contract.times import DAY_MS
 
@@ -40,7 +40,8 @@ class Advice:
     kinds: "pd.Series[str]"
     """Of each machine, index `user`: `hot`, `idle`, `too big` (and not idle), or nothing."""
     sizes: pd.DataFrame | None
-    """What `analytics.right_size` answers of the machines that were seen for long enough; None where none was."""
+    """What `analytics.right_size` answers of the machines that were seen for long enough, index `user`; None where none
+    was."""
     in_cores: bool
     """Whether sizes are cores; else they are relative to what each machine has now."""
     least_days: int
@@ -111,7 +112,7 @@ def _caveats(enough: "pd.Series[bool]", gone: "pd.Series[bool]", data: Data) -> 
 
 def _sizes(data: Data, judged: pd.DataFrame) -> tuple[bool, int, pd.DataFrame]:
     """Whether sizes are in cores, on how many days a machine is to be seen, and the sizes of those that were."""
-    known = data.users["cores"].dropna().astype(float).rename(index=str)
+    known = cores_now(data).dropna().rename(index=str)
     known = known[(known > 0) & known.index.isin(judged.index)]
     in_cores = len(known) > _HALF_UNKNOWN * len(judged)
     least_days = _MIN_DAYS_SHORT if data.end_ms - data.start_ms < _SHORT_MS else _MIN_DAYS
@@ -119,7 +120,9 @@ def _sizes(data: Data, judged: pd.DataFrame) -> tuple[bool, int, pd.DataFrame]:
     windows = windows[windows["user"].isin(known.index if in_cores else judged.index)]
     if windows.empty:
         return in_cores, least_days, pd.DataFrame({"verdict": pd.Series(dtype="str"), "needed": pd.Series(dtype=float)})
-    sized = right_size(
-        windows, known if in_cores else 1.0, data.target, sizes=None if in_cores else _STEPS, least_days=least_days
+    sized = by_user(
+        right_size(
+            windows, known if in_cores else 1.0, data.target, sizes=None if in_cores else _STEPS, least_days=least_days
+        )
     )
     return in_cores, least_days, sized[sized["needed"].notna()]

@@ -13,7 +13,7 @@ from analytics.frames.gaps import naive
 from analytics.frames.resampling import resample
 from analytics.methods.change_points import change_points
 from analytics.methods.comparison import compare
-from analytics.reports.data import Data
+from analytics.reports.data import Data, mean_cores
 from analytics.reports.model import Finding, Picture, ReportColumn, ReportTable, Section
 from analytics.reports.parts.base import SHOWN, Part, after_annotation, check_day, in_ms, period, same_machines, subject
 from analytics.reports.text import listed, moment, percent, plural, points, them, times
@@ -76,14 +76,18 @@ class _Periods:
         if not both:
             raise TooFewData("no machine was seen in both periods")
         before, after = before[before["user"].isin(both)], after[after["user"].isin(both)]
-        # Each machine counts the same in both, however long it was there in each.
-        cores = data.machine_cores
-        weight = None if cores is None else cores.reindex([str(user) for user in both]).to_numpy()
-        was, now = (float(np.average(_means(part).reindex(both), weights=weight)) for part in (before, after))
+        was, now = (_mean_of(part, both) for part in (before, after))
         [compared] = compare(before, after).to_dict("records")
         seen = len(data.samples)
         who = f"The mean is that of the {plural(len(both), 'machine')} seen in both." if len(both) < seen else ""
         return cls(before, after, was, now, float(compared["p_value"]), float(compared["hedges_g"]), who)
+
+
+def _mean_of(part: pd.DataFrame, users: list[str]) -> float:
+    """The mean of a period, in which each machine counts alike however long it was there: by its cores at that time."""
+    cores = mean_cores(part)
+    weight = None if cores is None else cores.reindex([str(user) for user in users]).to_numpy()
+    return float(np.average(_means(part).reindex(users), weights=weight))
 
 
 def _means(part: pd.DataFrame) -> "pd.Series[float]":
@@ -168,7 +172,7 @@ def _level_changes(data: Data) -> tuple[list[Picture], _Level | None, list[str]]
         figures.levels(hourly, changes, f"The level changed {times(len(changes))}, for half a day or longer"),
         "Orange: the level between changes, without the pattern of the day; dotted: when it changed.",
     )
-    [*_, last] = changes.to_dict("records")
+    [*_, last] = changes.reset_index().to_dict("records")
     return [picture], last | {"width_ms": rate_ms}, []
 
 

@@ -166,6 +166,7 @@ def _transfer(source: "Opened", target: "Opened", todo: "list[DayRange]", total:
 
 
 def _verify(source: "Opened", target: "Opened", todo: "list[DayRange]", total: int, console: "Console") -> "CopyCheck":
+    from service.commands.copy.fields import compare_fields
     from service.commands.copy.verifying import CopyCheck, verify
 
     check = CopyCheck()
@@ -173,6 +174,7 @@ def _verify(source: "Opened", target: "Opened", todo: "list[DayRange]", total: i
         task = progress.add_task("Comparing", total=total)
         for span in todo:
             verify(source.store, target.store, span, check, lambda samples: progress.advance(task, samples))
+            compare_fields(source.store, target.store, span, check)
     return check
 
 
@@ -193,6 +195,8 @@ def _done(copied: "Copied") -> str:
 
 def _found(check: "CopyCheck") -> str:
     compared = f"{check.sums:,} sums of a user, quantity, core and day; {check.samples:,} samples"
+    if check.fields:
+        compared += f"; {check.fields:,} of a field of the original, each with its count, sum, minimum and maximum"
     if not check.differences:
         return (
             f"Verified: {compared}.\nCounts, means, variances, extremes and histograms are those of the source "

@@ -32,6 +32,8 @@ class CopyCheck:
     """In them, those of whole machines."""
     checksum: int = 0
     """Of counts and histograms, all together; the same for equal stores, whatever the order."""
+    fields: int = 0
+    """Fields of the original compared: one for each user, field and day that has any of its points."""
     differences: int = 0
     named: list[str] = field(default_factory=list)
     """The first of the differences, in words."""

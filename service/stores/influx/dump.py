@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -13,9 +13,20 @@ from analytics.frames.packing import unpack
 from analytics.frames.tiers import RAW
 from analytics.sources.influx_client import InfluxClient
 from analytics.sources.influx_points import Points, condition, longest_ms
-from contract.influx import DURATION, ORIGINAL_OBSERVATIONS, fields_of, identifier, measurement_of
+from contract.influx import (
+    DURATION,
+    ORIGINAL_FIELDS,
+    ORIGINAL_OBSERVATIONS,
+    USER_ID,
+    between,
+    fields_of,
+    identifier,
+    measurement_of,
+    tag_value,
+)
 from contract.metrics import QUANTITIES, Cpu, Quantity
 from contract.report import Report
+from contract.times import DAY_MS
 from service.stores.base import Buckets
 from service.stores.dump import ChosenSeries, ReportRows, machine_of, reports_of
 from service.stores.influx.reading import Reader
@@ -28,6 +39,31 @@ _PAGE_ROWS = 65_536
 _MIN_STEP_MS = 1000
 
 T = TypeVar("T")
+
+
+class FieldDay(NamedTuple):
+    """Whose field, and the day by its start, epoch ms."""
+
+    user_id: str
+    field: str
+    day_ms: int
+
+
+class FieldSummary(NamedTuple):
+    """The values that a field has on a day."""
+
+    values: int
+    """How many."""
+    total: float
+    least: float
+    greatest: float
+
+    def joined(self, other: "FieldSummary") -> "FieldSummary":
+        """Those of both."""
+        return FieldSummary(
+            self.values + other.values, self.total + other.total,
+            min(self.least, other.least), max(self.greatest, other.greatest),
+        )  # fmt: skip
 
 
 class Ask(Protocol):
@@ -127,6 +163,44 @@ class Dump:
             if chosen.has_cores(quantity):
                 found.append(Points(quantity, tier_ms, start_ms, end_ms, user_ids, "each"))
         return found
+
+    def original_days(self, start_ms: int, end_ms: int) -> set[tuple[str, int]]:
+        """Users and days (their start, epoch ms) that have points of the original."""
+        names = fields_of(Cpu.quantities[0])
+        columns = f"COUNT({identifier(names.mean)}), COUNT({identifier(names.count)})"
+        return {
+            (user_id, day)
+            for user_id, day, (points, ours) in self._daily(columns, between, start_ms, end_ms)
+            if (points or 0) > (ours or 0)
+        }
+
+    def field_summaries(self, user_ids: Sequence[str], start_ms: int, end_ms: int) -> dict[FieldDay, FieldSummary]:
+        """What InfluxDB itself counts and adds up of the original's fields, for each user and day."""
+        columns = ", ".join(
+            f"{function}({identifier(name)})" for name in ORIGINAL_FIELDS for function in ("COUNT", "SUM", "MIN", "MAX")
+        )
+        found: dict[FieldDay, FieldSummary] = {}
+        for users in _some(user_ids):
+            for user_id, day, values in self._daily(columns, partial(condition, users), start_ms, end_ms):
+                for place, name in enumerate(ORIGINAL_FIELDS):
+                    count, *more = values[4 * place : 4 * place + 4]
+                    if count:
+                        key, one = FieldDay(user_id, name, day), FieldSummary(count, *more)
+                        found[key] = found[key].joined(one) if key in found else one
+        return found
+
+    def _daily(
+        self, columns: str, where: Callable[[int, int], str], start_ms: int, end_ms: int
+    ) -> Iterator[tuple[str, int, list[Any]]]:
+        """The values of aggregates over the points of machines, for each user and day; a day may come in parts."""
+        for start, end in self._ranges(RAW, start_ms, end_ms):
+            text = (
+                f"SELECT {columns} FROM {identifier(measurement_of())} WHERE {where(start, end)}"
+                f" GROUP BY time(1d), {identifier(USER_ID)} fill(none)"
+            )
+            for series in self._asked(partial(self._client.execute, text)):
+                user_id = tag_value(series["tags"][USER_ID])
+                yield from ((user_id, time // DAY_MS * DAY_MS, row) for time, *row in series["values"])
 
     def rollups(self, tier_ms: int, user_ids: Sequence[str], start_ms: int, end_ms: int) -> Buckets:
         """The buckets of some users that start in a range."""

@@ -1,16 +1,20 @@
 """How long InfluxDB itself keeps points, which anybody may change at any time."""
 
 import contextlib
+import json
 import logging
+import re
 import time
 from typing import Final
 
 from analytics.sources.influx_client import InfluxClient, Refused
+from contract.influx import identifier
 from contract.times import format_duration
-from service.stores.influx.places import Place, kept_ms
+from service.stores.influx.places import RETENTION_3, Place
 
 _log = logging.getLogger("loadlens.service")
 _LOOK_EVERY_S: Final = 60.0
+_PARTS_MS: Final = {"h": 3_600_000, "m": 60_000, "s": 1000}
 
 
 class Keeping:
@@ -47,6 +51,38 @@ class Keeping:
     def oldest_ms(self, now_ms: int) -> int:
         """Points before this are not kept, epoch ms."""
         return 0 if self._kept_ms is None else now_ms - self._kept_ms
+
+
+def kept_ms(client: InfluxClient, place: Place) -> int | None:
+    """How long InfluxDB itself keeps points there, ms; None for ever, and where it does not say.
+
+    Raises Unreachable or Refused.
+    """
+    server = client.server()
+    if server.generation == 2:
+        # Its SHOW RETENTION POLICIES says 0s of every bucket.
+        bucket = json.loads(client.request("GET", f"/api/v2/buckets/{place.bucket}").data)
+        seconds = [int(rule.get("everySeconds", 0)) for rule in bucket.get("retentionRules") or []]
+        return min((one * 1000 for one in seconds if one > 0), default=None)
+    if server.generation > 2 and server.number < RETENTION_3:
+        return None
+    try:
+        found = client.execute(f"SHOW RETENTION POLICIES ON {identifier(client.address.database)}")
+    except Refused as error:
+        # In 3.x a database is only there from its first write on.
+        if server.generation < 3 or "not found" not in str(error):
+            raise
+        return None
+    policies = [dict(zip(one["columns"], row, strict=True)) for one in found for row in one.get("values", [])]
+    for policy in policies:
+        if policy.get("default", True):
+            return _duration_ms(str(policy.get("duration", ""))) or None
+    return None
+
+
+def _duration_ms(text: str) -> int:
+    """What `168h0m0s` means, ms."""
+    return sum(int(number) * _PARTS_MS[unit] for number, unit in re.findall(r"(\d+)([hms])(?![a-z])", text))
 
 
 def _is_shorter(one_ms: int | None, other_ms: int | None) -> bool:

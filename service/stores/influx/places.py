@@ -13,11 +13,10 @@ _log = logging.getLogger("loadlens.service")
 _JSON = {"Content-Type": "application/json"}
 OLDEST_2 = (2, 4)
 """Before it, a bucket without a mapping of its own cannot be asked by InfluxQL."""
-
-
 RETENTION_3 = (3, 2)
 """Since then a database of InfluxDB 3 has a retention period."""
-_PARTS_MS = {"h": 3_600_000, "m": 60_000, "s": 1000}
+_NAME_3 = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*(/[A-Za-z0-9_-]+)?")
+_LONGEST_NAME_3 = 511
 
 
 class Place(NamedTuple):
@@ -42,7 +41,8 @@ def ensure_database(client: InfluxClient, kept_ms: int | None) -> Place:
             return _ensure_database(client, kept_ms)
         if server.generation == 2:
             return _ensure_bucket(client, kept_ms)
-        return _ensure_table_space(client, kept_ms)
+        _check_name_3(client)
+        return _ensure_database_3(client, kept_ms)
     except Refused as error:
         if error.status == 401:
             asked = "a token (--store-token), or a user and password (--store-user, --store-password), that it knows"
@@ -50,38 +50,6 @@ def ensure_database(client: InfluxClient, kept_ms: int | None) -> Place:
         raise Unreachable(
             f"{client.address}: the database {client.address.database} is not there and cannot be made: {error}"
         ) from None
-
-
-def kept_ms(client: InfluxClient, place: Place) -> int | None:
-    """How long InfluxDB itself keeps points there, ms; None for ever, and where it does not say.
-
-    Raises Unreachable or Refused.
-    """
-    server = client.server()
-    if server.generation == 2:
-        # Its SHOW RETENTION POLICIES says 0s of every bucket.
-        bucket = json.loads(client.request("GET", f"/api/v2/buckets/{place.bucket}").data)
-        seconds = [int(rule.get("everySeconds", 0)) for rule in bucket.get("retentionRules") or []]
-        return min((one * 1000 for one in seconds if one > 0), default=None)
-    if server.generation > 2 and server.number < RETENTION_3:
-        return None
-    try:
-        found = client.execute(f"SHOW RETENTION POLICIES ON {identifier(client.address.database)}")
-    except Refused as error:
-        # In 3.x a database is only there from its first write on.
-        if server.generation < 3 or "not found" not in str(error):
-            raise
-        return None
-    policies = [dict(zip(one["columns"], row, strict=True)) for one in found for row in one.get("values", [])]
-    for policy in policies:
-        if policy.get("default", True):
-            return _duration_ms(str(policy.get("duration", ""))) or None
-    return None
-
-
-def _duration_ms(text: str) -> int:
-    """What `168h0m0s` means, ms."""
-    return sum(int(number) * _PARTS_MS[unit] for number, unit in re.findall(r"(\d+)([hms])(?![a-z])", text))
 
 
 def drop_database(client: InfluxClient) -> None:
@@ -157,7 +125,17 @@ def _listed(
     return found
 
 
-def _ensure_table_space(client: InfluxClient, kept_ms: int | None) -> Place:
+def _check_name_3(client: InfluxClient) -> None:
+    """Raises Unreachable where InfluxDB 3 takes no database of the name."""
+    name = client.address.database
+    if len(name) > _LONGEST_NAME_3 or not _NAME_3.fullmatch(name):
+        raise Unreachable(
+            f"{client.address}: expected a database whose name begins with a letter or a digit (ASCII) and has only "
+            f"letters, digits, - and _ (and / before a retention policy), which is what InfluxDB 3 takes, got {name!r}"
+        )
+
+
+def _ensure_database_3(client: InfluxClient, kept_ms: int | None) -> Place:
     name = client.address.database
     wanted = {"db": name}
     if kept_ms and client.server().number >= RETENTION_3:

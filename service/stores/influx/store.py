@@ -1,62 +1,46 @@
 """InfluxDB as a store: a memtable in memory, windows and rollups in the database (see docs/architecture.md)."""
 
-import asyncio
 import logging
 import shutil
 import threading
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
-import pandas as pd
 
 from analytics.frames.columns import Windows, take
 from analytics.frames.tiers import RAW
 from analytics.sources.influx_address import Address, Credentials
-from analytics.sources.influx_client import BadStatement, InfluxClient, InfluxError, Unreachable
+from analytics.sources.influx_client import BadStatement, InfluxError, Unreachable
 from contract import times
-from contract.influx import TIERS
-from contract.metrics import Metric, Quantity
 from contract.report import Report
 from contract.times import DAY_MS
 from service.control.database import copy_database
-from service.stores.base import Buckets, CannotForget, Key, Machine, Question, StoreError, StoreUnavailable
-from service.stores.dump import TYPE_OF, coarser, heard
-from service.stores.engine import Retention, select
+from service.stores.base import Buckets, CannotForget, Machine, StoreError, StoreUnavailable
+from service.stores.dump import coarser, heard
 from service.stores.influx import database
-from service.stores.influx.answers import Stored
 from service.stores.influx.backfill import Backfill
 from service.stores.influx.checkpoint import Checkpoint
 from service.stores.influx.claim import CLAIM_S, Claim, InUse
-from service.stores.influx.dump import Dump
 from service.stores.influx.flushing import Flusher
-from service.stores.influx.keeping import Keeping
 from service.stores.influx.noting import Notes
-from service.stores.influx.originals import Originals
 from service.stores.influx.places import Place, ensure_database
-from service.stores.influx.publication import View, Views
-from service.stores.influx.reading import Reader
+from service.stores.influx.publication import Views
+from service.stores.influx.queries import InfluxQueries
 from service.stores.influx.rollups import Sealing, late
 from service.stores.influx.shared_checkpoint import SharedCheckpoint
 from service.stores.influx.taking_up import TakenUp, noted_rolled, take_up
-from service.stores.influx.users import CatalogedUser, UserCatalog
+from service.stores.influx.users import CatalogedUser
 from service.stores.influx.windows import WindowWriter
 from service.stores.influx.writing import Writer
-from service.stores.memtable import ends_of
-from service.stores.process_use import NOBODY, UseAnswer, UseQuestion
-from service.stores.series import WHOLE, SeriesIndex, users_frame
 
 _log = logging.getLogger("loadlens.service")
-T = TypeVar("T")
 _CLAIMED = "claimed"
-_SELECT_S = 30.0
-"""So long an InfluxDB may take for a statement whose answer somebody waits for; there may be several."""
 _CLOSING_ROWS = 400_000
 """Windows that are still written before the end: some ten seconds."""
 
 
-class InfluxStore:
+class InfluxStore(InfluxQueries):
     """Windows in an InfluxDB; `folder` keeps what this machine knows of it. One service at a time for a database.
 
     `retention` is how long windows and the rollups of 5 min (and 15), 1 h and 1 d are kept, in ms, None for ever;
@@ -79,10 +63,7 @@ class InfluxStore:
         checkpoint: Checkpoint | SharedCheckpoint | None = None,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self._now_ms = now_ms
-        windows, minutes, *rest = retention
-        self._retention = Retention(tuple(TIERS), (windows, minutes, minutes, *rest))
-        self._client = InfluxClient(address, credentials, timeout_s, _SELECT_S)
+        super().__init__(address, credentials, retention, timeout_s, now_ms)
         self._place: Place | None = None
         aside = folder / "refused.lines"
         self._checkpoint = checkpoint or Checkpoint(folder / "known.sqlite")
@@ -92,14 +73,7 @@ class InfluxStore:
         )  # fmt: skip
         self._writer = Writer(self._client, aside, timeout_s, self._where, self._hold)
         self._read_only = read_only
-        self._index = SeriesIndex()
-        self._reader = Reader(self._client, self._index)
         self._windows = WindowWriter(self._client, self._writer, self._index)
-        self._catalog = UserCatalog(self._index)
-        self._originals = Originals(self._client, self._reader, self._index)
-        self._stored = Stored(self._reader, self._index, lambda: self._originals.live)
-        self._dump = Dump(self._client, self._reader, self._index, self._asked)
-        self._keeping = Keeping(self._client, self._retention.longest_ms)
         self._notes = Notes(self._checkpoint, self._writer, self._catalog, self._index, now_ms)
         self._flusher = Flusher(
             self._notes, self._writer, self._windows, Sealing(self._reader, self._index), self._catalog, self._index,
@@ -113,8 +87,6 @@ class InfluxStore:
         self._expired = 0
         """Lines that were too old for InfluxDB, when it was last asked how long it keeps any."""
         self._closed = False
-        self._problems: dict[str, str] = {}
-        """Why InfluxDB could not be asked, and why it could not be written to, when it was last tried."""
         try:
             self._views = self._notes.views = self._open()
         except BaseException:
@@ -188,12 +160,6 @@ class InfluxStore:
         words = (self._claim.problem, *list(self._problems.values()), self._keeping.problem, self._writer.problem)
         return next(filter(None, words), None)
 
-    @property
-    def description(self) -> str:
-        """Which InfluxDB this is."""
-        server = self._client.known_server
-        return f"InfluxDB {server.version}, {self._client.address}" if server else f"{self._client.address}"
-
     def sizes(self) -> list[tuple[str, str, float]]:
         """What to watch: names, explanations and values."""
         server = self._client.known_server
@@ -210,94 +176,6 @@ class InfluxStore:
             ("lines_expired", "Lines not written since the start: older than InfluxDB keeps any.",
              self._writer.expired),
         ]  # fmt: skip
-
-    def newest(self) -> dict[tuple[str, type[Metric]], int]:
-        """The end of the newest window of each stream, epoch milliseconds."""
-        ends = self._catalog.newest()
-        series = self._index.all
-        for memory in self._views.now().memories:
-            for streams, newest in ends_of(memory, self._index.streams()):
-                for number, end in zip(streams.tolist(), newest.tolist(), strict=True):
-                    stream = (series[number - 1].user_id, TYPE_OF[series[number - 1].quantity])
-                    ends[stream] = max(end, ends.get(stream, end))
-        return ends
-
-    async def known(self, keys: Collection[Key]) -> set[Key]:
-        """Those of `keys` that are stored already. Raises StoreUnavailable where InfluxDB cannot be asked."""
-        mine = [key for key in keys if self._index.stream(key.user_id, key.type) is not None]
-        if not mine:
-            return set()
-
-        def look() -> set[Key]:
-            return self._views.consistent(lambda view: self._stored.known(view, mine))
-
-        return await asyncio.to_thread(self._asked, look)
-
-    # What is asked
-
-    def answer(self, question: Question) -> pd.DataFrame:
-        """The windows that a question asks for. Raises StoreUnavailable where InfluxDB cannot be asked."""
-        chosen = select(self._index, question)
-        cuts = chosen.cuts(self._retention, times.now_ms())
-
-        def read(view: View) -> pd.DataFrame:
-            return chosen.resampled(self._stored.windows(view, chosen, cuts))
-
-        if self._is_unsettled:
-            # What a crash left half written would count in InfluxDB and in memory, or not at all.
-            self._flush_through(self._flusher.begun)
-        return self._asked(lambda: self._views.consistent(read))
-
-    def caveat(self, question: Question) -> None:
-        """Nothing: what InfluxDB lacks, it does not say."""
-
-    keeps_processes = False
-
-    def who(self, question: UseQuestion) -> UseAnswer:
-        """Nobody: InfluxDB has no tables in which names of processes would not each be a series."""
-        return NOBODY
-
-    @property
-    def user_count(self) -> int:
-        """How many users are known."""
-        return len(self._index.users)
-
-    def has_user(self, user_id: str) -> bool:
-        """Whether any report of this user was ever taken."""
-        return user_id in self._index.users
-
-    def cores(self, user_id: str, quantity: Quantity) -> list[int]:
-        """The numbers of the cores that a user ever reported a quantity of, ascending."""
-        return sorted(core for core in self._index.cores(user_id, quantity.name) if core != WHOLE)
-
-    def users(self) -> pd.DataFrame:
-        """The users, by name."""
-        return users_frame(self._index.users)
-
-    def oldest_ms(self, now_ms: int) -> int:
-        """Windows that end before this are not taken: whether they are known could not be told any more."""
-        return max(self._retention.since(RAW, now_ms), self._keeping.oldest_ms(now_ms))
-
-    def finest_ms(self, start_ms: int, now_ms: int) -> int:
-        """A rate for a range from `start_ms` must be a multiple of this, because finer data is not kept so long."""
-        return self._retention.finest_ms(start_ms, now_ms)
-
-    def _asked(self, ask: Callable[[], T]) -> T:
-        """The outcome of asking InfluxDB. Raises StoreUnavailable where it fails, BadStatement for a defect of ours."""
-        try:
-            answer = ask()
-        except BadStatement:
-            raise
-        except InfluxError as error:
-            self._fail("asking", error)
-            after = error.retry_after_s if isinstance(error, Unreachable) else None
-            raise StoreUnavailable(f"InfluxDB cannot be asked now: {error}", after) from None
-        self._problems.pop("asking", None)
-        return answer
-
-    def _fail(self, at: str, error: InfluxError) -> None:
-        self._problems[at] = str(error)
-        self._client.forget_server()
 
     # To InfluxDB
 
@@ -341,6 +219,10 @@ class InfluxStore:
     def _is_unsettled(self) -> bool:
         """Whether InfluxDB may lack what another process had begun to write."""
         return not self._read_only and self._flusher.is_unsettled
+
+    def _settle(self) -> None:
+        if self._is_unsettled:
+            self._flush_through(self._flusher.begun)
 
     def compact(self) -> bool:
         """Look for points of the original, and make the rollups of one more day before those that are whole.
@@ -398,22 +280,7 @@ class InfluxStore:
     is_erased = True
     """InfluxDB deletes in its files by itself."""
 
-    # Dump and restore; everything raises StoreUnavailable where InfluxDB is away
-
-    tiers = tuple(TIERS)
-    overwrites = True
-
-    def kept(self, tier_ms: int, user_ids: Sequence[str], start_ms: int, end_ms: int) -> int:
-        """How many samples of whole machines, of all quantities, are in InfluxDB at a tier (or `RAW`) in a range."""
-        return self._dump.kept(tier_ms, user_ids, start_ms, end_ms)
-
-    def reports(self, user_ids: Sequence[str], start_ms: int, end_ms: int) -> Iterator[list[Report]]:
-        """The windows of some users that end in a range, as reports, a page at a time."""
-        return self._dump.reports(user_ids, start_ms, end_ms)
-
-    def rollups(self, tier_ms: int, user_ids: Sequence[str], start_ms: int, end_ms: int) -> Buckets:
-        """The buckets of some users that start in a range."""
-        return self._dump.rollups(tier_ms, user_ids, start_ms, end_ms)
+    # Restore; everything raises StoreUnavailable where InfluxDB is away
 
     def add_rollups(self, buckets: Buckets, machines: Sequence[Machine]) -> None:
         """Put buckets whose windows are gone into InfluxDB, into their tier and every coarser one."""

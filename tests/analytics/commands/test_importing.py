@@ -87,7 +87,7 @@ def test_what_is_imported_into_a_service_has_its_own_times_and_counts_once(targe
             "web-1", "memoryUtilization", start=1_772_000_000_000, end=1_773_000_000_000, rate="raw"
         )
         assert memory["mean"].tolist() == pytest.approx([0.25], rel=1e-12)
-        assert "web-1" in source.users().index
+        assert "web-1" in source.users()["user"].tolist()
         assert int(source.fleet(start=1_772_000_000_000, end=1_773_000_000_000, rate="1d")["count"].sum()) >= 2
     # A network's two quantities are known of one moment; the first has no rate.
     assert "set aside" in done.stderr

@@ -100,7 +100,7 @@ def test_machines_anomalies_who_forecast_and_sizes(service_url: str) -> None:
         ("who", {"machine": USER, **RANGE}),
     )  # fmt: skip
     assert [row["user"] for row in machines["rows"]] == [USER]
-    assert {row["name"] for row in metrics["rows"]} >= {"cpuLoadAvg", "memoryUtilization"}
+    assert {row["metric"] for row in metrics["rows"]} >= {"cpuLoadAvg", "memoryUtilization"}
     assert "anomalies" in anomalies["query"]
     assert who["query"].startswith("GET /api/v1/who?host=")
 

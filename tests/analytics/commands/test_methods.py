@@ -77,7 +77,7 @@ def test_a_file_is_compared_by_its_halves_and_two_machines_by_the_same_time(
     assert {"mean_before", "mean_after", "p_value", "verdict"} <= halves.keys()
     assert len(answered(capsys, "compare", "--data", few, "--by", "user")) == MACHINES
     with analytics.connect(few) as source:
-        other = next(user for user in source.users().index if user != USER)
+        other = next(user for user in source.users()["user"] if user != USER)
     [two] = answered(capsys, "compare", USER, other, "--data", few)
     assert USER in two["verdict"] and f"mean_{other}" in two
 

@@ -67,9 +67,8 @@ NAMES = ("=HYPERLINK(1)", "+1-2", "-x", "@SUM(A1)", "\tx", "web-1", "a=1", "", "
 
 
 def test_texts_in_csv_are_no_formulas_and_numbers_stay_numbers(tmp_path: Path) -> None:
-    frame = pd.DataFrame(
-        {"group": NAMES, "value": [-0.5] * len(NAMES)}, index=pd.Index([f"{name}!" for name in NAMES], name="user")
-    )
+    named = pd.Categorical([f"{name}!" for name in NAMES])
+    frame = pd.DataFrame({"user": named, "group": NAMES, "value": [-0.5] * len(NAMES)})
     write(frame, "csv", tmp_path / "table.csv")
     with (tmp_path / "table.csv").open(newline="") as file:
         header, *rows = csv.reader(file)
@@ -81,8 +80,8 @@ def test_texts_in_csv_are_no_formulas_and_numbers_stay_numbers(tmp_path: Path) -
 
 
 def test_names_are_as_they_are_where_no_spreadsheet_reads_them(tmp_path: Path) -> None:
-    frame = pd.DataFrame({"value": [0.5] * len(NAMES)}, index=pd.Index(NAMES, name="user"))
+    frame = pd.DataFrame({"user": pd.Categorical(NAMES), "value": [0.5] * len(NAMES)})
     write(frame, "json", tmp_path / "table.json")
     write(frame, "parquet", tmp_path / "table.parquet")
     assert [row["user"] for row in json.loads((tmp_path / "table.json").read_text())] == [*NAMES]
-    assert pd.read_parquet(tmp_path / "table.parquet").index.tolist() == [*NAMES]
+    assert pd.read_parquet(tmp_path / "table.parquet")["user"].tolist() == [*NAMES]

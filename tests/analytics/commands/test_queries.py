@@ -61,7 +61,7 @@ def test_every_form_holds_the_same_numbers(service_url: str, tmp_path: Path) -> 
     from_json = json.loads((tmp_path / "a.json").read_text())
     from_csv = rows((tmp_path / "a.csv").read_text())
     assert [row["value"] for row in from_json] == [float(row["value"]) for row in from_csv] == frame["value"].tolist()
-    assert [row["group"] for row in from_json] == [row["group"] for row in from_csv] == frame["group"].tolist()
+    assert [row["os_type"] for row in from_json] == [row["os_type"] for row in from_csv] == frame["os_type"].tolist()
     assert [row["time"] for row in from_json] == [row["time"] for row in from_csv]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.csv", "a.json", "a.parquet"]
 

@@ -23,8 +23,8 @@ def shown(show: object, frame: pd.DataFrame, *arguments: object, width: int = 80
 
 
 def users(names: list[str]) -> pd.DataFrame:
-    columns = {"os_type": "Linux", "cores": 64, "first_seen": MOMENT, "last_seen": MOMENT, "note": None}
-    return pd.DataFrame(columns, index=pd.Index(names, name="user"))
+    columns = {"user": names, "os_type": "Linux", "cores": 64, "first_seen": MOMENT, "last_seen": MOMENT, "note": None}
+    return pd.DataFrame(columns, index=range(len(names)))
 
 
 def test_a_long_name_goes_on_below_and_cuts_no_other_column() -> None:
@@ -53,7 +53,7 @@ def test_what_a_machine_is_called_tells_the_terminal_nothing() -> None:
 def test_groups_have_their_whole_timeline_and_every_number(width: int) -> None:
     times = pd.date_range("2026-11-28", periods=96, freq="15min", tz="UTC")
     frame = pd.concat(
-        [pd.DataFrame({"group": name, "value": np.linspace(0.1, 0.9, 96)}, index=times) for name in (LONG, "web-1")]
+        [pd.DataFrame({"user": name, "value": np.linspace(0.1, 0.9, 96)}, index=times) for name in (LONG, "web-1")]
     )
     frame.attrs = {"unit": "1", "stat": "mean", "metric": "cpuLoadAvg"}
     lines = shown(show_groups, frame, "user", "15m", width=width)

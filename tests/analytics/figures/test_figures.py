@@ -8,6 +8,7 @@ import pandas as pd
 import plotly.graph_objects as go
 import pytest
 
+import analytics
 from analytics import figures
 from analytics.figures.style import DARK, LIGHT, label, labels
 from tests.support.hostile_names import NAMES
@@ -52,7 +53,7 @@ CORES = pd.DataFrame({"core": [0, 1], "mean": [0.2, 0.6], "low": [0.0, 0.1], "hi
 MOMENTS = pd.DataFrame(
     {"start": [HOURS[2], HOURS[5]], "end": [HOURS[2], HOURS[8]], "text": ["<b>deploy</b>", "incident"]}
 )
-CHANGES = pd.DataFrame({"time": [HOURS[60]], "before": [0.2], "after": [0.4]})
+CHANGES = pd.DataFrame({"before": [0.2], "after": [0.4]}, index=[HOURS[60]])
 ALL: dict[str, Callable[[], go.Figure]] = {
     "trend": lambda: figures.trend(GAPPED, TITLE, bands=[("p10", "p90", "80 of 100 machines")]),
     "load_duration": lambda: figures.load_duration(
@@ -187,3 +188,11 @@ def test_shortened_names_stay_apart() -> None:
 @pytest.mark.parametrize("template", [LIGHT, DARK])
 def test_figures_stand_on_the_pages_own_background(template: go.layout.Template) -> None:
     assert template.layout.paper_bgcolor == template.layout.plot_bgcolor == "rgba(0,0,0,0)"
+
+
+def test_a_week_of_a_place_is_labelled_with_its_zone() -> None:
+    times = pd.date_range("2026-03-02", periods=7 * 24, freq="1h", tz="UTC", name="time")
+    frame = analytics.frame_of_values(pd.DataFrame({"value": 0.5}, times))
+    layout = figures.hour_of_week(analytics.hour_of_week_profile(frame, "Europe/Berlin"), TITLE).layout
+    assert "(Europe/Berlin)" in layout.xaxis.title.text and "(Europe/Berlin)" in layout.yaxis.title.text
+    assert "UTC" not in layout.xaxis.title.text

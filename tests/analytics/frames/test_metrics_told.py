@@ -89,5 +89,5 @@ def test_a_file_of_two_metrics_is_refused_and_one_of_one_is_known_by_its_column(
     with pytest.raises(FrameError, match="expected one metric a file, got cpuLoadAvg, memoryUtilization"):
         analytics.connect(both)
     with analytics.connect(one) as source:
-        assert source.metrics().index.tolist() == ["diskReads"]
+        assert source.metrics()["metric"].tolist() == ["diskReads"]
         assert np.allclose(source.history("a", "diskReads", rate="1d")["mean"], 2.84)

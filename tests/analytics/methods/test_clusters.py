@@ -29,14 +29,14 @@ def fleet() -> pd.DataFrame:
 
 def test_kinds_of_weeks_are_found_whatever_the_level() -> None:
     found = cluster_profiles(fleet())
-    kinds = found.members.groupby("cluster").apply(lambda part: sorted({name.split()[0] for name in part.index}))
+    kinds = found.members.groupby("cluster").apply(lambda part: sorted({name.split()[0] for name in part["user"]}))
     assert kinds.tolist() == [["office"], ["night"], ["weekend"]]
     assert found.profiles["users"].tolist() == [12, 8, 5]
     assert found.members["representative"].sum() == 3
     assert [name.split()[0] for name in found.profiles["representative"]] == ["office", "night", "weekend"]
-    assert found.silhouettes["silhouette"].idxmax() == 3
+    assert found.silhouettes.set_index("clusters")["silhouette"].idxmax() == 3
     assert found.p_value == pytest.approx(1 / 40)
-    assert found.silhouettes.loc[3, "stability"] == 1
+    assert found.silhouettes.set_index("clusters").loc[3, "stability"] == 1
     assert found.profiles.loc[1, "peak"] % 24 < 4
     assert str(found).startswith("3 kinds of weeks: 12 like office")
 
@@ -98,7 +98,7 @@ def test_every_other_week_is_that_of_the_zone(tz: str) -> None:
         parts.append(loads(values.clip(0, 1), monday, user=f"user {user}"))
     found = cluster_profiles(pd.concat(parts), tz, clusters=2)
     assert found.members["distance"].max() < 0.3
-    assert found.silhouettes.loc[2, "stability"] == 1
+    assert found.silhouettes.set_index("clusters").loc[2, "stability"] == 1
 
 
 def test_how_many_kinds_are_wanted_may_be_said() -> None:
@@ -121,7 +121,7 @@ def test_users_with_little_are_left_out_and_flat_ones_are_not() -> None:
     some = pd.concat([fleet(), loads(np.full(5, 0.2), user="new"), loads(np.full(len(HOURS), 0.2), user="flat")])
     found = cluster_profiles(some, clusters=4)
     assert found.left_out == ["new"]
-    assert "flat" in found.members.index
+    assert "flat" in found.members["user"].tolist()
     assert found.members["distance"].notna().all()
 
 

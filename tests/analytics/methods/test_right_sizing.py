@@ -1,5 +1,7 @@
 """Right-sizing: what a capacity planner may rely on."""
 
+from typing import Any
+
 import dask
 import dask.dataframe as dd
 import numpy as np
@@ -24,6 +26,12 @@ def frame_of(load: dict[str, "np.ndarray[tuple[int], np.dtype[np.float64]]"]) ->
     return pd.concat(parts)
 
 
+def sizes_of(*arguments: Any, **options: Any) -> pd.DataFrame:
+    """What `right_size` answers of several users, to look them up; of one without a name as it is."""
+    sized = right_size(*arguments, **options)
+    return sized.set_index("user").rename(index=str) if "user" in sized else sized
+
+
 def noisy(
     level: float, days: int, seed: int = 1, spread: float = 0.02
 ) -> "np.ndarray[tuple[int], np.dtype[np.float64]]":
@@ -33,7 +41,7 @@ def noisy(
 
 def test_the_cores_that_keep_the_percentile_under_the_target_are_the_fewest_that_do() -> None:
     load = noisy(0.3, 30)
-    sized = right_size(frame_of({"a": load}), cores=16, target=0.7, quantile=0.99).loc["a"]
+    sized = sizes_of(frame_of({"a": load}), cores=16, target=0.7, quantile=0.99).loc["a"]
     demand = np.quantile(load, 0.99) * 16
     assert sized["demand"] == pytest.approx(demand, rel=0.02)
     assert sized["needed"] == np.ceil(demand / 0.7)
@@ -44,7 +52,7 @@ def test_verdicts_say_what_to_do_and_what_it_saves() -> None:
     frame = frame_of(
         {"idle": noisy(0.05, 14), "fitting": noisy(0.7, 14), "hot": noisy(0.93, 14), "new": noisy(0.05, 2)}
     )
-    sized = right_size(frame, cores=8, core_hour_price=0.05)
+    sized = sizes_of(frame, cores=8, core_hour_price=0.05)
     assert sized["verdict"].to_dict() == {
         "fitting": "right", "hot": "too small", "idle": "too big", "new": "not enough data"
     }  # fmt: skip
@@ -62,7 +70,7 @@ def test_verdicts_say_what_to_do_and_what_it_saves() -> None:
 def test_days_that_differ_make_a_wide_interval_and_no_rash_saving() -> None:
     steady = frame_of({"steady": np.tile(noisy(0.25, 1), 14)})
     bursts = frame_of({"bursts": np.concatenate([noisy(0.7 if day == 4 else 0.05, 1, seed=day) for day in range(14)])})
-    sized = pd.concat([right_size(frame, cores=16) for frame in (steady, bursts)])
+    sized = pd.concat([sizes_of(frame, cores=16) for frame in (steady, bursts)])
     assert sized.loc["steady", "upper"] - sized.loc["steady", "lower"] <= 2
     assert sized.loc["bursts", "upper"] - sized.loc["bursts", "lower"] >= 8
     assert sized.loc["bursts", "recommended"] >= np.ceil(0.7 * 16 / 0.8)
@@ -76,7 +84,7 @@ def test_what_a_later_day_needs_is_held_as_often_as_is_said(days: int, spread: f
     levels = rng.uniform(0.1, 0.7, (300, 1)) + spread * shocks
     load = np.clip(np.repeat(levels, 24, axis=1) + rng.normal(0, 0.02, (300, 24 * (days + 1))), 0, 1)
     came = np.quantile(load[:, -24:], 0.95, axis=1, method="inverted_cdf") * 1000 / 0.8
-    sized = right_size(frame_of({f"m{n:03}": load[n, :-24] for n in range(300)}), cores=1000)
+    sized = sizes_of(frame_of({f"m{n:03}": load[n, :-24] for n in range(300)}), cores=1000)
     assert 0.85 <= (came <= sized["upper"]).mean() <= 0.98
     assert 0.85 <= ((came <= sized["upper"]) & (came >= sized["lower"])).mean() <= 0.98
     assert sized["confidence"].mean() == pytest.approx(0.9, abs=0.05)
@@ -86,7 +94,7 @@ def test_bounds_may_lie_beyond_the_worst_day_that_was_seen() -> None:
     rng = np.random.default_rng(3)
     load = np.clip(rng.normal(0.4, 0.08, (100, 5, 1)) + rng.normal(0, 0.01, (100, 5, 24)), 0, 1)
     worst = np.quantile(load, 0.95, axis=2, method="inverted_cdf").max(axis=1)
-    sized = right_size(frame_of({f"m{n:02}": each.ravel() for n, each in enumerate(load)}), cores=1000)
+    sized = sizes_of(frame_of({f"m{n:02}": each.ravel() for n, each in enumerate(load)}), cores=1000)
     assert (sized["upper"] > worst * 1000 / 0.8 + 1).mean() > 0.6
 
 
@@ -94,28 +102,28 @@ def test_a_machine_that_got_more_cores_is_sized_in_cores_used() -> None:
     before, after = noisy(0.8, 10, spread=0.001), noisy(0.4, 10, spread=0.0005)
     frame = frame_of({"a": np.concatenate([before, after])})
     had = np.repeat([4, 8], 240)
-    noted = right_size(frame.assign(cores=had), least_days=5)
+    noted = sizes_of(frame.assign(cores=had), least_days=5)
     rows = [frame.assign(core=pd.NA), *(frame[had > core].assign(core=core) for core in range(8))]
-    counted = right_size(pd.concat(rows))
-    for sized in (noted, counted, right_size(frame.assign(cores=had), cores=8)):
+    counted = sizes_of(pd.concat(rows))
+    for sized in (noted, counted, sizes_of(frame.assign(cores=had), cores=8)):
         row = sized.loc["a"]
         assert (row["now"], row["verdict"]) == (8, "too big")
         assert row["demand"] == pytest.approx(3.2, abs=0.02)
         assert row["recommended"] == 5
         assert row["utilization"] == pytest.approx(0.4, abs=0.01)
     sparse = frame.assign(cores=pd.Series(had, frame.index).where(np.arange(480) % 240 == 5))
-    pd.testing.assert_frame_equal(right_size(sparse), noted)
-    fewer = right_size(frame.iloc[::-1].set_axis(frame.index).assign(cores=had[::-1]))
+    pd.testing.assert_frame_equal(sizes_of(sparse), noted)
+    fewer = sizes_of(frame.iloc[::-1].set_axis(frame.index).assign(cores=had[::-1]))
     assert fewer.loc["a", "now"] == 4 and fewer.loc["a", "utilization"] == pytest.approx(0.8, abs=0.01)
 
 
 def test_a_machine_whose_cores_changed_is_the_same_from_histograms_and_from_dask() -> None:
     values = np.concatenate([noisy(0.8, 10, spread=0.001), noisy(0.4, 10, spread=0.0005)])
     frame = frame_of_values(frame_of({"a": values}), value="mean").assign(cores=np.repeat([4.0, 8.0], 240))
-    assert right_size(frame).loc["a", "demand"] == pytest.approx(3.2, abs=8 / 64)
+    assert sizes_of(frame).loc["a", "demand"] == pytest.approx(3.2, abs=8 / 64)
     parts = dd.from_pandas(frame, npartitions=3)
     with dask.config.set(scheduler="synchronous"):
-        pd.testing.assert_frame_equal(right_size(parts), right_size(frame), check_index_type=False)
+        pd.testing.assert_frame_equal(sizes_of(parts), sizes_of(frame), check_index_type=False)
 
 
 @pytest.mark.parametrize("histograms", [True, False])
@@ -123,29 +131,29 @@ def test_a_percentile_at_the_target_is_not_too_small(histograms: bool) -> None:
     for at, verdict in ((0.8, "right"), (0.83, "too small")):
         frame = frame_of_values(frame_of({"a": np.tile(np.linspace(at - 0.05, at, 24), 10).round(3)}), value="mean")
         frame = frame if histograms else frame.drop(columns="histogram")
-        assert right_size(frame, 8, quantile=0.99).loc["a", "verdict"] == verdict
+        assert sizes_of(frame, 8, quantile=0.99).loc["a", "verdict"] == verdict
     constant = frame_of_values(frame_of({"a": np.full(240, 0.8)}), value="mean")
-    assert right_size(constant, 8).loc["a", ["needed", "demand"]].tolist() == [8, pytest.approx(6.4)]
+    assert sizes_of(constant, 8).loc["a", ["needed", "demand"]].tolist() == [8, pytest.approx(6.4)]
 
 
 def test_a_day_needs_samples_to_count() -> None:
     once = frame_of({f"m{n}": noisy(0.02, 1, seed=n)[:1] for n in range(5)})
     for frame in (once, frame_of_values(once, value="mean")):
-        assert set(right_size(frame, 8, least_days=2)["verdict"]) == {"not enough data"}
+        assert set(sizes_of(frame, 8, least_days=2)["verdict"]) == {"not enough data"}
     daily = pd.DataFrame({"mean": 0.02}, pd.date_range(START, periods=9, freq="1D", name="time"))
-    [row] = right_size(daily, 8).to_dict("records")
+    [row] = sizes_of(daily, 8).to_dict("records")
     assert (row["verdict"], row["days"]) == ("not enough data", 0)
-    assert right_size(daily.assign(count=20), 8)["days"].tolist() == [9]
+    assert sizes_of(daily.assign(count=20), 8)["days"].tolist() == [9]
 
 
 def test_where_no_size_fits_that_is_said() -> None:
     frame = frame_of({"a": np.full(240, 0.9)})
-    [row] = right_size(frame, 8, sizes=(2, 4)).to_dict("records")
+    [row] = sizes_of(frame, 8, sizes=(2, 4)).to_dict("records")
     assert row["demand"] == pytest.approx(7.2)
     assert (row["verdict"], row["needed"]) == ("no size fits", np.inf)
     assert np.isnan([row["recommended"], row["saved"], row["confidence"]]).all()
     assert "None of the sizes fits: the largest has 4, at least 9 are needed" in row["why"]
-    [kept] = right_size(frame_of({"a": np.full(240, 0.5)}), 16, sizes=(2, 4)).to_dict("records")
+    [kept] = sizes_of(frame_of({"a": np.full(240, 0.5)}), 16, sizes=(2, 4)).to_dict("records")
     assert (kept["verdict"], kept["recommended"]) == ("right", 16)
     assert "None of the sizes would keep it" in kept["why"]
     assert "inf" not in row["why"] + kept["why"]
@@ -153,11 +161,11 @@ def test_where_no_size_fits_that_is_said() -> None:
 
 def test_numbers_in_sentences_are_written_out() -> None:
     frame = frame_of({"a": np.full(240, 120 / 128)})
-    assert "used at most 120 of 128 cores" in right_size(frame, 128).loc["a", "why"]
-    many = right_size(frame_of({"a": np.full(240, 0.5), "b": np.full(240, 0.002)}), 3_000_000)
+    assert "used at most 120 of 128 cores" in sizes_of(frame, 128).loc["a", "why"]
+    many = sizes_of(frame_of({"a": np.full(240, 0.5), "b": np.full(240, 0.002)}), 3_000_000)
     assert "used at most 1,500,000 of 3,000,000 cores" in many.loc["a", "why"]
     assert not many["why"].str.contains(r"\de[+-]\d").any()
-    small = right_size(frame_of({"a": np.full(240, 0.03)}), 1.0, sizes=(0.1, 0.25, 1.0)).loc["a", "why"]
+    small = sizes_of(frame_of({"a": np.full(240, 0.03)}), 1.0, sizes=(0.1, 0.25, 1.0)).loc["a", "why"]
     assert "used at most 0.03 of 1 cores" in small
 
 
@@ -166,7 +174,7 @@ def test_histograms_show_peaks_that_means_hide() -> None:
     windows = [(0, time) for time in pd.date_range(START, periods=24 * 7, freq="1h", unit="ms").asi8.tolist()]
     samples = [np.where(rng.random(200) < 0.1, 0.9, 0.1) for _ in windows]
     frame = to_frame(windows_of(windows, samples, LINEAR), pd.DataFrame({"user": ["a"]}))
-    by_samples, by_means = right_size(frame, 8), right_size(frame.drop(columns="histogram"), 8)
+    by_samples, by_means = sizes_of(frame, 8), sizes_of(frame.drop(columns="histogram"), 8)
     assert by_samples.loc["a", "utilization"] == pytest.approx(0.9, abs=1 / 64)
     assert by_means.loc["a", "utilization"] == pytest.approx(0.2, abs=0.05)
     assert (by_samples.loc["a", "basis"], by_means.loc["a", "basis"]) == ("samples", "means of windows")
@@ -174,80 +182,80 @@ def test_histograms_show_peaks_that_means_hide() -> None:
 
 def test_sizes_are_chosen_from_what_there_is() -> None:
     frame = frame_of({"a": noisy(0.3, 10), "b": noisy(0.98, 10)})
-    sized = right_size(frame, cores={"a": 16, "b": 16}, sizes=[16, 4, 2, 8])
+    sized = sizes_of(frame, cores={"a": 16, "b": 16}, sizes=[16, 4, 2, 8])
     assert sized["recommended"].dropna().to_dict() == {"a": 8}
     assert sized.loc["b", "verdict"] == "no size fits"
-    between = right_size(frame_of({"a": noisy(0.6, 10)}), cores=6, sizes=[4, 8])
+    between = sizes_of(frame_of({"a": noisy(0.6, 10)}), cores=6, sizes=[4, 8])
     assert between.loc["a", "verdict"] == "right"
 
 
 def test_growth_counts_where_there_is_a_trend_and_headroom_where_it_is_asked_for() -> None:
     rising = np.linspace(0.2, 0.5, 24 * 30) + np.random.default_rng(0).normal(0, 0.02, 24 * 30)
     frame = frame_of({"flat": noisy(0.3, 30), "rising": rising, "sinking": rising[::-1]})
-    plain, ahead = right_size(frame, 16), right_size(frame, 16, ahead="30d")
+    plain, ahead = sizes_of(frame, 16), sizes_of(frame, 16, ahead="30d")
     assert ahead.loc["rising", "demand"] > 1.5 * plain.loc["rising", "demand"]
     assert "with what is to come" in ahead.loc["rising", "why"]
     assert ahead.loc[["flat", "sinking"], "demand"].equals(plain.loc[["flat", "sinking"], "demand"])
-    roomy = right_size(frame, 16, headroom=0.25)
+    roomy = sizes_of(frame, 16, headroom=0.25)
     pd.testing.assert_series_equal(roomy["demand"], plain["demand"] * 1.25)
 
 
 def test_cores_are_counted_where_the_frame_has_them() -> None:
     whole = frame_of({"a": noisy(0.1, 10)})
     frame = pd.concat([whole.assign(core=pd.NA), *(whole.assign(core=core) for core in range(4))])
-    assert right_size(frame).loc["a", "now"] == 4
+    assert sizes_of(frame).loc["a", "now"] == 4
 
 
 def test_users_without_known_cores_are_left_out() -> None:
     frame = frame_of({"a": noisy(0.1, 10), "b": noisy(0.1, 10)})
-    assert list(right_size(frame, {"b": 2}).index) == ["b"]
-    assert list(right_size(frame, pd.Series({"a": 4})).index) == ["a"]
+    assert list(sizes_of(frame, {"b": 2}).index) == ["b"]
+    assert list(sizes_of(frame, pd.Series({"a": 4})).index) == ["a"]
 
 
 def test_one_user_needs_no_name_and_order_does_not_matter() -> None:
     frame = frame_of({"a": noisy(0.2, 10), "b": noisy(0.4, 8)})
     shuffled = frame.sample(frac=1.0, random_state=np.random.default_rng(3))
-    pd.testing.assert_frame_equal(right_size(shuffled, 8), right_size(frame, 8))
-    alone = right_size(frame[frame["user"] == "a"].drop(columns="user"), 8)
-    assert alone["needed"].tolist() == right_size(frame, 8).loc[["a"], "needed"].tolist()
+    pd.testing.assert_frame_equal(sizes_of(shuffled, 8), sizes_of(frame, 8))
+    alone = sizes_of(frame[frame["user"] == "a"].drop(columns="user"), 8)
+    assert alone["needed"].tolist() == sizes_of(frame, 8).loc[["a"], "needed"].tolist()
 
 
 def test_a_dask_frame_gives_what_pandas_gives() -> None:
     frame = frame_of_values(frame_of({"b": noisy(0.2, 10), "a": noisy(0.4, 8)}), value="mean")
     parts = dd.from_pandas(frame.sort_index(), npartitions=3)
     with dask.config.set(scheduler="synchronous"):
-        pd.testing.assert_frame_equal(right_size(parts, 8), right_size(frame, 8), check_index_type=False)
+        pd.testing.assert_frame_equal(sizes_of(parts, 8), sizes_of(frame, 8), check_index_type=False)
 
 
 def test_gaps_and_empty_windows_do_not_count() -> None:
     frame = frame_of({"a": noisy(0.2, 10)}).assign(count=100)
     idle = frame.assign(count=0, mean=np.nan).iloc[:50].set_axis(frame.index[:50] + pd.Timedelta(days=30))
-    pd.testing.assert_frame_equal(right_size(pd.concat([frame, idle]), 8), right_size(frame, 8))
+    pd.testing.assert_frame_equal(sizes_of(pd.concat([frame, idle]), 8), sizes_of(frame, 8))
 
 
 def test_what_cannot_be_sized_is_refused_with_what_would_be_right() -> None:
     frame = frame_of({"a": noisy(0.1, 10)})
     with pytest.raises(FrameError, match="expected the cores of at least one machine"):
-        right_size(frame, {"b": 4})
+        sizes_of(frame, {"b": 4})
     with pytest.raises(FrameError, match="numbers above 0 in the column cores"):
-        right_size(frame.assign(cores=0))
+        sizes_of(frame.assign(cores=0))
     with pytest.raises(FrameError, match="expected a DataFrame of windows, got list"):
-        right_size([1, 2], 4)
+        sizes_of([1, 2], 4)
     with pytest.raises(FrameError, match="say how many each machine has"):
-        right_size(frame)
+        sizes_of(frame)
     with pytest.raises(ValueError, match=r"target: expected a share of utilization in \(0, 1\]"):
-        right_size(frame, 4, target=80)
+        sizes_of(frame, 4, target=80)
     with pytest.raises(ValueError, match="quantile: expected a share"):
-        right_size(frame, 4, quantile=95)
+        sizes_of(frame, 4, quantile=95)
     with pytest.raises(ValueError, match="a number above 0"):
-        right_size(frame, 0)
+        sizes_of(frame, 0)
     with pytest.raises(ValueError, match="sizes are numbers"):
-        right_size(frame, 4, sizes=[])
+        sizes_of(frame, 4, sizes=[])
     with pytest.raises(ValueError, match="headroom"):
-        right_size(frame, 4, headroom=-1)
+        sizes_of(frame, 4, headroom=-1)
     with pytest.raises(FrameError, match="expected in mean utilization as a share"):
-        right_size(frame.assign(mean=frame["mean"] * 100), 4)
+        sizes_of(frame.assign(mean=frame["mean"] * 100), 4)
     with pytest.raises(FrameError, match="expected at least one row with a value"):
-        right_size(frame.iloc[:0], 4)
+        sizes_of(frame.iloc[:0], 4)
     with pytest.raises(FrameError, match="time zone"):
-        right_size(frame.tz_localize(None), 4)
+        sizes_of(frame.tz_localize(None), 4)

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from analytics import connect
-from analytics.frames.frame import to_frame
+from analytics.frames.frame import frame_of_values, to_frame
 from analytics.reports import making
 from analytics.reports.data import NothingThere, ReportQuestion
 from analytics.reports.model import Finding, ReportDocument
@@ -249,7 +249,9 @@ class Knowing:
 
     def users(self) -> pd.DataFrame:
         users = self._source.users()
-        return users.assign(**{name: self._known[name].reindex(users.index) for name in self._known})
+        return users.assign(
+            **{name: self._known[name].reindex(users["user"].astype(str)).array for name in self._known}
+        )
 
 
 Loads = dict[str, "np.ndarray[Any, Any]"]
@@ -279,6 +281,43 @@ def test_what_a_fleet_used_is_of_its_cores_where_these_are_known(tmp_path: Path)
     assert finding.numbers["idle_cores"] == pytest.approx(66 - (64 * 0.1 + 2 * 0.9))
     [heat] = [picture for picture in report.pictures() if picture.name == "machines-over-time"]
     assert "did 78.0 % of all work" in str(heat.figure.layout.title.text)
+
+
+def grown(folder: Path) -> Path:
+    """A file of a machine of 4 cores at 80 %, then of 8 at 40 %, beside one of 2 at 50 %, with the single cores."""
+    times = pd.date_range(START, periods=240, freq="1h", name="time", tz="UTC")
+    rows = []
+    for name, load, cores in (
+        ("grown", np.repeat([0.8, 0.4], 120), np.repeat([4, 8], 120)),
+        ("small", np.full(240, 0.5), np.full(240, 2)),
+    ):
+        for core in (None, *range(8)):
+            there = np.full(240, True) if core is None else core < cores
+            single = pd.DataFrame({"user": name, "value": load[there]}, times[there])
+            rows.append(frame_of_values(single).assign(core=pd.array([core] * len(single), "Int64")))
+    pd.concat(rows).astype({"user": "category"}).to_parquet(folder / "grown.parquet")
+    return folder / "grown.parquet"
+
+
+def test_machines_weigh_by_the_cores_that_they_had_at_the_time(tmp_path: Path) -> None:
+    with connect(grown(tmp_path)) as source:
+        report = making.fleet(source, ReportQuestion(), made_ms=0, named="a test")
+    [level] = found(report, "level")
+    assert level.numbers["mean"] == pytest.approx(4.2 / 8)
+    assert (level.numbers["cores"], level.numbers["idle_cores"]) == (8, pytest.approx(3.8))
+    [change] = [finding for finding in found(report, "change") if "before" in finding.numbers]
+    assert (change.numbers["before"], change.numbers["after"]) == (pytest.approx(4.2 / 6), pytest.approx(4.2 / 10))
+    [table] = [table for table in report.tables() if table.name == "sizes-table"]
+    sizes = {row[0]: row for row in table.rows}
+    needed = [column.name for column in table.columns].index("needed")
+    assert (sizes["grown"][needed], sizes["small"][needed]) == (4, 2)
+
+
+def test_a_machine_that_grew_is_sized_by_the_cores_that_it_used(tmp_path: Path) -> None:
+    with connect(grown(tmp_path)) as source:
+        report = making.user(source, "grown", ReportQuestion(), made_ms=0, named="a test")
+    [picture] = [picture for picture in report.pictures() if picture.name == "sizes"]
+    assert "has 8 cores and needs 4" in str(picture.figure.layout.title.text)
 
 
 @pytest.mark.parametrize("cores", [{}, {"large": 64}])

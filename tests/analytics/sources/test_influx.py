@@ -71,13 +71,13 @@ def test_edges_within_buckets_are_read_from_windows(service_url: str, address: s
 def test_users_are_listed_and_without_a_range_everything_is_answered(address: str) -> None:
     with connect(address) as influx:
         users = influx.users()
-        assert users.index.tolist() == sorted([*USERS, OLD])
-        assert users.loc[USER, "last_seen"] == pd.Timestamp("2018-07-12T12:59Z")
+        assert users["user"].tolist() == sorted([*USERS, OLD])
+        assert users.set_index("user").loc[USER, "last_seen"] == pd.Timestamp("2018-07-12T12:59Z")
         assert (
             influx.fleet(rate="52w")["count"].sum()
             == sum(report["observations_per_metric"] for report in REPORTS) + 100
         )
-        assert "cpuUtilization" in influx.metrics().index
+        assert "cpuUtilization" in influx.metrics()["metric"].tolist()
         with pytest.raises(LookupError, match="nobody"):
             influx.history("nobody")
 

@@ -48,7 +48,7 @@ def test_every_endpoint_has_a_method(service: RunningService, tmp_path: Path) ->
         asked: set[tuple[str, str]] = set()
         client._http.event_hooks["request"] = [lambda request: asked.add((request.method, _template(request.url)))]
         assert client.send(report_of(USER))["accepted"] == 1
-        assert list(client.users().index) == [USER]
+        assert client.users()["user"].tolist() == [USER]
         assert len(client.metrics()) > 10
         for stat in (None, "p95"):
             assert len(client.history(USER, stat=stat)) == len(client.fleet(stat=stat)) == 1
@@ -78,7 +78,7 @@ def test_every_endpoint_has_a_method(service: RunningService, tmp_path: Path) ->
         assert client.agents() == []
         assert client.send(report_of("gone"))["accepted"] == 1
         client.forget_user("gone")
-        assert list(client.users().index) == [USER]
+        assert client.users()["user"].tolist() == [USER]
         with pytest.raises(analytics.ProblemError, match="No such command"):
             client.command_result("none")
 

@@ -66,14 +66,14 @@ def test_files_answer_the_values_that_the_service_does(service_url: str, folder:
 
 def test_a_folder_holds_several_metrics_and_says_which(folder: Path) -> None:
     with connect(folder) as files:
-        assert set(files.metrics().index) == {"cpuLoadAvg", "cpuLoadVar", "cpuUtilization", "memoryUtilization"}
+        assert set(files.metrics()["metric"]) == {"cpuLoadAvg", "cpuLoadVar", "cpuUtilization", "memoryUtilization"}
         assert set(files.fleet("memoryUtilization", rate="1h")["mean"]) == {0.5}
         with pytest.raises(LookupError, match="cpuUtilization, memoryUtilization"):
             files.fleet("diskReads")
         with pytest.raises(ValueError, match="not a metric"):
             files.fleet("cpuLoad")
         users = files.users()
-        assert users.index.tolist() == sorted(USERS)
+        assert users["user"].tolist() == sorted(USERS)
         assert users["last_seen"].iloc[0] == pd.Timestamp("2018-07-12T12:59Z")
         with pytest.raises(LookupError, match="nobody"):
             files.history("nobody")
@@ -91,7 +91,7 @@ def test_plain_measurements_are_windows_of_one_sample(tmp_path: Path, naive: boo
         np.testing.assert_allclose(frame["mean"], [0.7 / 3, 1.7 / 3])
         assert frame["max"].tolist() == [0.6, 1.0]
         assert files.history("b", start="2011-03-03T00:10:00Z", rate="raw")["mean"].tolist() == [1.0, 0.5]
-        assert files.users().index.tolist() == ["a", "b"]
+        assert files.users()["user"].tolist() == ["a", "b"]
 
 
 def test_a_file_of_one_machine_needs_no_users(tmp_path: Path) -> None:

@@ -91,13 +91,13 @@ def test_groups_of_the_fleet_are_named(service: Client) -> None:
         os_type: np.concatenate([part for user in USERS if USERS[user] == os_type for part in SAMPLES[user]])
         for os_type in ("Linux", "Windows")
     }
-    assert frame["group"].tolist() == list(by_os)
+    assert frame["os_type"].tolist() == list(by_os)
     np.testing.assert_allclose(frame["value"], [samples.var() for samples in by_os.values()], rtol=1e-12)
 
 
 def test_the_highest_groups_can_be_asked_for(service: Client) -> None:
     frame = service.fleet(**HOUR, by="user", top=1, stat="mean")
-    assert set(frame["group"]) == {".."}
+    assert set(frame["user"]) == {".."}
 
 
 @pytest.mark.parametrize("user", USERS)
@@ -139,9 +139,8 @@ def test_what_has_no_windows_is_answered_as_values_or_refused(service: Client) -
 
 def test_users_are_listed(service: Client) -> None:
     frame = service.users()
-    assert frame.index.name == "user"
-    assert set(frame.index) == {*USERS, OLD}
-    row = frame.loc[USER]
+    assert frame["user"].tolist() == sorted([*USERS, OLD])
+    row = frame.set_index("user").loc[USER]
     assert (row["os_type"], row["cores"]) == ("Linux", 2)
     assert row["first_seen"] == pd.Timestamp("2018-07-12T11:59Z")
     assert row["last_seen"] == pd.Timestamp("2018-07-12T12:59Z")
@@ -150,8 +149,8 @@ def test_users_are_listed(service: Client) -> None:
 
 def test_metrics_are_listed(service: Client) -> None:
     frame = service.metrics()
-    assert frame.index.tolist() == list(NAMES)
-    assert frame.loc["cpuLoadVar", "statistic"] == "var"
+    assert frame["metric"].tolist() == list(NAMES)
+    assert frame.set_index("metric").loc["cpuLoadVar", "statistic"] == "var"
 
 
 def test_a_refusal_says_what_is_wrong(service: Client) -> None:
@@ -169,7 +168,7 @@ def test_a_token_is_sent(guarded_url: str) -> None:
     with connect(guarded_url, "secret") as client:
         assert client.users().empty
         assert list(client.users()) == [
-            "os_type", "os_version", "cores", "first_seen", "last_seen", "shared_windows", "shared_at"
+            "user", "os_type", "os_version", "cores", "first_seen", "last_seen", "shared_windows", "shared_at"
         ]  # fmt: skip
     with connect(guarded_url) as client, pytest.raises(ProblemError, match="token") as refusal:
         client.users()

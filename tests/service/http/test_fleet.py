@@ -204,7 +204,7 @@ def test_the_library_weighs_as_the_service_does(unequal: RunningService, weight:
         windows = source.fleet(**asked)
         assert values_of(windows, "p95")["value"].tolist() == answered.tolist()
         by_user = source.fleet(start=T0, end=T0 + 4 * HOUR_MS, rate="1h", by="user")
-        weighed = analytics.weigh(by_user, weight, cores=source.users()["cores"]).drop(columns="user")
+        weighed = analytics.weigh(by_user, weight, cores=source.users()).drop(columns="user")
         assert analytics.resample(weighed, "1h")["mean"].tolist() == pytest.approx(windows["mean"].tolist(), abs=1e-12)
 
 
@@ -251,6 +251,9 @@ def test_a_machine_weighs_by_the_cores_that_it_had_at_the_time(grown: RunningSer
     with analytics.connect(grown.url) as source:
         asked: Any = {"start": T0, "end": T0 + 4 * HOUR_MS, "rate": "1h"}
         assert source.fleet(**asked, weight="cores")["mean"].tolist() == pytest.approx(used)
+        by_user = source.fleet(**asked, by="user", weight="cores")
+        assert by_user["cores"].tolist() == [4, 4, 8, 8, 2, 2, 2, 2]
+        pd.testing.assert_frame_equal(by_user.drop(columns="cores"), source.fleet(**asked, by="user"))
         each = [
             source.history(user, **(asked | {"rate": "raw"}), core="each").assign(user=user)
             for user in ("grown", "small")
@@ -259,6 +262,7 @@ def test_a_machine_weighs_by_the_cores_that_it_had_at_the_time(grown: RunningSer
     frame.assign(user=pd.Categorical(frame["user"])).to_parquet(tmp_path / "fleet.parquet")
     with analytics.connect(tmp_path / "fleet.parquet") as file:
         assert file.fleet(rate="1h", weight="cores")["mean"].tolist() == pytest.approx(used)
+        pd.testing.assert_frame_equal(file.fleet(rate="1h", by="user", weight="cores"), by_user)
 
 
 def test_a_weight_that_cannot_be_told_is_refused(unequal: RunningService) -> None:

@@ -150,7 +150,7 @@ def test_what_is_not_kept_is_counted_with_the_reason(service: RunningService) ->
     )
     with Client(service.url) as client:
         assert history(service.url, "partly")["mean"].tolist() == [0.5]
-        assert "" not in client.users().index
+        assert "" not in client.users()["user"].tolist()
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 from analytics.sources import influx_client
 from contract.report import Report
 from service.stores.base import Store
-from service.stores.influx import store as influx_store
+from service.stores.influx import queries
 from tests.support.five_weeks import batches, record
 from tests.support.recordings import Recording
 from tests.support.stores import STORES, Place, marked, place_of
@@ -28,7 +28,7 @@ def patience() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(influx_client, "_CONNECT_S", 60.0)
         patch.setattr(influx_client, "_PING_S", 60.0)
-        patch.setattr(influx_store, "_SELECT_S", 300.0)
+        patch.setattr(queries, "_SELECT_S", 300.0)
         yield
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from contract.metrics import QUANTITIES
 from contract.times import DAY_MS, HOUR_MS, MINUTE_MS, parse_duration
+from service.http.weighing import with_cores
 from service.stores.base import Grouping, Question, Store
 from service.stores.systems import NOT_RECORDED
 from tests.service.stores.conftest import Filled
@@ -116,6 +117,21 @@ def test_groups_may_be_told_apart_by_user(place: Place) -> None:
     assert [*zip(windows["user"], windows["os_version"], windows["count"].tolist(), strict=True)] == [
         ("a", "20.04", 6), ("a", "22.04", 6), ("b", "20.04", 3), ("b", "22.04", 9)
     ]  # fmt: skip
+    store.close()
+
+
+def test_windows_of_machines_say_how_many_cores_each_had_at_the_time(place: Place) -> None:
+    recording = Recording()
+    for minute in range(0, 240, 60):
+        load, cores = (0.8, 4) if minute < 120 else (0.4, 8)
+        end_ms = START_MS + (minute + 30) * MINUTE_MS
+        recording.cpu(Machine("grown", "Linux", "1"), end_ms, np.full(9, load), [np.full(9, load)] * cores)
+        recording.cpu(Machine("small", "Linux", "1"), end_ms, np.full(9, 0.5), [np.full(9, 0.5)] * 2)
+    store = place.open()
+    store.add(1, recording.reports)
+    question = Question(CPU, START_MS, START_MS + 4 * HOUR_MS, HOUR_MS, by="user")
+    told = with_cores(store.answer(question), store, question)
+    assert told["cores"].tolist() == [4, 4, 8, 8, 2, 2, 2, 2]
     store.close()
 
 

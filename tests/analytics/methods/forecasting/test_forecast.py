@@ -91,7 +91,7 @@ def test_the_frame_has_the_documented_shape() -> None:
     assert str(made.frame.index.dtype) == "datetime64[ms, UTC]"
     assert made.frame.index[0] == START + pd.Timedelta(days=4)
     assert made.frame.groupby("user", observed=True).size().tolist() == [36, 36, 36]
-    assert list(made.models.index) == ["host-0000", "host-0001", "host-0002"]
+    assert list(made.models["user"]) == ["host-0000", "host-0001", "host-0002"]
     assert "user" not in forecast(frame_of(simulated(1, 4)[0]), "36h").frame
 
 
@@ -109,7 +109,7 @@ def test_a_dask_frame_gives_what_pandas_gives() -> None:
     expected = forecast(frame, "24h")
     numbers = ["mean", "lower_80", "upper_80"]
     pd.testing.assert_frame_equal(made.frame[numbers], expected.frame[numbers])
-    assert list(made.models.index) == list(expected.models.index)
+    assert list(made.models["user"]) == list(expected.models["user"])
 
 
 def test_what_comes_later_changes_neither_the_forecast_nor_the_tries_before() -> None:
@@ -208,7 +208,7 @@ def test_a_short_history_is_forecast_and_said_to_be_short(steps: int) -> None:
 def test_a_series_that_is_too_short_alone_is_left_out_or_refused() -> None:
     values = simulated(3, 4)
     values[1, 2:] = np.nan
-    assert list(forecast(frame_of(values), "24h").models.index) == ["host-0000", "host-0002"]
+    assert list(forecast(frame_of(values), "24h").models["user"]) == ["host-0000", "host-0002"]
     with pytest.raises(ValueError, match="no series has 3 steps of 1h"):
         forecast(frame_of(np.array([0.1, 0.2])), "24h", rate="1h")
 

@@ -14,6 +14,9 @@ from analytics.sources.influx_address import Address, Credentials
 from contract.report import encode
 from contract.times import HOUR_MS
 from service.commands.copy import main
+from service.commands.copy.fields import compare_fields
+from service.commands.copy.stores import DayRange
+from service.commands.copy.verifying import CopyCheck
 from service.journal.journal import Journal
 from service.stores.base import Question
 from service.stores.embedded.store import EmbeddedStore
@@ -168,11 +171,49 @@ def test_points_of_the_original_are_copied_field_by_field(
 ) -> None:
     write_original(influx, "OLD1")
     assert copy(influx.address("OLD1"), influx.address("NEW1")) == 0
-    assert "Verified: " in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "Verified: " in shown
+    assert "6 of a field of the original, each with its count, sum, minimum and maximum" in shown
     assert original_fields(influx, "NEW1") == original_fields(influx, "OLD1")
     assert copy(influx.address("NEW1"), tmp_path / "embedded") == 0
     assert copy(tmp_path / "embedded", influx.address("BACK1")) == 0
     assert original_fields(influx, "BACK1") == original_fields(influx, "OLD1")
+
+
+def test_a_field_that_is_not_whole_is_named(influx: RunningInflux, tmp_path: Path) -> None:
+    write_original(influx, "WHOLE")
+    write_original(influx, "CHANGED")
+    user, span = (
+        "6a:d6:96:d3:45:35",
+        DayRange(START_MS // DAY_MS * DAY_MS, START_MS // DAY_MS * DAY_MS + DAY_MS, 5000, 1),
+    )
+    tags = f"measurements,osType=Linux,osVersion=18.04\\ LTS,userId={user}"
+    changed = "cpuCoreLoadAvgMax=0.9,cpuCoreLoadVarMax=0.9"
+    influx.write(f"{tags} {changed} {START_MS}", "CHANGED")  # the least of one, and the greatest of the other
+    influx.query("DELETE WHERE time = " + str((START_MS + 5000) * 1_000_000), "CHANGED")
+    influx.write(f"{tags} cpuLoadAvg=0.01,cpuLoadVar=0.01,cpuCoreLoadMinMin=0.0005 {START_MS + 5000}", "CHANGED")
+    with_all, without = opened(influx, "WHOLE", tmp_path / "whole"), opened(influx, "CHANGED", tmp_path / "changed")
+    check = CopyCheck()
+    compare_fields(with_all, without, span, check)
+    assert check.fields == 6
+    assert [words.partition(", ")[2] for words in check.named] == [
+        "cpuCoreLoadAvgMax, 2024-01-30: 50 values in the source, 49 in the target",
+        "cpuCoreLoadAvgMin, 2024-01-30: 50 values in the source, 49 in the target",
+        "cpuCoreLoadVarMax, 2024-01-30: 50 values in the source, 49 in the target",
+    ]
+    check = CopyCheck()
+    influx.write(
+        f"{tags} cpuCoreLoadAvgMax=0.21,cpuCoreLoadAvgMin=0.005,cpuCoreLoadVarMax=0.001 {START_MS + 5000}", "CHANGED"
+    )
+    compare_fields(with_all, without, span, check)
+    assert len(check.named) == 2
+    assert "cpuCoreLoadAvgMax, 2024-01-30: sum 22.25" in check.named[0]
+    assert (
+        "minimum 0.2 in the source, 0.21 in the target; maximum 0.69 in the source, 0.9 in the target" in check.named[0]
+    )
+    assert "cpuCoreLoadVarMax, 2024-01-30: sum 1.225" in check.named[1]
+    with_all.close()
+    without.close()
 
 
 def test_points_of_the_original_are_copied_as_the_hundred_samples_they_stand_for(

@@ -19,7 +19,7 @@ _numbers = count(1)
 @pytest.fixture
 def database() -> str:
     """A database that no other test has."""
-    return f"own {next(_numbers)}"
+    return f"own_{next(_numbers)}"
 
 
 @pytest.fixture
@@ -31,11 +31,13 @@ def open_store(influx: RunningInflux, database: str, tmp_path: Path) -> Iterator
     opened: dict[str, InfluxStore] = {}
     stores: list[InfluxStore] = []
 
-    def open_store(machine: str = "here", url: str = influx.url, **options: object) -> InfluxStore:
+    def open_store(
+        machine: str = "here", url: str = influx.url, name: str = database, **options: object
+    ) -> InfluxStore:
         credentials = Credentials(**options.pop("who", {}))  # type: ignore[arg-type]
         for other in [store for name, store in opened.items() if name != machine]:
             other._claim.let_go()
-        store = InfluxStore(Address(url, database), credentials, tmp_path / machine, **options)  # type: ignore[arg-type]
+        store = InfluxStore(Address(url, name), credentials, tmp_path / machine, **options)  # type: ignore[arg-type]
         opened[machine] = store
         stores.append(store)
         return store

@@ -1,7 +1,6 @@
 """One code path for InfluxDB 1.8, 2 and 3, against a server that answers as their documentation says."""
 
 import contextlib
-import logging
 
 import msgspec
 import numpy as np
@@ -11,7 +10,7 @@ from analytics.sources.influx_address import Address
 from analytics.sources.influx_client import BadStatement, InfluxClient
 from contract.metrics import Disk, Memory
 from deploy.grafana.queries import SYSTEMS
-from service.stores.base import Question, StoreError, StoreUnavailable
+from service.stores.base import Question, StoreUnavailable
 from service.stores.influx.store import InfluxStore
 from tests.service.stores.influx.conftest import OpenStore
 from tests.support.influx_proxy import Fault, InfluxProxy, Request
@@ -82,27 +81,6 @@ def test_influxdb_1_8_is_written_to_as_any_1_x(influx: RunningInflux, open_store
         fill(store, recording)
         assert_right(store, recording)
         assert {request.path for request in writes(proxy)} == {"/write"}
-
-
-def test_in_2_x_what_is_written_goes_where_reads_find_it(
-    influx: RunningInflux, open_store: OpenStore, database: str
-) -> None:
-    with InfluxProxy(influx, 2) as proxy:
-        # As `influxd upgrade` leaves it: the data are in a bucket of another name, with a mapping.
-        proxy.make(f"{database} autogen")
-        proxy.mapped[database] = f"{database} autogen"
-        recording = recorded()
-        store = open_store(url=proxy.url)
-        fill(store, recording)
-        assert_right(store, recording)
-        assert proxy.buckets == {f"{database} autogen"}
-        assert {key[0] for key in proxy.written} == {f"{database} autogen"}
-
-
-def test_an_influxdb_2_that_is_too_old_is_refused(proxy: InfluxProxy, open_store: OpenStore) -> None:
-    proxy.fault = lambda asked: Fault(204, headers={"X-Influxdb-Version": "v2.3.0"}) if asked.path == "/ping" else None
-    with pytest.raises(StoreError, match=r"expected InfluxDB 2\.4 or newer, got 2\.3\.0"):
-        open_store(url=proxy.url)
 
 
 TROUBLE = [
@@ -177,35 +155,6 @@ def recorded_later() -> Recording:
     return recording
 
 
-def test_a_wrong_token_is_told_at_the_start_and_never_shown(
-    newer: InfluxProxy, open_store: OpenStore, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.DEBUG)
-    with pytest.raises(StoreError, match=r"asks for a token \(--store-token\).*401: unauthorized") as error:
-        open_store(url=newer.url, who={"token": "wr0ng-s3cret"})
-    assert "wr0ng-s3cret" not in str(error.value) + caplog.text
-
-
-def test_a_bucket_that_may_not_be_made_is_named(proxy: InfluxProxy, open_store: OpenStore, database: str) -> None:
-    proxy.buckets.clear()
-    body = b'{"code": "forbidden", "message": "insufficient permissions for write"}'
-    proxy.fault = lambda asked: Fault(403, body) if (asked.method, asked.path) == ("POST", "/api/v2/buckets") else None
-    with pytest.raises(StoreError, match=rf"{database} is not there and cannot be made: .*insufficient permissions"):
-        open_store(url=proxy.url)
-
-
-def test_in_3_x_the_first_write_makes_the_database_where_the_token_is_no_admins(
-    influx: RunningInflux, open_store: OpenStore
-) -> None:
-    with InfluxProxy(influx, 3, TOKEN) as proxy:
-        body = b'{"error": "forbidden"}'
-        proxy.fault = lambda asked: Fault(403, body) if asked.path.endswith("configure/database") else None
-        recording = recorded()
-        store = open_store(url=proxy.url, who=WHO)
-        fill(store, recording)
-        assert_right(store, recording)
-
-
 def test_a_mapping_that_is_missing_is_said_in_influxdbs_own_words(proxy: InfluxProxy, open_store: OpenStore) -> None:
     store = open_store(url=proxy.url)
     fill(store, recorded())
@@ -276,13 +225,6 @@ def test_a_batch_that_is_too_large_is_sent_in_halves(proxy: InfluxProxy, open_st
     fill(store, recording)
     assert {name: value for name, _, value in store.sizes()}["lines_refused"] == 0
     assert_right(store, recording)
-
-
-def test_an_answer_that_is_no_influxdbs_is_said(influx: RunningInflux, open_store: OpenStore) -> None:
-    with InfluxProxy(influx, 2) as proxy:
-        proxy.fault = lambda asked: Fault(200, b"<html>") if asked.path in ("/ping", "/health") else None
-        with pytest.raises(StoreError, match="does not say which InfluxDB it is"):
-            open_store(url=proxy.url)
 
 
 def test_a_statement_that_fails_is_an_error_though_csv_says_nothing(

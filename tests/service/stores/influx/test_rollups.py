@@ -259,7 +259,7 @@ def test_the_library_reads_a_database_that_is_written_to(
     feed = Feed(clock)
     store = open_store(now_ms=clock)
     live(feed, store, clock, 2)
-    with connect(f"{influx.address()[: -len('METRICS')]}{database.replace(' ', '%20')}") as source:
+    with connect(f"{influx.address()[: -len('METRICS')]}{database}") as source:
         for rate in ("raw", "5m", "1h", "1d"):
             frame = source.fleet(start=T0, end=T0 + DAY_MS, rate=rate)
             assert frame["count"].sum() == sum(len(one.samples) for one in feed.recording.windows if one.core is None)
