@@ -4,6 +4,7 @@ import ipaddress
 import os
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 from urllib.parse import urlsplit
@@ -108,9 +109,21 @@ def proxy_for(url: str, environ: Mapping[str, str] | None = None) -> str | None:
     host = parts.hostname or ""
     if not proxy or is_loopback(host):
         return None
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    if "no_proxy" in given and _is_bypassed(host, port, given["no_proxy"]):
+        return None
+    return proxy if "//" in proxy else f"http://{proxy}"
+
+
+def _is_bypassed(host: str, port: int, no_proxy: str) -> bool:
+    """Whether `no_proxy` names a host: itself, a domain above it, either with the port, or a network that it is in."""
     # Imported where it is needed: it would be a tenth of the agent's memory.
     from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]
 
-    if proxy_bypass_environment(host, {"no": given.get("no_proxy", "")}):
-        return None
-    return proxy if "//" in proxy else f"http://{proxy}"
+    if proxy_bypass_environment(host if ":" in host else f"{host}:{port}", {"no": no_proxy}):
+        return True
+    for network in (name.strip() for name in no_proxy.split(",") if "/" in name):
+        with suppress(ValueError):  # a name of a host, or what is no network
+            if ipaddress.ip_address(host) in ipaddress.ip_network(network, strict=False):
+                return True
+    return False

@@ -8,7 +8,7 @@ from msgspec import UNSET
 from contract import times
 from contract.agent_protocol import AgentCommand, AgentState, Instructions
 from contract.agent_settings import DesiredSettings
-from contract.report import AgentStatus, OsType, Report
+from contract.report import FUTURE_MS, AgentStatus, OsType, Report
 from service.agents.layers import Layers
 from service.control.database import ControlDatabase
 
@@ -139,8 +139,9 @@ class Registry:
         if agent is None:
             return None
         agent.seen_ms = now_ms
-        # A report that waited in a spool says nothing new.
-        if report.end_timestamp >= agent.at_ms:
+        # A report that waited in a spool says nothing new; unless what is known is of a time that our clock, which was
+        # set back, has not reached.
+        if report.end_timestamp >= agent.at_ms or agent.at_ms > now_ms + FUTURE_MS:
             before = agent.status
             if before is not None:
                 agent.earlier_cpu_s, agent.earlier_at_ms = before.cpu_seconds, agent.status_ms

@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from contract.problems import display, shortened
-from contract.service_address import is_loopback, tls_context
+from contract.service_address import is_loopback, proxy_for, tls_context
 from service.openid_settings import OpenIdSettings
 
 if TYPE_CHECKING:
@@ -158,7 +158,9 @@ class Provider:
         import httpx
 
         try:
-            async with httpx.AsyncClient(verify=tls_context(), timeout=_TIMEOUT_S) as client:
+            async with httpx.AsyncClient(
+                verify=tls_context(), timeout=_TIMEOUT_S, proxy=proxy_for(url), trust_env=False
+            ) as client:
                 answer: httpx.Response = await client.request(
                     method,
                     url,

@@ -199,9 +199,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--only", nargs="+", choices=sorted(FAULTS), default=[*FAULTS], help="these faults")
     chosen = parser.parse_args()
     print("| fault | tried | acknowledged | lost | doubled |\n| --- | --- | --- | --- | --- |", flush=True)
-    for name, fault in FAULTS.items():
+    for name in chosen.only:
+        fault = FAULTS[name]
         folder = Path(tempfile.mkdtemp())
         dice = random.Random(f"{chosen.seed} {name}")
         fleet = Fleet(folder, *fault.arguments)

@@ -62,8 +62,14 @@ class Hostile(NamedTuple):
     headers: tuple[tuple[str, str], ...] = ()
 
 
+def _text(name: str, part: str, **more: str) -> bytes:
+    """A JSON object with a member that is very long."""
+    return msgspec.json.encode({name: part * 1_000_000} | more)
+
+
 _GZIP, _ZSTD = (("Content-Encoding", "gzip"),), (("Content-Encoding", "zstd"),)
 _JSON, _LINES = (("Content-Type", "application/json"),), (("Content-Type", "application/x-ndjson"),)
+_ANY = ("If-Match", "*")
 _PROTOBUF = (("Content-Type", "application/x-protobuf"),)
 _OTLP = "/api/v1/otlp/v1/metrics"
 HEAVY = {
@@ -86,6 +92,13 @@ HEAVY = {
     "nesting of OpenTelemetry": Hostile("POST", _OTLP, b'{"resourceMetrics":[' * 100_000, _JSON),
     "a million resources of OpenTelemetry": Hostile("POST", _OTLP, b"\n\0" * 1_000_000, _PROTOBUF),
     "page of thirty digits": Hostile("GET", f"/api/v1/audit?before={'9' * 30}"),
+    "a silence until many T": Hostile("POST", "/api/v1/silences", _text("until", "T", rule="x"), _JSON),
+    "a silence of many seconds": Hostile("POST", "/api/v1/silences", _text("duration", "1s", rule="x"), _JSON),
+    "an annotation of many letters": Hostile("POST", "/api/v1/annotations", _text("text", "x"), _JSON),
+    "a token of a long name": Hostile("POST", "/api/v1/tokens", _text("name", "x", role="reader"), _JSON),
+    "settings of many stars": Hostile("PUT", f"/api/v1/settings?selector={'*' * 50_000}", b"{}", (*_JSON, _ANY)),
+    "nesting of an agent's state": Hostile("POST", "/api/v1/agents/one/state", b'{"a":' + b"[" * 100_000, _JSON),
+    "an event of many digits": Hostile("GET", "/api/v1/stream", headers=(("Last-Event-ID", "9" * 50_000),)),
     "text that is not UTF-8": Hostile("POST", METRICS, b'{"user_id": "\xff\xfe"}'),
 }
 """Requests that once took seconds or much memory, or their like; each is refused."""

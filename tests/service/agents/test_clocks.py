@@ -1,6 +1,8 @@
 """Agents whose clock is wrong, as processes: their windows are filed when they were, each once."""
 
+import contextlib
 import re
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -9,12 +11,12 @@ from pathlib import Path
 import httpx
 import pytest
 
-from contract.times import DAY_S, now_ms
+from contract.times import DAY_MS, DAY_S, now_ms
 from tests.faults.preload import Preload, can_build
 from tests.service.conftest import StartService
 from tests.support.agents import RunningAgent
 from tests.support.reports import entries, history
-from tests.support.running import ROOT, clean_environment, wait_until
+from tests.support.running import ROOT, RunningService, clean_environment, wait_until
 
 LIMIT_S = 60
 LIMIT_MS = 60_000
@@ -105,3 +107,26 @@ def assert_all_since(client: httpx.Client, began_ms: int) -> None:
     """Every sample is filed between a moment and now, as far as clocks are believed."""
     span = {"start": began_ms - LIMIT_MS, "end": now_ms() + LIMIT_MS, "resample_rate": "1s"}
     assert samples(client, **span) == samples(client) > 0
+
+
+@needs_compiler
+def test_a_service_whose_clock_is_set_back_gets_every_window_once_and_says_so(
+    tmp_path: Path, wall_clock: Preload
+) -> None:
+    environment = clean_environment(**wall_clock.environment)
+    with RunningService(tmp_path / "data", environment=environment) as service, service.client() as client:
+        options = ("--url", service.url, "--spool-dir", str(tmp_path / "spool"))
+        with RunningAgent(*options) as agent:
+            wait_until(lambda: samples(client) >= 50, "windows")
+            wall_clock.shift_clock(-3 * DAY_S)
+            before = samples(client)
+            wait_until(lambda: samples(client) >= before + 100, "windows by the service's clock")
+            wait_until(lambda: "Clocks of machines are off" in client.get("/readyz").text, "it to be said")
+            assert agent.stop() == 0
+        moment = now_ms()
+        span = {"start": moment - 4 * DAY_MS, "end": moment + DAY_MS, "resample_rate": "raw"}
+        rows = client.get("/api/v1/windows/byUser/test", params=span).raise_for_status().json()["windows"]
+    with contextlib.closing(sqlite3.connect(tmp_path / "spool" / "spool.db")) as spool:
+        ((made, waiting),) = spool.execute("SELECT max(number), (SELECT count(*) FROM report) FROM given_out")
+    assert len({row["time"] for row in rows}) == len(rows) == made - waiting
+    assert not (tmp_path / "spool" / "refused.ndjson").exists()

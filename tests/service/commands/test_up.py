@@ -25,6 +25,7 @@ from tests.support.running import ROOT, RunningService, clean_environment, wait_
 pytestmark = [pytest.mark.server, pytest.mark.skipif(os.name != "posix", reason="the server runs on POSIX systems")]
 
 END_S = 30.0
+NOBODY = "http://127.0.0.1:9"
 
 
 class Up:
@@ -213,7 +214,8 @@ def test_a_wrong_setting_ends_it_with_2(up: Callable[..., Up]) -> None:
 
 
 def test_without_an_agent_the_service_runs_alone(up: Callable[..., Up]) -> None:
-    running = up("--no-agent")
+    # Nor does a proxy of the environment, which would not find the way back to this machine, matter.
+    running = up("--no-agent", http_proxy=NOBODY, all_proxy=NOBODY)
     running.await_running()
     assert len(psutil.Process(running.process.pid).children()) == 1
     assert running.get("/api/v1/users") == {"users": [], "next": None}

@@ -77,6 +77,8 @@ def started(folder: Path, provider: OpenIdProvider, path: str = "", *, more: tup
         "LOADLENS_OPENID_CLIENT_SECRET": CLIENT_SECRET,
         "LOADLENS_PUBLIC_URL": f"http://127.0.0.1:{port}{path}",
         "LOADLENS_PATH_PREFIX": path,
+        # What is on this machine is asked by no proxy.
+        "http_proxy": "http://127.0.0.1:9",
     }
     return RunningService(
         folder, "--port", str(port), "--openid-roles", ",".join(ROLES), "--openid-scopes", "groups", *more,
