@@ -97,9 +97,8 @@ def _means(part: pd.DataFrame) -> "pd.Series[float]":
 
 def _hours_of_day(periods: _Periods, tz: str) -> Picture:
     was, now = periods.was, periods.now
-    hours = pd.DataFrame({"before": _by_hour(periods.before, tz), "after": _by_hour(periods.after, tz)}).reindex(
-        range(24)
-    )
+    sides = {"before": periods.before, "after": periods.after}
+    hours = pd.DataFrame({name: _by_hour(side, tz) for name, side in sides.items()}).reindex(range(24))
     hours.attrs = {"tz": tz}
     title = f"The mean of the two periods: {percent(was)}, then {percent(now)} ({points(now - was)})"
     return Picture("hours", figures.hours_of_day(hours, title), "The mean of each hour of the day in both periods.")
