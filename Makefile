@@ -54,7 +54,7 @@ test-all: setup ## Run all tests: also those of many draws, and with real servic
 	$(PYTEST) $(ARGS)
 
 .PHONY: faults
-faults: setup ## Run campaigns of faults on real services and agents (SEEDS=1000 for hours, FIRST=7 to repeat one)
+faults: setup ## Run campaigns of faults on real services and agents (SEEDS=1000 for hours, FIRST=7 SEEDS=1 for one)
 	$(BIN)/python -m tests.faults.campaign --seeds $(or $(SEEDS),10) --first $(or $(FIRST),1)
 
 .PHONY: coverage

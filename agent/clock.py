@@ -93,7 +93,7 @@ def boot_id() -> str:
 
 CLOCK_LIMIT_S = 60.0
 """A clock that differs by more from the service's is not believed."""
-_DATE_S = 2.0
+DATE_S = 2.0
 """A Date header has whole seconds, and servers renew it once a second."""
 
 
@@ -120,7 +120,7 @@ class ServiceTime:
 
         What is known stays unless this is much sharper, or contradicts it: so the windows of one host do not jitter.
         """
-        low, high = date_s - answered_at, date_s + _DATE_S - asked_at
+        low, high = date_s - answered_at, date_s + DATE_S - asked_at
         known = self._offset_s
         if known is None or high < known[0] or low > known[1] or high - low < (known[1] - known[0]) / 2:
             self._offset_s = (low, high)

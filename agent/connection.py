@@ -2,12 +2,13 @@
 
 import http.client
 import io
+import select
 import socket
 import time
 import zlib
 from base64 import b64encode
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,11 @@ _STALE = (ConnectionResetError, ConnectionAbortedError, BrokenPipeError, http.cl
 class ServiceUnreachable(Exception):
     """No answer came; the message says why."""
 
+    def __init__(self, reason: str, *, is_perhaps_taken: bool = True) -> None:
+        """`is_perhaps_taken`: whether what was asked may have been done."""
+        super().__init__(reason)
+        self.is_perhaps_taken = is_perhaps_taken
+
 
 @dataclass(frozen=True, slots=True)
 class ServiceAnswer:
@@ -47,6 +53,8 @@ class ServiceAnswer:
     asked_at: float = 0.0
     answered_at: float = 0.0
     """When it was asked, and had answered, by the steady clock (`agent.clock.steady_s`)."""
+    is_repeated: bool = False
+    """Whether it was asked twice, as a connection that had been open ended without an answer."""
 
     @property
     def date_s(self) -> float | None:
@@ -83,6 +91,7 @@ class Connection:
         else:
             self._http = http.client.HTTPConnection(host, port)
         self._answered_by = float("inf")
+        self._is_sent = False
         self._http.response_class = self._response  # type: ignore[assignment]
         self._target = parts.path
         self._agents = parts.path.removesuffix(PATH) + "/api/v1/agents/"
@@ -136,6 +145,7 @@ class Connection:
         self.close()
         self._http.timeout = timeout_s
         self._answered_by = float("inf")
+        self._is_sent = False
         try:
             self._http.request("GET", f"{self._agents}{quote(user_id, safe='')}/commands", headers=headers)
             return self._http.getresponse()
@@ -146,15 +156,19 @@ class Connection:
     def _post(
         self, target: str, body: bytes, headers: dict[str, str], timeout_s: float, method: str = "POST"
     ) -> ServiceAnswer:
+        self._is_sent = False
         try:
             return self._exchange_again(target, body, headers, timeout_s, method)
         except (OSError, http.client.HTTPException) as error:
             self.close()
-            raise ServiceUnreachable(reason_of(error)) from None
+            raise ServiceUnreachable(reason_of(error), is_perhaps_taken=self._is_sent) from None
 
     def _exchange_again(
         self, target: str, body: bytes, headers: dict[str, str], timeout_s: float, method: str
     ) -> ServiceAnswer:
+        if self._http.sock is not None and select.select([self._http.sock], [], [], 0)[0]:
+            # It was closed meanwhile: nobody asked for what could be read. So nothing is sent into it, and in doubt.
+            self.close()
         reused = self._http.sock is not None
         try:
             return self._exchange(target, body, headers, timeout_s, method)
@@ -163,7 +177,7 @@ class Connection:
             if not reused:
                 raise
             self.close()
-            return self._exchange(target, body, headers, timeout_s, method)
+            return replace(self._exchange(target, body, headers, timeout_s, method), is_repeated=True)
 
     def _exchange(
         self, target: str, body: bytes, headers: dict[str, str], timeout_s: float, method: str
@@ -173,6 +187,9 @@ class Connection:
         if self._http.sock is not None:
             self._http.sock.settimeout(timeout_s)
         asked_at = steady_s()
+        if self._http.sock is None:
+            self._http.connect()
+        self._is_sent = True
         self._http.request(method, target, body or None, headers)
         response = self._http.getresponse()
         answered_at = steady_s()

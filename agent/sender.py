@@ -15,11 +15,11 @@ from msgspec import UNSET, Struct, UnsetType
 
 from agent.clock import ServiceTime
 from agent.connection import Connection, ServiceAnswer, ServiceUnreachable
+from agent.mistimed import RESENT_WAIT_S, Mistimed
 from agent.spool import Spool, SpooledReport
 from contract import times
 from contract.logs import Seldom
 from contract.problems import decode_json
-from contract.report import decode_report, encode, report_id
 from contract.retry import Backoff
 
 MAX_DEAD_LETTER_BYTES = 4 * 1024 * 1024
@@ -64,6 +64,7 @@ MISCONFIGURED_WAIT_S = 30.0
 """The least wait where only a person can help."""
 
 _NO_REPORTS = b"[]"
+_MISTIMED = "it does not take the times of these reports, which wait for a clock to be set"
 _ACCEPTED = 202
 _REFUSED = (400, 413, 415, 422)
 """The service refuses reports as they are with these. A proxy uses them too, so the body has to be the service's."""
@@ -102,7 +103,8 @@ class ReportSender:
     A report leaves the spool when the service has accepted it, or refused it as invalid: then it is put aside,
     and the others go on. Any other answer, or none, is tried again later, with the same report first. Only the
     service's own receipt or problem document counts: what a proxy or a sign-in page answers decides nothing, unless
-    it turns away one report and lets the next pass.
+    it turns away one report and lets the next pass. Nor does a refusal while one of the two clocks is off
+    (`agent.mistimed`).
     """
 
     def __init__(
@@ -128,7 +130,8 @@ class ReportSender:
         self._dead_letters = dead_letters
         self._backoff = backoff
         self._misconfigured_wait_s = misconfigured_wait_s
-        self._time = service_time or ServiceTime()
+        self._time = service_time
+        self._mistimed = Mistimed(spool, service_time)
         self._is_told = service_time is None
         self._limit = MAX_REPORTS
         self._problem: str | None = None
@@ -179,19 +182,30 @@ class ReportSender:
                 self._is_told = self._note_time(answer) or answer.status in _REFUSED
                 if not self._is_told:
                     return self._unsettled(answer)
-            batch = self._spool.place(batch, self._placed)
+            batch = self._mistimed.place(batch)
             answer = self._connection.post([entry.body for entry in batch], timeout_s)
         except ServiceUnreachable as error:
+            if self._is_told and error.is_perhaps_taken:
+                self._doubt(batch)
             return self._later(str(error), 0.0)
+        if answer.is_repeated:
+            self._mistimed.sent_in_vain(batch)
+        self._note_time(answer)
+        return self._judged(batch, answer, timeout_s)
+
+    def _judged(self, batch: Sequence[SpooledReport], answer: ServiceAnswer, timeout_s: float) -> float:
+        """Do as the answer to a batch says; returns how long to wait before the next attempt."""
         receipt = _receipt(answer)
         if receipt is not None:
-            self._note_time(answer)
             if receipt.instructions is not UNSET and self.on_instructions is not None:
                 self.on_instructions(receipt.instructions)
             rejected = [one for one in receipt.rejected if 0 <= one.index < len(batch)]
             if rejected and receipt.rejected_count > len(receipt.rejected):
                 # Of what stands behind the last that is listed it is not known which were taken: it is sent again.
-                batch = batch[: rejected[-1].index + 1]
+                listed = rejected[-1].index + 1
+                if receipt.accepted + receipt.duplicates > listed - len(rejected):
+                    self._mistimed.sent_in_vain(batch[listed:])
+                batch = batch[:listed]
             return self._settled(batch, answer.status, rejected)
         if answer.status in _REFUSED and len(batch) > 1:
             # Refused as a whole, without a word on which: smaller batches find out.
@@ -202,40 +216,48 @@ class ReportSender:
             problems = answer.body[:1000].decode(errors="replace") or f"answered {answer.status}"
         if problems is not None:
             return self._settled(batch, answer.status, [_Rejected(0, problems)])
+        self._doubt(batch)
         return self._unsettled(answer)
+
+    def _doubt(self, batch: Sequence[SpooledReport]) -> None:
+        """Note that of these it is not known whether they were taken; until it is, no others join them."""
+        self._mistimed.sent_in_vain(batch)
+        self._limit = len(batch)
 
     def _note_time(self, answer: ServiceAnswer) -> bool:
         """Learn the service's time from an answer; False where the answer is not the service's."""
-        if _receipt(answer) is None:
+        if _receipt(answer) is None and _problems(answer) is None:
             return False
-        if answer.date_s is not None:
+        if self._time is not None and answer.date_s is not None:
             self._time.heard(answer.date_s, answer.asked_at, answer.answered_at)
         return True
-
-    def _placed(self, entry: SpooledReport, ended_at: float | None) -> SpooledReport:
-        """A report that was made before the service's time was known, with the times that it is to have."""
-        by_ms = 0 if ended_at is None else self._time.correction_ms(entry.end_ms, ended_at)
-        if not by_ms:
-            return entry
-        report = decode_report(entry.body)
-        start_ms, end_ms = max(0, report.start_timestamp + by_ms), max(0, report.end_timestamp + by_ms)
-        moved = msgspec.structs.replace(
-            report, start_timestamp=start_ms, end_timestamp=end_ms, report_id=report_id(report.user_id, end_ms)
-        )
-        return entry._replace(end_ms=end_ms, body=encode(moved))
 
     def _next_passes(self, timeout_s: float) -> bool:
         """Whether the service takes the second oldest report, when something before it turns the oldest away.
 
         Then the oldest would hold back all others for ever. The second is sent again later, and counts once.
         """
-        following = self._spool.place(self._spool.peek(2, 2 * MAX_BYTES)[1:], self._placed)
+        following = self._mistimed.place(self._spool.peek(2, 2 * MAX_BYTES)[1:])
+        self._mistimed.sent_in_vain(following)
         try:
             return bool(following) and _receipt(self._connection.post([following[0].body], timeout_s)) is not None
         except ServiceUnreachable:
             return False
 
     def _settled(self, batch: Sequence[SpooledReport], status: int, rejected: Sequence[_Rejected]) -> float:
+        """Take off the spool what was taken or refused; returns how long to wait before what is left."""
+        moved, waiting = self._mistimed.resent((batch[one.index], one.problems) for one in rejected)
+        again = moved | waiting
+        if again:
+            first = next(place for place, entry in enumerate(batch) if entry.number in again)
+            # What was taken behind it goes once more, too.
+            self._mistimed.sent_in_vain(entry for entry in batch[first:] if entry.number not in again)
+            batch, rejected = batch[:first], [one for one in rejected if one.index < first]
+        if batch:
+            self._take_off(batch, status, rejected)
+        return self._later(_MISTIMED, RESENT_WAIT_S) if waiting else 0.0
+
+    def _take_off(self, batch: Sequence[SpooledReport], status: int, rejected: Sequence[_Rejected]) -> None:
         for one in rejected:
             self.refused += 1
             self._dead_letters.add(batch[one.index].body, status, one.problems)
@@ -245,12 +267,12 @@ class ReportSender:
                     "the service refused a report, which is put aside: %s%s", reason, self._refusals.left_out()
                 )
         self._spool.done(batch)
+        self._mistimed.done(batch[-1].number)
         self._backoff.reset()
         self._limit = min(MAX_REPORTS, self._limit * 2)
         if self._problem is not None:
             self._problem = None
             _log.info("the service takes reports again; %d wait", self._spool.waiting)
-        return 0.0
 
     def _unsettled(self, answer: ServiceAnswer) -> float:
         reason = f"it answered {answer.status}"

@@ -233,7 +233,7 @@ class Spool:
         if not fresh:
             return [*entries]
         settled = {
-            entry.number: placed(entry, self._ended_at(entry))._replace(number=entry.number, is_placed=True)
+            entry.number: placed(entry, self.ended_at(entry))._replace(number=entry.number, is_placed=True)
             for entry in fresh
         }
         with self._lock:
@@ -247,7 +247,8 @@ class Spool:
                 self._failed(error)
         return [settled.get(entry.number, entry) for entry in entries]
 
-    def _ended_at(self, entry: SpooledReport) -> float | None:
+    def ended_at(self, entry: SpooledReport) -> float | None:
+        """When a report's window ended by the steady clock; None where that was in another run of the host."""
         return (entry.at_ms - self._base_ms) / 1000 if entry.at_ms >= self._first_ms else None
 
     def peek(self, max_count: int, max_bytes: int) -> list[SpooledReport]:
@@ -268,6 +269,11 @@ class Spool:
         with self._lock:
             for entry in entries:
                 self._take_off(entry)
+
+    @property
+    def newest(self) -> int:
+        """The number of the last report that was added."""
+        return self._number
 
     @property
     def waiting_bytes(self) -> int:

@@ -16,6 +16,8 @@ MAX_USER_ID = 128
 UserId = Annotated[str, Meta(min_length=1, max_length=MAX_USER_ID)]
 EpochMs = Annotated[int, Meta(ge=0, le=253_402_300_799_999)]
 """Milliseconds since 1970, UTC, to the end of year 9999."""
+FUTURE_MS = 5 * 60 * 1000
+"""How far a window may end ahead of the service's clock."""
 
 
 class AgentStatus(Struct, frozen=True, omit_defaults=True):

@@ -12,12 +12,10 @@ from contract.histogram import LINEAR, Bins
 from contract.metrics import MAX_QUANTITY, MAX_SHARE_VARIANCE, ROUNDING, TYPES, Cpu, Distribution, Quantity, type_name
 from contract.problems import Problem, decode_json, problem_of, undecodable
 from contract.processes import Consumer, ProcessUse
-from contract.report import Report, decode_report
+from contract.report import FUTURE_MS, Report, decode_report
 from contract.rounding import clip_rounding
 from contract.times import SECONDS_BELOW
 
-FUTURE_MS = 5 * 60 * 1000
-"""How far a window may end ahead of the service's clock."""
 _T = TypeVar("_T")
 
 _CPU_MEMBERS = {"min": "min_utilization", "max": "max_utilization", "histogram": "histogram"}

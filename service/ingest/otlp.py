@@ -30,6 +30,7 @@ from opentelemetry.proto.metrics.v1.metrics_pb2 import AggregationTemporality, E
 from contract.histogram import LINEAR, flatten
 from contract.metrics import MAX_SHARE_VARIANCE, Cpu, Distribution, Load, Memory
 from contract.metrics import Metric as ReportedMetric
+from contract.problems import shortened
 from contract.report import OsType, Report
 
 _CPU, _TIME, _MEMORY = "system.cpu.utilization", "system.cpu.time", "system.memory.utilization"
@@ -43,6 +44,9 @@ _MS: Final = 1_000_000
 """Nanoseconds."""
 _MAX_STREAMS: Final = 100_000
 _MOST_NAMES: Final = 10
+_LONGEST_REASON: Final = 200
+_A_POINT: Final = 10
+"""So many buckets or attributes, or what holds points, take as long as a point."""
 _WHOLE: Final = -1
 _FINEST: Final = (-10, 20)
 """The scales that OpenTelemetry's data model has."""
@@ -81,6 +85,7 @@ class Converted:
     def reject(self, points: int, reason: str) -> None:
         """Count points that are not kept."""
         self.rejected += points
+        reason = shortened(reason, _LONGEST_REASON)
         if points and len(self.reasons) < _MOST_NAMES and reason not in self.reasons:
             self.reasons.append(reason)
 
@@ -101,6 +106,28 @@ class _Host:
     histograms: dict[tuple[int, int], tuple[int, Cpu]] = field(default_factory=dict)
     cumulative: dict[int, dict[int, States]] = field(default_factory=lambda: defaultdict(lambda: defaultdict(dict)))
     """Times since boot by moment, core and mode."""
+
+
+def is_larger(request: ExportMetricsServiceRequest, most: int) -> bool:
+    """Whether a request is more work than so many data points; what holds them, and their parts, are a share of one."""
+    work = 0.0
+    for resource in request.resource_metrics:
+        work += (1 + len(resource.resource.attributes)) / _A_POINT
+        for scope in resource.scope_metrics:
+            work += 1 / _A_POINT
+            for metric in scope.metrics:
+                work += 1 / _A_POINT
+                kind = metric.WhichOneof("data")
+                for point in getattr(metric, kind).data_points if kind else ():
+                    parts = len(point.attributes)
+                    if kind == "exponential_histogram":
+                        parts += len(point.positive.bucket_counts) + len(point.negative.bucket_counts)
+                    work += 1 + parts / _A_POINT
+                if work > most:
+                    return True
+        if work > most:
+            return True
+    return False
 
 
 def convert(request: ExportMetricsServiceRequest, counters: Counters) -> Converted:

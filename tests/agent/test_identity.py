@@ -1,5 +1,6 @@
 """Who a machine says it is."""
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -76,3 +77,13 @@ def test_the_system_is_named_without_what_changes_with_each_update() -> None:
     assert me.os_type == "Linux"
     assert me.os_version
     assert "(" not in me.os_version
+
+
+@pytest.mark.server
+def test_an_agent_that_knows_no_address_yet_ends_so_that_systemd_starts_it_again() -> None:
+    command = [sys.executable, "-m", "agent", "--dry-run", "--user-id", CONTAINERS]
+    done = subprocess.run(
+        command, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 1, "2 would be a wrong setting, after which systemd starts it no more"
+    assert "expected a user id that no other host has" in done.stderr

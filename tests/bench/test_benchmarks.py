@@ -70,6 +70,7 @@ TABLES: dict[str, list[list[str]]] = {
             "forecast of a week, one machine, 30 days hourly", "right_size, 10,000 machines, 30 days hourly",
         ],
     ],
+    "hostile": [["that once were heavy", "of seed 1"]],
     "history": [
         [
             *(

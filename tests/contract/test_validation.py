@@ -6,7 +6,8 @@ import msgspec
 import pytest
 
 from contract.problems import Problem
-from contract.validation import FUTURE_MS, InvalidReport, MalformedReport, parse
+from contract.report import FUTURE_MS
+from contract.validation import InvalidReport, MalformedReport, parse
 from tests.support.documents import NOW_MS, ORIGINAL, changed, full
 
 CPU, MEMORY, NETWORK = "/metrics/0", "/metrics/1", "/metrics/2"

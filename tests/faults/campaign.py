@@ -3,8 +3,8 @@
     python -m tests.faults.campaign --seeds 20
 
 runs a campaign for each seed and prints, for each fault, how often it was tried, the reports that were acknowledged in
-the campaigns that had it, and how many of these were lost or counted twice. A seed that fails is named; `--first SEED
---seeds 1` repeats it.
+the campaigns that had it, and how many of these were lost or counted twice. A campaign that fails is written to
+`failed.txt` beside this file: from then on it is run by the tests, and by `--failed`.
 """
 
 import argparse
@@ -19,7 +19,8 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -46,6 +47,39 @@ class Outcome(NamedTuple):
     """Reports of senders that were answered with 202, and those that the agent had finished."""
     lost: int
     doubled: int
+    aside: int = 0
+    """Reports that the agent put aside, as the service refused them: they were not acknowledged, and are not lost."""
+
+
+class Plan(NamedTuple):
+    """What is done in a campaign: the faults, one after the other, with the details that a seed says."""
+
+    seed: int
+    faults: tuple[str, ...]
+
+    @classmethod
+    def of(cls, seed: int, faults: int) -> Self:
+        """The plan of a seed, with so many faults."""
+        # Dice of their own: where a fault is added to the list, the details of the plans that are kept stay.
+        return cls(seed, tuple(random.Random(f"faults of {seed}").choices(sorted(FAULTS), k=faults)))
+
+    @classmethod
+    def parse(cls, line: str) -> Self:
+        """The plan of a line as `str` writes it."""
+        seed, _, faults = line.partition(":")
+        return cls(int(seed), tuple(name.strip() for name in faults.split(";")))
+
+    def __str__(self) -> str:
+        return f"{self.seed}: {'; '.join(self.faults)}"
+
+
+FAILED = Path(__file__).with_name("failed.txt")
+
+
+def failed() -> list[Plan]:
+    """The plans of campaigns that failed once, without those that are comments."""
+    lines = FAILED.read_text(encoding="utf-8").splitlines()
+    return [Plan.parse(line) for line in lines if line.strip() and not line.startswith("#")]
 
 
 class _Sender(threading.Thread):
@@ -119,8 +153,8 @@ class Campaign:
         least = self.acknowledged + reports
         wait_until(lambda: self.acknowledged >= least, "load", 120)
 
-    def finish(self) -> tuple[int, int, int]:
-        """Let everything come to rest, and count what was acknowledged, is lost, and is there more than once."""
+    def finish(self) -> tuple[int, int, int, int]:
+        """Let everything come to rest, and count what was acknowledged, is lost, is there twice, was put aside."""
         self.disk.fail_writes("none")
         self.disk.shift_clock(0)
         self.service.kill()
@@ -129,7 +163,7 @@ class Campaign:
         self.stopping.set()
         for sender in self.senders:
             sender.join()
-        wait_until(self._agent_rests, "the agent's spool to empty", 120)
+        wait_until(self._agent_rests, "the agent's spool to empty", 300)
         lost = doubled = 0
         with self.service.client() as client:
             for sender in self.senders:
@@ -137,8 +171,8 @@ class Campaign:
                 found = entries(history(client, sender.user, **span))
                 lost += max(0, sender.acknowledged - len(found))
                 doubled += sum(value > 1 for _, value in found)
-            made, missing, twice = self._agents_windows(client)
-        return self.acknowledged + made, lost + missing, doubled + twice
+            made, missing, twice, aside = self._agents_windows(client)
+        return self.acknowledged + made, lost + missing, doubled + twice, aside
 
     def _agent_rests(self) -> bool:
         """Whether the agent has sent all it had; it is stopped, and started again where it has more."""
@@ -154,18 +188,20 @@ class Campaign:
         with contextlib.closing(sqlite3.connect(self.spool / "spool.db")) as db:
             return int(db.execute(query).fetchone()[0] or 0)
 
-    def _agents_windows(self, client: httpx.Client) -> tuple[int, int, int]:
-        """How many windows the agent has finished, how many the service lacks, and how many it has twice."""
-        # What the service refused, because one of the two clocks was off, was put aside and never acknowledged.
-        aside = self.spool / "refused.ndjson"
-        refused = len(aside.read_bytes().splitlines()) if aside.exists() else 0
-        made = self._spooled("SELECT max(number) FROM given_out") - refused
+    def _agents_windows(self, client: httpx.Client) -> tuple[int, int, int, int]:
+        """How many windows the agent has finished, the service lacks, the service has twice, the agent put aside.
+
+        It puts aside what the service refuses by its clock, where an earlier attempt may have brought it there.
+        """
+        letters = self.spool / "refused.ndjson"
+        aside = len(letters.read_bytes().splitlines()) if letters.exists() else 0
+        made = self._spooled("SELECT max(number) FROM given_out") - aside
         moment = now_ms()
         # What was sampled while a clock was off may be filed as far off as the service's was.
         span = {"start": moment - 4 * DAY_MS, "end": moment + 4 * DAY_MS, "resample_rate": "raw"}
         rows = client.get(f"/api/v1/windows/byUser/{_AGENT}", params=span).raise_for_status().json()["windows"]
         times = [row["time"] for row in rows]
-        return made, max(0, made - len(set(times))), len(times) - len(set(times))
+        return made, max(0, made - len(set(times))), len(times) - len(set(times)), aside
 
     def __enter__(self) -> Self:
         return self
@@ -222,7 +258,8 @@ def step_the_agents_clock(campaign: Campaign) -> None:
 
 def step_the_services_clock(campaign: Campaign) -> None:
     """The service's wall clock is minutes or days off from now on; it may be started again with it."""
-    campaign.disk.shift_clock(campaign.dice.choice((-1, 1)) * campaign.dice.choice((30, 600, 3 * DAY_S)))
+    # Windows of which it is not known whether they were taken wait until they are no more than 300 s ahead.
+    campaign.disk.shift_clock(campaign.dice.choice((-1, 1)) * campaign.dice.choice((30, 330, 3 * DAY_S)))
     if campaign.dice.random() < 0.5:
         kill_all(campaign)
 
@@ -274,43 +311,59 @@ FAULTS: dict[str, Callable[[Campaign], None]] = {
 }
 
 
-def run(seed: int, faults: int = _FAULTS_EACH) -> Outcome:
-    """Run the campaign of a seed, with so many faults."""
+def run(plan: Plan) -> Outcome:
+    """Run a campaign."""
     folder = Path(tempfile.mkdtemp(prefix="loadlens-faults-"))
-    tried: Counter[str] = Counter()
-    with Campaign(seed, folder) as campaign:
+    with Campaign(plan.seed, folder) as campaign:
         campaign.load(30)
-        for _ in range(faults):
-            name = campaign.dice.choice(sorted(FAULTS))
-            tried[name] += 1
+        for name in plan.faults:
             FAULTS[name](campaign)
             campaign.load(campaign.dice.choice((5, 50)))
-        outcome = Outcome(tried, *campaign.finish())
+        outcome = Outcome(Counter(plan.faults), *campaign.finish())
     if not outcome.lost and not outcome.doubled:
         shutil.rmtree(folder)  # what failed is kept
     return outcome
 
 
+def _tried(plan: Plan) -> Outcome | None:
+    """Run a campaign and say what came of it; its plan is kept where it failed. None where it came to no end."""
+    try:
+        outcome = run(plan)
+    except Exception as error:  # noqa: BLE001 - the other seeds go on
+        outcome, counts = None, f"{type(error).__name__}: {error}"
+    else:
+        counts = f"{outcome.acknowledged} acknowledged, {outcome.lost} lost, {outcome.doubled} doubled"
+        counts += f", {outcome.aside} put aside"
+    print(f"{plan}: {counts}", file=sys.stderr, flush=True)
+    if (outcome is None or outcome.lost or outcome.doubled) and plan not in failed():
+        with FAILED.open("a", encoding="utf-8") as file:
+            file.write(f"{plan}\n")
+        print(f"it is in {FAILED.name} now", file=sys.stderr, flush=True)
+    return outcome
+
+
 def main() -> int:
-    """Run from the command line; returns 1 where something was lost or counted twice."""
+    """Run from the command line; returns 1 where something was lost or counted twice, or did not come to an end."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--first", type=int, default=1)
+    parser.add_argument("--faults", type=int, default=_FAULTS_EACH, help="in each campaign")
+    parser.add_argument("--beside", type=int, default=1, help="campaigns that run at once")
+    parser.add_argument("--only", choices=sorted(FAULTS), help="this fault and no others")
+    parser.add_argument("--failed", action="store_true", help="run those that failed once")
     chosen = parser.parse_args()
-    outcomes = []
-    for seed in range(chosen.first, chosen.first + chosen.seeds):
-        outcome = run(seed)
-        outcomes.append(outcome)
-        faults = ", ".join(f"{name} x{times}" for name, times in outcome.tried.items())
-        counts = f"{outcome.acknowledged} acknowledged, {outcome.lost} lost, {outcome.doubled} doubled"
-        print(f"seed {seed}: {counts} ({faults})", file=sys.stderr, flush=True)
-    print("| fault | tried | acknowledged | lost | doubled |\n| --- | --- | --- | --- | --- |")
+    plans: Sequence[Plan] = [Plan.of(seed, chosen.faults) for seed in range(chosen.first, chosen.first + chosen.seeds)]
+    if chosen.only:
+        plans = [Plan(plan.seed, (chosen.only,) * chosen.faults) for plan in plans]
+    with ThreadPoolExecutor(chosen.beside) as pool:
+        tried = [*pool.map(_tried, failed() if chosen.failed else plans)]
+    outcomes = [one for one in tried if one is not None]
+    print("| fault | tried | acknowledged | lost | doubled | put aside |\n| --- | --- | --- | --- | --- | --- |")
     for name in FAULTS:
         having = [one for one in outcomes if one.tried[name]]
-        tried = sum(one.tried[name] for one in having)
-        sums = [sum(column) for column in zip(*(one[1:] for one in having), strict=True)] or [0, 0, 0]
-        print(f"| {name} | {tried} | {sums[0]} | {sums[1]} | {sums[2]} |")
-    return int(any(one.lost or one.doubled for one in outcomes))
+        sums = [sum(column) for column in zip(*(one[1:] for one in having), strict=True)] or [0, 0, 0, 0]
+        print(f"| {name} | {sum(one.tried[name] for one in having)} | {' | '.join(map(str, sums))} |")
+    return int(len(outcomes) < len(tried) or any(one.lost or one.doubled for one in outcomes))
 
 
 if __name__ == "__main__":

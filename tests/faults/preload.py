@@ -22,7 +22,8 @@ def can_build() -> bool:
 
 
 @functools.cache
-def _library() -> Path:
+def library() -> Path:
+    """The library, built once. Not for several threads, until it is there."""
     folder = Path(tempfile.mkdtemp(prefix="loadlens-faulty-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     library = folder / "faulty.so"
@@ -39,7 +40,7 @@ class Preload:
         control.write_bytes(_CONTROL.pack(0, 0, 0))
         with control.open("r+b") as file:
             self._shared = mmap.mmap(file.fileno(), _CONTROL.size)
-        self.environment = {"LD_PRELOAD": str(_library()), "FAULTY_CONTROL": str(control)}
+        self.environment = {"LD_PRELOAD": str(library()), "FAULTY_CONTROL": str(control)}
         if below is not None:
             self.environment["FAULTY_FOLDER"] = str(below.resolve())
         self._values = (0, 0, 0)

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Event, Lock, Thread
@@ -54,8 +55,11 @@ class FakeService:
     """Accepts reports like the service: each (user, end) once, bad ones of a batch named by index.
 
     `answers` are given first, one a request; `refuses` says what is wrong with a report, or None.
-    `hang` makes requests wait until it is cleared.
+    `hang` makes requests wait until it is cleared. `dates_ahead_s` is how far the clock of its answers is ahead, and
+    `pointer` what it says is wrong with what it refuses.
     """
+
+    pointer = "/metrics"
 
     def __init__(self) -> None:
         self.requests: list[Request] = []
@@ -66,6 +70,7 @@ class FakeService:
         self.always: Answering | None = None
         self.refuses: Callable[[Report], str | None] = lambda _: None
         self.hang: Event | None = None
+        self.dates_ahead_s: Callable[[], float] = lambda: 0.0
         self.url = ""
         self._lock = Lock()
 
@@ -105,7 +110,7 @@ class FakeService:
         rejected: list[dict[str, object]] = []
         for index, report in enumerate(reports):
             if reason := self.refuses(report):
-                rejected.append({"index": index, "problems": [{"pointer": "/metrics", "detail": reason}]})
+                rejected.append({"index": index, "problems": [{"pointer": self.pointer, "detail": reason}]})
                 continue
             key = (report.user_id, report.end_timestamp)
             counts["duplicates" if key in self.stored else "accepted"] += 1
@@ -147,6 +152,9 @@ def serving(service: FakeService, port: int = 0) -> Iterator[FakeService]:
                 self.send_header("Content-Length", str(len(payload)))
                 self.end_headers()
                 self.wfile.write(payload)
+
+        def date_time_string(self, timestamp: float | None = None) -> str:
+            return formatdate((timestamp or time.time()) + service.dates_ahead_s(), usegmt=True)
 
         def log_message(self, *_: object) -> None:
             pass

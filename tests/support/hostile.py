@@ -11,13 +11,15 @@ import random
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
 import httpx
 import msgspec
+import psutil
 import zstandard
 
 from contract.metrics import NAMES, STATISTICS
@@ -25,11 +27,11 @@ from tests.support.hostile_names import NAMES as HOSTILE
 from tests.support.reports import END_MS, METRICS, as_json, original, post, small
 from tests.support.running import RunningService
 
-_FLEET = f"{METRICS}/cpuLoadAvg/fleet"
+FLEET = f"{METRICS}/cpuLoadAvg/fleet"
 _USER = f"{METRICS}/cpuLoadAvg/byUser/one"
 _WINDOWS = "/api/v1/windows/byUser/one"
 _GETS = (
-    _FLEET, _USER, _WINDOWS, "/api/v1/windows/fleet", "/api/v1/users", "/api/v1/query", "/api/v1/audit",
+    FLEET, _USER, _WINDOWS, "/api/v1/windows/fleet", "/api/v1/users", "/api/v1/query", "/api/v1/audit",
     "/api/v1/agents", "/api/v1/alerts", "/api/v1/notifications", "/api/v1/annotations",
     "/api/v1/rules", "/api/v1/settings", "/",
     "/api/v1/silences", "/openapi.json", "/metrics", "/readyz",
@@ -60,6 +62,35 @@ class Hostile(NamedTuple):
     headers: tuple[tuple[str, str], ...] = ()
 
 
+_GZIP, _ZSTD = (("Content-Encoding", "gzip"),), (("Content-Encoding", "zstd"),)
+_JSON, _LINES = (("Content-Type", "application/json"),), (("Content-Type", "application/x-ndjson"),)
+_PROTOBUF = (("Content-Type", "application/x-protobuf"),)
+_OTLP = "/api/v1/otlp/v1/metrics"
+HEAVY = {
+    "moments of many T": Hostile("GET", f"{FLEET}?start=" + "T" * 40_000),
+    "moments of many spaces": Hostile("GET", f"{FLEET}?end=" + "2020T1%20" * 6_000),
+    "a duration of many digits": Hostile("GET", f"{FLEET}?resample_rate=" + "1s" * 20_000),
+    "a name of a metric": Hostile("GET", f"{METRICS}/{'c' * 50_000}/fleet"),
+    "many parameters": Hostile("GET", FLEET + "?" + "&".join(f"p{n}=1" for n in range(7_000))),
+    "moments in a body": Hostile("GET", FLEET, msgspec.json.encode({"start": "T" * 4_000_000})),
+    "a number of a million digits": Hostile("GET", FLEET, b'{"start": ' + b"9" * 1_000_000 + b"}"),
+    "empty gzip members": Hostile("POST", METRICS, gzip.compress(b"") * 200_000, _GZIP),
+    "gzip members of a byte": Hostile("POST", METRICS, gzip.compress(b" ") * 200_000, _GZIP),
+    "empty zstd frames": Hostile("POST", METRICS, zstandard.compress(b"") * 500_000, _ZSTD),
+    "a million lines": Hostile("POST", METRICS, gzip.compress(b"1\n" * 1_000_000), _GZIP),
+    "a million elements": Hostile("POST", METRICS, gzip.compress(b"[" + b"1," * 1_000_000 + b"1]"), _GZIP),
+    "zeros, compressed": Hostile("POST", METRICS, gzip.compress(bytes(7_000_000)), _GZIP),
+    "a bomb": Hostile("POST", METRICS, gzip.compress(bytes(100_000_000)), _GZIP),
+    "deep nesting": Hostile("POST", METRICS, b"[" * 4_000_000),
+    "50,000 lines of nothing": Hostile("POST", METRICS, b"{}\n" * 49_000, _LINES),
+    "nesting of OpenTelemetry": Hostile("POST", _OTLP, b'{"resourceMetrics":[' * 100_000, _JSON),
+    "a million resources of OpenTelemetry": Hostile("POST", _OTLP, b"\n\0" * 1_000_000, _PROTOBUF),
+    "page of thirty digits": Hostile("GET", f"/api/v1/audit?before={'9' * 30}"),
+    "text that is not UTF-8": Hostile("POST", METRICS, b'{"user_id": "\xff\xfe"}'),
+}
+"""Requests that once took seconds or much memory, or their like; each is refused."""
+
+
 def requests(seed: int) -> Iterator[Hostile]:
     """Hostile requests without end, the same for a seed."""
     dice = random.Random(seed)
@@ -87,11 +118,17 @@ def _value(dice: random.Random, depth: int = 0) -> Any:
     kinds: list[Callable[[], Any]] = [
         lambda: dice.choice(_TEXTS), lambda: dice.choice((0, -1, 2**31, 2**53, 2**63, -(2**63), 2**64 - 1, True, None)),
         lambda: dice.choice((0.5, -0.0, 5e-324, 1e18, 1e300, 1.7e308)),
-        lambda: [_value(dice, 3)] * dice.choice((0, 1, 5, 5000)),
     ]  # fmt: skip
     if depth < 3:
-        kinds += [lambda: {dice.choice(_PARAMETERS): _value(dice, depth + 1) for _ in range(3)}]
+        kinds += [lambda: _list(dice), lambda: {dice.choice(_PARAMETERS): _value(dice, depth + 1) for _ in range(3)}]
     return dice.choice(kinds)()
+
+
+def _list(dice: random.Random) -> list[Any]:
+    """A list of the same, without lists in it: so that what is made has a length."""
+    one = _value(dice, 3)
+    length = len(one) if isinstance(one, str) else 10
+    return [one] * min(dice.choice((0, 1, 5, 5000)), 1 + 1_000_000 // (1 + length))
 
 
 def _body(dice: random.Random) -> Hostile:
@@ -172,6 +209,9 @@ class Outcome(NamedTuple):
     statuses: Counter[int]
     slowest_s: float
     slowest: Hostile | None
+    busiest_s: float
+    """The most that a request took of the service's processor, to about 10 ms."""
+    busiest: Hostile | None
     failed: list[Hostile]
     """Those that were answered with 5xx."""
     largest: int
@@ -180,18 +220,18 @@ class Outcome(NamedTuple):
     """The most bytes that the service had in memory."""
 
 
-def send(service: RunningService, seed: int, count: int) -> Outcome:
-    """Send so many requests of a seed to a service, and look at it."""
+def send(service: RunningService, hostile: Iterable[Hostile]) -> Outcome:
+    """Send requests to a service, and look at it."""
     statuses: Counter[int] = Counter()
-    slowest_s, slowest, largest, memory = 0.0, None, 0, 0
+    slowest_s, slowest, busiest_s, busiest, largest, memory = 0.0, None, 0.0, None, 0, 0
     failed: list[Hostile] = []
     with service.client() as client:
         post(client, original("one"), original("two"))
         client.get("/readyz")
         worker = service.worker()
-        for _, one in zip(range(count), requests(seed), strict=False):
+        for one in hostile:
             request = client.build_request(one.method, one.url, content=one.body, headers=[*one.headers])
-            began = time.monotonic()
+            began, before_s = time.monotonic(), _cpu_s(worker)
             try:
                 answer = client.send(request)
             except httpx.HTTPError:
@@ -200,12 +240,20 @@ def send(service: RunningService, seed: int, count: int) -> Outcome:
             took = time.monotonic() - began
             if took > slowest_s:
                 slowest_s, slowest = took, one
+            taken_s = _cpu_s(worker) - before_s
+            if taken_s > busiest_s:
+                busiest_s, busiest = taken_s, one
             statuses[answer.status_code] += 1
             largest = max(largest, len(answer.content))
             memory = max(memory, worker.memory_info().rss)
             if answer.status_code >= 500:
                 failed.append(one)
-    return Outcome(statuses, slowest_s, slowest, failed, largest, memory)
+    return Outcome(statuses, slowest_s, slowest, busiest_s, busiest, failed, largest, memory)
+
+
+def _cpu_s(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return float(times.user + times.system)
 
 
 def main() -> None:
@@ -215,11 +263,12 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, RunningService(Path(folder) / "data") as service:
-        found = send(service, chosen.seed, chosen.count)
+        found = send(service, islice(requests(chosen.seed), chosen.count))
         log = service.log
     print(f"{chosen.count} requests of seed {chosen.seed}: {dict(sorted(found.statuses.items()))}")
-    print(f"slowest {found.slowest_s * 1000:.0f} ms ({found.slowest.method if found.slowest else ''} "
-          f"{found.slowest.url[:80] if found.slowest else ''})")  # fmt: skip
+    slowest, busiest = ("slowest", found.slowest_s, found.slowest), ("busiest", found.busiest_s, found.busiest)
+    for what, seconds, one in (slowest, busiest):
+        print(f"{what} {seconds * 1000:.0f} ms ({one.method if one else ''} {one.url[:80] if one else ''})")
     print(f"longest answer {found.largest} bytes; most memory {found.memory / 1e6:.0f} MB")
     print(f"tracebacks in the log: {log.count('Traceback')}")
     for one in found.failed[:10]:

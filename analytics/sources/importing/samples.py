@@ -29,9 +29,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from contract.metrics import QUANTITIES
-from contract.report import MAX_USER_ID
+from contract.report import FUTURE_MS, MAX_USER_ID
 from contract.times import MINUTE_MS, SECONDS_BELOW
-from contract.validation import FUTURE_MS
 
 WHOLE: Final = -1
 """The number in `core` of the whole machine."""

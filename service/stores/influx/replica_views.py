@@ -19,8 +19,7 @@ from analytics.frames.columns import Windows, concatenate, merge, take
 from analytics.sources.influx_client import Unreachable
 from analytics.sources.influx_points import Rolled
 from contract.influx import SINCE, TIERS, through_field
-from contract.report import Report
-from contract.validation import FUTURE_MS
+from contract.report import FUTURE_MS, Report
 from service.stores.influx.publication import View, Views
 from service.stores.influx.rollups import FINEST
 from service.stores.memtable import Memtable, SortedWindows, rows_of

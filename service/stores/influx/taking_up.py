@@ -7,8 +7,8 @@ from analytics.sources.influx_client import InfluxClient
 from analytics.sources.influx_points import Rolled
 from analytics.sources.influx_state import State
 from contract.influx import SINCE, TIERS, through_field
+from contract.report import FUTURE_MS
 from contract.times import DAY_MS
-from contract.validation import FUTURE_MS
 from service.stores.base import StoreError
 from service.stores.influx.checkpoint import Checkpoint
 from service.stores.influx.database import taken_up

@@ -11,18 +11,15 @@ from collections.abc import Iterator
 from typing import Self
 
 import httpx
-import msgspec
 import pytest
 import zstandard
 
 from tests.service.conftest import StartService
+from tests.support.hostile import FLEET, HEAVY
 from tests.support.reports import END_MS, METRICS, as_json, entries, history, original, post, small
 from tests.support.running import RunningService, wait_until
 
 pytestmark = pytest.mark.server
-
-FLEET = f"{METRICS}/cpuLoadAvg/fleet"
-
 
 CPU_S = 2.0
 """What a heavy request may take of the processor; what was quadratic took 7 to 10 s."""
@@ -62,51 +59,31 @@ def raw(port: int, content: bytes) -> bytes:
         return answer
 
 
-HEAVY = {
-    "moments of many T": ("GET", f"{FLEET}?start=" + "T" * 40_000, b"", {}),
-    "moments of many spaces": ("GET", f"{FLEET}?end=" + "2020T1%20" * 6_000, b"", {}),
-    "a duration of many digits": ("GET", f"{FLEET}?resample_rate=" + "1s" * 20_000, b"", {}),
-    "a name of a metric": ("GET", f"{METRICS}/{'c' * 50_000}/fleet", b"", {}),
-    "many parameters": ("GET", FLEET + "?" + "&".join(f"p{n}=1" for n in range(7_000)), b"", {}),
-    "moments in a body": ("GET", FLEET, msgspec.json.encode({"start": "T" * 4_000_000}), {}),
-    "a number of a million digits": ("GET", FLEET, b'{"start": ' + b"9" * 1_000_000 + b"}", {}),
-    "empty gzip members": ("POST", METRICS, gzip.compress(b"") * 200_000, {"Content-Encoding": "gzip"}),
-    "gzip members of a byte": ("POST", METRICS, gzip.compress(b" ") * 200_000, {"Content-Encoding": "gzip"}),
-    "empty zstd frames": ("POST", METRICS, zstandard.compress(b"") * 500_000, {"Content-Encoding": "zstd"}),
-    "a million lines": ("POST", METRICS, gzip.compress(b"1\n" * 1_000_000), {"Content-Encoding": "gzip"}),
-    "a million elements": (
-        "POST",
-        METRICS,
-        gzip.compress(b"[" + b"1," * 1_000_000 + b"1]"),
-        {"Content-Encoding": "gzip"},
-    ),
-    "zeros, compressed": ("POST", METRICS, gzip.compress(bytes(7_000_000)), {"Content-Encoding": "gzip"}),
-    "a bomb": ("POST", METRICS, gzip.compress(bytes(100_000_000)), {"Content-Encoding": "gzip"}),
-    "deep nesting": ("POST", METRICS, b"[" * 4_000_000, {}),
-    "50,000 lines of nothing": ("POST", METRICS, b"{}\n" * 49_000, {"Content-Type": "application/x-ndjson"}),
-}
-
-
 @pytest.mark.parametrize("what", HEAVY)
 def test_a_heavy_request_is_refused_quickly_and_in_few_words(service: RunningService, what: str) -> None:
-    method, url, body, headers = HEAVY[what]
+    heavy = HEAVY[what]
     with service.client() as client:
         assert client.get("/readyz").status_code == 200
         with Watch(service) as watch:
-            answer = client.request(method, url, content=body, headers=headers)
+            answer = client.request(heavy.method, heavy.url, content=heavy.body, headers=[*heavy.headers])
     assert 400 <= answer.status_code < 500
     assert answer.headers["Content-Type"] == "application/problem+json"
     assert len(answer.content) < 50_000
     assert watch.cpu_s < CPU_S
 
 
-def test_of_many_wrong_reports_a_hundred_are_listed_and_all_are_counted(client: httpx.Client, user: str) -> None:
-    lines = b"1\n" * 1000 + as_json(small(user, END_MS))
-    answer = client.post(METRICS, content=lines, headers={"Content-Type": "application/x-ndjson"})
+@pytest.mark.parametrize("form", ["lines", "lines, said to be JSON", "an array"])
+def test_of_many_wrong_reports_a_hundred_are_listed_and_all_are_counted(
+    client: httpx.Client, user: str, form: str
+) -> None:
+    many = [as_json(small(user, END_MS)), *[b"{}"] * 1000]
+    content = b"[" + b",".join(many) + b"]" if form == "an array" else b"\n".join(many)
+    media_type = "application/x-ndjson" if form == "lines" else "application/json"
+    answer = client.post(METRICS, content=content, headers={"Content-Type": media_type})
     assert answer.status_code == 202
     document = answer.json()
     assert (document["accepted"], document["rejected_count"]) == (1, 1000)
-    assert [one["index"] for one in document["rejected"]] == [*range(100)]
+    assert [one["index"] for one in document["rejected"]] == [*range(1, 101)]
     few = client.post(METRICS, content=b"1\n" * 3, headers={"Content-Type": "application/x-ndjson"}).json()
     assert len(few["rejected"]) == 3
     assert "rejected_count" not in few

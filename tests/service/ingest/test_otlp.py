@@ -10,6 +10,7 @@ import httpx
 import pytest
 from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
 from opentelemetry.metrics import CallbackOptions, Observation
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.sdk.metrics import Histogram, MeterProvider
 from opentelemetry.sdk.metrics.export import AggregationTemporality, PeriodicExportingMetricReader
 from opentelemetry.sdk.metrics.view import ExponentialBucketHistogramAggregation
@@ -159,12 +160,38 @@ def test_what_is_not_kept_is_counted_with_the_reason(service: RunningService) ->
         (b"[]", "application/json", 400),
         (b"{}", "text/plain", 415), (b"\xff", "application/json", 400),
         (b"x" * (8 * 1024 * 1024 + 1), "application/json", 413),
+        (b"{" + b" " * 2_100_000 + b"}", "application/json", 413),
     ],
 )  # fmt: skip
 def test_what_is_no_request_is_refused(service: RunningService, body: bytes, media_type: str, status: int) -> None:
     answer = httpx.post(service.url + PATH, content=body, headers={"Content-Type": media_type}, timeout=60)
     assert answer.status_code == status
     assert answer.headers["Content-Type"].startswith("application/problem+json")
+
+
+def test_a_request_of_more_points_or_buckets_than_reports_may_be_is_refused(service: RunningService) -> None:
+    for points, buckets in ((50_001, 0), (1, 600_000)):
+        request = ExportMetricsServiceRequest()
+        metric = request.resource_metrics.add().scope_metrics.add().metrics.add(name="system.cpu.utilization")
+        for _ in range(points):
+            metric.exponential_histogram.data_points.add(time_unix_nano=1).positive.bucket_counts.extend([0] * buckets)
+        body, headers = request.SerializeToString(), {"Content-Type": "application/x-protobuf"}
+        assert httpx.post(service.url + PATH, content=body, headers=headers, timeout=60).status_code == 413
+
+
+def test_of_what_is_not_kept_few_words_are_said_however_much_it_is(service: RunningService) -> None:
+    at = times.now_ms() * 10**6
+    told = send(service.url, "wordy", *(points(f"{number}" * 9_000, "gauge", (at, 0.5, {})) for number in range(100)))
+    assert told["rejectedDataPoints"] == "100"
+    assert len(told["errorMessage"]) < 5000
+    wrong = [
+        {"resource": {"attributes": [{"key": "host.name", "value": {"stringValue": f"wrong-{number}"}}]},
+         "scopeMetrics": [{"metrics": [points("system.cpu.utilization", "gauge", (at, 55.0, {}))]}]}
+        for number in range(1000)
+    ]  # fmt: skip
+    answer = httpx.post(service.url + PATH, json={"resourceMetrics": wrong}, timeout=60)
+    assert answer.status_code == 422
+    assert (len(answer.json()["rejected"]), answer.json()["rejected_count"]) == (100, 1000)
 
 
 def test_exponential_histograms_of_strange_scales_are_not_kept(service: RunningService) -> None:
