@@ -5,7 +5,7 @@ which shows the highest of their values, so that a hot machine is never averaged
 """
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
 import msgspec
@@ -91,7 +91,7 @@ def picture(cache: FleetCache, asked: PictureQuestion, alerting: frozenset[str],
 
 
 def _drawn(cache: FleetCache, asked: PictureQuestion, alerting: frozenset[str], now_ms: int) -> bytes:
-    known = max(len(cache.store.users()), 1) if not cache.rows.names else len(cache.rows.names)
+    known = max(cache.store.user_count, 1)
     rate_ms = asked.rate_ms or _rate(cache.store, asked, known, now_ms)
     values, first = _values(cache, asked, rate_ms)
     coarser = _spacing(values) * rate_ms if asked.rate_ms is None else rate_ms
@@ -194,22 +194,21 @@ def _epoch_ms(moments: Any) -> npt.NDArray[np.int64]:
     return values
 
 
-def _question(quantity: Quantity, range_ms: tuple[int, int], *, histograms: bool) -> Question:
+def _question(quantity: Quantity, range_ms: tuple[int, int]) -> Question:
     start_ms, end_ms = range_ms
-    return Question(
-        quantity=quantity, start_ms=max(0, start_ms), end_ms=max(0, end_ms), rate_ms=_WHOLE_MS, by="user",
-        histograms=histograms,
-    )  # fmt: skip
+    return Question(quantity=quantity, start_ms=max(0, start_ms), end_ms=max(0, end_ms), rate_ms=_WHOLE_MS, by="user")
 
 
 def _whole(store: Store, quantity: Quantity, range_ms: tuple[int, int]) -> tuple[list[str], Doubles, Doubles, Doubles]:
-    frame = store.answer(_question(quantity, range_ms, histograms=True))
+    frame = store.answer(replace(_question(quantity, range_ms), histograms=True))
     return frame["user"].tolist(), statistic(frame, "mean"), statistic(frame, "p95"), statistic(frame, "max")
 
 
 def _means(store: Store, quantity: Quantity, range_ms: tuple[int, int]) -> tuple[list[str], Doubles]:
-    frame = store.answer(_question(quantity, range_ms, histograms=False))
-    return frame["user"].tolist(), statistic(frame, "mean")
+    if range_ms[1] <= 0:
+        return [], np.empty(0)
+    table = store.answer(replace(_question(quantity, range_ms), cells="mean"))
+    return table.index.tolist(), table.to_numpy(np.float64)[:, 0]
 
 
 def _states(

@@ -9,19 +9,18 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby
-from typing import Any, Generic, Literal, NamedTuple, TypeVar, cast
+from typing import Any, Generic, NamedTuple, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from contract.metrics import Quantity
 from contract.report import Report
 from service.stores.base import Question, Store
+from service.stores.cells import Cell
 
 Floats = npt.NDArray[np.float32]
-Shown = Literal["mean", "max", "min"]
-"""Statistics that need no histogram of each machine and bucket."""
+Shown = Cell
 _MAX_CELLS = 1 << 25
 """Of all matrices together: 128 MB."""
 _UNUSED_S = 600.0
@@ -103,18 +102,17 @@ class Matrix:
         quantity, statistic, rate_ms, columns = self.key
         answer = store.answer(
             Question(
-                quantity=quantity, start_ms=first * rate_ms, end_ms=(last + 1) * rate_ms, rate_ms=rate_ms, by="user"
+                quantity=quantity, start_ms=first * rate_ms, end_ms=(last + 1) * rate_ms, rate_ms=rate_ms, by="user",
+                cells=statistic,
             )
-        )
-        users = answer["user"].array
-        row_of = rows.of(users.categories.tolist())
+        )  # fmt: skip
+        row_of = rows.of(answer.index.tolist())
         missing = len(rows.names) - len(self.values)
         if missing:
             self.values = np.vstack([self.values, np.full((missing, columns), np.nan, np.float32)])
-        self.values[:, first - self.first : last - self.first + 1] = np.nan
-        if len(answer):
-            places = pd.DatetimeIndex(answer.index).as_unit("ms").asi8 // rate_ms - self.first
-            self.values[row_of[np.asarray(users.codes)], places] = answer[statistic].to_numpy()
+        begin, end = first - self.first, last - self.first + 1
+        self.values[:, begin:end] = np.nan
+        self.values[row_of, begin:end] = answer.to_numpy()
 
 
 def _runs(numbers: Sequence[int]) -> Iterator[tuple[int, int]]:

@@ -61,7 +61,7 @@ class Timing(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     target: Annotated[float, Meta(gt=0, le=1)] = 0.8
     """The utilization that sizes aim at."""
     days: Annotated[tuple[Day, ...], Meta(min_length=1, max_length=7)] = DAYS
-    at: Annotated[str, Meta(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]\Z")] = "06:00"
+    at: Annotated[str, Meta(pattern="^([01][0-9]|2[0-3]):[0-5][0-9]$", max_length=5)] = "06:00"
     tz: str = "UTC"
     """The place whose clock `at` is of: a zone of the IANA database."""
 

@@ -68,6 +68,8 @@ class Question:
     """Where buckets begin that are not all of one width, ascending; the first is not after `start_ms`."""
     users: frozenset[str] | None = None
     """For the fleet: only these users, or None for all."""
+    cells: Literal["mean", "max", "min"] | None = None
+    """With `by` user: a table of this statistic in place of windows."""
 
     @property
     def step_ms(self) -> int:
@@ -136,6 +138,9 @@ class Store(Protocol):
 
     def answer(self, question: Question) -> pd.DataFrame:
         """The windows that a question asks for, a frame (`analytics.frames.frame`) as `analytics.resample` gives it.
+
+        Where `cells` are asked for, a row for each machine that has the quantity (the index, `user`) and a column for
+        each bucket, by its number, its start over the rate: float32, NaN where there are no samples.
 
         It has the column that `by` names; `core` where single cores are asked for; `histogram` where quantiles are.
         """

@@ -20,6 +20,7 @@ from analytics.frames.resampling import resample, resample_at
 from analytics.frames.tiers import RAW
 from contract.times import MINUTE_MS
 from service.stores.base import Question
+from service.stores.cells import cells_of
 from service.stores.memtable import LoadedRows, WindowsInMemory, marked, rows_of
 from service.stores.series import WHOLE, SeriesIndex, User
 from service.stores.systems import SystemsOverTime, by_number
@@ -88,6 +89,21 @@ class Selection:
         wanted[self.series] = True
         question = self.question
         return np.flatnonzero(marked(series, wanted) & (time >= question.start_ms) & (time < question.end_ms))
+
+    def answered(self, parts: Iterable[LoadedRows]) -> pd.DataFrame:
+        """What the question asks for, of the rows of `parts`."""
+        return self.resampled(parts) if self.question.cells is None else self._table(parts)
+
+    def _table(self, parts: Iterable[LoadedRows]) -> pd.DataFrame:
+        question = self.question
+        assert question.cells is not None
+        first = question.start_ms // question.rate_ms
+        columns = pd.RangeIndex(first, -(-question.end_ms // question.rate_ms))
+        row_of = np.zeros(len(self.bounded), np.int64)
+        row_of[self.series] = np.arange(len(self.series))
+        shape = len(self.series), len(columns)
+        values = cells_of(parts, row_of, shape, question.cells, first=first, rate_ms=question.rate_ms)
+        return pd.DataFrame(values, index=pd.Index(self.labels["user"], name="user"), columns=columns, copy=False)
 
     def resampled(self, parts: Iterable[LoadedRows]) -> pd.DataFrame:
         """All windows of `parts`, named and resampled.

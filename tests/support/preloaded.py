@@ -129,15 +129,19 @@ def run(
         process = fork(module, *arguments, environment=environment, cwd=cwd, output=output, errors=errors)
         try:
             code = process.wait(timeout)
-        except BaseException:
+        except BaseException as error:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+            if isinstance(error, subprocess.TimeoutExpired):
+                error.add_note(f"it said: {_read(output)}{_read(errors)}")
             raise
-        said = []
-        for file in (output, errors):
-            file.seek(0)
-            said.append(file.read().decode())
+        said = [_read(output), _read(errors)]
     return subprocess.CompletedProcess(command, code, *said)
+
+
+def _read(file: IO[bytes]) -> str:
+    file.seek(0)
+    return file.read().decode()
 
 
 def _serve(connection: socket.socket) -> None:

@@ -15,6 +15,7 @@ from analytics.frames.columns import NUMBERS, Windows, concatenate, merge, take
 from analytics.frames.frame import frame_of_columns, packed_column
 from analytics.frames.packing import pack, unpack
 from analytics.frames.tiers import RAW, Piece, plan
+from service.stores.cells import COLUMNS as CELL_COLUMNS
 from service.stores.embedded.catalog import add_run, note_fleet, tier_table
 from service.stores.embedded.segments import Segment
 from service.stores.engine import BATCH_ROWS, TIERS, Selection, in_memory
@@ -115,13 +116,13 @@ def read(
     *,
     has_fleet: bool = False,
 ) -> pd.DataFrame:
-    """The selection's windows, resampled; no rollup spans one of `cuts`.
+    """What the selection's question asks for; no rollup spans one of `cuts`.
 
     `connection` is in a transaction; `segments` are those it sees, `memtables` what it does not see yet. `has_fleet`
     says that the rollups have the buckets of all machines together.
     """
     stored = _stored(connection, folder, segments, chosen, cuts, has_fleet=has_fleet)
-    return chosen.resampled(chain(stored, in_memory(memtables, chosen)))
+    return chosen.answered(chain(stored, in_memory(memtables, chosen)))
 
 
 def _stored(
@@ -138,7 +139,9 @@ def _stored(
     question = chosen.question
     pieces = [*plan(question.start_ms, question.end_ms, question.step_ms, TIERS, cuts)]
     # A statement costs more than its rows: the pieces of all tiers are read by one.
-    columns = ROLLUP_COLUMNS if question.histograms else ROLLUP_COLUMNS[:-1]
+    columns: Sequence[str] = ROLLUP_COLUMNS if question.histograms else ROLLUP_COLUMNS[:-1]
+    if question.cells is not None:
+        columns = ("series", "time", *(NUMBERS[column] for column in CELL_COLUMNS[question.cells]))
     rollups = [_between(columns, tier_table(piece.tier), piece) for piece in pieces if piece.tier != RAW]
     if has_fleet and chosen.is_whole_fleet:
         fleet = np.array([fleet_number(question.quantity.name)])
@@ -161,9 +164,10 @@ def _stored(
 
 
 def _rows_of_rollup(batch: pa.Table) -> LoadedRows:
-    """The partial summaries of rows of a rollup table, with their histograms where these were read."""
-    columns: dict[str, Any] = {column: numbers(batch, name) for column, name in NUMBERS.items()}
-    if "histogram" in batch.column_names:
+    """The partial summaries of rows of a rollup table, those columns that were read."""
+    there = batch.column_names
+    columns: dict[str, Any] = {column: numbers(batch, name) for column, name in NUMBERS.items() if name in there}
+    if "histogram" in there:
         columns["histogram"] = packed_column(batch["histogram"])
     return LoadedRows(numbers(batch, "series"), frame_of_columns(columns, numbers(batch, "time")))
 

@@ -75,7 +75,7 @@ class InfluxQueries:
         cuts = chosen.cuts(self._retention, times.now_ms())
 
         def read(view: View) -> pd.DataFrame:
-            return chosen.resampled(self._stored.windows(view, chosen, cuts))
+            return chosen.answered(self._stored.windows(view, chosen, cuts))
 
         self._settle()
         return self._asked(lambda: self._views.consistent(read))

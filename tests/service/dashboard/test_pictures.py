@@ -12,15 +12,25 @@ from tests.support.running import RunningService
 
 pytestmark = pytest.mark.server
 
+SCHEDULES = ({"days": ["mon"], "tz": "Europe/Berlin"}, {"user": HOT, "last": "1d", "at": "18:30"})
+
 PICTURES = {
     "fleet": ("/?sort=p95&order=desc", "light", 1200),
     "fleet-dark": ("/?sort=p95&order=desc", "dark", 1200),
     "host": (f"/host?id={WEB}&range=2d&forecast=1&overlay=7d", "light", 1000),
     "compare": (f"/compare?host={WEB}&host={HOT}&overlay=7d", "light", 1200),
     "alerts": ("/alerts?rule=hot", "light", 1200),
+    "reports": ("/reports?range=7d", "light", 1200),
     "phone": (f"/host?id={WEB}", "dark", 390),
 }
 MAX_BYTES = 150_000
+
+
+@pytest.fixture(scope="module", autouse=True)
+def scheduled(service: RunningService) -> None:
+    with service.client() as client:
+        for schedule in SCHEDULES:
+            assert client.post("/api/v1/schedules", json=schedule).status_code == 201
 
 
 @pytest.mark.parametrize("name", PICTURES)

@@ -8,10 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from contract.metrics import QUANTITIES
+from contract.metrics import QUANTITIES, Quantity
 from contract.times import DAY_MS, HOUR_MS, MINUTE_MS, parse_duration
 from service.http.weighing import with_cores
 from service.stores.base import Grouping, Question, Store
+from service.stores.cells import Cell
 from service.stores.systems import NOT_RECORDED
 from tests.service.stores.conftest import Filled
 from tests.support.five_weeks import END_MS, START_MS
@@ -42,6 +43,23 @@ def test_a_group_is_all_its_machines_together(filled: Filled) -> None:
             assert_same_moments(windows, expected)
             if histograms:
                 assert_quantiles(windows, quantity, expected)
+
+
+def test_a_table_of_cells_has_the_numbers_of_the_windows(filled: Filled) -> None:
+    start, end = START_MS + 123_457, END_MS - 3 * DAY_MS - 1
+    asked: list[tuple[Cell, Quantity, str]] = [
+        ("mean", CPU, "5m"), ("max", CPU, "1w"), ("min", CPU, "1h"), ("mean", QUANTITIES["disk.written_bytes"], "7m"),
+    ]  # fmt: skip
+    for cells, quantity, rate in asked:
+        rate_ms = parse_duration(rate)
+        windows = filled.store.answer(Question(quantity, start, end, rate_ms, by="user"))
+        table = filled.store.answer(Question(quantity, start, end, rate_ms, by="user", cells=cells))
+        assert [*table.columns] == [*range(start // rate_ms, end // rate_ms + 1)]
+        assert int(table.notna().to_numpy().sum()) == len(windows)
+        columns = pd.DatetimeIndex(windows.index).as_unit("ms").asi8 // rate_ms - start // rate_ms
+        rows = table.index.get_indexer(pd.Index(windows["user"].astype("str")))
+        found = table.to_numpy()[rows, columns]
+        np.testing.assert_allclose(found, windows[cells].to_numpy(np.float32), rtol=1e-6)
 
 
 def test_the_groups_are_named_in_order(filled: Filled) -> None:

@@ -198,7 +198,7 @@ export function open(root) {
     fill(selection, found.length ? [`${found.length} selected: `, found.slice(0, 4).map((id, place) => [place ? ", " : "", name(id)]), found.length > 4 ? ", … " : " ",
       h("a", { href: link("/compare", { host: found }) }, "Compare them"), h("button", { type: "button", onclick: () => set({ sel: null }) }, "Clear")] : null);
     fill(lists, list("Hottest", picture.hottest, "The highest 95th percentiles of samples.", "p95"), list("Idlest", picture.idlest, "The lowest 95th percentiles of samples.", "p95"),
-      list("Silent", picture.silent, `${whole(picture.states.silent)} machines have not reported for ten minutes.`, "seen"), firing);
+      list("Silent", picture.silent, `${whole(picture.states.silent)} ${picture.states.silent === 1 ? "machine has" : "machines have"} not reported for ten minutes.`, "seen"), firing);
     fill(machines.body, picture.machines.length
       ? table(`${whole(picture.machines.length)} of ${whole(picture.total)} machines, ${named.text}, over the whole range`, machineColumns(), picture.machines.map(machineRow),
         { sort: { key: get("sort", "name"), descending: get("order") === "desc", by: sortBy } })
