@@ -247,6 +247,7 @@ def compared(predicted: pd.DataFrame, actual: pd.DataFrame) -> pd.DataFrame:
 
 
 SPANS = {"1 to 3 h": slice(0, 3), "4 to 24 h": slice(3, DAY), "25 to 48 h": slice(DAY, 2 * DAY)}
+AIMS = {80: (0.75, 0.85), 95: (0.92, 0.98)}
 LEVELS = ("idlest", "second", "middle", "fourth", "busiest")
 DAYS_OF_LEVELS = 5
 STARTS_H = (41, 52, 60, 66)
@@ -275,15 +276,29 @@ def by_horizon(fleet: pd.DataFrame, series: Mapping[str, "pd.Series[float] | Non
         groups.setdefault(kind, []).extend((frame.iloc[:end], frame.iloc[end : end + 2 * DAY]) for end in ends)
     rows = []
     for name, parts in groups.items():
-        held = pd.concat([_held_by_step(past, actual) for past, actual in parts])
+        held = pd.concat([_held_by_step(past, actual) for past, actual in parts], keys=range(len(parts)))
+        held = held.rename_axis(["start", "user", "time"])
         shares = [
-            f"{held.loc[held['step'].between(span.start, span.stop - 1), f'in_{level}'].mean():.1%}"
-            for level in (80, 95)
+            share_held(held.loc[held["step"].between(span.start, span.stop - 1), f"in_{level}"], AIMS[level])
+            for level in AIMS
             for span in SPANS.values()
         ]
         rows.append([name, f"{sum(past['user'].nunique() for past, _ in parts):,}", *shares])
-    headers = [f"in {level} %, {span}" for level in (80, 95) for span in SPANS]
+    headers = [f"in {level} %, {span}" for level in AIMS for span in SPANS]
     return table(["Intervals by horizon", "forecasts", *headers], rows)
+
+
+def share_held(held: "pd.Series[bool]", aim: tuple[float, float]) -> str:
+    """The share of values in their intervals, with a star where it misses its aim by more than scatter explains.
+
+    The standard error is that of the means of single forecasts, as if these were independent: those of one moment are
+    not, so it is too small rather than too large. `held` is indexed by the forecast's start, user and time.
+    """
+    each = held.groupby(level=["start", "user"], observed=True).agg(["mean", "size"])
+    share = float(held.mean())
+    error = float(np.sqrt(((each["size"] * (each["mean"] - share)) ** 2).sum())) / len(held)
+    missed = share + 2 * error < aim[0] or share - 2 * error > aim[1]
+    return f"{share:.1%}{'*' if missed else ''}"
 
 
 def _held_by_step(past: pd.DataFrame, actual: pd.DataFrame) -> pd.DataFrame:

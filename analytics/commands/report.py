@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from msgspec import Meta
 
-from analytics.commands.settings import DURATION, MOMENT, PROGRAM, AskSettings
+from analytics.commands.settings import DURATION, MOMENT, PROGRAM, AskSettings, zone
 from analytics.reports.model import ReportForm
 from contract import times
 from contract.report import MAX_USER_ID
@@ -92,6 +92,13 @@ class ReportSettings(AskSettings, frozen=True, kw_only=True):
         Annotated[float, Meta(gt=0, le=1)],
         Meta(description="The utilization that a machine should rarely exceed, a share."),
     ] = 0.8
+    tz: Annotated[
+        str,
+        Meta(
+            description="The time zone whose hours, days and weeks are looked at.",
+            extra={"examples": ["Europe/Berlin"], "parse": zone},
+        ),
+    ] = "UTC"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -116,7 +123,7 @@ class ReportSettings(AskSettings, frozen=True, kw_only=True):
 
         return ReportQuestion(
             start_ms=self.start, end_ms=self.end, last_ms=None if self.last is None else parse_duration(self.last),
-            compare_ms=None if self.compare is None else parse_duration(self.compare), target=self.target,
+            compare_ms=None if self.compare is None else parse_duration(self.compare), target=self.target, tz=self.tz,
         )  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from msgspec import Meta
 
@@ -24,6 +25,14 @@ def duration(most_ms: int) -> Callable[[str], str]:
         return format_duration(parse_duration(text, _MIN_MS, most_ms))
 
     return parse
+
+
+def zone(text: str) -> str:
+    """How a setting that is a time zone is read."""
+    try:
+        return ZoneInfo(text).key
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError(f"expected the name of a time zone such as Europe/Berlin or UTC, got {text!r}") from None
 
 
 DURATION = {"metavar": "DURATION", "parse": duration(_MAX_MS)}

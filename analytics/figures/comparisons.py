@@ -11,9 +11,10 @@ from analytics.figures.style import BLUE, GREEN, GREY, ORANGE, blank, labels, ro
 def hours_of_day(hours: pd.DataFrame, title: str, *, before: str = "before", after: str = "after") -> go.Figure:
     """The mean of each hour of the day in two periods.
 
-    `hours`: index the hour (0 to 23, UTC), columns `before` and `after`, shares; the names say what the periods are.
+    `hours`: index the hour (0 to 23) of the time zone that `attrs["tz"]` names, UTC without it, columns `before` and
+    `after`, shares; the names say what the periods are.
     """
-    figure = blank(title, x="hour of the day (UTC)", y=UTILIZATION)
+    figure = blank(title, x=f"hour of the day ({hours.attrs.get('tz', 'UTC')})", y=UTILIZATION)
     for column, name, colour, dash in (("before", before, GREY, "dash"), ("after", after, BLUE, "solid")):
         figure.add_scatter(
             x=hours.index.to_numpy(), y=hours[column].round(5).to_numpy(), mode="lines+markers", name=name,

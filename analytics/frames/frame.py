@@ -60,7 +60,7 @@ _NO_LABELS: Final = pd.DataFrame(index=[0])
 
 
 class FrameError(ValueError):
-    """A DataFrame that is not what a function takes; the message says what would be right."""
+    """A DataFrame, or another argument, that is not what a function takes; the message says what would be right."""
 
 
 class TooFewData(ValueError):

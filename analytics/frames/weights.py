@@ -39,10 +39,10 @@ def weigh(frame: pd.DataFrame, weight: Weight = "hosts", *, cores: Cores = None)
     Counts are weights then, no longer numbers of samples.
 
     A frame without `user`, or whose users count alike anyhow, comes back as it is. Raises FrameError for what is not a
-    frame of windows, and ValueError for another `weight` and where the cores of a user are not known.
+    frame of windows, for another `weight` and where the cores of a user are not known.
     """
     if weight not in WEIGHTS:
-        raise ValueError(f"expected a weight, one of {', '.join(WEIGHTS)}, got {weight!r}")
+        raise FrameError(f"expected a weight, one of {', '.join(WEIGHTS)}, got {weight!r}")
     if weight == "samples" or "user" not in frame or frame.empty:
         return frame
     kept = with_samples(frame)
@@ -130,10 +130,10 @@ def cores_or_now(frame: pd.DataFrame, users: pd.DataFrame) -> "pd.Series[Any]":
 
 
 def known_cores(frame: pd.DataFrame, cores: Cores) -> Ints:
-    """The cores of each row: what its column `cores` says, else those of its user; ValueError where neither does."""
+    """The cores of each row: what its column `cores` says, else those of its user; FrameError where neither does."""
     names = frame["user"].astype("str").astype(object)
     if cores is None and "cores" not in frame:
-        raise ValueError("expected the cores of each user with weight='cores', such as source.users(), got none")
+        raise FrameError("expected the cores of each user with weight='cores', such as source.users(), got none")
     given = cores_by_user(cores) if isinstance(cores, pd.DataFrame) else {} if cores is None else cores
     told = pd.Series(given, dtype=object).rename(index=str)
     of_user = pd.to_numeric(names.map(told), errors="coerce")
@@ -142,7 +142,7 @@ def known_cores(frame: pd.DataFrame, cores: Cores) -> Ints:
     unknown = sorted({*names[(row <= 0).to_numpy()]})
     if unknown:
         more = f" and {len(unknown) - 3} more" if len(unknown) > 3 else ""
-        raise ValueError(
+        raise FrameError(
             f"expected the cores of each user with weight='cores', got none of {', '.join(unknown[:3])}{more}; "
             "weight='hosts' counts each host alike"
         )

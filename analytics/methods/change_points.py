@@ -53,7 +53,7 @@ def change_points(frame: AnyFrame, *, column: str = "mean", rate: str = "1h") ->
     the week (in UTC) from three weeks on; with less than three weeks, weekends may look like changes. In two weeks of
     noise without a change, also noise that lasts for some ten hours, fewer than 5 % of series get one. Of a
     Dask DataFrame the result is one too, computed later. Raises FrameError for an index or column that is not right,
-    ValueError for such a rate.
+    and for such a rate.
     """
     work = partial(_changes, column=column, rate_ms=duration_ms(rate, "rate"))
     return by_user_on_dask(frame, partial(work, alone=True)) if is_dask(frame) else work(frame, alone=False)

@@ -78,14 +78,14 @@ def cluster_profiles(
     Statistical Association 103, 2008, with the silhouette as its index), in any of 39 draws of at most 500 users.
 
     The same frame always gives the same clusters. Takes a frame of windows of an hour at most with the column `user`,
-    pandas' or Dask's; raises FrameError for another, or for fewer than three users, ValueError for a number of clusters
-    that is not from 1 to the number of users.
+    pandas' or Dask's; raises FrameError for another, for fewer than three users, and for a number of clusters that is
+    not from 1 to the number of users.
     """
     users, shapes, halves, left_out = _shapes(frame, tz)
     if len(users) < 3:
         raise FrameError(f"{len(users)} users have a profile; clusters take at least three")
     if clusters is not None and not 1 <= clusters <= len(users):
-        raise ValueError(f"expected 1 to {len(users)} clusters of {len(users)} users, got {clusters}")
+        raise FrameError(f"expected 1 to {len(users)} clusters of {len(users)} users, got {clusters}")
     some = shapes[np.random.default_rng(_SEED).permutation(len(shapes))[:_SAMPLE]]
     tried = _tried(some, halves, [clusters] if clusters else range(2, min(most, len(some) - 1) + 1))
     best, p_value = (clusters, np.nan) if clusters else _kinds(some, tried)

@@ -65,11 +65,11 @@ def compare(
     1946). Blocks count as much less as the correlation from one to the next says (Zwiers and von Storch 1995,
     J. Climate 8). Weekends weigh as in the frames: compare whole weeks with whole weeks.
 
-    Takes frames of windows of any size, pandas' or Dask's; raises FrameError for others and for two different metrics,
-    ValueError for a wrong block or confidence.
+    Takes frames of windows of any size, pandas' or Dask's; raises FrameError for others, for two different metrics, and
+    for a wrong block or confidence.
     """
     if not 0 < confidence < 1:
-        raise ValueError(f"confidence: expected a share in (0, 1) such as 0.95, got {confidence}")
+        raise FrameError(f"confidence: expected a share in (0, 1) such as 0.95, got {confidence}")
     bounded = _same_metric(first, second)
     block_ms = _block_ms(first, second) if block is None else duration_ms(block, "block")
     numbers: dict[str, int] = {}

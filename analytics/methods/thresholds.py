@@ -34,7 +34,7 @@ def saturation(
     `attrs["approximated"]` is the share of all samples that did.
 
     Takes a frame of windows of any size, pandas' or Dask's; raises FrameError for another, and for a metric that is
-    no share, ValueError for a threshold outside [0, 1].
+    no share, and for a threshold outside [0, 1].
     """
     if not 0 <= threshold <= 1:
         raise FrameError(f"threshold: expected a share in [0, 1], got {threshold:g}")

@@ -65,10 +65,10 @@ def slope(values: "pd.Series[float]", *, confidence: float = 0.95) -> Slope:
     should be averaged out before: take daily or weekly values.
 
     `scipy.stats.theilslopes` finds slope and interval; the test and the correction are ours, because SciPy takes the
-    values as independent. Raises ValueError for a `confidence` outside [0.5, 1).
+    values as independent. Raises FrameError for a `confidence` outside [0.5, 1).
     """
     if not 0.5 <= confidence < 1:
-        raise ValueError(f"confidence: expected a share from 0.5 to below 1, got {confidence:g}")
+        raise FrameError(f"confidence: expected a share from 0.5 to below 1, got {confidence:g}")
     values = values.dropna().sort_index()
     time = (values.index.to_numpy("datetime64[ms]").astype(np.int64) / WEEK_MS).astype(np.float64)
     y = values.to_numpy(np.float64)
@@ -154,11 +154,11 @@ def fleet_trend(
     their samples; `analytics.weigh` makes them count by cores, or alike.
 
     Takes a frame of windows of any size, pandas' or Dask's; raises FrameError for another,
-    ValueError for a wrong rate or quantiles outside [0, 1].
+    for a wrong rate and for quantiles outside [0, 1].
     """
     rate_ms = duration_ms(rate, "rate")
     if not all(0 <= q <= 1 for q in quantiles):
-        raise ValueError(f"quantiles: expected shares from 0 to 1, got {', '.join(map(str, quantiles))}")
+        raise FrameError(f"quantiles: expected shares from 0 to 1, got {', '.join(map(str, quantiles))}")
     frame = of_machines(frame)
     key = partial(bucket, rate_ms=rate_ms)
     windows, _ = gather(frame, key, labels=(), what="trend of the samples")

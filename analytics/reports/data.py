@@ -76,6 +76,8 @@ class ReportQuestion:
     """Compare so much time at the end with as much before it; the two halves where it is None."""
     target: float = 0.8
     """The utilization that a machine should rarely exceed, a share."""
+    tz: str = "UTC"
+    """The time zone whose hours, days and weeks are looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +106,8 @@ class Data:
     """Where the second of the periods that are compared begins; the first is as long."""
     target: float
     is_fleet: bool
+    tz: str = "UTC"
+    """The time zone whose hours, days and weeks are looked at."""
     annotations: tuple[Annotation, ...] = ()
     """About the machine, or any of the fleet, by time; from an hour before the range on."""
     use: CpuUse | None = None
@@ -264,7 +268,7 @@ def _data(
     return Data(
         windows=windows, total=total, samples=samples, cores=cores, users=users, rate_ms=rates_ms[0],
         total_rate_ms=rates_ms[1], start_ms=start_ms, end_ms=end_ms, split_ms=split_ms,
-        target=question.target, is_fleet=is_fleet, annotations=annotations, use=use,
+        target=question.target, is_fleet=is_fleet, tz=question.tz, annotations=annotations, use=use,
     )  # fmt: skip
 
 

@@ -298,6 +298,7 @@ class ReportParameters(Struct, kw_only=True):
         | None
     ) = None
     target: Annotated[float, Meta(gt=0, le=1, description="The utilization that sizes aim at.")] = 0.8
+    tz: Zone | None = None
     format: Literal["html", "md", "json"] | None = None
 
 

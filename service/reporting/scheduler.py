@@ -61,7 +61,7 @@ class Scheduler:
         # Up to now, not to the newest data: a fleet that has gone silent is not reported as it was before.
         request = ReportRequest(
             user_id=timing.user, form="html", end_ms=times.now_ms(), last_ms=parse_duration(timing.last),
-            target=timing.target,
+            target=timing.target, tz=timing.tz,
         )  # fmt: skip
         try:
             made = await self._make(request, schedule.id)

@@ -25,6 +25,8 @@ class ReportRequest(Struct, frozen=True, kw_only=True):
     last_ms: int | None = None
     compare_ms: int | None = None
     target: float = 0.8
+    tz: str = "UTC"
+    """The time zone whose hours, days and weeks are looked at."""
 
 
 class ReportRefused(Struct, frozen=True, tag=True):
@@ -86,7 +88,7 @@ def _made(task: Task) -> ReportMade:
     request = task.request
     question = ReportQuestion(
         start_ms=request.start_ms, end_ms=request.end_ms, last_ms=request.last_ms, compare_ms=request.compare_ms,
-        target=request.target,
+        target=request.target, tz=request.tz,
     )  # fmt: skip
     now_ms = times.now_ms()
     ca_file = None if task.certificate is None else Path(task.certificate)

@@ -10,7 +10,7 @@ import pandas as pd
 
 from analytics.frames.aggregation import AnyFrame, is_dask, of_machines
 from analytics.frames.arguments import Duration, duration_ms, zone_name
-from analytics.frames.frame import TooFewData
+from analytics.frames.frame import FrameError, TooFewData
 from analytics.frames.resampling import resample
 from analytics.methods.forecasting.fleet import Result, forecast_grid
 from analytics.methods.forecasting.grid import Floats, Grid, Ints, grid_of, wall_ms
@@ -76,9 +76,9 @@ def forecast(
             where none is negative, else no bounds.
 
     Raises:
-        FrameError: The frame is not as described, `horizon` or `rate` no duration, or `tz` no time zone.
+        FrameError: The frame is not as described, `horizon` or `rate` no duration, `tz` no time zone, or another
+            argument is wrong.
         TooFewData: No series has at least three steps with a value before `start`.
-        ValueError: Another argument is wrong.
     """
     named = _levels(levels)
     step_ms = None if rate is None else _rate_ms(rate)
@@ -86,7 +86,7 @@ def forecast(
     horizon_ms = duration_ms(horizon, "horizon", least_ms=grid.step_ms, most_ms=MAX_RATE_MS)
     steps = horizon_ms // grid.step_ms
     if len(grid.values) * steps > _MAX_STEPS:
-        raise ValueError(
+        raise FrameError(
             f"horizon: expected at most {_MAX_STEPS:,} steps over all series, got {len(grid.values):,} series of "
             f"{steps:,} steps: take a shorter one, or a coarser rate"
         )
@@ -115,14 +115,14 @@ def _at_hand(frame: AnyFrame, column: str, rate: str | None) -> pd.DataFrame:
 def _levels(levels: Sequence[float]) -> dict[str, float]:
     """The levels by the ending of their columns, ascending."""
     if not all(0.0 < level < 1.0 for level in levels):
-        raise ValueError(f"levels: expected shares between 0 and 1 such as 0.8, got {', '.join(map(str, levels))}")
+        raise FrameError(f"levels: expected shares between 0 and 1 such as 0.8, got {', '.join(map(str, levels))}")
     return {f"{100 * level:.10g}": level for level in sorted(set(levels))}
 
 
 def _rate_ms(rate: str) -> int:
     step_ms = duration_ms(rate, "rate", most_ms=DAY_MS)
     if DAY_MS % step_ms:
-        raise ValueError(f"rate: expected what divides a day, such as 5m, 15m or 1h, got {rate}")
+        raise FrameError(f"rate: expected what divides a day, such as 5m, 15m or 1h, got {rate}")
     return step_ms
 
 
@@ -137,9 +137,9 @@ def _until(grid: Grid, start: str | pd.Timestamp | None) -> Grid:
         steps = -(-ahead_ms // grid.step_ms)
         end_ms = int(moment_ms[0]) + steps * grid.step_ms - ahead_ms
         if steps < _MIN_STEPS:
-            raise ValueError(f"start: expected a moment later than that of the frame's begin, {begin}, got {moment}")
+            raise FrameError(f"start: expected a moment later than that of the frame's begin, {begin}, got {moment}")
         if steps > values.shape[1] + 366 * grid.day:
-            raise ValueError(f"start: expected at most a year behind the end of the frame, {end}, got {moment}")
+            raise FrameError(f"start: expected at most a year behind the end of the frame, {end}, got {moment}")
         values = values[:, :steps]
         values = np.pad(values, ((0, 0), (0, steps - values.shape[1])), constant_values=np.nan)
     enough = np.isfinite(values).sum(axis=1) >= _MIN_STEPS

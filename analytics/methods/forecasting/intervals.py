@@ -160,9 +160,11 @@ class Pool:
         for horizon_bin, nearest in enumerate(self.nearest):
             scores = self.scores[nearest]
             wider = _WIDER ** max(horizon_bin - nearest, 0)
-            # Of n scores the (n + 1) tail-th from either end: what makes a conformal interval hold for a small n.
-            rank = max(int(tail * (len(scores) + 1)) - 1, 0)
-            low[horizon_bin], high[horizon_bin] = wider * scores[rank], wider * scores[-1 - rank]
+            # Of n scores the (n + 1) tail-th from either end, which lies between two of them: what makes a conformal
+            # interval hold its share for a small n, and no more than that.
+            rank = max(tail * (len(scores) + 1) - 1, 0.0)
+            ends = np.interp([rank, len(scores) - 1 - rank], np.arange(len(scores)), scores)
+            low[horizon_bin], high[horizon_bin] = wider * ends
         return low, high
 
 

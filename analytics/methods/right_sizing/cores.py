@@ -24,7 +24,7 @@ def cores_of(frame: pd.DataFrame, whole: pd.DataFrame, cores: Cores) -> tuple[Fl
     in a frame without users.
 
     Raises FrameError where the frame has no cores and none are given, or none of a machine that it has, or where its
-    cores are no numbers above 0; ValueError where those that are given are not.
+    cores or those that are given are no numbers above 0.
     """
     given = _given(cores)
     had = _recorded(frame, whole)
@@ -57,7 +57,7 @@ def _given(cores: Cores) -> float | dict[Any, float] | None:
 
 def _positive(cores: float) -> float:
     if not cores > 0:
-        raise ValueError(f"cores: expected a number above 0, got {cores}")
+        raise FrameError(f"cores: expected a number above 0, got {cores}")
     return float(cores)
 
 

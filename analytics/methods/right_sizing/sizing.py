@@ -9,6 +9,7 @@ import pandas as pd
 
 from analytics.frames.aggregation import AnyFrame, is_dask
 from analytics.frames.arguments import duration_ms
+from analytics.frames.frame import FrameError
 from analytics.frames.resampling import resample
 from analytics.methods.right_sizing.cores import Cores, cores_of
 from analytics.methods.right_sizing.days import Days, Floats, Ints, days_of, growth_a_day, machines
@@ -98,8 +99,8 @@ def right_size(
         fits, so are recommended and what follows.
 
     Raises:
-        FrameError: The frame is not as described, or `cores` is not given and the frame has no cores.
-        ValueError: Another argument is wrong.
+        FrameError: The frame is not as described, `cores` is not given and the frame has no cores, or another argument
+            is wrong.
     """
     aim = _aim(target, quantile, sizes, headroom, ahead, least_days)
     frame = _at_hand(frame)
@@ -136,15 +137,15 @@ def _aim(
     target: float, share: float, sizes: Sequence[float] | None, headroom: float, ahead: str | None, least_days: int
 ) -> _Aim:
     if not 0 < target <= 1:
-        raise ValueError(f"target: expected a share of utilization in (0, 1] such as 0.8, got {target}")
+        raise FrameError(f"target: expected a share of utilization in (0, 1] such as 0.8, got {target}")
     if not 0 < share < 1:
-        raise ValueError(f"quantile: expected a share in (0, 1) such as 0.95, got {share}")
+        raise FrameError(f"quantile: expected a share in (0, 1) such as 0.95, got {share}")
     if headroom < 0:
-        raise ValueError(f"headroom: expected a share of at least 0 such as 0.2, got {headroom}")
+        raise FrameError(f"headroom: expected a share of at least 0 such as 0.2, got {headroom}")
     if least_days < 2:
-        raise ValueError(f"least_days: expected at least 2, got {least_days}")
+        raise FrameError(f"least_days: expected at least 2, got {least_days}")
     if sizes is not None and (not len(sizes) or min(sizes) <= 0):
-        raise ValueError("sizes are numbers of cores above 0, at least one of them")
+        raise FrameError("sizes are numbers of cores above 0, at least one of them")
     ahead_days = 0.0 if ahead is None else duration_ms(ahead, "ahead", most_ms=MAX_RATE_MS) / DAY_MS
     return _Aim(
         target, share, headroom, ahead_days, least_days, None if sizes is None else np.array(sorted(sizes), float)

@@ -228,7 +228,7 @@ def expected_load(data: Data) -> Part:
     horizon_ms = _horizon_ms(data)
     steady, _, what, caveats = steady_total(data)
     total = resample(steady, format_duration(_step_ms(data)))
-    made = forecast(total, horizon=format_duration(horizon_ms))
+    made = forecast(total, horizon=format_duration(horizon_ms), tz=data.tz)
     coming = made.frame
     low, high = float(coming["lower_80"].min()), float(coming["upper_80"].max())
     peak = coming["mean"].idxmax()

@@ -9,7 +9,6 @@ import pandas as pd
 
 from analytics import figures
 from analytics.frames.frame import TooFewData
-from analytics.frames.gaps import naive
 from analytics.frames.resampling import resample
 from analytics.methods.change_points import change_points
 from analytics.methods.comparison import compare
@@ -39,7 +38,7 @@ def what_changed(data: Data) -> Part:
     names = (f"{moment(data.before_ms)} to {moment(data.split_ms)}", f"from then to {moment(data.end_ms)}")
     stepped, level, caveats = _level_changes(data)
     moved, leaped = _top_changes(data) if data.is_fleet else ([], [])
-    parts = [_hours_of_day(periods), *stepped, *moved]
+    parts = [_hours_of_day(periods, data.tz), *stepped, *moved]
     intro = f"Before: {names[0]}. After: {names[1]}. {periods.who}".rstrip()
     found = [_change_of_mean(data, periods, level), *leaped]
     return Part(Section("change", "What changed", intro, parts), found, caveats)
@@ -96,15 +95,17 @@ def _means(part: pd.DataFrame) -> "pd.Series[float]":
     return sums["load"] / sums["count"]
 
 
-def _hours_of_day(periods: _Periods) -> Picture:
+def _hours_of_day(periods: _Periods, tz: str) -> Picture:
     was, now = periods.was, periods.now
-    hours = pd.DataFrame({"before": _by_hour(periods.before), "after": _by_hour(periods.after)}).reindex(range(24))
+    sides = {"before": periods.before, "after": periods.after}
+    hours = pd.DataFrame({name: _by_hour(side, tz) for name, side in sides.items()}).reindex(range(24))
+    hours.attrs = {"tz": tz}
     title = f"The mean of the two periods: {percent(was)}, then {percent(now)} ({points(now - was)})"
     return Picture("hours", figures.hours_of_day(hours, title), "The mean of each hour of the day in both periods.")
 
 
-def _by_hour(part: pd.DataFrame) -> "pd.Series[float]":
-    hour = naive(pd.DatetimeIndex(part.index)).hour
+def _by_hour(part: pd.DataFrame, tz: str) -> "pd.Series[float]":
+    hour = pd.DatetimeIndex(part.index).tz_convert(tz).hour
     return (part["mean"] * part["count"]).groupby(hour).sum() / part["count"].groupby(hour).sum()
 
 

@@ -26,13 +26,14 @@ def hours_of_week(data: Data) -> Part:
     check_day(data)
     if data.total_rate_ms > HOUR_MS:
         raise TooFewData("what was reported is coarser than an hour")
-    profile = hour_of_week_profile(data.total)
+    profile = hour_of_week_profile(data.total, data.tz)
     known = profile.dropna(subset="mean").sort_values("mean").to_dict("records")
     if len(known) < 2:
         raise TooFewData("only one hour of the week has data")
     low, *_, high = known
     title = (
-        f"{_hour_named(high)} is the busiest hour of the week ({percent(high['mean'])}), {_hour_named(low)} the "
+        f"{_hour_named(high, data.tz)} is the busiest hour of the week ({percent(high['mean'])}), "
+        f"{_hour_named(low, data.tz)} the "
         f"quietest ({percent(low['mean'])})"
     )
     hours = pd.DatetimeIndex(data.total.index).floor("1h").nunique()
@@ -42,12 +43,12 @@ def hours_of_week(data: Data) -> Part:
     )
     picture = Picture("hours-of-week", figures.hour_of_week(profile, title), "Grey: nothing was reported at this hour.")
     finding = Finding("note", "week", f"{title}.", "Plan maintenance and batch work for the quiet hours.",
-                      {"busiest": _hour_named(high), "quietest": _hour_named(low)})  # fmt: skip
+                      {"busiest": _hour_named(high, data.tz), "quietest": _hour_named(low, data.tz)})  # fmt: skip
     return Part(Section("week", "When in the week", parts=[picture]), [finding] if weeks else [], caveats)
 
 
-def _hour_named(row: Mapping[Hashable, Any]) -> str:
-    return f"{_DAYS[int(row['weekday'])]} {int(row['hour']):02}:00 UTC"
+def _hour_named(row: Mapping[Hashable, Any], tz: str) -> str:
+    return f"{_DAYS[int(row['weekday'])]} {int(row['hour']):02}:00 {tz}"
 
 
 def fleet_anomalies(data: Data, machines: pd.DataFrame) -> Part:

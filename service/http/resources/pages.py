@@ -17,6 +17,7 @@ from service.credentials.identity import ANYBODY
 from service.credentials.tokens import Tokens
 from service.http.answers import preferred
 from service.http.authentication import identity_of
+from service.http.buckets import zone_of
 from service.http.parameters import ReportParameters, names_of
 from service.http.problems import ProblemError
 from service.http.requests import Parameters, duration
@@ -179,6 +180,7 @@ async def _report_request(req: Request, user_id: str | None) -> ReportRequest:
         last_ms=last_ms,
         compare_ms=asked.take("compare", duration, None),
         target=asked.take("target", _target, 0.8),
+        tz="UTC" if (zone := asked.take("tz", zone_of, None)) is None else zone.key,
     )
     if start_ms is not None and last_ms is not None:
         asked.refuse("last", "expected start or last, got both, which say where the range begins")

@@ -478,3 +478,23 @@ def test_who_comes_and_goes_is_no_forecast(tmp_path: Path) -> None:
     report = report_on(tmp_path, loads)
     [coming] = found(report, "forecast")
     assert coming.sentence.startswith("The mean of the 4 machines seen throughout is expected to stay below 2")
+
+
+def test_a_report_of_a_place_has_the_hours_of_its_clock_and_the_forecast_changes_with_it(tmp_path: Path) -> None:
+    """Clocks change on 29 March 2026: what repeats at nine in Berlin is at 08:00 UTC before, and at 07:00 after."""
+    times = pd.date_range("2026-03-02", "2026-03-28 23:00", freq="1h")
+    here = times.tz_localize("UTC").tz_convert("Europe/Berlin")
+    noisy = np.random.default_rng(4).normal(0, 0.01, len(times))
+    load = np.where(here.hour == 9, 0.8, 0.1) + noisy
+    pd.DataFrame({"time": times, "user": "office", "value": load.clip(0, 1)}).to_parquet(tmp_path / "place.parquet")
+    with connect(tmp_path / "place.parquet") as source:
+        question = ReportQuestion(tz="Europe/Berlin")
+        report = making.user(source, "office", question, made_ms=0, named="a test")
+    [week] = found(report, "week")
+    assert str(week.numbers["busiest"]).endswith("09:00 Europe/Berlin")
+    pictures = {picture.name: picture.figure for picture in report.pictures()}
+    for name in ("hours-of-week", "hours"):
+        assert "Europe/Berlin" in str(pictures[name].layout.xaxis.title.text)
+    [coming] = [trace for trace in pictures["forecast"].data if trace.name == "forecast"]  # fmt: skip
+    after = {str(time): value for time, value in zip(coming.x, coming.y, strict=True) if "2026-03-30" in str(time)}
+    assert max(after, key=after.__getitem__).startswith("2026-03-30T07")

@@ -100,6 +100,7 @@ def test_a_machine_has_a_report_whatever_it_is_called(client: httpx.Client) -> N
         ("/reports/fleet?start=2030-01-01&end=2030-02-01", 404, "No machine reported in this time"),
         ("/reports/fleet?last=soon", 422, "duration"),
         ("/reports/fleet?target=80", 422, "share"),
+        ("/reports/fleet?tz=Europe/Berln", 422, "Europe/Berlin"),
         ("/reports/fleet?format=pdf", 422, "loadlens-analytics"),
         ("/reports/fleet?last=1d&start=0", 422, "expected start or last, got both"),
         ("/reports/fleet?lats=1d", 422, "did you mean last"),

@@ -9,6 +9,7 @@ import pytest
 from analytics import forecast
 from analytics.frames.frame import FrameError, frame_of_values
 from analytics.methods.forecasting import Forecast
+from analytics.methods.forecasting.intervals import HORIZON_BINS, Pool
 
 DAY = 24
 START = pd.Timestamp("2024-03-04", tz="UTC")
@@ -318,3 +319,13 @@ def test_the_summary_says_what_intervals_are_for() -> None:
     frame = frame_of(simulated(1, 4)[0])
     assert "Intervals are for each step of 1h by itself" in str(forecast(frame, "24h"))
     assert "Intervals are for the mean of each day" in str(forecast(frame, "2d", rate="1d"))
+
+
+@pytest.mark.parametrize(("count", "share"), [(30, 0.8), (45, 0.8), (48, 0.8), (88, 0.8), (45, 0.95), (88, 0.95)])
+def test_of_few_errors_a_band_holds_its_share_and_no_more(count: int, share: float) -> None:
+    random, tail, held = np.random.default_rng(7), 0.5 * (1 - share), []
+    for _ in range(1000):
+        scores = np.sort(random.uniform(size=count))
+        low, high = Pool((scores,) * HORIZON_BINS).quantiles(tail)
+        held.append(high[0] - low[0])
+    assert np.mean(held) == pytest.approx(share, abs=0.01)
