@@ -7,6 +7,10 @@ SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# What a service and an agent need, which is a fifth of it all: `make run` waits for no more.
+RUNNING := $(VENV)/.running
+# Bytecode is made of what is imported, when it is.
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --no-deps
 
 # The first of these that is new enough and can make environments; `make setup PYTHON=...` overrides it.
 PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
@@ -21,25 +25,32 @@ help: ## List what can be made
 setup: $(STAMP) ## Make .venv with everything in it (the other targets do it by themselves)
 	@:
 
-$(STAMP): pyproject.toml requirements/all.txt requirements/build.txt
+$(RUNNING): pyproject.toml requirements/build.txt requirements/agent.txt requirements/service.txt
 	@test -n "$(PYTHON)" || { \
 		echo "error: Python 3.11 or newer with venv is needed (on Debian: apt-get install python3 python3-venv)" >&2; exit 1; }
 	@echo "Setting up $(VENV); the first time this takes a minute or two ..."
 	@"$(PYTHON)" -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements/build.txt -r requirements/all.txt
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@$(INSTALL) --require-hashes -r requirements/build.txt
+	@$(INSTALL) --require-hashes -r requirements/agent.txt
+	@$(INSTALL) --require-hashes -r requirements/service.txt
+	@$(INSTALL) --no-build-isolation --editable .
+	@touch $(RUNNING)
+
+$(STAMP): $(RUNNING) requirements/all.txt
+	@echo "Adding what notebooks, tests and checks need ..."
+	@$(INSTALL) --require-hashes -r requirements/all.txt
 	@touch $(STAMP)
 
 .PHONY: run
-run: setup ## Run the service on http://localhost:8888 and an agent for this machine
+run: $(RUNNING) ## Run the service on http://localhost:8888 and an agent for this machine
 	@exec $(BIN)/loadlens-service up
 
 .PHONY: run-cluster
-run-cluster: setup ## Run two services on one NATS and one InfluxDB of this machine (docs/scaling.md)
+run-cluster: $(RUNNING) ## Run two services on one NATS and one InfluxDB of this machine (docs/scaling.md)
 	@PYTHON=$(BIN)/python exec deploy/run-cluster.sh
 
 .PHONY: demo
-demo: setup ## The same, with a fleet to look at
+demo: $(RUNNING) ## The same, with a fleet to look at
 	@exec $(BIN)/loadlens-service up --demo
 
 # A test that leans on a fixture of its module stays with it, so that each server is started once a worker.

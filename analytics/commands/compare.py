@@ -121,7 +121,7 @@ def show_comparison(console: "Console", frame: "pd.DataFrame") -> None:
     means = [str(name) for name in frame if str(name).startswith("mean_")]
     rows = frame[[*(name for name in ("user",) if name in frame), *means, "difference", "lower", "upper", "p_value"]]
     rows = rows.rename(columns={name: name.removeprefix("mean_") for name in means} | {"p_value": "p"})
-    formats = {str(name): written for name in rows} | {"p": "{:.2g}".format}
+    formats = {str(name): written for name in rows if name != "user"} | {"p": "{:.2g}".format}
     if len(frame) == 1:
         verdict = str(frame["verdict"].iloc[0])
         console.print(plain(f"{verdict[0].upper()}{verdict[1:]}."))
