@@ -61,7 +61,7 @@ def test_every_form_holds_the_same_numbers(service_url: str, tmp_path: Path) -> 
     from_json = json.loads((tmp_path / "a.json").read_text())
     from_csv = rows((tmp_path / "a.csv").read_text())
     assert [row["value"] for row in from_json] == [float(row["value"]) for row in from_csv] == frame["value"].tolist()
-    assert [row["os_type"] for row in from_json] == [row["os_type"] for row in from_csv] == frame["os_type"].tolist()
+    assert [row["user"] for row in from_json] == [row["user"] for row in from_csv] == frame["user"].tolist()
     assert [row["time"] for row in from_json] == [row["time"] for row in from_csv]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.csv", "a.json", "a.parquet"]
 
@@ -81,7 +81,7 @@ def test_users_and_metrics_are_listed(service_url: str) -> None:
     assert {user["user"]: user["os_type"] for user in users} == {**USERS, OLD: "Linux"}
     assert users[0]["last_seen"] == "2018-07-12T12:59:00Z"
     metrics = rows(run("metrics", "--url", service_url).stdout)
-    assert [metric["name"] for metric in metrics] == list(NAMES)
+    assert [metric["metric"] for metric in metrics] == list(NAMES)
 
 
 def test_a_terminal_shows_a_chart_and_a_table(service_url: str) -> None:
