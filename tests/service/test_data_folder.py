@@ -42,7 +42,8 @@ def test_two_services_with_an_influxdb_cannot_share_a_data_folder(
 def test_another_store_does_not_make_a_data_folder_free(
     start: StartService, data_dir: Path, influx: RunningInflux
 ) -> None:
-    start()
+    with start().client() as client:
+        assert client.get("/readyz").status_code == 200  # it has the folder
     second = run("--port", "0", "--data-dir", str(data_dir), "--store", influx.address())
     assert second.returncode == 1
     assert "in use by another process" in second.stderr

@@ -333,7 +333,8 @@ def test_one_flipped_bit_anywhere_in_a_data_folder_is_found(start: StartService,
 
 
 def test_verify_leaves_a_running_service_alone(start: StartService, data_dir: Path) -> None:
-    start()
+    with start().client() as client:
+        assert client.get("/readyz").status_code == 200  # it has the folder
     refused = run("verify", data_dir)
     assert refused.returncode == 1
     assert "in use by another process" in refused.stderr
