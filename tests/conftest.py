@@ -48,9 +48,15 @@ _ALIKE = (
 """Files that lean on the same filled stores: one process runs them, so that these are filled once."""
 
 
+_APART = ("tests/service/stores/influx/test_rollups.py",)
+"""Files whose tests take a minute each and share nothing: they are given out one by one."""
+
+
 class _ByFile(LoadFileScheduling):
     def _split_scope(self, nodeid: str) -> str:
         file: str = super()._split_scope(nodeid)
+        if file in _APART:
+            return nodeid
         return "filled stores" if file in _ALIKE else file
 
 
