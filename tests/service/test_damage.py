@@ -299,6 +299,9 @@ def test_rules_that_could_not_be_read_again_are_told(start: StartService, tmp_pa
         assert "rules.toml" in ready.json()["problems"][0]
         assert metric_of(client, "loadlens_rules_reload_failing") == 1
         assert metric_of(client, "loadlens_rules_reload_failures_total") >= 1
+        listed = preloaded.run("service", "rules", "list", "--url", service.url, environment=clean_environment())
+        assert listed.returncode == 0
+        assert "These rules stay in force" in listed.stdout and "high" in listed.stdout
         rules.write_text(good)
         wait_until(lambda: "problems" not in client.get("/readyz").json(), "the good file")
         assert metric_of(client, "loadlens_rules_reload_failing") == 0
