@@ -7,12 +7,14 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import TimeoutError as TimedOut
 
 from tests.support.running import RunningService
 
 __all__ = ["Dashboard", "opened", "signed_in"]
 
 _DEADLINE_MS = 90_000
+_AGAIN_MS = 10_000
 expect.set_options(timeout=_DEADLINE_MS)
 
 
@@ -43,6 +45,16 @@ class Dashboard:
         """Wait until the view of a path shows what it has."""
         self.page.wait_for_selector(f'html[data-shown="{path}"]')
         return self
+
+    def typed(self, keys: str, path: str) -> "Dashboard":
+        """Press the keys that lead to a path, again where the machine stood still between them."""
+        for _ in range(_DEADLINE_MS // _AGAIN_MS):
+            for key in keys:
+                self.page.keyboard.press(key)
+            with contextlib.suppress(TimedOut):
+                self.page.wait_for_selector(f'html[data-shown="{path}"]', timeout=_AGAIN_MS)
+                return self
+        return self.settled(path)
 
     @property
     def parameters(self) -> dict[str, list[str]]:

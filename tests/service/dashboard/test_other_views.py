@@ -189,9 +189,7 @@ def test_the_keyboard_does_what_the_page_does_and_lists_itself(browser: Browser,
         assert "Go to the fleet" in seen.page.locator("#keys").inner_text()
         seen.page.keyboard.press("Escape")
         for keys, path in (("gl", "/alerts"), ("ga", "/agents"), ("gr", "/reports"), ("gc", "/compare"), ("gf", "/")):
-            for key in keys:
-                seen.page.keyboard.press(key)
-            seen.settled(path)
+            seen.typed(keys, path)
             assert seen.page.locator("nav [aria-current]").count() == 1
         seen.page.keyboard.press("/")
         seen.page.keyboard.type("idle")

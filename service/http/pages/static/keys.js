@@ -43,9 +43,9 @@ export function keys(acts) {
       if (event.key === "Escape" && event.target.matches("input")) event.target.blur();
       return;
     }
-    const sequence = first && Date.now() - since < SEQUENCE_MS ? `${first} ${event.key}` : event.key;
+    const sequence = first && event.timeStamp - since < SEQUENCE_MS ? `${first} ${event.key}` : event.key;
     first = event.key === "g" && sequence === "g" ? "g" : "";
-    since = Date.now();
+    since = event.timeStamp; // when it was pressed: the page may have been busy since
     const found = list.find(([key, , , ...names]) => key === sequence || names.includes(sequence));
     if (!found) return;
     event.preventDefault();
