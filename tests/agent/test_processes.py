@@ -2,6 +2,7 @@
 
 import os
 import sys
+import time
 from pathlib import Path
 
 import msgspec
@@ -147,6 +148,17 @@ def test_hostile_names_become_printable_and_short(proc: Proc) -> None:
     assert one.name.startswith("a) R <b>")
     assert len(one.command) <= 256
     assert len(one.unit) <= 128
+    report = msgspec.structs.replace(decode_report(as_json(small("a", times.now_ms()))), processes=use)
+    assert check(decode_report(encode(report)), times.now_ms()) == []
+
+
+def test_two_looks_within_a_millisecond_are_still_a_report_that_is_taken(proc: Proc) -> None:
+    proc.process(1, 0)
+    looked = table(proc)
+    moment = time.monotonic() + 1.0
+    assert looked.use(moment) is not None
+    use = looked.use(moment + 1e-4)
+    assert use is not None
     report = msgspec.structs.replace(decode_report(as_json(small("a", times.now_ms()))), processes=use)
     assert check(decode_report(encode(report)), times.now_ms()) == []
 
