@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from contract import times
 from contract.metrics import Cpu
-from contract.processes import Consumer, ProcessUse
+from contract.processes import Consumer, Named, ProcessUse
 from contract.report import Report
 from contract.times import HOUR_MS, MINUTE_MS, parse_timestamp
 from service.alerts import wording
@@ -117,8 +117,11 @@ def test_who_used_most_of_the_cpu_then_is_named(control: ControlDatabase) -> Non
     desk.notifier.hear([replace(report("web-1"), processes=use), report("web-2")])
     desk.note(firing())
     assert desk.last()["summary"].endswith("; most of the CPU by python3 (backup.service) 82 %, postgres 8 %")
+    (alert,) = desk.repository.alerts("firing")
+    assert alert.who == [Named("python3", "backup.service", 0.82), Named("postgres", "", 0.08)]
     desk.told()
     desk.note(firing(user="web-2"))
+    assert desk.repository.alerts("firing", 1)[0].who == []
     assert "most of the CPU" not in desk.last()["summary"]
     desk.told()
     desk.note(firing("later")._replace(at_ms=END_MS + HOUR_MS))
