@@ -59,8 +59,9 @@ class Freed(NamedTuple):
 def without_season(starts: Ints, values: Floats, exact: float, clock: Ints) -> Freed:
     """Without what the time of the day adds, and that of the week where it explains half of what is left.
 
-    `starts` are epoch milliseconds, and `clock` is what a clock of the place showed then, as if it were UTC. Needs four days for the day and three weeks for the week. `exact` is the size of
-    the numbers that the values were made of, where that is larger than they are.
+    `starts` are epoch milliseconds, and `clock` is what a clock of the place showed then, as if it were UTC. Needs four
+    days for the day and three weeks for the week. `exact` is the size of the numbers that the values were made of,
+    where that is larger than they are.
     """
     least = ROUNDING * max(float(np.abs(values).max()), exact)
     span = int(starts[-1] - starts[0])
@@ -132,7 +133,7 @@ def standard_deviation(values: Floats) -> float:
 
 
 def _without_period(starts: Ints, values: Floats, phase: Ints, period_ms: int) -> tuple[Floats, float]:
-    """Without what the time in the period, the `phase`, adds, and the share of the variance within periods that is left.
+    """Without what the time in the period, its `phase`, adds, and the share of the variance in periods that is left.
 
     The season is the median of what lies beside the running mean of a whole period, which a change moves for one
     period only. At the edges, where no whole period is around, that mean would have a season itself.
