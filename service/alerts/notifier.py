@@ -97,7 +97,7 @@ class Notifier:
             alert
             for rule in rules.values()
             if rule.repeat_ms is not None
-            for alert in self._repository.notified_before(rule.name, now_ms - rule.repeat_ms)
+            for alert in self._repository.to_repeat(rule.name, rule.repeat_ms, now_ms)
             if not self._is_paused(alert.user)
         ]
         if not unnotified and not before:

@@ -275,11 +275,15 @@ class RuleRepository:
         rows = self.control.read(f"SELECT {_ALERT} FROM rules_alert WHERE state = 'firing' AND notified = 0")
         return [Alert.of(row) for row in rows]
 
-    def notified_before(self, rule: str, before_ms: int) -> list[Alert]:
-        """Alerts of a rule that fire and that somebody was notified of, before a moment for the last time."""
+    def to_repeat(self, rule: str, repeat_ms: int, now_ms: int) -> list[Alert]:
+        """Alerts of a rule that fire and that somebody was notified of, `repeat_ms` or longer ago for the last time.
+
+        Or at a moment that has not come: the clock was set back since, and nobody is to wait for it.
+        """
         rows = self.control.read(
-            f"SELECT {_ALERT} FROM rules_alert WHERE state = 'firing' AND rule = ? AND notified AND notified_ms <= ?",
-            (rule, before_ms),
+            f"SELECT {_ALERT} FROM rules_alert WHERE state = 'firing' AND rule = ? AND notified"
+            " AND (notified_ms <= ? OR notified_ms > ?)",
+            (rule, now_ms - repeat_ms, now_ms),
         )
         return [Alert.of(row) for row in rows]
 

@@ -95,6 +95,21 @@ def test_what_still_fires_is_told_again_with_its_value_now(
     assert desk.told() == []
 
 
+def test_what_fires_is_told_again_after_the_clock_was_set_back(
+    control: ControlDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk = Desk(control, rule(repeat="4h"))
+    now_ms = times.now_ms()
+    monkeypatch.setattr(times, "now_ms", lambda: now_ms + 24 * HOUR_MS)
+    desk.note(firing())
+    desk.told()
+    monkeypatch.setattr(times, "now_ms", lambda: now_ms)
+    desk.look()
+    assert desk.told() == [("busy", "web-1", "firing")]
+    desk.look()
+    assert desk.told() == []
+
+
 def test_who_used_most_of_the_cpu_then_is_named(control: ControlDatabase) -> None:
     used = [Consumer("python3", 4.1, unit="backup.service"), Consumer("postgres", 0.4)]
     use = ProcessUse(seconds=5.0, cores=1, busy_s=5.0, processes=used)
