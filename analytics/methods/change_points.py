@@ -35,9 +35,9 @@ def change_points(frame: AnyFrame, *, column: str = "mean", rate: str = "1h", tz
     """When the level or the spread of each user's `column` changed for at least twelve buckets of `rate`.
 
     `frame` has an index of times with a time zone, in any order, a numeric `column`, and a column `user` where it is of
-    many. `rate` is an InfluxQL duration; days and weeks are those of the time zone `tz`. Returns one row a change, sorted
-    by user and time, with the index `time` (UTC): of a level, the value after which it was another one, where buckets
-    have several; otherwise the start of the first bucket after the change; and the columns
+    many. `rate` is an InfluxQL duration; days and weeks are those of the time zone `tz`. Returns one row a change,
+    sorted by user and time, with the index `time` (UTC): of a level, the value after which it was another one, where
+    buckets have several; otherwise the start of the first bucket after the change; and the columns
 
     ========  ==========================================================================================
     `user`    where `frame` has it
