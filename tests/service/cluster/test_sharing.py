@@ -23,6 +23,7 @@ from service.control.audit import Actor, Audit
 from service.control.database import ControlDatabase, ControlError
 from service.control.sharing import Sharing
 from service.credentials.tokens import TokenRefused, Tokens
+from service.http.resources.health import unasked_tokens_look
 from tests.support.agent_states import state
 from tests.support.nats_cluster import RunningNats
 from tests.support.running import wait_until
@@ -332,6 +333,14 @@ def test_an_agent_hears_what_was_changed_at_another_process(two: SimpleNamespace
     first, second = asyncio.run(listen())
     assert b'"samples":10' in first
     assert b'"samples":30' in second
+
+
+def test_a_process_that_asks_for_no_token_says_so_when_others_do(two: SimpleNamespace) -> None:
+    look = unasked_tokens_look(two.b.tokens, asks_for_token=False)
+    assert look() is None
+    two.a.tokens.create("anna", "admin", "all", expires_ms=None, actor=OPERATOR)
+    wait_until(lambda: look() is not None, "the word of it")
+    assert unasked_tokens_look(two.b.tokens, asks_for_token=True)() is None
 
 
 # Joining
