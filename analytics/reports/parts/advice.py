@@ -9,7 +9,7 @@ import pandas as pd
 from analytics.frames.frame import TooFewData, by_user
 from analytics.methods.right_sizing import right_size
 from analytics.reports.data import Data, cores_now
-from analytics.reports.text import plural
+from analytics.reports.text import count, plural
 from contract.times import DAY_MS
 
 IDLE: Final = 0.1
@@ -49,10 +49,10 @@ class Advice:
     """How many machines there is enough to say of."""
     caveats: tuple[str, ...]
 
-    @property
-    def unit(self) -> str:
-        """Of sizes, in a sentence."""
-        return "cores" if self.in_cores else "machines' worth of CPU"
+    def amount(self, size: float) -> str:
+        """So much CPU, in a sentence: the same number as in a table."""
+        one, many = ("core", "cores") if self.in_cores else ("machine's worth of CPU", "machines' worth of CPU")
+        return f"{count(size)} {one if count(size) == '1' else many}"
 
     @property
     def relation(self) -> str:

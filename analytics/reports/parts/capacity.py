@@ -15,7 +15,7 @@ from analytics.reports.data import Data
 from analytics.reports.model import Finding, Picture, ReportColumn, ReportTable, Section
 from analytics.reports.parts.advice import Advice
 from analytics.reports.parts.base import SHOWN, Part, check_day, in_ms, steady_total
-from analytics.reports.text import each, level, listed, moment, percent, plural, them
+from analytics.reports.text import all_of, each, level, listed, moment, percent, plural, them
 from contract.times import DAY_MS, HOUR_MS, WEEK_MS, format_duration
 
 _SHOWN_SIZES = 15
@@ -76,7 +76,7 @@ def _sizes_title(larger: pd.DataFrame, smaller: pd.DataFrame, idle: pd.DataFrame
 
 def _by(cores: float, advice: Advice) -> str:
     """By how much in all; nothing where that is not known."""
-    return f", by {cores:,.1f} {advice.unit} in all" if cores > 0 else ""
+    return f", by {advice.amount(cores)} in all" if cores > 0 else ""
 
 
 def _too_small(small: pd.DataFrame, advice: Advice, data: Data) -> list[Finding]:
@@ -84,7 +84,7 @@ def _too_small(small: pd.DataFrame, advice: Advice, data: Data) -> list[Finding]
         return []
     names, many, missing = [*map(str, small.index)], len(small), -float(small["saved"].sum())
     none_fits = int((small["verdict"] == "no size fits").sum())
-    action = f"Give {them(many)} {missing:,.1f} {advice.unit} more." if missing else "Move work away."
+    action = f"Give {them(many)} {advice.amount(missing)} more." if missing else "Move work away."
     if none_fits and missing:
         action += f" For {none_fits:,} no size is enough."
     return [
@@ -95,7 +95,7 @@ def _too_small(small: pd.DataFrame, advice: Advice, data: Data) -> list[Finding]
             f"{level(data.target)}: {listed(names)}.",
             action,
             {"machines": many, "missing": missing, "names": names},
-            _sizes_table("all-too-small", f"All {many:,} machines that need more, in {advice.relation}", small)
+            _sizes_table("all-too-small", f"{all_of(many)} machines that need more, in {advice.relation}", small)
             if many > 1
             else None,
         )
@@ -111,11 +111,11 @@ def _too_big(big: pd.DataFrame, idle: int, now: float, advice: Advice) -> list[F
         Finding(
             "watch",
             "size",
-            f"{plural(many, 'machine')}{beside} {'is' if many == 1 else 'are'} larger than needed, by {saved:,.1f} "
-            f"{advice.unit} ({percent(saved / now)} of what all have): {listed(names)}.",
+            f"{plural(many, 'machine')}{beside} {'is' if many == 1 else 'are'} larger than needed, by "
+            f"{advice.amount(saved)} ({percent(saved / now)} of what all have): {listed(names)}.",
             f"Make {them(many)} smaller{', those with most to save first' if many > 1 else ''}.",
             {"machines": many, "saved": saved, "names": names},
-            _sizes_table("all-too-big", f"All {many:,} machines that could be smaller, in {advice.relation}", big)
+            _sizes_table("all-too-big", f"{all_of(many)} machines that could be smaller, in {advice.relation}", big)
             if many > 1
             else None,
         )
@@ -127,10 +127,9 @@ def machine_size(data: Data, advice: Advice, *, calm: bool) -> Part:
     sized = advice.check_sizes()
     [machine] = sized.to_dict("records")
     now, needed = float(machine["now"]), float(machine["needed"])
-    what = advice.unit if advice.in_cores else "times its present size"
     title = f"The machine has {now:g} {'core' if now == 1 else 'cores'} and needs {needed:g}"
     if not advice.in_cores:
-        title = f"The machine needs {needed:g} {what}"
+        title = f"The machine needs {needed:g} times its present size"
     parts: list[Picture | ReportTable] = [
         Picture(
             "sizes",
@@ -148,13 +147,13 @@ def _machine_size(machine: Mapping[Hashable, Any], advice: Advice, data: Data, *
     [kind] = advice.kinds
     saved = float(machine["saved"])
     if kind == "hot":
-        more = f"Give it {-saved:,.1f} {advice.unit} more." if saved < 0 else "No size is enough: move work away."
+        more = f"Give it {advice.amount(-saved)} more." if saved < 0 else "No size is enough: move work away."
         sentence = f"The machine is too small to stay below {level(data.target)}."
         return [Finding("act", "size", sentence, more, {"machines": 1, "missing": 0.0 if np.isnan(saved) else -saved})]
     if kind != "too big":
         return []
     share = percent(saved / float(machine["now"]))
-    sentence = f"The machine is larger than needed, by {saved:,.1f} {advice.unit} ({share})"
+    sentence = f"The machine is larger than needed, by {advice.amount(saved)} ({share})"
     numbers = {"machines": 1, "saved": saved}
     if not calm:
         return [Finding("note", "size", f"{sentence}, as long as its load stays as it was.", numbers=numbers)]

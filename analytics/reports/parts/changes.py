@@ -15,7 +15,7 @@ from analytics.methods.comparison import compare
 from analytics.reports.data import Data, mean_cores
 from analytics.reports.model import Finding, Picture, ReportColumn, ReportTable, Section
 from analytics.reports.parts.base import SHOWN, Part, after_annotation, check_day, in_ms, period, same_machines, subject
-from analytics.reports.text import listed, moment, percent, plural, points, them, times
+from analytics.reports.text import all_of, listed, moment, percent, plural, points, them, times
 from contract.times import HOUR_MS
 
 _NOTEWORTHY = 0.02
@@ -237,7 +237,7 @@ def _leaps(way: str, leaped: pd.DataFrame, action: str) -> list[Finding]:
     if leaped.empty:
         return []
     names, many = leaped["user"].tolist(), len(leaped)
-    everyone = _top_changes_table(f"all-that-{way}", f"All {many:,} machines that {way}", leaped)
+    everyone = _top_changes_table(f"all-that-{way}", f"{all_of(many)} machines that {way}", leaped)
     return [
         Finding(
             "watch",

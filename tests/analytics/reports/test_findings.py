@@ -329,6 +329,15 @@ def test_where_cores_are_not_known_it_is_the_mean_of_the_machines(tmp_path: Path
     assert any("the cores of some are not known" in caveat for caveat in report.caveats)
 
 
+def test_a_time_with_few_of_the_machines_says_nothing_of_the_fleet(tmp_path: Path) -> None:
+    alone = np.concatenate([np.full(240, np.nan), [1.0, 1.0]])
+    others = np.append(noise(0.2), [np.nan, np.nan])
+    report = report_on(tmp_path, {f"plain-{number}": others for number in range(6)} | {"alone": alone})
+    [level] = found(report, "level")
+    assert level.numbers["peak"] < 0.4
+    assert "Nothing unusual in the fleet's mean" in found(report, "anomaly")[0].sentence
+
+
 def test_who_comes_and_goes_is_no_change_of_load(tmp_path: Path) -> None:
     """Busy machines join halfway: the mean of whoever reports rises, and no machine does more than before."""
     late = noise(0.8)
