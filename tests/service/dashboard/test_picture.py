@@ -217,6 +217,19 @@ def test_a_backtest_says_when_a_rule_would_have_fired(client: httpx.Client, serv
 
 
 @pytest.mark.server
+def test_a_browser_that_finds_nothing_gets_a_page_with_links_and_a_program_a_problem(client: httpx.Client) -> None:
+    accepted = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
+    answer = client.get("/nosuchpage", headers=accepted)
+    assert (answer.status_code, answer.headers["Content-Type"]) == (404, "text/html; charset=utf-8")
+    for path in ("/", "/machines", "/docs"):
+        assert f'<a href="{path}">' in answer.text
+        assert client.get(path).status_code == 200
+    for path, headers in (("/nosuchpage", {}), ("/api/v1/nosuch", accepted)):
+        problem = client.get(path, headers=headers)
+        assert (problem.status_code, problem.headers["Content-Type"]) == (404, "application/problem+json")
+        assert problem.json()["status"] == 404
+
+
 def test_files_of_the_page_are_kept_for_good_and_say_nothing_of_others(client: httpx.Client) -> None:
     page = client.get("/")
     policy = page.headers["Content-Security-Policy"]
