@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import date
 from types import TracebackType
-from typing import Literal, Protocol, Self
+from typing import Any, Literal, Protocol, Self
 
 import pandas as pd
 
@@ -13,7 +13,7 @@ from analytics.frames.frame import FrameError, of_metric
 from analytics.frames.resampling import RAW_MS, resample
 from analytics.frames.statistics import highest, values_of
 from analytics.frames.weights import Weight, cores_at, cores_or_now, weigh
-from contract.labels import column_of
+from contract.labels import column_of, read_labels
 from contract.metrics import NAMES, TYPES, Quantity, Statistic, type_name
 from contract.times import parse_duration, parse_timestamp
 
@@ -129,6 +129,19 @@ def users_of(known: pd.DataFrame) -> pd.DataFrame:
     told = pd.DataFrame({name: known[name] if name in known else missing[name] for name in columns}, index=known.index)
     told.insert(0, "user", pd.Series(pd.Categorical(known.index.astype("str")), told.index))
     return told.reset_index(drop=True)
+
+
+def labels(users: pd.DataFrame, name: str) -> "pd.Series[Any]":
+    """What users, as `source.users()` answers them, have as the value of a label: a category by `user`, missing where
+    they have none. `frame["user"].map(labels(source.users(), "role"))` groups a frame by it. Raises FrameError where
+    `users` is no such frame.
+    """
+    if not {"user", "labels"} <= {*users}:
+        raise FrameError(
+            f"expected a frame of users such as source.users(), with labels, got {', '.join(map(str, users))}"
+        )
+    values = [read_labels(text).get(name) for text in users["labels"]]
+    return pd.Series(pd.Categorical(values), pd.Index(users["user"].astype("str"), name="user", dtype="str"), name=name)
 
 
 def epoch_ms(moment: Moment) -> int:
