@@ -45,7 +45,7 @@ def test_a_report_carries_the_labels_of_its_host() -> None:
     "labels",
     [
         {"role": ""}, {"role": "x" * (MAX_VALUE + 1)}, {"role": "a,b"}, {"role": "a\x1b[31m"}, {"1": "x"},
-        {"role\n": "x"}, {"role": 1}, ["role"], {f"l{number}": "x" for number in range(MAX_LABELS + 1)}, 
+        {"role\n": "x"}, {"role": 1}, ["role"], {f"l{number}": "x" for number in range(MAX_LABELS + 1)},
         {"a" * 33: "x"},
     ],
 )  # fmt: skip
