@@ -11,6 +11,7 @@ import numpy as np
 from analytics.frames.progress import progress
 from analytics.sources.importing import collectd, line_protocol, prometheus, sysstat
 from analytics.sources.importing.deriving import samples_of, unit_of
+from analytics.sources.importing.influx import Database, read_database
 from analytics.sources.importing.mapping import Mapping, load_mapping, read_mapped
 from analytics.sources.importing.readings import Hints, Reading, in_rounds, together
 from analytics.sources.importing.samples import Checked, ImportFault, SetAside, checked, joined
@@ -33,14 +34,23 @@ class Understood:
     """What hosts run, where files say so."""
 
 
-def read(paths: Sequence[Path], hints: Hints, now_ms: int, interval_ms: int | None = None) -> Understood:
-    """What files, and all files in folders, say. Raises ImportFault, whose message names the file, and OSError."""
+def read(
+    paths: Sequence[Path],
+    hints: Hints,
+    now_ms: int,
+    interval_ms: int | None = None,
+    databases: Sequence[Database] = (),
+) -> Understood:
+    """What files, all files in folders, and databases say.
+
+    Raises ImportFault, whose message names the file or database, and OSError.
+    """
     aside = SetAside()
     mapping = load_mapping(hints.mapping) if hints.mapping is not None else None
     readings: list[Reading] = []
     said: list[str] = []
     files = [file for path in paths for file in _files(path)]
-    if not files:
+    if not files and not databases:
         raise ImportFault(f"{paths[0]}: expected files, got an empty folder")
     with progress("Reading", len(files)) as step:
         for path in files:
@@ -52,6 +62,13 @@ def read(paths: Sequence[Path], hints: Hints, now_ms: int, interval_ms: int | No
             for one in found:
                 said += [f"{path.name}: {line}" for line in one.said]
             step()
+    for database in databases:
+        name = str(database.address)
+        try:
+            readings.append(read_database(database, aside.number_of(name), hints, mapping, aside))
+        except ImportFault as error:
+            raise ImportFault(f"{name}: {error}") from None
+        said += [f"{name}: {line}" for line in readings[-1].said]
     gathered = _gathered(readings)
     fields = [
         replace(field, unit=hints.unit) if hints.unit != "guess" and field.unit == "guess" else field
