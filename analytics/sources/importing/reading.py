@@ -121,8 +121,12 @@ def _read_one(path: Path, file: int, hints: Hints, mapping: Mapping | None, asid
         return read_parquet(path, file, hints, aside, read_as)
     if not head.strip():
         raise ImportFault("expected something to import, got an empty file")
-    if b"\0" in head:
-        raise ImportFault("expected text or Parquet, got another binary file: unpack what is compressed first")
+    if _is_binary(head):
+        message = prometheus.unpacked_dump(path.read_bytes())
+        if message is not None:
+            return [prometheus.read_dump(path, message, file, hints, aside)]
+        if b"\0" in head:
+            raise ImportFault("expected text or Parquet, got another binary file: unpack what is compressed first")
     if line_protocol.is_lines(head):
         return _lines(path, file, hints, mapping, aside)
     for is_it, read_it in _FORMS:
@@ -133,7 +137,13 @@ def _read_one(path: Path, file: int, hints: Hints, mapping: Mapping | None, asid
     return read_csv(path, file, hints, aside, read_as)
 
 
+def _is_binary(head: bytes) -> bool:
+    """Whether a file is no text: it has zeros or other signs that no text has, such as a length before all else."""
+    return any(byte < 0x20 and byte not in b"\t\n\f\r\x1b" for byte in head[:4096]) or b"\0" in head
+
+
 _FORMS: Final = (
+    (lambda path, head: prometheus.is_lines(head), prometheus.read_dump_lines),
     (lambda path, head: sysstat.is_sadf(head), sysstat.read_sadf),
     (lambda path, head: sysstat.is_sar(head), sysstat.read_sar),
     (lambda path, head: prometheus.is_answer(head), prometheus.read_answer),
