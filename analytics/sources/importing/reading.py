@@ -121,12 +121,9 @@ def _read_one(path: Path, file: int, hints: Hints, mapping: Mapping | None, asid
         return read_parquet(path, file, hints, aside, read_as)
     if not head.strip():
         raise ImportFault("expected something to import, got an empty file")
-    if _is_binary(head):
-        message = prometheus.unpacked_dump(path.read_bytes())
-        if message is not None:
-            return [prometheus.read_dump(path, message, file, hints, aside)]
-        if b"\0" in head:
-            raise ImportFault("expected text or Parquet, got another binary file: unpack what is compressed first")
+    binary = _read_binary(path, head, file, hints, aside)
+    if binary is not None:
+        return [binary]
     if line_protocol.is_lines(head):
         return _lines(path, file, hints, mapping, aside)
     for is_it, read_it in _FORMS:
@@ -137,9 +134,17 @@ def _read_one(path: Path, file: int, hints: Hints, mapping: Mapping | None, asid
     return read_csv(path, file, hints, aside, read_as)
 
 
-def _is_binary(head: bytes) -> bool:
-    """Whether a file is no text: it has zeros or other signs that no text has, such as a length before all else."""
-    return any(byte < 0x20 and byte not in b"\t\n\f\r\x1b" for byte in head[:4096]) or b"\0" in head
+def _read_binary(path: Path, head: bytes, file: int, hints: Hints, aside: SetAside) -> Reading | None:
+    """What a file says that is no text; None for one that is. Raises ImportFault for what is of no known form."""
+    # What text does not have: a dump begins with lengths.
+    if not any(byte < 0x20 and byte not in b"\t\n\f\r\x1b" for byte in head):
+        return None
+    message = prometheus.unpacked_dump(path.read_bytes())
+    if message is not None:
+        return prometheus.read_dump(path, message, file, hints, aside)
+    if b"\0" in head:
+        raise ImportFault("expected text or Parquet, got another binary file: unpack what is compressed first")
+    return None
 
 
 _FORMS: Final = (

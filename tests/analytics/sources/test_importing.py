@@ -251,25 +251,18 @@ def dumped() -> list[remote_write.Series]:
     """A core that is busy for 15 of 60 s and then for 45, with a marker of its end, and a metric of another kind."""
     at_ms = 1_772_359_200_000
     named = {"__name__": "node_cpu_seconds_total", "instance": "web-1:9100", "cpu": "0"}
-    idle = [
-        (at_ms, 1e6),
-        (at_ms + 60_000, 1e6 + 45),
-        (at_ms + 120_000, 1e6 + 60),
-        (at_ms + 180_000, remote_write.STALE),
-    ]
-    user = [
-        (at_ms, 5e5),
-        (at_ms + 60_000, 5e5 + 15),
-        (at_ms + 120_000, 5e5 + 60),
-        (at_ms + 180_000, remote_write.STALE),
-    ]
+    moments = [at_ms + 60_000 * number for number in range(4)]
+    idle = [*zip(moments, (1e6, 1e6 + 45, 1e6 + 60, remote_write.STALE), strict=True)]
+    user = [*zip(moments, (5e5, 5e5 + 15, 5e5 + 60, remote_write.STALE), strict=True)]
     odd = {"__name__": "go_threads", "instance": 'odd "name"'}
     return [(named | {"mode": "idle"}, idle), (named | {"mode": "user"}, user), (odd, [(at_ms, 9.0)])]
 
 
-@pytest.mark.parametrize(
-    "pack", [bytes, remote_write.block, lambda body: pa.Codec("snappy").compress(body, asbytes=True)]
-)
+def snappy(body: bytes) -> bytes:
+    return bytes(pa.Codec("snappy").compress(body, asbytes=True))
+
+
+@pytest.mark.parametrize("pack", [bytes, remote_write.block, snappy])
 def test_a_dump_of_remote_read_is_its_series(tmp_path: Path, pack: Callable[[bytes], bytes]) -> None:
     *cpu, other = dumped()
     # Each query of a request has a result of its own.
