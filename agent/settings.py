@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from msgspec import Meta
 
-from contract.agent_settings import IntervalS, LogLevel, MetricName, SamplesPerReport, SettingsInForce
+from contract.agent_settings import (
+    METRICS_EXPECTED,
+    IntervalS,
+    LogLevel,
+    MetricName,
+    SamplesPerReport,
+    SettingsInForce,
+)
 from contract.labels import parse_labels
 from contract.processes import ProcessDetail
 from contract.report import MAX_USER_ID
@@ -165,11 +172,7 @@ class AgentSettings(AgentAddress, frozen=True, kw_only=True):
         Annotated[tuple[MetricName, ...], Meta(min_length=1)],
         Meta(
             description="What to sample; all but cpu about once a second.",
-            extra={
-                "examples": ["cpu,memory,disk"],
-                "expected": "a list of cpu, memory, swap, disk, network, load, times, scheduler, pressure, bursts "
-                "and limits",
-            },
+            extra={"examples": ["cpu,memory,disk"], "expected": METRICS_EXPECTED},
         ),
     ] = ("cpu",)
     scope: Annotated[

@@ -1,6 +1,6 @@
 """Whether the process answers, and whether the service does all that it is there for."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from typing import Protocol
 
 import falcon
@@ -9,6 +9,7 @@ from falcon.asgi import Request, Response
 from contract.problems import shortened
 from service.agents.registry import Registry
 from service.alerts.runner import Runner
+from service.cluster.partitions import Waiting
 from service.control.database import ControlDatabase
 from service.ingest.admission import Admission
 from service.ingest.maintenance import Maintenance
@@ -32,8 +33,18 @@ class Health:
 class Ready:
     """Says whether reports are taken now, and everything that somebody should look at."""
 
-    def __init__(self, store: Store, refusing: Iterable[Look], others: Iterable[Look]) -> None:
-        """Where one of `refusing` says something, reports are turned away; `others` are told beside."""
+    def __init__(
+        self,
+        store: Store,
+        refusing: Iterable[Look],
+        others: Iterable[Look],
+        lag: Callable[[], Iterable[Waiting]] | None = None,
+    ) -> None:
+        """Where one of `refusing` says something, reports are turned away; `others` are told beside.
+
+        `lag` says what waits in each partition of a cluster's log, in a process of one.
+        """
+        self._lag = lag
         self._store = store
         self._refusing = [*refusing]
         self._others = [*others]
@@ -52,11 +63,23 @@ class Ready:
             about["problem"] = store.problem
         if problems:
             about["problems"] = [shortened(problem, _MAX_CHARACTERS) for problem in problems]
+        if self._lag is not None:
+            about["lag"] = _lag_document(self._lag())
         if refusing:
             resp.status = falcon.HTTP_503
             resp.media = {"status": "full", "detail": refusing[0]} | about
         else:
             resp.media = {"status": "ready"} | about
+
+
+def _lag_document(lag: Iterable[Waiting]) -> dict[str, object]:
+    """What waits for the store: reports, how long the oldest has waited, and the reports of each partition."""
+    waiting = [one for one in lag if one.reports]
+    return {
+        "reports": sum(one.reports for one in waiting),
+        "seconds": round(max((one.seconds for one in waiting), default=0.0), 3),
+        "partitions": {str(one.partition): one.reports for one in waiting},
+    }
 
 
 def _found(looks: Iterable[Look]) -> Iterator[str]:
@@ -85,6 +108,14 @@ class MemberOfCluster(Protocol):
 def member_looks(member: MemberOfCluster | None) -> list[Look]:
     """What is wrong with the cluster that a process is a member of, if it is."""
     return [] if member is None else [lambda: " ".join(member.problems) or None]
+
+
+def unasked_tokens_look(tokens: Sized, asks_for_token: bool) -> Look:
+    """Whether others have made tokens since this process was started without any, and so asks for none."""
+    said = (
+        "Other processes ask for tokens, and this one does not, as there were none when it was started; start it again."
+    )
+    return lambda: said if not asks_for_token and len(tokens) else None
 
 
 def other_looks(
