@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from machines import WINDOW_MS, ReplayedFleet, samples
+from machines import WINDOW_MS, ReplayedFleet, Sampled, samples
 from processes import wait_until
 from reports import ReportedWindows, bodies, lines, ndjson, summarised, user_name
 from rich.console import Console
@@ -86,16 +86,16 @@ class Month:
         """Of all users."""
         return self.users * self.stretches * _PER_STRETCH
 
-    def stretch(self, fleet: ReplayedFleet, user: int, number: int) -> tuple[ReportedWindows, range]:
-        """The windows of 80 minutes and their ends."""
+    def stretch(self, fleet: ReplayedFleet, user: int, number: int) -> tuple[Sampled, range]:
+        """The samples of the windows of 80 minutes and their ends."""
         rng = np.random.default_rng((self.seed, user, number))
         day, place = divmod(number, _PER_DAY)
         machine = (user + self.users * day) % len(fleet.load)
         sampled = samples(fleet.at(machine, place * _STRETCH_MS // 1000, _PER_STRETCH), self.cores, rng)
         if number % 7 == 3:
-            sampled = sampled[:, :, :60]
+            sampled = sampled.part(of_each=slice(60))
         first = self.start_ms + number * _STRETCH_MS + 1234 + user % 1000
-        return summarised(sampled), range(first, first + _STRETCH_MS, WINDOW_MS)
+        return sampled, range(first, first + _STRETCH_MS, WINDOW_MS)
 
     def truth(self, folder: Path, user: int) -> Truth:
         """What was loaded of a user."""
