@@ -67,9 +67,7 @@ def _total(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     return values.sum(axis=-1, dtype=np.longdouble).astype(float)
 
 
-def _histograms(
-    values: npt.NDArray[np.float64], weights: npt.NDArray[np.float64]
-) -> list[list[list[int]]]:
+def _histograms(values: npt.NDArray[np.float64], weights: npt.NDArray[np.float64]) -> list[list[list[int]]]:
     """`[bin, count, ...]` by window and series: `contract.histogram.deal_out`, of all rows at once."""
     windows, series, count = values.shape
     rows = windows * series

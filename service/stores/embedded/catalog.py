@@ -103,7 +103,11 @@ _FLEET = """
 ALTER TABLE run ADD COLUMN has_fleet BOOLEAN DEFAULT false;  -- buckets of all machines, series < 0
 """
 
-MIGRATIONS: Sequence[str] = (_FIRST, _SYSTEMS, _NAMES, _CHECKSUMS, _FLEET, process_use.MIGRATION)
+_FRACTIONS = """
+ALTER TABLE segment ADD COLUMN has_fractions BOOLEAN DEFAULT false;  -- see service/stores/embedded/fractions.py
+"""
+
+MIGRATIONS: Sequence[str] = (_FIRST, _SYSTEMS, _NAMES, _CHECKSUMS, _FLEET, process_use.MIGRATION, _FRACTIONS)
 """What takes a file from each version to the next; the newest version is their number."""
 
 
@@ -227,7 +231,7 @@ def segments(connection: duckdb.DuckDBPyConnection) -> list[Segment]:
 
 def add_segment(connection: duckdb.DuckDBPyConnection, segment: Segment) -> None:
     """List a segment."""
-    connection.execute("INSERT INTO segment VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", list(segment))
+    connection.execute("INSERT INTO segment VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", list(segment))
 
 
 def drop_segments(connection: duckdb.DuckDBPyConnection, old: Sequence[Segment]) -> None:
