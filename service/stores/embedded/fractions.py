@@ -99,7 +99,7 @@ def _found(mean: Floats, variance: Floats, count: Ints, ticks: Ints, cores: Ints
     found = _Fractions(*(np.zeros(rows, kind) for kind in (bool, int, int, float, bool, int, int, float)))
     left = np.flatnonzero((mean >= 0.0) & (mean <= 1.0))
     # Those that most windows are, first: each round looks at what the ones before left.
-    rounds = [(ticks, _PARTS)]
+    rounds: list[tuple[Ints, tuple[int, ...]]] = [(ticks, _PARTS)]
     rounds += [(np.minimum(count, _MOST_UNITS) * parts, (parts,)) for parts in _PARTS]
     rounds += [(ticks + off, _PARTS) for off in _OFF]
     with np.errstate(all="ignore"):

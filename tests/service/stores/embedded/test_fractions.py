@@ -58,12 +58,12 @@ def weighted(rng: np.random.Generator, rows: int) -> tuple[Floats, Floats]:
     return np.array([one.mean for one in summaries]), np.array([one.variance for one in summaries])
 
 
-def read(stored: pa.Table) -> tuple[Floats, Floats]:
+def read(duck: duckdb.DuckDBPyConnection, stored: pa.Table) -> tuple[Floats, Floats]:
     """Mean and variance of rows as they are in files."""
-    with duckdb.connect() as connection:
-        connection.register("stored", stored)
-        values = ", ".join(f"{value} AS {name}" for name, value in fractions.VALUES.items())
-        found = connection.sql(f"SELECT {values} FROM stored").to_arrow_table()
+    duck.register("stored", stored)
+    values = ", ".join(f"{value} AS {name}" for name, value in fractions.VALUES.items())
+    found = duck.sql(f"SELECT {values} FROM stored").to_arrow_table()
+    duck.unregister("stored")
     return found["mean"].to_numpy(), found["variance"].to_numpy()
 
 
@@ -71,7 +71,7 @@ def same(some: Floats, others: Floats) -> bool:
     return some.tobytes() == others.tobytes()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def duck() -> Iterator[duckdb.DuckDBPyConnection]:
     with duckdb.connect() as connection:
         yield connection
@@ -81,24 +81,26 @@ ROWS = st.lists(st.tuples(DOUBLES, DOUBLES, COUNTS, st.integers(-5, 2**31 - 1)),
 
 
 @given(ROWS, st.integers(1, 2000))
-def test_whatever_a_report_says_is_read_again_to_the_bit(rows: list[tuple[float, float, int, int]], cores: int) -> None:
+def test_whatever_a_report_says_is_read_again_to_the_bit(
+    duck: duckdb.DuckDBPyConnection, rows: list[tuple[float, float, int, int]], cores: int
+) -> None:
     mean, variance, count, duration = zip(*rows, strict=True)
     windows = batch(np.array(mean), np.array(variance), count, duration)
     stored = pa.table(fractions.columns(windows, np.full(len(rows), cores)))
-    for (asked, given_), found in zip((("mean", mean), ("variance", variance)), read(stored), strict=True):
+    for (asked, given_), found in zip((("mean", mean), ("variance", variance)), read(duck, stored), strict=True):
         number = np.array(given_)
         is_nan = np.isnan(number)
         assert same(found[~is_nan], number[~is_nan]), asked
         assert np.isnan(found[is_nan]).all()
 
 
-def test_windows_of_our_agent_are_whole_numbers() -> None:
+def test_windows_of_our_agent_are_whole_numbers(duck: duckdb.DuckDBPyConnection) -> None:
     mean, variance = weighted(np.random.default_rng(1), 300)
     stored = fractions.columns(batch(mean, variance), np.ones(300, np.int64))
     assert stored["mean"].null_count == 300
     assert stored["variance"].null_count > 270
     assert len(set(stored["variance_rest"].to_pylist())) < 100
-    found = read(pa.table(stored))
+    found = read(duck, pa.table(stored))
     assert same(found[0], mean) and same(found[1], variance)
 
 
