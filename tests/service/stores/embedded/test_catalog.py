@@ -136,6 +136,7 @@ def test_what_ran_before_it_was_recorded_is_not_made_up(tmp_path: Path) -> None:
             values = ", ".join(f"{value} AS {name}" for name, value in fractions.VALUES.items())
             windows = file.sql(f"SELECT * REPLACE ({values}) FROM read_parquet('{path}')").to_arrow_table()
             pq.write_table(windows.select(SCHEMA.names), path)
+            file.execute("UPDATE segment SET bytes = ?", [path.stat().st_size])
         file.execute(
             "DROP TABLE system; DROP TABLE garbage; DROP TABLE lost;"
             "DROP TABLE process_window; DROP TABLE process_use; ALTER TABLE segment DROP COLUMN has_names;"
