@@ -167,7 +167,8 @@ class ProcessTable:
         processes, processes_beyond_s = self._top(used)
         units, units_beyond_s = self._top(by_unit)
         return ProcessUse(
-            seconds=max(0.001, round(seconds, 3)), cores=cores, busy_s=round(whole_s, 3), unseen_s=round(whole_s - seen_s, 3),
+            seconds=max(0.001, round(seconds, 3)), cores=cores,
+            busy_s=round(whole_s, 3), unseen_s=round(whole_s - seen_s, 3),
             processes=processes, processes_beyond_s=processes_beyond_s, units=units, units_beyond_s=units_beyond_s,
         )  # fmt: skip
 

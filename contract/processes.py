@@ -60,14 +60,24 @@ class ProcessUse(Struct, frozen=True, omit_defaults=True):
     units_beyond_s: _Seconds = 0.0
 
 
-def named(consumer: Consumer) -> str:
-    """A process or unit as people are told of it: `python3 (backup.service)`."""
-    return f"{consumer.name} ({consumer.unit})" if consumer.unit else consumer.name
+class Named(Struct, frozen=True):
+    """One of those that used most of the CPU of a machine at some time."""
+
+    name: str
+    unit: str
+    """The systemd unit or the container that it belongs to; empty where there is none."""
+    share: float
+    """Of the CPU time that was used, 0 to 1."""
 
 
-def top_words(use: ProcessUse, number: int = 3) -> list[str]:
-    """Those that used most of the busy time, with their share of it: `python3 (backup.service) 82 %`."""
+def top(use: ProcessUse, number: int = 3) -> list[Named]:
+    """Those processes that used most of the busy time, the most first."""
     if use.busy_s <= 0.0:
         return []
     used = [one for one in use.processes[:number] if one.cpu_s > 0.0]
-    return [f"{named(one)} {100 * one.cpu_s / use.busy_s:.0f} %" for one in used]
+    return [Named(one.name, one.unit, min(1.0, one.cpu_s / use.busy_s)) for one in used]
+
+
+def in_words(one: Named) -> str:
+    """As people are told of it: `python3 (backup.service) 82 %`."""
+    return f"{one.name} ({one.unit}) {100 * one.share:.0f} %" if one.unit else f"{one.name} {100 * one.share:.0f} %"

@@ -34,6 +34,7 @@ from service.http.resources.otlp import OpenTelemetryMetrics
 from service.http.resources.pages import FleetReport, Index, UserReport
 from service.http.resources.process_use import TopProcesses
 from service.http.resources.query import Fleet, FleetWindows, History, OneUser, QueryTables, Sending, Users, UserWindows
+from service.http.resources.remote_write import RemoteWrite
 from service.http.resources.rules import OneRule, Rules
 from service.http.resources.schedules import OneSchedule, ScheduledReport, ScheduleList
 from service.http.resources.sign_in import OneSession, SessionList, SignIn, SignOut
@@ -192,6 +193,7 @@ def _routes(service: Service) -> dict[str, object]:
         "/api/v1/schedules/{schedule_id}/report": ScheduledReport(service.schedules),
         "/api/v1/metrics": metrics,
         "/api/v1/otlp/v1/metrics": OpenTelemetryMetrics(metrics, service.token_limits),
+        "/api/v1/prometheus/write": RemoteWrite(metrics, store, service.token_limits),
         "/api/v1/metrics/{metric}/byUser/{user_id:path}": History(store, service.versions),
         "/api/v1/metrics/{metric}/fleet": Fleet(store, service.versions),
         "/api/v1/query": QueryTables(store, service.versions),

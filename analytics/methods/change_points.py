@@ -1,6 +1,7 @@
 """Lasting changes of level or spread, seen from afterwards. The method is that of `analytics.methods.segmentation`."""
 
 from collections.abc import Sequence
+from datetime import tzinfo
 from functools import partial
 from itertools import pairwise
 from typing import Final, NamedTuple
@@ -9,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from analytics.frames.aggregation import AnyFrame, is_dask
-from analytics.frames.arguments import duration_ms
+from analytics.frames.arguments import duration_ms, zone_name
 from analytics.frames.frame import utc
 from analytics.frames.kernel import Floats, Ints
 from analytics.methods.segmentation import ROUNDING, SHORTEST, cuts, standard_deviation, without_season
@@ -30,13 +31,13 @@ class _Change(NamedTuple):
     effect: float
 
 
-def change_points(frame: AnyFrame, *, column: str = "mean", rate: str = "1h") -> AnyFrame:
+def change_points(frame: AnyFrame, *, column: str = "mean", rate: str = "1h", tz: str | tzinfo = "UTC") -> AnyFrame:
     """When the level or the spread of each user's `column` changed for at least twelve buckets of `rate`.
 
     `frame` has an index of times with a time zone, in any order, a numeric `column`, and a column `user` where it is of
-    many. `rate` is an InfluxQL duration. Returns one row a change, sorted by user and time, with the index `time`
-    (UTC): of a level, the value after which it was another one, where buckets have several; otherwise the start of the
-    first bucket after the change; and the columns
+    many. `rate` is an InfluxQL duration; days and weeks are those of the time zone `tz`. Returns one row a change,
+    sorted by user and time, with the index `time` (UTC): of a level, the value after which it was another one, where
+    buckets have several; otherwise the start of the first bucket after the change; and the columns
 
     ========  ==========================================================================================
     `user`    where `frame` has it
@@ -50,18 +51,18 @@ def change_points(frame: AnyFrame, *, column: str = "mean", rate: str = "1h") ->
     ========  ==========================================================================================
 
     Needs 48 buckets; users with fewer have no changes. The season is that of the day from four days on, and that of
-    the week (in UTC) from three weeks on; with less than three weeks, weekends may look like changes. In two weeks of
+    the week from three weeks on; with less than three weeks, weekends may look like changes. In two weeks of
     noise without a change, also noise that lasts for some ten hours, fewer than 5 % of series get one. Of a
     Dask DataFrame the result is one too, computed later. Raises FrameError for an index or column that is not right,
-    and for such a rate.
+    and for such a rate or zone.
     """
-    work = partial(_changes, column=column, rate_ms=duration_ms(rate, "rate"))
+    work = partial(_changes, column=column, rate_ms=duration_ms(rate, "rate"), tz=zone_name(tz))
     return by_user_on_dask(frame, partial(work, alone=True)) if is_dask(frame) else work(frame, alone=False)
 
 
-def _changes(frame: pd.DataFrame, *, column: str, rate_ms: int, alone: bool) -> pd.DataFrame:
+def _changes(frame: pd.DataFrame, *, column: str, rate_ms: int, tz: str, alone: bool) -> pd.DataFrame:
     users, series = series_of(frame, column)
-    find = partial(_find_all, rate_ms=rate_ms)
+    find = partial(_find_all, rate_ms=rate_ms, tz=tz)
     parts = [find(series)] if alone else on_all_cores(find, series, "looking for changes")
     found = [changes for part in parts for changes in part]
     names = ["all"] * len(series) if users is None else users
@@ -72,16 +73,17 @@ def _changes(frame: pd.DataFrame, *, column: str, rate_ms: int, alone: bool) -> 
     return table.drop(columns="user") if users is None else table.assign(user=pd.Categorical(table["user"]))
 
 
-def _find_all(series: Sequence[TimeSeries], rate_ms: int) -> list[list[_Change]]:
-    return [_find(one, rate_ms) for one in series]
+def _find_all(series: Sequence[TimeSeries], rate_ms: int, tz: str) -> list[list[_Change]]:
+    return [_find(one, rate_ms, tz) for one in series]
 
 
-def _find(series: TimeSeries, rate_ms: int) -> list[_Change]:
+def _find(series: TimeSeries, rate_ms: int, tz: str) -> list[_Change]:
     """The changes of one series, in order of time."""
     known = np.isfinite(series.value)
     starts, level, spread = _buckets(series.time[known], series.value[known], rate_ms)
     if len(starts) < _FEWEST:
         return []
+    clock = utc(starts).tz_convert(tz).tz_localize(None).as_unit("ms").asi8
     changes: list[_Change] = []
     spread_cuts: list[int] = []
     if (spread > 0).any():
@@ -89,10 +91,10 @@ def _find(series: TimeSeries, rate_ms: int) -> list[_Change]:
         # what only rounding makes differ from counting.
         usual, largest = float(np.median(spread[spread > 0])), float(np.abs(level).max())
         floor = max(0.01 * usual, ROUNDING * largest)
-        logarithm = without_season(starts, np.log(spread + floor), largest / usual)
+        logarithm = without_season(starts, np.log(spread + floor), largest / usual, clock)
         spread_cuts = cuts(logarithm)
         changes = _told("spread", starts, spread_cuts, spread, logarithm.values)
-    freed = without_season(starts, level, 0.0)
+    freed = without_season(starts, level, 0.0, clock)
     levels = _told("level", starts, cuts(freed, spread_cuts), freed.values, freed.values)
     if len(starts) < known.sum():
         bucket = np.searchsorted(starts, series.time[known], side="right") - 1

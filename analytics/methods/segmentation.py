@@ -56,11 +56,12 @@ class Freed(NamedTuple):
     """The standard deviation that rounding alone may make."""
 
 
-def without_season(starts: Ints, values: Floats, exact: float) -> Freed:
-    """Without what the time of the day adds, and that of the week (UTC) where it explains half of what is left.
+def without_season(starts: Ints, values: Floats, exact: float, clock: Ints) -> Freed:
+    """Without what the time of the day adds, and that of the week where it explains half of what is left.
 
-    `starts` are epoch milliseconds. Needs four days for the day and three weeks for the week. `exact` is the size of
-    the numbers that the values were made of, where that is larger than they are.
+    `starts` are epoch milliseconds, and `clock` is what a clock of the place showed then, as if it were UTC. Needs four
+    days for the day and three weeks for the week. `exact` is the size of the numbers that the values were made of,
+    where that is larger than they are.
     """
     least = ROUNDING * max(float(np.abs(values).max()), exact)
     span = int(starts[-1] - starts[0])
@@ -68,7 +69,7 @@ def without_season(starts: Ints, values: Floats, exact: float) -> Freed:
     for period_ms, days, may_leave in ((DAY_MS, _DAYS_FOR_A_DAY, 1.0), (WEEK_MS, _DAYS_FOR_A_WEEK, _WEEK_LEAVES)):
         if span < days * DAY_MS:
             break
-        freed, left = _without_period(starts, values, period_ms)
+        freed, left = _without_period(starts, values, clock % period_ms, period_ms)
         if left <= may_leave:
             # The mean of k periods takes 1/k of the variance with it.
             values, lost = freed, lost / (1 - period_ms / span)
@@ -131,8 +132,8 @@ def standard_deviation(values: Floats) -> float:
     return float(_variances(values)[0] ** 0.5)
 
 
-def _without_period(starts: Ints, values: Floats, period_ms: int) -> tuple[Floats, float]:
-    """Without what the time in the period adds, and the share of the variance within periods that is left.
+def _without_period(starts: Ints, values: Floats, phase: Ints, period_ms: int) -> tuple[Floats, float]:
+    """Without what the time in the period, its `phase`, adds, and the share of the variance in periods that is left.
 
     The season is the median of what lies beside the running mean of a whole period, which a change moves for one
     period only. At the edges, where no whole period is around, that mean would have a season itself.
@@ -141,7 +142,7 @@ def _without_period(starts: Ints, values: Floats, period_ms: int) -> tuple[Float
     whole = int(_WHOLE_PERIOD * period_ms / np.median(np.diff(starts)))
     window = pd.Timedelta(period_ms, "ms")
     rest = series - series.rolling(window, center=True, closed="left", min_periods=whole).mean()
-    usual = rest.groupby(starts % period_ms).transform("median").fillna(0.0)
+    usual = rest.groupby(phase).transform("median").fillna(0.0)
     usual -= usual.mean()
     before = float(rest.var())
     return values - usual.to_numpy(), float((rest - usual).var()) / before if before > 0 else 1.0

@@ -61,6 +61,14 @@ class Alarm:
         """The alarm as it is kept over restarts, with its memory as plain data."""
         return SavedAlarm(self.last_ms, int(self.state), self.since_ms, self.clear_since_ms, self.value, memory)
 
+    def begin_anew(self, now_ms: int) -> None:
+        """Forget what was seen at times that have not come yet at `now_ms`; an alarm that fires goes on firing."""
+        self.last_ms, self.clear_since_ms, self.memory = -1, -1, None
+        if self.state is AlarmState.FIRING:
+            self.since_ms = min(self.since_ms, now_ms)
+        else:
+            self.state = AlarmState.OK
+
     def step(self, rule: Rule, user: str, at_ms: int, is_beyond: bool, is_clear: bool) -> Transition | None:
         """Go on to the moment `at_ms`, at which the condition holds, is cleared, or neither of both."""
         if self.state is AlarmState.FIRING:

@@ -8,7 +8,7 @@ from msgspec import UNSET
 
 from contract import times
 from contract.patterns import matcher
-from contract.processes import ProcessUse, top_words
+from contract.processes import Named, ProcessUse, in_words, top
 from contract.report import Report
 from contract.times import MINUTE_MS
 from service.alerts import wording
@@ -60,10 +60,10 @@ class Notifier:
         """Forget what a machine said."""
         self._used.pop(user, None)
 
-    def _who(self, user: str, at_ms: int) -> list[str]:
+    def _who(self, user: str, at_ms: int) -> list[Named]:
         """Who used most of the CPU of a machine around a moment; empty where that is not known."""
         end_ms, use = self._used.get(user, (0, None))
-        return [] if use is None or abs(end_ms - at_ms) > _NEAR_MS else top_words(use)
+        return [] if use is None or abs(end_ms - at_ms) > _NEAR_MS else top(use)
 
     def notify(self, transitions: Sequence[Transition], rules: Mapping[str, Rule]) -> None:
         """Note what alarms have done, and notify targets; nobody hears of a rule that is not among `rules`."""
@@ -78,7 +78,9 @@ class Notifier:
                     is_due = self._repository.resolve(one)
                 else:
                     is_due = rule is not None and not is_muted(rule, one.user)
-                    self._repository.fire(one, rule.severity if rule else "info", notified=is_due)
+                    self._repository.fire(
+                        one, rule.severity if rule else "info", notified=is_due, who=self._who(one.user, one.at_ms)
+                    )
                 if rule is not None and is_due:
                     self._collect(told, rule, one.user, one.state, one.since_ms, one.at_ms, one.value)
             self._add(told, rules)
@@ -95,7 +97,7 @@ class Notifier:
             alert
             for rule in rules.values()
             if rule.repeat_ms is not None
-            for alert in self._repository.notified_before(rule.name, now_ms - rule.repeat_ms)
+            for alert in self._repository.to_repeat(rule.name, rule.repeat_ms, now_ms)
             if not self._is_paused(alert.user)
         ]
         if not unnotified and not before:
@@ -118,9 +120,10 @@ class Notifier:
         self, told: _Changes, rule: Rule, user: str, state: str, since_ms: int, at_ms: int, value: float, *,
         repeated: bool = False,
     ) -> None:  # fmt: skip
+        used = self._who(user, times.now_ms() if repeated else at_ms) if state == "firing" else ()
         change = wording.change(
             rule, user, state, since_ms, at_ms, value, public_url=self._public_url, repeated=repeated,
-            who=self._who(user, times.now_ms() if repeated else at_ms) if state == "firing" else (),
+            who=[in_words(one) for one in used],
         )  # fmt: skip
         told.setdefault(rule.name, []).append(change)
 

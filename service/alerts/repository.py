@@ -3,12 +3,13 @@
 import json
 import logging
 import secrets
-from collections.abc import Callable, Collection, Iterable, Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import msgspec
 
 from contract import times
+from contract.processes import Named
 from service.alerts.alarms import SavedAlarm, Transition
 from service.alerts.rules import InvalidRule, Rule, parse_rule
 from service.control.audit import Actor, Audit
@@ -45,15 +46,17 @@ _STEPS = [
         root TEXT NOT NULL, path TEXT NOT NULL, text TEXT NOT NULL, PRIMARY KEY (root, path)
     ) STRICT;
     """,
+    "ALTER TABLE rules_alert ADD COLUMN who TEXT NOT NULL DEFAULT '[]';",
 ]
 _log = logging.getLogger("loadlens.service")
-_ALERT = "id, rule, user, severity, state, since_ms, fired_ms, resolved_ms, value, notified, notified_ms"
+_ALERT = "id, rule, user, severity, state, since_ms, fired_ms, resolved_ms, value, notified, notified_ms, who"
 _SILENCE = "id, rule, user, until_ms, comment, created_ms, start_ms"
 _MAX_RESOLVED = 10_000
 _MAX_SILENCES = 1000
 _MAX_RULES = 1000
 _pack = msgspec.msgpack.Encoder().encode
 _unpack = msgspec.msgpack.Decoder(SavedAlarm, strict=False).decode
+_used = msgspec.json.Decoder(list[Named]).decode
 
 
 class TooMany(Exception):
@@ -76,6 +79,13 @@ class Alert(NamedTuple):
     """1 where somebody was notified, or would have been."""
     notified_ms: int
     """When that was last, by the service's clock."""
+    who: Sequence[Named] = ()
+    """Who used most of the machine's CPU when it fired, the most first; empty where that is not known."""
+
+    @classmethod
+    def of(cls, row: tuple[Any, ...]) -> "Alert":
+        """The alert of a row of the columns `_ALERT`."""
+        return cls._make((*row[:-1], _used(row[-1])))
 
 
 class Silence(NamedTuple):
@@ -203,16 +213,16 @@ class RuleRepository:
 
     # Alerts
 
-    def fire(self, transition: Transition, severity: str, *, notified: bool) -> None:
-        """Note that an alarm fires."""
+    def fire(self, transition: Transition, severity: str, *, notified: bool, who: Sequence[Named] = ()) -> None:
+        """Note that an alarm fires, and who used most of the CPU then."""
         with self.control.transaction() as db:
             db.execute(
                 "INSERT INTO rules_alert"
-                " (rule, user, severity, state, since_ms, fired_ms, value, notified, notified_ms)"
-                " VALUES (?, ?, ?, 'firing', ?, ?, ?, ?, ?)",
+                " (rule, user, severity, state, since_ms, fired_ms, value, notified, notified_ms, who)"
+                " VALUES (?, ?, ?, 'firing', ?, ?, ?, ?, ?, ?)",
                 (
                     transition.rule, transition.user, severity, transition.since_ms, transition.at_ms,
-                    transition.value, notified, times.now_ms(),
+                    transition.value, notified, times.now_ms(), msgspec.json.encode(who).decode(),
                 ),
             )  # fmt: skip
 
@@ -245,7 +255,7 @@ class RuleRepository:
             f"SELECT {_ALERT} FROM rules_alert WHERE ? IS NULL OR state = ? ORDER BY id DESC LIMIT ?",
             (state, state, limit),
         )
-        return [Alert._make(row) for row in rows]
+        return [Alert.of(row) for row in rows]
 
     def erase_alerts(self, user: str, before_ms: int) -> bool:
         """Forget the alerts of a user that fired before a moment, as soon as all are resolved; whether it is done."""
@@ -263,15 +273,19 @@ class RuleRepository:
     def unnotified(self) -> list[Alert]:
         """Alerts that fire and that nobody was notified of."""
         rows = self.control.read(f"SELECT {_ALERT} FROM rules_alert WHERE state = 'firing' AND notified = 0")
-        return [Alert._make(row) for row in rows]
+        return [Alert.of(row) for row in rows]
 
-    def notified_before(self, rule: str, before_ms: int) -> list[Alert]:
-        """Alerts of a rule that fire and that somebody was notified of, before a moment for the last time."""
+    def to_repeat(self, rule: str, repeat_ms: int, now_ms: int) -> list[Alert]:
+        """Alerts of a rule that fire and that somebody was notified of, `repeat_ms` or longer ago for the last time.
+
+        Or at a moment that has not come: the clock was set back since, and nobody is to wait for it.
+        """
         rows = self.control.read(
-            f"SELECT {_ALERT} FROM rules_alert WHERE state = 'firing' AND rule = ? AND notified AND notified_ms <= ?",
-            (rule, before_ms),
+            f"SELECT {_ALERT} FROM rules_alert WHERE state = 'firing' AND rule = ? AND notified"
+            " AND (notified_ms <= ? OR notified_ms > ?)",
+            (rule, now_ms - repeat_ms, now_ms),
         )
-        return [Alert._make(row) for row in rows]
+        return [Alert.of(row) for row in rows]
 
     def firing_users(self, rules: Collection[str]) -> dict[str, set[str]]:
         """The users for whom each of some rules fires; the empty one is the fleet."""

@@ -45,6 +45,7 @@ PERMISSIONS: dict[str, dict[str, frozenset[Role]]] = {
     "/reports/users/{user_id:path}": _ASK,
     "/api/v1/metrics": {"GET": _READ, "POST": _REPORTS},
     "/api/v1/otlp/v1/metrics": {"POST": _REPORTS},
+    "/api/v1/prometheus/write": {"POST": _REPORTS},
     "/api/v1/metrics/{metric}/byUser/{user_id:path}": _ASK,
     "/api/v1/metrics/{metric}/fleet": _ASK,
     "/api/v1/query": _ASK,
@@ -94,7 +95,7 @@ ABOUT_NOBODY: Final = frozenset(
     (
         "/", "/host", "/compare", "/alerts", "/agents", "/reports", "/static/{version}/{name:path}", "/docs",
         "/docs/style.css", "/openapi.json", "/healthz", "/readyz", "/api/v1/metrics", "/api/v1/identity",
-        "/api/v1/otlp/v1/metrics",
+        "/api/v1/otlp/v1/metrics", "/api/v1/prometheus/write",
         "/sign-in", "/sign-in/openid", "/sign-in/openid/callback", "/sign-out", "/api/v1/sessions",
         "/api/v1/sessions/{session_id}", "/api/v1/enrolments",
     )

@@ -6,6 +6,7 @@ from typing import Any, Self
 
 import falcon
 import msgspec
+import pyarrow as pa
 import zstandard
 from falcon.asgi import Request
 
@@ -69,14 +70,16 @@ def _decompressed(body: bytes, encoding: str) -> bytes:
             return _gunzip(body)
         if encoding == "zstd":
             return _unzstd(body)
-    except (zlib.error, zstandard.ZstdError) as error:
+        if encoding == "snappy":
+            return _unsnappy(body)
+    except (zlib.error, zstandard.ZstdError, pa.ArrowException, OSError) as error:
         raise ProblemError(falcon.HTTP_400, f"The body is not {encoding} data: {error}") from None
     if encoding in ("identity", ""):
         return body
     raise ProblemError(
         falcon.HTTP_415,
-        f"Expected as Content-Encoding gzip, zstd or none, got {encoding!r}.",
-        headers={"Accept-Encoding": "gzip, zstd"},
+        f"Expected as Content-Encoding gzip, zstd, snappy or none, got {encoding!r}.",
+        headers={"Accept-Encoding": "gzip, zstd, snappy"},
     )
 
 
@@ -113,6 +116,23 @@ def _unzstd(body: bytes) -> bytes:
     if not content.endswith(_END):
         raise zlib.error("the data ends too early")
     return content[: -len(_END)]
+
+
+def _unsnappy(body: bytes) -> bytes:
+    """The content of a block: https://github.com/google/snappy/blob/main/format_description.txt
+
+    It begins with the length of what it unpacks to, seven bits a byte, the least first; that is looked at before.
+    """
+    length = 0
+    for place, byte in enumerate(body[:5]):
+        length |= (byte & 0x7F) << 7 * place
+        if byte < 0x80:
+            break
+    else:
+        raise zlib.error("expected its length at the beginning")
+    if length > MAX_BODY:
+        raise _too_large()
+    return bytes(pa.Codec("snappy").decompress(body, decompressed_size=length, asbytes=True))
 
 
 def _too_large() -> ProblemError:

@@ -7,9 +7,9 @@ import time
 
 import msgspec
 
-from contract import times
 from contract.report import Report
 from contract.retry import Backoff
+from service.ingest.expiry import ExpiryClock
 from service.journal.base import Log
 from service.stores.base import Store, StoreUnavailable
 
@@ -58,6 +58,7 @@ class Maintenance:
         """Why the store could not be flushed when it was last tried; None where it could."""
         self.flush_seconds = 0.0
         self._tidied = (-1, float("-inf"))
+        self._expiry = ExpiryClock(max(store.newest().values(), default=None))
 
     def start(self) -> None:
         """Begin, in a thread."""
@@ -112,7 +113,7 @@ class Maintenance:
         flushed, now = self._store.flushed, time.monotonic()
         if self._tidied[0] == flushed and now - self._tidied[1] < _TIDY_EVERY_S:
             return
-        self._store.expire(times.now_ms())
+        self._store.expire(self._expiry.now_ms())
         while self._store.compact() and not self._filled() and not self._stopping.is_set():
             pass
         self._tidied = flushed, now

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
-from contract.times import format_instant
+from contract.times import HOUR_MS, format_instant
 from service.control.database import ControlDatabase
 
 _STEPS = [
@@ -30,6 +30,13 @@ _MAX_ALERTS = 1000
 _MAX_LINES = 50
 """Changes that a text tells one by one; the webhook's body has them all."""
 _COLUMNS = "id, rule, target, state, created_ms, due_ms, attempts, alerts, about, error, rejected"
+MAX_PAUSE_MS = HOUR_MS
+"""So long at most is a message postponed."""
+_DUE = (
+    "(due_ms <= :now OR (state = 'gathering' AND created_ms > :now)"
+    f" OR (state = 'waiting' AND due_ms > :now + {MAX_PAUSE_MS}))"
+)
+"""Also what was to wait by a clock that has been set back since."""
 TEST_RULE = "test"
 """What a test notification has in place of a rule's name."""
 
@@ -208,7 +215,9 @@ class NotificationQueue:
         busy = set(busy)
         with self._control.transaction() as db:
             db.execute(
-                "UPDATE notify_message SET state = 'waiting' WHERE state = 'gathering' AND due_ms <= ?", (now_ms,)
+                "UPDATE notify_message SET state = 'waiting', due_ms = min(due_ms, :now)"
+                f" WHERE state IN ('gathering', 'waiting') AND {_DUE}",
+                {"now": now_ms},
             )
             rows = db.execute(
                 f"SELECT {_COLUMNS} FROM notify_message WHERE due_ms <= :now AND rowid IN"
@@ -225,8 +234,8 @@ class NotificationQueue:
         """Whether a message is due at `now_ms`."""
         return bool(
             self._control.read(
-                "SELECT 1 FROM notify_message WHERE state IN ('gathering', 'waiting') AND due_ms <= ? LIMIT 1",
-                (now_ms,),
+                f"SELECT 1 FROM notify_message WHERE state IN ('gathering', 'waiting') AND {_DUE} LIMIT 1",
+                {"now": now_ms},
             )
         )
 

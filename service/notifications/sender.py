@@ -9,14 +9,13 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 from contract import times
 from contract.retry import Backoff
-from contract.times import HOUR_S
 from service.notifications.delivery import DeliveryFailed
-from service.notifications.queue import Message, NotificationQueue
+from service.notifications.queue import MAX_PAUSE_MS, Message, NotificationQueue
 from service.notifications.targets import Target
 
 _log = logging.getLogger("loadlens.service")
 _LOOK_EVERY_S = 0.2
-_BACKOFF = Backoff(cap_s=HOUR_S, retry_after_cap_s=HOUR_S, least=0.5)
+_BACKOFF = Backoff(cap_s=MAX_PAUSE_MS / 1000, retry_after_cap_s=MAX_PAUSE_MS / 1000, least=0.5)
 _MAX_ATTEMPTS = 34
 """With pauses that double up to an hour: about a day."""
 _WORKERS = 4

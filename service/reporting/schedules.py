@@ -145,7 +145,19 @@ class Schedules:
         return [*map(_schedule, self._control.read(f"SELECT {_COLUMNS} FROM reporting_schedule ORDER BY id"))]
 
     def due(self, now_ms: int) -> list[Schedule]:
-        """Those whose time has come, the longest due first."""
+        """Those whose time has come, the longest due first.
+
+        Where the clock was set back since a schedule's next time was worked out, that is worked out anew.
+        """
+        query = f"SELECT {_COLUMNS} FROM reporting_schedule WHERE ran_ms > ? OR created_ms > ?"
+        for schedule in map(_schedule, self._control.read(query, (now_ms, now_ms))):
+            next_ms = min(schedule.next_ms, schedule.timing.next_after(now_ms))
+            with self._control.transaction() as db:
+                db.execute(
+                    "UPDATE reporting_schedule SET created_ms = min(created_ms, ?), ran_ms = min(ran_ms, ?),"
+                    " next_ms = ? WHERE id = ?",
+                    (now_ms, now_ms, next_ms, schedule.id),
+                )
         query = f"SELECT {_COLUMNS} FROM reporting_schedule WHERE next_ms <= ? ORDER BY next_ms, id"
         return [*map(_schedule, self._control.read(query, (now_ms,)))]
 

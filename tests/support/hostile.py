@@ -72,6 +72,11 @@ _JSON, _LINES = (("Content-Type", "application/json"),), (("Content-Type", "appl
 _ANY = ("If-Match", "*")
 _PROTOBUF = (("Content-Type", "application/x-protobuf"),)
 _OTLP = "/api/v1/otlp/v1/metrics"
+_WRITE = "/api/v1/prometheus/write"
+_SNAPPY = (*_PROTOBUF, ("Content-Encoding", "snappy"))
+_SECOND = (("Content-Type", "application/x-protobuf;proto=io.prometheus.write.v2.Request"),)
+_SERIES = b"\n\x80\x89\x7a" + b"\x12\0" * 1_000_000
+"""A series of a million samples."""
 HEAVY = {
     "moments of many T": Hostile("GET", f"{FLEET}?start=" + "T" * 40_000),
     "moments of many spaces": Hostile("GET", f"{FLEET}?end=" + "2020T1%20" * 6_000),
@@ -91,6 +96,10 @@ HEAVY = {
     "50,000 lines of nothing": Hostile("POST", METRICS, b"{}\n" * 49_000, _LINES),
     "nesting of OpenTelemetry": Hostile("POST", _OTLP, b'{"resourceMetrics":[' * 100_000, _JSON),
     "a million resources of OpenTelemetry": Hostile("POST", _OTLP, b"\n\0" * 1_000_000, _PROTOBUF),
+    "a million series of Prometheus": Hostile("POST", _WRITE, b"\n\0" * 1_000_000, _PROTOBUF),
+    "a million samples of Prometheus": Hostile("POST", _WRITE, _SERIES, _PROTOBUF),
+    "symbols of Prometheus": Hostile("POST", _WRITE, b'"\0' * 1_000_000, _SECOND),
+    "a snappy block of 4 GiB": Hostile("POST", _WRITE, b"\xff\xff\xff\xff\x0f" + b"\xfe\x01\x00" * 1_000_000, _SNAPPY),
     "page of thirty digits": Hostile("GET", f"/api/v1/audit?before={'9' * 30}"),
     "a silence until many T": Hostile("POST", "/api/v1/silences", _text("until", "T", rule="x"), _JSON),
     "a silence of many seconds": Hostile("POST", "/api/v1/silences", _text("duration", "1s", rule="x"), _JSON),

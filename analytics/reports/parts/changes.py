@@ -162,7 +162,7 @@ def _level_changes(data: Data) -> tuple[list[Picture], _Level | None, list[str]]
             return [], None, [f"No lasting change of level is told: {error}."]
         if machines < len(data.samples):
             total, rate_ms = resample(windows.drop(columns="user"), data.rate), data.rate_ms
-    changes = change_points(total)
+    changes = change_points(total, tz=data.tz)
     changes = changes[changes["kind"] == "level"]
     changes = changes[(changes["after"] - changes["before"]).abs() >= _NOTEWORTHY]
     if changes.empty:

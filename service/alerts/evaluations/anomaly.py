@@ -4,7 +4,7 @@ from typing import Any
 
 from contract.report import Report
 from service.alerts.alarms import Alarm, SavedAlarm, Transition
-from service.alerts.evaluations.base import MAX_ALARMS, Evaluation
+from service.alerts.evaluations.base import MAX_ALARMS, Evaluation, has_not_come
 from service.alerts.evaluations.sliding import Parts, dump_parts, load_parts, merge
 from service.alerts.rules import AnomalyRule
 
@@ -35,6 +35,11 @@ class AnomalyEvaluation(Evaluation):
         user = report.user_id
         bucket_ms = -(-report.end_timestamp // self.rule.every_ms) * self.rule.every_ms
         end_ms, filled = self._buckets.get(user, (bucket_ms, None))
+        if has_not_come(max(end_ms - self.rule.every_ms, alarm.last_ms), now_ms):
+            # By a clock that was set back since: what the detector has learned of that time begins anew.
+            alarm.begin_anew(now_ms)
+            self.changed.add(user)
+            end_ms, filled = bucket_ms, None
         if bucket_ms < end_ms:
             self.late += 1
             return None

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from contract.report import Report
+from contract.report import FUTURE_MS, Report
 from contract.times import WEEK_MS
 from service.alerts.alarms import Alarm, AlarmState, SavedAlarm, Transition
 from service.alerts.evaluations.sliding import Parts, SlidingWindows
@@ -57,7 +57,7 @@ class Evaluation:
 
     def forget_silent(self, now_ms: int) -> Iterator[Transition]:
         """Forget those who have been silent for long."""
-        if self._looked_ms is None:
+        if self._looked_ms is None or self._looked_ms > now_ms:
             self._looked_ms = now_ms
         if now_ms - self._looked_ms < FORGET_MS:
             return
@@ -114,6 +114,31 @@ class Evaluation:
             self.forgotten.discard(user)
         return alarm
 
+    def _is_late(self, alarm: Alarm, end_ms: int, now_ms: int, over_ms: int = 0) -> bool:
+        """Whether a window ends `over_ms` or more before the newest that was looked at; then it is counted.
+
+        Where that one is of a time that has not come, the service's clock was ahead and is set back: waiting for that
+        time would be silence, so the alarm begins anew with this window.
+        """
+        if end_ms > alarm.last_ms:
+            return False
+        if has_not_come(alarm.last_ms, now_ms):
+            alarm.begin_anew(now_ms)
+            return False
+        if end_ms > alarm.last_ms - over_ms:
+            return False
+        self.late += 1
+        return True
+
+    def _slid(self, alarm: Alarm, end_ms: int, parts: Parts, now_ms: int, over_ms: int) -> int | None:
+        """Put a window among those of the last while; the moment to look at, or None where the window is too late."""
+        if self._is_late(alarm, end_ms, now_ms, over_ms):
+            return None
+        if alarm.memory is None:
+            alarm.memory = SlidingWindows(over_ms)
+        alarm.memory.add(end_ms, parts)
+        return max(end_ms, alarm.last_ms)
+
     def _make_room(self) -> bool:
         """Forget those who have been silent longest of all whose alarm is `OK`; False where there are none."""
         idle = [user for user, alarm in self.alarms.items() if alarm.state is AlarmState.OK and user != FLEET_USER]
@@ -123,12 +148,6 @@ class Evaluation:
         return bool(idle)
 
 
-def slid(evaluation: Evaluation, alarm: Alarm, end_ms: int, parts: Parts, over_ms: int) -> int | None:
-    """Put a window among those of the last while; the moment to look at, or None where the window is too late."""
-    if end_ms <= alarm.last_ms - over_ms:
-        evaluation.late += 1
-        return None
-    if alarm.memory is None:
-        alarm.memory = SlidingWindows(over_ms)
-    alarm.memory.add(end_ms, parts)
-    return max(end_ms, alarm.last_ms)
+def has_not_come(moment_ms: int, now_ms: int) -> bool:
+    """Whether no window can end at a moment yet: it was noted by a clock that has been set back since."""
+    return moment_ms > now_ms + FUTURE_MS

@@ -6,7 +6,7 @@ from typing import Any
 
 from contract.report import Report
 from service.alerts.alarms import Alarm, AlarmState, SavedAlarm, Transition
-from service.alerts.evaluations.base import FLEET_USER, MAX_ALARMS, Evaluation, slid
+from service.alerts.evaluations.base import FLEET_USER, MAX_ALARMS, Evaluation, has_not_come
 from service.alerts.evaluations.sliding import MAX_ENTRIES, SlidingWindows
 from service.alerts.rules import AbsenceRule, ChangeRule, FleetRule, ThresholdRule
 
@@ -29,8 +29,7 @@ class ThresholdEvaluation(Evaluation):
         end_ms = report.end_timestamp
         if alarm is None:
             return None
-        if end_ms <= alarm.last_ms:
-            self.late += 1
+        if end_ms <= alarm.last_ms and self._is_late(alarm, end_ms, now_ms):
             return None
         return self._step(alarm, report.user_id, end_ms, value)
 
@@ -52,7 +51,7 @@ class ThresholdEvaluation(Evaluation):
         alarm = self._alarm(report.user_id)
         if alarm is None:
             return None
-        end_ms = slid(self, alarm, report.end_timestamp, parts, self.rule.over_ms)
+        end_ms = self._slid(alarm, report.end_timestamp, parts, now_ms, self.rule.over_ms)
         if end_ms is None:
             return None
         return self._step(alarm, report.user_id, end_ms, self.rule.extractor.value(alarm.memory.total))
@@ -83,8 +82,7 @@ class ChangeEvaluation(Evaluation):
         if value is None or alarm is None:
             return None
         end_ms = report.end_timestamp
-        if end_ms <= alarm.last_ms:
-            self.late += 1
+        if self._is_late(alarm, end_ms, now_ms):
             return None
         self.changed.add(report.user_id)
         before = self._before(alarm, end_ms, value)
@@ -137,7 +135,9 @@ class FleetEvaluation(Evaluation):
         alarm = self._alarm(user)
         if alarm is None:
             return None
-        value = self._read(alarm, report)
+        if has_not_come(self._newest_ms, now_ms):
+            self._begin_anew(now_ms)
+        value = self._read(alarm, report, now_ms)
         if value is None:
             return None
         self.changed.add(user)
@@ -147,11 +147,19 @@ class FleetEvaluation(Evaluation):
         self._forget()
         return self._step(self._newest_ms)
 
-    def _read(self, alarm: Alarm, report: Report) -> float | None:
+    def _begin_anew(self, now_ms: int) -> None:
+        """Forget what counts by a clock that was set back: who reports from now on counts."""
+        for alarm in self.alarms.values():
+            if has_not_come(alarm.last_ms, now_ms):
+                alarm.begin_anew(now_ms)
+        self._present.clear()
+        self._beyond, self._newest_ms = 0, -1
+
+    def _read(self, alarm: Alarm, report: Report, now_ms: int) -> float | None:
         if self.rule.over_ms == 0:
             return self._value(report) if report.end_timestamp > alarm.last_ms else None
         parts = self.rule.extractor.summaries(report)
-        if parts is None or slid(self, alarm, report.end_timestamp, parts, self.rule.over_ms) is None:
+        if parts is None or self._slid(alarm, report.end_timestamp, parts, now_ms, self.rule.over_ms) is None:
             return None
         return self.rule.extractor.value(alarm.memory.total)
 
@@ -214,6 +222,7 @@ class AbsenceEvaluation(Evaluation):
         self._absent: OrderedDict[str, None] = OrderedDict()
         """Those who are, the longest silent first."""
         self._begun_ms: int | None = None
+        self._ticked_ms = 0
 
     def observe(self, report: Report, now_ms: int) -> Transition | None:
         """Evaluate the rule with a report; the transition that follows, if any."""
@@ -221,7 +230,7 @@ class AbsenceEvaluation(Evaluation):
         alarm = self._alarm(user)
         if alarm is None:
             return None
-        silent_ms = now_ms - alarm.last_ms
+        silent_ms = max(0, now_ms - alarm.last_ms)
         alarm.last_ms = now_ms
         self._waiting[user] = None
         self._waiting.move_to_end(user)
@@ -237,6 +246,12 @@ class AbsenceEvaluation(Evaluation):
         if self._begun_ms is None:
             # While the service was away nobody could report.
             self._begun_ms = now_ms
+        if self._begun_ms > now_ms or self._ticked_ms > now_ms or not self._ticked_ms:
+            # The clock was set back, perhaps while the service was away: silence counts from now at the latest.
+            self._begun_ms = min(self._begun_ms, now_ms)
+            for alarm in self.alarms.values():
+                alarm.last_ms, alarm.since_ms = min(alarm.last_ms, now_ms), min(alarm.since_ms, now_ms)
+        self._ticked_ms = now_ms
         for user in [user for user in self._absent if is_paused(user)]:
             del self._absent[user]
             alarm = self.alarms[user]

@@ -7,6 +7,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from contract.agent_settings import DesiredSettings
 from contract.metrics import Statistic
 from contract.problems import Problem
+from contract.processes import Named
 from service.alerts.rules import AnyRule, Severity
 from service.alerts.silences import WeeklySilence
 from service.credentials.identity import Role
@@ -303,6 +304,8 @@ class AlertDocument(Document):
     fired: Instant | UnsetType = UNSET
     resolved: Instant | UnsetType | None = UNSET
     silenced: bool | UnsetType = UNSET
+    who: list[Named] | UnsetType = UNSET
+    """Who used most of the machine's CPU when it fired, at most three; empty where the machine did not say so."""
 
 
 class AlertPage(Document):

@@ -122,6 +122,11 @@ OPERATIONS: dict[str, dict[str, Operation]] = {
             refusals=(400, 413, 415, 422, 503),
         )
     },
+    "/api/v1/prometheus/write": {
+        "POST": Operation(
+            tag="reports", body=Any, body_types=(PROTOBUF,), status=204, refusals=(400, 413, 415, 422, 503)
+        )
+    },
     "/api/v1/metrics/{metric}/byUser/{user_id}": _question(parameters.HistoryParameters, documents.Entries),
     "/api/v1/metrics/{metric}/fleet": _question(parameters.FleetParameters, documents.Entries),
     "/api/v1/query": _question(parameters.TableParameters, Table),

@@ -110,6 +110,7 @@ def _alert_document(alert: Alert) -> dict[str, Any]:
         "resolved": None if alert.resolved_ms is None else format_instant(alert.resolved_ms),
         "value": alert.value,
         "silenced": not alert.notified,
+        "who": alert.who,
     }
 
 

@@ -152,14 +152,13 @@ class Metrics:
         try:
             now_ms = times.now_ms()
             report, text = accepted(body, now_ms, self._store.oldest_ms(now_ms))
-        except MalformedReport as error:
-            if b"\n" in body and "trailing characters" in str(error):
+        except InvalidReport as error:
+            if b"\n" in body and ("trailing characters" in str(error) or _is_lines(body)):
                 await self._take_batch(_lines(body), identity, resp)
                 return
             self._refused(body, error.problems)
-            raise ProblemError(falcon.HTTP_400, error.problems[0].detail) from None
-        except InvalidReport as error:
-            self._refused(body, error.problems)
+            if isinstance(error, MalformedReport):
+                raise ProblemError(falcon.HTTP_400, error.problems[0].detail) from None
             raise ProblemError(
                 falcon.HTTP_422, "The report is invalid; nothing of it was stored.", error.problems[:_MAX_PROBLEMS]
             ) from None
@@ -272,6 +271,24 @@ def _answer(
 
 def _unavailable(error: Unavailable) -> ProblemError:
     return ProblemError(falcon.HTTP_503, f"{error}; nothing of this request was kept.", headers={"Retry-After": "5"})
+
+
+def _is_lines(body: bytes) -> bool:
+    """Whether a body that is no valid report is several, a line each: one of its first two lines is an object.
+
+    Of an object that is written over several lines none is one by itself.
+    """
+    first, _, others = body.lstrip().partition(b"\n")
+    second, _, _ = others.lstrip().partition(b"\n")
+    return bool(second) and (_is_object(first) or _is_object(second))
+
+
+def _is_object(line: bytes) -> bool:
+    try:
+        decode_json(line, dict[str, msgspec.Raw])
+    except msgspec.DecodeError:
+        return False
+    return True
 
 
 def _lines(body: bytes) -> list[bytes]:

@@ -77,6 +77,20 @@ def test_weekends_are_no_changes_from_three_weeks_on() -> None:
         assert change_points(frame_of(values)).empty, seed
 
 
+def test_days_are_those_of_a_place_also_over_a_change_of_its_clocks() -> None:
+    rng = np.random.default_rng(5)
+    index = pd.date_range("2024-03-18", periods=28 * HOURS_A_DAY, freq="1h", tz="UTC", name="time")
+    shown = index.tz_convert("Europe/Berlin")
+    # Work from seven to eight, each day: in UTC it moves by an hour on 31 March.
+    values = 5.0 * (shown.hour == 7) + rng.normal(0, 0.05, len(index)) + 0.2 * (index >= index[360])
+    frame = pd.DataFrame({"mean": values}, index=index)
+    found = change_points(frame, tz="Europe/Berlin")
+    assert found["kind"].tolist() == ["level"]
+    assert abs(found.index[0] - index[360]) <= pd.Timedelta("2h")
+    assert found["after"].iloc[0] - found["before"].iloc[0] == pytest.approx(0.2, abs=0.02)
+    assert found["effect"].iloc[0] > change_points(frame)["effect"].iloc[0], "in UTC the hour that moves is left over"
+
+
 def test_a_change_of_spread_is_found() -> None:
     points = 14 * 288
     for seed in range(10):

@@ -26,6 +26,7 @@ NOT_CALLED = {
     ("POST", "/api/v1/agents/{user_id}/state"),  # agents themselves send it
     ("POST", "/api/v1/enrolments"),  # agents themselves ask
     ("POST", "/api/v1/otlp/v1/metrics"),  # exporters of OpenTelemetry send it
+    ("POST", "/api/v1/prometheus/write"),  # Prometheus sends it
     ("GET", "/api/v1/stream"),  # analytics.stream follows it
     ("POST", "/api/v1/notifications/{message_id}/redeliver"),  # nothing was told to anybody here
 }

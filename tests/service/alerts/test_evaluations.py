@@ -29,13 +29,22 @@ def report(user: str, second: float, mean: float, **members: object) -> Report:
     return decode_report(as_json(small(user, START_MS + round(second * 1000), mean, 100, **members)))
 
 
-def fired(windows: Iterable[Window], **rule: object) -> list[tuple[str, str, float]]:
-    """What a rule says of windows: user, state, second."""
+def fired(windows: Iterable[Window], *, restarts: bool = False, **rule: object) -> list[tuple[str, str, float]]:
+    """What a rule says of windows: user, state, second; with `restarts` in a new engine once the clock was set back."""
+    parsed = parse_rule({"name": "it", **rule})
     engine = Engine()
-    engine.use([parse_rule({"name": "it", **rule})])
+    engine.use([parsed])
     transitions: list[Transition] = []
+    latest_ms = 0
     for user, second, mean in windows:
         arrived_ms = START_MS + round(second * 1000)
+        if restarts and arrived_ms < latest_ms:
+            before = engine.evaluations["it"]
+            kept = {one: before.saved(one) for one in [*before.alarms, *(before.changed - before.alarms.keys())]}
+            engine = Engine()
+            engine.use([parsed])
+            engine.restore("it", kept)
+        latest_ms = arrived_ms
         transitions += engine.tick(arrived_ms)
         transitions += engine.observe([report(user, second, mean)], arrived_ms)
     return [(one.user, one.state, (one.at_ms - START_MS) / 1000) for one in transitions]
@@ -258,6 +267,62 @@ def test_an_anomaly_fires_when_a_user_is_unlike_its_own_past() -> None:
     assert found[0][:2] == ("a", "firing")
     assert 1000 <= found[0][2] / 300 <= 1003
     assert found[-1][1] == "resolved"
+
+
+AHEAD_S = 3 * 86_400.0
+
+
+@pytest.mark.parametrize(
+    ("rule", "before", "after", "expected"),
+    [
+        (BUSY, [0.1] * 3, [0.9] * 2, [("a", "firing", 0)]),
+        (BUSY, [0.9] * 3, [0.1] * 2, [("a", "firing", AHEAD_S), ("a", "resolved", 0)]),
+        (BUSY | {"for": "10s"}, [0.9] * 2, [0.9] * 3, [("a", "firing", 10)]),
+        (BUSY | {"over": "10s"}, [0.1] * 3, [0.9] * 2, [("a", "firing", 0)]),
+        (BUSY | {"over": "7d"}, [0.1] * 3, [0.9] * 2, [("a", "firing", 0)]),
+        ({"kind": "change", "metric": "cpuLoadAvg", "over": "10s", "above": 0.3}, [0.9] * 3, [0.1, 0.1, 0.6], [
+            ("a", "firing", 10),
+        ]),
+        ({"kind": "fleet", "metric": "cpuLoadAvg", "above": 0.8, "share": 0.5}, [0.1] * 3, [0.9], [("", "firing", 0)]),
+        ({"kind": "fleet", "metric": "cpuLoadAvg", "above": 0.8, "share": 0.5, "over": "7d"}, [0.1] * 3, [0.9], [
+            ("", "firing", 0),
+        ]),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("restarts", [False, True])
+def test_a_rule_is_not_silent_until_a_time_comes_from_which_the_clock_was_set_back(
+    rule: dict[str, object], before: list[float], after: list[float], expected: list[tuple[str, str, float]],
+    restarts: bool,
+) -> None:  # fmt: skip
+    assert fired([*series(before, start=AHEAD_S), *series(after)], restarts=restarts, **rule) == expected
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+def test_absence_counts_from_when_the_clock_was_set_back(restarts: bool) -> None:
+    rule = {"kind": "absence", "after": "30s", "forget": "10m", "users": ["a", "b"]}
+    ahead = [("a", AHEAD_S, 0.5), ("b", AHEAD_S + 1, 0.5)]
+    windows = [*ahead, ("c", 0.0, 0.5), ("b", 20.0, 0.5), ("c", 29.0, 0.5), ("c", 31.0, 0.5), ("a", 40.0, 0.5)]
+    found = fired(windows, restarts=restarts, **rule)
+    assert found == [("a", "firing", 31), ("a", "resolved", 40)]
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+def test_who_is_absent_while_the_clock_is_set_back_is_taken_to_be_gone_in_time(restarts: bool) -> None:
+    rule = {"kind": "absence", "after": "30s", "forget": "10m", "users": ["a"]}
+    windows = [("a", AHEAD_S, 0.5), ("b", AHEAD_S + 60, 0.5), ("b", 0.0, 0.5), ("b", 590.0, 0.5), ("b", 601.0, 0.5)]
+    assert fired(windows, restarts=restarts, **rule) == [("a", "firing", AHEAD_S + 60), ("a", "resolved", 601)]
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+def test_an_anomaly_is_found_again_after_the_clock_was_set_back(restarts: bool) -> None:
+    rng = random.Random(3)
+    usual = [0.3 + 0.02 * rng.random() for _ in range(1500)]
+    strange = [*usual[:1000], *(0.95 for _ in range(6)), *usual[1006:]]
+    rule = {"kind": "anomaly", "metric": "cpuLoadAvg", "every": "5m"}
+    ahead = series(usual[:100], step=300.0, start=86_400 * 30.0)
+    found = fired([*ahead, *series(strange, step=300.0)], restarts=restarts, **rule)
+    assert found[0][:2] == ("a", "firing")
+    assert 1000 <= found[0][2] / 300 <= 1003
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from contract import times
 from contract.metrics import Cpu
-from contract.processes import Consumer, ProcessUse
+from contract.processes import Consumer, Named, ProcessUse
 from contract.report import Report
 from contract.times import HOUR_MS, MINUTE_MS, parse_timestamp
 from service.alerts import wording
@@ -95,6 +95,21 @@ def test_what_still_fires_is_told_again_with_its_value_now(
     assert desk.told() == []
 
 
+def test_what_fires_is_told_again_after_the_clock_was_set_back(
+    control: ControlDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk = Desk(control, rule(repeat="4h"))
+    now_ms = times.now_ms()
+    monkeypatch.setattr(times, "now_ms", lambda: now_ms + 24 * HOUR_MS)
+    desk.note(firing())
+    desk.told()
+    monkeypatch.setattr(times, "now_ms", lambda: now_ms)
+    desk.look()
+    assert desk.told() == [("busy", "web-1", "firing")]
+    desk.look()
+    assert desk.told() == []
+
+
 def test_who_used_most_of_the_cpu_then_is_named(control: ControlDatabase) -> None:
     used = [Consumer("python3", 4.1, unit="backup.service"), Consumer("postgres", 0.4)]
     use = ProcessUse(seconds=5.0, cores=1, busy_s=5.0, processes=used)
@@ -102,8 +117,11 @@ def test_who_used_most_of_the_cpu_then_is_named(control: ControlDatabase) -> Non
     desk.notifier.hear([replace(report("web-1"), processes=use), report("web-2")])
     desk.note(firing())
     assert desk.last()["summary"].endswith("; most of the CPU by python3 (backup.service) 82 %, postgres 8 %")
+    (alert,) = desk.repository.alerts("firing")
+    assert alert.who == [Named("python3", "backup.service", 0.82), Named("postgres", "", 0.08)]
     desk.told()
     desk.note(firing(user="web-2"))
+    assert desk.repository.alerts("firing", 1)[0].who == []
     assert "most of the CPU" not in desk.last()["summary"]
     desk.told()
     desk.note(firing("later")._replace(at_ms=END_MS + HOUR_MS))

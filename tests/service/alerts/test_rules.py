@@ -75,11 +75,13 @@ def test_what_fires_is_listed_and_told_with_a_valid_signature(start: StartServic
     with Receiver() as receiver:
         service = Kit(start, rules, receiver).start("--public-url", "https://loadlens.example.org/")
         with service.client() as client:
-            post(client, small("calm", END_MS, 0.5), small("busy", END_MS, 0.9))
+            used = {"seconds": 5.0, "cores": 1, "busy_s": 4.0, "processes": [{"name": "python3", "cpu_s": 3.0}]}
+            post(client, small("calm", END_MS, 0.5), small("busy", END_MS, 0.9) | {"processes": used})
             (alert,) = wait_for_alerts(client, 1)
             assert alert["rule"] == "busy"
             assert (alert["user"], alert["state"], alert["value"]) == ("busy", "firing", 0.9)
             assert alert["severity"] == "critical"
+            assert alert["who"] == [{"name": "python3", "unit": "", "share": 0.75}]
             wait_until(lambda: len(receiver.accepted) == 1, "the webhook")
             post(client, small("busy", END_MS + 5000, 0.5))
             wait_for_alerts(client, 0)
@@ -87,7 +89,7 @@ def test_what_fires_is_listed_and_told_with_a_valid_signature(start: StartServic
             assert alert["resolved"] == "2018-07-12T13:37:50.626Z"
             wait_until(lambda: len(receiver.accepted) == 2, "the webhook")
         (change,) = receiver.accepted[0].body["data"]["alerts"]
-        assert change["summary"] == "cpuLoadAvg is 90 %, level 80 %"
+        assert change["summary"] == "cpuLoadAvg is 90 %, level 80 %; most of the CPU by python3 75 %"
         assert change["link"].startswith("https://loadlens.example.org/host?id=busy&from=")
         told = receiver.accepted[0].body["data"]
         assert (told["metric"], told["stat"], told["above"]) == ("cpuLoadAvg", "mean", 0.8)

@@ -46,6 +46,7 @@ MATRIX = {
     "GET /api/v1/metrics": READ,
     "POST /api/v1/metrics": "agent operator admin",
     "POST /api/v1/otlp/v1/metrics": "agent operator admin",
+    "POST /api/v1/prometheus/write": "agent operator admin",
     "GET /api/v1/metrics/{metric}/byUser/{user_id}": READ,
     "GET /api/v1/metrics/{metric}/fleet": READ,
     "GET /api/v1/query": READ,

@@ -226,6 +226,26 @@ def test_bad_lines_of_ndjson_are_named_by_their_place_among_the_lines_with_conte
     assert [rejected["index"] for rejected in document["rejected"]] == [1, 2]
 
 
+@pytest.mark.parametrize(
+    "first", [b"{not json", as_json(small("x", END_MS, mean=7.0)), b"{}", b"\xff", b'{"user_id": 1}']
+)
+def test_a_bad_first_line_does_not_take_the_others_along_whatever_they_are_called(
+    client: httpx.Client, user: str, first: bytes
+) -> None:
+    answer = client.post(METRICS, content=b"\n".join([b"", first, b"", as_json(small(user, END_MS)), b""]))
+    assert answer.status_code == 202, answer.text
+    assert answer.json()["accepted"] == 1
+    assert [rejected["index"] for rejected in answer.json()["rejected"]] == [0]
+
+
+def test_one_bad_report_over_several_lines_is_one(client: httpx.Client, user: str) -> None:
+    written = json.dumps(small(user, END_MS, mean=7.0), indent=1)
+    answer = client.post(METRICS, content=written)
+    assert answer.status_code == 422
+    assert [error["pointer"] for error in answer.json()["errors"]] == ["/metrics/0/avg_utilization"]
+    assert client.post(METRICS, content=written.replace("7.0", "0.7")[:-3]).status_code == 400
+
+
 def test_a_batch_of_bad_reports_alone_is_refused(client: httpx.Client, user: str) -> None:
     answer = post(client, *(small(user, END_MS + number, mean=-1.0) for number in range(3)))
     assert answer.status_code == 422

@@ -30,9 +30,11 @@ def queue(control: ControlDatabase) -> NotificationQueue:
     return NotificationQueue(control)
 
 
+RULE = {"name": "busy", "kind": "threshold", "metric": "cpuLoadAvg", "above": 0.8, "group": "0s"}
+
+
 def rule(name: str = "busy", target: str = "ops") -> Rule:
-    document = {"name": name, "kind": "threshold", "metric": "cpuLoadAvg", "above": 0.8, "targets": [target]}
-    return parse_rule({**document, "group": "0s"})
+    return parse_rule({**RULE, "name": name, "targets": [target]})
 
 
 def change(state: str) -> list[dict[str, Any]]:
@@ -55,6 +57,19 @@ def test_a_message_waits_for_the_older_ones_of_its_target(queue: NotificationQue
     queue.finish(first, "delivered")
     (second,) = queue.due(60_000, {"others"})
     assert second.changes[0]["state"] == "resolved"
+
+
+def test_no_message_waits_for_a_time_from_which_the_clock_was_set_back(queue: NotificationQueue) -> None:
+    ahead_ms = 2 * 86_400_000
+    queue.add(rule(), change("firing"), ahead_ms)
+    (first,) = queue.due(ahead_ms, set())
+    queue.postpone(first, ahead_ms + 60_000, "503")
+    queue.add(parse_rule({**RULE, "name": "other", "targets": ["others"], "group": "2h"}), change("firing"), ahead_ms)
+    assert not queue.due(ahead_ms, set())
+    assert queue.has_due(1000)
+    assert {message.target for message in queue.due(1000, set())} == {"ops", "others"}
+    queue.add(parse_rule({**RULE, "name": "third", "targets": ["third"], "group": "2h"}), change("firing"), 1000)
+    assert "third" not in {message.target for message in queue.due(1000, set())}, "it was to collect, and does"
 
 
 def test_for_a_message_that_its_receiver_rejects_none_waits(queue: NotificationQueue) -> None:

@@ -10,6 +10,7 @@ __all__ = ["FIRST", "MAIN", "REFUSED", "SECOND"]
 JsonObject = dict[str, Any]
 METRICS = "/metrics"
 NDJSON = "application/x-ndjson"
+PROTOBUF = "application/x-protobuf"
 HALF_HOUR_MS = 1_800_000
 
 
@@ -155,7 +156,11 @@ _OTHERS = {
     "scopeMetrics": [{"metrics": [{"name": "system.uptime", "gauge": {"dataPoints": [{"asInt": "1"}]}}]}],
 }
 
+_WRITE = f"{API}/prometheus/write"
 REFUSED = [
+    send("POST", _WRITE, {"base64": "/////w8AeA=="}, Content_Type=PROTOBUF, Content_Encoding="snappy"),
+    send("POST", _WRITE, {"base64": "Ch4KDgoIX19uYW1lX18SAnVwEgwJAAAAAAAA8D8QrAI="}, Content_Type=PROTOBUF),
+    send("POST", _WRITE, {"text": "{}"}, Content_Type=JSON),
     post("/otlp/v1/metrics", {"resourceMetrics": [_OTHERS]}),
     post("/otlp/v1/metrics", {"resourceMetrics": 7}),
     *(post(METRICS, report) for report in _WRONG),

@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 import pytest
 
+from contract import times
 from contract.times import MINUTE_MS
 from service.control.audit import Actor, Audit
 from service.control.database import ControlDatabase
@@ -115,6 +116,21 @@ def test_what_was_made_is_kept_over_a_restart_and_its_next_time_comes(
     assert one.made_ms is not None and one.made_ms == one.ran_ms
     assert kept.report(one.id) == PAGE
     again.close()
+
+
+def test_a_schedule_does_not_wait_for_a_time_from_which_the_clock_was_set_back(
+    control: ControlDatabase, schedules: Schedules, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now_ms = times.now_ms()
+    monkeypatch.setattr(times, "now_ms", lambda: now_ms + 400 * times.DAY_MS)
+    made, new = schedules.add(FLEET, ME), schedules.add(FLEET, ME)
+    with control.transaction() as db:
+        db.execute("UPDATE reporting_schedule SET next_ms = 1, created_ms = 1 WHERE id = ?", (made.id,))
+    run(schedules, finished)
+    monkeypatch.setattr(times, "now_ms", lambda: now_ms)
+    assert schedules.due(now_ms) == []
+    assert {one.next_ms for one in schedules.all()} == {FLEET.next_after(now_ms)}
+    assert {one.id for one in schedules.due(FLEET.next_after(now_ms))} == {made.id, new.id}
 
 
 @pytest.mark.parametrize(

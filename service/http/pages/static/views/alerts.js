@@ -8,6 +8,7 @@ import { lineChart } from "../linechart.js";
 import { get, hostLink, set } from "../state.js";
 import { ago, durationText, iso, moment, range, rateFor } from "../time.js";
 import { shown } from "../numbers.js";
+import { consumers } from "./shared.js";
 
 export const title = "Alerts";
 const DURATIONS = { "30m": "30 minutes", "2h": "2 hours", "8h": "8 hours", "1d": "a day", "7d": "a week" };
@@ -74,13 +75,13 @@ export function open(root) {
 
   function paintAlerts({ alerts, total }, { alerts: resolved }) {
     fill(now.body, alerts.length
-      ? table(`${total} ${total === 1 ? "alert" : "alerts"}`, [{ label: "state" }, { label: "severity" }, { label: "rule" }, { label: "machine", name: true }, { label: "since" }, { label: "value", number: true }, { label: "silence" }],
-        alerts.map((one) => [badges([one.state]), one.severity ? badges([one.severity]) : "", h("a", { href: `?rule=${encodeURIComponent(one.rule)}${one.user ? `&host=${encodeURIComponent(one.user)}` : ""}` }, one.rule), who(one.user), `${moment(Date.parse(one.since))}, ${ago(Date.parse(one.since))}`, value(one.value),
+      ? table(`${total} ${total === 1 ? "alert" : "alerts"}`, [{ label: "state" }, { label: "severity" }, { label: "rule" }, { label: "machine", name: true }, { label: "since" }, { label: "value", number: true }, { label: "most of the CPU by", name: true }, { label: "silence" }],
+        alerts.map((one) => [badges([one.state]), one.severity ? badges([one.severity]) : "", h("a", { href: `?rule=${encodeURIComponent(one.rule)}${one.user ? `&host=${encodeURIComponent(one.user)}` : ""}` }, one.rule), who(one.user), `${moment(Date.parse(one.since))}, ${ago(Date.parse(one.since))}`, value(one.value), consumers(one.who),
           one.silenced ? "silenced" : h("button", { type: "button", "aria-label": `Silence ${one.rule} of ${one.user || "the fleet"}`, onclick: () => propose(one) }, "Silence …")]))
       : h("p", { class: "empty" }, rules.length ? "Nothing fires, and nothing is pending." : "Nothing fires: there are no rules yet."));
     fill(past.body, resolved.length
-      ? table(`The last ${resolved.length} that were resolved`, [{ label: "rule" }, { label: "machine", name: true }, { label: "fired" }, { label: "resolved" }, { label: "lasted" }, { label: "value", number: true }],
-        resolved.map((one) => [one.rule, who(one.user), moment(Date.parse(one.fired)), moment(Date.parse(one.resolved)), ago(Date.parse(one.fired), Date.parse(one.resolved)).replace(" ago", ""), value(one.value)]))
+      ? table(`The last ${resolved.length} that were resolved`, [{ label: "rule" }, { label: "machine", name: true }, { label: "fired" }, { label: "resolved" }, { label: "lasted" }, { label: "value", number: true }, { label: "most of the CPU by", name: true }],
+        resolved.map((one) => [one.rule, who(one.user), moment(Date.parse(one.fired)), moment(Date.parse(one.resolved)), ago(Date.parse(one.fired), Date.parse(one.resolved)).replace(" ago", ""), value(one.value), consumers(one.who)]))
       : h("p", { class: "empty" }, "Nothing was resolved yet."));
   }
 

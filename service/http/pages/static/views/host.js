@@ -9,7 +9,7 @@ import { lineChart, spacing, withGaps } from "../linechart.js";
 import { difference, loadDuration, meanOf, merged, quantile, shown } from "../numbers.js";
 import { get, hostLink, link, set } from "../state.js";
 import { ago, durationText, iso, moment, MINUTE, range, rateFor, zone } from "../time.js";
-import { annotations, loadDurationPython, metricOf, metrics, metricSelect, noteForm } from "./shared.js";
+import { annotations, consumers, loadDurationPython, metricOf, metrics, metricSelect, noteForm } from "./shared.js";
 import { processes } from "./processes.js";
 import { settings } from "./settings.js";
 import { stacked } from "./stacked.js";
@@ -238,7 +238,7 @@ export function open(root) {
         else weekMap.fail(found.unavailable);
       }),
       Promise.all([get_("anomalies"), get_("changes")]).then(([strange, changed]) => {
-        const used = (one) => (one.who?.length ? `; most of the CPU by ${one.who.map((who) => `${who.unit ? `${who.name} (${who.unit})` : who.name} ${shown(who.share, "1", 0)}`).join(", ")}` : "");
+        const used = (one) => (one.who?.length ? `; most of the CPU by ${consumers(one.who)}` : "");
         const follows = (one) => (one.follows ? `, ${one.follows}` : "") + used(one);
         marks = [
           ...(strange.anomalies ?? []).map((one) => ({ at: one.time, value: one.value, colour: "--hot", text: `Anomaly (${one.kind}): ${shown(one.value, named.unit)}, expected ${shown(one.expected, named.unit)}${follows(one)}` })),

@@ -2,6 +2,7 @@
 
 import { address, getJson, python, send } from "../api.js";
 import { h, notice } from "../dom.js";
+import { shown } from "../numbers.js";
 import { get, set } from "../state.js";
 
 /** The load that counts as saturated: an edge of bins, so that the share of samples above it is exact. */
@@ -13,6 +14,9 @@ export const saturatedShare = (curve) => curve[58];
 /** The query of a load-duration curve as Python: its windows, and the curve of their histograms. */
 export const loadDurationPython = (method, positional, { start, end, resample_rate: rate }) =>
   python(method, positional, { start, end, rate }).replace("print(frame)", "print(analytics.load_duration_curve(frame))");
+
+/** Who used most of the CPU of a machine at some time, in words; empty where that is not known. */
+export const consumers = (used) => (used ?? []).map((one) => `${one.unit ? `${one.name} (${one.unit})` : one.name} ${shown(one.share, "1", 0)}`).join(", ");
 
 const options = () => [...document.getElementById("metrics").content.querySelectorAll("option")];
 

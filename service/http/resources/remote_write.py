@@ -1,0 +1,116 @@
+"""/api/v1/prometheus/write: what Prometheus and its like have scraped, by remote write 1.0 and 2.0."""
+
+import asyncio
+
+import falcon
+from falcon.asgi import Request, Response
+
+from contract import times
+from contract.problems import shortened
+from contract.report import FUTURE_MS, encode
+from contract.times import SECONDS_BELOW
+from service.credentials.identity import Identity
+from service.http.authentication import identity_of
+from service.http.problems import ProblemError
+from service.http.requests import read_body
+from service.http.resources.ingest import Metrics
+from service.http.resources.otlp import PROTOBUF
+from service.http.token_limits import TokenLimits
+from service.ingest.remote_write import MAX_SAMPLES, Range, Taken, TooMuch, read
+from service.ingest.remote_write_messages import V1, V2, Malformed
+from service.ingest.scrapes import Scrapes, Window
+from service.stores.base import Store
+
+_LONGEST = 200
+
+
+class RemoteWrite:
+    """Takes samples in protobuf, with the limits, permissions and durability of reports."""
+
+    def __init__(self, metrics: Metrics, store: Store, limits: TokenLimits) -> None:
+        self._metrics = metrics
+        self._store = store
+        self._limits = limits
+        self._scrapes = Scrapes()
+        self._turn = asyncio.Lock()
+        """What is gathered changes only once what was made of it is on disk."""
+
+    async def on_post(self, req: Request, resp: Response) -> None:
+        """204 once what is kept is on disk, or waits for the rest of its scrape.
+
+        400 where samples are wrong, with their number and the reasons; the others are taken.
+        """
+        identity = identity_of(req)
+        self._limits.check_reports(identity)
+        message = _message(req.content_type)
+        body = await read_body(req)
+        self._limits.took_bytes(identity, len(body))
+        # Beside the event loop: a large request takes longer than others should wait.
+        taken = await asyncio.to_thread(self._read, body, message, identity)
+        if taken.readings or taken.systems:
+            async with self._turn:
+                await self._keep(taken, identity)
+        refused = taken.refused.total()
+        written = {
+            "X-Prometheus-Remote-Write-Samples-Written": str(taken.samples - refused),
+            "X-Prometheus-Remote-Write-Histograms-Written": str(taken.histograms),
+            "X-Prometheus-Remote-Write-Exemplars-Written": str(taken.exemplars),
+        }
+        if taken.samples and taken.samples == taken.forbidden:
+            raise ProblemError(falcon.HTTP_403, "The token is for another user id; nothing of this request was kept.")
+        if refused:
+            reasons = "; ".join(f"{reason} ({count})" for reason, count in taken.refused.items())
+            raise ProblemError(
+                falcon.HTTP_400, f"{refused} of {taken.samples} samples are not taken: {reasons}", headers=written
+            )
+        resp.set_headers(written)
+        resp.status = falcon.HTTP_204
+
+    def _read(self, body: bytes, message: str, identity: Identity) -> Taken:
+        now_ms = times.now_ms()
+        within = Range(max(SECONDS_BELOW, self._store.oldest_ms(now_ms)), now_ms + FUTURE_MS)
+        try:
+            return read(body, message, within, identity.covers if identity.is_scoped else lambda host: True)
+        except Malformed as error:
+            raise ProblemError(falcon.HTTP_400, f"The body is no remote write: {error}; nothing was kept.") from None
+        except TooMuch:
+            raise ProblemError(
+                falcon.HTTP_413,
+                f"The request is more than {MAX_SAMPLES} samples; nothing was kept. Send fewer (max_samples_per_send).",
+            ) from None
+
+    async def _keep(self, taken: Taken, identity: Identity) -> None:
+        """Gather what came, and put on disk what is complete by it. Raises as `Metrics.take`."""
+        windows = await asyncio.to_thread(self._gather, taken)
+        reports = [window.report for window in windows if window.report is not None]
+        if reports:
+            try:
+                kept = await self._metrics.take([encode(report) for report in reports], identity)
+            except ProblemError as error:
+                if error.status_code != 503:
+                    # What is refused for good would only be made again.
+                    self._scrapes.keep(windows)
+                raise
+            for rejected in kept.rejections.listed[:1]:
+                problem = rejected.problems[0]
+                taken.refuse(kept.rejections.count, f"a window of them: {problem.pointer}: {problem.detail}")
+        self._scrapes.keep(windows)
+
+    def _gather(self, taken: Taken) -> list[Window]:
+        for system in taken.systems:
+            self._scrapes.name_system(*system)
+        return self._scrapes.windows(self._scrapes.add(taken.readings))
+
+
+def _message(content_type: str | None) -> str:
+    """The message that a body is; raises ProblemError 415."""
+    media_type, _, parameters = (content_type or "").partition(";")
+    given = [one.strip() for one in parameters.split(";")]
+    message = next((one[6:].strip('"') for one in given if one.lower().startswith("proto=")), V1)
+    if media_type.strip().lower() != PROTOBUF or message not in (V1, V2):
+        raise ProblemError(
+            falcon.HTTP_415,
+            f"Content-Type {shortened(content_type or '', _LONGEST)!r} is not right here; {PROTOBUF} is, alone or with "
+            f"proto={V1} or proto={V2}.",
+        )
+    return message
