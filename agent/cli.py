@@ -14,6 +14,7 @@ What cannot be sent waits on disk."""
 EPILOG = """\
 examples:
   loadlens-agent status
+  sudo loadlens-agent install --url https://loadlens.example.org
   loadlens-agent --url https://loadlens.example.org
   loadlens-agent --once --samples 20
   loadlens-agent --metrics cpu,memory,disk --interval 100ms --samples 50"""
@@ -76,7 +77,14 @@ def _enrol(argv: Sequence[str]) -> int:
     return main(argv)
 
 
+def _install(argv: Sequence[str]) -> int:
+    from agent.installation import main
+
+    return main(argv)
+
+
 _COMMANDS = {
     "status": Command("say what works, what does not and what to do", _status),
     "enrol": Command("get a token of this agent's own", _enrol),
+    "install": Command("run as a service of this machine: systemd, launchd, Windows", _install),
 }

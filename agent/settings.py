@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from msgspec import Meta
 
-from contract.agent_settings import IntervalS, LogLevel, MetricName, SamplesPerReport, SettingsInForce
+from contract.agent_settings import (
+    METRICS_EXPECTED,
+    IntervalS,
+    LogLevel,
+    MetricName,
+    SamplesPerReport,
+    SettingsInForce,
+)
 from contract.processes import ProcessDetail
 from contract.report import MAX_USER_ID
 from contract.service_address import SERVICE_URL, ServiceAddress, check_service_url, proxy_for, tls_context
@@ -152,11 +159,7 @@ class AgentSettings(AgentAddress, frozen=True, kw_only=True):
         Annotated[tuple[MetricName, ...], Meta(min_length=1)],
         Meta(
             description="What to sample; all but cpu about once a second.",
-            extra={
-                "examples": ["cpu,memory,disk"],
-                "expected": "a list of cpu, memory, swap, disk, network, load, times, scheduler, pressure, bursts "
-                "and limits",
-            },
+            extra={"examples": ["cpu,memory,disk"], "expected": METRICS_EXPECTED},
         ),
     ] = ("cpu",)
     scope: Annotated[

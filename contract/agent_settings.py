@@ -4,7 +4,7 @@ The same checks run where an operator sets them and where an agent applies them.
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, Literal, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_type_hints
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
@@ -13,9 +13,12 @@ from contract.problems import Problem, did_you_mean, problem_of, shortened
 from contract.processes import ProcessDetail
 
 MetricName = Literal[
-    "cpu", "memory", "swap", "disk", "network", "load", "times", "scheduler", "pressure", "bursts",
-    "limits",
+    "cpu", "memory", "swap", "disk", "network", "load", "times", "scheduler", "pressure", "bursts", "limits",
+    "memory_bytes", "filesystems", "frequency", "temperature",
 ]  # fmt: skip
+METRIC_NAMES: tuple[MetricName, ...] = get_args(MetricName)
+METRICS_EXPECTED = f"a list of {', '.join(METRIC_NAMES[:-1])} and {METRIC_NAMES[-1]}"
+"""What is right for the setting, in words."""
 LogLevel = Literal["debug", "info", "warning", "error"]
 IntervalS = Annotated[float, Meta(ge=0.01, le=60.0)]
 SamplesPerReport = Annotated[int, Meta(ge=1, le=10_000)]
@@ -65,7 +68,7 @@ _KINDS: dict[str, Any] = get_type_hints(DesiredSettings, include_extras=True)
 _EXPECTED = {
     "interval": "seconds from 0.01 to 60, such as 0.05",
     "samples": "a whole number from 1 to 10000",
-    "metrics": "a list of cpu, memory, swap, disk, network, load, times, scheduler, pressure, bursts and limits",
+    "metrics": METRICS_EXPECTED,
     "processes": "off, names or full",
     "paused": "true or false",
     "log_level": "debug, info, warning or error",

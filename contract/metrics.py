@@ -297,8 +297,60 @@ class Limits(Metric, tag="LIMITS", gc=False, frozen=True, omit_defaults=True):
     )
 
 
+class MemoryBytes(Metric, tag="MEMORY_BYTES", gc=False, frozen=True, omit_defaults=True):
+    """Memory and swap in bytes, each at least 0; shares of them are `Memory` and `Swap`."""
+
+    used: Distribution
+    """All memory but what is available."""
+    available: Distribution
+    """What programs can get without swapping."""
+    swap_used: Distribution
+
+    quantities = (
+        Quantity("memory_bytes.used", "used", "Memory in use, bytes", "By", bounded=False),
+        Quantity("memory_bytes.available", "available", "Memory available, bytes", "By", bounded=False),
+        Quantity("memory_bytes.swap_used", "swap_used", "Swap in use, bytes", "By", bounded=False),
+    )
+
+
+class FileSystems(Metric, tag="FILESYSTEMS", gc=False, frozen=True, omit_defaults=True):
+    """Space of the local file systems that can be written to."""
+
+    fullest: Distribution
+    """The share in use of the fullest one, in [0, 1], of what users other than root can use."""
+    used: Distribution
+    """Bytes in use, of all together."""
+    available: Distribution
+    """Bytes that users other than root can still write, of all together."""
+
+    quantities = (
+        Quantity("filesystem.fullest", "fullest", "Space in use of the fullest file system", "1", bounded=True),
+        Quantity("filesystem.used", "used", "Space in use, all file systems", "By", bounded=False),
+        Quantity("filesystem.available", "available", "Space available, all file systems", "By", bounded=False),
+    )
+
+
+class Frequency(Metric, tag="FREQUENCY", gc=False, frozen=True, omit_defaults=True):
+    """At what frequency the CPU runs."""
+
+    cpu: Distribution
+    """The mean of the cores, Hz."""
+
+    quantities = (Quantity("frequency.cpu", "cpu", "CPU frequency", "Hz", bounded=False),)
+
+
+class Temperature(Metric, tag="TEMPERATURE", gc=False, frozen=True, omit_defaults=True):
+    """How hot the CPU is."""
+
+    cpu: Distribution
+    """The hottest of its sensors, degrees Celsius; 0 below."""
+
+    quantities = (Quantity("temperature.cpu", "cpu", "CPU temperature", "Cel", bounded=False),)
+
+
 TYPES: tuple[type[Metric], ...] = (
-    Cpu, Memory, Swap, Disk, Network, Load, Times, Scheduler, Pressure, Bursts, Limits,
+    Cpu, Memory, Swap, Disk, Network, Load, Times, Scheduler, Pressure, Bursts, Limits, MemoryBytes, FileSystems,
+    Frequency, Temperature,
 )  # fmt: skip
 
 # A Union built at run time is what msgspec decodes; a type checker sees the base class.

@@ -10,7 +10,7 @@ import msgspec
 from contract import times
 from contract.patterns import exact_names, matcher
 from service.control.audit import Actor, Audit
-from service.control.database import ControlDatabase
+from service.control.database import ControlDatabase, SharedRecords
 
 KEPT = 100_000
 """Annotations that are kept; those of the oldest times go first."""
@@ -70,9 +70,13 @@ class Annotations:
         self._control = control
         self._audit = audit
         control.migrate("annotations", _STEPS)
+        control.shared.append(SharedRecords("annotations_annotation", "id", lambda numbers: None))
 
     def add(self, time_ms: int, end_ms: int, text: str, tags: Sequence[str], user: str, actor: Actor) -> Annotation:
         """Keep one; where there are more than `KEPT`, the oldest goes."""
+        return self._control.attempt(lambda: self._add(time_ms, end_ms, text, tags, user, actor))
+
+    def _add(self, time_ms: int, end_ms: int, text: str, tags: Sequence[str], user: str, actor: Actor) -> Annotation:
         created_ms = times.now_ms()
         with self._control.transaction() as db:
             cursor = db.execute(
@@ -98,6 +102,9 @@ class Annotations:
 
     def delete(self, number: int, actor: Actor) -> bool:
         """Forget one; False where there is none."""
+        return self._control.attempt(lambda: self._delete(number, actor))
+
+    def _delete(self, number: int, actor: Actor) -> bool:
         with self._control.transaction() as db:
             row = db.execute("DELETE FROM annotations_annotation WHERE id = ? RETURNING *", (number,)).fetchone()
             if row is not None:

@@ -25,7 +25,7 @@ from service.http.resources.alerts import Alerts, OneSilence, Silences
 from service.http.resources.annotations import AnnotationList, OneAnnotation
 from service.http.resources.dashboard import VIEWS, Dashboard, FleetPicture, HostAnalysis, RuleBacktest, StaticFile
 from service.http.resources.documentation import Docs, DocsStyle, OpenApi
-from service.http.resources.health import Health, Ready, member_looks, other_looks, refusing_looks
+from service.http.resources.health import Health, Ready, member_looks, other_looks, refusing_looks, unasked_tokens_look
 from service.http.resources.ingest import Metrics
 from service.http.resources.notifications import Notifications, OneNotification, Redelivery, TargetTest
 from service.http.resources.openid import OpenIdBegin, OpenIdEnd
@@ -138,7 +138,7 @@ def create_app(settings: ServiceSettings) -> Application:
     app.add_error_handler(ControlError, uncontrolled)
     openid = OpenId(settings, settings.public_url) if settings.openid_issuer else None
     begun = FailedAttempts(settings.failed_sign_ins)
-    routes = _routes(service) | _sign_in(service.sessions, authentication, openid, begun)
+    routes = _routes(service, authentication is not None) | _sign_in(service.sessions, authentication, openid, begun)
     described = OpenApi(lambda: openapi(routes, f"{settings.path_prefix}/"))
     routes |= {
         "/openapi.json": described,
@@ -167,7 +167,7 @@ def _sign_in(
     }
 
 
-def _routes(service: Service) -> dict[str, object]:
+def _routes(service: Service, asks_for_token: bool) -> dict[str, object]:
     """The resource at each path."""
     store, remote, queue = service.store, service.remote_configuration, service.queue
     repository, rules = service.rule_repository, service.rules
@@ -236,6 +236,7 @@ def _routes(service: Service) -> dict[str, object]:
                     store, service.admission, service.maintenance, rules, remote.registry, service.control, service.lost
                 ),
                 *member_looks(service.member),
+                unasked_tokens_look(service.tokens, asks_for_token),
                 lambda: service.forgetting.problem if service.forgetting else None,
             ],
         ),

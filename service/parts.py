@@ -20,6 +20,7 @@ from service.cluster.errors import ClusterError
 from service.control.audit import Audit
 from service.control.data_lock import lock_data_folder
 from service.control.database import ControlDatabase, ControlError
+from service.control.sharing import Sharing
 from service.credentials.identity import Identity
 from service.credentials.sessions import Sessions
 from service.credentials.tokens import Tokens
@@ -116,6 +117,8 @@ class Service:
         self.analyst = Analyst(self.store, self.annotations)
         self.snapshots = SnapshotMaker(folder, Live(home, self.journal, self.store))
         self.maintenance = Maintenance(self.journal, self.store, settings.flush_seconds)
+        self.sharing = None if self.member is None else Sharing(self.control, self.audit, self.member.bucket)
+        """Keeps what the processes of a cluster have alike; None where this one is alone."""
         self.forgetting = self._new_forgetting(str(home.relative_to(folder))) if self.member is None else None
         """Forgets users; None in a cluster, whose log keeps what it has."""
 
@@ -220,6 +223,8 @@ class Service:
             self.tokens.write_uses()
         # In this order: the file that is written to is pruned only once it is closed.
         self.journal.close()
+        if self.sharing is not None:
+            self.sharing.close()
         if self.member is None:
             self.journal.prune(self.store.flushed)
         else:

@@ -13,10 +13,12 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from service.app import Application
+from service.cluster.bucket import ControlBucket
 from service.cluster.log import ReplicatedLog
 from service.control.audit import Audit
 from service.control.data_lock import lock_data_folder
 from service.control.database import ControlDatabase
+from service.control.sharing import Sharing
 from service.credentials.rates import FailedAttempts
 from service.credentials.sessions import Sessions
 from service.credentials.tokens import Tokens
@@ -41,7 +43,10 @@ class WriterProcess:
         self.requests = RequestLog(settings.requests_logged)
         try:
             self.control = ControlDatabase(folder / "control.db")
+            self.audit = Audit(self.control)
+            self.tokens = Tokens(self.control, self.audit)
             self._cluster = join(settings)
+            self._sharing = Sharing(self.control, self.audit, ControlBucket(self._cluster))
             self.log = ReplicatedLog(self._cluster, settings.journal_bytes, settings.stream_keep)
             self.writer = new_writer(self._cluster, self.log, settings)
         except BaseException:
@@ -58,6 +63,7 @@ class WriterProcess:
         """Write what there is, and hand over."""
         self.writer.stop()
         self.log.close()
+        self._sharing.close()
         self._cluster.close()
         self.control.close()
         self._lock.release()
@@ -123,12 +129,11 @@ class _Numbers:
 def create_writer(settings: ServiceSettings) -> Application:
     """The application of a process that only writes."""
     process = WriterProcess(settings)
-    audit = Audit(process.control)
-    tokens = Tokens(process.control, audit)
+    tokens = process.tokens
     access: Any = RequireOwnHost(settings.host)
     if settings.token or len(tokens):
         access = Authentication(
-            tokens, Sessions(process.control, audit, tokens), FailedAttempts(settings.failed_sign_ins),
+            tokens, Sessions(process.control, process.audit, tokens), FailedAttempts(settings.failed_sign_ins),
             TokenLimits(settings), settings.token, settings.operator_token,
         )  # fmt: skip
     middleware: list[Any] = [_Lifespan(process), NameRoute(), access]

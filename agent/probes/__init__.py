@@ -6,8 +6,17 @@ from agent.probes.base import NotMeasured, Probe, QuantitySamples, Samples
 from agent.probes.bursts import BurstProbe
 from agent.probes.cpu import CpuProbe, cpu_source
 from agent.probes.groups import Group, GroupTimes, LimitsProbe
+from agent.probes.hardware import frequency_probe, temperature_probe
 from agent.probes.kernel import pressure_probe, scheduler_probe, times_probe
-from agent.probes.system import disk_probe, load_probe, memory_probe, network_probe, swap_probe
+from agent.probes.system import (
+    disk_probe,
+    file_systems_probe,
+    load_probe,
+    memory_bytes_probe,
+    memory_probe,
+    network_probe,
+    swap_probe,
+)
 from contract.agent_settings import MetricName
 
 __all__ = ["OF_GROUP", "PROBES", "MetricName", "NotMeasured", "Probe", "QuantitySamples", "Samples", "sharing"]
@@ -24,6 +33,10 @@ PROBES: dict[MetricName, Callable[[float], Probe]] = {
     "pressure": pressure_probe,
     "limits": LimitsProbe,
     "bursts": lambda interval_s: BurstProbe(interval_s, CpuProbe(cpu_source()), is_shared=False),
+    "memory_bytes": memory_bytes_probe,
+    "filesystems": file_systems_probe,
+    "frequency": frequency_probe,
+    "temperature": temperature_probe,
 }
 """For each metric, what makes its probe for samples so many seconds apart."""
 

@@ -1,4 +1,4 @@
-"""Memory, swap, disks, network and load averages: what is asked of the system about once a second.
+"""Memory, swap, disks, file systems, network and load averages: what is asked of the system about once a second.
 
 A quantity is sampled as it is (`Gauges`) or as the growth of a counter (`Rates`).
 """
@@ -6,13 +6,14 @@ A quantity is sampled as it is (`Gauges`) or as the growth of a counter (`Rates`
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 
 import psutil
 
 from agent.interfaces import counted_interfaces
-from agent.probes.base import QuantitySamples, WeightedSamples
-from contract.metrics import Disk, Load, Memory, Metric, Network, Swap
+from agent.probes.base import NotMeasured, QuantitySamples, WeightedSamples
+from contract.metrics import Disk, FileSystems, Load, Memory, MemoryBytes, Metric, Network, Swap
 
 PERIOD_S = 1.0
 
@@ -126,6 +127,34 @@ def swap_probe(interval_s: float) -> Gauges:
 def _read_swap() -> tuple[float]:
     swap = psutil.swap_memory()
     return (min(1.0, max(0.0, swap.used / swap.total)) if swap.total else 0.0,)
+
+
+def memory_bytes_probe(interval_s: float) -> Gauges:
+    """The probe of memory and swap in bytes."""
+    return Gauges(MemoryBytes, interval_s, _read_bytes)
+
+
+def _read_bytes() -> tuple[float, float, float]:
+    memory = psutil.virtual_memory()
+    return max(0, memory.total - memory.available), memory.available, psutil.swap_memory().used
+
+
+def file_systems_probe(interval_s: float) -> Gauges:
+    """The probe of space on file systems; its samples raise NotMeasured where none can be looked at."""
+    return Gauges(FileSystems, interval_s, _read_space)
+
+
+def _read_space() -> tuple[float, float, float]:
+    places = {part.device: part.mountpoint for part in psutil.disk_partitions() if "ro" not in part.opts.split(",")}
+    spaces = []
+    for place in places.values() or ("/",):
+        # A drive without a disk in it has no space.
+        with suppress(OSError):
+            spaces.append(psutil.disk_usage(place))
+    shares = [space.used / (space.used + space.free) for space in spaces if space.used + space.free > 0]
+    if not shares:
+        raise NotMeasured("no local file system that can be written to was found")
+    return max(shares), sum(space.used for space in spaces), sum(space.free for space in spaces)
 
 
 def disk_probe(interval_s: float) -> Rates:

@@ -3,6 +3,7 @@
 import io
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +127,8 @@ def _eighths(columns: npt.NDArray[np.float64], top: float, full: int) -> npt.NDA
 
 
 _PREFIXES = ("", "k", "M", "G", "T", "P")
+_PREFIXED = {"By": "B", "By/s": "B/s", "Hz": "Hz"}
+"""Units with prefixes, as people write them."""
 
 
 def formatter(unit: str, stat: str) -> Callable[[float], str]:
@@ -136,17 +139,17 @@ def formatter(unit: str, stat: str) -> Callable[[float], str]:
         return "{:.4g}".format
     if unit == "1":
         return "{:.1%}".format
-    if unit == "By/s":
-        return _bytes_per_second
-    return ("{:.4g} " + unit.replace("{", "").replace("}", "")).format
+    if unit in _PREFIXED:
+        return partial(_prefixed, _PREFIXED[unit])
+    return ("{:.4g} " + unit.replace("{", "").replace("}", "").replace("Cel", "°C")).format
 
 
-def _bytes_per_second(value: float) -> str:
+def _prefixed(unit: str, value: float) -> str:
     for prefix in _PREFIXES[:-1]:
         if value < 999.5:
-            return f"{value:.3g} {prefix}B/s"
+            return f"{value:.3g} {prefix}{unit}"
         value /= 1000
-    return f"{value:,.3g} {_PREFIXES[-1]}B/s"
+    return f"{value:,.3g} {_PREFIXES[-1]}{unit}"
 
 
 _CHART_LINES = 8

@@ -108,7 +108,7 @@ def _add(group: "argparse._ArgumentGroup", setting: Setting) -> None:
             options["nargs"] = "?"
         group.add_argument(setting.name, metavar=setting.flag, **options)
     elif setting.boolean:
-        group.add_argument(setting.flag, action=argparse.BooleanOptionalAction, **options)
+        group.add_argument(setting.flag, dest=setting.name, action=argparse.BooleanOptionalAction, **options)
     else:
         metavar = setting.extra.get("metavar", setting.key.rpartition("_")[2].upper())
         group.add_argument(setting.flag, dest=setting.name, metavar=metavar, **options)

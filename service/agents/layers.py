@@ -1,7 +1,6 @@
 """Desired settings in layers: the fleet's, those of selections in the order of their ranks, one agent's own."""
 
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 import msgspec
@@ -12,7 +11,7 @@ from contract.patterns import MAX_PATTERN, matcher
 from contract.problems import shortened
 from contract.report import OS_TYPES
 from service.control.audit import Actor, Audit
-from service.control.database import ControlDatabase
+from service.control.database import ControlDatabase, RecordKey, SharedRecords
 
 _EXPECTED = "expected all, os:Linux, os:MacOS, os:Windows or a pattern such as user:web-*"
 
@@ -93,16 +92,21 @@ class Layer:
 
 
 class Layers:
-    """All layers, in memory and in the control database. `change` blocks; the rest is quick and reads memory."""
+    """All layers, in memory and in the control database. `change` blocks; the rest is quick and reads memory.
+
+    The processes of a cluster have the same layers.
+    """
 
     def __init__(self, control: ControlDatabase, audit: Audit) -> None:
         self._control = control
         self._audit = audit
         control.migrate("agents.layers", _STEPS)
+        control.shared.append(SharedRecords("agents_layer", "target", self._changed_elsewhere))
+        self.on_change: Callable[[Collection[str]], None] = lambda targets: None
+        """Called in a thread with the targets that another process has changed."""
         self._layers = {row[0]: _layer(row) for row in control.read("SELECT * FROM agents_layer")}
         self._selections: list[tuple[Selector, Layer]] = []
-        self._changing = threading.Lock()
-        self._merged: dict[tuple[int, ...], tuple[DesiredSettings, str]] = {}
+        self._merged: dict[tuple[tuple[str, int], ...], tuple[DesiredSettings, str]] = {}
         self._sort()
 
     def get(self, target: str) -> Layer:
@@ -123,7 +127,7 @@ class Layers:
     def desired(self, user_id: str, os_type: str) -> tuple[DesiredSettings, str]:
         """What is asked of an agent, its layers merged, and the version of that."""
         layers = self.of(user_id, os_type)
-        key = tuple(layer.revision for layer in layers)
+        key = tuple((layer.target, layer.revision) for layer in layers)
         found = self._merged.get(key)
         if found is None:
             settings = merged(layer.settings for layer in layers)
@@ -136,47 +140,61 @@ class Layers:
     def change(self, target: str, actor: Actor, edit: Callable[[Layer], Layer | None]) -> Layer:
         """Put what `edit` makes of a layer in its place, on disk and noted in the audit trail; None removes it.
 
-        `edit` sees the layer as it is at that moment, and may raise. Raises TooManyLayers, and ControlError where it
-        cannot be kept. Called in a thread; several take turns.
+        `edit` sees the layer as it is at that moment, and may raise; it is called again where another process has
+        changed the layer at the same moment. Raises TooManyLayers, and ControlError where it cannot be kept. Called in
+        a thread; several take turns.
         """
-        with self._changing:
-            before = self.get(target)
-            after = edit(before)
-            if after is not None:
-                self._check_room(target)
-            elif not before.revision:
-                return before
-            with self._control.transaction() as db:
-                number = self._audit.note(
-                    db, actor, "settings", target,
-                    before=_document(before) if before.revision else None,
-                    after=None if after is None else _document(after),
-                )  # fmt: skip
-                if after is None:
-                    db.execute("DELETE FROM agents_layer WHERE target = ?", (target,))
-                else:
-                    after = replace(after, revision=number, changed_ms=times.now_ms())
-                    db.execute(
-                        "INSERT OR REPLACE INTO agents_layer VALUES (?, ?, ?, ?, ?)",
-                        (target, after.rank, msgspec.json.encode(after.settings), after.revision, after.changed_ms),
-                    )
-            self._remember(target, after)
-            return self.get(target)
+        return self._control.attempt(lambda: self._change(target, actor, edit))
+
+    def _change(self, target: str, actor: Actor, edit: Callable[[Layer], Layer | None]) -> Layer:
+        before = self.get(target)
+        after = edit(before)
+        if after is not None:
+            self._check_room(target)
+        elif not before.revision:
+            return before
+        with self._control.transaction() as db:
+            number = self._audit.note(
+                db, actor, "settings", target,
+                before=_document(before) if before.revision else None,
+                after=None if after is None else _document(after),
+            )  # fmt: skip
+            if after is None:
+                db.execute("DELETE FROM agents_layer WHERE target = ?", (target,))
+            else:
+                after = replace(after, revision=number, changed_ms=times.now_ms())
+                db.execute(
+                    "INSERT OR REPLACE INTO agents_layer VALUES (?, ?, ?, ?, ?)",
+                    (target, after.rank, msgspec.json.encode(after.settings), after.revision, after.changed_ms),
+                )
+        self._remember(target, after)
+        return self.get(target)
+
+    def _changed_elsewhere(self, keys: Iterable[RecordKey]) -> None:
+        targets = [*map(str, keys)]
+        for target in targets:
+            rows = self._control.read("SELECT * FROM agents_layer WHERE target = ?", (target,))
+            self._keep(target, _layer(rows[0]) if rows else None)
+        self._sort()
+        self.on_change(targets)
 
     def _remember(self, target: str, layer: Layer | None) -> None:
+        self._keep(target, layer)
+        if not target.startswith(AGENT):
+            self._sort()
+
+    def _keep(self, target: str, layer: Layer | None) -> None:
         # One step each for whoever reads on another thread.
         if layer is None:
             self._layers.pop(target, None)
         else:
             self._layers[target] = layer
-        if not target.startswith(AGENT):
-            self._sort()
-            self._merged = {}
 
     def _sort(self) -> None:
         chosen = [layer for layer in list(self._layers.values()) if not layer.target.startswith(AGENT)]
         chosen.sort(key=lambda layer: (layer.target != ALL.text, layer.rank, layer.target))
         self._selections = [(parse_selector(layer.target), layer) for layer in chosen]
+        self._merged = {}
 
     def _check_room(self, target: str) -> None:
         if target in self._layers:

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 
 from falcon.asgi import SSEvent
 from msgspec import UNSET
@@ -46,9 +46,12 @@ class RemoteConfiguration:
         self.commands.load()
         self._tasks: list[asyncio.Task[None]] = []
         self._changed = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self.layers.on_change = self._changed_elsewhere
 
     def start(self) -> None:
         """Begin to roll out changes, send heartbeats, expire commands and write states; called on the event loop."""
+        self._loop = asyncio.get_running_loop()
         self._tasks = [asyncio.create_task(self._look_after()), asyncio.create_task(self._roll_out())]
 
     async def stop(self) -> None:
@@ -105,13 +108,26 @@ class RemoteConfiguration:
     async def change(self, target: str, actor: Actor, edit: Callable[[Layer], Layer | None]) -> Layer:
         """Change the settings of a target, as `Layers.change`; agents that listen hear of it at once."""
         layer = await asyncio.to_thread(self.layers.change, target, actor, edit)
-        if target.startswith(AGENT):
-            agent = self.registry.get(target.removeprefix(AGENT))
-            if agent is not None:
-                self._refresh(agent)
-        else:
-            self._changed.set()
+        self._tell([target])
         return layer
+
+    def _changed_elsewhere(self, targets: Collection[str]) -> None:
+        """Tell agents that listen here what another process has changed. Called in a thread."""
+        if self._loop is None:
+            self._changed.set()  # before the event loop runs there is nobody else
+            return
+        with contextlib.suppress(RuntimeError):  # the loop has ended, and nobody listens
+            self._loop.call_soon_threadsafe(self._tell, targets)
+
+    def _tell(self, targets: Collection[str]) -> None:
+        """Have agents hear of changes to targets."""
+        for target in targets:
+            if target.startswith(AGENT):
+                agent = self.registry.get(target.removeprefix(AGENT))
+                if agent is not None:
+                    self._refresh(agent)
+            else:
+                self._changed.set()
 
     async def forget(self, user_id: str, actor: Actor) -> bool:
         """Forget an agent: what it said, its own settings, its commands; noted in the audit trail.

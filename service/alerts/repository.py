@@ -4,6 +4,7 @@ import json
 import logging
 import secrets
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import msgspec
@@ -13,7 +14,7 @@ from contract.processes import Named
 from service.alerts.alarms import SavedAlarm, Transition
 from service.alerts.rules import InvalidRule, Rule, parse_rule
 from service.control.audit import Actor, Audit
-from service.control.database import ControlDatabase
+from service.control.database import ControlDatabase, SharedRecords
 
 _STEPS = [
     """
@@ -110,6 +111,12 @@ class RuleRepository:
         self._audit = audit
         self._journal = journal
         control.migrate("rules", _STEPS)
+        self.on_change: Callable[[], None] = lambda: None
+        """Called in a thread where another process has changed definitions."""
+        control.shared += [
+            SharedRecords("rules_rule", "name", lambda names: self.on_change()),
+            SharedRecords("rules_silence", "id", lambda ids: None),
+        ]
 
     # Definitions
 
@@ -132,6 +139,9 @@ class RuleRepository:
         `check` is called with the version that is there, 0 for none, and raises where that is not the right one. Raises
         TooMany where there are too many.
         """
+        return self.control.attempt(lambda: self._change_rule(name, rule, actor, check))
+
+    def _change_rule(self, name: str, rule: Rule | None, actor: Actor, check: Callable[[int], None]) -> int:
         with self.control.transaction() as db:
             row = db.execute("SELECT document, version FROM rules_rule WHERE name = ?", (name,)).fetchone()
             check(row[1] if row else 0)
@@ -314,6 +324,10 @@ class RuleRepository:
         self, rule: str, user: str, until_ms: int, comment: str, actor: Actor, *, start_ms: int = 0
     ) -> Silence:
         """Notify nobody of some rules and users until a moment. `rule` and `user` are patterns. Raises TooMany."""
+        adding = partial(self._add_silence, rule, user, until_ms, comment, actor, start_ms)
+        return self.control.attempt(adding)
+
+    def _add_silence(self, rule: str, user: str, until_ms: int, comment: str, actor: Actor, start_ms: int) -> Silence:
         now_ms = times.now_ms()
         silence = Silence(secrets.token_hex(8), rule, user, until_ms, comment, now_ms, start_ms)
         with self.control.transaction() as db:
@@ -328,6 +342,9 @@ class RuleRepository:
 
     def end_silence(self, identity: str, actor: Actor) -> bool:
         """End a silence; False where there is none."""
+        return self.control.attempt(lambda: self._end_silence(identity, actor))
+
+    def _end_silence(self, identity: str, actor: Actor) -> bool:
         with self.control.transaction() as db:
             row = db.execute(f"DELETE FROM rules_silence WHERE id = ? RETURNING {_SILENCE}", (identity,)).fetchone()
             if row is not None:

@@ -72,6 +72,7 @@ class Runner:
         """Why the rules in force are not those of the files; None where they are."""
         self.rule_set = self._first_rule_set(path) if path else RuleSet()
         self.engine = Engine(is_paused=is_paused)
+        repository.on_change = self.reload
         self.lock = threading.Lock()
         """Held while the engine works."""
         self._reader = JournalReader(journal)

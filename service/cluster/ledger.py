@@ -29,7 +29,8 @@ _PARTS = 20_000
 _ENTRIES = 2000
 """After so many entries they are summed up in one."""
 _TRY_S = 10.0
-_WRONG_LAST = (10071, 10164)
+WRONG_LAST = (10071, 10164)
+"""JetStream's codes for a message that is not behind the one that its sender knows of."""
 
 
 class Superseded(ClusterError):
@@ -281,7 +282,7 @@ class WriterLedger:
             try:
                 return self._cluster.call(publishing).seq
             except nats.js.errors.APIError as error:
-                if error.err_code in _WRONG_LAST:
+                if error.err_code in WRONG_LAST:
                     raise Superseded("another writer has taken over") from None
                 if time.monotonic() > end:
                     raise ClusterError(f"{self._cluster.address}: {error.description}") from None

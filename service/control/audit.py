@@ -1,6 +1,7 @@
 """The audit trail: who changed what, when, from what to what."""
 
 import sqlite3
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -27,6 +28,7 @@ _STEPS = [
     CREATE INDEX audit_by_target ON audit_entry (target, id);
     """
 ]
+_COLUMNS = "at_ms, token, address, actor, action, target, before, after"
 
 
 class Actor(NamedTuple):
@@ -59,8 +61,7 @@ class Audit:
     ) -> int:
         """Add an entry to the transaction under way; its number, which no other entry ever has."""
         cursor = db.execute(
-            "INSERT INTO audit_entry (at_ms, token, address, actor, action, target, before, after)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            f"INSERT INTO audit_entry ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             (times.now_ms(), *actor, action, target, before, after),
         )
         number = cursor.lastrowid
@@ -68,10 +69,24 @@ class Audit:
         db.execute("DELETE FROM audit_entry WHERE id <= ?", (number - KEPT,))
         return number
 
+    def copy(self, db: sqlite3.Connection, number: int) -> list[Any]:
+        """An entry for the trails of other processes."""
+        return list(db.execute(f"SELECT id, {_COLUMNS} FROM audit_entry WHERE id = ?", (number,)).fetchone())
+
+    def take(self, db: sqlite3.Connection, entry: Sequence[Any]) -> None:
+        """Add the copy of an entry of another process, whose number it keeps where nothing later is here."""
+        number, *columns = entry
+        db.execute(
+            f"INSERT INTO audit_entry (id, {_COLUMNS}) VALUES"
+            " (max(?, 1 + ifnull((SELECT seq FROM sqlite_sequence WHERE name = 'audit_entry'), 0)),"
+            " ?, ?, ?, ?, ?, ?, ?, ?)",
+            (number, *columns),
+        )
+
     def entries(self, *, target: str | None, before: int | None, limit: int) -> list[dict[str, Any]]:
         """Entries, newest first: of one `target`, and older than number `before`, where they are given."""
         rows = self._control.read(
-            "SELECT id, at_ms, token, address, actor, action, target, before, after FROM audit_entry"
+            f"SELECT id, {_COLUMNS} FROM audit_entry"
             " WHERE (:target IS NULL OR target = :target) AND (:before IS NULL OR id < :before)"
             " ORDER BY id DESC LIMIT :limit",
             {"target": target, "before": before, "limit": limit},

@@ -10,9 +10,10 @@ import logging
 import re
 import sqlite3
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 _log = logging.getLogger("loadlens.service")
 
@@ -21,6 +22,8 @@ LIMIT_BYTES = 1024 * 1024 * 1024
 _DAMAGE = ("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_IOERR")
 """What SQLite says of a damaged file, or of a disk that cannot be read."""
 _WHAT_TO_DO = "put back a copy where settings, rules or annotations are not what they were"
+_ATTEMPT_S = 10.0
+"""So long a change is tried again where other processes were first."""
 _APPLICATION_ID = 0x4C4F4144
 _FORMAT = 1
 _PREPARE = """
@@ -47,12 +50,48 @@ class ControlFull(ControlError):
     """Nothing more can be kept: the file is at its limit, or its disk is."""
 
 
+class ControlOutdated(ControlError):
+    """Another process of a cluster has changed the same, and this one has not heard of it yet."""
+
+
+T = TypeVar("T")
+RecordKey = int | str
+
+
+class SharedRecords(NamedTuple):
+    """Records that all processes of a cluster have alike: rows of a table, with those of others that belong to each."""
+
+    table: str
+    key: str
+    """The column that names a record."""
+    changed: Callable[[Collection[RecordKey]], None]
+    """Called in a thread with the keys of records that other processes have changed; they are in the tables by then."""
+    parts: Mapping[str, str] = {}
+    """By further table, the column that names the record its rows belong to."""
+    local: frozenset[str] = frozenset()
+    """Columns that each process has of its own."""
+
+
+class Sharer(Protocol):
+    """Gives what is changed here to the other processes."""
+
+    def publish(self, db: sqlite3.Connection) -> None:
+        """Give them what the transaction under way has changed. Raises ControlOutdated, and ControlError."""
+
+    def catch_up(self) -> None:
+        """Return when all that others have changed so far is in the tables. Raises ControlError."""
+
+
 class ControlDatabase:
     """The open file. Any thread may use it: one writes at a time, and reading does not wait for it."""
 
     def __init__(self, path: Path, limit_bytes: int = LIMIT_BYTES) -> None:
         """Open the file, make it where there is none; raises ControlError."""
         self._path = path
+        self.shared: list[SharedRecords] = []
+        """What the processes of a cluster have alike; those who keep it say so."""
+        self.sharer: Sharer | None = None
+        """Who gives it to the others; None where this process is alone."""
         self._write_lock = threading.RLock()
         self._read_lock = threading.Lock()
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -104,11 +143,12 @@ class ControlDatabase:
             )
 
     @contextlib.contextmanager
-    def transaction(self) -> Iterator[sqlite3.Connection]:
+    def transaction(self, *, published: bool = True) -> Iterator[sqlite3.Connection]:
         """A transaction to read and write in: on disk when the block ends, undone where it raises.
 
-        Within another of the same thread it is part of that one. Raises ControlFull where there is no room, and
-        ControlError where the disk fails.
+        Within another of the same thread it is part of that one. What is shared with other processes is `published` to
+        them before. Raises ControlFull where there is no room, ControlOutdated where another process was first, and
+        ControlError where the disk fails or the others cannot be reached.
         """
         with self._write_lock:
             db = self._writer
@@ -118,6 +158,8 @@ class ControlDatabase:
             try:
                 db.execute("BEGIN IMMEDIATE")
                 yield db
+                if published and self.sharer is not None:
+                    self.sharer.publish(db)
                 db.execute("COMMIT")
                 self._unwritten = None
             except sqlite3.OperationalError as error:
@@ -130,6 +172,28 @@ class ControlDatabase:
             finally:
                 if db.in_transaction:
                     db.execute("ROLLBACK")
+
+    def attempt(self, change: Callable[[], T]) -> T:
+        """What `change` returns; it is done again where another process was first, once that is known here.
+
+        Nobody else changes anything meanwhile, so that what is in memory is what is in the tables. Raises what it
+        raises.
+        """
+        end = time.monotonic() + _ATTEMPT_S
+        while True:
+            try:
+                with self.alone():
+                    return change()
+            except ControlOutdated:
+                if self.sharer is None or time.monotonic() > end:
+                    raise
+                self.sharer.catch_up()
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Let no other thread write until the block ends."""
+        with self._write_lock:
+            yield
 
     def read(self, query: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> list[tuple[Any, ...]]:
         """The rows of a query, as last committed. Raises ControlError where the file is damaged."""

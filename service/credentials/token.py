@@ -9,7 +9,7 @@ import hashlib
 import re
 import secrets
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -172,14 +172,18 @@ def insert(db: sqlite3.Connection, token: Token) -> None:
     db.executemany("INSERT INTO credentials_secret VALUES (?, ?, ?, ?)", [(token.id, *one) for one in token.secrets])
 
 
-def read(control: ControlDatabase) -> Iterable[Token]:
-    """All tokens that are kept."""
+def read(control: ControlDatabase, ids: Collection[str] | None = None) -> Iterable[Token]:
+    """The tokens of some ids that are kept; of None all."""
+    chosen = None if ids is None else msgspec.json.encode([*ids]).decode()
+    among = "(?1 IS NULL OR {} IN (SELECT value FROM json_each(?1)))"
     secrets: dict[str, list[Secret]] = {}
     for token_id, *secret in control.read(
-        "SELECT token_id, digest, created_ms, expires_ms FROM credentials_secret ORDER BY created_ms DESC, rowid"
+        "SELECT token_id, digest, created_ms, expires_ms FROM credentials_secret"
+        f" WHERE {among.format('token_id')} ORDER BY created_ms DESC, rowid",
+        (chosen,),
     ):
         secrets.setdefault(token_id, []).append(Secret(*secret))
-    for row in control.read(f"SELECT {_COLUMNS} FROM credentials_token"):
+    for row in control.read(f"SELECT {_COLUMNS} FROM credentials_token WHERE {among.format('id')}", (chosen,)):
         values = dict(zip(_COLUMNS.split(", "), row, strict=True))
         identity = Identity(values["role"], values["scope"], values["id"])
         yield Token(**values, secrets=tuple(secrets.get(values["id"], ())), identity=identity)

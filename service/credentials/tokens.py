@@ -8,8 +8,7 @@ import hmac
 import logging
 import math
 import sqlite3
-import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from msgspec import UNSET, UnsetType
@@ -18,7 +17,7 @@ from msgspec.structs import replace
 from contract import times
 from contract.times import DAY_MS, parse_duration
 from service.control.audit import Actor, Audit
-from service.control.database import ControlDatabase, ControlError
+from service.control.database import ControlDatabase, ControlError, RecordKey, SharedRecords
 from service.credentials.identity import EVERYONE, Identity, Role
 from service.credentials.token import STEPS, Made, Secret, Token, audited, digest, id_of, insert, made, new_text, read
 
@@ -60,6 +59,10 @@ class Tokens:
         self._control = control
         self._audit = audit
         control.migrate("credentials.tokens", STEPS)
+        # When a token was used last, each process says of itself.
+        local = frozenset(("last_used_ms", "last_address"))
+        parts = {"credentials_secret": "token_id"}
+        control.shared.append(SharedRecords("credentials_token", "id", self._changed_elsewhere, parts, local))
         self._tokens: dict[str, Token] = {}
         self._passing: dict[str, Token] = {}
         """Tokens for processes of the service's own, which nobody lists and no disk holds."""
@@ -68,8 +71,6 @@ class Tokens:
         self._used: set[str] = set()
         """Ids whose last use is not written yet."""
         self._writing: asyncio.Task[None] | None = None
-        self._changing = threading.Lock()
-        """Held while a change is made on disk and in memory, where the next one looks."""
         self._forget_old()
         for token in read(control):
             self._tokens[token.id] = token
@@ -135,6 +136,11 @@ class Tokens:
         uses: int | None = None,
     ) -> Made:
         """Make a token. Raises TokenRefused where there are too many, and ControlError."""
+        return self._control.attempt(lambda: self._create(name, role, scope, expires_ms, actor, uses))
+
+    def _create(
+        self, name: str, role: Role, scope: str, expires_ms: int | None, actor: Actor, uses: int | None
+    ) -> Made:
         if len(self._tokens) >= KEPT:
             raise TokenRefused(f"{len(self._tokens)} tokens are kept already; no more fit")
         with self._control.transaction() as db:
@@ -182,8 +188,7 @@ class Tokens:
 
         Raises TokenRefused where that is used up, or the agent has a token already; and ControlError.
         """
-        with self._changing:
-            return self._enrol(enrolment, user_id, actor)
+        return self._control.attempt(lambda: self._enrol(enrolment, user_id, actor))
 
     def _enrol(self, enrolment: Identity, user_id: str, actor: Actor) -> Made:
         with self._control.transaction() as db:
@@ -244,8 +249,7 @@ class Tokens:
             )
 
     def _change(self, token_id: str, actor: Actor, action: str, changed: Callable[[Token], Token]) -> Token:
-        with self._changing:
-            return self._change_alone(token_id, actor, action, changed)
+        return self._control.attempt(lambda: self._change_alone(token_id, actor, action, changed))
 
     def _change_alone(self, token_id: str, actor: Actor, action: str, changed: Callable[[Token], Token]) -> Token:
         with self._control.transaction() as db:
@@ -259,6 +263,19 @@ class Tokens:
             self._note(db, actor, action, before, token)
         self._tokens[token_id] = token
         return token
+
+    def _changed_elsewhere(self, keys: Iterable[RecordKey]) -> None:
+        """Take what another process has changed; what is known of texts does not count any more."""
+        ids = {*map(str, keys)}
+        there = {token.id: token for token in read(self._control, ids)}
+        for token_id in ids:
+            token, before = there.get(token_id), self._tokens.get(token_id)
+            if token is None:
+                self._tokens.pop(token_id, None)
+                continue
+            if before is not None:
+                token.last_used_ms, token.last_address = before.last_used_ms, before.last_address
+            self._tokens[token_id] = token
 
     def _refuse_to_lock_out(self, before: Token, after: Token) -> None:
         """Raise TokenRefused where nobody could make tokens any more."""

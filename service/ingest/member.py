@@ -9,6 +9,7 @@ from functools import partial
 
 from contract.metrics import Metric
 from contract.report import Report
+from service.cluster.bucket import ControlBucket
 from service.cluster.connection import Cluster, ClusterAddress
 from service.cluster.lease import Lease
 from service.cluster.ledger import LedgerReader
@@ -59,6 +60,7 @@ class Member:
             self.log.advance_to(self.store.flushed)
             replayed = replay(self.log, self.store)
             _log.info("%d reports of the log are not in the store yet", replayed)
+            self.bucket = ControlBucket(self.cluster)
             self.rules = Lease(self.cluster, "rules", holder()) if settings.role in ("all", "rules") else None
             self.writer = new_writer(self.cluster, self.log, settings) if settings.role == "all" else None
         except BaseException:

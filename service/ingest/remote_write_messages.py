@@ -2,7 +2,7 @@
 
 https://prometheus.io/docs/specs/prw/remote_write_spec/ has `prometheus.WriteRequest`, whose labels are texts, and
 https://prometheus.io/docs/specs/prw/remote_write_spec_2_0/ `io.prometheus.write.v2.Request`, whose labels are places in
-a list of symbols. Only what is read here is described; protobuf passes over the rest.
+a list of symbols. Only what is read or written here is described; protobuf passes over the rest.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,15 +19,26 @@ _KINDS: Final = {
     "double": _Field.TYPE_DOUBLE,
     "int64": _Field.TYPE_INT64,
     "uint32": _Field.TYPE_UINT32,
+    "uint64": _Field.TYPE_UINT64,
+    "sint32": _Field.TYPE_SINT32,
+    "sint64": _Field.TYPE_SINT64,
 }
 _SAMPLE: Final = {"value": ("double", 1), "timestamp": ("int64", 2)}
+_HISTOGRAM: Final = {
+    "count_int": ("uint64", 1), "sum": ("double", 3), "schema": ("sint32", 4), "zero_threshold": ("double", 5),
+    "zero_count_int": ("uint64", 6), "positive_spans": ("*BucketSpan", 11), "positive_deltas": ("*sint64", 12),
+    "reset_hint": ("uint32", 14), "timestamp": ("int64", 15),
+}  # fmt: skip
+_SPAN: Final = {"offset": ("sint32", 1), "length": ("uint32", 2)}
 _FILES: Final[Mapping[str, Mapping[str, Mapping[str, tuple[str, int]]]]] = {
     "prometheus": {
         "WriteRequest": {"timeseries": ("*TimeSeries", 1)},
         "TimeSeries": {
             "labels": ("*Label", 1), "samples": ("*Sample", 2), "exemplars": ("*Opaque", 3),
-            "histograms": ("*Opaque", 4),
+            "histograms": ("*Histogram", 4),
         },
+        "Histogram": _HISTOGRAM,
+        "BucketSpan": _SPAN,
         "Label": {"name": ("string", 1), "value": ("string", 2)},
         "Sample": _SAMPLE,
         "Opaque": {},
@@ -35,9 +46,12 @@ _FILES: Final[Mapping[str, Mapping[str, Mapping[str, tuple[str, int]]]]] = {
     "io.prometheus.write.v2": {
         "Request": {"symbols": ("*string", 4), "timeseries": ("*TimeSeries", 5)},
         "TimeSeries": {
-            "labels_refs": ("*uint32", 1), "samples": ("*Sample", 2), "histograms": ("*Opaque", 3),
-            "exemplars": ("*Opaque", 4),
+            "labels_refs": ("*uint32", 1), "samples": ("*Sample", 2), "histograms": ("*Histogram", 3),
+            "exemplars": ("*Opaque", 4), "metadata": ("Metadata", 5),
         },
+        "Histogram": _HISTOGRAM,
+        "BucketSpan": _SPAN,
+        "Metadata": {"type": ("uint32", 1)},
         "Sample": _SAMPLE,
         "Opaque": {},
     },
@@ -85,9 +99,14 @@ _A_SAMPLE: Final = 10
 """So many labels or symbols, or what holds samples, take as long as a sample."""
 
 
+def new(message: str) -> Any:
+    """An empty message: `V1` or `V2`."""
+    return _CLASSES[message]()
+
+
 def parse(body: bytes, message: str) -> Any:
     """The message of a body: `V1` or `V2`. Raises Malformed."""
-    request = _CLASSES[message]()
+    request = new(message)
     try:
         request.ParseFromString(body)
     except (DecodeError, RecursionError) as error:

@@ -1,5 +1,6 @@
 """Settings of agents: bounds that name every wrong member, layers that merge, versions that name what is asked."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -7,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contract.agent_settings import (
+    METRIC_NAMES,
     DesiredSettings,
     InvalidSettings,
     SettingsInForce,
@@ -100,3 +102,11 @@ def test_what_does_not_go_with_the_agents_own_settings_is_refused() -> None:
 def test_an_agents_own_unusual_window_does_not_stand_in_the_way_of_other_settings() -> None:
     own = SettingsInForce(interval=0.01, samples=1, metrics=["cpu"])
     assert overlaid(own, DesiredSettings(log_level="debug")).log_level == "debug"
+
+
+@pytest.mark.parametrize(
+    "told", ["service/http/pages/static/views/settings.js", "service/commands/agents/changing.py", "docs/api.md"]
+)
+def test_what_can_be_sampled_is_listed_where_people_choose(told: str) -> None:
+    text = (Path(__file__).parents[2] / told).read_text(encoding="utf-8")
+    assert [name for name in METRIC_NAMES if name not in text] == []

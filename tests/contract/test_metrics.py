@@ -50,6 +50,7 @@ def test_one_core_can_be_asked_for_of_cpu_alone() -> None:
 def test_types_and_stored_names_are_unique() -> None:
     assert [type_name(kind) for kind in TYPES] == [
         "CPU", "MEMORY", "SWAP", "DISK", "NETWORK", "LOAD", "TIMES", "SCHEDULER", "PRESSURE", "BURSTS", "LIMITS",
+        "MEMORY_BYTES", "FILESYSTEMS", "FREQUENCY", "TEMPERATURE",
     ]  # fmt: skip
     assert len(QUANTITIES) == sum(len(kind.quantities) for kind in TYPES)
 

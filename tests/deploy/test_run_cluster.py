@@ -1,4 +1,4 @@
-"""`make run-cluster` is a cluster: what one service takes, the other answers, also after all were stopped."""
+"""`make run-cluster` is a cluster: what one service takes or is set, the other has, also after all were stopped."""
 
 import contextlib
 import signal
@@ -69,6 +69,13 @@ def test_what_one_takes_the_other_answers(tmp_path: Path) -> None:
             wait_until(
                 lambda: [value for _, value in _counted(other)] == [turn + 1.0],  # noqa: B023
                 "the other to answer",
+            )
+            setting = {"samples": 20 + turn}
+            answer = one.put("/api/v1/settings?selector=all", json=setting, headers={"If-Match": "*"})
+            assert answer.status_code == 200
+            wait_until(
+                lambda: other.get("/api/v1/settings?selector=all").json() == setting,  # noqa: B023
+                "the setting",
             )
 
 

@@ -13,7 +13,7 @@ from contract.settings.fields import settings_of
 from service.settings import ServiceSettings
 from tests.support.running import ROOT
 
-UNITS = ROOT / "deploy"
+UNITS = {"loadlens-agent.service": ROOT / "agent", "loadlens-service.service": ROOT / "deploy"}
 
 
 @pytest.fixture(params=["loadlens-agent.service", "loadlens-service.service"])
@@ -22,7 +22,9 @@ def installed(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     if shutil.which("systemd-analyze") is None:
         pytest.skip("systemd-analyze checks units")
     copy = tmp_path / request.param
-    copy.write_text(re.sub("(?m)^ExecStart=.*", "ExecStart=/bin/true", (UNITS / request.param).read_text()))
+    copy.write_text(
+        re.sub("(?m)^ExecStart=.*", "ExecStart=/bin/true", (UNITS[request.param] / request.param).read_text())
+    )
     return copy
 
 
@@ -46,5 +48,5 @@ def test_systemd_rates_the_exposure_as_low(installed: Path) -> None:
     ("unit", "kind"), [("loadlens-agent.service", AgentSettings), ("loadlens-service.service", ServiceSettings)]
 )
 def test_the_variables_it_names_are_settings(unit: str, kind: type[Settings]) -> None:
-    variables = set(re.findall(r"LOADLENS_\w+", (UNITS / unit).read_text()))
+    variables = set(re.findall(r"LOADLENS_\w+", (UNITS[unit] / unit).read_text()))
     assert variables <= {setting.variable for setting in settings_of(kind)}

@@ -1,6 +1,6 @@
 """Whether the process answers, and whether the service does all that it is there for."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from typing import Protocol
 
 import falcon
@@ -85,6 +85,14 @@ class MemberOfCluster(Protocol):
 def member_looks(member: MemberOfCluster | None) -> list[Look]:
     """What is wrong with the cluster that a process is a member of, if it is."""
     return [] if member is None else [lambda: " ".join(member.problems) or None]
+
+
+def unasked_tokens_look(tokens: Sized, asks_for_token: bool) -> Look:
+    """Whether others have made tokens since this process was started without any, and so asks for none."""
+    said = (
+        "Other processes ask for tokens, and this one does not, as there were none when it was started; start it again."
+    )
+    return lambda: said if not asks_for_token and len(tokens) else None
 
 
 def other_looks(

@@ -2,13 +2,15 @@
 
 import time
 from collections.abc import Mapping, Sequence
+from types import SimpleNamespace
 
+import psutil
 import pytest
 
 from agent.probes import PROBES, MetricName, NotMeasured, Probe
 from agent.probes.base import QuantitySamples, WeightedSamples
 from agent.probes.system import Gauges, Rates
-from contract.metrics import TYPES, Distribution, Load, Network
+from contract.metrics import TYPES, Distribution, Load, Network, type_name
 from contract.report import Report
 from contract.validation import check
 
@@ -20,7 +22,7 @@ def collected(probe: Probe) -> Sequence[WeightedSamples]:
 
 
 def test_every_metric_of_the_catalogue_has_a_probe() -> None:
-    assert set(PROBES) == {kind.__name__.lower() for kind in TYPES}
+    assert set(PROBES) == {type_name(kind).lower() for kind in TYPES}
 
 
 @pytest.mark.parametrize("name", PROBES)
@@ -28,9 +30,10 @@ def test_this_machine_gives_a_metric_that_the_service_takes(name: MetricName) ->
     probe = PROBES[name](0.05)
     try:
         probe.restart(time.monotonic())
+        probe.sample(time.monotonic())
     except NotMeasured:
         # Not every machine tells these, and says so.
-        if name not in ("pressure", "limits"):
+        if name not in ("pressure", "limits", "frequency", "temperature"):
             raise
         return
     deadline = time.monotonic() + 10.0
@@ -92,3 +95,39 @@ def test_a_period_is_kept_although_samples_are_late_and_skipped_where_one_was_mi
     assert probe.due == 12.0
     probe.sample(15.0)
     assert probe.due == 16.0
+
+
+def test_space_counts_each_device_once_and_only_what_can_be_written_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    parts = [("sda1", "/", "rw"), ("sda1", "/bound", "rw,bind"), ("sdb1", "/data", "rw"), ("loop0", "/snap", "ro")]
+    # Used and available bytes; of 100 on / root keeps five to itself.
+    spaces = {"/": (60, 35), "/bound": (60, 35), "/data": (10, 90), "/snap": (5, 0)}
+    monkeypatch.setattr(
+        psutil, "disk_partitions", lambda: [SimpleNamespace(device=d, mountpoint=m, opts=o) for d, m, o in parts]
+    )
+    monkeypatch.setattr(
+        psutil, "disk_usage", lambda place: SimpleNamespace(used=spaces[place][0], free=spaces[place][1])
+    )
+    probe = PROBES["filesystems"](0.05)
+    probe.restart(0.0)
+    probe.sample(1.0)
+    assert [series.values for series in collected(probe)] == [[60 / 95], [70], [125]]
+
+
+def test_no_file_system_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(place: str) -> None:
+        raise OSError(place)
+
+    monkeypatch.setattr(psutil, "disk_usage", away)
+    probe = PROBES["filesystems"](0.05)
+    probe.restart(0.0)
+    with pytest.raises(NotMeasured, match="no local file system"):
+        probe.sample(1.0)
+
+
+def test_memory_in_bytes_adds_up_to_the_machines() -> None:
+    probe = PROBES["memory_bytes"](0.05)
+    probe.restart(0.0)
+    probe.sample(1.0)
+    (used,), (available,), (swap_used,) = (series.values for series in collected(probe))
+    assert used + available == psutil.virtual_memory().total
+    assert 0 <= swap_used <= psutil.swap_memory().total

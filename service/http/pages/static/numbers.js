@@ -1,12 +1,15 @@
 // Numbers as texts, and quantiles of histograms exactly as the service takes them (contract/histogram.py).
 
+const PREFIXED = { By: "B", "By/s": "B/s", Hz: "Hz" };
+
 /** A value in its unit. */
 export function shown(value, unit = "1", digits = 1) {
   if (value === null || value === undefined || Number.isNaN(value)) return "–";
   if (unit === "1") return `${(100 * value).toFixed(digits)} %`;
   const [factor, prefix] = [[1e12, "T"], [1e9, "G"], [1e6, "M"], [1e3, "k"]].find(([size]) => Math.abs(value) >= size) ?? [1, ""];
   const text = (value / factor).toFixed(Math.abs(value / factor) < 10 ? 2 : 1);
-  if (unit === "By/s") return `${text} ${prefix}B/s`;
+  if (unit in PREFIXED) return `${text} ${prefix}${PREFIXED[unit]}`;
+  if (unit === "Cel") return `${value.toFixed(1)} °C`;
   if (unit.startsWith("{operation}")) return `${text}${prefix} /s`;
   return `${text}${prefix}`;
 }

@@ -5,7 +5,8 @@ import { fill, h, notice } from "../dom.js";
 import { ago } from "../time.js";
 
 const FAST_MS = 700, FOR_MS = 30_000;
-const METRICS = ["cpu", "memory", "swap", "disk", "network", "load", "times", "scheduler", "pressure", "bursts", "limits"];
+const METRICS = ["cpu", "memory", "swap", "disk", "network", "load", "times", "scheduler", "pressure", "bursts", "limits",
+  "memory_bytes", "filesystems", "frequency", "temperature"];
 
 /** A card with the settings of an agent. */
 export function settings() {

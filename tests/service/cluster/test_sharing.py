@@ -1,0 +1,423 @@
+"""What operators decide (settings, rules, silences, annotations, tokens): kept by one process, or alike by many."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import msgspec
+import pytest
+
+from contract import times
+from contract.agent_protocol import AgentState
+from contract.agent_settings import DesiredSettings
+from service.agents.layers import ALL, Layer
+from service.agents.remote_configuration import RemoteConfiguration
+from service.alerts.repository import RuleRepository, Silence
+from service.alerts.rules import Rule, parse_rule
+from service.annotations import Annotation, AnnotationFilter, Annotations
+from service.cluster.bucket import ControlBucket
+from service.cluster.connection import Cluster, ClusterAddress
+from service.control.audit import Actor, Audit
+from service.control.database import ControlDatabase, ControlError
+from service.control.sharing import Sharing
+from service.credentials.tokens import TokenRefused, Tokens
+from service.http.resources.health import unasked_tokens_look
+from tests.support.agent_states import state
+from tests.support.nats_cluster import RunningNats
+from tests.support.running import wait_until
+
+pytestmark = pytest.mark.server
+OPERATOR = Actor("operator", "127.0.0.1", "anna")
+RULE = {"name": "busy", "kind": "threshold", "metric": "cpuLoadAvg", "above": 0.9, "for": "1m"}
+MINUTE_MS = 60_000
+
+
+class Process:
+    """What a process keeps of what operators decide; with a bucket of a cluster, or by itself."""
+
+    def __init__(self, folder: Path, cluster: Cluster | None = None) -> None:
+        self.control = ControlDatabase(folder / "control.db")
+        self.audit = Audit(self.control)
+        self.tokens = Tokens(self.control, self.audit)
+        self.repository = RuleRepository(self.control, self.audit, "journal")
+        self.annotations = Annotations(self.control, self.audit)
+        self.agents = RemoteConfiguration(self.control, self.audit, 100)
+        self.layers = self.agents.layers
+        self.sharing: Sharing | None = None
+        if cluster is not None:
+            self.bucket = ControlBucket(cluster)
+            self.sharing = Sharing(self.control, self.audit, self.bucket)
+
+    def close(self) -> None:
+        if self.sharing is not None:
+            self.sharing.close()
+        self.control.close()
+
+    def set(self, target: str, **settings: object) -> Layer:
+        """Put settings of a target in place of what there is."""
+        wanted = DesiredSettings(**settings)  # type: ignore[arg-type]
+        return self.layers.change(target, OPERATOR, lambda layer: _with(layer, wanted))
+
+    def annotate(self, text: str) -> Annotation:
+        return self.annotations.add(1000, 1000, text, ["deploy"], "*", OPERATOR)
+
+    @property
+    def annotated(self) -> list[Annotation]:
+        return self.annotations.page(AnnotationFilter(), after=None, limit=1000, newest_first=False)
+
+    @property
+    def silences(self) -> list[Silence]:
+        return self.repository.silences(times.now_ms())
+
+    @property
+    def trail(self) -> list[tuple[str, str]]:
+        """The actions and targets of the audit trail, oldest first."""
+        entries = self.audit.entries(target=None, before=None, limit=1000)
+        return [(entry["action"], entry["target"]) for entry in reversed(entries)]
+
+    def opens(self, text: str) -> bool:
+        """Whether a token lets anybody in."""
+        return self.tokens.identity(text, times.now_ms(), "127.0.0.1") is not None
+
+
+def _with(layer: Layer, settings: DesiredSettings) -> Layer:
+    return Layer(layer.target, layer.rank, settings)
+
+
+def rule_of(**members: object) -> Rule:
+    return parse_rule(RULE | members)
+
+
+def any_version(version: int) -> None:
+    """Whatever there is may be changed."""
+
+
+@pytest.fixture
+def new_process(one_node: RunningNats, name: str, tmp_path: Path) -> Iterator[Callable[..., Process]]:
+    """Makes processes of one cluster, each with a folder and a connection of its own; None for one that is alone."""
+    made: list[tuple[Process, Cluster | None]] = []
+
+    def new(folder: str, address: str | None = one_node.address(name)) -> Process:
+        cluster = None if address is None else Cluster(ClusterAddress.parse(address))
+        made.append((Process(tmp_path / folder, cluster), cluster))
+        return made[-1][0]
+
+    def end(process: Process) -> None:
+        place = [one for one, _ in made].index(process)
+        _, cluster = made.pop(place)
+        process.close()
+        if cluster is not None:
+            cluster.close()
+
+    new.end = end  # type: ignore[attr-defined]
+    yield new
+    for process, _ in [*made]:
+        end(process)
+
+
+@pytest.fixture(params=["alone", "in a cluster"])
+def again(request: pytest.FixtureRequest, new_process: Callable[..., Process]) -> Callable[[], Process]:
+    """Opens the process, or ends it and opens it again."""
+    opened: list[Process] = []
+
+    def again() -> Process:
+        if opened:
+            new_process.end(opened.pop())  # type: ignore[attr-defined]
+        opened.append(new_process("data") if request.param == "in a cluster" else new_process("data", None))
+        return opened[-1]
+
+    return again
+
+
+@pytest.fixture
+def two(new_process: Callable[..., Process]) -> SimpleNamespace:
+    """Two processes of a cluster."""
+    return SimpleNamespace(a=new_process("a"), b=new_process("b"))
+
+
+# Alone or in a cluster
+
+
+def test_what_is_decided_is_kept_over_a_restart(again: Callable[[], Process]) -> None:
+    process = again()
+    process.set(ALL.text, samples=20)
+    process.set("agent:web-1", samples=30)
+    process.repository.change_rule("busy", rule_of(), OPERATOR, any_version)
+    silence = process.repository.add_silence("busy", "*", times.now_ms() + MINUTE_MS, "", OPERATOR)
+    note = process.annotate("a deploy")
+    made = process.tokens.create("anna", "operator", "all", expires_ms=None, actor=OPERATOR)
+    trail = process.trail
+    process = again()
+    assert process.layers.desired("web-1", "Linux")[0].samples == 30
+    assert process.layers.desired("web-2", "Linux")[0].samples == 20
+    assert process.repository.rules()["busy"][0] == rule_of()
+    assert process.silences == [silence]
+    assert process.annotated == [note]
+    assert process.opens(made.text)
+    assert process.trail == trail
+
+
+def test_what_is_deleted_stays_deleted_over_a_restart(again: Callable[[], Process]) -> None:
+    process = again()
+    process.set(ALL.text, samples=20)
+    process.layers.change(ALL.text, OPERATOR, lambda layer: None)
+    process.repository.change_rule("busy", rule_of(), OPERATOR, any_version)
+    process.repository.change_rule("busy", None, OPERATOR, any_version)
+    process.repository.end_silence(process.repository.add_silence("*", "*", 2**50, "", OPERATOR).id, OPERATOR)
+    process.annotations.delete(process.annotate("a deploy").id, OPERATOR)
+    made = process.tokens.create("anna", "operator", "all", expires_ms=None, actor=OPERATOR)
+    process.tokens.revoke(made.token.id, actor=OPERATOR)
+    process = again()
+    assert process.layers.get(ALL.text).revision == 0
+    assert (process.repository.rules(), process.silences, process.annotated) == ({}, [], [])
+    assert not process.opens(made.text)
+
+
+def test_a_change_that_is_refused_leaves_all_as_it_was(again: Callable[[], Process]) -> None:
+    process = again()
+    version = process.repository.change_rule("busy", rule_of(), OPERATOR, any_version)
+    trail = process.trail
+
+    def refuse(found: int) -> None:
+        assert found == version
+        raise ValueError("another version")
+
+    with pytest.raises(ValueError, match="another version"):
+        process.repository.change_rule("busy", rule_of(above=0.5), OPERATOR, refuse)
+    assert process.repository.rules() == {"busy": (rule_of(), version)}
+    assert process.trail == trail
+
+
+def test_many_who_change_the_same_at_once_lose_nothing(again: Callable[[], Process]) -> None:
+    process = again()
+    count_at_once([process, process], 20)
+    assert process.layers.get(ALL.text).settings.samples == 40
+
+
+def count_at_once(processes: list[Process], times_each: int) -> None:
+    """Have each process count in the same setting, at the same time."""
+
+    def count(process: Process) -> None:
+        for _ in range(times_each):
+            process.layers.change(
+                ALL.text, OPERATOR,
+                lambda layer: _with(layer, DesiredSettings(samples=(layer.settings.samples or 0) + 1)),
+            )  # fmt: skip
+
+    threads = [threading.Thread(target=count, args=(process,)) for process in processes]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+# Several processes
+
+
+def test_what_one_process_decides_all_have(two: SimpleNamespace) -> None:
+    """With the entry of the audit trail that says who did."""
+    two.a.set(ALL.text, samples=20)
+    two.a.set("agent:web-1", samples=30)
+    two.a.repository.change_rule("busy", rule_of(), OPERATOR, any_version)
+    silence = two.a.repository.add_silence("busy", "*", times.now_ms() + MINUTE_MS, "", OPERATOR)
+    note = two.a.annotate("a deploy")
+    made = two.a.tokens.create("anna", "operator", "all", expires_ms=None, actor=OPERATOR)
+    wait_until(lambda: bool(two.b.opens(made.text)), "the token")
+    assert two.b.layers.desired("web-1", "Linux") == two.a.layers.desired("web-1", "Linux")
+    assert two.b.layers.get(ALL.text) == two.a.layers.get(ALL.text)
+    assert two.b.repository.rules() == two.a.repository.rules()
+    assert (two.b.silences, two.b.annotated) == ([silence], [note])
+    assert two.b.audit.entries(target=None, before=None, limit=10) == two.a.audit.entries(
+        target=None, before=None, limit=10
+    )
+
+
+def test_what_one_process_takes_back_no_other_has(two: SimpleNamespace) -> None:
+    two.a.set(ALL.text, samples=20)
+    note = two.a.annotate("a deploy")
+    made = two.a.tokens.create("anna", "reader", "all", expires_ms=None, actor=OPERATOR)
+    wait_until(lambda: bool(two.b.opens(made.text)), "the token")
+    two.b.layers.change(ALL.text, OPERATOR, lambda layer: None)
+    two.b.annotations.delete(note.id, OPERATOR)
+    two.b.tokens.revoke(made.token.id, actor=OPERATOR)
+    wait_until(lambda: not two.a.opens(made.text), "the end of the token")
+    assert two.a.layers.get(ALL.text).revision == 0
+    assert two.a.annotated == []
+    assert two.a.trail == two.b.trail
+
+
+def test_processes_that_change_the_same_at_once_lose_nothing(two: SimpleNamespace) -> None:
+    count_at_once([two.a, two.b], 20)
+    for process in (two.a, two.b):
+        wait_until(lambda process=process: process.layers.get(ALL.text).settings.samples == 40, "all that was counted")  # type: ignore[misc]
+
+
+def test_processes_that_make_something_at_once_give_it_different_numbers(two: SimpleNamespace) -> None:
+    def make(process: Process) -> None:
+        for number in range(20):
+            process.annotate(f"deploy {number}")
+
+    threads = [threading.Thread(target=make, args=(process,)) for process in (two.a, two.b)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    wait_until(lambda: two.a.annotated == two.b.annotated and len(two.a.annotated) == 40, "all annotations")
+
+
+def test_an_enrolment_token_is_used_up_once_whoever_is_asked(two: SimpleNamespace) -> None:
+    made = two.a.tokens.create("fleet", "enrolment", "all", expires_ms=None, actor=OPERATOR, uses=10)
+    wait_until(lambda: two.b.tokens.get(made.token.id) is not None, "the token")
+    texts: list[str] = []
+
+    def enrol(process: Process, place: str) -> None:
+        for number in range(10):
+            try:
+                texts.append(process.tokens.enrol(made.token.identity, f"{place}-{number}", actor=OPERATOR).text)
+            except TokenRefused:
+                break
+
+    threads = [threading.Thread(target=enrol, args=(process, place)) for place, process in vars(two).items()]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(texts) == 10
+    for process in (two.a, two.b):
+        wait_until(lambda process=process: all(process.opens(text) for text in texts), "all tokens")  # type: ignore[misc]
+
+
+def test_a_rule_of_another_process_is_put_in_force(two: SimpleNamespace) -> None:
+    told = threading.Event()
+    two.b.repository.on_change = told.set
+    two.a.repository.change_rule("busy", rule_of(), OPERATOR, any_version)
+    assert told.wait(60)
+    assert two.b.repository.rules()["busy"][0] == rule_of()
+
+
+def test_when_a_token_was_used_is_not_told_to_others(two: SimpleNamespace) -> None:
+    """Each process says when it saw a token; what is changed of it later keeps that."""
+    made = two.a.tokens.create("anna", "reader", "all", expires_ms=None, actor=OPERATOR)
+    wait_until(lambda: bool(two.b.opens(made.text)), "the token")
+    newest = two.a.bucket.newest()
+    two.b.tokens.write_uses()
+    assert two.a.bucket.newest() == newest
+    two.a.tokens.change(made.token.id, name="berta", actor=OPERATOR)
+    wait_until(lambda: two.b.tokens.get(made.token.id).name == "berta", "the name")
+    assert two.b.tokens.get(made.token.id).last_used_ms is not None
+    assert two.a.tokens.get(made.token.id).last_used_ms is None
+
+
+def test_an_agent_hears_what_was_changed_at_another_process(two: SimpleNamespace) -> None:
+    async def listen() -> list[bytes]:
+        agents: RemoteConfiguration = two.b.agents
+        agents.start()
+        assert await agents.exchange("web-1", msgspec.convert(state(), AgentState)) is not None
+        agent = agents.registry.get("web-1")
+        assert agent is not None
+        events = agents.listen(agent, None)
+        assert events is not None
+        heard = []
+        await anext(events)
+        for target, samples in (("agent:web-1", 10), (ALL.text, 20), ("agent:web-1", 30)):
+            await asyncio.to_thread(two.a.set, target, samples=samples)
+            if target == ALL.text:
+                continue  # its own settings stand over those of all
+            event = await asyncio.wait_for(anext(events), 60)
+            heard.append(event.data or b"")
+        await agents.stop()
+        return heard
+
+    first, second = asyncio.run(listen())
+    assert b'"samples":10' in first
+    assert b'"samples":30' in second
+
+
+def test_a_process_that_asks_for_no_token_says_so_when_others_do(two: SimpleNamespace) -> None:
+    look = unasked_tokens_look(two.b.tokens, asks_for_token=False)
+    assert look() is None
+    two.a.tokens.create("anna", "admin", "all", expires_ms=None, actor=OPERATOR)
+    wait_until(lambda: look() is not None, "the word of it")
+    assert unasked_tokens_look(two.b.tokens, asks_for_token=True)() is None
+
+
+# Joining
+
+
+def test_who_joins_brings_what_it_has_and_takes_what_is_there(new_process: Callable[..., Process]) -> None:
+    """A process that was alone, and has been in use."""
+    alone = new_process("b", None)
+    brought = alone.tokens.create("anna", "admin", "all", expires_ms=None, actor=OPERATOR)
+    alone.set("user:web-*", samples=10)
+    alone.set(ALL.text, samples=15)
+    new_process.end(alone)  # type: ignore[attr-defined]
+    a = new_process("a")
+    a.set(ALL.text, samples=20)
+    a.annotate("a deploy")
+    b = new_process("b")
+    assert b.layers.desired("db-1", "Linux")[0].samples == 20
+    assert b.annotated == a.annotated
+    wait_until(lambda: bool(a.opens(brought.text)), "the token")
+    wait_until(lambda: a.layers.desired("web-1", "Linux")[0].samples == 10, "the settings")
+
+
+def test_who_was_away_learns_what_was_changed_meanwhile(new_process: Callable[..., Process]) -> None:
+    a, b = new_process("a"), new_process("b")
+    a.set(ALL.text, samples=20)
+    a.set("user:web-*", samples=30)
+    note = a.annotate("a deploy")
+    wait_until(lambda: b.annotated == [note], "the annotation")
+    new_process.end(b)  # type: ignore[attr-defined]
+    a.annotations.delete(note.id, OPERATOR)
+    deleted = a.bucket.newest()
+    a.layers.change(ALL.text, OPERATOR, lambda layer: None)
+    a.set("user:web-*", samples=40)
+    a.bucket.purge("annotations_annotation.MQ", deleted)
+    b = new_process("b")
+    assert b.layers.desired("web-1", "Linux") == a.layers.desired("web-1", "Linux")
+    assert b.layers.get(ALL.text).revision == 0
+    assert b.annotated == []
+
+
+def test_a_bucket_that_was_lost_is_filled_by_who_has_a_copy(
+    new_process: Callable[..., Process], cluster: Cluster
+) -> None:
+    a = new_process("a")
+    a.set(ALL.text, samples=20)
+    made = a.tokens.create("anna", "admin", "all", expires_ms=None, actor=OPERATOR)
+    new_process.end(a)  # type: ignore[attr-defined]
+    cluster.call(cluster.jetstream.delete_stream(f"KV_{cluster.address.name}-control"))
+    a, b = new_process("a"), new_process("b")
+    assert a.opens(made.text)
+    assert b.opens(made.text)
+    assert b.layers.get(ALL.text).settings.samples == 20
+
+
+def test_while_nats_is_away_nothing_is_changed_and_all_is_answered(
+    new_process: Callable[..., Process], tmp_path: Path
+) -> None:
+    with RunningNats(tmp_path / "nats", 1) as nats:
+        a, b = new_process("a", nats.address()), new_process("b", nats.address())
+        a.set(ALL.text, samples=20)
+        wait_until(lambda: b.layers.get(ALL.text).settings.samples == 20, "the setting")
+        nats.nodes[0].kill()
+        with pytest.raises(ControlError):
+            a.set(ALL.text, samples=30)
+        assert a.layers.get(ALL.text).settings.samples == 20
+        assert a.annotated == []
+        nats.nodes[0].start()
+        nats.wait()
+
+        def is_changed() -> bool:
+            try:
+                a.set(ALL.text, samples=40)
+            except ControlError:
+                return False
+            return True
+
+        wait_until(is_changed, "NATS")
+        wait_until(lambda: b.layers.get(ALL.text).settings.samples == 40, "the setting")
+        for process in (a, b):
+            new_process.end(process)  # type: ignore[attr-defined]
