@@ -177,6 +177,7 @@ def _routes(service: Service, asks_for_token: bool) -> dict[str, object]:
         broker=service.broker, rules=rules, queue=queue, sender=service.sender, report_maker=service.report_maker,
         remote_configuration=remote, control=service.control, lost=sum(one.reports for one in service.lost),
         requests=service.requests, cluster_sizes=service.member.sizes if service.member else tuple,
+        partitions=service.member.lag if service.member else tuple,
     )  # fmt: skip
     metrics = Metrics(service.ingest, service.admission, store, remote, service.token_limits)
     return {
@@ -239,6 +240,7 @@ def _routes(service: Service, asks_for_token: bool) -> dict[str, object]:
                 unasked_tokens_look(service.tokens, asks_for_token),
                 lambda: service.forgetting.problem if service.forgetting else None,
             ],
+            service.member.lag if service.member else None,
         ),
         "/metrics": Prometheus(numbers),
     }

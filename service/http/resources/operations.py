@@ -16,6 +16,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from contract import __version__
 from service.agents.remote_configuration import RemoteConfiguration
 from service.alerts.runner import Runner
+from service.cluster.partitions import Waiting
 from service.control.audit import Audit
 from service.control.database import ControlDatabase
 from service.http.deprecations import AUDIT_BEFORE, warn
@@ -53,11 +54,14 @@ class Numbers:
     requests: RequestLog
     cluster_sizes: Callable[[], Sequence[tuple[str, str, float]]] = tuple
     """Of a process of a cluster, what to watch of it: names, explanations and values."""
+    partitions: Callable[[], Sequence[Waiting]] = tuple
+    """Of a process of a cluster, what waits in each partition of the log."""
     lost: int
     """Acknowledged reports that could not be read when the service started."""
 
     def collect(self) -> Iterator[Metric]:
         """The families, with their values now."""
+        yield from self._lag()
         build = GaugeMetricFamily("loadlens_build_info", "1, with the version that runs.", labels=("version", "python"))
         build.add_metric((__version__, platform.python_version()), 1.0)
         yield build
@@ -135,6 +139,23 @@ class Numbers:
             *(("loadlens_cluster_" + name, text, value) for name, text, value in self.cluster_sizes()),
         ):  # fmt: skip
             yield GaugeMetricFamily(name, text, value=value)
+
+    def _lag(self) -> Iterator[Metric]:
+        """What waits in each partition of a cluster's log."""
+        waiting = self.partitions()
+        if not waiting:
+            return
+        behind = GaugeMetricFamily(
+            "loadlens_cluster_partition_behind", "Reports of a partition that the store has not.", labels=("partition",)
+        )
+        seconds = GaugeMetricFamily(
+            "loadlens_cluster_partition_waiting_seconds", "How long at least the oldest of these has waited.",
+            labels=("partition",),
+        )  # fmt: skip
+        for one in waiting:
+            behind.add_metric((str(one.partition),), one.reports)
+            seconds.add_metric((str(one.partition),), one.seconds)
+        yield from (behind, seconds)
 
 
 class Prometheus:

@@ -5,6 +5,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from service.cluster.partitions import partition_of
 from tests.support.influxd import RunningInflux
 from tests.support.nats_cluster import RunningNats, need_nats
 from tests.support.reports import END_MS, METRICS, as_json, entries, history, original, post
@@ -41,6 +42,11 @@ def test_at_the_streams_limit_reports_get_503_until_the_store_is_back(tmp_path: 
             assert answer.status_code == 503
             assert answer.headers["Retry-After"]
             assert "the store is behind" in answer.json()["detail"]
+            lag = client.get("/readyz").json()["lag"]
+            assert lag["partitions"] == {str(partition_of("web-1")): lag["reports"]}
+            assert lag["reports"] >= number * _BATCH
+            metric = f'loadlens_cluster_partition_behind{{partition="{partition_of("web-1")}"}} {float(lag["reports"])}'
+            assert metric in client.get("/metrics").text
             influx.start()
             wait_until(lambda: _send(client, number).status_code == 202, "room", 240)
             counted = sum(value for _, value in entries(history(client, "web-1", stat="count")))
