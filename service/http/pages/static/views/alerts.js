@@ -38,10 +38,7 @@ export function open(root) {
   const asks = h("div", { class: "controls" }, h("label", {}, "Rule ", choose), h("label", {}, "Machine ", host), h("button", { type: "button", onclick: () => backtest() }, "Test"));
   test.body.append(asks, plot, told);
   const chart = lineChart(plot, { label: "What the rule looks at, and when it would have fired" });
-  const made = newRule(async (name) => {
-    set({ rule: name }, { replace: true });
-    await refresh();
-  });
+  const made = newRule((name) => (get("rule") === name ? refresh() : set({ rule: name }, { replace: true })));
   root.classList.add("waiting");
   root.append(h("h1", {}, "Alerts"), now.node, made.node, silences.node, past.node, test.node);
   let rules = [], tested = null, loading = null, testedFor = "";
