@@ -145,7 +145,7 @@ class OneAgentsState:
         try:
             state = decode_json(body, AgentState)
         except msgspec.ValidationError as error:
-            raise ProblemError(falcon.HTTP_422, "The state is wrong.", [problem_of(error)]) from None
+            raise ProblemError(falcon.HTTP_422, "The state is wrong.", [problem_of(error, AgentState)]) from None
         except msgspec.DecodeError as error:
             raise ProblemError(falcon.HTTP_400, f"The body is not JSON: {error}") from None
         if fault := fault_of(state.labels):

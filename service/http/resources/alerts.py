@@ -156,7 +156,7 @@ class Silences:
         try:
             asked = msgspec.convert(await read_json(req, "application/json"), NewSilence)
         except msgspec.ValidationError as error:
-            problem = problem_of(error)
+            problem = problem_of(error, NewSilence)
             raise ProblemError(falcon.HTTP_422, "The silence is wrong; nothing was changed.", [problem]) from None
         start_ms, until_ms = _range_ms(asked, times.now_ms())
         try:

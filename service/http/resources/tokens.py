@@ -188,7 +188,7 @@ async def _read(req: Request, kind: type[T], *types: str) -> T:
     try:
         return msgspec.convert(await read_json(req, "application/json", *types), kind)
     except msgspec.ValidationError as error:
-        raise ProblemError(falcon.HTTP_422, "Nothing was changed.", [problem_of(error)]) from None
+        raise ProblemError(falcon.HTTP_422, "Nothing was changed.", [problem_of(error, kind)]) from None
 
 
 async def _changed(change: Callable[[], T]) -> T:
