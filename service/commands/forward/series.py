@@ -21,7 +21,10 @@ SCHEMA: Final = 8
 _ZERO_THRESHOLD: Final = 2.0**-128
 _GAUGE_HISTOGRAM_RESET: Final = 3
 _GAUGE, _GAUGE_HISTOGRAM = 2, 4
-_UNITS: Final = {"1": "_ratio", "By/s": "_per_second", "s": "_seconds", "s/s": "_seconds_per_second", "Hz": "_hertz", "Cel": "_celsius"}
+_UNITS: Final = {
+    "1": "_ratio", "By/s": "_per_second", "s": "_seconds", "s/s": "_seconds_per_second", "Hz": "_hertz",
+    "Cel": "_celsius",
+}  # fmt: skip
 
 Labels = tuple[tuple[str, str], ...]
 
