@@ -376,7 +376,7 @@ def test_a_command_reaches_an_agent_that_listens_to_another_process(two: SimpleN
         await asyncio.to_thread(wait_until, lambda: two.a.agents.commands.get(id_)["status"] == "done", "the outcome")
         for process in (two.a, two.b):
             agent = process.agents.registry.get("web-1")
-            await asyncio.to_thread(wait_until, lambda agent=agent: agent.commands == {}, "the end of the command")
+            await asyncio.to_thread(wait_until, lambda agent=agent: not agent.commands, "the end of the command")  # type: ignore[misc]
             await process.agents.stop()
         return event.data or b"", two.a.agents.commands.get(id_)
 
