@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from analytics.methods.thresholds import saturation
     from analytics.methods.trends import fleet_trend
     from analytics.methods.week_profiles import hour_of_week_profile
+    from analytics.sources.base import labels
     from analytics.sources.connecting import connect, connect_async
     from analytics.sources.live import LostEvent, ReportEvent, ValuesEvent, stream
     from analytics.sources.service_api import CutShortError, Patience, ProblemError, ServiceError, UnreachableError
@@ -62,6 +63,7 @@ __all__ = [
     "frame_of_values",
     "from_frame",
     "hour_of_week_profile",
+    "labels",
     "load_duration_curve",
     "quantile",
     "resample",
@@ -92,6 +94,7 @@ _MODULES = {
     "analytics.methods.thresholds": ("saturation",),
     "analytics.methods.trends": ("fleet_trend",),
     "analytics.methods.week_profiles": ("hour_of_week_profile",),
+    "analytics.sources.base": ("labels",),
     "analytics.sources.connecting": ("connect", "connect_async"),
     "analytics.sources.live": ("LostEvent", "ReportEvent", "ValuesEvent", "stream"),
     "analytics.sources.service_api": ("CutShortError", "Patience", "ProblemError", "ServiceError", "UnreachableError"),

@@ -62,8 +62,8 @@ WITHOUT_USERS: dict[str, Callable[[], pd.DataFrame]] = {
     "load_duration_curve together": lambda: analytics.load_duration_curve(FLEET),
     "right_size of one": lambda: analytics.right_size(FLEET[FLEET["user"] == "db"].drop(columns="user"), 4),
 }
-ELSEWHERE = {"connect", "connect_async", "frame_of_values", "from_frame", "stream", "to_nixtla", "who"}
-"""Public functions that answer no frames of users: other tools' columns, accounts of processes, streams, sources."""
+ELSEWHERE = {"connect", "connect_async", "frame_of_values", "from_frame", "labels", "stream", "to_nixtla", "who"}
+"""Public functions that answer no frames of users: other tools' columns, accounts, streams, sources, what to map."""
 
 
 def check(frame: pd.DataFrame, *, users: bool) -> None:

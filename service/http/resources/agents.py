@@ -12,7 +12,8 @@ from falcon.asgi import Request, Response, SSEvent
 from msgspec import Meta, Struct
 
 from contract.agent_protocol import INSTANCE_HEADER, MAX_DOCUMENT, AgentState, CommandName
-from contract.problems import decode_json, problem_of
+from contract.labels import fault_of
+from contract.problems import Problem, decode_json, problem_of
 from contract.report import MAX_USER_ID
 from contract.times import DAY_S
 from service.agents.commands import TooManyCommands
@@ -147,6 +148,8 @@ class OneAgentsState:
             raise ProblemError(falcon.HTTP_422, "The state is wrong.", [problem_of(error)]) from None
         except msgspec.DecodeError as error:
             raise ProblemError(falcon.HTTP_400, f"The body is not JSON: {error}") from None
+        if fault := fault_of(state.labels):
+            raise ProblemError(falcon.HTTP_422, "The state is wrong.", [Problem("/labels", fault)])
         try:
             instructions = await self._remote_configuration.exchange(user_id_of(user_id), state)
         except ControlError as error:

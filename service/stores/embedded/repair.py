@@ -238,7 +238,7 @@ def _copy_rollups(connection: duckdb.DuckDBPyConnection, oldest_ms: int) -> None
     connection.execute("DELETE FROM series WHERE user_id[1] = chr(0) AND id IN (SELECT id FROM old.series)")
     connection.execute("INSERT INTO series SELECT * FROM old.series WHERE id NOT IN (SELECT id FROM series)")
     connection.execute(
-        "INSERT INTO machine SELECT * FROM old.machine WHERE user_id NOT IN (SELECT user_id FROM machine)"
+        "INSERT INTO machine BY NAME SELECT * FROM old.machine WHERE user_id NOT IN (SELECT user_id FROM machine)"
     )
     for tier in TIERS:
         number, table = catalog.next_run(connection), tier_table(tier)
