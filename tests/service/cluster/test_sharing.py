@@ -166,8 +166,8 @@ def test_what_is_decided_is_kept_over_a_restart(again: Callable[[], Process]) ->
     made = process.tokens.create("anna", "operator", "all", expires_ms=None, actor=OPERATOR)
     trail = process.trail
     process = again()
-    assert process.layers.desired("web-1", "Linux")[0].samples == 30
-    assert process.layers.desired("web-2", "Linux")[0].samples == 20
+    assert process.layers.desired("web-1", "Linux", {})[0].samples == 30
+    assert process.layers.desired("web-2", "Linux", {})[0].samples == 20
     assert process.repository.rules()["busy"][0] == rule_of()
     assert process.silences == [silence]
     assert process.annotated == [note]
@@ -241,7 +241,7 @@ def test_what_one_process_decides_all_have(two: SimpleNamespace) -> None:
     note = two.a.annotate("a deploy")
     made = two.a.tokens.create("anna", "operator", "all", expires_ms=None, actor=OPERATOR)
     wait_until(lambda: bool(two.b.opens(made.text)), "the token")
-    assert two.b.layers.desired("web-1", "Linux") == two.a.layers.desired("web-1", "Linux")
+    assert two.b.layers.desired("web-1", "Linux", {}) == two.a.layers.desired("web-1", "Linux", {})
     assert two.b.layers.get(ALL.text) == two.a.layers.get(ALL.text)
     assert two.b.repository.rules() == two.a.repository.rules()
     assert (two.b.silences, two.b.annotated) == ([silence], [note])
@@ -423,10 +423,10 @@ def test_who_joins_brings_what_it_has_and_takes_what_is_there(new_process: Calla
     a.set(ALL.text, samples=20)
     a.annotate("a deploy")
     b = new_process("b")
-    assert b.layers.desired("db-1", "Linux")[0].samples == 20
+    assert b.layers.desired("db-1", "Linux", {})[0].samples == 20
     assert b.annotated == a.annotated
     wait_until(lambda: bool(a.opens(brought.text)), "the token")
-    wait_until(lambda: a.layers.desired("web-1", "Linux")[0].samples == 10, "the settings")
+    wait_until(lambda: a.layers.desired("web-1", "Linux", {})[0].samples == 10, "the settings")
 
 
 def test_who_was_away_learns_what_was_changed_meanwhile(new_process: Callable[..., Process]) -> None:
@@ -442,7 +442,7 @@ def test_who_was_away_learns_what_was_changed_meanwhile(new_process: Callable[..
     a.set("user:web-*", samples=40)
     a.bucket.purge("annotations_annotation.MQ", deleted)
     b = new_process("b")
-    assert b.layers.desired("web-1", "Linux") == a.layers.desired("web-1", "Linux")
+    assert b.layers.desired("web-1", "Linux", {}) == a.layers.desired("web-1", "Linux", {})
     assert b.layers.get(ALL.text).revision == 0
     assert b.annotated == []
 
