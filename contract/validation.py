@@ -9,6 +9,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from contract.histogram import LINEAR, Bins
+from contract.labels import fault_of
 from contract.metrics import (
     LAST_CORE,
     MAX_QUANTITY,
@@ -126,6 +127,8 @@ def check(report: Report, now_ms: int) -> list[Problem]:
                 problems += _distribution(quantity, distribution, pointer, report.observations_per_metric)
     if report.processes is not UNSET:
         problems += _processes(report.processes)
+    if report.labels is not UNSET and (fault := fault_of(report.labels)):
+        problems.append(Problem("/labels", fault))
     return problems
 
 

@@ -111,6 +111,8 @@ def _add(group: "argparse._ArgumentGroup", setting: Setting) -> None:
         group.add_argument(setting.flag, dest=setting.name, action=argparse.BooleanOptionalAction, **options)
     else:
         metavar = setting.extra.get("metavar", setting.key.rpartition("_")[2].upper())
+        if setting.repeatable:
+            options["action"] = "append"
         group.add_argument(setting.flag, dest=setting.name, metavar=metavar, **options)
 
 

@@ -36,7 +36,9 @@ class Value:
             if setting.parse is not None and isinstance(raw, str):
                 raw = setting.parse(raw)
             elif setting.many and isinstance(raw, str) and not self.typed:
-                raw = [item.strip() for item in raw.split(",") if item.strip()]
+                raw = _items(raw)
+            elif setting.repeatable and isinstance(raw, list) and not self.typed:
+                raw = [item for text in raw for item in _items(text)]
             value = msgspec.convert(raw, setting.hint, strict=self.typed, dec_hook=_custom)
         except msgspec.ValidationError:
             raise self._unexpected() from None
@@ -55,6 +57,10 @@ class Value:
         elif not shown.isprintable():
             shown = ascii(shown)
         return SettingsError(f"{self.place}: expected {self.setting.expected}, got {shortened(shown) or 'nothing'}")
+
+
+def _items(text: str) -> list[str]:
+    return [item.strip() for item in text.split(",") if item.strip()]
 
 
 def _custom(kind: type, value: object) -> object:

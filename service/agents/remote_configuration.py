@@ -96,9 +96,9 @@ class RemoteConfiguration:
         agent = self.registry.add(user_id, state.os_type, state.os_version)
         if agent is None:
             return None
-        os_changed = agent.os_type != state.os_type
+        selected_by = agent.os_type, agent.labels
         self.registry.heard_state(agent, state)
-        if os_changed:
+        if selected_by != (state.os_type, state.labels):
             self.registry.refresh(agent)
         self._states.note(agent)
         if state.outcomes:
@@ -172,7 +172,7 @@ class RemoteConfiguration:
             agent = self.registry.get(selector.removeprefix(AGENT))
             return [agent] if agent else [], lambda agent: True
         chosen = parse_selector(selector)
-        return list(self.registry), lambda agent: chosen.matches(agent.user_id, agent.os_type)
+        return list(self.registry), lambda agent: chosen.matches(agent.user_id, agent.os_type, agent.labels)
 
     def _refresh(self, agent: Agent) -> None:
         if self.registry.refresh(agent):

@@ -160,6 +160,7 @@ class UserDocument(Document):
     shared_at: Instant | None
     clock_ahead_s: float | None
     """How far its clock is ahead of the service's, seconds; negative where it is behind; null where it has not said."""
+    labels: dict[str, str]
 
 
 class UserPage(Document):
@@ -191,6 +192,7 @@ class AgentOverview(Document):
     user_id: str
     os_type: str
     os_version: str
+    labels: dict[str, str]
     version: str | None
     last_seen: Instant
     connected: bool

@@ -5,6 +5,7 @@ import asyncio
 import falcon
 from falcon.asgi import Request, Response
 
+from analytics.sources.prometheus_messages import V1, V2, Malformed
 from contract import times
 from contract.problems import shortened
 from contract.report import encode
@@ -16,7 +17,6 @@ from service.http.resources.ingest import Metrics
 from service.http.resources.otlp import PROTOBUF
 from service.http.token_limits import TokenLimits
 from service.ingest.remote_write import MAX_SAMPLES, Taken, TooMuch, read
-from service.ingest.remote_write_messages import V1, V2, Malformed
 from service.ingest.scrapes import Range, Scrapes, Window
 from service.stores.base import Store
 
