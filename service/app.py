@@ -195,7 +195,7 @@ def _routes(service: Service, asks_for_token: bool) -> dict[str, object]:
         "/api/v1/schedules/{schedule_id}": OneSchedule(service.schedules),
         "/api/v1/schedules/{schedule_id}/report": ScheduledReport(service.schedules),
         "/api/v1/metrics": metrics,
-        "/api/v1/otlp/v1/metrics": OpenTelemetryMetrics(metrics, service.token_limits),
+        "/api/v1/otlp/v1/metrics": OpenTelemetryMetrics(metrics, store, service.token_limits),
         "/api/v1/prometheus/write": RemoteWrite(metrics, store, service.token_limits),
         "/api/v1/metrics/{metric}/byUser/{user_id:path}": History(store, service.versions),
         "/api/v1/metrics/{metric}/fleet": Fleet(store, service.versions),
