@@ -38,7 +38,7 @@ TABLES: dict[str, list[list[str]]] = {
                 )
             )
         ]
-    ] * 3,
+    ] * 3 + [["the ??th percentile of each part of the day"] * 3],
     "agent_footprint": [
         [
             "20 wake-ups a second in Python, nothing else", "loadlens-agent, 20 Hz",
