@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from analytics.methods.consumers import who
     from analytics.methods.forecasting import Forecast, forecast
     from analytics.methods.load_distribution import core_imbalance, load_duration_curve
+    from analytics.methods.odd_one_out import odd_ones_out
     from analytics.methods.right_sizing import right_size
     from analytics.methods.thresholds import saturation
     from analytics.methods.trends import fleet_trend
@@ -65,6 +66,7 @@ __all__ = [
     "hour_of_week_profile",
     "labels",
     "load_duration_curve",
+    "odd_ones_out",
     "quantile",
     "resample",
     "right_size",
@@ -90,6 +92,7 @@ _MODULES = {
     "analytics.methods.consumers": ("who",),
     "analytics.methods.forecasting": ("Forecast", "forecast"),
     "analytics.methods.load_distribution": ("core_imbalance", "load_duration_curve"),
+    "analytics.methods.odd_one_out": ("odd_ones_out",),
     "analytics.methods.right_sizing": ("right_size",),
     "analytics.methods.thresholds": ("saturation",),
     "analytics.methods.trends": ("fleet_trend",),

@@ -18,6 +18,7 @@ from service.http.authentication import Authentication
 from service.http.cors import AllowOrigins
 from service.http.encoding import Compress, add_head
 from service.http.problems import serialize, unavailable, uncontrolled, unexpected
+from service.http.query_strings import RefuseUnknownParameters
 from service.http.request_log import NameRoute, RequestLog
 from service.http.resources.agent_settings import FleetSettings, OneAgentsSettings
 from service.http.resources.agents import AgentList, OneAgent, OneAgentsCommands, OneAgentsState, OneCommand
@@ -122,6 +123,7 @@ def create_app(settings: ServiceSettings) -> Application:
         cors,
         access,
         RefuseForeignPages(cors.may_change),
+        RefuseUnknownParameters(),
     ]
     if settings.address_requests:
         middleware.insert(middleware.index(access), AddressLimit(settings.address_requests))

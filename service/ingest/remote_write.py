@@ -10,10 +10,10 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 
+from analytics.sources.prometheus_messages import Series, is_larger, parse, series_of
 from contract.problems import shortened
 from contract.report import MAX_USER_ID
 from service.ingest.node_exporter import NAMES, SHARES, Place, place_of
-from service.ingest.remote_write_messages import Series, is_larger, parse, series_of
 from service.ingest.scrapes import Reading
 
 MAX_SAMPLES: Final = 50_000

@@ -44,6 +44,7 @@ METHODS: dict[str, Callable[[], pd.DataFrame]] = {
     "forecast, models": lambda: analytics.forecast(FLEET, "1d").models,
     "hour_of_week_profile": lambda: analytics.hour_of_week_profile(FLEET, by="user"),
     "load_duration_curve": lambda: analytics.load_duration_curve(FLEET, by="user"),
+    "odd_ones_out": lambda: analytics.odd_ones_out(FLEET),
     "quantile": lambda: analytics.quantile(FIRST, 0.95),
     "resample": lambda: analytics.resample(FLEET, "1d"),
     "right_size": lambda: analytics.right_size(FLEET, 4),

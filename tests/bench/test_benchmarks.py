@@ -25,6 +25,11 @@ TABLES: dict[str, list[list[str]]] = {
         ["look-up", "the first of a token: look-up, SHA-256 and comparison", "all that a report passes, beyond none"]
     ],
     "compare": [[*["* machines beside *", "* with 5 points more"] * 6, "ten machines, two weeks later (made up)"]],
+    "odd_ones": [
+        ["alike", "one load"],
+        [f"{source}, {size} hosts" for source in ("alike", "one load") for size in (8, 20, 50)],
+        ["the machines that the threshold was chosen on", "the others"],
+    ],
     "right_size": [
         [
             *(

@@ -11,10 +11,10 @@ from typing import Any, Final, NamedTuple
 
 from msgspec import UNSET, UnsetType
 
+from analytics.sources.prometheus_messages import V2, new
 from contract.histogram import LINEAR, Bins, unflatten
 from contract.metrics import Cpu, Distribution, Quantity
 from contract.report import Report
-from service.ingest.remote_write_messages import V2, new
 
 SCHEMA: Final = 8
 """The finest: neighbouring bounds differ by 0.27 %, less than the 1 % (or 1/128) that our bins are exact to."""

@@ -5,6 +5,7 @@ import asyncio
 import falcon
 from falcon.asgi import Request, Response
 
+from analytics.sources.prometheus_messages import V1, V2, Malformed
 from contract import times
 from contract.problems import shortened
 from contract.report import FUTURE_MS, encode
@@ -17,7 +18,6 @@ from service.http.resources.ingest import Metrics
 from service.http.resources.otlp import PROTOBUF
 from service.http.token_limits import TokenLimits
 from service.ingest.remote_write import MAX_SAMPLES, Range, Taken, TooMuch, read
-from service.ingest.remote_write_messages import V1, V2, Malformed
 from service.ingest.scrapes import Scrapes, Window
 from service.stores.base import Store
 

@@ -14,6 +14,7 @@ import httpx
 import pytest
 
 from analytics.sources.live import stream
+from analytics.sources.prometheus_messages import V1, V2
 from contract import times
 from contract.histogram import LINEAR, LOGARITHMIC, count_values, flatten, quantile
 from contract.metrics import QUANTITIES, Cpu, Disk, Distribution
@@ -26,7 +27,6 @@ from service.commands.forward.command import (
 )
 from service.commands.forward.series import encode, metric_name, native, points_of
 from service.commands.forward.target import Target
-from service.ingest.remote_write_messages import V1, V2
 from tests.support.remote_write import Histogram, Value, received, unblock
 from tests.support.reports import post
 from tests.support.running import RunningService, wait_until
