@@ -158,6 +158,7 @@ TABLES: dict[str, list[list[str]]] = {
             "a real agent has it in force after: half, all of 2, s",
         ]
     ],
+    "start": [["the service, now"]],
     "stream": [
         [
             "Nobody follows, no rules", "10 threshold rules", "1 consumer of everything",
