@@ -135,7 +135,8 @@ def fleet_pairs(data: Data, advice: Advice) -> Part:
     windows = data.windows.assign(user=data.windows["user"].astype(str))
     windows = windows[windows["user"].isin(advice.sizes.index)]
     if advice.in_cores:
-        pairs = fit_together(windows, cores_now(data).dropna().rename(index=str), data.target, tz=data.tz)
+        known = cores_now(data).rename(index=str)
+        pairs = fit_together(windows, known[known > 0], data.target, tz=data.tz)
     else:
         pairs = fit_together(windows.drop(columns="cores", errors="ignore"), 1.0, data.target, tz=data.tz)
     fit = pairs[pairs["fits"]]
