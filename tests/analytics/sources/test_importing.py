@@ -107,6 +107,21 @@ def test_csv_of_one_machine_without_a_name() -> None:
     assert small.checked.frame.empty and small.aside.count == 3
 
 
+def test_a_core_with_no_number_of_a_core_is_refused_by_its_line(tmp_path: Path) -> None:
+    cores = ["²", "٣", "9" * 5000, "65534", "-2x", "65533", "cpu1"]
+    rows = "".join(f"2026-03-01 10:00:00,web-1,{core},0.5\n" for core in cores)
+    (tmp_path / "cores.csv").write_text("time,host,core,cpu\n" + rows)
+    (tmp_path / "m.toml").write_text(
+        'time = "time"\nhost = "host"\ncore = "core"\n[[take]]\n'
+        'column = "cpu"\nmetric = "cpu.utilization"\nunit = "share"\n'
+    )
+    for hints in ({"core": "core"}, {"mapping": tmp_path / "m.toml"}):
+        found = understood(tmp_path / "cores.csv", **hints)
+        assert {key[2] for key in told(found)} == {1, 65_533}
+        reason = "a core that is no number, nor all of them"
+        assert sorted((line, told) for _, line, told in found.aside.rows) == [(line, reason) for line in range(2, 7)]
+
+
 def test_csv_of_states_and_cores() -> None:
     found = understood("csv/cores.csv")
     assert [cpu_of(found, core=core) for core in (-1, 0, 1)] == [[pytest.approx(0.3)], [0.6], [pytest.approx(0.0)]]
