@@ -144,7 +144,7 @@ def fleet_pairs(data: Data, advice: Advice) -> Part:
         return Part()
     saved, many = float(fit["saved"].sum()), len(fit)
     one, in_all = ("one", "") if many == 1 else ("one each", " in all")
-    title = f"{plural(many, 'pair')} of machines could share {one}, and save {saved:,.1f} {advice.unit}{in_all}"
+    title = f"{plural(many, 'pair')} of machines could share {one}, and save {advice.amount(saved)}{in_all}"
     note = (
         f"Sized in {advice.relation} on the days before the last {plural(int(fit['later_days'].iloc[0]), 'day')}, and "
         f"tried on these: in so many of their hours both together stayed below {level(data.target)}. Of "
