@@ -532,7 +532,7 @@ def test_machines_with_complementary_days_are_told_with_what_later_days_say(tmp_
     loads = {"by day": np.where((hours >= 8) & (hours < 16), 0.7, 0.1), "by night": np.where(hours < 8, 0.7, 0.1)}
     report = report_on(tmp_path, loads, cores={"by day": 8, "by night": 8})
     [finding] = found(report, "pairs")
-    assert finding.sentence.startswith("1 pair of machines could share one, and save 6.0 cores: “by day” and ")
+    assert finding.sentence.startswith("1 pair of machines could share one, and save 6 cores: “by day” and ")
     [table] = [table for table in report.tables() if table.name == "pairs"]
     [[*words, apart, together, saved, held, held_apart]] = table.rows
     assert words == ["by day", "by night", "08:00 to 12:00 UTC", "00:00 to 04:00 UTC"]
