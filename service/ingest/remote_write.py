@@ -13,8 +13,8 @@ from typing import Any, Final
 from analytics.sources.prometheus_messages import Series, is_larger, parse, series_of
 from contract.problems import shortened
 from contract.report import MAX_USER_ID
-from service.ingest.node_exporter import NAMES, SHARES, Place, place_of
-from service.ingest.scrapes import Range, Reading
+from service.ingest.node_exporter import NAMES, SHARES, place_of
+from service.ingest.scrapes import Place, Range, Reading
 
 MAX_SAMPLES: Final = 50_000
 HOSTS: Final = ("instance", "host", "hostname", "node", "nodename", "machine", "server", "exported_instance")
