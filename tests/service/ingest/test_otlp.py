@@ -2,7 +2,6 @@
 
 import json
 import random
-import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from opentelemetry.sdk.resources import Resource
 from analytics.sources.service import Client
 from contract import times
 from tests.support.access import make_tokens
-from tests.support.running import RunningService
+from tests.support.running import RunningService, wait_until
 
 pytestmark = pytest.mark.server
 PATH = "/api/v1/otlp/v1/metrics"
@@ -90,12 +89,18 @@ def test_gauges_of_cores_and_modes_from_the_exporter(service: RunningService) ->
             f"system.cpu.load_average.{minutes}m",
             [lambda _, load=load: [Observation(load)]],  # type: ignore[misc]
         )
-    deadline = time.monotonic() + 60.0
-    # What a host has is known after some moments, each of a millisecond of its own.
-    while not len(history(service.url, "gauges")):
+
+    def has_come() -> bool:
+        """What a host has is known after some moments, each of a millisecond of its own."""
         assert provider.force_flush(60_000)
-        assert time.monotonic() < deadline
-    provider.shutdown()
+        with Client(service.url) as client:
+            users = client.users()
+        return users.loc[users["user"] == "gauges", "cores"].tolist() == [2]
+
+    try:
+        wait_until(has_come, "a window of two cores")
+    finally:
+        provider.shutdown()
     assert history(service.url, "gauges", core=0)["mean"].tolist()[:1] == pytest.approx([0.4])
     assert history(service.url, "gauges", core=1)["mean"].tolist()[:1] == pytest.approx([0.75])
     assert history(service.url, "gauges")["mean"].tolist()[:1] == pytest.approx([0.575])
