@@ -48,6 +48,10 @@ TABLES: dict[str, list[list[str]]] = {
             "loadlens-agent, 20 Hz, 500 processes, command lines too", "glances, 1 Hz*",
         ]
     ],
+    "who": [
+        ["burner-red", "burner-green", "burner-blue"],
+        ["loadlens-agent, 20 Hz, all metrics, names", "pidstat -u -r, 1 Hz*"],
+    ],
     "disk": [
         [
             "Loadlens, the original's report", "Loadlens, our agent's report",

@@ -21,7 +21,10 @@ SCHEMA: Final = 8
 _ZERO_THRESHOLD: Final = 2.0**-128
 _GAUGE_HISTOGRAM_RESET: Final = 3
 _GAUGE, _GAUGE_HISTOGRAM = 2, 4
-_UNITS: Final = {"1": "_ratio", "By/s": "_per_second", "s": "_seconds", "s/s": "_seconds_per_second"}
+_UNITS: Final = {
+    "1": "_ratio", "By/s": "_per_second", "s": "_seconds", "s/s": "_seconds_per_second", "Hz": "_hertz",
+    "Cel": "_celsius",
+}  # fmt: skip
 
 Labels = tuple[tuple[str, str], ...]
 
@@ -48,6 +51,8 @@ class Point(NamedTuple):
 def metric_name(quantity: Quantity) -> str:
     """What a quantity is called, without the statistic: `loadlens_disk_read_bytes_per_second`."""
     unit = quantity.unit
+    if unit == "By" and "bytes" not in quantity.name:
+        return f"loadlens_{quantity.name.replace('.', '_')}_bytes"
     suffix = _UNITS.get(unit, "_per_second" if unit.endswith("/s") else "_per_minute" if unit.endswith("/min") else "")
     return f"loadlens_{quantity.name.replace('.', '_')}{suffix}"
 

@@ -56,23 +56,33 @@ class RulesFileSettings(Settings, frozen=True, kw_only=True):
 class SilenceSettings(ServiceAddress, frozen=True, kw_only=True):
     """What is not to be told."""
 
-    rule: Annotated[str, Meta(description="Of which rules: a name or a pattern.", extra={"metavar": "PATTERN"})] = "*"
-    user: Annotated[str, Meta(description="Of which users: a name or a pattern.", extra={"metavar": "PATTERN"})] = "*"
+    rule: Annotated[
+        str, Meta(description="Of which rules: a name or a pattern.", extra={"metavar": "PATTERN", "flag_only": True})
+    ] = "*"
+    user: Annotated[
+        str, Meta(description="Of which users: a name or a pattern.", extra={"metavar": "PATTERN", "flag_only": True})
+    ] = "*"
     duration: Annotated[
         str | None,
-        Meta(description="How long, such as 2h.", extra={"metavar": "DURATION", "default": "list the silences"}),
+        Meta(
+            description="How long, such as 2h.",
+            extra={"metavar": "DURATION", "default": "list the silences", "flag_only": True},
+        ),
     ] = None
     start: Annotated[
         int | None,
         Meta(
             description="From this moment on.",
-            extra={"metavar": "TIME", "default": "now", "parse": parse_timestamp, "format": format_instant,
-                   "expected": "ISO 8601 or epoch milliseconds"},
+            extra={"metavar": "TIME", "default": "now", "flag_only": True, "parse": parse_timestamp,
+                   "format": format_instant, "expected": "ISO 8601 or epoch milliseconds"},
         ),
     ] = None  # fmt: skip
     comment: Annotated[str, Meta(max_length=500, description="Why.", extra={"metavar": "TEXT"})] = ""
     end: Annotated[
-        str | None, Meta(description="End the silence with this id.", extra={"metavar": "ID", "default": "none"})
+        str | None,
+        Meta(
+            description="End the silence with this id.", extra={"metavar": "ID", "default": "none", "flag_only": True}
+        ),
     ] = None
 
 

@@ -80,6 +80,9 @@ def test_names_say_the_unit() -> None:
     assert names["burst.longest"] == "loadlens_burst_longest_seconds"
     assert names["burst.begun"] == "loadlens_burst_begun_per_minute"
     assert names["scheduler.context_switches"] == "loadlens_scheduler_context_switches_per_second"
+    assert names["filesystem.used"] == "loadlens_filesystem_used_bytes"
+    assert names["memory_bytes.used"] == "loadlens_memory_bytes_used"
+    assert names["temperature.cpu"] == "loadlens_temperature_cpu_celsius"
     assert len({*names.values()}) == len(names)
 
 
