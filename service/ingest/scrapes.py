@@ -272,9 +272,8 @@ class Scrapes:
                 metrics, closes, faults = made.setdefault((at_ms, start_ms), ([], [], []))
                 closes.append((name, at_ms, complete))
                 if not complete:
-                    faults.append(
-                        f"{name}: left out {len(values.keys() - {START})} values of a moment of which others did not come"
-                    )
+                    count = len(values.keys() - {START})
+                    faults.append(f"{name}: left out {count} values of a moment of which others did not come")
                     continue
                 try:
                     told = self._conventions.metrics_of(name, values, before, (at_ms - start_ms) / 1000.0)
