@@ -240,7 +240,9 @@ class Scrapes:
             host = self._hosts.get(window.host)
             if host is not None:
                 for name, at_ms, complete in window.closes:
-                    host.groups[name].close(at_ms, complete)
+                    group = host.groups.get(name)
+                    if group is not None:  # The host may have been forgotten meanwhile, and heard again.
+                        group.close(at_ms, complete)
                 self._weigh(window.host)
 
     def _host(self, name: str) -> _Host:

@@ -95,7 +95,7 @@ def test_gauges_of_cores_and_modes_from_the_exporter(service: RunningService) ->
         assert provider.force_flush(60_000)
         with Client(service.url) as client:
             users = client.users()
-        return users.loc[users["user"] == "gauges", "cores"].tolist() == [2]
+        return users.loc[users["user"] == "gauges", "cores"].fillna(0).tolist() == [2]
 
     try:
         wait_until(has_come, "a window of two cores")
