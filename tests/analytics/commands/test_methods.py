@@ -65,8 +65,14 @@ def test_sizes_come_with_the_most_to_save_first(few: Path, capsys: pytest.Captur
     assert len(rows) == MACHINES and float(rows[0]["saved_a_month"]) == pytest.approx(saved[0] * 0.04 * 730)
 
 
-def test_the_number_of_cores_is_asked_for_where_it_is_not_known(few: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["right-size", "--data", str(few)]) == 1
+def test_machines_whose_cores_are_not_known_are_sized_in_times_what_they_have(
+    few: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["right-size", "--data", str(few)]) == 0
+    said = capsys.readouterr()
+    assert "With --cores they are in cores" in said.err
+    assert [row["now"] for row in csv.DictReader(io.StringIO(said.out))] == ["1.0"] * MACHINES
+    assert main(["right-size", "--data", str(few), "--price", "0.04"]) == 1
     assert "say it with --cores" in capsys.readouterr().err
 
 
