@@ -7,18 +7,17 @@ which shows the highest of their values, so that a hot machine is never averaged
 import struct
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, Literal
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from analytics.frames.statistics import statistic
-from contract.metrics import Cpu, NamedMetric, Quantity
+from contract.metrics import NamedMetric, Quantity
 from contract.times import DAY_MS, HOUR_MS, MINUTE_MS
+from service.dashboard.column_means import mean_of_columns
 from service.dashboard.matrix import FleetCache, Floats, MatrixKey, Shown
-from service.stores import core_counts
 from service.stores.base import Question, Store
 
 Sort = Literal["name", "mean", "p95", "max", "change", "cores", "seen"]
@@ -44,9 +43,6 @@ _MAX_CELLS: Final = 1 << 22
 _WHOLE_MS: Final = 100_000 * DAY_MS
 """One bucket for everything until the year 2243, which every rollup divides."""
 _FRESH_S: Final = 5.0
-_CORES_FRESH_S: Final = 600.0
-"""Cores change rarely, and each is looked at."""
-_CPU: Final = Cpu.quantities[0]
 _TOP: Final = 10
 _SPARSE: Final = 1.5
 
@@ -132,7 +128,15 @@ def _drawn(cache: FleetCache, asked: PictureQuestion, alerting: frozenset[str], 
         "total": len(ordered),
         "known": len(machines.names),
         "states": {name: int(mask.sum()) for name, mask in states.items()},
-        "weighted": _listed(_weighted(cache, asked, (range_ms, rate_ms), cells, machines, shown)),
+        "weighted": _listed(
+            mean_of_columns(
+                cache,
+                MatrixKey(asked.metric.quantity, asked.statistic, rate_ms, columns),
+                range_ms[0],
+                cells,
+                (machines.rows[shown], machines.cores[shown]),
+            )
+        ),
         "reporting": finite.sum(axis=0).tolist(),
         "machines": [_machine(machines, place, states) for place in shown[:PAGE].tolist()],
         "hottest": _extremes(machines, states, highest=True),
@@ -284,82 +288,6 @@ def _pixels(cells: Floats, edges: Places, scale: float) -> npt.NDArray[np.uint8]
             np.fmax.reduce(cells[first:last], axis=0, out=highest[row])
     levels = np.clip(highest * (254 / scale), 0, 254)
     return np.where(np.isnan(levels), 0, np.nan_to_num(np.rint(levels)) + 1).astype(np.uint8)
-
-
-def _weighted(
-    cache: FleetCache, asked: PictureQuestion, buckets: tuple[tuple[int, int], int], cells: Floats, machines: Machines,
-    shown: Places,
-) -> Doubles:  # fmt: skip
-    """The mean of each column, machines weighing as many as they had cores then, else have; one where neither is known.
-
-    `buckets` are the range in ms and the width of a column.
-    """
-    finite = np.isfinite(cells)
-    if asked.metric.quantity != _CPU:
-        return _mean(np.where(finite, cells, 0), np.ones(len(cells)), finite)
-    (start_ms, end_ms), rate_ms = buckets
-    days_ms = (start_ms // DAY_MS * DAY_MS, -(-end_ms // DAY_MS) * DAY_MS)
-    had = cache.kept("cores", days_ms, lambda: _cores_had(cache, days_ms), _CORES_FRESH_S)
-    weights = had.number.reindex(machines.rows[shown]).fillna(pd.Series(machines.cores[shown], machines.rows[shown]))
-    weight = np.maximum(weights.to_numpy(np.float64), 1)
-    places = np.flatnonzero(np.isin(machines.rows[shown], had.changed_rows))
-    if not len(places):
-        return _mean(np.where(finite, cells, 0), weight, finite)
-    parts = cache.kept(
-        f"cores every {rate_ms}", (start_ms, end_ms), lambda: _cores_parts(cache, had.changed, buckets), _FRESH_S
-    )
-    values, each = np.where(finite, cells, 0).astype(np.float64), np.repeat(weight[:, None], cells.shape[1], axis=1)
-    for place in places:
-        part = parts[parts["row"] == machines.rows[shown[place]]]
-        column = part["column"].to_numpy()
-        each[place, column] = part["cores"]
-        if asked.statistic == "mean":
-            values[place, column] = part["mean"]
-    return _mean(np.where(finite, values, 0), each, finite)
-
-
-def _mean(values: Floats | Doubles, weights: Doubles, finite: npt.NDArray[np.bool_]) -> Doubles:
-    """The mean of each column; weights are of rows, or of cells."""
-    which = "i,ij->j" if weights.ndim == 1 else "ij,ij->j"
-    total = np.einsum(which, weights, finite)
-    with np.errstate(invalid="ignore"):
-        means: Doubles = np.einsum(which, weights, values) / np.where(total > 0, total, np.nan)
-    return means
-
-
-class _Had(NamedTuple):
-    """How many cores machines had over a range."""
-
-    number: "pd.Series[int]"
-    """By row; where it changed, the most."""
-    changed: frozenset[str]
-    changed_rows: Places
-
-
-def _cores_had(cache: FleetCache, range_ms: tuple[int, int]) -> _Had:
-    single = core_counts.single_cores(cache.store, _question(_CPU, range_ms), _WHOLE_MS)
-    number = single["core"].groupby(single["user"].astype("str").to_numpy()).nunique()
-    changed = core_counts.changed(single)
-    number.index = pd.Index(cache.rows.of(number.index.tolist()))
-    return _Had(number, changed, cache.rows.of([*changed]))
-
-
-def _cores_parts(cache: FleetCache, users: frozenset[str], buckets: tuple[tuple[int, int], int]) -> pd.DataFrame:
-    """Of machines whose cores changed: `row`, `column`, the mean number of `cores` in it, `mean` of their samples."""
-    (start_ms, end_ms), rate_ms = buckets
-    asked = replace(_question(_CPU, (start_ms, end_ms)), users=users)
-    single = core_counts.single_cores(cache.store, asked, rate_ms)
-    moments = pd.DatetimeIndex(single.index).as_unit("ms").asi8
-    samples = single["count"].to_numpy(np.float64)
-    cells = pd.DataFrame(
-        {
-            "row": cache.rows.of(single["user"].astype("str").tolist()), "column": (moments - start_ms) // rate_ms,
-            "count": samples, "used": single["mean"].to_numpy(np.float64) * samples,
-        }
-    ).groupby(["row", "column"], as_index=False)  # fmt: skip
-    found = cells.agg(count=("count", "sum"), most=("count", "max"), used=("used", "sum"))
-    # A core that was there all the time has as many samples as the machine.
-    return found.assign(cores=found["count"] / found["most"], mean=found["used"] / found["count"])
 
 
 def _listed(values: Doubles) -> list[float | None]:

@@ -88,6 +88,16 @@ def test_a_file_is_compared_by_its_halves_and_two_machines_by_the_same_time(
     assert USER in two["verdict"] and f"mean_{other}" in two
 
 
+def test_a_comparison_without_data_on_one_side_says_what_there_is(
+    few: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["compare", "--data", str(few), "--end", "2011-03-05", "--last", "7d"]) == 1
+    said = capsys.readouterr().err
+    assert "nothing was reported in the earlier time, 2011-02-19" in said
+    assert "there are reports from 2011-03-0" in said
+    assert "--last" in said
+
+
 def test_saturation_is_that_of_the_library(few: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = answered(capsys, "saturation", "--data", few, "--threshold", "0.75")
     with analytics.connect(few) as source:
