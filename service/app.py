@@ -1,6 +1,7 @@
 """The composition root: settings in, application out."""
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import falcon
@@ -16,8 +17,8 @@ from service.http.access import OnlyEncrypted, RefuseForeignPages, RequireOwnHos
 from service.http.authentication import Authentication
 from service.http.cors import AllowOrigins
 from service.http.encoding import Compress, add_head
-from service.http.openapi.document import openapi
 from service.http.problems import serialize, unavailable, uncontrolled, unexpected
+from service.http.query_strings import RefuseUnknownParameters
 from service.http.request_log import NameRoute, RequestLog
 from service.http.resources.agent_settings import FleetSettings, OneAgentsSettings
 from service.http.resources.agents import AgentList, OneAgent, OneAgentsCommands, OneAgentsState, OneCommand
@@ -122,6 +123,7 @@ def create_app(settings: ServiceSettings) -> Application:
         cors,
         access,
         RefuseForeignPages(cors.may_change),
+        RefuseUnknownParameters(),
     ]
     if settings.address_requests:
         middleware.insert(middleware.index(access), AddressLimit(settings.address_requests))
@@ -139,7 +141,7 @@ def create_app(settings: ServiceSettings) -> Application:
     openid = OpenId(settings, settings.public_url) if settings.openid_issuer else None
     begun = FailedAttempts(settings.failed_sign_ins)
     routes = _routes(service, authentication is not None) | _sign_in(service.sessions, authentication, openid, begun)
-    described = OpenApi(lambda: openapi(routes, f"{settings.path_prefix}/"))
+    described = OpenApi(lambda: _described(routes, f"{settings.path_prefix}/"))
     routes |= {
         "/openapi.json": described,
         "/docs": Docs(described, settings.path_prefix),
@@ -150,6 +152,13 @@ def create_app(settings: ServiceSettings) -> Application:
         app.add_route(path, resource)
     app.add_sink(Slashes(router), "/api/v1/agents/")
     return app
+
+
+def _described(routes: Mapping[str, object], server: str) -> dict[str, Any]:
+    """The OpenAPI document; what it is made of is imported for the first who asks, and no start waits for it."""
+    from service.http.openapi.document import openapi
+
+    return openapi(routes, server)
 
 
 def _sign_in(
@@ -193,7 +202,7 @@ def _routes(service: Service, asks_for_token: bool) -> dict[str, object]:
         "/api/v1/schedules/{schedule_id}": OneSchedule(service.schedules),
         "/api/v1/schedules/{schedule_id}/report": ScheduledReport(service.schedules),
         "/api/v1/metrics": metrics,
-        "/api/v1/otlp/v1/metrics": OpenTelemetryMetrics(metrics, service.token_limits),
+        "/api/v1/otlp/v1/metrics": OpenTelemetryMetrics(metrics, store, service.token_limits),
         "/api/v1/prometheus/write": RemoteWrite(metrics, store, service.token_limits),
         "/api/v1/metrics/{metric}/byUser/{user_id:path}": History(store, service.versions),
         "/api/v1/metrics/{metric}/fleet": Fleet(store, service.versions),

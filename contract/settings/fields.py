@@ -59,7 +59,18 @@ def _either(words: Iterable[str]) -> str:
 
 
 HIDDEN = "(hidden)"
-EXTRAS = {"metavar", "examples", "default", "secret", "positional", "repeatable", "expected", "parse", "format"}
+EXTRAS = {
+    "metavar",
+    "examples",
+    "default",
+    "secret",
+    "positional",
+    "repeatable",
+    "expected",
+    "parse",
+    "format",
+    "flag_only",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +80,8 @@ class Setting:
     `Meta(extra=...)` of the field may hold `metavar` (the value's name in the help), `examples` (values as text),
     `default` (words for a default that is found out at run time), `secret` (True: never printed),
     `positional` (True: given without a flag), `repeatable` (True: a flag that may be given several times, for a list),
-    `expected` (words for what it may be) and a pair
+    `flag_only` (True: said each time, never in the environment or the program's table of a file, where the same
+    name means another program's setting), `expected` (words for what it may be) and a pair
     `parse`, `format` that turn text such as `30d` into the value and back; `parse` raises ValueError.
     """
 
@@ -116,6 +128,11 @@ class Setting:
     def positional(self) -> bool:
         """True where the command line gives it without a flag."""
         return bool(self.extra.get("positional"))
+
+    @property
+    def flag_only(self) -> bool:
+        """True where it is neither read from the environment nor from the table of a command's program."""
+        return self.positional or bool(self.extra.get("flag_only"))
 
     @property
     def boolean(self) -> bool:

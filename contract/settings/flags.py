@@ -117,12 +117,12 @@ def _add(group: "argparse._ArgumentGroup", setting: Setting) -> None:
 
 
 def _help(setting: Setting) -> str:
-    facts = [setting.variable]
+    facts = [] if setting.flag_only else [setting.variable]
     if setting.expected not in SELF_EVIDENT:
         facts.append(setting.expected)
     if not setting.required:
         facts.append(f"default: {setting.default_shown}")
-    text = f"{setting.description} [{'; '.join(facts)}]"
+    text = f"{setting.description} [{'; '.join(facts)}]" if facts else setting.description
     if examples := setting.extra.get("examples"):
         text += f" For example {', '.join(examples)}."
     if setting.secret:

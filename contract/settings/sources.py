@@ -99,7 +99,7 @@ def from_environment(settings: Sequence[Setting], environ: Mapping[str, str]) ->
     values = {
         setting.name: Value(setting, environ[setting.variable], f"{setting.variable} in the environment")
         for setting in settings
-        if environ.get(setting.variable)
+        if not setting.flag_only and environ.get(setting.variable)
     }
     for setting in settings:
         path = environ.get(setting.file_variable) if setting.secret else None
@@ -146,7 +146,7 @@ def from_file(
         own = {key: value for key, value in table.items() if not (isinstance(value, dict) and key in commands)}
         return _values(settings, own, path, name)
     # The program's own table was written for the program: the subcommand takes what it knows of it.
-    declared = {setting.key for setting in settings}
+    declared = {setting.key for setting in settings if not setting.flag_only}
     shared = {key: value for key, value in table.items() if key in declared}
     place = ".".join([name, *command])
     found: Any = table

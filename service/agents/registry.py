@@ -145,7 +145,8 @@ class Registry:
         # set back, has not reached.
         if report.end_timestamp >= agent.at_ms or agent.at_ms > now_ms + FUTURE_MS:
             before = agent.status
-            if before is not None:
+            # In a cluster a report comes by the log too.
+            if before is not None and report.end_timestamp != agent.status_ms:
                 agent.earlier_cpu_s, agent.earlier_at_ms = before.cpu_seconds, agent.status_ms
             agent.at_ms = agent.status_ms = report.end_timestamp
             agent.status = status

@@ -337,7 +337,7 @@ def parse_rule(document: Any) -> Rule:
     try:
         rule: Rule = msgspec.convert(document, AnyRule)
     except msgspec.ValidationError as error:
-        problem = problem_of(error)
+        problem = problem_of(error, AnyRule)
         if problem.pointer == "/name":
             problem = Problem("/name", "expected 1 to 64 of a-z, 0-9, '.', '_' and '-', a letter or digit first")
         if isinstance(document, dict) and document.get("kind") not in _TAGS:

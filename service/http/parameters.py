@@ -281,7 +281,7 @@ class SettingsParameters(Struct, kw_only=True):
     selector: Annotated[
         str,
         Meta(
-            pattern=r"^(all|os:(Linux|MacOS|Windows)|user:.{1,128})$",
+            pattern=r"^(all|os:(Linux|MacOS|Windows)|label:[^=]+=.*|user:.{1,128})$",
             description="Whose: `all`, `os:Linux`, `label:role=web` or `user:` with a pattern.",
             extra_json_schema={"examples": ["os:Linux"]},
         ),

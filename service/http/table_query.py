@@ -297,6 +297,8 @@ def _levels(value: Any) -> tuple[Level, ...]:
         if name not in LEVELS and (not isinstance(name, str) or label_of(name) is None):
             raise ValueError(f"expected some of {', '.join(LEVELS)} and label:NAME, got {shortened(repr(name))}")
         levels[str(name)] = None
+    if not levels:
+        raise ValueError(f"expected some of {', '.join(LEVELS)} and label:NAME, got none")
     return tuple(levels)
 
 

@@ -32,7 +32,7 @@ from service.http.listing import flag, page_of, take_limit
 from service.http.parameters import AgentsParameters, names_of
 from service.http.permissions import SLASH
 from service.http.problems import ProblemError
-from service.http.requests import Parameters, read_body, read_json
+from service.http.requests import Parameters, read_body, read_json, text
 
 
 class AgentList:
@@ -44,8 +44,8 @@ class AgentList:
     async def on_get(self, req: Request, resp: Response) -> None:
         """200 with a page, how many agents there are of the kind asked for, and how many of them are in sync."""
         asked = await Parameters.read(req, names_of(AgentsParameters))
-        limit, after, keep = take_limit(asked), asked.take("after", str, ""), _condition(asked)
-        agents, meant = asked.take("selector", self._remote_configuration.chosen, None) or (
+        limit, after, keep = take_limit(asked), asked.take("after", text, ""), _condition(asked)
+        agents, meant = asked.take("selector", lambda value: self._remote_configuration.chosen(text(value)), None) or (
             self._remote_configuration.chosen("all")
         )
         asked.check()
@@ -145,7 +145,7 @@ class OneAgentsState:
         try:
             state = decode_json(body, AgentState)
         except msgspec.ValidationError as error:
-            raise ProblemError(falcon.HTTP_422, "The state is wrong.", [problem_of(error)]) from None
+            raise ProblemError(falcon.HTTP_422, "The state is wrong.", [problem_of(error, AgentState)]) from None
         except msgspec.DecodeError as error:
             raise ProblemError(falcon.HTTP_400, f"The body is not JSON: {error}") from None
         if fault := fault_of(state.labels):

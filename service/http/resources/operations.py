@@ -24,6 +24,7 @@ from service.http.listing import take_limit, whole_number
 from service.http.parameters import AuditParameters, names_of
 from service.http.request_log import RequestLog
 from service.http.requests import Parameters
+from service.http.requests import text as a_text
 from service.ingest.acknowledgement import Ingest
 from service.ingest.maintenance import Maintenance
 from service.journal.base import Log
@@ -185,7 +186,7 @@ class AuditTrail:
     async def on_get(self, req: Request, resp: Response) -> None:
         """200 with a page of entries; `before` is the old name of `after`."""
         asked = await Parameters.read(req, names_of(AuditParameters))
-        limit, target = take_limit(asked), asked.take("target", str, None)
+        limit, target = take_limit(asked), asked.take("target", a_text, None)
         behind = [asked.take(name, lambda value: whole_number(value, 1, _MAX_ID), None) for name in ("after", "before")]
         asked.check()
         if "before" in req.params:

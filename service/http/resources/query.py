@@ -23,7 +23,7 @@ from service.http.listing import take_limit
 from service.http.parameters import MAX_USERS, UsersParameters, names_of
 from service.http.problems import ProblemError, invalid
 from service.http.queries import check_user, fleet, history, named_metric, read_query, unknown_user
-from service.http.requests import Parameters
+from service.http.requests import Parameters, text
 from service.http.table_forms import send_table
 from service.http.table_query import read_table_query, table
 from service.http.versions import RangeVersions, is_unchanged
@@ -102,7 +102,7 @@ class Users:
     async def on_get(self, req: Request, resp: Response) -> None:
         """200 with a page of them: what each last said of itself, and whether several hosts report under its id."""
         asked = await Parameters.read(req, names_of(UsersParameters))
-        limit, after = take_limit(asked, MAX_USERS, MAX_USERS), asked.take("after", str, "")
+        limit, after = take_limit(asked, MAX_USERS, MAX_USERS), asked.take("after", text, "")
         asked.check()
         frame = await asyncio.to_thread(self._store.users)
         identity = identity_of(req)

@@ -498,3 +498,38 @@ def test_a_report_of_a_place_has_the_hours_of_its_clock_and_the_forecast_changes
     [coming] = [trace for trace in pictures["forecast"].data if trace.name == "forecast"]  # fmt: skip
     after = {str(time): value for time, value in zip(coming.x, coming.y, strict=True) if "2026-03-30" in str(time)}
     assert max(after, key=after.__getitem__).startswith("2026-03-30T07")
+
+
+def test_machines_are_told_by_label_and_who_is_unlike_the_others_of_it(tmp_path: Path) -> None:
+    loads = {f"web-{place}": noise(0.3 + 0.01 * place) for place in range(9)} | {"web-odd": noise(0.7)}
+    loads |= {"db-1": noise(0.8), "<b>none": noise(0.1)}
+    labels = {name: f"role={name[: name.index('-')]},rack={name}" for name in loads if "-" in name}
+    report = report_on(tmp_path, loads, labels=labels)
+    [finding] = found(report, "peers")
+    assert "“web-odd” differs from the 9 other machines with role “web” day after day: higher by" in finding.sentence
+    [table] = [table for table in report.tables() if table.name == "label-role"]
+    assert table.title.startswith("By role: “db” is the busiest, 80.")
+    assert [row[:2] for row in table.rows] == [["db", 1], ["web", 10]]
+    assert table.rows[1][2] == pytest.approx(np.mean([load.mean() for name, load in loads.items() if "web" in name]))
+
+
+def test_without_labels_nothing_is_said_of_them(fleet: ReportDocument) -> None:
+    assert found(fleet, "peers") == []
+    assert not [section for section in fleet.sections if section.name == "labels"]
+
+
+def test_machines_with_complementary_days_are_told_with_what_later_days_say(tmp_path: Path) -> None:
+    hours = np.arange(12 * 24) % 24
+    loads = {"by day": np.where((hours >= 8) & (hours < 16), 0.7, 0.1), "by night": np.where(hours < 8, 0.7, 0.1)}
+    report = report_on(tmp_path, loads, cores={"by day": 8, "by night": 8})
+    [finding] = found(report, "pairs")
+    assert finding.sentence.startswith("1 pair of machines could share one, and save 6.0 cores: “by day” and ")
+    [table] = [table for table in report.tables() if table.name == "pairs"]
+    [[*words, apart, together, saved, held, held_apart]] = table.rows
+    assert words == ["by day", "by night", "08:00 to 12:00 UTC", "00:00 to 04:00 UTC"]
+    assert [apart, together, saved, held, held_apart] == pytest.approx([14, 8, 6 / 14, 1, 1])
+    assert "the last 4 days" in table.note
+
+
+def test_machines_that_are_busy_together_are_no_pair(fleet: ReportDocument) -> None:
+    assert found(fleet, "pairs") == []

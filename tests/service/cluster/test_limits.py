@@ -1,9 +1,11 @@
 """What a service of a cluster says when the store is behind for long, and when NATS is away."""
 
+import contextlib
 from pathlib import Path
 
 import httpx
 import pytest
+from playwright.sync_api import Browser, expect
 
 from service.cluster.partitions import partition_of
 from tests.support.influxd import RunningInflux
@@ -26,8 +28,10 @@ def _send(client: httpx.Client, number: int) -> httpx.Response:
     return client.post(METRICS, content=_batch(number), headers={"Content-Type": "application/x-ndjson"})
 
 
-def test_at_the_streams_limit_reports_get_503_until_the_store_is_back(tmp_path: Path, name: str) -> None:
-    """And what was acknowledged before is kept, once."""
+def test_at_the_streams_limit_reports_get_503_until_the_store_is_back(
+    tmp_path: Path, name: str, browser: Browser
+) -> None:
+    """And what was acknowledged before is kept, once. What waits is said, by partition."""
     need_nats()
     with RunningNats(tmp_path / "nats", 1) as nats, RunningInflux(tmp_path / "influx") as influx:
         arguments = ("--journal", nats.address(name), "--store", influx.address(), "--flush-interval", "0.5")
@@ -47,6 +51,10 @@ def test_at_the_streams_limit_reports_get_503_until_the_store_is_back(tmp_path: 
             assert lag["reports"] >= number * _BATCH
             metric = f'loadlens_cluster_partition_behind{{partition="{partition_of("web-1")}"}} {float(lag["reports"])}'
             assert metric in client.get("/metrics").text
+            with contextlib.closing(browser.new_page()) as page:
+                page.goto(service.url)
+                said = f"{lag['reports']:,} reports wait for the store"
+                expect(page.locator("footer .problems")).to_contain_text(said, timeout=60_000)
             influx.start()
             wait_until(lambda: _send(client, number).status_code == 202, "room", 240)
             counted = sum(value for _, value in entries(history(client, "web-1", stat="count")))

@@ -5,9 +5,22 @@ from collections.abc import Iterable, Iterator
 
 import pytest
 
-from contract.metrics import Cpu, Disk, Load, Memory, Metric, Network, Pressure, Scheduler, Swap, Times
+from contract.metrics import (
+    Cpu,
+    Disk,
+    FileSystems,
+    Load,
+    Memory,
+    MemoryBytes,
+    Metric,
+    Network,
+    Pressure,
+    Scheduler,
+    Swap,
+    Times,
+)
 from contract.report import Report
-from service.ingest.node_exporter import NAMES, Place, place_of
+from service.ingest.node_exporter import NAMES, Place, places_of
 from service.ingest.scrapes import Reading, Scrapes
 
 START_MS = 1_700_000_000_000
@@ -15,9 +28,7 @@ STEP_MS = 15_000
 
 
 def place(name: str, **labels: str) -> Place:
-    found = place_of({"__name__": name, **labels})
-    assert found is not None
-    return found
+    return places_of({"__name__": name, **labels})[0]
 
 
 def scrape(number: int, host: str = "web-1", cores: int = 2) -> list[Reading]:
@@ -122,7 +133,17 @@ def gauges(number: int) -> list[Reading]:
         **{f"node_pressure_{what}_seconds_total": 100.0 + 0.15 * place * number for place, what in enumerate(
             ("cpu_waiting", "memory_waiting", "memory_stalled", "io_waiting", "io_stalled"), 1)},
     }  # fmt: skip
-    readings = [Reading("web-1", place(name), at_ms, value) for name, value in values.items()]
+    readings = [
+        Reading("web-1", where, at_ms, value)
+        for name, value in values.items()
+        for where in places_of({"__name__": name})
+    ]
+    for device, (size, free, available) in {"/dev/sda1": (100e9, 60e9, 55e9), "/dev/sdb1": (10e9, 1e9, 1e9)}.items():
+        told = {"size": size, "free": free, "avail": available}
+        readings += [
+            Reading("web-1", place(f"node_filesystem_{name}_bytes", device=device, fstype="ext4"), at_ms, value)
+            for name, value in told.items()
+        ]
     for name, rate in (("network_receive", 1500.0), ("network_transmit", 750.0)):
         for device in ("eth0", "eth1"):
             counter = place(f"node_{name}_bytes_total", device=device)
@@ -140,7 +161,7 @@ def gauges(number: int) -> list[Reading]:
 def test_memory_disks_networks_load_and_the_scheduler_are_kept_too() -> None:
     reports = [*taken(Scrapes(), (gauges(number) for number in range(5)))]
     last = {type(metric): metric for metric in reports[-1].typed_metrics()}
-    assert {*last} == {Memory, Swap, Load, Scheduler, Pressure, Network, Disk}
+    assert {*last} == {Memory, Swap, MemoryBytes, FileSystems, Load, Scheduler, Pressure, Network, Disk}
     found = {
         f"{kind.__name__}.{quantity.attribute}": distribution.mean
         for kind, metric in last.items()
@@ -152,6 +173,8 @@ def test_memory_disks_networks_load_and_the_scheduler_are_kept_too() -> None:
         "Pressure.cpu_some": 0.01, "Pressure.memory_some": 0.02, "Pressure.memory_full": 0.03,
         "Pressure.io_some": 0.04, "Pressure.io_full": 0.05,
         "Network.received_bytes": 200.0, "Network.sent_bytes": 100.0,
+        "MemoryBytes.used": 6e9, "MemoryBytes.available": 2e9, "MemoryBytes.swap_used": 0.0,
+        "FileSystems.fullest": 0.9, "FileSystems.used": 49e9, "FileSystems.available": 56e9,
         "Disk.read_bytes": 20.0, "Disk.written_bytes": 40.0, "Disk.reads": 1.0, "Disk.writes": 2.0,
     })  # fmt: skip
 
@@ -208,12 +231,14 @@ def test_the_system_is_what_the_host_says() -> None:
 @pytest.mark.parametrize("core", ["", "-1", "x", "99999999999", "٣"])
 def test_a_core_without_a_number_is_refused(core: str) -> None:
     with pytest.raises(ValueError, match="expected in cpu the number of a core"):
-        place_of({"__name__": "node_cpu_seconds_total", "cpu": core, "mode": "idle"})
+        places_of({"__name__": "node_cpu_seconds_total", "cpu": core, "mode": "idle"})
 
 
 def test_devices_that_stand_on_others_and_modes_that_nobody_knows_are_passed_over() -> None:
     for device in ("lo", "veth12", "docker0", "br-1f", "dm-0", "loop3"):
         for name in NAMES:
             if name.startswith(("node_disk", "node_network")):
-                assert place_of({"__name__": name, "device": device}) is None
-    assert place_of({"__name__": "node_cpu_seconds_total", "cpu": "0", "mode": "dreaming"}) is None
+                assert places_of({"__name__": name, "device": device}) == ()
+    assert places_of({"__name__": "node_cpu_seconds_total", "cpu": "0", "mode": "dreaming"}) == ()
+    for device, kind in (("tmpfs", "tmpfs"), ("nas:/home", "nfs4"), ("/dev/loop3", "squashfs")):
+        assert places_of({"__name__": "node_filesystem_size_bytes", "device": device, "fstype": kind}) == ()
