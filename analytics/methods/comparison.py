@@ -84,7 +84,7 @@ def compare(
     sides = [_Side.of(frame, by, block_ms, numbers, alike=weight == "hosts") for frame in (first, second)]
     for name, side in zip(names, sides, strict=True):
         if not side.users:
-            raise FrameError(f"expected samples on both sides, got none of {name}")
+            raise FrameError(f"expected samples on both sides, got no samples of {name}")
     common = set(sides[1].users)
     users = [user for user in sides[0].users if user in common]
     if not users:

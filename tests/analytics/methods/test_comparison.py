@@ -262,7 +262,7 @@ def test_machines_count_by_the_time_they_were_seen_and_not_by_their_samples() ->
 
 def test_which_side_has_no_samples_is_said() -> None:
     frame = loads(np.full(6, 0.5))
-    with pytest.raises(FrameError, match="got none of after"):
+    with pytest.raises(FrameError, match="got no samples of after"):
         compare(frame, frame.iloc[:0])
     with pytest.raises(FrameError, match="weight: expected hosts or samples"):
         compare(frame, frame, weight="cores")  # type: ignore[arg-type]
