@@ -28,9 +28,10 @@ group and moment, and becomes a window once all that the group has had before is
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Final, NamedTuple
+from typing import Final
 
 from contract.metrics import (
+    LAST_CORE,
     Cpu,
     Disk,
     Distribution,
@@ -45,14 +46,13 @@ from contract.metrics import (
     Swap,
     Times,
 )  # fmt: skip
+from service.ingest.scrapes import Conventions, Place, Values
 
-Key = tuple[str, str]
-"""Of a series within its group: a core, a device or nothing; and a mode or a member."""
-Values = dict[Key, float]
 MODES: Final = ("user", "nice", "system", "irq", "softirq", "steal", "idle", "iowait")
 _IDLE: Final = ("idle", "iowait")
+_NEEDED: Final = frozenset(("idle", "user", "system"))
+"""Without these nobody knows what the whole is that idle time is a part of."""
 _GUESTS: Final = {"user": "guest", "nice": "guest_nice"}
-_MAX_CORE: Final = 65_533
 _LEFT_OUT: Final = re.compile(
     r"lo\d*$|docker|br-|veth|virbr|vnet|tun|tap|wg|ifb|dummy|cni|flannel|cali|zt|tailscale|ram|loop|sr\d|dm-|md\d"
 )
@@ -86,13 +86,6 @@ NAMES: Final = frozenset((*_MEMBERS, *_CORES))
 """The names of series that are kept."""
 
 
-class Place(NamedTuple):
-    """Where a series belongs."""
-
-    group: str
-    key: Key
-
-
 def places_of(labels: Mapping[str, str]) -> tuple[Place, ...]:
     """Where a series of one of `NAMES` belongs; nowhere where it says nothing that is kept, as of a loopback device.
 
@@ -101,7 +94,7 @@ def places_of(labels: Mapping[str, str]) -> tuple[Place, ...]:
     name = labels["__name__"]
     if name in _CORES:
         core, mode = labels.get("cpu", ""), labels.get("mode", "")
-        if not (core.isascii() and core.isdecimal()) or len(core) > len(str(_MAX_CORE)) or int(core) > _MAX_CORE:
+        if not (core.isascii() and core.isdecimal()) or len(core) > len(str(LAST_CORE)) or int(core) > LAST_CORE:
             raise ValueError(f"expected in cpu the number of a core, got {core[:32]!r}")
         told = _GUESTS.get(mode, "") if name == _CORES[1] else mode
         return (Place("cpu", (str(int(core)), told)),) if told in (*MODES, *_GUESTS.values()) else ()
@@ -152,7 +145,7 @@ def _cpu(values: Values, before: Values, seconds: float) -> list[Metric]:
         there = {mode for mode in MODES if (name, mode) in values}
         by_mode = {mode: grown[name, mode] for mode in there if (name, mode) in grown}
         total = sum(by_mode.values())
-        if by_mode.keys() != there or "idle" not in there or total <= 0.0:
+        if by_mode.keys() != there or not there >= _NEEDED or total <= 0.0:
             continue
         shares[core] = min(1.0, max(0.0, 1.0 - sum(by_mode.get(mode, 0.0) for mode in _IDLE) / total))
         for mode, time in by_mode.items():
@@ -264,9 +257,9 @@ FIXED: Final[Mapping[str, tuple[str, ...]]] = {
     "memory_gauge": ("share",),
 }
 """The groups whose members are always the same."""
-IN_PLACE_OF: Final = {"cpu_gauge": "cpu", "memory_gauge": "memory"}
+_IN_PLACE_OF: Final = {"cpu_gauge": ("cpu",), "memory_gauge": ("memory",)}
 """Groups that say what another says better: nothing is taken of them where the machine has that one."""
-SHARES: Final = frozenset(IN_PLACE_OF)
+SHARES: Final = frozenset(_IN_PLACE_OF)
 """Groups whose values are in [0, 1]; those of all others are at least 0."""
 _METRICS: Final[Mapping[str, Callable[[Values, Values, float], list[Metric]]]] = {
     "cpu": _cpu, "memory": _memory, "swap": _swap, "memory_bytes": _memory_bytes, "filesystems": _filesystems,
@@ -275,3 +268,4 @@ _METRICS: Final[Mapping[str, Callable[[Values, Values, float], list[Metric]]]] =
     "disk": _rates(Disk, ("read_bytes", "written_bytes", "reads", "writes")),
     "cpu_gauge": _cpu_gauge, "memory_gauge": _memory_gauge,
 }  # fmt: skip
+NODE_EXPORTER: Final = Conventions("Prometheus", FIXED, _IN_PLACE_OF, metrics_of)

@@ -20,11 +20,12 @@ from contract.metrics import (
     Times,
 )
 from contract.report import Report
-from service.ingest.node_exporter import NAMES, Place, places_of
-from service.ingest.scrapes import Reading, Scrapes
+from service.ingest.node_exporter import NAMES, NODE_EXPORTER, places_of
+from service.ingest.scrapes import Place, Reading, Scrapes
 
 START_MS = 1_700_000_000_000
 STEP_MS = 15_000
+NOW_MS = START_MS + 1000 * STEP_MS
 
 
 def place(name: str, **labels: str) -> Place:
@@ -46,7 +47,7 @@ def scrape(number: int, host: str = "web-1", cores: int = 2) -> list[Reading]:
 def taken(scrapes: Scrapes, parts: Iterable[list[Reading]]) -> Iterator[Report]:
     """The reports of some requests."""
     for part in parts:
-        windows = scrapes.windows(scrapes.add(part))
+        windows = scrapes.windows(scrapes.add(part, NOW_MS))
         yield from (window.report for window in windows if window.report is not None)
         scrapes.keep(windows)
 
@@ -56,7 +57,7 @@ def metrics(reports: Iterable[Report]) -> list[Metric]:
 
 
 def test_shares_are_the_growth_of_counters_from_one_scrape_to_the_next() -> None:
-    reports = [*taken(Scrapes(), (scrape(number) for number in range(8)))]
+    reports = [*taken(Scrapes(NODE_EXPORTER), (scrape(number) for number in range(8)))]
     assert [(one.start_timestamp, one.end_timestamp) for one in reports] == [
         (START_MS + number * STEP_MS, START_MS + (number + 1) * STEP_MS) for number in range(7)
     ]
@@ -68,7 +69,7 @@ def test_shares_are_the_growth_of_counters_from_one_scrape_to_the_next() -> None
 
 
 def test_parts_of_scrapes_may_come_in_any_order_and_more_than_once() -> None:
-    whole = [*taken(Scrapes(), (scrape(number, cores=5) for number in range(40)))]
+    whole = [*taken(Scrapes(NODE_EXPORTER), (scrape(number, cores=5) for number in range(40)))]
     for seed in range(20):
         dice = random.Random(seed)
         # Three shards of a sender, none of which is more than two scrapes behind another.
@@ -81,22 +82,22 @@ def test_parts_of_scrapes_may_come_in_any_order_and_more_than_once() -> None:
             ahead = min(queue[0][0].at_ms for queue in queues if queue) + 2 * STEP_MS
             queue = dice.choice([one for one in queues if one and one[0][0].at_ms <= ahead])
             sent.append(queue.pop(0))
-        assert [*taken(Scrapes(), sent)] == whole
+        assert [*taken(Scrapes(NODE_EXPORTER), sent)] == whole
 
 
 def test_what_was_not_kept_is_made_again_and_what_was_is_not() -> None:
-    scrapes = Scrapes()
+    scrapes = Scrapes(NODE_EXPORTER)
     assert len([*taken(scrapes, (scrape(number) for number in range(6)))]) == 5
-    heard = scrapes.add(scrape(6))
+    heard = scrapes.add(scrape(6), NOW_MS)
     first = scrapes.windows(heard)
-    assert scrapes.windows(scrapes.add(scrape(6))) == first
+    assert scrapes.windows(scrapes.add(scrape(6), NOW_MS)) == first
     scrapes.keep(first)
-    assert scrapes.windows(scrapes.add(scrape(6))) == []
+    assert scrapes.windows(scrapes.add(scrape(6), NOW_MS)) == []
 
 
 def test_a_counter_that_begins_anew_says_nothing_of_that_window() -> None:
     again = [one._replace(at_ms=one.at_ms + 6 * STEP_MS) for number in range(3) for one in scrape(number)]
-    reports = [*taken(Scrapes(), [*(scrape(number) for number in range(6)), again])]
+    reports = [*taken(Scrapes(NODE_EXPORTER), [*(scrape(number) for number in range(6)), again])]
     moments = [(one.end_timestamp - START_MS) // STEP_MS for one in reports]
     assert moments == [1, 2, 3, 4, 5, 7, 8]
     assert {round(cpu.avg_utilization, 9) for cpu in metrics(reports) if isinstance(cpu, Cpu)} == {0.5}
@@ -106,7 +107,7 @@ def test_an_incomplete_scrape_is_left_out_and_the_next_window_is_longer() -> Non
     parts = [scrape(number)[: 7 if number == 6 else None] for number in range(16)]
     spans = [
         ((one.start_timestamp - START_MS) // STEP_MS, (one.end_timestamp - START_MS) // STEP_MS)
-        for one in taken(Scrapes(), parts)
+        for one in taken(Scrapes(NODE_EXPORTER), parts)
     ]
     assert (5, 7) in spans
     assert all(end - start == 1 for start, end in spans if end != 7)
@@ -116,10 +117,14 @@ def test_an_incomplete_scrape_is_left_out_and_the_next_window_is_longer() -> Non
 def test_a_core_that_ends_or_comes_changes_what_is_waited_for() -> None:
     ended = [Reading(one.host, one.place, START_MS + 6 * STEP_MS, None) for one in scrape(6)[5:]]
     parts = [*(scrape(number) for number in range(6)), ended, *(scrape(number, cores=1) for number in range(6, 9))]
-    cores = [cpu.avg_utilization_by_core for cpu in metrics(taken(Scrapes(), parts)) if isinstance(cpu, Cpu)]
+    cores = [
+        cpu.avg_utilization_by_core for cpu in metrics(taken(Scrapes(NODE_EXPORTER), parts)) if isinstance(cpu, Cpu)
+    ]
     assert [len(one) for one in cores] == [2] * 5 + [1] * 3
     parts = [*(scrape(number, cores=1) for number in range(6)), *(scrape(number) for number in range(6, 12))]
-    cores = [cpu.avg_utilization_by_core for cpu in metrics(taken(Scrapes(), parts)) if isinstance(cpu, Cpu)]
+    cores = [
+        cpu.avg_utilization_by_core for cpu in metrics(taken(Scrapes(NODE_EXPORTER), parts)) if isinstance(cpu, Cpu)
+    ]
     assert [len(one) for one in cores] == [1] * 6 + [2] * 5
 
 
@@ -159,7 +164,7 @@ def gauges(number: int) -> list[Reading]:
 
 
 def test_memory_disks_networks_load_and_the_scheduler_are_kept_too() -> None:
-    reports = [*taken(Scrapes(), (gauges(number) for number in range(5)))]
+    reports = [*taken(Scrapes(NODE_EXPORTER), (gauges(number) for number in range(5)))]
     last = {type(metric): metric for metric in reports[-1].typed_metrics()}
     assert {*last} == {Memory, Swap, MemoryBytes, FileSystems, Load, Scheduler, Pressure, Network, Disk}
     found = {
@@ -188,7 +193,7 @@ def test_kinds_of_time_are_told_where_guests_are() -> None:
         ]  # fmt: skip
         return scrape(number) + guests
 
-    found = metrics(taken(Scrapes(), (with_guests(number) for number in range(5))))
+    found = metrics(taken(Scrapes(NODE_EXPORTER), (with_guests(number) for number in range(5))))
     times = next(one for one in found if isinstance(one, Times))
     shares = {quantity.attribute: distribution.mean * 15 for quantity, distribution in times.distributions()}
     # Of 15 s: 4.5 s of user time, of which 1 s was a guest's.
@@ -203,17 +208,17 @@ def test_a_gauge_counts_only_where_there_are_no_counters() -> None:
         return Reading(host, place("instance:node_cpu_utilisation:rate5m"), at_ms, 0.25)
 
     parts = [[*scrape(number, "both"), gauge(number, "both"), gauge(number, "gauge")] for number in range(6)]
-    reports = [*taken(Scrapes(), parts)]
+    reports = [*taken(Scrapes(NODE_EXPORTER), parts)]
     shares = {(one.user_id, round(metric.avg_utilization, 9)) for one in reports for metric in one.typed_metrics()
               if isinstance(metric, Cpu)}  # fmt: skip
     assert shares == {("both", 0.5), ("gauge", 0.25)}
 
 
 def test_what_is_held_is_bounded_and_who_was_not_heard_for_longest_is_forgotten_first() -> None:
-    scrapes = Scrapes(most=600)
+    scrapes = Scrapes(NODE_EXPORTER, most=600)
     for number in range(30):
         for host in range(20):
-            scrapes.keep(scrapes.windows(scrapes.add(scrape(number, f"host-{number}-{host}"))))
+            scrapes.keep(scrapes.windows(scrapes.add(scrape(number, f"host-{number}-{host}"), NOW_MS)))
             assert scrapes.size <= 600
     assert len([*taken(scrapes, (scrape(number, "last") for number in range(30, 36)))]) == 5
     for host in range(2000):
@@ -221,8 +226,26 @@ def test_what_is_held_is_bounded_and_who_was_not_heard_for_longest_is_forgotten_
     assert scrapes.size <= 600
 
 
+def test_a_clock_that_ran_ahead_silences_nobody() -> None:
+    scrapes = Scrapes(NODE_EXPORTER)
+    now_ms, moments = START_MS + 4 * STEP_MS, []
+    for number in (10, 11, 12, 13, 14, *range(4, 9)):
+        windows = scrapes.windows(scrapes.add(scrape(number), now_ms))
+        scrapes.keep(windows)
+        if number < 10:
+            moments.append([(one.report.end_timestamp - START_MS) // STEP_MS for one in windows if one.report])
+            now_ms += STEP_MS
+    # The first has nothing to be compared with any more.
+    assert moments == [[], [5], [6], [7], [8]]
+
+
+def test_idle_time_alone_says_nothing() -> None:
+    idle = [[one for one in scrape(number) if one.place.key[1] in ("idle", "iowait")] for number in range(8)]
+    assert metrics(taken(Scrapes(NODE_EXPORTER), idle)) == []
+
+
 def test_the_system_is_what_the_host_says() -> None:
-    scrapes = Scrapes()
+    scrapes = Scrapes(NODE_EXPORTER)
     scrapes.name_system("web-1", "Darwin", "23.1.0")
     (report,) = [*taken(scrapes, [[one for one in gauges(0) if one.place.group == "load"]])]
     assert (report.os_type, report.os_version) == ("MacOS", "23.1.0")
