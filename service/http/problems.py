@@ -124,7 +124,7 @@ async def uncontrolled(req: falcon.asgi.Request, resp: falcon.asgi.Response, err
 def tag(resp: Response, revision: int) -> None:
     """Name the version that is answered."""
     resp.etag = str(revision)
-    resp.cache_control = ["no-cache"]
+    resp.cache_control = ["private", "no-cache"]
 
 
 def is_known(req: Request, resp: Response, revision: int | str) -> bool:

@@ -56,7 +56,7 @@ def _given(cores: Cores) -> float | dict[Any, float] | None:
 
 
 def _positive(cores: float) -> float:
-    if not cores > 0:
+    if not 0 < cores < np.inf:
         raise FrameError(f"cores: expected a number above 0, got {cores}")
     return float(cores)
 
@@ -64,7 +64,8 @@ def _positive(cores: float) -> float:
 def _recorded(frame: pd.DataFrame, whole: pd.DataFrame) -> Floats | None:
     if "cores" in whole and whole["cores"].notna().any():
         known = pd.to_numeric(whole["cores"], errors="coerce").to_numpy(np.float64, na_value=np.nan)
-        if (known[np.asarray(whole["cores"].notna())] > 0).all():
+        told = known[np.asarray(whole["cores"].notna())]
+        if ((told > 0) & (told < np.inf)).all():
             return _filled(whole, known)
         raise FrameError("expected numbers above 0 in the column cores, got others")
     if "core" not in frame or frame["core"].isna().all():

@@ -103,6 +103,8 @@ def right_size(
             is wrong.
     """
     aim = _aim(target, quantile, sizes, headroom, ahead, least_days)
+    if core_hour_price is not None and not 0 <= core_hour_price < np.inf:
+        raise FrameError(f"core_hour_price: expected a number of at least 0, got {core_hour_price}")
     frame = _at_hand(frame)
     whole = machines(frame)
     had, now = cores_of(frame, whole, cores)
@@ -140,11 +142,11 @@ def _aim(
         raise FrameError(f"target: expected a share of utilization in (0, 1] such as 0.8, got {target}")
     if not 0 < share < 1:
         raise FrameError(f"quantile: expected a share in (0, 1) such as 0.95, got {share}")
-    if headroom < 0:
+    if not 0 <= headroom < np.inf:
         raise FrameError(f"headroom: expected a share of at least 0 such as 0.2, got {headroom}")
     if least_days < 2:
         raise FrameError(f"least_days: expected at least 2, got {least_days}")
-    if sizes is not None and (not len(sizes) or min(sizes) <= 0):
+    if sizes is not None and not (len(sizes) and all(0 < size < np.inf for size in sizes)):
         raise FrameError("sizes are numbers of cores above 0, at least one of them")
     ahead_days = 0.0 if ahead is None else duration_ms(ahead, "ahead", most_ms=MAX_RATE_MS) / DAY_MS
     return _Aim(

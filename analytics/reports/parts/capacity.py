@@ -12,7 +12,7 @@ from analytics.frames.resampling import resample
 from analytics.methods.forecasting import forecast
 from analytics.methods.load_distribution import core_imbalance
 from analytics.methods.right_sizing.pairs import WINDOWS, fit_together
-from analytics.reports.data import Data, cores_now
+from analytics.reports.data import Data
 from analytics.reports.model import Cell, Finding, Picture, ReportColumn, ReportTable, Section
 from analytics.reports.parts.advice import Advice
 from analytics.reports.parts.base import SHOWN, Part, check_day, in_ms, steady_total
@@ -135,8 +135,7 @@ def fleet_pairs(data: Data, advice: Advice) -> Part:
     windows = data.windows.assign(user=data.windows["user"].astype(str))
     windows = windows[windows["user"].isin(advice.sizes.index)]
     if advice.in_cores:
-        known = cores_now(data).rename(index=str)
-        pairs = fit_together(windows, known[known > 0], data.target, tz=data.tz)
+        pairs = fit_together(windows, advice.sizes["now"], data.target, tz=data.tz)
     else:
         pairs = fit_together(windows.drop(columns="cores", errors="ignore"), 1.0, data.target, tz=data.tz)
     fit = pairs[pairs["fits"]]

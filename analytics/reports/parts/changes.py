@@ -76,7 +76,7 @@ class _Periods:
             raise TooFewData("no machine was seen in both periods")
         before, after = before[before["user"].isin(both)], after[after["user"].isin(both)]
         was, now = (_mean_of(part, both) for part in (before, after))
-        [compared] = compare(before, after).to_dict("records")
+        [compared] = compare(before, after, weight="samples").to_dict("records")
         seen = len(data.samples)
         who = f"The mean is that of the {plural(len(both), 'machine')} seen in both." if len(both) < seen else ""
         return cls(before, after, was, now, float(compared["p_value"]), float(compared["hedges_g"]), who)

@@ -98,7 +98,7 @@ export function open(root) {
     describe: (row, column) => [`${DAYS[row]}, ${column}:00`, h("br"), `mean ${shown(week.mean[24 * row + column], metricOf().unit)}`, h("br"), `p95 ${shown(week.p95[24 * row + column], metricOf().unit)}`],
   });
 
-  const size = card("Size", { source: () => ({ path: analysis("size"), csv: false, python: python("history", [id()], { start: asked.end - 42 * 86_400_000, end: asked.end, rate: "1h" }).replace("print(frame)", "    cores = service.users().loc[" + JSON.stringify(id()) + ', "cores"]\nprint(analytics.right_size(frame, cores))') }) });
+  const size = card("Size", { source: () => ({ path: analysis("size"), csv: false, python: python("history", [id()], { start: asked.end - 42 * 86_400_000, end: asked.end, rate: "1h", core: "each" }).replace("print(frame)", "print(analytics.right_size(frame))") }) });
   const sizeText = h("div", { role: "status" });
   size.body.append(sizeText);
   const agent = settings();
@@ -283,7 +283,9 @@ export function open(root) {
 
   function paintSize(found) {
     fill(sizeText, found.unavailable ? h("p", { class: "empty" }, found.unavailable) : [
-      h("p", {}, badges([found.verdict]), found.recommended !== null ? h("strong", {}, plural(found.recommended, "core")) : null, ` (it has ${found.now})`),
+      h("p", {}, badges([found.verdict]),
+        found.recommended !== null ? h("strong", {}, found.unit === "cores" ? plural(found.recommended, "core") : `${found.recommended} ${found.unit}`) : null,
+        found.unit === "cores" ? ` (it has ${found.now})` : null),
       h("p", {}, found.why), found.confidence === null ? null : h("p", { class: "quiet" }, `A day within the next two weeks stays under ${shown(found.target, "1", 0)} with a chance of ${shown(found.confidence, "1", 0)}.`)]);
   }
 
