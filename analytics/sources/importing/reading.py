@@ -104,6 +104,8 @@ def _read_one(path: Path, file: int, hints: Hints, mapping: Mapping | None, asid
         return read_parquet(path, file, hints, aside, read_as)
     if not head.strip():
         raise ImportFault("expected something to import, got an empty file")
+    if _is_utf_16(head):
+        raise ImportFault("expected text in UTF-8, got UTF-16: save it as UTF-8, as by iconv -f UTF-16 -t UTF-8")
     if b"\0" in head:
         raise ImportFault("expected text or Parquet, got another binary file: unpack what is compressed first")
     if line_protocol.is_lines(head):
@@ -114,6 +116,12 @@ def _read_one(path: Path, file: int, hints: Hints, mapping: Mapping | None, asid
     if head.lstrip()[:1] in (b"{", b"["):
         raise ImportFault("expected JSON of `sadf -j` or of Prometheus' API, got another")
     return read_csv(path, file, hints, aside, read_as)
+
+
+def _is_utf_16(head: bytes) -> bool:
+    """Whether a file begins with the mark of UTF-16, or every other byte is 0, as in plain texts of it without one."""
+    zeros = [head[:1000][place::2].count(0) for place in (0, 1)]
+    return head.startswith((b"\xff\xfe", b"\xfe\xff")) or (min(zeros) == 0 and max(zeros) > 0.45 * len(head[:1000]))
 
 
 _FORMS: Final = (
