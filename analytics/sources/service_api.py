@@ -108,6 +108,8 @@ def trust(ca_file: Path | None, check_name: bool = True) -> ssl.SSLContext | boo
     """What httpx checks certificates with; raises ValueError for a file that cannot be used."""
     if ca_file is None:
         return True
+    if not isinstance(ca_file, str | Path) or not str(ca_file):
+        raise ValueError(f"ca_file: expected a file of certificates or None, got {ca_file!r}")
     context = tls_context(ca_file)
     context.check_hostname = check_name
     return context

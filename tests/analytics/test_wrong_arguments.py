@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 import analytics
+from contract.settings import SettingsError
 
 TIMES = pd.date_range("2024-03-04", periods=8 * 24, freq="1h", tz="UTC", name="time")
 LOAD = 0.3 + 0.2 * np.sin(np.arange(len(TIMES)) / 4)
@@ -160,6 +161,31 @@ def test_a_wrong_value_of_any_kind_is_refused_by_each_parameter(name: str, param
 
 def test_no_public_name_is_left_out_of_the_walk() -> None:
     assert {*RIGHT, *DOORS} | (ANSWERS & {*analytics.__all__}) == {*analytics.__all__}
+
+
+@pytest.mark.parametrize(
+    ("name", "parameter"),
+    [
+        (name, parameter)
+        for name in sorted(DOORS)
+        for parameter in inspect.signature(getattr(analytics, name)).parameters
+    ],
+)
+def test_doors_refuse_wrong_values_of_any_kind(name: str, parameter: str) -> None:
+    function = getattr(analytics, name)
+    annotation = str(inspect.signature(function).parameters[parameter].annotation)
+    texts = {"a text", "no text", "a number as text"} if parameter not in ("url", "source", "ca_file") else set()
+    taken = {"None"} if re.search("None|Optional", annotation) else set()
+    taken |= {"True"} if "bool" in annotation else set()
+    taken |= texts if re.search("str|Statistic|Literal", annotation) else set()
+    taken |= {"a list of texts"} if "Sequence" in annotation else set()
+    taken |= {"a huge whole number", "one beyond floats"} if parameter == "after" else set()
+    taken |= {"-1", "a huge whole number", "one beyond floats"} if parameter in ("above", "below") else set()
+    for what, value in WRONG.items():
+        if what not in taken:
+            with pytest.raises((ValueError, FileNotFoundError)) as caught:
+                function(**{parameter: value})
+            assert type(caught.value) in (analytics.FrameError, ValueError, FileNotFoundError, SettingsError), what
 
 
 @pytest.mark.parametrize("value", [None, True, "0.5", "", pd.NaT, pd.NA, [], b"1", 10**400, np.array([1.0])], ids=repr)
