@@ -136,6 +136,16 @@ hashes: ## Write requirements/ anew, with the versions of requirements.lock
 	printf 'cyclonedx-bom>=7\npip-audit>=2.9\n' | $(COMPILE) - --output-file requirements/tools.txt
 	rm -rf build
 
+# For the Python of the system that it is installed on: 3.11 is Debian 12's, 3.12 Ubuntu 24.04's, 3.13 Debian 13's.
+DEB_PYTHON ?= 3.11
+DEB_PLATFORMS := $(foreach libc,manylinux2014 manylinux_2_17 manylinux_2_28,--platform $(libc)_$(shell uname -m))
+.PHONY: deb
+deb: setup ## Make the agent's package for Debian and Ubuntu in dist (DEB_PYTHON=3.13 for another Python)
+	rm -rf build/deb
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --no-deps --require-hashes --only-binary :all: \
+		--implementation cp --python-version $(DEB_PYTHON) $(DEB_PLATFORMS) --target build/deb -r requirements/agent.txt
+	SOURCE_DATE_EPOCH=$${SOURCE_DATE_EPOCH:-$$(git log -1 --format=%ct)} $(BIN)/python deploy/deb/build.py --libraries build/deb --out dist
+
 build/tools/.installed: requirements/tools.txt
 	rm -rf build/tools && "$(PYTHON)" -m venv build/tools
 	build/tools/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/tools.txt

@@ -81,6 +81,7 @@ def diagnostics(
             "user_id": identity.user_id,
             "os_type": identity.os_type,
             "os_version": identity.os_version,
+            "labels": dict(identity.labels),
             "kernel": platform.release(),
             "processor": platform.machine(),
             "cores": psutil.cpu_count(),

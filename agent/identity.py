@@ -4,8 +4,8 @@ import platform
 import re
 import socket
 import sys
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
 import psutil
 
@@ -29,6 +29,7 @@ class Identity:
     user_id: str
     os_type: OsType
     os_version: str
+    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +60,8 @@ def first_real_address(interfaces: Iterable[Interface]) -> str | None:
     return min(real)[2] if real else None
 
 
-def identity(user_id: str | None) -> Identity:
-    """The identity of this host, under `user_id` or the MAC address of its first real interface.
+def identity(user_id: str | None, labels: Mapping[str, str] | None = None) -> Identity:
+    """The identity of this host with its labels, under `user_id` or the MAC address of its first real interface.
 
     Raises NoIdentity where no interface has one, and where the given one is an address that many hosts have.
     """
@@ -72,7 +73,7 @@ def identity(user_id: str | None) -> Identity:
             "expected a network interface with a MAC address of its own to serve as the user id, got none "
             "(in a container, 02:42:... are those of other hosts' containers too); set --user-id"
         )
-    return Identity(user_id, *_system())
+    return Identity(user_id, *_system(), labels or {})
 
 
 def _normal(address: str) -> str:

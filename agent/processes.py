@@ -18,7 +18,16 @@ from typing import NamedTuple
 from agent.plan import SamplingPlan
 from agent.probes.base import NotMeasured
 from agent.probes.cpu import ProcStat, busy_and_total
-from contract.processes import LISTED, MAX_COMMAND, MAX_NAME, MAX_UNIT, Consumer, ProcessDetail, ProcessUse
+from contract.processes import (
+    LISTED,
+    MAX_COMMAND,
+    MAX_NAME,
+    MAX_UNIT,
+    Consumer,
+    ProcessDetail,
+    ProcessUse,
+    disagreements,
+)
 
 LEAST_S = 4.5
 """Looks closer together than this are left out: the next report covers the time of both."""
@@ -82,7 +91,8 @@ class ProcessTable:
         self._look_at_all()
 
     def use(self, now: float | None = None) -> ProcessUse | None:
-        """What was used since the last look, at the moment `now` of the steady clock; None where that is too short.
+        """What was used since the last look, at the moment `now` of the steady clock; None where that is too short, or
+        where what was counted cannot be of this time.
 
         Raises OSError where /proc cannot be listed.
         """
@@ -98,7 +108,9 @@ class ProcessTable:
             self._apart_s = max(self._least_s, (time.thread_time() - began) / MOST_SHARE)
         busy_s = busy_and_total(self._times, times)[0] * self._tick_s
         self._looked_at, self._times = now, times
-        return self._summary(used, seconds, max(1, len(cores)), busy_s)
+        use = self._summary(used, seconds, max(1, len(cores)), busy_s)
+        # A core that went offline, or a process that could not be looked at before, is counted for another time.
+        return None if any(disagreements(use)) else use
 
     def close(self) -> None:
         """Let go of the file of counters."""

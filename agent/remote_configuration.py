@@ -302,6 +302,7 @@ class RemoteConfigurationClient:
             settings_version=self.version,
             refused=self.refusal,
             outcomes=outcomes,
+            labels=dict(self._identity.labels),
         )
         try:
             answer = self._connection.post_state(self._identity.user_id, msgspec.json.encode(state), TIMEOUT_S)

@@ -63,6 +63,7 @@ class ReportBuilder:
             metrics=[samples.metric(window.observations) for samples in window.samples],
             report_id=report_id(user_id, end_ms),
             processes=UNSET if use is None else use,
+            labels=dict(self._identity.labels),
             agent=AgentStatus(
                 version=__version__,
                 cpu_seconds=round(time.process_time(), 3),

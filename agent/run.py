@@ -54,7 +54,7 @@ def run(settings: AgentSettings) -> None:
 
     Raises SpoolInUse, NoIdentity, and whatever ended the sampling. Another thread that fails is started again.
     """
-    me = identity(settings.user_id)
+    me = identity(settings.user_id, settings.labels)
     inbox: Inbox = SimpleQueue()
     commands = CommandBox()
     closing = Event()

@@ -17,6 +17,7 @@ from contract.agent_settings import (
     SamplesPerReport,
     SettingsInForce,
 )
+from contract.labels import parse_labels
 from contract.processes import ProcessDetail
 from contract.report import MAX_USER_ID
 from contract.service_address import SERVICE_URL, ServiceAddress, check_service_url, proxy_for, tls_context
@@ -155,6 +156,18 @@ class AgentSettings(AgentAddress, frozen=True, kw_only=True):
         ),
     ] = ""
     user_id: UserId = None
+    label: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="What the service groups and selects this host by; several, or one flag each.",
+            extra={
+                "metavar": "NAME=VALUE",
+                "examples": ["role=web,zone=eu-1"],
+                "expected": "a list of labels such as role=web",
+                "repeatable": True,
+            },
+        ),
+    ] = ()
     metrics: Annotated[
         Annotated[tuple[MetricName, ...], Meta(min_length=1)],
         Meta(
@@ -225,7 +238,10 @@ class AgentSettings(AgentAddress, frozen=True, kw_only=True):
             raise ValueError("--user-id: expected printable characters")
         if len(set(self.metrics)) < len(self.metrics):
             raise ValueError("--metrics: expected each metric once, got one twice")
-
+        try:
+            parse_labels(self.label)
+        except ValueError as error:
+            raise ValueError(f"--label: {error}") from None
         if self.period_s > MAX_PERIOD_S:
             raise ValueError(
                 f"--interval and --samples: expected a report at least every {format_seconds(MAX_PERIOD_S)}, got"
@@ -237,6 +253,11 @@ class AgentSettings(AgentAddress, frozen=True, kw_only=True):
     def period_s(self) -> float:
         """The seconds from one report to the next."""
         return self.interval * self.samples
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """The labels of this host, by name."""
+        return parse_labels(self.label)
 
     def in_force(self) -> SettingsInForce:
         """Those of the settings that the service may change."""

@@ -26,10 +26,12 @@ if TYPE_CHECKING:
     from analytics.methods.consumers import who
     from analytics.methods.forecasting import Forecast, forecast
     from analytics.methods.load_distribution import core_imbalance, load_duration_curve
+    from analytics.methods.odd_one_out import odd_ones_out
     from analytics.methods.right_sizing import right_size
     from analytics.methods.thresholds import saturation
     from analytics.methods.trends import fleet_trend
     from analytics.methods.week_profiles import hour_of_week_profile
+    from analytics.sources.base import labels
     from analytics.sources.connecting import connect, connect_async
     from analytics.sources.live import LostEvent, ReportEvent, ValuesEvent, stream
     from analytics.sources.service_api import CutShortError, Patience, ProblemError, ServiceError, UnreachableError
@@ -62,7 +64,9 @@ __all__ = [
     "frame_of_values",
     "from_frame",
     "hour_of_week_profile",
+    "labels",
     "load_duration_curve",
+    "odd_ones_out",
     "quantile",
     "resample",
     "right_size",
@@ -88,10 +92,12 @@ _MODULES = {
     "analytics.methods.consumers": ("who",),
     "analytics.methods.forecasting": ("Forecast", "forecast"),
     "analytics.methods.load_distribution": ("core_imbalance", "load_duration_curve"),
+    "analytics.methods.odd_one_out": ("odd_ones_out",),
     "analytics.methods.right_sizing": ("right_size",),
     "analytics.methods.thresholds": ("saturation",),
     "analytics.methods.trends": ("fleet_trend",),
     "analytics.methods.week_profiles": ("hour_of_week_profile",),
+    "analytics.sources.base": ("labels",),
     "analytics.sources.connecting": ("connect", "connect_async"),
     "analytics.sources.live": ("LostEvent", "ReportEvent", "ValuesEvent", "stream"),
     "analytics.sources.service_api": ("CutShortError", "Patience", "ProblemError", "ServiceError", "UnreachableError"),

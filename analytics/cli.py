@@ -60,6 +60,7 @@ _COMMANDS = {
     "right-size": _command("right_size", "run_right_size", "how many cores machines need, and what that saves"),
     "compare": _command("compare", "run_compare", "whether a time, or a machine, differs from another"),
     "saturation": _command("saturation", "run_saturation", "for how long machines were at or above a load"),
+    "odd-ones": _command("odd_ones", "run_odd_ones", "machines that differ from their peers"),
     "stream": _command("stream", "run_stream", "the reports as they come"),
     "import": _command("importing", "run_import", "data of other tools into a service, or into files"),
     "sql": _command("sql", "run_sql", "a question in SQL to windows, of files or of a service"),

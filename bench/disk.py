@@ -26,6 +26,7 @@ from machines import ReplayedFleet
 from month import Form, Month, MonthTarget, load
 from options import Options, scratch
 from output import left_out, machine, number, ratio, table
+from reports import summarised
 from servers import (
     STEADY_S,
     folder_bytes,
@@ -171,7 +172,7 @@ def _real_agent(month: Month, fleet: ReplayedFleet, seconds: float) -> str:
         text = stopped.stdout or b""
     metrics = [json.loads(line)["metrics"][0] for line in text.splitlines() if line.endswith(b"}")]
     real = [len(bins) / 2 for metric in metrics for bins in metric["histogram_by_core"]]
-    stretches = (month.stretch(fleet, user, 0)[0] for user in range(month.users))
+    stretches = (summarised(month.stretch(fleet, user, 0)[0], "agent") for user in range(month.users))
     simulated = [len(bins) / 2 for windows in stretches for one in windows.histogram for bins in one[1:]]
     if not real:
         return f"The agent sent no report in {seconds} s."

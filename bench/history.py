@@ -26,7 +26,7 @@ from urllib.parse import quote, urlencode
 import msgspec
 import numpy as np
 from machines import ReplayedFleet
-from month import Month, MonthTarget, Truth, load
+from month import Form, Month, MonthTarget, Truth, load
 from options import Options, scratch
 from output import left_out, machine, number, ratio, table
 from reports import user_name
@@ -137,10 +137,7 @@ def prepared(folder: Path, options: argparse.Namespace, chosen: Mapping[str, Sta
     with ExitStack() as stack:
         eager = {"InfluxDB": partial(influxd, eager=True), ON_INFLUX: partial(loadlens_on_influx, eager=True)}
         servers = {name: stack.enter_context(eager.get(name, start)(folder / name)) for name, start in chosen.items()}
-        targets = [
-            MonthTarget(server.port, "agent" if name in ("Loadlens", ON_INFLUX) else "counted points")
-            for name, server in servers.items()
-        ]
+        targets = [MonthTarget(server.port, _form_of(name)) for name, server in servers.items()]
         load(month, fleet, folder, targets, options.processes)
         print("letting the stores compact ...", file=sys.stderr)
         if "InfluxDB" in servers:
@@ -151,6 +148,10 @@ def prepared(folder: Path, options: argparse.Namespace, chosen: Mapping[str, Sta
         settle_loadlens(folder / "Loadlens")
     listed.write_bytes(msgspec.json.encode(month))
     return month
+
+
+def _form_of(server: str) -> Form:
+    return "agent" if server in ("Loadlens", ON_INFLUX) else "counted points"
 
 
 def questions() -> Iterator[HistoryQuestion]:
@@ -255,7 +256,10 @@ def _asked(server: Server, question: HistoryQuestion, folder: Path, month: Month
     difference = None
     if question.truth:
         difference = max(
-            _difference(question.decode(content), *_expected(month.truth(folder, user), question.truth, start, end))
+            _difference(
+                question.decode(content),
+                *_expected(month.truth(folder, user, _form_of(question.server)), question.truth, start, end),
+            )
             for user, content in enumerate(answers)
         )
     return HistoryOutcome(np.array(times) * 1000, len(answers[0]), difference)

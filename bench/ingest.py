@@ -26,7 +26,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from machines import ReplayedFleet, samples
+from machines import ReplayedFleet, Sampled, samples
 from options import Options, scratch
 from output import left_out, machine, number, ratio, table
 from processes import CLIENT_CORE, SERVER_CORE, run, wait_until
@@ -133,14 +133,12 @@ def shown(outcomes: Mapping[str, IngestOutcome | None]) -> str:
 
 def contestants(folder: Path, fleet: Path | None) -> Iterator[IngestContestant]:
     """What is measured, with its requests written to files."""
-    windows = summarised(
-        np.concatenate(
-            [
-                samples(load, 4, np.random.default_rng(place))[:20]
-                for place, load in enumerate(loads(fleet, _TEMPLATES // 20 + 1))
-            ]
-        )[:_TEMPLATES]
-    )
+    machines = [
+        samples(load, 4, np.random.default_rng(place)).part(slice(20))
+        for place, load in enumerate(loads(fleet, _TEMPLATES // 20 + 1))
+    ]
+    together = Sampled(*(np.concatenate(values) for values in zip(*machines, strict=True)))
+    windows = summarised(together.part(slice(_TEMPLATES)), "agent")
     ends = [_SENTINEL] * _TEMPLATES
     shapes: dict[Shape, Path] = {}
     for shape in ("original", "agent"):

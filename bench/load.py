@@ -149,7 +149,7 @@ def varied(fleet: Path | None) -> list[ReportedWindows]:
     made = []
     for place in range(_VARIETY // 20):
         sampled = samples(read.at(place, 3600, 20), 4, np.random.default_rng(place))
-        made += [summarised(sampled[number : number + 1]) for number in range(20)]
+        made += [summarised(sampled.part(slice(number, number + 1)), "agent") for number in range(20)]
     return made
 
 

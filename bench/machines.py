@@ -11,6 +11,7 @@ and a sample of a core has few values (0, 1/6, 1/5, 1/4, ...), as on a real mach
 import functools
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -59,8 +60,21 @@ class ReplayedFleet:
         return np.interp(place % len(load), np.arange(len(load) + 1), [*load, load[0]])
 
 
-def samples(load: Floats, cores: int, rng: np.random.Generator) -> Floats:
-    """Utilization in [0, 1] by window, series (the whole machine, then each core) and sample."""
+class Sampled(NamedTuple):
+    """Samples by window, series (the whole machine, then each core) and sample."""
+
+    utilization: Floats
+    """In [0, 1]."""
+    units: Floats
+    """The time that was counted of each, in units of 10 ms: what our agent weighs it by."""
+
+    def part(self, windows: slice = slice(None), of_each: slice = slice(None)) -> "Sampled":
+        """Some of the windows, and of each window some of the samples."""
+        return Sampled(self.utilization[windows, :, of_each], self.units[windows, :, of_each])
+
+
+def samples(load: Floats, cores: int, rng: np.random.Generator) -> Sampled:
+    """What is sampled of a machine with that load, a window for each of its values."""
     windows = len(load)
     share = rng.dirichlet(np.full(cores, 8.0)) * cores
     wandering = np.exp(rng.normal(0.0, 0.2, (cores, windows)))
@@ -68,11 +82,12 @@ def samples(load: Floats, cores: int, rng: np.random.Generator) -> Floats:
     table = _quantiles()
     draw = rng.integers(0, _QUANTILES, (cores, windows, SAMPLES), np.uint16)
     busy = table[(level * (_LEVELS - 1) + 0.5).astype(np.int16)[:, :, None], draw].reshape(cores, -1)
-    return _read(busy * _INTERVAL_MS, rng).reshape(cores + 1, windows, SAMPLES).transpose(1, 0, 2)
+    read = _read(busy * _INTERVAL_MS, rng)
+    return Sampled(*(values.reshape(cores + 1, windows, SAMPLES).transpose(1, 0, 2) for values in read))
 
 
-def _read(busy_ms: Floats, rng: np.random.Generator) -> Floats:
-    """Utilization by series and sample, as counters of busy milliseconds of each core and sample show it."""
+def _read(busy_ms: Floats, rng: np.random.Generator) -> tuple[Floats, Floats]:
+    """Utilization and units by series and sample, as counters of busy milliseconds of each core and sample show it."""
     cores, count = busy_ms.shape
     jitter = np.diff(rng.normal(0.0, _JITTER_MS, count), prepend=0.0)
     busy = busy_ms.cumsum(axis=1)
@@ -88,7 +103,8 @@ def _read(busy_ms: Floats, rng: np.random.Generator) -> Floats:
     total = worked + idle.clip(min=0.0)
     value = np.divide(worked, total, out=np.zeros_like(total), where=total > 0.0)
     # The first sample has none before it; it is taken to be like the second.
-    return np.concatenate([value[:, :1], value], axis=1)
+    first = np.maximum(np.arange(count) - 1, 0)
+    return value[:, first], total[:, first]
 
 
 @functools.cache

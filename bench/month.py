@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from machines import WINDOW_MS, ReplayedFleet, samples
+from machines import WINDOW_MS, ReplayedFleet, Sampled, samples
 from processes import wait_until
-from reports import ReportedWindows, bodies, lines, ndjson, summarised, user_name
+from reports import ReportedWindows, Shape, bodies, lines, ndjson, summarised, user_name
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from servers import AnswerError, answer
@@ -35,6 +35,11 @@ _ANSWER_S, _FULL_S = 120.0, 600.0
 
 Form = Literal["agent", "original", "points", "counted points"]
 """Our agent's reports, the original's, the points that it writes to InfluxDB, and these with the number of samples."""
+
+
+def shape_of(form: Form) -> Shape:
+    """As whose agent samples are summarised."""
+    return "agent" if form == "agent" else "original"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,21 +91,21 @@ class Month:
         """Of all users."""
         return self.users * self.stretches * _PER_STRETCH
 
-    def stretch(self, fleet: ReplayedFleet, user: int, number: int) -> tuple[ReportedWindows, range]:
-        """The windows of 80 minutes and their ends."""
+    def stretch(self, fleet: ReplayedFleet, user: int, number: int) -> tuple[Sampled, range]:
+        """The samples of the windows of 80 minutes and their ends."""
         rng = np.random.default_rng((self.seed, user, number))
         day, place = divmod(number, _PER_DAY)
         machine = (user + self.users * day) % len(fleet.load)
         sampled = samples(fleet.at(machine, place * _STRETCH_MS // 1000, _PER_STRETCH), self.cores, rng)
         if number % 7 == 3:
-            sampled = sampled[:, :, :60]
+            sampled = sampled.part(of_each=slice(60))
         first = self.start_ms + number * _STRETCH_MS + 1234 + user % 1000
-        return summarised(sampled), range(first, first + _STRETCH_MS, WINDOW_MS)
+        return sampled, range(first, first + _STRETCH_MS, WINDOW_MS)
 
-    def truth(self, folder: Path, user: int) -> Truth:
-        """What was loaded of a user."""
+    def truth(self, folder: Path, user: int, form: Form) -> Truth:
+        """What was loaded of a user in that form."""
         with np.load(folder / f"truth-{user}.npz") as content:
-            return Truth(content["end"], content["count"], content["mean"])
+            return Truth(content["end"], content["count"], content[shape_of(form)])
 
 
 def load(month: Month, fleet: ReplayedFleet, folder: Path, targets: Sequence[MonthTarget], processes: int) -> None:
@@ -142,21 +147,24 @@ def _work(
 ) -> None:
     """Load the windows of some users, in order of time."""
     connections = [HTTPConnection("127.0.0.1", target.port, timeout=_ANSWER_S) for target in targets]
-    truths: dict[int, list[tuple[range, int, list[float]]]] = {user: [] for user in users}
+    shapes = {shape_of(target.form) for target in targets}
+    truths: dict[int, list[tuple[range, dict[Shape, tuple[int, list[float]]]]]] = {user: [] for user in users}
     for number in range(month.stretches):
         for user in users:
-            windows, ends = month.stretch(fleet, user, number)
+            sampled, ends = month.stretch(fleet, user, number)
+            windows = {shape: summarised(sampled, shape) for shape in shapes}
             for target, connection in zip(targets, connections, strict=True):
-                _send(connection, target.form, windows, user_name(user), ends)
-            truths[user].append((ends, windows.count, [means[0] for means in windows.mean]))
+                _send(connection, target.form, windows[shape_of(target.form)], user_name(user), ends)
+            known = {shape: (some.count, [means[0] for means in some.mean]) for shape, some in windows.items()}
+            truths[user].append((ends, known))
             with done.get_lock():
-                done.value += len(windows)
+                done.value += len(ends)
     for user, stretches in truths.items():
         np.savez(
             folder / f"truth-{user}.npz",
-            end=np.concatenate([ends for ends, _, _ in stretches]),
-            count=np.repeat([count for _, count, _ in stretches], _PER_STRETCH),
-            mean=np.concatenate([mean for _, _, mean in stretches]),
+            end=np.concatenate([ends for ends, _ in stretches]),
+            count=np.repeat([next(iter(known.values()))[0] for _, known in stretches], _PER_STRETCH),
+            **{shape: np.concatenate([known[shape][1] for _, known in stretches]) for shape in shapes},
         )
 
 

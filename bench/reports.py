@@ -6,9 +6,10 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from machines import SAMPLES, WINDOW_MS
+from machines import SAMPLES, WINDOW_MS, Sampled
 
 from contract import __version__
+from contract.histogram import LINEAR
 from contract.metrics import Cpu
 from contract.report import AgentStatus, Report, encode
 
@@ -16,7 +17,6 @@ Shape = Literal["original", "agent"]
 """`original`: mean and variance; `agent`: also minimum, maximum and histogram, and the agent's own telemetry."""
 
 _OS_VERSION = "18.04 LTS"
-_BINS = 64
 _SETTINGS: dict[str, str | int | float | bool | list[str]] = {
     "interval": 0.05, "samples": SAMPLES, "metrics": ["cpu"],
 }  # fmt: skip
@@ -43,18 +43,23 @@ def user_name(number: int) -> str:
     return f"02:00:00:00:{number >> 8:02x}:{number & 255:02x}"
 
 
-def summarised(samples: npt.NDArray[np.float64]) -> ReportedWindows:
-    """What an agent makes of samples (by window, series and sample): sums are as good as exact, as the agent's are."""
-    count = samples.shape[-1]
-    mean = _total(samples) / count
-    variance = _total((samples - mean[..., None]) ** 2) / count
+def summarised(samples: Sampled, shape: Shape) -> ReportedWindows:
+    """What an agent makes of samples: our agent weighs each by its time, the original's client none.
+
+    Sums are as good as exact, as those of the agents are.
+    """
+    values = samples.utilization
+    weights = samples.units if shape == "agent" else np.ones_like(values)
+    total = _total(weights)
+    mean = _total(values * weights) / total
+    variance = _total(weights * (values - mean[..., None]) ** 2) / total
     return ReportedWindows(
-        count,
+        values.shape[-1],
         mean.tolist(),
         variance.tolist(),
-        samples.min(axis=-1).tolist(),
-        samples.max(axis=-1).tolist(),
-        _histograms(samples),
+        values.min(axis=-1).tolist(),
+        values.max(axis=-1).tolist(),
+        _histograms(values, weights) if shape == "agent" else [],
     )
 
 
@@ -62,14 +67,18 @@ def _total(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     return values.sum(axis=-1, dtype=np.longdouble).astype(float)
 
 
-def _histograms(samples: npt.NDArray[np.float64]) -> list[list[list[int]]]:
-    """`[bin, count, ...]` by window and series."""
-    windows, series, count = samples.shape
+def _histograms(values: npt.NDArray[np.float64], weights: npt.NDArray[np.float64]) -> list[list[list[int]]]:
+    """`[bin, count, ...]` by window and series: `contract.histogram.deal_out`, of all rows at once."""
+    windows, series, count = values.shape
     rows = windows * series
-    bins = np.minimum((samples * _BINS).astype(np.int64), _BINS - 1).reshape(rows, count)
-    counts = np.bincount((bins + np.arange(rows)[:, None] * _BINS).ravel(), minlength=rows * _BINS).reshape(rows, _BINS)
+    bins = np.where(values > 0.0, (values * LINEAR.bins).astype(np.int64) - LINEAR.first, 0).reshape(rows, count)
+    places = LINEAR.last - LINEAR.first + 1
+    place = (bins + np.arange(rows)[:, None] * places).ravel()
+    by_bin = np.bincount(place, weights.ravel(), rows * places).reshape(rows, places)
+    due = np.round(count * (by_bin.cumsum(axis=1) / by_bin.sum(axis=1)[:, None])).astype(np.int64)
+    counts = np.diff(due, axis=1, prepend=0)
     row, bin_ = np.nonzero(counts)
-    flat = np.column_stack([bin_, counts[row, bin_]]).ravel().tolist()
+    flat = np.column_stack([bin_ + LINEAR.first, counts[row, bin_]]).ravel().tolist()
     ends = (2 * np.count_nonzero(counts, axis=1).cumsum()).tolist()
     lists = [flat[start:end] for start, end in zip([0, *ends], ends, strict=False)]
     return [lists[place : place + series] for place in range(0, rows, series)]

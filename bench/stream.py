@@ -157,7 +157,7 @@ def _templates(path: Path | None) -> Iterator[bytes]:
     fleet = ReplayedFleet.read(path, _MACHINES, seed=1)
     for place in range(_MACHINES):
         sampled = samples(fleet.at(place, 3600, _WINDOWS), 4, np.random.default_rng(place))
-        windows: ReportedWindows = summarised(sampled)
+        windows: ReportedWindows = summarised(sampled, "agent")
         yield from bodies(windows, "@USER@", [9_999_999_999_999] * len(windows), "agent")
 
 

@@ -120,7 +120,7 @@ def _asking(server: Server, month: Month) -> Iterator[None]:
 def _ingest(server: Server, fleet: ReplayedFleet, user: str, seconds: float) -> np.ndarray:
     """Milliseconds of each report, sent one after the other; each is new, so each is synced to disk."""
     print(f"single reports, {user} ...", file=sys.stderr)
-    windows = summarised(samples(fleet.at(0, 0, _VARIETY), 4, np.random.default_rng(3)))
+    windows = summarised(samples(fleet.at(0, 0, _VARIETY), 4, np.random.default_rng(3)), "agent")
     end_ms = times.now_ms() - DAY_MS
     took: list[float] = []
     with closing(server.connect()) as connection:

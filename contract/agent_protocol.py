@@ -6,6 +6,7 @@ import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from contract.agent_settings import SettingsInForce
+from contract.labels import Labels
 from contract.problems import Problem
 from contract.report import EpochMs, OsType
 
@@ -75,3 +76,5 @@ class AgentState(Struct, frozen=True, omit_defaults=True):
     """The version that is in force."""
     refused: Refusal | UnsetType = UNSET
     outcomes: Annotated[list[Outcome], Meta(max_length=MAX_OUTCOMES)] = []
+    labels: Labels = {}
+    """What the host is labelled with."""

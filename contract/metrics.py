@@ -88,6 +88,8 @@ MAX_CORES = 4096
 IDLEST_CORE, BUSIEST_CORE = 65534, 65535
 """Numbers that stand for the idlest and the busiest core, whichever they were: all that points of the original system
 say of cores."""
+LAST_CORE = IDLEST_CORE - 1
+"""The highest number that a core of a report that comes in may have."""
 Cores = Meta(max_length=MAX_CORES)
 Histogram = Annotated[list[int], Meta(max_length=2 * (LINEAR.last - LINEAR.first + 1))]
 

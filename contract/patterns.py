@@ -1,13 +1,17 @@
 """Patterns for user ids, in agents' selectors, the stream, rules, silences and alerts: those of `fnmatch`.
 
+Where hosts are selected by their labels too, `role=web` means those whose label `role` matches the pattern behind the
+`=`, and `role=web,zone=eu-*` those of which all of it is true.
+
 `*` stands for any characters, `?` for one, `[ab]` and `[a-c]` for one of these, `[!ab]` for one that is none of them;
 everything else stands for itself, `[[]` for a bracket. Upper and lower case are told apart.
 """
 
 import fnmatch
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
+from contract.labels import is_name
 from contract.report import MAX_USER_ID
 
 MAX_PATTERN = MAX_USER_ID
@@ -35,6 +39,34 @@ def matcher(patterns: Sequence[str]) -> Callable[[str], bool]:
     # fnmatch's translation does not backtrack over several stars, so a pattern's length bounds what a match takes.
     match = re.compile("|".join(map(fnmatch.translate, patterns))).match
     return lambda name: match(name) is not None
+
+
+def host_matcher(patterns: Sequence[str]) -> Callable[[str, Mapping[str, str]], bool]:
+    """Whether a host, by its user id and its labels, is among those that `patterns` mean; raises ValueError.
+
+    A pattern such as `role=web` is about labels; a host that is called so is meant by it as well.
+    """
+    takes_name = matcher(patterns)
+    wanted = [found for pattern in patterns if (found := _conditions(pattern))]
+    if not wanted:
+        return lambda user_id, labels: takes_name(user_id)
+    return lambda user_id, labels: (
+        takes_name(user_id)
+        or any(all(name in labels and takes(labels[name]) for name, takes in one.items()) for one in wanted)
+    )
+
+
+def names_labels(patterns: Sequence[str]) -> bool:
+    """Whether one of `patterns` is about labels."""
+    return any(map(_conditions, patterns))
+
+
+def _conditions(pattern: str) -> dict[str, Callable[[str], bool]]:
+    """What a pattern asks of labels, by name; nothing where it is not about labels."""
+    parts = [part.partition("=") for part in pattern.split(",")]
+    if not all(is_name(name) and wanted for name, _, wanted in parts):
+        return {}
+    return {name: matcher([wanted]) for name, _, wanted in parts}
 
 
 def exact_names(patterns: Sequence[str]) -> frozenset[str] | None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar, overload
 
 import msgspec
+from msgspec import inspect
 
 _PATH = re.compile(r"^(?P<detail>.*) - at (?:key in )?\$(?P<path>.*)$", re.DOTALL)
 _PART = re.compile(r"\.([^.\[]+)|\[(\d+)\]")
@@ -22,16 +23,44 @@ class Problem:
     """What is wrong: what was expected and what came."""
 
 
-def problem_of(error: msgspec.DecodeError) -> Problem:
-    """The problem that msgspec's error describes; its path becomes a JSON pointer."""
+_NOT_KNOWN = "Invalid enum value "
+
+
+def problem_of(error: msgspec.DecodeError, kind: Any = None) -> Problem:
+    """The problem that msgspec's error describes; its path becomes a JSON pointer.
+
+    With the `kind` of the document it says what is expected where only some values are right.
+    """
     text = str(error).replace("`", "")
     match = _PATH.match(text)
     if match is None:
         return Problem("", text)
     # Of an entry of a map, msgspec does not say which: the pointer ends at the map.
     path = match["path"].partition("[...]")[0]
-    pointer = "".join("/" + (name or index) for name, index in _PART.findall(path))
-    return Problem(pointer, match["detail"])
+    parts = [name or index for name, index in _PART.findall(path)]
+    detail = match["detail"]
+    if kind is not None and detail.startswith(_NOT_KNOWN):
+        known = sorted(_known(inspect.type_info(kind), parts))
+        detail = f"expected one of {', '.join(known)}, got {detail.removeprefix(_NOT_KNOWN)}" if known else detail
+    return Problem("".join(f"/{part}" for part in parts), detail)
+
+
+def _known(kind: Any, parts: list[str]) -> set[str]:
+    """The values that are right at a place in a document of a kind; none where there are others too."""
+    if isinstance(kind, inspect.Metadata):
+        return _known(kind.type, parts)
+    if isinstance(kind, inspect.UnionType):
+        return {value for one in kind.types for value in _known(one, parts)}
+    if not parts:
+        return set(map(str, kind.values)) if isinstance(kind, inspect.LiteralType) else set()
+    if isinstance(kind, inspect.StructType):
+        return {
+            value
+            for field in kind.fields if field.encode_name == parts[0]
+            for value in _known(field.type, parts[1:])
+        }  # fmt: skip
+    inner = getattr(kind, "item_type", None) or getattr(kind, "value_type", None)
+    return set() if inner is None else _known(inner, parts[1:])
 
 
 _BYTE_ORDER_MARKS = ((codecs.BOM_UTF32_LE, "UTF-32"), (codecs.BOM_UTF16_LE, "UTF-16"), (codecs.BOM_UTF16_BE, "UTF-16"))

@@ -6,6 +6,7 @@ Huang, Phillips, Wei and Yi 2013): what is known of each adds up, and so does wh
 any number of machines a process used at least `cpu_s`, and at most that and what may be missing.
 """
 
+from collections.abc import Iterator
 from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
@@ -18,6 +19,12 @@ MAX_LISTED = 20
 MAX_NAME = 64
 MAX_UNIT = 128
 MAX_COMMAND = 256
+
+_TICKS_S = 0.5
+"""How much more than the whole its parts may come to, by the rounding of each."""
+_STALL = 1.1
+_STALL_S = 1.0
+"""How much longer than told a window may be: its clock is read at another moment than the counters of CPU time."""
 
 _Seconds = Annotated[float, Meta(ge=0.0, le=1e12)]
 
@@ -58,6 +65,27 @@ class ProcessUse(Struct, frozen=True, omit_defaults=True):
     units: Annotated[list[Consumer], Meta(max_length=MAX_LISTED)] = []
     """As `processes`."""
     units_beyond_s: _Seconds = 0.0
+
+
+def disagreements(use: ProcessUse) -> Iterator[tuple[str, str]]:
+    """The members that cannot be true together with the others, each with why."""
+    most_s = (use.seconds * _STALL + _STALL_S) * use.cores
+    if use.busy_s > most_s:
+        yield (
+            "busy_s",
+            f"expected at most {most_s:.6g} s of {use.cores} cores in {use.seconds:.6g} s, got {use.busy_s:.6g}",
+        )
+    if use.unseen_s > use.busy_s + _TICKS_S:
+        yield "unseen_s", f"expected at most busy_s {use.busy_s:.6g} s, got {use.unseen_s:.6g}"
+    for member, consumers, beyond_s in (
+        ("processes", use.processes, use.processes_beyond_s),
+        ("units", use.units, use.units_beyond_s),
+    ):
+        listed_s = sum(one.cpu_s for one in consumers)
+        if listed_s > use.busy_s + _TICKS_S:
+            yield member, f"expected at most busy_s {use.busy_s:.6g} s in all, got {listed_s:.6g}"
+        if beyond_s > use.busy_s + _TICKS_S:
+            yield f"{member}_beyond_s", f"expected at most busy_s {use.busy_s:.6g} s, got {beyond_s:.6g}"
 
 
 class Named(Struct, frozen=True):

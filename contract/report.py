@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from contract.labels import Labels
 from contract.metrics import AnyMetric, Metric
 from contract.problems import undecodable
 from contract.processes import ProcessUse
@@ -65,6 +66,8 @@ class Report(Struct, frozen=True, omit_defaults=True):
     agent: AgentStatus | UnsetType = UNSET
     processes: ProcessUse | UnsetType = UNSET
     """Who used the CPU; only where that is asked of the agent."""
+    labels: Labels | UnsetType = UNSET
+    """What the host is labelled with; left out by who knows of no labels, which says nothing of them."""
 
     def typed_metrics(self) -> list[Metric]:
         """`metrics`, with the base class that a type checker knows."""

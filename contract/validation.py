@@ -9,9 +9,20 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from contract.histogram import LINEAR, Bins
-from contract.metrics import MAX_QUANTITY, MAX_SHARE_VARIANCE, ROUNDING, TYPES, Cpu, Distribution, Quantity, type_name
+from contract.labels import fault_of
+from contract.metrics import (
+    LAST_CORE,
+    MAX_QUANTITY,
+    MAX_SHARE_VARIANCE,
+    ROUNDING,
+    TYPES,
+    Cpu,
+    Distribution,
+    Quantity,
+    type_name,
+)
 from contract.problems import Problem, decode_json, problem_of, undecodable
-from contract.processes import Consumer, ProcessUse
+from contract.processes import Consumer, ProcessUse, disagreements
 from contract.report import FUTURE_MS, Report, decode_report
 from contract.rounding import clip_rounding
 from contract.times import SECONDS_BELOW
@@ -116,11 +127,9 @@ def check(report: Report, now_ms: int) -> list[Problem]:
                 problems += _distribution(quantity, distribution, pointer, report.observations_per_metric)
     if report.processes is not UNSET:
         problems += _processes(report.processes)
+    if report.labels is not UNSET and (fault := fault_of(report.labels)):
+        problems.append(Problem("/labels", fault))
     return problems
-
-
-_TICKS_S = 0.5
-"""How much more than the whole its parts may come to, by the rounding of each."""
 
 
 def _processes(use: ProcessUse) -> Iterator[Problem]:
@@ -129,11 +138,8 @@ def _processes(use: ProcessUse) -> Iterator[Problem]:
             if not _is_printable(one):
                 detail = "expected printable characters, got control or other unprintable ones"
                 yield Problem(f"/processes/{member}/{place}", detail)
-        listed = sum(one.cpu_s for one in consumers)
-        if listed > use.busy_s + _TICKS_S:
-            yield Problem(
-                f"/processes/{member}", f"expected at most busy_s {use.busy_s:.6g} s in all, got {listed:.6g}"
-            )
+    for name, detail in disagreements(use):
+        yield Problem(f"/processes/{name}", detail)
 
 
 def _is_printable(one: Consumer) -> bool:
@@ -175,6 +181,8 @@ def _cpu(cpu: Cpu, pointer: str, observations: int) -> Sequence[Problem]:
             return [Problem(f"{pointer}/{_BY_CORE[place]}", detail)]
     if cpu.cores and len(set(cpu.cores)) != cores:
         return [Problem(f"{pointer}/cores", "expected each core once, got one twice")]
+    if cpu.cores and max(cpu.cores) > LAST_CORE:
+        return [Problem(f"{pointer}/cores", f"expected numbers from 0 to {LAST_CORE}, got {max(cpu.cores)}")]
     if cpu.min_utilization is UNSET and cpu.max_utilization is UNSET and cpu.histogram is UNSET and not any(lists[1:4]):
         return ()
     return [*_cpu_extras(cpu, pointer, observations)]

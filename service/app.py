@@ -18,6 +18,7 @@ from service.http.cors import AllowOrigins
 from service.http.encoding import Compress, add_head
 from service.http.openapi.document import openapi
 from service.http.problems import serialize, unavailable, uncontrolled, unexpected
+from service.http.query_strings import RefuseUnknownParameters
 from service.http.request_log import NameRoute, RequestLog
 from service.http.resources.agent_settings import FleetSettings, OneAgentsSettings
 from service.http.resources.agents import AgentList, OneAgent, OneAgentsCommands, OneAgentsState, OneCommand
@@ -122,6 +123,7 @@ def create_app(settings: ServiceSettings) -> Application:
         cors,
         access,
         RefuseForeignPages(cors.may_change),
+        RefuseUnknownParameters(),
     ]
     if settings.address_requests:
         middleware.insert(middleware.index(access), AddressLimit(settings.address_requests))
@@ -177,6 +179,7 @@ def _routes(service: Service, asks_for_token: bool) -> dict[str, object]:
         broker=service.broker, rules=rules, queue=queue, sender=service.sender, report_maker=service.report_maker,
         remote_configuration=remote, control=service.control, lost=sum(one.reports for one in service.lost),
         requests=service.requests, cluster_sizes=service.member.sizes if service.member else tuple,
+        partitions=service.member.lag if service.member else tuple,
     )  # fmt: skip
     metrics = Metrics(service.ingest, service.admission, store, remote, service.token_limits)
     return {
@@ -192,7 +195,7 @@ def _routes(service: Service, asks_for_token: bool) -> dict[str, object]:
         "/api/v1/schedules/{schedule_id}": OneSchedule(service.schedules),
         "/api/v1/schedules/{schedule_id}/report": ScheduledReport(service.schedules),
         "/api/v1/metrics": metrics,
-        "/api/v1/otlp/v1/metrics": OpenTelemetryMetrics(metrics, service.token_limits),
+        "/api/v1/otlp/v1/metrics": OpenTelemetryMetrics(metrics, store, service.token_limits),
         "/api/v1/prometheus/write": RemoteWrite(metrics, store, service.token_limits),
         "/api/v1/metrics/{metric}/byUser/{user_id:path}": History(store, service.versions),
         "/api/v1/metrics/{metric}/fleet": Fleet(store, service.versions),
@@ -239,6 +242,7 @@ def _routes(service: Service, asks_for_token: bool) -> dict[str, object]:
                 unasked_tokens_look(service.tokens, asks_for_token),
                 lambda: service.forgetting.problem if service.forgetting else None,
             ],
+            service.member.lag if service.member else None,
         ),
         "/metrics": Prometheus(numbers),
     }

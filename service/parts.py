@@ -174,6 +174,7 @@ class Service:
         """Take what the log of a cluster brings."""
         self.store.add(last, reports)
         self.ingest.hear(reports)
+        self.remote_configuration.follow(reports)
         self._publish(last, texts, reports)
 
     def _publish(self, last: int, texts: Sequence[bytes], reports: Sequence[Report]) -> None:

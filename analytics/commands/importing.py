@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from msgspec import Meta
 
 from analytics.commands.answering import failed
-from analytics.commands.settings import DURATION, PROGRAM
+from analytics.commands.settings import DURATION, MOMENT, PROGRAM
+from analytics.sources.influx_address import Address, Credentials, is_influx
 from contract import times
 from contract.metrics import NAMES, QUANTITIES
 from contract.service_address import SERVICE_URL, ServiceAddress
@@ -17,21 +18,24 @@ from contract.settings import fail, load
 from contract.times import format_instant, parse_duration
 
 if TYPE_CHECKING:
+    from analytics.sources.importing.influx import Database
     from analytics.sources.importing.reading import Understood
     from analytics.sources.importing.readings import Hints
 
 _DESCRIPTION = """\
 Brings data of other tools into a service, or into Parquet files: CSV and Parquet
 of any columns, sysstat (`sadf -j`, `sar`), Prometheus' API, collectd's CSV,
-Telegraf's line protocol, and any table with a mapping file. What was understood
-is shown before anything is written. Times stay as they are; what is imported
+Telegraf's line protocol, and any table or InfluxDB with a mapping file. What was
+understood is shown before anything is written. Times stay as they are; what is imported
 twice counts once."""
 _EXAMPLES = f"""examples:
   {PROGRAM} import load.csv --dry-run                          what would be understood, nothing is written
   {PROGRAM} import load.csv --to http://localhost:8888         into a service
   {PROGRAM} import sa29.json sa30.json --to fleet/             into Parquet files, for --data fleet/
   {PROGRAM} import load.csv --time-column ts --host-column box --value-column busy --unit percent --tz Europe/Berlin
-  {PROGRAM} import points.lp --mapping schema.toml             line protocol of any schema (docs/importing.md)"""
+  {PROGRAM} import points.lp --mapping schema.toml             line protocol of any schema (docs/importing.md)
+  {PROGRAM} import influx://localhost:8086/hosts --mapping schema.toml
+                                                               an InfluxDB of any schema"""
 _SHOWN = 40
 _EXIT_NOTHING = 1
 
@@ -41,9 +45,11 @@ class ImportSettings(ServiceAddress, frozen=True, kw_only=True):
 
     url: Annotated[str, Meta(description="The service to import into, unless --to says another place.")] = SERVICE_URL
     file: Annotated[
-        tuple[Path, ...],
+        tuple[str, ...],
         Meta(
-            description="The files, or folders of files.", min_length=1, extra={"positional": True, "expected": "paths"}
+            description="The files, folders of files, or InfluxDBs, with a mapping file.",
+            min_length=1,
+            extra={"positional": True, "expected": "paths, or influx://HOST:PORT/DATABASE"},
         ),
     ]
     to: Annotated[
@@ -105,6 +111,24 @@ class ImportSettings(ServiceAddress, frozen=True, kw_only=True):
         Path | None,
         Meta(description="TOML file that says what columns are.", extra={"metavar": "FILE", "default": "none"}),
     ] = None
+    start: Annotated[
+        int | None,
+        Meta(description="Of an InfluxDB: only points from this time on.", extra={**MOMENT, "default": "all"}),
+    ] = None
+    end: Annotated[
+        int | None,
+        Meta(description="Of an InfluxDB: only points before this time.", extra={**MOMENT, "default": "all"}),
+    ] = None
+    from_token: Annotated[
+        str, Meta(description="API token of the InfluxDB (2 and 3).", extra={"metavar": "TOKEN", "secret": True})
+    ] = ""
+    from_user: Annotated[str, Meta(description="User of the InfluxDB (1).", extra={"metavar": "NAME"})] = ""
+    from_password: Annotated[
+        str, Meta(description="Password of that user.", extra={"metavar": "PASSWORD", "secret": True})
+    ] = ""
+    from_org: Annotated[
+        str, Meta(description="Organization of the bucket to import (InfluxDB 2).", extra={"metavar": "NAME"})
+    ] = ""
     aside: Annotated[
         Path, Meta(description="Where rows that are set aside are listed, with the reason.", extra={"metavar": "FILE"})
     ] = Path("import-aside.csv")
@@ -115,6 +139,13 @@ class ImportSettings(ServiceAddress, frozen=True, kw_only=True):
             raise ValueError(f"--metric: expected a name that `{PROGRAM} metrics` lists, got {self.metric}")
         if self.mapping is not None and (self.time_column or self.host_column or self.value_column or self.core_column):
             raise ValueError("expected --mapping or names of columns, got both: the mapping names them")
+        for address in filter(is_influx, self.file):
+            try:
+                Address.parse(address)
+            except ValueError as error:
+                raise ValueError(f"FILE: {error}") from None
+        if self.from_token and self.from_user:
+            raise ValueError("--from-token: does not go with --from-user; InfluxDB 1 has users, 2 and 3 have tokens")
 
     @property
     def address(self) -> str | None:
@@ -138,7 +169,8 @@ def run_import(argv: Sequence[str]) -> int:
         fail(PROGRAM, f"--tz: {error}")
     interval_ms = None if settings.sample_interval is None else parse_duration(settings.sample_interval)
     try:
-        understood = read(settings.file, _hints(settings), times.now_ms(), interval_ms)
+        paths = [Path(file) for file in settings.file if not is_influx(file)]
+        understood = read(paths, _hints(settings), times.now_ms(), interval_ms, _databases(settings))
         _tell(understood)
         if understood.checked.frame.empty:
             _write_aside(understood, settings)
@@ -156,6 +188,18 @@ def run_import(argv: Sequence[str]) -> int:
     except KeyboardInterrupt:
         _say("Stopped. What was taken stays; the same command goes on where it ended.")
         return 130
+
+
+def _databases(settings: ImportSettings) -> "list[Database]":
+    addresses = [Address.parse(file) for file in settings.file if is_influx(file)]
+    if not addresses:
+        return []
+    from analytics.sources.importing.influx import Database
+
+    who = Credentials(settings.from_token, settings.from_user, settings.from_password, settings.from_org)
+    given = {"start_ms": settings.start, "end_ms": settings.end}
+    within = {name: moment for name, moment in given.items() if moment is not None}
+    return [Database(address, who, **within) for address in addresses]
 
 
 def _hints(settings: ImportSettings) -> "Hints":

@@ -101,13 +101,18 @@ class Tools:
         self._client = client
 
     def machines(self, pattern: str = "*") -> Document:
-        """The machines that report: system, cores, when first and last seen. `pattern` is such as `web-*`."""
-        from contract.patterns import matcher
+        """The machines that report: system, cores, labels, when first and last seen.
+
+        `pattern` is such as `web-*`, or a label such as `role=web`.
+        """
+        from contract.labels import read_labels
+        from contract.patterns import host_matcher
 
         found = self._client.users()
-        matches = matcher([pattern])
-        found = found[[matches(str(name)) for name in found["user"]]]
-        return page(found, f"machines that are called {pattern}", f"{PROGRAM} users")
+        matches = host_matcher([pattern])
+        named = zip(found["user"].astype(str), map(read_labels, found["labels"]), strict=True)
+        found = found[[matches(*one) for one in named]]
+        return page(found, f"machines that {pattern} means", f"{PROGRAM} users")
 
     def metrics(self) -> Document:
         """The metrics that can be asked for, with their unit."""

@@ -8,6 +8,7 @@ from msgspec import Meta
 from analytics.commands.answering import answer
 from analytics.commands.settings import PROGRAM, AskSettings, RangeSettings
 from contract import times
+from contract.labels import BY_LABEL, NAME_PATTERN
 from contract.report import MAX_USER_ID
 from contract.settings import load
 
@@ -70,8 +71,14 @@ class FleetQuerySettings(RangeSettings, frozen=True, kw_only=True):
     """What to show of the fleet."""
 
     by: Annotated[
-        Literal["os_type", "os_version", "user"] | None,
-        Meta(description="One group for each value of it.", extra={"default": "all machines together"}),
+        Annotated[str, Meta(pattern=f"^(os_type|os_version|user|{BY_LABEL}{NAME_PATTERN.strip('^$')})$")] | None,
+        Meta(
+            description="One group for each value of it, `label:role` for those of the label `role`.",
+            extra={
+                "default": "all machines together",
+                "expected": "os_type, os_version, user or a label such as label:role",
+            },
+        ),
     ] = None
     top: Annotated[
         Annotated[int, Meta(ge=1, le=10_000)] | None,
@@ -123,6 +130,8 @@ def _show_users(console: "Console", frame: "pd.DataFrame") -> None:
 
     if not frame["shared_windows"].any():
         frame = frame.drop(columns=["shared_windows", "shared_at"])
+    if not (frame["labels"] != "").any():
+        frame = frame.drop(columns="labels")
     written = {"cores": lambda cores: str(cores or "-"), "first_seen": lambda at: at.strftime("%Y-%m-%d")}
     show_rows(console, frame, "Nothing has been reported yet.", written=written, whole=True)
 

@@ -61,7 +61,7 @@ from contract.metrics import NAMES, Quantity
 HISTOGRAM: Final = pd.ArrowDtype(pa.large_binary())
 """The dtype of the column `histogram`; `large` so that a column may exceed 2 GiB."""
 
-GROUPS: Final = ("user", "os_type", "os_version")
+GROUPS: Final = ("user", "os_type", "os_version", "label")
 """The columns that name whose windows they are."""
 LABELS: Final = (*GROUPS, "metric", "core")
 """The columns that tell series apart."""

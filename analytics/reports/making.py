@@ -12,7 +12,7 @@ from analytics.frames.statistics import quantiles
 from analytics.methods.thresholds import saturation
 from analytics.reports.data import Data, ReportQuestion, of_fleet, of_user
 from analytics.reports.model import Finding, ReportColumn, ReportDocument, ReportTable, Section
-from analytics.reports.parts import capacity, changes, coverage, patterns, timeline, use
+from analytics.reports.parts import capacity, changes, coverage, patterns, peers, timeline, use
 from analytics.reports.parts.advice import Advice, advise
 from analytics.reports.parts.base import Part, one_or_nothing
 from analytics.reports.text import level, moment, named, plural
@@ -62,6 +62,7 @@ def fleet_report(data: Data, *, made_ms: int, source: str) -> ReportDocument:
         use.cpu_use(data),
         one_or_nothing("what changed", lambda: changes.what_changed(data)),
         timeline.fleet_load(data, table, advice),
+        peers.by_label(data),
         one_or_nothing("the hours of the week", lambda: patterns.hours_of_week(data)),
         one_or_nothing("anomalies", lambda: patterns.fleet_anomalies(data, table)),
         one_or_nothing("what is to come", lambda: capacity.expected_load(data)),

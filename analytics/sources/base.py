@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import date
 from types import TracebackType
-from typing import Literal, Protocol, Self
+from typing import Any, Literal, Protocol, Self
 
 import pandas as pd
 
@@ -13,13 +13,15 @@ from analytics.frames.frame import FrameError, of_metric
 from analytics.frames.resampling import RAW_MS, resample
 from analytics.frames.statistics import highest, values_of
 from analytics.frames.weights import Weight, cores_at, cores_or_now, weigh
+from contract.labels import column_of, read_labels
 from contract.metrics import NAMES, TYPES, Quantity, Statistic, type_name
 from contract.times import parse_duration, parse_timestamp
 
 Moment = str | int | date | pd.Timestamp
 """ISO 8601 text, epoch milliseconds, or a datetime; UTC where there is no offset."""
 
-Grouping = Literal["user", "os_type", "os_version"]
+Grouping = str
+"""`user`, `os_type`, `os_version`, or `label:` and the name of a label, such as `label:role`."""
 
 
 class Source(Protocol):
@@ -65,17 +67,20 @@ class Source(Protocol):
         """The windows of all users together; with `by="user"` of each, named by the column `user`.
 
         With `stat` single values, as of `history`; the column that `by` names says whose they are, and `top` keeps
-        those that are highest over the whole range. `weight` says how users count in what is said of several
-        (`analytics.weigh`): `cores` makes the mean the share of all CPU time that was used, and raises ValueError
-        (ProblemError, where a service answers) where the cores of a user are not known. With `by="user"` and no `stat`
-        it adds the column `cores`: how many the machine had at the time, else has now, missing where neither is known.
+        those that are highest over the whole range. With `by="label:role"` the column is `label`, and groups are by
+        what hosts said last of themselves, whatever they said before. `weight` says how users count in what is said of
+        several (`analytics.weigh`): `cores` makes the mean the share of all CPU time that was used, and raises
+        ValueError (ProblemError, where a service answers) where the cores of a user are not known. With `by="user"` and
+        no `stat` it adds the column `cores`: how many the machine had at the time, else has now, missing where neither
+        is known.
         """
 
     def users(self) -> pd.DataFrame:
         """The users, in order of their names: `user`; `os_type`, `os_version` and `cores`, missing where that is not
         known, and when the first window began and the last one ended, `first_seen` and `last_seen` (UTC). Where several
         hosts report under one id, `shared_windows` says how many windows overlapped others, and `shared_at` when last:
-        their numbers are mixed. Only a service knows; elsewhere both are missing.
+        their numbers are mixed. `labels` has the labels of each, such as `role=web,zone=a`, a text that is empty
+        where there are none. Only a service knows these; elsewhere they are missing.
         """
 
     def metrics(self) -> pd.DataFrame:
@@ -118,11 +123,25 @@ def users_of(known: pd.DataFrame) -> pd.DataFrame:
         "cores": pd.array([pd.NA] * len(known), "Int64"),
         "shared_windows": pd.array([pd.NA] * len(known), "Int64"),
         "shared_at": pd.DatetimeIndex([pd.NaT] * len(known), tz="UTC").as_unit("ms"),
+        "labels": None,
     }
-    columns = ("os_type", "os_version", "cores", "first_seen", "last_seen", "shared_windows", "shared_at")
+    columns = ("os_type", "os_version", "cores", "first_seen", "last_seen", "shared_windows", "shared_at", "labels")
     told = pd.DataFrame({name: known[name] if name in known else missing[name] for name in columns}, index=known.index)
     told.insert(0, "user", pd.Series(pd.Categorical(known.index.astype("str")), told.index))
     return told.reset_index(drop=True)
+
+
+def labels(users: pd.DataFrame, name: str) -> "pd.Series[Any]":
+    """What users, as `source.users()` answers them, have as the value of a label: a category by `user`, missing where
+    they have none. `frame["user"].map(labels(source.users(), "role"))` groups a frame by it. Raises FrameError where
+    `users` is no such frame.
+    """
+    if not {"user", "labels"} <= {*users}:
+        raise FrameError(
+            f"expected a frame of users such as source.users(), with labels, got {', '.join(map(str, users))}"
+        )
+    values = [read_labels(text).get(name) for text in users["labels"]]
+    return pd.Series(pd.Categorical(values), pd.Index(users["user"].astype("str"), name="user", dtype="str"), name=name)
 
 
 def epoch_ms(moment: Moment) -> int:
@@ -308,4 +327,4 @@ def of_groups(values: pd.DataFrame, by: Grouping | None) -> pd.DataFrame:
     """Values whose column `group` is called what the groups are, such as `user`, and is a category."""
     if by is None or "group" not in values:
         return values
-    return values.assign(group=pd.Categorical(values["group"])).rename(columns={"group": by})
+    return values.assign(group=pd.Categorical(values["group"])).rename(columns={"group": column_of(by)})

@@ -44,6 +44,8 @@ _MIN_STEP_MS: Final = 60_000
 _FILES: Final = 250
 _FILE_MS: Final = 600_000
 _FEW: Final = 100
+_LONG: Final = 19
+"""Digits that are too many for a number of 64 bits."""
 """Up to so many users are named in a statement; of more, everybody's rows are read."""
 NEVER_MS: Final = 1 << 60
 """A time for ever in the future, epoch ms."""
@@ -312,8 +314,12 @@ def _cores(rows: pa.Table, points: Points) -> Ints:
 def _numbers(column: pa.ChunkedArray) -> Ints:
     """The numbers that the values of a tag are, -1 for what is none."""
     tags, tag_of = _tags(column)
-    numbers = np.array([int(tag) if tag.isdecimal() else -1 for tag in tags], np.int64)
+    numbers = np.array([_number(tag) for tag in tags], np.int64)
     return numbers[tag_of]
+
+
+def _number(tag: str) -> int:
+    return int(tag) if tag.isascii() and tag.isdecimal() and len(tag) < _LONG else -1
 
 
 def _tags(column: pa.ChunkedArray) -> tuple[list[str], Ints]:

@@ -17,6 +17,7 @@ from analytics.frames.weights import Weight
 from analytics.sources.base import Grouping, Moment, check_windows_by, epoch_ms, of_groups
 from analytics.sources.operations import Operations
 from analytics.sources.service_api import IMPATIENT, JSON_TYPE, Patience, ServiceError, path_segment, refusal
+from contract.labels import in_words
 from contract.metrics import NAMES, Statistic
 
 if TYPE_CHECKING:
@@ -159,7 +160,9 @@ class _Page(msgspec.Struct):
 
 
 _ARROW = "application/vnd.apache.arrow.stream"
-_USERS = ("user_id", "os_type", "os_version", "cores", "first_seen", "last_seen", "shared_windows", "shared_at")
+_USERS = (
+    "user_id", "os_type", "os_version", "cores", "first_seen", "last_seen", "shared_windows", "shared_at", "labels",
+)  # fmt: skip
 _METRICS = ("name", "title", "unit", "statistic", "by_core", "type", "stored")
 
 
@@ -290,6 +293,8 @@ class Client(Operations):
         for name in ("first_seen", "last_seen", "shared_at"):
             users[name] = pd.to_datetime(users[name], utc=True, format="ISO8601").dt.as_unit("ms")
         users["shared_windows"] = users["shared_windows"].astype("Int64")
+        # An older service says nothing of labels.
+        users["labels"] = [in_words(labels) if isinstance(labels, dict) else "" for labels in users["labels"]]
         # The service says 0 of a machine that names no cores: how many it has is not known.
         users["cores"] = users["cores"].astype("Int64").where(users["cores"] > 0)
         return users.assign(user=pd.Categorical(users["user"])).reset_index(drop=True)

@@ -32,7 +32,9 @@ S = TypeVar("S", bound=Struct)
 
 def variables_of(settings: Sequence[Setting]) -> set[str]:
     """The names of all variables that `load` looks at for `settings`."""
-    return {"LOADLENS_CONFIG"} | {name for one in settings for name in (one.variable, one.file_variable)}
+    return {"LOADLENS_CONFIG"} | {
+        name for one in settings if not one.flag_only for name in (one.variable, one.file_variable)
+    }
 
 
 def load(
@@ -75,7 +77,8 @@ def load(
             sys.stderr.write(f"{program}: {line}\n")
         missing = [setting for setting in settings if setting.required and setting.name not in values]
         if missing:
-            raise SettingsError(f"{missing[0].flag} is missing: give it, or {missing[0].variable} in the environment")
+            elsewhere = "" if missing[0].flag_only else f", or {missing[0].variable} in the environment"
+            raise SettingsError(f"{missing[0].flag} is missing: give it{elsewhere}")
         return kind(**{name: value.converted() for name, value in values.items()})
     except ValueError as error:
         # A struct's own __post_init__ speaks of settings that do not go together by a plain ValueError.

@@ -59,7 +59,18 @@ def _either(words: Iterable[str]) -> str:
 
 
 HIDDEN = "(hidden)"
-EXTRAS = {"metavar", "examples", "default", "secret", "positional", "expected", "parse", "format"}
+EXTRAS = {
+    "metavar",
+    "examples",
+    "default",
+    "secret",
+    "positional",
+    "repeatable",
+    "expected",
+    "parse",
+    "format",
+    "flag_only",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +79,9 @@ class Setting:
 
     `Meta(extra=...)` of the field may hold `metavar` (the value's name in the help), `examples` (values as text),
     `default` (words for a default that is found out at run time), `secret` (True: never printed),
-    `positional` (True: given without a flag), `expected` (words for what it may be) and a pair
+    `positional` (True: given without a flag), `repeatable` (True: a flag that may be given several times, for a list),
+    `flag_only` (True: said each time, never in the environment or the program's table of a file, where the same
+    name means another program's setting), `expected` (words for what it may be) and a pair
     `parse`, `format` that turn text such as `30d` into the value and back; `parse` raises ValueError.
     """
 
@@ -117,6 +130,11 @@ class Setting:
         return bool(self.extra.get("positional"))
 
     @property
+    def flag_only(self) -> bool:
+        """True where it is neither read from the environment nor from the table of a command's program."""
+        return self.positional or bool(self.extra.get("flag_only"))
+
+    @property
     def boolean(self) -> bool:
         """True for a flag without a value."""
         return isinstance(self.type, inspect.BoolType)
@@ -125,6 +143,11 @@ class Setting:
     def many(self) -> bool:
         """True for a list: comma separated in flags and environment."""
         return isinstance(self.type, inspect.ListType | inspect.VarTupleType)
+
+    @property
+    def repeatable(self) -> bool:
+        """True for a list whose flag may be given several times."""
+        return bool(self.extra.get("repeatable"))
 
     @property
     def parse(self) -> Callable[[str], object] | None:

@@ -111,16 +111,18 @@ def _add(group: "argparse._ArgumentGroup", setting: Setting) -> None:
         group.add_argument(setting.flag, dest=setting.name, action=argparse.BooleanOptionalAction, **options)
     else:
         metavar = setting.extra.get("metavar", setting.key.rpartition("_")[2].upper())
+        if setting.repeatable:
+            options["action"] = "append"
         group.add_argument(setting.flag, dest=setting.name, metavar=metavar, **options)
 
 
 def _help(setting: Setting) -> str:
-    facts = [setting.variable]
+    facts = [] if setting.flag_only else [setting.variable]
     if setting.expected not in SELF_EVIDENT:
         facts.append(setting.expected)
     if not setting.required:
         facts.append(f"default: {setting.default_shown}")
-    text = f"{setting.description} [{'; '.join(facts)}]"
+    text = f"{setting.description} [{'; '.join(facts)}]" if facts else setting.description
     if examples := setting.extra.get("examples"):
         text += f" For example {', '.join(examples)}."
     if setting.secret:

@@ -36,7 +36,9 @@ class Value:
             if setting.parse is not None and isinstance(raw, str):
                 raw = setting.parse(raw)
             elif setting.many and isinstance(raw, str) and not self.typed:
-                raw = [item.strip() for item in raw.split(",") if item.strip()]
+                raw = _items(raw)
+            elif setting.repeatable and isinstance(raw, list) and not self.typed:
+                raw = [item for text in raw for item in _items(text)]
             value = msgspec.convert(raw, setting.hint, strict=self.typed, dec_hook=_custom)
         except msgspec.ValidationError:
             raise self._unexpected() from None
@@ -55,6 +57,10 @@ class Value:
         elif not shown.isprintable():
             shown = ascii(shown)
         return SettingsError(f"{self.place}: expected {self.setting.expected}, got {shortened(shown) or 'nothing'}")
+
+
+def _items(text: str) -> list[str]:
+    return [item.strip() for item in text.split(",") if item.strip()]
 
 
 def _custom(kind: type, value: object) -> object:
@@ -93,7 +99,7 @@ def from_environment(settings: Sequence[Setting], environ: Mapping[str, str]) ->
     values = {
         setting.name: Value(setting, environ[setting.variable], f"{setting.variable} in the environment")
         for setting in settings
-        if environ.get(setting.variable)
+        if not setting.flag_only and environ.get(setting.variable)
     }
     for setting in settings:
         path = environ.get(setting.file_variable) if setting.secret else None
@@ -140,7 +146,7 @@ def from_file(
         own = {key: value for key, value in table.items() if not (isinstance(value, dict) and key in commands)}
         return _values(settings, own, path, name)
     # The program's own table was written for the program: the subcommand takes what it knows of it.
-    declared = {setting.key for setting in settings}
+    declared = {setting.key for setting in settings if not setting.flag_only}
     shared = {key: value for key, value in table.items() if key in declared}
     place = ".".join([name, *command])
     found: Any = table

@@ -3,7 +3,9 @@
 import asyncio
 import heapq
 import secrets
-from typing import Any
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any, NamedTuple
 
 import msgspec
 from msgspec import UNSET
@@ -15,7 +17,7 @@ from contract.times import format_instant
 from service.agents.layers import AGENT
 from service.agents.registry import Agent, Registry
 from service.control.audit import Actor, Audit
-from service.control.database import ControlDatabase
+from service.control.database import ControlDatabase, RecordKey, SharedRecords
 
 KEPT = 10_000
 """Commands that are remembered; the oldest go first."""
@@ -45,8 +47,21 @@ class TooManyCommands(Exception):
     """So many wait for an agent that no more are taken."""
 
 
+class Change(NamedTuple):
+    """What another process has done to a command: made it, or heard or given up what becomes of it."""
+
+    id: str
+    user_id: str
+    command: str
+    is_waiting: bool
+    expires_ms: int
+
+
 class Commands:
-    """Commands in the control database, and those that wait with their agents. Used on the event loop."""
+    """Commands in the control database, and those that wait with their agents. Used on the event loop.
+
+    The processes of a cluster have the same commands.
+    """
 
     def __init__(self, control: ControlDatabase, audit: Audit, registry: Registry) -> None:
         self._control = control
@@ -54,6 +69,10 @@ class Commands:
         self._registry = registry
         self._expiring: list[tuple[int, str, str]] = []
         control.migrate("agents.commands", _STEPS)
+        local = frozenset(("number",))
+        control.shared.append(SharedRecords("agents_command", "id", self._changed_elsewhere, local=local))
+        self.on_change: Callable[[list[Change]], object] = self.take
+        """Called in a thread with what other processes have done; has `take` called on the event loop."""
 
     def load(self) -> None:
         """Give the agents what waits for them since before the service was started."""
@@ -66,6 +85,36 @@ class Commands:
                 agent.commands[id_] = AgentCommand(id_, command)
             heapq.heappush(self._expiring, (expires_ms, id_, user_id))
 
+    def give(self, agent: Agent) -> None:
+        """Give an agent that was not known here what waits for it since others were told."""
+        rows = self._control.read(
+            "SELECT id, command FROM agents_command WHERE status = 'waiting' AND user_id = ?", (agent.user_id,)
+        )
+        agent.commands |= {id_: AgentCommand(id_, command) for id_, command in rows}
+
+    def take(self, changes: Iterable[Change]) -> set[Agent]:
+        """Take what other processes have done; the agents that are to be told."""
+        told = set()
+        for one in changes:
+            agent = self._registry.get(one.user_id)
+            if one.is_waiting:
+                heapq.heappush(self._expiring, (one.expires_ms, one.id, one.user_id))
+            if agent is not None and one.is_waiting:
+                agent.commands[one.id] = AgentCommand(one.id, one.command)
+                told.add(agent)
+            elif agent is not None:
+                agent.commands.pop(one.id, None)
+        return told
+
+    def _changed_elsewhere(self, keys: Iterable[RecordKey]) -> None:
+        changes = []
+        for key in keys:
+            rows = self._control.read(f"SELECT {_COLUMNS} FROM agents_command WHERE id = ?", (key,))
+            # Of one that was deleted nothing waits any more: it was the oldest of very many, or its agent is forgotten.
+            for id_, user_id, command, status, _, expires_ms, *_ in rows:
+                changes.append(Change(id_, user_id, command, status == "waiting", expires_ms))
+        self.on_change(changes)
+
     async def add(self, agent: Agent, command: str, expires_s: float, actor: Actor) -> str:
         """Have an agent do something once, if it fetches it within `expires_s`; the command's id.
 
@@ -76,7 +125,7 @@ class Commands:
         id_ = secrets.token_hex(8)
         now_ms = times.now_ms()
         expires_ms = now_ms + round(expires_s * 1000)
-        await asyncio.to_thread(self._insert, id_, agent.user_id, command, now_ms, expires_ms, actor)
+        await self._change(self._insert, id_, agent.user_id, command, now_ms, expires_ms, actor)
         agent.commands[id_] = AgentCommand(id_, command)
         heapq.heappush(self._expiring, (expires_ms, id_, agent.user_id))
         return id_
@@ -85,12 +134,15 @@ class Commands:
         """Note what an agent says has become of its commands. What it says of others is left out."""
         known = [outcome for outcome in outcomes if outcome.id in agent.commands]
         if known:
-            await asyncio.to_thread(self._update, agent.user_id, known)
+            await self._change(self._update, agent.user_id, known)
             for outcome in known:
                 agent.commands.pop(outcome.id, None)
 
     def drop(self, user_id: str) -> None:
         """Forget an agent's commands. Called in a thread."""
+        self._control.attempt(lambda: self._drop(user_id))
+
+    def _drop(self, user_id: str) -> None:
         with self._control.transaction() as db:
             db.execute("DELETE FROM agents_command WHERE user_id = ?", (user_id,))
 
@@ -105,7 +157,7 @@ class Commands:
                 agent.commands.pop(id_, None)
             expired.append((now_ms, id_))
         if expired:
-            await asyncio.to_thread(self._expire, expired)
+            await self._change(self._expire, expired)
 
     def get(self, id_: str) -> dict[str, Any] | None:
         """A command with its result; None where it is not known, or not any more."""
@@ -121,6 +173,9 @@ class Commands:
             f"SELECT {_COLUMNS} FROM agents_command WHERE user_id = ? ORDER BY number DESC LIMIT ?", (user_id, limit)
         )
         return [_shown(row) for row in rows]
+
+    async def _change(self, change: Callable[..., None], *arguments: Any) -> None:
+        await asyncio.to_thread(self._control.attempt, partial(change, *arguments))
 
     def _insert(self, id_: str, user_id: str, command: str, now_ms: int, expires_ms: int, actor: Actor) -> None:
         with self._control.transaction() as db:

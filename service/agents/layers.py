@@ -1,35 +1,37 @@
 """Desired settings in layers: the fleet's, those of selections in the order of their ranks, one agent's own."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 import msgspec
 
 from contract import times
 from contract.agent_settings import DesiredSettings, merged, version_of
-from contract.patterns import MAX_PATTERN, matcher
+from contract.patterns import MAX_PATTERN, host_matcher, matcher, names_labels
 from contract.problems import shortened
 from contract.report import OS_TYPES
 from service.control.audit import Actor, Audit
 from service.control.database import ControlDatabase, RecordKey, SharedRecords
 
-_EXPECTED = "expected all, os:Linux, os:MacOS, os:Windows or a pattern such as user:web-*"
+_EXPECTED = (
+    "expected all, os:Linux, os:MacOS, os:Windows, a label such as label:role=web or a pattern such as user:web-*"
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Selector:
-    """A condition on agents, written `all`, `os:Linux` or `user:web-*`."""
+    """A condition on agents, written `all`, `os:Linux`, `label:role=web` or `user:web-*`."""
 
     text: str
     os_type: str | None = None
-    takes_user: Callable[[str], bool] | None = field(default=None, compare=False)
+    takes_host: Callable[[str, Mapping[str, str]], bool] | None = field(default=None, compare=False)
     rank: int = 0
     """Where its settings stand unless they are given another place: the higher wins."""
 
-    def matches(self, user_id: str, os_type: str) -> bool:
+    def matches(self, user_id: str, os_type: str, labels: Mapping[str, str]) -> bool:
         """Whether it means this agent."""
-        if self.takes_user is not None:
-            return self.takes_user(user_id)
+        if self.takes_host is not None:
+            return self.takes_host(user_id, labels)
         return self.os_type in (None, os_type)
 
 
@@ -48,8 +50,13 @@ def parse_selector(text: str) -> Selector:
         for known in OS_TYPES:
             if known.lower() == rest.lower():
                 return Selector(f"os:{known}", os_type=known, rank=100)
-    if kind == "user" and rest and len(rest) <= MAX_PATTERN and rest.isprintable():
-        return Selector(text, takes_user=matcher([rest]), rank=200)
+    if rest and len(rest) <= MAX_PATTERN and rest.isprintable():
+        if kind == "label" and names_labels([rest]):
+            takes = host_matcher([rest])
+            return Selector(text, takes_host=lambda _, labels: takes("", labels), rank=150)
+        if kind == "user":
+            is_meant = matcher([rest])
+            return Selector(text, takes_host=lambda user_id, _: is_meant(user_id), rank=200)
     raise ValueError(f"{_EXPECTED}, got {shortened(ascii(text))}")
 
 
@@ -118,15 +125,15 @@ class Layers:
         """The layers of the fleet and of selections, in the order in which they are laid over each other."""
         return iter(self._selections)
 
-    def of(self, user_id: str, os_type: str) -> list[Layer]:
+    def of(self, user_id: str, os_type: str, labels: Mapping[str, str]) -> list[Layer]:
         """The layers that an agent stands under, the strongest last."""
-        found = [layer for selector, layer in self._selections if selector.matches(user_id, os_type)]
+        found = [layer for selector, layer in self._selections if selector.matches(user_id, os_type, labels)]
         own = self._layers.get(AGENT + user_id)
         return [*found, own] if own else found
 
-    def desired(self, user_id: str, os_type: str) -> tuple[DesiredSettings, str]:
+    def desired(self, user_id: str, os_type: str, labels: Mapping[str, str]) -> tuple[DesiredSettings, str]:
         """What is asked of an agent, its layers merged, and the version of that."""
-        layers = self.of(user_id, os_type)
+        layers = self.of(user_id, os_type, labels)
         key = tuple((layer.target, layer.revision) for layer in layers)
         found = self._merged.get(key)
         if found is None:

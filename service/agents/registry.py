@@ -24,14 +24,16 @@ class Agent:
     """One agent. Read and changed on the event loop only."""
 
     __slots__ = (
-        "at_ms", "commands", "connected", "desired", "earlier_at_ms", "earlier_cpu_s", "os_type", "os_version",
-        "refused", "remote", "seen_ms", "state", "status", "status_ms", "user_id", "version", "version_in_force",
+        "at_ms", "commands", "connected", "desired", "earlier_at_ms", "earlier_cpu_s", "labels", "os_type",
+        "os_version", "refused", "remote", "seen_ms", "state", "status", "status_ms", "user_id", "version",
+        "version_in_force",
     )  # fmt: skip
 
     def __init__(self, user_id: str, os_type: OsType, os_version: str) -> None:
         self.user_id = user_id
         self.os_type: OsType = os_type
         self.os_version = os_version
+        self.labels: dict[str, str] = {}
         self.desired = DesiredSettings()
         self.version = ""
         """The version of the settings that are asked of it."""
@@ -143,10 +145,14 @@ class Registry:
         # set back, has not reached.
         if report.end_timestamp >= agent.at_ms or agent.at_ms > now_ms + FUTURE_MS:
             before = agent.status
-            if before is not None:
+            # In a cluster a report comes by the log too.
+            if before is not None and report.end_timestamp != agent.status_ms:
                 agent.earlier_cpu_s, agent.earlier_at_ms = before.cpu_seconds, agent.status_ms
             agent.at_ms = agent.status_ms = report.end_timestamp
             agent.status = status
+            if report.labels is not UNSET and report.labels != agent.labels:
+                agent.labels = report.labels
+                self.refresh(agent)
             ahead_s = status.clock_ahead_s
             if ahead_s is not UNSET and not -CLOCK_LIMIT_S <= ahead_s <= CLOCK_LIMIT_S:
                 self.clocks_off[report.user_id] = ahead_s
@@ -171,7 +177,7 @@ class Registry:
 
     def restore(self, agent: Agent, state: AgentState) -> None:
         """Take a state for what is in force, as of when it was heard at the latest."""
-        agent.os_type, agent.os_version = state.os_type, state.os_version
+        agent.os_type, agent.os_version, agent.labels = state.os_type, state.os_version, state.labels
         # A clock that is ahead would keep all that the agent says later from counting.
         agent.at_ms = min(state.at, agent.seen_ms)
         agent.remote = True
@@ -181,7 +187,7 @@ class Registry:
 
     def refresh(self, agent: Agent) -> bool:
         """Work out anew what is asked of an agent; whether that is another thing than before."""
-        desired, version = self._layers.desired(agent.user_id, agent.os_type)
+        desired, version = self._layers.desired(agent.user_id, agent.os_type, agent.labels)
         changed = version != agent.version
         agent.desired, agent.version = desired, version
         return changed
@@ -219,6 +225,7 @@ class AgentStateRepository:
             if agent is not None:
                 agent.seen_ms = seen_ms
                 registry.restore(agent, state)
+                registry.refresh(agent)
 
     def note(self, agent: Agent) -> None:
         """Have an agent's state written soon."""

@@ -12,7 +12,7 @@ from msgspec import UNSET
 from contract import times
 from contract.agent_protocol import AgentState, Instructions
 from contract.report import Report
-from service.agents.commands import Commands
+from service.agents.commands import Change, Commands
 from service.agents.layers import AGENT, Layer, Layers, parse_selector
 from service.agents.registry import Agent, AgentStateRepository, Registry
 from service.agents.shared_ids import SharedIds
@@ -48,6 +48,7 @@ class RemoteConfiguration:
         self._changed = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self.layers.on_change = self._changed_elsewhere
+        self.commands.on_change = self._commanded_elsewhere
 
     def start(self) -> None:
         """Begin to roll out changes, send heartbeats, expire commands and write states; called on the event loop."""
@@ -74,6 +75,16 @@ class RemoteConfiguration:
         for user_id in self.shared_ids.observe(reports):
             _log.warning("more than one host reports as %r: their windows overlap; give each a --user-id", user_id)
 
+    def follow(self, reports: Sequence[Report]) -> None:
+        """Note what agents say of themselves to other processes of a cluster, in reports that come by its log."""
+        now_ms = times.now_ms()
+        for report in {report.user_id: report for report in reports}.values():
+            agent = self.registry.get(report.user_id)
+            if report.agent is not UNSET and (agent is None or agent.status_ms < report.end_timestamp):
+                self.registry.heard(report, report.agent, now_ms)
+                if agent is None and (added := self.registry.get(report.user_id)) is not None:
+                    self.commands.give(added)
+
     def heard(self, report: Report, now_ms: int) -> Instructions | None:
         """Note a report that was taken; what its answer is to tell the agent, if anything."""
         status = report.agent
@@ -93,12 +104,15 @@ class RemoteConfiguration:
 
     async def exchange(self, user_id: str, state: AgentState) -> Instructions | None:
         """Take what an agent says of its state; what is asked of it. None where there are too many agents."""
+        is_new = self.registry.get(user_id) is None
         agent = self.registry.add(user_id, state.os_type, state.os_version)
         if agent is None:
             return None
-        os_changed = agent.os_type != state.os_type
+        if is_new:
+            self.commands.give(agent)
+        selected_by = agent.os_type, agent.labels
         self.registry.heard_state(agent, state)
-        if os_changed:
+        if selected_by != (state.os_type, state.labels):
             self.registry.refresh(agent)
         self._states.note(agent)
         if state.outcomes:
@@ -118,6 +132,18 @@ class RemoteConfiguration:
             return
         with contextlib.suppress(RuntimeError):  # the loop has ended, and nobody listens
             self._loop.call_soon_threadsafe(self._tell, targets)
+
+    def _commanded_elsewhere(self, changes: Sequence[Change]) -> None:
+        """Tell agents that listen here of commands that another process was given. Called in a thread."""
+        if self._loop is None:
+            self.commands.take(changes)
+            return
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._pass_on, changes)
+
+    def _pass_on(self, changes: Sequence[Change]) -> None:
+        for agent in self.commands.take(changes):
+            self.streams.wake(agent)
 
     def _tell(self, targets: Collection[str]) -> None:
         """Have agents hear of changes to targets."""
@@ -172,7 +198,7 @@ class RemoteConfiguration:
             agent = self.registry.get(selector.removeprefix(AGENT))
             return [agent] if agent else [], lambda agent: True
         chosen = parse_selector(selector)
-        return list(self.registry), lambda agent: chosen.matches(agent.user_id, agent.os_type)
+        return list(self.registry), lambda agent: chosen.matches(agent.user_id, agent.os_type, agent.labels)
 
     def _refresh(self, agent: Agent) -> None:
         if self.registry.refresh(agent):

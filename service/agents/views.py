@@ -23,11 +23,12 @@ def overview(agent: Agent, shared: SharedId | None, layers: Layers) -> dict[str,
         "user_id": agent.user_id,
         "os_type": agent.os_type,
         "os_version": agent.os_version,
+        "labels": agent.labels,
         "version": agent.state.agent_version if agent.state else status.version if status else None,
         "last_seen": format_instant(agent.seen_ms),
         "connected": agent.connected,
         # As the layers are now: a change reaches the agents of a large fleet one after the other.
-        "desired": layers.desired(agent.user_id, agent.os_type)[0],
+        "desired": layers.desired(agent.user_id, agent.os_type, agent.labels)[0],
         "reported": agent.state.settings if agent.state else status.settings if status else None,
         "in_step": why is None,
         "why": why,
@@ -47,7 +48,7 @@ def overview(agent: Agent, shared: SharedId | None, layers: Layers) -> dict[str,
 
 def detail(agent: Agent, shared: SharedId | None, layers: Layers) -> dict[str, Any]:
     """One agent, with the layers that make up what is asked of it, the strongest last."""
-    found = layers.of(agent.user_id, agent.os_type)
+    found = layers.of(agent.user_id, agent.os_type, agent.labels)
     return overview(agent, shared, layers) | {
         "desired_version": agent.version,
         "reported_version": agent.version_in_force,

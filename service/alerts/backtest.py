@@ -12,6 +12,7 @@ from msgspec import UNSET, UnsetType
 
 from analytics.frames.packing import unpack
 from analytics.sources.base import Source
+from contract.labels import read_labels
 from contract.metrics import NAMES, TYPES, Cpu, Distribution, Metric, NamedMetric
 from contract.report import Report
 from contract.times import DAY_MS, parse_duration
@@ -52,10 +53,14 @@ def backtest(
     `rate` is `raw` for windows as they came, or a duration to merge them first. `each` is called after each stretch of
     each quantity (`steps` says how many there are). Raises analytics' ServiceError.
     """
-    systems = {str(row.user): str(row.os_type) for row in source.users().itertuples()}
+    users = source.users()
+    systems = dict(zip(users["user"].astype(str), users["os_type"].astype(str), strict=True))
+    labels = {user: read_labels(text) for user, text in zip(systems, users["labels"], strict=True)}
     periods: list[FiringPeriod] = []
     for (metric, by_core), some in _by_metric(rules).items():
-        asked = _WindowSource(source, metric, by_core, any(_needs_histograms(rule) for rule in some), rate, systems)
+        asked = _WindowSource(
+            source, metric, by_core, any(_needs_histograms(rule) for rule in some), rate, systems, labels
+        )
         engine = Engine()
         engine.use(some)
         for begin, end in slices(start_ms, end_ms):
@@ -108,6 +113,7 @@ class _WindowSource:
     histograms: bool
     rate: str
     systems: dict[str, str]
+    labels: dict[str, dict[str, str]]
 
     def reports(self, start_ms: int, end_ms: int) -> Iterator[Report]:
         """The windows of a stretch as reports, in order of time."""
@@ -147,7 +153,7 @@ class _WindowSource:
 
     def _report(self, user: str, end_ms: int, count: int, metric: Metric) -> Report:
         system: Any = self.systems.get(user, "Linux")
-        return Report(user, end_ms, end_ms, count, system, "", [metric])
+        return Report(user, end_ms, end_ms, count, system, "", [metric], labels=self.labels.get(user, {}))
 
     def _metric(self, window: "_Numbers", histogram: list[int] | UnsetType) -> Metric:
         count, mean, variance, minimum, maximum = window

@@ -3,7 +3,9 @@
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-from contract.report import Report
+from msgspec import UNSET
+
+from contract.report import OS_TYPES, Report
 from service.alerts.alarms import SavedAlarm, Transition
 from service.alerts.evaluations.anomaly import AnomalyEvaluation
 from service.alerts.evaluations.base import MAX_ALARMS, Evaluation
@@ -12,6 +14,7 @@ from service.alerts.rules import AbsenceRule, AnomalyRule, ChangeRule, FleetRule
 
 _log = logging.getLogger("loadlens.service")
 _MAX_ROUTES = 100_000
+_UNLABELLED: Mapping[str, str] = {}
 _EVALUATIONS: dict[type[Rule], type[Evaluation]] = {
     ThresholdRule: ThresholdEvaluation,
     ChangeRule: ChangeEvaluation,
@@ -30,6 +33,8 @@ class Engine:
         self._max_alarms = max_alarms
         self.evaluations: dict[str, Evaluation] = {}
         self._routes: dict[tuple[str, str], tuple[Evaluation, ...]] = {}
+        self._labels: dict[str, Mapping[str, str]] = {}
+        """What each user's reports said last of its labels."""
 
     def use(self, rules: Iterable[Rule]) -> None:
         """Evaluate these rules from now on. What a rule has seen is kept as long as it means the same."""
@@ -62,6 +67,8 @@ class Engine:
         """What follows from reports that arrived at `now_ms`."""
         routes = self._routes
         for report in reports:
+            if report.labels is not UNSET and report.labels != self._labels.get(report.user_id):
+                yield from self._label(report.user_id, report.labels, now_ms)
             origin = (report.user_id, report.os_type)
             for evaluation in routes.get(origin) or self._route(origin):
                 evaluation.heard.add(report.user_id)
@@ -73,8 +80,20 @@ class Engine:
         if origin not in self._routes:
             if len(self._routes) >= _MAX_ROUTES:
                 self._routes.clear()
-            self._routes[origin] = tuple(one for one in self.evaluations.values() if one.rule.takes(*origin))
+            labels = self._labels.get(origin[0], _UNLABELLED)
+            self._routes[origin] = tuple(one for one in self.evaluations.values() if one.rule.takes(*origin, labels))
         return self._routes[origin]
+
+    def _label(self, user: str, labels: Mapping[str, str], now_ms: int) -> Iterator[Transition]:
+        """Take a user's labels. Rules that are about others now let it go: what they wait for would never come."""
+        if len(self._labels) >= _MAX_ROUTES:
+            self._labels.clear()
+        self._labels[user] = labels or _UNLABELLED
+        for system in OS_TYPES:
+            self._routes.pop((user, system), None)
+        for evaluation in self.evaluations.values():
+            if evaluation.rule.by_labels and not evaluation.rule.takes_host(user, labels):
+                yield from evaluation.let_go(user, now_ms)
 
     def forget(self, user: str, now_ms: int) -> Iterator[Transition]:
         """Forget a user's alarms; those that fire are resolved."""

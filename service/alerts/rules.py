@@ -2,14 +2,14 @@
 
 import hashlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Annotated, Any, Literal, Union
 
 import msgspec
 from msgspec import Meta, Struct
 
-from contract.patterns import MAX_PATTERN, matcher
+from contract.patterns import MAX_PATTERN, host_matcher, names_labels
 from contract.problems import Problem, did_you_mean, problem_of, shortened
 from contract.report import OsType
 from contract.times import DAY_MS, MINUTE_MS, parse_duration
@@ -76,13 +76,18 @@ class Rule(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_fi
         return None if self.repeat is None else _ms(self.repeat)
 
     @cached_property
-    def takes_user(self) -> Callable[[str], bool]:
-        """Whether a user is among those it looks at."""
-        return matcher(self.users)
+    def takes_host(self) -> Callable[[str, Mapping[str, str]], bool]:
+        """Whether a user with some labels is among those it looks at."""
+        return host_matcher(self.users)
 
-    def takes(self, user_id: str, os_type: str) -> bool:
-        """Whether it looks at reports of this user and operating system."""
-        return (not self.os or os_type in self.os) and self.takes_user(user_id)
+    @cached_property
+    def by_labels(self) -> bool:
+        """Whether it matters how hosts are labelled."""
+        return names_labels(self.users)
+
+    def takes(self, user_id: str, os_type: str, labels: Mapping[str, str]) -> bool:
+        """Whether it looks at reports of this user, operating system and labels."""
+        return (not self.os or os_type in self.os) and self.takes_host(user_id, labels)
 
     @property
     def fingerprint(self) -> str:
@@ -332,7 +337,7 @@ def parse_rule(document: Any) -> Rule:
     try:
         rule: Rule = msgspec.convert(document, AnyRule)
     except msgspec.ValidationError as error:
-        problem = problem_of(error)
+        problem = problem_of(error, AnyRule)
         if problem.pointer == "/name":
             problem = Problem("/name", "expected 1 to 64 of a-z, 0-9, '.', '_' and '-', a letter or digit first")
         if isinstance(document, dict) and document.get("kind") not in _TAGS:

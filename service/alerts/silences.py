@@ -62,7 +62,7 @@ def parse_silence(document: Any) -> WeeklySilence:
     try:
         silence = msgspec.convert(document, WeeklySilence)
     except msgspec.ValidationError as error:
-        problem = problem_of(error)
+        problem = problem_of(error, WeeklySilence)
         if problem.pointer in ("/from", "/to"):
             problem = Problem(problem.pointer, "expected a time of day as a text, such as '22:00'")
         raise InvalidSilence(problem) from None

@@ -10,7 +10,6 @@ import contextlib
 import logging
 import threading
 import time
-import zlib
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import Future
 from pathlib import Path
@@ -21,16 +20,15 @@ import nats.js.errors
 from nats.aio.msg import Msg
 from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType, StreamConfig
 
-from contract.metrics import type_name
 from contract.report import Report
 from service.cluster.connection import CALL_S, Cluster, ensure_stream, words_of
 from service.cluster.errors import ClusterError
+from service.cluster.partitions import message_id, partition_of
 from service.cluster.tail import Message, Tail
 from service.journal.files import Record
 from service.journal.journal import JournalFull
 
 _log = logging.getLogger("loadlens.service")
-PARTITIONS = 64
 DUPLICATE_WINDOW_S = 120.0
 _BEHIND_S = 60.0
 """A process that has not followed the log for so long cannot tell what is known: half the duplicate window."""
@@ -65,18 +63,6 @@ class _Acknowledged(msgspec.Struct):
 
 _ACKNOWLEDGED = msgspec.json.Decoder(_Acknowledged)
 _FULL = ("maximum bytes exceeded", "maximum messages exceeded", "insufficient")
-
-
-def partition_of(user_id: str) -> int:
-    """The partition of a host: its reports are in order within it."""
-    return zlib.crc32(user_id.encode()) % PARTITIONS
-
-
-def message_id(report: Report) -> str:
-    """What tells a report from all others: host, types of metrics and end of the window; without spaces."""
-    types = "+".join(sorted(type_name(type(metric)) for metric in report.typed_metrics()))
-    host = report.user_id.encode().hex()
-    return f"{host}:{types}:{report.end_timestamp}"
 
 
 class ReplicatedLog:

@@ -32,7 +32,7 @@ The first token is made with --offline, while the service is stopped: from then
 on the service asks for one. So is another where the last admin's is lost."""
 _CREATE_EPILOG = """examples:
   loadlens-service tokens create --offline --role admin me
-  loadlens-service tokens create --role agent --scope 6a:d6:96:d3:45:35 --lifetime 1y web-1
+  loadlens-service tokens create --role agent --scope 6a:d6:96:d3:45:35 --lifetime 52w web-1
   loadlens-service tokens create --role reader --scope 'web-*' grafana
 """
 _LIST_EPILOG = """examples:
@@ -61,14 +61,14 @@ class CreateTokenSettings(CallSettings, frozen=True, kw_only=True):
     name: Annotated[
         str, Meta(min_length=1, max_length=100, description="What it is called.", extra={"positional": True})
     ]
-    role: Annotated[Role, Meta(description="What it may do.", extra={"metavar": "ROLE"})]
+    role: Annotated[Role, Meta(description="What it may do.", extra={"metavar": "ROLE", "flag_only": True})]
     scope: Annotated[
         str,
         Meta(
             min_length=1,
             max_length=MAX_PATTERN,
             description="Whom it is about: an agent's user id; for a reader and for enrolment a pattern.",
-            extra={"metavar": "PATTERN"},
+            extra={"metavar": "PATTERN", "flag_only": True},
         ),
     ] = EVERYONE
     lifetime: Annotated[str | None, Meta(description="How long it is good for.", extra=_LIFETIME)] = None

@@ -240,11 +240,12 @@ class Sharing:
                 db.execute("INSERT OR REPLACE INTO shared_bucket VALUES (1, ?)", (identity,))
 
     def _settle(self) -> None:
-        """Bring records that were never shared, and forget those that others have deleted for good."""
+        """Bring what was never shared or was deleted here meanwhile; forget what others have deleted for good."""
         met, self._met = self._met or {}, None
-        for kind in self._kinds.values():
+        here = {table: self._keys(kind) for table, kind in self._kinds.items()}
+        for table, kind in self._kinds.items():
             gone = []
-            for key in self._keys(kind):
+            for key in here[table]:
                 if (kind.table, key) in met:
                     continue
                 with self._control.transaction(published=False) as db:
@@ -259,12 +260,17 @@ class Sharing:
                 kind.changed(gone)
         for (table, key), entry in met.items():
             value = _DECODER.decode(entry.value)
+            if value.rows and key not in here[table]:
+                with self._control.transaction(published=False) as db:
+                    self._bring(db, self._kinds[table], key)
             # The newest revision stays: whoever joins waits for it.
             if entry.revision < self._revision and not value.rows and value.at_ms < times.now_ms() - _GONE_MS:
                 self._bucket.purge(_name(self._kinds[table], key), entry.revision)
 
-    def _keys(self, kind: SharedRecords) -> list[RecordKey]:
-        return [key for (key,) in self._control.read(f"SELECT {kind.key} FROM {kind.table} ORDER BY {kind.key}")]
+    def _keys(self, kind: SharedRecords) -> dict[RecordKey, None]:
+        """The keys of what is here, in their order."""
+        rows = self._control.read(f"SELECT {kind.key} FROM {kind.table} ORDER BY {kind.key}")
+        return dict.fromkeys(key for (key,) in rows)
 
     def _bring(self, db: sqlite3.Connection, kind: SharedRecords, key: RecordKey) -> None:
         try:

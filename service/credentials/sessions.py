@@ -5,6 +5,7 @@ import hmac
 import secrets
 import sqlite3
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, NamedTuple
 
 from msgspec.structs import replace
@@ -12,7 +13,7 @@ from msgspec.structs import replace
 from contract import times
 from contract.times import format_instant
 from service.control.audit import Actor, Audit
-from service.control.database import ControlDatabase
+from service.control.database import ControlDatabase, RecordKey, SharedRecords
 from service.credentials.identity import Identity, Role
 from service.credentials.tokens import Tokens
 
@@ -71,7 +72,8 @@ class Session(NamedTuple):
 class Sessions:
     """Begins, checks and ends sessions; beginnings and ends are in the audit trail.
 
-    Those of the settings' tokens are kept in memory only: after a restart these tokens may be others.
+    Those of the settings' tokens are kept in memory only: after a restart these tokens may be others. The processes of
+    a cluster have the others alike.
     """
 
     def __init__(self, control: ControlDatabase, audit: Audit, tokens: Tokens) -> None:
@@ -79,6 +81,7 @@ class Sessions:
         self._audit = audit
         self._tokens = tokens
         control.migrate("credentials.sessions", _STEPS)
+        control.shared.append(SharedRecords("credentials_session", "id", self._changed_elsewhere))
         with control.transaction() as db:
             db.execute("DELETE FROM credentials_session WHERE expires_ms <= ?", (times.now_ms(),))
         self._sessions = {session.id: session for session in _read(control)}
@@ -91,15 +94,20 @@ class Sessions:
             session_id, _digest(secret), replace(identity, session=session_id), now_ms, now_ms + LIFETIME_MS, address,
             browser[:_MAX_BROWSER],
         )  # fmt: skip
-        with self._control.transaction() as db:
-            self._audit.note(db, actor, "session begin", f"session:{session_id}")
-            if self._tokens.get(identity.token) is not None:
-                _insert(db, session)
-            for over in self._over(now_ms, identity.token):
-                db.execute("DELETE FROM credentials_session WHERE id = ?", (over,))
-                self._sessions.pop(over, None)
-        self._sessions[session_id] = session
+        self._control.attempt(partial(self._begin, session, actor))
         return session, f"{session_id}.{secret}"
+
+    def _begin(self, session: Session, actor: Actor) -> None:
+        token_id = session.identity.token
+        with self._control.transaction() as db:
+            self._audit.note(db, actor, "session begin", f"session:{session.id}")
+            if self._tokens.get(token_id) is not None:
+                _insert(db, session)
+            over = self._over(session.created_ms, token_id)
+            db.executemany("DELETE FROM credentials_session WHERE id = ?", ((one,) for one in over))
+        for one in over:
+            self._sessions.pop(one, None)
+        self._sessions[session.id] = session
 
     def identity(self, cookie: str, now_ms: int) -> Identity | None:
         """Who shows this cookie; None where it opens nothing (any more)."""
@@ -124,6 +132,9 @@ class Sessions:
 
     def end(self, session_id: str, *, actor: Actor, allowed: Callable[[Session], bool] = lambda _: True) -> bool:
         """End a session that `allowed` holds for; False where there is none. Raises ControlError."""
+        return self._control.attempt(lambda: self._end(session_id, actor, allowed))
+
+    def _end(self, session_id: str, actor: Actor, allowed: Callable[[Session], bool]) -> bool:
         session = self._sessions.get(session_id)
         if session is None or not allowed(session):
             return False
@@ -132,6 +143,15 @@ class Sessions:
             self._audit.note(db, actor, "session end", f"session:{session_id}")
         self._sessions.pop(session_id, None)
         return True
+
+    def _changed_elsewhere(self, keys: Iterable[RecordKey]) -> None:
+        ids = {*map(str, keys)}
+        there = {session.id: session for session in _read(self._control) if session.id in ids}
+        for session_id in ids:
+            if session_id in there:
+                self._sessions[session_id] = there[session_id]
+            else:
+                self._sessions.pop(session_id, None)
 
     def _is_valid(self, session: Session, now_ms: int) -> bool:
         return now_ms < session.expires_ms and self._tokens.is_valid(session.identity)

@@ -3,12 +3,13 @@
 Requests are read with the names of these types, and `/openapi.json` is made of them.
 """
 
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta, Struct
 
 from analytics.frames.weights import Weight
+from contract.labels import BY_LABEL, NAME_PATTERN
 from contract.metrics import Statistic
 from contract.patterns import MAX_PATTERN
 from contract.report import MAX_USER_ID
@@ -63,6 +64,17 @@ Pattern = Annotated[
 ]
 
 
+GROUPINGS: tuple[Grouping, ...] = ("user", "os_type", "os_version")
+GroupedBy = Annotated[
+    str,
+    Meta(
+        pattern=f"^({'|'.join(GROUPINGS)}|{BY_LABEL}{NAME_PATTERN.strip('^$')})$",
+        description="What groups are by: `label:role` for the values of the label `role`.",
+        extra_json_schema={"examples": ["user", "label:role"]},
+    ),
+]
+
+
 def names_of(kind: type[Struct]) -> tuple[str, ...]:
     """The names of a request's parameters."""
     return kind.__struct_encode_fields__
@@ -87,15 +99,16 @@ class FleetParameters(Struct, kw_only=True):
     end: End | None = None
     resample_rate: Rate = "15m"
     stat: Statistic | None = None
-    by: Grouping | None = None
+    by: GroupedBy | None = None
     top: Top | None = None
     weight: WeightOf = "samples"
     tz: Zone | None = None
     offset: Offset | None = None
 
 
-Level = Literal["all", "user", "os_type", "os_version", "core"]
-LEVELS: tuple[Level, ...] = get_args(Level)
+Level = str
+"""One of `LEVELS`, or `label:` and the name of a label."""
+LEVELS: tuple[Level, ...] = ("all", *GROUPINGS, "core")
 
 
 class TableParameters(Struct, kw_only=True):
@@ -117,9 +130,15 @@ class TableParameters(Struct, kw_only=True):
     ] = []
     by: Annotated[
         list[str],
-        Meta(description=f"Groupings, of {', '.join(LEVELS)}.", extra_json_schema={"examples": [["all", "user"]]}),
+        Meta(
+            description=f"Groupings, of {', '.join(LEVELS)}, and `label:` with the name of a label.",
+            extra_json_schema={"examples": [["all", "user"], ["label:role"]]},
+        ),
     ] = msgspec.field(default_factory=lambda: ["all"])
-    user: Annotated[list[Pattern], Meta(description="Ids of machines, or patterns; all machines unless said.")] = []
+    user: Annotated[
+        list[Pattern],
+        Meta(description="Ids of machines, patterns, or labels such as `role=web`; all machines unless said."),
+    ] = []
     start: Start | None = None
     end: End | None = None
     resample_rate: Rate = "15m"
@@ -201,7 +220,7 @@ class AgentsParameters(Struct, kw_only=True):
     selector: Annotated[
         str,
         Meta(
-            description="`all`, `os:Linux`, `user:` with a pattern, or `agent:` with a user id.",
+            description="`all`, `os:Linux`, `label:role=web`, `user:` with a pattern, or `agent:` with a user id.",
             extra_json_schema={"examples": ["os:Linux"]},
         ),
     ] = "all"
@@ -262,8 +281,8 @@ class SettingsParameters(Struct, kw_only=True):
     selector: Annotated[
         str,
         Meta(
-            pattern=r"^(all|os:(Linux|MacOS|Windows)|user:.{1,128})$",
-            description="Whose: `all`, `os:Linux` or `user:` with a pattern.",
+            pattern=r"^(all|os:(Linux|MacOS|Windows)|label:[^=]+=.*|user:.{1,128})$",
+            description="Whose: `all`, `os:Linux`, `label:role=web` or `user:` with a pattern.",
             extra_json_schema={"examples": ["os:Linux"]},
         ),
     ]

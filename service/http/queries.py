@@ -1,6 +1,6 @@
 """History and fleet: what is asked, which windows that needs, and the values that answer it."""
 
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import falcon
 import pandas as pd
@@ -11,17 +11,16 @@ from analytics.frames.frame import frame_of_columns
 from analytics.frames.statistics import SHARES, highest, values_of
 from analytics.frames.weights import Weight
 from contract import times
+from contract.labels import label_of
 from contract.metrics import NAMES, STATISTICS, NamedMetric, Quantity, Statistic
 from contract.problems import did_you_mean, shortened
 from contract.times import DAY_MS, parse_timestamp
 from service.http.buckets import AskedBuckets, check_kept, take_buckets
-from service.http.parameters import FleetParameters, HistoryParameters, names_of
+from service.http.parameters import GROUPINGS, FleetParameters, HistoryParameters, names_of
 from service.http.problems import ProblemError
 from service.http.requests import Parameters
 from service.http.weighing import a_weight, weighed
 from service.stores.base import Grouping, Question, Store
-
-_GROUPINGS: tuple[str, ...] = get_args(Grouping)
 
 
 class Query(Struct, frozen=True, kw_only=True):
@@ -120,10 +119,11 @@ def core_number(value: Any, metric: NamedMetric) -> int:
 
 
 def _grouping(value: Any) -> Grouping:
-    if value not in _GROUPINGS:
-        raise ValueError(f"expected a grouping ({', '.join(_GROUPINGS)}), got {value!r}")
-    grouping: Grouping = value
-    return grouping
+    if value not in GROUPINGS and (not isinstance(value, str) or label_of(value) is None):
+        raise ValueError(
+            f"expected a grouping ({', '.join(GROUPINGS)}, or label: and a name such as label:role), got {value!r}"
+        )
+    return str(value)
 
 
 def number_of_groups(value: Any) -> int:

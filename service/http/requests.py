@@ -168,12 +168,14 @@ class Parameters:
                 ) from None
             unknown = [name for name in values if name not in names]
             if unknown:
-                problems = [Problem(f"/{shortened(name)}", _expected(name, names)) for name in unknown[:_MAX_PROBLEMS]]
+                problems = [
+                    Problem(f"/{shortened(name)}", unknown_parameter(name, names)) for name in unknown[:_MAX_PROBLEMS]
+                ]
                 raise ProblemError(falcon.HTTP_422, "The query is invalid.", problems)
             return cls(values, "/")
         for name, value in req.params.items():
             if name not in names:
-                raise invalid(shortened(name), _expected(name, names))
+                raise invalid(shortened(name), unknown_parameter(name, names))
             if not isinstance(value, str) and name not in several:
                 raise invalid(name, "is given more than once")
         return cls({name: value for name, value in req.params.items() if value}, "")
@@ -207,8 +209,18 @@ class Parameters:
             raise ProblemError(falcon.HTTP_422, "The query is invalid.", self._problems)
 
 
-def _expected(name: str, names: tuple[str, ...]) -> str:
+def unknown_parameter(name: str, names: tuple[str, ...]) -> str:
+    """What is right in place of a parameter that is not known."""
+    if not names:
+        return f"expected no parameters, got {shortened(name)}"
     return f"expected one of {', '.join(names)}, got {shortened(name)}{did_you_mean(shortened(name), names)}"
+
+
+def text(value: Any) -> str:
+    """A text, as the query string gives it; raises ValueError for what else a JSON body may have there."""
+    if not isinstance(value, str):
+        raise ValueError(f"expected text, got {shortened(str(value))}")
+    return value
 
 
 def duration(value: Any) -> int:

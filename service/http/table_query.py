@@ -13,8 +13,9 @@ from analytics.frames.frame import with_histograms
 from analytics.frames.statistics import SHARES, approximation_of, statistic
 from analytics.frames.weights import Weight
 from contract import times
+from contract.labels import NOT_LABELLED, column_of, label_of
 from contract.metrics import NamedMetric, Quantity, Statistic
-from contract.patterns import EVERYBODY, exact_names, matcher
+from contract.patterns import EVERYBODY, exact_names, host_matcher, names_labels
 from contract.problems import shortened
 from service.credentials.identity import ANYBODY, Identity
 from service.http.asking import ask
@@ -113,7 +114,9 @@ def _check_levels(asked: Parameters, query: TableQuery) -> None:
     if query.weight != "samples" and any(column.statistic == "count" for column in query.columns):
         asked.refuse("weight", "does not go with count, which counts samples")
     if query.top is not None and set(query.by) <= {"all", "core"}:
-        asked.refuse("top", "goes with by=user, os_type or os_version: it keeps the groups with the highest values")
+        asked.refuse(
+            "top", "goes with by=user, os_type, os_version or a label: it keeps the groups with the highest values"
+        )
 
 
 async def table(store: Store, query: TableQuery) -> list[GroupRows]:
@@ -136,7 +139,7 @@ def _chosen(store: Store, query: TableQuery) -> frozenset[str] | None:
     covers = query.identity.covers
     if not query.users and not query.identity.is_scoped:
         return None
-    named = [pattern for pattern in query.users if exact_names([pattern]) is not None]
+    named = [one for one in query.users if exact_names([one]) is not None and not names_labels([one])]
     if not all(map(covers, named)):
         raise ProblemError(falcon.HTTP_403, "The scope of this token does not have each user id that is named.")
     unknown = next((name for name in named if not store.has_user(name)), None)
@@ -146,8 +149,13 @@ def _chosen(store: Store, query: TableQuery) -> frozenset[str] | None:
         )
     if query.users and len(named) == len(query.users):
         return frozenset(named)
-    matches = matcher(query.users or EVERYBODY)
-    return frozenset(user for user in store.users()["user_id"] if matches(user) and covers(user))
+    matches = host_matcher(query.users or EVERYBODY)
+    known = store.users()
+    return frozenset(
+        user
+        for user, labels in zip(known["user_id"], known["labels"], strict=True)
+        if matches(user, labels) and covers(user)
+    )
 
 
 def _check_size(store: Store, query: TableQuery, users: frozenset[str] | None) -> None:
@@ -175,6 +183,9 @@ def _groups(store: Store, query: TableQuery, level: Level, users: frozenset[str]
         known = known[known["user_id"].isin(users)]
     if level == "core":
         return int(known["cores"].sum())
+    label = label_of(level)
+    if label is not None:
+        return len({labels.get(label, NOT_LABELLED) for labels in known["labels"]})
     return len(known) if level == "user" else int(known[level].nunique())
 
 
@@ -196,7 +207,7 @@ def _part(store: Store, query: TableQuery, level: Level, users: frozenset[str] |
                 approximations[column.name] = approximation
     joined = pd.concat({column.name: values[column.name] for column in query.columns}, axis=1)
     frame = (joined if joined.index.is_monotonic_increasing else joined.sort_index()).reset_index()
-    if query.top is not None and level in ("user", "os_type", "os_version"):
+    if query.top is not None and level not in ("all", "core"):
         frame = _highest(store, query, level, users, frame)
     return GroupRows(level, frame, approximations)
 
@@ -247,7 +258,7 @@ def _values(
     windows: pd.DataFrame, level: Level, columns: Sequence[Column]
 ) -> Iterator[tuple[Column, "pd.Series[Any]"]]:
     """The values of each column, by group, core and time as far as the level has them."""
-    names = [] if level == "all" else ["user", "core"] if level == "core" else [level]
+    names = [] if level == "all" else ["user", "core"] if level == "core" else [column_of(level)]
     labels = [windows[name].astype("str") if name != "core" else windows[name].astype("int64") for name in names]
     keys = [*labels, windows.index]
     index = pd.MultiIndex.from_arrays(keys, names=[*("group", "core")[: len(names)], "time"])
@@ -283,10 +294,11 @@ def _columns(names: Sequence[Any], statistics: Sequence[Statistic]) -> tuple[Col
 def _levels(value: Any) -> tuple[Level, ...]:
     levels: dict[Level, None] = {}
     for name in _listed(value):
-        level = next((level for level in LEVELS if level == name), None)
-        if level is None:
-            raise ValueError(f"expected some of {', '.join(LEVELS)}, got {shortened(repr(name))}")
-        levels[level] = None
+        if name not in LEVELS and (not isinstance(name, str) or label_of(name) is None):
+            raise ValueError(f"expected some of {', '.join(LEVELS)} and label:NAME, got {shortened(repr(name))}")
+        levels[str(name)] = None
+    if not levels:
+        raise ValueError(f"expected some of {', '.join(LEVELS)} and label:NAME, got none")
     return tuple(levels)
 
 
@@ -294,8 +306,10 @@ def _patterns(value: Any) -> tuple[str, ...]:
     # A user id may have a comma, so several users are several parameters.
     given = value if isinstance(value, list) else [value]
     if not all(isinstance(one, str) for one in given):
-        raise ValueError(f"expected user ids, or patterns such as web-*, got {shortened(repr(value))}")
+        raise ValueError(
+            f"expected user ids, patterns such as web-* or labels such as role=web, got {shortened(repr(value))}"
+        )
     if len(given) > MAX_PATTERNS:
         raise ValueError(f"expected at most {MAX_PATTERNS} users or patterns, got {len(given)}")
-    matcher(given)
+    host_matcher(given)
     return tuple(given)

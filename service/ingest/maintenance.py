@@ -4,6 +4,7 @@ import contextlib
 import logging
 import threading
 import time
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -22,12 +23,18 @@ _FIRST_RETRY_S, _LONGEST_RETRY_S = 1.0, 30.0
 _REPORTS = msgspec.json.Decoder(list[Report])
 
 
-def replay(journal: Log, store: Store) -> int:
-    """Give the store what it had not put on its own disk; returns how many reports that were."""
+def replay(
+    journal: Log, store: Store, note: Callable[[int, Sequence[Report]], None] = lambda last, reports: None
+) -> int:
+    """Give the store what it had not put on its own disk; returns how many reports that were.
+
+    `note` hears of them too: the offset of the last, and the reports.
+    """
     count = 0
     for record in journal.read(after=store.flushed):
         reports = _REPORTS.decode(record.body)
         store.add(record.last, reports)
+        note(record.last, reports)
         count += len(reports)
     return count
 

@@ -14,6 +14,7 @@ from service.cluster.connection import Cluster, ClusterAddress
 from service.cluster.lease import Lease
 from service.cluster.ledger import LedgerReader
 from service.cluster.log import ReplicatedLog
+from service.cluster.partitions import PARTITIONS, PartitionLag, Waiting
 from service.ingest.maintenance import replay
 from service.ingest.writer import Writer
 from service.settings import ServiceSettings
@@ -58,7 +59,8 @@ class Member:
             self._ledger = LedgerReader(self.cluster, self.store.apply)
             self.log.check(self.store.flushed)
             self.log.advance_to(self.store.flushed)
-            replayed = replay(self.log, self.store)
+            self._lag = PartitionLag(lambda: self.store.flushed)
+            replayed = replay(self.log, self.store, self._lag.note)
             _log.info("%d reports of the log are not in the store yet", replayed)
             self.bucket = ControlBucket(self.cluster)
             self.rules = Lease(self.cluster, "rules", holder()) if settings.role in ("all", "rules") else None
@@ -76,9 +78,17 @@ class Member:
         found = [] if self.cluster.is_connected else [f"No server of {self.cluster.address} can be reached."]
         waiting_s, reports = self.store.waiting_s, self.log.last - self.store.flushed
         if waiting_s > _LONG_S:
-            found.append(f"No writer has put anything into the store for {waiting_s:.0f} s; {reports} reports wait.")
+            partitions = len([one for one in self.lag() if one.reports])
+            found.append(
+                f"No writer has put anything into the store for {waiting_s:.0f} s; {reports} reports wait, in "
+                f"{partitions} of {PARTITIONS} partitions."
+            )
         writing = self.writer and self.writer.problem and f"This process cannot write: {self.writer.problem}"
         return [*found, *(one for one in (self.log.following_problem, writing) if one)]
+
+    def lag(self) -> list[Waiting]:
+        """What of each partition waits for the writer, of what this process has seen."""
+        return self._lag.waiting()
 
     def sizes(self) -> list[tuple[str, str, float]]:
         """What to watch: names, explanations and values."""
@@ -97,6 +107,7 @@ class Member:
         loop = asyncio.get_running_loop()
 
         async def take(last: int, texts: Sequence[bytes], reports: Sequence[Report]) -> None:
+            self._lag.note(last, reports)
             done = asyncio.run_coroutine_threadsafe(_delivered(deliver, last, texts, reports), loop)
             await asyncio.wrap_future(done)
 

@@ -19,7 +19,7 @@ A point is a window that ends at its time and begins at its start time, a minute
 """
 
 from collections import OrderedDict, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -28,15 +28,19 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 from opentelemetry.proto.metrics.v1.metrics_pb2 import AggregationTemporality, ExponentialHistogramDataPoint, Metric
 
 from contract.histogram import LINEAR, flatten
-from contract.metrics import MAX_SHARE_VARIANCE, Cpu, Distribution, Load, Memory
+from contract.metrics import LAST_CORE, MAX_SHARE_VARIANCE, Cpu, Distribution, Load, Memory
 from contract.metrics import Metric as ReportedMetric
 from contract.problems import shortened
 from contract.report import OsType, Report
+from service.ingest.scrapes import Range
 
 _CPU, _TIME, _MEMORY = "system.cpu.utilization", "system.cpu.time", "system.memory.utilization"
 _LOADS: Final = {f"system.cpu.load_average.{minutes}m": f"load{minutes}" for minutes in (1, 5, 15)}
 _IDLE: Final = ("idle", "iowait", "wait")
 _BUSY: Final = ("user", "nice", "system", "interrupt", "irq", "softirq", "steal", "kernel")
+_CORES: Final = ("cpu.logical_number", "system.cpu.logical_number", "cpu")
+_ALL_CORES: Final = ("", "cpu", "all", "total", "cpu-total", "_total", "_Total")
+_LONG: Final = 32
 _HOSTS: Final = ("host.name", "host.id", "service.instance.id")
 _SYSTEMS: Final[Mapping[str, OsType]] = {"linux": "Linux", "darwin": "MacOS", "windows": "Windows"}
 _MINUTE_MS: Final = 60_000
@@ -75,8 +79,12 @@ class Converted:
     """What a request says."""
 
     reports: list[Report] = field(default_factory=list)
+    points: int = 0
+    """Data points that came,"""
     rejected: int = 0
-    """Data points that say nothing that is kept."""
+    """those of them that say nothing that is kept,"""
+    forbidden: int = 0
+    """and those that are of hosts that the sender is not for."""
     reasons: list[str] = field(default_factory=list)
     """Why, the first of them."""
     read: dict[tuple[str, int], tuple[int, States]] = field(default_factory=dict)
@@ -130,8 +138,13 @@ def is_larger(request: ExportMetricsServiceRequest, most: int) -> bool:
     return False
 
 
-def convert(request: ExportMetricsServiceRequest, counters: Counters) -> Converted:
-    """The reports of a request, at the cumulative readings that `counters` knows; nothing is noted there yet."""
+def convert(
+    request: ExportMetricsServiceRequest, counters: Counters, within: Range, covers: Callable[[str], bool]
+) -> Converted:
+    """The reports of a request, at the cumulative readings that `counters` knows; nothing is noted there yet.
+
+    Points of times that are not `within`, and of hosts that `covers` does not let in, are not taken.
+    """
     made = Converted()
     hosts: dict[str, _Host] = {}
     for resource in request.resource_metrics:
@@ -139,14 +152,19 @@ def convert(request: ExportMetricsServiceRequest, counters: Counters) -> Convert
         name = next((str(attributes[key]) for key in _HOSTS if attributes.get(key)), "")
         for scope in resource.scope_metrics:
             for metric in scope.metrics:
+                made.points += _points(metric)
                 if not name:
                     made.reject(_points(metric), f"expected one of {', '.join(_HOSTS)} in the resource, got none")
                     continue
+                if not covers(name):
+                    made.forbidden += _points(metric)
+                    made.reject(_points(metric), "the token is for another user id")
+                    continue
                 system = _SYSTEMS.get(str(attributes.get("os.type", "")).lower(), "Linux")
                 version = str(attributes.get("os.version", attributes.get("os.description", "OpenTelemetry")))[:256]
-                _take(metric, hosts.setdefault(name, _Host(system, version)), made)
+                _take(metric, hosts.setdefault(name, _Host(system, version)), within, made)
     for name, host in hosts.items():
-        _grow(name, host, counters, made)
+        _grow(name, host, counters, within, made)
         made.reports += _reports(name, host, made)
     return made
 
@@ -160,17 +178,30 @@ def _points(metric: Metric) -> int:
     return len(getattr(metric, kind).data_points) if kind else 0
 
 
-def _take(metric: Metric, host: _Host, made: Converted) -> None:
+def _timely(points: Iterable[Any], within: Range, made: Converted) -> Iterator[Any]:
+    """The points whose time can be; the others are rejected."""
+    for point in points:
+        at_ms = point.time_unix_nano // _MS
+        if within.oldest_ms <= at_ms <= within.newest_ms:
+            yield point
+        else:
+            made.reject(1, f"expected a time from {within.oldest_ms} to {within.newest_ms} ms, got {at_ms}")
+
+
+def _take(metric: Metric, host: _Host, within: Range, made: Converted) -> None:
     """Sort the points of one metric into what is known of a host."""
     kind = metric.WhichOneof("data")
     if metric.name == _CPU and kind == "exponential_histogram":
-        _take_histograms(metric, host, made)
+        _take_histograms(metric, host, within, made)
     elif metric.name == _TIME and kind == "sum":
-        _take_times(metric, host, made)
+        _take_times(metric, host, within, made)
     elif kind == "gauge" and metric.name in (_CPU, _MEMORY, *_LOADS):
-        for point in metric.gauge.data_points:
+        for point in _timely(metric.gauge.data_points, within, made):
             value = point.as_double if point.WhichOneof("value") == "as_double" else float(point.as_int)
-            _take_gauge(metric.name, value, _span(point), _attributes(point.attributes), host, made)
+            try:
+                _take_gauge(metric.name, value, _span(point), _attributes(point.attributes), host)
+            except ValueError as error:
+                made.reject(1, f"{metric.name}: {error}")
     else:
         made.reject(_points(metric), f"{metric.name} ({kind}) is not kept")
 
@@ -189,17 +220,20 @@ def _mode(attributes: Mapping[str, Any]) -> str | None:
 
 
 def _core(attributes: Mapping[str, Any]) -> int:
-    """The number of the core that a point is of; -1 for the whole machine."""
-    for key in ("cpu.logical_number", "system.cpu.logical_number", "cpu"):
-        digits = str(attributes.get(key, "")).removeprefix("cpu")
-        if digits.isdigit():
-            return min(int(digits), 65_533)
-    return _WHOLE
+    """The number of the core that a point is of; -1 for the whole machine.
+
+    Raises ValueError where it is no number that a core has.
+    """
+    key = next((key for key in _CORES if key in attributes), None)
+    if key is None or (told := str(attributes[key])) in _ALL_CORES:
+        return _WHOLE
+    digits = told.removeprefix("cpu")
+    if not (digits.isascii() and digits.isdecimal()) or len(digits) > _LONG or int(digits) > LAST_CORE:
+        raise ValueError(f"expected in {key} the number of a core, got {told[:_LONG]!r}")
+    return int(digits)
 
 
-def _take_gauge(
-    name: str, value: float, span: tuple[int, int], attributes: Mapping[str, Any], host: _Host, made: Converted
-) -> None:
+def _take_gauge(name: str, value: float, span: tuple[int, int], attributes: Mapping[str, Any], host: _Host) -> None:
     mode = _mode(attributes)
     if name in _LOADS:
         host.loads[span][_LOADS[name]] = value
@@ -213,26 +247,36 @@ def _take_gauge(
         host.states[span].setdefault(_core(attributes), {})[mode] = value
 
 
-def _take_times(metric: Metric, host: _Host, made: Converted) -> None:
+def _take_times(metric: Metric, host: _Host, within: Range, made: Converted) -> None:
     cumulative = metric.sum.aggregation_temporality == AggregationTemporality.AGGREGATION_TEMPORALITY_CUMULATIVE
-    for point in metric.sum.data_points:
+    for point in _timely(metric.sum.data_points, within, made):
         attributes = _attributes(point.attributes)
         mode = _mode(attributes)
         if mode is None:
             made.reject(1, f"{_TIME} without cpu.mode or state")
             continue
         value = point.as_double if point.WhichOneof("value") == "as_double" else float(point.as_int)
+        try:
+            core = _core(attributes)
+        except ValueError as error:
+            made.reject(1, f"{_TIME}: {error}")
+            continue
         if cumulative:
-            host.cumulative[point.time_unix_nano // _MS][_core(attributes)][mode] = value
+            host.cumulative[point.time_unix_nano // _MS][core][mode] = value
         else:
-            host.times[_span(point)].setdefault(_core(attributes), {})[mode] = value
+            host.times[_span(point)].setdefault(core, {})[mode] = value
 
 
-def _grow(name: str, host: _Host, counters: Counters, made: Converted) -> None:
-    """What cumulative times say by their growth since the reading before."""
+def _grow(name: str, host: _Host, counters: Counters, within: Range, made: Converted) -> None:
+    """What cumulative times say by their growth since the reading before.
+
+    One that was read at a time that has not come is forgotten: a clock ran ahead, the sender's or ours.
+    """
     for end_ms in sorted(host.cumulative):
         for core, states in host.cumulative[end_ms].items():
             before = made.read.get((name, core)) or counters.last.get((name, core))
+            if before is not None and before[0] > within.now_ms >= end_ms:
+                before = None
             if before is not None and before[0] < end_ms:
                 grown = {mode: seconds - before[1].get(mode, seconds) for mode, seconds in states.items()}
                 if min(grown.values()) >= 0 and sum(grown.values()) > 0:
@@ -250,14 +294,14 @@ def _busy(states: States, whole: float) -> float | None:
     return sum(states.get(mode, 0.0) for mode in _BUSY) / whole
 
 
-def _take_histograms(metric: Metric, host: _Host, made: Converted) -> None:
+def _take_histograms(metric: Metric, host: _Host, within: Range, made: Converted) -> None:
     delta = metric.exponential_histogram.aggregation_temporality == AggregationTemporality.AGGREGATION_TEMPORALITY_DELTA
     if not delta:
         made.reject(
             _points(metric), f"{_CPU}: expected an exponential histogram with delta temporality, got cumulative"
         )
         return
-    for point in metric.exponential_histogram.data_points:
+    for point in _timely(metric.exponential_histogram.data_points, within, made):
         if not point.count:
             continue
         if not _FINEST[0] <= point.scale <= _FINEST[1]:

@@ -8,13 +8,13 @@ import math
 import struct
 from collections import Counter
 from collections.abc import Callable, Mapping
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
+from analytics.sources.prometheus_messages import Series, is_larger, parse, series_of
 from contract.problems import shortened
 from contract.report import MAX_USER_ID
 from service.ingest.node_exporter import NAMES, SHARES, Place, place_of
-from service.ingest.remote_write_messages import Series, is_larger, parse, series_of
-from service.ingest.scrapes import Reading
+from service.ingest.scrapes import Range, Reading
 
 MAX_SAMPLES: Final = 50_000
 HOSTS: Final = ("instance", "host", "hostname", "node", "nodename", "machine", "server", "exported_instance")
@@ -28,13 +28,6 @@ _MOST_REASONS, _LONGEST_REASON = 5, 200
 
 class TooMuch(Exception):
     """A request of more than `MAX_SAMPLES`."""
-
-
-class Range(NamedTuple):
-    """From when to when samples are taken, epoch milliseconds; both are among it."""
-
-    oldest_ms: int
-    newest_ms: int
 
 
 class Taken:

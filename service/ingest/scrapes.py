@@ -12,10 +12,11 @@ that was kept is not made again.
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Self
 
 from contract.metrics import Metric
-from contract.report import OsType, Report
+from contract.report import FUTURE_MS, OsType, Report
+from contract.times import SECONDS_BELOW
 from service.ingest.node_exporter import FIXED, IN_PLACE_OF, Key, Place, Values, metrics_of
 
 MAX_READINGS: Final = 1_000_000
@@ -28,6 +29,19 @@ _MINUTE_MS: Final = 60_000
 _KEYS: Final = {name: frozenset(("", member) for member in members) for name, members in FIXED.items()}
 _NONE: Final[frozenset[Key]] = frozenset()
 _SYSTEMS: Final[dict[str, OsType]] = {"Linux": "Linux", "Darwin": "MacOS", "Windows_NT": "Windows"}
+
+
+class Range(NamedTuple):
+    """From when to when readings are taken, epoch milliseconds; both are among it."""
+
+    oldest_ms: int
+    newest_ms: int
+    now_ms: int
+
+    @classmethod
+    def at(cls, now_ms: int, oldest_ms: int) -> Self:
+        """What is taken at a moment, of a store that keeps windows from `oldest_ms` on."""
+        return cls(max(SECONDS_BELOW, oldest_ms), now_ms + FUTURE_MS, now_ms)
 
 
 class Reading(NamedTuple):

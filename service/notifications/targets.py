@@ -99,7 +99,7 @@ def parse_target(name: str, document: Any, folder: Path) -> Target:
     try:
         written = msgspec.convert(document, _Written)
     except msgspec.ValidationError as error:
-        raise InvalidTarget(problem_of(error)) from None
+        raise InvalidTarget(problem_of(error, _Written)) from None
     if (written.webhook is None) == (written.apprise is None):
         raise InvalidTarget(
             Problem(

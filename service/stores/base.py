@@ -2,7 +2,7 @@
 
 import math
 from bisect import bisect_right
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol, cast
@@ -31,7 +31,8 @@ class StoreUnavailable(Exception):
         self.retry_after_s = retry_after_s
 
 
-Grouping = Literal["user", "os_type", "os_version"]
+Grouping = str
+"""`user`, `os_type`, `os_version`, or `label:` and the name of a label (`contract.labels`)."""
 
 
 class Key(NamedTuple):
@@ -58,8 +59,9 @@ class Question:
     cores: int | Literal["whole", "each"] = "whole"
     """The whole machine, each core by itself, or one core; of the fleet each core only with `by` user."""
     by: Grouping | None = None
-    """For the fleet: one group for each value of it, in the column of that name, or None for one group of all. A system
-    is what the machine ran at the time, `service.stores.systems.NOT_RECORDED` where that is not known."""
+    """For the fleet: one group for each value of it, in the column `contract.labels.column_of`, or None for one
+    group of all. A system is what the machine ran at the time, `service.stores.systems.NOT_RECORDED` where that is not
+    known; a label is what it said last, `contract.labels.NOT_LABELLED` where it has none of the name."""
     each_user: bool = False
     """For the fleet: each user by itself within the groups of `by`, in the column `user`."""
     histograms: bool = False
@@ -97,6 +99,7 @@ class Machine(NamedTuple):
     last_seen_ms: int
     systems: tuple[tuple[int, str, str], ...] = ()
     """What it ran since when: ends of windows in epoch ms, type and version."""
+    labels: Mapping[str, str] = {}
 
     def system_at(self, end_ms: int) -> tuple["OsType", str]:
         """What it ran in a window that ends at a moment; what it ran last, where that was not recorded."""
@@ -142,7 +145,8 @@ class Store(Protocol):
         Where `cells` are asked for, a row for each machine that has the quantity (the index, `user`) and a column for
         each bucket, by its number, its start over the rate: float32, NaN where there are no samples.
 
-        It has the column that `by` names; `core` where single cores are asked for; `histogram` where quantiles are.
+        It has the column of groups where `by` asks for them; `core` where single cores are asked for; `histogram` where
+        quantiles are.
         """
 
     def caveat(self, question: Question) -> str | None:
@@ -166,7 +170,9 @@ class Store(Protocol):
         """The numbers of the cores that a user ever reported a quantity of, ascending."""
 
     def users(self) -> pd.DataFrame:
-        """The users, by name: `user_id`, `os_type`, `os_version`, `cores`, `first_seen`, `last_seen` (UTC)."""
+        """The users, by name: `user_id`, `os_type`, `os_version`, `cores`, `first_seen`, `last_seen` (UTC) and
+        `labels`, a dict of values by name.
+        """
 
     @property
     def full(self) -> bool:

@@ -33,17 +33,20 @@ def machine_of(user: User, index: SeriesIndex) -> Machine:
     """What an index knows of a user."""
     systems = tuple((since, *index.systems[system]) for since, system in [*user.systems])
     os_type = cast("OsType", user.os_type)
-    return Machine(user.user_id, os_type, user.os_version, user.cores, user.first_seen, user.last_seen, systems)
+    return Machine(
+        user.user_id, os_type, user.os_version, user.cores, user.first_seen, user.last_seen, systems, user.labels
+    )
 
 
 def heard(index: SeriesIndex, machine: Machine) -> User:
     """The user of a machine, which an index may know already."""
     user = index.users.get(machine.user_id)
     if user is None:
-        user = index.users[machine.user_id] = User(*machine[:6])
+        user = index.users[machine.user_id] = User(*machine[:6], labels=dict(machine.labels))
     elif machine.last_seen_ms > user.last_seen:
         user.last_seen, user.cores = machine.last_seen_ms, machine.cores
         user.os_type, user.os_version = machine.os_type, machine.os_version
+        user.labels = dict(machine.labels)
     user.first_seen = min(user.first_seen, machine.first_seen_ms)
     return user
 
@@ -159,6 +162,7 @@ class _ReportBuilder:
             os_type=os_type,
             os_version=os_version,
             metrics=metrics,
+            labels=dict(machine.labels) or UNSET,
         )
 
     def _histogram(self, row: int) -> list[int]:

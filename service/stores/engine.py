@@ -18,6 +18,7 @@ from analytics.frames.frame import taken
 from analytics.frames.kernel import Ints, order_of
 from analytics.frames.resampling import resample, resample_at
 from analytics.frames.tiers import RAW
+from contract.labels import NOT_LABELLED, label_of
 from contract.times import MINUTE_MS
 from service.stores.base import Question
 from service.stores.cells import cells_of
@@ -197,6 +198,11 @@ def _selected(index: SeriesIndex, question: Question) -> Selection:
         labels["user"] = pd.Categorical(names, in_order, ordered=True)
     if user_id is None and question.by in ("os_type", "os_version"):
         systems = SystemsOverTime(index, [user for _, user, _ in found], question.by)
+    label = label_of(question.by)
+    if user_id is None and label is not None:
+        values = [user.labels.get(label, NOT_LABELLED) for _, user, _ in found]
+        in_order = pd.Index(sorted({*values}, key=by_number), dtype="str")
+        labels["label"] = pd.Categorical(values, in_order, ordered=True)
     if question.cores != "whole":
         labels["core"] = pd.array([core for _, _, core in found], "Int64")
     order = sorted(range(len(found)), key=lambda place: (found[place][1].user_id, found[place][2]))

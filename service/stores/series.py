@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from msgspec import UNSET
 
 from contract.metrics import QUANTITIES, TYPES, Cpu, Metric
 from contract.report import Report
@@ -65,6 +66,8 @@ class User:
     systems: list[tuple[int, int]] = field(default_factory=list)
     """What it ran since when: ends of windows in epoch ms, ascending, and places in `SeriesIndex.systems`. What came
     before the first is not recorded."""
+    labels: dict[str, str] = field(default_factory=dict)
+    """Its labels, as it said them last; they are replaced, never changed."""
 
     def runs(self, end_ms: int, system: int) -> None:
         """Take that a window that ends at a moment came from a system."""
@@ -213,6 +216,8 @@ class SeriesIndex:
             user.last_seen = end
             user.os_type = report.os_type
             user.os_version = report.os_version
+            if report.labels is not UNSET:
+                user.labels = report.labels
         if report.start_timestamp < user.first_seen:
             user.first_seen = report.start_timestamp
         user.runs(end, self.system(report.os_type, report.os_version))
@@ -251,5 +256,6 @@ def users_frame(known: Mapping[str, User]) -> pd.DataFrame:
             "cores": np.array([user.cores for user in users], np.int64),
             "first_seen": pd.to_datetime([user.first_seen for user in users], unit="ms", utc=True),
             "last_seen": pd.to_datetime([user.last_seen for user in users], unit="ms", utc=True),
+            "labels": pd.Series([user.labels for user in users], dtype=object),
         }
     )

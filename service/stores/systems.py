@@ -2,7 +2,7 @@
 
 from bisect import bisect_right
 from collections.abc import Sequence
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -26,7 +26,7 @@ def system_at(user: User, index: SeriesIndex, end_ms: int) -> tuple[str, str] | 
 class SystemsOverTime:
     """What some machines ran, by number: looked up for many windows at once."""
 
-    def __init__(self, index: SeriesIndex, users: Sequence[User], by: Literal["os_type", "os_version"]) -> None:
+    def __init__(self, index: SeriesIndex, users: Sequence[User], by: str) -> None:
         self._by = by
         which = 0 if by == "os_type" else 1
         names = [NOT_RECORDED, *(system[which] for system in list(index.systems))]

@@ -64,7 +64,8 @@ def table(proc: Proc, detail: str = "names") -> ProcessTable:
 
 
 def used(table: ProcessTable) -> ProcessUse:
-    use = table.use()
+    """What was used in a minute."""
+    use = table.use(time.monotonic() + 60.0)
     assert use is not None
     return use
 
@@ -104,6 +105,15 @@ def test_parts_never_exceed_the_whole(proc: Proc) -> None:
     use = used(looked)
     assert use.busy_s == use.processes[0].cpu_s == pytest.approx(50 * TICK_S)
     assert use.unseen_s == 0.0
+
+
+def test_what_cannot_be_of_the_time_is_not_told(proc: Proc) -> None:
+    looked = table(proc)
+    proc.process(1, 1_000_000, b"there all along")
+    assert looked.use(time.monotonic() + 60.0) is None
+    proc.process(1, 1_000_050, b"there all along")
+    [one] = used(looked).processes
+    assert one.cpu_s == pytest.approx(50 * TICK_S)
 
 
 def test_new_processes_count_and_one_with_a_number_that_was_used_before_is_another(proc: Proc) -> None:

@@ -44,6 +44,7 @@ METHODS: dict[str, Callable[[], pd.DataFrame]] = {
     "forecast, models": lambda: analytics.forecast(FLEET, "1d").models,
     "hour_of_week_profile": lambda: analytics.hour_of_week_profile(FLEET, by="user"),
     "load_duration_curve": lambda: analytics.load_duration_curve(FLEET, by="user"),
+    "odd_ones_out": lambda: analytics.odd_ones_out(FLEET),
     "quantile": lambda: analytics.quantile(FIRST, 0.95),
     "resample": lambda: analytics.resample(FLEET, "1d"),
     "right_size": lambda: analytics.right_size(FLEET, 4),
@@ -62,8 +63,8 @@ WITHOUT_USERS: dict[str, Callable[[], pd.DataFrame]] = {
     "load_duration_curve together": lambda: analytics.load_duration_curve(FLEET),
     "right_size of one": lambda: analytics.right_size(FLEET[FLEET["user"] == "db"].drop(columns="user"), 4),
 }
-ELSEWHERE = {"connect", "connect_async", "frame_of_values", "from_frame", "stream", "to_nixtla", "who"}
-"""Public functions that answer no frames of users: other tools' columns, accounts of processes, streams, sources."""
+ELSEWHERE = {"connect", "connect_async", "frame_of_values", "from_frame", "labels", "stream", "to_nixtla", "who"}
+"""Public functions that answer no frames of users: other tools' columns, accounts, streams, sources, what to map."""
 
 
 def check(frame: pd.DataFrame, *, users: bool) -> None:

@@ -25,6 +25,11 @@ TABLES: dict[str, list[list[str]]] = {
         ["look-up", "the first of a token: look-up, SHA-256 and comparison", "all that a report passes, beyond none"]
     ],
     "compare": [[*["* machines beside *", "* with 5 points more"] * 6, "ten machines, two weeks later (made up)"]],
+    "odd_ones": [
+        ["alike", "one load"],
+        [f"{source}, {size} hosts" for source in ("alike", "one load") for size in (8, 20, 50)],
+        ["the machines that the threshold was chosen on", "the others"],
+    ],
     "right_size": [
         [
             *(
@@ -42,6 +47,10 @@ TABLES: dict[str, list[list[str]]] = {
             "loadlens-agent, 20 Hz, 500 processes, their names",
             "loadlens-agent, 20 Hz, 500 processes, command lines too", "glances, 1 Hz*",
         ]
+    ],
+    "who": [
+        ["burner-red", "burner-green", "burner-blue"],
+        ["loadlens-agent, 20 Hz, all metrics, names", "pidstat -u -r, 1 Hz*"],
     ],
     "disk": [
         [

@@ -1,11 +1,11 @@
 """Whatever a body is, decoding it says a document or raises one kind of error."""
 
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 import pytest
 
-from contract.problems import decode_json, refuse_repeated_names
+from contract.problems import Problem, decode_json, problem_of, refuse_repeated_names
 from contract.report import decode_report
 from contract.validation import MalformedReport, parse
 from tests.support.documents import NOW_MS, ORIGINAL
@@ -45,3 +45,27 @@ def test_a_name_that_stands_twice_is_refused_wherever_it_stands() -> None:
     for body in (b'{"a": 1, "a": 1}', b'[{"x": {"b": 1, "a": 2, "a": 3}}]', b'{"a": 1, "\\u0061": 2}'):
         with pytest.raises(msgspec.DecodeError, match="the member 'a' stands twice"):
             refuse_repeated_names(body)
+
+
+class Choice(msgspec.Struct):
+    level: Annotated[Literal["low", "high"], msgspec.Meta(description="x")] | None = None
+    levels: list[Literal["low", "high"]] = []
+    by_name: dict[str, Literal["low"]] = {}
+    inner: "Choice | None" = None
+
+
+@pytest.mark.parametrize(
+    ("document", "pointer", "detail"),
+    [
+        ({"level": "hihg"}, "/level", "expected one of high, low, got 'hihg'"),
+        ({"levels": ["low", "x"]}, "/levels/1", "expected one of high, low, got 'x'"),
+        ({"inner": {"inner": {"level": ""}}}, "/inner/inner/level", "expected one of high, low, got ''"),
+        ({"by_name": {"a": "high"}}, "/by_name", "Invalid enum value 'high'"),
+        ({"level": 1}, "/level", "Expected str | null, got int"),
+    ],
+)
+def test_where_only_some_values_are_right_they_are_said(document: object, pointer: str, detail: str) -> None:
+    with pytest.raises(msgspec.ValidationError) as raised:
+        msgspec.convert(document, Choice)
+    assert problem_of(raised.value, Choice) == Problem(pointer, detail)
+    assert problem_of(raised.value).pointer == pointer

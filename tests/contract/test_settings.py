@@ -407,3 +407,19 @@ def test_whoever_reads_no_further_is_told_nothing(command: str) -> None:
             check=False,
         )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
+
+
+class Told(Settings, frozen=True, kw_only=True):
+    what: Annotated[str, Meta(description="x", extra={"positional": True})]
+    role: Annotated[str, Meta(description="x", extra={"flag_only": True})] = "none"
+    url: Annotated[str, Meta(description="x")] = "u"
+
+
+def test_what_a_command_is_told_to_do_is_read_from_the_command_line_alone(tmp_path: Path) -> None:
+    file = tmp_path / "loadlens.toml"
+    file.write_text('[service]\nrole = "api"\nurl = "file"\n[service.tokens.create]\n')
+    environ = {"LOADLENS_ROLE": "api", "LOADLENS_WHAT": "all", "LOADLENS_CONFIG": str(file)}
+    program = "loadlens-service tokens create"
+    assert load(Told, ["one"], environ=environ, program=program, description="x") == Told(what="one", url="file")
+    with pytest.raises(SystemExit):
+        load(Told, [], environ=environ, program=program, description="x")

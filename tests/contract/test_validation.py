@@ -10,6 +10,7 @@ from contract.report import FUTURE_MS
 from contract.validation import InvalidReport, MalformedReport, parse
 from tests.support.documents import NOW_MS, ORIGINAL, changed, full
 
+USE = {"seconds": 60.0, "cores": 4, "busy_s": 10.0}
 CPU, MEMORY, NETWORK = "/metrics/0", "/metrics/1", "/metrics/2"
 
 
@@ -38,6 +39,9 @@ def test_the_full_report_is_valid() -> None:
         (f"{CPU}/avg_utilization_by_core", [0.25, 0.4]),
         (f"{CPU}/var_utilization", 0.25),
         (f"{CPU}/cores", []),
+        (f"{CPU}/cores", [65_533, 0]),
+        ("/processes", {"seconds": 60.0, "cores": 4, "busy_s": 240.1, "unseen_s": 240.1}),
+        ("/processes", {"seconds": 0.001, "cores": 1, "busy_s": 0.3, "processes": [{"name": "x", "cpu_s": 0.301}]}),
         (f"{CPU}/var_utilization_by_core", []),
         (f"{NETWORK}/received_bytes/var", 1e20),
         (f"{CPU}/histogram", [-1, 2, 64, 2]),
@@ -83,6 +87,14 @@ def test_a_core_may_differ_from_the_whole() -> None:
         (f"{CPU}/histogram_by_core", [[6, 4]], None, "expected 2 entries"),
         (f"{CPU}/cores", [0], None, "expected 2 entries"),
         (f"{CPU}/cores", [1, 1], None, "expected each core once"),
+        # these stand for the idlest and the busiest core of the original system
+        (f"{CPU}/cores", [0, 65_534], None, "expected numbers from 0 to 65533, got 65534"),
+        (f"{CPU}/cores", [65_535, 1], None, "expected numbers from 0 to 65533, got 65535"),
+        # who used more than there was
+        ("/processes", {"seconds": 60.0, "cores": 4, "busy_s": 1e6}, "/processes/busy_s", "expected at most 268 s"),
+        ("/processes", USE | {"unseen_s": 11.0}, "/processes/unseen_s", "expected at most busy_s 10 s, got 11"),
+        ("/processes", USE | {"processes_beyond_s": 11.0}, "/processes/processes_beyond_s", "at most busy_s 10 s"),
+        ("/processes", USE | {"units": [{"name": "a", "cpu_s": 6.0}] * 2}, "/processes/units", "in all, got 12"),
         # times
         ("/end_timestamp", 1531402660604, None, "expected a moment from start_timestamp"),
         ("/end_timestamp", NOW_MS + FUTURE_MS + 1, None, "at most 300 s in the future"),

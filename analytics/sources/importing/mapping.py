@@ -26,7 +26,15 @@ from msgspec import Meta, Struct
 
 from analytics.sources.importing.fields import BUSY_STATES, IDLE_STATES, Field, Kind, Unit
 from analytics.sources.importing.moments import milliseconds
-from analytics.sources.importing.readings import UNKNOWN_CORE, Hints, Reading, concatenated, cores_of, frame_of_readings
+from analytics.sources.importing.readings import (
+    NO_CORE,
+    UNKNOWN_CORE,
+    Hints,
+    Reading,
+    concatenated,
+    cores_of,
+    frame_of_readings,
+)
 from analytics.sources.importing.samples import WHOLE, ImportFault, Ints, SetAside
 from analytics.sources.importing.tables import categories_of, numbers_of
 from contract.metrics import NAMES, QUANTITIES
@@ -97,7 +105,10 @@ def read_mapped(
     end_ms, moments = milliseconds(table[mapping.time], mapping.zone or hints.zone, hints.time_format)
     users = categories_of(table[mapping.host]) if mapping.host else None
     core = cores_of(categories_of(table[mapping.core])) if mapping.core else np.full(len(table), WHOLE)
-    kept = _where(table, mapping.where) & (core != UNKNOWN_CORE)
+    kept = _where(table, mapping.where)
+    for line in lines[kept & (core == UNKNOWN_CORE)].tolist():
+        aside.add(file, line, NO_CORE)
+    kept &= core != UNKNOWN_CORE
     frames, fields = [], []
     said = [f"by the mapping {hints.mapping}", f"time: column {mapping.time!r}, {moments}"]
     for take in mapping.take:

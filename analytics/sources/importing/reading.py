@@ -11,6 +11,7 @@ import numpy as np
 from analytics.frames.progress import progress
 from analytics.sources.importing import collectd, line_protocol, prometheus, sysstat
 from analytics.sources.importing.deriving import samples_of, unit_of
+from analytics.sources.importing.influx import Database, read_database
 from analytics.sources.importing.mapping import Mapping, load_mapping, read_mapped
 from analytics.sources.importing.readings import Hints, Reading, in_rounds, together
 from analytics.sources.importing.samples import Checked, ImportFault, SetAside, checked, joined
@@ -33,14 +34,23 @@ class Understood:
     """What hosts run, where files say so."""
 
 
-def read(paths: Sequence[Path], hints: Hints, now_ms: int, interval_ms: int | None = None) -> Understood:
-    """What files, and all files in folders, say. Raises ImportFault, whose message names the file, and OSError."""
+def read(
+    paths: Sequence[Path],
+    hints: Hints,
+    now_ms: int,
+    interval_ms: int | None = None,
+    databases: Sequence[Database] = (),
+) -> Understood:
+    """What files, all files in folders, and databases say.
+
+    Raises ImportFault, whose message names the file or database, and OSError.
+    """
     aside = SetAside()
     mapping = load_mapping(hints.mapping) if hints.mapping is not None else None
     readings: list[Reading] = []
     said: list[str] = []
     files = [file for path in paths for file in _files(path)]
-    if not files:
+    if not files and not databases:
         raise ImportFault(f"{paths[0]}: expected files, got an empty folder")
     with progress("Reading", len(files)) as step:
         for path in files:
@@ -52,6 +62,13 @@ def read(paths: Sequence[Path], hints: Hints, now_ms: int, interval_ms: int | No
             for one in found:
                 said += [f"{path.name}: {line}" for line in one.said]
             step()
+    for database in databases:
+        name = str(database.address)
+        try:
+            readings.append(read_database(database, aside.number_of(name), hints, mapping, aside))
+        except ImportFault as error:
+            raise ImportFault(f"{name}: {error}") from None
+        said += [f"{name}: {line}" for line in readings[-1].said]
     gathered = _gathered(readings)
     fields = [
         replace(field, unit=hints.unit) if hints.unit != "guess" and field.unit == "guess" else field
@@ -104,10 +121,9 @@ def _read_one(path: Path, file: int, hints: Hints, mapping: Mapping | None, asid
         return read_parquet(path, file, hints, aside, read_as)
     if not head.strip():
         raise ImportFault("expected something to import, got an empty file")
-    if _is_utf_16(head):
-        raise ImportFault("expected text in UTF-8, got UTF-16: save it as UTF-8, as by iconv -f UTF-16 -t UTF-8")
-    if b"\0" in head:
-        raise ImportFault("expected text or Parquet, got another binary file: unpack what is compressed first")
+    binary = _read_binary(path, head, file, hints, aside)
+    if binary is not None:
+        return [binary]
     if line_protocol.is_lines(head):
         return _lines(path, file, hints, mapping, aside)
     for is_it, read_it in _FORMS:
@@ -118,6 +134,21 @@ def _read_one(path: Path, file: int, hints: Hints, mapping: Mapping | None, asid
     return read_csv(path, file, hints, aside, read_as)
 
 
+def _read_binary(path: Path, head: bytes, file: int, hints: Hints, aside: SetAside) -> Reading | None:
+    """What a file says that is no text; None for one that is. Raises ImportFault for what is of no known form."""
+    # What text does not have: a dump begins with lengths.
+    if not any(byte < 0x20 and byte not in b"\t\n\f\r\x1b" for byte in head):
+        return None
+    message = prometheus.unpacked_dump(path.read_bytes())
+    if message is not None:
+        return prometheus.read_dump(path, message, file, hints, aside)
+    if _is_utf_16(head):
+        raise ImportFault("expected text in UTF-8, got UTF-16: save it as UTF-8, as by iconv -f UTF-16 -t UTF-8")
+    if b"\0" in head:
+        raise ImportFault("expected text or Parquet, got another binary file: unpack what is compressed first")
+    return None
+
+
 def _is_utf_16(head: bytes) -> bool:
     """Whether a file begins with the mark of UTF-16, or every other byte is 0, as in plain texts of it without one."""
     zeros = [head[:1000][place::2].count(0) for place in (0, 1)]
@@ -125,6 +156,7 @@ def _is_utf_16(head: bytes) -> bool:
 
 
 _FORMS: Final = (
+    (lambda path, head: prometheus.is_lines(head), prometheus.read_dump_lines),
     (lambda path, head: sysstat.is_sadf(head), sysstat.read_sadf),
     (lambda path, head: sysstat.is_sar(head), sysstat.read_sar),
     (lambda path, head: prometheus.is_answer(head), prometheus.read_answer),

@@ -10,10 +10,13 @@ import pandas as pd
 
 from analytics.sources.importing.fields import Field, Unit
 from analytics.sources.importing.samples import WHOLE, Ints, repeated
+from contract.metrics import LAST_CORE
 
 _WHOLE_NAMES: Final = frozenset({"", "all", "total", "cpu-total", "cpu_total", "_total", "-1", "cpu", "aggregate"})
 UNKNOWN_CORE: Final = -2
-_MANY_CORES: Final = 65_534
+NO_CORE: Final = "a core that is no number, nor all of them"
+_LONG: Final = 20
+"""Numbers of so many digits are none of a core."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +116,8 @@ def core_of(name: str) -> int:
     if told in _WHOLE_NAMES:
         return WHOLE
     digits = told.removeprefix("cpu").lstrip("-_ ")
-    return int(digits) if digits.isdigit() and int(digits) <= _MANY_CORES - 1 else UNKNOWN_CORE
+    number = int(digits) if digits.isascii() and digits.isdecimal() and len(digits) < _LONG else UNKNOWN_CORE
+    return number if number <= LAST_CORE else UNKNOWN_CORE
 
 
 def cores_of(names: "pd.Series[Any] | pd.Categorical") -> Ints:

@@ -16,7 +16,15 @@ import pyarrow.compute as pc
 
 from analytics.sources.importing.fields import Field, field_of, plain
 from analytics.sources.importing.moments import milliseconds
-from analytics.sources.importing.readings import UNKNOWN_CORE, Hints, Reading, concatenated, cores_of, frame_of_readings
+from analytics.sources.importing.readings import (
+    NO_CORE,
+    UNKNOWN_CORE,
+    Hints,
+    Reading,
+    concatenated,
+    cores_of,
+    frame_of_readings,
+)
 from analytics.sources.importing.samples import WHOLE, ImportFault, Ints, SetAside
 
 _TIMES: Final = [
@@ -113,7 +121,7 @@ def read_table(table: pa.Table, lines: Ints, file: int, stem: str, hints: Hints,
         core = cores_of(categories_of(table[roles.core]))
         said.append(f"core: column {roles.core!r}")
         kept &= core != UNKNOWN_CORE
-        _aside(aside, file, lines[~kept], "a core that is no number, nor all of them")
+        _aside(aside, file, lines[~kept], NO_CORE)
     pieces: list[pd.DataFrame] = []
     fields: list[Field] = []
     names = categories_of(table[roles.name]) if roles.name is not None else None

@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 PROGRAM = "loadlens-service agents"
 TARGETS = """\
 TARGET is a user id, or a selection: all, os:Linux (also os:MacOS, os:Windows),
-user:web-* or web-* (* anything, ? one character, [ab] one of these). agent:ID is
-the user id ID, whatever it looks like."""
+label:role=web, user:web-* or web-* (* anything, ? one character, [ab] one of these).
+agent:ID is the user id ID, whatever it looks like."""
+_SELECTIONS = ("os:", "label:", "user:")
 WAIT = {"metavar": "TIME", "parse": parse_seconds, "format": format_seconds, "expected": "1s to 1d"}
 _PAGE = 1000
 _MAX_TRIES = 5
@@ -55,9 +56,9 @@ def selector_of(target: str) -> str:
 
     What has the marks of a pattern is one, as everywhere.
     """
-    if not target.startswith(("os:", "user:", "agent:")) and any(mark in target for mark in "*?["):
+    if not target.startswith((*_SELECTIONS, "agent:")) and any(mark in target for mark in "*?["):
         target = f"user:{target}"
-    if target == "all" or target.startswith(("os:", "user:")):
+    if target == "all" or target.startswith(_SELECTIONS):
         try:
             return parse_selector(target).text
         except ValueError as error:

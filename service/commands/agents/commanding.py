@@ -70,9 +70,10 @@ class ForgetSettings(CallSettings, frozen=True, kw_only=True):
     users: Annotated[
         tuple[str, ...], Meta(min_length=1, description="User ids.", extra={"positional": True, "metavar": "ID"})
     ]
-    windows: Annotated[bool, Meta(description="Forget their windows too, for good: all that they ever reported.")] = (
-        False
-    )
+    windows: Annotated[
+        bool,
+        Meta(description="Forget their windows too, for good: all that they ever reported.", extra={"flag_only": True}),
+    ] = False
 
 
 class CommandSettings(CallSettings, frozen=True, kw_only=True):

@@ -140,7 +140,9 @@ def machines(store: Store) -> dict[str, Machine]:
     frame = store.users()
     seen = (frame[name].dt.as_unit("ms").astype("int64").tolist() for name in ("first_seen", "last_seen"))
     columns = (frame[name].tolist() for name in ("user_id", "os_type", "os_version", "cores"))
-    return {row[0]: Machine(*row) for row in zip(*columns, *seen, strict=True)}
+    labels = frame["labels"].tolist()
+    known = [Machine(*row) for row in zip(*columns, *seen, strict=True)]
+    return {one.user_id: one._replace(labels=said) for one, said in zip(known, labels, strict=True)}
 
 
 def unknown(target: Store, reports: list[Report], users: set[str]) -> list[Report]:

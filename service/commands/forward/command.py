@@ -190,6 +190,8 @@ def main(argv: Sequence[str]) -> int:
     """Run the command; returns the exit code: 0 when it was ended, 1 for a failure, 2 for a wrong setting."""
     settings = load(ForwardSettings, argv, program=_PROGRAM, description=_DESCRIPTION, epilog=_EPILOG)
     configure("info", "text")
+    # It would have a line for each request.
+    logging.getLogger("httpx").setLevel(logging.WARNING)
     stopping = threading.Event()
     for number_ in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number_, lambda *_: stopping.set())

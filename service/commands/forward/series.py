@@ -11,17 +11,20 @@ from typing import Any, Final, NamedTuple
 
 from msgspec import UNSET, UnsetType
 
+from analytics.sources.prometheus_messages import V2, new
 from contract.histogram import LINEAR, Bins, unflatten
 from contract.metrics import Cpu, Distribution, Quantity
 from contract.report import Report
-from service.ingest.remote_write_messages import V2, new
 
 SCHEMA: Final = 8
 """The finest: neighbouring bounds differ by 0.27 %, less than the 1 % (or 1/128) that our bins are exact to."""
 _ZERO_THRESHOLD: Final = 2.0**-128
 _GAUGE_HISTOGRAM_RESET: Final = 3
 _GAUGE, _GAUGE_HISTOGRAM = 2, 4
-_UNITS: Final = {"1": "_ratio", "By/s": "_per_second", "s": "_seconds", "s/s": "_seconds_per_second"}
+_UNITS: Final = {
+    "1": "_ratio", "By/s": "_per_second", "s": "_seconds", "s/s": "_seconds_per_second", "Hz": "_hertz",
+    "Cel": "_celsius",
+}  # fmt: skip
 
 Labels = tuple[tuple[str, str], ...]
 
@@ -48,6 +51,8 @@ class Point(NamedTuple):
 def metric_name(quantity: Quantity) -> str:
     """What a quantity is called, without the statistic: `loadlens_disk_read_bytes_per_second`."""
     unit = quantity.unit
+    if unit == "By" and "bytes" not in quantity.name:
+        return f"loadlens_{quantity.name.replace('.', '_')}_bytes"
     suffix = _UNITS.get(unit, "_per_second" if unit.endswith("/s") else "_per_minute" if unit.endswith("/min") else "")
     return f"loadlens_{quantity.name.replace('.', '_')}{suffix}"
 

@@ -7,12 +7,12 @@ from typing import Final, Literal
 import httpx
 import pyarrow as pa
 
+from analytics.sources.prometheus_messages import V1, V2
 from contract import __version__
 from contract.problems import shortened
 from contract.retry import Backoff, retry_after_s
 from contract.service_address import proxy_for
 from service.commands.forward.series import Point, encode
-from service.ingest.remote_write_messages import V1, V2
 
 Protocol = Literal["auto", "1", "2"]
 _TIMEOUT: Final = httpx.Timeout(30.0, connect=5.0)

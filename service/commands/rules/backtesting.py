@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Meta
 
 from contract import times
+from contract.problems import display
 from contract.service_address import ServiceAddress
 from contract.settings import fail, load
 from contract.times import DAY_MS, format_instant, parse_duration, parse_timestamp
@@ -143,28 +144,33 @@ def _write(periods: "Sequence[FiringPeriod]", *, as_json: bool) -> None:
 
 def _show(console: "Console", name: str, periods: "Sequence[FiringPeriod]", start_ms: int, end_ms: int) -> None:
     """Each time and a timeline of a rule; the terminal wraps what is too long, nothing is cut."""
-    from rich.markup import escape
-
     range_ = f"{format_instant(start_ms)} to {format_instant(end_ms)}"
     if not periods:
-        console.print(f"[bold]{escape(name)}[/] would not have fired, {range_}\n")
+        console.print(f"[bold]{_safe(name)}[/] would not have fired, {range_}\n")
         return
     users = sorted({period.user for period in periods})
     often, many = _many(len(periods), "time"), _many(len(users), "user")
-    console.print(f"[bold]{escape(name)}[/] would have fired {often}, for {many}, {range_}")
+    console.print(f"[bold]{_safe(name)}[/] would have fired {often}, for {many}, {range_}")
     console.print(f"  {'fired':<24}  {'resolved':<24}  for, value, user", soft_wrap=True)
     for period in periods[:_LINES]:
         until = "-" if period.resolved_ms is None else format_instant(period.resolved_ms)
         minutes = ((end_ms if period.resolved_ms is None else period.resolved_ms) - period.fired_ms) / 60_000
         line = f"  {format_instant(period.fired_ms):<24}  {until:<24}  {minutes:.1f} min, {period.value:.4g}, "
-        console.print(line + escape(period.user or "the fleet"), soft_wrap=True)
+        console.print(line + _safe(period.user or "the fleet"), soft_wrap=True)
     width = max(20, min(console.width, 120) - 30)
     for user in users[:_LINES]:
         bar = _bar([period for period in periods if period.user == user], start_ms, end_ms, width)
-        console.print(f"{escape(user or 'the fleet'):<27} [red]{bar}[/]")
+        console.print(f"{_safe(user or 'the fleet'):<27} [red]{bar}[/]")
     if len(periods) > _LINES or len(users) > _LINES:
         console.print(f"... of {len(periods)} times and {len(users)} users, the first {_LINES} are shown")
     console.print()
+
+
+def _safe(text: str) -> str:
+    """Text that neither marks itself up nor tells the terminal anything."""
+    from rich.markup import escape
+
+    return escape(display(text))
 
 
 def _bar(periods: "Sequence[FiringPeriod]", start_ms: int, end_ms: int, width: int) -> str:

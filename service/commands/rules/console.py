@@ -56,23 +56,33 @@ class RulesFileSettings(Settings, frozen=True, kw_only=True):
 class SilenceSettings(ServiceAddress, frozen=True, kw_only=True):
     """What is not to be told."""
 
-    rule: Annotated[str, Meta(description="Of which rules: a name or a pattern.", extra={"metavar": "PATTERN"})] = "*"
-    user: Annotated[str, Meta(description="Of which users: a name or a pattern.", extra={"metavar": "PATTERN"})] = "*"
+    rule: Annotated[
+        str, Meta(description="Of which rules: a name or a pattern.", extra={"metavar": "PATTERN", "flag_only": True})
+    ] = "*"
+    user: Annotated[
+        str, Meta(description="Of which users: a name or a pattern.", extra={"metavar": "PATTERN", "flag_only": True})
+    ] = "*"
     duration: Annotated[
         str | None,
-        Meta(description="How long, such as 2h.", extra={"metavar": "DURATION", "default": "list the silences"}),
+        Meta(
+            description="How long, such as 2h.",
+            extra={"metavar": "DURATION", "default": "list the silences", "flag_only": True},
+        ),
     ] = None
     start: Annotated[
         int | None,
         Meta(
             description="From this moment on.",
-            extra={"metavar": "TIME", "default": "now", "parse": parse_timestamp, "format": format_instant,
-                   "expected": "ISO 8601 or epoch milliseconds"},
+            extra={"metavar": "TIME", "default": "now", "flag_only": True, "parse": parse_timestamp,
+                   "format": format_instant, "expected": "ISO 8601 or epoch milliseconds"},
         ),
     ] = None  # fmt: skip
     comment: Annotated[str, Meta(max_length=500, description="Why.", extra={"metavar": "TEXT"})] = ""
     end: Annotated[
-        str | None, Meta(description="End the silence with this id.", extra={"metavar": "ID", "default": "none"})
+        str | None,
+        Meta(
+            description="End the silence with this id.", extra={"metavar": "ID", "default": "none", "flag_only": True}
+        ),
     ] = None
 
 
@@ -80,9 +90,8 @@ def list_rules(argv: Sequence[str]) -> int:
     """Run `list`; returns the exit code."""
     settings = load(ServiceAddress, argv, program=_LIST, description=_LIST_DESCRIPTION, epilog=_LIST_EPILOG)
     from rich.console import Console
-    from rich.markup import escape
 
-    from analytics.commands.tables import fitting_table
+    from analytics.commands.tables import fitting_table, plain
     from analytics.sources.service_api import ServiceApi, ServiceError
 
     try:
@@ -101,12 +110,12 @@ def list_rules(argv: Sequence[str]) -> int:
         shown = f"[bold red]{firing}[/]" if firing else "0"
         targets = ", ".join(rule.targets or page["routes"].get(rule.severity, ())) or "-"
         cells = (name, condition(rule), _whose(rule), targets, source, str(pending))
-        table.add_row(*map(escape, cells), shown)
+        table.add_row(*map(plain, cells), shown)
     console = Console(highlight=False)
     console.print(table if rules else "There are no rules; --rules FILE or the API brings some.")
     if page["problem"]:
         console.print("These rules stay in force: the files have a mistake.", style="bold red")
-        console.print(page["problem"], markup=False, soft_wrap=True)
+        console.print(plain(page["problem"]), soft_wrap=True)
     return 0
 
 
@@ -114,9 +123,8 @@ def test_files(argv: Sequence[str]) -> int:
     """Run `test`; returns the exit code."""
     settings = load(RulesFileSettings, argv, program=_TEST, description=_TEST_DESCRIPTION, epilog=_TEST_EPILOG)
     from rich.console import Console
-    from rich.markup import escape
 
-    from analytics.commands.tables import fitting_table
+    from analytics.commands.tables import fitting_table, plain
     from service.alerts.rule_set import RuleFileError, read_rule_set
 
     try:
@@ -125,14 +133,14 @@ def test_files(argv: Sequence[str]) -> int:
         return failed(_TEST, error)
     table = fitting_table("rule", "kind", "when", "whose", "targets", "file")
     for name, rule in rule_set.rules.items():
-        kind = type(rule).__name__.lower()
+        kind = str(type(rule).__struct_config__.tag)
         cells = (name, kind, condition(rule), _whose(rule), ", ".join(rule.targets) or "-", rule_set.files[name].name)
-        table.add_row(*map(escape, cells))
+        table.add_row(*map(plain, cells))
     console = Console(highlight=False)
     console.print(table)
     for name, target in rule_set.targets.items():
         hint = " (a private address: the service needs --notify-private)" if _is_private(target) else ""
-        console.print(f"target {name}: {target.shown}{hint}", markup=False, soft_wrap=True)
+        console.print(plain(f"target {name}: {target.shown}{hint}"), soft_wrap=True)
     return 0
 
 
@@ -149,9 +157,8 @@ def silence(argv: Sequence[str]) -> int:
     """Run `silence`; returns the exit code."""
     settings = load(SilenceSettings, argv, program=_SILENCE, description=_SILENCE_DESCRIPTION, epilog=_SILENCE_EPILOG)
     from rich.console import Console
-    from rich.markup import escape
 
-    from analytics.commands.tables import fitting_table
+    from analytics.commands.tables import fitting_table, plain
     from analytics.sources.service_api import ServiceApi, ServiceError, path_segment
 
     try:
@@ -167,12 +174,12 @@ def silence(argv: Sequence[str]) -> int:
     table = fitting_table("id", "rule", "user", "until", "comment", whole=("id", "until"))
     for one in page["silences"]:
         until = f"{one['start']} to {one['until']}" if one["start"] > one["created"] else one["until"]
-        table.add_row(*map(escape, (one["id"], one["rule"], one["user"], until, one["comment"])))
+        table.add_row(*map(plain, (one["id"], one["rule"], one["user"], until, one["comment"])))
     for weekly in page["weekly"]:
         one = weekly["silence"]
         when = f"{' '.join(one['days'])} {one['from']} to {one['to']} {one['zone']}"
         named = "weekly, now" if weekly["in_force"] else "weekly"
-        table.add_row(*map(escape, (named, one["rule"], one["user"], when, one["comment"])))
+        table.add_row(*map(plain, (named, one["rule"], one["user"], when, one["comment"])))
     Console(highlight=False).print(table if table.row_count else "Nothing is silenced.")
     return 0
 

@@ -92,9 +92,8 @@ def list_notifications(argv: Sequence[str]) -> int:
     """Run `notifications`; returns the exit code."""
     settings = load(NotificationSettings, argv, program=_LIST, description=_LIST_DESCRIPTION, epilog=_LIST_EPILOG)
     from rich.console import Console
-    from rich.markup import escape
 
-    from analytics.commands.tables import fitting_table
+    from analytics.commands.tables import fitting_table, plain
     from analytics.sources.operations import Operations
     from analytics.sources.service_api import ServiceError
 
@@ -107,7 +106,7 @@ def list_notifications(argv: Sequence[str]) -> int:
     table = fitting_table(*names, whole=("id",), numbers=("attempts",))
     for message in found:
         if settings.target in (None, message["target"]):
-            table.add_row(*(escape(str(message[name])) for name in names))
+            table.add_row(*(plain(str(message[name])) for name in names))
     Console(highlight=False).print(table if table.row_count else "There are none.")
     return 0
 

@@ -28,6 +28,16 @@ class Status(Document):
     status: Literal["ok"]
 
 
+class LagDocument(Document):
+    """What of a cluster's log waits for the store, of what this process has seen."""
+
+    reports: int
+    seconds: float
+    """How long at least the oldest of them has waited."""
+    partitions: dict[str, int]
+    """The reports of each partition in which any wait."""
+
+
 class Readiness(Document):
     """Whether reports are taken now."""
 
@@ -36,6 +46,8 @@ class Readiness(Document):
     detail: str | UnsetType = UNSET
     problem: str | UnsetType = UNSET
     """Why the store could not be used when it was last tried."""
+    lag: LagDocument | UnsetType = UNSET
+    """In a cluster."""
 
 
 class ProblemDocument(Struct):
@@ -148,6 +160,7 @@ class UserDocument(Document):
     shared_at: Instant | None
     clock_ahead_s: float | None
     """How far its clock is ahead of the service's, seconds; negative where it is behind; null where it has not said."""
+    labels: dict[str, str]
 
 
 class UserPage(Document):
@@ -179,6 +192,7 @@ class AgentOverview(Document):
     user_id: str
     os_type: str
     os_version: str
+    labels: dict[str, str]
     version: str | None
     last_seen: Instant
     connected: bool

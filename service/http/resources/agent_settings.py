@@ -14,6 +14,7 @@ from service.agents.remote_configuration import RemoteConfiguration
 from service.control.database import ControlError
 from service.http import problems
 from service.http.authentication import actor_of
+from service.http.listing import whole_number
 from service.http.problems import ProblemError, invalid
 from service.http.requests import MERGE_PATCH, read_json
 from service.http.resources.agents import user_id_of
@@ -182,7 +183,12 @@ def _target(req: Request) -> str:
 
 
 def _rank(req: Request, target: str) -> int | None:
-    rank: int | None = req.get_param_as_int("rank", min_value=1, max_value=_MAX_RANK)
-    if rank is not None and target == ALL.text:
+    asked = req.get_param("rank")
+    if asked is None:
+        return None
+    if target == ALL.text:
         raise invalid("rank", "The fleet's settings lie under all others; they have no rank")
-    return rank
+    try:
+        return whole_number(asked, 1, _MAX_RANK)
+    except ValueError as error:
+        raise invalid("rank", str(error)) from None

@@ -12,7 +12,8 @@ from falcon.asgi import Request, Response, SSEvent
 from msgspec import Meta, Struct
 
 from contract.agent_protocol import INSTANCE_HEADER, MAX_DOCUMENT, AgentState, CommandName
-from contract.problems import decode_json, problem_of
+from contract.labels import fault_of
+from contract.problems import Problem, decode_json, problem_of
 from contract.report import MAX_USER_ID
 from contract.times import DAY_S
 from service.agents.commands import TooManyCommands
@@ -31,7 +32,7 @@ from service.http.listing import flag, page_of, take_limit
 from service.http.parameters import AgentsParameters, names_of
 from service.http.permissions import SLASH
 from service.http.problems import ProblemError
-from service.http.requests import Parameters, read_body, read_json
+from service.http.requests import Parameters, read_body, read_json, text
 
 
 class AgentList:
@@ -43,8 +44,8 @@ class AgentList:
     async def on_get(self, req: Request, resp: Response) -> None:
         """200 with a page, how many agents there are of the kind asked for, and how many of them are in sync."""
         asked = await Parameters.read(req, names_of(AgentsParameters))
-        limit, after, keep = take_limit(asked), asked.take("after", str, ""), _condition(asked)
-        agents, meant = asked.take("selector", self._remote_configuration.chosen, None) or (
+        limit, after, keep = take_limit(asked), asked.take("after", text, ""), _condition(asked)
+        agents, meant = asked.take("selector", lambda value: self._remote_configuration.chosen(text(value)), None) or (
             self._remote_configuration.chosen("all")
         )
         asked.check()
@@ -144,9 +145,11 @@ class OneAgentsState:
         try:
             state = decode_json(body, AgentState)
         except msgspec.ValidationError as error:
-            raise ProblemError(falcon.HTTP_422, "The state is wrong.", [problem_of(error)]) from None
+            raise ProblemError(falcon.HTTP_422, "The state is wrong.", [problem_of(error, AgentState)]) from None
         except msgspec.DecodeError as error:
             raise ProblemError(falcon.HTTP_400, f"The body is not JSON: {error}") from None
+        if fault := fault_of(state.labels):
+            raise ProblemError(falcon.HTTP_422, "The state is wrong.", [Problem("/labels", fault)])
         try:
             instructions = await self._remote_configuration.exchange(user_id_of(user_id), state)
         except ControlError as error:

@@ -25,7 +25,7 @@ from service.http.parameters import (
     names_of,
 )
 from service.http.problems import ProblemError, invalid
-from service.http.requests import Parameters, read_json
+from service.http.requests import Parameters, read_json, text
 
 _STATES = ("pending", "firing", "resolved")
 
@@ -42,7 +42,7 @@ class Alerts:
         asked = await Parameters.read(req, names_of(AlertsParameters))
         state = asked.take("state", lambda value: one_of(value, _STATES), None)
         limit, after = take_limit(asked, MAX_ALERTS, 1000), asked.take("after", _place, None)
-        rule, user = (asked.take(name, lambda value: matcher([value]), None) for name in ("rule", "user"))
+        rule, user = (asked.take(name, lambda value: matcher([text(value)]), None) for name in ("rule", "user"))
         asked.check()
         found = await asyncio.to_thread(self._found, state)
         alerts = [
@@ -140,7 +140,7 @@ class Silences:
     async def on_get(self, req: Request, resp: Response) -> None:
         """200 with a page of the silences, the next to end first, and those of the files."""
         asked = await Parameters.read(req, names_of(PageParameters))
-        limit, after = take_limit(asked, default=MAX_LIMIT), asked.take("after", str, "")
+        limit, after = take_limit(asked, default=MAX_LIMIT), asked.take("after", text, "")
         asked.check()
         now_ms = times.now_ms()
         silences = await asyncio.to_thread(self._repository.silences, now_ms)
@@ -156,7 +156,7 @@ class Silences:
         try:
             asked = msgspec.convert(await read_json(req, "application/json"), NewSilence)
         except msgspec.ValidationError as error:
-            problem = problem_of(error)
+            problem = problem_of(error, NewSilence)
             raise ProblemError(falcon.HTTP_422, "The silence is wrong; nothing was changed.", [problem]) from None
         start_ms, until_ms = _range_ms(asked, times.now_ms())
         try:

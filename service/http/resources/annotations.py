@@ -92,7 +92,7 @@ class AnnotationList:
         try:
             asked = msgspec.convert(await read_json(req, "application/json"), NewAnnotation)
         except msgspec.ValidationError as error:
-            problem = problem_of(error)
+            problem = problem_of(error, NewAnnotation)
             raise ProblemError(falcon.HTTP_422, "The annotation is wrong; nothing was kept.", [problem]) from None
         time_ms, end_ms = _range(asked)
         try:

@@ -28,7 +28,7 @@ from service.http.buckets import fitting_rate
 from service.http.parameters import AnalysisParameters, PictureParameters, names_of
 from service.http.problems import ProblemError, invalid
 from service.http.queries import check_user, named_metric
-from service.http.requests import Parameters, duration, read_json
+from service.http.requests import Parameters, duration, read_json, text
 from service.http.templates import PAGES, environment
 from service.stores.base import Store
 
@@ -158,7 +158,7 @@ async def _picture_asked(req: Request, store: Store) -> PictureQuestion:
     now_ms = times.now_ms()
     end_ms = asked.take("end", parse_timestamp, now_ms)
     question = PictureQuestion(
-        metric=named_metric(asked.take("metric", str, "cpuUtilization")),
+        metric=named_metric(asked.take("metric", text, "cpuUtilization")),
         statistic=asked.take("stat", lambda value: _one_of(value, get_args(Shown)), "mean"),
         start_ms=asked.take("start", parse_timestamp, end_ms - DAY_MS),
         end_ms=end_ms,
@@ -224,7 +224,7 @@ class HostAnalysis:
             raise ProblemError(falcon.HTTP_404, f"expected one of {', '.join(KINDS)}, got {kind[:32]!r}")
         asked = await Parameters.read(req, names_of(AnalysisParameters))
         end_ms = asked.take("end", parse_timestamp, times.now_ms())
-        metric = named_metric(asked.take("metric", str, "cpuUtilization"))
+        metric = named_metric(asked.take("metric", text, "cpuUtilization"))
         subject = Subject(
             user_id, metric, asked.take("start", parse_timestamp, end_ms - DAY_MS), end_ms,
             asked.take("tz", _time_zone, "UTC"),

@@ -9,6 +9,7 @@ from falcon.asgi import Request, Response
 from contract.problems import shortened
 from service.agents.registry import Registry
 from service.alerts.runner import Runner
+from service.cluster.partitions import Waiting
 from service.control.database import ControlDatabase
 from service.ingest.admission import Admission
 from service.ingest.maintenance import Maintenance
@@ -32,8 +33,18 @@ class Health:
 class Ready:
     """Says whether reports are taken now, and everything that somebody should look at."""
 
-    def __init__(self, store: Store, refusing: Iterable[Look], others: Iterable[Look]) -> None:
-        """Where one of `refusing` says something, reports are turned away; `others` are told beside."""
+    def __init__(
+        self,
+        store: Store,
+        refusing: Iterable[Look],
+        others: Iterable[Look],
+        lag: Callable[[], Iterable[Waiting]] | None = None,
+    ) -> None:
+        """Where one of `refusing` says something, reports are turned away; `others` are told beside.
+
+        `lag` says what waits in each partition of a cluster's log, in a process of one.
+        """
+        self._lag = lag
         self._store = store
         self._refusing = [*refusing]
         self._others = [*others]
@@ -52,11 +63,23 @@ class Ready:
             about["problem"] = store.problem
         if problems:
             about["problems"] = [shortened(problem, _MAX_CHARACTERS) for problem in problems]
+        if self._lag is not None:
+            about["lag"] = _lag_document(self._lag())
         if refusing:
             resp.status = falcon.HTTP_503
             resp.media = {"status": "full", "detail": refusing[0]} | about
         else:
             resp.media = {"status": "ready"} | about
+
+
+def _lag_document(lag: Iterable[Waiting]) -> dict[str, object]:
+    """What waits for the store: reports, how long the oldest has waited, and the reports of each partition."""
+    waiting = [one for one in lag if one.reports]
+    return {
+        "reports": sum(one.reports for one in waiting),
+        "seconds": round(max((one.seconds for one in waiting), default=0.0), 3),
+        "partitions": {str(one.partition): one.reports for one in waiting},
+    }
 
 
 def _found(looks: Iterable[Look]) -> Iterator[str]:

@@ -16,6 +16,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from contract import __version__
 from service.agents.remote_configuration import RemoteConfiguration
 from service.alerts.runner import Runner
+from service.cluster.partitions import Waiting
 from service.control.audit import Audit
 from service.control.database import ControlDatabase
 from service.http.deprecations import AUDIT_BEFORE, warn
@@ -23,6 +24,7 @@ from service.http.listing import take_limit, whole_number
 from service.http.parameters import AuditParameters, names_of
 from service.http.request_log import RequestLog
 from service.http.requests import Parameters
+from service.http.requests import text as a_text
 from service.ingest.acknowledgement import Ingest
 from service.ingest.maintenance import Maintenance
 from service.journal.base import Log
@@ -53,11 +55,14 @@ class Numbers:
     requests: RequestLog
     cluster_sizes: Callable[[], Sequence[tuple[str, str, float]]] = tuple
     """Of a process of a cluster, what to watch of it: names, explanations and values."""
+    partitions: Callable[[], Sequence[Waiting]] = tuple
+    """Of a process of a cluster, what waits in each partition of the log."""
     lost: int
     """Acknowledged reports that could not be read when the service started."""
 
     def collect(self) -> Iterator[Metric]:
         """The families, with their values now."""
+        yield from self._lag()
         build = GaugeMetricFamily("loadlens_build_info", "1, with the version that runs.", labels=("version", "python"))
         build.add_metric((__version__, platform.python_version()), 1.0)
         yield build
@@ -136,6 +141,23 @@ class Numbers:
         ):  # fmt: skip
             yield GaugeMetricFamily(name, text, value=value)
 
+    def _lag(self) -> Iterator[Metric]:
+        """What waits in each partition of a cluster's log."""
+        waiting = self.partitions()
+        if not waiting:
+            return
+        behind = GaugeMetricFamily(
+            "loadlens_cluster_partition_behind", "Reports of a partition that the store has not.", labels=("partition",)
+        )
+        seconds = GaugeMetricFamily(
+            "loadlens_cluster_partition_waiting_seconds", "How long at least the oldest of these has waited.",
+            labels=("partition",),
+        )  # fmt: skip
+        for one in waiting:
+            behind.add_metric((str(one.partition),), one.reports)
+            seconds.add_metric((str(one.partition),), one.seconds)
+        yield from (behind, seconds)
+
 
 class Prometheus:
     """Shows the service's own numbers as Prometheus reads them, with those of the process and of Python."""
@@ -164,7 +186,7 @@ class AuditTrail:
     async def on_get(self, req: Request, resp: Response) -> None:
         """200 with a page of entries; `before` is the old name of `after`."""
         asked = await Parameters.read(req, names_of(AuditParameters))
-        limit, target = take_limit(asked), asked.take("target", str, None)
+        limit, target = take_limit(asked), asked.take("target", a_text, None)
         behind = [asked.take(name, lambda value: whole_number(value, 1, _MAX_ID), None) for name in ("after", "before")]
         asked.check()
         if "before" in req.params:

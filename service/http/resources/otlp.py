@@ -11,13 +11,17 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceResponse,
 )
 
+from contract import times
 from contract.report import encode
+from service.credentials.identity import Identity
 from service.http.authentication import identity_of
 from service.http.problems import ProblemError
 from service.http.requests import read_body
 from service.http.resources.ingest import Metrics
 from service.http.token_limits import TokenLimits
 from service.ingest.otlp import Converted, Counters, convert, is_larger
+from service.ingest.scrapes import Range
+from service.stores.base import Store
 
 PROTOBUF = "application/x-protobuf"
 _MAX_POINTS = 50_000
@@ -28,8 +32,9 @@ _MAX_JSON_BYTES = 2 * 1024 * 1024
 class OpenTelemetryMetrics:
     """Takes an export request in protobuf or JSON, with the limits, permissions and durability of reports."""
 
-    def __init__(self, metrics: Metrics, limits: TokenLimits) -> None:
+    def __init__(self, metrics: Metrics, store: Store, limits: TokenLimits) -> None:
         self._metrics = metrics
+        self._store = store
         self._limits = limits
         self._counters = Counters()
 
@@ -41,7 +46,9 @@ class OpenTelemetryMetrics:
         body = await read_body(req)
         self._limits.took_bytes(identity, len(body))
         # Beside the event loop: a large request takes longer than others should wait.
-        made, bodies = await asyncio.to_thread(self._converted, body, media_type)
+        made, bodies = await asyncio.to_thread(self._converted, body, media_type, identity)
+        if made.points and made.points == made.forbidden:
+            raise ProblemError(falcon.HTTP_403, "The token is for another user id; nothing of this request was kept.")
         answer = ExportMetricsServiceResponse()
         rejected, reasons = made.rejected, made.reasons
         if bodies:
@@ -60,13 +67,15 @@ class OpenTelemetryMetrics:
             resp.content_type = PROTOBUF
             resp.data = answer.SerializeToString()
 
-    def _converted(self, body: bytes, media_type: str) -> tuple[Converted, list[bytes]]:
+    def _converted(self, body: bytes, media_type: str, identity: Identity) -> tuple[Converted, list[bytes]]:
         request = _request(body, media_type)
         if is_larger(request, _MAX_POINTS):
             raise ProblemError(
                 falcon.HTTP_413, f"The request has more than {_MAX_POINTS} data points; send fewer at a time."
             )
-        made = convert(request, self._counters)
+        now_ms = times.now_ms()
+        within = Range.at(now_ms, self._store.oldest_ms(now_ms))
+        made = convert(request, self._counters, within, identity.covers if identity.is_scoped else lambda host: True)
         return made, [encode(report) for report in made.reports]
 
 

@@ -10,6 +10,7 @@ import pyarrow as pa
 from falcon.asgi import Request, Response
 
 from analytics.frames.resampling import RAW_MS
+from contract.patterns import names_labels
 from contract.times import format_instant
 from service.agents.registry import Registry
 from service.agents.shared_ids import SharedIds, as_members
@@ -22,7 +23,7 @@ from service.http.listing import take_limit
 from service.http.parameters import MAX_USERS, UsersParameters, names_of
 from service.http.problems import ProblemError, invalid
 from service.http.queries import check_user, fleet, history, named_metric, read_query, unknown_user
-from service.http.requests import Parameters
+from service.http.requests import Parameters, text
 from service.http.table_forms import send_table
 from service.http.table_query import read_table_query, table
 from service.http.versions import RangeVersions, is_unchanged
@@ -65,7 +66,7 @@ class Fleet:
                 "metric", f"{metric} is about one machine's cores; for the fleet ask for cpuLoadAvg or cpuLoadVar"
             )
         query = await read_query(req, named, self._store, fleet=True)
-        by_system = query.by in ("os_type", "os_version")
+        by_system = query.by not in (None, "user")
         if is_unchanged(req, resp, self._versions, form, (query.start_ms, query.end_ms), by_system=by_system):
             return
         send(resp, form, await ask(fleet, self._store, named, query))
@@ -82,7 +83,7 @@ class QueryTables:
         """200 with a table; 404 for a metric or user that is not known."""
         form = form_of(req)
         query = await read_table_query(req, self._store, identity_of(req))
-        by_system = not {"os_type", "os_version"}.isdisjoint(query.by)
+        by_system = not {"all", "user", "core"}.issuperset(query.by) or names_labels(query.users)
         if is_unchanged(req, resp, self._versions, form, (query.start_ms, query.end_ms), by_system=by_system):
             return
         parts = await table(self._store, query)
@@ -100,7 +101,7 @@ class Users:
     async def on_get(self, req: Request, resp: Response) -> None:
         """200 with a page of them: what each last said of itself, and whether several hosts report under its id."""
         asked = await Parameters.read(req, names_of(UsersParameters))
-        limit, after = take_limit(asked, MAX_USERS, MAX_USERS), asked.take("after", str, "")
+        limit, after = take_limit(asked, MAX_USERS, MAX_USERS), asked.take("after", text, "")
         asked.check()
         frame = await asyncio.to_thread(self._store.users)
         identity = identity_of(req)

@@ -5,10 +5,10 @@ import asyncio
 import falcon
 from falcon.asgi import Request, Response
 
+from analytics.sources.prometheus_messages import V1, V2, Malformed
 from contract import times
 from contract.problems import shortened
-from contract.report import FUTURE_MS, encode
-from contract.times import SECONDS_BELOW
+from contract.report import encode
 from service.credentials.identity import Identity
 from service.http.authentication import identity_of
 from service.http.problems import ProblemError
@@ -16,9 +16,8 @@ from service.http.requests import read_body
 from service.http.resources.ingest import Metrics
 from service.http.resources.otlp import PROTOBUF
 from service.http.token_limits import TokenLimits
-from service.ingest.remote_write import MAX_SAMPLES, Range, Taken, TooMuch, read
-from service.ingest.remote_write_messages import V1, V2, Malformed
-from service.ingest.scrapes import Scrapes, Window
+from service.ingest.remote_write import MAX_SAMPLES, Taken, TooMuch, read
+from service.ingest.scrapes import Range, Scrapes, Window
 from service.stores.base import Store
 
 _LONGEST = 200
@@ -68,7 +67,7 @@ class RemoteWrite:
 
     def _read(self, body: bytes, message: str, identity: Identity) -> Taken:
         now_ms = times.now_ms()
-        within = Range(max(SECONDS_BELOW, self._store.oldest_ms(now_ms)), now_ms + FUTURE_MS)
+        within = Range.at(now_ms, self._store.oldest_ms(now_ms))
         try:
             return read(body, message, within, identity.covers if identity.is_scoped else lambda host: True)
         except Malformed as error:

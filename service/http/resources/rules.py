@@ -18,7 +18,7 @@ from service.http.authentication import actor_of
 from service.http.listing import page_of, take_limit
 from service.http.parameters import MAX_LIMIT, PageParameters, names_of
 from service.http.problems import ProblemError
-from service.http.requests import Parameters, read_json
+from service.http.requests import Parameters, read_json, text
 
 _JSON = "application/json"
 
@@ -33,7 +33,7 @@ class Rules:
     async def on_get(self, req: Request, resp: Response) -> None:
         """200 with a page of the rules by name, and where each is from."""
         asked = await Parameters.read(req, names_of(PageParameters))
-        limit, after = take_limit(asked, default=MAX_LIMIT), asked.take("after", str, "")
+        limit, after = take_limit(asked, default=MAX_LIMIT), asked.take("after", text, "")
         asked.check()
         defined = await asyncio.to_thread(self._repository.rules)
         files = self._runner.rule_set.rules

@@ -87,7 +87,7 @@ class ScheduleList:
         try:
             timing = msgspec.convert(await read_json(req, "application/json"), Timing)
         except msgspec.ValidationError as error:
-            problem = problem_of(error)
+            problem = problem_of(error, Timing)
             raise ProblemError(falcon.HTTP_422, "The schedule is wrong; nothing was kept.", [problem]) from None
         for pointer, check, value in (("/last", duration, timing.last), ("/tz", zone_of, timing.tz)):
             try:

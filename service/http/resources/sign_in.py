@@ -21,7 +21,7 @@ from service.http.authentication import Authentication, actor_of, clear_cookie, 
 from service.http.listing import page_of, take_limit
 from service.http.parameters import MAX_LIMIT, PageParameters, names_of
 from service.http.problems import ProblemError
-from service.http.requests import Parameters, read_body
+from service.http.requests import Parameters, read_body, text
 from service.http.templates import environment
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ class SessionList:
     async def on_get(self, req: Request, resp: Response) -> None:
         """200 with a page of them by id: all for who has the role admin, those of the same token for others."""
         asked = await Parameters.read(req, names_of(PageParameters))
-        limit, after = take_limit(asked, default=MAX_LIMIT), asked.take("after", str, "")
+        limit, after = take_limit(asked, default=MAX_LIMIT), asked.take("after", text, "")
         asked.check()
         identity = identity_of(req)
         found = self._sessions.of(whose(identity))

@@ -22,7 +22,7 @@ from service.http.authentication import actor_of, identity_of
 from service.http.listing import page_of, take_limit
 from service.http.parameters import MAX_LIMIT, PageParameters, names_of
 from service.http.problems import ProblemError, invalid
-from service.http.requests import MERGE_PATCH, Parameters, read_json
+from service.http.requests import MERGE_PATCH, Parameters, read_json, text
 
 MAX_USES = 100_000
 _LONGEST_OVERLAP_MS = 90 * DAY_MS
@@ -82,7 +82,7 @@ class TokenList:
     async def on_get(self, req: Request, resp: Response) -> None:
         """200 with a page of them by id, those that are revoked or have expired too; never with what opens."""
         asked = await Parameters.read(req, names_of(PageParameters))
-        limit, after = take_limit(asked, default=MAX_LIMIT), asked.take("after", str, "")
+        limit, after = take_limit(asked, default=MAX_LIMIT), asked.take("after", text, "")
         asked.check()
         page, behind = page_of(self._tokens.all(), lambda token: token.id, after, limit)
         resp.content_type = falcon.MEDIA_JSON
@@ -188,7 +188,7 @@ async def _read(req: Request, kind: type[T], *types: str) -> T:
     try:
         return msgspec.convert(await read_json(req, "application/json", *types), kind)
     except msgspec.ValidationError as error:
-        raise ProblemError(falcon.HTTP_422, "Nothing was changed.", [problem_of(error)]) from None
+        raise ProblemError(falcon.HTTP_422, "Nothing was changed.", [problem_of(error, kind)]) from None
 
 
 async def _changed(change: Callable[[], T]) -> T:

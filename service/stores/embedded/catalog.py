@@ -7,6 +7,7 @@ from dataclasses import astuple
 from pathlib import Path
 
 import duckdb
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -103,7 +104,15 @@ _FLEET = """
 ALTER TABLE run ADD COLUMN has_fleet BOOLEAN DEFAULT false;  -- buckets of all machines, series < 0
 """
 
-MIGRATIONS: Sequence[str] = (_FIRST, _SYSTEMS, _NAMES, _CHECKSUMS, _FLEET, process_use.MIGRATION)
+_LABELS = "ALTER TABLE machine ADD COLUMN labels VARCHAR DEFAULT '{}';  -- JSON: values by name"
+
+_FRACTIONS = """
+ALTER TABLE segment ADD COLUMN has_fractions BOOLEAN DEFAULT false;  -- see service/stores/embedded/fractions.py
+"""
+
+MIGRATIONS: Sequence[str] = (
+    _FIRST, _SYSTEMS, _NAMES, _CHECKSUMS, _FLEET, process_use.MIGRATION, _LABELS, _FRACTIONS,
+)  # fmt: skip
 """What takes a file from each version to the next; the newest version is their number."""
 
 
@@ -227,7 +236,7 @@ def segments(connection: duckdb.DuckDBPyConnection) -> list[Segment]:
 
 def add_segment(connection: duckdb.DuckDBPyConnection, segment: Segment) -> None:
     """List a segment."""
-    connection.execute("INSERT INTO segment VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", list(segment))
+    connection.execute("INSERT INTO segment VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", list(segment))
 
 
 def drop_segments(connection: duckdb.DuckDBPyConnection, old: Sequence[Segment]) -> None:
@@ -354,12 +363,17 @@ def drop_runs(connection: duckdb.DuckDBPyConnection, tier: int, numbers: Sequenc
     connection.execute(f"DELETE FROM run WHERE tier = {tier:d} AND number IN ({_list(numbers)})")
 
 
+_MACHINE = ("user_id", "os_type", "os_version", "cores", "first_seen", "last_seen", "labels")
+_LABELS_OF = msgspec.json.Decoder(dict[str, str])
+
+
 def load_index(connection: duckdb.DuckDBPyConnection, index: SeriesIndex) -> None:
     """Fill `index` with the series and users on disk."""
     for row in connection.execute("SELECT id, user_id, quantity, core FROM series ORDER BY id").fetchall():
         index.restore(Series(*row))
-    for row in connection.execute("FROM machine").fetchall():
-        index.users[row[0]] = User(*row)
+    for row in connection.execute(f"SELECT {', '.join(_MACHINE)} FROM machine").fetchall():
+        user = index.users[row[0]] = User(*row[:-1])
+        user.labels = _LABELS_OF.decode(row[-1])
     query = "SELECT user_id, since, os_type, os_version FROM system ORDER BY user_id, since"
     for user_id, since, os_type, os_version in connection.execute(query).fetchall():
         index.users[user_id].systems.append((since, index.system(os_type, os_version)))
@@ -372,9 +386,10 @@ def add_series(connection: duckdb.DuckDBPyConnection, series: Sequence[Series]) 
 
 def put_users(connection: duckdb.DuckDBPyConnection, users: Sequence[User]) -> None:
     """Keep what is now known of users."""
-    names = ("user_id", "os_type", "os_version", "cores", "first_seen", "last_seen")
-    rows = [tuple(getattr(user, name) for name in names) for user in users]
-    _insert(connection, "INSERT OR REPLACE INTO machine", rows, names)
+    rows = [
+        (*(getattr(user, name) for name in _MACHINE[:-1]), msgspec.json.encode(user.labels).decode()) for user in users
+    ]
+    _insert(connection, "INSERT OR REPLACE INTO machine", rows, _MACHINE)
 
 
 def put_systems(

@@ -1,6 +1,7 @@
 """The embedded store's dump: its windows as reports, its rollups, and how many samples it has, read on one cursor."""
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import duckdb
 import numpy as np
@@ -13,6 +14,7 @@ from service.stores.base import Buckets, Machine
 from service.stores.dump import ChosenSeries, ReportRows, reports_of
 from service.stores.embedded.catalog import tier_table
 from service.stores.embedded.reading import ROLLUP_COLUMNS, windows_of_rollup
+from service.stores.embedded.segments import Segment, windows_in
 
 
 def _register(cursor: duckdb.DuckDBPyConnection, chosen: ChosenSeries) -> str:
@@ -52,25 +54,27 @@ def kept(
 
 def read_reports(
     cursor: duckdb.DuckDBPyConnection,
-    files: Sequence[str],
+    folder: Path,
+    segments: Sequence[Segment],
     chosen: ChosenSeries,
     start_ms: int,
     end_ms: int,
     machines: dict[str, Machine],
     page_rows: int,
 ) -> Iterator[list[Report]]:
-    """The windows of `files` that end in a range, as reports, `page_rows` windows of series at a time.
+    """The windows of files in `folder` that end in a range, as reports, `page_rows` windows of series at a time.
 
     DuckDB sorts them, and spills to disk where it must.
     """
-    if not files or not len(chosen):
+    if not segments or not len(chosen):
         return
+    source, files = windows_in(folder, segments)
     near = _register(cursor, chosen)
     reader = cursor.sql(
         "SELECT place, user_place, time, duration, count, mean, variance, minimum, maximum, histogram"
-        " FROM read_parquet(?) JOIN chosen USING (series)"
+        f" FROM {source} JOIN chosen USING (series)"
         f" WHERE {near} AND time >= {start_ms} AND time < {end_ms} ORDER BY user_place, time, place",
-        params=[list(files)],
+        params=files,
     ).to_arrow_reader(page_rows)
     rest: pa.Table | None = None
     for batch in reader:

@@ -17,7 +17,7 @@ from analytics.frames.packing import pack, unpack
 from analytics.frames.tiers import RAW, Piece, plan
 from service.stores.cells import COLUMNS as CELL_COLUMNS
 from service.stores.embedded.catalog import add_run, note_fleet, tier_table
-from service.stores.embedded.segments import Segment
+from service.stores.embedded.segments import Segment, windows_in
 from service.stores.engine import BATCH_ROWS, TIERS, Selection, in_memory
 from service.stores.memtable import SCHEMA, LoadedRows, WindowsInMemory, binary, numbers, rows_of
 from service.stores.series import SeriesIndex, fleet_number
@@ -153,12 +153,13 @@ def _stored(
         for batch in _selected(connection, rollups, [], chosen.series):
             yield _rows_of_rollup(batch)
     raw = []
-    files = []
+    files: list[list[str]] = []
     for piece in pieces:
         overlapping = [segment for segment in segments if piece.tier == RAW and _overlaps(segment, piece, chosen)]
         if overlapping:
-            raw.append(_between(SCHEMA.names, "read_parquet(?)", piece))
-            files.append([str(folder / segment.file) for segment in overlapping])
+            source, of_source = windows_in(folder, overlapping)
+            raw.append(_between(SCHEMA.names, source, piece))
+            files += of_source
     for batch in _selected(connection, raw, files, chosen.series):
         yield rows_of(batch, chosen.bounded, histograms=question.histograms)
 

@@ -14,11 +14,11 @@ import pyarrow.parquet as pq
 
 from contract.metrics import QUANTITIES
 from service.stores.base import StoreError
-from service.stores.embedded import catalog
+from service.stores.embedded import catalog, fractions
 from service.stores.embedded.catalog import tier_table
 from service.stores.embedded.damage import set_aside, window_files
 from service.stores.embedded.reading import append_rollup, rollups_of
-from service.stores.embedded.segments import Origin, Segment, checksum_of, fault_of, origin_of
+from service.stores.embedded.segments import Origin, Segment, checksum_of, fault_of, origin_of, windows_in
 from service.stores.engine import TIERS
 from service.stores.memtable import SCHEMA
 from service.stores.series import Series, SeriesIndex, User, nobody_of
@@ -149,7 +149,7 @@ def _fill(connection: duckdb.DuckDBPyConnection, used: dict[Path, Origin], say: 
     for path in used:
         segment = _listed(path)
         catalog.add_segment(connection, segment)
-        for windows in _batches(path):
+        for windows in _windows(connection, path.parent, segment):
             number = catalog.next_run(connection)
             for tier, rollup in rollups_of(windows, index).items():
                 append_rollup(connection, tier, number, rollup)
@@ -165,22 +165,29 @@ def _listed(path: Path) -> Segment:
     """What the catalogue says of a file."""
     rows = first_series = last_series = 0
     first_ms, last_ms = 2**63 - 1, -(2**63)
-    for windows in _batches(path):
-        series, time = windows["series"].to_numpy(), windows["time"].to_numpy()
-        first_series = first_series or int(series[0])
-        last_series = int(series[-1])
-        first_ms, last_ms = min(first_ms, int(time.min())), max(last_ms, int(time.max()))
-        rows += len(windows)
+    with pq.ParquetFile(path) as file:
+        has_fractions = fractions.SCHEMA.names[0] in file.schema_arrow.names
+        for windows in file.iter_batches(_BATCH_ROWS, columns=["series", "time"]):
+            series, time = windows["series"].to_numpy(), windows["time"].to_numpy()
+            first_series = first_series or int(series[0])
+            last_series = int(series[-1])
+            first_ms, last_ms = min(first_ms, int(time.min())), max(last_ms, int(time.max()))
+            rows += len(windows)
     return Segment(
         int(path.stem), path.name, rows, path.stat().st_size, first_series, last_series, first_ms, last_ms, True,
-        checksum_of(path),
+        checksum_of(path), has_fractions,
     )  # fmt: skip
 
 
-def _batches(path: Path) -> Iterator[pa.Table]:
-    with pq.ParquetFile(path) as file:
-        for batch in file.iter_batches(_BATCH_ROWS, columns=SCHEMA.names):
-            yield pa.Table.from_batches([batch]).cast(SCHEMA)
+def _windows(connection: duckdb.DuckDBPyConnection, folder: Path, segment: Segment) -> Iterator[pa.Table]:
+    """The windows of a file, in their order, a part at a time."""
+    source, files = windows_in(folder, [segment])
+    with connection.cursor() as reading:
+        for batch in reading.sql(f"SELECT {', '.join(SCHEMA.names)} FROM {source}", params=files).to_arrow_reader(
+            _BATCH_ROWS
+        ):
+            if len(batch):
+                yield pa.Table.from_batches([pa.RecordBatch.from_arrays(batch.columns, schema=SCHEMA)])
 
 
 def _name_series(connection: duckdb.DuckDBPyConnection, index: SeriesIndex, files: Sequence[str]) -> None:
@@ -238,7 +245,7 @@ def _copy_rollups(connection: duckdb.DuckDBPyConnection, oldest_ms: int) -> None
     connection.execute("DELETE FROM series WHERE user_id[1] = chr(0) AND id IN (SELECT id FROM old.series)")
     connection.execute("INSERT INTO series SELECT * FROM old.series WHERE id NOT IN (SELECT id FROM series)")
     connection.execute(
-        "INSERT INTO machine SELECT * FROM old.machine WHERE user_id NOT IN (SELECT user_id FROM machine)"
+        "INSERT INTO machine BY NAME SELECT * FROM old.machine WHERE user_id NOT IN (SELECT user_id FROM machine)"
     )
     for tier in TIERS:
         number, table = catalog.next_run(connection), tier_table(tier)

@@ -17,8 +17,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from service.journal.files import sync_folder
+from service.stores.embedded import fractions
 from service.stores.memtable import SCHEMA
-from service.stores.series import SeriesIndex
+from service.stores.series import WHOLE, SeriesIndex
 
 _FAN_IN = 4
 LARGEST_SEGMENT = 64_000_000
@@ -50,12 +51,17 @@ def alike(rows: Mapping[int, int], largest: int) -> list[int]:
 
 
 _ROW_GROUP = 1024 * 1024
+_BY_BYTE = ("mean", "variance", "busy", "squares")
+"""Columns whose values seldom repeat: their first bytes do, and are put next to each other."""
 _FORMAT: dict[str, Any] = {
     "compression": "zstd",
     "compression_level": 3,
-    # Time rises within a series: as differences it nearly vanishes. The rest repeats itself.
-    "use_dictionary": [name for name in SCHEMA.names if name != "time"],
-    "column_encoding": {"time": "DELTA_BINARY_PACKED"},
+    # Time rises within a series: as differences it nearly vanishes. Most of the rest repeats itself. A dictionary of
+    # histograms would be read whole for a few of them, and takes more bytes than zstd alone.
+    "use_dictionary": [
+        name for name in (*SCHEMA.names, *fractions.SCHEMA.names) if name not in ("time", "histogram", *_BY_BYTE)
+    ],
+    "column_encoding": {"time": "DELTA_BINARY_PACKED"} | dict.fromkeys(_BY_BYTE, "BYTE_STREAM_SPLIT"),
     "dictionary_pagesize_limit": 8 * 1024 * 1024,
     "write_page_checksum": True,
 }
@@ -78,6 +84,8 @@ class Segment(NamedTuple):
     of an older release, or has windows of a user that was forgotten, and is to be written again."""
     checksum: str | None = None
     """SHA-256 of the file as it was written, in hexadecimal; None for files of releases that did not note it."""
+    has_fractions: bool = False
+    """Whether means and variances are kept as fractions where they are some (`service.stores.embedded.fractions`)."""
 
     def may_hold(self, series: npt.NDArray[np.int64], time: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
         """For each pair of a series and an end, whether the file may have that window."""
@@ -112,6 +120,10 @@ _NAMES = pa.schema(
 """What rows are called, beside their number: sorted as they are, these columns cost next to nothing."""
 
 
+_STORED = pa.schema([field.with_nullable(field.name in fractions.VALUES) for field in SCHEMA] + [*fractions.SCHEMA])
+"""The columns of `SCHEMA` as they are in files."""
+
+
 def file_name(number: int) -> str:
     """What the file of a segment is called."""
     return f"{number:09d}.parquet"
@@ -129,7 +141,7 @@ def write_segment(
     rows = 0
     first_series = last_series = 0
     first_ms, last_ms = _NEVER
-    schema = pa.schema([*SCHEMA, *_NAMES], {_ORIGIN: msgspec.json.encode(origin)})
+    schema = pa.schema([*_STORED, *_NAMES], {_ORIGIN: msgspec.json.encode(origin)})
     checksum = hashlib.sha256()
     with unfinished.open("wb") as file:
         with pq.ParquetWriter(pa.PythonFile(_Summed(file, checksum), "w"), schema, **_FORMAT) as writer:
@@ -148,7 +160,7 @@ def write_segment(
     sync_folder(folder)
     return Segment(
         number, path.name, rows, path.stat().st_size, first_series, last_series, first_ms, last_ms, True,
-        checksum.hexdigest(),
+        checksum.hexdigest(), True,
     )  # fmt: skip
 
 
@@ -185,7 +197,10 @@ def _named(batch: pa.RecordBatch, index: SeriesIndex, schema: pa.Schema) -> pa.R
     )  # fmt: skip
     columns = [_coded(some, place) for some in texts]
     core = pa.array(np.array([one.core for one in series], np.int32)[place])
-    return pa.RecordBatch.from_arrays([*batch.columns, *columns, core], schema=schema)
+    cores = np.array([len(index.cores(one.user_id, one.quantity)) - 1 if one.core == WHOLE else 1 for one in series])
+    values = dict(zip(SCHEMA.names, batch.select(SCHEMA.names).columns, strict=True))
+    values |= fractions.columns(batch, np.maximum(cores, 1)[place])
+    return pa.RecordBatch.from_arrays([*values.values(), *columns, core], schema=schema)
 
 
 def _coded(texts: Sequence[str], place: npt.NDArray[np.intp]) -> pa.DictionaryArray:
@@ -234,15 +249,30 @@ def fault_of(path: Path, rows: int | None = None, checksum: str | None = None) -
     return "its checksum is another" if checksum is not None and checksum != checksum_of(path) else None
 
 
+def windows_in(folder: Path, segments: Sequence[Segment]) -> tuple[str, list[list[str]]]:
+    """The windows of files, at least one, with the columns of `SCHEMA`: a source for DuckDB, and its parameters."""
+    fractional = ", ".join(
+        f"{fractions.VALUES[name]} AS {name}" if name in fractions.VALUES else name for name in SCHEMA.names
+    )
+    forms = ((fractional, True), (", ".join(SCHEMA.names), False))
+    sources, files = [], []
+    for columns, has_fractions in forms:
+        alike = [str(folder / one.file) for one in segments if one.has_fractions == has_fractions]
+        if alike:
+            sources.append(f"SELECT {columns} FROM read_parquet(?)")
+            files.append(alike)
+    return f"({' UNION ALL '.join(sources)})", files
+
+
 def merged(
     connection: duckdb.DuckDBPyConnection, folder: Path, segments: Sequence[Segment], nobody: Collection[int] = ()
 ) -> Iterator[pa.RecordBatch]:
     """The windows of several segments but those of the series `nobody`, sorted by DuckDB, which spills to disk."""
-    columns = ", ".join(SCHEMA.names)
-    files = [str(folder / segment.file) for segment in segments]
+    source, files = windows_in(folder, segments)
     connection.register("nobody", pa.table({"series": pa.array(sorted(nobody), pa.int32())}))
     reader = connection.sql(
-        f"SELECT {columns} FROM read_parquet(?) ANTI JOIN nobody USING (series) ORDER BY series, time", params=[files]
+        f"SELECT {', '.join(SCHEMA.names)} FROM {source} ANTI JOIN nobody USING (series) ORDER BY series, time",
+        params=files,
     ).to_arrow_reader(_ROW_GROUP)
     for batch in reader:
         if len(batch):

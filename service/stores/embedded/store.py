@@ -421,7 +421,8 @@ class EmbeddedStore:
 
     def kept(self, tier_ms: int, user_ids: Sequence[str], start_ms: int, end_ms: int) -> int:
         """How many samples of whole machines, of all quantities, are on disk at a tier (or `RAW`) in a range."""
-        files = self._files(start_ms, end_ms) if tier_ms == RAW else None
+        segments = self._segments(start_ms, end_ms) if tier_ms == RAW else None
+        files = None if segments is None else [str(self._raw / one.file) for one in segments]
         with self._connection.cursor() as cursor:
             return dump.kept(cursor, tier_ms, files, ChosenSeries(self._index, user_ids), start_ms, end_ms)
 
@@ -430,13 +431,13 @@ class EmbeddedStore:
         machines = {user_id: machine_of(self._index.users[user_id], self._index) for user_id in user_ids}
         chosen = ChosenSeries(self._index, user_ids)
         with self._connection.cursor() as cursor:
-            files = self._files(start_ms, end_ms)
-            yield from dump.read_reports(cursor, files, chosen, start_ms, end_ms, machines, self.page_rows)
+            segments = self._segments(start_ms, end_ms)
+            pages = dump.read_reports(cursor, self._raw, segments, chosen, start_ms, end_ms, machines, self.page_rows)
+            yield from pages
 
-    def _files(self, start_ms: int, end_ms: int) -> list[str]:
+    def _segments(self, start_ms: int, end_ms: int) -> list[Segment]:
         """The files that may have windows which end in a range."""
-        segments = self._versions.segments
-        return [str(self._raw / one.file) for one in segments if one.last_ms >= start_ms and one.first_ms < end_ms]
+        return [one for one in self._versions.segments if one.last_ms >= start_ms and one.first_ms < end_ms]
 
     def rollups(self, tier_ms: int, user_ids: Sequence[str], start_ms: int, end_ms: int) -> Buckets:
         """The buckets on disk of some users that start in a range."""

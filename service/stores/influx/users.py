@@ -29,6 +29,7 @@ class CatalogedUser(Struct):
     """The end of the newest window of each metric type, by its name in JSON, epoch ms."""
     systems: list[tuple[int, str, str]] = []
     """What it ran since when: ends of windows, epoch ms, type and version."""
+    labels: dict[str, str] = {}
 
     def merged(self, other: "CatalogedUser") -> "CatalogedUser":
         """What both know."""
@@ -41,6 +42,7 @@ class CatalogedUser(Struct):
             max(self.last_seen, other.last_seen),
             {kind: max(self.newest.get(kind, -1), other.newest.get(kind, -1)) for kind in types},
             later.systems or self.systems or other.systems,
+            later.labels,
         )  # fmt: skip
 
 
@@ -61,6 +63,7 @@ class UserCatalog:
             user = User(known.user_id, known.os_type, known.os_version, known.cores, known.first_seen, known.last_seen)
             told = known.systems or [(known.last_seen, known.os_type, known.os_version)]
             user.systems = [(since, self._index.system(*system)) for since, *system in told]
+            user.labels = known.labels
             kinds = [_TYPES[name] for name in known.newest if name in _TYPES]
             self._index.restore_user(user, kinds, known.core_numbers)
         self.note(users)
@@ -90,7 +93,7 @@ class UserCatalog:
         for user in users:
             told = (
                 day, user.os_type, user.os_version, user.cores, tuple(user.core_numbers), tuple(user.systems),
-                frozenset(user.newest),
+                frozenset(user.newest), frozenset(user.labels.items()),
             )  # fmt: skip
             if self._told.get(user.user_id) != told:
                 self._told[user.user_id] = told
@@ -162,5 +165,5 @@ class UserCatalog:
             user.user_id, user.os_type, user.os_version, user.cores,
             sorted(core for core in list(self._index.cores(user.user_id, Cpu.quantities[0].name)) if core != WHOLE),
             user.first_seen, user.last_seen, others | newest,
-            [(since, *self._index.systems[system]) for since, system in [*user.systems]],
+            [(since, *self._index.systems[system]) for since, system in [*user.systems]], user.labels,
         )  # fmt: skip

@@ -91,6 +91,15 @@ def test_saturation_is_that_of_the_library(few: Path, capsys: pytest.CaptureFixt
     assert len({row["time"] for row in days}) == len(days) > 3
 
 
+def test_odd_ones_are_those_of_the_library(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = answered(capsys, "odd-ones", "--data", SAMPLE)
+    with analytics.connect(SAMPLE) as source:
+        found = analytics.odd_ones_out(source.fleet(rate="1h", by="user", histograms=False))
+    assert [row["user"] for row in rows] == found[found["odd"]]["user"].tolist() == [USER, rows[1]["user"]]
+    everyone = answered(capsys, "odd-ones", "--data", SAMPLE, "--all", "--by", "label:role")
+    assert {(row["odd"], row["peers"], row["group"]) for row in everyone} == {("False", "0", "")}
+
+
 def test_the_windows_of_a_file_stream_in_order_of_time(few: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["stream", "--data", str(few), "--format", "json", "--most", "50", "--above", "0.3"]) == 0
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
@@ -114,6 +123,7 @@ def test_a_file_that_names_no_machine_is_of_one(tmp_path: Path, capsys: pytest.C
         (["anomalies", "--rate", "5s"], "--rate: expected 1m to 1h"),
         (["stream", "--format", "parquet"], "a stream has no end"),
         (["stream", "--metric", "cpu"], "--metric: expected a name"),
+        (["odd-ones", "--by", "role"], "--by: expected clusters or a label such as label:role"),
         (["forecast", "--last", "7d", "--start", "2026-01-01"], "got both"),
     ],
 )

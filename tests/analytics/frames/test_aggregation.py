@@ -31,6 +31,7 @@ FUNCTIONS: dict[str, Callable[[Any], Any]] = {
     "compare": lambda frame: analytics.compare(frame, frame, block="6h"),
     "compare each": lambda frame: analytics.compare(frame, frame, block="6h", by="user"),
     "cluster_profiles": lambda frame: analytics.cluster_profiles(frame, clusters=2).members,
+    "odd_ones_out": lambda frame: analytics.odd_ones_out(frame).sort_values("user").reset_index(drop=True),
 }
 
 

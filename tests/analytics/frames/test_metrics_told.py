@@ -55,6 +55,7 @@ def test_pandas_may_drop_attrs_and_the_metric_is_still_known(
         lambda frame: analytics.compare(frame, CPU),
         analytics.fleet_trend,
         analytics.hour_of_week_profile,
+        analytics.odd_ones_out,
         analytics.to_nixtla,
     ],
 )

@@ -498,3 +498,21 @@ def test_a_report_of_a_place_has_the_hours_of_its_clock_and_the_forecast_changes
     [coming] = [trace for trace in pictures["forecast"].data if trace.name == "forecast"]  # fmt: skip
     after = {str(time): value for time, value in zip(coming.x, coming.y, strict=True) if "2026-03-30" in str(time)}
     assert max(after, key=after.__getitem__).startswith("2026-03-30T07")
+
+
+def test_machines_are_told_by_label_and_who_is_unlike_the_others_of_it(tmp_path: Path) -> None:
+    loads = {f"web-{place}": noise(0.3 + 0.01 * place) for place in range(9)} | {"web-odd": noise(0.7)}
+    loads |= {"db-1": noise(0.8), "<b>none": noise(0.1)}
+    labels = {name: f"role={name[: name.index('-')]},rack={name}" for name in loads if "-" in name}
+    report = report_on(tmp_path, loads, labels=labels)
+    [finding] = found(report, "peers")
+    assert "“web-odd” differs from the 9 other machines with role “web” day after day: higher by" in finding.sentence
+    [table] = [table for table in report.tables() if table.name == "label-role"]
+    assert table.title.startswith("By role: “db” is the busiest, 80.")
+    assert [row[:2] for row in table.rows] == [["db", 1], ["web", 10]]
+    assert table.rows[1][2] == pytest.approx(np.mean([load.mean() for name, load in loads.items() if "web" in name]))
+
+
+def test_without_labels_nothing_is_said_of_them(fleet: ReportDocument) -> None:
+    assert found(fleet, "peers") == []
+    assert not [section for section in fleet.sections if section.name == "labels"]

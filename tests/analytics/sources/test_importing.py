@@ -1,7 +1,7 @@
 """Files of other tools become the samples that they say, whatever their form."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from analytics.sources.importing.fields import Field, field_of
 from analytics.sources.importing.reading import Understood, read
 from analytics.sources.importing.readings import Hints
 from analytics.sources.importing.samples import ImportFault
+from tests.support import remote_write
 
 DATA = Path(__file__).parents[2] / "data" / "import"
 NOW_MS = 1_800_000_000_000
@@ -105,6 +106,21 @@ def test_csv_of_one_machine_without_a_name() -> None:
     assert cpu_of(understood("csv/one.csv"), "one") != []
     small = understood("csv/one.csv", unit="share")
     assert small.checked.frame.empty and small.aside.count == 3
+
+
+def test_a_core_with_no_number_of_a_core_is_refused_by_its_line(tmp_path: Path) -> None:
+    cores = ["²", "٣", "9" * 5000, "65534", "-2x", "65533", "cpu1"]
+    rows = "".join(f"2026-03-01 10:00:00,web-1,{core},0.5\n" for core in cores)
+    (tmp_path / "cores.csv").write_text("time,host,core,cpu\n" + rows)
+    (tmp_path / "m.toml").write_text(
+        'time = "time"\nhost = "host"\ncore = "core"\n[[take]]\n'
+        'column = "cpu"\nmetric = "cpu.utilization"\nunit = "share"\n'
+    )
+    for hints in ({"core": "core"}, {"mapping": tmp_path / "m.toml"}):
+        found = understood(tmp_path / "cores.csv", **hints)
+        assert {key[2] for key in told(found)} == {1, 65_533}
+        reason = "a core that is no number, nor all of them"
+        assert sorted((line, told) for _, line, told in found.aside.rows) == [(line, reason) for line in range(2, 7)]
 
 
 def test_csv_of_states_and_cores() -> None:
@@ -245,6 +261,52 @@ def test_an_instant_answer_has_gauges_and_amounts() -> None:
         ("web-1:9100", "load.15m", -1, "01 10:00:00"): 0.125, ("web-1:9100", MEMORY, -1, "01 10:00:00"): 0.75,
     }  # fmt: skip
     assert any("one reading of a counter" in reason for _, _, reason in found.aside.rows)
+
+
+def dumped() -> list[remote_write.Series]:
+    """A core that is busy for 15 of 60 s and then for 45, with a marker of its end, and a metric of another kind."""
+    at_ms = 1_772_359_200_000
+    named = {"__name__": "node_cpu_seconds_total", "instance": "web-1:9100", "cpu": "0"}
+    moments = [at_ms + 60_000 * number for number in range(4)]
+    idle = [*zip(moments, (1e6, 1e6 + 45, 1e6 + 60, remote_write.STALE), strict=True)]
+    user = [*zip(moments, (5e5, 5e5 + 15, 5e5 + 60, remote_write.STALE), strict=True)]
+    odd = {"__name__": "go_threads", "instance": 'odd "name"'}
+    return [(named | {"mode": "idle"}, idle), (named | {"mode": "user"}, user), (odd, [(at_ms, 9.0)])]
+
+
+def snappy(body: bytes) -> bytes:
+    return bytes(pa.Codec("snappy").compress(body, asbytes=True))
+
+
+@pytest.mark.parametrize("pack", [bytes, remote_write.block, snappy])
+def test_a_dump_of_remote_read_is_its_series(tmp_path: Path, pack: Callable[[bytes], bytes]) -> None:
+    *cpu, other = dumped()
+    # Each query of a request has a result of its own.
+    body = remote_write.member(1, remote_write.first(cpu)) + remote_write.member(1, remote_write.first([other]))
+    (tmp_path / "answer.bin").write_bytes(pack(body))
+    found = understood(tmp_path / "answer.bin")
+    assert cpu_of(found, "web-1:9100", 0) == pytest.approx([0.25, 0.75], rel=1e-12)
+    assert found.checked.frame["end_ms"].tolist()[0] == 1_772_359_260_000
+    assert "answer.bin: not taken: go_threads, 1 series" in found.said
+
+
+def test_what_promtool_dumps_is_its_series(tmp_path: Path) -> None:
+    lines = [
+        "{" + ", ".join(f"{name}={json.dumps(text)}" for name, text in labels.items()) + f"}} {value!r} {at_ms}"
+        for labels, samples in dumped() for at_ms, value in samples if value == value
+    ]  # fmt: skip
+    (tmp_path / "dump.txt").write_text("\n".join([*lines, "{broken", ""]))
+    found = understood(tmp_path / "dump.txt")
+    assert cpu_of(found, "web-1:9100", 0) == pytest.approx([0.25, 0.75], rel=1e-12)
+    assert [reason for _, _, reason in found.aside.rows] == ["no line of a dump"]
+
+
+def test_a_dump_that_is_cut_short_is_refused(tmp_path: Path) -> None:
+    body = remote_write.member(1, remote_write.first(dumped()))
+    for wrong in (body[:-3], remote_write.block(body)[:-3], remote_write.block(b"\x0a\x09"), b"\x1f\x8b\x08\0" * 9):
+        (tmp_path / "wrong.bin").write_bytes(wrong)
+        with pytest.raises(ImportFault, match=r"wrong\.bin: expected"):
+            understood(tmp_path / "wrong.bin")
 
 
 # collectd

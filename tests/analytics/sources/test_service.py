@@ -168,7 +168,8 @@ def test_a_token_is_sent(guarded_url: str) -> None:
     with connect(guarded_url, "secret") as client:
         assert client.users().empty
         assert list(client.users()) == [
-            "user", "os_type", "os_version", "cores", "first_seen", "last_seen", "shared_windows", "shared_at"
+            "user", "os_type", "os_version", "cores", "first_seen", "last_seen", "shared_windows", "shared_at",
+            "labels",
         ]  # fmt: skip
     with connect(guarded_url) as client, pytest.raises(ProblemError, match="token") as refusal:
         client.users()

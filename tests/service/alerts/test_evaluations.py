@@ -106,6 +106,27 @@ def test_only_users_and_systems_that_are_meant_are_looked_at() -> None:
     assert fired(windows, **BUSY, enabled=False) == []
 
 
+def test_rules_select_by_labels_and_let_go_of_hosts_that_lose_them() -> None:
+    engine = Engine()
+    absent = {"kind": "absence", "after": "1m"}
+    engine.use(
+        [parse_rule({"name": name, "users": ["role=web"], **rule}) for name, rule in (("busy", BUSY), ("gone", absent))]
+    )
+
+    def observed(user: str, second: float, **members: object) -> list[tuple[str, str, str]]:
+        arrived_ms = START_MS + round(second * 1000)
+        found = [*engine.tick(arrived_ms), *engine.observe([report(user, second, 0.9, **members)], arrived_ms)]
+        return [(one.rule, one.user, one.state) for one in found]
+
+    assert observed("a", 0.0) == observed("a", 1.0, labels={"role": "db"}) == []
+    assert observed("a", 2.0, labels={"role": "web"}) == [("busy", "a", "firing")]
+    # Who says nothing of labels has those that it had.
+    assert observed("a", 3.0) == []
+    assert observed("a", 4.0, labels={"role": "db"}) == [("busy", "a", "resolved")]
+    assert [*engine.tick(START_MS + 600_000)] == []
+    assert observed("web-1", 601.0, labels={"team": "web"}) == []
+
+
 def test_late_and_repeated_windows_change_nothing_that_is_past() -> None:
     windows = [("a", 0.0, 0.9), ("a", 10.0, 0.9), ("a", 5.0, 0.1), ("a", 10.0, 0.1), ("a", 15.0, 0.1)]
     assert fired(windows, **BUSY) == [("a", "firing", 0), ("a", "resolved", 15)]

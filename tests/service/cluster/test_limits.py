@@ -1,10 +1,13 @@
 """What a service of a cluster says when the store is behind for long, and when NATS is away."""
 
+import contextlib
 from pathlib import Path
 
 import httpx
 import pytest
+from playwright.sync_api import Browser, expect
 
+from service.cluster.partitions import partition_of
 from tests.support.influxd import RunningInflux
 from tests.support.nats_cluster import RunningNats, need_nats
 from tests.support.reports import END_MS, METRICS, as_json, entries, history, original, post
@@ -25,8 +28,10 @@ def _send(client: httpx.Client, number: int) -> httpx.Response:
     return client.post(METRICS, content=_batch(number), headers={"Content-Type": "application/x-ndjson"})
 
 
-def test_at_the_streams_limit_reports_get_503_until_the_store_is_back(tmp_path: Path, name: str) -> None:
-    """And what was acknowledged before is kept, once."""
+def test_at_the_streams_limit_reports_get_503_until_the_store_is_back(
+    tmp_path: Path, name: str, browser: Browser
+) -> None:
+    """And what was acknowledged before is kept, once. What waits is said, by partition."""
     need_nats()
     with RunningNats(tmp_path / "nats", 1) as nats, RunningInflux(tmp_path / "influx") as influx:
         arguments = ("--journal", nats.address(name), "--store", influx.address(), "--flush-interval", "0.5")
@@ -41,6 +46,15 @@ def test_at_the_streams_limit_reports_get_503_until_the_store_is_back(tmp_path: 
             assert answer.status_code == 503
             assert answer.headers["Retry-After"]
             assert "the store is behind" in answer.json()["detail"]
+            lag = client.get("/readyz").json()["lag"]
+            assert lag["partitions"] == {str(partition_of("web-1")): lag["reports"]}
+            assert lag["reports"] >= number * _BATCH
+            metric = f'loadlens_cluster_partition_behind{{partition="{partition_of("web-1")}"}} {float(lag["reports"])}'
+            assert metric in client.get("/metrics").text
+            with contextlib.closing(browser.new_page()) as page:
+                page.goto(service.url)
+                said = f"{lag['reports']:,} reports wait for the store"
+                expect(page.locator("footer .problems")).to_contain_text(said, timeout=60_000)
             influx.start()
             wait_until(lambda: _send(client, number).status_code == 202, "room", 240)
             counted = sum(value for _, value in entries(history(client, "web-1", stat="count")))

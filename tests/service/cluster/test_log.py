@@ -9,7 +9,8 @@ from nats.js.api import DiscardPolicy, StorageType, StreamConfig
 from contract.report import Report, decode_report
 from service.cluster.connection import Cluster, ClusterAddress
 from service.cluster.errors import ClusterError
-from service.cluster.log import PARTITIONS, ReplicatedLog, message_id, partition_of
+from service.cluster.log import ReplicatedLog
+from service.cluster.partitions import PARTITIONS, PartitionLag, message_id, partition_of
 from service.journal.journal import JournalFull
 from service.journal.reader import JournalReader
 from tests.support.nats_cluster import RunningNats
@@ -198,3 +199,26 @@ def test_a_nats_that_is_not_there_is_said() -> None:
     """At once."""
     with pytest.raises(ClusterError, match="cannot be reached"):
         Cluster(ClusterAddress.parse("nats://127.0.0.1:1"))
+
+
+def test_what_waits_is_known_of_each_partition() -> None:
+    """Reports that the store has do not wait, also where it has some of a commit only."""
+    flushed, now_s = 0, 0.0
+    lag = PartitionLag(lambda: flushed, lambda: now_s)
+    one, other = partition_of("web-1"), partition_of("db-1")
+    lag.note(3, reports(3)[1])
+    now_s = 5.0
+    lag.note(7, reports(2)[1] + reports(2, user="db-1")[1])
+    now_s = 8.0
+
+    def waiting() -> dict[int, tuple[int, float]]:
+        return {found.partition: (found.reports, found.seconds) for found in lag.waiting() if found.reports}
+
+    assert waiting() == {one: (5, 8.0), other: (2, 3.0)}
+    flushed = 4
+    assert waiting() == {one: (1, 3.0), other: (2, 3.0)}
+    flushed = 6
+    assert waiting() == {other: (1, 3.0)}
+    flushed = 7
+    assert waiting() == {}
+    assert len(lag.waiting()) == PARTITIONS

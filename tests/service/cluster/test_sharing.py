@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import msgspec
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from contract import times
 from contract.agent_protocol import AgentState
 from contract.agent_settings import DesiredSettings
+from contract.report import Report, decode_report
 from service.agents.layers import ALL, Layer
 from service.agents.remote_configuration import RemoteConfiguration
 from service.alerts.repository import RuleRepository, Silence
@@ -22,10 +24,12 @@ from service.cluster.connection import Cluster, ClusterAddress
 from service.control.audit import Actor, Audit
 from service.control.database import ControlDatabase, ControlError
 from service.control.sharing import Sharing
+from service.credentials.sessions import Sessions
 from service.credentials.tokens import TokenRefused, Tokens
 from service.http.resources.health import unasked_tokens_look
 from tests.support.agent_states import state
 from tests.support.nats_cluster import RunningNats
+from tests.support.reports import as_json, small
 from tests.support.running import wait_until
 
 pytestmark = pytest.mark.server
@@ -41,6 +45,7 @@ class Process:
         self.control = ControlDatabase(folder / "control.db")
         self.audit = Audit(self.control)
         self.tokens = Tokens(self.control, self.audit)
+        self.sessions = Sessions(self.control, self.audit, self.tokens)
         self.repository = RuleRepository(self.control, self.audit, "journal")
         self.annotations = Annotations(self.control, self.audit)
         self.agents = RemoteConfiguration(self.control, self.audit, 100)
@@ -84,6 +89,17 @@ class Process:
 
 def _with(layer: Layer, settings: DesiredSettings) -> Layer:
     return Layer(layer.target, layer.rank, settings)
+
+
+def saying(**members: Any) -> AgentState:
+    """What an agent says of its state."""
+    return msgspec.convert(state(**members), AgentState)
+
+
+def reporting(user: str) -> Report:
+    """A report with what its agent says of itself."""
+    status = {"version": "0.1.0", "remote": True, "cpu_seconds": 1.0, "resident_bytes": 1 << 24}
+    return decode_report(as_json(small(user, times.now_ms(), agent=status)))
 
 
 def rule_of(**members: object) -> Rule:
@@ -150,8 +166,8 @@ def test_what_is_decided_is_kept_over_a_restart(again: Callable[[], Process]) ->
     made = process.tokens.create("anna", "operator", "all", expires_ms=None, actor=OPERATOR)
     trail = process.trail
     process = again()
-    assert process.layers.desired("web-1", "Linux")[0].samples == 30
-    assert process.layers.desired("web-2", "Linux")[0].samples == 20
+    assert process.layers.desired("web-1", "Linux", {})[0].samples == 30
+    assert process.layers.desired("web-2", "Linux", {})[0].samples == 20
     assert process.repository.rules()["busy"][0] == rule_of()
     assert process.silences == [silence]
     assert process.annotated == [note]
@@ -225,7 +241,7 @@ def test_what_one_process_decides_all_have(two: SimpleNamespace) -> None:
     note = two.a.annotate("a deploy")
     made = two.a.tokens.create("anna", "operator", "all", expires_ms=None, actor=OPERATOR)
     wait_until(lambda: bool(two.b.opens(made.text)), "the token")
-    assert two.b.layers.desired("web-1", "Linux") == two.a.layers.desired("web-1", "Linux")
+    assert two.b.layers.desired("web-1", "Linux", {}) == two.a.layers.desired("web-1", "Linux", {})
     assert two.b.layers.get(ALL.text) == two.a.layers.get(ALL.text)
     assert two.b.repository.rules() == two.a.repository.rules()
     assert (two.b.silences, two.b.annotated) == ([silence], [note])
@@ -314,7 +330,7 @@ def test_an_agent_hears_what_was_changed_at_another_process(two: SimpleNamespace
     async def listen() -> list[bytes]:
         agents: RemoteConfiguration = two.b.agents
         agents.start()
-        assert await agents.exchange("web-1", msgspec.convert(state(), AgentState)) is not None
+        assert await agents.exchange("web-1", saying()) is not None
         agent = agents.registry.get("web-1")
         assert agent is not None
         events = agents.listen(agent, None)
@@ -343,6 +359,56 @@ def test_a_process_that_asks_for_no_token_says_so_when_others_do(two: SimpleName
     assert unasked_tokens_look(two.b.tokens, asks_for_token=True)() is None
 
 
+def test_a_command_reaches_an_agent_that_listens_to_another_process(two: SimpleNamespace) -> None:
+    """And what the agent says of it is known where it was given."""
+
+    async def command() -> tuple[bytes, dict[str, Any]]:
+        for process in (two.a, two.b):
+            process.agents.start()
+            # What an agent reports to one process all have by the log; it connects to one.
+            process.agents.follow([reporting("web-1")])
+        assert await two.b.agents.exchange("web-1", saying()) is not None
+        events = two.b.agents.listen(two.b.agents.registry.get("web-1"), None)
+        await anext(events)
+        id_ = await two.a.agents.command(two.a.agents.registry.get("web-1"), "report_now", 600.0, OPERATOR)
+        event = await asyncio.wait_for(anext(events), 60)
+        await two.b.agents.exchange("web-1", saying(outcomes=[{"id": id_, "status": "done"}]))
+        await asyncio.to_thread(wait_until, lambda: two.a.agents.commands.get(id_)["status"] == "done", "the outcome")
+        for process in (two.a, two.b):
+            agent = process.agents.registry.get("web-1")
+            await asyncio.to_thread(wait_until, lambda agent=agent: not agent.commands, "the end of the command")  # type: ignore[misc]
+            await process.agents.stop()
+        return event.data or b"", two.a.agents.commands.get(id_)
+
+    told, kept = asyncio.run(command())
+    assert b"report_now" in told
+    assert kept == two.b.agents.commands.get(kept["id"])
+
+
+def test_a_command_waits_for_an_agent_that_no_process_but_one_knows(two: SimpleNamespace) -> None:
+    async def command() -> None:
+        assert await two.a.agents.exchange("web-1", saying()) is not None
+        id_ = await two.a.agents.command(two.a.agents.registry.get("web-1"), "report_now", 600.0, OPERATOR)
+        await asyncio.to_thread(wait_until, lambda: two.b.agents.commands.get(id_) is not None, "the command")
+        instructions = await two.b.agents.exchange("web-1", saying())
+        assert instructions is not None
+        assert [one.id for one in instructions.commands] == [id_]
+
+    asyncio.run(command())
+
+
+def test_a_session_is_good_at_all_processes_until_it_ends_at_one(two: SimpleNamespace) -> None:
+    made = two.a.tokens.create("anna", "operator", "all", expires_ms=None, actor=OPERATOR)
+    begun, cookie = two.a.sessions.begin(made.token.identity, address="127.0.0.1", browser="", actor=OPERATOR)
+
+    def is_good(process: Process) -> bool:
+        return process.sessions.identity(cookie, times.now_ms()) is not None
+
+    wait_until(lambda: is_good(two.b), "the session")
+    assert two.b.sessions.end(begun.id, actor=OPERATOR)
+    wait_until(lambda: not is_good(two.a), "its end")
+
+
 # Joining
 
 
@@ -357,10 +423,10 @@ def test_who_joins_brings_what_it_has_and_takes_what_is_there(new_process: Calla
     a.set(ALL.text, samples=20)
     a.annotate("a deploy")
     b = new_process("b")
-    assert b.layers.desired("db-1", "Linux")[0].samples == 20
+    assert b.layers.desired("db-1", "Linux", {})[0].samples == 20
     assert b.annotated == a.annotated
     wait_until(lambda: bool(a.opens(brought.text)), "the token")
-    wait_until(lambda: a.layers.desired("web-1", "Linux")[0].samples == 10, "the settings")
+    wait_until(lambda: a.layers.desired("web-1", "Linux", {})[0].samples == 10, "the settings")
 
 
 def test_who_was_away_learns_what_was_changed_meanwhile(new_process: Callable[..., Process]) -> None:
@@ -376,9 +442,23 @@ def test_who_was_away_learns_what_was_changed_meanwhile(new_process: Callable[..
     a.set("user:web-*", samples=40)
     a.bucket.purge("annotations_annotation.MQ", deleted)
     b = new_process("b")
-    assert b.layers.desired("web-1", "Linux") == a.layers.desired("web-1", "Linux")
+    assert b.layers.desired("web-1", "Linux", {}) == a.layers.desired("web-1", "Linux", {})
     assert b.layers.get(ALL.text).revision == 0
     assert b.annotated == []
+
+
+def test_what_a_process_deletes_while_it_is_alone_is_deleted_for_all(new_process: Callable[..., Process]) -> None:
+    """As long as nobody has changed it meanwhile."""
+    a = new_process("a")
+    kept, deleted = a.annotate("kept"), a.annotate("deleted")
+    b = new_process("b")
+    assert b.annotated == [kept, deleted]
+    new_process.end(a)  # type: ignore[attr-defined]
+    alone = new_process("a", None)
+    alone.annotations.delete(deleted.id, OPERATOR)
+    new_process.end(alone)  # type: ignore[attr-defined]
+    assert new_process("a").annotated == [kept]
+    wait_until(lambda: b.annotated == [kept], "the deletion")
 
 
 def test_a_bucket_that_was_lost_is_filled_by_who_has_a_copy(

@@ -14,6 +14,7 @@ import httpx
 import pytest
 
 from analytics.sources.live import stream
+from analytics.sources.prometheus_messages import V1, V2
 from contract import times
 from contract.histogram import LINEAR, LOGARITHMIC, count_values, flatten, quantile
 from contract.metrics import QUANTITIES, Cpu, Disk, Distribution
@@ -26,7 +27,6 @@ from service.commands.forward.command import (
 )
 from service.commands.forward.series import encode, metric_name, native, points_of
 from service.commands.forward.target import Target
-from service.ingest.remote_write_messages import V1, V2
 from tests.support.remote_write import Histogram, Value, received, unblock
 from tests.support.reports import post
 from tests.support.running import RunningService, wait_until
@@ -80,6 +80,9 @@ def test_names_say_the_unit() -> None:
     assert names["burst.longest"] == "loadlens_burst_longest_seconds"
     assert names["burst.begun"] == "loadlens_burst_begun_per_minute"
     assert names["scheduler.context_switches"] == "loadlens_scheduler_context_switches_per_second"
+    assert names["filesystem.used"] == "loadlens_filesystem_used_bytes"
+    assert names["memory_bytes.used"] == "loadlens_memory_bytes_used"
+    assert names["temperature.cpu"] == "loadlens_temperature_cpu_celsius"
     assert len({*names.values()}) == len(names)
 
 

@@ -42,6 +42,25 @@ def test_machines_stand_side_by_side_and_are_added_by_name(browser: Browser, ser
         expect(seen.card(SIDE).locator(".legend")).not_to_contain_text(HOT)
 
 
+def test_what_is_wrong_with_the_service_is_said_at_the_foot(browser: Browser, service: RunningService) -> None:
+    """Until it is right again."""
+    rules = service.data_dir.parent / "rules.toml"
+    good = rules.read_text()
+    problems = 'footer [aria-label="Problems of the service"]'
+    try:
+        rules.write_text("nonsense")
+        with service.client() as client:
+            wait_until(lambda: "problems" in client.get("/readyz").json(), "the problem")
+        with opened(browser, service, "/agents") as seen:
+            expect(seen.page.locator(problems)).to_contain_text("Rules stay as they were")
+    finally:
+        rules.write_text(good)
+    with service.client() as client:
+        wait_until(lambda: "problems" not in client.get("/readyz").json(), "the end of the problem")
+    with opened(browser, service, "/agents") as seen:
+        expect(seen.page.locator(problems)).to_be_hidden()
+
+
 def test_last_week_lies_over_this_one_by_a_key(browser: Browser, service: RunningService) -> None:
     with opened(browser, service, f"/compare?host={WEB}") as seen:
         seen.page.keyboard.press("w")

@@ -1,5 +1,6 @@
 """Whatever is sent, the service answers what is right or says what is wrong; it never fails."""
 
+import gzip
 import json
 import os
 import signal
@@ -14,6 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from contract.metrics import NAMES
+from service.http.openapi.operations import OPERATIONS
+from service.http.parameters import names_of
 from tests.service.conftest import StartService
 from tests.support.hostile import requests, send
 from tests.support.reports import END_MS, METRICS, as_json, entries, history, original, post, small
@@ -212,6 +215,55 @@ def test_any_json_object_as_a_query_is_answered(client: httpx.Client, path: str,
     answer = client.request("GET", f"{METRICS}/{path}", content=encoded(members))
     assert answer.status_code in (200, 422)
     msgspec.json.decode(answer.content)
+
+
+PATHS = {
+    path: path.replace("{metric}", "cpuLoadAvg").replace("{kind}", "size").replace("{user_id}", "nobody")
+    for path in OPERATIONS
+}
+"""The paths of the API, with something in each place; names and numbers of what is not there stay as they are."""
+CLOSED_READS = [path for path, operations in OPERATIONS.items() if "GET" in operations and path != "/api/v1/stream"]
+
+
+@pytest.mark.parametrize("path", [path for path in CLOSED_READS if OPERATIONS[path]["GET"].query])
+def test_a_parameter_of_another_kind_is_answered_in_a_body_too(client: httpx.Client, path: str) -> None:
+    query = OPERATIONS[path]["GET"].query
+    assert query is not None
+    for name in names_of(query):
+        for value in (5, -1.5, True, [], ["x"], [5], {"a": 1}, "\u00b2", "9" * 5000):
+            answer = client.request("GET", PATHS[path], json={name: value})
+            assert answer.status_code < 500, (name, value, answer.text)
+
+
+@pytest.mark.parametrize(
+    ("path", "method"),
+    [
+        (path, method)
+        for path, operations in OPERATIONS.items()
+        for method, operation in operations.items()
+        if operation.tag != "reports" and path != "/api/v1/stream"
+    ],
+)
+def test_a_parameter_that_an_operation_does_not_have_is_refused(client: httpx.Client, path: str, method: str) -> None:
+    answer = client.request(method, PATHS[path], params={"nonsense": "1"}, json={} if method != "GET" else None)
+    assert answer.status_code == 422, answer.text
+    assert answer.json()["errors"][0]["pointer"] == "nonsense"
+
+
+def test_what_is_said_twice_changes_nothing(client: httpx.Client) -> None:
+    twice = "/api/v1/settings?selector=all&selector=os:Linux"
+    answer = client.put(twice, json={"samples": 7}, headers={"If-Match": "*"})
+    assert (answer.status_code, answer.json()["errors"][0]["detail"]) == (422, "is given more than once")
+    answer = client.put("/api/v1/settings?selector=os:Linux&rank=0", json={"samples": 7}, headers={"If-Match": "*"})
+    assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, "rank")
+
+
+def test_lines_that_end_otherwise_are_no_more_lines_than_are_counted(client: httpx.Client) -> None:
+    body = gzip.compress(b"1\r" * 3_000_000)
+    headers = {"Content-Type": "application/x-ndjson", "Content-Encoding": "gzip"}
+    answer = client.post(METRICS, content=body, headers=headers)
+    assert answer.status_code in (400, 422)
+    assert len(answer.json().get("rejected", [])) <= 1
 
 
 def test_what_the_fuzz_left_behind_is_answered_for_every_metric_and_statistic(client: httpx.Client) -> None:

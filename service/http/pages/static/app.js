@@ -1,9 +1,10 @@
 // The page: which view the address asks for, the controls of the time range, and following new data.
 
-import { viewPath } from "./base.js";
+import { BASE, viewPath } from "./base.js";
 import { fill, h, notice } from "./dom.js";
 import { keys } from "./keys.js";
 import { follow } from "./live.js";
+import { whole } from "./numbers.js";
 import { get, go, link, params, set } from "./state.js";
 import { DEFAULT_RANGE, duration, HOUR, isUtc, iso, moment, offset, range, RANGES, zone } from "./time.js";
 import * as agents from "./views/agents.js";
@@ -16,6 +17,7 @@ import * as reports from "./views/reports.js";
 const VIEWS = { "/": fleet, "/host": host, "/compare": compare, "/alerts": alerts, "/agents": agents, "/reports": reports };
 const main = document.getElementById("main");
 const byId = (id) => document.getElementById(id);
+const HEALTH_EVERY_MS = 30_000;
 let shown = null, view = null, stopFollowing = null, followed = "";
 
 /** Shows what the address asks for. */
@@ -155,6 +157,22 @@ document.addEventListener("click", (event) => {
     scrollTo(0, 0);
   }
 });
+
+/** Says in the foot of the page what somebody should look at, and in a cluster what waits for the store. */
+async function health() {
+  const answer = await fetch(`${BASE}/readyz`).catch(() => null);
+  const { problems = [], lag = null } = (await answer?.json().catch(() => null)) ?? {};
+  const told = [...problems];
+  if (lag?.reports) {
+    const most = Object.entries(lag.partitions).reduce((one, other) => (other[1] > one[1] ? other : one))[0];
+    told.push(`${whole(lag.reports)} reports wait for the store, the oldest for ${whole(lag.seconds)} s, most in partition ${most}.`);
+  }
+  const node = document.querySelector("footer .problems") ?? document.querySelector("footer").appendChild(h("ul", { class: "problems", "aria-label": "Problems of the service" }));
+  node.hidden = !told.length;
+  fill(node, told.map((one) => h("li", {}, one)));
+  setTimeout(health, HEALTH_EVERY_MS);
+}
+
 addEventListener("popstate", () => render());
 addEventListener("navigate", () => render());
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => dispatchEvent(new Event("theme")));
@@ -163,3 +181,4 @@ for (const one of ["beforeprint", "afterprint"]) addEventListener(one, () => dis
 keys({ shift, zoom, toggleLive, toggleZone, toggleTheme, toggleDates, refresh: () => render(), go: (path) => go(link(path)), search: () => document.querySelector("main input[type=search]")?.focus() });
 if (params().has("from") && !(Date.parse(get("from")) < Date.parse(get("to")))) notice("The dates of the address are wrong; the last day is shown.", { forMs: 8000 });
 render();
+health();

@@ -1,8 +1,9 @@
-"""The messages of Prometheus' remote write, of both versions, as series with their labels and samples.
+"""The messages of Prometheus' remote write, of both versions, and of remote read: series with labels and samples.
 
 https://prometheus.io/docs/specs/prw/remote_write_spec/ has `prometheus.WriteRequest`, whose labels are texts, and
 https://prometheus.io/docs/specs/prw/remote_write_spec_2_0/ `io.prometheus.write.v2.Request`, whose labels are places in
-a list of symbols. Only what is read or written here is described; protobuf passes over the rest.
+a list of symbols. `prometheus.ReadResponse` is what remote read answers. Only what is read or written here is
+described; protobuf passes over the rest.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,6 +13,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError
 
 V1, V2 = "prometheus.WriteRequest", "io.prometheus.write.v2.Request"
+READ = "prometheus.ReadResponse"
 
 _Field = descriptor_pb2.FieldDescriptorProto
 _KINDS: Final = {
@@ -33,6 +35,8 @@ _SPAN: Final = {"offset": ("sint32", 1), "length": ("uint32", 2)}
 _FILES: Final[Mapping[str, Mapping[str, Mapping[str, tuple[str, int]]]]] = {
     "prometheus": {
         "WriteRequest": {"timeseries": ("*TimeSeries", 1)},
+        "ReadResponse": {"results": ("*QueryResult", 1)},
+        "QueryResult": {"timeseries": ("*TimeSeries", 1)},
         "TimeSeries": {
             "labels": ("*Label", 1), "samples": ("*Sample", 2), "exemplars": ("*Opaque", 3),
             "histograms": ("*Histogram", 4),
@@ -93,19 +97,19 @@ def _pool() -> descriptor_pool.DescriptorPool:
 
 _POOL: Final = _pool()
 _CLASSES: Final = {
-    name: message_factory.GetMessageClass(_POOL.FindMessageTypeByName(name)) for name in (V1, V2)
+    name: message_factory.GetMessageClass(_POOL.FindMessageTypeByName(name)) for name in (V1, V2, READ)
 }  # fmt: skip
 _A_SAMPLE: Final = 10
 """So many labels or symbols, or what holds samples, take as long as a sample."""
 
 
 def new(message: str) -> Any:
-    """An empty message: `V1` or `V2`."""
+    """An empty message: `V1`, `V2` or `READ`."""
     return _CLASSES[message]()
 
 
 def parse(body: bytes, message: str) -> Any:
-    """The message of a body: `V1` or `V2`. Raises Malformed."""
+    """The message of a body: `V1`, `V2` or `READ`. Raises Malformed."""
     request = new(message)
     try:
         request.ParseFromString(body)
@@ -127,11 +131,12 @@ def is_larger(request: Any, most: int) -> bool:
 
 
 def series_of(request: Any) -> Iterator[Series]:
-    """The series of a request. Raises Malformed where labels refer to symbols that are not there."""
-    if request.DESCRIPTOR.full_name == V1:
-        for one in request.timeseries:
-            labels = {label.name: label.value for label in one.labels}
-            yield Series(labels, one.samples, len(one.histograms), len(one.exemplars))
+    """The series of a message. Raises Malformed where labels refer to symbols that are not there."""
+    if request.DESCRIPTOR.full_name != V2:
+        for part in request.results if request.DESCRIPTOR.full_name == READ else (request,):
+            for one in part.timeseries:
+                labels = {label.name: label.value for label in one.labels}
+                yield Series(labels, one.samples, len(one.histograms), len(one.exemplars))
         return
     symbols = list(request.symbols)
     if request.timeseries and symbols[:1] != [""]:
