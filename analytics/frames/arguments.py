@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date, timedelta, tzinfo
 from numbers import Integral, Real
-from typing import Any, TypeVar
+from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
@@ -16,8 +16,6 @@ import pandas as pd
 
 from contract.problems import shortened
 from contract.times import MAX_RATE_MS, MIN_RATE_MS, WEEK_MS, parse_duration, parse_timestamp
-
-_T = TypeVar("_T")
 
 
 class FrameError(ValueError):
@@ -52,7 +50,7 @@ def number(value: object, name: str, expected: str, holds: Callable[[float], boo
 
 def whole(value: object, name: str, expected: str, holds: Callable[[int], bool]) -> int:
     """A whole number of which `holds` is true."""
-    if isinstance(value, Integral) and not isinstance(value, bool) and holds(int(value)):
+    if isinstance(value, int | np.integer) and not isinstance(value, bool) and holds(int(value)):
         return int(value)
     raise FrameError(f"{name}: expected {expected}, got {shown(value)}")
 
@@ -82,8 +80,8 @@ def check_by(by: object, allowed: Sequence[str] = ("user",)) -> None:
     one_of(by, "by", (*allowed, None))
 
 
-def instance(value: object, name: str, kind: type[_T], expected: str) -> _T:
-    """What is of some type."""
+def instance(value: object, name: str, kind: Any, expected: str) -> Any:
+    """What is of some type, or of one of several, as `isinstance` takes them."""
     if isinstance(value, kind):
         return value
     raise FrameError(f"{name}: expected {expected}, got {shown(value)}")

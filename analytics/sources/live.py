@@ -202,6 +202,11 @@ def _check_text(name: str, text: object) -> None:
         raise ValueError(f"{name}: expected a text, got a {type(text).__name__}")
 
 
+def _check_id(after: object) -> None:
+    if isinstance(after, bool) or not isinstance(after, int) or after < 0:
+        raise ValueError(f"after: expected the id of an event, got {after!r}")
+
+
 def _level(name: str, level: float | None) -> float | None:
     if level is None or (isinstance(level, Real) and not isinstance(level, bool) and -math.inf < level < math.inf):
         return level
@@ -247,8 +252,8 @@ def stream(
         if name == "url" or text is not None:
             _check_text(name, text)
     check_service_url(url)
-    if after is not None and (isinstance(after, bool) or not isinstance(after, int) or after < 0):
-        raise ValueError(f"after: expected the id of an event, got {after!r}")
+    if after is not None:
+        _check_id(after)
     chosen = _texts("fields", fields)
     asked = {
         "user": _texts("user", user), "os": _texts("os", os), "type": _texts("type", type), "metric": metric,

@@ -104,11 +104,14 @@ IMPATIENT = Patience(0.0)
 """One try."""
 
 
+_PATH: Any = (str, Path)
+
+
 def trust(ca_file: Path | None, check_name: bool = True) -> ssl.SSLContext | bool:
     """What httpx checks certificates with; raises ValueError for a file that cannot be used."""
     if ca_file is None:
         return True
-    if not isinstance(ca_file, str | Path) or not str(ca_file):
+    if not str(ca_file) or not isinstance(ca_file, _PATH):
         raise ValueError(f"ca_file: expected a file of certificates or None, got {ca_file!r}")
     context = tls_context(ca_file)
     context.check_hostname = check_name

@@ -17,6 +17,7 @@ from analytics.methods.anomalies.news import News, said_once
 from analytics.methods.anomalies.quantities import Kind, Quantities
 from analytics.methods.anomalies.tuning import Tuning
 
+_NAT: Final[Any] = type(pd.NaT)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _VERSION: Final = 2
 _HUGE: Final = 1e300
@@ -51,7 +52,7 @@ class Detector:
     """
 
     def __init__(self, tuning: Tuning | None = None) -> None:
-        self.tuning = Tuning() if tuning is None else instance(tuning, "tuning", Tuning, "a Tuning or None")
+        self.tuning: Tuning = Tuning() if tuning is None else instance(tuning, "tuning", Tuning, "a Tuning or None")
         self._quantities = Quantities(self.tuning)
         self._events = News(self.tuning.quiet)
         self._stillness = said_once(self.tuning.quiet)
@@ -111,7 +112,7 @@ class Detector:
 
 
 def _epoch_ms(time: int | datetime) -> int:
-    if isinstance(time, datetime) and time is not pd.NaT:
+    if isinstance(time, datetime) and not isinstance(time, _NAT):
         if time.tzinfo is None:
             raise FrameError(f"time: expected a moment with a time zone, such as UTC, got {time}")
         return (time - _EPOCH) // timedelta(milliseconds=1)
