@@ -73,7 +73,7 @@ def number_column(frame: pd.DataFrame, column: object, argument: str = "column")
         raise FrameError(f"{argument}: expected a column {column!r}, got {there}")
     values = frame[column]
     if not has_numbers(values.dtype):
-        raise FrameError(f"{argument}: expected one of numbers, such as mean, got {column!r} of {values.dtype}")
+        raise FrameError(f"{argument}: expected numbers in {column!r}, got {values.dtype}")
     return values
 
 

@@ -37,6 +37,8 @@ RIGHT: dict[str, dict[str, Any]] = {
     "from_frame": {"frame": FRAME},
     "hour_of_week_profile": {"frame": FRAME},
     "load_duration_curve": {"frame": FRAME},
+    "labels": {"users": pd.DataFrame({"user": ["a"], "labels": ["role=web"]}), "name": "role"},
+    "odd_ones_out": {"frame": FRAME},
     "quantile": {"frame": FRAME, "q": 0.5},
     "resample": {"frame": FRAME, "rate": "1d"},
     "right_size": {"frame": FRAME, "cores": 4},
@@ -54,7 +56,7 @@ DOORS = {"connect", "connect_async", "stream"}
 """What opens a service or files, and raises what these do."""
 ANSWERS = {
     "CutShortError", "Forecast", "FrameError", "LostEvent", "Patience", "ProblemError", "ReportEvent", "ServiceError",
-    "TooFewData", "UnreachableError", "ValuesEvent", "Verdict", "labels",
+    "TooFewData", "UnreachableError", "ValuesEvent", "Verdict",
 }  # fmt: skip
 
 NAIVE = datetime(2024, 1, 1, tzinfo=UTC).replace(tzinfo=None)
@@ -92,6 +94,8 @@ TAKEN: dict[tuple[str, str], set[str]] = {
     ("forecast", "levels"): {"no list", "nothing"},
     ("forecast", "frame"): {"a Series"},
     ("forecast", "bounds"): {"an array", "a Series"},
+    ("labels", "name"): {"a text", "no text", "a number as text"},
+    ("odd_ones_out", "peers"): {"no mapping", "a mapping", "a Series"},
     ("right_size", "cores"): {"a huge whole number"},
     ("right_size", "sizes"): {"an array", "a Series"},
     ("right_size", "headroom"): {"a huge whole number"},
