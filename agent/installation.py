@@ -43,16 +43,22 @@ _NOT_KEPT: Final = ("print_", "into", "remove", "once", "dry_run")
 class InstallSettings(AgentSettings, frozen=True, kw_only=True):
     """The settings of the agent to be, and what to do with them."""
 
-    print_: Annotated[bool, Meta(description="Show what would be written and called, and do nothing.")] = False
+    print_: Annotated[
+        bool, Meta(description="Show what would be written and called, and do nothing.", extra={"flag_only": True})
+    ] = False
     into: Annotated[
         Path | None,
         Meta(
             description="Write the files below this folder, and call nothing: for images and packages.",
-            extra={"metavar": "DIR", "default": "this machine"},
+            extra={"metavar": "DIR", "default": "this machine", "flag_only": True},
         ),
     ] = None
     remove: Annotated[
-        bool, Meta(description="Take the service away again; its settings and what it has not sent stay.")
+        bool,
+        Meta(
+            description="Take the service away again; its settings and what it has not sent stay.",
+            extra={"flag_only": True},
+        ),
     ] = False
 
     def __post_init__(self) -> None:

@@ -75,7 +75,7 @@ _MISCONFIGURED = {
     307: "set --url to where the service has moved",
     308: "set --url to where the service has moved",
     401: "it asks for another token: set --token",
-    403: "it does not take reports with this token: set --token",
+    403: "it takes no reports of this id with this token: set --token to one that is for it",
 }
 _HINTS = _MISCONFIGURED | {404: "check --url"}
 

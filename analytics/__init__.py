@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from analytics.methods.forecasting import Forecast, forecast
     from analytics.methods.load_distribution import core_imbalance, load_duration_curve
     from analytics.methods.odd_one_out import odd_ones_out
-    from analytics.methods.right_sizing import right_size
+    from analytics.methods.right_sizing import fit_together, right_size
     from analytics.methods.thresholds import saturation
     from analytics.methods.trends import fleet_trend
     from analytics.methods.week_profiles import hour_of_week_profile
@@ -59,6 +59,7 @@ __all__ = [
     "connect_async",
     "core_imbalance",
     "equal_weights",
+    "fit_together",
     "fleet_trend",
     "forecast",
     "frame_of_values",
@@ -93,7 +94,7 @@ _MODULES = {
     "analytics.methods.forecasting": ("Forecast", "forecast"),
     "analytics.methods.load_distribution": ("core_imbalance", "load_duration_curve"),
     "analytics.methods.odd_one_out": ("odd_ones_out",),
-    "analytics.methods.right_sizing": ("right_size",),
+    "analytics.methods.right_sizing": ("fit_together", "right_size"),
     "analytics.methods.thresholds": ("saturation",),
     "analytics.methods.trends": ("fleet_trend",),
     "analytics.methods.week_profiles": ("hour_of_week_profile",),

@@ -11,6 +11,9 @@ machines are taken to have 16 cores, then 1,000, where next to nothing is rounde
   each 24 hours, times 1.15 (kubernetes/autoscaler, vertical-pod-autoscaler); as a request of that, and divided by the
   target, as the others are.
 
+Then pairs of machines with complementary days (`analytics.fit_together`), of those that were seen on all days: pairs
+are chosen and sized on the first two thirds of the days, and held on the last third.
+
 The constants of `analytics.methods.right_sizing.later_days` were chosen on every second machine: the others stand by
 themselves.
 """
@@ -25,7 +28,7 @@ from forecasts import planetlab
 from options import Options
 from output import machine, number, table
 
-from analytics import right_size
+from analytics import fit_together, right_size
 
 Floats = npt.NDArray[np.float64]
 TARGET, QUANTILE = 0.8, 0.95
@@ -46,6 +49,7 @@ def main() -> None:
         ("all machines", names, 2), ("all machines", names, 3), ("machines that nothing was chosen on", names[1::2], 2)
     ):  # fmt: skip
         print(held(fleet[fleet["user"].isin(chosen)], f"{title}, {least} days or more", least) + "\n")
+    print(paired(fleet))
 
 
 def held(fleet: pd.DataFrame, title: str, least: int) -> str:
@@ -76,6 +80,27 @@ def held(fleet: pd.DataFrame, title: str, least: int) -> str:
         for name, tests in found.items()
     ]
     headers = [title, *(f"held on {day:%d %B}" for day in days[3:]), "cores beside ideal", "mean of the machines'"]
+    return table(headers, rows)
+
+
+def paired(fleet: pd.DataFrame) -> str:
+    """The table of pairs: what they save, and how often they stayed under the target later."""
+    days = fleet.groupby("user", observed=True).apply(lambda rows: rows.index.normalize().nunique())
+    throughout = days.index[days == days.max()]
+    rows = []
+    for quantile in (0.9, QUANTILE, 0.99):
+        pairs = fit_together(fleet[fleet["user"].isin(throughout)], 16, TARGET, quantile)
+        rows.append(
+            [
+                f"the {100 * quantile:.0f}th percentile of each part of the day", f"{len(throughout)}", f"{len(pairs)}",
+                f"{pairs['saved'].sum() / pairs['apart'].sum():.1%}", f"{pairs['held'].mean():.1%}",
+                f"{pairs['held_apart'].mean():.1%}", f"{pairs['fits'].mean():.0%}",
+            ]
+        )  # fmt: skip
+    headers = [
+        "pairs, sized by", "machines", "pairs", "cores saved", "hours held together", "hours both held apart",
+        "pairs that fit",
+    ]  # fmt: skip
     return table(headers, rows)
 
 

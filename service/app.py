@@ -1,6 +1,7 @@
 """The composition root: settings in, application out."""
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import falcon
@@ -16,7 +17,6 @@ from service.http.access import OnlyEncrypted, RefuseForeignPages, RequireOwnHos
 from service.http.authentication import Authentication
 from service.http.cors import AllowOrigins
 from service.http.encoding import Compress, add_head
-from service.http.openapi.document import openapi
 from service.http.problems import serialize, unavailable, uncontrolled, unexpected
 from service.http.query_strings import RefuseUnknownParameters
 from service.http.request_log import NameRoute, RequestLog
@@ -141,7 +141,7 @@ def create_app(settings: ServiceSettings) -> Application:
     openid = OpenId(settings, settings.public_url) if settings.openid_issuer else None
     begun = FailedAttempts(settings.failed_sign_ins)
     routes = _routes(service, authentication is not None) | _sign_in(service.sessions, authentication, openid, begun)
-    described = OpenApi(lambda: openapi(routes, f"{settings.path_prefix}/"))
+    described = OpenApi(lambda: _described(routes, f"{settings.path_prefix}/"))
     routes |= {
         "/openapi.json": described,
         "/docs": Docs(described, settings.path_prefix),
@@ -152,6 +152,13 @@ def create_app(settings: ServiceSettings) -> Application:
         app.add_route(path, resource)
     app.add_sink(Slashes(router), "/api/v1/agents/")
     return app
+
+
+def _described(routes: Mapping[str, object], server: str) -> dict[str, Any]:
+    """The OpenAPI document; what it is made of is imported for the first who asks, and no start waits for it."""
+    from service.http.openapi.document import openapi
+
+    return openapi(routes, server)
 
 
 def _sign_in(

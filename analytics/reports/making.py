@@ -67,6 +67,7 @@ def fleet_report(data: Data, *, made_ms: int, source: str) -> ReportDocument:
         one_or_nothing("anomalies", lambda: patterns.fleet_anomalies(data, table)),
         one_or_nothing("what is to come", lambda: capacity.expected_load(data)),
         one_or_nothing("sizes", lambda: capacity.fleet_sizes(data, table, advice)),
+        one_or_nothing("which fit together", lambda: capacity.fleet_pairs(data, advice)),
         Part(Section("machines", "All machines", parts=[_all(table, data, advice)])),
     ]
     return assembled(

@@ -51,7 +51,7 @@ class Finding:
     severity: Severity
     kind: str
     """What it is about, for programs: `level`, `trend`, `change`, `hot`, `idle`, `load`, `cores`, `week`, `anomaly`,
-    `forecast`, `size`, `peers`, `coverage`, `identity` or `who`."""
+    `forecast`, `size`, `pairs`, `peers`, `coverage`, `identity` or `who`."""
     sentence: str
     action: str = ""
     """What to do about it; nothing where there is nothing to do."""

@@ -7,7 +7,8 @@ series                                             becomes
                                                    all modes; the machine is the mean of its cores
 the same and `node_cpu_guest_seconds_total`        the kinds of CPU time
 `node_memory_MemTotal_bytes`, `_MemAvailable_`     memory in use: 1 - available / total
-`node_memory_SwapTotal_bytes`, `_SwapFree_bytes`   swap in use; 0 where there is none
+`node_memory_SwapTotal_bytes`, `_SwapFree_bytes`   swap in use; 0 where there is none; all four: both in bytes
+`node_filesystem_size_bytes`, `_avail_`, `_free_`  space of file systems on devices; each device counts once
 `node_load1`, `node_load5`, `node_load15`          load averages
 `node_network_receive_bytes_total`, `_transmit_`   network rates; devices that stand on others are left out
 `node_disk_read_bytes_total`, `_written_bytes_`,   disk rates; as above
@@ -27,14 +28,17 @@ group and moment, and becomes a window once all that the group has had before is
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Final, NamedTuple
+from typing import Final
 
 from contract.metrics import (
+    LAST_CORE,
     Cpu,
     Disk,
     Distribution,
+    FileSystems,
     Load,
     Memory,
+    MemoryBytes,
     Metric,
     Network,
     Pressure,
@@ -42,14 +46,13 @@ from contract.metrics import (
     Swap,
     Times,
 )  # fmt: skip
+from service.ingest.scrapes import Conventions, Place, Values
 
-Key = tuple[str, str]
-"""Of a series within its group: a core, a device or nothing; and a mode or a member."""
-Values = dict[Key, float]
 MODES: Final = ("user", "nice", "system", "irq", "softirq", "steal", "idle", "iowait")
 _IDLE: Final = ("idle", "iowait")
+_NEEDED: Final = frozenset(("idle", "user", "system"))
+"""Without these nobody knows what the whole is that idle time is a part of."""
 _GUESTS: Final = {"user": "guest", "nice": "guest_nice"}
-_MAX_CORE: Final = 65_533
 _LEFT_OUT: Final = re.compile(
     r"lo\d*$|docker|br-|veth|virbr|vnet|tun|tap|wg|ifb|dummy|cni|flannel|cali|zt|tailscale|ram|loop|sr\d|dm-|md\d"
 )
@@ -68,42 +71,49 @@ _MEMBERS: Final[Mapping[str, tuple[str, str]]] = {
     "node_pressure_memory_stalled_seconds_total": ("pressure", "memory_full"),
     "node_pressure_io_waiting_seconds_total": ("pressure", "io_some"),
     "node_pressure_io_stalled_seconds_total": ("pressure", "io_full"),
+    "node_filesystem_size_bytes": ("filesystems", "size"), "node_filesystem_free_bytes": ("filesystems", "free"),
+    "node_filesystem_avail_bytes": ("filesystems", "available"),
     "instance:node_cpu_utilisation:rate5m": ("cpu_gauge", "share"),
     "instance:node_cpu_utilisation:rate1m": ("cpu_gauge", "share"),
     "instance:node_memory_utilisation:ratio": ("memory_gauge", "share"),
 }  # fmt: skip
-_BY_DEVICE: Final = ("network", "disk")
+_BY_DEVICE: Final = ("network", "disk", "filesystems")
+_READ_ONLY: Final = ("squashfs", "iso9660", "udf", "erofs", "cramfs")
+_IN_BYTES: Final = ("memory", "swap")
+"""Groups whose series are of the group `memory_bytes` too."""
 _CORES: Final = ("node_cpu_seconds_total", "node_cpu_guest_seconds_total")
 NAMES: Final = frozenset((*_MEMBERS, *_CORES))
 """The names of series that are kept."""
 
 
-class Place(NamedTuple):
-    """Where a series belongs."""
-
-    group: str
-    key: Key
-
-
-def place_of(labels: Mapping[str, str]) -> Place | None:
-    """Where a series of one of `NAMES` belongs; None where it says nothing that is kept, as of a loopback device.
+def places_of(labels: Mapping[str, str]) -> tuple[Place, ...]:
+    """Where a series of one of `NAMES` belongs; nowhere where it says nothing that is kept, as of a loopback device.
 
     Raises ValueError where a label is not what it has to be.
     """
     name = labels["__name__"]
     if name in _CORES:
         core, mode = labels.get("cpu", ""), labels.get("mode", "")
-        if not (core.isascii() and core.isdecimal()) or len(core) > len(str(_MAX_CORE)) or int(core) > _MAX_CORE:
+        if not (core.isascii() and core.isdecimal()) or len(core) > len(str(LAST_CORE)) or int(core) > LAST_CORE:
             raise ValueError(f"expected in cpu the number of a core, got {core[:32]!r}")
         told = _GUESTS.get(mode, "") if name == _CORES[1] else mode
-        return Place("cpu", (str(int(core)), told)) if told in (*MODES, *_GUESTS.values()) else None
+        return (Place("cpu", (str(int(core)), told)),) if told in (*MODES, *_GUESTS.values()) else ()
     group, member = _MEMBERS[name]
+    if group in _IN_BYTES:
+        return Place(group, ("", member)), Place("memory_bytes", ("", f"{group}_{member}"))
     if group not in _BY_DEVICE:
-        return Place(group, ("", member))
+        return (Place(group, ("", member)),)
     device = labels.get("device", "")
     if not 0 < len(device) <= 128:
         raise ValueError(f"expected in device 1 to 128 characters, got {len(device)}")
-    return None if _LEFT_OUT.match(device) else Place(group, (device, member))
+    return (Place(group, (device, member)),) if _counts(group, device, labels.get("fstype", "")) else ()
+
+
+def _counts(group: str, device: str, kind: str) -> bool:
+    """Whether a device counts: none that stands on others, and no file system without a device or that is read-only."""
+    if group == "filesystems":
+        return (device.startswith("/dev/") or kind == "zfs") and kind not in _READ_ONLY
+    return not _LEFT_OUT.match(device)
 
 
 def metrics_of(group: str, values: Values, before: Values, seconds: float) -> list[Metric]:
@@ -135,7 +145,7 @@ def _cpu(values: Values, before: Values, seconds: float) -> list[Metric]:
         there = {mode for mode in MODES if (name, mode) in values}
         by_mode = {mode: grown[name, mode] for mode in there if (name, mode) in grown}
         total = sum(by_mode.values())
-        if by_mode.keys() != there or "idle" not in there or total <= 0.0:
+        if by_mode.keys() != there or not there >= _NEEDED or total <= 0.0:
             continue
         shares[core] = min(1.0, max(0.0, 1.0 - sum(by_mode.get(mode, 0.0) for mode in _IDLE) / total))
         for mode, time in by_mode.items():
@@ -180,6 +190,25 @@ def _swap(values: Values, before: Values, seconds: float) -> list[Metric]:
     return _amounts(Swap, *_of(values, "total", "free"))
 
 
+def _memory_bytes(values: Values, before: Values, seconds: float) -> list[Metric]:
+    total, available, swap, free = _of(values, *FIXED["memory_bytes"])
+    return [MemoryBytes(*(Distribution(mean=max(0.0, one)) for one in (total - available, available, swap - free)))]
+
+
+def _filesystems(values: Values, before: Values, seconds: float) -> list[Metric]:
+    """Space that users other than root can use, as df counts it."""
+    fullest, used, available = 0.0, 0.0, 0.0
+    for device in sorted({device for device, _ in values}):
+        if all((device, member) in values for member in ("size", "free", "available")):
+            taken = max(0.0, values[device, "size"] - values[device, "free"])
+            left = values[device, "available"]
+            used, available = used + taken, available + left
+            fullest = max(fullest, taken / (taken + left) if taken + left > 0.0 else 0.0)
+    if used + available <= 0.0:
+        return []
+    return [FileSystems(*(Distribution(mean=one) for one in (fullest, used, available)))]
+
+
 def _load(values: Values, before: Values, seconds: float) -> list[Metric]:
     return [Load(*(Distribution(mean=one) for one in _of(values, *FIXED["load"])))]
 
@@ -220,6 +249,7 @@ def _memory_gauge(values: Values, before: Values, seconds: float) -> list[Metric
 FIXED: Final[Mapping[str, tuple[str, ...]]] = {
     "memory": ("total", "available"),
     "swap": ("total", "free"),
+    "memory_bytes": ("memory_total", "memory_available", "swap_total", "swap_free"),
     "load": ("load1", "load5", "load15"),
     "scheduler": ("context_switches", "runnable", "blocked"),
     "pressure": ("cpu_some", "memory_some", "memory_full", "io_some", "io_full"),
@@ -227,13 +257,15 @@ FIXED: Final[Mapping[str, tuple[str, ...]]] = {
     "memory_gauge": ("share",),
 }
 """The groups whose members are always the same."""
-IN_PLACE_OF: Final = {"cpu_gauge": "cpu", "memory_gauge": "memory"}
+_IN_PLACE_OF: Final = {"cpu_gauge": ("cpu",), "memory_gauge": ("memory",)}
 """Groups that say what another says better: nothing is taken of them where the machine has that one."""
-SHARES: Final = frozenset(IN_PLACE_OF)
+SHARES: Final = frozenset(_IN_PLACE_OF)
 """Groups whose values are in [0, 1]; those of all others are at least 0."""
 _METRICS: Final[Mapping[str, Callable[[Values, Values, float], list[Metric]]]] = {
-    "cpu": _cpu, "memory": _memory, "swap": _swap, "load": _load, "scheduler": _scheduler, "pressure": _pressure,
+    "cpu": _cpu, "memory": _memory, "swap": _swap, "memory_bytes": _memory_bytes, "filesystems": _filesystems,
+    "load": _load, "scheduler": _scheduler, "pressure": _pressure,
     "network": _rates(Network, ("received_bytes", "sent_bytes")),
     "disk": _rates(Disk, ("read_bytes", "written_bytes", "reads", "writes")),
     "cpu_gauge": _cpu_gauge, "memory_gauge": _memory_gauge,
 }  # fmt: skip
+NODE_EXPORTER: Final = Conventions("Prometheus", FIXED, _IN_PLACE_OF, metrics_of)

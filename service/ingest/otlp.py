@@ -1,84 +1,60 @@
-"""OpenTelemetry's metrics as reports: https://opentelemetry.io/docs/specs/otlp/, and its conventions for systems.
+"""A request of OpenTelemetry's metrics as readings: https://opentelemetry.io/docs/specs/otlp/
 
-The host is the resource's `host.name`, else `host.id`, else `service.instance.id`. What is taken:
+The host is the resource's `host.name`, else `host.id`, else `service.instance.id`. Gauges and sums are readings that
+are gathered (`service.ingest.system_metrics`). An exponential histogram of `system.cpu.utilization` with delta
+temporality is a window with all its observations by itself: each bucket's count is in the bin that holds its geometric
+middle.
 
-=========================================  =========================================================================
-metric                                     becomes
-=========================================  =========================================================================
-`system.cpu.utilization`, gauge            CPU utilization: 1 - (idle + iowait) by `cpu.mode` (or `state`), else the
-                                           sum of the busy modes, else the number itself; each `cpu.logical_number`
-                                           (or `cpu`) is a core, and the machine their mean
-`system.cpu.time`, sum                     the same by its growth; of a cumulative sum the first says nothing
-`system.cpu.utilization`, exponential      CPU utilization of the machine with all its observations: each bucket's
-histogram with delta temporality           count in the bin that holds the bucket's geometric middle
-`system.memory.utilization`, gauge         memory in use: mode `used`
-`system.cpu.load_average.1m`, `5m`, `15m`  load averages, all three of one moment
-=========================================  =========================================================================
-
-A point is a window that ends at its time and begins at its start time, a minute before where it has none.
+A point is a window that ends at its time and begins at its start time, a minute before where it has none; but of a
+cumulative sum it reaches from one point to the next.
 """
 
-from collections import OrderedDict, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import math
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from msgspec import UNSET
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
-from opentelemetry.proto.metrics.v1.metrics_pb2 import AggregationTemporality, ExponentialHistogramDataPoint, Metric
+from opentelemetry.proto.metrics.v1.metrics_pb2 import (
+    AggregationTemporality,
+    DataPointFlags,
+    ExponentialHistogramDataPoint,
+    Metric,
+)
 
 from contract.histogram import LINEAR, flatten
-from contract.metrics import LAST_CORE, MAX_SHARE_VARIANCE, Cpu, Distribution, Load, Memory
-from contract.metrics import Metric as ReportedMetric
+from contract.metrics import MAX_SHARE_VARIANCE, ROUNDING, Cpu
 from contract.problems import shortened
-from contract.report import OsType, Report
-from service.ingest.scrapes import Range
+from contract.report import MAX_USER_ID
+from service.ingest.scrapes import START, Place, Range, Reading
+from service.ingest.system_metrics import GAUGES, TIME, UTILIZATION, gauge_place, time_place
 
-_CPU, _TIME, _MEMORY = "system.cpu.utilization", "system.cpu.time", "system.memory.utilization"
-_LOADS: Final = {f"system.cpu.load_average.{minutes}m": f"load{minutes}" for minutes in (1, 5, 15)}
-_IDLE: Final = ("idle", "iowait", "wait")
-_BUSY: Final = ("user", "nice", "system", "interrupt", "irq", "softirq", "steal", "kernel")
-_CORES: Final = ("cpu.logical_number", "system.cpu.logical_number", "cpu")
-_ALL_CORES: Final = ("", "cpu", "all", "total", "cpu-total", "_total", "_Total")
-_LONG: Final = 32
 _HOSTS: Final = ("host.name", "host.id", "service.instance.id")
-_SYSTEMS: Final[Mapping[str, OsType]] = {"linux": "Linux", "darwin": "MacOS", "windows": "Windows"}
 _MINUTE_MS: Final = 60_000
 _MS: Final = 1_000_000
 """Nanoseconds."""
-_MAX_STREAMS: Final = 100_000
-_MOST_NAMES: Final = 10
+_MOST_REASONS: Final = 10
 _LONGEST_REASON: Final = 200
 _A_POINT: Final = 10
 """So many buckets or attributes, or what holds points, take as long as a point."""
-_WHOLE: Final = -1
 _FINEST: Final = (-10, 20)
 """The scales that OpenTelemetry's data model has."""
 _LEAST_LOG: Final = -1000.0
 """Of what is smaller nobody can tell it from 0."""
-States = dict[str, float]
+_MAX_VALUE: Final = 1e18
 
 
 @dataclass
-class Counters:
-    """The last cumulative reading of each core of each host: its moment and its times by mode; bounded."""
-
-    last: "OrderedDict[tuple[str, int], tuple[int, States]]" = field(default_factory=OrderedDict)
-
-    def keep(self, read: Mapping[tuple[str, int], tuple[int, States]]) -> None:
-        """Note readings; the longest unheard are forgotten."""
-        for key, reading in read.items():
-            self.last[key] = reading
-            self.last.move_to_end(key)
-        while len(self.last) > _MAX_STREAMS:
-            self.last.popitem(last=False)
-
-
-@dataclass
-class Converted:
+class Taken:
     """What a request says."""
 
-    reports: list[Report] = field(default_factory=list)
+    readings: list[Reading] = field(default_factory=list)
+    systems: list[tuple[str, str, str]] = field(default_factory=list)
+    """Hosts with the system that they run, and its release."""
+    histograms: dict[tuple[str, int, int], tuple[int, Cpu]] = field(default_factory=dict)
+    """Windows by host, start and end, with how many observations they have."""
     points: int = 0
     """Data points that came,"""
     rejected: int = 0
@@ -87,33 +63,18 @@ class Converted:
     """and those that are of hosts that the sender is not for."""
     reasons: list[str] = field(default_factory=list)
     """Why, the first of them."""
-    read: dict[tuple[str, int], tuple[int, States]] = field(default_factory=dict)
-    """Cumulative readings, for `Counters.keep` once the reports are on disk."""
 
     def reject(self, points: int, reason: str) -> None:
         """Count points that are not kept."""
         self.rejected += points
+        if points:
+            self.warn(reason)
+
+    def warn(self, reason: str) -> None:
+        """Say what is lost of others."""
         reason = shortened(reason, _LONGEST_REASON)
-        if points and len(self.reasons) < _MOST_NAMES and reason not in self.reasons:
+        if len(self.reasons) < _MOST_REASONS and reason not in self.reasons:
             self.reasons.append(reason)
-
-
-@dataclass
-class _Host:
-    """What a request says of one host, by the start and end of windows in ms."""
-
-    os_type: OsType
-    os_version: str
-    states: dict[tuple[int, int], dict[int, States]] = field(default_factory=lambda: defaultdict(dict))
-    """Shares of time by core and mode."""
-    times: dict[tuple[int, int], dict[int, States]] = field(default_factory=lambda: defaultdict(dict))
-    """Times of a window by core and mode, which make up its whole."""
-    plain: dict[tuple[int, int], dict[int, float]] = field(default_factory=lambda: defaultdict(dict))
-    memory: dict[tuple[int, int], float] = field(default_factory=dict)
-    loads: dict[tuple[int, int], dict[str, float]] = field(default_factory=lambda: defaultdict(dict))
-    histograms: dict[tuple[int, int], tuple[int, Cpu]] = field(default_factory=dict)
-    cumulative: dict[int, dict[int, States]] = field(default_factory=lambda: defaultdict(lambda: defaultdict(dict)))
-    """Times since boot by moment, core and mode."""
 
 
 def is_larger(request: ExportMetricsServiceRequest, most: int) -> bool:
@@ -138,35 +99,29 @@ def is_larger(request: ExportMetricsServiceRequest, most: int) -> bool:
     return False
 
 
-def convert(
-    request: ExportMetricsServiceRequest, counters: Counters, within: Range, covers: Callable[[str], bool]
-) -> Converted:
-    """The reports of a request, at the cumulative readings that `counters` knows; nothing is noted there yet.
-
-    Points of times that are not `within`, and of hosts that `covers` does not let in, are not taken.
-    """
-    made = Converted()
-    hosts: dict[str, _Host] = {}
+def read(request: ExportMetricsServiceRequest, within: Range, covers: Callable[[str], bool]) -> Taken:
+    """What a request says, of times that are `within` and of the hosts that `covers` lets in."""
+    taken = Taken()
     for resource in request.resource_metrics:
         attributes = _attributes(resource.resource.attributes)
-        name = next((str(attributes[key]) for key in _HOSTS if attributes.get(key)), "")
-        for scope in resource.scope_metrics:
-            for metric in scope.metrics:
-                made.points += _points(metric)
-                if not name:
-                    made.reject(_points(metric), f"expected one of {', '.join(_HOSTS)} in the resource, got none")
-                    continue
-                if not covers(name):
-                    made.forbidden += _points(metric)
-                    made.reject(_points(metric), "the token is for another user id")
-                    continue
-                system = _SYSTEMS.get(str(attributes.get("os.type", "")).lower(), "Linux")
-                version = str(attributes.get("os.version", attributes.get("os.description", "OpenTelemetry")))[:256]
-                _take(metric, hosts.setdefault(name, _Host(system, version)), within, made)
-    for name, host in hosts.items():
-        _grow(name, host, counters, within, made)
-        made.reports += _reports(name, host, made)
-    return made
+        host = next((str(attributes[key]) for key in _HOSTS if attributes.get(key)), "")
+        count = sum(_points(metric) for scope in resource.scope_metrics for metric in scope.metrics)
+        taken.points += count
+        if not (0 < len(host) <= MAX_USER_ID and host.isprintable()):
+            expected = f"expected a host of 1 to {MAX_USER_ID} printable characters"
+            taken.reject(count, f"{expected} in {', '.join(_HOSTS)} of the resource, got {host[:32]!r}")
+        elif not covers(host):
+            taken.forbidden += count
+            taken.reject(count, "the token is for another user id")
+        elif count:
+            version = str(attributes.get("os.version", attributes.get("os.description", "")))[:256]
+            before = len(taken.readings), len(taken.histograms)
+            for scope in resource.scope_metrics:
+                for metric in scope.metrics:
+                    _take(metric, host, within, taken)
+            if before != (len(taken.readings), len(taken.histograms)):
+                taken.systems.append((host, str(attributes.get("os.type", "")), version))
+    return taken
 
 
 def _attributes(pairs: Iterable[Any]) -> dict[str, Any]:
@@ -178,32 +133,60 @@ def _points(metric: Metric) -> int:
     return len(getattr(metric, kind).data_points) if kind else 0
 
 
-def _timely(points: Iterable[Any], within: Range, made: Converted) -> Iterator[Any]:
+def _take(metric: Metric, host: str, within: Range, taken: Taken) -> None:
+    """Take the points of one metric."""
+    kind = metric.WhichOneof("data")
+    if metric.name == UTILIZATION and kind == "exponential_histogram":
+        _take_histograms(metric, host, within, taken)
+    elif metric.name == TIME and kind == "sum":
+        cumulative = metric.sum.aggregation_temporality == AggregationTemporality.AGGREGATION_TEMPORALITY_CUMULATIVE
+        _take_numbers(metric, lambda point: time_place(cumulative, point), cumulative, host, within, taken)
+    elif metric.name in GAUGES and kind == "gauge":
+        _take_numbers(metric, lambda point: gauge_place(metric.name, point), False, host, within, taken)
+    else:
+        taken.reject(_points(metric), f"{metric.name} ({kind}) is not kept")
+
+
+def _take_numbers(
+    metric: Metric, place_of: Callable[[dict[str, Any]], Place | None], cumulative: bool,
+    host: str, within: Range, taken: Taken,
+) -> None:  # fmt: skip
+    """Take the points of a gauge or a sum."""
+    starts: dict[tuple[str, int], int] = {}
+    for point in _timely(getattr(metric, metric.WhichOneof("data") or "gauge").data_points, within, taken):
+        value = _value(point)
+        start_ms, end_ms = _span(point)
+        try:
+            place = place_of(_attributes(point.attributes))
+            if value is not None and not -ROUNDING <= value <= _MAX_VALUE:
+                raise ValueError(f"expected a number from 0 to {_MAX_VALUE:g}, got {value:g}")
+        except ValueError as error:
+            taken.reject(1, f"{metric.name}: {error}")
+            continue
+        if place is not None:
+            taken.readings.append(Reading(host, place, end_ms, value))
+            if not cumulative:
+                starts[place.group, end_ms] = start_ms
+    taken.readings += [Reading(host, Place(group, START), at_ms, float(start_ms))
+                       for (group, at_ms), start_ms in starts.items()]  # fmt: skip
+
+
+def _value(point: Any) -> float | None:
+    """The number of a point; None where the series has ended, NaN where a point has none."""
+    if point.flags & DataPointFlags.DATA_POINT_FLAGS_NO_RECORDED_VALUE_MASK:
+        return None
+    kind = point.WhichOneof("value")
+    return float(getattr(point, kind)) if kind else math.nan
+
+
+def _timely(points: Iterable[Any], within: Range, taken: Taken) -> Iterator[Any]:
     """The points whose time can be; the others are rejected."""
     for point in points:
         at_ms = point.time_unix_nano // _MS
         if within.oldest_ms <= at_ms <= within.newest_ms:
             yield point
         else:
-            made.reject(1, f"expected a time from {within.oldest_ms} to {within.newest_ms} ms, got {at_ms}")
-
-
-def _take(metric: Metric, host: _Host, within: Range, made: Converted) -> None:
-    """Sort the points of one metric into what is known of a host."""
-    kind = metric.WhichOneof("data")
-    if metric.name == _CPU and kind == "exponential_histogram":
-        _take_histograms(metric, host, within, made)
-    elif metric.name == _TIME and kind == "sum":
-        _take_times(metric, host, within, made)
-    elif kind == "gauge" and metric.name in (_CPU, _MEMORY, *_LOADS):
-        for point in _timely(metric.gauge.data_points, within, made):
-            value = point.as_double if point.WhichOneof("value") == "as_double" else float(point.as_int)
-            try:
-                _take_gauge(metric.name, value, _span(point), _attributes(point.attributes), host)
-            except ValueError as error:
-                made.reject(1, f"{metric.name}: {error}")
-    else:
-        made.reject(_points(metric), f"{metric.name} ({kind}) is not kept")
+            taken.reject(1, f"expected a time from {within.oldest_ms} to {within.newest_ms} ms, got {at_ms}")
 
 
 def _span(point: Any) -> tuple[int, int]:
@@ -212,105 +195,25 @@ def _span(point: Any) -> tuple[int, int]:
     return (start_ms if 0 < start_ms < end_ms else max(0, end_ms - _MINUTE_MS)), end_ms
 
 
-def _mode(attributes: Mapping[str, Any]) -> str | None:
-    found = next(
-        (attributes[key] for key in ("cpu.mode", "system.cpu.state", "state", "mode") if key in attributes), None
-    )
-    return None if found is None else str(found)
-
-
-def _core(attributes: Mapping[str, Any]) -> int:
-    """The number of the core that a point is of; -1 for the whole machine.
-
-    Raises ValueError where it is no number that a core has.
-    """
-    key = next((key for key in _CORES if key in attributes), None)
-    if key is None or (told := str(attributes[key])) in _ALL_CORES:
-        return _WHOLE
-    digits = told.removeprefix("cpu")
-    if not (digits.isascii() and digits.isdecimal()) or len(digits) > _LONG or int(digits) > LAST_CORE:
-        raise ValueError(f"expected in {key} the number of a core, got {told[:_LONG]!r}")
-    return int(digits)
-
-
-def _take_gauge(name: str, value: float, span: tuple[int, int], attributes: Mapping[str, Any], host: _Host) -> None:
-    mode = _mode(attributes)
-    if name in _LOADS:
-        host.loads[span][_LOADS[name]] = value
-    elif name == _MEMORY:
-        mode = mode or str(attributes.get("system.memory.state", attributes.get("memory.state", "used")))
-        if mode == "used":
-            host.memory[span] = value
-    elif mode is None:
-        host.plain[span][_core(attributes)] = value
-    else:
-        host.states[span].setdefault(_core(attributes), {})[mode] = value
-
-
-def _take_times(metric: Metric, host: _Host, within: Range, made: Converted) -> None:
-    cumulative = metric.sum.aggregation_temporality == AggregationTemporality.AGGREGATION_TEMPORALITY_CUMULATIVE
-    for point in _timely(metric.sum.data_points, within, made):
-        attributes = _attributes(point.attributes)
-        mode = _mode(attributes)
-        if mode is None:
-            made.reject(1, f"{_TIME} without cpu.mode or state")
-            continue
-        value = point.as_double if point.WhichOneof("value") == "as_double" else float(point.as_int)
-        try:
-            core = _core(attributes)
-        except ValueError as error:
-            made.reject(1, f"{_TIME}: {error}")
-            continue
-        if cumulative:
-            host.cumulative[point.time_unix_nano // _MS][core][mode] = value
-        else:
-            host.times[_span(point)].setdefault(core, {})[mode] = value
-
-
-def _grow(name: str, host: _Host, counters: Counters, within: Range, made: Converted) -> None:
-    """What cumulative times say by their growth since the reading before.
-
-    One that was read at a time that has not come is forgotten: a clock ran ahead, the sender's or ours.
-    """
-    for end_ms in sorted(host.cumulative):
-        for core, states in host.cumulative[end_ms].items():
-            before = made.read.get((name, core)) or counters.last.get((name, core))
-            if before is not None and before[0] > within.now_ms >= end_ms:
-                before = None
-            if before is not None and before[0] < end_ms:
-                grown = {mode: seconds - before[1].get(mode, seconds) for mode, seconds in states.items()}
-                if min(grown.values()) >= 0 and sum(grown.values()) > 0:
-                    host.times[before[0], end_ms][core] = grown
-            if before is None or before[0] < end_ms:
-                made.read[name, core] = (end_ms, states)
-
-
-def _busy(states: States, whole: float) -> float | None:
-    """The share of time that was busy, of times in modes that make up `whole`; None where they do not say it."""
-    if "idle" in states:
-        return 1.0 - sum(states.get(mode, 0.0) for mode in _IDLE) / whole
-    if not any(mode in states for mode in _BUSY):
-        return None
-    return sum(states.get(mode, 0.0) for mode in _BUSY) / whole
-
-
-def _take_histograms(metric: Metric, host: _Host, within: Range, made: Converted) -> None:
+def _take_histograms(metric: Metric, host: str, within: Range, taken: Taken) -> None:
     delta = metric.exponential_histogram.aggregation_temporality == AggregationTemporality.AGGREGATION_TEMPORALITY_DELTA
     if not delta:
-        made.reject(
-            _points(metric), f"{_CPU}: expected an exponential histogram with delta temporality, got cumulative"
+        taken.reject(
+            _points(metric), f"{UTILIZATION}: expected an exponential histogram with delta temporality, got cumulative"
         )
         return
-    for point in _timely(metric.exponential_histogram.data_points, within, made):
+    for point in _timely(metric.exponential_histogram.data_points, within, taken):
         if not point.count:
             continue
+        window = (host, *_span(point))
         if not _FINEST[0] <= point.scale <= _FINEST[1]:
-            made.reject(1, f"{_CPU}: expected a scale from {_FINEST[0]} to {_FINEST[1]}, got {point.scale}")
-            continue
-        if point.negative.bucket_counts and any(point.negative.bucket_counts):
-            made.reject(1, f"{_CPU}: expected shares from 0 to 1, got an observation below 0")
-            continue
-        host.histograms[_span(point)] = (point.count, _summary(point))
+            taken.reject(1, f"{UTILIZATION}: expected a scale from {_FINEST[0]} to {_FINEST[1]}, got {point.scale}")
+        elif point.negative.bucket_counts and any(point.negative.bucket_counts):
+            taken.reject(1, f"{UTILIZATION}: expected shares from 0 to 1, got an observation below 0")
+        elif window in taken.histograms:
+            taken.reject(1, f"{UTILIZATION}: expected one histogram of a host for each window, got another")
+        else:
+            taken.histograms[window] = (point.count, _summary(point))
 
 
 def _summary(point: ExponentialHistogramDataPoint) -> Cpu:
@@ -339,51 +242,3 @@ def _summary(point: ExponentialHistogramDataPoint) -> Cpu:
         max_utilization=point.max if point.HasField("max") else UNSET,
         histogram=flatten(bins) if counted == point.count else UNSET,
     )
-
-
-def _reports(name: str, host: _Host, made: Converted) -> Iterable[Report]:
-    """A report for each window and number of observations."""
-    windows: dict[tuple[int, int, int], list[ReportedMetric]] = defaultdict(list)
-    for span in {**host.plain, **host.states, **host.times}:
-        cpu = _cpu(_utilizations(host, span, made))
-        if cpu is not None:
-            windows[*span, 1].append(cpu)
-    for span, used in host.memory.items():
-        windows[*span, 1].append(Memory(utilization=Distribution(mean=used)))
-    for span, loads in host.loads.items():
-        if len(loads) == len(_LOADS):
-            windows[*span, 1].append(Load(**{name: Distribution(mean=value) for name, value in loads.items()}))
-        else:
-            made.reject(len(loads), "load averages: expected those of 1, 5 and 15 minutes at one moment")
-    for span, (count, cpu) in host.histograms.items():
-        windows[*span, count].append(cpu)
-    for (start_ms, end_ms, count), metrics in sorted(windows.items(), key=lambda one: one[0][1]):
-        yield Report(
-            user_id=name, start_timestamp=start_ms, end_timestamp=end_ms, observations_per_metric=count,
-            os_type=host.os_type, os_version=host.os_version, metrics=metrics,
-        )  # fmt: skip
-
-
-def _utilizations(host: _Host, span: tuple[int, int], made: Converted) -> dict[int, float]:
-    """The utilization of each core in a window."""
-    found = dict(host.plain.get(span, {}))
-    for cores, are_times in ((host.states.get(span, {}), False), (host.times.get(span, {}), True)):
-        for core, states in cores.items():
-            total = sum(states.get(mode, 0.0) for mode in (*_IDLE, *_BUSY)) if are_times else 1.0
-            busy = _busy(states, total) if total > 0 else None
-            if busy is None:
-                made.reject(len(states), f"{_CPU}: expected the modes idle or user, system and their like")
-            else:
-                found[core] = busy
-    return found
-
-
-def _cpu(shares: Mapping[int, float]) -> Cpu | None:
-    """The CPU metric of utilizations by core; the machine is their mean where it is not among them."""
-    if not shares:
-        return None
-    cores = sorted(core for core in shares if core != _WHOLE)
-    whole = shares[_WHOLE] if _WHOLE in shares else sum(shares[core] for core in cores) / len(cores)
-    by_core = [shares[core] for core in cores]
-    numbers = [] if cores == list(range(len(cores))) else cores
-    return Cpu(avg_utilization=whole, avg_utilization_by_core=by_core, cores=numbers)

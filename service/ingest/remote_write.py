@@ -13,7 +13,7 @@ from typing import Any, Final
 from analytics.sources.prometheus_messages import Series, is_larger, parse, series_of
 from contract.problems import shortened
 from contract.report import MAX_USER_ID
-from service.ingest.node_exporter import NAMES, SHARES, Place, place_of
+from service.ingest.node_exporter import NAMES, SHARES, places_of
 from service.ingest.scrapes import Range, Reading
 
 MAX_SAMPLES: Final = 50_000
@@ -23,6 +23,7 @@ _SYSTEM: Final = "node_uname_info"
 _STALE: Final = struct.pack(">Q", 0x7FF0000000000002)
 """The number that says that a series has ended: https://prometheus.io/docs/specs/prw/remote_write_spec/#stale-markers"""
 _MAX_VALUE: Final = 1e18
+_WRONG: Final = -1.0
 _MOST_REASONS, _LONGEST_REASON = 5, 200
 
 
@@ -80,12 +81,13 @@ def _take(name: str, series: Series, within: Range, covers: Callable[[str], bool
         taken.systems.append((host, labels.get("sysname", ""), labels.get("release", "")))
     else:
         try:
-            place = place_of(labels)
+            places = places_of(labels)
         except ValueError as error:
             taken.refuse(count, f"{name}: {error}")
             return
-        if place is not None:
-            _take_samples(name, host, place, series.samples, within, taken)
+        for sample in series.samples if places else ():
+            value = _value(name, sample, places[0].group in SHARES, within, taken)
+            taken.readings += [Reading(host, place, sample.timestamp, value) for place in places if value != _WRONG]
 
 
 def _host(labels: Mapping[str, str]) -> str | None:
@@ -93,15 +95,16 @@ def _host(labels: Mapping[str, str]) -> str | None:
     return host if 0 < len(host) <= MAX_USER_ID and host.isprintable() else None
 
 
-def _take_samples(name: str, host: str, place: Place, samples: Any, within: Range, taken: Taken) -> None:
-    most = 1.0 if place.group in SHARES else _MAX_VALUE
-    for sample in samples:
-        value, at_ms = sample.value, sample.timestamp
-        if not within.oldest_ms <= at_ms <= within.newest_ms:
-            taken.refuse(1, f"expected a time from {within.oldest_ms} to {within.newest_ms} ms, got {at_ms}")
-        elif 0.0 <= value <= most:
-            taken.readings.append(Reading(host, place, at_ms, value))
-        elif math.isnan(value) and struct.pack(">d", value) == _STALE:
-            taken.readings.append(Reading(host, place, at_ms, None))
-        else:
-            taken.refuse(1, f"{name}: expected a number from 0 to {most:g}, got {value:g}")
+def _value(name: str, sample: Any, is_share: bool, within: Range, taken: Taken) -> float | None:
+    """The value of a sample, None for the end of a series; `_WRONG` where it is refused."""
+    value: float = sample.value
+    most = 1.0 if is_share else _MAX_VALUE
+    if not within.oldest_ms <= sample.timestamp <= within.newest_ms:
+        taken.refuse(1, f"expected a time from {within.oldest_ms} to {within.newest_ms} ms, got {sample.timestamp}")
+    elif 0.0 <= value <= most:
+        return value
+    elif math.isnan(value) and struct.pack(">d", value) == _STALE:
+        return None
+    else:
+        taken.refuse(1, f"{name}: expected a number from 0 to {most:g}, got {value:g}")
+    return _WRONG

@@ -10,7 +10,8 @@ import analytics
 
 FUNCTIONS = {
     "anomalies", "change_points", "cluster_profiles", "compare", "connect", "connect_async", "core_imbalance",
-    "equal_weights", "fleet_trend", "forecast", "frame_of_values", "from_frame", "hour_of_week_profile", "labels",
+    "equal_weights", "fit_together",
+    "fleet_trend", "forecast", "frame_of_values", "from_frame", "hour_of_week_profile", "labels",
     "load_duration_curve", "odd_ones_out",
     "quantile", "resample", "right_size", "saturation", "stream", "to_frame", "to_nixtla", "to_text", "weigh", "who",
 }  # fmt: skip

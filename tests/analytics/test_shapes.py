@@ -63,8 +63,18 @@ WITHOUT_USERS: dict[str, Callable[[], pd.DataFrame]] = {
     "load_duration_curve together": lambda: analytics.load_duration_curve(FLEET),
     "right_size of one": lambda: analytics.right_size(FLEET[FLEET["user"] == "db"].drop(columns="user"), 4),
 }
-ELSEWHERE = {"connect", "connect_async", "frame_of_values", "from_frame", "labels", "stream", "to_nixtla", "who"}
-"""Public functions that answer no frames of users: other tools' columns, accounts, streams, sources, what to map."""
+ELSEWHERE = {
+    "connect",
+    "connect_async",
+    "fit_together",
+    "frame_of_values",
+    "from_frame",
+    "labels",
+    "stream",
+    "to_nixtla",
+    "who",
+}
+"""Public functions that answer no frames of users: other tools' columns, accounts, streams, sources, pairs."""
 
 
 def check(frame: pd.DataFrame, *, users: bool) -> None:

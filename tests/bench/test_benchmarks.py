@@ -38,7 +38,7 @@ TABLES: dict[str, list[list[str]]] = {
                 )
             )
         ]
-    ] * 3,
+    ] * 3 + [["the ??th percentile of each part of the day"] * 3],
     "agent_footprint": [
         [
             "20 wake-ups a second in Python, nothing else", "loadlens-agent, 20 Hz",
@@ -158,6 +158,7 @@ TABLES: dict[str, list[list[str]]] = {
             "a real agent has it in force after: half, all of 2, s",
         ]
     ],
+    "start": [["the service, now"]],
     "stream": [
         [
             "Nobody follows, no rules", "10 threshold rules", "1 consumer of everything",

@@ -2,7 +2,8 @@
 
     python -m tests.support.cluster_cost --reports 20000
 
-64 senders, one report a request, each of four cores. The time is that of user and system together.
+64 senders, one report a request, each of four cores. The time is that of user and system together. In a cluster all
+reports go to one process; another that takes none follows the log beside it.
 """
 
 import argparse
@@ -84,9 +85,9 @@ def main() -> None:
                 if nodes:
                     nats = stack.enter_context(RunningNats(root / "nats", nodes))
                     others["NATS"] = [node.process.pid for node in nats.nodes]
-                    for role in ("api", "writer"):
+                    for process, role in (("api", "api"), ("writer", "writer"), ("another api", "api")):
                         arguments = ("--journal", nats.address(), "--role", role, *store)
-                        services[role] = stack.enter_context(RunningService(root / role, *arguments))
+                        services[process] = stack.enter_context(RunningService(root / process, *arguments))
                 else:
                     services["service"] = stack.enter_context(RunningService(root / "alone", *store))
                 name = f"{nodes} nodes of NATS" if nodes else "alone"

@@ -1,5 +1,6 @@
 """Right-sizing: how many cores keep a percentile of utilization under a target, and how sure that is."""
 
+from analytics.methods.right_sizing.pairs import fit_together
 from analytics.methods.right_sizing.sizing import VERDICTS, right_size
 
-__all__ = ["VERDICTS", "right_size"]
+__all__ = ["VERDICTS", "fit_together", "right_size"]

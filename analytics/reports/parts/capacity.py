@@ -11,8 +11,9 @@ from analytics.frames.frame import TooFewData
 from analytics.frames.resampling import resample
 from analytics.methods.forecasting import forecast
 from analytics.methods.load_distribution import core_imbalance
-from analytics.reports.data import Data
-from analytics.reports.model import Finding, Picture, ReportColumn, ReportTable, Section
+from analytics.methods.right_sizing.pairs import WINDOWS, fit_together
+from analytics.reports.data import Data, cores_now
+from analytics.reports.model import Cell, Finding, Picture, ReportColumn, ReportTable, Section
 from analytics.reports.parts.advice import Advice
 from analytics.reports.parts.base import SHOWN, Part, check_day, in_ms, steady_total
 from analytics.reports.text import each, level, listed, moment, percent, plural, them
@@ -120,6 +121,64 @@ def _too_big(big: pd.DataFrame, idle: int, now: float, advice: Advice) -> list[F
             else None,
         )
     ]
+
+
+def fleet_pairs(data: Data, advice: Advice) -> Part:
+    """Which of the machines that were sized fit together; nothing where no pair does, or none was sized.
+
+    Raises TooFewData where there are too few days, or buckets are longer than an hour.
+    """
+    if advice.sizes is None:
+        return Part()
+    if data.rate_ms > HOUR_MS:
+        raise TooFewData("what is looked at is coarser than an hour")
+    windows = data.windows.assign(user=data.windows["user"].astype(str))
+    windows = windows[windows["user"].isin(advice.sizes.index)]
+    if advice.in_cores:
+        known = cores_now(data).rename(index=str)
+        pairs = fit_together(windows, known[known > 0], data.target, tz=data.tz)
+    else:
+        pairs = fit_together(windows.drop(columns="cores", errors="ignore"), 1.0, data.target, tz=data.tz)
+    fit = pairs[pairs["fits"]]
+    if fit.empty:
+        return Part()
+    saved, many = float(fit["saved"].sum()), len(fit)
+    one, in_all = ("one", "") if many == 1 else ("one each", " in all")
+    title = f"{plural(many, 'pair')} of machines could share {one}, and save {saved:,.1f} {advice.unit}{in_all}"
+    note = (
+        f"Sized in {advice.relation} on the days before the last {plural(int(fit['later_days'].iloc[0]), 'day')}, and "
+        f"tried on these: in so many of their hours both together stayed below {level(data.target)}. Of "
+        f"{plural(len(pairs), 'pair')} that looked complementary before, {many:,} did so in 95 of 100 hours. Peaks "
+        "within an hour are not seen."
+    )
+    both = listed(fit[["user", "other"]].iloc[0].astype(str).tolist())
+    finding = Finding(
+        "note", "pairs", f"{title}: {both}{' save most' if many > 1 else ''}.",
+        f"Let {'both' if many == 1 else 'each pair'} share a machine, if their memory fits too.",
+        {"pairs": many, "saved": saved, "tried": len(pairs)},
+    )  # fmt: skip
+    table = ReportTable("pairs", title, _PAIR_COLUMNS, _pair_rows(fit.head(SHOWN), data.tz), note)
+    return Part(Section("pairs", "Which fit together", parts=[table]), [finding])
+
+
+_PAIR_COLUMNS = (
+    ReportColumn("machine", "user"), ReportColumn("with", "user"), ReportColumn("its busiest hours"),
+    ReportColumn("the other's"), ReportColumn("apart", "number"), ReportColumn("together", "number"),
+    ReportColumn("saved", "share"), ReportColumn("later hours held", "share"),
+    ReportColumn("apart, both held", "share"),
+)  # fmt: skip
+
+
+def _pair_rows(pairs: pd.DataFrame, tz: str) -> list[list[Cell]]:
+    return [
+        [str(pair["user"]), str(pair["other"]), _part_of_day(pair["peak"], tz), _part_of_day(pair["other_peak"], tz),
+         *(float(pair[name]) for name in ("apart", "together", "saved_share", "held", "held_apart"))]
+        for pair in pairs.to_dict("records")
+    ]  # fmt: skip
+
+
+def _part_of_day(hour: Any, tz: str) -> str:
+    return f"{int(hour):02}:00 to {int(hour) + 24 // WINDOWS:02}:00 {tz}"
 
 
 def machine_size(data: Data, advice: Advice, *, calm: bool) -> Part:

@@ -52,7 +52,8 @@ def _table(data: Data, label: "pd.Series[Any]", name: str) -> ReportTable:
     together = merge(windows, rate_ms=1 << 53)
     above = by_user(saturation(chosen, data.target))["share"]
     names = labels["user"].astype(str).tolist()
-    machines = label.loc[sorted({*data.windows["user"].astype(str)})].value_counts()
+    # A machine that came while the data were asked for has no row in `users`.
+    machines = label.reindex(sorted({*data.windows["user"].astype(str)})).value_counts()
     high = quantiles(together, 0.95, bins_of(data.windows))
     rows: list[list[Cell]] = [
         [value, int(machines[value]), float(mean), float(p95), float(highest), float(above[value])]

@@ -74,6 +74,9 @@ class ForgetSettings(CallSettings, frozen=True, kw_only=True):
         bool,
         Meta(description="Forget their windows too, for good: all that they ever reported.", extra={"flag_only": True}),
     ] = False
+    yes: Annotated[
+        bool, Meta(description="Do not ask on a terminal before windows are forgotten.", extra={"flag_only": True})
+    ] = False
 
 
 class CommandSettings(CallSettings, frozen=True, kw_only=True):
@@ -96,12 +99,24 @@ def forget(argv: Sequence[str]) -> int:
             if not selector.startswith("agent:"):
                 raise SettingsError(f"expected user ids, got the selection {user}; agent:{user} is the id {user}")
             targets.append(selector.removeprefix("agent:"))
+        if settings.windows and not _confirmed(settings):
+            raise SettingsError("nothing is forgotten")
         with AgentsApi(settings) as api:
             for target in targets:
                 api.call("DELETE", user_path(target) if settings.windows else agent_path(target))
     if not settings.json:
         print(f"{len(targets)} forgotten.")
     return 0
+
+
+def _confirmed(settings: ForgetSettings) -> bool:
+    """Whether somebody at a terminal agrees; where nobody is at one, the flag has said it."""
+    if settings.yes or not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return True
+    names = ", ".join(map(display, settings.users))
+    sys.stderr.write(f"All that {names} ever reported is forgotten, and there is no way back. Go on? [y/N] ")
+    sys.stderr.flush()
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
 def report_now(argv: Sequence[str]) -> int:

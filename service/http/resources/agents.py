@@ -78,7 +78,11 @@ class OneAgent:
         except ControlError as error:
             raise ProblemError(falcon.HTTP_503, f"It is not forgotten: {error}", headers={"Retry-After": "5"}) from None
         if not known:
-            raise ProblemError(falcon.HTTP_404, f"No agent {user!r} is known, and nothing is set for it.")
+            raise ProblemError(
+                falcon.HTTP_404,
+                f"No agent {user!r} is known, and nothing is set for it."
+                " DELETE /api/v1/users/... forgets a machine with its windows (agents forget --windows).",
+            )
         self._rules.forget(user)
         resp.status = falcon.HTTP_204
 

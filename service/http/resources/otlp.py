@@ -11,16 +11,15 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceResponse,
 )
 
-from contract import times
-from contract.report import encode
 from service.credentials.identity import Identity
 from service.http.authentication import identity_of
 from service.http.problems import ProblemError
 from service.http.requests import read_body
+from service.http.resources.gathering import Gathering
 from service.http.resources.ingest import Metrics
 from service.http.token_limits import TokenLimits
-from service.ingest.otlp import Converted, Counters, convert, is_larger
-from service.ingest.scrapes import Range
+from service.ingest.otlp import Taken, is_larger, read
+from service.ingest.system_metrics import OPENTELEMETRY
 from service.stores.base import Store
 
 PROTOBUF = "application/x-protobuf"
@@ -33,10 +32,8 @@ class OpenTelemetryMetrics:
     """Takes an export request in protobuf or JSON, with the limits, permissions and durability of reports."""
 
     def __init__(self, metrics: Metrics, store: Store, limits: TokenLimits) -> None:
-        self._metrics = metrics
-        self._store = store
         self._limits = limits
-        self._counters = Counters()
+        self._gathering = Gathering(OPENTELEMETRY, metrics, store)
 
     async def on_post(self, req: Request, resp: Response) -> None:
         """200 once what is kept is on disk and answered by queries; what is not kept is counted, with the reason."""
@@ -46,20 +43,20 @@ class OpenTelemetryMetrics:
         body = await read_body(req)
         self._limits.took_bytes(identity, len(body))
         # Beside the event loop: a large request takes longer than others should wait.
-        made, bodies = await asyncio.to_thread(self._converted, body, media_type, identity)
-        if made.points and made.points == made.forbidden:
+        taken = await asyncio.to_thread(self._read, body, media_type, identity)
+        if taken.points and taken.points == taken.forbidden:
             raise ProblemError(falcon.HTTP_403, "The token is for another user id; nothing of this request was kept.")
         answer = ExportMetricsServiceResponse()
-        rejected, reasons = made.rejected, made.reasons
-        if bodies:
-            taken = await self._metrics.take(bodies, identity)
-            rejected += taken.rejections.count
-            reasons += [f"{one.problems[0].pointer}: {one.problems[0].detail}" for one in taken.rejections.listed[:1]]
-        # Only now: a request that was not kept comes again, and says its growth since the same reading.
-        self._counters.keep(made.read)
-        if rejected:
-            answer.partial_success.rejected_data_points = rejected
-            answer.partial_success.error_message = "; ".join(reasons)
+        if taken.systems:
+            whole = [(*window, *told) for window, told in taken.histograms.items()]
+            kept = await self._gathering.take(taken.readings, taken.systems, identity, whole)
+            if kept.rejections.count:
+                taken.reject(kept.rejections.count, f"a window of them: {kept.first_problem}")
+            for fault in kept.faults:
+                taken.warn(fault)
+        if taken.rejected or taken.reasons:
+            answer.partial_success.rejected_data_points = taken.rejected
+            answer.partial_success.error_message = "; ".join(taken.reasons)
         if media_type == falcon.MEDIA_JSON:
             resp.content_type = falcon.MEDIA_JSON
             resp.data = json_format.MessageToJson(answer, indent=None).encode()
@@ -67,16 +64,14 @@ class OpenTelemetryMetrics:
             resp.content_type = PROTOBUF
             resp.data = answer.SerializeToString()
 
-    def _converted(self, body: bytes, media_type: str, identity: Identity) -> tuple[Converted, list[bytes]]:
+    def _read(self, body: bytes, media_type: str, identity: Identity) -> Taken:
         request = _request(body, media_type)
         if is_larger(request, _MAX_POINTS):
             raise ProblemError(
                 falcon.HTTP_413, f"The request has more than {_MAX_POINTS} data points; send fewer at a time."
             )
-        now_ms = times.now_ms()
-        within = Range.at(now_ms, self._store.oldest_ms(now_ms))
-        made = convert(request, self._counters, within, identity.covers if identity.is_scoped else lambda host: True)
-        return made, [encode(report) for report in made.reports]
+        covers = identity.covers if identity.is_scoped else lambda host: True
+        return read(request, self._gathering.within(), covers)
 
 
 def _request(body: bytes, media_type: str) -> ExportMetricsServiceRequest:

@@ -6,18 +6,17 @@ import falcon
 from falcon.asgi import Request, Response
 
 from analytics.sources.prometheus_messages import V1, V2, Malformed
-from contract import times
 from contract.problems import shortened
-from contract.report import encode
 from service.credentials.identity import Identity
 from service.http.authentication import identity_of
 from service.http.problems import ProblemError
 from service.http.requests import read_body
+from service.http.resources.gathering import Gathering
 from service.http.resources.ingest import Metrics
 from service.http.resources.otlp import PROTOBUF
 from service.http.token_limits import TokenLimits
+from service.ingest.node_exporter import NODE_EXPORTER
 from service.ingest.remote_write import MAX_SAMPLES, Taken, TooMuch, read
-from service.ingest.scrapes import Range, Scrapes, Window
 from service.stores.base import Store
 
 _LONGEST = 200
@@ -27,12 +26,8 @@ class RemoteWrite:
     """Takes samples in protobuf, with the limits, permissions and durability of reports."""
 
     def __init__(self, metrics: Metrics, store: Store, limits: TokenLimits) -> None:
-        self._metrics = metrics
-        self._store = store
         self._limits = limits
-        self._scrapes = Scrapes()
-        self._turn = asyncio.Lock()
-        """What is gathered changes only once what was made of it is on disk."""
+        self._gathering = Gathering(NODE_EXPORTER, metrics, store)
 
     async def on_post(self, req: Request, resp: Response) -> None:
         """204 once what is kept is on disk, or waits for the rest of its scrape.
@@ -47,8 +42,9 @@ class RemoteWrite:
         # Beside the event loop: a large request takes longer than others should wait.
         taken = await asyncio.to_thread(self._read, body, message, identity)
         if taken.readings or taken.systems:
-            async with self._turn:
-                await self._keep(taken, identity)
+            kept = await self._gathering.take(taken.readings, taken.systems, identity)
+            if kept.rejections.count:
+                taken.refuse(kept.rejections.count, f"a window of them: {kept.first_problem}")
         refused = taken.refused.total()
         written = {
             "X-Prometheus-Remote-Write-Samples-Written": str(taken.samples - refused),
@@ -66,10 +62,10 @@ class RemoteWrite:
         resp.status = falcon.HTTP_204
 
     def _read(self, body: bytes, message: str, identity: Identity) -> Taken:
-        now_ms = times.now_ms()
-        within = Range.at(now_ms, self._store.oldest_ms(now_ms))
         try:
-            return read(body, message, within, identity.covers if identity.is_scoped else lambda host: True)
+            return read(
+                body, message, self._gathering.within(), identity.covers if identity.is_scoped else lambda host: True
+            )
         except Malformed as error:
             raise ProblemError(falcon.HTTP_400, f"The body is no remote write: {error}; nothing was kept.") from None
         except TooMuch:
@@ -77,28 +73,6 @@ class RemoteWrite:
                 falcon.HTTP_413,
                 f"The request is more than {MAX_SAMPLES} samples; nothing was kept. Send fewer (max_samples_per_send).",
             ) from None
-
-    async def _keep(self, taken: Taken, identity: Identity) -> None:
-        """Gather what came, and put on disk what is complete by it. Raises as `Metrics.take`."""
-        windows = await asyncio.to_thread(self._gather, taken)
-        reports = [window.report for window in windows if window.report is not None]
-        if reports:
-            try:
-                kept = await self._metrics.take([encode(report) for report in reports], identity)
-            except ProblemError as error:
-                if error.status_code != 503:
-                    # What is refused for good would only be made again.
-                    self._scrapes.keep(windows)
-                raise
-            for rejected in kept.rejections.listed[:1]:
-                problem = rejected.problems[0]
-                taken.refuse(kept.rejections.count, f"a window of them: {problem.pointer}: {problem.detail}")
-        self._scrapes.keep(windows)
-
-    def _gather(self, taken: Taken) -> list[Window]:
-        for system in taken.systems:
-            self._scrapes.name_system(*system)
-        return self._scrapes.windows(self._scrapes.add(taken.readings))
 
 
 def _message(content_type: str | None) -> str:

@@ -52,6 +52,7 @@ def test_pandas_may_drop_attrs_and_the_metric_is_still_known(
         analytics.anomalies,
         analytics.change_points,
         lambda frame: analytics.right_size(frame, 8),
+        lambda frame: analytics.fit_together(frame, 8),
         lambda frame: analytics.compare(frame, CPU),
         analytics.fleet_trend,
         analytics.hour_of_week_profile,

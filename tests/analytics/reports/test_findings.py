@@ -516,3 +516,20 @@ def test_machines_are_told_by_label_and_who_is_unlike_the_others_of_it(tmp_path:
 def test_without_labels_nothing_is_said_of_them(fleet: ReportDocument) -> None:
     assert found(fleet, "peers") == []
     assert not [section for section in fleet.sections if section.name == "labels"]
+
+
+def test_machines_with_complementary_days_are_told_with_what_later_days_say(tmp_path: Path) -> None:
+    hours = np.arange(12 * 24) % 24
+    loads = {"by day": np.where((hours >= 8) & (hours < 16), 0.7, 0.1), "by night": np.where(hours < 8, 0.7, 0.1)}
+    report = report_on(tmp_path, loads, cores={"by day": 8, "by night": 8})
+    [finding] = found(report, "pairs")
+    assert finding.sentence.startswith("1 pair of machines could share one, and save 6.0 cores: “by day” and ")
+    [table] = [table for table in report.tables() if table.name == "pairs"]
+    [[*words, apart, together, saved, held, held_apart]] = table.rows
+    assert words == ["by day", "by night", "08:00 to 12:00 UTC", "00:00 to 04:00 UTC"]
+    assert [apart, together, saved, held, held_apart] == pytest.approx([14, 8, 6 / 14, 1, 1])
+    assert "the last 4 days" in table.note
+
+
+def test_machines_that_are_busy_together_are_no_pair(fleet: ReportDocument) -> None:
+    assert found(fleet, "pairs") == []

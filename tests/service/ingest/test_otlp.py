@@ -19,7 +19,7 @@ from opentelemetry.sdk.resources import Resource
 from analytics.sources.service import Client
 from contract import times
 from tests.support.access import make_tokens
-from tests.support.running import RunningService
+from tests.support.running import RunningService, wait_until
 
 pytestmark = pytest.mark.server
 PATH = "/api/v1/otlp/v1/metrics"
@@ -89,8 +89,18 @@ def test_gauges_of_cores_and_modes_from_the_exporter(service: RunningService) ->
             f"system.cpu.load_average.{minutes}m",
             [lambda _, load=load: [Observation(load)]],  # type: ignore[misc]
         )
-    assert provider.force_flush(60_000)
-    provider.shutdown()
+
+    def has_come() -> bool:
+        """What a host has is known after some moments, each of a millisecond of its own."""
+        assert provider.force_flush(60_000)
+        with Client(service.url) as client:
+            users = client.users()
+        return users.loc[users["user"] == "gauges", "cores"].fillna(0).tolist() == [2]
+
+    try:
+        wait_until(has_come, "a window of two cores")
+    finally:
+        provider.shutdown()
     assert history(service.url, "gauges", core=0)["mean"].tolist()[:1] == pytest.approx([0.4])
     assert history(service.url, "gauges", core=1)["mean"].tolist()[:1] == pytest.approx([0.75])
     assert history(service.url, "gauges")["mean"].tolist()[:1] == pytest.approx([0.575])
@@ -130,7 +140,9 @@ def test_cumulative_times_say_it_by_their_growth(service: RunningService) -> Non
     # 10 of 50 s busy; then it went back; then 30 of 60.
     frame = history(service.url, "times")
     assert frame["mean"].tolist() == pytest.approx([0.2, 0.5])
-    assert [time.value // 10**6 for time in frame.index] == [(now + minute * MINUTE_NS) // 10**6 for minute in (1, 3)]
+    assert [moment.value // 10**6 for moment in frame.index] == [
+        (now + minute * MINUTE_NS) // 10**6 for minute in (1, 3)
+    ]
 
 
 def test_what_is_sent_twice_counts_once(service: RunningService) -> None:
