@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from contract.problems import shortened
-from contract.times import MAX_RATE_MS, MIN_RATE_MS, WEEK_MS, parse_duration, parse_timestamp
+from contract.times import MAX_RATE_MS, MIN_RATE_MS, WEEK_MS, format_duration, parse_duration, parse_timestamp
 
 
 class FrameError(ValueError):
@@ -116,8 +116,8 @@ def duration_ms(value: Duration, name: str, *, least_ms: int = MIN_RATE_MS, most
         said = f": {error}" if isinstance(value, str) else ""
         raise FrameError(f"{name}: expected a duration such as 15m or 24h, got {shown(value)}{said}") from None
     if not least_ms <= ms <= most_ms:
-        longest = pd.Timedelta(most_ms, "ms")
-        raise FrameError(f"{name}: expected from {pd.Timedelta(least_ms, 'ms')} to {longest}, got {shown(value)}")
+        bounds = f"{format_duration(least_ms)} to {format_duration(most_ms)}"
+        raise FrameError(f"{name}: expected {bounds}, got {shown(value)}")
     return ms
 
 
