@@ -10,7 +10,7 @@ from analytics.commands.machines import MachineName, MethodSettings, windows
 from analytics.commands.settings import DURATION, PROGRAM
 from contract import times
 from contract.settings import load
-from contract.times import parse_duration
+from contract.times import MINUTE_MS, format_duration, format_instant, parse_duration
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -78,6 +78,8 @@ def run_compare(argv: Sequence[str]) -> int:
             first = windows(source, settings, bounds, "1h", histograms=True)
             second = windows(source, settings, bounds, "1h", histograms=True, user_id=settings.other_id)
             names = (str(settings.user_id), settings.other_id)
+            for name, frame in zip(names, (first, second), strict=True):
+                _check_there(source, frame, name, f"of {name}", bounds)
             found = compare(first.drop(columns="user"), second.drop(columns="user"), names=names)
         else:
             first, second = _two_times(source, settings, bounds)
@@ -102,13 +104,44 @@ def _two_times(
         frame = windows(source, settings, bounds_ms, "1h", histograms=True)
         middle = frame.index.min() + (frame.index.max() - frame.index.min()) / 2
         middle = middle.ceil("h") if pd.notna(middle) else middle
+        if frame.empty or not ((frame.index < middle).any() and (frame.index >= middle).any()):
+            raise ValueError(
+                "expected two hours of data at least, which have an earlier and a later half, got "
+                + ("nothing" if frame.empty else f"those of {frame.index.min():%Y-%m-%d %H:%M} only")
+            )
         return frame[frame.index < middle], frame[frame.index >= middle]
     length_ms = end_ms - start_ms
     back_ms = length_ms if settings.earlier is None else parse_duration(settings.earlier)
     earlier = (max(0, start_ms - back_ms), end_ms - back_ms)
-    return (
-        windows(source, settings, earlier, "1h", histograms=True),
-        windows(source, settings, (start_ms, end_ms), "1h", histograms=True),
+    ranges = (("in the earlier time", earlier), ("in the later time", (start_ms, end_ms)))
+    found = []
+    for what, bounds in ranges:
+        found.append(windows(source, settings, bounds, "1h", histograms=True))
+        _check_there(source, found[-1], settings.user_id, what, bounds)
+    before, after = found
+    return before, after
+
+
+def _check_there(
+    source: "Source", frame: "pd.DataFrame", user_id: str | None, what: str, bounds_ms: tuple[int | None, int | None]
+) -> None:
+    """Raise ValueError where a side has no data: which, what there is, and how to ask for that."""
+    if not frame.empty:
+        return
+    start, end = (None if one is None else format_instant(one) for one in bounds_ms)
+    when = f", {start} to {end}" if start and end else ""
+    users = source.users()
+    seen = users if user_id is None else users[users["user"].astype(str) == user_id]
+    said = f"nothing was reported {what}{when}"
+    if seen.empty or seen["first_seen"].isna().all():
+        raise ValueError(said)
+    first_ms, last_ms = (
+        int(moment.timestamp() * 1000) for moment in (seen["first_seen"].min(), seen["last_seen"].max())
+    )
+    half = format_duration(max((last_ms - first_ms) // 2 // MINUTE_MS, 1) * MINUTE_MS)
+    raise ValueError(
+        f"{said}; there are reports from {format_instant(first_ms)} to {format_instant(last_ms)}, whose halves are "
+        f"compared by --end {format_instant(last_ms)} --last {half}"
     )
 
 

@@ -219,6 +219,8 @@ def _say(text: str) -> None:
 
 def _tell(understood: "Understood") -> None:
     """What was understood, before anything is written."""
+    from analytics.reports.text import plural
+
     for line in understood.said[:_SHOWN]:
         _say(line)
     if len(understood.said) > _SHOWN:
@@ -226,15 +228,16 @@ def _tell(understood: "Understood") -> None:
     frame = understood.checked.frame
     if not frame.empty:
         first, last = (format_instant(int(moment)) for moment in (frame["end_ms"].min(), frame["end_ms"].max()))
-        _say(f"{len(frame):,} samples of {frame['user'].nunique():,} hosts, {first} to {last}")
+        hosts = plural(frame["user"].nunique(), "host")
+        _say(f"{plural(len(frame), 'sample')} of {hosts}, {first} to {last}")
         for name, rows in frame.groupby("quantity", observed=True):
             value, apart_ms = rows["value"], int((rows["end_ms"] - rows["start_ms"]).median())
             spread = f"{value.min():.4g} to {value.max():.4g}, mean {value.mean():.4g}"
-            _say(f"  {name}: {len(rows):,} samples, {spread}, each of {times.format_duration(apart_ms)}")
+            _say(f"  {name}: {plural(len(rows), 'sample')}, {spread}, each of {times.format_duration(apart_ms)}")
     if understood.checked.clipped:
-        _say(f"{understood.checked.clipped:,} shares a little out of 0 to 100 % are clipped")
+        _say(f"{plural(understood.checked.clipped, 'share')} a little out of 0 to 100 %, clipped")
     if understood.checked.repeated:
-        _say(f"{understood.checked.repeated:,} rows are there twice, and count once")
+        _say(f"{plural(understood.checked.repeated, 'row')} there twice, counted once")
     for reason, count in understood.aside.counts.most_common():
         _say(f"{count:,} set aside: {reason}")
 

@@ -35,11 +35,22 @@ def windows(
     *,
     histograms: bool,
     user_id: str | None = None,
+    cores: bool = False,
 ) -> "pd.DataFrame":
-    """The windows that a method looks at, of each machine by name."""
+    """The windows that a method looks at, of each machine by name.
+
+    With `cores` a column of that name says how many the machine had at the time, where names are known.
+    """
+    from analytics.sources.machines import windows_with_cores
+
     user_id = user_id or settings.user_id
     start, end = bounds_ms
-    if user_id is None and not (settings.data is not None and source.users().empty):
+    nameless = user_id is None and settings.data is not None and source.users().empty
+    if cores and not nameless:
+        return windows_with_cores(
+            source, user_id, settings.metric, start=start, end=end, rate=rate, histograms=histograms
+        )
+    if user_id is None and not nameless:
         return source.fleet(settings.metric, start=start, end=end, rate=rate, by="user", histograms=histograms)
     if user_id is None:
         # A file that names no machine is of one.

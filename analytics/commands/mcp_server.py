@@ -192,15 +192,17 @@ class Tools:
         self, machine: str | None = None, target: float = 0.8, quantile: float = 0.95, last: str = "42d"
     ) -> Document:
         """How many cores machines need to stay under a utilization at a quantile, and what could be saved."""
-        from analytics.methods.right_sizing import right_size
+        from analytics.methods.right_sizing import size_machines
+        from analytics.sources.machines import windows_with_cores
 
         start_ms, end_ms = _bounds(last, None)
-        frame = self._windows(machine, "cpuLoadAvg", start_ms, end_ms, "1h", histograms=True)
-        found = right_size(frame, self._client.users(), target, quantile)
+        frame = windows_with_cores(self._client, machine, start=start_ms, end=end_ms)
+        sizes = size_machines(frame, self._client.users(), target, quantile)
         asked = f"--target {target:g} --quantile {quantile:g}"
         command = _command(f"right-size {_quoted(machine)}", "cpuLoadAvg", start_ms, end_ms, asked)
-        found = found.sort_values("saved", ascending=False, na_position="last")
-        return page(found, "cores that each machine needs; `upper` holds for nine days of ten", command, frame.attrs)
+        found = sizes.table.sort_values("saved", ascending=False, na_position="last")
+        what = f"sizes that each machine needs, in {sizes.unit}; `upper` holds for nine days of ten"
+        return page(found, f"{what}. {sizes.caveat}" if sizes.caveat else what, command, frame.attrs)
 
     def _windows(
         self, machine: str | None, metric: str, start_ms: int, end_ms: int, rate: str, *, histograms: bool

@@ -1,7 +1,8 @@
 """`loadlens-analytics right-size`: how many cores machines need."""
 
+import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from msgspec import Meta
 
@@ -41,7 +42,10 @@ class RightSizeSettings(MethodSettings, frozen=True, kw_only=True):
     ] = 0.95
     cores: Annotated[
         Annotated[float, Meta(gt=0)] | None,
-        Meta(description="How many cores a machine has.", extra={"metavar": "N", "default": "as each reported"}),
+        Meta(
+            description="How many cores a machine has, and had.",
+            extra={"metavar": "N", "default": "what each reported at the time"},
+        ),
     ] = None
     sizes: Annotated[
         tuple[Annotated[float, Meta(gt=0)], ...],
@@ -68,27 +72,33 @@ def run_right_size(argv: Sequence[str]) -> int:
     )
 
     def ask(source: "Source") -> "pd.DataFrame":
-        from analytics.frames.frame import FrameError
-        from analytics.frames.weights import cores_by_user
-        from analytics.methods.right_sizing import right_size
-
-        bounds = settings.bounds_ms(times.now_ms(), "42d")
-        frame = windows(source, settings, bounds, "1h", histograms=True)
-        cores: float | pd.Series[float] | None = settings.cores
-        if cores is None:
-            cores = cores_by_user(source.users())
-            if not frame["user"].isin(cores.index).any():
-                raise FrameError("how many cores the machines have is not known here: say it with --cores")
-        sized = right_size(
-            frame, cores, settings.target, settings.quantile, sizes=settings.sizes or None,
-            core_hour_price=settings.price,
-        )  # fmt: skip
-        return sized.sort_values("saved", ascending=False, na_position="last")
+        table, caveat = sized(source, settings)
+        if caveat:
+            print(caveat, file=sys.stderr)
+        return table.sort_values("saved", ascending=False, na_position="last")
 
     def show(console: "Console", frame: "pd.DataFrame") -> None:
         show_sizes(console, frame)
 
     return answer(settings, ask, show)
+
+
+def sized(source: "Source", settings: RightSizeSettings) -> "tuple[pd.DataFrame, str | None]":
+    """The sizes, and what is to be known beside them."""
+    from analytics.methods.right_sizing import right_size, size_machines
+
+    bounds = settings.bounds_ms(times.now_ms(), "42d")
+    options: dict[str, Any] = {"sizes": settings.sizes or None, "core_hour_price": settings.price}
+    frame = windows(source, settings, bounds, "1h", histograms=True, cores=settings.cores is None)
+    if settings.cores is not None:
+        return right_size(frame, settings.cores, settings.target, settings.quantile, **options), None
+    found = size_machines(frame, source.users(), settings.target, settings.quantile, **options)
+    found.table.attrs["unit"] = found.unit
+    if found.caveat is None:
+        return found.table, None
+    if found.in_cores:
+        return found.table, f"{found.caveat} Size each by its name with --cores."
+    return found.table, f"{found.caveat} With --cores they are in cores."
 
 
 _SHOWN = {"now": "cores", "recommended": "right", "saved": "saved", "utilization": "used", "confidence": "sure"}
@@ -101,14 +111,19 @@ def show_sizes(console: "Console", frame: "pd.DataFrame") -> None:
     if len(frame) == 1:
         console.print(plain(str(frame["why"].iloc[0])))
         return
-    rows = frame[[*(name for name in ("user",) if name in frame), *_SHOWN, "verdict"]].rename(columns=_SHOWN)
-    formats = dict.fromkeys(("cores", "right", "saved"), "{:g}".format) | dict.fromkeys(
+    relative = frame.attrs.get("unit", "cores") != "cores"
+    titles = _SHOWN | ({"now": "size"} if relative else {})
+    rows = frame[[*(name for name in ("user",) if name in frame), *titles, "verdict"]].rename(columns=titles)
+    formats = dict.fromkeys(("cores", "size", "right", "saved"), "{:g}".format) | dict.fromkeys(
         ("used", "sure"), "{:.0%}".format
     )
     show_rows(console, rows, "Nothing has been reported in this time.", written=formats)
     known = frame.dropna(subset="recommended")
     saved, missing = known["saved"].clip(lower=0).sum(), -known["saved"].clip(upper=0).sum()
     counts = ", ".join(f"{count:,} {verdict}" for verdict, count in frame["verdict"].value_counts().items())
-    console.print(f"\n{counts}. {saved:g} of {known['now'].sum():g} cores could be saved, {missing:g} more are needed.")
+    unit = "machines' worth of CPU" if relative else "cores"
+    console.print(
+        f"\n{counts}. {saved:g} of {known['now'].sum():g} {unit} could be saved, {missing:g} more are needed."
+    )
     if "saved_a_month" in frame:
         console.print(f"That is {frame['saved_a_month'].sum():,.2f} a month.")

@@ -64,10 +64,15 @@ def equal_weights(frame: pd.DataFrame) -> pd.DataFrame:
     kept = with_samples(frame)
     if "user" not in frame or frame.empty:
         return frame
-    factors = host_factors(frame, _ABOUT_ALIKE)
+    factors = about_alike(frame)
     if (factors <= 1).all():
         return frame
     return multiplied(kept, of_rows(factors, kept))
+
+
+def about_alike(frame: pd.DataFrame) -> "pd.Series[int]":
+    """As `host_factors`, all 1 where users sample alike within a fifth."""
+    return host_factors(frame, _ABOUT_ALIKE)
 
 
 def of_rows(by_user: "pd.Series[int]", frame: pd.DataFrame) -> Ints:

@@ -1,7 +1,7 @@
 """Two sets of windows beside each other: by how much they differ, and whether that could be chance."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from itertools import pairwise
 from typing import Any, Final, Literal, Self
@@ -11,10 +11,11 @@ import pandas as pd
 from scipy import stats
 
 from analytics.frames.aggregation import AnyFrame, bucket, example_of, gather, of_machines
-from analytics.frames.arguments import check_by, duration_ms, number, shown
-from analytics.frames.columns import Windows, take
+from analytics.frames.arguments import check_by, duration_ms, number, one_of, shown
+from analytics.frames.columns import Windows, merge, take
 from analytics.frames.frame import FrameError, bins_of, metric_of
 from analytics.frames.kernel import Floats, Ints
+from analytics.frames.weights import about_alike
 from contract.histogram import LINEAR
 from contract.metrics import NAMES
 from contract.times import DAY_MS, HOUR_MS
@@ -37,14 +38,15 @@ def compare(
     by: Literal["user"] | None = None,
     block: str | None = None,
     confidence: float = 0.95,
+    weight: Literal["hosts", "samples"] = "hosts",
 ) -> pd.DataFrame:
     """How the second frame differs from the first: two periods of the same users, or two groups of users.
 
     One row, or with `by="user"` one for each user of both, sorted by the size of its difference:
 
     - `user`: with `by`
-    - `mean_before`, `mean_after`: means weighted by samples (named after `names`), and their `difference`, with `lower`
-      and `upper`, its confidence interval, in the unit of the metric, within [-1, 1] for shares
+    - `mean_before`, `mean_after`: means (named after `names`), and their `difference`, with `lower` and `upper`, its
+      confidence interval, in the unit of the metric, within [-1, 1] for shares
     - `p_value`: how likely at least this difference is where there is none; with `by` adjusted for the number of users
       (Benjamini and Hochberg 1995)
     - `hedges_g`: the difference in standard deviations of the samples (Hedges 1981): 0.2 is small, 0.8 large
@@ -65,20 +67,28 @@ def compare(
     1946). Blocks count as much less as the correlation from one to the next says (Zwiers and von Storch 1995,
     J. Climate 8). Weekends weigh as in the frames: compare whole weeks with whole weeks.
 
+    Without `by` each host counts by the time that it was seen, as in reports (`analytics.equal_weights`): one that
+    samples every 50 ms does not drown those that sample every five minutes. `weight="samples"` counts each sample
+    alike, also for frames that are weighed already (`analytics.weigh`).
+
     Takes frames of windows of any size, pandas' or Dask's; raises FrameError for others, for two different metrics, and
     for a wrong block or confidence.
     """
     confidence = number(confidence, "confidence", "a share in (0, 1) such as 0.95", lambda share: 0 < share < 1)
     check_by(by)
+    one_of(weight, "weight", ("hosts", "samples"))
     check_names(names)
     bounded = _same_metric(first, second)
     block_ms = _block_ms(first, second) if block is None else duration_ms(block, "block")
     numbers: dict[str, int] = {}
-    sides = [_Side.of(frame, by, block_ms, numbers) for frame in (first, second)]
+    sides = [_Side.of(frame, by, block_ms, numbers, alike=weight == "hosts") for frame in (first, second)]
+    for name, side in zip(names, sides, strict=True):
+        if not side.users:
+            raise FrameError(f"expected samples on both sides, got no samples of {name}")
     common = set(sides[1].users)
     users = [user for user in sides[0].users if user in common]
     if not users:
-        raise FrameError("the frames have no user in common" if by else "one of the frames has no samples")
+        raise FrameError("expected frames with a user in common, got no user in common")
     before, after = (side.of_users(users) for side in sides)
     answer = pd.DataFrame({"user": pd.Categorical(users)}) if by else pd.DataFrame(index=range(1))
     for name, side in zip(names, (before, after), strict=True):
@@ -156,14 +166,20 @@ class _Side:
     cells: list[_Cells]
 
     @classmethod
-    def of(cls, frame: AnyFrame, by: str | None, block_ms: int, numbers: dict[str, int]) -> Self:
-        """The side of a frame; its hosts are added to `numbers`."""
+    def of(cls, frame: AnyFrame, by: str | None, block_ms: int, numbers: dict[str, int], *, alike: bool) -> Self:
+        """The side of a frame; its hosts are added to `numbers`. With `alike` they count by the time they were seen."""
         machines = of_machines(frame)
         key = partial(bucket, rate_ms=block_ms)
         windows, labels = gather(machines, key, histograms=False, what="comparison")
         if by and "user" not in labels:
             raise FrameError("there are no users to compare one by one: leave out by, or give frames with users")
         whole, _ = gather(machines, None, labels=("user",) if by else (), what="comparison")
+        if alike and not by and "user" in labels and len(labels) > 1:
+            factors = _by_time(machines)
+            if (factors > 1).any():
+                each, _ = gather(machines, None, what="comparison")
+                windows, each = _often(windows, factors), _often(each, factors)
+                whole = merge(replace(each, series=np.zeros_like(each.series)))
         users = labels["user"].astype("str").tolist() if "user" in labels else []
         hosts = np.array([numbers.setdefault(user, len(numbers)) for user in users]) if users else None
         if not by:
@@ -176,6 +192,26 @@ class _Side:
         place = {user: number for number, user in enumerate(self.users)}
         rows = np.array([place[user] for user in users])
         return _Side([*users], take(self.whole, rows), [self.cells[row] for row in rows])
+
+
+def _by_time(machines: AnyFrame) -> Ints:
+    """How often the samples of each user, in their order, count so that users count by the time they were seen."""
+    hours, labels = gather(machines, partial(bucket, rate_ms=HOUR_MS), histograms=False, what="comparison")
+    users = labels["user"].astype("str").to_numpy()
+    frame = pd.DataFrame({"user": users[hours.series], "count": hours.count}, index=hours.time)
+    factors: Ints = about_alike(frame).reindex(users).fillna(1).to_numpy().astype(np.int64)
+    return factors
+
+
+def _often(windows: Windows, factors: Ints) -> Windows:
+    """The windows with the samples of each series so often."""
+    times = factors[windows.series]
+    histograms = windows.histograms
+    if histograms is not None:
+        histograms = replace(histograms, count=histograms.count * times[histograms.row])
+    return replace(
+        windows, count=windows.count * times, approximated=windows.approximated * times, histograms=histograms
+    )
 
 
 def _same_metric(*frames: AnyFrame) -> bool:

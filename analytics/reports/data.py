@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -13,6 +13,7 @@ from analytics.frames.resampling import resample
 from analytics.frames.weights import cores_at, cores_or_now, equal_weights, weigh
 from analytics.reports.annotations import Annotation, annotations_of
 from analytics.reports.use import CpuUse, use_of
+from analytics.sources.machines import single_cores
 from contract.times import DAY_MS, HOUR_MS, format_duration
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ class Data:
     windows: pd.DataFrame
     """Of each machine, with the column `user`, in buckets of `rate_ms`; in a fleet weighed by cores where those of
     every machine are known, otherwise `analytics.equal_weights`. The column `cores` says how many the machine had at
-    the time; it is not there where those of one are not known."""
+    the time, else has now; missing where neither is known."""
     total: pd.DataFrame
     """Of all machines together, in buckets of `total_rate_ms`; of the machine where the report is on one. Of a fleet it
     may lack histograms."""
@@ -146,7 +147,7 @@ def of_fleet(source: "Source", question: ReportQuestion) -> Data:
         raise NothingThere("no machine reported in this time; ask for another --start and --end, or a longer --last")
     samples = _samples(windows)
     windows = _with_cores(windows, users)
-    weighted = weigh(windows, "cores") if "cores" in windows else equal_weights(windows)
+    weighted = weigh(windows, "cores") if _all_known(windows) else equal_weights(windows)
     total_ms = min(rate_ms, HOUR_MS, TOTAL.rate_ms(end_ms - start_ms, float(spans.sum())))
     if weighted is not windows:
         # What the source puts together weighs each sample alike.
@@ -176,12 +177,15 @@ def of_fleet(source: "Source", question: ReportQuestion) -> Data:
 
 
 def _with_cores(windows: pd.DataFrame, users: pd.DataFrame) -> pd.DataFrame:
-    """The windows with `cores`, at the time or else as they are now; without the column where one is not known."""
-    if "cores" in users:
-        cores = cores_or_now(windows, users.rename_axis("user").reset_index())
-        if cores.notna().all():
-            return windows.assign(cores=cores)
-    return windows.drop(columns="cores", errors="ignore")
+    """The windows with `cores`, at the time or else as they are now; missing where that is not known."""
+    if "cores" not in users:
+        return windows.drop(columns="cores", errors="ignore")
+    return windows.assign(cores=cores_or_now(windows, users.rename_axis("user").reset_index()))
+
+
+def _all_known(windows: pd.DataFrame) -> bool:
+    """Whether it is known of every window how many cores its machine had."""
+    return "cores" in windows and bool(windows["cores"].notna().all())
 
 
 def _sized_as(weighted: pd.DataFrame, windows: pd.DataFrame) -> pd.DataFrame:
@@ -195,7 +199,7 @@ def _coarser(windows: pd.DataFrame, rate_ms: int) -> pd.DataFrame:
     return longer.assign(cores=cores_in(windows, longer, rate_ms)) if "cores" in windows else longer
 
 
-def cores_in(windows: pd.DataFrame, longer: pd.DataFrame, rate_ms: int) -> "pd.Series[int]":
+def cores_in(windows: pd.DataFrame, longer: pd.DataFrame, rate_ms: int) -> "pd.Series[Any]":
     """The last number of cores in each of the longer buckets, of those that windows say."""
     start = pd.DatetimeIndex(windows.index).floor(pd.Timedelta(rate_ms, "ms"))
     last = windows["cores"].groupby([windows["user"].astype("str").to_numpy(), start]).last()
@@ -203,17 +207,9 @@ def cores_in(windows: pd.DataFrame, longer: pd.DataFrame, rate_ms: int) -> "pd.S
     return pd.Series(last.reindex(wanted).array, longer.index)
 
 
-def cores_now(data: Data) -> "pd.Series[float]":
-    """The cores that each machine has now, index `user`: as it said last, or else had in its last window."""
-    told = data.users["cores"].astype("float64")
-    if "cores" not in data.windows:
-        return told
-    return told.fillna(data.windows["cores"].astype("float64").groupby(data.windows["user"].astype("str")).last())
-
-
 def mean_cores(windows: pd.DataFrame) -> "pd.Series[float] | None":
-    """The mean number of cores of each user over some windows, index `user`; None where windows name none."""
-    if "cores" not in windows:
+    """The mean number of cores of each user over some windows, index `user`; None where a window names none."""
+    if not _all_known(windows):
         return None
     return windows["cores"].astype("float64").groupby(windows["user"].astype("str")).mean()
 
@@ -233,7 +229,7 @@ def of_user(source: "Source", user: str, question: ReportQuestion) -> Data:
         raise NothingThere("the machine reported nothing in this time; ask for another --start and --end")
     total, total_ms = _as_reported(total.drop(columns=["user", "core"], errors="ignore"), total_ms)
     rate_ms = max(rate_ms, total_ms)
-    cores = _cores(source, user, (start_ms, end_ms), format_duration(rate_ms))
+    cores = single_cores(source, user, start=start_ms, end=end_ms, rate=format_duration(rate_ms))
     windows = resample(total, format_duration(rate_ms))
     windows = windows.assign(user=pd.Categorical([user] * len(windows)))
     if cores is not None:
@@ -284,15 +280,6 @@ def _as_reported(total: pd.DataFrame, rate_ms: int) -> tuple[pd.DataFrame, int]:
     if wanted_ms <= rate_ms or len(total) < _FEW:
         return total, rate_ms
     return resample(total, format_duration(wanted_ms)), wanted_ms
-
-
-def _cores(source: "Source", user: str, range_ms: tuple[int, int], rate: str) -> pd.DataFrame | None:
-    try:
-        frame = source.history(user, start=range_ms[0], end=range_ms[1], rate=rate, core="each")
-    except LookupError:
-        return None
-    frame = frame[frame["core"].notna()] if "core" in frame else frame.iloc[:0]
-    return None if frame.empty else frame
 
 
 def _range(

@@ -15,7 +15,7 @@ from analytics.reports.model import Finding, ReportColumn, ReportDocument, Repor
 from analytics.reports.parts import capacity, changes, coverage, patterns, peers, timeline, use
 from analytics.reports.parts.advice import Advice, advise
 from analytics.reports.parts.base import Part, one_or_nothing
-from analytics.reports.text import level, moment, named, plural
+from analytics.reports.text import all_of, level, moment, named, plural
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -117,7 +117,7 @@ def _all(table: "pd.DataFrame", data: Data, advice: Advice) -> ReportTable:
     shown = shown.assign(last=shown["last"] + data.rate_ms, advice=advice.kinds)
     rows = [[user, *(value if isinstance(value, int | str) else float(value) for value in row)]
             for user, *row in shown.itertuples(name=None)]  # fmt: skip
-    title = f"All {len(table):,} machines" if len(table) > 1 else "The machine"
+    title = f"{all_of(len(table))} machines" if len(table) > 1 else "The machine"
     return ReportTable("all-machines", title, columns, rows, folded=len(table) > 1)
 
 

@@ -61,6 +61,11 @@ def plural(number: int, thing: str, things: str = "") -> str:
     return f"{number:,} {thing if number == 1 else things or thing + 's'}"
 
 
+def all_of(number: int) -> str:
+    """How several things are named together: `Both` or `All 3`."""
+    return "Both" if number == 2 else f"All {number:,}"
+
+
 def them(number: int) -> str:
     """So many things that were named before: `it` or `them`."""
     return "it" if number == 1 else "them"

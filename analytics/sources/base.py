@@ -16,7 +16,7 @@ from analytics.frames.statistics import highest, values_of
 from analytics.frames.weights import Weight, cores_at, cores_or_now, weigh
 from contract.labels import column_of, read_labels
 from contract.metrics import NAMES, TYPES, Quantity, Statistic, type_name
-from contract.times import parse_duration, parse_timestamp
+from contract.times import HOUR_MS, parse_duration, parse_timestamp
 
 Moment = str | int | date | pd.Timestamp
 """ISO 8601 text, epoch milliseconds, or a datetime; UTC where there is no offset."""
@@ -236,8 +236,12 @@ class WindowedSource(ABC):
         """The windows of all users together or of each, or with `stat` their values (`analytics.sources.base`)."""
         check_windows_by(by, top if stat is None else None)
         if weight != "samples" and by is None:
-            each = self.fleet(metric, start=start, end=end, rate=rate, by="user", histograms=histograms or bool(stat))
-            together = weighed_together(each, weight, self.users, lambda: self._cores(start, end, rate))
+            # A bucket in which the cores of a machine change is weighed in parts, each by the cores of its time.
+            parts = _parts_of(rate) if weight == "cores" else rate
+            each = self.fleet(metric, start=start, end=end, rate=parts, by="user", histograms=histograms or bool(stat))
+            together = weighed_together(each, weight, self.users, lambda: self._cores(start, end, parts))
+            if parts != rate:
+                together = resample(together, rate)
             return together if stat is None else values_of(together, stat)
         if top is not None and by is None:
             raise ValueError("top goes with by: it keeps the groups with the highest values")
@@ -276,6 +280,12 @@ class WindowedSource(ABC):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _parts_of(rate: str) -> str:
+    """An hour where it divides the buckets, else the buckets themselves."""
+    rate_ms = RAW_MS if rate == "raw" else parse_duration(rate)
+    return "1h" if rate_ms > HOUR_MS and rate_ms % HOUR_MS == 0 else rate
 
 
 def metrics_of(quantities: Iterable[Quantity]) -> pd.DataFrame:

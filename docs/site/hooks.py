@@ -30,6 +30,8 @@ def on_config(config: Any) -> Any:
 def on_files(files: Files, config: Any) -> Files:
     """Add the first page (the README), the reference, and every file of the project that a page leads to."""
     files.append(File.generated(config, "index.md", content=_rewritten("README.md", "index.md")))
+    shim = (ROOT / "docs" / "site" / "vendor" / "iframe-worker.js").read_bytes()
+    files.append(File.generated(config, "assets/iframe-worker.js", content=shim))
     for name, content in reference.pages().items():
         files.append(File.generated(config, f"reference/{name}.md", content=content))
     waiting = ["README.md", *(f"docs/{file.src_uri}" for file in files if _stands_in_docs(file))]

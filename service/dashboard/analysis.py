@@ -15,7 +15,6 @@ import pandas as pd
 
 from analytics.frames.frame import TooFewData
 from analytics.frames.gaps import step_of
-from analytics.frames.weights import cores_by_user
 from analytics.sources.base import Asked, WindowedSource, metrics_of
 from contract import times
 from contract.metrics import QUANTITIES, NamedMetric
@@ -85,7 +84,7 @@ class StoreSource(WindowedSource):
             "rate_ms": asked.rate_ms or _NOT_BEFORE_MS, "histograms": asked.histograms,
         }  # fmt: skip
         if asked.user is None:
-            return self.store.answer(Question(**shared, by="user"))
+            return self.store.answer(Question(**shared, by="user", cores="whole" if asked.core is None else asked.core))
         if asked.core is None:
             return self.store.answer(Question(**shared, user_id=asked.user))
         cores = self.store.answer(Question(**shared, user_id=asked.user, cores=asked.core))
@@ -180,16 +179,25 @@ class Analyst:
             return {"unavailable": f"Not enough data: {error}."}
 
 
-def _history(source: StoreSource, subject: Subject, kind: Kind, rate_ms: int, *, histograms: bool) -> pd.DataFrame:
+def _past(source: StoreSource, subject: Subject, kind: Kind, rate_ms: int) -> tuple[pd.Timestamp, pd.Timestamp, str]:
+    """The range that a method looks at, and the width of its buckets."""
     start_ms = max(0, min(subject.start_ms, subject.end_ms - _PAST_MS[kind]))
     start, end = (pd.Timestamp(moment, unit="ms", tz="UTC") for moment in (start_ms, subject.end_ms))
     # So far back windows may be merged into rollups already.
     finest_ms = source.store.finest_ms(start_ms, times.now_ms())
-    rate = format_duration(-(-rate_ms // finest_ms) * finest_ms)
+    return start, end, format_duration(-(-rate_ms // finest_ms) * finest_ms)
+
+
+def _history(source: StoreSource, subject: Subject, kind: Kind, rate_ms: int, *, histograms: bool) -> pd.DataFrame:
+    start, end, rate = _past(source, subject, kind, rate_ms)
     frame = source.history(subject.user_id, subject.metric.name, start=start, end=end, rate=rate, histograms=histograms)
+    _check_reported(frame)
+    return frame
+
+
+def _check_reported(frame: pd.DataFrame) -> None:
     if frame.empty:
         raise TooFewData("nothing was reported up to this time")
-    return frame
 
 
 def _width_ms(frame: pd.DataFrame) -> int:
@@ -261,18 +269,22 @@ def _forecast(source: StoreSource, subject: Subject) -> dict[str, Any]:
 
 
 def _size(source: StoreSource, subject: Subject) -> dict[str, Any]:
-    from analytics.methods.right_sizing import right_size
+    from analytics.methods.right_sizing import size_machines
+    from analytics.sources.machines import windows_with_cores
 
     if subject.metric.quantity.name != "cpu.utilization":
         raise TooFewData("sizes are told from CPU utilization")
-    cores = cores_by_user(source.users()).get(subject.user_id)
-    if not cores:
-        raise TooFewData("the number of cores is not known")
-    sized = right_size(_history(source, subject, "size", HOUR_MS, histograms=True), cores, _TARGET)
-    [row] = sized.to_dict("records")
+    start, end, rate = _past(source, subject, "size", HOUR_MS)
+    windows = windows_with_cores(source, subject.user_id, subject.metric.name, start=start, end=end, rate=rate)
+    _check_reported(windows)
+    sizes = size_machines(windows, source.users(), _TARGET)
+    [row] = sizes.table.to_dict("records")
     return {
         name: _number(row[name]) for name in ("now", "needed", "lower", "upper", "recommended", "saved", "confidence")
-    } | {"target": _TARGET, "verdict": str(row["verdict"]), "why": str(row["why"]), "days": int(row["days"])}
+    } | {
+        "unit": sizes.unit, "target": _TARGET, "verdict": str(row["verdict"]), "why": str(row["why"]),
+        "days": int(row["days"]),
+    }  # fmt: skip
 
 
 def _week(source: StoreSource, subject: Subject) -> dict[str, Any]:

@@ -14,8 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from analytics.frames.statistics import statistic
-from contract.metrics import Cpu, NamedMetric, Quantity
+from contract.metrics import NamedMetric, Quantity
 from contract.times import DAY_MS, HOUR_MS, MINUTE_MS
+from service.dashboard.column_means import mean_of_columns
 from service.dashboard.matrix import FleetCache, Floats, MatrixKey, Shown
 from service.stores.base import Question, Store
 
@@ -127,7 +128,15 @@ def _drawn(cache: FleetCache, asked: PictureQuestion, alerting: frozenset[str], 
         "total": len(ordered),
         "known": len(machines.names),
         "states": {name: int(mask.sum()) for name, mask in states.items()},
-        "weighted": _listed(_by_cores(cells, finite, machines.cores[shown], asked.metric.quantity)),
+        "weighted": _listed(
+            mean_of_columns(
+                cache,
+                MatrixKey(asked.metric.quantity, asked.statistic, rate_ms, columns),
+                range_ms[0],
+                cells,
+                (machines.rows[shown], machines.cores[shown]),
+            )
+        ),
         "reporting": finite.sum(axis=0).tolist(),
         "machines": [_machine(machines, place, states) for place in shown[:PAGE].tolist()],
         "hottest": _extremes(machines, states, highest=True),
@@ -279,17 +288,6 @@ def _pixels(cells: Floats, edges: Places, scale: float) -> npt.NDArray[np.uint8]
             np.fmax.reduce(cells[first:last], axis=0, out=highest[row])
     levels = np.clip(highest * (254 / scale), 0, 254)
     return np.where(np.isnan(levels), 0, np.nan_to_num(np.rint(levels)) + 1).astype(np.uint8)
-
-
-def _by_cores(
-    cells: Floats, finite: npt.NDArray[np.bool_], cores: npt.NDArray[np.int64], quantity: Quantity
-) -> Doubles:
-    """The mean of each column, machines weighing as many as they have cores, one where that is not known."""
-    weights = np.maximum(cores, 1).astype(np.float64) if quantity == Cpu.quantities[0] else np.ones(len(cores))
-    total = np.einsum("i,ij->j", weights, finite)
-    with np.errstate(invalid="ignore"):
-        means: Doubles = np.einsum("i,ij->j", weights, np.where(finite, cells, 0)) / np.where(total > 0, total, np.nan)
-    return means
 
 
 def _listed(values: Doubles) -> list[float | None]:

@@ -1,8 +1,9 @@
 """Errors as answers (`application/problem+json`, RFC 9457), and changes that go only where nobody else has changed."""
 
+import functools
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import falcon
 import falcon.asgi
@@ -12,10 +13,15 @@ from uvicorn.protocols.utils import ClientDisconnected
 
 from contract.problems import Problem, shortened
 from service.control.database import ControlError
+from service.http.templates import environment
 from service.stores.base import StoreUnavailable
+
+if TYPE_CHECKING:
+    import jinja2
 
 _RETRY_S = 5
 _MAX_DETAIL = 2000
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
 
 class ProblemError(falcon.HTTPError):
@@ -51,7 +57,15 @@ _DETAILS = {
 
 
 def serialize(req: falcon.asgi.Request, resp: falcon.asgi.Response, error: falcon.HTTPError) -> None:
-    """Write any HTTP error as problem details."""
+    """Write any HTTP error as problem details, or as a page where a person's browser finds nothing."""
+    if error.status_code == 404 and _for_a_person(req):
+        resp.content_type = falcon.MEDIA_HTML
+        resp.set_header("Content-Security-Policy", _POLICY)
+        resp.set_header("X-Content-Type-Options", "nosniff")
+        resp.text = _not_found().render(
+            detail=shortened(error.description or "Nothing is at this address.", _MAX_DETAIL), base=req.root_path
+        )
+        return
     document: dict[str, Any] = {
         "type": "about:blank",
         "title": falcon.code_to_http_status(error.status_code).partition(" ")[2],
@@ -66,6 +80,22 @@ def serialize(req: falcon.asgi.Request, resp: falcon.asgi.Response, error: falco
         document |= error.extra
     resp.content_type = "application/problem+json"
     resp.data = msgspec.json.encode(document)
+
+
+def _for_a_person(req: Request) -> bool:
+    """Whether an answer is read by a person: outside the interface for programs, and asked for as HTML first."""
+    if req.method not in ("GET", "HEAD") or req.path.startswith("/api/"):
+        return False
+    return req.client_prefers((falcon.MEDIA_JSON, "application/problem+json", falcon.MEDIA_HTML)) == falcon.MEDIA_HTML
+
+
+@functools.cache
+def _not_found() -> "jinja2.Template":
+    import analytics.reports.html
+
+    page = environment()
+    page.globals["style"] = analytics.reports.html.style()
+    return page.get_template("not_found.html.j2")
 
 
 async def unexpected(req: falcon.asgi.Request, resp: falcon.asgi.Response, error: Exception, params: Any) -> None:
@@ -94,7 +124,7 @@ async def uncontrolled(req: falcon.asgi.Request, resp: falcon.asgi.Response, err
 def tag(resp: Response, revision: int) -> None:
     """Name the version that is answered."""
     resp.etag = str(revision)
-    resp.cache_control = ["no-cache"]
+    resp.cache_control = ["private", "no-cache"]
 
 
 def is_known(req: Request, resp: Response, revision: int | str) -> bool:

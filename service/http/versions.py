@@ -1,5 +1,6 @@
 """Which version of the data a range has, so that an answer that is known already need not be made again."""
 
+import hashlib
 import secrets
 from collections.abc import Sequence
 
@@ -9,6 +10,7 @@ from falcon.asgi import Request, Response
 from contract import times
 from contract.report import Report
 from contract.times import DAY_MS, HOUR_MS
+from service.http.authentication import identity_of
 from service.http.problems import is_known
 from service.stores.base import Store
 
@@ -74,20 +76,28 @@ def is_unchanged(
     form: str,
     range_ms: tuple[int, int],
     *,
-    by_system: bool = False,
+    by_machines: bool = False,
 ) -> bool:
     """Name the version of an answer, and whether the asker has it already (then it is 304).
 
     Only a question whose end is in its address has one: of others, the same address asks for something else each time.
-    With `by_system` groups depend on what machines last said of themselves, so any report may change the answer.
+    With `by_machines` it depends on what machines last said of themselves, their system, labels or cores, so any report
+    may change it. Whoever sees other machines gets another version.
     """
-    resp.append_header("Vary", "Accept")
+    for name in ("Accept", "Authorization", "Cookie"):
+        resp.append_header("Vary", name)
     if "end" not in req.params:
         resp.cache_control = ["no-store"]
         return False
-    version = versions.newest if by_system else versions.of(*range_ms)
-    short = form.rpartition("/")[2].rpartition(".")[2]
-    tag = ETag(f"{version}.{short}" if "start" in req.params else f"{version}.{short}.{range_ms[0]}")
+    version = versions.newest if by_machines else versions.of(*range_ms)
+    parts = [version, form.rpartition("/")[2].rpartition(".")[2]]
+    if "start" not in req.params:
+        parts.append(str(range_ms[0]))
+    identity = identity_of(req)
+    if identity.is_scoped:
+        # A scope may have any characters, and a tag may not.
+        parts.append(hashlib.sha256(f"{identity.role} {identity.scope}".encode()).hexdigest()[:16])
+    tag = ETag(".".join(parts))
     tag.is_weak = True
     resp.etag = tag
     resp.cache_control = ["private", "no-cache"]

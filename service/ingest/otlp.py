@@ -107,9 +107,10 @@ def read(request: ExportMetricsServiceRequest, within: Range, covers: Callable[[
         host = next((str(attributes[key]) for key in _HOSTS if attributes.get(key)), "")
         count = sum(_points(metric) for scope in resource.scope_metrics for metric in scope.metrics)
         taken.points += count
-        if not (0 < len(host) <= MAX_USER_ID and host.isprintable()):
-            expected = f"expected a host of 1 to {MAX_USER_ID} printable characters"
-            taken.reject(count, f"{expected} in {', '.join(_HOSTS)} of the resource, got {host[:32]!r}")
+        if not host:
+            taken.reject(count, f"expected one of {', '.join(_HOSTS)} in the resource, got none")
+        elif len(host) > MAX_USER_ID or not host.isprintable():
+            taken.reject(count, f"expected a host of 1 to {MAX_USER_ID} printable characters, got {host[:32]!r}")
         elif not covers(host):
             taken.forbidden += count
             taken.reject(count, "the token is for another user id")

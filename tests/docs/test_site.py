@@ -189,6 +189,8 @@ def test_a_browser_asks_nobody_else_and_finds_what_it_searches(site: Path, brows
             page.goto(f"{url}/{name}.html")
             assert page.locator("h1").count() == 1
         wait_until(lambda: finds(page, "right-size"), "what was searched")
+        page.goto(f"{site.as_uri()}/index.html")
+        wait_until(lambda: finds(page, "right-size"), "what was searched on a disk")
         page.close()
     assert errors == []
-    assert [one for one in asked if not one.startswith((url, "data:", "blob:"))] == []
+    assert [one for one in asked if not one.startswith((url, site.as_uri(), "data:", "blob:"))] == []

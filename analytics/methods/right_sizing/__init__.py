@@ -1,6 +1,7 @@
 """Right-sizing: how many cores keep a percentile of utilization under a target, and how sure that is."""
 
+from analytics.methods.right_sizing.machines import Sizes, size_machines
 from analytics.methods.right_sizing.pairs import fit_together
 from analytics.methods.right_sizing.sizing import VERDICTS, right_size
 
-__all__ = ["VERDICTS", "fit_together", "right_size"]
+__all__ = ["VERDICTS", "Sizes", "fit_together", "right_size", "size_machines"]

@@ -63,7 +63,8 @@ def _positive(cores: float) -> float:
 def _recorded(frame: pd.DataFrame, whole: pd.DataFrame) -> Floats | None:
     if "cores" in whole and whole["cores"].notna().any():
         known = pd.to_numeric(whole["cores"], errors="coerce").to_numpy(np.float64, na_value=np.nan)
-        if (known[np.asarray(whole["cores"].notna())] > 0).all():
+        told = known[np.asarray(whole["cores"].notna())]
+        if ((told > 0) & (told < np.inf)).all():
             return _filled(whole, known)
         raise FrameError("expected numbers above 0 in the column cores, got others")
     if "core" not in frame or frame["core"].isna().all():

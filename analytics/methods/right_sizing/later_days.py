@@ -49,7 +49,7 @@ class Outlook:
     errors: Floats
     """In spreads, ascending."""
     reached: Floats
-    """The chance that an error is at most that."""
+    """The chance that an error is at most that, in [0, 1]."""
 
     def at(self, chance: float) -> Floats:
         """The share that is not exceeded with this chance, in [0, 1]."""
@@ -130,4 +130,5 @@ def _distribution(errors: list[Floats]) -> tuple[Floats, Floats]:
     each = np.full(len(made), len(steps) / max(len(made), 1))
     weight = np.concatenate([each, np.full(len(_NORMAL), _NORMAL_DAYS / len(_NORMAL))])
     order = np.argsort(values)
-    return values[order], np.cumsum(weight[order]) / weight.sum()
+    # Sums of many shares end a little off 1.
+    return values[order], np.minimum(np.cumsum(weight[order]) / weight.sum(), 1.0)

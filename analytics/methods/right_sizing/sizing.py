@@ -105,7 +105,7 @@ def right_size(
     """
     aim = _aim(target, quantile, sizes, headroom, ahead, least_days)
     if core_hour_price is not None:
-        number(core_hour_price, "core_hour_price", "a price of at least 0", lambda value: 0 <= value < np.inf)
+        number(core_hour_price, "core_hour_price", "a number of at least 0", lambda value: 0 <= value < np.inf)
     check_frame(frame)
     frame = _at_hand(frame)
     whole = machines(frame)

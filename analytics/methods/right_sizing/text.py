@@ -33,6 +33,30 @@ def sentence(
     return f"{seen}. {_answer(row, target, sizes)}{_interval(row)}."
 
 
+def relative_sentence(row: Mapping[str, Any], quantile: float, target: float, least_days: int) -> str:
+    """The same of a machine whose cores are not known: sizes are in times what it has now."""
+    if row["verdict"] == "not enough data":
+        return sentence(row, quantile, target, least_days, None)
+    seen = (
+        f"On {row['days']} days, {100 * quantile:g} % of the {row['basis']} used at most "
+        f"{100 * row['utilization']:.0f} % of what it has"
+    )
+    under, new = f"under {100 * target:g} %", f"{row['recommended']:g} times its present size"
+    answers = {
+        "no size fits": "No size that was looked at is enough",
+        "too small": f"It needs {new} to stay {under}",
+        "too big": f"With {new} it stays {under}",
+    }
+    answer = answers.get(row["verdict"], f"Its size is right to stay {under}")
+    if np.isinf(row["upper"]):
+        return f"{seen}. {answer}."
+    many = f"{row['lower']:g}" if row["lower"] == row["upper"] else f"{row['lower']:g} to {row['upper']:g}"
+    return (
+        f"{seen}. {answer} (needed on a day within the next {WITHIN_DAYS}: {many} times what it has, "
+        "with 90 % confidence)."
+    )
+
+
 def _interval(row: Mapping[str, Any]) -> str:
     """What a day needs; nothing where no size is enough for one."""
     if np.isinf(row["lower"]):

@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 
 from analytics.frames.frame import TooFewData, by_user
-from analytics.methods.right_sizing import right_size
-from analytics.reports.data import Data, cores_now
-from analytics.reports.text import plural
+from analytics.methods.right_sizing import size_machines
+from analytics.reports.data import Data
+from analytics.reports.text import count, plural
 from contract.times import DAY_MS
 
 IDLE: Final = 0.1
@@ -23,11 +23,8 @@ _MIN_MS: Final = 600_000
 _GONE_MS: Final = DAY_MS
 """Of a machine that is silent for longer it is only said that it is."""
 
-_STEPS: Final = (0.1, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 3.0, 4.0)
-"""Sizes to choose from where cores are not known, in times the present size."""
 _SHORT_MS: Final = 14 * DAY_MS
 _MIN_DAYS, _MIN_DAYS_SHORT = 5, 3
-_HALF_UNKNOWN: Final = 0.5
 _SHORT_OF: Final = ("too small", "no size fits")
 
 Kind = Literal["hot", "idle", "too big", ""]
@@ -49,10 +46,10 @@ class Advice:
     """How many machines there is enough to say of."""
     caveats: tuple[str, ...]
 
-    @property
-    def unit(self) -> str:
-        """Of sizes, in a sentence."""
-        return "cores" if self.in_cores else "machines' worth of CPU"
+    def amount(self, size: float) -> str:
+        """So much CPU, in a sentence: the same number as in a table."""
+        one, many = ("core", "cores") if self.in_cores else ("machine's worth of CPU", "machines' worth of CPU")
+        return f"{count(size)} {one if count(size) == '1' else many}"
 
     @property
     def relation(self) -> str:
@@ -112,17 +109,11 @@ def _caveats(enough: "pd.Series[bool]", gone: "pd.Series[bool]", data: Data) -> 
 
 def _sizes(data: Data, judged: pd.DataFrame) -> tuple[bool, int, pd.DataFrame]:
     """Whether sizes are in cores, on how many days a machine is to be seen, and the sizes of those that were."""
-    known = cores_now(data).dropna().rename(index=str)
-    known = known[(known > 0) & known.index.isin(judged.index)]
-    in_cores = len(known) > _HALF_UNKNOWN * len(judged)
     least_days = _MIN_DAYS_SHORT if data.end_ms - data.start_ms < _SHORT_MS else _MIN_DAYS
     windows = data.windows.assign(user=data.windows["user"].astype(str))
-    windows = windows[windows["user"].isin(known.index if in_cores else judged.index)]
+    windows = windows[windows["user"].isin(judged.index)]
     if windows.empty:
-        return in_cores, least_days, pd.DataFrame({"verdict": pd.Series(dtype="str"), "needed": pd.Series(dtype=float)})
-    sized = by_user(
-        right_size(
-            windows, known if in_cores else 1.0, data.target, sizes=None if in_cores else _STEPS, least_days=least_days
-        )
-    )
-    return in_cores, least_days, sized[sized["needed"].notna()]
+        return False, least_days, pd.DataFrame({"verdict": pd.Series(dtype="str"), "needed": pd.Series(dtype=float)})
+    found = size_machines(windows, data.users.rename_axis("user").reset_index(), data.target, least_days=least_days)
+    sized = by_user(found.table)
+    return found.in_cores, least_days, sized[sized["needed"].notna()]

@@ -34,6 +34,17 @@ def one_or_nothing(what: str, make: Callable[[], Part]) -> Part:
         return Part(caveats=[f"There is nothing on {what}: {error}."])
 
 
+def attended_total(data: Data) -> pd.DataFrame:
+    """All machines together, without the buckets that are not of the fleet: those in which fewer than half of the
+    machines reported that usually (in the median of all buckets) do. A machine's total as it is.
+    """
+    if not data.is_fleet:
+        return data.total
+    machines = data.windows["user"].groupby(level=0, observed=True).nunique()
+    there = machines.reindex(pd.DatetimeIndex(data.total.index).floor(pd.Timedelta(data.rate_ms, "ms")))
+    return data.total[(there >= machines.median() / 2).to_numpy()]
+
+
 def has_day(data: Data) -> bool:
     """Whether the data, from the first to the last, take a day or longer."""
     index = pd.DatetimeIndex(data.total.index).as_unit("ms").asi8

@@ -12,11 +12,11 @@ from analytics.frames.resampling import resample
 from analytics.methods.forecasting import forecast
 from analytics.methods.load_distribution import core_imbalance
 from analytics.methods.right_sizing.pairs import WINDOWS, fit_together
-from analytics.reports.data import Data, cores_now
+from analytics.reports.data import Data
 from analytics.reports.model import Cell, Finding, Picture, ReportColumn, ReportTable, Section
 from analytics.reports.parts.advice import Advice
 from analytics.reports.parts.base import SHOWN, Part, check_day, in_ms, steady_total
-from analytics.reports.text import each, level, listed, moment, percent, plural, them
+from analytics.reports.text import all_of, each, level, listed, moment, percent, plural, them
 from contract.times import DAY_MS, HOUR_MS, WEEK_MS, format_duration
 
 _SHOWN_SIZES = 15
@@ -77,7 +77,7 @@ def _sizes_title(larger: pd.DataFrame, smaller: pd.DataFrame, idle: pd.DataFrame
 
 def _by(cores: float, advice: Advice) -> str:
     """By how much in all; nothing where that is not known."""
-    return f", by {cores:,.1f} {advice.unit} in all" if cores > 0 else ""
+    return f", by {advice.amount(cores)} in all" if cores > 0 else ""
 
 
 def _too_small(small: pd.DataFrame, advice: Advice, data: Data) -> list[Finding]:
@@ -85,7 +85,7 @@ def _too_small(small: pd.DataFrame, advice: Advice, data: Data) -> list[Finding]
         return []
     names, many, missing = [*map(str, small.index)], len(small), -float(small["saved"].sum())
     none_fits = int((small["verdict"] == "no size fits").sum())
-    action = f"Give {them(many)} {missing:,.1f} {advice.unit} more." if missing else "Move work away."
+    action = f"Give {them(many)} {advice.amount(missing)} more." if missing else "Move work away."
     if none_fits and missing:
         action += f" For {none_fits:,} no size is enough."
     return [
@@ -96,7 +96,7 @@ def _too_small(small: pd.DataFrame, advice: Advice, data: Data) -> list[Finding]
             f"{level(data.target)}: {listed(names)}.",
             action,
             {"machines": many, "missing": missing, "names": names},
-            _sizes_table("all-too-small", f"All {many:,} machines that need more, in {advice.relation}", small)
+            _sizes_table("all-too-small", f"{all_of(many)} machines that need more, in {advice.relation}", small)
             if many > 1
             else None,
         )
@@ -112,11 +112,11 @@ def _too_big(big: pd.DataFrame, idle: int, now: float, advice: Advice) -> list[F
         Finding(
             "watch",
             "size",
-            f"{plural(many, 'machine')}{beside} {'is' if many == 1 else 'are'} larger than needed, by {saved:,.1f} "
-            f"{advice.unit} ({percent(saved / now)} of what all have): {listed(names)}.",
+            f"{plural(many, 'machine')}{beside} {'is' if many == 1 else 'are'} larger than needed, by "
+            f"{advice.amount(saved)} ({percent(saved / now)} of what all have): {listed(names)}.",
             f"Make {them(many)} smaller{', those with most to save first' if many > 1 else ''}.",
             {"machines": many, "saved": saved, "names": names},
-            _sizes_table("all-too-big", f"All {many:,} machines that could be smaller, in {advice.relation}", big)
+            _sizes_table("all-too-big", f"{all_of(many)} machines that could be smaller, in {advice.relation}", big)
             if many > 1
             else None,
         )
@@ -135,8 +135,7 @@ def fleet_pairs(data: Data, advice: Advice) -> Part:
     windows = data.windows.assign(user=data.windows["user"].astype(str))
     windows = windows[windows["user"].isin(advice.sizes.index)]
     if advice.in_cores:
-        known = cores_now(data).rename(index=str)
-        pairs = fit_together(windows, known[known > 0], data.target, tz=data.tz)
+        pairs = fit_together(windows, advice.sizes["now"], data.target, tz=data.tz)
     else:
         pairs = fit_together(windows.drop(columns="cores", errors="ignore"), 1.0, data.target, tz=data.tz)
     fit = pairs[pairs["fits"]]
@@ -144,7 +143,7 @@ def fleet_pairs(data: Data, advice: Advice) -> Part:
         return Part()
     saved, many = float(fit["saved"].sum()), len(fit)
     one, in_all = ("one", "") if many == 1 else ("one each", " in all")
-    title = f"{plural(many, 'pair')} of machines could share {one}, and save {saved:,.1f} {advice.unit}{in_all}"
+    title = f"{plural(many, 'pair')} of machines could share {one}, and save {advice.amount(saved)}{in_all}"
     note = (
         f"Sized in {advice.relation} on the days before the last {plural(int(fit['later_days'].iloc[0]), 'day')}, and "
         f"tried on these: in so many of their hours both together stayed below {level(data.target)}. Of "
@@ -186,10 +185,9 @@ def machine_size(data: Data, advice: Advice, *, calm: bool) -> Part:
     sized = advice.check_sizes()
     [machine] = sized.to_dict("records")
     now, needed = float(machine["now"]), float(machine["needed"])
-    what = advice.unit if advice.in_cores else "times its present size"
     title = f"The machine has {now:g} {'core' if now == 1 else 'cores'} and needs {needed:g}"
     if not advice.in_cores:
-        title = f"The machine needs {needed:g} {what}"
+        title = f"The machine needs {needed:g} times its present size"
     parts: list[Picture | ReportTable] = [
         Picture(
             "sizes",
@@ -207,13 +205,13 @@ def _machine_size(machine: Mapping[Hashable, Any], advice: Advice, data: Data, *
     [kind] = advice.kinds
     saved = float(machine["saved"])
     if kind == "hot":
-        more = f"Give it {-saved:,.1f} {advice.unit} more." if saved < 0 else "No size is enough: move work away."
+        more = f"Give it {advice.amount(-saved)} more." if saved < 0 else "No size is enough: move work away."
         sentence = f"The machine is too small to stay below {level(data.target)}."
         return [Finding("act", "size", sentence, more, {"machines": 1, "missing": 0.0 if np.isnan(saved) else -saved})]
     if kind != "too big":
         return []
     share = percent(saved / float(machine["now"]))
-    sentence = f"The machine is larger than needed, by {saved:,.1f} {advice.unit} ({share})"
+    sentence = f"The machine is larger than needed, by {advice.amount(saved)} ({share})"
     numbers = {"machines": 1, "saved": saved}
     if not calm:
         return [Finding("note", "size", f"{sentence}, as long as its load stays as it was.", numbers=numbers)]

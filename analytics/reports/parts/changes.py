@@ -15,7 +15,7 @@ from analytics.methods.comparison import compare
 from analytics.reports.data import Data, mean_cores
 from analytics.reports.model import Finding, Picture, ReportColumn, ReportTable, Section
 from analytics.reports.parts.base import SHOWN, Part, after_annotation, check_day, in_ms, period, same_machines, subject
-from analytics.reports.text import listed, moment, percent, plural, points, them, times
+from analytics.reports.text import all_of, listed, moment, percent, plural, points, them, times
 from contract.times import HOUR_MS
 
 _NOTEWORTHY = 0.02
@@ -76,7 +76,7 @@ class _Periods:
             raise TooFewData("no machine was seen in both periods")
         before, after = before[before["user"].isin(both)], after[after["user"].isin(both)]
         was, now = (_mean_of(part, both) for part in (before, after))
-        [compared] = compare(before, after).to_dict("records")
+        [compared] = compare(before, after, weight="samples").to_dict("records")
         seen = len(data.samples)
         who = f"The mean is that of the {plural(len(both), 'machine')} seen in both." if len(both) < seen else ""
         return cls(before, after, was, now, float(compared["p_value"]), float(compared["hedges_g"]), who)
@@ -237,7 +237,7 @@ def _leaps(way: str, leaped: pd.DataFrame, action: str) -> list[Finding]:
     if leaped.empty:
         return []
     names, many = leaped["user"].tolist(), len(leaped)
-    everyone = _top_changes_table(f"all-that-{way}", f"All {many:,} machines that {way}", leaped)
+    everyone = _top_changes_table(f"all-that-{way}", f"{all_of(many)} machines that {way}", leaped)
     return [
         Finding(
             "watch",

@@ -5,7 +5,7 @@ import pandas as pd
 
 from analytics.reports.data import Data
 from analytics.reports.model import Cell, Finding, ReportColumn, ReportTable
-from analytics.reports.text import each, level, listed, moment, percent, plural, span
+from analytics.reports.text import all_of, each, level, listed, moment, percent, plural, span
 
 _MAX_GAPS = 6
 _SILENT_BUCKETS = 3
@@ -142,13 +142,13 @@ def _silent_table(silent: pd.DataFrame, data: Data) -> ReportTable:
     columns = [ReportColumn("machine", "user"), ReportColumn("last data", "time"), ReportColumn("mean", "share")]
     rows: list[list[Cell]] = [[str(user), int(last) + data.rate_ms, float(mean)]
             for user, last, mean in silent[["last", "mean"]].itertuples(name=None)]  # fmt: skip
-    return ReportTable("all-silent", f"All {len(silent):,} silent machines", columns, rows)
+    return ReportTable("all-silent", f"{all_of(len(silent))} silent machines", columns, rows)
 
 
 def _shared_table(shared: pd.DataFrame) -> ReportTable:
     columns = [ReportColumn("machine", "user"), ReportColumn("overlapping windows", "number")]
     rows: list[list[Cell]] = [[str(user), int(windows)] for user, windows in shared["shared_windows"].items()]
-    return ReportTable("all-shared", f"All {len(shared):,} ids of more than one host", columns, rows)
+    return ReportTable("all-shared", f"{all_of(len(shared))} ids of more than one host", columns, rows)
 
 
 def gaps(data: Data) -> list[tuple[int, int]]:

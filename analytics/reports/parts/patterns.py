@@ -11,7 +11,7 @@ from analytics.methods.anomalies import Tuning, anomalies
 from analytics.methods.week_profiles import hour_of_week_profile
 from analytics.reports.data import Data
 from analytics.reports.model import Cell, Finding, Picture, ReportColumn, ReportTable, Section
-from analytics.reports.parts.base import SHOWN, Part, after_annotation, check_day, in_ms, subject
+from analytics.reports.parts.base import SHOWN, Part, after_annotation, attended_total, check_day, in_ms, subject
 from analytics.reports.text import moment, percent, plural, times
 from contract.times import HOUR_MS
 
@@ -26,7 +26,8 @@ def hours_of_week(data: Data) -> Part:
     check_day(data)
     if data.total_rate_ms > HOUR_MS:
         raise TooFewData("what was reported is coarser than an hour")
-    profile = hour_of_week_profile(data.total, data.tz)
+    total = attended_total(data)
+    profile = hour_of_week_profile(total, data.tz)
     known = profile.dropna(subset="mean").sort_values("mean").to_dict("records")
     if len(known) < 2:
         raise TooFewData("only one hour of the week has data")
@@ -36,7 +37,7 @@ def hours_of_week(data: Data) -> Part:
         f"{_hour_named(low, data.tz)} the "
         f"quietest ({percent(low['mean'])})"
     )
-    hours = pd.DatetimeIndex(data.total.index).floor("1h").nunique()
+    hours = pd.DatetimeIndex(total.index).floor("1h").nunique()
     weeks = hours >= _MIN_HOURS_TO_TELL
     caveats = (
         [] if weeks else ["Hours of the week are from less than two weeks of data: one unusual day looks like a habit."]
@@ -70,7 +71,7 @@ def fleet_anomalies(data: Data, machines: pd.DataFrame) -> Part:
 
 def total_anomalies(data: Data) -> Part:
     """Anomalies of the fleet's mean, or of the machine: each judged by what came before it, and nothing else."""
-    verdicts = anomalies(data.total, tuning=Tuning.for_step(data.total_rate_ms))
+    verdicts = anomalies(attended_total(data), tuning=Tuning.for_step(data.total_rate_ms))
     if verdicts["upper"].isna().all():
         raise TooFewData(f"too few points ({len(verdicts):,}) to learn what is usual")
     odd = verdicts[verdicts["anomaly"]]

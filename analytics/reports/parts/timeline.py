@@ -12,8 +12,8 @@ from analytics.methods.trends import fleet_trend
 from analytics.reports.data import Data
 from analytics.reports.model import Cell, Finding, Numbers, Picture, ReportColumn, ReportTable, Section
 from analytics.reports.parts.advice import IDLE, Advice
-from analytics.reports.parts.base import SHOWN, Part, has_day, in_ms, same_machines
-from analytics.reports.text import each, level, listed, moment, percent, plural, them
+from analytics.reports.parts.base import SHOWN, Part, attended_total, has_day, in_ms, same_machines
+from analytics.reports.text import all_of, each, level, listed, moment, percent, plural, them
 
 if TYPE_CHECKING:
     from analytics.methods.trends import Slope
@@ -201,7 +201,8 @@ def _machine_level_finding(data: Data, mean: float) -> Finding:
 
 
 def _peak(data: Data) -> tuple[object, float]:
-    return data.total["mean"].idxmax(), float(data.total["mean"].max())
+    total = attended_total(data)
+    return total["mean"].idxmax(), float(total["mean"].max())
 
 
 def fleet_load(data: Data, machines: pd.DataFrame, advice: Advice) -> Part:
@@ -279,7 +280,7 @@ def _hot_findings(data: Data, hot: pd.DataFrame, advice: Advice) -> list[Finding
             f"of the time: {listed(names)}.",
             f"Move work away from {them(len(hot))}, or give {them(len(hot))} more CPU{where}.",
             {"machines": len(hot), "target": data.target, "names": names},
-            _load_table("all-hot", f"All {len(hot):,} hot machines", hot, data) if len(hot) > 1 else None,
+            _load_table("all-hot", f"{all_of(len(hot))} hot machines", hot, data) if len(hot) > 1 else None,
         )
     ]
 
@@ -302,7 +303,7 @@ def _idle_findings(data: Data, idle: pd.DataFrame) -> list[Finding]:
             if one
             else "Switch them off, or put their work together on fewer.",
             {"machines": len(idle), "work": work, "names": names},
-            None if one else _load_table("all-idle", f"All {len(idle):,} idle machines", idle, data),
+            None if one else _load_table("all-idle", f"{all_of(len(idle))} idle machines", idle, data),
         )
     ]
 

@@ -25,6 +25,8 @@ class Kept:
 
     rejections: Rejections = field(default_factory=Rejections)
     """The windows that are not kept."""
+    duplicates: int = 0
+    """How many windows were there already, the same or others that end at the same time."""
     faults: list[str] = field(default_factory=list)
     """Why moments that are over say nothing; some of what they had came with earlier requests."""
 
@@ -60,12 +62,13 @@ class Gathering:
         if bodies:
             # Not in turn, so that one commit is for many; who makes the same windows meanwhile brings duplicates.
             try:
-                kept.rejections = (await self._metrics.take(bodies, identity)).rejections
+                told = await self._metrics.take(bodies, identity)
             except ProblemError as error:
                 if error.status_code != 503:
                     # What is refused for good would only be made again.
                     await self._go_on(windows)
                 raise
+            kept.rejections, kept.duplicates = told.rejections, told.acknowledgement.duplicates
         await self._go_on(windows)
         return kept
 

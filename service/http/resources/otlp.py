@@ -52,6 +52,8 @@ class OpenTelemetryMetrics:
             kept = await self._gathering.take(taken.readings, taken.systems, identity, whole)
             if kept.rejections.count:
                 taken.reject(kept.rejections.count, f"a window of them: {kept.first_problem}")
+            if kept.duplicates and whole:
+                taken.warn(f"{kept.duplicates} windows end when windows do that were there already, which stay")
             for fault in kept.faults:
                 taken.warn(fault)
         if taken.rejected or taken.reasons:

@@ -66,8 +66,8 @@ class Fleet:
                 "metric", f"{metric} is about one machine's cores; for the fleet ask for cpuLoadAvg or cpuLoadVar"
             )
         query = await read_query(req, named, self._store, fleet=True)
-        by_system = query.by not in (None, "user")
-        if is_unchanged(req, resp, self._versions, form, (query.start_ms, query.end_ms), by_system=by_system):
+        by_machines = query.weight == "cores" or query.by not in (None, "user")
+        if is_unchanged(req, resp, self._versions, form, (query.start_ms, query.end_ms), by_machines=by_machines):
             return
         send(resp, form, await ask(fleet, self._store, named, query))
 
@@ -83,8 +83,9 @@ class QueryTables:
         """200 with a table; 404 for a metric or user that is not known."""
         form = form_of(req)
         query = await read_table_query(req, self._store, identity_of(req))
-        by_system = not {"all", "user", "core"}.issuperset(query.by) or names_labels(query.users)
-        if is_unchanged(req, resp, self._versions, form, (query.start_ms, query.end_ms), by_system=by_system):
+        by_groups = not {"all", "user", "core"}.issuperset(query.by)
+        by_machines = query.weight == "cores" or by_groups or names_labels(query.users)
+        if is_unchanged(req, resp, self._versions, form, (query.start_ms, query.end_ms), by_machines=by_machines):
             return
         parts = await table(self._store, query)
         await asyncio.to_thread(send_table, resp, form, query, parts)

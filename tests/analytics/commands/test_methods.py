@@ -65,8 +65,14 @@ def test_sizes_come_with_the_most_to_save_first(few: Path, capsys: pytest.Captur
     assert len(rows) == MACHINES and float(rows[0]["saved_a_month"]) == pytest.approx(saved[0] * 0.04 * 730)
 
 
-def test_the_number_of_cores_is_asked_for_where_it_is_not_known(few: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["right-size", "--data", str(few)]) == 1
+def test_machines_whose_cores_are_not_known_are_sized_in_times_what_they_have(
+    few: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["right-size", "--data", str(few)]) == 0
+    said = capsys.readouterr()
+    assert "With --cores they are in cores" in said.err
+    assert [row["now"] for row in csv.DictReader(io.StringIO(said.out))] == ["1.0"] * MACHINES
+    assert main(["right-size", "--data", str(few), "--price", "0.04"]) == 1
     assert "say it with --cores" in capsys.readouterr().err
 
 
@@ -80,6 +86,16 @@ def test_a_file_is_compared_by_its_halves_and_two_machines_by_the_same_time(
         other = next(user for user in source.users()["user"] if user != USER)
     [two] = answered(capsys, "compare", USER, other, "--data", few)
     assert USER in two["verdict"] and f"mean_{other}" in two
+
+
+def test_a_comparison_without_data_on_one_side_says_what_there_is(
+    few: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["compare", "--data", str(few), "--end", "2011-03-05", "--last", "7d"]) == 1
+    said = capsys.readouterr().err
+    assert "nothing was reported in the earlier time, 2011-02-19" in said
+    assert "there are reports from 2011-03-0" in said
+    assert "--last" in said
 
 
 def test_saturation_is_that_of_the_library(few: Path, capsys: pytest.CaptureFixture[str]) -> None:

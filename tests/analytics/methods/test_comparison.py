@@ -236,3 +236,33 @@ def test_too_little_is_not_compared() -> None:
     [same] = compare(frame, frame).to_dict("records")
     assert same["verdict"].startswith("no difference")
     assert (same["hedges_g"], same["cliffs_delta"]) == (0.0, 0.0)
+
+
+def fleet_of(load: float, seed: int) -> pd.DataFrame:
+    """60 machines of a value each hour, at 10 %, and one that samples every 50 ms, for a week."""
+    random = np.random.default_rng(seed)
+    times = pd.date_range("2024-03-04", periods=7 * 24, freq="1h", tz="UTC", name="time")
+    values = [(f"m{number}", 0.1 + random.uniform(-0.01, 0.01, len(times))) for number in range(60)]
+    parts = [frame_of_values(pd.DataFrame({"user": user, "value": value}, times)) for user, value in values]
+    often = frame_of_values(pd.DataFrame({"user": "often", "value": np.full(len(times), load)}, times))
+    return pd.concat([*(part.assign(count=12) for part in parts), often.assign(count=72_000)])
+
+
+def test_machines_count_by_the_time_they_were_seen_and_not_by_their_samples() -> None:
+    first, second = fleet_of(0.1, 1).drop(columns="histogram"), fleet_of(0.7, 2).drop(columns="histogram")
+    [row] = compare(first, second.set_index(second.index + pd.Timedelta(days=7))).to_dict("records")
+    assert row["mean_before"] == pytest.approx(0.1, abs=0.002)
+    assert row["mean_after"] == pytest.approx((60 * 0.1 + 0.7) / 61, abs=0.002)
+    [drowned] = compare(first, second, weight="samples").to_dict("records")
+    assert drowned["mean_after"] > 0.6
+    [alone] = compare(first, second.set_index(second.index + pd.Timedelta(days=7)), by="user").to_dict("records")[:1]
+    assert alone["user"] == "often"
+    assert alone["mean_after"] == pytest.approx(0.7)
+
+
+def test_which_side_has_no_samples_is_said() -> None:
+    frame = loads(np.full(6, 0.5))
+    with pytest.raises(FrameError, match="got no samples of after"):
+        compare(frame, frame.iloc[:0])
+    with pytest.raises(FrameError, match="weight: expected hosts or samples"):
+        compare(frame, frame, weight="cores")  # type: ignore[arg-type]

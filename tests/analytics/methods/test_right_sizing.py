@@ -10,7 +10,7 @@ import pytest
 
 from analytics import right_size
 from analytics.frames.frame import FrameError, frame_of_values, to_frame
-from analytics.methods.right_sizing import VERDICTS
+from analytics.methods.right_sizing import VERDICTS, size_machines
 from contract.histogram import LINEAR
 from tests.support.sampled_windows import windows_of
 
@@ -259,3 +259,43 @@ def test_what_cannot_be_sized_is_refused_with_what_would_be_right() -> None:
         sizes_of(frame.iloc[:0], 4)
     with pytest.raises(FrameError, match="time zone"):
         sizes_of(frame.tz_localize(None), 4)
+
+
+def test_machines_of_unknown_cores_are_named_or_all_are_sized_in_times_what_they_have() -> None:
+    load = {name: noisy(0.3, 10) for name in ("a", "b", "c")}
+    frame = frame_of(load)
+    users = pd.DataFrame({"user": ["a", "b", "c"], "cores": pd.array([8, 8, None], "Int64")})
+    most = size_machines(frame, users)
+    assert (most.in_cores, most.left_out) == (True, ("c",))
+    assert most.caveat == "1 machine is left out, whose number of cores is not known: c."
+    assert most.table["user"].tolist() == ["a", "b"]
+    few = size_machines(frame, users.assign(cores=pd.array([8, None, None], "Int64")))
+    assert (few.in_cores, few.left_out, few.unit) == (False, (), "times the present size")
+    assert few.table["user"].tolist() == ["a", "b", "c"]
+    assert few.table["needed"].tolist() == [0.5] * 3
+    priced = size_machines(frame, users.assign(cores=pd.array([8, None, None], "Int64")), core_hour_price=1.0)
+    assert (priced.in_cores, priced.left_out) == (True, ("b", "c"))
+    with pytest.raises(FrameError, match="say it with --cores"):
+        size_machines(frame, users.assign(cores=pd.array([None] * 3, "Int64")), sizes=(2, 4))
+
+
+def test_what_is_known_of_cores_counts_although_those_of_one_machine_are_not_known() -> None:
+    frame = frame_of({"grown": np.repeat([0.8, 0.4], 120), "other": np.full(240, 0.4)})
+    cores = pd.array([*[4] * 120, *[8] * 120, *[None] * 240], "Int64")
+    sizes = size_machines(frame.assign(cores=cores), pd.DataFrame({"user": ["grown"], "cores": [8]}), sizes=(2, 4, 8))
+    assert sizes.table["needed"].tolist() == [4]
+    assert sizes.table["demand"].tolist() == pytest.approx([3.2])
+
+
+def test_a_chance_is_no_more_than_certain() -> None:
+    sized = right_size(frame_of({str(number): noisy(0.05, 30, seed=number) for number in range(20)}), 16)
+    assert sized["confidence"].max() <= 1.0
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"headroom": np.nan}, {"headroom": np.inf}, {"sizes": (2, np.nan)}, {"core_hour_price": np.nan},
+              {"cores": np.inf}, {"cores": np.nan}]
+)  # fmt: skip
+def test_what_is_no_number_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(FrameError, match=r"expected|numbers of cores above 0"):
+        right_size(frame_of({"a": noisy(0.1, 10)}), **{"cores": 4} | wrong)

@@ -329,6 +329,15 @@ def test_where_cores_are_not_known_it_is_the_mean_of_the_machines(tmp_path: Path
     assert any("the cores of some are not known" in caveat for caveat in report.caveats)
 
 
+def test_a_time_with_few_of_the_machines_says_nothing_of_the_fleet(tmp_path: Path) -> None:
+    alone = np.concatenate([np.full(240, np.nan), [1.0, 1.0]])
+    others = np.append(noise(0.2), [np.nan, np.nan])
+    report = report_on(tmp_path, {f"plain-{number}": others for number in range(6)} | {"alone": alone})
+    [level] = found(report, "level")
+    assert level.numbers["peak"] < 0.4
+    assert "Nothing unusual in the fleet's mean" in found(report, "anomaly")[0].sentence
+
+
 def test_who_comes_and_goes_is_no_change_of_load(tmp_path: Path) -> None:
     """Busy machines join halfway: the mean of whoever reports rises, and no machine does more than before."""
     late = noise(0.8)
@@ -523,7 +532,7 @@ def test_machines_with_complementary_days_are_told_with_what_later_days_say(tmp_
     loads = {"by day": np.where((hours >= 8) & (hours < 16), 0.7, 0.1), "by night": np.where(hours < 8, 0.7, 0.1)}
     report = report_on(tmp_path, loads, cores={"by day": 8, "by night": 8})
     [finding] = found(report, "pairs")
-    assert finding.sentence.startswith("1 pair of machines could share one, and save 6.0 cores: “by day” and ")
+    assert finding.sentence.startswith("1 pair of machines could share one, and save 6 cores: “by day” and ")
     [table] = [table for table in report.tables() if table.name == "pairs"]
     [[*words, apart, together, saved, held, held_apart]] = table.rows
     assert words == ["by day", "by night", "08:00 to 12:00 UTC", "00:00 to 04:00 UTC"]

@@ -182,3 +182,21 @@ def test_the_folder_of_a_service_says_whom_to_ask(tmp_path: Path) -> None:
 def test_the_samples_of_the_fleet_are_what_files_count(folder: Path) -> None:
     with connect(folder) as files:
         assert files.fleet(rate="52w")["count"].sum() == sum(len(part) for parts in SAMPLES.values() for part in parts)
+
+
+def test_machines_weigh_by_the_cores_of_their_time_in_buckets_of_any_width(tmp_path: Path) -> None:
+    """3.2 cores of 4, then of 8, beside a machine of 4 at 10 %: 72 of 200 core-days in 20 days."""
+    times = pd.date_range("2024-03-04", periods=20 * 24, freq="1h", tz="UTC", name="time")
+    load, many = np.repeat([0.8, 0.4], 240), np.repeat([4, 8], 240)
+    rows = []
+    for core in (None, *range(8)):
+        there = np.full(len(times), True) if core is None else many > core
+        rows.append(pd.DataFrame({"user": "x", "core": core, "mean": load[there]}, times[there]))
+    rows += [pd.DataFrame({"user": "y", "core": core, "mean": 0.1}, times) for core in (None, *range(4))]
+    frame = pd.concat(rows).assign(count=60, var=0.0, min=0.0, max=1.0, approximated=0)
+    frame["core"] = frame["core"].astype("Int64")
+    frame.to_parquet(tmp_path / "fleet.parquet")
+    with connect(tmp_path / "fleet.parquet") as source:
+        for rate in ("1d", "1w", "52w"):
+            together = source.fleet(rate=rate, weight="cores", histograms=False)
+            assert np.average(together["mean"], weights=together["count"]) == pytest.approx(72 / 200)

@@ -52,7 +52,7 @@ def test_machines_are_found_by_name_and_the_address_finds_them_again(browser: Br
         assert seen.parameters["q"] == ["WEB-0"]
         seen.page.reload()
         seen.settled("/")
-        assert [row[0] for row in seen.rows("Machines")] == [f"web-0{number}" for number in range(1, 10)]
+        assert sorted(row[0] for row in seen.rows("Machines")) == [f"web-0{number}" for number in range(1, 10)]
 
 
 @pytest.mark.parametrize(("state", "names"), [("hot", [HOT]), ("idle", [IDLE]), ("silent", [SILENT])])
@@ -72,14 +72,41 @@ def test_machines_are_kept_by_system_and_alerts(browser: Browser, service: Runni
         assert HOT in [row[0] for row in seen.rows("Machines")]
 
 
-def test_the_hottest_come_first_where_one_sorts_so(browser: Browser, service: RunningService) -> None:
+def test_the_hottest_come_first_unless_one_sorts_otherwise(browser: Browser, service: RunningService) -> None:
     with opened(browser, service) as seen:
-        seen.card("Machines").locator("[data-sort=p95]").click()
-        seen.page.locator("[aria-sort=descending]").wait_for()
-        assert seen.parameters["sort"] == ["p95"]
+        expect(seen.page.locator("[aria-sort=descending]")).to_have_text("p95")
         shares = [float(row[3].rstrip(" %")) for row in seen.rows("Machines")]
         assert seen.rows("Machines")[0][0] == HOT
         assert shares == sorted(shares, reverse=True)
+        assert seen.parameters == {}
+        seen.card("Machines").locator("[data-sort=p95]").click()
+        expect(seen.page.locator("[aria-sort=ascending]")).to_have_text("p95")
+        assert seen.parameters == {"order": ["asc"]}
+        seen.page.get_by_role("combobox", name="Sort by").select_option("name")
+        expect(seen.page.locator("[aria-sort=ascending]")).to_have_text("machine")
+        assert seen.parameters == {"sort": ["name"]}
+        names = [row[0] for row in seen.rows("Machines")]
+        assert names == sorted(names)
+        seen.page.get_by_role("combobox", name="order").select_option("desc")
+        expect(seen.page.locator("[aria-sort=descending]")).to_have_text("machine")
+        assert seen.parameters == {"sort": ["name"], "order": ["desc"]}
+
+
+def test_what_counts_samples_says_so(browser: Browser, service: RunningService) -> None:
+    with opened(browser, service) as seen:
+        for card in ("Load duration", "Distribution of samples"):
+            expect(seen.card(card).locator("header")).to_contain_text("who samples more often weighs more")
+        expect(seen.card("Load duration").locator(".legend")).to_contain_text("share of samples")
+
+
+@pytest.mark.parametrize("width", [375, 1280])
+def test_short_lists_show_their_numbers_whole(browser: Browser, service: RunningService, width: int) -> None:
+    with opened(browser, service, width=width) as seen:
+        for card in ("Hottest", "Idlest", "Silent"):
+            place = "box => [box.scrollWidth - box.clientWidth, box.clientWidth]"
+            beyond, wide = seen.card(card).locator(".scroll").evaluate(place)
+            assert beyond <= 0 < wide, card
+            assert all(row[1] for row in seen.rows(card)), card
 
 
 def test_a_click_on_a_row_opens_the_machine_and_back_returns(browser: Browser, service: RunningService) -> None:
@@ -191,6 +218,9 @@ def test_a_fleet_without_machines_says_how_to_begin(browser: Browser, tmp_path_f
     with RunningService(tmp_path_factory.mktemp("empty") / "data") as empty, opened(browser, empty) as seen:
         assert f"loadlens-agent --url {empty.url}" in seen.card(HEAT).inner_text()
         assert "loadlens-service demo" in seen.card(HEAT).inner_text()
+        seen.go("/alerts")
+        expect(seen.card("Firing and pending")).to_contain_text("there are no rules yet")
+        expect(seen.page.get_by_role("button", name="Test")).to_be_hidden()
         assert seen.complaints == []
 
 

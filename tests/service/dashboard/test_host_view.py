@@ -132,8 +132,12 @@ def test_other_metrics_that_are_reported_are_there(browser: Browser, service: Ru
 
 def test_a_machine_that_nobody_knows_leads_back(browser: Browser, service: RunningService) -> None:
     with opened(browser, service, "/host?id=nobody") as seen:
-        assert "Nothing has been reported by this machine" in seen.card(LOAD).inner_text()
-        seen.card(LOAD).get_by_role("link", name="All machines").click()
+        expect(seen.page.locator("main")).to_contain_text("No machine of this name has reported")
+        expect(seen.page.locator("main .card:visible, main .tile:visible")).to_have_count(0)
+        seen.go("/host")
+        expect(seen.page.locator("h1")).to_have_text("No machine is chosen")
+        expect(seen.page.locator("main .card:visible, main .tile:visible")).to_have_count(0)
+        seen.page.locator("main").get_by_role("link", name="fleet").click()
         seen.settled("/")
 
 

@@ -93,6 +93,29 @@ def test_a_silence_that_cannot_be_is_refused_in_words(browser: Browser, service:
         expect(seen.card("Silences").locator(".error")).to_contain_text("comment")
 
 
+def test_a_rule_is_made_by_hand_and_changes_no_other(
+    browser: Browser, service: RunningService, client: httpx.Client
+) -> None:
+    with opened(browser, service, "/alerts") as seen:
+        form = seen.page.get_by_role("form", name="New rule")
+        form.locator("[name=user]").fill("web-0*")
+        form.locator("[name=above]").fill("95.5")
+        form.locator("[name=for]").select_option("15m")
+        form.locator("[name=rule-name]").fill("hot")
+        form.get_by_role("button", name="Make rule").click()
+        expect(seen.card("New rule").get_by_role("alert")).to_contain_text("stands in rules.toml")
+        form.locator("[name=rule-name]").fill("by-hand")
+        form.get_by_role("button", name="Make rule").click()
+        expect(seen.card("Would have fired").locator("select")).to_have_value("by-hand")
+        made = client.get("/api/v1/rules/by-hand").json()["rule"]
+        wanted = {"kind": "threshold", "users": ["web-0*"], "metric": "cpuUtilization", "above": 0.955, "for": "15m"}
+        assert {key: made[key] for key in wanted} == wanted
+        form.locator("[name=rule-name]").fill("by-hand")
+        form.get_by_role("button", name="Make rule").click()
+        expect(seen.card("New rule").get_by_role("alert")).to_have_text("A rule is named by-hand already.")
+    assert client.delete("/api/v1/rules/by-hand", headers={"If-Match": "*"}).status_code == 204
+
+
 def test_a_rule_is_tried_on_what_was_reported(browser: Browser, service: RunningService) -> None:
     with opened(browser, service, "/alerts?rule=hot") as seen:
         card = seen.card("Would have fired")
@@ -241,10 +264,10 @@ def test_axe_finds_nothing(browser: Browser, service: RunningService, scheme: st
 
 
 def test_a_phone_shows_every_view_without_scrolling_sideways(browser: Browser, service: RunningService) -> None:
-    with opened(browser, service, VIEWS[0], width=390) as seen:
+    with opened(browser, service, VIEWS[0], width=375) as seen:
         for path in VIEWS:
             seen.go(path)
-            assert seen.page.evaluate("document.documentElement.scrollWidth") == 390, path
+            assert seen.page.evaluate("document.documentElement.scrollWidth") == 375, path
         assert seen.complaints == []
 
 

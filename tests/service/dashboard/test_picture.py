@@ -11,11 +11,13 @@ import pytest
 
 from contract.metrics import NAMES
 from contract.report import Report, decode_report, encode
+from contract.times import DAY_MS, HOUR_MS
 from service.dashboard.fleet import PictureQuestion, picture
 from service.dashboard.matrix import FleetCache
 from service.stores.base import Question
 from service.stores.embedded.store import EmbeddedStore
 from tests.support.dashboard_fleet import HOT, STEP_MS, report
+from tests.support.recordings import Machine, Recording
 from tests.support.reports import as_json
 from tests.support.running import RunningService
 
@@ -217,6 +219,19 @@ def test_a_backtest_says_when_a_rule_would_have_fired(client: httpx.Client, serv
 
 
 @pytest.mark.server
+def test_a_browser_that_finds_nothing_gets_a_page_with_links_and_a_program_a_problem(client: httpx.Client) -> None:
+    accepted = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
+    answer = client.get("/nosuchpage", headers=accepted)
+    assert (answer.status_code, answer.headers["Content-Type"]) == (404, "text/html; charset=utf-8")
+    for path in ("/", "/machines", "/docs"):
+        assert f'<a href="{path}">' in answer.text
+        assert client.get(path).status_code == 200
+    for path, headers in (("/nosuchpage", {}), ("/api/v1/nosuch", accepted)):
+        problem = client.get(path, headers=headers)
+        assert (problem.status_code, problem.headers["Content-Type"]) == (404, "application/problem+json")
+        assert problem.json()["status"] == 404
+
+
 def test_files_of_the_page_are_kept_for_good_and_say_nothing_of_others(client: httpx.Client) -> None:
     page = client.get("/")
     policy = page.headers["Content-Security-Policy"]
@@ -231,3 +246,23 @@ def test_files_of_the_page_are_kept_for_good_and_say_nothing_of_others(client: h
         "/static/old/app.js",
     ):
         assert client.get(other).status_code == 404
+
+
+@pytest.mark.parametrize("columns", [2, 1])
+def test_the_mean_of_a_column_weighs_machines_by_the_cores_they_had_then(tmp_path: Path, columns: int) -> None:
+    """3.2 cores of 4, then of 8, beside a machine of 4 at 10 %: 3.6 of 8, then of 12; 7.2 of 20 in all."""
+    store = EmbeddedStore(tmp_path)
+    recording = Recording()
+    first_ms = START_MS // DAY_MS * DAY_MS
+    for hour in range(8):
+        load, cores = (0.8, 4) if hour < 4 else (0.4, 8)
+        end_ms = first_ms + hour * HOUR_MS + HOUR_MS // 2
+        recording.cpu(Machine("x", "Linux", "1"), end_ms, np.full(9, load), [np.full(9, load)] * cores)
+        recording.cpu(Machine("y", "Linux", "1"), end_ms, np.full(9, 0.1), [np.full(9, 0.1)] * 4)
+    store.add(1, recording.reports)
+    rate_ms = 8 * HOUR_MS // columns
+    asked = PictureQuestion(CPU, "mean", first_ms, first_ms + 8 * HOUR_MS, rate_ms, 100, 100)
+    content = picture(FleetCache(store), asked, frozenset(), first_ms + 8 * HOUR_MS)
+    header = json.loads(content[4 : 4 + int.from_bytes(content[:4], "little")])
+    assert header["weighted"] == pytest.approx([3.6 / 8, 3.6 / 12] if columns == 2 else [7.2 / 20], abs=1e-6)
+    store.close()

@@ -15,8 +15,8 @@ pytestmark = pytest.mark.server
 SCHEDULES = ({"days": ["mon"], "tz": "Europe/Berlin"}, {"user": HOT, "last": "1d", "at": "18:30"})
 
 PICTURES = {
-    "fleet": ("/?sort=p95&order=desc", "light", 1200),
-    "fleet-dark": ("/?sort=p95&order=desc", "dark", 1200),
+    "fleet": ("/", "light", 1200),
+    "fleet-dark": ("/", "dark", 1200),
     "host": (f"/host?id={WEB}&range=2d&forecast=1&overlay=7d", "light", 1000),
     "compare": (f"/compare?host={WEB}&host={HOT}&overlay=7d", "light", 1200),
     "alerts": ("/alerts?rule=hot", "light", 1200),

@@ -74,6 +74,12 @@ def test_a_click_on_a_spike_says_who_it_was(browser: Browser, service: RunningSe
         canvas.click(position={"x": 200, "y": 40})
         expect(seen.page.locator("#who-then")).to_contain_text("that the machine used")
         expect(seen.page.locator("#who-then ol.who")).to_contain_text("postgres (postgresql.service)")
+        headings = (
+            seen.card(WHO)
+            .locator("ol.who")
+            .evaluate_all("lists => lists.map(list => list.previousElementSibling.textContent)")
+        )
+        assert ["that the machine used" in headings[0], headings[1:]] == [True, ["In the whole range"]]
         assert seen.complaints == []
 
 

@@ -216,6 +216,23 @@ def test_exponential_histograms_of_strange_scales_are_not_kept(service: RunningS
         assert (said is None and told == {}) or said in told["errorMessage"]
 
 
+def test_a_histogram_in_the_place_of_another_is_said_to_be_lost(service: RunningService) -> None:
+    at = str(times.now_ms() * 10**6)
+
+    def histogram(count: int) -> dict[str, Any]:
+        point = {"timeUnixNano": at, "count": str(count), "scale": 0, "sum": 0.5 * count, "zeroCount": str(count)}
+        return {"aggregationTemporality": 1, "dataPoints": [point]}
+
+    name = "system.cpu.utilization"
+    first, other = ({"name": name, "exponentialHistogram": histogram(count)} for count in (2, 3))
+    assert send(service.url, "place", first) == {}
+    told = send(service.url, "place", other)
+    assert told == {"errorMessage": "1 windows end when windows do that were there already, which stay"}
+    told = send(service.url, "places", first, other)
+    assert told["rejectedDataPoints"] == "1"
+    assert history(service.url, "places")["count"].tolist() == history(service.url, "place")["count"].tolist() == [2]
+
+
 def test_values_that_no_share_has_are_refused(service: RunningService) -> None:
     at = times.now_ms() * 10**6
     resource = {"resource": {"attributes": [{"key": "host.name", "value": {"stringValue": "wrong"}}]},

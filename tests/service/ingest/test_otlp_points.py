@@ -212,6 +212,17 @@ def test_a_clock_that_ran_ahead_silences_nobody(name: str) -> None:
     assert door.faults == []
 
 
+@pytest.mark.parametrize(
+    ("host", "right"),
+    [("", "expected one of host.name, host.id, service.instance.id in the resource, got none"),
+     ("x" * 129, "expected a host of 1 to 128 printable characters, got 'xxxx"), ("a\nb", "got 'a\\nb'")],
+)  # fmt: skip
+def test_points_without_a_host_that_can_be_are_rejected(host: str, right: str) -> None:
+    made = Door().take(metric({("", ""): 0.5}, NOW_MS, UTILIZATION), host=host)
+    assert (made.readings, made.rejected) == ([], 1)
+    assert right in made.reasons[0]
+
+
 @pytest.mark.parametrize("core", ["²", "٣", "9" * 5000, "65534", "-1", "x", "cpu", "cpu-total", "all"])
 def test_a_core_is_a_number_or_all_of_them(core: str) -> None:
     for name in (TIME, UTILIZATION):

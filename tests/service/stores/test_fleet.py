@@ -11,7 +11,7 @@ import pytest
 
 from contract.metrics import QUANTITIES, Quantity
 from contract.times import DAY_MS, HOUR_MS, MINUTE_MS, parse_duration
-from service.http.weighing import with_cores
+from service.http.weighing import PieceWeights, weighed, with_cores
 from service.stores.base import Grouping, Question, Store
 from service.stores.cells import Cell
 from service.stores.systems import NOT_RECORDED
@@ -195,4 +195,39 @@ def test_a_fleet_of_hundreds_is_answered_exactly(place: Place) -> None:
             )
             assert_same_moments(windows, expected)
             assert_quantiles(windows, CPU, expected)
+    store.close()
+
+
+def test_machines_weigh_by_the_cores_of_their_time_in_buckets_of_any_width(place: Place) -> None:
+    """3.2 cores of 4, then of 8, beside a machine of 4 at 10 %: 72 of 200 core-days in 20 days."""
+    first_ms = START_MS // DAY_MS * DAY_MS + 3 * DAY_MS
+    recording = Recording()
+    for hour in range(0, 20 * 24, 6):
+        load, cores = (0.8, 4) if hour < 240 else (0.4, 8)
+        end_ms = first_ms + hour * HOUR_MS + HOUR_MS // 2
+        recording.cpu(Machine("x", "Linux", "1"), end_ms, np.full(9, load), [np.full(9, load)] * cores)
+        recording.cpu(Machine("y", "Linux", "1"), end_ms, np.full(9, 0.1), [np.full(9, 0.1)] * 4)
+    store = place.open()
+    store.add(1, recording.reports)
+    store.flush()
+    end_ms = first_ms + 20 * DAY_MS
+    whole = Question(CPU, first_ms, end_ms, 20 * DAY_MS, edges=(first_ms,), histograms=True)
+    [mean] = weighed(store, whole, "cores")["mean"]
+    assert mean == pytest.approx(72 / 200)
+    for place_ms in (0, DAY_MS, 5 * DAY_MS, 9 * DAY_MS):
+        # The change is in another part of the bucket each time.
+        part = Question(CPU, first_ms + place_ms, first_ms + place_ms + 11 * DAY_MS, 11 * DAY_MS,
+                        edges=(first_ms + place_ms,))  # fmt: skip
+        before = max(0, 10 - place_ms // DAY_MS)
+        [mean] = weighed(store, part, "cores")["mean"]
+        assert mean == pytest.approx(3.6 * 11 / (8 * before + 12 * (11 - before)))
+    for rate_ms in (HOUR_MS, DAY_MS, 7 * DAY_MS, 364 * DAY_MS):
+        asked = Question(CPU, first_ms, end_ms, rate_ms)
+        buckets = weighed(store, asked, "cores")
+        assert PieceWeights(store, Question(CPU, first_ms, end_ms, rate_ms, by="user"), "cores").together(asked)[
+            "mean"
+        ].tolist() == pytest.approx(buckets["mean"].tolist())
+        assert np.average(buckets["mean"], weights=buckets["count"]) == pytest.approx(72 / 200)
+    groups = weighed(store, Question(CPU, first_ms, end_ms, 364 * DAY_MS, by="os_type"), "cores")
+    assert groups["os_type"].tolist() == ["Linux"] * len(groups)
     store.close()

@@ -2,6 +2,7 @@
 
 import { curl, saveCsv, saveRows } from "./api.js";
 import { fill, h, notice, table } from "./dom.js";
+import { plural } from "./numbers.js";
 
 const MOST_ROWS = 1000;
 
@@ -45,7 +46,7 @@ export function card(title, { help = "", source = null, rows = null, level = "h2
 
   function dataTable() {
     const { columns, rows: found } = rows();
-    const note = found.length > MOST_ROWS ? `The first ${MOST_ROWS} of ${found.length} rows; CSV has all.` : `${found.length} rows.`;
+    const note = found.length > MOST_ROWS ? `The first ${MOST_ROWS} of ${found.length} rows; CSV has all.` : `${plural(found.length, "row")}.`;
     return h("div", { class: "data" }, table(`${title}. ${note}`, columns, found.slice(0, MOST_ROWS)));
   }
   const node = h("section", { class: "card" },
@@ -73,5 +74,6 @@ export function message(container, text) {
     node = h("div", { class: "message", role: "status" });
     container.append(node);
   }
-  fill(node, text);
+  // One child, so that words and links between them stand in one line.
+  fill(node, h("p", {}, text));
 }

@@ -22,6 +22,9 @@ export function difference(value) {
 
 export const whole = (value) => Math.round(value).toLocaleString("en-US");
 
+/** How many there are of something: `1 machine`, `2 machines`. */
+export const plural = (number, thing, things = `${thing}s`) => `${whole(number)} ${number === 1 ? thing : things}`;
+
 const BINS = 64;
 const GROWTH = 1.01 / 0.99, LOG_GROWTH = Math.log(GROWTH), FIRST = Math.ceil(Math.log(1e-3) / LOG_GROWTH) - 1;
 

@@ -4,7 +4,7 @@ import { address, getJson } from "../api.js";
 import { BASE, SERVICE } from "../base.js";
 import { card } from "../card.js";
 import { badges, fill, h, name, table } from "../dom.js";
-import { whole } from "../numbers.js";
+import { plural, whole } from "../numbers.js";
 import { get, hostLink, set } from "../state.js";
 import { ago, clockWords } from "../time.js";
 
@@ -38,7 +38,7 @@ export function open(root) {
   };
   const question = () => address("/api/v1/agents", { selector: selector(), in_step: get("in_step"), connected: get("connected"), after: get("after"), limit: PAGE });
   const columns = () => [
-    { label: "machine", name: true }, { label: "state" }, { label: "last heard of" }, { label: "samples every", number: true }, { label: "in a report", number: true },
+    { label: "machine", name: true }, { label: "state", wide: true }, { label: "last heard of" }, { label: "samples every", number: true }, { label: "in a report", number: true },
     { label: "waiting on disk", number: true }, { label: "dropped", number: true }, { label: "CPU", number: true }, { label: "memory", number: true }, { label: "clock" }, { label: "version" }, { label: "system" },
   ];
   const state = (one) => (one.in_step ? "in sync" : one.settled ? "settled" : "waiting");
@@ -70,9 +70,9 @@ export function open(root) {
       return;
     }
     found = page.agents;
-    fill(about, `${whole(page.total)} agents, ${whole(page.in_step)} sample as they are asked to.`);
+    fill(about, `${plural(page.total, "agent")}, ${plural(page.in_step, "samples as it is", "sample as they are")} asked to.`);
     const filtered = get("q") || get("in_step") || get("connected");
-    fill(rows, found.length ? table(`${found.length} of ${whole(page.total)} agents`, columns(), found.map(row))
+    fill(rows, found.length ? table(`${found.length} of ${plural(page.total, "agent")}`, columns(), found.map(row))
       : h("p", { class: "empty" }, filtered ? ["No agent is like this. ", h("a", { href: `${BASE}/agents` }, "Show all")] : ["No agent has reported yet. Start one: ", h("code", {}, `loadlens-agent --url ${SERVICE}`)]),
     h("div", { class: "controls" }, get("after") ? h("button", { type: "button", onclick: () => history.back() }, "Back") : null, page.next ? h("button", { type: "button", onclick: () => set({ after: page.next }) }, "Next") : null));
     list.refresh();

@@ -7,7 +7,8 @@ import { badges, fill, h, name, notice, table } from "../dom.js";
 import { lineChart } from "../linechart.js";
 import { get, hostLink, set } from "../state.js";
 import { ago, durationText, iso, moment, range, rateFor } from "../time.js";
-import { shown } from "../numbers.js";
+import { plural, shown } from "../numbers.js";
+import { newRule } from "./newrule.js";
 import { consumers } from "./shared.js";
 
 export const title = "Alerts";
@@ -34,10 +35,12 @@ export function open(root) {
   });
   const plot = h("div", { class: "plot" });
   const told = h("div", { role: "status" });
-  test.body.append(h("div", { class: "controls" }, h("label", {}, "Rule ", choose), h("label", {}, "Machine ", host), h("button", { type: "button", onclick: () => backtest() }, "Test")), plot, told);
+  const asks = h("div", { class: "controls" }, h("label", {}, "Rule ", choose), h("label", {}, "Machine ", host), h("button", { type: "button", onclick: () => backtest() }, "Test"));
+  test.body.append(asks, plot, told);
   const chart = lineChart(plot, { label: "What the rule looks at, and when it would have fired" });
+  const made = newRule((name) => (get("rule") === name ? refresh() : set({ rule: name }, { replace: true })));
   root.classList.add("waiting");
-  root.append(h("h1", {}, "Alerts"), now.node, silences.node, past.node, test.node);
+  root.append(h("h1", {}, "Alerts"), now.node, made.node, silences.node, past.node, test.node);
   let rules = [], tested = null, loading = null, testedFor = "";
 
   function section(label) {
@@ -68,19 +71,21 @@ export function open(root) {
     fill(choose, rules.map((one) => h("option", { value: one.name }, one.name)));
     choose.value = get("rule") || rules[0]?.name || "";
     host.value = get("host");
-    if (!rules.length) chart.fail(["There are no rules yet: start the service with ", h("code", {}, "--rules rules.toml"), ", or PUT one to /api/v1/rules/NAME. docs/rules.md has examples."]);
+    asks.hidden = !rules.length;
+    plot.classList.toggle("blank", !rules.length);
+    if (!rules.length) chart.fail("There are no rules yet to test.");
     else if (get("rule") && testedFor !== location.search) await backtest();
     else if (!tested) chart.fail("Choose a rule, and press Test.");
   }
 
   function paintAlerts({ alerts, total }, { alerts: resolved }) {
     fill(now.body, alerts.length
-      ? table(`${total} ${total === 1 ? "alert" : "alerts"}`, [{ label: "state" }, { label: "severity" }, { label: "rule" }, { label: "machine", name: true }, { label: "since" }, { label: "value", number: true }, { label: "most of the CPU by", name: true }, { label: "silence" }],
+      ? table(plural(total, "alert"), [{ label: "state" }, { label: "severity" }, { label: "rule" }, { label: "machine", name: true }, { label: "since" }, { label: "value", number: true }, { label: "most of the CPU by", name: true }, { label: "silence" }],
         alerts.map((one) => [badges([one.state]), one.severity ? badges([one.severity]) : "", h("a", { href: `?rule=${encodeURIComponent(one.rule)}${one.user ? `&host=${encodeURIComponent(one.user)}` : ""}` }, one.rule), who(one.user), `${moment(Date.parse(one.since))}, ${ago(Date.parse(one.since))}`, value(one.value), consumers(one.who),
           one.silenced ? "silenced" : h("button", { type: "button", "aria-label": `Silence ${one.rule} of ${one.user || "the fleet"}`, onclick: () => propose(one) }, "Silence …")]))
-      : h("p", { class: "empty" }, rules.length ? "Nothing fires, and nothing is pending." : "Nothing fires: there are no rules yet."));
+      : h("p", { class: "empty" }, rules.length ? "Nothing fires, and nothing is pending." : "Nothing fires: there are no rules yet. Make the first below."));
     fill(past.body, resolved.length
-      ? table(`The last ${resolved.length} that were resolved`, [{ label: "rule" }, { label: "machine", name: true }, { label: "fired" }, { label: "resolved" }, { label: "lasted" }, { label: "value", number: true }, { label: "most of the CPU by", name: true }],
+      ? table(resolved.length === 1 ? "The one that was resolved" : `The last ${resolved.length} that were resolved`, [{ label: "rule" }, { label: "machine", name: true }, { label: "fired" }, { label: "resolved" }, { label: "lasted" }, { label: "value", number: true }, { label: "most of the CPU by", name: true }],
         resolved.map((one) => [one.rule, who(one.user), moment(Date.parse(one.fired)), moment(Date.parse(one.resolved)), ago(Date.parse(one.fired), Date.parse(one.resolved)).replace(" ago", ""), value(one.value), consumers(one.who)]))
       : h("p", { class: "empty" }, "Nothing was resolved yet."));
   }
@@ -155,7 +160,7 @@ export function open(root) {
       periods: tested.periods.filter((one) => one.user === shownUser || !one.user).map((one) => ({ start: one.fired, end: one.resolved ?? to, colour: "--hot" })),
       empty: "Nothing was reported in this range.",
     });
-    fill(told, h("p", {}, `${tested.rule} would have fired ${tested.periods.length} ${tested.periods.length === 1 ? "time" : "times"}, on windows of ${tested.rate}.`),
+    fill(told, h("p", {}, `${tested.rule} would have fired ${plural(tested.periods.length, "time")}, on windows of ${tested.rate}.`),
       tested.periods.length ? h("div", { class: "data" }, table("When it would have fired", [{ label: "machine", name: true }, { label: "fired" }, { label: "resolved" }, { label: "value", number: true }],
         tested.periods.slice(0, 50).map((one) => [who(one.user), moment(one.fired), one.resolved ? moment(one.resolved) : "still", value(one.value)]))) : null);
     test.refresh();

@@ -6,13 +6,16 @@ import { card } from "../card.js";
 import { badges, fill, h, name, table } from "../dom.js";
 import { heatMap, scaleStrip } from "../heatmap.js";
 import { lineChart, spacing, withGaps } from "../linechart.js";
-import { difference, loadDuration, merged, quantile, shares, shown, whole } from "../numbers.js";
+import { difference, loadDuration, merged, plural, quantile, shares, shown, whole } from "../numbers.js";
 import { get, hostLink, link, params, set } from "../state.js";
 import { ago, durationText, iso, moment, range } from "../time.js";
 import { annotations, loadDurationPython, metricOf, metricSelect, noteForm, saturatedShare, SATURATED } from "./shared.js";
 
 export const title = "Fleet";
 const SORTS = { name: "name", mean: "mean", p95: "95th percentile", max: "maximum", change: "change", cores: "cores", seen: "last seen" };
+const DEFAULT_SORT = "p95";
+/** The order in which one looks for something by a key: names as they are read, numbers from the highest. */
+const natural = (key) => (key === "name" ? "asc" : "desc");
 const STATES = { "": "all", hot: "hot", idle: "idle", silent: "silent", alerting: "alerting" };
 
 /** Opens the view in `root`. */
@@ -24,9 +27,9 @@ export function open(root) {
       Object.entries(options).map(([value, text]) => h("option", { value }, text)));
     return { node, label: h("label", {}, label, node), parameter, fallback };
   };
+  const sortSelect = h("select", { onchange: () => sortBy(sortSelect.value, natural(sortSelect.value)) }, Object.entries(SORTS).map(([value, text]) => h("option", { value }, text)));
+  const orderSelect = h("select", { onchange: () => sortBy(sorted().key, orderSelect.value) }, h("option", { value: "asc" }, "ascending"), h("option", { value: "desc" }, "descending"));
   const controls = [
-    select("Sort by", "sort", SORTS, "name"),
-    select("order", "order", { asc: "ascending", desc: "descending" }, "asc"),
     select("Show", "state", STATES, ""),
     select("OS", "os", { "": "all", Linux: "Linux", MacOS: "MacOS", Windows: "Windows" }, ""),
     select("Value", "stat", { mean: "mean", max: "maximum", min: "minimum" }, "mean"),
@@ -53,7 +56,7 @@ export function open(root) {
     rows: () => ({ columns: machineColumns(), rows: (picture?.machines ?? []).map(plainMachine) }),
   });
   heat.body.append(
-    h("div", { class: "controls" }, h("label", {}, "Find ", search), controls.map((one) => one.label), metric.label), selection, plot,
+    h("div", { class: "controls" }, h("label", {}, "Find ", search), h("label", {}, "Sort by", sortSelect), h("label", {}, "order", orderSelect), controls.map((one) => one.label), metric.label), selection, plot,
     h("div", { class: "controls" }, strip.node, note));
   const map = heatMap(plot, {
     label: "Machines over time. Arrows move, Enter opens a machine, Space selects it; a table is below.",
@@ -64,7 +67,7 @@ export function open(root) {
   });
 
   const trend = card("Utilization", {
-    help: "of all machines together",
+    help: "of all samples of all machines",
     source: () => ({
       path: address("/api/v1/windows/fleet", { ...asked, histograms: true }), file: "utilization.csv", accept: "text/csv",
       python: python("fleet", [asked.metric], { start: asked.start, end: asked.end, rate: asked.resample_rate }),
@@ -80,7 +83,7 @@ export function open(root) {
   const trendChart = lineChart(trendPlot, { label: "Utilization of the fleet over time", maximum: 1 });
 
   const distribution = card("Distribution of samples", {
-    help: "exact, of every 50 ms sample in the range",
+    help: "each counts once: who samples more often weighs more",
     source: () => ({
       path: address("/api/v1/windows/fleet", { ...asked, histograms: true }), csv: false, file: "distribution.csv",
       python: loadDurationPython("fleet", [asked.metric], asked).replace("print(analytics.load_duration_curve(frame))", "curve = analytics.load_duration_curve(frame)\nprint(curve.assign(samples=-curve[\"share\"].diff(-1)))"),
@@ -95,19 +98,19 @@ export function open(root) {
   const distributionChart = lineChart(distributionPlot, { time: false, label: "Distribution of samples over loads", zoom: () => {} });
 
   const duration = card("Load duration", {
-    help: "how much of the machines' time the load was at least so high",
+    help: "the share of all machines' samples that were at least so high: who samples more often weighs more",
     source: () => ({
       path: address("/api/v1/windows/fleet", { ...asked, histograms: true }), csv: false, file: "load-duration.csv",
       python: loadDurationPython("fleet", [asked.metric], asked),
     }),
-    rows: () => ({ columns: [{ label: "load" }, { label: "share of time at or above", number: true }], rows: curve().map((share, bin) => [bin / 64, share]) }),
+    rows: () => ({ columns: [{ label: "load" }, { label: "share of samples at or above", number: true }], rows: curve().map((share, bin) => [bin / 64, share]) }),
   });
   const durationPlot = h("div", { class: "plot small" });
   duration.body.append(durationPlot);
   const durationChart = lineChart(durationPlot, { time: false, label: "Load-duration curve of the fleet", maximum: 1, xUnit: "1", zoom: () => {} });
   const curve = () => loadDuration(merged(windows.map((one) => one.histogram)));
 
-  const lists = h("div", { class: "columns" });
+  const lists = h("div", { class: "columns lists" });
   const machines = card("Machines", { rows: () => ({ columns: machineColumns(), rows: (picture?.machines ?? []).map(plainMachine) }) });
   const columns = h("div", { class: "columns" }, trend.node, distribution.node, duration.node);
   root.append(h("div", { class: "head" }, heading), tiles, heat.node, columns, lists, machines.node);
@@ -135,22 +138,28 @@ export function open(root) {
   const toggle = (id) => set({ sel: chosen().includes(id) ? chosen().filter((one) => one !== id) : [...chosen(), id].slice(-8) });
   const zoomRows = (first, last) => set({ first: picture.edges[first] || null, count: picture.edges[last + 1] - picture.edges[first] });
 
-  function sortBy(key) {
-    const descending = get("sort", "name") === key ? get("order", "asc") === "asc" : key !== "name";
-    set({ sort: key === "name" ? null : key, order: descending ? "desc" : null });
+  /** What machines are sorted by: the hottest come first where the address says nothing else. */
+  function sorted() {
+    const key = get("sort", DEFAULT_SORT);
+    return { key, order: get("order", natural(key)) };
   }
+  const sortBy = (key, order) => set({ sort: key === DEFAULT_SORT ? null : key, order: order === natural(key) ? null : order, first: null, count: null });
+  const sortByHead = (key) => sortBy(key, sorted().key === key ? (sorted().order === "asc" ? "desc" : "asc") : natural(key));
 
   async function refresh({ quiet = false } = {}) {
     loading?.abort();
     const { signal } = (loading = new AbortController());
     for (const { node, parameter, fallback } of controls) node.value = get(parameter, fallback);
+    const { key: sort, order } = sorted();
+    sortSelect.value = sort;
+    orderSelect.value = order;
     if (document.activeElement !== search) search.value = get("q");
     metric.update();
     const { start, end } = range();
     const named = metricOf();
     const question = {
       metric: named.name, stat: get("stat"), start, end, columns: Math.min(400, Math.max(60, Math.round(plot.clientWidth / 3))),
-      rows: Math.max(10, plot.clientHeight - 22), sort: get("sort"), order: get("order"), q: get("q"), os: get("os"), state: get("state"),
+      rows: Math.max(10, plot.clientHeight - 22), sort, order, q: get("q"), os: get("os"), state: get("state"),
       first: get("first"), count: get("count"),
     };
     if (!quiet && !picture) map.fail("Loading …");
@@ -191,17 +200,17 @@ export function open(root) {
     map.show(picture, { rowsPicked, empty: unknown ? begin() : nothing() });
     const per = picture.rows ? Math.ceil((picture.edges.at(-1) - picture.edges[0]) / picture.rows) : 1;
     const part = get("first") || get("count");
-    fill(note, `${whole(picture.edges.at(-1) - picture.edges[0])} of ${whole(picture.total)} machines, a column is ${durationText(picture.rate)}`,
+    fill(note, `${whole(picture.edges.at(-1) - picture.edges[0])} of ${plural(picture.total, "machine")}, a column is ${durationText(picture.rate)}`,
       per > 1 ? `, a row up to ${per} machines: its highest value. Click a row, or drag over rows, to see them.` : ".",
       part ? [" ", h("a", { href: location.pathname + withoutRows() }, "Show all rows")] : null);
     const found = chosen();
     fill(selection, found.length ? [`${found.length} selected: `, found.slice(0, 4).map((id, place) => [place ? ", " : "", name(id)]), found.length > 4 ? ", … " : " ",
       h("a", { href: link("/compare", { host: found }) }, "Compare them"), h("button", { type: "button", onclick: () => set({ sel: null }) }, "Clear")] : null);
     fill(lists, list("Hottest", picture.hottest, "The highest 95th percentiles of samples.", "p95"), list("Idlest", picture.idlest, "The lowest 95th percentiles of samples.", "p95"),
-      list("Silent", picture.silent, `${whole(picture.states.silent)} ${picture.states.silent === 1 ? "machine has" : "machines have"} not reported for ten minutes.`, "seen"), firing);
+      list("Silent", picture.silent, `${plural(picture.states.silent, "machine has", "machines have")} not reported for ten minutes.`, "seen"), firing);
     fill(machines.body, picture.machines.length
-      ? table(`${whole(picture.machines.length)} of ${whole(picture.total)} machines, ${named.text}, over the whole range`, machineColumns(), picture.machines.map(machineRow),
-        { sort: { key: get("sort", "name"), descending: get("order") === "desc", by: sortBy } })
+      ? table(`${whole(picture.machines.length)} of ${plural(picture.total, "machine")}, ${named.text}, over the whole range`, machineColumns(), picture.machines.map(machineRow),
+        { sort: { key: sorted().key, descending: sorted().order === "desc", by: sortByHead } })
       : h("p", { class: "empty" }, unknown ? begin() : nothing()));
     document.documentElement.dataset.machines = picture.total;
   }
@@ -269,7 +278,7 @@ export function open(root) {
     const whole_ = named.bounded && windows.length ? curve() : [];
     durationChart.show({
       x: whole_.map((_, bin) => bin / 64), domain: [0, 1], empty: named.bounded ? "No data in this range." : "Shown of shares, such as CPU utilization.",
-      series: [{ label: "share of time at or above", data: whole_, colour: "--series-1", fill: "--band", swatch: "swatch-1", unit: "1" }],
+      series: [{ label: "share of samples at or above", data: whole_, colour: "--series-1", fill: "--band", swatch: "swatch-1", unit: "1" }],
     });
   }
 
@@ -282,8 +291,8 @@ export function open(root) {
     fill(tiles,
       tile("Machines", whole(picture.states.reporting), `of ${whole(picture.known)} reported in the range`),
       tile(named.bounded ? "Utilization now" : `${named.text} now`, shown(last, named.unit), named.name === "cpuUtilization" ? "mean, weighted by cores" : "mean"),
-      tile("p95 of samples", shown(all.length ? quantile(all, 0.95, named.bounded, from, to) : null, named.unit), "over the whole range, exact"),
-      tile("Saturated", named.bounded ? shown(saturatedShare(loadDuration(all)), "1", 2) : "–", `of samples at ${(100 * SATURATED).toFixed(1)} % or above`),
+      tile("p95 of samples", shown(all.length ? quantile(all, 0.95, named.bounded, from, to) : null, named.unit), "of all machines, over the whole range"),
+      tile("Saturated", named.bounded ? shown(saturatedShare(loadDuration(all)), "1", 2) : "–", `share of samples at ${(100 * SATURATED).toFixed(1)} % or above`),
       tile("Silent", whole(picture.states.silent), "no report for ten minutes", link("/", { state: "silent" })),
       tile("Firing", whole(alerts?.total ?? 0), firingNow.length ? [...new Set(firingNow.map((one) => one.rule))].slice(0, 3).join(", ") : "no rule fires", link("/alerts")));
     fill(firing.lastChild, firingNow.length

@@ -6,7 +6,7 @@ import { card } from "../card.js";
 import { badges, fill, h, name } from "../dom.js";
 import { heatMap, levels, scaleStrip } from "../heatmap.js";
 import { lineChart, spacing, withGaps } from "../linechart.js";
-import { difference, loadDuration, meanOf, merged, quantile, shown } from "../numbers.js";
+import { difference, loadDuration, meanOf, merged, plural, quantile, shown } from "../numbers.js";
 import { get, hostLink, link, set } from "../state.js";
 import { ago, durationText, iso, moment, MINUTE, range, rateFor, zone } from "../time.js";
 import { annotations, consumers, loadDurationPython, metricOf, metrics, metricSelect, noteForm } from "./shared.js";
@@ -72,12 +72,12 @@ export function open(root) {
   });
 
   const duration = card("Load duration", {
-    help: "how much of the time the load was at least so high",
+    help: "the share of samples that were at least so high",
     source: () => ({
       path: address(`/api/v1/windows/byUser/${segment(id())}`, { ...asked, histograms: true }), csv: false, file: `${id()}-load-duration.csv`,
       python: loadDurationPython("history", [id(), asked.metric], asked),
     }),
-    rows: () => ({ columns: [{ label: "load" }, { label: "share of time at or above", number: true }], rows: curve().map((share, bin) => [bin / 64, share]) }),
+    rows: () => ({ columns: [{ label: "load" }, { label: "share of samples at or above", number: true }], rows: curve().map((share, bin) => [bin / 64, share]) }),
   });
   const durationPlot = h("div", { class: "plot small" });
   duration.body.append(durationPlot);
@@ -98,13 +98,17 @@ export function open(root) {
     describe: (row, column) => [`${DAYS[row]}, ${column}:00`, h("br"), `mean ${shown(week.mean[24 * row + column], metricOf().unit)}`, h("br"), `p95 ${shown(week.p95[24 * row + column], metricOf().unit)}`],
   });
 
-  const size = card("Size", { source: () => ({ path: analysis("size"), csv: false, python: python("history", [id()], { start: asked.end - 42 * 86_400_000, end: asked.end, rate: "1h" }).replace("print(frame)", "    cores = service.users().loc[" + JSON.stringify(id()) + ', "cores"]\nprint(analytics.right_size(frame, cores))') }) });
+  const size = card("Size", { source: () => ({ path: analysis("size"), csv: false, python: python("history", [id()], { start: asked.end - 42 * 86_400_000, end: asked.end, rate: "1h", core: "each" }).replace("print(frame)", "print(analytics.right_size(frame))") }) });
   const sizeText = h("div", { role: "status" });
   size.body.append(sizeText);
   const agent = settings();
   const others = h("div", { class: "columns" });
   const grid = h("div", { class: "columns" }, coreCard.node, duration.node, weekCard.node, size.node, agent.node);
-  root.append(h("div", { class: "head" }, heading, about), links, tiles, history.node, who.node, grid, h("h2", {}, "Other metrics"), others);
+  // How high the first of these is shows when it is filled, so they wait for it.
+  const below = h("div", { class: "stack waiting" }, who.node, grid, h("h2", {}, "Other metrics"), others);
+  const known = h("div", { class: "stack" }, links, tiles, history.node, below);
+  const unknown = h("p", { role: "status", hidden: true });
+  root.append(h("div", { class: "head" }, heading, about), unknown, known);
   const small = [];
 
   const id = () => get("id");
@@ -123,7 +127,13 @@ export function open(root) {
     fill(links, hasAddress(id()) ? h("a", { href: `${BASE}/reports/users/${segment(id())}` }, "Report") : null, h("a", { href: link("/compare", { host: [id()] }) }, "Compare"), h("a", { href: link("/") }, "Fleet"));
     if (!id()) {
       fill(heading, "No machine is chosen");
-      chart.fail(["Choose one in the ", h("a", { href: link("/") }, "fleet"), "."]);
+      nobody("Choose one in the ", h("a", { href: link("/") }, "fleet"), ".");
+      return;
+    }
+    try {
+      segment(id());
+    } catch (error) {
+      nobody(error.message, " ", h("a", { href: link("/") }, "All machines"));
       return;
     }
     const { start, end } = range();
@@ -144,16 +154,27 @@ export function open(root) {
       before = has("overlay") ? await read(named, { ...asked, start: start - week_, end: end - week_ }, signal) : [];
     } catch (error) {
       if (error.name === "AbortError") throw error;
-      chart.fail(error.status === 404 ? ["Nothing has been reported by this machine. ", h("a", { href: link("/") }, "All machines")] : error.message);
+      if (error.status === 404) nobody("No machine of this name has reported. ", h("a", { href: link("/") }, "All machines"));
+      else chart.fail(error.message);
       return;
     }
+    unknown.hidden = true;
+    known.hidden = false;
     last = windows.at(-1) ?? null;
     await annotations.load({ start, end, user: id() }, signal);
     paint(named);
-    const rest = [who.refresh({ start, end, rate }, signal), loadCores(named, signal), describe(signal), agent.refresh(id(), signal)];
+    const rest = [who.refresh({ start, end, rate }, signal).then(() => below.classList.remove("waiting")), loadCores(named, signal), describe(signal), agent.refresh(id(), signal)];
     if (!quiet) rest.push(analyse(named, signal), loadOthers(named, signal));
     await Promise.all(rest);
     for (const one of [history, coreCard, duration, weekCard, size]) one.refresh();
+  }
+
+  /** Says why there is no machine to show, in place of one. */
+  function nobody(...words) {
+    fill(about);
+    fill(unknown, words);
+    unknown.hidden = false;
+    known.hidden = true;
   }
 
   /** The newest window where it came while we looked, otherwise the last bucket. */
@@ -172,7 +193,7 @@ export function open(root) {
 
   async function describe(signal) {
     const user = await getUser(id(), signal);
-    if (user) fill(about, [`${user.os_type} ${user.os_version}`, user.cores ? `${user.cores} cores` : null, `last seen ${ago(Date.parse(user.last_seen))}`, user.shared_windows ? "several hosts report under this name: their windows are mixed" : null].filter(Boolean).join(" · "));
+    if (user) fill(about, [`${user.os_type} ${user.os_version}`, user.cores ? plural(user.cores, "core") : null, `last seen ${ago(Date.parse(user.last_seen))}`, user.shared_windows ? "several hosts report under this name: their windows are mixed" : null].filter(Boolean).join(" · "));
   }
 
   function paint(named) {
@@ -208,7 +229,7 @@ export function open(root) {
     fill(tiles, tile("Now", h("span", { id: "now" }, shown(newest()?.mean, named.unit)), newest() ? `${newest().words}, p95 ${shown(newest().p95, named.unit)}` : "no data"),
       tile("Mean", shown(meanOf(windows), named.unit), "over the range, exact"), tile("Median", q(0.5), "of samples"), tile("p95", q(0.95), "of samples, exact over any range"), tile("p99", q(0.99), "of samples"));
     durationChart.show(named.bounded && windows.length
-      ? { x: curve().map((_, bin) => bin / 64), domain: [0, 1], series: [{ label: "share of time at or above", data: curve(), colour: "--series-1", fill: "--band", swatch: "swatch-1", unit: "1" }] }
+      ? { x: curve().map((_, bin) => bin / 64), domain: [0, 1], series: [{ label: "share of samples at or above", data: curve(), colour: "--series-1", fill: "--band", swatch: "swatch-1", unit: "1" }] }
       : { x: [], series: [], empty: named.bounded ? "No data in this range." : "Shown of shares, such as CPU utilization." });
   }
 
@@ -262,7 +283,9 @@ export function open(root) {
 
   function paintSize(found) {
     fill(sizeText, found.unavailable ? h("p", { class: "empty" }, found.unavailable) : [
-      h("p", {}, badges([found.verdict]), found.recommended !== null ? h("strong", {}, `${found.recommended} ${found.recommended === 1 ? "core" : "cores"}`) : null, ` (it has ${found.now})`),
+      h("p", {}, badges([found.verdict]),
+        found.recommended !== null ? h("strong", {}, found.unit === "cores" ? plural(found.recommended, "core") : `${found.recommended} ${found.unit}`) : null,
+        found.unit === "cores" ? ` (it has ${found.now})` : null),
       h("p", {}, found.why), found.confidence === null ? null : h("p", { class: "quiet" }, `A day within the next two weeks stays under ${shown(found.target, "1", 0)} with a chance of ${shown(found.confidence, "1", 0)}.`)]);
   }
 

@@ -28,7 +28,7 @@ export function processes(id) {
     }),
   });
   const plot = h("div", { class: "plot" });
-  const whole = h("ol", { class: "plain who" });
+  const whole = h("div", {});
   const then = h("div", { role: "status", "aria-live": "polite", id: "who-then" });
   made.body.append(h("div", { class: "controls" }, h("label", {}, "Show ", by)), plot, then, whole);
   const chart = lineChart(plot, { label: "CPU by process over time", pick });
@@ -44,6 +44,7 @@ export function processes(id) {
       found = null;
       chart.fail(error.message);
       fill(whole);
+      fill(then);
       return;
     }
     paint(width);
@@ -53,7 +54,8 @@ export function processes(id) {
   function paint(width) {
     const { top, buckets } = found;
     fill(then);
-    fill(whole, top.length ? entries(found) : null);
+    fill(whole, top.length ? [h("h3", {}, "In the whole range"), list(found)] : null);
+    plot.classList.toggle("blank", !buckets.length);
     const shares = top.map((_, place) => buckets.map((one) => one.top_s[place] / one.core_s)).concat([buckets.map((one) => one.others_s / one.core_s)]);
     const { x, columns } = withGaps(buckets.map((one) => Date.parse(one.time)), shares, 1.5 * Math.max(width, 5000));
     chart.show({
@@ -63,8 +65,8 @@ export function processes(id) {
     });
   }
 
-  const entries = (of) => [...of.top.map((one) => h("li", {}, h("b", {}, shown(one.share)), " ", called(one), one.user ? h("span", { class: "quiet" }, ` ${one.user}`) : null)),
-    h("li", { class: "quiet" }, `${shown(of.busy_s ? of.others_s / of.busy_s : 0)} others`)];
+  const list = (of) => h("ol", { class: "plain who" }, of.top.map((one) => h("li", {}, h("b", {}, shown(one.share)), " ", called(one), one.user ? h("span", { class: "quiet" }, ` ${one.user}`) : null)),
+    h("li", { class: "quiet" }, `${shown(of.busy_s ? of.others_s / of.busy_s : 0)} others`));
 
   /** Says who it was around a moment: in its bucket. */
   async function pick(at) {
@@ -75,7 +77,7 @@ export function processes(id) {
     const start = starts.filter((one) => one <= at).at(-1) ?? starts[0];
     try {
       const of = await getJson(address("/api/v1/who", { host: id(), by: asked.by, start, end: start + width }), loading.signal);
-      fill(then, h("p", {}, `${moment(start)}, of ${shown(of.core_s ? of.busy_s / of.core_s : 0)} that the machine used:`), h("ol", { class: "plain who" }, entries(of)));
+      fill(then, h("h3", {}, `${moment(start)}, of ${shown(of.core_s ? of.busy_s / of.core_s : 0)} that the machine used`), list(of));
     } catch (error) {
       if (error.name !== "AbortError") fill(then, h("p", { class: "error" }, error.message));
     }
