@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from analytics.frames.checking import check_identity, check_index
 from analytics.frames.columns import NUMBERS, Windows, concatenate, merge
 from analytics.frames.frame import LABELS, FrameError, from_frame, metric_of
 from analytics.frames.kernel import Ints
@@ -56,9 +57,12 @@ def is_dask(frame: AnyFrame) -> bool:
 
 
 def check_frame(frame: object) -> None:
-    """Raise FrameError for what is no DataFrame of pandas or Dask, such as a Series."""
-    if not isinstance(frame, pd.DataFrame) and not (is_dask(frame) and hasattr(frame, "columns")):
+    """Raise FrameError for what is no DataFrame of pandas or Dask with the index and the identity of windows."""
+    if isinstance(frame, pd.DataFrame):
+        check_index(frame)
+    elif not (is_dask(frame) and hasattr(frame, "columns")):
         raise FrameError(f"expected a frame of windows, a DataFrame of pandas or Dask, got a {type(frame).__name__}")
+    check_identity(frame)
 
 
 def example_of(frame: AnyFrame) -> pd.DataFrame:

@@ -39,12 +39,24 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+# Known by these names to all that take and give frames.
+from analytics.frames.arguments import FrameError as FrameError  # noqa: PLC0414
+from analytics.frames.arguments import TooFewData as TooFewData  # noqa: PLC0414
+from analytics.frames.arguments import instance, shown
+from analytics.frames.checking import (
+    check_identity,
+    check_index,
+    number_column,
+    numbers_of,
+    refuse,
+    with_samples,
+)
 from analytics.frames.columns import NUMBERS, Windows
 from analytics.frames.kernel import Histograms, Ints
 from analytics.frames.packing import pack, unpack
 from analytics.frames.standins import standins
 from contract.histogram import LINEAR, Bins
-from contract.metrics import NAMES
+from contract.metrics import NAMES, Quantity
 
 HISTOGRAM: Final = pd.ArrowDtype(pa.large_binary())
 """The dtype of the column `histogram`; `large` so that a column may exceed 2 GiB."""
@@ -53,18 +65,8 @@ GROUPS: Final = ("user", "os_type", "os_version", "label")
 """The columns that name whose windows they are."""
 LABELS: Final = (*GROUPS, "metric", "core")
 """The columns that tell series apart."""
-UTC_MS: Final = pd.DatetimeTZDtype("ms", "UTC")
-_WHOLE: Final = ("count", "approximated")
 _NO_CORE: Final = np.iinfo(np.int64).max
 _NO_LABELS: Final = pd.DataFrame(index=[0])
-
-
-class FrameError(ValueError):
-    """A DataFrame, or another argument, that is not what a function takes; the message says what would be right."""
-
-
-class TooFewData(ValueError):
-    """There are too few data for what was asked; the message, part of a sentence, says of what."""
 
 
 def utc(time_ms: Ints) -> pd.DatetimeIndex:
@@ -95,11 +97,23 @@ def to_frame(windows: Windows, labels: pd.DataFrame | None = None) -> pd.DataFra
 
     Row i of `labels` (any of the columns `LABELS`) names series i; without it nothing does.
     """
+    instance(windows, "windows", Windows, "what from_frame gives")
+    if labels is not None:
+        _check_labels(instance(labels, "labels", pd.DataFrame, "a DataFrame with one row a series"), windows.series)
     columns = {} if labels is None else taken(labels, windows.series)
     columns |= {column: getattr(windows, name) for column, name in NUMBERS.items()}
     if windows.histograms is not None:
         columns["histogram"] = packed(windows.histograms, len(windows))
     return frame_of_columns(columns, windows.time)
+
+
+def _check_labels(labels: pd.DataFrame, series: Ints) -> None:
+    if not len(labels.columns):
+        return
+    if not any(name in labels.columns for name in LABELS):
+        raise FrameError(f"labels: expected any of the columns {', '.join(LABELS)}, got {shown(list(labels.columns))}")
+    if len(series) and series.max() >= len(labels):
+        raise FrameError(f"labels: expected a row for each of {series.max() + 1} series, got {len(labels)}")
 
 
 def from_frame(frame: pd.DataFrame, *, histograms: bool | None = None) -> tuple[Windows, pd.DataFrame]:
@@ -111,6 +125,8 @@ def from_frame(frame: pd.DataFrame, *, histograms: bool | None = None) -> tuple[
     one stand for samples with their mean and variance (`analytics.frames.standins`) and count as approximated. Raises
     FrameError where the index or a column is not what a frame of windows has.
     """
+    if histograms is not None:
+        instance(histograms, "histograms", bool, "True, False or None")
     frame = with_samples(frame)
     numbers = numbers_of(frame)
     series, labels = factorize_labels(frame)
@@ -119,44 +135,6 @@ def from_frame(frame: pd.DataFrame, *, histograms: bool | None = None) -> tuple[
         stored, numbers["approximated"] = unpacked(frame)
     columns = {name: numbers[column] for column, name in NUMBERS.items()}
     return Windows(series=series, time=pd.DatetimeIndex(frame.index).asi8, **columns, histograms=stored), labels
-
-
-def with_samples(frame: pd.DataFrame) -> pd.DataFrame:
-    """The rows of a frame that have samples, its index in UTC and milliseconds.
-
-    Rows whose `count` is 0 or missing, as a regular grid has them, are left out. Raises FrameError where the frame has
-    another index, or lacks a column of numbers.
-    """
-    _check_index(frame)
-    there = {*frame.columns}
-    missing = [name for name in NUMBERS if name not in there]
-    if missing:
-        raise FrameError(f"a frame of windows has the columns {', '.join(NUMBERS)}; {', '.join(missing)} missing")
-    count = frame["count"]
-    if count.dtype != np.int64 or (len(count) and count.to_numpy().min() <= 0):
-        frame = frame[count.fillna(0) > 0]
-    if frame.index.dtype != UTC_MS:
-        frame = frame.set_axis(pd.DatetimeIndex(frame.index, name="time").tz_convert("UTC").as_unit("ms"))
-    return frame
-
-
-def numbers_of(frame: pd.DataFrame) -> dict[str, npt.NDArray[Any]]:
-    """The columns of numbers of a frame whose rows have samples, in the documented dtypes.
-
-    Raises FrameError for a column that has something else, or misses a value.
-    """
-    numbers = {}
-    for name in NUMBERS:
-        values = frame[name]
-        if not pd.api.types.is_numeric_dtype(values.dtype):
-            raise FrameError(f"expected numbers in {name}, got {values.dtype}")
-        dtype = np.dtype(np.int64 if name in _WHOLE else np.float64)
-        if values.dtype != dtype and values.isna().any():
-            raise FrameError(f"{name} is missing in a row that has samples")
-        numbers[name] = values.to_numpy(dtype)
-        if dtype == np.float64 and np.isnan(numbers[name]).any():
-            raise FrameError(f"{name} is missing in a row that has samples")
-    return numbers
 
 
 def factorize_labels(frame: pd.DataFrame) -> tuple[Ints, pd.DataFrame]:
@@ -182,7 +160,10 @@ def factorize_labels(frame: pd.DataFrame) -> tuple[Ints, pd.DataFrame]:
 def _ranked(column: "pd.Series[Any]") -> tuple[Ints, "pd.Index[Any]"]:
     """The place of each label in an ordered index of them; what is missing is behind all."""
     if column.name == "core":
-        numbers = column.astype("Int64").to_numpy(np.int64, na_value=_NO_CORE)
+        try:
+            numbers = column.astype("Int64").to_numpy(np.int64, na_value=_NO_CORE)
+        except (ValueError, TypeError):
+            raise FrameError(f"expected whole numbers, or none, in core, got {column.dtype}") from None
         codes, found = pd.factorize(numbers, sort=True)
         ordered = pd.Index(found[found != _NO_CORE])
     else:
@@ -226,15 +207,16 @@ def frame_of_values(values: pd.DataFrame, *, value: str = "value", metric: str =
 
     `values` has the index `time` (with a time zone), the column named by `value`, in the unit of the metric, and,
     where there are several users, `user`; rows without a value are left out. Raises FrameError for another index,
-    or for values outside the metric's range: [0, 1] for shares, otherwise at least 0.
+    for machines that are named in another column, for an unknown metric, and for values outside the metric's range:
+    [0, 1] for shares, otherwise at least 0.
     """
-    _check_index(values)
-    values = values[values[value].notna()]
+    check_index(values)
+    check_identity(values)
+    quantity = quantity_of(metric)
+    values = values[number_column(values, value, "value").notna()]
     numbers = values[value].to_numpy(np.float64)
-    quantity = NAMES[metric].quantity
-    if len(numbers) and (numbers.min() < 0 or (quantity.bounded and numbers.max() > 1)):
-        right = "shares in [0, 1] (divide percent by 100)" if quantity.bounded else "numbers of at least 0"
-        raise FrameError(f"expected {right} in {value}, got {numbers.min():g} to {numbers.max():g}")
+    refuse(np.isinf(numbers), values[value], "expected finite numbers")
+    check_range(numbers, value, quantity)
     ones, zeros = np.ones(len(numbers), np.int64), np.zeros(len(numbers))
     _, _, histograms = standins(numbers, zeros, ones, quantity.bounded)
     columns: dict[str, Any] = {"user": pd.Categorical(values["user"])} if "user" in values else {}
@@ -242,6 +224,21 @@ def frame_of_values(values: pd.DataFrame, *, value: str = "value", metric: str =
     columns |= {"approximated": np.zeros(len(numbers), np.int64), "histogram": packed(histograms, len(numbers))}
     index = pd.DatetimeIndex(values.index, name="time").tz_convert("UTC").as_unit("ms")
     return of_metric(pd.DataFrame(columns, index=index), metric)
+
+
+def quantity_of(metric: object) -> Quantity:
+    """What a metric of the catalogue measures. Raises FrameError for an unknown name."""
+    named = NAMES.get(metric) if isinstance(metric, str) else None
+    if named is None:
+        raise FrameError(f"metric: expected one of the catalogue, such as cpuUtilization, got {shown(metric)}")
+    return named.quantity
+
+
+def check_range(numbers: npt.NDArray[np.float64], column: str, quantity: Quantity) -> None:
+    """Raise FrameError for values of a column that the quantity cannot have."""
+    if len(numbers) and (numbers.min() < 0 or (quantity.bounded and numbers.max() > 1)):
+        right = "shares in [0, 1] (divide percent by 100)" if quantity.bounded else "numbers of at least 0"
+        raise FrameError(f"expected {right} in {column}, got {numbers.min():g} to {numbers.max():g}")
 
 
 def packed(histograms: Histograms, rows: int) -> pd.api.extensions.ExtensionArray:
@@ -318,15 +315,6 @@ def _are_shares(frame: pd.DataFrame) -> bool:
         return True
     found = histograms_of(frame.iloc[:: max(1, len(frame) // _LOOKED_AT)])
     return not len(found) or bool(found.bin.min() >= LINEAR.first and found.bin.max() <= LINEAR.last)
-
-
-def _check_index(frame: pd.DataFrame) -> None:
-    if not isinstance(frame, pd.DataFrame):
-        raise FrameError(f"expected a frame of windows, a DataFrame, got a {type(frame).__name__}")
-    if not isinstance(frame.index, pd.DatetimeIndex) or frame.index.tz is None:
-        raise FrameError("the index of a frame of windows is a DatetimeIndex with a time zone, such as UTC")
-    if frame.index.hasnans:
-        raise FrameError("the index has a moment that is missing (NaT)")
 
 
 def unpacked(frame: pd.DataFrame) -> tuple[Histograms, Ints]:

@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analytics.frames.frame import FrameError, histograms_of, metric_of, with_samples
+from analytics.frames.checking import number_column, with_samples
+from analytics.frames.frame import FrameError, histograms_of, metric_of
 
 
 def to_text(frame: pd.DataFrame) -> pd.DataFrame:
@@ -34,12 +35,11 @@ def to_nixtla(frame: pd.DataFrame, column: str = "mean") -> pd.DataFrame:
     unknown column.
     """
     frame = with_samples(frame)
-    if column not in frame or not pd.api.types.is_numeric_dtype(frame[column].dtype):
-        raise FrameError(f"column: expected one of numbers, such as mean, got {column!r}")
+    values = number_column(frame, column)
     metric_of(frame)
     if "core" in frame and frame["core"].notna().any():
         raise FrameError("expected rows of whole machines, got rows of single cores: they would be mixed")
     names: Any = frame["user"].astype("str").to_numpy() if "user" in frame else "all"
     moments = pd.DatetimeIndex(frame.index).tz_localize(None)
-    told = pd.DataFrame({"unique_id": names, "ds": moments, "y": frame[column].to_numpy()})
+    told = pd.DataFrame({"unique_id": names, "ds": moments, "y": values.to_numpy()})
     return told.sort_values(["unique_id", "ds"], kind="stable", ignore_index=True)

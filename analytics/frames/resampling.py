@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from datetime import tzinfo
 from functools import partial
+from numbers import Integral
 from typing import Final
 from zoneinfo import ZoneInfo
 
@@ -10,21 +11,20 @@ import numpy as np
 import pandas as pd
 
 from analytics.frames.aggregation import AnyFrame, check_frame, example_of, is_dask, reduced
-from analytics.frames.arguments import Duration, duration_ms, signed_ms, zone_name
+from analytics.frames.arguments import Duration, duration_ms, is_of_weeks, signed_ms, whole, zone_name
 from analytics.frames.calendar import clock_edges, shifted_edges
+from analytics.frames.checking import numbers_of, with_samples
 from analytics.frames.columns import NUMBERS
 from analytics.frames.frame import (
     FrameError,
     factorize_labels,
     frame_of_columns,
-    numbers_of,
     packed,
     taken,
     unpacked,
-    with_samples,
 )
 from analytics.frames.kernel import Ints, merge
-from contract.times import format_duration
+from contract.times import MAX_RATE_MS, format_duration
 
 RAW_MS: Final = 1
 """The rate in ms at which windows stay as they came: only those that end in the same millisecond merge."""
@@ -37,7 +37,8 @@ def resample(
 
     With `tz`, a time zone such as `Europe/Berlin`, buckets follow the clock there: days from midnight to midnight, of
     23 or 25 hours where clocks change, and weeks from Monday to Monday. `offset`, a duration below the rate, with a
-    minus in front for earlier, moves where buckets begin: `6h` for days from six to six.
+    minus in front for earlier, moves where buckets begin: `6h` for days from six to six. The weeks of pandas' `W` are
+    from Monday to Sunday without `tz` too, in UTC; those of `1w` are then aligned to the epoch, a Thursday.
 
     Exact: means are weighted by samples, variances are pooled (the one between windows counts), extremes are
     those of all samples, histograms add up. Each user and core by itself, sorted by user, core and time; only
@@ -47,15 +48,21 @@ def resample(
     zone or offset.
     """
     check_frame(frame)
-    rate_ms = rate if isinstance(rate, int) else duration_ms(rate, "rate")
-    if rate_ms < RAW_MS:
-        raise FrameError(f"rate: expected at least 1 ms, got {rate}")
+    rate_ms = _rate_ms(rate)
+    if tz is None and is_of_weeks(rate):
+        tz = "UTC"
     key = (
         partial(_floored, width=pd.Timedelta(rate_ms, "ms"))
         if tz is None and offset is None
         else _placing(rate_ms, tz, offset)
     )
     return _on_dask(frame, key) if is_dask(frame) else _in_slices(frame, key)
+
+
+def _rate_ms(rate: Duration | int) -> int:
+    if isinstance(rate, Integral) and not isinstance(rate, bool):
+        return whole(rate, "rate", "from 1 ms to 52 weeks", lambda ms: RAW_MS <= ms <= MAX_RATE_MS)
+    return duration_ms(rate, "rate")  # type: ignore[arg-type]  # what is no duration either is refused there
 
 
 def resample_at(frame: pd.DataFrame, edges: Sequence[int]) -> pd.DataFrame:

@@ -6,8 +6,10 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
+from analytics.frames.arguments import number
+from analytics.frames.checking import with_samples
 from analytics.frames.columns import Windows
-from analytics.frames.frame import GROUPS, LABELS, FrameError, bins_of, unpacked, with_histograms, with_samples
+from analytics.frames.frame import GROUPS, LABELS, bins_of, unpacked, with_histograms
 from analytics.frames.kernel import Floats, Histograms, merge_histograms
 from analytics.frames.resampling import over_all_time
 from contract.histogram import Bins
@@ -121,8 +123,7 @@ def quantile(frame: pd.DataFrame, q: float) -> pd.DataFrame:
     it of `resample(frame, rate)`: quantiles do not average. Raises FrameError for what is no frame of windows, and for
     another `q`.
     """
-    if not 0.0 <= q <= 1.0:
-        raise FrameError(f"q: expected a share in [0, 1] such as 0.95, got {q!r}")
+    q = number(q, "q", "a share in [0, 1] such as 0.95", lambda share: 0 <= share <= 1)
     frame = with_histograms(with_samples(frame))
     bins = bins_of(frame)
     histograms, _ = unpacked(frame)

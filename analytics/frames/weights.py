@@ -7,7 +7,9 @@ from typing import Any, Final, Literal, get_args
 import numpy as np
 import pandas as pd
 
-from analytics.frames.frame import FrameError, by_user, from_frame, to_frame, with_samples
+from analytics.frames.arguments import instance, one_of
+from analytics.frames.checking import with_samples
+from analytics.frames.frame import FrameError, by_user, from_frame, to_frame
 from analytics.frames.kernel import Histograms, Ints
 from contract.metrics import IDLEST_CORE
 
@@ -16,6 +18,7 @@ Weight = Literal["samples", "cores", "hosts"]
 so that a mean is the share of all CPU time that was used."""
 Cores = Mapping[Any, Any] | pd.Series | pd.DataFrame | None
 """How many cores users have: by user, or a frame with `user` and `cores`."""
+_CORES: Final = (Mapping, pd.Series, pd.DataFrame)
 WEIGHTS: Final[tuple[Weight, ...]] = get_args(Weight)
 
 _ALIKE: Final = 0.02
@@ -41,11 +44,14 @@ def weigh(frame: pd.DataFrame, weight: Weight = "hosts", *, cores: Cores = None)
     A frame without `user`, or whose users count alike anyhow, comes back as it is. Raises FrameError for what is not a
     frame of windows, for another `weight` and where the cores of a user are not known.
     """
-    if weight not in WEIGHTS:
-        raise FrameError(f"expected a weight, one of {', '.join(WEIGHTS)}, got {weight!r}")
+    one_of(weight, "weight", WEIGHTS)
+    if cores is not None:
+        instance(cores, "cores", _CORES, "numbers of cores by user, or a frame with user and cores")
+    if isinstance(cores, pd.DataFrame):
+        cores = cores_by_user(cores)
+    kept = with_samples(frame)
     if weight == "samples" or "user" not in frame or frame.empty:
         return frame
-    kept = with_samples(frame)
     factors = of_rows(host_factors(frame), kept)
     if weight == "cores":
         factors = factors * known_cores(kept, cores)
@@ -55,12 +61,12 @@ def weigh(frame: pd.DataFrame, weight: Weight = "hosts", *, cores: Cores = None)
 
 def equal_weights(frame: pd.DataFrame) -> pd.DataFrame:
     """As `weigh(frame, "hosts")`, but a frame whose users sample about alike, within a fifth, comes back as it is."""
+    kept = with_samples(frame)
     if "user" not in frame or frame.empty:
         return frame
     factors = about_alike(frame)
     if (factors <= 1).all():
         return frame
-    kept = with_samples(frame)
     return multiplied(kept, of_rows(factors, kept))
 
 

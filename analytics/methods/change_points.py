@@ -10,11 +10,11 @@ import numpy as np
 import pandas as pd
 
 from analytics.frames.aggregation import AnyFrame, is_dask
-from analytics.frames.arguments import duration_ms, zone_name
+from analytics.frames.arguments import Duration, duration_ms, zone_name
 from analytics.frames.frame import utc
 from analytics.frames.kernel import Floats, Ints
 from analytics.methods.segmentation import ROUNDING, SHORTEST, cuts, standard_deviation, without_season
-from analytics.methods.series import TimeSeries, by_user_on_dask, on_all_cores, series_of
+from analytics.methods.series import TimeSeries, by_user_on_dask, check_column, on_all_cores, series_of
 
 _COLUMNS: Final = ("user", "time", "kind", "before", "after", "effect")
 _FEWEST: Final = 4 * SHORTEST
@@ -31,7 +31,9 @@ class _Change(NamedTuple):
     effect: float
 
 
-def change_points(frame: AnyFrame, *, column: str = "mean", rate: str = "1h", tz: str | tzinfo = "UTC") -> AnyFrame:
+def change_points(
+    frame: AnyFrame, *, column: str = "mean", rate: Duration = "1h", tz: str | tzinfo = "UTC"
+) -> AnyFrame:
     """When the level or the spread of each user's `column` changed for at least twelve buckets of `rate`.
 
     `frame` has an index of times with a time zone, in any order, a numeric `column`, and a column `user` where it is of
@@ -56,6 +58,7 @@ def change_points(frame: AnyFrame, *, column: str = "mean", rate: str = "1h", tz
     Dask DataFrame the result is one too, computed later. Raises FrameError for an index or column that is not right,
     and for such a rate or zone.
     """
+    check_column(frame, column)
     work = partial(_changes, column=column, rate_ms=duration_ms(rate, "rate"), tz=zone_name(tz))
     return by_user_on_dask(frame, partial(work, alone=True)) if is_dask(frame) else work(frame, alone=False)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import tzinfo
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from analytics.frames.aggregation import AnyFrame, check_frame
+from analytics.frames.arguments import whole
 from analytics.frames.frame import FrameError
 from analytics.frames.kernel import Floats, Ints
 from analytics.methods.week_profiles import HOURS, merged_weeks
@@ -59,7 +61,7 @@ class ProfileClusters:
 
 
 def cluster_profiles(
-    frame: AnyFrame, tz: str = "UTC", *, clusters: int | None = None, most: int = 8
+    frame: AnyFrame, tz: str | tzinfo = "UTC", *, clusters: int | None = None, most: int = 8
 ) -> ProfileClusters:
     """Clusters of users by the shape of their week in the time zone `tz`, whatever their level.
 
@@ -81,11 +83,14 @@ def cluster_profiles(
     pandas' or Dask's; raises FrameError for another, for fewer than three users, and for a number of clusters that is
     not from 1 to the number of users.
     """
+    if clusters is not None:
+        whole(clusters, "clusters", "a number of clusters of at least 1", lambda n: n >= 1)
+    most = whole(most, "most", "a number of clusters of at least 2", lambda n: n >= 2)
     users, shapes, halves, left_out = _shapes(frame, tz)
     if len(users) < 3:
         raise FrameError(f"{len(users)} users have a profile; clusters take at least three")
     if clusters is not None and not 1 <= clusters <= len(users):
-        raise FrameError(f"expected 1 to {len(users)} clusters of {len(users)} users, got {clusters}")
+        raise FrameError(f"clusters: expected 1 to {len(users)} clusters of {len(users)} users, got {clusters}")
     some = shapes[np.random.default_rng(_SEED).permutation(len(shapes))[:_SAMPLE]]
     tried = _tried(some, halves, [clusters] if clusters else range(2, min(most, len(some) - 1) + 1))
     best, p_value = (clusters, np.nan) if clusters else _kinds(some, tried)
@@ -112,7 +117,7 @@ class _Shapes(NamedTuple):
     left_out: list[str]
 
 
-def _shapes(frame: AnyFrame, tz: str) -> _Shapes:
+def _shapes(frame: AnyFrame, tz: str | tzinfo) -> _Shapes:
     check_frame(frame)
     if "user" not in frame.columns:
         raise FrameError("there are no users to put into clusters: fleet(by='user') has them")

@@ -11,7 +11,7 @@ import pandas as pd
 from scipy import stats
 
 from analytics.frames.aggregation import AnyFrame, bucket, example_of, gather, of_machines
-from analytics.frames.arguments import duration_ms
+from analytics.frames.arguments import check_by, duration_ms, number, one_of, shown
 from analytics.frames.columns import Windows, merge, take
 from analytics.frames.frame import FrameError, bins_of, metric_of
 from analytics.frames.kernel import Floats, Ints
@@ -74,10 +74,10 @@ def compare(
     Takes frames of windows of any size, pandas' or Dask's; raises FrameError for others, for two different metrics, and
     for a wrong block or confidence.
     """
-    if weight not in ("hosts", "samples"):
-        raise FrameError(f"weight: expected hosts or samples, got {weight!r}")
-    if not 0 < confidence < 1:
-        raise FrameError(f"confidence: expected a share in (0, 1) such as 0.95, got {confidence}")
+    confidence = number(confidence, "confidence", "a share in (0, 1) such as 0.95", lambda share: 0 < share < 1)
+    check_by(by)
+    one_of(weight, "weight", ("hosts", "samples"))
+    check_names(names)
     bounded = _same_metric(first, second)
     block_ms = _block_ms(first, second) if block is None else duration_ms(block, "block")
     numbers: dict[str, int] = {}
@@ -111,6 +111,13 @@ def compare(
     answer["verdict"] = [_in_words(row, names, confidence) for _, row in answer.iterrows()]
     order = answer["difference"].abs().sort_values(ascending=False, kind="stable").index
     return answer.loc[order].reset_index(drop=True)
+
+
+def check_names(names: object) -> None:
+    """Raise FrameError for what are no two different names of sides."""
+    two = isinstance(names, list | tuple) and len(names) == 2 and all(isinstance(name, str) and name for name in names)
+    if not two or len({*names}) < 2:  # type: ignore[misc]  # two names are a list or a tuple
+        raise FrameError(f"names: expected two different names such as ('before', 'after'), got {shown(names)}")
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from analytics.frames.aggregation import AnyFrame, example_of, gather, is_dask, of_machines
-from analytics.frames.arguments import check_by
+from analytics.frames.aggregation import AnyFrame, check_frame, example_of, gather, is_dask, of_machines
+from analytics.frames.arguments import check_by, number
+from analytics.frames.checking import numbers_of, with_samples
 from analytics.frames.columns import Windows
 from analytics.frames.frame import FrameError, bins_of, metric_of
 from contract.histogram import LINEAR
@@ -76,6 +77,8 @@ def core_imbalance(frame: AnyFrame, *, saturated: float = 0.9) -> AnyFrame:
     frame of windows, or a Dask DataFrame whose result is then computed later; raises FrameError for a frame without
     cores.
     """
+    check_frame(frame)
+    saturated = number(saturated, "saturated", "a share in [0, 1] such as 0.9", lambda share: 0 <= share <= 1)
     if "core" not in frame.columns:
         raise FrameError(
             f"expected a column core, as of history(user, core='each'), got {', '.join(map(str, frame.columns))}"
@@ -90,7 +93,8 @@ def core_imbalance(frame: AnyFrame, *, saturated: float = 0.9) -> AnyFrame:
 
 
 def _of_cores(frame: pd.DataFrame, saturated: float) -> pd.DataFrame:
-    frame = frame[frame["count"] > 0]
+    frame = with_samples(frame)
+    numbers_of(frame)
     keys = ["user", "time"] if "user" in frame else ["time"]
     plain = frame[[*keys[:-1], "core", "mean"]].rename_axis("time").reset_index()
     of_cores = plain[plain["core"].notna()].sort_values([*keys, "core"], kind="stable")

@@ -1,6 +1,7 @@
 """Hosts that differ from their peers: those that should do the same by their labels, or by the shape of their weeks."""
 
 from collections.abc import Mapping
+from datetime import tzinfo
 from functools import partial
 from typing import Any, Final, Literal, NamedTuple
 
@@ -9,7 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from analytics.frames.aggregation import AnyFrame, gather, of_machines
-from analytics.frames.arguments import zone_name
+from analytics.frames.arguments import shown, zone_name
 from analytics.frames.frame import FrameError
 from analytics.frames.kernel import Floats, Ints
 from analytics.methods.clusters import cluster_profiles
@@ -29,6 +30,7 @@ _SEEN_HOURS: Final = 12
 _MOST: Final = 2000
 """Hosts of a group that others are measured against; drawn with a fixed seed where there are more."""
 _SEED: Final = 0
+_PEERS: Final[Any] = (Mapping, pd.Series)
 _STEADIER: Final = 0.5
 Bools = npt.NDArray[np.bool_]
 
@@ -44,7 +46,9 @@ class _Days(NamedTuple):
 
 
 def odd_ones_out(
-    frame: AnyFrame, peers: "Mapping[str, str] | pd.Series[Any] | Literal['clusters'] | None" = None, tz: str = "UTC"
+    frame: AnyFrame,
+    peers: "Mapping[str, str] | pd.Series[Any] | Literal['clusters'] | None" = None,
+    tz: str | tzinfo = "UTC",
 ) -> pd.DataFrame:
     """Hosts that differ from their peers day after day: how far each is from them, and in what.
 
@@ -66,6 +70,8 @@ def odd_ones_out(
     Takes a frame of windows of an hour at most with the column `user`, pandas' or Dask's; raises FrameError for
     another, and for a metric that is no share.
     """
+    if not (peers is None or (isinstance(peers, str) and peers == "clusters") or isinstance(peers, _PEERS)):
+        raise FrameError(f"expected groups by user, 'clusters' or None as the peers, got {shown(peers)}")
     shares_only(frame)
     days = _days(frame, tz)
     groups = _groups(frame, peers, tz, days.users)
@@ -77,7 +83,7 @@ def odd_ones_out(
     return found.assign(user=pd.Categorical(found["user"]), group=pd.Categorical(found["group"]))
 
 
-def _days(frame: AnyFrame, tz: str) -> _Days:
+def _days(frame: AnyFrame, tz: str | tzinfo) -> _Days:
     frame = of_machines(frame)
     if "user" not in frame.columns:
         raise FrameError("there are no users to compare with each other: fleet(by='user') has them")
@@ -112,13 +118,11 @@ def _filled(days: Floats, known: Bools) -> Floats:
     return filled
 
 
-def _groups(frame: AnyFrame, peers: Any, tz: str, users: list[str]) -> list[tuple[str, Ints]]:
+def _groups(frame: AnyFrame, peers: Any, tz: str | tzinfo, users: list[str]) -> list[tuple[str, Ints]]:
     """The groups by name, with the places of their users; those without a group are each one of their own."""
     if peers is None:
         return [("all", np.arange(len(users)))]
     if isinstance(peers, str):
-        if peers != "clusters":
-            raise FrameError(f"expected groups by user, 'clusters' or None as the peers, got {peers!r}")
         members = cluster_profiles(frame, tz).members
         of_user: dict[str, Any] = dict(zip(members["user"].astype(str), members["cluster"].astype(str), strict=True))
     else:

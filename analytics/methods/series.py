@@ -6,8 +6,9 @@ from typing import Final, NamedTuple, TypeVar
 import numpy as np
 import pandas as pd
 
-from analytics.frames.aggregation import AnyFrame, example_of, of_machines
-from analytics.frames.frame import FrameError
+from analytics.frames.aggregation import AnyFrame, example_of, is_dask, of_machines
+from analytics.frames.checking import number_column
+from analytics.frames.frame import GROUPS, FrameError
 from analytics.frames.kernel import Floats, Ints
 from analytics.frames.progress import progress
 
@@ -39,7 +40,7 @@ def series_of(frame: pd.DataFrame, column: str) -> SeriesOfUsers:
     Raises FrameError for an index without a time zone, a column that is not there or has no numbers, or rows without a
     user.
     """
-    check_columns(frame, column)
+    check_column(frame, column)
     frame = of_machines(frame)
     times = pd.DatetimeIndex(frame.index).tz_convert("UTC").as_unit("ms").asi8
     values = frame[column].to_numpy(np.float64, na_value=np.nan)
@@ -56,19 +57,16 @@ def series_of(frame: pd.DataFrame, column: str) -> SeriesOfUsers:
     )
 
 
-def check_columns(frame: pd.DataFrame, *columns: str) -> None:
-    """Raise FrameError for an index without a time zone or with missing moments, and for columns without numbers."""
-    if not isinstance(frame, pd.DataFrame):
-        raise FrameError(f"expected a DataFrame, got a {type(frame).__name__}")
-    if not isinstance(frame.index, pd.DatetimeIndex) or frame.index.tz is None:
-        raise FrameError(f"expected as index a DatetimeIndex with a time zone, such as UTC, got {frame.index.dtype}")
-    if frame.index.hasnans:
-        raise FrameError("expected a moment in each row of the index, got a moment that is missing (NaT)")
-    for column in columns:
-        if column not in frame:
-            raise FrameError(f"expected a column {column!r}, got {', '.join(map(str, frame.columns)) or 'none'}")
-        if not pd.api.types.is_numeric_dtype(frame[column]):
-            raise FrameError(f"column {column!r}: expected numbers, got {frame[column].dtype}")
+def check_column(frame: AnyFrame, column: str) -> None:
+    """Raise FrameError for what is no frame of one series, or of one for each `user`, with a `column` of numbers."""
+    example = example_of(frame)
+    number_column(example, column)
+    for name in () if "user" in example.columns else GROUPS[1:]:
+        if name in example.columns and (is_dask(frame) or example[name].nunique(dropna=False) > 1):
+            raise FrameError(
+                f"expected one series, or the column user, got several in {name}: "
+                f"frame.rename(columns={{{name!r}: 'user'}}) tells them apart"
+            )
 
 
 def on_all_cores(work: Callable[[Sequence[TimeSeries]], T], series: Sequence[TimeSeries], what: str) -> list[T]:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from analytics.frames.aggregation import AnyFrame, Key, bucket, example_of, of_machines, reduced
-from analytics.frames.arguments import check_by, duration_ms
+from analytics.frames.arguments import check_by, duration_ms, number
 from analytics.frames.columns import NUMBERS, Windows
 from analytics.frames.frame import FrameError, from_frame
 from analytics.methods.load_distribution import BINS, counts_of, shares_only
@@ -36,16 +36,16 @@ def saturation(
     Takes a frame of windows of any size, pandas' or Dask's; raises FrameError for another, and for a metric that is
     no share, and for a threshold outside [0, 1].
     """
-    if not 0 <= threshold <= 1:
-        raise FrameError(f"threshold: expected a share in [0, 1], got {threshold:g}")
+    threshold = number(threshold, "threshold", "a share in [0, 1]", lambda share: 0 <= share <= 1)
     check_by(by)
+    rate_ms = None if rate is None else duration_ms(rate, "rate")
     shares_only(frame)
     machines = of_machines(frame)
     labels = ["user"] if by and "user" in machines.columns else []
     wanted = [*labels, *NUMBERS, *(["histogram"] if "histogram" in machines.columns else [])]
     if missing := [name for name in wanted if name not in machines.columns]:
         raise FrameError(f"a frame of windows has the columns {', '.join(NUMBERS)}; {', '.join(missing)} missing")
-    key = None if rate is None else partial(bucket, rate_ms=duration_ms(rate, "rate"))
+    key = None if rate_ms is None else partial(bucket, rate_ms=rate_ms)
     work = partial(_counted, threshold=threshold, key=key, labels=labels, attrs=example_of(frame).attrs)
     found = reduced(machines[wanted], work, partial(_joined, labels=labels), "saturation")
     return _answer(found, labels, in_order=rate is not None)

@@ -12,7 +12,7 @@ import pandas as pd
 from scipy import stats
 
 from analytics.frames.aggregation import AnyFrame, bucket, example_of, gather, is_dask, of_machines
-from analytics.frames.arguments import duration_ms
+from analytics.frames.arguments import Duration, duration_ms, number, numbers
 from analytics.frames.frame import FrameError, bins_of, to_frame
 from analytics.frames.statistics import quantiles as quantiles_of
 from contract.times import DAY_MS, WEEK_MS
@@ -67,8 +67,7 @@ def slope(values: "pd.Series[float]", *, confidence: float = 0.95) -> Slope:
     `scipy.stats.theilslopes` finds slope and interval; the test and the correction are ours, because SciPy takes the
     values as independent. Raises FrameError for a `confidence` outside [0.5, 1).
     """
-    if not 0.5 <= confidence < 1:
-        raise FrameError(f"confidence: expected a share from 0.5 to below 1, got {confidence:g}")
+    confidence = _confidence(confidence)
     values = values.dropna().sort_index()
     time = (values.index.to_numpy("datetime64[ms]").astype(np.int64) / WEEK_MS).astype(np.float64)
     y = values.to_numpy(np.float64)
@@ -91,6 +90,10 @@ def slope(values: "pd.Series[float]", *, confidence: float = 0.95) -> Slope:
         float(2 * stats.norm.sf(abs(z))),
         confidence,
     )
+
+
+def _confidence(value: float) -> float:
+    return number(value, "confidence", "a share from 0.5 to below 1", lambda share: 0.5 <= share < 1)
 
 
 def _variance(y: npt.NDArray[np.floating[Any]]) -> float:
@@ -135,7 +138,7 @@ class FleetTrend:
 
 
 def fleet_trend(
-    frame: AnyFrame, rate: str = "1d", *, quantiles: Sequence[float] = (0.1, 0.5, 0.9), confidence: float = 0.95
+    frame: AnyFrame, rate: Duration = "1d", *, quantiles: Sequence[float] = (0.1, 0.5, 0.9), confidence: float = 0.95
 ) -> FleetTrend:
     """The trend of all users together, in buckets of `rate` (InfluxQL duration, aligned to the epoch).
 
@@ -157,8 +160,8 @@ def fleet_trend(
     for a wrong rate and for quantiles outside [0, 1].
     """
     rate_ms = duration_ms(rate, "rate")
-    if not all(0 <= q <= 1 for q in quantiles):
-        raise FrameError(f"quantiles: expected shares from 0 to 1, got {', '.join(map(str, quantiles))}")
+    quantiles = numbers(quantiles, "quantiles", "shares from 0 to 1 such as (0.1, 0.9)", lambda q: 0 <= q <= 1)
+    confidence = _confidence(confidence)
     frame = of_machines(frame)
     key = partial(bucket, rate_ms=rate_ms)
     windows, _ = gather(frame, key, labels=(), what="trend of the samples")

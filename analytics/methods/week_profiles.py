@@ -7,7 +7,7 @@ from typing import Any, Final, Literal
 import numpy as np
 import pandas as pd
 
-from analytics.frames.aggregation import AnyFrame, Merged, example_of, gather, is_dask, of_machines
+from analytics.frames.aggregation import AnyFrame, Merged, check_frame, example_of, gather, is_dask, of_machines
 from analytics.frames.arguments import check_by, zone_name
 from analytics.frames.columns import Windows
 from analytics.frames.frame import FrameError, bins_of
@@ -57,6 +57,7 @@ def merged_weeks(
 
     With `halves` every other week is merged by itself, its hours being 168 to 335.
     """
+    check_frame(frame)
     tz = zone_name(tz)
     check_by(by)
     frame = of_machines(frame)

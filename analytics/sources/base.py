@@ -9,6 +9,7 @@ from typing import Any, Literal, Protocol, Self
 
 import pandas as pd
 
+from analytics.frames.arguments import instance
 from analytics.frames.frame import FrameError, of_metric
 from analytics.frames.resampling import RAW_MS, resample
 from analytics.frames.statistics import highest, values_of
@@ -136,6 +137,8 @@ def labels(users: pd.DataFrame, name: str) -> "pd.Series[Any]":
     they have none. `frame["user"].map(labels(source.users(), "role"))` groups a frame by it. Raises FrameError where
     `users` is no such frame.
     """
+    instance(users, "users", pd.DataFrame, "a frame of users such as source.users()")
+    instance(name, "name", str, "the name of a label")
     if not {"user", "labels"} <= {*users}:
         raise FrameError(
             f"expected a frame of users such as source.users(), with labels, got {', '.join(map(str, users))}"

@@ -15,6 +15,17 @@ _EXPECTED = (
 )
 
 
+def _check(url: object, token: object, patience: object) -> None:
+    """Raise FrameError, a ValueError, for an argument of another type; a token is never quoted."""
+    from analytics.frames.arguments import FrameError, instance
+    from analytics.sources.service_api import Patience
+
+    instance(url, "source", str | Path, "an address, or the path of a file or folder")
+    if not isinstance(token, str | None):
+        raise FrameError(f"token: expected a text or None, got a {type(token).__name__}")
+    instance(patience, "patience", Patience | None, "a Patience or None")
+
+
 def connect_async(
     url: str = "http://localhost:8888",
     token: str | None = None,
@@ -23,6 +34,7 @@ def connect_async(
     ca_file: Path | None = None,
 ) -> "AsyncClient":
     """A running service, each of whose questions is awaited. Raises ValueError for what is not an http(s) address."""
+    _check(url, token, patience)
     from analytics.sources.async_service import AsyncClient
     from analytics.sources.service import Client
     from analytics.sources.service_api import IMPATIENT
@@ -57,6 +69,9 @@ def connect(
     `metrics` alike, as `analytics.sources.base.Source` says. Nothing is asked before the first question. Raises
     ValueError for anything else, FileNotFoundError where there are no files.
     """
+    _check(source, token, patience)
+    if not isinstance(check_name, bool):
+        raise ValueError(f"check_name: expected True or False, got {check_name!r}")
     text = str(source)
     scheme = text.partition("://")[0].lower() if "://" in text else ""
     if scheme in ("http", "https"):

@@ -1,9 +1,11 @@
 """Following a service: each report as it is acknowledged, typed, in a loop."""
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -194,6 +196,32 @@ class Stream:
             self.after = parser.last_id
 
 
+def _check_text(name: str, text: object) -> None:
+    if not isinstance(text, str):
+        # Not quoted, as it may be a token.
+        raise ValueError(f"{name}: expected a text, got a {type(text).__name__}")
+
+
+def _check_id(after: object) -> None:
+    if isinstance(after, bool) or not isinstance(after, int) or after < 0:
+        raise ValueError(f"after: expected the id of an event, got {after!r}")
+
+
+def _level(name: str, level: float | None) -> float | None:
+    if level is None or (isinstance(level, Real) and not isinstance(level, bool) and -math.inf < level < math.inf):
+        return level
+    raise ValueError(f"{name}: expected a finite number, got {level!r}")
+
+
+def _texts(name: str, texts: object) -> list[str] | None:
+    """A text, or several, as a list."""
+    if texts is None or isinstance(texts, str):
+        return None if texts is None else [texts]
+    if isinstance(texts, list | tuple | set) and texts and all(isinstance(text, str) for text in texts):
+        return list(texts)
+    raise ValueError(f"{name}: expected a text, or several in a list, got {texts!r}")
+
+
 def stream(
     url: str = "http://localhost:8888",
     *,
@@ -217,12 +245,19 @@ def stream(
     `ValuesEvent`s, otherwise `ReportEvent`s. `after` is the id of an event behind which to begin; by default it begins
     with what is acknowledged next. A `LostEvent` says which reports will not come.
 
-    With `ca_file` the certificates in it are trusted, and no others. Raises ValueError for what is not an http(s)
-    address, and for a file that cannot be used.
+    With `ca_file` the certificates in it are trusted, and no others. Raises ValueError for a wrong argument, for
+    what is not an http(s) address, and for a file that cannot be used.
     """
+    for name, text in (("url", url), ("token", token), ("metric", metric), ("stat", stat)):
+        if name == "url" or text is not None:
+            _check_text(name, text)
     check_service_url(url)
+    if after is not None:
+        _check_id(after)
+    chosen = _texts("fields", fields)
     asked = {
-        "user": user, "os": os, "type": type, "metric": metric, "stat": stat, "above": above, "below": below,
-        "fields": None if fields is None else ",".join(fields),
+        "user": _texts("user", user), "os": _texts("os", os), "type": _texts("type", type), "metric": metric,
+        "stat": stat, "above": _level("above", above), "below": _level("below", below),
+        "fields": None if chosen is None else ",".join(chosen),
     }  # fmt: skip
     return Stream(url, token, {name: value for name, value in asked.items() if value is not None}, after, ca_file)

@@ -5,7 +5,7 @@ A file is of windows, or of plain measurements, told by its columns:
 windows
     The columns of `analytics.frames.frame`, as the service answers them (`Accept: application/vnd.apache.parquet`), as
     `DataFrame.to_parquet` writes a frame, and as `loadlens-analytics --format parquet` does. The schema's metadata may
-    name the `metric`; without it they are of the CPU.
+    name the `metric`; without it they are of the CPU. Shares are in [0, 1]: percent is refused.
 measurements
     A moment in `time`, `timestamp` or `date`; a number in `utilization` or `value` (a share in [0, 1]), or in
     `utilization_percent`, `cpu_util_percent` or `percent`; and, where there are several machines, their names in
@@ -41,6 +41,7 @@ _TIMES: Final = ("time", "timestamp", "date")
 _SHARES: Final = ("utilization", "value")
 _PERCENTS: Final = ("utilization_percent", "cpu_util_percent", "percent")
 _USERS: Final = ("user", "user_id", "host", "hostname", "machine", "machine_id", "instance", "group")
+_ROUNDING: Final = 1e-9
 _KNOWN: Final = {*_TIMES, *_SHARES, *_PERCENTS, *_USERS, "core", "histogram", "os_type", "os_version", "metric", "unit"}
 """Columns whose meaning is known; any other that holds texts may tell machines apart."""
 
@@ -108,6 +109,7 @@ class Files(WindowedSource):
             for file in files:
                 table = _rows(file, asked)
                 if file.has_windows:
+                    _check_shares(table, file)
                     windows.append(table)
                 else:
                     parts.append(_measured(table, file))
@@ -171,8 +173,10 @@ def metric_of(path: Path, schema: pa.Schema) -> str:
         if len(told) > 1:
             several = ", ".join(sorted(map(str, told)))
             raise FrameError(f"{path}: expected one metric a file, got {several}: write a file for each")
-        named = named or str(*told)
-    return named if named in NAMES else "cpuUtilization"
+        named = named or "".join(name for name in told if name is not None)
+    if named and named not in NAMES:
+        raise FrameError(f"{path}: expected a metric of the catalogue, such as cpuUtilization, got {named}")
+    return named or "cpuUtilization"
 
 
 def _joined(tables: list[pa.Table]) -> pa.Table:
@@ -228,6 +232,19 @@ def _times(column: pa.ChunkedArray) -> pa.ChunkedArray:
     if not pa.types.is_timestamp(column.type):
         raise FrameError(f"moments are timestamps or epoch milliseconds, not {column.type}")
     return column.cast(pa.timestamp("ms", "UTC"), safe=False)
+
+
+def _check_shares(table: pa.Table, file: _File) -> None:
+    """Raise FrameError for windows of a share that are in percent."""
+    if not NAMES[file.metric].quantity.bounded:
+        return
+    for name in ("mean", "min", "max"):
+        bounds = pc.min_max(table[name].cast(pa.float64())).as_py()
+        low, high = bounds["min"], bounds["max"]
+        if low is not None and not (low >= -_ROUNDING and high <= 1 + _ROUNDING):
+            raise FrameError(
+                f"{file.path}: expected shares in [0, 1] (divide percent by 100) in {name}, got {low:g} to {high:g}"
+            )
 
 
 def _measured(table: pa.Table, file: _File) -> pd.DataFrame:

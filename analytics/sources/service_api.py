@@ -104,10 +104,15 @@ IMPATIENT = Patience(0.0)
 """One try."""
 
 
+_PATH: Any = (str, Path)
+
+
 def trust(ca_file: Path | None, check_name: bool = True) -> ssl.SSLContext | bool:
     """What httpx checks certificates with; raises ValueError for a file that cannot be used."""
     if ca_file is None:
         return True
+    if not str(ca_file) or not isinstance(ca_file, _PATH):
+        raise ValueError(f"ca_file: expected a file of certificates or None, got {ca_file!r}")
     context = tls_context(ca_file)
     context.check_hostname = check_name
     return context

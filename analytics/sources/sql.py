@@ -18,7 +18,8 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from analytics.frames.frame import bins_of, histograms_of, with_samples
+from analytics.frames.checking import with_samples
+from analytics.frames.frame import bins_of, histograms_of
 
 _STATEMENTS = (duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN)
 _WINDOWS = pa.schema(

@@ -10,11 +10,12 @@ import numpy.typing as npt
 import pandas as pd
 
 from analytics.frames.aggregation import AnyFrame, is_dask
+from analytics.frames.arguments import instance
 from analytics.frames.kernel import Floats, Ints
 from analytics.methods.anomalies.detector import Detector
 from analytics.methods.anomalies.quantities import Kind
 from analytics.methods.anomalies.tuning import Tuning
-from analytics.methods.series import TimeSeries, by_user_on_dask, on_all_cores, series_of
+from analytics.methods.series import TimeSeries, by_user_on_dask, check_column, on_all_cores, series_of
 
 _NUMBERS: Final = ("value", "expected", "lower", "upper", "score")
 _KINDS: Final[tuple[Kind, ...]] = ("", "value", "level", "spread", "season")
@@ -54,7 +55,8 @@ def anomalies(frame: AnyFrame, *, column: str = "mean", tuning: Tuning | None = 
     within its partitions. Raises FrameError for an index or column that is not there or not right. Method and sources:
     `analytics.methods.anomalies.detector` and `docs/anomalies.md`.
     """
-    tuning = tuning or Tuning()
+    tuning = Tuning() if tuning is None else instance(tuning, "tuning", Tuning, "a Tuning or None")
+    check_column(frame, column)
     if is_dask(frame):
         return by_user_on_dask(frame, partial(_judged, column=column, tuning=tuning, alone=True))
     return _judged(frame, column=column, tuning=tuning, alone=False)

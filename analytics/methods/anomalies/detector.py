@@ -9,10 +9,15 @@ from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple
 
+import numpy as np
+import pandas as pd
+
+from analytics.frames.arguments import FrameError, instance, number, whole
 from analytics.methods.anomalies.news import News, said_once
 from analytics.methods.anomalies.quantities import Kind, Quantities
 from analytics.methods.anomalies.tuning import Tuning
 
+_NAT: Final[Any] = type(pd.NaT)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _VERSION: Final = 2
 _HUGE: Final = 1e300
@@ -47,7 +52,7 @@ class Detector:
     """
 
     def __init__(self, tuning: Tuning | None = None) -> None:
-        self.tuning = tuning or Tuning()
+        self.tuning: Tuning = Tuning() if tuning is None else instance(tuning, "tuning", Tuning, "a Tuning or None")
         self._quantities = Quantities(self.tuning)
         self._events = News(self.tuning.quiet)
         self._stillness = said_once(self.tuning.quiet)
@@ -57,14 +62,15 @@ class Detector:
     def update(self, time: int | datetime, value: float) -> Verdict:
         """The verdict on the next point, which is then learned.
 
-        `time` is in epoch milliseconds, or has a time zone. Raises ValueError for a time without one, or before the
-        last.
+        `time` is in epoch milliseconds, or has a time zone. Raises FrameError for a time without one, or before the
+        last, and for a value that is no number.
         """
         time_ms = time if type(time) is int else _epoch_ms(time)
-        value = float(value)
+        if type(value) is not float:
+            value = _number(value)
         if self._last_ms is not None:
             if time_ms < self._last_ms:
-                raise ValueError(f"points come in order of time; {time_ms} comes after {self._last_ms}")
+                raise FrameError(f"points come in order of time; {time_ms} comes after {self._last_ms}")
             self._quantities.end_recent_after(time_ms - self._last_ms)
         self._last_ms = time_ms
         if not abs(value) < _HUGE:
@@ -106,8 +112,15 @@ class Detector:
 
 
 def _epoch_ms(time: int | datetime) -> int:
-    if not isinstance(time, datetime):
-        return int(time)
-    if time.tzinfo is None:
-        raise ValueError(f"expected a moment with a time zone, such as UTC, got {time}")
-    return (time - _EPOCH) // timedelta(milliseconds=1)
+    if isinstance(time, datetime) and not isinstance(time, _NAT):
+        if time.tzinfo is None:
+            raise FrameError(f"time: expected a moment with a time zone, such as UTC, got {time}")
+        return (time - _EPOCH) // timedelta(milliseconds=1)
+    return whole(time, "time", "epoch milliseconds or a moment with a time zone", lambda _: True)
+
+
+def _number(value: object) -> float:
+    """A value as a float, also the one that is missing."""
+    if isinstance(value, float | np.floating):
+        return float(value)
+    return number(value, "value", "a number, NaN where it is missing", lambda _: True)

@@ -1,16 +1,22 @@
 """What can be set of a detector. One setting serves all series; the defaults are round and not sharp."""
 
 import math
+import operator
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
+from analytics.frames.arguments import FrameError, number, whole
+
 _WINDOW_MS: Final = 7_200_000
+_LEAST: Final = {"window": 4, "memory": 1, "learning": 1, "neighbours": 1, "ignored": 0, "quiet": 1}
+"""The least of each constant that is a whole number."""
 _MIN_POINTS, _MAX_POINTS = 12, 120
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tuning:
-    """The constants of a `Detector`, counted in points. Raises ValueError for what cannot work.
+    """The constants of a `Detector`, counted in points. Raises FrameError for what cannot work.
 
     With points every 5 minutes the defaults look at two hours, remember two weeks, learn for a day and a half before
     the first verdict, and say one thing once within twelve hours. `bench/anomaly_constants.py` has chosen `threshold`,
@@ -35,32 +41,27 @@ class Tuning:
     """Points for which a verdict is not repeated unless it becomes much stronger."""
 
     def __post_init__(self) -> None:
-        if not 0 < self.threshold < 1:
-            raise ValueError(f"the threshold lies between 0 and 1, not at {self.threshold}")
-        if self.window < 4:
-            raise ValueError(f"a window has at least 4 points, not {self.window}")
-        if not (self.neighbours >= 1 and self.ignored >= 0 and self.neighbours + self.ignored < self.learning):
-            raise ValueError(
+        number(self.threshold, "threshold", "a score between 0 and 1", lambda score: 0 < score < 1)
+        number(self.grain, "grain", "a number above 0", lambda grain: 0 < grain < math.inf)
+        for name, least in _LEAST.items():
+            whole(getattr(self, name), name, f"a whole number of at least {least}", partial(operator.le, least))
+        if not self.neighbours + self.ignored < self.learning:
+            raise FrameError(
                 "expected neighbours >= 1, ignored >= 0 and neighbours + ignored < learning, "
                 f"got {self.neighbours}, {self.ignored} and {self.learning}"
             )
         if self.learning > self.memory:
-            raise ValueError(f"expected learning <= memory, got {self.learning} and {self.memory}")
-        if not (self.grain > 0 and math.isfinite(self.grain)):
-            raise ValueError(f"the grain is above 0, not {self.grain}")
-        if self.quiet < 1:
-            raise ValueError(f"quiet lasts at least 1 point, not {self.quiet}")
+            raise FrameError(f"expected learning <= memory, got {self.learning} and {self.memory}")
 
     @classmethod
     def for_step(cls, step_ms: int) -> "Tuning":
         """The constants for points that are `step_ms` apart, from a minute to an hour: a window of two hours.
 
         It has 12 to 120 points, and the rest follows: with an hour between points it is twelve hours, the first nine
-        days are learned, and twelve weeks are remembered. Every 5 minutes are the defaults. Raises ValueError for a
+        days are learned, and twelve weeks are remembered. Every 5 minutes are the defaults. Raises FrameError for a
         step below 1 ms.
         """
-        if step_ms < 1:
-            raise ValueError(f"points are at least 1 ms apart, not {step_ms}")
+        number(step_ms, "step_ms", "at least 1 ms", lambda step: 1 <= step < math.inf)
         window = min(max(round(_WINDOW_MS / step_ms), _MIN_POINTS), _MAX_POINTS)
         return cls(window=window, quiet=6 * window)
 

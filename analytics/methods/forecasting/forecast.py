@@ -2,14 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import tzinfo
+from datetime import date, tzinfo
 from typing import Final, Literal
 
 import numpy as np
 import pandas as pd
 
-from analytics.frames.aggregation import AnyFrame, is_dask, of_machines
-from analytics.frames.arguments import Duration, duration_ms, zone_name
+from analytics.frames.aggregation import AnyFrame, check_frame, is_dask, of_machines
+from analytics.frames.arguments import Duration, duration_ms, moment, numbers, shown, zone_name
 from analytics.frames.frame import FrameError, TooFewData
 from analytics.frames.resampling import resample
 from analytics.methods.forecasting.fleet import Result, forecast_grid
@@ -47,8 +47,8 @@ def forecast(
     levels: Sequence[float] = (0.8, 0.95),
     *,
     column: str = "mean",
-    rate: str | None = None,
-    start: str | pd.Timestamp | None = None,
+    rate: Duration | None = None,
+    start: str | date | pd.Timestamp | None = None,
     bounds: tuple[float, float] | Literal["auto"] = "auto",
     tz: str | tzinfo = "UTC",
 ) -> Forecast:
@@ -81,6 +81,7 @@ def forecast(
         TooFewData: No series has at least three steps with a value before `start`.
     """
     named = _levels(levels)
+    _check_bounds(bounds)
     step_ms = None if rate is None else _rate_ms(rate)
     grid = _until(grid_of(_at_hand(frame, column, rate), column, step_ms, zone_name(tz)), start)
     horizon_ms = duration_ms(horizon, "horizon", least_ms=grid.step_ms, most_ms=MAX_RATE_MS)
@@ -102,10 +103,11 @@ def forecast(
     )
 
 
-def _at_hand(frame: AnyFrame, column: str, rate: str | None) -> pd.DataFrame:
+def _at_hand(frame: AnyFrame, column: str, rate: Duration | None) -> pd.DataFrame:
     """A frame of pandas."""
-    if isinstance(frame, pd.Series):
-        return frame.to_frame(column)
+    if isinstance(frame, pd.Series) and isinstance(column, str):
+        frame = frame.to_frame(column)
+    check_frame(frame)
     if is_dask(frame):
         merged: pd.DataFrame = resample(of_machines(frame), rate or _DASK_RATE).compute()
         return merged
@@ -114,32 +116,40 @@ def _at_hand(frame: AnyFrame, column: str, rate: str | None) -> pd.DataFrame:
 
 def _levels(levels: Sequence[float]) -> dict[str, float]:
     """The levels by the ending of their columns, ascending."""
-    if not all(0.0 < level < 1.0 for level in levels):
-        raise FrameError(f"levels: expected shares between 0 and 1 such as 0.8, got {', '.join(map(str, levels))}")
+    levels = numbers(levels, "levels", "shares between 0 and 1 such as 0.8", lambda level: 0 < level < 1)
     return {f"{100 * level:.10g}": level for level in sorted(set(levels))}
 
 
-def _rate_ms(rate: str) -> int:
+def _check_bounds(bounds: object) -> None:
+    if isinstance(bounds, str) and bounds == "auto":
+        return
+    expected = "a lower and a higher number such as (0, inf), or 'auto'"
+    pair = numbers(bounds, "bounds", expected, lambda _: True)
+    if len(pair) != 2 or not pair[0] < pair[1]:
+        raise FrameError(f"bounds: expected {expected}, got {shown(bounds)}")
+
+
+def _rate_ms(rate: Duration) -> int:
     step_ms = duration_ms(rate, "rate", most_ms=DAY_MS)
     if DAY_MS % step_ms:
         raise FrameError(f"rate: expected what divides a day, such as 5m, 15m or 1h, got {rate}")
     return step_ms
 
 
-def _until(grid: Grid, start: str | pd.Timestamp | None) -> Grid:
+def _until(grid: Grid, start: str | date | pd.Timestamp | None) -> Grid:
     """The grid up to `start`, without the series that have too little before it."""
     values, end_ms = grid.values, grid.end_ms
     if start is not None:
-        moment = pd.Timestamp(start)
+        first = moment(start, "start")
         begin, end = grid.begin, grid.ahead(1)[0][0]
-        moment_ms = np.array([round(moment.timestamp() * 1000)])
+        moment_ms = np.array([round(first.timestamp() * 1000)])
         ahead_ms = int(wall_ms(moment_ms, grid.tz)[0]) - grid.start_ms
         steps = -(-ahead_ms // grid.step_ms)
         end_ms = int(moment_ms[0]) + steps * grid.step_ms - ahead_ms
         if steps < _MIN_STEPS:
-            raise FrameError(f"start: expected a moment later than that of the frame's begin, {begin}, got {moment}")
+            raise FrameError(f"start: expected a moment later than that of the frame's begin, {begin}, got {first}")
         if steps > values.shape[1] + 366 * grid.day:
-            raise FrameError(f"start: expected at most a year behind the end of the frame, {end}, got {moment}")
+            raise FrameError(f"start: expected at most a year behind the end of the frame, {end}, got {first}")
         values = values[:, :steps]
         values = np.pad(values, ((0, 0), (0, steps - values.shape[1])), constant_values=np.nan)
     enough = np.isfinite(values).sum(axis=1) >= _MIN_STEPS

@@ -8,8 +8,9 @@ import numpy.typing as npt
 import pandas as pd
 
 from analytics.frames.aggregation import numbered_users
+from analytics.frames.checking import number_column
 from analytics.frames.frame import FrameError, metric_of
-from analytics.methods.series import check_columns
+from analytics.methods.series import check_column
 from contract.times import DAY_MS, HOUR_MS, format_duration
 
 Floats = npt.NDArray[np.float64]
@@ -79,6 +80,9 @@ def grid_of(frame: pd.DataFrame, column: str, step_ms: int | None, tz: str = "UT
     hour, or 5 minutes for less than two days. Raises FrameError for a frame that cannot be read so, is of several
     metrics, or has no value at all.
     """
+    check_column(frame, column)
+    if "count" in frame:
+        number_column(frame, "count", "count")
     metric_of(frame)
     frame = _machines(frame)
     values, weights = _columns(frame, column)
@@ -119,7 +123,6 @@ def _machines(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _columns(frame: pd.DataFrame, column: str) -> tuple[Floats, Floats]:
-    check_columns(frame, column, *({"count"} & set(frame)))
     values = frame[column].to_numpy(np.float64, na_value=np.nan)
     if "count" not in frame:
         return values, np.ones(len(frame))

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from analytics.frames.arguments import number
 from analytics.frames.frame import FrameError
 from analytics.frames.weights import cores_by_user
 from analytics.methods.right_sizing.days import Floats
@@ -56,9 +57,7 @@ def _given(cores: Cores) -> float | dict[Any, float] | None:
 
 
 def _positive(cores: float) -> float:
-    if not 0 < cores < np.inf:
-        raise FrameError(f"cores: expected a number above 0, got {cores}")
-    return float(cores)
+    return number(cores, "cores", "a number above 0", lambda value: 0 < value < np.inf)
 
 
 def _recorded(frame: pd.DataFrame, whole: pd.DataFrame) -> Floats | None:

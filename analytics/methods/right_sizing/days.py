@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from analytics.frames.aggregation import numbered_users
+from analytics.frames.checking import check_index, has_numbers
 from analytics.frames.columns import merge
 from analytics.frames.frame import FrameError, from_frame, metric_of
 from contract.histogram import LINEAR
@@ -62,11 +63,8 @@ class _Used(NamedTuple):
 
 def machines(frame: pd.DataFrame) -> pd.DataFrame:
     """The rows of whole machines that have a value; raises FrameError for what cannot be read so."""
-    if not isinstance(frame, pd.DataFrame):
-        raise FrameError(f"expected a DataFrame of windows, got {type(frame).__name__}")
-    if not isinstance(frame.index, pd.DatetimeIndex) or frame.index.tz is None:
-        raise FrameError("the index is to be a DatetimeIndex with a time zone, such as UTC")
-    if "mean" not in frame or not pd.api.types.is_numeric_dtype(frame["mean"]):
+    check_index(frame)
+    if "mean" not in frame or not has_numbers(frame["mean"].dtype):
         raise FrameError(
             "expected the column mean, utilization as a share in [0, 1], got "
             + (", ".join(map(str, frame.columns)) or "none")

@@ -1,12 +1,13 @@
 """Which machines fit together: those that are busy at different hours, so that one machine would do for both."""
 
+from datetime import tzinfo
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from analytics.frames.arguments import zone_name
+from analytics.frames.arguments import number, zone_name
 from analytics.frames.frame import FrameError, TooFewData
 from analytics.methods.right_sizing.cores import Cores, cores_of
 from analytics.methods.right_sizing.days import Floats, Ints, machines
@@ -40,7 +41,7 @@ class _Hours(NamedTuple):
 
 
 def fit_together(
-    frame: pd.DataFrame, cores: Cores = None, target: float = 0.8, quantile: float = 0.95, *, tz: str = "UTC"
+    frame: pd.DataFrame, cores: Cores = None, target: float = 0.8, quantile: float = 0.95, *, tz: str | tzinfo = "UTC"
 ) -> pd.DataFrame:
     """Pairs of machines with complementary days, and whether one machine would have done for both on later days.
 
@@ -61,15 +62,14 @@ def fit_together(
 
     Raises FrameError for another frame or a wrong argument, and TooFewData where there are fewer than three days.
     """
-    if not 0 < target <= 1:
-        raise FrameError(f"target: expected a share of utilization in (0, 1] such as 0.8, got {target}")
-    if not 0 < quantile < 1:
-        raise FrameError(f"quantile: expected a share in (0, 1) such as 0.95, got {quantile}")
+    number(target, "target", "a share of utilization in (0, 1] such as 0.8", lambda value: 0 < value <= 1)
+    number(quantile, "quantile", "a share in (0, 1) such as 0.95", lambda value: 0 < value < 1)
+    zone = zone_name(tz)
     whole = machines(frame)
     if "user" not in whole:
         raise FrameError("there are no users to pair: fleet(by='user') has them")
     had, _ = cores_of(frame, whole, cores)
-    hours = _hours(whole, had, zone_name(tz))
+    hours = _hours(whole, had, zone)
     days = np.unique(hours.day)
     if len(days) < LEAST_DAYS:
         raise TooFewData(f"expected at least {LEAST_DAYS} days, got {len(days)}")

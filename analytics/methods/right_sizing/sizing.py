@@ -7,8 +7,8 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from analytics.frames.aggregation import AnyFrame, is_dask
-from analytics.frames.arguments import duration_ms
+from analytics.frames.aggregation import AnyFrame, check_frame, is_dask
+from analytics.frames.arguments import Duration, duration_ms, number, numbers, whole
 from analytics.frames.frame import FrameError
 from analytics.frames.resampling import resample
 from analytics.methods.right_sizing.cores import Cores, cores_of
@@ -18,6 +18,7 @@ from analytics.methods.right_sizing.text import sentence
 from contract.times import DAY_MS, MAX_RATE_MS
 
 VERDICTS: Final = ("too big", "right", "too small", "no size fits", "not enough data")
+_SIZES: Final = "numbers of cores above 0, at least one of them"
 _HOURS_A_MONTH: Final = 730
 
 _ENOUGH: Final = 0.9
@@ -56,7 +57,7 @@ def right_size(
     *,
     sizes: Sequence[float] | None = None,
     headroom: float = 0.0,
-    ahead: str | None = None,
+    ahead: Duration | None = None,
     least_days: int = 5,
     core_hour_price: float | None = None,
 ) -> pd.DataFrame:
@@ -103,8 +104,9 @@ def right_size(
             is wrong.
     """
     aim = _aim(target, quantile, sizes, headroom, ahead, least_days)
-    if core_hour_price is not None and not 0 <= core_hour_price < np.inf:
-        raise FrameError(f"core_hour_price: expected a number of at least 0, got {core_hour_price}")
+    if core_hour_price is not None:
+        number(core_hour_price, "core_hour_price", "a number of at least 0", lambda value: 0 <= value < np.inf)
+    check_frame(frame)
     frame = _at_hand(frame)
     whole = machines(frame)
     had, now = cores_of(frame, whole, cores)
@@ -136,18 +138,14 @@ def _at_hand(frame: AnyFrame) -> pd.DataFrame:
 
 
 def _aim(
-    target: float, share: float, sizes: Sequence[float] | None, headroom: float, ahead: str | None, least_days: int
+    target: float, share: float, sizes: Sequence[float] | None, headroom: float, ahead: Duration | None, least_days: int
 ) -> _Aim:
-    if not 0 < target <= 1:
-        raise FrameError(f"target: expected a share of utilization in (0, 1] such as 0.8, got {target}")
-    if not 0 < share < 1:
-        raise FrameError(f"quantile: expected a share in (0, 1) such as 0.95, got {share}")
-    if not 0 <= headroom < np.inf:
-        raise FrameError(f"headroom: expected a share of at least 0 such as 0.2, got {headroom}")
-    if least_days < 2:
-        raise FrameError(f"least_days: expected at least 2, got {least_days}")
-    if sizes is not None and not (len(sizes) and all(0 < size < np.inf for size in sizes)):
-        raise FrameError("sizes are numbers of cores above 0, at least one of them")
+    number(target, "target", "a share of utilization in (0, 1] such as 0.8", lambda value: 0 < value <= 1)
+    number(share, "quantile", "a share in (0, 1) such as 0.95", lambda value: 0 < value < 1)
+    number(headroom, "headroom", "a share of at least 0 such as 0.2", lambda value: 0 <= value < np.inf)
+    whole(least_days, "least_days", "at least 2", lambda value: value >= 2)
+    if sizes is not None and not numbers(sizes, "sizes", _SIZES, lambda value: 0 < value < np.inf):
+        raise FrameError(f"sizes: expected {_SIZES}, got none")
     ahead_days = 0.0 if ahead is None else duration_ms(ahead, "ahead", most_ms=MAX_RATE_MS) / DAY_MS
     return _Aim(
         target, share, headroom, ahead_days, least_days, None if sizes is None else np.array(sorted(sizes), float)

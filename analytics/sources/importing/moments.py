@@ -1,5 +1,6 @@
 """Columns of moments as epoch milliseconds: numbers of any unit, texts of any offset, or of a zone without one."""
 
+import re
 from typing import Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -77,7 +78,12 @@ def _of_texts(column: pa.ChunkedArray, zone: str, form: str | None) -> tuple[Int
     if form is None:
         each, said = _iso(names, zone)
     else:
-        parsed = pd.DatetimeIndex(pd.to_datetime(names, format=form, errors="coerce", utc="%z" in form))
+        try:
+            parsed = pd.DatetimeIndex(pd.to_datetime(names, format=form, errors="coerce", utc="%z" in form))
+        except (ValueError, TypeError, re.error) as error:
+            raise ImportFault(
+                f"--time-format: expected directives of strptime, such as '%d/%m/%Y %H:%M:%S', got {form!r}: {error}"
+            ) from None
         each, said = (_epoch(parsed), form) if parsed.tz is not None else (_local(parsed, zone), f"{form}, {zone}")
     if len(each) and (each == UNKNOWN_MS).mean() > _MOSTLY:
         raise ImportFault(

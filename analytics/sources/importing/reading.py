@@ -142,9 +142,17 @@ def _read_binary(path: Path, head: bytes, file: int, hints: Hints, aside: SetAsi
     message = prometheus.unpacked_dump(path.read_bytes())
     if message is not None:
         return prometheus.read_dump(path, message, file, hints, aside)
+    if _is_utf_16(head):
+        raise ImportFault("expected text in UTF-8, got UTF-16: save it as UTF-8, as by iconv -f UTF-16 -t UTF-8")
     if b"\0" in head:
         raise ImportFault("expected text or Parquet, got another binary file: unpack what is compressed first")
     return None
+
+
+def _is_utf_16(head: bytes) -> bool:
+    """Whether a file begins with the mark of UTF-16, or every other byte is 0, as in plain texts of it without one."""
+    zeros = [head[:1000][place::2].count(0) for place in (0, 1)]
+    return head.startswith((b"\xff\xfe", b"\xfe\xff")) or (min(zeros) == 0 and max(zeros) > 0.45 * len(head[:1000]))
 
 
 _FORMS: Final = (

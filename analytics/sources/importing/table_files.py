@@ -14,6 +14,7 @@ import pyarrow.csv as pacsv
 import pyarrow.dataset as ds
 
 from analytics.frames.arrow import frame_of as frame_of_arrow
+from analytics.frames.checking import IDENTITIES
 from analytics.frames.columns import NUMBERS
 from analytics.frames.frame import FrameError
 from analytics.sources.importing.readings import Hints, Reading, frame_of_readings
@@ -37,6 +38,9 @@ def read_csv(path: Path, file: int, hints: Hints, aside: SetAside, read: ReadTab
     if not body.strip():
         raise ImportFault("expected a table with a header, got an empty file")
     body = body.removeprefix(b"\xef\xbb\xbf")
+    if b"\n" not in body:
+        # Lines that end as those of old Macs do.
+        body = body.replace(b"\r", b"\n")
     if body.lstrip()[:1] == b"#":
         return _annotated(body, path, file, hints, aside, read)
     return [_csv(body, 0, path, file, hints, aside, read)]
@@ -61,7 +65,10 @@ def _csv(body: bytes, before: int, path: Path, file: int, hints: Hints, aside: S
     sample = body[:_SNIFFED].decode("utf-8", "replace")
     first = sample.partition("\n")[0]
     delimiter = max(_DELIMITERS, key=first.count) if any(map(first.count, _DELIMITERS)) else ","
-    header = next(csv.reader(io.StringIO(first), delimiter=delimiter))
+    try:
+        header = next(csv.reader(io.StringIO(first), delimiter=delimiter), [])
+    except csv.Error as error:
+        raise ImportFault(f"expected the names of columns in the first line, got what is no CSV: {error}") from None
     if all(re.fullmatch(r"[-+.\dTZ: ]*", name) for name in header):
         raise ImportFault(f"expected the names of columns in the first line, got {first.strip()[:60]!r}")
     ragged: list[int] = []
@@ -120,13 +127,21 @@ def read_parquet(
     return [read(table, np.arange(1, table.num_rows + 1), file, path.stem, hints, aside)]
 
 
+def _with_users(table: pa.Table) -> pa.Table:
+    """The table whose column of hosts is called `user`, where another one has them."""
+    hosts = [name for name in IDENTITIES if name in table.column_names]
+    if "user" in table.column_names or not hosts:
+        return table
+    return table.rename_columns(["user" if name == hosts[0] else name for name in table.column_names])
+
+
 def _own(table: pa.Table, path: Path, file: int, hints: Hints) -> Reading:
     """Windows as we export them: summaries, which are kept whole."""
     from analytics.sources.parquet import metric_of
 
     try:
         metric = metric_of(path, table.schema)
-        frame = frame_of_arrow(table)
+        frame = frame_of_arrow(_with_users(table))
     except FrameError as error:
         raise ImportFault(str(error)) from None
     frame = frame[frame["count"] > 0]

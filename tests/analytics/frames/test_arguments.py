@@ -31,6 +31,11 @@ def frame_of(values: Any, metric: str = "cpuUtilization", freq: str = "1min") ->
         (timedelta(minutes=15), 15),
         (pd.offsets.Minute(15), 15),
         (pd.offsets.Day(2), 2 * 24 * 60),
+        ("W", 7 * 24 * 60),
+        ("2W", 14 * 24 * 60),
+        ("1week", 7 * 24 * 60),
+        ("90 minutes", 90),
+        ("P1D", 24 * 60),
     ],
 )
 def test_durations_are_those_of_influxql_of_pandas_and_of_python(duration: Any, minutes: int) -> None:
@@ -41,6 +46,19 @@ def test_durations_are_those_of_influxql_of_pandas_and_of_python(duration: Any, 
 def test_anything_else_is_refused_by_the_arguments_name(duration: Any) -> None:
     with pytest.raises(FrameError, match=r"^rate: expected "):
         duration_ms(duration, "rate")
+
+
+def test_weeks_of_pandas_are_from_monday_to_sunday() -> None:
+    frame = frame_of(np.linspace(0.1, 0.9, 15 * 24), freq="1h")
+    starts = [f"2026-03-{day:02}" for day in (2, 9, 16)]
+    assert analytics.resample(frame, "W").index.strftime("%Y-%m-%d").tolist() == starts
+    assert analytics.resample(frame, "1w").index[0].day_name() == "Thursday"
+    pd.testing.assert_frame_equal(analytics.resample(frame, "1w", tz="UTC"), analytics.resample(frame, "W"))
+
+
+@pytest.mark.parametrize("offset", ["0h", "-0s", pd.Timedelta(0)])
+def test_an_offset_of_nothing_moves_nothing(offset: Any) -> None:
+    pd.testing.assert_frame_equal(analytics.resample(WEEK, "1d", offset=offset), analytics.resample(WEEK, "1d"))
 
 
 def test_resampling_takes_the_frequencies_of_pandas() -> None:
@@ -73,14 +91,14 @@ WEEK = frame_of(np.tile(np.linspace(0.1, 0.9, 24), 14), freq="1h")
         (lambda: analytics.compare(WEEK, WEEK, confidence=95), "^confidence: expected a share"),
         (lambda: analytics.fleet_trend(WEEK, quantiles=(90,)), "^quantiles: expected shares"),
         (lambda: analytics.fleet_trend(WEEK, confidence=95), "^confidence: expected a share"),
-        (lambda: analytics.weigh(WEEK, "size"), "^expected a weight, one of samples"),
+        (lambda: analytics.weigh(WEEK, "size"), "^weight: expected one of samples, cores or hosts, got 'size'"),
         (lambda: analytics.resample(WEEK["mean"], "1h"), "got a Series"),
         (lambda: analytics.resample([1, 2], "1h"), "got a list"),
         (lambda: analytics.saturation(WEEK["mean"]), "got a Series"),
         (lambda: analytics.change_points([1, 2]), "got a list"),
         (lambda: analytics.anomalies([1, 2]), "got a list"),
         (lambda: analytics.fleet_trend([1, 2]), "got a list"),
-        (lambda: analytics.right_size([1, 2]), "got list"),
+        (lambda: analytics.right_size([1, 2]), "got a list"),
         (lambda: analytics.quantile([1, 2], 0.5), "got a list"),
         (lambda: analytics.compare([1, 2], WEEK), "got a list"),
         (lambda: analytics.cluster_profiles(WEEK["mean"]), "got a Series"),

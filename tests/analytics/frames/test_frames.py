@@ -1,11 +1,13 @@
 """Frames of windows resample exactly."""
 
+import re
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
+import analytics
 from analytics.frames.frame import FrameError, frame_of_values, from_frame, to_frame
 from analytics.frames.resampling import resample
 from contract.histogram import LINEAR
@@ -150,3 +152,62 @@ def test_what_is_not_a_frame_of_windows_is_refused(fleet: pd.DataFrame) -> None:
         resample(fleet.assign(mean=np.nan), "1m")
     with pytest.raises(ValueError, match="15"):
         resample(fleet, "15")
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "words"),
+    [
+        ("count", -1, "count: expected whole numbers of at least 0, got -1 in row 1 "),
+        ("count", 1.5, "count: expected whole numbers of at least 0, got 1.5 in row 1 "),
+        ("approximated", -1, "approximated: expected at least 0, got -1 in row 1 "),
+        ("approximated", 0.5, "approximated: expected whole numbers, got 0.5 in row 1 "),
+        ("mean", np.inf, "mean: expected finite numbers, got inf in row 1 "),
+        ("max", np.inf, "max: expected finite numbers, got inf in row 1 "),
+        ("var", -1.0, "var: expected at least 0, got -1.0 in row 1 "),
+        ("min", 2.0, "min: expected no more than max, got 2.0 in row 1 "),
+    ],
+)
+def test_numbers_that_no_samples_have_are_refused_by_their_row(column: str, value: float, words: str) -> None:
+    times = pd.date_range("2026-03-01", periods=3, freq="1h", tz="UTC", name="time")
+    frame = frame_of_values(pd.DataFrame({"value": [0.1, 0.5, 0.9]}, index=times))
+    wrong = frame[column].astype(float if isinstance(value, float) else int)
+    wrong.iloc[1] = value
+    for function in (lambda frame: analytics.resample(frame, "1d"), analytics.from_frame, analytics.saturation):
+        with pytest.raises(FrameError, match=re.escape(words + "(2026-03-01 01:00:00+00:00)")):
+            function(frame.assign(**{column: wrong}))
+
+
+def test_rounding_is_no_fault() -> None:
+    times = pd.date_range("2026-03-01", periods=3, freq="1h", tz="UTC", name="time")
+    frame = frame_of_values(pd.DataFrame({"value": [0.1, 0.5, 0.9]}, index=times))
+    near = frame.assign(var=-1e-17, min=frame["min"] + 1e-17, count=frame["count"].astype(float))
+    assert analytics.resample(near, "1d")["count"].item() == 3
+
+
+@pytest.mark.parametrize("name", ["host", "machine_id", "pod"])
+def test_machines_that_another_column_tells_apart_do_not_become_one(name: str) -> None:
+    times = pd.date_range("2026-03-01", periods=4, freq="1h", tz="UTC", name="time")
+    values = pd.DataFrame({"value": [0.1, 0.2, 0.9, 1.0], name: list("aabb")}, index=times)
+    frame = frame_of_values(values.drop(columns=name)).assign(**{name: list("aabb")})
+    calls = (
+        lambda: frame_of_values(values),
+        lambda: analytics.resample(frame, "1d"),
+        lambda: analytics.change_points(frame),
+        lambda: analytics.forecast(frame),
+        lambda: analytics.quantile(frame, 0.5),
+        lambda: analytics.right_size(frame, 4),
+    )
+    for call in calls:
+        with pytest.raises(FrameError, match=f"the column user, got '{name}': .*rename"):
+            call()
+    named = frame_of_values(values.rename(columns={name: "user"}))
+    assert analytics.resample(named, "1d")["user"].tolist() == ["a", "b"]
+    assert analytics.resample(frame.assign(**{name: "a"}), "1d")["count"].item() == 4
+
+
+@pytest.mark.parametrize("core", ["x", 0.5])
+def test_cores_are_whole_numbers(core: object) -> None:
+    times = pd.date_range("2026-03-01", periods=2, freq="1h", tz="UTC", name="time")
+    frame = frame_of_values(pd.DataFrame({"value": [0.1, 0.5]}, index=times)).assign(core=core)
+    with pytest.raises(FrameError, match="expected whole numbers, or none, in core"):
+        analytics.resample(frame, "1d")

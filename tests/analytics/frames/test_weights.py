@@ -70,7 +70,7 @@ def test_cores_that_are_not_known_are_asked_for() -> None:
     for cores in (None, {"large": 64}, {"large": 64, "small": 0}, pd.Series({"large": 64, "small": pd.NA})):
         with pytest.raises(ValueError, match="expected the cores of each user"):
             weigh(frame, "cores", cores=cores)
-    with pytest.raises(ValueError, match="expected a weight, one of samples, cores, hosts"):
+    with pytest.raises(ValueError, match="weight: expected one of samples, cores or hosts"):
         weigh(frame, "users")  # type: ignore[arg-type]
 
 

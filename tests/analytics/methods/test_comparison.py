@@ -264,5 +264,5 @@ def test_which_side_has_no_samples_is_said() -> None:
     frame = loads(np.full(6, 0.5))
     with pytest.raises(FrameError, match="got no samples of after"):
         compare(frame, frame.iloc[:0])
-    with pytest.raises(FrameError, match="weight: expected hosts or samples"):
+    with pytest.raises(FrameError, match="weight: expected one of hosts or samples"):
         compare(frame, frame, weight="cores")  # type: ignore[arg-type]

@@ -239,7 +239,7 @@ def test_what_cannot_be_sized_is_refused_with_what_would_be_right() -> None:
         sizes_of(frame, {"b": 4})
     with pytest.raises(FrameError, match="numbers above 0 in the column cores"):
         sizes_of(frame.assign(cores=0))
-    with pytest.raises(FrameError, match="expected a DataFrame of windows, got list"):
+    with pytest.raises(FrameError, match="a DataFrame of pandas or Dask, got a list"):
         sizes_of([1, 2], 4)
     with pytest.raises(FrameError, match="say how many each machine has"):
         sizes_of(frame)
@@ -249,7 +249,7 @@ def test_what_cannot_be_sized_is_refused_with_what_would_be_right() -> None:
         sizes_of(frame, 4, quantile=95)
     with pytest.raises(ValueError, match="a number above 0"):
         sizes_of(frame, 0)
-    with pytest.raises(ValueError, match="sizes are numbers"):
+    with pytest.raises(ValueError, match="sizes: expected numbers"):
         sizes_of(frame, 4, sizes=[])
     with pytest.raises(ValueError, match="headroom"):
         sizes_of(frame, 4, headroom=-1)

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from analytics.frames.frame import frame_of_values
 from analytics.sources.importing.fields import Field, field_of
 from analytics.sources.importing.reading import Understood, read
 from analytics.sources.importing.readings import Hints
@@ -410,6 +411,26 @@ def test_what_is_set_aside_is_bounded(tmp_path: Path) -> None:
     assert len((tmp_path / "aside.csv").read_text().splitlines()) == 10_001
 
 
+def test_lines_may_end_as_on_old_macs(tmp_path: Path) -> None:
+    (tmp_path / "mac.csv").write_bytes(b"time,host,cpu\r1772359200,web-1,0.5\r1772359260,web-1,0.7\r")
+    assert cpu_of(understood(tmp_path / "mac.csv")) == [0.5, 0.7]
+
+
+@pytest.mark.parametrize("form", ["%Q%", "%Y%Y", "%"])
+def test_a_wrong_time_format_is_said(tmp_path: Path, form: str) -> None:
+    (tmp_path / "x.csv").write_bytes(b"time,host,cpu\n2026-03-01 10:00,web-1,0.5\n")
+    with pytest.raises(ImportFault, match=r"x\.csv: --time-format: expected directives of strptime"):
+        understood(tmp_path / "x.csv", time_format=form)
+
+
+def test_windows_keep_the_hosts_of_another_column(tmp_path: Path) -> None:
+    times = pd.date_range("2026-03-01", periods=2, freq="1h", tz="UTC", name="time")
+    values = pd.DataFrame({"value": [0.25, 0.5, 0.25, 0.5], "user": list("aabb")}, index=[*times, *times])
+    frame_of_values(values).rename(columns={"user": "host"}).to_parquet(tmp_path / "x.parquet")
+    found = understood(tmp_path / "x.parquet")
+    assert cpu_of(found, "a") == cpu_of(found, "b") == [0.25, 0.5]
+
+
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
@@ -425,6 +446,10 @@ def test_what_is_set_aside_is_bounded(tmp_path: Path) -> None:
         ("notime.csv", b"host,cpu\nweb-1,0.5\n", "expected a column of times"),
         ("novalue.csv", b"time,host,colour\n1772359200,web-1,red\n", "expected a column of values"),
         ("when.csv", b"time,host,cpu\nyesterday,web-1,0.5\n", "--time-format"),
+        ("wide.csv", "time,host,cpu\n1772359200,web-1,0.5\n".encode("utf-16"), "expected text in UTF-8, got UTF-16"),
+        ("plain.csv", "time,host,cpu\n1772359200,a,0.5\n".encode("utf-16-le"), "expected text in UTF-8, got UTF-16"),
+        ("blank.csv", b"\n\ntime,host,cpu\n1772359200,web-1,0.5\n", "expected the names of columns in the first line"),
+        ("returns.csv", b"time\rhost,cpu\n1772359200,web-1,0.5\n", "expected the names of columns in the first line"),
         ("some.lp", b"fan,host=web-1 speed=3 1772359200\n", "--mapping"),
     ],
 )  # fmt: skip

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from analytics import connect
-from analytics.frames.frame import FrameError
+from analytics.frames.frame import FrameError, frame_of_values
 from contract.metrics import STATISTICS, Statistic
 from tests.support.small_fleet import HOUR, SAMPLES, USERS
 
@@ -121,6 +121,22 @@ def test_files_that_hold_something_else_are_refused_with_what_would_be_right(tmp
     pd.DataFrame({"time": times, "utilization": [50.0, 1.0]}).to_parquet(tmp_path / "colours.parquet")
     with connect(tmp_path) as files, pytest.raises(FrameError, match=r"colours\.parquet.*divide percent by 100"):
         files.fleet()
+
+
+@pytest.mark.parametrize("named", [{"metric": "foo"}, {}], ids=["an unknown metric", "percent"])
+def test_windows_of_another_metric_or_in_percent_are_no_cpu(tmp_path: Path, named: dict[str, str]) -> None:
+    times = pd.date_range("2026-03-01", periods=2, freq="1h", tz="UTC", name="time")
+    right = frame_of_values(pd.DataFrame({"value": [0.1, 0.5]}, index=times)).drop(columns=["metric", "histogram"])
+    right.attrs = {}
+    scale = 1 if named else 100
+    right.assign(**{name: scale * right[name] for name in ("mean", "min", "max")}, **named).to_parquet(
+        tmp_path / "a.parquet"
+    )
+    words = (
+        "expected a metric of the catalogue, .* got foo" if named else r"expected shares in \[0, 1\] .* got 10 to 50"
+    )
+    with pytest.raises(FrameError, match=rf"a\.parquet: {words}"):
+        connect(tmp_path / "a.parquet").fleet(rate="raw")
 
 
 @pytest.mark.parametrize("column", ["host", "hostname", "machine", "machine_id", "instance"])

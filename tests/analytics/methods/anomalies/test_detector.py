@@ -320,11 +320,11 @@ def test_hours_have_a_season_too() -> None:
     ("wrong", "said"),
     [
         ({"threshold": 1.0}, "between 0 and 1"),
-        ({"window": 3}, "at least 4 points"),
+        ({"window": 3}, "window: expected a whole number of at least 4, got 3"),
         ({"neighbours": 15}, "neighbours \\+ ignored < learning"),
         ({"learning": 169}, "learning <= memory"),
         ({"grain": 0.0}, "above 0"),
-        ({"quiet": 0}, "at least 1 point"),
+        ({"quiet": 0}, "quiet: expected a whole number of at least 1, got 0"),
     ],
 )
 def test_a_setting_that_cannot_work_is_refused(wrong: dict[str, float], said: str) -> None:
