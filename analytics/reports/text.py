@@ -53,7 +53,8 @@ def points(difference: float) -> str:
 
 def count(value: float) -> str:
     """A number with thousands set apart."""
-    return f"{value:,.0f}" if value == round(value) else f"{value:,.2f}"
+    # What floating point leaves of a whole number is none of its digits.
+    return f"{value:,.0f}" if abs(value - round(value)) < 1e-9 * max(1.0, abs(value)) else f"{value:,.2f}"
 
 
 def plural(number: int, thing: str, things: str = "") -> str:
