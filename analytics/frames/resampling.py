@@ -24,8 +24,10 @@ from analytics.frames.frame import (
     unpacked,
 )
 from analytics.frames.kernel import Ints, merge
-from contract.times import MAX_RATE_MS, format_duration
+from contract.times import DAY_MS, format_duration
 
+EVERYTHING_MS: Final = 100_000 * DAY_MS
+"""The widest bucket in ms: one for everything."""
 RAW_MS: Final = 1
 """The rate in ms at which windows stay as they came: only those that end in the same millisecond merge."""
 
@@ -61,7 +63,7 @@ def resample(
 
 def _rate_ms(rate: Duration | int) -> int:
     if isinstance(rate, Integral) and not isinstance(rate, bool):
-        return whole(rate, "rate", "from 1 ms to 52 weeks", lambda ms: RAW_MS <= ms <= MAX_RATE_MS)
+        return whole(rate, "rate", "from 1 ms to 100,000 days", lambda ms: RAW_MS <= ms <= EVERYTHING_MS)
     return duration_ms(rate, "rate")  # type: ignore[arg-type]  # what is no duration either is refused there
 
 

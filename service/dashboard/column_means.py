@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from analytics.frames.resampling import EVERYTHING_MS
 from contract.metrics import Cpu
 from contract.times import DAY_MS
 from service.dashboard.matrix import FleetCache, Floats, MatrixKey
@@ -17,8 +18,6 @@ Doubles = npt.NDArray[np.float64]
 Places = npt.NDArray[np.int64]
 
 _CPU: Final = Cpu.quantities[0]
-_WHOLE_MS: Final = 100_000 * DAY_MS
-"""One bucket for everything."""
 _FRESH_S: Final = 5.0
 _CORES_FRESH_S: Final = 600.0
 """Cores change rarely, and each is looked at."""
@@ -78,7 +77,7 @@ class _Had(NamedTuple):
 
 
 def _cores_had(cache: FleetCache, range_ms: tuple[int, int]) -> _Had:
-    single = core_counts.single_cores(cache.store, _question(range_ms), _WHOLE_MS)
+    single = core_counts.single_cores(cache.store, _question(range_ms), EVERYTHING_MS)
     number = single["core"].groupby(single["user"].astype("str").to_numpy()).nunique()
     changed = core_counts.changed(single)
     number.index = pd.Index(cache.rows.of(number.index.tolist()))
@@ -104,4 +103,4 @@ def _cores_parts(cache: FleetCache, users: frozenset[str], range_ms: tuple[int, 
 
 def _question(range_ms: tuple[int, int]) -> Question:
     start_ms, end_ms = range_ms
-    return Question(quantity=_CPU, start_ms=max(0, start_ms), end_ms=max(0, end_ms), rate_ms=_WHOLE_MS, by="user")
+    return Question(quantity=_CPU, start_ms=max(0, start_ms), end_ms=max(0, end_ms), rate_ms=EVERYTHING_MS, by="user")

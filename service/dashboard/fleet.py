@@ -13,6 +13,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from analytics.frames.resampling import EVERYTHING_MS
 from analytics.frames.statistics import statistic
 from contract.metrics import NamedMetric, Quantity
 from contract.times import DAY_MS, HOUR_MS, MINUTE_MS
@@ -40,8 +41,6 @@ _RATES: Final = tuple(
 )
 _MAX_CELLS: Final = 1 << 22
 """Machines times columns that are looked at for a picture: some 100 ms of work where all of it is new."""
-_WHOLE_MS: Final = 100_000 * DAY_MS
-"""One bucket for everything until the year 2243, which every rollup divides."""
 _FRESH_S: Final = 5.0
 _TOP: Final = 10
 _SPARSE: Final = 1.5
@@ -184,7 +183,7 @@ def _machines(cache: FleetCache, quantity: Quantity, range_ms: tuple[int, int]) 
     before_ms = (2 * start_ms - end_ms, start_ms)
     now = cache.kept(f"whole {quantity.name}", range_ms, lambda: _whole(cache, quantity, range_ms), _FRESH_S)
     before = cache.kept(f"mean {quantity.name}", before_ms, lambda: _means(cache, quantity, before_ms), _FRESH_S)
-    known = cache.kept("users", (0, _WHOLE_MS), lambda: _known(cache), _FRESH_S)
+    known = cache.kept("users", (0, EVERYTHING_MS), lambda: _known(cache), _FRESH_S)
     # A machine may have joined since the users were listed: it is there the next time.
     by_row = np.full((4, len(cache.rows.names)), np.nan)
     by_row[:3, now[0]] = now[1:]
@@ -210,7 +209,9 @@ def _epoch_ms(moments: Any) -> npt.NDArray[np.int64]:
 
 def _question(quantity: Quantity, range_ms: tuple[int, int]) -> Question:
     start_ms, end_ms = range_ms
-    return Question(quantity=quantity, start_ms=max(0, start_ms), end_ms=max(0, end_ms), rate_ms=_WHOLE_MS, by="user")
+    return Question(
+        quantity=quantity, start_ms=max(0, start_ms), end_ms=max(0, end_ms), rate_ms=EVERYTHING_MS, by="user"
+    )
 
 
 def _whole(

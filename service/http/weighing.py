@@ -6,7 +6,7 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from analytics.frames.frame import with_samples
+from analytics.frames.checking import with_samples
 from analytics.frames.kernel import Ints
 from analytics.frames.resampling import RAW_MS, resample
 from analytics.frames.weights import (

@@ -232,6 +232,7 @@ def test_a_browser_that_finds_nothing_gets_a_page_with_links_and_a_program_a_pro
         assert problem.json()["status"] == 404
 
 
+@pytest.mark.server
 def test_files_of_the_page_are_kept_for_good_and_say_nothing_of_others(client: httpx.Client) -> None:
     page = client.get("/")
     policy = page.headers["Content-Security-Policy"]
