@@ -108,7 +108,9 @@ def test_the_live_stream_is_followed_as_events_and_over_a_websocket(
     url = f"{proxy.url.replace('https', 'wss')}/api/v1/stream?user={user}"
     with (
         client.stream("GET", "/api/v1/stream", params={"user": user}) as events,
-        connect(url, additional_headers=bearer(tokens["people"]), ssl=proxy.context, proxy=None) as websocket,
+        connect(
+            url, additional_headers=bearer(tokens["people"]), ssl=proxy.context, proxy=None, open_timeout=60
+        ) as websocket,
     ):
         lines = events.iter_lines()
         assert next(lines).startswith("retry:")
@@ -203,7 +205,7 @@ def test_nothing_is_outside_of_the_path_but_health(service: RunningService, toke
         websocket = f"ws://127.0.0.1:{service.port}/api/v1/stream"
         with (
             suppress(InvalidStatus),
-            connect(websocket, additional_headers=bearer(tokens["admin"]), proxy=None) as opened,
+            connect(websocket, additional_headers=bearer(tokens["admin"]), proxy=None, open_timeout=60) as opened,
         ):
             raise AssertionError(f"expected no WebSocket, got {opened}")
 

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.server
 
 ROOT = Path(__file__).parents[3]
 LARGEST = 6_000_000
-SECTIONS = ["course", "change", "load", "week", "unusual", "outlook", "sizes", "machines", "data"]
+SECTIONS = ["course", "change", "load", "week", "unusual", "outlook", "sizes", "pairs", "machines", "data"]
 
 
 def run(*arguments: str, folder: Path, **variables: str) -> "subprocess.CompletedProcess[bytes]":

@@ -254,7 +254,7 @@ def test_a_websocket_to_an_agent_is_refused_without_a_fault(start: StartService)
     for path in ("a%2Fb/settings", "a%2Fb", "a/b/c"):
         with (
             pytest.raises(websockets.WebSocketException),
-            connect(f"ws://127.0.0.1:{service.port}/api/v1/agents/{path}"),
+            connect(f"ws://127.0.0.1:{service.port}/api/v1/agents/{path}", open_timeout=60),
         ):
             pass
     assert "Traceback" not in service.log and "Closing with code 3404" in service.log

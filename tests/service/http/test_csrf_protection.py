@@ -23,7 +23,7 @@ TOKEN = "not-to-be-guessed"
 def status_of_upgrade(service: RunningService, **headers: str) -> int:
     """The status that a WebSocket is answered with."""
     try:
-        with connect(f"ws://127.0.0.1:{service.port}{STREAM}", additional_headers=headers, proxy=None):
+        with connect(f"ws://127.0.0.1:{service.port}{STREAM}", additional_headers=headers, proxy=None, open_timeout=60):
             return 101
     except websockets.InvalidStatus as error:
         return error.response.status_code

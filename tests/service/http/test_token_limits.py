@@ -189,7 +189,7 @@ def test_a_token_has_so_many_streams_until_one_ends(tmp_path: Path) -> None:
             assert refused.headers["RateLimit-Policy"] == '"streams";q=1;qu="concurrent-requests"'
             assert opened("other") == 200
             url = service.url.replace("http", "ws") + "/api/v1/stream"
-            with connect(url, additional_headers=bearer(tokens["reader"])) as second:
+            with connect(url, additional_headers=bearer(tokens["reader"]), open_timeout=60) as second:
                 with pytest.raises(ConnectionClosed):
                     second.recv(60)
                 assert second.close_code == 1013

@@ -175,7 +175,9 @@ class _Asking:
         url = f"ws://127.0.0.1:{self._port}{self._target}"
         lines: list[str] = []
         try:
-            with connect(url, additional_headers=self._request.get("headers", {}), proxy=None) as socket:
+            with connect(
+                url, additional_headers=self._request.get("headers", {}), proxy=None, open_timeout=60
+            ) as socket:
                 while not wanted or len(lines) < wanted:
                     lines += str(socket.recv(_DEADLINE_S)).splitlines()
         except InvalidStatus as error:

@@ -273,9 +273,9 @@ def websocket_messages(url: str, count: int, **options: Any) -> list[dict[str, A
 
     async def follow() -> list[dict[str, Any]]:
         events: list[dict[str, Any]] = []
-        async with websockets.connect(url.replace("http://", "ws://", 1), **options) as socket:
+        async with websockets.connect(url.replace("http://", "ws://", 1), open_timeout=60, **options) as socket:
             while len(events) < count:
-                message = await asyncio.wait_for(socket.recv(), 30)
+                message = await asyncio.wait_for(socket.recv(), 60)
                 events += [msgspec.json.decode(line) for line in message.split("\n") if line]
         return events
 
