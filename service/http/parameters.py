@@ -68,7 +68,7 @@ GROUPINGS: tuple[Grouping, ...] = ("user", "os_type", "os_version")
 GroupedBy = Annotated[
     str,
     Meta(
-        pattern=f"^({'|'.join(GROUPINGS)}|{BY_LABEL}{NAME_PATTERN.strip('^$')})$",
+        pattern=f"^({'|'.join(GROUPINGS)}|{BY_LABEL}{NAME_PATTERN.strip('^$')})?$",
         description="What groups are by: `label:role` for the values of the label `role`.",
         extra_json_schema={"examples": ["user", "label:role"]},
     ),
