@@ -128,6 +128,11 @@ class Registry:
         self.clocks_off.pop(user_id, None)
         return self._agents.pop(user_id, None) is not None
 
+    def settle(self, now_ms: int) -> None:
+        """Take who was heard at a time that has not come, as the clock was set back since, for heard now."""
+        for agent in self:
+            agent.seen_ms = min(agent.seen_ms, now_ms)
+
     def silent(self, since_ms: int) -> list[str]:
         """The agents that were not heard since a moment, and do not listen."""
         return [agent.user_id for agent in self if agent.seen_ms < since_ms and not agent.connected]

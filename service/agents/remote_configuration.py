@@ -219,10 +219,11 @@ class RemoteConfiguration:
 
     async def _leave_out_silent(self) -> None:
         """List those no more who have been silent for long; their own settings stay, should they come back."""
-        if self._keep_ms is None or time.monotonic() - self._looked_s < _SILENT_EVERY_S:
+        if time.monotonic() - self._looked_s < _SILENT_EVERY_S:
             return
-        self._looked_s = time.monotonic()
-        silent = self.registry.silent(times.now_ms() - self._keep_ms)
+        self._looked_s, now_ms = time.monotonic(), times.now_ms()
+        self.registry.settle(now_ms)
+        silent = [] if self._keep_ms is None else self.registry.silent(now_ms - self._keep_ms)
         if silent:
             await asyncio.to_thread(self._states.drop, silent)
             for user_id in silent:
