@@ -21,16 +21,8 @@ from output import left_out, machine, number, table
 from processes import Program, running, wait_until
 from servers import installed
 
-DUTIES = {"burner-red": 0.7, "burner-green": 0.4, "burner-blue": 0.2}
-BURN = """
-import sys, time
-duty, began = float(sys.argv[1]), time.monotonic()
-while True:
-    if time.process_time() < duty * (time.monotonic() - began):
-        sum(range(2000))
-    else:
-        time.sleep(0.01)
-"""
+from tests.support.burners import BURN, DUTIES
+
 METRICS = "cpu,memory,swap,disk,network,load,times,scheduler,pressure,bursts"
 _PIDSTAT = "pidstat -u -r, 1 Hz"
 _AGENT = "loadlens-agent, 20 Hz, all metrics, names"

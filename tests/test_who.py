@@ -14,20 +14,10 @@ import analytics
 from analytics.sources.service import OTHERS, Client
 from contract.times import DAY_MS
 from tests.support.agents import RunningAgent
+from tests.support.burners import BURN, DUTIES
 from tests.support.running import RunningService, wait_until
 
 pytestmark = [pytest.mark.server, pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")]
-
-BURN = """
-import sys, time
-duty, began = float(sys.argv[1]), time.monotonic()
-while True:
-    if time.process_time() < duty * (time.monotonic() - began):
-        sum(range(2000))
-    else:
-        time.sleep(0.01)
-"""
-DUTIES = {"burner-red": 0.7, "burner-green": 0.4, "burner-blue": 0.2}
 
 
 @pytest.fixture
