@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Self
+from typing import Self, TypeVar
 
 import httpx
 import psutil
@@ -17,17 +17,19 @@ from tests.support.preloaded import ROOT, Forked, can_fork, fork
 
 __all__ = ["ROOT", "RunningService", "clean_environment", "wait_until"]
 
+T = TypeVar("T")
 _ADDRESS = re.compile(r"Loadlens service on (https?://[^\s\"]+)")
 _DEADLINE_S = 60.0
 _LOOK_EVERY_S = 0.01
 
 
-def wait_until(condition: Callable[[], bool], what: str, deadline_s: float = _DEADLINE_S) -> None:
-    """Return as soon as the condition holds; fails with `what` where it does not in time."""
+def wait_until(condition: Callable[[], T | None], what: str, deadline_s: float = _DEADLINE_S) -> T:
+    """What the condition answers, as soon as that holds; fails with `what` where it does not in time."""
     end = time.monotonic() + deadline_s
-    while not condition():
+    while not (found := condition()):
         assert time.monotonic() < end, f"waited {deadline_s} s for {what}"
         time.sleep(_LOOK_EVERY_S)
+    return found
 
 
 def clean_environment(**variables: str) -> dict[str, str]:

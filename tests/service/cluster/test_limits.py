@@ -2,6 +2,7 @@
 
 import contextlib
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -28,6 +29,16 @@ def _send(client: httpx.Client, number: int) -> httpx.Response:
     return client.post(METRICS, content=_batch(number), headers={"Content-Type": "application/x-ndjson"})
 
 
+def _settled_lag(client: httpx.Client) -> dict[str, Any] | None:
+    """What /readyz says of the lag, where it says the same before and after /metrics, and /metrics says it too."""
+    before = client.get("/readyz").json()["lag"]
+    metric = f'loadlens_cluster_partition_behind{{partition="{partition_of("web-1")}"}} {float(before["reports"])}'
+    shown = metric in client.get("/metrics").text
+    after = client.get("/readyz").json()["lag"]
+    same = (before["reports"], before["partitions"]) == (after["reports"], after["partitions"])
+    return after if shown and same else None
+
+
 def test_at_the_streams_limit_reports_get_503_until_the_store_is_back(
     tmp_path: Path, name: str, browser: Browser
 ) -> None:
@@ -46,11 +57,10 @@ def test_at_the_streams_limit_reports_get_503_until_the_store_is_back(
             assert answer.status_code == 503
             assert answer.headers["Retry-After"]
             assert "the store is behind" in answer.json()["detail"]
-            lag = client.get("/readyz").json()["lag"]
+            # What the log took of the refused batch is read from it, and counted, a moment later.
+            lag = wait_until(lambda: _settled_lag(client), "the same lag at both doors", 60)
             assert lag["partitions"] == {str(partition_of("web-1")): lag["reports"]}
             assert lag["reports"] >= number * _BATCH
-            metric = f'loadlens_cluster_partition_behind{{partition="{partition_of("web-1")}"}} {float(lag["reports"])}'
-            assert metric in client.get("/metrics").text
             with contextlib.closing(browser.new_page()) as page:
                 page.goto(service.url)
                 said = f"{lag['reports']:,} reports wait for the store"
