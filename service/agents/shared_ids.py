@@ -50,8 +50,6 @@ class _Recent:
     start: int
     end: int
     """The end of the last window, epoch milliseconds."""
-    newest: int
-    """The end of the newest window."""
     windows: deque[tuple[int, int]] | None = None
     """The starts and ends of the last windows, where they do not just follow one another: few hosts need them."""
     counted: int = -1
@@ -60,6 +58,11 @@ class _Recent:
     since: int = 0
     """Windows since that overlap."""
 
+    @property
+    def newest(self) -> int:
+        """The end of the newest of these windows. One of a clock that ran ahead counts until it is of these no more."""
+        return max(end for _, end in self.windows) if self.windows else self.end
+
     def take(self, start: int, end: int) -> bool:
         """Whether a window overlaps one before it, and so many did in a row that two hosts must have sent them.
 
@@ -67,19 +70,18 @@ class _Recent:
         those from before it while the newest stays the same; those of two hosts come in turn.
         """
         overlaps = False
-        if start < self.newest:
+        newest = self.newest
+        if start < newest:
             if self.windows is None:
                 self.windows = deque([(self.start, self.end)], _KEPT)
             overlaps = any(_overlap(start, end, *window) for window in self.windows)
-        if overlaps and self.newest != self.counted:
+        if overlaps and newest != self.counted:
             self.overlaps = self.overlaps + 1 if self.since <= _APART else 1
-            self.counted, self.since = self.newest, 0
+            self.counted, self.since = newest, 0
         self.since += 1
         self.start, self.end = start, end
         if self.windows is not None:
             self.windows.append((start, end))
-        if end > self.newest:
-            self.newest = end
         return overlaps and self.overlaps >= ENOUGH
 
 
@@ -125,7 +127,7 @@ class SharedIds:
             recent = of_type.get(report.user_id)
             start, end = report.start_timestamp, report.end_timestamp
             if recent is None:
-                of_type[report.user_id] = _Recent(start, end, end)
+                of_type[report.user_id] = _Recent(start, end)
             elif recent.take(start, end):
                 fresh += self._note(report.user_id, report.end_timestamp, 1)
         return fresh

@@ -43,6 +43,18 @@ def test_two_hosts_with_one_id_are_found(tmp_path: Path, offset_s: float) -> Non
     assert found.found["a"].last_ms >= START_MS + 20_000
 
 
+@pytest.mark.parametrize("ahead_s", [60.0, 86_400.0, 400 * 86_400.0])
+def test_two_hosts_are_found_after_a_clock_that_ran_ahead(tmp_path: Path, ahead_s: float) -> None:
+    """What was sent then is newer than all that comes: it counts no more after a while."""
+    found = shared(tmp_path)
+    for window in [*windows(ahead_s, 5), *windows(0, 20)]:
+        found.observe([report(*window)])
+    assert not found.found
+    for window in in_turn(windows(40, 12), windows(40.7, 12)):
+        found.observe([report(*window)])
+    assert set(found.found) == {"a"}
+
+
 @pytest.mark.parametrize(
     "sent",
     [
@@ -55,6 +67,8 @@ def test_two_hosts_with_one_id_are_found(tmp_path: Path, offset_s: float) -> Non
             [*windows(0, 50), *windows(99.2, 50), *windows(198, 50)], id="the clock is set back a little, twice"
         ),
         pytest.param([*windows(0, 50), *windows(60, 50)], id="the clock is set back by 40 s"),
+        pytest.param([*windows(86_400, 5), *windows(0, 90)], id="the clock is set back by a day"),
+        pytest.param([*windows(0, 30), *windows(36, 30), *windows(60, 30)], id="the clock is set back by 24 s, twice"),
         pytest.param([(0, 2), (2, 4), (2, 4), (0, 2), (4, 6)], id="sent again"),
         pytest.param([*windows(0, 5), *windows(500, 5)], id="after a pause"),
     ],
