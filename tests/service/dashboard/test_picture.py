@@ -199,10 +199,13 @@ def test_what_no_picture_can_be_made_of_is_refused(client: httpx.Client, query: 
 @pytest.mark.server
 def test_windows_of_machines_with_a_label_are_those_of_the_machines(client: httpx.Client) -> None:
     asked = {"metric": "cpuUtilization", "resample_rate": "1h", "start": "2026-01-01"}
+
     def windows(path: str, **more: object) -> list[dict[str, Any]]:
         return list(client.get(f"/api/v1/windows/{path}", params=asked | more).json()["windows"])
 
-    [alone, labelled] = [windows(path, **more) for path, more in ((f"byUser/{HOT}", {}), ("fleet", {"user": "role=db"}))]
+    [alone, labelled] = [
+        windows(path, **more) for path, more in ((f"byUser/{HOT}", {}), ("fleet", {"user": "role=db"}))
+    ]
     assert alone and labelled == alone
     web = windows("fleet", user="role=web", by="user")
     assert {one["user"] for one in web} == {f"web-{number:02}" for number in range(1, 25)}

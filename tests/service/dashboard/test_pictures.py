@@ -6,7 +6,6 @@ Pictures are kept where PICTURES says (`make pictures`); docs/walk.md shows them
 import base64
 import os
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -46,9 +45,9 @@ def prepared(service: RunningService) -> None:
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Iterator[Path]:
+def folder(tmp_path: Path) -> Path:
     """Where pictures are kept."""
-    yield Path(os.environ.get("PICTURES", tmp_path))
+    return Path(os.environ.get("PICTURES", tmp_path))
 
 
 def keep(seen: Dashboard, folder: Path, name: str) -> None:
