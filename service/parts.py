@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import importlib.util
 import logging
+import threading
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -25,6 +26,7 @@ from service.credentials.identity import Identity
 from service.credentials.sessions import Sessions
 from service.credentials.tokens import Tokens
 from service.dashboard.analysis import Analyst
+from service.dashboard.fleet import read_ahead
 from service.dashboard.matrix import FleetCache
 from service.forgetting import Forgetting, Knowing
 from service.http.request_log import RequestLog
@@ -114,6 +116,8 @@ class Service:
         self.schedules = Schedules(self.control, self.audit)
         self.scheduler = Scheduler(self.schedules, partial(self._make_scheduled, _own_address(settings)))
         self.fleet_cache = FleetCache(self.store)
+        self._reading_ahead = threading.Thread(target=read_ahead, args=(self.fleet_cache,), name="read-ahead")
+        self._reads_ahead = self.member is None and settings.store == "embedded"
         self.analyst = Analyst(self.store, self.annotations)
         self.snapshots = SnapshotMaker(folder, Live(home, self.journal, self.store))
         self.maintenance = Maintenance(self.journal, self.store, settings.flush_seconds)
@@ -196,6 +200,8 @@ class Service:
         self.remote_configuration.start()
         self.tokens.start()
         self.scheduler.start()
+        if self._reads_ahead:
+            self._reading_ahead.start()
         if self.forgetting is not None:
             self.forgetting.start()
 
@@ -219,6 +225,8 @@ class Service:
         self.sender.stop()
         self.maintenance.stop()
         self.snapshots.stop()
+        if self._reading_ahead.is_alive():
+            self._reading_ahead.join()
         self.store.close()
         with contextlib.suppress(ControlError):
             self.tokens.write_uses()

@@ -4,7 +4,9 @@ Neighbours in the order of machines share a row of pixels, which shows the highe
 machine is never averaged away.
 """
 
+import contextlib
 import struct
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Final
@@ -13,10 +15,12 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from contract.metrics import NamedMetric, Quantity
+from contract import times
+from contract.metrics import NAMES, NamedMetric, Quantity
 from contract.times import DAY_MS, HOUR_MS, MINUTE_MS
 from service.dashboard.column_means import mean_of_columns
 from service.dashboard.machines import (
+    Machines,
     Places,
     Sort,
     State,
@@ -30,7 +34,7 @@ from service.dashboard.machines import (
     states_of,
 )
 from service.dashboard.matrix import FleetCache, Floats, MatrixKey, Shown
-from service.stores.base import Store
+from service.stores.base import Store, StoreUnavailable
 
 Doubles = npt.NDArray[np.float64]
 
@@ -44,6 +48,8 @@ _RATES: Final = tuple(
 _MAX_CELLS: Final = 1 << 22
 """Machines times columns that are looked at for a picture: some 100 ms of work where all of it is new."""
 _SPARSE: Final = 1.5
+_LARGE: Final = 1000
+"""Of fewer machines a picture takes no longer than a person notices."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,18 +84,27 @@ def picture(cache: FleetCache, asked: PictureQuestion, alerting: frozenset[str],
         return _drawn(cache, asked, alerting, now_ms)
 
 
+def read_ahead(cache: FleetCache) -> None:
+    """Read what the dashboard shows first of a large fleet, the last day, so that nobody has to wait for it. Blocks."""
+    if cache.store.user_count < _LARGE:
+        return
+    now_ms = times.now_ms()
+    asked = PictureQuestion(NAMES["cpuUtilization"], "mean", now_ms - DAY_MS, now_ms, None, columns=400, rows=1)
+    # Whoever asks later is told that the store is away.
+    with contextlib.suppress(StoreUnavailable):
+        picture(cache, asked, frozenset(), now_ms)
+
+
 def _drawn(cache: FleetCache, asked: PictureQuestion, alerting: frozenset[str], now_ms: int) -> bytes:
     known = max(cache.store.user_count, 1)
     rate_ms = asked.rate_ms or _rate(cache.store, asked, known, now_ms)
-    values, first = _values(cache, asked, rate_ms)
+    values, machines, range_ms = _read(cache, asked, rate_ms)
     coarser = _spacing(values) * rate_ms if asked.rate_ms is None else rate_ms
     if coarser > rate_ms * _SPARSE:
         # Machines report less often than that: columns would be empty between their windows.
         rate_ms = next((rate for rate in _RATES if rate >= coarser), _RATES[-1])
-        values, first = _values(cache, asked, rate_ms)
+        values, machines, range_ms = _read(cache, asked, rate_ms)
     columns = values.shape[1]
-    range_ms = (first * rate_ms, (first + columns) * rate_ms)
-    machines = machines_in(cache, asked.metric.quantity, range_ms)
     alike = meant(machines, text=asked.text, os_type=asked.os_type, label=asked.label)
     states = states_of(machines, asked.metric.quantity, alerting, min(now_ms, asked.end_ms), alike)
     matching = np.flatnonzero(states[asked.state or "reporting"])
@@ -144,12 +159,17 @@ def _rate(store: Store, asked: PictureQuestion, machines: int, now_ms: int) -> i
     return next((rate for rate in _RATES if rate >= wanted_ms and rate % finest_ms == 0), _RATES[-1])
 
 
-def _values(cache: FleetCache, asked: PictureQuestion, rate_ms: int) -> tuple[Floats, int]:
-    """The values of all machines, and the number of the first column."""
+def _read(cache: FleetCache, asked: PictureQuestion, rate_ms: int) -> tuple[Floats, Machines, tuple[int, int]]:
+    """The values of all machines, the machines, and the range of the columns; the two are read beside each other."""
     first = asked.start_ms // rate_ms
     columns = max(1, -(-asked.end_ms // rate_ms) - first)
+    range_ms = (first * rate_ms, (first + columns) * rate_ms)
     key = MatrixKey(asked.metric.quantity, asked.statistic, rate_ms, columns)
-    return cache.matrix(key, first * rate_ms), first
+    cache.know(key)
+    with ThreadPoolExecutor(1, "picture") as beside:
+        machines = beside.submit(machines_in, cache, asked.metric.quantity, range_ms)
+        values = cache.matrix(key, range_ms[0])
+        return values, machines.result(), range_ms
 
 
 def _spacing(values: Floats) -> float:

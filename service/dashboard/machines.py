@@ -96,6 +96,9 @@ def _whole(
     cache: FleetCache, quantity: Quantity, range_ms: tuple[int, int]
 ) -> tuple[Places, Doubles, Doubles, Doubles]:
     """Rows of machines, and the mean, p95 and maximum of each."""
+    if quantity.bounded:
+        table = cache.store.answer(replace(_question(quantity, range_ms), histograms=True, cells="totals"))
+        return cache.rows.of(table.index.tolist()), *(table[name].to_numpy() for name in ("mean", "p95", "max"))
     frame = cache.store.answer(replace(_question(quantity, range_ms), histograms=True))
     rows = cache.rows.of(frame["user"].tolist())
     return rows, statistic(frame, "mean"), statistic(frame, "p95"), statistic(frame, "max")
