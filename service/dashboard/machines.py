@@ -98,7 +98,8 @@ def _whole(
     """Rows of machines, and the mean, p95 and maximum of each."""
     if quantity.bounded:
         table = cache.store.answer(replace(_question(quantity, range_ms), histograms=True, cells="totals"))
-        return cache.rows.of(table.index.tolist()), *(table[name].to_numpy() for name in ("mean", "p95", "max"))
+        mean, p95, maximum = (table[name].to_numpy(np.float64) for name in ("mean", "p95", "max"))
+        return cache.rows.of(table.index.tolist()), mean, p95, maximum
     frame = cache.store.answer(replace(_question(quantity, range_ms), histograms=True))
     rows = cache.rows.of(frame["user"].tolist())
     return rows, statistic(frame, "mean"), statistic(frame, "p95"), statistic(frame, "max")

@@ -9,7 +9,7 @@ samples, to the last bits of the type that is answered, not bit by bit.
 """
 
 from collections.abc import Iterable, Iterator
-from typing import Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -41,14 +41,14 @@ class CellRows(NamedTuple):
     series: npt.NDArray[np.integer]
     """The number of each row's series."""
     time_ms: Ints
-    columns: dict[str, npt.NDArray[np.generic]]
+    columns: dict[str, npt.NDArray[Any]]
     """Those of `COLUMNS`, each as long as the others."""
     histograms: Histograms | None = None
     """Where totals are asked for."""
 
     def with_samples(self) -> "CellRows":
         """The rows that have samples."""
-        has = self.columns["count"] > 0  # type: ignore[operator]  # it is a column of numbers
+        has = self.columns["count"] > 0
         if has.all():
             return self
         place = np.cumsum(has) - 1

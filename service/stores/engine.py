@@ -195,7 +195,7 @@ def _all_machines(index: SeriesIndex, question: Question) -> Selection:
         in_order = sorted(in_order, key=by_number)
         code_of = {name: place for place, name in enumerate(in_order)}
         code = np.fromiter(map(code_of.__getitem__, names), np.int64, len(names))
-    users = pd.Categorical.from_codes(code, pd.Index(in_order, dtype="str"), ordered=True)  # type: ignore[arg-type]
+    users = pd.Categorical.from_codes(code, pd.Index(in_order, dtype="str"), ordered=True)
     return Selection(question, series, pd.DataFrame({"user": users}), rank, index.bounded())
 
 
