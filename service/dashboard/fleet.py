@@ -142,7 +142,8 @@ def _drawn(cache: FleetCache, asked: PictureQuestion, alerting: frozenset[str], 
         "hottest": extremes(machines, states, highest=True),
         "idlest": extremes(machines, states, highest=False),
         "silent": silent(machines, states),
-        "known_labels": labels_of(machines),
+        "known_labels": labels_of(machines.labels),
+        "labelled": labels_of(machines.labels[place] for place in np.flatnonzero(alike).tolist()),
     }
     return _packed(header, _pixels(cells, edges, scale))
 

@@ -4,7 +4,7 @@ Machines are told apart, filtered and sorted by exact statistics of their sample
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
@@ -149,9 +149,9 @@ def meant(machines: Machines, *, text: str = "", os_type: str | None = None, lab
     return kept
 
 
-def labels_of(machines: Machines) -> dict[str, dict[str, int]]:
-    """The labels that machines have: how many have each value, by name and value, those of most machines first."""
-    counts = Counter((name, value) for labels in machines.labels for name, value in labels.items())
+def labels_of(machines: Iterable[Mapping[str, str]]) -> dict[str, dict[str, int]]:
+    """How many machines have each value of a label, by name and value, those of most machines first."""
+    counts = Counter((name, value) for labels in machines for name, value in labels.items())
     found: dict[str, dict[str, int]] = {name: {} for name in sorted({name for name, _ in counts})}
     for (name, value), count in counts.most_common():
         if len(found[name]) < _MAX_VALUES:

@@ -129,6 +129,7 @@ def test_machines_are_kept_by_their_labels(fleet: Fleet) -> None:
     assert [one["user_id"] for one in header["hottest"]] == ["a"]
     assert header["machines"][0]["labels"] == labels["a"]
     assert header["known_labels"] == {"role": {"web": 2}, "zone": {"eu-1": 1, "us-1": 1}}
+    assert header["labelled"] == {"role": {"web": 1}, "zone": {"eu-1": 1}}
     assert fleet.picture(label="role=db")[0]["total"] == 0
 
 

@@ -57,7 +57,7 @@ export function open(root) {
     rows: () => ({ columns: machineColumns(), rows: (picture?.machines ?? []).map(plainMachine) }),
   });
   heat.body.append(
-    h("div", { class: "controls" }, h("label", {}, "Find ", search), h("label", {}, "Sort by", sortSelect), h("label", {}, "order", orderSelect), controls.map((one) => one.label), label.node, metric.label), selection, plot,
+    h("div", { class: "controls" }, h("label", {}, "Find ", search), h("label", {}, "Sort by", sortSelect), h("label", {}, "order", orderSelect), controls.map((one) => one.label), metric.label, label.node), selection, plot,
     h("div", { class: "controls" }, strip.node, note));
   const map = heatMap(plot, {
     label: "Machines over time. Arrows move, Enter opens a machine, Space selects it; a table is below.",
@@ -189,12 +189,13 @@ export function open(root) {
     paintTrend(named);
     paintTiles(named, await alerts);
     for (const one of [heat, trend, distribution, duration, machines]) one.refresh();
-    await groups.refresh(picture.known_labels, { metric: named.name, start: picture.start, end: asked.end }, named.unit, { quiet, signal });
+    await groups.refresh(picture.labelled, { metric: named.name, start: picture.start, end: asked.end }, named.unit, { quiet, signal });
   }
 
   function paint(named) {
     const unknown = picture.known === 0;
     label.update(picture.known_labels);
+    groups.offer(picture.known_labels);
     fill(heading, "Fleet", get("label") ? [": ", name(get("label"))] : null);
     strip.top.textContent = shown(picture.scale, picture.unit, 0);
     const rowsPicked = chosen().flatMap((id) => {

@@ -14,19 +14,17 @@ const FRESH_MS = 30_000;
 export const labelLinks = (labels) => Object.entries(labels).map(([key, value]) =>
   h("a", { class: "badge", href: link("/", { label: `${key}=${exactly(value)}` }) }, `${key}=${value}`));
 
-/** A field for a label such as `role=web`, with those there are to choose from; kept in the address. */
+/** A field for a label such as `role=web`, with those there are to choose from; kept in the address. It is always there, so that nothing moves. */
 export function labelFilter() {
   const choices = h("datalist", { id: "labels" });
   const input = h("input", {
     type: "search", list: "labels", size: "12", maxlength: "128", placeholder: "role=web",
     onchange: () => set({ label: input.value.trim(), first: null, count: null }),
   });
-  const node = h("label", { hidden: true }, "Label", input, choices);
   return {
-    node,
+    node: h("label", {}, "Label", input, choices),
     update(known = {}) {
       if (document.activeElement !== input) input.value = get("label");
-      node.hidden = !Object.keys(known).length && !get("label");
       fill(choices, Object.entries(known).flatMap(([key, values]) => Object.entries(values).map(([value, count]) =>
         h("option", { value: `${key}=${exactly(value)}` }, `${whole(count)} machines`))));
     },
@@ -62,12 +60,16 @@ export function labelGroups() {
       : h("p", { class: "empty" }, "No machine reported in this range."));
   }
 
-  /** Shows the groups of `range`, `{metric, start, end}`, of `known` labels; new data are looked at once in a while. */
-  async function refresh(known, range, unit, { quiet, signal }) {
+  /** Offers the labels that are `known`. */
+  function offer(known) {
     const names = Object.keys(known);
     groups.node.hidden = !names.length;
     fill(select, h("option", { value: "" }, "choose a label"), names.map((one) => h("option", { value: one }, one)));
     select.value = names.includes(group()) ? group() : "";
+  }
+
+  /** Shows the groups of `range`, `{metric, start, end}`; `counts` are of machines. New data are looked at once in a while. */
+  async function refresh(counts, range, unit, { quiet, signal }) {
     asked = range;
     if (!select.value) {
       rows = [];
@@ -79,7 +81,7 @@ export function labelGroups() {
     if (quiet && what === madeOf && Date.now() - madeAt < FRESH_MS) return;
     [madeOf, madeAt] = [what, Date.now()];
     try {
-      paint((await getJson(question(), signal)).series, known[group()], unit);
+      paint((await getJson(question(), signal)).series, counts[group()] ?? {}, unit);
     } catch (error) {
       madeOf = "";
       if (error.name === "AbortError") throw error;
@@ -88,5 +90,5 @@ export function labelGroups() {
     }
     groups.refresh();
   }
-  return { node: groups.node, refresh };
+  return { node: groups.node, offer, refresh };
 }
