@@ -57,7 +57,7 @@ export function open(root) {
     rows: () => ({ columns: machineColumns(), rows: (picture?.machines ?? []).map(plainMachine) }),
   });
   heat.body.append(
-    h("div", { class: "controls" }, h("label", {}, "Find ", search), h("label", {}, "Sort by", sortSelect), h("label", {}, "order", orderSelect), controls.map((one) => one.label), metric.label, label.node), selection, plot,
+    h("div", { class: "controls" }, h("label", {}, "Find ", search), h("label", {}, "Sort by", sortSelect), h("label", {}, "order", orderSelect), controls.map((one) => one.label), metric.label, label.nodes), selection, plot,
     h("div", { class: "controls" }, strip.node, note));
   const map = heatMap(plot, {
     label: "Machines over time. Arrows move, Enter opens a machine, Space selects it; a table is below.",

@@ -22,7 +22,7 @@ export function labelFilter() {
     onchange: () => set({ label: input.value.trim(), first: null, count: null }),
   });
   return {
-    node: h("label", {}, "Label", input, choices),
+    nodes: [h("label", {}, "Label", input), choices],
     update(known = {}) {
       if (document.activeElement !== input) input.value = get("label");
       fill(choices, Object.entries(known).flatMap(([key, values]) => Object.entries(values).map(([value, count]) =>
