@@ -1,6 +1,6 @@
 """Fleets on a cluster, simulated from what a report costs: how busy each process is, and who waits when one dies.
 
-    .venv/bin/python bench/simulate.py [--draws 50] [--seed 1]
+    .venv/bin/python bench/simulate.py [--draws 20] [--seed 1]
 
 Hosts are in the partitions that the service would put them in, and report every 5 s. Each process does what it has to, oldest
 first, at the speed of one core; costs are those that docs/scaling.md says were measured. Partitions are shared by as many writers as
@@ -12,6 +12,7 @@ happens is drawn, again and again, from the same seed.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -47,6 +48,7 @@ class Setup:
     """Into so many parts is the log split for those who follow it."""
     writers: int = 1
 
+    @cached_property
     def rates(self) -> Floats:
         """The reports a second in each partition."""
         places = [partition_of(f"host-{number}") for number in range(self.agents)]
@@ -74,7 +76,7 @@ class Outcome:
 
 def _busy(setup: Setup) -> tuple[float, float, float]:
     """The share of a core of the busiest process that takes reports, of the busiest writer, and of each NATS node."""
-    rates = setup.rates()
+    rates = setup.rates
     writers = np.bincount(setup.writer_of(), weights=rates, minlength=setup.writers) * _WRITE_S
     return float(rates.sum() / setup.taken), float(writers.max()), float(rates.sum() * _NATS_S)
 
@@ -96,7 +98,7 @@ def _outcome(arrived: Floats, done: Floats, fault_s: float) -> Outcome:
 
 def _writer_dies(setup: Setup, away_s: float, span_s: float) -> Outcome:
     """The first writer's partitions are written by nobody for a while, then by a spare one."""
-    rates = setup.rates()
+    rates = setup.rates
     writer = setup.writer_of()
     waiting, steps = np.zeros(PARTITIONS), int(span_s / _STEP_S)
     arrived = np.cumsum(np.tile(rates * _STEP_S, (steps, 1)), axis=0)
@@ -115,7 +117,7 @@ def _writer_dies(setup: Setup, away_s: float, span_s: float) -> Outcome:
 
 def _leader_dies(setup: Setup, away_s: float, span_s: float) -> Outcome:
     """Nobody acknowledges anything for a while; then what agents have spooled is taken with what is new."""
-    rates = setup.rates()
+    rates = setup.rates
     waiting, steps = np.zeros(PARTITIONS), int(span_s / _STEP_S)
     arrived = np.cumsum(np.tile(rates * _STEP_S, (steps, 1)), axis=0)
     done = np.zeros_like(arrived)
@@ -152,16 +154,16 @@ def _row(setup: Setup, draws: int, seed: int, span_s: float) -> list[str]:
 def main() -> None:
     """Simulate each fleet."""
     options = Options(__doc__)
-    options.size("--draws", 50, tiny=2, help="how often each fault happens")
+    options.size("--draws", 20, tiny=2, help="how often each fault happens")
     options.size("--seed", 1, tiny=1, help="what is drawn")
-    options.size("--span", 240.0, tiny=60.0, help="seconds that each fault is looked at")
+    options.size("--span", 120.0, tiny=60.0, help="seconds that each fault is looked at")
     asked = options.parse()
     setups = [
         Setup("10,000 agents, as it is", 10_000, apis=2),
         Setup("25,000 agents, as it is", 25_000, apis=6),
         Setup("35,000 agents, as it is", 35_000, apis=9),
-        Setup("50,000 agents, as it is", 50_000, apis=20),
-        Setup("50,000 agents, two writers", 50_000, apis=20, writers=2),
+        Setup("50,000 agents, as it is", 50_000, apis=40),
+        Setup("50,000 agents, two writers", 50_000, apis=40, writers=2),
         Setup("80,000 agents, four writers, two groups", 80_000, apis=20, groups=2, writers=4),
         Setup("1,000,000 agents, 64 writers, 64 groups", 1_000_000, apis=128, groups=64, writers=64),
     ]

@@ -123,7 +123,11 @@ class Files(WindowedSource):
 
     def _windows(self, asked: Asked) -> pd.DataFrame:
         files = self._of(asked.quantity)
-        if asked.rate_ms is not None and all(file.has_windows for file in files) and sum(file.rows for file in files) > _MANY_ROWS:
+        if (
+            asked.rate_ms is not None
+            and all(file.has_windows for file in files)
+            and sum(file.rows for file in files) > _MANY_ROWS
+        ):
             return self._merged(files, asked, format_duration(asked.rate_ms))
         windows: list[pa.Table] = []
         parts: list[pd.DataFrame] = []
@@ -224,7 +228,9 @@ def metric_of(path: Path | str, schema: pa.Schema, files: Any = None) -> str:
     if not named and b"pandas" in metadata:
         named = str(json.loads(metadata[b"pandas"]).get("attributes", {}).get("metric", ""))
     if "metric" in schema.names:
-        told = pq.read_table(path, columns=["metric"], filesystem=files)["metric"].cast(pa.string()).unique().to_pylist()
+        told = (
+            pq.read_table(path, columns=["metric"], filesystem=files)["metric"].cast(pa.string()).unique().to_pylist()
+        )
         if len(told) > 1:
             several = ", ".join(sorted(map(str, told)))
             raise FrameError(f"{path}: expected one metric a file, got {several}: write a file for each")

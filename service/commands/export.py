@@ -112,7 +112,9 @@ class Export:
 
             self._files, self._root = fsspec.core.url_to_fs(settings.to)
         except (ImportError, ValueError) as error:
-            raise ExportError(f"--to {settings.to}: {error}; pip install 'loadlens[dask]', and s3fs for s3://") from None
+            raise ExportError(
+                f"--to {settings.to}: {error}; pip install 'loadlens[dask]', and s3fs for s3://"
+            ) from None
 
     def metric(self, name: str) -> Iterator[tuple[str, int]]:
         """Write the days of a metric that are over and not there as they are; each with its rows, 0 where unchanged.
@@ -159,9 +161,7 @@ class Export:
             return []
         counts = self._source.fleet(metric, start=start, end=today, rate="1d", stat="count")
         return [
-            (int(moment.timestamp() * 1000), int(samples))
-            for moment, samples in counts["value"].items()
-            if samples > 0
+            (int(moment.timestamp() * 1000), int(samples)) for moment, samples in counts["value"].items() if samples > 0
         ]
 
     def _write_day(self, metric: str, folder: str, day_ms: int) -> int:

@@ -52,9 +52,11 @@ class ToldOnce:
 
     def fired_wrongly(self, client: httpx.Client, reports: Mapping[str, int]) -> list[str]:
         """What a service says of alerts that is not as it should be, by the number of each machine's reports."""
-        answer = client.get("/api/v1/alerts", params={"limit": 1000})
-        assert answer.status_code == 200, answer.text
-        fired = Counter(alert["user"] for alert in answer.json()["alerts"])
+        fired: Counter[str] = Counter()
+        for state in ("firing", "resolved"):
+            answer = client.get("/api/v1/alerts", params={"limit": 1000, "state": state})
+            assert answer.status_code == 200, answer.text
+            fired += Counter(alert["user"] for alert in answer.json()["alerts"])
         expected = {user: firings(number) for user, number in reports.items()}
         return [
             f"{user}: expected {number} alerts, got {fired[user]}"
@@ -67,7 +69,9 @@ class ToldOnce:
         """What was told in more than one notification. One that is sent again, with its id, counts once."""
         notifications = {one.id: one.body["data"]["alerts"] for one in self._receiver.accepted}
         told = Counter(
-            (change["user"], change["state"], change["since"]) for changes in notifications.values() for change in changes
+            (change["user"], change["state"], change["since"])
+            for changes in notifications.values()
+            for change in changes
         )
         return [f"{what} was told {count} times" for what, count in told.items() if count > 1]
 
@@ -78,7 +82,9 @@ class ToldOnce:
 
     def unheard(self, reports: Mapping[str, int]) -> list[str]:
         """Machines whose newest state was not told."""
-        newest = {change["user"]: change["state"] for one in self._receiver.accepted for change in one.body["data"]["alerts"]}
+        newest = {
+            change["user"]: change["state"] for one in self._receiver.accepted for change in one.body["data"]["alerts"]
+        }
         expected = {
             user: "firing" if (number - 1) // _BLOCK % 2 else "resolved"
             for user, number in reports.items()

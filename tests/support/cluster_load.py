@@ -273,4 +273,3 @@ FAULTS: dict[str, Callable[[ClusterUnderLoad], None]] = {
     fault.__name__: fault
     for fault in (kill_nats_leader, pause_nats_leader, kill_writer, pause_writer, kill_influx, restart_one_by_one)
 }
-

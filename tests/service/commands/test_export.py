@@ -15,12 +15,11 @@ from contract.settings import SettingsError
 from service.commands.export import Export, ExportError, ExportSettings, Written, written
 
 HOSTS = 40
-DAYS = pd.date_range("2026-03-01", periods=3, tz="UTC")
 
 
 def measured(last: str, seed: int = 1) -> pd.DataFrame:
     """A window of each host each 7 minutes, of a beta distribution of its own."""
-    time = pd.date_range(DAYS[0], last, freq="7min", tz="UTC")
+    time = pd.date_range("2026-03-01", last, freq="7min", tz="UTC")
     random = np.random.default_rng(seed)
     frames = [
         pd.DataFrame({"user": f"host-{host}", "value": random.beta(1 + host % 7, 5, len(time))}, index=time)
