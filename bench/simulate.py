@@ -2,12 +2,13 @@
 
     .venv/bin/python bench/simulate.py [--draws 20] [--seed 1]
 
-Hosts are in the partitions that the service would put them in, and report every 5 s. Each process does what it has to, oldest
-first, at the speed of one core; costs are those that docs/scaling.md says were measured. Partitions are shared by as many writers as
-a row names, each with some of the 64 (the service has one writer today), and groups of processes that take reports follow a part of
-the log each (today each follows all of it). When a writer dies, a spare one has its partitions as soon as it has the lease and has read the
-ledger. When the NATS node dies that leads the log, nothing is acknowledged until another leads, and agents spool meanwhile. When exactly each
-happens is drawn, again and again, from the same seed.
+Hosts are in the partitions that the service would put them in, and report every 5 s. Each process does what it has to,
+oldest first, at the speed of one core; costs are those that docs/scaling.md says were measured. Partitions are shared
+by as many writers as a row names, each with some of the 64 (the service has one writer today), and groups of processes
+that take reports follow a part of the log each (today each follows all of it). When a writer dies, a spare one has its
+partitions as soon as it has the lease and has read the ledger. When the NATS node dies that leads the log, nothing is
+acknowledged until another leads, and agents spool meanwhile. When exactly each happens is drawn, again and again, from
+the same seed.
 """
 
 from collections.abc import Sequence

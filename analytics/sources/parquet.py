@@ -86,8 +86,10 @@ class Files(WindowedSource):
         """
         if files is not None:
             places = [_Place(path, files)]
+        elif isinstance(path, str):
+            places = _far(path)
         else:
-            places = _far(path) if isinstance(path, str) else _near(path)
+            places = _near(path)
         if not places:
             raise FileNotFoundError(f"{path} has no file that ends in .parquet")
         self._files = [_opened(one) for one in places]

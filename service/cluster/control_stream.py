@@ -1,4 +1,4 @@
-"""Streams of JetStream that keep control databases alike: made where they are missing, and followed from a sequence on."""
+"""Streams of JetStream that keep control databases alike: made where they are missing, and followed."""
 
 import asyncio
 import logging

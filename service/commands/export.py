@@ -4,8 +4,8 @@
     FOLDER/METRIC/day=2026-11-01/part-000.parquet
 
 A day is written when it is over, and again when its number of samples is not what was written: reports came late, or a
-user was forgotten. Its files and what is said of it change together where the file system can do that, as folders and S3 can. The
-files are those that `analytics.connect` reads, whole or with Dask.
+user was forgotten. Its files and what is said of it appear when all are written, where the file system can do that, as
+folders and S3 can. The files are those that `analytics.connect` reads, whole or with Dask.
 """
 
 import posixpath
@@ -154,15 +154,14 @@ class Export:
         """The days that are over and have samples, with their number."""
         today = times.now_ms() // DAY_MS * DAY_MS
         seen = self._source.users()["first_seen"].min()
-        if seen is None or seen != seen:  # noqa: PLR0124 - NaT is not itself
+        if seen is None or seen != seen:
             return []
         start = int(seen.timestamp() * 1000) // DAY_MS * DAY_MS
         if start >= today:
             return []
         counts = self._source.fleet(metric, start=start, end=today, rate="1d", stat="count")
-        return [
-            (int(moment.timestamp() * 1000), int(samples)) for moment, samples in counts["value"].items() if samples > 0
-        ]
+        days = counts.index.as_unit("ms").asi8.tolist()  # type: ignore[attr-defined]
+        return [(day, int(samples)) for day, samples in zip(days, counts["value"], strict=True) if samples > 0]
 
     def _write_day(self, metric: str, folder: str, day_ms: int) -> int:
         """Write the files of a day; how many summaries they have."""

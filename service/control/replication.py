@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Protocol
 import msgspec
 import zstandard
 
-from service.control.database import ControlDatabase, ControlError, ControlOutdated, ControlSuperseded, ReplicatedTable
+from service.control.database import ControlDatabase, ControlError, ControlSuperseded, ReplicatedTable
 from service.control.sharing import Entry
 
 _log = logging.getLogger("loadlens.service")
@@ -28,7 +28,8 @@ _ENTRIES, _BYTES = 1000, 64 << 20
 _STEPS = [
     """
     CREATE TABLE replicated (
-        one INTEGER PRIMARY KEY CHECK (one = 1), identity TEXT NOT NULL, sequence INTEGER NOT NULL, term INTEGER NOT NULL
+        one INTEGER PRIMARY KEY CHECK (one = 1), identity TEXT NOT NULL, sequence INTEGER NOT NULL,
+        term INTEGER NOT NULL
     ) STRICT;
     """
 ]

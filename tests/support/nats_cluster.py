@@ -43,7 +43,7 @@ class NatsNode:
     """One server; it can be killed, or stand still, and be started again."""
 
     def __init__(self, folder: Path, number: int, ports: Sequence[int], routes: Sequence[int]) -> None:
-        """Its `ports` are those for clients, for who watches it, and for other servers; `routes` lead to all servers."""
+        """Its `ports` are for clients, for who watches it, and for other servers; `routes` lead to all of these."""
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.port, self.monitor, route = ports
@@ -86,11 +86,11 @@ class NatsNode:
 
 
 class RunningNats:
-    """`size` servers that are one cluster; where they are `relayed`, each can be cut off from the others and clients."""
+    """`size` servers that are one cluster; where they are `relayed`, each can be cut off from all others."""
 
     def __init__(self, folder: Path, size: int = 3, *, relayed: bool = False) -> None:
         ports = free_ports(3 * size)
-        routes = {number: ports[2::3] for number in range(size)}
+        routes = dict.fromkeys(range(size), ports[2::3])
         self._clients = ports[::3]
         self._relays: dict[tuple[int, int], Relay] = {}
         """By the numbers of who connects and of whom it connects to; clients are -1."""

@@ -166,9 +166,7 @@ def test_a_log_that_grows_long_is_summed_up(
     for offset in range(60):
         first.keep(offset, {f"web-{chosen.randrange(50)}": chosen.random() for _ in range(3)})
     second.hears_of(first)
-    state = first.cluster.call(
-        first.cluster.jetstream.stream_info("-".join((first.cluster.address.name, "rules")))
-    ).state
+    state = first.cluster.call(first.cluster.jetstream.stream_info(f"{first.cluster.address.name}-rules")).state
     assert state.first_seq > 100
     assert state.messages < 150
     new_process("c").hears_of(first)

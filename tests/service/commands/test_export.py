@@ -1,4 +1,4 @@
-"""Summaries of all machines as Parquet files: what was exported answers as where it came from, and only what changed is written."""
+"""Summaries of all machines as Parquet files: they answer as where they came from, and are written once."""
 
 from pathlib import Path
 
