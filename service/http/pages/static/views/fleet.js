@@ -209,7 +209,7 @@ export function open(root) {
       per > 1 ? `, a row up to ${per} machines: its highest value. Click a row, or drag over rows, to see them.` : ".",
       part ? [" ", h("a", { href: location.pathname + withoutRows() }, "Show all rows")] : null);
     const found = chosen();
-    fill(selection, found.length ? [`${found.length} selected: `, found.slice(0, 4).map((id, place) => [place ? ", " : "", name(id)]), found.length > 4 ? ", … " : " ",
+    fill(selection, found.length ? [h("span", {}, `${found.length} selected: `, found.slice(0, 4).map((id, place) => [place ? ", " : "", name(id)]), found.length > 4 ? ", …" : ""),
       h("a", { href: link("/compare", { host: found }) }, "Compare them"), h("button", { type: "button", onclick: () => set({ sel: null }) }, "Clear")] : null);
     fill(lists, list("Hottest", picture.hottest, "The highest 95th percentiles of samples.", "p95"), list("Idlest", picture.idlest, "The lowest 95th percentiles of samples.", "p95"),
       list("Silent", picture.silent, `${plural(picture.states.silent, "machine has", "machines have")} not reported for ten minutes.`, "seen"), firing);
