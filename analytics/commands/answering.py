@@ -70,6 +70,7 @@ def failed(error: Exception) -> int:
 _COMMANDS = {
     "GET /api/v1/users": f"{PROGRAM} users",
     "GET /api/v1/metrics": f"{PROGRAM} metrics",
+    "DELETE /api/v1/users/...": "loadlens-service agents forget --windows",
     "GET /api/v1/agents": "loadlens-service agents",
     "GET /api/v1/rules": "loadlens-service rules",
     "GET /api/v1/silences": "loadlens-service rules silence",

@@ -147,7 +147,7 @@ def test_the_audit_trail_names_whoever_called(service: RunningService) -> None:
         (["nosuch"], 2, "report-now"),
         (["pause", "web-1"], 2, "`loadlens-service agents set TARGET paused=true` does that"),
         (["report-now", "nobody"], 1, "no agent is meant by nobody"),
-        (["forget", "never-heard-of"], 1, "`loadlens-service agents` lists"),
+        (["forget", "never-heard-of"], 1, "`loadlens-service agents forget --windows` forgets"),
         (["--url", "ftp://x"], 2, "http://localhost:8888"),
         (["--url", "http://127.0.0.1:1"], 1, "cannot be reached"),
     ],
