@@ -25,6 +25,7 @@ AHEAD: Final = 2 * DAY
 SPANS: Final = {"1 to 3 h": slice(0, 3), "4 to 24 h": slice(3, DAY), "25 to 48 h": slice(DAY, AHEAD)}
 AIMS: Final = {80: (0.75, 0.85), 95: (0.92, 0.98)}
 _DRAWS: Final = 1000
+_TAIL: Final = 0.025
 _LEAST: Final = 3
 """Values that a series needs to be forecast."""
 _START: Final = pd.Timestamp("2024-03-04", tz="UTC")
@@ -54,8 +55,8 @@ def bands(groups: Groups) -> str:
     headers = [f"in {level} %, {span}" for level in AIMS for span in SPANS]
     count = len(rows) * len(headers)
     said = (
-        f"{outside} of {count} shares lie outside their aims, {beyond} of them beyond chance (bold). Were each band exact, "
-        f"{chance:.0f} would lie outside by chance."
+        f"{outside} of {count} shares lie outside their aims, {beyond} of them beyond chance (bold). Were each band "
+        f"exact, {chance:.0f} would lie outside by chance."
     )
     return (
         f"{table(['Intervals by horizon, percent (and the interval of 95 %)', 'forecasts', *headers], rows)}\n\n{said}"
@@ -119,7 +120,11 @@ def _cell(held: Sequence[_Held], place: int, span: slice, level: int) -> _Cell:
     share = hits.sum() / sizes.sum()
     drawn = np.random.default_rng(level).integers(0, len(found), (_DRAWS, len(found)))
     shares = hits[drawn].sum(axis=1) / np.maximum(sizes[drawn].sum(axis=1), 1)
-    low, high = np.quantile(shares, (0.025, 0.975))
+    low, high = np.quantile(shares, (_TAIL, 1 - _TAIL))
+    if share in (0, 1):
+        # Of clusters that all hold, or all miss, none is drawn that does not: the bound of Clopper and Pearson.
+        least_held = _TAIL ** (1 / len(found))
+        low, high = (least_held, 1.0) if share else (0.0, 1 - least_held)
     least, most = AIMS[level]
     is_outside, is_beyond = not least <= share <= most, high < least or low > most
     text = f"{100 * share:.0f} ({100 * low:.0f}-{100 * high:.0f})"
@@ -194,7 +199,7 @@ def one_by_one(series: Sequence["pd.Series[float]"], every: int | None = None) -
         first = min(4 * DAY, len(values) // 2) if every is None else 4 * DAY
         step = every or max(3 * DAY + 5, (len(values) - 6 * DAY) // 8)
         origins = range(first, len(values) - AHEAD, step)
-        if len(origins):
+        if origins:
             found.append(Series(values[None], origins))
     return found
 

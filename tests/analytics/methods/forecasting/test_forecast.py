@@ -291,6 +291,21 @@ def test_the_weekend_is_known_as_soon_as_two_weeks_are_there() -> None:
     assert np.abs(made - values[14 * DAY :]).mean() < 0.05
 
 
+def test_bands_do_not_remember_the_time_before_the_week_was_known() -> None:
+    hours = np.arange(21 * DAY)
+    working = (hours // DAY) % 7 < 5
+    held, widths = [], []
+    for seed in range(3):
+        noise = np.random.default_rng(seed).normal(0, 0.02, len(hours))
+        values = np.where(working, 0.4 + 0.2 * np.sin(2 * np.pi * hours / DAY), 0.1) + noise
+        made = forecast(frame_of(values[: 14 * DAY]), "7d").frame
+        came = values[14 * DAY :]
+        held.append(((made["lower_80"] <= came) & (came <= made["upper_80"])).mean())
+        widths.append((made["upper_80"] - made["lower_80"]).mean())
+    assert np.mean(widths) < 0.2  # 0.44 where errors from before the first week was over count
+    assert np.mean(held) > 0.7
+
+
 def test_days_are_those_of_the_time_zone_where_clocks_change() -> None:
     """Office hours in Berlin; clocks are set forward on 2024-03-31, back on 2024-10-27."""
     for begin, change in (("2024-03-10", "2024-03-31"), ("2024-10-06", "2024-10-27")):
