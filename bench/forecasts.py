@@ -250,7 +250,7 @@ def compared(predicted: pd.DataFrame, actual: pd.DataFrame) -> pd.DataFrame:
 
 
 DAYS_OF_LEVELS = 5
-MACHINES_OF_LEVELS = 40
+MACHINES_OF_LEVELS = 20
 LEAST_DAYS = 10
 
 
