@@ -47,7 +47,7 @@ class BacktestPlan:
     """The horizon in parts that are weighed by themselves: three hours, a day, all beyond."""
     methods: tuple[str, ...]
     learned: int
-    """From this step on the past had every season that is known now: errors from before tell little of those to come."""
+    """From this step on the past had every season that is known now: errors from before tell little of what comes."""
 
 
 def plan_of(values: Floats, day: int, horizon: int, start: int = 0) -> BacktestPlan:
