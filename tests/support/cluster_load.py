@@ -52,6 +52,7 @@ class _Sender(threading.Thread):
                 self._place += 1
                 self._is_taken(client, body)
             self.acknowledged += 1
+            self._load.stopping.wait(self._load.pause_s)
             now = time.monotonic()
             self.longest_s, last = max(self.longest_s, now - last), now
         client.close()
@@ -69,11 +70,19 @@ class _Sender(threading.Thread):
 
 
 class ClusterUnderLoad:
-    """Two services on one NATS and one InfluxDB, and machines that report to them."""
+    """Services on one NATS and one InfluxDB, and machines that report to them, `pause_s` after each acknowledgement."""
 
     def __init__(
-        self, folder: Path, nats: RunningNats, influx: RunningInflux, name: str, roles: Sequence[str] = ("all", "all")
+        self,
+        folder: Path,
+        nats: RunningNats,
+        influx: RunningInflux,
+        name: str,
+        roles: Sequence[str] = ("all", "all"),
+        *,
+        pause_s: float = 0.0,
     ) -> None:
+        self.pause_s = pause_s
         self.nats, self.influx, self.name = nats, influx, name
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
