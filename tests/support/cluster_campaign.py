@@ -140,11 +140,12 @@ def _campaign(folder: Path, name: str, rounds: int, pause_s: float) -> None:
             wrong = [one for one in problems if "acknowledged" in one]
             alerts = [one for one in problems if one not in wrong]
             refused = [text for sender in load.senders for text in sender.refused]
-            unanswered = sum(sender.unanswered for sender in load.senders)
+            unreached = sum(sender.unreached for sender in load.senders)
+            cut = sum(sender.cut for sender in load.senders)
             longest = max(sender.longest_s for sender in load.senders)
             print(
                 f"| {name} | {rounds} | {load.acknowledged} | {len(wrong)} | {load.fired} | {len(alerts)} |"
-                f" {load.told.sent_again} | {len(refused)} | {unanswered} | {longest:.1f} s |",
+                f" {load.told.sent_again} | {len(refused)} | {unreached} | {cut} | {longest:.1f} s |",
                 flush=True,
             )
             for line in [*problems, *sorted(set(refused))[:3]]:
@@ -162,7 +163,8 @@ def main() -> None:
     asked = parser.parse_args()
     print(
         "| fault | times | acknowledged | lost or twice | alerts | not once | notifications sent again | refused |"
-        " unanswered | longest wait |\n| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+        " not reached | cut off | longest wait |\n"
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
         flush=True,
     )
     for name in FAULTS:

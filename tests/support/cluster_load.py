@@ -33,8 +33,8 @@ class _Sender(threading.Thread):
         self.longest_s = 0.0
         self.refused: list[str] = []
         """What answers said that were not 202."""
-        self.unanswered = 0
-        """Requests that had no answer."""
+        self.unreached = self.cut = 0
+        """Requests whose service could not be reached, and those that had no answer though it could."""
         self._load = load
         self._place = number
 
@@ -61,8 +61,11 @@ class _Sender(threading.Thread):
         urls = self._load.urls
         try:
             answer = client.post(f"{urls[self._place % len(urls)]}{METRICS}", content=body)
+        except httpx.ConnectError:
+            self.unreached += 1
+            return False
         except httpx.HTTPError:
-            self.unanswered += 1
+            self.cut += 1
             return False
         if answer.status_code != 202:
             self.refused.append(answer.text)
