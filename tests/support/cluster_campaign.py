@@ -3,8 +3,8 @@
     python -m tests.support.cluster_campaign --rounds 10 [--pause 30] [FAULT ...]
 
 prints a row for each fault: how often it was tried, the reports that were acknowledged, machines of which any is lost
-or counted twice, alerts that did not fire once or were told twice, reports that were refused or had no answer before
-they were acknowledged, and the longest that a machine waited for an acknowledgement.
+or counted twice, alerts that did not fire once or were told twice, requests that were refused, that did not reach their
+process, or that had no answer though they did, and the longest that a machine waited.
 """
 
 import argparse
