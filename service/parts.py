@@ -64,16 +64,17 @@ _MIN_LIVE_BYTES, _MAX_LIVE_BYTES = 1 << 20, 64 << 20
 class Service:
     """The parts of a running service; `open` and `close` are what starts and ends them."""
 
-    def __init__(self, settings: ServiceSettings) -> None:
+    def __init__(self, settings: ServiceSettings, own_address: str = "") -> None:
+        """`own_address` is where this process alone answers, if others share the service's port."""
         # First of all: nothing in a folder that another process uses is so much as read.
         self._lock = lock_data_folder(Path(settings.data_dir))
         try:
-            self._build(settings)
+            self._build(settings, own_address)
         except BaseException:
             self._lock.release()
             raise
 
-    def _build(self, settings: ServiceSettings) -> None:
+    def _build(self, settings: ServiceSettings, own_address: str) -> None:
         folder = Path(settings.data_dir)
         home = home_of(settings)
         self.member = _join(settings) if settings.is_clustered else None
@@ -116,7 +117,7 @@ class Service:
             self.queue, lambda: self.rules.targets, partial(deliver, private=settings.notify_private),
             is_mine=self._evaluates_rules,
         )  # fmt: skip
-        self.report_maker = ReportMaker(settings.tls_certificate)
+        self.report_maker = ReportMaker(settings.tls_certificate, own_address)
         self.schedules = Schedules(self.control, self.audit)
         self.scheduler = Scheduler(self.schedules, partial(self._make_scheduled, _own_address(settings)))
         self.fleet_cache = FleetCache(self.store)
