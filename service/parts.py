@@ -149,14 +149,11 @@ class Service:
     def _open_alone(self, settings: ServiceSettings, home: Path) -> None:
         """Open the journal and the store of a process that shares them with nobody."""
         self._own_journal = journal = Journal(home / "journal", settings.journal_bytes, settings.stream_keep)
-        store = open_store(settings, journal.holds)
+        store = open_store(settings, journal.holds, has_reports=not journal.is_empty)
         journal.advance_to(store.flushed)
         self.lost = journal.missing(store.flushed)
         for lost in self.lost:
-            _log.error(
-                "%d acknowledged reports (offsets %d to %d) are lost: %s is damaged",
-                lost.reports, lost.first, lost.last, lost.path,
-            )  # fmt: skip
+            _log.error("%s (%s)", lost.words, lost.path)
         journal.prune(store.flushed)
         replayed = replay(journal, store)
         if replayed:

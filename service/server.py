@@ -194,7 +194,9 @@ class _Server(BaseApplication):
     def load(self) -> Application:
         try:
             app = _create(self._settings)
-        except (StoreError, RuleFileError, ControlError, DataFolderError, ClusterError, OSError) as error:
+        except (
+            StoreError, StoreUnavailable, RuleFileError, ControlError, DataFolderError, ClusterError, OSError
+        ) as error:  # fmt: skip
             print(f"loadlens-service: error: {error}", file=sys.stderr, flush=True)
             sys.exit(Arbiter.APP_LOAD_ERROR)
         app.tls = self._tls

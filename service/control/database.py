@@ -103,7 +103,7 @@ class ControlDatabase:
         try:
             self._writer = _connect(path)
             self._prepare(limit_bytes)
-            _seal(path).unlink(missing_ok=True)
+            unseal(path)
             self._reader = _connect(path)
             self._reader.execute("PRAGMA query_only = ON")
         except sqlite3.Error as error:
@@ -249,6 +249,11 @@ def seal(path: Path) -> None:
     """Put the checksum of a closed database beside it; nothing where others have it open still."""
     if not Path(f"{path}-wal").exists():
         _seal(path).write_text(_checksum(path) + "\n", encoding="ascii")
+
+
+def unseal(path: Path) -> None:
+    """Take the checksum away, as the database is written to from now on."""
+    _seal(path).unlink(missing_ok=True)
 
 
 def seal_fault(path: Path) -> str | None:
