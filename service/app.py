@@ -184,7 +184,7 @@ def _routes(service: Service, asks_for_token: bool) -> dict[str, object]:
     numbers = Numbers(
         ingest=service.ingest, journal=service.journal, store=store, maintenance=service.maintenance,
         broker=service.broker, rules=rules, queue=queue, sender=service.sender, report_maker=service.report_maker,
-        remote_configuration=remote, control=service.control, lost=sum(one.reports for one in service.lost if not one.is_bound),
+        remote_configuration=remote, control=service.control, lost=service.lost_for_certain,
         requests=service.requests, cluster_sizes=service.member.sizes if service.member else tuple,
         partitions=service.member.lag if service.member else tuple,
     )  # fmt: skip

@@ -160,6 +160,11 @@ class Service:
             _log.info("%d reports replayed from the journal", replayed)
         self.journal, self.store = journal, store
 
+    @property
+    def lost_for_certain(self) -> int:
+        """How many reports that were acknowledged are lost, as far as they can be counted."""
+        return sum(one.reports for one in self.lost if not one.is_bound)
+
     def _new_ingest(self) -> Ingest:
         if self.member is not None:
             # What is acknowledged comes back by the log, with what others acknowledged.

@@ -8,7 +8,7 @@ from msgspec import UNSET, UnsetType
 from contract import times
 from contract.agent_protocol import AgentCommand, AgentState, Instructions, Refusal
 from contract.agent_settings import DesiredSettings
-from contract.problems import Problem, shortened
+from contract.problems import Problem, decode_json, shortened
 from contract.report import FUTURE_MS, AgentStatus, OsType, Report
 from service.agents.layers import Layers
 from service.control.database import ControlDatabase
@@ -239,7 +239,12 @@ class AgentStateRepository:
         """Make the agents known that are remembered."""
         query = "SELECT user_id, seen_ms, state FROM agents_state ORDER BY seen_ms DESC LIMIT ?"
         for user_id, seen_ms, body in self._control.read(query, (MAX_AGENTS,)):
-            state = msgspec.json.decode(body, type=AgentState)
+            try:
+                state = decode_json(body, AgentState)
+            except msgspec.DecodeError:
+                # The agent says it again.
+                self._control.note_wrong("what an agent said of itself cannot be read")
+                continue
             agent = registry.add(user_id, state.os_type, state.os_version)
             if agent is not None:
                 agent.seen_ms = seen_ms

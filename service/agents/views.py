@@ -13,7 +13,6 @@ from service.agents.layers import Layers
 from service.agents.registry import Agent
 from service.agents.shared_ids import SharedId, as_members
 
-
 _KINDS: Final[dict[str, Any]] = {"interval": IntervalS, "samples": SamplesPerReport, "metrics": list[str]}
 """What people and programs calculate with, of all that an agent may call its settings."""
 
@@ -73,7 +72,9 @@ def _told(settings: Mapping[str, Any]) -> dict[str, Any]:
     """What a report says is in force: texts steer no terminal, and what is not of its kind is left out."""
     shown: dict[str, Any] = {}
     for name, value in settings.items():
-        told = [*map(display, value)] if isinstance(value, list) else display(value) if isinstance(value, str) else value
+        told = (
+            [*map(display, value)] if isinstance(value, list) else display(value) if isinstance(value, str) else value
+        )
         try:
             shown[display(name)] = msgspec.convert(told, _KINDS.get(name, Any))
         except msgspec.ValidationError:

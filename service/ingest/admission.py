@@ -29,8 +29,7 @@ class Admission:
         return True
 
     def has_room(self, user_id: str, agents: int) -> bool:
-        """Whether a machine of which there are `agents` that said something may be one of them: if it is let in here,
-        or may be."""
+        """Whether a machine may say of itself what `agents` of them said: if its reports are, or would be taken."""
         store = self._store
         return store.has_user(user_id) or max(store.user_count, agents) < self._max_users
 

@@ -20,8 +20,8 @@ from service.stores.influx.users import CatalogedUser
 
 CHECKPOINT = "known.sqlite"
 _WHAT_TO_DO = (
-    "Put it back from a backup of the same time as the journal; or move the whole folder away: the service goes on from "
-    "the database then, without the reports that only this journal has. Nothing was changed."
+    "Put it back from a backup of the same time as the journal; or move the whole folder away: the service goes on "
+    "from the database then, without the reports that only this journal has. Nothing was changed."
 )
 _DECODER = msgspec.json.Decoder(CatalogedUser)
 _TABLES = """
@@ -36,12 +36,12 @@ CREATE TABLE IF NOT EXISTS part (
 
 
 def refuse_without_checkpoint(folder: Path, *, has_reports: bool) -> None:
-    """Raise StoreError where a folder has none though its journal has reports: all would be written and counted again."""
+    """Raise StoreError where a folder has none though its journal has reports: all would be counted again."""
     path = folder / CHECKPOINT
     if has_reports and not (path.exists() and path.stat().st_size):
         raise StoreError(
-            f"{path} is missing, but there are reports in {folder / 'journal'}, and it said which of them InfluxDB has. "
-            f"{_WHAT_TO_DO}"
+            f"{path} is missing, but there are reports in {folder / 'journal'}, and it said which of them InfluxDB "
+            f"has. {_WHAT_TO_DO}"
         )
 
 
@@ -62,7 +62,7 @@ class Checkpoint:
                 raise sqlite3.DatabaseError(answer)
             self.owner = self._owner()
             """A name of this folder, unlike any other."""
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:  # SQLite's words may quote what is damaged
             raise self._unusable(error) from None
         unseal(path)
 
@@ -78,15 +78,14 @@ class Checkpoint:
 
     def value(self, name: str) -> int | None:
         """A number of the state, such as `flushed`, the journal offset through which InfluxDB has everything."""
-        row = self._connection.execute("SELECT value FROM state WHERE name = ?", [name]).fetchone()
-        return None if row is None else int(row[0])
+        with self._understood():
+            row = self._connection.execute("SELECT value FROM state WHERE name = ?", [name]).fetchone()
+            return None if row is None else int(row[0])
 
     def users(self) -> list[CatalogedUser]:
         """The users that were known when it was last put."""
-        try:
+        with self._understood():
             return [_DECODER.decode(known) for (known,) in self._connection.execute("SELECT known FROM user")]
-        except (sqlite3.DatabaseError, msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise self._unusable(error) from None
 
     def put(
         self,
@@ -113,6 +112,14 @@ class Checkpoint:
             self._connection.executemany("REPLACE INTO part VALUES (?, ?, ?)", parts)
 
     @contextlib.contextmanager
+    def _understood(self) -> Iterator[None]:
+        """Raise StoreError where what the block reads is not what was written: a changed bit may make it anything."""
+        try:
+            yield
+        except (sqlite3.DatabaseError, msgspec.DecodeError, zstandard.ZstdError, ValueError, TypeError) as error:
+            raise self._unusable(error) from None
+
+    @contextlib.contextmanager
     def _written(self) -> Iterator[None]:
         """Raise StoreUnavailable where the block cannot write, as on a full disk: it is tried again."""
         try:
@@ -129,10 +136,8 @@ class Checkpoint:
         """What is noted and not done, oldest first, each with its number."""
         decompress = zstandard.ZstdDecompressor().decompress
         while row := self._connection.execute("SELECT id, lines FROM noted ORDER BY id LIMIT 1").fetchone():
-            try:
+            with self._understood():
                 lines = decompress(row[1]).decode().split("\n")
-            except (zstandard.ZstdError, UnicodeDecodeError) as error:
-                raise self._unusable(error) from None
             yield row[0], lines_of([f"{line}\n" for line in lines if line])
 
     def done(self, number: int) -> None:
@@ -157,8 +162,9 @@ class Checkpoint:
             some = buckets[start : start + _AT_ONCE]
             marks = ", ".join("?" * len(some))
             text = f"SELECT bucket, number FROM part WHERE tier = ? AND bucket IN ({marks})"
-            for bucket, number in self._connection.execute(text, [tier_ms, *some]):
-                found[bucket] = max(number, least) + 1
+            with self._understood():
+                for bucket, number in self._connection.execute(text, [tier_ms, *some]):
+                    found[bucket] = max(number, least) + 1
         return found
 
     def forget_parts(self, tier_ms: int, before_ms: int) -> None:

@@ -15,6 +15,7 @@ import pytest
 import zstandard
 
 from tests.service.conftest import StartService
+from tests.support.agent_states import state
 from tests.support.hostile import FLEET, HEAVY
 from tests.support.reports import END_MS, METRICS, as_json, entries, history, original, post, small
 from tests.support.running import RunningService, wait_until
@@ -239,6 +240,9 @@ def test_more_users_than_are_let_in_get_429_and_known_ones_go_on(start: StartSer
         assert client.post(METRICS, content=as_json([small("x", END_MS), small("y", END_MS)])).status_code == 429
         assert "--max-users" in str(client.get("/readyz").json()["problems"])
         assert len(client.get("/api/v1/users").json()["users"]) == 10
+        said = client.post("/api/v1/agents/one more/state", json=state())
+        assert (said.status_code, "--max-users" in said.text) == (429, True)
+        assert client.post("/api/v1/agents/u3/state", json=state()).status_code == 200
     service.stop()
     service = start("--max-users", "11")
     with service.client() as client:
