@@ -204,6 +204,8 @@ class ControlDatabase:
                 return self._reader.execute(query, parameters).fetchall()
             except sqlite3.DatabaseError as error:
                 self._note_damage(error)
+                if isinstance(error, sqlite3.OperationalError):  # such as a table whose definition is damaged
+                    raise ControlError(f"{self._path} cannot be read: {error}") from error
                 raise
 
     def _note_damage(self, error: sqlite3.DatabaseError) -> None:
