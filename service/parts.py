@@ -20,6 +20,7 @@ from service.cluster.errors import ClusterError
 from service.control.audit import Audit
 from service.control.data_lock import lock_data_folder
 from service.control.database import ControlDatabase, ControlError
+from service.control.replication import Replication
 from service.control.sharing import Sharing
 from service.credentials.identity import Identity
 from service.credentials.sessions import Sessions
@@ -96,7 +97,9 @@ class Service:
         self.tokens = Tokens(self.control, self.audit)
         self.sessions = Sessions(self.control, self.audit, self.tokens)
         self.token_limits = TokenLimits(settings)
-        self.rule_repository = RuleRepository(self.control, self.audit, str(home.relative_to(folder)))
+        # Offsets are those of the cluster's log, wherever this process has its files.
+        log = str(home.relative_to(folder)) if self.member is None else self.member.log.stream
+        self.rule_repository = RuleRepository(self.control, self.audit, log)
         self.annotations = Annotations(self.control, self.audit)
         self.queue = NotificationQueue(self.control)
         self.remote_configuration = RemoteConfiguration(
@@ -105,11 +108,12 @@ class Service:
         self.rules = Runner(
             self.journal, self.rule_repository, self.queue, settings.rules,
             public_url=settings.public_url, is_paused=self.remote_configuration.is_paused,
-            is_mine=self.member.evaluates_rules if self.member else lambda: True,
+            is_mine=self._evaluates_rules, take_over=self._take_over_rules,
         )  # fmt: skip
         self.sender = NotificationSender(
-            self.queue, lambda: self.rules.targets, partial(deliver, private=settings.notify_private)
-        )
+            self.queue, lambda: self.rules.targets, partial(deliver, private=settings.notify_private),
+            is_mine=self._evaluates_rules,
+        )  # fmt: skip
         self.report_maker = ReportMaker(settings.tls_certificate)
         self.schedules = Schedules(self.control, self.audit)
         self.scheduler = Scheduler(self.schedules, partial(self._make_scheduled, _own_address(settings)))
@@ -119,8 +123,18 @@ class Service:
         self.maintenance = Maintenance(self.journal, self.store, settings.flush_seconds)
         self.sharing = None if self.member is None else Sharing(self.control, self.audit, self.member.bucket)
         """Keeps what the processes of a cluster have alike; None where this one is alone."""
+        self.replication = None if self.member is None else Replication(self.control, self.member.changes)
+        """Keeps what one of them evaluates and delivers; None where this one is alone."""
         self.forgetting = self._new_forgetting(str(home.relative_to(folder))) if self.member is None else None
         """Forgets users; None in a cluster, whose log keeps what it has."""
+
+    def _evaluates_rules(self) -> bool:
+        """Whether this process evaluates the rules, and delivers what they tell."""
+        return self.member is None or self.member.evaluates_rules()
+
+    def _take_over_rules(self) -> None:
+        if self.replication is not None:
+            self.replication.take_over()
 
     def _new_forgetting(self, journal: str) -> Forgetting:
         knowing = Knowing(
@@ -216,9 +230,10 @@ class Service:
         self.broker.end()
         self.ingest.close()
         self.rules.stop()
+        # Before another process has the lease: what is under way is not to be delivered there, too.
+        self.sender.stop()
         if self.member is not None:
             self.member.stop()
-        self.sender.stop()
         self.maintenance.stop()
         self.snapshots.stop()
         self.store.close()
@@ -226,8 +241,9 @@ class Service:
             self.tokens.write_uses()
         # In this order: the file that is written to is pruned only once it is closed.
         self.journal.close()
-        if self.sharing is not None:
-            self.sharing.close()
+        for shared in (self.sharing, self.replication):
+            if shared is not None:
+                shared.close()
         if self.member is None:
             self.journal.prune(self.store.flushed)
         else:
