@@ -26,8 +26,8 @@ from service.stream.subscription import Subscription, parse_subscription
 _log = logging.getLogger("loadlens.service")
 _RETRY_MS = 1000
 _BEGIN = b"retry: %d\n\n" % _RETRY_MS
-_MAX_REASON = 123
-"""Bytes of it (RFC 6455, 5.5)."""
+_MAX_REASON = 120
+"""Bytes of it; a close frame has room for 123 (RFC 6455, 5.5)."""
 _UNACCEPTABLE, _TRY_AGAIN, _FOREIGN, _ENDED = 3422, 1013, 3403, 3401
 """Codes that a WebSocket is closed with."""
 
