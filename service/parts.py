@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import importlib.util
 import logging
+import threading
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -26,6 +27,7 @@ from service.credentials.identity import Identity
 from service.credentials.sessions import Sessions
 from service.credentials.tokens import Tokens
 from service.dashboard.analysis import Analyst
+from service.dashboard.fleet import read_ahead
 from service.dashboard.matrix import FleetCache
 from service.forgetting import Forgetting, Knowing
 from service.http.request_log import RequestLog
@@ -62,16 +64,17 @@ _MIN_LIVE_BYTES, _MAX_LIVE_BYTES = 1 << 20, 64 << 20
 class Service:
     """The parts of a running service; `open` and `close` are what starts and ends them."""
 
-    def __init__(self, settings: ServiceSettings) -> None:
+    def __init__(self, settings: ServiceSettings, own_address: str = "") -> None:
+        """`own_address` is where this process alone answers, if others share the service's port."""
         # First of all: nothing in a folder that another process uses is so much as read.
         self._lock = lock_data_folder(Path(settings.data_dir))
         try:
-            self._build(settings)
+            self._build(settings, own_address)
         except BaseException:
             self._lock.release()
             raise
 
-    def _build(self, settings: ServiceSettings) -> None:
+    def _build(self, settings: ServiceSettings, own_address: str) -> None:
         folder = Path(settings.data_dir)
         home = home_of(settings)
         self.member = _join(settings) if settings.is_clustered else None
@@ -114,10 +117,12 @@ class Service:
             self.queue, lambda: self.rules.targets, partial(deliver, private=settings.notify_private),
             is_mine=self._evaluates_rules,
         )  # fmt: skip
-        self.report_maker = ReportMaker(settings.tls_certificate)
+        self.report_maker = ReportMaker(settings.tls_certificate, own_address)
         self.schedules = Schedules(self.control, self.audit)
         self.scheduler = Scheduler(self.schedules, partial(self._make_scheduled, _own_address(settings)))
         self.fleet_cache = FleetCache(self.store)
+        self._reading_ahead = threading.Thread(target=read_ahead, args=(self.fleet_cache,), name="read-ahead")
+        self._reads_ahead = self.member is None and settings.store == "embedded"
         self.analyst = Analyst(self.store, self.annotations)
         self.snapshots = SnapshotMaker(folder, Live(home, self.journal, self.store))
         self.maintenance = Maintenance(self.journal, self.store, settings.flush_seconds)
@@ -212,6 +217,8 @@ class Service:
         self.remote_configuration.start()
         self.tokens.start()
         self.scheduler.start()
+        if self._reads_ahead:
+            self._reading_ahead.start()
         if self.forgetting is not None:
             self.forgetting.start()
 
@@ -236,6 +243,8 @@ class Service:
             self.member.stop()
         self.maintenance.stop()
         self.snapshots.stop()
+        if self._reading_ahead.is_alive():
+            self._reading_ahead.join()
         self.store.close()
         with contextlib.suppress(ControlError):
             self.tokens.write_uses()

@@ -78,7 +78,7 @@ class OneAgent:
             raise ProblemError(
                 falcon.HTTP_404,
                 f"No agent {user!r} is known, and nothing is set for it."
-                " DELETE /api/v1/users/... forgets a machine with its windows (agents forget --windows).",
+                " DELETE /api/v1/users/... forgets a machine with its windows.",
             )
         self._rules.forget(user)
         resp.status = falcon.HTTP_204
