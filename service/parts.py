@@ -64,16 +64,17 @@ _MIN_LIVE_BYTES, _MAX_LIVE_BYTES = 1 << 20, 64 << 20
 class Service:
     """The parts of a running service; `open` and `close` are what starts and ends them."""
 
-    def __init__(self, settings: ServiceSettings) -> None:
+    def __init__(self, settings: ServiceSettings, own_address: str = "") -> None:
+        """`own_address` is where this process alone answers, if others share the service's port."""
         # First of all: nothing in a folder that another process uses is so much as read.
         self._lock = lock_data_folder(Path(settings.data_dir))
         try:
-            self._build(settings)
+            self._build(settings, own_address)
         except BaseException:
             self._lock.release()
             raise
 
-    def _build(self, settings: ServiceSettings) -> None:
+    def _build(self, settings: ServiceSettings, own_address: str) -> None:
         folder = Path(settings.data_dir)
         home = home_of(settings)
         self.member = _join(settings) if settings.is_clustered else None
@@ -116,7 +117,7 @@ class Service:
             self.queue, lambda: self.rules.targets, partial(deliver, private=settings.notify_private),
             is_mine=self._evaluates_rules,
         )  # fmt: skip
-        self.report_maker = ReportMaker(settings.tls_certificate)
+        self.report_maker = ReportMaker(settings.tls_certificate, own_address)
         self.schedules = Schedules(self.control, self.audit)
         self.scheduler = Scheduler(self.schedules, partial(self._make_scheduled, _own_address(settings)))
         self.fleet_cache = FleetCache(self.store)
@@ -167,19 +168,21 @@ class Service:
     def _open_alone(self, settings: ServiceSettings, home: Path) -> None:
         """Open the journal and the store of a process that shares them with nobody."""
         self._own_journal = journal = Journal(home / "journal", settings.journal_bytes, settings.stream_keep)
-        store = open_store(settings, journal.holds)
+        store = open_store(settings, journal.holds, has_reports=not journal.is_empty)
         journal.advance_to(store.flushed)
         self.lost = journal.missing(store.flushed)
         for lost in self.lost:
-            _log.error(
-                "%d acknowledged reports (offsets %d to %d) are lost: %s is damaged",
-                lost.reports, lost.first, lost.last, lost.path,
-            )  # fmt: skip
+            _log.error("%s (%s)", lost.words, lost.path)
         journal.prune(store.flushed)
         replayed = replay(journal, store)
         if replayed:
             _log.info("%d reports replayed from the journal", replayed)
         self.journal, self.store = journal, store
+
+    @property
+    def lost_for_certain(self) -> int:
+        """How many reports that were acknowledged are lost, as far as they can be counted."""
+        return sum(one.reports for one in self.lost if not one.is_bound)
 
     def _new_ingest(self) -> Ingest:
         if self.member is not None:

@@ -33,8 +33,8 @@ class _Sender(threading.Thread):
         self.longest_s = 0.0
         self.refused: list[str] = []
         """What answers said that were not 202."""
-        self.unanswered = 0
-        """Requests that had no answer."""
+        self.unreached = self.cut = 0
+        """Requests whose service could not be reached, and those that had no answer though it could."""
         self._load = load
         self._place = number
 
@@ -52,6 +52,7 @@ class _Sender(threading.Thread):
                 self._place += 1
                 self._is_taken(client, body)
             self.acknowledged += 1
+            self._load.stopping.wait(self._load.pause_s)
             now = time.monotonic()
             self.longest_s, last = max(self.longest_s, now - last), now
         client.close()
@@ -60,8 +61,11 @@ class _Sender(threading.Thread):
         urls = self._load.urls
         try:
             answer = client.post(f"{urls[self._place % len(urls)]}{METRICS}", content=body)
+        except httpx.ConnectError:
+            self.unreached += 1
+            return False
         except httpx.HTTPError:
-            self.unanswered += 1
+            self.cut += 1
             return False
         if answer.status_code != 202:
             self.refused.append(answer.text)
@@ -69,11 +73,19 @@ class _Sender(threading.Thread):
 
 
 class ClusterUnderLoad:
-    """Two services on one NATS and one InfluxDB, and machines that report to them."""
+    """Services on one NATS and one InfluxDB, and machines that report to them, `pause_s` after each acknowledgement."""
 
     def __init__(
-        self, folder: Path, nats: RunningNats, influx: RunningInflux, name: str, roles: Sequence[str] = ("all", "all")
+        self,
+        folder: Path,
+        nats: RunningNats,
+        influx: RunningInflux,
+        name: str,
+        roles: Sequence[str] = ("all", "all"),
+        *,
+        pause_s: float = 0.0,
     ) -> None:
+        self.pause_s = pause_s
         self.nats, self.influx, self.name = nats, influx, name
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
