@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 from msgspec import UNSET
 
-from contract.metrics import QUANTITIES, TYPES, Cpu, Metric
+from contract.metrics import LAST_CORE, QUANTITIES, TYPES, Cpu, Metric
 from contract.report import Report
 
 MAX_SYSTEMS = 64
@@ -148,10 +148,13 @@ class SeriesIndex:
     def restore_user(self, user: User, kinds: Iterable[type[Metric]], cores: Iterable[int]) -> None:
         """Take a user that is known, with the metric types it reports and the numbers of its cores."""
         self.users[user.user_id] = user
+        numbers = [*cores]
         for kind in kinds:
             self.of_metric(user.user_id, kind)
-        for core in cores:
-            self._id(user.user_id, Cpu.quantities[0].name, core)
+            for quantity in kind.of_cores:
+                for core in numbers:
+                    if kind is Cpu or core <= LAST_CORE:
+                        self._id(user.user_id, quantity.name, core)
 
     def _id(self, user_id: str, quantity: str, core: int) -> int:
         known = self._ids.get((user_id, quantity, core))
@@ -177,8 +180,13 @@ class SeriesIndex:
         return user.cpu
 
     def of_metric(self, user_id: str, metric: Metric | type[Metric]) -> tuple[int, ...]:
-        """The series of any other metric, in the order of its quantities."""
-        return tuple(self._id(user_id, quantity.name, WHOLE) for quantity in metric.quantities)
+        """The series of any other metric: the whole machine in the order of its quantities, then of each the cores."""
+        found = [self._id(user_id, quantity.name, WHOLE) for quantity in metric.quantities]
+        if isinstance(metric, Metric) and metric.of_cores:
+            found += [
+                self._id(user_id, quantity.name, core) for quantity in metric.of_cores for core in metric.core_numbers()
+            ]
+        return tuple(found)
 
     def cores(self, user_id: str, quantity: str) -> dict[int, int]:
         """The series of a user's quantity: their numbers by core (`WHOLE` for the whole machine)."""
