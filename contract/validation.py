@@ -18,6 +18,7 @@ from contract.metrics import (
     TYPES,
     Cpu,
     Distribution,
+    Metric,
     Quantity,
     type_name,
 )

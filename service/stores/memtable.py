@@ -118,6 +118,9 @@ class WindowsInMemory(Protocol):
     def pieces(self) -> list["SortedWindows"]:
         """The same, sorted by series piece by piece."""
 
+    def process_uses(self) -> list[UseTables]:
+        """Who used the CPU, of the windows that said so."""
+
     def of_series(self, series: npt.NDArray[np.integer]) -> list[pa.RecordBatch]:
         """Those of some series: numbers, ascending. Its cost grows with what it finds."""
 

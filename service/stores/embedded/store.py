@@ -14,9 +14,10 @@ from analytics.frames.tiers import RAW, plan
 from contract import times
 from contract.metrics import Metric, Quantity
 from contract.report import Report
+from service.stores import use_tables
 from service.stores.base import Buckets, Key, Machine, Question, StoreUnavailable
 from service.stores.dump import TYPE_OF, ChosenSeries, coarser, heard, machine_of
-from service.stores.embedded import catalog, dump, process_use
+from service.stores.embedded import catalog, dump
 from service.stores.embedded.damage import Damage, Holds, refuse_without_catalogue, remove_garbage
 from service.stores.embedded.ends import Ends
 from service.stores.embedded.reading import append_rollup, complete_fleet, read, read_runs, rollups_of, with_fleet
@@ -36,7 +37,7 @@ from service.stores.embedded.segments import (
 from service.stores.embedded.versions import Versions, View
 from service.stores.engine import TIERS, Retention, select
 from service.stores.memtable import Memtable, ends_of
-from service.stores.process_use import UseAnswer, UseQuestion, joined
+from service.stores.process_use import UseAnswer, UseDump, UseQuestion, joined
 from service.stores.series import WHOLE, Series, SeriesIndex, User, users_frame
 
 DATABASE = "loadlens.duckdb"
@@ -206,15 +207,13 @@ class EmbeddedStore:
                 return self._versions.consistent(read_all)
             raise StoreUnavailable(f"the store cannot be read: {error}") from error
 
-    keeps_processes = True
-
     def who(self, question: UseQuestion) -> UseAnswer:
         """Who used the CPU, of the windows that said so."""
 
         def read_all(view: View) -> UseAnswer:
             memory = joined([tables for memtable in view.memtables for tables in memtable.process_uses()])
             with self._connection.cursor() as cursor:
-                return process_use.answer(cursor, question, memory)
+                return use_tables.answer(cursor, question, memory)
 
         try:
             return self._versions.consistent(read_all)
@@ -279,7 +278,7 @@ class EmbeddedStore:
                 changed = [(user, systems) for user, systems in told if systems != self._systems.get(user.user_id)]
                 catalog.put_systems(cursor, changed, self._index)
                 catalog.put_newest(cursor, windows, self._index.streams())
-                process_use.put(cursor, joined(immutable.process_uses()))
+                use_tables.put(cursor, joined(immutable.process_uses()))
                 catalog.put_flushed(cursor, immutable.last)
             self._forget_unlisted()
         self._systems |= {user.user_id: systems for user, systems in changed}
@@ -326,9 +325,9 @@ class EmbeddedStore:
                 if catalog.has_rollups_before(cursor, tier, since):
                     with self._versions.change(cursor):
                         catalog.drop_rollups_before(cursor, tier, since)
-            if process_use.is_due(cursor, self._keep_processes_ms, now_ms):
+            if use_tables.is_due(cursor, self._keep_processes_ms, now_ms):
                 with self._versions.change(cursor):
-                    process_use.expire(cursor, self._keep_processes_ms, now_ms)
+                    use_tables.expire(cursor, self._keep_processes_ms, now_ms)
 
     def check_can_forget(self) -> None:
         """It can."""
@@ -461,6 +460,17 @@ class EmbeddedStore:
 
     def rebuild(self, user_ids: Sequence[str], start_ms: int, end_ms: int) -> None:
         """Nothing: windows and rollups go on disk together."""
+
+    def process_uses(self, user_ids: Sequence[str], start_ms: int, end_ms: int) -> UseDump:
+        """Who used the CPU of some users in a range, as it is on disk."""
+        with self._connection.cursor() as cursor:
+            return use_tables.dump(cursor, user_ids, start_ms, end_ms)
+
+    def add_process_uses(self, uses: UseDump) -> None:
+        """Put windows and hours on disk that are not there; all or nothing."""
+        with self._flushing, self._connection.cursor() as cursor, self._versions.change(cursor):
+            use_tables.put(cursor, uses.windows)
+            use_tables.put(cursor, uses.hours, merged=True)
 
     def snapshot(self, folder: Path) -> dict[str, str]:
         """As `Store.snapshot`: the catalogue as of one moment, and links to the files of windows that it lists."""

@@ -20,11 +20,12 @@ from service.stores.influx.answers import Stored
 from service.stores.influx.dump import Dump, FieldDay, FieldSummary
 from service.stores.influx.keeping import Keeping
 from service.stores.influx.originals import Originals
+from service.stores.influx.process_use import ProcessUses
 from service.stores.influx.publication import View, Views
 from service.stores.influx.reading import Reader
 from service.stores.influx.users import UserCatalog
 from service.stores.memtable import ends_of
-from service.stores.process_use import NOBODY, UseAnswer, UseQuestion
+from service.stores.process_use import UseAnswer, UseDump, UseQuestion
 from service.stores.series import WHOLE, SeriesIndex, users_frame
 
 T = TypeVar("T")
@@ -60,6 +61,7 @@ class InfluxQueries:
         self._stored = Stored(self._reader, self._index, lambda: self._originals.live)
         self._dump = Dump(self._client, self._reader, self._index, self._asked)
         self._keeping = Keeping(self._client, self._retention.longest_ms)
+        self._uses = ProcessUses(self._client, self._index)
         self._problems: dict[str, str] = {}
         """Why InfluxDB could not be asked, and why it could not be written to, when it was last tried."""
 
@@ -105,11 +107,11 @@ class InfluxQueries:
 
         return await asyncio.to_thread(self._asked, look)
 
-    keeps_processes = False
-
     def who(self, question: UseQuestion) -> UseAnswer:
-        """Nobody: InfluxDB has no tables in which names of processes would not each be a series."""
-        return NOBODY
+        """Who used the CPU, of the windows that said so. Raises StoreUnavailable where InfluxDB cannot be asked."""
+        self._settle()
+        now_ms = self._now_ms()
+        return self._asked(lambda: self._views.consistent(lambda view: self._uses.answer(view, question, now_ms)))
 
     @property
     def user_count(self) -> int:
@@ -172,6 +174,10 @@ class InfluxQueries:
     def rollups(self, tier_ms: int, user_ids: Sequence[str], start_ms: int, end_ms: int) -> Buckets:
         """The buckets of some users that start in a range."""
         return self._dump.rollups(tier_ms, user_ids, start_ms, end_ms)
+
+    def process_uses(self, user_ids: Sequence[str], start_ms: int, end_ms: int) -> UseDump:
+        """Who used the CPU of some users in a range, as it is in InfluxDB."""
+        return self._asked(lambda: self._uses.dump(user_ids, start_ms, end_ms, self._now_ms()))
 
     def original_days(self, start_ms: int, end_ms: int) -> set[tuple[str, int]]:
         """Users and days (their start, epoch ms) that have points of the original."""

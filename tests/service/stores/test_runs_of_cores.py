@@ -26,7 +26,9 @@ def report(window: int, *, cores: tuple[int, ...] = (0, 1, 3)) -> Report:
     }
     bursts = Bursts(**told, cores=[*cores], saturated_by_core=shares, longest_by_core=runs, begun_by_core=runs)
     one = decode_report(as_json(small("a", START_MS + 5000 * window, observations=SAMPLES)))
-    return replace(one, start_timestamp=one.end_timestamp - 5000, metrics=[*one.metrics, bursts if cores else Bursts(**told)])
+    return replace(
+        one, start_timestamp=one.end_timestamp - 5000, metrics=[*one.metrics, bursts if cores else Bursts(**told)]
+    )
 
 
 WINDOWS = [report(window) for window in range(1, 7)]

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
+from service.stores.embedded.process_use import MERGED
 
 from contract.processes import Consumer, ProcessUse
 from contract.report import Report, decode_report
 from contract.times import DAY_MS, HOUR_MS
-from service.stores.embedded.process_use import MERGED
 from service.stores.embedded.store import EmbeddedStore
 from service.stores.process_use import By, UseQuestion
 from tests.support.reports import as_json, small
