@@ -45,7 +45,8 @@ class InfluxStore(InfluxQueries):
     """Windows in an InfluxDB; `folder` keeps what this machine knows of it. One service at a time for a database.
 
     `retention` is how long windows and the rollups of 5 min (and 15), 1 h and 1 d are kept, in ms, None for ever, and
-    `keep_processes_ms` who used the CPU; `now_ms` the clock, epoch ms; after `claim_s` without a word another service may have the database.
+    `keep_processes_ms` who used the CPU; `now_ms` is the clock, epoch ms; after `claim_s` without a word another
+    service may have the database.
     With `read_only` it neither claims the database nor writes to it, whoever has it. `checkpoint` is where the writers
     of a cluster keep what others go on with; they have one name, and so one claim.
     Raises StoreError where it can neither ask InfluxDB nor knows anything of it, or another service has it.
