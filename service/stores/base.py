@@ -162,6 +162,9 @@ class Store(Protocol):
     def has_user(self, user_id: str) -> bool:
         """Whether any report of this user was ever taken."""
 
+    def labels_of(self, user_id: str) -> Mapping[str, str]:
+        """What a user said last of its labels; nothing of who is not known."""
+
     def cores(self, user_id: str, quantity: Quantity) -> list[int]:
         """The numbers of the cores that a user ever reported a quantity of, ascending."""
 

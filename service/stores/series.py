@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 from msgspec import UNSET
 
-from contract.metrics import LAST_CORE, QUANTITIES, TYPES, Cpu, Metric
+from contract.metrics import LAST_CORE, QUANTITIES, TYPES, Cpu, Metric, Quantity
 from contract.report import Report
 
 MAX_SYSTEMS = 64
@@ -267,3 +267,31 @@ def users_frame(known: Mapping[str, User]) -> pd.DataFrame:
             "labels": pd.Series([user.labels for user in users], dtype=object),
         }
     )
+
+
+class KnownUsers:
+    """What a store answers of users from memory, by the index of its series, which a subclass sets."""
+
+    _index: SeriesIndex
+
+    @property
+    def user_count(self) -> int:
+        """How many users are known."""
+        return len(self._index.users)
+
+    def has_user(self, user_id: str) -> bool:
+        """Whether any report of this user was ever taken."""
+        return user_id in self._index.users
+
+    def labels_of(self, user_id: str) -> Mapping[str, str]:
+        """What a user said last of its labels; nothing of who is not known."""
+        user = self._index.users.get(user_id)
+        return {} if user is None else user.labels
+
+    def cores(self, user_id: str, quantity: Quantity) -> list[int]:
+        """The numbers of the cores that a user ever reported a quantity of, ascending."""
+        return sorted(core for core in self._index.cores(user_id, quantity.name) if core != WHOLE)
+
+    def users(self) -> pd.DataFrame:
+        """The users, by name."""
+        return users_frame(self._index.users)

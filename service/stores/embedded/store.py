@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from analytics.frames.tiers import RAW, plan
 from contract import times
-from contract.metrics import Metric, Quantity
+from contract.metrics import Metric
 from contract.report import Report
 from service.stores import use_tables
 from service.stores.base import Buckets, Key, Machine, Question, StoreUnavailable
@@ -38,14 +38,14 @@ from service.stores.embedded.versions import Versions, View
 from service.stores.engine import TIERS, Retention, select
 from service.stores.memtable import Memtable, ends_of
 from service.stores.process_use import UseAnswer, UseDump, UseQuestion, joined
-from service.stores.series import WHOLE, Series, SeriesIndex, User, users_frame
+from service.stores.series import KnownUsers, Series, SeriesIndex, User
 
 DATABASE = "loadlens.duckdb"
 _FLUSH_ROWS = 1_000_000
 """Windows of series: some 100 MB."""
 
 
-class EmbeddedStore:
+class EmbeddedStore(KnownUsers):
     """Windows in `folder`: a DuckDB file, and Parquet files beside it. One process at a time.
 
     `memory` is what DuckDB may use, such as `1GB`; `retention` how long windows and each tier of rollups are
@@ -219,23 +219,6 @@ class EmbeddedStore:
             return self._versions.consistent(read_all)
         except duckdb.Error as error:
             raise StoreUnavailable(f"the store cannot be read: {error}") from error
-
-    @property
-    def user_count(self) -> int:
-        """How many users are known."""
-        return len(self._index.users)
-
-    def has_user(self, user_id: str) -> bool:
-        """Whether any report of this user was ever taken."""
-        return user_id in self._index.users
-
-    def cores(self, user_id: str, quantity: Quantity) -> list[int]:
-        """The numbers of the cores that a user ever reported a quantity of, ascending."""
-        return sorted(core for core in self._index.cores(user_id, quantity.name) if core != WHOLE)
-
-    def users(self) -> pd.DataFrame:
-        """The users, by name."""
-        return users_frame(self._index.users)
 
     def _memtables(self) -> list[Memtable]:
         with self._lock:

@@ -11,7 +11,7 @@ from analytics.sources.influx_address import Address, Credentials
 from analytics.sources.influx_client import BadStatement, InfluxClient, InfluxError, Unreachable
 from contract import times
 from contract.influx import TIERS
-from contract.metrics import Metric, Quantity
+from contract.metrics import Metric
 from contract.report import Report
 from service.stores.base import Buckets, Key, Question, StoreUnavailable
 from service.stores.dump import TYPE_OF
@@ -26,14 +26,14 @@ from service.stores.influx.reading import Reader
 from service.stores.influx.users import UserCatalog
 from service.stores.memtable import ends_of
 from service.stores.process_use import UseAnswer, UseDump, UseQuestion
-from service.stores.series import WHOLE, SeriesIndex, users_frame
+from service.stores.series import KnownUsers, SeriesIndex
 
 T = TypeVar("T")
 _SELECT_S = 30.0
 """So long an InfluxDB may take for a statement whose answer somebody waits for; there may be several."""
 
 
-class InfluxQueries:
+class InfluxQueries(KnownUsers):
     """Answers from an InfluxDB and from the windows in memory.
 
     `retention` is how long windows and the rollups of 5 min (and 15), 1 h and 1 d are kept, in ms, None for ever;
@@ -112,23 +112,6 @@ class InfluxQueries:
         self._settle()
         now_ms = self._now_ms()
         return self._asked(lambda: self._views.consistent(lambda view: self._uses.answer(view, question, now_ms)))
-
-    @property
-    def user_count(self) -> int:
-        """How many users are known."""
-        return len(self._index.users)
-
-    def has_user(self, user_id: str) -> bool:
-        """Whether any report of this user was ever taken."""
-        return user_id in self._index.users
-
-    def cores(self, user_id: str, quantity: Quantity) -> list[int]:
-        """The numbers of the cores that a user ever reported a quantity of, ascending."""
-        return sorted(core for core in self._index.cores(user_id, quantity.name) if core != WHOLE)
-
-    def users(self) -> pd.DataFrame:
-        """The users, by name."""
-        return users_frame(self._index.users)
 
     def oldest_ms(self, now_ms: int) -> int:
         """Windows that end before this are not taken: whether they are known could not be told any more."""
