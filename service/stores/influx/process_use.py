@@ -2,8 +2,8 @@
 
 Names are without number, and each value of a tag is a series: so what a window names is one text in a field, as a
 histogram is. An hour that is over is merged into one row, as the embedded store merges them
-(`service.stores.use_tables`); windows that come later are rows of their own beside it, parts 1, 2 and so on. Whole hours
-are answered from these, and windows are kept for a week only where InfluxDB can delete.
+(`service.stores.use_tables`); windows that come later are rows of their own beside it, parts 1, 2 and so on. Whole
+hours are answered from these, and windows are kept for a week only where InfluxDB can delete.
 """
 
 from collections import defaultdict

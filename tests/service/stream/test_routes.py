@@ -9,11 +9,10 @@ from service.stream.subscription import Subscription, parse_subscription
 from tests.support.reports import END_MS, as_json, small
 
 ORIGINS = [(user, system) for user in ("a", "b", "ab", "[a]") for system in ("Linux", "MacOS", "Windows")]
+USERS = ["a", "b", "ab", "[a]", "nobody", "a*", "?b", "*", "role=web"]
 SUBSCRIPTIONS = st.builds(
     Subscription,
-    users=st.lists(
-        st.sampled_from(["a", "b", "ab", "[a]", "nobody", "a*", "?b", "*", "role=web"]), min_size=1, unique=True
-    ).map(tuple),
+    users=st.lists(st.sampled_from(USERS), min_size=1, unique=True).map(tuple),
     systems=st.lists(st.sampled_from(["Linux", "MacOS"]), unique=True).map(tuple),
 )
 
