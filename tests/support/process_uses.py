@@ -14,8 +14,8 @@ from service.stores.process_use import UseQuestion
 from tests.support.reports import as_json, small
 
 START = 1_700_000_000_000 // HOUR_MS * HOUR_MS
-WINDOW_MS = 60_000
-WINDOWS = 180
+WINDOW_MS = 120_000
+WINDOWS = 90
 NAMES = [f"program{number}" for number in range(60)]
 
 
@@ -31,7 +31,7 @@ def window(user: str, end_ms: int, used: dict[str, float], unseen_s: float = 0.0
     return replace(decode_report(as_json(small(user, end_ms))), processes=use)
 
 
-def fill(store: Store, flush_each: int = 50) -> dict[str, Counter[str]]:
+def fill(store: Store, flush_each: int = 30) -> dict[str, Counter[str]]:
     """Windows of two machines over three hours; what each program really used on each."""
     chance = random.Random(1)
     truth: dict[str, Counter[str]] = {"a": Counter(), "b": Counter()}

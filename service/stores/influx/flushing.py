@@ -126,11 +126,10 @@ class Flusher:
     def _seal_hours(self) -> None:
         """Write the hours of who used the CPU that are over, a day of them at a time."""
         end_ms = over(HOUR_MS, self._notes.now_ms())
-        if not self._notes.processes_through_ms:
-            self._notes.seal_hours((), min(self._uses.first_hour() or end_ms, end_ms))
-        while (start_ms := self._notes.processes_through_ms) < end_ms:
-            until_ms = min(start_ms + DAY_MS, end_ms)
-            self._notes.seal_hours(self._uses.hours_of_windows(sorted(self._index.users), start_ms, until_ms), until_ms)
+        while self._notes.processes_through_ms < end_ms:
+            first_ms = min(self._uses.first_hour(self._notes.processes_through_ms, end_ms) or end_ms, end_ms)
+            until_ms = min(first_ms + DAY_MS, end_ms)
+            self._notes.seal_hours(self._uses.hours_of_windows(sorted(self._index.users), first_ms, until_ms), until_ms)
 
     def _complete(self) -> None:
         """Complete the buckets that another service, whose folder is not here, had begun to write."""

@@ -27,6 +27,7 @@ from contract.influx import (
     USER_ID,
     USES,
     WINDOW_SECONDS,
+    between,
     identifier,
     string_field,
     tag,
@@ -174,17 +175,18 @@ class ProcessUses:
 
     # What flushes, copies and time do
 
-    def first_hour(self) -> int | None:
-        """The start of the hour of the oldest window; None where there is none."""
-        text = f"SELECT {identifier(BUSY_SECONDS)} FROM {identifier(PROCESSES)} ORDER BY time ASC LIMIT 1"
-        rows = self._client.select(text, {"time": pa.int64()})
+    def first_hour(self, start_ms: int, end_ms: int) -> int | None:
+        """The start of the hour of the oldest window in a range; None where there is none."""
+        if self._client.server().generation > 2:
+            # It opens the files of all the time that is asked for.
+            start_ms = max(start_ms, end_ms - DAY_MS)
+        text = f"SELECT {identifier(BUSY_SECONDS)} FROM {identifier(PROCESSES)} WHERE {between(start_ms, end_ms)}"
+        rows = self._client.select(text + " ORDER BY time ASC LIMIT 1", {"time": pa.int64()})
         return rows["time"][0].as_py() // HOUR_MS * HOUR_MS if len(rows) else None
 
     def hours_of_windows(self, users: Sequence[str], start_ms: int, end_ms: int) -> Iterator[UseTables]:
-        """The windows of whole hours merged, some users at a time; nothing where there are none of anybody."""
-        text = f"SELECT COUNT({identifier(BUSY_SECONDS)}) AS n FROM {identifier(PROCESSES)} WHERE "
-        counted = self._client.select(text + condition((), start_ms, end_ms), {"n": pa.int64()})
-        if not len(counted) or not counted["n"][0].as_py():
+        """The windows of whole hours merged, some users at a time."""
+        if start_ms >= end_ms:
             return
         for place in range(0, len(users), _USERS):
             for windows in self._windows(users[place : place + _USERS], start_ms, end_ms):
