@@ -148,23 +148,15 @@ class InfluxClient:
 
     def select(self, text: str, types: Mapping[str, pa.DataType]) -> pa.Table:
         """The columns `types` of what a SELECT finds, all null where a column does not exist; `time` is epoch ms."""
-        if self.server().generation > 2:
-            # CSV of InfluxDB 3 that fails midway ends like any other, only shorter; JSON does not.
-            return _table(self._results(self._query("GET", text, timeout_s=self._select_s)), types)
-        answer = self._query("GET", text, {"Accept": "application/csv"}, self._select_s)
-        if not answer.data.strip():
-            # InfluxDB leaves a statement's error out of CSV: nothing may mean none, or that it failed.
-            self.execute(text)
-            return pa.schema(list(types.items())).empty_table()
-        if answer.data.startswith(b"error\n"):
-            raise Refused(answer.status, answer.data[6 : 6 + _SHOWN].decode(errors="replace").strip())
-        try:
-            return _read_csv(answer.data, types)
-        except pa.ArrowInvalid:
-            # Somebody else's program may have written a field with another type: such a value is none of ours.
-            texts = _read_csv(answer.data, dict.fromkeys(types, pa.string()))
-            columns = [_parsed(texts[name], kind) for name, kind in types.items()]
-            return pa.table(columns, schema=pa.schema(list(types.items())))
+        if self.server().generation < 3:
+            answer = self._query("GET", text, {"Accept": "application/csv"}, self._select_s)
+            if answer.data.startswith(b"error\n"):
+                raise Refused(answer.status, answer.data[6 : 6 + _SHOWN].decode(errors="replace").strip())
+            if answer.data.strip():
+                return _values(answer.data, types)
+            # A statement's error is left out of CSV: nothing may mean none, or that it failed. JSON says which.
+        # CSV of InfluxDB 3 that fails midway ends like any other, only shorter; JSON does not.
+        return _table(self._results(self._query("GET", text, timeout_s=self._select_s)), types)
 
     def execute(self, text: str, *, change: bool = False) -> list[dict[str, Any]]:
         """The series of a statement's answer, each with `columns` and `values`."""
@@ -233,6 +225,17 @@ class InfluxClient:
             raise TimedOut(f"{self.address} did not answer in time: {_plain(error)}") from None
         except urllib3.exceptions.HTTPError as error:
             raise Unreachable(f"{self.address} cannot be reached: {_plain(error)}") from None
+
+
+def _values(text: bytes, types: Mapping[str, pa.DataType]) -> pa.Table:
+    """The columns `types` of an answer as CSV."""
+    try:
+        return _read_csv(text, types)
+    except pa.ArrowInvalid:
+        # Somebody else's program may have written a field with another type: such a value is none of ours.
+        texts = _read_csv(text, dict.fromkeys(types, pa.string()))
+        columns = [_parsed(texts[name], kind) for name, kind in types.items()]
+        return pa.table(columns, schema=pa.schema(list(types.items())))
 
 
 def _read_csv(text: bytes, types: Mapping[str, pa.DataType]) -> pa.Table:

@@ -12,7 +12,8 @@ class Keys:
     def __init__(self, series: Ints, time: Ints) -> None:
         self._series = (int(series.min()), int(series.max())) if len(series) else (0, -1)
         self._time = (int(time.min()), int(time.max())) if len(time) else (0, -1)
-        self._sorted = np.unique(self._combined(series.astype(np.int64), time))
+        # Sorted, for the search; np.unique hashes whole numbers first, which takes ten times as long.
+        self._sorted = np.sort(self._combined(series.astype(np.int64), time))
 
     def _combined(self, series: Ints, time: Ints) -> Ints:
         combined: Ints = (series - self._series[0]) * (self._time[1] - self._time[0] + 1) + (time - self._time[0])

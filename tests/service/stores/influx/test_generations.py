@@ -4,8 +4,10 @@ import contextlib
 
 import msgspec
 import numpy as np
+import pandas as pd
 import pytest
 
+from analytics.frames.tiers import RAW
 from analytics.sources.influx_address import Address
 from analytics.sources.influx_client import BadStatement, InfluxClient
 from contract.metrics import Disk, Memory
@@ -129,6 +131,25 @@ def test_in_3_x_an_answer_that_ends_midway_is_not_taken_for_the_whole(
             store.answer(question)
         proxy.fault = lambda _: None
         assert store.answer(question).equals(right)
+
+
+@pytest.mark.parametrize("generation", [1, 2])
+def test_a_select_that_fails_once_is_not_taken_for_no_data(
+    influx: RunningInflux, open_store: OpenStore, generation: int
+) -> None:
+    """InfluxDB 1 and 2 leave the error of a statement out of CSV; asked again for it, they have the answer."""
+    with InfluxProxy(influx, generation, TOKEN) as proxy:
+        recording = recorded()
+        store = open_store(url=proxy.url, who=WHO)
+        fill(store, recording)
+        question = Question(CPU, T0, T0 + DAY, 1000, "user 0")
+        right = store.answer(question)
+        kept = store.kept(RAW, ["user 0"], T0, T0 + DAY)
+        assert len(right)
+        assert kept
+        proxy.fault = lambda asked: Fault(200) if asked.path == "/query" and "csv" in asked.accept else None
+        pd.testing.assert_frame_equal(store.answer(question), right)
+        assert store.kept(RAW, ["user 0"], T0, T0 + DAY) == kept
 
 
 def test_in_3_x_only_the_report_of_the_line_that_is_named_is_put_aside(
