@@ -1,6 +1,7 @@
 #!/bin/bash
 # A cluster on this machine, on loopback: a nats-server, an InfluxDB 1.x and two services, until Ctrl-C.
-# Data are kept in var/cluster. PYTHON names the interpreter; PORT is the first service's, the others follow.
+# Data are kept in var/cluster. PYTHON names the interpreter; PORT is the first service's, the others follow; WORKERS
+# says how many processes each service has.
 set -euo pipefail
 
 python=${PYTHON:-.venv/bin/python}
@@ -60,7 +61,7 @@ done
 
 for number in 0 1; do
     setsid "$python" -m service --port "$((port + number))" --data-dir "$folder/service-$number" \
-        --journal "nats://127.0.0.1:$((port + 2))" --store "influx://127.0.0.1:$((port + 3))/METRICS" &
+        --workers "${WORKERS:-1}" --journal "nats://127.0.0.1:$((port + 2))" --store "influx://127.0.0.1:$((port + 3))/METRICS" &
     services+=($!)
 done
 echo "Two services on http://localhost:$port and http://localhost:$((port + 1)); Ctrl-C ends all"

@@ -1,6 +1,7 @@
 """The composition root: settings in, application out."""
 
 import asyncio
+import socket
 from collections.abc import Mapping
 from typing import Any, Protocol
 
@@ -88,6 +89,8 @@ class Application(falcon.asgi.App[Request, Response]):
     trusted_proxies: tuple[str, ...] = ()
     tls: Tls | None = None
     """What the server encrypts with, where it does."""
+    own_socket: socket.socket | None = None
+    """Where this process alone listens, where others listen at the service's port."""
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:  # type: ignore[override]  # as falcon's own
         """Answer a request, as ASGI asks for it; those of HTTP are counted and logged."""
@@ -102,12 +105,13 @@ class Application(falcon.asgi.App[Request, Response]):
             await app(scope, receive, send)
 
 
-def create_app(settings: ServiceSettings) -> Application:
+def create_app(settings: ServiceSettings, own_address: str = "") -> Application:
     """The application, with its store open.
 
-    Raises StoreError where the store cannot be used.
+    `own_address` is where this process alone answers, if others share the service's port. Raises StoreError where the
+    store cannot be used.
     """
-    service = Service(settings)
+    service = Service(settings, own_address)
     authentication = None
     if settings.token or len(service.tokens) or settings.tls_client_ca or settings.openid_issuer:
         authentication = Authentication(

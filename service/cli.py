@@ -60,6 +60,7 @@ _COMMANDS = {
     ),
     "rules": lazy_command("service.commands.rules:main", "list, test and backtest rules; silence alerts; try targets"),
     "copy": lazy_command("service.commands.copy.command:main", "copy a store into another, and compare them"),
+    "export": lazy_command("service.commands.export:main", "write summaries as Parquet files, for analyses in bulk"),
     "forward": lazy_command("service.commands.forward:main", "write reports to others as they come, by remote write"),
     "backup": lazy_command("service.commands.backup:main", "copy the data folder, while the service runs"),
     "restore": lazy_command("service.commands.backup:restore", "put a backup into an empty data folder"),

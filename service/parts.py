@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import importlib.util
 import logging
+import threading
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -20,11 +21,13 @@ from service.cluster.errors import ClusterError
 from service.control.audit import Audit
 from service.control.data_lock import lock_data_folder
 from service.control.database import ControlDatabase, ControlError
+from service.control.replication import Replication
 from service.control.sharing import Sharing
 from service.credentials.identity import Identity
 from service.credentials.sessions import Sessions
 from service.credentials.tokens import Tokens
 from service.dashboard.analysis import Analyst
+from service.dashboard.fleet import read_ahead
 from service.dashboard.matrix import FleetCache
 from service.forgetting import Forgetting, Knowing
 from service.http.request_log import RequestLog
@@ -61,16 +64,17 @@ _MIN_LIVE_BYTES, _MAX_LIVE_BYTES = 1 << 20, 64 << 20
 class Service:
     """The parts of a running service; `open` and `close` are what starts and ends them."""
 
-    def __init__(self, settings: ServiceSettings) -> None:
+    def __init__(self, settings: ServiceSettings, own_address: str = "") -> None:
+        """`own_address` is where this process alone answers, if others share the service's port."""
         # First of all: nothing in a folder that another process uses is so much as read.
         self._lock = lock_data_folder(Path(settings.data_dir))
         try:
-            self._build(settings)
+            self._build(settings, own_address)
         except BaseException:
             self._lock.release()
             raise
 
-    def _build(self, settings: ServiceSettings) -> None:
+    def _build(self, settings: ServiceSettings, own_address: str) -> None:
         folder = Path(settings.data_dir)
         home = home_of(settings)
         self.member = _join(settings) if settings.is_clustered else None
@@ -96,7 +100,9 @@ class Service:
         self.tokens = Tokens(self.control, self.audit)
         self.sessions = Sessions(self.control, self.audit, self.tokens)
         self.token_limits = TokenLimits(settings)
-        self.rule_repository = RuleRepository(self.control, self.audit, str(home.relative_to(folder)))
+        # Offsets are those of the cluster's log, wherever this process has its files.
+        log = str(home.relative_to(folder)) if self.member is None else self.member.log.stream
+        self.rule_repository = RuleRepository(self.control, self.audit, log)
         self.annotations = Annotations(self.control, self.audit)
         self.queue = NotificationQueue(self.control)
         self.remote_configuration = RemoteConfiguration(
@@ -105,22 +111,35 @@ class Service:
         self.rules = Runner(
             self.journal, self.rule_repository, self.queue, settings.rules,
             public_url=settings.public_url, is_paused=self.remote_configuration.is_paused,
-            is_mine=self.member.evaluates_rules if self.member else lambda: True, labels_of=self.store.labels_of,
+            is_mine=self._evaluates_rules, take_over=self._take_over_rules, labels_of=self.store.labels_of,
         )  # fmt: skip
         self.sender = NotificationSender(
-            self.queue, lambda: self.rules.targets, partial(deliver, private=settings.notify_private)
-        )
-        self.report_maker = ReportMaker(settings.tls_certificate)
+            self.queue, lambda: self.rules.targets, partial(deliver, private=settings.notify_private),
+            is_mine=self._evaluates_rules,
+        )  # fmt: skip
+        self.report_maker = ReportMaker(settings.tls_certificate, own_address)
         self.schedules = Schedules(self.control, self.audit)
         self.scheduler = Scheduler(self.schedules, partial(self._make_scheduled, _own_address(settings)))
         self.fleet_cache = FleetCache(self.store)
+        self._reading_ahead = threading.Thread(target=read_ahead, args=(self.fleet_cache,), name="read-ahead")
+        self._reads_ahead = self.member is None and settings.store == "embedded"
         self.analyst = Analyst(self.store, self.annotations)
         self.snapshots = SnapshotMaker(folder, Live(home, self.journal, self.store))
         self.maintenance = Maintenance(self.journal, self.store, settings.flush_seconds)
         self.sharing = None if self.member is None else Sharing(self.control, self.audit, self.member.bucket)
         """Keeps what the processes of a cluster have alike; None where this one is alone."""
+        self.replication = None if self.member is None else Replication(self.control, self.member.changes)
+        """Keeps what one of them evaluates and delivers; None where this one is alone."""
         self.forgetting = self._new_forgetting(str(home.relative_to(folder))) if self.member is None else None
         """Forgets users; None in a cluster, whose log keeps what it has."""
+
+    def _evaluates_rules(self) -> bool:
+        """Whether this process evaluates the rules, and delivers what they tell."""
+        return self.member is None or self.member.evaluates_rules()
+
+    def _take_over_rules(self) -> None:
+        if self.replication is not None:
+            self.replication.take_over()
 
     def _new_forgetting(self, journal: str) -> Forgetting:
         knowing = Knowing(
@@ -196,6 +215,8 @@ class Service:
         self.remote_configuration.start()
         self.tokens.start()
         self.scheduler.start()
+        if self._reads_ahead:
+            self._reading_ahead.start()
         if self.forgetting is not None:
             self.forgetting.start()
 
@@ -214,18 +235,22 @@ class Service:
         self.broker.end()
         self.ingest.close()
         self.rules.stop()
+        # Before another process has the lease: what is under way is not to be delivered there, too.
+        self.sender.stop()
         if self.member is not None:
             self.member.stop()
-        self.sender.stop()
         self.maintenance.stop()
         self.snapshots.stop()
+        if self._reading_ahead.is_alive():
+            self._reading_ahead.join()
         self.store.close()
         with contextlib.suppress(ControlError):
             self.tokens.write_uses()
         # In this order: the file that is written to is pruned only once it is closed.
         self.journal.close()
-        if self.sharing is not None:
-            self.sharing.close()
+        for shared in (self.sharing, self.replication):
+            if shared is not None:
+                shared.close()
         if self.member is None:
             self.journal.prune(self.store.flushed)
         else:

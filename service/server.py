@@ -1,10 +1,11 @@
-"""The server: gunicorn with one uvicorn worker, which owns the store."""
+"""The server: gunicorn with one uvicorn worker, which owns the store, or with several that share one elsewhere."""
 
 import asyncio
 import ctypes
 import gc
 import ipaddress
 import logging
+import multiprocessing
 import os
 import signal
 import socket
@@ -137,7 +138,8 @@ class Worker(UvicornWorker):
         logging.getLogger("uvicorn.error").addFilter(_say_cut)
         self._install_sigquit_handler()
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._reload)
-        await server.serve(sockets=self.sockets)
+        own = self.wsgi.own_socket
+        await server.serve(sockets=self.sockets if own is None else [*self.sockets, own])
         if watching is not None:
             watching.cancel()
         if not server.started:
@@ -168,13 +170,15 @@ class _Server(BaseApplication):
         self._settings = settings
         self._tls = tls
         self._listener = listener
+        self.number = 0
+        """Of this worker, from 0 on; one that is started in place of another has its number."""
+        self._first_is_ready = multiprocessing.get_context("fork").Event()
         super().__init__()
 
     def load_config(self) -> None:
         for name, value in {
             "bind": f"fd://{self._listener.fileno()}",
-            # One process holds the store; a second could not open it.
-            "workers": 1,
+            "workers": self._settings.workers,
             "worker_class": "service.server.Worker",
             "timeout": _STARTUP_S,
             "graceful_timeout": _SHUTDOWN_S,
@@ -182,7 +186,8 @@ class _Server(BaseApplication):
             "loglevel": "warning",
             "logger_class": _JsonLog if self._settings.log_format == "json" else Logger,
             "proc_name": "loadlens-service",
-            "post_fork": _die_with_parent,
+            "pre_fork": _number,
+            "post_fork": _begin_worker,
             "control_socket_disable": True,
         }.items():
             self.cfg.set(name, value)
@@ -192,25 +197,56 @@ class _Server(BaseApplication):
         _Arbiter(self).run()
 
     def load(self) -> Application:
+        settings = self._settings
+        if self.number:
+            # The first brings the tokens that were made before the start; without any, others would ask for none.
+            self._first_is_ready.wait(_STARTUP_S)
+            settings = replace(settings, data_dir=str(Path(settings.data_dir) / f"worker-{self.number + 1}"))
+        own = self._own_socket() if settings.workers > 1 else None
         try:
-            app = _create(self._settings)
+            app = _create(settings, "" if own is None else _address_of(own) + settings.path_prefix)
         except (StoreError, RuleFileError, ControlError, DataFolderError, ClusterError, OSError) as error:
             print(f"loadlens-service: error: {error}", file=sys.stderr, flush=True)
             sys.exit(Arbiter.APP_LOAD_ERROR)
         app.tls = self._tls
+        app.own_socket = own
+        self._first_is_ready.set()
         # What lives as long as the process need not be looked at again; most garbage here is freed by counting.
         gc.collect()
         gc.freeze()
         gc.set_threshold(50_000, 20, 100)
         return app
 
+    def _own_socket(self) -> socket.socket:
+        """Where this worker alone answers: reports are made by asking there, and its numbers can be read there."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self._settings.host, self._settings.host)
+        own = socket.create_server((host, 0), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+        _log.info("worker %d of %d answers at %s too", self.number + 1, self._settings.workers, _address_of(own))
+        return own
 
-def _create(settings: ServiceSettings) -> Application:
+
+def _number(arbiter: Any, worker: Any) -> None:
+    """Give a worker the lowest number that none has who lives."""
+    taken = {one.number for one in arbiter.WORKERS.values()}
+    worker.number = min({*range(arbiter.num_workers + 1)} - taken)
+
+
+def _begin_worker(arbiter: Any, worker: Any) -> None:
+    worker.app.number = worker.number
+    _die_with_parent(arbiter, worker)
+
+
+def _address_of(listener: socket.socket) -> str:
+    host, port, *_ = listener.getsockname()
+    return f"{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def _create(settings: ServiceSettings, own_address: str) -> Application:
     if settings.role == "writer":
         from service.writer_process import create_writer
 
         return create_writer(settings)
-    return create_app(settings)
+    return create_app(settings, own_address)
 
 
 def _die_with_parent(server: Any, worker: Any) -> None:

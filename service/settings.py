@@ -99,6 +99,15 @@ class ServiceSettings(OpenIdSettings, frozen=True, kw_only=True):
             extra={"metavar": "ROLE", "expected": "all, api, writer or rules"},
         ),
     ] = "all"
+    workers: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=64,
+            description="Processes that take reports and answer at this port, with a journal in NATS.",
+            extra={"metavar": "N"},
+        ),
+    ] = 1
     data_dir: Annotated[
         str, Meta(min_length=1, description="Folder for the journal and the embedded store.", extra={"metavar": "DIR"})
     ] = "var/loadlens"
@@ -357,6 +366,11 @@ class ServiceSettings(OpenIdSettings, frozen=True, kw_only=True):
         if not self.is_clustered:
             if self.role != "all":
                 raise ValueError("role: goes with a journal in NATS, such as --journal nats://a,b,c")
+            if self.workers > 1:
+                raise ValueError(
+                    "workers: goes with a journal in NATS, such as --journal nats://a,b,c: what is kept in the data "
+                    "directory has one process"
+                )
             return
         if not self.journal.startswith(("nats://", "tls://")):
             raise ValueError("journal: expected embedded, nats://HOST:PORT,HOST:PORT/NAME, or tls:// for TLS")
@@ -364,6 +378,10 @@ class ServiceSettings(OpenIdSettings, frozen=True, kw_only=True):
             raise ValueError(
                 "journal: goes with a store that processes share, such as --store influx://localhost:8086/METRICS"
             )
+        if self.workers > 1 and self.role == "writer":
+            raise ValueError("workers: expected 1 with role writer, of which one process writes at a time")
+        if self.workers > 1 and self.openid_issuer:
+            raise ValueError("workers: expected 1 with openid_issuer: who signs in is known to one process")
 
     def _check_store(self) -> None:
         if self.store == "embedded":

@@ -13,6 +13,8 @@ _EXPECTED = (
     "expected an address such as http://localhost:8888 or influx://localhost:8086/METRICS, or a Parquet file, or a "
     "folder of such files"
 )
+_FAR = ("s3", "gs", "abfs", "file", "memory")
+"""Schemes of fsspec under which Parquet files may lie."""
 
 
 def _check(url: object, token: object, patience: object) -> None:
@@ -59,6 +61,7 @@ def connect(
     `influx://host:8086/METRICS` an InfluxDB that a service, or the original system, writes to; `token` for 2.x
                                  and 3.x, for 1.x `user:password` (`analytics.sources.influx`)
     `fleet.parquet`, `folder`    Parquet files of windows or of plain measurements (`analytics.sources.parquet`)
+    `s3://bucket/export`         the same, where fsspec reaches: also gs://, abfs:// and file://
     ============================ ==========================================================================
 
     A service over HTTPS is trusted where the system trusts its certificate, or `ca_file` has it or who signed it
@@ -83,6 +86,10 @@ def connect(
         from analytics.sources.influx import Influx
 
         return Influx(text, token)
+    if scheme in _FAR:
+        from analytics.sources.parquet import Files
+
+        return Files(text)
     if scheme:
         raise ValueError(f"{_EXPECTED}, got {text!r}")
     path = Path(source)

@@ -14,14 +14,14 @@ measurements
     these is there: machines that it tells apart would become one.
 
 Moments are timestamps, or whole numbers of epoch milliseconds; without an offset they are UTC. All files of a folder,
-and of the folders in it, are one source.
+and of the folders in it, are one source. A folder may be wherever fsspec reaches, such as `s3://bucket/export`.
 """
 
 import json
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 import pandas as pd
 import pyarrow as pa
@@ -29,13 +29,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from analytics.frames.aggregation import AnyFrame
-from analytics.frames.arrow import frame_of
+from analytics.frames.arrow import frame_of, schema_of, table_of
 from analytics.frames.columns import NUMBERS
 from analytics.frames.frame import FrameError, frame_of_values, in_order
 from analytics.frames.progress import progress
+from analytics.frames.resampling import resample
 from analytics.sources.base import Asked, WindowedSource, metrics_of, users_of
 from contract.metrics import NAMES, Quantity
-from contract.times import parse_timestamp
+from contract.times import format_duration, parse_timestamp
 
 _TIMES: Final = ("time", "timestamp", "date")
 _SHARES: Final = ("utilization", "value")
@@ -46,10 +47,22 @@ _KNOWN: Final = {*_TIMES, *_SHARES, *_PERCENTS, *_USERS, "core", "histogram", "o
 """Columns whose meaning is known; any other that holds texts may tell machines apart."""
 
 
+_MANY_ROWS: Final = 1_000_000
+"""More than that are merged file by file while they are read, as far as is asked for."""
+
+
+class _Place(NamedTuple):
+    path: Path | str
+    files: Any = None
+    """The file system of fsspec; None for this machine's files."""
+
+
 class _File(NamedTuple):
-    path: Path
+    path: Path | str
     schema: pa.Schema
     metric: str
+    rows: int
+    files: Any = None
 
     @property
     def has_windows(self) -> bool:
@@ -66,11 +79,20 @@ class Files(WindowedSource):
     a file that holds neither windows nor measurements.
     """
 
-    def __init__(self, path: Path) -> None:
-        paths = sorted(path.rglob("*.parquet")) if path.is_dir() else [path]
-        if not paths:
+    def __init__(self, path: Path | str, files: Any = None) -> None:
+        """`path` is of this machine, or an address such as `s3://bucket/export`, which needs fsspec.
+
+        With `files`, a file system of fsspec, it is one file there.
+        """
+        if files is not None:
+            places = [_Place(path, files)]
+        elif isinstance(path, str):
+            places = _far(path)
+        else:
+            places = _near(path)
+        if not places:
             raise FileNotFoundError(f"{path} has no file that ends in .parquet")
-        self._files = [_opened(one) for one in paths]
+        self._files = [_opened(one) for one in places]
 
     def dask_frame(self, metric: str = "cpuLoadAvg", *, histograms: bool = True) -> AnyFrame:
         """The windows of all users as a Dask DataFrame, a partition for each file, read when it is wanted.
@@ -80,10 +102,10 @@ class Files(WindowedSource):
         import dask.dataframe as dd
         from dask.dataframe.utils import clear_known_categories
 
-        paths = [file.path for file in self._of(NAMES[metric].quantity)]
+        places = [_Place(file.path, file.files) for file in self._of(NAMES[metric].quantity)]
         read = partial(_partition, metric=metric, histograms=histograms)
-        example = clear_known_categories(read(paths[0]).iloc[:0])  # type: ignore[no-untyped-call]
-        return dd.from_map(read, paths, meta=example)  # type: ignore[no-untyped-call]
+        example = clear_known_categories(read(places[0]).iloc[:0])  # type: ignore[no-untyped-call]
+        return dd.from_map(read, places, meta=example)  # type: ignore[no-untyped-call]
 
     def users(self) -> pd.DataFrame:
         """The users in the files; files do not say what runs on them (`analytics.sources.base`)."""
@@ -103,6 +125,12 @@ class Files(WindowedSource):
 
     def _windows(self, asked: Asked) -> pd.DataFrame:
         files = self._of(asked.quantity)
+        if (
+            asked.rate_ms is not None
+            and all(file.has_windows for file in files)
+            and sum(file.rows for file in files) > _MANY_ROWS
+        ):
+            return self._merged(files, asked, format_duration(asked.rate_ms))
         windows: list[pa.Table] = []
         parts: list[pd.DataFrame] = []
         with progress(f"reading {asked.quantity.title}", len(files)) as step:
@@ -121,6 +149,20 @@ class Files(WindowedSource):
         frame = parts[0] if len(parts) == 1 else pd.concat(parts)
         return _of_core(frame, asked.core)
 
+    def _merged(self, files: Sequence[_File], asked: Asked, rate: str) -> pd.DataFrame:
+        """The windows merged file by file, so that memory follows what is asked for."""
+        parts = []
+        with progress(f"reading {asked.quantity.title}", len(files)) as step:
+            for file in files:
+                table = _rows(file, asked)
+                _check_shares(table, file)
+                frame = resample(_of_core(frame_of(table), asked.core), rate)
+                kept = schema_of(users="user" in frame, cores="core" in frame, histograms="histogram" in frame)
+                parts.append(table_of(frame, kept))
+                step()
+        del table, frame
+        return frame_of(_joined(parts))
+
     def _of(self, quantity: Quantity) -> list[_File]:
         files = [file for file in self._files if NAMES[file.metric].quantity == quantity]
         if not files:
@@ -132,16 +174,35 @@ class Files(WindowedSource):
 _SEEN: Final = {"first_seen": "time_min", "last_seen": "time_max"}
 
 
-def _partition(path: Path, *, metric: str, histograms: bool) -> pd.DataFrame:
-    return Files(path).fleet(metric, rate="raw", by="user", histograms=histograms)
+def _partition(place: _Place, *, metric: str, histograms: bool) -> pd.DataFrame:
+    return Files(*place).fleet(metric, rate="raw", by="user", histograms=histograms)
 
 
-def _opened(path: Path) -> _File:
+def _near(path: Path) -> list[_Place]:
+    return [_Place(one) for one in (sorted(path.rglob("*.parquet")) if path.is_dir() else [path])]
+
+
+def _far(address: str) -> list[_Place]:
+    """The files at an address that fsspec knows. Raises ValueError where it does not."""
     try:
-        schema = pq.read_schema(path)
+        import fsspec
+
+        files, path = fsspec.core.url_to_fs(address)
+    except (ImportError, ValueError) as error:
+        raise ValueError(f"{address}: {error}; pip install 'loadlens[dask]', and s3fs for s3://") from None
+    if path.endswith(".parquet"):
+        return [_Place(path, files)]
+    return [_Place(one, files) for one in sorted(files.find(path)) if one.endswith(".parquet")]
+
+
+def _opened(place: _Place) -> _File:
+    path, files = place
+    try:
+        with pq.ParquetFile(path, filesystem=files) as opened:
+            schema, rows = opened.schema_arrow, opened.metadata.num_rows
     except pa.ArrowInvalid as error:
         raise FrameError(f"{path} is not a Parquet file: {error}") from None
-    file = _File(path, schema, metric_of(path, schema))
+    file = _File(path, schema, metric_of(path, schema, files), rows, files)
     value = file.column((*_SHARES, *_PERCENTS))
     if not file.column(_TIMES) or not (file.has_windows or value):
         raise FrameError(
@@ -162,14 +223,16 @@ def _may_tell_apart(field: pa.Field) -> bool:
     return textual and field.name not in _KNOWN and not field.name.startswith("__index_level_")
 
 
-def metric_of(path: Path, schema: pa.Schema) -> str:
+def metric_of(path: Path | str, schema: pa.Schema, files: Any = None) -> str:
     """The metric that the metadata name, as the service writes it, or as pandas keeps `attrs`; else the column."""
     metadata = schema.metadata or {}
     named = metadata.get(b"metric", b"").decode()
     if not named and b"pandas" in metadata:
         named = str(json.loads(metadata[b"pandas"]).get("attributes", {}).get("metric", ""))
     if "metric" in schema.names:
-        told = pq.read_table(path, columns=["metric"])["metric"].cast(pa.string()).unique().to_pylist()
+        told = (
+            pq.read_table(path, columns=["metric"], filesystem=files)["metric"].cast(pa.string()).unique().to_pylist()
+        )
         if len(told) > 1:
             several = ", ".join(sorted(map(str, told)))
             raise FrameError(f"{path}: expected one metric a file, got {several}: write a file for each")
@@ -187,7 +250,8 @@ def _joined(tables: list[pa.Table]) -> pa.Table:
 
 
 def _rows(file: _File, asked: Asked) -> pa.Table:
-    table = pq.read_table(file.path, columns=_columns(file, histograms=asked.histograms), use_threads=True)
+    columns = _columns(file, histograms=asked.histograms)
+    table = pq.read_table(file.path, columns=columns, use_threads=True, filesystem=file.files)
     time = _times(table[str(file.column(_TIMES))])
     named = file.column(_USERS)
     kept = None
@@ -263,7 +327,7 @@ def _measured(table: pa.Table, file: _File) -> pd.DataFrame:
 def _seen(file: _File) -> pd.DataFrame:
     """The users of a file, with their first and last moment."""
     user, time = str(file.column(_USERS)), str(file.column(_TIMES))
-    table = pq.read_table(file.path, columns=[user, time])
+    table = pq.read_table(file.path, columns=[user, time], filesystem=file.files)
     plain = pa.table({"user": table[user].cast(pa.string()), "time": _times(table[time])})
     seen: pd.DataFrame = plain.group_by("user").aggregate([("time", "min"), ("time", "max")]).to_pandas()
     return seen

@@ -14,7 +14,7 @@ from contract.processes import Named
 from service.alerts.alarms import SavedAlarm, Transition
 from service.alerts.rules import InvalidRule, Rule, parse_rule
 from service.control.audit import Actor, Audit
-from service.control.database import ControlDatabase, SharedRecords
+from service.control.database import ControlDatabase, ReplicatedTable, SharedRecords
 
 _STEPS = [
     """
@@ -116,6 +116,12 @@ class RuleRepository:
         control.shared += [
             SharedRecords("rules_rule", "name", lambda names: self.on_change()),
             SharedRecords("rules_silence", "id", lambda ids: None),
+        ]
+        control.replicated += [
+            ReplicatedTable("rules_seen", ("rule",)),
+            ReplicatedTable("rules_alarm", ("rule", "user"), order="rule, user"),
+            ReplicatedTable("rules_progress", ("journal",)),
+            ReplicatedTable("rules_alert", ("id",)),
         ]
 
     # Definitions

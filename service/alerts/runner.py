@@ -21,6 +21,7 @@ from service.alerts.repository import RuleRepository
 from service.alerts.rule_set import RuleFileError, RuleSet, parse_rule_set, read_rule_set, stamp
 from service.alerts.rules import Rule
 from service.alerts.silences import WeeklySilence
+from service.control.database import ControlError, ControlSuperseded
 from service.journal.base import Log
 from service.journal.reader import JournalReader
 from service.notifications.queue import NotificationQueue
@@ -53,14 +54,17 @@ class Runner:
         public_url: str = "",
         is_paused: Callable[[str], bool] = lambda user: False,
         is_mine: Callable[[], bool] = lambda: True,
+        take_over: Callable[[], None] = lambda: None,
         labels_of: Callable[[str], Mapping[str, str]] = lambda user: {},
     ) -> None:
         """Read the rules of `path`, a file or folder; raises RuleFileError where they were never good.
 
         Notifications link to `public_url`, where there is one; `is_paused` says whose agent is meant not to report, and
-        `is_mine` whether this process is the one of a cluster that evaluates them; `labels_of` says what a machine said
-        last of its labels.
+        `is_mine` whether this process is the one of a cluster that evaluates them. `take_over` is called before it
+        begins: what the one before has kept is in the control database then, and that one can keep nothing any more.
+        `labels_of` says what a machine said last of its labels.
         """
+        self._take_over = take_over
         self._journal = journal
         self._repository = repository
         self._is_paused = is_paused
@@ -203,16 +207,27 @@ class Runner:
                     begun = True
                 self._turn()
                 self.problem = None
+            except ControlSuperseded:
+                _log.warning("another process evaluates the rules now")
+                begun = False
+            except ControlError as error:
+                self.problem = str(error)
+                _log.error("what rules have come to could not be kept: %s", error)
+                begun, pause = False, _RETRY_S
             except Exception as error:  # noqa: BLE001 - it must go on
                 self.problem = str(error) or type(error).__name__
                 _log.exception("rules could not be evaluated; going on from what was kept last in %.0f s", _RETRY_S)
                 begun, pause = False, _RETRY_S
         if begun:
-            self._turn()
-            self._keep()
+            try:
+                self._turn()
+                self._keep()
+            except ControlError as error:
+                _log.error("what rules have come to could not be kept: %s", error)
 
     def _begin(self) -> None:
         """Take up what was kept, and look at what has come since."""
+        self._take_over()
         with self.lock:
             self.engine = Engine(is_paused=self._is_paused)
             self._pending = []
@@ -238,17 +253,21 @@ class Runner:
             self.engine.restore(rule.name, self._repository.alarms(rule))
         meant = {name: one.rule.fingerprint for name, one in evaluations.items()}
         stale = {name for name, fingerprint in self._repository.seen().items() if meant.get(name) != fingerprint}
-        with self._repository.control.transaction():
-            ended = [
-                Transition(alert.rule, alert.user, "resolved", times.now_ms(), alert.since_ms, alert.value)
-                for alert in self._repository.firing_of(stale)
-            ]
-            # Of what changed while the service was down, only the new definition says who is to hear.
-            self._notifier.notify(ended, rules | self._rules)
-            self._repository.drop_alarms(stale)
-            for rule in new:
-                self._repository.put_alarms(rule, {})
-            self._repository.put_progress(self._offset if evaluations else None)
+
+        def change() -> None:
+            with self._repository.control.transaction():
+                ended = [
+                    Transition(alert.rule, alert.user, "resolved", times.now_ms(), alert.since_ms, alert.value)
+                    for alert in self._repository.firing_of(stale)
+                ]
+                # Of what changed while the service was down, only the new definition says who is to hear.
+                self._notifier.notify(ended, rules | self._rules)
+                self._repository.drop_alarms(stale)
+                for rule in new:
+                    self._repository.put_alarms(rule, {})
+                self._repository.put_progress(self._offset if evaluations else None)
+
+        self._repository.control.attempt(change)
         self._rules = rules
 
     def _turn(self) -> None:
@@ -267,7 +286,7 @@ class Runner:
             self._ticked_at = now
             with self.lock:
                 self._pending += self.engine.tick(times.now_ms())
-            self._notifier.notify_of_firing(self._rules, self._value_of)
+            self._repository.control.attempt(lambda: self._notifier.notify_of_firing(self._rules, self._value_of))
         if self._pending or time.monotonic() - self._kept_at >= _KEEP_EVERY_S:
             self._keep()
 
@@ -327,13 +346,17 @@ class Runner:
         self._kept_at = time.monotonic()
         if not self.engine.evaluations:
             return
-        with self._repository.control.transaction():
-            self._notifier.notify(self._pending, self._rules)
-            for evaluation in self.engine.evaluations.values():
-                saved = {user: evaluation.saved(user) for user in evaluation.changed}
-                self._repository.put_alarms(evaluation.rule, saved)
-                self._repository.forget_alarms(evaluation.rule, evaluation.forgotten)
-            self._repository.put_progress(self._offset)
+
+        def change() -> None:
+            with self._repository.control.transaction():
+                self._notifier.notify(self._pending, self._rules)
+                for evaluation in self.engine.evaluations.values():
+                    saved = {user: evaluation.saved(user) for user in evaluation.changed}
+                    self._repository.put_alarms(evaluation.rule, saved)
+                    self._repository.forget_alarms(evaluation.rule, evaluation.forgotten)
+                self._repository.put_progress(self._offset)
+
+        self._repository.control.attempt(change)
         self.transitions += len(self._pending)
         self._pending = []
         for evaluation in self.engine.evaluations.values():

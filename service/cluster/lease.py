@@ -21,7 +21,8 @@ from service.cluster.errors import ClusterError
 _log = logging.getLogger("loadlens.service")
 STALE_S = 4.0
 """So long after it was renewed last a lease is free."""
-_RENEW_S = 0.8
+RENEW_S = 0.8
+"""So often it is renewed, or asked for."""
 _SURE_S = 3.0
 """So long after it was renewed last its holder relies on it."""
 
@@ -92,4 +93,4 @@ class Lease:
             except (nats.errors.Error, TimeoutError) as error:
                 # Whether it was renewed is not known; if it was not, the next time tells.
                 _log.debug("the lease %s: %s", self._name, error)
-            self._stopping.wait(_RENEW_S)
+            self._stopping.wait(RENEW_S)

@@ -7,17 +7,15 @@ meanwhile, can note nothing any more, whatever its clock says. What it had noted
 
 import asyncio
 import logging
-import secrets
 import threading
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 import nats.errors
-import nats.js.errors
 import zstandard
 from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType, StreamConfig
 
+from service.cluster.appending import NotLast, append
 from service.cluster.connection import CALL_S, Cluster, ensure_stream, words_of
 from service.cluster.errors import ClusterError
 from service.cluster.tail import Message, Tail
@@ -29,8 +27,6 @@ _PARTS = 20_000
 _ENTRIES = 2000
 """After so many entries they are summed up in one."""
 _TRY_S = 10.0
-WRONG_LAST = (10071, 10164)
-"""JetStream's codes for a message that is not behind the one that its sender knows of."""
 
 
 class Superseded(ClusterError):
@@ -271,25 +267,11 @@ class WriterLedger:
             self._ledger.take(sequence, entry)
 
     def _publish(self, payload: bytes) -> int:
-        """Put one entry behind the last; tried again, and stored once, where no word comes."""
-        headers = {
-            "Nats-Expected-Last-Subject-Sequence": str(self._ledger.sequence),
-            "Nats-Msg-Id": secrets.token_hex(12),
-        }
-        end = time.monotonic() + _TRY_S
-        while True:
-            publishing = self._cluster.jetstream.publish(self._subject, payload, timeout=2.0, headers=dict(headers))
-            try:
-                return self._cluster.call(publishing).seq
-            except nats.js.errors.APIError as error:
-                if error.err_code in WRONG_LAST:
-                    raise Superseded("another writer has taken over") from None
-                if time.monotonic() > end:
-                    raise ClusterError(f"{self._cluster.address}: {error.description}") from None
-            except (nats.errors.Error, TimeoutError) as error:
-                if time.monotonic() > end:
-                    raise ClusterError(f"{self._cluster.address}: {words_of(error)}") from None
-            time.sleep(0.1)
+        """Put one entry behind the last."""
+        try:
+            return append(self._cluster, self._subject, payload, self._ledger.sequence, _TRY_S)
+        except NotLast:
+            raise Superseded("another writer has taken over") from None
 
 
 def _pieces(lines: Sequence[str]) -> Iterator[list[str]]:

@@ -201,7 +201,7 @@ def _alerts(api: AgentsApi) -> Iterator[Finding]:
         target, error = dead[0]["target"], re.sub(r"\s+", " ", dead[0]["error"])
         yield Finding(
             "alerts", "fails", f"Notifications were given up; the last one to {target}: {error}",
-            "Mend the target in --rules; POST /api/v1/notifications/{id}/redeliver tries each again.",
+            "Mend the target in --rules; `loadlens-service rules redeliver --dead` tries each again.",
         )  # fmt: skip
 
 

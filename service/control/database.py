@@ -54,6 +54,10 @@ class ControlOutdated(ControlError):
     """Another process of a cluster has changed the same, and this one has not heard of it yet."""
 
 
+class ControlSuperseded(ControlError):
+    """Another process of a cluster does now what this one did."""
+
+
 T = TypeVar("T")
 RecordKey = int | str
 
@@ -70,6 +74,18 @@ class SharedRecords(NamedTuple):
     """By further table, the column that names the record its rows belong to."""
     local: frozenset[str] = frozenset()
     """Columns that each process has of its own."""
+
+
+class ReplicatedTable(NamedTuple):
+    """A table that one process of a cluster writes for all, which have copies of its rows."""
+
+    table: str
+    key: tuple[str, ...]
+    """The one or two columns that name a row."""
+    guarded: bool = True
+    """Whether only the process may write it that evaluates the rules."""
+    order: str = "rowid"
+    """What its rows are put in order by, so that they have it in copies too."""
 
 
 class Sharer(Protocol):
@@ -90,8 +106,10 @@ class ControlDatabase:
         self._path = path
         self.shared: list[SharedRecords] = []
         """What the processes of a cluster have alike; those who keep it say so."""
-        self.sharer: Sharer | None = None
-        """Who gives it to the others; None where this process is alone."""
+        self.replicated: list[ReplicatedTable] = []
+        """The tables that one process of a cluster writes for all."""
+        self.sharers: list[Sharer] = []
+        """Who gives both to the others; none where this process is alone."""
         self._write_lock = threading.RLock()
         self._read_lock = threading.Lock()
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -147,8 +165,9 @@ class ControlDatabase:
         """A transaction to read and write in: on disk when the block ends, undone where it raises.
 
         Within another of the same thread it is part of that one. What is shared with other processes is `published` to
-        them before. Raises ControlFull where there is no room, ControlOutdated where another process was first, and
-        ControlError where the disk fails or the others cannot be reached.
+        them before. Raises ControlFull where there is no room, ControlOutdated where another process was first,
+        ControlSuperseded where another does now what this one did, and ControlError where the disk fails or the others
+        cannot be reached.
         """
         with self._write_lock:
             db = self._writer
@@ -158,8 +177,8 @@ class ControlDatabase:
             try:
                 db.execute("BEGIN IMMEDIATE")
                 yield db
-                if published and self.sharer is not None:
-                    self.sharer.publish(db)
+                for sharer in self.sharers if published else ():
+                    sharer.publish(db)
                 db.execute("COMMIT")
                 self._unwritten = None
             except sqlite3.OperationalError as error:
@@ -185,9 +204,10 @@ class ControlDatabase:
                 with self.alone():
                     return change()
             except ControlOutdated:
-                if self.sharer is None or time.monotonic() > end:
+                if not self.sharers or time.monotonic() > end:
                     raise
-                self.sharer.catch_up()
+                for sharer in self.sharers:
+                    sharer.catch_up()
 
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:

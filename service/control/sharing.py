@@ -116,12 +116,13 @@ class Sharing:
         except BaseException:
             bucket.close()
             raise
-        control.sharer = self
+        control.sharers.append(self)
 
     def close(self) -> None:
         """Share no more."""
         self._bucket.close()
-        self._control.sharer = None
+        if self in self._control.sharers:
+            self._control.sharers.remove(self)
 
     def catch_up(self) -> None:
         """Return when all that others have changed so far is in the tables. Raises ControlError."""

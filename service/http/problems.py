@@ -118,7 +118,8 @@ async def unavailable(
 
 async def uncontrolled(req: falcon.asgi.Request, resp: falcon.asgi.Response, error: ControlError, params: Any) -> None:
     """503 for a control database that cannot be used."""
-    raise ProblemError(falcon.HTTP_503, str(error), headers={"Retry-After": str(_RETRY_S)})
+    words = str(error) if req.method in ("GET", "HEAD") else f"Nothing was changed: {error}"
+    raise ProblemError(falcon.HTTP_503, words, headers={"Retry-After": str(_RETRY_S)})
 
 
 def tag(resp: Response, revision: int) -> None:

@@ -2,7 +2,7 @@
 
 import zlib
 from collections.abc import Callable, Mapping
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import falcon
 import msgspec
@@ -10,10 +10,19 @@ import pyarrow as pa
 import zstandard
 from falcon.asgi import Request
 
-from contract.problems import Problem, decode_json, did_you_mean, refuse_repeated_names, shortened, without_mark
+from contract.problems import (
+    Problem,
+    decode_json,
+    did_you_mean,
+    problem_of,
+    refuse_repeated_names,
+    shortened,
+    without_mark,
+)
 from contract.times import parse_duration
 from service.http.problems import ProblemError, invalid
 
+T = TypeVar("T")
 MAX_BODY = 8 * 1024 * 1024
 """The largest body, in bytes, after decompression."""
 MERGE_PATCH = "application/merge-patch+json"
@@ -62,6 +71,18 @@ async def read_json(req: Request, *types: str) -> Any:
     except msgspec.DecodeError as error:
         raise ProblemError(falcon.HTTP_400, f"The body is not JSON: {error}") from None
     return document
+
+
+async def read_as(req: Request, kind: type[T], refusal: str, *types: str) -> T:
+    """The JSON document of a body as a `kind`; `types` of content are taken besides `application/json`.
+
+    Raises as `read_json`; 422 with `refusal` and what is wrong where it is none.
+    """
+    document = await read_json(req, "application/json", *types)
+    try:
+        return msgspec.convert(document, kind)
+    except msgspec.ValidationError as error:
+        raise ProblemError(falcon.HTTP_422, refusal, [problem_of(error, kind)]) from None
 
 
 def _decompressed(body: bytes, encoding: str) -> bytes:

@@ -10,6 +10,7 @@ from functools import partial
 from contract.metrics import Metric
 from contract.report import Report
 from service.cluster.bucket import ControlBucket
+from service.cluster.changes import ChangeStream
 from service.cluster.connection import Cluster, ClusterAddress
 from service.cluster.lease import Lease
 from service.cluster.ledger import LedgerReader
@@ -63,6 +64,7 @@ class Member:
             replayed = replay(self.log, self.store, self._lag.note)
             _log.info("%d reports of the log are not in the store yet", replayed)
             self.bucket = ControlBucket(self.cluster)
+            self.changes = ChangeStream(self.cluster)
             self.rules = Lease(self.cluster, "rules", holder()) if settings.role in ("all", "rules") else None
             self.writer = new_writer(self.cluster, self.log, settings) if settings.role == "all" else None
         except BaseException:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Protocol
 import msgspec
 
 from contract.times import HOUR_MS, format_instant
-from service.control.database import ControlDatabase
+from service.control.database import ControlDatabase, ReplicatedTable
 
 _STEPS = [
     """
@@ -119,6 +119,8 @@ class NotificationQueue:
     def __init__(self, control: ControlDatabase) -> None:
         self._control = control
         control.migrate("notify", _STEPS)
+        # Any process may be asked to send one again, and note what has become of what it delivered.
+        control.replicated.append(ReplicatedTable("notify_message", ("id",), guarded=False))
 
     def add(
         self,
@@ -177,7 +179,7 @@ class NotificationQueue:
             error=f"{waiting} others waited already" if is_full else "",
             rejected=0,
         )
-        db.execute(f"INSERT INTO notify_message ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", message)
+        self._put(message)
         if is_full:
             self._trim(db, "dead")
 
@@ -201,9 +203,12 @@ class NotificationQueue:
             error="",
             rejected=0,
         )
+        self._control.attempt(lambda: self._put(message))
+        return message.id
+
+    def _put(self, message: Message) -> None:
         with self._control.transaction() as db:
             db.execute(f"INSERT INTO notify_message ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", message)
-        return message.id
 
     def due(self, now_ms: int, busy: set[str]) -> list[Message]:
         """The oldest waiting message of each target that is not busy, where that one is due; it collects no more.
@@ -213,6 +218,10 @@ class NotificationQueue:
         """
         # As it is now: a target that is done a moment later has done what is read here.
         busy = set(busy)
+        found = self._control.attempt(lambda: self._due(now_ms))
+        return [message for message in found.values() if message.target not in busy]
+
+    def _due(self, now_ms: int) -> dict[str, Message]:
         with self._control.transaction() as db:
             db.execute(
                 "UPDATE notify_message SET state = 'waiting', due_ms = min(due_ms, :now)"
@@ -227,8 +236,7 @@ class NotificationQueue:
                 {"now": now_ms},
             ).fetchall()
         # Of one target the last is taken, which is none that was rejected where there are both.
-        found = {message.target: message for message in map(Message._make, rows)}
-        return [message for message in found.values() if message.target not in busy]
+        return {message.target: message for message in map(Message._make, rows)}
 
     def has_due(self, now_ms: int) -> bool:
         """Whether a message is due at `now_ms`."""
@@ -241,23 +249,35 @@ class NotificationQueue:
 
     def finish(self, message: Message, state: str, error: str = "") -> None:
         """Note that a message was delivered, or is given up."""
-        with self._control.transaction() as db:
-            db.execute(
-                "UPDATE notify_message SET state = ?, attempts = attempts + 1, error = ? WHERE id = ?",
-                (state, error, message.id),
-            )
-            self._trim(db, state)
+
+        def note() -> None:
+            with self._control.transaction() as db:
+                db.execute(
+                    "UPDATE notify_message SET state = ?, attempts = attempts + 1, error = ? WHERE id = ?",
+                    (state, error, message.id),
+                )
+                self._trim(db, state)
+
+        self._control.attempt(note)
 
     def postpone(self, message: Message, due_ms: int, error: str, *, rejected: bool = False) -> None:
         """Note that a message is to be tried again; `rejected` where its receiver has said no to this very one."""
-        with self._control.transaction() as db:
-            db.execute(
-                "UPDATE notify_message SET attempts = attempts + 1, due_ms = ?, error = ?, rejected = ? WHERE id = ?",
-                (due_ms, error, rejected, message.id),
-            )
+
+        def note() -> None:
+            with self._control.transaction() as db:
+                db.execute(
+                    "UPDATE notify_message SET attempts = attempts + 1, due_ms = ?, error = ?, rejected = ?"
+                    " WHERE id = ?",
+                    (due_ms, error, rejected, message.id),
+                )
+
+        self._control.attempt(note)
 
     def redeliver(self, identity: str, now_ms: int) -> bool:
         """Try a message again that was given up or delivered; False where there is none. Its id stays."""
+        return self._control.attempt(lambda: self._redeliver(identity, now_ms))
+
+    def _redeliver(self, identity: str, now_ms: int) -> bool:
         with self._control.transaction() as db:
             return (
                 db.execute(

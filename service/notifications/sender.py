@@ -32,12 +32,15 @@ class NotificationSender:
         targets: Callable[[], Mapping[str, Target]],
         deliver: Callable[[Target, Message], None],
         *,
+        is_mine: Callable[[], bool] = lambda: True,
         grace_s: float = 5.0,
     ) -> None:
         """`targets` gives those in force, by name; `deliver` makes one attempt, and raises DeliveryFailed.
 
-        At the end what is under way has `grace_s`.
+        `is_mine` says whether this process is the one of a cluster that delivers. At the end what is under way has
+        `grace_s`.
         """
+        self._is_mine = is_mine
         self._queue = queue
         self._targets = targets
         self._deliver = deliver
@@ -72,7 +75,7 @@ class NotificationSender:
         while not self._stopping.wait(_LOOK_EVERY_S):
             try:
                 now_ms = times.now_ms()
-                if not self._queue.has_due(now_ms):
+                if not self._is_mine() or not self._queue.has_due(now_ms):
                     continue
                 for message in self._queue.due(now_ms, self._busy):
                     self._busy.add(message.target)

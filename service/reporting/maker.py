@@ -54,9 +54,13 @@ class FinishedReport:
 class ReportMaker:
     """Everything here runs on the event loop; processes are waited for in threads."""
 
-    def __init__(self, certificate: Path | None = None) -> None:
-        """`certificate` is what the service shows where it speaks HTTPS."""
+    def __init__(self, certificate: Path | None = None, own_address: str = "") -> None:
+        """`certificate` is what the service shows where it speaks HTTPS.
+
+        `own_address` is where this process alone answers, if others do too at the address of the service.
+        """
         self._certificate = certificate
+        self._own_address = own_address
         self._kept: OrderedDict[_Asked, FinishedReport] = OrderedDict()
         self._running: dict[_Asked, asyncio.Task[FinishedReport | ReportRefused]] = {}
         self._turn = asyncio.Semaphore(_AT_ONCE)
@@ -118,7 +122,9 @@ class ReportMaker:
         scheme = "http" if self._certificate is None else "https"
         certificate = None if self._certificate is None else str(self._certificate)
         task = msgspec.msgpack.encode(
-            Task(request=request, url=f"{scheme}://{address}", token=token, certificate=certificate)
+            Task(
+                request=request, url=f"{scheme}://{self._own_address or address}", token=token, certificate=certificate
+            )
         )
         async with self._turn:
             output = await asyncio.to_thread(_run, task)

@@ -70,8 +70,8 @@ class Question:
     """Where buckets begin that are not all of one width, ascending; the first is not after `start_ms`."""
     users: frozenset[str] | None = None
     """For the fleet: only these users, or None for all."""
-    cells: Literal["mean", "max", "min"] | None = None
-    """With `by` user: a table of this statistic in place of windows."""
+    cells: Literal["mean", "max", "min", "totals"] | None = None
+    """With `by` user, a table in place of windows: of this statistic, or `totals` of the whole range, of shares."""
 
     @property
     def step_ms(self) -> int:
@@ -143,7 +143,8 @@ class Store(Protocol):
         """The windows that a question asks for, a frame (`analytics.frames.frame`) as `analytics.resample` gives it.
 
         Where `cells` are asked for, a row for each machine that has the quantity (the index, `user`) and a column for
-        each bucket, by its number, its start over the rate: float32, NaN where there are no samples.
+        each bucket, by its number, its start over the rate: float32, NaN where there are no samples. Where `totals`
+        are asked for, the columns are `mean`, `p95` and `max` of all samples of the range.
 
         It has the column of groups where `by` asks for them; `core` where single cores are asked for; `histogram` where
         quantiles are.

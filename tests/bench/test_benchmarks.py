@@ -159,6 +159,13 @@ TABLES: dict[str, list[list[str]]] = {
             "a real agent has it in force after: half, all of 2, s",
         ]
     ],
+    "simulate": [
+        [
+            "10,000 agents, as it is", "25,000 agents, as it is", "35,000 agents, as it is", "50,000 agents, as it is",
+            "50,000 agents, two writers", "80,000 agents, four writers, two groups",
+            "1,000,000 agents, 64 writers, 64 groups",
+        ]
+    ],
     "start": [["the service, now"]],
     "stream": [
         [

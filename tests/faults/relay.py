@@ -1,4 +1,4 @@
-"""A relay in front of a service, whose connections can be cut, and which outlives the service's address."""
+"""A relay in front of a server, whose connections can be cut or held up, and which outlives the server's address."""
 
 import contextlib
 import socket
@@ -12,7 +12,10 @@ class Relay:
     def __init__(self, target: int) -> None:
         self.target = target
         self._listener = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self.port: int = self._listener.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._passing = threading.Event()
+        self._passing.set()
         self._lock = threading.Lock()
         self._open: set[socket.socket] = set()
         threading.Thread(target=self._accept, daemon=True).start()
@@ -24,10 +27,19 @@ class Relay:
                 with contextlib.suppress(OSError):
                     one.shutdown(socket.SHUT_RDWR)
 
+    def hold_up(self) -> None:
+        """Let nothing through any more, as a network does that is cut somewhere: nobody is told."""
+        self._passing.clear()
+
+    def let_through(self) -> None:
+        """Let through again what comes, and what has come meanwhile."""
+        self._passing.set()
+
     def close(self) -> None:
         """Take no more, and end what there is."""
         self._listener.close()
         self.cut()
+        self._passing.set()
 
     def _accept(self) -> None:
         while True:
@@ -35,6 +47,7 @@ class Relay:
                 client, _ = self._listener.accept()
             except OSError:
                 return
+            self._passing.wait()
             try:
                 server = socket.create_connection(("127.0.0.1", self.target))
             except OSError:
@@ -48,6 +61,7 @@ class Relay:
     def _pass_on(self, source: socket.socket, sink: socket.socket) -> None:
         with contextlib.suppress(OSError):
             while content := source.recv(65_536):
+                self._passing.wait()
                 sink.sendall(content)
         for one in (source, sink):
             with contextlib.suppress(OSError):

@@ -44,6 +44,8 @@ def test_an_address_that_others_can_reach_needs_a_token(data_dir: Path, host: st
         (["--port", "http"], "whole number"),
         (["--prot", "8888"], "--port"),
         (["--store", "nosuch"], "embedded"),
+        (["--workers", "2"], "nats://"),
+        (["--workers", "0"], "workers"),
         (["--journal-bytes", "1"], "16777216"),
         (["--flush-interval", "0"], "100ms"),
         (["--store-memory", "lots"], "512MB"),

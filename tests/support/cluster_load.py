@@ -1,14 +1,6 @@
-"""Services of one cluster under load, and whether what they acknowledged is kept, once.
+"""Services of one cluster under load, whether what they acknowledged is kept, once, and whether alerts fire once."""
 
-    python -m tests.support.cluster_load --rounds 10
-
-prints, for each fault, how often it was tried, the reports that were acknowledged, how many of these are lost or
-counted twice afterwards, and the longest time without an acknowledgement.
-"""
-
-import argparse
 import contextlib
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -17,6 +9,7 @@ from pathlib import Path
 import httpx
 import psutil
 
+from tests.support.cluster_alerts import ToldOnce, firings, mean_of
 from tests.support.influxd import RunningInflux
 from tests.support.nats_cluster import RunningNats
 from tests.support.reports import METRICS, as_json, entries, history, small
@@ -39,6 +32,9 @@ class _Sender(threading.Thread):
         self.acknowledged = 0
         self.longest_s = 0.0
         self.refused: list[str] = []
+        """What answers said that were not 202."""
+        self.unreached = self.cut = 0
+        """Requests whose service could not be reached, and those that had no answer though it could."""
         self._load = load
         self._place = number
 
@@ -47,7 +43,7 @@ class _Sender(threading.Thread):
         client = httpx.Client(timeout=15, trust_env=False)
         last = time.monotonic()
         while not self._load.stopping.is_set():
-            body = as_json(small(self.user, T0 + self.acknowledged * 1000))
+            body = as_json(small(self.user, T0 + self.acknowledged * 1000, mean_of(self.acknowledged)))
             while not self._is_taken(client, body):
                 # The next service may take it.
                 self._place += 1
@@ -56,30 +52,45 @@ class _Sender(threading.Thread):
                 self._place += 1
                 self._is_taken(client, body)
             self.acknowledged += 1
+            self._load.stopping.wait(self._load.pause_s)
             now = time.monotonic()
             self.longest_s, last = max(self.longest_s, now - last), now
         client.close()
 
     def _is_taken(self, client: httpx.Client, body: bytes) -> bool:
-        url = self._load.urls[self._place % len(self._load.urls)]
-        with contextlib.suppress(httpx.HTTPError):
-            answer = client.post(f"{url}{METRICS}", content=body)
-            if answer.status_code != 202:
-                self.refused.append(answer.text)
-            return answer.status_code == 202
-        return False
+        urls = self._load.urls
+        try:
+            answer = client.post(f"{urls[self._place % len(urls)]}{METRICS}", content=body)
+        except httpx.ConnectError:
+            self.unreached += 1
+            return False
+        except httpx.HTTPError:
+            self.cut += 1
+            return False
+        if answer.status_code != 202:
+            self.refused.append(answer.text)
+        return answer.status_code == 202
 
 
 class ClusterUnderLoad:
-    """Two services on one NATS and one InfluxDB, and machines that report to them."""
+    """Services on one NATS and one InfluxDB, and machines that report to them, `pause_s` after each acknowledgement."""
 
     def __init__(
-        self, folder: Path, nats: RunningNats, influx: RunningInflux, name: str, roles: Sequence[str] = ("all", "all")
+        self,
+        folder: Path,
+        nats: RunningNats,
+        influx: RunningInflux,
+        name: str,
+        roles: Sequence[str] = ("all", "all"),
+        *,
+        pause_s: float = 0.0,
     ) -> None:
+        self.pause_s = pause_s
         self.nats, self.influx, self.name = nats, influx, name
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         self._roles = roles
+        self.told = ToldOnce(folder)
         self.services = [self._service(number) for number in range(len(roles))]
         self.stopping = threading.Event()
         self.senders = [_Sender(self, number) for number in range(_SENDERS)]
@@ -90,6 +101,7 @@ class ClusterUnderLoad:
         return RunningService(
             self._folder / f"service-{number}", "--journal", self.nats.address(self.name), "--store",
             self.influx.address(self.name), "--flush-interval", "0.5", "--role", self._roles[number],
+            *self.told.arguments, environment=self.told.environment,
         )  # fmt: skip
 
     @property
@@ -102,6 +114,11 @@ class ClusterUnderLoad:
         """How many reports were acknowledged."""
         return sum(sender.acknowledged for sender in self.senders)
 
+    @property
+    def fired(self) -> int:
+        """How many alerts have fired by what was acknowledged."""
+        return sum(firings(sender.acknowledged) for sender in self.senders)
+
     def go_on(self, reports: int = 120) -> None:
         """Return when so many more reports are acknowledged."""
         before = self.acknowledged
@@ -113,18 +130,25 @@ class ClusterUnderLoad:
 
     def writer(self) -> int:
         """The number of the service that writes."""
+        return self._holder("writing")
+
+    def rules(self) -> int:
+        """The number of the service that evaluates the rules."""
+        return self._holder("rules")
+
+    def _holder(self, what: str) -> int:
         found: list[int] = []
 
         def look() -> bool:
             for number, service in enumerate(self.services):
                 with contextlib.suppress(httpx.HTTPError):
                     text = httpx.get(f"{service.url}/metrics", timeout=10, trust_env=False).text
-                    if "\nloadlens_cluster_writing 1" in text:
+                    if f"\nloadlens_cluster_{what} 1" in text:
                         found.append(number)
                         return True
             return False
 
-        wait_until(look, "a writer", 120)
+        wait_until(look, f"a process for {what}", 120)
         return found[0]
 
     def leader(self) -> int:
@@ -155,6 +179,19 @@ class ClusterUnderLoad:
                 wait_until(lambda client=client: _behind(client) == 0, "the store", 120)  # type: ignore[misc]
                 for sender in self.senders:
                     problems += self._compare(client, sender, "as written")
+                problems += self._alerts(client)
+        return [*problems, *self.told.told_twice]
+
+    def _alerts(self, client: httpx.Client) -> list[str]:
+        """What is wrong with alerts, given time until they are as they should be."""
+        reports = {sender.user: sender.acknowledged for sender in self.senders}
+
+        def wrong() -> list[str]:
+            return self.told.fired_wrongly(client, reports) + self.told.unheard(reports)
+
+        end = time.monotonic() + 60
+        while (problems := wrong()) and time.monotonic() < end:
+            time.sleep(0.2)
         return problems
 
     def _compare(self, client: httpx.Client, sender: _Sender, when: str) -> list[str]:
@@ -172,6 +209,7 @@ class ClusterUnderLoad:
         self.stopping.set()
         for service in self.services:
             service.kill()
+        self.told.close()
 
 
 def _behind(client: httpx.Client) -> float:
@@ -247,34 +285,3 @@ FAULTS: dict[str, Callable[[ClusterUnderLoad], None]] = {
     fault.__name__: fault
     for fault in (kill_nats_leader, pause_nats_leader, kill_writer, pause_writer, kill_influx, restart_one_by_one)
 }
-
-
-def main() -> None:
-    """Run the faults."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=1)
-    parser.add_argument("faults", nargs="*", default=[*FAULTS])
-    asked = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        root = Path(folder)
-        with RunningNats(root / "nats") as nats, RunningInflux(root / "influx") as influx:
-            for fault in asked.faults:
-                load = ClusterUnderLoad(root / fault, nats, influx, fault.replace("_", "-"))
-                try:
-                    load.go_on()
-                    for _ in range(asked.rounds):
-                        FAULTS[fault](load)
-                    load.go_on()
-                    problems = load.finish()
-                    longest = max(sender.longest_s for sender in load.senders)
-                    words = "; ".join(problems) or "none lost or counted twice"
-                    print(
-                        f"{fault} x {asked.rounds}: {load.acknowledged} acknowledged, {words}; {longest:.1f} s",
-                        flush=True,
-                    )
-                finally:
-                    load.close()
-
-
-if __name__ == "__main__":
-    main()

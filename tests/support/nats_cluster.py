@@ -12,6 +12,7 @@ from typing import Self
 import pytest
 import urllib3
 
+from tests.faults.relay import Relay
 from tests.support.influxd import free_ports
 
 __all__ = ["NatsNode", "RunningNats", "need_nats"]
@@ -42,6 +43,7 @@ class NatsNode:
     """One server; it can be killed, or stand still, and be started again."""
 
     def __init__(self, folder: Path, number: int, ports: Sequence[int], routes: Sequence[int]) -> None:
+        """Its `ports` are for clients, for who watches it, and for other servers; `routes` lead to all of these."""
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.port, self.monitor, route = ports
@@ -84,16 +86,38 @@ class NatsNode:
 
 
 class RunningNats:
-    """`size` servers that are one cluster."""
+    """`size` servers that are one cluster; where they are `relayed`, each can be cut off from all others."""
 
-    def __init__(self, folder: Path, size: int = 3) -> None:
+    def __init__(self, folder: Path, size: int = 3, *, relayed: bool = False) -> None:
         ports = free_ports(3 * size)
-        routes = ports[2::3]
+        routes = dict.fromkeys(range(size), ports[2::3])
+        self._clients = ports[::3]
+        self._relays: dict[tuple[int, int], Relay] = {}
+        """By the numbers of who connects and of whom it connects to; clients are -1."""
+        if relayed:
+            for number in range(size):
+                self._relays[-1, number] = Relay(ports[3 * number])
+                for other in range(size):
+                    self._relays[number, other] = Relay(ports[3 * other + 2])
+            self._clients = [self._relays[-1, number].port for number in range(size)]
+            routes = {number: [self._relays[number, other].port for other in range(size)] for number in range(size)}
         self.nodes = [
-            NatsNode(folder / f"n{number}", number, ports[3 * number : 3 * number + 3], routes)
+            NatsNode(folder / f"n{number}", number, ports[3 * number : 3 * number + 3], routes[number])
             for number in range(size)
         ]
         self.wait()
+
+    def cut_off(self, number: int) -> None:
+        """Let nothing through between a server and all others, nor its clients."""
+        for ends, relay in self._relays.items():
+            if number in ends:
+                relay.hold_up()
+
+    def join(self, number: int) -> None:
+        """Let everything through again that comes to or from a server."""
+        for ends, relay in self._relays.items():
+            if number in ends:
+                relay.let_through()
 
     def wait(self) -> None:
         """Return when all servers are well."""
@@ -104,7 +128,7 @@ class RunningNats:
 
     def address(self, name: str = "loadlens") -> str:
         """For `--journal`."""
-        return f"nats://{','.join(f'127.0.0.1:{node.port}' for node in self.nodes)}/{name}"
+        return f"nats://{','.join(f'127.0.0.1:{port}' for port in self._clients)}/{name}"
 
     def __enter__(self) -> Self:
         return self
@@ -113,3 +137,5 @@ class RunningNats:
         for node in self.nodes:
             node.resume()
             node.kill()
+        for relay in self._relays.values():
+            relay.close()

@@ -99,7 +99,7 @@ def _agents_table(agents: Iterable[Mapping[str, Any]]) -> "Table":
     """A row for each agent."""
     from rich.text import Text
 
-    from analytics.commands.tables import fitting_table
+    from analytics.commands.tables import fitting_table, keep_whole
 
     numbers = ("CPU %", "MB", "spool")
     table = fitting_table(
@@ -119,7 +119,7 @@ def _agents_table(agents: Iterable[Mapping[str, Any]]) -> "Table":
             "-" if resident is None else f"{resident / 1e6:.1f}",
             str(spool.get("waiting", "-")),
         )
-    return table
+    return keep_whole(table, "agent")
 
 
 def _named(agent: Mapping[str, Any]) -> "Text":

@@ -11,7 +11,6 @@ from falcon.asgi import Request, Response
 from contract.agent_settings import InvalidSettings, parse_settings
 from service.agents.layers import AGENT, ALL, Layer, TooManyLayers, parse_selector
 from service.agents.remote_configuration import RemoteConfiguration
-from service.control.database import ControlError
 from service.http import problems
 from service.http.authentication import actor_of
 from service.http.listing import whole_number
@@ -82,8 +81,6 @@ async def _change(
         layer = await remote_configuration.change(target, actor_of(req), edit)
     except TooManyLayers as error:
         raise ProblemError(falcon.HTTP_409, str(error)) from None
-    except ControlError as error:
-        raise ProblemError(falcon.HTTP_503, f"Nothing was changed: {error}", headers={"Retry-After": "5"}) from None
     _answer(resp, layer)
 
 

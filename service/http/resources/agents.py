@@ -23,7 +23,6 @@ from service.agents.remote_configuration import RemoteConfiguration
 from service.agents.shared_ids import SharedId
 from service.agents.views import detail, in_sync, overview
 from service.alerts.runner import Runner
-from service.control.database import ControlError
 from service.credentials.identity import Identity
 from service.credentials.tokens import Tokens
 from service.http.access import is_foreign
@@ -32,7 +31,7 @@ from service.http.listing import flag, page_of, take_limit
 from service.http.parameters import AgentsParameters, names_of
 from service.http.permissions import SLASH
 from service.http.problems import ProblemError
-from service.http.requests import Parameters, read_body, read_json, text
+from service.http.requests import Parameters, read_as, read_body, text
 
 
 class AgentList:
@@ -73,15 +72,12 @@ class OneAgent:
     async def on_delete(self, req: Request, resp: Response, user_id: str) -> None:
         """Forgets the agent, its settings, its commands and its alarms; answers 204. One that still reports is back."""
         user = user_id_of(user_id)
-        try:
-            known = await self._remote_configuration.forget(user, actor_of(req))
-        except ControlError as error:
-            raise ProblemError(falcon.HTTP_503, f"It is not forgotten: {error}", headers={"Retry-After": "5"}) from None
+        known = await self._remote_configuration.forget(user, actor_of(req))
         if not known:
             raise ProblemError(
                 falcon.HTTP_404,
                 f"No agent {user!r} is known, and nothing is set for it."
-                " DELETE /api/v1/users/... forgets a machine with its windows (agents forget --windows).",
+                " DELETE /api/v1/users/... forgets a machine with its windows.",
             )
         self._rules.forget(user)
         resp.status = falcon.HTTP_204
@@ -154,10 +150,7 @@ class OneAgentsState:
             raise ProblemError(falcon.HTTP_400, f"The body is not JSON: {error}") from None
         if fault := fault_of(state.labels):
             raise ProblemError(falcon.HTTP_422, "The state is wrong.", [Problem("/labels", fault)])
-        try:
-            instructions = await self._remote_configuration.exchange(user_id_of(user_id), state)
-        except ControlError as error:
-            raise ProblemError(falcon.HTTP_503, str(error), headers={"Retry-After": "5"}) from None
+        instructions = await self._remote_configuration.exchange(user_id_of(user_id), state)
         if instructions is None:
             raise ProblemError(falcon.HTTP_503, "There are too many agents.", headers={"Retry-After": "600"})
         resp.content_type = falcon.MEDIA_JSON
@@ -228,21 +221,14 @@ class OneAgentsCommands:
     async def on_post(self, req: Request, resp: Response, user_id: str) -> None:
         """202 with the command's id, and its place in Location."""
         agent = known_agent(self._remote_configuration, user_id_of(user_id))
-        try:
-            asked = msgspec.convert(await read_json(req, "application/json"), NewCommand)
-        except msgspec.ValidationError as error:
-            problem = problem_of(error)
-            raise ProblemError(
-                falcon.HTTP_422, 'The command is wrong: expected {"command": "report_now"} or "diagnostics".', [problem]
-            ) from None
+        expected = 'The command is wrong: expected {"command": "report_now"} or "diagnostics".'
+        asked = await read_as(req, NewCommand, expected)
         if not agent.remote:
             raise ProblemError(falcon.HTTP_409, f"The agent {agent.user_id!r} takes no commands.")
         try:
             id_ = await self._remote_configuration.command(agent, asked.command, asked.expires_s, actor_of(req))
         except TooManyCommands as error:
             raise ProblemError(falcon.HTTP_429, str(error), headers={"Retry-After": "60"}) from None
-        except ControlError as error:
-            raise ProblemError(falcon.HTTP_503, str(error), headers={"Retry-After": "5"}) from None
         resp.status = falcon.HTTP_202
         resp.location = f"{req.root_path}/api/v1/commands/{id_}"
         resp.media = {"id": id_}

@@ -11,16 +11,14 @@ from msgspec import Meta, Struct
 
 from contract import times
 from contract.patterns import MAX_PATTERN
-from contract.problems import problem_of
 from contract.report import MAX_USER_ID
 from contract.times import format_instant, parse_timestamp
 from service.annotations import Annotation, AnnotationFilter, Annotations, Place
-from service.control.database import ControlError
 from service.http.authentication import actor_of
 from service.http.listing import one_of, take_limit
 from service.http.parameters import AnnotationsParameters, names_of
 from service.http.problems import ProblemError, invalid
-from service.http.requests import Parameters, read_json
+from service.http.requests import Parameters, read_as
 
 MAX_TAGS = 16
 _ORDERS = ("time", "-time")
@@ -89,18 +87,11 @@ class AnnotationList:
 
     async def on_post(self, req: Request, resp: Response) -> None:
         """201 with the annotation, and its place in Location."""
-        try:
-            asked = msgspec.convert(await read_json(req, "application/json"), NewAnnotation)
-        except msgspec.ValidationError as error:
-            problem = problem_of(error, NewAnnotation)
-            raise ProblemError(falcon.HTTP_422, "The annotation is wrong; nothing was kept.", [problem]) from None
+        asked = await read_as(req, NewAnnotation, "The annotation is wrong; nothing was kept.")
         time_ms, end_ms = _range(asked)
-        try:
-            annotation = await asyncio.to_thread(
-                self._annotations.add, time_ms, end_ms, asked.text, asked.tags, asked.user, actor_of(req)
-            )
-        except ControlError as error:
-            raise ProblemError(falcon.HTTP_503, f"Nothing was kept: {error}", headers={"Retry-After": "5"}) from None
+        annotation = await asyncio.to_thread(
+            self._annotations.add, time_ms, end_ms, asked.text, asked.tags, asked.user, actor_of(req)
+        )
         resp.status = falcon.HTTP_201
         resp.location = f"{req.root_path}/api/v1/annotations/{annotation.id}"
         resp.content_type = falcon.MEDIA_JSON
@@ -123,10 +114,7 @@ class OneAnnotation:
 
     async def on_delete(self, req: Request, resp: Response, annotation_id: str) -> None:
         """Removes the annotation; answers 204. The audit trail keeps what it said."""
-        try:
-            there = await asyncio.to_thread(self._annotations.delete, _number(annotation_id), actor_of(req))
-        except ControlError as error:
-            raise ProblemError(falcon.HTTP_503, f"Nothing was changed: {error}", headers={"Retry-After": "5"}) from None
+        there = await asyncio.to_thread(self._annotations.delete, _number(annotation_id), actor_of(req))
         if not there:
             raise _unknown()
         resp.status = falcon.HTTP_204

@@ -15,13 +15,16 @@ from msgspec import UNSET, Struct, UnsetType
 
 from contract import times
 from contract.metrics import NAMES
+from contract.patterns import MAX_PATTERN, names_labels
+from contract.problems import shortened
 from contract.report import MAX_USER_ID
 from contract.times import DAY_MS, format_duration, parse_timestamp
 from service.alerts.repository import RuleRepository
 from service.alerts.rules import InvalidRule, Rule, parse_rule
 from service.alerts.runner import Runner
 from service.dashboard.analysis import KINDS, MAX_BACKTEST_WINDOWS, Analyst, Busy, Kind, Subject
-from service.dashboard.fleet import MAX_COLUMNS, MAX_ROWS, PictureQuestion, Sort, State, picture
+from service.dashboard.fleet import MAX_COLUMNS, MAX_ROWS, PictureQuestion, picture
+from service.dashboard.machines import Sort, State
 from service.dashboard.matrix import FleetCache, Shown
 from service.http.asking import ask
 from service.http.buckets import fitting_rate
@@ -168,6 +171,7 @@ async def _picture_asked(req: Request, store: Store) -> PictureQuestion:
         sort=asked.take("sort", lambda value: _one_of(value, get_args(Sort)), "name"),
         descending=asked.take("order", lambda value: _one_of(value, ("asc", "desc")), "asc") == "desc",
         text=asked.take("q", _text, ""),
+        label=asked.take("label", _label, ""),
         os_type=asked.take("os", lambda value: _one_of(value, ("Linux", "MacOS", "Windows")), None),
         state=asked.take("state", lambda value: _one_of(value, get_args(State)), None),
         first=asked.take("first", lambda value: _number(value, 0, 10**9), 0),
@@ -195,6 +199,12 @@ def _text(value: Any) -> str:
     if len(text) > MAX_USER_ID:
         raise ValueError(f"expected at most {MAX_USER_ID} characters, got {len(text)}")
     return text
+
+
+def _label(value: Any) -> str:
+    if value and (not names_labels([str(value)]) or len(str(value)) > MAX_PATTERN):
+        raise ValueError(f"expected a label such as role=web, got {shortened(repr(value))}")
+    return str(value)
 
 
 def _one_of(value: Any, known: tuple[str, ...]) -> Any:

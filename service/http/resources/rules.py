@@ -12,7 +12,6 @@ from service.alerts.repository import RuleRepository, TooMany
 from service.alerts.rule_set import inhibition_faults
 from service.alerts.rules import InvalidRule, Rule, parse_rule
 from service.alerts.runner import Runner
-from service.control.database import ControlError
 from service.http import problems
 from service.http.authentication import actor_of
 from service.http.listing import page_of, take_limit
@@ -98,8 +97,6 @@ class OneRule:
             version = await asyncio.to_thread(self._repository.change_rule, name, rule, actor_of(req), check)
         except TooMany as error:
             raise ProblemError(falcon.HTTP_409, str(error)) from None
-        except ControlError as error:
-            raise ProblemError(falcon.HTTP_503, f"Nothing was changed: {error}", headers={"Retry-After": "5"}) from None
         self._runner.reload()
         return version
 

@@ -8,15 +8,13 @@ import msgspec
 from falcon.asgi import Request, Response
 from msgspec import Struct
 
-from contract.problems import problem_of
 from contract.times import format_instant
-from service.control.database import ControlError
 from service.http.authentication import actor_of
 from service.http.buckets import zone_of
 from service.http.listing import take_limit, whole_number
 from service.http.parameters import PageParameters, names_of
 from service.http.problems import ProblemError, invalid
-from service.http.requests import Parameters, duration, read_json
+from service.http.requests import Parameters, duration, read_as
 from service.reporting.schedules import MOST, Schedule, Schedules, Timing, TooManySchedules
 from service.stores.base import Store
 
@@ -76,19 +74,13 @@ class ScheduleList:
             schedule = await asyncio.to_thread(self._schedules.add, timing, actor_of(req))
         except TooManySchedules as error:
             raise ProblemError(falcon.HTTP_409, str(error)) from None
-        except ControlError as error:
-            raise ProblemError(falcon.HTTP_503, f"Nothing was kept: {error}", headers={"Retry-After": "5"}) from None
         resp.status = falcon.HTTP_201
         resp.location = f"{req.root_path}/api/v1/schedules/{schedule.id}"
         resp.content_type = falcon.MEDIA_JSON
         resp.data = msgspec.json.encode(_document(schedule))
 
     async def _timing(self, req: Request) -> Timing:
-        try:
-            timing = msgspec.convert(await read_json(req, "application/json"), Timing)
-        except msgspec.ValidationError as error:
-            problem = problem_of(error, Timing)
-            raise ProblemError(falcon.HTTP_422, "The schedule is wrong; nothing was kept.", [problem]) from None
+        timing = await read_as(req, Timing, "The schedule is wrong; nothing was kept.")
         for pointer, check, value in (("/last", duration, timing.last), ("/tz", zone_of, timing.tz)):
             try:
                 check(value)
@@ -115,10 +107,7 @@ class OneSchedule:
 
     async def on_delete(self, req: Request, resp: Response, schedule_id: str) -> None:
         """Forgets the schedule and its report; answers 204."""
-        try:
-            there = await asyncio.to_thread(self._schedules.delete, _number(schedule_id), actor_of(req))
-        except ControlError as error:
-            raise ProblemError(falcon.HTTP_503, f"Nothing was changed: {error}", headers={"Retry-After": "5"}) from None
+        there = await asyncio.to_thread(self._schedules.delete, _number(schedule_id), actor_of(req))
         if not there:
             raise _unknown()
         resp.status = falcon.HTTP_204

@@ -12,7 +12,6 @@ from falcon.asgi import Request, Response
 
 from contract import times
 from contract.problems import display
-from service.control.database import ControlError
 from service.credentials.identity import ANYBODY, Identity
 from service.credentials.openid import OpenId
 from service.credentials.sessions import FOR_PEOPLE, Session, Sessions
@@ -72,12 +71,9 @@ class SignIn:
         before: Identity | None = getattr(req.context, "identity", None)
         req.context.identity = identity
         browser = req.get_header("User-Agent") or ""
-        try:
-            session, cookie = await asyncio.to_thread(
-                self._sessions.begin, identity, address=address_of(req), browser=browser, actor=actor_of(req)
-            )
-        except ControlError as error:
-            raise ProblemError(falcon.HTTP_503, f"Nobody can sign in: {error}", headers={"Retry-After": "5"}) from None
+        session, cookie = await asyncio.to_thread(
+            self._sessions.begin, identity, address=address_of(req), browser=browser, actor=actor_of(req)
+        )
         if before is not None and before.session:
             await _end(self._sessions, before.session, before, req)
         set_cookie(req, resp, cookie, session.expires_ms)
@@ -165,15 +161,11 @@ def whose(identity: Identity) -> str | None:
 
 async def _end(sessions: Sessions, session_id: str, identity: Identity, req: Request) -> bool:
     """End a session that is somebody's to end."""
-    try:
-        return await asyncio.to_thread(
-            lambda: sessions.end(
-                session_id, actor=actor_of(req),
-                allowed=lambda one: whose(identity) in (None, one.identity.token),
-            )
-        )  # fmt: skip
-    except ControlError as error:
-        raise ProblemError(falcon.HTTP_503, f"Nothing was changed: {error}", headers={"Retry-After": "5"}) from None
+    return await asyncio.to_thread(
+        lambda: sessions.end(
+            session_id, actor=actor_of(req), allowed=lambda one: whose(identity) in (None, one.identity.token)
+        )
+    )
 
 
 async def _form(req: Request) -> dict[str, str]:

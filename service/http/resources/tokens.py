@@ -11,10 +11,8 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from contract import times
 from contract.patterns import MAX_PATTERN
-from contract.problems import problem_of
 from contract.report import MAX_USER_ID
 from contract.times import DAY_MS, parse_duration, parse_timestamp
-from service.control.database import ControlError
 from service.credentials.identity import ANYBODY, EVERYONE, Role
 from service.credentials.token import Made, Token
 from service.credentials.tokens import LONGEST_MS, TokenRefused, Tokens, end_of, scope_problem
@@ -22,9 +20,10 @@ from service.http.authentication import actor_of, identity_of
 from service.http.listing import page_of, take_limit
 from service.http.parameters import MAX_LIMIT, PageParameters, names_of
 from service.http.problems import ProblemError, invalid
-from service.http.requests import MERGE_PATCH, Parameters, read_json, text
+from service.http.requests import MERGE_PATCH, Parameters, read_as, text
 
 MAX_USES = 100_000
+_REFUSED = "Nothing was changed."
 _LONGEST_OVERLAP_MS = 90 * DAY_MS
 _Name = Annotated[str, Meta(min_length=1, max_length=100)]
 _Moment = Annotated[str | int | None, Meta(description="ISO 8601 or epoch milliseconds.")]
@@ -90,7 +89,7 @@ class TokenList:
 
     async def on_post(self, req: Request, resp: Response) -> None:
         """Makes a token; answers 201 with it, and with its text, which is never shown again."""
-        asked = await _read(req, NewToken)
+        asked = await read_as(req, NewToken, _REFUSED)
         if identity_of(req) is ANYBODY:
             raise ProblemError(
                 falcon.HTTP_409,
@@ -124,7 +123,7 @@ class Enrolments:
 
     async def on_post(self, req: Request, resp: Response) -> None:
         """201 with an agent's token for one user id, which is never shown again; 409 where the id has one."""
-        asked = await _read(req, NewEnrolment)
+        asked = await read_as(req, NewEnrolment, _REFUSED)
         identity = identity_of(req)
         if self._tokens.get(identity.token) is None:
             raise ProblemError(falcon.HTTP_409, "This service asks for no token.")
@@ -151,7 +150,7 @@ class OneToken:
 
     async def on_patch(self, req: Request, resp: Response, token_id: str) -> None:
         """Gives it another name or another end; answers 200 with it."""
-        asked = await _read(req, ChangedToken, MERGE_PATCH)
+        asked = await read_as(req, ChangedToken, _REFUSED, MERGE_PATCH)
         name = None if asked.name is UNSET else asked.name
         unchanged = asked.expires is UNSET and asked.lifetime is UNSET
         end_ms = UNSET if unchanged else _end(_given(asked.expires), _given(asked.lifetime))
@@ -174,7 +173,7 @@ class NewSecret:
 
     async def on_post(self, req: Request, resp: Response, token_id: str) -> None:
         """201 with the new text, which is never shown again; the one before goes on for `overlap`."""
-        asked = await _read(req, Rotation)
+        asked = await read_as(req, Rotation, _REFUSED)
         try:
             overlap_ms = parse_duration(asked.overlap, least_ms=0, most_ms=_LONGEST_OVERLAP_MS)
         except ValueError as error:
@@ -182,13 +181,6 @@ class NewSecret:
         _answer_once(
             resp, await _changed(lambda: self._tokens.rotate(token_id, overlap_ms=overlap_ms, actor=actor_of(req)))
         )
-
-
-async def _read(req: Request, kind: type[T], *types: str) -> T:
-    try:
-        return msgspec.convert(await read_json(req, "application/json", *types), kind)
-    except msgspec.ValidationError as error:
-        raise ProblemError(falcon.HTTP_422, "Nothing was changed.", [problem_of(error, kind)]) from None
 
 
 async def _changed(change: Callable[[], T]) -> T:
@@ -199,8 +191,6 @@ async def _changed(change: Callable[[], T]) -> T:
         raise _unknown() from None
     except TokenRefused as error:
         raise ProblemError(falcon.HTTP_409, f"Nothing was changed: {error}.") from None
-    except ControlError as error:
-        raise ProblemError(falcon.HTTP_503, f"Nothing was changed: {error}", headers={"Retry-After": "5"}) from None
 
 
 def _end(expires: str | int | None, lifetime: str | None) -> int | None:

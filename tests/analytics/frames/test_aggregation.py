@@ -84,10 +84,11 @@ def test_a_dask_cluster_gives_what_pandas_gives(name: str, cluster: Client) -> N
     pd.testing.assert_frame_equal(plain(answer), plain(FUNCTIONS[name](FLEET)), rtol=1e-10, check_categorical=False)
 
 
-def test_files_are_read_by_the_cluster_itself(cluster: Client, tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_far", [False, True], ids=["a folder", "where fsspec reaches"])
+def test_files_are_read_by_the_cluster_itself(cluster: Client, tmp_path: Path, is_far: bool) -> None:
     for user, part in FLEET.groupby("user", observed=True):
         part.to_parquet(tmp_path / f"{user}.parquet")
-    with analytics.connect(tmp_path) as files:
+    with analytics.connect(tmp_path.as_uri() if is_far else tmp_path) as files:
         parts = files.dask_frame()
     assert parts.npartitions == 3
     fleet = of_metric(FLEET, "cpuLoadAvg")

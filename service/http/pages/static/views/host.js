@@ -9,6 +9,7 @@ import { lineChart, spacing, withGaps } from "../linechart.js";
 import { difference, loadDuration, meanOf, merged, plural, quantile, shown } from "../numbers.js";
 import { get, hostLink, link, set } from "../state.js";
 import { ago, durationText, iso, moment, MINUTE, range, rateFor, zone } from "../time.js";
+import { labelLinks } from "./labels.js";
 import { annotations, consumers, loadDurationPython, metricOf, metrics, metricSelect, noteForm } from "./shared.js";
 import { processes } from "./processes.js";
 import { settings } from "./settings.js";
@@ -194,7 +195,7 @@ export function open(root) {
 
   async function describe(signal) {
     const user = await getUser(id(), signal);
-    if (user) fill(about, [`${user.os_type} ${user.os_version}`, user.cores ? plural(user.cores, "core") : null, `last seen ${ago(Date.parse(user.last_seen))}`, user.shared_windows ? "several hosts report under this name: their windows are mixed" : null].filter(Boolean).join(" · "));
+    if (user) fill(about, [`${user.os_type} ${user.os_version}`, user.cores ? plural(user.cores, "core") : null, `last seen ${ago(Date.parse(user.last_seen))}`, user.shared_windows ? "several hosts report under this name: their windows are mixed" : null].filter(Boolean).join(" · "), " ", labelLinks(user.labels ?? {}));
   }
 
   function paint(named) {
