@@ -52,6 +52,7 @@ TABLES: dict[str, list[list[str]]] = {
         ["burner-red", "burner-green", "burner-blue"],
         ["loadlens-agent, 20 Hz, all metrics, names", "pidstat -u -r, 1 Hz*"],
     ],
+    "importing": [["into a service", "into files"]],
     "disk": [
         [
             "Loadlens, the original's report", "Loadlens, our agent's report",

@@ -140,6 +140,7 @@ def test_a_straight_ramp_has_no_changes(step: str, ends: tuple[float, float]) ->
             assert change_points(frame_of(values, step)).empty
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("memory", [0.0, 0.5])
 @pytest.mark.parametrize("height", [3, 20])
 def test_a_ramp_in_noise_has_no_changes_in_95_of_100_seeds(memory: float, height: float) -> None:

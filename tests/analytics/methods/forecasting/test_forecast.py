@@ -66,6 +66,7 @@ def test_intervals_hold_the_share_that_they_promise(level: float) -> None:
     assert held.mean() == pytest.approx(level, abs=0.04)
 
 
+@pytest.mark.slow
 def test_a_single_series_has_intervals_that_hold_too() -> None:
     values = simulated(25, 15, seed=2)
     held = []
