@@ -48,7 +48,7 @@ _RATES: Final = tuple(
 _MAX_CELLS: Final = 1 << 22
 """Machines times columns that are looked at for a picture: some 100 ms of work where all of it is new."""
 _SPARSE: Final = 1.5
-_LARGE: Final = 1000
+_LARGE: Final = 100
 """Of fewer machines a picture takes no longer than a person notices."""
 
 
