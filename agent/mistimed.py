@@ -96,7 +96,11 @@ class Mistimed:
         by_ms = 0 if ended_at is None or self._time is None else self._time.correction_ms(entry.end_ms, ended_at)
         if not by_ms:
             return entry
-        report = decode_report(entry.body)
+        try:
+            report = decode_report(entry.body)
+        except msgspec.DecodeError:
+            # Damaged on disk. It goes as it is, and is put aside when the service refuses it.
+            return entry
         start_ms, end_ms = max(0, report.start_timestamp + by_ms), max(0, report.end_timestamp + by_ms)
         while end_ms in self._ends:
             end_ms += 1

@@ -1,5 +1,6 @@
 """The spool: reports wait here, on disk, until the service has them."""
 
+import contextlib
 import logging
 import sqlite3
 import time
@@ -125,7 +126,7 @@ class SpoolFile:
         """The reports behind `number`, oldest first, each read as it is asked for."""
         query = "SELECT number, end_ms, body, at_ms, placed FROM report WHERE number > ? ORDER BY number"
         for row in self._db.execute(query, (number,)):
-            yield SpooledReport(*row)
+            yield _entry(*row)
 
     def replace(self, entries: Sequence[SpooledReport]) -> None:
         """Write reports anew in their places, those that are there, in one commit."""
@@ -172,6 +173,35 @@ class SpoolFile:
         self._db.close()
 
 
+def _entry(number: int, end_ms: object, body: object, at_ms: object, placed: object) -> SpooledReport:
+    """The report of a row. What a changed bit made something else is sent without it, for the service to refuse."""
+    end, at = (one if isinstance(one, int) else 0 for one in (end_ms, at_ms))
+    return SpooledReport(number, end, body if isinstance(body, bytes) else b"", at, bool(placed))
+
+
+def salvaged(path: Path, after: int) -> list[SpooledReport]:
+    """The reports behind a number that can be read of a file that is damaged, oldest first."""
+    found: list[SpooledReport] = []
+    try:
+        with contextlib.closing(sqlite3.connect(path, timeout=0, isolation_level=None)) as db:
+            (last,) = db.execute("SELECT max(number) FROM report").fetchone()
+            ranges = [(after + 1, last)] if isinstance(last, int) and last - after <= _MOST_SALVAGED else []
+            while ranges:
+                first, last = ranges.pop()
+                query = "SELECT number, end_ms, body, at_ms, placed FROM report WHERE number BETWEEN ? AND ?"
+                try:
+                    found += [_entry(*row) for row in db.execute(query, (first, last)) if first <= row[0] <= last]
+                except (sqlite3.Error, TypeError, UnicodeDecodeError):
+                    # By halves: what stands on other pages is whole.
+                    middle = (first + last) // 2
+                    ranges += [(first, middle), (middle + 1, last)] if first < last else []
+    except (sqlite3.Error, TypeError, UnicodeDecodeError):
+        pass
+    return sorted({entry.number: entry for entry in found}.values())
+
+
+_MOST_SALVAGED = 1_000_000
+"""Numbers that are asked for one by one at worst."""
 SAY_DROPPED_S = 3600.0
 """How often dropped reports are said in the log at most, with their count."""
 IN_MEMORY = 1000
@@ -370,12 +400,18 @@ class Spool:
             )
 
     def _open(self) -> None:
+        file = None
         try:
             self._path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
             file = SpoolFile(self._path)
             self._base_ms, self._first_ms = file.clock(boot_id(), round(steady_s() * 1000))
-        except (OSError, sqlite3.Error) as error:
+            waiting, size = file.waiting()
+            dropped = file.dropped()
+        except (OSError, sqlite3.Error, TypeError, UnicodeDecodeError) as error:
+            if file is not None:
+                file.close()
             if _is_damaged(error):
+                self._base_ms = 0
                 self._start_anew(error, 0)
             else:
                 _log.warning(
@@ -387,8 +423,7 @@ class Spool:
             return
         self._file = file
         self._number = file.newest
-        self.waiting, self._size = file.waiting()
-        self.dropped = file.dropped()
+        self.waiting, self._size, self.dropped = waiting, size, dropped
 
     def _start_anew(self, error: Exception, lost: int) -> None:
         aside = self._path.with_name(_NAME + ".damaged")
@@ -400,14 +435,25 @@ class Spool:
                 if (file := Path(f"{self._path}{suffix}")).exists():
                     file.replace(f"{aside}{suffix}")
             self._file = SpoolFile(self._path)
+            saved = salvaged(aside, self._done)
+            self._file.write(saved, self._done, 0)
+            if not self._base_ms:
+                # Of an earlier run: when their windows ended by the steady clock nobody can tell.
+                self._base_ms, self._first_ms = self._file.clock(boot_id(), round(steady_s() * 1000))
         except (OSError, sqlite3.Error, SpoolInUse) as another:
             _log.error("no new spool can be made: %s; reports wait in memory, at most %d", another, IN_MEMORY)
-        self.waiting -= lost
-        self._size = sum(len(entry.body) for entry in self._unwritten if entry.number > self._done)
-        if lost:
+            saved = []
+        unwritten = [entry for entry in self._unwritten if entry.number > self._done]
+        self._number = max([self._number, *(entry.number for entry in saved)])
+        self.waiting = len(unwritten) + len(saved)
+        self._size = sum(len(entry.body) for entry in (*unwritten, *saved))
+        lost -= len(saved)
+        if lost > 0:
             self._count_dropped(lost, "which were in the damaged spool")
 
 
 def _is_damaged(error: Exception) -> bool:
     """Whether the file itself is bad, not the disk or its permissions."""
+    if isinstance(error, TypeError | UnicodeDecodeError):
+        return True
     return isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorname", _DAMAGED[0]).startswith(_DAMAGED)
