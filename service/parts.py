@@ -111,7 +111,7 @@ class Service:
         self.rules = Runner(
             self.journal, self.rule_repository, self.queue, settings.rules,
             public_url=settings.public_url, is_paused=self.remote_configuration.is_paused,
-            is_mine=self._evaluates_rules, take_over=self._take_over_rules,
+            is_mine=self._evaluates_rules, take_over=self._take_over_rules, labels_of=self.store.labels_of,
         )  # fmt: skip
         self.sender = NotificationSender(
             self.queue, lambda: self.rules.targets, partial(deliver, private=settings.notify_private),

@@ -14,7 +14,7 @@ from analytics.frames.statistics import SHARES, approximation_of, statistic
 from analytics.frames.weights import Weight
 from contract import times
 from contract.labels import NOT_LABELLED, column_of, label_of
-from contract.metrics import NamedMetric, Quantity, Statistic
+from contract.metrics import BY_CORE, NamedMetric, Quantity, Statistic
 from contract.patterns import EVERYBODY, exact_names, host_matcher, names_labels
 from contract.problems import shortened
 from service.credentials.identity import ANYBODY, Identity
@@ -110,7 +110,7 @@ def _check_levels(asked: Parameters, query: TableQuery) -> None:
         if metric.over_cores and query.by != ("user",):
             asked.refuse("by", f"{metric.name} compares the cores of one machine: by=user alone goes with it")
         elif "core" in query.by and not metric.by_core:
-            asked.refuse("by", f"{metric.name} has no cores; cpuLoadAvg, cpuLoadVar and cpuUtilization have")
+            asked.refuse("by", f"{metric.name} has no cores; {', '.join(BY_CORE[:-1])} and {BY_CORE[-1]} have")
     if query.weight != "samples" and any(column.statistic == "count" for column in query.columns):
         asked.refuse("weight", "does not go with count, which counts samples")
     if query.top is not None and set(query.by) <= {"all", "core"}:

@@ -12,7 +12,7 @@ import pandas as pd
 from analytics.frames.columns import Windows
 from contract.metrics import Metric, Quantity
 from contract.report import OsType, Report
-from service.stores.process_use import UseAnswer, UseQuestion
+from service.stores.process_use import UseAnswer, UseDump, UseQuestion
 
 
 class StoreError(Exception):
@@ -153,10 +153,6 @@ class Store(Protocol):
     def caveat(self, question: Question) -> str | None:
         """What the answer to a question lacks for damage on disk; None where it lacks nothing."""
 
-    @property
-    def keeps_processes(self) -> bool:
-        """Whether it keeps who used the CPU; where not, `who` knows of nobody."""
-
     def who(self, question: UseQuestion) -> UseAnswer:
         """Who used the CPU of a machine, or of all, in a range."""
 
@@ -166,6 +162,9 @@ class Store(Protocol):
 
     def has_user(self, user_id: str) -> bool:
         """Whether any report of this user was ever taken."""
+
+    def labels_of(self, user_id: str) -> Mapping[str, str]:
+        """What a user said last of its labels; nothing of who is not known."""
 
     def cores(self, user_id: str, quantity: Quantity) -> list[int]:
         """The numbers of the cores that a user ever reported a quantity of, ascending."""
@@ -256,6 +255,12 @@ class Store(Protocol):
         `machines` are those they belong to. A range of theirs begins and ends with a day, so that no bucket of
         any tier holds windows from elsewhere; it must not have been added before. All or nothing.
         """
+
+    def process_uses(self, user_ids: Sequence[str], start_ms: int, end_ms: int) -> UseDump:
+        """Who used the CPU of some users in a range of whole days."""
+
+    def add_process_uses(self, uses: UseDump) -> None:
+        """Put windows and hours of whole days on the store's own disk that it does not have."""
 
     def rebuild(self, user_ids: Sequence[str], start_ms: int, end_ms: int) -> None:
         """Make the rollups of some users' days anew from their windows, where those were added again."""

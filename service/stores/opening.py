@@ -44,7 +44,10 @@ def open_store(settings: ServiceSettings, holds: Callable[[int, int], bool], *, 
 
     home = home_of(settings)
     refuse_without_checkpoint(home, has_reports=has_reports)
-    return InfluxStore(Address.parse(settings.store), _credentials(settings), home, settings.retention())
+    return InfluxStore(
+        Address.parse(settings.store), _credentials(settings), home, settings.retention(),
+        keep_processes_ms=settings.keep_processes_ms,
+    )  # fmt: skip
 
 
 def open_shared(settings: ServiceSettings, checkpoint: "SharedCheckpoint") -> "InfluxStore":
@@ -52,7 +55,10 @@ def open_shared(settings: ServiceSettings, checkpoint: "SharedCheckpoint") -> "I
     from service.stores.influx.store import InfluxStore
 
     address, credentials = Address.parse(settings.store), _credentials(settings)
-    return InfluxStore(address, credentials, home_of(settings), settings.retention(), checkpoint=checkpoint)
+    return InfluxStore(
+        address, credentials, home_of(settings), settings.retention(), checkpoint=checkpoint,
+        keep_processes_ms=settings.keep_processes_ms,
+    )  # fmt: skip
 
 
 def open_replica(settings: ServiceSettings, refresh: Callable[[], None]) -> "InfluxReplica":
