@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 import msgspec
 
 from agent.clock import DATE_S, ServiceTime, steady_s
-from agent.spool import Spool, SpooledReport
+from agent.spool import Spool
+from agent.spool_file import SpooledReport
 from contract.report import FUTURE_MS, decode_report, encode, report_id
 
 HOLD_S = 3600.0

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 import agent.spool
 from agent.clock import ServiceTime, steady_s
 from agent.mistimed import Mistimed
-from agent.spool import IN_MEMORY, Spool, SpooledReport, SpoolInUse
+from agent.spool import IN_MEMORY, Spool
+from agent.spool_file import SpooledReport, SpoolInUse
 from contract.times import DAY_MS, DAY_S
 
 MIB = 1024 * 1024
