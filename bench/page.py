@@ -99,7 +99,7 @@ def _measured(folder: Path, machines: int, options: Any) -> list[str]:
 def _load(folder: Path, machines: int, windows: int) -> None:
     """Fill the store of a service that does not run yet."""
     folder.mkdir(parents=True)
-    store = open_store(ServiceSettings(data_dir=str(folder)), lambda _after, _through: False)
+    store = open_store(ServiceSettings(data_dir=str(folder)), lambda _after, _through: False, has_reports=False)
     noise = np.random.default_rng(1)
     level = noise.beta(1.2, 4, machines)
     newest = time.time_ns() // 1_000_000 // _STEP_MS * _STEP_MS
