@@ -14,6 +14,7 @@ from service.alerts.repository import RuleRepository
 from service.alerts.rules import parse_rule
 from service.annotations import AnnotationFilter, Annotations
 from service.control.audit import Actor, Audit
+from service.control.data_lock import FORMAT_FILE, DataFolderError, check_format
 from service.control.database import ControlDatabase, ControlError
 from service.reporting.schedules import Schedules, Timing
 
@@ -90,3 +91,18 @@ def test_rules_annotations_and_schedules_that_cannot_be_read_are_left_out_and_sa
     assert schedules.get(1) is None
     assert "a rule cannot be read" in str(control.problem)
     control.close()
+
+
+@pytest.mark.parametrize("content", ["2\n", "abc", "0", "\u00b2", "9" * 5000, "\0"])
+def test_a_format_that_is_not_known_is_refused_in_few_words(tmp_path: Path, content: str) -> None:
+    (tmp_path / FORMAT_FILE).write_text(content, encoding="utf-8")
+    with pytest.raises(DataFolderError, match="has format") as refused:
+        check_format(tmp_path)
+    assert len(str(refused.value)) < 500
+    assert str(refused.value).isprintable()
+
+
+@pytest.mark.parametrize("content", ["", "1\n", "1"])
+def test_a_format_that_a_crash_left_empty_is_no_other(tmp_path: Path, content: str) -> None:
+    (tmp_path / FORMAT_FILE).write_text(content, encoding="ascii")
+    check_format(tmp_path)
