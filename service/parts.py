@@ -168,19 +168,21 @@ class Service:
     def _open_alone(self, settings: ServiceSettings, home: Path) -> None:
         """Open the journal and the store of a process that shares them with nobody."""
         self._own_journal = journal = Journal(home / "journal", settings.journal_bytes, settings.stream_keep)
-        store = open_store(settings, journal.holds)
+        store = open_store(settings, journal.holds, has_reports=not journal.is_empty)
         journal.advance_to(store.flushed)
         self.lost = journal.missing(store.flushed)
         for lost in self.lost:
-            _log.error(
-                "%d acknowledged reports (offsets %d to %d) are lost: %s is damaged",
-                lost.reports, lost.first, lost.last, lost.path,
-            )  # fmt: skip
+            _log.error("%s (%s)", lost.words, lost.path)
         journal.prune(store.flushed)
         replayed = replay(journal, store)
         if replayed:
             _log.info("%d reports replayed from the journal", replayed)
         self.journal, self.store = journal, store
+
+    @property
+    def lost_for_certain(self) -> int:
+        """How many reports that were acknowledged are lost, as far as they can be counted."""
+        return sum(one.reports for one in self.lost if not one.is_bound)
 
     def _new_ingest(self) -> Ingest:
         if self.member is not None:

@@ -28,6 +28,8 @@ from service.http.openapi.operations import OPERATIONS
 from tests.support.running import wait_until
 from tests.test_docs import settings_structs
 
+pytestmark = pytest.mark.slow
+
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 from msgspec import Meta
 
+from contract.problems import display
 from contract.settings import load
 from contract.times import format_seconds, parse_timestamp
 from service.commands.agents.calling import (
@@ -139,7 +140,8 @@ def _short_settings(settings: Mapping[str, Any]) -> str:
         return "paused"
     if not {"interval", "samples"} <= settings.keys():
         return "-"
-    return f"{format_seconds(settings['interval'])} x {settings['samples']} {','.join(settings.get('metrics', ()))}"
+    metrics = display(",".join(settings.get("metrics", ())))
+    return f"{format_seconds(settings['interval'])} x {settings['samples']} {metrics}"
 
 
 def _ago(instant: str) -> str:

@@ -17,7 +17,7 @@ from contract import times
 from contract.metrics import NAMES
 from contract.patterns import MAX_PATTERN, names_labels
 from contract.problems import shortened
-from contract.report import MAX_USER_ID
+from contract.report import FUTURE_MS, MAX_USER_ID
 from contract.times import DAY_MS, format_duration, parse_timestamp
 from service.alerts.repository import RuleRepository
 from service.alerts.rules import InvalidRule, Rule, parse_rule
@@ -105,7 +105,11 @@ class Dashboard:
 def _page(path: str, base: str) -> str:
     metrics = [metric for metric in NAMES.values() if metric.over_cores is None and metric.name != "cpuLoadAvg"]
     shown = [metric for metric in metrics if metric.statistic == "mean"]
-    return _template().render(version=_version(), views=VIEWS, path=path, title=VIEWS[path], metrics=shown, base=base)
+    # Named here, so that a browser fetches all of them at once, not each when it has read who imports it.
+    modules = [name for name in _files() if name.endswith(".js") and not name.startswith(("vendor/", "theme", "app"))]
+    return _template().render(
+        version=_version(), views=VIEWS, path=path, title=VIEWS[path], metrics=shown, base=base, modules=modules
+    )
 
 
 class StaticFile:
@@ -289,8 +293,9 @@ class RuleBacktest:
             raise invalid("/end", "expected a moment after start")
         rule = await self._rule(asked)
         users = await asyncio.to_thread(self._store.users)
-        # Before the first window there is nothing to try it on.
+        # Before the first window there is nothing to try it on, nor behind the last that there can be.
         first_ms = int(users["first_seen"].min().value // 1_000_000) if len(users) else end_ms
+        end_ms = min(end_ms, times.now_ms() + FUTURE_MS)
         start_ms = min(max(start_ms, first_ms), end_ms)
         rate_ms = _backtest_rate(self._store, start_ms, end_ms, max(len(users), 1))
         await _answer(resp, self._analyst.backtest(rule, start_ms, end_ms, format_duration(rate_ms)))

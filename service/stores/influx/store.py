@@ -20,7 +20,7 @@ from service.stores.base import Buckets, CannotForget, Machine, StoreError, Stor
 from service.stores.dump import coarser, heard
 from service.stores.influx import database
 from service.stores.influx.backfill import Backfill
-from service.stores.influx.checkpoint import Checkpoint
+from service.stores.influx.checkpoint import CHECKPOINT, Checkpoint
 from service.stores.influx.claim import CLAIM_S, Claim, InUse
 from service.stores.influx.flushing import Flusher
 from service.stores.influx.noting import Notes
@@ -70,7 +70,7 @@ class InfluxStore(InfluxQueries):
         super().__init__(address, credentials, retention, timeout_s, now_ms)
         self._place: Place | None = None
         aside = folder / "refused.lines"
-        self._checkpoint = checkpoint or Checkpoint(folder / "known.sqlite")
+        self._checkpoint = checkpoint or Checkpoint(folder / CHECKPOINT)
         self._claim = Claim(
             self._client, Writer(self._client, aside, timeout_s, self._where), self._checkpoint.owner, folder,
             self._checkpoint.value(_CLAIMED), self._note_claim, claim_s,
@@ -161,7 +161,10 @@ class InfluxStore(InfluxQueries):
 
         None where all is well.
         """
-        words = (self._claim.problem, *list(self._problems.values()), self._keeping.problem, self._writer.problem)
+        words = (
+            self._claim.problem, *list(self._problems.values()), self._keeping.problem, self._writer.problem,
+            self._checkpoint.problem,
+        )  # fmt: skip
         return next(filter(None, words), None)
 
     def sizes(self) -> list[tuple[str, str, float]]:

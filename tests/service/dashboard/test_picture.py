@@ -9,8 +9,9 @@ import httpx
 import numpy as np
 import pytest
 
+from contract import times
 from contract.metrics import NAMES
-from contract.report import Report, decode_report, encode
+from contract.report import FUTURE_MS, Report, decode_report, encode
 from contract.times import DAY_MS, HOUR_MS
 from service.dashboard.fleet import PictureQuestion, picture
 from service.dashboard.matrix import FleetCache
@@ -240,6 +241,10 @@ def test_a_backtest_says_when_a_rule_would_have_fired(client: httpx.Client, serv
     answer = client.post("/api/v1/backtests", json=asked)
     assert answer.status_code == 200, answer.text
     assert {period["user"] for period in answer.json()["periods"]} <= {HOT, "web-01"}
+    # To a time that nobody lives to see; it is looked at up to now.
+    endless = client.post("/api/v1/backtests", json=asked | {"end": "9999-12-31T23:59:59Z"})
+    assert endless.status_code == 200
+    assert endless.json()["end"] <= times.now_ms() + FUTURE_MS
     for wrong, status in (
         ({"start": 0, "end": newest}, 422),
         ({"start": 0, "end": newest, "rule": "nobody"}, 404),

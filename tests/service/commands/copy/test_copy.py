@@ -25,6 +25,8 @@ from tests.support.five_weeks import END_MS, MACHINES, START_MS, batches, record
 from tests.support.recordings import CPU, Machine, Recording, assert_quantiles, assert_same_moments, times_of
 from tests.support.running import ROOT, wait_until
 
+pytestmark = pytest.mark.slow
+
 BEGIN_MS, UNTIL_MS = START_MS - DAY_MS, END_MS + 10 * DAY_MS
 
 
@@ -108,7 +110,6 @@ def test_copying_again_adds_nothing(source: Path, tmp_path: Path, capsys: pytest
     assert {path.name for path in (tmp_path / "target" / "raw").iterdir()} == files
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("steps", [2, 15])
 def test_a_copy_that_is_killed_goes_on_where_it_was(
     source: Path, recording: Recording, tmp_path: Path, capsys: pytest.CaptureFixture[str], steps: int
