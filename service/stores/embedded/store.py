@@ -41,6 +41,7 @@ from service.stores.process_use import UseAnswer, UseDump, UseQuestion, joined
 from service.stores.series import KnownUsers, Series, SeriesIndex, User
 
 DATABASE = "loadlens.duckdb"
+_ANSWERED_S = 20.0
 _FLUSH_ROWS = 1_000_000
 """Windows of series: some 100 MB."""
 
@@ -467,6 +468,8 @@ class EmbeddedStore(KnownUsers):
         return {f"{raw.name}/{one.file}": one.checksum for one in segments if one.checksum}
 
     def close(self) -> None:
-        """Flush and let go of the files."""
+        """Flush and let go of the files, once questions under way are answered."""
         self.flush()
+        # Nobody waits for their answers any more, but DuckDB does not close while it is asked.
+        self._versions.wait_unread(_ANSWERED_S)
         self._connection.close()

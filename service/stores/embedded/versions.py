@@ -44,8 +44,8 @@ class Versions:
         self._changing = False
         # Held while a change becomes visible.
         self._publishing = threading.Lock()
-        # Guards what follows; held for moments only.
-        self._lock = threading.Lock()
+        # Guards what follows; held for moments only. Who waits for it is told when a reader ends.
+        self._lock = threading.Condition()
         self._readers: dict[object, int] = {}
         self._retired: list[tuple[int, Path]] = []
 
@@ -115,6 +115,11 @@ class Versions:
             self._retired.extend((self._latest.number, self._folder / segment.file) for segment in segments)
         self._sweep()
 
+    def wait_unread(self, timeout_s: float) -> None:
+        """Wait until nobody reads, but no longer than so many seconds."""
+        with self._lock:
+            self._lock.wait_for(lambda: not self._readers, timeout_s)
+
     def _begin(self) -> object:
         reader = object()
         with self._lock:
@@ -124,6 +129,7 @@ class Versions:
     def _end(self, reader: object) -> None:
         with self._lock:
             del self._readers[reader]
+            self._lock.notify_all()
         if self._retired:
             self._sweep()
 

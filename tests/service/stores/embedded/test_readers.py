@@ -104,3 +104,24 @@ def test_many_flushes_leave_few_files(tmp_path: Path) -> None:
     assert len([*(tmp_path / "raw").iterdir()]) <= 3 * 3
     assert store.answer(Question(CPU, 0, 1 << 50, DAY_MS, "one"))["count"].tolist() == [50]
     store.close()
+
+
+def test_a_store_closes_when_the_questions_under_way_are_answered(tmp_path: Path) -> None:
+    store = EmbeddedStore(tmp_path)
+    asking, go_on = threading.Event(), threading.Event()
+    answers: list[list[tuple[int]]] = []
+
+    def read(_: object) -> list[tuple[int]]:
+        asking.set()
+        assert go_on.wait(60)
+        return store._connection.cursor().sql("SELECT 1").fetchall()
+
+    with ThreadPoolExecutor(2) as threads:
+        asked = threads.submit(lambda: answers.append(store._versions.consistent(read)))
+        assert asking.wait(60)
+        closed = threads.submit(store.close)
+        assert not asked.done() and not closed.done()
+        go_on.set()
+        asked.result(60)
+        closed.result(60)
+    assert answers == [[(1,)]]
