@@ -12,11 +12,11 @@ from msgspec import Meta
 
 from agent.clock import CLOCK_LIMIT_S
 from agent.connection import Connection, ServiceAnswer, ServiceUnreachable
-from agent.enrolment import kept
+from agent.enrolment import TOKEN_FILE, kept
 from agent.heartbeat import Heartbeat, is_late, read_heartbeat
 from agent.settings import MIB, AgentAddress, check_proxy
 from contract.checkup import Finding, as_document, exit_code, in_words
-from contract.problems import decode_json, shortened
+from contract.problems import decode_json, display, shortened
 from contract.service_address import SERVICE_URL
 from contract.settings import SettingsError, load
 from contract.times import format_instant, format_seconds
@@ -80,8 +80,9 @@ def look(settings: StatusSettings) -> Iterator[Finding]:
     url = settings.url or (heartbeat.url if heartbeat else SERVICE_URL)
     if heartbeat is not None and settings.url not in (None, heartbeat.url):
         yield Finding("url", "note", f"The agent sends to {heartbeat.url}; {url} is looked at.")
-    token = settings.token
+    token, whose = settings.token, "The token given to this command"
     if token is None:
+        whose = f"The token in {directory / TOKEN_FILE}"
         with contextlib.suppress(OSError):
             token = kept(directory)
     try:
@@ -89,7 +90,8 @@ def look(settings: StatusSettings) -> Iterator[Finding]:
     except SettingsError as error:
         yield Finding("service", "fails", str(error), "Name the files of certificates that are there.")
     else:
-        yield from _service(Connection(url, token, settings.proxy_to(url), tls), token, heartbeat)
+        shown = None if token is None else whose
+        yield from _service(Connection(url, token, settings.proxy_to(url), tls), shown, heartbeat)
     if heartbeat is not None:
         yield from _spool(heartbeat, directory)
 
@@ -131,12 +133,14 @@ def _agent(heartbeat: Heartbeat | None, directory: Path) -> Iterator[Finding]:
         yield Finding("metrics", "fails", f"{metric} cannot be sampled: {reason}", "Leave it out of --metrics.")
 
 
-def _service(connection: Connection, token: str | None, heartbeat: Heartbeat | None) -> Iterator[Finding]:
+def _service(connection: Connection, shown: str | None, heartbeat: Heartbeat | None) -> Iterator[Finding]:
+    """What there is to say of the service; `shown` says which token is shown to it, None where there is none."""
     url = connection.url.removesuffix("/api/v1/metrics")
     before_s = time.time()
     try:
         health, ready = connection.get("/healthz", _TIMEOUT_S), connection.get("/readyz", _TIMEOUT_S)
         taken = connection.post([b"[]"], _TIMEOUT_S)
+        who = connection.get("/api/v1/identity", _TIMEOUT_S)
     except ServiceUnreachable as error:
         yield Finding(
             "service", "fails", f"{url} cannot be reached: {error}. Reports wait in the spool meanwhile.",
@@ -152,7 +156,7 @@ def _service(connection: Connection, token: str | None, heartbeat: Heartbeat | N
         )  # fmt: skip
         return
     yield _readiness(url, ready)
-    yield from _token(taken, token, heartbeat)
+    yield from _token(taken, _document(who) if who.status == 200 else {}, shown, heartbeat)
     yield from _clock(health, (before_s + time.time()) / 2)
 
 
@@ -166,20 +170,39 @@ def _readiness(url: str, ready: ServiceAnswer) -> Finding:
     )  # fmt: skip
 
 
-def _token(taken: ServiceAnswer, token: str | None, heartbeat: Heartbeat | None) -> Iterator[Finding]:
+def _token(
+    taken: ServiceAnswer, who: dict[str, Any], shown: str | None, heartbeat: Heartbeat | None
+) -> Iterator[Finding]:
     # An empty list changes nothing, and is turned away like reports where the token is wrong.
     if taken.status not in (401, 403):
-        yield Finding(
-            "token", "works", "The service takes what is sent with this token." if token else "None is asked."
-        )
-    elif token is None and heartbeat is not None and heartbeat.runs and heartbeat.problem is None:
+        if shown is None or who.get("token") == "none":
+            yield Finding("token", "works", "None is asked.")
+        elif heartbeat is not None and who.get("role") == "agent" and who.get("scope") not in ("*", heartbeat.user_id):
+            yield Finding(
+                "token", "fails",
+                f"{shown} is {_whose(who)}, and the agent reports as {display(heartbeat.user_id)}: that is refused.",
+                f"Get it a token of its own: `loadlens-service tokens create --role agent --scope"
+                f" {display(heartbeat.user_id)} NAME`, or `loadlens-agent enrol`.",
+            )  # fmt: skip
+        else:
+            yield Finding("token", "works", f"The service takes it. {shown} is {_whose(who)}.")
+    elif shown is None and heartbeat is not None and heartbeat.runs and heartbeat.problem is None:
         yield Finding("token", "works", "The service takes the token that the agent sends.")
     else:
-        given = "with this token" if token else "without a token"
+        given = "with this token" if shown else "without a token"
         yield Finding(
             "token", "fails", f"The service takes no reports {given}: it answers {taken.status}.",
             "Give the agent, and this command, the service's token: --token or LOADLENS_TOKEN.",
         )  # fmt: skip
+
+
+def _whose(who: dict[str, Any]) -> str:
+    """Whose token the service says that one is."""
+    scope, number = (display(str(who.get(name, "?"))) for name in ("scope", "token"))
+    if number in ("token", "operator"):
+        return f"the one of the service's --{'operator-' if number == 'operator' else ''}token, which many may share"
+    role = display(str(who.get("role", "?")))
+    return f"{number}, which has the role {role} for {'all machines' if scope == '*' else scope}"
 
 
 def _clock(answer: ServiceAnswer, own_s: float) -> Iterator[Finding]:

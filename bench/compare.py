@@ -65,7 +65,9 @@ def dealt(
     """Two groups, dealt at random."""
     order = np.random.default_rng(seed).permutation(names)
     first, second = (frame[np.isin(users, order[n * size : (n + 1) * size])] for n in (0, 1))
-    return first, second.assign(mean=second["mean"] + more) if more else second
+    if more:
+        second = second.assign(**{name: (second[name] + more).clip(upper=1) for name in ("mean", "min", "max")})
+    return first, second
 
 
 def later(seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:

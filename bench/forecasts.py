@@ -16,8 +16,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from data import ALIBABA, FLEET, SAMPLE
-from nab_scoring import labelled_files
+from data import ALIBABA, FLEET, NAB_OTHER, SAMPLE
+from forecast_bands import Series, bands, made_up, of_fleet, one_by_one, together
+from nab_scoring import labelled_files, other_files
 from options import Options
 from output import left_out, machine, number, table
 
@@ -41,6 +42,8 @@ def main() -> None:
     parser = Options(__doc__)
     parser.data("--alibaba", ALIBABA, tiny=None, type=Path, help="the data centre's file")
     parser.data("--fleet", FLEET if FLEET.exists() else SAMPLE, tiny=SAMPLE, type=Path, help="PlanetLab's file")
+    parser.data("--other", NAB_OTHER, tiny=None, type=Path, help="the folder of NAB's other series")
+    parser.size("--machines", 80, tiny=4, help="machines of each group of which bands are counted")
     parser.size("--every", 6, tiny=1000, help="hours between the moments that are forecast from")
     parser.size("--part", 1, tiny=100, help="measure durations with this part of the machines")
     options = parser.parse()
@@ -50,7 +53,7 @@ def main() -> None:
     print(many_days(series, options.every) + "\n")
     fleet = planetlab(options.fleet)
     print(fleet_intervals(fleet) + "\n")
-    print(by_horizon(fleet, series, options.every) + "\n")
+    print(bands(band_groups(fleet, series, options.other, options.machines, options.every)) + "\n")
     print(durations(options.part))
 
 
@@ -246,67 +249,43 @@ def compared(predicted: pd.DataFrame, actual: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
-SPANS = {"1 to 3 h": slice(0, 3), "4 to 24 h": slice(3, DAY), "25 to 48 h": slice(DAY, 2 * DAY)}
-AIMS = {80: (0.75, 0.85), 95: (0.92, 0.98)}
-LEVELS = ("idlest", "second", "middle", "fourth", "busiest")
 DAYS_OF_LEVELS = 5
-STARTS_H = (41, 52, 60, 66)
+MACHINES_OF_LEVELS = 20
+LEAST_DAYS = 10
 
 
-def by_horizon(fleet: pd.DataFrame, series: Mapping[str, "pd.Series[float] | None"], every: int) -> str:
-    """The shares within the intervals at each horizon, hourly, of fleets of one kind and of series one by one."""
+def band_groups(
+    fleet: pd.DataFrame,
+    series: Mapping[str, "pd.Series[float] | None"],
+    other: Path | None,
+    machines: int,
+    every: int,
+) -> dict[str, list[Series]]:
+    """All series at hand in groups of a kind, at most so many machines each."""
     joined = back_to_back(fleet, DAYS_OF_LEVELS)
-    level = joined.groupby("user", observed=True)["mean"].mean()
-    groups: dict[str, list[tuple[pd.DataFrame, pd.DataFrame]]] = {}
-    if len(level) >= len(LEVELS):
-        for name, users in level.groupby(
-            pd.qcut(level.rank(method="first"), len(LEVELS), labels=LEVELS), observed=True
-        ):
-            part = joined[joined["user"].isin(users.index)]
-            starts = [joined.index.min().normalize() + pd.Timedelta(hours=hours) for hours in STARTS_H]
-            groups[f"PlanetLab, the {name} fifth"] = [
-                (part[part.index < start], part[part.index >= start]) for start in starts
-            ]
-    for name, values in series.items():
-        if values is None:
-            continue
-        frame = values.rename("mean").to_frame().assign(user=name)
-        ends = range(3 * DAY, len(frame) - 2 * DAY + 1, every)
-        kind = name.partition(",")[0] + (", network" if "net_" in name else ", one by one")
-        groups.setdefault(kind, []).extend((frame.iloc[:end], frame.iloc[end : end + 2 * DAY]) for end in ends)
-    rows = []
-    for name, parts in groups.items():
-        held = pd.concat([_held_by_step(past, actual) for past, actual in parts], keys=range(len(parts)))
-        held = held.rename_axis(["start", "user", "time"])
-        shares = [
-            share_held(held.loc[held["step"].between(span.start, span.stop - 1), f"in_{level}"], AIMS[level])
-            for level in AIMS
-            for span in SPANS.values()
-        ]
-        rows.append([name, f"{sum(past['user'].nunique() for past, _ in parts):,}", *shares])
-    headers = [f"in {level} %, {span}" for level in AIMS for span in SPANS]
-    return table(["Intervals by horizon", "forecasts", *headers], rows)
-
-
-def share_held(held: "pd.Series[bool]", aim: tuple[float, float]) -> str:
-    """The share of values in their intervals, with a star where it misses its aim by more than scatter explains.
-
-    The standard error is that of the means of single forecasts, as if these were independent: those of one moment are
-    not, so it is too small rather than too large. `held` is indexed by the forecast's start, user and time.
-    """
-    each = held.groupby(level=["start", "user"], observed=True).agg(["mean", "size"])
-    share = float(held.mean())
-    error = float(np.sqrt(((each["size"] * (each["mean"] - share)) ** 2).sum())) / len(held)
-    missed = share + 2 * error < aim[0] or share - 2 * error > aim[1]
-    return f"{share:.1%}{'*' if missed else ''}"
-
-
-def _held_by_step(past: pd.DataFrame, actual: pd.DataFrame) -> pd.DataFrame:
-    """Whether each value of the next two days lies in its intervals, and how many steps ahead it is."""
-    predicted = forecast(past, "48h", rate="1h").frame
-    held = compared(predicted, actual.dropna(subset="mean"))
-    held["step"] = (held.index.get_level_values("time") - predicted.index.min()) // pd.Timedelta(hours=1)
-    return held
+    hourly_means = joined.groupby(["user", joined.index.floor("1h")], observed=True)["mean"].mean().unstack("time")
+    groups: dict[str, list[Series]] = {}
+    if len(hourly_means) >= MACHINES_OF_LEVELS:
+        groups |= {f"PlanetLab, {name}": parts for name, parts in of_fleet(hourly_means.to_numpy(), machines).items()}
+    there = {name: values for name, values in series.items() if values is not None}
+    smooth = [values for name, values in there.items() if "net_" in name]
+    alibaba = [values for name, values in there.items() if name.startswith("Alibaba") and "net_" not in name]
+    cpu = [values for name, values in there.items() if name.startswith("NAB")]
+    groups |= {
+        "Alibaba, CPU, memory, disk": one_by_one(alibaba, every),
+        "Alibaba, network": one_by_one(smooth, every),
+        "NAB, CPU, one by one": one_by_one(cpu, 3 * every),
+        "NAB, CPU, as a fleet": together(cpu, 3 * every),
+    }
+    kinds: dict[str, list[pd.Series[float]]] = {}
+    for name, file in (other_files(other) if other else {}).items():
+        values = pd.Series(file.value, index=file.time).sort_index().resample("1h").mean()
+        if len(values) >= LEAST_DAYS * DAY:
+            kinds.setdefault(f"NAB, {name.partition('/')[0]}", []).append(values)
+    groups |= {name: one_by_one(kind) for name, kind in kinds.items()} | {
+        name: [part] for name, part in made_up(machines)
+    }
+    return {name: parts for name, parts in groups.items() if parts}
 
 
 def durations(part: int) -> str:

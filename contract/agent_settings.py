@@ -50,7 +50,7 @@ class SettingsInForce(Struct, frozen=True, kw_only=True):
 
     interval: IntervalS
     samples: SamplesPerReport
-    metrics: list[MetricName]
+    metrics: Annotated[list[MetricName], Meta(max_length=64)]
     processes: ProcessDetail = "off"
     paused: bool = False
     log_level: LogLevel = "info"

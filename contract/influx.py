@@ -105,6 +105,23 @@ def through_field(tier_ms: int) -> str:
     return "through" + TIERS[tier_ms]
 
 
+PROCESSES: Final = "processes"
+"""Who used the CPU of a machine, one point a window that says so: tag `userId`."""
+PROCESSES_1H: Final = "processes_1h"
+"""The same by the hour, rows that add up: tags `userId` and `part`; the time is the start of the hour."""
+WINDOW_SECONDS: Final = "seconds"
+CORE_SECONDS: Final = "coreSeconds"
+BUSY_SECONDS: Final = "busySeconds"
+PROCESS_BEYOND: Final = "processBeyondSeconds"
+UNIT_BEYOND: Final = "unitBeyondSeconds"
+"""Fields of both: the time that is covered, what the cores could have done in it and did, and the most that a process,
+or a unit, can have used that is not named."""
+USES: Final = "uses"
+"""Field of both, JSON: for each process and unit that is named `[kind, name, user, unit, command, cpu_s, more_s,
+bytes]` as `service.stores.process_use.USES_SCHEMA` has them. One text, because each name as a tag would be a series."""
+PROCESSES_THROUGH: Final = "throughProcesses"
+"""Field of `state`: from here on, epoch ms, there are no rows of hours yet."""
+
 ORIGINAL_POINTS: Final = "originalPoints"
 """Field of `measurements_5m`, an integer: how many points of the original a row is made of; left out where of none."""
 ORIGINAL_TIMES: Final = "originalTimes"

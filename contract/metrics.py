@@ -3,13 +3,13 @@
 A new type is a struct beside the others and an entry in `TYPES`; its names for queries follow from its quantities.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal, Union
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from contract.histogram import LINEAR, LOGARITHMIC, Bins
+from contract.histogram import LINEAR, LOGARITHMIC, Bins, flatten
 
 MAX_VALUE = 1e300
 """What a number of a report that is kept already may be."""
@@ -77,11 +77,21 @@ class Metric(Struct, gc=False, frozen=True, tag_field="type", omit_defaults=True
     """The base of every metric type: a member for each of its quantities."""
 
     quantities: ClassVar[tuple[Quantity, ...]]
+    of_cores: ClassVar[tuple[Quantity, ...]] = ()
+    """Those of its quantities that may be told of single cores too."""
 
     def distributions(self) -> Iterator[tuple[Quantity, Distribution]]:
         """Each quantity with its samples of the whole host."""
         for quantity in self.quantities:
             yield quantity, getattr(self, quantity.attribute)
+
+    def core_numbers(self) -> Sequence[int]:
+        """The cores that it tells of one by one."""
+        return ()
+
+    def core_values(self) -> Sequence[Sequence[float]]:
+        """For each quantity of `of_cores` a number of the whole window for each core of `core_numbers`."""
+        return ()
 
 
 MAX_CORES = 4096
@@ -115,6 +125,7 @@ class Cpu(Metric, tag="CPU", gc=False, frozen=True, omit_defaults=True):
     """The number of each core in the lists; 0, 1, 2, ... where it is left out, as while all are online."""
 
     quantities = (Quantity("cpu.utilization", "avg_utilization", "CPU utilization", "1", bounded=True),)
+    of_cores = quantities
 
 
 class Memory(Metric, tag="MEMORY", gc=False, frozen=True, omit_defaults=True):
@@ -266,6 +277,12 @@ class Bursts(Metric, tag="BURSTS", gc=False, frozen=True, omit_defaults=True):
     """The longest run of any one core, seconds."""
     core_begun: Distribution
     """Bursts that began on single cores, per minute; of all cores together."""
+    cores: Annotated[list[Annotated[int, Meta(ge=0, le=LAST_CORE)]], Cores] = []
+    """The number of each core in the lists, which have one entry for each; 0, 1, 2, ... where it is left out."""
+    saturated_by_core: Annotated[list[Share], Cores] = []
+    """As `saturated`, of each core; left out, as the other two, where cores are not told one by one."""
+    longest_by_core: Annotated[list[Annotated[float, Meta(ge=0.0, le=MAX_QUANTITY)]], Cores] = []
+    begun_by_core: Annotated[list[Annotated[float, Meta(ge=0.0, le=MAX_QUANTITY)]], Cores] = []
 
     quantities = (
         Quantity("burst.saturated", "saturated", "Share of time at 100 %", "1", bounded=True),
@@ -277,6 +294,15 @@ class Bursts(Metric, tag="BURSTS", gc=False, frozen=True, omit_defaults=True):
             "burst.core_begun", "core_begun", "Bursts over 90 % of cores per minute", "{burst}/min", bounded=False
         ),
     )
+    of_cores = quantities[:3]
+
+    def core_numbers(self) -> Sequence[int]:
+        """The cores that it tells of one by one."""
+        return self.cores or range(len(self.saturated_by_core))
+
+    def core_values(self) -> Sequence[Sequence[float]]:
+        """Shares, seconds and rates of each core."""
+        return self.saturated_by_core, self.longest_by_core, self.begun_by_core
 
 
 class Limits(Metric, tag="LIMITS", gc=False, frozen=True, omit_defaults=True):
@@ -398,10 +424,18 @@ _ORIGINAL = (
 )
 
 _DERIVED = tuple(
-    NamedMetric(quantity.camel, quantity, "mean", quantity.title, by_core=kind is Cpu)
+    NamedMetric(quantity.camel, quantity, "mean", quantity.title, by_core=quantity in kind.of_cores)
     for kind in TYPES
     for quantity in kind.quantities
 )
 
 NAMES: dict[str, NamedMetric] = {metric.name: metric for metric in _ORIGINAL + _DERIVED}
 """Every metric name that a query may ask for."""
+
+BY_CORE: tuple[str, ...] = tuple(metric.name for metric in NAMES.values() if metric.by_core)
+"""The names that go with a core."""
+
+
+def whole_window(quantity: Quantity, value: float, observations: int) -> Distribution:
+    """A number of a whole window, that counts for each of its observations."""
+    return Distribution(value, 0.0, value, value, flatten({quantity.bins.index(value): observations}), observations)

@@ -21,20 +21,33 @@ FUTURE_MS = 5 * 60 * 1000
 """How far a window may end ahead of the service's clock."""
 
 
+_MAX_COUNT = 2**53
+"""The largest whole number that every reader of JSON has."""
+_Count = Annotated[int, Meta(ge=0, le=_MAX_COUNT)]
+_Words = Annotated[str, Meta(max_length=64)]
+_Setting = (
+    _Words
+    | Annotated[int, Meta(ge=-_MAX_COUNT, le=_MAX_COUNT)]
+    | float
+    | bool
+    | Annotated[list[_Words], Meta(max_length=64)]
+)
+
+
 class AgentStatus(Struct, frozen=True, omit_defaults=True):
     """What an agent says of itself, so that its cost and its losses can be seen."""
 
     version: Annotated[str, Meta(max_length=64)]
-    cpu_seconds: Annotated[float, Meta(ge=0.0)]
+    cpu_seconds: Annotated[float, Meta(ge=0.0, le=1e12)]
     """CPU time the agent's process has used since it started."""
-    resident_bytes: Annotated[int, Meta(ge=0)]
-    spooled: Annotated[int, Meta(ge=0)] = 0
+    resident_bytes: _Count
+    spooled: _Count = 0
     """Reports waiting on the agent's disk, before this one."""
-    dropped: Annotated[int, Meta(ge=0)] = 0
+    dropped: _Count = 0
     """Reports the spool had to drop since it was made: too old, or no room."""
-    refused: Annotated[int, Meta(ge=0)] = 0
+    refused: _Count = 0
     """Reports the service refused as invalid since the agent started."""
-    settings: dict[str, str | int | float | bool | list[str]] = {}
+    settings: Annotated[dict[_Words, _Setting], Meta(max_length=32)] = {}
     """The settings in force that change what is sampled: interval, samples, metrics."""
     remote: bool | UnsetType = UNSET
     """Whether the agent takes settings and commands from the service; not said by agents that know of none."""

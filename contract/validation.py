@@ -18,6 +18,7 @@ from contract.metrics import (
     TYPES,
     Cpu,
     Distribution,
+    Metric,
     Quantity,
     type_name,
 )
@@ -125,6 +126,8 @@ def check(report: Report, now_ms: int) -> list[Problem]:
             for quantity, distribution in metric.distributions():
                 pointer = f"/metrics/{place}/{quantity.attribute}"
                 problems += _distribution(quantity, distribution, pointer, report.observations_per_metric)
+            if metric.of_cores:
+                problems += _cores(metric, f"/metrics/{place}")
     if report.processes is not UNSET:
         problems += _processes(report.processes)
     if report.labels is not UNSET and (fault := fault_of(report.labels)):
@@ -167,6 +170,17 @@ def _times(start: int, end: int, now_ms: int) -> Iterator[Problem]:
                 f"/{name}_timestamp",
                 f"expected epoch milliseconds such as {value * 1000}, got {value}, which looks like seconds",
             )
+
+
+def _cores(metric: Metric, pointer: str) -> Iterator[Problem]:
+    """What is wrong with the cores that a metric other than the CPU's tells of one by one."""
+    numbers = metric.core_numbers()
+    for quantity, values in zip(metric.of_cores, metric.core_values(), strict=True):
+        if len(values) != len(numbers):
+            detail = f"expected an entry for each of {len(numbers)} cores, got {len(values)}"
+            yield Problem(f"{pointer}/{quantity.attribute}_by_core", detail)
+    if len(set(numbers)) < len(numbers):
+        yield Problem(f"{pointer}/cores", "expected each core once, got one twice")
 
 
 def _cpu(cpu: Cpu, pointer: str, observations: int) -> Sequence[Problem]:

@@ -188,7 +188,7 @@ def _routes(service: Service, asks_for_token: bool) -> dict[str, object]:
     numbers = Numbers(
         ingest=service.ingest, journal=service.journal, store=store, maintenance=service.maintenance,
         broker=service.broker, rules=rules, queue=queue, sender=service.sender, report_maker=service.report_maker,
-        remote_configuration=remote, control=service.control, lost=sum(one.reports for one in service.lost),
+        remote_configuration=remote, control=service.control, lost=service.lost_for_certain,
         requests=service.requests, cluster_sizes=service.member.sizes if service.member else tuple,
         partitions=service.member.lag if service.member else tuple,
     )  # fmt: skip
@@ -220,7 +220,7 @@ def _routes(service: Service, asks_for_token: bool) -> dict[str, object]:
         "/api/v1/agents": AgentList(remote),
         "/api/v1/agents/{user_id}": OneAgent(remote, rules),
         "/api/v1/agents/{user_id}/settings": OneAgentsSettings(remote),
-        "/api/v1/agents/{user_id}/state": OneAgentsState(remote),
+        "/api/v1/agents/{user_id}/state": OneAgentsState(remote, service.admission),
         "/api/v1/agents/{user_id}/commands": OneAgentsCommands(remote, service.tokens),
         "/api/v1/commands/{command_id}": OneCommand(remote),
         "/api/v1/settings": FleetSettings(remote),

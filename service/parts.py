@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import importlib.util
 import logging
+import threading
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -26,6 +27,7 @@ from service.credentials.identity import Identity
 from service.credentials.sessions import Sessions
 from service.credentials.tokens import Tokens
 from service.dashboard.analysis import Analyst
+from service.dashboard.fleet import read_ahead
 from service.dashboard.matrix import FleetCache
 from service.forgetting import Forgetting, Knowing
 from service.http.request_log import RequestLog
@@ -109,7 +111,7 @@ class Service:
         self.rules = Runner(
             self.journal, self.rule_repository, self.queue, settings.rules,
             public_url=settings.public_url, is_paused=self.remote_configuration.is_paused,
-            is_mine=self._evaluates_rules, take_over=self._take_over_rules,
+            is_mine=self._evaluates_rules, take_over=self._take_over_rules, labels_of=self.store.labels_of,
         )  # fmt: skip
         self.sender = NotificationSender(
             self.queue, lambda: self.rules.targets, partial(deliver, private=settings.notify_private),
@@ -119,6 +121,8 @@ class Service:
         self.schedules = Schedules(self.control, self.audit)
         self.scheduler = Scheduler(self.schedules, partial(self._make_scheduled, _own_address(settings)))
         self.fleet_cache = FleetCache(self.store)
+        self._reading_ahead = threading.Thread(target=read_ahead, args=(self.fleet_cache,), name="read-ahead")
+        self._reads_ahead = self.member is None and settings.store == "embedded"
         self.analyst = Analyst(self.store, self.annotations)
         self.snapshots = SnapshotMaker(folder, Live(home, self.journal, self.store))
         self.maintenance = Maintenance(self.journal, self.store, settings.flush_seconds)
@@ -164,19 +168,21 @@ class Service:
     def _open_alone(self, settings: ServiceSettings, home: Path) -> None:
         """Open the journal and the store of a process that shares them with nobody."""
         self._own_journal = journal = Journal(home / "journal", settings.journal_bytes, settings.stream_keep)
-        store = open_store(settings, journal.holds)
+        store = open_store(settings, journal.holds, has_reports=not journal.is_empty)
         journal.advance_to(store.flushed)
         self.lost = journal.missing(store.flushed)
         for lost in self.lost:
-            _log.error(
-                "%d acknowledged reports (offsets %d to %d) are lost: %s is damaged",
-                lost.reports, lost.first, lost.last, lost.path,
-            )  # fmt: skip
+            _log.error("%s (%s)", lost.words, lost.path)
         journal.prune(store.flushed)
         replayed = replay(journal, store)
         if replayed:
             _log.info("%d reports replayed from the journal", replayed)
         self.journal, self.store = journal, store
+
+    @property
+    def lost_for_certain(self) -> int:
+        """How many reports that were acknowledged are lost, as far as they can be counted."""
+        return sum(one.reports for one in self.lost if not one.is_bound)
 
     def _new_ingest(self) -> Ingest:
         if self.member is not None:
@@ -211,6 +217,8 @@ class Service:
         self.remote_configuration.start()
         self.tokens.start()
         self.scheduler.start()
+        if self._reads_ahead:
+            self._reading_ahead.start()
         if self.forgetting is not None:
             self.forgetting.start()
 
@@ -235,6 +243,8 @@ class Service:
             self.member.stop()
         self.maintenance.stop()
         self.snapshots.stop()
+        if self._reading_ahead.is_alive():
+            self._reading_ahead.join()
         self.store.close()
         with contextlib.suppress(ControlError):
             self.tokens.write_uses()

@@ -205,7 +205,9 @@ class _Server(BaseApplication):
         own = self._own_socket() if settings.workers > 1 else None
         try:
             app = _create(settings, "" if own is None else _address_of(own) + settings.path_prefix)
-        except (StoreError, RuleFileError, ControlError, DataFolderError, ClusterError, OSError) as error:
+        except (
+            StoreError, StoreUnavailable, RuleFileError, ControlError, DataFolderError, ClusterError, OSError
+        ) as error:  # fmt: skip
             print(f"loadlens-service: error: {error}", file=sys.stderr, flush=True)
             sys.exit(Arbiter.APP_LOAD_ERROR)
         app.tls = self._tls

@@ -119,7 +119,7 @@ def test_an_interval_of_a_minute_is_left_at_once(service: RunningService, client
     with SteeredAgent(service.url, "minute", tmp_path, client, "--interval", "60s", "--samples", "2") as agent:
         agent.wait_connected()
         agent.set(interval=0.05, samples=10)
-        agent.wait(lambda shown: shown["spool"] is not None, "a report", 30.0)
+        agent.wait(lambda shown: shown["spool"] is not None, "a report", 60.0)
 
 
 def test_where_no_stream_gets_through_the_next_report_is_answered_with_what_is_asked(
@@ -302,7 +302,7 @@ def test_commands_that_nobody_fetches_expire(service: RunningService, client: ht
     with SteeredAgent(service.url, "gone", tmp_path, client) as agent:
         agent.wait_connected()
     id_ = agent.command("report_now", expires_s=1)
-    wait_until(lambda: agent.outcome(id_)["status"] == "expired", "the end of its time", 10.0)
+    wait_until(lambda: agent.outcome(id_)["status"] == "expired", "the end of its time")
     assert agent.shown()["commands_waiting"] == 0
     for _ in range(16):
         agent.command("report_now")

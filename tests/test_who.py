@@ -59,9 +59,11 @@ def test_known_programs_are_named_with_what_the_kernel_says_they_used(service: R
     assert whole.index[-1] == OTHERS
     for name, cpu_s in used.items():
         # To a tick at the end, and where a window did not name it within what is said of that.
-        assert whole.loc[name, "cpu_s"] <= cpu_s + 0.05
-        assert whole.loc[name, "at_most_s"] >= cpu_s - 0.05
-        assert abs(whole.loc[name, "cpu_s"] - cpu_s) / busy_s < 0.05
+        told_s, most_s = whole.loc[name, "cpu_s"], whole.loc[name, "at_most_s"]
+        assert told_s <= cpu_s + 0.05
+        assert most_s >= cpu_s - 0.05
+        # Two points of what the kernel says, which is what pidstat reads, but for windows that did not name it.
+        assert abs(told_s - cpu_s) / busy_s <= 0.02 + (most_s - told_s) / busy_s
     assert analytics.who(frame, top=100).set_index("name")["cpu_s"].to_dict() == pytest.approx(whole["cpu_s"].to_dict())
 
 

@@ -6,8 +6,7 @@ from typing import NamedTuple
 
 from agent.probes.base import WeightedSamples
 from agent.probes.cpu import CpuProbe, CpuSamples
-from contract.histogram import flatten
-from contract.metrics import BURST, Bursts, Distribution, Quantity
+from contract.metrics import BURST, Bursts, whole_window
 
 _MINUTE_S = 60.0
 
@@ -108,13 +107,13 @@ class BurstSamples:
             sum(core.begun for core in cores) / minutes,
         )
         told = {
-            quantity.attribute: _told(quantity, value, observations)
+            quantity.attribute: whole_window(quantity, value, observations)
             for quantity, value in zip(Bursts.quantities, values, strict=True)
         }
-        return Bursts(**told)
-
-
-def _told(quantity: Quantity, value: float, observations: int) -> Distribution:
-    """A number of a whole window, that counts for each of its observations."""
-    histogram = flatten({quantity.bins.index(value): observations})
-    return Distribution(value, 0.0, value, value, histogram, observations)
+        return Bursts(
+            **told,
+            cores=[] if self.samples.cores == tuple(range(len(cores))) else list(self.samples.cores),
+            saturated_by_core=[core.saturated for core in cores],
+            longest_by_core=[core.longest_s for core in cores],
+            begun_by_core=[core.begun / minutes for core in cores],
+        )

@@ -1,6 +1,7 @@
 """How a command answers: it asks a service or reads files, then shows a table to people or writes data for programs."""
 
 import io
+import re
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -62,7 +63,23 @@ def failed(error: Exception) -> int:
     if isinstance(error, OSError) and error.filename:
         # What is written is first named so; nobody asked for that file.
         reason = f"{str(error.filename).removesuffix('.part')}: {error.strerror}"
-    for said, command in (("GET /api/v1/users lists", f"`{PROGRAM} users` lists"), ("users() lists", "`users` lists")):
-        reason = reason.replace(said, command)
-    print(f"{PROGRAM}: error: {reason}", file=sys.stderr)
+    print(f"{PROGRAM}: error: {in_commands(reason)}", file=sys.stderr)
     return 1
+
+
+_COMMANDS = {
+    "GET /api/v1/users": f"{PROGRAM} users",
+    "GET /api/v1/metrics": f"{PROGRAM} metrics",
+    "DELETE /api/v1/users/...": "loadlens-service agents forget --windows",
+    "GET /api/v1/agents": "loadlens-service agents",
+    "GET /api/v1/rules": "loadlens-service rules",
+    "GET /api/v1/silences": "loadlens-service rules silence",
+    "GET /api/v1/tokens": "loadlens-service tokens",
+    "users()": f"{PROGRAM} users",
+}
+_ASKED = re.compile("|".join(rf"{re.escape(said)}(?![\w/])" for said in _COMMANDS))
+
+
+def in_commands(text: str) -> str:
+    """What a service or the library says, with the commands that ask where it names requests and methods."""
+    return _ASKED.sub(lambda said: f"`{_COMMANDS[said[0]]}`", text)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Final, Literal, ParamSpec
 
-from analytics.commands.settings import PROGRAM
+from analytics.commands.settings import PROGRAM, fitting_rate
 from contract import times
 from contract.metrics import NAMES, Statistic
 from contract.service_address import ServiceAddress
@@ -36,7 +36,6 @@ every 50 ms that merge exactly. Shares are in [0, 1]; times are UTC, ISO 8601. P
 matter. Every answer names the command that gives the same, and says where it is approximate: repeat both to people."""
 PAGE: Final = 100
 """Rows of an answer."""
-_RATES: Final = ("1m", "5m", "15m", "1h", "6h", "1d", "1w", "4w", "52w")
 _LONGEST_MS: Final = 3650 * times.DAY_MS
 _Asked = ParamSpec("_Asked")
 Document = dict[str, Any]
@@ -147,7 +146,7 @@ class Tools:
     ) -> Document:  # fmt: skip
         """One machine's values over time. Without `rate` the buckets are as fine as a page allows."""
         start_ms, end_ms = _bounds(last, end)
-        rate = rate or _fitting(end_ms - start_ms)
+        rate = rate or fitting_rate(end_ms - start_ms, PAGE - 1)
         found = self._client.history(machine, metric, start=start_ms, end=end_ms, rate=rate, stat=stat)
         command = _command(f"history {_quoted(machine)}", metric, start_ms, end_ms, f"--stat {stat} --rate {rate}")
         what = f"{stat} of {metric} of {machine}, every {rate}; a time is the start of its bucket"
@@ -218,11 +217,6 @@ def _bounds(last: str, end: str | None) -> tuple[int, int]:
     """The range of a question, epoch milliseconds; raises ValueError."""
     end_ms = times.now_ms() if end is None else parse_timestamp(end)
     return max(0, end_ms - parse_duration(last, times.SECOND_MS, _LONGEST_MS)), end_ms
-
-
-def _fitting(length_ms: int) -> str:
-    """The finest rate at which a range has at most a page of buckets."""
-    return next((rate for rate in _RATES if length_ms // parse_duration(rate) < PAGE), _RATES[-1])
 
 
 def _quoted(machine: str | None) -> str:

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.text import Text
 
 from analytics.commands.settings import OutputForm
-from analytics.commands.tables import fill, fitting_table, plain
+from analytics.commands.tables import fill, fitting_table, keep_whole, plain
 from contract.times import format_instant, parse_duration
 
 _FORMULA = frozenset("=+-@\t\r")
@@ -196,7 +196,7 @@ def show_groups(console: Console, frame: pd.DataFrame, name: str, rate: str) -> 
     fill(table, [(*row, *number) for *row, number in zip(names, lines, numbers, strict=True)])
     console.print(_heading(frame, f"by {name}", rate))
     console.print(Text(" to ".join(map(format_instant, ends_ms.tolist())), "dim"))
-    console.print(table)
+    console.print(keep_whole(table, name))
 
 
 def _timeline_width(console: Console, names: Sequence[str], numbers: Sequence[tuple[str, ...]]) -> int:

@@ -48,14 +48,15 @@ def run_history(argv: Sequence[str]) -> int:
     from analytics.commands.output import show_series
 
     start_ms, end_ms = settings.bounds_ms(times.now_ms(), "1d")
+    rate = settings.rate_of(start_ms, end_ms)
     name = settings.user_id if settings.core is None else f"{settings.user_id}, core {settings.core}"
     return answer(
         settings,
         lambda service: service.history(
-            settings.user_id, settings.metric, start=start_ms, end=end_ms, rate=settings.rate, stat=settings.statistic,
+            settings.user_id, settings.metric, start=start_ms, end=end_ms, rate=rate, stat=settings.statistic,
             core=settings.core,
         ),
-        lambda console, frame: show_series(console, frame, name, settings.rate),
+        lambda console, frame: show_series(console, frame, name, rate),
     )  # fmt: skip
 
 
@@ -104,15 +105,16 @@ def run_fleet(argv: Sequence[str]) -> int:
     from analytics.commands.output import show_groups, show_series
 
     start_ms, end_ms = settings.bounds_ms(times.now_ms(), "1d")
+    rate = settings.rate_of(start_ms, end_ms)
     show = show_series if settings.by is None else show_groups
     name = "the fleet" if settings.by is None else settings.by
     return answer(
         settings,
         lambda service: service.fleet(
-            settings.metric, start=start_ms, end=end_ms, rate=settings.rate, by=settings.by, top=settings.top,
+            settings.metric, start=start_ms, end=end_ms, rate=rate, by=settings.by, top=settings.top,
             stat=settings.statistic, weight=settings.weight,
         ),
-        lambda console, frame: show(console, frame, name, settings.rate),
+        lambda console, frame: show(console, frame, name, rate),
     )  # fmt: skip
 
 

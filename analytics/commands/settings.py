@@ -16,6 +16,9 @@ PROGRAM = "loadlens-analytics"
 OutputForm = Literal["table", "csv", "json", "parquet"]
 _MIN_MS = 1000
 _MAX_MS = 3650 * DAY_MS
+_RATES = (
+    "1s", "5s", "10s", "30s", "1m", "5m", "10m", "15m", "30m", "1h", "2h", "6h", "12h", "1d", "1w", "4w", "52w",
+)  # fmt: skip
 
 
 def duration(most_ms: int) -> Callable[[str], str]:
@@ -46,6 +49,11 @@ MOMENT = {
 """How a setting that is a moment is read."""
 
 
+def fitting_rate(length_ms: int, most: int = 100) -> str:
+    """The finest round width of buckets of which at most so many fit into a length of time."""
+    return next((rate for rate in _RATES if parse_duration(rate) * most >= length_ms), _RATES[-1])
+
+
 class AskSettings(ServiceAddress, frozen=True, kw_only=True):
     """Where to ask, and where the answer goes."""
 
@@ -71,6 +79,11 @@ class AskSettings(ServiceAddress, frozen=True, kw_only=True):
         super().__post_init__()
         if self.format == "table" and self.out is not None:
             raise ValueError("--format table is for terminals; csv, json or parquet go into a file")
+        # Now, and not after minutes of work.
+        if self.out is not None and not self.out.absolute().parent.is_dir():
+            raise ValueError(f"expected --out in a folder that is there, got {self.out}")
+        if self.out is not None and self.out.is_dir():
+            raise ValueError(f"expected a file as --out, got the folder {self.out}")
 
 
 class SpanSettings(AskSettings, frozen=True, kw_only=True):
@@ -90,7 +103,7 @@ class SpanSettings(AskSettings, frozen=True, kw_only=True):
         int | None,
         Meta(
             description="Show windows that end at this moment or later.",
-            extra={**MOMENT, "default": "a day before the end"},
+            extra={**MOMENT, "default": "as --last"},
         ),
     ] = None
     end: Annotated[
@@ -138,12 +151,22 @@ class RangeSettings(SpanSettings, frozen=True, kw_only=True):
         Meta(description="Write every column of the windows instead of one value; Parquet has their histograms too."),
     ] = False
     rate: Annotated[
-        str,
+        str | None,
         Meta(
             description="The width of a bucket, 1s to 52w.",
-            extra={"metavar": "DURATION", "parse": duration(52 * WEEK_MS)},
+            extra={"metavar": "DURATION", "parse": duration(52 * WEEK_MS),
+                   "default": "as fits the range, 15m for a day"},
         ),
-    ] = "15m"
+    ] = None  # fmt: skip
+
+    def rate_of(self, start_ms: int | None, end_ms: int | None) -> str:
+        """The width of a bucket for a range: the one that is set, else what fits.
+
+        Of files that are read from end to end, 15 minutes.
+        """
+        if self.rate is not None or start_ms is None or end_ms is None:
+            return self.rate or "15m"
+        return fitting_rate(end_ms - start_ms)
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -4,12 +4,14 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from contract.times import format_instant
 
+_MAX_WHOLE = 24
 _MAX_ROWS = 24
 """Rows of a table on a terminal; of more, the first and the last."""
 
@@ -27,6 +29,14 @@ def fitting_table(*headings: str, numbers: Collection[str] = (), whole: Collecti
             no_wrap=heading in numbers or heading in whole,
             overflow="fold",
         )
+    return table
+
+
+def keep_whole(table: Table, *headings: str) -> Table:
+    """Never break the names in some columns, where the longest has at most 24 characters: people copy them."""
+    for column in table.columns:
+        if column.header in headings and max(map(cell_len, map(str, column.cells)), default=0) <= _MAX_WHOLE:
+            column.no_wrap = True
     return table
 
 
@@ -80,7 +90,7 @@ def show_rows(
             table.add_row(*map(plain, row))
     else:
         fill(table, rows)
-    console.print(table)
+    console.print(keep_whole(table, "user"))
 
 
 def _texts(column: "pd.Series[Any]", written: Callable[[Any], str] | None) -> list[str]:

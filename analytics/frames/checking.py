@@ -16,7 +16,10 @@ _KNOWN: Final = {
     *("time", "user", "os_type", "os_version", "label", "metric", "unit", "core", "cores", "histogram"), *NUMBERS,
 }  # fmt: skip
 _WHOLE: Final = ("count", "approximated")
-_ROUNDING: Final = 1e-9
+_ROUNDING: Final = 4e-9
+"""A few times what reports are allowed (`contract.metrics.ROUNDING`): what was accepted is never refused here."""
+_HALF_A_BIN: Final = 1 / 64
+"""More than half a bin of any histogram: extremes that nobody told may be middles of bins."""
 
 
 def check_index(frame: object) -> None:
@@ -115,7 +118,7 @@ def numbers_of(frame: pd.DataFrame) -> dict[str, npt.NDArray[Any]]:
     """The columns of numbers of a frame whose rows have samples, in the documented dtypes.
 
     Raises FrameError for a column that has something else, or misses a value, and for numbers that no samples have: a
-    variance below 0, a minimum above the maximum, infinities.
+    variance below 0, a minimum above the maximum, a mean outside both, infinities.
     """
     numbers = {}
     for name in NUMBERS:
@@ -132,15 +135,29 @@ def numbers_of(frame: pd.DataFrame) -> dict[str, npt.NDArray[Any]]:
             if np.isnan(numbers[name]).any():
                 raise FrameError(f"{name} is missing in a row that has samples")
             refuse(np.isinf(numbers[name]), values, "expected finite numbers")
-    least, most, variance, approximated = (numbers[name] for name in ("min", "max", "var", "approximated"))
-    if (least > most).any():
-        size = np.maximum(np.abs(least), np.abs(most))
-        refuse(least > most + _ROUNDING * size, frame["min"], "expected no more than max")
-    if len(frame) and variance.min() < 0:
-        refuse(variance < -_ROUNDING * np.maximum(numbers["mean"] ** 2, 1.0), frame["var"], "expected at least 0")
-    if len(frame) and approximated.min() < 0:
-        refuse(approximated < 0, frame["approximated"], "expected at least 0")
+    if len(frame):
+        _check_together(frame, numbers)
     return numbers
+
+
+def _check_together(frame: pd.DataFrame, numbers: dict[str, npt.NDArray[Any]]) -> None:
+    """Raise FrameError for rows whose numbers cannot be of the same samples.
+
+    A variance that is larger than the extremes allow is taken: senders of reports have their own ways to it (that of a
+    sample, or by buckets of theirs), and what was accepted must be answered.
+    """
+    mean, variance, least, most = (numbers[name] for name in ("mean", "var", "min", "max"))
+    approximated = numbers["approximated"]
+    if approximated.min() < 0:
+        refuse(approximated < 0, frame["approximated"], "expected at least 0")
+    if (least > most).any():
+        size = np.maximum(np.maximum(np.abs(least), np.abs(most)), 1.0)
+        refuse(least > most + _ROUNDING * size, frame["min"], "expected no more than max")
+    if ((mean < least) | (mean > most)).any():
+        allowed = np.where(approximated > 0, _HALF_A_BIN, _ROUNDING) * np.maximum(np.abs(mean), 1.0)
+        refuse((mean < least - allowed) | (mean > most + allowed), frame["mean"], "expected a mean between min and max")
+    if variance.min() < 0:
+        refuse(variance < -_ROUNDING * np.maximum(mean**2, 1.0), frame["var"], "expected at least 0")
 
 
 def refuse(wrong: Any, values: "pd.Series[Any]", expected: str) -> None:

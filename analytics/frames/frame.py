@@ -318,9 +318,17 @@ def _are_shares(frame: pd.DataFrame) -> bool:
 
 
 def unpacked(frame: pd.DataFrame) -> tuple[Histograms, Ints]:
-    """The histograms of rows that have samples, stand-ins among them, and how many samples of each have these."""
+    """The histograms of rows that have samples, stand-ins among them, and how many samples of each have these.
+
+    Raises FrameError for a histogram of more or fewer samples than its row has.
+    """
     found = histograms_of(frame)
     size = np.bincount(found.row, minlength=len(frame))
+    if len(found):
+        held = np.bincount(found.row, found.count, minlength=len(frame))
+        if (wrong := (size > 0) & (held != frame["count"].to_numpy())).any():
+            counts = pd.Series(held.astype(np.int64), frame.index, name="histogram")
+            refuse(wrong, counts, "expected as many samples as count says")
     without = np.flatnonzero(size == 0)
     approximated = frame["approximated"].to_numpy()
     if not len(without):

@@ -44,7 +44,9 @@ def frame_of_reported(
         counted = np.flatnonzero(~uncounted[unknown])
         if len(counted):
             outer = unknown[counted]
-            spans = _span(packed.take(pa.array(outer)), bounded[outer])
+            first, last = _span(packed.take(pa.array(outer)), bounded[outer])
+            # The mean may lie in an outer bin, beyond its middle.
+            spans = np.minimum(first, mean[outer]), np.maximum(last, mean[outer])
             for extreme, said, span in zip((low, high), told, spans, strict=True):
                 extreme[counted] = np.where(np.isnan(said[counted]), span, said[counted])
         minimum, maximum = minimum.copy(), maximum.copy()

@@ -9,7 +9,7 @@ import pandas as pd
 from analytics.frames.arguments import number
 from analytics.frames.checking import with_samples
 from analytics.frames.columns import Windows
-from analytics.frames.frame import GROUPS, LABELS, bins_of, unpacked, with_histograms
+from analytics.frames.frame import GROUPS, LABELS, FrameError, bins_of, unpacked, with_histograms
 from analytics.frames.kernel import Floats, Histograms, merge_histograms
 from analytics.frames.resampling import over_all_time
 from contract.histogram import Bins
@@ -63,6 +63,11 @@ def _quantiles(histograms: Histograms, minimum: Floats, maximum: Floats, q: floa
     before = reached[first] - histograms.count[first]
     total = np.diff(before, append=reached[-1])
     rank = np.maximum(np.ceil(q * total), 1).astype(np.int64)
+    if histograms.bin.min() < bins.first or histograms.bin.max() > bins.last:
+        raise FrameError(
+            f"histogram: expected bins from {bins.first} to {bins.last}, as the metric has them, got "
+            f"{histograms.bin.min()} to {histograms.bin.max()}"
+        )
     found = histograms.bin[np.searchsorted(reached, before + rank, side="left")]
     value = _values(bins)  # type: ignore[arg-type]  # bins do hash; a protocol cannot say so
     values[rows] = np.clip(value[found - bins.first], minimum[rows], maximum[rows])

@@ -83,7 +83,7 @@ def _find_all(series: Sequence[TimeSeries], rate_ms: int, tz: str) -> list[list[
 def _find(series: TimeSeries, rate_ms: int, tz: str) -> list[_Change]:
     """The changes of one series, in order of time."""
     known = np.isfinite(series.value)
-    starts, level, spread = _buckets(series.time[known], series.value[known], rate_ms)
+    starts, level, spread, width = _buckets(series.time[known], series.value[known], rate_ms)
     if len(starts) < _FEWEST:
         return []
     clock = utc(starts).tz_convert(tz).tz_localize(None).as_unit("ms").asi8
@@ -95,7 +95,7 @@ def _find(series: TimeSeries, rate_ms: int, tz: str) -> list[_Change]:
         usual, largest = float(np.median(spread[spread > 0])), float(np.abs(level).max())
         floor = max(0.01 * usual, ROUNDING * largest)
         logarithm = without_season(starts, np.log(spread + floor), largest / usual, clock)
-        spread_cuts = cuts(logarithm)
+        spread_cuts = _without_slopes(cuts(logarithm), level, spread, width, floor)
         changes = _told("spread", starts, spread_cuts, spread, logarithm.values)
     freed = without_season(starts, level, 0.0, clock)
     levels = _told("level", starts, cuts(freed, spread_cuts), freed.values, freed.values)
@@ -120,16 +120,47 @@ def _to_the_value(change: _Change, times: Ints, values: Floats, rate_ms: int) ->
     return change._replace(time_ms=int(times[begin + place]))
 
 
-def _buckets(times: Ints, values: Floats, rate_ms: int) -> tuple[Ints, Floats, Floats]:
-    """The start of each bucket that has points, the mean of these, and how much they vary."""
+def _without_slopes(places: list[int], level: Floats, spread: Floats, width: Floats, floor: float) -> list[int]:
+    """The places at which the spread is another one for more than that the level rises faster or slower from there."""
+    kept = []
+    edges = [0, *places, len(level)]
+    for start, place, end in zip(edges, edges[1:], edges[2:], strict=False):
+        sides = slice(start, place), slice(place, end)
+        told = [float(spread[side].mean()) for side in sides]
+        left = [_beside_slope(level[side], spread[side], width[side]) for side in sides]
+        seen, rest = (abs(np.log((after + floor) / (before + floor))) for before, after in (told, left))
+        if rest >= seen / 2:
+            kept.append(place)
+    return kept
+
+
+def _beside_slope(level: Floats, spread: Floats, width: Floats) -> float:
+    """The mean spread of a stretch of buckets without what a steady rise adds to it."""
+    rises = np.diff(level)
+    slope = float(np.median(rises))
+    if np.isnan(width).any():
+        return float(np.abs(rises - slope).mean())
+    return float(np.sqrt(np.maximum(spread**2 - (slope * width) ** 2, 0.0)).mean())
+
+
+def _buckets(times: Ints, values: Floats, rate_ms: int) -> tuple[Ints, Floats, Floats, Floats]:
+    """The start of each bucket that has points, the mean of these, and how much they vary.
+
+    Last the standard deviation of their times, in buckets; NaN where a bucket varies by what it differs from its
+    neighbour.
+    """
     starts, first, count = np.unique(times // rate_ms * rate_ms, return_index=True, return_counts=True)
     if len(first) == 0:
-        return starts, values, values
+        return starts, values, values, values
     level = np.add.reduceat(values, first) / count
     if np.median(count) < _POINTS_FOR_A_SPREAD:
-        return starts, level, np.abs(np.diff(level, prepend=level[0]))
-    deviations = values - np.repeat(level, count)
-    return starts, level, np.sqrt(np.add.reduceat(deviations**2, first) / np.maximum(count - 1, 1))
+        return starts, level, np.abs(np.diff(level, prepend=level[0])), np.full(len(level), np.nan)
+    place = (times - np.repeat(starts, count)) / rate_ms
+    spread, width = (
+        np.sqrt(np.add.reduceat((each - np.repeat(mean, count)) ** 2, first) / np.maximum(count - 1, 1))
+        for each, mean in ((values, level), (place, np.add.reduceat(place, first) / count))
+    )
+    return starts, level, spread, width
 
 
 def _told(kind: str, starts: Ints, places: Sequence[int], shown: Floats, compared: Floats) -> list[_Change]:

@@ -12,6 +12,7 @@ from analytics.frames.arguments import check_by, duration_ms, number
 from analytics.frames.columns import NUMBERS, Windows
 from analytics.frames.frame import FrameError, from_frame
 from analytics.methods.load_distribution import BINS, counts_of, shares_only
+from contract.histogram import LINEAR
 
 _SAMPLES: Final = ("share", "lower", "upper", "count", "approximated")
 
@@ -23,10 +24,11 @@ def saturation(
 
     Columns: `user` (with `by`, where the frame names users), `share`, between its bounds `lower` and `upper`, all in
     [0, 1], and `count`, of how many samples. From histograms, so a peak of 50 ms counts for 50 ms, whatever the mean
-    around it. The bounds meet, and the share is exact, at a multiple of 1/64 below 1, and for windows that lie on one
-    side of the threshold, such as single measurements. Otherwise the samples of one bin of a window may lie on either
-    side, but for its minimum and maximum: they are taken as evenly spread between these. For a threshold of 1 they are
-    taken as 1 where the window's maximum is, as utilization stops there. Highest share first. With `rate` (InfluxQL
+    around it. The bounds meet, and the share is exact, at a multiple of 1/64, 1 among them, and for windows that lie on
+    one side of the threshold, such as single measurements. Otherwise the samples of one bin of a window may lie on
+    either side, but for its minimum and maximum: they are taken as evenly spread between these. Of agents that did not
+    yet count exactly 1 by itself, samples in the highest bin are taken as 1 where the window's maximum is, as
+    utilization stops there, between bounds. Highest share first. With `rate` (InfluxQL
     duration) there is one row for each bucket instead, with the index `time` (UTC), in order of user and time.
 
     Windows that came without histogram stand for samples with their mean and variance; of these the bounds know nothing
@@ -73,7 +75,7 @@ def _joined(parts: Sequence[pd.DataFrame], *, labels: Sequence[str]) -> pd.DataF
 
 def _at_or_above(windows: Windows, threshold: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """How many samples of each window are at or above the threshold: probably, at least, and at most."""
-    counts = counts_of(windows)
+    counts, idle, full = counts_of(windows), _in_bin(windows, LINEAR.first), _in_bin(windows, LINEAR.last)
     place = threshold * BINS
     inside = min(int(place), BINS - 1)
     above = counts[:, inside + 1 :].sum(axis=1)
@@ -81,19 +83,34 @@ def _at_or_above(windows: Windows, threshold: float) -> tuple[np.ndarray, np.nda
     if place == inside:
         exact = (above + within).astype(np.float64)
         return exact, exact, exact
+    # Exactly 0 and exactly 1 have bins of their own, which `counts` has in the outer ones.
+    if inside == 0:
+        within = within - idle
+    if inside == BINS - 1:
+        above, within = above + full, within - full
+    if threshold == 1:
+        # Agents at first counted exactly 1 in the bin below it: so may what is there, where none is counted as 1.
+        within = np.where(full > 0, 0, within)
     # The window's extremes say where the samples of the threshold's bin lie, and that one at least is at each.
     low = np.maximum(windows.minimum, inside / BINS)
     high = np.minimum(windows.maximum, (inside + 1) / BINS)
+    is_lowest = (within > 0) & (windows.minimum == low) & (idle == 0)
     lower = np.where(
         windows.minimum >= threshold, windows.count, above + ((within > 0) & (above == 0) & (high >= threshold))
     )
-    upper = np.where(
-        windows.maximum < threshold, 0, above + within - ((within > 0) & (windows.minimum == low) & (low < threshold))
-    )
+    upper = np.where(windows.maximum < threshold, 0, above + within - (is_lowest & (low < threshold)))
     upper = np.maximum(lower, upper)
     spread = np.where(high > low, (high - threshold) / np.where(high > low, high - low, 1.0), high >= threshold)
     even = above + within * (windows.maximum >= 1.0 if threshold == 1 else spread)
     return np.clip(even, lower, upper).astype(np.float64), lower.astype(np.float64), upper.astype(np.float64)
+
+
+def _in_bin(windows: Windows, wanted: int) -> np.ndarray:
+    """How many samples of each window are in one bin."""
+    found = windows.histograms
+    assert found is not None
+    mine = found.bin == wanted
+    return np.bincount(found.row[mine], found.count[mine], len(windows)).astype(np.int64)
 
 
 def _answer(found: pd.DataFrame, labels: Sequence[str], *, in_order: bool) -> pd.DataFrame:

@@ -216,13 +216,19 @@ class Client(Operations):
         stat: Statistic | None = None,
         histograms: bool = True,
         weight: Weight = "samples",
+        users: Sequence[str] = (),
     ) -> pd.DataFrame:
-        """The windows of all users together or of each, or with `stat` their values (`analytics.sources.base`)."""
-        query = {"start": start, "end": end, "resample_rate": rate, "by": by}
+        """The windows of all users together or of each, or with `stat` their values (`analytics.sources.base`).
+
+        Of windows, `users` (ids, patterns, or labels such as `role=web`) says which are meant; all unless said.
+        """
+        query: dict[str, Any] = {"start": start, "end": end, "resample_rate": rate, "by": by}
+        if users and stat is not None:
+            raise ValueError("expected users without stat; query() takes both")
         weighed: dict[str, Any] = {} if weight == "samples" else {"weight": weight}
         if stat is None:
             check_windows_by(by, top)
-            wanted = query | weighed | {"metric": metric, "histograms": histograms}
+            wanted = query | weighed | {"metric": metric, "histograms": histograms, "user": list(users) or None}
             return self._windows("windows/fleet", f"{metric} of the fleet", wanted)
         values = self._values(
             f"metrics/{path_segment(metric)}/fleet", metric, query | {"top": top, "stat": stat} | weighed

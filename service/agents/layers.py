@@ -8,7 +8,7 @@ import msgspec
 from contract import times
 from contract.agent_settings import DesiredSettings, merged, version_of
 from contract.patterns import MAX_PATTERN, host_matcher, matcher, names_labels
-from contract.problems import shortened
+from contract.problems import decode_json, shortened
 from contract.report import OS_TYPES
 from service.control.audit import Actor, Audit
 from service.control.database import ControlDatabase, RecordKey, SharedRecords
@@ -111,7 +111,12 @@ class Layers:
         control.shared.append(SharedRecords("agents_layer", "target", self._changed_elsewhere))
         self.on_change: Callable[[Collection[str]], None] = lambda targets: None
         """Called in a thread with the targets that another process has changed."""
-        self._layers = {row[0]: _layer(row) for row in control.read("SELECT * FROM agents_layer")}
+        self._layers: dict[str, Layer] = {}
+        for row in control.read("SELECT * FROM agents_layer"):
+            try:
+                self._layers[row[0]] = _layer(row)
+            except (msgspec.DecodeError, ValueError):
+                control.note_wrong("settings of agents cannot be read, and are left out")
         self._selections: list[tuple[Selector, Layer]] = []
         self._merged: dict[tuple[tuple[str, int], ...], tuple[DesiredSettings, str]] = {}
         self._sort()
@@ -215,7 +220,9 @@ class Layers:
 
 def _layer(row: tuple[str, int, bytes, int, int]) -> Layer:
     target, rank, settings, revision, changed_ms = row
-    return Layer(target, rank, msgspec.json.decode(settings, type=DesiredSettings), revision, changed_ms)
+    if not target.startswith(AGENT):
+        parse_selector(target)
+    return Layer(target, rank, decode_json(settings, DesiredSettings), revision, changed_ms)
 
 
 def _document(layer: Layer) -> bytes:

@@ -3,11 +3,12 @@
 from collections.abc import Iterable, Iterator
 
 import msgspec
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
 from contract import times
-from contract.agent_protocol import AgentCommand, AgentState, Instructions
+from contract.agent_protocol import AgentCommand, AgentState, Instructions, Refusal
 from contract.agent_settings import DesiredSettings
+from contract.problems import Problem, decode_json, shortened
 from contract.report import FUTURE_MS, AgentStatus, OsType, Report
 from service.agents.layers import Layers
 from service.control.database import ControlDatabase
@@ -18,6 +19,9 @@ MAX_AGENTS = 200_000
 
 CLOCK_LIMIT_S = 60.0
 """A clock that is off by more is said; agents do not stamp windows by such a clock either (`agent.clock`)."""
+
+_PROBLEMS, _LONGEST = 8, 400
+"""Of what an agent refuses so many reasons of so many characters are kept: it is held in memory of each agent."""
 
 
 class Agent:
@@ -186,7 +190,7 @@ class Registry:
         # A clock that is ahead would keep all that the agent says later from counting.
         agent.at_ms = min(state.at, agent.seen_ms)
         agent.remote = True
-        agent.state = msgspec.structs.replace(state, outcomes=[])
+        agent.state = msgspec.structs.replace(state, outcomes=[], refused=_shortened(state.refused))
         agent.version_in_force = state.settings_version
         agent.refused = "" if state.refused is UNSET else state.refused.version
 
@@ -196,6 +200,16 @@ class Registry:
         changed = version != agent.version
         agent.desired, agent.version = desired, version
         return changed
+
+
+def _shortened(refused: Refusal | UnsetType) -> Refusal | UnsetType:
+    if refused is UNSET:
+        return UNSET
+    problems = [
+        Problem(shortened(one.pointer, _LONGEST), shortened(one.detail, _LONGEST))
+        for one in refused.problems[:_PROBLEMS]
+    ]
+    return Refusal(refused.version, problems)
 
 
 _STEPS = [
@@ -225,7 +239,12 @@ class AgentStateRepository:
         """Make the agents known that are remembered."""
         query = "SELECT user_id, seen_ms, state FROM agents_state ORDER BY seen_ms DESC LIMIT ?"
         for user_id, seen_ms, body in self._control.read(query, (MAX_AGENTS,)):
-            state = msgspec.json.decode(body, type=AgentState)
+            try:
+                state = decode_json(body, AgentState)
+            except msgspec.DecodeError:
+                # The agent says it again.
+                self._control.note_wrong("what an agent said of itself cannot be read")
+                continue
             agent = registry.add(user_id, state.os_type, state.os_version)
             if agent is not None:
                 agent.seen_ms = seen_ms

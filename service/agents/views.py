@@ -1,14 +1,20 @@
 """An agent as JSON: its desired and its reported settings, and why the two differ."""
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Final
 
+import msgspec
 from msgspec import UNSET
 
+from contract.agent_settings import IntervalS, SamplesPerReport
 from contract.problems import display
 from contract.times import format_instant
 from service.agents.layers import Layers
 from service.agents.registry import Agent
 from service.agents.shared_ids import SharedId, as_members
+
+_KINDS: Final[dict[str, Any]] = {"interval": IntervalS, "samples": SamplesPerReport, "metrics": list[str]}
+"""What people and programs calculate with, of all that an agent may call its settings."""
 
 
 def in_sync(agent: Agent) -> bool:
@@ -22,14 +28,14 @@ def overview(agent: Agent, shared: SharedId | None, layers: Layers) -> dict[str,
     return {
         "user_id": agent.user_id,
         "os_type": agent.os_type,
-        "os_version": agent.os_version,
+        "os_version": display(agent.os_version),
         "labels": agent.labels,
-        "version": agent.state.agent_version if agent.state else status.version if status else None,
+        "version": _version(agent),
         "last_seen": format_instant(agent.seen_ms),
         "connected": agent.connected,
         # As the layers are now: a change reaches the agents of a large fleet one after the other.
         "desired": layers.desired(agent.user_id, agent.os_type, agent.labels)[0],
-        "reported": agent.state.settings if agent.state else status.settings if status else None,
+        "reported": agent.state.settings if agent.state else _told(status.settings) if status else None,
         "in_step": why is None,
         "why": why,
         "settled": why is None or not _may_change(agent),
@@ -55,6 +61,25 @@ def detail(agent: Agent, shared: SharedId | None, layers: Layers) -> dict[str, A
         "refused": _refused(agent),
         "layers": [{"target": layer.target, "rank": layer.rank, "settings": layer.settings} for layer in found],
     }
+
+
+def _version(agent: Agent) -> str | None:
+    told = agent.state.agent_version if agent.state else agent.status.version if agent.status else None
+    return None if told is None else display(told)
+
+
+def _told(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What a report says is in force: texts steer no terminal, and what is not of its kind is left out."""
+    shown: dict[str, Any] = {}
+    for name, value in settings.items():
+        told = (
+            [*map(display, value)] if isinstance(value, list) else display(value) if isinstance(value, str) else value
+        )
+        try:
+            shown[display(name)] = msgspec.convert(told, _KINDS.get(name, Any))
+        except msgspec.ValidationError:
+            continue
+    return shown
 
 
 def _why(agent: Agent) -> str | None:

@@ -40,30 +40,38 @@ class FiringPeriod:
     """The number that made it fire."""
 
 
-def slices(start_ms: int, end_ms: int) -> list[tuple[int, int]]:
+def slices(start_ms: int, end_ms: int, width_ms: int = _AT_ONCE_MS) -> list[tuple[int, int]]:
     """The stretches of a range that are asked for one after the other."""
-    return [(begin, min(begin + _AT_ONCE_MS, end_ms)) for begin in range(start_ms, end_ms, _AT_ONCE_MS)]
+    return [(begin, min(begin + width_ms, end_ms)) for begin in range(start_ms, end_ms, width_ms)]
 
 
 def backtest(
-    rules: Sequence[Rule], source: Source, start_ms: int, end_ms: int, rate: str, each: Callable[[], object]
+    rules: Sequence[Rule],
+    source: Source,
+    start_ms: int,
+    end_ms: int,
+    rate: str,
+    each: Callable[[], object],
+    most: int | None = None,
 ) -> list[FiringPeriod]:
     """When each rule would have fired in [`start_ms`, `end_ms`), had it begun there.
 
-    `rate` is `raw` for windows as they came, or a duration to merge them first. `each` is called after each stretch of
-    each quantity (`steps` says how many there are). Raises analytics' ServiceError.
+    There are at most `most` stretches; None lets each be a day. `rate` is `raw` for windows as they came, or a
+    duration to merge them first. `each` is called after each stretch of each quantity (`steps` says how many days).
+    Raises analytics' ServiceError.
     """
     users = source.users()
     systems = dict(zip(users["user"].astype(str), users["os_type"].astype(str), strict=True))
     labels = {user: read_labels(text) for user, text in zip(systems, users["labels"], strict=True)}
     periods: list[FiringPeriod] = []
+    width_ms = _AT_ONCE_MS if most is None else max(_AT_ONCE_MS, -(-(end_ms - start_ms) // most))
     for (metric, by_core), some in _by_metric(rules).items():
         asked = _WindowSource(
             source, metric, by_core, any(_needs_histograms(rule) for rule in some), rate, systems, labels
         )
         engine = Engine()
         engine.use(some)
-        for begin, end in slices(start_ms, end_ms):
+        for begin, end in slices(start_ms, end_ms, width_ms):
             for report in asked.reports(begin, end):
                 _note(periods, engine.tick(report.end_timestamp))
                 _note(periods, engine.observe([report], report.end_timestamp))

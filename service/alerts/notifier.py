@@ -7,7 +7,7 @@ from typing import Any
 from msgspec import UNSET
 
 from contract import times
-from contract.patterns import matcher
+from contract.patterns import host_matcher, matcher
 from contract.processes import Named, ProcessUse, in_words, top
 from contract.report import Report
 from contract.times import MINUTE_MS
@@ -37,12 +37,16 @@ class Notifier:
         *,
         public_url: str = "",
         is_paused: Callable[[str], bool] = lambda user: False,
+        labels_of: Callable[[str], Mapping[str, str]] = lambda user: {},
     ) -> None:
-        """Links lead to `public_url`, where there is one; `is_paused` says whether an agent is meant not to report."""
+        """Links lead to `public_url`, where there is one; `is_paused` says whether an agent is meant not to report,
+        and `labels_of` what a machine said last of its labels.
+        """
         self._repository = repository
         self._queue = queue
         self._public_url = public_url
         self._is_paused = is_paused
+        self._labels_of = labels_of
         self._used: OrderedDict[str, tuple[int, ProcessUse]] = OrderedDict()
         self.weekly: Sequence[WeeklySilence] = ()
         """The scheduled silences that are known."""
@@ -135,11 +139,11 @@ class Notifier:
         """Whether nobody is to hear of a rule and user now: silenced, or inhibited by what fires or `beginning`s."""
         now_ms = times.now_ms()
         silences = [
-            (matcher([one.rule]), matcher([one.user]))
+            (matcher([one.rule]), host_matcher([one.user]))
             for one in self._repository.silences(now_ms)
             if one.start_ms <= now_ms
         ]
-        silences += [(matcher([one.rule]), matcher([one.user])) for one in self.weekly if one.covers(now_ms)]
+        silences += [(matcher([one.rule]), host_matcher([one.user])) for one in self.weekly if one.covers(now_ms)]
         causes = {name for rule in rules.values() for name in rule.inhibited_by}
         firing = self._repository.firing_users(causes)
         for one in beginning:
@@ -149,6 +153,8 @@ class Notifier:
         def is_muted(rule: Rule, user: str) -> bool:
             if any(not firing[cause].isdisjoint((user, FLEET_USER)) for cause in rule.inhibited_by):
                 return True
-            return any(takes_rule(rule.name) and takes_user(user) for takes_rule, takes_user in silences)
+            applying = [takes_host for takes_rule, takes_host in silences if takes_rule(rule.name)]
+            labels = self._labels_of(user) if applying else {}
+            return any(takes_host(user, labels) for takes_host in applying)
 
         return is_muted

@@ -55,19 +55,21 @@ class Runner:
         is_paused: Callable[[str], bool] = lambda user: False,
         is_mine: Callable[[], bool] = lambda: True,
         take_over: Callable[[], None] = lambda: None,
+        labels_of: Callable[[str], Mapping[str, str]] = lambda user: {},
     ) -> None:
         """Read the rules of `path`, a file or folder; raises RuleFileError where they were never good.
 
         Notifications link to `public_url`, where there is one; `is_paused` says whose agent is meant not to report, and
         `is_mine` whether this process is the one of a cluster that evaluates them. `take_over` is called before it
         begins: what the one before has kept is in the control database then, and that one can keep nothing any more.
+        `labels_of` says what a machine said last of its labels.
         """
         self._take_over = take_over
         self._journal = journal
         self._repository = repository
         self._is_paused = is_paused
         self._is_mine = is_mine
-        self._notifier = Notifier(repository, queue, public_url=public_url, is_paused=is_paused)
+        self._notifier = Notifier(repository, queue, public_url=public_url, is_paused=is_paused, labels_of=labels_of)
         self._path = path
         self._stamp = self._seen = stamp(path) if path else ()
         self.reload_failures = 0

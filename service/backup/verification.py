@@ -30,12 +30,12 @@ def faults(data_dir: Path) -> Iterator[str]:
 
 def doubts(data_dir: Path) -> Iterator[str]:
     """What of a data folder can be told in part only."""
-    control = data_dir / CONTROL
-    if control.exists() and not is_sealed(control):
-        yield (
-            f"{CONTROL} has no checksum, since the service did not end in order: its structure was looked at, but a "
-            "changed text would not be found"
-        )
+    for database in [data_dir / CONTROL, *sorted(data_dir.glob("influxdb/*/known.sqlite"))]:
+        if database.exists() and not is_sealed(database):
+            yield (
+                f"{database.relative_to(data_dir)} has no checksum, since the service did not end in order: its "
+                "structure was looked at, but a changed text would not be found"
+            )
 
 
 def _database_fault(path: Path) -> str | None:

@@ -3,8 +3,10 @@
 import importlib
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 
-from contract.settings import Command, dispatch
+from analytics.commands.answering import in_commands
+from contract.settings import Command, dispatch, fail
 from contract.settings.commands import listing
 
 
@@ -19,11 +21,20 @@ def lazy_command(target: str, summary: str) -> Command:
     return Command(summary, run)
 
 
-def run_one_of(program: str, argv: Sequence[str], commands: Mapping[str, Command], summary: str) -> int:
+def run_one_of(
+    program: str,
+    argv: Sequence[str],
+    commands: Mapping[str, Command],
+    summary: str,
+    *,
+    meant: Mapping[str, str] = MappingProxyType({}),
+) -> int:
     """Run one of a command's own commands, `list` where none is named; returns its exit code.
 
-    `summary` is what `--help` says before it lists them.
+    `summary` is what `--help` says before it lists them. `meant` has the commands that people mean by other words.
     """
+    if argv and argv[0] in meant:
+        fail(program, f"unknown command {argv[0]}; `{program} {meant[argv[0]]}` does that")
     if argv and argv[0] in ("-h", "--help"):
         usage = f"usage: {program} [COMMAND] [settings]\n       {program} COMMAND --help"
         print(f"{usage}\n\n{summary}\n\n{listing(commands)}")
@@ -33,5 +44,5 @@ def run_one_of(program: str, argv: Sequence[str], commands: Mapping[str, Command
 
 def failed(program: str, error: Exception | str) -> int:
     """Say on standard error what went wrong; returns the exit code of failures, 1."""
-    print(f"{program}: error: {error}", file=sys.stderr)
+    print(f"{program}: error: {in_commands(str(error))}", file=sys.stderr)
     return 1

@@ -47,6 +47,7 @@ _REMEDIES = (
     ("cannot be flushed", "Free space on the disk; the service's log has the reason, and it tries again by itself."),
     ("Rules stay as they were", "Mend the file of --rules; `loadlens-service rules test FILE` says how."),
     ("Rules are not evaluated", "The service's log has the reason; `loadlens-service rules` lists the rules."),
+    ("be lost", "docs/operations.md says what to do about a damaged journal. Nothing else is touched by it."),
     ("are lost", "docs/operations.md says what to do about a damaged journal. Nothing else is touched by it."),
     ("--max-users", "Raise --max-users if they are yours, or find out who sends under ever new names."),
     ("InfluxDB", "See that the database runs and takes the token; reports wait in the journal meanwhile."),
@@ -201,7 +202,7 @@ def _alerts(api: AgentsApi) -> Iterator[Finding]:
         target, error = dead[0]["target"], re.sub(r"\s+", " ", dead[0]["error"])
         yield Finding(
             "alerts", "fails", f"Notifications were given up; the last one to {target}: {error}",
-            "Mend the target in --rules; POST /api/v1/notifications/{id}/redeliver tries each again.",
+            "Mend the target in --rules; `loadlens-service rules redeliver --dead` tries each again.",
         )  # fmt: skip
 
 

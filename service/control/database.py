@@ -121,10 +121,10 @@ class ControlDatabase:
         try:
             self._writer = _connect(path)
             self._prepare(limit_bytes)
-            _seal(path).unlink(missing_ok=True)
+            unseal(path)
             self._reader = _connect(path)
             self._reader.execute("PRAGMA query_only = ON")
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:  # SQLite's words may quote what is damaged
             raise ControlError(
                 f"{path} cannot be used: {error}; put it aside to begin without settings, rules and audit trail"
             ) from None
@@ -182,6 +182,8 @@ class ControlDatabase:
                 db.execute("COMMIT")
                 self._unwritten = None
             except sqlite3.OperationalError as error:
+                if not hasattr(error, "sqlite_errorname"):
+                    self._note_damage(error)
                 explained = _explained(self._path, error)
                 self._unwritten = str(explained).replace(str(self._path), self._path.name)
                 raise explained from error
@@ -222,15 +224,22 @@ class ControlDatabase:
                 return self._reader.execute(query, parameters).fetchall()
             except sqlite3.DatabaseError as error:
                 self._note_damage(error)
+                if isinstance(error, sqlite3.OperationalError):  # such as a table whose definition is damaged
+                    raise ControlError(f"{self._path} cannot be read: {error}") from error
                 raise
 
     def _note_damage(self, error: sqlite3.DatabaseError) -> None:
         """Raise ControlError, and remember why, where SQLite says that the file is damaged or cannot be read."""
-        if error.sqlite_errorname.startswith(_DAMAGE):
-            if self._damage is None:
-                self._damage = f"{self._path.name}: {error}; {_WHAT_TO_DO}"
-                _log.error("%s", self._damage)
+        # One without a name is Python's own: a text is no UTF-8.
+        if getattr(error, "sqlite_errorname", _DAMAGE[0]).startswith(_DAMAGE):
+            self.note_wrong(str(error))
             raise ControlError(f"{self._path} cannot be read: {error}") from error
+
+    def note_wrong(self, what: str) -> None:
+        """Remember that something that was written is not there as it was; the first is said as long as this runs."""
+        words = f"{self._path.name}: {what}; {_WHAT_TO_DO}"
+        _log.error("%s", words)
+        self._damage = self._damage or words
 
     @property
     def size(self) -> int:
@@ -269,6 +278,11 @@ def seal(path: Path) -> None:
     """Put the checksum of a closed database beside it; nothing where others have it open still."""
     if not Path(f"{path}-wal").exists():
         _seal(path).write_text(_checksum(path) + "\n", encoding="ascii")
+
+
+def unseal(path: Path) -> None:
+    """Take the checksum away, as the database is written to from now on."""
+    _seal(path).unlink(missing_ok=True)
 
 
 def seal_fault(path: Path) -> str | None:

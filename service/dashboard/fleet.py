@@ -1,37 +1,43 @@
 """The fleet as a picture: a heat map of as many rows as there are pixels, however many machines there are.
 
-Machines are filtered and sorted by exact statistics of the whole range. Neighbours in that order share a row of pixels,
-which shows the highest of their values, so that a hot machine is never averaged away.
+Neighbours in the order of machines share a row of pixels, which shows the highest of their values, so that a hot
+machine is never averaged away.
 """
 
+import contextlib
 import struct
-from dataclasses import dataclass, replace
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from analytics.frames.resampling import EVERYTHING_MS
-from analytics.frames.statistics import statistic
-from contract.metrics import NamedMetric, Quantity
+from contract import times
+from contract.metrics import NAMES, NamedMetric, Quantity
 from contract.times import DAY_MS, HOUR_MS, MINUTE_MS
 from service.dashboard.column_means import mean_of_columns
+from service.dashboard.machines import (
+    Machines,
+    Places,
+    Sort,
+    State,
+    document_of,
+    extremes,
+    labels_of,
+    machines_in,
+    meant,
+    order_of,
+    silent,
+    states_of,
+)
 from service.dashboard.matrix import FleetCache, Floats, MatrixKey, Shown
-from service.stores.base import Question, Store
+from service.stores.base import Store, StoreUnavailable
 
-Sort = Literal["name", "mean", "p95", "max", "change", "cores", "seen"]
-State = Literal["hot", "idle", "silent", "alerting"]
 Doubles = npt.NDArray[np.float64]
-Places = npt.NDArray[np.int64]
 
-HOT: Final = 0.8
-"""A machine is hot where 5 of 100 of its samples are at or above this, as in reports."""
-IDLE: Final = 0.1
-"""A machine is idle where 95 of 100 of its samples are below this."""
-SILENT_MS: Final = 10 * MINUTE_MS
-"""A machine is silent that has not reported for so long."""
 MAX_ROWS, MAX_COLUMNS, PAGE = 1000, 1000, 50
 _RATES: Final = tuple(
     [1000 * second for second in (1, 2, 5, 10, 15, 30)]
@@ -41,9 +47,9 @@ _RATES: Final = tuple(
 )
 _MAX_CELLS: Final = 1 << 22
 """Machines times columns that are looked at for a picture: some 100 ms of work where all of it is new."""
-_FRESH_S: Final = 5.0
-_TOP: Final = 10
 _SPARSE: Final = 1.5
+_LARGE: Final = 1000
+"""Of fewer machines a picture takes no longer than a person notices."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,28 +69,13 @@ class PictureQuestion:
     text: str = ""
     """Machines whose names hold it, whatever the case."""
     os_type: str | None = None
+    label: str = ""
+    """Machines with labels, such as `role=web` (`contract.patterns`)."""
     state: State | None = None
     first: int = 0
     """The place in the order of the first machine that is shown,"""
     count: int | None = None
     """and how many there are; None for all."""
-
-
-@dataclass(frozen=True, slots=True)
-class Machines:
-    """What is known of n machines, in order of name, and their exact statistics over a range (NaN without samples)."""
-
-    names: list[str]
-    rows: Places
-    """Their rows in matrices."""
-    os_type: npt.NDArray[np.object_]
-    cores: npt.NDArray[np.int64]
-    seen_ms: npt.NDArray[np.int64]
-    mean: Doubles
-    p95: Doubles
-    maximum: Doubles
-    change: Doubles
-    """The mean less that of the range of the same length before."""
 
 
 def picture(cache: FleetCache, asked: PictureQuestion, alerting: frozenset[str], now_ms: int) -> bytes:
@@ -93,21 +84,31 @@ def picture(cache: FleetCache, asked: PictureQuestion, alerting: frozenset[str],
         return _drawn(cache, asked, alerting, now_ms)
 
 
+def read_ahead(cache: FleetCache) -> None:
+    """Read what the dashboard shows first of a large fleet, the last day, so that nobody has to wait for it. Blocks."""
+    if cache.store.user_count < _LARGE:
+        return
+    now_ms = times.now_ms()
+    asked = PictureQuestion(NAMES["cpuUtilization"], "mean", now_ms - DAY_MS, now_ms, None, columns=400, rows=1)
+    # Whoever asks later is told that the store is away.
+    with contextlib.suppress(StoreUnavailable):
+        picture(cache, asked, frozenset(), now_ms)
+
+
 def _drawn(cache: FleetCache, asked: PictureQuestion, alerting: frozenset[str], now_ms: int) -> bytes:
     known = max(cache.store.user_count, 1)
     rate_ms = asked.rate_ms or _rate(cache.store, asked, known, now_ms)
-    values, first = _values(cache, asked, rate_ms)
+    values, machines, range_ms = _read(cache, asked, rate_ms)
     coarser = _spacing(values) * rate_ms if asked.rate_ms is None else rate_ms
     if coarser > rate_ms * _SPARSE:
         # Machines report less often than that: columns would be empty between their windows.
         rate_ms = next((rate for rate in _RATES if rate >= coarser), _RATES[-1])
-        values, first = _values(cache, asked, rate_ms)
+        values, machines, range_ms = _read(cache, asked, rate_ms)
     columns = values.shape[1]
-    range_ms = (first * rate_ms, (first + columns) * rate_ms)
-    machines = _machines(cache, asked.metric.quantity, range_ms)
-    states = _states(machines, asked, alerting, min(now_ms, asked.end_ms))
-    matching = _matching(machines, asked, states)
-    ordered = matching[_order(machines, asked.sort, asked.descending, matching)]
+    alike = meant(machines, text=asked.text, os_type=asked.os_type, label=asked.label)
+    states = states_of(machines, asked.metric.quantity, alerting, min(now_ms, asked.end_ms), alike)
+    matching = np.flatnonzero(states[asked.state or "reporting"])
+    ordered = matching[order_of(machines, asked.sort, asked.descending, matching)]
     shown = ordered[asked.first : None if asked.count is None else asked.first + asked.count]
     cells = values[machines.rows[shown]]
     finite = np.isfinite(cells)
@@ -137,10 +138,12 @@ def _drawn(cache: FleetCache, asked: PictureQuestion, alerting: frozenset[str], 
             )
         ),
         "reporting": finite.sum(axis=0).tolist(),
-        "machines": [_machine(machines, place, states) for place in shown[:PAGE].tolist()],
-        "hottest": _extremes(machines, states, highest=True),
-        "idlest": _extremes(machines, states, highest=False),
-        "silent": _silent(machines, states),
+        "machines": [document_of(machines, place, states) for place in shown[:PAGE].tolist()],
+        "hottest": extremes(machines, states, highest=True),
+        "idlest": extremes(machines, states, highest=False),
+        "silent": silent(machines, states),
+        "known_labels": labels_of(machines.labels),
+        "labelled": labels_of(machines.labels[place] for place in np.flatnonzero(alike).tolist()),
     }
     return _packed(header, _pixels(cells, edges, scale))
 
@@ -157,12 +160,17 @@ def _rate(store: Store, asked: PictureQuestion, machines: int, now_ms: int) -> i
     return next((rate for rate in _RATES if rate >= wanted_ms and rate % finest_ms == 0), _RATES[-1])
 
 
-def _values(cache: FleetCache, asked: PictureQuestion, rate_ms: int) -> tuple[Floats, int]:
-    """The values of all machines, and the number of the first column."""
+def _read(cache: FleetCache, asked: PictureQuestion, rate_ms: int) -> tuple[Floats, Machines, tuple[int, int]]:
+    """The values of all machines, the machines, and the range of the columns; the two are read beside each other."""
     first = asked.start_ms // rate_ms
     columns = max(1, -(-asked.end_ms // rate_ms) - first)
+    range_ms = (first * rate_ms, (first + columns) * rate_ms)
     key = MatrixKey(asked.metric.quantity, asked.statistic, rate_ms, columns)
-    return cache.matrix(key, first * rate_ms), first
+    cache.know(key)
+    with ThreadPoolExecutor(1, "picture") as beside:
+        machines = beside.submit(machines_in, cache, asked.metric.quantity, range_ms)
+        values = cache.matrix(key, range_ms[0])
+        return values, machines.result(), range_ms
 
 
 def _spacing(values: Floats) -> float:
@@ -176,99 +184,6 @@ def _spacing(values: Floats) -> float:
     columns = values.shape[1]
     spans = columns - np.argmax(found, axis=1) - np.argmax(found[:, ::-1], axis=1) - 1
     return float(np.median(spans / (counts - 1)))
-
-
-def _machines(cache: FleetCache, quantity: Quantity, range_ms: tuple[int, int]) -> Machines:
-    start_ms, end_ms = range_ms
-    before_ms = (2 * start_ms - end_ms, start_ms)
-    now = cache.kept(f"whole {quantity.name}", range_ms, lambda: _whole(cache, quantity, range_ms), _FRESH_S)
-    before = cache.kept(f"mean {quantity.name}", before_ms, lambda: _means(cache, quantity, before_ms), _FRESH_S)
-    known = cache.kept("users", (0, EVERYTHING_MS), lambda: _known(cache), _FRESH_S)
-    # A machine may have joined since the users were listed: it is there the next time.
-    by_row = np.full((4, len(cache.rows.names)), np.nan)
-    by_row[:3, now[0]] = now[1:]
-    by_row[3, before[0]] = before[1]
-    mean, p95, maximum, mean_before = by_row[:, known.rows]
-    return replace(known, mean=mean, p95=p95, maximum=maximum, change=mean - mean_before)
-
-
-def _known(cache: FleetCache) -> Machines:
-    """All machines, without statistics."""
-    users = cache.store.users()
-    names, nothing = users["user_id"].tolist(), np.full(len(users), np.nan)
-    return Machines(
-        names, cache.rows.of(names), users["os_type"].to_numpy(object), users["cores"].to_numpy(np.int64),
-        _epoch_ms(users["last_seen"]), nothing, nothing, nothing, nothing,
-    )  # fmt: skip
-
-
-def _epoch_ms(moments: Any) -> npt.NDArray[np.int64]:
-    values: npt.NDArray[np.int64] = moments.dt.as_unit("ms").astype("int64").to_numpy()
-    return values
-
-
-def _question(quantity: Quantity, range_ms: tuple[int, int]) -> Question:
-    start_ms, end_ms = range_ms
-    return Question(
-        quantity=quantity, start_ms=max(0, start_ms), end_ms=max(0, end_ms), rate_ms=EVERYTHING_MS, by="user"
-    )
-
-
-def _whole(
-    cache: FleetCache, quantity: Quantity, range_ms: tuple[int, int]
-) -> tuple[Places, Doubles, Doubles, Doubles]:
-    """Rows of machines, and the mean, p95 and maximum of each."""
-    frame = cache.store.answer(replace(_question(quantity, range_ms), histograms=True))
-    rows = cache.rows.of(frame["user"].tolist())
-    return rows, statistic(frame, "mean"), statistic(frame, "p95"), statistic(frame, "max")
-
-
-def _means(cache: FleetCache, quantity: Quantity, range_ms: tuple[int, int]) -> tuple[Places, Doubles]:
-    """Rows of machines, and the mean of each."""
-    if range_ms[1] <= 0:
-        return np.empty(0, np.int64), np.empty(0)
-    table = cache.store.answer(replace(_question(quantity, range_ms), cells="mean"))
-    return cache.rows.of(table.index.tolist()), table.to_numpy(np.float64)[:, 0]
-
-
-def _states(
-    machines: Machines, asked: PictureQuestion, alerting: frozenset[str], until_ms: int
-) -> dict[str, npt.NDArray[np.bool_]]:
-    seen = np.isfinite(machines.mean)
-    bounded = asked.metric.quantity.bounded
-    return {
-        "reporting": seen,
-        "hot": (machines.p95 >= HOT) & bounded,
-        "idle": (machines.p95 < IDLE) & bounded,
-        "silent": machines.seen_ms < until_ms - SILENT_MS,
-        "alerting": _named(machines, alerting),
-    }
-
-
-def _named(machines: Machines, names: frozenset[str]) -> npt.NDArray[np.bool_]:
-    if not names:
-        return np.zeros(len(machines.names), np.bool_)
-    return np.fromiter((name in names for name in machines.names), np.bool_, len(machines.names))
-
-
-def _matching(machines: Machines, asked: PictureQuestion, states: dict[str, npt.NDArray[np.bool_]]) -> Places:
-    kept = states[asked.state] if asked.state else states["reporting"]
-    if asked.os_type:
-        kept = kept & (machines.os_type == asked.os_type)
-    if asked.text:
-        text = asked.text.casefold()
-        held = (text in name.casefold() for name in machines.names)
-        kept = kept & np.fromiter(held, np.bool_, len(machines.names))
-    return np.flatnonzero(kept)
-
-
-def _order(machines: Machines, sort: Sort, descending: bool, places: Places) -> Places:
-    """The order of some machines; those without the number come last either way, equals go by name."""
-    if sort == "name":
-        return np.arange(len(places))[:: -1 if descending else 1]
-    column = {"max": machines.maximum, "seen": machines.seen_ms}.get(sort)
-    values = np.asarray(getattr(machines, sort) if column is None else column, np.float64)[places]
-    return np.argsort(-values if descending else values, kind="stable")
 
 
 def _scale(quantity: Quantity, cells: Floats, finite: npt.NDArray[np.bool_]) -> float:
@@ -293,27 +208,3 @@ def _pixels(cells: Floats, edges: Places, scale: float) -> npt.NDArray[np.uint8]
 
 def _listed(values: Doubles) -> list[float | None]:
     return [None if value != value else round(value, 6) for value in values.tolist()]
-
-
-def _machine(machines: Machines, place: int, states: dict[str, npt.NDArray[np.bool_]]) -> dict[str, Any]:
-    numbers = {name: float(getattr(machines, name)[place]) for name in ("mean", "p95", "maximum", "change")}
-    return {
-        "user_id": machines.names[place],
-        "os_type": machines.os_type[place],
-        "cores": int(machines.cores[place]),
-        "seen": int(machines.seen_ms[place]),
-        "states": [name for name in ("hot", "idle", "silent", "alerting") if states[name][place]],
-    } | {name: None if value != value else round(value, 6) for name, value in numbers.items()}
-
-
-def _extremes(machines: Machines, states: dict[str, npt.NDArray[np.bool_]], *, highest: bool) -> list[dict[str, Any]]:
-    places = np.flatnonzero(states["reporting"])
-    ordered = places[_order(machines, "p95", highest, places)][:_TOP]
-    return [_machine(machines, place, states) for place in ordered.tolist()]
-
-
-def _silent(machines: Machines, states: dict[str, npt.NDArray[np.bool_]]) -> list[dict[str, Any]]:
-    """Those that were heard of last come first: they are news."""
-    places = np.flatnonzero(states["silent"])
-    ordered = places[_order(machines, "seen", True, places)][:_TOP]
-    return [_machine(machines, place, states) for place in ordered.tolist()]

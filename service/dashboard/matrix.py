@@ -44,15 +44,17 @@ class MachineRows:
     def __init__(self) -> None:
         self.names: list[str] = []
         self._numbers: dict[str, int] = {}
+        self._guard = threading.Lock()
 
     def of(self, names: Sequence[str]) -> npt.NDArray[np.int64]:
-        """The rows of machines, new ones at the end."""
+        """The rows of machines, new ones at the end. May be called by several threads."""
         numbers = self._numbers
-        for name in names:
-            if name not in numbers:
-                numbers[name] = len(numbers)
-                self.names.append(name)
-        return np.fromiter((numbers[name] for name in names), np.int64, len(names))
+        with self._guard:
+            for name in names:
+                if name not in numbers:
+                    numbers[name] = len(numbers)
+                    self.names.append(name)
+        return np.fromiter(map(numbers.__getitem__, names), np.int64, len(names))
 
 
 class Matrix:
@@ -108,11 +110,18 @@ class Matrix:
         )  # fmt: skip
         row_of = rows.of(answer.index.tolist())
         missing = len(rows.names) - len(self.values)
-        if missing:
+        if missing == len(answer) and (first, last - first + 1) == (self.first, columns) and _is_range(row_of):
+            self.values = answer.to_numpy()  # it is all there is, and in order
+            return
+        if missing > 0:
             self.values = np.vstack([self.values, np.full((missing, columns), np.nan, np.float32)])
         begin, end = first - self.first, last - self.first + 1
         self.values[:, begin:end] = np.nan
         self.values[row_of, begin:end] = answer.to_numpy()
+
+
+def _is_range(numbers: npt.NDArray[np.int64]) -> bool:
+    return bool(np.all(numbers == np.arange(len(numbers))))
 
 
 def _runs(numbers: Sequence[int]) -> Iterator[tuple[int, int]]:
@@ -161,6 +170,11 @@ class FleetCache:
             self._matrices.clear()
             self._kept.clear()
             self.rows = MachineRows()
+
+    def know(self, key: MatrixKey) -> None:
+        """Have the store find the machines of a matrix that is not there yet, before several threads ask about them."""
+        if key not in self._matrices:
+            self.store.answer(Question(quantity=key.quantity, start_ms=0, end_ms=0, rate_ms=1, by="user", cells="mean"))
 
     def matrix(self, key: MatrixKey, start_ms: int) -> Floats:
         """The values from the bucket of `start_ms` on, a row for each of `rows`. Raises StoreUnavailable."""

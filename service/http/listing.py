@@ -7,6 +7,8 @@ from service.http.parameters import DEFAULT_LIMIT, MAX_LIMIT
 from service.http.requests import Parameters
 
 T = TypeVar("T")
+_DIGITS = 18
+"""Digits of the longest number that is taken: with any more, zeros in front too, it could be any."""
 
 
 def take_limit(asked: Parameters, most: int = MAX_LIMIT, default: int = DEFAULT_LIMIT) -> int:
@@ -27,7 +29,8 @@ def page_of(
 def whole_number(value: Any, least: int, most: int) -> int:
     """A number within bounds, of digits or of JSON; raises ValueError."""
     text = str(value)
-    if isinstance(value, bool) or not text.isascii() or not text.isdecimal() or not least <= int(text[:20]) <= most:
+    is_number = not isinstance(value, bool) and text.isascii() and text.isdecimal() and len(text) <= _DIGITS
+    if not is_number or not least <= int(text) <= most:
         raise ValueError(f"expected a whole number from {least} to {most}, got {text[:32]!r}")
     return int(text)
 

@@ -196,6 +196,10 @@ class FleetWindowsParameters(Struct, kw_only=True):
     end: End | None = None
     resample_rate: WindowsRate = "15m"
     by: Annotated[Literal["user"], Meta(description="Each machine by itself.")] | None = None
+    user: Annotated[
+        list[Pattern],
+        Meta(description="Ids of machines, patterns, or labels such as `role=web`; all machines unless said."),
+    ] = []
     histograms: Histograms = "false"
     weight: WeightOf = "samples"
 
@@ -351,6 +355,9 @@ class PictureParameters(Struct, kw_only=True):
     order: Literal["asc", "desc"] = "asc"
     q: Annotated[str, Meta(description="Machines whose names hold it.")] = ""
     os: Annotated[Literal["Linux", "MacOS", "Windows"], Meta(description="Machines of a system.")] | None = None
+    label: Annotated[
+        str, Meta(description="Machines with labels: `role=web`, or `role=web,zone=eu-*` for all of several.")
+    ] = ""
     state: Literal["hot", "idle", "silent", "alerting"] | None = None
     first: Annotated[int, Meta(ge=0, le=10**9, description="The place of the first machine in the order.")] = 0
     count: Annotated[int, Meta(ge=1, le=10**9, description="How many machines there are from it on.")] | None = None

@@ -12,7 +12,7 @@ from analytics.frames.statistics import SHARES, highest, values_of
 from analytics.frames.weights import Weight
 from contract import times
 from contract.labels import label_of
-from contract.metrics import NAMES, STATISTICS, NamedMetric, Quantity, Statistic
+from contract.metrics import BY_CORE, NAMES, STATISTICS, NamedMetric, Quantity, Statistic
 from contract.problems import did_you_mean, shortened
 from contract.times import DAY_MS, parse_timestamp
 from service.http.buckets import AskedBuckets, check_kept, take_buckets
@@ -111,7 +111,7 @@ def check_user(store: Store, user_id: str, quantity: Quantity, core: int | None)
 def core_number(value: Any, metric: NamedMetric) -> int:
     """The number of a core of a metric that has cores; raises ValueError otherwise."""
     if not metric.by_core:
-        raise ValueError(f"does not go with {metric.name}; it goes with cpuLoadAvg, cpuLoadVar and cpuUtilization")
+        raise ValueError(f"does not go with {metric.name}; it goes with {', '.join(BY_CORE[:-1])} and {BY_CORE[-1]}")
     text = str(value)
     if not text.isascii() or not text.isdecimal() or int(text) > 65535:
         raise ValueError(f"expected the number of a core (0, 1, ...), got {value!r}")

@@ -175,7 +175,8 @@ class Parameters:
     async def read(cls, req: Request, names: tuple[str, ...], several: tuple[str, ...] = ()) -> Self:
         """Those of a request, of which those of `several` may come more than once, and are lists then.
 
-        Raises ProblemError: 422 for others than `names`, 400 for a body that is no object.
+        Raises ProblemError: 422 for others than `names` and for some in a body and others in the query string, 400 for
+        a body that is no object.
         """
         body = await read_body(req) if req.content_length or req.get_header("Transfer-Encoding") else b""
         if body.strip():
@@ -188,10 +189,14 @@ class Parameters:
                     f'The body is not a JSON object such as {{"start": "2018-07-12T12:15:00Z"}}: {error}',
                 ) from None
             unknown = [name for name in values if name not in names]
-            if unknown:
-                problems = [
-                    Problem(f"/{shortened(name)}", unknown_parameter(name, names)) for name in unknown[:_MAX_PROBLEMS]
-                ]
+            problems = [
+                Problem(f"/{shortened(name)}", unknown_parameter(name, names)) for name in unknown[:_MAX_PROBLEMS]
+            ]
+            problems += [
+                Problem(shortened(name), "expected all parameters in the body or all in the query string, got both")
+                for name in [*req.params][:_MAX_PROBLEMS]
+            ]
+            if problems:
                 raise ProblemError(falcon.HTTP_422, "The query is invalid.", problems)
             return cls(values, "/")
         for name, value in req.params.items():

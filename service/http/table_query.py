@@ -14,7 +14,7 @@ from analytics.frames.statistics import SHARES, approximation_of, statistic
 from analytics.frames.weights import Weight
 from contract import times
 from contract.labels import NOT_LABELLED, column_of, label_of
-from contract.metrics import NamedMetric, Quantity, Statistic
+from contract.metrics import BY_CORE, NamedMetric, Quantity, Statistic
 from contract.patterns import EVERYBODY, exact_names, host_matcher, names_labels
 from contract.problems import shortened
 from service.credentials.identity import ANYBODY, Identity
@@ -91,7 +91,7 @@ async def read_table_query(req: Request, store: Store, identity: Identity) -> Ta
         end_ms=end_ms,
         buckets=take_buckets(asked, start_ms, end_ms),
         by=asked.take("by", _levels, ("all",)),
-        users=asked.take("user", _patterns, ()),
+        users=asked.take("user", user_patterns, ()),
         top=asked.take("top", number_of_groups, None),
         weight=asked.take("weight", a_weight, "samples"),
         identity=identity,
@@ -110,7 +110,7 @@ def _check_levels(asked: Parameters, query: TableQuery) -> None:
         if metric.over_cores and query.by != ("user",):
             asked.refuse("by", f"{metric.name} compares the cores of one machine: by=user alone goes with it")
         elif "core" in query.by and not metric.by_core:
-            asked.refuse("by", f"{metric.name} has no cores; cpuLoadAvg, cpuLoadVar and cpuUtilization have")
+            asked.refuse("by", f"{metric.name} has no cores; {', '.join(BY_CORE[:-1])} and {BY_CORE[-1]} have")
     if query.weight != "samples" and any(column.statistic == "count" for column in query.columns):
         asked.refuse("weight", "does not go with count, which counts samples")
     if query.top is not None and set(query.by) <= {"all", "core"}:
@@ -129,17 +129,20 @@ async def table(store: Store, query: TableQuery) -> list[GroupRows]:
 
 
 def _table(store: Store, query: TableQuery) -> list[GroupRows]:
-    users = _chosen(store, query)
+    users = chosen_users(store, query.users, query.identity)
     _check_size(store, query, users)
     return [_part(store, query, level, users) for level in query.by]
 
 
-def _chosen(store: Store, query: TableQuery) -> frozenset[str] | None:
-    """The users that the patterns name and whom the asker may see; None for everybody."""
-    covers = query.identity.covers
-    if not query.users and not query.identity.is_scoped:
+def chosen_users(store: Store, patterns: Sequence[str], identity: Identity) -> frozenset[str] | None:
+    """The users that patterns name and whom the asker may see; None for everybody.
+
+    Raises ProblemError: 403 for an id outside of the asker's scope, 404 for one that has never reported.
+    """
+    covers = identity.covers
+    if not patterns and not identity.is_scoped:
         return None
-    named = [one for one in query.users if exact_names([one]) is not None and not names_labels([one])]
+    named = [one for one in patterns if exact_names([one]) is not None and not names_labels([one])]
     if not all(map(covers, named)):
         raise ProblemError(falcon.HTTP_403, "The scope of this token does not have each user id that is named.")
     unknown = next((name for name in named if not store.has_user(name)), None)
@@ -147,9 +150,9 @@ def _chosen(store: Store, query: TableQuery) -> frozenset[str] | None:
         raise ProblemError(
             falcon.HTTP_404, f"No report of user {unknown!r} has come in. GET /api/v1/users lists those that have."
         )
-    if query.users and len(named) == len(query.users):
+    if patterns and len(named) == len(patterns):
         return frozenset(named)
-    matches = host_matcher(query.users or EVERYBODY)
+    matches = host_matcher(patterns or EVERYBODY)
     known = store.users()
     return frozenset(
         user
@@ -302,7 +305,8 @@ def _levels(value: Any) -> tuple[Level, ...]:
     return tuple(levels)
 
 
-def _patterns(value: Any) -> tuple[str, ...]:
+def user_patterns(value: Any) -> tuple[str, ...]:
+    """The patterns of a parameter, one or several; raises ValueError."""
     # A user id may have a comma, so several users are several parameters.
     given = value if isinstance(value, list) else [value]
     if not all(isinstance(one, str) for one in given):

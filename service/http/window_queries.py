@@ -20,6 +20,7 @@ from service.http.buckets import check_kept, fitting_rate
 from service.http.parameters import FleetWindowsParameters, UserWindowsParameters, names_of
 from service.http.queries import core_number, named_metric
 from service.http.requests import Parameters, duration
+from service.http.table_query import user_patterns
 from service.http.weighing import PieceWeights, a_weight, with_cores
 from service.stores.base import Question, Store
 
@@ -43,6 +44,8 @@ class WindowsQuery(Struct, frozen=True, kw_only=True):
     histograms: bool
     weight: Weight = "samples"
     """How users count in what is said of all together."""
+    users: tuple[str, ...] = ()
+    """Of the fleet: patterns of those that are meant; none for everybody."""
 
     @property
     def weighs(self) -> bool:
@@ -67,7 +70,7 @@ async def read_windows_query(req: Request, store: Store, *, fleet: bool) -> Wind
     together, without histograms. Raises ProblemError (422, 404 for an unknown metric, 400 for a body that is no
     object) that names the wrong member.
     """
-    asked = await Parameters.read(req, names_of(FleetWindowsParameters if fleet else UserWindowsParameters))
+    asked = await Parameters.read(req, names_of(FleetWindowsParameters if fleet else UserWindowsParameters), ("user",))
     now_ms = times.now_ms()
     metric = named_metric(asked.take("metric", _text, "cpuUtilization"))
     if metric.over_cores:
@@ -82,6 +85,7 @@ async def read_windows_query(req: Request, store: Store, *, fleet: bool) -> Wind
         by_user=asked.take("by", _by, False),
         histograms=asked.take("histograms", _flag, False),
         weight=asked.take("weight", a_weight, "samples"),
+        users=asked.take("user", user_patterns, ()),
     )
     if query.end_ms < query.start_ms:
         asked.refuse("end", "is before start; the range is [start, end)")
@@ -148,6 +152,8 @@ class Plan:
     user_id: str | None
     series: int
     """How many series are read."""
+    users: frozenset[str] | None = None
+    """Of the fleet: those that are meant; None for everybody."""
     told: list[PieceWeights] = field(default_factory=list)
     """The weights of the answer, as soon as they are told."""
 
@@ -206,5 +212,6 @@ class Plan:
                 user_id=self.user_id,
                 cores=cores,
                 by="user" if query.by_user else None,
+                users=self.users,
                 histograms=query.histograms,
             )

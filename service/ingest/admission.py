@@ -28,6 +28,11 @@ class Admission:
         self._joining.add(user_id)
         return True
 
+    def has_room(self, user_id: str, agents: int) -> bool:
+        """Whether a machine may say of itself what `agents` of them said: if its reports are, or would be taken."""
+        store = self._store
+        return store.has_user(user_id) or max(store.user_count, agents) < self._max_users
+
     @property
     def reason(self) -> str:
         """What is said to those who are not let in."""

@@ -24,6 +24,8 @@ _HEADER = struct.Struct("<IIQ")
 HEADER_BYTES = _HEADER.size
 _DSYNC: int = getattr(os, "O_DSYNC", 0)
 _TEXTS = msgspec.json.Decoder(list[msgspec.Raw])
+_MARRED_BITS = 4
+"""The beginning of a record in the place of an end mark differs by many more."""
 
 
 class Record(NamedTuple):
@@ -41,11 +43,21 @@ class Damage(NamedTuple):
     path: Path
     first: int
     last: int
+    is_bound: bool = False
+    """Whether it is only known that there were no more: the file lacks its end."""
 
     @property
     def reports(self) -> int:
         """How many they are."""
         return self.last - self.first + 1
+
+    @property
+    def words(self) -> str:
+        """What is lost, and why; without the folder, as it is told to anybody."""
+        if self.is_bound:
+            return f"Acknowledged reports from offset {self.first} on may be lost: {self.path.name} lacks its end"
+        lost = f"{self.reports} acknowledged reports (offsets {self.first} to {self.last}) are lost"
+        return f"{lost}: {self.path.name} is damaged"
 
 
 def encoded(body: bytes, last: int) -> bytes:
@@ -74,6 +86,24 @@ class LogFile:
     damage: list[Damage] = field(default_factory=list)
     is_cut: bool = False
     """Whether a crash cut its last write short."""
+    has_mark: bool = False
+    """Whether an end mark stood behind its last record when it was opened."""
+    size: int = 0
+    """Its bytes on disk when it was opened."""
+
+    def lacks_end(self, size: int) -> bool:
+        """Whether somebody cut it: files are made with `size` bytes, and where a short one ends a mark says so."""
+        return not self.has_mark and self.size < size
+
+    @property
+    def has_marred_mark(self) -> bool:
+        """Whether what stands in the place of the end mark differs from it by a few bits."""
+        if self.has_mark or self.size - self.end < HEADER_BYTES:
+            return False
+        with self.path.open("rb") as content:
+            content.seek(self.end)
+            differing = int.from_bytes(content.read(HEADER_BYTES)) ^ int.from_bytes(encoded(b"", self.last))
+        return differing.bit_count() <= _MARRED_BITS
 
     def add(self, last: int, size: int) -> None:
         """Note a record of `size` bytes, the offset of its last report `last`."""
@@ -104,13 +134,15 @@ class LogFile:
 def open_file(path: Path, mark_bytes: int) -> LogFile:
     """A file on disk, read to its end; its name says the offset in front of its first record."""
     after = int(path.stem)
-    file = LogFile(path, after, mark_bytes, after)
+    file = LogFile(path, after, mark_bytes, after, size=path.stat().st_size)
     for found in _walk(path, 0, after, None):
         if isinstance(found, _Whole):
             file.add(found.record.last, HEADER_BYTES + len(found.record.body))
         elif isinstance(found, _Hole):
             file.damage.append(Damage(path, file.last + 1, found.last))
             file.last, file.end = found.last, found.place
+        elif isinstance(found, _Mark):
+            file.has_mark = True
         else:
             file.is_cut = True
     return file
@@ -145,11 +177,15 @@ class _Hole(NamedTuple):
     last: int
 
 
+class _Mark(NamedTuple):
+    """An end mark: the end of the file."""
+
+
 class _Cut(NamedTuple):
     """The beginning of a write, with nothing whole behind it."""
 
 
-def _walk(path: Path, place: int, last: int, end: int | None) -> "Iterator[_Whole | _Hole | _Cut]":
+def _walk(path: Path, place: int, last: int, end: int | None) -> "Iterator[_Whole | _Hole | _Mark | _Cut]":
     """What a file holds from a place on, behind offset `last`, up to its `end` where that is known."""
     with path.open("rb") as content:
         size = os.fstat(content.fileno()).st_size
@@ -166,6 +202,7 @@ def _walk(path: Path, place: int, last: int, end: int | None) -> "Iterator[_Whol
                     place, last = place + HEADER_BYTES + length, offset
                     continue
             elif header == encoded(b"", last):
+                yield _Mark()
                 return
             content.seek(place)
             hole = _behind_damage(content.read(end - place), last)

@@ -72,7 +72,7 @@ class Journal:
         self._file_bytes = file_bytes
         self._mark_bytes = mark_bytes
         self._files = [open_file(path, mark_bytes) for path in _found(folder, ".journal")]
-        self.damage = _damage_of(self._files)
+        self.damage = _damage_of(self._files, file_bytes)
         """What could not be read when the journal was opened, oldest first."""
         self._descriptor: int | None = None
         self._capacity = 0
@@ -90,6 +90,9 @@ class Journal:
             if file.is_cut:
                 _log.warning("%s ends with a write that was cut short, and that nobody acknowledged", file.path)
         _say_strangers(folder)
+        if self._files and self._files[-1].lacks_end(file_bytes):
+            # Its name keeps the offsets that were given from being given again.
+            self._begin_file(0)
 
     @property
     def size(self) -> int:
@@ -102,6 +105,11 @@ class Journal:
         return sum(file.taken for file in self._files)
 
     @property
+    def is_empty(self) -> bool:
+        """Whether no report can be read."""
+        return not any(file.end for file in self._files)
+
+    @property
     def first(self) -> int:
         """The offset of the oldest report that can be read; that of the next one where there is none."""
         return self._files[0].after + 1 if self._files else self.last + 1
@@ -112,7 +120,7 @@ class Journal:
         They are damaged, or pruned already, for the sake of a store that was ahead of `after`; behind offset 0 nothing
         is known of what is pruned.
         """
-        damage = [Damage(one.path, max(one.first, after + 1), one.last) for one in self.damage if one.last > after]
+        damage = [one._replace(first=max(one.first, after + 1)) for one in self.damage if one.last > after]
         if 0 < after < self.first - 1:
             damage.insert(0, Damage(self._folder, after + 1, self.first - 1))
         return damage
@@ -312,10 +320,17 @@ class Journal:
         _log.warning("%s is put aside as %s", path, target)
 
 
-def faults(folder: Path) -> Iterator[str]:
+def faults(folder: Path, file_bytes: int = FILE_BYTES) -> Iterator[str]:
     """What is wrong with the journal in `folder`, which nobody uses, in words; nothing is changed."""
-    for one in _damage_of([open_file(path, MARK_BYTES) for path in _found(folder, ".journal")]):
-        yield f"{one.path.name}: {one.reports} reports (offsets {one.first} to {one.last}) are damaged"
+    files = [open_file(path, MARK_BYTES) for path in _found(folder, ".journal")]
+    for file in files:
+        if file.has_marred_mark:
+            yield f"{file.path.name}: its end mark is damaged; no report is lost by that"
+    for one in _damage_of(files, file_bytes):
+        if one.is_bound:
+            yield f"{one.path.name}: it lacks its end, and reports from offset {one.first} on, if it had any"
+        else:
+            yield f"{one.path.name}: {one.reports} reports (offsets {one.first} to {one.last}) are damaged"
 
 
 def _found(folder: Path, suffix: str) -> list[Path]:
@@ -331,13 +346,22 @@ def _say_strangers(folder: Path) -> None:
         _log.warning("%s holds what is not of the journal, and is left as it is: %s", folder, ", ".join(strangers[:5]))
 
 
-def _damage_of(files: Sequence[LogFile]) -> list[Damage]:
-    """What the files miss within themselves, and from one to the next."""
+def _damage_of(files: Sequence[LogFile], file_bytes: int) -> list[Damage]:
+    """What the files miss within themselves, from one to the next, and behind the newest where that was cut.
+
+    A report has a byte at least: no more offsets were given than the bytes that are gone.
+    """
     damage = [one for file in files for one in file.damage]
+    if files and files[-1].lacks_end(file_bytes):
+        newest = files[-1]
+        lost = Damage(newest.path, newest.last + 1, newest.last + file_bytes - newest.end, is_bound=True)
+        newest.damage.append(lost)
+        damage.append(lost)
+        newest.last = lost.last
     for before, behind in pairwise(files):
         if behind.after > before.last:
             # The end of the one before is damaged as well, or a file between them is gone.
-            lost = Damage(before.path, before.last + 1, behind.after)
+            lost = Damage(before.path, before.last + 1, behind.after, is_bound=before.lacks_end(file_bytes))
             before.damage.append(lost)
             damage.append(lost)
     return sorted(damage, key=lambda one: one.first)

@@ -12,7 +12,7 @@ import pandas as pd
 from analytics.frames.columns import Windows
 from contract.metrics import Metric, Quantity
 from contract.report import OsType, Report
-from service.stores.process_use import UseAnswer, UseQuestion
+from service.stores.process_use import UseAnswer, UseDump, UseQuestion
 
 
 class StoreError(Exception):
@@ -70,8 +70,8 @@ class Question:
     """Where buckets begin that are not all of one width, ascending; the first is not after `start_ms`."""
     users: frozenset[str] | None = None
     """For the fleet: only these users, or None for all."""
-    cells: Literal["mean", "max", "min"] | None = None
-    """With `by` user: a table of this statistic in place of windows."""
+    cells: Literal["mean", "max", "min", "totals"] | None = None
+    """With `by` user, a table in place of windows: of this statistic, or `totals` of the whole range, of shares."""
 
     @property
     def step_ms(self) -> int:
@@ -143,7 +143,8 @@ class Store(Protocol):
         """The windows that a question asks for, a frame (`analytics.frames.frame`) as `analytics.resample` gives it.
 
         Where `cells` are asked for, a row for each machine that has the quantity (the index, `user`) and a column for
-        each bucket, by its number, its start over the rate: float32, NaN where there are no samples.
+        each bucket, by its number, its start over the rate: float32, NaN where there are no samples. Where `totals`
+        are asked for, the columns are `mean`, `p95` and `max` of all samples of the range.
 
         It has the column of groups where `by` asks for them; `core` where single cores are asked for; `histogram` where
         quantiles are.
@@ -151,10 +152,6 @@ class Store(Protocol):
 
     def caveat(self, question: Question) -> str | None:
         """What the answer to a question lacks for damage on disk; None where it lacks nothing."""
-
-    @property
-    def keeps_processes(self) -> bool:
-        """Whether it keeps who used the CPU; where not, `who` knows of nobody."""
 
     def who(self, question: UseQuestion) -> UseAnswer:
         """Who used the CPU of a machine, or of all, in a range."""
@@ -165,6 +162,9 @@ class Store(Protocol):
 
     def has_user(self, user_id: str) -> bool:
         """Whether any report of this user was ever taken."""
+
+    def labels_of(self, user_id: str) -> Mapping[str, str]:
+        """What a user said last of its labels; nothing of who is not known."""
 
     def cores(self, user_id: str, quantity: Quantity) -> list[int]:
         """The numbers of the cores that a user ever reported a quantity of, ascending."""
@@ -255,6 +255,12 @@ class Store(Protocol):
         `machines` are those they belong to. A range of theirs begins and ends with a day, so that no bucket of
         any tier holds windows from elsewhere; it must not have been added before. All or nothing.
         """
+
+    def process_uses(self, user_ids: Sequence[str], start_ms: int, end_ms: int) -> UseDump:
+        """Who used the CPU of some users in a range of whole days."""
+
+    def add_process_uses(self, uses: UseDump) -> None:
+        """Put windows and hours of whole days on the store's own disk that it does not have."""
 
     def rebuild(self, user_ids: Sequence[str], start_ms: int, end_ms: int) -> None:
         """Make the rollups of some users' days anew from their windows, where those were added again."""

@@ -1,30 +1,109 @@
-"""One statistic of many series over time as a table, straight from the rows that were loaded.
+"""One statistic of many series over time as a table, or several over a whole range, straight from the rows that were
+loaded.
 
 A picture of ten thousand machines has millions of cells, and needs one number of each: what makes windows of rows
-(their order, their labels, the other numbers) costs several times as much as these numbers do. Extremes are exactly
-those that `analytics.resample` has; a mean is that of samples, to the last bits of a double, not bit by bit.
+(their order, their labels, the other numbers) costs several times as much as these numbers do. Rows are taken a batch
+at a time, small enough that the memory that they need is used again and again: on a fresh page of it a machine spends
+as long as on adding up hundreds of rows. Extremes are exactly those that `analytics.resample` has; means are those of
+samples, to the last bits of the type that is answered, not bit by bit.
 """
 
-from collections.abc import Iterable
-from typing import Final, Literal
+from collections.abc import Iterable, Iterator
+from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from analytics.frames.columns import Windows
+from analytics.frames.frame import unpacked
+from analytics.frames.kernel import Histograms
+from analytics.frames.statistics import quantiles
+from contract.histogram import LINEAR
 from service.stores.memtable import LoadedRows
 
 Cell = Literal["mean", "max", "min"]
 """Statistics that need no histogram."""
-COLUMNS: Final[dict[Cell, tuple[str, ...]]] = {
-    "mean": ("count", "mean"), "max": ("count", "max"), "min": ("count", "min")
+COLUMNS: Final[dict[Cell | Literal["totals"], tuple[str, ...]]] = {
+    "mean": ("count", "mean"), "max": ("count", "max"), "min": ("count", "min"),
+    "totals": ("count", "mean", "min", "max"),
 }  # fmt: skip
-"""The columns of rows that each is made of."""
+"""The columns of rows that each is made of; totals also of histograms."""
+BATCH_ROWS: Final = 1 << 16
+
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+
+
+class CellRows(NamedTuple):
+    """Some rows as arrays."""
+
+    series: npt.NDArray[np.integer]
+    """The number of each row's series."""
+    time_ms: Ints
+    columns: dict[str, npt.NDArray[Any]]
+    """Those of `COLUMNS`, each as long as the others."""
+    histograms: Histograms | None = None
+    """Where totals are asked for."""
+
+    def with_samples(self) -> "CellRows":
+        """The rows that have samples."""
+        has = self.columns["count"] > 0
+        if has.all():
+            return self
+        place = np.cumsum(has) - 1
+        histograms = self.histograms
+        if histograms is not None:
+            kept = has[histograms.row]
+            histograms = Histograms(place[histograms.row[kept]], histograms.bin[kept], histograms.count[kept])
+        columns = {name: column[has] for name, column in self.columns.items()}
+        return CellRows(self.series[has], self.time_ms[has], columns, histograms)
+
+
+def cell_rows(parts: Iterable[CellRows | LoadedRows], *, histograms: bool) -> Iterator[CellRows]:
+    """The rows that have samples, small parts of them together: what is added up at once is rounded once."""
+    waiting: list[CellRows] = []
+    count = 0
+    for part in parts:
+        rows = part.with_samples() if isinstance(part, CellRows) else _of_loaded(part, histograms=histograms)
+        waiting.append(rows)
+        count += len(rows.series)
+        if count >= BATCH_ROWS // 2:
+            yield _joined(waiting)
+            waiting, count = [], 0
+    if count:
+        yield _joined(waiting)
+
+
+def _of_loaded(rows: LoadedRows, *, histograms: bool) -> CellRows:
+    rows = rows.take(rows.frame["count"].to_numpy() > 0)
+    frame = rows.frame
+    time_ms = pd.DatetimeIndex(frame.index).as_unit("ms").asi8
+    columns = {name: frame[name].to_numpy() for name in COLUMNS["totals"]}
+    return CellRows(rows.series, time_ms, columns, unpacked(frame)[0] if histograms else None)
+
+
+def _joined(parts: list[CellRows]) -> CellRows:
+    if len(parts) == 1:
+        return parts[0]
+    names = set.intersection(*(set(part.columns) for part in parts))
+    columns = {name: np.concatenate([part.columns[name] for part in parts]) for name in names}
+    histograms = None
+    if parts[0].histograms is not None:
+        found = [part.histograms or Histograms.empty() for part in parts]
+        starts = np.cumsum([0, *(len(part.series) for part in parts)])
+        histograms = Histograms(
+            np.concatenate([one.row + start for one, start in zip(found, starts, strict=False)]),
+            np.concatenate([one.bin for one in found]),
+            np.concatenate([one.count for one in found]),
+        )
+    series, times = (np.concatenate([part[place] for part in parts]) for place in (0, 1))
+    return CellRows(series, times, columns, histograms)
 
 
 def cells_of(
-    parts: Iterable[LoadedRows],
-    row_of: npt.NDArray[np.int64],
+    parts: Iterable[CellRows | LoadedRows],
+    row_of: Ints,
     shape: tuple[int, int],
     cell: Cell,
     *,
@@ -32,38 +111,54 @@ def cells_of(
     rate_ms: int,
 ) -> npt.NDArray[np.float32]:
     """A row for each series, by its number in `row_of`, and a column for each bucket from number `first` on; NaN where
-    there are no samples.
+    there are no samples. Rows of series whose number there is below 0 are left out.
     """
     rows, columns = shape
     table = _Means(rows * columns) if cell == "mean" else _Extremes(rows * columns, cell)
-    for part in parts:
-        column = pd.DatetimeIndex(part.frame.index).as_unit("ms").asi8 // rate_ms - first
-        place = row_of[part.series] * columns + column
-        count = part.frame["count"].to_numpy()
-        value = part.frame[cell].to_numpy()
-        if not count.all():
-            place, count, value = (values[count > 0] for values in (place, count, value))
+    for part in cell_rows(parts, histograms=False):
+        row = row_of[part.series]
+        place = row * columns + (part.time_ms // rate_ms - first)
+        count, value = part.columns["count"], part.columns[cell]
+        if row.min() < 0:
+            place, count, value = (values[row >= 0] for values in (place, count, value))
         table.add(place, count, value)
-    return table.finished().astype(np.float32).reshape(shape)
+    return table.finished().reshape(shape)
 
 
 class _Means:
-    """Means weighted by samples."""
+    """Means weighted by samples. Each cell is read and written once a batch."""
 
     def __init__(self, cells: int) -> None:
-        self._count = np.zeros(cells)
-        self._sum = np.zeros(cells)
+        self._count = np.zeros(cells, np.float32)
+        self._mean = np.empty(cells, np.float32)
 
-    def add(self, place: npt.NDArray[np.int64], count: npt.NDArray[np.int64], value: npt.NDArray[np.float64]) -> None:
-        # Of one type on both sides: only then is `at` as fast as a loop in C.
-        samples = count.astype(np.float64)
-        np.add.at(self._count, place, samples)
-        np.add.at(self._sum, place, samples * value)
+    def add(self, place: Ints, count: npt.NDArray[np.integer], mean: Floats) -> None:
+        place, samples, mean = _one_a_place(place, count.astype(np.float64), mean)
+        before = self._count[place]
+        if before.any():
+            known = before.astype(np.float64)
+            total = samples * mean + known * np.where(known > 0, self._mean[place], 0)
+            samples = samples + known
+            mean = total / samples
+        self._count[place] = samples
+        self._mean[place] = mean
 
-    def finished(self) -> npt.NDArray[np.float64]:
-        with np.errstate(invalid="ignore"):
-            means: npt.NDArray[np.float64] = self._sum / self._count
-        return means
+    def finished(self) -> npt.NDArray[np.float32]:
+        self._mean[self._count == 0] = np.nan
+        return self._mean
+
+
+def _one_a_place(place: Ints, samples: Floats, mean: Floats) -> tuple[Ints, Floats, Floats]:
+    """Rows added up to one for each place."""
+    if np.all(place[1:] > place[:-1]):
+        return place, samples, mean
+    if np.any(place[1:] < place[:-1]):
+        order = np.argsort(place, kind="stable")
+        place, samples, mean = place[order], samples[order], mean[order]
+    first = np.flatnonzero(np.diff(place, prepend=-1))
+    total = np.add.reduceat(samples * mean, first)
+    samples = np.add.reduceat(samples, first)
+    return place[first], samples, total / samples
 
 
 class _Extremes:
@@ -71,11 +166,41 @@ class _Extremes:
 
     def __init__(self, cells: int, cell: Cell) -> None:
         self._at = np.maximum.at if cell == "max" else np.minimum.at
-        self._values = np.full(cells, -np.inf if cell == "max" else np.inf)
+        self._values = np.full(cells, -np.inf if cell == "max" else np.inf, np.float32)
 
-    def add(self, place: npt.NDArray[np.int64], count: npt.NDArray[np.int64], value: npt.NDArray[np.float64]) -> None:
-        self._at(self._values, place, value)
+    def add(self, place: Ints, count: npt.NDArray[np.integer], value: Floats) -> None:
+        self._at(self._values, place, value.astype(np.float32))
 
-    def finished(self) -> npt.NDArray[np.float64]:
+    def finished(self) -> npt.NDArray[np.float32]:
         self._values[np.isinf(self._values)] = np.nan
         return self._values
+
+
+_WIDTH: Final = LINEAR.last - LINEAR.first + 1
+
+
+def totals_of(parts: Iterable[CellRows | LoadedRows], row_of: Ints, rows: int) -> pd.DataFrame:
+    """All samples of shares of each of so many rows: `mean`, `p95` and `max`; NaN where there are none."""
+    count, total = np.zeros(rows), np.zeros(rows)
+    least, most = np.full(rows, np.inf), np.full(rows, -np.inf)
+    bins = np.zeros(rows * _WIDTH, np.int64)
+    for part in cell_rows(parts, histograms=True):
+        row = row_of[part.series]
+        found = part.histograms or Histograms.empty()
+        kept = slice(None) if row.min() >= 0 else row >= 0
+        samples = part.columns["count"][kept].astype(np.float64)
+        np.add.at(count, row[kept], samples)
+        np.add.at(total, row[kept], samples * part.columns["mean"][kept])
+        np.minimum.at(least, row[kept], part.columns["min"][kept])
+        np.maximum.at(most, row[kept], part.columns["max"][kept])
+        kept = slice(None) if row.min() >= 0 else row[found.row] >= 0
+        place = row[found.row[kept]] * _WIDTH + (found.bin[kept] - LINEAR.first)
+        np.add.at(bins, place, found.count[kept])
+    filled = np.flatnonzero(bins)
+    histograms = Histograms(filled // _WIDTH, (filled % _WIDTH + LINEAR.first).astype(np.int32), bins[filled])
+    nothing = np.zeros(rows, np.int64)
+    with np.errstate(invalid="ignore"):
+        mean = total / count
+    windows = Windows(nothing, nothing, count.astype(np.int64), mean, mean, least, most, nothing, histograms)
+    p95 = quantiles(windows, 0.95, LINEAR)
+    return pd.DataFrame({"mean": mean, "p95": p95, "max": np.where(count > 0, most, np.nan)})

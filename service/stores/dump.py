@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -143,15 +143,20 @@ class _ReportBuilder:
         while row < end:
             kind = TYPE_OF[self._names[row].quantity.name]
             if kind is Cpu:
-                cores_end = row + 1
-                while cores_end < end and self._names[cores_end].core is not None:
-                    cores_end += 1
+                cores_end = self._cores_end(row + 1, end)
                 metrics.append(self._cpu(row, cores_end))
                 row = cores_end
             else:
-                members = {quantity.attribute: row + place for place, quantity in enumerate(kind.quantities)}
-                metrics.append(kind(**{name: self._distribution(place) for name, place in members.items()}))
-                row += len(members)
+                members: dict[str, Any] = {}
+                for quantity in kind.quantities:
+                    members[quantity.attribute] = self._distribution(row)
+                    row += 1
+                    cores_end = self._cores_end(row, end)
+                    if cores_end > row:
+                        members[f"{quantity.attribute}_by_core"] = self._mean[row:cores_end]
+                        members["cores"] = self._numbers(row, cores_end)
+                        row = cores_end
+                metrics.append(kind(**members))
         end_ms = self._time[begin]
         os_type, os_version = machine.system_at(end_ms)
         return Report(
@@ -164,6 +169,17 @@ class _ReportBuilder:
             metrics=metrics,
             labels=dict(machine.labels) or UNSET,
         )
+
+    def _cores_end(self, row: int, end: int) -> int:
+        """The first row from `row` on that is not of a single core."""
+        while row < end and self._names[row].core is not None:
+            row += 1
+        return row
+
+    def _numbers(self, first: int, end: int) -> list[int]:
+        """The numbers of the cores of some rows; none where they are 0, 1, 2, ..."""
+        numbers = [name.core for name in self._names[first:end] if name.core is not None]
+        return [] if numbers == list(range(len(numbers))) else numbers
 
     def _histogram(self, row: int) -> list[int]:
         flat: list[int] = self._flat[self._ends[row] : self._ends[row + 1]]
@@ -182,7 +198,6 @@ class _ReportBuilder:
     def _cpu(self, whole: int, end: int) -> Cpu:
         """The CPU metric of the row `whole` and of its cores, which follow it."""
         first = whole + 1
-        numbers = [name.core for name in self._names[first:end] if name.core is not None]
         minimum, maximum = self._minimum[first:end], self._maximum[first:end]
         histograms = [self._histogram(row) for row in range(first, end)]
         return Cpu(
@@ -197,7 +212,7 @@ class _ReportBuilder:
             min_utilization_by_core=[] if any(map(math.isnan, minimum)) else minimum,
             max_utilization_by_core=[] if any(map(math.isnan, maximum)) else maximum,
             histogram_by_core=histograms if all(histograms) else [],
-            cores=[] if numbers == list(range(len(numbers))) else numbers,
+            cores=self._numbers(first, end),
         )
 
 

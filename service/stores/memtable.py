@@ -16,7 +16,7 @@ from analytics.frames.columns import NUMBERS, Windows, merge
 from analytics.frames.frame import histograms_of, to_frame
 from analytics.frames.packing import pack_one
 from analytics.frames.reported import frame_of_reported
-from contract.metrics import IDLEST_CORE, Cpu, Metric
+from contract.metrics import IDLEST_CORE, Cpu, Distribution, Metric, whole_window
 from contract.report import Report
 from service.stores.process_use import UseEntry, UseTables, tables_of
 from service.stores.series import SeriesIndex
@@ -117,6 +117,9 @@ class WindowsInMemory(Protocol):
 
     def pieces(self) -> list["SortedWindows"]:
         """The same, sorted by series piece by piece."""
+
+    def process_uses(self) -> list[UseTables]:
+        """Who used the CPU, of the windows that said so."""
 
     def of_series(self, series: npt.NDArray[np.integer]) -> list[pa.RecordBatch]:
         """Those of some series: numbers, ascending. Its cost grows with what it finds."""
@@ -345,7 +348,7 @@ class _Places:
 
 def _other_columns(entries: Sequence[_Entry]) -> pa.RecordBatch:
     """A row for each quantity."""
-    found = [[one for _, one in metric.distributions()] for _, _, metric, _ in entries]
+    found = [_distributions(report, metric) for _, report, metric, _ in entries]
     ones = [*chain.from_iterable(found)]
     widths = np.array([len(some) for some in found])
     common = np.array([report.observations_per_metric for _, report, _, _ in entries], np.int64)
@@ -360,6 +363,14 @@ def _other_columns(entries: Sequence[_Entry]) -> pa.RecordBatch:
         np.array([math.nan if one.maximum is UNSET else one.maximum for one in ones]),
         [b"" if one.histogram is UNSET else pack_one(one.histogram) for one in ones],
     )
+
+
+def _distributions(report: Report, metric: Metric) -> list[Distribution]:
+    """What a metric tells of each of its series, in their order."""
+    found = [one for _, one in metric.distributions()]
+    for quantity, values in zip(metric.of_cores, metric.core_values(), strict=True):
+        found += [whole_window(quantity, value, report.observations_per_metric) for value in values]
+    return found
 
 
 def _batch(

@@ -25,8 +25,10 @@ def home_of(settings: ServiceSettings) -> Path:
     return folder if settings.store == "embedded" else influx_folder(folder, Address.parse(settings.store))
 
 
-def open_store(settings: ServiceSettings, holds: Callable[[int, int], bool]) -> Store:
+def open_store(settings: ServiceSettings, holds: Callable[[int, int], bool], *, has_reports: bool) -> Store:
     """The store; `holds` says whether its journal can give all reports behind an offset up to another.
+
+    `has_reports` says whether there are any in its journal.
 
     Raises StoreError where it cannot be used.
     """
@@ -37,9 +39,15 @@ def open_store(settings: ServiceSettings, holds: Callable[[int, int], bool]) -> 
         return EmbeddedStore(
             folder, settings.store_memory, settings.retention(), holds, keep_processes_ms=settings.keep_processes_ms
         )
+    from service.stores.influx.checkpoint import refuse_without_checkpoint
     from service.stores.influx.store import InfluxStore
 
-    return InfluxStore(Address.parse(settings.store), _credentials(settings), home_of(settings), settings.retention())
+    home = home_of(settings)
+    refuse_without_checkpoint(home, has_reports=has_reports)
+    return InfluxStore(
+        Address.parse(settings.store), _credentials(settings), home, settings.retention(),
+        keep_processes_ms=settings.keep_processes_ms,
+    )  # fmt: skip
 
 
 def open_shared(settings: ServiceSettings, checkpoint: "SharedCheckpoint") -> "InfluxStore":
@@ -47,7 +55,10 @@ def open_shared(settings: ServiceSettings, checkpoint: "SharedCheckpoint") -> "I
     from service.stores.influx.store import InfluxStore
 
     address, credentials = Address.parse(settings.store), _credentials(settings)
-    return InfluxStore(address, credentials, home_of(settings), settings.retention(), checkpoint=checkpoint)
+    return InfluxStore(
+        address, credentials, home_of(settings), settings.retention(), checkpoint=checkpoint,
+        keep_processes_ms=settings.keep_processes_ms,
+    )  # fmt: skip
 
 
 def open_replica(settings: ServiceSettings, refresh: Callable[[], None]) -> "InfluxReplica":

@@ -43,11 +43,30 @@ used at most, less the most of what has no row: so over many windows the sum of 
 beyond, is the most that it can have used, whether each of them names it or not."""
 
 
+SCHEMAS = (WINDOWS_SCHEMA, USES_SCHEMA)
+
+
 class UseTables(NamedTuple):
     """Windows and uses, of `WINDOWS_SCHEMA` and `USES_SCHEMA`."""
 
     windows: pa.Table
     uses: pa.Table
+
+    def of(self, wanted: Callable[[str, int], bool]) -> "UseTables":
+        """The rows of those windows, by machine and end, that are wanted."""
+        return UseTables(*(table.filter(pa.array(_wanted(table, wanted), pa.bool_())) for table in self))
+
+    def ends(self) -> set[tuple[str, int]]:
+        """Machine and end of each window."""
+        return {*zip(self.windows["user_id"].to_pylist(), self.windows["time"].to_pylist(), strict=True)}
+
+
+class UseDump(NamedTuple):
+    """What a store has of some time."""
+
+    windows: UseTables
+    hours: UseTables
+    """Hours whose windows it has no more, merged; of each the time is in the hour."""
 
 
 UseEntry = tuple[str, int, ProcessUse]
@@ -81,6 +100,10 @@ def joined(parts: Sequence[UseTables]) -> UseTables:
         pa.concat_tables([empty.windows, *(part.windows for part in parts)]),
         pa.concat_tables([empty.uses, *(part.uses for part in parts)]),
     )
+
+
+def _wanted(table: pa.Table, wanted: Callable[[str, int], bool]) -> list[bool]:
+    return [*map(wanted, table["user_id"].to_pylist(), table["time"].to_pylist())]
 
 
 def _table(rows: Sequence[tuple[object, ...]], schema: pa.Schema) -> pa.Table:

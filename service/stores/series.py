@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 from msgspec import UNSET
 
-from contract.metrics import QUANTITIES, TYPES, Cpu, Metric
+from contract.metrics import LAST_CORE, QUANTITIES, TYPES, Cpu, Metric, Quantity
 from contract.report import Report
 
 MAX_SYSTEMS = 64
@@ -148,10 +148,13 @@ class SeriesIndex:
     def restore_user(self, user: User, kinds: Iterable[type[Metric]], cores: Iterable[int]) -> None:
         """Take a user that is known, with the metric types it reports and the numbers of its cores."""
         self.users[user.user_id] = user
+        numbers = [*cores]
         for kind in kinds:
             self.of_metric(user.user_id, kind)
-        for core in cores:
-            self._id(user.user_id, Cpu.quantities[0].name, core)
+            for quantity in kind.of_cores:
+                for core in numbers:
+                    if kind is Cpu or core <= LAST_CORE:
+                        self._id(user.user_id, quantity.name, core)
 
     def _id(self, user_id: str, quantity: str, core: int) -> int:
         known = self._ids.get((user_id, quantity, core))
@@ -177,8 +180,13 @@ class SeriesIndex:
         return user.cpu
 
     def of_metric(self, user_id: str, metric: Metric | type[Metric]) -> tuple[int, ...]:
-        """The series of any other metric, in the order of its quantities."""
-        return tuple(self._id(user_id, quantity.name, WHOLE) for quantity in metric.quantities)
+        """The series of any other metric: the whole machine in the order of its quantities, then of each the cores."""
+        found = [self._id(user_id, quantity.name, WHOLE) for quantity in metric.quantities]
+        if isinstance(metric, Metric) and metric.of_cores:
+            found += [
+                self._id(user_id, quantity.name, core) for quantity in metric.of_cores for core in metric.core_numbers()
+            ]
+        return tuple(found)
 
     def cores(self, user_id: str, quantity: str) -> dict[int, int]:
         """The series of a user's quantity: their numbers by core (`WHOLE` for the whole machine)."""
@@ -259,3 +267,31 @@ def users_frame(known: Mapping[str, User]) -> pd.DataFrame:
             "labels": pd.Series([user.labels for user in users], dtype=object),
         }
     )
+
+
+class KnownUsers:
+    """What a store answers of users from memory, by the index of its series, which a subclass sets."""
+
+    _index: SeriesIndex
+
+    @property
+    def user_count(self) -> int:
+        """How many users are known."""
+        return len(self._index.users)
+
+    def has_user(self, user_id: str) -> bool:
+        """Whether any report of this user was ever taken."""
+        return user_id in self._index.users
+
+    def labels_of(self, user_id: str) -> Mapping[str, str]:
+        """What a user said last of its labels; nothing of who is not known."""
+        user = self._index.users.get(user_id)
+        return {} if user is None else user.labels
+
+    def cores(self, user_id: str, quantity: Quantity) -> list[int]:
+        """The numbers of the cores that a user ever reported a quantity of, ascending."""
+        return sorted(core for core in self._index.cores(user_id, quantity.name) if core != WHOLE)
+
+    def users(self) -> pd.DataFrame:
+        """The users, by name."""
+        return users_frame(self._index.users)

@@ -5,7 +5,6 @@ from collections import defaultdict, deque
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
-from contract.patterns import exact_names
 from contract.report import OS_TYPES, Report
 from service.stream.subscription import Subscription
 
@@ -159,7 +158,7 @@ class Routes:
         """Have a channel, which was added, found no more."""
         for group in self._groups(channel):
             group.remove(channel)
-        for name in exact_names(channel.subscription.users) or ():
+        for name in channel.subscription.names or ():
             if not self._named[name]:
                 del self._named[name]
         for origin in self._touched(channel):
@@ -167,12 +166,12 @@ class Routes:
                 self.known[origin].remove(channel)
 
     def _groups(self, channel: Channel) -> list[list[Channel]]:
-        names = exact_names(channel.subscription.users)
+        names = channel.subscription.names
         return [self._wide] if names is None else [self._named[name] for name in names]
 
     def _touched(self, channel: Channel) -> list[UserAndSystem]:
         """The known users and systems that a channel may take."""
-        names = exact_names(channel.subscription.users)
+        names = channel.subscription.names
         if names is None:
             return list(self.known)
         return [(name, system) for name in names for system in OS_TYPES if (name, system) in self.known]

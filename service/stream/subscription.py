@@ -8,7 +8,7 @@ from typing import Any, cast
 import msgspec
 
 from contract.metrics import TYPES, Metric, type_name
-from contract.patterns import EVERYBODY, checked_pattern, matcher
+from contract.patterns import EVERYBODY, checked_pattern, exact_names, host_matcher, matcher, names_labels
 from contract.problems import Problem, shortened
 from contract.report import OS_TYPES, Report
 from service.journal.extractors import Extractor, extractor
@@ -28,6 +28,7 @@ class Subscription:
     """A filter and a projection of reports. Equal subscriptions share their encoded events."""
 
     users: tuple[str, ...] = EVERYBODY
+    """Patterns of names, or of labels such as `role=web`."""
     systems: tuple[str, ...] = ()
     types: tuple[type[Metric], ...] = ()
     metric: Extractor | None = None
@@ -40,11 +41,26 @@ class Subscription:
 
     @cached_property
     def takes_user(self) -> Callable[[str], bool]:
-        """Whether a user's reports can be among those wanted."""
+        """Whether a user's reports can be among those wanted, whatever labels they say."""
+        users = EVERYBODY if self.by_labels else self.users
         if self.scope == "*":
-            return matcher(self.users)
-        wanted, allowed = matcher(self.users), matcher([self.scope])
+            return matcher(users)
+        wanted, allowed = matcher(users), matcher([self.scope])
         return lambda user: wanted(user) and allowed(user)
+
+    @cached_property
+    def by_labels(self) -> bool:
+        """Whether what a report says of labels decides too."""
+        return names_labels(self.users)
+
+    @property
+    def names(self) -> frozenset[str] | None:
+        """The users whose reports alone can be among those wanted; None where these are not named one by one."""
+        return None if self.by_labels else exact_names(self.users)
+
+    @cached_property
+    def _takes_host(self) -> Callable[[str, Mapping[str, str]], bool]:
+        return host_matcher(self.users)
 
     def takes_origin(self, user_id: str, os_type: str) -> bool:
         """Whether reports of this user and operating system can be among those wanted."""
@@ -53,7 +69,7 @@ class Subscription:
     @property
     def is_static(self) -> bool:
         """Whether user and operating system alone decide."""
-        return not self.types and self.metric is None
+        return not self.types and self.metric is None and not self.by_labels
 
     @property
     def needs_report(self) -> bool:
@@ -67,6 +83,10 @@ class Subscription:
 
     def takes(self, report: Report) -> bool:
         """Whether the content of a report of a stream that is taken is wanted."""
+        if self.by_labels:
+            labels = {} if report.labels is msgspec.UNSET else report.labels
+            if not self._takes_host(report.user_id, labels):
+                return False
         if self.types and not any(type(metric) in self.types for metric in report.metrics):
             return False
         if self._value is None:

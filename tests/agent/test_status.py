@@ -26,6 +26,7 @@ from tests.support.agents import ROOT, Answering, RunningAgent, wait_until
 NOBODY = "http://127.0.0.1:9"
 OK = Answering(200, {"status": "ok"})
 READY = Answering(200, {"status": "ready"})
+WHO = "/api/v1/identity"
 TAKEN = Answering(202, {"accepted": 0, "duplicates": 0})
 SAMPLING = SettingsInForce(interval=0.05, samples=100, metrics=["cpu"])
 
@@ -125,6 +126,31 @@ def test_a_wrong_token_is_named_and_what_the_agent_itself_sends_counts(tmp_path:
         assert failing(found(beating(tmp_path), url)) == {}
         problem = "it answered 401 (it asks for another token: set --token)"
         assert {"token", "reports"} == failing(found(beating(tmp_path, problem=problem), url)).keys()
+
+
+@pytest.mark.parametrize(
+    ("who", "words"),
+    [
+        ({"role": "agent", "scope": "web-1", "token": "00aa"}, "is 00aa, which has the role agent for web-1"),
+        ({"role": "operator", "scope": "*", "token": "operator"}, "is the one of the service's --operator-token"),
+        ({"role": "admin", "scope": "*", "token": "none"}, "None is asked"),
+    ],
+)
+def test_whose_token_it_is_is_told(tmp_path: Path, who: dict[str, str], words: str) -> None:
+    (beating(tmp_path) / "token").write_text("loadlens_x")
+    with answering({"/healthz": OK, "/readyz": READY, "/api/v1/metrics": TAKEN, WHO: Answering(200, who)}) as url:
+        [kept] = [one.says for one in found(tmp_path, url) if one.about == "token"]
+        [given] = [one.says for one in found(tmp_path, url, token="loadlens_y") if one.about == "token"]
+    assert words in kept and words in given
+    if who["token"] != "none":
+        assert f"The token in {tmp_path / 'token'}" in kept and "The token given to this command" in given
+
+
+def test_the_token_of_another_machine_is_found_out(tmp_path: Path) -> None:
+    who = {"role": "agent", "scope": "web-2", "token": "00aa"}
+    with answering({"/healthz": OK, "/readyz": READY, "/api/v1/metrics": TAKEN, WHO: Answering(200, who)}) as url:
+        wrong = failing(found(beating(tmp_path), url, token="loadlens_y"))["token"]
+    assert "the agent reports as web-1" in wrong.says and "--scope web-1" in wrong.remedy
 
 
 @pytest.mark.parametrize(

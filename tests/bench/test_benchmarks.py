@@ -52,6 +52,7 @@ TABLES: dict[str, list[list[str]]] = {
         ["burner-red", "burner-green", "burner-blue"],
         ["loadlens-agent, 20 Hz, all metrics, names", "pidstat -u -r, 1 Hz*"],
     ],
+    "importing": [["into a service", "into files"]],
     "disk": [
         [
             "Loadlens, the original's report", "Loadlens, our agent's report",
@@ -71,8 +72,20 @@ TABLES: dict[str, list[list[str]]] = {
             "third of three days, put together, 5 minutes",
         ],
         [
-            *(f"PlanetLab, the {name} fifth" for name in ("idlest", "second", "middle", "fourth", "busiest")),
-            "NAB, one by one",
+            *(
+                f"PlanetLab, {name}"
+                for name in (
+                    "the idlest fifth", "the second", "the middle", "the fourth", "the busiest", "twelve",
+                    "the steadiest quarter", "the most varied quarter",
+                )
+            ),
+            "NAB, CPU, one by one", "NAB, CPU, as a fleet",
+            *(
+                f"made up, {name}"
+                for name in (
+                    "high", "low", "wandering", "heavy tails", "jumping levels", "batch jobs", "working days",
+                )
+            ),
         ],
         [
             "forecast of a day, 3,000 machines, 30 days hourly", "forecast of a week, 3,000 machines, 30 days hourly",

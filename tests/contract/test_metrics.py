@@ -2,7 +2,7 @@
 
 import pytest
 
-from contract.metrics import NAMES, QUANTITIES, STATISTICS, TYPES, Cpu, type_name
+from contract.metrics import BY_CORE, NAMES, QUANTITIES, STATISTICS, TYPES, Cpu, type_name
 
 
 @pytest.mark.parametrize(
@@ -42,9 +42,9 @@ def test_every_quantity_can_be_asked_for() -> None:
     assert expected <= set(NAMES)
 
 
-def test_one_core_can_be_asked_for_of_cpu_alone() -> None:
-    by_core = {metric.name for metric in NAMES.values() if metric.by_core}
-    assert by_core == {"cpuLoadAvg", "cpuLoadVar", "cpuUtilization"}
+def test_one_core_can_be_asked_for_of_cpu_and_its_bursts() -> None:
+    cpu = {"cpuLoadAvg", "cpuLoadVar", "cpuUtilization"}
+    assert set(BY_CORE) == cpu | {"burstSaturated", "burstLongest", "burstBegun"}
 
 
 def test_types_and_stored_names_are_unique() -> None:
@@ -59,7 +59,8 @@ def test_types_and_stored_names_are_unique() -> None:
 def test_a_type_has_a_member_for_each_of_its_quantities(kind: type) -> None:
     members = kind.__struct_fields__  # type: ignore[attr-defined]
     assert all(quantity.attribute in members for quantity in kind.quantities)  # type: ignore[attr-defined]
-    assert kind is Cpu or len(members) == len(kind.quantities)  # type: ignore[attr-defined]
+    of_cores = [f"{quantity.attribute}_by_core" for quantity in kind.of_cores]  # type: ignore[attr-defined]
+    assert kind is Cpu or [*members[len(kind.quantities) :]] == (["cores", *of_cores] if of_cores else [])  # type: ignore[attr-defined]
 
 
 def test_every_name_has_a_title_and_a_statistic() -> None:

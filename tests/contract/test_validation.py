@@ -95,6 +95,14 @@ def test_a_core_may_differ_from_the_whole() -> None:
         ("/processes", USE | {"unseen_s": 11.0}, "/processes/unseen_s", "expected at most busy_s 10 s, got 11"),
         ("/processes", USE | {"processes_beyond_s": 11.0}, "/processes/processes_beyond_s", "at most busy_s 10 s"),
         ("/processes", USE | {"units": [{"name": "a", "cpu_s": 6.0}] * 2}, "/processes/units", "in all, got 12"),
+        # what is kept of each agent is little
+        ("/agent/settings", {"a": "x" * 65}, None, "length <= 64"),
+        ("/agent/settings", {"x" * 65: 1}, None, "length <= 64"),
+        ("/agent/settings", {str(number): 1 for number in range(33)}, None, "length <= 32"),
+        ("/agent/settings", {"metrics": ["cpu"] * 65}, None, "length <= 64"),
+        ("/agent/spooled", 2**70, None, "<= 9007199254740992"),
+        ("/agent/resident_bytes", 10**400, None, "<= 9007199254740992"),
+        ("/agent/cpu_seconds", 1e300, None, "<= 1000000000000.0"),
         # times
         ("/end_timestamp", 1531402660604, None, "expected a moment from start_timestamp"),
         ("/end_timestamp", NOW_MS + FUTURE_MS + 1, None, "at most 300 s in the future"),

@@ -38,10 +38,18 @@ def report(user: str, end_ms: int, mean: float, spread: float = 0.04, *, memory:
     metrics = [cpu]
     if memory:
         metrics.append({"type": "MEMORY", "utilization": {"avg": 0.4 + middle / 5}})
+    labels = _labels(user)
     return {
+        **({"labels": labels} if labels else {}),
         "user_id": user, "start_timestamp": end_ms - STEP_MS, "end_timestamp": end_ms, "observations_per_metric": 100,
         "os_type": "MacOS" if user.startswith("spare") else "Linux", "os_version": "6.1", "metrics": metrics,
     }  # fmt: skip
+
+
+def _labels(user: str) -> dict[str, str]:
+    if user == HOT:
+        return {"role": "db", "zone": "a"}
+    return {"role": "web", "zone": "ab"[int(user[4:]) % 2]} if user in _PLAIN else {}
 
 
 def _mean(user: str, end_ms: int, now_ms: int, noise: random.Random) -> float:

@@ -10,6 +10,7 @@ Granger 1969; Wang, Hyndman, Li and Kang 2023), while one that is clearly better
 has little past, its errors are shrunk towards those of its fleet.
 """
 
+import heapq
 import itertools
 from dataclasses import dataclass
 from typing import Final
@@ -18,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from analytics.methods.forecasting.grid import Floats
-from analytics.methods.forecasting.methods import BASELINE, Past, forecasts, names
+from analytics.methods.forecasting.methods import BASELINE, Past, forecasts, knows_weeks, names
 
 _POWER: Final = 10.0
 _MAX_ORIGINS: Final = 48
@@ -45,6 +46,8 @@ class BacktestPlan:
     spans: tuple[slice, ...]
     """The horizon in parts that are weighed by themselves: three hours, a day, all beyond."""
     methods: tuple[str, ...]
+    learned: int
+    """From this step on the past had every season that is known now: errors from before tell little of what comes."""
 
 
 def plan_of(values: Floats, day: int, horizon: int, start: int = 0) -> BacktestPlan:
@@ -67,7 +70,8 @@ def plan_of(values: Floats, day: int, horizon: int, start: int = 0) -> BacktestP
     origins = origins[-most:]
     edges = sorted({0, min(max(day // 8, 1), horizon), min(day, horizon), horizon})
     spans = tuple(slice(low, high) for low, high in itertools.pairwise(edges))
-    return BacktestPlan(day, horizon, origins, spans, tuple(names(steps, day)))
+    learned = 7 * day if knows_weeks(steps, day) else 0
+    return BacktestPlan(day, horizon, origins, spans, tuple(names(steps, day)), learned)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +91,8 @@ class Backtest:
     mean: Floats
     """The forecast from the end of the history: shape (n, horizon)."""
     residuals: Floats
-    """The actual values minus the mix: shape (n, origins, horizon), NaN where either is missing."""
+    """The actual values minus the mix: shape (n, origins, horizon), NaN where either is missing, and from origins
+    before `learned`."""
     error: Floats
     """Mean absolute error of the mix, shape (n,); NaN where nothing could be compared."""
     baseline_error: Floats
@@ -110,7 +115,8 @@ def backtest(values: Floats, plan: BacktestPlan, fleet: FleetErrors | None = Non
         actual = values[:, origin : origin + plan.horizon]
         predicted = forecasts(Past(values[:, :origin], plan.day), plan.methods, actual.shape[1])
         residual = actual - method_errors.mix(predicted, method_errors.weights(number, origin))
-        residuals[:, number, : actual.shape[1]] = residual
+        if origin >= plan.learned:
+            residuals[:, number, : actual.shape[1]] = residual
         absolute_errors = np.abs(predicted - actual)
         known = np.isfinite(residual)
         total += np.where(known, np.abs(residual), 0.0).sum(axis=1)
@@ -138,23 +144,26 @@ class _MethodErrors:
         shape = (len(plan.methods), n, len(plan.spans))
         self._plan = plan
         self._fleet = fleet
-        self._waiting: list[list[tuple[int, Floats, Floats]]] = [[] for _ in plan.spans]
+        self._waiting: list[list[tuple[int, int, Floats, Floats]]] = [[] for _ in plan.spans]
         self._total, self._count = np.zeros(shape), np.zeros(shape[1:])
         self.relative = np.ones((len(plan.origins) + 1, shape[0], shape[2]))
 
     def add(self, origin: int, absolute_errors: Floats) -> None:
-        """Take the absolute errors from an origin, shape (methods, n, steps), for when they will be known."""
+        """Take the absolute errors from an origin, shape (methods, n, steps), for when each day's will be known."""
         seen = np.isfinite(absolute_errors)
         absolute_errors = np.where(seen, absolute_errors, 0.0)
         for span, waiting in zip(self._plan.spans, self._waiting, strict=True):
-            waiting.append((origin + span.stop, absolute_errors[:, :, span].sum(axis=2), seen[0, :, span].sum(axis=1)))
+            for start in range(span.start, min(span.stop, absolute_errors.shape[2]), self._plan.day):
+                day = slice(start, min(start + self._plan.day, span.stop))
+                total, count = absolute_errors[:, :, day].sum(axis=2), seen[0, :, day].sum(axis=1)
+                heapq.heappush(waiting, (origin + day.stop, origin, total, count))
 
     def weights(self, number: int, now: int | None) -> Floats:
         """The weights at origin `number`, by what is known at step `now` (None: everything); (methods, n, spans)."""
         self._forget(number)
         for place, waiting in enumerate(self._waiting):
             while waiting and (now is None or waiting[0][0] <= now):
-                _, total, count = waiting.pop(0)
+                _, _, total, count = heapq.heappop(waiting)
                 self._total[:, :, place] += total
                 self._count[:, place] += count
         level = self._total.mean(axis=0)

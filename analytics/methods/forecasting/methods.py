@@ -253,7 +253,12 @@ _WEEKLY: dict[str, Method] = {
 
 def names(steps: int, day: int) -> list[str]:
     """The methods that compete where the longest history has `steps` steps: those of the week need two weeks."""
-    return [*_METHODS, *(_WEEKLY if steps >= 14 * day else ())]
+    return [*_METHODS, *(_WEEKLY if knows_weeks(steps, day) else ())]
+
+
+def knows_weeks(steps: int, day: int) -> bool:
+    """Whether histories of so many steps have the two weeks that a season of the week needs."""
+    return steps >= 14 * day
 
 
 def forecasts(past: Past, methods: Sequence[str], horizon: int) -> Floats:

@@ -13,7 +13,7 @@ from analytics.frames.checking import check_index, has_numbers
 from analytics.frames.columns import merge
 from analytics.frames.frame import FrameError, from_frame, metric_of
 from contract.histogram import LINEAR
-from contract.metrics import NAMES
+from contract.metrics import NAMES, Cpu
 from contract.times import DAY_MS
 
 Floats = npt.NDArray[np.float64]
@@ -70,7 +70,7 @@ def machines(frame: pd.DataFrame) -> pd.DataFrame:
             + (", ".join(map(str, frame.columns)) or "none")
         )
     metric = metric_of(frame)
-    if metric is not None and not NAMES[metric].by_core:
+    if metric is not None and NAMES[metric].quantity not in Cpu.quantities:
         raise FrameError(f"expected CPU utilization, got {metric}: sizes are in cores")
     if "core" in frame and frame["core"].notna().any():
         frame = frame[frame["core"].isna()]

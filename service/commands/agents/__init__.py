@@ -13,10 +13,17 @@ _HERE = "service.commands.agents"
 def main(argv: Sequence[str]) -> int:
     """Run a command; without one, list the agents. Returns the exit code: 0, 1 for a failure, 2 for a wrong setting."""
     return run_one_of(
-        _PROGRAM, argv, _COMMANDS, "Shows agents, and says what they are to do. Without a command it lists them all."
-    )
+        _PROGRAM, argv, _COMMANDS, "Shows agents, and says what they are to do. Without a command it lists them all.",
+        meant=_MEANT,
+    )  # fmt: skip
 
 
+_MEANT = {
+    **dict.fromkeys(("pause", "stop", "disable"), "set TARGET paused=true"),
+    **dict.fromkeys(("resume", "unpause", "start", "enable"), "set TARGET paused=false"),
+    **dict.fromkeys(("delete", "remove"), "forget TARGET"),
+}
+"""What people try first, and how it is said here."""
 _COMMANDS = {
     "list": lazy_command(
         f"{_HERE}.listing:list_agents", "what is in force at each agent, and whether that is what was asked"

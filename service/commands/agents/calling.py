@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from msgspec import Meta
 
+from analytics.commands.answering import in_commands
 from analytics.sources.service_api import ApiResponse, ProblemError, ServiceApi, ServiceError, path_segment
 from contract.service_address import SERVICE_URL, ServiceAddress
 from contract.settings import SettingsError
@@ -152,7 +153,7 @@ def one_line(error: ServiceError) -> str:
         return str(error)
     text = "; ".join(f"{one.pointer.lstrip('/')}: {one.detail}" for one in error.problems) or error.detail
     hint = " (--token, --operator-token or LOADLENS_OPERATOR_TOKEN)" if error.status in (401, 403) else ""
-    return f"{text}{hint}"
+    return f"{in_commands(text)}{hint}"
 
 
 def console() -> "Console":

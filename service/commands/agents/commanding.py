@@ -175,7 +175,8 @@ def _wait(api: AgentsApi, ids: list[str], wait_s: float) -> list[dict[str, Any]]
 def _show(outcome: dict[str, Any], *, as_json: bool, indented: bool) -> None:
     if outcome["document"] is not None and not as_json:
         # ASCII alone: what an agent says must not steer the terminal.
-        document = {"user_id": outcome["user_id"]} | outcome["document"]
+        told = outcome["document"]
+        document = {"user_id": outcome["user_id"]} | (told if isinstance(told, dict) else {"document": told})
         print(json.dumps(document, indent=2) if indented else json.dumps(document, separators=(",", ":")))
     elif as_json:
         print(msgspec.json.encode(outcome).decode())

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 from msgspec import Meta
 
+from contract.problems import display
 from contract.settings import load
 from contract.times import format_seconds, parse_timestamp
 from service.commands.agents.calling import (
@@ -99,7 +100,7 @@ def _agents_table(agents: Iterable[Mapping[str, Any]]) -> "Table":
     """A row for each agent."""
     from rich.text import Text
 
-    from analytics.commands.tables import fitting_table
+    from analytics.commands.tables import fitting_table, keep_whole
 
     numbers = ("CPU %", "MB", "spool")
     table = fitting_table(
@@ -119,7 +120,7 @@ def _agents_table(agents: Iterable[Mapping[str, Any]]) -> "Table":
             "-" if resident is None else f"{resident / 1e6:.1f}",
             str(spool.get("waiting", "-")),
         )
-    return table
+    return keep_whole(table, "agent")
 
 
 def _named(agent: Mapping[str, Any]) -> "Text":
@@ -139,7 +140,8 @@ def _short_settings(settings: Mapping[str, Any]) -> str:
         return "paused"
     if not {"interval", "samples"} <= settings.keys():
         return "-"
-    return f"{format_seconds(settings['interval'])} x {settings['samples']} {','.join(settings.get('metrics', ()))}"
+    metrics = display(",".join(settings.get("metrics", ())))
+    return f"{format_seconds(settings['interval'])} x {settings['samples']} {metrics}"
 
 
 def _ago(instant: str) -> str:

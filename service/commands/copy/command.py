@@ -184,6 +184,8 @@ def _done(copied: "Copied") -> str:
     lines = [f"Windows copied: {copied.windows:,}."]
     if copied.there:
         lines.append(f"{copied.there:,} samples were there already; they count once.")
+    if copied.uses:
+        lines.append(f"Windows and hours copied of who used the CPU: {copied.uses:,}.")
     for tier, buckets in sorted(copied.rollups.items()):
         lines.append(
             f"{buckets:,} rollups of {format_duration(tier)} stand for days whose windows the source has no more."

@@ -22,6 +22,7 @@ from service.journal.journal import Journal
 from service.stores.base import Question, Store, StoreError
 from service.stores.embedded.catalog import StoreInUse
 from service.stores.embedded.store import EmbeddedStore
+from service.stores.influx.checkpoint import refuse_without_checkpoint
 from service.stores.opening import influx_folder
 
 _EMBEDDED = "embedded:"
@@ -105,6 +106,7 @@ def open_store(
             home = address
         journal = Journal(home / "journal", _JOURNAL_BYTES)
         if isinstance(address, Address):
+            refuse_without_checkpoint(home, has_reports=not journal.is_empty)
             store = _influx(address, credentials, home, new=new, read_only=not new and not is_services)
         else:
             store = _embedded(address, memory, journal)

@@ -13,14 +13,17 @@ import pandas as pd
 
 from analytics.frames.tiers import RAW
 from contract.report import Report
-from contract.times import DAY_MS
+from contract.times import DAY_MS, HOUR_MS
 from service.commands.copy.stores import DayRange, core_counts, counts, with_cores
 from service.ingest.acknowledgement import keys_of
 from service.stores.base import Machine, Store
+from service.stores.process_use import UseDump, UseQuestion
 
 _USERS_AT_ONCE = 500
 _SAMPLES_AT_ONCE = 2_000_000
 """Of a batch of users on one day; more only where one user has more."""
+_USES_OF_USERS = 5
+"""Of a day a user may have some 200,000 processes of windows."""
 _FLUSH_REPORTS = 100_000
 """A copy that is killed does so many again, at most."""
 
@@ -35,6 +38,8 @@ class Copied:
     """Samples that the target had already."""
     rollups: dict[int, int] = field(default_factory=dict)
     """Buckets written as rollups, because their windows are gone; by the width of their tier, ms."""
+    uses: int = 0
+    """Windows and hours written now that say who used the CPU."""
     conflicts: list[tuple[str, int]] = field(default_factory=list)
     """Users and days of which only rollups are left, while the target has other windows of them."""
 
@@ -73,6 +78,22 @@ class Transfer:
             for users in _batches(some):
                 self._copy(day, users, {user for user in users if begun[user]}, int(some[users].sum()))
         self._flush()
+        self._copy_uses(span, sorted(wanted.index.unique("user")))
+
+    def _copy_uses(self, span: DayRange, users: Sequence[str]) -> None:
+        """Copy who used the CPU, of whom the target has less than the source."""
+        if not self._source.who(UseQuestion(span.start_ms, span.end_ms, top=1)).machines:
+            return
+        for day in range(span.start_ms, span.end_ms, DAY_MS):
+            for first in range(0, len(users), _USES_OF_USERS):
+                some = users[first : first + _USES_OF_USERS]
+                wanted, present = (
+                    store.process_uses(some, day, day + DAY_MS) for store in (self._source, self._target)
+                )
+                lacking = lacking_uses(wanted, present)
+                if lacking.windows.windows.num_rows or lacking.hours.windows.num_rows:
+                    self._target.add_process_uses(lacking)
+                    self.copied.uses += lacking.windows.windows.num_rows + lacking.hours.windows.num_rows
 
     def _copy(self, day: int, users: list[str], partial: set[str], samples: int) -> None:
         """Copy a day of some users; the target has something of that day from those in `partial`."""
@@ -120,6 +141,20 @@ class Transfer:
         self._unflushed = 0
         while self._target.compact():
             pass
+
+
+def lacking_uses(wanted: UseDump, present: UseDump) -> UseDump:
+    """What of `wanted` is not among `present`, as a window or in an hour."""
+    windows, hours = present.windows.ends(), {_hour(*one) for one in present.hours.ends()}
+    begun = hours | {_hour(*one) for one in windows}
+    return UseDump(
+        wanted.windows.of(lambda user, time: (user, time) not in windows and _hour(user, time) not in hours),
+        wanted.hours.of(lambda user, time: _hour(user, time) not in begun),
+    )
+
+
+def _hour(user_id: str, time_ms: int) -> tuple[str, int]:
+    return user_id, time_ms // HOUR_MS
 
 
 def _lack_cores(source: Store, target: Store, span: DayRange, same: "pd.Series[bool]") -> "pd.Series[bool]":

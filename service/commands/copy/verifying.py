@@ -15,6 +15,7 @@ from service.commands.copy.stores import DayRange, counts, day_name, with_cores
 from service.commands.copy.transfer import unknown
 from service.ingest.acknowledgement import keys_of
 from service.stores.base import Question, Store
+from service.stores.process_use import UseQuestion
 
 _TOLERANCE = 1e-9
 """Means and variances are merged in another order; all else is equal to the bit."""
@@ -55,6 +56,19 @@ def verify(source: Store, target: Store, span: DayRange, check: CopyCheck, advan
             check.samples += samples
             advance(samples)
     _compare_windows(source, target, span, check)
+    _compare_uses(source, target, span, check)
+
+
+def _compare_uses(source: Store, target: Store, span: DayRange, check: CopyCheck) -> None:
+    """Whether the target knows as much of who used the CPU."""
+    wanted, found = (store.who(UseQuestion(span.start_ms, span.end_ms, top=1)) for store in (source, target))
+    if wanted.machines:
+        check.sums += 1
+        if found.seconds < wanted.seconds * (1.0 - _TOLERANCE) or found.machines < wanted.machines:
+            check.differ(
+                f"who used the CPU in {wanted.seconds:.0f} s of {wanted.machines} machines in the source, "
+                f"in {found.seconds:.0f} s of {found.machines} in the target"
+            )
 
 
 def _compare_windows(source: Store, target: Store, span: DayRange, check: CopyCheck) -> None:

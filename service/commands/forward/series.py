@@ -13,7 +13,7 @@ from msgspec import UNSET, UnsetType
 
 from analytics.sources.prometheus_messages import V2, new
 from contract.histogram import LINEAR, Bins, unflatten
-from contract.metrics import Cpu, Distribution, Quantity
+from contract.metrics import Cpu, Distribution, Quantity, whole_window
 from contract.report import Report
 
 SCHEMA: Final = 8
@@ -69,6 +69,10 @@ def points_of(report: Report, *, cores: bool = False) -> Iterator[Point]:
         else:
             for quantity, distribution in metric.distributions():
                 yield from _points(quantity, distribution, shared, report)
+            for quantity, values in zip(metric.of_cores, metric.core_values(), strict=True) if cores else ():
+                for core, value in zip(metric.core_numbers(), values, strict=True):
+                    told = whole_window(quantity, value, report.observations_per_metric)
+                    yield from _points(quantity, told, shared | {"core": str(core)}, report)
 
 
 def number(name: str, value: float, at_ms: int, **labels: str) -> Point:

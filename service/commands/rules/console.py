@@ -1,6 +1,7 @@
 """`loadlens-service rules list`, `test` and `silence`: rules of a service or of files as tables; silences."""
 
 import ipaddress
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,14 +10,17 @@ from urllib.parse import urlsplit
 
 from msgspec import Meta
 
+from contract.patterns import exact_names, matcher
+from contract.problems import did_you_mean
 from contract.service_address import ServiceAddress
-from contract.settings import Settings, load
+from contract.settings import Settings, SettingsError, load
 from contract.times import format_instant, parse_timestamp
 from service.alerts.rules import InvalidRule, Rule, parse_rule
 from service.alerts.wording import condition
 from service.commands import failed
 
 if TYPE_CHECKING:
+    from analytics.sources.service_api import ServiceApi
     from service.notifications.targets import Target
 
 _LIST = "loadlens-service rules list"
@@ -91,7 +95,7 @@ def list_rules(argv: Sequence[str]) -> int:
     settings = load(ServiceAddress, argv, program=_LIST, description=_LIST_DESCRIPTION, epilog=_LIST_EPILOG)
     from rich.console import Console
 
-    from analytics.commands.tables import fitting_table, plain
+    from analytics.commands.tables import fitting_table, keep_whole, plain
     from analytics.sources.service_api import ServiceApi, ServiceError
 
     try:
@@ -112,7 +116,7 @@ def list_rules(argv: Sequence[str]) -> int:
         cells = (name, condition(rule), _whose(rule), targets, source, str(pending))
         table.add_row(*map(plain, cells), shown)
     console = Console(highlight=False)
-    console.print(table if rules else "There are no rules; --rules FILE or the API brings some.")
+    console.print(keep_whole(table, "rule") if rules else "There are no rules; --rules FILE or the API brings some.")
     if page["problem"]:
         console.print("These rules stay in force: the files have a mistake.", style="bold red")
         console.print(plain(page["problem"]), soft_wrap=True)
@@ -124,7 +128,7 @@ def test_files(argv: Sequence[str]) -> int:
     settings = load(RulesFileSettings, argv, program=_TEST, description=_TEST_DESCRIPTION, epilog=_TEST_EPILOG)
     from rich.console import Console
 
-    from analytics.commands.tables import fitting_table, plain
+    from analytics.commands.tables import fitting_table, keep_whole, plain
     from service.alerts.rule_set import RuleFileError, read_rule_set
 
     try:
@@ -137,7 +141,7 @@ def test_files(argv: Sequence[str]) -> int:
         cells = (name, kind, condition(rule), _whose(rule), ", ".join(rule.targets) or "-", rule_set.files[name].name)
         table.add_row(*map(plain, cells))
     console = Console(highlight=False)
-    console.print(table)
+    console.print(keep_whole(table, "rule"))
     for name, target in rule_set.targets.items():
         hint = " (a private address: the service needs --notify-private)" if _is_private(target) else ""
         console.print(plain(f"target {name}: {target.shown}{hint}"), soft_wrap=True)
@@ -166,6 +170,7 @@ def silence(argv: Sequence[str]) -> int:
             if settings.end is not None:
                 api.call("DELETE", f"silences/{path_segment(settings.end)}")
             elif settings.duration is not None:
+                _check_meant(api, settings)
                 names = ("rule", "user", "start", "duration", "comment")
                 api.call("POST", "silences", {name: getattr(settings, name) for name in names})
             page = api.call("GET", "silences").document()
@@ -182,6 +187,23 @@ def silence(argv: Sequence[str]) -> int:
         table.add_row(*map(plain, (named, one["rule"], one["user"], when, one["comment"])))
     Console(highlight=False).print(table if table.row_count else "Nothing is silenced.")
     return 0
+
+
+def _check_meant(api: "ServiceApi", settings: SilenceSettings) -> None:
+    """Raise SettingsError where a rule is named that is not there; say so where a pattern means nobody yet."""
+    rules = [one["rule"]["name"] for one in api.call("GET", "rules").document()["rules"]]
+    if not any(map(matcher([settings.rule]), rules)):
+        if exact_names([settings.rule]) is not None:
+            raise SettingsError(
+                f"--rule: expected a rule that is there, got {settings.rule!r}{did_you_mean(settings.rule, rules)};"
+                " `loadlens-service rules` lists them"
+            )
+        print(f"{_SILENCE}: no rule is called like {settings.rule} now", file=sys.stderr)
+    if settings.user == "*":
+        return
+    selector = f"{'user' if exact_names([settings.user]) is None else 'agent'}:{settings.user}"
+    if not api.call("GET", "agents", params={"selector": selector, "limit": 1}).document()["agents"]:
+        print(f"{_SILENCE}: no machine is called {settings.user} now", file=sys.stderr)
 
 
 def _whose(rule: Rule) -> str:

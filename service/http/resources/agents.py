@@ -13,7 +13,7 @@ from msgspec import Meta, Struct
 
 from contract.agent_protocol import INSTANCE_HEADER, MAX_DOCUMENT, AgentState, CommandName
 from contract.labels import fault_of
-from contract.problems import Problem, decode_json, problem_of
+from contract.problems import Problem, decode_json, problem_of, undecodable
 from contract.report import MAX_USER_ID
 from contract.times import DAY_S
 from service.agents.commands import TooManyCommands
@@ -32,6 +32,7 @@ from service.http.parameters import AgentsParameters, names_of
 from service.http.permissions import SLASH
 from service.http.problems import ProblemError
 from service.http.requests import Parameters, read_as, read_body, text
+from service.ingest.admission import Admission
 
 
 class AgentList:
@@ -77,7 +78,7 @@ class OneAgent:
             raise ProblemError(
                 falcon.HTTP_404,
                 f"No agent {user!r} is known, and nothing is set for it."
-                " DELETE /api/v1/users/... forgets a machine with its windows (agents forget --windows).",
+                " DELETE /api/v1/users/... forgets a machine with its windows.",
             )
         self._rules.forget(user)
         resp.status = falcon.HTTP_204
@@ -129,28 +130,40 @@ def _page(
 
 
 _MAX_BYTES = 2 * MAX_DOCUMENT
+_FULL_RETRY_S = 60
 
 
 class OneAgentsState:
     """Takes what an agent says of itself besides reports."""
 
-    def __init__(self, remote_configuration: RemoteConfiguration) -> None:
+    def __init__(self, remote_configuration: RemoteConfiguration, admission: Admission) -> None:
         self._remote_configuration = remote_configuration
+        self._admission = admission
 
     async def on_post(self, req: Request, resp: Response, user_id: str) -> None:
-        """200 with everything that is asked of the agent."""
+        """200 with everything that is asked of the agent; 429 for one whose reports would not be taken either."""
         body = await read_body(req)
         if len(body) > _MAX_BYTES:
             raise ProblemError(falcon.HTTP_413, f"A state has at most {_MAX_BYTES} bytes.")
         try:
             state = decode_json(body, AgentState)
+            body.decode()  # a command's outcome is kept and handed on as it came
+        except UnicodeDecodeError as error:
+            raise ProblemError(falcon.HTTP_400, f"The body is not JSON: {undecodable(error)}") from None
         except msgspec.ValidationError as error:
             raise ProblemError(falcon.HTTP_422, "The state is wrong.", [problem_of(error, AgentState)]) from None
         except msgspec.DecodeError as error:
             raise ProblemError(falcon.HTTP_400, f"The body is not JSON: {error}") from None
         if fault := fault_of(state.labels):
             raise ProblemError(falcon.HTTP_422, "The state is wrong.", [Problem("/labels", fault)])
-        instructions = await self._remote_configuration.exchange(user_id_of(user_id), state)
+        user = user_id_of(user_id)
+        registry = self._remote_configuration.registry
+        if registry.get(user) is None and not self._admission.has_room(user, len(registry)):
+            raise ProblemError(
+                falcon.HTTP_429, "No more machines are let in.", [Problem("", self._admission.reason)],
+                headers={"Retry-After": str(_FULL_RETRY_S)},
+            )  # fmt: skip
+        instructions = await self._remote_configuration.exchange(user, state)
         if instructions is None:
             raise ProblemError(falcon.HTTP_503, "There are too many agents.", headers={"Retry-After": "600"})
         resp.content_type = falcon.MEDIA_JSON

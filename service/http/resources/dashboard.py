@@ -15,13 +15,16 @@ from msgspec import UNSET, Struct, UnsetType
 
 from contract import times
 from contract.metrics import NAMES
-from contract.report import MAX_USER_ID
+from contract.patterns import MAX_PATTERN, names_labels
+from contract.problems import shortened
+from contract.report import FUTURE_MS, MAX_USER_ID
 from contract.times import DAY_MS, format_duration, parse_timestamp
 from service.alerts.repository import RuleRepository
 from service.alerts.rules import InvalidRule, Rule, parse_rule
 from service.alerts.runner import Runner
 from service.dashboard.analysis import KINDS, MAX_BACKTEST_WINDOWS, Analyst, Busy, Kind, Subject
-from service.dashboard.fleet import MAX_COLUMNS, MAX_ROWS, PictureQuestion, Sort, State, picture
+from service.dashboard.fleet import MAX_COLUMNS, MAX_ROWS, PictureQuestion, picture
+from service.dashboard.machines import Sort, State
 from service.dashboard.matrix import FleetCache, Shown
 from service.http.asking import ask
 from service.http.buckets import fitting_rate
@@ -102,7 +105,11 @@ class Dashboard:
 def _page(path: str, base: str) -> str:
     metrics = [metric for metric in NAMES.values() if metric.over_cores is None and metric.name != "cpuLoadAvg"]
     shown = [metric for metric in metrics if metric.statistic == "mean"]
-    return _template().render(version=_version(), views=VIEWS, path=path, title=VIEWS[path], metrics=shown, base=base)
+    # Named here, so that a browser fetches all of them at once, not each when it has read who imports it.
+    modules = [name for name in _files() if name.endswith(".js") and not name.startswith(("vendor/", "theme", "app"))]
+    return _template().render(
+        version=_version(), views=VIEWS, path=path, title=VIEWS[path], metrics=shown, base=base, modules=modules
+    )
 
 
 class StaticFile:
@@ -168,6 +175,7 @@ async def _picture_asked(req: Request, store: Store) -> PictureQuestion:
         sort=asked.take("sort", lambda value: _one_of(value, get_args(Sort)), "name"),
         descending=asked.take("order", lambda value: _one_of(value, ("asc", "desc")), "asc") == "desc",
         text=asked.take("q", _text, ""),
+        label=asked.take("label", _label, ""),
         os_type=asked.take("os", lambda value: _one_of(value, ("Linux", "MacOS", "Windows")), None),
         state=asked.take("state", lambda value: _one_of(value, get_args(State)), None),
         first=asked.take("first", lambda value: _number(value, 0, 10**9), 0),
@@ -195,6 +203,12 @@ def _text(value: Any) -> str:
     if len(text) > MAX_USER_ID:
         raise ValueError(f"expected at most {MAX_USER_ID} characters, got {len(text)}")
     return text
+
+
+def _label(value: Any) -> str:
+    if value and (not names_labels([str(value)]) or len(str(value)) > MAX_PATTERN):
+        raise ValueError(f"expected a label such as role=web, got {shortened(repr(value))}")
+    return str(value)
 
 
 def _one_of(value: Any, known: tuple[str, ...]) -> Any:
@@ -279,8 +293,9 @@ class RuleBacktest:
             raise invalid("/end", "expected a moment after start")
         rule = await self._rule(asked)
         users = await asyncio.to_thread(self._store.users)
-        # Before the first window there is nothing to try it on.
+        # Before the first window there is nothing to try it on, nor behind the last that there can be.
         first_ms = int(users["first_seen"].min().value // 1_000_000) if len(users) else end_ms
+        end_ms = min(end_ms, times.now_ms() + FUTURE_MS)
         start_ms = min(max(start_ms, first_ms), end_ms)
         rate_ms = _backtest_rate(self._store, start_ms, end_ms, max(len(users), 1))
         await _answer(resp, self._analyst.backtest(rule, start_ms, end_ms, format_duration(rate_ms)))

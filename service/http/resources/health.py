@@ -128,10 +128,7 @@ def other_looks(
     lost: Iterable[Damage],
 ) -> list[Look]:
     """What is wrong beside that."""
-    losses = [
-        f"{one.reports} acknowledged reports (offsets {one.first} to {one.last}) are lost: {one.path.name} is damaged"
-        for one in lost
-    ]
+    losses = [one.words for one in lost]
     return [
         lambda: store.problem,
         lambda: admission.problem,

@@ -22,7 +22,6 @@ from service.stores.base import Store
 from service.stores.process_use import KINDS, UseAnswer, UseQuestion
 
 MAX_BUCKETS = 2000
-_NOT_KEPT = "Who used the CPU is kept by the embedded store only; this service keeps its windows in InfluxDB."
 
 
 class WhoEntry(Struct):
@@ -75,8 +74,6 @@ class WhoDocument(Struct):
     """The most that one can have used whom no window names."""
     approximation: str
     buckets: list[WhoBucket] | UnsetType = UNSET
-    unavailable: str | UnsetType = UNSET
-    """Why nobody is named, where the store keeps no processes."""
 
 
 class TopProcesses:
@@ -98,7 +95,7 @@ class TopProcesses:
         answer = await asyncio.to_thread(self._store.who, question)
         resp.content_type = falcon.MEDIA_JSON
         resp.set_header("Cache-Control", "no-store")
-        resp.data = msgspec.json.encode(_document(question, answer, None if self._store.keeps_processes else _NOT_KEPT))
+        resp.data = msgspec.json.encode(_document(question, answer))
 
 
 async def _question(req: Request) -> UseQuestion:
@@ -127,7 +124,7 @@ def _host(value: Any) -> str:
     return value
 
 
-def _document(question: UseQuestion, answer: UseAnswer, unavailable: str | None) -> WhoDocument:
+def _document(question: UseQuestion, answer: UseAnswer) -> WhoDocument:
     top = [
         WhoEntry(
             one.name, one.user, one.unit, one.command, one.cpu_s, one.at_most_s,
@@ -148,5 +145,4 @@ def _document(question: UseQuestion, answer: UseAnswer, unavailable: str | None)
         any_other_at_most_s=answer.beyond_s,
         approximation="Each used at least cpu_s and at most at_most_s; a window names those that used most of it.",
         buckets=UNSET if question.rate_ms is None else buckets,
-        unavailable=UNSET if unavailable is None else unavailable,
     )  # fmt: skip

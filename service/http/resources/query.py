@@ -25,7 +25,7 @@ from service.http.problems import ProblemError, invalid
 from service.http.queries import check_user, fleet, history, named_metric, read_query, unknown_user
 from service.http.requests import Parameters, text
 from service.http.table_forms import send_table
-from service.http.table_query import read_table_query, table
+from service.http.table_query import chosen_users, read_table_query, table
 from service.http.versions import RangeVersions, is_unchanged
 from service.http.window_forms import FORMS, Form
 from service.http.window_queries import Plan, check_size, read_windows_query
@@ -260,8 +260,9 @@ class FleetWindows:
         """200 with windows; 503 where the store is away."""
         media_type = form_of(req)
         query = await read_windows_query(req, self._store, fleet=True)
+        users = await ask(chosen_users, self._store, query.users, identity_of(req)) if query.users else None
         series = 1
         if query.by_user or query.weighs or query.rate_ms == RAW_MS:
-            series = max(1, len(await asyncio.to_thread(self._store.users)))
+            series = max(1, len(await asyncio.to_thread(self._store.users)) if users is None else len(users))
         check_size(query, series)
-        await self._sending.send(req, resp, media_type, Plan(query, None, series))
+        await self._sending.send(req, resp, media_type, Plan(query, None, series, users))

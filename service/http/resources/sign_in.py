@@ -182,8 +182,13 @@ async def _form(req: Request) -> dict[str, str]:
 def own_path(text: str, base: str) -> str:
     """Where to go on: a path of this service, which is under `base`; the first page for anything else."""
     first = f"{base}/"
-    parts = urlsplit(text) if text.isprintable() and "\\" not in text else None
-    if parts is None or parts.scheme or parts.netloc or not text.startswith(first) or text.startswith("//"):
+    if not text.startswith(first) or text.startswith("//") or not text.isprintable() or "\\" in text:
+        return first
+    try:
+        parts = urlsplit(text)
+    except ValueError:  # what stands in place of a host is none
+        return first
+    if parts.scheme or parts.netloc:
         return first
     # A browser takes steps out of `base` before it asks.
     return first if ".." in unquote(parts.path).split("/") else text

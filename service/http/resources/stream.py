@@ -27,6 +27,7 @@ _log = logging.getLogger("loadlens.service")
 _RETRY_MS = 1000
 _BEGIN = b"retry: %d\n\n" % _RETRY_MS
 _MAX_REASON = 120
+"""Bytes of it; a close frame has room for 123 (RFC 6455, 5.5)."""
 _UNACCEPTABLE, _TRY_AGAIN, _FOREIGN, _ENDED = 3422, 1013, 3403, 3401
 """Codes that a WebSocket is closed with."""
 
@@ -102,7 +103,8 @@ class LiveStream:
         except ProblemError as error:
             code = _TRY_AGAIN if error.status_code in (429, 503) else _UNACCEPTABLE
             reasons = "; ".join(f"{problem.pointer}: {problem.detail}" for problem in error.problems)
-            await ws.close(code, (reasons or error.description or "")[:_MAX_REASON])
+            reason = (reasons or error.description or "").encode()[:_MAX_REASON]
+            await ws.close(code, reason.decode(errors="ignore"))
         except (WebSocketDisconnected, ClientDisconnected):
             return
 

@@ -13,8 +13,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from contract.times import DAY_MS, HOUR_MS
+from service.stores import use_tables
 from service.stores.base import StoreError
-from service.stores.embedded import process_use
 from service.stores.embedded.segments import Segment
 from service.stores.engine import TIERS
 from service.stores.series import Series, SeriesIndex, User
@@ -111,7 +111,7 @@ ALTER TABLE segment ADD COLUMN has_fractions BOOLEAN DEFAULT false;  -- see serv
 """
 
 MIGRATIONS: Sequence[str] = (
-    _FIRST, _SYSTEMS, _NAMES, _CHECKSUMS, _FLEET, process_use.MIGRATION, _LABELS, _FRACTIONS,
+    _FIRST, _SYSTEMS, _NAMES, _CHECKSUMS, _FLEET, use_tables.MIGRATION, _LABELS, _FRACTIONS,
 )  # fmt: skip
 """What takes a file from each version to the next; the newest version is their number."""
 

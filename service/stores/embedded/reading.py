@@ -1,5 +1,6 @@
 """Reads: rollups in DuckDB as partial summaries, and the rows that a question needs, from every tier, merged."""
 
+import math
 from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
@@ -15,7 +16,9 @@ from analytics.frames.columns import NUMBERS, Windows, concatenate, merge, take
 from analytics.frames.frame import frame_of_columns, packed_column
 from analytics.frames.packing import pack, unpack
 from analytics.frames.tiers import RAW, Piece, plan
+from service.stores.cells import BATCH_ROWS as CELL_BATCH
 from service.stores.cells import COLUMNS as CELL_COLUMNS
+from service.stores.cells import CellRows
 from service.stores.embedded.catalog import add_run, note_fleet, tier_table
 from service.stores.embedded.segments import Segment, windows_in
 from service.stores.engine import BATCH_ROWS, TIERS, Selection, in_memory
@@ -102,6 +105,8 @@ def read_runs(connection: duckdb.DuckDBPyConnection, tier: int, runs: Sequence[i
     return merge(windows_of_rollup(rows, histograms=True), rate_ms=tier)
 
 
+_MOST = 0.5
+"""Of so many of all series it is quicker to read the others too than to tell them apart by a join."""
 _FEW = 256
 """Up to so many series are named in the query's text; more are joined from a table."""
 
@@ -133,7 +138,7 @@ def _stored(
     cuts: Sequence[int],
     *,
     has_fleet: bool,
-) -> Iterator[LoadedRows]:
+) -> Iterator[LoadedRows | CellRows]:
     if not len(chosen.series):
         return
     question = chosen.question
@@ -142,8 +147,11 @@ def _stored(
     columns: Sequence[str] = ROLLUP_COLUMNS if question.histograms else ROLLUP_COLUMNS[:-1]
     if question.cells is not None:
         columns = ("series", "time", *(NUMBERS[column] for column in CELL_COLUMNS[question.cells]))
+        columns = (*columns, "histogram") if question.histograms else columns
     rollups = [_between(columns, tier_table(piece.tier), piece) for piece in pieces if piece.tier != RAW]
-    if has_fleet and chosen.is_whole_fleet:
+    if question.cells is not None:
+        yield from _cells(connection, rollups, chosen.series)
+    elif has_fleet and chosen.is_whole_fleet:
         fleet = np.array([fleet_number(question.quantity.name)])
         for batch in _selected(connection, rollups, [], fleet):
             rows = _rows_of_rollup(batch)
@@ -164,6 +172,15 @@ def _stored(
         yield rows_of(batch, chosen.bounded, histograms=question.histograms)
 
 
+def _cells(connection: duckdb.DuckDBPyConnection, rollups: Sequence[str], series: Numbers) -> Iterator[CellRows]:
+    """Rows of rollups as what cells are made of; those of other series are among them where these are few."""
+    columns = {column: name for column, name in NUMBERS.items() if column in CELL_COLUMNS["totals"]}
+    for batch in _selected(connection, rollups, [], series, CELL_BATCH, least_share=_MOST):
+        there = {column: numbers(batch, name) for column, name in columns.items() if name in batch.column_names}
+        found = unpack(binary(batch)) if "histogram" in batch.column_names else None
+        yield CellRows(numbers(batch, "series"), numbers(batch, "time"), there, found)
+
+
 def _rows_of_rollup(batch: pa.Table) -> LoadedRows:
     """The partial summaries of rows of a rollup table, those columns that were read."""
     there = batch.column_names
@@ -179,9 +196,17 @@ def _between(columns: Sequence[str], source: str, piece: Piece) -> str:
 
 
 def _selected(
-    connection: duckdb.DuckDBPyConnection, parts: Sequence[str], parameters: list[list[str]], series: Numbers
+    connection: duckdb.DuckDBPyConnection,
+    parts: Sequence[str],
+    parameters: list[list[str]],
+    series: Numbers,
+    batch_rows: int = BATCH_ROWS,
+    least_share: float = math.inf,
 ) -> Iterator[pa.Table]:
-    """The rows of all parts that belong to some series, ascending, in batches; each part ends in a condition."""
+    """The rows of all parts that belong to some series, ascending, in batches; each part ends in a condition.
+
+    Where these are at least `least_share` of the numbers from the first to the last, rows of the others come too.
+    """
     if not parts:
         return
     if len(series) <= _FEW:
@@ -191,9 +216,11 @@ def _selected(
             yield table
         return
     connection.register("chosen", pa.table({"series": series}))
-    wanted = f" AND series BETWEEN {series[0]} AND {series[-1]} AND series IN (FROM chosen)"
+    wanted = f" AND series BETWEEN {series[0]} AND {series[-1]}"
+    if len(series) < least_share * (int(series[-1]) - int(series[0]) + 1):
+        wanted += " AND series IN (FROM chosen)"
     query = " UNION ALL ".join(part + wanted for part in parts)
-    for batch in connection.sql(query, params=parameters).to_arrow_reader(BATCH_ROWS):
+    for batch in connection.sql(query, params=parameters).to_arrow_reader(batch_rows):
         if len(batch):
             yield pa.Table.from_batches([batch])
     connection.unregister("chosen")

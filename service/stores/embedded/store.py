@@ -12,11 +12,12 @@ import pyarrow as pa
 
 from analytics.frames.tiers import RAW, plan
 from contract import times
-from contract.metrics import Metric, Quantity
+from contract.metrics import Metric
 from contract.report import Report
+from service.stores import use_tables
 from service.stores.base import Buckets, Key, Machine, Question, StoreUnavailable
 from service.stores.dump import TYPE_OF, ChosenSeries, coarser, heard, machine_of
-from service.stores.embedded import catalog, dump, process_use
+from service.stores.embedded import catalog, dump
 from service.stores.embedded.damage import Damage, Holds, refuse_without_catalogue, remove_garbage
 from service.stores.embedded.ends import Ends
 from service.stores.embedded.reading import append_rollup, complete_fleet, read, read_runs, rollups_of, with_fleet
@@ -36,15 +37,15 @@ from service.stores.embedded.segments import (
 from service.stores.embedded.versions import Versions, View
 from service.stores.engine import TIERS, Retention, select
 from service.stores.memtable import Memtable, ends_of
-from service.stores.process_use import UseAnswer, UseQuestion, joined
-from service.stores.series import WHOLE, Series, SeriesIndex, User, users_frame
+from service.stores.process_use import UseAnswer, UseDump, UseQuestion, joined
+from service.stores.series import KnownUsers, Series, SeriesIndex, User
 
 DATABASE = "loadlens.duckdb"
 _FLUSH_ROWS = 1_000_000
 """Windows of series: some 100 MB."""
 
 
-class EmbeddedStore:
+class EmbeddedStore(KnownUsers):
     """Windows in `folder`: a DuckDB file, and Parquet files beside it. One process at a time.
 
     `memory` is what DuckDB may use, such as `1GB`; `retention` how long windows and each tier of rollups are
@@ -206,37 +207,18 @@ class EmbeddedStore:
                 return self._versions.consistent(read_all)
             raise StoreUnavailable(f"the store cannot be read: {error}") from error
 
-    keeps_processes = True
-
     def who(self, question: UseQuestion) -> UseAnswer:
         """Who used the CPU, of the windows that said so."""
 
         def read_all(view: View) -> UseAnswer:
             memory = joined([tables for memtable in view.memtables for tables in memtable.process_uses()])
             with self._connection.cursor() as cursor:
-                return process_use.answer(cursor, question, memory)
+                return use_tables.answer(cursor, question, memory)
 
         try:
             return self._versions.consistent(read_all)
         except duckdb.Error as error:
             raise StoreUnavailable(f"the store cannot be read: {error}") from error
-
-    @property
-    def user_count(self) -> int:
-        """How many users are known."""
-        return len(self._index.users)
-
-    def has_user(self, user_id: str) -> bool:
-        """Whether any report of this user was ever taken."""
-        return user_id in self._index.users
-
-    def cores(self, user_id: str, quantity: Quantity) -> list[int]:
-        """The numbers of the cores that a user ever reported a quantity of, ascending."""
-        return sorted(core for core in self._index.cores(user_id, quantity.name) if core != WHOLE)
-
-    def users(self) -> pd.DataFrame:
-        """The users, by name."""
-        return users_frame(self._index.users)
 
     def _memtables(self) -> list[Memtable]:
         with self._lock:
@@ -279,7 +261,7 @@ class EmbeddedStore:
                 changed = [(user, systems) for user, systems in told if systems != self._systems.get(user.user_id)]
                 catalog.put_systems(cursor, changed, self._index)
                 catalog.put_newest(cursor, windows, self._index.streams())
-                process_use.put(cursor, joined(immutable.process_uses()))
+                use_tables.put(cursor, joined(immutable.process_uses()))
                 catalog.put_flushed(cursor, immutable.last)
             self._forget_unlisted()
         self._systems |= {user.user_id: systems for user, systems in changed}
@@ -326,9 +308,9 @@ class EmbeddedStore:
                 if catalog.has_rollups_before(cursor, tier, since):
                     with self._versions.change(cursor):
                         catalog.drop_rollups_before(cursor, tier, since)
-            if process_use.is_due(cursor, self._keep_processes_ms, now_ms):
+            if use_tables.is_due(cursor, self._keep_processes_ms, now_ms):
                 with self._versions.change(cursor):
-                    process_use.expire(cursor, self._keep_processes_ms, now_ms)
+                    use_tables.expire(cursor, self._keep_processes_ms, now_ms)
 
     def check_can_forget(self) -> None:
         """It can."""
@@ -461,6 +443,17 @@ class EmbeddedStore:
 
     def rebuild(self, user_ids: Sequence[str], start_ms: int, end_ms: int) -> None:
         """Nothing: windows and rollups go on disk together."""
+
+    def process_uses(self, user_ids: Sequence[str], start_ms: int, end_ms: int) -> UseDump:
+        """Who used the CPU of some users in a range, as it is on disk."""
+        with self._connection.cursor() as cursor:
+            return use_tables.dump(cursor, user_ids, start_ms, end_ms)
+
+    def add_process_uses(self, uses: UseDump) -> None:
+        """Put windows and hours on disk that are not there; all or nothing."""
+        with self._flushing, self._connection.cursor() as cursor, self._versions.change(cursor):
+            use_tables.put(cursor, uses.windows)
+            use_tables.put(cursor, uses.hours, merged=True)
 
     def snapshot(self, folder: Path) -> dict[str, str]:
         """As `Store.snapshot`: the catalogue as of one moment, and links to the files of windows that it lists."""

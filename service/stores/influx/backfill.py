@@ -80,7 +80,7 @@ class Backfill:
         """Note rows of points of the original that no rollup tells of yet."""
         rows, told = self._originals.rows(users, start_ms, end_ms)
         found = late(rows, self._notes.views.rolled._replace(since_ms=0)) if len(rows) else {}
-        return self._notes.late(found, told=told)
+        return self._notes.late(found, told=told)[0]
 
     def _meet(self, users: Sequence[str], start_ms: int, until_ms: int) -> None:
         """Know users that have points of the original in the days after a time, up to another."""

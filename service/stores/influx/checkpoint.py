@@ -4,6 +4,7 @@ How far the journal was flushed, the users, and what is about to be written but 
 are noted here before they are written, so that after a crash the very same rows are written again, never others.
 """
 
+import contextlib
 import sqlite3
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -12,9 +13,16 @@ from pathlib import Path
 import msgspec
 import zstandard
 
+from service.control.database import seal, seal_fault, unseal
+from service.stores.base import StoreError, StoreUnavailable
 from service.stores.influx.lines import Lines, lines_of
 from service.stores.influx.users import CatalogedUser
 
+CHECKPOINT = "known.sqlite"
+_WHAT_TO_DO = (
+    "Put it back from a backup of the same time as the journal; or move the whole folder away: the service goes on "
+    "from the database then, without the reports that only this journal has. Nothing was changed."
+)
 _DECODER = msgspec.json.Decoder(CatalogedUser)
 _TABLES = """
 CREATE TABLE IF NOT EXISTS state (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
@@ -27,17 +35,39 @@ CREATE TABLE IF NOT EXISTS part (
 """
 
 
+def refuse_without_checkpoint(folder: Path, *, has_reports: bool) -> None:
+    """Raise StoreError where a folder has none though its journal has reports: all would be counted again."""
+    path = folder / CHECKPOINT
+    if has_reports and not (path.exists() and path.stat().st_size):
+        raise StoreError(
+            f"{path} is missing, but there are reports in {folder / 'journal'}, and it said which of them InfluxDB "
+            f"has. {_WHAT_TO_DO}"
+        )
+
+
 class Checkpoint:
-    """The file at `path`. Raises sqlite3.Error where it cannot be used."""
+    """The file at `path`. Raises StoreError where it cannot be used; its methods StoreUnavailable, and that, too."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
-        self._connection.execute("PRAGMA journal_mode = WAL")
-        self._connection.execute("PRAGMA synchronous = FULL")
-        self._connection.executescript(_TABLES)
-        self.owner = self._owner()
-        """A name of this folder, unlike any other."""
+        self.problem = seal_fault(path)
+        """What is wrong with the file by its seal; None where nothing is, or there is none."""
+        try:
+            self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+            self._connection.execute("PRAGMA journal_mode = WAL")
+            self._connection.execute("PRAGMA synchronous = FULL")
+            self._connection.executescript(_TABLES)
+            ((answer,), *_) = self._connection.execute("PRAGMA quick_check(1)").fetchall()
+            if answer != "ok":
+                raise sqlite3.DatabaseError(answer)
+            self.owner = self._owner()
+            """A name of this folder, unlike any other."""
+        except (sqlite3.Error, UnicodeDecodeError) as error:  # SQLite's words may quote what is damaged
+            raise self._unusable(error) from None
+        unseal(path)
+
+    def _unusable(self, error: Exception) -> StoreError:
+        return StoreError(f"{self.path} cannot be used: {error}. It says which reports InfluxDB has. {_WHAT_TO_DO}")
 
     def _owner(self) -> str:
         row = self._connection.execute("SELECT name FROM owner").fetchone()
@@ -48,12 +78,14 @@ class Checkpoint:
 
     def value(self, name: str) -> int | None:
         """A number of the state, such as `flushed`, the journal offset through which InfluxDB has everything."""
-        row = self._connection.execute("SELECT value FROM state WHERE name = ?", [name]).fetchone()
-        return None if row is None else int(row[0])
+        with self._understood():
+            row = self._connection.execute("SELECT value FROM state WHERE name = ?", [name]).fetchone()
+            return None if row is None else int(row[0])
 
     def users(self) -> list[CatalogedUser]:
         """The users that were known when it was last put."""
-        return [_DECODER.decode(known) for (known,) in self._connection.execute("SELECT known FROM user")]
+        with self._understood():
+            return [_DECODER.decode(known) for (known,) in self._connection.execute("SELECT known FROM user")]
 
     def put(
         self,
@@ -67,7 +99,7 @@ class Checkpoint:
         They are on disk when it returns.
         """
         compress = zstandard.ZstdCompressor(level=1).compress
-        with self._connection:
+        with self._written(), self._connection:
             self._connection.execute("BEGIN")
             self._connection.executemany("REPLACE INTO state VALUES (?, ?)", values.items())
             self._connection.executemany(
@@ -79,19 +111,39 @@ class Checkpoint:
             )
             self._connection.executemany("REPLACE INTO part VALUES (?, ?, ?)", parts)
 
+    @contextlib.contextmanager
+    def _understood(self) -> Iterator[None]:
+        """Raise StoreError where what the block reads is not what was written: a changed bit may make it anything."""
+        try:
+            yield
+        except (sqlite3.DatabaseError, msgspec.DecodeError, zstandard.ZstdError, ValueError, TypeError) as error:
+            raise self._unusable(error) from None
+
+    @contextlib.contextmanager
+    def _written(self) -> Iterator[None]:
+        """Raise StoreUnavailable where the block cannot write, as on a full disk: it is tried again."""
+        try:
+            yield
+        except sqlite3.OperationalError as error:
+            raise StoreUnavailable(f"{self.path} cannot be written: {error}") from None
+
     def forget(self, user_id: str) -> None:
         """Forget a user."""
-        self._connection.execute("DELETE FROM user WHERE id = ?", [user_id])
+        with self._written():
+            self._connection.execute("DELETE FROM user WHERE id = ?", [user_id])
 
     def noted(self) -> Iterator[tuple[int, Lines]]:
         """What is noted and not done, oldest first, each with its number."""
         decompress = zstandard.ZstdDecompressor().decompress
         while row := self._connection.execute("SELECT id, lines FROM noted ORDER BY id LIMIT 1").fetchone():
-            yield row[0], lines_of([f"{line}\n" for line in decompress(row[1]).decode().split("\n") if line])
+            with self._understood():
+                lines = decompress(row[1]).decode().split("\n")
+            yield row[0], lines_of([f"{line}\n" for line in lines if line])
 
     def done(self, number: int) -> None:
         """Forget what was noted: InfluxDB has it."""
-        self._connection.execute("DELETE FROM noted WHERE id = ?", [number])
+        with self._written():
+            self._connection.execute("DELETE FROM noted WHERE id = ?", [number])
 
     @property
     def has_noted(self) -> bool:
@@ -110,8 +162,9 @@ class Checkpoint:
             some = buckets[start : start + _AT_ONCE]
             marks = ", ".join("?" * len(some))
             text = f"SELECT bucket, number FROM part WHERE tier = ? AND bucket IN ({marks})"
-            for bucket, number in self._connection.execute(text, [tier_ms, *some]):
-                found[bucket] = max(number, least) + 1
+            with self._understood():
+                for bucket, number in self._connection.execute(text, [tier_ms, *some]):
+                    found[bucket] = max(number, least) + 1
         return found
 
     def forget_parts(self, tier_ms: int, before_ms: int) -> None:
@@ -119,8 +172,10 @@ class Checkpoint:
         self._connection.execute("DELETE FROM part WHERE tier = ? AND bucket < ?", [tier_ms, before_ms])
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Let go of the file, and seal it."""
         self._connection.close()
+        with contextlib.suppress(OSError):
+            seal(self.path)
 
 
 _AT_ONCE = 900

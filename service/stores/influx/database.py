@@ -22,6 +22,9 @@ from contract.influx import (
     OS_VERSION,
     OWNER,
     PARTS,
+    PROCESSES,
+    PROCESSES_1H,
+    PROCESSES_THROUGH,
     SCHEMA,
     SINCE,
     STAND_IN_CORES,
@@ -68,6 +71,7 @@ def taken_up(client: InfluxClient, now_ms: int) -> tuple[State | None, list[Cata
 def state_lines(state: State) -> Lines:
     """The point that says so."""
     through = "".join(f",{through_field(tier)}={time}i" for tier, time in state.rolled.through_ms.items())
+    through += f",{PROCESSES_THROUGH}={state.processes_through_ms}i"
     numbers = f"{SCHEMA}={state.schema}i,{SINCE}={state.rolled.since_ms}i,{PARTS}={state.parts}i{through}"
     return lines_of([f"{STATE} {numbers},{OWNER}={string_field(state.owner)} {state.time_ms}\n"])
 
@@ -231,7 +235,7 @@ def delete_rollups(client: InfluxClient, user_ids: Sequence[str], start_ms: int,
 def delete_user(client: InfluxClient, user_id: str) -> None:
     """Delete all points of a user: what is known of it last, so that it is known until nothing else is there."""
     tiers = [measurement_of(tier, cores=cores) for cores in (False, True) for tier in (RAW, *TIERS)]
-    for measurement in (*tiers, USERS):
+    for measurement in (*tiers, PROCESSES, PROCESSES_1H, USERS):
         where = f"{identifier(USER_ID)} = {tag_literal(user_id)}"
         client.execute(f"DELETE FROM {identifier(measurement)} WHERE {where}", change=True)
 

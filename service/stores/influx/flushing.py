@@ -4,14 +4,17 @@ import numpy as np
 
 from analytics.frames.columns import take
 from contract.influx import TIERS
+from contract.times import DAY_MS, HOUR_MS
 from service.stores.influx.keeping import Keeping
 from service.stores.influx.noting import Notes
+from service.stores.influx.process_use import ProcessUses, late_hours, window_lines
 from service.stores.influx.publication import ImmutableMemtable
 from service.stores.influx.rollups import FINEST, Sealing, late, over, still_open, without
 from service.stores.influx.users import UserCatalog
 from service.stores.influx.windows import WindowWriter
 from service.stores.influx.writing import Writer
 from service.stores.memtable import rows_of
+from service.stores.process_use import UseTables, joined
 from service.stores.series import SeriesIndex
 
 
@@ -31,6 +34,7 @@ class Flusher:
         catalog: UserCatalog,
         index: SeriesIndex,
         keeping: Keeping,
+        uses: ProcessUses,
         flushed: int,
         begun: int,
     ) -> None:
@@ -41,6 +45,7 @@ class Flusher:
         self._catalog = catalog
         self._index = index
         self._keeping = keeping
+        self._uses = uses
         self.flushed = flushed
         self.begun = begun
         self.is_adopting = False
@@ -57,10 +62,11 @@ class Flusher:
         while self.flushed < offset and (immutable := self._notes.views.seal()):
             self._write(immutable)
         self._roll_up()
+        self._seal_hours()
 
     def _write(self, immutable: ImmutableMemtable) -> None:
         notes, views = self._notes, self._notes.views
-        self._leave_out_expired(immutable)
+        expired = self._leave_out_expired(immutable)
         users = self._catalog.users_of(immutable.windows)
         # Users first: where the windows of a user are, it is known that there may be some.
         notes.keep({"begun": immutable.last}, (), notes.news(users))
@@ -69,22 +75,34 @@ class Flusher:
         refused = self._windows.write(immutable.windows)
         if len(refused):
             immutable.leave_out(refused)
+        uses = joined(immutable.process_uses())
+        if expired or len(refused):
+            uses = self._of_kept(uses, immutable)
+        self._writer.write([window_lines(uses)] if len(uses.windows) else [])
         windows = rows_of(immutable.windows, self._index.bounded(), histograms=True).windows()
         rolled = views.rolled
-        rows = notes.late(late(windows, rolled), {"flushed": immutable.last}, users)
+        hours = late_hours(uses, notes.processes_through_ms)
+        rows, of_hours = notes.late(late(windows, rolled), {"flushed": immutable.last}, users, hours=hours)
         self.flushed = immutable.last
-        views.flushed(still_open(windows, rolled), rows)
+        views.flushed(still_open(windows, rolled), rows, of_hours)
         self._catalog.note(users)
         self._index.created.clear()
         notes.settle()
 
-    def _leave_out_expired(self, immutable: ImmutableMemtable) -> None:
-        """Forget windows that InfluxDB would not keep."""
+    def _of_kept(self, uses: UseTables, immutable: ImmutableMemtable) -> UseTables:
+        """What is told by windows that are still there."""
+        series, times = immutable.windows["series"].to_pylist(), immutable.windows["time"].to_pylist()
+        kept = {(self._index.all[number - 1].user_id, time) for number, time in zip(series, times, strict=True)}
+        return uses.of(lambda user_id, end_ms: (user_id, end_ms) in kept)
+
+    def _leave_out_expired(self, immutable: ImmutableMemtable) -> bool:
+        """Forget windows that InfluxDB would not keep; whether there were any."""
         oldest_ms = self._keeping.oldest_ms(self._notes.now_ms())
         expired = np.flatnonzero(immutable.windows["time"].to_numpy() < oldest_ms)
         if len(expired):
             self._writer.expired += len(expired)
             immutable.leave_out(expired)
+        return bool(len(expired))
 
     def _roll_up(self) -> None:
         """Write the buckets that are over."""
@@ -104,6 +122,14 @@ class Flusher:
             else:
                 rows = self._sealing.rows(tier, start_ms, end_ms)
             notes.seal(tier, rows, end_ms, opened)
+
+    def _seal_hours(self) -> None:
+        """Write the hours of who used the CPU that are over, a day of them at a time."""
+        end_ms = over(HOUR_MS, self._notes.now_ms())
+        while self._notes.processes_through_ms < end_ms:
+            first_ms = min(self._uses.first_hour(self._notes.processes_through_ms, end_ms) or end_ms, end_ms)
+            until_ms = min(first_ms + DAY_MS, end_ms)
+            self._notes.seal_hours(self._uses.hours_of_windows(sorted(self._index.users), first_ms, until_ms), until_ms)
 
     def _complete(self) -> None:
         """Complete the buckets that another service, whose folder is not here, had begun to write."""

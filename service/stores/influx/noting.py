@@ -8,18 +8,20 @@ import numpy as np
 from analytics.frames.columns import Windows
 from analytics.sources.influx_points import Rolled
 from analytics.sources.influx_state import State
-from contract.influx import PARTS, SINCE, TIERS, through_field
+from contract.influx import PARTS, PROCESSES_THROUGH, SINCE, TIERS, through_field
 from contract.times import DAY_MS
 from service.stores.influx.checkpoint import Checkpoint
 from service.stores.influx.database import state_lines, user_lines
 from service.stores.influx.lines import Lines, bucket_lines
 from service.stores.influx.originals import Told
-from service.stores.influx.publication import Views
+from service.stores.influx.process_use import HOURS, hour_lines, starts_of
+from service.stores.influx.publication import LateHours, Views
 from service.stores.influx.reading import NumberedRows
 from service.stores.influx.rollups import FINEST
 from service.stores.influx.shared_checkpoint import SharedCheckpoint
 from service.stores.influx.users import CatalogedUser, UserCatalog
 from service.stores.influx.writing import Writer
+from service.stores.process_use import UseTables
 from service.stores.series import SeriesIndex
 
 SCHEMA_NUMBER: Final = 2
@@ -53,6 +55,8 @@ class Notes:
         self.now_ms = now_ms
         self.parts = checkpoint.value(PARTS) or 0
         """The highest number of a part that may be in use."""
+        self.processes_through_ms = checkpoint.value(PROCESSES_THROUGH) or 0
+        """Before this, who used the CPU is written by the hour; 0 where that is not known."""
         self.last_moment = 0
         self.is_settled = False
         """Whether all is written that was noted when this process began."""
@@ -75,7 +79,9 @@ class Notes:
 
     def state(self, rolled: Rolled) -> Lines:
         """What the database is to say of itself."""
-        return state_lines(State(self._moment(), SCHEMA_NUMBER, rolled, self.parts, self._checkpoint.owner))
+        return state_lines(
+            State(self._moment(), SCHEMA_NUMBER, rolled, self.parts, self._checkpoint.owner, self.processes_through_ms)
+        )
 
     def news(self, users: Iterable[CatalogedUser]) -> list[Lines]:
         """What InfluxDB is to be told of users, where it was told otherwise."""
@@ -93,6 +99,7 @@ class Notes:
             self._checkpoint.done(number)
         self.is_settled = True
         self.views.settled()
+        self.views.tells_processes(self.processes_through_ms)
         if self._ready is not None:
             self.views.rolls(*self._ready)
             self._ready = None
@@ -115,8 +122,12 @@ class Notes:
         values: Mapping[str, int] | None = None,
         users: Sequence[CatalogedUser] = (),
         told: Told | None = None,
-    ) -> dict[int, NumberedRows]:
-        """Note rows by tier that are parts of buckets that were written already; returns them with their numbers."""
+        hours: UseTables | None = None,
+    ) -> tuple[dict[int, NumberedRows], LateHours]:
+        """Note rows by tier, and `hours` of who used the CPU, that are parts of buckets that were written already.
+
+        Returns them with their numbers.
+        """
         rows: dict[int, NumberedRows] = {}
         parts: list[tuple[int, int, int]] = []
         for tier, some in found.items():
@@ -124,18 +135,24 @@ class Notes:
             numbers = self._checkpoint.next_parts(tier, starts.tolist())
             parts += [(tier, start, number) for start, number in numbers.items()]
             rows[tier] = NumberedRows(some, np.array([numbers[start] for start in starts.tolist()], np.int64)[place])
+        late_hours = LateHours.none()
+        if hours is not None and len(hours.windows):
+            late_hours = LateHours(hours, self._checkpoint.next_parts(HOURS, starts_of(hours)))
+            parts += [(HOURS, start, number) for start, number in late_hours.parts.items()]
         noted = []
         values = dict(values or {})
         highest = max((number for _, _, number in parts), default=0)
-        if highest > self.parts:
-            # Whoever takes over the database needs numbers that were never used.
-            self.parts = values[PARTS] = highest
+        if highest > self.parts or late_hours.parts:
+            # Whoever takes over the database needs numbers that were never used, and which hours are written.
+            self.parts = values[PARTS] = max(highest, self.parts)
             noted.append(self.state(self.views.rolled))
         for tier, numbered in rows.items():
             beside = told.fields if told is not None and tier == FINEST else None
             noted += bucket_lines(tier, numbered.rows, self._index, numbered.parts, beside)
+        if late_hours.parts:
+            noted.append(hour_lines(late_hours.rows, late_hours.parts))
         self._checkpoint.put(values, users, noted, parts)
-        return rows
+        return rows, late_hours
 
     def seal(self, tier: int, rows: Windows, end_ms: int, opened: Windows | None) -> None:
         """Write the rows of a tier's buckets that start before `end_ms`."""
@@ -146,7 +163,21 @@ class Notes:
             noted.append(self.state(rolled))
         self.settle_as(rolled, opened, noted)
 
+    def seal_hours(self, hours: Iterable[UseTables], end_ms: int) -> None:
+        """Write the hours of who used the CPU that end by `end_ms`."""
+        noted = [hour_lines(some, {}) for some in hours if len(some.windows)]
+        before, self.processes_through_ms = self.processes_through_ms, end_ms
+        if noted:
+            noted.append(self.state(self.views.rolled))
+        try:
+            self.keep({PROCESSES_THROUGH: end_ms}, (), noted)
+        except BaseException:
+            self.processes_through_ms = before
+            raise
+        self.settle()
+
     def forget_parts(self, since: Callable[[int], int]) -> None:
         """Forget the numbers of parts of buckets before the time that `since` has for each tier."""
         for tier in TIERS:
             self._checkpoint.forget_parts(tier, since(tier))
+        self._checkpoint.forget_parts(HOURS, since(DAY_MS))

@@ -20,6 +20,7 @@ from service.stores.influx.reading import NumberedRows
 from service.stores.influx.rollups import FINEST
 from service.stores.keys import Keys
 from service.stores.memtable import MEMTABLE_SCHEMA, Memtable, SortedWindows, WindowsInMemory
+from service.stores.process_use import UseTables, tables_of
 from service.stores.series import SeriesIndex
 
 T = TypeVar("T")
@@ -38,6 +39,10 @@ class ImmutableMemtable:
         """What is left where InfluxDB refused some."""
         self.last = memtable.last
         """The journal offset of the last report."""
+
+    def process_uses(self) -> list[UseTables]:
+        """Who used the CPU, of the windows that said so."""
+        return self._memtable.process_uses()
 
     def batches(self) -> list[pa.RecordBatch]:
         """All windows, with the columns of `MEMTABLE_SCHEMA`."""
@@ -84,10 +89,15 @@ def _sorted_windows(windows: pa.Table) -> SortedWindows:
 class BeingWritten:
     """The windows of a flush while they are written: InfluxDB has all, some or none of them."""
 
-    def __init__(self, windows: pa.Table) -> None:
+    def __init__(self, windows: pa.Table, uses: list[UseTables]) -> None:
         self._windows = windows
+        self._uses = uses
         self._sorted = _sorted_windows(windows)
         self.keys = Keys(windows["series"].to_numpy(), windows["time"].to_numpy())
+
+    def process_uses(self) -> list[UseTables]:
+        """Who used the CPU, of those that said so."""
+        return self._uses
 
     def batches(self) -> list[pa.RecordBatch]:
         """Its windows."""
@@ -122,6 +132,19 @@ class MaybeInStore(Protocol):
         """Theirs."""
 
 
+class LateHours(NamedTuple):
+    """Rows of hours of who used the CPU that are parts of hours which are written already."""
+
+    rows: UseTables
+    parts: Mapping[int, int]
+    """The number of the part, by the start of the hour."""
+
+    @classmethod
+    def none(cls) -> "LateHours":
+        """No rows."""
+        return cls(tables_of([]), {})
+
+
 class View(NamedTuple):
     """One state of the store: what is in memory, and what of it is in InfluxDB too."""
 
@@ -136,6 +159,10 @@ class View(NamedTuple):
     be read."""
     late: Mapping[int, NumberedRows]
     """Rows for buckets that it has, by tier: InfluxDB has all, some or none of them."""
+    processes_through_ms: int
+    """Before this, who used the CPU is there by the hour."""
+    late_hours: LateHours
+    """Rows of such hours: InfluxDB has all, some or none of them."""
 
 
 class Views:
@@ -152,6 +179,8 @@ class Views:
         self._rolled = rolled
         self._open: Windows | None = None
         self._late: Mapping[int, NumberedRows] = {}
+        self._late_hours = LateHours.none()
+        self._processes_through_ms = 0
         self._version = 0
         # Guards all of these; held for moments.
         self._lock = threading.Lock()
@@ -200,17 +229,17 @@ class Views:
         """From now on InfluxDB may have any of the windows that are being flushed."""
         with self._publishing, self._lock:
             assert self._immutable is not None
-            self._written = BeingWritten(self._immutable.windows)
+            self._written = BeingWritten(self._immutable.windows, self._immutable.process_uses())
             self._version += 1
 
-    def flushed(self, opened: Windows, late: Mapping[int, NumberedRows]) -> None:
-        """InfluxDB has all windows that were being flushed; from now on it may have any of the rows `late`.
+    def flushed(self, opened: Windows, late: Mapping[int, NumberedRows], late_hours: LateHours) -> None:
+        """InfluxDB has all windows that were being flushed; from now on it may have any of the rows that were late.
 
         `opened` is what they add to the buckets that are still open.
         """
         with self._publishing, self._lock:
             self._immutable = self._written = None
-            self._late = late
+            self._late, self._late_hours = late, late_hours
             if self._open is not None:
                 self._open = merge(concatenate([self._open, opened]), rate_ms=FINEST)
             self._version += 1
@@ -224,7 +253,12 @@ class Views:
     def settled(self) -> None:
         """InfluxDB has all rows that were late."""
         with self._lock:
-            self._late = {}
+            self._late, self._late_hours = {}, LateHours.none()
+
+    def tells_processes(self, through_ms: int) -> None:
+        """InfluxDB has the hours of who used the CPU up to there."""
+        with self._lock:
+            self._processes_through_ms = through_ms
 
     def rolls(self, rolled: Rolled, opened: Windows | None) -> None:
         """InfluxDB has more buckets now, or is known to have others; `opened` are those that it has not."""
@@ -249,7 +283,10 @@ class Views:
                 memories.insert(0, self._written)
             elif self._immutable is not None:
                 memories.insert(0, self._immutable)
-            return View(memories, self._written, self._rolled, self._open, self._late)
+            return View(
+                memories, self._written, self._rolled, self._open, self._late, self._processes_through_ms,
+                self._late_hours,
+            )  # fmt: skip
 
     def consistent(self, read: Callable[[View], T]) -> T:
         """What `read` makes of one state; again where a flush began to write meanwhile, the last try holds it off."""

@@ -11,7 +11,7 @@ from analytics.sources.influx_address import Address, Credentials
 from analytics.sources.influx_client import BadStatement, InfluxClient, InfluxError, Unreachable
 from contract import times
 from contract.influx import TIERS
-from contract.metrics import Metric, Quantity
+from contract.metrics import Metric
 from contract.report import Report
 from service.stores.base import Buckets, Key, Question, StoreUnavailable
 from service.stores.dump import TYPE_OF
@@ -20,19 +20,20 @@ from service.stores.influx.answers import Stored
 from service.stores.influx.dump import Dump, FieldDay, FieldSummary
 from service.stores.influx.keeping import Keeping
 from service.stores.influx.originals import Originals
+from service.stores.influx.process_use import ProcessUses
 from service.stores.influx.publication import View, Views
 from service.stores.influx.reading import Reader
 from service.stores.influx.users import UserCatalog
 from service.stores.memtable import ends_of
-from service.stores.process_use import NOBODY, UseAnswer, UseQuestion
-from service.stores.series import WHOLE, SeriesIndex, users_frame
+from service.stores.process_use import UseAnswer, UseDump, UseQuestion
+from service.stores.series import KnownUsers, SeriesIndex
 
 T = TypeVar("T")
 _SELECT_S = 30.0
 """So long an InfluxDB may take for a statement whose answer somebody waits for; there may be several."""
 
 
-class InfluxQueries:
+class InfluxQueries(KnownUsers):
     """Answers from an InfluxDB and from the windows in memory.
 
     `retention` is how long windows and the rollups of 5 min (and 15), 1 h and 1 d are kept, in ms, None for ever;
@@ -60,6 +61,7 @@ class InfluxQueries:
         self._stored = Stored(self._reader, self._index, lambda: self._originals.live)
         self._dump = Dump(self._client, self._reader, self._index, self._asked)
         self._keeping = Keeping(self._client, self._retention.longest_ms)
+        self._uses = ProcessUses(self._client, self._index)
         self._problems: dict[str, str] = {}
         """Why InfluxDB could not be asked, and why it could not be written to, when it was last tried."""
 
@@ -105,28 +107,11 @@ class InfluxQueries:
 
         return await asyncio.to_thread(self._asked, look)
 
-    keeps_processes = False
-
     def who(self, question: UseQuestion) -> UseAnswer:
-        """Nobody: InfluxDB has no tables in which names of processes would not each be a series."""
-        return NOBODY
-
-    @property
-    def user_count(self) -> int:
-        """How many users are known."""
-        return len(self._index.users)
-
-    def has_user(self, user_id: str) -> bool:
-        """Whether any report of this user was ever taken."""
-        return user_id in self._index.users
-
-    def cores(self, user_id: str, quantity: Quantity) -> list[int]:
-        """The numbers of the cores that a user ever reported a quantity of, ascending."""
-        return sorted(core for core in self._index.cores(user_id, quantity.name) if core != WHOLE)
-
-    def users(self) -> pd.DataFrame:
-        """The users, by name."""
-        return users_frame(self._index.users)
+        """Who used the CPU, of the windows that said so. Raises StoreUnavailable where InfluxDB cannot be asked."""
+        self._settle()
+        now_ms = self._now_ms()
+        return self._asked(lambda: self._views.consistent(lambda view: self._uses.answer(view, question, now_ms)))
 
     def oldest_ms(self, now_ms: int) -> int:
         """Windows that end before this are not taken: whether they are known could not be told any more."""
@@ -172,6 +157,10 @@ class InfluxQueries:
     def rollups(self, tier_ms: int, user_ids: Sequence[str], start_ms: int, end_ms: int) -> Buckets:
         """The buckets of some users that start in a range."""
         return self._dump.rollups(tier_ms, user_ids, start_ms, end_ms)
+
+    def process_uses(self, user_ids: Sequence[str], start_ms: int, end_ms: int) -> UseDump:
+        """Who used the CPU of some users in a range, as it is in InfluxDB."""
+        return self._asked(lambda: self._uses.dump(user_ids, start_ms, end_ms, self._now_ms()))
 
     def original_days(self, start_ms: int, end_ms: int) -> set[tuple[str, int]]:
         """Users and days (their start, epoch ms) that have points of the original."""

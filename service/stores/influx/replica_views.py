@@ -18,11 +18,12 @@ import pyarrow as pa
 from analytics.frames.columns import Windows, concatenate, merge, take
 from analytics.sources.influx_client import Unreachable
 from analytics.sources.influx_points import Rolled
-from contract.influx import SINCE, TIERS, through_field
+from contract.influx import PROCESSES_THROUGH, SINCE, TIERS, through_field
 from contract.report import FUTURE_MS, Report
-from service.stores.influx.publication import View, Views
+from service.stores.influx.publication import LateHours, View, Views
 from service.stores.influx.rollups import FINEST
 from service.stores.memtable import Memtable, SortedWindows, rows_of
+from service.stores.process_use import UseTables
 from service.stores.series import SeriesIndex
 
 T = TypeVar("T")
@@ -94,10 +95,15 @@ class _Frozen:
 
     def __init__(self, memtables: Sequence[Memtable]) -> None:
         self._pieces = [piece for memtable in memtables for piece in memtable.pieces()]
+        self._uses = [tables for memtable in memtables for tables in memtable.process_uses()]
 
     @property
     def keys(self) -> "_Frozen":
         return self
+
+    def process_uses(self) -> list[UseTables]:
+        """Who used the CPU, of the windows that said so."""
+        return self._uses
 
     def batches(self) -> list[pa.RecordBatch]:
         """All windows."""
@@ -166,6 +172,7 @@ class ReplicaViews(Views):
         with self._changed:
             self._flush_through(values.get("flushed", 0))
             self._notes, self._is_writing = progress.notes, bool(progress.noted)
+            self._processes_through_ms = values.get(PROCESSES_THROUGH, 0)
             if SINCE in values:
                 self._rolled = Rolled(values[SINCE], {tier: values[through_field(tier)] for tier in TIERS})
             self._changed.notify_all()
@@ -263,9 +270,9 @@ class ReplicaViews(Views):
                     opened = (
                         take(self._gathered, self._gathered.time >= since_ms) if len(self._gathered) else self._gathered
                     )
-                notes = self._notes
+                notes, hours_ms = self._notes, self._processes_through_ms
             memory = _Frozen(memtables)
-            return View([memory], memory, rolled, opened, {}), notes
+            return View([memory], memory, rolled, opened, {}, hours_ms, LateHours.none()), notes
 
     def consistent(self, read: Callable[[View], T]) -> T:
         """What `read` makes of one state. Raises Unreachable where there is none for too long."""

@@ -22,6 +22,7 @@ class SharedCheckpoint:
         self.path = Path(ledger.name)
         self.owner = ledger.owner
         """One name for all writers of a cluster."""
+        self.problem = None
         self.value = ledger.value
         self.done = ledger.done
         self.forget_noted = ledger.forget_noted

@@ -20,7 +20,7 @@ from service.stores.base import Buckets, CannotForget, Machine, StoreError, Stor
 from service.stores.dump import coarser, heard
 from service.stores.influx import database
 from service.stores.influx.backfill import Backfill
-from service.stores.influx.checkpoint import Checkpoint
+from service.stores.influx.checkpoint import CHECKPOINT, Checkpoint
 from service.stores.influx.claim import CLAIM_S, Claim, InUse
 from service.stores.influx.flushing import Flusher
 from service.stores.influx.noting import Notes
@@ -33,6 +33,7 @@ from service.stores.influx.taking_up import TakenUp, noted_rolled, take_up
 from service.stores.influx.users import CatalogedUser
 from service.stores.influx.windows import WindowWriter
 from service.stores.influx.writing import Writer
+from service.stores.process_use import UseDump
 
 _log = logging.getLogger("loadlens.service")
 _CLAIMED = "claimed"
@@ -43,8 +44,9 @@ _CLOSING_ROWS = 400_000
 class InfluxStore(InfluxQueries):
     """Windows in an InfluxDB; `folder` keeps what this machine knows of it. One service at a time for a database.
 
-    `retention` is how long windows and the rollups of 5 min (and 15), 1 h and 1 d are kept, in ms, None for ever;
-    `now_ms` the clock, epoch ms; after `claim_s` without a word another service may have the database.
+    `retention` is how long windows and the rollups of 5 min (and 15), 1 h and 1 d are kept, in ms, None for ever, and
+    `keep_processes_ms` who used the CPU; `now_ms` is the clock, epoch ms; after `claim_s` without a word another
+    service may have the database.
     With `read_only` it neither claims the database nor writes to it, whoever has it. `checkpoint` is where the writers
     of a cluster keep what others go on with; they have one name, and so one claim.
     Raises StoreError where it can neither ask InfluxDB nor knows anything of it, or another service has it.
@@ -61,12 +63,14 @@ class InfluxStore(InfluxQueries):
         claim_s: float = CLAIM_S,
         read_only: bool = False,
         checkpoint: Checkpoint | SharedCheckpoint | None = None,
+        keep_processes_ms: int | None = None,
     ) -> None:
+        self._keep_processes_ms = keep_processes_ms
         folder.mkdir(parents=True, exist_ok=True)
         super().__init__(address, credentials, retention, timeout_s, now_ms)
         self._place: Place | None = None
         aside = folder / "refused.lines"
-        self._checkpoint = checkpoint or Checkpoint(folder / "known.sqlite")
+        self._checkpoint = checkpoint or Checkpoint(folder / CHECKPOINT)
         self._claim = Claim(
             self._client, Writer(self._client, aside, timeout_s, self._where), self._checkpoint.owner, folder,
             self._checkpoint.value(_CLAIMED), self._note_claim, claim_s,
@@ -77,7 +81,7 @@ class InfluxStore(InfluxQueries):
         self._notes = Notes(self._checkpoint, self._writer, self._catalog, self._index, now_ms)
         self._flusher = Flusher(
             self._notes, self._writer, self._windows, Sealing(self._reader, self._index), self._catalog, self._index,
-            self._keeping, self._checkpoint.value("flushed") or 0, self._checkpoint.value("begun") or 0,
+            self._keeping, self._uses, self._checkpoint.value("flushed") or 0, self._checkpoint.value("begun") or 0,
         )  # fmt: skip
         self._backfill = Backfill(self._client, self._reader, self._notes, self._originals, self._catalog, self._index)
         self._flushing = threading.Lock()
@@ -157,7 +161,10 @@ class InfluxStore(InfluxQueries):
 
         None where all is well.
         """
-        words = (self._claim.problem, *list(self._problems.values()), self._keeping.problem, self._writer.problem)
+        words = (
+            self._claim.problem, *list(self._problems.values()), self._keeping.problem, self._writer.problem,
+            self._checkpoint.problem,
+        )  # fmt: skip
         return next(filter(None, words), None)
 
     def sizes(self) -> list[tuple[str, str, float]]:
@@ -249,6 +256,7 @@ class InfluxStore(InfluxQueries):
                 self._notes.settle()
                 self._hold()
                 database.expire(self._client, self._retention, now_ms)
+                self._uses.expire(self._keep_processes_ms, now_ms)
                 self._notes.forget_parts(lambda tier: self._retention.since(tier, now_ms))
 
             self._asked(step)
@@ -309,6 +317,16 @@ class InfluxStore(InfluxQueries):
             self._asked(lambda: database.delete_rollups(self._client, user_ids, start_ms, end_ms))
             self._put([], late(windows, self._views.rolled))
         self.flush()
+
+    def add_process_uses(self, uses: UseDump) -> None:
+        """Put windows and hours into InfluxDB that are not there.
+
+        Raises StoreError on InfluxDB 3 where it has something of the same time already, which it cannot delete.
+        """
+        self.flush()
+        with self._flushing:
+            self._asked(self._hold)
+            self._asked(lambda: self._uses.add(uses, self._notes, self._writer))
 
     def _put(self, users: list[CatalogedUser], rows: Mapping[int, Windows]) -> None:
         def write() -> None:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from analytics.sources.influx_client import InfluxClient
 from analytics.sources.influx_points import Rolled
 from analytics.sources.influx_state import State
-from contract.influx import SINCE, TIERS, through_field
+from contract.influx import PROCESSES_THROUGH, SINCE, TIERS, through_field
 from contract.report import FUTURE_MS
 from contract.times import DAY_MS
 from service.stores.base import StoreError
@@ -49,7 +49,10 @@ def take_up(client: InfluxClient, checkpoint: Checkpoint | SharedCheckpoint, not
     for user in found:
         users[user.user_id] = users[user.user_id].merged(user) if user.user_id in users else user
     known = [*users.values()]
-    if rolled is not None and (state is None or state.owner == checkpoint.owner):
+    is_own = rolled is not None and (state is None or state.owner == checkpoint.owner)
+    if not is_own:
+        notes.processes_through_ms = state.processes_through_ms if state else 0
+    if rolled is not None and is_own:
         if state is not None:
             _check_is_newest(client, checkpoint, rolled, state)
         checkpoint.put({}, known)
@@ -60,7 +63,8 @@ def take_up(client: InfluxClient, checkpoint: Checkpoint | SharedCheckpoint, not
     rolled = _adopted(state, notes.now_ms(), known=bool(found))
     notes.parts = state.parts if state else 0
     told = notes.news(known)
-    checkpoint.put(values_of(rolled) | {"base": notes.parts}, known, [*told, notes.state(rolled)])
+    values = values_of(rolled) | {"base": notes.parts, PROCESSES_THROUGH: notes.processes_through_ms}
+    checkpoint.put(values, known, [*told, notes.state(rolled)])
     return TakenUp(known, rolled, is_adopted=state is not None and state.schema == SCHEMA_NUMBER)
 
 

@@ -163,7 +163,7 @@ class UserCatalog:
         others = {name: self._newest[user.user_id, name] for name in _TYPES if (user.user_id, name) in self._newest}
         return CatalogedUser(
             user.user_id, user.os_type, user.os_version, user.cores,
-            sorted(core for core in list(self._index.cores(user.user_id, Cpu.quantities[0].name)) if core != WHOLE),
+            sorted({core for cores in [*self._index.quantities(user.user_id).values()] for core in [*cores]} - {WHOLE}),
             user.first_seen, user.last_seen, others | newest,
             [(since, *self._index.systems[system]) for since, system in [*user.systems]], user.labels,
         )  # fmt: skip

@@ -49,8 +49,17 @@ def test_a_window_names_the_longest_of_any_core_and_all_bursts() -> None:
     assert isinstance(told, Bursts)
     assert (told.saturated.mean, told.longest.maximum, told.begun.mean) == (0.5, 0.5, 2 * 30.0)
     assert (told.core_saturated.mean, told.core_longest.maximum, told.core_begun.mean) == (0.75, 2.0, 3 * 30.0)
+    assert (told.cores, told.saturated_by_core, told.longest_by_core, told.begun_by_core) == (
+        [], [1.0, 0.5], [2.0, 0.5], [30.0, 60.0],
+    )  # fmt: skip
     report = Report("u", 1_700_000_000_000, 1_700_000_002_000, 4, "Linux", "12", [told])
     assert list(check(report, now_ms=1_700_000_002_000)) == []
+
+
+def test_the_cores_that_are_online_are_named_where_some_are_not() -> None:
+    full = WeightedSamples([1.0] * 4, [1.0] * 4)
+    told = BurstSamples(0.5, CpuSamples((0, 3), full, [full, full]), Runs(), [Runs(), Runs()]).metric(4)
+    assert (told.cores, told.longest_by_core) == ([0, 3], [2.0, 2.0])
 
 
 class Full:

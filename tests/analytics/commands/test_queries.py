@@ -37,7 +37,7 @@ def rows(text: str) -> list[dict[str, str]]:
 
 
 def test_a_piped_history_is_csv(service_url: str) -> None:
-    finished = run("history", USER, *RANGE, "--url", service_url)
+    finished = run("history", USER, *RANGE, "--rate", "15m", "--url", service_url)
     assert finished.returncode == 0
     assert finished.stderr == ""
     answered = rows(finished.stdout)
@@ -50,6 +50,13 @@ def test_the_range_may_be_said_by_its_length(service_url: str) -> None:
     finished = run("history", USER, "--end", HOUR["end"], "--last", "30m", "--rate", "90s", LOADLENS_URL=service_url)
     answered = rows(finished.stdout)
     assert (answered[0]["time"], answered[-1]["time"]) == ("2018-07-12T12:30:00Z", "2018-07-12T12:58:30Z")
+
+
+@pytest.mark.parametrize(("last", "every"), [("10m", "1m"), ("1h", "1m"), ("6h", "5m"), ("1d", "15m")])
+def test_buckets_are_as_wide_as_fits_the_range(service_url: str, last: str, every: str) -> None:
+    finished = run("fleet", "--last", last, "--end", HOUR["end"], LOADLENS_URL=service_url)
+    times = pd.to_datetime([row["time"] for row in rows(finished.stdout)])
+    assert times.diff().min() == pd.Timedelta(every)  # windows come once a minute
 
 
 def test_every_form_holds_the_same_numbers(service_url: str, tmp_path: Path) -> None:
@@ -134,6 +141,8 @@ def test_approximate_answers_say_so_beside_the_data(service_url: str) -> None:
         (("users", "--url", "localhost:8888"), "http://"),
         (("users", "--token", "two words"), "--token"),
         (("users", "--format", "table", "--out", "x"), "terminals"),
+        (("users", "--out", "/no/such/folder/x.csv"), "a folder that is there, got /no/such/folder/x.csv"),
+        (("sql", "SELECT 1", "--out", "/tmp"), "a file as --out"),
         (("user",), "did you mean users"),
         (("--config", os.devnull), "a command is missing"),
     ],
@@ -151,7 +160,6 @@ def test_a_wrong_setting_gives_one_line_and_exit_code_2(arguments: tuple[str, ..
     [
         (("history", "nobody"), "'nobody' has come in. `loadlens-analytics users` lists"),
         (("history", USER, "--metric", "cpuLoadAvgg"), "did you mean cpuLoadAvg"),
-        (("users", "--out", "/no/such/folder/x.csv"), "/no/such/folder/x.csv: No such file"),
         (("history", USER, "--last", "3650d", "--rate", "1s"), "would do"),
         (("users", "--url", "http://127.0.0.1:9"), "cannot be reached"),
     ],

@@ -138,7 +138,11 @@ def test_without_a_browser_it_says_how_to_get_one(folder: Path) -> None:
         (("fleet", "--data", "nothing.parquet"), 1, "nothing.parquet"),
         (("fleet", "--data", "user.html", "--out", "y.html"), 1, "user.html"),
         (("fleet", "--url", "http://127.0.0.1:9"), 1, "cannot be reached"),
-        (("fleet", "--data", "hostile.parquet", "--out", "no/such/folder.html"), 1, "no/such/folder.html"),
+        (
+            ("fleet", "--data", "hostile.parquet", "--out", "no/such/folder.html"),
+            2,
+            "that is there, got no/such/folder.html",
+        ),
     ],
 )
 def test_what_cannot_be_done_is_told_in_a_line(

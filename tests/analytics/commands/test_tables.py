@@ -35,6 +35,13 @@ def test_a_long_name_goes_on_below_and_cuts_no_other_column() -> None:
     assert "".join(line.split()[0] for line in lines[1:-1]) == LONG
 
 
+def test_names_that_people_copy_are_not_broken() -> None:
+    name = "6a:d6:96:d3:45:35"
+    frame = users([name]).assign(os_version="6.18.44-generic-and-more", labels="role=web,zone=eu-west-1,team=data")
+    for width in (60, 80):
+        assert any(line.startswith(f"{name} ") for line in shown(show_rows, frame, "nothing", width=width))
+
+
 def test_columns_without_a_value_are_left_out_and_flags_are_words() -> None:
     frame = users(["web-1"]).assign(hot=True)
     lines = shown(show_rows, frame, "nothing")

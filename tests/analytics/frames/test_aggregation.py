@@ -135,7 +135,9 @@ def test_any_order_and_any_cut_merge_to_the_same(random: Any, cut: int) -> None:
 
 def test_cores_are_not_counted_beside_their_machine() -> None:
     machine = FLEET[FLEET["user"] == "user 0"].drop(columns="user")
-    cores = [machine.assign(core=pd.array([core] * len(machine), "Int64"), mean=0.9) for core in (None, 0, 1)]
+    cores = [
+        machine.assign(core=pd.array([core] * len(machine), "Int64"), mean=machine["max"]) for core in (None, 0, 1)
+    ]
     cores[0]["mean"] = machine["mean"]
     pd.testing.assert_frame_equal(
         analytics.load_duration_curve(pd.concat(cores)), analytics.load_duration_curve(machine)

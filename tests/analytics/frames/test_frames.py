@@ -88,7 +88,14 @@ def test_histograms_may_be_left_out(fleet: pd.DataFrame) -> None:
 
 def test_a_row_without_histogram_stands_for_samples_with_its_mean_and_variance_between_its_extremes() -> None:
     frame = pd.DataFrame(
-        {"count": [4, 1], "mean": [0.5, 0.25], "var": [0.01, 0.0], "min": 0.4, "max": 0.6, "approximated": 0},
+        {
+            "count": [4, 1],
+            "mean": [0.5, 0.25],
+            "var": [0.01, 0.0],
+            "min": [0.4, 0.25],
+            "max": [0.6, 0.25],
+            "approximated": 0,
+        },
         index=TIMES[:2],
     )
     windows, _ = from_frame(frame, histograms=True)
@@ -165,6 +172,9 @@ def test_what_is_not_a_frame_of_windows_is_refused(fleet: pd.DataFrame) -> None:
         ("max", np.inf, "max: expected finite numbers, got inf in row 1 "),
         ("var", -1.0, "var: expected at least 0, got -1.0 in row 1 "),
         ("min", 2.0, "min: expected no more than max, got 2.0 in row 1 "),
+        ("mean", 0.51, "mean: expected a mean between min and max, got 0.51 in row 1 "),
+        ("mean", 0.0, "mean: expected a mean between min and max, got 0.0 in row 1 "),
+        ("count", 2, "histogram: expected as many samples as count says, got 1 in row 1 "),
     ],
 )
 def test_numbers_that_no_samples_have_are_refused_by_their_row(column: str, value: float, words: str) -> None:
@@ -182,6 +192,25 @@ def test_rounding_is_no_fault() -> None:
     frame = frame_of_values(pd.DataFrame({"value": [0.1, 0.5, 0.9]}, index=times))
     near = frame.assign(var=-1e-17, min=frame["min"] + 1e-17, count=frame["count"].astype(float))
     assert analytics.resample(near, "1d")["count"].item() == 3
+    off = frame.assign(min=frame["min"] + 1e-9, max=frame["max"] - 1e-9)
+    assert analytics.resample(off, "1d")["count"].item() == 3
+
+
+def test_what_is_approximate_may_disagree_by_half_a_bin() -> None:
+    times = pd.date_range("2026-03-01", periods=1, freq="1h", tz="UTC", name="time")
+    row = {"count": 9, "mean": 0.298, "var": 0.02, "min": 0.305, "max": 0.31, "approximated": 9}
+    assert analytics.resample(pd.DataFrame(row, times), "1d")["mean"].item() == 0.298
+    with pytest.raises(FrameError, match=re.escape("expected a mean between min and max")):
+        analytics.resample(pd.DataFrame(row | {"mean": 0.2}, times), "1d")
+
+
+def test_bins_that_the_metric_does_not_have_are_refused() -> None:
+    times = pd.date_range("2026-03-01", periods=1, freq="1h", tz="UTC", name="time")
+    frame = frame_of_values(pd.DataFrame({"value": [200.0]}, times), metric="diskReads")
+    named = frame.assign(metric="cpuLoadAvg", mean=1.0, min=1.0, max=1.0)
+    named.attrs = {}
+    with pytest.raises(FrameError, match="expected bins from -1 to 64"):
+        analytics.quantile(named, 0.5)
 
 
 @pytest.mark.parametrize("name", ["host", "machine_id", "pod"])

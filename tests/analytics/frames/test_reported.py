@@ -34,8 +34,19 @@ def test_a_window_of_which_all_was_said_stays_as_it_is() -> None:
 def test_extremes_alone_that_were_not_said_are_those_of_the_outer_bins() -> None:
     for bounded, bins in ((True, LINEAR), (False, LOGARITHMIC)):
         frame = frame_of(NAN, 0.55, TOLD, bounded=bounded)
-        assert frame[["min", "max", "approximated"]].to_numpy().tolist() == [[bins.value(10), 0.55, 10]]
+        # The mean, 0.4, lies below the outer bin of the second: then it is the minimum.
+        assert frame[["min", "max", "approximated"]].to_numpy().tolist() == [[min(bins.value(10), 0.4), 0.55, 10]]
         assert entries(frame) == [(10, 3), (60, 7)]
+
+
+def test_extremes_of_outer_bins_are_never_beyond_the_mean() -> None:
+    low, high = LINEAR.value(25) - 0.004, LINEAR.value(25) + 0.004
+    for mean in (low, high):
+        frame = frame_of_reported(
+            np.array([5000]), np.array([10]), np.array([mean]), np.array([1e-6]), np.array([NAN]), np.array([NAN]),
+            pa.array([pack_one([25, 10])], pa.binary()), np.array([True]), histograms=True,
+        )  # fmt: skip
+        assert frame["min"].item() <= mean <= frame["max"].item()
 
 
 def test_a_histogram_that_was_not_said_is_a_standin_between_the_extremes_that_were() -> None:

@@ -140,6 +140,7 @@ def test_a_straight_ramp_has_no_changes(step: str, ends: tuple[float, float]) ->
             assert change_points(frame_of(values, step)).empty
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("memory", [0.0, 0.5])
 @pytest.mark.parametrize("height", [3, 20])
 def test_a_ramp_in_noise_has_no_changes_in_95_of_100_seeds(memory: float, height: float) -> None:
@@ -263,3 +264,14 @@ def test_a_step_is_told_to_the_value_where_buckets_have_several(size: float) -> 
     found = change_points(pd.DataFrame({"mean": 0.4 + season + noise + size * (times >= step)}, index=times))
     [level] = found[found["kind"] == "level"].index
     assert abs(level - step) <= pd.Timedelta(minutes=5)
+
+
+@pytest.mark.parametrize("rate", ["1h", "5min"])
+def test_a_level_that_begins_to_rise_steadily_does_not_vary_more(rate: str) -> None:
+    times = pd.date_range("2024-03-04", "2024-03-25", freq=rate, tz="UTC", name="time", inclusive="left")
+    hours = np.arange(len(times)) * (pd.Timedelta(rate) / pd.Timedelta("1h"))
+    for noise in (0.0, 1e-5):
+        random = np.random.default_rng(3).normal(0, 1, len(times))
+        values = 0.2 + 0.001 * np.maximum(hours - 250, 0) + noise * random
+        changes = change_points(pd.DataFrame({"mean": values}, times))
+        assert "spread" not in changes["kind"].tolist()

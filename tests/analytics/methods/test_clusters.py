@@ -27,6 +27,7 @@ def fleet() -> pd.DataFrame:
     return pd.concat(parts)
 
 
+@pytest.mark.slow
 def test_kinds_of_weeks_are_found_whatever_the_level() -> None:
     found = cluster_profiles(fleet())
     kinds = found.members.groupby("cluster").apply(lambda part: sorted({name.split()[0] for name in part["user"]}))
@@ -79,6 +80,7 @@ def test_users_that_differ_by_chance_are_one_kind(kind: str, users: int) -> None
     assert one.members["representative"].sum() == 1
 
 
+@pytest.mark.slow
 def test_kinds_of_a_single_week_are_found_without_another_to_compare_with() -> None:
     frame = fleet()
     found = cluster_profiles(frame[frame.index < frame.index[0] + pd.Timedelta(7, "D")])
@@ -107,6 +109,7 @@ def test_how_many_kinds_are_wanted_may_be_said() -> None:
     assert np.isnan(found.p_value)
 
 
+@pytest.mark.slow
 def test_the_same_users_are_in_the_same_clusters_each_time_in_any_order() -> None:
     first, second = cluster_profiles(fleet()), cluster_profiles(fleet().sample(frac=1, random_state=1))
     pd.testing.assert_frame_equal(first.members, second.members)

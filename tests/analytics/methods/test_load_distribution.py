@@ -1,5 +1,7 @@
 """Load-duration curves and saturation are those of the raw samples."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analytics import load_duration_curve, resample, saturation
-from analytics.frames.frame import FrameError, frame_of_values, to_frame
+from analytics.frames.frame import FrameError, frame_of_values, from_frame, to_frame
 from contract.histogram import LINEAR
 from tests.support.sampled_fleets import loads, sampled
 from tests.support.sampled_windows import windows_of
@@ -74,11 +76,26 @@ def test_how_often_machines_are_flat_out_is_answered_with_bounds() -> None:
     frame = to_frame(windows_of([(0, time) for time in times], parts, LINEAR))
     exact = (np.concatenate(parts) == 1.0).mean()
     [row] = saturation(frame, 1.0).to_dict("records")
+    assert row["lower"] == row["share"] == row["upper"] == pytest.approx(exact, rel=1e-12)
+    # As agents counted at first: exactly 1 in the bin below it.
+    windows, labels = from_frame(frame)
+    assert windows.histograms is not None
+    at_first = replace(windows.histograms, bin=np.minimum(windows.histograms.bin, 63).astype(np.int32))
+    [row] = saturation(to_frame(replace(windows, histograms=at_first), labels), 1.0).to_dict("records")
     assert row["share"] == row["upper"] == pytest.approx(exact, rel=1e-12)
     assert row["lower"] == pytest.approx(0.01)
+    below = [np.where(part == 1.0, 1.0, part + 0.0999) for part in parts]
+    [row] = saturation(to_frame(windows_of([(0, time) for time in times], below, LINEAR)), 1.0).to_dict("records")
+    assert row["lower"] == row["share"] == row["upper"] == pytest.approx(exact, rel=1e-12)
     almost = [np.minimum(part, 0.999) for part in parts]
     [row] = saturation(to_frame(windows_of([(0, time) for time in times], almost, LINEAR)), 1.0).to_dict("records")
     assert (row["lower"], row["share"], row["upper"]) == (0, 0, 0)
+
+
+def test_idle_time_is_never_taken_for_a_little_load() -> None:
+    parts = [np.repeat([0.0, 0.012], [90, 10])]
+    [row] = saturation(to_frame(windows_of([(0, 1000)], parts, LINEAR)), 0.001).to_dict("records")
+    assert row["lower"] <= 0.1 <= row["upper"] == 0.1
 
 
 VALUE = st.one_of(st.floats(0, 1), st.sampled_from([0.0, 0.5, 0.8, 51 / 64, 63 / 64, 1.0]))

@@ -65,6 +65,7 @@ def test_an_outlier_does_not_bend_the_slope() -> None:
     assert slope(values).per_week == pytest.approx(0.075, rel=0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("correlation", "most"), [(0.0, 0.08), (0.3, 0.10), (0.6, 0.12)])
 def test_noise_is_no_trend_however_it_lingers(correlation: float, most: float) -> None:
     days = pd.date_range("2024", periods=60, tz="UTC")

@@ -214,6 +214,57 @@ def test_sadf_json_as_it_was_recorded() -> None:
     assert values[host["nodename"], "network.received_bytes", -1, stamp] == 0.0
 
 
+def sadf(folder: Path, *hosts: Mapping[str, Any]) -> Path:
+    (folder / "sadf.json").write_text(json.dumps({"sysstat": {"hosts": hosts}}))
+    return folder / "sadf.json"
+
+
+def at(minute: int) -> dict[str, Any]:
+    return {"date": "2026-03-01", "time": f"10:{minute:02}:01", "utc": 1, "interval": 600}
+
+
+def test_sadf_json_of_an_older_release_with_all_kinds_of_time_and_a_restart(tmp_path: Path) -> None:
+    kinds = {"usr": 10.0, "nice": 1.0, "sys": 4.0, "iowait": 5.0, "steal": 2.0, "irq": 0.5, "soft": 1.5, "guest": 0.0}
+    host = {
+        "nodename": "old-1", "sysname": "Linux", "release": "2.6.32", "number-of-cpus": 2, "file-date": "2026-03-01",
+        "statistics": [
+            {},
+            {"timestamp": at(0), "cpu-load-all": [
+                {"cpu": "all", **kinds, "gnice": 0.0, "idle": 76.0},
+                {"cpu": "0", **kinds, "usr": 20.0, "gnice": 0.0, "idle": 66.0},
+                {"cpu": "1", **kinds, "usr": 0.0, "gnice": 0.0, "idle": 86.0},
+            ]},
+        ],
+        "restarts": [{"boot": {"date": "2026-03-01", "time": "09:55:00", "utc": 1}}],
+    }  # fmt: skip
+    assert told(understood(sadf(tmp_path, host))) == {
+        ("old-1", CPU, -1, "01 10:00:01"): pytest.approx(0.19, rel=1e-12),
+        ("old-1", CPU, 0, "01 10:00:01"): pytest.approx(0.29, rel=1e-12),
+        ("old-1", CPU, 1, "01 10:00:01"): pytest.approx(0.09, rel=1e-12),
+    }
+
+
+def test_sadf_json_of_two_machines_without_the_cpu(tmp_path: Path) -> None:
+    hosts = [
+        {"nodename": f"db-{number}", "release": "6.1", "statistics": [
+            {"timestamp": at(10 * number), "memory": {"memfree": 1, "memused-percent": 25.5 + number},
+             "queue": {"runq-sz": 1, "ldavg-1": 0.5 * number, "ldavg-5": 0.25, "ldavg-15": 0.125},
+             "network": {"net-dev": [{"iface": name, "rxkB": 1.5, "txkB": 0.5} for name in ("lo", "eth0")]}},
+        ]}
+        for number in (1, 2)
+    ]  # fmt: skip
+    values = told(understood(sadf(tmp_path, *hosts)))
+    for number in (1, 2):
+        moment = f"01 10:{10 * number}:01"
+        expected = {
+            MEMORY: 0.255 + number / 100, "load.1m": 0.5 * number, "load.5m": 0.25, "load.15m": 0.125,
+            "network.received_bytes": 1536.0, "network.sent_bytes": 512.0,
+        }  # fmt: skip
+        said = {name: value for (user, name, core, when), value in values.items()
+                if (user, core, when) == (f"db-{number}", -1, moment)}  # fmt: skip
+        assert said == pytest.approx(expected, rel=1e-12)
+
+
 def test_sar_text_says_the_same_as_the_json_of_the_same_recording() -> None:
     text, document = told(understood("sysstat/sar.txt")), told(understood("sysstat/sadf.json"))
     assert len(text) > 30

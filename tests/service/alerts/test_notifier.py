@@ -1,7 +1,8 @@
 """Who is told when: not while silenced or inhibited, again after a while, and of no agent that is paused."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -37,10 +38,18 @@ def control(tmp_path: Path) -> Iterator[ControlDatabase]:
 class Desk:
     """A notifier, its repository, and what it has told."""
 
-    def __init__(self, control: ControlDatabase, *rules: Rule, paused: Callable[[str], bool] = lambda user: False):
+    def __init__(
+        self,
+        control: ControlDatabase,
+        *rules: Rule,
+        paused: Callable[[str], bool] = lambda user: False,
+        labels: Mapping[str, Mapping[str, str]] = MappingProxyType({}),
+    ):
         self.repository = RuleRepository(control, Audit(control), ".")
         self._queue = NotificationQueue(control)
-        self.notifier = Notifier(self.repository, self._queue, is_paused=paused)
+        self.notifier = Notifier(
+            self.repository, self._queue, is_paused=paused, labels_of=lambda user: labels.get(user, {})
+        )
         self.rules = {one.name: one for one in rules}
 
     def note(self, *transitions: Transition) -> None:
@@ -239,3 +248,16 @@ def test_who_is_paused_is_not_absent_and_has_its_time_again_afterwards() -> None
     paused.clear()
     assert [*engine.tick(5 * MINUTE_MS)] == []
     assert {(one.user, one.state) for one in engine.tick(7 * MINUTE_MS)} == {("a", "firing"), ("b", "firing")}
+
+
+def test_a_silence_of_a_label_is_of_the_machines_that_have_it(control: ControlDatabase) -> None:
+    labels = {"web-1": {"role": "web"}, "web-2": {"role": "web", "zone": "eu"}, "db-1": {"role": "db"}}
+    desk = Desk(control, rule(), labels=labels)
+    desk.repository.add_silence("*", "role=web,zone=e*", times.now_ms() + HOUR_MS, "", ACTOR)
+    desk.note(*(firing(user=user) for user in (*labels, "unlabelled")))
+    assert {user for _, user, _ in desk.told()} == {"web-1", "db-1", "unlabelled"}
+    desk.notifier.weekly = [parse_silence({"user": "role=db"})]
+    desk.note(*(Transition("busy", user, "resolved", END_MS, END_MS, 0.1) for user in labels))
+    desk.told()
+    desk.note(*(firing(user=user) for user in labels))
+    assert {user for _, user, _ in desk.told()} == {"web-1"}

@@ -13,7 +13,7 @@ from service.cli import main
 from tests.support import preloaded
 from tests.support.agent_states import agent as path_of
 from tests.support.agent_states import state
-from tests.support.reports import END_MS, post, small
+from tests.support.reports import END_MS, original, post, small
 from tests.support.running import ROOT, RunningService, clean_environment, wait_until
 from tests.support.steering import SteeredAgent
 
@@ -145,6 +145,9 @@ def test_the_audit_trail_names_whoever_called(service: RunningService) -> None:
         (["set", "os:Plan9", "samples=1"], 2, "os:Linux"),
         (["set", "all", "samples=10", "--rank", "3"], 1, "rank"),
         (["nosuch"], 2, "report-now"),
+        (["pause", "web-1"], 2, "`loadlens-service agents set TARGET paused=true` does that"),
+        (["report-now", "nobody"], 1, "no agent is meant by nobody"),
+        (["forget", "never-heard-of"], 1, "`loadlens-service agents forget --windows` forgets"),
         (["--url", "ftp://x"], 2, "http://localhost:8888"),
         (["--url", "http://127.0.0.1:1"], 1, "cannot be reached"),
     ],
@@ -205,7 +208,28 @@ def test_what_an_agent_says_does_not_steer_the_terminal(service: RunningService,
     assert "forged: done" in run(service, "watch", "rogue-1").stdout
 
 
-@pytest.mark.parametrize("document", [None, {STEERING: [STEERING, 1]}])
+def test_what_a_report_says_of_its_agent_does_not_steer_the_terminal_nor_end_the_list(
+    service: RunningService, client: httpx.Client
+) -> None:
+    metrics = [STEERING, "cpu"]
+    for number, settings in enumerate(
+        [
+            {"interval": 0.05, "samples": 100, "metrics": metrics},
+            {"interval": "x", "samples": 1e300, "metrics": 5},
+            {"interval": 1e308, "samples": "[red]", STEERING: STEERING},
+        ]
+    ):
+        status = {"version": STEERING, "cpu_seconds": 1e12, "resident_bytes": 2**53, "settings": settings}
+        assert client.post("/api/v1/metrics", json=original(f"rogue-report-{number}", agent=status)).status_code == 202
+    shown = run(service, "list", "user:rogue-report-*")
+    assert shown.returncode == 0, shown.stderr
+    assert harmless(shown.stdout + shown.stderr), ascii(shown.stdout + shown.stderr)
+    assert "50ms x 100" in shown.stdout
+    told = client.get("/api/v1/agents", params={"selector": "user:rogue-report-*"}).text
+    assert harmless(told), ascii(told)
+
+
+@pytest.mark.parametrize("document", [None, {STEERING: [STEERING, 1]}, [STEERING]])
 def test_an_outcome_does_not_steer_the_terminal(
     service: RunningService, client: httpx.Client, document: object
 ) -> None:

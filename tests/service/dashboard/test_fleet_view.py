@@ -72,6 +72,38 @@ def test_machines_are_kept_by_system_and_alerts(browser: Browser, service: Runni
         assert HOT in [row[0] for row in seen.rows("Machines")]
 
 
+def test_machines_are_kept_by_label_everywhere_and_the_address_says_so(
+    browser: Browser, service: RunningService
+) -> None:
+    with opened(browser, service) as seen:
+        seen.page.get_by_label("Label", exact=True).first.fill("role=web")
+        seen.page.keyboard.press("Enter")
+        seen.page.wait_for_selector('html[data-machines="24"]')
+        assert seen.parameters == {"label": ["role=web"]}
+        expect(seen.page.locator("h1")).to_have_text("Fleet: role=web")
+        assert HOT not in {row[0] for card in ("Machines", "Hottest") for row in seen.rows(card)}
+        assert "user=role%3Dweb" in seen.query("Utilization", "curl")
+        assert 'users=["role=web"]' in seen.query("Utilization", "Python")
+        seen.card("Machines").get_by_role("link", name="zone=a").first.click()
+        seen.page.wait_for_selector('html[data-machines="13"]')
+        assert HOT in {row[0] for row in seen.rows("Machines")}
+        seen.page.go_back()
+        seen.page.wait_for_selector('html[data-machines="24"]')
+        assert seen.complaints == []
+
+
+def test_machines_are_put_together_by_label(browser: Browser, service: RunningService) -> None:
+    with opened(browser, service, "/?group=role") as seen:
+        expect(seen.card("By label").locator("tbody tr")).to_have_count(3)
+        found = {row[0]: row[1:] for row in seen.rows("By label")}
+        assert (found["db"][0], found["web"][0]) == ("1", "24")
+        assert float(found["db"][1].rstrip(" %")) > float(found["web"][1].rstrip(" %"))
+        assert '"group","cpuUtilization.mean","cpuUtilization.p95"' in seen.download("By label").splitlines()[0]
+        seen.card("By label").get_by_role("link", name="db").click()
+        seen.page.wait_for_selector('html[data-machines="1"]')
+        assert seen.rows("Machines")[0][0] == HOT
+
+
 def test_the_hottest_come_first_unless_one_sorts_otherwise(browser: Browser, service: RunningService) -> None:
     with opened(browser, service) as seen:
         expect(seen.page.locator("[aria-sort=descending]")).to_have_text("p95")

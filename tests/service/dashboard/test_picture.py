@@ -9,8 +9,9 @@ import httpx
 import numpy as np
 import pytest
 
+from contract import times
 from contract.metrics import NAMES
-from contract.report import Report, decode_report, encode
+from contract.report import FUTURE_MS, Report, decode_report, encode
 from contract.times import DAY_MS, HOUR_MS
 from service.dashboard.fleet import PictureQuestion, picture
 from service.dashboard.matrix import FleetCache
@@ -46,9 +47,10 @@ class Fleet:
         self.cache = FleetCache(self.store)
         self.sent = 0
 
-    def add(self, user: str, step: int, mean: float) -> None:
+    def add(self, user: str, step: int, mean: float, **members: object) -> None:
         """A window of a machine at the end of a step."""
-        taken: Report = decode_report(as_json(report(user, START_MS + step * STEP_MS, mean, spread=0.0)))
+        said = report(user, START_MS + step * STEP_MS, mean, spread=0.0) | members
+        taken: Report = decode_report(as_json(said))
         assert encode(taken)
         self.sent += 1
         self.store.add(self.sent, [taken])
@@ -118,6 +120,20 @@ def test_machines_are_kept_by_name_state_and_place(fleet: Fleet) -> None:
     assert (header["labels"], header["edges"], header["total"], len(pixels)) == (["b"], [1, 2], 3, 1)
 
 
+def test_machines_are_kept_by_their_labels(fleet: Fleet) -> None:
+    labels = {"a": {"role": "web", "zone": "eu-1"}, "b": {"role": "web", "zone": "us-1"}}
+    for user, said in labels.items():
+        fleet.add(user, STEPS - 1, 0.5, labels=said)
+    assert fleet.picture(label="role=web")[0]["labels"] == ["a", "b"]
+    header, _ = fleet.picture(label="role=web,zone=eu-*")
+    assert (header["labels"], header["total"], header["states"]["reporting"]) == (["a"], 1, 1)
+    assert [one["user_id"] for one in header["hottest"]] == ["a"]
+    assert header["machines"][0]["labels"] == labels["a"]
+    assert header["known_labels"] == {"role": {"web": 2}, "zone": {"eu-1": 1, "us-1": 1}}
+    assert header["labelled"] == {"role": {"web": 1}, "zone": {"eu-1": 1}}
+    assert fleet.picture(label="role=db")[0]["total"] == 0
+
+
 def test_the_mean_of_a_column_weighs_machines_by_their_cores(fleet: Fleet) -> None:
     header, _ = fleet.picture()
     assert header["weighted"][0] == pytest.approx((0.1 + 0.5 + 1.0) / 3, abs=1e-6)
@@ -173,13 +189,30 @@ def test_a_fleet_without_machines_has_no_rows(tmp_path: Path) -> None:
         ("sort=colour", "sort"), ("rows=0", "rows"), ("rows=5000", "1000"), ("stat=p95", "stat"),
         ("state=busy", "state"),
         ("start=2026-01-02&end=2026-01-01", "end"), ("resample_rate=1s", "resample_rate"),
-        ("metric=cpuCoreLoadAvgMax", "metric"), ("colour=red", "colour"),
+        ("metric=cpuCoreLoadAvgMax", "metric"), ("colour=red", "colour"), ("label=web", "role=web"),
     ],
 )  # fmt: skip
 def test_what_no_picture_can_be_made_of_is_refused(client: httpx.Client, query: str, words: str) -> None:
     answer = client.get(f"/api/v1/fleet/picture?{query}")
     assert answer.status_code == 422, answer.text
     assert words in answer.text
+
+
+@pytest.mark.server
+def test_windows_of_machines_with_a_label_are_those_of_the_machines(client: httpx.Client) -> None:
+    asked = {"metric": "cpuUtilization", "resample_rate": "1h", "start": "2026-01-01"}
+
+    def windows(path: str, **more: object) -> list[dict[str, Any]]:
+        return list(client.get(f"/api/v1/windows/{path}", params=asked | more).json()["windows"])
+
+    [alone, labelled] = [
+        windows(path, **more) for path, more in ((f"byUser/{HOT}", {}), ("fleet", {"user": "role=db"}))
+    ]
+    assert alone and labelled == alone
+    web = windows("fleet", user="role=web", by="user")
+    assert {one["user"] for one in web} == {f"web-{number:02}" for number in range(1, 25)}
+    assert windows("fleet", user="role=nosuch") == []
+    assert client.get("/api/v1/windows/fleet?user=nobody").status_code == 404
 
 
 @pytest.mark.server
@@ -208,6 +241,10 @@ def test_a_backtest_says_when_a_rule_would_have_fired(client: httpx.Client, serv
     answer = client.post("/api/v1/backtests", json=asked)
     assert answer.status_code == 200, answer.text
     assert {period["user"] for period in answer.json()["periods"]} <= {HOT, "web-01"}
+    # To a time that nobody lives to see; it is looked at up to now.
+    endless = client.post("/api/v1/backtests", json=asked | {"end": "9999-12-31T23:59:59Z"})
+    assert endless.status_code == 200
+    assert endless.json()["end"] <= times.now_ms() + FUTURE_MS
     for wrong, status in (
         ({"start": 0, "end": newest}, 422),
         ({"start": 0, "end": newest, "rule": "nobody"}, 404),

@@ -56,7 +56,7 @@ def test_addresses_and_localhost_are_answered(client: httpx.Client, host: str) -
 
 
 def test_a_request_without_host_is_answered(service: RunningService) -> None:
-    with socket.create_connection(("127.0.0.1", service.port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", service.port), timeout=60) as connection:
         connection.sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
         assert b" 200 " in connection.recv(4096)
 

@@ -170,6 +170,12 @@ def test_without_a_body_a_content_type_does_not_matter(client: httpx.Client) -> 
     assert entries(client.request("GET", path(USER), params=RANGE, content=b" ")) == right
 
 
+def test_parameters_beside_a_body_are_refused(client: httpx.Client) -> None:
+    answer = client.request("GET", path(USER), params={"resample_rate": "1h"}, content=b'{"start": 0}')
+    assert answer.status_code == 422
+    assert [one["pointer"] for one in answer.json()["errors"]] == ["resample_rate"]
+
+
 @pytest.mark.parametrize(
     ("query", "pointer", "right"),
     [

@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from contract import times
+from tests.support.agent_states import state as agents_state
 from tests.support.reports import END_MS, METRICS, JsonObject, as_json, entries, history, original, post, small
 
 pytestmark = pytest.mark.server
@@ -178,8 +179,12 @@ def test_user_ids_have_up_to_128_characters_of_any_script(client: httpx.Client) 
 def test_bytes_that_are_no_utf8_are_refused_wherever_json_is_taken(client: httpx.Client, user: str) -> None:
     body = as_json(small(user, END_MS)).replace(user.encode(), b"\xff")
     state = json.dumps({"os_version": "\xff", "os_type": "Linux"}, ensure_ascii=False).encode("latin-1")
+    outcome = json.dumps(
+        agents_state(outcomes=[{"id": "x", "status": "done", "document": ["\xff"]}]), ensure_ascii=False
+    )
     answers = [
         client.post(METRICS, content=body),
+        client.post(f"/api/v1/agents/{user}/state", content=outcome.encode("latin-1")),
         client.post(f"/api/v1/agents/{user}/state", content=state),
         client.post("/api/v1/silences", content=state, headers={"Content-Type": "application/json"}),
         client.put("/api/v1/rules/x", content=state, headers={"Content-Type": "application/json", "If-Match": "*"}),

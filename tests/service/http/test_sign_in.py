@@ -106,6 +106,7 @@ def test_what_is_no_persons_token_signs_nobody_in(service: RunningService, token
     [
         "https://evil.example/", "//evil.example/", "/\\evil.example", "\\\\evil.example", "javascript:alert(1)",
         "http:evil.example", "/%0d%0aSet-Cookie:x=1\r\nX: y", "data:text/html,x", "", "evil.example",
+        "//[", "//a\u2100b", "https://[x]/",
     ],
 )  # fmt: skip
 def test_nobody_is_led_elsewhere(service: RunningService, tokens: dict[str, str], following: str) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from service.journal.journal import Journal
+from service.journal.journal import Journal, faults
 from tests.service.journal.conftest import LIMIT, files_of
 
 LENGTHS = [1, 3, 1, 2, 1]
@@ -155,3 +155,46 @@ def test_files_that_were_copied_back_do_not_double_reports(path: Path) -> None:
     assert numbers_of(again, 0) == [*range(1, 31)]
     assert again.append([b'{"n": 31}']) == 31
     again.close()
+
+
+@pytest.mark.parametrize("cut", ["before a record", "within a record", "within a header", "everything"])
+def test_a_file_that_lacks_its_end_is_said_and_its_offsets_are_not_given_again(path: Path, cut: str) -> None:
+    journal = Journal(path, LIMIT, file_bytes=4000)
+    ends = []
+    for number in range(1, 11):
+        journal.append([b'{"n": %d}' % number])
+        ends.append(journal.size)
+    journal.close()
+    (file,) = path.glob("*.journal")
+    kept = 0 if cut == "everything" else 5
+    with file.open("r+b") as content:
+        content.truncate({"within a record": ends[4] + 20, "within a header": ends[4] + 7}.get(cut, [0, *ends][kept]))
+    assert [f"from offset {kept + 1} on" in fault for fault in faults(path, 4000)] == [True]
+    again = Journal(path, LIMIT, file_bytes=4000)
+    (lost,) = again.missing(0)
+    assert (lost.first, lost.is_bound) == (kept + 1, True)
+    assert f"from offset {kept + 1} on may be lost" in lost.words
+    again.close()
+    # Also where nothing comes before the next start, and the store has all that is there.
+    for _ in range(2):
+        again = Journal(path, LIMIT, file_bytes=4000)
+        again.prune(kept)
+        assert again.last >= 10
+        again.close()
+    again = Journal(path, LIMIT, file_bytes=4000)
+    assert again.append([b'{"n": 11}']) > 10
+    assert numbers_of(again, kept) == [11]
+
+
+def test_a_flipped_bit_of_the_end_mark_is_found_and_loses_nothing(path: Path) -> None:
+    filled(path).close()
+    assert [*faults(path, 400)] == []
+    (file,) = path.glob("*.journal")
+    content = file.read_bytes()
+    end = len(content.rstrip(b"\0"))
+    for place in range(end - 9, end):
+        flipped = bytearray(content)
+        flipped[place] ^= 1 << place % 8
+        file.write_bytes(flipped)
+        assert ["end mark" in fault for fault in faults(path, 400)] == [True], place
+        assert Journal(path, LIMIT, file_bytes=400).missing(0) == []

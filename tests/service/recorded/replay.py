@@ -57,7 +57,7 @@ _SERVICES: dict[str, tuple[str, tuple[str, ...]]] = {
 """The data folder and the arguments of each start."""
 _OF_TRANSPORT = ("date", "server", "content-length", "connection", "x-request-id")
 """Headers that are not compared: the clock's, the server's and made by chance; the length is that of the body."""
-_DEADLINE_S = 20.0
+_DEADLINE_S = 120.0
 _LOOK_EVERY_S = 0.02
 
 

@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import product
 from typing import Any
 
@@ -9,6 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from analytics.frames.resampling import EVERYTHING_MS
+from analytics.frames.statistics import statistic
 from contract.metrics import QUANTITIES, Quantity
 from contract.times import DAY_MS, HOUR_MS, MINUTE_MS, parse_duration
 from service.http.weighing import PieceWeights, weighed, with_cores
@@ -65,6 +68,16 @@ def test_a_table_of_cells_has_the_numbers_of_the_windows(filled: Filled) -> None
         rows = table.index.get_indexer(pd.Index(windows["user"].astype("str")))
         found = table.to_numpy()[rows, columns]
         np.testing.assert_allclose(found, windows[cells].to_numpy(np.float32), rtol=1e-6)
+
+
+def test_totals_have_the_numbers_of_the_windows(filled: Filled) -> None:
+    start, end = START_MS + 123_457, END_MS - 3 * DAY_MS - 1
+    asked = Question(CPU, start, end, EVERYTHING_MS, by="user", histograms=True)
+    windows = filled.store.answer(asked)
+    table = filled.store.answer(replace(asked, cells="totals")).loc[windows["user"].astype("str")]
+    assert table["p95"].tolist() == statistic(windows, "p95").tolist()
+    assert table["max"].tolist() == windows["max"].tolist()
+    np.testing.assert_allclose(table["mean"], windows["mean"], rtol=1e-12)
 
 
 def test_the_groups_are_named_in_order(filled: Filled) -> None:

@@ -5,6 +5,7 @@ import contextlib
 import socket
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import msgspec
@@ -184,7 +185,7 @@ def asleep(service: RunningService) -> Iterator[socket.socket]:
     """A consumer that asks for everything, and reads nothing."""
     with socket.socket() as sleeper:
         sleeper.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        sleeper.settimeout(30)
+        sleeper.settimeout(60)
         sleeper.connect(("127.0.0.1", service.port))
         sleeper.sendall(f"GET {STREAM} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
         yield sleeper
@@ -298,6 +299,11 @@ def test_a_websocket_is_told_why_it_is_refused(service: RunningService) -> None:
     assert refused.value.rcvd is not None
     assert refused.value.rcvd.code == 3422
     assert "did you mean" in refused.value.rcvd.reason
+    with pytest.raises(websockets.ConnectionClosedError) as refused:
+        websocket_messages(f"{service.url}{STREAM}?os={quote(chr(0x65E5) * 32)}", 1)
+    assert refused.value.rcvd is not None
+    assert refused.value.rcvd.code == 3422
+    assert "expected one of Linux, MacOS, Windows, got '\u65e5\u65e5" in refused.value.rcvd.reason
 
 
 def test_a_page_of_another_site_cannot_follow(service: RunningService) -> None:

@@ -32,12 +32,13 @@ async function ask(path, options = {}) {
   throw new ServiceError(WORDS[answer.status] ?? [problem.detail ?? `The service answered ${answer.status}.`, ...details].join(" "), answer.status, problem.errors);
 }
 
-/** The address of a question; moments are epoch milliseconds. */
+/** The address of a question; moments are epoch milliseconds, lists are given several times. */
 export function address(path, parameters = {}) {
   const search = new URLSearchParams();
   for (const [name, value] of Object.entries(parameters)) {
-    if (value === null || value === undefined || value === "") continue;
-    search.append(name, name === "start" || name === "end" ? iso(value) : value);
+    for (const one of Array.isArray(value) ? value : [value]) {
+      if (one !== null && one !== undefined && one !== "") search.append(name, name === "start" || name === "end" ? iso(one) : one);
+    }
   }
   const text = search.toString();
   return text ? `${path}?${text}` : path;

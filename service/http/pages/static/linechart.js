@@ -45,6 +45,7 @@ export function lineChart(container, options) {
       ctx.fillRect(left, bbox.top, Math.max(right - left, 2), bbox.height);
       ctx.globalAlpha = 1;
     }
+    const written = [];
     for (const { at, value, colour: name, text, line } of current.marks ?? []) {
       const x = u.valToPos(at / 1000, "x", true);
       ctx.strokeStyle = ctx.fillStyle = colour(name);
@@ -58,7 +59,12 @@ export function lineChart(container, options) {
         ctx.setLineDash([]);
         ctx.font = `${11 * devicePixelRatio}px system-ui, sans-serif`;
         ctx.textAlign = "left";
-        ctx.fillText(text ?? "", x + 3 * devicePixelRatio, bbox.top + 11 * devicePixelRatio);
+        // Below those that it would lie on.
+        const left = x + 3 * devicePixelRatio, right = left + ctx.measureText(text ?? "").width;
+        let row = 0;
+        while (written.some((one) => one.row === row && left < one.right && right > one.left)) row += 1;
+        written.push({ row, left, right });
+        ctx.fillText(text ?? "", left, bbox.top + (11 + 13 * row) * devicePixelRatio);
       } else {
         ctx.beginPath();
         ctx.arc(x, u.valToPos(value, "y", true), 4 * devicePixelRatio, 0, 7);
@@ -80,7 +86,7 @@ export function lineChart(container, options) {
     const place = idx ?? null;
     const at = place === null ? null : time ? moment(x[place] * 1000, { seconds: x.length > 1 && x[1] - x[0] < 60 }) : shown(x[place], xUnit);
     fill(legend, [
-      ...series.filter((one) => one.legend !== false).map((one) => h("li", {}, h("i", { class: one.swatch ?? "" }), one.label, " ",
+      ...series.filter((one) => one.legend !== false).map((one) => h("li", {}, h("i", { class: `${one.swatch ?? ""}${one.dash ? " dashed" : ""}` }), one.label, " ",
         place === null ? null : h("b", {}, one.show ? one.show(place) : shown(one.data[place], one.unit ?? unit)))),
       at === null ? null : h("li", {}, at),
     ]);

@@ -66,6 +66,7 @@ def test_intervals_hold_the_share_that_they_promise(level: float) -> None:
     assert held.mean() == pytest.approx(level, abs=0.04)
 
 
+@pytest.mark.slow
 def test_a_single_series_has_intervals_that_hold_too() -> None:
     values = simulated(25, 15, seed=2)
     held = []
@@ -289,6 +290,21 @@ def test_the_weekend_is_known_as_soon_as_two_weeks_are_there() -> None:
     values = np.where(working, 0.5 + 0.2 * np.sin(2 * np.pi * hours / DAY), 0.1) + rng.normal(0, 0.01, len(hours))
     made = forecast(frame_of(values[: 14 * DAY]), "7d").frame["mean"]
     assert np.abs(made - values[14 * DAY :]).mean() < 0.05
+
+
+def test_bands_do_not_remember_the_time_before_the_week_was_known() -> None:
+    hours = np.arange(21 * DAY)
+    working = (hours // DAY) % 7 < 5
+    held, widths = [], []
+    for seed in range(3):
+        noise = np.random.default_rng(seed).normal(0, 0.02, len(hours))
+        values = np.where(working, 0.4 + 0.2 * np.sin(2 * np.pi * hours / DAY), 0.1) + noise
+        made = forecast(frame_of(values[: 14 * DAY]), "7d").frame
+        came = values[14 * DAY :]
+        held.append(((made["lower_80"] <= came) & (came <= made["upper_80"])).mean())
+        widths.append((made["upper_80"] - made["lower_80"]).mean())
+    assert np.mean(widths) < 0.2  # 0.44 where errors from before the first week was over count
+    assert np.mean(held) > 0.7
 
 
 def test_days_are_those_of_the_time_zone_where_clocks_change() -> None:

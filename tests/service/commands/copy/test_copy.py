@@ -20,9 +20,12 @@ from service.commands.copy import main
 from service.journal.journal import Journal
 from service.stores.base import Question, Store
 from service.stores.embedded.store import EmbeddedStore
+from tests.support import process_uses
 from tests.support.five_weeks import END_MS, MACHINES, START_MS, batches, record
 from tests.support.recordings import CPU, Machine, Recording, assert_quantiles, assert_same_moments, times_of
 from tests.support.running import ROOT, wait_until
+
+pytestmark = pytest.mark.slow
 
 BEGIN_MS, UNTIL_MS = START_MS - DAY_MS, END_MS + 10 * DAY_MS
 
@@ -107,7 +110,6 @@ def test_copying_again_adds_nothing(source: Path, tmp_path: Path, capsys: pytest
     assert {path.name for path in (tmp_path / "target" / "raw").iterdir()} == files
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("steps", [2, 15])
 def test_a_copy_that_is_killed_goes_on_where_it_was(
     source: Path, recording: Recording, tmp_path: Path, capsys: pytest.CaptureFixture[str], steps: int
@@ -355,3 +357,18 @@ def windows_of(report: Report) -> int:
     """How many windows of series a report has."""
     cores = sum(len(metric.avg_utilization_by_core) for metric in report.typed_metrics() if isinstance(metric, Cpu))
     return cores + sum(len(metric.quantities) for metric in report.typed_metrics())
+
+
+def test_who_used_the_cpu_is_copied_once(tmp_path: Path) -> None:
+    source = EmbeddedStore(tmp_path / "source", "256MB")
+    truth = process_uses.fill(source)
+    for turn in range(2):
+        if turn:
+            # The second copy finds hours in the place of windows that are there already.
+            source = EmbeddedStore(tmp_path / "source", "256MB")
+            source.expire(process_uses.START + 30 * DAY_MS)
+        source.close()
+        assert copy(tmp_path / "source", tmp_path / "target") == 0
+        target = EmbeddedStore(tmp_path / "target", "256MB")
+        process_uses.check(target, truth["a"] + truth["b"], None)
+        target.close()

@@ -33,6 +33,7 @@ from tests.service.commands.copy.test_copy import (
     fill,
     recording,
 )
+from tests.support import process_uses
 from tests.support.five_weeks import START_MS
 from tests.support.influxd import RunningInflux, need
 from tests.support.recordings import CPU, Machine, Recording
@@ -336,3 +337,15 @@ def test_a_wrong_address_of_influxdb_is_refused(
     assert said in error
     assert "secret-word" not in error
     assert not (tmp_path / "target").exists()
+
+
+def test_who_used_the_cpu_comes_with_its_windows_and_hours_both_ways(influx: RunningInflux, tmp_path: Path) -> None:
+    store = EmbeddedStore(tmp_path / "source", "256MB")
+    truth = process_uses.fill(store)
+    store.close()
+    assert copy(tmp_path / "source", influx.address("WHO")) == 0
+    assert copy(influx.address("WHO"), tmp_path / "back") == 0
+    for target in (opened(influx, "WHO", tmp_path / "here"), EmbeddedStore(tmp_path / "back", "256MB")):
+        process_uses.check(target, truth["a"], "a")
+        process_uses.check(target, truth["a"] + truth["b"], None)
+        target.close()

@@ -136,6 +136,7 @@ def test_a_crash_at_any_step_of_a_compaction_changes_no_answer(tmp_path: Path, i
         assert assert_whole(image, recording) == len(recording.reports)
 
 
+@pytest.mark.slow
 def test_a_crash_at_any_step_of_forgetting_leaves_the_user_or_removes_it_whole(tmp_path: Path, images: Images) -> None:
     recording = Recording()
     store = EmbeddedStore(tmp_path / "store", "256MB", holds=ALL)

@@ -21,7 +21,7 @@ export function open(root) {
     return { node, parameter, label: h("label", {}, label, node) };
   };
   const selects = [select("Settings ", "in_step", SYNC), select("Stream ", "connected", CONNECTED)];
-  const search = h("input", { type: "search", size: "18", maxlength: "120", placeholder: "web-*", onchange: () => set({ q: search.value.trim(), after: null }) });
+  const search = h("input", { type: "search", size: "18", maxlength: "120", placeholder: "web-* or role=web", onchange: () => set({ q: search.value.trim(), after: null }) });
   let found = [], loading = null;
   const list = card("Agents", {
     source: () => ({ path: question(), csv: false, python: `import httpx\n\nprint(httpx.get(${JSON.stringify(SERVICE + question())}).json())` }),
@@ -31,9 +31,10 @@ export function open(root) {
   list.body.append(h("div", { class: "controls" }, h("label", {}, "Machine ", search), selects.map((one) => one.label)), rows);
   root.append(h("h1", {}, "Agents"), about, list.node);
 
-  /** A search without wildcards means names that hold it. */
+  /** A search without wildcards means names that hold it, `role=web` those with the label. */
   const selector = () => {
     const text = get("q");
+    if (/^[A-Za-z][\w.-]*=./.test(text)) return `label:${text}`;
     return text ? `user:${/[*?[]/.test(text) ? text : `*${text}*`}` : null;
   };
   const question = () => address("/api/v1/agents", { selector: selector(), in_step: get("in_step"), connected: get("connected"), after: get("after"), limit: PAGE });

@@ -1,6 +1,6 @@
 // Several machines in one chart, each in its colour; or each with the same time a week earlier behind it.
 
-import { address, getNames, getWindows, python, segment } from "../api.js";
+import { address, exactly, getNames, getWindows, python, segment } from "../api.js";
 import { card } from "../card.js";
 import { fill, h, name, table } from "../dom.js";
 import { lineChart } from "../linechart.js";
@@ -30,10 +30,9 @@ export function open(root) {
 
   const lines = card("Side by side", {
     source: () => ({
-      path: address("/api/v1/metrics/" + asked.metric + "/byUser/" + segment(hosts()[0] ?? ""), { start: asked.start, end: asked.end, resample_rate: asked.resample_rate, stat: get("stat", "mean") }),
+      path: address("/api/v1/query", { metric: asked.metric, stat: get("stat", "mean"), by: "user", user: hosts().map(exactly), start: asked.start, end: asked.end, resample_rate: asked.resample_rate }),
       csv: false,
-      python: python("history", ["HOST", asked.metric], { start: asked.start, end: asked.end, rate: asked.resample_rate, stat: get("stat", "mean") })
-        .replace("    frame = service.history(\"HOST\"", `    frames = {host: service.history(host`).replace(/\)\nprint\(frame\)$/, `) for host in ${JSON.stringify(hosts())}}\nprint(frames)`),
+      python: python("query", [[asked.metric]], { stats: [get("stat", "mean")], by: "user", users: hosts().map(exactly), start: asked.start, end: asked.end, rate: asked.resample_rate }),
     }),
     rows: () => ({
       columns: [{ label: "time" }, { label: "machine" }, { label: "when" }, { label: get("stat", "mean"), number: true }],

@@ -9,6 +9,7 @@ import { lineChart, spacing, withGaps } from "../linechart.js";
 import { difference, loadDuration, merged, plural, quantile, shares, shown, whole } from "../numbers.js";
 import { get, hostLink, link, params, set } from "../state.js";
 import { ago, durationText, iso, moment, range } from "../time.js";
+import { labelFilter, labelGroups, labelLinks } from "./labels.js";
 import { annotations, loadDurationPython, metricOf, metricSelect, noteForm, saturatedShare, SATURATED } from "./shared.js";
 
 export const title = "Fleet";
@@ -41,7 +42,7 @@ export function open(root) {
       typing = setTimeout(() => set({ q: search.value, first: null, count: null }, { replace: true }), 250);
     },
   });
-  const metric = metricSelect();
+  const metric = metricSelect(), label = labelFilter(), groups = labelGroups();
   const selection = h("p", { class: "controls" });
   const plot = h("div", { class: "heat" });
   const strip = scaleStrip("0 %", "100 %");
@@ -51,12 +52,12 @@ export function open(root) {
   const heat = card("Machines over time", {
     source: () => ({
       path: address("/api/v1/windows/fleet", { ...asked, by: "user" }), file: "fleet.csv", accept: "text/csv",
-      python: python("fleet", [asked.metric], { start: asked.start, end: asked.end, rate: asked.resample_rate, by: "user", histograms: false }),
+      python: python("fleet", [asked.metric], { start: asked.start, end: asked.end, rate: asked.resample_rate, by: "user", histograms: false, users: asked.user ? [asked.user] : null }),
     }),
     rows: () => ({ columns: machineColumns(), rows: (picture?.machines ?? []).map(plainMachine) }),
   });
   heat.body.append(
-    h("div", { class: "controls" }, h("label", {}, "Find ", search), h("label", {}, "Sort by", sortSelect), h("label", {}, "order", orderSelect), controls.map((one) => one.label), metric.label), selection, plot,
+    h("div", { class: "controls" }, h("label", {}, "Find ", search), h("label", {}, "Sort by", sortSelect), h("label", {}, "order", orderSelect), controls.map((one) => one.label), metric.label, label.nodes), selection, plot,
     h("div", { class: "controls" }, strip.node, note));
   const map = heatMap(plot, {
     label: "Machines over time. Arrows move, Enter opens a machine, Space selects it; a table is below.",
@@ -67,10 +68,10 @@ export function open(root) {
   });
 
   const trend = card("Utilization", {
-    help: "of all samples of all machines",
+    help: "of all samples of all machines, or of those with the label that is chosen",
     source: () => ({
       path: address("/api/v1/windows/fleet", { ...asked, histograms: true }), file: "utilization.csv", accept: "text/csv",
-      python: python("fleet", [asked.metric], { start: asked.start, end: asked.end, rate: asked.resample_rate }),
+      python: python("fleet", [asked.metric], { start: asked.start, end: asked.end, rate: asked.resample_rate, users: asked.user ? [asked.user] : null }),
     }),
     rows: () => ({
       columns: [{ label: "time" }, ...["mean", "min", "max", "p5", "p50", "p95", "samples"].map((label) => ({ label, number: true }))],
@@ -113,7 +114,7 @@ export function open(root) {
   const lists = h("div", { class: "columns lists" });
   const machines = card("Machines", { rows: () => ({ columns: machineColumns(), rows: (picture?.machines ?? []).map(plainMachine) }) });
   const columns = h("div", { class: "columns" }, trend.node, distribution.node, duration.node);
-  root.append(h("div", { class: "head" }, heading), tiles, heat.node, columns, lists, machines.node);
+  root.append(h("div", { class: "head" }, heading), tiles, heat.node, columns, lists, groups.node, machines.node);
 
   const bins = () => ({ all: shares(merged(windows.map((one) => one.histogram))), now: shares(windows.at(-1)?.histogram ?? []) });
   const chosen = () => params().getAll("sel");
@@ -159,7 +160,7 @@ export function open(root) {
     const named = metricOf();
     const question = {
       metric: named.name, stat: get("stat"), start, end, columns: Math.min(400, Math.max(60, Math.round(plot.clientWidth / 3))),
-      rows: Math.max(10, plot.clientHeight - 22), sort, order, q: get("q"), os: get("os"), state: get("state"),
+      rows: Math.max(10, plot.clientHeight - 22), sort, order, q: get("q"), os: get("os"), state: get("state"), label: get("label"),
       first: get("first"), count: get("count"),
     };
     if (!quiet && !picture) map.fail("Loading …");
@@ -171,7 +172,7 @@ export function open(root) {
       map.fail(error.message);
       return;
     }
-    asked = { metric: named.name, start: picture.start, end: Math.min(end, picture.start + picture.rate * picture.columns), resample_rate: durationText(picture.rate) };
+    asked = { metric: named.name, start: picture.start, end: Math.min(end, picture.start + picture.rate * picture.columns), resample_rate: durationText(picture.rate), user: get("label") };
     paint(named);
     try {
       [windows] = await Promise.all([getWindows(address("/api/v1/windows/fleet", { ...asked, histograms: true }), signal), annotations.load({ start, end }, signal)]);
@@ -188,10 +189,14 @@ export function open(root) {
     paintTrend(named);
     paintTiles(named, await alerts);
     for (const one of [heat, trend, distribution, duration, machines]) one.refresh();
+    await groups.refresh(picture.labelled, { metric: named.name, start: picture.start, end: asked.end }, named.unit, { quiet, signal });
   }
 
   function paint(named) {
     const unknown = picture.known === 0;
+    label.update(picture.known_labels);
+    groups.offer(picture.known_labels);
+    fill(heading, "Fleet", get("label") ? [": ", name(get("label"))] : null);
     strip.top.textContent = shown(picture.scale, picture.unit, 0);
     const rowsPicked = chosen().flatMap((id) => {
       const row = picture.labels.indexOf(id);
@@ -204,7 +209,7 @@ export function open(root) {
       per > 1 ? `, a row up to ${per} machines: its highest value. Click a row, or drag over rows, to see them.` : ".",
       part ? [" ", h("a", { href: location.pathname + withoutRows() }, "Show all rows")] : null);
     const found = chosen();
-    fill(selection, found.length ? [`${found.length} selected: `, found.slice(0, 4).map((id, place) => [place ? ", " : "", name(id)]), found.length > 4 ? ", … " : " ",
+    fill(selection, found.length ? [h("span", {}, `${found.length} selected: `, found.slice(0, 4).map((id, place) => [place ? ", " : "", name(id)]), found.length > 4 ? ", …" : ""),
       h("a", { href: link("/compare", { host: found }) }, "Compare them"), h("button", { type: "button", onclick: () => set({ sel: null }) }, "Clear")] : null);
     fill(lists, list("Hottest", picture.hottest, "The highest 95th percentiles of samples.", "p95"), list("Idlest", picture.idlest, "The lowest 95th percentiles of samples.", "p95"),
       list("Silent", picture.silent, `${plural(picture.states.silent, "machine has", "machines have")} not reported for ten minutes.`, "seen"), firing);
@@ -217,7 +222,7 @@ export function open(root) {
 
   const firing = h("section", { class: "card" }, h("header", {}, h("h2", {}, "Firing")), h("div", {}));
   const begin = () => ["No machine has reported yet. Start an agent: ", h("code", {}, `loadlens-agent --url ${SERVICE}`), ", or load a fleet to look at: ", h("code", {}, "loadlens-service demo"), "."];
-  const nothing = () => (get("q") || get("state") || get("os") || get("first")
+  const nothing = () => (get("q") || get("state") || get("os") || get("label") || get("first")
     ? ["No machine is like this. ", h("a", { href: link("/") }, "Show all")]
     : ["No machine reported in this range. ", h("a", { href: location.pathname + "?range=30d" }, "Look at the last 30 days"), "."]);
   const withoutRows = () => {
@@ -237,15 +242,16 @@ export function open(root) {
   const machineColumns = () => [
     { label: "machine", key: "name", name: true }, { label: "state" }, { label: "mean", key: "mean", number: true }, { label: "p95", key: "p95", number: true },
     { label: "maximum", key: "max", number: true }, { label: "change", key: "change", number: true }, { label: "cores", key: "cores", number: true },
-    { label: "system" }, { label: "last seen", key: "seen" },
+    { label: "system" }, { label: "last seen", key: "seen" }, ...(hasLabels() ? [{ label: "labels" }] : []),
   ];
+  const hasLabels = () => Object.keys(picture?.known_labels ?? {}).length > 0;
   const machineRow = (one) => [
     h("span", {}, h("input", { type: "checkbox", "aria-label": `Select ${one.user_id}`, checked: chosen().includes(one.user_id), onchange: () => toggle(one.user_id) }), " ",
       h("a", { href: hostLink(one.user_id) }, name(one.user_id))),
     badges(one.states), shown(one.mean, picture.unit), shown(one.p95, picture.unit), shown(one.maximum, picture.unit),
-    picture.unit === "1" ? difference(one.change) : shown(one.change, picture.unit), one.cores || "–", one.os_type, ago(one.seen),
+    picture.unit === "1" ? difference(one.change) : shown(one.change, picture.unit), one.cores || "–", one.os_type, ago(one.seen), ...(hasLabels() ? [labelLinks(one.labels)] : []),
   ];
-  const plainMachine = (one) => [one.user_id, one.states.join(" "), one.mean, one.p95, one.maximum, one.change, one.cores, one.os_type, iso(one.seen)];
+  const plainMachine = (one) => [one.user_id, one.states.join(" "), one.mean, one.p95, one.maximum, one.change, one.cores, one.os_type, iso(one.seen), ...(hasLabels() ? [Object.entries(one.labels).map((pair) => pair.join("=")).join(",")] : [])];
 
   function paintTrend(named) {
     const usual = spacing(windows.map((one) => one.time), picture.rate);
@@ -291,7 +297,7 @@ export function open(root) {
     fill(tiles,
       tile("Machines", whole(picture.states.reporting), `of ${whole(picture.known)} reported in the range`),
       tile(named.bounded ? "Utilization now" : `${named.text} now`, shown(last, named.unit), named.name === "cpuUtilization" ? "mean, weighted by cores" : "mean"),
-      tile("p95 of samples", shown(all.length ? quantile(all, 0.95, named.bounded, from, to) : null, named.unit), "of all machines, over the whole range"),
+      tile("p95 of samples", shown(all.length ? quantile(all, 0.95, named.bounded, from, to) : null, named.unit), get("label") ? `of machines with ${get("label")}` : "of all machines, over the whole range"),
       tile("Saturated", named.bounded ? shown(saturatedShare(loadDuration(all)), "1", 2) : "–", `share of samples at ${(100 * SATURATED).toFixed(1)} % or above`),
       tile("Silent", whole(picture.states.silent), "no report for ten minutes", link("/", { state: "silent" })),
       tile("Firing", whole(alerts?.total ?? 0), firingNow.length ? [...new Set(firingNow.map((one) => one.rule))].slice(0, 3).join(", ") : "no rule fires", link("/alerts")));

@@ -9,6 +9,7 @@ import { lineChart, spacing, withGaps } from "../linechart.js";
 import { difference, loadDuration, meanOf, merged, plural, quantile, shown } from "../numbers.js";
 import { get, hostLink, link, set } from "../state.js";
 import { ago, durationText, iso, moment, MINUTE, range, rateFor, zone } from "../time.js";
+import { labelLinks } from "./labels.js";
 import { annotations, consumers, loadDurationPython, metricOf, metrics, metricSelect, noteForm } from "./shared.js";
 import { processes } from "./processes.js";
 import { settings } from "./settings.js";
@@ -60,14 +61,15 @@ export function open(root) {
     rows: () => ({ columns: [{ label: "time" }, { label: "core", number: true }, { label: "mean", number: true }, { label: "max", number: true }], rows: cores.map((one) => [iso(one.time), one.core ?? "machine", one.mean, one.max]) }),
   });
   const corePlot = h("div", { class: "heat cores" });
-  coreCard.body.append(corePlot, scaleStrip("0 %", "100 %").node);
+  const coreStrip = scaleStrip("0", "");
+  coreCard.body.append(corePlot, coreStrip.node);
   let coreNumbers = [];
   const coreMap = heatMap(corePlot, {
     label: "Mean of each core over time", yLabels: (row) => `core ${coreNumbers[row]}`, zoom: (start, end) => set({ from: iso(start), to: iso(end), range: null }),
     describe: (row, column) => {
       const at = asked.start - (asked.start % rate) + rate * column;
       const found = cores.find((one) => one.core === coreNumbers[row] && one.time === at);
-      return [`Core ${coreNumbers[row]}`, h("br"), found ? shown(found.mean) : "no data", h("br"), moment(at)];
+      return [`Core ${coreNumbers[row]}`, h("br"), found ? shown(found.mean, metricOf().unit) : "no data", h("br"), moment(at)];
     },
   });
 
@@ -193,7 +195,7 @@ export function open(root) {
 
   async function describe(signal) {
     const user = await getUser(id(), signal);
-    if (user) fill(about, [`${user.os_type} ${user.os_version}`, user.cores ? plural(user.cores, "core") : null, `last seen ${ago(Date.parse(user.last_seen))}`, user.shared_windows ? "several hosts report under this name: their windows are mixed" : null].filter(Boolean).join(" · "));
+    if (user) fill(about, [`${user.os_type} ${user.os_version}`, user.cores ? plural(user.cores, "core") : null, `last seen ${ago(Date.parse(user.last_seen))}`, user.shared_windows ? "several hosts report under this name: their windows are mixed" : null].filter(Boolean).join(" · "), " ", labelLinks(user.labels ?? {}));
   }
 
   function paint(named) {
@@ -234,7 +236,7 @@ export function open(root) {
   }
 
   async function loadCores(named, signal) {
-    coreCard.node.hidden = named.name !== "cpuUtilization";
+    coreCard.node.hidden = !named.cores;
     if (coreCard.node.hidden) return;
     cores = (await getWindows(address(`/api/v1/windows/byUser/${segment(id())}`, { ...asked, core: "each" }), signal)).filter((one) => one.core !== null);
     coreNumbers = [...new Set(cores.map((one) => one.core))].sort((a, b) => a - b);
@@ -242,7 +244,9 @@ export function open(root) {
     const values = new Array(columns * coreNumbers.length).fill(null);
     const rowOf = new Map(coreNumbers.map((core, row) => [core, row]));
     for (const one of cores) values[rowOf.get(one.core) * columns + Math.floor(one.time / rate) - first] = one.mean;
-    coreMap.show({ pixels: levels(values, 1), rows: coreNumbers.length, columns, start: first * rate, rate }, { empty: "This machine does not report its cores one by one." });
+    const highest = named.bounded ? 1 : Math.max(...cores.map((one) => one.mean), 1e-9);
+    coreStrip.top.textContent = shown(highest, named.unit);
+    coreMap.show({ pixels: levels(values, highest), rows: coreNumbers.length, columns, start: first * rate, rate }, { empty: "This machine does not report its cores one by one." });
   }
 
   async function analyse(named, signal) {

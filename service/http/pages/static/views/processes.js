@@ -61,7 +61,7 @@ export function processes(id) {
     chart.show({
       x, domain: [asked.start / 1000, asked.end / 1000],
       ...stacked(columns.map((data, place) => (place < top.length ? { label: label(top[place]), data } : { label: "others", data, rest: true }))),
-      empty: found.unavailable ?? "The agent did not say which processes ran. Choose it in its settings below, or start it with --processes names.",
+      empty: "The agent did not say which processes ran. Choose it in its settings below, or start it with --processes names.",
     });
   }
 

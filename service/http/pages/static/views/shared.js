@@ -12,18 +12,18 @@ export const SATURATED = 58 / 64;
 export const saturatedShare = (curve) => curve[58];
 
 /** The query of a load-duration curve as Python: its windows, and the curve of their histograms. */
-export const loadDurationPython = (method, positional, { start, end, resample_rate: rate }) =>
-  python(method, positional, { start, end, rate }).replace("print(frame)", "print(analytics.load_duration_curve(frame))");
+export const loadDurationPython = (method, positional, { start, end, resample_rate: rate, user }) =>
+  python(method, positional, { start, end, rate, users: user ? [user] : null }).replace("print(frame)", "print(analytics.load_duration_curve(frame))");
 
 /** Who used most of the CPU of a machine at some time, in words; empty where that is not known. */
 export const consumers = (used) => (used ?? []).map((one) => `${one.unit ? `${one.name} (${one.unit})` : one.name} ${shown(one.share, "1", 0)}`).join(", ");
 
 const options = () => [...document.getElementById("metrics").content.querySelectorAll("option")];
 
-/** The metric of the address: its name, what it is called, its unit, and whether it is a share. */
+/** The metric of the address: its name, what it is called, its unit, whether it is a share, and whether cores have it. */
 export function metricOf(chosen = get("metric")) {
   const found = options().find((one) => one.value === chosen) ?? options()[0];
-  return { name: found.value, text: found.textContent, unit: found.dataset.unit, bounded: found.dataset.bounded === "true" };
+  return { name: found.value, text: found.textContent, unit: found.dataset.unit, bounded: found.dataset.bounded === "true", cores: found.dataset.cores === "true" };
 }
 
 /** All metrics there are. */

@@ -1,17 +1,32 @@
-"""Who used the CPU, in the catalogue: rows of windows, those of a week ago and older merged into hours.
+"""Who used the CPU, in tables of DuckDB: rows of windows, and hours that windows were merged into.
 
 A merged hour is a summary of heavy hitters as a window is one, of `MERGED` at most (`contract.processes`): whoever is
-left out used no more than the hour has beyond.
+left out used no more than the hour has beyond. The embedded store has the tables in its catalogue; what is kept
+elsewhere comes into tables in memory to be answered from, or merged.
 """
+
+from collections.abc import Iterable, Sequence
 
 import duckdb
 import pyarrow as pa
 
 from contract.times import HOUR_MS, WEEK_MS
-from service.stores.process_use import KINDS, NOBODY, TopUse, UseAnswer, UseBucket, UseQuestion, UseTables
+from service.stores.process_use import (
+    KINDS,
+    NOBODY,
+    SCHEMAS,
+    TopUse,
+    UseAnswer,
+    UseBucket,
+    UseDump,
+    UseQuestion,
+    UseTables,
+    tables_of,
+)
 
 WINDOWS_KEPT_MS = WEEK_MS
 """Older windows are merged into hours."""
+_NEVER_MS = 1 << 60
 MERGED = 20
 """How many processes and units an hour names."""
 
@@ -41,13 +56,13 @@ CREATE TABLE process_use (
 """
 
 
-def put(cursor: duckdb.DuckDBPyConnection, tables: UseTables) -> None:
-    """Keep what windows say, sorted by machine and time."""
+def put(cursor: duckdb.DuckDBPyConnection, tables: UseTables, *, merged: bool = False) -> None:
+    """Keep what windows, or merged hours, say, sorted by machine and time."""
     if not len(tables.windows):
         return
     cursor.register("told_windows", tables.windows)
     cursor.register("told_uses", tables.uses)
-    cursor.execute("INSERT INTO process_window SELECT *, false FROM told_windows ORDER BY user_id, time")
+    cursor.execute("INSERT INTO process_window SELECT *, ? FROM told_windows ORDER BY user_id, time", [merged])
     cursor.execute("INSERT INTO process_use SELECT * FROM told_uses ORDER BY user_id, time, kind, cpu_s DESC")
     cursor.unregister("told_windows")
     cursor.unregister("told_uses")
@@ -120,11 +135,55 @@ def _buckets(
     ]
 
 
+def answered(parts: Iterable[UseTables], question: UseQuestion) -> UseAnswer:
+    """Who used most of what some parts say, which are taken one by one."""
+    with _in_memory() as cursor:
+        for part in parts:
+            put(cursor, part)
+        return answer(cursor, question, tables_of([]))
+
+
+def hours_of(windows: UseTables) -> UseTables:
+    """The hours that windows become, each with its last millisecond as its time."""
+    with _in_memory() as cursor:
+        put(cursor, windows)
+        _merge_hours(cursor, _NEVER_MS)
+        cursor.execute(f"UPDATE process_window SET time = time // {HOUR_MS} * {HOUR_MS} + {HOUR_MS - 1}")
+        cursor.execute(f"UPDATE process_use SET time = time // {HOUR_MS} * {HOUR_MS} + {HOUR_MS - 1}")
+        return dump(cursor, None, 0, _NEVER_MS).hours
+
+
+def _in_memory() -> duckdb.DuckDBPyConnection:
+    connection = duckdb.connect(":memory:")
+    connection.execute(MIGRATION)
+    return connection
+
+
+def dump(cursor: duckdb.DuckDBPyConnection, user_ids: Sequence[str] | None, start_ms: int, end_ms: int) -> UseDump:
+    """All rows of some users (None: of all) in a range."""
+    asked = f"time >= {start_ms:d} AND time < {end_ms:d}"
+    if user_ids is not None:
+        cursor.register("asked_users", pa.table({"user_id": pa.array(user_ids, pa.string())}))
+        asked += " AND user_id IN (FROM asked_users)"
+    found = []
+    for merged in ("false", "true"):
+        windows = f"SELECT * EXCLUDE merged FROM process_window WHERE {asked} AND merged = {merged}"
+        uses = f"SELECT u.* FROM process_use u SEMI JOIN ({windows}) w ON u.user_id = w.user_id AND u.time = w.time"
+        tables = (cursor.sql(text).to_arrow_table() for text in (windows, uses))
+        found.append(UseTables(*(table.cast(schema) for table, schema in zip(tables, SCHEMAS, strict=True))))
+    return UseDump(*found)
+
+
 def expire(cursor: duckdb.DuckDBPyConnection, kept_ms: int | None, now_ms: int) -> None:
     """Forget what has been kept for long enough, and merge whole hours that are over for a week; in a transaction."""
     old_ms, cut_ms = _edges(kept_ms, now_ms)
     for table in ("process_window", "process_use"):
         cursor.execute(f"DELETE FROM {table} WHERE time < {old_ms:d}")
+    _merge_hours(cursor, cut_ms)
+
+
+def _merge_hours(cursor: duckdb.DuckDBPyConnection, cut_ms: int) -> None:
+    """Merge the windows that end before a time, in whole hours."""
     # Of hours that were merged before, and of which a late window has come, all is merged again.
     cursor.execute(
         "CREATE OR REPLACE TEMP TABLE hour_window AS SELECT user_id, max(time) AS last, min(time) AS first, "

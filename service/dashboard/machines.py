@@ -1,0 +1,195 @@
+"""The machines of the fleet's picture: what is known of each, which are meant, in what order, and what they are called.
+
+Machines are told apart, filtered and sorted by exact statistics of their samples of the whole range.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from analytics.frames.resampling import EVERYTHING_MS
+from analytics.frames.statistics import statistic
+from contract.metrics import Quantity
+from contract.patterns import host_matcher
+from contract.times import MINUTE_MS
+from service.dashboard.matrix import FleetCache
+from service.stores.base import Question
+
+Sort = Literal["name", "mean", "p95", "max", "change", "cores", "seen"]
+State = Literal["hot", "idle", "silent", "alerting"]
+Doubles = npt.NDArray[np.float64]
+Places = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
+
+HOT: Final = 0.8
+"""A machine is hot where 5 of 100 of its samples are at or above this, as in reports."""
+IDLE: Final = 0.1
+"""A machine is idle where 95 of 100 of its samples are below this."""
+SILENT_MS: Final = 10 * MINUTE_MS
+"""A machine is silent that has not reported for so long."""
+_FRESH_S: Final = 5.0
+_TOP: Final = 10
+_MAX_VALUES: Final = 100
+"""So many values of a label are named, those of most machines: a label that tells each machine apart is no choice."""
+
+
+@dataclass(frozen=True, slots=True)
+class Machines:
+    """What is known of n machines, in order of name, and their exact statistics over a range (NaN without samples)."""
+
+    names: list[str]
+    rows: Places
+    """Their rows in matrices."""
+    os_type: npt.NDArray[np.object_]
+    cores: npt.NDArray[np.int64]
+    seen_ms: npt.NDArray[np.int64]
+    labels: Sequence[Mapping[str, str]]
+    mean: Doubles
+    p95: Doubles
+    maximum: Doubles
+    change: Doubles
+    """The mean less that of the range of the same length before."""
+
+
+def machines_in(cache: FleetCache, quantity: Quantity, range_ms: tuple[int, int]) -> Machines:
+    """All machines with their statistics over a range (epoch ms, half-open). Raises StoreUnavailable."""
+    start_ms, end_ms = range_ms
+    before_ms = (2 * start_ms - end_ms, start_ms)
+    now = cache.kept(f"whole {quantity.name}", range_ms, lambda: _whole(cache, quantity, range_ms), _FRESH_S)
+    before = cache.kept(f"mean {quantity.name}", before_ms, lambda: _means(cache, quantity, before_ms), _FRESH_S)
+    known = cache.kept("users", (0, EVERYTHING_MS), lambda: _known(cache), _FRESH_S)
+    # A machine may have joined since the users were listed: it is there the next time.
+    by_row = np.full((4, len(cache.rows.names)), np.nan)
+    by_row[:3, now[0]] = now[1:]
+    by_row[3, before[0]] = before[1]
+    mean, p95, maximum, mean_before = by_row[:, known.rows]
+    return replace(known, mean=mean, p95=p95, maximum=maximum, change=mean - mean_before)
+
+
+def _known(cache: FleetCache) -> Machines:
+    """All machines, without statistics."""
+    users = cache.store.users()
+    names, nothing = users["user_id"].tolist(), np.full(len(users), np.nan)
+    return Machines(
+        names, cache.rows.of(names), users["os_type"].to_numpy(object), users["cores"].to_numpy(np.int64),
+        _epoch_ms(users["last_seen"]), users["labels"].tolist(), nothing, nothing, nothing, nothing,
+    )  # fmt: skip
+
+
+def _epoch_ms(moments: Any) -> npt.NDArray[np.int64]:
+    values: npt.NDArray[np.int64] = moments.dt.as_unit("ms").astype("int64").to_numpy()
+    return values
+
+
+def _question(quantity: Quantity, range_ms: tuple[int, int]) -> Question:
+    start_ms, end_ms = range_ms
+    return Question(
+        quantity=quantity, start_ms=max(0, start_ms), end_ms=max(0, end_ms), rate_ms=EVERYTHING_MS, by="user"
+    )
+
+
+def _whole(
+    cache: FleetCache, quantity: Quantity, range_ms: tuple[int, int]
+) -> tuple[Places, Doubles, Doubles, Doubles]:
+    """Rows of machines, and the mean, p95 and maximum of each."""
+    if quantity.bounded:
+        table = cache.store.answer(replace(_question(quantity, range_ms), histograms=True, cells="totals"))
+        mean, p95, maximum = (table[name].to_numpy(np.float64) for name in ("mean", "p95", "max"))
+        return cache.rows.of(table.index.tolist()), mean, p95, maximum
+    frame = cache.store.answer(replace(_question(quantity, range_ms), histograms=True))
+    rows = cache.rows.of(frame["user"].tolist())
+    return rows, statistic(frame, "mean"), statistic(frame, "p95"), statistic(frame, "max")
+
+
+def _means(cache: FleetCache, quantity: Quantity, range_ms: tuple[int, int]) -> tuple[Places, Doubles]:
+    """Rows of machines, and the mean of each."""
+    if range_ms[1] <= 0:
+        return np.empty(0, np.int64), np.empty(0)
+    table = cache.store.answer(replace(_question(quantity, range_ms), cells="mean"))
+    return cache.rows.of(table.index.tolist()), table.to_numpy(np.float64)[:, 0]
+
+
+def states_of(
+    machines: Machines, quantity: Quantity, alerting: frozenset[str], until_ms: int, meant: Mask
+) -> dict[str, Mask]:
+    """Which of the machines that are `meant` reported, are hot, idle, silent at a moment, and alerting."""
+    seen = np.isfinite(machines.mean)
+    found = {
+        "reporting": seen,
+        "hot": (machines.p95 >= HOT) & quantity.bounded,
+        "idle": (machines.p95 < IDLE) & quantity.bounded,
+        "silent": machines.seen_ms < until_ms - SILENT_MS,
+        "alerting": _named(machines, alerting),
+    }
+    return {name: mask & meant for name, mask in found.items()}
+
+
+def _named(machines: Machines, names: frozenset[str]) -> Mask:
+    if not names:
+        return np.zeros(len(machines.names), np.bool_)
+    return np.fromiter((name in names for name in machines.names), np.bool_, len(machines.names))
+
+
+def meant(machines: Machines, *, text: str = "", os_type: str | None = None, label: str = "") -> Mask:
+    """The machines whose names hold a text, that run a system, and that have labels (`contract.patterns`)."""
+    count = len(machines.names)
+    kept = np.ones(count, np.bool_)
+    if os_type:
+        kept &= machines.os_type == os_type
+    if text:
+        wanted = text.casefold()
+        kept &= np.fromiter((wanted in name.casefold() for name in machines.names), np.bool_, count)
+    if label:
+        matches = host_matcher([label])
+        kept &= np.fromiter((matches("", labels) for labels in machines.labels), np.bool_, count)
+    return kept
+
+
+def labels_of(machines: Iterable[Mapping[str, str]]) -> dict[str, dict[str, int]]:
+    """How many machines have each value of a label, by name and value, those of most machines first."""
+    counts = Counter((name, value) for labels in machines for name, value in labels.items())
+    found: dict[str, dict[str, int]] = {name: {} for name in sorted({name for name, _ in counts})}
+    for (name, value), count in counts.most_common():
+        if len(found[name]) < _MAX_VALUES:
+            found[name][value] = count
+    return found
+
+
+def order_of(machines: Machines, sort: Sort, descending: bool, places: Places) -> Places:
+    """The order of some machines; those without the number come last either way, equals go by name."""
+    if sort == "name":
+        return np.arange(len(places))[:: -1 if descending else 1]
+    column = {"max": machines.maximum, "seen": machines.seen_ms}.get(sort)
+    values = np.asarray(getattr(machines, sort) if column is None else column, np.float64)[places]
+    return np.argsort(-values if descending else values, kind="stable")
+
+
+def document_of(machines: Machines, place: int, states: dict[str, Mask]) -> dict[str, Any]:
+    """A machine as the picture's header has it."""
+    numbers = {name: float(getattr(machines, name)[place]) for name in ("mean", "p95", "maximum", "change")}
+    return {
+        "user_id": machines.names[place],
+        "os_type": machines.os_type[place],
+        "cores": int(machines.cores[place]),
+        "labels": machines.labels[place],
+        "seen": int(machines.seen_ms[place]),
+        "states": [name for name in ("hot", "idle", "silent", "alerting") if states[name][place]],
+    } | {name: None if value != value else round(value, 6) for name, value in numbers.items()}
+
+
+def extremes(machines: Machines, states: dict[str, Mask], *, highest: bool) -> list[dict[str, Any]]:
+    """The hottest machines, or the idlest, by the 95th percentiles of their samples."""
+    places = np.flatnonzero(states["reporting"])
+    ordered = places[order_of(machines, "p95", highest, places)][:_TOP]
+    return [document_of(machines, place, states) for place in ordered.tolist()]
+
+
+def silent(machines: Machines, states: dict[str, Mask]) -> list[dict[str, Any]]:
+    """Those that are silent; who was heard of last comes first, as that is news."""
+    places = np.flatnonzero(states["silent"])
+    ordered = places[order_of(machines, "seen", True, places)][:_TOP]
+    return [document_of(machines, place, states) for place in ordered.tolist()]

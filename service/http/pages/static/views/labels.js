@@ -1,0 +1,94 @@
+// The fleet by its labels: a filter, and the machines of each value of a label beside each other.
+
+import { address, exactly, getJson, python } from "../api.js";
+import { card } from "../card.js";
+import { fill, h, table } from "../dom.js";
+import { shown, whole } from "../numbers.js";
+import { get, link, set } from "../state.js";
+
+const STATISTICS = ["mean", "p95", "max"];
+const NOT_LABELLED = "not labelled";
+const FRESH_MS = 30_000;
+
+/** The labels of a machine, each a link to those that have it too. */
+export const labelLinks = (labels) => Object.entries(labels).map(([key, value]) =>
+  h("a", { class: "badge", href: link("/", { label: `${key}=${exactly(value)}` }) }, `${key}=${value}`));
+
+/** A field for a label such as `role=web`, with those there are to choose from; kept in the address. It is always there, so that nothing moves. */
+export function labelFilter() {
+  const choices = h("datalist", { id: "labels" });
+  const input = h("input", {
+    type: "search", list: "labels", size: "12", maxlength: "128", placeholder: "role=web",
+    onchange: () => set({ label: input.value.trim(), first: null, count: null }),
+  });
+  return {
+    nodes: [h("label", {}, "Label", input), choices],
+    update(known = {}) {
+      if (document.activeElement !== input) input.value = get("label");
+      fill(choices, Object.entries(known).flatMap(([key, values]) => Object.entries(values).map(([value, count]) =>
+        h("option", { value: `${key}=${exactly(value)}` }, `${whole(count)} machines`))));
+    },
+  };
+}
+
+/** A card with a row for each value of the label that the address has as `group`; hidden where there are no labels. */
+export function labelGroups() {
+  const select = h("select", { onchange: () => set({ group: select.value }) });
+  const content = h("div", {});
+  let rows = [], asked = {}, madeOf = "", madeAt = 0;
+  const group = () => get("group");
+  const question = () => address("/api/v1/query", { metric: asked.metric, stat: STATISTICS, by: `label:${group()}`, user: get("label"), start: asked.start, end: asked.end, resample_rate: "all" });
+  const columns = () => [{ label: group(), name: true }, { label: "machines", number: true }, ...["mean", "p95", "maximum"].map((label) => ({ label, number: true }))];
+  const groups = card("By label", {
+    help: "of all samples of the machines that have it",
+    source: () => ({
+      path: question(), file: "labels.csv", accept: "text/csv",
+      python: python("query", [[asked.metric]], { stats: STATISTICS, by: `label:${group()}`, users: get("label") ? [get("label")] : null, start: asked.start, end: asked.end, rate: "all" }),
+    }),
+    rows: () => ({ columns: columns(), rows: rows.map((one) => [one.value, one.machines, ...STATISTICS.map((stat) => one[stat])]) }),
+  });
+  groups.body.append(h("div", { class: "controls" }, h("label", {}, "Group by", select)), content);
+  groups.node.hidden = true;
+
+  function paint(series, counts, unit) {
+    rows = Object.values(Object.groupBy(series, (one) => one.group)).map((found) => ({
+      value: found[0].group, machines: counts[found[0].group] ?? null, ...Object.fromEntries(found.map((one) => [one.stat, one.values[0]])),
+    })).sort((one, other) => other.p95 - one.p95);
+    const label = (one) => (one.value === NOT_LABELLED ? one.value : h("a", { href: link("/", { label: `${group()}=${exactly(one.value)}` }) }, one.value));
+    fill(content, rows.length
+      ? table(`Machines by ${group()}, the highest p95 first`, columns(), rows.map((one) => [label(one), one.machines === null ? "–" : whole(one.machines), ...STATISTICS.map((stat) => shown(one[stat], unit))]))
+      : h("p", { class: "empty" }, "No machine reported in this range."));
+  }
+
+  /** Offers the labels that are `known`. */
+  function offer(known) {
+    const names = Object.keys(known);
+    groups.node.hidden = !names.length;
+    fill(select, h("option", { value: "" }, "choose a label"), names.map((one) => h("option", { value: one }, one)));
+    select.value = names.includes(group()) ? group() : "";
+  }
+
+  /** Shows the groups of `range`, `{metric, start, end}`; `counts` are of machines. New data are looked at once in a while. */
+  async function refresh(counts, range, unit, { quiet, signal }) {
+    asked = range;
+    if (!select.value) {
+      rows = [];
+      madeOf = "";
+      fill(content, h("p", { class: "quiet" }, "Machines with the same value of a label, taken together."));
+      return;
+    }
+    const what = JSON.stringify([group(), get("label"), range.metric, range.end - range.start]);
+    if (quiet && what === madeOf && Date.now() - madeAt < FRESH_MS) return;
+    [madeOf, madeAt] = [what, Date.now()];
+    try {
+      paint((await getJson(question(), signal)).series, counts[group()] ?? {}, unit);
+    } catch (error) {
+      madeOf = "";
+      if (error.name === "AbortError") throw error;
+      rows = [];
+      fill(content, h("p", { class: "error" }, error.message));
+    }
+    groups.refresh();
+  }
+  return { node: groups.node, offer, refresh };
+}

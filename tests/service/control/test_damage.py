@@ -1,0 +1,60 @@
+"""A changed bit of the control database, which SQLite has no checksums against, ends no start with a traceback."""
+
+import random
+from pathlib import Path
+
+import pytest
+
+from contract import times
+from contract.agent_protocol import AgentState
+from contract.agent_settings import DesiredSettings, SettingsInForce
+from service.agents.remote_configuration import RemoteConfiguration
+from service.control.audit import Actor, Audit
+from service.control.database import ControlDatabase, ControlError
+
+TEST = Actor("none", "127.0.0.1")
+
+
+@pytest.fixture
+def content(tmp_path: Path) -> bytes:
+    """A control database with states and settings of agents."""
+    control = ControlDatabase(tmp_path / "control.db")
+    remote = RemoteConfiguration(control, Audit(control), 10)
+    state = AgentState(
+        at=times.now_ms(), os_type="Linux", os_version="12", agent_version="1", labels={"role": "web"},
+        settings=SettingsInForce(interval=0.05, samples=100, metrics=["cpu"]),
+    )  # fmt: skip
+    for number in range(50):
+        agent = remote.registry.add(f"web-{number}", "Linux", "12")
+        assert agent is not None
+        remote.registry.heard_state(agent, state)
+        remote._states.note(agent)
+    remote._states.write()
+    for target in ("all", "os:Linux", "user:web-*", *(f"agent:web-{number}" for number in range(20))):
+        remote.layers.change(target, TEST, lambda layer: layer.__class__(layer.target, 1, DesiredSettings(samples=50)))
+    control.close()
+    (tmp_path / "control.db.sha256").unlink()
+    return (tmp_path / "control.db").read_bytes()
+
+
+def test_what_a_changed_bit_makes_unreadable_is_left_out_and_said(content: bytes, tmp_path: Path) -> None:
+    dice = random.Random(1)
+    used = [place for place, byte in enumerate(content) if byte]
+    told = 0
+    for number, place in enumerate(dice.sample(used, 150)):
+        path = tmp_path / f"{number}.db"
+        flipped = bytearray(content)
+        flipped[place] ^= 1 << dice.randrange(8)
+        path.write_bytes(flipped)
+        try:
+            control = ControlDatabase(path)
+            remote = RemoteConfiguration(control, Audit(control), 10)
+        except ControlError:
+            told += 1
+            continue
+        if control.problem is not None:
+            assert path.name in control.problem
+            assert len(remote.registry) < 50 or len([*remote.layers.selections()]) < 3
+            told += 1
+        control.close()
+    assert told > 10
