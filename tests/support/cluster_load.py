@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import httpx
+import nats.errors
 import psutil
 from nats.js.api import ClusterInfo
 
@@ -161,7 +162,10 @@ class ClusterUnderLoad:
 
     def is_replicated(self) -> bool:
         """Whether all nodes have what the one has that leads the stream of reports."""
-        replicas = self._copies().replicas or []
+        try:
+            replicas = self._copies().replicas or []
+        except (nats.errors.Error, TimeoutError):
+            return False
         return len(replicas) == len(self.nats.nodes) - 1 and all(one.current for one in replicas)
 
     def _copies(self) -> ClusterInfo:

@@ -108,7 +108,11 @@ class RunningNats:
             NatsNode(folder / f"n{number}", number, ports[3 * number : 3 * number + 3], routes[number])
             for number in range(size)
         ]
-        self.wait()
+        try:
+            self.wait()
+        except BaseException:
+            self.__exit__()
+            raise
 
     def cut_off(self, number: int) -> None:
         """Let nothing through between a server and all others, nor its clients."""
