@@ -43,7 +43,7 @@ def main() -> None:
     parser.data("--alibaba", ALIBABA, tiny=None, type=Path, help="the data centre's file")
     parser.data("--fleet", FLEET if FLEET.exists() else SAMPLE, tiny=SAMPLE, type=Path, help="PlanetLab's file")
     parser.data("--other", NAB_OTHER, tiny=None, type=Path, help="the folder of NAB's other series")
-    parser.size("--machines", 80, tiny=4, help="machines of each group of which bands are counted")
+    parser.size("--machines", 40, tiny=4, help="machines of each group of which bands are counted")
     parser.size("--every", 6, tiny=1000, help="hours between the moments that are forecast from")
     parser.size("--part", 1, tiny=100, help="measure durations with this part of the machines")
     options = parser.parse()

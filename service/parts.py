@@ -228,7 +228,6 @@ class Service:
 
     def end_streams(self) -> None:
         """Let answers end that would go on for ever: the server waits for them before it closes the service."""
-        _log.info("the service ends: requests under way go on for a moment")
         self.broker.close()
         self.remote_configuration.streams.close()
 

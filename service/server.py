@@ -76,6 +76,7 @@ class _Uvicorn(Server):
     """Ends the answers that would go on for ever before it waits for those under way."""
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        _log.info("the service ends: requests under way go on for a moment")
         self.config.app.service.end_streams()  # type: ignore[union-attr]  # it is our Application
         await super().shutdown(sockets)
 

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from analytics.frames.arguments import number
-from analytics.frames.checking import with_samples
+from analytics.frames.checking import numbers_of, with_samples
 from analytics.frames.columns import Windows
 from analytics.frames.frame import GROUPS, LABELS, FrameError, bins_of, unpacked, with_histograms
 from analytics.frames.kernel import Floats, Histograms, merge_histograms
@@ -129,7 +129,9 @@ def quantile(frame: pd.DataFrame, q: float) -> pd.DataFrame:
     another `q`.
     """
     q = number(q, "q", "a share in [0, 1] such as 0.95", lambda share: 0 <= share <= 1)
-    frame = with_histograms(with_samples(frame))
+    frame = with_samples(frame)
+    numbers_of(frame)
+    frame = with_histograms(frame)
     bins = bins_of(frame)
     histograms, _ = unpacked(frame)
     minimum, maximum = frame["min"].to_numpy(np.float64), frame["max"].to_numpy(np.float64)

@@ -182,7 +182,11 @@ def test_numbers_that_no_samples_have_are_refused_by_their_row(column: str, valu
     frame = frame_of_values(pd.DataFrame({"value": [0.1, 0.5, 0.9]}, index=times))
     wrong = frame[column].astype(float if isinstance(value, float) else int)
     wrong.iloc[1] = value
-    for function in (lambda frame: analytics.resample(frame, "1d"), analytics.from_frame, analytics.saturation):
+    functions = (
+        lambda frame: analytics.resample(frame, "1d"), lambda frame: analytics.quantile(frame, 0.5),
+        analytics.from_frame, analytics.saturation,
+    )  # fmt: skip
+    for function in functions:
         with pytest.raises(FrameError, match=re.escape(words + "(2026-03-01 01:00:00+00:00)")):
             function(frame.assign(**{column: wrong}))
 

@@ -34,6 +34,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService
         yield service
         assert service.stop() == 0, service.log
         assert "Traceback" not in service.log
+        assert service.log.count("the service ends") == 1
 
 
 @pytest.fixture
