@@ -78,7 +78,7 @@ def _pause_node(load: ClusterUnderLoad, pause_s: float) -> None:
     # Servers of 2.9 may not find themselves well again after that until they are started anew.
     node.kill()
     node.start()
-    load.nats.wait()
+    wait_until(load.is_replicated, "all copies of the log", 120)
 
 
 def _cut_node(load: ClusterUnderLoad, pause_s: float) -> None:
