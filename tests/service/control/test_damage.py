@@ -9,8 +9,13 @@ from contract import times
 from contract.agent_protocol import AgentState
 from contract.agent_settings import DesiredSettings, SettingsInForce
 from service.agents.remote_configuration import RemoteConfiguration
+from service.alerts.alarms import Transition
+from service.alerts.repository import RuleRepository
+from service.alerts.rules import parse_rule
+from service.annotations import AnnotationFilter, Annotations
 from service.control.audit import Actor, Audit
 from service.control.database import ControlDatabase, ControlError
+from service.reporting.schedules import Schedules, Timing
 
 TEST = Actor("none", "127.0.0.1")
 
@@ -58,3 +63,30 @@ def test_what_a_changed_bit_makes_unreadable_is_left_out_and_said(content: bytes
             told += 1
         control.close()
     assert told > 10
+
+
+def test_rules_annotations_and_schedules_that_cannot_be_read_are_left_out_and_said(tmp_path: Path) -> None:
+    control = ControlDatabase(tmp_path / "control.db")
+    audit = Audit(control)
+    rules, annotations, schedules = (
+        RuleRepository(control, audit, "journal"), Annotations(control, audit), Schedules(control, audit),
+    )  # fmt: skip
+    for name in ("a", "b"):
+        rule = parse_rule({"name": name, "kind": "threshold", "metric": "cpuLoadAvg", "above": 0.5})
+        rules.change_rule(name, rule, TEST, lambda version: None)
+        rules.fire(Transition(name, "web-1", "firing", 1, 1, 0.9), "warning", notified=True)
+        annotations.add(1, 1, name, ["x"], "*", TEST)
+        schedules.add(Timing(), TEST)
+    with control.transaction() as db:
+        db.execute("UPDATE rules_rule SET document = '{' WHERE name = 'a'")
+        db.execute("UPDATE rules_alert SET who = '[' WHERE rule = 'a'")
+        db.execute("UPDATE annotations_annotation SET tags = '[' WHERE text = 'a'")
+        db.execute("UPDATE reporting_schedule SET definition = '{' WHERE id = 1")
+    assert [*rules.rules()] == ["b"]
+    assert {alert.rule for alert in rules.alerts()} == {"a", "b"}
+    found = annotations.page(AnnotationFilter(), after=None, limit=10, newest_first=False)
+    assert [(one.text, one.tags) for one in found] == [("a", ()), ("b", ("x",))]
+    assert [one.id for one in schedules.all()] == [one.id for one in schedules.due(1 << 50)] == [2]
+    assert schedules.get(1) is None
+    assert "a rule cannot be read" in str(control.problem)
+    control.close()
