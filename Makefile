@@ -68,6 +68,10 @@ test-all: setup ## Run all tests: also those of many draws, and with real servic
 faults: setup ## Run campaigns of faults on real services and agents (SEEDS=1000 for hours, FIRST=7 SEEDS=1 for one)
 	$(BIN)/python -m tests.faults.campaign --seeds $(or $(SEEDS),10) --first $(or $(FIRST),1)
 
+.PHONY: faults-cluster
+faults-cluster: setup ## The same for a cluster: three nodes of NATS, InfluxDB, five processes (ROUNDS=10 FAULT="kill -9")
+	$(BIN)/python -m tests.support.cluster_campaign --rounds $(or $(ROUNDS),10) $(if $(FAULT),"$(FAULT)")
+
 .PHONY: coverage
 coverage: setup ## Run all tests and show which branches of contract, agent and the stores they miss
 	$(PYTEST) --cov=contract --cov=agent --cov=service.stores --cov-branch --cov-report=term:skip-covered $(ARGS)

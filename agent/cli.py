@@ -35,7 +35,7 @@ def _sample(argv: Sequence[str]) -> int:
     from agent.identity import NoIdentity
     from agent.probes import NotMeasured
     from agent.run import run
-    from agent.spool import SpoolInUse
+    from agent.spool_file import SpoolInUse
     from contract.logs import configure
 
     configure(settings.log_level, "text")

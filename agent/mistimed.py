@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 import msgspec
 
 from agent.clock import DATE_S, ServiceTime, steady_s
-from agent.spool import Spool, SpooledReport
+from agent.spool import Spool
+from agent.spool_file import SpooledReport
 from contract.report import FUTURE_MS, decode_report, encode, report_id
 
 HOLD_S = 3600.0
@@ -96,7 +97,11 @@ class Mistimed:
         by_ms = 0 if ended_at is None or self._time is None else self._time.correction_ms(entry.end_ms, ended_at)
         if not by_ms:
             return entry
-        report = decode_report(entry.body)
+        try:
+            report = decode_report(entry.body)
+        except msgspec.DecodeError:
+            # Damaged on disk. It goes as it is, and is put aside when the service refuses it.
+            return entry
         start_ms, end_ms = max(0, report.start_timestamp + by_ms), max(0, report.end_timestamp + by_ms)
         while end_ms in self._ends:
             end_ms += 1

@@ -16,7 +16,8 @@ from msgspec import UNSET, Struct, UnsetType
 from agent.clock import ServiceTime
 from agent.connection import Connection, ServiceAnswer, ServiceUnreachable
 from agent.mistimed import RESENT_WAIT_S, Mistimed
-from agent.spool import Spool, SpooledReport
+from agent.spool import Spool
+from agent.spool_file import SpooledReport
 from contract import times
 from contract.logs import Seldom
 from contract.problems import decode_json

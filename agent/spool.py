@@ -6,178 +6,17 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from threading import Lock
-from typing import NamedTuple
 
-from agent.clock import REMEMBERED, boot_id, steady_s
+from agent.clock import boot_id, steady_s
+from agent.spool_file import SpooledReport, SpoolFile, SpoolInUse, is_damaged, salvaged
 
 _log = logging.getLogger(__name__)
-
-_VERSION = 2
-_TIMES = """
-ALTER TABLE report ADD COLUMN at_ms INTEGER NOT NULL DEFAULT 0;
-ALTER TABLE report ADD COLUMN placed INTEGER NOT NULL DEFAULT 1;
-CREATE TABLE clock (boot TEXT NOT NULL, base_ms INTEGER NOT NULL, first_ms INTEGER NOT NULL);
-"""
-_SCHEMA = f"""
-CREATE TABLE report (number INTEGER PRIMARY KEY, end_ms INTEGER NOT NULL, body BLOB NOT NULL);
-{_TIMES}
-CREATE TABLE given_out (number INTEGER PRIMARY KEY, end_ms INTEGER NOT NULL);
-CREATE TABLE tally (name TEXT PRIMARY KEY, count INTEGER NOT NULL);
-INSERT INTO tally VALUES ('dropped', 0);
-PRAGMA user_version = {_VERSION};
-"""
-_VACUUM_PAGES = 256
-
-
-class SpoolInUse(Exception):
-    """Another agent works with this spool."""
-
-
-class SpooledReport(NamedTuple):
-    """A report that waits in the spool."""
-
-    number: int
-    """Its place in the order of all reports ever spooled, from 1."""
-    end_ms: int
-    """The end of its window, epoch milliseconds."""
-    body: bytes
-    """Its JSON, in UTF-8."""
-    at_ms: int = 0
-    """When its window ended, by the spool's own clock (`Spool`)."""
-    is_placed: bool = True
-    """Whether its times are final: what was sent once is sent with the same times again."""
-
-
-class SpoolFile:
-    """Reports on disk, each committed with a sync (write-ahead log, synchronous=FULL).
-
-    The ends of the last `REMEMBERED` windows stay when their reports are gone, so that a later run knows them.
-
-    Raises sqlite3.Error from every method.
-    """
-
-    def __init__(self, path: Path) -> None:
-        """Open the file, make it where there is none. Raises SpoolInUse while another process has it open."""
-        # The lock is held in this mode as long as the file is open, and falls with the process, however it ends.
-        self._db = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
-        try:
-            self._prepare()
-        except BaseException as error:
-            self._db.close()
-            if isinstance(error, sqlite3.OperationalError) and error.sqlite_errorname.startswith("SQLITE_BUSY"):
-                raise SpoolInUse(f"another agent works with {path}; give this one another --spool-dir") from None
-            raise
-
-    def _prepare(self) -> None:
-        self._db.executescript("""
-            PRAGMA locking_mode = EXCLUSIVE;
-            PRAGMA auto_vacuum = INCREMENTAL;
-            PRAGMA journal_mode = WAL;
-            PRAGMA synchronous = FULL;
-            PRAGMA wal_autocheckpoint = 256;
-            PRAGMA journal_size_limit = 1048576;
-            PRAGMA cache_size = -256;
-        """)
-        (version,) = self._db.execute("PRAGMA user_version").fetchone()
-        if version == 0:
-            self._db.executescript("BEGIN IMMEDIATE;" + _SCHEMA + "COMMIT;")
-        elif version == 1:
-            self._db.executescript(f"BEGIN IMMEDIATE; {_TIMES} PRAGMA user_version = {_VERSION}; COMMIT;")
-        elif version != _VERSION:
-            raise sqlite3.DatabaseError(f"its format is version {version}; this agent knows version {_VERSION}")
-        # Takes the lock also where there was nothing to make.
-        self._db.executescript("BEGIN IMMEDIATE; COMMIT;")
-
-        (newest,) = self._db.execute("SELECT max(number) FROM given_out").fetchone()
-        self.newest: int = newest or 0
-        """The number of the last report that was ever added."""
-
-    def clock(self, boot: str, now_ms: int) -> tuple[int, int]:
-        """What to add to the host's steady clock for the spool's, and what that says first of this run of the host.
-
-        `boot` names the run of the host, `now_ms` is its steady clock.
-        """
-        row = self._db.execute("SELECT boot, base_ms, first_ms FROM clock").fetchone()
-        if row is not None and row[0] == boot:
-            return int(row[1]), int(row[2])
-        (last,) = self._db.execute("SELECT coalesce(max(at_ms), 0) FROM report").fetchone()
-        first_ms = last + 1
-        self._db.executescript("BEGIN IMMEDIATE; DELETE FROM clock")
-        self._db.execute("INSERT INTO clock VALUES (?, ?, ?)", (boot, first_ms - now_ms, first_ms))
-        self._db.execute("COMMIT")
-        return first_ms - now_ms, first_ms
-
-    def waiting(self) -> tuple[int, int]:
-        """How many reports wait, and the bytes of their bodies."""
-        count, size = self._db.execute("SELECT count(*), coalesce(sum(length(body)), 0) FROM report").fetchone()
-        return count, size
-
-    def dropped(self) -> int:
-        """How many reports were dropped since the file was made."""
-        (count,) = self._db.execute("SELECT count FROM tally WHERE name = 'dropped'").fetchone()
-        return int(count)
-
-    def given_out(self) -> list[int]:
-        """The ends of the windows that are remembered, in the order of the reports."""
-        return [end_ms for (end_ms,) in self._db.execute("SELECT end_ms FROM given_out ORDER BY number")]
-
-    def after(self, number: int) -> Iterator[SpooledReport]:
-        """The reports behind `number`, oldest first, each read as it is asked for."""
-        query = "SELECT number, end_ms, body, at_ms, placed FROM report WHERE number > ? ORDER BY number"
-        for row in self._db.execute(query, (number,)):
-            yield SpooledReport(*row)
-
-    def replace(self, entries: Sequence[SpooledReport]) -> None:
-        """Write reports anew in their places, those that are there, in one commit."""
-        with self._db:
-            self._db.execute("BEGIN IMMEDIATE")
-            self._db.executemany(
-                "UPDATE report SET end_ms = ?, body = ?, at_ms = ?, placed = ? WHERE number = ?",
-                [(*entry[1:], entry.number) for entry in entries],
-            )
-            self._db.executemany(
-                "UPDATE given_out SET end_ms = ? WHERE number = ?", [(entry.end_ms, entry.number) for entry in entries]
-            )
-
-    def write(self, entries: Sequence[SpooledReport], done: int, newly_dropped: int) -> None:
-        """Add `entries`, take off all up to number `done` and count drops, in one commit."""
-        db = self._db
-        newest = entries[-1].number if entries else self.newest
-        db.execute("BEGIN IMMEDIATE")
-        try:
-            db.executemany(
-                "INSERT INTO report VALUES (?, ?, ?, ?, ?)", [entry for entry in entries if entry.number > done]
-            )
-            db.executemany("INSERT INTO given_out VALUES (?, ?)", [entry[:2] for entry in entries])
-            db.execute("DELETE FROM report WHERE number <= ?", (done,))
-            db.execute("DELETE FROM given_out WHERE number <= ?", (newest - REMEMBERED,))
-            if newly_dropped:
-                db.execute("UPDATE tally SET count = count + ? WHERE name = 'dropped'", (newly_dropped,))
-            db.execute("COMMIT")
-        except BaseException:
-            if db.in_transaction:
-                db.execute("ROLLBACK")
-            raise
-        self.newest = newest
-
-    def shrink(self) -> None:
-        """Give disk space back that a long backlog has taken."""
-        (free,) = self._db.execute("PRAGMA freelist_count").fetchone()
-        if free > _VACUUM_PAGES:
-            # As a script: a mere execute() stops after the first page.
-            self._db.executescript("PRAGMA incremental_vacuum")
-
-    def close(self) -> None:
-        """Close the file, which lets go of the lock."""
-        self._db.close()
-
 
 SAY_DROPPED_S = 3600.0
 """How often dropped reports are said in the log at most, with their count."""
 IN_MEMORY = 1000
 """How many reports are kept in memory while the disk takes none."""
 _NAME = "spool.db"
-_DAMAGED = ("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_ERROR")
 
 
 class Spool:
@@ -357,7 +196,7 @@ class Spool:
                 self._count_dropped(1, "as the disk takes none and memory is limited")
 
     def _failed(self, error: sqlite3.Error) -> None:
-        if _is_damaged(error):
+        if is_damaged(error):
             assert self._file is not None
             self._file.close()
             self._file = None
@@ -370,12 +209,18 @@ class Spool:
             )
 
     def _open(self) -> None:
+        file = None
         try:
             self._path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
             file = SpoolFile(self._path)
             self._base_ms, self._first_ms = file.clock(boot_id(), round(steady_s() * 1000))
-        except (OSError, sqlite3.Error) as error:
-            if _is_damaged(error):
+            waiting, size = file.waiting()
+            dropped = file.dropped()
+        except (OSError, sqlite3.Error, TypeError, UnicodeDecodeError) as error:
+            if file is not None:
+                file.close()
+            if is_damaged(error):
+                self._base_ms = 0
                 self._start_anew(error, 0)
             else:
                 _log.warning(
@@ -387,8 +232,7 @@ class Spool:
             return
         self._file = file
         self._number = file.newest
-        self.waiting, self._size = file.waiting()
-        self.dropped = file.dropped()
+        self.waiting, self._size, self.dropped = waiting, size, dropped
 
     def _start_anew(self, error: Exception, lost: int) -> None:
         aside = self._path.with_name(_NAME + ".damaged")
@@ -400,14 +244,18 @@ class Spool:
                 if (file := Path(f"{self._path}{suffix}")).exists():
                     file.replace(f"{aside}{suffix}")
             self._file = SpoolFile(self._path)
+            saved = salvaged(aside, self._done)
+            self._file.write(saved, self._done, 0)
+            if not self._base_ms:
+                # Of an earlier run: when their windows ended by the steady clock nobody can tell.
+                self._base_ms, self._first_ms = self._file.clock(boot_id(), round(steady_s() * 1000))
         except (OSError, sqlite3.Error, SpoolInUse) as another:
             _log.error("no new spool can be made: %s; reports wait in memory, at most %d", another, IN_MEMORY)
-        self.waiting -= lost
-        self._size = sum(len(entry.body) for entry in self._unwritten if entry.number > self._done)
-        if lost:
+            saved = []
+        unwritten = [entry for entry in self._unwritten if entry.number > self._done]
+        self._number = max([self._number, *(entry.number for entry in saved)])
+        self.waiting = len(unwritten) + len(saved)
+        self._size = sum(len(entry.body) for entry in (*unwritten, *saved))
+        lost -= len(saved)
+        if lost > 0:
             self._count_dropped(lost, "which were in the damaged spool")
-
-
-def _is_damaged(error: Exception) -> bool:
-    """Whether the file itself is bad, not the disk or its permissions."""
-    return isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorname", _DAMAGED[0]).startswith(_DAMAGED)

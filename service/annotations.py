@@ -146,7 +146,11 @@ def _holds(wanted: AnnotationFilter, annotation: Annotation) -> bool:
 
 def _annotation(row: tuple[int, int, int, str, str, str, int]) -> Annotation:
     number, time_ms, end_ms, text, tags, user, created_ms = row
-    return Annotation(number, time_ms, end_ms, text, tuple(json.loads(tags)), user, created_ms)
+    try:
+        told = msgspec.json.decode(tags, type=tuple[str, ...])
+    except msgspec.DecodeError:  # of a file that is damaged; what is said is whole
+        told = ()
+    return Annotation(number, time_ms, end_ms, text, told, user, created_ms)
 
 
 def _target(number: int) -> str:

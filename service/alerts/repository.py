@@ -86,7 +86,11 @@ class Alert(NamedTuple):
     @classmethod
     def of(cls, row: tuple[Any, ...]) -> "Alert":
         """The alert of a row of the columns `_ALERT`."""
-        return cls._make((*row[:-1], _used(row[-1])))
+        try:
+            who = _used(row[-1])
+        except msgspec.DecodeError:  # of a file that is damaged; the alert itself is whole
+            who = []
+        return cls._make((*row[:-1], who))
 
 
 class Silence(NamedTuple):
@@ -137,6 +141,8 @@ class RuleRepository:
             except InvalidRule as error:
                 # Of another version of this service; the others are good.
                 _log.error("rule %s of the control database is left out: %s", name, error)
+            except ValueError:
+                self.control.note_wrong("a rule cannot be read, and is left out")
         return found
 
     def change_rule(self, name: str, rule: Rule | None, actor: Actor, check: Callable[[int], None]) -> int:

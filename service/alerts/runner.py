@@ -210,9 +210,9 @@ class Runner:
             except ControlSuperseded:
                 _log.warning("another process evaluates the rules now")
                 begun = False
-            except ControlError as error:
+            except (ControlError, OSError) as error:
                 self.problem = str(error)
-                _log.error("what rules have come to could not be kept: %s", error)
+                _log.error("rules cannot go on, for want of disk or log; trying again in %.0f s: %s", _RETRY_S, error)
                 begun, pause = False, _RETRY_S
             except Exception as error:  # noqa: BLE001 - it must go on
                 self.problem = str(error) or type(error).__name__

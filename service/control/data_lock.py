@@ -10,6 +10,8 @@ import time
 from pathlib import Path
 from typing import Self
 
+from contract.problems import display, shortened
+
 try:
     import fcntl
 except ImportError:  # a system without flock: nothing but the embedded store's own lock guards the folder there
@@ -58,10 +60,11 @@ def check_format(folder: Path) -> None:
         text = (folder / FORMAT_FILE).read_text(encoding="ascii", errors="replace").strip()
     except FileNotFoundError:
         return
-    if text.isdecimal() and int(text) > FORMAT:
+    # An empty one was being written when a crash came.
+    if text and text not in map(str, range(1, FORMAT + 1)):
         raise DataFolderError(
-            f"{folder} has format {text}; this Loadlens knows formats up to {FORMAT}. "
-            "Use the newer Loadlens that wrote it. Nothing was changed."
+            f"{folder} has format {shortened(display(text))}; this Loadlens knows formats up to {FORMAT}. Use the "
+            f"newer Loadlens that wrote it. Where {FORMAT_FILE} is damaged, remove it. Nothing was changed."
         )
 
 

@@ -129,6 +129,7 @@ class ControlDatabase:
                 f"{path} cannot be used: {error}; put it aside to begin without settings, rules and audit trail"
             ) from None
         self._damage: str | None = None
+        self._said: set[str] = set()
         self._unwritten: str | None = None
         if fault is not None:
             self._damage = f"{path.name}: {fault}; {_WHAT_TO_DO}"
@@ -238,7 +239,9 @@ class ControlDatabase:
     def note_wrong(self, what: str) -> None:
         """Remember that something that was written is not there as it was; the first is said as long as this runs."""
         words = f"{self._path.name}: {what}; {_WHAT_TO_DO}"
-        _log.error("%s", words)
+        if words not in self._said:
+            self._said.add(words)
+            _log.error("%s", words)
         self._damage = self._damage or words
 
     @property

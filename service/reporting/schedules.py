@@ -5,6 +5,7 @@ The last report that was made is kept with its schedule, compressed. A run that 
 
 import sqlite3
 import zlib
+from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Annotated, Any, Final, Literal, NamedTuple, get_args
 from zoneinfo import ZoneInfo
@@ -138,11 +139,19 @@ class Schedules:
     def get(self, number: int) -> Schedule | None:
         """One by its id; None where there is none."""
         rows = self._control.read(f"SELECT {_COLUMNS} FROM reporting_schedule WHERE id = ?", (number,))
-        return _schedule(rows[0]) if rows else None
+        return next(self._understood(rows), None)
 
     def all(self) -> list[Schedule]:
         """All of them, in the order in which they were made."""
-        return [*map(_schedule, self._control.read(f"SELECT {_COLUMNS} FROM reporting_schedule ORDER BY id"))]
+        return [*self._understood(self._control.read(f"SELECT {_COLUMNS} FROM reporting_schedule ORDER BY id"))]
+
+    def _understood(self, rows: Iterable[tuple[Any, ...]]) -> Iterator[Schedule]:
+        """The schedules of rows; one that cannot be read is left out, and said."""
+        for row in rows:
+            try:
+                yield _schedule(row)
+            except (msgspec.DecodeError, UnicodeDecodeError):
+                self._control.note_wrong("a schedule cannot be read, and is left out")
 
     def due(self, now_ms: int) -> list[Schedule]:
         """Those whose time has come, the longest due first.
@@ -150,7 +159,7 @@ class Schedules:
         Where the clock was set back since a schedule's next time was worked out, that is worked out anew.
         """
         query = f"SELECT {_COLUMNS} FROM reporting_schedule WHERE ran_ms > ? OR created_ms > ?"
-        for schedule in map(_schedule, self._control.read(query, (now_ms, now_ms))):
+        for schedule in self._understood(self._control.read(query, (now_ms, now_ms))):
             next_ms = min(schedule.next_ms, schedule.timing.next_after(now_ms))
             with self._control.transaction() as db:
                 db.execute(
@@ -159,7 +168,7 @@ class Schedules:
                     (now_ms, now_ms, next_ms, schedule.id),
                 )
         query = f"SELECT {_COLUMNS} FROM reporting_schedule WHERE next_ms <= ? ORDER BY next_ms, id"
-        return [*map(_schedule, self._control.read(query, (now_ms,)))]
+        return [*self._understood(self._control.read(query, (now_ms,)))]
 
     def report(self, number: int) -> KeptReport | None:
         """The last report that a schedule has made; None where there is none."""

@@ -369,7 +369,9 @@ def _distributions(report: Report, metric: Metric) -> list[Distribution]:
     """What a metric tells of each of its series, in their order."""
     found = [one for _, one in metric.distributions()]
     for quantity, values in zip(metric.of_cores, metric.core_values(), strict=True):
-        found += [whole_window(quantity, value, report.observations_per_metric) for value in values]
+        # Most cores say the same: none of it.
+        made = {value: whole_window(quantity, value, report.observations_per_metric) for value in {*values}}
+        found += [made[value] for value in values]
     return found
 
 

@@ -27,6 +27,8 @@ from service.stores.process_use import (
 WINDOWS_KEPT_MS = WEEK_MS
 """Older windows are merged into hours."""
 _NEVER_MS = 1 << 60
+_FOLDED_ROWS = 500_000
+"""After so many processes of windows in memory they are added up: some 100 MB."""
 MERGED = 20
 """How many processes and units an hour names."""
 
@@ -136,11 +138,34 @@ def _buckets(
 
 
 def answered(parts: Iterable[UseTables], question: UseQuestion) -> UseAnswer:
-    """Who used most of what some parts say, which are taken one by one."""
+    """Who used most of what some parts say, which are taken one by one.
+
+    Memory follows the machines, names and buckets that there are, not the windows.
+    """
+    rows = 0
     with _in_memory() as cursor:
         for part in parts:
             put(cursor, part)
+            rows += len(part.uses)
+            if rows > _FOLDED_ROWS:
+                _fold(cursor, question)
+                rows = 0
         return answer(cursor, question, tables_of([]))
+
+
+def _fold(cursor: duckdb.DuckDBPyConnection, question: UseQuestion) -> None:
+    """Add up what each machine and name has in each bucket: sums and extremes are all that is asked for."""
+    bucket = f"time // {question.rate_ms or _NEVER_MS:d}"
+    cursor.execute(
+        "CREATE OR REPLACE TABLE process_window AS SELECT user_id, max(time) AS time, sum(seconds) AS seconds, "
+        "sum(core_s) AS core_s, sum(busy_s) AS busy_s, sum(process_beyond_s) AS process_beyond_s, "
+        f"sum(unit_beyond_s) AS unit_beyond_s, false AS merged FROM process_window GROUP BY user_id, {bucket}"
+    )
+    cursor.execute(
+        "CREATE OR REPLACE TABLE process_use AS SELECT user_id, max(time) AS time, kind, name, owner, unit, command, "
+        "sum(cpu_s) AS cpu_s, sum(more_s) AS more_s, max(resident_bytes) AS resident_bytes FROM process_use "
+        f"WHERE kind = {KINDS.index(question.by):d} GROUP BY user_id, kind, name, owner, unit, command, {bucket}"
+    )
 
 
 def hours_of(windows: UseTables) -> UseTables:

@@ -78,16 +78,20 @@ def _pause_node(load: ClusterUnderLoad, pause_s: float) -> None:
     # Servers of 2.9 may not find themselves well again after that until they are started anew.
     node.kill()
     node.start()
-    load.nats.wait()
+    wait_until(load.is_replicated, "all copies of the log", 120)
 
 
 def _cut_node(load: ClusterUnderLoad, pause_s: float) -> None:
     number = load.leader()
+    node = load.nats.nodes[number]
     load.nats.cut_off(number)
     time.sleep(pause_s)
     load.nats.join(number)
     load.go_on(_GO_ON)
-    wait_until(lambda: load.nats.nodes[number].is_healthy, "the node that was cut off", 120)
+    # As above.
+    node.kill()
+    node.start()
+    wait_until(load.is_replicated, "all copies of the log", 120)
 
 
 def _kill_influx(load: ClusterUnderLoad, _: float) -> None:

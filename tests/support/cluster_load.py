@@ -7,8 +7,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import httpx
+import nats.errors
 import psutil
+from nats.js.api import ClusterInfo
 
+from service.cluster.connection import Cluster, ClusterAddress
 from tests.support.cluster_alerts import ToldOnce, firings, mean_of
 from tests.support.influxd import RunningInflux
 from tests.support.nats_cluster import RunningNats
@@ -153,13 +156,24 @@ class ClusterUnderLoad:
 
     def leader(self) -> int:
         """The number of the NATS node that leads the stream of reports."""
-        from service.cluster.connection import Cluster, ClusterAddress
+        found = self._copies()
+        assert found.leader is not None
+        return int(found.leader.removeprefix("n"))
 
+    def is_replicated(self) -> bool:
+        """Whether all nodes have what the one has that leads the stream of reports."""
+        try:
+            replicas = self._copies().replicas or []
+        except (nats.errors.Error, TimeoutError):
+            return False
+        return len(replicas) == len(self.nats.nodes) - 1 and all(one.current for one in replicas)
+
+    def _copies(self) -> ClusterInfo:
         cluster = Cluster(ClusterAddress.parse(self.nats.address(self.name)))
         try:
             info = cluster.call(cluster.jetstream.stream_info(f"{self.name}-reports"))
-            assert info.cluster is not None and info.cluster.leader is not None
-            return int(info.cluster.leader.removeprefix("n"))
+            assert info.cluster is not None
+            return info.cluster
         finally:
             cluster.close()
 

@@ -97,15 +97,22 @@ class RunningNats:
         if relayed:
             for number in range(size):
                 self._relays[-1, number] = Relay(ports[3 * number])
-                for other in range(size):
+                for other in {*range(size)} - {number}:
                     self._relays[number, other] = Relay(ports[3 * other + 2])
             self._clients = [self._relays[-1, number].port for number in range(size)]
-            routes = {number: [self._relays[number, other].port for other in range(size)] for number in range(size)}
+            routes = {
+                number: [relay.port for (one, _), relay in self._relays.items() if one == number]
+                for number in range(size)
+            }
         self.nodes = [
             NatsNode(folder / f"n{number}", number, ports[3 * number : 3 * number + 3], routes[number])
             for number in range(size)
         ]
-        self.wait()
+        try:
+            self.wait()
+        except BaseException:
+            self.__exit__()
+            raise
 
     def cut_off(self, number: int) -> None:
         """Let nothing through between a server and all others, nor its clients."""

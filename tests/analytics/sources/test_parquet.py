@@ -30,7 +30,7 @@ def folder(service_url: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / f"{number}.parquet").write_bytes(answer.raise_for_status().content)
     (folder / "more").mkdir()
     with connect(service_url) as service:
-        memory = service.fleet(**HOUR, rate="raw", by="user").assign(mean=0.5)
+        memory = service.fleet(**HOUR, rate="raw", by="user").assign(mean=0.5, min=0.5, max=0.5)
     memory.attrs["metric"] = "memoryUtilization"
     memory.to_parquet(folder / "more" / "memory.parquet")
     return folder

@@ -9,8 +9,14 @@ from contract import times
 from contract.agent_protocol import AgentState
 from contract.agent_settings import DesiredSettings, SettingsInForce
 from service.agents.remote_configuration import RemoteConfiguration
+from service.alerts.alarms import Transition
+from service.alerts.repository import RuleRepository
+from service.alerts.rules import parse_rule
+from service.annotations import AnnotationFilter, Annotations
 from service.control.audit import Actor, Audit
+from service.control.data_lock import FORMAT_FILE, DataFolderError, check_format
 from service.control.database import ControlDatabase, ControlError
+from service.reporting.schedules import Schedules, Timing
 
 TEST = Actor("none", "127.0.0.1")
 
@@ -58,3 +64,45 @@ def test_what_a_changed_bit_makes_unreadable_is_left_out_and_said(content: bytes
             told += 1
         control.close()
     assert told > 10
+
+
+def test_rules_annotations_and_schedules_that_cannot_be_read_are_left_out_and_said(tmp_path: Path) -> None:
+    control = ControlDatabase(tmp_path / "control.db")
+    audit = Audit(control)
+    rules, annotations, schedules = (
+        RuleRepository(control, audit, "journal"), Annotations(control, audit), Schedules(control, audit),
+    )  # fmt: skip
+    for name in ("a", "b"):
+        rule = parse_rule({"name": name, "kind": "threshold", "metric": "cpuLoadAvg", "above": 0.5})
+        rules.change_rule(name, rule, TEST, lambda version: None)
+        rules.fire(Transition(name, "web-1", "firing", 1, 1, 0.9), "warning", notified=True)
+        annotations.add(1, 1, name, ["x"], "*", TEST)
+        schedules.add(Timing(), TEST)
+    with control.transaction() as db:
+        db.execute("UPDATE rules_rule SET document = '{' WHERE name = 'a'")
+        db.execute("UPDATE rules_alert SET who = '[' WHERE rule = 'a'")
+        db.execute("UPDATE annotations_annotation SET tags = '[' WHERE text = 'a'")
+        db.execute("UPDATE reporting_schedule SET definition = '{' WHERE id = 1")
+    assert [*rules.rules()] == ["b"]
+    assert {alert.rule for alert in rules.alerts()} == {"a", "b"}
+    found = annotations.page(AnnotationFilter(), after=None, limit=10, newest_first=False)
+    assert [(one.text, one.tags) for one in found] == [("a", ()), ("b", ("x",))]
+    assert [one.id for one in schedules.all()] == [one.id for one in schedules.due(1 << 50)] == [2]
+    assert schedules.get(1) is None
+    assert "a rule cannot be read" in str(control.problem)
+    control.close()
+
+
+@pytest.mark.parametrize("content", ["2\n", "abc", "0", "\u00b2", "9" * 5000, "\0"])
+def test_a_format_that_is_not_known_is_refused_in_few_words(tmp_path: Path, content: str) -> None:
+    (tmp_path / FORMAT_FILE).write_text(content, encoding="utf-8")
+    with pytest.raises(DataFolderError, match="has format") as refused:
+        check_format(tmp_path)
+    assert len(str(refused.value)) < 500
+    assert str(refused.value).isprintable()
+
+
+@pytest.mark.parametrize("content", ["", "1\n", "1"])
+def test_a_format_that_a_crash_left_empty_is_no_other(tmp_path: Path, content: str) -> None:
+    (tmp_path / FORMAT_FILE).write_text(content, encoding="ascii")
+    check_format(tmp_path)

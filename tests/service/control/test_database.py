@@ -175,7 +175,7 @@ def test_readers_are_not_held_up_by_a_transaction_under_way(control: ControlData
         seen: list[object] = []
         reader = threading.Thread(target=lambda: seen.append(control.read("SELECT * FROM room_thing")))
         reader.start()
-        reader.join(10.0)
+        reader.join(60.0)
         assert seen == [[]]
 
 
