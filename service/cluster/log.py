@@ -267,8 +267,7 @@ class ReplicatedLog:
         async def hand_on(messages: Sequence[Message]) -> None:
             if messages:
                 texts = [message.payload for message in messages]
-                # Of a message that was read again, the sequence has been handed out before.
-                await take(tail.last, texts, [_DECODER.decode(text) for text in texts])
+                await take(messages[-1].sequence, texts, [_DECODER.decode(text) for text in texts])
             if not tail.behind:
                 current()
 
@@ -297,7 +296,7 @@ class ReplicatedLog:
         try:
             while messages := self.cluster.call(_next(batches), _READ_S):
                 texts = [message.payload for message in messages]
-                yield Record(tail.last, b"[" + b",".join(texts) + b"]")
+                yield Record(messages[-1].sequence, b"[" + b",".join(texts) + b"]")
         except (nats.errors.Error, TimeoutError) as error:
             raise OSError(f"{self.cluster.address}: {words_of(error)}") from None
         finally:

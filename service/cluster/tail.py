@@ -2,16 +2,14 @@
 
 A consumer of JetStream lives in one server's memory and asks for no acknowledgement: how far a reader is, it knows
 itself, and keeps it with what it made of the messages. So a consumer that is lost is made again behind the last
-message. A server that was cut off may have delivered what the others have never agreed on, and then another message has
-the same sequence. So the last messages are read again, and those that are others are handed out too.
+message.
 """
 
 import asyncio
 import contextlib
 import json
-import logging
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from typing import NamedTuple
 
 import nats.errors
@@ -21,7 +19,6 @@ from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
 from service.cluster.connection import Cluster
 
-_log = logging.getLogger("loadlens.service")
 _AT_ONCE = 1000
 """Messages that are asked for at once."""
 _EXPIRES_S = 30.0
@@ -35,10 +32,6 @@ _LINGER_S = 0.002
 """What comes within that time is handed on together."""
 
 
-_REMEMBERED = 256
-"""Messages that are read again by another consumer: more than a server that is cut off delivers by itself."""
-
-
 class Message(NamedTuple):
     """A message of a stream."""
 
@@ -48,34 +41,6 @@ class Message(NamedTuple):
 
 class _Lost(Exception):
     """The consumer is gone, or has left something out."""
-
-
-class Handed:
-    """What was handed out last, by sequence: whether a message that is read is news."""
-
-    def __init__(self) -> None:
-        self._contents: dict[int, int] = {}
-        self._undone: set[int] = set()
-        """What was handed out, and has lost its sequence to another message."""
-
-    def again(self, last: int) -> int:
-        """The sequence to read from where `last` was the last."""
-        return next(iter(self._contents), last + 1)
-
-    def is_news(self, message: Message) -> bool:
-        """Whether a message was not handed out yet, at its sequence or at another that it had."""
-        content = hash(message.payload)
-        before = self._contents.get(message.sequence)
-        if before == content:
-            return False
-        was_handed = content in self._undone or (before is not None and content in self._contents.values())
-        self._undone.discard(content)
-        if before is not None:
-            self._undone.add(before)
-        self._contents[message.sequence] = content
-        if len(self._contents) > _REMEMBERED:
-            del self._contents[next(iter(self._contents))]
-        return not was_handed
 
 
 class Tail:
@@ -91,7 +56,6 @@ class Tail:
         """How many messages wait behind it at JetStream; None before it was told."""
         self.restarts = 0
         """How often a consumer had to be made anew."""
-        self._given = Handed()
 
     async def follow(self, take: Callable[[Sequence[Message]], Awaitable[None]]) -> None:
         """Hand every message on, as they come, until it is cancelled; more only when `take` is done with them."""
@@ -166,11 +130,8 @@ class Tail:
                 elif time.monotonic() - came_s > _QUIET_S:
                     came_s = time.monotonic()
                     await self._check()
-                if not runs:
-                    yield []
-                for run in runs:
-                    for part in self._news(run):
-                        yield part
+                for run in runs or [[]]:
+                    yield self._handed(run)
         finally:
             with contextlib.suppress(nats.errors.Error):
                 await subscription.unsubscribe()
@@ -187,26 +148,15 @@ class Tail:
         if state.messages and state.last_seq > self.last:
             raise _Lost
 
-    def _news(self, messages: Sequence[Message]) -> Iterator[Sequence[Message]]:
-        """Those of a run that were not handed out yet, in runs."""
-        news: list[Message] = []
-        for message in messages:
-            if self._given.is_news(message):
-                if message.sequence <= self.last:
-                    _log.error("%s: %d is another message than was delivered before", self._stream, message.sequence)
-                news.append(message)
-            elif news:
-                yield news
-                news = []
-            self.last = max(self.last, message.sequence)
-        if news:
-            yield news
+    def _handed(self, messages: Sequence[Message]) -> Sequence[Message]:
+        self.last = messages[-1].sequence if messages else self.last
+        return messages
 
     async def _create(self) -> str:
         config = ConsumerConfig(
             ack_policy=AckPolicy.NONE,
             deliver_policy=DeliverPolicy.BY_START_SEQUENCE,
-            opt_start_seq=self._given.again(self.last),
+            opt_start_seq=self.last + 1,
             inactive_threshold=30.0,
             mem_storage=True,
             num_replicas=1,

@@ -197,7 +197,9 @@ class ClusterUnderLoad:
         return [*problems, *self.told.told_twice]
 
     def _alerts(self, client: httpx.Client) -> list[str]:
-        """What is wrong with alerts, given time until they are as they should be."""
+        """What is wrong with alerts, given time until they are as they should be; nothing where none evaluates rules."""
+        if not {"all", "rules"} & {*self._roles}:
+            return []
         reports = {sender.user: sender.acknowledged for sender in self.senders}
 
         def wrong() -> list[str]:
