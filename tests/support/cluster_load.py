@@ -197,7 +197,7 @@ class ClusterUnderLoad:
         return [*problems, *self.told.told_twice]
 
     def _alerts(self, client: httpx.Client) -> list[str]:
-        """What is wrong with alerts, given time until they are as they should be; nothing where none evaluates rules."""
+        """What is wrong with alerts, given time until they are as they should be; nothing without rules."""
         if not {"all", "rules"} & {*self._roles}:
             return []
         reports = {sender.user: sender.acknowledged for sender in self.senders}
