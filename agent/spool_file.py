@@ -24,7 +24,7 @@ PRAGMA user_version = {_VERSION};
 """
 _VACUUM_PAGES = 256
 _DAMAGED = ("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_ERROR")
-_MOST_SALVAGED = 1_000_000
+_MAX_SALVAGED = 1_000_000
 """Numbers that are asked for one by one at worst."""
 
 
@@ -183,7 +183,7 @@ def salvaged(path: Path, after: int) -> list[SpooledReport]:
     try:
         with contextlib.closing(sqlite3.connect(path, timeout=0, isolation_level=None)) as db:
             (last,) = db.execute("SELECT max(number) FROM report").fetchone()
-            ranges = [(after + 1, last)] if isinstance(last, int) and last - after <= _MOST_SALVAGED else []
+            ranges = [(after + 1, last)] if isinstance(last, int) and last - after <= _MAX_SALVAGED else []
             while ranges:
                 first, last = ranges.pop()
                 query = "SELECT number, end_ms, body, at_ms, placed FROM report WHERE number BETWEEN ? AND ?"

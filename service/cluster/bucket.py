@@ -50,8 +50,4 @@ class ControlBucket(ControlStream):
 
     def purge(self, key: str, revision: int) -> None:
         """Forget a key, unless it has been put again since `revision`."""
-        purging = self._cluster.jetstream.purge_stream(self._stream, seq=revision + 1, subject=self._prefix + key)
-        try:
-            self._cluster.call(purging)
-        except (nats.errors.Error, TimeoutError) as error:
-            _log.debug("%s: %s", self._stream, words_of(error))
+        self._purge(revision + 1, self._prefix + key)

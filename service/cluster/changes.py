@@ -2,11 +2,10 @@
 
 import logging
 
-import nats.errors
 from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType, StreamConfig
 
 from service.cluster.appending import NotLast, append
-from service.cluster.connection import Cluster, words_of
+from service.cluster.connection import Cluster
 from service.cluster.control_stream import ControlStream
 from service.cluster.errors import ClusterError
 from service.control.database import ControlError, ControlOutdated
@@ -40,7 +39,4 @@ class ChangeStream(ControlStream):
 
     def forget(self, before: int) -> None:
         """Forget the entries before a sequence."""
-        try:
-            self._cluster.call(self._cluster.jetstream.purge_stream(self._stream, seq=before))
-        except (nats.errors.Error, TimeoutError) as error:
-            _log.debug("%s: %s", self._stream, words_of(error))
+        self._purge(before)

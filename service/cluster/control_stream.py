@@ -66,6 +66,13 @@ class ControlStream:
             else:
                 return
 
+    def _purge(self, before: int, subject: str | None = None) -> None:
+        """Forget the entries before a sequence, of one subject or all. Where it fails they stay, which does no harm."""
+        try:
+            self._cluster.call(self._cluster.jetstream.purge_stream(self._stream, seq=before, subject=subject))
+        except (nats.errors.Error, TimeoutError) as error:
+            _log.debug("%s: %s", self._stream, words_of(error))
+
     def close(self) -> None:
         """Follow no more."""
         self._closing.set()

@@ -29,7 +29,7 @@ Kind = Literal["anomalies", "changes", "forecast", "size", "week"]
 KINDS: tuple[Kind, ...] = ("anomalies", "changes", "forecast", "size", "week")
 MAX_BACKTEST_WINDOWS = 500_000
 """Windows that a backtest may look at: some ten seconds of work."""
-_MOST_SLICES = 100
+_MAX_SLICES = 100
 """And so often it asks for some: one window that is decades old makes a range of thousands of days."""
 _PAST_MS: dict[Kind, int] = {
     "anomalies": 7 * DAY_MS, "changes": 28 * DAY_MS, "forecast": 42 * DAY_MS, "size": 42 * DAY_MS, "week": 28 * DAY_MS,
@@ -127,7 +127,7 @@ class Analyst:
         minute = end_ms // MINUTE_MS
 
         def work() -> dict[str, Any]:
-            periods = backtest([rule], self._source, start_ms, end_ms, rate, lambda: None, _MOST_SLICES)
+            periods = backtest([rule], self._source, start_ms, end_ms, rate, lambda: None, _MAX_SLICES)
             return {"rule": rule.name, "start": start_ms, "end": end_ms, "rate": rate, "periods": _periods(periods)}
 
         return await self._once(("backtest", repr(rule), start_ms // MINUTE_MS, minute, rate), work)

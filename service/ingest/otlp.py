@@ -35,13 +35,13 @@ _HOSTS: Final = ("host.name", "host.id", "service.instance.id")
 _MINUTE_MS: Final = 60_000
 _MS: Final = 1_000_000
 """Nanoseconds."""
-_MOST_REASONS: Final = 10
+_MAX_REASONS: Final = 10
 _LONGEST_REASON: Final = 200
 _A_POINT: Final = 10
 """So many buckets or attributes, or what holds points, take as long as a point."""
 _FINEST: Final = (-10, 20)
 """The scales that OpenTelemetry's data model has."""
-_LEAST_LOG: Final = -1000.0
+_MIN_LOG: Final = -1000.0
 """Of what is smaller nobody can tell it from 0."""
 _MAX_VALUE: Final = 1e18
 
@@ -73,7 +73,7 @@ class Taken:
     def warn(self, reason: str) -> None:
         """Say what is lost of others."""
         reason = shortened(reason, _LONGEST_REASON)
-        if len(self.reasons) < _MOST_REASONS and reason not in self.reasons:
+        if len(self.reasons) < _MAX_REASONS and reason not in self.reasons:
             self.reasons.append(reason)
 
 
@@ -228,7 +228,7 @@ def _summary(point: ExponentialHistogramDataPoint) -> Cpu:
     for place, count in enumerate(point.positive.bucket_counts):
         if count:
             # A share is at most 1, whose logarithm is 0.
-            values.append((2.0 ** min(0.0, max(_LEAST_LOG, (point.positive.offset + place + 0.5) * width)), count))
+            values.append((2.0 ** min(0.0, max(_MIN_LOG, (point.positive.offset + place + 0.5) * width)), count))
     bins: dict[int, int] = defaultdict(int)
     for value, count in values:
         bins[LINEAR.index(value)] += count

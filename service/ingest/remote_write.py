@@ -24,7 +24,7 @@ _STALE: Final = struct.pack(">Q", 0x7FF0000000000002)
 """The number that says that a series has ended: https://prometheus.io/docs/specs/prw/remote_write_spec/#stale-markers"""
 _MAX_VALUE: Final = 1e18
 _WRONG: Final = -1.0
-_MOST_REASONS, _LONGEST_REASON = 5, 200
+_MAX_REASONS, _LONGEST_REASON = 5, 200
 
 
 class TooMuch(Exception):
@@ -48,7 +48,7 @@ class Taken:
     def refuse(self, samples: int, reason: str) -> None:
         """Count samples that are not taken."""
         reason = shortened(reason, _LONGEST_REASON)
-        self.refused[reason if reason in self.refused or len(self.refused) < _MOST_REASONS else "others"] += samples
+        self.refused[reason if reason in self.refused or len(self.refused) < _MAX_REASONS else "others"] += samples
 
 
 def read(body: bytes, message: str, within: Range, covers: Callable[[str], bool]) -> Taken:

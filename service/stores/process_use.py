@@ -90,6 +90,11 @@ def tables_of(entries: Sequence[UseEntry]) -> UseTables:
                 for one in consumers
             ]  # fmt: skip
         windows.append((user_id, end_ms, use.seconds, use.seconds * use.cores, use.busy_s, *beyond))
+    return tables_of_rows(windows, uses)
+
+
+def tables_of_rows(windows: Sequence[tuple[object, ...]], uses: Sequence[tuple[object, ...]]) -> UseTables:
+    """Rows as tables."""
     return UseTables(_table(windows, WINDOWS_SCHEMA), _table(uses, USES_SCHEMA))
 
 

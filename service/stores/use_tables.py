@@ -169,7 +169,9 @@ def _fold(cursor: duckdb.DuckDBPyConnection, question: UseQuestion) -> None:
 
 
 def hours_of(windows: UseTables) -> UseTables:
-    """The hours that windows become, each with its last millisecond as its time."""
+    """The hours that windows, or rows of hours, become, each with its last millisecond as its time."""
+    if not len(windows.windows):
+        return windows
     with _in_memory() as cursor:
         put(cursor, windows)
         _merge_hours(cursor, _NEVER_MS)

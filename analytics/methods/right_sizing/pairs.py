@@ -18,7 +18,7 @@ WINDOWS: Final = 6
 LEAST_DAYS: Final = 3
 _LATER: Final = 3
 """The last of so many parts of the days is what pairs are tried on."""
-_LEAST_SAVED: Final = 0.1
+_MIN_SAVED: Final = 0.1
 """A pair saves at least this share of what its machines need apart."""
 _MOST: Final = 1000
 """Machines that are paired at most: those that need most, which can save most."""
@@ -122,7 +122,7 @@ def _pairs(needs: Floats, places: Ints) -> list[tuple[int, int]]:
         np.maximum(together, part[:, None] + part, out=together)
     saved = peak[:, None] + peak - together
     first, second = np.triu_indices(len(needs), 1)
-    worth = saved[first, second] >= np.maximum(_LEAST_SAVED * (peak[first] + peak[second]), 1e-9)
+    worth = saved[first, second] >= np.maximum(_MIN_SAVED * (peak[first] + peak[second]), 1e-9)
     first, second = first[worth], second[worth]
     free = np.ones(len(needs), bool)
     found = []

@@ -16,8 +16,8 @@ from analytics.reports.text import level, listed, percent, plural, quoted
 from contract.labels import read_labels
 from contract.times import HOUR_MS
 
-_MOST_LABELS: Final = 3
-_MOST_VALUES: Final = 50
+_MAX_LABELS: Final = 3
+_MAX_VALUES: Final = 50
 """A label with more is no table for people."""
 
 
@@ -30,13 +30,13 @@ def by_label(data: Data) -> Part:
     # A label that no two machines share names machines.
     chosen = [
         name for name in known
-        if 2 <= known[name].nunique() <= _MOST_VALUES and known[name].dropna().duplicated().any()
+        if 2 <= known[name].nunique() <= _MAX_VALUES and known[name].dropna().duplicated().any()
     ]  # fmt: skip
     # What most machines have says most.
     chosen.sort(key=lambda name: (-int(known[name].notna().sum()), known[name].nunique(), name))
     if not chosen:
         return Part()
-    tables = [_table(data, known[name], str(name)) for name in chosen[:_MOST_LABELS]]
+    tables = [_table(data, known[name], str(name)) for name in chosen[:_MAX_LABELS]]
     findings = _odd(data, known[chosen[0]], str(chosen[0])) if data.rate_ms <= HOUR_MS else []
     intro = "Each machine is where its labels say now, with all its history."
     left = len(chosen) - len(tables)

@@ -20,7 +20,7 @@ from analytics.sources.importing.fields import BUSY_STATES, IDLE_STATES, Field
 from analytics.sources.importing.samples import WHOLE, SetAside, frame_of, joined
 from contract.metrics import QUANTITIES
 
-_MOST_AS_SHARES: Final = 1.06
+_MAX_AS_SHARES: Final = 1.06
 """Numbers of shares that go higher are percent."""
 _PLACE: Final = ["user", "core", "end_ms"]
 
@@ -47,7 +47,7 @@ def unit_of(fields: Sequence[Field], readings: pd.DataFrame) -> dict[str, str]:
         values = readings["value"].to_numpy()[readings["field"].to_numpy() == number]
         if field.unit == "guess" and len(values):
             high = float(np.nanmax(values)) if np.isfinite(values).any() else 0.0
-            told[group] = "percent" if high > _MOST_AS_SHARES or told.get(group) == "percent" else "share"
+            told[group] = "percent" if high > _MAX_AS_SHARES or told.get(group) == "percent" else "share"
     return told
 
 

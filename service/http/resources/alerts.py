@@ -10,11 +10,9 @@ from msgspec import Meta, Struct
 
 from contract import times
 from contract.patterns import MAX_PATTERN, matcher
-from contract.problems import problem_of
 from contract.times import DAY_MS, format_instant, parse_duration, parse_timestamp
 from service.alerts.repository import Alert, RuleRepository, Silence, TooMany
 from service.alerts.runner import Runner
-from service.control.database import ControlError
 from service.http.authentication import actor_of
 from service.http.listing import one_of, page_of, take_limit
 from service.http.parameters import (
@@ -25,7 +23,7 @@ from service.http.parameters import (
     names_of,
 )
 from service.http.problems import ProblemError, invalid
-from service.http.requests import Parameters, read_json, text
+from service.http.requests import Parameters, read_as, text
 
 _STATES = ("pending", "firing", "resolved")
 
@@ -153,11 +151,7 @@ class Silences:
 
     async def on_post(self, req: Request, resp: Response) -> None:
         """Makes a silence; answers 201 with it."""
-        try:
-            asked = msgspec.convert(await read_json(req, "application/json"), NewSilence)
-        except msgspec.ValidationError as error:
-            problem = problem_of(error, NewSilence)
-            raise ProblemError(falcon.HTTP_422, "The silence is wrong; nothing was changed.", [problem]) from None
+        asked = await read_as(req, NewSilence, "The silence is wrong; nothing was changed.")
         start_ms, until_ms = _range_ms(asked, times.now_ms())
         try:
             silence = await asyncio.to_thread(
@@ -166,8 +160,6 @@ class Silences:
             )  # fmt: skip
         except TooMany as error:
             raise ProblemError(falcon.HTTP_409, str(error)) from None
-        except ControlError as error:
-            raise ProblemError(falcon.HTTP_503, f"Nothing was changed: {error}", headers={"Retry-After": "5"}) from None
         resp.status = falcon.HTTP_201
         resp.content_type = "application/json"
         resp.data = msgspec.json.encode(_silence_document(silence))

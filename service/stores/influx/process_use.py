@@ -37,13 +37,12 @@ from contract.times import DAY_MS, HOUR_MS
 from service.stores.base import StoreError
 from service.stores.influx.lines import Lines, lines_of
 from service.stores.process_use import (
-    USES_SCHEMA,
-    WINDOWS_SCHEMA,
     UseAnswer,
     UseDump,
     UseQuestion,
     UseTables,
     joined,
+    tables_of_rows,
 )
 from service.stores.series import SeriesIndex
 from service.stores.use_tables import WINDOWS_KEPT_MS, answered, hours_of
@@ -64,6 +63,8 @@ _AT_ONCE: Final = 20_000
 _WINDOW_MS: Final = 5000
 _USERS: Final = 20
 """So many users' windows of a time are merged at once."""
+_NAMED: Final = 100
+"""So many users are named in a statement."""
 
 _Use = tuple[int, str, str, str, str, float, float, int]
 _DECODER = msgspec.json.Decoder(list[_Use])
@@ -90,8 +91,7 @@ def starts_of(hours: UseTables) -> list[int]:
 
 def late_hours(windows: UseTables, through_ms: int) -> UseTables:
     """What windows add to hours that are written already, up to `through_ms`."""
-    late = windows.of(lambda _, end_ms: end_ms < through_ms) if len(windows.windows) else windows
-    return hours_of(late) if len(late.windows) else late
+    return hours_of(windows.of(lambda _, end_ms: end_ms < through_ms))
 
 
 class ProcessUses:
@@ -117,20 +117,21 @@ class ProcessUses:
         yield memory.of(lambda user_id, time: user_id in wanted and start_ms <= time < end_ms)
         known = memory.ends()
         first_ms, last_ms = _hours_within(question, view.processes_through_ms, _windows_from_ms(now_ms))
+        late = {(user, start, view.late_hours.parts[start]) for user, start in _keys(view.late_hours.rows)}
         for some in self._named(users):
             for range_ms in ((start_ms, first_ms), (last_ms, end_ms)):
                 for windows in self._windows(some, *range_ms):
                     yield windows.of(lambda user_id, time: user_id in wanted and (user_id, time) not in known)
-            late = {(user, start, view.late_hours.parts[start]) for user, start in _keys(view.late_hours.rows)}
             for hours in self._hours(some, first_ms, last_ms, late):
                 yield hours.of(lambda user_id, _: user_id in wanted)
         yield view.late_hours.rows.of(lambda user_id, time: user_id in wanted and first_ms <= time < last_ms)
 
     def _named(self, users: Sequence[str]) -> Iterator[Sequence[str]]:
         """Users, as many as are named in a statement; nobody named are all."""
-        if not users:
-            return
-        yield () if len(users) > _USERS and len(users) * 2 > len(self._index.users) else users
+        if len(users) > _NAMED and len(users) * 2 > len(self._index.users):
+            yield ()
+        else:
+            yield from (users[place : place + _NAMED] for place in range(0, len(users), _NAMED))
 
     def _windows(self, users: Sequence[str], start_ms: int, end_ms: int) -> Iterator[UseTables]:
         """The windows of some users, or of everybody, in a range, a part at a time."""
@@ -145,13 +146,12 @@ class ProcessUses:
             yield self._read(PROCESSES_1H, condition(users, first, last), without)
 
     def _steps(self, each_ms: int, users: Sequence[str], start_ms: int, end_ms: int) -> Iterator[tuple[int, int]]:
-        machines = len(users) or max(len(self._index.users), 1)
-        ends = [user.last_seen for user in list(self._index.users.values())]
-        starts = [user.first_seen for user in list(self._index.users.values())]
+        known = self._index.users
+        found = [known[name] for name in users if name in known] if users else list(known.values())
         # Nothing is there before and behind all that was reported.
-        start_ms = max(start_ms, min(starts, default=0) // HOUR_MS * HOUR_MS)
-        end_ms = min(end_ms, max(ends, default=0) + 1)
-        width = max(_AT_ONCE // machines * each_ms // HOUR_MS * HOUR_MS, HOUR_MS)
+        start_ms = max(start_ms, min((user.first_seen for user in found), default=0) // HOUR_MS * HOUR_MS)
+        end_ms = min(end_ms, max((user.last_seen for user in found), default=0) + 1)
+        width = max(_AT_ONCE // max(len(found), 1) * each_ms // HOUR_MS * HOUR_MS, HOUR_MS)
         width = min(width, longest_ms(RAW, self._client.server().generation))
         return ((start, min(start + width, end_ms)) for start in range(start_ms, end_ms, width))
 
@@ -171,7 +171,7 @@ class ProcessUses:
             at = time + HOUR_MS - 1 if is_hour else time
             windows.append((user, at, *(row[name] or 0.0 for name in _NUMBERS)))
             uses += [(user, at, *one) for one in _DECODER.decode(row[USES] or "[]")]
-        return _tables(windows, uses)
+        return tables_of_rows(windows, uses)
 
     # What flushes, copies and time do
 
@@ -190,8 +190,7 @@ class ProcessUses:
             return
         for place in range(0, len(users), _USERS):
             for windows in self._windows(users[place : place + _USERS], start_ms, end_ms):
-                if len(windows.windows):
-                    yield hours_of(windows)
+                yield hours_of(windows)
 
     def expire(self, kept_ms: int | None, now_ms: int) -> None:
         """Delete what has been kept for long enough: windows for a week, hours as long as is set."""
@@ -205,9 +204,8 @@ class ProcessUses:
     def dump(self, users: Sequence[str], start_ms: int, end_ms: int, now_ms: int) -> UseDump:
         """What there is of some users in a range of whole days: windows, and hours where windows are not kept."""
         since_ms = min(max(_windows_from_ms(now_ms), start_ms), end_ms)
-        hours = joined([*self._hours(users, start_ms, since_ms, set())])
-        merged = hours_of_parts(hours)
-        return UseDump(joined([*self._windows(users, since_ms, end_ms)]), merged)
+        hours = hours_of(joined([*self._hours(users, start_ms, since_ms, set())]))
+        return UseDump(joined([*self._windows(users, since_ms, end_ms)]), hours)
 
     def add(self, uses: UseDump, notes: "Notes", writer: "Writer") -> None:
         """Write what a range of whole days does not have yet, in place of what there is of it.
@@ -233,15 +231,10 @@ class ProcessUses:
                 self._client.execute(f"DELETE FROM {identifier(measurement)} WHERE {where}", change=True)
         windows = joined([there, uses.windows])
         through_ms = notes.processes_through_ms
-        written = joined([hours_of_parts(hours), uses.hours, late_hours(windows, through_ms)])
+        written = joined([hours_of(hours), uses.hours, late_hours(windows, through_ms)])
         notes.late({}, hours=written)
         notes.settle()
         writer.write([window_lines(windows)] if len(windows.windows) else [])
-
-
-def hours_of_parts(rows: UseTables) -> UseTables:
-    """The rows of hours merged, those of each hour into one."""
-    return hours_of(rows) if len(rows.windows) else rows
 
 
 def _windows_from_ms(now_ms: int) -> int:
@@ -291,12 +284,3 @@ def _text(uses: Sequence[tuple[Any, ...]]) -> str:
 
 def _rows(table: pa.Table) -> Iterator[tuple[Any, ...]]:
     return zip(*(column.to_pylist() for column in table.columns), strict=True)
-
-
-def _tables(windows: Sequence[tuple[Any, ...]], uses: Sequence[tuple[Any, ...]]) -> UseTables:
-    found = []
-    for rows, schema in zip((windows, uses), (WINDOWS_SCHEMA, USES_SCHEMA), strict=True):
-        columns = [*zip(*rows, strict=True)] if rows else [()] * len(schema)
-        arrays = [pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)]
-        found.append(pa.Table.from_arrays(arrays, schema=schema))
-    return UseTables(*found)
