@@ -10,11 +10,15 @@ import pyarrow as pa
 from falcon.asgi import Request, Response
 
 from analytics.frames.resampling import RAW_MS
+from contract import times
 from contract.patterns import names_labels
 from contract.times import format_instant
 from service.agents.registry import Registry
 from service.agents.shared_ids import SharedIds, as_members
 from service.control.database import ControlError
+from service.credentials.identity import Identity
+from service.dashboard.machines import names_shown
+from service.dashboard.matrix import FleetCache
 from service.forgetting import Forgetting
 from service.http.answers import form_of, send
 from service.http.asking import ask
@@ -28,7 +32,7 @@ from service.http.table_forms import send_table
 from service.http.table_query import chosen_users, read_table_query, table
 from service.http.versions import RangeVersions, is_unchanged
 from service.http.window_forms import FORMS, Form
-from service.http.window_queries import Plan, check_size, read_windows_query
+from service.http.window_queries import Plan, WindowsQuery, check_size, read_windows_query
 from service.stores.base import CannotForget, Store, StoreUnavailable
 
 
@@ -252,17 +256,37 @@ class UserWindows:
 class FleetWindows:
     """Answers the windows of all machines, together or by user."""
 
-    def __init__(self, store: Store, sending: Sending) -> None:
+    def __init__(
+        self, store: Store, sending: Sending, cache: FleetCache, alerting: Callable[[], frozenset[str]]
+    ) -> None:
+        """`alerting` names the machines about which an alert fires, and may block."""
         self._store = store
         self._sending = sending
+        self._cache = cache
+        self._alerting = alerting
 
     async def on_get(self, req: Request, resp: Response) -> None:
         """200 with windows; 503 where the store is away."""
         media_type = form_of(req)
         query = await read_windows_query(req, self._store, fleet=True)
-        users = await ask(chosen_users, self._store, query.users, identity_of(req)) if query.users else None
+        users = await ask(self._meant, query, identity_of(req))
         series = 1
         if query.by_user or query.weighs or query.rate_ms == RAW_MS:
             series = max(1, len(await asyncio.to_thread(self._store.users)) if users is None else len(users))
         check_size(query, series)
         await self._sending.send(req, resp, media_type, Plan(query, None, series, users))
+
+    def _meant(self, query: WindowsQuery, identity: Identity) -> frozenset[str] | None:
+        """The machines that are asked about; None for all."""
+        users = chosen_users(self._store, query.users, identity) if query.users else None
+        if query.selection.is_everybody:
+            return users
+        shown = names_shown(
+            self._cache,
+            query.selection,
+            query.metric.quantity,
+            query.picture_ms,
+            self._alerting(),
+            min(times.now_ms(), query.end_ms),
+        )
+        return shown if users is None else shown & users

@@ -17,7 +17,7 @@ from service.dashboard.fleet import PictureQuestion, picture
 from service.dashboard.matrix import FleetCache
 from service.stores.base import Question
 from service.stores.embedded.store import EmbeddedStore
-from tests.support.dashboard_fleet import HOT, STEP_MS, report
+from tests.support.dashboard_fleet import HOT, STEP_MS, newest_ms, report
 from tests.support.recordings import Machine, Recording
 from tests.support.reports import as_json
 from tests.support.running import RunningService
@@ -213,6 +213,42 @@ def test_windows_of_machines_with_a_label_are_those_of_the_machines(client: http
     assert {one["user"] for one in web} == {f"web-{number:02}" for number in range(1, 25)}
     assert windows("fleet", user="role=nosuch") == []
     assert client.get("/api/v1/windows/fleet?user=nobody").status_code == 404
+
+
+@pytest.mark.server
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        {}, {"q": "WEB-1"}, {"os": "MacOS"}, {"state": "hot"}, {"state": "idle"}, {"state": "silent"},
+        {"label": "role=web,zone=a"}, {"state": "alerting"}, {"q": "web", "sort": "p95", "order": "desc", "count": 3},
+        {"sort": "name", "first": 5, "count": 4}, {"first": 1000},
+    ],
+)  # fmt: skip
+def test_windows_of_what_a_picture_shows_are_those_of_its_machines(
+    client: httpx.Client, chosen: dict[str, object]
+) -> None:
+    asked = {"metric": "cpuUtilization", "resample_rate": "30m", "start": newest_ms(client) - DAY_MS}
+    asked["end"] = newest_ms(client)
+    content = client.get("/api/v1/fleet/picture", params=asked | {"rows": 1000} | chosen).content
+    header = json.loads(content[4 : 4 + int.from_bytes(content[:4], "little")])
+    found = client.get("/api/v1/windows/fleet", params=asked | {"by": "user"} | chosen).json()["windows"]
+    assert {one["user"] for one in found} == set(header["labels"])
+    few = client.get("/api/v1/windows/fleet", params=asked | {"by": "user", "user": "web-01"} | chosen).json()[
+        "windows"
+    ]
+    assert {one["user"] for one in few} == set(header["labels"]) & {"web-01"}
+    together = client.get("/api/v1/windows/fleet", params=asked | chosen).json()["windows"]
+    assert sum(one["count"] for one in together) == sum(one["count"] for one in found)
+
+
+@pytest.mark.server
+@pytest.mark.parametrize(
+    "wrong", ["state=busy", "sort=colour", "count=0", "first=x", "label=web", "os=Plan9", "count="]
+)
+def test_windows_of_no_such_choice_are_refused(client: httpx.Client, wrong: str) -> None:
+    answer = client.get(f"/api/v1/windows/fleet?{wrong}")
+    assert answer.status_code == 422, answer.text
+    assert wrong.partition("=")[0] in answer.text
 
 
 @pytest.mark.server
