@@ -228,7 +228,7 @@ def _routes(service: Service, asks_for_token: bool) -> dict[str, object]:
         "/api/v1/settings": FleetSettings(remote),
         "/api/v1/rules": Rules(repository, rules),
         "/api/v1/rules/{name}": OneRule(repository, rules),
-        "/api/v1/alerts": Alerts(repository, rules),
+        "/api/v1/alerts": Alerts(repository, rules, store.labels_of),
         "/api/v1/silences": Silences(repository, rules),
         "/api/v1/silences/{silence_id}": OneSilence(repository),
         "/api/v1/annotations": AnnotationList(service.annotations),

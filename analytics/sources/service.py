@@ -297,12 +297,16 @@ class Client(Operations):
         document = self.who_document(host, by=by, top=top, rate=rate, **moments)
         return read_use(document)
 
-    def users(self) -> pd.DataFrame:
-        """The users that have reported, and what each last said of itself (`analytics.sources.base`)."""
+    def users(self, patterns: Sequence[str] = (), *, label: str | None = None) -> pd.DataFrame:
+        """The users that have reported, and what each last said of itself (`analytics.sources.base`).
+
+        Only those that `patterns` mean (ids, patterns, or labels such as `role=web`), and of these only those that are
+        labelled `label`.
+        """
         pages = []
         after: str | None = ""
         while after is not None:
-            body = self._get("users", {"after": after or None})
+            body = self._get("users", {"user": list(patterns) or None, "label": label, "after": after or None})
             pages.append(read_records(body, "users", _USERS))
             after = next_page(body)
         users = (pd.concat(pages) if len(pages) > 1 else pages[0]).rename(columns={"user_id": "user"})

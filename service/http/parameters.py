@@ -63,6 +63,9 @@ Pattern = Annotated[
     str, Meta(max_length=MAX_PATTERN, description="A pattern: `*`, `?`, `[ab]`, `[!ab]` as in fnmatch.")
 ]
 
+LabelsOf = Annotated[
+    str, Meta(description="Machines with labels: `role=web`, or `role=web,zone=eu-*` for all of several.")
+]
 
 GROUPINGS: tuple[Grouping, ...] = ("user", "os_type", "os_version")
 GroupedBy = Annotated[
@@ -200,9 +203,7 @@ class SelectionParameters(Struct, kw_only=True):
     order: Literal["asc", "desc"] = "asc"
     q: Annotated[str, Meta(description="Machines whose names hold it.")] = ""
     os: Annotated[Literal["Linux", "MacOS", "Windows"], Meta(description="Machines of a system.")] | None = None
-    label: Annotated[
-        str, Meta(description="Machines with labels: `role=web`, or `role=web,zone=eu-*` for all of several.")
-    ] = ""
+    label: LabelsOf = ""
     state: Literal["hot", "idle", "silent", "alerting"] | None = None
     first: Annotated[int, Meta(ge=0, le=10**9, description="The place of the first machine in the order.")] = 0
     count: Annotated[int, Meta(ge=1, le=10**9, description="How many machines there are from it on.")] | None = None
@@ -224,6 +225,11 @@ class FleetWindowsParameters(SelectionParameters, kw_only=True):
 class UsersParameters(Struct, kw_only=True):
     """The machines that have reported."""
 
+    user: Annotated[
+        list[Pattern],
+        Meta(description="Ids of machines, patterns, or labels such as `role=web`; all machines unless said."),
+    ] = []
+    label: LabelsOf = ""
     limit: Annotated[int, Meta(ge=1, le=MAX_USERS, description="How many machines a page has at most.")] = MAX_USERS
     after: After | None = None
 
@@ -260,7 +266,9 @@ class AlertsParameters(Struct, kw_only=True):
 
     state: Literal["pending", "firing", "resolved"] | None = None
     rule: Pattern = "*"
-    user: Pattern = "*"
+    user: Annotated[
+        str, Meta(max_length=MAX_PATTERN, description="An id, a pattern, or labels such as `role=web`.")
+    ] = "*"
     limit: Annotated[int, Meta(ge=1, le=MAX_ALERTS, description="How many alerts a page has at most.")] = 1000
     after: After | None = None
 

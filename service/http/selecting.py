@@ -25,7 +25,7 @@ def take_selection(req: Request, asked: Parameters) -> dict[str, Any]:
         "sort": asked.take("sort", lambda value: one_of(value, get_args(Sort)), "name"),
         "descending": asked.take("order", lambda value: one_of(value, ("asc", "desc")), "asc") == "desc",
         "text": asked.take("q", _text, ""),
-        "label": asked.take("label", _label, ""),
+        "label": asked.take("label", labels, ""),
         "os_type": asked.take("os", lambda value: one_of(value, ("Linux", "MacOS", "Windows")), None),
         "state": asked.take("state", lambda value: one_of(value, get_args(State)), None),
         "first": asked.take("first", lambda value: whole_number(value, 0, _MOST), 0),
@@ -45,7 +45,8 @@ def _text(value: Any) -> str:
     return text
 
 
-def _label(value: Any) -> str:
+def labels(value: Any) -> str:
+    """What machines are to be labelled, such as `role=web`, or nothing; raises ValueError for another text."""
     if value and (not names_labels([str(value)]) or len(str(value)) > MAX_PATTERN):
         raise ValueError(f"expected a label such as role=web, got {shortened(repr(value))}")
     return str(value)

@@ -6,15 +6,16 @@ import gzip
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import falcon
 import msgspec
 from falcon.asgi import Request, Response
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from contract import times
 from contract.metrics import NAMES
+from contract.patterns import MAX_PATTERN, host_matcher
 from contract.report import FUTURE_MS
 from contract.times import DAY_MS, format_duration, parse_timestamp
 from service.alerts.repository import RuleRepository
@@ -236,6 +237,8 @@ class NewBacktest(Struct, forbid_unknown_fields=True):
     """The name of a rule that is there,"""
     definition: dict[str, Any] | UnsetType = UNSET
     """or a rule that is not there yet."""
+    user: Annotated[str, Meta(min_length=1, max_length=MAX_PATTERN)] = "*"
+    """The machines whose periods are told: an id, a pattern, or labels such as `role=web`."""
 
 
 class RuleBacktest:
@@ -263,7 +266,13 @@ class RuleBacktest:
         end_ms = min(end_ms, times.now_ms() + FUTURE_MS)
         start_ms = min(max(start_ms, first_ms), end_ms)
         rate_ms = _backtest_rate(self._store, start_ms, end_ms, max(len(users), 1))
-        await _answer(resp, self._analyst.backtest(rule, start_ms, end_ms, format_duration(rate_ms)))
+        await _answer(resp, self._tested(rule, (start_ms, end_ms), format_duration(rate_ms), asked.user))
+
+    async def _tested(self, rule: Rule, range_ms: tuple[int, int], rate: str, user: str) -> dict[str, Any]:
+        """What the rule would have said of the machines that are meant."""
+        matches, labels_of = host_matcher([user]), self._store.labels_of
+        told = await self._analyst.backtest(rule, *range_ms, rate)
+        return told | {"periods": [one for one in told["periods"] if matches(one["user"], labels_of(one["user"]))]}
 
     async def _rule(self, asked: NewBacktest) -> Rule:
         if isinstance(asked.definition, dict):

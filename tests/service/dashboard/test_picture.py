@@ -292,6 +292,32 @@ def test_a_backtest_says_when_a_rule_would_have_fired(client: httpx.Client, serv
 
 
 @pytest.mark.server
+def test_alerts_and_backtests_are_kept_by_label(client: httpx.Client) -> None:
+    def firing(**params: str) -> set[str]:
+        return {one["user"] for one in client.get("/api/v1/alerts", params=params).json()["alerts"]}
+
+    assert HOT in firing() and HOT in firing(user="role=db,zone=*") and HOT in firing(user="db-*")
+    assert HOT not in firing(user="role=web") and firing(user="role=nosuch") == set()
+    asked = {"rule": "hot", "start": newest_ms(client) - DAY_MS, "end": newest_ms(client)}
+    for user, found in (("role=db", {HOT}), ("role=web", {"web-01"}), ("*", {HOT, "web-01"}), ("nobody", set())):
+        answer = client.post("/api/v1/backtests", json=asked | {"user": user})
+        assert {one["user"] for one in answer.json()["periods"]} == found
+    assert client.post("/api/v1/backtests", json=asked | {"user": ""}).status_code == 422
+
+
+@pytest.mark.server
+def test_machines_are_listed_by_pattern_and_label(client: httpx.Client) -> None:
+    def listed(**params: Any) -> list[str]:
+        return [one["user_id"] for one in client.get("/api/v1/users", params=params).json()["users"]]
+
+    assert listed(label="role=db") == listed(user="role=db") == [HOT]
+    assert listed(user=["web-0[12]", HOT], label="role=web") == ["web-01", "web-02"]
+    assert listed(user="nobody") == listed(label="role=nosuch") == []
+    assert listed(label="role=web", limit=2, after="web-03") == ["web-04", "web-05"]
+    assert client.get("/api/v1/users?label=web").status_code == 422
+
+
+@pytest.mark.server
 def test_a_browser_that_finds_nothing_gets_a_page_with_links_and_a_program_a_problem(client: httpx.Client) -> None:
     accepted = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
     answer = client.get("/nosuchpage", headers=accepted)

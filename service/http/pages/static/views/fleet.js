@@ -9,7 +9,7 @@ import { lineChart, spacing, withGaps } from "../linechart.js";
 import { difference, loadDuration, merged, plural, quantile, shares, shown, whole } from "../numbers.js";
 import { get, hostLink, link, params, set } from "../state.js";
 import { ago, durationText, iso, moment, range } from "../time.js";
-import { labelFilter, labelGroups, labelLinks } from "./labels.js";
+import { labelFilter, labelGroups, labelLinks, labelTitle } from "./labels.js";
 import { annotations, loadDurationPython, metricOf, metricSelect, noteForm, saturatedShare, SATURATED } from "./shared.js";
 
 export const title = "Fleet";
@@ -205,7 +205,7 @@ export function open(root) {
     const unknown = picture.known === 0;
     label.update(picture.known_labels);
     groups.offer(picture.known_labels);
-    fill(heading, "Fleet", get("label") ? [": ", name(get("label"))] : null);
+    fill(heading, "Fleet", labelTitle());
     strip.top.textContent = shown(picture.scale, picture.unit, 0);
     const rowsPicked = chosen().flatMap((id) => {
       const row = picture.labels.indexOf(id);
