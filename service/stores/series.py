@@ -188,6 +188,28 @@ class SeriesIndex:
             ]
         return tuple(found)
 
+    def lacking(self, report: Report) -> list[tuple[str, int]]:
+        """The series that a report would add: of a machine that is not known all of them, else those of cores.
+
+        What else a machine says of itself has as many series as there are quantities, at most.
+        """
+        user = self.users.get(report.user_id)
+        added: list[tuple[str, int]] = []
+        for metric in report.typed_metrics():
+            if isinstance(metric, Cpu):
+                cores = len(metric.avg_utilization_by_core)
+                if user is not None and len(user.cpu) == cores + 1 and metric.cores == user.numbers:
+                    continue
+                numbers: Iterable[int] = metric.cores or range(cores)
+            else:
+                numbers = metric.core_numbers()
+            for quantity in metric.of_cores:
+                known = self.cores(report.user_id, quantity.name)
+                added += [(quantity.name, core) for core in numbers if core not in known]
+            if user is None:
+                added += [(quantity.name, WHOLE) for quantity in metric.quantities]
+        return added
+
     def cores(self, user_id: str, quantity: str) -> dict[int, int]:
         """The series of a user's quantity: their numbers by core (`WHOLE` for the whole machine)."""
         return self._by_user.get(user_id, {}).get(quantity, {})
@@ -282,6 +304,15 @@ class KnownUsers:
     def has_user(self, user_id: str) -> bool:
         """Whether any report of this user was ever taken."""
         return user_id in self._index.users
+
+    @property
+    def series_count(self) -> int:
+        """How many series are known."""
+        return len(self._index)
+
+    def lacking(self, report: Report) -> list[tuple[str, int]]:
+        """The series that a report would add (`SeriesIndex.lacking`)."""
+        return self._index.lacking(report)
 
     def labels_of(self, user_id: str) -> Mapping[str, str]:
         """What a user said last of its labels; nothing of who is not known."""
