@@ -14,6 +14,7 @@ import pyarrow as pa
 import urllib3
 
 from analytics.sources.influx_client import InfluxClient, Refused, Unreachable, raise_for_status
+from contract.influx import TIERS, measurement_of
 from service.stores.influx.lines import Lines
 from service.stores.influx.places import Place
 
@@ -25,6 +26,7 @@ _TOO_LARGE = 413
 _LONGEST_FILE = 100_000_000
 _EXPIRED = re.compile(r"beyond retention policy dropped=(\d+)|dropped (\d+) points outside retention policy")
 """What 1.x and 2.x say of points that are older than they keep any; the others of the batch are written."""
+_ROLLUPS = tuple(f"{measurement_of(tier, cores=cores)}," for tier in TIERS for cores in (False, True))
 _NAMED = 300
 _LOGGED = 10
 """So many of the lines that are put aside at once are shown."""
@@ -66,6 +68,8 @@ class Writer:
         """Lines that were refused."""
         self.dropped = 0
         """Of these, those that the file had no room for."""
+        self.refused_rows = 0
+        """Of these, rows of rollups: answers of 5 minutes and coarser lack what they have."""
         self.expired = 0
         """Lines that are older than InfluxDB keeps any; they are not put aside, as it will never take them."""
 
@@ -75,7 +79,10 @@ class Writer:
         if not self.set_aside:
             return None
         words = f"InfluxDB refused {self.set_aside} lines since the start, put aside in {self.aside}"
-        return f"{words}, but for {self.dropped} that it had no room for" if self.dropped else words
+        words += f", but for {self.dropped} that it had no room for" if self.dropped else ""
+        if self.refused_rows:
+            words += f"; {self.refused_rows} of them are rows of rollups: answers of 5 minutes and coarser are too low"
+        return words
 
     def write(self, parts: Iterable[Lines]) -> None:
         """Write all lines, and put aside those that are refused.
@@ -149,6 +156,7 @@ class Writer:
             file.flush()
             os.fsync(file.fileno())
         self.set_aside += len(texts)
+        self.refused_rows += sum(line.startswith(_ROLLUPS) for words, line in named if not _expired(words))
         if fitting < len(texts):
             self.dropped += len(texts) - fitting
             _log.error("%s has no room for more: %d refused lines are dropped", self.aside, len(texts) - fitting)

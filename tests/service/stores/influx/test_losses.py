@@ -77,6 +77,25 @@ def test_after_a_drop_all_rates_count_what_came_since_and_nothing_else(
     assert counted(open_store("another", now_ms=clock), DAY_MS, midnight) == samples
 
 
+def test_refused_rows_of_rollups_are_said_and_can_be_written_later(
+    open_store: OpenStore, influx: RunningInflux, database: str, midnight: int, tmp_path: Path
+) -> None:
+    influx.query(f'CREATE DATABASE "{database}"')
+    influx.write(f"measurements_5m,userId=other cpuLoadCount=1.5 {midnight}", database)
+    clock = Clock(midnight + HOUR_MS)
+    store = open_store(now_ms=clock)
+    feed = Feed(clock)
+    live(feed, store, clock, 0.5)
+    samples = 5 * len(feed.recording.reports)
+    assert counted(store, 1000, midnight) == samples
+    assert counted(store, 5 * MINUTE_MS, midnight) < samples
+    assert "rows of rollups: answers of 5 minutes and coarser are too low" in (store.problem or "")
+    influx.query('DROP MEASUREMENT "measurements_5m"', database)
+    (aside,) = tmp_path.rglob("refused.lines")
+    influx.write("\n".join(line for line in aside.read_text().splitlines() if line[:1] != "#"), database)
+    assert counted(store, 5 * MINUTE_MS, midnight) == samples
+
+
 def windows(ends: list[int]) -> Recording:
     recording = Recording()
     for end in ends:
