@@ -70,8 +70,9 @@ class Question:
     """Where buckets begin that are not all of one width, ascending; the first is not after `start_ms`."""
     users: frozenset[str] | None = None
     """For the fleet: only these users, or None for all."""
-    cells: Literal["mean", "max", "min", "totals"] | None = None
-    """With `by` user, a table in place of windows: of this statistic, or `totals` of the whole range, of shares."""
+    cells: Literal["mean", "max", "min", "totals", "sums"] | None = None
+    """With `by` user, a table in place of windows: of this statistic; of shares, `totals` of the whole range, or `sums`
+    of each bucket."""
 
     @property
     def step_ms(self) -> int:
@@ -144,7 +145,8 @@ class Store(Protocol):
 
         Where `cells` are asked for, a row for each machine that has the quantity (the index, `user`) and a column for
         each bucket, by its number, its start over the rate: float32, NaN where there are no samples. Where `totals`
-        are asked for, the columns are `mean`, `p95` and `max` of all samples of the range.
+        are asked for, the columns are `mean`, `p95` and `max` of all samples of the range; where `sums` are, there is a
+        row for each machine and bucket with samples, and what adds up of them (`service.stores.cells.sums_of`).
 
         It has the column of groups where `by` asks for them; `core` where single cores are asked for; `histogram` where
         quantiles are.
