@@ -6,6 +6,7 @@ machine is never averaged away.
 
 import contextlib
 import struct
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
@@ -49,6 +50,7 @@ _MAX_ROWS: Final = 1 << 23
 _SPARSE: Final = 1.5
 _ABOUT: Final = 0.9
 """How far windows are apart is known to some part of a column: five minutes and a second are five minutes."""
+_LATER_S: Final = 5.0
 _SAMPLED: Final = 128
 """So many machines tell how far windows are apart,"""
 _LOOKED_AT_MS: Final = 15 * MINUTE_MS
@@ -78,14 +80,17 @@ def picture(cache: FleetCache, asked: PictureQuestion, alerting: frozenset[str],
         return _drawn(cache, asked, alerting, now_ms)
 
 
-def read_ahead(cache: FleetCache) -> None:
+def read_ahead(cache: FleetCache, ended: threading.Event) -> None:
     """Read what the dashboard shows first of a large fleet, the last day, so that nobody has to wait for it. Blocks.
 
-    Then the last week, by the hour.
+    Then the last week, by the hour, unless the service has ended.
     """
     if cache.store.user_count < _LARGE:
         return
     for days in (1, 7):
+        # Whoever asks for the first picture right after the start does not wait for the week.
+        if ended.wait(_LATER_S if days > 1 else 0):
+            return
         now_ms = times.now_ms()
         asked = PictureQuestion(
             NAMES["cpuUtilization"], "mean", now_ms - days * DAY_MS, now_ms, None, columns=400, rows=1

@@ -1,6 +1,7 @@
 """The fleet's picture: what its pixels say, and that it is current without reading everything again."""
 
 import json
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,9 @@ from contract import times
 from contract.metrics import NAMES
 from contract.report import FUTURE_MS, Report, decode_report, encode
 from contract.times import DAY_MS, HOUR_MS, MINUTE_MS
+from service.dashboard import fleet as fleet_pictures
 from service.dashboard import machines
-from service.dashboard.fleet import PictureQuestion, _rate_of, picture
+from service.dashboard.fleet import PictureQuestion, _rate_of, picture, read_ahead
 from service.dashboard.matrix import FleetCache
 from service.stores.base import Question
 from service.stores.embedded.store import EmbeddedStore
@@ -219,6 +221,22 @@ def test_a_column_is_as_wide_as_can_be_read_at_once(
     store = EmbeddedStore(tmp_path)
     assert _rate_of(store, days * DAY_MS / columns, 1, days * DAY_MS * machines) == expected
     store.close()
+
+
+def test_a_large_fleet_is_read_ahead_until_the_service_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    large = Fleet(tmp_path)
+    for number in range(100):
+        large.add(f"m{number:03}", 0, 0.5)
+    ended = threading.Event()
+    ended.set()
+    read_ahead(large.cache, ended)
+    assert large.store.asked == []
+    monkeypatch.setattr(fleet_pictures, "_LATER_S", 0.0)
+    read_ahead(large.cache, threading.Event())
+    widths = {one.rate_ms for one in large.store.asked if one.cells == "mean"}
+    assert {STEP_MS, 30 * MINUTE_MS} <= widths
+    assert large.cache.bytes > 0
+    large.store.close()
 
 
 def test_a_fleet_without_machines_has_no_rows(tmp_path: Path) -> None:
