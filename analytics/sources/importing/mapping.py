@@ -36,7 +36,7 @@ from analytics.sources.importing.readings import (
     frame_of_readings,
 )
 from analytics.sources.importing.samples import WHOLE, ImportFault, Ints, SetAside
-from analytics.sources.importing.tables import categories_of, numbers_of
+from analytics.sources.importing.tables import categories_of, numbers_of, with_sign
 from contract.metrics import NAMES, QUANTITIES
 
 Where = dict[str, str]
@@ -117,7 +117,7 @@ def read_mapped(
         some = np.flatnonzero(kept & _where(table, take.where) & ~np.isnan(values))
         for line in lines[bad & kept].tolist():
             aside.add(file, line, f"no number in the column {take.column!r}")
-        fields.append(_field(take))
+        fields.append(with_sign(_field(take), take.unit, table[take.column], kept & _where(table, take.where)))
         frames.append(
             frame_of_readings(
                 {

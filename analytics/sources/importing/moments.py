@@ -15,6 +15,10 @@ UNKNOWN_MS: Final = -1
 """What stands for a moment that cannot be read."""
 _MOSTLY: Final = 0.5
 """Where a larger share of different texts are no moments, the column is none of moments."""
+_LAST_MS: Final = 1e15
+"""What is later is of no calendar, and of the future anyway."""
+_DATES: Final = r"^(?:199\d|20\d\d)(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])(?:(?:[01]\d|2[0-3])[0-5]\d(?:[0-5]\d)?)?$"
+"""Numbers that are dates: year, month and day, perhaps hour and minute, perhaps second."""
 _UNITS: Final = (("s", 2e10, 1e3), ("ms", 2e13, 1.0), ("us", 2e16, 1e-3), ("ns", np.inf, 1e-6))
 """Names, the number below which one is of that unit, and milliseconds in it: all moments from 1970 to 2603."""
 
@@ -30,8 +34,9 @@ def zone_of(name: str) -> ZoneInfo:
 def milliseconds(column: pa.ChunkedArray, zone: str, form: str | None = None) -> tuple[Ints, str]:
     """Epoch milliseconds of a column, `UNKNOWN_MS` where there is no moment, and in words what it was.
 
-    Numbers are seconds, milliseconds, microseconds or nanoseconds, told by their size. Texts are ISO 8601 or of `form`
-    (as strptime takes it); without an offset they are of `zone`. Less than a millisecond is cut off.
+    Numbers are seconds, milliseconds, microseconds or nanoseconds, told by their size; where all read as dates,
+    `YYYYMMDD` with or without `HHMM` and `SS`, they are dates. Texts are ISO 8601 or of `form` (as strptime takes it);
+    without an offset they are of `zone`. Less than a millisecond is cut off.
     """
     kind = column.type
     if pa.types.is_dictionary(kind):
@@ -41,6 +46,8 @@ def milliseconds(column: pa.ChunkedArray, zone: str, form: str | None = None) ->
     if pa.types.is_date(kind):
         return _of_timestamps(column.cast(pa.timestamp("ms")), zone)
     if pa.types.is_integer(kind) or pa.types.is_floating(kind):
+        if pa.types.is_integer(kind) and form is None and (dates := _of_dates(column.cast(pa.string()), zone)):
+            return dates
         return _of_numbers(column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False))
     if form is None:
         try:
@@ -48,8 +55,27 @@ def milliseconds(column: pa.ChunkedArray, zone: str, form: str | None = None) ->
         except pa.ArrowInvalid:
             pass
         else:
-            return _of_numbers(numbers.to_numpy(zero_copy_only=False))
+            dates = _of_dates(column.cast(pa.string()), zone)
+            return dates or _of_numbers(numbers.to_numpy(zero_copy_only=False))
     return _of_texts(column.cast(pa.string()), zone, form)
+
+
+def _of_dates(column: pa.ChunkedArray, zone: str) -> tuple[Ints, str] | None:
+    """Moments of numbers that all read as dates of 1990 to 2099; None where they do not.
+
+    As epoch numbers these would be of August 1970 or of 1976, of which nobody has data.
+    """
+    if not pc.all(pc.match_substring_regex(column.slice(0, 1000), _DATES)).as_py():
+        return None
+    if not pc.all(pc.match_substring_regex(column, _DATES)).as_py():
+        return None
+    codes, names = _distinct(column)
+    shapes = {len(name) for name in names}
+    if len(shapes) != 1:
+        return None
+    form = "%Y%m%d%H%M%S"[: shapes.pop() - 2]
+    each = _local(pd.DatetimeIndex(pd.to_datetime(names, format=form, errors="coerce")), zone)
+    return np.where(codes < 0, UNKNOWN_MS, each[codes]), f"{form}, {zone}"
 
 
 def _of_numbers(numbers: "np.ndarray[tuple[int], np.dtype[np.float64]]") -> tuple[Ints, str]:
@@ -61,6 +87,7 @@ def _of_numbers(numbers: "np.ndarray[tuple[int], np.dtype[np.float64]]") -> tupl
     name, _, scale = next(unit for unit in _UNITS if middle < unit[1])
     # To the microsecond first: 1.7e9 s as a float is exact to 0.2 us, and 12.345 s would become 12344 ms.
     exact = np.floor(np.where(there, numbers, 0.0) * scale + 1e-3 * (scale >= 1))
+    exact = np.minimum(exact, _LAST_MS)
     return np.where(there, exact, UNKNOWN_MS).astype(np.int64), f"epoch {name}"
 
 
@@ -106,7 +133,8 @@ def _iso(names: "pd.Index[str]", zone: str) -> tuple[Ints, str]:
     """Moments of ISO 8601 texts; those without an offset are of `zone`."""
     plain = names.str.replace(r" ?(?:UTC|GMT)$", "Z", regex=True)
     with_offset = np.asarray(
-        plain.str.contains(r"(?:[zZ]|:\d{2}(?:\.\d+)?[+-]\d{2}:?(?:\d{2})?)$", regex=True), np.bool_
+        plain.str.contains(r"(?:[zZ]|(?::\d{2}|[Tt ]\d{2}(?:\d{2}){0,2})(?:[.,]\d+)? ?[+-]\d{2}(?::?\d{2})?)$"),
+        np.bool_,
     )
     parsed = pd.DatetimeIndex(pd.to_datetime(plain, format="ISO8601", errors="coerce", utc=True))
     each = _epoch(parsed)

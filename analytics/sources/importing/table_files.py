@@ -10,6 +10,7 @@ from typing import Final
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 import pyarrow.dataset as ds
 
@@ -24,6 +25,7 @@ from contract.metrics import NAMES
 
 _SNIFFED: Final = 64 * 1024
 _DELIMITERS: Final = ",;\t|"
+_LEFT_OPEN: Final = "a quotation mark that is left open takes in the lines below"
 
 
 ReadTable = Callable[[pa.Table, Ints, int, str, Hints, SetAside], Reading]
@@ -62,8 +64,7 @@ def _annotated(body: bytes, path: Path, file: int, hints: Hints, aside: SetAside
 
 
 def _csv(body: bytes, before: int, path: Path, file: int, hints: Hints, aside: SetAside, read: ReadTable) -> Reading:
-    sample = body[:_SNIFFED].decode("utf-8", "replace")
-    first = sample.partition("\n")[0]
+    first = body[: body.find(b"\n") + 1 or len(body)].decode("utf-8", "replace").rstrip("\n")
     delimiter = max(_DELIMITERS, key=first.count) if any(map(first.count, _DELIMITERS)) else ","
     try:
         header = next(csv.reader(io.StringIO(first), delimiter=delimiter), [])
@@ -71,15 +72,16 @@ def _csv(body: bytes, before: int, path: Path, file: int, hints: Hints, aside: S
         raise ImportFault(f"expected the names of columns in the first line, got what is no CSV: {error}") from None
     if all(re.fullmatch(r"[-+.\dTZ: ]*", name) for name in header):
         raise ImportFault(f"expected the names of columns in the first line, got {first.strip()[:60]!r}")
-    ragged: list[int] = []
+    ragged: dict[int, int] = {}
 
     def invalid(row: pacsv.InvalidRow) -> str:
-        ragged.append(row.number or 0)
+        ragged[row.number or 0] = 1 + row.text.strip("\r\n").count("\n")
         return "skip"
 
     names = [name.strip() or f"column {place}" for place, name in enumerate(header, 1)]
     if len({*names}) < len(names):
-        names = [name if names.index(name) == place else f"{name} {place + 1}" for place, name in enumerate(names)]
+        places = {name: place for place, name in reversed([*enumerate(names)])}
+        names = [name if places[name] == place else f"{name} {place + 1}" for place, name in enumerate(names)]
     try:
         table = pacsv.read_csv(
             pa.BufferReader(body),
@@ -97,11 +99,29 @@ def _csv(body: bytes, before: int, path: Path, file: int, hints: Hints, aside: S
         raise ImportFault(f"expected CSV in UTF-8, got what cannot be read: {str(error).splitlines()[0]}") from None
     if not table.num_rows:
         raise ImportFault("expected rows below the header, got none")
-    for line in ragged:
-        aside.add(file, before + line, f"expected {len(names)} columns, got another number")
+    for line, count in ragged.items():
+        reason = _LEFT_OPEN if count > 1 else f"expected {len(names)} columns, got another number"
+        aside.add(file, before + line, reason, count)
     lines = np.arange(2, table.num_rows + len(ragged) + 2)
-    lines = lines[~np.isin(lines, ragged)][: table.num_rows] + before
+    lines = lines[~np.isin(lines, [*ragged])][: table.num_rows] + before
+    if b'"' in body:
+        table, lines = _closed(table, lines, delimiter, file, aside)
+        if not table.num_rows:
+            raise ImportFault(f"expected rows, got {_LEFT_OPEN}")
     return read(table, lines, file, path.stem, hints, aside)
+
+
+def _closed(table: pa.Table, lines: Ints, delimiter: str, file: int, aside: SetAside) -> tuple[pa.Table, Ints]:
+    """The rows, and their lines, but those of which a cell goes on over lines that are rows themselves."""
+    kept = np.ones(len(table), np.bool_)
+    for place, column in enumerate(table.columns):
+        for row in np.flatnonzero(pc.match_substring(column, "\n").fill_null(False).to_numpy()).tolist():
+            *whole, last = column[row].as_py().split("\n")[1:]
+            is_row = any(line.count(delimiter) == table.num_columns - 1 for line in whole)
+            if kept[row] and (is_row or last.count(delimiter) == place > 0):
+                kept[row] = False
+                aside.add(file, int(lines[row]), _LEFT_OPEN, 2 + len(whole))
+    return (table, lines) if kept.all() else (table.filter(pa.array(kept)), lines[kept])
 
 
 def _is_regular(body: bytes, columns: int, delimiter: str) -> bool:

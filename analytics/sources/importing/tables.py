@@ -89,6 +89,13 @@ _NAMES: Final = [
 ]
 _VALUES: Final = ["value", "val", "reading", "metric_value", "avg", "average", "mean", "counter_value", "v"]
 _CPU: Final = "cpu.utilization"
+_WITH_GROUPS: Final = {sign: rf"[-+]?\d{{1,3}}(?:[{sign}]\d{{3}})+(?:[{other}]\d*)?" for sign, other in (",.", ".,")}
+"""A number whose digits a sign may group by thousands,"""
+_GROUPED: Final = {
+    sign: rf"^[-+]?\d{{1,3}}(?:(?:[{sign}]\d{{3}}){{2,}}(?:[{other}]\d*)?|[{sign}]\d{{3}}[{other}]\d*)$"
+    for sign, other in (",.", ".,")
+}
+"""and one that can be read in no other way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +137,7 @@ def read_table(table: pa.Table, lines: Ints, file: int, stem: str, hints: Hints,
         _aside(aside, file, lines[bad], f"no number in the column {column!r}")
         for one, rows in _chosen(field, names, said, column):
             mine = kept & ~np.isnan(values) & (True if rows is None else rows)
-            fields.append(_with_unit(one, hints))
+            fields.append(with_sign(_with_unit(one, hints), hints.unit, table[column], mine))
             some = np.flatnonzero(mine)
             pieces.append(
                 frame_of_readings(
@@ -202,6 +209,17 @@ def _with_unit(field: Field, hints: Hints) -> Field:
     if hints.unit == "guess" or field.kind not in ("gauge", "free", "state"):
         return field
     return Field(field.kind, field.target, hints.unit, field.scale)
+
+
+def with_sign(field: Field, unit: str, column: pa.ChunkedArray, rows: npt.NDArray[np.bool_]) -> Field:
+    """The field, in percent where a percent sign stands behind a value and `unit` is not given."""
+    kind = column.type
+    if unit != "guess" or field.kind not in ("gauge", "free", "state"):
+        return field
+    if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+        return field
+    signs = pc.match_substring_regex(column, r"%\s*$").fill_null(False).to_numpy()
+    return Field(field.kind, field.target, "percent", field.scale) if (signs & rows).any() else field
 
 
 def _first(given: dict[str, str], names: Sequence[str]) -> str | None:
@@ -282,7 +300,8 @@ def _is_numeric(column: pa.ChunkedArray) -> bool:
 def numbers_of(column: pa.ChunkedArray) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
     """The numbers of a column, NaN where there is none, and which rows have something else instead.
 
-    Texts may end in a percent sign, and have a decimal comma where no point is in any of them.
+    Texts may end in a percent sign, and have a decimal comma where no point is in any of them. Where one has a sign
+    twice (`1,234,567`), or before the other (`1.234,5`), that groups the digits of all by thousands.
     """
     kind = column.type
     if pa.types.is_dictionary(kind):
@@ -296,8 +315,15 @@ def numbers_of(column: pa.ChunkedArray) -> tuple[npt.NDArray[np.float64], npt.ND
     except pa.ArrowInvalid:
         pass
     texts = pd.Series(column.to_pandas(), dtype="str").str.strip().str.removesuffix("%").str.strip()
-    if not texts.str.contains(".", regex=False).any():
-        texts = texts.str.replace(",", ".", regex=False)
+    for grouping, decimal in ((",", "."), (".", ",")):
+        if texts.str.contains(_GROUPED[grouping], regex=True).any():
+            grouped = texts.str.fullmatch(_WITH_GROUPS[grouping]).fillna(False).astype(bool)
+            texts = texts.where(~grouped, texts.str.replace(grouping, "", regex=False))
+            texts = texts.str.replace(decimal, ".", regex=False)
+            break
+    else:
+        if not texts.str.contains(".", regex=False).any():
+            texts = texts.str.replace(",", ".", regex=False)
     numbers = pd.to_numeric(texts, errors="coerce")
     empty = texts.isna() | texts.str.lower().isin(["", "nan", "null", "none", "na", "n/a", "-"])
     return numbers.to_numpy(np.float64), (numbers.isna() & ~empty).to_numpy()

@@ -136,12 +136,75 @@ def test_csv_of_states_and_cores() -> None:
         ("2026-03-01T10:00:00Z", "01 10:00:00"),
         ("2026-03-01 10:00:00", "01 15:00:00"), ("2026-03-01T12:00:00+02:00", "01 10:00:00"),
         ("2026-03-01 10:00:00 UTC", "01 10:00:00"), ("2026-03-01T10:00:00.5-0800", "01 18:00:00"),
+        ("2026-03-01 12:00:00 +02:00", "01 10:00:00"), ("20260301T120000+0200", "01 10:00:00"),
+        ("2026-03-01T12:00:00.25 +02", "01 10:00:00"), ("20260301T100000Z", "01 10:00:00"),
+        ("2026-03-01T12+02", "01 10:00:00"), ("20260301T1000", "01 15:00:00"), ("2026-03-01", "01 05:00:00"),
+        ("20260301", "01 05:00:00"), ("202603011000", "01 15:00:00"), ("20260301100000", "01 15:00:00"),
     ],
 )  # fmt: skip
 def test_times_of_any_unit_and_zone(tmp_path: Path, text: str, moment: str) -> None:
     (tmp_path / "x.csv").write_text(f"time,host,cpu\n{text},web-1,0.5\n")
     found = understood(tmp_path / "x.csv", zone="America/New_York")
     assert told(found) == {("web-1", CPU, -1, moment): 0.5}
+
+
+def test_numbers_that_read_as_dates_are_dates_and_what_is_of_no_calendar_is_set_aside(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"time": [20260301, 20260302], "cpu": [0.5, 0.25]}), tmp_path / "x.parquet")
+    assert [key[3] for key in told(understood(tmp_path / "x.parquet"))] == ["01 00:00:00", "02 00:00:00"]
+    (tmp_path / "x.csv").write_text("time,host,cpu\n1772359200,a,0.5\n1772359260,a,0.5\n99999999999999999999,a,0.5\n")
+    found = understood(tmp_path / "x.csv")
+    assert found.aside.counts == {"a moment in the future": 1}
+
+
+@pytest.mark.parametrize(
+    ("texts", "values"),
+    [
+        (["0.5%", "0.25 %", "1%"], [0.005, 0.0025, 0.01]), (["0.5", "0.25", "1"], [0.5, 0.25, 1.0]),
+        (["0,5%", "0,25%", "100%"], [0.005, 0.0025, 1.0]),
+    ],
+)  # fmt: skip
+def test_a_percent_sign_says_the_unit(tmp_path: Path, texts: list[str], values: list[float]) -> None:
+    rows = [f"17723592{place}0;web-1;{text}" for place, text in enumerate(texts)]
+    (tmp_path / "x.csv").write_text("\n".join(["time;host;cpu", *rows, ""]))
+    assert cpu_of(understood(tmp_path / "x.csv")) == pytest.approx(values)
+    (tmp_path / "m.toml").write_text("time='time'\nhost='host'\n[[take]]\ncolumn='cpu'\nmetric='cpuUtilization'")
+    assert cpu_of(understood(tmp_path / "x.csv", mapping=tmp_path / "m.toml")) == pytest.approx(values)
+    given = cpu_of(understood(tmp_path / "x.csv", unit="share"))
+    assert given == [value for value in (100 * value if "%" in texts[0] else value for value in values) if value <= 1]
+
+
+@pytest.mark.parametrize(
+    ("texts", "values"),
+    [
+        (["1,234,567", "1,234", "12"], [1234567, 1234, 12]), (["1.234.567", "1.234", "12"], [1234567, 1234, 12]),
+        (["1.234,5", "1.234", "0,25"], [1234.5, 1234, 0.25]), (["1,234.5", "1,234", "0.25"], [1234.5, 1234, 0.25]),
+        (["1,25", "1,5", "2"], [1.25, 1.5, 2]), (["1.234", "0.5", "x"], [1.234, 0.5]),
+    ],
+)  # fmt: skip
+def test_signs_may_group_digits_by_thousands(tmp_path: Path, texts: list[str], values: list[float]) -> None:
+    rows = [f"17723592{place}0;web-1;{text}" for place, text in enumerate(texts)]
+    (tmp_path / "x.csv").write_text("\n".join(["time;host;load1", *rows, ""]))
+    assert list(told(understood(tmp_path / "x.csv")).values()) == values
+
+
+@pytest.mark.parametrize("closing", ["", '1772459200,a,"y",0.75\n'], ids=["at the end", "by the next"])
+@pytest.mark.parametrize("below", [1, 50])
+def test_rows_that_an_open_quotation_mark_takes_in_are_told(tmp_path: Path, closing: str, below: int) -> None:
+    row = "17723{}000,a,{}x,0.5\n".format
+    right = [row(50 + number, "") for number in range(10)]
+    taken_in = [row(60, '"'), *(row(61 + number // 2, "") for number in range(below))]
+    note = '1772349000,a,"two\nlines, said",0.25\n'
+    (tmp_path / "x.csv").write_text("".join(["time,host,note,cpu\n", note, *right, *taken_in, closing]))
+    found = understood(tmp_path / "x.csv")
+    assert cpu_of(found, "a") == [0.25, *[0.5] * 10]
+    lost = len(taken_in) + bool(closing)
+    assert found.aside.counts == {"a quotation mark that is left open takes in the lines below": lost}
+
+
+def test_a_table_may_have_any_number_of_columns(tmp_path: Path) -> None:
+    names = [f"machine-{number}" for number in range(20_000)]
+    (tmp_path / "x.csv").write_text(f"time,{','.join(names)}\n1772359200{',0.5' * len(names)}\n")
+    assert len(told(understood(tmp_path / "x.csv"))) == len(names)
 
 
 @pytest.mark.parametrize(
