@@ -94,7 +94,7 @@ def test_a_file_that_was_made_of_the_answer_is_asked_alike(kept: str, metric: st
 def test_what_is_not_there_is_said_by_every_source(kept: str, address: str) -> None:
     for where in (kept, address):
         with connect(where) as source:
-            with pytest.raises((LookupError, analytics.ServiceError), match="no device .sdz.; its devices"):
+            with pytest.raises((LookupError, analytics.ServiceError), match=r"no device 'sdz'; its devices"):
                 source.history("a", "disksBusy", device="sdz", **RANGE)
             with pytest.raises((ValueError, analytics.ServiceError), match="does not go with"):
                 source.history("a", "cpuUtilization", device="sda", **RANGE)
