@@ -3,6 +3,7 @@
 import asyncio
 import socket
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Protocol
 
 import falcon
@@ -43,6 +44,7 @@ from service.http.resources.sign_in import OneSession, SessionList, SignIn, Sign
 from service.http.resources.stream import LiveStream
 from service.http.resources.tokens import Enrolments, NewSecret, OneToken, TokenList, Who
 from service.http.routing import Slashes, elsewhere, under
+from service.http.selecting import alerting_users
 from service.http.token_limits import AddressLimit
 from service.parts import Service
 from service.settings import ServiceSettings
@@ -212,7 +214,7 @@ def _routes(service: Service, asks_for_token: bool) -> dict[str, object]:
         "/api/v1/metrics/{metric}/fleet": Fleet(store, service.versions),
         "/api/v1/query": QueryTables(store, service.versions),
         "/api/v1/windows/byUser/{user_id:path}": UserWindows(store, sending),
-        "/api/v1/windows/fleet": FleetWindows(store, sending),
+        "/api/v1/windows/fleet": FleetWindows(store, sending, service.fleet_cache, partial(alerting_users, repository)),
         "/api/v1/who": TopProcesses(store),
         "/api/v1/users": Users(store, remote.shared_ids, remote.registry),
         "/api/v1/users/{user_id:path}": OneUser(service.forgetting),
@@ -226,7 +228,7 @@ def _routes(service: Service, asks_for_token: bool) -> dict[str, object]:
         "/api/v1/settings": FleetSettings(remote),
         "/api/v1/rules": Rules(repository, rules),
         "/api/v1/rules/{name}": OneRule(repository, rules),
-        "/api/v1/alerts": Alerts(repository, rules),
+        "/api/v1/alerts": Alerts(repository, rules, store.labels_of),
         "/api/v1/silences": Silences(repository, rules),
         "/api/v1/silences/{silence_id}": OneSilence(repository),
         "/api/v1/annotations": AnnotationList(service.annotations),

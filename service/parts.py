@@ -94,7 +94,7 @@ class Service:
         limits = BrokerLimits(consumers=settings.stream_consumers, live_bytes=live_bytes)
         self.broker = Broker(self.journal, limits)
         self.ingest = self._new_ingest()
-        self.admission = Admission(self.store, settings.max_users)
+        self.admission = Admission(self.store, settings.max_users, settings.max_series)
         self.control = ControlDatabase(folder / "control.db")
         self.audit = Audit(self.control)
         self.tokens = Tokens(self.control, self.audit)

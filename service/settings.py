@@ -234,6 +234,16 @@ class ServiceSettings(OpenIdSettings, frozen=True, kw_only=True):
             extra={"metavar": "NUMBER"},
         ),
     ] = 100_000
+    max_series: Annotated[
+        int,
+        Meta(
+            ge=100,
+            le=1_000_000_000,
+            description="Most series that are kept, quantities of machines and of their cores; reports that would add"
+            " to them get 429.",
+            extra={"metavar": "NUMBER"},
+        ),
+    ] = 5_000_000
     journal_bytes: Annotated[
         int,
         Meta(

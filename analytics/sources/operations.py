@@ -110,7 +110,10 @@ class Operations(ServiceApi):
         self.call("DELETE", f"rules/{path_segment(name)}", headers={"If-Match": if_match})
 
     def alerts(self, state: str | None = None, *, rule: str = "*", user: str = "*") -> list[Document]:
-        """The alerts that are pending or firing, or those of a state, of some rules and users (patterns)."""
+        """The alerts that are pending or firing, or those of a state, of some rules (a pattern) and users.
+
+        `user` is an id, a pattern, or labels such as `role=web`.
+        """
         return self._list("alerts", "alerts", {"state": state, "rule": rule, "user": user})
 
     def silences(self) -> list[Document]:
@@ -229,9 +232,17 @@ class Operations(ServiceApi):
         params = {"host": host, "start": start, "end": end, "by": by, "top": top, "resample_rate": rate}
         return self._document("who", params)
 
-    def backtest(self, rule: str | Mapping[str, Any], start: str, end: str) -> Document:
-        """When a rule, given by name or as a definition, would have fired in a range."""
-        asked = {"start": start, "end": end} | ({"rule": rule} if isinstance(rule, str) else {"definition": dict(rule)})
+    def backtest(self, rule: str | Mapping[str, Any], start: str, end: str, *, user: str = "*") -> Document:
+        """When a rule, given by name or as a definition, would have fired in a range.
+
+        Of the machines that `user` means: an id, a pattern, or labels such as `role=web`.
+        """
+        some = {} if user == "*" else {"user": user}
+        asked = (
+            {"start": start, "end": end}
+            | some
+            | ({"rule": rule} if isinstance(rule, str) else {"definition": dict(rule)})
+        )
         return dict(self.call("POST", "backtests", asked, patience=self.patience).document())
 
     def fleet_picture(self, **parameters: str | int) -> bytes:

@@ -163,6 +163,7 @@ _ARROW = "application/vnd.apache.arrow.stream"
 _USERS = (
     "user_id", "os_type", "os_version", "cores", "first_seen", "last_seen", "shared_windows", "shared_at", "labels",
 )  # fmt: skip
+_SELECTION = ("q", "os", "label", "state", "sort", "order", "first", "count")
 _METRICS = ("name", "title", "unit", "statistic", "by_core", "by_device", "type", "stored")
 
 
@@ -220,18 +221,27 @@ class Client(Operations):
         histograms: bool = True,
         weight: Weight = "samples",
         users: Sequence[str] = (),
+        machines: Mapping[str, object] = {},
     ) -> pd.DataFrame:
         """The windows of all users together or of each, or with `stat` their values (`analytics.sources.base`).
 
-        Of windows, `users` (ids, patterns, or labels such as `role=web`) says which are meant; all unless said.
+        Of windows, `users` (ids, patterns, or labels such as `role=web`) says which are meant; `machines` chooses as
+        the dashboard does: `q`, `os`, `label`, `state`, and `first` and `count` in the order of `sort` and `order`
+        (docs/api.md), as in `machines={"state": "hot"}`; all unless said.
         """
         query: dict[str, Any] = {"start": start, "end": end, "resample_rate": rate, "by": by}
         if users and stat is not None:
             raise ValueError("expected users without stat; query() takes both")
+        if machines and stat is not None:
+            raise ValueError("expected machines without stat")
+        foreign = [name for name in machines if name not in _SELECTION]
+        if foreign:
+            raise ValueError(f"expected as members of machines {', '.join(_SELECTION)}, got {foreign[0]!r}")
         weighed: dict[str, Any] = {} if weight == "samples" else {"weight": weight}
         if stat is None:
             check_windows_by(by, top)
             wanted = query | weighed | {"metric": metric, "histograms": histograms, "user": list(users) or None}
+            wanted |= machines
             return self._windows("windows/fleet", f"{metric} of the fleet", wanted)
         values = self._values(
             f"metrics/{path_segment(metric)}/fleet", metric, query | {"top": top, "stat": stat} | weighed
@@ -290,12 +300,16 @@ class Client(Operations):
         document = self.who_document(host, by=by, top=top, rate=rate, **moments)
         return read_use(document)
 
-    def users(self) -> pd.DataFrame:
-        """The users that have reported, and what each last said of itself (`analytics.sources.base`)."""
+    def users(self, patterns: Sequence[str] = (), *, label: str | None = None) -> pd.DataFrame:
+        """The users that have reported, and what each last said of itself (`analytics.sources.base`).
+
+        Only those that `patterns` mean (ids, patterns, or labels such as `role=web`), and of these only those that are
+        labelled `label`.
+        """
         pages = []
         after: str | None = ""
         while after is not None:
-            body = self._get("users", {"after": after or None})
+            body = self._get("users", {"user": list(patterns) or None, "label": label, "after": after or None})
             pages.append(read_records(body, "users", _USERS))
             after = next_page(body)
         users = (pd.concat(pages) if len(pages) > 1 else pages[0]).rename(columns={"user_id": "user"})

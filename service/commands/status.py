@@ -49,6 +49,7 @@ _REMEDIES = (
     ("Rules are not evaluated", "The service's log has the reason; `loadlens-service rules` lists the rules."),
     ("be lost", "docs/operations.md says what to do about a damaged journal. Nothing else is touched by it."),
     ("are lost", "docs/operations.md says what to do about a damaged journal. Nothing else is touched by it."),
+    ("--max-series", "Raise --max-series if they are yours, or find out who makes up cores."),
     ("--max-users", "Raise --max-users if they are yours, or find out who sends under ever new names."),
     ("InfluxDB", "See that the database runs and takes the token; reports wait in the journal meanwhile."),
 )

@@ -7,8 +7,10 @@ as long as nobody has opened it again, each flipped bit is found.
 import contextlib
 import hashlib
 import logging
+import os
 import re
 import sqlite3
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -114,17 +116,22 @@ class ControlDatabase:
         self._read_lock = threading.Lock()
         path.parent.mkdir(parents=True, exist_ok=True)
         fault = seal_fault(path)
-        with contextlib.suppress(OSError):
-            # Files of rules are kept in it, and may hold addresses that are secrets.
-            path.touch(0o600)
-            path.chmod(0o600)
         try:
+            if not path.exists():
+                _create(path)
+            elif not path.stat().st_size:
+                # It is never made empty: what it held is gone, tokens too, without which nobody would be asked for any.
+                raise sqlite3.DatabaseError("it is empty, and was not when it was made")
+            with contextlib.suppress(OSError):
+                path.chmod(0o600)
             self._writer = _connect(path)
-            self._prepare(limit_bytes)
+            _prepare(self._writer)
+            (page_size,) = self._writer.execute("PRAGMA page_size").fetchone()
+            self._writer.execute(f"PRAGMA max_page_count = {max(limit_bytes // page_size, 1)}").fetchone()
             unseal(path)
             self._reader = _connect(path)
             self._reader.execute("PRAGMA query_only = ON")
-        except (sqlite3.Error, UnicodeDecodeError) as error:  # SQLite's words may quote what is damaged
+        except (OSError, sqlite3.Error, UnicodeDecodeError) as error:  # SQLite's words may quote what is damaged
             raise ControlError(
                 f"{path} cannot be used: {error}; put it aside to begin without settings, rules and audit trail"
             ) from None
@@ -262,19 +269,32 @@ class ControlDatabase:
             with contextlib.suppress(OSError):
                 seal(self._path)
 
-    def _prepare(self, limit_bytes: int) -> None:
-        db = self._writer
-        (version,) = db.execute("PRAGMA user_version").fetchone()
-        (application,) = db.execute("PRAGMA application_id").fetchone()
-        if version > _FORMAT:
-            raise sqlite3.DatabaseError(f"its format {version} is of a newer version of this service")
-        if application not in (0, _APPLICATION_ID):
-            raise sqlite3.DatabaseError("it is a database of another program")
-        db.executescript(_PREPARE)
-        (page_size,) = db.execute("PRAGMA page_size").fetchone()
-        db.execute(f"PRAGMA max_page_count = {max(limit_bytes // page_size, 1)}").fetchone()
-        if version < _FORMAT:
-            db.executescript(_SCHEMA)
+
+def _create(path: Path) -> None:
+    """Make the file, complete or not at all, unless another process does just now."""
+    # For its owner alone: files of rules are kept in it, and may hold addresses that are secrets.
+    number, name = tempfile.mkstemp(prefix=f"{path.name}.", dir=path.parent)
+    os.close(number)
+    made = Path(name)
+    try:
+        with contextlib.closing(_connect(made)) as db:
+            _prepare(db)
+        with contextlib.suppress(FileExistsError):
+            os.link(made, path)
+    finally:
+        made.unlink()
+
+
+def _prepare(db: sqlite3.Connection) -> None:
+    (version,) = db.execute("PRAGMA user_version").fetchone()
+    (application,) = db.execute("PRAGMA application_id").fetchone()
+    if version > _FORMAT:
+        raise sqlite3.DatabaseError(f"its format {version} is of a newer version of this service")
+    if application not in (0, _APPLICATION_ID):
+        raise sqlite3.DatabaseError("it is a database of another program")
+    db.executescript(_PREPARE)
+    if version < _FORMAT:
+        db.executescript(_SCHEMA)
 
 
 def seal(path: Path) -> None:

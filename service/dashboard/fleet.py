@@ -22,16 +22,13 @@ from service.dashboard.column_means import mean_of_columns
 from service.dashboard.machines import (
     Machines,
     Places,
-    Sort,
-    State,
+    Selection,
     document_of,
     extremes,
     labels_of,
     machines_in,
-    meant,
-    order_of,
+    selected,
     silent,
-    states_of,
 )
 from service.dashboard.matrix import FleetCache, Floats, MatrixKey, Shown
 from service.stores.base import Store, StoreUnavailable
@@ -53,7 +50,7 @@ _LARGE: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
-class PictureQuestion:
+class PictureQuestion(Selection):
     """Which picture is wanted. Times are epoch milliseconds, the range is half-open."""
 
     metric: NamedMetric
@@ -64,18 +61,6 @@ class PictureQuestion:
     """The width of a column; None for what fits `columns` and the data."""
     columns: int
     rows: int
-    sort: Sort = "name"
-    descending: bool = False
-    text: str = ""
-    """Machines whose names hold it, whatever the case."""
-    os_type: str | None = None
-    label: str = ""
-    """Machines with labels, such as `role=web` (`contract.patterns`)."""
-    state: State | None = None
-    first: int = 0
-    """The place in the order of the first machine that is shown,"""
-    count: int | None = None
-    """and how many there are; None for all."""
 
 
 def picture(cache: FleetCache, asked: PictureQuestion, alerting: frozenset[str], now_ms: int) -> bytes:
@@ -105,11 +90,8 @@ def _drawn(cache: FleetCache, asked: PictureQuestion, alerting: frozenset[str], 
         rate_ms = next((rate for rate in _RATES if rate >= coarser), _RATES[-1])
         values, machines, range_ms = _read(cache, asked, rate_ms)
     columns = values.shape[1]
-    alike = meant(machines, text=asked.text, os_type=asked.os_type, label=asked.label)
-    states = states_of(machines, asked.metric.quantity, alerting, min(now_ms, asked.end_ms), alike)
-    matching = np.flatnonzero(states[asked.state or "reporting"])
-    ordered = matching[order_of(machines, asked.sort, asked.descending, matching)]
-    shown = ordered[asked.first : None if asked.count is None else asked.first + asked.count]
+    found = selected(machines, asked, asked.metric.quantity, alerting, min(now_ms, asked.end_ms))
+    states, shown = found.states, found.shown
     cells = values[machines.rows[shown]]
     finite = np.isfinite(cells)
     edges = np.linspace(0, len(shown), min(len(shown), asked.rows) + 1).astype(np.int64)
@@ -125,7 +107,7 @@ def _drawn(cache: FleetCache, asked: PictureQuestion, alerting: frozenset[str], 
         "scale": scale,
         "edges": (edges + asked.first).tolist(),
         "labels": [machines.names[place] for place in shown[edges[:-1]]] if len(shown) else [],
-        "total": len(ordered),
+        "total": len(found.ordered),
         "known": len(machines.names),
         "states": {name: int(mask.sum()) for name, mask in states.items()},
         "weighted": _listed(
@@ -143,7 +125,7 @@ def _drawn(cache: FleetCache, asked: PictureQuestion, alerting: frozenset[str], 
         "idlest": extremes(machines, states, highest=False),
         "silent": silent(machines, states),
         "known_labels": labels_of(machines.labels),
-        "labelled": labels_of(machines.labels[place] for place in np.flatnonzero(alike).tolist()),
+        "labelled": labels_of(machines.labels[place] for place in np.flatnonzero(found.alike).tolist()),
     }
     return _packed(header, _pixels(cells, edges, scale))
 

@@ -37,6 +37,30 @@ _MAX_VALUES: Final = 100
 """So many values of a label are named, those of most machines: a label that tells each machine apart is no choice."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """Which machines are shown, and in what order."""
+
+    sort: Sort = "name"
+    descending: bool = False
+    text: str = ""
+    """Machines whose names hold it, whatever the case."""
+    os_type: str | None = None
+    label: str = ""
+    """Machines with labels, such as `role=web` (`contract.patterns`)."""
+    state: State | None = None
+    """None for all that reported."""
+    first: int = 0
+    """The place in the order of the first machine that is shown,"""
+    count: int | None = None
+    """and how many there are; None for all."""
+
+    @property
+    def is_everybody(self) -> bool:
+        """Whether it leaves nobody out who reported, whatever the order."""
+        return not (self.text or self.os_type or self.label or self.state or self.first) and self.count is None
+
+
 @dataclass(frozen=True, slots=True)
 class Machines:
     """What is known of n machines, in order of name, and their exact statistics over a range (NaN without samples)."""
@@ -111,6 +135,48 @@ def _means(cache: FleetCache, quantity: Quantity, range_ms: tuple[int, int]) -> 
         return np.empty(0, np.int64), np.empty(0)
     table = cache.store.answer(replace(_question(quantity, range_ms), cells="mean"))
     return cache.rows.of(table.index.tolist()), table.to_numpy(np.float64)[:, 0]
+
+
+@dataclass(frozen=True, slots=True)
+class Selected:
+    """The machines that a selection means."""
+
+    alike: Mask
+    """Those with its text, system and label, whatever they do."""
+    states: dict[str, Mask]
+    """Of these, which are in each state."""
+    ordered: Places
+    """Those in its state, in its order,"""
+    shown: Places
+    """and the part of them that is shown."""
+
+
+def selected(
+    machines: Machines, wanted: Selection, quantity: Quantity, alerting: frozenset[str], until_ms: int
+) -> Selected:
+    """The machines that a selection means, by their statistics and what they do at a moment (epoch ms)."""
+    alike = meant(machines, text=wanted.text, os_type=wanted.os_type, label=wanted.label)
+    states = states_of(machines, quantity, alerting, until_ms, alike)
+    matching = np.flatnonzero(states[wanted.state or "reporting"])
+    ordered = matching[order_of(machines, wanted.sort, wanted.descending, matching)]
+    return Selected(
+        alike, states, ordered, ordered[wanted.first : None if wanted.count is None else wanted.first + wanted.count]
+    )
+
+
+def names_shown(
+    cache: FleetCache,
+    wanted: Selection,
+    quantity: Quantity,
+    range_ms: tuple[int, int],
+    alerting: frozenset[str],
+    now_ms: int,
+) -> frozenset[str]:
+    """The names of the machines that a picture of the range shows. Blocks; raises StoreUnavailable."""
+    with cache.lock:
+        machines = machines_in(cache, quantity, range_ms)
+    found = selected(machines, wanted, quantity, alerting, now_ms)
+    return frozenset(machines.names[place] for place in found.shown.tolist())
 
 
 def states_of(

@@ -72,6 +72,9 @@ Pattern = Annotated[
     str, Meta(max_length=MAX_PATTERN, description="A pattern: `*`, `?`, `[ab]`, `[!ab]` as in fnmatch.")
 ]
 
+LabelsOf = Annotated[
+    str, Meta(description="Machines with labels: `role=web`, or `role=web,zone=eu-*` for all of several.")
+]
 
 GROUPINGS: tuple[Grouping, ...] = ("user", "os_type", "os_version")
 GroupedBy = Annotated[
@@ -202,12 +205,27 @@ class UserWindowsParameters(Struct, kw_only=True):
     histograms: Histograms = "false"
 
 
-class FleetWindowsParameters(Struct, kw_only=True):
-    """Windows of the fleet."""
+class SelectionParameters(Struct, kw_only=True):
+    """Machines, as the fleet's picture of a metric and a range chooses them."""
 
     metric: WINDOWS_METRIC = "cpuUtilization"
     start: Start | None = None
     end: End | None = None
+    sort: Annotated[
+        Literal["name", "mean", "p95", "max", "change", "cores", "seen"], Meta(description="The order of machines.")
+    ] = "name"
+    order: Literal["asc", "desc"] = "asc"
+    q: Annotated[str, Meta(description="Machines whose names hold it.")] = ""
+    os: Annotated[Literal["Linux", "MacOS", "Windows"], Meta(description="Machines of a system.")] | None = None
+    label: LabelsOf = ""
+    state: Literal["hot", "idle", "silent", "alerting"] | None = None
+    first: Annotated[int, Meta(ge=0, le=10**9, description="The place of the first machine in the order.")] = 0
+    count: Annotated[int, Meta(ge=1, le=10**9, description="How many machines there are from it on.")] | None = None
+
+
+class FleetWindowsParameters(SelectionParameters, kw_only=True):
+    """Windows of the fleet, or of the machines that its picture of the range shows."""
+
     resample_rate: WindowsRate = "15m"
     by: Annotated[Literal["user"], Meta(description="Each machine by itself.")] | None = None
     user: Annotated[
@@ -221,6 +239,11 @@ class FleetWindowsParameters(Struct, kw_only=True):
 class UsersParameters(Struct, kw_only=True):
     """The machines that have reported."""
 
+    user: Annotated[
+        list[Pattern],
+        Meta(description="Ids of machines, patterns, or labels such as `role=web`; all machines unless said."),
+    ] = []
+    label: LabelsOf = ""
     limit: Annotated[int, Meta(ge=1, le=MAX_USERS, description="How many machines a page has at most.")] = MAX_USERS
     after: After | None = None
 
@@ -257,7 +280,9 @@ class AlertsParameters(Struct, kw_only=True):
 
     state: Literal["pending", "firing", "resolved"] | None = None
     rule: Pattern = "*"
-    user: Pattern = "*"
+    user: Annotated[
+        str, Meta(max_length=MAX_PATTERN, description="An id, a pattern, or labels such as `role=web`.")
+    ] = "*"
     limit: Annotated[int, Meta(ge=1, le=MAX_ALERTS, description="How many alerts a page has at most.")] = 1000
     after: After | None = None
 
@@ -353,28 +378,13 @@ class StreamParameters(Struct, kw_only=True):
     after: Annotated[str, Meta(description="The id of the last event that is known.")] | None = None
 
 
-class PictureParameters(Struct, kw_only=True):
+class PictureParameters(SelectionParameters, kw_only=True):
     """All machines over time."""
 
-    metric: WINDOWS_METRIC = "cpuUtilization"
     stat: Annotated[Literal["mean", "max", "min"], Meta(description="What is shown of each bucket.")] = "mean"
-    start: Start | None = None
-    end: End | None = None
     resample_rate: Annotated[str, Meta(description="The width of a column.", extra_json_schema=_DURATION)] | None = None
     columns: Annotated[int, Meta(ge=1, le=1000, description="How many columns there may be.")] = 300
     rows: Annotated[int, Meta(ge=1, le=1000, description="How many rows of pixels there may be.")] = 400
-    sort: Annotated[
-        Literal["name", "mean", "p95", "max", "change", "cores", "seen"], Meta(description="The order of machines.")
-    ] = "name"
-    order: Literal["asc", "desc"] = "asc"
-    q: Annotated[str, Meta(description="Machines whose names hold it.")] = ""
-    os: Annotated[Literal["Linux", "MacOS", "Windows"], Meta(description="Machines of a system.")] | None = None
-    label: Annotated[
-        str, Meta(description="Machines with labels: `role=web`, or `role=web,zone=eu-*` for all of several.")
-    ] = ""
-    state: Literal["hot", "idle", "silent", "alerting"] | None = None
-    first: Annotated[int, Meta(ge=0, le=10**9, description="The place of the first machine in the order.")] = 0
-    count: Annotated[int, Meta(ge=1, le=10**9, description="How many machines there are from it on.")] | None = None
 
 
 class AnalysisParameters(Struct, kw_only=True):

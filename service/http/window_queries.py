@@ -17,10 +17,12 @@ from contract import times
 from contract.devices import Names
 from contract.metrics import NamedMetric
 from contract.times import DAY_MS, format_duration, parse_timestamp
+from service.dashboard.machines import Selection
 from service.http.buckets import check_kept, fitting_rate
 from service.http.parameters import FleetWindowsParameters, UserWindowsParameters, names_of
 from service.http.queries import core_number, device_name, devices_of, named_metric
 from service.http.requests import Parameters, duration
+from service.http.selecting import take_selection
 from service.http.table_query import user_patterns
 from service.http.weighing import PieceWeights, a_weight, with_cores
 from service.stores.base import Question, Store
@@ -51,6 +53,16 @@ class WindowsQuery(Struct, frozen=True, kw_only=True):
     """How users count in what is said of all together."""
     users: tuple[str, ...] = ()
     """Of the fleet: patterns of those that are meant; none for everybody."""
+    selection: Selection = Selection()
+    """Of the fleet: of these, the machines that a picture of the range shows."""
+
+    @property
+    def picture_ms(self) -> tuple[int, int]:
+        """The range of a picture with columns as wide as the buckets: it begins and ends with one."""
+        rate_ms = self.rate_ms
+        return self.start_ms // rate_ms * rate_ms, max(
+            -(-self.end_ms // rate_ms), self.start_ms // rate_ms + 1
+        ) * rate_ms
 
     @property
     def weighs(self) -> bool:
@@ -92,6 +104,7 @@ async def read_windows_query(req: Request, store: Store, *, fleet: bool) -> Wind
         histograms=asked.take("histograms", _flag, False),
         weight=asked.take("weight", a_weight, "samples"),
         users=asked.take("user", user_patterns, ()),
+        selection=Selection(**take_selection(req, asked)) if fleet else Selection(),
     )
     if query.end_ms < query.start_ms:
         asked.refuse("end", "is before start; the range is [start, end)")

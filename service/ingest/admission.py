@@ -1,21 +1,63 @@
-"""How many machines are let in: each that has ever reported takes memory for good, so their number has a limit."""
+"""How many machines and cores are let in: what has ever reported takes memory for good, so its number has a limit."""
 
+from collections.abc import Iterable
+
+from contract.report import Report
 from service.stores.base import Store
+
+NewSeries = tuple[str, str, int]
+"""Machine, quantity and core of a series."""
+
+
+class NotLetInError(Exception):
+    """A report is of a machine, or of cores, that are too many; says what was expected and what came."""
 
 
 class Admission:
-    """Lets machines in that are known, and new ones up to a limit. Everything here runs on the event loop."""
+    """Lets machines in that are known, and new ones up to a limit; their cores likewise, by the number of all series.
 
-    def __init__(self, store: Store, max_users: int) -> None:
+    Everything here runs on the event loop.
+    """
+
+    def __init__(self, store: Store, max_users: int, max_series: int) -> None:
         self._store = store
-        self._max_users = max_users
+        self._max_users, self._max_series = max_users, max_series
         self._joining: set[str] = set()
         """New ones whose first report may be on its way to the store."""
+        self._coming: set[NewSeries] = set()
+        """Series that reports on their way add."""
+        self._too_many = 1
+        """The fewest new series that a report was refused for."""
         self.refused = 0
-        """Reports of machines that were too many."""
+        """Reports of machines and cores that were too many."""
 
-    def admits(self, user_id: str) -> bool:
-        """Whether reports of this machine are taken; a new one is let in by asking."""
+    def admit(self, report: Report) -> list[NewSeries]:
+        """Let a report in; returns the series that it adds, for `arrived` when the store has it, or never will.
+
+        Raises NotLetInError where its machine, or its cores, are too many.
+        """
+        user, coming = report.user_id, self._coming
+        added = [(user, *one) for one in self._store.lacking(report) if (user, *one) not in coming]
+        if added and self._store.series_count + len(coming) + len(added) > self._max_series:
+            self.refused += 1
+            self._too_many = min(len(added), self._too_many) if self._is_full else len(added)
+            raise NotLetInError(
+                f"expected a report within the {self._max_series} series of --max-series, got {len(added)} new ones"
+                f" beside {self._store.series_count + len(coming)}"
+            )
+        if not self._admits(report.user_id):
+            self.refused += 1
+            raise NotLetInError(
+                f"expected a machine that is known, got one more than the {self._max_users} of --max-users"
+            )
+        coming.update(added)
+        return added
+
+    def arrived(self, added: Iterable[NewSeries]) -> None:
+        """These series are on their way no longer."""
+        self._coming.difference_update(added)
+
+    def _admits(self, user_id: str) -> bool:
         store = self._store
         if store.has_user(user_id) or user_id in self._joining:
             return True
@@ -23,25 +65,35 @@ class Admission:
             # Some have arrived since; others never did, and make room.
             self._joining = {one for one in self._joining if not store.has_user(one)}
             if store.user_count + len(self._joining) >= self._max_users:
-                self.refused += 1
                 return False
         self._joining.add(user_id)
         return True
 
-    def has_room(self, user_id: str, agents: int) -> bool:
-        """Whether a machine may say of itself what `agents` of them said: if its reports are, or would be taken."""
+    def check_room(self, user_id: str, agents: int) -> None:
+        """Let a machine say of itself what `agents` of them said: if its reports are, or would be taken.
+
+        Raises NotLetInError otherwise.
+        """
         store = self._store
-        return store.has_user(user_id) or max(store.user_count, agents) < self._max_users
+        if not store.has_user(user_id) and max(store.user_count, agents) >= self._max_users:
+            raise NotLetInError(
+                f"expected a machine that is known, got one more than the {self._max_users} of --max-users"
+            )
 
     @property
-    def reason(self) -> str:
-        """What is said to those who are not let in."""
-        return f"expected a machine that is known, got one more than the {self._max_users} of --max-users"
+    def _is_full(self) -> bool:
+        """Whether a report that was refused for its new series would be again."""
+        return self._store.series_count + self._too_many > self._max_series
 
     @property
     def problem(self) -> str | None:
         """What to say while nobody new is let in; None otherwise."""
         count = self._store.user_count
-        if count < self._max_users:
-            return None
-        return f"{count} machines are known, as many as --max-users lets in; reports of others get 429"
+        if count >= self._max_users:
+            return f"{count} machines are known, as many as --max-users lets in; reports of others get 429"
+        if self._is_full:
+            return (
+                f"{self._store.series_count} series of machines and cores are known, and --max-series lets in"
+                f" {self._max_series}; reports with new ones get 429"
+            )
+        return None

@@ -161,7 +161,16 @@ class Store(Protocol):
 
     @property
     def user_count(self) -> int:
-        """How many users are known; as quick as `has_user`, and both may be called on the event loop."""
+        """How many users are known; as quick as `has_user`, and all of these may be called on the event loop."""
+
+    @property
+    def series_count(self) -> int:
+        """How many series are known: quantities of machines, and of each of their cores."""
+
+    def lacking(self, report: Report) -> list[tuple[str, int]]:
+        """The series that a report would add, by quantity and core (`WHOLE` for the machine): of a machine that is not
+        known all of them, else those of cores.
+        """
 
     def has_user(self, user_id: str) -> bool:
         """Whether any report of this user was ever taken."""

@@ -211,6 +211,41 @@ class SeriesIndex:
         kept = [place for place, name in enumerate(names) if name in numbers]
         return metric if len(kept) == len(names) else metric.of_some_devices(kept)
 
+    def lacking(self, report: Report) -> list[tuple[str, int]]:
+        """The series that a report would add: of a machine that is not known all, else those of cores and devices.
+
+        What else a machine says of itself has as many series as there are quantities, at most.
+        """
+        user = self.users.get(report.user_id)
+        added: list[tuple[str, int]] = []
+        for metric in report.typed_metrics():
+            if isinstance(metric, Cpu):
+                cores = len(metric.avg_utilization_by_core)
+                if user is not None and len(user.cpu) == cores + 1 and metric.cores == user.numbers:
+                    continue
+                numbers: Iterable[int] = metric.cores or range(cores)
+            else:
+                numbers = metric.core_numbers()
+            for quantity in metric.of_cores:
+                known = self.cores(report.user_id, quantity.name)
+                added += [(quantity.name, core) for core in numbers if core not in known]
+            if metric.of_devices:
+                added += self._lacking_devices(report.user_id, metric)
+            if user is None:
+                added += [(quantity.name, WHOLE) for quantity in metric.quantities]
+        return added
+
+    def _lacking_devices(self, user_id: str, metric: Metric) -> list[tuple[str, int]]:
+        user, kind, names = self.users.get(user_id), type_name(type(metric)), metric.device_names()
+        told = with_names({} if user is None else user.devices, kind, names).get(kind, {})
+        numbers = [told[name] for name in names if name in told]
+        return [
+            (quantity.name, number)
+            for quantity in metric.of_devices
+            for number in numbers
+            if number not in self.cores(user_id, quantity.name)
+        ]
+
     def cores(self, user_id: str, quantity: str) -> dict[int, int]:
         """The series of a user's quantity: their numbers by core (`WHOLE` for the whole machine)."""
         return self._by_user.get(user_id, {}).get(quantity, {})
@@ -305,6 +340,15 @@ class KnownUsers:
     def has_user(self, user_id: str) -> bool:
         """Whether any report of this user was ever taken."""
         return user_id in self._index.users
+
+    @property
+    def series_count(self) -> int:
+        """How many series are known."""
+        return len(self._index)
+
+    def lacking(self, report: Report) -> list[tuple[str, int]]:
+        """The series that a report would add (`SeriesIndex.lacking`)."""
+        return self._index.lacking(report)
 
     def labels_of(self, user_id: str) -> Mapping[str, str]:
         """What a user said last of its labels; nothing of who is not known."""

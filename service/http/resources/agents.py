@@ -32,7 +32,7 @@ from service.http.parameters import AgentsParameters, names_of
 from service.http.permissions import SLASH
 from service.http.problems import ProblemError
 from service.http.requests import Parameters, read_as, read_body, text
-from service.ingest.admission import Admission
+from service.ingest.admission import Admission, NotLetInError
 
 
 class AgentList:
@@ -158,11 +158,14 @@ class OneAgentsState:
             raise ProblemError(falcon.HTTP_422, "The state is wrong.", [Problem("/labels", fault)])
         user = user_id_of(user_id)
         registry = self._remote_configuration.registry
-        if registry.get(user) is None and not self._admission.has_room(user, len(registry)):
+        try:
+            if registry.get(user) is None:
+                self._admission.check_room(user, len(registry))
+        except NotLetInError as error:
             raise ProblemError(
-                falcon.HTTP_429, "No more machines are let in.", [Problem("", self._admission.reason)],
+                falcon.HTTP_429, "No more machines are let in.", [Problem("", str(error))],
                 headers={"Retry-After": str(_FULL_RETRY_S)},
-            )  # fmt: skip
+            ) from None  # fmt: skip
         instructions = await self._remote_configuration.exchange(user, state)
         if instructions is None:
             raise ProblemError(falcon.HTTP_503, "There are too many agents.", headers={"Retry-After": "600"})

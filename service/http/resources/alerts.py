@@ -1,6 +1,7 @@
 """/api/v1/alerts and /silences: what rules have found, and of what nobody is told."""
 
 import asyncio
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
 import falcon
@@ -9,7 +10,7 @@ from falcon.asgi import Request, Response
 from msgspec import Meta, Struct
 
 from contract import times
-from contract.patterns import MAX_PATTERN, matcher
+from contract.patterns import MAX_PATTERN, host_matcher, matcher
 from contract.times import DAY_MS, format_instant, parse_duration, parse_timestamp
 from service.alerts.repository import Alert, RuleRepository, Silence, TooMany
 from service.alerts.runner import Runner
@@ -31,22 +32,29 @@ _STATES = ("pending", "firing", "resolved")
 class Alerts:
     """Lists alerts."""
 
-    def __init__(self, repository: RuleRepository, runner: Runner) -> None:
+    def __init__(
+        self, repository: RuleRepository, runner: Runner, labels_of: Callable[[str], Mapping[str, str]]
+    ) -> None:
+        """`labels_of` says what a host is labelled; nothing of who is not known."""
         self._repository = repository
         self._runner = runner
+        self._labels_of = labels_of
 
     async def on_get(self, req: Request, resp: Response) -> None:
         """200 with alerts that are pending or firing, or those of `state`; newest first."""
         asked = await Parameters.read(req, names_of(AlertsParameters))
         state = asked.take("state", lambda value: one_of(value, _STATES), None)
         limit, after = take_limit(asked, MAX_ALERTS, 1000), asked.take("after", _place, None)
-        rule, user = (asked.take(name, lambda value: matcher([text(value)]), None) for name in ("rule", "user"))
+        rule = asked.take("rule", lambda value: matcher([text(value)]), None)
+        host = asked.take("user", lambda value: host_matcher([text(value)]), None)
         asked.check()
         found = await asyncio.to_thread(self._found, state)
         alerts = [
-            alert for alert in found
-            if (rule is None or rule(alert["rule"])) and (user is None or user(alert["user"]))
-        ]  # fmt: skip
+            alert
+            for alert in found
+            if (rule is None or rule(alert["rule"]))
+            and (host is None or host(alert["user"], self._labels_of(alert["user"])))
+        ]
         behind = alerts if after is None else [alert for alert in alerts if _place_of(alert) > after]
         page = behind[:limit]
         resp.content_type = "application/json"

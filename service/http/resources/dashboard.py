@@ -6,32 +6,32 @@ import gzip
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import falcon
 import msgspec
 from falcon.asgi import Request, Response
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from contract import times
 from contract.metrics import NAMES
-from contract.patterns import MAX_PATTERN, names_labels
-from contract.problems import shortened
-from contract.report import FUTURE_MS, MAX_USER_ID
+from contract.patterns import MAX_PATTERN, host_matcher
+from contract.report import FUTURE_MS
 from contract.times import DAY_MS, format_duration, parse_timestamp
 from service.alerts.repository import RuleRepository
 from service.alerts.rules import InvalidRule, Rule, parse_rule
 from service.alerts.runner import Runner
 from service.dashboard.analysis import KINDS, MAX_BACKTEST_WINDOWS, Analyst, Busy, Kind, Subject
 from service.dashboard.fleet import MAX_COLUMNS, MAX_ROWS, PictureQuestion, picture
-from service.dashboard.machines import Sort, State
 from service.dashboard.matrix import FleetCache, Shown
 from service.http.asking import ask
 from service.http.buckets import fitting_rate
+from service.http.listing import one_of, whole_number
 from service.http.parameters import AnalysisParameters, PictureParameters, names_of
 from service.http.problems import ProblemError, invalid
 from service.http.queries import check_user, named_metric
 from service.http.requests import Parameters, duration, read_json, text
+from service.http.selecting import alerting_users, take_selection
 from service.http.templates import PAGES, environment
 from service.stores.base import Store
 
@@ -153,33 +153,25 @@ class FleetPicture:
         _send(req, resp, content, await asyncio.to_thread(gzip.compress, content, 1))
 
     def _draw(self, asked: PictureQuestion) -> bytes:
-        alerting = frozenset(alert.user for alert in self._repository.alerts("firing", 10_000))
-        return picture(self._cache, asked, alerting, times.now_ms())
+        return picture(self._cache, asked, alerting_users(self._repository), times.now_ms())
 
 
 async def _picture_asked(req: Request, store: Store) -> PictureQuestion:
     asked = await Parameters.read(req, names_of(PictureParameters))
-    for name in ("columns", "rows", "first", "count"):
+    for name in ("columns", "rows"):
         if req.params.get(name) == "":
             asked.refuse(name, "expected a whole number, got nothing")
     now_ms = times.now_ms()
     end_ms = asked.take("end", parse_timestamp, now_ms)
     question = PictureQuestion(
         metric=named_metric(asked.take("metric", text, "cpuUtilization")),
-        statistic=asked.take("stat", lambda value: _one_of(value, get_args(Shown)), "mean"),
+        statistic=asked.take("stat", lambda value: one_of(value, get_args(Shown)), "mean"),
         start_ms=asked.take("start", parse_timestamp, end_ms - DAY_MS),
         end_ms=end_ms,
         rate_ms=asked.take("resample_rate", duration, None),
-        columns=asked.take("columns", lambda value: _number(value, 1, MAX_COLUMNS), 300),
-        rows=asked.take("rows", lambda value: _number(value, 1, MAX_ROWS), 400),
-        sort=asked.take("sort", lambda value: _one_of(value, get_args(Sort)), "name"),
-        descending=asked.take("order", lambda value: _one_of(value, ("asc", "desc")), "asc") == "desc",
-        text=asked.take("q", _text, ""),
-        label=asked.take("label", _label, ""),
-        os_type=asked.take("os", lambda value: _one_of(value, ("Linux", "MacOS", "Windows")), None),
-        state=asked.take("state", lambda value: _one_of(value, get_args(State)), None),
-        first=asked.take("first", lambda value: _number(value, 0, 10**9), 0),
-        count=asked.take("count", lambda value: _number(value, 1, 10**9), None),
+        columns=asked.take("columns", lambda value: whole_number(value, 1, MAX_COLUMNS), 300),
+        rows=asked.take("rows", lambda value: whole_number(value, 1, MAX_ROWS), 400),
+        **take_selection(req, asked),
     )
     if question.metric.over_cores:
         asked.refuse("metric", f"expected a metric of machines, got {question.metric.name}, which compares cores")
@@ -196,32 +188,6 @@ async def _picture_asked(req: Request, store: Store) -> PictureQuestion:
             )
     asked.check()
     return question
-
-
-def _text(value: Any) -> str:
-    text = str(value)
-    if len(text) > MAX_USER_ID:
-        raise ValueError(f"expected at most {MAX_USER_ID} characters, got {len(text)}")
-    return text
-
-
-def _label(value: Any) -> str:
-    if value and (not names_labels([str(value)]) or len(str(value)) > MAX_PATTERN):
-        raise ValueError(f"expected a label such as role=web, got {shortened(repr(value))}")
-    return str(value)
-
-
-def _one_of(value: Any, known: tuple[str, ...]) -> Any:
-    if value not in known:
-        raise ValueError(f"expected one of {', '.join(known)}, got {str(value)[:32]!r}")
-    return value
-
-
-def _number(value: Any, least: int, most: int) -> int:
-    text = str(value)
-    if not text.isascii() or not text.isdecimal() or len(text) > 12 or not least <= int(text) <= most:
-        raise ValueError(f"expected a whole number from {least} to {most}, got {text[:32]!r}")
-    return int(text)
 
 
 class HostAnalysis:
@@ -271,6 +237,8 @@ class NewBacktest(Struct, forbid_unknown_fields=True):
     """The name of a rule that is there,"""
     definition: dict[str, Any] | UnsetType = UNSET
     """or a rule that is not there yet."""
+    user: Annotated[str, Meta(min_length=1, max_length=MAX_PATTERN)] = "*"
+    """The machines whose periods are told: an id, a pattern, or labels such as `role=web`."""
 
 
 class RuleBacktest:
@@ -298,7 +266,13 @@ class RuleBacktest:
         end_ms = min(end_ms, times.now_ms() + FUTURE_MS)
         start_ms = min(max(start_ms, first_ms), end_ms)
         rate_ms = _backtest_rate(self._store, start_ms, end_ms, max(len(users), 1))
-        await _answer(resp, self._analyst.backtest(rule, start_ms, end_ms, format_duration(rate_ms)))
+        await _answer(resp, self._tested(rule, (start_ms, end_ms), format_duration(rate_ms), asked.user))
+
+    async def _tested(self, rule: Rule, range_ms: tuple[int, int], rate: str, user: str) -> dict[str, Any]:
+        """What the rule would have said of the machines that are meant."""
+        matches, labels_of = host_matcher([user]), self._store.labels_of
+        told = await self._analyst.backtest(rule, *range_ms, rate)
+        return told | {"periods": [one for one in told["periods"] if matches(one["user"], labels_of(one["user"]))]}
 
     async def _rule(self, asked: NewBacktest) -> Rule:
         if isinstance(asked.definition, dict):

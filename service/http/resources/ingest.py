@@ -24,7 +24,7 @@ from service.http.problems import ProblemError
 from service.http.requests import read_body
 from service.http.token_limits import TokenLimits
 from service.ingest.acknowledgement import Acknowledgement, Ingest, Unavailable
-from service.ingest.admission import Admission
+from service.ingest.admission import Admission, NewSeries, NotLetInError
 from service.stores.base import Store
 
 _log = logging.getLogger("loadlens.service")
@@ -163,14 +163,17 @@ class Metrics:
             raise ProblemError(
                 falcon.HTTP_422, "The report is invalid; nothing of it was stored.", error.problems[:_MAX_PROBLEMS]
             ) from None
-        refusal = self._refusal(identity, report)
-        if refusal is not None:
+        try:
+            added = self._admit(identity, report)
+        except ProblemError as refusal:
             self._say_refused(report.user_id, refusal.problems)
-            raise refusal
+            raise
         try:
             acknowledgement = await self._ingest.take([text], [report])
         except Unavailable as error:
             raise _unavailable(error) from None
+        finally:
+            self._admission.arrived(added)
         self._limits.took_reports(identity, 1)
         told = self._remote_configuration.heard(report, now_ms)
         resp.status = falcon.HTTP_202
@@ -188,6 +191,13 @@ class Metrics:
 
         Raises ProblemError where none of them is kept.
         """
+        added: list[NewSeries] = []
+        try:
+            return await self._take(bodies, identity, added)
+        finally:
+            self._admission.arrived(added)
+
+    async def _take(self, bodies: Sequence[bytes], identity: Identity, added: list[NewSeries]) -> Taken:
         kept: list[bytes] = []
         reports: list[Report] = []
         rejected = Rejections()
@@ -201,14 +211,15 @@ class Metrics:
                 self._refused(body, error.problems)
                 rejected.add(index, error.problems)
             else:
-                not_let_in = self._refusal(identity, report)
-                if not_let_in is None:
-                    reports.append(report)
-                    kept.append(text)
-                else:
+                try:
+                    added += self._admit(identity, report)
+                except ProblemError as not_let_in:
                     refusal = not_let_in
                     self._say_refused(report.user_id, refusal.problems)
                     rejected.add(index, refusal.problems)
+                else:
+                    reports.append(report)
+                    kept.append(text)
             if index % _SLICE == _SLICE - 1:
                 await asyncio.sleep(0)
         try:
@@ -240,18 +251,19 @@ class Metrics:
             extra=fields(user=named or None, reason=reason),
         )  # fmt: skip
 
-    def _refusal(self, identity: Identity, report: Report) -> ProblemError | None:
-        """Why this report is not taken from this token, or at all; None where it is."""
+    def _admit(self, identity: Identity, report: Report) -> list[NewSeries]:
+        """The series that a report adds; raises ProblemError where it is not taken from this token, or at all."""
         if identity.is_scoped and not identity.covers(report.user_id):
-            return _of_another()
-        if self._admission.admits(report.user_id):
-            return None
-        return ProblemError(
-            falcon.HTTP_429,
-            "No more machines are let in; nothing of this request was kept.",
-            [Problem("/user_id", self._admission.reason)],
-            headers={"Retry-After": str(_FULL_RETRY_S)},
-        )
+            raise _of_another()
+        try:
+            return self._admission.admit(report)
+        except NotLetInError as error:
+            raise ProblemError(
+                falcon.HTTP_429,
+                "No more machines are let in; nothing of this request was kept.",
+                [Problem("/user_id", str(error))],
+                headers={"Retry-After": str(_FULL_RETRY_S)},
+            ) from None
 
 
 def _of_another() -> ProblemError:

@@ -1,21 +1,28 @@
 """History, fleet, tables of both, users and windows."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, TypeVar
 
 import falcon
 import msgspec
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
 import pyarrow as pa
 from falcon.asgi import Request, Response
 from msgspec.structs import replace
 
 from analytics.frames.resampling import RAW_MS
-from contract.patterns import names_labels
+from contract import times
+from contract.patterns import host_matcher, names_labels
 from contract.times import format_instant
 from service.agents.registry import Registry
 from service.agents.shared_ids import SharedIds, as_members
 from service.control.database import ControlError
+from service.credentials.identity import Identity
+from service.dashboard.machines import names_shown
+from service.dashboard.matrix import FleetCache
 from service.forgetting import Forgetting
 from service.http.answers import form_of, send
 from service.http.asking import ask
@@ -25,11 +32,12 @@ from service.http.parameters import MAX_USERS, UsersParameters, names_of
 from service.http.problems import ProblemError, invalid
 from service.http.queries import check_device, check_user, fleet, history, named_metric, read_query, unknown_user
 from service.http.requests import Parameters, text
+from service.http.selecting import labels
 from service.http.table_forms import send_table
-from service.http.table_query import chosen_users, read_table_query, table
+from service.http.table_query import chosen_users, read_table_query, table, user_patterns
 from service.http.versions import RangeVersions, is_unchanged
 from service.http.window_forms import FORMS, Form
-from service.http.window_queries import EACH, Plan, check_size, read_windows_query
+from service.http.window_queries import EACH, Plan, WindowsQuery, check_size, read_windows_query
 from service.stores.base import CannotForget, Store, StoreUnavailable
 
 
@@ -104,13 +112,19 @@ class Users:
 
     async def on_get(self, req: Request, resp: Response) -> None:
         """200 with a page of them: what each last said of itself, and whether several hosts report under its id."""
-        asked = await Parameters.read(req, names_of(UsersParameters))
+        asked = await Parameters.read(req, names_of(UsersParameters), ("user",))
+        patterns, label = asked.take("user", user_patterns, ()), asked.take("label", labels, "")
         limit, after = take_limit(asked, MAX_USERS, MAX_USERS), asked.take("after", text, "")
         asked.check()
         frame = await asyncio.to_thread(self._store.users)
         identity = identity_of(req)
         if identity.is_scoped:
             frame = frame[frame["user_id"].map(identity.covers)]
+        if patterns:
+            frame = frame[_matching(frame, host_matcher(patterns))]
+        if label:
+            labelled = host_matcher([label])
+            frame = frame[_matching(frame, lambda _, labels: labelled("", labels))]
         if after:
             frame = frame[frame["user_id"] > after]
         behind = frame["user_id"].iloc[limit - 1] if len(frame) > limit else None
@@ -125,6 +139,11 @@ class Users:
         """What is known of who reports under an id."""
         agent = self._agents.get(user_id)
         return as_members(self._shared.get(user_id)) | {"clock_ahead_s": agent.clock_ahead_s if agent else None}
+
+
+def _matching(users: pd.DataFrame, matches: Callable[[str, Mapping[str, str]], bool]) -> npt.NDArray[np.bool_]:
+    found = map(matches, users["user_id"].tolist(), users["labels"].tolist())
+    return np.fromiter(found, np.bool_, len(users))
 
 
 T = TypeVar("T")
@@ -257,17 +276,37 @@ class UserWindows:
 class FleetWindows:
     """Answers the windows of all machines, together or by user."""
 
-    def __init__(self, store: Store, sending: Sending) -> None:
+    def __init__(
+        self, store: Store, sending: Sending, cache: FleetCache, alerting: Callable[[], frozenset[str]]
+    ) -> None:
+        """`alerting` names the machines about which an alert fires, and may block."""
         self._store = store
         self._sending = sending
+        self._cache = cache
+        self._alerting = alerting
 
     async def on_get(self, req: Request, resp: Response) -> None:
         """200 with windows; 503 where the store is away."""
         media_type = form_of(req)
         query = await read_windows_query(req, self._store, fleet=True)
-        users = await ask(chosen_users, self._store, query.users, identity_of(req)) if query.users else None
+        users = await ask(self._meant, query, identity_of(req))
         series = 1
         if query.by_user or query.weighs or query.rate_ms == RAW_MS:
             series = max(1, len(await asyncio.to_thread(self._store.users)) if users is None else len(users))
         check_size(query, series)
         await self._sending.send(req, resp, media_type, Plan(query, None, series, users))
+
+    def _meant(self, query: WindowsQuery, identity: Identity) -> frozenset[str] | None:
+        """The machines that are asked about; None for all."""
+        users = chosen_users(self._store, query.users, identity) if query.users else None
+        if query.selection.is_everybody:
+            return users
+        shown = names_shown(
+            self._cache,
+            query.selection,
+            query.metric.quantity,
+            query.picture_ms,
+            self._alerting(),
+            min(times.now_ms(), query.end_ms),
+        )
+        return shown if users is None else shown & users

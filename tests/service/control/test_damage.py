@@ -1,6 +1,7 @@
 """A changed bit of the control database, which SQLite has no checksums against, ends no start with a traceback."""
 
 import random
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -91,6 +92,31 @@ def test_rules_annotations_and_schedules_that_cannot_be_read_are_left_out_and_sa
     assert schedules.get(1) is None
     assert "a rule cannot be read" in str(control.problem)
     control.close()
+
+
+def test_an_empty_database_is_refused_as_its_tokens_would_be_gone(tmp_path: Path) -> None:
+    path = tmp_path / "control.db"
+    ControlDatabase(path).close()
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["control.db", "control.db.sha256"]
+    for sealed in (True, False):
+        path.write_bytes(b"")
+        if not sealed:
+            path.with_name("control.db.sha256").unlink()
+        with pytest.raises(ControlError, match="it is empty, and was not when it was made"):
+            ControlDatabase(path)
+    # Put aside, as the sentence says, it is made anew.
+    path.unlink()
+    ControlDatabase(path).close()
+
+
+def test_two_processes_that_make_the_database_at_once_share_it(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        databases = list(pool.map(lambda _: ControlDatabase(tmp_path / "control.db"), range(8)))
+    with databases[0].transaction() as db:
+        db.execute("INSERT INTO control_schema VALUES ('one', 1)")
+    for database in databases:
+        assert database.read("SELECT version FROM control_schema WHERE room = 'one'") == [(1,)]
+        database.close()
 
 
 @pytest.mark.parametrize("content", ["2\n", "abc", "0", "\u00b2", "9" * 5000, "\0"])

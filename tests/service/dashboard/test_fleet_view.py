@@ -1,7 +1,10 @@
 """The fleet in a real browser: what a person sees of all machines, and does with them."""
 
+import csv
+import io
 import re
 import time
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
@@ -90,6 +93,41 @@ def test_machines_are_kept_by_label_everywhere_and_the_address_says_so(
         seen.page.go_back()
         seen.page.wait_for_selector('html[data-machines="24"]')
         assert seen.complaints == []
+
+
+@pytest.mark.parametrize(
+    ("chosen", "names"),
+    [
+        ("q=WEB-0&os=Linux", {f"web-0{number}" for number in range(1, 10)}),
+        ("os=MacOS", {IDLE}),
+        ("state=hot", {HOT}),
+        ("state=silent", {SILENT}),
+        ("label=zone%3Da&state=hot", {HOT}),
+        ("q=web&sort=name&first=3&count=2", {"web-04", "web-05"}),
+        ("state=hot&q=nobody", set()),
+    ],
+)
+def test_the_data_of_the_heat_map_are_those_of_the_machines_shown(
+    browser: Browser, service: RunningService, client: httpx.Client, chosen: str, names: set[str]
+) -> None:
+    with opened(browser, service, f"/?{until(newest_ms(client), 24)}&{chosen}") as seen:
+        assert {row[0] for row in seen.rows("Machines") if len(row) > 1} == names
+        found = list(csv.DictReader(io.StringIO(seen.download(HEAT))))
+        assert {row["user"] for row in found} == names
+        line = seen.query(HEAT, "curl")
+        answer = httpx.get(line.split("'")[-2], headers={"Accept": "application/json"})
+        assert {one["user"] for one in answer.json()["windows"]} == names
+        said: dict[str, Any] = {}
+        exec(seen.query(HEAT, "Python").replace("print(frame)", ""), said)
+        assert len(said["frame"]) == len(found)
+        assert set(said["frame"]["user"].astype(str)) == names
+        assert seen.complaints == []
+
+
+def test_the_table_of_the_heat_map_says_how_many_machines_it_has(browser: Browser, service: RunningService) -> None:
+    with opened(browser, service) as seen:
+        seen.card(HEAT).get_by_role("button", name="Table", exact=True).click()
+        expect(seen.card(HEAT).locator("caption")).to_contain_text(f"{MACHINES} rows.")
 
 
 def test_machines_are_put_together_by_label(browser: Browser, service: RunningService) -> None:

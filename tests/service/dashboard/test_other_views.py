@@ -1,6 +1,8 @@
 """Comparisons, alerts, agents, reports, and what all views share, in a real browser."""
 
 import contextlib
+import csv
+import io
 import re
 import sqlite3
 import time
@@ -83,6 +85,54 @@ def test_what_fires_is_silenced_and_told_again(browser: Browser, service: Runnin
         seen.page.get_by_role("button", name="End the silence of hot").click()
         expect(seen.card("Silences")).to_contain_text("Nothing is silenced.")
         assert client.get("/api/v1/silences").json()["silences"] == []
+
+
+def test_alerts_are_kept_by_label_and_the_address_says_so(browser: Browser, service: RunningService) -> None:
+    with opened(browser, service, "/alerts?rule=hot") as seen:
+        expect(seen.card("Firing and pending")).to_contain_text(HOT)
+        field = seen.page.get_by_label("Label", exact=True)
+        field.focus()
+        expect(seen.page.locator("#labels option[value='role=web']")).to_have_count(1)
+        field.fill("role=web")
+        seen.page.keyboard.press("Enter")
+        expect(seen.card("Firing and pending")).not_to_contain_text(HOT)
+        expect(seen.page.locator("h1")).to_have_text("Alerts: role=web")
+        assert seen.parameters["label"] == ["role=web"]
+        assert all("user=role%3Dweb" in one for one in [one for one in seen.asked if "/api/v1/alerts?" in one][-2:])
+        told = seen.card("Would have fired").locator("[role=status]").last
+        expect(told).to_contain_text("of machines with role=web")
+        assert {row[0] for row in seen.rows("Would have fired")} == {WEB}
+        assert '"user":"role=web"' in seen.query("Would have fired", "Python")
+        seen.page.reload()
+        seen.settled("/alerts")
+        expect(seen.card("Firing and pending")).not_to_contain_text(HOT)
+        field.fill("role=db")
+        seen.page.keyboard.press("Enter")
+        expect(seen.card("Firing and pending")).to_contain_text(HOT)
+        seen.page.go_back()
+        expect(seen.card("Firing and pending")).not_to_contain_text(HOT)
+        assert seen.complaints == []
+
+
+def test_machines_are_compared_by_label(browser: Browser, service: RunningService) -> None:
+    with opened(browser, service, f"/compare?host={WEB}&host={HOT}") as seen:
+        expect(seen.card(SIDE).locator(".legend")).to_contain_text(HOT)
+        seen.page.get_by_label("Label", exact=True).fill("role=web")
+        seen.page.keyboard.press("Enter")
+        expect(seen.card(SIDE).locator(".legend")).not_to_contain_text(HOT)
+        assert seen.parameters == {"host": [WEB, HOT], "label": ["role=web"]}
+        expect(seen.page.locator("h1")).to_have_text("Compare: role=web")
+        expect(seen.page.locator("main")).to_contain_text(f"Not labelled role=web, and left out: {HOT}.")
+        assert f"user={WEB}&" in seen.query(SIDE, "curl") and HOT not in seen.query(SIDE, "Python")
+        expect(seen.page.locator(f"#known option[value='{HOT}']")).to_have_count(0)
+        seen.go("/compare?label=role%3Dweb")
+        expect(seen.page.locator("main .legend")).to_contain_text(WEB)
+        found = csv.DictReader(io.StringIO(seen.download(SIDE)))
+        names = {row["machine"] for row in found}
+        assert len(names) == 6 and WEB in names and all(name.startswith("web-") for name in names)
+        seen.go("/compare?label=role%3Dnosuch")
+        expect(seen.card(SIDE)).to_contain_text("No machine with role=nosuch")
+        assert seen.complaints == []
 
 
 def test_a_silence_that_cannot_be_is_refused_in_words(browser: Browser, service: RunningService) -> None:

@@ -17,7 +17,7 @@ from service.dashboard.fleet import PictureQuestion, picture
 from service.dashboard.matrix import FleetCache
 from service.stores.base import Question
 from service.stores.embedded.store import EmbeddedStore
-from tests.support.dashboard_fleet import HOT, STEP_MS, report
+from tests.support.dashboard_fleet import HOT, STEP_MS, newest_ms, report
 from tests.support.recordings import Machine, Recording
 from tests.support.reports import as_json
 from tests.support.running import RunningService
@@ -216,6 +216,42 @@ def test_windows_of_machines_with_a_label_are_those_of_the_machines(client: http
 
 
 @pytest.mark.server
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        {}, {"q": "WEB-1"}, {"os": "MacOS"}, {"state": "hot"}, {"state": "idle"}, {"state": "silent"},
+        {"label": "role=web,zone=a"}, {"state": "alerting"}, {"q": "web", "sort": "p95", "order": "desc", "count": 3},
+        {"sort": "name", "first": 5, "count": 4}, {"first": 1000},
+    ],
+)  # fmt: skip
+def test_windows_of_what_a_picture_shows_are_those_of_its_machines(
+    client: httpx.Client, chosen: dict[str, object]
+) -> None:
+    asked = {"metric": "cpuUtilization", "resample_rate": "30m", "start": newest_ms(client) - DAY_MS}
+    asked["end"] = newest_ms(client)
+    content = client.get("/api/v1/fleet/picture", params=asked | {"rows": 1000} | chosen).content
+    header = json.loads(content[4 : 4 + int.from_bytes(content[:4], "little")])
+    found = client.get("/api/v1/windows/fleet", params=asked | {"by": "user"} | chosen).json()["windows"]
+    assert {one["user"] for one in found} == set(header["labels"])
+    few = client.get("/api/v1/windows/fleet", params=asked | {"by": "user", "user": "web-01"} | chosen).json()[
+        "windows"
+    ]
+    assert {one["user"] for one in few} == set(header["labels"]) & {"web-01"}
+    together = client.get("/api/v1/windows/fleet", params=asked | chosen).json()["windows"]
+    assert sum(one["count"] for one in together) == sum(one["count"] for one in found)
+
+
+@pytest.mark.server
+@pytest.mark.parametrize(
+    "wrong", ["state=busy", "sort=colour", "count=0", "first=x", "label=web", "os=Plan9", "count="]
+)
+def test_windows_of_no_such_choice_are_refused(client: httpx.Client, wrong: str) -> None:
+    answer = client.get(f"/api/v1/windows/fleet?{wrong}")
+    assert answer.status_code == 422, answer.text
+    assert wrong.partition("=")[0] in answer.text
+
+
+@pytest.mark.server
 @pytest.mark.parametrize("kind", ["anomalies", "changes", "forecast", "size", "week"])
 def test_methods_answer_and_say_where_data_are_too_few(client: httpx.Client, kind: str) -> None:
     told = client.get(f"/api/v1/analysis/{kind}/byUser/web-01", params={"tz": "Europe/Berlin"})
@@ -253,6 +289,32 @@ def test_a_backtest_says_when_a_rule_would_have_fired(client: httpx.Client, serv
     ):
         assert client.post("/api/v1/backtests", json=wrong).status_code == status
     assert service.process.poll() is None
+
+
+@pytest.mark.server
+def test_alerts_and_backtests_are_kept_by_label(client: httpx.Client) -> None:
+    def firing(**params: str) -> set[str]:
+        return {one["user"] for one in client.get("/api/v1/alerts", params=params).json()["alerts"]}
+
+    assert HOT in firing() and HOT in firing(user="role=db,zone=*") and HOT in firing(user="db-*")
+    assert HOT not in firing(user="role=web") and firing(user="role=nosuch") == set()
+    asked = {"rule": "hot", "start": newest_ms(client) - DAY_MS, "end": newest_ms(client)}
+    for user, found in (("role=db", {HOT}), ("role=web", {"web-01"}), ("*", {HOT, "web-01"}), ("nobody", set())):
+        answer = client.post("/api/v1/backtests", json=asked | {"user": user})
+        assert {one["user"] for one in answer.json()["periods"]} == found
+    assert client.post("/api/v1/backtests", json=asked | {"user": ""}).status_code == 422
+
+
+@pytest.mark.server
+def test_machines_are_listed_by_pattern_and_label(client: httpx.Client) -> None:
+    def listed(**params: Any) -> list[str]:
+        return [one["user_id"] for one in client.get("/api/v1/users", params=params).json()["users"]]
+
+    assert listed(label="role=db") == listed(user="role=db") == [HOT]
+    assert listed(user=["web-0[12]", HOT], label="role=web") == ["web-01", "web-02"]
+    assert listed(user="nobody") == listed(label="role=nosuch") == []
+    assert listed(label="role=web", limit=2, after="web-03") == ["web-04", "web-05"]
+    assert client.get("/api/v1/users?label=web").status_code == 422
 
 
 @pytest.mark.server

@@ -250,6 +250,37 @@ def test_more_users_than_are_let_in_get_429_and_known_ones_go_on(start: StartSer
         assert client.post(METRICS, content=as_json(small("another", END_MS))).status_code == 429
 
 
+def test_more_series_than_are_let_in_get_429_and_known_ones_go_on(start: StartService) -> None:
+    service = start("--max-series", "200", "--flush-interval", "3600")
+    with service.client() as client:
+
+        def sent(user: str, count: int, later_ms: int = 0, **members: object) -> httpx.Response:
+            metric = {"type": "CPU", "avg_utilization": 0.5, "avg_utilization_by_core": [0.5] * count, **members}
+            return client.post(METRICS, content=as_json(small(user, END_MS + later_ms) | {"metrics": [metric]}))
+
+        assert sent("big", 150).status_code == 202
+        refused = sent("bigger", 60)
+        assert (refused.status_code, "--max-series" in refused.text, "61 new ones" in refused.text) == (429, True, True)
+        assert int(refused.headers["Retry-After"]) > 0
+        assert "--max-series" in str(client.get("/readyz").json()["problems"])
+        # Machines and cores that are known go on, and so does what still has room.
+        assert sent("big", 150, 1000).status_code == 202
+        assert sent("small", 40).status_code == 202
+        # Cores under other numbers are new ones.
+        assert sent("small", 40, 1000, cores=[*range(1000, 1040)]).status_code == 429
+        answer = client.post(METRICS, content=as_json([small(f"many {number}", END_MS) for number in range(9)]))
+        assert (answer.status_code, answer.json()["accepted"]) == (202, 8)
+        assert [one["index"] for one in answer.json()["rejected"]] == [8]
+        # A machine that is sent over and over in one batch counts once.
+        assert client.post(METRICS, content=as_json([small("late", END_MS + n) for n in range(3)])).status_code == 429
+        assert "bigger" not in [user["user_id"] for user in client.get("/api/v1/users").json()["users"]]
+    service.stop()
+    service = start("--max-series", "400")
+    with service.client() as client:
+        assert client.post(METRICS, content=as_json([small("late", END_MS + n) for n in range(300)])).status_code == 202
+        assert sent("bigger", 60).status_code == 202
+
+
 def test_fifty_thousand_users_take_bounded_memory_and_listing_them_holds_nobody_up(start: StartService) -> None:
     service = start("--max-users", "50000")
     with service.client() as client:

@@ -23,6 +23,7 @@ from contract.histogram import LINEAR
 from contract.metrics import NAMES
 from contract.summary import Summary
 from contract.times import DAY_MS
+from service.dashboard.matrix import FleetCache
 from service.http.resources.query import FleetWindows, Sending
 from service.http.window_queries import Plan, WindowsQuery
 from service.stores.base import Question
@@ -210,7 +211,7 @@ class Counting(EmbeddedStore):
 def test_nothing_more_is_read_for_a_client_that_has_gone(tmp_path: Path) -> None:
     store = Counting(tmp_path)
     app = falcon.asgi.App()
-    app.add_route("/windows", FleetWindows(store, Sending(store)))
+    app.add_route("/windows", FleetWindows(store, Sending(store), FleetCache(store), frozenset))
     query = f"start={T0 - 100 * DAY_MS}&end={T0}&resample_rate=1s".encode()
 
     async def ask(*, leaves: bool) -> int:

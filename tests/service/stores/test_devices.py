@@ -5,7 +5,7 @@ from typing import Literal
 import pytest
 from msgspec.structs import replace
 
-from contract.devices import LISTED, MAX_DEVICES
+from contract.devices import LISTED, MAX_DEVICES, with_names
 from contract.metrics import QUANTITIES, Disks, Interfaces, type_name
 from contract.report import Report
 from service.stores.base import Machine, Question, Store
@@ -97,6 +97,17 @@ def test_names_have_a_bound_and_what_is_beyond_is_left_out(place: Place) -> None
     assert len(store.cores("a", QUANTITIES["disks.busy"])) == MAX_DEVICES
     assert values(store, "disks.busy", "d0-0") == {"d0-0": 0.75}
     assert "new" not in known
+    store.close()
+
+
+def test_series_of_devices_count_where_series_are_bounded(place: Place) -> None:
+    store = place.open()
+    named = {("disks.busy", number) for number in with_names({}, "DISKS", ["sda", "sdb"])["DISKS"].values()}
+    assert named <= {*store.lacking(WINDOWS[0])}
+    store.add(1, [WINDOWS[0]])
+    assert store.lacking(WINDOWS[0]) == []
+    assert [name for name, _ in store.lacking(WINDOWS[2])] == ["interfaces.received_bytes", "interfaces.sent_bytes"]
+    assert store.devices_of("a")["INTERFACES"].keys() == {"eth0"}
     store.close()
 
 

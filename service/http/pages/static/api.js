@@ -92,10 +92,27 @@ export async function getUser(id, signal) {
 
 const MOST_NAMES = 1000;
 
-/** The first names of machines, to choose from, and whether they are all there are. */
-export async function getNames(signal) {
-  const { users, next } = await getJson(address("/api/v1/users", { limit: MOST_NAMES }), signal);
+/** The first names of machines, or of those with a label, to choose from, and whether they are all there are. */
+export async function getNames(signal, label = "") {
+  const { users, next } = await getJson(address("/api/v1/users", { label, limit: MOST_NAMES }), signal);
   return { names: users.map((one) => one.user_id), all: next === null };
+}
+
+/** Those of some machines that have a label. */
+export async function getLabelled(names, label, signal) {
+  const { users } = await getJson(address("/api/v1/users", { user: names.map(exactly), label }), signal);
+  return users.map((one) => one.user_id);
+}
+
+/** How many of the first machines have each value of each label, to choose from. */
+export async function getLabels(signal) {
+  const { users } = await getJson(address("/api/v1/users", { limit: MOST_NAMES }), signal);
+  const known = {};
+  for (const [key, value] of users.flatMap((one) => Object.entries(one.labels))) {
+    known[key] ??= {};
+    known[key][value] = (known[key][value] ?? 0) + 1;
+  }
+  return known;
 }
 
 /** Windows with their `time` in epoch milliseconds. */

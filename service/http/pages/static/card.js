@@ -8,7 +8,7 @@ const MOST_ROWS = 1000;
 
 /**
  * A card. `source()` answers `{path, accept, python, csv, file}` of what is shown: `csv` is false where CSV is made of the
- * table's rows. `rows()` answers `{columns: [{label, number}], rows}` with plain texts and numbers.
+ * table's rows. `rows()` answers `{columns: [{label, number}], rows, of}` with plain texts and numbers, `of` where there are more.
  */
 export function card(title, { help = "", source = null, rows = null, level = "h2" } = {}) {
   const body = h("div", {});
@@ -45,8 +45,8 @@ export function card(title, { help = "", source = null, rows = null, level = "h2
     rows ? tool("table", "Table", () => show("table", dataTable)) : null);
 
   function dataTable() {
-    const { columns, rows: found } = rows();
-    const note = found.length > MOST_ROWS ? `The first ${MOST_ROWS} of ${found.length} rows; CSV has all.` : `${plural(found.length, "row")}.`;
+    const { columns, rows: found, of = found.length } = rows(), told = Math.min(found.length, MOST_ROWS);
+    const note = of > told ? `The first ${told} of ${of} rows; CSV has all.` : `${plural(told, "row")}.`;
     return h("div", { class: "data" }, table(`${title}. ${note}`, columns, found.slice(0, MOST_ROWS)));
   }
   const node = h("section", { class: "card" },

@@ -5,9 +5,10 @@ import { SERVICE } from "../base.js";
 import { card } from "../card.js";
 import { badges, fill, h, name, notice, table } from "../dom.js";
 import { lineChart } from "../linechart.js";
-import { get, hostLink, set } from "../state.js";
+import { get, hostLink, link, set } from "../state.js";
 import { ago, durationText, iso, moment, range, rateFor } from "../time.js";
 import { plural, shown } from "../numbers.js";
+import { labelFilter, labelTitle } from "./labels.js";
 import { newRule } from "./newrule.js";
 import { consumers } from "./shared.js";
 
@@ -40,7 +41,8 @@ export function open(root) {
   const chart = lineChart(plot, { label: "What the rule looks at, and when it would have fired" });
   const made = newRule((name) => (get("rule") === name ? refresh() : set({ rule: name }, { replace: true })));
   root.classList.add("waiting");
-  root.append(h("h1", {}, "Alerts"), now.node, made.node, silences.node, past.node, test.node);
+  const heading = h("h1", {}, "Alerts"), label = labelFilter({ asks: true });
+  root.append(heading, h("div", { class: "controls" }, label.nodes), now.node, made.node, silences.node, past.node, test.node);
   let rules = [], tested = null, loading = null, testedFor = "";
 
   function section(label) {
@@ -49,14 +51,18 @@ export function open(root) {
   }
 
   const who = (id) => (id ? h("a", { href: hostLink(id) }, name(id)) : "the fleet");
+  const showAll = () => h("a", { href: link("/alerts") }, "Show all");
   const value = (one) => (Math.abs(one) <= 1 ? shown(one) : one.toPrecision(4));
 
   async function refresh() {
     loading?.abort();
     const { signal } = (loading = new AbortController());
+    fill(heading, "Alerts", labelTitle());
+    label.update();
     try {
       const [alerts, resolved, silent, defined] = await Promise.all([
-        getJson("/api/v1/alerts?limit=500", signal), getJson("/api/v1/alerts?state=resolved&limit=200", signal), getJson("/api/v1/silences", signal), getJson("/api/v1/rules", signal),
+        getJson(address("/api/v1/alerts", { limit: 500, user: get("label") }), signal),
+        getJson(address("/api/v1/alerts", { state: "resolved", limit: 200, user: get("label") }), signal), getJson("/api/v1/silences", signal), getJson("/api/v1/rules", signal),
       ]);
       rules = defined.rules.map((one) => one.rule);
       paintAlerts(alerts, resolved);
@@ -81,13 +87,13 @@ export function open(root) {
   function paintAlerts({ alerts, total }, { alerts: resolved }) {
     fill(now.body, alerts.length
       ? table(plural(total, "alert"), [{ label: "state" }, { label: "severity" }, { label: "rule" }, { label: "machine", name: true }, { label: "since" }, { label: "value", number: true }, { label: "most of the CPU by", name: true }, { label: "silence" }],
-        alerts.map((one) => [badges([one.state]), one.severity ? badges([one.severity]) : "", h("a", { href: `?rule=${encodeURIComponent(one.rule)}${one.user ? `&host=${encodeURIComponent(one.user)}` : ""}` }, one.rule), who(one.user), `${moment(Date.parse(one.since))}, ${ago(Date.parse(one.since))}`, value(one.value), consumers(one.who),
+        alerts.map((one) => [badges([one.state]), one.severity ? badges([one.severity]) : "", h("a", { href: link("/alerts", { rule: one.rule, host: one.user, label: get("label") }) }, one.rule), who(one.user), `${moment(Date.parse(one.since))}, ${ago(Date.parse(one.since))}`, value(one.value), consumers(one.who),
           one.silenced ? "silenced" : h("button", { type: "button", "aria-label": `Silence ${one.rule} of ${one.user || "the fleet"}`, onclick: () => propose(one) }, "Silence …")]))
-      : h("p", { class: "empty" }, rules.length ? "Nothing fires, and nothing is pending." : "Nothing fires: there are no rules yet. Make the first below."));
+      : h("p", { class: "empty" }, get("label") ? [`Of machines with ${get("label")} nothing fires, and nothing is pending. `, showAll()] : rules.length ? "Nothing fires, and nothing is pending." : "Nothing fires: there are no rules yet. Make the first below."));
     fill(past.body, resolved.length
       ? table(resolved.length === 1 ? "The one that was resolved" : `The last ${resolved.length} that were resolved`, [{ label: "rule" }, { label: "machine", name: true }, { label: "fired" }, { label: "resolved" }, { label: "lasted" }, { label: "value", number: true }, { label: "most of the CPU by", name: true }],
         resolved.map((one) => [one.rule, who(one.user), moment(Date.parse(one.fired)), moment(Date.parse(one.resolved)), ago(Date.parse(one.fired), Date.parse(one.resolved)).replace(" ago", ""), value(one.value), consumers(one.who)]))
-      : h("p", { class: "empty" }, "Nothing was resolved yet."));
+      : h("p", { class: "empty" }, get("label") ? `Of machines with ${get("label")} nothing was resolved yet.` : "Nothing was resolved yet."));
   }
 
   function paintSilences(found) {
@@ -127,7 +133,7 @@ export function open(root) {
 
   const question = () => {
     const { start, end: to } = range();
-    return { rule: choose.value, start: iso(start), end: iso(to) };
+    return { rule: choose.value, start: iso(start), end: iso(to), ...(get("label") ? { user: get("label") } : {}) };
   };
 
   async function backtest() {
@@ -160,7 +166,7 @@ export function open(root) {
       periods: tested.periods.filter((one) => one.user === shownUser || !one.user).map((one) => ({ start: one.fired, end: one.resolved ?? to, colour: "--hot" })),
       empty: "Nothing was reported in this range.",
     });
-    fill(told, h("p", {}, `${tested.rule} would have fired ${plural(tested.periods.length, "time")}, on windows of ${tested.rate}.`),
+    fill(told, h("p", {}, `${tested.rule} would have fired ${plural(tested.periods.length, "time")}${get("label") ? ` of machines with ${get("label")}` : ""}, on windows of ${tested.rate}.`),
       tested.periods.length ? h("div", { class: "data" }, table("When it would have fired", [{ label: "machine", name: true }, { label: "fired" }, { label: "resolved" }, { label: "value", number: true }],
         tested.periods.slice(0, 50).map((one) => [who(one.user), moment(one.fired), one.resolved ? moment(one.resolved) : "still", value(one.value)]))) : null);
     test.refresh();

@@ -1,12 +1,13 @@
 // Several machines in one chart, each in its colour; or each with the same time a week earlier behind it.
 
-import { address, exactly, getNames, getWindows, python, segment } from "../api.js";
+import { address, exactly, getJson, getLabelled, getNames, getWindows, python, segment } from "../api.js";
 import { card } from "../card.js";
 import { fill, h, name, table } from "../dom.js";
 import { lineChart } from "../linechart.js";
 import { difference, meanOf, merged, quantile, shown } from "../numbers.js";
 import { get, hostLink, link, params, set } from "../state.js";
 import { durationText, iso, range, rateFor } from "../time.js";
+import { labelFilter, labelTitle } from "./labels.js";
 import { annotations, metricOf, metricSelect } from "./shared.js";
 
 export const title = "Compare";
@@ -17,22 +18,23 @@ const STATISTICS = { mean: "mean", p95: "95th percentile", max: "maximum" };
 export function open(root) {
   const input = h("input", { type: "search", list: "known", size: "28", placeholder: "name of a machine", maxlength: "128" });
   const known = h("datalist", { id: "known" });
+  const label = labelFilter({ asks: true });
   const form = h("form", { class: "controls", onsubmit: (event) => { event.preventDefault(); add(input.value.trim()); } },
-    h("label", {}, "Machine ", input), known, h("button", {}, "Add"));
+    h("label", {}, "Machine ", input), known, h("button", {}, "Add"), label.nodes);
   const statistic = h("select", { onchange: () => set({ stat: statistic.value === "mean" ? null : statistic.value }) },
     Object.entries(STATISTICS).map(([value, text]) => h("option", { value }, text)));
   const overlay = h("input", { type: "checkbox", onchange: () => flip() });
   const metric = metricSelect();
-  const chosen = h("ul", { class: "plain controls" });
+  const chosen = h("ul", { class: "plain controls" }), note = h("p", { class: "quiet", role: "status" }), heading = h("h1", {}, "Compare");
   const error = h("p", { class: "error", role: "alert" });
-  let found = [], asked = {}, loading = null, isComplete = false;
+  let found = [], asked = {}, compared = [], loading = null, isComplete = false, offered = null;
   const hosts = () => [...new Set(params().getAll("host"))].slice(0, MOST);
 
   const lines = card("Side by side", {
     source: () => ({
-      path: address("/api/v1/query", { metric: asked.metric, stat: get("stat", "mean"), by: "user", user: hosts().map(exactly), start: asked.start, end: asked.end, resample_rate: asked.resample_rate }),
+      path: address("/api/v1/query", { metric: asked.metric, stat: get("stat", "mean"), by: "user", user: compared.map(exactly), start: asked.start, end: asked.end, resample_rate: asked.resample_rate }),
       csv: false,
-      python: python("query", [[asked.metric]], { stats: [get("stat", "mean")], by: "user", users: hosts().map(exactly), start: asked.start, end: asked.end, rate: asked.resample_rate }),
+      python: python("query", [[asked.metric]], { stats: [get("stat", "mean")], by: "user", users: compared.map(exactly), start: asked.start, end: asked.end, rate: asked.resample_rate }),
     }),
     rows: () => ({
       columns: [{ label: "time" }, { label: "machine" }, { label: "when" }, { label: get("stat", "mean"), number: true }],
@@ -43,7 +45,7 @@ export function open(root) {
   lines.body.append(h("div", { class: "controls" }, metric.label, h("label", {}, "Value ", statistic), h("label", {}, overlay, "a week earlier")), plot);
   const chart = lineChart(plot, { label: "Loads of machines side by side" });
   const summary = h("section", { class: "card" });
-  root.append(h("h1", {}, "Compare"), form, error, chosen, lines.node, summary);
+  root.append(heading, form, error, chosen, note, lines.node, summary);
 
   const flip = () => set({ overlay: get("overlay") === "7d" ? null : "7d" });
   addEventListener("overlay", flip);
@@ -53,12 +55,30 @@ export function open(root) {
     error.textContent = "";
     if (!host) return;
     const names = [...known.options].map((one) => one.value);
-    if (isComplete && names.length && !names.includes(host)) error.textContent = `No machine is named “${host}”. The list under the field has those there are.`;
+    if (isComplete && names.length && !names.includes(host)) error.textContent = `No machine is named “${host}”${get("label") ? ` and has ${get("label")}` : ""}. The list under the field has those there are.`;
     else if (hosts().length >= MOST) error.textContent = `At most ${MOST} machines are compared at a time.`;
     else {
       input.value = "";
       set({ host: [...hosts(), host] });
     }
+  }
+
+  /** The machines that are compared: of those chosen the ones with the label; where none is chosen, the hottest with it. */
+  async function machines(named, { start, end }, signal) {
+    const of = get("label");
+    if (!of) {
+      fill(note);
+      return hosts();
+    }
+    if (hosts().length) {
+      const labelled = new Set(await getLabelled(hosts(), of, signal)), left = hosts().filter((one) => !labelled.has(one));
+      fill(note, left.length ? `Not labelled ${of}, and left out: ${left.join(", ")}.` : null);
+      return hosts().filter((one) => labelled.has(one));
+    }
+    const { series } = await getJson(address("/api/v1/query", { metric: named.name, stat: "p95", by: "user", user: of, start, end, resample_rate: "all", top: MOST }), signal);
+    const hottest = series.toSorted((one, other) => other.values[0] - one.values[0]).map((one) => one.group);
+    fill(note, hottest.length ? `Those with ${of} whose p95 is highest, up to ${MOST} of them.` : null);
+    return hottest;
   }
 
   async function refresh({ quiet = false } = {}) {
@@ -67,19 +87,32 @@ export function open(root) {
     metric.update();
     statistic.value = get("stat", "mean");
     overlay.checked = get("overlay") === "7d";
-    if (!quiet && !known.options.length) {
-      getNames(signal).then(({ names, all }) => {
-        isComplete = all;
+    fill(heading, "Compare", labelTitle());
+    label.update();
+    if (!quiet && offered !== get("label")) {
+      const of = get("label");
+      getNames(signal, of).then(({ names, all }) => {
+        [isComplete, offered] = [all, of];
         fill(known, names.map((one) => h("option", { value: one })));
       }).catch(() => {});
     }
-    const wanted = hosts(), named = metricOf(), { start, end } = range();
+    const named = metricOf(), { start, end } = range();
+    let wanted;
+    try {
+      wanted = await machines(named, { start, end }, signal);
+    } catch (problem) {
+      if (problem.name === "AbortError") throw problem;
+      chart.fail(problem.message);
+      return;
+    }
+    compared = wanted;
     fill(chosen, wanted.map((host, place) => h("li", {}, h("i", { class: `badge swatch-${place + 1}` }, " "), h("a", { href: hostLink(host) }, name(host)),
-      h("button", { type: "button", "aria-label": `Remove ${host}`, onclick: () => set({ host: hosts().filter((one) => one !== host) }) }, "×"))));
+      h("button", { type: "button", "aria-label": `Remove ${host}`, onclick: () => set({ host: wanted.filter((one) => one !== host) }) }, "×"))));
     asked = { metric: named.name, start, end, resample_rate: durationText(rateFor({ start, end }, 250)) };
     summary.hidden = !wanted.length;
     if (!wanted.length) {
-      chart.fail(["Add machines by name, or select some in the ", h("a", { href: link("/") }, "fleet"), " (Space, or Ctrl and a click)."]);
+      if (get("label")) chart.fail([`No machine with ${get("label")} ${hosts().length ? "is chosen" : "reported in this range"}. `, h("a", { href: link("/compare", { host: hosts() }) }, "Leave out the label"), "."]);
+      else chart.fail(["Add machines by name, or select some in the ", h("a", { href: link("/") }, "fleet"), " (Space, or Ctrl and a click)."]);
       return;
     }
     const read = async (host, back) => {
@@ -133,7 +166,7 @@ export function open(root) {
 
   return {
     refresh,
-    follows: () => (hosts().length ? { users: hosts() } : null),
+    follows: () => (compared.length ? { users: compared } : null),
     close() {
       loading?.abort();
       removeEventListener("overlay", flip);

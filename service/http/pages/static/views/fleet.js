@@ -9,7 +9,7 @@ import { lineChart, spacing, withGaps } from "../linechart.js";
 import { difference, loadDuration, merged, plural, quantile, shares, shown, whole } from "../numbers.js";
 import { get, hostLink, link, params, set } from "../state.js";
 import { ago, durationText, iso, moment, range } from "../time.js";
-import { labelFilter, labelGroups, labelLinks } from "./labels.js";
+import { labelFilter, labelGroups, labelLinks, labelTitle } from "./labels.js";
 import { annotations, loadDurationPython, metricOf, metricSelect, noteForm, saturatedShare, SATURATED } from "./shared.js";
 
 export const title = "Fleet";
@@ -43,21 +43,21 @@ export function open(root) {
     },
   });
   const metric = metricSelect(), label = labelFilter(), groups = labelGroups();
-  const selection = h("p", { class: "controls" });
+  const picked = h("p", { class: "controls" });
   const plot = h("div", { class: "heat" });
   const strip = scaleStrip("0 %", "100 %");
   const note = h("p", { class: "quiet" });
-  let picture = null, windows = [], asked = {}, loading = null;
+  let picture = null, windows = [], asked = {}, selection = {}, loading = null;
 
   const heat = card("Machines over time", {
     source: () => ({
-      path: address("/api/v1/windows/fleet", { ...asked, by: "user" }), file: "fleet.csv", accept: "text/csv",
-      python: python("fleet", [asked.metric], { start: asked.start, end: asked.end, rate: asked.resample_rate, by: "user", histograms: false, users: asked.user ? [asked.user] : null }),
+      path: address("/api/v1/windows/fleet", { ...asked, user: null, by: "user", ...selection }), file: "fleet.csv", accept: "text/csv",
+      python: python("fleet", [asked.metric], { start: asked.start, end: asked.end, rate: asked.resample_rate, by: "user", histograms: false, machines: Object.keys(selection).length ? selection : null }),
     }),
-    rows: () => ({ columns: machineColumns(), rows: (picture?.machines ?? []).map(plainMachine) }),
+    rows: () => ({ columns: machineColumns(), rows: (picture?.machines ?? []).map(plainMachine), of: picture ? shownMachines() : 0 }),
   });
   heat.body.append(
-    h("div", { class: "controls" }, h("label", {}, "Find ", search), h("label", {}, "Sort by", sortSelect), h("label", {}, "order", orderSelect), controls.map((one) => one.label), metric.label, label.nodes), selection, plot,
+    h("div", { class: "controls" }, h("label", {}, "Find ", search), h("label", {}, "Sort by", sortSelect), h("label", {}, "order", orderSelect), controls.map((one) => one.label), metric.label, label.nodes), picked, plot,
     h("div", { class: "controls" }, strip.node, note));
   const map = heatMap(plot, {
     label: "Machines over time. Arrows move, Enter opens a machine, Space selects it; a table is below.",
@@ -147,6 +147,14 @@ export function open(root) {
   const sortBy = (key, order) => set({ sort: key === DEFAULT_SORT ? null : key, order: order === natural(key) ? null : order, first: null, count: null });
   const sortByHead = (key) => sortBy(key, sorted().key === key ? (sorted().order === "asc" ? "desc" : "asc") : natural(key));
 
+  /** Which machines the address means, as the service reads it; their order only where a part of it is meant. */
+  function chosenMachines(sort, order) {
+    const first = Number(get("first")) || 0, count = Number(get("count")) || 0;
+    const texts = Object.fromEntries(["q", "os", "state", "label"].map((key) => [key, get(key)]).filter(([, value]) => value));
+    return { ...texts, ...(first || count ? { sort, order } : {}), ...(first ? { first } : {}), ...(count ? { count } : {}) };
+  }
+  const shownMachines = () => picture.edges.at(-1) - picture.edges[0];
+
   async function refresh({ quiet = false } = {}) {
     loading?.abort();
     const { signal } = (loading = new AbortController());
@@ -158,10 +166,10 @@ export function open(root) {
     metric.update();
     const { start, end } = range();
     const named = metricOf();
+    const wanted = chosenMachines(sort, order);
     const question = {
       metric: named.name, stat: get("stat"), start, end, columns: Math.min(400, Math.max(60, Math.round(plot.clientWidth / 3))),
-      rows: Math.max(10, plot.clientHeight - 22), sort, order, q: get("q"), os: get("os"), state: get("state"), label: get("label"),
-      first: get("first"), count: get("count"),
+      rows: Math.max(10, plot.clientHeight - 22), sort, order, ...wanted,
     };
     if (!quiet && !picture) map.fail("Loading …");
     const alerts = getJson("/api/v1/alerts?state=firing&limit=200", signal).catch(() => null);
@@ -172,6 +180,7 @@ export function open(root) {
       map.fail(error.message);
       return;
     }
+    selection = wanted;
     asked = { metric: named.name, start: picture.start, end: Math.min(end, picture.start + picture.rate * picture.columns), resample_rate: durationText(picture.rate), user: get("label") };
     paint(named);
     try {
@@ -196,20 +205,20 @@ export function open(root) {
     const unknown = picture.known === 0;
     label.update(picture.known_labels);
     groups.offer(picture.known_labels);
-    fill(heading, "Fleet", get("label") ? [": ", name(get("label"))] : null);
+    fill(heading, "Fleet", labelTitle());
     strip.top.textContent = shown(picture.scale, picture.unit, 0);
     const rowsPicked = chosen().flatMap((id) => {
       const row = picture.labels.indexOf(id);
       return row >= 0 && picture.edges[row + 1] - picture.edges[row] === 1 ? [row] : [];
     });
     map.show(picture, { rowsPicked, empty: unknown ? begin() : nothing() });
-    const per = picture.rows ? Math.ceil((picture.edges.at(-1) - picture.edges[0]) / picture.rows) : 1;
+    const per = picture.rows ? Math.ceil(shownMachines() / picture.rows) : 1;
     const part = get("first") || get("count");
-    fill(note, `${whole(picture.edges.at(-1) - picture.edges[0])} of ${plural(picture.total, "machine")}, a column is ${durationText(picture.rate)}`,
+    fill(note, `${whole(shownMachines())} of ${plural(picture.total, "machine")}, a column is ${durationText(picture.rate)}`,
       per > 1 ? `, a row up to ${per} machines: its highest value. Click a row, or drag over rows, to see them.` : ".",
       part ? [" ", h("a", { href: location.pathname + withoutRows() }, "Show all rows")] : null);
     const found = chosen();
-    fill(selection, found.length ? [h("span", {}, `${found.length} selected: `, found.slice(0, 4).map((id, place) => [place ? ", " : "", name(id)]), found.length > 4 ? ", …" : ""),
+    fill(picked, found.length ? [h("span", {}, `${found.length} selected: `, found.slice(0, 4).map((id, place) => [place ? ", " : "", name(id)]), found.length > 4 ? ", …" : ""),
       h("a", { href: link("/compare", { host: found }) }, "Compare them"), h("button", { type: "button", onclick: () => set({ sel: null }) }, "Clear")] : null);
     fill(lists, list("Hottest", picture.hottest, "The highest 95th percentiles of samples.", "p95"), list("Idlest", picture.idlest, "The lowest 95th percentiles of samples.", "p95"),
       list("Silent", picture.silent, `${plural(picture.states.silent, "machine has", "machines have")} not reported for ten minutes.`, "seen"), firing);

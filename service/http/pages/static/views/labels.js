@@ -1,8 +1,8 @@
 // The fleet by its labels: a filter, and the machines of each value of a label beside each other.
 
-import { address, exactly, getJson, python } from "../api.js";
+import { address, exactly, getJson, getLabels, python } from "../api.js";
 import { card } from "../card.js";
-import { fill, h, table } from "../dom.js";
+import { fill, h, name, table } from "../dom.js";
 import { shown, whole } from "../numbers.js";
 import { get, link, set } from "../state.js";
 
@@ -14,19 +14,27 @@ const FRESH_MS = 30_000;
 export const labelLinks = (labels) => Object.entries(labels).map(([key, value]) =>
   h("a", { class: "badge", href: link("/", { label: `${key}=${exactly(value)}` }) }, `${key}=${value}`));
 
-/** A field for a label such as `role=web`, with those there are to choose from; kept in the address. It is always there, so that nothing moves. */
-export function labelFilter() {
+/** What is said of a view whose machines have the label of the address, behind its title. */
+export const labelTitle = () => (get("label") ? [": ", name(get("label"))] : null);
+
+/**
+ * A field for a label such as `role=web`, with those there are to choose from; kept in the address. It is always there, so that nothing moves.
+ * Where the view does not know them, they are asked for when somebody comes to the field (`asks`).
+ */
+export function labelFilter({ asks = false } = {}) {
   const choices = h("datalist", { id: "labels" });
   const input = h("input", {
     type: "search", list: "labels", size: "12", maxlength: "128", placeholder: "role=web",
     onchange: () => set({ label: input.value.trim(), first: null, count: null }),
+    onfocus: () => asks && !choices.options.length && getLabels().then(offer, () => {}),
   });
+  const offer = (known) => fill(choices, Object.entries(known).flatMap(([key, values]) => Object.entries(values).map(([value, count]) =>
+    h("option", { value: `${key}=${exactly(value)}` }, `${whole(count)} machines`))));
   return {
     nodes: [h("label", {}, "Label", input), choices],
-    update(known = {}) {
+    update(known = null) {
       if (document.activeElement !== input) input.value = get("label");
-      fill(choices, Object.entries(known).flatMap(([key, values]) => Object.entries(values).map(([value, count]) =>
-        h("option", { value: `${key}=${exactly(value)}` }, `${whole(count)} machines`))));
+      if (known) offer(known);
     },
   };
 }
