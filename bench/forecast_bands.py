@@ -44,16 +44,24 @@ Groups = Mapping[str, Sequence[Series]]
 
 def bands(groups: Groups) -> str:
     """The table: a row a group, a column for each level and horizon."""
-    rows, outside, chance, beyond = [], 0, 0.0, 0
+    rows: list[list[str]] = []
+    shares: list[list[float]] = []
+    forecasts, outside, chance, beyond = 0, 0, 0.0, 0
     for name, parts in groups.items():
         held = [_held(part) for part in parts]
         cells = [_cell(held, place, span, level) for place, level in enumerate(AIMS) for span in SPANS.values()]
-        rows.append([name, f"{sum(len(one.clusters) for one in held):,}", *(cell.text for cell in cells)])
+        number = sum(len(one.clusters) for one in held)
+        forecasts += number
+        rows.append([name, f"{number:,}", *(cell.text for cell in cells)])
+        shares.append([cell.share for cell in cells])
         outside += sum(cell.is_outside for cell in cells)
         beyond += sum(cell.is_beyond for cell in cells)
         chance += sum(cell.by_chance for cell in cells)
     headers = [f"in {level} %, {span}" for level in AIMS for span in SPANS]
     count = len(rows) * len(headers)
+    rows.append(
+        ["**mean of the groups**", f"{forecasts:,}", *(f"{100 * share:.0f}" for share in np.mean(shares, axis=0))]
+    )
     said = (
         f"{outside} of {count} shares lie outside their aims, {beyond} of them beyond chance (bold). Were each band "
         f"exact, {chance:.0f} would lie outside by chance."
@@ -75,6 +83,7 @@ class _Held:
 @dataclass(frozen=True, slots=True)
 class _Cell:
     text: str
+    share: float
     is_outside: bool
     is_beyond: bool
     by_chance: float
@@ -128,7 +137,8 @@ def _cell(held: Sequence[_Held], place: int, span: slice, level: int) -> _Cell:
     least, most = AIMS[level]
     is_outside, is_beyond = not least <= share <= most, high < least or low > most
     text = f"{100 * share:.0f} ({100 * low:.0f}-{100 * high:.0f})"
-    return _Cell(f"**{text}**" if is_beyond else text, is_outside, is_beyond, _by_chance(hits, sizes, level))
+    shown = f"**{text}**" if is_beyond else text
+    return _Cell(shown, float(share), is_outside, is_beyond, _by_chance(hits, sizes, level))
 
 
 def _by_chance(hits: Floats, sizes: Floats, level: int) -> float:

@@ -86,6 +86,7 @@ TABLES: dict[str, list[list[str]]] = {
                     "high", "low", "wandering", "heavy tails", "jumping levels", "batch jobs", "working days",
                 )
             ),
+            "?*mean of the groups*?",
         ],
         [
             "forecast of a day, 3,000 machines, 30 days hourly", "forecast of a week, 3,000 machines, 30 days hourly",
