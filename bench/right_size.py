@@ -62,9 +62,9 @@ def held(fleet: pd.DataFrame, title: str, least: int) -> str:
     for cores in (16, 1000):
         for day in days[3:]:
             past, came = fleet[fleet.index < day], daily.xs(day, level=1)
-            sized = right_size(past, cores, TARGET, QUANTILE, least_days=least)
+            sized = right_size(past, cores, TARGET, QUANTILE, least_days=least).set_index("user")
             sized = sized[sized["needed"].notna()]
-            both = sized.index.intersection(came.index)
+            both = sized.index[sized.index.isin(came.index)]
             ideal = whole(came[both].to_numpy() * cores / TARGET)
             for name, size in sizes(past, sized.loc[both], cores, day).items():
                 ratio = size.sum() / ideal.sum(), float(np.mean(size / ideal))

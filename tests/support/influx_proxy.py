@@ -74,6 +74,8 @@ class InfluxProxy:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            # Head and body in one segment: a second one would wait 40 ms for the acknowledgement of the first.
+            wbufsize = -1
 
             def do_GET(self) -> None:
                 self._answer()
@@ -105,7 +107,7 @@ class InfluxProxy:
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
         self._thread.start()
 
     @property

@@ -114,6 +114,8 @@ def providing() -> Iterator[OpenIdProvider]:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        # Head and body in one segment: a second one would wait 40 ms for the acknowledgement of the first.
+        wbufsize = -1
 
         def do_GET(self) -> None:
             parts = urlsplit(self.path)

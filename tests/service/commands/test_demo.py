@@ -275,6 +275,8 @@ class Busy(http.server.BaseHTTPRequestHandler):
     """Has no room at first, then takes all but what is later than it likes."""
 
     protocol_version = "HTTP/1.1"
+    # Head and body in one segment: a second one would wait 40 ms for the acknowledgement of the first.
+    wbufsize = -1
     refusals = 2
     calls: list[float] = []
 
@@ -304,7 +306,7 @@ class Busy(http.server.BaseHTTPRequestHandler):
 def busy() -> Iterator[str]:
     Busy.calls = []
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Busy) as server:
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
         thread.start()
         yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
