@@ -29,6 +29,8 @@ from output import left_out, machine, number, table
 from processes import running
 from servers import installed
 
+from contract.agent_settings import METRIC_NAMES
+
 HEARTBEAT_S = 15.0
 WAKE_UPS = "import time\nwhile True: time.sleep(0.05)"
 COLLECTD = """
@@ -178,11 +180,7 @@ def contestants(folder: Path, url: str) -> dict[str, list[str] | None]:
         "20 wake-ups a second in Python, nothing else": [sys.executable, "-c", WAKE_UPS],
         "loadlens-agent, 20 Hz": agent,
         "loadlens-agent, 20 Hz, without remote control": [*agent, "--no-remote"],
-        "loadlens-agent, 20 Hz, all metrics": [
-            *agent,
-            "--metrics",
-            "cpu,memory,swap,disk,network,load,times,scheduler,pressure",
-        ],
+        "loadlens-agent, 20 Hz, all metrics": [*agent, "--metrics", ",".join(METRIC_NAMES)],
         "collectd, 20 Hz, no output": collectd(folder, csv=False) if has_collectd else None,
         "collectd, 20 Hz, to CSV": collectd(folder, csv=True) if has_collectd else None,
         f"loadlens-agent, 20 Hz, {PROCESSES} processes": agent,

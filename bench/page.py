@@ -4,7 +4,7 @@
 
 Fleets are loaded into our service, which is then started again. Chromium, driven by Playwright, opens the first page
 with an empty cache; then the order of the heat map is changed again and again, which is one request and one picture
-each; then a range is shown that nobody has looked at; then the pointer moves over it; then the page is followed live
+each; then ranges are shown that nobody has looked at; then the pointer moves over it; then the page is followed live
 while machines report. The service and the browser share the machine's cores.
 """
 
@@ -39,6 +39,7 @@ _STEP_MS = 5 * MINUTE_MS
 _SHOWN_S = 120.0
 # The page opens with the highest p95 first.
 _SORTS = ("mean", "name", "max", "change", "p95")
+_RANGES = ("1h", "6h", "7d")
 _MOVES = 120
 # Runs before the page does: notes when a picture of the fleet is drawn, what shifts the layout, and what takes long.
 _WATCH = """(() => {
@@ -58,7 +59,7 @@ _WATCH = """(() => {
     .observe({ type: "longtask", buffered: true });
 })()"""
 _HEADERS = (
-    "Machines", "first load KB", "first picture ms", "request to pixels ms, first", "another range", "warm",
+    "Machines", "first load KB", "first picture ms", "request to pixels ms, first", "1h", "6h", "7d", "zoomed", "warm",
     "hover ms a frame", "longest task ms", "layout shift", "heap MB", "after live MB",
 )  # fmt: skip
 
@@ -143,8 +144,9 @@ def _looked_at(browser: "Browser", server: Server, machines: int, options: Any) 
     loaded = sum(sizes.values())
     # The first picture after a start is read ahead where machines are many; a later order uses what was read.
     warm = [_changed(page, "Sort by", _SORTS[turn % len(_SORTS)]) for turn in range(options.times)]
-    # What nobody has looked at since the start, and was not read ahead.
-    other = _changed(page, "Time range", "7d")
+    # What nobody has looked at since the start.
+    others = [_changed(page, "Time range", choice) for choice in _RANGES]
+    others.append(_zoomed(page))
     _changed(page, "Time range", "24h")
     longest = _longest(page)
     hover = _hovered(page)  # one task, which the page does not have of itself
@@ -156,7 +158,7 @@ def _looked_at(browser: "Browser", server: Server, machines: int, options: Any) 
     longest = max(longest, _longest(page))
     shift = page.evaluate("__seen.shift")
     return [
-        number(loaded / 1000), number(first["at"]), number(first["took"]), number(other),
+        number(loaded / 1000), number(first["at"]), number(first["took"]), *map(number, others),
         number(statistics.median(warm)), number(hover), number(longest), f"{shift:.3f}", number(before / 1e6),
         number(after / 1e6),
     ]  # fmt: skip
@@ -172,6 +174,19 @@ def _changed(page: "Page", choice: str, value: str) -> float:
     drawn = page.evaluate("__seen.drawn.length")
     page.get_by_role("combobox", name=choice).evaluate(
         "(node, value) => { node.value = value; node.dispatchEvent(new Event('change')); }", value
+    )
+    _drawn_after(page, drawn)
+    return float(page.evaluate("__seen.drawn.at(-1).took"))
+
+
+def _zoomed(page: "Page") -> float:
+    """Milliseconds from the request for a part of the day, from one odd moment to another, to its pixels."""
+    drawn = page.evaluate("__seen.drawn.length")
+    end_s = time.time() // 60 * 60 - 4.3 * 3600
+    from_, to = (time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at)) for at in (end_s - 9.7 * 3600, end_s))
+    page.evaluate(
+        "(query) => { history.pushState(null, '', query); dispatchEvent(new Event('navigate')); }",
+        f"?from={from_}&to={to}",
     )
     _drawn_after(page, drawn)
     return float(page.evaluate("__seen.drawn.at(-1).took"))

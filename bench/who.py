@@ -21,9 +21,10 @@ from output import left_out, machine, number, table
 from processes import Program, running, wait_until
 from servers import installed
 
+from contract.agent_settings import METRIC_NAMES
 from tests.support.burners import BURN, DUTIES
 
-METRICS = "cpu,memory,swap,disk,network,load,times,scheduler,pressure,bursts"
+METRICS = ",".join(METRIC_NAMES)
 _PIDSTAT = "pidstat -u -r, 1 Hz"
 _AGENT = "loadlens-agent, 20 Hz, all metrics, names"
 

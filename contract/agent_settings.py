@@ -14,7 +14,7 @@ from contract.processes import ProcessDetail
 
 MetricName = Literal[
     "cpu", "memory", "swap", "disk", "network", "load", "times", "scheduler", "pressure", "bursts", "limits",
-    "memory_bytes", "filesystems", "frequency", "temperature",
+    "memory_bytes", "filesystems", "frequency", "temperature", "disks", "interfaces",
 ]  # fmt: skip
 METRIC_NAMES: tuple[MetricName, ...] = get_args(MetricName)
 METRICS_EXPECTED = f"a list of {', '.join(METRIC_NAMES[:-1])} and {METRIC_NAMES[-1]}"

@@ -5,10 +5,12 @@ A new type is a struct beside the others and an entry in `TYPES`; its names for 
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal, Union
+from typing import Annotated, Any, ClassVar, Literal, Self, Union
 
 from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec.structs import replace
 
+from contract.devices import LISTED, DeviceName
 from contract.histogram import LINEAR, LOGARITHMIC, Bins, flatten
 
 MAX_VALUE = 1e300
@@ -79,6 +81,8 @@ class Metric(Struct, gc=False, frozen=True, tag_field="type", omit_defaults=True
     quantities: ClassVar[tuple[Quantity, ...]]
     of_cores: ClassVar[tuple[Quantity, ...]] = ()
     """Those of its quantities that may be told of single cores too."""
+    of_devices: ClassVar[tuple[Quantity, ...]] = ()
+    """Those that are told of devices by name; a type has cores or devices, or neither."""
 
     def distributions(self) -> Iterator[tuple[Quantity, Distribution]]:
         """Each quantity with its samples of the whole host."""
@@ -92,6 +96,26 @@ class Metric(Struct, gc=False, frozen=True, tag_field="type", omit_defaults=True
     def core_values(self) -> Sequence[Sequence[float]]:
         """For each quantity of `of_cores` a number of the whole window for each core of `core_numbers`."""
         return ()
+
+    def device_names(self) -> Sequence[str]:
+        """The devices that it tells of one by one."""
+        return ()
+
+    def device_values(self) -> Sequence[Sequence[float]]:
+        """For each quantity of `of_devices` a number of the whole window for each device of `device_names`."""
+        return ()
+
+    def of_some_devices(self, places: Sequence[int]) -> Self:
+        """The same with the devices at some places of `device_names` only."""
+        lists: dict[str, Sequence[Any]] = {"devices": self.device_names()}
+        for quantity, values in zip(self.of_devices, self.device_values(), strict=True):
+            lists[f"{quantity.attribute}_by_device"] = values
+        return replace(self, **{name: [values[place] for place in places] for name, values in lists.items()})
+
+    def parts(self) -> Iterator[tuple[Quantity, Sequence[float]]]:
+        """Each quantity that is told of cores or devices, with the number of each."""
+        yield from zip(self.of_cores, self.core_values(), strict=True)
+        yield from zip(self.of_devices, self.device_values(), strict=True)
 
 
 MAX_CORES = 4096
@@ -376,9 +400,70 @@ class Temperature(Metric, tag="TEMPERATURE", gc=False, frozen=True, omit_default
     quantities = (Quantity("temperature.cpu", "cpu", "CPU temperature", "Cel", bounded=False),)
 
 
+NamedDevices = Annotated[list[DeviceName], Meta(max_length=LISTED)]
+DeviceShares = Annotated[list[Share], Meta(max_length=LISTED)]
+DeviceRates = Annotated[list[Annotated[float, Meta(ge=0.0, le=MAX_QUANTITY)]], Meta(max_length=LISTED)]
+
+
+class Disks(Metric, tag="DISKS", gc=False, frozen=True, omit_defaults=True):
+    """Each disk by name, and all together; rates are at least 0."""
+
+    busy: Distribution
+    """The share of time in which the busiest disk had something to do, in [0, 1]."""
+    read_bytes: Distribution
+    """Of all disks together, also of those that are not named."""
+    written_bytes: Distribution
+    devices: NamedDevices = []
+    """The disk of each entry in the lists."""
+    busy_by_device: DeviceShares = []
+    read_bytes_by_device: DeviceRates = []
+    written_bytes_by_device: DeviceRates = []
+
+    quantities = (
+        Quantity("disks.busy", "busy", "Busy time of the busiest disk", "1", bounded=True),
+        Quantity("disks.read_bytes", "read_bytes", "Bytes read, by disk", "By/s", bounded=False),
+        Quantity("disks.written_bytes", "written_bytes", "Bytes written, by disk", "By/s", bounded=False),
+    )
+    of_devices = quantities
+
+    def device_names(self) -> Sequence[str]:
+        """The disks that it names."""
+        return self.devices
+
+    def device_values(self) -> Sequence[Sequence[float]]:
+        """Share of busy time and rates of each disk."""
+        return self.busy_by_device, self.read_bytes_by_device, self.written_bytes_by_device
+
+
+class Interfaces(Metric, tag="INTERFACES", gc=False, frozen=True, omit_defaults=True):
+    """Each network interface by name, and all together; rates are at least 0."""
+
+    received_bytes: Distribution
+    """Of all interfaces together, also of those that are not named."""
+    sent_bytes: Distribution
+    devices: NamedDevices = []
+    """The interface of each entry in the lists."""
+    received_bytes_by_device: DeviceRates = []
+    sent_bytes_by_device: DeviceRates = []
+
+    quantities = (
+        Quantity("interfaces.received_bytes", "received_bytes", "Bytes received, by interface", "By/s", bounded=False),
+        Quantity("interfaces.sent_bytes", "sent_bytes", "Bytes sent, by interface", "By/s", bounded=False),
+    )
+    of_devices = quantities
+
+    def device_names(self) -> Sequence[str]:
+        """The interfaces that it names."""
+        return self.devices
+
+    def device_values(self) -> Sequence[Sequence[float]]:
+        """Rates of each interface."""
+        return self.received_bytes_by_device, self.sent_bytes_by_device
+
+
 TYPES: tuple[type[Metric], ...] = (
     Cpu, Memory, Swap, Disk, Network, Load, Times, Scheduler, Pressure, Bursts, Limits, MemoryBytes, FileSystems,
-    Frequency, Temperature,
+    Frequency, Temperature, Disks, Interfaces,
 )  # fmt: skip
 
 # A Union built at run time is what msgspec decodes; a type checker sees the base class.
@@ -408,6 +493,8 @@ class NamedMetric:
     """Set where the answer is the highest or lowest of all cores' values."""
     by_core: bool = False
     """True where one core can be asked for."""
+    by_device: bool = False
+    """True where one device can be asked for, by its name."""
 
 
 _CPU = Cpu.quantities[0]
@@ -424,16 +511,24 @@ _ORIGINAL = (
 )
 
 _DERIVED = tuple(
-    NamedMetric(quantity.camel, quantity, "mean", quantity.title, by_core=quantity in kind.of_cores)
+    NamedMetric(
+        quantity.camel, quantity, "mean", quantity.title,
+        by_core=quantity in kind.of_cores, by_device=quantity in kind.of_devices,
+    )
     for kind in TYPES
     for quantity in kind.quantities
-)
+)  # fmt: skip
 
 NAMES: dict[str, NamedMetric] = {metric.name: metric for metric in _ORIGINAL + _DERIVED}
 """Every metric name that a query may ask for."""
 
 BY_CORE: tuple[str, ...] = tuple(metric.name for metric in NAMES.values() if metric.by_core)
 """The names that go with a core."""
+BY_DEVICE: tuple[str, ...] = tuple(metric.name for metric in NAMES.values() if metric.by_device)
+"""The names that go with a device."""
+
+TYPE_OF: dict[str, type[Metric]] = {quantity.name: kind for kind in TYPES for quantity in kind.quantities}
+"""The type of each stored name."""
 
 
 def whole_window(quantity: Quantity, value: float, observations: int) -> Distribution:

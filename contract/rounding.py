@@ -10,6 +10,7 @@ from contract.metrics import MAX_SHARE_VARIANCE, MAX_VALUE, ROUNDING, TYPES, Cpu
 
 _SHARES = ("avg_utilization", "min_utilization", "max_utilization")
 _KINDS = {type_name(kind): kind for kind in TYPES}
+_ANY = float("inf")
 
 
 def clip_rounding(document: Any) -> bool:
@@ -28,6 +29,8 @@ def clip_rounding(document: Any) -> bool:
         elif kind is not None:
             for quantity in kind.quantities:
                 clipped |= _clip_distribution(quantity, metric.get(quantity.attribute))
+            for quantity in kind.of_devices:
+                clipped |= _clip_all(metric.get(f"{quantity.attribute}_by_device"), 1.0 if quantity.bounded else _ANY)
     return clipped
 
 
@@ -36,17 +39,21 @@ def _clip_cpu(metric: dict[str, Any]) -> bool:
     for name in (*_SHARES, "var_utilization"):
         high = MAX_SHARE_VARIANCE if name == "var_utilization" else 1.0
         clipped |= _clip(metric, name, high)
-        by_core = metric.get(f"{name}_by_core")
-        if isinstance(by_core, list):
-            for core in range(len(by_core)):
-                clipped |= _clip(by_core, core, high)
+        clipped |= _clip_all(metric.get(f"{name}_by_core"), high)
+    return clipped
+
+
+def _clip_all(values: Any, high: float) -> bool:
+    clipped = False
+    for place in range(len(values) if isinstance(values, list) else 0):
+        clipped |= _clip(values, place, high)
     return clipped
 
 
 def _clip_distribution(quantity: Quantity, distribution: Any) -> bool:
     if not isinstance(distribution, dict):
         return False
-    high = 1.0 if quantity.bounded else float("inf")
+    high = 1.0 if quantity.bounded else _ANY
     clipped = False
     for name in ("avg", "min", "max"):
         clipped |= _clip(distribution, name, high)

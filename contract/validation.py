@@ -126,8 +126,8 @@ def check(report: Report, now_ms: int) -> list[Problem]:
             for quantity, distribution in metric.distributions():
                 pointer = f"/metrics/{place}/{quantity.attribute}"
                 problems += _distribution(quantity, distribution, pointer, report.observations_per_metric)
-            if metric.of_cores:
-                problems += _cores(metric, f"/metrics/{place}")
+            if metric.of_cores or metric.of_devices:
+                problems += [*_cores(metric, f"/metrics/{place}"), *_devices(metric, f"/metrics/{place}")]
     if report.processes is not UNSET:
         problems += _processes(report.processes)
     if report.labels is not UNSET and (fault := fault_of(report.labels)):
@@ -181,6 +181,21 @@ def _cores(metric: Metric, pointer: str) -> Iterator[Problem]:
             yield Problem(f"{pointer}/{quantity.attribute}_by_core", detail)
     if len(set(numbers)) < len(numbers):
         yield Problem(f"{pointer}/cores", "expected each core once, got one twice")
+
+
+def _devices(metric: Metric, pointer: str) -> Iterator[Problem]:
+    """What is wrong with the devices that a metric names."""
+    names = metric.device_names()
+    for quantity, values in zip(metric.of_devices, metric.device_values(), strict=True):
+        if len(values) != len(names):
+            detail = f"expected an entry for each of {len(names)} devices, got {len(values)}"
+            yield Problem(f"{pointer}/{quantity.attribute}_by_device", detail)
+    if len(set(names)) < len(names):
+        yield Problem(f"{pointer}/devices", "expected each device once, got one twice")
+    for place, name in enumerate(names):
+        if not name.isprintable():
+            detail = "expected printable characters, got control or other unprintable ones"
+            yield Problem(f"{pointer}/devices/{place}", detail)
 
 
 def _cpu(cpu: Cpu, pointer: str, observations: int) -> Sequence[Problem]:

@@ -193,6 +193,7 @@ def _routes(service: Service, asks_for_token: bool) -> dict[str, object]:
         remote_configuration=remote, control=service.control, lost=service.lost_for_certain,
         requests=service.requests, cluster_sizes=service.member.sizes if service.member else tuple,
         partitions=service.member.lag if service.member else tuple,
+        picture_bytes=lambda: service.fleet_cache.bytes,
     )  # fmt: skip
     metrics = Metrics(service.ingest, service.admission, store, remote, service.token_limits)
     return {

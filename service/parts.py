@@ -121,7 +121,10 @@ class Service:
         self.schedules = Schedules(self.control, self.audit)
         self.scheduler = Scheduler(self.schedules, partial(self._make_scheduled, _own_address(settings)))
         self.fleet_cache = FleetCache(self.store)
-        self._reading_ahead = threading.Thread(target=read_ahead, args=(self.fleet_cache,), name="read-ahead")
+        self._ends = threading.Event()
+        self._reading_ahead = threading.Thread(
+            target=read_ahead, args=(self.fleet_cache, self._ends), name="read-ahead"
+        )
         self._reads_ahead = self.member is None and settings.store == "embedded"
         self.analyst = Analyst(self.store, self.annotations)
         self.snapshots = SnapshotMaker(folder, Live(home, self.journal, self.store))
@@ -242,6 +245,7 @@ class Service:
             self.member.stop()
         self.maintenance.stop()
         self.snapshots.stop()
+        self._ends.set()
         if self._reading_ahead.is_alive():
             self._reading_ahead.join()
         self.store.close()

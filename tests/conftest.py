@@ -12,6 +12,7 @@ from xdist.scheduler.loadfile import LoadFileScheduling
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
+    from xdist.workermanage import WorkerController
 
 # Machines that share their cores miss deadlines that say nothing about the code. A failure in CI repeats itself.
 settings.register_profile("loadlens", deadline=None, derandomize="CI" in os.environ)
@@ -46,10 +47,44 @@ _ALIKE = (
     *(f"tests/service/stores/test_{name}.py" for name in ("answers", "fleet", "identity")),
 )
 """Files that lean on the same filled stores: one process runs them, so that these are filled once."""
+_FILLED = "filled stores"
+"""What these are together."""
 
+_APART = tuple(
+    f"tests/{name}.py"
+    for name in (
+        "analytics/commands/test_importing", "bench/test_benchmarks", "service/alerts/test_rules",
+        "service/commands/test_up", "service/http/test_limits", "service/http/test_openapi",
+        "service/stores/influx/test_claim", "service/stores/influx/test_generations",
+        "service/stores/influx/test_outages", "service/stores/influx/test_rollups",
+    )
+)  # fmt: skip
+"""Files whose tests take long and share nothing that is dear to make: they are given out one by one."""
 
-_APART = ("tests/service/stores/influx/test_rollups.py",)
-"""Files whose tests take a minute each and share nothing: they are given out one by one."""
+_LONGEST = tuple(
+    name if name == _FILLED else f"tests/{name}"
+    for name in (
+        "service/http/test_openapi.py::test_answers_are_what_the_document_says_they_are",
+        "service/dashboard/test_other_views.py",
+        "faults/test_campaign.py",
+        "service/commands/copy/test_copy_influx.py",
+        "notebooks/test_notebooks.py",
+        "service/cluster/test_faults.py",
+        _FILLED,
+        "service/dashboard/test_host_view.py",
+        "service/dashboard/test_fleet_view.py",
+        "service/dashboard/test_pictures.py",
+        "service/http/test_hostile.py",
+        "analytics/commands/test_importing.py::test_a_service_that_is_not_there_is_said",
+        "service/http/test_limits.py::test_a_request_that_is_never_finished_is_closed",
+        "service/stores/influx/test_outages.py::test_while_influxdb_hangs_questions_end_and_nothing_else_waits_for_it",
+        "service/recorded/test_recorded.py",
+        "service/alerts/test_rules.py::test_a_receiver_that_fails_and_recovers_gets_each_notification",
+        "bench/test_benchmarks.py::test_a_benchmark_fills_every_row_of_its_tables",
+    )
+)
+"""What is given out first, the longest first: what is begun last should be short, or the other processes wait for it.
+`pytest -m server --durations 50` says what belongs here."""
 
 
 class _ByFile(LoadFileScheduling):
@@ -57,7 +92,14 @@ class _ByFile(LoadFileScheduling):
         file: str = super()._split_scope(nodeid)
         if file in _APART:
             return nodeid
-        return "filled stores" if file in _ALIKE else file
+        return _FILLED if file in _ALIKE else file
+
+    def _assign_work_unit(self, node: "WorkerController") -> None:
+        """Of what is left the longest; of what is not known to be long, the file with the most tests."""
+        ranks = {name: rank for rank, name in enumerate(_LONGEST)}
+        first = min(self.workqueue, key=lambda scope: ranks.get(scope.partition("[")[0], len(ranks)))
+        self.workqueue.move_to_end(first, last=False)
+        super()._assign_work_unit(node)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -76,6 +118,8 @@ def browser() -> "Iterator[Browser]":
     if chromium is None:
         pytest.skip("chromium is not installed")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--headless", "--no-sandbox"])
+        # Where there is no GPU, doing as if there were one takes a sixth more CPU.
+        arguments = ["--headless", "--no-sandbox", "--disable-gpu"]
+        browser = playwright.chromium.launch(executable_path=chromium, args=arguments)
         yield browser
         browser.close()

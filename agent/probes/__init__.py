@@ -5,6 +5,7 @@ from collections.abc import Callable
 from agent.probes.base import NotMeasured, Probe, QuantitySamples, Samples
 from agent.probes.bursts import BurstProbe
 from agent.probes.cpu import CpuProbe, cpu_source
+from agent.probes.devices import disks_probe, interfaces_probe
 from agent.probes.groups import Group, GroupTimes, LimitsProbe
 from agent.probes.hardware import frequency_probe, temperature_probe
 from agent.probes.kernel import pressure_probe, scheduler_probe, times_probe
@@ -37,6 +38,8 @@ PROBES: dict[MetricName, Callable[[float], Probe]] = {
     "filesystems": file_systems_probe,
     "frequency": frequency_probe,
     "temperature": temperature_probe,
+    "disks": disks_probe,
+    "interfaces": interfaces_probe,
 }
 """For each metric, what makes its probe for samples so many seconds apart."""
 

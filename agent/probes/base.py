@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 from contract.histogram import flatten
 from contract.metrics import Distribution, Metric
@@ -67,7 +67,11 @@ class QuantitySamples:
 
     def metric(self, observations: int) -> Metric:
         """The summary of each quantity, with its own count: it is sampled less often than the CPU."""
-        members: dict[str, Any] = {}
+        return self.kind(**self.members())
+
+    def members(self) -> dict[str, Distribution]:
+        """The same, by the names of the metric's members."""
+        members = {}
         for quantity, series in zip(self.kind.quantities, self.series, strict=True):
             count = max(1, round(sum(series.weights) / self.period_s))
             summary = Summary.weighted(series.values, series.weights, count, quantity.bins)
@@ -79,4 +83,4 @@ class QuantitySamples:
                 histogram=flatten(summary.histogram),
                 observations=summary.count,
             )
-        return self.kind(**members)
+        return members

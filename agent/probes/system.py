@@ -12,7 +12,7 @@ from functools import cache
 import psutil
 
 from agent.interfaces import counted_interfaces
-from agent.probes.base import NotMeasured, QuantitySamples, WeightedSamples
+from agent.probes.base import NotMeasured, QuantitySamples, Samples, WeightedSamples
 from contract.metrics import Disk, FileSystems, Load, Memory, MemoryBytes, Metric, Network, Swap
 
 PERIOD_S = 1.0
@@ -42,8 +42,11 @@ class Periodic:
         # Along the schedule, so that samples a little late do not stretch the period; anew where one was missed.
         self.due = self.due + PERIOD_S if now < self.due + PERIOD_S else now + PERIOD_S
 
-    def collect(self) -> QuantitySamples | None:
+    def collect(self) -> Samples | None:
         """The samples since the last call, each weighed by the time since the one before."""
+        return self._collected()
+
+    def _collected(self) -> QuantitySamples | None:
         series, self._series = self._series, [WeightedSamples.empty() for _ in self._series]
         return QuantitySamples(self._kind, self._period_s, series) if series[0].values else None
 
@@ -167,22 +170,22 @@ def _read_disks() -> Counters:
     return {
         name: (disk.read_bytes, disk.write_bytes, disk.read_count, disk.write_count)
         for name, disk in counters.items()
-        if _is_physical_disk(name)
+        if is_physical_disk(name)
     }
 
 
 @cache
-def _is_physical_disk(name: str) -> bool:
+def is_physical_disk(name: str) -> bool:
     """False for partitions and for what is laid over disks (dm, md, loop, zram): their bytes would count twice."""
     return sys.platform != "linux" or os.path.exists(f"/sys/block/{name.replace('/', '!')}/device")
 
 
 def network_probe(interval_s: float) -> Rates:
     """The probe of network traffic."""
-    return Rates(Network, interval_s, _Interfaces().read)
+    return Rates(Network, interval_s, InterfaceCounters().read)
 
 
-class _Interfaces:
+class InterfaceCounters:
     """The counters of the interfaces that count, which are chosen anew as interfaces come and go."""
 
     def __init__(self) -> None:

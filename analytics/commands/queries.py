@@ -8,6 +8,7 @@ from msgspec import Meta
 from analytics.commands.answering import answer
 from analytics.commands.settings import PROGRAM, AskSettings, RangeSettings
 from contract import times
+from contract.devices import DeviceName
 from contract.labels import BY_LABEL, NAME_PATTERN
 from contract.report import MAX_USER_ID
 from contract.settings import load
@@ -21,6 +22,7 @@ _HISTORY = "Shows one machine's values over time: a chart and a table on a termi
 _HISTORY_EXAMPLES = f"""examples:
   {PROGRAM} history 6a:d6:96:d3:45:35 --stat p95 --last 30d --rate 1h
   {PROGRAM} history 6a:d6:96:d3:45:35 --core 3 --last 1h --rate 1m
+  {PROGRAM} history db-1 --metric disksBusy --device sda --last 6h
   {PROGRAM} history web-1 --start 2018-07-12T12:15:00Z --end 2018-07-12T16:15:00Z --out web-1.csv"""
 
 
@@ -40,6 +42,13 @@ class HistorySettings(RangeSettings, frozen=True, kw_only=True):
         Annotated[int, Meta(ge=0, le=65535)] | None,
         Meta(description="One core of it.", extra={"metavar": "N", "default": "the whole machine"}),
     ] = None
+    device: Annotated[
+        DeviceName | None,
+        Meta(
+            description="One disk or interface of it, by name, of the metrics that name them.",
+            extra={"examples": ["sda"], "default": "the whole machine"},
+        ),
+    ] = None
 
 
 def run_history(argv: Sequence[str]) -> int:
@@ -49,12 +58,13 @@ def run_history(argv: Sequence[str]) -> int:
 
     start_ms, end_ms = settings.bounds_ms(times.now_ms(), "1d")
     rate = settings.rate_of(start_ms, end_ms)
-    name = settings.user_id if settings.core is None else f"{settings.user_id}, core {settings.core}"
+    part = settings.device if settings.core is None else f"core {settings.core}"
+    name = settings.user_id if part is None else f"{settings.user_id}, {part}"
     return answer(
         settings,
         lambda service: service.history(
             settings.user_id, settings.metric, start=start_ms, end=end_ms, rate=rate, stat=settings.statistic,
-            core=settings.core,
+            core=settings.core, device=settings.device,
         ),
         lambda console, frame: show_series(console, frame, name, rate),
     )  # fmt: skip

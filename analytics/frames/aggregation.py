@@ -131,22 +131,28 @@ def reduced(frame: AnyFrame, work: Callable[[pd.DataFrame], T], join: Callable[[
 
 
 def of_machines(frame: AnyFrame) -> AnyFrame:
-    """The rows of a frame that are of whole machines; all of them where no core is named, or only one.
+    """The rows of a frame that are of whole machines; all of them where no core or device is named, or only one.
 
-    Raises FrameError for several cores without their machine, which would be counted several times, and for rows of
-    several metrics.
+    Raises FrameError for several cores or devices without their machine, which would be counted several times, and for
+    rows of several metrics.
     """
     check_frame(frame)
     metric_of(example_of(frame))
-    if "core" not in frame.columns:
-        return frame
-    if is_dask(frame):
-        return frame[frame["core"].isna()]
-    whole = frame["core"].isna()
-    if whole.any():
+    for name in ("core", "device"):
+        if name in frame.columns:
+            frame = _of_whole(frame, name)
+    return frame
+
+
+def _of_whole(frame: AnyFrame, name: str) -> AnyFrame:
+    whole = frame[name].isna()
+    if is_dask(frame) or whole.any():
         return frame[whole]
-    if frame["core"].nunique() > 1:
-        raise FrameError("the frame has several cores and no whole machine; frame[frame['core'] == 0] is one of them")
+    if frame[name].nunique() > 1:
+        one = repr(frame[name].iloc[0]) if name == "device" else 0
+        raise FrameError(
+            f"the frame has several {name}s and no whole machine; frame[frame['{name}'] == {one}] is one of them"
+        )
     return frame
 
 

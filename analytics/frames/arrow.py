@@ -1,8 +1,8 @@
 """Frames of windows as Arrow tables, the form in which a service sends them and Parquet files keep them.
 
 The columns are those of `analytics.frames.frame`: `time` (ms, UTC), where they are named `user` (dictionary of
-texts), `core` (int32, null for the whole machine) and `cores` (int32, how many the machine had, null where that is not
-known), `count`, `mean`, `var`, `min`, `max`, `approximated`, and where
+texts), `core` (int32) and `device` (text), null for the whole machine, and `cores` (int32, how many the machine had,
+null where that is not known), `count`, `mean`, `var`, `min`, `max`, `approximated`, and where
 they are asked for `histogram` (large_binary, `analytics.frames.packing`). Nothing is copied value by value in either
 direction.
 """
@@ -21,13 +21,15 @@ _USER: Final = pa.dictionary(pa.int32(), pa.string())
 _WHOLE: Final = ("count", "approximated")
 
 
-def schema_of(*, users: bool, cores: bool, histograms: bool, sizes: bool = False) -> pa.Schema:
+def schema_of(*, users: bool, cores: bool, histograms: bool, sizes: bool = False, devices: bool = False) -> pa.Schema:
     """The columns of a table of windows that names what is asked for."""
     fields = [pa.field("time", _TIME, nullable=False)]
     if users:
         fields.append(pa.field("user", _USER, nullable=False))
     if cores:
         fields.append(pa.field("core", pa.int32()))
+    if devices:
+        fields.append(pa.field("device", pa.string()))
     if sizes:
         fields.append(pa.field("cores", pa.int32()))
     fields += [pa.field(name, pa.int64() if name in _WHOLE else pa.float64(), nullable=False) for name in NUMBERS]
@@ -83,6 +85,11 @@ def _columns(arrays: dict[str, pa.ChunkedArray]) -> dict[str, Any]:
         if not pa.types.is_dictionary(user.type):
             user = user.cast(pa.string()).dictionary_encode()
         columns["user"] = in_order(user.unify_dictionaries().to_pandas().astype("category").array)
+    if "device" in arrays:
+        device = arrays.pop("device")
+        if not pa.types.is_dictionary(device.type):
+            device = device.cast(pa.string()).dictionary_encode()
+        columns["device"] = in_order(device.unify_dictionaries().to_pandas().astype("category").array)
     for name in ("core", "cores"):
         if name in arrays:
             columns[name] = arrays.pop(name).to_pandas(types_mapper=_nullable).astype("Int64").array

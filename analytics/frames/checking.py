@@ -13,7 +13,8 @@ IDENTITIES: Final = ("user_id", "host", "hostname", "machine", "machine_id", "in
 """What the column `user` is called elsewhere."""
 UTC_MS: Final = pd.DatetimeTZDtype("ms", "UTC")
 _KNOWN: Final = {
-    *("time", "user", "os_type", "os_version", "label", "metric", "unit", "core", "cores", "histogram"), *NUMBERS,
+    *("time", "user", "os_type", "os_version", "label", "metric", "unit", "core", "device", "cores", "histogram"),
+    *NUMBERS,
 }  # fmt: skip
 _WHOLE: Final = ("count", "approximated")
 _ROUNDING: Final = 4e-9

@@ -14,6 +14,7 @@ column          dtype         what
 `os_version`
 `metric`        category      of which metric of the catalogue; left out where `attrs["metric"]` says so alone
 `core`          Int64         which core, missing (`<NA>`) for the whole machine; left out where none is named
+`device`        category      which disk or interface, missing for the whole machine; left out where none is named
 `cores`         Int64         optional: how many the machine had at the time; `resample` leaves it out
 `count`         int64         samples, above 0
 `mean`          float64       in the unit of the metric; `1` is a share in [0, 1]
@@ -63,7 +64,7 @@ HISTOGRAM: Final = pd.ArrowDtype(pa.large_binary())
 
 GROUPS: Final = ("user", "os_type", "os_version", "label")
 """The columns that name whose windows they are."""
-LABELS: Final = (*GROUPS, "metric", "core")
+LABELS: Final = (*GROUPS, "metric", "core", "device")
 """The columns that tell series apart."""
 _NO_CORE: Final = np.iinfo(np.int64).max
 _NO_LABELS: Final = pd.DataFrame(index=[0])

@@ -37,8 +37,9 @@ def to_nixtla(frame: pd.DataFrame, column: str = "mean") -> pd.DataFrame:
     frame = with_samples(frame)
     values = number_column(frame, column)
     metric_of(frame)
-    if "core" in frame and frame["core"].notna().any():
-        raise FrameError("expected rows of whole machines, got rows of single cores: they would be mixed")
+    for name in ("core", "device"):
+        if name in frame and frame[name].notna().any():
+            raise FrameError(f"expected rows of whole machines, got rows of single {name}s: they would be mixed")
     names: Any = frame["user"].astype("str").to_numpy() if "user" in frame else "all"
     moments = pd.DatetimeIndex(frame.index).tz_localize(None)
     told = pd.DataFrame({"unique_id": names, "ds": moments, "y": values.to_numpy()})

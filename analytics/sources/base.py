@@ -15,7 +15,7 @@ from analytics.frames.resampling import RAW_MS, resample
 from analytics.frames.statistics import highest, values_of
 from analytics.frames.weights import Weight, cores_at, cores_or_now, weigh
 from contract.labels import column_of, read_labels
-from contract.metrics import NAMES, TYPES, Quantity, Statistic, type_name
+from contract.metrics import BY_DEVICE, NAMES, TYPES, Quantity, Statistic, type_name
 from contract.times import HOUR_MS, parse_duration, parse_timestamp
 
 Moment = str | int | date | pd.Timestamp
@@ -38,13 +38,15 @@ class Source(Protocol):
         rate: str = "15m",
         stat: Statistic | None = None,
         core: int | Literal["each"] | None = None,
+        device: str | None = None,
         histograms: bool = True,
     ) -> pd.DataFrame:
         """The windows of one user as a frame (`analytics.frames.frame`), or with `stat` single values.
 
         One row for each bucket of `rate` (InfluxQL duration, 1s to 52w) in [`start`, `end`) that has data, in order
         of time; `raw` gives the windows as they were reported. `core` takes one core instead of the machine, `each`
-        the machine and each of its cores, in a column `core`. Without `histograms` the answer is smaller, but no
+        the machine and each of its cores, in a column `core`. Of metrics that name disks or interfaces `device` takes
+        one by its name, or `each`, in a column `device`. Without `histograms` the answer is smaller, but no
         quantile can be taken of it. A column `metric` names the metric, so that what pandas puts together is known.
 
         With `stat` the frame has the index `time` and the column `value` (float64) of that statistic instead.
@@ -86,7 +88,8 @@ class Source(Protocol):
 
     def metrics(self) -> pd.DataFrame:
         """The metrics that can be asked for: `metric`, its name; `title`, `unit`, the default `statistic`, `by_core`
-        (whether single cores can be asked for), `type` and the name of the `stored` quantity.
+        and `by_device` (whether single cores, or disks and interfaces by name, can be asked for), `type` and the name
+        of the `stored` quantity.
         """
 
     def close(self) -> None:
@@ -177,6 +180,8 @@ class Asked:
     """None for all of them."""
     core: int | Literal["each"] | None
     """None for the machine; `each` for the machine and its cores."""
+    device: str | None
+    """As `core`: a disk or an interface by its name."""
     rate_ms: int | None
     """How finely they must come at least; None as they were reported."""
     histograms: bool
@@ -190,9 +195,9 @@ class WindowedSource(ABC):
 
     @abstractmethod
     def _windows(self, asked: Asked) -> pd.DataFrame:
-        """The windows in any order, with the columns `user` and `core` where the source names them.
+        """The windows in any order, with the columns `user`, `core` and `device` where the source names them.
 
-        Raises LookupError where nothing is known of the metric or the core.
+        Raises LookupError where nothing is known of the metric, the core or the device.
         """
 
     @abstractmethod
@@ -209,10 +214,13 @@ class WindowedSource(ABC):
         rate: str = "15m",
         stat: Statistic | None = None,
         core: int | Literal["each"] | None = None,
+        device: str | None = None,
         histograms: bool = True,
     ) -> pd.DataFrame:
         """The windows of one user, or with `stat` its values (`analytics.sources.base`)."""
-        asked = _asked(metric, start, end, rate, user=user, core=core, histograms=histograms or stat is not None)
+        asked = _asked(
+            metric, start, end, rate, user=user, core=core, device=device, histograms=histograms or stat is not None
+        )
         frame = self._windows(asked)
         if "user" in frame:
             if frame.empty and user not in {*self.users()["user"]}:
@@ -294,7 +302,7 @@ def metrics_of(quantities: Iterable[Quantity]) -> pd.DataFrame:
     rows = [
         {
             "metric": one.name, "title": one.title, "unit": one.quantity.unit, "statistic": one.statistic,
-            "by_core": one.by_core, "type": type_name(kind), "stored": one.quantity.name,
+            "by_core": one.by_core, "by_device": one.by_device, "type": type_name(kind), "stored": one.quantity.name,
         }
         for one in NAMES.values() for kind in TYPES
         if one.quantity in kind.quantities and one.quantity in held and one.over_cores is None
@@ -310,17 +318,21 @@ def _asked(
     *,
     user: str | None = None,
     core: int | Literal["each"] | None = None,
+    device: str | None = None,
     histograms: bool,
 ) -> Asked:
     named = NAMES.get(metric)
     if named is None or named.over_cores is not None:
         raise ValueError(f"{metric!r} is not a metric of windows; metrics() lists those there are")
+    if device is not None and not named.by_device:
+        raise ValueError(f"device does not go with {metric}; it goes with {', '.join(BY_DEVICE)}")
     return Asked(
         quantity=named.quantity,
         start_ms=None if start is None else epoch_ms(start),
         end_ms=None if end is None else epoch_ms(end),
         user=user,
         core=core,
+        device=device,
         rate_ms=None if rate == "raw" else parse_duration(rate),
         histograms=histograms,
     )

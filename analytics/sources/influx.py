@@ -1,9 +1,11 @@
 """InfluxDB itself as a source of windows, as the service, or the original system, has written them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
+import msgspec
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 from pandas.api.types import union_categoricals
 
 from analytics.frames.progress import progress
@@ -14,9 +16,12 @@ from analytics.sources.influx_address import Address, Credentials
 from analytics.sources.influx_client import InfluxClient
 from analytics.sources.influx_points import Cores, Points, Rolled, frame_of, pieces, select
 from analytics.sources.influx_state import state_of
-from contract.influx import TIERS, USER_ID, fields_of, identifier, measurement_of, tag_value
-from contract.metrics import QUANTITIES, Cpu
+from contract.devices import Names
+from contract.influx import TIERS, USER_ID, USERS, fields_of, identifier, measurement_of, tag_literal, tag_value
+from contract.metrics import QUANTITIES, TYPE_OF, Cpu, type_name
 from contract.times import now_ms
+
+_DEVICES = msgspec.json.Decoder(dict[str, dict[str, int]])
 
 
 class Influx(WindowedSource):
@@ -56,7 +61,10 @@ class Influx(WindowedSource):
 
     def _windows(self, asked: Asked) -> pd.DataFrame:
         start, end, machines = self._range(asked)
+        numbers = {} if asked.device is None else self._devices(asked)
         core = asked.core
+        if asked.device is not None:
+            core = "each" if asked.device == "each" else numbers[asked.device]
         kinds: list[Cores] = ["whole"] if core is None else ["whole", "each"] if core == "each" else [core]
         users = [] if asked.user is None else [asked.user]
         generation = self._client.server().generation
@@ -75,11 +83,23 @@ class Influx(WindowedSource):
                 step_done()
         frames = [part for part in parts if len(part)] or parts[:1]
         frame = pd.concat(frames)
-        return frame.assign(user=union_categoricals([part["user"] for part in frames], sort_categories=True))
+        frame = frame.assign(user=union_categoricals([part["user"] for part in frames], sort_categories=True))
+        return frame if asked.device is None else _with_devices(frame, numbers)
+
+    def _devices(self, asked: Asked) -> dict[str, int]:
+        """The numbers of a user's devices by name; raises LookupError where the one that is asked for is not known."""
+        text = f"SELECT devices FROM {identifier(USERS)} WHERE {identifier(USER_ID)} = {tag_literal(asked.user or '')}"
+        rows = self._client.select(f"{text} ORDER BY time DESC LIMIT 1", {"devices": pa.string()})
+        told = _DEVICES.decode(rows["devices"][0].as_py() or "{}") if len(rows) else {}
+        numbers = told.get(type_name(TYPE_OF[asked.quantity.name]), {})
+        if asked.device != "each" and asked.device not in numbers:
+            known = ", ".join(sorted(numbers)) or "none"
+            raise LookupError(f"{asked.user!r} has no device {asked.device!r}; its devices are {known}")
+        return numbers
 
     def _frame(self, points: Points, asked: Asked) -> pd.DataFrame:
         frame = frame_of(select(self._client, points, histograms=asked.histograms), points, histograms=asked.histograms)
-        if asked.core == "each" and points.cores == "whole":
+        if "each" in (asked.core, asked.device) and points.cores == "whole":
             frame.insert(1, "core", pd.Series(pd.NA, frame.index, "Int64"))
         return frame
 
@@ -103,3 +123,10 @@ class Influx(WindowedSource):
     def _rolled(self) -> Rolled:
         state = state_of(self._client, now_ms())
         return state.rolled if state else Rolled.nothing()
+
+
+def _with_devices(frame: pd.DataFrame, numbers: Mapping[str, int]) -> pd.DataFrame:
+    """The frame with names in place of the numbers that devices have where cores have theirs."""
+    names = Names(numbers)
+    told = [None if pd.isna(number) else names[number] for number in frame["core"]]
+    return frame.assign(device=pd.Categorical(told)).drop(columns="core")

@@ -43,7 +43,19 @@ _SHARES: Final = ("utilization", "value")
 _PERCENTS: Final = ("utilization_percent", "cpu_util_percent", "percent")
 _USERS: Final = ("user", "user_id", "host", "hostname", "machine", "machine_id", "instance", "group")
 _ROUNDING: Final = 1e-9
-_KNOWN: Final = {*_TIMES, *_SHARES, *_PERCENTS, *_USERS, "core", "histogram", "os_type", "os_version", "metric", "unit"}
+_KNOWN: Final = {
+    *_TIMES,
+    *_SHARES,
+    *_PERCENTS,
+    *_USERS,
+    "core",
+    "device",
+    "histogram",
+    "os_type",
+    "os_version",
+    "metric",
+    "unit",
+}
 """Columns whose meaning is known; any other that holds texts may tell machines apart."""
 
 
@@ -147,7 +159,7 @@ class Files(WindowedSource):
             del table
             parts.append(frame_of(_joined(windows)))
         frame = parts[0] if len(parts) == 1 else pd.concat(parts)
-        return _of_core(frame, asked.core)
+        return _of_parts(frame, asked)
 
     def _merged(self, files: Sequence[_File], asked: Asked, rate: str) -> pd.DataFrame:
         """The windows merged file by file, so that memory follows what is asked for."""
@@ -156,8 +168,11 @@ class Files(WindowedSource):
             for file in files:
                 table = _rows(file, asked)
                 _check_shares(table, file)
-                frame = resample(_of_core(frame_of(table), asked.core), rate)
-                kept = schema_of(users="user" in frame, cores="core" in frame, histograms="histogram" in frame)
+                frame = resample(_of_parts(frame_of(table), asked), rate)
+                kept = schema_of(
+                    users="user" in frame, cores="core" in frame, devices="device" in frame,
+                    histograms="histogram" in frame,
+                )  # fmt: skip
                 parts.append(table_of(frame, kept))
                 step()
         del table, frame
@@ -277,7 +292,7 @@ def _rows(file: _File, asked: Asked) -> pa.Table:
 def _columns(file: _File, *, histograms: bool) -> list[str]:
     wanted = [file.column(_TIMES), file.column(_USERS)]
     if file.has_windows:
-        wanted += ["core", *NUMBERS, *(["histogram"] if histograms else [])]
+        wanted += ["core", "device", *NUMBERS, *(["histogram"] if histograms else [])]
     else:
         wanted.append(file.column((*_SHARES, *_PERCENTS)))
     return [name for name in wanted if name in file.schema.names and name is not None]
@@ -333,15 +348,20 @@ def _seen(file: _File) -> pd.DataFrame:
     return seen
 
 
-def _of_core(frame: pd.DataFrame, core: int | Literal["each"] | None) -> pd.DataFrame:
-    if core == "each":
-        if "core" not in frame:
-            raise LookupError("these files name no cores")
+def _of_parts(frame: pd.DataFrame, asked: Asked) -> pd.DataFrame:
+    return _of_part(_of_part(frame, "core", asked.core), "device", asked.device)
+
+
+def _of_part(frame: pd.DataFrame, name: Literal["core", "device"], wanted: int | str | None) -> pd.DataFrame:
+    """The rows of the machine, of one core or device, or with `each` all."""
+    if name not in frame:
+        if wanted == "each":
+            raise LookupError(f"these files name no {name}s")
+        if wanted is not None:
+            raise LookupError(f"{name} {wanted} is not in these files: they name no {name}s")
         return frame
-    if "core" not in frame:
-        if core is not None:
-            raise LookupError(f"core {core} is not in these files: they name no cores")
+    if wanted == "each":
         return frame
-    if core is None:
-        return frame[frame["core"].isna()].drop(columns="core")
-    return frame[(frame["core"] == core).fillna(False)]
+    if wanted is None:
+        return frame[frame[name].isna()].drop(columns=name)
+    return frame[(frame[name] == wanted).fillna(False)]

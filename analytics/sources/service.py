@@ -164,7 +164,7 @@ _USERS = (
     "user_id", "os_type", "os_version", "cores", "first_seen", "last_seen", "shared_windows", "shared_at", "labels",
 )  # fmt: skip
 _SELECTION = ("q", "os", "label", "state", "sort", "order", "first", "count")
-_METRICS = ("name", "title", "unit", "statistic", "by_core", "type", "stored")
+_METRICS = ("name", "title", "unit", "statistic", "by_core", "by_device", "type", "stored")
 
 
 class Client(Operations):
@@ -192,15 +192,18 @@ class Client(Operations):
         rate: str = "15m",
         stat: Statistic | None = None,
         core: int | Literal["each"] | None = None,
+        device: str | None = None,
         histograms: bool = True,
     ) -> pd.DataFrame:
         """The windows of one user, or with `stat` its values (`analytics.sources.base`)."""
-        query = {"start": start, "end": end, "resample_rate": rate, "core": core}
+        query = {"start": start, "end": end, "resample_rate": rate, "core": core, "device": device}
         if stat is None and not _compares_cores(metric):
             query |= {"metric": metric, "histograms": histograms}
             return self._windows(f"windows/byUser/{path_segment(user)}", f"{metric} of {user}", query)
-        if rate == "raw" or core == "each":
-            raise ValueError("expected rate='raw' and core='each' without stat, as they are for windows, got both")
+        if rate == "raw" or "each" in (core, device):
+            raise ValueError(
+                "expected rate='raw', core='each' and device='each' without stat, as they are for windows, got both"
+            )
         return self._values(
             f"metrics/{path_segment(metric)}/byUser/{path_segment(user)}", metric, query | {"stat": stat}
         )

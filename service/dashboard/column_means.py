@@ -34,7 +34,7 @@ def mean_of_columns(
     finite, (rows, now) = np.isfinite(cells), machines
     if key.quantity != _CPU:
         return _mean(np.where(finite, cells, 0), np.ones(len(cells)), finite)
-    end_ms = start_ms + key.columns * key.rate_ms
+    end_ms = start_ms + cells.shape[1] * key.rate_ms
     days_ms = (start_ms // DAY_MS * DAY_MS, -(-end_ms // DAY_MS) * DAY_MS)
     had = cache.kept("cores", days_ms, lambda: _cores_had(cache, days_ms), _CORES_FRESH_S)
     known = had.number.reindex(rows).to_numpy(np.float64)

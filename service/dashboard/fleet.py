@@ -6,6 +6,7 @@ machine is never averaged away.
 
 import contextlib
 import struct
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
@@ -30,8 +31,8 @@ from service.dashboard.machines import (
     selected,
     silent,
 )
-from service.dashboard.matrix import FleetCache, Floats, MatrixKey, Shown
-from service.stores.base import Store, StoreUnavailable
+from service.dashboard.matrix import FleetCache, Floats, MatrixKey, Shown, with_rows
+from service.stores.base import Question, Store, StoreUnavailable
 
 Doubles = npt.NDArray[np.float64]
 
@@ -44,7 +45,17 @@ _RATES: Final = tuple(
 )
 _MAX_CELLS: Final = 1 << 22
 """Machines times columns that are looked at for a picture: some 100 ms of work where all of it is new."""
+_MAX_ROWS: Final = 1 << 23
+"""Rows of rollups that are read for it: a month of ten thousand machines by the hour."""
 _SPARSE: Final = 1.5
+_ABOUT: Final = 0.9
+"""How far windows are apart is known to some part of a column: five minutes and a second are five minutes."""
+_LATER_S: Final = 5.0
+_SAMPLED: Final = 128
+"""So many machines tell how far windows are apart,"""
+_LOOKED_AT_MS: Final = 15 * MINUTE_MS
+"""by their last windows, at first those of so long."""
+_SPACING_FRESH_S: Final = 60.0
 _LARGE: Final = 100
 """Of fewer machines a picture takes no longer than a person notices."""
 
@@ -69,25 +80,34 @@ def picture(cache: FleetCache, asked: PictureQuestion, alerting: frozenset[str],
         return _drawn(cache, asked, alerting, now_ms)
 
 
-def read_ahead(cache: FleetCache) -> None:
-    """Read what the dashboard shows first of a large fleet, the last day, so that nobody has to wait for it. Blocks."""
+def read_ahead(cache: FleetCache, ended: threading.Event) -> None:
+    """Read what the dashboard shows first of a large fleet, the last day, so that nobody has to wait for it. Blocks.
+
+    Then the last week, by the hour, unless the service has ended.
+    """
     if cache.store.user_count < _LARGE:
         return
-    now_ms = times.now_ms()
-    asked = PictureQuestion(NAMES["cpuUtilization"], "mean", now_ms - DAY_MS, now_ms, None, columns=400, rows=1)
-    # Whoever asks later is told that the store is away.
-    with contextlib.suppress(StoreUnavailable):
-        picture(cache, asked, frozenset(), now_ms)
+    for days in (1, 7):
+        # Whoever asks for the first picture right after the start does not wait for the week.
+        if ended.wait(_LATER_S if days > 1 else 0):
+            return
+        now_ms = times.now_ms()
+        asked = PictureQuestion(
+            NAMES["cpuUtilization"], "mean", now_ms - days * DAY_MS, now_ms, None, columns=400, rows=1
+        )
+        # Whoever asks later is told that the store is away.
+        with contextlib.suppress(StoreUnavailable):
+            picture(cache, asked, frozenset(), now_ms)
 
 
 def _drawn(cache: FleetCache, asked: PictureQuestion, alerting: frozenset[str], now_ms: int) -> bytes:
     known = max(cache.store.user_count, 1)
-    rate_ms = asked.rate_ms or _rate(cache.store, asked, known, now_ms)
+    rate_ms = asked.rate_ms or _rate(cache, asked, known, now_ms)
     values, machines, range_ms = _read(cache, asked, rate_ms)
     coarser = _spacing(values) * rate_ms if asked.rate_ms is None else rate_ms
     if coarser > rate_ms * _SPARSE:
         # Machines report less often than that: columns would be empty between their windows.
-        rate_ms = next((rate for rate in _RATES if rate >= coarser), _RATES[-1])
+        rate_ms = _rate_of(cache.store, coarser * _ABOUT)
         values, machines, range_ms = _read(cache, asked, rate_ms)
     columns = values.shape[1]
     found = selected(machines, asked, asked.metric.quantity, alerting, min(now_ms, asked.end_ms))
@@ -113,7 +133,7 @@ def _drawn(cache: FleetCache, asked: PictureQuestion, alerting: frozenset[str], 
         "weighted": _listed(
             mean_of_columns(
                 cache,
-                MatrixKey(asked.metric.quantity, asked.statistic, rate_ms, columns),
+                MatrixKey(asked.metric.quantity, asked.statistic, rate_ms),
                 range_ms[0],
                 cells,
                 (machines.rows[shown], machines.cores[shown]),
@@ -135,11 +155,54 @@ def _packed(header: dict[str, Any], pixels: npt.NDArray[np.uint8]) -> bytes:
     return struct.pack("<I", len(text)) + text + pixels.tobytes()
 
 
-def _rate(store: Store, asked: PictureQuestion, machines: int, now_ms: int) -> int:
+def _rate(cache: FleetCache, asked: PictureQuestion, machines: int, now_ms: int) -> int:
+    """The width of a column that fits the picture, what is kept, how often machines report, and what can be read."""
+    store, range_ms = cache.store, asked.end_ms - asked.start_ms
     finest_ms = store.finest_ms(asked.start_ms, now_ms)
     columns = max(1, min(asked.columns, _MAX_CELLS // machines))
-    wanted_ms = max((asked.end_ms - asked.start_ms) / columns, finest_ms)
-    return next((rate for rate in _RATES if rate >= wanted_ms and rate % finest_ms == 0), _RATES[-1])
+    rate_ms = _rate_of(store, max(range_ms / columns, finest_ms), finest_ms, range_ms * machines)
+    if machines >= _LARGE and rate_ms % store.tiers[0]:
+        # Windows of all machines are much to read for a picture that then shows that they are fewer than its columns.
+        coarser = _usual_spacing(cache, asked)
+        if coarser > rate_ms * _SPARSE:
+            rate_ms = _rate_of(store, coarser * _ABOUT, finest_ms)
+    return rate_ms
+
+
+def _rate_of(store: Store, least_ms: float, finest_ms: int = 1, read_ms: int = 0) -> int:
+    """The least width of a column, at least so wide, that can be made of what is kept.
+
+    Of widths that rollups have, it is one for which not too many rows are read of `read_ms` machine milliseconds: where
+    a cell has several rows of a rollup, one of a coarser rollup is quicker by as much.
+    """
+    possible = [rate for rate in _RATES if rate >= least_ms and rate % finest_ms == 0]
+    tiers = [(rate, max((tier for tier in store.tiers if rate % tier == 0), default=None)) for rate in possible]
+    found = next((rate for rate, tier in tiers if tier is None or read_ms // tier <= _MAX_ROWS), None)
+    return found or next((rate for rate, tier in tiers if tier == store.tiers[-1]), _RATES[-1])
+
+
+def _usual_spacing(cache: FleetCache, asked: PictureQuestion) -> float:
+    """How far apart in ms windows are, as some machines say at the end of the range; 0 where that is not known."""
+
+    def looked() -> float:
+        names = cache.rows.names or cache.store.users()["user_id"].tolist()
+        some = frozenset(names[:: max(1, len(names) // _SAMPLED)])
+        length_ms = _LOOKED_AT_MS
+        while True:
+            start_ms = max(asked.start_ms, asked.end_ms - length_ms)
+            rate_ms = max(1000, length_ms // MAX_COLUMNS)
+            values = cache.store.answer(
+                Question(quantity=asked.metric.quantity, start_ms=start_ms // rate_ms * rate_ms, end_ms=asked.end_ms,
+                         rate_ms=rate_ms, by="user", users=some, cells="mean")
+            ).to_numpy()  # fmt: skip
+            several = np.isfinite(values).sum(axis=1) > 1
+            if start_ms == asked.start_ms or several.sum() * 2 >= len(values):
+                return _spacing(values) * rate_ms if several.any() else 0.0
+            length_ms *= 8
+
+    # Machines may be set to report otherwise at some time.
+    days_ms = (asked.start_ms // DAY_MS * DAY_MS, -(-asked.end_ms // DAY_MS) * DAY_MS)
+    return cache.kept(f"spacing {asked.metric.quantity.name}", days_ms, looked, _SPACING_FRESH_S)
 
 
 def _read(cache: FleetCache, asked: PictureQuestion, rate_ms: int) -> tuple[Floats, Machines, tuple[int, int]]:
@@ -147,12 +210,13 @@ def _read(cache: FleetCache, asked: PictureQuestion, rate_ms: int) -> tuple[Floa
     first = asked.start_ms // rate_ms
     columns = max(1, -(-asked.end_ms // rate_ms) - first)
     range_ms = (first * rate_ms, (first + columns) * rate_ms)
-    key = MatrixKey(asked.metric.quantity, asked.statistic, rate_ms, columns)
+    key = MatrixKey(asked.metric.quantity, asked.statistic, rate_ms)
     cache.know(key)
     with ThreadPoolExecutor(1, "picture") as beside:
         machines = beside.submit(machines_in, cache, asked.metric.quantity, range_ms)
-        values = cache.matrix(key, range_ms[0])
-        return values, machines.result(), range_ms
+        values = cache.matrix(key, range_ms[0], columns)
+        known = machines.result()
+        return with_rows(values, len(cache.rows.names)), known, range_ms
 
 
 def _spacing(values: Floats) -> float:

@@ -16,6 +16,8 @@ import numpy.typing as npt
 
 from contract.metrics import Quantity
 from contract.report import Report
+from service.dashboard.machine_rows import MachineRows
+from service.dashboard.totals import Totals
 from service.stores.base import Question, Store
 from service.stores.cells import Cell
 
@@ -23,7 +25,9 @@ Floats = npt.NDArray[np.float32]
 Shown = Cell
 _MAX_CELLS = 1 << 25
 """Of all matrices together: 128 MB."""
-_UNUSED_S = 600.0
+_MOST_COLUMNS = 1000
+"""Of one matrix: what is shown at most."""
+_UNUSED_S = 3600.0
 _MAX_KEPT = 16
 
 T = TypeVar("T")
@@ -35,63 +39,62 @@ class MatrixKey(NamedTuple):
     quantity: Quantity
     statistic: Shown
     rate_ms: int
-    columns: int
-
-
-class MachineRows:
-    """The number of each machine, given once and for good, so that a row stays a machine's whoever else joins."""
-
-    def __init__(self) -> None:
-        self.names: list[str] = []
-        self._numbers: dict[str, int] = {}
-        self._guard = threading.Lock()
-
-    def of(self, names: Sequence[str]) -> npt.NDArray[np.int64]:
-        """The rows of machines, new ones at the end. May be called by several threads."""
-        numbers = self._numbers
-        with self._guard:
-            for name in names:
-                if name not in numbers:
-                    numbers[name] = len(numbers)
-                    self.names.append(name)
-        return np.fromiter(map(numbers.__getitem__, names), np.int64, len(names))
 
 
 class Matrix:
-    """Rows of machines, columns of buckets; NaN where a machine has no samples in a bucket."""
+    """Rows of machines, columns of buckets, one beside the other; NaN where a machine has no samples in a bucket."""
 
-    def __init__(self, key: MatrixKey) -> None:
+    def __init__(self, key: MatrixKey, first: int, columns: int) -> None:
         self.key = key
-        self.first = 0
+        self.first = first
         """The number of the first column: its start over the rate."""
-        self.values: Floats = np.empty((0, key.columns), np.float32)
+        self.values: Floats = np.empty((0, columns), np.float32)
         self.used_s = time.monotonic()
         self._guard = threading.Lock()
-        self._dirty = set(range(key.columns))
+        self._dirty = set(range(first, first + columns))
         """Numbers of columns that are not as the store has them."""
+
+    @property
+    def last(self) -> int:
+        """The number behind that of the last column."""
+        return self.first + int(self.values.shape[1])
 
     def note(self, ends: Iterable[int]) -> None:
         """Remember that windows with these ends came in. Called on the event loop while a thread may read."""
         with self._guard:
-            last = self.first + self.key.columns
-            self._dirty.update(c for end in ends if self.first <= (c := end // self.key.rate_ms) < last)
+            first, last = self.first, self.last
+            self._dirty.update(c for end in ends if first <= (c := end // self.key.rate_ms) < last)
 
-    def move(self, first: int) -> None:
-        """Begin at another column; what is there still stays."""
-        columns = self.key.columns
-        begin, end = max(first, self.first), min(first, self.first) + columns
-        values = np.full(self.values.shape, np.nan, np.float32)
-        if begin < end:
-            values[:, begin - first : end - first] = self.values[:, begin - self.first : end - self.first]
-        kept = set(range(begin, end))
-        with self._guard:
-            self._dirty = (self._dirty & kept) | (set(range(first, first + columns)) - kept)
-            self.first, self.values = first, values
+    def touches(self, first: int, columns: int) -> bool:
+        """Whether some columns are among its own, or beside them."""
+        return first <= self.last and first + columns >= self.first
 
-    def update(self, store: Store, rows: MachineRows) -> None:
-        """Ask the store for what has changed. Raises StoreUnavailable."""
+    def reach(self, first: int, columns: int) -> None:
+        """Have these columns too, and of its own as many as may be kept; they touch its own."""
+        if self.first <= first and first + columns <= self.last:
+            return
+        most = max(columns, _MOST_COLUMNS)
+        begin = max(min(first, self.first), first + columns - most)
+        end = min(max(first + columns, self.last), begin + most)
+        values = np.full((len(self.values), end - begin), np.nan, np.float32)
+        kept = range(max(begin, self.first), min(end, self.last))
+        if kept:
+            values[:, kept.start - begin : kept.stop - begin] = (
+                self.values[:, kept.start - self.first : kept.stop - self.first]
+            )  # fmt: skip
         with self._guard:
-            dirty, self._dirty = self._dirty, set()
+            self._dirty = (self._dirty & {*kept}) | ({*range(begin, end)} - {*kept})
+            self.first, self.values = begin, values
+
+    def between(self, first: int, columns: int) -> Floats:
+        """Some of its columns."""
+        return self.values[:, first - self.first : first - self.first + columns]
+
+    def update(self, store: Store, rows: MachineRows, wanted: range) -> None:
+        """Ask the store for what has changed of the columns that are wanted. Raises StoreUnavailable."""
+        with self._guard:
+            dirty = self._dirty & {*wanted}
+            self._dirty -= dirty
         try:
             for first, last in _runs(sorted(dirty)):
                 self._read(store, rows, first, last)
@@ -101,7 +104,7 @@ class Matrix:
             raise
 
     def _read(self, store: Store, rows: MachineRows, first: int, last: int) -> None:
-        quantity, statistic, rate_ms, columns = self.key
+        (quantity, statistic, rate_ms), columns = self.key, self.values.shape[1]
         answer = store.answer(
             Question(
                 quantity=quantity, start_ms=first * rate_ms, end_ms=(last + 1) * rate_ms, rate_ms=rate_ms, by="user",
@@ -113,11 +116,16 @@ class Matrix:
         if missing == len(answer) and (first, last - first + 1) == (self.first, columns) and _is_range(row_of):
             self.values = answer.to_numpy()  # it is all there is, and in order
             return
-        if missing > 0:
-            self.values = np.vstack([self.values, np.full((missing, columns), np.nan, np.float32)])
+        self.values = with_rows(self.values, len(rows.names))
         begin, end = first - self.first, last - self.first + 1
         self.values[:, begin:end] = np.nan
         self.values[row_of, begin:end] = answer.to_numpy()
+
+
+def with_rows(values: Floats, rows: int) -> Floats:
+    """Values with at least so many rows; those of machines that have nothing in them are NaN."""
+    missing = rows - len(values)
+    return np.pad(values, ((0, missing), (0, 0)), constant_values=np.nan) if missing > 0 else values
 
 
 def _is_range(numbers: npt.NDArray[np.int64]) -> bool:
@@ -150,19 +158,20 @@ class FleetCache:
         self.lock = threading.Lock()
         self.rows = MachineRows()
         self._guard = threading.Lock()
-        self._matrices: OrderedDict[MatrixKey, Matrix] = OrderedDict()
+        self.totals = Totals(store, self.rows)
+        self._matrices: list[Matrix] = []
+        """What was used last comes last."""
         self._kept: OrderedDict[tuple[object, ...], _Kept[Any]] = OrderedDict()
 
     def note(self, reports: Sequence[Report]) -> None:
         """Remember that reports came in: what is kept of their times is not current any more."""
-        if not self._matrices and not self._kept:
-            return
         ends = {report.end_timestamp for report in reports}
         with self._guard:
-            for matrix in self._matrices.values():
+            for matrix in self._matrices:
                 matrix.note(ends)
             for one in self._kept.values():
                 one.stale = one.stale or any(one.start_ms <= end < one.end_ms for end in ends)
+        self.totals.note(ends)
 
     def clear(self) -> None:
         """Keep nothing of what was answered so far. Called in a thread."""
@@ -170,24 +179,35 @@ class FleetCache:
             self._matrices.clear()
             self._kept.clear()
             self.rows = MachineRows()
+            self.totals = Totals(self.store, self.rows)
+
+    @property
+    def bytes(self) -> int:
+        """What matrices and sums take of memory. May be read by any thread."""
+        with self._guard:
+            return sum(one.values.nbytes for one in self._matrices) + self.totals.bytes
 
     def know(self, key: MatrixKey) -> None:
         """Have the store find the machines of a matrix that is not there yet, before several threads ask about them."""
-        if key not in self._matrices:
+        if all(one.key != key for one in self._matrices):
             self.store.answer(Question(quantity=key.quantity, start_ms=0, end_ms=0, rate_ms=1, by="user", cells="mean"))
 
-    def matrix(self, key: MatrixKey, start_ms: int) -> Floats:
-        """The values from the bucket of `start_ms` on, a row for each of `rows`. Raises StoreUnavailable."""
+    def matrix(self, key: MatrixKey, start_ms: int, columns: int) -> Floats:
+        """So many columns from the bucket of `start_ms` on, a row for each of `rows`. Raises StoreUnavailable.
+
+        Columns that any range had are kept, so that another one, at the same rate, asks for the others only.
+        """
+        first = start_ms // key.rate_ms
         with self._guard:
-            matrix = self._matrices.setdefault(key, Matrix(key))
-            self._matrices.move_to_end(key)
+            found = [one for one in self._matrices if one.key == key and one.touches(first, columns)]
+            matrix = found[-1] if found else Matrix(key, first, columns)
+            self._matrices = [*(one for one in self._matrices if one is not matrix), matrix]
             matrix.used_s = time.monotonic()
             self._forget()
-        first = start_ms // key.rate_ms
-        if first != matrix.first:
-            matrix.move(first)
-        matrix.update(self.store, self.rows)
-        return matrix.values
+        matrix.reach(first, columns)
+        matrix.update(self.store, self.rows, range(first, first + columns))
+        # Who joined may have nothing in the columns that were read.
+        return with_rows(matrix.between(first, columns), len(self.rows.names))
 
     def kept(self, name: str, range_ms: tuple[int, int], make: Callable[[], T], fresh_s: float) -> T:
         """What `make` gives for a range: made anew where reports came in since, but no sooner than after `fresh_s`."""
@@ -212,8 +232,7 @@ class FleetCache:
         return cast("T", found.value)
 
     def _forget(self) -> None:
-        now_s = time.monotonic()
-        for key in [key for key, one in self._matrices.items() if now_s - one.used_s > _UNUSED_S]:
-            del self._matrices[key]
-        while len(self._matrices) > 1 and sum(one.values.size for one in self._matrices.values()) > _MAX_CELLS:
-            self._matrices.popitem(last=False)
+        old_s = time.monotonic() - _UNUSED_S
+        self._matrices = [one for one in self._matrices if one.used_s > old_s]
+        while len(self._matrices) > 1 and sum(one.values.size for one in self._matrices) > _MAX_CELLS:
+            del self._matrices[0]

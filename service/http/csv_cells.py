@@ -1,4 +1,4 @@
-"""Texts in CSV that a spreadsheet must not take for formulas: names of machines, which anybody may choose.
+"""Texts in CSV that a spreadsheet must not take for formulas: names of machines and devices, which anybody may choose.
 
 A text that begins with what a formula begins with gets an apostrophe before it, as OWASP has it ("CSV injection").
 Numbers stay as they are; JSON, Arrow and Parquet have every name as it is.
@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _PATTERN = r"\A[=+\-@\t\r]"
-_NAMES = ("group", "user", "user_id")
+_NAMES = ("group", "user", "user_id", "device")
 
 
 def harmless(text: str | None) -> str | None:

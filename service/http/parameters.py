@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from analytics.frames.weights import Weight
+from contract.devices import MAX_NAME as MAX_DEVICE_NAME
 from contract.labels import BY_LABEL, NAME_PATTERN
 from contract.metrics import Statistic
 from contract.patterns import MAX_PATTERN
@@ -54,6 +55,14 @@ Offset = Annotated[
     ),
 ]
 Core = Annotated[str, Meta(description="The number of one core.", extra_json_schema={"examples": ["0"]})]
+Device = Annotated[
+    str,
+    Meta(
+        max_length=MAX_DEVICE_NAME,
+        description="The name of a disk or an interface, of metrics that name them.",
+        extra_json_schema={"examples": ["sda"]},
+    ),
+]
 WeightOf = Annotated[Weight, Meta(description="What counts the same: samples, cores, or hosts.")]
 Top = Annotated[int, Meta(ge=1, le=10_000, description="Keeps so many groups, those with the highest values.")]
 Limit = Annotated[int, Meta(ge=1, le=MAX_LIMIT, description="How many entries a page has at most.")]
@@ -91,6 +100,7 @@ class HistoryParameters(Struct, kw_only=True):
     resample_rate: Rate = "15m"
     stat: Statistic | None = None
     core: Core | None = None
+    device: Device | None = None
     tz: Zone | None = None
     offset: Offset | None = None
 
@@ -188,6 +198,10 @@ class UserWindowsParameters(Struct, kw_only=True):
     end: End | None = None
     resample_rate: WindowsRate = "15m"
     core: Annotated[str, Meta(description="The number of a core, or `each`.")] | None = None
+    device: (
+        Annotated[str, Meta(max_length=MAX_DEVICE_NAME, description="The name of a disk or an interface, or `each`.")]
+        | None
+    ) = None
     histograms: Histograms = "false"
 
 

@@ -1,5 +1,6 @@
 """History and fleet: what is asked, which windows that needs, and the values that answer it."""
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import falcon
@@ -11,8 +12,19 @@ from analytics.frames.frame import frame_of_columns
 from analytics.frames.statistics import SHARES, highest, values_of
 from analytics.frames.weights import Weight
 from contract import times
+from contract.devices import MAX_NAME
 from contract.labels import label_of
-from contract.metrics import BY_CORE, NAMES, STATISTICS, NamedMetric, Quantity, Statistic
+from contract.metrics import (
+    BY_CORE,
+    BY_DEVICE,
+    NAMES,
+    STATISTICS,
+    TYPE_OF,
+    NamedMetric,
+    Quantity,
+    Statistic,
+    type_name,
+)
 from contract.problems import did_you_mean, shortened
 from contract.times import DAY_MS, parse_timestamp
 from service.http.buckets import AskedBuckets, check_kept, take_buckets
@@ -31,6 +43,8 @@ class Query(Struct, frozen=True, kw_only=True):
     buckets: AskedBuckets
     statistic: Statistic
     core: int | None
+    device: str | None
+    """One disk or interface by its name, of metrics that name them."""
     by: Grouping | None
     top: int | None
     weight: Weight
@@ -52,6 +66,7 @@ async def read_query(req: Request, metric: NamedMetric, store: Store, *, fleet: 
         buckets=take_buckets(asked, start_ms, end_ms),
         statistic=asked.take("stat", a_statistic, metric.statistic),
         core=asked.take("core", lambda value: core_number(value, metric), None),
+        device=asked.take("device", lambda value: device_name(value, metric), None),
         by=asked.take("by", _grouping, None),
         top=asked.take("top", number_of_groups, None),
         weight=asked.take("weight", a_weight, "samples"),
@@ -108,6 +123,33 @@ def check_user(store: Store, user_id: str, quantity: Quantity, core: int | None)
         raise ProblemError(falcon.HTTP_404, f"User {user_id!r} has no core {core}; its cores are {known}.")
 
 
+def check_device(store: Store, user_id: str, quantity: Quantity, name: str) -> int:
+    """The number of a device of a known user; raises ProblemError 404 where it was never named."""
+    known = devices_of(store, user_id, quantity)
+    if name not in known:
+        names = ", ".join(sorted(known)) or "none"
+        raise ProblemError(
+            falcon.HTTP_404, f"User {user_id!r} has no device {shortened(name)!r}; its devices are {names}."
+        )
+    return known[name]
+
+
+def devices_of(store: Store, user_id: str, quantity: Quantity) -> Mapping[str, int]:
+    """The numbers of the devices, by name, that a user has named of a quantity."""
+    return store.devices_of(user_id).get(type_name(TYPE_OF[quantity.name]), {})
+
+
+def device_name(value: Any, metric: NamedMetric) -> str:
+    """The name of a device of a metric that names them; raises ValueError otherwise."""
+    if not metric.by_device:
+        raise ValueError(
+            f"does not go with {metric.name}; it goes with {', '.join(BY_DEVICE[:-1])} and {BY_DEVICE[-1]}"
+        )
+    if not isinstance(value, str) or not 0 < len(value) <= MAX_NAME:
+        raise ValueError(f"expected the name of a device, such as sda, got {shortened(repr(value))}")
+    return value
+
+
 def core_number(value: Any, metric: NamedMetric) -> int:
     """The number of a core of a metric that has cores; raises ValueError otherwise."""
     if not metric.by_core:
@@ -139,6 +181,8 @@ def history(store: Store, metric: NamedMetric, user_id: str, query: Query) -> pd
     cores: int | Literal["whole", "each"] = "whole"
     if metric.over_cores:
         cores = "each"
+    elif query.device is not None:
+        cores = check_device(store, user_id, metric.quantity, query.device)
     elif query.core is not None:
         cores = query.core
     question = _question(metric, query, user_id=user_id, cores=cores)

@@ -14,12 +14,13 @@ from analytics.frames.arrow import schema_of, table_of
 from analytics.frames.resampling import RAW_MS
 from analytics.frames.weights import Weight
 from contract import times
+from contract.devices import Names
 from contract.metrics import NamedMetric
 from contract.times import DAY_MS, format_duration, parse_timestamp
 from service.dashboard.machines import Selection
 from service.http.buckets import check_kept, fitting_rate
 from service.http.parameters import FleetWindowsParameters, UserWindowsParameters, names_of
-from service.http.queries import core_number, named_metric
+from service.http.queries import core_number, device_name, devices_of, named_metric
 from service.http.requests import Parameters, duration
 from service.http.selecting import take_selection
 from service.http.table_query import user_patterns
@@ -28,6 +29,8 @@ from service.stores.base import Question, Store
 
 MAX_WINDOWS = 20_000_000
 """What one answer may hold: a fleet of 10,000 for a month at 30 minutes, or a machine's windows of three years."""
+EACH = "each"
+"""In place of a core's number or a device's name: the machine, and each that it has."""
 _SHORTEST_MS = 5000
 """Between two windows of one machine, as agents report them."""
 _DEFAULT_RATE_MS = 15 * 60 * 1000
@@ -41,9 +44,11 @@ class WindowsQuery(Struct, frozen=True, kw_only=True):
     end_ms: int
     rate_ms: int
     core: int | Literal["each"] | None
-    """One core, the machine and each of its cores, or the machine alone."""
+    """One core, the machine and each of its cores, or the machine alone; where a `device` is named its number."""
     by_user: bool
     histograms: bool
+    device: str | None = None
+    """One disk or interface by its name, or `EACH` for the machine and each of them, of metrics that name them."""
     weight: Weight = "samples"
     """How users count in what is said of all together."""
     users: tuple[str, ...] = ()
@@ -94,6 +99,7 @@ async def read_windows_query(req: Request, store: Store, *, fleet: bool) -> Wind
         end_ms=end_ms,
         rate_ms=asked.take("resample_rate", _rate, _DEFAULT_RATE_MS),
         core=asked.take("core", lambda value: _core(value, metric), None),
+        device=asked.take("device", lambda value: device_name(value, metric), None),
         by_user=asked.take("by", _by, False),
         histograms=asked.take("histograms", _flag, False),
         weight=asked.take("weight", a_weight, "samples"),
@@ -174,8 +180,10 @@ class Plan:
     def schema(self) -> pa.Schema:
         """The columns of the answer; its metadata say the metric, its unit and how many pieces come."""
         query = self.query
-        schema = schema_of(users=query.by_user, cores=query.core is not None, histograms=query.histograms,
-                           sizes=query.tells_cores)  # fmt: skip
+        schema = schema_of(
+            users=query.by_user, cores=query.core is not None and query.device is None,
+            devices=query.device is not None, histograms=query.histograms, sizes=query.tells_cores,
+        )  # fmt: skip
         pieces = str(len(self.ranges()))
         metric = query.metric
         return schema.with_metadata({"metric": metric.name, "unit": metric.quantity.unit, "pieces": pieces})
@@ -197,10 +205,21 @@ class Plan:
             [question] = self._questions(start_ms, end_ms)
             return table_of(with_cores(store.answer(question), store, question), self.schema)
         frames = [store.answer(question) for question in self._questions(start_ms, end_ms)]
-        if self.query.core == "each":
+        if EACH in (self.query.core, self.query.device):
             whole, cores = frames
             frames = [whole.assign(core=pd.array([pd.NA] * len(whole), "Int64")), cores]
+        if self.query.device is not None:
+            frames = [self._with_devices(store, frame) for frame in frames]
         return pa.concat_tables([table_of(frame, self.schema) for frame in frames])
+
+    def _with_devices(self, store: Store, frame: pd.DataFrame) -> pd.DataFrame:
+        """A frame with the names of devices in the place of their numbers, which stores have as those of cores."""
+        assert self.user_id is not None
+        names = Names(devices_of(store, self.user_id, self.query.metric.quantity))
+        told = [None if pd.isna(number) else names[number] for number in frame["core"]]
+        in_order = sorted(range(len(told)), key=lambda row: told[row] or "")
+        named = frame.assign(device=pd.array(told, dtype="str")).drop(columns="core")
+        return named if in_order == [*range(len(told))] else named.iloc[in_order]
 
     def _weights(self, store: Store) -> PieceWeights:
         """The weights of all pieces, told of the whole range by the first."""
@@ -209,6 +228,14 @@ class Plan:
             self.told.append(PieceWeights(store, replace(question, by="user"), self.query.weight))
         return self.told[0]
 
+    @property
+    def _cores(self) -> Sequence[int | Literal["whole", "each"]]:
+        """Whose windows are asked for, one after the other."""
+        query = self.query
+        if EACH in (query.core, query.device):
+            return "whole", "each"
+        return ("whole" if query.core is None else query.core,)
+
     def caveat(self, store: Store) -> str | None:
         """What the answer lacks for damage on disk, as far as is known; None where it lacks nothing."""
         questions = self._questions(self.query.start_ms, self.query.end_ms)
@@ -216,7 +243,7 @@ class Plan:
 
     def _questions(self, start_ms: int, end_ms: int) -> Iterator[Question]:
         query = self.query
-        for cores in ("whole", "each") if query.core == "each" else ("whole" if query.core is None else query.core,):
+        for cores in self._cores:
             yield Question(
                 quantity=query.metric.quantity,
                 start_ms=start_ms,

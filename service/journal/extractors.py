@@ -9,13 +9,12 @@ from msgspec import UNSET, UnsetType
 
 from analytics.frames.standins import standins
 from contract.histogram import unflatten
-from contract.metrics import NAMES, STATISTICS, TYPES, Cpu, Distribution, Metric, NamedMetric, Statistic
+from contract.metrics import NAMES, STATISTICS, TYPE_OF, Cpu, Distribution, NamedMetric, Statistic
 from contract.problems import did_you_mean
 from contract.report import Report
 from contract.summary import Summary
 
 _QUANTILES: dict[Statistic, float] = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
-_TYPE_OF: dict[str, type[Metric]] = {quantity.name: kind for kind in TYPES for quantity in kind.quantities}
 _SIMPLE: dict[Statistic, Callable[[Summary], float]] = {
     "mean": lambda summary: summary.mean,
     "var": lambda summary: summary.variance,
@@ -47,7 +46,7 @@ class Extractor:
     def direct(self) -> Callable[[Report], float | None]:
         """The fastest way from a report to its number; None for a report without this metric."""
         name = self.metric.quantity.attribute
-        kind = _TYPE_OF[self.metric.quantity.name]
+        kind = TYPE_OF[self.metric.quantity.name]
         if self.metric.over_cores or self.statistic not in ("mean", "var"):
             return self._of_report
         if kind is Cpu:
@@ -79,7 +78,7 @@ class Extractor:
 
     def summaries(self, report: Report) -> tuple[Summary, ...] | None:
         """The window's summary, or one for each core where it compares cores; None without this metric."""
-        kind = _TYPE_OF[self.metric.quantity.name]
+        kind = TYPE_OF[self.metric.quantity.name]
         for metric in report.typed_metrics():
             if type(metric) is kind:
                 break

@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple, Protocol, cast
 import pandas as pd
 
 from analytics.frames.columns import Windows
+from contract.devices import Devices
 from contract.metrics import Metric, Quantity
 from contract.report import OsType, Report
 from service.stores.process_use import UseAnswer, UseDump, UseQuestion
@@ -57,7 +58,8 @@ class Question:
     user_id: str | None = None
     """One user, or None for the whole fleet."""
     cores: int | Literal["whole", "each"] = "whole"
-    """The whole machine, each core by itself, or one core; of the fleet each core only with `by` user."""
+    """The whole machine, each core by itself, or one core; of the fleet each core only with `by` user. Devices have
+    numbers as cores do."""
     by: Grouping | None = None
     """For the fleet: one group for each value of it, in the column `contract.labels.column_of`, or None for one
     group of all. A system is what the machine ran at the time, `service.stores.systems.NOT_RECORDED` where that is not
@@ -70,8 +72,9 @@ class Question:
     """Where buckets begin that are not all of one width, ascending; the first is not after `start_ms`."""
     users: frozenset[str] | None = None
     """For the fleet: only these users, or None for all."""
-    cells: Literal["mean", "max", "min", "totals"] | None = None
-    """With `by` user, a table in place of windows: of this statistic, or `totals` of the whole range, of shares."""
+    cells: Literal["mean", "max", "min", "totals", "sums"] | None = None
+    """With `by` user, a table in place of windows: of this statistic; of shares, `totals` of the whole range, or `sums`
+    of each bucket."""
 
     @property
     def step_ms(self) -> int:
@@ -85,7 +88,7 @@ class SeriesName(NamedTuple):
     user_id: str
     quantity: Quantity
     core: int | None
-    """None for the whole machine."""
+    """None for the whole machine; of quantities that are told of devices the number of one (`contract.devices`)."""
 
 
 class Machine(NamedTuple):
@@ -100,6 +103,7 @@ class Machine(NamedTuple):
     systems: tuple[tuple[int, str, str], ...] = ()
     """What it ran since when: ends of windows in epoch ms, type and version."""
     labels: Mapping[str, str] = {}
+    devices: Devices = {}
 
     def system_at(self, end_ms: int) -> tuple["OsType", str]:
         """What it ran in a window that ends at a moment; what it ran last, where that was not recorded."""
@@ -144,7 +148,8 @@ class Store(Protocol):
 
         Where `cells` are asked for, a row for each machine that has the quantity (the index, `user`) and a column for
         each bucket, by its number, its start over the rate: float32, NaN where there are no samples. Where `totals`
-        are asked for, the columns are `mean`, `p95` and `max` of all samples of the range.
+        are asked for, the columns are `mean`, `p95` and `max` of all samples of the range; where `sums` are, there is a
+        row for each machine and bucket with samples, and what adds up of them (`service.stores.cells.sums_of`).
 
         It has the column of groups where `by` asks for them; `core` where single cores are asked for; `histogram` where
         quantiles are.
@@ -176,7 +181,10 @@ class Store(Protocol):
         """What a user said last of its labels; nothing of who is not known."""
 
     def cores(self, user_id: str, quantity: Quantity) -> list[int]:
-        """The numbers of the cores that a user ever reported a quantity of, ascending."""
+        """The numbers of the cores, or devices, that a user ever reported a quantity of, ascending."""
+
+    def devices_of(self, user_id: str) -> Devices:
+        """The devices that a user has named; nothing of who is not known."""
 
     def users(self) -> pd.DataFrame:
         """The users, by name: `user_id`, `os_type`, `os_version`, `cores`, `first_seen`, `last_seen` (UTC) and

@@ -14,6 +14,7 @@ from typing import Any, Final, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import pyarrow as pa
 
 from analytics.frames.columns import Windows
 from analytics.frames.frame import unpacked
@@ -24,11 +25,11 @@ from service.stores.memtable import LoadedRows
 
 Cell = Literal["mean", "max", "min"]
 """Statistics that need no histogram."""
-COLUMNS: Final[dict[Cell | Literal["totals"], tuple[str, ...]]] = {
+COLUMNS: Final[dict[Cell | Literal["totals", "sums"], tuple[str, ...]]] = {
     "mean": ("count", "mean"), "max": ("count", "max"), "min": ("count", "min"),
-    "totals": ("count", "mean", "min", "max"),
+    "totals": ("count", "mean", "min", "max"), "sums": ("count", "mean", "min", "max"),
 }  # fmt: skip
-"""The columns of rows that each is made of; totals also of histograms."""
+"""The columns of rows that each is made of; totals and sums also of histograms."""
 BATCH_ROWS: Final = 1 << 16
 
 Ints = npt.NDArray[np.int64]
@@ -176,31 +177,83 @@ class _Extremes:
         return self._values
 
 
-_WIDTH: Final = LINEAR.last - LINEAR.first + 1
+BINS: Final = range(LINEAR.first, LINEAR.last + 1)
+"""The bins of shares."""
+
+
+class Sums:
+    """What is known of all samples of shares of n machines: arrays of n, which add up."""
+
+    def __init__(self, rows: int) -> None:
+        self.count, self.total = np.zeros(rows), np.zeros(rows)
+        self.least, self.most = np.full(rows, np.inf), np.full(rows, -np.inf)
+        self.bins = np.zeros((rows, len(BINS)), np.uint32)
+
+    def add(self, row: Ints, part: CellRows, kept: npt.NDArray[np.bool_] | slice) -> None:
+        """Add rows of windows, those that are `kept`, each to its row."""
+        samples = part.columns["count"][kept].astype(np.float64)
+        np.add.at(self.count, row[kept], samples)
+        np.add.at(self.total, row[kept], samples * part.columns["mean"][kept])
+        np.minimum.at(self.least, row[kept], part.columns["min"][kept])
+        np.maximum.at(self.most, row[kept], part.columns["max"][kept])
+        found = part.histograms or Histograms.empty()
+        kept = kept if isinstance(kept, slice) else kept[found.row]
+        place = row[found.row[kept]] * len(BINS) + (found.bin[kept] - BINS.start)
+        np.add.at(self.bins.reshape(-1), place, found.count[kept].astype(np.uint32))
+
+    def statistics(self) -> pd.DataFrame:
+        """`mean`, `p95` and `max` of each; NaN where there are no samples."""
+        row, column = np.divmod(np.flatnonzero(self.bins), len(BINS))
+        histograms = Histograms(row, (column + BINS.start).astype(np.int32), self.bins[row, column].astype(np.int64))
+        nothing = np.zeros(len(self.count), np.int64)
+        with np.errstate(invalid="ignore"):
+            mean = self.total / self.count
+        count = self.count.astype(np.int64)
+        windows = Windows(nothing, nothing, count, mean, mean, self.least, self.most, nothing, histograms)
+        p95 = quantiles(windows, 0.95, LINEAR)
+        return pd.DataFrame({"mean": mean, "p95": p95, "max": np.where(count > 0, self.most, np.nan)})
 
 
 def totals_of(parts: Iterable[CellRows | LoadedRows], row_of: Ints, rows: int) -> pd.DataFrame:
     """All samples of shares of each of so many rows: `mean`, `p95` and `max`; NaN where there are none."""
-    count, total = np.zeros(rows), np.zeros(rows)
-    least, most = np.full(rows, np.inf), np.full(rows, -np.inf)
-    bins = np.zeros(rows * _WIDTH, np.int64)
+    sums = Sums(rows)
     for part in cell_rows(parts, histograms=True):
         row = row_of[part.series]
-        found = part.histograms or Histograms.empty()
-        kept = slice(None) if row.min() >= 0 else row >= 0
-        samples = part.columns["count"][kept].astype(np.float64)
-        np.add.at(count, row[kept], samples)
-        np.add.at(total, row[kept], samples * part.columns["mean"][kept])
-        np.minimum.at(least, row[kept], part.columns["min"][kept])
-        np.maximum.at(most, row[kept], part.columns["max"][kept])
-        kept = slice(None) if row.min() >= 0 else row[found.row] >= 0
-        place = row[found.row[kept]] * _WIDTH + (found.bin[kept] - LINEAR.first)
-        np.add.at(bins, place, found.count[kept])
-    filled = np.flatnonzero(bins)
-    histograms = Histograms(filled // _WIDTH, (filled % _WIDTH + LINEAR.first).astype(np.int32), bins[filled])
-    nothing = np.zeros(rows, np.int64)
-    with np.errstate(invalid="ignore"):
-        mean = total / count
-    windows = Windows(nothing, nothing, count.astype(np.int64), mean, mean, least, most, nothing, histograms)
-    p95 = quantiles(windows, 0.95, LINEAR)
-    return pd.DataFrame({"mean": mean, "p95": p95, "max": np.where(count > 0, most, np.nan)})
+        sums.add(row, part, slice(None) if row.min() >= 0 else row >= 0)
+    return sums.statistics()
+
+
+def sums_of(
+    parts: Iterable[CellRows | LoadedRows], row_of: Ints, shape: tuple[int, int], *, first: int, rate_ms: int
+) -> pd.DataFrame:
+    """The samples of shares of each row and bucket (`shape`), from bucket number `first` on, as numbers that add up.
+
+    A line for each row and bucket that has samples, by row and then by bucket: `row`, `bucket`, `count`, `total`, `min`
+    and `max`, and `bins`, how many samples each of `BINS` has (`bins_of`).
+    """
+    rows, columns = shape
+    sums = Sums(rows * columns)
+    for part in cell_rows(parts, histograms=True):
+        row = row_of[part.series]
+        # Buckets of a row lie beside each other, as they do where they are read from.
+        sums.add(row * columns + (part.time_ms // rate_ms - first), part, slice(None) if row.min() >= 0 else row >= 0)
+    place = np.flatnonzero(sums.count)
+    filled: Any = slice(None) if len(place) == rows * columns else place
+    row, column = np.divmod(place, columns)
+    # Columns as they are: a table of a column a bin would be copied three times on its way.
+    bins = pa.FixedSizeListArray.from_arrays(pa.array(sums.bins[filled].reshape(-1)), len(BINS))
+    return pd.DataFrame(
+        {
+            "row": row, "bucket": first + column, "count": sums.count[filled], "total": sums.total[filled],
+            "min": sums.least[filled], "max": sums.most[filled], "bins": pd.arrays.ArrowExtensionArray(bins),
+        }, copy=False,
+    )  # fmt: skip
+
+
+def bins_of(sums: pd.DataFrame) -> npt.NDArray[np.uint32]:
+    """The column `bins` of sums: a line for each of theirs, a column for each of `BINS`."""
+    column = pa.array(sums["bins"].array)
+    flat: npt.NDArray[np.uint32] = (
+        column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    ).flatten().to_numpy()  # fmt: skip
+    return flat.reshape(-1, len(BINS))

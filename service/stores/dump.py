@@ -11,7 +11,8 @@ from msgspec import UNSET, UnsetType
 
 from analytics.frames.columns import Windows, merge
 from analytics.frames.kernel import Histograms
-from contract.metrics import QUANTITIES, TYPES, Cpu, Distribution, Metric, Quantity
+from contract.devices import Devices, Names, both
+from contract.metrics import QUANTITIES, TYPE_OF, Cpu, Distribution, Metric, Quantity, type_name
 from contract.report import OsType, Report
 from service.stores.base import Buckets, Machine, SeriesName
 from service.stores.series import WHOLE, SeriesIndex, User
@@ -34,8 +35,9 @@ def machine_of(user: User, index: SeriesIndex) -> Machine:
     systems = tuple((since, *index.systems[system]) for since, system in [*user.systems])
     os_type = cast("OsType", user.os_type)
     return Machine(
-        user.user_id, os_type, user.os_version, user.cores, user.first_seen, user.last_seen, systems, user.labels
-    )
+        user.user_id, os_type, user.os_version, user.cores, user.first_seen, user.last_seen, systems, user.labels,
+        user.devices,
+    )  # fmt: skip
 
 
 def heard(index: SeriesIndex, machine: Machine) -> User:
@@ -48,11 +50,27 @@ def heard(index: SeriesIndex, machine: Machine) -> User:
         user.os_type, user.os_version = machine.os_type, machine.os_version
         user.labels = dict(machine.labels)
     user.first_seen = min(user.first_seen, machine.first_seen_ms)
+    user.devices = both(user.devices, machine.devices)
     return user
 
 
-TYPE_OF: dict[str, type[Metric]] = {quantity.name: kind for kind in TYPES for quantity in kind.quantities}
+def series_of(index: SeriesIndex, buckets: Buckets, machines: Sequence[Machine]) -> npt.NDArray[np.int64]:
+    """The numbers of the series of some buckets' names in an index that has heard of their machines."""
+    told = {machine.user_id: machine.devices for machine in machines}
+    return np.array([_series_of(index, name, told.get(name.user_id, {})) for name in buckets.names], np.int64)
+
+
+def _series_of(index: SeriesIndex, name: SeriesName, told: Devices) -> int:
+    core, kind = name.core, TYPE_OF[name.quantity.name]
+    if kind.of_devices and core is not None:
+        # Of two names that met in one number, another store may have known the other one first.
+        device = Names(told.get(type_name(kind), {}))[core]
+        core = index.users[name.user_id].devices.get(type_name(kind), {}).get(device, core)
+    return index.of_name(name.user_id, name.quantity.name, core)
+
+
 _PLACE = {name: place for place, name in enumerate(TYPE_OF)}
+"""Quantities in their order, type by type."""
 
 
 def name_order(name: SeriesName) -> tuple[str, int, int]:
@@ -153,8 +171,7 @@ class _ReportBuilder:
                     row += 1
                     cores_end = self._cores_end(row, end)
                     if cores_end > row:
-                        members[f"{quantity.attribute}_by_core"] = self._mean[row:cores_end]
-                        members["cores"] = self._numbers(row, cores_end)
+                        members |= self._parts(kind, quantity, row, cores_end, machine.devices)
                         row = cores_end
                 metrics.append(kind(**members))
         end_ms = self._time[begin]
@@ -170,8 +187,19 @@ class _ReportBuilder:
             labels=dict(machine.labels) or UNSET,
         )
 
+    def _parts(
+        self, kind: type[Metric], quantity: Quantity, first: int, end: int, known: Devices
+    ) -> dict[str, Sequence[object]]:
+        """The members of single cores or devices of a quantity, which some rows are of."""
+        means = self._mean[first:end]
+        if not kind.of_devices:
+            return {f"{quantity.attribute}_by_core": means, "cores": self._numbers(first, end)}
+        called = Names(known.get(type_name(kind), {}))
+        names = [called[name.core] for name in self._names[first:end] if name.core is not None]
+        return {f"{quantity.attribute}_by_device": means, "devices": names}
+
     def _cores_end(self, row: int, end: int) -> int:
-        """The first row from `row` on that is not of a single core."""
+        """The first row from `row` on that is not of a single core or device."""
         while row < end and self._names[row].core is not None:
             row += 1
         return row

@@ -21,7 +21,7 @@ from analytics.frames.tiers import RAW
 from contract.labels import NOT_LABELLED, label_of
 from contract.times import MINUTE_MS
 from service.stores.base import Question
-from service.stores.cells import CellRows, cells_of, totals_of
+from service.stores.cells import CellRows, cells_of, sums_of, totals_of
 from service.stores.memtable import LoadedRows, WindowsInMemory, marked, rows_of
 from service.stores.series import WHOLE, SeriesIndex, User
 from service.stores.systems import SystemsOverTime, by_number
@@ -106,6 +106,9 @@ class Selection:
         first = question.start_ms // question.rate_ms
         columns = pd.RangeIndex(first, -(-question.end_ms // question.rate_ms))
         shape = len(self.series), len(columns)
+        if question.cells == "sums":
+            found = sums_of(parts, row_of, shape, first=first, rate_ms=question.rate_ms)
+            return found.set_index(users[found.pop("row").to_numpy()])
         values = cells_of(parts, row_of, shape, question.cells, first=first, rate_ms=question.rate_ms)
         return pd.DataFrame(values, index=users, columns=columns, copy=False)
 

@@ -218,6 +218,8 @@ class Memtable:
                     if report.end_timestamp == user.last_seen:
                         user.cores = len(ids) - 1 - sum(core >= IDLEST_CORE for core in metric.cores)
                 else:
+                    if metric.of_devices:
+                        metric = index.named(user, metric)  # noqa: PLW2901
                     ids = index.of_metric(user.user_id, metric)
                 tail.append((ids, report, metric, system))
                 rows += len(ids)
@@ -368,7 +370,7 @@ def _other_columns(entries: Sequence[_Entry]) -> pa.RecordBatch:
 def _distributions(report: Report, metric: Metric) -> list[Distribution]:
     """What a metric tells of each of its series, in their order."""
     found = [one for _, one in metric.distributions()]
-    for quantity, values in zip(metric.of_cores, metric.core_values(), strict=True):
+    for quantity, values in metric.parts():
         # Most cores say the same: none of it.
         made = {value: whole_window(quantity, value, report.observations_per_metric) for value in {*values}}
         found += [made[value] for value in values]

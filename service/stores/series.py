@@ -12,7 +12,8 @@ import numpy.typing as npt
 import pandas as pd
 from msgspec import UNSET
 
-from contract.metrics import LAST_CORE, QUANTITIES, TYPES, Cpu, Metric, Quantity
+from contract.devices import Devices, with_names
+from contract.metrics import LAST_CORE, QUANTITIES, TYPES, Cpu, Metric, Quantity, type_name
 from contract.report import Report
 
 MAX_SYSTEMS = 64
@@ -68,6 +69,8 @@ class User:
     before the first is not recorded."""
     labels: dict[str, str] = field(default_factory=dict)
     """Its labels, as it said them last; they are replaced, never changed."""
+    devices: Devices = field(default_factory=dict)
+    """The disks and interfaces that it has named."""
 
     def runs(self, end_ms: int, system: int) -> None:
         """Take that a window that ends at a moment came from a system."""
@@ -155,6 +158,9 @@ class SeriesIndex:
                 for core in numbers:
                     if kind is Cpu or core <= LAST_CORE:
                         self._id(user.user_id, quantity.name, core)
+            for quantity in kind.of_devices:
+                for number in user.devices.get(type_name(kind), {}).values():
+                    self._id(user.user_id, quantity.name, number)
 
     def _id(self, user_id: str, quantity: str, core: int) -> int:
         known = self._ids.get((user_id, quantity, core))
@@ -180,16 +186,33 @@ class SeriesIndex:
         return user.cpu
 
     def of_metric(self, user_id: str, metric: Metric | type[Metric]) -> tuple[int, ...]:
-        """The series of any other metric: the whole machine in the order of its quantities, then of each the cores."""
+        """The series of any other metric: the whole machine in the order of its quantities, then of each the cores.
+
+        Of devices it is those that `named` has taken.
+        """
         found = [self._id(user_id, quantity.name, WHOLE) for quantity in metric.quantities]
         if isinstance(metric, Metric) and metric.of_cores:
             found += [
                 self._id(user_id, quantity.name, core) for quantity in metric.of_cores for core in metric.core_numbers()
             ]
+        if isinstance(metric, Metric) and metric.of_devices:
+            numbers = self.users[user_id].devices.get(type_name(type(metric)), {})
+            found += [
+                self._id(user_id, quantity.name, numbers[name])
+                for quantity in metric.of_devices for name in metric.device_names()
+            ]  # fmt: skip
         return tuple(found)
 
+    def named(self, user: User, metric: Metric) -> Metric:
+        """A metric of a user, without the devices of which there are too many names; the others are known from now."""
+        kind, names = type_name(type(metric)), metric.device_names()
+        user.devices = with_names(user.devices, kind, names)
+        numbers = user.devices.get(kind, {})
+        kept = [place for place, name in enumerate(names) if name in numbers]
+        return metric if len(kept) == len(names) else metric.of_some_devices(kept)
+
     def lacking(self, report: Report) -> list[tuple[str, int]]:
-        """The series that a report would add: of a machine that is not known all of them, else those of cores.
+        """The series that a report would add: of a machine that is not known all, else those of cores and devices.
 
         What else a machine says of itself has as many series as there are quantities, at most.
         """
@@ -206,9 +229,22 @@ class SeriesIndex:
             for quantity in metric.of_cores:
                 known = self.cores(report.user_id, quantity.name)
                 added += [(quantity.name, core) for core in numbers if core not in known]
+            if metric.of_devices:
+                added += self._lacking_devices(report.user_id, metric)
             if user is None:
                 added += [(quantity.name, WHOLE) for quantity in metric.quantities]
         return added
+
+    def _lacking_devices(self, user_id: str, metric: Metric) -> list[tuple[str, int]]:
+        user, kind, names = self.users.get(user_id), type_name(type(metric)), metric.device_names()
+        told = with_names({} if user is None else user.devices, kind, names).get(kind, {})
+        numbers = [told[name] for name in names if name in told]
+        return [
+            (quantity.name, number)
+            for quantity in metric.of_devices
+            for number in numbers
+            if number not in self.cores(user_id, quantity.name)
+        ]
 
     def cores(self, user_id: str, quantity: str) -> dict[int, int]:
         """The series of a user's quantity: their numbers by core (`WHOLE` for the whole machine)."""
@@ -319,8 +355,13 @@ class KnownUsers:
         user = self._index.users.get(user_id)
         return {} if user is None else user.labels
 
+    def devices_of(self, user_id: str) -> Devices:
+        """The devices that a user has named; nothing of who is not known."""
+        user = self._index.users.get(user_id)
+        return {} if user is None else user.devices
+
     def cores(self, user_id: str, quantity: Quantity) -> list[int]:
-        """The numbers of the cores that a user ever reported a quantity of, ascending."""
+        """The numbers of the cores, or devices, that a user ever reported a quantity of, ascending."""
         return sorted(core for core in self._index.cores(user_id, quantity.name) if core != WHOLE)
 
     def users(self) -> pd.DataFrame:

@@ -50,7 +50,7 @@ def test_one_core_can_be_asked_for_of_cpu_and_its_bursts() -> None:
 def test_types_and_stored_names_are_unique() -> None:
     assert [type_name(kind) for kind in TYPES] == [
         "CPU", "MEMORY", "SWAP", "DISK", "NETWORK", "LOAD", "TIMES", "SCHEDULER", "PRESSURE", "BURSTS", "LIMITS",
-        "MEMORY_BYTES", "FILESYSTEMS", "FREQUENCY", "TEMPERATURE",
+        "MEMORY_BYTES", "FILESYSTEMS", "FREQUENCY", "TEMPERATURE", "DISKS", "INTERFACES",
     ]  # fmt: skip
     assert len(QUANTITIES) == sum(len(kind.quantities) for kind in TYPES)
 
@@ -60,7 +60,9 @@ def test_a_type_has_a_member_for_each_of_its_quantities(kind: type) -> None:
     members = kind.__struct_fields__  # type: ignore[attr-defined]
     assert all(quantity.attribute in members for quantity in kind.quantities)  # type: ignore[attr-defined]
     of_cores = [f"{quantity.attribute}_by_core" for quantity in kind.of_cores]  # type: ignore[attr-defined]
-    assert kind is Cpu or [*members[len(kind.quantities) :]] == (["cores", *of_cores] if of_cores else [])  # type: ignore[attr-defined]
+    of_devices = [f"{quantity.attribute}_by_device" for quantity in kind.of_devices]  # type: ignore[attr-defined]
+    parts = ["cores", *of_cores] if of_cores else ["devices", *of_devices] if of_devices else []
+    assert kind is Cpu or [*members[len(kind.quantities) :]] == parts  # type: ignore[attr-defined]
 
 
 def test_every_name_has_a_title_and_a_statistic() -> None:

@@ -1,9 +1,10 @@
 """The notebooks: kept without outputs, and running from top to bottom against a service with demo data."""
 
+import functools
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -65,18 +66,27 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return files
 
 
+@pytest.fixture(scope="module")
+def drawn(small: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path, str], list[Any]]:
+    """The figures of a notebook on little data; it is run once for all who look at them."""
+
+    @functools.cache
+    def drawn(path: Path, data: str) -> list[Any]:
+        return figures_of(run(path, str(small[data]), tmp_path_factory.mktemp("drawn")))
+
+    return drawn
+
+
 @pytest.mark.parametrize("data", ["one machine", "one hour"])
 @pytest.mark.parametrize("path", NOTEBOOKS[1:], ids=lambda path: path.stem)
-def test_a_notebook_runs_on_little_data(path: Path, data: str, small: dict[str, Path], tmp_path: Path) -> None:
-    assert figures_of(run(path, str(small[data]), tmp_path))
+def test_a_notebook_runs_on_little_data(path: Path, data: str, drawn: Callable[[Path, str], list[Any]]) -> None:
+    assert drawn(path, data)
 
 
-def test_the_notebook_on_anomalies_shows_one(small: dict[str, Path], tmp_path: Path) -> None:
+def test_the_notebook_on_anomalies_shows_one(drawn: Callable[[Path, str], list[Any]]) -> None:
     """Also where nothing unusual happened: a fault is put in."""
     [path] = [path for path in NOTEBOOKS if path.stem.startswith("03")]
-    traces = [
-        trace for figure in figures_of(run(path, str(small["one machine"]), tmp_path)) for trace in figure["data"]
-    ]
+    traces = [trace for figure in drawn(path, "one machine") for trace in figure["data"]]
     assert any(trace.get("name") == "anomaly" and trace["x"] for trace in traces)
 
 

@@ -114,12 +114,12 @@ def grid_of(frame: pd.DataFrame, column: str, step_ms: int | None, tz: str = "UT
 
 def _machines(frame: pd.DataFrame) -> pd.DataFrame:
     """The rows of whole machines."""
-    if "core" not in frame or frame["core"].isna().all():
-        return frame
-    whole = frame[frame["core"].isna()]
-    if whole.empty:
-        raise FrameError("expected rows of whole machines, without a core, got rows of single cores alone")
-    return whole
+    for name in ("core", "device"):
+        if name in frame and frame[name].notna().any():
+            frame = frame[frame[name].isna()]
+            if frame.empty:
+                raise FrameError(f"expected rows of whole machines, without a {name}, got rows of single {name}s alone")
+    return frame
 
 
 def _columns(frame: pd.DataFrame, column: str) -> tuple[Floats, Floats]:

@@ -35,7 +35,8 @@ others with their next report; each at the edge of a window.
   samples=50                 samples in one report, 1 to 10000
   metrics=cpu,memory         of cpu, memory, swap, disk, network, load, times,
                              scheduler, pressure, bursts, limits, memory_bytes,
-                             filesystems, frequency, temperature
+                             filesystems, frequency, temperature, disks,
+                             interfaces
   processes=names            say who used the CPU: off, names, full
   paused=true                sample nothing
   log_level=debug            debug, info, warning or error

@@ -177,7 +177,10 @@ def machines(store: Store) -> dict[str, Machine]:
     columns = (frame[name].tolist() for name in ("user_id", "os_type", "os_version", "cores"))
     labels = frame["labels"].tolist()
     known = [Machine(*row) for row in zip(*columns, *seen, strict=True)]
-    return {one.user_id: one._replace(labels=said) for one, said in zip(known, labels, strict=True)}
+    return {
+        one.user_id: one._replace(labels=said, devices=store.devices_of(one.user_id))
+        for one, said in zip(known, labels, strict=True)
+    }
 
 
 def unknown(target: Store, reports: list[Report], users: set[str]) -> list[Report]:

@@ -58,7 +58,7 @@ def metric_name(quantity: Quantity) -> str:
 
 
 def points_of(report: Report, *, cores: bool = False) -> Iterator[Point]:
-    """The values of a report, of single cores too where `cores` asks for them."""
+    """The values of a report, of its disks and interfaces by name, and of single cores where `cores` asks for them."""
     shared = {"instance": report.user_id, "job": "loadlens"}
     for metric in report.typed_metrics():
         if isinstance(metric, Cpu):
@@ -73,6 +73,11 @@ def points_of(report: Report, *, cores: bool = False) -> Iterator[Point]:
                 for core, value in zip(metric.core_numbers(), values, strict=True):
                     told = whole_window(quantity, value, report.observations_per_metric)
                     yield from _points(quantity, told, shared | {"core": str(core)}, report)
+            # Devices are few, and named because somebody asked for them.
+            for quantity, values in zip(metric.of_devices, metric.device_values(), strict=True):
+                for name, value in zip(metric.device_names(), values, strict=True):
+                    told = whole_window(quantity, value, report.observations_per_metric)
+                    yield from _points(quantity, told, shared | {"device": name}, report)
 
 
 def number(name: str, value: float, at_ms: int, **labels: str) -> Point:

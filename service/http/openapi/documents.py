@@ -94,6 +94,7 @@ class MetricDocument(Document):
     statistic: Statistic
     """What is answered unless another is asked for."""
     by_core: bool
+    by_device: bool
     type: str
     """The type of report that has it."""
     stored: str

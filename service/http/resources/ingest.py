@@ -40,6 +40,7 @@ _CATALOGUE = msgspec.json.encode(
                 "unit": metric.quantity.unit,
                 "statistic": metric.statistic,
                 "by_core": metric.by_core,
+                "by_device": metric.by_device,
                 "type": type_name(kind),
                 "stored": metric.quantity.name,
             }

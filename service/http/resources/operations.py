@@ -57,6 +57,8 @@ class Numbers:
     """Of a process of a cluster, what to watch of it: names, explanations and values."""
     partitions: Callable[[], Sequence[Waiting]] = tuple
     """Of a process of a cluster, what waits in each partition of the log."""
+    picture_bytes: Callable[[], float] = int
+    """What is kept of the fleet for its picture takes of memory."""
     lost: int
     """Acknowledged reports that could not be read when the service started."""
 
@@ -129,6 +131,7 @@ class Numbers:
             ("loadlens_notifications_waiting", "Notifications that gather or wait.", self.queue.waiting),
             ("loadlens_agents", "Agents that were heard of.", len(remote_configuration.registry)),
             ("loadlens_agent_streams", "Streams that agents keep open.", len(remote_configuration.streams)),
+            ("loadlens_picture_bytes", "Bytes of memory that hold the fleet for its picture.", self.picture_bytes()),
             ("loadlens_control_bytes", "Bytes of the control database in use.", self.control.size),
             ("loadlens_stream_consumers", "Consumers that follow the live stream.", broker.consumers),
             ("loadlens_stream_pending", "Reports that wait to be encoded for consumers.", broker.pending),

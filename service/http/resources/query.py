@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 from falcon.asgi import Request, Response
+from msgspec.structs import replace
 
 from analytics.frames.resampling import RAW_MS
 from contract import times
@@ -29,14 +30,14 @@ from service.http.authentication import actor_of, identity_of
 from service.http.listing import take_limit
 from service.http.parameters import MAX_USERS, UsersParameters, names_of
 from service.http.problems import ProblemError, invalid
-from service.http.queries import check_user, fleet, history, named_metric, read_query, unknown_user
+from service.http.queries import check_device, check_user, fleet, history, named_metric, read_query, unknown_user
 from service.http.requests import Parameters, text
 from service.http.selecting import labels
 from service.http.table_forms import send_table
 from service.http.table_query import chosen_users, read_table_query, table, user_patterns
 from service.http.versions import RangeVersions, is_unchanged
 from service.http.window_forms import FORMS, Form
-from service.http.window_queries import Plan, WindowsQuery, check_size, read_windows_query
+from service.http.window_queries import EACH, Plan, WindowsQuery, check_size, read_windows_query
 from service.stores.base import CannotForget, Store, StoreUnavailable
 
 
@@ -48,11 +49,13 @@ class History:
         self._versions = versions
 
     async def on_get(self, req: Request, resp: Response, metric: str, user_id: str) -> None:
-        """200 with entries; 404 for a metric or user that is not known."""
+        """200 with entries; 404 for a metric, user, core or device that is not known."""
         named = named_metric(metric)
         form = form_of(req)
         query = await read_query(req, named, self._store, fleet=False)
         check_user(self._store, user_id, named.quantity, query.core)
+        if query.device is not None:
+            check_device(self._store, user_id, named.quantity, query.device)
         if is_unchanged(req, resp, self._versions, form, (query.start_ms, query.end_ms)):
             return
         send(resp, form, await ask(history, self._store, named, user_id, query))
@@ -258,12 +261,14 @@ class UserWindows:
         self._sending = sending
 
     async def on_get(self, req: Request, resp: Response, user_id: str) -> None:
-        """200 with windows; 404 for a user, a metric or a core that is not known, 503 where the store is away."""
+        """200 with windows; 404 for a user, metric, core or device that is not known, 503 where the store is away."""
         media_type = form_of(req)
         query = await read_windows_query(req, self._store, fleet=False)
         quantity = query.metric.quantity
         check_user(self._store, user_id, quantity, None if query.core == "each" else query.core)
-        series = 1 + len(self._store.cores(user_id, quantity)) if query.core == "each" else 1
+        if query.device is not None and query.device != EACH:
+            query = replace(query, core=check_device(self._store, user_id, quantity, query.device))
+        series = 1 + len(self._store.cores(user_id, quantity)) if EACH in (query.core, query.device) else 1
         check_size(query, series)
         await self._sending.send(req, resp, media_type, Plan(query, user_id, series))
 

@@ -110,8 +110,10 @@ _FRACTIONS = """
 ALTER TABLE segment ADD COLUMN has_fractions BOOLEAN DEFAULT false;  -- see service/stores/embedded/fractions.py
 """
 
+_DEVICES = "ALTER TABLE machine ADD COLUMN devices VARCHAR DEFAULT '{}';  -- JSON: numbers by type and name"
+
 MIGRATIONS: Sequence[str] = (
-    _FIRST, _SYSTEMS, _NAMES, _CHECKSUMS, _FLEET, use_tables.MIGRATION, _LABELS, _FRACTIONS,
+    _FIRST, _SYSTEMS, _NAMES, _CHECKSUMS, _FLEET, use_tables.MIGRATION, _LABELS, _FRACTIONS, _DEVICES,
 )  # fmt: skip
 """What takes a file from each version to the next; the newest version is their number."""
 
@@ -363,17 +365,19 @@ def drop_runs(connection: duckdb.DuckDBPyConnection, tier: int, numbers: Sequenc
     connection.execute(f"DELETE FROM run WHERE tier = {tier:d} AND number IN ({_list(numbers)})")
 
 
-_MACHINE = ("user_id", "os_type", "os_version", "cores", "first_seen", "last_seen", "labels")
+_MACHINE = ("user_id", "os_type", "os_version", "cores", "first_seen", "last_seen")
 _LABELS_OF = msgspec.json.Decoder(dict[str, str])
+_DEVICES_OF = msgspec.json.Decoder(dict[str, dict[str, int]])
 
 
 def load_index(connection: duckdb.DuckDBPyConnection, index: SeriesIndex) -> None:
     """Fill `index` with the series and users on disk."""
     for row in connection.execute("SELECT id, user_id, quantity, core FROM series ORDER BY id").fetchall():
         index.restore(Series(*row))
-    for row in connection.execute(f"SELECT {', '.join(_MACHINE)} FROM machine").fetchall():
-        user = index.users[row[0]] = User(*row[:-1])
-        user.labels = _LABELS_OF.decode(row[-1])
+    text = f"SELECT {', '.join(_MACHINE)}, labels, devices FROM machine"
+    for *known, labels, devices in connection.execute(text).fetchall():
+        user = index.users[known[0]] = User(*known)
+        user.labels, user.devices = _LABELS_OF.decode(labels), _DEVICES_OF.decode(devices)
     query = "SELECT user_id, since, os_type, os_version FROM system ORDER BY user_id, since"
     for user_id, since, os_type, os_version in connection.execute(query).fetchall():
         index.users[user_id].systems.append((since, index.system(os_type, os_version)))
@@ -387,9 +391,13 @@ def add_series(connection: duckdb.DuckDBPyConnection, series: Sequence[Series]) 
 def put_users(connection: duckdb.DuckDBPyConnection, users: Sequence[User]) -> None:
     """Keep what is now known of users."""
     rows = [
-        (*(getattr(user, name) for name in _MACHINE[:-1]), msgspec.json.encode(user.labels).decode()) for user in users
+        (
+            *(getattr(user, name) for name in _MACHINE),
+            *(msgspec.json.encode(told).decode() for told in (user.labels, user.devices)),
+        )
+        for user in users
     ]
-    _insert(connection, "INSERT OR REPLACE INTO machine", rows, _MACHINE)
+    _insert(connection, "INSERT OR REPLACE INTO machine", rows, (*_MACHINE, "labels", "devices"))
 
 
 def put_systems(

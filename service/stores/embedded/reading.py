@@ -160,22 +160,44 @@ def _stored(
     else:
         for batch in _selected(connection, rollups, [], chosen.series):
             yield _rows_of_rollup(batch)
+    yield from _of_windows(connection, folder, segments, chosen, [piece for piece in pieces if piece.tier == RAW])
+
+
+def _of_windows(
+    connection: duckdb.DuckDBPyConnection,
+    folder: Path,
+    segments: Sequence[Segment],
+    chosen: Selection,
+    pieces: Sequence[Piece],
+) -> Iterator[LoadedRows | CellRows]:
+    """Windows in files that end in some pieces of time."""
+    of_means = chosen.question.cells == "mean"
+    # What a report left out is never its mean: of means no histogram is read.
+    columns = ("series", "time", "count", "mean") if of_means else SCHEMA.names
     raw = []
     files: list[list[str]] = []
     for piece in pieces:
-        overlapping = [segment for segment in segments if piece.tier == RAW and _overlaps(segment, piece, chosen)]
+        overlapping = [segment for segment in segments if _overlaps(segment, piece, chosen)]
         if overlapping:
             source, of_source = windows_in(folder, overlapping)
-            raw.append(_between(SCHEMA.names, source, piece))
+            raw.append(_between(columns, source, piece))
             files += of_source
+    if of_means:
+        yield from _cells(connection, raw, chosen.series, files)
+        return
     for batch in _selected(connection, raw, files, chosen.series):
-        yield rows_of(batch, chosen.bounded, histograms=question.histograms)
+        yield rows_of(batch, chosen.bounded, histograms=chosen.question.histograms)
 
 
-def _cells(connection: duckdb.DuckDBPyConnection, rollups: Sequence[str], series: Numbers) -> Iterator[CellRows]:
-    """Rows of rollups as what cells are made of; those of other series are among them where these are few."""
+def _cells(
+    connection: duckdb.DuckDBPyConnection, parts: Sequence[str], series: Numbers, files: list[list[str]] | None = None
+) -> Iterator[CellRows]:
+    """Rows of rollups, or of `files`, as what cells are made of.
+
+    Those of other series are among them where these are few.
+    """
     columns = {column: name for column, name in NUMBERS.items() if column in CELL_COLUMNS["totals"]}
-    for batch in _selected(connection, rollups, [], series, CELL_BATCH, least_share=_MOST):
+    for batch in _selected(connection, parts, files or [], series, CELL_BATCH, least_share=_MOST):
         there = {column: numbers(batch, name) for column, name in columns.items() if name in batch.column_names}
         found = unpack(binary(batch)) if "histogram" in batch.column_names else None
         yield CellRows(numbers(batch, "series"), numbers(batch, "time"), there, found)

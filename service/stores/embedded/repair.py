@@ -12,7 +12,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from contract.metrics import QUANTITIES
+from contract.metrics import QUANTITIES, TYPES
 from service.stores.base import StoreError
 from service.stores.embedded import catalog, fractions
 from service.stores.embedded.catalog import tier_table
@@ -25,6 +25,8 @@ from service.stores.series import Series, SeriesIndex, User, nobody_of
 
 _BATCH_ROWS = 1 << 20
 _FIRST_QUANTITY = next(iter(QUANTITIES))
+_OF_DEVICES = [quantity.name for kind in TYPES for quantity in kind.of_devices]
+"""Their series have numbers of devices where others have cores. The names come back with the machine's next report."""
 Say = Callable[[str], None]
 
 
@@ -209,9 +211,9 @@ def _name_series(connection: duckdb.DuckDBPyConnection, index: SeriesIndex, file
         index.restore(Series(number, user_id, quantity, core))
     for row in connection.execute(
         "SELECT user_id, arg_max(os_type, time), arg_max(os_version, time),"
-        " count(DISTINCT core) FILTER (core >= 0), min(time - duration), max(time)"
+        " count(DISTINCT core) FILTER (core >= 0 AND NOT list_contains(?, quantity)), min(time - duration), max(time)"
         " FROM read_parquet(?) GROUP BY user_id",
-        [files],
+        [_OF_DEVICES, files],
     ).fetchall():
         index.users[row[0]] = User(*row)
 

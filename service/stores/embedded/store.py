@@ -12,11 +12,11 @@ import pyarrow as pa
 
 from analytics.frames.tiers import RAW, plan
 from contract import times
-from contract.metrics import Metric
+from contract.metrics import TYPE_OF, Metric
 from contract.report import Report
 from service.stores import use_tables
 from service.stores.base import Buckets, Key, Machine, Question, StoreUnavailable
-from service.stores.dump import TYPE_OF, ChosenSeries, coarser, heard, machine_of
+from service.stores.dump import ChosenSeries, coarser, heard, machine_of, series_of
 from service.stores.embedded import catalog, dump
 from service.stores.embedded.damage import Damage, Holds, refuse_without_catalogue, remove_garbage
 from service.stores.embedded.ends import Ends
@@ -432,12 +432,12 @@ class EmbeddedStore(KnownUsers):
         # What waits must be on disk first: series are kept in the order of their numbers.
         self.flush()
         with self._flushing, self._connection.cursor() as cursor:
-            numbers = [self._index.of_name(name.user_id, name.quantity.name, name.core) for name in buckets.names]
-            created, self._index.created = self._index.created, []
             users = [heard(self._index, machine) for machine in machines]
+            numbers = series_of(self._index, buckets, machines)
+            created, self._index.created = self._index.created, []
             number = catalog.next_run(cursor)
             with self._versions.change(cursor):
-                for tier, windows in coarser(buckets, np.array(numbers, np.int64), TIERS).items():
+                for tier, windows in coarser(buckets, numbers, TIERS).items():
                     append_rollup(cursor, tier, number, with_fleet(windows, self._index))
                 catalog.add_series(cursor, created)
                 catalog.put_users(cursor, users)

@@ -53,6 +53,7 @@ from service.stores.series import WHOLE, SeriesIndex
 _log = logging.getLogger("loadlens.service")
 _SYSTEMS = msgspec.json.Decoder(list[tuple[int, str, str]])
 _LABELS = msgspec.json.Decoder(dict[str, str])
+_DEVICES = msgspec.json.Decoder(dict[str, dict[str, int]])
 _NUMBERS = ("cores", "firstSeen", "lastSeen")
 
 
@@ -82,7 +83,7 @@ def _known_users(client: InfluxClient, state: State) -> list[CatalogedUser]:
     since_ms = state.time_ms - 2 * DAY_MS if state.schema > 1 else None
     where = "" if since_ms is None else f" WHERE time >= {since_ms}ms"
     kinds = {newest_field(kind): type_name(kind) for kind in TYPES}
-    types = {name: pa.string() for name in ("user", OS_TYPE, OS_VERSION, "coreNumbers", "systems", "labels")}
+    types = {name: pa.string() for name in ("user", OS_TYPE, OS_VERSION, "coreNumbers", "systems", "labels", "devices")}
     types |= {name: pa.int64() for name in (*_NUMBERS, *kinds)}
     columns = ", ".join(map(identifier, types))
     rows = client.select(
@@ -97,6 +98,7 @@ def _known_users(client: InfluxClient, state: State) -> list[CatalogedUser]:
             {kind: row[name] for name, kind in kinds.items() if row[name] is not None},
             _SYSTEMS.decode(row["systems"] or "[]"),
             _LABELS.decode(row["labels"] or "{}"),
+            _DEVICES.decode(row["devices"] or "{}"),
         )
         for row in rows.to_pylist()
     ]  # fmt: skip
@@ -151,6 +153,7 @@ def _user_line(user: CatalogedUser, told_ms: int) -> str:
         f"{OS_VERSION}={string_field(user.os_version)}",
         f"coreNumbers={string_field(numbers)}",
         f"labels={string_field(msgspec.json.encode(user.labels).decode())}",
+        f"devices={string_field(msgspec.json.encode(user.devices).decode())}",
         f"systems={string_field(msgspec.json.encode(user.systems).decode())}",
         f"cores={user.cores}i,firstSeen={user.first_seen}i,lastSeen={user.last_seen}i",
         *(f"{newest_field(kind)}={user.newest[type_name(kind)]}i" for kind in TYPES if type_name(kind) in user.newest),

@@ -11,10 +11,9 @@ from analytics.sources.influx_address import Address, Credentials
 from analytics.sources.influx_client import BadStatement, InfluxClient, InfluxError, Unreachable
 from contract import times
 from contract.influx import TIERS
-from contract.metrics import Metric
+from contract.metrics import TYPE_OF, Metric
 from contract.report import Report
 from service.stores.base import Buckets, Key, Question, StoreUnavailable
-from service.stores.dump import TYPE_OF
 from service.stores.engine import Retention, select
 from service.stores.influx.answers import Stored
 from service.stores.influx.dump import Dump, FieldDay, FieldSummary

@@ -17,7 +17,7 @@ from contract.report import Report
 from contract.times import DAY_MS
 from service.control.database import copy_database
 from service.stores.base import Buckets, CannotForget, Machine, StoreError, StoreUnavailable
-from service.stores.dump import coarser, heard
+from service.stores.dump import coarser, heard, series_of
 from service.stores.influx import database
 from service.stores.influx.backfill import Backfill
 from service.stores.influx.checkpoint import CHECKPOINT, Checkpoint
@@ -293,11 +293,12 @@ class InfluxStore(InfluxQueries):
     def add_rollups(self, buckets: Buckets, machines: Sequence[Machine]) -> None:
         """Put buckets whose windows are gone into InfluxDB, into their tier and every coarser one."""
         self.flush()
-        series = [self._index.of_name(name.user_id, name.quantity.name, name.core) for name in buckets.names]
-        users = [self._catalog.restored(heard(self._index, machine)) for machine in machines]
+        heard_of = [heard(self._index, machine) for machine in machines]
+        series = series_of(self._index, buckets, machines)
+        users = [self._catalog.restored(user) for user in heard_of]
         with self._flushing:
             through = self._views.rolled.through_ms
-            found = coarser(buckets, np.array(series, np.int64), self.tiers)
+            found = coarser(buckets, series, self.tiers)
             # What is not over yet will be made of the finer ones.
             self._put(users, {tier: take(rows, rows.time < through[tier]) for tier, rows in found.items()})
 

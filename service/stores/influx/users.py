@@ -7,10 +7,10 @@ import pyarrow as pa
 from msgspec import Struct
 from msgspec.structs import replace
 
+from contract.devices import both
 from contract.influx import STAND_IN_CORES
-from contract.metrics import TYPES, Cpu, Metric, type_name
+from contract.metrics import TYPE_OF, TYPES, Cpu, Metric, type_name
 from contract.times import DAY_MS
-from service.stores.dump import TYPE_OF
 from service.stores.series import WHOLE, SeriesIndex, User
 
 
@@ -30,6 +30,8 @@ class CatalogedUser(Struct):
     systems: list[tuple[int, str, str]] = []
     """What it ran since when: ends of windows, epoch ms, type and version."""
     labels: dict[str, str] = {}
+    devices: dict[str, dict[str, int]] = {}
+    """The numbers of its devices, by metric type and name."""
 
     def merged(self, other: "CatalogedUser") -> "CatalogedUser":
         """What both know."""
@@ -43,6 +45,7 @@ class CatalogedUser(Struct):
             {kind: max(self.newest.get(kind, -1), other.newest.get(kind, -1)) for kind in types},
             later.systems or self.systems or other.systems,
             later.labels,
+            {kind: {**numbers} for kind, numbers in both(self.devices, other.devices).items()},
         )  # fmt: skip
 
 
@@ -63,7 +66,7 @@ class UserCatalog:
             user = User(known.user_id, known.os_type, known.os_version, known.cores, known.first_seen, known.last_seen)
             told = known.systems or [(known.last_seen, known.os_type, known.os_version)]
             user.systems = [(since, self._index.system(*system)) for since, *system in told]
-            user.labels = known.labels
+            user.labels, user.devices = known.labels, known.devices
             kinds = [_TYPES[name] for name in known.newest if name in _TYPES]
             self._index.restore_user(user, kinds, known.core_numbers)
         self.note(users)
@@ -94,6 +97,7 @@ class UserCatalog:
             told = (
                 day, user.os_type, user.os_version, user.cores, tuple(user.core_numbers), tuple(user.systems),
                 frozenset(user.newest), frozenset(user.labels.items()),
+                frozenset((kind, *numbers) for kind, numbers in user.devices.items()),
             )  # fmt: skip
             if self._told.get(user.user_id) != told:
                 self._told[user.user_id] = told
@@ -163,7 +167,16 @@ class UserCatalog:
         others = {name: self._newest[user.user_id, name] for name in _TYPES if (user.user_id, name) in self._newest}
         return CatalogedUser(
             user.user_id, user.os_type, user.os_version, user.cores,
-            sorted({core for cores in [*self._index.quantities(user.user_id).values()] for core in [*cores]} - {WHOLE}),
+            sorted(
+                {
+                    core
+                    for name, cores in [*self._index.quantities(user.user_id).items()]
+                    for core in [*cores]
+                    if not TYPE_OF[name].of_devices
+                }
+                - {WHOLE}
+            ),
             user.first_seen, user.last_seen, others | newest,
             [(since, *self._index.systems[system]) for since, system in [*user.systems]], user.labels,
+            {kind: {**numbers} for kind, numbers in user.devices.items()},
         )  # fmt: skip

@@ -27,6 +27,7 @@ from service.commands.forward.command import (
 )
 from service.commands.forward.series import encode, metric_name, native, points_of
 from service.commands.forward.target import Target
+from tests.support import devices
 from tests.support.remote_write import Histogram, Value, received, unblock
 from tests.support.reports import post
 from tests.support.running import RunningService, wait_until
@@ -72,6 +73,16 @@ def test_cores_are_written_where_they_are_asked_for() -> None:
     assert len({point.labels for point in points_of(one, cores=True)}) == len({*points_of(one)}) + 2
     found = received(encode(points_of(one, cores=True), V2), second=True)
     assert found["loadlens_cpu_utilization_ratio_mean", "web-1" + "1"] == {1_700_000_005_000: 0.5}
+
+
+def test_disks_and_interfaces_are_written_by_name() -> None:
+    found = {point.labels: point.value for point in points_of(devices.report(1, devices.disks(sda=0.25, sdb=0.5)))}
+    shared = (("instance", "a"), ("job", "loadlens"))
+    for name, busy in (("sda", 0.25), ("sdb", 0.5)):
+        labels = (("__name__", "loadlens_disks_busy_ratio_mean"), ("device", name), *shared)
+        assert found[labels] == busy
+        assert found[("__name__", "loadlens_disks_read_bytes_per_second_mean"), ("device", name), *shared] == 10 * busy
+    assert found[("__name__", "loadlens_disks_busy_ratio_mean"), *shared] == 0.5
 
 
 def test_names_say_the_unit() -> None:

@@ -69,8 +69,13 @@ class Up:
 
     def child(self, word: str) -> psutil.Process:
         """The child whose command line holds `word`."""
-        found = [process for process in psutil.Process(self.process.pid).children() if word in process.cmdline()]
-        return found[0]
+
+        def found() -> psutil.Process | None:
+            children = psutil.Process(self.process.pid).children()
+            return next((process for process in children if word in process.cmdline()), None)
+
+        # One that was begun this moment does not have its own command line yet.
+        return wait_until(found, f"a child with {word}")
 
     def end(self) -> int:
         return self.process.wait(END_S)

@@ -3,8 +3,11 @@
 import contextlib
 import csv
 import io
+import json
 import re
+import shlex
 import sqlite3
+import subprocess
 import time
 
 import httpx
@@ -103,6 +106,9 @@ def test_alerts_are_kept_by_label_and_the_address_says_so(browser: Browser, serv
         expect(told).to_contain_text("of machines with role=web")
         assert {row[0] for row in seen.rows("Would have fired")} == {WEB}
         assert '"user":"role=web"' in seen.query("Would have fired", "Python")
+        line = shlex.split(seen.query("Would have fired", "curl"))
+        asked = subprocess.run([*line, "--silent"], capture_output=True, check=True, timeout=60)
+        assert {one["user"] for one in json.loads(asked.stdout)["periods"]} == {WEB}
         seen.page.reload()
         seen.settled("/alerts")
         expect(seen.card("Firing and pending")).not_to_contain_text(HOT)

@@ -1,6 +1,7 @@
 """The fleet's picture: what its pixels say, and that it is current without reading everything again."""
 
 import json
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,11 +10,14 @@ import httpx
 import numpy as np
 import pytest
 
+from analytics.frames.resampling import EVERYTHING_MS
 from contract import times
 from contract.metrics import NAMES
 from contract.report import FUTURE_MS, Report, decode_report, encode
-from contract.times import DAY_MS, HOUR_MS
-from service.dashboard.fleet import PictureQuestion, picture
+from contract.times import DAY_MS, HOUR_MS, MINUTE_MS
+from service.dashboard import fleet as fleet_pictures
+from service.dashboard import machines
+from service.dashboard.fleet import PictureQuestion, _rate_of, picture, read_ahead
 from service.dashboard.matrix import FleetCache
 from service.stores.base import Question
 from service.stores.embedded.store import EmbeddedStore
@@ -149,7 +153,7 @@ def test_only_what_has_changed_is_asked_for_again(fleet: Fleet) -> None:
     fleet.add("a", STEPS - 1, 0.9)
     fleet.add("new", 3, 0.7)
     _, pixels = fleet.picture(text="a")
-    ranges = [(one.start_ms, one.end_ms) for one in fleet.store.asked if one.rate_ms == STEP_MS]
+    ranges = [(one.start_ms, one.end_ms) for one in fleet.store.asked if one.cells == "mean" and one.rate_ms == STEP_MS]
     assert ranges == [
         (START_MS + step * STEP_MS, START_MS + (step + 1) * STEP_MS) for step in (3, STEPS - 1)
     ]  # the two buckets
@@ -161,7 +165,7 @@ def test_a_range_that_moves_on_is_that_of_a_fresh_start(fleet: Fleet) -> None:
     fleet.store.asked.clear()
     moved = {"start_ms": START_MS + 3 * STEP_MS, "end_ms": START_MS + (STEPS + 3) * STEP_MS}
     header, pixels = fleet.picture(**moved)
-    asked = [one for one in fleet.store.asked if one.rate_ms == STEP_MS]
+    asked = [one for one in fleet.store.asked if one.cells == "mean" and one.rate_ms == STEP_MS]
     assert [(one.end_ms - one.start_ms) // STEP_MS for one in asked] == [3]
     fresh = Fleet.__new__(Fleet)
     fresh.store, fresh.cache = fleet.store, FleetCache(fleet.store)
@@ -169,10 +173,70 @@ def test_a_range_that_moves_on_is_that_of_a_fresh_start(fleet: Fleet) -> None:
     assert np.array_equal(pixels, expected) and header == again
 
 
+def test_who_joins_with_nothing_in_the_range_is_shown_as_silent(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machines, "_FRESH_S", 0.0)
+    fleet.picture()
+    fleet.add("late", -1000, 0.5)
+    header, pixels = fleet.picture(state="silent")
+    assert header["labels"] == ["c", "late"]
+    assert pixels[1].tolist() == [0] * STEPS
+
+
 def test_columns_are_as_wide_as_windows_are_apart(fleet: Fleet) -> None:
     header, pixels = fleet.picture(rate_ms=None, columns=1000)
     assert header["rate"] == STEP_MS
     assert (pixels[0] > 0).all()
+
+
+def test_a_large_fleet_is_not_read_more_finely_than_it_reports(tmp_path: Path) -> None:
+    large = Fleet(tmp_path)
+    for step in range(STEPS):
+        for number in range(130):
+            large.add(f"m{number:03}", step, number / 200)
+    header, pixels = large.picture(rate_ms=None, columns=1000, rows=130)
+    assert header["rate"] == STEP_MS
+    assert pixels.shape == (130, STEPS) and (pixels > 0).all()
+    assert {one.rate_ms for one in large.store.asked if one.cells == "mean" and one.users is None} <= {
+        STEP_MS, EVERYTHING_MS, 1
+    }  # fmt: skip
+    looked = len(large.store.asked)
+    zoomed, _ = large.picture(rate_ms=None, columns=1000, start_ms=START_MS + STEP_MS, end_ms=START_MS + 7 * STEP_MS)
+    assert (zoomed["rate"], zoomed["columns"]) == (STEP_MS, 6)
+    # The columns are there already.
+    assert [one for one in large.store.asked[looked:] if one.cells == "mean" and one.rate_ms == STEP_MS] == []
+    large.store.close()
+
+
+@pytest.mark.parametrize(
+    ("days", "machines", "columns", "expected"),
+    [
+        (7, 100, 400, 30 * MINUTE_MS), (7, 10_000, 400, HOUR_MS), (1, 10_000, 400, STEP_MS),
+        (3, 10_000, 400, HOUR_MS), (30, 10_000, 400, 2 * HOUR_MS), (365, 10_000, 400, DAY_MS),
+        (3000, 10_000, 400, 28 * DAY_MS),
+    ],
+)  # fmt: skip
+def test_a_column_is_as_wide_as_can_be_read_at_once(
+    tmp_path: Path, days: int, machines: int, columns: int, expected: int
+) -> None:
+    store = EmbeddedStore(tmp_path)
+    assert _rate_of(store, days * DAY_MS / columns, 1, days * DAY_MS * machines) == expected
+    store.close()
+
+
+def test_a_large_fleet_is_read_ahead_until_the_service_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    large = Fleet(tmp_path)
+    for number in range(100):
+        large.add(f"m{number:03}", 0, 0.5)
+    ended = threading.Event()
+    ended.set()
+    read_ahead(large.cache, ended)
+    assert large.store.asked == []
+    monkeypatch.setattr(fleet_pictures, "_LATER_S", 0.0)
+    read_ahead(large.cache, threading.Event())
+    widths = {one.rate_ms for one in large.store.asked if one.cells == "mean"}
+    assert {STEP_MS, 30 * MINUTE_MS} <= widths
+    assert large.cache.bytes > 0
+    large.store.close()
 
 
 def test_a_fleet_without_machines_has_no_rows(tmp_path: Path) -> None:

@@ -147,8 +147,11 @@ function save(blob, file) {
 
 const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
 
-/** A question as a line for a shell. */
-export const curl = (path, accept = null) => `curl ${accept ? `--header ${quoted(`Accept: ${accept}`)} ` : ""}${quoted(SERVICE + path)}`;
+/** A question as a line for a shell; with a `body` it is posted. */
+export function curl({ path, accept = null, body = null }) {
+  const posted = body ? `--header 'Content-Type: application/json' --data ${quoted(JSON.stringify(body))} ` : "";
+  return `curl ${accept ? `--header ${quoted(`Accept: ${accept}`)} ` : ""}${posted}${quoted(SERVICE + path)}`;
+}
 
 /** A question as Python: a method of the client with its arguments. */
 export function python(method, positional, named) {

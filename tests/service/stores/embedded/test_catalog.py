@@ -142,6 +142,7 @@ def test_what_ran_before_it_was_recorded_is_not_made_up(tmp_path: Path) -> None:
             "DROP TABLE process_window; DROP TABLE process_use; ALTER TABLE segment DROP COLUMN has_names;"
             "ALTER TABLE segment DROP COLUMN checksum; ALTER TABLE segment DROP COLUMN has_fractions;"
             "ALTER TABLE run DROP COLUMN has_fleet; ALTER TABLE machine DROP COLUMN labels;"
+            "ALTER TABLE machine DROP COLUMN devices;"
             "UPDATE version SET number = 1"
         )
     with closing(EmbeddedStore(tmp_path)) as store:

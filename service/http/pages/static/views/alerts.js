@@ -31,7 +31,7 @@ export function open(root) {
   const host = h("input", { type: "search", size: "20", placeholder: "the first that fires", onchange: () => set({ host: host.value.trim() }) });
   const test = card("Would have fired", {
     help: "a rule against what was reported in the range",
-    source: () => ({ path: "/api/v1/backtests", csv: false, python: `import httpx\n\nprint(httpx.post(${JSON.stringify(SERVICE + "/api/v1/backtests")}, json=${JSON.stringify(question())}).json())` }),
+    source: () => ({ path: "/api/v1/backtests", body: question(), csv: false, python: `import httpx\n\nprint(httpx.post(${JSON.stringify(SERVICE + "/api/v1/backtests")}, json=${JSON.stringify(question())}).json())` }),
     rows: () => ({ columns: [{ label: "machine" }, { label: "fired" }, { label: "resolved" }, { label: "value", number: true }], rows: (tested?.periods ?? []).map((one) => [one.user || "the fleet", iso(one.fired), one.resolved ? iso(one.resolved) : "", one.value]) }),
   });
   const plot = h("div", { class: "plot" });

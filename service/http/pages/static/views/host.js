@@ -10,6 +10,7 @@ import { difference, loadDuration, meanOf, merged, plural, quantile, shown } fro
 import { get, hostLink, link, set } from "../state.js";
 import { ago, durationText, iso, moment, MINUTE, range, rateFor, zone } from "../time.js";
 import { labelLinks } from "./labels.js";
+import { devicesCard } from "./devices.js";
 import { annotations, consumers, loadDurationPython, metricOf, metrics, metricSelect, noteForm } from "./shared.js";
 import { processes } from "./processes.js";
 import { settings } from "./settings.js";
@@ -296,7 +297,7 @@ export function open(root) {
   async function loadOthers(named, signal) {
     const question = { start: asked.start, end: asked.end, resample_rate: durationText(Math.max(rate, MINUTE)) };
     const wanted = metrics().filter((one) => one.name !== named.name);
-    const found = await Promise.all(wanted.map((one) => getWindows(address(`/api/v1/windows/byUser/${segment(id())}`, { ...question, metric: one.name }), signal).catch((error) => {
+    const found = await Promise.all(wanted.map((one) => getWindows(address(`/api/v1/windows/byUser/${segment(id())}`, { ...question, metric: one.name, device: one.devices ? "each" : null }), signal).catch((error) => {
       if (error.name === "AbortError") throw error;
       return [];
     })));
@@ -306,6 +307,12 @@ export function open(root) {
     fill(others, reported.length || kinds.size ? null : h("p", { class: "empty" }, "This agent reports CPU only. Settings above add others."));
     if (kinds.size) drawKinds(kinds, question);
     for (const [one, points] of reported) {
+      if (points.some((row) => row.device)) {
+        const made = devicesCard(id(), one, points, question, Math.max(rate, MINUTE));
+        others.append(made.node);
+        small.push(made);
+        continue;
+      }
       const plot = h("div", { class: "plot small" });
       const made = card(one.text, {
         level: "h3",

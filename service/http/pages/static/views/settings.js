@@ -6,7 +6,7 @@ import { ago } from "../time.js";
 
 const FAST_MS = 700, FOR_MS = 30_000;
 const METRICS = ["cpu", "memory", "swap", "disk", "network", "load", "times", "scheduler", "pressure", "bursts", "limits",
-  "memory_bytes", "filesystems", "frequency", "temperature"];
+  "memory_bytes", "filesystems", "frequency", "temperature", "disks", "interfaces"];
 
 /** A card with the settings of an agent. */
 export function settings() {

@@ -20,10 +20,11 @@ export const consumers = (used) => (used ?? []).map((one) => `${one.unit ? `${on
 
 const options = () => [...document.getElementById("metrics").content.querySelectorAll("option")];
 
-/** The metric of the address: its name, what it is called, its unit, whether it is a share, and whether cores have it. */
+/** The metric of the address: its name, what it is called, its unit, whether it is a share, and whether cores or devices have it. */
 export function metricOf(chosen = get("metric")) {
   const found = options().find((one) => one.value === chosen) ?? options()[0];
-  return { name: found.value, text: found.textContent, unit: found.dataset.unit, bounded: found.dataset.bounded === "true", cores: found.dataset.cores === "true" };
+  const { unit, bounded, cores, devices } = found.dataset;
+  return { name: found.value, text: found.textContent, unit, bounded: bounded === "true", cores: cores === "true", devices: devices === "true" };
 }
 
 /** All metrics there are. */

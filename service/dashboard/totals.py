@@ -1,0 +1,189 @@
+"""The statistics of all samples of a range, of every machine, from sums of buckets that are kept.
+
+Another range has most of its hours in common with those that were looked at before. So what adds up of each machine
+(samples, their sum, extremes and histogram) is kept by the buckets of the store's rollups, coarse ones inside a range
+and finer ones at its edges, and only what is not there, or has changed since, is asked for.
+"""
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
+from typing import Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from analytics.frames.resampling import EVERYTHING_MS
+from analytics.frames.tiers import RAW, plan
+from contract.metrics import Quantity
+from service.dashboard.machine_rows import MachineRows
+from service.stores.base import Question, Store
+from service.stores.cells import BINS, Sums, bins_of
+
+Places = npt.NDArray[np.int64]
+
+MAX_BYTES: Final = 1 << 27
+"""Of all sums together: a hundred buckets of ten thousand machines."""
+_BYTES_A_MACHINE: Final = 2 * len(BINS) + 40
+"""Of a bucket: two bytes a bin up to 65,535 samples, and five numbers."""
+_READ_BYTES: Final = 1 << 26
+"""What is read at once."""
+_UNUSED_S: Final = 3600.0
+"""Retention may have dropped by then what they are of."""
+
+
+class _Key(NamedTuple):
+    quantity: Quantity
+    tier: int
+    """The width of the bucket in ms."""
+    number: int
+    """Its start over its width."""
+
+
+class _Bucket:
+    """The sums of one bucket; empty until it was read."""
+
+    def __init__(self) -> None:
+        self.stale = False
+        self.used_s = time.monotonic()
+        self.rows: Places | slice = slice(0, 0)
+        self.numbers: npt.NDArray[np.float64] = np.empty((4, 0))
+        """Samples, their sum, the lowest and the highest, a column for each of `rows`."""
+        self.bins: npt.NDArray[np.unsignedinteger] = np.empty((0, len(BINS)), np.uint8)
+
+    def fill(self, rows: Places, numbers: npt.NDArray[np.float64], bins: npt.NDArray[np.uint32]) -> None:
+        """Take what was read, each line of another machine."""
+        if len(rows) and np.all(rows == np.arange(rows[0], rows[0] + len(rows))):
+            self.rows = slice(int(rows[0]), int(rows[0]) + len(rows))  # several times as fast
+        else:
+            self.rows = rows
+        self.numbers = np.ascontiguousarray(numbers)
+        most = int(bins.max()) if len(bins) else 0
+        self.bins = bins.astype(np.min_scalar_type(most))
+
+    @property
+    def bytes(self) -> int:
+        """What it takes of memory."""
+        return self.numbers.nbytes + self.bins.nbytes + (0 if isinstance(self.rows, slice) else self.rows.nbytes)
+
+    def add_to(self, sums: Sums) -> None:
+        """Add it to those of a range."""
+        rows = self.rows
+        sums.count[rows] += self.numbers[0]
+        sums.total[rows] += self.numbers[1]
+        sums.least[rows] = np.minimum(sums.least[rows], self.numbers[2])
+        sums.most[rows] = np.maximum(sums.most[rows], self.numbers[3])
+        sums.bins[rows] += self.bins
+
+
+class Totals:
+    """Sums by buckets of rollups. `note` runs on the event loop, all else in one thread at a time."""
+
+    def __init__(self, store: Store, rows: MachineRows) -> None:
+        self._store = store
+        self._rows = rows
+        self._guard = threading.Lock()
+        self._kept: OrderedDict[_Key, _Bucket] = OrderedDict()
+
+    def note(self, ends: Iterable[int]) -> None:
+        """Remember that windows with these ends came in: buckets that they are in are read again."""
+        if not self._kept:
+            return
+        in_buckets = {(tier, end // tier) for end in ends for tier in self._store.tiers}
+        with self._guard:
+            for key, bucket in self._kept.items():
+                bucket.stale = bucket.stale or (key.tier, key.number) in in_buckets
+
+    @property
+    def bytes(self) -> int:
+        """What is kept takes of memory, at most `MAX_BYTES`. May be read by any thread."""
+        with self._guard:
+            return sum(bucket.bytes for bucket in self._kept.values())
+
+    def over(self, quantity: Quantity, range_ms: tuple[int, int]) -> pd.DataFrame | None:
+        """`mean`, `p95` and `max` of a range (epoch ms, half-open), a line for each row of the machines.
+
+        None where its buckets would be more than are kept. The quantity is a share. Raises StoreUnavailable.
+        """
+        pieces = [*plan(max(0, range_ms[0]), max(0, range_ms[1]), EVERYTHING_MS, self._store.tiers)]
+        keys = [
+            _Key(quantity, piece.tier, number)
+            for piece in pieces
+            if piece.tier != RAW
+            for number in range(piece.start_ms // piece.tier, piece.end_ms // piece.tier)
+        ]
+        if len(keys) * max(1, self._store.user_count) * _BYTES_A_MACHINE > MAX_BYTES:
+            return None
+        buckets = self._current(keys)
+        for piece in pieces:
+            if piece.tier == RAW:
+                [edge] = self._read(quantity, (piece.start_ms, piece.end_ms), EVERYTHING_MS, [_Bucket()])
+                buckets.append(edge)
+        sums = Sums(len(self._rows.names))
+        for bucket in buckets:
+            bucket.add_to(sums)
+        return sums.statistics()
+
+    def _current(self, keys: Sequence[_Key]) -> list[_Bucket]:
+        """The buckets as the store has them now."""
+        with self._guard:
+            missing = [key for key in keys if key not in self._kept or self._kept[key].stale]
+            # Noted before they are read: what comes in meanwhile makes them stale.
+            self._kept |= {key: _Bucket() for key in missing}
+        try:
+            for run in self._runs(missing):
+                first, tier = run[0], run[0].tier
+                range_ms = (first.number * tier, (first.number + len(run)) * tier)
+                self._read(first.quantity, range_ms, tier, [self._kept[key] for key in run])
+        except BaseException:
+            with self._guard:
+                for key in missing:
+                    del self._kept[key]
+            raise
+        with self._guard:
+            for key in keys:
+                self._kept.move_to_end(key)
+                self._kept[key].used_s = time.monotonic()
+            found = [self._kept[key] for key in keys]
+        self._forget()
+        return found
+
+    def _runs(self, keys: Sequence[_Key]) -> Iterator[list[_Key]]:
+        """Buckets beside each other, as many as are read at once."""
+        most = max(1, _READ_BYTES // (4 * len(BINS) * max(1, self._store.user_count)))
+        for _, run in groupby(enumerate(keys), lambda pair: (pair[1].tier, pair[1].number - pair[0])):
+            beside = [key for _, key in run]
+            for first in range(0, len(beside), most):
+                yield beside[first : first + most]
+
+    def _read(
+        self, quantity: Quantity, range_ms: tuple[int, int], rate_ms: int, buckets: Sequence[_Bucket]
+    ) -> Sequence[_Bucket]:
+        """Fill buckets that lie one behind the other."""
+        found = self._store.answer(
+            Question(quantity=quantity, start_ms=range_ms[0], end_ms=range_ms[1], rate_ms=rate_ms, by="user",
+                     histograms=True, cells="sums")
+        )  # fmt: skip
+        users = pd.CategoricalIndex(found.index)
+        rows = self._rows.of(users.categories.tolist())[users.codes]
+        numbers = found[["count", "total", "min", "max"]].to_numpy().T
+        bins, number = bins_of(found), found["bucket"].to_numpy() - range_ms[0] // rate_ms
+        for place, bucket in enumerate(buckets):
+            lines = np.flatnonzero(number == place) if len(buckets) > 1 else slice(None)
+            bucket.fill(rows[lines], numbers[:, lines], bins[lines])
+        return buckets
+
+    def _forget(self) -> None:
+        """Let go of what was not used for long, or is too much, what was used last stays."""
+        with self._guard:
+            taken = sum(bucket.bytes for bucket in self._kept.values())
+            old_s = time.monotonic() - _UNUSED_S
+            while self._kept:
+                key, bucket = next(iter(self._kept.items()))
+                if taken <= MAX_BYTES and bucket.used_s > old_s:
+                    return
+                taken -= bucket.bytes
+                del self._kept[key]

@@ -1,0 +1,108 @@
+"""Disks and interfaces by name, over HTTP: history and windows of one or of each, and what is refused."""
+
+import csv
+import io
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+import pytest
+
+from contract.devices import LISTED
+from tests.support.devices import START_MS, disks, interfaces, report
+from tests.support.reports import post
+
+pytestmark = pytest.mark.server
+
+USER, OTHER = "devices a", "devices b"
+RANGE = {"start": START_MS, "end": START_MS + 60_000, "resample_rate": "1m"}
+HOSTILE = '=cmd|"/c calc"!A0 & <b>'
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _reported(client: httpx.Client) -> None:
+    sent = [
+        report(1, disks(sdb=0.5, sda=0.25), interfaces(eth0=100.0), user=USER),
+        report(2, disks(sda=0.75), interfaces(**{"eth0": 300.0, HOSTILE: 9.0}), user=USER),
+        report(1, user=OTHER),
+    ]
+    assert post(client, *sent).json()["accepted"] == 3
+
+
+def windows(client: httpx.Client, user: str = USER, accept: str = "application/json", **query: Any) -> httpx.Response:
+    path = f"/api/v1/windows/byUser/{quote(user, safe='')}"
+    return client.get(path, params=RANGE | query, headers={"Accept": accept})
+
+
+def values(client: httpx.Client, metric: str, user: str = USER, **query: Any) -> httpx.Response:
+    return client.get(f"/api/v1/metrics/{metric}/byUser/{quote(user, safe='')}", params=RANGE | query)
+
+
+def test_history_is_of_the_machine_or_of_one_device(client: httpx.Client) -> None:
+    def one(**query: Any) -> float:
+        (entry,) = values(client, "disksBusy", **query).json()["entries"]
+        return entry["value"]
+
+    assert one() == pytest.approx(0.625)
+    assert one(device="sda") == pytest.approx(0.5)
+    assert one(device="sdb") == pytest.approx(0.5)
+    assert one(device="sda", stat="max") == pytest.approx(0.75)
+    assert one(device="sda", stat="count") == 200
+    (entry,) = values(client, "interfacesReceivedBytes", device=HOSTILE).json()["entries"]
+    assert entry["value"] == pytest.approx(9.0)
+
+
+def test_windows_of_each_are_named_and_in_order(client: httpx.Client) -> None:
+    found = windows(client, metric="disksReadBytes", device="each", resample_rate="raw").json()["windows"]
+    told = [(one["device"], one["time"][-6:-1], one["mean"]) for one in found]
+    assert [name for name, _, _ in told] == [None, None, "sda", "sda", "sdb"]
+    assert [mean for _, _, mean in told] == pytest.approx([7.5, 7.5, 2.5, 7.5, 5.0])
+    assert "core" not in found[0]
+    (one,) = windows(client, metric="disksReadBytes", device="sda").json()["windows"]
+    assert (one["device"], one["count"]) == ("sda", 200)
+    assert "device" not in windows(client, metric="disksReadBytes").json()["windows"][0]
+
+
+def test_names_are_no_formulas_in_csv(client: httpx.Client) -> None:
+    text = windows(client, accept="text/csv", metric="interfacesSentBytes", device="each").text
+    names = {row["device"] for row in csv.DictReader(io.StringIO(text))}
+    assert names == {"", "eth0", f"'{HOSTILE}"}
+
+
+@pytest.mark.parametrize(
+    ("metric", "query", "status", "words"),
+    [
+        ("disksBusy", {"device": "sdz"}, 404, "no device 'sdz'; its devices are sda, sdb"),
+        ("interfacesSentBytes", {"device": "sda"}, 404, "no device 'sda'; its devices are "),
+        ("cpuLoadAvg", {"device": "sda"}, 422, "does not go with cpuLoadAvg; it goes with disksBusy"),
+        ("diskReadBytes", {"device": "sda"}, 422, "does not go with diskReadBytes"),
+        ("disksBusy", {"core": "0"}, 422, "does not go with disksBusy"),
+        ("disksBusy", {"device": "x" * 65}, 422, "expected the name of a device"),
+        ("disksBusy", {"device": "sda", "core": "0"}, 422, "does not go with disksBusy"),
+    ],
+)
+def test_what_is_not_there_is_said(
+    client: httpx.Client, metric: str, query: dict[str, str], status: int, words: str
+) -> None:
+    for answer in (values(client, metric, **query), windows(client, metric=metric, **query)):
+        assert answer.status_code == status, answer.text
+        assert words in answer.text.replace("\\u0027", "'")
+
+
+def test_a_machine_without_devices_says_so_and_each_of_none_is_the_machine(client: httpx.Client) -> None:
+    assert "its devices are none" in values(client, "disksBusy", OTHER, device="sda").text
+    assert windows(client, OTHER, metric="disksBusy", device="each").json() == {"windows": []}
+
+
+def test_the_catalogue_says_what_has_devices(client: httpx.Client) -> None:
+    named = {one["name"] for one in client.get("/api/v1/metrics").json()["metrics"] if one["by_device"]}
+    assert named == {
+        "disksBusy", "disksReadBytes", "disksWrittenBytes", "interfacesReceivedBytes", "interfacesSentBytes",
+    }  # fmt: skip
+
+
+def test_more_devices_than_an_agent_names_are_refused(client: httpx.Client) -> None:
+    many = report(3, disks(**{f"d{place}": 0.5 for place in range(LISTED + 1)}), user=USER)
+    answer = post(client, many)
+    assert answer.status_code == 400 or answer.status_code == 422, answer.text
+    assert "/metrics/1/devices" in answer.text
