@@ -67,8 +67,14 @@ def ask(query: str, frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
 
 
 def _frame(found: pa.Table) -> pd.DataFrame:
-    names = [name if found.column_names.index(name) == place else f"{name}_{place}"
-             for place, name in enumerate(found.column_names)]  # fmt: skip
+    names: list[str] = []
+    for place, given in enumerate(found.column_names):
+        name = given
+        if name in names:
+            name = f"{given}_{place}"
+            while name in names or name in found.column_names:
+                name += "_"
+        names.append(name)
     frame: pd.DataFrame = found.rename_columns(names).to_pandas()
     for name in frame.select_dtypes("datetime"):
         frame[name] = frame[name].dt.tz_localize("UTC")

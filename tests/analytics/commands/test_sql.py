@@ -96,3 +96,9 @@ def test_a_service_is_asked_in_sql(service_url: str, capsys: pytest.CaptureFixtu
     found = answered(capsys, query, "--url", service_url, "--start", HOUR["start"], "--end", HOUR["end"])
     samples = {user: sum(map(len, SAMPLES[user])) for user in USERS}
     assert {row["user"]: float(row["samples"]) for row in found} == {user: samples[user] for user in USERS}
+
+
+def test_every_column_has_a_name_of_its_own() -> None:
+    found = ask("SELECT 1 AS a, 2 AS a, 3 AS a_1, 4 AS a", [])
+    assert list(found.columns) == ["a", "a_1_", "a_1", "a_3"]
+    assert found.iloc[0].tolist() == [1, 2, 3, 4]
