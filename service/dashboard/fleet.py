@@ -50,7 +50,7 @@ _MAX_ROWS: Final = 1 << 23
 _SPARSE: Final = 1.5
 _ABOUT: Final = 0.9
 """How far windows are apart is known to some part of a column: five minutes and a second are five minutes."""
-_LATER_S: Final = 5.0
+_LATER_S: Final = 3.0
 _SAMPLED: Final = 128
 """So many machines tell how far windows are apart,"""
 _LOOKED_AT_MS: Final = 15 * MINUTE_MS
@@ -83,17 +83,17 @@ def picture(cache: FleetCache, asked: PictureQuestion, alerting: frozenset[str],
 def read_ahead(cache: FleetCache, ended: threading.Event) -> None:
     """Read what the dashboard shows first of a large fleet, the last day, so that nobody has to wait for it. Blocks.
 
-    Then the last week, by the hour, unless the service has ended.
+    Then the last hour, as the finest rollup has it, and the last week, unless the service has ended.
     """
     if cache.store.user_count < _LARGE:
         return
-    for days in (1, 7):
-        # Whoever asks for the first picture right after the start does not wait for the week.
-        if ended.wait(_LATER_S if days > 1 else 0):
+    for length_ms, rate_ms in ((DAY_MS, None), (HOUR_MS, cache.store.tiers[0]), (7 * DAY_MS, None)):
+        # Whoever asks for the first picture right after the start does not wait for the others.
+        if ended.wait(0 if length_ms == DAY_MS else _LATER_S):
             return
         now_ms = times.now_ms()
         asked = PictureQuestion(
-            NAMES["cpuUtilization"], "mean", now_ms - days * DAY_MS, now_ms, None, columns=400, rows=1
+            NAMES["cpuUtilization"], "mean", now_ms - length_ms, now_ms, rate_ms, columns=400, rows=1
         )
         # Whoever asks later is told that the store is away.
         with contextlib.suppress(StoreUnavailable):
