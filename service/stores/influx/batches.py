@@ -5,9 +5,8 @@ import hashlib
 import numpy as np
 import pyarrow as pa
 
-from contract.metrics import type_name
+from contract.metrics import TYPE_OF, type_name
 from service.stores.base import Key
-from service.stores.dump import TYPE_OF
 from service.stores.series import SeriesIndex
 
 _FACTOR = 0x9E3779B97F4A7C15
