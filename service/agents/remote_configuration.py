@@ -18,7 +18,7 @@ from service.agents.registry import Agent, AgentStateRepository, Registry
 from service.agents.shared_ids import SharedIds
 from service.agents.streams import InstructionStreams
 from service.control.audit import Actor, Audit
-from service.control.database import ControlDatabase
+from service.control.database import ControlDatabase, ControlError
 
 _log = logging.getLogger("loadlens.service")
 _LOOK_EVERY_S = 1.0
@@ -240,5 +240,7 @@ class RemoteConfiguration:
                 for repository in (self._states, self.shared_ids):
                     if repository.waiting:
                         await asyncio.to_thread(repository.write)
+            except ControlError as error:
+                _log.warning("the state of agents has to wait: %s", error)
             except Exception:  # noqa: BLE001 - heartbeats go on, and what could not be written stays to be written
                 _log.exception("the state of agents could not be written")

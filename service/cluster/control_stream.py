@@ -5,6 +5,7 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 
 import nats.errors
 from nats.js.api import StreamConfig
@@ -44,22 +45,29 @@ class ControlStream:
         except (nats.errors.Error, TimeoutError) as error:
             raise ControlError(f"{self._cluster.address}: {words_of(error)}") from None
 
-    def follow(self, take: Callable[[Sequence[Entry]], None], after: int = 0) -> None:
-        """Have `take` called in a thread with the entries behind sequence `after`, as they come."""
-        tail = Tail(self._cluster, self._stream, after)
+    def follow(self, take: Callable[[Sequence[Entry]], None], anew: Callable[[], None], after: int = 0) -> None:
+        """Have `take` called in a thread with the entries behind sequence `after`, as they come.
+
+        `anew` is called there too, before they come again from the first on, with other sequences.
+        """
+
+        async def begin_anew() -> None:
+            await asyncio.get_running_loop().run_in_executor(self._worker, self._done, anew)
+
+        tail = Tail(self._cluster, self._stream, after, anew=begin_anew)
 
         async def hand_on(messages: Sequence[Message]) -> None:
             entries = [Entry(message.sequence, message.payload) for message in messages]
             if entries:
-                await asyncio.get_running_loop().run_in_executor(self._worker, self._take, take, entries)
+                await asyncio.get_running_loop().run_in_executor(self._worker, self._done, partial(take, entries))
 
         self._following = asyncio.run_coroutine_threadsafe(tail.follow(hand_on), self._cluster.loop)
 
-    def _take(self, take: Callable[[Sequence[Entry]], None], entries: Sequence[Entry]) -> None:
+    def _done(self, take: Callable[[], None]) -> None:
         """Hand entries on until they are taken: a disk that is full has room again some time."""
         while not self._closing.is_set():
             try:
-                take(entries)
+                take()
             except Exception:  # noqa: BLE001 - whatever it is, nothing may be left out
                 _log.exception("what other processes have changed could not be taken; trying again")
                 self._closing.wait(_RETRY_S)

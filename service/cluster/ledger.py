@@ -24,6 +24,7 @@ _log = logging.getLogger("loadlens.service")
 _PIECE = 400_000
 """Characters of lines in a piece of an entry: JetStream takes messages of 1 MB."""
 _PARTS = 20_000
+_BATCH = 400_000
 _ENTRIES = 2000
 """After so many entries they are summed up in one."""
 _TRY_S = 10.0
@@ -50,6 +51,8 @@ class Entry(msgspec.Struct, omit_defaults=True):
     """Whether the next entry belongs to the same step."""
     afresh: bool = False
     """Whether it sums up everything before it."""
+    batch: bytes = b""
+    """What tells the windows of a flush that is begun from others, 8 bytes each, packed."""
 
 
 _DECODER = msgspec.msgpack.Decoder(Entry)
@@ -62,6 +65,8 @@ class Ledger:
         self.values: dict[str, int] = {}
         self.noted: dict[int, bytes] = {}
         self.parts: dict[tuple[int, int], int] = {}
+        self.batch = b""
+        """The windows of the flush that was begun last; of none where that has ended."""
         self.sequence = 0
         """The sequence of the last entry."""
         self.notes = 0
@@ -77,9 +82,11 @@ class Ledger:
         if entry.goes_on:
             return False
         if self._step[0].afresh:
-            self.values, self.noted, self.parts = {}, {}, {}
+            self.values, self.noted, self.parts, self.batch = {}, {}, {}, b""
         for one in self._step:
+            self.batch = self.batch if one.values.keys().isdisjoint(("begun", "flushed")) else b""
             self.values |= one.values
+            self.batch += one.batch
             self.noted |= dict(one.noted)
             self.notes += bool(one.noted)
             self.parts |= {(tier, bucket): number for tier, bucket, number in one.parts}
@@ -91,10 +98,15 @@ class Ledger:
     def entries(self) -> list[Entry]:
         """What sums it up."""
         pieces = [Entry(afresh=True, values={**self.values})]
+        pieces += _batches(self.batch)
         pieces += [Entry(noted=[one]) for one in self.noted.items()]
         parts = [(tier, bucket, number) for (tier, bucket), number in self.parts.items()]
         pieces += [Entry(parts=parts[start : start + _PARTS]) for start in range(0, len(parts), _PARTS)]
         return pieces
+
+
+def _batches(batch: bytes) -> list[Entry]:
+    return [Entry(batch=batch[start : start + _BATCH]) for start in range(0, len(batch), _BATCH)]
 
 
 async def _ensure(cluster: Cluster, stream: str) -> None:
@@ -133,9 +145,16 @@ class LedgerReader:
             last = cluster.call(last_entry(cluster, self._stream))
         except (nats.errors.Error, TimeoutError) as error:
             raise ClusterError(f"{cluster.address}: {words_of(error)}") from None
-        self._tail = Tail(cluster, self._stream, 0)
+        self._tail = Tail(cluster, self._stream, 0, anew=self._begin_anew)
         self._following = asyncio.run_coroutine_threadsafe(self._tail.follow(self._take), cluster.loop)
         self.wait_for(last, 3 * CALL_S)
+
+    async def _begin_anew(self) -> None:
+        with self._condition:
+            notes = self._ledger.notes
+            self._ledger = Ledger()
+            # Whoever reads the store meanwhile reads it again.
+            self._ledger.notes = notes + 1
 
     async def _take(self, messages: Sequence[Message]) -> None:
         with self._condition:
@@ -143,6 +162,11 @@ class LedgerReader:
                 if self._ledger.take(message.sequence, _DECODER.decode(message.payload)):
                     self._changed(self._ledger)
             self._condition.notify_all()
+
+    def value(self, name: str) -> int | None:
+        """A number, as `WriterLedger.value`."""
+        with self._condition:
+            return self._ledger.values.get(name)
 
     def wait_for(self, sequence: int, timeout_s: float = CALL_S) -> None:
         """Wait until the entry at a sequence is known. Raises TimeoutError."""
@@ -188,24 +212,36 @@ class WriterLedger:
 
     async def _read(self) -> None:
         last = await last_entry(self._cluster, self._stream)
-        tail = Tail(self._cluster, self._stream, 0)
+        tail = Tail(self._cluster, self._stream, 0, anew=self._begin_anew)
         async for messages in tail.through(last):
             for message in messages:
                 self._ledger.take(message.sequence, _DECODER.decode(message.payload))
         if self._ledger.sequence < last:
             raise TimeoutError("the ledger cannot be read to its end")
 
+    async def _begin_anew(self) -> None:
+        self._ledger = Ledger()
+
     def value(self, name: str) -> int | None:
         """A number, such as `flushed`, the offset through which the store has everything."""
         return self._ledger.values.get(name)
+
+    @property
+    def batch(self) -> bytes:
+        """Of which windows the flush is that was begun last, as it was put; of none where that has ended."""
+        return self._ledger.batch
 
     def put(
         self,
         values: Mapping[str, int],
         noted: Iterable[Sequence[str]] = (),
         parts: Iterable[tuple[int, int, int]] = (),
+        batch: bytes = b"",
     ) -> None:
-        """Keep numbers, lines to be written, and numbers of parts, all or nothing; on a quorum when it returns."""
+        """Keep numbers, lines to be written, and numbers of parts, all or nothing; on a quorum when it returns.
+
+        `batch` is kept with a number `begun`: of which windows the flush is that begins.
+        """
         compress = zstandard.ZstdCompressor(level=1).compress
         number = max([*self._ledger.noted, self._ledger.values.get("noted", 0)])
         entries = [Entry(parts=[*parts])]
@@ -214,7 +250,8 @@ class WriterLedger:
                 number += 1
                 entries.append(Entry(noted=[(number, compress("".join(piece).encode()))]))
         entries.append(Entry(values={**values, "noted": number}))
-        self._put([entry for entry in entries if entry.parts or entry.noted or entry.values])
+        entries += _batches(batch)
+        self._put([entry for entry in entries if entry.parts or entry.noted or entry.values or entry.batch])
         if self._ledger.sequence - self._first > _ENTRIES:
             self._sum_up()
 

@@ -12,18 +12,19 @@ import threading
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import Future
+from datetime import datetime
 from pathlib import Path
 
 import msgspec
 import nats.errors
 import nats.js.errors
-from nats.aio.msg import Msg
 from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType, StreamConfig
 
 from contract.report import Report
 from service.cluster.connection import CALL_S, Cluster, ensure_stream, words_of
 from service.cluster.errors import ClusterError
 from service.cluster.partitions import message_id, partition_of
+from service.cluster.publishing import Publisher, Sent, longest_s
 from service.cluster.tail import Message, Tail
 from service.journal.files import Record
 from service.journal.journal import JournalFull
@@ -32,37 +33,19 @@ _log = logging.getLogger("loadlens.service")
 DUPLICATE_WINDOW_S = 120.0
 _BEHIND_S = 60.0
 """A process that has not followed the log for so long cannot tell what is known: half the duplicate window."""
-_ACKNOWLEDGED_S = 10.0
-"""So long reports are sent again and again before whoever waits is told that it failed."""
-_RESEND_S = 1.5
-_IN_FLIGHT = 2000
-"""Reports that are under way at once: JetStream turns more of a stream than 10,000 away."""
 _SEEN_S = 1.0
 """So long a commit waits until this process answers what it wrote."""
 _LOOK_S = 1.0
-_TOO_LARGE = 500
+LOG = "log"
+"""What the ledger calls the time at which the log was made that the store has reports of."""
+AGAIN = 10_000
+"""So many reports are read again from another copy of the log: as far as copies may differ (`service.cluster.tail`)."""
+_LESS_LOOKS = 10
+"""Where the log was said so often to end before what was acknowledged, its offsets are another copy's."""
 _READ_S = 30.0
 _DECODER = msgspec.json.Decoder(Report)
-
-
 Take = Callable[[int, Sequence[bytes], Sequence[Report]], Awaitable[None]]
 """Takes reports that follow each other: the offset of the last, and the reports as text and decoded."""
-
-
-class _Error(msgspec.Struct):
-    code: int = 0
-    err_code: int = 0
-    description: str = ""
-
-
-class _Acknowledged(msgspec.Struct):
-    seq: int = 0
-    duplicate: bool = False
-    error: _Error | None = None
-
-
-_ACKNOWLEDGED = msgspec.json.Decoder(_Acknowledged)
-_FULL = ("maximum bytes exceeded", "maximum messages exceeded", "insufficient")
 
 
 class ReplicatedLog:
@@ -81,19 +64,20 @@ class ReplicatedLog:
         self.problem: str | None = None
         """Why the last write failed, until one has gone well; None before."""
         self.failures = 0
-        self.duplicates = 0
-        """Reports that JetStream had already."""
         self.kept = 0
+        self.made = 0
+        """When the stream was made, epoch microseconds: another time where offsets begin again."""
         self._is_anew = False
-        """Whether offsets begin again."""
         self._flushed = 0
-        self._inbox = cluster.connection.new_inbox()
-        self._sent: dict[str, asyncio.Future[_Acknowledged]] = {}
-        self._number = 0
+        self._publisher = Publisher(cluster, self.stream)
         self._bytes = 0
         self._following: Future[None] | None = None
+        self._tail: Tail | None = None
+        """How this process follows the log."""
         self._followed = threading.Condition()
-        self._seen = self._certain = 0
+        self._seen = self._certain = self._less = 0
+        self._awaited: set[int] = set()
+        """Reports that this process has appended and not seen, by the identity of their messages."""
         self._current = time.monotonic()
         self.first, self.last = 1, 0
         try:
@@ -109,9 +93,7 @@ class ReplicatedLog:
             max_bytes=self.limit_bytes + self._keep_bytes, duplicate_window=DUPLICATE_WINDOW_S,
         )  # fmt: skip
         await ensure_stream(self.cluster, wanted)
-        await self.cluster.connection.subscribe(
-            f"{self._inbox}.*", cb=self._acknowledge, pending_msgs_limit=0, pending_bytes_limit=0
-        )
+        await self._publisher.begin()
         await self._look()
 
     async def _look(self) -> None:
@@ -119,8 +101,13 @@ class ReplicatedLog:
         info = await self.cluster.jetstream.stream_info(self.stream)
         state = info.state
         # A node that was cut off may tell more, or less, than what the others have agreed on.
+        self._less = self._less + 1 if state.last_seq < self._certain else 0
+        if self._less > _LESS_LOOKS:
+            self._certain = state.last_seq
         self.first, self.last = state.first_seq or 1, max(state.last_seq, self._certain)
-        self._is_anew = state.last_seq < self._flushed
+        made = _microseconds(info.created)
+        self.made = self.made or made
+        self._is_anew = made != self.made or state.last_seq + AGAIN < self._flushed
         self._bytes, messages = state.bytes, max(state.messages, 1)
         self.limit_bytes = max((info.config.max_bytes or 0) - self._keep_bytes, 1)
         waiting = max(self.last - max(self._flushed, self.first - 1), 0)
@@ -135,13 +122,22 @@ class ReplicatedLog:
                 _log.debug("%s: %s", self.cluster.address, error)
 
     @property
+    def duplicates(self) -> int:
+        """Reports that JetStream had already."""
+        return self._publisher.duplicates
+
+    @property
     def size(self) -> int:
         """The bytes of the reports that the store has not."""
         return self._bytes - self.kept
 
-    def check(self, flushed: int) -> None:
-        """Raise ClusterError where the store has more than the log ever had: that was made anew, and counts from 1."""
-        if self.last < flushed:
+    def check(self, flushed: int, made: int | None = None) -> None:
+        """Raise ClusterError where this is not the log that the store has reports of, up to `flushed`.
+
+        `made` is when that was made, where it is known. A copy of the same log may end a little before.
+        """
+        least = flushed - AGAIN if made == self.made else flushed
+        if self.last < least or made not in (None, self.made):
             raise ClusterError(
                 f"the stream {self.stream} ends at {self.last}, but the store has its reports up to {flushed}: its "
                 "disks were lost, or somebody made it anew; see docs/scaling.md, If a stream is lost"
@@ -166,12 +162,16 @@ class ReplicatedLog:
             # Whether a report is known could not be told.
             raise OSError(self.following_problem)
         messages = [
-            (self._prefix + str(partition_of(report.user_id)), text, {"Nats-Msg-Id": message_id(report)})
+            Sent(self._prefix + str(partition_of(report.user_id)), text, message_id(report))
             for text, report in zip(texts, reports, strict=True)
         ]
+        awaited = {hash(message.id) for message in messages}
+        with self._followed:
+            awaited = {one for one in awaited if self._tail is None or one not in self._tail.remembered}
+            self._awaited |= awaited
         try:
-            pieces = len(messages) // _IN_FLIGHT + 1
-            last = self.cluster.call(self._publish(messages), pieces * _ACKNOWLEDGED_S + CALL_S)
+            last = self.cluster.call(self._publisher.publish(messages), longest_s(len(messages)) + CALL_S)
+            self._is_there(last)
         except JournalFull:
             self.failures += 1
             raise
@@ -179,76 +179,40 @@ class ReplicatedLog:
             self.failures += 1
             self.problem = words_of(error)
             raise OSError(f"{self.cluster.address}: {self.problem}") from None
-        self.problem = None
-        with self._followed:
-            self._followed.wait_for(lambda: self._seen >= last or self._following is None, _SEEN_S)
-        return last
-
-    async def _publish(self, messages: Sequence[tuple[str, bytes, dict[str, str]]]) -> int:
-        last = 0
-        for start in range(0, len(messages), _IN_FLIGHT):
-            left = list(messages[start : start + _IN_FLIGHT])
-            deadline = time.monotonic() + _ACKNOWLEDGED_S
-            while left:
-                if time.monotonic() > deadline:
-                    raise TimeoutError(f"{len(left)} reports were not acknowledged within {_ACKNOWLEDGED_S:.0f} s")
-                answers = await self._send(left)
-                last = max([last, *(answer.seq for answer in answers if answer is not None)])
-                left = [message for message, answer in zip(left, answers, strict=True) if answer is None]
-        self._is_there(last)
-        return last
-
-    async def _send(self, messages: Sequence[tuple[str, bytes, dict[str, str]]]) -> list[_Acknowledged | None]:
-        """Send messages once; what became of each, None where no word came."""
-        publish = self.cluster.connection.publish
-        waiting: dict[str, asyncio.Future[_Acknowledged]] = {}
-        try:
-            for subject, text, headers in messages:
-                self._number += 1
-                reply = f"{self._inbox}.{self._number}"
-                self._sent[reply] = waiting[reply] = self.cluster.loop.create_future()
-                await publish(subject, text, reply, headers)
-            await asyncio.wait(waiting.values(), timeout=_RESEND_S)
+        else:
+            self.problem = None
+            with self._followed:
+                # Not by their offset, which may be another one in the copy that this process reads.
+                self._followed.wait_for(lambda: self._following is None or self._awaited.isdisjoint(awaited), _SEEN_S)
+            return last
         finally:
-            for reply in waiting:
-                self._sent.pop(reply, None)
-        answers = [future.result() if future.done() else None for future in waiting.values()]
-        return [self._kept(answer) for answer in answers]
-
-    def _kept(self, answer: _Acknowledged | None) -> _Acknowledged | None:
-        """An answer that says that a report is stored; None where it is to be sent again. Raises as `append`."""
-        if answer is None or answer.error is None:
-            self.duplicates += bool(answer and answer.duplicate)
-            return answer
-        words = answer.error.description
-        if any(one in words for one in _FULL):
-            raise JournalFull(
-                f"the stream {self.stream} takes no more ({words}): the store is behind, or a disk is full"
-            )
-        if answer.error.code < _TOO_LARGE:
-            raise OSError(words)
-        return None
-
-    async def _acknowledge(self, message: Msg) -> None:
-        waiting = self._sent.get(message.subject)
-        if waiting is not None and not waiting.done():
-            # Where no leader is, nobody answers, which NATS tells by a status.
-            waiting.set_result(_ACKNOWLEDGED.decode(message.data) if message.data else _NOBODY)
+            with self._followed:
+                self._awaited -= awaited
 
     # What goes out
 
     def follow(self, after: int, take: Take) -> None:
         """Hand every report behind offset `after` to `take`, and note what this process has seen."""
         self._seen = after
+        self._tail = Tail(self.cluster, self.stream, after, AGAIN)
 
-        async def take_and_note(last: int, texts: Sequence[bytes], reports: Sequence[Report]) -> None:
-            await take(last, texts, reports)
+        async def take_and_note(messages: Sequence[Message]) -> None:
+            if messages[0].sequence > self._seen:
+                await note(messages[-1].sequence, messages)
+                return
+            # From another copy, where they have offsets that others had before: one by one, as they do not count.
+            for message in messages:
+                await note(max(self._seen, message.sequence), [message])
+
+        async def note(last: int, messages: Sequence[Message]) -> None:
+            await _decoded(take, last, messages)
             with self._followed:
                 self._seen = last
                 self._is_there(last)
+                self._awaited.difference_update([message.identity for message in messages])
                 self._followed.notify_all()
 
-        self._following = self.hand_out(after, take_and_note, self._note_current)
+        self._following = self._hand_out(self._tail, take_and_note, self._note_current)
 
     def _is_there(self, last: int) -> None:
         self._certain = max(self._certain, last)
@@ -257,17 +221,24 @@ class ReplicatedLog:
     def _note_current(self) -> None:
         self._current = time.monotonic()
 
-    def hand_out(self, after: int, take: Take, current: Callable[[], None] = lambda: None) -> Future[None]:
+    def hand_out(self, after: int, take: Take) -> Future[None]:
         """Hand every report behind offset `after` to `take` on the NATS thread, more only when it is done with them.
 
-        Goes on until it is cancelled, or `take` fails; `current` is called while nothing waits.
+        Goes on until it is cancelled, or `take` fails. Offsets of a report and the next may go back, where another copy
+        of the log is read; no report comes twice.
         """
-        tail = Tail(self.cluster, self.stream, after)
 
+        async def decoded(messages: Sequence[Message]) -> None:
+            await _decoded(take, messages[-1].sequence, messages)
+
+        return self._hand_out(Tail(self.cluster, self.stream, after, AGAIN), decoded, lambda: None)
+
+    def _hand_out(
+        self, tail: Tail, take: Callable[[Sequence[Message]], Awaitable[None]], current: Callable[[], None]
+    ) -> Future[None]:
         async def hand_on(messages: Sequence[Message]) -> None:
             if messages:
-                texts = [message.payload for message in messages]
-                await take(messages[-1].sequence, texts, [_DECODER.decode(text) for text in texts])
+                await take(messages)
             if not tail.behind:
                 current()
 
@@ -291,8 +262,7 @@ class ReplicatedLog:
 
     def read(self, after: int) -> Iterator[Record]:
         """The reports behind offset `after` that are there now, oldest first. Raises OSError."""
-        tail = Tail(self.cluster, self.stream, after)
-        batches = tail.through(self.last)
+        batches = Tail(self.cluster, self.stream, after, AGAIN).through(self.last)
         try:
             while messages := self.cluster.call(_next(batches), _READ_S):
                 texts = [message.payload for message in messages]
@@ -331,7 +301,16 @@ class ReplicatedLog:
             self._following = None
 
 
-_NOBODY = _Acknowledged(error=_Error(503, 0, "nobody answers"))
+async def _decoded(take: Take, last: int, messages: Sequence[Message]) -> None:
+    texts = [message.payload for message in messages]
+    await take(last, texts, [_DECODER.decode(text) for text in texts])
+
+
+def _microseconds(made: datetime | str | None) -> int:
+    """When a stream was made; 0 where that is not said."""
+    if isinstance(made, str):
+        made = datetime.fromisoformat(made)
+    return round(made.timestamp() * 1e6) if made else 0
 
 
 async def _next(batches: AsyncIterator[Sequence[Message]]) -> Sequence[Message]:

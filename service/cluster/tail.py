@@ -3,33 +3,49 @@
 A consumer of JetStream lives in one server's memory and asks for no acknowledgement: how far a reader is, it knows
 itself, and keeps it with what it made of the messages. So a consumer that is lost is made again behind the last
 message.
+
+It reads the copy of the server that leads the stream, which has all that it acknowledges, and changes to another copy
+with the leader. Copies of NATS 2.9 are not always the same: a server that led and stood still puts what came to it
+meanwhile into its own copy when it goes on, and has from then on other messages at a sequence than the others have, or
+the same ones at others. So what was read last is read again from the other copy, and known by what it is, not by its
+sequence.
 """
 
 import asyncio
 import contextlib
+import itertools
 import json
+import logging
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import nats.errors
 import nats.js.errors
 from nats.aio.msg import Msg
-from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
+from nats.js.api import AckPolicy, ConsumerConfig, ConsumerInfo, DeliverPolicy, StreamInfo, StreamState
 
 from service.cluster.connection import Cluster
 
+_log = logging.getLogger("loadlens.service")
 _AT_ONCE = 1000
 """Messages that are asked for at once."""
 _EXPIRES_S = 30.0
 _HEARTBEAT_S = 0.5
 _SILENT_S = 1.5
 """After so long without message or heartbeat a consumer is made anew."""
+_LOOK_S = 2.0
+"""So often it is asked which server leads the stream."""
 _QUIET_S = 2.0
 """After so long without a message the stream's leader is asked whether there is none."""
 _RETRY_S = 0.1
 _LINGER_S = 0.002
 """What comes within that time is handed on together."""
+_ANSWER_S = 2.0
+_AT_A_TIME = 4
+"""Consumers that are made at once, as JetStream puts each on a server of its choice."""
+_TRIES = 4
+_ID = "Nats-Msg-Id"
 
 
 class Message(NamedTuple):
@@ -37,21 +53,67 @@ class Message(NamedTuple):
 
     sequence: int
     payload: bytes
+    identity: int
+    """The same wherever the message is, and for each time that it was sent: of its id, where it has one."""
 
 
 class _Lost(Exception):
     """The consumer is gone, or has left something out."""
 
 
+class Remembered:
+    """The identities of the newest messages. One thread adds, any may ask."""
+
+    def __init__(self, most: int) -> None:
+        """Remember so many."""
+        self._most = most
+        self._identities: dict[int, None] = {}
+
+    def __contains__(self, identity: int) -> bool:
+        return identity in self._identities
+
+    def add(self, identity: int) -> bool:
+        """Remember a message; whether it is new."""
+        if identity in self._identities:
+            return False
+        self._identities[identity] = None
+        if len(self._identities) > self._most:
+            del self._identities[next(iter(self._identities))]
+        return True
+
+
 class Tail:
     """Follows a stream. Everything here runs on the connection's loop."""
 
-    def __init__(self, cluster: Cluster, stream: str, after: int) -> None:
-        """Begin behind sequence `after`."""
+    def __init__(
+        self,
+        cluster: Cluster,
+        stream: str,
+        after: int,
+        again: int = 0,
+        anew: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        """Begin behind sequence `after`.
+
+        Of another copy the last `again` messages are read again, and what is new of them is handed out. With `anew`,
+        a copy in which the last message is another one is read from its beginning: `anew` is called before.
+        """
         self._cluster = cluster
+        self._api = cluster.connection.jetstream(timeout=_ANSWER_S)
         self._stream = stream
+        self._after = after
+        self._again = again
+        self._anew = anew
+        self._newest: int | None = None
+        """The content of the message at `last`, where another copy is to have the same there."""
+        self.remembered = Remembered(3 * again)
+        """What was handed out, where messages are read again."""
         self.last = after
-        """The sequence of the newest message that was handed out."""
+        """The sequence of the newest message that was read, in the copy that is read."""
+        self._head = after
+        """The same of the newest of all."""
+        self.server: str | None = None
+        """The server whose copy is read."""
         self.behind: int | None = None
         """How many messages wait behind it at JetStream; None before it was told."""
         self.restarts = 0
@@ -109,12 +171,16 @@ class Tail:
         inbox = connection.new_inbox()
         subscription = await connection.subscribe(inbox, cb=take, pending_msgs_limit=0, pending_bytes_limit=0)
         consumer = ""
+        looking: asyncio.Task[None] | None = None
         try:
             consumer = await self._create()
             ask = f"$JS.API.CONSUMER.MSG.NEXT.{self._stream}.{consumer}"
             delivery = _Delivery()
             came_s = time.monotonic()
+            looking = asyncio.create_task(self._look_on())
             while True:
+                if looking.done():
+                    raise _Lost
                 if delivery.asked < _AT_ONCE // 2:
                     await connection.publish(ask, _REQUEST, reply=inbox)
                     delivery.asked += _AT_ONCE
@@ -130,29 +196,86 @@ class Tail:
                 elif time.monotonic() - came_s > _QUIET_S:
                     came_s = time.monotonic()
                     await self._check()
-                for run in runs or [[]]:
-                    yield self._handed(run)
+                for news in itertools.chain.from_iterable(map(self._news, runs or [[]])):
+                    yield news
         finally:
+            if looking is not None:
+                looking.cancel()
             with contextlib.suppress(nats.errors.Error):
                 await subscription.unsubscribe()
-            if consumer and connection.is_connected:
-                with contextlib.suppress(nats.errors.Error):
-                    await connection.publish(f"$JS.API.CONSUMER.DELETE.{self._stream}.{consumer}")
+            await self._delete(consumer)
+
+    async def _look_on(self) -> None:
+        """Return when another server leads the stream."""
+        leader = self.server
+        while leader in (None, self.server):
+            await asyncio.sleep(_LOOK_S)
+            with contextlib.suppress(nats.errors.Error, TimeoutError):
+                leader = await self._leader()
+
+    async def _leader(self) -> str | None:
+        """The server that leads the stream; None where it is led by none, or needs none."""
+        return _leader_of(await self._api.stream_info(self._stream))
+
+    async def _is_same(self, state: StreamState) -> bool:
+        """Whether the leader has the last message that was read, at its sequence."""
+        if state.last_seq < self.last:
+            return False
+        if self._newest is None:
+            return True
+        try:
+            there = await self._api.get_msg(self._stream, self.last)
+        except nats.js.errors.NotFoundError:
+            return False
+        return hash(there.data or b"") == self._newest
 
     async def _check(self) -> None:
         """Raise _Lost where the stream's leader has messages that the consumer's server does not know of.
 
         A server that stood still may stay behind the others, and serve its consumers with nothing but heartbeats.
         """
-        state = (await self._cluster.jetstream.stream_info(self._stream)).state
+        state = (await self._api.stream_info(self._stream)).state
         if state.messages and state.last_seq > self.last:
             raise _Lost
 
-    def _handed(self, messages: Sequence[Message]) -> Sequence[Message]:
-        self.last = messages[-1].sequence if messages else self.last
-        return messages
+    def _news(self, run: Sequence[Message]) -> Sequence[Sequence[Message]]:
+        """The messages of a run that were not handed out yet, in runs; an empty one where there is none."""
+        if not run:
+            return [run]
+        self.last = run[-1].sequence
+        if self.last > self._head or self.behind == 0:
+            self._head = self.last
+        if not self._again:
+            self._newest = hash(run[-1].payload)
+            return [run]
+        news: list[list[Message]] = [[]]
+        for message in run:
+            if self.remembered.add(message.identity):
+                news[-1].append(message)
+            elif news[-1]:
+                news.append([])
+        return [some for some in news if some] or [[]]
 
     async def _create(self) -> str:
+        """Make a consumer on the server that leads the stream, or on another where that cannot be had."""
+        info = await self._api.stream_info(self._stream)
+        leader = _leader_of(info)
+        if self._again:
+            self.last = max(self._head - self._again, self._after)
+        elif self._anew is not None and not await self._is_same(info.state):
+            _log.warning("the copy of %s on %s is not as the one before, and is read anew", self._stream, leader)
+            self.last, self._newest = 0, None
+            await self._anew()
+        for place in range(_TRIES):
+            made = await self._created(leader, is_last=place == _TRIES - 1)
+            if made is not None:
+                self.behind = made.num_pending
+                self.server = leader
+                return made.name
+        raise _Lost
+
+    async def _created(self, leader: str | None, *, is_last: bool) -> ConsumerInfo | None:
+        """A consumer on a server; None where there is none, whatever server it is on if `is_last`."""
         config = ConsumerConfig(
             ack_policy=AckPolicy.NONE,
             deliver_policy=DeliverPolicy.BY_START_SEQUENCE,
@@ -161,9 +284,57 @@ class Tail:
             mem_storage=True,
             num_replicas=1,
         )
-        made = await self._cluster.jetstream.add_consumer(self._stream, config, timeout=2.0)
-        self.behind = made.num_pending
-        return made.name
+        making = [
+            asyncio.create_task(self._api.add_consumer(self._stream, config, timeout=_ANSWER_S))
+            for _ in range(1 if leader is None else _AT_A_TIME)
+        ]
+        for task in making:
+            task.add_done_callback(_looked_at)
+        chosen: ConsumerInfo | None = None
+        others: list[ConsumerInfo] = []
+        problem: Exception | None = None
+        try:
+            for each in asyncio.as_completed(making):
+                try:
+                    made = await each
+                except (nats.errors.Error, TimeoutError) as error:
+                    problem = error
+                    continue
+                if leader is None or (made.cluster and made.cluster.leader == leader):
+                    chosen = made
+                    break
+                others.append(made)
+        finally:
+            # What is made later in spite of that is forgotten by the server, as nobody asks it for anything.
+            for task in making:
+                task.cancel()
+        if chosen is None and is_last and others:
+            chosen = others.pop()
+        for other in others:
+            await self._delete(other.name)
+        if chosen is None and not others and problem is not None:
+            raise problem
+        return chosen
+
+    async def _delete(self, consumer: str) -> None:
+        connection = self._cluster.connection
+        if consumer and connection.is_connected:
+            with contextlib.suppress(nats.errors.Error):
+                await connection.publish(f"$JS.API.CONSUMER.DELETE.{self._stream}.{consumer}")
+
+
+def _leader_of(info: StreamInfo) -> str | None:
+    return info.cluster.leader if info.cluster and info.cluster.replicas else None
+
+
+def _identity_of(headers: Mapping[str, str] | None, put_ns: int, payload: bytes) -> int:
+    named = (headers or {}).get(_ID)
+    return hash(named) if named else hash((put_ns, payload))
+
+
+def _looked_at(task: asyncio.Task[ConsumerInfo]) -> None:
+    if not task.cancelled():
+        task.exception()
 
 
 class _Delivery:
@@ -184,14 +355,14 @@ class _Delivery:
                     # The request has ended, for its time or for want of a leader.
                     self.asked = 0
                 continue
-            sequence, delivered, self.behind = _place(message.reply)
+            sequence, delivered, put_ns, self.behind = _place(message.reply)
             if delivered != self._delivered + 1:
                 raise _Lost
             self._delivered = delivered
             self.asked -= 1
             if not runs or sequence != runs[-1][-1].sequence + 1:
                 runs.append([])
-            runs[-1].append(Message(sequence, message.data))
+            runs[-1].append(Message(sequence, message.data, _identity_of(message.headers, put_ns, message.data)))
         return runs
 
 
@@ -200,12 +371,15 @@ _REQUEST = json.dumps(
 ).encode()
 
 
-def _place(reply: str) -> tuple[int, int, int]:
-    """Of a message: its sequence in the stream, its number among those of the consumer, and how many follow."""
+def _place(reply: str) -> tuple[int, int, int, int]:
+    """Of a message: its sequence in the stream, its number among those of the consumer, when it was put, and how many
+    follow.
+    """
     tokens = reply.split(".")
     # Newer servers put a domain and an account in front, and a random token behind.
     start = 5 if len(tokens) == _TOKENS else 7
-    return int(tokens[start]), int(tokens[start + 1]), int(tokens[start + 3])
+    sequence, delivered, put_ns, behind = tokens[start : start + 4]
+    return int(sequence), int(delivered), int(put_ns), int(behind)
 
 
 _TOKENS = 9

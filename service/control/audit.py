@@ -83,6 +83,11 @@ class Audit:
             (number, *columns),
         )
 
+    def has(self, db: sqlite3.Connection, entry: Sequence[Any]) -> bool:
+        """Whether the copy of an entry of another process is here, under whatever number."""
+        same = " AND ".join(f"{name} IS ?" for name in _COLUMNS.split(", "))
+        return db.execute(f"SELECT 1 FROM audit_entry WHERE {same} LIMIT 1", entry[1:]).fetchone() is not None
+
     def entries(self, *, target: str | None, before: int | None, limit: int) -> list[dict[str, Any]]:
         """Entries, newest first: of one `target`, and older than number `before`, where they are given."""
         rows = self._control.read(

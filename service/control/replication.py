@@ -57,8 +57,11 @@ class ChangeLog(Protocol):
     def forget(self, before: int) -> None:
         """Forget the entries before a sequence."""
 
-    def follow(self, take: Callable[[Sequence[Entry]], None], after: int = 0) -> None:
-        """Have `take` called in a thread with the entries behind a sequence, as they come."""
+    def follow(self, take: Callable[[Sequence[Entry]], None], anew: Callable[[], None], after: int = 0) -> None:
+        """Have `take` called in a thread with the entries behind a sequence, as they come.
+
+        `anew` is called there too, before they come again from the first on, with other sequences.
+        """
 
     def close(self) -> None:
         """Follow no more."""
@@ -108,7 +111,7 @@ class Replication:
         control.migrate("control.replication", _STEPS)
         self._known = self._prepare()
         """The newest entry of the log that this process has seen."""
-        log.follow(self._take, self._known)
+        log.follow(self._take, self._begin_anew, self._known)
         try:
             self._wait_for(log.newest(), _JOIN_S)
             control.sharers.append(self)
@@ -214,6 +217,13 @@ class Replication:
             self._known = max(self._known, entries[-1].revision)
         with self._taken:
             self._taken.notify_all()
+
+    def _begin_anew(self) -> None:
+        """Take that the tables have nothing of the log: its first entry has all there was before."""
+        with self._control.alone(), self._control.transaction(published=False) as db:
+            _note(db, _Place(0, _place(db).term))
+            self._step = []
+            self._known = 0
 
     def _has(self, sequence: int) -> bool:
         """Whether the tables have what the log has up to a sequence; so they have what this process has put there."""

@@ -71,8 +71,11 @@ class Bucket(Protocol):
     def purge(self, key: str, revision: int) -> None:
         """Forget a key, unless it has been put again since `revision`."""
 
-    def follow(self, take: Callable[[Sequence[Entry]], None]) -> None:
-        """Have `take` called in a thread with the newest value of every key, then with each change, by revision."""
+    def follow(self, take: Callable[[Sequence[Entry]], None], anew: Callable[[], None]) -> None:
+        """Have `take` called in a thread with the newest value of every key, then with each change, by revision.
+
+        `anew` is called there too, before the newest values come again, with other revisions.
+        """
 
     def close(self) -> None:
         """Follow no more."""
@@ -109,7 +112,7 @@ class Sharing:
         """What the bucket has, while this process joins."""
         control.migrate("control.sharing", _STEPS)
         self._prepare()
-        bucket.follow(self._take)
+        bucket.follow(self._take, self._begin_anew)
         try:
             self._wait_for(bucket.newest(), _JOIN_S)
             self._settle()
@@ -151,6 +154,8 @@ class Sharing:
     def _put(self, db: sqlite3.Connection, kind: SharedRecords, key: RecordKey, audit: list[list[Any]]) -> bool:
         """Put a record into the bucket as it is; False where it has come and gone unseen."""
         revision = _revision_of(db, kind, key)
+        if revision < 0:
+            raise ControlOutdated("what the bucket has of it is being read anew; try again")
         rows = {table: self._rows(db, table, column, key) for table, column in _tables(kind).items()}
         if not rows[kind.table] and not revision:
             return False
@@ -182,8 +187,9 @@ class Sharing:
             for entry, kind, value in self._known(entries):
                 if self._met is not None:
                     self._met[kind.table, value.key] = entry
-                if entry.revision > _revision_of(db, kind, value.key):
-                    self._replace(db, kind, value)
+                known = _revision_of(db, kind, value.key)
+                if entry.revision > known:
+                    self._replace(db, kind, value, is_again=known < 0)
                     _note(db, kind, value.key, entry.revision)
                     changed.setdefault(kind.table, []).append(value.key)
             _forget_notes(db)
@@ -201,9 +207,18 @@ class Sharing:
             if kind is not None:
                 yield entry, kind, value
 
-    def _replace(self, db: sqlite3.Connection, kind: SharedRecords, value: _Value) -> None:
+    def _begin_anew(self) -> None:
+        """Take that the revisions that are known are those of another copy of the bucket."""
+        with self._control.alone(), self._control.transaction(published=False) as db:
+            db.execute("UPDATE shared_record SET revision = -abs(revision)")
+            _forget_notes(db)
+        with self._taken:
+            self._revision = 0
+
+    def _replace(self, db: sqlite3.Connection, kind: SharedRecords, value: _Value, *, is_again: bool) -> None:
         for one in value.audit:
-            self._audit.take(db, one)
+            if not is_again or not self._audit.has(db, one):
+                self._audit.take(db, one)
         for table, column in kind.parts.items():
             db.execute(f"DELETE FROM {table} WHERE {column} = ?", (value.key,))
         if not value.rows.get(kind.table):

@@ -14,7 +14,7 @@ from service.cluster.changes import ChangeStream
 from service.cluster.connection import Cluster, ClusterAddress
 from service.cluster.lease import Lease
 from service.cluster.ledger import LedgerReader
-from service.cluster.log import ReplicatedLog
+from service.cluster.log import LOG, ReplicatedLog
 from service.cluster.partitions import PARTITIONS, PartitionLag, Waiting
 from service.ingest.maintenance import replay
 from service.ingest.writer import Writer
@@ -58,7 +58,7 @@ class Member:
             self.store = open_replica(settings, self._refresh)
             self.followed = Followed(self.store)
             self._ledger = LedgerReader(self.cluster, self.store.apply)
-            self.log.check(self.store.flushed)
+            self.log.check(self.store.flushed, self._ledger.value(LOG))
             self.log.advance_to(self.store.flushed)
             self._lag = PartitionLag(lambda: self.store.flushed)
             replayed = replay(self.log, self.store, self._lag.note)

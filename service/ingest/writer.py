@@ -7,16 +7,17 @@ same rows again, or those that were not written yet.
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
-from contract.report import Report
 from service.cluster.connection import Cluster
 from service.cluster.errors import ClusterError
 from service.cluster.lease import Lease
 from service.cluster.ledger import Superseded, WriterLedger
-from service.cluster.log import ReplicatedLog
+from service.cluster.log import AGAIN, LOG, ReplicatedLog
 from service.ingest.maintenance import Maintenance
+from service.ingest.takeover import Takeover
 from service.stores.base import StoreError
+from service.stores.influx.batches import Batch
 from service.stores.influx.shared_checkpoint import SharedCheckpoint
 from service.stores.influx.store import InfluxStore
 
@@ -97,21 +98,15 @@ class Writer:
             if store.problem:
                 # Without what InfluxDB knows of the users, it would be told less of them.
                 raise StoreError(store.problem)
-            self._log.check(store.flushed)
+            self._log.check(store.flushed, ledger.value(LOG))
+            if ledger.value(LOG) != self._log.made:
+                ledger.put({LOG: self._log.made})
         except (StoreError, ClusterError):
             store.abandon()
             raise
-        begun = ledger.value("begun") or 0
-
-        async def take(last: int, texts: Sequence[bytes], reports: Sequence[Report]) -> None:
-            # What the one before had begun to write is written by itself, as it was to be.
-            place = min(max(len(reports) - (last - begun), 0), len(reports))
-            for end, some in ((begun, reports[:place]), (last, reports[place:])):
-                if some:
-                    store.add(end, some)
-
+        takeover = Takeover(store, Batch(ledger.batch), ledger.value("begun") or 0, self._log.last)
         maintenance = Maintenance(self._log, store, self._flush_interval_s, ClusterError)
-        following = self._log.hand_out(store.flushed, take)
+        following = self._log.hand_out(max(store.flushed - AGAIN, 0), takeover.take)
         maintenance.start()
         self.store = store
         _log.info("this process writes to %s, from offset %d on", store.description, store.flushed)

@@ -9,6 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 from contract import times
 from contract.retry import Backoff
+from service.control.database import ControlError
 from service.notifications.delivery import DeliveryFailed
 from service.notifications.queue import MAX_PAUSE_MS, Message, NotificationQueue
 from service.notifications.targets import Target
@@ -80,6 +81,10 @@ class NotificationSender:
                 for message in self._queue.due(now_ms, self._busy):
                     self._busy.add(message.target)
                     self._under_way[message.target] = self._pool.submit(self._attempt, message)
+            except ControlError as error:
+                # For want of disk or log.
+                _log.warning("notifications have to wait: %s", error)
+                self._stopping.wait(_PAUSE_S)
             except Exception:  # noqa: BLE001 - it must go on
                 _log.exception("notifications cannot be read; trying again")
                 self._stopping.wait(_PAUSE_S)
@@ -87,6 +92,10 @@ class NotificationSender:
     def _attempt(self, message: Message) -> None:
         try:
             self._try(message)
+        except ControlError as error:
+            # It comes again, and not at once.
+            _log.warning("what became of notification %s cannot be noted; trying again: %s", message.id, error)
+            self._stopping.wait(_PAUSE_S)
         except Exception:  # noqa: BLE001 - it must go on
             # What became of it cannot be noted: it comes again, and not at once. At the end the queue may be closed.
             if not self._stopping.is_set():

@@ -28,6 +28,8 @@ _PAUSE_S = 0.02
 """Of each machine between two reports, so that the machine that all of this runs on is not what is waited for."""
 _GO_ON = 60
 """Reports between a fault and the next."""
+_LINES = 15
+"""Of each log, where a campaign cannot go on."""
 Fault = Callable[[ClusterUnderLoad, float], None]
 """What happens to a cluster; where something stands still, for so many seconds."""
 Chosen = Callable[[ClusterUnderLoad], int]
@@ -154,6 +156,13 @@ def _campaign(folder: Path, name: str, rounds: int, pause_s: float) -> None:
             )
             for line in [*problems, *sorted(set(refused))[:3]]:
                 print(f"    {line}", flush=True)
+        except AssertionError:
+            # The folder goes, so what it says of the reason is told.
+            for sender in load.senders:
+                print(f"    {sender.user}: {sender.acknowledged} acknowledged, refused last: {sender.refused[-1:]}")
+            for service in load.services:
+                print("    " + "\n    ".join(service.log.splitlines()[-_LINES:]), flush=True)
+            raise
         finally:
             load.close()
 

@@ -71,10 +71,16 @@ class Forked:
         self.send_signal(signal.SIGKILL)
 
     def _waited(self, timeout: float | None) -> int | None:
-        if self.returncode is None and select.select([self._ended], [], [], timeout)[0]:
+        if self.returncode is None and self._has_ended(timeout):
             self.returncode = self._forks.ask({"reap": self.pid})
             os.close(self._ended)
         return self.returncode
+
+    def _has_ended(self, timeout: float | None) -> bool:
+        # Not select, which takes no descriptors beyond 1,023: a relay has many.
+        asked = select.poll()
+        asked.register(self._ended, select.POLLIN)
+        return bool(asked.poll(None if timeout is None else timeout * 1000))
 
 
 class _Forks:

@@ -7,7 +7,7 @@ are noted here before they are written, so that after a crash the very same rows
 import contextlib
 import sqlite3
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -110,6 +110,10 @@ class Checkpoint:
                 ((compress("".join(lines.text.to_pylist()).encode()),) for lines in noted),
             )
             self._connection.executemany("REPLACE INTO part VALUES (?, ?, ?)", parts)
+
+    def begin(self, offset: int, noted: Iterable[Lines], batch: Callable[[], bytes]) -> None:
+        """Keep that a flush begins, through a journal offset, which says of which windows it is."""
+        self.put({"begun": offset}, (), noted)
 
     @contextlib.contextmanager
     def _understood(self) -> Iterator[None]:

@@ -59,7 +59,10 @@ class Flusher:
     def flush(self, offset: int) -> None:
         """Put what was added up to a journal offset into InfluxDB, and write the buckets that are over."""
         self._notes.settle()
-        while self.flushed < offset and (immutable := self._notes.views.seal()):
+        # In a cluster, what comes from another copy of the log may be at an offset that is flushed already.
+        while (self.flushed < offset or self._notes.views.oldest_last <= offset) and (
+            immutable := self._notes.views.seal()
+        ):
             self._write(immutable)
         self._roll_up()
         self._seal_hours()
@@ -69,7 +72,7 @@ class Flusher:
         expired = self._leave_out_expired(immutable)
         users = self._catalog.users_of(immutable.windows)
         # Users first: where the windows of a user are, it is known that there may be some.
-        notes.keep({"begun": immutable.last}, (), notes.news(users))
+        notes.begin(immutable, notes.news(users))
         notes.settle()
         views.begin()
         refused = self._windows.write(immutable.windows)

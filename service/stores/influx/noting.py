@@ -10,12 +10,13 @@ from analytics.sources.influx_points import Rolled
 from analytics.sources.influx_state import State
 from contract.influx import PARTS, PROCESSES_THROUGH, SINCE, TIERS, through_field
 from contract.times import DAY_MS
+from service.stores.influx.batches import pack
 from service.stores.influx.checkpoint import Checkpoint
 from service.stores.influx.database import state_lines, user_lines
 from service.stores.influx.lines import Lines, bucket_lines
 from service.stores.influx.originals import Told
 from service.stores.influx.process_use import HOURS, hour_lines, starts_of
-from service.stores.influx.publication import LateHours, Views
+from service.stores.influx.publication import ImmutableMemtable, LateHours, Views
 from service.stores.influx.reading import NumberedRows
 from service.stores.influx.rollups import FINEST
 from service.stores.influx.shared_checkpoint import SharedCheckpoint
@@ -91,6 +92,10 @@ class Notes:
     def keep(self, values: Mapping[str, int], users: Sequence[CatalogedUser] = (), noted: Iterable[Lines] = ()) -> None:
         """Keep numbers and users, and note lines."""
         self._checkpoint.put(values, users, noted)
+
+    def begin(self, immutable: ImmutableMemtable, noted: Iterable[Lines]) -> None:
+        """Keep that the flush of a memtable begins, and note lines."""
+        self._checkpoint.begin(immutable.last, noted, lambda: pack(immutable.windows, self._index))
 
     def settle(self) -> None:
         """Write what is noted."""

@@ -212,6 +212,11 @@ class Views:
             return sum(memtable.rows for memtable in self._memtables) + (self._immutable.rows if self._immutable else 0)
 
     @property
+    def oldest_last(self) -> int:
+        """The journal offset of the newest report of the oldest memtable."""
+        return self._memtables[0].last
+
+    @property
     def is_flushing(self) -> bool:
         """Whether a flush is under way, or was begun and failed."""
         return self._immutable is not None

@@ -1,6 +1,6 @@
 """The checkpoint that the writers of a cluster share: whoever has the lease goes on where the one before was."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,6 +45,10 @@ class SharedCheckpoint:
     ) -> None:
         """Keep numbers, rows to be written and the numbers of parts, all or nothing, where a quorum has them."""
         self._ledger.put(values, (_texts(lines) for lines in noted), parts)
+
+    def begin(self, offset: int, noted: Iterable[Lines], batch: Callable[[], bytes]) -> None:
+        """Keep that a flush begins, through a journal offset, and of which windows it is."""
+        self._ledger.put({"begun": offset}, (_texts(lines) for lines in noted), batch=batch())
 
     def noted(self) -> Iterator[tuple[int, Lines]]:
         """What is noted and not done, oldest first, each with its number."""

@@ -67,8 +67,11 @@ def test_at_the_streams_limit_reports_get_503_until_the_store_is_back(
                 expect(page.locator("footer .problems")).to_contain_text(said, timeout=60_000)
             influx.start()
             wait_until(lambda: _send(client, number).status_code == 202, "room", 240)
-            counted = sum(value for _, value in entries(history(client, "web-1", stat="count")))
-            assert counted == (number + 1) * _BATCH * 100
+            # An acknowledgement waits a second at most until its process has seen the reports.
+            all_of_them = (number + 1) * _BATCH * 100
+            wait_until(
+                lambda: sum(value for _, value in entries(history(client, "web-1", stat="count"))) == all_of_them, "all"
+            )
 
 
 def test_while_nats_is_away_reports_get_503_and_it_is_said(tmp_path: Path, name: str) -> None:

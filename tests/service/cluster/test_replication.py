@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,10 +14,11 @@ from service.alerts.rules import parse_rule
 from service.cluster.changes import ChangeStream
 from service.cluster.connection import Cluster, ClusterAddress
 from service.control.audit import Audit
-from service.control.database import ControlDatabase, ControlSuperseded
+from service.control.database import ControlDatabase, ControlError, ControlSuperseded
 from service.control.replication import Replication
 from service.notifications.queue import NotificationQueue
 from tests.support.nats_cluster import RunningNats
+from tests.support.nats_copies import renumber
 from tests.support.running import wait_until
 
 pytestmark = pytest.mark.server
@@ -186,3 +188,28 @@ def test_a_log_that_was_lost_is_begun_with_what_a_process_has(new_process: Calla
     other.replication.take_over()
     other.keep(8, {"web-2": 0.95})
     again.hears_of(other)
+
+
+def test_another_copy_of_the_log_with_other_sequences_is_gone_on_with(new_process: Callable[[str], Process]) -> None:
+    """Whoever evaluates goes on, and all others hear of it."""
+    first, second = new_process("a"), new_process("b")
+    first.replication.take_over()
+    first.keep(7, {"web-1": 0.95})
+    second.hears_of(first)
+    for offset, sequence in ((8, 5), (9, 1)):
+        renumber(first.cluster, f"{first.cluster.address.name}-rules", sequence)
+        before = first.state
+        first.replication.catch_up()
+        wait_until(partial(kept, first, offset), "the log to take something")
+        assert first.state[1:] != before[1:]
+        second.hears_of(first)
+    new_process("c").hears_of(first)
+
+
+def kept(process: Process, offset: int) -> bool:
+    """Whether something more could be kept."""
+    try:
+        process.keep(offset, {f"web-{offset}": 0.95})
+    except ControlError:
+        return False
+    return True

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -29,6 +30,7 @@ from service.credentials.tokens import TokenRefused, Tokens
 from service.http.resources.health import unasked_tokens_look
 from tests.support.agent_states import state
 from tests.support.nats_cluster import RunningNats
+from tests.support.nats_copies import renumber
 from tests.support.reports import as_json, small
 from tests.support.running import wait_until
 
@@ -501,3 +503,31 @@ def test_while_nats_is_away_nothing_is_changed_and_all_is_answered(
         wait_until(lambda: b.layers.get(ALL.text).settings.samples == 40, "the setting")
         for process in (a, b):
             new_process.end(process)  # type: ignore[attr-defined]
+
+
+def test_another_copy_of_the_bucket_with_other_revisions_is_gone_on_with(two: SimpleNamespace, name: str) -> None:
+    """What was decided before can be changed by all, and is in each trail once."""
+    two.a.set("agent:web-1", samples=20)
+    two.a.set("agent:web-2", samples=20)
+    wait_until(lambda: two.b.trail == two.a.trail, "the first settings")
+    for samples, sequence in ((30, 9), (40, 1)):
+        renumber(two.a.bucket._cluster, f"KV_{name}-control", sequence)
+        for process, other, wanted in ((two.b, two.a, samples), (two.a, two.b, samples + 1)):
+            wait_until(partial(changed, process, wanted), "the bucket to take something")
+            wait_until(partial(has, other, wanted), "the change")
+    wait_until(lambda: len(two.a.trail) == len(two.b.trail) == 6, "six entries")
+    assert two.a.layers.desired("web-2", "Linux", {})[0].samples == 20
+
+
+def has(process: Process, samples: int) -> bool:
+    """Whether a process knows of a change."""
+    return process.layers.desired("web-1", "Linux", {})[0].samples == samples
+
+
+def changed(process: Process, samples: int) -> bool:
+    """Whether settings could be changed."""
+    try:
+        process.set("agent:web-1", samples=samples)
+    except ControlError:
+        return False
+    return True

@@ -1,5 +1,6 @@
 """The writer of a cluster is killed or paused, and another goes on from the ledger: every row is written once."""
 
+import asyncio
 import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,7 +12,9 @@ from contract.times import DAY_MS, HOUR_MS, MINUTE_MS
 from service.cluster.connection import Cluster
 from service.cluster.errors import ClusterError
 from service.cluster.ledger import WriterLedger
+from service.ingest.takeover import Takeover
 from service.stores.base import StoreUnavailable
+from service.stores.influx.batches import Batch
 from service.stores.influx.shared_checkpoint import SharedCheckpoint
 from service.stores.influx.store import InfluxStore
 from tests.service.stores.influx.test_rollups import T0, Clock, Feed, live
@@ -57,6 +60,49 @@ def give(store: InfluxStore, feed: Feed) -> None:
     """What the log has behind what the store has."""
     for last in range(store.flushed + 1, len(feed.recording.reports) + 1):
         store.add(last, feed.recording.reports[last - 1 : last])
+
+
+def give_anew(store: InfluxStore, feed: Feed, shift: int) -> None:
+    """The log, from its beginning and in pieces, as a copy has it in which offsets are others by `shift`."""
+    reports = feed.recording.reports
+    ledger = store._checkpoint._ledger  # type: ignore[union-attr]
+    takeover = Takeover(store, Batch(ledger.batch), ledger.value("begun") or 0, len(reports) + shift)
+    for start in range(0, len(reports), 7):
+        some = reports[start : start + 7]
+        asyncio.run(takeover.take(start + len(some) + shift, [b""] * len(some), some))
+
+
+@pytest.mark.parametrize(("writes_before", "shift"), [(0, 20), (1, -20), (2, 3), (3, -3)])
+def test_a_copy_of_the_log_with_other_offsets_is_gone_on_from(
+    server: InfluxProxy, take_over: TakeOver, clock: Clock, writes_before: int, shift: int
+) -> None:
+    """What was written is not written again, what was begun is, and nothing is left out; late windows as others."""
+    feed = Feed(clock)
+    store = take_over()
+    live(feed, store, clock, 0.5)
+    left = [writes_before]
+
+    def die(asked: Request) -> Fault | None:
+        left[0] -= "write" in asked.path
+        return Fault(503) if left[0] < 0 else None
+
+    for number in range(10):
+        feed.window(clock.now_ms - 20 * MINUTE_MS - 50_000 - number * 1000)
+    feed.pass_to(store)
+    server.fault = die
+    with contextlib.suppress(StoreUnavailable):
+        store.flush()
+    server.fault = lambda _: None
+    store.abandon()
+    for number in range(10):
+        feed.window(clock.now_ms - 25 * MINUTE_MS - 50_000 - number * 1000)
+    again = take_over()
+    give_anew(again, feed, shift)
+    again.flush()
+    feed.assert_answered(again)
+    clock.now_ms += 10 * MINUTE_MS
+    again.flush()
+    feed.assert_answered(again)
 
 
 @pytest.mark.parametrize("writes_before", [0, 1, 3, 6, 10, 15])

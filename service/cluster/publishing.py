@@ -1,0 +1,129 @@
+"""Reports on their way into the stream: all under way at once, sent again until JetStream says that it has them."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import msgspec
+from nats.aio.msg import Msg
+
+from service.cluster.connection import Cluster
+from service.journal.journal import JournalFull
+
+_ACKNOWLEDGED_S = 10.0
+"""So long reports are sent again and again before whoever waits is told that it failed."""
+_RESEND_S = 1.5
+_PAUSE_S = 0.05
+"""Before reports are sent again that were turned away at once, as they are while no server leads the stream."""
+_IN_FLIGHT = 2000
+"""Reports that are under way at once: JetStream turns more of a stream than 10,000 away."""
+_IN_PROCESS = 10158
+"""JetStream's code for a message whose like is on its way (newer servers than 2.9)."""
+_TOO_LARGE = 500
+_FULL = ("maximum bytes exceeded", "maximum messages exceeded", "insufficient")
+
+
+class Sent(NamedTuple):
+    """A report as a message."""
+
+    subject: str
+    text: bytes
+    id: str
+    """What tells it from all other reports."""
+
+
+class _Error(msgspec.Struct):
+    code: int = 0
+    err_code: int = 0
+    description: str = ""
+
+
+class _Acknowledged(msgspec.Struct):
+    seq: int = 0
+    duplicate: bool = False
+    error: _Error | None = None
+
+
+_ACKNOWLEDGED = msgspec.json.Decoder(_Acknowledged)
+_NOBODY = _Acknowledged(error=_Error(503, 0, "nobody answers"))
+
+
+def longest_s(messages: int) -> float:
+    """How long `publish` may take, seconds."""
+    return (messages // _IN_FLIGHT + 1) * _ACKNOWLEDGED_S
+
+
+class Publisher:
+    """Sends messages; runs on the connection's loop."""
+
+    def __init__(self, cluster: Cluster, stream: str) -> None:
+        self._cluster = cluster
+        self._stream = stream
+        self.duplicates = 0
+        """Messages that JetStream had already."""
+        self._inbox = cluster.connection.new_inbox()
+        self._waiting: dict[str, asyncio.Future[_Acknowledged]] = {}
+        self._number = 0
+
+    async def begin(self) -> None:
+        """Listen for what JetStream answers."""
+        await self._cluster.connection.subscribe(
+            f"{self._inbox}.*", cb=self._acknowledge, pending_msgs_limit=0, pending_bytes_limit=0
+        )
+
+    async def publish(self, messages: Sequence[Sent]) -> int:
+        """Return the highest sequence of messages when a quorum has all of them.
+
+        Raises JournalFull at the stream's limit, OSError where JetStream does not take one, and TimeoutError.
+        """
+        last = 0
+        for start in range(0, len(messages), _IN_FLIGHT):
+            left = list(messages[start : start + _IN_FLIGHT])
+            deadline = time.monotonic() + _ACKNOWLEDGED_S
+            while left:
+                if time.monotonic() > deadline:
+                    raise TimeoutError(f"{len(left)} reports were not acknowledged within {_ACKNOWLEDGED_S:.0f} s")
+                answers = await self._send(left)
+                last = max([last, *(answer.seq for answer in answers if answer is not None)])
+                left = [message for message, answer in zip(left, answers, strict=True) if answer is None]
+                if left:
+                    await asyncio.sleep(_PAUSE_S)
+        return last
+
+    async def _send(self, messages: Sequence[Sent]) -> list[_Acknowledged | None]:
+        """Send messages once; what became of each, None where no word came."""
+        publish = self._cluster.connection.publish
+        waiting: dict[str, asyncio.Future[_Acknowledged]] = {}
+        try:
+            for subject, text, name in messages:
+                self._number += 1
+                reply = f"{self._inbox}.{self._number}"
+                self._waiting[reply] = waiting[reply] = self._cluster.loop.create_future()
+                await publish(subject, text, reply, {"Nats-Msg-Id": name})
+            await asyncio.wait(waiting.values(), timeout=_RESEND_S)
+        finally:
+            for reply in waiting:
+                self._waiting.pop(reply, None)
+        answers = [future.result() if future.done() else None for future in waiting.values()]
+        return [self._kept(answer) for answer in answers]
+
+    def _kept(self, answer: _Acknowledged | None) -> _Acknowledged | None:
+        """An answer that says that a message is stored; None where it is to be sent again. Raises as `publish`."""
+        if answer is None or answer.error is None:
+            self.duplicates += bool(answer and answer.duplicate)
+            return answer
+        words = answer.error.description
+        if any(one in words for one in _FULL):
+            raise JournalFull(
+                f"the stream {self._stream} takes no more ({words}): the store is behind, or a disk is full"
+            )
+        if answer.error.code < _TOO_LARGE and answer.error.err_code != _IN_PROCESS:
+            raise OSError(words)
+        return None
+
+    async def _acknowledge(self, message: Msg) -> None:
+        waiting = self._waiting.get(message.subject)
+        if waiting is not None and not waiting.done():
+            # Where no leader is, nobody answers, which NATS tells by a status.
+            waiting.set_result(_ACKNOWLEDGED.decode(message.data) if message.data else _NOBODY)

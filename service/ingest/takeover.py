@@ -1,0 +1,56 @@
+"""What a writer that begins finds in the log: what the store has, what the one before had begun to write, the rest.
+
+Offsets do not tell it: the copy of the log that is read now may have other offsets than the one that the writer before
+read (`service.cluster.tail`). So some more is read than the store lacks by offset, and the store is asked.
+"""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from contract.report import Report
+from service.ingest.acknowledgement import keys_of
+from service.stores.influx.batches import Batch
+from service.stores.influx.store import InfluxStore
+
+
+class Takeover:
+    """Gives a store what it has not, of reports that were in the log when its writer began; the others as they come."""
+
+    def __init__(self, store: InfluxStore, batch: Batch, begun: int, last: int) -> None:
+        """`batch` has what was begun to be written, up to about offset `begun`; the log ended at offset `last`."""
+        self._store = store
+        self._batch = batch
+        self._flushed, self._begun = store.flushed, begun
+        self._last = last
+
+    async def take(self, last: int, texts: Sequence[bytes], reports: Sequence[Report]) -> None:
+        """Take reports that follow each other in the log, the newest at offset `last`. Raises StoreUnavailable."""
+        first = last - len(reports) + 1
+        if first > self._last:
+            self._add(last, reports)
+            return
+        begun = [self._is_begun(first + place, report) for place, report in enumerate(reports)]
+        keys = [keys_of(report) for report in reports]
+        known = await self._store.known({key for of, some in zip(begun, keys, strict=True) if not of for key in some})
+        # What was begun is written by itself, as it was to be.
+        again = [report for report, of in zip(reports, begun, strict=True) if of]
+        self._add(min(last, self._begun), again)
+        rest = []
+        for report, of, some in zip(reports, begun, keys, strict=True):
+            metrics = [metric for key, metric in some.items() if key not in known]
+            if not of and len(metrics) == len(some):
+                rest.append(report)
+            elif not of and metrics:
+                rest.append(msgspec.structs.replace(report, metrics=metrics, processes=msgspec.UNSET))
+        self._add(last, rest)
+
+    def _is_begun(self, offset: int, report: Report) -> bool:
+        if self._batch:
+            return any(key in self._batch for key in keys_of(report))
+        # A writer of an older release says it by offset alone.
+        return self._flushed < offset <= self._begun
+
+    def _add(self, last: int, reports: Sequence[Report]) -> None:
+        if reports:
+            self._store.add(max(last, self._store.last), reports)
