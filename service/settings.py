@@ -239,8 +239,8 @@ class ServiceSettings(OpenIdSettings, frozen=True, kw_only=True):
         Meta(
             ge=100,
             le=1_000_000_000,
-            description="Most series that are kept, quantities of machines and of their cores; reports that would add"
-            " to them get 429.",
+            description="Most series that are kept, quantities of machines, their cores and devices; reports that"
+            " would add to them get 429.",
             extra={"metavar": "NUMBER"},
         ),
     ] = 5_000_000
