@@ -76,9 +76,23 @@ class Transfer:
             some = samples.loc[day]
             begun = began.loc[day]
             for users in _batches(some):
-                self._copy(day, users, {user for user in users if begun[user]}, int(some[users].sum()))
+                partial = {user for user in users if begun[user]} | self._rolled_up(day, users)
+                self._copy(day, users, partial, int(some[users].sum()))
         self._flush()
         self._copy_uses(span, sorted(wanted.index.unique("user")))
+
+    def _rolled_up(self, day: int, users: list[str]) -> set[str]:
+        """Those of whom the target has any rollup of a day.
+
+        A copy that is killed may have written fine ones and none of the day, of which days are counted.
+        """
+        if not self._target.overwrites:
+            return set()
+
+        def has_any(some: list[str]) -> bool:
+            return any(self._target.kept(tier, some, day, day + DAY_MS) for tier in self._target.tiers)
+
+        return {user for user in users if has_any([user])} if has_any(users) else set()
 
     def _copy_uses(self, span: DayRange, users: Sequence[str]) -> None:
         """Copy who used the CPU, of whom the target has less than the source."""

@@ -9,6 +9,7 @@ import pandas as pd
 
 from analytics.frames.frame import unpacked
 from analytics.frames.tiers import RAW
+from contract import times
 from contract.metrics import QUANTITIES, Cpu
 from contract.times import DAY_MS
 from service.commands.copy.stores import DayRange, counts, day_name, with_cores
@@ -56,6 +57,7 @@ def verify(source: Store, target: Store, span: DayRange, check: CopyCheck, advan
             check.samples += samples
             advance(samples)
     _compare_windows(source, target, span, check)
+    _compare_rollups(target, span, check)
     _compare_uses(source, target, span, check)
 
 
@@ -85,6 +87,21 @@ def _compare_windows(source: Store, target: Store, span: DayRange, check: CopyCh
         if found < wanted:
             days = day_name(start) + (f" to {day_name(end - DAY_MS)}" if end - start > DAY_MS else "")
             check.differ(f"{days}: windows of {wanted} samples in the source, of {found} in the target")
+
+
+def _compare_rollups(target: Store, span: DayRange, check: CopyCheck) -> None:
+    """Whether no finer rollup of the target tells of more samples than its days do, which is what is compared above.
+
+    Fewer it may have, where it keeps them for a shorter time.
+    """
+    users = target.users()["user_id"].tolist()
+    until_ms = min(span.end_ms, times.now_ms() // DAY_MS * DAY_MS - DAY_MS)
+    *finer, days = target.tiers
+    of_days = target.kept(days, users, span.start_ms, until_ms) if until_ms > span.start_ms else 0
+    for tier in finer if of_days else ():
+        found = target.kept(tier, users, span.start_ms, until_ms)
+        if found > of_days:
+            check.differ(f"{of_days} samples in the days of the target, {found} in its buckets of {tier // 60_000} min")
 
 
 def _questions(source: Store, span: DayRange) -> Iterator[tuple[Question, str]]:

@@ -34,6 +34,8 @@ _FRESH = 0.75
 _RIVALS_S = 10.0
 """How long to wait for another that asks at the same time and has to give up."""
 _LOOK_S = 0.1
+_UNDER_WAY_S = 5.0
+"""How long to wait, at most, for requests under way of one that has ended without letting go."""
 _LET_GO_S = 5.0
 """How long to wait for a request under way before the end."""
 _ASKS, _HAS, _LEFT, _GAVE_UP = "asks", "has", "left", "gave up"
@@ -156,6 +158,9 @@ class Claim:
         for other in self._others():
             if other.phase == _HAS:
                 raise self._in_use(other)
+        if any(one.phase == _HAS and one.owner != self._owner and has_ended(one.process) for one in before):
+            # What it sent last InfluxDB may still be busy with, and would write after it was read what there is.
+            time.sleep(min(self._stale_s * (1.0 - _FRESH), _UNDER_WAY_S))
         since = max([times.now_ms(), *(one.since + 1 for one in before)])
         self._tell(_ASKS, since)
         end = time.monotonic() + _RIVALS_S

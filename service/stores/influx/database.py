@@ -225,10 +225,13 @@ def expire(client: InfluxClient, retention: Retention, now_ms: int) -> None:
 
 
 def delete_rollups(client: InfluxClient, user_ids: Sequence[str], start_ms: int, end_ms: int) -> None:
-    """Delete the buckets of some users that start in a range, in all tiers."""
+    """Delete the buckets of some users that start in a range, in all tiers, the coarsest first.
+
+    So whoever is cut short leaves no day that is there, while some of what it is made of is not.
+    """
     for start in range(0, len(user_ids), _NAMED):
         where = condition(user_ids[start : start + _NAMED], start_ms, end_ms)
-        for tier in TIERS:
+        for tier in reversed(TIERS):
             for cores in (False, True):
                 client.execute(
                     f"DELETE FROM {identifier(measurement_of(tier, cores=cores))} WHERE {where}", change=True

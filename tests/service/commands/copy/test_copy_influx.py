@@ -4,6 +4,8 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -35,6 +37,7 @@ from tests.service.commands.copy.test_copy import (
 )
 from tests.support import process_uses
 from tests.support.five_weeks import START_MS
+from tests.support.influx_proxy import InfluxProxy, Request
 from tests.support.influxd import RunningInflux, need
 from tests.support.recordings import CPU, Machine, Recording
 from tests.support.reports import post, small
@@ -43,6 +46,8 @@ from tests.support.running import ROOT, RunningService, wait_until
 pytestmark = pytest.mark.server
 
 __all__ = ["KEPT", "expired", "recording"]
+
+_BUSY_S = 3.0
 
 
 @pytest.fixture(scope="module")
@@ -109,6 +114,36 @@ def test_a_copy_into_influxdb_that_is_killed_goes_on_where_it_was(
     store = opened(influx, database, tmp_path / "known")
     assert_holds(store, recording)
     store.close()
+
+
+def test_what_a_killed_copy_had_sent_arrives_before_another_goes_on(
+    influx: RunningInflux, recording: Recording, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fill(tmp_path / "source", recording)
+    held = threading.Event()
+
+    def hold(request: Request) -> None:
+        if request.path == "/write" and b"measurements_5m," in request.body and not held.is_set():
+            held.set()
+            # InfluxDB has it, and is busy: so long it needs to take it.
+            killed.wait()
+            time.sleep(_BUSY_S)
+
+    killed = threading.Event()
+    with InfluxProxy(influx, 1) as proxy:
+        proxy.fault = hold
+        command = [sys.executable, "-m", "tests.support.copier", "--from", str(tmp_path / "source")]
+        with subprocess.Popen(
+            [*command, "--to", proxy.address("LATE")], cwd=ROOT, stdout=subprocess.DEVNULL
+        ) as process:
+            wait_until(held.is_set, "a write of rollups")
+            process.kill()
+        killed.set()
+        assert copy(tmp_path / "source", influx.address("LATE")) == 0
+        assert "Verified: " in capsys.readouterr().out
+        store = opened(influx, "LATE", tmp_path / "known")
+        assert_holds(store, recording)
+        store.close()
 
 
 def _points(influx: RunningInflux, database: str) -> int:
