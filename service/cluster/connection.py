@@ -4,7 +4,8 @@ import asyncio
 import contextlib
 import logging
 import threading
-from collections.abc import Coroutine
+import time
+from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Future
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
@@ -15,7 +16,7 @@ import nats.js.errors
 import uvloop
 from nats.aio.client import Client
 from nats.js import JetStreamContext
-from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType, StreamConfig
+from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType, StreamConfig, StreamInfo
 
 from service.cluster.errors import ClusterError
 
@@ -23,6 +24,7 @@ _log = logging.getLogger("loadlens.service")
 T = TypeVar("T")
 CALL_S = 5.0
 """So long an answer of JetStream may take: longer than the election of a leader does."""
+_ASK_AGAIN_S, _PAUSE_S = 1.0, 0.05
 _CONNECT_S = 15.0
 _RECONNECT_S = 0.1
 _PING_S = 2
@@ -137,17 +139,43 @@ async def _say(error: Exception) -> None:
     _log.debug("NATS: %s", words_of(error))
 
 
+async def patiently(cluster: Cluster, ask: Callable[[JetStreamContext], Awaitable[T]]) -> T:
+    """What JetStream answers, asked again where it does not for a second.
+
+    Of several who make the same thing at once NATS 2.9 leaves all but one without an answer. Raises TimeoutError.
+    """
+    jetstream = cluster.connection.jetstream(timeout=_ASK_AGAIN_S)
+    end = time.monotonic() + 2 * CALL_S
+    while True:
+        try:
+            return await ask(jetstream)
+        except (nats.errors.TimeoutError, nats.js.errors.ServiceUnavailableError):
+            if time.monotonic() > end:
+                raise
+            await asyncio.sleep(_PAUSE_S)
+
+
+async def stream_info(cluster: Cluster, stream: str) -> StreamInfo:
+    """What the stream's leader says of it, as soon as it has one. Raises TimeoutError."""
+    return await patiently(cluster, lambda jetstream: jetstream.stream_info(stream))
+
+
+async def _found_or_made(cluster: Cluster, jetstream: JetStreamContext, wanted: StreamConfig) -> StreamConfig:
+    assert wanted.name is not None
+    try:
+        return (await jetstream.stream_info(wanted.name)).config
+    except nats.js.errors.NotFoundError:
+        made = (await jetstream.add_stream(wanted)).config
+        _log.info("%s: made the stream %s, %d times on disk", cluster.address, wanted.name, made.num_replicas or 1)
+        return made
+
+
 async def ensure_stream(cluster: Cluster, wanted: StreamConfig) -> None:
     """Make a stream where it is missing, and see that it keeps what it is given.
 
     Raises ClusterError where one is there that would lose or turn away what it should keep.
     """
-    assert wanted.name is not None
-    try:
-        found = (await cluster.jetstream.stream_info(wanted.name)).config
-    except nats.js.errors.NotFoundError:
-        found = (await cluster.jetstream.add_stream(wanted)).config
-        _log.info("%s: made the stream %s, %d times on disk", cluster.address, wanted.name, found.num_replicas or 1)
+    found = await patiently(cluster, lambda jetstream: _found_or_made(cluster, jetstream, wanted))
     problems = [*_wrong(wanted, found)]
     if problems:
         raise ClusterError(f"the stream {wanted.name} of {cluster.address}: {'; '.join(problems)}")

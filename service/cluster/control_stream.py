@@ -10,7 +10,7 @@ from functools import partial
 import nats.errors
 from nats.js.api import StreamConfig
 
-from service.cluster.connection import CALL_S, Cluster, ensure_stream, words_of
+from service.cluster.connection import CALL_S, Cluster, ensure_stream, stream_info, words_of
 from service.cluster.errors import ClusterError
 from service.cluster.tail import Message, Tail
 from service.control.database import ControlError
@@ -30,7 +30,7 @@ class ControlStream:
         self._stream = wanted.name
         try:
             cluster.call(ensure_stream(cluster, wanted), 3 * CALL_S)
-            self.identity = str(cluster.call(cluster.jetstream.stream_info(self._stream)).created)
+            self.identity = str(cluster.call(stream_info(cluster, self._stream), 3 * CALL_S).created)
             """Another one where the stream was made anew, and sequences begin again."""
         except (nats.errors.Error, TimeoutError) as error:
             raise ClusterError(f"{cluster.address}: {words_of(error)}") from None

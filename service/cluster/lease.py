@@ -12,10 +12,11 @@ import time
 import msgspec
 import nats.errors
 import nats.js.errors
+from nats.js import JetStreamContext
 from nats.js.api import KeyValueConfig, StorageType
 from nats.js.kv import KeyValue
 
-from service.cluster.connection import CALL_S, Cluster, words_of
+from service.cluster.connection import CALL_S, Cluster, patiently, words_of
 from service.cluster.errors import ClusterError
 
 _log = logging.getLogger("loadlens.service")
@@ -39,20 +40,24 @@ class Lease:
         self._renewed = 0.0
         self._stopping = threading.Event()
         try:
-            self._bucket: KeyValue = cluster.call(self._open(), 3 * CALL_S)
+            cluster.call(patiently(cluster, self._ensure), 3 * CALL_S)
+            self._bucket: KeyValue = cluster.call(cluster.jetstream.key_value(self._bucket_name))
         except (nats.errors.Error, TimeoutError) as error:
             raise ClusterError(f"{cluster.address}: {words_of(error)}") from None
         self._thread = threading.Thread(target=self._run, name=f"lease {name}", daemon=True)
 
-    async def _open(self) -> KeyValue:
-        bucket = f"{self._cluster.address.name}-leases"
+    @property
+    def _bucket_name(self) -> str:
+        return f"{self._cluster.address.name}-leases"
+
+    async def _ensure(self, jetstream: JetStreamContext) -> None:
         try:
-            return await self._cluster.jetstream.key_value(bucket)
+            await jetstream.key_value(self._bucket_name)
         except nats.js.errors.BucketNotFoundError:
             config = KeyValueConfig(
-                bucket=bucket, ttl=STALE_S, storage=StorageType.FILE, replicas=self._cluster.replicas
+                bucket=self._bucket_name, ttl=STALE_S, storage=StorageType.FILE, replicas=self._cluster.replicas
             )
-            return await self._cluster.jetstream.create_key_value(config)
+            await jetstream.create_key_value(config)
 
     def start(self) -> None:
         """Begin, in a thread."""

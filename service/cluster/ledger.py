@@ -16,7 +16,7 @@ import zstandard
 from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType, StreamConfig
 
 from service.cluster.appending import NotLast, append
-from service.cluster.connection import CALL_S, Cluster, ensure_stream, words_of
+from service.cluster.connection import CALL_S, Cluster, ensure_stream, stream_info, words_of
 from service.cluster.errors import ClusterError
 from service.cluster.tail import Message, Tail
 
@@ -122,7 +122,7 @@ async def _ensure(cluster: Cluster, stream: str) -> None:
 
 async def last_entry(cluster: Cluster, stream: str) -> int:
     """The sequence of the newest entry, as the stream's leader has it."""
-    return (await cluster.jetstream.stream_info(stream)).state.last_seq
+    return (await stream_info(cluster, stream)).state.last_seq
 
 
 def stream_of(cluster: Cluster) -> str:
@@ -142,7 +142,7 @@ class LedgerReader:
         self._condition = threading.Condition()
         try:
             cluster.call(_ensure(cluster, self._stream), 3 * CALL_S)
-            last = cluster.call(last_entry(cluster, self._stream))
+            last = cluster.call(last_entry(cluster, self._stream), 3 * CALL_S)
         except (nats.errors.Error, TimeoutError) as error:
             raise ClusterError(f"{cluster.address}: {words_of(error)}") from None
         self._tail = Tail(cluster, self._stream, 0, anew=self._begin_anew)
