@@ -139,17 +139,20 @@ async def _say(error: Exception) -> None:
     _log.debug("NATS: %s", words_of(error))
 
 
-async def patiently(cluster: Cluster, ask: Callable[[JetStreamContext], Awaitable[T]]) -> T:
-    """What JetStream answers, asked again where it does not for a second.
+async def patiently(cluster: Cluster, ask: Callable[[JetStreamContext], Awaitable[T]], *, is_there: bool = False) -> T:
+    """What JetStream answers, asked again where it does not for a second; where it `is_there`, also if not found.
 
-    Of several who make the same thing at once NATS 2.9 leaves all but one without an answer. Raises TimeoutError.
+    Of several who make the same thing at once NATS 2.9 leaves all but one without an answer, and what was made a server
+    may not know for a moment. Raises TimeoutError, or what JetStream said last.
     """
+    passing: tuple[type[Exception], ...] = (nats.errors.TimeoutError, nats.js.errors.ServiceUnavailableError)
+    passing += (nats.js.errors.NotFoundError,) if is_there else ()
     jetstream = cluster.connection.jetstream(timeout=_ASK_AGAIN_S)
     end = time.monotonic() + 2 * CALL_S
     while True:
         try:
             return await ask(jetstream)
-        except (nats.errors.TimeoutError, nats.js.errors.ServiceUnavailableError):
+        except passing:
             if time.monotonic() > end:
                 raise
             await asyncio.sleep(_PAUSE_S)
@@ -157,7 +160,7 @@ async def patiently(cluster: Cluster, ask: Callable[[JetStreamContext], Awaitabl
 
 async def stream_info(cluster: Cluster, stream: str) -> StreamInfo:
     """What the stream's leader says of it, as soon as it has one. Raises TimeoutError."""
-    return await patiently(cluster, lambda jetstream: jetstream.stream_info(stream))
+    return await patiently(cluster, lambda jetstream: jetstream.stream_info(stream), is_there=True)
 
 
 async def _found_or_made(cluster: Cluster, jetstream: JetStreamContext, wanted: StreamConfig) -> StreamConfig:

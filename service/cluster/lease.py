@@ -41,7 +41,9 @@ class Lease:
         self._stopping = threading.Event()
         try:
             cluster.call(patiently(cluster, self._ensure), 3 * CALL_S)
-            self._bucket: KeyValue = cluster.call(cluster.jetstream.key_value(self._bucket_name))
+            self._bucket: KeyValue = cluster.call(
+                patiently(cluster, lambda _: cluster.jetstream.key_value(self._bucket_name), is_there=True), 3 * CALL_S
+            )
         except (nats.errors.Error, TimeoutError) as error:
             raise ClusterError(f"{cluster.address}: {words_of(error)}") from None
         self._thread = threading.Thread(target=self._run, name=f"lease {name}", daemon=True)

@@ -203,7 +203,7 @@ class WriterLedger:
         try:
             cluster.call(_ensure(cluster, self._stream), 3 * CALL_S)
             cluster.call(self._read(), 12 * CALL_S)
-            made = cluster.call(cluster.jetstream.stream_info(self._stream)).created
+            made = cluster.call(stream_info(cluster, self._stream), 3 * CALL_S).created
             self.owner = f"cluster {cluster.address.name}, since {made}"
             """One name for all writers that share a ledger."""
             self._put([Entry(values={"takeovers": self._ledger.values.get("takeovers", 0) + 1})])

@@ -21,7 +21,7 @@ import nats.js.errors
 from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType, StreamConfig
 
 from contract.report import Report
-from service.cluster.connection import CALL_S, Cluster, ensure_stream, words_of
+from service.cluster.connection import CALL_S, Cluster, ensure_stream, stream_info, words_of
 from service.cluster.errors import ClusterError
 from service.cluster.partitions import message_id, partition_of
 from service.cluster.publishing import Publisher, Sent, longest_s
@@ -94,6 +94,7 @@ class ReplicatedLog:
         )  # fmt: skip
         await ensure_stream(self.cluster, wanted)
         await self._publisher.begin()
+        await stream_info(self.cluster, self.stream)
         await self._look()
 
     async def _look(self) -> None:
