@@ -114,11 +114,12 @@ export function lineChart(container, options) {
       },
       axes: [
         { ...axis, values: (u, splits, index, space, step) => splits.map((at) => (time ? tick(at * 1000, step * 1000) : shown(at, xUnit, 0))), space: 70 },
-        { ...axis, size: 64, values: (u, splits) => splits.map((at) => shown(at, unit, 0)) },
+        // As wide as its longest number, such as "100.0 kB/s", and the same for all that are short.
+        { ...axis, size: (u, texts) => Math.max(64, 16 + 6.5 * Math.max(0, ...(texts ?? []).map((one) => one.length))), values: (u, splits) => splits.map((at) => shown(at, unit, 0)) },
       ],
       series: [{}, ...current.series.map((one) => ({
         label: one.label, stroke: one.colour ? colour(one.colour) : "transparent", width: one.width ?? (one.colour ? 1.5 : 0),
-        dash: one.dash, fill: one.fill ? colour(one.fill) : undefined, points: { show: one.points ?? false, size: 4 }, spanGaps: false,
+        dash: one.dash, fill: one.fill ? colour(one.fill) : undefined, points: { show: one.points ?? false, size: 4, filter: one.colour && !one.bars ? alone : undefined }, spanGaps: false,
         paths: one.bars ? uPlot.paths.bars({ size: [0.95, 100], align: 1 }) : one.steps ? uPlot.paths.stepped({ align: 1 }) : undefined,
       }))],
       bands: (current.bands ?? []).map(({ upper, lower, fill: name }) => ({ series: [upper + 1, lower + 1], fill: colour(name) })),
@@ -173,6 +174,16 @@ export function lineChart(container, options) {
       plot?.destroy();
     },
   };
+}
+
+/** Places of values that no line reaches, as those beside them are missing: dots. A machine's first minutes are one. */
+function alone(u, number, all) {
+  if (all) return null;
+  const values = u.data[number], found = [];
+  values.forEach((one, place) => {
+    if ((one ?? null) !== null && (values[place - 1] ?? null) === null && (values[place + 1] ?? null) === null) found.push(place);
+  });
+  return found.length ? found : null;
 }
 
 /** Columns over time with a gap (null) where no window is for more than `gap` milliseconds. */
