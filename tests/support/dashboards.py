@@ -85,6 +85,19 @@ class Dashboard:
         }"""
         return int(self.card(card).locator("canvas").first.evaluate(script))
 
+    def coloured(self, card: str) -> int:
+        """How many pixels of a card's first canvas are of a colour, which grid and numbers have none of."""
+        script = """canvas => {
+          const data = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
+          let found = 0;
+          for (let at = 0; at < data.length; at += 4) {
+            const rgb = data.slice(at, at + 3);
+            found += data[at + 3] > 200 && Math.max(...rgb) - Math.min(...rgb) > 60;
+          }
+          return found;
+        }"""
+        return int(self.card(card).locator("canvas").first.evaluate(script))
+
     def download(self, card: str) -> str:
         """What the card's CSV button saves."""
         with self.page.expect_download() as saved:

@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, expect
 
 from tests.support.dashboard_fleet import HOT, IDLE, STEP_MS, WEB, newest_ms, report, until
 from tests.support.dashboards import opened
-from tests.support.running import ROOT, RunningService, clean_environment
+from tests.support.running import ROOT, RunningService, clean_environment, wait_until
 from tests.support.steering import SteeredAgent
 
 pytestmark = pytest.mark.server
@@ -39,6 +39,11 @@ def test_csv_has_what_is_drawn(browser: Browser, service: RunningService, client
         times = [round(datetime.fromisoformat(row["time"]).timestamp() * 1000) for row in rows]
         assert times == [*range(newest - 6 * 12 * STEP_MS, newest, STEP_MS)]
         assert {"time", "mean", "min", "max", "histogram"} <= set(rows[0])
+
+
+def test_a_value_that_stands_alone_is_drawn(browser: Browser, service: RunningService, client: httpx.Client) -> None:
+    with opened(browser, service, f"/host?id={WEB}&{until(newest_ms(client), 1 / 12)}") as seen:
+        wait_until(lambda: seen.coloured(LOAD) > 0, "a dot")
 
 
 def test_the_query_as_curl_and_as_python_give_the_same(
