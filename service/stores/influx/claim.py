@@ -158,7 +158,7 @@ class Claim:
         for other in self._others():
             if other.phase == _HAS:
                 raise self._in_use(other)
-        if any(one.phase == _HAS and one.owner != self._owner and has_ended(one.process) for one in before):
+        if self._since is None and self._was_just_cut_short():
             # What it sent last InfluxDB may still be busy with, and would write after it was read what there is.
             time.sleep(min(self._stale_s * (1.0 - _FRESH), _UNDER_WAY_S))
         since = max([times.now_ms(), *(one.since + 1 for one in before)])
@@ -231,8 +231,14 @@ class Claim:
 
     def _others(self) -> list[_Claimed]:
         """Those of other owners that are not stale, nor known to have ended."""
-        found = self._newest(round(self._stale_s * 1000))
-        return [one for one in found if one.owner != self._owner and not has_ended(one.process)]
+        return [one for one in self._of_others() if not has_ended(one.process)]
+
+    def _was_just_cut_short(self) -> bool:
+        """Whether a process of another owner has ended without letting go, and its claim is not stale."""
+        return any(one.phase == _HAS and has_ended(one.process) for one in self._of_others())
+
+    def _of_others(self) -> list[_Claimed]:
+        return [one for one in self._newest(round(self._stale_s * 1000)) if one.owner != self._owner]
 
     def _newest(self, span_ms: int) -> list[_Claimed]:
         """The newest point of each owner, not older than `span_ms` by the server's clock."""
