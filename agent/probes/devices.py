@@ -1,74 +1,43 @@
 """Disks and network interfaces by name: what each did in a window, beside all of them together."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import psutil
 
 from agent.probes.base import QuantitySamples
-from agent.probes.system import InterfaceCounters, Periodic, is_physical_disk
+from agent.probes.system import Counters, InterfaceCounters, Rates, is_physical_disk
 from contract.devices import LISTED, MAX_NAME
 from contract.metrics import Disks, Interfaces, Metric
 
 _MS = 1e-3
 
-Totals = Mapping[str, Sequence[float]]
-"""For each device what it has counted for each of the kind's quantities: seconds of busy time, bytes."""
 
+class Devices(Rates):
+    """Samples how much the counters (bytes, seconds of busy time) of each device grow, as `Rates` does of all."""
 
-class Devices(Periodic):
-    """Samples how much the counters of each device grow.
-
-    A device that comes or goes adds nothing for that sample, and a counter that goes back counts as unmoved.
-    """
-
-    def __init__(self, kind: type[Metric], interval_s: float, read: Callable[[], Totals]) -> None:
-        super().__init__(kind, interval_s)
-        self._read = read
-        self._totals: Totals = {}
+    def __init__(self, kind: type[Metric], interval_s: float, read: Callable[[], Counters]) -> None:
+        super().__init__(kind, interval_s, read)
         self._grown: dict[str, list[float]] = {}
 
-    def restart(self, now: float) -> None:
-        """Read the counters, and be due a period later."""
-        self._begin(now)
-        self._totals = {}
-        self._totals = self._read()
+    def _rates(self, grown: Counters, seconds: float) -> Sequence[float]:
+        """Shares are those of the highest device, rates of all; what each did is kept for the window."""
+        within = {name: self._within(seconds, amounts) for name, amounts in grown.items()}
+        for name, amounts in within.items():
+            known = self._grown.get(name, [0.0] * len(amounts))
+            self._grown[name] = [one + more for one, more in zip(known, amounts, strict=True)]
+        columns = [[amounts[place] for amounts in within.values()] for place in range(len(self._kind.quantities))]
+        return [
+            min(1.0, max(column, default=0.0) / seconds) if quantity.bounded else sum(column) / seconds
+            for quantity, column in zip(self._kind.quantities, columns, strict=True)
+        ]
 
-    def sample(self, now: float) -> bool:
-        """Take a sample; none where there were no devices before."""
-        self._schedule_next(now)
-        seconds = now - self._sampled_at
-        if seconds <= 0.0:
-            return True
-        after = self._read()
-        if before := self._totals:
-            grown = {
-                name: self._within(
-                    seconds, [max(0.0, new - old) for new, old in zip(after[name], before[name], strict=True)]
-                )
-                for name in after.keys() & before.keys()
-            }
-            for name, amounts in grown.items():
-                known = self._grown.get(name, [0.0] * len(amounts))
-                self._grown[name] = [one + more for one, more in zip(known, amounts, strict=True)]
-            self._append(self._together(grown, seconds), seconds)
-        self._totals, self._sampled_at = after, now
-        return True
-
-    def _within(self, seconds: float, amounts: list[float]) -> list[float]:
+    def _within(self, seconds: float, amounts: Sequence[float]) -> list[float]:
         """What a device can have done in a time: busy for all of it at most, whatever its clock has counted."""
         return [
             min(amount, seconds) if quantity.bounded else amount
             for quantity, amount in zip(self._kind.quantities, amounts, strict=True)
-        ]
-
-    def _together(self, grown: Totals, seconds: float) -> list[float]:
-        """Shares are those of the highest device, rates of all."""
-        columns = [[amounts[place] for amounts in grown.values()] for place in range(len(self._kind.quantities))]
-        return [
-            min(1.0, max(column, default=0.0) / seconds) if quantity.bounded else sum(column) / seconds
-            for quantity, column in zip(self._kind.quantities, columns, strict=True)
         ]
 
     def collect(self) -> "DeviceSamples | None":
@@ -83,7 +52,7 @@ class DeviceSamples:
     """The samples of a window."""
 
     whole: QuantitySamples
-    grown: Totals
+    grown: Counters
     """How much each device's counters grew."""
 
     def metric(self, observations: int) -> Metric:
@@ -106,7 +75,7 @@ def disks_probe(interval_s: float) -> Devices:
     return Devices(Disks, interval_s, _read_disks)
 
 
-def _read_disks() -> Totals:
+def _read_disks() -> Counters:
     counters = psutil.disk_io_counters(perdisk=True, nowrap=False) or {}
     return _called(
         {
@@ -129,7 +98,7 @@ def interfaces_probe(interval_s: float) -> Devices:
     return Devices(Interfaces, interval_s, lambda: _called(counters.read()))
 
 
-def _called(counters: Totals) -> Totals:
+def _called(counters: Counters) -> Counters:
     """Counters by names that a report may have; devices whose names become the same count as one."""
     totals: dict[str, Sequence[float]] = {}
     for name, amounts in counters.items():

@@ -74,7 +74,7 @@ class Gauges(Periodic):
         return True
 
 
-Counters = Mapping[str, Sequence[int]]
+Counters = Mapping[str, Sequence[float]]
 """For each device, a count for each of the kind's quantities."""
 
 
@@ -103,13 +103,17 @@ class Rates(Periodic):
             return True
         after = self._read()
         if before := self._counters:
-            self._append([_growth(before, after, number) / seconds for number in range(len(self._series))], seconds)
+            grown = {
+                device: [max(0.0, new - old) for new, old in zip(after[device], before[device], strict=True)]
+                for device in after.keys() & before.keys()
+            }
+            self._append(self._rates(grown, seconds), seconds)
         self._counters, self._sampled_at = after, now
         return True
 
-
-def _growth(before: Counters, after: Counters, number: int) -> int:
-    return sum(max(0, after[device][number] - before[device][number]) for device in after.keys() & before.keys())
+    def _rates(self, grown: Counters, seconds: float) -> Sequence[float]:
+        """A sample, of how much the counters of each device grew in a time."""
+        return [sum(amounts[place] for amounts in grown.values()) / seconds for place in range(len(self._series))]
 
 
 def memory_probe(interval_s: float) -> Gauges:
