@@ -1,7 +1,7 @@
 """What a report's members must say together, beyond what each says alone."""
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from operator import ge
 from typing import NamedTuple, TypeVar
 
@@ -172,26 +172,27 @@ def _times(start: int, end: int, now_ms: int) -> Iterator[Problem]:
             )
 
 
+def _entries(
+    part: str, named: Sequence[object], told: Iterable[tuple[Quantity, Sequence[float]]], pointer: str
+) -> Iterator[Problem]:
+    """What is wrong with lists that have an entry for each of a machine's parts, cores or devices, which are `named`."""
+    for quantity, values in told:
+        if len(values) != len(named):
+            detail = f"expected an entry for each of {len(named)} {part}s, got {len(values)}"
+            yield Problem(f"{pointer}/{quantity.attribute}_by_{part}", detail)
+    if len(set(named)) < len(named):
+        yield Problem(f"{pointer}/{part}s", f"expected each {part} once, got one twice")
+
+
 def _cores(metric: Metric, pointer: str) -> Iterator[Problem]:
     """What is wrong with the cores that a metric other than the CPU's tells of one by one."""
-    numbers = metric.core_numbers()
-    for quantity, values in zip(metric.of_cores, metric.core_values(), strict=True):
-        if len(values) != len(numbers):
-            detail = f"expected an entry for each of {len(numbers)} cores, got {len(values)}"
-            yield Problem(f"{pointer}/{quantity.attribute}_by_core", detail)
-    if len(set(numbers)) < len(numbers):
-        yield Problem(f"{pointer}/cores", "expected each core once, got one twice")
+    return _entries("core", metric.core_numbers(), zip(metric.of_cores, metric.core_values(), strict=True), pointer)
 
 
 def _devices(metric: Metric, pointer: str) -> Iterator[Problem]:
     """What is wrong with the devices that a metric names."""
     names = metric.device_names()
-    for quantity, values in zip(metric.of_devices, metric.device_values(), strict=True):
-        if len(values) != len(names):
-            detail = f"expected an entry for each of {len(names)} devices, got {len(values)}"
-            yield Problem(f"{pointer}/{quantity.attribute}_by_device", detail)
-    if len(set(names)) < len(names):
-        yield Problem(f"{pointer}/devices", "expected each device once, got one twice")
+    yield from _entries("device", names, zip(metric.of_devices, metric.device_values(), strict=True), pointer)
     for place, name in enumerate(names):
         if not name.isprintable():
             detail = "expected printable characters, got control or other unprintable ones"
