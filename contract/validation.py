@@ -175,7 +175,7 @@ def _times(start: int, end: int, now_ms: int) -> Iterator[Problem]:
 def _entries(
     part: str, named: Sequence[object], told: Iterable[tuple[Quantity, Sequence[float]]], pointer: str
 ) -> Iterator[Problem]:
-    """What is wrong with lists that have an entry for each of a machine's parts, cores or devices, which are `named`."""
+    """What is wrong with lists that have an entry for each of a machine's cores, or devices, which are `named`."""
     for quantity, values in told:
         if len(values) != len(named):
             detail = f"expected an entry for each of {len(named)} {part}s, got {len(values)}"
