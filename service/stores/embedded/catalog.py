@@ -107,13 +107,19 @@ ALTER TABLE run ADD COLUMN has_fleet BOOLEAN DEFAULT false;  -- buckets of all m
 _LABELS = "ALTER TABLE machine ADD COLUMN labels VARCHAR DEFAULT '{}';  -- JSON: values by name"
 
 _FRACTIONS = """
-ALTER TABLE segment ADD COLUMN has_fractions BOOLEAN DEFAULT false;  -- see service/stores/embedded/fractions.py
+ALTER TABLE segment ADD COLUMN has_fractions BOOLEAN DEFAULT false;  -- means and variances as fractions
+"""
+
+_FORMS = """
+ALTER TABLE segment ALTER COLUMN has_fractions SET DATA TYPE INTEGER;
+ALTER TABLE segment RENAME COLUMN has_fractions TO form;  -- see service/stores/embedded/forms.py
 """
 
 _DEVICES = "ALTER TABLE machine ADD COLUMN devices VARCHAR DEFAULT '{}';  -- JSON: numbers by type and name"
 
 MIGRATIONS: Sequence[str] = (
     _FIRST, _SYSTEMS, _NAMES, _CHECKSUMS, _FLEET, use_tables.MIGRATION, _LABELS, _FRACTIONS, _DEVICES,
+    _FORMS,
 )  # fmt: skip
 """What takes a file from each version to the next; the newest version is their number."""
 

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from service.journal.files import sync_folder
-from service.stores.embedded import fractions
+from service.stores.embedded import forms
 from service.stores.memtable import SCHEMA
 from service.stores.series import WHOLE, SeriesIndex
 
@@ -51,20 +51,6 @@ def alike(rows: Mapping[int, int], largest: int) -> list[int]:
 
 
 _ROW_GROUP = 1024 * 1024
-_BY_BYTE = ("mean", "variance", "busy", "squares")
-"""Columns whose values seldom repeat: their first bytes do, and are put next to each other."""
-_FORMAT: dict[str, Any] = {
-    "compression": "zstd",
-    "compression_level": 3,
-    # Time rises within a series: as differences it nearly vanishes. Most of the rest repeats itself. A dictionary of
-    # histograms would be read whole for a few of them, and takes more bytes than zstd alone.
-    "use_dictionary": [
-        name for name in (*SCHEMA.names, *fractions.SCHEMA.names) if name not in ("time", "histogram", *_BY_BYTE)
-    ],
-    "column_encoding": {"time": "DELTA_BINARY_PACKED"} | dict.fromkeys(_BY_BYTE, "BYTE_STREAM_SPLIT"),
-    "dictionary_pagesize_limit": 8 * 1024 * 1024,
-    "write_page_checksum": True,
-}
 _NEVER = (2**63 - 1, -(2**63))
 
 
@@ -84,8 +70,8 @@ class Segment(NamedTuple):
     of an older release, or has windows of a user that was forgotten, and is to be written again."""
     checksum: str | None = None
     """SHA-256 of the file as it was written, in hexadecimal; None for files of releases that did not note it."""
-    has_fractions: bool = False
-    """Whether means and variances are kept as fractions where they are some (`service.stores.embedded.fractions`)."""
+    form: int = 0
+    """Which columns it has (`service.stores.embedded.forms`)."""
 
     def may_hold(self, series: npt.NDArray[np.int64], time: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
         """For each pair of a series and an end, whether the file may have that window."""
@@ -120,31 +106,35 @@ _NAMES = pa.schema(
 """What rows are called, beside their number: sorted as they are, these columns cost next to nothing."""
 
 
-_STORED = pa.schema([field.with_nullable(field.name in fractions.VALUES) for field in SCHEMA] + [*fractions.SCHEMA])
-"""The columns of `SCHEMA` as they are in files."""
-
-
 def file_name(number: int) -> str:
     """What the file of a segment is called."""
     return f"{number:09d}.parquet"
 
 
 def write_segment(
-    folder: Path, number: int, windows: Iterable[pa.RecordBatch], index: SeriesIndex, origin: Origin
+    folder: Path,
+    number: int,
+    windows: Iterable[pa.RecordBatch],
+    index: SeriesIndex,
+    origin: Origin,
+    *,
+    settled: bool = False,
 ) -> Segment:
     """Write windows, sorted by series and time, as segment `number`; they are on disk when it returns.
 
-    A file that is not whole has another name, so that what a crash left behind is known.
+    They have the columns of `service.stores.memtable.SCHEMA`, or of `service.stores.embedded.forms.STORED`. Those that
+    are `settled` are not soon to be written again, and get more effort. A file that is not whole has another name, so that what a crash left behind is known.
     """
     path = folder / file_name(number)
     unfinished = path.with_suffix(".new")
     rows = 0
     first_series = last_series = 0
     first_ms, last_ms = _NEVER
-    schema = pa.schema([*_STORED, *_NAMES], {_ORIGIN: msgspec.json.encode(origin)})
+    schema = pa.schema([*forms.STORED, *_NAMES], {_ORIGIN: msgspec.json.encode(origin)})
     checksum = hashlib.sha256()
     with unfinished.open("wb") as file:
-        with pq.ParquetWriter(pa.PythonFile(_Summed(file, checksum), "w"), schema, **_FORMAT) as writer:
+        options = forms.parquet_options(schema.names, settled=settled)
+        with pq.ParquetWriter(pa.PythonFile(_Summed(file, checksum), "w"), schema, **options) as writer:
             for batch in windows:
                 writer.write_batch(_named(batch, index, schema))
                 first_series = first_series or batch["series"][0].as_py()
@@ -160,7 +150,7 @@ def write_segment(
     sync_folder(folder)
     return Segment(
         number, path.name, rows, path.stat().st_size, first_series, last_series, first_ms, last_ms, True,
-        checksum.hexdigest(), True,
+        checksum.hexdigest(), forms.NEWEST_FORM,
     )  # fmt: skip
 
 
@@ -198,9 +188,10 @@ def _named(batch: pa.RecordBatch, index: SeriesIndex, schema: pa.Schema) -> pa.R
     columns = [_coded(some, place) for some in texts]
     core = pa.array(np.array([one.core for one in series], np.int32)[place])
     cores = np.array([len(index.cores(one.user_id, one.quantity)) - 1 if one.core == WHOLE else 1 for one in series])
-    values = dict(zip(SCHEMA.names, batch.select(SCHEMA.names).columns, strict=True))
-    values |= fractions.columns(batch, np.maximum(cores, 1)[place])
-    return pa.RecordBatch.from_arrays([*values.values(), *columns, core], schema=schema)
+    is_stored = forms.STORED.names[-1] in batch.schema.names
+    values = {} if is_stored else forms.stored(batch, np.maximum(cores, 1)[place])
+    stored = [values.get(name, batch[name] if is_stored else None) for name in forms.STORED.names]
+    return pa.RecordBatch.from_arrays([*stored, *columns, core], schema=schema)
 
 
 def _coded(texts: Sequence[str], place: npt.NDArray[np.intp]) -> pa.DictionaryArray:
@@ -249,19 +240,17 @@ def fault_of(path: Path, rows: int | None = None, checksum: str | None = None) -
     return "its checksum is another" if checksum is not None and checksum != checksum_of(path) else None
 
 
-def windows_in(folder: Path, segments: Sequence[Segment]) -> tuple[str, list[list[str]]]:
-    """The windows of files, at least one, with the columns of `SCHEMA`: a source for DuckDB, and its parameters."""
-    fractional = ", ".join(
-        f"{fractions.VALUES[name]} AS {name}" if name in fractions.VALUES else name for name in SCHEMA.names
-    )
-    forms = ((fractional, True), (", ".join(SCHEMA.names), False))
-    sources, files = [], []
-    for columns, has_fractions in forms:
-        alike = [str(folder / one.file) for one in segments if one.has_fractions == has_fractions]
-        if alike:
-            sources.append(f"SELECT {columns} FROM read_parquet(?)")
-            files.append(alike)
-    return f"({' UNION ALL '.join(sources)})", files
+def windows_in(
+    folder: Path, segments: Sequence[Segment], names: Sequence[str] = SCHEMA.names
+) -> tuple[str, list[list[str]]]:
+    """The windows of files, at least one: a source for DuckDB, and its parameters.
+
+    It has the columns that `service.stores.embedded.forms.read` needs to give those of `names`.
+    """
+    files: dict[int, list[str]] = defaultdict(list)
+    for one in segments:
+        files[one.form].append(str(folder / one.file))
+    return forms.source_of(files, names)
 
 
 def merged(
@@ -271,10 +260,12 @@ def merged(
     source, files = windows_in(folder, segments)
     connection.register("nobody", pa.table({"series": pa.array(sorted(nobody), pa.int32())}))
     reader = connection.sql(
-        f"SELECT {', '.join(SCHEMA.names)} FROM {source} ANTI JOIN nobody USING (series) ORDER BY series, time",
+        f"SELECT {', '.join(forms.STORED.names)} FROM {source} ANTI JOIN nobody USING (series) ORDER BY series, time",
         params=files,
     ).to_arrow_reader(_ROW_GROUP)
+    is_as_it_stays = all(one.form == forms.NEWEST_FORM for one in segments)
     for batch in reader:
         if len(batch):
-            yield pa.RecordBatch.from_arrays(batch.columns, schema=SCHEMA)
+            stored = pa.RecordBatch.from_arrays(batch.columns, schema=forms.STORED)
+            yield stored if is_as_it_stays else forms.read(stored)
     connection.unregister("nobody")

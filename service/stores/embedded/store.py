@@ -20,6 +20,7 @@ from service.stores.dump import ChosenSeries, coarser, heard, machine_of, series
 from service.stores.embedded import catalog, dump
 from service.stores.embedded.damage import Damage, Holds, refuse_without_catalogue, remove_garbage
 from service.stores.embedded.ends import Ends
+from service.stores.embedded.forms import NEWEST_FORM
 from service.stores.embedded.reading import append_rollup, complete_fleet, read, read_runs, rollups_of, with_fleet
 from service.stores.embedded.segments import (
     LARGEST_RUN,
@@ -267,13 +268,20 @@ class EmbeddedStore(KnownUsers):
             self._forget_unlisted()
         self._systems |= {user.user_id: systems for user, systems in changed}
 
-    def _written(self, cursor: duckdb.DuckDBPyConnection, windows: Iterable[pa.RecordBatch], origin: Origin) -> Segment:
+    def _written(
+        self,
+        cursor: duckdb.DuckDBPyConnection,
+        windows: Iterable[pa.RecordBatch],
+        origin: Origin,
+        *,
+        settled: bool = False,
+    ) -> Segment:
         """A new file of windows, not listed yet."""
         number = catalog.next_run(cursor)
         self._unlisted.append(file_name(number))
         if self._notes_files:
             catalog.note_garbage(cursor, [file_name(number)])
-        return write_segment(self._raw, number, windows, self._index, origin)
+        return write_segment(self._raw, number, windows, self._index, origin, settled=settled)
 
     def _list(self, cursor: duckdb.DuckDBPyConnection, old: Sequence[Segment], new: Segment) -> None:
         """List a file, in place of `old` ones; files of attempts that failed before are garbage from then on."""
@@ -348,14 +356,14 @@ class EmbeddedStore(KnownUsers):
         if not chosen:
             # Files of older releases do not say what the catalogue is made from, others have windows of users that were
             # forgotten: each is written once more.
-            chosen = [segment.id for segment in segments if not segment.has_names][:1]
+            chosen = [one.id for one in segments if not one.has_names or one.form < NEWEST_FORM][:1]
         if not chosen:
             return False
         old = [segment for segment in segments if segment.id in chosen]
         try:
             with self._connection.cursor() as sorting:
                 windows = merged(sorting, self._raw, old, self._index.nobody)
-                new = self._written(cursor, windows, self._origin_of_all(old))
+                new = self._written(cursor, windows, self._origin_of_all(old), settled=True)
         except duckdb.Error:
             if self._damage.is_found(old):
                 return True  # the others are left
