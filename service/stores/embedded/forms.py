@@ -74,7 +74,7 @@ def _same(some: npt.NDArray[np.float64], others: npt.NDArray[np.float64]) -> npt
 def needed(names: Sequence[str]) -> list[str]:
     """The columns of `STORED` that those of `SCHEMA` follow from, these among them."""
     if {*_FOLLOWING[1:]} & {*names}:
-        return STORED.names
+        return [*STORED.names]
     of_mean = ("count", "units", "busy_rest", "mean_ulps", *counts.SCHEMA.names) if "mean" in names else ()
     return [name for name in STORED.names if name in names or name in of_mean]
 
@@ -89,8 +89,10 @@ def read(batch: pa.Table | pa.RecordBatch, *, histograms: bool = True) -> pa.Rec
     names = [name for name in SCHEMA.names if name in batch.schema.names]
     values = {name: batch[name] for name in names}
     if "mean" in values:
-        found = Counts.read(batch, batch["count"].to_numpy())
-        mean, variance, ticks = fractions.read(batch, found)
+        count = batch["count"].to_numpy()
+        ticks = fractions.read_ticks(batch, count)
+        found, sums = Counts.read(batch, count, ticks)
+        mean, variance = fractions.read(batch, count, found, sums)
         values["mean"] = pa.array(mean)
         if variance is not None:
             values["variance"] = pa.array(variance)

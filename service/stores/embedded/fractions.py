@@ -28,7 +28,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from service.stores.embedded.counts import SCALE, Counts
+from service.stores.embedded.counts import SCALE, Counts, Sums
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -87,7 +87,7 @@ def columns(batch: pa.RecordBatch, cores: Ints, counts: Counts) -> tuple[dict[st
     mean, variance, count = (batch[name].to_numpy() for name in ("mean", "variance", "count"))
     ticks = batch["duration"].to_numpy().astype(np.int64) // TICK_MS * cores
     found = _found(mean, variance, count, ticks, cores)
-    of_sample = ticks_of(found.units, count, found.is_mean)
+    of_sample = _ticks_of_sample(found.units, count, found.is_mean)
     sums = counts.sums(of_sample)
     busy_rest = found.busy - _expected_busy(found.units, count, counts, sums)
     squares_rest = found.squares - _expected_squares(found.units, found.busy, found.parts, count, counts, sums)
@@ -106,47 +106,47 @@ def columns(batch: pa.RecordBatch, cores: Ints, counts: Counts) -> tuple[dict[st
     }, of_sample
 
 
-def read(batch: pa.Table | pa.RecordBatch, counts: Counts) -> tuple[Floats, Floats | None, Ints]:
-    """Mean and variance of rows of a file, and the ticks of a sample; no variance where its columns were not read."""
-    count = batch["count"].to_numpy()
+def read_ticks(batch: pa.RecordBatch, count: Ints) -> Ints:
+    """How many ticks a sample of each row of a file has; 0 where that is not known."""
+    return _ticks_of_sample(_nullable(batch, "units")[0], count, ~_nullable(batch, "mean")[1])
+
+
+def read(batch: pa.RecordBatch, count: Ints, counts: Counts, sums: Sums) -> tuple[Floats, Floats | None]:
+    """Mean and variance of rows of a file; no variance where its columns were not read."""
     mean, is_mean = _nullable(batch, "mean")
     units, busy = _nullable(batch, "units")[0], _unzigzag(_nullable(batch, "busy_rest")[0])
-    of_sample = ticks_of(units, count, ~is_mean)
-    sums = counts.sums(of_sample)
     busy = busy + _expected_busy(units, count, counts, sums)
     mean = np.where(is_mean, mean, _mean(units, busy, _unzigzag(_nullable(batch, "mean_ulps")[0])))
     if "variance" not in batch.schema.names:
-        return mean, None, of_sample
+        return mean, None
     variance, is_variance = _nullable(batch, "variance")
     parts = _nullable(batch, "parts")[0]
     squares = _unzigzag(_nullable(batch, "squares_rest")[0])
     squares = squares + _expected_squares(units, busy, parts, count, counts, sums)
     found = _variance(units, busy, parts, squares, _unzigzag(_nullable(batch, "variance_ulps")[0]))
-    return mean, np.where(is_variance, variance, found), of_sample
+    return mean, np.where(is_variance, variance, found)
 
 
-def _nullable(batch: pa.Table | pa.RecordBatch, name: str) -> tuple[npt.NDArray[Any], Mask]:
+def _nullable(batch: pa.RecordBatch, name: str) -> tuple[npt.NDArray[Any], Mask]:
     """A column with 0 in place of null, and which are none."""
     column = batch[name]
     values = (column.fill_null(0) if column.null_count else column).to_numpy()
     return values.astype(np.int64) if values.dtype.kind == "i" else values, np.asarray(column.is_valid())
 
 
-def ticks_of(units: Ints, count: Ints, is_mean: Mask) -> Ints:
+def _ticks_of_sample(units: Ints, count: Ints, is_mean: Mask) -> Ints:
     """How many ticks a sample has, as far as `units` tells; 0 where it does not."""
     ticks = np.floor(units / np.maximum(count, 1) + 0.5)
     return np.where(is_mean & (ticks <= _MOST_TICKS), ticks, 0.0).astype(np.int64)
 
 
-def _expected_busy(units: Ints, count: Ints, counts: Counts, sums: tuple[Floats, Floats]) -> Ints:
+def _expected_busy(units: Ints, count: Ints, counts: Counts, sums: Sums) -> Ints:
     """What follows from the histogram."""
     found = np.floor(sums[0] * units / (np.maximum(count, 1) * float(SCALE)) + 0.5)
     return np.where(counts.is_counted, found, 0.0).astype(np.int64)
 
 
-def _expected_squares(
-    units: Ints, busy: Ints, parts: Ints, count: Ints, counts: Counts, sums: tuple[Floats, Floats]
-) -> Ints:
+def _expected_squares(units: Ints, busy: Ints, parts: Ints, count: Ints, counts: Counts, sums: Sums) -> Ints:
     """What follows from the histogram, or else from the mean."""
     counted = sums[1] * units * parts / (np.maximum(count, 1) * float(SCALE))
     least = busy / np.maximum(units, 1) * busy * parts
@@ -162,12 +162,18 @@ def _unzigzag(values: Ints) -> Ints:
 
 
 def _mean(units: Ints, busy: Ints, ulps: Ints | int = 0) -> Floats:
-    return ((busy / np.maximum(units, 1)).view(np.int64) + ulps).view(np.float64)
+    return _on(busy / np.maximum(units, 1), ulps)
 
 
 def _variance(units: Ints, busy: Ints, parts: Ints, squares: Ints, ulps: Ints | int = 0) -> Floats:
     value = (squares * units - parts * busy * busy) / np.maximum(parts * units * units, 1)
-    return (value.view(np.int64) + ulps).view(np.float64)
+    return _on(value, ulps)
+
+
+def _on(value: Floats, ulps: Ints | int) -> Floats:
+    """The doubles that lie so many further on."""
+    found: Floats = (value.view(np.int64) + ulps).view(np.float64)
+    return found
 
 
 @lru_cache(1024)

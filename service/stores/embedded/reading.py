@@ -19,8 +19,8 @@ from analytics.frames.tiers import RAW, Piece, plan
 from service.stores.cells import BATCH_ROWS as CELL_BATCH
 from service.stores.cells import COLUMNS as CELL_COLUMNS
 from service.stores.cells import CellRows
-from service.stores.embedded.catalog import add_run, note_fleet, tier_table
 from service.stores.embedded import forms
+from service.stores.embedded.catalog import add_run, note_fleet, tier_table
 from service.stores.embedded.segments import Segment, windows_in
 from service.stores.engine import BATCH_ROWS, TIERS, Selection, in_memory
 from service.stores.memtable import SCHEMA, LoadedRows, WindowsInMemory, binary, numbers, rows_of
@@ -199,9 +199,8 @@ def _cells(
     Those of other series are among them where these are few.
     """
     columns = {column: name for column, name in NUMBERS.items() if column in CELL_COLUMNS["totals"]}
-    for batch in _selected(connection, parts, files or [], series, CELL_BATCH, least_share=_MOST):
-        if files is not None:
-            batch = forms.read(batch, histograms=False)
+    for stored in _selected(connection, parts, files or [], series, CELL_BATCH, least_share=_MOST):
+        batch = stored if files is None else forms.read(stored)
         there = {column: numbers(batch, name) for column, name in columns.items() if name in batch.column_names}
         found = unpack(binary(batch)) if "histogram" in batch.column_names else None
         yield CellRows(numbers(batch, "series"), numbers(batch, "time"), there, found)

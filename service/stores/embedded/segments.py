@@ -7,7 +7,7 @@ import shutil
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import duckdb
 import msgspec
@@ -123,7 +123,9 @@ def write_segment(
     """Write windows, sorted by series and time, as segment `number`; they are on disk when it returns.
 
     They have the columns of `service.stores.memtable.SCHEMA`, or of `service.stores.embedded.forms.STORED`. Those that
-    are `settled` are not soon to be written again, and get more effort. A file that is not whole has another name, so that what a crash left behind is known.
+    are `settled` are not soon to be written again, and get more effort.
+
+    A file that is not whole has another name, so that what a crash left behind is known.
     """
     path = folder / file_name(number)
     unfinished = path.with_suffix(".new")
