@@ -28,6 +28,8 @@ class NewerCatalog(StoreError):
     """A newer Loadlens wrote it."""
 
 
+_BLOCK_BYTES = 16_384
+"""Of a new file. Every column of every table begins a block of its own, most of which a small fleet never fills."""
 _LOCK_S = 5.0
 """How long to wait for another process that is ending: one that was killed lets go a moment later."""
 _LOCK_RETRY_S = 0.05
@@ -113,6 +115,7 @@ ALTER TABLE segment ADD COLUMN has_fractions BOOLEAN DEFAULT false;  -- means an
 _FORMS = """
 ALTER TABLE segment ALTER COLUMN has_fractions SET DATA TYPE INTEGER;
 ALTER TABLE segment RENAME COLUMN has_fractions TO form;  -- see service/stores/embedded/forms.py
+ALTER TABLE segment ADD COLUMN settled BOOLEAN DEFAULT false;
 """
 
 _DEVICES = "ALTER TABLE machine ADD COLUMN devices VARCHAR DEFAULT '{}';  -- JSON: numbers by type and name"
@@ -156,6 +159,7 @@ def _connected(path: Path, memory: str) -> duckdb.DuckDBPyConnection | None:
         "memory_limit": memory,
         "preserve_insertion_order": "true",
         "temp_directory": str(path.with_name("tmp")),
+        "default_block_size": _BLOCK_BYTES,
         # All that is needed is built in; nothing is to be fetched from the network.
         "autoinstall_known_extensions": "false",
         "autoload_known_extensions": "false",
@@ -244,7 +248,7 @@ def segments(connection: duckdb.DuckDBPyConnection) -> list[Segment]:
 
 def add_segment(connection: duckdb.DuckDBPyConnection, segment: Segment) -> None:
     """List a segment."""
-    connection.execute("INSERT INTO segment VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", list(segment))
+    connection.execute("INSERT INTO segment VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", list(segment))
 
 
 def drop_segments(connection: duckdb.DuckDBPyConnection, old: Sequence[Segment]) -> None:

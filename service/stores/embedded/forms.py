@@ -33,16 +33,16 @@ STORED = pa.schema(
 """The columns of files, but for the names of series."""
 _BY_BYTE = ("mean", "variance", *(name for name in (*fractions.SCHEMA.names, *counts.SCHEMA.names) if name != "parts"))
 """Columns of values that seldom repeat as a whole: their first bytes do, and are put next to each other."""
-_LEVEL, _SETTLED_LEVEL = 1, 13
-"""Of zstd, for the columns by byte. Up to 12 more effort finds nothing in them, and spoils some; then it does."""
+FLUSHED, MERGED, SETTLED = 1, 6, 13
+"""How much effort zstd makes in the columns by byte: for windows that are soon merged with others, for those that may
+be, and for those that hardly will. Between, more effort finds nothing in such columns."""
 
 
-def parquet_options(names: Iterable[str], *, settled: bool) -> dict[str, Any]:
-    """How these columns are written; `settled` for windows that are not soon to be written again."""
-    level = _SETTLED_LEVEL if settled else _LEVEL
+def parquet_options(names: Iterable[str], effort: int) -> dict[str, Any]:
+    """How these columns are written."""
     return {
         "compression": "zstd",
-        "compression_level": {name: level if name in _BY_BYTE else 3 for name in names},
+        "compression_level": {name: effort if name in _BY_BYTE else 3 for name in names},
         # Time rises within a series: as differences it nearly vanishes. Most of the rest repeats itself. A dictionary
         # of histograms would be read whole for a few of them, and takes more bytes than zstd alone.
         "use_dictionary": [name for name in names if name not in ("time", "histogram", *_BY_BYTE)],

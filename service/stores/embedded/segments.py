@@ -16,6 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from contract.times import HOUR_MS
 from service.journal.files import sync_folder
 from service.stores.embedded import forms
 from service.stores.memtable import SCHEMA
@@ -24,6 +25,9 @@ from service.stores.series import WHOLE, SeriesIndex
 _FAN_IN = 4
 LARGEST_SEGMENT = 64_000_000
 """Rows; sorting spills to disk, so this bounds how much is rewritten at once."""
+_SETTLES_MS = HOUR_MS
+_LEAST_SETTLED = 100_000
+"""Rows; of fewer there is not much to save."""
 LARGEST_RUN = 4_000_000
 """Rows; a run is merged in memory."""
 
@@ -72,11 +76,28 @@ class Segment(NamedTuple):
     """SHA-256 of the file as it was written, in hexadecimal; None for files of releases that did not note it."""
     form: int = 0
     """Which columns it has (`service.stores.embedded.forms`)."""
+    is_settled: bool = False
+    """Whether it was written with the effort for windows that hardly will be written again."""
 
     def may_hold(self, series: npt.NDArray[np.int64], time: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
         """For each pair of a series and an end, whether the file may have that window."""
         in_series = (series >= self.first_series) & (series <= self.last_series)
         return in_series & (time >= self.first_ms) & (time <= self.last_ms)
+
+
+def to_write_again(segments: Sequence[Segment], now_ms: int) -> Segment | None:
+    """A file that is to be written once more by itself.
+
+    Those of older releases are, which are larger or do not say what the catalogue is made from, and those with windows
+    of users that were forgotten; then those that are merged less and less often, with more effort.
+    """
+    for one in segments:
+        if not one.has_names or one.form < forms.NEWEST_FORM:
+            return one
+    for one in segments:
+        if not one.is_settled and one.rows >= _LEAST_SETTLED and one.last_ms < now_ms - _SETTLES_MS:
+            return one
+    return None
 
 
 def sort_windows(batches: Sequence[pa.RecordBatch]) -> pa.Table:
@@ -117,13 +138,12 @@ def write_segment(
     windows: Iterable[pa.RecordBatch],
     index: SeriesIndex,
     origin: Origin,
-    *,
-    settled: bool = False,
+    effort: int = forms.FLUSHED,
 ) -> Segment:
     """Write windows, sorted by series and time, as segment `number`; they are on disk when it returns.
 
-    They have the columns of `service.stores.memtable.SCHEMA`, or of `service.stores.embedded.forms.STORED`. Those that
-    are `settled` are not soon to be written again, and get more effort.
+    They have the columns of `service.stores.memtable.SCHEMA`, or of `service.stores.embedded.forms.STORED`; `effort` is
+    one of the latter's.
 
     A file that is not whole has another name, so that what a crash left behind is known.
     """
@@ -135,7 +155,7 @@ def write_segment(
     schema = pa.schema([*forms.STORED, *_NAMES], {_ORIGIN: msgspec.json.encode(origin)})
     checksum = hashlib.sha256()
     with unfinished.open("wb") as file:
-        options = forms.parquet_options(schema.names, settled=settled)
+        options = forms.parquet_options(schema.names, effort)
         with pq.ParquetWriter(pa.PythonFile(_Summed(file, checksum), "w"), schema, **options) as writer:
             for batch in windows:
                 writer.write_batch(_named(batch, index, schema))
@@ -152,7 +172,7 @@ def write_segment(
     sync_folder(folder)
     return Segment(
         number, path.name, rows, path.stat().st_size, first_series, last_series, first_ms, last_ms, True,
-        checksum.hexdigest(), forms.NEWEST_FORM,
+        checksum.hexdigest(), forms.NEWEST_FORM, effort == forms.SETTLED,
     )  # fmt: skip
 
 

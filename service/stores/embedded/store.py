@@ -20,7 +20,7 @@ from service.stores.dump import ChosenSeries, coarser, heard, machine_of, series
 from service.stores.embedded import catalog, dump
 from service.stores.embedded.damage import Damage, Holds, refuse_without_catalogue, remove_garbage
 from service.stores.embedded.ends import Ends
-from service.stores.embedded.forms import NEWEST_FORM
+from service.stores.embedded.forms import FLUSHED, MERGED, SETTLED
 from service.stores.embedded.reading import append_rollup, complete_fleet, read, read_runs, rollups_of, with_fleet
 from service.stores.embedded.segments import (
     LARGEST_RUN,
@@ -33,6 +33,7 @@ from service.stores.embedded.segments import (
     merged,
     origin_of,
     sort_windows,
+    to_write_again,
     write_segment,
 )
 from service.stores.embedded.versions import Versions, View
@@ -273,15 +274,14 @@ class EmbeddedStore(KnownUsers):
         cursor: duckdb.DuckDBPyConnection,
         windows: Iterable[pa.RecordBatch],
         origin: Origin,
-        *,
-        settled: bool = False,
+        effort: int = FLUSHED,
     ) -> Segment:
         """A new file of windows, not listed yet."""
         number = catalog.next_run(cursor)
         self._unlisted.append(file_name(number))
         if self._notes_files:
             catalog.note_garbage(cursor, [file_name(number)])
-        return write_segment(self._raw, number, windows, self._index, origin, settled=settled)
+        return write_segment(self._raw, number, windows, self._index, origin, effort)
 
     def _list(self, cursor: duckdb.DuckDBPyConnection, old: Sequence[Segment], new: Segment) -> None:
         """List a file, in place of `old` ones; files of attempts that failed before are garbage from then on."""
@@ -353,17 +353,16 @@ class EmbeddedStore(KnownUsers):
     def _compact_segments(self, cursor: duckdb.DuckDBPyConnection) -> bool:
         segments = self._damage.whole(self._versions.segments)
         chosen = alike({segment.id: segment.rows for segment in segments}, LARGEST_SEGMENT)
-        if not chosen:
-            # Files of older releases do not say what the catalogue is made from, others have windows of users that were
-            # forgotten: each is written once more.
-            chosen = [one.id for one in segments if not one.has_names or one.form < NEWEST_FORM][:1]
+        effort = MERGED
+        if not chosen and (alone := to_write_again(segments, times.now_ms())):
+            chosen, effort = [alone.id], SETTLED
         if not chosen:
             return False
         old = [segment for segment in segments if segment.id in chosen]
         try:
             with self._connection.cursor() as sorting:
                 windows = merged(sorting, self._raw, old, self._index.nobody)
-                new = self._written(cursor, windows, self._origin_of_all(old), settled=True)
+                new = self._written(cursor, windows, self._origin_of_all(old), effort)
         except duckdb.Error:
             if self._damage.is_found(old):
                 return True  # the others are left

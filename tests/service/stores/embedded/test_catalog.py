@@ -139,6 +139,7 @@ def test_what_ran_before_it_was_recorded_is_not_made_up(tmp_path: Path) -> None:
             "DROP TABLE system; DROP TABLE garbage; DROP TABLE lost;"
             "DROP TABLE process_window; DROP TABLE process_use; ALTER TABLE segment DROP COLUMN has_names;"
             "ALTER TABLE segment DROP COLUMN checksum; ALTER TABLE segment DROP COLUMN form;"
+            "ALTER TABLE segment DROP COLUMN settled;"
             "ALTER TABLE run DROP COLUMN has_fleet; ALTER TABLE machine DROP COLUMN labels;"
             "ALTER TABLE machine DROP COLUMN devices;"
             "UPDATE version SET number = 1"

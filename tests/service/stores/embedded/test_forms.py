@@ -210,6 +210,6 @@ def test_files_of_older_releases_are_read_beside_newer_ones_and_written_anew(
     assert_same(forms.read(found), windows)
     (both,) = merged(duck, tmp_path, segments)
     assert_same(both, windows)
-    again = write_segment(tmp_path, 4, [both], index_of(2), Origin(), settled=True)
+    again = write_segment(tmp_path, 4, [both], index_of(2), Origin(), forms.SETTLED)
     (anew,) = merged(duck, tmp_path, [again])
     assert_same(forms.read(anew), windows)
