@@ -31,8 +31,12 @@ STORED = pa.schema(
     [*(field.with_nullable(field.name in _FOLLOWING) for field in SCHEMA), *fractions.SCHEMA, *counts.SCHEMA]
 )
 """The columns of files, but for the names of series."""
-_BY_BYTE = ("mean", "variance", *(name for name in (*fractions.SCHEMA.names, *counts.SCHEMA.names) if name != "parts"))
-"""Columns of values that seldom repeat as a whole: their first bytes do, and are put next to each other."""
+_BY_BYTE = (
+    "time", "duration", "mean", "variance",
+    *(name for name in (*fractions.SCHEMA.names, *counts.SCHEMA.names) if name != "parts"),
+)  # fmt: skip
+"""Columns of values that seldom repeat as a whole: their first bytes do, and are put next to each other. Times
+do repeat, from one core of a machine to the next, so far away that only whole bytes are found again."""
 FLUSHED, MERGED, SETTLED = 1, 6, 13
 """How much effort zstd makes in the columns by byte: for windows that are soon merged with others, for those that may
 be, and for those that hardly will. Between, more effort finds nothing in such columns."""
@@ -43,10 +47,10 @@ def parquet_options(names: Iterable[str], effort: int) -> dict[str, Any]:
     return {
         "compression": "zstd",
         "compression_level": {name: effort if name in _BY_BYTE else 3 for name in names},
-        # Time rises within a series: as differences it nearly vanishes. Most of the rest repeats itself. A dictionary
-        # of histograms would be read whole for a few of them, and takes more bytes than zstd alone.
-        "use_dictionary": [name for name in names if name not in ("time", "histogram", *_BY_BYTE)],
-        "column_encoding": {"time": "DELTA_BINARY_PACKED"} | dict.fromkeys(_BY_BYTE, "BYTE_STREAM_SPLIT"),
+        # Most of the rest repeats itself. A dictionary of histograms would be read whole for a few of them, and takes
+        # more bytes than zstd alone.
+        "use_dictionary": [name for name in names if name not in ("histogram", *_BY_BYTE)],
+        "column_encoding": dict.fromkeys(_BY_BYTE, "BYTE_STREAM_SPLIT"),
         "dictionary_pagesize_limit": 8 * 1024 * 1024,
         "write_page_checksum": True,
     }
