@@ -138,6 +138,7 @@ class WindowDocument(Document):
     """How many samples came without extremes."""
     user: str | UnsetType = UNSET
     core: int | UnsetType | None = UNSET
+    device: str | UnsetType | None = UNSET
     histogram: list[int] | UnsetType = UNSET
 
 
