@@ -85,7 +85,7 @@ class WriterProcess:
             yield GaugeMetricFamily(name, text, value=value)
 
 
-class _Lifespan:
+class _WriterLifespan:
     def __init__(self, process: WriterProcess) -> None:
         self._process = process
 
@@ -136,7 +136,7 @@ def create_writer(settings: ServiceSettings) -> Application:
             tokens, Sessions(process.control, process.audit, tokens), FailedAttempts(settings.failed_sign_ins),
             TokenLimits(settings), settings.token, settings.operator_token,
         )  # fmt: skip
-    middleware: list[Any] = [_Lifespan(process), NameRoute(), access]
+    middleware: list[Any] = [_WriterLifespan(process), NameRoute(), access]
     app = Application(middleware=middleware)
     app.service = process
     app.path_prefix = settings.path_prefix

@@ -156,11 +156,11 @@ class Analyst:
 
     def _told(self, subject: Subject, found: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         """Anomalies or changes, each with what it came shortly after: `follows`, null where there is nothing."""
-        from analytics.reports.annotations import AFTER_MS, Annotation, shortly_after
+        from analytics.reports.annotations import AFTER_MS, ReportAnnotation, shortly_after
 
         wanted = AnnotationFilter(subject.start_ms - AFTER_MS, subject.end_ms, user=subject.user_id)
         newest = self._annotations.page(wanted, after=None, limit=_ANNOTATIONS, newest_first=True)
-        told = [Annotation(one.time_ms, one.end_ms, one.text, one.user) for one in reversed(newest)]
+        told = [ReportAnnotation(one.time_ms, one.end_ms, one.text, one.user) for one in reversed(newest)]
         return [
             one | {"follows": shortly_after(told, one["time"], one["width"]) or None} | self._who(subject, one)
             for one in found

@@ -20,7 +20,7 @@ Make = Callable[[ReportRequest, int], Awaitable[FinishedReport | ReportRefused]]
 """Makes a report for a schedule, which is named by its id; raises TooManyReports and ReportFailed."""
 
 
-class Scheduler:
+class ReportScheduler:
     """Everything here runs on the event loop; what was due while the service was down is made once, when it is back."""
 
     def __init__(self, schedules: Schedules, make: Make) -> None:
