@@ -94,7 +94,7 @@ CLOSE_S = 3.0
 
 
 class Outbox(Protocol):
-    """Where reports go."""
+    """Where reports are put until the service has them."""
 
     def counts(self) -> dict[str, int]:
         """The members `spooled`, `dropped` and `refused` of `AgentStatus`, as far as they are known."""

@@ -121,7 +121,7 @@ class _Numbers:
         self._registry.register(process)
 
     async def on_get(self, req: Request, resp: Response) -> None:
-        """200 with the exposition."""
+        """Answer 200 with the metrics in Prometheus' text format."""
         resp.content_type = CONTENT_TYPE_LATEST
         resp.data = await asyncio.to_thread(generate_latest, self._registry)
 

@@ -82,7 +82,7 @@ class ControlStream:
             _log.debug("%s: %s", self._stream, words_of(error))
 
     def close(self) -> None:
-        """Follow no more."""
+        """Stop following the stream."""
         self._closing.set()
         if self._following is not None:
             self._following.cancel()

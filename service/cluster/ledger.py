@@ -96,7 +96,7 @@ class Ledger:
         return True
 
     def entries(self) -> list[LedgerStep]:
-        """What sums it up."""
+        """Entries that sum up all before them: values first, then batches."""
         pieces = [LedgerStep(afresh=True, values={**self.values})]
         pieces += _batches(self.batch)
         pieces += [LedgerStep(noted=[one]) for one in self.noted.items()]
@@ -182,7 +182,7 @@ class LedgerReader:
             raise OSError(f"{self._cluster.address}: {words_of(error)}") from None
 
     def close(self) -> None:
-        """Follow no more."""
+        """Stop following the ledger."""
         self._following.cancel()
 
 

@@ -64,7 +64,7 @@ class ChangeLog(Protocol):
         """
 
     def close(self) -> None:
-        """Follow no more."""
+        """Stop following the log."""
 
 
 class _Piece(msgspec.Struct, omit_defaults=True):
@@ -121,7 +121,7 @@ class Replication:
             raise
 
     def close(self) -> None:
-        """Replicate no more."""
+        """Stop following the log."""
         self._log.close()
         if self in self._control.sharers:
             self._control.sharers.remove(self)

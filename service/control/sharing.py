@@ -78,7 +78,7 @@ class Bucket(Protocol):
         """
 
     def close(self) -> None:
-        """Follow no more."""
+        """Stop following the bucket, and close its connection."""
 
 
 class _Value(msgspec.Struct):
@@ -122,7 +122,7 @@ class Sharing:
         control.sharers.append(self)
 
     def close(self) -> None:
-        """Share no more."""
+        """Stop sharing: changes of others are no longer taken, and own ones stay here."""
         self._bucket.close()
         if self in self._control.sharers:
             self._control.sharers.remove(self)

@@ -223,7 +223,7 @@ class Tokens:
         self._writing = asyncio.create_task(self._keep_writing())
 
     async def stop(self) -> None:
-        """Write no more."""
+        """Stop the thread that writes when tokens were last used."""
         if self._writing is not None:
             self._writing.cancel()
             await asyncio.gather(self._writing, return_exceptions=True)

@@ -50,7 +50,7 @@ class Busy(Exception):
 
 
 class Subject(NamedTuple):
-    """What is looked at."""
+    """The machine, metric and range that are analysed."""
 
     user_id: str
     metric: NamedMetric
@@ -76,7 +76,7 @@ class StoreSource(WindowedSource):
         return metrics_of(QUANTITIES.values())
 
     def close(self) -> None:
-        """The store is its owner's."""
+        """Does nothing: the store is closed by its owner."""
 
     def _windows(self, asked: Asked) -> pd.DataFrame:
         assert asked.start_ms is not None

@@ -131,7 +131,7 @@ class Member:
             self.rules.stop()
 
     def close(self) -> None:
-        """Let go of NATS."""
+        """Close the connection to NATS."""
         self._ledger.close()
         self.log.close()
         self.cluster.close()

@@ -31,7 +31,7 @@ class ReportScheduler:
         """Runs that made no report."""
 
     def start(self) -> None:
-        """Begin to look what is due."""
+        """Begin to make reports when they are due."""
         self._task = asyncio.create_task(self._look_after())
 
     async def stop(self) -> None:

@@ -77,7 +77,7 @@ class _Values:
         return float(np.abs(np.frombuffer(self._values) - value).min()) if self._values else math.inf
 
     def in_order(self) -> "array[float]":
-        """As they came."""
+        """The extremes in the order in which they came, the oldest first."""
         full = len(self._values) == self.size
         return self._values[self._next :] + self._values[: self._next] if full else self._values
 

@@ -113,7 +113,7 @@ class Quantities:
 
     @classmethod
     def from_state(cls, tuning: Tuning, state: dict[str, Any]) -> "Quantities":
-        """What `state` described."""
+        """The quantities that `state` described."""
         made = cls(tuning)
         made._recent = Recent(tuning.window, state["points"], state["times"])
         made._season = Season.from_state(state["season"])

@@ -53,7 +53,7 @@ class MeasurementPoints:
     lines: list[int] = field(default_factory=list)
 
     def add(self, tags: dict[str, str], values: dict[str, str | float], time: int, line: int) -> None:
-        """Take one point."""
+        """Add a point to the columns of its measurement."""
         for name, value in (*tags.items(), *values.items()):
             column = self.columns.setdefault(name, [])
             column.extend([None] * (len(self.lines) - len(column)))

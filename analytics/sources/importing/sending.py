@@ -79,7 +79,7 @@ class Note:
             part.replace(self.path)
 
     def forget(self) -> None:
-        """The import is whole."""
+        """Delete the file of how far the import came: it is whole."""
         self.path.unlink(missing_ok=True)
 
 

@@ -95,7 +95,7 @@ class ForwardSettings(ServiceAddress, frozen=True, kw_only=True):
 
 
 class ForwardCheckpoint(Struct, frozen=True):
-    """How far it came."""
+    """Up to where points were forwarded, and to whom."""
 
     url: str
     """The service, and"""

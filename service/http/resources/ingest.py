@@ -77,7 +77,7 @@ class Rejections:
         self.listed: list[Rejected] = []
 
     def add(self, index: int, problems: Sequence[Problem]) -> None:
-        """Count one."""
+        """Count one report."""
         self.count += 1
         if len(self.listed) < _MAX_LISTED:
             self.listed.append(Rejected(index, problems[:_MAX_PROBLEMS]))

@@ -194,7 +194,9 @@ def _form(value: Any) -> ReportFormat:
     for form in _TYPES.values():
         if value == form:
             return form
-    raise ValueError(f"{value!r} is not a form; {', '.join(_TYPES.values())} are; pdf and png makes loadlens-analytics")
+    raise ValueError(
+        f"expected one of {', '.join(_TYPES.values())}, got {value!r}; pdf and png makes loadlens-analytics"
+    )
 
 
 def _accepted(req: Request) -> ReportFormat:
@@ -208,7 +210,7 @@ def _target(value: Any) -> float:
     target = float(value) if isinstance(value, str) else value
     # A JSON body may hold anything; true would be 1.
     if type(target) not in (int, float) or not 0 < target <= 1:
-        raise ValueError(f"{value} is not a share above 0 and of at most 1, such as 0.8")
+        raise ValueError(f"expected a share above 0 and of at most 1, such as 0.8, got {value}")
     return float(target)
 
 

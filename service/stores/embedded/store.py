@@ -314,7 +314,7 @@ class EmbeddedStore(KnownUsers):
                     use_tables.expire(cursor, self._keep_processes_ms, now_ms)
 
     def check_can_forget(self) -> None:
-        """It can."""
+        """Does nothing: this store can always forget."""
 
     def forget(self, user_id: str) -> None:
         """Forget a user: out of all answers in one step, out of the files by the compactions that follow."""
