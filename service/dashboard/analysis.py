@@ -15,7 +15,7 @@ import pandas as pd
 
 from analytics.frames.frame import TooFewData
 from analytics.frames.gaps import step_of
-from analytics.sources.base import Asked, WindowedSource, metrics_of
+from analytics.sources.base import Asked, Found, WindowedSource, metrics_of
 from contract import times
 from contract.metrics import QUANTITIES, NamedMetric
 from contract.times import DAY_MS, HOUR_MS, MINUTE_MS, format_duration
@@ -78,7 +78,10 @@ class StoreSource(WindowedSource):
     def close(self) -> None:
         """Does nothing: the store is closed by its owner."""
 
-    def _windows(self, asked: Asked) -> pd.DataFrame:
+    def _windows(self, asked: Asked) -> Found:
+        return Found(self._stored(asked))
+
+    def _stored(self, asked: Asked) -> pd.DataFrame:
         assert asked.start_ms is not None
         assert asked.end_ms is not None
         shared: dict[str, Any] = {
