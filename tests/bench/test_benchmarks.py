@@ -161,6 +161,7 @@ TABLES: dict[str, list[list[str]]] = {
         [*["the first * points left out"] * 5, *["noise added, seed ?"] * 3],
     ],
     "page": [["20*"]],
+    "export": [["loadlens-analytics report fleet"]],
     "report": [
         [
             "command, Parquet file, HTML", "command, running service, HTML", "service, GET /reports/fleet",

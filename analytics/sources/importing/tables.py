@@ -102,7 +102,7 @@ _WITH_COMMA: Final = r"^\s*[-+]?\d+,\d+\s*%?\s*$"
 
 @dataclass(frozen=True, slots=True)
 class Roles:
-    """Which column is what."""
+    """Which column of a table holds the time, the machine, and the numbers."""
 
     time: str
     host: str | None
