@@ -99,11 +99,11 @@ def booted(folder: Path) -> Iterator[Booted]:
             ["sh", "-c", command, "sh", folder, _BOOT], cwd="/", stdin=subprocess.DEVNULL, stdout=output, stderr=output
         )
     try:
-        first = wait_until(lambda: holder.poll() is not None or _systemd_of(holder.pid), "a first process", 20)
+        first = wait_until(lambda: holder.poll() is not None or _systemd_of(holder.pid), "a first process")
         if first is True:
             pytest.skip(f"a machine cannot be booted here: {log.read_text()[-500:]}")
         machine = Booted(first)
-        wait_until(lambda: "running" in machine.run("systemctl", "is-system-running", check=False), "systemd", 20)
+        wait_until(lambda: "running" in machine.run("systemctl", "is-system-running", check=False), "systemd")
         yield machine
     finally:
         with suppress(psutil.NoSuchProcess):
@@ -111,7 +111,7 @@ def booted(folder: Path) -> Iterator[Booted]:
                 child.kill()
         holder.kill()
         holder.wait()
-        wait_until(lambda: _removed(cgroup), "the cgroup to be empty", 20)
+        wait_until(lambda: _removed(cgroup), "the cgroup to be empty")
 
 
 def _systemd_of(holder: int) -> int | None:
