@@ -43,7 +43,7 @@ from service.notifications.delivery import deliver
 from service.notifications.queue import NotificationQueue
 from service.notifications.sender import NotificationSender
 from service.reporting.maker import FinishedReport, ReportMaker
-from service.reporting.scheduler import Scheduler
+from service.reporting.scheduler import ReportScheduler
 from service.reporting.schedules import Schedules
 from service.reporting.worker import ReportRefused, ReportRequest
 from service.settings import ServiceSettings
@@ -119,7 +119,7 @@ class Service:
         )  # fmt: skip
         self.report_maker = ReportMaker(settings.tls_certificate, own_address)
         self.schedules = Schedules(self.control, self.audit)
-        self.scheduler = Scheduler(self.schedules, partial(self._make_scheduled, _own_address(settings)))
+        self.scheduler = ReportScheduler(self.schedules, partial(self._make_scheduled, _own_address(settings)))
         self.fleet_cache = FleetCache(self.store)
         self._ends = threading.Event()
         self._reading_ahead = threading.Thread(

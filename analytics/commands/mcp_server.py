@@ -42,7 +42,7 @@ Document = dict[str, Any]
 
 
 class McpSettings(ServiceAddress, frozen=True, kw_only=True):
-    """Which service is asked."""
+    """The service that the server asks."""
 
 
 def run_mcp(argv: Sequence[str]) -> int:

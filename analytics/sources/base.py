@@ -93,7 +93,7 @@ class Source(Protocol):
         """
 
     def close(self) -> None:
-        """Let go of connections and files."""
+        """Close the connections and files that the source has opened."""
 
     def __enter__(self) -> Self: ...
 
@@ -292,7 +292,7 @@ class WindowedSource(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Let go of what is open."""
+        """Close the connections and files that the source has opened."""
 
     def __enter__(self) -> Self:
         return self

@@ -64,7 +64,7 @@ _MANY_ROWS: Final = 1_000_000
 """More than that are merged file by file while they are read, as far as is asked for."""
 
 
-class _Place(NamedTuple):
+class _FilePlace(NamedTuple):
     path: Path | str
     files: Any = None
     """The file system of fsspec; None for this machine's files."""
@@ -98,7 +98,7 @@ class Files(WindowedSource):
         With `files`, a file system of fsspec, it is one file there.
         """
         if files is not None:
-            places = [_Place(path, files)]
+            places = [_FilePlace(path, files)]
         elif isinstance(path, str):
             places = _far(path)
         else:
@@ -115,7 +115,7 @@ class Files(WindowedSource):
         import dask.dataframe as dd
         from dask.dataframe.utils import clear_known_categories
 
-        places = [_Place(file.path, file.files) for file in self._of(NAMES[metric].quantity)]
+        places = [_FilePlace(file.path, file.files) for file in self._of(NAMES[metric].quantity)]
         read = partial(_partition, metric=metric, histograms=histograms)
         example = clear_known_categories(read(places[0]).iloc[:0])  # type: ignore[no-untyped-call]
         return dd.from_map(read, places, meta=example)  # type: ignore[no-untyped-call]
@@ -200,15 +200,15 @@ def _buckets(file: _File, *, asked: Asked, rate: str, histograms: bool) -> pa.Ta
     )
 
 
-def _partition(place: _Place, *, metric: str, histograms: bool) -> pd.DataFrame:
+def _partition(place: _FilePlace, *, metric: str, histograms: bool) -> pd.DataFrame:
     return Files(*place).fleet(metric, rate="raw", by="user", histograms=histograms)
 
 
-def _near(path: Path) -> list[_Place]:
-    return [_Place(one) for one in (sorted(path.rglob("*.parquet")) if path.is_dir() else [path])]
+def _near(path: Path) -> list[_FilePlace]:
+    return [_FilePlace(one) for one in (sorted(path.rglob("*.parquet")) if path.is_dir() else [path])]
 
 
-def _far(address: str) -> list[_Place]:
+def _far(address: str) -> list[_FilePlace]:
     """The files at an address that fsspec knows. Raises ValueError where it does not."""
     try:
         import fsspec
@@ -217,11 +217,11 @@ def _far(address: str) -> list[_Place]:
     except (ImportError, ValueError) as error:
         raise ValueError(f"{address}: {error}; pip install 'loadlens[dask]', and s3fs for s3://") from None
     if path.endswith(".parquet"):
-        return [_Place(path, files)]
-    return [_Place(one, files) for one in sorted(files.find(path)) if one.endswith(".parquet")]
+        return [_FilePlace(path, files)]
+    return [_FilePlace(one, files) for one in sorted(files.find(path)) if one.endswith(".parquet")]
 
 
-def _opened(place: _Place) -> _File:
+def _opened(place: _FilePlace) -> _File:
     path, files = place
     try:
         with pq.ParquetFile(path, filesystem=files) as opened:

@@ -74,7 +74,7 @@ class SnapshotMaker:
         self._thread = threading.Thread(target=self._run, name="snapshots", daemon=True)
 
     def start(self) -> None:
-        """Begin."""
+        """Start the thread that makes snapshots."""
         self._thread.start()
 
     def stop(self) -> None:

@@ -110,7 +110,7 @@ class Cluster:
         return _QUORUM if len(self.connection.servers) >= _QUORUM else 1
 
     def close(self) -> None:
-        """Let go of it."""
+        """Close the connection."""
         with contextlib.suppress(nats.errors.Error, TimeoutError):
             self.call(self.connection.close())
         self._end()

@@ -299,7 +299,7 @@ class ReplicatedLog:
         """Nothing: this machine has nothing of it."""
 
     def close(self) -> None:
-        """Follow no more."""
+        """Stop following the log."""
         self._looking.cancel()
         if self._following is not None:
             self._following.cancel()

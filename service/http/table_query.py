@@ -21,7 +21,7 @@ from service.credentials.identity import ANYBODY, Identity
 from service.http.asking import ask
 from service.http.buckets import MAX_BUCKETS, AskedBuckets, check_kept, fitting_rate, take_buckets
 from service.http.parameters import LEVELS, Level, TableParameters, names_of
-from service.http.problems import ProblemError
+from service.http.problems import HTTPProblem
 from service.http.queries import a_statistic, named_metric, number_of_groups, take_range
 from service.http.requests import Parameters
 from service.http.weighing import a_weight, weighed
@@ -144,10 +144,10 @@ def chosen_users(store: Store, patterns: Sequence[str], identity: Identity) -> f
         return None
     named = [one for one in patterns if exact_names([one]) is not None and not names_labels([one])]
     if not all(map(covers, named)):
-        raise ProblemError(falcon.HTTP_403, "The scope of this token does not have each user id that is named.")
+        raise HTTPProblem(falcon.HTTP_403, "The scope of this token does not have each user id that is named.")
     unknown = next((name for name in named if not store.has_user(name)), None)
     if unknown is not None:
-        raise ProblemError(
+        raise HTTPProblem(
             falcon.HTTP_404, f"No report of user {unknown!r} has come in. GET /api/v1/users lists those that have."
         )
     if patterns and len(named) == len(patterns):

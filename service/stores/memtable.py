@@ -240,7 +240,7 @@ class Memtable:
         return [*done, tables_of(tail[:])] if tail else done
 
     def batches(self) -> list[pa.RecordBatch]:
-        """All windows."""
+        """All windows in memory, as batches with the columns of `SCHEMA`."""
         pieces, tail = self._content
         done = [piece.batch for piece in pieces]
         return [*done, columns(tail[:])] if tail else done

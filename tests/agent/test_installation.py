@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 import pytest
 
 from agent.cli import main as agent
-from agent.installation import File, InstallError, InstallSettings, Plan, given, main, plan_for, program_of
+from agent.installation import File, InstallError, InstallPlan, InstallSettings, given, main, plan_for, program_of
 from agent.settings import AgentSettings
 from contract.settings import load
 
@@ -22,7 +22,7 @@ SETTINGS = InstallSettings(
 )  # fmt: skip
 
 
-def file_of(plan: Plan, suffix: str) -> File:
+def file_of(plan: InstallPlan, suffix: str) -> File:
     (found,) = [file for file in plan.files if str(file.path).endswith(suffix)]
     return found
 

@@ -43,7 +43,7 @@ _TELEGRAF: Final = {
 
 
 @dataclass
-class Points:
+class MeasurementPoints:
     """The points of one measurement, column by column."""
 
     measurement: str
@@ -53,7 +53,7 @@ class Points:
     lines: list[int] = field(default_factory=list)
 
     def add(self, tags: dict[str, str], values: dict[str, str | float], time: int, line: int) -> None:
-        """Take one point."""
+        """Add a point to the columns of its measurement."""
         for name, value in (*tags.items(), *values.items()):
             column = self.columns.setdefault(name, [])
             column.extend([None] * (len(self.lines) - len(column)))
@@ -85,9 +85,9 @@ def is_lines(body: bytes) -> bool:
     return False
 
 
-def points_of(path: Path, file: int, aside: SetAside) -> dict[str, Points]:
+def points_of(path: Path, file: int, aside: SetAside) -> dict[str, MeasurementPoints]:
     """The points of a file by measurement; lines that are none are set aside."""
-    found: dict[str, Points] = {}
+    found: dict[str, MeasurementPoints] = {}
     tags_of: dict[str, tuple[str, dict[str, str]]] = {}
     with path.open(encoding="utf-8", errors="replace") as lines:
         for number, line in enumerate(lines, 1):
@@ -104,7 +104,7 @@ def points_of(path: Path, file: int, aside: SetAside) -> dict[str, Points]:
             measurement, tags = tags_of[series]
             points = found.get(measurement)
             if points is None:
-                points = found[measurement] = Points(measurement)
+                points = found[measurement] = MeasurementPoints(measurement)
             points.add(tags, dict(_fields(told["fields"])), int(told["time"]), number)
     return found
 
@@ -169,13 +169,13 @@ def read_lines(path: Path, file: int, hints: Hints, aside: SetAside) -> Reading:
     return Reading(concatenated(frames), fields, said)
 
 
-def _host_tag(points: Points, hints: Hints) -> str:
+def _host_tag(points: MeasurementPoints, hints: Hints) -> str:
     return hints.host or next(
         (tag for tag in ("host", "hostname", "instance", "server", "node") if tag in points.columns), "host"
     )
 
 
-def _fields_of(points: Points) -> dict[str, Field]:
+def _fields_of(points: MeasurementPoints) -> dict[str, Field]:
     known = _TELEGRAF.get(points.measurement)
     if known is not None:
         # The agent's memory is 1 - available / total: used_percent leaves caches out by other rules.

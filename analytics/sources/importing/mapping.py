@@ -57,7 +57,7 @@ class Take(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Mapping(Struct, frozen=True, forbid_unknown_fields=True):
-    """A mapping file."""
+    """The content of a mapping file: how the fields of a foreign schema are to be read."""
 
     time: str
     take: Annotated[list[Take], Meta(min_length=1)]

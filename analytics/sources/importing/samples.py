@@ -62,7 +62,7 @@ class SetAside:
     """How many rows for each reason."""
 
     def number_of(self, file: str) -> int:
-        """The number of a file."""
+        """The number of a file in the list of files, to which it is added if it is new."""
         if file not in self.files:
             self.files.append(file)
         return self.files.index(file)

@@ -100,7 +100,7 @@ _GROUPED: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Roles:
-    """Which column is what."""
+    """Which column of a table holds the time, the machine, and the numbers."""
 
     time: str
     host: str | None

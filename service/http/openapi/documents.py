@@ -254,7 +254,7 @@ class SelectionList(Document):
 
 
 class Created(Document):
-    """What was made."""
+    """The id of what was made."""
 
     id: str
 

@@ -21,7 +21,7 @@ from service.stores.series import Series, SeriesIndex, User
 
 
 class StoreInUse(StoreError):
-    """Another process has it."""
+    """Another process has opened this data folder."""
 
 
 class NewerCatalog(StoreError):
@@ -237,7 +237,7 @@ def segments(connection: duckdb.DuckDBPyConnection) -> list[Segment]:
 
 
 def add_segment(connection: duckdb.DuckDBPyConnection, segment: Segment) -> None:
-    """List a segment."""
+    """Add a file of windows to the list of those that are read."""
     connection.execute("INSERT INTO segment VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", list(segment))
 
 
@@ -384,7 +384,7 @@ def load_index(connection: duckdb.DuckDBPyConnection, index: SeriesIndex) -> Non
 
 
 def add_series(connection: duckdb.DuckDBPyConnection, series: Sequence[Series]) -> None:
-    """Keep new series."""
+    """Add series that were not known."""
     _insert(connection, "INSERT INTO series", [astuple(one) for one in series], ("id", "user_id", "quantity", "core"))
 
 

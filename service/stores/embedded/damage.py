@@ -105,7 +105,7 @@ def _says_nothing(path: Path) -> bool:
         return False
 
 
-class Damage:
+class DamagedFiles:
     """The files that cannot be read, and what is lost with them."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, folder: Path, segments: Iterable[Segment]) -> None:

@@ -31,7 +31,7 @@ Say = Callable[[str], None]
 
 
 class Repaired(NamedTuple):
-    """What was done."""
+    """What a repair has listed, and what it has lost."""
 
     files: int
     """Files of windows that the catalogue lists now."""

@@ -18,7 +18,7 @@ from service.stores import use_tables
 from service.stores.base import Buckets, Key, Machine, Question, StoreUnavailable
 from service.stores.dump import ChosenSeries, coarser, heard, machine_of, series_of
 from service.stores.embedded import catalog, dump
-from service.stores.embedded.damage import Damage, Holds, refuse_without_catalogue, remove_garbage
+from service.stores.embedded.damage import DamagedFiles, Holds, refuse_without_catalogue, remove_garbage
 from service.stores.embedded.ends import Ends
 from service.stores.embedded.reading import append_rollup, complete_fleet, read, read_runs, rollups_of, with_fleet
 from service.stores.embedded.segments import (
@@ -34,7 +34,7 @@ from service.stores.embedded.segments import (
     sort_windows,
     write_segment,
 )
-from service.stores.embedded.versions import Versions, View
+from service.stores.embedded.versions import StoreVersion, Versions
 from service.stores.engine import TIERS, Retention, select
 from service.stores.memtable import Memtable, ends_of
 from service.stores.process_use import UseAnswer, UseDump, UseQuestion, joined
@@ -100,7 +100,7 @@ class EmbeddedStore(KnownUsers):
         self._versions = Versions(self._connection, self._raw, self._memtables)
         remove_garbage(self._connection, self._raw, self._versions.segments, self.flushed, holds)
         self._ends = Ends(self._raw)
-        self._damage = Damage(self._connection, self._raw, self._versions.segments)
+        self._damage = DamagedFiles(self._connection, self._raw, self._versions.segments)
 
     # What comes in
 
@@ -171,7 +171,7 @@ class EmbeddedStore(KnownUsers):
     def _stored(self, places: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
         series, time = (np.array(column, np.int64) for column in zip(*places, strict=True))
 
-        def read(view: View) -> list[tuple[int, int]]:
+        def read(view: StoreVersion) -> list[tuple[int, int]]:
             held = np.zeros(len(places), np.bool_)
             for memtable in view.memtables:
                 held |= memtable.holds(series, time)
@@ -194,7 +194,7 @@ class EmbeddedStore(KnownUsers):
         chosen = select(self._index, question)
         cuts = chosen.cuts(self._retention, times.now_ms())
 
-        def read_all(view: View) -> pd.DataFrame:
+        def read_all(view: StoreVersion) -> pd.DataFrame:
             with self._connection.cursor() as cursor:
                 segments = self._damage.whole(view.segments)
                 return read(cursor, self._raw, segments, view.memtables, chosen, cuts, has_fleet=view.has_fleet)
@@ -211,7 +211,7 @@ class EmbeddedStore(KnownUsers):
     def who(self, question: UseQuestion) -> UseAnswer:
         """Who used the CPU, of the windows that said so."""
 
-        def read_all(view: View) -> UseAnswer:
+        def read_all(view: StoreVersion) -> UseAnswer:
             memory = joined([tables for memtable in view.memtables for tables in memtable.process_uses()])
             with self._connection.cursor() as cursor:
                 return use_tables.answer(cursor, question, memory)
@@ -314,7 +314,7 @@ class EmbeddedStore(KnownUsers):
                     use_tables.expire(cursor, self._keep_processes_ms, now_ms)
 
     def check_can_forget(self) -> None:
-        """It can."""
+        """Does nothing: this store can always forget."""
 
     def forget(self, user_id: str) -> None:
         """Forget a user: out of all answers in one step, out of the files by the compactions that follow."""

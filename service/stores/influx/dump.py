@@ -59,7 +59,7 @@ class FieldSummary(NamedTuple):
     greatest: float
 
     def joined(self, other: "FieldSummary") -> "FieldSummary":
-        """Those of both."""
+        """The summary of the values of both."""
         return FieldSummary(
             self.values + other.values, self.total + other.total,
             min(self.least, other.least), max(self.greatest, other.greatest),

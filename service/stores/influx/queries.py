@@ -15,7 +15,7 @@ from contract.metrics import TYPE_OF, Metric
 from contract.report import Report
 from service.stores.base import Buckets, Key, Question, StoreUnavailable
 from service.stores.engine import Retention, select
-from service.stores.influx.answers import Stored
+from service.stores.influx.answers import StoredAnswers
 from service.stores.influx.dump import Dump, FieldDay, FieldSummary
 from service.stores.influx.keeping import Keeping
 from service.stores.influx.originals import Originals
@@ -57,7 +57,7 @@ class InfluxQueries(KnownUsers):
         self._reader = Reader(self._client, self._index)
         self._catalog = UserCatalog(self._index)
         self._originals = Originals(self._client, self._reader, self._index)
-        self._stored = Stored(self._reader, self._index, lambda: self._originals.live)
+        self._stored = StoredAnswers(self._reader, self._index, lambda: self._originals.live)
         self._dump = Dump(self._client, self._reader, self._index, self._asked)
         self._keeping = Keeping(self._client, self._retention.longest_ms)
         self._uses = ProcessUses(self._client, self._index)

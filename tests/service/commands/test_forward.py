@@ -26,7 +26,7 @@ from service.commands.forward.command import (
     begin,
 )
 from service.commands.forward.series import encode, metric_name, native, points_of
-from service.commands.forward.target import Target
+from service.commands.forward.target import ForwardTarget
 from tests.support import devices
 from tests.support.remote_write import Histogram, Value, received, unblock
 from tests.support.reports import post
@@ -152,7 +152,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService
 def forwarding(settings: ForwardSettings) -> Iterator[Forwarder]:
     """What the command does, in threads; ends as a signal ends it."""
     stopping = threading.Event()
-    target = Target(settings.to, [("X-Scope-OrgID", "1")], settings.protocol, stopping)
+    target = ForwardTarget(settings.to, [("X-Scope-OrgID", "1")], settings.protocol, stopping)
     source = stream(settings.url, user=settings.user or None, after=begin(settings))
     forwarder = Forwarder(settings, target, stopping)
     threads = [threading.Thread(target=forwarder.follow, args=(source,), daemon=True)]
