@@ -51,7 +51,7 @@ _WATCH = """(() => {
         .filter((one) => one.name.includes("/fleet/picture")).at(-1);
       seen.drawn.push({ at: performance.now(), took: performance.now() - (asked?.startTime ?? 0) });
     }));
-  }).observe(document, { attributes: true, subtree: true, attributeFilter: ["data-machines"] });
+  }).observe(document, { attributes: true, subtree: true, attributeFilter: ["data-drawn"] });
   new PerformanceObserver((list) => {
     for (const one of list.getEntries()) if (!one.hadRecentInput) seen.shift += one.value;
   }).observe({ type: "layout-shift", buffered: true });

@@ -45,13 +45,13 @@ export function labelGroups() {
   const content = h("div", {});
   let rows = [], asked = {}, madeOf = "", madeAt = 0;
   const group = () => get("group");
-  const question = () => address("/api/v1/query", { metric: asked.metric, stat: STATISTICS, by: `label:${group()}`, user: get("label"), start: asked.start, end: asked.end, resample_rate: "all" });
+  const question = () => address("/api/v1/query", { metric: asked.metric, stat: STATISTICS, by: `label:${group()}`, start: asked.start, end: asked.end, resample_rate: "all", ...asked.selection });
   const columns = () => [{ label: group(), name: true }, { label: "machines", number: true }, ...["mean", "p95", "maximum"].map((label) => ({ label, number: true }))];
   const groups = card("By label", {
-    help: "of all samples of the machines that have it",
+    help: "of all samples of those of the machines above that have it",
     source: () => ({
       path: question(), file: "labels.csv", accept: "text/csv",
-      python: python("query", [[asked.metric]], { stats: STATISTICS, by: `label:${group()}`, users: get("label") ? [get("label")] : null, start: asked.start, end: asked.end, rate: "all" }),
+      python: python("query", [[asked.metric]], { stats: STATISTICS, by: `label:${group()}`, start: asked.start, end: asked.end, rate: "all", machines: Object.keys(asked.selection).length ? asked.selection : null }),
     }),
     rows: () => ({ columns: columns(), rows: rows.map((one) => [one.value, one.machines, ...STATISTICS.map((stat) => one[stat])]) }),
   });
@@ -76,7 +76,7 @@ export function labelGroups() {
     select.value = names.includes(group()) ? group() : "";
   }
 
-  /** Shows the groups of `range`, `{metric, start, end}`; `counts` are of machines. New data are looked at once in a while. */
+  /** Shows the groups of `range`, `{metric, start, end, selection}`; `counts` are of machines. New data are looked at once in a while. */
   async function refresh(counts, range, unit, { quiet, signal }) {
     asked = range;
     if (!select.value) {
@@ -85,7 +85,7 @@ export function labelGroups() {
       fill(content, h("p", { class: "quiet" }, "Machines with the same value of a label, taken together."));
       return;
     }
-    const what = JSON.stringify([group(), get("label"), range.metric, range.end - range.start]);
+    const what = JSON.stringify([group(), range.selection, range.metric, range.end - range.start]);
     if (quiet && what === madeOf && Date.now() - madeAt < FRESH_MS) return;
     [madeOf, madeAt] = [what, Date.now()];
     try {
