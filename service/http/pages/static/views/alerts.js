@@ -1,6 +1,6 @@
 // What rules have found: firing and pending alerts, silences, the history, and what a rule would have said before.
 
-import { address, exactly, getJson, getWindows, segment, send } from "../api.js";
+import { address, exactly, getJson, getWindows, python, segment, send } from "../api.js";
 import { SERVICE } from "../base.js";
 import { card } from "../card.js";
 import { badges, fill, h, name, notice, table } from "../dom.js";
@@ -31,9 +31,10 @@ export function open(root) {
   const host = h("input", { type: "search", size: "20", placeholder: "the first that fires", onchange: () => set({ host: host.value.trim() }) });
   const test = card("Would have fired", {
     help: "a rule against what was reported in the range",
-    source: () => ({ path: "/api/v1/backtests", body: question(), csv: false, python: `import httpx\n\nprint(httpx.post(${JSON.stringify(SERVICE + "/api/v1/backtests")}, json=${JSON.stringify(question())}).json())` }),
+    source: () => ({ path: "/api/v1/backtests", body: question(), csv: false, file: "would-have-fired.csv", python: backtestPython(question()) }),
     rows: () => ({ columns: [{ label: "machine" }, { label: "fired" }, { label: "resolved" }, { label: "value", number: true }], rows: (tested?.periods ?? []).map((one) => [one.user || "the fleet", iso(one.fired), one.resolved ? iso(one.resolved) : "", one.value]) }),
   });
+  const backtestPython = ({ rule: name_, start, end: to, user: of = null }) => python("backtest", [name_, start, to], { user: of });
   const plot = h("div", { class: "plot" });
   const told = h("div", { role: "status" });
   const asks = h("div", { class: "controls" }, h("label", {}, "Rule ", choose), h("label", {}, "Machine ", host), h("button", { type: "button", onclick: () => backtest() }, "Test"));
@@ -51,7 +52,7 @@ export function open(root) {
   }
 
   const who = (id) => (id ? h("a", { href: hostLink(id) }, name(id)) : "the fleet");
-  const showAll = () => h("a", { href: link("/alerts") }, "Show all");
+  const showAll = () => h("a", { href: link("/alerts", { label: null }) }, "Show all");
   const value = (one) => (Math.abs(one) <= 1 ? shown(one) : one.toPrecision(4));
 
   async function refresh() {

@@ -127,7 +127,7 @@ export function open(root) {
     }),
     rows: () => ({ columns: machineColumns(), rows: (picture?.machines ?? []).map(plainMachine), of: picture ? shownMachines() : 0 }),
   });
-  const columns = h("div", { class: "columns" }, trend.node, distribution.node, duration.node);
+  const columns = h("div", { class: "columns main-first" }, trend.node, distribution.node, duration.node);
   root.append(h("div", { class: "head" }, heading), tiles, heat.node, columns, lists, groups.node, machines.node);
 
   const bins = () => ({ all: shares(merged(windows.map((one) => one.histogram))), now: shares(windows.at(-1)?.histogram ?? []) });

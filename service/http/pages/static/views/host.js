@@ -101,12 +101,16 @@ export function open(root) {
     describe: (row, column) => [`${DAYS[row]}, ${column}:00`, h("br"), `mean ${shown(week.mean[24 * row + column], metricOf().unit)}`, h("br"), `p95 ${shown(week.p95[24 * row + column], metricOf().unit)}`],
   });
 
-  const size = card("Size", { source: () => ({ path: analysis("size"), csv: false, python: python("history", [id()], { start: asked.end - 42 * 86_400_000, end: asked.end, rate: "1h", core: "each" }).replace("print(frame)", "print(analytics.right_size(frame))") }) });
+  let sized = null;
+  const size = card("Size", {
+    source: () => ({ path: analysis("size"), csv: false, python: python("history", [id()], { start: asked.end - 42 * 86_400_000, end: asked.end, rate: "1h", core: "each" }).replace("print(frame)", "print(analytics.right_size(frame))") }),
+    rows: () => ({ columns: ["machine", "verdict", "now", "recommended", "unit", "reason"].map((label) => ({ label })), rows: sized ? [[id(), sized.verdict ?? "", sized.now ?? "", sized.recommended ?? "", sized.unit ?? "", sized.why ?? sized.unavailable]] : [] }),
+  });
   const sizeText = h("div", { role: "status" });
   size.body.append(sizeText);
   const agent = settings();
   const others = h("div", { class: "columns" });
-  const grid = h("div", { class: "columns" }, coreCard.node, duration.node, weekCard.node, size.node, agent.node);
+  const grid = h("div", { class: "columns rest" }, coreCard.node, duration.node, weekCard.node, size.node, agent.node);
   // How high the first of these is shows when it is filled, so they wait for it.
   const below = h("div", { class: "stack waiting" }, who.node, grid, h("h2", {}, "Other metrics"), others);
   const known = h("div", { class: "stack" }, links, tiles, history.node, below);
@@ -287,6 +291,7 @@ export function open(root) {
   }
 
   function paintSize(found) {
+    sized = found;
     fill(sizeText, found.unavailable ? h("p", { class: "empty" }, found.unavailable) : [
       h("p", {}, badges([found.verdict]),
         found.recommended !== null ? h("strong", {}, found.unit === "cores" ? plural(found.recommended, "core") : `${found.recommended} ${found.unit}`) : null,
