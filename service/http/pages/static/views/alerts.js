@@ -1,7 +1,6 @@
 // What rules have found: firing and pending alerts, silences, the history, and what a rule would have said before.
 
-import { address, exactly, getJson, getWindows, python, segment, send } from "../api.js";
-import { SERVICE } from "../base.js";
+import { address, exactly, getJson, python, segment, send } from "../api.js";
 import { card } from "../card.js";
 import { badges, fill, h, name, notice, table } from "../dom.js";
 import { lineChart } from "../linechart.js";
