@@ -107,7 +107,7 @@ export function open(root) {
   const distributionChart = lineChart(distributionPlot, { time: false, label: "Distribution of samples over loads", zoom: () => {} });
 
   const duration = card("Load duration", {
-    help: "the share of all samples that were at least so high: who samples more often weighs more",
+    help: "samples that were at least so high: who samples more often weighs more",
     source: () => ({
       path: windowsTogether(), csv: false, file: "load-duration.csv",
       python: loadDurationPython("fleet", [asked.metric], asked, chosenOnly()),
@@ -220,7 +220,7 @@ export function open(root) {
     paintTrend(named);
     paintTiles(named);
     for (const one of [heat, trend, distribution, duration, machines]) one.refresh();
-    await groups.refresh(picture.labelled, { metric: named.name, start: picture.start, end: asked.end, selection }, named.unit, { quiet, signal });
+    await groups.refresh(picture.labelled, shownMachines(), { metric: named.name, start: picture.start, end: asked.end, selection }, named.unit, { quiet, signal });
   }
 
   function paintMap() {
