@@ -22,10 +22,12 @@ from contract.times import DAY_MS, format_duration, parse_timestamp
 from service.alerts.repository import RuleRepository
 from service.alerts.rules import InvalidRule, Rule, parse_rule
 from service.alerts.runner import Runner
+from service.credentials.identity import ANYBODY
 from service.dashboard.analysis import KINDS, MAX_BACKTEST_WINDOWS, Analyst, Busy, Kind, Subject
 from service.dashboard.fleet import MAX_COLUMNS, MAX_ROWS, PictureQuestion, picture
 from service.dashboard.matrix import FleetCache, Shown
 from service.http.asking import ask
+from service.http.authentication import identity_of
 from service.http.buckets import fitting_rate
 from service.http.encoding import preferred
 from service.http.listing import one_of, whole_number
@@ -100,18 +102,19 @@ class Dashboard:
         resp.set_header("X-Content-Type-Options", "nosniff")
         resp.set_header("Referrer-Policy", "same-origin")
         resp.set_header("Cache-Control", "no-cache")
-        resp.text = _page(req.path.rstrip("/") or "/", req.root_path)
+        resp.text = _page(req.path.rstrip("/") or "/", req.root_path, asks_for_token=identity_of(req) is not ANYBODY)
 
 
 @functools.cache
-def _page(path: str, base: str) -> str:
+def _page(path: str, base: str, *, asks_for_token: bool) -> str:
     metrics = [metric for metric in NAMES.values() if metric.over_cores is None and metric.name != "cpuLoadAvg"]
     shown = [metric for metric in metrics if metric.statistic == "mean"]
     # Named here, so that a browser fetches all of them at once, not each when it has read who imports it.
     modules = [name for name in _files() if name.endswith(".js") and not name.startswith(("vendor/", "theme", "app"))]
     return _template().render(
-        version=_version(), views=VIEWS, path=path, title=VIEWS[path], metrics=shown, base=base, modules=modules
-    )
+        version=_version(), views=VIEWS, path=path, title=VIEWS[path], metrics=shown, base=base, modules=modules,
+        asks_for_token=asks_for_token,
+    )  # fmt: skip
 
 
 class StaticFile:

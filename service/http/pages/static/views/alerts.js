@@ -9,7 +9,7 @@ import { ago, durationText, iso, moment, range, rateFor } from "../time.js";
 import { plural, shown } from "../numbers.js";
 import { labelFilter, labelTitle } from "./labels.js";
 import { newRule } from "./newrule.js";
-import { consumers } from "./shared.js";
+import { annotations, consumers } from "./shared.js";
 
 export const title = "Alerts";
 const DURATIONS = { "30m": "30 minutes", "2h": "2 hours", "8h": "8 hours", "1d": "a day", "7d": "a week" };
@@ -156,6 +156,7 @@ export function open(root) {
     try {
       const base = shownUser ? `/api/v1/metrics/${metric}/byUser/${segment(shownUser)}` : `/api/v1/metrics/${metric}/fleet`;
       ({ entries } = await getJson(address(base, { start, end: to, resample_rate: rate, stat })));
+      await annotations.load({ start, end: to, user: shownUser || null });
     } catch { /* the periods are shown without what they are about */ }
     const level = wanted.above ?? wanted.below ?? null;
     const x = entries.map((one) => Date.parse(one.date) / 1000);
@@ -164,6 +165,7 @@ export function open(root) {
       series: [{ label: `${stat ?? metric} of ${shownUser || "the fleet"}`, data: entries.map((one) => one.value), colour: "--series-1", width: 2, swatch: "swatch-1" },
         ...(level === null || wanted.kind !== "threshold" ? [] : [{ label: wanted.above === undefined || wanted.above === null ? "below" : "above", data: x.map(() => level), colour: "--hot", dash: [4, 4], swatch: "swatch-hot" }])],
       periods: tested.periods.filter((one) => one.user === shownUser || !one.user).map((one) => ({ start: one.fired, end: one.resolved ?? to, colour: "--hot" })),
+      marks: annotations.marks(),
       empty: "Nothing was reported in this range.",
     });
     fill(told, h("p", {}, `${tested.rule} would have fired ${plural(tested.periods.length, "time")}${get("label") ? ` of machines with ${get("label")}` : ""}, on windows of ${tested.rate}.`),

@@ -33,7 +33,7 @@ export function open(root) {
   const lines = card("Side by side", {
     source: () => ({
       path: question(0), also: overlay.checked ? question(WEEK) : null, csv: false, file: "compare.csv",
-      python: [code(0), ...(overlay.checked ? [code(WEEK).split("\n\n")[1].replaceAll("frame", "before")] : [])].join("\n\n"),
+      python: [code(0), ...(overlay.checked ? [code(WEEK).split("\n\n").at(-1).replaceAll("frame", "before")] : [])].join("\n\n"),
     }),
     rows: () => ({
       columns: [{ label: "time" }, { label: "machine" }, { label: "when" }, { label: get("stat", "mean"), number: true }],

@@ -217,6 +217,7 @@ export function open(root) {
     for (const one of windows) {
       for (const [key, q] of [["p5", 0.05], ["p50", 0.5], ["p95", 0.95]]) one[key] = quantile(one.histogram, q, named.bounded, one.min, one.max);
     }
+    map.mark(annotations.marks());
     paintTrend(named);
     paintTiles(named);
     for (const one of [heat, trend, distribution, duration, machines]) one.refresh();

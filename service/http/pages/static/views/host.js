@@ -252,6 +252,7 @@ export function open(root) {
     const highest = named.bounded ? 1 : Math.max(...cores.map((one) => one.mean), 1e-9);
     coreStrip.top.textContent = shown(highest, named.unit);
     coreMap.show({ pixels: levels(values, highest), rows: coreNumbers.length, columns, start: first * rate, rate }, { empty: "This machine does not report its cores one by one." });
+    coreMap.mark(annotations.marks());
   }
 
   async function analyse(named, signal) {
@@ -328,7 +329,7 @@ export function open(root) {
       others.append(made.node);
       const drawn = lineChart(plot, { label: one.text, unit: one.unit, maximum: one.bounded ? 1 : null });
       const { x, columns: [mean, high] } = withGaps(points.map((row) => row.time), ["mean", "max"].map((key) => points.map((row) => row[key])), 1.5 * spacing(points.map((row) => row.time), rate));
-      drawn.show({ x, domain: [question.start / 1000, question.end / 1000], series: [{ label: "max", data: high, colour: "--series-2", swatch: "swatch-2" }, { label: "mean", data: mean, colour: "--series-1", width: 2, swatch: "swatch-1" }] });
+      drawn.show({ x, domain: [question.start / 1000, question.end / 1000], series: [{ label: "max", data: high, colour: "--series-2", swatch: "swatch-2" }, { label: "mean", data: mean, colour: "--series-1", width: 2, swatch: "swatch-1" }], marks: annotations.marks() });
       small.push(drawn);
     }
   }
@@ -348,7 +349,7 @@ export function open(root) {
     others.append(made.node);
     const one = lineChart(plot, { label: "Kinds of CPU time" });
     const { x, columns } = withGaps(times, data, 1.5 * spacing(times, rate));
-    one.show({ x, domain: [question.start / 1000, question.end / 1000], ...stacked(columns.map((values, place) => ({ label: drawn[place][1], data: values, rest: drawn[place][0] === "cpuTimeIowait" }))) });
+    one.show({ x, domain: [question.start / 1000, question.end / 1000], ...stacked(columns.map((values, place) => ({ label: drawn[place][1], data: values, rest: drawn[place][0] === "cpuTimeIowait" }))), marks: annotations.marks() });
     small.push(one);
   }
 
