@@ -30,6 +30,7 @@ from service.http.resources.dashboard import VIEWS, Dashboard, FleetPicture, Hos
 from service.http.resources.documentation import Docs, DocsStyle, OpenApi
 from service.http.resources.health import Health, Ready, member_looks, other_looks, refusing_looks, unasked_tokens_look
 from service.http.resources.ingest import Metrics
+from service.http.resources.machines import Machines
 from service.http.resources.notifications import Notifications, OneNotification, Redelivery, TargetTest
 from service.http.resources.openid import OpenIdBegin, OpenIdEnd
 from service.http.resources.operations import AuditTrail, Numbers, Prometheus
@@ -186,6 +187,7 @@ def _routes(service: Service, asks_for_token: bool) -> dict[str, object]:
     """The resource at each path."""
     store, remote, queue = service.store, service.remote_configuration, service.queue
     repository, rules = service.rule_repository, service.rules
+    alerting = partial(alerting_users, repository)
     sending = Sending(store)
     numbers = Numbers(
         ingest=service.ingest, journal=service.journal, store=store, maintenance=service.maintenance,
@@ -213,9 +215,10 @@ def _routes(service: Service, asks_for_token: bool) -> dict[str, object]:
         "/api/v1/prometheus/write": RemoteWrite(metrics, store, service.token_limits),
         "/api/v1/metrics/{metric}/byUser/{user_id:path}": History(store, service.versions),
         "/api/v1/metrics/{metric}/fleet": Fleet(store, service.versions),
-        "/api/v1/query": QueryTables(store, service.versions),
+        "/api/v1/query": QueryTables(service.versions, service.fleet_cache, alerting),
         "/api/v1/windows/byUser/{user_id:path}": UserWindows(store, sending),
-        "/api/v1/windows/fleet": FleetWindows(store, sending, service.fleet_cache, partial(alerting_users, repository)),
+        "/api/v1/windows/fleet": FleetWindows(store, sending, service.fleet_cache, alerting),
+        "/api/v1/fleet/machines": Machines(service.fleet_cache, alerting),
         "/api/v1/who": TopProcesses(store),
         "/api/v1/users": Users(store, remote.shared_ids, remote.registry),
         "/api/v1/users/{user_id:path}": OneUser(service.forgetting),
