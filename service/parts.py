@@ -7,7 +7,7 @@ import logging
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from contract.logs import fields
 from contract.report import Report
@@ -48,7 +48,6 @@ from service.stores.opening import home_of, open_store
 from service.stream.broker import Broker, BrokerLimits
 
 if TYPE_CHECKING:
-    from service.answering import Answering
     from service.ingest.member import Member
 
 _log = logging.getLogger("loadlens.service")
@@ -56,6 +55,22 @@ _SCHEDULED_MS = 3_600_000
 """Longer than a report of a schedule waits for its turn and is made."""
 _MIN_LIVE_BYTES, _MAX_LIVE_BYTES = 1 << 20, 64 << 20
 """Bounds of what the live stream holds for consumers in memory."""
+
+
+class Answering(Protocol):
+    """What only questions need (`service.answering`)."""
+
+    def read_ahead(self) -> None:
+        """Read what is asked first, in a thread."""
+
+    def note(self, reports: Sequence[Report]) -> None:
+        """Take reports that the store answers already."""
+
+    def clear(self) -> None:
+        """Give no answer again that was made so far. Blocks."""
+
+    def close(self) -> None:
+        """Wait for what is being read."""
 
 
 class Service:
