@@ -24,7 +24,7 @@ from service.http.resources.annotations import AnnotationList, OneAnnotation
 from service.http.resources.dashboard import VIEWS, Dashboard, FleetPicture, HostAnalysis, RuleBacktest, StaticFile
 from service.http.resources.documentation import Docs, DocsStyle, OpenApi
 from service.http.resources.ingest import Metrics
-from service.http.resources.machines import Machines
+from service.http.resources.machines import MachineTable
 from service.http.resources.notifications import Notifications, OneNotification, Redelivery, TargetTest
 from service.http.resources.openid import OpenIdBegin, OpenIdEnd
 from service.http.resources.operations import AuditTrail, Numbers, Prometheus
@@ -151,7 +151,7 @@ def _routes(service: Service, answering: Answering, metrics: Metrics) -> dict[st
         "/api/v1/query": QueryTables(service.versions, answering.fleet_cache, alerting),
         "/api/v1/windows/byUser/{user_id:path}": UserWindows(store, sending),
         "/api/v1/windows/fleet": FleetWindows(store, sending, answering.fleet_cache, alerting),
-        "/api/v1/fleet/machines": Machines(answering.fleet_cache, alerting),
+        "/api/v1/fleet/machines": MachineTable(answering.fleet_cache, alerting),
         "/api/v1/who": TopProcesses(store),
         "/api/v1/users": Users(store, remote.shared_ids, remote.registry),
         "/api/v1/users/{user_id:path}": OneUser(service.forgetting),

@@ -31,7 +31,7 @@ _COLUMNS = (
 )  # fmt: skip
 
 
-class Machines:
+class MachineTable:
     """Lists machines with their statistics, chosen and sorted as in the fleet's picture."""
 
     def __init__(self, cache: FleetCache, alerting: Callable[[], frozenset[str]]) -> None:
