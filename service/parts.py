@@ -57,7 +57,7 @@ _MIN_LIVE_BYTES, _MAX_LIVE_BYTES = 1 << 20, 64 << 20
 """Bounds of what the live stream holds for consumers in memory."""
 
 
-class Answering(Protocol):
+class Answers(Protocol):
     """What only questions need (`service.answering`)."""
 
     def read_ahead(self) -> None:
@@ -132,7 +132,7 @@ class Service:
         self.report_maker = ReportMaker(settings.tls_certificate, own_address)
         self.schedules = Schedules(self.control, self.audit)
         self.scheduler = ReportScheduler(self.schedules, partial(self._make_scheduled, _own_address(settings)))
-        self.answering: Answering | None = None
+        self.answering: Answers | None = None
         """What only questions need; set when it is imported (`service.app`)."""
         self.is_open = False
         self._reads_ahead = self.member is None and settings.store == "embedded"
