@@ -29,7 +29,7 @@ from service.http.asking import ask
 from service.http.authentication import actor_of, identity_of
 from service.http.listing import take_limit
 from service.http.parameters import MAX_USERS, UsersParameters, names_of
-from service.http.problems import ProblemError, invalid
+from service.http.problems import HTTPProblem, invalid
 from service.http.queries import check_device, check_user, fleet, history, named_metric, read_query, unknown_user
 from service.http.requests import Parameters, text
 from service.http.selecting import labels
@@ -86,19 +86,27 @@ class Fleet:
 class QueryTables:
     """Answers several metrics, statistics, users and groupings at once."""
 
-    def __init__(self, store: Store, versions: RangeVersions) -> None:
-        self._store = store
+    def __init__(self, versions: RangeVersions, cache: FleetCache, alerting: Callable[[], frozenset[str]]) -> None:
+        """`alerting` names the machines about which an alert fires, and may block."""
+        self._store = cache.store
         self._versions = versions
+        self._cache = cache
+        self._alerting = alerting
 
     async def on_get(self, req: Request, resp: Response) -> None:
         """200 with a table; 404 for a metric or user that is not known."""
         form = form_of(req)
         query = await read_table_query(req, self._store, identity_of(req))
         by_groups = not {"all", "user", "core"}.issuperset(query.by)
-        by_machines = query.weight == "cores" or by_groups or names_labels(query.users)
-        if is_unchanged(req, resp, self._versions, form, (query.start_ms, query.end_ms), by_machines=by_machines):
+        chosen = query.selection
+        by_machines = query.weight == "cores" or by_groups or names_labels(query.users) or not chosen.is_everybody
+        range_ms = (query.start_ms, query.end_ms)
+        # Who is silent or alerting changes without any report.
+        if chosen.asks_for_numbers:
+            resp.cache_control = ["no-store"]
+        elif is_unchanged(req, resp, self._versions, form, range_ms, by_machines=by_machines):
             return
-        parts = await table(self._store, query)
+        parts = await table(self._cache, self._alerting, query)
         await asyncio.to_thread(send_table, resp, form, query, parts)
 
 
@@ -160,7 +168,7 @@ class OneUser:
     async def on_delete(self, req: Request, resp: Response, user_id: str) -> None:
         """204 when no answer has it any more; what it sends afterwards is a new user's."""
         if self._forgetting is None:
-            raise ProblemError(
+            raise HTTPProblem(
                 falcon.HTTP_501,
                 "With a journal in NATS no single user can be forgotten: all processes read its log, which keeps what "
                 "it has. Nothing was changed.",
@@ -168,9 +176,9 @@ class OneUser:
         try:
             known = await self._forgetting.forget(user_id, actor_of(req))
         except CannotForget as error:
-            raise ProblemError(falcon.HTTP_501, f"{error}. Nothing was changed.") from None
+            raise HTTPProblem(falcon.HTTP_501, f"{error}. Nothing was changed.") from None
         except (StoreUnavailable, ControlError, OSError) as error:
-            raise ProblemError(
+            raise HTTPProblem(
                 falcon.HTTP_503, f"The user is not forgotten yet: {error}", headers={"Retry-After": "5"}
             ) from None
         if not known:

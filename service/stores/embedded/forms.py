@@ -1,7 +1,7 @@
 """How windows lie in files: which columns, how they are encoded, and how every form of every release is read again.
 
-A file has the columns of `service.stores.memtable.SCHEMA`, and in place of most of their values others that they follow
-from: means and variances as whole numbers (`service.stores.embedded.fractions`), histograms as counts by bin
+A file has the columns of `service.stores.sorted_windows.SCHEMA`, and in place of most of their values others that they
+follow from: means and variances as whole numbers (`service.stores.embedded.fractions`), histograms as counts by bin
 (`service.stores.embedded.counts`), extremes only where they do not follow from these. Whatever came is read again to
 the bit: `read` gives it, from any rows of a file.
 
@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 
 from service.stores.embedded import counts, fractions
 from service.stores.embedded.counts import Counts
-from service.stores.memtable import SCHEMA, binary
+from service.stores.sorted_windows import SCHEMA, binary
 
 Ints = npt.NDArray[np.int64]
 

@@ -7,7 +7,7 @@ import shutil
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO
 
 import duckdb
 import msgspec
@@ -19,12 +19,14 @@ import pyarrow.parquet as pq
 from contract.times import HOUR_MS
 from service.journal.files import sync_folder
 from service.stores.embedded import forms
-from service.stores.memtable import SCHEMA
+from service.stores.embedded.segment import Segment
 from service.stores.series import WHOLE, SeriesIndex
+from service.stores.sorted_windows import SCHEMA
 
 _FAN_IN = 4
 LARGEST_SEGMENT = 64_000_000
 """Rows; sorting spills to disk, so this bounds how much is rewritten at once."""
+FLUSHED, MERGED, SETTLED = forms.FLUSHED, forms.MERGED, forms.SETTLED
 _SETTLES_MS = HOUR_MS
 _LEAST_SETTLED = 100_000
 """Rows; of fewer there is not much to save."""
@@ -56,33 +58,6 @@ def alike(rows: Mapping[int, int], largest: int) -> list[int]:
 
 _ROW_GROUP = 1024 * 1024
 _NEVER = (2**63 - 1, -(2**63))
-
-
-class Segment(NamedTuple):
-    """A file of windows and what it spans."""
-
-    id: int
-    file: str
-    rows: int
-    bytes: int
-    first_series: int
-    last_series: int
-    first_ms: int
-    last_ms: int
-    has_names: bool = False
-    """Whether its rows name their user, quantity and core, so that the catalogue can be made from it. Where not, it is
-    of an older release, or has windows of a user that was forgotten, and is to be written again."""
-    checksum: str | None = None
-    """SHA-256 of the file as it was written, in hexadecimal; None for files of releases that did not note it."""
-    form: int = 0
-    """Which columns it has (`service.stores.embedded.forms`)."""
-    is_settled: bool = False
-    """Whether it was written with the effort for windows that hardly will be written again."""
-
-    def may_hold(self, series: npt.NDArray[np.int64], time: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-        """For each pair of a series and an end, whether the file may have that window."""
-        in_series = (series >= self.first_series) & (series <= self.last_series)
-        return in_series & (time >= self.first_ms) & (time <= self.last_ms)
 
 
 def to_write_again(segments: Sequence[Segment], now_ms: int) -> Segment | None:
@@ -138,12 +113,12 @@ def write_segment(
     windows: Iterable[pa.RecordBatch],
     index: SeriesIndex,
     origin: Origin,
-    effort: int = forms.FLUSHED,
+    effort: int = FLUSHED,
 ) -> Segment:
     """Write windows, sorted by series and time, as segment `number`; they are on disk when it returns.
 
-    They have the columns of `service.stores.memtable.SCHEMA`, or of `service.stores.embedded.forms.STORED`; `effort` is
-    one of the latter's.
+    They have the columns of `service.stores.sorted_windows.SCHEMA`, or of `service.stores.embedded.forms.STORED`;
+    `effort` is one of the latter's.
 
     A file that is not whole has another name, so that what a crash left behind is known.
     """
@@ -172,7 +147,7 @@ def write_segment(
     sync_folder(folder)
     return Segment(
         number, path.name, rows, path.stat().st_size, first_series, last_series, first_ms, last_ms, True,
-        checksum.hexdigest(), forms.NEWEST_FORM, effort == forms.SETTLED,
+        checksum.hexdigest(), forms.NEWEST_FORM, effort == SETTLED,
     )  # fmt: skip
 
 
