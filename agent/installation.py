@@ -226,14 +226,20 @@ def _windows(settings: InstallSettings, program: Sequence[str]) -> InstallPlan:
 
 
 def _task(command: str, arguments: str) -> str:
-    """A task that runs as the local service from the machine's start on, and again whenever it ended.
+    """A task that runs as the local service from now and from the machine's start on, and again whenever it ended.
 
+    Restarting on failure is of tasks that could not be begun, not of programs that ended: so it is begun again each
+    minute, which is passed over while it runs (`IgnoreNew`).
     https://learn.microsoft.com/en-us/windows/win32/taskschd/task-scheduler-schema
     """
+    again = "<Repetition><Interval>PT1M</Interval><StopAtDurationEnd>false</StopAtDurationEnd></Repetition>"
     return f"""<?xml version="1.0" encoding="UTF-16"?>
 <Task version="1.2" xmlns="http://schemas.microsoft.com/windows/2004/02/mit/task">
   <RegistrationInfo><Description>Loadlens agent</Description></RegistrationInfo>
-  <Triggers><BootTrigger><Enabled>true</Enabled></BootTrigger></Triggers>
+  <Triggers>
+    <BootTrigger>{again}<Enabled>true</Enabled></BootTrigger>
+    <RegistrationTrigger>{again}<Enabled>true</Enabled></RegistrationTrigger>
+  </Triggers>
   <Principals>
     <Principal id="Author"><UserId>S-1-5-19</UserId><RunLevel>LeastPrivilege</RunLevel></Principal>
   </Principals>
@@ -243,7 +249,6 @@ def _task(command: str, arguments: str) -> str:
     <StopIfGoingOnBatteries>false</StopIfGoingOnBatteries>
     <StartWhenAvailable>true</StartWhenAvailable>
     <ExecutionTimeLimit>PT0S</ExecutionTimeLimit>
-    <RestartOnFailure><Interval>PT1M</Interval><Count>999</Count></RestartOnFailure>
   </Settings>
   <Actions Context="Author">
     <Exec><Command>{escape(command)}</Command><Arguments>{escape(arguments)}</Arguments></Exec>

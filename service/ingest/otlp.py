@@ -211,10 +211,24 @@ def _take_histograms(metric: Metric, host: str, within: Range, taken: OtlpReques
             taken.reject(1, f"{UTILIZATION}: expected a scale from {_FINEST[0]} to {_FINEST[1]}, got {point.scale}")
         elif point.negative.bucket_counts and any(point.negative.bucket_counts):
             taken.reject(1, f"{UTILIZATION}: expected shares from 0 to 1, got an observation below 0")
+        elif _is_above_1(point):
+            taken.reject(1, f"{UTILIZATION}: expected shares from 0 to 1, got an observation above 1")
         elif window in taken.histograms:
             taken.reject(1, f"{UTILIZATION}: expected one histogram of a host for each window, got another")
         else:
             taken.histograms[window] = (point.count, _summary(point))
+
+
+def _is_above_1(point: ExponentialHistogramDataPoint) -> bool:
+    """Whether an observation is above 1 by more than rounding: by what is told of them, else by the buckets.
+
+    Of a bucket that begins at 1 or above all observations are; whether they are by more than rounding, only the
+    maximum tells.
+    """
+    if point.sum > point.count * (1.0 + ROUNDING) or point.max > 1.0 + ROUNDING:
+        return True
+    counts = enumerate(point.positive.bucket_counts, point.positive.offset)
+    return not point.HasField("max") and any(count and place >= 0 for place, count in counts)
 
 
 def _summary(point: ExponentialHistogramDataPoint) -> Cpu:

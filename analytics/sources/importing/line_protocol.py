@@ -18,7 +18,7 @@ import pyarrow as pa
 from analytics.sources.importing.fields import Field, field_of
 from analytics.sources.importing.moments import milliseconds
 from analytics.sources.importing.readings import UNKNOWN_CORE, Hints, Reading, concatenated, cores_of, frame_of_readings
-from analytics.sources.importing.samples import WHOLE, ImportFault, SetAside
+from analytics.sources.importing.samples import MAYBE_CUT, WHOLE, ImportFault, SetAside
 
 _LINE: Final = re.compile(
     r"^(?P<series>(?:[^\\ ]|\\.)+) (?P<fields>(?:[^\"\\ ]|\\.|\"(?:[^\"\\]|\\.)*\")+)(?: (?P<time>-?\d+))?\s*$"
@@ -88,6 +88,7 @@ def is_lines(body: bytes) -> bool:
 def points_of(path: Path, file: int, aside: SetAside) -> dict[str, MeasurementPoints]:
     """The points of a file by measurement; lines that are none are set aside."""
     found: dict[str, MeasurementPoints] = {}
+    shortest = 0
     tags_of: dict[str, tuple[str, dict[str, str]]] = {}
     with path.open(encoding="utf-8", errors="replace") as lines:
         for number, line in enumerate(lines, 1):
@@ -97,6 +98,10 @@ def points_of(path: Path, file: int, aside: SetAside) -> dict[str, MeasurementPo
             if told is None or told["time"] is None:
                 aside.add(file, number, "no line of line protocol with a time")
                 continue
+            if not line.endswith("\n") and len(told["time"]) < shortest:
+                aside.add(file, number, MAYBE_CUT)
+                continue
+            shortest = min(shortest or len(told["time"]), len(told["time"]))
             series = told["series"]
             if series not in tags_of:
                 name, _, rest = _split(series)

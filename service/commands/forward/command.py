@@ -117,6 +117,7 @@ class Forwarder:
         self._target = target
         self._stopping = stopping
         self._events: queue.Queue[Event | Exception] = queue.Queue(_WAITING)
+        self._is_kept = settings.checkpoint.exists()
         self.sent = self.refused = self.lost = 0
         """Reports, since it started."""
 
@@ -153,6 +154,10 @@ class Forwarder:
         return found
 
     def _write(self, events: Sequence[Event]) -> None:
+        if not self._is_kept:
+            # Who ends before the receiver has taken the first goes on with it, not behind it.
+            keep(self._settings, max(0, events[0].id - 1))
+            self._is_kept = True
         points: list[Point] = []
         reports = 0
         for event in events:

@@ -138,6 +138,7 @@ class WindowDocument(Document):
     """How many samples came without extremes."""
     user: str | UnsetType = UNSET
     core: int | UnsetType | None = UNSET
+    device: str | UnsetType | None = UNSET
     histogram: list[int] | UnsetType = UNSET
 
 
@@ -168,6 +169,30 @@ class UserPage(Document):
     """A page of machines, by id."""
 
     users: list[UserDocument]
+    next: str | None
+
+
+class MachineDocument(Document):
+    """What is known of a machine, and its statistics over a range; null without samples."""
+
+    user_id: str
+    states: list[Literal["hot", "idle", "silent", "alerting"]]
+    mean: float | None
+    p95: float | None
+    max: float | None
+    change: float | None
+    """The mean less that of the same time before."""
+    cores: int
+    os_type: str
+    last_seen: Instant
+    labels: dict[str, str]
+
+
+class MachinePage(Document):
+    """A page of machines, in the order that was asked for."""
+
+    machines: list[MachineDocument]
+    total: int
     next: str | None
 
 
